@@ -1,0 +1,68 @@
+import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Batch } from './data.js';
+import type { HookName } from './hook-table.js';
+import type { Json } from './json.js';
+import type { SupervisedPositions } from './model.js';
+import type { EvaluationReport, RunReport, StepReport } from './report.js';
+import type { StepContext } from './strategy.js';
+
+/** What a callback may ask for. The loop decides when: at the next boundary between steps. */
+export interface Control {
+  stop(reason: string): void;
+  evaluate(): void;
+  save(): void;
+  /** Leave out the update of the step at work (only from transformGradients). */
+  skipUpdate(reason: string): void;
+  /** Put the weights that scored best back before the run ends (only from onEvaluate: marks the present ones as best). */
+  markBest(): void;
+}
+
+export interface RunInfo {
+  readonly totalSteps: number;
+  readonly epochs: number;
+  readonly startStep: number;
+  readonly outputFolder: string | null;
+  readonly backend: string;
+  readonly engine: string;
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+}
+
+export interface MicrobatchContext extends StepContext, SupervisedPositions {
+  readonly batch: Batch;
+}
+
+export type Gradients = ReadonlyMap<string, Tensor>;
+
+/** The signatures of the hooks of {@link hookTable}, kind by kind. */
+export interface HookSignatures {
+  onRunStart(run: RunInfo, control: Control): void | Promise<void>;
+  onEpochStart(epoch: number, control: Control): void | Promise<void>;
+  onStepStart(step: number, control: Control): void | Promise<void>;
+  transformBatch(batch: Batch, step: StepContext): Batch;
+  transformLogits(logits: Tensor2D, microbatch: MicrobatchContext): Tensor2D;
+  addLoss(logits: Tensor2D, microbatch: MicrobatchContext): Scalar | undefined;
+  transformGradients(gradients: Gradients, step: StepContext & { readonly parameters: Gradients }, control: Control): Gradients;
+  onStep(report: StepReport, control: Control): void | Promise<void>;
+  onEvaluate(report: EvaluationReport, control: Control): void | Promise<void>;
+  onSave(checkpoint: { readonly step: number; readonly folder: string }, control: Control): void | Promise<void>;
+  onEpochEnd(epoch: number, control: Control): void | Promise<void>;
+  onRunEnd(report: RunReport): void | Promise<void>;
+  onRunError(error: unknown): void | Promise<void>;
+}
+
+/** Fails to compile where the table and the signatures differ. */
+type SameKeys = [HookName] extends [keyof HookSignatures] ? ([keyof HookSignatures] extends [HookName] ? true : never) : never;
+export const hooksMatchTable: SameKeys = true;
+
+export type HookOrder = 'pre' | 'normal' | 'post';
+export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readonly handler: F };
+
+export type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
+
+/** A callback: an object of hooks, and state where it has some. */
+export interface Callback extends Hooks {
+  saveState?(): Json;
+  loadState?(state: Json): void;
+  dispose?(): void;
+}

@@ -1,0 +1,15 @@
+/** The contract: types, the hook table, errors, tokens and `definePlugin`. Everything else in Whetstone depends on it, and it on nothing. */
+export * from './callback.js';
+export * from './data.js';
+export * from './error-codes.js';
+export * from './errors.js';
+export * from './events.js';
+export * from './hook-table.js';
+export * from './json.js';
+export * from './model.js';
+export * from './optimizer.js';
+export * from './plugin.js';
+export * from './report.js';
+export * from './strategy.js';
+export * from './tokenizer.js';
+export * from './tokens.js';

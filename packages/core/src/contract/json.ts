@@ -1,0 +1,5 @@
+/** A value that survives `JSON.stringify` and `JSON.parse` unchanged. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** A JSON Schema (draft 2020-12) as plain data. */
+export type JsonSchema = { readonly [key: string]: unknown };

@@ -1,0 +1,127 @@
+import type { Scalar, Tensor, Tensor2D, Tensor3D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
+import type { Batch } from './data.js';
+import type { Json } from './json.js';
+
+/** How a linear layer computes: `input` is [tokens, inFeatures], the result [tokens, outFeatures]. */
+export type LinearForward = (input: Tensor2D) => Tensor2D;
+
+/**
+ * A linear layer by its module path, as `model.layers.0.self_attn.q_proj` or `transformer.h.0.attn.c_attn`.
+ * Strategies wrap sites and never know architectures.
+ */
+export interface LinearSite {
+  readonly name: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** True for GPT-2's Conv1D: the weight is stored [in, out] instead of [out, in]. */
+  readonly fanInFanOut: boolean;
+  /** The stored weight, [out, in] or, under `fanInFanOut`, [in, out]. */
+  readonly weight: Variable;
+  readonly bias: Variable | null;
+  /** True for `lm_head`. PEFT's `all-linear` leaves the output layer out. */
+  readonly isOutput: boolean;
+  /** Puts `wrapper` around the layer; wrappers nest, the last outermost. The result takes it off again. */
+  wrap(wrapper: (base: LinearForward) => LinearForward): () => void;
+  /** Uses another weight, without owning it, in place of the stored one (an untied head, a dequantised weight). The result puts it back. */
+  replaceWeight(weight: () => Tensor2D): () => void;
+}
+
+/** Keys and values that every token of a row may attend to, before the row's own: [rows or 1, kvHeads, prefixLength, headDim]. */
+export interface AttentionPrefix {
+  readonly key: Tensor4D;
+  readonly value: Tensor4D;
+}
+
+export interface AttentionSite {
+  /** The module path, as `model.layers.0.self_attn`. */
+  readonly name: string;
+  readonly layer: number;
+  readonly keyValueHeads: number;
+  readonly headDim: number;
+  /** Adds a prefix. Prefix keys are not rotated; real tokens start at position prefixLength. */
+  setPrefix(prefix: (() => AttentionPrefix) | null): void;
+}
+
+export interface EmbeddingSite {
+  readonly name: string;
+  readonly weight: Variable;
+  /** Puts virtual tokens [virtualTokens, hidden] before every row: prompt tuning. */
+  setPromptEmbeddings(prompt: (() => Tensor2D) | null): void;
+}
+
+/** Keys and values of the tokens that were already read. Owned by whoever made it. */
+export interface KeyValueCache {
+  readonly length: number;
+  dispose(): void;
+}
+
+export interface ForwardInput {
+  readonly rows: number;
+  readonly length: number;
+  /** [rows × length], row-major. */
+  readonly ids: Int32Array;
+  readonly segmentIds: Int32Array;
+  readonly positionIds: Int32Array;
+}
+
+/** Which positions of a batch get logits, in row-major order of [rows, length]. */
+export type Positions = Int32Array | 'all';
+
+/** A decoder-only language model over tfjs-core. */
+export interface LanguageModel {
+  /** `model_type` of config.json. */
+  readonly architecture: string;
+  /** config.json as read. */
+  readonly config: Readonly<Record<string, Json>>;
+  readonly vocabularySize: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly maxLength: number;
+  /** Every stored parameter by its Hugging Face name; all are created with `trainable: false`. A tied head has no entry of its own. */
+  readonly parameters: ReadonlyMap<string, Variable>;
+  readonly linearSites: ReadonlyMap<string, LinearSite>;
+  readonly attentionSites: readonly AttentionSite[];
+  readonly embeddingSite: EmbeddingSite;
+  /** Folder it was read from, for adapters to name. */
+  readonly folder: string | null;
+
+  /** Final hidden states after the last norm, [rows, length, hidden]. Differentiable; call inside `tf.tidy`. */
+  hiddenStates(input: ForwardInput): Tensor3D;
+  /** The head, soft cap included: hidden [tokens, hidden] → logits [tokens, vocabulary]. */
+  head(hidden: Tensor2D): Tensor2D;
+  /** `head` of the chosen positions of `hiddenStates`: [positions, vocabulary]. */
+  logits(input: ForwardInput, positions: Positions): Tensor2D;
+
+  /** An empty cache for `rows` sequences. */
+  createCache(rows: number): KeyValueCache;
+  /** Reads `length` further tokens per row and appends them to the cache. Returns logits of each row's last token, [rows, vocabulary]. */
+  decode(input: ForwardInput, cache: KeyValueCache): Tensor2D;
+
+  /** Randomness of layers that need it in training (dropout of adapters); evaluation is the default. */
+  training: boolean;
+  dispose(): void;
+}
+
+/** The targets of a batch after the shift by one: `positions[i]` predicts token `targets[i]`. */
+export interface SupervisedPositions {
+  readonly positions: Int32Array;
+  readonly targets: Int32Array;
+}
+
+/** Summed cross-entropy and what it was summed over. */
+export interface LossParts {
+  readonly lossSum: Scalar;
+  readonly supervisedTokens: number;
+}
+
+/** Named tensors on their way to or from a safetensors file. */
+export type NamedTensors = ReadonlyMap<string, Tensor>;
+
+/** A model with everything that must travel with it. */
+export interface LoadedModel {
+  readonly model: LanguageModel;
+  readonly tokenizer: import('./tokenizer.js').Tokenizer;
+  readonly renderer: import('./tokenizer.js').ChatRenderer;
+}
+
+export type ForwardBatch = Pick<Batch, keyof ForwardInput>;

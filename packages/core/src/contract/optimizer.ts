@@ -1,0 +1,22 @@
+import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { SavedState } from './strategy.js';
+
+export interface OptimizerStep {
+  /** 1 for the first update. */
+  readonly update: number;
+  readonly learningRate: number;
+  learningRateScale(name: string): number;
+  /** Whether weight decay applies to the parameter (not to biases and norms). */
+  decays(name: string): boolean;
+}
+
+/** Updates parameters in place (`variable.assign`) from gradients. State is keyed by parameter name, never by position. */
+export interface Optimizer {
+  apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;
+  saveState(): SavedState;
+  loadState(state: SavedState): void;
+  dispose(): void;
+}
+
+/** Factor of the base learning rate at `step` updates done, 0-based. Pure. */
+export type Schedule = (step: number) => number;

@@ -1,0 +1,105 @@
+import type { FromSchema, JSONSchema } from 'json-schema-to-ts';
+import type { Callback } from './callback.js';
+import type { BatchSource, Conversation, DataSummary } from './data.js';
+import type { JsonSchema } from './json.js';
+import type { LoadedModel } from './model.js';
+import type { Optimizer, Schedule } from './optimizer.js';
+import type { Strategy } from './strategy.js';
+import type { ChatRenderer, Tokenizer } from './tokenizer.js';
+
+export const PLUGIN_API_VERSION = 1;
+
+/** Leveled, structured messages. */
+export interface Logger {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** What every plugin may know when it is created. Narrow on purpose. */
+export interface PluginContext {
+  readonly logger: Logger;
+  readonly seed: number;
+  /** Folder that relative paths of the configuration start from. */
+  readonly baseFolder: string;
+  /** Folder of the run, or null where the run writes nothing. */
+  readonly outputFolder: string | null;
+}
+
+/** Reads conversations: plain, in order, replayable. */
+export interface DataSource {
+  conversations(): AsyncIterable<Conversation> | Iterable<Conversation>;
+  /** Rows that could not be read so far. */
+  readonly unreadable: DataSummary['unreadable'];
+  readonly files: readonly string[];
+}
+
+export interface DataTransform {
+  transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
+}
+
+/** A model architecture or format: recognises a folder and loads it. */
+export interface ModelLoader {
+  load(folder: string, options?: { readonly chatTemplatePath?: string | null }): Promise<LoadedModel>;
+}
+
+export interface Metric {
+  /** Called with each evaluation; returns plain numbers by name. */
+  compute(pairs: readonly { readonly prediction: string; readonly reference: string }[]): Readonly<Record<string, number>>;
+}
+
+export interface ScheduleInputs {
+  readonly totalSteps: number;
+}
+
+/** What each kind of plugin creates. */
+export interface PluginInstances {
+  strategy: Strategy;
+  callback: Callback;
+  model: ModelLoader;
+  'data-source': DataSource;
+  'data-transform': DataTransform;
+  metric: Metric;
+  optimizer: Optimizer;
+  schedule: (inputs: ScheduleInputs) => Schedule;
+  logger: Callback;
+}
+
+export type PluginKind = keyof PluginInstances;
+
+/**
+ * A plugin as the registry holds it. `C` is what `create` accepts; with the default `never`, `Plugin[]` holds every plugin.
+ */
+export interface Plugin<K extends PluginKind = PluginKind, C = never> {
+  readonly apiVersion: typeof PLUGIN_API_VERSION;
+  readonly kind: K;
+  readonly name: string;
+  readonly version?: string;
+  /** One line for `whetstone plugins`. */
+  readonly description?: string;
+  /** JSON Schema of the options, an object with `additionalProperties: false`. Defaults are applied from it. */
+  readonly configSchema: JsonSchema;
+  create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
+}
+
+/** What an author writes: the options' type follows from the schema. */
+export interface PluginDefinition<K extends PluginKind, S extends JSONSchema> {
+  readonly apiVersion: typeof PLUGIN_API_VERSION;
+  readonly kind: K;
+  readonly name: string;
+  readonly version?: string;
+  readonly description?: string;
+  readonly configSchema: S;
+  create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
+}
+
+/** Declares a plugin; give the schema `as const` and `create` knows its options. */
+export function definePlugin<K extends PluginKind, const S extends JSONSchema>(definition: PluginDefinition<K, S>): Plugin<K> {
+  return definition as unknown as Plugin<K>;
+}
+
+/** Turns conversations into batches: the last stretch of the data's way. */
+export interface BatchSourceFactory {
+  create(source: DataSource, dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer }): Promise<BatchSource>;
+}

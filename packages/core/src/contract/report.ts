@@ -1,0 +1,48 @@
+/** What one optimizer step did, in plain numbers. */
+export interface StepReport {
+  /** Optimizer steps done, this one included. */
+  readonly step: number;
+  readonly totalSteps: number;
+  /** Fraction of epochs done. */
+  readonly epoch: number;
+  /** Mean loss per supervised token of the step, penalties excluded. */
+  readonly loss: number;
+  readonly learningRate: number;
+  readonly microbatches: number;
+  readonly samples: number;
+  readonly tokens: number;
+  readonly supervisedTokens: number;
+  readonly seconds: number;
+  /** Whether the update was made; false where a callback asked to skip it. */
+  readonly updated: boolean;
+  /** What strategies and callbacks recorded (`gradNorm`, `ewcPenalty`, …). */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface EvaluationReport {
+  readonly step: number;
+  readonly epoch: number;
+  /** Token-weighted mean loss over the whole evaluation set. */
+  readonly loss: number;
+  readonly perplexity: number;
+  readonly supervisedTokens: number;
+  readonly samples: number;
+  readonly seconds: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface RunReport {
+  readonly evalLossBefore: number | null;
+  readonly evalLossAfter: number | null;
+  readonly steps: number;
+  /** Seconds of training alone, evaluation excluded. */
+  readonly seconds: number;
+  readonly samplesPerSecond: number;
+  readonly tokensPerSecond: number;
+  readonly supervisedTokensPerSecond: number;
+  readonly peakMemoryBytes: number;
+  readonly backend: string;
+  readonly engine: string;
+  readonly outputFolder: string | null;
+  readonly stopReason: string | null;
+}

@@ -1,0 +1,58 @@
+import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { BatchSource } from './data.js';
+import type { Json } from './json.js';
+import type { LanguageModel } from './model.js';
+
+/** Tensors and plain data of something that can be saved. The tensors stay owned by whoever gave them. */
+export interface SavedState {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly values: Json;
+}
+
+/** A folder to be written: tensors of `adapter_model.safetensors`, and `adapter_config.json`. */
+export interface ExportedAdapter {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly config: Json;
+}
+
+/** What a strategy may know of the run it is attached to. */
+export interface StrategyRun {
+  readonly seed: number;
+  readonly totalSteps: number;
+  /** Folder of the base model, for adapters to name. */
+  readonly modelFolder: string | null;
+}
+
+/** What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and disposed. */
+export interface StepContext {
+  /** Optimizer steps done before this one. */
+  readonly step: number;
+  record(name: string, value: number | Scalar): void;
+}
+
+/** A strategy at work on one model. */
+export interface Attachment {
+  /** Parameters the optimizer updates, by their name in the saved file; empty for strategies that own no parameters. */
+  readonly trainable: ReadonlyMap<string, Variable>;
+  /** Learning-rate factor of a parameter (LoRA+); 1 where absent. */
+  learningRateScale?(name: string): number;
+  /** Added once a step to the mean loss. Differentiable. */
+  penalty?(step: StepContext): Scalar;
+  /** Replaces the training data by a mixture. */
+  wrapData?(source: BatchSource): BatchSource;
+  /** Called before each step (gradual unfreezing). */
+  beforeStep?(step: StepContext): void;
+  /** The adapter alone, in PEFT's layout; absent where the whole model is what was trained. */
+  exportAdapter?(): ExportedAdapter;
+  /** State besides `trainable` that resume needs. */
+  saveState(): SavedState;
+  loadState(state: SavedState): void;
+  /** Takes every wrapper off and disposes what the strategy made. */
+  dispose(): void;
+}
+
+export interface Strategy {
+  /** `owner`: decides what is trained; exactly one a run. `companion`: regularises or mixes data beside an owner. */
+  readonly role: 'owner' | 'companion';
+  attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
+}
