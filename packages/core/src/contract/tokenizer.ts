@@ -9,10 +9,22 @@ export interface Tokenizer {
   readonly padTokenId: number | null;
   /** @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates write their own. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  /**
+   * `encode` without special tokens, and where in `text` each token stands: a token covers UTF-16 units `starts[i]` up to `ends[i]`.
+   * Tokens that share one character (its bytes) share its range. Ranges never run backwards; text that the tokenizer drops is covered by none.
+   */
+  encodeWithSpans(text: string): EncodedText;
   /** @param options.skipSpecialTokens leaves special tokens out of the text; false by default. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** The id of one token's exact text, as `<|im_end|>`. */
   tokenId(token: string): number | undefined;
+}
+
+/** Ids of a text and the half-open ranges of UTF-16 units that each came from. */
+export interface EncodedText {
+  readonly ids: readonly number[];
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
 }
 
 /** Half-open range of UTF-16 units in a rendered text. */
