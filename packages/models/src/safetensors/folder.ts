@@ -1,0 +1,132 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join, basename } from 'node:path';
+import { WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { fileError } from '../files/file-errors.js';
+import { writeAtomically, writeFully } from '../files/write-atomically.js';
+import type { TensorEntry } from './header.js';
+import { openSafetensors, type TensorReader } from './read.js';
+import { byteSize, writeSafetensors, type TensorToWrite } from './write.js';
+
+export const SINGLE_FILE = 'model.safetensors';
+export const INDEX_FILE = 'model.safetensors.index.json';
+
+const exists = async (file: string): Promise<boolean> => stat(file).then((found) => found.isFile(), () => false);
+
+/**
+ * Opens the weights of a model folder: `model.safetensors`, or all shards that `model.safetensors.index.json` names.
+ * Throws `MODEL_NOT_FOUND` where neither is there, `SAFETENSORS_INVALID` where the index is not true.
+ */
+export async function openWeights(folder: string): Promise<TensorReader> {
+  const single = join(folder, SINGLE_FILE);
+  if (await exists(single)) return openSafetensors(single);
+  const index = join(folder, INDEX_FILE);
+  if (await exists(index)) return openSharded(folder, index);
+  throw new WhetstoneError('MODEL_NOT_FOUND', `The folder holds neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
+    place: { file: folder },
+    hint: 'Weights in pytorch_model.bin must be converted to safetensors; a GGUF file is imported with `whetstone import`.',
+  });
+}
+
+async function openSharded(folder: string, index: string): Promise<TensorReader> {
+  const shardNames = await readIndex(index);
+  const shards = new Map<string, TensorReader>();
+  try {
+    for (const shard of new Set(shardNames.values())) shards.set(shard, await openSafetensors(join(folder, shard)));
+    return joinShards(index, shardNames, shards);
+  } catch (error) {
+    for (const reader of shards.values()) await reader.close();
+    throw error;
+  }
+}
+
+/** Tensor name → shard file, from the index. A shard outside the folder is refused. */
+async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
+  const bad = (message: string): WhetstoneError => new WhetstoneError('SAFETENSORS_INVALID', message, { place: { file: index } });
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(index, 'utf8'));
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw bad(`The index is not JSON: ${cause.message}.`);
+    throw fileError(cause, index);
+  }
+  const map: unknown = typeof json === 'object' && json !== null && 'weight_map' in json ? json.weight_map : undefined;
+  if (typeof map !== 'object' || map === null) throw bad('The index has no weight_map.');
+  const result = new Map<string, string>();
+  for (const [name, shard] of Object.entries(map)) {
+    if (typeof shard !== 'string' || basename(shard) !== shard || shard === '..' ) throw bad(`The shard of ${name} is not a file name: ${JSON.stringify(shard)}.`);
+    result.set(name, shard);
+  }
+  return result;
+}
+
+function joinShards(index: string, shardNames: ReadonlyMap<string, string>, shards: ReadonlyMap<string, TensorReader>): TensorReader {
+  const tensors = new Map<string, TensorEntry>();
+  const owners = new Map<string, TensorReader>();
+  const problems: Problem[] = [];
+  for (const [name, shard] of shardNames) {
+    const reader = shards.get(shard);
+    const entry = reader?.tensors.get(name);
+    if (reader === undefined || entry === undefined) {
+      problems.push({ message: `The index places the tensor in ${shard}, which does not hold it.`, place: { file: index, tensor: name } });
+    } else {
+      tensors.set(name, entry);
+      owners.set(name, reader);
+    }
+  }
+  if (problems.length > 0) {
+    throw new WhetstoneError('SAFETENSORS_INVALID', `The index and its shards contradict each other at ${problems.length} tensors.`, { place: { file: index }, problems });
+  }
+  const ownerOf = (name: string): TensorReader => {
+    const reader = owners.get(name);
+    if (reader === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'No shard holds such a tensor.', { place: { file: index, tensor: name } });
+    return reader;
+  };
+  return {
+    tensors,
+    metadata: [...shards.values()][0]?.metadata ?? {},
+    fileOf: (name) => owners.get(name)?.fileOf(name) ?? index,
+    readFloat32: async (name) => ownerOf(name).readFloat32(name),
+    read: async (name) => ownerOf(name).read(name),
+    close: async () => {
+      for (const reader of shards.values()) await reader.close();
+    },
+  };
+}
+
+/**
+ * Writes a model's weights into `folder`: one `model.safetensors`, or shards of at most `maxShardBytes` with their index (5 GB by default, as transformers).
+ * Each file is written atomically, the index last. Errors as {@link writeSafetensors}.
+ */
+export async function writeWeights(folder: string, tensors: Iterable<TensorToWrite>, options: { readonly maxShardBytes?: number } = {}): Promise<void> {
+  const shards = splitIntoShards([...tensors], options.maxShardBytes ?? 5e9);
+  const [only] = shards;
+  if (shards.length <= 1) return writeSafetensors(join(folder, SINGLE_FILE), only ?? []);
+  const weightMap: Record<string, string> = {};
+  let totalSize = 0;
+  for (const [position, shard] of shards.entries()) {
+    const number = (n: number): string => String(n).padStart(5, '0');
+    const name = `model-${number(position + 1)}-of-${number(shards.length)}.safetensors`;
+    await writeSafetensors(join(folder, name), shard);
+    for (const tensor of shard) {
+      weightMap[tensor.name] = name;
+      totalSize += byteSize(tensor);
+    }
+  }
+  const index = JSON.stringify({ metadata: { total_size: totalSize }, weight_map: weightMap }, null, 2);
+  await writeAtomically(join(folder, INDEX_FILE), (handle) => writeFully(handle, new TextEncoder().encode(`${index}\n`)));
+}
+
+function splitIntoShards(tensors: readonly TensorToWrite[], maxShardBytes: number): TensorToWrite[][] {
+  const shards: TensorToWrite[][] = [];
+  let bytes = Infinity;
+  for (const tensor of tensors) {
+    const size = byteSize(tensor);
+    if (bytes + size > maxShardBytes) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards.at(-1)?.push(tensor);
+    bytes += size;
+  }
+  return shards;
+}

@@ -1,0 +1,105 @@
+import { open, type FileHandle } from 'node:fs/promises';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { fileError } from '../files/file-errors.js';
+import { isNumeric, viewAs, widenInto, type TensorData } from './dtypes.js';
+import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
+
+/** Tensors that can be read one at a time: of one file, or of all shards of a folder. */
+export interface TensorReader {
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The file that holds a tensor, for messages. */
+  fileOf(name: string): string;
+  /** The tensor's numbers as float32; F16 and BF16 are widened exactly. Reads only the tensor's own bytes. */
+  readFloat32(name: string): Promise<Float32Array>;
+  /** The tensor's elements as they are stored; F16, BF16 and F8 as bit patterns. */
+  read(name: string): Promise<TensorData>;
+  close(): Promise<void>;
+}
+
+const CHUNK_BYTES = 8 * 1024 * 1024;
+
+/** Opens a file and checks its whole header; tensors are read on demand, by range. Throws `SAFETENSORS_INVALID`, `FILE_NOT_FOUND`. */
+export async function openSafetensors(file: string): Promise<TensorReader> {
+  let handle: FileHandle;
+  try {
+    handle = await open(file, 'r');
+  } catch (cause) {
+    throw fileError(cause, file);
+  }
+  try {
+    const header = await readHeader(file, handle);
+    return readerOf(file, handle, header);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function readHeader(file: string, handle: FileHandle): Promise<SafetensorsHeader> {
+  const stat = await handle.stat();
+  if (!stat.isFile()) throw invalidFile(file, 'This is not a file.');
+  const prefix = new Uint8Array(8);
+  const { bytesRead } = await handle.read(prefix, 0, 8, 0);
+  const length = headerLength(file, prefix.subarray(0, bytesRead), stat.size);
+  const bytes = new Uint8Array(length);
+  await readExactly(file, handle, bytes, 8);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw invalidFile(file, 'The header is not UTF-8 text.');
+  }
+  return parseHeader(file, text, 8 + length, stat.size);
+}
+
+function readerOf(file: string, handle: FileHandle, { tensors, metadata }: SafetensorsHeader): TensorReader {
+  const entryOf = (name: string): TensorEntry => {
+    const entry = tensors.get(name);
+    if (entry === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', { place: { file, tensor: name } });
+    return entry;
+  };
+  return {
+    tensors,
+    metadata,
+    fileOf: () => file,
+    async read(name) {
+      const { dtype, begin, end } = entryOf(name);
+      const bytes = new Uint8Array(end - begin);
+      await readExactly(file, handle, bytes, begin, name);
+      return viewAs(dtype, bytes);
+    },
+    async readFloat32(name) {
+      const { dtype, begin, end, shape } = entryOf(name);
+      if (!isNumeric(dtype)) {
+        throw new WhetstoneError('SAFETENSORS_INVALID', `Tensors of dtype ${dtype} cannot be read as numbers.`, { place: { file, tensor: name } });
+      }
+      const result = new Float32Array(shape.reduce((product, size) => product * size, 1));
+      if (dtype === 'F32') {
+        await readExactly(file, handle, new Uint8Array(result.buffer), begin, name);
+        return result;
+      }
+      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
+      const bytesAnElement = result.length === 0 ? 1 : (end - begin) / result.length;
+      for (let position = begin; position < end; position += chunk.byteLength) {
+        const part = chunk.subarray(0, Math.min(chunk.byteLength, end - position));
+        await readExactly(file, handle, part, position, name);
+        widenInto(result, (position - begin) / bytesAnElement, dtype, part);
+      }
+      return result;
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** Fills `target` from `position` on; one system call moves at most 2 GiB. */
+async function readExactly(file: string, handle: FileHandle, target: Uint8Array, position: number, tensor?: string): Promise<void> {
+  let done = 0;
+  while (done < target.byteLength) {
+    const { bytesRead } = await handle.read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
+    if (bytesRead === 0) {
+      throw new WhetstoneError('SAFETENSORS_INVALID', 'The file ends too early.', { place: { file, ...(tensor === undefined ? {} : { tensor }) } });
+    }
+    done += bytesRead;
+  }
+}

@@ -1,0 +1,65 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import { writeAtomically, writeFully } from '../files/write-atomically.js';
+import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from './dtypes.js';
+
+/**
+ * A tensor to be written. `data` may be a function, so that only one tensor at a time is held: it is called once, when the tensor's turn has
+ * come. For F32, F16 and BF16 a Float32Array is rounded to the dtype; anything else must hold the dtype's own bytes.
+ */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly data: TensorData | (() => TensorData | Promise<TensorData>);
+}
+
+export const byteSize = ({ dtype, shape }: Pick<TensorToWrite, 'dtype' | 'shape'>): number =>
+  shape.reduce((product, size) => product * size, bytesPerElement[dtype]);
+
+/**
+ * Writes a safetensors file atomically, one tensor at a time. Tensors are laid out by falling element size, so that each is aligned.
+ * Throws `SAFETENSORS_INVALID` for data that does not fit its shape, `DISK_FULL` and other file errors; nothing is left under `file` then.
+ */
+export async function writeSafetensors(file: string, tensors: Iterable<TensorToWrite>, metadata: Readonly<Record<string, string>> = { format: 'pt' }): Promise<void> {
+  const ordered = [...tensors].sort((a, b) => bytesPerElement[b.dtype] - bytesPerElement[a.dtype]);
+  const header = encodeHeader(file, ordered, metadata);
+  await writeAtomically(file, async (handle) => {
+    await writeFully(handle, header);
+    for (const tensor of ordered) {
+      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      await writeFully(handle, bytesOf(file, tensor, data));
+    }
+  });
+}
+
+function encodeHeader(file: string, tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>>): Uint8Array {
+  const entries: [string, unknown][] = [['__metadata__', metadata]];
+  const names = new Set<string>();
+  let position = 0;
+  for (const tensor of tensors) {
+    if (names.has(tensor.name)) throw new WhetstoneError('SAFETENSORS_INVALID', 'Two tensors have the same name.', { place: { file, tensor: tensor.name } });
+    names.add(tensor.name);
+    const end = position + byteSize(tensor);
+    entries.push([tensor.name, { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [position, end] }]);
+    position = end;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const length = Math.ceil(json.byteLength / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, 8);
+  return header;
+}
+
+function bytesOf(file: string, tensor: TensorToWrite, data: TensorData): Uint8Array {
+  const { dtype } = tensor;
+  const bytes = data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16' || dtype === 'F32')
+    ? narrow(data, dtype)
+    : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (bytes.byteLength !== byteSize(tensor)) {
+    throw new WhetstoneError('SAFETENSORS_INVALID', 'The data of a tensor does not fit its shape.', {
+      place: { file, tensor: tensor.name }, expected: `${byteSize(tensor)} bytes of ${dtype} [${tensor.shape.join(', ')}]`, found: `${bytes.byteLength} bytes`,
+    });
+  }
+  return bytes;
+}
