@@ -99,7 +99,30 @@ export function definePlugin<K extends PluginKind, const S extends JSONSchema>(d
   return definition as unknown as Plugin<K>;
 }
 
+/** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
+export interface BatchOptions {
+  readonly purpose: 'train' | 'eval';
+  /** Conversations in a batch. */
+  readonly batchSize: number;
+  /** Tokens; null: as long as the conversations are. */
+  readonly maxLength: number | null;
+  readonly truncationMode: 'keep_start' | 'keep_end';
+  /** Whether only the assistant's turns are learned from. */
+  readonly assistantOnlyLoss: boolean;
+  /** Whether the rows are shuffled once, before the first epoch. */
+  readonly shuffleDataset: boolean;
+  /** Order within each epoch; evaluation is always `sequential`. */
+  readonly samplingStrategy: 'random' | 'group_by_length' | 'sequential';
+  readonly padToMultipleOf: number | null;
+  readonly unreadableRows: 'error' | 'skip';
+  readonly seed: number;
+}
+
 /** Turns conversations into batches: the last stretch of the data's way. */
 export interface BatchSourceFactory {
-  create(source: DataSource, dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer }): Promise<BatchSource>;
+  create(
+    source: DataSource,
+    dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer; readonly logger: Logger },
+    options: BatchOptions,
+  ): Promise<BatchSource>;
 }

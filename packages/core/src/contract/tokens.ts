@@ -1,3 +1,5 @@
+import type { BatchSource } from './data.js';
+import type { LoadedModel } from './model.js';
 import type { BatchSourceFactory, Logger, ModelLoader } from './plugin.js';
 
 declare const service: unique symbol;
@@ -19,6 +21,11 @@ export interface TensorBackendInfo {
   barrier(): void;
 }
 
+/** Chooses a tensor backend and makes it tfjs-core's current one. Throws `BACKEND_UNAVAILABLE`. */
+export interface BackendResolver {
+  resolve(wanted: { readonly name: string; readonly threads: number | null }, logger: Logger): Promise<TensorBackendInfo>;
+}
+
 export interface Clock {
   /** Monotonic seconds. */
   now(): number;
@@ -26,8 +33,15 @@ export interface Clock {
   timestamp(): string;
 }
 
-export const TENSOR_BACKEND = token<TensorBackendInfo>('TENSOR_BACKEND');
+// What the caller of a Trainer registers.
+export const BACKEND_RESOLVER = token<BackendResolver>('BACKEND_RESOLVER');
 export const MODEL_LOADER = token<ModelLoader>('MODEL_LOADER');
 export const BATCH_SOURCE_FACTORY = token<BatchSourceFactory>('BATCH_SOURCE_FACTORY');
 export const CLOCK = token<Clock>('CLOCK');
 export const LOGGER = token<Logger>('LOGGER');
+
+// What a run makes from its configuration, unless it is registered ready-made.
+export const TENSOR_BACKEND = token<TensorBackendInfo>('TENSOR_BACKEND');
+export const LOADED_MODEL = token<LoadedModel>('LOADED_MODEL');
+export const TRAIN_DATA = token<BatchSource>('TRAIN_DATA');
+export const EVAL_DATA = token<BatchSource | null>('EVAL_DATA');

@@ -1,0 +1,94 @@
+import type { Json } from '../contract/index.js';
+
+/** A plugin as a configuration asks for it, its options validated and defaulted. */
+export interface PluginUse {
+  /** A built-in name, an npm package's name, or a local file as `./my-callback.ts`. */
+  readonly use: string;
+  readonly options: Readonly<Record<string, Json>>;
+}
+
+/** A plugin whose options stand beside `use` instead of under `options`: optimizer and schedule. */
+export interface FlatPluginUse {
+  readonly use: string;
+  readonly [option: string]: Json;
+}
+
+/** `path` is absolute where a file or folder of that name exists, else the name of a fetched model. */
+export interface ModelConfig {
+  /** Null for the registered `MODEL_LOADER`. */
+  readonly use: string | null;
+  readonly path: string | null;
+  readonly options: Readonly<Record<string, Json>>;
+}
+
+export interface BackendConfig {
+  /** `auto`, `whetstone`, `tensorflow`, `wasm`, `cpu`, or whatever else the backend resolver knows. */
+  readonly name: string;
+  readonly threads: number | null;
+}
+
+export type TruncationMode = 'keep_start' | 'keep_end';
+export type SamplingStrategy = 'random' | 'group_by_length' | 'sequential';
+
+export interface DataConfig {
+  readonly train: PluginUse;
+  readonly eval: PluginUse | null;
+  readonly maxLength: number | null;
+  readonly truncationMode: TruncationMode;
+  readonly assistantOnlyLoss: boolean;
+  readonly shuffleDataset: boolean;
+  readonly trainSamplingStrategy: SamplingStrategy;
+  readonly padToMultipleOf: number | null;
+  readonly unreadableRows: 'error' | 'skip';
+}
+
+export interface OptimizerConfig extends FlatPluginUse {
+  /** The base rate; the schedule multiplies it. */
+  readonly learningRate: number;
+}
+
+export interface TrainingConfig {
+  readonly numTrainEpochs: number;
+  /** -1: as many as the epochs take. */
+  readonly maxSteps: number;
+  readonly perDeviceTrainBatchSize: number;
+  readonly perDeviceEvalBatchSize: number;
+  readonly gradientAccumulationSteps: number;
+  readonly seed: number;
+  /** Null: `seed`. */
+  readonly dataSeed: number | null;
+  readonly loggingSteps: number;
+  readonly evalStrategy: 'no' | 'steps' | 'epoch' | 'ends';
+  /** Null: `loggingSteps`. */
+  readonly evalSteps: number | null;
+  readonly saveStrategy: 'no' | 'steps' | 'epoch' | 'end';
+  /** Below 1: a ratio of all steps. */
+  readonly saveSteps: number;
+  readonly saveTotalLimit: number | null;
+  readonly loadBestModelAtEnd: boolean;
+  readonly metricForBestModel: string;
+  /** True: the newest whole checkpoint of the output folder; a string: that checkpoint's absolute path. */
+  readonly resumeFromCheckpoint: string | boolean | null;
+}
+
+export interface OutputConfig {
+  /** Absolute, or null for a run that writes nothing. */
+  readonly folder: string | null;
+  readonly overwrite: boolean;
+}
+
+/** A configuration after validation: every default filled in, every path absolute, deeply frozen. What all of the engine reads. */
+export interface ResolvedConfig {
+  readonly model: ModelConfig;
+  readonly chatTemplatePath: string | null;
+  readonly backend: BackendConfig;
+  readonly data: DataConfig;
+  readonly strategy: PluginUse;
+  readonly companions: readonly PluginUse[];
+  readonly callbacks: readonly PluginUse[];
+  readonly loggers: readonly PluginUse[];
+  readonly optimizer: OptimizerConfig;
+  readonly schedule: FlatPluginUse;
+  readonly training: TrainingConfig;
+  readonly output: OutputConfig;
+}

@@ -1,0 +1,43 @@
+import type { ResolvedConfig } from '../config/types.js';
+import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, TensorBackendInfo } from '../contract/index.js';
+import type { HookRunner } from '../hooks/types.js';
+
+/** An instance and the plugin that made it, for errors and checkpoints to name. */
+export interface Named<T> {
+  readonly plugin: string;
+  readonly instance: T;
+}
+
+/**
+ * Everything one training run consists of, composed and ready: the seam between composition (`trainer.ts`) and engine.
+ *
+ * The engine attaches the strategies, calls every hook but `onRunError`, evaluates, saves and resumes, and disposes what it made (attachments).
+ * The trainer owns and disposes what it handed over: model, hooks, optimizer. It calls `onRunError` and emits the events, which
+ * are derived from the hooks: the engine emits none.
+ */
+export interface TrainRun {
+  readonly config: ResolvedConfig;
+  readonly loaded: LoadedModel;
+  readonly trainData: BatchSource;
+  readonly evalData: BatchSource | null;
+  readonly owner: Named<Strategy>;
+  readonly companions: readonly Named<Strategy>[];
+  readonly hooks: HookRunner;
+  readonly optimizer: Named<Optimizer>;
+  /** Gives the schedule once the number of steps is known. The rate of a step is `config.optimizer.learningRate × schedule(updates done)`. */
+  readonly schedule: Named<(inputs: ScheduleInputs) => Schedule>;
+  readonly backend: TensorBackendInfo;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Aborted: the loop finishes the step at work, saves a checkpoint and throws `INTERRUPTED`. */
+  readonly signal: AbortSignal;
+  /** Exists, and belongs to this run. Null where the run writes nothing. */
+  readonly outputFolder: string | null;
+  /** Logs, and emits the event `warning`. */
+  warn(message: string): void;
+  /** Throws `CONFIG_UNUSED_KEY`. Called once by the engine: after everything is attached and before `onRunStart`. */
+  checkUnusedKeys(): void;
+}
+
+/** The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes what the engine made. */
+export type RunTraining = (run: TrainRun) => AsyncGenerator<StepReport, RunReport, void>;
