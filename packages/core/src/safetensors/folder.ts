@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join, basename } from 'node:path';
-import { WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { WhetstoneError, type Problem } from '../contract/index.js';
 import { fileError } from '../files/file-errors.js';
 import { writeAtomically, writeFully } from '../files/write-atomically.js';
 import type { TensorEntry } from './header.js';

@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError } from '../contract/index.js';
 import { writeAtomically, writeFully } from '../files/write-atomically.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from './dtypes.js';
 

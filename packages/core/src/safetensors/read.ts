@@ -1,5 +1,5 @@
 import { open, type FileHandle } from 'node:fs/promises';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError } from '../contract/index.js';
 import { fileError } from '../files/file-errors.js';
 import { isNumeric, viewAs, widenInto, type TensorData } from './dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';

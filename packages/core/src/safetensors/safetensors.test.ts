@@ -2,7 +2,7 @@ import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isWhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError } from '../contract/index.js';
 import { openSafetensors, openWeights, writeSafetensors, writeWeights, type TensorToWrite } from './index.js';
 
 let folder = '';

@@ -1,4 +1,4 @@
-import { WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { WhetstoneError, type Problem } from '../contract/index.js';
 import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from './dtypes.js';
 
 /** One tensor of a file. Offsets are bytes from the start of the file. */
