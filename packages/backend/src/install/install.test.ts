@@ -1,0 +1,210 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { cacheFolder, findTensorflow, installedFolder, installWheel, isInstalled, type InstallProgress, type Wheel } from './index.js';
+
+// A `python3` that serves one file as pip would, and counts how often it is asked.
+const fakePython = (served: string, log: string): string => `#!${process.execPath}
+const { appendFileSync, copyFileSync, mkdirSync, readdirSync, rmSync } = require('node:fs');
+const { basename, join } = require('node:path');
+const parameters = process.argv.slice(2);
+if (parameters.includes('--version')) { console.log('pip 99'); process.exit(0); }
+if (parameters[0] === '-c') { console.log(process.env.FAKE_ANSWER ?? 'null'); process.exit(0); }
+appendFileSync(${JSON.stringify(log)}, parameters.join(' ') + '\\n');
+if (process.env.FAKE_FAILURE) { console.error('WARNING: something\\nERROR: ' + process.env.FAKE_FAILURE); process.exit(1); }
+const destination = parameters[parameters.indexOf('--dest') + 1];
+mkdirSync(destination, { recursive: true });
+setTimeout(() => copyFileSync(${JSON.stringify(served)}, join(destination, basename(${JSON.stringify(served)}))), Number(process.env.FAKE_DELAY ?? 0));
+`;
+
+/** A zip archive of stored (not compressed) entries, byte by byte from the format's description (PKWARE APPNOTE 4.3). */
+function zip(files: Readonly<Record<string, string>>): Buffer {
+  const locals: Buffer[] = [];
+  const centrals: Buffer[] = [];
+  let offset = 0;
+  for (const [name, text] of Object.entries(files)) {
+    const path = Buffer.from(name);
+    const data = Buffer.from(text);
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt32LE(data.length, 14);
+    common.writeUInt32LE(data.length, 18);
+    common.writeUInt16LE(path.length, 22);
+    const tail = Buffer.alloc(14);
+    tail.writeUInt32LE(offset, 10);
+    locals.push(Buffer.from('PK\u0003\u0004'), common, path, data);
+    centrals.push(Buffer.from('PK\u0001\u0002'), Buffer.from([20, 0]), common, tail, path);
+    offset += 30 + path.length + data.length;
+  }
+  const directory = Buffer.concat(centrals);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(Object.keys(files).length, 4);
+  end.writeUInt16LE(Object.keys(files).length, 6);
+  end.writeUInt32LE(directory.length, 8);
+  end.writeUInt32LE(offset, 12);
+  return Buffer.concat([...locals, directory, Buffer.from('PK\u0005\u0006'), end]);
+}
+
+let folder: string;
+let cache: string;
+let log: string;
+let wheel: Wheel;
+const environment = { ...process.env };
+
+async function expectError(work: Promise<unknown>, code: ErrorCode): Promise<Error & { found?: string | undefined; hint?: string | undefined }> {
+  const error = await work.then(() => null, (caught: unknown) => caught);
+  if (!isWhetstoneError(error)) throw new Error(`expected ${code}, got ${String(error)}`, { cause: error });
+  expect(error.code).toBe(code);
+  return error;
+}
+const timesFetched = async (): Promise<number> => (existsSync(log) ? (await readFile(log, 'utf8')).trim().split('\n').length : 0);
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-install-'));
+  cache = join(folder, 'cache');
+  log = join(folder, 'log');
+  const archive = zip({ 'tiny/wanted.txt': 'wanted', 'tiny/other.txt': 'not wanted' });
+  const served = join(folder, 'tiny-1.0-py3-none-any.whl');
+  await writeFile(served, archive);
+  await mkdir(join(folder, 'bin'));
+  await writeFile(join(folder, 'bin', 'python3'), fakePython(served, log));
+  await chmod(join(folder, 'bin', 'python3'), 0o755);
+  process.env['PATH'] = join(folder, 'bin');
+  delete process.env['WHETSTONE_PYTHON'];
+  delete process.env['WHETSTONE_TENSORFLOW_LIBRARY'];
+  wheel = { name: 'tiny', version: '1.0', fileName: 'tiny-1.0-py3-none-any.whl', sha256: createHash('sha256').update(archive).digest('hex'), bytes: archive.length, keep: /^tiny\/wanted\.txt$/ };
+});
+afterEach(async () => {
+  process.env = { ...environment };
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe('installing a wheel', () => {
+  test('unpacks what is kept, reports each stage, deletes the wheel and is not done twice', async () => {
+    const seen: InstallProgress[] = [];
+    const installed = await installWheel(wheel, { cache, onProgress: (progress) => seen.push(progress) });
+    expect(installed).toBe(installedFolder(wheel, cache));
+    expect(await readFile(join(installed, 'tiny/wanted.txt'), 'utf8')).toBe('wanted');
+    expect(existsSync(join(installed, 'tiny/other.txt'))).toBe(false);
+    expect([...new Set(seen.map(({ stage }) => stage))]).toEqual(['download', 'verify', 'unpack']);
+    expect(seen.filter(({ stage }) => stage === 'unpack').at(-1)).toMatchObject({ doneBytes: 6, totalBytes: 6 });
+    expect(await readdir(join(cache, 'wheels'))).toEqual([]);
+    await installWheel(wheel, { cache });
+    expect(await timesFetched()).toBe(1);
+  });
+
+  test('asks pip for exactly one wheel of one version and platform', async () => {
+    await installWheel({ ...wheel, target: { pythonVersion: '3.12', platform: 'manylinux_2_27_x86_64' } }, { cache });
+    const asked = await readFile(log, 'utf8');
+    expect(asked).toContain('--no-deps');
+    expect(asked).toContain('--only-binary=:all: --python-version 3.12 --platform manylinux_2_27_x86_64');
+    expect(asked).toContain('tiny==1.0');
+  });
+
+  test('refuses a file whose checksum is wrong, and leaves nothing', async () => {
+    const error = await expectError(installWheel({ ...wheel, sha256: '0'.repeat(64) }, { cache }), 'DOWNLOAD_FAILED');
+    expect(error.message).toContain('checksum');
+    expect(error.found).toContain(wheel.sha256);
+    expect(await isInstalled(wheel, cache)).toBe(false);
+    expect(await readdir(join(cache, 'wheels'))).toEqual([]);
+  });
+
+  test('uses a whole wheel that an earlier attempt left, and replaces a torn one', async () => {
+    await mkdir(join(cache, 'wheels'), { recursive: true });
+    const kept = join(cache, 'wheels', wheel.fileName);
+    await writeFile(kept, await readFile(join(folder, wheel.fileName)));
+    await installWheel(wheel, { cache });
+    expect(await timesFetched()).toBe(0);
+
+    await rm(installedFolder(wheel, cache), { recursive: true });
+    await writeFile(kept, (await readFile(join(folder, wheel.fileName))).subarray(0, 40));
+    await installWheel(wheel, { cache });
+    expect(await timesFetched()).toBe(1);
+  });
+
+  test('an installation with a cut file, or one killed halfway, does not look whole and is made anew', async () => {
+    await mkdir(join(cache, 'tiny-1.0.partial-abc'), { recursive: true });
+    await installWheel(wheel, { cache });
+    expect((await readdir(cache)).filter((name) => name.includes('partial'))).toEqual([]);
+    await truncate(join(installedFolder(wheel, cache), 'tiny/wanted.txt'), 3);
+    expect(await isInstalled(wheel, cache)).toBe(false);
+    await installWheel(wheel, { cache });
+    expect(await readFile(join(installedFolder(wheel, cache), 'tiny/wanted.txt'), 'utf8')).toBe('wanted');
+    expect(await timesFetched()).toBe(2);
+  });
+
+  test('two installers at once fetch once', async () => {
+    process.env['FAKE_DELAY'] = '300';
+    const messages: string[] = [];
+    const options = { cache, onMessage: (message: string) => messages.push(message) };
+    await Promise.all([installWheel(wheel, options), installWheel(wheel, options)]);
+    expect(await timesFetched()).toBe(1);
+    expect(messages.join()).toContain('waiting');
+  });
+
+  test('says that there is no Python when the PATH is empty, and what works without', async () => {
+    process.env['PATH'] = join(folder, 'nothing');
+    const error = await expectError(installWheel(wheel, { cache }), 'DOWNLOAD_FAILED');
+    expect(error.found).toContain('python3: not found on the PATH');
+    expect(error.hint).toContain('wasm');
+  });
+
+  test('gives pip\'s own reason when it fails', async () => {
+    process.env['FAKE_FAILURE'] = 'No matching distribution found for tiny==1.0';
+    const error = await expectError(installWheel(wheel, { cache }), 'DOWNLOAD_FAILED');
+    expect(error.found).toBe('No matching distribution found for tiny==1.0');
+  });
+
+  test('refuses another file than the known one', async () => {
+    const error = await expectError(installWheel({ ...wheel, fileName: 'tiny-1.0-other.whl' }, { cache }), 'DOWNLOAD_FAILED');
+    expect(error.found).toBe(wheel.fileName);
+  });
+
+  test('stops when it is told to, and leaves nothing', async () => {
+    process.env['FAKE_DELAY'] = '20000';
+    const controller = new AbortController();
+    const work = installWheel(wheel, { cache, signal: controller.signal });
+    setTimeout(() => controller.abort(), 300);
+    await expectError(work, 'INTERRUPTED');
+    expect(await readdir(join(cache, 'wheels'))).toEqual([]);
+  });
+});
+
+describe('finding libtensorflow', () => {
+  const library = process.platform === 'darwin' ? 'libtensorflow_cc.2.dylib' : 'libtensorflow_cc.so.2';
+
+  test.skipIf(process.platform === 'win32')('a configured folder wins, and is not replaced where it holds none', async () => {
+    await mkdir(join(folder, 'mine'));
+    await writeFile(join(folder, 'mine', library), '');
+    expect(await findTensorflow(join(folder, 'mine'), cache)).toMatchObject({ folder: join(folder, 'mine'), source: 'configuration' });
+    expect(await findTensorflow(join(folder, 'mine', library), cache)).toMatchObject({ folder: join(folder, 'mine') });
+    const missing = await findTensorflow(join(folder, 'bin'), cache);
+    expect('reasons' in missing && missing.reasons.join()).toContain(library);
+    process.env['WHETSTONE_TENSORFLOW_LIBRARY'] = join(folder, 'mine');
+    expect(await findTensorflow(null, cache)).toMatchObject({ source: 'environment' });
+  });
+
+  test.skipIf(process.platform === 'win32')('the TensorFlow of a Python is used as it is', async () => {
+    await mkdir(join(folder, 'site', 'tensorflow'), { recursive: true });
+    await writeFile(join(folder, 'site', 'tensorflow', library), '');
+    process.env['FAKE_ANSWER'] = JSON.stringify({ places: [join(folder, 'site', 'tensorflow')], version: '2.99' });
+    expect(await findTensorflow(null, cache)).toEqual({ folder: join(folder, 'site', 'tensorflow'), source: 'python', version: '2.99' });
+    process.env['FAKE_ANSWER'] = JSON.stringify({ places: [], version: null });
+    const missing = await findTensorflow(null, cache);
+    expect('reasons' in missing && missing.reasons.join('; ')).toMatch(/backend install cpu.*no TensorFlow installed/);
+  });
+});
+
+describe('the cache folder', () => {
+  test('follows WHETSTONE_CACHE, XDG_CACHE_HOME, then the platform', () => {
+    expect(cacheFolder({ WHETSTONE_CACHE: '/a', XDG_CACHE_HOME: '/b' }, 'linux', '/h')).toBe('/a');
+    expect(cacheFolder({ XDG_CACHE_HOME: '/b' }, 'linux', '/h')).toBe(join('/b', 'whetstone'));
+    expect(cacheFolder({}, 'linux', '/h')).toBe(join('/h', '.cache', 'whetstone'));
+    expect(cacheFolder({}, 'darwin', '/h')).toBe(join('/h', 'Library', 'Caches', 'whetstone'));
+    expect(cacheFolder({ LOCALAPPDATA: 'L' }, 'win32', '/h')).toContain('whetstone');
+  });
+});

