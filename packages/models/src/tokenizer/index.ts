@@ -1,0 +1,3 @@
+export { createStreamDecoder, type StreamDecoder } from './stream-decoder.js';
+export { createTokenizer, loadTokenizer, type FolderTokenizer } from './tokenizer.js';
+export { readTokenizerFiles, type SpecialTokens, type TokenizerFiles } from './tokenizer-files.js';

@@ -1,0 +1,131 @@
+import { WhetstoneError, type EncodedText, type Tokenizer } from '@whetstone/core/contract';
+import { createAddedTokenSplitter } from './added-tokens.js';
+import { originalEnd, originalStart, unchanged, type AlignedText } from './aligned-text.js';
+import { createDecoder } from './decode.js';
+import { library } from './library.js';
+import { createNormalizer } from './normalize.js';
+import { createPreTokenizer } from './pre-tokenize.js';
+import { readTokenizerFiles, type AddedTokenConfig, type SpecialTokens, type TokenizerFiles } from './tokenizer-files.js';
+import { createWordEncoder } from './word-encoder.js';
+import { join } from 'node:path';
+
+/** A tokenizer with what only some uses need. */
+export interface FolderTokenizer extends Tokenizer {
+  /** `bos_token`, `eos_token`, `pad_token`, … as templates read them. */
+  readonly specialTokens: SpecialTokens;
+  /** The token texts of ids, as the vocabulary writes them. */
+  tokens(ids: readonly number[]): (string | undefined)[];
+  /** Two texts joined as the post-processor joins a pair, special tokens included. */
+  encodePair(first: string, second: string): number[];
+  /** Ids that `decode` leaves out when asked to skip special tokens. */
+  readonly specialTokenIds: ReadonlySet<number>;
+}
+
+/** Reads the tokenizer of a model folder. Throws `TOKENIZER_INVALID`. */
+export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
+  return createTokenizer(await readTokenizerFiles(folder));
+}
+
+/** Makes a tokenizer from its files' contents: `@huggingface/tokenizers` does the work, offsets and decoding are exact where the library is not. */
+export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
+  try {
+    return build(files);
+  } catch (cause) {
+    if (cause instanceof WhetstoneError) throw cause;
+    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer cannot be used: ${(cause as Error).message}`, { place: { file: join(files.folder, 'tokenizer.json') }, cause });
+  }
+}
+
+function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderTokenizer {
+  const { model, post_processor: postProcessor } = new library.Tokenizer({ ...tokenizer, normalizer: null }, config);
+  const addedByText = new Map(tokenizer.added_tokens.map((token) => [token.content, token]));
+  const unknown = model.unk_token_id;
+  const idOf = (token: string): number => {
+    const id = addedByText.get(token)?.id ?? model.tokens_to_ids.get(token) ?? unknown;
+    if (id === undefined) throw new WhetstoneError('TOKENIZER_INVALID', `The token ${JSON.stringify(token)} is not in the vocabulary, which has no unknown token either.`);
+    return id;
+  };
+
+  const normalize = createNormalizer(tokenizer.normalizer);
+  const preTokenizer = createPreTokenizer(tokenizer.pre_tokenizer);
+  const encodeWord = createWordEncoder(model, { byteLevel: preTokenizer.byteLevel, idOf });
+  const isNormalized = (token: AddedTokenConfig): boolean => (token.normalized ?? token.special !== true) && normalize !== null;
+  const splitRaw = createAddedTokenSplitter(tokenizer.added_tokens.filter((token) => !isNormalized(token)).map((token) => ({ text: token.content, token })));
+  const normalizedTokens = tokenizer.added_tokens.filter(isNormalized).map((token) => ({ text: normalize?.(unchanged(token.content, 0)).text ?? token.content, token }));
+  const splitNormalized = createAddedTokenSplitter(normalizedTokens);
+
+  const ids: number[] = [];
+  const starts: number[] = [];
+  const ends: number[] = [];
+  const pushWords = (section: AlignedText, first: boolean): void => {
+    for (const piece of preTokenizer.split(section, first)) {
+      const word = encodeWord(piece.text);
+      for (let i = 0; i < word.ids.length; i++) {
+        const from = word.starts[i] ?? 0;
+        const to = word.ends[i] ?? from;
+        ids.push(word.ids[i] ?? 0);
+        starts.push(piece.starts === undefined ? piece.base + from : originalStart(piece, from));
+        ends.push(piece.ends === undefined ? piece.base + to : originalEnd(piece, Math.max(from, to - 1)));
+      }
+    }
+  };
+  const pushToken = (token: AddedTokenConfig, start: number, end: number): void => {
+    ids.push(token.id);
+    starts.push(start);
+    ends.push(end);
+  };
+  const run = (text: string): EncodedText => {
+    ids.length = starts.length = ends.length = 0;
+    for (const { start, end, token } of splitRaw(text)) {
+      if (token !== null) {
+        pushToken(token, start, end);
+        continue;
+      }
+      const raw = unchanged(start === 0 && end === text.length ? text : text.slice(start, end), start);
+      const section = normalize === null ? raw : normalize(raw);
+      if (normalizedTokens.length === 0) {
+        if (section.text !== '') pushWords(section, start === 0);
+        continue;
+      }
+      for (const part of splitNormalized(section.text)) {
+        if (part.token !== null) pushToken(part.token, originalStart(section, part.start), originalEnd(section, part.end - 1));
+        else pushWords(sliceOf(section, part.start, part.end), start === 0 && part.start === 0);
+      }
+    }
+    return { ids: ids.slice(), starts: starts.slice(), ends: ends.slice() };
+  };
+
+  const tokens = (list: readonly number[]): (string | undefined)[] => list.map((id) => model.vocab[id]);
+  const postProcess = (first: readonly number[], second: readonly number[] | null): number[] => {
+    const written = (list: readonly number[]): string[] => tokens(list).map((token) => token ?? '');
+    if (postProcessor === null) return [...first, ...(second ?? [])];
+    const { tokens: joined } = postProcessor(written(first), second === null ? null : written(second), true);
+    return joined.map(idOf);
+  };
+  const specialTexts = new Set(Object.values(specialTokens));
+  const specialTokenIds = new Set(tokenizer.added_tokens.filter(({ special, content }) => special === true || specialTexts.has(content)).map(({ id }) => id));
+  const decodeTokens = createDecoder(tokenizer.decoder);
+  const tokenId = (token: string): number | undefined => addedByText.get(token)?.id ?? model.tokens_to_ids.get(token);
+  const special = (name: string): number | null => (specialTokens[name] === undefined ? null : (tokenId(specialTokens[name]) ?? null));
+
+  return {
+    vocabularySize: model.vocab.length,
+    bosTokenId: special('bos_token'),
+    eosTokenId: special('eos_token'),
+    padTokenId: special('pad_token'),
+    specialTokens,
+    specialTokenIds,
+    tokens,
+    tokenId,
+    encode: (text, options) => (options?.addSpecialTokens === true ? postProcess(run(text).ids, null) : [...run(text).ids]),
+    encodePair: (first, second) => postProcess(run(first).ids, run(second).ids),
+    encodeWithSpans: run,
+    decode: (list, options) => decodeTokens(tokens(options?.skipSpecialTokens === true ? list.filter((id) => !specialTokenIds.has(id)) : list).filter((token) => token !== undefined)),
+  };
+}
+
+function sliceOf(section: AlignedText, start: number, end: number): AlignedText {
+  const text = section.text.slice(start, end);
+  if (section.starts === undefined || section.ends === undefined) return { text, base: section.base + start };
+  return { text, base: section.base, starts: section.starts.slice(start, end), ends: section.ends.slice(start, end) };
+}
