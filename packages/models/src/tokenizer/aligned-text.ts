@@ -35,7 +35,7 @@ export function originalEnd(aligned: AlignedText, index: number): number {
 
 /** Builds a derived text piece by piece. */
 export interface AlignmentBuilder {
-  /** Appends `piece`, made of units `from` up to `to` of `source`. */
+  /** Appends `piece`, which came from units `from` up to `to` of `source`: character k of it from character k there, those beyond from the last one. */
   append(piece: string, from: number, to: number): void;
   finish(): AlignedText;
 }
@@ -46,12 +46,16 @@ export function alignmentBuilder(source: AlignedText): AlignmentBuilder {
   const ends: number[] = [];
   return {
     append(piece, from, to) {
-      const sameLength = piece.length === to - from;
-      const start = from < source.text.length ? originalStart(source, from) : originalEnd(source, Math.max(0, source.text.length - 1));
-      const end = to > from ? originalEnd(source, to - 1) : start;
-      for (let i = 0; i < piece.length; i++) {
-        starts.push(sameLength ? originalStart(source, from + i) : start);
-        ends.push(sameLength ? originalEnd(source, from + i) : end);
+      let at = from;
+      for (const character of piece) {
+        const start = originalStart(source, at);
+        const end = originalEnd(source, at);
+        for (let unit = 0; unit < character.length; unit++) {
+          starts.push(start);
+          ends.push(end);
+        }
+        const next = at + ((source.text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1);
+        if (next < to) at = next;
       }
       text += piece;
     },
@@ -59,7 +63,7 @@ export function alignmentBuilder(source: AlignedText): AlignmentBuilder {
   };
 }
 
-/** Applies `change` to stretches of the text that `boundaries` says are independent of one another, keeping the alignment of each. */
+/** Applies `change` to every stretch of the text that `stretches` matches and that is independent of one another, keeping the alignment of each. */
 export function mapStretches(source: AlignedText, stretches: RegExp, change: (stretch: string) => string): AlignedText {
   const builder = alignmentBuilder(source);
   let at = 0;
@@ -72,14 +76,15 @@ export function mapStretches(source: AlignedText, stretches: RegExp, change: (st
   return builder.finish();
 }
 
-/** Replaces every match of `pattern`; each replacement stands for the whole of what it replaces. */
+/** Replaces every match of `pattern`; a replacement stands where the last character of its match stood, as in Hugging Face's reference. */
 export function replaceMatches(source: AlignedText, pattern: RegExp, replacement: (match: string) => string): AlignedText {
   const builder = alignmentBuilder(source);
   let at = 0;
   for (const match of source.text.matchAll(pattern)) {
     if (match.index > at) builder.append(source.text.slice(at, match.index), at, match.index);
     at = match.index + match[0].length;
-    builder.append(replacement(match[0]), match.index, at);
+    const last = at - 1;
+    if (match[0] !== '') builder.append(replacement(match[0]), isLowSurrogate(source.text.charCodeAt(last)) && last > match.index ? last - 1 : last, at);
   }
   if (at < source.text.length) builder.append(source.text.slice(at), at, source.text.length);
   return builder.finish();

@@ -13,7 +13,7 @@ interface Library {
 
 export interface LibraryTokenizer {
   readonly model: LibraryModel;
-  readonly post_processor: ((first: readonly string[], second: readonly string[] | null, addSpecialTokens: boolean) => { readonly tokens: readonly string[] }) | null;
+  readonly post_processor: ((first: readonly string[], second: readonly string[] | null, addSpecialTokens: boolean) => { readonly tokens: readonly string[]; readonly tokens_pair?: readonly string[] | null }) | null;
 }
 
 /** A tokenization model: pieces of text to the texts of tokens. */

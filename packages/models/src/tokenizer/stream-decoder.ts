@@ -7,32 +7,46 @@ export interface StreamDecoder {
   finish(): string;
 }
 
-/** How many ids are decoded anew with each push: enough for decoders that look at a token's left neighbours. */
-const CONTEXT = 8;
+/** Groups of ids, each a whole number of characters, that are decoded anew with each push: decoders look at a token's left neighbours. */
+const CONTEXT = 2;
+
+/** Ids after which text that is still broken is given out as it is: no character stays unfinished for so long. */
+const PATIENCE = 64;
 
 /**
  * Decodes ids as they come, giving out whole characters only: a token may hold a part of a character, whose rest comes with the next ones.
  * The parts joined are `tokenizer.decode` of all ids.
  */
 export function createStreamDecoder(tokenizer: Pick<Tokenizer, 'decode'>, options: { readonly skipSpecialTokens?: boolean } = {}): StreamDecoder {
-  let context: number[] = [];
+  let groups: number[][] = [];
   let pending: number[] = [];
-  const fresh = (): string => tokenizer.decode([...context, ...pending], options).slice(tokenizer.decode(context, options).length);
+  /** UTF-16 units of the pending ids' text that were given out already. */
+  let given = 0;
+  const fresh = (): string => {
+    const context = groups.flat();
+    return tokenizer.decode([...context, ...pending], options).slice(tokenizer.decode(context, options).length);
+  };
+  const closeGroup = (): void => {
+    groups = [...groups, pending].slice(-CONTEXT);
+    pending = [];
+    given = 0;
+  };
   return {
     push(id) {
       pending.push(id);
       const text = fresh();
-      // A character never takes more than four bytes: what is still broken after as many tokens will stay so.
-      if (text === '' || (text.endsWith('\ufffd') && pending.length < 4)) return '';
-      context = [...context, ...pending].slice(-CONTEXT);
-      pending = [];
-      return text;
+      const whole = pending.length < PATIENCE ? text.replace(/\ufffd+$/, '') : text;
+      const news = whole.slice(given);
+      given = Math.max(given, whole.length);
+      if (whole !== '' && whole.length === text.length) closeGroup();
+      return news;
     },
     finish() {
-      const text = pending.length === 0 ? '' : fresh();
-      context = [];
+      const rest = fresh().slice(given);
+      groups = [];
       pending = [];
-      return text;
+      given = 0;
+      return rest;
     },
   };
 }

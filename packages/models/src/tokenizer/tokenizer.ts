@@ -99,8 +99,8 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
   const postProcess = (first: readonly number[], second: readonly number[] | null): number[] => {
     const written = (list: readonly number[]): string[] => tokens(list).map((token) => token ?? '');
     if (postProcessor === null) return [...first, ...(second ?? [])];
-    const { tokens: joined } = postProcessor(written(first), second === null ? null : written(second), true);
-    return joined.map(idOf);
+    const joined = postProcessor(written(first), second === null ? null : written(second), true);
+    return [...joined.tokens, ...(joined.tokens_pair ?? [])].map(idOf);
   };
   const specialTexts = new Set(Object.values(specialTokens));
   const specialTokenIds = new Set(tokenizer.added_tokens.filter(({ special, content }) => special === true || specialTexts.has(content)).map(({ id }) => id));
