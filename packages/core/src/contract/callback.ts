@@ -1,6 +1,6 @@
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Batch } from './data.js';
-import type { HookName } from './hook-table.js';
+import type { HookName, hookTable } from './hook-table.js';
 import type { Json } from './json.js';
 import type { SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StepReport } from './report.js';
@@ -53,7 +53,9 @@ export interface HookSignatures {
 
 /** Fails to compile where the table and the signatures differ. */
 type SameKeys = [HookName] extends [keyof HookSignatures] ? ([keyof HookSignatures] extends [HookName] ? true : never) : never;
-export const hooksMatchTable: SameKeys = true;
+type TakesControl<K extends HookName> = Parameters<HookSignatures[K]> extends readonly [...unknown[], Control] ? true : false;
+type SameControl = { [K in HookName]: TakesControl<K> extends (typeof hookTable)[K]['control'] ? never : K }[HookName];
+export const hooksMatchTable: [SameKeys, SameControl] extends [true, never] ? true : never = true;
 
 export type HookOrder = 'pre' | 'normal' | 'post';
 export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readonly handler: F };

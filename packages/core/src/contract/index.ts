@@ -4,6 +4,7 @@ export * from './data.js';
 export * from './error-codes.js';
 export * from './errors.js';
 export * from './events.js';
+export * from './from-schema.js';
 export * from './hook-table.js';
 export * from './json.js';
 export * from './model.js';

@@ -1,6 +1,6 @@
-import type { FromSchema, JSONSchema } from 'json-schema-to-ts';
 import type { Callback } from './callback.js';
 import type { BatchSource, Conversation, DataSummary } from './data.js';
+import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
@@ -51,6 +51,8 @@ export interface Metric {
 
 export interface ScheduleInputs {
   readonly totalSteps: number;
+  /** The base rate, for schedules with an absolute floor; the schedule itself gives a factor of it. */
+  readonly learningRate: number;
 }
 
 /** What each kind of plugin creates. */
@@ -83,19 +85,15 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
-/** What an author writes: the options' type follows from the schema. */
-export interface PluginDefinition<K extends PluginKind, S extends JSONSchema> {
-  readonly apiVersion: typeof PLUGIN_API_VERSION;
+/** What an author writes: the type of the options follows from the schema. */
+export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> extends Omit<Plugin<K>, 'configSchema' | 'create'> {
   readonly kind: K;
-  readonly name: string;
-  readonly version?: string;
-  readonly description?: string;
   readonly configSchema: S;
   create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
-/** Declares a plugin; give the schema `as const` and `create` knows its options. */
-export function definePlugin<K extends PluginKind, const S extends JSONSchema>(definition: PluginDefinition<K, S>): Plugin<K> {
+/** Declares a plugin. A schema that is written in place, or `as const` beside it, tells `create` the type of its options. */
+export function definePlugin<K extends PluginKind, const S extends JsonSchema>(definition: PluginDefinition<K, S>): Plugin<K> {
   return definition as unknown as Plugin<K>;
 }
 
