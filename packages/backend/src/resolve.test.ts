@@ -1,0 +1,44 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { isWhetstoneError } from '@whetstone/core/contract';
+import { afterEach, expect, test, vi } from 'vitest';
+import { backendNames, createBackendResolver, resolveBackend } from './resolve.js';
+
+afterEach(() => vi.restoreAllMocks());
+
+test('cpu is taken when it is asked for, without an advertisement and with a reason', async () => {
+  const said = vi.spyOn(console, 'warn');
+  const info = await resolveBackend({ name: 'cpu', threads: null });
+  expect(info).toMatchObject({ backend: 'cpu', engine: 'cpu' });
+  expect(info.reason).toContain('as asked for');
+  info.barrier();
+  expect(tf.getBackend()).toBe('cpu');
+  expect(said).not.toHaveBeenCalled();
+});
+
+test('wasm is taken when it is asked for, and cpu lends it what it lacks', async () => {
+  expect(await resolveBackend({ name: 'wasm', threads: 2 })).toMatchObject({ backend: 'wasm' });
+  const before = tf.memory().numTensors;
+  const sum = tf.tidy(() => tf.unsortedSegmentSum(tf.tensor2d([[1, 2], [3, 4], [5, 6]]), tf.tensor1d([1, 0, 1], 'int32'), 2));
+  expect([...sum.dataSync()]).toEqual([3, 4, 6, 8]);
+  sum.dispose();
+  expect(tf.memory().numTensors).toBe(before);
+  expect(tf.findBackend('cpu').numDataIds()).toBe(0);
+});
+
+test('auto falls back to the next, and says why each better one was not taken', async () => {
+  const messages: string[] = [];
+  const logger = { debug: () => {}, info: (message: string) => messages.push(message), warn: () => {}, error: () => {} };
+  const info = await createBackendResolver({ tensorflowLibrary: '/no/such/folder' }).resolve({ name: 'auto', threads: null }, logger);
+  expect(info.backend).toBe('wasm');
+  expect(info.reason).toMatch(/whetstone: .*\/no\/such\/folder.*tfjs-node-gpu: not installed; @tensorflow\/tfjs-node: not installed/);
+  expect(messages).toEqual([info.reason]);
+});
+
+test('an explicit choice that fails is an error that says why', async () => {
+  for (const [name, pattern] of [['tensorflow', /tfjs-node: not installed/], ['whetstone', /no\/such\/folder/]] as const) {
+    const error = await resolveBackend({ name, threads: null }, { tensorflowLibrary: '/no/such/folder' }).catch((caught: unknown) => caught);
+    expect(isWhetstoneError(error) && error.code).toBe('BACKEND_UNAVAILABLE');
+    expect(String(error)).toMatch(pattern);
+  }
+  await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', expected: backendNames.join(', ') });
+});

@@ -1,0 +1,126 @@
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo } from '@whetstone/core/contract';
+import { useCpuBackend } from './fallback/cpu.js';
+import { useWasmBackend } from './fallback/wasm.js';
+import { findTensorflow } from './install/index.js';
+
+export interface ResolveOptions {
+  /** Folder of a libtensorflow to use instead of the one that would be found. */
+  readonly tensorflowLibrary?: string | null;
+}
+
+interface Started {
+  readonly backend: string;
+  readonly engine: string;
+  /** What it is, in a few words for people. */
+  readonly title: string;
+  readonly barrier?: () => void;
+}
+
+interface Candidate {
+  readonly name: string;
+  /** What in a configuration asks for this one. */
+  readonly answersTo: readonly string[];
+  /** Starts it and makes it tfjs-core's current backend. Throws, with the reason, where it cannot. */
+  start(threads: number | null, options: ResolveOptions): Promise<Started>;
+}
+
+/** From best to worst: what `auto` tries in turn. */
+const candidates: readonly Candidate[] = [
+  { name: 'whetstone', answersTo: ['whetstone'], start: startWhetstone },
+  { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
+  { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
+  { name: 'wasm', answersTo: ['wasm'], start: startWasm },
+  { name: 'cpu', answersTo: ['cpu'], start: startCpu },
+];
+
+/** Names that a configuration may ask for. */
+export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.answersTo))];
+
+/**
+ * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that one or nothing.
+ * @returns what was chosen and why, with why each better one was not
+ * @throws `BACKEND_UNAVAILABLE` with every reason
+ */
+export async function resolveBackend(wanted: { readonly name: string; readonly threads: number | null }, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
+  const asked = candidates.filter((candidate) => wanted.name === 'auto' || candidate.answersTo.includes(wanted.name));
+  if (asked.length === 0) {
+    throw new WhetstoneError('BACKEND_UNAVAILABLE', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
+      place: { path: 'backend' },
+      expected: backendNames.join(', '),
+      found: wanted.name,
+    });
+  }
+  const failures: string[] = [];
+  for (const candidate of asked) {
+    try {
+      const started = await candidate.start(wanted.threads, options);
+      smokeTest();
+      return { backend: started.backend, engine: started.engine, reason: reason(started.title, wanted.name, failures), barrier: started.barrier ?? (() => undefined) };
+    } catch (error) {
+      failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
+    }
+  }
+  throw new WhetstoneError('BACKEND_UNAVAILABLE', wanted.name === 'auto' ? 'No tensor backend can be used.' : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`, {
+    place: { path: 'backend' },
+    hint: wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
+    problems: failures.map((message) => ({ message })),
+  });
+}
+
+/** {@link resolveBackend} as the service that a Trainer asks for; the choice and its reason go to the log. */
+export function createBackendResolver(options: ResolveOptions = {}): BackendResolver {
+  return {
+    async resolve(wanted, logger: Logger) {
+      const info = await resolveBackend(wanted, options);
+      logger.info(info.reason, { backend: info.backend, engine: info.engine });
+      return info;
+    },
+  };
+}
+
+function reason(title: string, wanted: string, failures: readonly string[]): string {
+  const why = wanted === 'auto' ? 'the best that works here' : 'as asked for';
+  const without = failures.length === 0 ? '' : ` (${failures.join('; ')})`;
+  return `Computing on ${title}, ${why}${without}.`;
+}
+
+/** A backend that loads but cannot multiply is of no use: tfjs-node under a newer Node is one. */
+function smokeTest(): void {
+  const left = tensor2d([1, 2, 3, 4], [2, 2]);
+  const product = matMul(left, left);
+  const values = product.dataSync();
+  left.dispose();
+  product.dispose();
+  if ([7, 10, 15, 22].some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
+}
+
+async function startWhetstone(_threads: number | null, options: ResolveOptions): Promise<Started> {
+  const library = await findTensorflow(options.tensorflowLibrary ?? null);
+  if ('reasons' in library) throw new Error(library.reasons.join(', and '));
+  throw new Error('not there yet');
+}
+
+async function startTfjsNode(name: string): Promise<Started> {
+  let file: string;
+  try {
+    file = createRequire(import.meta.url).resolve(name);
+  } catch {
+    throw new Error('not installed');
+  }
+  const { version } = (await import(pathToFileURL(file).href)) as { readonly version?: Readonly<Record<string, string>> };
+  if (!(await setBackend('tensorflow'))) throw new Error('could not start');
+  return { backend: 'tensorflow', engine: 'tensorflow', title: `${name} ${version?.['tfjs-node'] ?? ''}`.trim() };
+}
+
+async function startWasm(): Promise<Started> {
+  await useWasmBackend();
+  return { backend: 'wasm', engine: 'wasm', title: 'WebAssembly, on one thread' };
+}
+
+async function startCpu(): Promise<Started> {
+  await useCpuBackend();
+  return { backend: 'cpu', engine: 'cpu', title: 'plain JavaScript, slowly' };
+}
