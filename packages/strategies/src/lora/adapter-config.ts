@@ -1,0 +1,61 @@
+import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
+import { describeTargets } from './targets.js';
+import type { LoraOptions } from './options.js';
+
+/** The PEFT release whose `adapter_config.json` this is. */
+const peftVersion = '0.21.2';
+
+const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key: string]: Json } =>
+  Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
+
+/**
+ * `adapter_config.json` of a LoRA adapter, keys sorted, every field that PEFT writes. `target_modules` names what was adapted in
+ * this model, also where the options said `all-linear`.
+ */
+export function loraAdapterConfig(model: LanguageModel, targets: readonly LinearSite[], options: LoraOptions, modelFolder: string | null): Json {
+  const { targetModules } = options;
+  const isRegularExpression = typeof targetModules === 'string' && targetModules.toLowerCase() !== 'all-linear';
+  return sortedObject({
+    alora_invocation_tokens: null,
+    alpha_pattern: options.alphaPattern,
+    arrow_config: null,
+    auto_mapping: null,
+    base_model_name_or_path: modelFolder ?? model.folder,
+    bias: options.bias,
+    corda_config: null,
+    ensure_weight_tying: false,
+    eva_config: null,
+    exclude_modules: options.excludeModules,
+    fan_in_fan_out: targets.some((site) => site.fanInFanOut),
+    inference_mode: true,
+    init_lora_weights: options.initLoraWeights === 'gaussian' ? 'gaussian' : true,
+    kasa_config: null,
+    layer_replication: null,
+    layers_pattern: options.layersPattern,
+    layers_to_transform: options.layersToTransform,
+    loftq_config: {},
+    lora_alpha: options.alpha,
+    lora_bias: false,
+    lora_dropout: options.dropout,
+    lora_ga_config: null,
+    megatron_config: null,
+    megatron_core: 'megatron.core',
+    modules_to_save: options.modulesToSave,
+    monteclora_config: null,
+    peft_type: 'LORA',
+    peft_version: peftVersion,
+    qalora_group_size: 16,
+    r: options.rank,
+    rank_pattern: options.rankPattern,
+    revision: null,
+    target_modules: isRegularExpression ? targetModules : Array.isArray(targetModules) ? [...(targetModules as readonly string[])].sort() : describeTargets(model, targets),
+    target_parameters: null,
+    task_type: 'CAUSAL_LM',
+    trainable_token_indices: null,
+    use_bdlora: null,
+    use_dora: options.useDora,
+    use_qalora: false,
+    use_rslora: options.useRslora,
+    velora_config: null,
+  });
+}

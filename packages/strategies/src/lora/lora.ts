@@ -1,0 +1,125 @@
+import { keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy } from '@whetstone/core/contract';
+import { createRandom, fillFloat32, type Random } from '../support/random.js';
+import { loraAdapterConfig } from './adapter-config.js';
+import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
+import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
+import { findSavedModules, ownParameters } from './saved-modules.js';
+import { findTargets } from './targets.js';
+
+/** Prefix of every key in a PEFT adapter file. */
+export const peftPrefix = 'base_model.model.';
+
+/** A: Kaiming-uniform with a = √5, which is U(±1/√in), or normal with deviation 1/rank. [rank, in] */
+function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWeights'], seed: number): Tensor2D {
+  const random = createRandom(seed, `lora_A ${site.name}`);
+  const bound = 1 / Math.sqrt(site.inFeatures);
+  const draw = kind === 'gaussian' ? () => random.normal() / rank : () => (2 * random.uniform() - 1) * bound;
+  return tensor2d(fillFloat32(rank * site.inFeatures, draw), [rank, site.inFeatures]);
+}
+
+/** One constant tensor for each number, owned together. */
+function createConstants(): { get(value: number): Scalar; dispose(): void } {
+  const made = new Map<number, Scalar>();
+  return {
+    get: (value) => {
+      const present = made.get(value);
+      if (present !== undefined) return present;
+      const fresh = keep(scalar(value));
+      made.set(value, fresh);
+      return fresh;
+    },
+    dispose: () => {
+      for (const tensor of made.values()) tensor.dispose();
+    },
+  };
+}
+
+function biasNames(model: LanguageModel, targets: readonly LinearSite[], bias: LoraOptions['bias']): string[] {
+  if (bias === 'none') return [];
+  const adapted = new Set<Variable | null>(targets.map((site) => site.bias));
+  return [...model.parameters].filter(([name, parameter]) => (bias === 'all' ? name.endsWith('.bias') : adapted.has(parameter))).map(([name]) => name);
+}
+
+/** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
+export function attachLora(model: LanguageModel, options: LoraOptions, seed: number, modelFolder: string | null): Attachment {
+  const targets = findTargets(model, options);
+  const savedNames = [...findSavedModules(model, options.modulesToSave ?? []), ...biasNames(model, targets, options.bias)];
+  const constants = createConstants();
+  const undo: (() => void)[] = [constants.dispose];
+  const trainable = new Map<string, Variable>();
+  const randoms = new Map<string, Random>();
+  const own = <T extends Tensor>(name: string, initial: T): T => {
+    const made = variable(initial, true);
+    initial.dispose();
+    trainable.set(name, made);
+    undo.push(() => made.dispose());
+    return made as unknown as T;
+  };
+  const dropoutOf = (site: LinearSite): LoraDropout | null => {
+    if (options.dropout === 0) return null;
+    const random = createRandom(seed, `dropout ${site.name}`);
+    randoms.set(site.name, random);
+    const features = keep(tensor1d(fillFloat32(site.inFeatures, () => 2000 + 4000 * random.uniform())));
+    undo.push(() => features.dispose());
+    const shared = { threshold: constants.get(sineQuantile(options.dropout)), gain: constants.get(1 / (1 - options.dropout)) };
+    return (tokens) => (model.training ? dropoutMask(tokens, features, random, shared) : null);
+  };
+
+  for (const site of targets) {
+    const rank = valueByPattern(options.rankPattern, site.name, options.rank, 'strategy.options.rankPattern');
+    const alpha = valueByPattern(options.alphaPattern, site.name, options.alpha, 'strategy.options.alphaPattern');
+    const scale = loraScale(alpha, rank, options.useRslora);
+    const key = `${peftPrefix}${site.name}`;
+    const a = own(`${key}.lora_A.weight`, initialA(site, rank, options.initLoraWeights, seed));
+    const b = own(`${key}.lora_B.weight`, zeros<Rank.R2>([site.outFeatures, rank]));
+    let dora: LoraLayer['dora'] = null;
+    if (options.useDora) {
+      const weightSquares = squaresByOutput(site);
+      undo.push(() => weightSquares.dispose());
+      dora = { weightSquares, magnitude: own<Tensor1D>(`${key}.lora_magnitude_vector`, tidy(() => sqrt(weightSquares))) };
+    }
+    const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants.get(scale), dora };
+    const dropout = dropoutOf(site);
+    undo.push(site.wrap((base) => adaptedForward(layer, base, dropout)));
+  }
+  const saved = ownParameters(model, savedNames, true);
+  undo.push(saved.dispose);
+  for (const [name, parameter] of saved.parameters) trainable.set(peftPrefix + name, parameter);
+
+  const { loraPlusRatio } = options;
+  return {
+    trainable,
+    ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (name.endsWith('.lora_B.weight') ? loraPlusRatio : 1) }),
+    exportAdapter: () => ({ tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) }),
+    saveState: () => ({ tensors: new Map(), values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) } }),
+    loadState: ({ values }) => restoreDropout(randoms, values),
+    dispose: () => {
+      for (const step of undo.reverse()) step();
+    },
+  };
+}
+
+function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json): void {
+  const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
+  for (const [name, random] of randoms) {
+    const state = states[name];
+    if (state === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the dropout state of a layer.', { expected: name });
+    random.loadState(state);
+  }
+}
+
+/** Low-rank adaptation of linear layers; see {@link LoraOptions}. */
+export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
+  const resolved = { ...defaultLoraOptions, ...options };
+  return { role: 'owner', attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder) };
+}
+
+export const lora = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'lora',
+  description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
+  configSchema: loraConfigSchema,
+  create: (options) => loraStrategy(options),
+});

@@ -1,0 +1,99 @@
+import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
+import { layerIndexOf } from '../support/layer-index.js';
+import { compilePattern, type LoraOptions } from './options.js';
+
+type TargetOptions = Pick<LoraOptions, 'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'>;
+
+/** True where `name` is one of the keys or ends with one after a dot: how PEFT matches lists of modules. */
+export function matchesName(name: string, keys: readonly string[]): boolean {
+  return keys.some((key) => name === key || name.endsWith(`.${key}`));
+}
+
+const asList = <T>(value: T | readonly T[] | null): readonly T[] => (value === null ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T]);
+
+function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptions): boolean {
+  if (typeof excludeModules === 'string' && compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules').test(name)) return true;
+  if (Array.isArray(excludeModules) && matchesName(name, excludeModules as readonly string[])) return true;
+  // A module that is trained whole never gets an adapter too.
+  return (modulesToSave ?? []).some((key) => compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name));
+}
+
+function isTargeted(site: LinearSite, options: TargetOptions): boolean {
+  const { targetModules, layersToTransform, layersPattern } = options;
+  if (isExcluded(site.name, options)) return false;
+  if (typeof targetModules === 'string') {
+    if (targetModules.toLowerCase() === 'all-linear') return !site.isOutput;
+    return compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules').test(site.name);
+  }
+  if (targetModules.includes(site.name)) return true;
+  if (!matchesName(site.name, targetModules)) return false;
+  const layers = asList(layersToTransform);
+  if (layers.length === 0) return true;
+  const layer = layerIndexOf(site.name, asList(layersPattern));
+  return layer !== null && layers.includes(layer);
+}
+
+/**
+ * The linear layers that the options mean, in the model's order; PEFT's rules for `target_modules`, `exclude_modules`,
+ * `layers_to_transform` and `modules_to_save`.
+ * @throws STRATEGY_TARGETS_NOTHING where a name, or everything together, matches nothing; it lists what exists.
+ */
+export function findTargets(model: LanguageModel, options: TargetOptions): LinearSite[] {
+  const sites = [...model.linearSites.values()];
+  const found = sites.filter((site) => isTargeted(site, options));
+  const { targetModules } = options;
+  const lost = typeof targetModules === 'string' ? [] : targetModules.filter((key) => !sites.some((site) => matchesName(site.name, [key])));
+  if (found.length > 0 && lost.length === 0) return found;
+
+  const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
+  const problems: Problem[] = lost.map((key) => {
+    const close = closest(key, endings);
+    return {
+      message: 'No linear layer has this name.',
+      place: { path: `strategy.options.targetModules[${(targetModules as readonly string[]).indexOf(key)}]` },
+      found: key,
+      ...(close === null ? {} : { hint: `Did you mean "${close}"?` }),
+    };
+  });
+  throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', lost.length > 0 ? 'Some of targetModules match nothing in the model.' : 'The targets of LoRA match nothing in the model.', {
+    place: { path: 'strategy.options.targetModules' },
+    expected: `one or more of: ${endings.join(', ')}; or "all-linear"`,
+    found: JSON.stringify(targetModules),
+    problems,
+    details: { linearSites: sites.map((site) => site.name) },
+  });
+}
+
+/** The candidate with the fewest edits, where at most two in five characters differ. */
+function closest(word: string, candidates: readonly string[]): string | null {
+  const scored = candidates.map((candidate) => ({ candidate, edits: editDistance(word, candidate) })).sort((one, other) => one.edits - other.edits)[0];
+  return scored !== undefined && scored.edits <= Math.max(1, Math.floor(word.length * 0.4)) ? scored.candidate : null;
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= one.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= other.length; j += 1) {
+      next.push(Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (one[i - 1] === other[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[other.length] ?? 0;
+}
+
+/**
+ * The shortest `target_modules` that mean exactly `targets` in this model: endings such as `q_proj` where they reach no other
+ * linear layer, whole paths otherwise.
+ */
+export function describeTargets(model: LanguageModel, targets: readonly LinearSite[]): string[] {
+  const chosen = new Set(targets.map((site) => site.name));
+  const all = [...model.linearSites.keys()];
+  const described = new Set<string>();
+  for (const { name } of targets) {
+    const ending = name.slice(name.lastIndexOf('.') + 1);
+    described.add(all.every((other) => chosen.has(other) || !matchesName(other, [ending])) ? ending : name);
+  }
+  return [...described].sort();
+}
