@@ -1,0 +1,63 @@
+import { WhetstoneError, type Control, type HookName } from '../contract/index.js';
+import type { ControlRequests } from './types.js';
+
+/** Requests that make sense from one hook alone. */
+const onlyFrom = { skipUpdate: 'transformGradients', markBest: 'onEvaluate' } as const satisfies Partial<Record<keyof Control, HookName>>;
+
+export interface ControlDesk {
+  readonly requests: ControlRequests;
+  /** What a hook gets: it takes requests and grants none. */
+  controlFor(hook: HookName): Control;
+}
+
+/** Keeps what callbacks ask for until the loop takes it. */
+export function createControlDesk(): ControlDesk {
+  let stopReason: string | null = null;
+  let skipReason: string | null = null;
+  const asked = { evaluate: false, save: false, markBest: false };
+  const take = (request: keyof typeof asked) => {
+    const answer = asked[request];
+    asked[request] = false;
+    return answer;
+  };
+  const refuse = (request: keyof typeof onlyFrom, hook: HookName) => {
+    if (hook !== onlyFrom[request]) {
+      throw new WhetstoneError('CONFIG_CONFLICT', `control.${request} can only be asked for from ${onlyFrom[request]}, not from ${hook}.`);
+    }
+  };
+
+  return {
+    requests: {
+      get stopReason() {
+        return stopReason;
+      },
+      takeEvaluate: () => take('evaluate'),
+      takeSave: () => take('save'),
+      takeMarkBest: () => take('markBest'),
+      takeSkipUpdate: () => {
+        const reason = skipReason;
+        skipReason = null;
+        return reason;
+      },
+    },
+    controlFor: (hook) => ({
+      stop: (reason) => {
+        stopReason ??= reason;
+      },
+      evaluate: () => {
+        asked.evaluate = true;
+      },
+      save: () => {
+        asked.save = true;
+      },
+      skipUpdate: (reason) => {
+        refuse('skipUpdate', hook);
+        skipReason ??= reason;
+      },
+      markBest: () => {
+        refuse('markBest', hook);
+        asked.markBest = true;
+      },
+    }),
+  };
+}

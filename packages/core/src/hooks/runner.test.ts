@@ -1,0 +1,169 @@
+import { scalar, tensor1d, tidy, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import { describe, expect, it } from 'vitest';
+import { hookTable, type Callback, type HookName, type MicrobatchContext, type RunReport, type StepContext, type StepReport, WhetstoneError } from '../contract/index.js';
+import { createHookRunner } from './runner.js';
+
+const report = { step: 3 } as StepReport;
+const stepContext: StepContext = { step: 3, record: () => undefined };
+const runner = (...callbacks: readonly Callback[]) => createHookRunner(callbacks.map((callback, index) => ({ plugin: `callback-${index}`, callback })));
+
+async function failureOf(action: () => unknown): Promise<WhetstoneError> {
+  try {
+    await action();
+  } catch (error) {
+    if (error instanceof WhetstoneError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('createHookRunner', () => {
+  it('has one method a row of the hook table', () => {
+    const methods = runner() as unknown as Record<HookName, unknown>;
+    for (const hook of Object.keys(hookTable) as HookName[]) expect(methods[hook]).toBeTypeOf('function');
+  });
+
+  it('calls pre hooks, then configuration order, then post, and awaits each before the next', async () => {
+    const calls: string[] = [];
+    const slow = (name: string) => async () => {
+      calls.push(`${name} begins`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      calls.push(`${name} ends`);
+    };
+    await runner({ onStep: { order: 'post', handler: slow('post') } }, { onStep: slow('first') }, { onStep: slow('second') }, { onStep: { order: 'pre', handler: slow('pre') } }).onStep(report);
+    expect(calls).toEqual(['pre', 'first', 'second', 'post'].flatMap((name) => [`${name} begins`, `${name} ends`]));
+  });
+
+  it('hands a transformed value on', () => {
+    const hooks = runner({ transformBatch: (batch) => ({ ...batch, samples: batch.samples + 1 }) }, { transformBatch: (batch) => ({ ...batch, samples: batch.samples * 10 }) });
+    expect(hooks.transformBatch({ samples: 1 } as never, stepContext).samples).toBe(20);
+  });
+
+  it('sums what add hooks contribute, and gives nothing where nobody contributes', () => {
+    const logits = undefined as unknown as Tensor2D;
+    const microbatch = stepContext as MicrobatchContext;
+    const total = tidy(() => (runner({ addLoss: () => scalar(2) }, { addLoss: () => undefined }, { addLoss: () => scalar(3) }).addLoss(logits, microbatch) as Scalar).dataSync()[0]);
+    expect(total).toBe(5);
+    expect(runner({ addLoss: () => undefined }).addLoss(logits, microbatch)).toBeUndefined();
+  });
+
+  it('knows which hooks anyone has', () => {
+    expect(runner({ onStep: () => undefined }).has('onStep')).toBe(true);
+    expect(runner({ onStep: () => undefined }).has('transformLogits')).toBe(false);
+  });
+
+  it('calls methods of an instance with their this', async () => {
+    class Counter implements Callback {
+      steps = 0;
+      onStep(): void {
+        this.steps += 1;
+      }
+    }
+    const counter = new Counter();
+    await runner(counter).onStep(report);
+    expect(counter.steps).toBe(1);
+  });
+
+  describe('failures', () => {
+    it.each([
+      ['sync', () => { throw new Error('no luck'); }],
+      ['async', () => Promise.reject(new Error('no luck'))],
+    ])('names plugin, hook and step and keeps the cause (%s)', async (_, handler) => {
+      const hooks = runner({}, { onStep: handler });
+      hooks.step = 7;
+      const error = await failureOf(() => hooks.onStep(report));
+      expect(error.code).toBe('HOOK_FAILED');
+      expect(error.details).toEqual({ plugin: 'callback-1', hook: 'onStep', step: 7 });
+      expect(error.message).toContain('no luck');
+      expect(error.cause).toBeInstanceOf(Error);
+    });
+
+    it('refuses a promise from a transform hook', async () => {
+      const transformBatch = (async (batch: unknown) => batch) as unknown as Callback['transformBatch'];
+      const error = await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext));
+      expect(error.message).toMatch(/returned a promise/);
+    });
+
+    it('refuses a transform hook that returns nothing', async () => {
+      const transformBatch = (() => undefined) as unknown as Callback['transformBatch'];
+      expect((await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext))).message).toMatch(/returned nothing/);
+    });
+
+    it('refuses a loss term that is no scalar', async () => {
+      const addLoss = (() => tensor1d([1])) as unknown as Callback['addLoss'];
+      expect((await failureOf(() => runner({ addLoss }).addLoss(undefined as never, stepContext as MicrobatchContext))).message).toMatch(/must return a scalar/);
+    });
+  });
+
+  describe('control', () => {
+    it('keeps the first stop reason, and gives every other request once', async () => {
+      const hooks = runner({
+        onStep: (_, control) => {
+          control.stop('first');
+          control.stop('second');
+          control.evaluate();
+          control.save();
+        },
+      });
+      expect(hooks.requests.stopReason).toBeNull();
+      await hooks.onStep(report);
+      expect(hooks.requests.stopReason).toBe('first');
+      expect([hooks.requests.takeEvaluate(), hooks.requests.takeEvaluate()]).toEqual([true, false]);
+      expect([hooks.requests.takeSave(), hooks.requests.takeSave()]).toEqual([true, false]);
+    });
+
+    it('takes skipUpdate from transformGradients only, and markBest from onEvaluate only', async () => {
+      const hooks = runner({
+        transformGradients: (gradients, _, control) => {
+          control.skipUpdate('spike');
+          return gradients;
+        },
+        onEvaluate: (_, control) => control.markBest(),
+        onStep: (_, control) => control.skipUpdate('late'),
+        onSave: (_, control) => control.markBest(),
+      });
+      hooks.transformGradients(new Map(), { ...stepContext, parameters: new Map() });
+      expect([hooks.requests.takeSkipUpdate(), hooks.requests.takeSkipUpdate()]).toEqual(['spike', null]);
+      await hooks.onEvaluate({} as never);
+      expect(hooks.requests.takeMarkBest()).toBe(true);
+      expect((await failureOf(() => hooks.onStep(report))).message).toMatch(/only be asked for from transformGradients/);
+      expect((await failureOf(() => hooks.onSave({ step: 1, folder: 'x' }))).message).toMatch(/only be asked for from onEvaluate/);
+    });
+
+    it('is not handed to the hooks that end a run', async () => {
+      let extra: unknown[] = [];
+      await runner({ onRunEnd: (...values: unknown[]) => { extra = values.slice(1); } }).onRunEnd({} as RunReport);
+      expect(extra).toEqual([]);
+    });
+  });
+
+  describe('state', () => {
+    const counting = (start: number) => {
+      let count = start;
+      return { onStep: () => { count += 1; }, saveState: () => ({ count }), loadState: (state: unknown) => { count = (state as { count: number }).count; } } satisfies Callback;
+    };
+    it('is kept by plugin name and occurrence, and put back', () => {
+      const make = (a: number, b: number) => createHookRunner([{ plugin: 'count', callback: counting(a) }, { plugin: 'other', callback: {} }, { plugin: 'count', callback: counting(b) }]);
+      const saved = make(1, 2).saveState();
+      expect(saved).toEqual({ count: { count: 1 }, 'count#2': { count: 2 } });
+      const second = make(0, 0);
+      second.loadState(saved);
+      expect(second.saveState()).toEqual(saved);
+    });
+    it('names the plugin whose state cannot be loaded', async () => {
+      const hooks = runner({ loadState: () => { throw new Error('bad'); } });
+      const error = await failureOf(() => hooks.loadState({ 'callback-0': 1 }));
+      expect([error.code, error.details]).toEqual(['PLUGIN_FAILED', { plugin: 'callback-0' }]);
+      expect((await failureOf(() => hooks.loadState([]))).code).toBe('CHECKPOINT_INVALID');
+    });
+  });
+
+  it('disposes all callbacks, the last first, although one fails', async () => {
+    const calls: string[] = [];
+    const hooks = runner({ dispose: () => { calls.push('a'); } }, { dispose: () => { throw new Error('stuck'); } }, { dispose: () => { calls.push('c'); } });
+    const error = await failureOf(() => hooks.dispose());
+    expect(calls).toEqual(['c', 'a']);
+    expect(error.code).toBe('PLUGIN_FAILED');
+  });
+});

@@ -1,0 +1,147 @@
+import { addN, type Tensor } from '@tensorflow/tfjs-core';
+import { hookTable, WhetstoneError, type Callback, type HookName, type HookOrder, type Json } from '../contract/index.js';
+import { createControlDesk } from './control.js';
+import type { HookMethods, HookRunner } from './types.js';
+
+/** A callback and the plugin that made it. */
+export interface HookedCallback {
+  readonly plugin: string;
+  readonly callback: Callback;
+}
+
+interface Entry {
+  readonly plugin: string;
+  readonly order: HookOrder;
+  readonly call: (...values: unknown[]) => unknown;
+}
+
+const rank: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 };
+const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
+
+/** The handlers of one hook: `pre`, configuration order, `post`. */
+function entriesOf(hook: HookName, callbacks: readonly HookedCallback[]): readonly Entry[] {
+  const entries = callbacks.flatMap(({ plugin, callback }): Entry[] => {
+    const member = callback[hook];
+    if (member === undefined) return [];
+    const [order, handler] = typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
+    // `this` is the callback, so that instances of classes work.
+    return [{ plugin, order, call: (...values) => Reflect.apply(handler, callback, values) as unknown }];
+  });
+  return entries.toSorted((a, b) => rank[a.order] - rank[b.order]);
+}
+
+/** Builds the runner of one run. Its methods are made from the hook table: a new row there is a new method here. */
+export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunner {
+  const desk = createControlDesk();
+  const hooks = Object.keys(hookTable) as HookName[];
+  const entries = new Map(hooks.map((hook) => [hook, entriesOf(hook, callbacks)]));
+  const state = { step: 0 };
+
+  const fail = (plugin: string, hook: HookName, cause: unknown): never => {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new WhetstoneError('HOOK_FAILED', `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, { details: { plugin, hook, step: state.step }, cause });
+  };
+  const callSync = (entry: Entry, hook: HookName, values: readonly unknown[]): unknown => {
+    let result: unknown;
+    try {
+      result = entry.call(...values);
+    } catch (cause) {
+      return fail(entry.plugin, hook, cause);
+    }
+    if (isPromise(result)) {
+      // Nobody will await it: its failure must not end the process.
+      void Promise.resolve(result).catch(() => undefined);
+      fail(entry.plugin, hook, new TypeError(`${hook} returned a promise, but ${hookTable[hook].kind} hooks are synchronous`));
+    }
+    return result;
+  };
+
+  const run = {
+    observe: (hook: HookName, own: readonly Entry[]) => async (...values: unknown[]) => {
+      for (const entry of own) {
+        try {
+          await entry.call(...values);
+        } catch (cause) {
+          fail(entry.plugin, hook, cause);
+        }
+      }
+    },
+    transform: (hook: HookName, own: readonly Entry[]) => (value: unknown, ...rest: unknown[]) =>
+      own.reduce((current: unknown, entry) => {
+        const result = callSync(entry, hook, [current, ...rest]);
+        return result ?? fail(entry.plugin, hook, new TypeError(`${hook} returned nothing: it must return the value it was given or its replacement`));
+      }, value),
+    add: (hook: HookName, own: readonly Entry[]) => (...values: unknown[]) => {
+      const terms = own.flatMap((entry): Tensor[] => {
+        const result = callSync(entry, hook, values) as Tensor | null | undefined;
+        if (result === undefined || result === null) return [];
+        if (result.rank !== 0) fail(entry.plugin, hook, new TypeError(`${hook} must return a scalar or nothing, not a tensor of shape [${String(result.shape)}]`));
+        return [result];
+      });
+      return terms.length <= 1 ? terms[0] : addN(terms);
+    },
+  };
+
+  const methods = Object.fromEntries(hooks.map((hook) => {
+    const { kind, control } = hookTable[hook];
+    const method = run[kind](hook, entries.get(hook) ?? []) as (...values: unknown[]) => unknown;
+    const desked = desk.controlFor(hook);
+    return [hook, control ? (...values: unknown[]) => method(...values, desked) : method];
+  })) as unknown as HookMethods;
+
+  return Object.assign(state, methods, {
+    requests: desk.requests,
+    has: (hook: HookName) => (entries.get(hook)?.length ?? 0) > 0,
+    saveState: () => saveStates(callbacks),
+    loadState: (saved: Json) => loadStates(callbacks, saved),
+    dispose: () => disposeAll(callbacks),
+  });
+}
+
+/** `early-stopping`, and `early-stopping#2` for the second of that name. */
+function keyed(callbacks: readonly HookedCallback[]): readonly (readonly [string, HookedCallback])[] {
+  const seen = new Map<string, number>();
+  return callbacks.map((entry) => {
+    const occurrence = (seen.get(entry.plugin) ?? 0) + 1;
+    seen.set(entry.plugin, occurrence);
+    return [occurrence === 1 ? entry.plugin : `${entry.plugin}#${occurrence}`, entry] as const;
+  });
+}
+
+function attempt<T>(plugin: string, what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new WhetstoneError('PLUGIN_FAILED', `${what} of '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, { details: { plugin }, cause });
+  }
+}
+
+function saveStates(callbacks: readonly HookedCallback[]): Json {
+  const states: Record<string, Json> = {};
+  for (const [key, { plugin, callback }] of keyed(callbacks)) {
+    if (callback.saveState !== undefined) states[key] = attempt(plugin, 'saveState', () => callback.saveState?.() ?? null);
+  }
+  return states;
+}
+
+function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
+  if (typeof saved !== 'object' || saved === null || Array.isArray(saved)) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
+  const states = saved as { readonly [key: string]: Json };
+  for (const [key, { plugin, callback }] of keyed(callbacks)) {
+    const state = states[key];
+    if (state !== undefined) attempt(plugin, 'loadState', () => callback.loadState?.(state));
+  }
+}
+
+/** Disposes every callback, the last first, and throws the first failure afterwards. */
+function disposeAll(callbacks: readonly HookedCallback[]): void {
+  const failures: unknown[] = [];
+  for (const { plugin, callback } of callbacks.toReversed()) {
+    try {
+      attempt(plugin, 'dispose', () => callback.dispose?.());
+    } catch (failure) {
+      failures.push(failure);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
