@@ -1,1 +1,3 @@
 export * from './contract/index.js';
+export { corePlugins } from './core-plugins.js';
+export * from './optimizers/index.js';

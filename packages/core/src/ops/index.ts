@@ -1,1 +1,15 @@
-export {};
+/** Operations that the engine, the models and the strategies share: each uses a fused kernel where the backend has one, else plain ops. */
+export * from './adamw-update.js';
+export * from './cross-entropy.js';
+export * from './global-norm.js';
+export * from './registered-kernel.js';
+export * from './activate.js';
+export * from './activations.js';
+export * from './attention.js';
+export * from './constant.js';
+export * from './custom-gradient.js';
+export * from './fused-kernel.js';
+export * from './gather-rows.js';
+export * from './layer-normalize.js';
+export * from './rms-normalize.js';
+export * from './rotary.js';

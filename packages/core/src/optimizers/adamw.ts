@@ -1,0 +1,135 @@
+import { keep, scalar, tidy, zerosLike, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { WhetstoneError } from '../contract/errors.js';
+import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
+import { definePlugin } from '../contract/plugin.js';
+import { adamwUpdate } from '../ops/adamw-update.js';
+
+export interface AdamWOptions {
+  readonly weightDecay: number;
+  readonly adamBeta1: number;
+  readonly adamBeta2: number;
+  readonly adamEpsilon: number;
+}
+
+interface Moments {
+  readonly first: Tensor;
+  readonly second: Tensor;
+  /** Updates this parameter has had: bias correction follows it, also where a parameter joined later. */
+  readonly updates: number;
+}
+
+/** Adam with decoupled weight decay. State is keyed by parameter name and made at a parameter's first gradient. */
+export function createAdamW(options: AdamWOptions): Optimizer {
+  const moments = new Map<string, Moments>();
+  const constants = { beta1: options.adamBeta1, beta2: options.adamBeta2, epsilon: options.adamEpsilon };
+
+  const replace = (name: string, next: Moments): void => {
+    const before = moments.get(name);
+    before?.first.dispose();
+    before?.second.dispose();
+    moments.set(name, { ...next, first: keep(next.first), second: keep(next.second) });
+  };
+
+  const update = (name: string, parameter: Variable, gradient: Tensor, scalars: Scalars, step: OptimizerStep): void => {
+    const before = moments.get(name);
+    const updates = (before?.updates ?? 0) + 1;
+    const rate = step.learningRate * step.learningRateScale(name);
+    const [value, first, second] = tidy(() => adamwUpdate(
+      { parameter, gradient, firstMoment: before?.first ?? zerosLike(parameter), secondMoment: before?.second ?? zerosLike(parameter) },
+      {
+        stepSize: scalars(rate / (1 - constants.beta1 ** updates)),
+        decay: scalars(step.decays(name) ? 1 - rate * options.weightDecay : 1),
+        correction: scalars(1 / Math.sqrt(1 - constants.beta2 ** updates)),
+      },
+      constants,
+      scalars,
+    ));
+    parameter.assign(value);
+    value.dispose();
+    replace(name, { first, second, updates });
+  };
+
+  return {
+    apply(parameters, gradients, step) {
+      const scalars = createScalars();
+      for (const [name, parameter] of parameters) {
+        const gradient = gradients.get(name);
+        if (gradient !== undefined) update(name, parameter, gradient, scalars, step);
+      }
+      scalars.dispose();
+    },
+    saveState() {
+      const tensors = new Map<string, Tensor>();
+      const updates: Record<string, number> = {};
+      for (const [name, moment] of moments) {
+        tensors.set(`${name}.firstMoment`, moment.first);
+        tensors.set(`${name}.secondMoment`, moment.second);
+        updates[name] = moment.updates;
+      }
+      return { tensors, values: { updates } };
+    },
+    loadState({ tensors, values }) {
+      for (const [name, updates] of Object.entries(updatesOf(values))) {
+        const first = tensors.get(`${name}.firstMoment`);
+        const second = tensors.get(`${name}.secondMoment`);
+        if (first === undefined || second === undefined) {
+          throw new WhetstoneError('CHECKPOINT_INVALID', 'The optimizer\'s state lacks the moments of a parameter.', { place: { tensor: name } });
+        }
+        replace(name, { first: first.clone(), second: second.clone(), updates });
+      }
+    },
+    dispose() {
+      for (const { first, second } of moments.values()) {
+        first.dispose();
+        second.dispose();
+      }
+      moments.clear();
+    },
+  };
+}
+
+type Scalars = (value: number) => Scalar;
+
+/** One tensor for each number of a step: parameters share their scalars. */
+function createScalars(): Scalars & { dispose(): void } {
+  const made = new Map<number, Scalar>();
+  const get = (value: number): Scalar => {
+    const found = made.get(value) ?? keep(scalar(value, 'float32'));
+    made.set(value, found);
+    return found;
+  };
+  return Object.assign(get, {
+    dispose: () => {
+      for (const tensor of made.values()) tensor.dispose();
+    },
+  });
+}
+
+function updatesOf(values: unknown): Record<string, number> {
+  const updates = typeof values === 'object' && values !== null && 'updates' in values ? values.updates : undefined;
+  if (typeof updates !== 'object' || updates === null) {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The optimizer\'s state is not one of adamw.');
+  }
+  return updates as Record<string, number>;
+}
+
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    weightDecay: { type: 'number', minimum: 0, default: 0, description: 'Decoupled decay per unit of learning rate; biases and norms are left out.' },
+    adamBeta1: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0.9, description: 'Decay of the first moment.' },
+    adamBeta2: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0.999, description: 'Decay of the second moment.' },
+    adamEpsilon: { type: 'number', exclusiveMinimum: 0, default: 1e-8, description: 'Added to the root of the second moment.' },
+  },
+  required: ['weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
+} as const;
+
+export const adamw = definePlugin({
+  apiVersion: 1,
+  kind: 'optimizer',
+  name: 'adamw',
+  description: 'Adam with decoupled weight decay.',
+  configSchema,
+  create: (options) => createAdamW(options),
+});

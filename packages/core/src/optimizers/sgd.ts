@@ -1,0 +1,63 @@
+import { add, keep, mul, scalar, sub, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import type { Optimizer } from '../contract/optimizer.js';
+import { definePlugin } from '../contract/plugin.js';
+
+export interface SgdOptions {
+  readonly momentum: number;
+  readonly weightDecay: number;
+}
+
+/** Stochastic gradient descent with momentum b ← momentum · b + g, p ← p · (1 − rate · decay) − rate · b. */
+export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
+  const velocities = new Map<string, Tensor>();
+  const replace = (name: string, velocity: Tensor): void => {
+    velocities.get(name)?.dispose();
+    velocities.set(name, keep(velocity));
+  };
+  return {
+    apply(parameters, gradients, step) {
+      for (const [name, parameter] of parameters) {
+        const gradient = gradients.get(name);
+        if (gradient === undefined) continue;
+        const rate = step.learningRate * step.learningRateScale(name);
+        const decay = step.decays(name) ? 1 - rate * weightDecay : 1;
+        const [value, velocity] = tidy(() => {
+          const before = velocities.get(name);
+          const direction = momentum === 0 || before === undefined ? gradient.clone() : add(mul(before, momentum), gradient);
+          return [sub(mul(parameter, scalar(decay)), mul(direction, scalar(rate))), direction] as [Tensor, Tensor];
+        });
+        parameter.assign(value);
+        value.dispose();
+        if (momentum === 0) velocity.dispose();
+        else replace(name, velocity);
+      }
+    },
+    saveState: () => ({ tensors: new Map(velocities), values: null }),
+    loadState({ tensors }) {
+      for (const [name, velocity] of tensors) replace(name, velocity.clone());
+    },
+    dispose() {
+      for (const velocity of velocities.values()) velocity.dispose();
+      velocities.clear();
+    },
+  };
+}
+
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    momentum: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0 },
+    weightDecay: { type: 'number', minimum: 0, default: 0, description: 'Decoupled decay per unit of learning rate; biases and norms are left out.' },
+  },
+  required: ['momentum', 'weightDecay'],
+} as const;
+
+export const sgd = definePlugin({
+  apiVersion: 1,
+  kind: 'optimizer',
+  name: 'sgd',
+  description: 'Stochastic gradient descent, with momentum where asked.',
+  configSchema,
+  create: (options) => createSgd(options),
+});

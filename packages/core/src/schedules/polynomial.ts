@@ -1,0 +1,41 @@
+import type { Schedule } from '../contract/optimizer.js';
+import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
+import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
+
+export interface PolynomialOptions {
+  readonly warmupSteps: number;
+  /** The rate at the end, absolute. */
+  readonly lrEnd: number;
+  readonly power: number;
+}
+
+/** From the base rate to `lrEnd` as a power of what remains. */
+export function polynomialSchedule({ lrEnd, power, ...options }: PolynomialOptions, inputs: ScheduleInputs): Schedule {
+  const { totalSteps, learningRate } = inputs;
+  const warmup = countWarmupSteps(options.warmupSteps, inputs);
+  return withWarmup(warmup, (step) => {
+    if (step > totalSteps) return lrEnd / learningRate;
+    const remaining = 1 - (step - warmup) / Math.max(1, totalSteps - warmup);
+    return ((learningRate - lrEnd) * remaining ** power + lrEnd) / learningRate;
+  });
+}
+
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    warmupSteps,
+    lrEnd: { type: 'number', minimum: 0, default: 1e-7, description: 'The rate at the end, absolute.' },
+    power: { type: 'number', exclusiveMinimum: 0, default: 1, description: '1 is a straight line.' },
+  },
+  required: ['warmupSteps', 'lrEnd', 'power'],
+} as const;
+
+export const polynomial = definePlugin({
+  apiVersion: 1,
+  kind: 'schedule',
+  name: 'polynomial',
+  description: 'Falls to an end rate as a power of what remains.',
+  configSchema,
+  create: (options) => (inputs: ScheduleInputs) => polynomialSchedule(options, inputs),
+});

@@ -1,0 +1,63 @@
+import type { Schedule } from '../contract/optimizer.js';
+import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
+import { countWarmupSteps, warmupSteps } from './warmup.js';
+
+type Shape = 'linear' | 'cosine' | '1-sqrt';
+
+export interface WarmupStableDecayOptions {
+  readonly warmupSteps: number;
+  readonly numDecaySteps: number;
+  readonly warmupType: Shape;
+  readonly decayType: Shape;
+  /** The least rate, as a ratio of the base rate. */
+  readonly minLrRatio: number;
+  readonly numCycles: number;
+}
+
+/** Rises, stays, and falls over the last `numDecaySteps` (Hu et al., MiniCPM, 2024). */
+export function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inputs: ScheduleInputs): Schedule {
+  const { numDecaySteps, minLrRatio, numCycles } = options;
+  const warmup = countWarmupSteps(options.warmupSteps, inputs);
+  const decayStart = inputs.totalSteps - numDecaySteps;
+  const raised = (factor: number): number => Math.max(0, factor * (1 - minLrRatio) + minLrRatio);
+  return (step) => {
+    if (step < warmup) return raised(rise(options.warmupType, step / Math.max(1, warmup)));
+    if (step < decayStart) return 1;
+    if (step < Math.max(decayStart, warmup) + numDecaySteps) return raised(fall(options.decayType, (step - decayStart) / Math.max(1, numDecaySteps), numCycles));
+    return minLrRatio;
+  };
+}
+
+function rise(shape: Shape, progress: number): number {
+  if (shape === 'linear') return progress;
+  return shape === 'cosine' ? 0.5 * (1 - Math.cos(Math.PI * progress)) : 1 - Math.sqrt(1 - progress);
+}
+
+function fall(shape: Shape, progress: number, cycles: number): number {
+  if (shape === 'linear') return 1 - progress;
+  return shape === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * progress)) : 1 - Math.sqrt(progress);
+}
+
+const shapes = { enum: ['linear', 'cosine', '1-sqrt'] } as const;
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    warmupSteps,
+    numDecaySteps: { type: 'integer', minimum: 1, description: 'Steps of the fall at the end.' },
+    warmupType: { ...shapes, default: 'linear' },
+    decayType: { ...shapes, default: 'cosine' },
+    minLrRatio: { type: 'number', minimum: 0, maximum: 1, default: 0, description: 'The least rate, as a ratio of the base rate.' },
+    numCycles: { type: 'number', exclusiveMinimum: 0, default: 0.5, description: 'Waves of a cosine fall; 0.5 falls once.' },
+  },
+  required: ['warmupSteps', 'numDecaySteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
+} as const;
+
+export const warmupStableDecay = definePlugin({
+  apiVersion: 1,
+  kind: 'schedule',
+  name: 'warmup_stable_decay',
+  description: 'Rises, stays, and falls at the end.',
+  configSchema,
+  create: (options) => (inputs: ScheduleInputs) => warmupStableDecaySchedule(options, inputs),
+});
