@@ -1,0 +1,200 @@
+import { describe, expect, test } from 'vitest';
+import { IGNORED_LABEL, type Batch, type Conversation } from '@whetstone/core/contract';
+import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
+import { collect } from '../testing/files.js';
+import { chat, sourceOf } from '../testing/sources.js';
+import { createBatchSource } from './batch-source.js';
+import type { BatchOptions } from './options.js';
+
+const sequential = { shuffleDataset: false, samplingStrategy: 'sequential' } as const;
+
+function build(conversations: readonly Omit<Conversation, 'origin'>[], options: Partial<BatchOptions> = {}) {
+  return createBatchSource({ source: sourceOf(conversations), tokenizer: characterTokenizer, renderer: plainRenderer, options });
+}
+
+/** The rows of a batch as text, and what of each is learned. */
+function show(batch: Batch): { text: string; learned: string }[] {
+  return Array.from({ length: batch.rows }, (_, row) => {
+    const range = (values: Int32Array): number[] => [...values.subarray(row * batch.length, (row + 1) * batch.length)];
+    const segments = range(batch.segmentIds);
+    return {
+      text: characterTokenizer.decode(range(batch.ids).filter((_id, index) => segments[index] !== 0)),
+      learned: characterTokenizer.decode(range(batch.labels).filter((label) => label !== IGNORED_LABEL)),
+    };
+  });
+}
+
+async function firstBatch(conversations: readonly Omit<Conversation, 'origin'>[], options: Partial<BatchOptions> = {}): Promise<Batch> {
+  const source = await build(conversations, { ...sequential, ...options });
+  const [batch] = await collect(source.epoch(0));
+  if (!batch) throw new Error('no batch');
+  return batch;
+}
+
+describe('what is learned', () => {
+  test('the assistant\'s turns and their ends, nothing else', async () => {
+    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')]))).toEqual([
+      { text: 'user:Hi<eos>\nassistant:Hello<eos>\nuser:Bye<eos>\nassistant:See you<eos>\n', learned: 'Hello<eos>See you<eos>' },
+    ]);
+  });
+
+  test('a message\'s own "train" comes before its role', async () => {
+    const messages = [
+      { role: 'user', content: 'Hi', train: true },
+      { role: 'assistant', content: 'Wrong', train: false },
+      { role: 'user', content: 'No' },
+      { role: 'assistant', content: 'Right' },
+    ];
+    expect(show(await firstBatch([{ form: 'chat', messages }]))[0]?.learned).toBe('Hi<eos>Right<eos>');
+    expect(show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.learned).not.toContain('Wrong');
+  });
+
+  test('everything, without assistantOnlyLoss', async () => {
+    const [row] = show(await firstBatch([chat('Hi', 'Hello')], { assistantOnlyLoss: false }));
+    expect(`u${row?.learned}`).toBe(row?.text); // nothing can predict the first token
+  });
+
+  test('the last turn only; other roles', async () => {
+    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.learned).toBe('See you<eos>');
+    expect(show(await firstBatch([chat('Hi', 'Hello')], { rolesToTrain: ['user'] }))[0]?.learned).toBe('Hi<eos>');
+  });
+
+  test('a completion and the end of text; a text throughout', async () => {
+    const completion: Omit<Conversation, 'origin'> = { form: 'completion', messages: [{ role: 'user', content: '2+2=' }, { role: 'assistant', content: '4' }] };
+    const text: Omit<Conversation, 'origin'> = { form: 'text', messages: [{ role: 'assistant', content: 'Once' }] };
+    expect(show(await firstBatch([completion, text]))).toEqual([
+      { text: '<bos>2+2=4<eos>', learned: '4<eos>' },
+      { text: '<bos>Once<eos>', learned: 'Once<eos>' },
+    ]);
+  });
+
+  test('the end of text is not doubled', async () => {
+    const batch = await firstBatch([{ form: 'text', messages: [{ role: 'assistant', content: 'Once<eos>' }] }]);
+    expect(show(batch)[0]?.text).toBe('<bos>Once<eos>');
+  });
+
+  test('a pad token that is also the turn end is still learned where it ends a turn', async () => {
+    const source = await createBatchSource({
+      source: sourceOf([chat('Hi', 'Hello'), chat('Hi', 'Hello there, friend')]),
+      tokenizer: { ...characterTokenizer, padTokenId: characterTokenizer.eosTokenId },
+      renderer: plainRenderer,
+      options: sequential,
+    });
+    const [batch] = await collect(source.epoch(0));
+    expect(batch && show(batch)[0]?.learned).toBe('Hello<eos>');
+  });
+});
+
+describe('batches', () => {
+  test('are padded on the right, with segment 0 and no label at padding', async () => {
+    const batch = await firstBatch([chat('a', 'b'), chat('a', 'bcd')], { padToMultipleOf: 8 });
+    expect(batch.length % 8).toBe(0);
+    const short = 'user:a<eos>\nassistant:b<eos>\n'.replaceAll('<eos>', '.').length;
+    const row = <T>(values: ArrayLike<T>): T[] => Array.from(values).slice(0, batch.length);
+    expect(row(batch.segmentIds)).toEqual([...Array<number>(short).fill(1), ...Array<number>(batch.length - short).fill(0)]);
+    expect(row(batch.positionIds).slice(0, short)).toEqual(Array.from({ length: short }, (_, index) => index));
+    expect(row(batch.labels).slice(short).every((label) => label === IGNORED_LABEL)).toBe(true);
+    expect(batch).toMatchObject({ rows: 2, samples: 2, tokens: short * 2 + 2, supervisedTokens: 2 + 4 });
+  });
+
+  test('epochs are replayed exactly, and resumed in the middle', async () => {
+    const conversations = Array.from({ length: 23 }, (_, index) => chat(`question ${index}`, 'x'.repeat(1 + ((index * 7) % 11))));
+    for (const samplingStrategy of ['random', 'sequential', 'group_by_length', 'mixed_length'] as const) {
+      const source = await build(conversations, { samplingStrategy, batchSize: 4 });
+      const again = await build(conversations, { samplingStrategy, batchSize: 4 });
+      const epoch = await collect(source.epoch(1));
+      expect(epoch).toHaveLength(source.batchesPerEpoch);
+      expect(await collect(again.epoch(1))).toEqual(epoch);
+      expect(await collect(source.epoch(1, { skip: 2 }))).toEqual(epoch.slice(2));
+      const texts = epoch.flatMap((batch) => show(batch).map(({ text }) => text));
+      expect(new Set(texts).size).toBe(23);
+      if (samplingStrategy !== 'sequential') expect(await collect(source.epoch(0))).not.toEqual(epoch);
+    }
+  });
+
+  test('another seed, another order', async () => {
+    const conversations = Array.from({ length: 20 }, (_, index) => chat(`${index}`, 'y'));
+    const one = await collect((await build(conversations, { seed: 1 })).epoch(0));
+    const two = await collect((await build(conversations, { seed: 2 })).epoch(0));
+    expect(one).not.toEqual(two);
+  });
+
+  test('length groups save padding, and mixed ones most of it', async () => {
+    const conversations = Array.from({ length: 400 }, (_, index) => chat('q', 'x'.repeat((index * 37) % 200)));
+    const paddingOf = async (samplingStrategy: BatchOptions['samplingStrategy']) => {
+      const batches = await collect((await build(conversations, { samplingStrategy })).epoch(0));
+      const slots = batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
+      return 1 - batches.reduce((sum, { tokens }) => sum + tokens, 0) / slots;
+    };
+    const [random, mixed, grouped] = [await paddingOf('random'), await paddingOf('mixed_length'), await paddingOf('group_by_length')];
+    expect(grouped).toBeLessThan(mixed);
+    expect(mixed).toBeLessThan(random / 2);
+  });
+});
+
+describe('truncation', () => {
+  const long = chat('Hi', 'Hello', 'More', 'Words', 'Last', 'One');
+  const tail = 'user:Last<eos>\nassistant:One<eos>\n';
+  const length = characterTokenizer.encode(tail).length;
+
+  test('keep_start, keep_end', async () => {
+    const start = await build([long], { ...sequential, maxLength: 24 });
+    expect(start.summary).toMatchObject({ truncated: 1, tokens: 24 });
+    expect(show((await collect(start.epoch(0)))[0] as Batch)).toEqual([{ text: 'user:Hi<eos>\nassistant:Hello', learned: 'Hello' }]);
+    expect(show(await firstBatch([long], { maxLength: length, truncationMode: 'keep_end' }))[0]?.text).toBe(tail);
+  });
+
+  test('drop_turns drops whole old exchanges and keeps the system message', async () => {
+    const withSystem = { ...long, messages: [{ role: 'system', content: 'S' }, ...long.messages] };
+    const batch = await firstBatch([withSystem], { maxLength: 70, truncationMode: 'drop_turns' });
+    expect(show(batch)[0]?.text).toBe(`system:S<eos>\nuser:More<eos>\nassistant:Words<eos>\n${tail}`);
+    expect(show(await firstBatch([withSystem], { maxLength: 50, truncationMode: 'drop_turns' }))[0]?.text).toBe(`system:S<eos>\n${tail}`);
+  });
+
+  test('error', async () => {
+    await expect(build([long], { maxLength: 20, truncationMode: 'error' })).rejects.toMatchObject({
+      code: 'CONTEXT_EXCEEDED',
+      place: { file: 'memory.jsonl', line: 1 },
+    });
+  });
+});
+
+describe('nothing to learn', () => {
+  const good = chat('Hi', 'Hello');
+
+  test.each([
+    ['role', { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }, {}],
+    ['template', { form: 'chat', messages: [{ role: 'user', content: 'Hi' }, { role: 'dropped', content: 'Hello' }] }, { rolesToTrain: ['assistant', 'dropped'] }],
+    ['truncation', chat('A question that is long', 'Hello'), { maxLength: 22 }],
+    ['empty', { form: 'text', messages: [{ role: 'assistant', content: '' }] }, {}],
+  ] as const)('names the cause: %s', async (cause, bad, options) => {
+    const error: unknown = await build([good, bad], options).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'DATA_NOTHING_TO_LEARN', place: { file: 'memory.jsonl', line: 2 }, details: { causes: { [cause]: 1 } } });
+    expect(String(error)).toContain(`(${cause})`);
+    const skipped = await build([good, bad], { ...options, samplesWithoutTargets: 'skip' });
+    expect(skipped.summary).toMatchObject({ conversations: 2, samples: 1, withoutTargets: 1, withoutTargetsByCause: { [cause]: 1 } });
+  });
+
+  test('is an error whatever the policy where no sample has a target', async () => {
+    await expect(build([{ form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { samplesWithoutTargets: 'skip' })).rejects.toMatchObject({
+      code: 'DATA_NOTHING_TO_LEARN',
+    });
+  });
+
+  test('is an error at a batch of which nothing is learned, under "keep"', async () => {
+    const source = await build([good, { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { ...sequential, samplesWithoutTargets: 'keep', batchSize: 1 });
+    await expect(collect(source.epoch(0))).rejects.toMatchObject({ code: 'DATA_NOTHING_TO_LEARN' });
+  });
+
+  test('an empty source is DATA_EMPTY', async () => {
+    await expect(build([])).rejects.toMatchObject({ code: 'DATA_EMPTY' });
+  });
+});
+
+test('the content hash depends on the contents alone', async () => {
+  const hash = async (conversations: readonly Omit<Conversation, 'origin'>[]) => (await build(conversations)).summary.contentHash;
+  const one = await hash([chat('a', 'b')]);
+  expect(await hash([{ ...chat('a', 'b'), columns: { topic: 'x' } }])).toBe(one);
+  expect(await hash([chat('a', 'c')])).not.toBe(one);
+  expect(one).toMatch(/^[0-9a-f]{64}$/);
+});

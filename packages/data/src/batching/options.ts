@@ -1,0 +1,37 @@
+import type { SupervisionOptions } from '../examples/supervision.js';
+import type { TruncationMode } from '../examples/truncate.js';
+import type { SamplingStrategy } from './order.js';
+
+/** How conversations become batches. Names and defaults are TRL's where it has them. */
+export interface BatchOptions extends SupervisionOptions {
+  /** Rows of a batch. */
+  readonly batchSize: number;
+  /** Tokens that a sample may have; null for any number. */
+  readonly maxLength: number | null;
+  readonly truncationMode: TruncationMode;
+  /** Shuffle the samples once, before anything else. */
+  readonly shuffleDataset: boolean;
+  readonly samplingStrategy: SamplingStrategy;
+  /** Round the length of a batch up to a multiple of this. */
+  readonly padToMultipleOf: number | null;
+  /** What a row that cannot be read means: an error that lists all of them, or one less row, counted and reported. */
+  readonly unreadableRows: 'error' | 'skip';
+  /** What a sample without a single target means: an error that says why, or one less sample, counted and reported, or nothing (`keep`, as TRL). */
+  readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
+  readonly seed: number;
+}
+
+export const defaultBatchOptions: BatchOptions = {
+  batchSize: 8,
+  maxLength: 1024,
+  truncationMode: 'keep_start',
+  assistantOnlyLoss: true,
+  rolesToTrain: ['assistant'],
+  lastTurnOnly: false,
+  shuffleDataset: true,
+  samplingStrategy: 'random',
+  padToMultipleOf: null,
+  unreadableRows: 'error',
+  samplesWithoutTargets: 'error',
+  seed: 42,
+};

@@ -1,0 +1,74 @@
+import { createRandom, permutation, shuffle } from '../random.js';
+
+export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', 'mixed_length'] as const;
+
+/**
+ * How the rows of an epoch are put into batches.
+ * - `random`: a new random order each epoch. Batches waste the most on padding, and each is a fair sample of the data.
+ * - `sequential`: the order of the data, the same each epoch.
+ * - `group_by_length`: random stretches of up to 50 batches are sorted by length and cut into batches, which come in random order. Hardly any padding; but
+ *   batches of one length teach worse, as a batch of short replies moves the weights as far as one of long ones.
+ * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are near, not equal. Most of the padding is saved, and every few steps
+ *   have seen the whole range of lengths.
+ */
+export type SamplingStrategy = (typeof SAMPLING_STRATEGIES)[number];
+
+/** Batches of a stretch that is sorted by length. */
+const STRETCH: Readonly<Record<'group_by_length' | 'mixed_length', number>> = { group_by_length: 50, mixed_length: 4 };
+
+/** Rows of all batches one after the other; batch `i` holds `rows[starts[i]]` up to `rows[starts[i + 1]]`. */
+export interface EpochPlan {
+  readonly rows: Int32Array;
+  readonly starts: Int32Array;
+}
+
+/** Cuts rows into batches of `batchSize`; the last may be smaller. */
+function cut(rows: Int32Array, batchSize: number): EpochPlan {
+  const batches = Math.ceil(rows.length / batchSize);
+  const starts = Int32Array.from({ length: batches + 1 }, (_, index) => Math.min(index * batchSize, rows.length));
+  return { rows, starts };
+}
+
+/** Puts the batches of a plan into random order. The last batch, which may be smaller, keeps its size and moves like the others. */
+function shuffleBatches(plan: EpochPlan, random: ReturnType<typeof createRandom>): EpochPlan {
+  const order = permutation(plan.starts.length - 1, random);
+  const rows = new Int32Array(plan.rows.length);
+  const starts = new Int32Array(plan.starts.length);
+  let position = 0;
+  order.forEach((batch, index) => {
+    const members = plan.rows.subarray(plan.starts[batch], plan.starts[batch + 1]);
+    starts[index] = position;
+    rows.set(members, position);
+    position += members.length;
+  });
+  starts[order.length] = position;
+  return { rows, starts };
+}
+
+function sortStretches(rows: Int32Array, lengths: ArrayLike<number>, batchSize: number, stretch: number): void {
+  // As many stretches as there are whole ones, but at least four where the data allows, as Hugging Face's sampler does: small data stays mixed.
+  const batches = Math.max(1, Math.min(stretch, Math.floor(rows.length / (batchSize * 4))));
+  for (let start = 0; start < rows.length; start += batches * batchSize) {
+    rows.subarray(start, start + batches * batchSize).sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0) || a - b);
+  }
+}
+
+/**
+ * The batches of one epoch. The same arguments give the same plan, on every platform; other epochs give other orders, of the same number of batches.
+ *
+ * @param lengths tokens of each row
+ */
+export function planEpoch(lengths: ArrayLike<number>, options: { readonly batchSize: number; readonly samplingStrategy: SamplingStrategy; readonly seed: number }, epoch: number): EpochPlan {
+  const { batchSize, samplingStrategy, seed } = options;
+  if (samplingStrategy === 'sequential') return cut(Int32Array.from({ length: lengths.length }, (_, index) => index), batchSize);
+  const rows = permutation(lengths.length, createRandom(seed, 'rows', epoch));
+  if (samplingStrategy === 'random') return cut(rows, batchSize);
+  sortStretches(rows, lengths, batchSize, STRETCH[samplingStrategy]);
+  return shuffleBatches(cut(rows, batchSize), createRandom(seed, 'batches', epoch));
+}
+
+/** The order of the samples before batches are made of them. */
+export function datasetOrder(count: number, shuffled: boolean, seed: number): Int32Array {
+  const order = Int32Array.from({ length: count }, (_, index) => index);
+  return shuffled ? shuffle(order, createRandom(seed, 'dataset')) : order;
+}

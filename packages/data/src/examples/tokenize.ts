@@ -1,0 +1,103 @@
+import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
+import type { ChatRenderer, Conversation, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
+import { textOf } from './message-text.js';
+import { tokensInSpans, turnsToLearn, type SupervisionOptions } from './supervision.js';
+import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
+
+/** Ids of a whole conversation, before it is cut to length. */
+export interface Tokenized {
+  readonly ids: readonly number[];
+  /** 1 at each token that is learned. */
+  readonly learned: Uint8Array;
+}
+
+/** Why a sample has nothing to learn from. */
+export type NothingToLearnCause =
+  /** It has no text. */
+  | 'empty'
+  /** It has no turn that is to be learned. */
+  | 'role'
+  /** It has one, but the template does not write it. */
+  | 'template'
+  /** It has one, but beyond the length that is kept. */
+  | 'truncation';
+
+export interface Tokenizing {
+  readonly tokenizer: Tokenizer;
+  readonly renderer: ChatRenderer;
+}
+
+function tokenizeChat(messages: readonly Message[], conversation: Conversation, { tokenizer, renderer }: Tokenizing, options: SupervisionOptions): Tokenized {
+  const { text, turns } = renderer.render(messages, conversation.tools);
+  const encoded = tokenizer.encodeWithSpans(text);
+  const learns = turnsToLearn(messages, options);
+  const spansOf = (wanted: boolean): TextSpan[] => turns.filter((span, index): span is TextSpan => span !== null && learns[index] === wanted);
+  if (options.assistantOnlyLoss || options.lastTurnOnly) return { ids: encoded.ids, learned: tokensInSpans(encoded, spansOf(true)) };
+  // Everything is learned, headers and all, besides the turns that say otherwise.
+  return { ids: encoded.ids, learned: tokensInSpans(encoded, spansOf(false)).map((excluded) => 1 - excluded) };
+}
+
+/** Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is learned. */
+function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, special: SpecialTokens): Tokenized {
+  const parts = conversation.messages.map((message) => textOf(message));
+  const text = parts.join('');
+  const learnedFrom = conversation.form === 'text' ? 0 : (parts[0] ?? '').length;
+  const encoded = tokenizer.encodeWithSpans(text);
+  const inside = tokensInSpans(encoded, [{ start: learnedFrom, end: text.length }]);
+  const end = special.after.length > 0 ? special.after : tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
+  const endThere = end.length > 0 && end.every((id, index) => encoded.ids[encoded.ids.length - end.length + index] === id);
+  const after = endThere || text === '' ? [] : end;
+  const learned = new Uint8Array(special.before.length + encoded.ids.length + after.length);
+  learned.set(inside, special.before.length);
+  learned.fill(1, special.before.length + encoded.ids.length);
+  return { ids: [...special.before, ...encoded.ids, ...after], learned };
+}
+
+/** Turns conversations into ids and marks, whole. `messages` may stand in for the conversation's own (some of its turns left out). */
+export type Tokenize = (conversation: Conversation, messages?: readonly Message[]) => Tokenized;
+
+/**
+ * Makes the function that tokenises conversations: a chat through the template, everything else as it stands.
+ *
+ * @throws TEMPLATE_FAILED, with the file and line of the conversation, from the function that is returned
+ */
+export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptions): Tokenize {
+  const special = specialTokensAround(tokenizing.tokenizer);
+  return (conversation, messages = conversation.messages) => {
+    if (conversation.form !== 'chat') return tokenizeJoined(conversation, tokenizing.tokenizer, special);
+    try {
+      return tokenizeChat(messages, conversation, tokenizing, options);
+    } catch (error) {
+      throw locate(error, conversation);
+    }
+  };
+}
+
+/** The same error with the place of the conversation that it happened at. */
+function locate(error: unknown, { origin }: Conversation): unknown {
+  if (!(error instanceof WhetstoneError)) return error;
+  const { code, message, place, expected, found, hint, problems, details, cause } = error;
+  const located = { ...place, ...(place?.file === undefined ? { ...(origin.file === undefined ? {} : { file: origin.file }), ...(origin.line === undefined ? {} : { line: origin.line }) } : {}) };
+  return new WhetstoneError(code, message, {
+    place: located,
+    ...(expected === undefined ? {} : { expected }),
+    ...(found === undefined ? {} : { found }),
+    ...(hint === undefined ? {} : { hint }),
+    problems,
+    details: { ...details, origin },
+    cause: cause ?? error,
+  });
+}
+
+/** Targets of a sample: learned tokens besides the first, which nothing predicts. */
+export function countTargets(learned: Uint8Array): number {
+  let targets = 0;
+  for (let index = 1; index < learned.length; index++) targets += learned[index] ?? 0;
+  return targets;
+}
+
+/** The example of ids and marks. */
+export function toExample({ ids, learned }: Tokenized, origin: Example['origin']): Example {
+  const all = Int32Array.from(ids);
+  return { ids: all, labels: all.map((id, index) => (learned[index] === 1 ? id : IGNORED_LABEL)), origin };
+}

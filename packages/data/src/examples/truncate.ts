@@ -1,0 +1,66 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Conversation, Message } from '@whetstone/core/contract';
+import type { Tokenize, Tokenized } from './tokenize.js';
+
+export const TRUNCATION_MODES = ['keep_start', 'keep_end', 'drop_turns', 'error'] as const;
+
+/**
+ * What happens to a sample that is longer than `maxLength`: its start is kept (TRL's default), or its end; whole old exchanges are dropped until the rest
+ * fits (the system message stays); or it is an error.
+ */
+export type TruncationMode = (typeof TRUNCATION_MODES)[number];
+
+export interface Truncated extends Tokenized {
+  readonly truncated: boolean;
+}
+
+/** The first message of each exchange: where a user's turn starts after something else. Leading system messages belong to no exchange. */
+function exchangeStarts(messages: readonly Message[]): number[] {
+  return messages.flatMap((message, index) => (message.role === 'user' && messages[index - 1]?.role !== 'user' ? [index] : []));
+}
+
+/** The conversation without its first `count` exchanges. */
+function withoutExchanges(messages: readonly Message[], starts: readonly number[], count: number): Message[] {
+  const first = starts[0] ?? 0;
+  const from = starts[count] ?? messages.length;
+  return [...messages.slice(0, first), ...messages.slice(from)];
+}
+
+/** Drops as few old exchanges as will do, found by halving. The last one always stays; where it alone is too long, its start is kept. */
+function dropTurns(conversation: Conversation, maxLength: number, tokenize: Tokenize): Tokenized {
+  const { messages } = conversation;
+  const starts = exchangeStarts(messages);
+  let fewest = 1;
+  let most = Math.max(starts.length - 1, 0);
+  if (conversation.form !== 'chat' || most === 0) return tokenize(conversation);
+  while (fewest < most) {
+    const middle = (fewest + most) >> 1;
+    if (tokenize(conversation, withoutExchanges(messages, starts, middle)).ids.length <= maxLength) most = middle;
+    else fewest = middle + 1;
+  }
+  return tokenize(conversation, withoutExchanges(messages, starts, most));
+}
+
+/** Cuts a sample to `maxLength` tokens. @throws CONTEXT_EXCEEDED under `error` */
+export function truncate(conversation: Conversation, whole: Tokenized, maxLength: number | null, mode: TruncationMode, tokenize: Tokenize): Truncated {
+  if (maxLength === null || whole.ids.length <= maxLength) return { ...whole, truncated: false };
+  switch (mode) {
+    case 'keep_start':
+      return { ids: whole.ids.slice(0, maxLength), learned: whole.learned.slice(0, maxLength), truncated: true };
+    case 'keep_end':
+      return { ids: whole.ids.slice(-maxLength), learned: whole.learned.slice(-maxLength), truncated: true };
+    case 'drop_turns': {
+      const rest = dropTurns(conversation, maxLength, tokenize);
+      return { ids: rest.ids.slice(0, maxLength), learned: rest.learned.slice(0, maxLength), truncated: true };
+    }
+    case 'error': {
+      const { file, line } = conversation.origin;
+      throw new WhetstoneError('CONTEXT_EXCEEDED', 'A conversation is longer than the length that training keeps.', {
+        place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) },
+        expected: `at most ${maxLength} tokens (maxLength)`,
+        found: `${whole.ids.length} tokens`,
+        hint: 'Raise "maxLength", or choose another "truncationMode": keep_start, keep_end or drop_turns.',
+      });
+    }
+  }
+}

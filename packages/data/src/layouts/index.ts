@@ -1,0 +1,32 @@
+/** The ways in which conversations are written down, and how to tell which one a record uses. */
+import { RowProblem } from '../reading/row.js';
+import { alpacaLayout } from './alpaca.js';
+import { keyOf, type DataRecord, type Layout, type LayoutOptions } from './layout.js';
+import { conversationLayout, messagesLayout } from './messages.js';
+import { promptCompletionLayout } from './prompt-completion.js';
+import { shareGptLayout } from './share-gpt.js';
+import { textLayout } from './text.js';
+
+/** Every layout, in the order in which they are tried. */
+export const layouts: readonly Layout[] = [
+  conversationLayout, messagesLayout, shareGptLayout, promptCompletionLayout, alpacaLayout, textLayout,
+];
+
+export const LAYOUT_NAMES = ['conversation', 'messages', 'sharegpt', 'prompt-completion', 'alpaca', 'text'] as const;
+export type LayoutName = (typeof LAYOUT_NAMES)[number];
+
+export function layoutByName(name: string): Layout | undefined {
+  return layouts.find((layout) => layout.name === name);
+}
+
+/** The first layout whose required keys the record has. Throws RowProblem where there is none. */
+export function detectLayout(record: DataRecord, options: LayoutOptions): Layout {
+  const found = layouts.find((layout) => layout.requires.every((column) => keyOf(column, options) in record));
+  if (found) return found;
+  const keys = Object.keys(record).slice(0, 12).map((key) => `"${key}"`).join(', ');
+  const known = layouts.map((layout) => layout.requires.map((column) => `"${keyOf(column, options)}"`).join(' + ')).join(', ');
+  throw new RowProblem(`no layout is recognised: the row has ${keys || 'no keys'}, where one of ${known} is expected; state "layout" and "columns"`);
+}
+
+export type { ColumnName, DataRecord, Layout, LayoutOptions, ParsedRecord } from './layout.js';
+export { COLUMN_NAMES, furtherColumns } from './layout.js';

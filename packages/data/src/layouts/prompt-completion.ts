@@ -1,0 +1,41 @@
+import { describeValue, RowProblem } from '../reading/row.js';
+import { keyOf, valueOf, type Layout } from './layout.js';
+import { readMessages, readTools } from './message-list.js';
+import { checkText } from './values.js';
+
+/**
+ * `{"prompt", "completion", "tools"?}`. Two texts are joined as they are, and only the completion is learned. Two lists of messages are one chat,
+ * of whose prompt nothing is learned.
+ */
+export const promptCompletionLayout: Layout = {
+  name: 'prompt-completion',
+  requires: ['prompt', 'completion'],
+  allows: ['tools'],
+  read(record, options) {
+    const promptKey = keyOf('prompt', options);
+    const completionKey = keyOf('completion', options);
+    const prompt = valueOf(record, 'prompt', options);
+    const completion = valueOf(record, 'completion', options);
+    if (Array.isArray(prompt) && Array.isArray(completion)) {
+      const before = readMessages(prompt, promptKey, options).map((message) => ({ ...message, train: message.train ?? false }));
+      const tools = readTools(valueOf(record, 'tools', options), keyOf('tools', options));
+      return {
+        form: 'chat',
+        messages: [...before, ...readMessages(completion, completionKey, options)],
+        ...(tools === undefined ? {} : { tools }),
+      };
+    }
+    if (typeof prompt === 'string' && typeof completion === 'string') {
+      return {
+        form: 'completion',
+        messages: [
+          { role: 'user', content: checkText(prompt, promptKey) },
+          { role: 'assistant', content: checkText(completion, completionKey) },
+        ],
+      };
+    }
+    throw new RowProblem(
+      `${promptKey} is ${describeValue(prompt)} and ${completionKey} is ${describeValue(completion)}, where two texts or two lists of messages are expected`,
+    );
+  },
+};

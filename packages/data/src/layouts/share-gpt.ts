@@ -1,0 +1,74 @@
+import type { Json, Message } from '@whetstone/core/contract';
+import { describeValue, isRecord, RowProblem } from '../reading/row.js';
+import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
+import { readMessages, readTools } from './message-list.js';
+import { checkText, optionalText } from './values.js';
+
+const ROLES: Readonly<Record<string, string>> = {
+  human: 'user',
+  user: 'user',
+  gpt: 'assistant',
+  chatgpt: 'assistant',
+  bing: 'assistant',
+  bard: 'assistant',
+  assistant: 'assistant',
+  system: 'system',
+  observation: 'tool',
+  tool: 'tool',
+};
+
+/** A call written as JSON text `{"name", "arguments"}`, or a list of them; null where the text is something else. */
+function parseCalls(text: string): Message['tool_calls'] | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text) as unknown;
+  } catch {
+    return null;
+  }
+  const calls = Array.isArray(value) ? value : [value];
+  if (!calls.every((call) => isRecord(call) && typeof call['name'] === 'string')) return null;
+  return (calls as Record<string, Json>[]).map((call) => ({
+    type: 'function',
+    function: { name: call['name'] as string, arguments: call['arguments'] ?? {} },
+  }));
+}
+
+function readTurn(value: unknown, place: string, options: LayoutOptions): Message {
+  if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a turn {"from", "value"} is expected`);
+  const from = checkText(value[keyOf('from', options)], `${place}.${keyOf('from', options)}`);
+  const content = checkText(value[keyOf('value', options)], `${place}.${keyOf('value', options)}`);
+  if (from === 'function_call') {
+    const calls = parseCalls(content);
+    return calls === null || calls === undefined ? { role: 'assistant', content } : { role: 'assistant', content: null, tool_calls: calls };
+  }
+  const role = options.roles?.[from] ?? ROLES[from];
+  if (role === undefined) {
+    throw new RowProblem(`${place} is from "${from}", which is none of ${Object.keys(ROLES).join(', ')}; name it in "roles"`);
+  }
+  return { role, content };
+}
+
+/** `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns written `{"role", "content"}` are read too. */
+export const shareGptLayout: Layout = {
+  name: 'sharegpt',
+  requires: ['conversations'],
+  allows: ['system', 'tools'],
+  read(record, options) {
+    const place = keyOf('conversations', options);
+    const turns = valueOf(record, 'conversations', options);
+    if (!Array.isArray(turns)) throw new RowProblem(`${place} is ${describeValue(turns)}, where a list of turns is expected`);
+    if (turns.length === 0) throw new RowProblem(`${place} holds no turn`);
+    const first: unknown = turns[0];
+    const messages =
+      isRecord(first) && keyOf('role', options) in first
+        ? readMessages(turns, place, options)
+        : turns.map((turn, index) => readTurn(turn, `${place}[${index}]`, options));
+    const system = optionalText(valueOf(record, 'system', options), keyOf('system', options));
+    const tools = readTools(valueOf(record, 'tools', options), keyOf('tools', options));
+    return {
+      form: 'chat',
+      messages: system === undefined || system === '' ? messages : [{ role: 'system', content: system }, ...messages],
+      ...(tools === undefined ? {} : { tools }),
+    };
+  },
+};

@@ -1,0 +1,92 @@
+import { createReadStream } from 'node:fs';
+import { createGunzip } from 'node:zlib';
+import { WhetstoneError } from '@whetstone/core/contract';
+
+const GZIP_MAGIC = [0x1f, 0x8b];
+
+function readFailed(file: string, cause: unknown): WhetstoneError {
+  const code = (cause as { code?: string }).code;
+  if (code === 'ENOENT') return new WhetstoneError('FILE_NOT_FOUND', 'The data file does not exist.', { place: { file }, cause });
+  return new WhetstoneError('FILE_UNREADABLE', `The data file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+}
+
+async function* rawBytes(file: string): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) yield chunk as Buffer;
+  } catch (cause) {
+    throw readFailed(file, cause);
+  }
+}
+
+/** Puts the first chunk back in front of the rest. */
+async function* rejoin(first: Buffer, rest: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
+}
+
+async function* gunzip(chunks: AsyncGenerator<Buffer>, file: string): AsyncGenerator<Buffer> {
+  const stream = createGunzip();
+  const feeding = (async () => {
+    try {
+      for await (const chunk of chunks) {
+        if (stream.destroyed) return;
+        if (!stream.write(chunk)) await new Promise<void>((resolve) => {
+          stream.once('drain', resolve);
+          stream.once('close', resolve);
+        });
+      }
+      stream.end();
+    } catch (error) {
+      stream.destroy(error as Error);
+    }
+  })();
+  try {
+    for await (const chunk of stream) yield chunk as Buffer;
+  } catch (cause) {
+    throw new WhetstoneError('FILE_UNREADABLE', `The gzip data is broken: ${(cause as Error).message}`, {
+      place: { file },
+      hint: 'The file may be cut short; compress or download it again.',
+      cause,
+    });
+  } finally {
+    stream.destroy();
+    await feeding;
+  }
+}
+
+async function* utf16ToUtf8(chunks: AsyncGenerator<Buffer>, label: 'utf-16le' | 'utf-16be', file: string): AsyncGenerator<Buffer> {
+  const decoder = new TextDecoder(label, { fatal: true });
+  try {
+    for await (const chunk of chunks) yield Buffer.from(decoder.decode(chunk, { stream: true }));
+    yield Buffer.from(decoder.decode());
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new WhetstoneError('FILE_UNREADABLE', `The file starts as ${label.toUpperCase()} but is not valid ${label.toUpperCase()}.`, {
+      place: { file },
+      hint: 'Convert it to UTF-8.',
+      cause,
+    });
+  }
+}
+
+/**
+ * The bytes of a file as UTF-8 (not checked), in chunks: gzip is unpacked whatever the file is called, UTF-16 with a byte-order mark is converted,
+ * a UTF-8 byte-order mark is left to the reader of lines.
+ *
+ * @throws FILE_NOT_FOUND, FILE_UNREADABLE
+ */
+export async function* readBytes(file: string): AsyncGenerator<Buffer> {
+  let chunks = rawBytes(file);
+  let first = await chunks.next();
+  if (first.done) return;
+  if (GZIP_MAGIC.every((byte, index) => first.value[index] === byte)) {
+    chunks = gunzip(rejoin(first.value, chunks), file);
+    first = await chunks.next();
+    if (first.done) return;
+  }
+  const [a, b] = first.value;
+  const all = rejoin(first.value, chunks);
+  if (a === 0xff && b === 0xfe) yield* utf16ToUtf8(all, 'utf-16le', file);
+  else if (a === 0xfe && b === 0xff) yield* utf16ToUtf8(all, 'utf-16be', file);
+  else yield* all;
+}

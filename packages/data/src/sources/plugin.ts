@@ -1,0 +1,46 @@
+import { definePlugin } from '@whetstone/core/contract';
+import { COLUMN_NAMES, LAYOUT_NAMES, type ColumnName } from '../layouts/index.js';
+import { createConversationSource } from './conversations.js';
+
+const columnProperties = Object.fromEntries(COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }])) as Readonly<
+  Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>
+>;
+
+const configSchema = {
+  type: 'object',
+  required: ['path'],
+  additionalProperties: false,
+  properties: {
+    path: {
+      description: 'A file, a folder, a glob, or a list of them; relative ones start from the folder of the configuration.',
+      anyOf: [
+        { type: 'string', minLength: 1 },
+        { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
+      ],
+    },
+    layout: { description: 'How the rows are written; by default each file is looked at.', enum: ['auto', ...LAYOUT_NAMES], default: 'auto' },
+    columns: {
+      description: 'What the parts are called in the file, as {"prompt": "question"}.',
+      type: 'object',
+      additionalProperties: false,
+      properties: columnProperties,
+    },
+    roles: {
+      description: 'What roles in the file stand for, as {"customer": "user", "agent": "assistant"}.',
+      type: 'object',
+      additionalProperties: { type: 'string', minLength: 1 },
+    },
+    limit: { description: 'Take only the first this many conversations.', type: ['integer', 'null'], minimum: 1, default: null },
+    maxRowBytes: { description: 'Rows longer than this are reported instead of read.', type: 'integer', minimum: 1, default: 33554432 },
+  },
+} as const;
+
+/** `{"use": "conversations", "options": {"path": "train.jsonl"}}`: conversations from files. */
+export const conversationsPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'data-source',
+  name: 'conversations',
+  description: 'Conversations from files: JSON Lines, in any of the common layouts.',
+  configSchema,
+  create: (options, context) => createConversationSource(options, context.baseFolder),
+});
