@@ -1,0 +1,61 @@
+import { definePlugin, type Callback, type StepReport } from '@whetstone/core/contract';
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    everySteps: { type: 'integer', minimum: 1, default: 1, description: 'A line for every so many steps; the last step always gets one.' },
+  },
+  additionalProperties: false,
+} as const;
+
+/** `1:02:03`, `2:03`. */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (part: number): string => String(part).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** One line about a step: `step 12/200  loss 2.3456  lr 1.00e-4  gradNorm 0.87  850 tokens/s  3:20 left`. */
+export function formatStep(report: StepReport, secondsLeft: number): string {
+  const { gradNorm } = report.metrics;
+  return [
+    `step ${report.step}/${report.totalSteps}`,
+    `loss ${report.loss.toFixed(4)}`,
+    `lr ${report.learningRate.toExponential(2)}`,
+    ...(gradNorm === undefined ? [] : [`gradNorm ${gradNorm.toFixed(3)}`]),
+    `${Math.round(report.supervisedTokens / report.seconds)} supervised tokens/s`,
+    `${formatSeconds(secondsLeft)} left`,
+    ...(report.updated ? [] : ['update skipped']),
+  ].join('  ');
+}
+
+/** Plain lines for logs and pipes. `write` gets each line without its end. */
+export function createConsoleLog(write: (line: string) => void, everySteps = 1): Callback {
+  let seconds = 0;
+  let steps = 0;
+  return {
+    onRunStart: (run) => {
+      const share = ((100 * run.trainableParameters) / run.totalParameters).toFixed(2);
+      write(`${run.totalSteps} steps on ${run.backend} (${run.engine}), ${run.trainableParameters} of ${run.totalParameters} parameters trained (${share} %)`);
+    },
+    onStep: (report) => {
+      seconds += report.seconds;
+      steps += 1;
+      if (report.step % everySteps !== 0 && report.step !== report.totalSteps) return;
+      write(formatStep(report, ((report.totalSteps - report.step) * seconds) / steps));
+    },
+    onEvaluate: ({ step, loss, perplexity, seconds: took }) => write(`step ${step}: eval loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, ${took.toFixed(1)} s`),
+    onSave: ({ step, folder }) => write(`step ${step}: saved ${folder}`),
+    onRunEnd: ({ steps: done, stopReason }) => write(`done after ${done} steps${stopReason === null ? '' : `: ${stopReason}`}`),
+  };
+}
+
+export const consoleLog = definePlugin({
+  apiVersion: 1,
+  kind: 'logger',
+  name: 'console',
+  description: 'Writes steps and evaluations as plain lines to the standard error.',
+  configSchema,
+  create: ({ everySteps }) => createConsoleLog((line) => process.stderr.write(`${line}\n`), everySteps),
+});

@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import type { Control, EvaluationReport } from '@whetstone/core/contract';
+import { createEarlyStopping, type EarlyStoppingOptions } from './early-stopping.js';
+
+const evaluation = (step: number, loss: number, metrics: Record<string, number> = {}): EvaluationReport => ({
+  step, epoch: 0, loss, perplexity: Math.exp(loss), supervisedTokens: 1, samples: 1, seconds: 1, metrics,
+});
+
+function recordingControl(): Control & { readonly stops: string[]; best: number } {
+  const control = { stops: [] as string[], best: 0, stop: (reason: string) => void control.stops.push(reason), evaluate() {}, save() {}, skipUpdate() {}, markBest: () => void (control.best += 1) };
+  return control;
+}
+
+/** Feeds losses and answers at which of them, from 1, the run was first stopped. */
+function stopsAt(options: EarlyStoppingOptions, losses: readonly number[]): number | null {
+  const control = recordingControl();
+  const callback = createEarlyStopping(options);
+  for (const [index, loss] of losses.entries()) {
+    void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(index + 1, loss), control);
+    if (control.stops.length > 0) return index + 1;
+  }
+  return null;
+}
+
+describe('early-stopping', () => {
+  it('stops after `patience` evaluations without improvement', () => {
+    expect(stopsAt({ patience: 2 }, [3, 2, 2.5, 2, 1])).toBe(4);
+    expect(stopsAt({ patience: 2 }, [3, 2, 2.5, 1.9, 2, 1.8])).toBeNull();
+  });
+  it('counts only changes past the threshold', () => {
+    expect(stopsAt({ patience: 1, threshold: 0.1 }, [2, 1.95])).toBe(2);
+    expect(stopsAt({ patience: 1, threshold: 0.1, thresholdMode: 'relative' }, [2, 1.85])).toBe(2);
+    expect(stopsAt({ patience: 1, threshold: 0.1, thresholdMode: 'relative' }, [2, 1.75])).toBeNull();
+  });
+  it('maximises, starts from a baseline, and is lenient while warming up', () => {
+    expect(stopsAt({ patience: 1, mode: 'max' }, [1, 2, 1])).toBe(3);
+    expect(stopsAt({ patience: 2, baseline: 1 }, [2, 1.5])).toBe(2);
+    expect(stopsAt({ patience: 1, warmupEvaluations: 3 }, [1, 2, 3, 4])).toBe(4);
+  });
+  it('takes no NaN for an improvement', () => {
+    expect(stopsAt({ patience: 2 }, [Number.NaN, Number.NaN])).toBe(2);
+  });
+  it('marks the best weights, or leaves them', () => {
+    for (const restoreBest of [true, false]) {
+      const control = recordingControl();
+      const callback = createEarlyStopping({ restoreBest });
+      for (const loss of [3, 2, 4]) void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
+      expect(control.best).toBe(restoreBest ? 2 : 0);
+    }
+  });
+  it('keeps its patience across resume', () => {
+    const first = createEarlyStopping({ patience: 3 });
+    const call = (callback: typeof first, loss: number, control: Control): void => void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
+    const control = recordingControl();
+    for (const loss of [1, 2, 2]) call(first, loss, control);
+    const second = createEarlyStopping({ patience: 3 });
+    second.loadState?.(JSON.parse(JSON.stringify(first.saveState?.())));
+    call(second, 2, control);
+    expect(control.stops).toHaveLength(1);
+    expect(control.stops[0]).toContain('best 1');
+  });
+  it('watches a metric by name and says what exists where it does not', () => {
+    const callback = createEarlyStopping({ metric: 'bleu', mode: 'max' });
+    expect(() => (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, 1, { rouge1: 3 }), recordingControl())).toThrow(/rouge1/);
+  });
+});

@@ -1,0 +1,174 @@
+import {
+  abs, add, cast, clipByValue, div, greater, keep, max, maximum, minimum, mul, scalar, sqrt, square, sum, tidy,
+  type Scalar, type Tensor,
+} from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
+import { globalNorm } from '@whetstone/core/ops';
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    mode: { enum: ['norm', 'parameter-norm', 'value', 'adaptive'], default: 'norm', description: 'norm: all gradients together; parameter-norm: each by itself; value: each element; adaptive: AGC.' },
+    maxNorm: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'Bound of the norm.' },
+    maxValue: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'Bound of an element\'s size, for mode `value`.' },
+    adaptiveFactor: { type: 'number', exclusiveMinimum: 0, default: 0.01, description: 'Bound of a unit\'s gradient norm over its weight norm, for mode `adaptive`.' },
+    nonFinite: {
+      enum: ['pass', 'skip', 'stop'],
+      default: 'pass',
+      description: 'Gradients that are no numbers: leave them to the engine, skip the update, or stop the run. Skipping and stopping read the norm back each step.',
+    },
+  },
+  additionalProperties: false,
+} as const;
+
+export interface GradientClippingOptions {
+  readonly mode?: 'norm' | 'parameter-norm' | 'value' | 'adaptive';
+  readonly maxNorm?: number;
+  readonly maxValue?: number;
+  readonly adaptiveFactor?: number;
+  readonly nonFinite?: 'pass' | 'skip' | 'stop';
+}
+
+/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does. */
+const normEpsilon = 1e-6;
+/** Least weight norm under AGC, so that units that are still zero can move (Brock et al. 2021). */
+const weightNormFloor = 1e-3;
+
+interface Clipped {
+  readonly gradients: Gradients;
+  /** Whether anything was made smaller: 1 or 0. */
+  readonly clipped: Scalar;
+}
+
+const mapGradients = (gradients: Gradients, change: (gradient: Tensor, name: string) => Tensor): Gradients =>
+  new Map([...gradients].map(([name, gradient]) => [name, change(gradient, name)]));
+
+/** Whether any of the norms is above its bound, as 1 or 0. */
+const anyAbove = (pairs: readonly (readonly [Tensor, Tensor])[]): Scalar =>
+  pairs.map(([norm, bound]) => cast(max(greater(norm, bound)), 'float32')).reduce((one, other) => maximum(one, other)) as Scalar;
+
+/** Norm of each unit: over everything but the first axis; of all of it for vectors. */
+const unitNorms = (tensor: Tensor): Tensor => {
+  if (tensor.rank < 2) return sqrt(sum(square(tensor)));
+  return sqrt(sum(square(tensor), Array.from({ length: tensor.rank - 1 }, (_, axis) => axis + 1), true));
+};
+
+interface Bounds {
+  readonly limit: Scalar;
+  readonly epsilon: Scalar;
+  readonly one: Scalar;
+  readonly floor: Scalar;
+}
+
+/** min(1, limit / (norm + ε)). */
+const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor => minimum(one, div(limit, add(norm, epsilon)));
+
+function clip(mode: Required<GradientClippingOptions>['mode'], gradients: Gradients, parameters: Gradients, norm: Scalar, limitValue: number, bounds: Bounds): Clipped {
+  const { limit } = bounds;
+  switch (mode) {
+    case 'norm': {
+      const scale = factor(norm, limit, bounds);
+      return { gradients: mapGradients(gradients, (gradient) => mul(gradient, scale)), clipped: anyAbove([[norm, limit]]) };
+    }
+    case 'parameter-norm': {
+      const norms = new Map([...gradients].map(([name, gradient]) => [name, sqrt(sum(square(gradient)))] as const));
+      const normOf = (name: string): Tensor => norms.get(name) ?? norm;
+      return {
+        gradients: mapGradients(gradients, (gradient, name) => mul(gradient, factor(normOf(name), limit, bounds))),
+        clipped: anyAbove([...norms.values()].map((each) => [each, limit] as const)),
+      };
+    }
+    case 'value':
+      return {
+        gradients: mapGradients(gradients, (gradient) => clipByValue(gradient, -limitValue, limitValue)),
+        clipped: anyAbove([...gradients.values()].map((gradient) => [max(abs(gradient)), limit] as const)),
+      };
+    case 'adaptive': {
+      const pairs = new Map(
+        [...gradients].map(([name, gradient]) => {
+          const weight = parameters.get(name);
+          if (weight === undefined) throw new Error(`No parameter belongs to the gradient ${name}.`);
+          return [name, [unitNorms(gradient), mul(limit, maximum(unitNorms(weight), bounds.floor))] as const] as const;
+        }),
+      );
+      return {
+        gradients: mapGradients(gradients, (gradient, name) => {
+          const [unitNorm, bound] = pairs.get(name) ?? [norm, limit];
+          return mul(gradient, factor(unitNorm, bound, bounds));
+        }),
+        clipped: anyAbove([...pairs.values()]),
+      };
+    }
+  }
+}
+
+/**
+ * Bounds the gradients before the update. Every report gets `gradNorm` (before), `gradNormClipped` (after) and `clippedShare`, the
+ * share of steps so far in which something was clipped. All of it is computed where the gradients are; nothing is read back
+ * unless `nonFinite` asks for it.
+ */
+export function createGradientClipping(options: GradientClippingOptions = {}): Callback {
+  const { mode = 'norm', maxNorm = 1, maxValue = 1, adaptiveFactor = 0.01, nonFinite = 'pass' } = options;
+  const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
+  let bounds: Bounds | null = null;
+  let clippedSteps: Scalar | null = null;
+  let clippedBefore = 0;
+  let steps = 0;
+
+  const prepare = (): Bounds => {
+    bounds ??= { limit: keep(scalar(limitValue)), epsilon: keep(scalar(normEpsilon)), one: keep(scalar(1)), floor: keep(scalar(weightNormFloor)) };
+    return bounds;
+  };
+
+  return {
+    transformGradients: {
+      order: 'post',
+      handler: (gradients, step, control) => {
+        if (gradients.size === 0) return gradients;
+        const ready = prepare();
+        const norm = globalNorm(gradients.values());
+        step.record('gradNorm', norm);
+        if (nonFinite !== 'pass') {
+          const [value = Number.NaN] = norm.dataSync();
+          if (!Number.isFinite(value)) {
+            const reason = `the gradient norm of step ${step.step + 1} is ${value}`;
+            if (nonFinite === 'stop') throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, { hint: 'Lower the learning rate, or set nonFinite to "skip".' });
+            control.skipUpdate(reason);
+            return gradients;
+          }
+        }
+        const result = clip(mode, gradients, step.parameters, norm, limitValue, ready);
+        steps += 1;
+        const before = clippedSteps;
+        const total = tidy(() => add<Scalar>(before ?? scalar(clippedBefore), result.clipped));
+        clippedSteps = keep(total);
+        before?.dispose();
+        step.record('gradNormClipped', mode === 'norm' ? (minimum(norm, ready.limit) as Scalar) : globalNorm(result.gradients.values()));
+        step.record('clippedShare', tidy(() => div<Scalar>(total, scalar(steps))));
+        return result.gradients;
+      },
+    },
+    saveState: (): Json => ({ steps, clippedSteps: clippedSteps === null ? clippedBefore : (clippedSteps.dataSync()[0] ?? 0) }),
+    loadState: (state) => {
+      const saved = state as { readonly steps: number; readonly clippedSteps: number };
+      steps = saved.steps;
+      clippedBefore = saved.clippedSteps;
+      clippedSteps?.dispose();
+      clippedSteps = null;
+    },
+    dispose: () => {
+      for (const tensor of [...Object.values(bounds ?? {}), clippedSteps]) tensor?.dispose();
+      bounds = null;
+      clippedSteps = null;
+    },
+  };
+}
+
+export const gradientClipping = definePlugin({
+  apiVersion: 1,
+  kind: 'callback',
+  name: 'gradient-clipping',
+  description: 'Bounds gradients by global norm, parameter norm, value or adaptively, and reports the norms.',
+  configSchema,
+  create: (options) => createGradientClipping(options),
+});
