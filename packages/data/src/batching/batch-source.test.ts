@@ -132,6 +132,52 @@ describe('batches', () => {
   });
 });
 
+describe('packing and token budgets', () => {
+  const conversations = Array.from({ length: 40 }, (_, index) => chat('q', `${index}${'x'.repeat((index * 13) % 60)}`));
+  const slots = (batches: readonly Batch[]): number => batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
+
+  test.each(['bfd', 'bfd_split', 'wrapped'] as const)('%s: every sample once, in segments of its own, replayed exactly', async (packingStrategy) => {
+    const source = await build(conversations, { packing: true, packingStrategy, maxLength: 128, batchSize: 2 });
+    const batches = await collect(source.epoch(0));
+    expect(batches).toHaveLength(source.batchesPerEpoch);
+    expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
+    expect(batches.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(source.summary.tokens);
+    expect(batches.every(({ length }) => length <= 128)).toBe(true);
+    expect(await collect(source.epoch(0, { skip: 1 }))).toEqual(batches.slice(1));
+    for (const batch of batches) {
+      batch.positionIds.forEach((position, index) => {
+        const starts = batch.segmentIds[index] !== batch.segmentIds[index - 1] || index % batch.length === 0;
+        if (starts && batch.segmentIds[index] !== 0) expect([position, batch.labels[index]]).toEqual([0, IGNORED_LABEL]);
+      });
+    }
+  });
+
+  test('bfd_split trains on what is beyond the length, bfd cuts it off', async () => {
+    const long = [chat('q', 'x'.repeat(300))];
+    const count = async (packingStrategy: BatchOptions['packingStrategy']) => {
+      const source = await build(long, { packing: true, packingStrategy, maxLength: 128 });
+      return (await collect(source.epoch(0))).reduce((sum, { supervisedTokens }) => sum + supervisedTokens, 0);
+    };
+    expect(await count('bfd')).toBe(128 - characterTokenizer.encode('user:q<eos>\nassistant:').length);
+    expect(await count('bfd_split')).toBe(301 - 2); // less the first tokens of the second and third piece
+  });
+
+  test('packing without a length is a conflict', async () => {
+    await expect(build(conversations, { packing: true, maxLength: null })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+  });
+
+  test.each(['random', 'sequential', 'group_by_length', 'mixed_length'] as const)('a budget of tokens holds for every batch: %s', async (samplingStrategy) => {
+    const source = await build(conversations, { tokensPerBatch: 400, samplingStrategy, padToMultipleOf: 8 });
+    for (const epoch of [0, 1]) {
+      const batches = await collect(source.epoch(epoch));
+      expect(batches).toHaveLength(source.batchesPerEpoch);
+      expect(Math.max(...batches.map(({ rows, length }) => rows * length))).toBeLessThanOrEqual(400);
+      expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
+      expect(slots(batches) / batches.length).toBeGreaterThan(250);
+    }
+  });
+});
+
 describe('truncation', () => {
   const long = chat('Hi', 'Hello', 'More', 'Words', 'Last', 'One');
   const tail = 'user:Last<eos>\nassistant:One<eos>\n';

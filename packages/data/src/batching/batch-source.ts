@@ -7,8 +7,8 @@ import { checkUnreadable } from '../sources/unreadable.js';
 import { collate } from './collate.js';
 import { causeOf, nothingToLearn, type SampleWithoutTargets } from './nothing-to-learn.js';
 import { defaultBatchOptions, type BatchOptions } from './options.js';
-import { datasetOrder, planEpoch } from './order.js';
-import { oneSampleARow, rowLengths } from './rows.js';
+import { planEpoch } from './order.js';
+import { layOutRows, rowLengths } from './rows.js';
 import { createTokenStore, type TokenStore } from './token-store.js';
 
 /** The summary of the contract, and what only this package knows. */
@@ -43,6 +43,10 @@ interface Prepared {
 /** What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that nothing learns. */
 const contentOf = ({ form, messages, tools }: Conversation): string => `${JSON.stringify([form, messages, tools ?? null])}\n`;
 
+/** Strategies that split long samples over rows cut nothing off. */
+const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>
+  packing && packingStrategy !== 'bfd' ? null : maxLength;
+
 async function prepare({ source, tokenizer, renderer }: BatchSourceInputs, options: BatchOptions): Promise<Prepared> {
   const store = createTokenStore();
   const tokenize = createTokenize({ tokenizer, renderer }, options);
@@ -57,7 +61,7 @@ async function prepare({ source, tokenizer, renderer }: BatchSourceInputs, optio
     conversations++;
     hash.update(contentOf(conversation));
     const whole = tokenize(conversation);
-    const sample = truncate(conversation, whole, options.maxLength, options.truncationMode, tokenize);
+    const sample = truncate(conversation, whole, keptLength(options), options.truncationMode, tokenize);
     if (sample.truncated) truncated++;
     const targets = countTargets(sample.learned);
     if (targets === 0) {
@@ -119,7 +123,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, options);
   const { store, summary, withoutTargets } = prepared;
-  const table = oneSampleARow(datasetOrder(store.samples, options.shuffleDataset, options.seed), (sample) => store.lengthOf(sample));
+  const table = layOutRows(store, options);
   const lengths = rowLengths(table);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
   const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf };

@@ -1,5 +1,6 @@
 import type { SupervisionOptions } from '../examples/supervision.js';
 import type { TruncationMode } from '../examples/truncate.js';
+import type { PackingStrategy } from '../packing/pack.js';
 import type { SamplingStrategy } from './order.js';
 
 /** How conversations become batches. Names and defaults are TRL's where it has them. */
@@ -12,6 +13,14 @@ export interface BatchOptions extends SupervisionOptions {
   /** Shuffle the samples once, before anything else. */
   readonly shuffleDataset: boolean;
   readonly samplingStrategy: SamplingStrategy;
+  /** Put several samples into each row of `maxLength` tokens, none of which sees another. */
+  readonly packing: boolean;
+  readonly packingStrategy: PackingStrategy;
+  /**
+   * Batches of as many rows as fit into this many tokens, padding included, instead of `batchSize` rows; null for batches of `batchSize`. Which rows
+   * share a batch is then the same in every epoch, and the order of the batches differs.
+   */
+  readonly tokensPerBatch: number | null;
   /** Round the length of a batch up to a multiple of this. */
   readonly padToMultipleOf: number | null;
   /** What a row that cannot be read means: an error that lists all of them, or one less row, counted and reported. */
@@ -30,6 +39,9 @@ export const defaultBatchOptions: BatchOptions = {
   lastTurnOnly: false,
   shuffleDataset: true,
   samplingStrategy: 'random',
+  packing: false,
+  packingStrategy: 'bfd',
+  tokensPerBatch: null,
   padToMultipleOf: null,
   unreadableRows: 'error',
   samplesWithoutTargets: 'error',

@@ -22,6 +22,8 @@ export interface EpochPlan {
   readonly starts: Int32Array;
 }
 
+const inOrder = (count: number): Int32Array => Int32Array.from({ length: count }, (_, index) => index);
+
 /** Cuts rows into batches of `batchSize`; the last may be smaller. */
 function cut(rows: Int32Array, batchSize: number): EpochPlan {
   const batches = Math.ceil(rows.length / batchSize);
@@ -53,14 +55,54 @@ function sortStretches(rows: Int32Array, lengths: ArrayLike<number>, batchSize: 
   }
 }
 
+/** Cuts rows into batches whose padded tokens stay within a budget; a row that exceeds it alone is a batch of its own. */
+function cutByTokens(rows: Int32Array, lengths: ArrayLike<number>, tokensPerBatch: number, padToMultipleOf: number): EpochPlan {
+  const starts = [0];
+  let longest = 0;
+  rows.forEach((row, index) => {
+    const length = Math.ceil((lengths[row] ?? 0) / padToMultipleOf) * padToMultipleOf;
+    const start = starts.at(-1) ?? 0;
+    const together = Math.max(longest, length) * (index - start + 1);
+    if (index > start && together > tokensPerBatch) {
+      starts.push(index);
+      longest = length;
+    } else {
+      longest = Math.max(longest, length);
+    }
+  });
+  return { rows, starts: Int32Array.from(rows.length > 0 ? [...starts, rows.length] : starts) };
+}
+
+export interface OrderOptions {
+  readonly batchSize: number;
+  readonly samplingStrategy: SamplingStrategy;
+  readonly seed: number;
+  readonly tokensPerBatch?: number | null;
+  readonly padToMultipleOf?: number | null;
+}
+
+/** Batches under a token budget: made once, so that every epoch has as many; only their order differs. */
+function planByTokens(lengths: ArrayLike<number>, budget: number, options: OrderOptions, epoch: number): EpochPlan {
+  const { samplingStrategy, seed } = options;
+  const multiple = options.padToMultipleOf ?? 1;
+  if (samplingStrategy === 'sequential') return cutByTokens(inOrder(lengths.length), lengths, budget, multiple);
+  const rows = permutation(lengths.length, createRandom(seed, 'rows'));
+  if (samplingStrategy !== 'random') {
+    const mean = rows.reduce((sum, row) => sum + (lengths[row] ?? 0), 0) / Math.max(1, rows.length);
+    sortStretches(rows, lengths, Math.max(1, Math.round(budget / Math.max(1, mean))), STRETCH[samplingStrategy]);
+  }
+  return shuffleBatches(cutByTokens(rows, lengths, budget, multiple), createRandom(seed, 'batches', epoch));
+}
+
 /**
  * The batches of one epoch. The same arguments give the same plan, on every platform; other epochs give other orders, of the same number of batches.
  *
  * @param lengths tokens of each row
  */
-export function planEpoch(lengths: ArrayLike<number>, options: { readonly batchSize: number; readonly samplingStrategy: SamplingStrategy; readonly seed: number }, epoch: number): EpochPlan {
-  const { batchSize, samplingStrategy, seed } = options;
-  if (samplingStrategy === 'sequential') return cut(Int32Array.from({ length: lengths.length }, (_, index) => index), batchSize);
+export function planEpoch(lengths: ArrayLike<number>, options: OrderOptions, epoch: number): EpochPlan {
+  const { batchSize, samplingStrategy, seed, tokensPerBatch } = options;
+  if (tokensPerBatch !== undefined && tokensPerBatch !== null) return planByTokens(lengths, tokensPerBatch, options, epoch);
+  if (samplingStrategy === 'sequential') return cut(inOrder(lengths.length), batchSize);
   const rows = permutation(lengths.length, createRandom(seed, 'rows', epoch));
   if (samplingStrategy === 'random') return cut(rows, batchSize);
   sortStretches(rows, lengths, batchSize, STRETCH[samplingStrategy]);
@@ -69,6 +111,6 @@ export function planEpoch(lengths: ArrayLike<number>, options: { readonly batchS
 
 /** The order of the samples before batches are made of them. */
 export function datasetOrder(count: number, shuffled: boolean, seed: number): Int32Array {
-  const order = Int32Array.from({ length: count }, (_, index) => index);
+  const order = inOrder(count);
   return shuffled ? shuffle(order, createRandom(seed, 'dataset')) : order;
 }

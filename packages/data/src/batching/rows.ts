@@ -1,3 +1,9 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import { pack, type PackedRows } from '../packing/pack.js';
+import type { BatchOptions } from './options.js';
+import { datasetOrder } from './order.js';
+import { isLearned, type TokenStore } from './token-store.js';
+
 /**
  * What each row of a batch is made of: pieces of samples, end to end. Row `r` holds pieces `starts[r]` up to `starts[r + 1]`; piece `p` is the tokens
  * `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
@@ -28,4 +34,43 @@ export function oneSampleARow(order: Int32Array, lengthOf: (sample: number) => n
     offset: new Int32Array(order.length),
     length: order.map((sample) => lengthOf(sample)),
   };
+}
+
+/** Packed rows as a table. */
+export function tableOfRows(rows: PackedRows): RowTable {
+  const pieces = rows.flat();
+  const starts = new Int32Array(rows.length + 1);
+  rows.forEach((row, index) => (starts[index + 1] = (starts[index] ?? 0) + row.length));
+  return {
+    starts,
+    sample: Int32Array.from(pieces, ({ sample }) => sample),
+    offset: Int32Array.from(pieces, ({ offset }) => offset),
+    length: Int32Array.from(pieces, ({ length }) => length),
+  };
+}
+
+/** Whether a row has a token to learn that something predicts. */
+function teaches(row: PackedRows[number], store: TokenStore): boolean {
+  return row.some(({ sample, offset, length }) => store.read(sample, offset, offset + length).subarray(1).some(isLearned));
+}
+
+/**
+ * Puts the samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt) are left out.
+ *
+ * @throws CONFIG_CONFLICT where rows are to be packed and no length is given
+ */
+export function layOutRows(store: TokenStore, options: BatchOptions): RowTable {
+  const { packing, packingStrategy, maxLength, shuffleDataset, seed } = options;
+  const order = datasetOrder(store.samples, shuffleDataset, seed);
+  if (!packing) return oneSampleARow(order, (sample) => store.lengthOf(sample));
+  if (maxLength === null) {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'Packing needs to know how long a row may be.', {
+      expected: 'a number as "maxLength"',
+      found: 'null',
+      hint: 'Set "maxLength", or turn "packing" off.',
+    });
+  }
+  const samples = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
+  const rows = pack(samples, maxLength, packingStrategy);
+  return tableOfRows(packingStrategy === 'bfd' ? rows : rows.filter((row) => teaches(row, store)));
 }

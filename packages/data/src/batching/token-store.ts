@@ -1,3 +1,5 @@
+import { GrowingInts } from './growing-ints.js';
+
 /** Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is learned. */
 export interface TokenStore {
   readonly samples: number;
@@ -15,30 +17,6 @@ const LEARNED = 1 << 30;
 
 export const idOf = (packed: number): number => packed & (LEARNED - 1);
 export const isLearned = (packed: number): boolean => (packed & LEARNED) !== 0;
-
-/** A list of 32-bit numbers that grows. */
-export class GrowingInts {
-  #values = new Int32Array(1024);
-  length = 0;
-
-  push(value: number): void {
-    if (this.length === this.#values.length) {
-      const larger = new Int32Array(this.#values.length * 2);
-      larger.set(this.#values);
-      this.#values = larger;
-    }
-    this.#values[this.length++] = value;
-  }
-
-  at(index: number): number {
-    return this.#values[index] ?? 0;
-  }
-
-  /** What was pushed so far, without a copy. */
-  values(): Int32Array {
-    return this.#values.subarray(0, this.length);
-  }
-}
 
 /** Tokens of a page. Samples never cross pages, so that each is one view. */
 const PAGE_TOKENS = 1 << 20;
