@@ -1,2 +1,6 @@
 export * from './safetensors/index.js';
 export * from './tokenizer/index.js';
+export { architectures, countParameters, createLanguageModel, parameterShapes, readShape, type DecoderShape, type ParameterShape } from './architectures/index.js';
+export { loadLanguageModel } from './load-language-model.js';
+export { createRandomModel } from './random-model.js';
+export * from './gguf/index.js';

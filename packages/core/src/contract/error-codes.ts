@@ -34,6 +34,7 @@ export const errorCodes = {
   MODEL_ARCHITECTURE_UNKNOWN: failed('The model\'s architecture is not supported.'),
   MODEL_TENSOR_MISSING: failed('A tensor that the architecture needs is not in the model\'s files.'),
   MODEL_TENSOR_SHAPE: failed('A tensor has another shape than the architecture needs.'),
+  MODEL_TENSOR_UNKNOWN: failed('A model\'s files hold a tensor that its architecture does not have.'),
   SAFETENSORS_INVALID: failed('A safetensors file is truncated or its header is not true.'),
   GGUF_INVALID: failed('A GGUF file is truncated or its header is not true.'),
   GGUF_UNSUPPORTED: failed('A GGUF file uses a tensor type, architecture or tokenizer that cannot be imported.'),

@@ -1,0 +1,36 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { activations, type ActivationName } from './activations.js';
+import { customGradient, savedAt } from './custom-gradient.js';
+import { fusedKernel } from './fused-kernel.js';
+
+/** An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there. */
+export function activate<T extends tf.Tensor>(x: T, name: ActivationName): T {
+  return customGradient<T>(
+    [x],
+    () => ({ value: activations[name].value(x) as T, saved: [x] }),
+    (gradient, saved) => [tf.mul(gradient, activations[name].valueAndDerivative(savedAt(saved, 0)).derivative)],
+  );
+}
+
+/**
+ * `activation(gate) · up`: the gated feed-forward unit (Shazeer 2020; SwiGLU with `silu`). All of one shape. Only the inputs are kept for the gradient.
+ * Fused kernels: `WhetstoneGatedActivation {gate, up; activation}` → [value], `WhetstoneGatedActivationGrad {gradient, gate, up; activation}` → [of gate, of up].
+ */
+export function activateGated<T extends tf.Tensor>(gate: T, up: T, name: ActivationName): T {
+  const attributes = { activation: name };
+  return customGradient<T>(
+    [gate, up],
+    () => {
+      const fused = fusedKernel('WhetstoneGatedActivation', { gate, up }, attributes);
+      return { value: (fused?.[0] ?? tf.mul(activations[name].value(gate), up)) as T, saved: [gate, up] };
+    },
+    (gradient, saved) => {
+      const gate = savedAt<T>(saved, 0);
+      const up = savedAt<T>(saved, 1);
+      const fused = fusedKernel('WhetstoneGatedActivationGrad', { gradient, gate, up }, attributes);
+      if (fused !== null) return fused;
+      const { value, derivative } = activations[name].valueAndDerivative(gate);
+      return [tf.mul(tf.mul(gradient, up), derivative), tf.mul(gradient, value)];
+    },
+  );
+}

@@ -1,0 +1,89 @@
+import { WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
+
+export type ConfigRecord = Readonly<Record<string, Json>>;
+
+/** Reads fields of a config.json and collects everything that is wrong, so that it can be reported at once. */
+export interface ConfigReader {
+  readonly record: ConfigRecord;
+  /** A finite number; without a fallback it must be there. */
+  number(key: string, fallback?: number): number;
+  /** A whole number above 0; without a fallback it must be there. */
+  size(key: string, fallback?: number): number;
+  optionalNumber(key: string): number | null;
+  optionalText(key: string): string | null;
+  flag(key: string, fallback: boolean): boolean;
+  /** Exactly `count` numbers. */
+  numbers(key: string, count: number): readonly number[];
+  /** Text that is one of `allowed`. */
+  choice<T extends string>(key: string, allowed: readonly T[], fallback: T): T;
+  /** Notes that a field is not as it must be. */
+  problem(key: string, expected: string, found: string): void;
+  /** A reader of another record whose problems count as this one's. */
+  nested(path: string, record: ConfigRecord): ConfigReader;
+}
+
+/** A reader and what throws if it met problems: `MODEL_CONFIG_INVALID` with all of them. */
+export function configReader(record: ConfigRecord, file: string): { readonly reader: ConfigReader; check(): void } {
+  const problems: Problem[] = [];
+  return {
+    reader: readerAt(record, '', file, problems),
+    check() {
+      const [first] = problems;
+      if (first === undefined) return;
+      throw new WhetstoneError('MODEL_CONFIG_INVALID', problems.length === 1 ? first.message : `config.json has ${problems.length} problems.`, {
+        ...(problems.length === 1 ? first : { place: { file }, problems }),
+      });
+    },
+  };
+}
+
+function readerAt(record: ConfigRecord, path: string, file: string, problems: Problem[]): ConfigReader {
+  const problem = (key: string, expected: string, found: string): void => {
+    problems.push({ message: `The field does not fit.`, place: { file, path: path + key }, expected, found });
+  };
+  const show = (value: Json | undefined): string => (value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80));
+  const numberOf = (key: string, accepts: (value: number) => boolean, expected: string, fallback: number | undefined): number => {
+    const value = record[key];
+    if ((value === undefined || value === null) && fallback !== undefined) return fallback;
+    if (typeof value === 'number' && accepts(value)) return value;
+    problem(key, expected, show(value));
+    return fallback ?? 1;
+  };
+  return {
+    record,
+    problem,
+    number: (key, fallback) => numberOf(key, Number.isFinite, 'a number', fallback),
+    size: (key, fallback) => numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'a whole number above 0', fallback),
+    optionalNumber(key) {
+      return record[key] === undefined || record[key] === null ? null : numberOf(key, Number.isFinite, 'a number or null', 1);
+    },
+    optionalText(key) {
+      const value = record[key];
+      if (value === undefined || value === null) return null;
+      if (typeof value === 'string') return value;
+      problem(key, 'text or null', show(value));
+      return null;
+    },
+    flag(key, fallback) {
+      const value = record[key];
+      if (value === undefined || value === null) return fallback;
+      if (typeof value === 'boolean') return value;
+      problem(key, 'true or false', show(value));
+      return fallback;
+    },
+    numbers(key, count) {
+      const value = record[key];
+      if (Array.isArray(value) && value.length === count && value.every((item) => typeof item === 'number')) return value as readonly number[];
+      problem(key, `a list of ${count} numbers`, Array.isArray(value) ? `a list of ${value.length}` : show(value));
+      return [];
+    },
+    choice(key, allowed, fallback) {
+      const value = record[key];
+      if (value === undefined || value === null) return fallback;
+      const match = allowed.find((item) => item === value);
+      if (match === undefined) problem(key, `one of ${allowed.join(', ')}`, show(value));
+      return match ?? fallback;
+    },
+    nested: (below, other) => readerAt(other, `${path}${below}.`, file, problems),
+  };
+}

@@ -1,0 +1,131 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { ForwardInput } from '@whetstone/core/contract';
+import { constant, type RotaryTables } from '@whetstone/core/ops';
+import type { KeyPlaces } from './key-value-cache.js';
+import type { DecoderShape, LayerShape } from './shape.js';
+
+/** The segment of keys that every token sees, whatever its own segment: prefixes and prompt embeddings. */
+export const SHARED_SEGMENT = -1;
+
+/** Tokens as the layers see them: virtual ones included, positions moved behind prefixes. [rows × length], row-major. */
+export interface Places {
+  readonly rows: number;
+  readonly length: number;
+  readonly segmentIds: Int32Array;
+  readonly positionIds: Int32Array;
+}
+
+/** What is the same for all layers of one forward pass, made once. */
+export interface ForwardContext extends Places {
+  /** Rotary tables of a layer, or null where it rotates nothing. The layer's scale is part of the query's. */
+  tables(layer: LayerShape): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
+  /** 0 where a query may look, −1e9 elsewhere: [rows × kvHeads, groups × length, keys]. */
+  bias(layer: LayerShape): tf.Tensor3D;
+}
+
+/** Puts `virtual` shared tokens before every row and moves positions behind them and behind `prefix` cached keys. */
+export function placesOf(input: ForwardInput, virtual: number, prefix: number): Places {
+  const { rows } = input;
+  const length = input.length + virtual;
+  const segmentIds = new Int32Array(rows * length);
+  const positionIds = new Int32Array(rows * length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < length; column++) {
+      const at = row * length + column;
+      const from = row * input.length + column - virtual;
+      segmentIds[at] = column < virtual ? SHARED_SEGMENT : (input.segmentIds[from] ?? 0);
+      positionIds[at] = column < virtual ? column : (input.positionIds[from] ?? 0) + virtual + prefix;
+    }
+  }
+  return { rows, length, segmentIds, positionIds };
+}
+
+/** Segments of `before` and, after them in each row, of `own`. */
+export function joinKeys(rows: number, before: KeyPlaces, own: Pick<Places, 'length' | 'segmentIds'>): KeyPlaces {
+  const count = before.count + own.length;
+  const segmentIds = new Int32Array(rows * count);
+  for (let row = 0; row < rows; row++) {
+    segmentIds.set(before.segmentIds.subarray(row * before.count, (row + 1) * before.count), row * count);
+    segmentIds.set(own.segmentIds.subarray(row * own.length, (row + 1) * own.length), row * count + before.count);
+  }
+  return { count, segmentIds };
+}
+
+/** Keys that every row sees, before its own: a prefix. */
+export function prefixKeys(rows: number, count: number): KeyPlaces {
+  return { count, segmentIds: new Int32Array(rows * count).fill(SHARED_SEGMENT) };
+}
+
+/**
+ * The context of one forward pass. `keys` are all keys that the pass attends to; the last `places.length` of each row are its own.
+ * Everything large is computed on the device from small host inputs, so that a recorded graph is the same for every shape.
+ */
+export function createContext(shape: DecoderShape, places: Places, keys: KeyPlaces): ForwardContext {
+  const { rows, length } = places;
+  const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
+  const biases = new Map<number | null, tf.Tensor3D>();
+  const visible = causalMask(places, keys);
+  for (const { window } of shape.layers) {
+    if (!biases.has(window)) biases.set(window, attentionBias(shape, places, keys, visible, window));
+  }
+  return {
+    ...places,
+    rows,
+    length,
+    tables(layer) {
+      return layer.rope === null ? null : (rotaries[layer.rope] ?? null);
+    },
+    bias(layer) {
+      const bias = biases.get(layer.window);
+      if (bias === undefined) throw new Error(`No mask was made for the window ${layer.window}.`);
+      return bias;
+    },
+  };
+}
+
+function rotaryTables(shape: DecoderShape, index: number, { rows, length, positionIds }: Places): ReturnType<ForwardContext['tables']> {
+  const rope = shape.ropes[index];
+  if (rope === undefined) return null;
+  const { rotated, attentionFactor } = rope;
+  const longest = positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
+  const pairs = rope.frequencies(longest);
+  const feature = (values: (at: number) => number): tf.Tensor => tf.tensor(Float32Array.from({ length: shape.headDim }, (_, at) => values(at)), [1, 1, 1, shape.headDim]);
+  // Features that are not rotated have frequency 0: cosine 1 and sine 0.
+  const frequencies = feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0));
+  const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
+  const angles = tf.mul(positions, frequencies);
+  const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
+  const table = (scale: number): RotaryTables => ({
+    cos: tf.mul(cos, feature((at) => scale * (at < rotated ? attentionFactor : 1))),
+    sin: tf.mul(sin, feature((at) => scale * attentionFactor * (at < rotated / 2 ? -1 : 1))),
+  });
+  const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
+  return { query: table(scale), key: table(1), rotated };
+}
+
+interface Mask {
+  /** [rows, 1, length, keys], boolean. */
+  readonly visible: tf.Tensor;
+  /** How far before the query the key stands, [1, 1, length, keys], int32. */
+  readonly distance: tf.Tensor;
+}
+
+function causalMask({ rows, length, segmentIds }: Places, keys: KeyPlaces): Mask {
+  const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
+  const keyIndex = Int32Array.from({ length: keys.count }, (_, key) => key);
+  const zero = constant(0, 'int32');
+  const distance = tf.sub(tf.tensor(queryIndex, [1, 1, length, 1], 'int32'), tf.tensor(keyIndex, [1, 1, 1, keys.count], 'int32'));
+  const ofQuery = tf.tensor(segmentIds, [rows, 1, length, 1], 'int32');
+  const ofKey = tf.tensor(keys.segmentIds, [rows, 1, 1, keys.count], 'int32');
+  const sameSegment = tf.logicalOr(tf.equal(ofQuery, ofKey), tf.less(ofKey, zero));
+  return { visible: tf.logicalAnd(sameSegment, tf.greaterEqual(distance, zero)), distance };
+}
+
+function attentionBias(shape: DecoderShape, { rows, length }: Places, keys: KeyPlaces, mask: Mask, window: number | null): tf.Tensor3D {
+  const visible = window === null ? mask.visible : tf.logicalAnd(mask.visible, tf.less(mask.distance, constant(window, 'int32')));
+  // Finite, so that a row in which everything is hidden still gives numbers.
+  const bias = tf.mul(tf.sub(tf.cast(visible, 'float32'), constant(1)), constant(1e9));
+  // Once for all layers at full size: adding operands of one shape is far cheaper than broadcasting in every layer.
+  const groups = shape.heads / shape.keyValueHeads;
+  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [rows * shape.keyValueHeads, groups * length, keys.count]);
+}

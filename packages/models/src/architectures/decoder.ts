@@ -1,0 +1,109 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
+import { activate, activateGated, attention, constant, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
+import type { ForwardContext } from './context.js';
+import type { DecoderCache } from './key-value-cache.js';
+import { finalNormName, layerNames } from './parameters.js';
+import type { DecoderShape, LayerShape } from './shape.js';
+
+/** The parts of a model that the computation asks for by name. */
+export interface DecoderParts {
+  parameter(name: string): tf.Variable;
+  linear(name: string): LinearForward;
+  /** What the tokens of a layer may see before their own keys. */
+  prefix(layer: number): AttentionPrefix | null;
+}
+
+/**
+ * The decoder's layers, top to bottom: hidden states [tokens, hidden] in, and out after the last norm. Tokens of all rows stand flattened in one axis,
+ * so that every linear layer is one matrix product; attention alone knows rows.
+ */
+export function runLayers(shape: DecoderShape, parts: DecoderParts, context: ForwardContext, embedded: tf.Tensor2D, cache: DecoderCache | null): tf.Tensor2D {
+  const last = shape.layers.reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, index, cache), embedded);
+  return normalize(shape, parts, finalNormName(shape), last);
+}
+
+function runLayer(
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, hidden: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null,
+): tf.Tensor2D {
+  const names = layerNames(shape, index);
+  const attended = attend(shape, parts, context, normalize(shape, parts, names.beforeAttention, hidden), layer, index, cache);
+  const middle = tf.add(hidden, names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended)) as tf.Tensor2D;
+  const fed = feedForward(shape, parts, normalize(shape, parts, names.beforeMlp, middle), index);
+  return tf.add(middle, names.afterMlp === null ? fed : normalize(shape, parts, names.afterMlp, fed));
+}
+
+/** Self-attention of one layer, [tokens, hidden] → [tokens, hidden]. */
+function attend(
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null,
+): tf.Tensor2D {
+  const { heads, keyValueHeads, headDim } = shape;
+  const { rows, length } = context;
+  const names = layerNames(shape, index);
+  const [query, key, value] = splitLinear(parts, names.queryKeyValue, input, [heads * headDim, keyValueHeads * headDim, keyValueHeads * headDim]);
+  const tables = context.tables(layer);
+
+  const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.queryNorm, query) : query;
+  const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.keyNorm, key) : key;
+  const headQuery = toHeads(normedQuery, rows, length, headDim);
+  const headKey = toHeads(normedKey, rows, length, headDim);
+  const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
+  const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
+  const all = withEarlierKeys(parts, index, rows, placedKey, toHeads(value, rows, length, headDim), cache);
+
+  const batch = rows * keyValueHeads;
+  const result = attention(
+    tf.reshape(placedQuery, [batch, (heads / keyValueHeads) * length, headDim]),
+    tf.reshape(all.key, [batch, -1, headDim]),
+    tf.reshape(all.value, [batch, -1, headDim]),
+    context.bias(layer),
+    shape.attentionSoftCap,
+  );
+  const joined = tf.transpose(tf.reshape(result, [rows, heads, length, headDim]), [0, 2, 1, 3]);
+  return parts.linear(names.attentionOutput)(tf.reshape(joined, [rows * length, heads * headDim]));
+}
+
+/** The prefix or the cached keys before the row's own. */
+function withEarlierKeys(
+  parts: DecoderParts, index: number, rows: number, key: tf.Tensor4D, value: tf.Tensor4D, cache: DecoderCache | null,
+): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D } {
+  // A cache that has read something already holds the prefix.
+  const prefix = cache === null || cache.length === 0 ? parts.prefix(index) : null;
+  const forRows = (part: tf.Tensor4D): tf.Tensor4D => (part.shape[0] === rows ? part : tf.tile(part, [rows, 1, 1, 1]));
+  const joined = prefix === null ? { key, value } : { key: tf.concat([forRows(prefix.key), key], 2), value: tf.concat([forRows(prefix.value), value], 2) };
+  return cache === null ? joined : cache.append(index, joined.key, joined.value);
+}
+
+/** The feed-forward block of one layer, [tokens, hidden] → [tokens, hidden]. */
+function feedForward(shape: DecoderShape, parts: DecoderParts, input: tf.Tensor2D, index: number): tf.Tensor2D {
+  const names = layerNames(shape, index);
+  const down = parts.linear(names.down);
+  const [first] = names.gateUp;
+  if (shape.names.gateUp.kind === 'plain' && first !== undefined) return down(activate(parts.linear(first)(input), shape.activation));
+  const [gate, up] = splitLinear(parts, names.gateUp, input, [shape.intermediateSize, shape.intermediateSize]);
+  return down(activateGated(gate, up, shape.activation));
+}
+
+/** Several linear layers of one input: one layer each, or one layer for all whose result is cut into `sizes`. */
+function splitLinear<const S extends readonly number[]>(parts: DecoderParts, names: readonly string[], input: tf.Tensor2D, sizes: S): { -readonly [K in keyof S]: tf.Tensor2D } {
+  const [only] = names;
+  const results = names.length === 1 && only !== undefined ? tf.split(parts.linear(only)(input), [...sizes], 1) : names.map((name) => parts.linear(name)(input));
+  return results as { -readonly [K in keyof S]: tf.Tensor2D };
+}
+
+/** [tokens, heads × headDim] → [rows, heads, length, headDim]. */
+function toHeads(x: tf.Tensor2D, rows: number, length: number, headDim: number): tf.Tensor4D {
+  return tf.transpose(tf.reshape(x, [rows, length, -1, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
+}
+
+function normalizeHeads(shape: DecoderShape, parts: DecoderParts, name: string, x: tf.Tensor2D): tf.Tensor2D {
+  return tf.reshape(normalize(shape, parts, name, tf.reshape(x, [-1, shape.headDim])), x.shape);
+}
+
+/** The norm called `name`, over the last axis. */
+function normalize(shape: DecoderShape, parts: DecoderParts, name: string, x: tf.Tensor2D): tf.Tensor2D {
+  const { kind, epsilon, weightOffset } = shape.norm;
+  const stored = parts.parameter(`${name}.weight`);
+  if (kind === 'layer') return tf.add(tf.mul(layerNormalize(x, epsilon), stored), parts.parameter(`${name}.bias`));
+  return tf.mul(rmsNormalize(x, epsilon), weightOffset === 0 ? stored : tf.add(stored, constant(weightOffset)));
+}

@@ -1,0 +1,40 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { LinearForward, LinearSite } from '@whetstone/core/contract';
+import type { LinearShape } from './parameters.js';
+
+/** A linear site as the decoder uses it: with its computation, wrappers applied. */
+export interface ComputedLinearSite extends LinearSite {
+  readonly forward: LinearForward;
+}
+
+/** Puts an element on a stack; the result takes that very element off again, wherever it is by then. */
+function push<T>(stack: { readonly item: T }[], item: T): () => void {
+  const entry = { item };
+  stack.push(entry);
+  return () => {
+    const index = stack.indexOf(entry);
+    if (index >= 0) stack.splice(index, 1);
+  };
+}
+
+export function createLinearSite(shape: LinearShape, weight: tf.Variable, bias: tf.Variable | null, fanInFanOut: boolean): ComputedLinearSite {
+  const wrappers: { readonly item: (base: LinearForward) => LinearForward }[] = [];
+  const replacements: { readonly item: () => tf.Tensor2D }[] = [];
+  const base: LinearForward = (input) => {
+    const matrix = replacements.at(-1)?.item() ?? (weight as tf.Tensor as tf.Tensor2D);
+    const product: tf.Tensor2D = tf.matMul(input, matrix, false, !fanInFanOut);
+    return bias === null ? product : tf.add(product, bias);
+  };
+  return {
+    name: shape.name,
+    inFeatures: shape.inFeatures,
+    outFeatures: shape.outFeatures,
+    isOutput: shape.isOutput,
+    fanInFanOut,
+    weight,
+    bias,
+    wrap: (wrapper) => push(wrappers, wrapper),
+    replaceWeight: (replacement) => push(replacements, replacement),
+    forward: (input) => wrappers.reduce((inner, { item }) => item(inner), base)(input),
+  };
+}
