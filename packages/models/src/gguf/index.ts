@@ -1,0 +1,1 @@
+export { importGguf, type ImportDtype, type ImportOptions, type ImportProgress, type ImportReport } from './import-gguf.js';
