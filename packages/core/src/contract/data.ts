@@ -69,6 +69,8 @@ export interface Batch {
   readonly tokens: number;
   /** Targets: labels that count after the shift by one within their segment. */
   readonly supervisedTokens: number;
+  /** Where its conversations came from, for errors to name. */
+  readonly origins?: readonly Origin[];
 }
 
 /** Where a stream of batches stands, exactly: plain data, kept in checkpoints. */

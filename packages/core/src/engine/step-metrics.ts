@@ -1,0 +1,48 @@
+import { cast, keep, stack, tidy, type Scalar } from '@tensorflow/tfjs-core';
+
+/** Numbers that strategies and callbacks record while a step is made. A name recorded several times becomes the mean. */
+export interface StepMetrics {
+  record(name: string, value: number | Scalar): void;
+  /** Reads what is still on the device, in one transfer, and disposes it. */
+  read(): Promise<Record<string, number>>;
+  dispose(): void;
+}
+
+export function createStepMetrics(): StepMetrics {
+  const numbers: [string, number][] = [];
+  const tensors: [string, Scalar][] = [];
+  const dispose = (): void => {
+    for (const [, tensor] of tensors) tensor.dispose();
+    tensors.length = 0;
+  };
+  return {
+    record(name, value) {
+      if (typeof value === 'number') numbers.push([name, value]);
+      else tensors.push([name, keep(value.clone())]);
+    },
+    async read() {
+      const values = await readScalars(tensors.map(([, tensor]) => tensor));
+      const all = [...numbers, ...tensors.map(([name], index): [string, number] => [name, values[index] ?? NaN])];
+      dispose();
+      return means(all);
+    },
+    dispose,
+  };
+}
+
+/** Reads scalars of the device in one transfer, without blocking the event loop; they stay the caller's. */
+export async function readScalars(scalars: readonly Scalar[]): Promise<Float32Array> {
+  if (scalars.length === 0) return new Float32Array(0);
+  const stacked = tidy(() => stack(scalars.map((tensor) => cast(tensor, 'float32'))));
+  try {
+    return (await stacked.data()) as Float32Array;
+  } finally {
+    stacked.dispose();
+  }
+}
+
+function means(records: readonly (readonly [string, number])[]): Record<string, number> {
+  const groups = new Map<string, number[]>();
+  for (const [name, value] of records) groups.set(name, [...(groups.get(name) ?? []), value]);
+  return Object.fromEntries([...groups].map(([name, values]) => [name, values.reduce((total, value) => total + value, 0) / values.length]));
+}

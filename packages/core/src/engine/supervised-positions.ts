@@ -1,0 +1,23 @@
+import { IGNORED_LABEL, type Batch } from '../contract/data.js';
+import type { SupervisedPositions } from '../contract/model.js';
+
+/**
+ * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and token i + 1 is
+ * supervised. A label at the first token of a segment never counts: nothing of its segment stands before it.
+ */
+export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds'>): SupervisedPositions {
+  const { rows, length, labels, segmentIds } = batch;
+  const positions: number[] = [];
+  const targets: number[] = [];
+  for (let row = 0; row < rows; row += 1) {
+    for (let column = 0; column + 1 < length; column += 1) {
+      const position = row * length + column;
+      const label = labels[position + 1] ?? IGNORED_LABEL;
+      const segment = segmentIds[position] ?? 0;
+      if (label === IGNORED_LABEL || segment === 0 || segment !== segmentIds[position + 1]) continue;
+      positions.push(position);
+      targets.push(label);
+    }
+  }
+  return { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
+}

@@ -1,0 +1,168 @@
+import { add, keep, mul, scalar, sum, tidy, addN, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, SupervisedPositions, TensorBackendInfo } from '../contract/index.js';
+import { WhetstoneError } from '../contract/errors.js';
+import type { HookRunner } from '../hooks/types.js';
+import { crossEntropy } from '../ops/cross-entropy.js';
+import { finiteProbe } from '../ops/global-norm.js';
+import { weightDecayApplies } from '../optimizers/decays.js';
+import { accumulate, disposeAll, gradientsOf } from './gradients.js';
+import { summedCrossEntropy } from './microbatch-loss.js';
+import { createStepMetrics, readScalars } from './step-metrics.js';
+import { supervisedPositions } from './supervised-positions.js';
+
+/** What a step works on; the same for all steps of a run. */
+export interface StepParts {
+  readonly model: LanguageModel;
+  /** What the owner strategy trains, by name. */
+  readonly trainable: ReadonlyMap<string, Variable>;
+  /** All strategies at work, the owner first. */
+  readonly attachments: readonly Attachment[];
+  readonly hooks: HookRunner;
+  readonly optimizer: Optimizer;
+  readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+}
+
+/** What one step reports; the loop adds what only it knows. */
+export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
+
+interface Microbatch extends SupervisedPositions {
+  readonly batch: Batch;
+}
+
+/**
+ * One optimizer step over its microbatches, top to bottom.
+ *
+ * The loss is the mean over all target tokens of the step, so that 1×8, 2×4 and 4×2 microbatches, padded or packed, give the same gradients.
+ * Nothing is read from the device while the gradients are made: graphs of the same structure replay. The one wait is for the loss and for
+ * whether all is finite, before the update; it does not block the event loop.
+ *
+ * @param step optimizer steps done before this one.
+ * @throws `DATA_NOTHING_TO_LEARN`, `NON_FINITE`, `HOOK_FAILED`. Parameters are as they were then.
+ */
+export async function trainStep(parts: StepParts, batches: readonly Batch[], step: number, learningRate: number): Promise<StepOutcome> {
+  const { model, trainable, attachments, hooks, backend } = parts;
+  const metrics = createStepMetrics();
+  const context: StepContext = { step, record: metrics.record };
+  const gradients = new Map<string, Tensor>();
+  const losses: Scalar[] = [];
+  model.training = true;
+  try {
+    for (const attachment of attachments) attachment.beforeStep?.(context);
+
+    // 1. The target tokens of all microbatches together are the divisor of every one.
+    const microbatches = batches.map((batch) => proveSupervised(hooks.transformBatch(batch, context)));
+    const supervisedTokens = total(microbatches, ({ targets }) => targets.length);
+
+    // 2. Gradients of each microbatch, added up by name.
+    for (const microbatch of microbatches) {
+      accumulate(gradients, gradientsOf(trainable, () => {
+        const { lossSum, added } = microbatchLoss(parts, microbatch, context);
+        const loss = keep(mul(lossSum, scalar(1 / supervisedTokens)) as Scalar);
+        losses.push(loss);
+        // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
+        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(microbatch.targets.length / supervisedTokens))) as Scalar);
+      }));
+      backend.barrier();
+    }
+
+    // 3. Penalties of strategies, once a step.
+    const penalising = attachments.filter(({ penalty }) => penalty !== undefined);
+    if (penalising.length > 0) {
+      accumulate(gradients, gradientsOf(trainable, () => addN(penalising.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar));
+      backend.barrier();
+    }
+
+    if (gradients.size === 0) throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss depends on none of the trained parameters.');
+
+    // 4. Callbacks may replace gradients; clipping is `post` and comes last.
+    transformGradients(hooks, gradients, trainable, context);
+    const skipReason = hooks.requests.takeSkipUpdate();
+
+    // 5. Everything finite, or no update.
+    const probe = tidy(() => finiteProbe(gradients.values()));
+    const reading = readScalars([probe, ...losses]);
+    losses.push(probe);
+    const [probed = NaN, ...lossParts] = await reading;
+    const loss = total(lossParts, (part) => part);
+    if (skipReason === null) proveFinite(loss, probed, step);
+
+    // 6. The update.
+    if (skipReason === null) {
+      parts.optimizer.apply(trainable, gradients, {
+        update: step + 1,
+        learningRate,
+        learningRateScale: (name) => attachments[0]?.learningRateScale?.(name) ?? 1,
+        decays: weightDecayApplies,
+      });
+      backend.barrier();
+    }
+
+    // 7. Plain numbers go out; everything else is disposed.
+    return {
+      step: step + 1,
+      loss,
+      learningRate,
+      microbatches: batches.length,
+      samples: total(microbatches, ({ batch }) => batch.samples),
+      tokens: total(microbatches, ({ batch }) => batch.tokens),
+      supervisedTokens,
+      updated: skipReason === null,
+      metrics: await metrics.read(),
+    };
+  } finally {
+    model.training = false;
+    metrics.dispose();
+    disposeAll(losses);
+    disposeAll(gradients.values());
+  }
+}
+
+/** Summed cross-entropy of a microbatch, and what callbacks add to its mean. The whole logits are made only where a hook wants them. */
+function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
+  const { batch, positions, targets } = microbatch;
+  if (!hooks.has('transformLogits') && !hooks.has('addLoss')) {
+    return { lossSum: summedCrossEntropy(model, batch, microbatch), added: undefined };
+  }
+  const context: MicrobatchContext = { ...step, ...microbatch };
+  const logits = hooks.transformLogits(model.logits(batch, positions), context);
+  return { lossSum: sum(crossEntropy(logits, targets)), added: hooks.addLoss(logits, context) };
+}
+
+/** Runs the hooks and leaves their result in `gradients`, disposing what was replaced. */
+function transformGradients(hooks: HookRunner, gradients: Map<string, Tensor>, parameters: Gradients, context: StepContext): void {
+  if (!hooks.has('transformGradients')) return;
+  const before = [...gradients.values()];
+  let names: readonly string[] = [];
+  // A tidy finds tensors in lists, but not in maps.
+  const after = tidy(() => {
+    const replaced = hooks.transformGradients(gradients, { ...context, parameters });
+    names = [...replaced.keys()];
+    return [...replaced.values()];
+  });
+  gradients.clear();
+  for (const [index, name] of names.entries()) gradients.set(name, after[index] as Tensor);
+  disposeAll(before.filter((gradient) => !after.includes(gradient)));
+}
+
+function proveSupervised(batch: Batch): Microbatch {
+  const supervised = supervisedPositions(batch);
+  if (supervised.targets.length > 0) return { batch, ...supervised };
+  const origins = batch.origins ?? [];
+  throw new WhetstoneError('DATA_NOTHING_TO_LEARN', `None of the ${batch.tokens} tokens of a batch of ${batch.samples} conversations is learned from.`, {
+    problems: origins.map((origin) => ({ message: `Conversation ${origin.index + 1} has no supervised token.`, place: { ...(origin.file === undefined ? {} : { file: origin.file }), ...(origin.line === undefined ? {} : { line: origin.line }) } })),
+    expected: 'at least one assistant token within the maximum length',
+    hint: 'Raise data.maxLength, let data.truncationMode keep the end, or check that the conversations hold turns of the assistant.',
+  });
+}
+
+function proveFinite(loss: number, probe: number, step: number): void {
+  if (Number.isFinite(loss) && Number.isFinite(probe)) return;
+  const culprit = Number.isFinite(loss) ? 'A gradient' : 'The loss';
+  throw new WhetstoneError('NON_FINITE', `${culprit} of step ${step + 1} is not a finite number. No update was made.`, {
+    details: { step: step + 1, loss },
+    found: `loss ${loss}`,
+    hint: 'Lower the learning rate, clip gradients, or use the callback nan-guard to leave such steps out.',
+  });
+}
+
+const total = <T>(items: readonly T[], of: (item: T) => number): number => items.reduce((result, item) => result + of(item), 0);
