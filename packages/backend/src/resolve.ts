@@ -97,10 +97,13 @@ function smokeTest(): void {
   if ([7, 10, 15, 22].some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
 }
 
-async function startWhetstone(_threads: number | null, options: ResolveOptions): Promise<Started> {
+async function startWhetstone(threads: number | null, options: ResolveOptions): Promise<Started> {
   const library = await findTensorflow(options.tensorflowLibrary ?? null);
   if ('reasons' in library) throw new Error(library.reasons.join(', and '));
-  throw new Error('not there yet');
+  const { BACKEND_NAME, registerWhetstoneBackend } = await import('./register.js');
+  const backend = await registerWhetstoneBackend({ libraryFolder: library.folder, ...(threads === null ? {} : { threads }) });
+  const origin = { configuration: 'the configured folder', environment: 'WHETSTONE_TENSORFLOW_LIBRARY', cache: 'the cache', python: 'the installed Python package' }[library.source];
+  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${BACKEND_NAME} with TensorFlow ${backend.engine.version} from ${origin}`, barrier: () => backend.barrier() };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {

@@ -14,11 +14,11 @@ export interface TensorflowLibrary {
   readonly version: string | null;
 }
 
-/** Whether a folder holds a TensorFlow whose C API can be loaded. */
+/** Files that tell a folder with a TensorFlow whose C API can be loaded, by platform. */
 const libraryFiles: Readonly<Record<string, readonly string[]>> = {
   linux: ['libtensorflow_cc.so.2'],
   darwin: ['libtensorflow_cc.2.dylib'],
-  win32: [join('python', '_pywrap_tensorflow_common.dll'), join('python', '_pywrap_tensorflow_internal.pyd')],
+  win32: [join('python', '_pywrap_tensorflow_common.dll'), 'tensorflow_cc.2.dll'],
 };
 
 /**

@@ -27,7 +27,7 @@ function tensorflowWheel(name: 'tensorflow' | 'tensorflow-cpu', platform: string
 
 const linuxLibraries = /^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/;
 const macLibraries = /^tensorflow\/libtensorflow_(cc|framework)\.2\.dylib$/;
-const windowsLibraries = /^tensorflow\/python\/_pywrap_tensorflow_(common\.dll|internal\.pyd)$/;
+const windowsLibraries = /^tensorflow\/python\/_pywrap_tensorflow_common\.dll$/;
 
 /** CPU builds of libtensorflow by `process.platform`-`process.arch`. */
 export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
@@ -35,9 +35,15 @@ export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
     bytes: 274_000_871,
     unpackedBytes: 853_308_936,
   }),
-  'linux-arm64': tensorflowWheel('tensorflow', 'manylinux_2_27_aarch64', 'b07d15737406533898e36c7ef7944b1be18e9028dc521b9229952c537bbc5552', linuxLibraries),
+  'linux-arm64': tensorflowWheel('tensorflow', 'manylinux_2_27_aarch64', 'b07d15737406533898e36c7ef7944b1be18e9028dc521b9229952c537bbc5552', linuxLibraries, {
+    bytes: 281_946_471,
+    unpackedBytes: 883_062_208,
+  }),
   'darwin-arm64': tensorflowWheel('tensorflow', 'macosx_12_0_arm64', '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712', macLibraries),
-  'win32-x64': tensorflowWheel('tensorflow-cpu', 'win_amd64', '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12', windowsLibraries),
+  'win32-x64': tensorflowWheel('tensorflow-cpu', 'win_amd64', '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12', windowsLibraries, {
+    bytes: 350_945_555,
+    unpackedBytes: 1_056_636_416,
+  }),
 };
 
 /** The CPU build of libtensorflow for a platform. Throws `DOWNLOAD_FAILED` where none is published. */
