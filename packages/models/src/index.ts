@@ -4,3 +4,4 @@ export { architectures, countParameters, createLanguageModel, parameterShapes, r
 export { loadLanguageModel } from './load-language-model.js';
 export { createRandomModel } from './random-model.js';
 export * from './gguf/index.js';
+export * from './generation/index.js';

@@ -1,0 +1,24 @@
+import type { RandomStream } from '../random.js';
+import { softmax } from './logits-processor.js';
+
+/** The token with the highest score; of equals the one with the lowest id. */
+export function bestToken(scores: Float32Array): number {
+  let best = 0;
+  for (let id = 1; id < scores.length; id++) if ((scores[id] ?? -Infinity) > (scores[best] ?? -Infinity)) best = id;
+  return best;
+}
+
+/** A token drawn with the probabilities softmax(scores). */
+export function drawToken(scores: Float32Array, random: RandomStream): number {
+  const probabilities = softmax(scores);
+  let rest = random();
+  let last = 0;
+  for (let id = 0; id < probabilities.length; id++) {
+    const probability = probabilities[id] ?? 0;
+    if (probability === 0) continue;
+    last = id;
+    rest -= probability;
+    if (rest < 0) return id;
+  }
+  return last;
+}

@@ -1,0 +1,117 @@
+import { WhetstoneError, type ForwardInput, type LanguageModel } from '@whetstone/core/contract';
+import { randomStream } from '../random.js';
+import { bestToken, drawToken } from './choose-token.js';
+import { processorOf, type GenerationOptions } from './options.js';
+
+/** Why a row ended: a stop token or text, or no more tokens allowed. */
+export type FinishReason = 'stop' | 'length';
+
+export interface GeneratedToken {
+  /** Which prompt it continues. */
+  readonly row: number;
+  readonly id: number;
+  /** Set on a row's last token. */
+  readonly finish: FinishReason | null;
+}
+
+interface Row {
+  readonly ids: number[];
+  readonly promptLength: number;
+  finished: boolean;
+}
+
+/** Lets the reader of {@link generateIds} end a row early. */
+export interface GenerationControl {
+  finish(row: number): void;
+}
+
+/**
+ * Continues prompts token by token: the tokens of all rows for one position, then those of the next. Prompts of unlike length are padded on the left,
+ * which no result depends on. A row ends at a stop token (which is given out), after `maxNewTokens`, or where the model's context ends.
+ *
+ * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty, and the signal's reason when it is aborted.
+ */
+export async function* generateIds(
+  model: LanguageModel, prompts: readonly (readonly number[])[], options: GenerationOptions = {}, signal?: AbortSignal, control?: (control: GenerationControl) => void,
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  if (prompts.length === 0) return;
+  for (const prompt of prompts) checkPrompt(model, prompt);
+  const { maxNewTokens = 256, temperature = 0, stopTokenIds = [] } = options;
+  const process = processorOf(options);
+  const randoms = prompts.map((_, row) => randomStream((options.seed ?? 0) * 0x10001 + row));
+  const rows = prompts.map((prompt): Row => ({ ids: [...prompt], promptLength: prompt.length, finished: maxNewTokens <= 0 }));
+  control?.({
+    finish(row) {
+      const found = rows[row];
+      if (found !== undefined) found.finished = true;
+    },
+  });
+  const cache = model.createCache(rows.length);
+  try {
+    let input = promptInput(prompts);
+    while (rows.some((row) => !row.finished)) {
+      signal?.throwIfAborted();
+      const scores = await nextScores(model, input, cache);
+      for (const [index, row] of rows.entries()) {
+        if (row.finished) continue;
+        const processed = process(scores.subarray(index * model.vocabularySize, (index + 1) * model.vocabularySize), row);
+        const random = randoms[index];
+        const id = temperature > 0 && random !== undefined ? drawToken(processed, random) : bestToken(processed);
+        row.ids.push(id);
+        const full = row.ids.length - row.promptLength >= maxNewTokens || row.ids.length >= model.maxLength;
+        const finish = stopTokenIds.includes(id) ? 'stop' : full ? 'length' : null;
+        row.finished = finish !== null;
+        yield { row: index, id, finish };
+      }
+      input = nextInput(rows);
+    }
+  } finally {
+    cache.dispose();
+  }
+}
+
+function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
+  if (prompt.length === 0) throw new WhetstoneError('USAGE', 'The prompt is empty: there is nothing to continue.');
+  if (prompt.length < model.maxLength) return;
+  throw new WhetstoneError('CONTEXT_EXCEEDED', 'The prompt does not fit the model\'s context.', {
+    expected: `at most ${model.maxLength - 1} tokens, so that one can follow`, found: `${prompt.length} tokens`, hint: 'Shorten the prompt or the conversation.',
+  });
+}
+
+/** All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. */
+function promptInput(prompts: readonly (readonly number[])[]): ForwardInput {
+  const rows = prompts.length;
+  const length = Math.max(...prompts.map((prompt) => prompt.length));
+  const ids = new Int32Array(rows * length);
+  const segmentIds = new Int32Array(rows * length);
+  const positionIds = new Int32Array(rows * length);
+  for (const [row, prompt] of prompts.entries()) {
+    for (const [position, id] of prompt.entries()) {
+      const at = (row + 1) * length - prompt.length + position;
+      ids[at] = id;
+      segmentIds[at] = 1;
+      positionIds[at] = position;
+    }
+  }
+  return { rows, length, ids, segmentIds, positionIds };
+}
+
+/** Each row's newest token. Rows that ended go on with theirs, unread, at a position that exists. */
+function nextInput(rows: readonly Row[]): ForwardInput {
+  return {
+    rows: rows.length,
+    length: 1,
+    ids: Int32Array.from(rows, ({ ids }) => ids.at(-1) ?? 0),
+    segmentIds: new Int32Array(rows.length).fill(1),
+    positionIds: Int32Array.from(rows, ({ ids }) => ids.length - 1),
+  };
+}
+
+async function nextScores(model: LanguageModel, input: ForwardInput, cache: ReturnType<LanguageModel['createCache']>): Promise<Float32Array> {
+  const logits = model.decode(input, cache);
+  try {
+    return await logits.data<'float32'>();
+  } finally {
+    logits.dispose();
+  }
+}
