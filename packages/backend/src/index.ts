@@ -1,3 +1,6 @@
 /** The tensor backends of Whetstone: which one is used, how it is fetched, and our own. */
 export * from './install/index.js';
 export { backendNames, createBackendResolver, resolveBackend, type ResolveOptions } from './resolve.js';
+export { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
+export { WhetstoneBackend, type BackendCounters } from './recorder/backend.js';
+export { probeTensorflow } from './engines/tensorflow/library.js';

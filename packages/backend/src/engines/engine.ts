@@ -1,0 +1,38 @@
+import type { Program } from '../recorder/program.js';
+import type { PhysicalType, TypedArray } from '../recorder/types.js';
+
+/** A tensor that lives in an engine. Opaque to everyone else. */
+export type EngineTensor = bigint;
+
+/** A program that an engine has made ready to run. */
+export interface Executable {
+  readonly program: Program;
+  dispose(): void;
+}
+
+/** Says, in words, which operation of a program stands at a position: for errors. */
+export type Describe = (step: number) => string;
+
+/** What computes. Everything above (recording, hashing, memory accounting) is the same for all engines. */
+export interface Engine {
+  readonly name: 'tensorflow' | 'xla';
+  readonly version: string;
+  /** Copies host values to the device. */
+  upload(type: PhysicalType, shape: readonly number[], values: TypedArray): EngineTensor;
+  /** Waits for a tensor and copies it to the host. */
+  download(tensor: EngineTensor, type: PhysicalType, size: number): TypedArray;
+  /** The same without blocking the event loop. */
+  downloadLater(tensor: EngineTensor, type: PhysicalType, size: number): Promise<TypedArray>;
+  release(tensor: EngineTensor): void;
+  /** Makes a program ready to be run many times. */
+  compile(program: Program, describe: Describe): Executable;
+  /** Queues an executable. The results may still be in the making when this returns. */
+  run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
+  /** Queues a program op by op, without compiling it. */
+  runEagerly(program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
+  /** Waits until the device has done everything queued. */
+  wait(): void;
+  /** The same without blocking the event loop. */
+  waitLater(): Promise<void>;
+  dispose(): void;
+}

@@ -1,0 +1,30 @@
+/** What of TensorFlow's ConfigProto the engine sets. */
+export interface SessionConfig {
+  /** Threads that share one operation. */
+  readonly intraOpThreads: number;
+  /** Operations that run side by side. */
+  readonly interOpThreads: number;
+  /** Grappler's rewrites. Off: they cost seconds on a large graph, and rewritten arithmetic differs in its last bits from op-by-op execution. */
+  readonly optimizeGraphs: boolean;
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest > 0x7f) {
+    bytes.push((rest & 0x7f) | 0x80);
+    rest >>>= 7;
+  }
+  bytes.push(rest);
+  return bytes;
+}
+
+const integerField = (field: number, value: number): number[] => [...varint(field << 3), ...varint(value)];
+const messageField = (field: number, message: readonly number[]): number[] => [...varint((field << 3) | 2), ...varint(message.length), ...message];
+
+/** The bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
+export function encodeConfigProto(config: SessionConfig): Uint8Array {
+  const disableMetaOptimizer = integerField(19, 1);
+  const graphOptions = config.optimizeGraphs ? [] : messageField(10, messageField(10, disableMetaOptimizer));
+  return Uint8Array.from([...integerField(2, config.intraOpThreads), ...integerField(5, config.interOpThreads), ...graphOptions]);
+}

@@ -1,0 +1,146 @@
+import type { Attributes } from '../../kernels/attributes.js';
+import type { Emitter } from '../../kernels/kernel.js';
+import type { Program } from '../../recorder/program.js';
+import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
+import type { Describe, EngineTensor } from '../engine.js';
+import { tensorflowType } from './data-types.js';
+import { at, emitStep, resultType } from './function-builder.js';
+import type { Pointer, TensorflowLibrary } from './library.js';
+import type { Status } from './status.js';
+import { upload } from './tensors.js';
+
+interface EagerTensor {
+  readonly handle: Pointer;
+  readonly type: PhysicalType;
+}
+
+const utf8 = new TextEncoder();
+
+function setAttributes(library: TensorflowLibrary, operation: Pointer, attributes: Attributes): void {
+  for (const name in attributes) {
+    const attribute = attributes[name];
+    if (attribute === undefined) continue;
+    if (attribute.kind === 'bool') library.TFE_OpSetAttrBool(operation, name, attribute.value ? 1 : 0);
+    else if (attribute.kind === 'int') library.TFE_OpSetAttrInt(operation, name, attribute.value);
+    else if (attribute.kind === 'float') library.TFE_OpSetAttrFloat(operation, name, attribute.value);
+    else if (attribute.kind === 'type') library.TFE_OpSetAttrType(operation, name, tensorflowType[attribute.value]);
+    else if (attribute.kind === 'ints') library.TFE_OpSetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else {
+      const bytes = utf8.encode(attribute.value);
+      library.TFE_OpSetAttrString(operation, name, bytes, bytes.length);
+    }
+  }
+}
+
+/** Executes ops one by one as they are emitted. */
+export class EagerEmitter implements Emitter<EagerTensor> {
+  private readonly constants = new Map<string, EagerTensor>();
+  private readonly results = new BigUint64Array(1024);
+  private readonly resultCount = new Int32Array(1);
+  /** Every handle made since the last sweep, to be freed when its step is over unless it left it. */
+  private made: Pointer[] = [];
+  private operation = '';
+
+  constructor(
+    private readonly library: TensorflowLibrary,
+    private readonly context: Pointer,
+    private readonly status: Status,
+  ) {}
+
+  /** Forgets what was made before, and says which operation errors belong to. */
+  enter(operation: string): void {
+    this.operation = operation;
+    this.made = [];
+  }
+
+  /** Frees what the last step made and did not give away. */
+  leave(kept: readonly EagerTensor[]): void {
+    for (const handle of this.made) if (!kept.some((tensor) => tensor.handle === handle)) this.library.TFE_DeleteTensorHandle(handle);
+    this.made = [];
+  }
+
+  /** Runs one op or function and returns the handles of its results. */
+  execute(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes, results: number, describe?: Describe): Pointer[] {
+    const { library, status } = this;
+    const operation = library.TFE_NewOp(this.context, name, status.pointer);
+    status.check(this.operation);
+    try {
+      for (const input of inputs) {
+        if (typeof input === 'bigint') library.TFE_OpAddInput(operation, input, status.pointer);
+        else library.TFE_OpAddInputList(operation, BigUint64Array.from(input), input.length, status.pointer);
+      }
+      setAttributes(library, operation, attributes);
+      const target = results <= this.results.length ? this.results : new BigUint64Array(results);
+      this.resultCount[0] = results;
+      library.TFE_Execute(operation, target, this.resultCount, status.pointer);
+      if (status.failed) throw status.error(this.operation, describe);
+      return Array.from(target.subarray(0, results));
+    } finally {
+      library.TFE_DeleteOp(operation);
+    }
+  }
+
+  op(name: string, inputs: readonly (EagerTensor | readonly EagerTensor[])[], attributes: Attributes = {}): EagerTensor {
+    return at(this.ops(name, inputs, attributes, 1), 0);
+  }
+
+  ops(name: string, inputs: readonly (EagerTensor | readonly EagerTensor[])[], attributes: Attributes, results: number): EagerTensor[] {
+    const handles = inputs.map((input) => (Array.isArray(input) ? (input as readonly EagerTensor[]).map(({ handle }) => handle) : (input as EagerTensor).handle));
+    const type = resultType(name, inputs, attributes);
+    const made = this.execute(name, handles, attributes, results);
+    this.made.push(...made);
+    return made.map((handle) => ({ handle, type }));
+  }
+
+  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): EagerTensor {
+    const key = `${type}:${shape.join()}:${values.join()}`;
+    const known = this.constants.get(key);
+    if (known !== undefined) return known;
+    if (this.constants.size > 4096) this.dispose();
+    const made = { handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)), type };
+    this.constants.set(key, made);
+    return made;
+  }
+
+  typeOf(tensor: EagerTensor): PhysicalType {
+    return tensor.type;
+  }
+
+  dispose(): void {
+    for (const { handle } of this.constants.values()) this.library.TFE_DeleteTensorHandle(handle);
+    this.constants.clear();
+  }
+}
+
+/** Runs a program op by op; every intermediate is freed after its last use. */
+export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[] {
+  const lastUse = new Map<number, number>();
+  program.steps.forEach((step, position) => step.inputs.forEach((number) => lastUse.set(number, position)));
+  const leaving = new Set(program.outputs);
+  const own = (number: number): boolean => number >= inputs.length && !leaving.has(number);
+  const tensors: (EagerTensor | undefined)[] = inputs.map((handle, position) => ({ handle, type: at(program.inputTypes, position) }));
+  const release = (number: number): void => {
+    const tensor = tensors[number];
+    if (tensor !== undefined) library.TFE_DeleteTensorHandle(tensor.handle);
+    tensors[number] = undefined;
+  };
+  try {
+    program.steps.forEach((step, position) => {
+      emitter.enter(describe(position));
+      // A step that fails half-way leaves its own handles to the emitter.
+      const results = emitStep(emitter, program, position, tensors as readonly EagerTensor[]);
+      emitter.leave(results);
+      results.forEach((result, offset) => {
+        const number = step.firstOutput + offset;
+        tensors[number] = { handle: result.handle, type: at(program.types, number) };
+      });
+      for (const number of new Set(step.inputs)) if (own(number) && lastUse.get(number) === position) release(number);
+      for (let number = step.firstOutput; number < step.firstOutput + results.length; number++) if (own(number) && !lastUse.has(number)) release(number);
+    });
+  } catch (error) {
+    emitter.leave([]);
+    for (let number = inputs.length; number < tensors.length; number++) release(number);
+    throw error;
+  }
+  return program.outputs.map((number) => (tensors[number] as EagerTensor).handle);
+}

@@ -1,0 +1,121 @@
+import { availableParallelism } from 'node:os';
+import type { Program } from '../../recorder/program.js';
+import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
+import { encodeConfigProto, type SessionConfig } from './config-proto.js';
+import { EagerEmitter, runEagerly } from './eager.js';
+import { buildFunction } from './function-builder.js';
+import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
+import { Status } from './status.js';
+import { download, downloadLater, upload } from './tensors.js';
+
+export interface TensorflowEngineOptions {
+  /** Folder of libtensorflow. */
+  readonly libraryFolder: string;
+  /** Threads of one operation; every core by default. */
+  readonly threads?: number;
+  readonly session?: Partial<SessionConfig>;
+  /** Whether operations are queued, so that the host records on while the device works. */
+  readonly asynchronous?: boolean;
+}
+
+interface TensorflowExecutable extends Executable {
+  readonly functionName: string;
+}
+
+function newContext(library: TensorflowLibrary, status: Status, options: TensorflowEngineOptions): Pointer {
+  const threads = Math.max(1, options.threads ?? availableParallelism());
+  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: 1, optimizeGraphs: false, ...options.session });
+  const contextOptions = library.TFE_NewContextOptions();
+  try {
+    library.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, status.pointer);
+    status.check('Configuring TensorFlow');
+    library.TFE_ContextOptionsSetAsync(contextOptions, options.asynchronous === false ? 0 : 1);
+    const context = library.TFE_NewContext(contextOptions, status.pointer);
+    status.check('Starting TensorFlow');
+    return context;
+  } finally {
+    library.TFE_DeleteContextOptions(contextOptions);
+  }
+}
+
+let functionCount = 0;
+
+/** The engine on libtensorflow: programs become TensorFlow functions, executed by name as one op each. */
+export function createTensorflowEngine(options: TensorflowEngineOptions): Engine {
+  const library = loadTensorflowLibrary(options.libraryFolder);
+  const status = new Status(library);
+  const context = newContext(library, status, options);
+  const emitter = new EagerEmitter(library, context, status);
+
+  /** A failed operation poisons the queue behind it: empty it, so that what comes next can run. */
+  const recover = (): void => {
+    const executor = library.TFE_ContextGetExecutorForThread(context);
+    library.TFE_ExecutorClearError(executor);
+    library.TFE_DeleteExecutor(executor);
+  };
+  const guarded = <R>(work: () => R): R => {
+    try {
+      return work();
+    } catch (error) {
+      recover();
+      throw error;
+    }
+  };
+
+  const compile = (program: Program, describe: Describe): TensorflowExecutable => {
+    const functionName = `whetstone_${functionCount++}`;
+    const made = buildFunction(library, status, program, functionName, describe);
+    library.TFE_ContextAddFunction(context, made, status.pointer);
+    library.TF_DeleteFunction(made);
+    status.check('Adding a function');
+    const dispose = (): void => {
+      library.TFE_ContextRemoveFunction(context, functionName, status.pointer);
+    };
+    return { program, functionName, dispose };
+  };
+
+  return {
+    name: 'tensorflow',
+    version: library.version,
+    upload: (type, shape, values) => upload(library, status, type, shape, values),
+    download: (tensor, type, size) => guarded(() => download(library, status, tensor, type, size)),
+    downloadLater: (tensor, type, size) =>
+      downloadLater(library, tensor, type, size).catch((error: unknown) => {
+        recover();
+        throw error;
+      }),
+    release: (tensor) => library.TFE_DeleteTensorHandle(tensor),
+    compile,
+    run: (executable, inputs, describe): EngineTensor[] => {
+      emitter.enter('A compiled graph');
+      const { functionName } = executable as TensorflowExecutable;
+      return guarded(() => emitter.execute(functionName, inputs, {}, executable.program.outputs.length, describe));
+    },
+    runEagerly: (program, inputs, describe) => guarded(() => runEagerly(library, emitter, program, inputs, describe)),
+    wait: () => {
+      library.TFE_ContextAsyncWait(context, status.pointer);
+      if (status.failed) {
+        const error = status.error();
+        recover();
+        throw error;
+      }
+    },
+    waitLater: () => {
+      const own = new Status(library);
+      return new Promise((resolve, reject) => {
+        library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
+          const problem = error ?? (own.failed ? own.error() : undefined);
+          own.dispose();
+          if (problem === undefined) return resolve();
+          recover();
+          reject(problem instanceof Error ? problem : new Error(String(problem)));
+        });
+      });
+    },
+    dispose: () => {
+      emitter.dispose();
+      library.TFE_DeleteContext(context);
+      status.dispose();
+    },
+  };
+}

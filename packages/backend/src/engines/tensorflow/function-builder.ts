@@ -1,0 +1,169 @@
+import type { Attributes } from '../../kernels/attributes.js';
+import type { Emitter } from '../../kernels/kernel.js';
+import type { Program } from '../../recorder/program.js';
+import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
+import type { Describe } from '../engine.js';
+import { tensorflowType } from './data-types.js';
+import type { OperationOutput, Pointer, TensorflowLibrary } from './library.js';
+import { nodeName, type Status } from './status.js';
+import { newTensor } from './tensors.js';
+
+interface GraphTensor extends OperationOutput {
+  readonly type: PhysicalType;
+}
+
+const utf8 = new TextEncoder();
+
+/** Sets an op's attributes while a graph is built. */
+function setAttributes(library: TensorflowLibrary, operation: Pointer, attributes: Attributes): void {
+  for (const name in attributes) {
+    const attribute = attributes[name];
+    if (attribute === undefined) continue;
+    if (attribute.kind === 'bool') library.TF_SetAttrBool(operation, name, attribute.value ? 1 : 0);
+    else if (attribute.kind === 'int') library.TF_SetAttrInt(operation, name, attribute.value);
+    else if (attribute.kind === 'float') library.TF_SetAttrFloat(operation, name, attribute.value);
+    else if (attribute.kind === 'type') library.TF_SetAttrType(operation, name, tensorflowType[attribute.value]);
+    else if (attribute.kind === 'ints') library.TF_SetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else {
+      const bytes = utf8.encode(attribute.value);
+      library.TF_SetAttrString(operation, name, bytes, bytes.length);
+    }
+  }
+}
+
+function pack(outputs: readonly OperationOutput[]): BigUint64Array {
+  // TF_Output is a pointer and an int, padded to 16 bytes.
+  const words = new BigUint64Array(Math.max(2, 2 * outputs.length));
+  outputs.forEach((output, position) => {
+    words[2 * position] = output.oper;
+    words[2 * position + 1] = BigInt(output.index);
+  });
+  return words;
+}
+
+/** Builds the graph of one program. */
+class GraphEmitter implements Emitter<GraphTensor> {
+  private readonly constants = new Map<string, GraphTensor>();
+  private step = 0;
+  private count = 0;
+
+  constructor(
+    private readonly library: TensorflowLibrary,
+    private readonly status: Status,
+    private readonly graph: Pointer,
+    private readonly describe: Describe,
+  ) {}
+
+  /** Names what follows after a step of the program. */
+  enter(step: number): void {
+    this.step = step;
+    this.count = 0;
+  }
+
+  placeholder(position: number, type: PhysicalType): GraphTensor {
+    const operation = this.library.TF_NewOperation(this.graph, 'Placeholder', `input${position}`);
+    this.library.TF_SetAttrType(operation, 'dtype', tensorflowType[type]);
+    return { oper: this.finish(operation), index: 0, type };
+  }
+
+  op(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes = {}): GraphTensor {
+    const oper = this.add(name, inputs, attributes);
+    return { oper, index: 0, type: resultType(name, inputs, attributes) };
+  }
+
+  ops(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, results: number): GraphTensor[] {
+    const oper = this.add(name, inputs, attributes);
+    const type = resultType(name, inputs, attributes);
+    return Array.from({ length: results }, (_, index) => ({ oper, index, type }));
+  }
+
+  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): GraphTensor {
+    const key = `${type}:${shape.join()}:${values.join()}`;
+    const known = this.constants.get(key);
+    if (known !== undefined) return known;
+    const tensor = newTensor(this.library, type, shape, toTypedArray(values, type));
+    const operation = this.library.TF_NewOperation(this.graph, 'Const', `constant${this.constants.size}`);
+    this.library.TF_SetAttrTensor(operation, 'value', tensor, this.status.pointer);
+    this.library.TF_DeleteTensor(tensor);
+    this.library.TF_SetAttrType(operation, 'dtype', tensorflowType[type]);
+    const made = { oper: this.finish(operation), index: 0, type };
+    this.constants.set(key, made);
+    return made;
+  }
+
+  typeOf(tensor: GraphTensor): PhysicalType {
+    return tensor.type;
+  }
+
+  private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes): Pointer {
+    const nodeId = this.count === 0 ? nodeName(this.step) : `${nodeName(this.step)}/${this.count}`;
+    this.count++;
+    const operation = this.library.TF_NewOperation(this.graph, name, nodeId);
+    for (const input of inputs) {
+      if (Array.isArray(input)) {
+        const list = input as readonly GraphTensor[];
+        this.library.TF_AddInputList(operation, pack(list), list.length);
+      } else this.library.TF_AddInput(operation, input as GraphTensor);
+    }
+    setAttributes(this.library, operation, attributes);
+    return this.finish(operation);
+  }
+
+  private finish(operation: Pointer): Pointer {
+    const finished = this.library.TF_FinishOperation(operation, this.status.pointer);
+    if (this.status.failed) throw this.status.error(this.describe(this.step));
+    return finished;
+  }
+}
+
+/** Dtype of an op's results as far as emitters ask: the attribute that says so, a truth value, or the first input's. */
+export function resultType<T extends { readonly type: PhysicalType }>(name: string, inputs: readonly (T | readonly T[])[], attributes: Attributes): PhysicalType {
+  for (const key of ['DstT', 'output_type', 'out_type', 'dtype', 'output_dtype']) {
+    const attribute = attributes[key];
+    if (attribute?.kind === 'type') return attribute.value;
+  }
+  if (truthOps.has(name)) return 'bool';
+  const source = inputs[name === 'Select' || name === 'SelectV2' ? 1 : name === 'Fill' ? 1 : name === 'OneHot' ? 2 : name === 'ScatterNd' ? 1 : 0];
+  const first = Array.isArray(source) ? (source as readonly T[])[0] : (source as T | undefined);
+  return first?.type ?? 'float32';
+}
+
+const truthOps = new Set(['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual', 'LogicalAnd', 'LogicalOr', 'LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'All', 'Any']);
+
+/** Compiles a program into a TF_Function called `name`. The caller deletes it. */
+export function buildFunction(library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe): Pointer {
+  const graph = library.TF_NewGraph();
+  try {
+    const emitter = new GraphEmitter(library, status, graph, describe);
+    const tensors: GraphTensor[] = program.inputTypes.map((type, position) => emitter.placeholder(position, type));
+    const inputs = pack(tensors);
+    program.steps.forEach((step, position) => {
+      emitter.enter(position);
+      const results = emitStep(emitter, program, position, tensors);
+      results.forEach((result, offset) => {
+        const number = step.firstOutput + offset;
+        tensors[number] = { oper: result.oper, index: result.index, type: at(program.types, number) };
+      });
+    });
+    const outputs = pack(program.outputs.map((number) => at(tensors, number)));
+    const made = library.TF_GraphToFunction(graph, name, 0, -1, null, program.inputTypes.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
+    status.check('Making a function of a graph', describe);
+    return made;
+  } finally {
+    library.TF_DeleteGraph(graph);
+  }
+}
+
+export function at<T>(list: readonly T[], position: number): T {
+  const item = list[position];
+  if (item === undefined) throw new RangeError(`nothing at ${position} of ${list.length}`);
+  return item;
+}
+
+/** Emits one step; its host operands follow its tensor inputs. */
+export function emitStep<T>(emitter: Emitter<T>, program: Program, position: number, tensors: readonly T[]): readonly T[] {
+  const step = at(program.steps, position);
+  const operands = step.inputs.map((number) => at(tensors, number));
+  const results = step.kernel.tensorflow(emitter, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
+  return Array.isArray(results) ? (results as readonly T[]) : [results as T];
+}

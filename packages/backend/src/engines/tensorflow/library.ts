@@ -1,0 +1,237 @@
+import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { WhetstoneError } from '@whetstone/core/contract';
+import koffi, { type LibraryHandle } from 'koffi';
+
+/** Address of something of TensorFlow's. 0n is null. */
+export type Pointer = bigint;
+
+type Call<A extends readonly unknown[], R> = ((...parameters: A) => R) & { async(...parameters: [...A, (error: unknown, result: R) => void]): void };
+
+/** TF_Output, by value. */
+export interface OperationOutput {
+  readonly oper: Pointer;
+  readonly index: number;
+}
+
+/** Those functions of TensorFlow's C API that the engine uses, as koffi calls them. */
+export interface TensorflowLibrary {
+  readonly version: string;
+  readonly TF_NewStatus: Call<[], Pointer>;
+  readonly TF_DeleteStatus: Call<[Pointer], void>;
+  readonly TF_GetCode: Call<[Pointer], number>;
+  readonly TF_Message: Call<[Pointer], string>;
+  readonly TF_AllocateTensor: Call<[number, BigInt64Array, number, number], Pointer>;
+  readonly TF_TensorData: Call<[Pointer], Pointer>;
+  readonly TF_TensorByteSize: Call<[Pointer], number>;
+  readonly TF_DeleteTensor: Call<[Pointer], void>;
+  readonly TFE_NewContextOptions: Call<[], Pointer>;
+  readonly TFE_DeleteContextOptions: Call<[Pointer], void>;
+  readonly TFE_ContextOptionsSetConfig: Call<[Pointer, Uint8Array, number, Pointer], void>;
+  readonly TFE_ContextOptionsSetAsync: Call<[Pointer, number], void>;
+  readonly TFE_NewContext: Call<[Pointer, Pointer], Pointer>;
+  readonly TFE_DeleteContext: Call<[Pointer], void>;
+  readonly TFE_ContextAsyncWait: Call<[Pointer, Pointer], void>;
+  readonly TFE_ContextAddFunction: Call<[Pointer, Pointer, Pointer], void>;
+  readonly TFE_ContextRemoveFunction: Call<[Pointer, string, Pointer], void>;
+  readonly TFE_ContextGetExecutorForThread: Call<[Pointer], Pointer>;
+  readonly TFE_ExecutorClearError: Call<[Pointer], void>;
+  readonly TFE_DeleteExecutor: Call<[Pointer], void>;
+  readonly TFE_NewTensorHandle: Call<[Pointer, Pointer], Pointer>;
+  readonly TFE_DeleteTensorHandle: Call<[Pointer], void>;
+  readonly TFE_TensorHandleCopySharingTensor: Call<[Pointer, Pointer], Pointer>;
+  readonly TFE_TensorHandleResolve: Call<[Pointer, Pointer], Pointer>;
+  readonly TFE_NewOp: Call<[Pointer, string, Pointer], Pointer>;
+  readonly TFE_DeleteOp: Call<[Pointer], void>;
+  readonly TFE_OpAddInput: Call<[Pointer, Pointer, Pointer], void>;
+  readonly TFE_OpAddInputList: Call<[Pointer, BigUint64Array, number, Pointer], void>;
+  readonly TFE_OpSetAttrString: Call<[Pointer, string, Uint8Array, number], void>;
+  readonly TFE_OpSetAttrInt: Call<[Pointer, string, number], void>;
+  readonly TFE_OpSetAttrFloat: Call<[Pointer, string, number], void>;
+  readonly TFE_OpSetAttrBool: Call<[Pointer, string, number], void>;
+  readonly TFE_OpSetAttrType: Call<[Pointer, string, number], void>;
+  readonly TFE_OpSetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
+  readonly TFE_Execute: Call<[Pointer, BigUint64Array, Int32Array, Pointer], void>;
+  readonly TF_NewGraph: Call<[], Pointer>;
+  readonly TF_DeleteGraph: Call<[Pointer], void>;
+  readonly TF_NewOperation: Call<[Pointer, string, string], Pointer>;
+  readonly TF_AddInput: Call<[Pointer, OperationOutput], void>;
+  readonly TF_AddInputList: Call<[Pointer, BigUint64Array, number], void>;
+  readonly TF_SetAttrString: Call<[Pointer, string, Uint8Array, number], void>;
+  readonly TF_SetAttrInt: Call<[Pointer, string, number], void>;
+  readonly TF_SetAttrFloat: Call<[Pointer, string, number], void>;
+  readonly TF_SetAttrBool: Call<[Pointer, string, number], void>;
+  readonly TF_SetAttrType: Call<[Pointer, string, number], void>;
+  readonly TF_SetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
+  readonly TF_SetAttrTensor: Call<[Pointer, string, Pointer, Pointer], void>;
+  readonly TF_FinishOperation: Call<[Pointer, Pointer], Pointer>;
+  readonly TF_GraphToFunction: Call<[Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer], Pointer>;
+  readonly TF_DeleteFunction: Call<[Pointer], void>;
+}
+
+const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version'>, readonly [result: string, ...parameters: string[]]>> = {
+  TF_NewStatus: ['void *'],
+  TF_DeleteStatus: ['void', 'void *'],
+  TF_GetCode: ['int', 'void *'],
+  TF_Message: ['const char *', 'void *'],
+  TF_AllocateTensor: ['void *', 'int', 'int64_t *', 'int', 'size_t'],
+  TF_TensorData: ['void *', 'void *'],
+  TF_TensorByteSize: ['size_t', 'void *'],
+  TF_DeleteTensor: ['void', 'void *'],
+  TFE_NewContextOptions: ['void *'],
+  TFE_DeleteContextOptions: ['void', 'void *'],
+  TFE_ContextOptionsSetConfig: ['void', 'void *', 'uint8_t *', 'size_t', 'void *'],
+  TFE_ContextOptionsSetAsync: ['void', 'void *', 'uint8_t'],
+  TFE_NewContext: ['void *', 'void *', 'void *'],
+  TFE_DeleteContext: ['void', 'void *'],
+  TFE_ContextAsyncWait: ['void', 'void *', 'void *'],
+  TFE_ContextAddFunction: ['void', 'void *', 'void *', 'void *'],
+  TFE_ContextRemoveFunction: ['void', 'void *', 'const char *', 'void *'],
+  TFE_ContextGetExecutorForThread: ['void *', 'void *'],
+  TFE_ExecutorClearError: ['void', 'void *'],
+  TFE_DeleteExecutor: ['void', 'void *'],
+  TFE_NewTensorHandle: ['void *', 'void *', 'void *'],
+  TFE_DeleteTensorHandle: ['void', 'void *'],
+  TFE_TensorHandleCopySharingTensor: ['void *', 'void *', 'void *'],
+  TFE_TensorHandleResolve: ['void *', 'void *', 'void *'],
+  TFE_NewOp: ['void *', 'void *', 'const char *', 'void *'],
+  TFE_DeleteOp: ['void', 'void *'],
+  TFE_OpAddInput: ['void', 'void *', 'void *', 'void *'],
+  TFE_OpAddInputList: ['void', 'void *', 'void *', 'int', 'void *'],
+  TFE_OpSetAttrString: ['void', 'void *', 'const char *', 'void *', 'size_t'],
+  TFE_OpSetAttrInt: ['void', 'void *', 'const char *', 'int64_t'],
+  TFE_OpSetAttrFloat: ['void', 'void *', 'const char *', 'float'],
+  TFE_OpSetAttrBool: ['void', 'void *', 'const char *', 'uint8_t'],
+  TFE_OpSetAttrType: ['void', 'void *', 'const char *', 'int'],
+  TFE_OpSetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
+  TFE_Execute: ['void', 'void *', 'void *', 'int *', 'void *'],
+  TF_NewGraph: ['void *'],
+  TF_DeleteGraph: ['void', 'void *'],
+  TF_NewOperation: ['void *', 'void *', 'const char *', 'const char *'],
+  TF_AddInput: ['void', 'void *', 'TF_Output'],
+  TF_AddInputList: ['void', 'void *', 'void *', 'int'],
+  TF_SetAttrString: ['void', 'void *', 'const char *', 'void *', 'size_t'],
+  TF_SetAttrInt: ['void', 'void *', 'const char *', 'int64_t'],
+  TF_SetAttrFloat: ['void', 'void *', 'const char *', 'float'],
+  TF_SetAttrBool: ['void', 'void *', 'const char *', 'uint8_t'],
+  TF_SetAttrType: ['void', 'void *', 'const char *', 'int'],
+  TF_SetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
+  TF_SetAttrTensor: ['void', 'void *', 'const char *', 'void *', 'void *'],
+  TF_FinishOperation: ['void *', 'void *', 'void *'],
+  TF_GraphToFunction: ['void *', 'void *', 'const char *', 'uint8_t', 'int', 'void *', 'int', 'void *', 'int', 'void *', 'void *', 'void *', 'const char *', 'void *'],
+  TF_DeleteFunction: ['void', 'void *'],
+};
+
+/** File names of the two libraries by platform; the first that exists is taken. */
+const frameworkNames = ['libtensorflow_framework.so.2', 'libtensorflow_framework.2.dylib', 'tensorflow_framework.2.dll'];
+const coreNames = ['libtensorflow_cc.so.2', 'libtensorflow_cc.2.dylib', 'tensorflow_cc.2.dll'];
+
+const unavailable = (message: string, options: { found?: string; hint?: string; cause?: unknown } = {}): WhetstoneError =>
+  new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Install it with: npx whetstone backend install cpu', ...options });
+
+function findLibrary(folder: string, names: readonly string[]): string {
+  const found = names.map((name) => join(folder, name)).find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  const expected = names[process.platform === 'darwin' ? 1 : process.platform === 'win32' ? 2 : 0] ?? '';
+  const holds = existsSync(folder) ? `${readdirSync(folder).length} other files` : 'no such folder';
+  throw unavailable(`TensorFlow's library ${expected} is not in ${folder}.`, { found: holds });
+}
+
+/**
+ * Keeps a library in the process for good. koffi closes libraries while Node shuts down, before TensorFlow's exit handlers
+ * run: without this, every process that used TensorFlow would end in a segmentation fault.
+ */
+function pin(path: string): void {
+  if (process.platform === 'win32') {
+    koffi.load('kernel32.dll').func('void *LoadLibraryA(const char *)')(path);
+    return;
+  }
+  const lazyGlobalNoDelete = process.platform === 'darwin' ? 0x1 | 0x8 | 0x80 : 0x1 | 0x100 | 0x1000;
+  for (const holder of [null, 'libdl.so.2', 'libc.so.6']) {
+    try {
+      koffi.load(holder).func('void *dlopen(const char *, int)')(path, lazyGlobalNoDelete);
+      return;
+    } catch {
+      // This library does not export dlopen; the next one may.
+    }
+  }
+}
+
+/** Runs `work` with the standard error stream closed to native code: TensorFlow greets there while it is being loaded, before it can be told not to. */
+function unheard(work: () => void): void {
+  if (process.platform === 'win32') return work();
+  const libc = koffi.load(null);
+  const duplicate = libc.func('int dup(int)');
+  const replace = libc.func('int dup2(int, int)');
+  const saved = Number(duplicate(2));
+  const nowhere = openSync('/dev/null', 'w');
+  replace(nowhere, 2);
+  try {
+    work();
+  } finally {
+    replace(saved, 2);
+    closeSync(saved);
+    closeSync(nowhere);
+  }
+}
+
+/** TensorFlow logs through Abseil, which reads no environment variable: only errors shall reach the terminal. */
+function silence(framework: LibraryHandle): void {
+  const errorsOnly = 2;
+  for (const name of ['_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE']) {
+    try {
+      framework.func(name, 'void', ['int'])(errorsOnly);
+    } catch {
+      // Another Abseil release: TensorFlow then says a line or two, which harms nobody.
+    }
+  }
+}
+
+const loaded = new Map<string, TensorflowLibrary>();
+
+/**
+ * Loads libtensorflow from a folder that holds `libtensorflow_framework.so.2` and `libtensorflow_cc.so.2` (a TensorFlow wheel's
+ * `tensorflow/`). A process loads one folder once. Throws `BACKEND_UNAVAILABLE` with the reason.
+ */
+export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary {
+  const known = loaded.get(libraryFolder);
+  if (known !== undefined) return known;
+  const frameworkPath = findLibrary(libraryFolder, frameworkNames);
+  const corePath = findLibrary(libraryFolder, coreNames);
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  try {
+    // The framework first, lazily and globally: the other library takes its symbols from it.
+    unheard(() => pin(frameworkPath));
+    const framework = koffi.load(frameworkPath, { lazy: true, global: true });
+    silence(framework);
+    pin(corePath);
+    const library = bind(koffi.load(corePath, { lazy: true, global: true }));
+    loaded.set(libraryFolder, library);
+    return library;
+  } catch (cause) {
+    if (cause instanceof WhetstoneError) throw cause;
+    throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+function bind(handle: LibraryHandle): TensorflowLibrary {
+  try {
+    koffi.struct('TF_Output', { oper: 'void *', index: 'int' });
+  } catch {
+    // Already declared by an earlier load.
+  }
+  const bound: Record<string, unknown> = { version: String(handle.func('const char *TF_Version()')()) };
+  for (const [name, [result, ...parameters]] of Object.entries(signatures)) {
+    try {
+      bound[name] = handle.func(name, result, parameters);
+    } catch (cause) {
+      throw unavailable(`TensorFlow ${String(bound['version'])} lacks ${name}, which this backend calls.`, { cause });
+    }
+  }
+  return bound as unknown as TensorflowLibrary;
+}
+
+/** What a library folder holds: its version. Throws `BACKEND_UNAVAILABLE` with the reason where it cannot be loaded. */
+export function probeTensorflow(libraryFolder: string): { readonly version: string } {
+  return { version: loadTensorflowLibrary(libraryFolder).version };
+}

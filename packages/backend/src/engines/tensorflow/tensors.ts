@@ -1,0 +1,87 @@
+import { totalmem } from 'node:os';
+import { WhetstoneError } from '@whetstone/core/contract';
+import koffi from 'koffi';
+import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../../recorder/types.js';
+import { dimensions, narrow, tensorflowType, typedArray } from './data-types.js';
+import type { Pointer, TensorflowLibrary } from './library.js';
+import { failure, type Status } from './status.js';
+
+/** TensorFlow's memory as seen from JavaScript: no copy, valid while the tensor lives. */
+const bytesOf = (library: TensorflowLibrary, tensor: Pointer, length: number): Uint8Array => new Uint8Array(koffi.view(library.TF_TensorData(tensor), length));
+
+/** A TF_Tensor that holds a copy of `values`. Its owner deletes it. */
+export function newTensor(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], values: TypedArray): Pointer {
+  const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
+  const length = sizeOf(shape) * bytesPerElement[type];
+  if (source.byteLength !== length) {
+    throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
+  }
+  if (length > totalmem()) {
+    throw new WhetstoneError('OUT_OF_MEMORY', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, more than this machine has.`, {
+      details: { bytes: length, totalBytes: totalmem() },
+    });
+  }
+  const tensor = library.TF_AllocateTensor(tensorflowType[type], dimensions(shape), shape.length, length);
+  if (!tensor) {
+    throw new WhetstoneError('OUT_OF_MEMORY', `There is no memory for a tensor of shape [${shape.join(', ')}].`, { details: { bytes: length } });
+  }
+  if (length > 0) bytesOf(library, tensor, length).set(new Uint8Array(source.buffer, source.byteOffset, length));
+  return tensor;
+}
+
+/** Copies host values into a fresh eager handle. */
+export function upload(library: TensorflowLibrary, status: Status, type: PhysicalType, shape: readonly number[], values: TypedArray): Pointer {
+  const tensor = newTensor(library, type, shape, values);
+  const handle = library.TFE_NewTensorHandle(tensor, status.pointer);
+  library.TF_DeleteTensor(tensor);
+  status.check(`Uploading a tensor of shape [${shape.join(', ')}]`);
+  return handle;
+}
+
+/** Copies a resolved tensor out and deletes it. */
+function takeValues(library: TensorflowLibrary, tensor: Pointer, type: PhysicalType, size: number): TypedArray {
+  try {
+    const length = library.TF_TensorByteSize(tensor);
+    if (length !== size * bytesPerElement[type]) {
+      throw new WhetstoneError('INTERNAL', `A result of ${size} numbers was recorded, but TensorFlow made ${length / bytesPerElement[type]}.`);
+    }
+    const copy = new Uint8Array(length);
+    if (length > 0) copy.set(bytesOf(library, tensor, length));
+    return typedArray(type, copy);
+  } finally {
+    library.TF_DeleteTensor(tensor);
+  }
+}
+
+/** Waits for a handle's values. */
+export function download(library: TensorflowLibrary, status: Status, handle: Pointer, type: PhysicalType, size: number): TypedArray {
+  const tensor = library.TFE_TensorHandleResolve(handle, status.pointer);
+  status.check();
+  return takeValues(library, tensor, type, size);
+}
+
+/** The same on a thread of libuv's. The handle may be deleted meanwhile: a second one holds the tensor. */
+export function downloadLater(library: TensorflowLibrary, handle: Pointer, type: PhysicalType, size: number): Promise<TypedArray> {
+  const status = library.TF_NewStatus();
+  const held = library.TFE_TensorHandleCopySharingTensor(handle, status);
+  const finish = (tensor: Pointer): TypedArray => {
+    try {
+      const code = library.TF_GetCode(status);
+      if (code !== 0) throw failure(code, library.TF_Message(status), undefined);
+      return takeValues(library, tensor, type, size);
+    } finally {
+      library.TFE_DeleteTensorHandle(held);
+      library.TF_DeleteStatus(status);
+    }
+  };
+  return new Promise((resolve, reject) => {
+    library.TFE_TensorHandleResolve.async(held, status, (error, tensor) => {
+      try {
+        if (error !== null && error !== undefined) throw error;
+        resolve(finish(tensor));
+      } catch (cause) {
+        reject(cause instanceof Error ? cause : new Error(String(cause)));
+      }
+    });
+  });
+}

@@ -1,0 +1,192 @@
+import { backend_util, type DataType } from '@tensorflow/tfjs-core';
+import type { PhysicalType, Spec } from '../recorder/types.js';
+import { float, type } from './attributes.js';
+import { scalar, type Emitter, type Kernel } from './kernel.js';
+
+export const cast = <T>(emit: Emitter<T>, tensor: T, to: PhysicalType): T =>
+  emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });
+
+const only = (inputs: readonly Spec[]): Spec => inputs[0] as Spec;
+
+/** `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back. */
+function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
+  return {
+    name,
+    inputs: ['x'],
+    rule: (inputs) => ({ outputs: [only(inputs)] }),
+    tensorflow: (emit, [x]) => {
+      const given = emit.typeOf(x!);
+      const needed = given === 'float32' || given === 'bfloat16' || (domain === 'numbers' && given === 'int32') ? given : domain === 'numbers' ? 'int32' : 'float32';
+      return cast(emit, emit.op(op, [cast(emit, x!, needed)]), given);
+    },
+  };
+}
+
+/** `x → whether`: bool of the same shape; integers count as floats. */
+function test(name: string): Kernel {
+  return {
+    name,
+    inputs: ['x'],
+    rule: (inputs) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'bool' }] }),
+    tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
+  };
+}
+
+function broadcast(inputs: readonly Spec[]): readonly number[] {
+  const [a, b] = inputs as readonly [Spec, Spec];
+  return backend_util.assertAndGetBroadcastShape(a.shape as number[], b.shape as number[]);
+}
+
+/** `(a, b) → f(a, b)` with broadcasting. Truth values are computed with as integers. */
+function binary(name: string, op: string, domain: 'floats' | 'numbers' = 'numbers'): Kernel {
+  return {
+    name,
+    inputs: ['a', 'b'],
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }] }),
+    tensorflow: (emit, [a, b]) => {
+      const given = emit.typeOf(a!);
+      const needed = domain === 'floats' ? 'float32' : given === 'bool' ? 'int32' : given;
+      return cast(emit, emit.op(op, [cast(emit, a!, needed), cast(emit, b!, needed)]), given);
+    },
+  };
+}
+
+/** `(a, b) → whether`, with broadcasting. */
+function comparison(name: string): Kernel {
+  return {
+    name,
+    inputs: ['a', 'b'],
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: 'bool' }] }),
+    tensorflow: (emit, [a, b]) => {
+      const given = emit.typeOf(a!);
+      const needed = given === 'bool' && name !== 'Equal' && name !== 'NotEqual' ? 'int32' : given;
+      return emit.op(name, [cast(emit, a!, needed), cast(emit, b!, needed)]);
+    },
+  };
+}
+
+function logical(name: string, op: string): Kernel {
+  return {
+    name,
+    inputs: ['a', 'b'],
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: 'bool' }] }),
+    tensorflow: (emit, [a, b]) => emit.op(op, [cast(emit, a!, 'bool'), cast(emit, b!, 'bool')]),
+  };
+}
+
+const floatOnly = ['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Cos', 'Cosh', 'Erf', 'Exp', 'Expm1', 'Log', 'Log1p', 'Rsqrt', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Tan', 'Tanh', 'Ceil', 'Floor', 'Round', 'Elu', 'Selu', 'Reciprocal'];
+const anyNumber = ['Abs', 'Neg', 'Sign', 'Square', 'Relu', 'Relu6'];
+
+const clip: Kernel = {
+  name: 'ClipByValue',
+  inputs: ['x'],
+  rule: (inputs, { clipValueMin, clipValueMax }) => ({
+    outputs: [only(inputs)],
+    host: [scalar(clipValueMin as number, only(inputs).dtype as PhysicalType), scalar(clipValueMax as number, only(inputs).dtype as PhysicalType)],
+  }),
+  tensorflow: (emit, [x], [low, high]) => emit.op('Minimum', [emit.op('Maximum', [x!, low!]), high!]),
+};
+
+const castKernel: Kernel = {
+  name: 'Cast',
+  inputs: ['x'],
+  rule: (inputs, { dtype }) => ({ outputs: [{ shape: only(inputs).shape, dtype: dtype as DataType }], parameters: [dtype as string] }),
+  tensorflow: (emit, [x], _, [dtype]) => emit.op('Cast', [x!], { DstT: type(dtype as PhysicalType) }),
+};
+
+/** `x > 0 ? 1 : alpha`, and NaN stays. */
+const step: Kernel = {
+  name: 'Step',
+  inputs: ['x'],
+  rule: (inputs, { alpha }) => ({ outputs: [only(inputs)], host: [scalar((alpha as number | undefined) ?? 0, only(inputs).dtype as PhysicalType)] }),
+  tensorflow: (emit, [x], [alpha]) => {
+    const kind = emit.typeOf(x!);
+    const zero = emit.constant(kind, [], [0]);
+    const one = emit.constant(kind, [], [1]);
+    const stepped = emit.op('SelectV2', [emit.op('Greater', [x!, zero]), one, alpha!]);
+    return kind === 'float32' ? emit.op('SelectV2', [emit.op('IsNan', [x!]), x!, stepped]) : stepped;
+  },
+};
+
+const leakyRelu: Kernel = {
+  name: 'LeakyRelu',
+  inputs: ['x'],
+  rule: (inputs, { alpha }) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'float32' }], parameters: [alpha as number] }),
+  tensorflow: (emit, [x], _, [alpha]) => emit.op('LeakyRelu', [cast(emit, x!, 'float32')], { alpha: float(alpha as number) }),
+};
+
+const prelu: Kernel = {
+  name: 'Prelu',
+  inputs: ['x', 'alpha'],
+  rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: 'float32' }] }),
+  tensorflow: (emit, [x, alpha]) => {
+    const zero = emit.constant('float32', [], [0]);
+    return emit.op('SelectV2', [emit.op('GreaterEqual', [x!, zero]), x!, emit.op('Mul', [x!, alpha!])]);
+  },
+};
+
+const eluGradient: Kernel = {
+  name: 'EluGrad',
+  inputs: ['dy', 'y'],
+  rule: (inputs) => ({ outputs: [inputs[1] as Spec] }),
+  tensorflow: (emit, [dy, y]) => emit.op('EluGrad', [dy!, y!]),
+};
+
+const addN: Kernel = {
+  name: 'AddN',
+  inputs: 'list',
+  rule: (inputs) => ({ outputs: [only(inputs)] }),
+  tensorflow: (emit, inputs) => emit.op('AddN', [inputs]),
+};
+
+/** Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal. */
+const select: Kernel = {
+  name: 'Select',
+  inputs: ['condition', 't', 'e'],
+  rule: (inputs) => ({ outputs: [inputs[1] as Spec] }),
+  tensorflow: (emit, [condition, t, e]) => emit.op('Select', [cast(emit, condition!, 'bool'), t!, e!]),
+};
+
+const logicalNot: Kernel = {
+  name: 'LogicalNot',
+  inputs: ['x'],
+  rule: (inputs) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'bool' }] }),
+  tensorflow: (emit, [x]) => emit.op('LogicalNot', [cast(emit, x!, 'bool')]),
+};
+
+function like(name: 'ZerosLike' | 'OnesLike'): Kernel {
+  return { name, inputs: ['x'], rule: (inputs) => ({ outputs: [only(inputs)] }), tensorflow: (emit, [x]) => emit.op(name, [x!]) };
+}
+
+export const elementwise: readonly Kernel[] = [
+  ...floatOnly.map((name) => unary(name, name === 'Round' ? 'Rint' : name, 'floats')),
+  ...anyNumber.map((name) => unary(name, name, 'numbers')),
+  ...['IsNan', 'IsInf', 'IsFinite'].map(test),
+  binary('Add', 'AddV2'),
+  binary('Sub', 'Sub'),
+  binary('Multiply', 'Mul'),
+  binary('RealDiv', 'RealDiv', 'floats'),
+  binary('FloorDiv', 'FloorDiv'),
+  binary('Mod', 'FloorMod'),
+  binary('Pow', 'Pow'),
+  binary('Maximum', 'Maximum'),
+  binary('Minimum', 'Minimum'),
+  binary('SquaredDifference', 'SquaredDifference'),
+  binary('Atan2', 'Atan2', 'floats'),
+  binary('BitwiseAnd', 'BitwiseAnd'),
+  ...['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual'].map(comparison),
+  logical('LogicalAnd', 'LogicalAnd'),
+  logical('LogicalOr', 'LogicalOr'),
+  logical('LogicalXor', 'NotEqual'),
+  logicalNot,
+  clip,
+  castKernel,
+  step,
+  leakyRelu,
+  prelu,
+  eluGradient,
+  addN,
+  select,
+  like('ZerosLike'),
+  like('OnesLike'),
+];

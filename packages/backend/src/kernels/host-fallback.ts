@@ -1,0 +1,82 @@
+import { findBackend, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
+import type { WhetstoneBackend } from '../recorder/backend.js';
+
+/** What of tfjs's cpu backend the fallback uses. */
+interface HostBackend extends KernelBackend {
+  makeTensorInfo(shape: number[], dtype: TensorInfo['dtype'], values?: BackendValues | string[]): TensorInfo;
+  disposeIntermediateTensorInfo(info: TensorInfo): void;
+}
+
+type Infos = TensorInfo | TensorInfo[] | undefined;
+
+const warned = new Set<string>();
+
+/** Says once a kernel that it runs on the host. */
+function warnOnce(name: string): void {
+  if (warned.has(name)) return;
+  warned.add(name);
+  console.warn(`whetstone: ${name} has no device kernel and runs on the cpu backend; its operands are copied to the host.`);
+}
+
+function toHost(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
+  if (info.dtype !== 'complex64') return host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId));
+  const { real, imag } = backend.complexParts(info);
+  const parts = { real: toHost(host, backend, { ...real, shape: info.shape }), imag: toHost(host, backend, { ...imag, shape: info.shape }) };
+  const made = host.makeTensorInfo(info.shape, 'complex64');
+  complexHolder(host, made).complexTensorInfos = parts;
+  return made;
+}
+
+interface ComplexHolder {
+  complexTensorInfos?: { real: TensorInfo; imag: TensorInfo };
+}
+
+const complexHolder = (host: HostBackend, info: TensorInfo): ComplexHolder =>
+  (host as unknown as { data: { get(id: object): ComplexHolder } }).data.get(info.dataId);
+
+function toDevice(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
+  const parts = info.dtype === 'complex64' ? complexHolder(host, info).complexTensorInfos : undefined;
+  if (parts !== undefined) return backend.makeComplex(info.shape, toDevice(host, backend, { ...parts.real, shape: info.shape }), toDevice(host, backend, { ...parts.imag, shape: info.shape }));
+  return backend.makeTensorInfo(info.shape, info.dtype, host.readSync(info.dataId));
+}
+
+const mapInfos = (infos: Infos, work: (info: TensorInfo) => TensorInfo): Infos => (Array.isArray(infos) ? infos.map(work) : infos === undefined || infos === null ? infos : work(infos));
+
+/** Runs one of the cpu backend's kernels on copies of its operands. */
+function wrap(config: KernelConfig, host: HostBackend): KernelConfig['kernelFunc'] {
+  return ({ inputs, attrs, backend }) => {
+    const device = backend as WhetstoneBackend;
+    warnOnce(config.kernelName);
+    const copies: TensorInfo[] = [];
+    const copy = (info: TensorInfo): TensorInfo => {
+      const made = toHost(host, device, info);
+      copies.push(made);
+      return made;
+    };
+    const given = Array.isArray(inputs) ? inputs.map(copy) : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, mapInfos(info as Infos, copy)]));
+    const results = config.kernelFunc({ inputs: given as never, attrs: attrs ?? {}, backend: host });
+    const list = Array.isArray(results) ? results : [results];
+    const made = list.map((info) => toDevice(host, device, info));
+    for (const info of [...copies, ...list]) if (host.refCount(info.dataId) > 0) host.disposeIntermediateTensorInfo(info);
+    const [only] = made;
+    return Array.isArray(results) || only === undefined ? made : only;
+  };
+}
+
+/**
+ * Registers every kernel of tfjs's cpu backend that `backendName` lacks, as far as that optional package is installed.
+ * Returns the names.
+ */
+export async function registerHostFallback(backendName: string): Promise<readonly string[]> {
+  try {
+    await import('@tensorflow/tfjs-backend-cpu');
+  } catch {
+    return [];
+  }
+  const host = findBackend('cpu') as HostBackend | null;
+  if (host === null) return [];
+  const own = new Set(getKernelsForBackend(backendName).map(({ kernelName }) => kernelName));
+  const missing = getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
+  for (const config of missing) registerKernel({ kernelName: config.kernelName, backendName, kernelFunc: wrap(config, host) });
+  return missing.map(({ kernelName }) => kernelName);
+}

@@ -1,0 +1,118 @@
+import { gather_util, util } from '@tensorflow/tfjs-core';
+import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
+import { int, type } from './attributes.js';
+import { cast } from './elementwise.js';
+import { scalar, vector, type HostOperand, type Kernel } from './kernel.js';
+
+const gather: Kernel = {
+  name: 'GatherV2',
+  inputs: ['x', 'indices'],
+  rule: ([x, indices], { axis, batchDims }) => {
+    const { shape, dtype } = x as Spec;
+    const picked = (indices as Spec).shape;
+    const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
+    const batch = (batchDims as number | undefined) ?? 0;
+    const dimensions = batch < 0 ? batch + picked.length : batch;
+    return { outputs: [{ shape: [...shape.slice(0, chosen), ...picked.slice(dimensions), ...shape.slice(chosen + 1)], dtype }], parameters: [chosen, dimensions] };
+  },
+  tensorflow: (emit, [x, indices], _, [axis, batch]) =>
+    emit.op('GatherV2', [x!, cast(emit, indices!, 'int32'), emit.constant('int32', [], [axis as number])], { batch_dims: int(batch as number) }),
+};
+
+const gatherNd: Kernel = {
+  name: 'GatherNd',
+  inputs: ['params', 'indices'],
+  rule: ([params, indices]) => {
+    const [shape] = gather_util.prepareAndValidate(params as never, indices as never);
+    return { outputs: [{ shape, dtype: (params as Spec).dtype }] };
+  },
+  tensorflow: (emit, [params, indices]) => emit.op('GatherNd', [params!, cast(emit, indices!, 'int32')]),
+};
+
+const scatterNd: Kernel = {
+  name: 'ScatterNd',
+  inputs: ['indices', 'updates'],
+  rule: ([, updates], { shape }) => ({ outputs: [{ shape: shape as number[], dtype: (updates as Spec).dtype }], host: [vector(shape as number[])] }),
+  tensorflow: (emit, [indices, updates], [shape]) => emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
+};
+
+const tensorScatterUpdate: Kernel = {
+  name: 'TensorScatterUpdate',
+  inputs: ['tensor', 'indices', 'updates'],
+  rule: ([tensor]) => ({ outputs: [tensor as Spec] }),
+  tensorflow: (emit, [tensor, indices, updates]) => emit.op('TensorScatterUpdate', [tensor!, cast(emit, indices!, 'int32'), updates!]),
+};
+
+const unsortedSegmentSum: Kernel = {
+  name: 'UnsortedSegmentSum',
+  inputs: ['x', 'segmentIds'],
+  rule: ([x, ids], { numSegments }) => {
+    const { shape, dtype } = x as Spec;
+    return { outputs: [{ shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)], dtype }], host: [scalar(numSegments as number, 'int32')] };
+  },
+  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [x!, cast(emit, ids!, 'int32'), count!]),
+};
+
+const oneHot: Kernel = {
+  name: 'OneHot',
+  inputs: ['indices'],
+  rule: ([indices], { depth, onValue, offValue, dtype }) => {
+    const kind = ((dtype as string | undefined) ?? 'int32') as 'int32';
+    return {
+      outputs: [{ shape: [...(indices as Spec).shape, depth as number], dtype: kind }],
+      host: [scalar(depth as number, 'int32'), scalar(onValue as number, kind), scalar(offValue as number, kind)],
+    };
+  },
+  tensorflow: (emit, [indices], [depth, on, off]) => emit.op('OneHot', [cast(emit, indices!, 'int32'), depth!, on!, off!]),
+};
+
+const fill: Kernel = {
+  name: 'Fill',
+  inputs: [],
+  rule: (_, { shape, value, dtype }) => {
+    const kind = (dtype as 'float32' | undefined) ?? 'float32';
+    return { outputs: [{ shape: shape as number[], dtype: kind }], host: [vector(shape as number[]), scalar(Number(value), kind)] };
+  },
+  tensorflow: (emit, _, [shape, value]) => emit.op('Fill', [shape!, value!]),
+};
+
+/** Two int32 numbers out of one float64 seed: every seed of tfjs's gives its own stream. */
+function seedOperand(seed: unknown): HostOperand {
+  const words = new Int32Array(Float64Array.of(Number(seed) || 0).buffer);
+  return { type: 'int32', shape: [2], values: words };
+}
+
+/** Draws with replacement; the same seed gives the same draws. */
+const multinomial: Kernel = {
+  name: 'Multinomial',
+  inputs: ['logits'],
+  rule: ([logits], { numSamples, seed, normalized }) => ({
+    outputs: [{ shape: [(logits as Spec).shape[0] ?? 1, numSamples as number], dtype: 'int32' }],
+    parameters: [normalized === true],
+    host: [scalar(numSamples as number, 'int32'), seedOperand(seed)],
+  }),
+  tensorflow: (emit, [logits], [count, seed], [normalized]) =>
+    emit.op('StatelessMultinomial', [normalized === true ? emit.op('Log', [logits!]) : logits!, count!, seed!], { output_dtype: type('int32') }),
+};
+
+/** Where values would be inserted into sorted rows. */
+function searchSorted(): Kernel {
+  return {
+    name: 'SearchSorted',
+    inputs: ['sortedSequence', 'values'],
+    rule: ([, values], { side }) => ({ outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }], parameters: [side === 'left'] }),
+    tensorflow: (emit, [sorted, values], _, [left]) => emit.op(left === true ? 'LowerBound' : 'UpperBound', [sorted!, values!], { out_type: type('int32') }),
+  };
+}
+
+const bincountTypes = (weights: Spec): PhysicalType => (weights.dtype === 'float32' ? 'float32' : 'int32');
+
+/** Counts of small integers, weighted. */
+const bincount: Kernel = {
+  name: 'Bincount',
+  inputs: ['x', 'weights'],
+  rule: ([, weights], { size }) => ({ outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }], parameters: [sizeOf((weights as Spec).shape) === 0], host: [scalar(size as number, 'int32')] }),
+  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, weights!]),
+};
+
+export const indexing: readonly Kernel[] = [gather, gatherNd, scatterNd, tensorScatterUpdate, unsortedSegmentSum, oneHot, fill, multinomial, searchSorted(), bincount];

@@ -1,0 +1,67 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { PhysicalType, Spec, TypedArray } from '../recorder/types.js';
+import type { Attributes } from './attributes.js';
+
+/** Attributes that are part of a graph's structure (axes, flags, permutations): another value means another compiled graph. */
+export type Parameters = readonly (number | string | boolean)[];
+
+/** A small host tensor that an operation needs: a target shape, a slice's begin, a fill value. Fed as an input: another value recompiles nothing. */
+export interface HostOperand {
+  readonly type: PhysicalType;
+  readonly shape: readonly number[];
+  readonly values: TypedArray;
+}
+
+/** What recording an operation comes to. */
+export interface Recording {
+  readonly outputs: readonly Spec[];
+  readonly parameters?: Parameters;
+  readonly host?: readonly HostOperand[];
+  /** Target shapes of inputs that must be seen under another shape first (flattened matmuls). */
+  readonly inputShapes?: readonly (readonly number[] | null)[] | undefined;
+  /** Shapes of the results as tfjs sees them, where the op makes them under another shape of the same size. */
+  readonly shapes?: readonly (readonly number[])[];
+}
+
+/** What lowers an operation to an engine's ops. `T` is a tensor in the making. */
+export interface Emitter<T> {
+  /** Adds one op and returns its first result. */
+  op(name: string, inputs: readonly (T | readonly T[])[], attributes?: Attributes): T;
+  /** Adds one op with several results. */
+  ops(name: string, inputs: readonly (T | readonly T[])[], attributes: Attributes, results: number): T[];
+  /** A constant of the structure: never a shape, never a host-written value. */
+  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): T;
+  typeOf(tensor: T): PhysicalType;
+}
+
+/** Named inputs of tfjs kernels, or a list. */
+export type InputNames = readonly string[] | 'list';
+
+/**
+ * A kernel is one record in one place: its tfjs name, its shape and dtype rule, and its lowerings.
+ */
+export interface Kernel {
+  /** Name under which tfjs-core calls it. */
+  readonly name: string;
+  readonly inputs: InputNames;
+  /** True where tfjs expects a list even of one result (SplitV, Unpack). */
+  readonly list?: boolean;
+  /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
+  rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
+  /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */
+  tensorflow<T>(emit: Emitter<T>, inputs: readonly T[], host: readonly T[], parameters: Parameters): T | readonly T[];
+  /** StableHLO lowering, for the xla engine. Filled in when that engine comes. */
+  readonly stablehlo?: undefined;
+}
+
+export type KernelInputs = Readonly<Record<string, TensorInfo | undefined>>;
+
+/** A vector of int32 as a host operand: shapes, begins, sizes, paddings. */
+export function vector(values: readonly number[], shape: readonly number[] = [values.length]): HostOperand {
+  return { type: 'int32', shape, values: Int32Array.from(values) };
+}
+
+/** One number as a host operand. */
+export function scalar(value: number, type: PhysicalType): HostOperand {
+  return { type, shape: [], values: type === 'float32' ? Float32Array.of(value) : type === 'int32' ? Int32Array.of(value) : Uint8Array.of(value) };
+}

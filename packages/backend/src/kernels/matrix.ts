@@ -1,0 +1,121 @@
+import { backend_util, broadcast_util } from '@tensorflow/tfjs-core';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { sizeOf, type Spec } from '../recorder/types.js';
+import { float, flag, text } from './attributes.js';
+import { cast } from './elementwise.js';
+import type { Emitter, Kernel, Parameters, Recording } from './kernel.js';
+
+interface Product extends Recording {
+  readonly parameters: Parameters;
+}
+
+/**
+ * A (batched) matrix product. Where only one matrix stands on a side it is one 2-D product over the flattened rows of the other:
+ * TensorFlow's MatMul is faster than a batch of one, and gradients of frozen projections take this way.
+ */
+function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Product {
+  const rankA = a.shape.length;
+  const rankB = b.shape.length;
+  const rows = a.shape[transposeA ? rankA - 1 : rankA - 2] ?? 1;
+  const innerA = a.shape[transposeA ? rankA - 2 : rankA - 1] ?? 1;
+  const innerB = b.shape[transposeB ? rankB - 1 : rankB - 2] ?? 1;
+  const columns = b.shape[transposeB ? rankB - 2 : rankB - 1] ?? 1;
+  if (innerA !== innerB) {
+    throw new WhetstoneError('BACKEND_FAILED', `Error in matMul: inner shapes (${innerA}) and (${innerB}) of Tensors with shapes ${a.shape.join()} and ${b.shape.join()} and transposeA=${transposeA} and transposeB=${transposeB} must match.`);
+  }
+  const batch = broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2) as number[], b.shape.slice(0, -2) as number[]);
+  const shape = [...batch, rows, columns];
+  const oneA = sizeOf(a.shape.slice(0, -2)) === 1;
+  const oneB = sizeOf(b.shape.slice(0, -2)) === 1;
+  const flatA = a.shape.slice(-2);
+  const flatB = b.shape.slice(-2);
+  if (oneB && (oneA || !transposeA)) {
+    const flatRows = oneA ? rows : sizeOf(a.shape.slice(0, -1));
+    return {
+      outputs: [{ shape: [flatRows, columns], dtype: 'float32' }],
+      shapes: [shape],
+      inputShapes: [oneA ? flatA : [flatRows, innerA], flatB],
+      parameters: ['2d', transposeA, transposeB],
+    };
+  }
+  return { outputs: [{ shape, dtype: 'float32' }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB] };
+}
+
+function multiply<T>(emit: Emitter<T>, a: T, b: T, [form, transposeA, transposeB]: Parameters): T {
+  const left = cast(emit, a, 'float32');
+  const right = cast(emit, b, 'float32');
+  return form === '2d'
+    ? emit.op('MatMul', [left, right], { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })
+    : emit.op('BatchMatMulV2', [left, right], { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
+}
+
+const batchMatMul: Kernel = {
+  name: 'BatchMatMul',
+  inputs: ['a', 'b'],
+  rule: ([a, b], { transposeA, transposeB }) => product(a as Spec, b as Spec, transposeA === true, transposeB === true),
+  tensorflow: (emit, [a, b], _, parameters) => multiply(emit, a!, b!, parameters),
+};
+
+function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, weights: T | undefined): T {
+  switch (activation) {
+    case 'linear':
+      return x;
+    case 'relu':
+      return emit.op('Relu', [x]);
+    case 'relu6':
+      return emit.op('Relu6', [x]);
+    case 'elu':
+      return emit.op('Elu', [x]);
+    case 'sigmoid':
+      return emit.op('Sigmoid', [x]);
+    case 'leakyrelu':
+      return emit.op('LeakyRelu', [x], { alpha: float(alpha) });
+    case 'prelu':
+      if (weights === undefined) throw new WhetstoneError('BACKEND_FAILED', 'prelu needs its weights.');
+      return emit.op('SelectV2', [emit.op('GreaterEqual', [x, emit.constant('float32', [], [0])]), x, emit.op('Mul', [x, weights])]);
+    default:
+      throw new WhetstoneError('BACKEND_FAILED', `The activation ${activation} is not known.`);
+  }
+}
+
+/** Matrix product, bias and activation in one. */
+const fusedMatMul: Kernel = {
+  name: '_FusedMatMul',
+  inputs: ['a', 'b', 'bias', 'preluActivationWeights'],
+  rule: (inputs, { transposeA, transposeB, activation, leakyreluAlpha }) => {
+    const { outputs, shapes, inputShapes, parameters } = product(inputs[0] as Spec, inputs[1] as Spec, transposeA === true, transposeB === true);
+    // Both further operands are optional; a prelu's weights come last.
+    const hasWeights = activation === 'prelu';
+    const hasBias = inputs.length - (hasWeights ? 1 : 0) === 3;
+    return {
+      outputs,
+      ...(shapes === undefined ? {} : { shapes }),
+      inputShapes: [...(inputShapes ?? []), ...inputs.slice(2).map(() => null)],
+      parameters: [...parameters, hasBias, hasWeights, (activation as string | undefined) ?? 'linear', (leakyreluAlpha as number | undefined) ?? 0],
+    };
+  },
+  tensorflow: (emit, inputs, _, parameters) => {
+    const [, , , hasBias, hasWeights, activation, alpha] = parameters;
+    const sum = multiply(emit, inputs[0]!, inputs[1]!, parameters);
+    const biased = hasBias === true ? emit.op('AddV2', [sum, inputs[2]!]) : sum;
+    return activate(emit, biased, activation as string, alpha as number, hasWeights === true ? inputs.at(-1) : undefined);
+  },
+};
+
+const einsum: Kernel = {
+  name: 'Einsum',
+  inputs: 'list',
+  rule: (inputs, { equation }) => {
+    const plain = String(equation).replace(/\s/g, '');
+    const { allDims, summedDims, idDims } = backend_util.decodeEinsumEquation(plain, inputs.length);
+    backend_util.checkEinsumDimSizes(allDims.length, idDims, inputs as never);
+    const sizes = new Map<number, number>();
+    inputs.forEach(({ shape }, operand) => shape.forEach((size, position) => sizes.set(idDims[operand]?.[position] ?? -1, size)));
+    const kept = allDims.length - summedDims.length;
+    const shape = Array.from({ length: kept }, (_, dimension) => sizes.get(dimension) ?? 1);
+    return { outputs: [{ shape, dtype: 'float32' }], parameters: [plain] };
+  },
+  tensorflow: (emit, inputs, _, [equation]) => emit.op('Einsum', [inputs.map((input) => cast(emit, input, 'float32'))], { equation: text(equation as string) }),
+};
+
+export const matrix: readonly Kernel[] = [batchMatMul, fusedMatMul, einsum];

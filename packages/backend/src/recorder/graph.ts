@@ -1,0 +1,126 @@
+import type { Kernel, Parameters } from '../kernels/kernel.js';
+import type { Value } from './value.js';
+
+/** One recorded operation. */
+export interface RecordedNode {
+  readonly kernel: Kernel;
+  /** Number of the kernel, and of its parameters, in the tables of the recorder: the structure's letters. */
+  readonly kernelId: number;
+  readonly parameterId: number;
+  readonly parameters: Parameters;
+  readonly inputs: readonly Value[];
+  /** Interned host operands. */
+  readonly host: readonly number[];
+  readonly outputs: readonly Value[];
+  /** Position among the needed nodes of a cut, -1 while unknown. */
+  position: number;
+  /** Number of its first result among the results of the needed nodes. */
+  firstOutput: number;
+  needed: boolean;
+}
+
+/** A recording that was cut: what has to be computed, in order, and how it is spelled. */
+export interface Cut {
+  readonly nodes: readonly RecordedNode[];
+  /** Values that exist already, in the order in which the nodes first use them. */
+  readonly inputs: readonly Value[];
+  /** Host operands of all nodes in order, as interned ids. */
+  readonly host: Int32Array;
+  /** Values that somebody still holds. */
+  readonly outputs: readonly Value[];
+  /** The structure without any value or shape. Equal structures mean equal programs. */
+  readonly structure: Int32Array;
+  readonly hash: number;
+}
+
+/** A growing list of 32-bit integers. */
+class Integers {
+  private items = new Int32Array(1024);
+  length = 0;
+
+  push(item: number): void {
+    if (this.length === this.items.length) {
+      const grown = new Int32Array(2 * this.length);
+      grown.set(this.items);
+      this.items = grown;
+    }
+    this.items[this.length++] = item;
+  }
+
+  take(): Int32Array {
+    return this.items.slice(0, this.length);
+  }
+}
+
+/** FNV-1a over 32-bit words. Collisions only cost a comparison: structures are compared whole. */
+function hashOf(words: Int32Array): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < words.length; index++) hash = Math.imul(hash ^ (words[index] ?? 0), 0x01000193);
+  return hash >>> 0;
+}
+
+/** Marks what the held results need. Nodes nobody needs are dropped. */
+function markNeeded(recorded: readonly RecordedNode[]): { nodes: RecordedNode[]; outputs: Value[] } {
+  for (let index = recorded.length - 1; index >= 0; index--) {
+    const node = recorded[index];
+    if (node === undefined) continue;
+    if (!node.needed) node.needed = node.outputs.some((output) => output.references > 0);
+    if (!node.needed) continue;
+    for (const input of node.inputs) if (input.node !== null) input.node.needed = true;
+  }
+  const nodes: RecordedNode[] = [];
+  const outputs: Value[] = [];
+  let results = 0;
+  for (const node of recorded) {
+    if (!node.needed) continue;
+    node.position = nodes.length;
+    node.firstOutput = results;
+    results += node.outputs.length;
+    nodes.push(node);
+    for (const output of node.outputs) if (output.references > 0) outputs.push(output);
+  }
+  return { nodes, outputs };
+}
+
+/**
+ * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
+ * no other cut has. Input slots are written as -1, -2, …, results of nodes by their number.
+ */
+export function cut(recorded: readonly RecordedNode[], serial: number, typeCode: (value: Value) => number): Cut {
+  const { nodes, outputs } = markNeeded(recorded);
+  const inputs: Value[] = [];
+  const host = new Integers();
+  const words = new Integers();
+  for (const node of nodes) {
+    words.push(node.kernelId);
+    words.push(node.parameterId);
+    words.push((node.inputs.length << 8) | node.host.length);
+    for (const input of node.inputs) {
+      if (input.node !== null) {
+        words.push(input.node.firstOutput + input.outputIndex);
+        continue;
+      }
+      if (input.cut !== serial) {
+        input.cut = serial;
+        input.slot = inputs.length;
+        inputs.push(input);
+      }
+      words.push(-1 - input.slot);
+    }
+    for (const id of node.host) host.push(id);
+  }
+  words.push(-0x40000000);
+  for (const input of inputs) words.push(typeCode(input));
+  words.push(-0x40000001);
+  for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
+  const structure = words.take();
+  return { nodes, inputs, host: host.take(), outputs, structure, hash: hashOf(structure) };
+}
+
+/** Shapes and kernels of one node, in words. */
+export function describeNode(node: RecordedNode | undefined): string {
+  if (node === undefined) return 'An operation';
+  const shapes = node.inputs.map((input) => `${input.dtype} [${input.shape.join(', ')}]`).join(', ');
+  const parameters = node.parameters.length === 0 ? '' : ` {${node.parameters.join(', ')}}`;
+  return `${node.kernel.name}(${shapes})${parameters}`;
+}

@@ -1,0 +1,28 @@
+import type { Kernel, Parameters } from '../kernels/kernel.js';
+import type { PhysicalType } from './types.js';
+
+/** One operation of a program. Tensors are numbered: the program's inputs first, then the results of each step in order. */
+export interface Step {
+  readonly kernel: Kernel;
+  /** What of the operation's attributes is part of the structure. */
+  readonly parameters: Parameters;
+  /** Tensors, then host operands. */
+  readonly inputs: readonly number[];
+  /** How many of `inputs` are tensors. */
+  readonly tensorInputs: number;
+  /** Number of the first result. */
+  readonly firstOutput: number;
+  readonly outputs: number;
+}
+
+/** A recorded graph without its values: what an engine compiles. It knows no shapes; whatever is like a shape is an input. */
+export interface Program {
+  /** Name for errors and profiles. */
+  readonly name: string;
+  readonly inputTypes: readonly PhysicalType[];
+  readonly steps: readonly Step[];
+  /** Dtype of every numbered tensor. */
+  readonly types: readonly PhysicalType[];
+  /** Numbers of the tensors that leave the program. */
+  readonly outputs: readonly number[];
+}

@@ -1,0 +1,208 @@
+import type { Engine, Executable } from '../engines/engine.js';
+import { describeNode, type Cut } from './graph.js';
+import type { HostOperands } from './host-operands.js';
+import type { Program, Step } from './program.js';
+import type { PhysicalType } from './types.js';
+
+/**
+ * Which host operands of a structure share one input. Operands that were equal when the structure was compiled share one; should they
+ * differ in a later graph (two lengths that happened to be equal), the classes are split and the structure is compiled once more.
+ */
+interface HostClasses {
+  readonly classOf: Int32Array;
+  /** First operand of each class. */
+  readonly representatives: readonly number[];
+}
+
+interface Entry {
+  readonly structure: Int32Array;
+  classes: HostClasses;
+  executable: Executable;
+  steps: number;
+}
+
+export interface ProgramCounters {
+  compiles: number;
+  cacheHits: number;
+}
+
+function sameWords(a: Int32Array, b: Int32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+/** The coarsest classes that respect these operands and the classes there were. */
+export function classify(host: Int32Array, before: HostClasses | null): HostClasses {
+  const numbers = new Map<string | number, number>();
+  const classOf = new Int32Array(host.length);
+  const representatives: number[] = [];
+  host.forEach((id, occurrence) => {
+    const key = before === null ? id : `${before.classOf[occurrence]}:${id}`;
+    let number = numbers.get(key);
+    if (number === undefined) {
+      number = representatives.length;
+      numbers.set(key, number);
+      representatives.push(occurrence);
+    }
+    classOf[occurrence] = number;
+  });
+  return { classOf, representatives };
+}
+
+/** Whether operands that share a class are equal in this graph too. */
+export function fits(host: Int32Array, classes: HostClasses): boolean {
+  const { classOf, representatives } = classes;
+  for (let occurrence = 0; occurrence < host.length; occurrence++) {
+    if (host[occurrence] !== host[representatives[classOf[occurrence] ?? 0] ?? 0]) return false;
+  }
+  return true;
+}
+
+/** Spells a cut as a program: its inputs are the cut's inputs, then one for each class of host operands. */
+export function toProgram(cut: Cut, classes: HostClasses, operands: HostOperands, name: string): Program {
+  const inputTypes: PhysicalType[] = [
+    ...cut.inputs.map((input) => input.type),
+    ...classes.representatives.map((occurrence) => operands.typeOf(cut.host[occurrence] ?? 0)),
+  ];
+  const types = [...inputTypes];
+  const firstHost = cut.inputs.length;
+  const firstResult = inputTypes.length;
+  let occurrence = 0;
+  const steps = cut.nodes.map((node): Step => {
+    const inputs = node.inputs.map((input) => (input.node === null ? input.slot : firstResult + input.node.firstOutput + input.outputIndex));
+    for (let index = 0; index < node.host.length; index++) inputs.push(firstHost + (classes.classOf[occurrence++] ?? 0));
+    for (const output of node.outputs) types.push(output.type);
+    return {
+      kernel: node.kernel,
+      parameters: node.parameters,
+      inputs,
+      tensorInputs: node.inputs.length,
+      firstOutput: firstResult + node.firstOutput,
+      outputs: node.outputs.length,
+    };
+  });
+  const outputs = cut.outputs.map((output) => firstResult + (output.node?.firstOutput ?? 0) + output.outputIndex);
+  return { name, inputTypes, steps, types, outputs };
+}
+
+/** A bounded map whose first entry is the one used longest ago. */
+class Recent<V> {
+  private readonly items = new Map<number, V>();
+
+  get(key: number): V | undefined {
+    const value = this.items.get(key);
+    if (value !== undefined) {
+      this.items.delete(key);
+      this.items.set(key, value);
+    }
+    return value;
+  }
+
+  set(key: number, value: V): void {
+    this.items.set(key, value);
+  }
+
+  delete(key: number): void {
+    this.items.delete(key);
+  }
+
+  get size(): number {
+    return this.items.size;
+  }
+
+  oldest(): [number, V] | undefined {
+    return this.items.entries().next().value;
+  }
+
+  values(): Iterable<V> {
+    return this.items.values();
+  }
+}
+
+export interface ProgramCacheOptions {
+  /** Most executables kept. */
+  readonly capacity?: number;
+  /** Most operations in all executables together. */
+  readonly capacitySteps?: number;
+}
+
+/** Executables by structure, the ones used longest ago thrown out. */
+export class ProgramCache {
+  private readonly entries = new Recent<Entry[]>();
+  private readonly sightings = new Map<number, number>();
+  private count = 0;
+  private steps = 0;
+  readonly counters: ProgramCounters = { compiles: 0, cacheHits: 0 };
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly operands: HostOperands,
+    private readonly options: ProgramCacheOptions = {},
+  ) {}
+
+  /** How often this structure was seen before; counts this time. */
+  seen(cut: Cut): number {
+    const before = this.sightings.get(cut.hash) ?? 0;
+    if (this.sightings.size > 65_536) this.sightings.clear();
+    this.sightings.set(cut.hash, before + 1);
+    return before;
+  }
+
+  /** The executable of this structure if it is there and fits. */
+  find(cut: Cut): { executable: Executable; classes: HostClasses } | null {
+    const entry = this.lookUp(cut);
+    if (entry === undefined || !fits(cut.host, entry.classes)) return null;
+    this.counters.cacheHits++;
+    return entry;
+  }
+
+  /** Compiles this structure, or compiles it anew with finer classes. */
+  compile(cut: Cut): { executable: Executable; classes: HostClasses } {
+    const known = this.lookUp(cut);
+    const classes = classify(cut.host, known?.classes ?? null);
+    const program = toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`);
+    const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[step]));
+    this.counters.compiles++;
+    if (known !== undefined) {
+      known.executable.dispose();
+      known.executable = executable;
+      known.classes = classes;
+      return known;
+    }
+    const entry: Entry = { structure: cut.structure, classes, executable, steps: cut.nodes.length };
+    const bucket = this.entries.get(cut.hash);
+    if (bucket === undefined) this.entries.set(cut.hash, [entry]);
+    else bucket.push(entry);
+    this.count++;
+    this.steps += entry.steps;
+    this.evict(entry);
+    return entry;
+  }
+
+  get size(): number {
+    return this.count;
+  }
+
+  dispose(): void {
+    for (const bucket of this.entries.values()) for (const entry of bucket) entry.executable.dispose();
+  }
+
+  private lookUp(cut: Cut): Entry | undefined {
+    return this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure));
+  }
+
+  private evict(newest: Entry): void {
+    const { capacity = 256, capacitySteps = 200_000 } = this.options;
+    while (this.count > capacity || (this.steps > capacitySteps && this.count > 1)) {
+      const oldest = this.entries.oldest();
+      if (oldest === undefined || oldest[1].includes(newest)) return;
+      this.entries.delete(oldest[0]);
+      for (const entry of oldest[1]) {
+        entry.executable.dispose();
+        this.count--;
+        this.steps -= entry.steps;
+      }
+    }
+  }
+}

@@ -1,0 +1,207 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Engine, EngineTensor } from '../engines/engine.js';
+import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
+import { reshape } from '../kernels/reshape.js';
+import { DeviceMemory } from './device-memory.js';
+import { cut, describeNode, type Cut, type RecordedNode } from './graph.js';
+import { HostOperands } from './host-operands.js';
+import { classify, ProgramCache, toProgram, type ProgramCacheOptions } from './programs.js';
+import { physicalTypes, sameShape, toTypedArray } from './types.js';
+import { Value } from './value.js';
+
+export interface RecorderOptions extends ProgramCacheOptions {
+  /** Operations after which a recording is cut by itself. */
+  readonly mostNodes?: number;
+  /** Graphs up to this size run op by op until they come back. */
+  readonly eagerNodes?: number;
+}
+
+/** Graphs of this size count as a step: not more than two are queued behind the one at work. */
+const LARGE_GRAPH = 1500;
+const MOST_QUEUED = 2;
+/** How often a small graph is run op by op before it is worth compiling. */
+const EAGER_SIGHTINGS = 3;
+
+const noParameters: Parameters = [];
+
+/** Records operations, and hands them to the engine when somebody wants to see a result. */
+export class Recorder {
+  readonly memory: DeviceMemory;
+  readonly operands: HostOperands;
+  readonly programs: ProgramCache;
+  readonly counters = { graphs: 0, nodes: 0, eagerGraphs: 0, eagerNodes: 0 };
+  private pending: RecordedNode[] = [];
+  private serial = 0;
+  private queued = 0;
+  /** Values disposed while the recording still needs them. */
+  private graveyard: Value[] = [];
+  private readonly kernelIds = new Map<Kernel, number>();
+  private readonly parameterIds = new Map<string, number>([['', 0]]);
+
+  constructor(
+    readonly engine: Engine,
+    private readonly options: RecorderOptions = {},
+  ) {
+    this.memory = new DeviceMemory(engine);
+    this.operands = new HostOperands(engine);
+    this.programs = new ProgramCache(engine, this.operands, options);
+  }
+
+  /** Records one operation. Nothing is computed; a size cap may cut the recording first. */
+  record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
+    if (this.pending.length >= (this.options.mostNodes ?? 60_000)) this.flush();
+    const inputs = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
+    for (const input of inputs) {
+      if (input.failure !== null) throw input.failure;
+      input.usedBy = this.serial;
+    }
+    const parameters = recording.parameters ?? noParameters;
+    const node: RecordedNode = {
+      kernel,
+      kernelId: this.kernelId(kernel),
+      parameterId: parameters.length === 0 ? 0 : this.parameterId(parameters.join('|')),
+      parameters,
+      inputs,
+      host: recording.host === undefined || recording.host.length === 0 ? [] : recording.host.map((operand) => this.operands.intern(operand)),
+      outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype)),
+      position: -1,
+      firstOutput: -1,
+      needed: false,
+    };
+    node.outputs.forEach((output, index) => {
+      output.node = node;
+      output.outputIndex = index;
+    });
+    this.pending.push(node);
+    return node.outputs as Value[];
+  }
+
+  /** A value under another shape of the same size. Made once per recording; never a value of tfjs's. */
+  seenAs(value: Value, shape: readonly number[]): Value {
+    if (sameShape(value.shape, shape)) return value;
+    if (value.viewsOf !== this.serial) {
+      value.views = null;
+      value.viewsOf = this.serial;
+    }
+    const known = value.views?.find((view) => sameShape(view.shape, shape));
+    if (known !== undefined) return known;
+    let view: Value | undefined;
+    if (value.host !== null) {
+      view = new Value(shape, value.dtype, value.type);
+      view.host = value.host;
+    } else [view] = this.record(reshape, [value], { outputs: [{ shape, dtype: value.dtype }], host: [vector(shape)] });
+    if (view === undefined) throw new WhetstoneError('INTERNAL', 'A reshape has no result.');
+    view.references = 0;
+    (value.views ??= []).push(view);
+    return view;
+  }
+
+  /** Frees a value that tfjs no longer holds, at once or when the recording that uses it has been handed over. */
+  dispose(value: Value): void {
+    value.host = value.usedBy === this.serial ? value.host : null;
+    value.complex = null;
+    value.views = null;
+    if (value.tensor === null) return;
+    if (value.usedBy === this.serial) this.graveyard.push(value);
+    else this.memory.release(value);
+  }
+
+  /** Hands everything recorded to the engine. Returns at once where the engine works asynchronously. */
+  flush(): void {
+    if (this.pending.length === 0) return;
+    const nodes = this.pending;
+    this.pending = [];
+    const serial = this.serial++;
+    const graph = cut(nodes, serial, (value) => physicalTypes.indexOf(value.type));
+    try {
+      if (graph.outputs.length > 0) this.run(graph);
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      for (const output of graph.outputs) if (output.tensor === null) output.failure = failure;
+      throw failure;
+    } finally {
+      // Results refer to their operations no longer, so that these and their operands can go.
+      for (const node of nodes) for (const output of node.outputs) output.node = null;
+      for (const value of this.graveyard) if (value.disposed) this.memory.release(value);
+      this.graveyard = [];
+      this.operands.sweep();
+    }
+  }
+
+  /** Makes sure a value is on the device and returns its tensor. */
+  materialise(value: Value): EngineTensor {
+    if (value.node !== null) this.flush();
+    if (value.failure !== null) throw value.failure;
+    if (value.tensor !== null) return value.tensor;
+    if (value.host === null) throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
+    return this.operands.tensor(this.hostId(value));
+  }
+
+  /** Everything queued is known to be done. */
+  settled(): void {
+    this.queued = 0;
+  }
+
+  get recorded(): number {
+    return this.pending.length;
+  }
+
+  private run(graph: Cut): void {
+    this.counters.graphs++;
+    this.counters.nodes += graph.nodes.length;
+    const describe = (step: number): string => describeNode(graph.nodes[step]);
+    const inputs = graph.inputs.map((value) => this.materialise(value));
+    const eager = graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS;
+    const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
+    let results: EngineTensor[];
+    if (prepared === null) {
+      const classes = classify(graph.host, null);
+      const program = toProgram(graph, classes, this.operands, 'graph');
+      this.counters.eagerGraphs++;
+      this.counters.eagerNodes += graph.nodes.length;
+      results = this.engine.runEagerly(program, [...inputs, ...this.hostTensors(graph, classes.representatives)], describe);
+    } else {
+      this.holdBack(graph);
+      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], describe);
+    }
+    graph.outputs.forEach((output, position) => {
+      const tensor = results[position];
+      if (tensor !== undefined) this.memory.adopt(output, tensor);
+    });
+  }
+
+  private hostTensors(graph: Cut, representatives: readonly number[]): EngineTensor[] {
+    return representatives.map((occurrence) => this.operands.tensor(graph.host[occurrence] ?? 0));
+  }
+
+  /** Keeps the host from running more than a few steps ahead of the device, whose memory they would fill. */
+  private holdBack(graph: Cut): void {
+    if (graph.nodes.length < LARGE_GRAPH) return;
+    if (this.queued >= MOST_QUEUED) {
+      this.engine.wait();
+      this.queued = 0;
+    }
+    this.queued++;
+  }
+
+  private hostId(value: Value): number {
+    if (value.hostGeneration !== this.operands.generation) {
+      const values = toTypedArray(value.host as ArrayLike<number>, value.type);
+      value.hostId = this.operands.intern({ type: value.type, shape: value.shape, values });
+      value.hostGeneration = this.operands.generation;
+    }
+    return value.hostId;
+  }
+
+  private kernelId(kernel: Kernel): number {
+    let id = this.kernelIds.get(kernel);
+    if (id === undefined) this.kernelIds.set(kernel, (id = this.kernelIds.size + 1));
+    return id;
+  }
+
+  private parameterId(key: string): number {
+    let id = this.parameterIds.get(key);
+    if (id === undefined) this.parameterIds.set(key, (id = this.parameterIds.size));
+    return id;
+  }
+}

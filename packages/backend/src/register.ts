@@ -1,0 +1,38 @@
+import { env, findBackend, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
+import { registerLeanGradients } from './fused/gradients.js';
+import { registerHostFallback } from './kernels/host-fallback.js';
+import { registerKernels } from './kernels/index.js';
+import { WhetstoneBackend } from './recorder/backend.js';
+import type { RecorderOptions } from './recorder/recorder.js';
+
+export const BACKEND_NAME = 'whetstone';
+
+export interface RegisterOptions extends TensorflowEngineOptions {
+  readonly recorder?: RecorderOptions;
+}
+
+let registered: WhetstoneBackend | null = null;
+
+/**
+ * Loads libtensorflow from a folder, registers the tfjs-core backend `whetstone` with all its kernels, and makes it tfjs-core's
+ * current backend. A process has one; asked again, the one there is is returned. Throws `BACKEND_UNAVAILABLE` with the reason.
+ */
+export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
+  if (registered !== null && findBackend(BACKEND_NAME) === registered) {
+    await setBackend(BACKEND_NAME);
+    return registered;
+  }
+  const backend = new WhetstoneBackend(createTensorflowEngine(options), options.recorder);
+  if (findBackend(BACKEND_NAME) !== null) removeBackend(BACKEND_NAME);
+  // Above every other backend: whoever registers this one wants it used.
+  if (!registerBackend(BACKEND_NAME, () => backend, 10)) throw new WhetstoneError('INTERNAL', 'tfjs-core refused the backend.');
+  registerKernels(BACKEND_NAME);
+  await registerHostFallback(BACKEND_NAME);
+  registerLeanGradients();
+  if (!(await setBackend(BACKEND_NAME))) throw new WhetstoneError('BACKEND_UNAVAILABLE', 'tfjs-core could not start the backend whetstone.');
+  env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
+  registered = backend;
+  return backend;
+}
