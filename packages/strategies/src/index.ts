@@ -2,12 +2,17 @@
 import { frozenLayers } from './frozen-layers.js';
 import { full } from './full.js';
 import { lora } from './lora/lora.js';
+import { pTuningV2 } from './prompt/p-tuning-v2.js';
 
 export { frozenLayers, frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers.js';
 export { full, fullStrategy } from './full.js';
 export { lora, loraStrategy } from './lora/lora.js';
+export { type AdapterFiles } from './adapters/adapter-files.js';
+export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
+export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
 export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
+export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
 
 /** Every strategy of this package, for a registry. */
-export const strategies = [full, frozenLayers, lora];
+export const strategies = [full, frozenLayers, lora, pTuningV2];
 export default strategies;

@@ -3,12 +3,10 @@ import { definePlugin, WhetstoneError, type Attachment, type Json, type Language
 import { createRandom, fillFloat32, type Random } from '../support/random.js';
 import { loraAdapterConfig } from './adapter-config.js';
 import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
+import { peftPrefix } from './from-peft.js';
 import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
 import { findSavedModules, ownParameters } from './saved-modules.js';
 import { findTargets } from './targets.js';
-
-/** Prefix of every key in a PEFT adapter file. */
-export const peftPrefix = 'base_model.model.';
 
 /** A: Kaiming-uniform with a = √5, which is U(±1/√in), or normal with deviation 1/rank. [rank, in] */
 function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWeights'], seed: number): Tensor2D {
@@ -39,6 +37,12 @@ function biasNames(model: LanguageModel, targets: readonly LinearSite[], bias: L
   if (bias === 'none') return [];
   const adapted = new Set<Variable | null>(targets.map((site) => site.bias));
   return [...model.parameters].filter(([name, parameter]) => (bias === 'all' ? name.endsWith('.bias') : adapted.has(parameter))).map(([name]) => name);
+}
+
+/** The key of a whole parameter in the adapter's file. PEFT finds the bias of an adapted layer one level deeper. */
+function savedKey(name: string, targets: readonly LinearSite[]): string {
+  const isAdaptedBias = targets.some((site) => name === `${site.name}.bias`);
+  return peftPrefix + (isAdaptedBias ? name.replace(/\.bias$/, '.base_layer.bias') : name);
 }
 
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
@@ -85,7 +89,7 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   }
   const saved = ownParameters(model, savedNames, true);
   undo.push(saved.dispose);
-  for (const [name, parameter] of saved.parameters) trainable.set(peftPrefix + name, parameter);
+  for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
 
   const { loraPlusRatio } = options;
   return {

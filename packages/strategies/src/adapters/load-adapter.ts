@@ -1,0 +1,160 @@
+import { clone, keep, mul, reshape, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
+import { adaptedForward } from '../lora/layer.js';
+import { peftPrefix, readLoraAdapter } from '../lora/from-peft.js';
+import { assignCopy, ownParameters } from '../lora/saved-modules.js';
+import { matchesName } from '../lora/targets.js';
+import { attachPrefix, attachPrompt } from '../prompt/attach.js';
+import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from './adapter-files.js';
+
+/** An adapter on a model. Several may be loaded on one base, one of them active at a time. */
+export interface LoadedAdapter {
+  readonly peftType: 'LORA' | 'PREFIX_TUNING' | 'PROMPT_TUNING' | 'IA3';
+  readonly isActive: boolean;
+  /** Puts the adapter on the model or takes it off again, without reading anything. */
+  setActive(active: boolean): void;
+  /** Takes it off and disposes its tensors. */
+  dispose(): void;
+}
+
+/** Puts something on the model; the result takes it off. */
+type Attach = () => () => void;
+
+const peftTypes = ['LORA', 'PREFIX_TUNING', 'PROMPT_TUNING', 'IA3'] as const;
+
+/** The `peft_type` of an adapter. @throws ADAPTER_INVALID where it is missing or not known here. */
+export function peftTypeOf(files: AdapterFiles): LoadedAdapter['peftType'] {
+  const type = readFields(files).stringOrNull('peft_type');
+  const known = peftTypes.find((name) => name === type);
+  if (known !== undefined) return known;
+  throw new WhetstoneError('ADAPTER_INVALID', 'Adapters of this type cannot be read.', { place: { file: configFile(files.folder), path: 'peft_type' }, expected: peftTypes.join(', '), found: type ?? 'nothing' });
+}
+
+/**
+ * Puts a PEFT adapter on a model: LoRA with all its variants, prefix tuning, prompt tuning, IA3. It comes back active. The files'
+ * tensors may be disposed afterwards.
+ * @throws ADAPTER_INVALID listing everything that does not fit.
+ */
+export function loadAdapter(model: LanguageModel, files: AdapterFiles): LoadedAdapter {
+  const peftType = peftTypeOf(files);
+  const tensors = new Map([...files.tensors].map(([name, tensor]) => [name, keep(clone(tensor))] as const));
+  const own: AdapterFiles = { ...files, tensors };
+  const disposeTensors = (): void => {
+    for (const tensor of tensors.values()) tensor.dispose();
+  };
+  let prepared: { readonly attach: Attach; dispose(): void };
+  try {
+    prepared = preparers[peftType](model, own);
+  } catch (error) {
+    disposeTensors();
+    throw error;
+  }
+  let detach: (() => void) | null = prepared.attach();
+  const setActive = (active: boolean): void => {
+    if (active === (detach !== null)) return;
+    detach?.();
+    detach = active ? prepared.attach() : null;
+  };
+  return {
+    peftType,
+    get isActive() {
+      return detach !== null;
+    },
+    setActive,
+    dispose: () => {
+      setActive(false);
+      prepared.dispose();
+      disposeTensors();
+    },
+  };
+}
+
+type Prepare = (model: LanguageModel, files: AdapterFiles) => { readonly attach: Attach; dispose(): void };
+
+const prepareLora: Prepare = (model, files) => {
+  const adapter = readLoraAdapter(model, files);
+  return {
+    dispose: adapter.dispose,
+    attach: () => {
+      const undo = adapter.layers.map((layer) => layer.site.wrap((base) => adaptedForward(layer, base, null)));
+      const owned = ownParameters(model, [...adapter.replaced.keys()], false);
+      for (const [name, parameter] of owned.parameters) {
+        const value = adapter.replaced.get(name);
+        if (value !== undefined) assignCopy(parameter, value);
+      }
+      undo.push(owned.dispose);
+      return () => {
+        for (const step of undo.reverse()) step();
+      };
+    },
+  };
+};
+
+const preparePrefix: Prepare = (model, files) => {
+  const embeddings = promptEmbeddings(files, (virtualTokens) => [virtualTokens, model.attentionSites.reduce((width, site) => width + 2 * site.keyValueHeads * site.headDim, 0)]);
+  return { dispose: () => {}, attach: () => attachPrefix(model, () => embeddings) };
+};
+
+const preparePrompt: Prepare = (model, files) => {
+  const embeddings = promptEmbeddings(files, (virtualTokens) => [virtualTokens, model.hiddenSize]);
+  return { dispose: () => {}, attach: () => attachPrompt(model, () => embeddings) };
+};
+
+function promptEmbeddings(files: AdapterFiles, shapeOf: (virtualTokens: number) => readonly number[]): Tensor2D {
+  const fields = readFields(files);
+  const virtualTokens = fields.number('num_virtual_tokens', 0);
+  const tensor = files.tensors.get('prompt_embeddings');
+  const problem = tensor === undefined ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } } : shapeProblem('prompt_embeddings', tensor, shapeOf(virtualTokens), files);
+  throwProblems([...fields.problems, ...(problem === null ? [] : [problem])], files);
+  return tensor as Tensor2D;
+}
+
+/** One layer scaled by IA3: its output, or the input of a feed-forward layer. `scale` is flat. */
+export interface Ia3Layer {
+  readonly site: LinearSite;
+  readonly scale: Tensor;
+  readonly isFeedforward: boolean;
+}
+
+/** Reads an IA3 adapter (Liu et al. 2022). @throws ADAPTER_INVALID */
+export function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
+  const fields = readFields(files);
+  const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
+  const isFeedforward = (name: string): boolean => (typeof feedforward === 'string' ? new RegExp(`^(?:${feedforward})$`).test(name) : matchesName(name, feedforward));
+  const problems: Problem[] = [...fields.problems];
+  const layers: Ia3Layer[] = [];
+  for (const [key, scale] of files.tensors) {
+    const name = key.replace(peftPrefix, '').replace(/\.ia3_l$/, '');
+    const site = key.endsWith('.ia3_l') ? model.linearSites.get(name) : undefined;
+    if (site === undefined) {
+      problems.push({ message: 'The model has no such module.', place: { file: tensorFile(files.folder), tensor: key } });
+      continue;
+    }
+    const feeds = isFeedforward(name);
+    const problem = shapeProblem(key, scale, feeds ? [1, site.inFeatures] : [site.outFeatures, 1], files);
+    if (problem === null) layers.push({ site, scale, isFeedforward: feeds });
+    else problems.push(problem);
+  }
+  throwProblems(problems, files);
+  return layers;
+}
+
+const prepareIa3: Prepare = (model, files) => {
+  const layers = readIa3Adapter(model, files);
+  return {
+    dispose: () => {},
+    attach: () => {
+      const undo = layers.map(({ site, scale, isFeedforward }) =>
+        site.wrap((base) => (input) => {
+          const flat = reshape(scale, [-1]);
+          return isFeedforward ? base(mul(input, flat)) : mul(base(input), flat);
+        }),
+      );
+      return () => {
+        for (const step of undo.reverse()) step();
+      };
+    },
+  };
+};
+
+const preparers: Readonly<Record<LoadedAdapter['peftType'], Prepare>> = { LORA: prepareLora, PREFIX_TUNING: preparePrefix, PROMPT_TUNING: preparePrompt, IA3: prepareIa3 };

@@ -1,0 +1,186 @@
+import { scalar, tidy, add, matMul, mul, transpose, type Scalar, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import type { LanguageModel, LinearSite, Problem } from '@whetstone/core/contract';
+import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles, type ConfigFields } from '../adapters/adapter-files.js';
+import { squaresByOutput, type LoraLayer } from './layer.js';
+import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
+
+/** Prefix of every key in a PEFT adapter file. */
+export const peftPrefix = 'base_model.model.';
+
+/** Fields that change what a LoRA computes in ways that are not known here, by the values that leave them off. */
+const unsupported = [
+  'lora_bias', 'use_qalora', 'layer_replication', 'target_parameters', 'trainable_token_indices', 'alora_invocation_tokens', 'arrow_config',
+  'use_bdlora', 'kasa_config', 'velora_config', 'monteclora_config', 'ensure_weight_tying',
+] as const;
+const isOff = (value: unknown): boolean => value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
+
+/** The options that an `adapter_config.json` of type LORA stands for. */
+export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOptions {
+  for (const key of unsupported) {
+    if (!isOff(fields.raw(key))) fields.problems.push({ message: `${key} is not supported.`, place: { file: configFile(files.folder), path: key }, found: JSON.stringify(fields.raw(key)) });
+  }
+  const bias = fields.stringOrNull('bias') ?? 'none';
+  return {
+    ...defaultLoraOptions,
+    rank: fields.number('r', 8),
+    alpha: fields.number('lora_alpha', 8),
+    dropout: fields.number('lora_dropout', 0),
+    targetModules: fields.stringOrStrings('target_modules') ?? [],
+    excludeModules: fields.stringOrStrings('exclude_modules'),
+    rankPattern: fields.numbersByName('rank_pattern'),
+    alphaPattern: fields.numbersByName('alpha_pattern'),
+    modulesToSave: fields.strings('modules_to_save'),
+    useRslora: fields.boolean('use_rslora', false),
+    useDora: fields.boolean('use_dora', false),
+    bias: bias === 'all' || bias === 'lora_only' ? bias : 'none',
+  };
+}
+
+/** A LoRA adapter on a model: layers, and parameters that replace the model's, by their name there. */
+export interface LoraAdapter {
+  readonly options: LoraOptions;
+  readonly layers: readonly LoraLayer[];
+  readonly replaced: ReadonlyMap<string, Tensor>;
+  /** Disposes what was made here; the files' tensors stay the caller's. */
+  dispose(): void;
+}
+
+interface Parts {
+  a?: Tensor;
+  b?: Tensor;
+  magnitude?: Tensor;
+}
+
+/** Key in the file → the module, and which part of its adapter. */
+const keyPattern = /^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?$/;
+
+/**
+ * Reads a LoRA adapter against a model. What the tensors say decides which layers are adapted; ranks must agree with the
+ * configuration.
+ * @throws ADAPTER_INVALID listing every tensor that is unknown, missing or misshapen.
+ */
+export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): LoraAdapter {
+  const fields = readFields(files);
+  const options = loraOptionsOf(fields, files);
+  const { problems } = fields;
+  const sites = new Map<string, Parts>();
+  const embeddings = new Map<string, Parts>();
+  const replaced = new Map<string, Tensor>();
+  const made: Tensor[] = [];
+
+  for (const [key, tensor] of files.tensors) {
+    const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
+    const match = keyPattern.exec(path);
+    const parameter = parameterOf(model, path);
+    if (match === null && parameter !== null) {
+      const problem = shapeProblem(key, tensor, parameter.shape, files);
+      if (problem !== null) problems.push(problem);
+      replaced.set(parameter.name, tensor);
+      continue;
+    }
+    const [, module = '', part = ''] = match ?? [];
+    const isEmbedding = part.startsWith('lora_embedding');
+    if (match === null || !(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module))) {
+      problems.push({ message: 'The model has no such module.', place: { file: tensorFile(files.folder), tensor: key } });
+      continue;
+    }
+    const group = isEmbedding ? embeddings : sites;
+    const parts = group.get(module) ?? {};
+    group.set(module, parts);
+    if (part.endsWith('_A')) parts.a = tensor;
+    else if (part.endsWith('_B')) parts.b = tensor;
+    else parts.magnitude = tensor;
+  }
+  if (sites.size === 0 && embeddings.size === 0) problems.push({ message: 'The file holds no LoRA tensors.', place: { file: tensorFile(files.folder) }, expected: `keys such as ${peftPrefix}<module>.lora_A.weight` });
+  throwProblems(problems, files);
+
+  const scales = new Map<number, Scalar>();
+  const scaleTensorOf = (scale: number): Scalar | null => {
+    if (scale === 1) return null;
+    const tensor = scales.get(scale) ?? scalar(scale);
+    scales.set(scale, tensor);
+    return tensor;
+  };
+  const layers: LoraLayer[] = [];
+  for (const [name, parts] of sites) {
+    const site = model.linearSites.get(name);
+    if (site === undefined) continue;
+    const layer = layerOf(site, parts, options, files, problems);
+    if (layer === null) continue;
+    if (layer.dora !== null) made.push(layer.dora.weightSquares);
+    layers.push({ ...layer, scaleTensor: scaleTensorOf(layer.scale) });
+  }
+  for (const [name, parts] of embeddings) {
+    const merged = mergedEmbedding(model, name, parts, options, files, problems);
+    if (merged === null) continue;
+    made.push(merged);
+    replaced.set(`${name}.weight`, merged);
+  }
+  const dispose = (): void => {
+    for (const tensor of [...made, ...scales.values()]) tensor.dispose();
+  };
+  if (problems.length > 0) dispose();
+  throwProblems(problems, files);
+  return { options, layers, replaced, dispose };
+}
+
+/** The stored parameter, or the tied head's weight, that a key of `modules_to_save` or of a bias means. */
+function parameterOf(model: LanguageModel, path: string): { readonly name: string; readonly shape: readonly number[] } | null {
+  const name = path.replace('.base_layer.', '.').replace(/\.modules_to_save(\.default)?\./, '.');
+  const stored = model.parameters.get(name);
+  if (stored !== undefined) return { name, shape: stored.shape };
+  const site = name.endsWith('.weight') ? model.linearSites.get(name.slice(0, -'.weight'.length)) : undefined;
+  return site === undefined ? null : { name, shape: site.weight.shape };
+}
+
+function rankAndScale(name: string, options: LoraOptions): { readonly rank: number; readonly scale: number } {
+  const rank = valueByPattern(options.rankPattern, name, options.rank, 'rank_pattern');
+  const alpha = valueByPattern(options.alphaPattern, name, options.alpha, 'alpha_pattern');
+  return { rank, scale: loraScale(alpha, rank, options.useRslora) };
+}
+
+function layerOf(site: LinearSite, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): LoraLayer | null {
+  const { rank, scale } = rankAndScale(site.name, options);
+  const key = (part: string): string => `${peftPrefix}${site.name}.${part}`;
+  const expected: [string, Tensor | undefined, readonly number[]][] = [
+    [key('lora_A.weight'), parts.a, [rank, site.inFeatures]],
+    [key('lora_B.weight'), parts.b, [site.outFeatures, rank]],
+    ...(options.useDora ? [[key('lora_magnitude_vector'), parts.magnitude, [site.outFeatures]] as [string, Tensor | undefined, readonly number[]]] : []),
+  ];
+  const found = checkParts(expected, files);
+  problems.push(...found);
+  const { a, b, magnitude } = parts;
+  if (found.length > 0 || a === undefined || b === undefined) return null;
+  const dora = options.useDora && magnitude !== undefined ? { magnitude: magnitude as Tensor1D, weightSquares: squaresByOutput(site) } : null;
+  return { site, a: a as Tensor2D, b: b as Tensor2D, scale, scaleTensor: null, dora };
+}
+
+function checkParts(expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[], files: AdapterFiles): Problem[] {
+  return expected.flatMap(([name, tensor, shape]): readonly Problem[] => {
+    if (tensor === undefined) return [{ message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: name }, expected: `[${shape.join(', ')}]` }];
+    const problem = shapeProblem(name, tensor, shape, files);
+    return problem === null ? [] : [problem];
+  });
+}
+
+/** W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. */
+function mergedEmbedding(model: LanguageModel, name: string, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): Tensor | null {
+  const { rank, scale } = rankAndScale(name, options);
+  const { weight } = model.embeddingSite;
+  const [vocabulary = 0, hidden = 0] = weight.shape;
+  const found = checkParts(
+    [
+      [`${peftPrefix}${name}.lora_embedding_A`, parts.a, [rank, vocabulary]],
+      [`${peftPrefix}${name}.lora_embedding_B`, parts.b, [hidden, rank]],
+    ],
+    files,
+  );
+  problems.push(...found);
+  const { a, b } = parts;
+  if (found.length > 0 || a === undefined || b === undefined) return null;
+  if (options.useDora) {
+    problems.push({ message: 'DoRA on an embedding is not supported.', place: { file: configFile(files.folder), path: 'use_dora' } });
+    return null;
+  }
+  return tidy(() => add(weight, mul(transpose(matMul(b as Tensor2D, a as Tensor2D)), scale)));
+}

@@ -1,0 +1,173 @@
+import { add, keep, matMul, tanh, tensor, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
+import { createRandom, fillFloat32, type Random } from '../support/random.js';
+import { attachPrefix, attachPrompt } from './attach.js';
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Length of the prefix.' },
+    depth: { enum: ['every-layer', 'input'], default: 'every-layer', description: 'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text (prompt tuning).' },
+    projection: { type: 'boolean', default: false, description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.' },
+    encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
+    init: { enum: ['random', 'zero', 'vocabulary'], default: 'random', description: 'vocabulary: embeddings of random tokens, for depth `input`.' },
+  },
+  additionalProperties: false,
+} as const;
+
+export interface PrefixOptions {
+  readonly virtualTokens: number;
+  readonly depth: 'every-layer' | 'input';
+  readonly projection: boolean;
+  readonly encoderHiddenSize?: number;
+  readonly init: 'random' | 'zero' | 'vocabulary';
+}
+
+/** Deviation of fresh prefixes: near nothing, so that training starts close to the base model. */
+const initialDeviation = 0.02;
+
+/** Owns variables by name. */
+function createParameters(): { readonly trainable: Map<string, Variable>; make(name: string, values: Float32Array, shape: number[]): Tensor2D; dispose(): void } {
+  const trainable = new Map<string, Variable>();
+  return {
+    trainable,
+    make: (name, values, shape) => {
+      const initial = tensor(values, shape);
+      const made = variable(initial, true);
+      initial.dispose();
+      trainable.set(name, made);
+      return made as Tensor as Tensor2D;
+    },
+    dispose: () => {
+      for (const each of trainable.values()) each.dispose();
+    },
+  };
+}
+
+/** The shape that every layer's keys share; prefixes need it to be one. */
+function keyShape(model: LanguageModel): { readonly heads: number; readonly tokenDim: number } {
+  const shapes = new Set(model.attentionSites.map((site) => `${site.keyValueHeads}×${site.headDim}`));
+  const first = model.attentionSites[0];
+  if (first === undefined || shapes.size !== 1) {
+    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Prefixes need attention layers of one shape.', { place: { path: 'strategy.use' }, found: [...shapes].join(', ') || 'no attention layer' });
+  }
+  return { heads: first.keyValueHeads, tokenDim: first.keyValueHeads * first.headDim };
+}
+
+const normal = (random: Random, count: number, deviation: number): Float32Array => fillFloat32(count, () => deviation * random.normal());
+/** nn.Linear's default: U(±1/√in) for weight and bias. */
+const linear = (random: Random, count: number, inFeatures: number): Float32Array => fillFloat32(count, () => (2 * random.uniform() - 1) / Math.sqrt(inFeatures));
+
+/** PEFT's `adapter_config.json`, keys sorted. */
+function configOf(model: LanguageModel, options: PrefixOptions, tokenDim: number, heads: number, modelFolder: string | null): Json {
+  const common = {
+    auto_mapping: null,
+    base_model_name_or_path: modelFolder ?? model.folder,
+    inference_mode: true,
+    modules_to_save: null,
+    num_attention_heads: heads,
+    num_layers: model.layers,
+    num_transformer_submodules: 1,
+    num_virtual_tokens: options.virtualTokens,
+    peft_version: '0.21.2',
+    revision: null,
+    task_type: 'CAUSAL_LM',
+    token_dim: tokenDim,
+  };
+  const own: { readonly [key: string]: Json } = options.depth === 'every-layer'
+    ? { peft_type: 'PREFIX_TUNING', prefix_projection: options.projection, encoder_hidden_size: options.encoderHiddenSize ?? tokenDim, init_weights: options.init === 'zero' ? 'zero' : null }
+    : { peft_type: 'PROMPT_TUNING', prompt_tuning_init: 'RANDOM', prompt_tuning_init_text: null, tokenizer_kwargs: null, tokenizer_name_or_path: null };
+  return Object.fromEntries(Object.entries({ ...common, ...own }).sort(([one], [other]) => (one < other ? -1 : 1)));
+}
+
+/** Prefix tuning: keys and values of every layer, [virtualTokens, 2·layers·tokenDim] (P-tuning v2, Liu et al. 2021). */
+function attachEveryLayer(model: LanguageModel, options: PrefixOptions, seed: number, modelFolder: string | null): Attachment {
+  const { heads, tokenDim } = keyShape(model);
+  const { virtualTokens, projection } = options;
+  const hidden = options.encoderHiddenSize ?? tokenDim;
+  const width = 2 * model.attentionSites.length * tokenDim;
+  const random = createRandom(seed, 'prefix');
+  const parameters = createParameters();
+  const isZero = options.init === 'zero';
+  let embeddings: () => Tensor2D;
+  if (projection) {
+    const embedding = parameters.make('prompt_encoder.embedding.weight', normal(random, virtualTokens * tokenDim, 1), [virtualTokens, tokenDim]);
+    const first = parameters.make('prompt_encoder.transform.0.weight', linear(random, hidden * tokenDim, tokenDim), [hidden, tokenDim]);
+    const firstBias = parameters.make('prompt_encoder.transform.0.bias', linear(random, hidden, tokenDim), [hidden]);
+    const second = parameters.make('prompt_encoder.transform.2.weight', isZero ? new Float32Array(width * hidden) : linear(random, width * hidden, hidden), [width, hidden]);
+    const secondBias = parameters.make('prompt_encoder.transform.2.bias', isZero ? new Float32Array(width) : linear(random, width, hidden), [width]);
+    embeddings = () => add(matMul(tanh(add(matMul(embedding, first, false, true), firstBias)), second, false, true), secondBias);
+  } else {
+    const prefix = parameters.make('prompt_embeddings', isZero ? new Float32Array(virtualTokens * width) : normal(random, virtualTokens * width, initialDeviation), [virtualTokens, width]);
+    embeddings = () => prefix;
+  }
+  const detach = attachPrefix(model, embeddings);
+  let exported: Tensor | null = null;
+  return {
+    trainable: parameters.trainable,
+    exportAdapter: () => {
+      const config = configOf(model, options, tokenDim, heads, modelFolder);
+      if (!projection) return { tensors: new Map(parameters.trainable), config };
+      exported?.dispose();
+      exported = keep(tidy(embeddings));
+      return { tensors: new Map([['prompt_embeddings', exported]]), config };
+    },
+    saveState: () => ({ tensors: new Map(), values: null }),
+    loadState: () => {},
+    dispose: () => {
+      detach();
+      exported?.dispose();
+      parameters.dispose();
+    },
+  };
+}
+
+/** Prompt tuning (Lester et al. 2021): trained embeddings before the text, [virtualTokens, hidden]. */
+async function attachInput(model: LanguageModel, options: PrefixOptions, seed: number, modelFolder: string | null): Promise<Attachment> {
+  const { virtualTokens, init } = options;
+  const { hiddenSize } = model;
+  const random = createRandom(seed, 'prompt');
+  const values = init === 'random' ? normal(random, virtualTokens * hiddenSize, initialDeviation) : new Float32Array(virtualTokens * hiddenSize);
+  if (init === 'vocabulary') {
+    const table = await model.embeddingSite.weight.data<'float32'>();
+    for (let token = 0; token < virtualTokens; token += 1) {
+      const row = random.integer(model.vocabularySize) * hiddenSize;
+      values.set(table.subarray(row, row + hiddenSize), token * hiddenSize);
+    }
+  }
+  const parameters = createParameters();
+  const prompt = parameters.make('prompt_embeddings', values, [virtualTokens, hiddenSize]);
+  const detach = attachPrompt(model, () => prompt);
+  const heads = model.config['num_attention_heads'] ?? model.config['n_head'];
+  return {
+    trainable: parameters.trainable,
+    exportAdapter: () => ({ tensors: new Map(parameters.trainable), config: configOf(model, options, hiddenSize, typeof heads === 'number' ? heads : 1, modelFolder) }),
+    saveState: () => ({ tensors: new Map(), values: null }),
+    loadState: () => {},
+    dispose: () => {
+      detach();
+      parameters.dispose();
+    },
+  };
+}
+
+/** Trains a prefix and leaves the model as it is; see {@link PrefixOptions}. */
+export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
+  const resolved: PrefixOptions = { virtualTokens: 20, depth: 'every-layer', projection: false, init: 'random', ...options };
+  const refuse = (path: string, message: string): never => {
+    throw new WhetstoneError('CONFIG_CONFLICT', message, { place: { path: `strategy.options.${path}` } });
+  };
+  if (resolved.depth === 'input' && resolved.projection) refuse('projection', 'Only prefixes of every layer go through an MLP.');
+  if (resolved.depth === 'every-layer' && resolved.init === 'vocabulary') refuse('init', 'Only virtual tokens before the text can start from the vocabulary.');
+  const attach = resolved.depth === 'input' ? attachInput : attachEveryLayer;
+  return { role: 'owner', attach: (model, run) => attach(model, resolved, run.seed, run.modelFolder) };
+}
+
+export const pTuningV2 = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'p-tuning-v2',
+  description: 'Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT\'s PREFIX_TUNING or PROMPT_TUNING.',
+  configSchema,
+  create: (options) => prefixStrategy(options),
+});
