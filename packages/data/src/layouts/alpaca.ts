@@ -1,9 +1,10 @@
 import type { Message } from '@whetstone/core/contract';
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout } from './layout.js';
-import { checkText, optionalText } from './values.js';
+import { checkText, listFromText, optionalText } from './values.js';
 
-function readHistory(value: unknown, place: string): Message[] {
+function readHistory(given: unknown, place: string): Message[] {
+  const value = listFromText(given);
   if (value === undefined || value === null || value === '') return [];
   if (!Array.isArray(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a list of [user, assistant] pairs is expected`);
   return value.flatMap((pair: unknown, index): Message[] => {

@@ -1,7 +1,7 @@
 import type { ContentPart, Message, ToolDefinition } from '@whetstone/core/contract';
 import { describeValue, isRecord, RowProblem } from '../reading/row.js';
 import { keyOf, type LayoutOptions } from './layout.js';
-import { checkJson, checkText } from './values.js';
+import { checkJson, checkText, listFromText } from './values.js';
 
 function readContent(content: unknown, hasCalls: boolean, place: string): Message['content'] {
   if (content === undefined || content === null) {
@@ -31,10 +31,12 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
   if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a message {"role", "content"} is expected`);
   const roleKey = keyOf('role', options);
   const contentKey = keyOf('content', options);
-  const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, ...others } = value;
+  const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, ...further } = value;
+  // Parquet gives every message every field; a template must not take a null for a field that is there.
+  const others = Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null));
   const named = checkText(rawRole, `${place}.${roleKey}`);
   if (named === '') throw new RowProblem(`${place}.${roleKey} is empty`);
-  if (train !== undefined && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
+  if (train !== undefined && train !== null && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
   const calls = readToolCalls(rawCalls, `${place}.tool_calls`);
   checkJson(others, place);
   return {
@@ -42,12 +44,13 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
     role: options.roles?.[named] ?? named,
     content: readContent(rawContent, calls !== undefined && calls.length > 0, `${place}.${contentKey}`),
     ...(calls === undefined ? {} : { tool_calls: calls }),
-    ...(train === undefined ? {} : { train }),
+    ...(typeof train === 'boolean' ? { train } : {}),
   };
 }
 
 /** Reads a list of messages; `place` names it in what goes wrong. Throws RowProblem. */
-export function readMessages(value: unknown, place: string, options: LayoutOptions): Message[] {
+export function readMessages(given: unknown, place: string, options: LayoutOptions): Message[] {
+  const value = listFromText(given);
   if (!Array.isArray(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a list of messages is expected`);
   if (value.length === 0) throw new RowProblem(`${place} holds no message`);
   return value.map((message, index) => readMessage(message, `${place}[${index}]`, options));

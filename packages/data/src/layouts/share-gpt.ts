@@ -2,7 +2,7 @@ import type { Json, Message } from '@whetstone/core/contract';
 import { describeValue, isRecord, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
 import { readMessages, readTools } from './message-list.js';
-import { checkText, optionalText } from './values.js';
+import { checkText, listFromText, optionalText } from './values.js';
 
 const ROLES: Readonly<Record<string, string>> = {
   human: 'user',
@@ -55,7 +55,7 @@ export const shareGptLayout: Layout = {
   allows: ['system', 'tools'],
   read(record, options) {
     const place = keyOf('conversations', options);
-    const turns = valueOf(record, 'conversations', options);
+    const turns = listFromText(valueOf(record, 'conversations', options));
     if (!Array.isArray(turns)) throw new RowProblem(`${place} is ${describeValue(turns)}, where a list of turns is expected`);
     if (turns.length === 0) throw new RowProblem(`${place} holds no turn`);
     const first: unknown = turns[0];

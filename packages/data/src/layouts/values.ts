@@ -35,3 +35,13 @@ export function checkJson(value: unknown, place: string): Json {
   }
   return value as Json;
 }
+
+/** The list that text stands for, where it is one written as JSON (tables and Parquet files carry lists so); anything else as it is. */
+export function listFromText(value: unknown): unknown {
+  if (typeof value !== 'string' || !value.trimStart().startsWith('[')) return value;
+  try {
+    return JSON.parse(value) as unknown;
+  } catch {
+    return value;
+  }
+}

@@ -1,7 +1,49 @@
+import { readCsv } from './csv.js';
+import { readJson } from './json.js';
 import { readJsonLines } from './jsonl.js';
+import { readParquet } from './parquet.js';
+import { readPlainText, type TextUnit } from './plain-text.js';
 import type { Row } from './row.js';
 
-/** The rows of a data file, by its ending. */
-export function readRows(file: string, maxRowBytes?: number): AsyncIterable<Row> {
-  return readJsonLines(file, maxRowBytes);
+export const FORMATS = ['jsonl', 'json', 'csv', 'parquet', 'text'] as const;
+export type Format = (typeof FORMATS)[number];
+
+const endings: Readonly<Record<string, Format>> = {
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+  json: 'json',
+  csv: 'csv',
+  tsv: 'csv',
+  parquet: 'parquet',
+  txt: 'text',
+};
+
+export interface ReadOptions {
+  /** The format of every file; by default, what a file's ending says (before `.gz`), and JSON where it says nothing. */
+  readonly format?: Format | 'auto';
+  /** Rows longer than this are reported instead of read. */
+  readonly maxRowBytes?: number;
+  /** What of a text file is one sample. */
+  readonly textUnit?: TextUnit;
+}
+
+export function formatOf(file: string): Format {
+  const ending = /\.([^./\\]+?)(\.gz)?$/i.exec(file)?.[1]?.toLowerCase() ?? '';
+  return endings[ending] ?? 'json';
+}
+
+/** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
+export function readRows(file: string, { format = 'auto', maxRowBytes, textUnit }: ReadOptions = {}): AsyncIterable<Row> {
+  switch (format === 'auto' ? formatOf(file) : format) {
+    case 'jsonl':
+      return readJsonLines(file, maxRowBytes);
+    case 'json':
+      return readJson(file, maxRowBytes);
+    case 'csv':
+      return readCsv(file, maxRowBytes);
+    case 'parquet':
+      return readParquet(file);
+    case 'text':
+      return readPlainText(file, textUnit, maxRowBytes);
+  }
 }

@@ -3,17 +3,15 @@ import { detectLayout, furtherColumns, layoutByName, type Layout, type LayoutNam
 import { checkJson } from '../layouts/values.js';
 import { describeValue, isRecord, RowProblem, type Row } from '../reading/row.js';
 import { expandFiles } from '../reading/files.js';
-import { readRows } from '../reading/read-rows.js';
+import { readRows, type ReadOptions } from '../reading/read-rows.js';
 
-export interface ConversationSourceOptions extends LayoutOptions {
+export interface ConversationSourceOptions extends LayoutOptions, ReadOptions {
   /** Files, folders or globs. */
   readonly path: string | readonly string[];
   /** How the rows are written; `auto` looks at each file's first row that can be told. */
   readonly layout?: LayoutName | 'auto';
   /** Take only the first this many conversations. */
   readonly limit?: number | null;
-  /** Rows longer than this are reported instead of read. */
-  readonly maxRowBytes?: number;
 }
 
 /** What one file's rows have in common. */
@@ -50,7 +48,7 @@ export async function createConversationSource(options: ConversationSourceOption
     let taken = 0;
     for (const file of files) {
       const reading: FileReading = { layout: stated };
-      for await (const row of readRows(file, options.maxRowBytes)) {
+      for await (const row of readRows(file, options)) {
         if (taken >= limit) return;
         const origin: Origin = { file, line: row.line, index: rows++ };
         let record: Omit<Conversation, 'origin'>;

@@ -1,5 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { COLUMN_NAMES, LAYOUT_NAMES, type ColumnName } from '../layouts/index.js';
+import { TEXT_UNITS } from '../reading/plain-text.js';
+import { FORMATS } from '../reading/read-rows.js';
 import { createConversationSource } from './conversations.js';
 
 const columnProperties = Object.fromEntries(COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }])) as Readonly<
@@ -19,6 +21,8 @@ const configSchema = {
       ],
     },
     layout: { description: 'How the rows are written; by default each file is looked at.', enum: ['auto', ...LAYOUT_NAMES], default: 'auto' },
+    format: { description: 'What the files are; by default their endings say it.', enum: ['auto', ...FORMATS], default: 'auto' },
+    textUnit: { description: 'What of a plain text file is one sample.', enum: [...TEXT_UNITS], default: 'line' },
     columns: {
       description: 'What the parts are called in the file, as {"prompt": "question"}.',
       type: 'object',
@@ -40,7 +44,7 @@ export const conversationsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-source',
   name: 'conversations',
-  description: 'Conversations from files: JSON Lines, in any of the common layouts.',
+  description: 'Conversations from files: JSON Lines, JSON, CSV, Parquet and text, in any of the common layouts.',
   configSchema,
   create: (options, context) => createConversationSource(options, context.baseFolder),
 });

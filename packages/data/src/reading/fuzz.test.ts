@@ -1,0 +1,61 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { isWhetstoneError } from '@whetstone/core/contract';
+import { createConversationSource } from '../sources/conversations.js';
+import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { FORMATS, readRows } from './read-rows.js';
+
+const folder = temporaryFolder();
+
+/** What every reader owes for every input: it ends, each row has a value or a reason and a line, and errors are Whetstone's. */
+async function readToTheEnd(file: string, format: (typeof FORMATS)[number]): Promise<void> {
+  try {
+    const source = await createConversationSource({ path: file, format }, folder);
+    const conversations = await collect(source.conversations());
+    for (const { messages, origin } of conversations) {
+      expect(messages.length).toBeGreaterThan(0);
+      expect(origin.line).toBeGreaterThan(0);
+      for (const { role, content } of messages) {
+        expect(role).not.toBe('');
+        expect(typeof content === 'string' ? content : '').not.toMatch(/[\p{Surrogate}\0]/u);
+      }
+    }
+    expect(source.unreadable.every(({ origin, reason }) => (origin.line ?? 0) > 0 && reason !== '')).toBe(true);
+  } catch (error) {
+    if (!isWhetstoneError(error)) throw error;
+  }
+}
+
+const awkwardText = fc.string({ unit: fc.constantFrom('a', '"', '\\', '\n', '\r', ',', '[', ']', '{', '}', ':', '\0', '\ufeff', '世', '😀', '\ud83d', ' ', '1') });
+const anyBytes = fc.oneof(
+  fc.uint8Array({ maxLength: 400 }),
+  awkwardText.map((text) => Buffer.from(text)),
+  fc.array(fc.json({ maxDepth: 3 }), { maxLength: 5 }).map((rows) => Buffer.from(rows.join('\n'))),
+  fc.array(fc.json({ maxDepth: 3 }), { maxLength: 5 }).map((rows) => Buffer.from(`[${rows.join(',')}]`)),
+  // valid starts of the binary formats, then anything
+  fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), bytes])),
+  fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.concat([Buffer.from('PAR1'), bytes, Buffer.from('PAR1')])),
+);
+
+test.each(FORMATS)('any bytes as %s: no crash, no hang, no foreign error', async (format) => {
+  let runs = 0;
+  await fc.assert(
+    fc.asyncProperty(anyBytes, async (bytes) => {
+      await readToTheEnd(writeInto(folder, `${format}-${runs++ % 2}`, bytes), format);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('what is written is read: JSON Lines and JSON lists give the same rows', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.jsonValue({ maxDepth: 3 }), { maxLength: 8 }), async (values) => {
+      const rows = values.map((value) => JSON.parse(JSON.stringify({ value })) as unknown);
+      const lines = await collect(readRows(writeInto(folder, 'round.jsonl', asLines(rows))));
+      const list = await collect(readRows(writeInto(folder, 'round.json', JSON.stringify(rows, null, 1))));
+      expect(lines.map((row) => ('value' in row ? row.value : row.problem))).toEqual(rows);
+      expect(list.map((row) => ('value' in row ? row.value : row.problem))).toEqual(rows);
+    }),
+    { numRuns: 100 },
+  );
+});

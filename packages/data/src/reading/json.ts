@@ -1,0 +1,161 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import { readBytes } from './bytes.js';
+import { readJsonLines } from './jsonl.js';
+import { DEFAULT_MAX_ROW_BYTES } from './lines.js';
+import { isRecord, type Row } from './row.js';
+
+const code = (character: string): number => character.charCodeAt(0);
+const QUOTE = code('"');
+const BACKSLASH = code('\\');
+const COMMA = code(',');
+const NEWLINE = code('\n');
+const OPEN_LIST = code('[');
+const CLOSE_LIST = code(']');
+const OPEN_OBJECT = code('{');
+const CLOSE_OBJECT = code('}');
+const isSpace = (byte: number): boolean => byte === 0x20 || byte === NEWLINE || byte === 0x0d || byte === 0x09;
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
+
+/** Names under which the rows of a file that is one object are found. */
+const ROW_KEYS = ['data', 'rows', 'train', 'examples', 'items', 'instances'];
+
+/** One element of a list that is being read. */
+class Element {
+  #pieces: Buffer[] = [];
+  #bytes = 0;
+  blank = true;
+  constructor(
+    readonly line: number,
+    readonly maxBytes: number,
+  ) {}
+
+  add(piece: Buffer): void {
+    this.#bytes += piece.length;
+    if (this.#bytes > this.maxBytes) this.#pieces = [];
+    else this.#pieces.push(piece);
+  }
+
+  row(): Row {
+    const { line } = this;
+    if (this.#bytes > this.maxBytes) return { line, problem: `the element has ${this.#bytes} bytes; the longest that is read has ${this.maxBytes} (option maxRowBytes)` };
+    try {
+      const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(this.#pieces));
+      return { line, value: JSON.parse(text) as unknown };
+    } catch (error) {
+      return { line, problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the element is not valid UTF-8' };
+    }
+  }
+}
+
+/**
+ * The elements of a file that is one JSON list, in constant memory: brackets and quotes are counted to find where each element ends, so that one that
+ * is not valid costs only itself.
+ */
+async function* readList(file: string, maxBytes: number): AsyncGenerator<Row> {
+  let line = 1;
+  let depth = 0;
+  let inText = false;
+  let escaped = false;
+  let element: Element | undefined;
+  let closed = false;
+  let bytesSeen = 0;
+  for await (const chunk of readBytes(file)) {
+    let start = 0;
+    for (let index = 0; index < chunk.length; index++) {
+      const byte = chunk[index] as number;
+      if (byte === NEWLINE) line++;
+      if (inText) {
+        if (escaped) escaped = false;
+        else if (byte === BACKSLASH) escaped = true;
+        else if (byte === QUOTE) inText = false;
+        continue;
+      }
+      if (isSpace(byte) || (bytesSeen + index < 3 && byte === BYTE_ORDER_MARK[bytesSeen + index])) continue;
+      if (closed) {
+        yield { line, problem: 'something follows the end of the list' };
+        return;
+      }
+      if (depth === 0) {
+        depth = 1; // the list itself: the caller has seen its bracket
+        start = index + 1;
+        continue;
+      }
+      const ends = depth === 1 && (byte === COMMA || byte === CLOSE_LIST);
+      if (ends) {
+        element?.add(chunk.subarray(start, index));
+        // "[]" and a comma before the end hold no element there.
+        if (element) yield element.row();
+        else if (byte === COMMA) yield { line, problem: 'an element is missing between two commas' };
+        element = undefined;
+        start = index + 1;
+        if (byte === CLOSE_LIST) closed = true;
+        continue;
+      }
+      if (!element) {
+        element = new Element(line, maxBytes);
+        start = index;
+      }
+      if (byte === QUOTE) inText = true;
+      else if (byte === OPEN_LIST || byte === OPEN_OBJECT) depth++;
+      else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
+    }
+    element?.add(chunk.subarray(start));
+    bytesSeen += chunk.length;
+  }
+  if (!closed) yield { line: element?.line ?? line, problem: 'the list does not end: the file may be cut short' };
+}
+
+/** A file that is one object: the rows that it holds, or one row. */
+async function* readObject(file: string, maxBytes: number): AsyncGenerator<Row> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of readBytes(file)) {
+    bytes += chunk.length;
+    if (bytes > maxBytes * 8) {
+      throw new WhetstoneError('FILE_UNREADABLE', 'The file is one JSON object, too large to be read at once.', {
+        place: { file },
+        expected: 'a list of rows, or JSON Lines: files of any size are read in these',
+        found: `more than ${maxBytes * 8} bytes`,
+      });
+    }
+    pieces.push(chunk);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)));
+  } catch (error) {
+    yield { line: 1, problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the file is not valid UTF-8' };
+    return;
+  }
+  const key = isRecord(value) ? ROW_KEYS.find((name) => Array.isArray((value as Record<string, unknown>)[name])) : undefined;
+  const rows = isRecord(value) && key !== undefined ? (value[key] as unknown[]) : [value];
+  for (const row of rows) yield { line: 1, value: row };
+}
+
+/** What a file starts with: the first byte that says something, and whether its first line is JSON in itself. */
+async function lookAtStart(file: string): Promise<{ readonly first: number | undefined; readonly lineIsJson: boolean }> {
+  let head = Buffer.alloc(0);
+  for await (const chunk of readBytes(file)) {
+    head = Buffer.concat([head, chunk]);
+    if (head.includes(NEWLINE) || head.length > 1 << 20) break;
+  }
+  const text = head.toString('utf8').replace(/^\ufeff/, '').trimStart();
+  const line = text.split('\n', 1)[0] ?? '';
+  let lineIsJson = false;
+  try {
+    JSON.parse(line);
+    lineIsJson = text.length > line.length;
+  } catch {
+    // The first line is part of something larger.
+  }
+  return { first: text === '' ? undefined : text.charCodeAt(0), lineIsJson };
+}
+
+/** Rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or in truth JSON Lines. */
+export async function* readJson(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES): AsyncGenerator<Row> {
+  const { first, lineIsJson } = await lookAtStart(file);
+  if (first === undefined) return;
+  if (lineIsJson && first !== OPEN_LIST) yield* readJsonLines(file, maxRowBytes);
+  else if (first === OPEN_LIST) yield* readList(file, maxRowBytes);
+  else yield* readObject(file, maxRowBytes);
+}

@@ -1,0 +1,30 @@
+import { readLines } from './lines.js';
+import type { Row } from './row.js';
+
+export const TEXT_UNITS = ['line', 'paragraph', 'document'] as const;
+/** What of a text file is one sample: a line, what stands between blank lines, or the whole file. */
+export type TextUnit = (typeof TEXT_UNITS)[number];
+
+/** Rows `{"text"}` of a plain text file. Blank lines are no samples. */
+export async function* readPlainText(file: string, unit: TextUnit = 'line', maxRowBytes?: number): AsyncGenerator<Row> {
+  let waiting: string[] = [];
+  let first = 1;
+  for await (const line of readLines(file, maxRowBytes)) {
+    if ('problem' in line) {
+      yield line;
+      continue;
+    }
+    const blank = line.text.trim() === '';
+    if (unit === 'line') {
+      if (!blank) yield { line: line.line, value: { text: line.text } };
+    } else if (blank && unit === 'paragraph') {
+      if (waiting.length > 0) yield { line: first, value: { text: waiting.join('\n') } };
+      waiting = [];
+    } else if (!blank || waiting.length > 0) {
+      if (waiting.length === 0) first = line.line;
+      waiting.push(line.text);
+    }
+  }
+  const text = waiting.join('\n').trimEnd();
+  if (text !== '') yield { line: first, value: { text } };
+}
