@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { createConversationSource } from '../sources/conversations.js';
