@@ -1,4 +1,4 @@
-import { add, keep, mul, scalar, sum, tidy, addN, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { add, keep, mul, scalar, sum, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, SupervisedPositions, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { HookRunner } from '../hooks/types.js';
@@ -13,10 +13,9 @@ import { supervisedPositions } from './supervised-positions.js';
 /** What a step works on; the same for all steps of a run. */
 export interface StepParts {
   readonly model: LanguageModel;
-  /** What the owner strategy trains, by name. */
-  readonly trainable: ReadonlyMap<string, Variable>;
-  /** All strategies at work, the owner first. */
-  readonly attachments: readonly Attachment[];
+  /** The strategy that says what is trained; what that is may change from step to step. */
+  readonly owner: Attachment;
+  readonly companions: readonly Attachment[];
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
@@ -40,7 +39,8 @@ interface Microbatch extends SupervisedPositions {
  * @throws `DATA_NOTHING_TO_LEARN`, `NON_FINITE`, `HOOK_FAILED`. Parameters are as they were then.
  */
 export async function trainStep(parts: StepParts, batches: readonly Batch[], step: number, learningRate: number): Promise<StepOutcome> {
-  const { model, trainable, attachments, hooks, backend } = parts;
+  const { model, owner, hooks, backend } = parts;
+  const attachments = [owner, ...parts.companions];
   const metrics = createStepMetrics();
   const context: StepContext = { step, record: metrics.record };
   const gradients = new Map<string, Tensor>();
@@ -48,6 +48,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
   model.training = true;
   try {
     for (const attachment of attachments) attachment.beforeStep?.(context);
+    const { trainable } = owner;
 
     // 1. The target tokens of all microbatches together are the divisor of every one.
     const microbatches = batches.map((batch) => proveSupervised(hooks.transformBatch(batch, context)));
@@ -91,7 +92,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
       parts.optimizer.apply(trainable, gradients, {
         update: step + 1,
         learningRate,
-        learningRateScale: (name) => attachments[0]?.learningRateScale?.(name) ?? 1,
+        learningRateScale: (name) => owner.learningRateScale?.(name) ?? 1,
         decays: weightDecayApplies,
       });
       backend.barrier();
