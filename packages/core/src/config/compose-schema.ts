@@ -1,0 +1,77 @@
+import type { JsonSchema, Plugin, PluginKind } from '../contract/index.js';
+import { frameSchema, type SlotOptions } from './frame-schema.js';
+import { isObject } from './slots.js';
+
+/** A plugin under the name by which configurations call it: its own, a package's or a file's. */
+export interface NamedPlugin {
+  readonly use: string;
+  readonly plugin: Plugin;
+}
+
+const definitionName = (kind: PluginKind, use: string): string => `${kind} ${use}`;
+const pointer = (name: string): string => `#/$defs/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
+
+/** A schema with references of its own becomes a resource of its own, so that they still point where its author meant. */
+function definitionOf({ use, plugin }: NamedPlugin): JsonSchema {
+  const schema = plugin.configSchema;
+  const refersToItself = JSON.stringify(schema).includes('"$ref"');
+  return refersToItself && schema['$id'] === undefined ? { $id: `whetstone:${encodeURIComponent(definitionName(plugin.kind, use))}`, ...schema } : schema;
+}
+
+function properties(schema: JsonSchema): { readonly [key: string]: JsonSchema } {
+  return isObject(schema['properties']) ? (schema['properties'] as { readonly [key: string]: JsonSchema }) : {};
+}
+
+/** What must hold at a place whose `use` is this plugin. */
+function branch({ use, plugin }: NamedPlugin, { flatProperties }: SlotOptions): JsonSchema {
+  const described = plugin.description === undefined ? {} : { description: plugin.description };
+  const schema = plugin.configSchema;
+  return {
+    if: { properties: { use: { const: use } }, required: ['use'] },
+    then: {
+      ...described,
+      ...(flatProperties === undefined
+        ? { properties: { options: { $ref: pointer(definitionName(plugin.kind, use)), default: {} } } }
+        : { ...schema, properties: { use: true, ...flatProperties, ...properties(schema) }, additionalProperties: false }),
+    },
+  };
+}
+
+function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: SlotOptions): JsonSchema {
+  const own = plugins.filter(({ plugin }) => plugin.kind === kind);
+  const { description, defaultUse, flatProperties, shortForms = [] } = options;
+  const use = {
+    type: kind === 'model' ? ['string', 'null'] : 'string',
+    minLength: 1,
+    description: 'A built-in name, an npm package, or a local file as ./mine.ts.',
+    ...(own.length > 0 ? { anyOf: [{ enum: own.map((plugin) => plugin.use) }, { type: 'string' }] } : {}),
+    ...(defaultUse === undefined ? {} : { default: defaultUse }),
+  };
+  const path = { type: 'string', minLength: 1, description: 'The folder of the model, or the name of a fetched one.' };
+  return {
+    ...(description === undefined ? {} : { description }),
+    type: ['object', ...shortForms],
+    ...(shortForms.includes('string') ? { minLength: 1 } : {}),
+    ...(shortForms.includes('array') ? { items: { type: 'string', minLength: 1 }, minItems: 1 } : {}),
+    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path } : {}), options: { type: 'object' } } : { use },
+    ...(flatProperties === undefined ? { additionalProperties: false } : {}),
+    ...(kind === 'model' ? { minProperties: 1 } : {}),
+    ...(defaultUse === undefined ? {} : { default: {} }),
+    ...(kind !== 'model' && defaultUse === undefined ? { required: ['use'] } : {}),
+    ...(own.length > 0 ? { allOf: own.map((plugin) => branch(plugin, options)) } : {}),
+  };
+}
+
+/**
+ * One JSON Schema (draft 2020-12) of a whole configuration: the frame, and each plugin's own schema where its `use` is named.
+ * Validation uses it, and editors complete by it.
+ */
+export function composeSchema(plugins: readonly NamedPlugin[]): JsonSchema {
+  const definitions = plugins.filter(({ plugin }) => plugin.kind !== 'optimizer' && plugin.kind !== 'schedule');
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'A Whetstone run',
+    ...frameSchema((kind, options = {}) => slotSchema(kind, plugins, options)),
+    $defs: Object.fromEntries(definitions.map((named) => [definitionName(named.plugin.kind, named.use), definitionOf(named)])),
+  };
+}

@@ -1,0 +1,94 @@
+import type { JsonSchema, PluginKind } from '../contract/index.js';
+
+/** What stands at a place for plugins: its schema, made from the plugins that are known. */
+export type SlotSchema = (kind: PluginKind, more?: SlotOptions) => JsonSchema;
+
+export interface SlotOptions {
+  readonly description?: string;
+  /** Given where the options stand beside `use`: what else stands there. */
+  readonly flatProperties?: { readonly [key: string]: JsonSchema };
+  readonly defaultUse?: string;
+  /** Other forms than an object. */
+  readonly shortForms?: readonly ('string' | 'array' | 'null')[];
+}
+
+const integer = (minimum: number, value: number, description: string): JsonSchema => ({ type: 'integer', minimum, default: value, description });
+const optionalInteger = (minimum: number, description: string): JsonSchema => ({ type: ['integer', 'null'], minimum, default: null, description });
+const flag = (value: boolean, description: string): JsonSchema => ({ type: 'boolean', default: value, description });
+const choice = (values: readonly string[], value: string, description: string): JsonSchema => ({ type: 'string', enum: values, default: value, description });
+const optionalPath = (description: string): JsonSchema => ({ type: ['string', 'null'], minLength: 1, default: null, description });
+const section = (properties: { readonly [key: string]: JsonSchema }, more: JsonSchema = {}): JsonSchema => ({ type: 'object', properties, additionalProperties: false, default: {}, ...more });
+
+const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema } => ({
+  train: slot('data-source', { description: 'What to learn from: a file, a folder, a glob, a list of them, or a data source.', shortForms: ['string', 'array'] }),
+  eval: slot('data-source', { description: 'What to measure with, in the same forms.', shortForms: ['string', 'array', 'null'] }),
+  maxLength: { type: ['integer', 'null'], minimum: 2, default: 1024, description: 'Tokens that a conversation is cut to; null: never cut.' },
+  truncationMode: choice(['keep_start', 'keep_end'], 'keep_start', 'Which end of a conversation that is too long is kept.'),
+  assistantOnlyLoss: flag(true, 'Learn from the assistant\'s turns only.'),
+  shuffleDataset: flag(true, 'Shuffle the conversations once, before the first epoch.'),
+  trainSamplingStrategy: choice(['random', 'group_by_length', 'sequential'], 'random', 'The order of the conversations within an epoch.'),
+  padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
+  unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
+});
+
+const training = section({
+  numTrainEpochs: { type: 'number', exclusiveMinimum: 0, default: 3, description: 'Times that all training data is gone through.' },
+  maxSteps: { type: 'integer', minimum: -1, default: -1, description: 'Optimizer steps, instead of epochs; -1: as many as the epochs take.' },
+  perDeviceTrainBatchSize: integer(1, 8, 'Conversations in a microbatch.'),
+  perDeviceEvalBatchSize: integer(1, 8, 'Conversations in a batch of evaluation.'),
+  gradientAccumulationSteps: integer(1, 1, 'Microbatches in an optimizer step.'),
+  seed: integer(0, 42, 'What all randomness of the run follows from.'),
+  dataSeed: optionalInteger(0, 'The seed of the order of the data; null: the seed.'),
+  loggingSteps: integer(1, 1, 'Read the loss back every this many steps.'),
+  evalStrategy: choice(['no', 'steps', 'epoch', 'ends'], 'no', 'When to evaluate; `ends` is before the first step and after the last.'),
+  evalSteps: optionalInteger(1, 'Steps between evaluations; null: loggingSteps.'),
+  saveStrategy: choice(['no', 'steps', 'epoch', 'end'], 'steps', 'When to write a checkpoint.'),
+  saveSteps: { type: 'number', exclusiveMinimum: 0, default: 500, description: 'Steps between checkpoints; below 1 a ratio of all steps.' },
+  saveTotalLimit: optionalInteger(1, 'Keep only this many checkpoints, the newest; null: all.'),
+  loadBestModelAtEnd: flag(false, 'End with the weights that scored best instead of the last ones.'),
+  metricForBestModel: { type: 'string', minLength: 1, default: 'loss', description: 'The evaluation figure that decides what is best.' },
+  resumeFromCheckpoint: { type: ['string', 'boolean', 'null'], default: null, description: 'true: go on from the newest checkpoint of the output folder; a path: from that one.' },
+});
+
+/** The fixed part of every configuration; `slot` fills in what depends on the plugins. */
+export function frameSchema(slot: SlotSchema): JsonSchema {
+  const plugins = (kind: PluginKind, description: string): JsonSchema => ({ type: 'array', items: slot(kind, { shortForms: ['string'] }), description });
+  return {
+    type: 'object',
+    additionalProperties: false,
+    required: ['model', 'data', 'strategy'],
+    properties: {
+      $schema: { type: 'string', description: 'Where an editor finds the schema of this file.' },
+      model: slot('model', { description: 'The folder of a model in Hugging Face\'s layout, or the name of a fetched model.', shortForms: ['string'] }),
+      chatTemplatePath: optionalPath('A chat template to use instead of the model\'s own.'),
+      backend: {
+        type: ['string', 'object'],
+        minLength: 1,
+        properties: {
+          name: { type: 'string', minLength: 1, default: 'auto', description: 'auto, whetstone, tensorflow, wasm or cpu.' },
+          threads: optionalInteger(1, 'Threads of a CPU backend; null: as many as there are cores.'),
+        },
+        additionalProperties: false,
+        default: {},
+        description: 'The tensor backend to compute on.',
+      },
+      data: section(dataProperties(slot), { required: ['train'], default: undefined, description: 'What to learn from, and how it becomes batches.' }),
+      strategy: slot('strategy', { description: 'What of the model is trained, and how.', shortForms: ['string'] }),
+      companions: { ...plugins('strategy', 'Strategies beside the one that owns the parameters.'), default: [] },
+      callbacks: plugins('callback', 'What watches the run and takes a hand in it, in this order.'),
+      loggers: plugins('logger', 'What writes the run down.'),
+      optimizer: slot('optimizer', {
+        description: 'What turns gradients into updates.',
+        defaultUse: 'adamw',
+        shortForms: ['string'],
+        flatProperties: { learningRate: { type: 'number', exclusiveMinimum: 0, default: 2e-5, description: 'The base learning rate.' } },
+      }),
+      schedule: slot('schedule', { description: 'How the learning rate goes from step to step.', defaultUse: 'linear', shortForms: ['string'], flatProperties: {} }),
+      training,
+      output: section({
+        folder: optionalPath('Where checkpoints, logs and the result go; null: the run writes nothing.'),
+        overwrite: flag(false, 'Delete what an earlier run left in that folder.'),
+      }),
+    },
+  };
+}

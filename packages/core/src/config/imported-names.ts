@@ -1,0 +1,19 @@
+import type { Json } from '../contract/index.js';
+import type { ImportedValue } from './normalize.js';
+
+const at = (path: string) => (value: Json): ImportedValue => ({ path, value });
+
+/**
+ * TRL's and transformers' names that are not just the camelCase form of a key of ours.
+ * Those that are (`per_device_train_batch_size`) need no row: they are found by the schema.
+ */
+export const importedNames: { readonly [name: string]: (value: Json) => ImportedValue } = {
+  model_name_or_path: at('model'),
+  output_dir: at('output.folder'),
+  overwrite_output_dir: at('output.overwrite'),
+  lr_scheduler_type: at('schedule.use'),
+  optim: (value) => ({ path: 'optimizer.use', value: typeof value === 'string' && value.startsWith('adamw') ? 'adamw' : value }),
+  warmup_ratio: at('schedule.warmupSteps'),
+  train_file: at('data.train'),
+  eval_file: at('data.eval'),
+};

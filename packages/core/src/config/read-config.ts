@@ -1,0 +1,78 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { findNodeAtLocation, parseTree, printParseErrorCode, getNodeValue, type Node, type ParseError } from 'jsonc-parser';
+import { WhetstoneError, type Place } from '../contract/index.js';
+import { formatPath, type Path } from './paths.js';
+
+/** A configuration as written, and where it was written. */
+export interface RawConfig {
+  readonly value: unknown;
+  /** Folder that relative paths start from. */
+  readonly baseFolder: string;
+  /** Null for an object. */
+  readonly file: string | null;
+  /** Where a key stands: file, line and column as far as they are known, and the JSON path. */
+  locate(path: Path): Place;
+}
+
+/** A configuration given as an object; relative paths start from `baseFolder`. */
+export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
+  return { value, baseFolder: resolve(baseFolder), file: null, locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }) };
+}
+
+/**
+ * Reads a configuration file: JSON, with comments and trailing commas where someone likes them.
+ * @throws WhetstoneError `CONFIG_UNREADABLE` with the line of every syntax error
+ */
+export async function readConfigFile(path: string): Promise<RawConfig> {
+  const file = resolve(path);
+  let text: string;
+  try {
+    text = (await readFile(file, 'utf8')).replace(/^\uFEFF/, '');
+  } catch (cause) {
+    const missing = (cause as { code?: unknown }).code === 'ENOENT';
+    throw new WhetstoneError('CONFIG_UNREADABLE', missing ? 'The configuration file does not exist.' : 'The configuration file cannot be read.', { place: { file }, cause });
+  }
+  const position = (offset: number) => {
+    const before = text.slice(0, offset).split('\n');
+    return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+  };
+  const errors: ParseError[] = [];
+  const tree = parseTree(text, errors, { allowTrailingComma: true });
+  const [first, ...rest] = errors.map((error) => ({ message: describeSyntaxError(error), place: position(error.offset) }));
+  if (first !== undefined) throw new WhetstoneError('CONFIG_UNREADABLE', `The configuration file is not valid JSON: ${first.message}.`, { place: first.place, problems: rest });
+  if (tree === undefined) throw new WhetstoneError('CONFIG_UNREADABLE', 'The configuration file is empty.', { place: { file }, expected: 'a JSON object' });
+  const repeated = repeatedKeys(tree).map(({ key, offset }) => ({ message: `The key '${key}' stands twice in one object.`, place: position(offset) }));
+  const [repetition, ...further] = repeated;
+  if (repetition !== undefined) throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
+
+  return {
+    value: getNodeValue(tree),
+    baseFolder: dirname(file),
+    file,
+    locate: (where) => {
+      for (let depth = where.length; depth > 0; depth -= 1) {
+        const path = where.slice(0, depth).map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));
+        const node = findNodeAtLocation(tree, path);
+        if (node !== undefined) return { ...position((node.parent?.type === 'property' ? node.parent : node).offset), path: formatPath(where) };
+      }
+      return where.length === 0 ? { file } : { file, path: formatPath(where) };
+    },
+  };
+}
+
+function describeSyntaxError(error: ParseError): string {
+  return printParseErrorCode(error.error).replaceAll(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
+}
+
+function repeatedKeys(node: Node): readonly { readonly key: string; readonly offset: number }[] {
+  const seen = new Set<string>();
+  return (node.children ?? []).flatMap((child) => {
+    const found = child.type === 'property' ? (child.children?.slice(1) ?? []).flatMap(repeatedKeys) : repeatedKeys(child);
+    const key = child.type === 'property' ? (child.children?.[0]?.value as string | undefined) : undefined;
+    if (key === undefined) return found;
+    const repeated = seen.has(key);
+    seen.add(key);
+    return repeated ? [{ key, offset: child.offset }, ...found] : found;
+  });
+}

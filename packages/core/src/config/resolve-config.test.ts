@@ -1,0 +1,266 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { definePlugin, WhetstoneError, type Plugin } from '../contract/index.js';
+import { createRegistry, loadPlugin } from '../plugins/index.js';
+import { composeSchema } from './compose-schema.js';
+import type { ConfigDefaults } from './normalize.js';
+import { readConfigFile, rawConfigOf } from './read-config.js';
+import { resolveConfig, type ConfigResolution } from './resolve-config.js';
+import { createAjv } from './validate-config.js';
+
+const never = () => {
+  throw new Error('not created here');
+};
+const builtIns: readonly Plugin[] = [
+  definePlugin({
+    apiVersion: 1,
+    kind: 'strategy',
+    name: 'lora',
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        rank: { type: 'integer', minimum: 1, default: 8 },
+        alpha: { type: 'number', default: 16 },
+        targetModules: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }], default: 'all-linear' },
+        plus: { type: 'object', additionalProperties: false, properties: { ratio: { type: 'number', default: 1 } }, default: {} },
+      },
+    },
+    create: never,
+  }),
+  definePlugin({ apiVersion: 1, kind: 'strategy', name: 'full', configSchema: { type: 'object', additionalProperties: false }, create: never }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'callback',
+    name: 'gradient-clipping',
+    configSchema: { type: 'object', additionalProperties: false, required: ['maxNorm'], properties: { maxNorm: { $ref: '#/$defs/positive' } }, $defs: { positive: { type: 'number', exclusiveMinimum: 0 } } },
+    create: never,
+  }),
+  definePlugin({ apiVersion: 1, kind: 'logger', name: 'metrics-jsonl', configSchema: { type: 'object', additionalProperties: false }, create: never }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'data-source',
+    name: 'conversations',
+    configSchema: { type: 'object', additionalProperties: false, required: ['path'], properties: { path: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] }, limit: { type: ['integer', 'null'], default: null } } },
+    create: never,
+  }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'optimizer',
+    name: 'adamw',
+    configSchema: { type: 'object', additionalProperties: false, required: ['weightDecay'], properties: { weightDecay: { type: 'number', minimum: 0, default: 0 }, adamBeta1: { type: 'number', default: 0.9 } } },
+    create: never,
+  }),
+  definePlugin({ apiVersion: 1, kind: 'schedule', name: 'linear', configSchema: { type: 'object', additionalProperties: false, properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } } }, create: never }),
+  definePlugin({ apiVersion: 1, kind: 'schedule', name: 'cosine', configSchema: { type: 'object', additionalProperties: false, properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } } }, create: never }),
+];
+
+const defaults: ConfigDefaults = {
+  dataSource: 'conversations',
+  callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
+  loggers: [{ use: 'metrics-jsonl' }],
+  importedNames: { max_grad_norm: (value) => ({ path: 'callbacks+', value: { use: 'gradient-clipping', options: { maxNorm: value } } }) },
+};
+const base = resolve('/somewhere');
+const minimal = { model: 'm', data: { train: 'train.jsonl' }, strategy: 'lora' };
+
+function resolveObject(value: unknown, baseFolder = base): Promise<ConfigResolution> {
+  const registry = createRegistry(builtIns);
+  return resolveConfig(rawConfigOf(value, baseFolder), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder }) });
+}
+
+async function refusal(value: unknown): Promise<WhetstoneError> {
+  try {
+    await resolveObject(value);
+  } catch (error) {
+    if (error instanceof WhetstoneError) return error;
+    throw error;
+  }
+  throw new Error('was accepted');
+}
+const placesOf = (error: WhetstoneError) => error.problems.map((problem) => problem.place?.path);
+
+const folder = mkdtempSync(join(tmpdir(), 'whetstone-config-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('a configuration that is right', () => {
+  it('gets every default, from the frame and from the plugins', async () => {
+    const { config } = await resolveObject(minimal);
+    expect(config).toEqual({
+      model: { use: null, path: 'm', options: {} },
+      chatTemplatePath: null,
+      backend: { name: 'auto', threads: null },
+      data: {
+        train: { use: 'conversations', options: { path: 'train.jsonl', limit: null } },
+        eval: null,
+        maxLength: 1024,
+        truncationMode: 'keep_start',
+        assistantOnlyLoss: true,
+        shuffleDataset: true,
+        trainSamplingStrategy: 'random',
+        padToMultipleOf: null,
+        unreadableRows: 'error',
+      },
+      strategy: { use: 'lora', options: { rank: 8, alpha: 16, targetModules: 'all-linear', plus: { ratio: 1 } } },
+      companions: [],
+      callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
+      loggers: [{ use: 'metrics-jsonl', options: {} }],
+      optimizer: { use: 'adamw', learningRate: 2e-5, weightDecay: 0, adamBeta1: 0.9 },
+      schedule: { use: 'linear', warmupSteps: 0 },
+      training: {
+        numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
+        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', resumeFromCheckpoint: null,
+      },
+      output: { folder: null, overwrite: false },
+    });
+  });
+
+  it('is frozen all the way down', async () => {
+    const { config } = await resolveObject(minimal);
+    expect(Object.isFrozen(config) && Object.isFrozen(config.data.train.options) && Object.isFrozen(config.callbacks[0])).toBe(true);
+  });
+
+  it('survives being resolved again', async () => {
+    const { config } = await resolveObject(minimal);
+    expect((await resolveObject(config)).config).toEqual(config);
+    const { config: unsaved } = await resolveObject({ ...minimal, training: { saveStrategy: 'no' } });
+    expect((await resolveObject(unsaved)).config).toEqual(unsaved);
+  });
+
+  it('has paths that start from its own folder', async () => {
+    const { config } = await resolveObject({ ...minimal, model: './m', chatTemplatePath: 'chat.jinja', output: { folder: 'runs/a' }, training: { resumeFromCheckpoint: 'runs/a/checkpoint-5' } });
+    expect(config.model.path).toBe(join(base, 'm'));
+    expect(config.chatTemplatePath).toBe(join(base, 'chat.jinja'));
+    expect(config.output.folder).toBe(join(base, 'runs', 'a'));
+    expect(config.training.resumeFromCheckpoint).toBe(join(base, 'runs', 'a', 'checkpoint-5'));
+  });
+
+  it('may come from a file with comments; its run is then kept under the file\'s name', async () => {
+    const file = join(folder, 'mine.json');
+    writeFileSync(file, `// a run\n${JSON.stringify(minimal)}`);
+    const registry = createRegistry(builtIns);
+    const { config } = await resolveConfig(await readConfigFile(file), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) });
+    expect(config.output.folder).toBe(join(folder, 'runs', 'mine'));
+  });
+
+  it('knows what the user wrote', async () => {
+    const { wasWritten } = await resolveObject({ ...minimal, strategy: { use: 'lora', options: { rank: 4 } } });
+    expect([wasWritten(['strategy', 'options', 'rank']), wasWritten(['strategy', 'options', 'alpha'])]).toEqual([true, false]);
+  });
+});
+
+describe('a configuration that is wrong', () => {
+  it('is reported whole, each problem with its path', async () => {
+    const error = await refusal({
+      model: 'm',
+      data: { train: 'train.jsonl', maxLenght: 5, truncationMode: 'middle' },
+      strategy: { use: 'lora', options: { rank: 'eight', apha: 3 } },
+      callbacks: [{ use: 'gradient-clipping', options: { maxNorm: -1 } }, { use: 'gradient-clipping' }],
+      optimizer: { learningRate: 0, weightDecay: 'x', momentum: 1 },
+      training: { maxSteps: 1.5 },
+      colour: 'red',
+    });
+    expect(error.code).toBe('CONFIG_INVALID');
+    expect(new Set(placesOf(error))).toEqual(new Set([
+      'data.maxLenght', 'data.truncationMode', 'strategy.options.rank', 'strategy.options.apha', 'callbacks[0].options.maxNorm', 'callbacks[1].options.maxNorm',
+      'optimizer.learningRate', 'optimizer.weightDecay', 'optimizer.momentum', 'training.maxSteps', 'colour',
+    ]));
+    const at = (path: string) => error.problems.find((problem) => problem.place?.path === path);
+    expect(at('data.maxLenght')?.hint).toBe("Did you mean 'maxLength'?");
+    expect(at('strategy.options.rank')).toMatchObject({ expected: 'a whole number', found: '"eight"' });
+    expect(at('strategy.options.apha')?.hint).toBe("Did you mean 'alpha'?");
+    expect(at('callbacks[1].options.maxNorm')?.message).toMatch(/missing/);
+    expect(at('optimizer.learningRate')).toMatchObject({ expected: 'more than 0', found: '0' });
+    expect(at('data.truncationMode')?.expected).toBe('one of "keep_start", "keep_end"');
+  });
+
+  it('says where a misplaced key belongs', async () => {
+    const error = await refusal({ ...minimal, learningRate: 1, training: { weightDecay: 0.1, maxLength: 3 } });
+    expect(error.problems.map((problem) => problem.hint)).toEqual(expect.arrayContaining(['It belongs at optimizer.learningRate.', 'It belongs at optimizer.weightDecay.', 'It belongs at data.maxLength.']));
+  });
+
+  it('names what is missing', async () => {
+    expect(placesOf(await refusal({}))).toEqual(['model', 'data', 'strategy']);
+    expect(placesOf(await refusal({ ...minimal, data: {} }))).toEqual(['data.train']);
+    expect(placesOf(await refusal({ ...minimal, strategy: { options: {} } }))).toEqual(['strategy.use']);
+    expect(placesOf(await refusal({ ...minimal, model: {} }))).toEqual(['model']);
+  });
+
+  it('reports a plugin that cannot be found by itself, or among the other problems', async () => {
+    const alone = await refusal({ ...minimal, strategy: 'lorra' });
+    expect([alone.code, alone.hint, alone.place]).toEqual(['PLUGIN_NOT_FOUND', "Did you mean 'lora'?", { path: 'strategy.use' }]);
+    const among = await refusal({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
+    expect(among.code).toBe('CONFIG_INVALID');
+    expect(placesOf(among)).toEqual(['strategy.use', 'companions[0].use', 'colour']);
+    expect(among.problems[1]?.hint).toContain('npm install nothing-of-that-name');
+  });
+
+  it.each([
+    [{ training: { evalSteps: 5 } }, ['training.evalSteps']],
+    [{ training: { saveStrategy: 'no', saveSteps: 5 } }, ['training.saveSteps']],
+    [{ training: { evalStrategy: 'steps' } }, ['training.evalStrategy']],
+    [{ data: { train: 'a', eval: 'b' }, training: { loadBestModelAtEnd: true } }, ['training.loadBestModelAtEnd']],
+    [{ training: { metricForBestModel: 'bleu' } }, ['training.metricForBestModel']],
+  ])('contradicts itself: %j', async (more, places) => {
+    expect(placesOf(await refusal({ ...minimal, ...more }))).toEqual(places);
+  });
+
+  it.each([[null], [[]], ['run'], [3]])('is no object: %j', async (value) => {
+    expect((await refusal(value)).code).toBe('CONFIG_INVALID');
+  });
+
+  it('has lines and columns when it comes from a file', async () => {
+    const file = join(folder, 'wrong.json');
+    writeFileSync(file, '{\n  "model": "m",\n  "data": { "train": "t" },\n  "strategy": { "use": "lora",\n    "options": { "rank": 0 } }\n}\n');
+    const registry = createRegistry(builtIns);
+    const error: unknown = await resolveConfig(await readConfigFile(file), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) }).catch((failure: unknown) => failure);
+    expect((error as WhetstoneError).problems[0]?.place).toEqual({ file, line: 5, column: 18, path: 'strategy.options.rank' });
+  });
+});
+
+describe('names of TRL', () => {
+  it('are read as ours, with a notice', async () => {
+    const { config, notices } = await resolveObject({
+      model_name_or_path: 'm',
+      data: { train: 'train.jsonl', max_length: 64 },
+      strategy: { use: 'lora', options: { target_modules: 'q_proj' } },
+      callbacks: [],
+      per_device_train_batch_size: 2,
+      learning_rate: 1e-3,
+      weight_decay: 0.1,
+      lr_scheduler_type: 'cosine',
+      warmup_steps: 5,
+      max_grad_norm: 0.5,
+      output_dir: 'out',
+      training: { num_train_epochs: 1 },
+    });
+    expect(config.model.path).toBe('m');
+    expect(config.data.maxLength).toBe(64);
+    expect(config.strategy.options['targetModules']).toBe('q_proj');
+    expect(config.training).toMatchObject({ perDeviceTrainBatchSize: 2, numTrainEpochs: 1 });
+    expect(config.optimizer).toMatchObject({ learningRate: 1e-3, weightDecay: 0.1 });
+    expect(config.schedule).toEqual({ use: 'cosine', warmupSteps: 5 });
+    expect(config.callbacks).toEqual([{ use: 'gradient-clipping', options: { maxNorm: 0.5 } }]);
+    expect(config.output.folder).toBe(join(base, 'out'));
+    expect(notices).toContain('learning_rate is read as optimizer.learningRate.');
+    expect(notices).toHaveLength(11);
+  });
+
+  it('do not replace what is there, and keep their own place in errors', async () => {
+    expect(placesOf(await refusal({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(expect.arrayContaining(['learning_rate', 'seed']));
+  });
+});
+
+describe('composeSchema', () => {
+  it('is a valid schema that takes the short forms as well', () => {
+    const schema = composeSchema(builtIns.map((plugin) => ({ use: plugin.name, plugin })));
+    const validate = createAjv().compile(schema);
+    const errors = () => validate.errors?.map((error) => `${error.instancePath} ${error.message}`);
+    expect(validate({ ...minimal, backend: 'cpu', $schema: './x.json' }), String(errors())).toBe(true);
+    expect(validate({ ...minimal, data: { train: ['a', 'b'], eval: null }, callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }], optimizer: { use: 'adamw', weightDecay: 1 } }), String(errors())).toBe(true);
+    expect(validate({ ...minimal, strategy: { use: 'lora', options: { ranks: 1 } } })).toBe(false);
+    expect(JSON.parse(JSON.stringify(schema))).toEqual(schema);
+  });
+});
