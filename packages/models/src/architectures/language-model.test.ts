@@ -1,0 +1,154 @@
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { isWhetstoneError, type ForwardInput, type Json, type LanguageModel } from '@whetstone/core/contract';
+import { createRandomModel } from '../random-model.js';
+
+/** Small models with something of everything: windows, two rotary bases, soft caps, learned positions. */
+const common: Record<string, Json> = {
+  vocab_size: 23, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 6, max_position_embeddings: 64,
+  initializer_range: 0.3, query_pre_attn_scalar: 5, sliding_window: 3,
+};
+const configs: Record<string, Record<string, Json>> = {
+  llama: { ...common, model_type: 'llama' },
+  mistral: { ...common, model_type: 'mistral' },
+  phi3: { ...common, model_type: 'phi3', partial_rotary_factor: 0.67 },
+  gemma2: { ...common, model_type: 'gemma2' },
+  gemma3: { ...common, model_type: 'gemma3_text', sliding_window_pattern: 2 },
+  gpt2: { model_type: 'gpt2', vocab_size: 23, n_embd: 16, n_head: 4, n_layer: 2, n_positions: 64, initializer_range: 0.3, scale_attn_by_inverse_layer_idx: true },
+};
+
+const models: LanguageModel[] = [];
+const modelOf = (config: Record<string, Json>): LanguageModel => {
+  const model = createRandomModel(config, 5);
+  models.push(model);
+  return model;
+};
+afterEach(() => {
+  for (const model of models.splice(0)) model.dispose();
+});
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+});
+
+const row = (ids: number[], segments = ids.map(() => 1), positions = ids.map((_, at) => at)): ForwardInput => ({
+  rows: 1, length: ids.length, ids: Int32Array.from(ids), segmentIds: Int32Array.from(segments), positionIds: Int32Array.from(positions),
+});
+const allLogits = (model: LanguageModel, input: ForwardInput): number[][] => tf.tidy(() => model.logits(input, 'all').arraySync());
+const expectClose = (found: readonly (readonly number[])[], expected: readonly (readonly number[])[]): void => {
+  expect(found.length).toBe(expected.length);
+  for (const [at, line] of expected.entries()) for (const [id, value] of line.entries()) expect(found[at]?.[id] ?? NaN).toBeCloseTo(value, 4);
+};
+
+const ids = [3, 17, 9, 22, 0, 5, 11, 8, 8, 2];
+
+describe.each(Object.entries(configs))('%s', (_, config) => {
+  it('reads with a cache what it computes at once', () => {
+    const model = modelOf(config);
+    const whole = allLogits(model, row(ids));
+    const before = tf.memory().numTensors;
+    const cache = model.createCache(1);
+    const pieces = [ids.slice(0, 4), [ids[4] ?? 0], ids.slice(5, 8), ids.slice(8, 9), ids.slice(9)];
+    let read = 0;
+    for (const piece of pieces) {
+      const logits = model.decode(row(piece, piece.map(() => 1), piece.map((_, at) => read + at)), cache);
+      read += piece.length;
+      expect(cache.length).toBe(read);
+      expectClose(logits.arraySync(), [whole[read - 1] ?? []]);
+      logits.dispose();
+    }
+    cache.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('gives packed segments what they give alone, whatever the padding', () => {
+    const model = modelOf(config);
+    const [first, second] = [ids.slice(0, 4), ids.slice(4, 9)];
+    const packed = row([...first, ...second, 7], [1, 1, 1, 1, 2, 2, 2, 2, 2, 0], [0, 1, 2, 3, 0, 1, 2, 3, 4, 0]);
+    const logits = allLogits(model, packed);
+    expectClose(logits.slice(0, 9), [...allLogits(model, row(first)), ...allLogits(model, row(second))]);
+    expect(logits.flat().every(Number.isFinite)).toBe(true);
+  });
+
+  it('gathers positions before the head', () => {
+    const model = modelOf(config);
+    const whole = allLogits(model, row(ids));
+    expectClose(tf.tidy(() => model.logits(row(ids), Int32Array.from([7, 2])).arraySync()), [whole[7] ?? [], whole[2] ?? []]);
+    const hidden = tf.tidy(() => tf.reshape(tf.slice(model.hiddenStates(row(ids)), [0, 7, 0], [1, 1, -1]), [1, -1]) as tf.Tensor2D);
+    expectClose(tf.tidy(() => model.head(hidden).arraySync()), [whole[7] ?? []]);
+    hidden.dispose();
+  });
+
+  it('goes on from a prefix and from prompt embeddings as it does at once', () => {
+    const model = modelOf(config);
+    const { keyValueHeads, headDim } = model.attentionSites[0] ?? { keyValueHeads: 0, headDim: 0 };
+    const key = tf.randomNormal([1, keyValueHeads, 2, headDim], 0, 1, 'float32', 1) as tf.Tensor4D;
+    for (const site of model.attentionSites) site.setPrefix(() => ({ key, value: key }));
+    const prompt = tf.randomNormal([3, model.hiddenSize], 0, 1, 'float32', 2) as tf.Tensor2D;
+    const plain = allLogits(model, row(ids));
+    model.embeddingSite.setPromptEmbeddings(() => prompt);
+    const whole = allLogits(model, row(ids));
+    expect(whole.length).toBe(ids.length);
+    expect(whole).not.toEqual(plain);
+    const cache = model.createCache(1);
+    model.decode(row(ids.slice(0, 6)), cache).dispose();
+    const logits = model.decode(row(ids.slice(6), [1, 1, 1, 1], [6, 7, 8, 9]), cache);
+    expectClose(logits.arraySync(), [whole[9] ?? []]);
+    cache.dispose();
+    tf.dispose([key, prompt, logits]);
+    for (const site of model.attentionSites) site.setPrefix(null);
+    model.embeddingSite.setPromptEmbeddings(null);
+  });
+});
+
+describe('linear sites', () => {
+  it('wrap, nest, replace weights, and come off in any order', () => {
+    const model = modelOf(configs['llama'] ?? {});
+    const before = allLogits(model, row(ids));
+    const site = model.linearSites.get('model.layers.0.mlp.up_proj');
+    if (site === undefined) throw new Error('no such site');
+    const [doubling, adding] = [site.wrap((base) => (x) => tf.mul(base(x), 2)), site.wrap((base) => (x) => tf.add(base(x), 1))];
+    const both = allLogits(model, row(ids));
+    doubling();
+    const added = allLogits(model, row(ids));
+    expect(added).not.toEqual(both);
+    adding();
+    expect(allLogits(model, row(ids))).toEqual(before);
+    const weight = tf.zerosLike(site.weight) as tf.Tensor2D;
+    const restore = site.replaceWeight(() => weight);
+    expect(allLogits(model, row(ids))).not.toEqual(before);
+    restore();
+    restore();
+    expect(allLogits(model, row(ids))).toEqual(before);
+    weight.dispose();
+  });
+
+  it('replaces an untied head without touching the embedding', () => {
+    const model = modelOf({ ...configs['llama'], tie_word_embeddings: true });
+    const head = model.linearSites.get('lm_head');
+    expect(head?.weight).toBe(model.embeddingSite.weight);
+    expect(model.parameters.has('lm_head.weight')).toBe(false);
+    const zeros = tf.zerosLike(model.embeddingSite.weight) as tf.Tensor2D;
+    const restore = head?.replaceWeight(() => zeros);
+    expect(allLogits(model, row(ids)).flat().every((value) => value === 0)).toBe(true);
+    restore?.();
+    zeros.dispose();
+  });
+});
+
+describe('input that does not fit', () => {
+  const codeOf = (run: () => unknown): string => {
+    try {
+      run();
+    } catch (error) {
+      return isWhetstoneError(error) ? error.code : String(error);
+    }
+    return 'nothing';
+  };
+  it('is refused', () => {
+    const model = modelOf(configs['gpt2'] ?? {});
+    expect(codeOf(() => allLogits(model, row([3, 99])))).toBe('TOKENIZER_INVALID');
+    expect(codeOf(() => allLogits(model, row([3, 4], [1, 1], [0, 64])))).toBe('CONTEXT_EXCEEDED');
+    expect(codeOf(() => allLogits(model, { ...row([3, 4]), length: 3 }))).toBe('INTERNAL');
+  });
+});

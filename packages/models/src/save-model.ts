@@ -1,0 +1,95 @@
+import { copyFile, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
+import { fileError, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
+import { HEAD_NAME } from './architectures/parameters.js';
+import { writeWeights, type TensorToWrite, type WeightDtype } from './safetensors/index.js';
+
+export interface SaveModelOptions {
+  /** What weights are stored as; F32 by default, which loses nothing. */
+  readonly dtype?: WeightDtype;
+  /** Model folder whose tokenizer, chat template, generation defaults and licence travel along; the model's own by default, null for none. */
+  readonly copyFrom?: string | null;
+  /** Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its head. */
+  readonly replaced?: ReadonlyMap<string, Tensor>;
+  readonly maxShardBytes?: number;
+}
+
+/** Everything in a model folder that is neither weights nor config.json and that readers look for. */
+const companionFiles = [
+  'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'vocab.txt', 'merges.txt', 'tokenizer.model',
+  'chat_template.jinja', 'chat_template.json', 'generation_config.json', 'LICENSE', 'LICENSE.txt', 'LICENSE.md', 'NOTICE',
+];
+
+/**
+ * Writes a model as a Hugging Face folder: config.json, safetensors (sharded above `maxShardBytes`), and the companion files of `copyFrom`.
+ * The folder gets its name when it is complete. One tensor at a time is read back from the device.
+ *
+ * Throws `OUTPUT_EXISTS` where `folder` holds something, `DISK_FULL` and other file errors, `MODEL_TENSOR_SHAPE` or `MODEL_TENSOR_UNKNOWN` for a
+ * replacement that does not fit.
+ */
+export async function saveModelFolder(model: LanguageModel, folder: string, options: SaveModelOptions = {}): Promise<void> {
+  const { dtype = 'F32', copyFrom = model.folder, replaced = new Map<string, Tensor>() } = options;
+  await refuseOccupied(folder);
+  const { tensors, untied } = storedTensors(model, replaced);
+  const temporary = temporaryName(folder);
+  try {
+    await mkdir(temporary, { recursive: true });
+    const config = `${JSON.stringify(savedConfig(model.config, dtype, untied), null, 2)}\n`;
+    await writeAtomically(join(temporary, 'config.json'), (handle) => writeFully(handle, new TextEncoder().encode(config)));
+    await writeWeights(temporary, [...tensors].map(([name, tensor]): TensorToWrite => (
+      { name, dtype, shape: tensor.shape, data: () => tensor.data<'float32'>() }
+    )), options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes });
+    if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
+    await mkdir(dirname(folder), { recursive: true });
+    await rmdir(folder).catch(() => undefined); // an empty folder of that name
+    await rename(temporary, folder);
+  } catch (cause) {
+    await rm(temporary, { recursive: true, force: true });
+    throw fileError(cause, folder);
+  }
+}
+
+async function refuseOccupied(folder: string): Promise<void> {
+  const entries = await readdir(folder).catch((cause: unknown) => {
+    const error = fileError(cause, folder);
+    if (error.code === 'FILE_NOT_FOUND') return [];
+    throw error;
+  });
+  if (entries.length === 0) return;
+  throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', { place: { file: folder }, found: `${entries.length} files`, hint: 'Choose another folder, or empty it first.' });
+}
+
+function storedTensors(model: LanguageModel, replaced: ReadonlyMap<string, Tensor>): { readonly tensors: ReadonlyMap<string, Tensor>; readonly untied: boolean } {
+  const tensors = new Map<string, Tensor>(model.parameters);
+  const head = `${HEAD_NAME}.weight`;
+  const untied = replaced.has(head) && !tensors.has(head);
+  if (untied) tensors.set(head, model.embeddingSite.weight);
+  for (const [name, tensor] of replaced) {
+    const before = tensors.get(name);
+    if (before === undefined) throw new WhetstoneError('MODEL_TENSOR_UNKNOWN', 'The model has no such parameter to replace.', { place: { tensor: name } });
+    if (before.shape.join() !== tensor.shape.join()) {
+      throw new WhetstoneError('MODEL_TENSOR_SHAPE', 'A replacement has another shape than the parameter.', {
+        place: { tensor: name }, expected: `[${before.shape.join(', ')}]`, found: `[${tensor.shape.join(', ')}]`,
+      });
+    }
+    tensors.set(name, tensor);
+  }
+  return { tensors, untied };
+}
+
+const dtypeNames: Readonly<Record<WeightDtype, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
+
+function savedConfig(config: Readonly<Record<string, Json>>, dtype: WeightDtype, untied: boolean): Readonly<Record<string, Json>> {
+  // transformers 5 writes `dtype`, earlier versions `torch_dtype`, which all of them read.
+  const key = Object.hasOwn(config, 'dtype') ? 'dtype' : 'torch_dtype';
+  return { ...config, [key]: dtypeNames[dtype], ...(untied ? { tie_word_embeddings: false } : {}) };
+}
+
+async function copyCompanions(from: string, to: string): Promise<void> {
+  const present = new Set(await readdir(from).catch((cause: unknown) => {
+    throw fileError(cause, from);
+  }));
+  for (const name of companionFiles) if (present.has(name)) await copyFile(join(from, name), join(to, name));
+}
