@@ -46,6 +46,9 @@ export const errorCodes = {
   DATA_UNREADABLE: failed('A row of a data file cannot be read.'),
   DATA_EMPTY: failed('A data source holds no usable conversation.'),
   DATA_NOTHING_TO_LEARN: failed('A batch has no supervised token.'),
+  DATA_SUPERVISION: failed('What is learned is not what was meant: a turn\'s end is not learned, or training and serving render differently.'),
+  DATA_LEAKAGE: failed('Evaluation data is also in the training data.'),
+  DATA_QUALITY: failed('The data does not pass its quality gate.'),
   // training
   NON_FINITE: failed('The loss or a gradient is not a finite number.'),
   STRATEGY_TARGETS_NOTHING: usage('A strategy\'s target matches nothing in the model.'),

@@ -3,6 +3,8 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Batch, BatchSource, BatchSourceFactory, ChatRenderer, Conversation, DataSource, DataSummary, Tokenizer } from '@whetstone/core/contract';
 import { countTargets, createTokenize, type NothingToLearnCause } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
+import { checkSupervision, supervisionWarnings } from '../proof/check.js';
+import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
 import { checkUnreadable } from '../sources/unreadable.js';
 import { collate } from './collate.js';
 import { causeOf, nothingToLearn, type SampleWithoutTargets } from './nothing-to-learn.js';
@@ -23,6 +25,8 @@ export interface BatchSourceSummary extends DataSummary {
 
 export interface PreparedBatchSource extends BatchSource {
   readonly summary: BatchSourceSummary;
+  /** What the supervision proof found; null where it was off. */
+  readonly supervision: SupervisionFindings | null;
 }
 
 export interface BatchSourceInputs {
@@ -31,6 +35,8 @@ export interface BatchSourceInputs {
   readonly renderer: ChatRenderer;
   /** What is not given has the default of {@link defaultBatchOptions}. */
   readonly options?: Partial<BatchOptions>;
+  /** Takes what is not an error but should be known. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** Everything read, tokenised and cut, and what was met on the way. */
@@ -38,6 +44,7 @@ interface Prepared {
   readonly store: TokenStore;
   readonly summary: BatchSourceSummary;
   readonly withoutTargets: readonly SampleWithoutTargets[];
+  readonly supervision: SupervisionFindings | null;
 }
 
 /** What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that nothing learns. */
@@ -50,6 +57,7 @@ const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): numb
 async function prepare({ source, tokenizer, renderer }: BatchSourceInputs, options: BatchOptions): Promise<Prepared> {
   const store = createTokenStore();
   const tokenize = createTokenize({ tokenizer, renderer }, options);
+  const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
   const hash = createHash('sha256');
   const withoutTargets: SampleWithoutTargets[] = [];
   let conversations = 0;
@@ -61,6 +69,7 @@ async function prepare({ source, tokenizer, renderer }: BatchSourceInputs, optio
     conversations++;
     hash.update(contentOf(conversation));
     const whole = tokenize(conversation);
+    observer?.observe(conversation, whole);
     const sample = truncate(conversation, whole, keptLength(options), options.truncationMode, tokenize);
     if (sample.truncated) truncated++;
     const targets = countTargets(sample.learned);
@@ -78,6 +87,7 @@ async function prepare({ source, tokenizer, renderer }: BatchSourceInputs, optio
   return {
     store,
     withoutTargets,
+    supervision: observer?.findings() ?? null,
     summary: {
       files: source.files,
       conversations,
@@ -116,13 +126,15 @@ function checkPrepared({ summary, withoutTargets }: Prepared, options: BatchOpti
 /**
  * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of times, from any position.
  *
- * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and whatever reading the source throws
+ * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, DATA_SUPERVISION, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and whatever reading the source throws
  */
 export async function createBatchSource(inputs: BatchSourceInputs): Promise<PreparedBatchSource> {
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, options);
-  const { store, summary, withoutTargets } = prepared;
+  const { store, summary, withoutTargets, supervision } = prepared;
+  if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
+  if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
   const table = layOutRows(store, options);
   const lengths = rowLengths(table);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
@@ -139,7 +151,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     }
   }
 
-  return { batchesPerEpoch: planEpoch(lengths, options, 0).starts.length - 1, epoch, summary };
+  return { batchesPerEpoch: planEpoch(lengths, options, 0).starts.length - 1, epoch, summary, supervision };
 }
 
 /** The factory that the container registers under BATCH_SOURCE_FACTORY. */

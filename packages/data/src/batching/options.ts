@@ -27,6 +27,11 @@ export interface BatchOptions extends SupervisionOptions {
   readonly unreadableRows: 'error' | 'skip';
   /** What a sample without a single target means: an error that says why, or one less sample, counted and reported, or nothing (`keep`, as TRL). */
   readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
+  /**
+   * What is done where a turn's end is not learned, or training shows the model another text before a turn than serving would: an error, a warning,
+   * or nothing is looked at.
+   */
+  readonly supervisionProof: 'error' | 'warn' | 'off';
   readonly seed: number;
 }
 
@@ -45,5 +50,6 @@ export const defaultBatchOptions: BatchOptions = {
   padToMultipleOf: null,
   unreadableRows: 'error',
   samplesWithoutTargets: 'error',
+  supervisionProof: 'error',
   seed: 42,
 };

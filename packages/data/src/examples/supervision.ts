@@ -17,20 +17,31 @@ export function turnsToLearn(messages: readonly Message[], options: SupervisionO
   return learned.map((_, index) => index === last);
 }
 
+/** Tokens `start` up to `end`. */
+export interface TokenRange {
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
- * Marks the tokens that share a character with a span: 1 where they do, else 0. Both run left to right. A token that starts before a span and ends
- * in it belongs to it, as in transformers' `char_to_token`; a token without characters belongs to the span around it.
+ * The tokens that share a character with each span, null where none does. Tokens and spans both run left to right. A token that starts before a span and
+ * ends in it belongs to it, as in transformers' `char_to_token`; a token without characters belongs to the span around it.
  */
-export function tokensInSpans(encoded: EncodedText, spans: readonly TextSpan[]): Uint8Array {
+export function tokenRanges(encoded: EncodedText, spans: readonly TextSpan[]): (TokenRange | null)[] {
   const { ids, starts, ends } = encoded;
-  const marks = new Uint8Array(ids.length);
-  let token = 0;
-  for (const span of spans) {
-    while (token < ids.length && (ends[token] ?? 0) <= span.start) token++;
-    // A token may reach from one span into the next: look again from its start for the next span.
-    for (let inside = token; inside < ids.length && (starts[inside] ?? 0) < span.end; inside++) {
-      if ((ends[inside] ?? 0) > span.start) marks[inside] = 1;
-    }
-  }
+  let start = 0;
+  return spans.map((span) => {
+    while (start < ids.length && (ends[start] ?? 0) <= span.start) start++;
+    // A token may reach from one span into the next: the next span looks again from here.
+    let end = start;
+    while (end < ids.length && (starts[end] ?? 0) < span.end) end++;
+    return end > start ? { start, end } : null;
+  });
+}
+
+/** 1 at the tokens of the ranges, else 0. */
+export function marksOf(tokens: number, ranges: readonly (TokenRange | null)[]): Uint8Array {
+  const marks = new Uint8Array(tokens);
+  for (const range of ranges) if (range) marks.fill(1, range.start, range.end);
   return marks;
 }

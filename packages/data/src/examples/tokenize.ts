@@ -1,7 +1,7 @@
 import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
-import type { ChatRenderer, Conversation, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
+import type { ChatRenderer, Conversation, EncodedText, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
 import { textOf } from './message-text.js';
-import { tokensInSpans, turnsToLearn, type SupervisionOptions } from './supervision.js';
+import { marksOf, tokenRanges, turnsToLearn, type SupervisionOptions, type TokenRange } from './supervision.js';
 import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
 /** Ids of a whole conversation, before it is cut to length. */
@@ -9,6 +9,8 @@ export interface Tokenized {
   readonly ids: readonly number[];
   /** 1 at each token that is learned. */
   readonly learned: Uint8Array;
+  /** The turns of a chat that are to be learned, and their tokens; null where the template writes nothing of a turn. */
+  readonly turns?: readonly { readonly message: number; readonly tokens: TokenRange | null }[];
 }
 
 /** Why a sample has nothing to learn from. */
@@ -31,10 +33,26 @@ function tokenizeChat(messages: readonly Message[], conversation: Conversation, 
   const { text, turns } = renderer.render(messages, conversation.tools);
   const encoded = tokenizer.encodeWithSpans(text);
   const learns = turnsToLearn(messages, options);
-  const spansOf = (wanted: boolean): TextSpan[] => turns.filter((span, index): span is TextSpan => span !== null && learns[index] === wanted);
-  if (options.assistantOnlyLoss || options.lastTurnOnly) return { ids: encoded.ids, learned: tokensInSpans(encoded, spansOf(true)) };
+  const empty: TextSpan = { start: 0, end: 0 };
+  const ranges = tokenRangesInOrder(encoded, turns.map((span) => span ?? empty));
+  const all = messages.map((_, message) => ({ message, tokens: ranges[message] ?? null }));
+  const { ids } = encoded;
+  const wanted = all.filter(({ message }) => learns[message] === true);
+  if (options.assistantOnlyLoss || options.lastTurnOnly) {
+    return { ids, learned: marksOf(ids.length, wanted.map(({ tokens }) => tokens)), turns: wanted };
+  }
   // Everything is learned, headers and all, besides the turns that say otherwise.
-  return { ids: encoded.ids, learned: tokensInSpans(encoded, spansOf(false)).map((excluded) => 1 - excluded) };
+  const excluded = marksOf(ids.length, all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens));
+  return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted };
+}
+
+/** Ranges of spans in any order: a template may write messages in another order than they come in (a system message last). */
+function tokenRangesInOrder(encoded: EncodedText, spans: readonly TextSpan[]): (TokenRange | null)[] {
+  const order = spans.map((_, index) => index).sort((a, b) => (spans[a]?.start ?? 0) - (spans[b]?.start ?? 0));
+  const sorted = tokenRanges(encoded, order.map((index) => spans[index] as TextSpan));
+  const ranges: (TokenRange | null)[] = [];
+  order.forEach((index, position) => (ranges[index] = sorted[position] ?? null));
+  return ranges;
 }
 
 /** Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is learned. */
@@ -43,7 +61,7 @@ function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, specia
   const text = parts.join('');
   const learnedFrom = conversation.form === 'text' ? 0 : (parts[0] ?? '').length;
   const encoded = tokenizer.encodeWithSpans(text);
-  const inside = tokensInSpans(encoded, [{ start: learnedFrom, end: text.length }]);
+  const inside = marksOf(encoded.ids.length, tokenRanges(encoded, [{ start: learnedFrom, end: text.length }]));
   const end = special.after.length > 0 ? special.after : tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
   const endThere = end.length > 0 && end.every((id, index) => encoded.ids[encoded.ids.length - end.length + index] === id);
   const after = endThere || text === '' ? [] : end;
