@@ -66,14 +66,19 @@ const oneHot: Kernel = {
   tensorflow: (emit, [indices], [depth, on, off]) => emit.op('OneHot', [cast(emit, indices!, 'int32'), depth!, on!, off!]),
 };
 
+/** A filled tensor; a scalar is a constant of the graph's structure, which is how `constant` of the core's ops spells an epsilon. */
 const fill: Kernel = {
   name: 'Fill',
   inputs: [],
   rule: (_, { shape, value, dtype }) => {
     const kind = (dtype as 'float32' | undefined) ?? 'float32';
-    return { outputs: [{ shape: shape as number[], dtype: kind }], host: [vector(shape as number[]), scalar(Number(value), kind)] };
+    const number = Number(value);
+    const outputs = [{ shape: shape as number[], dtype: kind }];
+    if ((shape as number[]).length === 0 && !Object.is(number, -0)) return { outputs, parameters: ['constant', kind, number] };
+    return { outputs, parameters: ['fill'], host: [vector(shape as number[]), scalar(number, kind)] };
   },
-  tensorflow: (emit, _, [shape, value]) => emit.op('Fill', [shape!, value!]),
+  tensorflow: (emit, _, [shape, value], [form, kind, number]) =>
+    form === 'constant' ? emit.constant(kind as PhysicalType, [], [number as number]) : emit.op('Fill', [shape!, value!]),
 };
 
 /** Two int32 numbers out of one float64 seed: every seed of tfjs's gives its own stream. */

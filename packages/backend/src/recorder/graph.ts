@@ -1,4 +1,5 @@
 import type { Kernel, Parameters } from '../kernels/kernel.js';
+import { physicalTypes } from './types.js';
 import type { Value } from './value.js';
 
 /** One recorded operation. */
@@ -24,14 +25,21 @@ export interface Cut {
   readonly nodes: readonly RecordedNode[];
   /** Values that exist already, in the order in which the nodes first use them. */
   readonly inputs: readonly Value[];
-  /** Host operands of all nodes in order, as interned ids. */
+  /** Host operands of all nodes in order, small host values among their inputs included, as interned ids. */
   readonly host: Int32Array;
+  /** The values that stand among `host`, by position: two that are equal today may differ in the next graph. */
+  readonly hostValues: ReadonlyMap<number, Value>;
   /** Values that somebody still holds. */
   readonly outputs: readonly Value[];
   /** The structure without any value or shape. Equal structures mean equal programs. */
   readonly structure: Int32Array;
   readonly hash: number;
 }
+
+/** Marks of the structure that no number of a tensor reaches. */
+const HOST_VALUE = -0x20000000;
+const INPUT_TYPES = -0x40000000;
+const OUTPUTS = -0x40000001;
 
 /** A growing list of 32-bit integers. */
 class Integers {
@@ -84,12 +92,13 @@ function markNeeded(recorded: readonly RecordedNode[]): { nodes: RecordedNode[];
 
 /**
  * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
- * no other cut has. Input slots are written as -1, -2, …, results of nodes by their number.
+ * no other cut has; `hostId` interns a small host value. Input slots are written as -1, -2, …, results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, typeCode: (value: Value) => number): Cut {
+export function cut(recorded: readonly RecordedNode[], serial: number, hostId: (value: Value) => number): Cut {
   const { nodes, outputs } = markNeeded(recorded);
   const inputs: Value[] = [];
   const host = new Integers();
+  const hostValues = new Map<number, Value>();
   const words = new Integers();
   for (const node of nodes) {
     words.push(node.kernelId);
@@ -98,6 +107,12 @@ export function cut(recorded: readonly RecordedNode[], serial: number, typeCode:
     for (const input of node.inputs) {
       if (input.node !== null) {
         words.push(input.node.firstOutput + input.outputIndex);
+        continue;
+      }
+      if (input.host !== null) {
+        words.push(HOST_VALUE - physicalTypes.indexOf(input.type));
+        hostValues.set(host.length, input);
+        host.push(hostId(input));
         continue;
       }
       if (input.cut !== serial) {
@@ -109,12 +124,12 @@ export function cut(recorded: readonly RecordedNode[], serial: number, typeCode:
     }
     for (const id of node.host) host.push(id);
   }
-  words.push(-0x40000000);
-  for (const input of inputs) words.push(typeCode(input));
-  words.push(-0x40000001);
+  words.push(INPUT_TYPES);
+  for (const input of inputs) words.push(physicalTypes.indexOf(input.type));
+  words.push(OUTPUTS);
   for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
   const structure = words.take();
-  return { nodes, inputs, host: host.take(), outputs, structure, hash: hashOf(structure) };
+  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure) };
 }
 
 /** Shapes and kernels of one node, in words. */

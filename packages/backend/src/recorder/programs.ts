@@ -32,13 +32,13 @@ function sameWords(a: Int32Array, b: Int32Array): boolean {
   return true;
 }
 
-/** The coarsest classes that respect these operands and the classes there were. */
-export function classify(host: Int32Array, before: HostClasses | null): HostClasses {
-  const numbers = new Map<string | number, number>();
+/** The coarsest classes that respect these operands and the classes there were. Host values share one only with themselves. */
+export function classify({ host, hostValues }: Pick<Cut, 'host' | 'hostValues'>, before: HostClasses | null): HostClasses {
+  const numbers = new Map<unknown, number>();
   const classOf = new Int32Array(host.length);
   const representatives: number[] = [];
   host.forEach((id, occurrence) => {
-    const key = before === null ? id : `${before.classOf[occurrence]}:${id}`;
+    const key = before === null ? (hostValues.get(occurrence) ?? id) : `${before.classOf[occurrence]}:${id}`;
     let number = numbers.get(key);
     if (number === undefined) {
       number = representatives.length;
@@ -70,8 +70,12 @@ export function toProgram(cut: Cut, classes: HostClasses, operands: HostOperands
   const firstResult = inputTypes.length;
   let occurrence = 0;
   const steps = cut.nodes.map((node): Step => {
-    const inputs = node.inputs.map((input) => (input.node === null ? input.slot : firstResult + input.node.firstOutput + input.outputIndex));
-    for (let index = 0; index < node.host.length; index++) inputs.push(firstHost + (classes.classOf[occurrence++] ?? 0));
+    const nextHost = (): number => firstHost + (classes.classOf[occurrence++] ?? 0);
+    const inputs = node.inputs.map((input) => {
+      if (input.node !== null) return firstResult + input.node.firstOutput + input.outputIndex;
+      return input.host === null ? input.slot : nextHost();
+    });
+    for (let index = 0; index < node.host.length; index++) inputs.push(nextHost());
     for (const output of node.outputs) types.push(output.type);
     return {
       kernel: node.kernel,
@@ -160,7 +164,7 @@ export class ProgramCache {
   /** Compiles this structure, or compiles it anew with finer classes. */
   compile(cut: Cut): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(cut);
-    const classes = classify(cut.host, known?.classes ?? null);
+    const classes = classify(cut, known?.classes ?? null);
     const program = toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`);
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[step]));
     this.counters.compiles++;

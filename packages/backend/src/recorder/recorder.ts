@@ -6,7 +6,7 @@ import { DeviceMemory } from './device-memory.js';
 import { cut, describeNode, type Cut, type RecordedNode } from './graph.js';
 import { HostOperands } from './host-operands.js';
 import { classify, ProgramCache, toProgram, type ProgramCacheOptions } from './programs.js';
-import { physicalTypes, sameShape, toTypedArray } from './types.js';
+import { sameShape, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
 export interface RecorderOptions extends ProgramCacheOptions {
@@ -112,7 +112,7 @@ export class Recorder {
     const nodes = this.pending;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, (value) => physicalTypes.indexOf(value.type));
+    const graph = cut(nodes, serial, (value) => this.hostId(value));
     try {
       if (graph.outputs.length > 0) this.run(graph);
     } catch (error) {
@@ -155,7 +155,7 @@ export class Recorder {
     const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
     let results: EngineTensor[];
     if (prepared === null) {
-      const classes = classify(graph.host, null);
+      const classes = classify(graph, null);
       const program = toProgram(graph, classes, this.operands, 'graph');
       this.counters.eagerGraphs++;
       this.counters.eagerNodes += graph.nodes.length;

@@ -12,6 +12,8 @@ import { upload } from './tensors.js';
 interface EagerTensor {
   readonly handle: Pointer;
   readonly type: PhysicalType;
+  /** A constant of the emitter's, which nobody else frees. */
+  readonly shared?: true;
 }
 
 const utf8 = new TextEncoder();
@@ -97,9 +99,17 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     const known = this.constants.get(key);
     if (known !== undefined) return known;
     if (this.constants.size > 4096) this.dispose();
-    const made = { handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)), type };
+    const made = { handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)), type, shared: true as const };
     this.constants.set(key, made);
     return made;
+  }
+
+  /** The handle of a result for somebody who will free it. */
+  give(tensor: EagerTensor): Pointer {
+    if (tensor.shared === undefined) return tensor.handle;
+    const copy = this.library.TFE_TensorHandleCopySharingTensor(tensor.handle, this.status.pointer);
+    this.status.check(this.operation);
+    return copy;
   }
 
   typeOf(tensor: EagerTensor): PhysicalType {
@@ -121,7 +131,7 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
   const tensors: (EagerTensor | undefined)[] = inputs.map((handle, position) => ({ handle, type: at(program.inputTypes, position) }));
   const release = (number: number): void => {
     const tensor = tensors[number];
-    if (tensor !== undefined) library.TFE_DeleteTensorHandle(tensor.handle);
+    if (tensor !== undefined && tensor.shared === undefined) library.TFE_DeleteTensorHandle(tensor.handle);
     tensors[number] = undefined;
   };
   try {
@@ -132,7 +142,7 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
       emitter.leave(results);
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
-        tensors[number] = { handle: result.handle, type: at(program.types, number) };
+        tensors[number] = { ...result, type: at(program.types, number) };
       });
       for (const number of new Set(step.inputs)) if (own(number) && lastUse.get(number) === position) release(number);
       for (let number = step.firstOutput; number < step.firstOutput + results.length; number++) if (own(number) && !lastUse.has(number)) release(number);
@@ -142,5 +152,5 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
     for (let number = inputs.length; number < tensors.length; number++) release(number);
     throw error;
   }
-  return program.outputs.map((number) => (tensors[number] as EagerTensor).handle);
+  return program.outputs.map((number) => emitter.give(tensors[number] as EagerTensor));
 }
