@@ -21,6 +21,10 @@ export interface StrategyRun {
   readonly totalSteps: number;
   /** Folder of the base model, for adapters to name. */
   readonly modelFolder: string | null;
+  /** The owner at work; given to companions. */
+  readonly owner?: Attachment;
+  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own. */
+  readonly openData?: (data: Json, options: { readonly batchSize: number }) => Promise<BatchSource>;
 }
 
 /** What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and disposed. */
