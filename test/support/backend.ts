@@ -1,19 +1,19 @@
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import '@tensorflow/tfjs-backend-cpu';
-import * as tf from '@tensorflow/tfjs-core';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { findTensorflow, resolveBackend } from '@whetstone/backend';
 
-/** Backends that numeric tests run on: `WHETSTONE_TEST_BACKEND` where it is set, else cpu, wasm, and whetstone where its library is installed. */
+/**
+ * Backends that numeric tests run on: `WHETSTONE_TEST_BACKEND` (several with commas) where it is set, else cpu, wasm, and whetstone where
+ * libtensorflow is there; where it is not, that is said aloud.
+ */
 export async function testBackends(): Promise<readonly string[]> {
   const asked = process.env['WHETSTONE_TEST_BACKEND'];
-  if (asked !== undefined) return [asked];
+  if (asked !== undefined && asked !== '') return asked.split(',');
+  const library = await findTensorflow();
+  if ('folder' in library) return ['cpu', 'wasm', 'whetstone'];
+  console.warn(`Not tested on the backend whetstone: ${library.reasons.join(', and ')}. Fetch it with: npx whetstone backend install cpu`);
   return ['cpu', 'wasm'];
 }
 
-/** Makes a tfjs-core backend ready and the present one. */
+/** Makes a backend the present one. */
 export async function useBackend(name: string): Promise<void> {
-  if (name === 'wasm') setWasmPaths(join(dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'dist/'));
-  if (!(await tf.setBackend(name))) throw new Error(`The tfjs-core backend ${name} could not be initialised.`);
-  await tf.ready();
+  await resolveBackend({ name, threads: null });
 }
