@@ -67,7 +67,7 @@ describe('save and load', () => {
     await mkdir(out);
     const head = tf.tensor2d(new Float32Array(88).fill(2), [11, 8]);
     const norm = tf.tensor1d(new Float32Array(8).fill(0.1));
-    await saveModelFolder(model, out, { dtype: 'BF16', replaced: new Map([['lm_head.weight', head], ['model.norm.weight', norm]]) });
+    await saveModelFolder(model, out, { dtype: 'BF16', replaced: new Map<string, tf.Tensor>([['lm_head.weight', head], ['model.norm.weight', norm]]) });
     const written = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as Record<string, Json>;
     expect(written).toEqual({ ...config, tie_word_embeddings: false, torch_dtype: 'bfloat16' });
     const loaded = await loadLanguageModel(out);
