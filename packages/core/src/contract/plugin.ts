@@ -1,5 +1,5 @@
 import type { Callback } from './callback.js';
-import type { BatchSource, Conversation, DataSummary } from './data.js';
+import type { BatchSource, Conversation, DataSummary, Origin } from './data.js';
 import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel } from './model.js';
@@ -35,8 +35,33 @@ export interface DataSource {
   readonly files: readonly string[];
 }
 
+/** One conversation that a transform took out. */
+export interface Removal {
+  readonly origin: Origin;
+  /** A word that can be counted (`too-short`, `near-duplicate`). */
+  readonly reason: string;
+  /** What exactly it was, for people. */
+  readonly detail?: string;
+}
+
+/** What a transform did to the conversations that went through it last. */
+export interface TransformReport {
+  readonly name: string;
+  readonly conversationsIn: number;
+  readonly conversationsOut: number;
+  /** Conversations taken out, by reason. */
+  readonly removed: Readonly<Record<string, number>>;
+  /** Things changed within conversations that stayed, by kind (`email`, `quotes`). */
+  readonly changed: Readonly<Record<string, number>>;
+  /** Every conversation that was taken out. */
+  readonly removals: readonly Removal[];
+}
+
 export interface DataTransform {
+  /** Each call starts anew: a transform keeps nothing from one pass to the next. */
   transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
+  /** What the latest pass did; complete once it was iterated to its end. */
+  readonly report?: TransformReport;
 }
 
 /** A model architecture or format: recognises a folder and loads it. */
