@@ -1,0 +1,48 @@
+import { formatError, isWhetstoneError } from '@whetstone/core/contract';
+import { Command, Option } from 'commander';
+
+const program = new Command('bench').description('Measure Whetstone, and a peer on the same work in the same run.');
+const whole = (text: string): number => Number.parseInt(text, 10);
+const peer = (): Option => new Option('--peer-python <path>', 'a Python with torch, transformers, peft and trl: measures them too');
+const json = (): Option => new Option('--json', 'print one machine-readable object last');
+const backend = (): Option => new Option('--backend <name>', 'what to compute on').default('auto');
+const threads = (): Option => new Option('--threads <count>', 'threads, ours and the peer\'s').argParser(whole).default(2);
+
+program
+  .command('step')
+  .description('one optimizer step on a model of SmolLM2-135M\'s shape: random weights and tokens, every token supervised')
+  .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
+  .option('--batch <rows>', 'rows', whole, 4)
+  .option('--length <tokens>', 'tokens a row', whole, 256)
+  .option('--steps <count>', 'steps to measure, after one that is left out', whole, 4)
+  .addOption(threads())
+  .addOption(backend())
+  .addOption(peer())
+  .addOption(json())
+  .action(async (options) => (await import('./step.js')).benchStep(options));
+
+program
+  .command('sft')
+  .description('fine-tune a real model with LoRA on conversations, evaluation before and after')
+  .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')
+  .option('--train <file>', 'training conversations', 'examples/data/chatterbot-en.train.jsonl')
+  .option('--eval <file>', 'evaluation conversations', 'examples/data/chatterbot-en.eval.jsonl')
+  .option('--steps <count>', 'optimizer steps', whole, 30)
+  .option('--batch <rows>', 'conversations a step', whole, 8)
+  .option('--max-length <tokens>', 'tokens', whole, 256)
+  .option('--lora-rank <rank>', 'rank of the adapter; alpha is twice that', whole, 16)
+  .option('--lr <rate>', 'learning rate', Number, 2e-4)
+  .option('--group-by-length', 'batches of conversations of one length')
+  .option('--out <folder>', 'keep the run here')
+  .addOption(threads())
+  .addOption(backend())
+  .addOption(peer())
+  .addOption(json())
+  .action(async (options) => (await import('./sft.js')).benchSft());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`${isWhetstoneError(error) ? formatError(error) : ((error as Error).stack ?? String(error))}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,101 @@
+import { cpus } from 'node:os';
+import '@whetstone/core/tfjs-gradients';
+import { resolveBackend } from '@whetstone/backend';
+import { createAdamW, createHookRunner, trainStep, type Batch, type Json } from '@whetstone/core';
+import { createRandomModel } from '@whetstone/models';
+import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import { numberOf, runPeer } from './peer.js';
+import { median, peakMemoryBytes, ratio, report } from './report.js';
+
+export interface StepBenchOptions {
+  readonly mode: 'lora' | 'full';
+  readonly batch: number;
+  readonly length: number;
+  readonly steps: number;
+  readonly threads: number;
+  readonly backend: string;
+  readonly peerPython?: string;
+  readonly json?: boolean;
+}
+
+/** SmolLM2-135M: the shape that `peers/peer_step.py` calls `smol`. */
+const smolShape: Readonly<Record<string, Json>> = {
+  model_type: 'llama',
+  vocab_size: 49152,
+  hidden_size: 576,
+  intermediate_size: 1536,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  head_dim: 64,
+  tie_word_embeddings: true,
+  rope_theta: 100000,
+  rms_norm_eps: 1e-6,
+  max_position_embeddings: 8192,
+  hidden_act: 'silu',
+  initializer_range: 0.02,
+};
+
+/** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
+export async function benchStep(options: StepBenchOptions): Promise<void> {
+  const { mode, batch, length, steps, threads, backend, peerPython } = options;
+  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads)]);
+  const info = await resolveBackend({ name: backend, threads });
+  const model = createRandomModel(smolShape, 0);
+  const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
+  const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
+  const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+  const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info };
+  const data = randomBatch(batch, length, model.vocabularySize);
+  const seconds: number[] = [];
+  for (let step = 0; step <= steps; step += 1) {
+    const started = performance.now();
+    await trainStep(parts, [data], step, 2e-5);
+    seconds.push((performance.now() - started) / 1000);
+  }
+  const [, ...measured] = seconds;
+  const secondsPerStepMin = Math.min(...measured);
+  const result = {
+    mode,
+    batch,
+    length,
+    secondsPerStepMin,
+    secondsPerStepMedian: median(measured),
+    tokensPerSecond: (batch * length) / secondsPerStepMin,
+    peakMemoryBytes: peakMemoryBytes(),
+    backend: info.backend,
+    engine: info.engine,
+    threads,
+    processors: cpus().length,
+    ...(peer === undefined ? {} : { peer, ratio: numberOf(peer, 'min_s') / secondsPerStepMin }),
+  };
+  const lines = [
+    info.reason,
+    `${mode}, ${batch} × ${length} tokens: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+  ];
+  if (peer !== undefined) {
+    lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
+    lines.push(`speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`);
+  }
+  report(lines, result, options.json === true);
+}
+
+/** Random tokens, each of which is a target where one can be. */
+function randomBatch(rows: number, length: number, vocabulary: number): Batch {
+  let state = 1;
+  const ids = Int32Array.from({ length: rows * length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * vocabulary);
+  });
+  return {
+    rows,
+    length,
+    ids,
+    labels: ids.slice(),
+    segmentIds: new Int32Array(rows * length).fill(1),
+    positionIds: Int32Array.from({ length: rows * length }, (_, index) => index % length),
+    samples: rows,
+    tokens: rows * length,
+    supervisedTokens: rows * (length - 1),
+  };
+}
