@@ -1,0 +1,121 @@
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isWhetstoneError, type LanguageModel, type Tokenizer } from '@whetstone/core/contract';
+import { createRandomModel } from '../random-model.js';
+import { randomStream } from '../random.js';
+import { drawToken } from './choose-token.js';
+import { generateIds } from './generate-ids.js';
+import { collectText, generateText } from './generate-text.js';
+import type { GenerationOptions } from './options.js';
+import { presenceAndFrequencyPenalty } from './penalties.js';
+import { watchForStops } from './stop-strings.js';
+
+let model: LanguageModel;
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+  model = createRandomModel({
+    model_type: 'llama', vocab_size: 26, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 24, initializer_range: 0.5,
+  }, 11);
+});
+afterAll(() => model.dispose());
+
+/** a is 0, z is 25; nothing special but z, the end. */
+const letters: Tokenizer = {
+  vocabularySize: 26,
+  bosTokenId: null,
+  eosTokenId: 25,
+  padTokenId: null,
+  encode: (text) => [...text].map((letter) => letter.charCodeAt(0) - 97),
+  encodeWithSpans: (text) => ({ ids: letters.encode(text), starts: [...text].map((_, at) => at), ends: [...text].map((_, at) => at + 1) }),
+  decode: (ids) => ids.map((id) => String.fromCharCode(97 + id)).join(''),
+  tokenId: (token) => token.charCodeAt(0) - 97,
+};
+
+async function idsOf(prompts: number[][], options: GenerationOptions): Promise<{ ids: number[][]; finishes: (string | null)[] }> {
+  const ids = prompts.map((): number[] => []);
+  const finishes: (string | null)[] = prompts.map(() => null);
+  for await (const { row, id, finish } of generateIds(model, prompts, options)) {
+    ids[row]?.push(id);
+    finishes[row] = finish;
+  }
+  return { ids, finishes };
+}
+
+describe('generateIds', () => {
+  it('draws the same tokens from the same seed, alone or in a batch', async () => {
+    const options: GenerationOptions = { temperature: 1.5, topK: 20, maxNewTokens: 12, seed: 3 };
+    const batch = await idsOf([[1, 2, 3], [4]], options);
+    expect(batch).toEqual(await idsOf([[1, 2, 3], [4]], options));
+    expect(batch.ids[0]).toEqual((await idsOf([[1, 2, 3]], options)).ids[0]);
+    expect(batch.ids).not.toEqual((await idsOf([[1, 2, 3], [4]], { ...options, seed: 4 })).ids);
+    expect(batch.finishes).toEqual(['length', 'length']);
+  });
+
+  it('ends where the context ends, and refuses prompts that leave no room', async () => {
+    const prompt = Array.from({ length: 20 }, (_, at) => at);
+    expect((await idsOf([prompt], {})).ids[0]?.length).toBe(4);
+    for (const [length, code] of [[24, 'CONTEXT_EXCEEDED'], [0, 'USAGE']] as const) {
+      const error: unknown = await idsOf([Array.from({ length }, () => 1)], {}).catch((cause: unknown) => cause);
+      expect(isWhetstoneError(error) && error.code).toBe(code);
+    }
+  });
+
+  it('stops at a stop token, which it gives out', async () => {
+    const free = (await idsOf([[1, 2, 3]], { maxNewTokens: 6 })).ids[0] ?? [];
+    const stop = free[3] ?? -1;
+    const { ids, finishes } = await idsOf([[1, 2, 3]], { maxNewTokens: 6, stopTokenIds: [stop] });
+    expect(ids[0]).toEqual(free.slice(0, free.indexOf(stop) + 1));
+    expect(finishes).toEqual(['stop']);
+  });
+
+  it('leaves no tensor behind when it is aborted or left early', async () => {
+    const before = tf.memory().numTensors;
+    const abort = new AbortController();
+    const aborted = (async () => {
+      for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 }, abort.signal)) abort.abort(new Error('enough'));
+    })();
+    await expect(aborted).rejects.toThrow('enough');
+    for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 })) break;
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('generateText', () => {
+  it('streams what it collects, and ends before a stop text', async () => {
+    const parts = { model, tokenizer: letters };
+    const [whole = ''] = await collectText(generateText(parts, ['abc'], { maxNewTokens: 10 }), 1);
+    expect(whole).toMatch(/^[a-y]{1,10}$/);
+    const stop = whole.slice(3, 5);
+    const ended = await collectText(generateText(parts, ['abc', 'abc'], { maxNewTokens: 10, stopStrings: [stop] }), 2);
+    expect(ended).toEqual([whole.slice(0, whole.indexOf(stop)), whole.slice(0, whole.indexOf(stop))]);
+  });
+});
+
+describe('stop texts', () => {
+  it('are held back while they may still come', () => {
+    const watch = watchForStops(['END', 'EAT']);
+    expect(watch.push('we E')).toEqual({ text: 'we ', stopped: false });
+    expect(watch.push('A')).toEqual({ text: '', stopped: false });
+    expect(watch.push('R')).toEqual({ text: 'EAR', stopped: false });
+    expect(watch.push(' E')).toEqual({ text: ' ', stopped: false });
+    expect(watch.push('ND of')).toEqual({ text: '', stopped: true });
+    expect(watch.push('xE').text + watch.finish()).toBe('xE');
+  });
+});
+
+describe('choosing', () => {
+  it('takes presence and frequency off what was generated, not off the prompt', () => {
+    const scores = Float32Array.from([1, 1, 1]);
+    expect([...presenceAndFrequencyPenalty(0.5, 0.25)(scores, { ids: [0, 1, 2, 2], promptLength: 1 })]).toEqual([1, 0.25, 0]);
+  });
+
+  it('draws in proportion to softmax', () => {
+    const random = randomStream(1);
+    const scores = Float32Array.from([0, Math.log(3), -Infinity]);
+    const counts = [0, 0, 0];
+    for (let i = 0; i < 4000; i++) counts[drawToken(scores, random)]! += 1;
+    expect(counts[2]).toBe(0);
+    expect(counts[1]! / 4000).toBeCloseTo(0.75, 1); // 3 : 1
+  });
+});
