@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
@@ -9,6 +10,8 @@ export interface EvaluationParts {
   readonly data: BatchSource;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
   readonly clock: Clock;
+  /** Aborted: evaluation ends after the batch at work and gives null. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -17,7 +20,7 @@ export interface EvaluationParts {
  *
  * @throws `DATA_NOTHING_TO_LEARN` where the whole set has no target.
  */
-export async function evaluate({ model, data, backend, clock }: EvaluationParts, at: { readonly step: number; readonly epoch: number }): Promise<EvaluationReport> {
+export async function evaluate({ model, data, backend, clock, signal }: EvaluationParts, at: { readonly step: number; readonly epoch: number }): Promise<EvaluationReport | null> {
   const started = clock.now();
   let lossSum = 0;
   let supervisedTokens = 0;
@@ -31,6 +34,9 @@ export async function evaluate({ model, data, backend, clock }: EvaluationParts,
     lossSum += (await sum.data())[0] ?? NaN;
     sum.dispose();
     supervisedTokens += supervised.targets.length;
+    // Timers and signals are served between batches.
+    await setImmediate();
+    if (signal?.aborted === true) return null;
   }
   if (supervisedTokens === 0) {
     throw new WhetstoneError('DATA_NOTHING_TO_LEARN', 'The evaluation data has no supervised token.', { expected: 'at least one assistant token within data.maxLength' });

@@ -3,3 +3,4 @@ export { evaluate, type EvaluationParts } from './evaluate.js';
 export type { Named, RunTraining, TrainRun } from './run-services.js';
 export { supervisedPositions } from './supervised-positions.js';
 export { trainStep, type StepOutcome, type StepParts } from './train-step.js';
+export { runTraining } from './train-loop.js';

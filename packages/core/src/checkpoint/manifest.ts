@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { WhetstoneError, type Problem } from '../contract/errors.js';
+import { fileError, writeAtomically, writeFully } from '../files/index.js';
+
+export const MANIFEST_FILE = 'manifest.json';
+const FORMAT = 'whetstone-checkpoint';
+export const FORMAT_VERSION = 1;
+
+interface Manifest {
+  readonly format: string;
+  readonly version: number;
+  readonly step: number;
+  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+}
+
+/** Hex SHA-256 of a file, read as a stream. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+/** Writes JSON under a temporary name, syncs and renames it. */
+export function writeJson(file: string, value: unknown): Promise<void> {
+  return writeAtomically(file, (handle) => writeFully(handle, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+}
+
+/** Lists every file of the folder with its size and hash, in a file of its own: the last to be written. */
+export async function writeManifest(folder: string, step: number): Promise<void> {
+  const files: Record<string, { bytes: number; sha256: string }> = {};
+  for (const name of (await readdir(folder)).toSorted()) {
+    const file = join(folder, name);
+    files[name] = { bytes: (await stat(file)).size, sha256: await hashFile(file) };
+  }
+  await writeJson(join(folder, MANIFEST_FILE), { format: FORMAT, version: FORMAT_VERSION, step, files } satisfies Manifest);
+}
+
+/**
+ * Proves that a checkpoint is whole: every file of its manifest is there, with its size and hash.
+ * @throws `CHECKPOINT_INVALID` with everything that is wrong.
+ */
+export async function proveWhole(folder: string): Promise<void> {
+  const manifest = await readManifest(folder);
+  const problems: Problem[] = [];
+  for (const [name, expected] of Object.entries(manifest.files)) {
+    const problem = await problemOf(join(folder, name), expected);
+    if (problem !== null) problems.push(problem);
+  }
+  if (problems.length === 0) return;
+  throw new WhetstoneError('CHECKPOINT_INVALID', `${problems.length} of the checkpoint's files are not as they were written.`, {
+    place: { file: folder }, problems, hint: 'The checkpoint is torn or was changed: resume from the one before.',
+  });
+}
+
+async function problemOf(file: string, expected: { readonly bytes: number; readonly sha256: string }): Promise<Problem | null> {
+  const found = await stat(file).catch(() => null);
+  if (found === null) return { message: 'The file is missing.', place: { file } };
+  if (found.size !== expected.bytes) return { message: 'The file has another size.', place: { file }, expected: `${expected.bytes} bytes`, found: `${found.size} bytes` };
+  const sha256 = await hashFile(file);
+  return sha256 === expected.sha256 ? null : { message: 'The file has other contents.', place: { file }, expected: `SHA-256 ${expected.sha256}`, found: sha256 };
+}
+
+async function readManifest(folder: string): Promise<Manifest> {
+  const file = join(folder, MANIFEST_FILE);
+  const manifest = await readJson(file);
+  const isManifest = isRecord(manifest) && manifest['format'] === FORMAT && isRecord(manifest['files'])
+    && Object.values(manifest['files']).every((entry) => isRecord(entry) && typeof entry['bytes'] === 'number' && typeof entry['sha256'] === 'string');
+  if (!isManifest) throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not the manifest of a checkpoint of Whetstone.', { place: { file } });
+  if (manifest['version'] !== FORMAT_VERSION) {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint is of another version of the format.', {
+      place: { file }, expected: `version ${FORMAT_VERSION}`, found: `version ${String(manifest['version'])}`,
+    });
+  }
+  return manifest as unknown as Manifest;
+}
+
+/** Reads a JSON file of a checkpoint. Throws `CHECKPOINT_INVALID` where it is missing or no JSON. */
+export async function readJson(file: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new WhetstoneError('CHECKPOINT_INVALID', fileError(cause, file).message, { place: { file }, cause });
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The file is not JSON.', { place: { file }, cause });
+  }
+}
+
+export const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

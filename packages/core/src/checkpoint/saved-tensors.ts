@@ -1,0 +1,34 @@
+import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import { WhetstoneError } from '../contract/errors.js';
+import { openSafetensors, writeSafetensors, type SafetensorsDtype, type TensorToWrite } from '../safetensors/index.js';
+
+const dtypes: Readonly<Record<string, SafetensorsDtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
+
+/** Tensors as a safetensors file takes them; each is read from the device when its turn comes. */
+export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>): TensorToWrite[] {
+  return Array.from(tensors, ([name, value]): TensorToWrite => {
+    const dtype = dtypes[value.dtype];
+    if (dtype === undefined) throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, { place: { tensor: name } });
+    return { name, dtype, shape: value.shape, data: () => value.data() };
+  });
+}
+
+/** Writes tensors to a safetensors file, one at a time in memory. */
+export function saveTensors(file: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+  return writeSafetensors(file, tensorsToWrite(tensors));
+}
+
+/** Reads all tensors of a file that {@link saveTensors} wrote. They are the caller's to dispose. */
+export async function loadTensors(file: string): Promise<Map<string, Tensor>> {
+  const reader = await openSafetensors(file);
+  const tensors = new Map<string, Tensor>();
+  try {
+    for (const { name, dtype, shape } of reader.tensors.values()) {
+      if (dtype === 'F32') tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
+      else tensors.set(name, tensor((await reader.read(name)) as Int32Array | Uint8Array, [...shape], dtype === 'I32' ? 'int32' : 'bool'));
+    }
+    return tensors;
+  } finally {
+    await reader.close();
+  }
+}

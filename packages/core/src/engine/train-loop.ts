@@ -1,0 +1,152 @@
+import { setImmediate } from 'node:timers/promises';
+import { findCheckpoint, loadCheckpoint, removePartial, type CheckpointParts } from '../checkpoint/index.js';
+import { WhetstoneError } from '../contract/errors.js';
+import type { RunInfo } from '../contract/callback.js';
+import type { Attachment } from '../contract/strategy.js';
+import type { StepReport } from '../contract/report.js';
+import { attachStrategies, wrapData } from './attach.js';
+import { exportResult } from './export-result.js';
+import { planRun, type Plan } from './plan.js';
+import { createProgress, type RunProgress } from './progress.js';
+import type { RunTraining, TrainRun } from './run-services.js';
+import { trainStep, type StepParts } from './train-step.js';
+import { windowsOf } from './windows.js';
+
+/**
+ * A whole run: attach, resume, evaluate, epochs of steps, checkpoints, the best weights, the result. Callbacks are told and asked; what they
+ * ask for is granted between steps.
+ *
+ * @throws `INTERRUPTED` after a checkpoint where the signal was aborted, and what steps, hooks, data and files throw.
+ */
+export const runTraining: RunTraining = async function* (run) {
+  const { config: { training }, hooks, outputFolder } = run;
+  const firstPlan = planRun(training, run.trainData.batchesPerEpoch);
+  const attached = await attachStrategies(run, { seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.loaded.model.folder });
+  try {
+    const owner = attached.all[0].instance;
+    const data = wrapData(run.trainData, attached.all);
+    const plan = planRun(training, data.batchesPerEpoch);
+    const learningRate = run.config.optimizer.learningRate;
+    const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate });
+    const counts = countParameters(run, owner);
+    const parts: CheckpointParts = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
+    const stepParts: StepParts = {
+      model: run.loaded.model, owner, companions: attached.all.slice(1).map(({ instance }) => instance), hooks, optimizer: run.optimizer.instance, backend: run.backend,
+    };
+    const progress = createProgress(run, parts, plan, data.batchesPerEpoch, counts.total);
+    await resume(run, parts, progress);
+    run.checkUnusedKeys();
+    hooks.step = progress.state.step;
+    await hooks.onRunStart(runInfo(run, plan, progress, counts));
+    await interruptWhereAsked(run, progress);
+    if (training.evalStrategy === 'ends' && progress.state.step === 0) await progress.evaluate();
+
+    while (progress.state.step < plan.totalSteps && hooks.requests.stopReason === null) {
+      const { epoch } = progress.state;
+      const stepsBefore = progress.state.step;
+      const startedInside = progress.state.batchesConsumed > 0;
+      if (!startedInside) await hooks.onEpochStart(epoch);
+      let isWhole = true;
+      let started = run.clock.now();
+      for await (const window of windowsOf(data, epoch, progress.state.batchesConsumed, training.gradientAccumulationSteps)) {
+        const { step } = progress.state;
+        hooks.step = step + 1;
+        await hooks.onStepStart(step + 1);
+        const outcome = await trainStep(stepParts, window, step, learningRate * schedule(step));
+        const seconds = run.clock.now() - started;
+        const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
+        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds };
+        progress.countStep(report);
+        await hooks.onStep(report);
+        await betweenSteps(run, plan, progress);
+        yield report;
+        // Timers and signals are served between steps.
+        await setImmediate();
+        await interruptWhereAsked(run, progress);
+        isWhole = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
+        if (!isWhole) break;
+        started = run.clock.now();
+      }
+      if (progress.state.step === stepsBefore && !startedInside) throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data gave no batch.`);
+      if (isWhole || progress.state.batchesConsumed >= data.batchesPerEpoch) progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
+      await hooks.onEpochEnd(epoch);
+      if (training.evalStrategy === 'epoch') await progress.evaluate();
+      if (training.saveStrategy === 'epoch') await progress.save();
+      await interruptWhereAsked(run, progress);
+    }
+
+    const { state } = progress;
+    if (training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step) await progress.evaluate();
+    if (training.saveStrategy !== 'no') await progress.save();
+    await interruptWhereAsked(run, progress);
+    await progress.restoreBest();
+    if (outputFolder !== null) await exportResult(outputFolder, run.loaded.model, owner, run.config.chatTemplatePath);
+    const report = progress.report(hooks.requests.stopReason);
+    await hooks.onRunEnd(report);
+    return report;
+  } finally {
+    attached.dispose();
+  }
+};
+
+/** Goes on from a checkpoint, where the configuration says so and there is one. */
+async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress): Promise<void> {
+  const { outputFolder, config: { training: { resumeFromCheckpoint: wanted } } } = run;
+  if (outputFolder !== null) await removePartial(outputFolder);
+  if (wanted === null || wanted === false) return;
+  const warn = (message: string): void => run.warn(message);
+  const folder = await findCheckpoint(wanted, outputFolder, warn);
+  if (folder === null) {
+    run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
+    return;
+  }
+  progress.change(await loadCheckpoint(folder, parts, warn));
+  run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
+}
+
+/** What is due or was asked for after a step: evaluation first, so that a checkpoint holds what came of it. */
+async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress): Promise<void> {
+  const { config: { training }, hooks: { requests } } = run;
+  const { step } = progress.state;
+  const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
+  if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
+  const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0;
+  if (requests.takeSave() || saveDue) await progress.save();
+}
+
+/** Ends an aborted run, after a checkpoint of what it has learned. */
+async function interruptWhereAsked(run: TrainRun, progress: RunProgress): Promise<void> {
+  if (!run.signal.aborted) return;
+  const { step } = progress.state;
+  const checkpoint = step === 0 ? null : await progress.save();
+  throw new WhetstoneError('INTERRUPTED', `The run was interrupted after step ${step}.`, {
+    details: { step, checkpoint },
+    hint: checkpoint === null ? 'Nothing was saved.' : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
+    cause: run.signal.reason,
+  });
+}
+
+interface ParameterCounts {
+  readonly trainable: number;
+  readonly total: number;
+}
+
+function countParameters({ loaded: { model } }: TrainRun, owner: Attachment): ParameterCounts {
+  const sizeOf = (parameters: Iterable<{ readonly size: number }>): number => Array.from(parameters, ({ size }) => size).reduce((sum, size) => sum + size, 0);
+  const stored = new Set(model.parameters.values());
+  const added = [...owner.trainable.values()].filter((parameter) => !stored.has(parameter));
+  return { trainable: sizeOf(owner.trainable.values()), total: sizeOf(stored) + sizeOf(added) };
+}
+
+function runInfo(run: TrainRun, plan: Plan, progress: RunProgress, counts: ParameterCounts): RunInfo {
+  return {
+    totalSteps: plan.totalSteps,
+    epochs: plan.epochs,
+    startStep: progress.state.step,
+    outputFolder: run.outputFolder,
+    backend: run.backend.backend,
+    engine: run.backend.engine,
+    trainableParameters: counts.trainable,
+    totalParameters: counts.total,
+  };
+}
