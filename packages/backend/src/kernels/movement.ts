@@ -2,7 +2,7 @@ import { backend_util, slice_util, util, type TensorInfo } from '@tensorflow/tfj
 import { WhetstoneError } from '@whetstone/core/contract';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { int, text } from './attributes.js';
-import { scalar, vector, type Kernel } from './kernel.js';
+import { scalar, vector, type Emitter, type Kernel, type Parameters } from './kernel.js';
 
 const flatPairs = (pairs: readonly (readonly number[])[]): number[] => pairs.flatMap((pair) => [...pair]);
 
@@ -167,6 +167,12 @@ const reverse: Kernel = {
   tensorflow: (emit, [x], _, axes) => emit.op('ReverseV2', [x!, emit.constant('int32', [axes.length], axes as number[])]),
 };
 
+/** Block sizes and margins as constants: TensorFlow's shape rules refuse unknown ones here. */
+function blockConstants<T>(emit: Emitter<T>, [axes, ...numbers]: Parameters): [T, T] {
+  const count = axes as number;
+  return [emit.constant('int32', [count], numbers.slice(0, count) as number[]), emit.constant('int32', [count, 2], numbers.slice(count) as number[])];
+}
+
 const spaceToBatch: Kernel = {
   name: 'SpaceToBatchND',
   inputs: ['x'],
@@ -176,9 +182,9 @@ const spaceToBatch: Kernel = {
     const pads = paddings as number[][];
     const inner = block.map((size, axis) => ((shape[axis + 1] ?? 0) + (pads[axis]?.[0] ?? 0) + (pads[axis]?.[1] ?? 0)) / size);
     const result = [(shape[0] ?? 1) * sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
-    return { outputs: [{ shape: result, dtype }], host: [vector(block), vector(flatPairs(pads), [pads.length, 2])] };
+    return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(pads)] };
   },
-  tensorflow: (emit, [x], [block, paddings]) => emit.op('SpaceToBatchND', [x!, block!, paddings!]),
+  tensorflow: (emit, [x], _, parameters) => emit.op('SpaceToBatchND', [x!, ...blockConstants(emit, parameters)]),
 };
 
 const batchToSpace: Kernel = {
@@ -190,9 +196,9 @@ const batchToSpace: Kernel = {
     const cut = crops as number[][];
     const inner = block.map((size, axis) => (shape[axis + 1] ?? 0) * size - (cut[axis]?.[0] ?? 0) - (cut[axis]?.[1] ?? 0));
     const result = [(shape[0] ?? 1) / sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
-    return { outputs: [{ shape: result, dtype }], host: [vector(block), vector(flatPairs(cut), [cut.length, 2])] };
+    return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(cut)] };
   },
-  tensorflow: (emit, [x], [block, crops]) => emit.op('BatchToSpaceND', [x!, block!, crops!]),
+  tensorflow: (emit, [x], _, parameters) => emit.op('BatchToSpaceND', [x!, ...blockConstants(emit, parameters)]),
 };
 
 const diag: Kernel = {

@@ -13,7 +13,7 @@ const MOST_ENTRIES = 16_384;
 /** Exact content as a key: bits, so that -0, NaN and 0 stay apart. */
 function contentKey(type: PhysicalType, shape: readonly number[], values: TypedArray): string {
   const bits = values instanceof Float32Array ? new Int32Array(values.buffer, values.byteOffset, values.length) : values;
-  return `${physicalTypes.indexOf(type)}:${shape.length === 1 ? '' : shape.join()}:${bits.join()}`;
+  return `${physicalTypes.indexOf(type)}:${shape.length === 1 ? 'vector' : shape.join()}:${bits.join()}`;
 }
 
 /** Interns small host tensors: one number and one device tensor for each content. */

@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
+import { WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
 import { encodeConfigProto, type SessionConfig } from './config-proto.js';
 import { EagerEmitter, runEagerly } from './eager.js';
 import { buildFunction } from './function-builder.js';
 import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
-import { Status } from './status.js';
+import { failure, Status } from './status.js';
 import { download, downloadLater, upload } from './tensors.js';
 
 export interface TensorflowEngineOptions {
@@ -40,6 +41,14 @@ function newContext(library: TensorflowLibrary, status: Status, options: Tensorf
 
 let functionCount = 0;
 
+/** The operations of a program in words: the one there is, or that it is among them. */
+function oneOf(program: Program, describe: Describe): string {
+  const { length } = program.steps;
+  if (length === 1) return describe(0);
+  const few = Array.from({ length: Math.min(length, 8) }, (_, step) => describe(step));
+  return `One of ${length} operations (${few.join('; ')}${length > few.length ? '; …' : ''})`;
+}
+
 /** The engine on libtensorflow: programs become TensorFlow functions, executed by name as one op each. */
 export function createTensorflowEngine(options: TensorflowEngineOptions): Engine {
   const library = loadTensorflowLibrary(options.libraryFolder);
@@ -53,12 +62,19 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     library.TFE_ExecutorClearError(executor);
     library.TFE_DeleteExecutor(executor);
   };
+  /** Errors come later than their operations, and op by op without a name: what was queued last is the best hint there is. */
+  let queued: () => string = () => 'TensorFlow';
+  const named = (error: unknown): unknown => {
+    if (!(error instanceof WhetstoneError)) return error;
+    const { operation, tensorflowCode, tensorflowMessage } = error.details;
+    return operation !== undefined || tensorflowCode === undefined ? error : failure(Number(tensorflowCode), String(tensorflowMessage), queued());
+  };
   const guarded = <R>(work: () => R): R => {
     try {
       return work();
     } catch (error) {
       recover();
-      throw error;
+      throw named(error);
     }
   };
 
@@ -82,16 +98,20 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     downloadLater: (tensor, type, size) =>
       downloadLater(library, tensor, type, size).catch((error: unknown) => {
         recover();
-        throw error;
+        throw named(error);
       }),
     release: (tensor) => library.TFE_DeleteTensorHandle(tensor),
     compile,
     run: (executable, inputs, describe): EngineTensor[] => {
       emitter.enter('A compiled graph');
       const { functionName } = executable as TensorflowExecutable;
+      queued = () => oneOf(executable.program, describe);
       return guarded(() => emitter.execute(functionName, inputs, {}, executable.program.outputs.length, describe));
     },
-    runEagerly: (program, inputs, describe) => guarded(() => runEagerly(library, emitter, program, inputs, describe)),
+    runEagerly: (program, inputs, describe) => {
+      queued = () => oneOf(program, describe);
+      return guarded(() => runEagerly(library, emitter, program, inputs, describe));
+    },
     wait: () => {
       library.TFE_ContextAsyncWait(context, status.pointer);
       if (status.failed) {

@@ -122,19 +122,21 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version'>, r
   TF_DeleteFunction: ['void', 'void *'],
 };
 
-/** File names of the two libraries by platform; the first that exists is taken. */
-const frameworkNames = ['libtensorflow_framework.so.2', 'libtensorflow_framework.2.dylib', 'tensorflow_framework.2.dll'];
-const coreNames = ['libtensorflow_cc.so.2', 'libtensorflow_cc.2.dylib', 'tensorflow_cc.2.dll'];
+/** The framework library and the one with the C API, by platform; Windows has one for both. */
+const libraryNames: Readonly<Record<string, readonly [framework: string, core: string]>> = {
+  linux: ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'],
+  darwin: ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib'],
+  win32: [join('python', '_pywrap_tensorflow_common.dll'), join('python', '_pywrap_tensorflow_common.dll')],
+};
 
 const unavailable = (message: string, options: { found?: string; hint?: string; cause?: unknown } = {}): WhetstoneError =>
   new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Install it with: npx whetstone backend install cpu', ...options });
 
-function findLibrary(folder: string, names: readonly string[]): string {
-  const found = names.map((name) => join(folder, name)).find((path) => existsSync(path));
-  if (found !== undefined) return found;
-  const expected = names[process.platform === 'darwin' ? 1 : process.platform === 'win32' ? 2 : 0] ?? '';
+function findLibrary(folder: string, name: string): string {
+  const path = join(folder, name);
+  if (existsSync(path)) return path;
   const holds = existsSync(folder) ? `${readdirSync(folder).length} other files` : 'no such folder';
-  throw unavailable(`TensorFlow's library ${expected} is not in ${folder}.`, { found: holds });
+  throw unavailable(`TensorFlow's library ${name} is not in ${folder}.`, { found: holds });
 }
 
 /**
@@ -196,8 +198,10 @@ const loaded = new Map<string, TensorflowLibrary>();
 export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary {
   const known = loaded.get(libraryFolder);
   if (known !== undefined) return known;
-  const frameworkPath = findLibrary(libraryFolder, frameworkNames);
-  const corePath = findLibrary(libraryFolder, coreNames);
+  const names = libraryNames[process.platform];
+  if (names === undefined) throw unavailable(`TensorFlow's library cannot be loaded on ${process.platform}.`);
+  const frameworkPath = findLibrary(libraryFolder, names[0]);
+  const corePath = findLibrary(libraryFolder, names[1]);
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
   try {
     // The framework first, lazily and globally: the other library takes its symbols from it.
