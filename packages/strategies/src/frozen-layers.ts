@@ -113,7 +113,8 @@ function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | und
  * Trains a part of the model's own parameters and freezes the rest. Under gradual unfreezing (ULMFiT, Howard and Ruder 2018)
  * `trainable` grows from the top layer down; the optimizer keeps its moments by name.
  */
-export function frozenLayersStrategy(options: FrozenLayersOptions = {}): Strategy {
+export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy {
+  const options = { ...given };
   return {
     role: 'owner',
     attach: (model) => {
@@ -122,22 +123,25 @@ export function frozenLayersStrategy(options: FrozenLayersOptions = {}): Strateg
       let trainable = new Map<string, Variable>();
       let freezeAgain = (): void => {};
       let lowest: number | null = null;
-      const moveTo = (step: number): void => {
-        const next = lowestUnfrozenLayer(layers, options.unfreezeEverySteps, step);
+      const unfreezeFrom = (next: number): void => {
         if (next === lowest) return;
         lowest = next;
         freezeAgain();
         trainable = new Map([...chosen].filter(([, { layer }]) => layer === null || layer >= next).map(([name, { parameter }]) => [name, parameter]));
         freezeAgain = unfreeze(trainable.values());
       };
+      const moveTo = (step: number): void => unfreezeFrom(lowestUnfrozenLayer(layers, options.unfreezeEverySteps, step));
       moveTo(0);
       return {
         get trainable() {
           return trainable;
         },
         beforeStep: ({ step }) => moveTo(step),
-        saveState: () => ({ tensors: new Map(), values: null }),
-        loadState: () => {},
+        saveState: () => ({ tensors: new Map(), values: { lowestTrainedLayer: lowest } }),
+        loadState: ({ values }) => {
+          const saved = (values as { readonly lowestTrainedLayer?: number | null } | null)?.lowestTrainedLayer;
+          if (typeof saved === 'number') unfreezeFrom(saved);
+        },
         dispose: () => freezeAgain(),
       };
     },

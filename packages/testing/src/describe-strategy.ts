@@ -114,11 +114,11 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         const model = await freshModel();
         const before = valuesOf(model.parameters);
         const work = await attach(model, options);
-        const trained = new Set<unknown>(work.attachments.flatMap(({ trainable }) => [...trainable.values()]));
-        expect(trained.size, 'trainable parameters').toBeGreaterThan(0);
+        expect(work.attachments.some(({ trainable }) => trainable.size > 0), 'trainable parameters').toBe(true);
         const start = valuesOf(new Map(work.attachments.flatMap(({ trainable }) => [...trainable])));
         steps(work, 0, 3);
         const end = valuesOf(new Map(work.attachments.flatMap(({ trainable }) => [...trainable])));
+        const trained = new Set<unknown>(work.attachments.flatMap(({ trainable }) => [...trainable.values()]));
         expect([...end].some(([key, values]) => largestDifference(values, start.get(key) ?? values) > 0), 'something was trained').toBe(true);
         for (const [key, parameter] of model.parameters) {
           if (!trained.has(parameter)) expect(Float32Array.from(parameter.dataSync()), key).toEqual(before.get(key));
@@ -177,7 +177,7 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         const resumed = await attach(await freshModel(), options);
         for (const [index, attachment] of resumed.attachments.entries()) {
           const { trainable, state } = saved[index] ?? { trainable: new Map<string, Tensor>(), state: { tensors: new Map(), values: null } };
-          for (const attempt of [attachment]) attempt.loadState(state);
+          attachment.loadState(state);
           for (const [key, variable] of attachment.trainable) variable.assign((trainable.get(key) ?? variable) as Tensor);
           dispose([...trainable.values(), ...state.tensors.values()]);
         }
@@ -245,13 +245,15 @@ function expectGradients({ model, attachments }: AtWork, isExact: (name: string)
     const original = clone(variable);
     // A step that changes the loss by about 0.01, but no parameter by more than 0.05.
     const distance = Math.min(0.05, 0.01 / Math.max(norm, 1e-6));
-    const at = (sign: number): number => {
-      const moved = tidy(() => sub(original, mul(gradient, (-sign * distance) / Math.max(norm, 1e-12))));
+    const at = (reach: number): number => {
+      const moved = tidy(() => sub(original, mul(gradient, (-reach * distance) / Math.max(norm, 1e-12))));
       variable.assign(moved as Tensor);
       moved.dispose();
       return lossNow();
     };
-    const slope = (at(1) - at(-1)) / (2 * distance);
+    const slopeOver = (reach: number): number => (at(reach) - at(-reach)) / (2 * distance * reach);
+    // Richardson's extrapolation takes the cubic term out.
+    const slope = (4 * slopeOver(0.5) - slopeOver(1)) / 3;
     variable.assign(original as Tensor);
     original.dispose();
     expect(Math.abs(slope - norm), `${name}: slope ${slope}, gradient norm ${norm}`).toBeLessThanOrEqual(0.02 * norm + 2e-6 / distance);

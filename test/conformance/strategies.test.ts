@@ -1,0 +1,89 @@
+import '@whetstone/core/tfjs-gradients';
+import { beforeAll } from 'vitest';
+import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
+import { createRandomModel } from '@whetstone/models';
+import { frozenLayers, full, loadAdapter, lora, mergeAdapter, pTuningV2 } from '@whetstone/strategies';
+import { describeStrategy } from '@whetstone/testing';
+import { useBackend } from '../support/backend.js';
+
+const llama: Readonly<Record<string, Json>> = {
+  model_type: 'llama', vocab_size: 24, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1,
+  max_position_embeddings: 32, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: false, hidden_act: 'silu', initializer_range: 0.3,
+};
+const gpt2: Readonly<Record<string, Json>> = { model_type: 'gpt2', vocab_size: 24, n_embd: 8, n_layer: 2, n_head: 2, n_positions: 32, n_inner: null, layer_norm_epsilon: 1e-5, activation_function: 'gelu_new', initializer_range: 0.3 };
+
+const llamaModel = (): LanguageModel => createRandomModel(llama, 3);
+const gpt2Model = (): LanguageModel => createRandomModel(gpt2, 3);
+const load = (model: LanguageModel, adapter: ExportedAdapter): { dispose(): void } => loadAdapter(model, adapter);
+const merge = (model: LanguageModel, adapter: ExportedAdapter): ReturnType<typeof mergeAdapter>['weights'] => mergeAdapter(model, adapter).weights;
+
+beforeAll(() => useBackend('cpu'));
+
+describeStrategy(full, { model: llamaModel, options: { 'every parameter': {} }, badOptions: { 'an unknown option': { rank: 2 } }, learningRate: 0.05 });
+
+describeStrategy(frozenLayers, {
+  model: llamaModel,
+  options: {
+    'by default': {},
+    'the first layer frozen': { freezeFirstLayers: 1, finalNorm: true },
+    'by patterns': { trainLastLayers: 0, head: false, train: ['.*\\.down_proj\\.weight'], freeze: ['model\\.layers\\.0\\..*'] },
+    'gradual unfreezing': { trainLastLayers: 3, unfreezeEverySteps: 2, embeddings: true },
+  },
+  badOptions: {
+    'more layers than there are': { trainLastLayers: 4 },
+    'both counts': { trainLastLayers: 1, freezeFirstLayers: 1 },
+    'a pattern that matches nothing': { train: ['model.layer.0'] },
+    'a pattern that is none': { freeze: ['('] },
+    'everything frozen': { trainLastLayers: 0, head: false },
+  },
+});
+
+describeStrategy(lora, {
+  model: llamaModel,
+  load,
+  merge,
+  options: {
+    'all linear layers': { rank: 2, alpha: 4 },
+    'rsLoRA on a few, of one layer': { rank: 3, targetModules: ['q_proj', 'down_proj'], layersToTransform: 1, useRslora: true },
+    'patterns and LoRA+': { targetModules: '.*\\.(k|up)_proj', rankPattern: { k_proj: 1 }, alphaPattern: { up_proj: 2 }, loraPlusRatio: 4 },
+    'with head and norm': { rank: 2, targetModules: ['v_proj'], modulesToSave: ['lm_head', 'norm'], initLoraWeights: 'gaussian' },
+    PiSSA: { rank: 2, alpha: 4, targetModules: ['v_proj', 'gate_proj'], initLoraWeights: 'pissa' },
+  },
+  badOptions: {
+    'rank 0': { rank: 0 },
+    'a negative alpha': { alpha: -1 },
+    'a target that matches nothing': { targetModules: ['q_porj'] },
+    'one target of two that matches nothing': { targetModules: ['q_proj', 'wq'] },
+    'a module to save that does not exist': { modulesToSave: ['score'] },
+    'a pattern that is none': { targetModules: '(' },
+    'dropout of everything': { dropout: 1 },
+  },
+});
+
+// DoRA holds a norm constant in the backward pass: only the magnitudes' gradients are those of the loss.
+describeStrategy(lora, {
+  model: gpt2Model,
+  load,
+  merge,
+  exactGradients: (name) => name.endsWith('lora_magnitude_vector'),
+  options: { 'DoRA with biases, on GPT-2': { rank: 2, useDora: true, bias: 'lora_only', targetModules: ['c_attn', 'c_proj'] } },
+});
+
+describeStrategy(lora, { model: gpt2Model, load, merge, options: { 'a tied head of its own': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['lm_head'] }, 'tied embeddings': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['wte'], bias: 'all' } } });
+
+describeStrategy(pTuningV2, {
+  model: llamaModel,
+  load,
+  startsAsBase: false,
+  options: {
+    'every layer': { virtualTokens: 3 },
+    'through an MLP': { virtualTokens: 3, projection: true, encoderHiddenSize: 5 },
+    'from zero': { virtualTokens: 2, init: 'zero' },
+    'at the input': { virtualTokens: 3, depth: 'input', init: 'vocabulary' },
+  },
+  badOptions: {
+    'no virtual tokens': { virtualTokens: 0 },
+    'an MLP at the input': { depth: 'input', projection: true },
+    'a vocabulary in every layer': { init: 'vocabulary' },
+  },
+});
