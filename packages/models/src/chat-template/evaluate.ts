@@ -1,0 +1,315 @@
+import { createBuilder, type Builder } from './builder.js';
+import { callMethod, readMember } from './members.js';
+import { contains, filters, iterate, tests } from './filters.js';
+import { library, type Environment, type Node, type Value } from './library.js';
+import { createMacro, type Callables } from './macros.js';
+import { arithmetic } from './operators.js';
+import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
+import { generationEnd, generationStart } from './source.js';
+import type { Arguments } from './text-methods.js';
+import { equals, flag, integer, isCallable, isList, isMissing, isText, list, mapping, missing, printed, text, typeName } from './values.js';
+
+/** Limits that no honest template meets: they turn a template that never ends into an error. */
+const MOST_STEPS = 5_000_000;
+
+/** What the evaluation of a template has to know of its surroundings. */
+export interface Surroundings {
+  readonly provenance: Provenance;
+  /** The position of a message among the messages, by the value that stands for it. */
+  messageOf(value: Value): number | undefined;
+  readonly callables: Callables;
+}
+
+class LoopControl extends Error {
+  constructor(readonly kind: 'break' | 'continue') {
+    super(`${kind} outside of a loop`);
+  }
+}
+
+const nodes = (value: unknown): readonly Node[] => value as readonly Node[];
+const node = (value: unknown): Node => value as Node;
+const name = (value: unknown): string => String((value as { readonly value: unknown }).value);
+
+/** A value already at hand, as a node: what the library is to compute with. */
+const held = (value: Value): Node => ({ type: 'Held', held: value });
+
+/**
+ * Runs templates: the library parses them and evaluates what it evaluates as Jinja does; blocks, loops, macros, operators, methods and filters
+ * are evaluated here, where Python's rules must hold and every text must remember which message it came from.
+ */
+export function createEvaluator({ provenance, messageOf, callables }: Surroundings, globals: Environment): (program: Node) => Value {
+  const interpreter = new library.Interpreter(globals);
+  const base = interpreter.evaluate.bind(interpreter);
+  let steps = 0;
+  /** The message that the innermost loop over messages is at. */
+  let current = -1;
+
+  const evaluate = (at: Node | undefined, scope: Environment): Value => {
+    if (++steps > MOST_STEPS) throw new Error(`the template does not come to an end: stopped after ${MOST_STEPS} steps`);
+    switch (at?.type) {
+      case 'Held': return at['held'] as Value;
+      case 'Program': return captured(nodes(at['body']), scope);
+      case 'Identifier': return scope.lookupVariable(name(at));
+      case 'BinaryExpression': return binary(at, scope);
+      case 'MemberExpression': return member(at, scope);
+      case 'CallExpression': return call(at, scope);
+      case 'FilterExpression': return filtered(evaluate(node(at['operand']), scope), node(at['filter']), scope);
+      case 'TestExpression': return tested(at, scope);
+      default: return base(at, scope);
+    }
+  };
+  interpreter.evaluate = evaluate;
+
+  const captured = (body: readonly Node[], scope: Environment): Value => {
+    const out = createBuilder();
+    run(body, scope, out);
+    const { text: written, traces } = out.finish();
+    return provenance.set(text(written), traces);
+  };
+
+  const run = (body: readonly Node[], scope: Environment, out: Builder): void => {
+    for (let i = 0; i < body.length; i++) {
+      const statement = body[i];
+      if (statement === undefined) continue;
+      if (isMarker(statement, generationStart)) {
+        const end = matchingEnd(body, i);
+        const start = out.length();
+        run(body.slice(i + 1, end), new library.Environment(scope), out);
+        out.trace({ start, end: out.length(), message: current, kind: 'generation' });
+        i = end;
+      } else {
+        execute(statement, scope, out);
+      }
+    }
+  };
+
+  const execute = (statement: Node, scope: Environment, out: Builder): void => {
+    switch (statement.type) {
+      case 'Comment': return;
+      case 'If': return run(nodes(evaluate(node(statement['test']), scope).__bool__().value ? statement['body'] : statement['alternate']), scope, out);
+      case 'For': return loop(statement, scope, out);
+      case 'Set': return assign(statement, scope);
+      case 'Macro': {
+        scope.setVariable(name(statement['name']), callables.define(createMacro({ label: `macro '${name(statement['name'])}'`, parameters: nodes(statement['args']), body: nodes(statement['body']), scope, evaluate, capture: captured })));
+        return;
+      }
+      case 'CallStatement': {
+        const caller = callables.define(createMacro({ label: 'macro None', parameters: nodes(statement['callerArgs'] ?? []), body: nodes(statement['body']), scope, evaluate, capture: captured }));
+        const target = node(statement['call']);
+        const args = argumentsOf(nodes(target['args']), scope);
+        return emit(invoke(evaluate(node(target['callee']), scope), { ...args, keywords: new Map([...args.keywords, ['caller', caller]]) }, scope), out);
+      }
+      case 'FilterStatement': return emit(filtered(captured(nodes(statement['body']), new library.Environment(scope)), node(statement['filter']), scope), out);
+      case 'Break': throw new LoopControl('break');
+      case 'Continue': throw new LoopControl('continue');
+      default: emit(evaluate(statement, scope), out);
+    }
+  };
+
+  const emit = (value: Value, out: Builder): void => {
+    out.append(printed(value), isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value)));
+  };
+
+  /** Every message that a value or anything within it came from. */
+  const origins = (value: Value): readonly Trace[] => {
+    const own = provenance.of(value);
+    if (isList(value)) return [...own, ...value.value.flatMap(origins)];
+    return own;
+  };
+
+  const loop = (statement: Node, scope: Environment, out: Builder): void => {
+    const iterable = node(statement['iterable']);
+    const filter = iterable.type === 'SelectExpression' ? node(iterable['test']) : null;
+    const source = evaluate(filter === null ? iterable : node(iterable['lhs']), scope);
+    const bind = (item: Value): Environment => {
+      const inner = new library.Environment(scope);
+      assignTo(node(statement['loopvar']), item, inner);
+      return inner;
+    };
+    const traces = provenance.of(source);
+    const all = isText(source) ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces))) : iterate(source);
+    const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
+    const outer = current;
+    let changedBefore: Value | null = null;
+    const changed = callables.define(({ positional }) => {
+      const now = list(positional);
+      const differs = changedBefore === null || !equals(changedBefore, now);
+      changedBefore = now;
+      return flag(differs);
+    });
+    try {
+      for (const [index, item] of items.entries()) {
+        const inner = bind(item);
+        inner.setVariable('loop', loopVariable(items, index, changed));
+        current = messageOf(item) ?? outer;
+        const start = out.length();
+        const control = iteration(nodes(statement['body']), inner, out);
+        if (current !== outer && current >= 0) out.trace({ start, end: out.length(), message: current, kind: 'turn' });
+        if (control === 'break') break;
+      }
+    } finally {
+      current = outer;
+    }
+    if (items.length === 0) run(nodes(statement['defaultBlock']), scope, out);
+  };
+
+  const iteration = (body: readonly Node[], scope: Environment, out: Builder): 'break' | 'continue' | null => {
+    try {
+      run(body, scope, out);
+      return null;
+    } catch (thrown) {
+      if (thrown instanceof LoopControl) return thrown.kind;
+      throw thrown;
+    }
+  };
+
+  const loopVariable = (items: readonly Value[], index: number, changed: Value): Value => {
+    const cycle = callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing);
+    return mapping(new Map([
+      ['index', integer(index + 1)], ['index0', integer(index)], ['revindex', integer(items.length - index)], ['revindex0', integer(items.length - index - 1)],
+      ['first', flag(index === 0)], ['last', flag(index === items.length - 1)], ['length', integer(items.length)], ['depth', integer(1)], ['depth0', integer(0)],
+      ['previtem', items[index - 1] ?? missing], ['nextitem', items[index + 1] ?? missing], ['cycle', cycle], ['changed', changed],
+    ]));
+  };
+
+  const assign = (statement: Node, scope: Environment): void => {
+    const value = statement['value'] === null ? captured(nodes(statement['body']), new library.Environment(scope)) : evaluate(node(statement['value']), scope);
+    const target = node(statement['assignee']);
+    // `{% set message = messages[i] %}` in a loop over positions: from here on the loop is at that message.
+    if (target.type === 'Identifier' && current < 0) current = messageOf(value) ?? current;
+    assignTo(target, value, scope);
+  };
+
+  const assignTo = (target: Node, value: Value, scope: Environment): void => {
+    if (target.type === 'Identifier') {
+      scope.setVariable(name(target), value);
+    } else if (target.type === 'TupleLiteral') {
+      const targets = nodes(target['value']);
+      const items = iterate(value);
+      if (items.length !== targets.length) throw new Error(items.length > targets.length ? `too many values to unpack (expected ${targets.length})` : `not enough values to unpack (expected ${targets.length}, got ${items.length})`);
+      for (const [i, part] of targets.entries()) assignTo(part, items[i] ?? missing, scope);
+    } else {
+      base({ type: 'Set', assignee: target, value: held(value), body: [] }, scope);
+    }
+  };
+
+  const binary = (at: Node, scope: Environment): Value => {
+    const operator = name(at['operator']);
+    const left = evaluate(node(at['left']), scope);
+    if (operator === 'and') return left.__bool__().value ? evaluate(node(at['right']), scope) : left;
+    if (operator === 'or') return left.__bool__().value ? left : evaluate(node(at['right']), scope);
+    const right = evaluate(node(at['right']), scope);
+    if (operator === '==') return flag(equals(left, right));
+    if (operator === '!=') return flag(!equals(left, right));
+    if (operator === 'in' || operator === 'not in') return flag(contains(right, left) === (operator === 'in'));
+    const joined = operator === '~' || (operator === '+' && isText(left) && isText(right));
+    if (joined) {
+      const [first, second] = [printed(left), printed(right)];
+      return provenance.set(text(first + second), [...tracesOf(left), ...shifted(tracesOf(right), first.length)]);
+    }
+    const own = arithmetic(operator, left, right);
+    if (own === null) return base({ ...at, left: held(left), right: held(right) }, scope);
+    return isText(own) ? provenance.set(own, whole(own.value.length, [...tracesOf(left), ...tracesOf(right)])) : own;
+  };
+
+  const tracesOf = (value: Value): readonly Trace[] => (isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value)));
+
+  const member = (at: Node, scope: Environment): Value => {
+    const object = evaluate(node(at['object']), scope);
+    const property = node(at['property']);
+    if (property.type === 'SliceExpression' || isMissing(object)) {
+      if (isMissing(object)) throw new Error(`${describe(node(at['object']))} is undefined`);
+      return keepOrigin(base({ ...at, object: held(object) }, scope), object);
+    }
+    const key = at['computed'] === true ? evaluate(property, scope) : property.type === 'IntegerLiteral' ? integer(Number(property['value'])) : text(name(property));
+    const own = readMember(object, key, at['computed'] === true);
+    return own === null ? base({ ...at, computed: true, object: held(object), property: held(key) }, scope) : keepOrigin(own, object);
+  };
+
+  const keepOrigin = (result: Value, source: Value): Value => {
+    if (!isText(result) || !isText(source)) return result;
+    return provenance.set(result, derived(result.value, source.value, provenance.of(source)));
+  };
+
+  const call = (at: Node, scope: Environment): Value => {
+    const callee = node(at['callee']);
+    if (callee.type === 'MemberExpression' && node(callee['property']).type === 'Identifier' && callee['computed'] !== true) {
+      const object = evaluate(node(callee['object']), scope);
+      if (isMissing(object)) throw new Error(`${describe(node(callee['object']))} is undefined`);
+      const args = argumentsOf(nodes(at['args']), scope);
+      const result = callMethod(object, name(callee['property']), args);
+      if (result !== null) {
+        const sources = [object, ...args.positional];
+        if (!isText(object)) return result;
+        if (isText(result)) return sources.slice(1).some((value) => tracesOf(value).length > 0 || isList(value)) ? provenance.set(result, whole(result.value.length, sources.flatMap(origins))) : keepOrigin(result, object);
+        if (isList(result)) for (const part of result.value) keepOrigin(part, object);
+        return result;
+      }
+      return invoke(evaluate({ ...callee, object: held(object) }, scope), args, scope);
+    }
+    return invoke(evaluate(callee, scope), argumentsOf(nodes(at['args']), scope), scope, describe(callee));
+  };
+
+  const invoke = (target: Value, args: Arguments, scope: Environment, label = 'the value'): Value => {
+    if (!isCallable(target)) throw new Error(isMissing(target) ? `${label} is undefined` : `'${typeName(target)}' object is not callable`);
+    const own = callables.get(target);
+    if (own !== undefined) return own(args);
+    const keywords = [...args.keywords].map(([key, value]) => ({ type: 'KeywordArgumentExpression', key: { type: 'Identifier', value: key }, value: held(value) }));
+    return base({ type: 'CallExpression', callee: held(target), args: [...args.positional.map(held), ...keywords] }, scope);
+  };
+
+  const argumentsOf = (list: readonly Node[], scope: Environment): Arguments => {
+    const positional: Value[] = [];
+    const keywords = new Map<string, Value>();
+    for (const argument of list) {
+      if (argument.type === 'SpreadExpression') positional.push(...iterate(evaluate(node(argument['argument']), scope)));
+      else if (argument.type === 'KeywordArgumentExpression') keywords.set(name(argument['key']), evaluate(node(argument['value']), scope));
+      else if (argument.type === 'KeywordSpreadExpression') {
+        const value = evaluate(node(argument['argument']), scope).value;
+        if (value instanceof Map) for (const [key, item] of value) keywords.set(String(key), item as Value);
+      } else positional.push(evaluate(argument, scope));
+    }
+    return { positional, keywords };
+  };
+
+  const filtered = (operand: Value, filter: Node, scope: Environment): Value => {
+    const isCall = filter.type === 'CallExpression';
+    const filterName = name(isCall ? filter['callee'] : filter);
+    const own = Object.hasOwn(filters, filterName) ? filters[filterName] : undefined;
+    if (own === undefined) return base({ type: 'FilterExpression', operand: held(operand), filter }, scope);
+    const result = own(operand, isCall ? argumentsOf(nodes(filter['args']), scope) : { positional: [], keywords: new Map() });
+    if (result === operand || !isText(result)) return result;
+    return isText(operand) ? keepOrigin(result, operand) : provenance.set(result, whole(result.value.length, origins(operand)));
+  };
+
+  const tested = (at: Node, scope: Environment): Value => {
+    const operand = evaluate(node(at['operand']), scope);
+    const test = tests[name(at['test'])];
+    if (test === undefined) return base({ ...at, operand: held(operand) }, scope);
+    return flag(test(operand, missing) !== (at['negate'] === true));
+  };
+
+  return (program) => evaluate(program, globals);
+}
+
+function isMarker(statement: Node, marker: string): boolean {
+  return statement.type === 'Set' && node(statement['assignee']).type === 'Identifier' && name(statement['assignee']) === marker;
+}
+
+function matchingEnd(body: readonly Node[], start: number): number {
+  let depth = 0;
+  for (let i = start; i < body.length; i++) {
+    const statement = body[i];
+    if (statement === undefined) continue;
+    if (isMarker(statement, generationStart)) depth++;
+    if (isMarker(statement, generationEnd) && --depth === 0) return i;
+  }
+  throw new Error('a generation tag is not closed within its block');
+}
+
+/** How an expression reads, for messages: `message.content`. */
+function describe(at: Node): string {
+  if (at.type === 'Identifier') return `'${name(at)}'`;
+  if (at.type === 'MemberExpression' && node(at['property']).type === 'Identifier') return `'${describe(node(at['object'])).replaceAll("'", '')}.${name(at['property'])}'`;
+  return 'the value';
+}

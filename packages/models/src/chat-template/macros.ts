@@ -1,0 +1,61 @@
+import { library, type Environment, type Node, type Value } from './library.js';
+import type { Arguments } from './text-methods.js';
+import { callable, list, mapping, missing } from './values.js';
+
+export type Native = (args: Arguments) => Value;
+
+/** Functions that are called here and not by the library: macros and globals. */
+export interface Callables {
+  define(native: Native): Value;
+  get(value: Value): Native | undefined;
+}
+
+export function createCallables(): Callables {
+  const natives = new WeakMap<Value, Native>();
+  return {
+    define(native) {
+      const value = callable(() => missing);
+      natives.set(value, native);
+      return value;
+    },
+    get: (value) => natives.get(value),
+  };
+}
+
+export interface MacroDefinition {
+  readonly label: string;
+  readonly parameters: readonly Node[];
+  readonly body: readonly Node[];
+  /** Where the macro was defined: what it sees besides its arguments. */
+  readonly scope: Environment;
+  evaluate(node: Node | undefined, scope: Environment): Value;
+  capture(body: readonly Node[], scope: Environment): Value;
+}
+
+/** A macro: binds its arguments as Jinja does, `varargs`, `kwargs` and `caller` included. */
+export function createMacro({ label, parameters, body, scope, evaluate, capture }: MacroDefinition): Native {
+  const written = JSON.stringify(body, (_key, value: unknown) => (value instanceof Map ? [...value] : value));
+  const uses = (variable: string): boolean => written.includes(`"type":"Identifier","value":"${variable}"`) || written.includes(`"value":"${variable}","type":"Identifier"`);
+  const [takesRest, takesKeywords] = [uses('varargs'), uses('kwargs')];
+  return ({ positional, keywords }) => {
+    const inner = new library.Environment(scope);
+    const rest = new Map(keywords);
+    for (const [index, parameter] of parameters.entries()) {
+      const isDefault = parameter.type === 'KeywordArgumentExpression';
+      const key = String(((isDefault ? parameter['key'] : parameter) as { readonly value: unknown }).value);
+      const value = positional[index] ?? rest.get(key);
+      rest.delete(key);
+      inner.setVariable(key, value ?? (isDefault ? evaluate(parameter['value'] as Node, inner) : missing));
+    }
+    const caller = rest.get('caller');
+    if (caller !== undefined) {
+      inner.setVariable('caller', caller);
+      rest.delete('caller');
+    }
+    if (takesRest) inner.setVariable('varargs', list(positional.slice(parameters.length)));
+    else if (positional.length > parameters.length) throw new Error(`${label} takes not more than ${parameters.length} argument(s)`);
+    if (takesKeywords) inner.setVariable('kwargs', mapping(rest));
+    else for (const key of rest.keys()) throw new Error(`${label} takes no keyword argument '${key}'`);
+    return capture(body, inner);
+  };
+}

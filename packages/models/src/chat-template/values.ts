@@ -1,0 +1,86 @@
+import { library, type Environment, type Value } from './library.js';
+
+/** Runtime values of the template library, made through its public face. */
+const probe = new library.Environment();
+type Make<T> = (value: T) => Value;
+const maker = <T>(name: string, sample: unknown): Make<T> => {
+  const make = probe.set(name, sample).constructor as new (value: T) => Value;
+  return (value) => new make(value);
+};
+
+export const text = maker<string>('text', '');
+export const integer = maker<number>('integer', 0);
+export const float = maker<number>('float', 0.5);
+export const flag = maker<boolean>('flag', true);
+export const list = maker<readonly Value[]>('list', []);
+export const mapping = maker<ReadonlyMap<string, Value>>('mapping', {});
+export const callable = maker<(args: Value[], scope: Environment) => Value>('callable', () => null);
+export const none: Value = maker<null>('none', null)(null);
+export const missing: Value = maker<undefined>('missing', undefined)(undefined);
+
+export const isText = (value: Value): value is Value & { readonly value: string } => value.type === 'StringValue';
+export const isList = (value: Value): value is Value & { readonly value: readonly Value[] } => value.type === 'ArrayValue' || value.type === 'TupleValue';
+export const isMapping = (value: Value): value is Value & { readonly value: ReadonlyMap<string, Value> } => value.type === 'ObjectValue' || value.type === 'KeywordArgumentsValue';
+export const isNumber = (value: Value): value is Value & { readonly value: number } => value.type === 'IntegerValue' || value.type === 'FloatValue';
+export const isMissing = (value: Value): boolean => value.type === 'UndefinedValue';
+export const isNone = (value: Value): boolean => value.type === 'NullValue';
+export const isCallable = (value: Value): value is Value & { readonly value: (args: Value[], scope: Environment) => Value } => value.type === 'FunctionValue';
+
+/** Python's name of a value's type, for messages like its own. */
+export function typeName(value: Value): string {
+  const names: Readonly<Record<string, string>> = {
+    StringValue: 'str', IntegerValue: 'int', FloatValue: 'float', BooleanValue: 'bool', ArrayValue: 'list', TupleValue: 'tuple', ObjectValue: 'dict', NullValue: 'NoneType',
+    UndefinedValue: 'Undefined', FunctionValue: 'function', NamespaceValue: 'Namespace',
+  };
+  return names[value.type] ?? value.type;
+}
+
+/** What Python prints for a value: the text itself, or as {@link representation}. */
+export function printed(value: Value): string {
+  if (isText(value)) return value.value;
+  return isMissing(value) ? '' : representation(value);
+}
+
+/** Python's `repr` of a value. */
+export function representation(value: Value): string {
+  if (isText(value)) return quoted(value.value);
+  if (isNone(value)) return 'None';
+  if (value.type === 'BooleanValue') return value.value === true ? 'True' : 'False';
+  if (value.type === 'TupleValue' && isList(value)) return value.value.length === 1 ? `(${value.value.map(representation).join('')},)` : `(${value.value.map(representation).join(', ')})`;
+  if (isList(value)) return `[${value.value.map(representation).join(', ')}]`;
+  if (isMapping(value)) return `{${[...value.value].map(([key, item]) => `${quoted(key)}: ${representation(item)}`).join(', ')}}`;
+  if (value.type === 'FloatValue' && typeof value.value === 'number') return pythonFloat(value.value);
+  return value.toString();
+}
+
+function pythonFloat(number: number): string {
+  if (Number.isNaN(number)) return 'nan';
+  if (!Number.isFinite(number)) return number > 0 ? 'inf' : '-inf';
+  if (number !== 0 && (Math.abs(number) >= 1e16 || Math.abs(number) < 1e-4)) return number.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
+  return Number.isInteger(number) ? (Object.is(number, -0) ? '-0.0' : `${number}.0`) : String(number);
+}
+
+const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+function quoted(string: string): string {
+  const quote = string.includes("'") && !string.includes('"') ? '"' : "'";
+  const body = Array.from(string, (character) => {
+    if (character === quote) return `\\${character}`;
+    const escape = escapes[character];
+    if (escape !== undefined) return escape;
+    if (!/[\p{C}\p{Zl}\p{Zp}\p{Zs}]/u.test(character) || character === ' ') return character;
+    const point = character.codePointAt(0) ?? 0;
+    return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : point < 0x10000 ? `\\u${point.toString(16).padStart(4, '0')}` : `\\U${point.toString(16).padStart(8, '0')}`;
+  });
+  return quote + body.join('') + quote;
+}
+
+/** Python's `==`: by content, numbers and truth values alike, never across other types. */
+export function equals(left: Value, right: Value): boolean {
+  const number = (value: Value): number | undefined => (isNumber(value) ? value.value : value.type === 'BooleanValue' ? Number(value.value) : undefined);
+  const [a, b] = [number(left), number(right)];
+  if (a !== undefined && b !== undefined) return a === b;
+  if (isList(left) && isList(right)) return left.type === right.type && left.value.length === right.value.length && left.value.every((item, i) => equals(item, right.value[i] ?? missing));
+  if (isMapping(left) && isMapping(right)) return left.value.size === right.value.size && [...left.value].every(([key, item]) => equals(item, right.value.get(key) ?? missing));
+  return left.type === right.type && left.value === right.value;
+}
