@@ -1,9 +1,10 @@
-import { keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '../support/random.js';
 import { loraAdapterConfig } from './adapter-config.js';
 import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
 import { peftPrefix } from './from-peft.js';
+import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
 import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
 import { findSavedModules, ownParameters } from './saved-modules.js';
 import { findTargets } from './targets.js';
@@ -33,6 +34,12 @@ function createConstants(): { get(value: number): Scalar; dispose(): void } {
   };
 }
 
+interface AdaptedMatrices {
+  readonly site: LinearSite;
+  readonly a: Tensor2D;
+  readonly b: Tensor2D;
+}
+
 function biasNames(model: LanguageModel, targets: readonly LinearSite[], bias: LoraOptions['bias']): string[] {
   if (bias === 'none') return [];
   const adapted = new Set<Variable | null>(targets.map((site) => site.bias));
@@ -53,6 +60,8 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const undo: (() => void)[] = [constants.dispose];
   const trainable = new Map<string, Variable>();
   const randoms = new Map<string, Random>();
+  const pissaStarts = new Map<string, PissaStart>();
+  const layers: AdaptedMatrices[] = [];
   const own = <T extends Tensor>(name: string, initial: T): T => {
     const made = variable(initial, true);
     initial.dispose();
@@ -75,8 +84,14 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
     const alpha = valueByPattern(options.alphaPattern, site.name, options.alpha, 'strategy.options.alphaPattern');
     const scale = loraScale(alpha, rank, options.useRslora);
     const key = `${peftPrefix}${site.name}`;
-    const a = own(`${key}.lora_A.weight`, initialA(site, rank, options.initLoraWeights, seed));
-    const b = own(`${key}.lora_B.weight`, zeros<Rank.R2>([site.outFeatures, rank]));
+    const pissa = options.initLoraWeights === 'pissa' ? startPissa(site, rank, scale, seed) : null;
+    if (pissa !== null) {
+      pissaStarts.set(site.name, pissa);
+      undo.push(pissa.dispose);
+    }
+    const a = own(`${key}.lora_A.weight`, pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a));
+    const b = own(`${key}.lora_B.weight`, pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b));
+    layers.push({ site, a, b });
     let dora: LoraLayer['dora'] = null;
     if (options.useDora) {
       const weightSquares = squaresByOutput(site);
@@ -91,14 +106,42 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   undo.push(saved.dispose);
   for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
 
+  const converted: Tensor[] = [];
+  const disposeConverted = (): void => {
+    for (const tensor of converted.splice(0)) tensor.dispose();
+  };
   const { loraPlusRatio } = options;
   return {
     trainable,
     ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (name.endsWith('.lora_B.weight') ? loraPlusRatio : 1) }),
-    exportAdapter: () => ({ tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) }),
-    saveState: () => ({ tensors: new Map(), values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) } }),
-    loadState: ({ values }) => restoreDropout(randoms, values),
+    exportAdapter: () => {
+      if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) };
+      disposeConverted();
+      const tensors = new Map<string, Tensor>(trainable);
+      for (const { site, a, b } of layers) {
+        const start = pissaStarts.get(site.name);
+        if (start === undefined) continue;
+        const lora = pissaAsLora(start, a, b);
+        converted.push(lora.a, lora.b);
+        tensors.set(`${peftPrefix}${site.name}.lora_A.weight`, lora.a);
+        tensors.set(`${peftPrefix}${site.name}.lora_B.weight`, lora.b);
+      }
+      return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder) };
+    },
+    saveState: () => ({
+      tensors: new Map([...pissaStarts].flatMap(([name, { a, b }]) => [[`${name}.pissa_A`, a], [`${name}.pissa_B`, b]] as [string, Tensor][])),
+      values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) },
+    }),
+    loadState: ({ tensors, values }) => {
+      restoreDropout(randoms, values);
+      for (const [name, start] of pissaStarts) {
+        const [a, b] = [tensors.get(`${name}.pissa_A`), tensors.get(`${name}.pissa_B`)];
+        if (a === undefined || b === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the first matrices of a PiSSA layer.', { place: { tensor: name } });
+        start.replaceStart(a, b);
+      }
+    },
     dispose: () => {
+      disposeConverted();
       for (const step of undo.reverse()) step();
     },
   };
@@ -116,6 +159,9 @@ function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json): voi
 /** Low-rank adaptation of linear layers; see {@link LoraOptions}. */
 export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
   const resolved = { ...defaultLoraOptions, ...options };
+  if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', { place: { path: 'strategy.options' }, hint: 'Leave out useDora, or initLoraWeights.' });
+  }
   return { role: 'owner', attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder) };
 }
 

@@ -1,3 +1,4 @@
+import { closest, distance } from 'fastest-levenshtein';
 import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
 import { layerIndexOf } from '../support/layer-index.js';
 import { compilePattern, type LoraOptions } from './options.js';
@@ -47,7 +48,7 @@ export function findTargets(model: LanguageModel, options: TargetOptions): Linea
 
   const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
   const problems: Problem[] = lost.map((key) => {
-    const close = closest(key, endings);
+    const close = closestOf(key, endings);
     return {
       message: 'No linear layer has this name.',
       place: { path: `strategy.options.targetModules[${(targetModules as readonly string[]).indexOf(key)}]` },
@@ -65,22 +66,10 @@ export function findTargets(model: LanguageModel, options: TargetOptions): Linea
 }
 
 /** The candidate with the fewest edits, where at most two in five characters differ. */
-function closest(word: string, candidates: readonly string[]): string | null {
-  const scored = candidates.map((candidate) => ({ candidate, edits: editDistance(word, candidate) })).sort((one, other) => one.edits - other.edits)[0];
-  return scored !== undefined && scored.edits <= Math.max(1, Math.floor(word.length * 0.4)) ? scored.candidate : null;
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= one.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= other.length; j += 1) {
-      next.push(Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (one[i - 1] === other[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[other.length] ?? 0;
+function closestOf(word: string, candidates: readonly string[]): string | null {
+  if (candidates.length === 0) return null;
+  const candidate = closest(word, candidates);
+  return distance(word, candidate) <= Math.max(1, Math.floor(word.length * 0.4)) ? candidate : null;
 }
 
 /**
