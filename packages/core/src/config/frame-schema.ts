@@ -59,6 +59,7 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
     required: ['model', 'data', 'strategy'],
     properties: {
       $schema: { type: 'string', description: 'Where an editor finds the schema of this file.' },
+      baseFolder: { type: 'string', minLength: 1, description: 'Where relative paths start and packages are looked for, instead of the folder of this file.' },
       model: slot('model', { description: 'The folder of a model in Hugging Face\'s layout, or the name of a fetched model.', shortForms: ['string'] }),
       chatTemplatePath: optionalPath('A chat template to use instead of the model\'s own.'),
       backend: {

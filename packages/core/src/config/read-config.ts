@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { findNodeAtLocation, parseTree, printParseErrorCode, getNodeValue, type Node, type ParseError } from 'jsonc-parser';
 import { WhetstoneError, type Place } from '../contract/index.js';
 import { formatPath, type Path } from './paths.js';
+import { isObject } from './slots.js';
 
 /** A configuration as written, and where it was written. */
 export interface RawConfig {
@@ -15,9 +16,20 @@ export interface RawConfig {
   locate(path: Path): Place;
 }
 
+/** The folder that a configuration names itself as its base, or else the given one. */
+function baseFolderOf(value: unknown, folder: string): string {
+  const own = isObject(value) ? value['baseFolder'] : undefined;
+  return typeof own === 'string' ? resolve(folder, own) : resolve(folder);
+}
+
+/** The same configuration with another value (overrides put in). */
+export function withValue(raw: RawConfig, value: unknown): RawConfig {
+  return { ...raw, value, baseFolder: baseFolderOf(value, raw.file === null ? raw.baseFolder : dirname(raw.file)) };
+}
+
 /** A configuration given as an object; relative paths start from `baseFolder`. */
 export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
-  return { value, baseFolder: resolve(baseFolder), file: null, locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }) };
+  return { value, baseFolder: baseFolderOf(value, baseFolder), file: null, locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }) };
 }
 
 /**
@@ -46,9 +58,10 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
   const [repetition, ...further] = repeated;
   if (repetition !== undefined) throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
 
+  const value: unknown = getNodeValue(tree);
   return {
-    value: getNodeValue(tree),
-    baseFolder: dirname(file),
+    value,
+    baseFolder: baseFolderOf(value, dirname(file)),
     file,
     locate: (where) => {
       for (let depth = where.length; depth > 0; depth -= 1) {

@@ -89,6 +89,7 @@ describe('a configuration that is right', () => {
   it('gets every default, from the frame and from the plugins', async () => {
     const { config } = await resolveObject(minimal);
     expect(config).toEqual({
+      baseFolder: base,
       model: { use: null, path: 'm', options: {} },
       chatTemplatePath: null,
       backend: { name: 'auto', threads: null },

@@ -179,6 +179,7 @@ function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedCon
   const { $schema: _, ...rest } = config;
   return {
     ...rest,
+    baseFolder: raw.baseFolder,
     model: { use: model['use'] ?? null, path: modelPath(model['path'], raw.baseFolder), options: model['options'] ?? {} },
     chatTemplatePath: absolute(config['chatTemplatePath']),
     backend: section('backend'),

@@ -79,6 +79,8 @@ export interface OutputConfig {
 
 /** A configuration after validation: every default filled in, every path absolute, deeply frozen. What all of the engine reads. */
 export interface ResolvedConfig {
+  /** Absolute: where the relative paths in plugins' options start. */
+  readonly baseFolder: string;
   readonly model: ModelConfig;
   readonly chatTemplatePath: string | null;
   readonly backend: BackendConfig;

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import type { Logger, StepReport } from './contract/index.js';
+import { createEventHub, eventCallback } from './events.js';
+
+function hub() {
+  const errors: string[] = [];
+  const logger: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: (message) => void errors.push(message) };
+  return { errors, events: createEventHub(() => logger) };
+}
+const report = { step: 1 } as StepReport;
+
+describe('createEventHub', () => {
+  it('calls listeners in order until they are taken off', () => {
+    const { events } = hub();
+    const calls: string[] = [];
+    const first = () => void calls.push('first');
+    events.on('step', first);
+    events.once('step', () => void calls.push('once'));
+    events.emit('step', report);
+    events.off('step', first);
+    events.emit('step', report);
+    expect(calls).toEqual(['first', 'once']);
+  });
+
+  it('logs listeners that throw or reject, and calls the next ones', async () => {
+    const { events, errors } = hub();
+    const calls: number[] = [];
+    events.on('step', () => {
+      throw new Error('sync');
+    });
+    events.on('step', async () => {
+      throw new Error('async');
+    });
+    events.on('step', ({ step }) => void calls.push(step));
+    events.emit('step', report);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toEqual([1]);
+    expect(errors).toEqual(["A listener of 'step' failed: sync", "A listener of 'step' failed: async"]);
+  });
+});
+
+it('eventCallback stands last in every hook that it has', () => {
+  for (const hook of Object.values(eventCallback(() => undefined))) expect((hook as { order: string }).order).toBe('post');
+});

@@ -1,0 +1,60 @@
+import { EventEmitter } from 'eventemitter3';
+import type { Callback, Logger, TrainerEvents } from './contract/index.js';
+
+export type TrainerEvent = keyof TrainerEvents;
+export type TrainerListener<E extends TrainerEvent> = (...values: TrainerEvents[E]) => unknown;
+
+/** Typed, observe-only events. A listener that throws or rejects is logged and harms no one. */
+export interface EventHub {
+  on<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
+  once<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
+  off<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
+  emit<E extends TrainerEvent>(event: E, ...values: TrainerEvents[E]): void;
+  clear(): void;
+}
+
+/** @param logger where failures of listeners are told, asked for at each failure */
+export function createEventHub(logger: () => Logger): EventHub {
+  const emitter = new EventEmitter();
+  // eventemitter3 drops promises, and a listener that throws keeps the next ones from being called: each is wrapped.
+  const guarded = new Map<unknown, (...values: unknown[]) => void>();
+  const guard = <E extends TrainerEvent>(event: E, listener: TrainerListener<E>) => {
+    const present = guarded.get(listener);
+    if (present !== undefined) return present;
+    const report = (cause: unknown) => logger().error(`A listener of '${event}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, { event, cause });
+    const wrapped = (...values: unknown[]) => {
+      try {
+        const result = Reflect.apply(listener, undefined, values) as unknown;
+        if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') void Promise.resolve(result).catch(report);
+      } catch (cause) {
+        report(cause);
+      }
+    };
+    guarded.set(listener, wrapped);
+    return wrapped;
+  };
+  return {
+    on: (event, listener) => void emitter.on(event, guard(event, listener)),
+    once: (event, listener) => void emitter.once(event, guard(event, listener)),
+    off: (event, listener) => void emitter.off(event, guarded.get(listener)),
+    emit: (event, ...values) => void emitter.emit(event, ...values),
+    clear: () => {
+      emitter.removeAllListeners();
+      guarded.clear();
+    },
+  };
+}
+
+/** The callback that turns hooks into events: the last of all, so that an event tells of what has become of a step. */
+export function eventCallback(emit: EventHub['emit']): Callback {
+  return {
+    onRunStart: { order: 'post', handler: (info) => emit('run:start', info) },
+    onStep: { order: 'post', handler: (report) => emit('step', report) },
+    onEvaluate: { order: 'post', handler: (report) => emit('evaluate', report) },
+    onSave: { order: 'post', handler: (checkpoint) => emit('save', checkpoint) },
+    onEpochEnd: { order: 'post', handler: (epoch) => emit('epoch', { epoch }) },
+    onRunEnd: { order: 'post', handler: (report) => emit('run:end', report) },
+    onRunError: { order: 'post', handler: (error) => emit('run:error', error) },
+  };
+}
+

@@ -1,0 +1,170 @@
+import {
+  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
+  type BatchOptions, type BatchSource, type Callback, type DataSource, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy,
+} from '../contract/index.js';
+import type { ConfigResolution } from '../config/resolve-config.js';
+import type { Path } from '../config/paths.js';
+import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
+import type { Services } from '../container.js';
+import type { Named, TrainRun } from '../engine/run-services.js';
+import { eventCallback, type EventHub } from '../events.js';
+import { createHookRunner, type HookedCallback } from '../hooks/index.js';
+import { useBackend } from './backend-use.js';
+import { createPluginMaker, type PluginMaker } from './create-plugin.js';
+import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
+
+export interface ComposeOptions {
+  readonly resolution: ConfigResolution;
+  readonly services: Services;
+  readonly events: EventHub;
+  /** Callbacks given as objects, after those of the configuration. */
+  readonly callbacks: readonly Callback[];
+  readonly signal: AbortSignal;
+}
+
+/** A run that is ready to start, and what must be undone after it. */
+export interface ComposedRun {
+  readonly run: TrainRun;
+  readonly maker: PluginMaker;
+  dispose(): void;
+}
+
+/** Undoes in reverse; every action is tried, the first failure is thrown. */
+function createUndo(): { add(action: () => void): void; undo(): void } {
+  const actions: (() => void)[] = [];
+  return {
+    add: (action) => void actions.push(action),
+    undo: () => {
+      const failures: unknown[] = [];
+      for (let action = actions.pop(); action !== undefined; action = actions.pop()) {
+        try {
+          action();
+        } catch (failure) {
+          failures.push(failure);
+        }
+      }
+      if (failures.length > 0) throw failures[0];
+    },
+  };
+}
+
+/**
+ * Makes a run from its configuration, in the order in which mistakes are cheapest: output folder, backend, plugins, data sources, model, batches.
+ * What was made before a failure is disposed.
+ */
+export async function composeRun(options: ComposeOptions): Promise<ComposedRun> {
+  const undo = createUndo();
+  try {
+    return await compose(options, undo);
+  } catch (error) {
+    try {
+      undo.undo();
+    } catch {
+      // The first error is the one to know of.
+    }
+    throw error;
+  }
+}
+
+async function compose({ resolution, services, events, callbacks, signal }: ComposeOptions, undo: ReturnType<typeof createUndo>): Promise<ComposedRun> {
+  const { config } = resolution;
+  const logger = services.get(LOGGER);
+  const outputFolder = config.output.folder;
+  const warn = (message: string) => {
+    logger.warn(message);
+    events.emit('warning', { message });
+  };
+  const checkpoint = () => {
+    if (signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The run was interrupted before it began.', { cause: signal.reason });
+  };
+  for (const notice of resolution.notices) warn(notice);
+  await checkOutputFolder(config);
+  checkpoint();
+
+  const backend = await useBackend(config.backend, services);
+  undo.add(backend.release);
+  checkpoint();
+
+  const maker = createPluginMaker({ logger, seed: config.training.seed, baseFolder: config.baseFolder, outputFolder }, resolution.wasWritten);
+  const make = async <K extends PluginKind>(kind: K, { use, options }: PluginUse, path: Path): Promise<Named<PluginInstances[K]>> => {
+    const plugin = resolution.pluginFor(kind, use);
+    return { plugin: plugin.name, instance: await maker.create(kind, plugin, options, path) };
+  };
+  const makeAll = async <K extends PluginKind>(kind: K, uses: readonly PluginUse[], key: string): Promise<readonly Named<PluginInstances[K]>[]> => {
+    const made: Named<PluginInstances[K]>[] = [];
+    for (const [index, use] of uses.entries()) made.push(await make(kind, use, [key, index, 'options']));
+    return made;
+  };
+
+  const owner = requireRole(await make('strategy', config.strategy, ['strategy', 'options']), 'owner', 'strategy.use');
+  const companions = (await makeAll('strategy', config.companions, 'companions')).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
+  const hooked: HookedCallback[] = [];
+  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, 'callbacks')), ...(await makeAll('logger', config.loggers, 'loggers'))]) hooked.push({ plugin, callback: instance });
+  for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback });
+  hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
+  const runner = createHookRunner(hooked);
+  undo.add(() => runner.dispose());
+  checkpoint();
+
+  const optimizer = await make('optimizer', optionsOf(config.optimizer, ['learningRate']), ['optimizer']);
+  undo.add(() => optimizer.instance.dispose());
+  const schedule = await make('schedule', optionsOf(config.schedule, []), ['schedule']);
+  const trainSource = services.has(TRAIN_DATA) ? null : (await make('data-source', config.data.train, ['data', 'train', 'options'])).instance;
+  const evalSource = services.has(EVAL_DATA) || config.data.eval === null ? null : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
+  checkpoint();
+
+  const loaded = await loadModel(config, services, make);
+  if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
+  checkpoint();
+
+  const batches = (source: DataSource, purpose: 'train' | 'eval') =>
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger }, batchOptions(config, purpose));
+  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
+  const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  checkpoint();
+
+  await claimOutputFolder(config);
+  const run: TrainRun = {
+    config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
+    backend: backend.info, clock: services.get(CLOCK), logger, signal, outputFolder, warn,
+    checkUnusedKeys: maker.checkUnusedKeys,
+  };
+  return { run, maker, dispose: undo.undo };
+}
+
+function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string): Named<Strategy> {
+  if (strategy.instance.role === role) return strategy;
+  throw new WhetstoneError('CONFIG_CONFLICT', role === 'owner' ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.` : `'${strategy.plugin}' decides what is trained, as the strategy already does.`, {
+    place: { path },
+    expected: role === 'owner' ? 'a strategy that owns the parameters' : 'a strategy that stands beside the owner',
+    found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
+    hint: role === 'owner' ? 'Put it into companions, and choose a strategy such as full or lora.' : 'Name it as the strategy, instead of the present one.',
+  });
+}
+
+/** The options that stand beside `use` and belong to the plugin rather than to the frame. */
+function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUse {
+  const options = Object.fromEntries(Object.entries(section).filter(([key]) => key !== 'use' && !ofFrame.includes(key)));
+  return { use: section.use, options };
+}
+
+async function loadModel(
+  config: ResolvedConfig, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
+): Promise<LoadedModel> {
+  if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL);
+  const { use, path, options } = config.model;
+  const loader = use === null ? services.get(MODEL_LOADER) : (await make('model', { use, options: options as Record<string, Json> }, ['model', 'options'])).instance;
+  return loader.load(path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath });
+}
+
+function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
+  const { maxLength, truncationMode, assistantOnlyLoss, padToMultipleOf, unreadableRows } = data;
+  const learning = purpose === 'train';
+  return {
+    purpose, maxLength, truncationMode, assistantOnlyLoss, padToMultipleOf, unreadableRows,
+    batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
+    shuffleDataset: learning && data.shuffleDataset,
+    samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',
+    seed: training.dataSeed ?? training.seed,
+  };
+}
