@@ -52,15 +52,25 @@ export function provideFactory<T>(token: Token<T>, create: (services: Services) 
   };
 }
 
+interface InjectedToken {
+  readonly token: unknown;
+  readonly isOptional?: boolean;
+}
+
+/** What `@inject` noted for each parameter of a constructor. */
+function injectedTokens(type: ServiceClass<unknown>): Readonly<Record<number, InjectedToken>> {
+  return (Reflect.getOwnMetadata('injectionTokens', type) ?? {}) as Readonly<Record<number, InjectedToken>>;
+}
+
 /**
  * Registers an `@injectable()` class. Every parameter of its constructor must carry `@inject(TOKEN)` with a token, not a class: tsyringe would make a
  * class that nobody registered, silently.
  * @throws WhetstoneError `SERVICE_NOT_REGISTERED` for a parameter without a token
  */
 export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): ServiceRegistration {
-  const tokens = (Reflect.getOwnMetadata('injectionTokens', type) ?? {}) as Readonly<Record<number, unknown>>;
+  const tokens = injectedTokens(type);
   for (let index = 0; index < type.length; index += 1) {
-    if (typeof tokens[index] !== 'symbol') {
+    if (typeof tokens[index]?.token !== 'symbol') {
       throw new WhetstoneError('SERVICE_NOT_REGISTERED', `Parameter ${index + 1} of the constructor of ${type.name} has no token.`, { hint: 'Put @inject(TOKEN) before it, with a token of the contract.', details: { class: type.name, parameter: index } });
     }
   }
@@ -68,7 +78,9 @@ export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): Service
     token,
     register: (container, services, own) => {
       const useFactory = instanceCachingFactory((scope) => {
-        for (const needed of Object.values(tokens)) services.get(needed as Token<unknown>);
+        for (const { token: needed, isOptional } of Object.values(tokens)) {
+          if (isOptional !== true) services.get(needed as Token<unknown>);
+        }
         const instance = scope.resolve<T>(type as InjectionToken<T>);
         own(instance);
         return instance;
