@@ -22,7 +22,7 @@ export async function attachStrategies({ owner, companions, loaded }: Pick<Train
   try {
     const first = await attach(owner, loaded, strategyRun);
     done.push(first);
-    for (const companion of companions) done.push(await attach(companion, loaded, strategyRun));
+    for (const companion of companions) done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
     return { all: [first, ...done.slice(1)], dispose };
   } catch (error) {
     dispose();

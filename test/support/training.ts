@@ -1,0 +1,134 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAdamW, createHookRunner, runTraining, type TrainRun } from '@whetstone/core';
+import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy } from '@whetstone/core/contract';
+import { createRandomModel } from '@whetstone/models';
+import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
+import { fullStrategy } from '@whetstone/strategies';
+import { afterEach } from 'vitest';
+
+/** config.json of a model small enough for every test. */
+export const tinyLlama = {
+  model_type: 'llama', architectures: ['LlamaForCausalLM'], vocab_size: 48, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4,
+  num_key_value_heads: 2, head_dim: 4, max_position_embeddings: 64, rms_norm_eps: 1e-6, rope_theta: 10_000, hidden_act: 'silu', tie_word_embeddings: false,
+  initializer_range: 0.2, attention_bias: false, mlp_bias: false,
+} as const;
+
+export const tinyModel = (seed = 1): LanguageModel => createRandomModel(tinyLlama, seed);
+
+/** What the engine uses of a loaded model: the model and the renderer's hash. */
+export function loadedOf(model: LanguageModel): LoadedModel {
+  const unused = (): never => {
+    throw new Error('The engine renders and tokenises nothing.');
+  };
+  const tokenizer = { vocabularySize: 48, bosTokenId: null, eosTokenId: null, padTokenId: null, encode: unused, encodeWithSpans: unused, decode: unused, tokenId: unused };
+  return { model, tokenizer, renderer: { hash: 'test', stopTokenIds: [], render: unused, renderPrompt: unused } };
+}
+
+/** Batches of random rows in another order each epoch, as the data package serves them. */
+export function shuffledSource(rowCount: number, batchSize: number, seed = 3): BatchSource {
+  const rows = randomRows(rowCount, tinyLlama.vocab_size, seed);
+  const plain = batchSourceOf(rows, batchSize);
+  return {
+    ...plain,
+    epoch(epoch, { skip = 0 } = {}) {
+      const random = testRandom(seed + 100 * epoch);
+      const order = rows.map((row) => ({ row, key: random() })).toSorted((a, b) => a.key - b.key).map(({ row }) => row);
+      const batches: Batch[] = [];
+      for (let begin = 0; begin < order.length; begin += batchSize) batches.push(batchOfRows(order.slice(begin, begin + batchSize)));
+      return batches.slice(skip);
+    },
+  };
+}
+
+export interface TestRunOptions {
+  readonly training?: Partial<TrainRun['config']['training']>;
+  readonly learningRate?: number;
+  readonly model?: LanguageModel;
+  readonly strategy?: Strategy;
+  readonly companions?: readonly Strategy[];
+  readonly callbacks?: readonly Callback[];
+  readonly trainData?: BatchSource;
+  readonly evalData?: BatchSource | null;
+  readonly outputFolder?: string | null;
+  readonly signal?: AbortSignal;
+  readonly warn?: (message: string) => void;
+}
+
+/** A run composed by hand: real model, strategy, hooks, optimizer; AdamW at a constant rate. */
+export function testRun(options: TestRunOptions = {}): TrainRun {
+  const { learningRate = 0.01, outputFolder = null } = options;
+  const unused = { use: 'unused', options: {} };
+  const log = (): void => undefined;
+  const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+  const started = performance.now();
+  return {
+    config: {
+      baseFolder: '/', model: { use: null, path: null, options: {} }, chatTemplatePath: null, backend: { name: 'cpu', threads: null },
+      data: {
+        train: unused, eval: null, maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, shuffleDataset: true, trainSamplingStrategy: 'random',
+        padToMultipleOf: null, unreadableRows: 'error',
+      },
+      strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
+      training: {
+        numTrainEpochs: 1, maxSteps: -1, perDeviceTrainBatchSize: 2, perDeviceEvalBatchSize: 2, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
+        evalStrategy: 'no', evalSteps: null, saveStrategy: 'no', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss',
+        resumeFromCheckpoint: null, ...options.training,
+      },
+      output: { folder: outputFolder, overwrite: false },
+    },
+    loaded: loadedOf(options.model ?? tinyModel()),
+    trainData: options.trainData ?? shuffledSource(12, 2),
+    evalData: options.evalData ?? null,
+    owner: { plugin: 'full', instance: options.strategy ?? fullStrategy() },
+    companions: (options.companions ?? []).map((instance, index) => ({ plugin: `companion-${index}`, instance })),
+    hooks: createHookRunner((options.callbacks ?? []).map((callback, index) => ({ plugin: `callback-${index}`, callback }))),
+    optimizer: { plugin: 'adamw', instance: optimizer },
+    schedule: { plugin: 'constant', instance: () => () => 1 },
+    backend: { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },
+    clock: { now: () => (performance.now() - started) / 1000, timestamp: () => new Date().toISOString() },
+    logger: { debug: log, info: log, warn: log, error: log },
+    signal: options.signal ?? new AbortController().signal,
+    outputFolder,
+    warn: options.warn ?? log,
+    checkUnusedKeys: () => undefined,
+  };
+}
+
+/** Trains to the end. */
+export async function train(run: TrainRun): Promise<{ readonly reports: StepReport[]; readonly report: RunReport }> {
+  const reports: StepReport[] = [];
+  const iterator = runTraining(run);
+  for (;;) {
+    const next = await iterator.next();
+    if (next.done === true) return { reports, report: next.value };
+    reports.push(next.value);
+  }
+}
+
+/** Releases what a run holds, as the trainer does. */
+export function disposeRun(run: TrainRun): void {
+  run.optimizer.instance.dispose();
+  run.hooks.dispose();
+  run.loaded.model.dispose();
+}
+
+/** The values of all parameters by name, as they are now. */
+export async function valuesOf(model: LanguageModel): Promise<Record<string, number[]>> {
+  const values: Record<string, number[]> = {};
+  for (const [name, parameter] of model.parameters) values[name] = Array.from(await parameter.data());
+  return values;
+}
+
+const folders: string[] = [];
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
+});
+
+/** A folder that is gone after the test. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'whetstone-run-'));
+  folders.push(folder);
+  return folder;
+}
