@@ -1,5 +1,6 @@
 /** From raw conversations to batches. */
 import { conversationsPlugin } from './sources/plugin.js';
+import { transformPlugins } from './transforms/index.js';
 
 export { createBatchSource, createBatchSourceFactory } from './batching/batch-source.js';
 export type { BatchSourceInputs, BatchSourceSummary, PreparedBatchSource } from './batching/batch-source.js';
@@ -27,5 +28,7 @@ export { createConversationSource } from './sources/conversations.js';
 export type { ConversationSourceOptions } from './sources/conversations.js';
 export { checkUnreadable } from './sources/unreadable.js';
 
+export * from './transforms/index.js';
+
 /** Every plugin of this package. */
-export const dataPlugins = [conversationsPlugin] as const;
+export const dataPlugins = [conversationsPlugin, ...transformPlugins] as const;

@@ -1,0 +1,116 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import type { Conversation } from '@whetstone/core/contract';
+import { asLines, collect, temporaryFolder, writeInto } from '../../testing/files.js';
+import { chat, sourceOf } from '../../testing/sources.js';
+import { applyTransforms } from '../apply.js';
+import { createDecontaminateTransform } from '../decontaminate.js';
+import { createDuplicateFinder, defaultDuplicateOptions } from './finder.js';
+import { findLeaks } from './leakage.js';
+import { shingleHashes, SKETCH_HASHES, sketchOf, sketchSimilarity } from './min-hash.js';
+import { createDeduplicateTransform } from './plugin.js';
+import { createSimilarityIndex } from './similarity-index.js';
+
+const text = (content: string): Conversation => ({ form: 'text', messages: [{ role: 'assistant', content }], origin: { index: 0 } });
+
+// 20 pairs that a person would call duplicates (typing errors, widths, a word more or less) and 20 that are only alike, English and Chinese.
+const pairs = readFileSync(new URL('../../../test-data/near-duplicates.jsonl', import.meta.url), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as { readonly a: string; readonly b: string; readonly duplicate: boolean });
+
+test('precision and recall on labelled pairs', () => {
+  const found = pairs.map(({ a, b, duplicate }) => {
+    const finder = createDuplicateFinder(defaultDuplicateOptions);
+    finder.add(text(a));
+    return { a, b, duplicate, found: finder.find(text(b)) };
+  });
+  const right = found.filter((pair) => pair.duplicate && pair.found).length;
+  const precision = right / found.filter((pair) => pair.found).length;
+  const recall = right / found.filter((pair) => pair.duplicate).length;
+  expect(found.filter((pair) => !pair.duplicate && pair.found)).toEqual([]);
+  expect(found.filter((pair) => pair.duplicate && !pair.found).map(({ a, b }) => [a, b])).toEqual([]);
+  expect(precision).toBe(1);
+  expect(recall).toBeGreaterThanOrEqual(0.9);
+});
+
+test('sketches give the Jaccard similarity: exactly for short texts, nearly for long ones', () => {
+  const jaccard = (a: Uint32Array, b: Uint32Array): number => {
+    const [one, two] = [new Set(a), new Set(b)];
+    return [...one].filter((hash) => two.has(hash)).length / new Set([...one, ...two]).size;
+  };
+  for (const { a, b } of pairs) {
+    const [one, two] = [shingleHashes(a), shingleHashes(b)];
+    expect(sketchSimilarity(sketchOf(one), sketchOf(two))).toBeCloseTo(jaccard(one, two), 12);
+  }
+  const numbers = (from: number, to: number): string => Array.from({ length: to - from }, (_, index) => `n${from + index}`).join(' ');
+  const [one, two] = [shingleHashes(numbers(0, 2000)), shingleHashes(numbers(300, 2300))];
+  // Four standard errors of 256 hashes.
+  expect(Math.abs(sketchSimilarity(sketchOf(one), sketchOf(two)) - jaccard(one, two))).toBeLessThan(4 * Math.sqrt(0.25 / SKETCH_HASHES));
+});
+
+test('the index finds what a comparison of all with all finds', () => {
+  const texts = pairs.flatMap(({ a, b }) => [a, b]);
+  const index = createSimilarityIndex(0.7);
+  texts.forEach((one, position) => {
+    const hashes = shingleHashes(one);
+    const similarities = texts.slice(0, position).map((other) => sketchSimilarity(sketchOf(hashes), sketchOf(shingleHashes(other))));
+    const best = Math.max(0, ...similarities);
+    expect(index.find(hashes)?.similarity ?? 0).toBeCloseTo(best >= 0.7 ? best : 0, 12);
+    index.add(hashes);
+  });
+});
+
+describe('the transform', () => {
+  const conversations = [
+    chat('Can I return my shoes?', 'Yes, within thirty days, if they were not worn.'),
+    chat('can I return my shoes', 'Yes, within thirty days, if they were not worn!'),
+    chat('Can I return my shoes?', 'Yes, within thirty days if they have not been worn.'),
+    chat('Where is my parcel?', 'It will arrive tomorrow.'),
+  ];
+
+  test('keeps the first, and says what each of the others repeats', async () => {
+    const transform = createDeduplicateTransform({ threshold: 0.6 });
+    const kept = await collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
+    expect(kept.map(({ origin }) => origin.index)).toEqual([0, 3]);
+    expect(transform.report.removed).toEqual({ 'exact-duplicate': 1, 'near-duplicate': 1 });
+    expect(transform.report.removals[0]?.detail).toBe('the same as memory.jsonl:1');
+    expect(transform.report.removals[1]?.detail).toMatch(/^\d\d % like memory\.jsonl:1$/);
+    // A second pass starts anew.
+    expect(await collect(applyTransforms(sourceOf(conversations), [transform]).conversations())).toHaveLength(2);
+  });
+
+  test('against evaluation data: an error, or taken out', async () => {
+    const folder = temporaryFolder();
+    writeInto(folder, 'eval.jsonl', asLines([{ messages: conversations[3]?.messages }]));
+    const run = (onLeak: 'error' | 'drop') => {
+      const transform = createDeduplicateTransform({ against: ['eval.jsonl'], onLeak, near: false }, folder);
+      return collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
+    };
+    await expect(run('error')).rejects.toMatchObject({ code: 'DATA_LEAKAGE', problems: [{ place: { file: 'memory.jsonl', line: 4 } }] });
+    expect((await run('drop')).map(({ origin }) => origin.index)).toEqual([0, 2]);
+    expect(await findLeaks(sourceOf(conversations), sourceOf([conversations[3] as (typeof conversations)[number]]))).toHaveLength(1);
+  });
+});
+
+test('decontamination: a run of words of a benchmark, in English and Chinese', async () => {
+  const folder = temporaryFolder();
+  writeInto(folder, 'a.jsonl', asLines([{ prompt: 'Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.', completion: '72' }]));
+  writeInto(folder, 'b.csv', 'text\n小明有五个苹果，他吃了两个，还剩几个苹果？\n');
+  const transform = createDecontaminateTransform({ benchmarks: ['a.jsonl', 'b.csv'], words: 10 }, folder);
+  const kept = await collect(
+    applyTransforms(
+      sourceOf([
+        chat('Solve: natalia sold clips to 48 of her friends in April, and then she slept.', 'ok'),
+        chat('小明有五个苹果，他吃了两个。', '好'),
+        chat('Natalia sold clips.', 'Did she?'),
+      ]),
+      [transform],
+    ).conversations(),
+  );
+  expect(kept.map(({ origin }) => origin.index)).toEqual([2]);
+  expect(transform.report.removals.map(({ detail }) => detail?.replace(folder, ''))).toEqual([
+    expect.stringMatching(/shares 10 words in a row with .a\.jsonl:1/),
+    expect.stringMatching(/b\.csv:2/),
+  ]);
+});

@@ -1,0 +1,33 @@
+import type { Conversation } from '@whetstone/core/contract';
+import { textOf } from '../../examples/message-text.js';
+
+export const DUPLICATE_PARTS = ['conversation', 'prompt', 'reply'] as const;
+/** What of two conversations is compared: all of both, what is asked (all but the last reply), or what is answered. */
+export type DuplicatePart = (typeof DUPLICATE_PARTS)[number];
+
+/** The text that duplicates are recognised by: case, width, spaces and punctuation do not matter. */
+export function comparableText(text: string): string {
+  return text.normalize('NFKC').toLowerCase().replace(/[\p{P}\p{S}\s]+/gu, ' ').trim();
+}
+
+/** The part of a conversation that is compared, a line a turn; system messages and tools' answers do not matter. */
+export function comparablePart({ messages }: Conversation, part: DuplicatePart): string {
+  const turns = messages.filter(({ role }) => role !== 'system' && role !== 'tool');
+  const lastReply = turns.findLastIndex(({ role }) => role === 'assistant');
+  const wanted = part === 'conversation' ? turns : part === 'prompt' ? turns.slice(0, lastReply === -1 ? turns.length : lastReply) : turns.slice(lastReply, lastReply + 1);
+  return wanted.map((message) => comparableText(textOf(message))).join('\n');
+}
+
+/** A 53-bit hash of a text, in two 32-bit halves mixed together (cyrb53's construction: two multiplicative hashes, cross-mixed). */
+export function hashText(text: string, seed = 0): number {
+  let high = 0xdeadbeef ^ seed;
+  let low = 0x41c6ce57 ^ seed;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    high = Math.imul(high ^ unit, 2654435761);
+    low = Math.imul(low ^ unit, 1597334677);
+  }
+  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909);
+  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909);
+  return 4294967296 * (2097151 & low) + (high >>> 0);
+}

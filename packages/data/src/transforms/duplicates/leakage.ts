@@ -1,0 +1,43 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { DataSource, Origin } from '@whetstone/core/contract';
+import { checkUnreadable } from '../../sources/unreadable.js';
+import { createDuplicateFinder, defaultDuplicateOptions, placeOf, type DuplicateFinder, type DuplicateOptions } from './finder.js';
+
+/** A conversation of the training data that is also, or almost, in the evaluation data. */
+export interface Leak {
+  readonly train: Origin;
+  readonly eval: Origin;
+  readonly similarity: number;
+}
+
+/** Remembers a whole source. @throws DATA_UNREADABLE */
+export async function finderOf(source: DataSource, options: DuplicateOptions): Promise<DuplicateFinder> {
+  const finder = createDuplicateFinder(options);
+  for await (const conversation of source.conversations()) finder.add(conversation);
+  // What cannot be read cannot be kept out of the training data.
+  checkUnreadable(source.unreadable);
+  return finder;
+}
+
+/** Every conversation of the training data that repeats one of the evaluation data. */
+export async function findLeaks(train: DataSource, evaluation: DataSource, options: Partial<DuplicateOptions> = {}): Promise<Leak[]> {
+  const finder = await finderOf(evaluation, { ...defaultDuplicateOptions, ...options });
+  const leaks: Leak[] = [];
+  for await (const conversation of train.conversations()) {
+    const found = finder.find(conversation);
+    if (found) leaks.push({ train: conversation.origin, eval: found.of, similarity: found.similarity });
+  }
+  return leaks;
+}
+
+/** The error for leaks: how many, and where the first are. */
+export function leakageError(leaks: readonly Leak[]): WhetstoneError {
+  return new WhetstoneError('DATA_LEAKAGE', `${leaks.length} conversations of the training data are also in the evaluation data.`, {
+    hint: 'The evaluation would measure memory. Take them out with the transform "deduplicate" and its options "against" and "onLeak": "drop".',
+    problems: leaks.slice(0, 10).map(({ train, eval: other, similarity }) => ({
+      message: `${similarity === 1 ? 'is' : `is ${Math.round(similarity * 100)} %`} ${placeOf(other)}`,
+      ...(train.file === undefined ? {} : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
+    })),
+    details: { leaks: leaks.length },
+  });
+}

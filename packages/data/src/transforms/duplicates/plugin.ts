@@ -1,0 +1,63 @@
+import { definePlugin } from '@whetstone/core/contract';
+import type { Conversation } from '@whetstone/core/contract';
+import { createConversationSource } from '../../sources/conversations.js';
+import { createTransform, type ReportingTransform } from '../transform-log.js';
+import { createDuplicateFinder, defaultDuplicateOptions, placeOf, type Duplicate, type DuplicateOptions } from './finder.js';
+import { DUPLICATE_PARTS } from './fingerprint.js';
+import { finderOf, leakageError } from './leakage.js';
+
+export interface DeduplicateOptions extends DuplicateOptions {
+  /** Files of evaluation data that no conversation may repeat. */
+  readonly against: readonly string[];
+  /** What it means where one does. */
+  readonly onLeak: 'error' | 'drop';
+}
+
+const describe = ({ kind, of, similarity }: Duplicate): string => (kind === 'exact' ? `the same as ${placeOf(of)}` : `${Math.round(similarity * 100)} % like ${placeOf(of)}`);
+
+/**
+ * A transform that takes out conversations which repeat an earlier one: the first of them stays. With `against`, what repeats evaluation data is an error
+ * (DATA_LEAKAGE), or taken out.
+ */
+export function createDeduplicateTransform(options: Partial<DeduplicateOptions> = {}, baseFolder = '.'): ReportingTransform {
+  const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
+  return createTransform('deduplicate', async () => {
+    const own = createDuplicateFinder(all);
+    const held = all.against.length === 0 ? null : await finderOf(await createConversationSource({ path: all.against }, baseFolder), all);
+    return (conversation: Conversation, log) => {
+      const leak = held?.find(conversation) ?? null;
+      if (leak) {
+        if (all.onLeak === 'error') throw leakageError([{ train: conversation.origin, eval: leak.of, similarity: leak.similarity }]);
+        log.remove(conversation, 'in-evaluation-data', describe(leak));
+        return null;
+      }
+      const duplicate = own.find(conversation);
+      if (duplicate) {
+        log.remove(conversation, `${duplicate.kind}-duplicate`, describe(duplicate));
+        return null;
+      }
+      own.add(conversation);
+      return conversation;
+    };
+  });
+}
+
+export const deduplicatePlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'data-transform',
+  name: 'deduplicate',
+  description: 'Takes out conversations that repeat an earlier one, or almost; and those that are in the evaluation data.',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      part: { enum: [...DUPLICATE_PARTS], default: 'conversation', description: 'What of two conversations is compared.' },
+      near: { type: 'boolean', default: true, description: 'Look for almost equal ones, too.' },
+      threshold: { type: 'number', minimum: 0.3, maximum: 1, default: 0.7, description: 'The least similarity of near duplicates.' },
+      shingle: { type: 'integer', minimum: 2, maximum: 20, default: 4, description: 'Characters of a shingle; half as many in Chinese, Japanese and Korean.' },
+      against: { type: 'array', items: { type: 'string', minLength: 1 }, default: [], description: 'Files of evaluation data that must not be repeated.' },
+      onLeak: { enum: ['error', 'drop'], default: 'error', description: 'What it means where they are.' },
+    },
+  } as const,
+  create: (options, context) => createDeduplicateTransform(options, context.baseFolder),
+});

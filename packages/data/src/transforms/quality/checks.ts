@@ -1,0 +1,166 @@
+import type { Conversation } from '@whetstone/core/contract';
+import { textOf } from '../../examples/message-text.js';
+
+export interface QualityOptions {
+  /** Characters that a conversation has at least and at most. */
+  readonly minCharacters: number;
+  readonly maxCharacters: number;
+  /** Turns (system messages not counted) that it has at least and at most. */
+  readonly minTurns: number;
+  readonly maxTurns: number;
+  /** The largest share of a text that may repeat itself. */
+  readonly maxRepetition: number;
+  /** The largest share of characters that are neither letters, digits, spaces nor common punctuation. */
+  readonly maxSymbolShare: number;
+  /** Scripts that are wanted (`Latin`, `Han`, …); empty for any. */
+  readonly scripts: readonly string[];
+  /** The least share of letters in these scripts. */
+  readonly minScriptShare: number;
+  /** Phrases that no reply may hold, whatever their case. */
+  readonly boilerplate: readonly string[];
+  readonly roleOrder: boolean;
+  readonly emptyTurns: boolean;
+  readonly truncatedReplies: boolean;
+}
+
+/** What assistants say of themselves; training on it teaches nothing else. */
+export const commonBoilerplate = [
+  'as an ai language model', 'as a large language model', 'i am an ai assistant and cannot', 'my knowledge cutoff', 'regenerate response',
+  '作为一个人工智能语言模型', '作为一个ai语言模型', '作为ai语言模型', '我是一个人工智能，无法', '我的知识截止',
+];
+
+export const defaultQualityOptions: QualityOptions = {
+  minCharacters: 2,
+  maxCharacters: 200_000,
+  minTurns: 1,
+  maxTurns: 1000,
+  maxRepetition: 0.6,
+  maxSymbolShare: 0.4,
+  scripts: [],
+  minScriptShare: 0.5,
+  boilerplate: commonBoilerplate,
+  roleOrder: true,
+  emptyTurns: true,
+  truncatedReplies: true,
+};
+
+/** Why a conversation is not good enough, and what exactly it was. */
+export interface QualityFinding {
+  readonly reason: string;
+  readonly detail: string;
+}
+
+type Check = (conversation: Conversation, text: string, options: QualityOptions) => QualityFinding | null;
+
+const percent = (share: number): string => `${Math.round(share * 100)} %`;
+const replies = ({ messages }: Conversation): string[] => messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message));
+const code = /```[\s\S]*?(?:```|$)/g;
+
+const length: Check = (_, text, { minCharacters, maxCharacters }) => {
+  if (text.length < minCharacters) return { reason: 'too-short', detail: `${text.length} characters` };
+  return text.length > maxCharacters ? { reason: 'too-long', detail: `${text.length} characters` } : null;
+};
+
+const turnCount: Check = ({ messages }, _, { minTurns, maxTurns }) => {
+  const turns = messages.filter(({ role }) => role !== 'system').length;
+  if (turns < minTurns) return { reason: 'too-few-turns', detail: `${turns} turns` };
+  return turns > maxTurns ? { reason: 'too-many-turns', detail: `${turns} turns` } : null;
+};
+
+/** The share of a text that is covered by stretches of 10 characters that came before. Short texts repeat nothing. */
+export function repetitionShare(text: string): number {
+  const size = 10;
+  const units = text.replace(/\s+/g, ' ');
+  if (units.length < size * 4) return 0;
+  const seen = new Set<string>();
+  let covered = 0;
+  let coveredTo = 0;
+  for (let start = 0; start + size <= units.length; start++) {
+    const stretch = units.slice(start, start + size);
+    if (seen.has(stretch)) {
+      const from = Math.max(coveredTo, start);
+      covered += start + size - from;
+      coveredTo = start + size;
+    } else {
+      seen.add(stretch);
+    }
+  }
+  return covered / units.length;
+}
+
+/** Checked reply by reply: asking the same thing twice is no fault. */
+const repetition: Check = (conversation, _, { maxRepetition }) => {
+  const share = Math.max(0, ...replies(conversation).map(repetitionShare));
+  return share > maxRepetition ? { reason: 'repetition', detail: `${percent(share)} of a reply repeats itself` } : null;
+};
+
+const symbols: Check = (_, text, { maxSymbolShare }) => {
+  const prose = text.replace(code, '');
+  if (prose.length < 10) return null;
+  const count = prose.match(/[^\p{L}\p{M}\p{N}\p{P}\s]|[#*_=+|\\/~^<>{}[\]]/gu)?.length ?? 0;
+  const share = count / prose.length;
+  return share > maxSymbolShare ? { reason: 'symbols', detail: `${percent(share)} symbols` } : null;
+};
+
+const language: Check = (_, text, { scripts, minScriptShare }) => {
+  if (scripts.length === 0) return null;
+  const letters = text.replace(code, '').match(/\p{L}/gu)?.length ?? 0;
+  if (letters < 4) return null;
+  const wanted = text.replace(code, '').match(new RegExp(`[${scripts.map((script) => `\\p{Script=${script}}`).join('')}]`, 'gu'))?.length ?? 0;
+  const share = wanted / letters;
+  return share < minScriptShare ? { reason: 'language', detail: `${percent(share)} of the letters are ${scripts.join(' or ')}` } : null;
+};
+
+const boilerplate: Check = (conversation, _, { boilerplate: phrases }) => {
+  const said = replies(conversation).join('\n').toLowerCase();
+  const found = phrases.find((phrase) => said.includes(phrase.toLowerCase()));
+  return found === undefined ? null : { reason: 'boilerplate', detail: `a reply says "${found}"` };
+};
+
+/** System messages first; then user and assistant by turns, tools after the assistant; the assistant last. */
+const roleOrder: Check = ({ form, messages }, _, options) => {
+  if (!options.roleOrder || form !== 'chat') return null;
+  const firstTurn = messages.findIndex(({ role }) => role !== 'system');
+  const broken = (detail: string): QualityFinding => ({ reason: 'role-order', detail });
+  for (const [index, { role }] of messages.entries()) {
+    const before = messages[index - 1]?.role;
+    if (role === 'system' && firstTurn !== -1 && index > firstTurn) return broken(`a system message is message ${index + 1}`);
+    if ((role === 'user' || role === 'assistant') && role === before) return broken(`messages ${index} and ${index + 1} are both the ${role}'s`);
+    if (role === 'tool' && before !== 'assistant' && before !== 'tool') return broken(`message ${index + 1} is a tool's, after the ${before ?? 'start'}`);
+    if (role === 'assistant' && index === firstTurn) return broken('the assistant speaks first');
+  }
+  return messages.at(-1)?.role === 'assistant' ? null : broken(`the last message is the ${messages.at(-1)?.role ?? 'nobody'}'s`);
+};
+
+const emptyTurns: Check = ({ messages }, _, options) => {
+  if (!options.emptyTurns) return null;
+  const empty = messages.findIndex((message) => textOf(message).trim() === '' && (message.tool_calls?.length ?? 0) === 0);
+  return empty === -1 ? null : { reason: 'empty-turn', detail: `message ${empty + 1} is empty` };
+};
+
+const endMark = /[.!?…。！？”"'」』）)\]】:：;；~～*`>}|\p{Extended_Pictographic}\p{N}]\s*$/u;
+
+/** A long reply that ends within a sentence, on a connecting word or a comma, or within code. */
+const truncatedReplies: Check = (conversation, _, options) => {
+  if (!options.truncatedReplies) return null;
+  for (const reply of replies(conversation)) {
+    if ((reply.match(/```/g)?.length ?? 0) % 2 === 1) return { reason: 'truncated-reply', detail: 'code is opened and never closed' };
+    const text = reply.trim();
+    const ending = JSON.stringify(text.slice(-24));
+    if (/[,，、(（]$/u.test(text) || /\b(?:and|or|but|the|a|an|of|to|with|because)$/i.test(text)) return { reason: 'truncated-reply', detail: `a reply ends in ${ending}` };
+    if (text.length > 400 && !endMark.test(text) && !/\n[-*\d|#][^\n]*$/.test(text)) return { reason: 'truncated-reply', detail: `a long reply ends in ${ending}` };
+  }
+  return null;
+};
+
+const checks: readonly Check[] = [emptyTurns, length, turnCount, roleOrder, truncatedReplies, boilerplate, repetition, symbols, language];
+
+/** The first thing that is wrong with a conversation, or null. */
+export function judgeQuality(conversation: Conversation, options: QualityOptions = defaultQualityOptions): QualityFinding | null {
+  const text = conversation.messages.map((message) => textOf(message)).join('\n');
+  for (const check of checks) {
+    const finding = check(conversation, text, options);
+    if (finding) return finding;
+  }
+  return null;
+}
