@@ -11,7 +11,8 @@ import { createEarlyStopping } from '@whetstone/plugins';
 import { fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { difference, readTensors } from '../support/tensors.js';
-import { disposeRun, shuffledSource, temporaryFolder, testRun, tinyModel, train, valuesOf } from '../support/training.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { disposeRun, shuffledSource, testRun, tinyModel, train, valuesOf } from '../support/training.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

@@ -1,12 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createAdamW, createHookRunner, runTraining, type TrainRun } from '@whetstone/core';
 import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
 import { fullStrategy } from '@whetstone/strategies';
-import { afterEach } from 'vitest';
 
 /** config.json of a model small enough for every test. */
 export const tinyLlama = {
@@ -119,16 +115,4 @@ export async function valuesOf(model: LanguageModel): Promise<Record<string, num
   const values: Record<string, number[]> = {};
   for (const [name, parameter] of model.parameters) values[name] = Array.from(await parameter.data());
   return values;
-}
-
-const folders: string[] = [];
-afterEach(async () => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
-});
-
-/** A folder that is gone after the test. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'whetstone-run-'));
-  folders.push(folder);
-  return folder;
 }

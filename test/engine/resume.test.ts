@@ -1,0 +1,208 @@
+import '@tensorflow/tfjs-backend-cpu';
+import '@whetstone/core/tfjs-gradients';
+import { appendFile, cp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { proveWhole, runTraining, type TrainRun } from '@whetstone/core';
+import type { Callback, Json, Strategy } from '@whetstone/core/contract';
+import { isWhetstoneError } from '@whetstone/core/contract';
+import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';
+import { frozenLayersStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { disposeRun, shuffledSource, testRun, train, valuesOf, type TestRunOptions } from '../support/training.js';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+/** Seven rows in batches of two, two batches a step: the middle of an epoch, its partial window and its end are all met. */
+const base = (options: TestRunOptions = {}): TestRunOptions => ({
+  ...options,
+  trainData: shuffledSource(7, 2), evalData: shuffledSource(4, 2, 9),
+  callbacks: [createEarlyStopping({ patience: 50, restoreBest: false }), createGradientClipping({ maxNorm: 0.5 })],
+  training: { maxSteps: 10, gradientAccumulationSteps: 2, evalStrategy: 'steps', evalSteps: 2, saveStrategy: 'steps', saveSteps: 5, ...options.training },
+});
+
+interface End {
+  readonly losses: readonly number[];
+  readonly trained: Readonly<Record<string, number[]>>;
+  readonly callbacks: Json;
+  readonly moments: Readonly<Record<string, number[]>>;
+  readonly best: unknown;
+}
+
+async function endOf(run: TrainRun): Promise<End> {
+  const trained: Record<string, number[]> = {};
+  const wrapped: Strategy = run.owner.instance;
+  const attach = wrapped.attach.bind(wrapped);
+  let read = async (): Promise<void> => undefined;
+  const spied: Strategy = {
+    role: wrapped.role,
+    attach: async (model, strategyRun) => {
+      const attachment = await attach(model, strategyRun);
+      read = async () => {
+        for (const [name, variable] of attachment.trainable) trained[name] = Array.from(await variable.data());
+      };
+      return attachment;
+    },
+  };
+  const losses: number[] = [];
+  for await (const { loss } of runTraining({ ...run, owner: { ...run.owner, instance: spied } })) {
+    losses.push(loss);
+    await read();
+  }
+  const moments: Record<string, number[]> = {};
+  for (const [name, tensor] of run.optimizer.instance.saveState().tensors) moments[name] = Array.from(await tensor.data());
+  const newest = join(run.outputFolder ?? '', 'checkpoint-10', 'trainer_state.json');
+  const state = JSON.parse(await readFile(newest, 'utf8')) as Record<string, Json>;
+  const logged = (state['log_history'] as Record<string, number>[]).map(({ eval_runtime: _, eval_samples_per_second: __, ...entry }) => entry);
+  return { losses, trained, callbacks: run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
+}
+
+const strategies: Record<string, () => Strategy> = {
+  full: () => fullStrategy(),
+  'lora with dropout': () => loraStrategy({ rank: 2, dropout: 0.3 }),
+  'frozen-layers with gradual unfreezing': () => frozenLayersStrategy({ trainLastLayers: 2, unfreezeEverySteps: 3 }),
+};
+
+describe('5 steps + save + stop + load + 5 steps equal 10, bit for bit', () => {
+  it.each(Object.keys(strategies))('%s', async (name) => {
+    const strategy = (): Strategy => strategies[name]?.() ?? fullStrategy();
+    const whole = testRun(base({ strategy: strategy(), outputFolder: await temporaryFolder() }));
+    const expected = await endOf(whole);
+
+    const outputFolder = await temporaryFolder();
+    const first = testRun(base({ strategy: strategy(), outputFolder }));
+    // Left in the middle of the epoch, after the checkpoint of step 5 and one more step that is lost.
+    for await (const { step } of runTraining(first)) if (step === 6) break;
+    disposeRun(first);
+    const second = testRun(base({ strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }));
+    const actual = await endOf(second);
+
+    expect(actual.losses).toEqual(expected.losses.slice(5));
+    expect(actual).toEqual({ ...expected, losses: expected.losses.slice(5) });
+    for (const run of [whole, second]) disposeRun(run);
+  });
+});
+
+describe('an aborted run', () => {
+  it('finishes its step, saves a checkpoint and fails with INTERRUPTED; resumed, it ends as if nothing had been', async () => {
+    const whole = testRun(base({ outputFolder: await temporaryFolder() }));
+    const expected = await endOf(whole);
+
+    const outputFolder = await temporaryFolder();
+    const controller = new AbortController();
+    const aborting: Callback = { onStep: ({ step }) => void (step === 3 && controller.abort(new Error('SIGINT'))) };
+    const options = base({ outputFolder, signal: controller.signal });
+    const first = testRun({ ...options, callbacks: [...(options.callbacks ?? []), aborting] });
+    const error = await train(first).catch((reason: unknown) => reason);
+    expect(isWhetstoneError(error) && error.code).toBe('INTERRUPTED');
+    expect(error).toMatchObject({ exitCode: 130, details: { step: 3, checkpoint: join(outputFolder, 'checkpoint-3') } });
+    disposeRun(first);
+    const second = testRun(base({ outputFolder, training: { resumeFromCheckpoint: join(outputFolder, 'checkpoint-3') } }));
+    expect((await endOf(second)).trained).toEqual(expected.trained);
+    for (const run of [whole, second]) disposeRun(run);
+  });
+
+  it('is interrupted before its first step too, with nothing saved', async () => {
+    const outputFolder = await temporaryFolder();
+    const run = testRun(base({ outputFolder, signal: AbortSignal.abort() }));
+    await expect(train(run)).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 0, checkpoint: null } });
+    expect(await readdir(outputFolder)).toEqual([]);
+    disposeRun(run);
+  });
+});
+
+describe('a checkpoint', () => {
+  /** The folder of a run with checkpoints at 2 and 4. */
+  async function folderWithTwo(): Promise<string> {
+    const outputFolder = await temporaryFolder();
+    const run = testRun(base({ outputFolder, training: { maxSteps: 4, saveSteps: 2 } }));
+    await train(run);
+    disposeRun(run);
+    return outputFolder;
+  }
+
+  it('holds the keys of transformers, a manifest, and no temporary file', async () => {
+    const outputFolder = await folderWithTwo();
+    const names = await readdir(outputFolder);
+    expect(names.toSorted()).toEqual(['checkpoint-2', 'checkpoint-4', 'model']);
+    const folder = join(outputFolder, 'checkpoint-4');
+    await proveWhole(folder);
+    const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
+    expect(state).toMatchObject({ global_step: 4, max_steps: 4, num_train_epochs: 2, epoch: 2, train_batch_size: 2, save_steps: 2, eval_steps: 2, logging_steps: 1 });
+    expect((state['log_history'] as object[]).length).toBe(6);
+    expect(Object.keys(state['stateful_callbacks'] as object)).toEqual(['callback-0', 'callback-1']);
+  });
+
+  it.each([
+    ['a truncated file', (folder: string) => truncate(join(folder, 'optimizer.safetensors'), 100)],
+    ['a changed byte', (folder: string) => writeFile(join(folder, 'scheduler.json'), '{"plugin":"constant","step":9}\n')],
+    ['a longer file', (folder: string) => appendFile(join(folder, 'model.safetensors'), 'x')],
+    ['a missing file', (folder: string) => rm(join(folder, 'trainer_state.json'))],
+    ['a missing manifest', (folder: string) => rm(join(folder, 'manifest.json'))],
+    ['a torn manifest', (folder: string) => truncate(join(folder, 'manifest.json'), 50)],
+  ])('with %s is passed over with a warning for the one before', async (_, damage) => {
+    const outputFolder = await folderWithTwo();
+    await damage(join(outputFolder, 'checkpoint-4'));
+    const warnings: string[] = [];
+    const steps: number[] = [];
+    const run = testRun({
+      ...base({ outputFolder, training: { maxSteps: 4, saveSteps: 2, resumeFromCheckpoint: true } }),
+      callbacks: [createEarlyStopping({ patience: 50, restoreBest: false }), createGradientClipping({ maxNorm: 0.5 }), { onRunStart: ({ startStep }) => void steps.push(startStep) }],
+      warn: (message) => void warnings.push(message),
+    });
+    await train(run);
+    expect(steps).toEqual([2]);
+    expect(warnings.join('\n')).toMatch(/the one before is tried.*checkpoint-4/s);
+    await proveWhole(join(outputFolder, 'checkpoint-4'));
+    disposeRun(run);
+  });
+
+  it('asked for by name must be whole, and some must be where any are there', async () => {
+    const outputFolder = await folderWithTwo();
+    for (const step of [2, 4]) await truncate(join(outputFolder, `checkpoint-${step}`, 'optimizer.safetensors'), 10);
+    for (const resumeFromCheckpoint of [join(outputFolder, 'checkpoint-2'), true]) {
+      const run = testRun(base({ outputFolder, training: { resumeFromCheckpoint } }));
+      await expect(train(run)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' });
+      disposeRun(run);
+    }
+  });
+
+  it('of another strategy is refused, and of other data is warned of', async () => {
+    const outputFolder = await folderWithTwo();
+    const other = { ...testRun(base({ outputFolder, training: { resumeFromCheckpoint: true } })), owner: { plugin: 'lora', instance: loraStrategy() } };
+    await expect(train(other)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', found: expect.stringContaining('full') as string });
+    disposeRun(other);
+    const warnings: string[] = [];
+    const run = testRun({ ...base({ outputFolder, training: { resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
+    const changed = { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } };
+    await train(changed);
+    expect(warnings.join('\n')).toMatch(/data is not what the checkpoint was trained on/);
+    disposeRun(run);
+  });
+
+  it('that a killed process left half-written is not taken for one, and is removed', async () => {
+    const outputFolder = await folderWithTwo();
+    await cp(join(outputFolder, 'checkpoint-4'), join(outputFolder, '.checkpoint-6.0123456789ab.partial'), { recursive: true });
+    const run = testRun(base({ outputFolder, training: { maxSteps: 5, resumeFromCheckpoint: true } }));
+    expect((await train(run)).reports.map(({ step }) => step)).toEqual([5]);
+    expect((await readdir(outputFolder)).filter((name) => name.startsWith('.'))).toEqual([]);
+    disposeRun(run);
+  });
+
+  it('is not needed to start: a run that may resume and cannot starts at the beginning', async () => {
+    const warnings: string[] = [];
+    const run = testRun({ ...base({ outputFolder: await temporaryFolder(), training: { maxSteps: 1, resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
+    expect((await train(run)).reports.length).toBe(1);
+    expect(warnings.join()).toMatch(/no checkpoint to resume from/);
+    disposeRun(run);
+  });
+});
+
+it('the model is unchanged by a run that failed to resume', async () => {
+  const run = testRun(base({ outputFolder: await temporaryFolder(), training: { resumeFromCheckpoint: '/does/not/exist' } }));
+  const before = await valuesOf(run.loaded.model);
+  await expect(train(run)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' });
+  expect(await valuesOf(run.loaded.model)).toEqual(before);
+  disposeRun(run);
+});
