@@ -6,3 +6,4 @@ export { createRandomModel } from './random-model.js';
 export { saveModelFolder, type SaveModelOptions } from './save-model.js';
 export * from './gguf/index.js';
 export * from './generation/index.js';
+export * from './chat-template/index.js';

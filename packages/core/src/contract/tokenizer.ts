@@ -37,6 +37,8 @@ export interface RenderedConversation {
   readonly text: string;
   /** For each message: what the template wrote for its content, turn end included, role header excluded. Null where the template drops the message. */
   readonly turns: readonly (TextSpan | null)[];
+  /** What the template itself marks with `{% generation %}` tags, in order, exactly; absent where it has no such tags. */
+  readonly generationSpans?: readonly TextSpan[];
 }
 
 /** The one renderer: what training, evaluation, chat and serving use alike. */

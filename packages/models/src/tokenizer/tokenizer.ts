@@ -17,6 +17,8 @@ export interface FolderTokenizer extends Tokenizer {
   tokens(ids: readonly number[]): (string | undefined)[];
   /** Two texts joined as the post-processor joins a pair, special tokens included. */
   encodePair(first: string, second: string): number[];
+  /** Whether the id is of a token that was added as a whole, special or not: ordinary text does not spell it. */
+  isAddedToken(id: number): boolean;
   /** Ids that `decode` leaves out when asked to skip special tokens. */
   readonly specialTokenIds: ReadonlySet<number>;
 }
@@ -102,6 +104,7 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
     const joined = postProcessor(written(first), second === null ? null : written(second), true);
     return [...joined.tokens, ...(joined.tokens_pair ?? [])].map(idOf);
   };
+  const addedIds = new Set(tokenizer.added_tokens.map(({ id }) => id));
   const specialTexts = new Set(Object.values(specialTokens));
   const specialTokenIds = new Set(tokenizer.added_tokens.filter(({ special, content }) => special === true || specialTexts.has(content)).map(({ id }) => id));
   const decodeTokens = createDecoder(tokenizer.decoder);
@@ -115,6 +118,7 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
     padTokenId: special('pad_token'),
     specialTokens,
     specialTokenIds,
+    isAddedToken: (id) => addedIds.has(id),
     tokens,
     tokenId,
     encode: (text, options) => (options?.addSpecialTokens === true ? postProcess(run(text).ids, null) : [...run(text).ids]),

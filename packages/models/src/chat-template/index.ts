@@ -1,0 +1,1 @@
+export { createRenderer, loadRenderer, type RendererOptions } from './renderer.js';

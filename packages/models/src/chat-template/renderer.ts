@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { WhetstoneError, type ChatRenderer, type Message, type RenderedConversation, type Tokenizer, type ToolDefinition } from '@whetstone/core/contract';
+import type { FolderTokenizer } from '../tokenizer/index.js';
+import { readTokenizerFiles } from '../tokenizer/index.js';
+import { findStopTokens } from './stop-tokens.js';
+import { compileTemplate, type CompiledTemplate, type TemplateOutput } from './template.js';
+import { readTemplates } from './template-files.js';
+import { findTurns, generationSpans } from './turns.js';
+
+export interface RendererOptions {
+  /** `bos_token`, `eos_token`, …: variables of the template. */
+  readonly specialTokens: Readonly<Record<string, string>>;
+  readonly tokenizer: Tokenizer;
+  /** Where the template was read from, for messages. */
+  readonly file?: string;
+  /** The time that `strftime_now` tells; the present where absent. */
+  readonly now?: () => Date;
+}
+
+/**
+ * The chat renderer of a model folder. A folder without a template gets one that says so when it is used: completions and plain text need none.
+ * Throws `TEMPLATE_FAILED` for a template that cannot be read or parsed.
+ */
+export async function loadRenderer(folder: string, tokenizer: FolderTokenizer, options: { readonly chatTemplatePath?: string | null; readonly now?: () => Date } = {}): Promise<ChatRenderer> {
+  const { config } = await readTokenizerFiles(folder);
+  const found = await readTemplates(folder, config, options.chatTemplatePath);
+  const { now } = options;
+  if (found === null) return withoutTemplate(folder, tokenizer);
+  return createRenderer(found.templates, { specialTokens: tokenizer.specialTokens, tokenizer, file: found.file, ...(now === undefined ? {} : { now }) });
+}
+
+/** A renderer of one template, or of several by name (`default`, `tool_use`), of which tools choose. Throws `TEMPLATE_FAILED`. */
+export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
+  const named = typeof template === 'string' ? new Map([['default', template]]) : template;
+  const compiled = new Map([...named].map(([name, source]) => [name, compileTemplate(source, options.file)]));
+  const choose = (tools: readonly ToolDefinition[] | undefined): CompiledTemplate => {
+    const chosen = (tools === undefined ? undefined : compiled.get('tool_use')) ?? compiled.get('default') ?? (compiled.size === 1 ? [...compiled.values()][0] : undefined);
+    if (chosen === undefined) throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, none of them named default.', { ...(options.file === undefined ? {} : { place: { file: options.file } }), found: [...compiled.keys()].join(', ') });
+    return chosen;
+  };
+  const run = (messages: readonly Message[], tools: readonly ToolDefinition[] | undefined, addGenerationPrompt: boolean): TemplateOutput =>
+    choose(tools).run({
+      messages: messages.map(({ train: _, ...message }) => message),
+      variables: { ...options.specialTokens, tools: tools ?? null, documents: null, add_generation_prompt: addGenerationPrompt },
+      now: options.now?.() ?? new Date(),
+    });
+
+  const prompts = new Map<CompiledTemplate, string>();
+  const generationPrompt = (tools: readonly ToolDefinition[] | undefined): string => {
+    const key = choose(tools);
+    let prompt = prompts.get(key);
+    if (prompt === undefined) prompts.set(key, (prompt = findGenerationPrompt((messages, add) => run(messages, undefined, add).text)));
+    return prompt;
+  };
+
+  const render = (messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation => {
+    const output = run(messages, tools, false);
+    const { tagged } = choose(tools);
+    const turns = findTurns({ output, messages, tagged, generationPrompt: tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools) });
+    return { text: output.text, turns, ...(tagged ? { generationSpans: generationSpans(output) } : {}) };
+  };
+
+  let stops: readonly number[] | undefined;
+  return {
+    hash: createHash('sha256').update(JSON.stringify([[...named], Object.entries(options.specialTokens).sort()])).digest('hex'),
+    render,
+    renderPrompt: (messages, tools) => run(messages, tools, true).text,
+    get stopTokenIds() {
+      return (stops ??= findStopTokens(render, options.tokenizer));
+    },
+  };
+}
+
+/** What the template adds where the assistant is to write, from the first small conversation that it accepts. */
+function findGenerationPrompt(text: (messages: readonly Message[], addGenerationPrompt: boolean) => string): string {
+  const user = { role: 'user', content: 'a' };
+  const candidates: readonly (readonly Message[])[] = [[user], [{ role: 'system', content: 's' }, user], [{ role: 'user', content: [{ type: 'text', text: 'a' }] }]];
+  for (const messages of candidates) {
+    try {
+      const without = text(messages, false);
+      const prompted = text(messages, true);
+      if (prompted.startsWith(without)) return prompted.slice(without.length);
+    } catch {
+      // This one is refused; the next may not be.
+    }
+  }
+  return '';
+}
+
+function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
+  const refuse = (): never => {
+    throw new WhetstoneError('TEMPLATE_FAILED', 'The model has no chat template.', {
+      place: { file: folder }, expected: 'chat_template.jinja, or chat_template in tokenizer_config.json', hint: 'Give one with chatTemplatePath, or train on completions or plain text.',
+    });
+  };
+  return { hash: createHash('sha256').update('').digest('hex'), render: refuse, renderPrompt: refuse, stopTokenIds: tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId] };
+}

@@ -1,0 +1,128 @@
+import type { Message, TextSpan } from '@whetstone/core/contract';
+import type { Trace } from './provenance.js';
+import type { TemplateOutput } from './template.js';
+
+export interface TurnInputs {
+  readonly output: TemplateOutput;
+  readonly messages: readonly Message[];
+  readonly tagged: boolean;
+  /** What the template adds where the assistant is to write: empty where it adds nothing. */
+  readonly generationPrompt: string;
+}
+
+/** The spans that `{% generation %}` tags mark, in the order of the text. */
+export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
+  return traces.filter(({ kind }) => kind === 'generation').map(({ start, end }) => ({ start, end })).sort((a, b) => a.start - b.start || a.end - b.end);
+}
+
+/**
+ * What the template wrote for each message: from where a model would have to write on, through the end of the turn, without the white space
+ * after it. Where generation tags mark a message, their span it is, as it stands.
+ */
+export function findTurns(inputs: TurnInputs): (TextSpan | null)[] {
+  const regions = findRegions(inputs);
+  return inputs.messages.map((message, index) => {
+    const marked = inputs.tagged ? markedTurn(inputs, index) : null;
+    if (marked !== null) return marked;
+    const region = regions[index];
+    return region === undefined || region === null ? null : turnWithin(inputs, message, index, region, regions);
+  });
+}
+
+interface Region {
+  readonly start: number;
+  readonly end: number;
+  /** First and last of what came from the message itself; null where nothing of it was written. */
+  readonly content: TextSpan | null;
+  /** Whether a loop over the messages wrote it, so that its ends are known exactly. */
+  readonly looped: boolean;
+}
+
+const isContent = ({ kind, start, end }: Trace): boolean => kind === 'content' && end > start;
+
+function hull(spans: readonly TextSpan[]): TextSpan | null {
+  if (spans.length === 0) return null;
+  return { start: Math.min(...spans.map(({ start }) => start)), end: Math.max(...spans.map(({ end }) => end)) };
+}
+
+/** Where each message stands in the text: what a loop wrote while it was at it, or else whatever came from it. */
+function findRegions({ output, messages }: TurnInputs): (Region | null)[] {
+  return messages.map((_, message) => {
+    const own = output.traces.filter((trace) => trace.message === message);
+    const contents = own.filter(isContent);
+    const turns = own.filter(({ kind, start, end }) => kind === 'turn' && end > start);
+    const within = (turn: TextSpan): readonly Trace[] => contents.filter(({ start, end }) => start >= turn.start && end <= turn.end);
+    const best = turns.filter((turn) => within(turn).length > 0).at(-1) ?? (contents.length === 0 ? turns.at(-1) : undefined);
+    if (best !== undefined) return { start: best.start, end: best.end, content: hull(within(best)), looped: true };
+    const content = hull(contents);
+    return content === null ? null : { ...content, content, looped: false };
+  });
+}
+
+/** The tags of one message joined; what tags mark after the last loop (an end of text) belongs to the message it follows. */
+function markedTurn({ output }: TurnInputs, message: number): TextSpan | null {
+  const spans = output.traces.filter((trace) => trace.kind === 'generation' && trace.end > trace.start);
+  let turn = hull(spans.filter((trace) => trace.message === message));
+  if (turn === null) return null;
+  for (const { start, end } of spans.filter((trace) => trace.message < 0)) if (start === turn.end) turn = { start: turn.start, end };
+  return turn;
+}
+
+function turnWithin(inputs: TurnInputs, message: Message, index: number, region: Region, regions: readonly (Region | null)[]): TextSpan {
+  const { text } = inputs.output;
+  const next = regions.filter((other): other is Region => other !== null && other.start >= region.end).sort((a, b) => a.start - b.start)[0];
+  const start = message.role === 'assistant' ? assistantStart(inputs, index, region) : (region.content?.start ?? headerEnd(inputs, index, region));
+  const contentEnd = Math.max(start, region.content?.end ?? start);
+  const written = trimmedEnd(text, contentEnd, region.end);
+  if (written > contentEnd || !region.looped) return { start, end: region.looped ? written : contentEnd };
+  // The loop wrote no end of the turn: what stands before the next message, or up to the end of the text, is it.
+  const following = next === undefined ? text.length : next.start;
+  const between = trimmedEnd(text, region.end, following);
+  if (between > region.end) return { start, end: between };
+  if (message.role !== 'assistant' || next === undefined) return { start, end: contentEnd };
+  return { start, end: openingEnd(text, next) };
+}
+
+/** Where the assistant starts to write: after the generation prompt, or as much of it as stands here. */
+function assistantStart({ output: { text, traces }, generationPrompt }: TurnInputs, index: number, region: Region): number {
+  const limit = region.content?.start ?? region.end;
+  const inside = generationPrompt === '' ? -1 : text.slice(region.start, limit).lastIndexOf(generationPrompt);
+  if (inside >= 0) return region.start + inside + generationPrompt.length;
+  let shared = 0;
+  while (shared < generationPrompt.length && region.start + shared < limit && generationPrompt[shared] === text[region.start + shared]) shared++;
+  // A prompt that goes on with more than the role (an opened thought) is cut where its own parts meet: before `<` or after white space.
+  while (shared > 0 && !atSeam(generationPrompt, shared)) shared--;
+  if (shared > 0 && generationPrompt.slice(0, shared).trim() !== '') return region.start + shared;
+  const role = traces.find((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= limit);
+  return role === undefined && region.looped && generationPrompt === '' ? skipSpace(text, region.start, limit) : limit;
+}
+
+const atSeam = (text: string, at: number): boolean => at === text.length || /\s/.test(text.charAt(at - 1)) || text.charAt(at) === '<' || text.charAt(at) === '[';
+
+function skipSpace(text: string, from: number, to: number): number {
+  let at = from;
+  while (at < to && /\s/.test(text.charAt(at))) at++;
+  return at;
+}
+
+/** For a turn without content: after its role, and the line or mark that closes the header. */
+function headerEnd({ output: { text, traces } }: TurnInputs, index: number, region: Region): number {
+  const role = traces.find((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= region.end);
+  if (role === undefined) return region.start;
+  const rest = text.slice(role.end, region.end);
+  return role.end + (/^[^\s<[]*(?:<[^<>]*>)?\s?/.exec(rest)?.[0].length ?? 0);
+}
+
+/** The end of `text[from, to)` without the white space at its end. */
+function trimmedEnd(text: string, from: number, to: number): number {
+  let end = to;
+  while (end > from && /\s/.test(text.charAt(end - 1))) end--;
+  return end;
+}
+
+/** The first mark of the next turn: where a template ends turns with nothing of their own, that is what the model has to write to end one. */
+function openingEnd(text: string, next: Region): number {
+  const limit = next.content?.start ?? next.end;
+  const opening = /^\s*(<[^<>]+>|\[[^[\]]+\]|\S+)/.exec(text.slice(next.start, limit));
+  return next.start + (opening?.[0].length ?? 0);
+}
