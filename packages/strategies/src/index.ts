@@ -1,9 +1,13 @@
 /** The built-in strategies, and what adapters need beyond training. */
+import { ewc } from './ewc/ewc.js';
 import { frozenLayers } from './frozen-layers.js';
 import { full } from './full.js';
 import { lora } from './lora/lora.js';
 import { pTuningV2 } from './prompt/p-tuning-v2.js';
 
+export { anchorOf, consolidationPenalty, type Consolidation } from './ewc/consolidation.js';
+export { ewc, ewcStrategy, type EwcOptions } from './ewc/ewc.js';
+export { diagonalFisher, type FisherProgress } from './ewc/fisher.js';
 export { frozenLayers, frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers.js';
 export { full, fullStrategy } from './full.js';
 export { lora, loraStrategy } from './lora/lora.js';
@@ -14,5 +18,5 @@ export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
 export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
 
 /** Every strategy of this package, for a registry. */
-export const strategies = [full, frozenLayers, lora, pTuningV2];
+export const strategies = [full, frozenLayers, lora, pTuningV2, ewc];
 export default strategies;

@@ -1,0 +1,69 @@
+import { keep, tensor, type Tensor } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { openSafetensors, writeSafetensors } from '@whetstone/core/safetensors';
+import type { Consolidation } from './consolidation.js';
+
+/** What one task left in the file. */
+export interface FisherTask {
+  /** Hash of the data it was estimated from. */
+  readonly contentHash: string;
+  readonly samples: number;
+  readonly batchSize: number;
+}
+
+/** Where a Fisher file comes from. */
+export interface FisherProvenance {
+  readonly model: string | null;
+  /** Oldest first; their information is in the file together. */
+  readonly tasks: readonly FisherTask[];
+}
+
+const prefixes = { fisher: 'fisher.', anchor: 'anchor.' } as const;
+const provenanceKey = 'whetstone.ewc';
+
+/** Writes importance and anchor as one safetensors file, with their provenance in its metadata. */
+export async function writeFisherFile(file: string, { fisher, anchor }: Consolidation, provenance: FisherProvenance): Promise<void> {
+  const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
+    [...tensors].map(([name, value]) => ({ name: prefix + name, dtype: 'F32' as const, shape: value.shape, data: async () => Float32Array.from(await value.data()) }));
+  await writeSafetensors(file, [...entries(prefixes.fisher, fisher), ...entries(prefixes.anchor, anchor)], { format: 'pt', [provenanceKey]: JSON.stringify(provenance) });
+}
+
+/**
+ * Reads a Fisher file for parameters of these shapes. The caller owns the tensors.
+ * @throws CHECKPOINT_INVALID where the file is none, or of another model: every parameter that differs is listed.
+ */
+export async function readFisherFile(file: string, shapes: ReadonlyMap<string, readonly number[]>): Promise<{ readonly consolidation: Consolidation; readonly provenance: FisherProvenance }> {
+  const reader = await openSafetensors(file);
+  try {
+    const provenance = parseProvenance(file, reader.metadata[provenanceKey]);
+    const problems: Problem[] = [];
+    for (const [name, shape] of shapes) {
+      for (const prefix of Object.values(prefixes)) {
+        const found = reader.tensors.get(prefix + name)?.shape;
+        if (found !== undefined && found.join() === shape.join()) continue;
+        problems.push({ message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.', place: { file, tensor: prefix + name }, expected: `[${shape.join(', ')}]`, found: found === undefined ? 'nothing' : `[${found.join(', ')}]` });
+      }
+    }
+    if (problems.length > 0) {
+      throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model, or of another choice of trained parameters.', { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems });
+    }
+    const read = async (prefix: string): Promise<Map<string, Tensor>> => {
+      const result = new Map<string, Tensor>();
+      for (const [name, shape] of shapes) result.set(name, keep(tensor(await reader.readFloat32(prefix + name), [...shape])));
+      return result;
+    };
+    return { consolidation: { fisher: await read(prefixes.fisher), anchor: await read(prefixes.anchor) }, provenance };
+  } finally {
+    await reader.close();
+  }
+}
+
+function parseProvenance(file: string, text: string | undefined): FisherProvenance {
+  try {
+    const parsed = JSON.parse(text ?? '') as FisherProvenance;
+    if (Array.isArray(parsed.tasks)) return parsed;
+  } catch {
+    // told below
+  }
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not a Fisher file: its metadata do not say where it comes from.', { place: { file } });
+}
