@@ -1,4 +1,4 @@
-import { findBackend, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
+import { env, findBackend, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 
 /** What of tfjs's cpu backend the fallback uses. */
@@ -63,6 +63,17 @@ function wrap(config: KernelConfig, host: HostBackend): KernelConfig['kernelFunc
   };
 }
 
+/** The cpu backend's first write in Node advertises tfjs-node, but not in tfjs's production mode. */
+function withoutAdvertisement(write: () => void): void {
+  const before = env().getBool('PROD');
+  env().set('PROD', true);
+  try {
+    write();
+  } finally {
+    env().set('PROD', before);
+  }
+}
+
 /**
  * Registers every kernel of tfjs's cpu backend that `backendName` lacks, as far as that optional package is installed.
  * Returns the names.
@@ -75,6 +86,7 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   }
   const host = findBackend('cpu') as HostBackend | null;
   if (host === null) return [];
+  withoutAdvertisement(() => host.disposeIntermediateTensorInfo(host.makeTensorInfo([1], 'float32', new Float32Array(1))));
   const own = new Set(getKernelsForBackend(backendName).map(({ kernelName }) => kernelName));
   const missing = getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
   for (const config of missing) registerKernel({ kernelName: config.kernelName, backendName, kernelFunc: wrap(config, host) });

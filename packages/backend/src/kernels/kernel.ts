@@ -46,6 +46,8 @@ export interface Kernel {
   readonly inputs: InputNames;
   /** True where tfjs expects a list even of one result (SplitV, Unpack). */
   readonly list?: boolean;
+  /** False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so that a resumed run repeats itself exactly. */
+  readonly eager?: false;
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
   rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
   /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */

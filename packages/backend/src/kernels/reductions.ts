@@ -70,6 +70,7 @@ function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
   return {
     name,
     inputs: ['logits'],
+    eager: false,
     rule: ([x]) => ({ outputs: [{ shape: (x as Spec).shape, dtype: 'float32' }] }),
     tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
   };

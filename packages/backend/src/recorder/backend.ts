@@ -3,7 +3,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
-import { isDeviceType, sizeOf, toTypedArray } from './types.js';
+import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
 /** Numbers about what a backend has done since it was made. */
@@ -23,9 +23,6 @@ export interface BackendCounters {
   readonly deviceBytes: number;
   readonly peakDeviceBytes: number;
 }
-
-/** Host values up to this many numbers are kept as they are and interned; larger ones go to the device when they are written. */
-const SMALL = 16;
 
 /**
  * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the
@@ -219,8 +216,9 @@ export class WhetstoneBackend extends KernelBackend {
       return;
     }
     const typed = toTypedArray(values as ArrayLike<number>, value.type);
-    // A snapshot: whoever wrote the array may change it before the recording runs.
-    if (sizeOf(value.shape) <= SMALL) value.host = typed.slice();
+    // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of a graph may not
+    // depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the recording runs.
+    if (value.shape.length === 0) value.host = typed.slice();
     else {
       this.recorder.memory.adopt(value, this.engine.upload(value.type, value.shape, typed));
       this.recorder.memory.hostToDeviceBytes += value.bytes;

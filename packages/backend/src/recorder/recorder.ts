@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
@@ -21,6 +22,16 @@ const LARGE_GRAPH = 1500;
 const MOST_QUEUED = 2;
 /** How often a small graph is run op by op before it is worth compiling. */
 const EAGER_SIGHTINGS = 3;
+
+/** What this machine has. TensorFlow would try for ten seconds before it says that it cannot have more. */
+const memoryBytes = totalmem();
+
+function tooLarge(node: RecordedNode, output: Value): WhetstoneError {
+  return new WhetstoneError('OUT_OF_MEMORY', `${describeNode(node)} would make ${output.bytes} bytes; this machine has ${memoryBytes}.`, {
+    hint: 'Lower the batch size or the maximum length.',
+    details: { bytes: output.bytes, totalBytes: memoryBytes },
+  });
+}
 
 const noParameters: Parameters = [];
 
@@ -69,6 +80,7 @@ export class Recorder {
       needed: false,
     };
     node.outputs.forEach((output, index) => {
+      if (output.bytes > memoryBytes) throw tooLarge(node, output);
       output.node = node;
       output.outputIndex = index;
     });
@@ -151,7 +163,7 @@ export class Recorder {
     this.counters.nodes += graph.nodes.length;
     const describe = (step: number): string => describeNode(graph.nodes[step]);
     const inputs = graph.inputs.map((value) => this.materialise(value));
-    const eager = graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS;
+    const eager = graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
     const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
     let results: EngineTensor[];
     if (prepared === null) {

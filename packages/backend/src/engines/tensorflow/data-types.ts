@@ -27,7 +27,7 @@ function widen(halves: Uint16Array): Float32Array {
 }
 
 /** The upper half of float32 numbers, rounded to nearest even. */
-export function narrow(values: Float32Array): Uint16Array {
+export function narrow(values: Float32Array): Uint16Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const halves = new Uint16Array(values.length);
   for (let index = 0; index < halves.length; index++) {

@@ -2,7 +2,7 @@ import type { Attributes } from '../../kernels/attributes.js';
 import type { Emitter } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
-import type { Describe, EngineTensor } from '../engine.js';
+import type { EngineTensor } from '../engine.js';
 import { tensorflowType } from './data-types.js';
 import { at, emitStep, resultType } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
@@ -41,19 +41,12 @@ export class EagerEmitter implements Emitter<EagerTensor> {
   private readonly resultCount = new Int32Array(1);
   /** Every handle made since the last sweep, to be freed when its step is over unless it left it. */
   private made: Pointer[] = [];
-  private operation = '';
 
   constructor(
     private readonly library: TensorflowLibrary,
     private readonly context: Pointer,
     private readonly status: Status,
   ) {}
-
-  /** Forgets what was made before, and says which operation errors belong to. */
-  enter(operation: string): void {
-    this.operation = operation;
-    this.made = [];
-  }
 
   /** Frees what the last step made and did not give away. */
   leave(kept: readonly EagerTensor[]): void {
@@ -62,10 +55,10 @@ export class EagerEmitter implements Emitter<EagerTensor> {
   }
 
   /** Runs one op or function and returns the handles of its results. */
-  execute(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes, results: number, describe?: Describe): Pointer[] {
+  execute(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes, results: number): Pointer[] {
     const { library, status } = this;
     const operation = library.TFE_NewOp(this.context, name, status.pointer);
-    status.check(this.operation);
+    status.check(name);
     try {
       for (const input of inputs) {
         if (typeof input === 'bigint') library.TFE_OpAddInput(operation, input, status.pointer);
@@ -75,7 +68,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
       const target = results <= this.results.length ? this.results : new BigUint64Array(results);
       this.resultCount[0] = results;
       library.TFE_Execute(operation, target, this.resultCount, status.pointer);
-      if (status.failed) throw status.error(this.operation, describe);
+      status.check();
       return Array.from(target.subarray(0, results));
     } finally {
       library.TFE_DeleteOp(operation);
@@ -108,7 +101,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
   give(tensor: EagerTensor): Pointer {
     if (tensor.shared === undefined) return tensor.handle;
     const copy = this.library.TFE_TensorHandleCopySharingTensor(tensor.handle, this.status.pointer);
-    this.status.check(this.operation);
+    this.status.check('Sharing a constant');
     return copy;
   }
 
@@ -123,7 +116,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
 }
 
 /** Runs a program op by op; every intermediate is freed after its last use. */
-export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[] {
+export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, program: Program, inputs: readonly EngineTensor[]): EngineTensor[] {
   const lastUse = new Map<number, number>();
   program.steps.forEach((step, position) => step.inputs.forEach((number) => lastUse.set(number, position)));
   const leaving = new Set(program.outputs);
@@ -136,7 +129,6 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
   };
   try {
     program.steps.forEach((step, position) => {
-      emitter.enter(describe(position));
       // A step that fails half-way leaves its own handles to the emitter.
       const results = emitStep(emitter, program, position, tensors as readonly EagerTensor[]);
       emitter.leave(results);

@@ -6,7 +6,7 @@ import { encodeConfigProto, type SessionConfig } from './config-proto.js';
 import { EagerEmitter, runEagerly } from './eager.js';
 import { buildFunction } from './function-builder.js';
 import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
-import { failure, Status } from './status.js';
+import { failure, namedIn, Status } from './status.js';
 import { download, downloadLater, upload } from './tensors.js';
 
 export interface TensorflowEngineOptions {
@@ -41,6 +41,9 @@ function newContext(library: TensorflowLibrary, status: Status, options: Tensorf
 
 let functionCount = 0;
 
+/** Runs whose operations can still be named when one fails: more are never queued. */
+const RUNS_REMEMBERED = 8;
+
 /** The operations of a program in words: the one there is, or that it is among them. */
 function oneOf(program: Program, describe: Describe): string {
   const { length } = program.steps;
@@ -62,12 +65,20 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     library.TFE_ExecutorClearError(executor);
     library.TFE_DeleteExecutor(executor);
   };
-  /** Errors come later than their operations, and op by op without a name: what was queued last is the best hint there is. */
-  let queued: () => string = () => 'TensorFlow';
+  /** Errors come later than their operations: what was queued lately says which operation a message means. */
+  const queued: { readonly functionName: string | null; readonly program: Program; readonly describe: Describe }[] = [];
+  const remember = (functionName: string | null, program: Program, describe: Describe): void => {
+    queued.push({ functionName, program, describe });
+    if (queued.length > RUNS_REMEMBERED) queued.shift();
+  };
   const named = (error: unknown): unknown => {
     if (!(error instanceof WhetstoneError)) return error;
     const { operation, tensorflowCode, tensorflowMessage } = error.details;
-    return operation !== undefined || tensorflowCode === undefined ? error : failure(Number(tensorflowCode), String(tensorflowMessage), queued());
+    if (operation !== undefined || tensorflowCode === undefined) return error;
+    const place = namedIn(String(tensorflowMessage));
+    const run = place === null ? queued.findLast(({ functionName }) => functionName === null) : queued.findLast(({ functionName }) => functionName === place.functionName);
+    const description = run === undefined ? undefined : place === null ? oneOf(run.program, run.describe) : run.describe(place.step);
+    return failure(Number(tensorflowCode), String(tensorflowMessage), description);
   };
   const guarded = <R>(work: () => R): R => {
     try {
@@ -103,19 +114,18 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     release: (tensor) => library.TFE_DeleteTensorHandle(tensor),
     compile,
     run: (executable, inputs, describe): EngineTensor[] => {
-      emitter.enter('A compiled graph');
       const { functionName } = executable as TensorflowExecutable;
-      queued = () => oneOf(executable.program, describe);
-      return guarded(() => emitter.execute(functionName, inputs, {}, executable.program.outputs.length, describe));
+      remember(functionName, executable.program, describe);
+      return guarded(() => emitter.execute(functionName, inputs, {}, executable.program.outputs.length));
     },
     runEagerly: (program, inputs, describe) => {
-      queued = () => oneOf(program, describe);
-      return guarded(() => runEagerly(library, emitter, program, inputs, describe));
+      remember(null, program, describe);
+      return guarded(() => runEagerly(library, emitter, program, inputs));
     },
     wait: () => {
       library.TFE_ContextAsyncWait(context, status.pointer);
       if (status.failed) {
-        const error = status.error();
+        const error = named(status.error());
         recover();
         throw error;
       }
@@ -124,7 +134,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       const own = new Status(library);
       return new Promise((resolve, reject) => {
         library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
-          const problem = error ?? (own.failed ? own.error() : undefined);
+          const problem: unknown = error ?? (own.failed ? named(own.error()) : undefined);
           own.dispose();
           if (problem === undefined) return resolve();
           recover();

@@ -147,7 +147,7 @@ export function buildFunction(library: TensorflowLibrary, status: Status, progra
     });
     const outputs = pack(program.outputs.map((number) => at(tensors, number)));
     const made = library.TF_GraphToFunction(graph, name, 0, -1, null, program.inputTypes.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
-    status.check('Making a function of a graph', describe);
+    status.check('Making a function of a graph');
     return made;
   } finally {
     library.TF_DeleteGraph(graph);

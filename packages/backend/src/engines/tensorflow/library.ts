@@ -177,12 +177,12 @@ function unheard(work: () => void): void {
   }
 }
 
-/** TensorFlow logs through Abseil, which reads no environment variable: only errors shall reach the terminal. */
+/** TensorFlow logs through Abseil, which reads no environment variable. What fails is also in a status, so only fatal words reach the terminal. */
 function silence(framework: LibraryHandle): void {
-  const errorsOnly = 2;
+  const fatalOnly = 3;
   for (const name of ['_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE']) {
     try {
-      framework.func(name, 'void', ['int'])(errorsOnly);
+      framework.func(name, 'void', ['int'])(fatalOnly);
     } catch {
       // Another Abseil release: TensorFlow then says a line or two, which harms nobody.
     }
