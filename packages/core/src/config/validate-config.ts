@@ -16,9 +16,9 @@ export interface ConfigProblem extends Problem {
   readonly unknownKey?: UnknownKey;
 }
 
-/** An instance that agrees with everything Whetstone validates: strict, all errors, defaults filled in. */
+/** An instance that agrees with everything Whetstone validates: all errors, defaults filled in, no unknown keyword; schemas need not repeat types or properties in their branches. */
 export function createAjv(): Ajv2020 {
-  return new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true, useDefaults: true, verbose: true, validateFormats: false });
+  return new Ajv2020({ allErrors: true, strict: true, strictTypes: false, strictTuples: false, strictRequired: false, useDefaults: true, verbose: true, validateFormats: false });
 }
 
 /** `3`, `"lora"`, `a list of 3`, `an object`: a value as it reads in a message. */

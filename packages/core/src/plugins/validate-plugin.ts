@@ -37,6 +37,9 @@ function schemaProblem(schema: unknown): Problem | undefined {
   }
 }
 
+/** Plugins that were found to be good: compiling a schema takes time, and a program may make many trainers. */
+const valid = new WeakSet<object>();
+
 /**
  * Checks what a module exports as a plugin.
  * @param origin where it came from, for the error: a package's or file's name
@@ -44,6 +47,7 @@ function schemaProblem(schema: unknown): Problem | undefined {
  */
 export function validatePlugin(value: unknown, origin: string): Plugin {
   if (!isObject(value)) throw new WhetstoneError('PLUGIN_INVALID', `${origin} does not export a plugin.`, { expected: 'an object made by definePlugin', found: describeValue(value), details: { origin } });
+  if (valid.has(value)) return value as unknown as Plugin;
   const problems: Problem[] = [];
   const expect = (holds: boolean, path: string, message: string, expected: string, hint?: string) => {
     if (!holds) problems.push({ message, expected, found: describeValue(value[path]), place: { path }, ...(hint === undefined ? {} : { hint }) });
@@ -63,6 +67,7 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
     const name = typeof value['name'] === 'string' ? ` '${value['name']}'` : '';
     throw new WhetstoneError('PLUGIN_INVALID', `${origin} exports a plugin${name} that cannot be used.`, { problems, details: { origin } });
   }
+  valid.add(value);
   return value as unknown as Plugin;
 }
 
