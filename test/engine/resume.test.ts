@@ -54,7 +54,7 @@ async function endOf(run: TrainRun): Promise<End> {
   for (const [name, tensor] of run.optimizer.instance.saveState().tensors) moments[name] = Array.from(await tensor.data());
   const newest = join(run.outputFolder ?? '', 'checkpoint-10', 'trainer_state.json');
   const state = JSON.parse(await readFile(newest, 'utf8')) as Record<string, Json>;
-  const logged = (state['log_history'] as Record<string, number>[]).map(({ eval_runtime: _, eval_samples_per_second: __, ...entry }) => entry);
+  const logged = (state['log_history'] as Record<string, number>[]).map((entry) => ({ ...entry, eval_runtime: 0, eval_samples_per_second: 0 }));
   return { losses, trained, callbacks: run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
 }
 

@@ -11,3 +11,4 @@ export * from './trainer/index.js';
 export { inject, injectable, provide, provideClass, provideFactory, type ServiceRegistration, type Services } from './container.js';
 export type { TrainerEvent, TrainerListener } from './events.js';
 export { corePlugins } from './core-plugins.js';
+export * from './checkpoint/index.js';
