@@ -2,8 +2,8 @@ import '@whetstone/core/tfjs-gradients';
 import { beforeAll } from 'vitest';
 import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { frozenLayers, full, loadAdapter, lora, mergeAdapter, pTuningV2 } from '@whetstone/strategies';
-import { describeStrategy } from '@whetstone/testing';
+import { ewc, frozenLayers, full, fullStrategy, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, replay } from '@whetstone/strategies';
+import { batchSourceOf, describeStrategy, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
 const llama: Readonly<Record<string, Json>> = {
@@ -86,4 +86,25 @@ describeStrategy(pTuningV2, {
     'an MLP at the input': { depth: 'input', projection: true },
     'a vocabulary in every layer': { init: 'vocabulary' },
   },
+});
+
+const oldTask = { openData: async () => batchSourceOf(randomRows(6, 24, 99), 1) };
+
+describeStrategy(ewc, {
+  model: llamaModel,
+  owner: (model, run) => fullStrategy().attach(model, run),
+  run: oldTask,
+  learningRate: 0.02,
+  options: { 'over full': { data: 'old.jsonl', lambda: 20 }, 'from batches, reported': { data: 'old.jsonl', lambda: 5, batchSize: 2, reportEverySteps: 2 } },
+  badOptions: { 'a negative lambda': { lambda: -1, data: 'old.jsonl' }, 'neither data nor a file': {}, 'no samples': { samples: 0, data: 'old.jsonl' } },
+});
+
+describeStrategy(ewc, { model: gpt2Model, owner: (model, run) => loraStrategy({ rank: 2 }).attach(model, run), run: oldTask, options: { 'over LoRA': { data: 'old.jsonl' } } });
+
+describeStrategy(replay, {
+  model: llamaModel,
+  owner: (model, run) => loraStrategy({ rank: 2 }).attach(model, run),
+  run: oldTask,
+  options: { 'by sample': { data: 'old.jsonl', ratio: 0.2 }, 'by token, prioritised': { data: 'old.jsonl', unit: 'token', priority: 'loss' } },
+  badOptions: { 'a ratio of nothing': { data: 'old.jsonl', ratio: 0 }, 'a ratio of everything': { data: 'old.jsonl', ratio: 1 }, 'nothing to replay': {} },
 });

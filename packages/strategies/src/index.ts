@@ -4,6 +4,7 @@ import { frozenLayers } from './frozen-layers.js';
 import { full } from './full.js';
 import { lora } from './lora/lora.js';
 import { pTuningV2 } from './prompt/p-tuning-v2.js';
+import { replay } from './replay/replay.js';
 
 export { anchorOf, consolidationPenalty, type Consolidation } from './ewc/consolidation.js';
 export { ewc, ewcStrategy, type EwcOptions } from './ewc/ewc.js';
@@ -16,7 +17,8 @@ export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
 export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
 export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
 export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
+export { replay, replayStrategy, type ReplayOptions } from './replay/replay.js';
 
 /** Every strategy of this package, for a registry. */
-export const strategies = [full, frozenLayers, lora, pTuningV2, ewc];
+export const strategies = [full, frozenLayers, lora, pTuningV2, ewc, replay];
 export default strategies;

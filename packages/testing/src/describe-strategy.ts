@@ -53,7 +53,13 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
   const attach = async (model: LanguageModel, options: Options): Promise<AtWork> => {
     const strategy = await createFrom(plugin, options);
     const owner = strategy.role === 'companion' ? await ownerOf(model, settings, run) : null;
-    const attachment = await strategy.attach(model, owner === null ? run : { ...run, owner });
+    let attachment: Attachment;
+    try {
+      attachment = await strategy.attach(model, owner === null ? run : { ...run, owner });
+    } catch (error) {
+      owner?.dispose();
+      throw error;
+    }
     const attachments = owner === null ? [attachment] : [owner, attachment];
     return {
       model,

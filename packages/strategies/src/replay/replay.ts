@@ -1,0 +1,170 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { tidy } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type Batch, type BatchSource, type Json, type LanguageModel, type Strategy, type StrategyRun } from '@whetstone/core/contract';
+import { meanLoss, targetsOf } from '../support/batch-loss.js';
+import { createRandom } from '../support/random.js';
+import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
+import { fromPlainRow, plainRow, rowsOf, targetsIn, withRows, type PlainRow, type ReplayRow } from './rows.js';
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    ratio: { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1, default: 0.1, description: 'Share of replayed data in training; 0.05 to 0.1 is usual.' },
+    unit: { enum: ['sample', 'token'], default: 'sample', description: 'What the ratio counts.' },
+    data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Earlier or general data, as data.train is given.' },
+    bufferFile: { type: 'string', minLength: 1, description: 'Keeps a sample of all data seen, task after task: read at the start, and written with this run\'s data in it.' },
+    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Rows that are kept at most.' },
+    priority: { enum: ['uniform', 'loss'], default: 'uniform', description: 'loss: rows on which the model has the greater loss at the start are drawn more often.' },
+  },
+  additionalProperties: false,
+} as const;
+
+export interface ReplayOptions {
+  readonly ratio: number;
+  readonly unit?: 'sample' | 'token';
+  readonly data?: Json;
+  /** Absolute. */
+  readonly bufferFile?: string;
+  readonly bufferSize?: number | null;
+  readonly priority?: 'uniform' | 'loss';
+  /** The data to replay, in place of `data`. */
+  readonly batches?: BatchSource;
+}
+
+async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<BatchSource | null> {
+  if (options.batches !== undefined) return options.batches;
+  if (options.data === undefined) return null;
+  if (run.openData === undefined) throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', { place: { path: 'companions' }, hint: 'Give the strategy its batches, or a bufferFile.' });
+  return run.openData(options.data, { batchSize: 8 });
+}
+
+async function* learnableRows(source: BatchSource): AsyncGenerator<ReplayRow> {
+  for await (const batch of source.epoch(0)) yield* rowsOf(batch).filter((row) => targetsIn(row) > 0);
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+/** The rows that are replayed: those of the buffer file, and a sample of the given data. */
+async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ReplayOptions): Promise<ReplayBuffer> {
+  const { bufferFile, bufferSize = 2000 } = options;
+  const stored = bufferFile !== undefined && existsSync(bufferFile) ? await readBuffer(bufferFile, model.vocabularySize) : emptyBuffer;
+  const batches = await openBatches(options, run);
+  const rows = batches === null ? [] : await collect(learnableRows(batches));
+  const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
+  if (buffer.rows.length === 0 && bufferFile === undefined) throw new WhetstoneError('DATA_EMPTY', 'replay has nothing to replay.', { place: { path: 'companions' }, hint: 'Give data, or a bufferFile.' });
+  return buffer;
+}
+
+/** Mean loss of each row under the present model. */
+function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Array {
+  return Float64Array.from(rows, (row) => {
+    const batch: Batch = { ...row, rows: 1, length: row.ids.length, samples: 1, tokens: row.ids.length, supervisedTokens: targetsIn(row) };
+    return tidy(() => meanLoss(model, batch, targetsOf(batch)).dataSync()[0] ?? 0);
+  });
+}
+
+/** Draws an index with probability proportional to its weight, from the weights' running sums. */
+function drawByWeight(sums: Float64Array, uniform: number): number {
+  const wanted = uniform * (sums.at(-1) ?? 0);
+  let [low, high] = [0, sums.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sums[middle] ?? 0) > wanted) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function runningSums(weights: Float64Array): Float64Array {
+  let sum = 0;
+  return weights.map((weight) => (sum += weight));
+}
+
+interface SavedReplay {
+  readonly count: number;
+  readonly rows: readonly PlainRow[] | null;
+  readonly weights: readonly number[] | null;
+}
+
+/**
+ * Mixes earlier or general data into training: each batch gets replayed rows in addition, so that their share of all samples or
+ * tokens is `ratio` in expectation. What a batch gets depends on seed, epoch and its place alone: a resumed run sees the same.
+ */
+export function replayStrategy(options: ReplayOptions): Strategy {
+  const { ratio, unit = 'sample', bufferFile, bufferSize = 2000, priority = 'uniform' } = options;
+  if (!(ratio > 0 && ratio < 1)) throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is outside of 0 to 1.', { place: { path: 'companions' }, expected: 'more than 0 and less than 1', found: String(ratio) });
+  return {
+    role: 'companion',
+    attach: async (model, run) => {
+      const buffer = await fillBuffer(model, run, options);
+      let { rows } = buffer;
+      let sums = runningSums(priority === 'loss' ? lossesOf(model, rows) : new Float64Array(rows.length).fill(1));
+      const meanTokens = rows.reduce((sum, { ids }) => sum + ids.length, 0) / Math.max(1, rows.length);
+
+      const mixed = (batch: Batch, epoch: number, index: number): Batch => {
+        if (rows.length === 0) return batch;
+        const random = createRandom(run.seed, `replay ${epoch} ${index}`);
+        const share = ratio / (1 - ratio);
+        const expected = unit === 'sample' ? share * batch.samples : (share * batch.tokens) / meanTokens;
+        const count = Math.floor(expected + random.uniform());
+        return withRows(batch, Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter((row) => row !== undefined));
+      };
+
+      return {
+        trainable: new Map(),
+        wrapData: (source) => {
+          const seen: ReplayRow[] = [];
+          const random = createRandom(run.seed, 'replay kept');
+          let kept = buffer;
+          return {
+            ...source,
+            summary: source.summary,
+            batchesPerEpoch: source.batchesPerEpoch,
+            async *epoch(epoch, epochOptions = {}) {
+              let index = epochOptions.skip ?? 0;
+              const isWhole = index === 0;
+              for await (const batch of source.epoch(epoch, epochOptions)) {
+                if (bufferFile !== undefined && epoch === 0) seen.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
+                yield mixed(batch, epoch, index);
+                index += 1;
+              }
+              if (bufferFile === undefined || epoch !== 0 || !isWhole) return;
+              kept = offerRows(kept, seen, bufferSize, random);
+              seen.length = 0;
+              await writeBuffer(bufferFile, kept);
+            },
+          };
+        },
+        // A buffer file goes on growing while the run does: what this run replays is kept with its checkpoints.
+        saveState: () => ({
+          tensors: new Map(),
+          values: { count: rows.length, rows: bufferFile === undefined ? null : rows.map(plainRow), weights: priority === 'loss' ? [...sums] : null },
+        }),
+        loadState: ({ values }) => {
+          const saved = values as unknown as SavedReplay;
+          if (saved.rows !== null) {
+            rows = saved.rows.map(fromPlainRow);
+            sums = runningSums(new Float64Array(rows.length).fill(1));
+          }
+          if (saved.count !== rows.length) throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', { expected: `${saved.count} rows`, found: `${rows.length} rows` });
+          if (saved.weights !== null) sums = Float64Array.from(saved.weights);
+        },
+        dispose: () => {},
+      };
+    },
+  };
+}
+
+export const replay = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'replay',
+  description: 'Mixes earlier or general data into training, beside any other strategy.',
+  configSchema,
+  create: ({ bufferFile, ...options }, { baseFolder }) => replayStrategy({ ...options, ...(bufferFile === undefined ? {} : { bufferFile: resolve(baseFolder, bufferFile) }) } as ReplayOptions),
+});
