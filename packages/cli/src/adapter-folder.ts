@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { fileError } from '@whetstone/core/files';
+import { openSafetensors } from '@whetstone/core/safetensors';
+import type { AdapterFiles } from '@whetstone/strategies';
+
+/** An adapter folder that was read; whoever asked disposes its tensors. */
+export interface ReadAdapter extends AdapterFiles {
+  dispose(): void;
+}
+
+/** Reads a PEFT adapter folder: `adapter_config.json` and `adapter_model.safetensors`. Throws `ADAPTER_INVALID` and errors of the files. */
+export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
+  const config = await readConfig(folder);
+  const reader = await openSafetensors(join(folder, 'adapter_model.safetensors'));
+  const tensors = new Map<string, Tensor>();
+  const dispose = (): void => {
+    for (const one of tensors.values()) one.dispose();
+  };
+  try {
+    for (const [name, { shape }] of reader.tensors) tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
+    return { config, tensors, folder, dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  } finally {
+    await reader.close();
+  }
+}
+
+async function readConfig(folder: string): Promise<Json> {
+  const file = join(folder, 'adapter_config.json');
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    const error = fileError(cause, file);
+    if (error.code !== 'FILE_NOT_FOUND') throw error;
+    throw new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', { place: { file: folder }, hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.', cause });
+  }
+  try {
+    return JSON.parse(text) as Json;
+  } catch (cause) {
+    throw new WhetstoneError('ADAPTER_INVALID', `adapter_config.json is not JSON: ${(cause as Error).message}`, { place: { file }, cause });
+  }
+}

@@ -1,0 +1,27 @@
+import { resolve } from 'node:path';
+import { saveModelFolder } from '@whetstone/models';
+import { mergeAdapter } from '@whetstone/strategies';
+import { readAdapterFolder } from '../adapter-folder.js';
+import { openModel } from '../open-model.js';
+import { createTerminal } from '../terminal.js';
+
+/** `whetstone merge MODEL ADAPTER OUT`: the model with the adapter in its weights, as a Hugging Face folder. */
+export async function merge(model: string, adapter: string, out: string, options: { readonly json?: boolean; readonly backend?: string }): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const folder = resolve(out);
+  const opened = await openModel(model, options.backend === undefined ? {} : { backend: options.backend });
+  try {
+    const files = await readAdapterFolder(adapter);
+    try {
+      const merged = mergeAdapter(opened.model, files);
+      await saveModelFolder(opened.model, folder, { replaced: merged.weights });
+      terminal.line(`${folder}: ${merged.weights.size} weights merged${merged.untiesHead ? '; the head no longer shares the embedding' : ''}`);
+      terminal.result({ model: folder, merged: merged.weights.size, untiedHead: merged.untiesHead });
+      merged.dispose();
+    } finally {
+      files.dispose();
+    }
+  } finally {
+    opened.dispose();
+  }
+}

@@ -1,0 +1,51 @@
+import { resolveBackend } from '@whetstone/backend';
+import type { LanguageModel, LoadedModel, TensorBackendInfo } from '@whetstone/core/contract';
+import { loadAdapter, type LoadedAdapter } from '@whetstone/strategies';
+import { readAdapterFolder } from './adapter-folder.js';
+import { findModelFolder } from './fetched-models.js';
+import { loadModel } from './load-model.js';
+
+export interface OpenModelOptions {
+  readonly backend?: string;
+  readonly adapter?: string;
+  readonly chatTemplate?: string;
+}
+
+/** A model ready to be talked to. */
+export interface OpenModel extends LoadedModel {
+  readonly folder: string;
+  readonly backend: TensorBackendInfo;
+  dispose(): void;
+}
+
+/** Chooses a backend, loads a model by its folder or name, and puts an adapter on it. */
+export async function openModel(model: string, { backend = 'auto', adapter, chatTemplate }: OpenModelOptions): Promise<OpenModel> {
+  const folder = await findModelFolder(model);
+  const info = await resolveBackend({ name: backend, threads: null });
+  const loaded = await loadModel(folder, { chatTemplatePath: chatTemplate ?? null });
+  try {
+    const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter);
+    return {
+      ...loaded,
+      folder,
+      backend: info,
+      dispose() {
+        attached?.dispose();
+        loaded.model.dispose();
+      },
+    };
+  } catch (error) {
+    loaded.model.dispose();
+    throw error;
+  }
+}
+
+/** Reads an adapter folder and puts it on a model. */
+export async function putAdapter(model: LanguageModel, folder: string): Promise<LoadedAdapter> {
+  const files = await readAdapterFolder(folder);
+  try {
+    return loadAdapter(model, files);
+  } finally {
+    files.dispose();
+  }
+}

@@ -1,0 +1,114 @@
+import type { InstallOptions, InstallProgress } from '@whetstone/backend';
+import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
+import { SingleBar } from 'cli-progress';
+import { bytes, duration, loss, rate } from './format.js';
+import type { Terminal } from './terminal.js';
+
+/** Draws what an installation does: a bar on a terminal, else a line a stage. */
+export function installProgress(terminal: Terminal, signal?: AbortSignal): InstallOptions & { close(): void } {
+  const verbs = { download: 'Fetching', verify: 'Checking', unpack: 'Unpacking' } as const;
+  let stage = '';
+  let bar: SingleBar | null = null;
+  const close = (): void => {
+    bar?.stop();
+    bar = null;
+    stage = '';
+  };
+  return {
+    signal,
+    onMessage: (message) => terminal.line(message),
+    onProgress(progress: InstallProgress) {
+      const title = `${verbs[progress.stage]} ${progress.subject}`;
+      if (title !== stage) {
+        close();
+        stage = title;
+        if (!terminal.interactive) terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${bytes(progress.totalBytes)})`}`);
+        else {
+          bar = new SingleBar({ format: `${title.padEnd(32)} {bar} {percentage} %  {done}`, barsize: 30, hideCursor: true, stream: terminal.stream, fps: 8, barCompleteChar: '█', barIncompleteChar: '░' });
+          bar.start(progress.totalBytes ?? 0, 0, { done: '' });
+        }
+      }
+      const done = progress.totalBytes === null ? bytes(progress.doneBytes) : `${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}`;
+      bar?.update(progress.doneBytes, { done });
+    },
+    close,
+  };
+}
+
+/** Draws a training run from its events. */
+export interface TrainingProgress {
+  start(run: RunInfo): void;
+  step(report: StepReport): void;
+  evaluated(report: EvaluationReport): void;
+  /** Writes a line without tearing the bar. */
+  line(text: string): void;
+  /** The same for a log. */
+  logger(logger: Logger): Logger;
+  /** Clears the bar, so that other text can be written. */
+  stop(): void;
+}
+
+/** Seconds between lines where nothing can be redrawn. */
+const lineEverySeconds = 5;
+
+export function trainingProgress(terminal: Terminal): TrainingProgress {
+  let bar: SingleBar | null = null;
+  let spent = 0;
+  let tokens = 0;
+  let steps = 0;
+  let lastLine = -Infinity;
+  /** Takes the bar away, writes, and draws it anew. */
+  const around = (write: () => void): void => {
+    if (bar !== null) terminal.stream.write('\r\u001B[K');
+    write();
+    bar?.render();
+  };
+  const text = (report: StepReport): { loss: string; rate: string; speed: string; left: string } => {
+    // The first step also compiles: it would make the estimate worse for the whole run.
+    if (report.seconds > 0 && steps > 0) {
+      spent += report.seconds;
+      tokens += report.supervisedTokens;
+    }
+    steps += 1;
+    const secondsPerStep = steps > 1 ? spent / (steps - 1) : report.seconds;
+    const speed = steps > 1 ? tokens / spent : report.supervisedTokens / report.seconds;
+    return { loss: loss(report.loss), rate: rate(report.learningRate), speed: speed.toFixed(0), left: duration(secondsPerStep * (report.totalSteps - report.step)) };
+  };
+  return {
+    start(run) {
+      spent = tokens = steps = 0;
+      if (!terminal.interactive) return;
+      bar = new SingleBar({
+        format: 'step {value}/{total} {bar} loss {loss}  lr {rate}  {speed} supervised tokens/s  {left} left',
+        barsize: 20,
+        hideCursor: true,
+        stream: terminal.stream,
+        fps: 8,
+        barCompleteChar: '█',
+        barIncompleteChar: '░',
+        linewrap: null as unknown as boolean,
+      });
+      bar.start(run.totalSteps, run.startStep, { loss: '–', rate: '–', speed: '–', left: '–' });
+    },
+    step(report) {
+      const words = text(report);
+      bar?.update(report.step, words);
+      const due = steps === 1 || report.step === report.totalSteps || performance.now() - lastLine >= lineEverySeconds * 1000;
+      if (bar !== null || !due) return;
+      lastLine = performance.now();
+      terminal.line(`step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} supervised tokens/s  ${words.left} left`);
+    },
+    evaluated: (report) => around(() => terminal.line(`evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}`)),
+    line: (text) => around(() => terminal.line(text)),
+    logger: ({ debug, info, warn, error }) => ({
+      debug,
+      info: (...message) => around(() => info(...message)),
+      warn: (...message) => around(() => warn(...message)),
+      error: (...message) => around(() => error(...message)),
+    }),
+    stop() {
+      bar?.stop();
+      bar = null;
+    },
+  };
+}

@@ -1,0 +1,116 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeSafetensors, type TensorToWrite } from '@whetstone/core/safetensors';
+
+export interface TinyModelOptions {
+  readonly seed?: number;
+  readonly hiddenSize?: number;
+  readonly layers?: number;
+}
+
+const specialTokens = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] as const;
+const chatTemplate =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/**
+ * Writes a small Llama with random weights and a tokenizer of single bytes as a Hugging Face folder: a model that is there without
+ * any download, for trying things and for tests. It knows nothing until it is trained.
+ */
+export async function createTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
+  const hidden = options.hiddenSize ?? 64;
+  const layers = options.layers ?? 2;
+  const headDim = 16;
+  const heads = hidden / headDim;
+  const keyValueHeads = Math.max(1, heads / 2);
+  const intermediate = hidden * 3;
+  const vocabulary = byteVocabulary();
+  const config = {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    vocab_size: Object.keys(vocabulary).length,
+    hidden_size: hidden,
+    intermediate_size: intermediate,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: keyValueHeads,
+    head_dim: headDim,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    hidden_act: 'silu',
+    attention_bias: false,
+    mlp_bias: false,
+    tie_word_embeddings: true,
+    bos_token_id: vocabulary['<|im_start|>'],
+    eos_token_id: vocabulary['<|im_end|>'],
+    pad_token_id: vocabulary['<|endoftext|>'],
+  };
+  await mkdir(folder, { recursive: true });
+  const json = (name: string, value: unknown): Promise<void> => writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
+  await json('tokenizer.json', byteTokenizer(vocabulary));
+  await json('tokenizer_config.json', { tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<|im_start|>', eos_token: '<|im_end|>', pad_token: '<|endoftext|>', chat_template: chatTemplate, model_max_length: 2048 });
+
+  const normal = normalNumbers(options.seed ?? 0);
+  const random = (name: string, shape: readonly number[], deviation = 0.02): TensorToWrite => ({ name, dtype: 'F32', shape, data: () => Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () => normal() * deviation) });
+  const ones = (name: string): TensorToWrite => ({ name, dtype: 'F32', shape: [hidden], data: () => new Float32Array(hidden).fill(1) });
+  const tensors = [random('model.embed_tokens.weight', [config.vocab_size, hidden]), ones('model.norm.weight')];
+  for (let layer = 0; layer < layers; layer += 1) {
+    const at = `model.layers.${layer}`;
+    tensors.push(
+      ones(`${at}.input_layernorm.weight`),
+      ones(`${at}.post_attention_layernorm.weight`),
+      random(`${at}.self_attn.q_proj.weight`, [heads * headDim, hidden]),
+      random(`${at}.self_attn.k_proj.weight`, [keyValueHeads * headDim, hidden]),
+      random(`${at}.self_attn.v_proj.weight`, [keyValueHeads * headDim, hidden]),
+      random(`${at}.self_attn.o_proj.weight`, [hidden, heads * headDim]),
+      random(`${at}.mlp.gate_proj.weight`, [intermediate, hidden]),
+      random(`${at}.mlp.up_proj.weight`, [intermediate, hidden]),
+      random(`${at}.mlp.down_proj.weight`, [hidden, intermediate]),
+    );
+  }
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+  // Last: a folder without it is no model.
+  await json('config.json', config);
+}
+
+/** The 256 bytes in the printable characters that GPT-2's byte-level tokenizers write them in, then the special tokens. */
+function byteVocabulary(): Record<string, number> {
+  const printable = (byte: number): boolean => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  const vocabulary: Record<string, number> = {};
+  let others = 0;
+  for (let byte = 0; byte < 256; byte += 1) {
+    const character = printable(byte) ? byte : 256 + others;
+    if (!printable(byte)) others += 1;
+    vocabulary[String.fromCodePoint(character)] = byte;
+  }
+  for (const [index, token] of specialTokens.entries()) vocabulary[token] = 256 + index;
+  return vocabulary;
+}
+
+function byteTokenizer(vocabulary: Readonly<Record<string, number>>): unknown {
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: specialTokens.map((content) => ({ id: vocabulary[content], content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab: vocabulary, merges: [] },
+  };
+}
+
+/** Standard normal numbers: mulberry32 through the Box–Muller transform. */
+function normalNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  const uniform = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
