@@ -43,6 +43,8 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   let steps = 0;
   /** The message that the innermost loop over messages is at. */
   let current = -1;
+  /** False in a loop over something else (positions, tool calls), until it picks a message. */
+  let atMessage = true;
 
   const evaluate = (at: Node | undefined, scope: Environment): Value => {
     if (++steps > MOST_STEPS) throw new Error(`the template does not come to an end: stopped after ${MOST_STEPS} steps`);
@@ -129,7 +131,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const traces = provenance.of(source);
     const all = isText(source) ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces))) : iterate(source);
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
-    const outer = current;
+    const [outer, outerAtMessage] = [current, atMessage];
     let changedBefore: Value | null = null;
     const changed = callables.define(({ positional }) => {
       const now = list(positional);
@@ -141,7 +143,9 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       for (const [index, item] of items.entries()) {
         const inner = bind(item);
         inner.setVariable('loop', loopVariable(items, index, changed));
-        current = messageOf(item) ?? outer;
+        const message = messageOf(item);
+        current = message ?? outer;
+        atMessage = message !== undefined;
         const start = out.length();
         const control = iteration(nodes(statement['body']), inner, out);
         if (current !== outer && current >= 0) out.trace({ start, end: out.length(), message: current, kind: 'turn' });
@@ -149,6 +153,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       }
     } finally {
       current = outer;
+      atMessage = outerAtMessage;
     }
     if (items.length === 0) run(nodes(statement['defaultBlock']), scope, out);
   };
@@ -176,7 +181,11 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const value = statement['value'] === null ? captured(nodes(statement['body']), new library.Environment(scope)) : evaluate(node(statement['value']), scope);
     const target = node(statement['assignee']);
     // `{% set message = messages[i] %}` in a loop over positions: from here on the loop is at that message.
-    if (target.type === 'Identifier' && current < 0) current = messageOf(value) ?? current;
+    const message = atMessage || target.type !== 'Identifier' ? undefined : messageOf(value);
+    if (message !== undefined) {
+      current = message;
+      atMessage = true;
+    }
     assignTo(target, value, scope);
   };
 

@@ -5,7 +5,7 @@ import { readTokenizerFiles } from '../tokenizer/index.js';
 import { findStopTokens } from './stop-tokens.js';
 import { compileTemplate, type CompiledTemplate, type TemplateOutput } from './template.js';
 import { readTemplates } from './template-files.js';
-import { findTurns, generationSpans } from './turns.js';
+import { findTurns, generationSpans, regionStart } from './turns.js';
 
 export interface RendererOptions {
   /** `bos_token`, `eos_token`, …: variables of the template. */
@@ -49,7 +49,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   const generationPrompt = (tools: readonly ToolDefinition[] | undefined): string => {
     const key = choose(tools);
     let prompt = prompts.get(key);
-    if (prompt === undefined) prompts.set(key, (prompt = findGenerationPrompt((messages, add) => run(messages, undefined, add).text)));
+    if (prompt === undefined) prompts.set(key, (prompt = findGenerationPrompt((messages, add) => run(messages, undefined, add))));
     return prompt;
   };
 
@@ -71,14 +71,19 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   };
 }
 
-/** What the template adds where the assistant is to write, from the first small conversation that it accepts. */
-function findGenerationPrompt(text: (messages: readonly Message[], addGenerationPrompt: boolean) => string): string {
-  const user = { role: 'user', content: 'a' };
-  const candidates: readonly (readonly Message[])[] = [[user], [{ role: 'system', content: 's' }, user], [{ role: 'user', content: [{ type: 'text', text: 'a' }] }]];
-  for (const messages of candidates) {
+/**
+ * What the template adds where the assistant is to write, from the first small conversation that it accepts: the prompt from where the
+ * assistant's own message would begin, or what the prompt has more than the conversation alone.
+ */
+function findGenerationPrompt(run: (messages: readonly Message[], addGenerationPrompt: boolean) => TemplateOutput): string {
+  for (const messages of PROBES) {
     try {
-      const without = text(messages, false);
-      const prompted = text(messages, true);
+      const prompted = run(messages, true).text;
+      const answered = [...messages, { role: 'assistant', content: 'b' }];
+      const output = run(answered, false);
+      const start = regionStart(output, answered, messages.length);
+      if (start !== undefined && start <= prompted.length && prompted.startsWith(output.text.slice(0, start))) return prompted.slice(start);
+      const without = run(messages, false).text;
       if (prompted.startsWith(without)) return prompted.slice(without.length);
     } catch {
       // This one is refused; the next may not be.
@@ -86,6 +91,9 @@ function findGenerationPrompt(text: (messages: readonly Message[], addGeneration
   }
   return '';
 }
+
+const user: Message = { role: 'user', content: 'a' };
+const PROBES: readonly (readonly Message[])[] = [[user], [{ role: 'system', content: 's' }, user], [{ role: 'user', content: [{ type: 'text', text: 'a' }] }]];
 
 function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
   const refuse = (): never => {

@@ -40,23 +40,36 @@ interface Region {
 
 const isContent = ({ kind, start, end }: Trace): boolean => kind === 'content' && end > start;
 
+const holds = (outer: TextSpan, inner: TextSpan): boolean => inner.start >= outer.start && inner.end <= outer.end;
+
 function hull(spans: readonly TextSpan[]): TextSpan | null {
   if (spans.length === 0) return null;
   return { start: Math.min(...spans.map(({ start }) => start)), end: Math.max(...spans.map(({ end }) => end)) };
 }
 
 /** Where each message stands in the text: what a loop wrote while it was at it, or else whatever came from it. */
-function findRegions({ output, messages }: TurnInputs): (Region | null)[] {
+function findRegions({ output, messages }: Pick<TurnInputs, 'output' | 'messages'>): (Region | null)[] {
   return messages.map((_, message) => {
     const own = output.traces.filter((trace) => trace.message === message);
     const contents = own.filter(isContent);
     const turns = own.filter(({ kind, start, end }) => kind === 'turn' && end > start);
-    const within = (turn: TextSpan): readonly Trace[] => contents.filter(({ start, end }) => start >= turn.start && end <= turn.end);
+    // What stands in another message's turn is that one's, wherever it came from (the name of a called tool, repeated with its answer).
+    const nested = (turn: TextSpan): readonly Trace[] => output.traces.filter((trace) => trace.kind === 'turn' && trace.message !== message && trace.end > trace.start && holds(turn, trace));
+    const within = (turn: TextSpan): readonly Trace[] => {
+      const others = nested(turn);
+      return contents.filter((content) => holds(turn, content) && !others.some((other) => holds(other, content)));
+    };
     const best = turns.filter((turn) => within(turn).length > 0).at(-1) ?? (contents.length === 0 ? turns.at(-1) : undefined);
     if (best !== undefined) return { start: best.start, end: best.end, content: hull(within(best)), looped: true };
     const content = hull(contents);
     return content === null ? null : { ...content, content, looped: false };
   });
+}
+
+/** Where the loop over the messages began to write one of them; undefined where no loop did. */
+export function regionStart(output: TemplateOutput, messages: readonly Message[], index: number): number | undefined {
+  const region = findRegions({ output, messages })[index];
+  return region?.looped === true ? region.start : undefined;
 }
 
 /** The tags of one message joined; what tags mark after the last loop (an end of text) belongs to the message it follows. */
@@ -73,7 +86,7 @@ function turnWithin(inputs: TurnInputs, message: Message, index: number, region:
   const next = regions.filter((other): other is Region => other !== null && other.start >= region.end).sort((a, b) => a.start - b.start)[0];
   const start = message.role === 'assistant' ? assistantStart(inputs, index, region) : (region.content?.start ?? headerEnd(inputs, index, region));
   const contentEnd = Math.max(start, region.content?.end ?? start);
-  const written = trimmedEnd(text, contentEnd, region.end);
+  const written = trimmedEnd(text, contentEnd, ownEnd(inputs, index, contentEnd, region));
   if (written > contentEnd || !region.looped) return { start, end: region.looped ? written : contentEnd };
   // The loop wrote no end of the turn: what stands before the next message, or up to the end of the text, is it.
   const following = next === undefined ? text.length : next.start;
@@ -83,34 +96,38 @@ function turnWithin(inputs: TurnInputs, message: Message, index: number, region:
   return { start, end: openingEnd(text, next) };
 }
 
-/** Where the assistant starts to write: after the generation prompt, or as much of it as stands here. */
-function assistantStart({ output: { text, traces }, generationPrompt }: TurnInputs, index: number, region: Region): number {
+/** Where a message's own region ends: some templates write the answers of tools while they are at the call. */
+function ownEnd({ output: { traces } }: TurnInputs, index: number, from: number, region: Region): number {
+  const foreign = traces.filter((trace) => trace.message >= 0 && trace.message !== index && trace.kind !== 'generation' && trace.end > trace.start && trace.start >= from && trace.end <= region.end);
+  return Math.min(region.end, ...foreign.map(({ start }) => start));
+}
+
+/** Where the assistant starts to write: after the header of its role, as the template writes it here or as its generation prompt has it. */
+function assistantStart(inputs: TurnInputs, index: number, region: Region): number {
+  const { output: { text, traces }, generationPrompt } = inputs;
   const limit = region.content?.start ?? region.end;
   const inside = generationPrompt === '' ? -1 : text.slice(region.start, limit).lastIndexOf(generationPrompt);
-  if (inside >= 0) return region.start + inside + generationPrompt.length;
+  const prompted = inside < 0 ? limit : region.start + inside + generationPrompt.length;
+  // A prompt may open more than the role (a thought): whatever follows the header is the assistant's own.
+  if (traces.some((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= limit)) return Math.min(prompted, limit, headerEnd(inputs, index, region));
+  if (inside >= 0) return prompted;
   let shared = 0;
   while (shared < generationPrompt.length && region.start + shared < limit && generationPrompt[shared] === text[region.start + shared]) shared++;
   // A prompt that goes on with more than the role (an opened thought) is cut where its own parts meet: before `<` or after white space.
   while (shared > 0 && !atSeam(generationPrompt, shared)) shared--;
   if (shared > 0 && generationPrompt.slice(0, shared).trim() !== '') return region.start + shared;
-  const role = traces.find((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= limit);
-  return role === undefined && region.looped && generationPrompt === '' ? skipSpace(text, region.start, limit) : limit;
+  // No header at all: the text begins where the region does, white space included.
+  return region.looped && text.slice(region.start, limit).trim() === '' ? region.start : limit;
 }
 
 const atSeam = (text: string, at: number): boolean => at === text.length || /\s/.test(text.charAt(at - 1)) || text.charAt(at) === '<' || text.charAt(at) === '[';
 
-function skipSpace(text: string, from: number, to: number): number {
-  let at = from;
-  while (at < to && /\s/.test(text.charAt(at))) at++;
-  return at;
-}
-
-/** For a turn without content: after its role, and the line or mark that closes the header. */
+/** After the role that a turn names, and the mark and white space that close the header. */
 function headerEnd({ output: { text, traces } }: TurnInputs, index: number, region: Region): number {
   const role = traces.find((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= region.end);
   if (role === undefined) return region.start;
   const rest = text.slice(role.end, region.end);
-  return role.end + (/^[^\s<[]*(?:<[^<>]*>)?\s?/.exec(rest)?.[0].length ?? 0);
+  return role.end + (/^[^\s<[]*(?:<\|[^<>]*>)?\s*/.exec(rest)?.[0].length ?? 0);
 }
 
 /** The end of `text[from, to)` without the white space at its end. */
