@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
 import { loadLanguageModel } from './load-language-model.js';
+import { loadModel } from './load-model.js';
 import { createRandomModel } from './random-model.js';
 import { writeWeights, type TensorToWrite } from './safetensors/index.js';
 import { saveModelFolder } from './save-model.js';
@@ -136,5 +137,27 @@ describe('a model folder that does not fit', () => {
     expect(text).toContain('model.safetensors');
     await cp(join(empty, 'config.json'), join(empty, 'model.safetensors'));
     expect((await rejection(loadLanguageModel(empty))).code).toBe('SAFETENSORS_INVALID');
+  });
+});
+
+describe('loadModel', () => {
+  it('reads model, tokenizer and template; refuses a tokenizer of another model', async () => {
+    const out = join(folder, 'with-tokenizer');
+    await saveModelFolder(model, out);
+    const vocabulary = Object.fromEntries([...'abcdefghij'].map((letter, id) => [letter, id]));
+    const tokenizerWith = (end: number): string => JSON.stringify({
+      version: '1.0', added_tokens: [{ id: end, content: '<end>', special: true, lstrip: false, rstrip: false, normalized: false, single_word: false }],
+      normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, model: { type: 'BPE', vocab: vocabulary, merges: [] },
+    });
+    await writeFile(join(out, 'tokenizer.json'), tokenizerWith(10));
+    await writeFile(join(out, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<end>', chat_template: '{% for m in messages %}{{ m.content }}<end>{% endfor %}' }));
+    const loaded = await loadModel(out);
+    expect(loaded.tokenizer.eosTokenId).toBe(10);
+    expect(loaded.renderer.render([{ role: 'user', content: 'abc' }]).text).toBe('abc<end>');
+    loaded.model.dispose();
+    const before = tf.memory().numTensors;
+    await writeFile(join(out, 'tokenizer.json'), tokenizerWith(11));
+    expect((await rejection(loadModel(out))).code).toBe('TOKENIZER_INVALID');
+    expect(tf.memory().numTensors).toBe(before);
   });
 });

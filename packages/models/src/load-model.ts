@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer } from '@whetstone/core/contract';
+import { loadRenderer } from './chat-template/index.js';
+import { loadLanguageModel } from './load-language-model.js';
+import { loadTokenizer } from './tokenizer/index.js';
+
+export interface LoadModelOptions {
+  /** A chat template to use instead of the folder's own. */
+  readonly chatTemplatePath?: string | null;
+}
+
+/**
+ * A model with its tokenizer and chat template, from its Hugging Face folder. The text side is read first: it fails sooner and costs less.
+ * Throws what `loadTokenizer`, `loadRenderer` and `loadLanguageModel` throw, and `TOKENIZER_INVALID` for a tokenizer of another model.
+ */
+export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
+  const tokenizer = await loadTokenizer(folder);
+  const renderer = await loadRenderer(folder, tokenizer, options);
+  const model = await loadLanguageModel(folder);
+  try {
+    checkSpecialTokens(folder, tokenizer, model);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+  return { model, tokenizer, renderer };
+}
+
+/**
+ * Some models are published with more added tokens than embeddings (their use is refused where it happens), so only tokens that every
+ * conversation needs are checked here.
+ */
+function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: LanguageModel): void {
+  const { bosTokenId, eosTokenId } = tokenizer;
+  const beyond = [bosTokenId, eosTokenId].find((id) => id !== null && id >= model.vocabularySize);
+  if (beyond === undefined) return;
+  throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer does not belong to the model: its special tokens have no embedding.', {
+    place: { file: join(folder, 'tokenizer.json') }, expected: `ids below ${model.vocabularySize}`, found: String(beyond),
+  });
+}
+
+export const huggingFaceLoader: ModelLoader = { load: loadModel };
+
+const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
+
+/** The model plugin `hugging-face`: folders with config.json, safetensors, tokenizer.json and a chat template. */
+export const huggingFacePlugin: Plugin<'model'> = definePlugin({
+  apiVersion: 1,
+  kind: 'model',
+  name: 'hugging-face',
+  description: 'Models from Hugging Face folders: gpt2 and the llama family.',
+  configSchema,
+  create: () => huggingFaceLoader,
+});
+
+/** Every model plugin that comes with Whetstone. */
+export const modelPlugins: readonly Plugin[] = [huggingFacePlugin];
