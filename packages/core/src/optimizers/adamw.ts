@@ -131,5 +131,6 @@ export const adamw = definePlugin({
   name: 'adamw',
   description: 'Adam with decoupled weight decay.',
   configSchema,
-  create: (options) => createAdamW(options),
+  // Copied: they are first needed at the first update, after it is checked that every key was read.
+  create: (options) => createAdamW({ ...options }),
 });

@@ -59,5 +59,6 @@ export const sgd = definePlugin({
   name: 'sgd',
   description: 'Stochastic gradient descent, with momentum where asked.',
   configSchema,
-  create: (options) => createSgd(options),
+  // Copied: they are first needed at the first update, after it is checked that every key was read.
+  create: (options) => createSgd({ ...options }),
 });
