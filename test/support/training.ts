@@ -63,8 +63,9 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     config: {
       baseFolder: '/', model: { use: null, path: null, options: {} }, chatTemplatePath: null, backend: { name: 'cpu', threads: null },
       data: {
-        train: unused, eval: null, maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, shuffleDataset: true, trainSamplingStrategy: 'random',
-        padToMultipleOf: null, unreadableRows: 'error',
+        train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false,
+        shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, padToMultipleOf: null, unreadableRows: 'error',
+        samplesWithoutTargets: 'error', supervisionProof: 'error',
       },
       strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
       training: {

@@ -22,13 +22,27 @@ const section = (properties: { readonly [key: string]: JsonSchema }, more: JsonS
 const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema } => ({
   train: slot('data-source', { description: 'What to learn from: a file, a folder, a glob, a list of them, or a data source.', shortForms: ['string', 'array'] }),
   eval: slot('data-source', { description: 'What to measure with, in the same forms.', shortForms: ['string', 'array', 'null'] }),
+  transforms: {
+    type: 'array', items: slot('data-transform', { shortForms: ['string'] }), default: [],
+    description: 'What happens to the conversations before they are rendered, in this order: cleaning, redaction, deduplication, …',
+  },
   maxLength: { type: ['integer', 'null'], minimum: 2, default: 1024, description: 'Tokens that a conversation is cut to; null: never cut.' },
-  truncationMode: choice(['keep_start', 'keep_end'], 'keep_start', 'Which end of a conversation that is too long is kept.'),
+  truncationMode: choice(['keep_start', 'keep_end', 'drop_turns', 'error'], 'keep_start', 'Which end of a conversation that is too long is kept; or whole old exchanges are dropped; or it is an error.'),
   assistantOnlyLoss: flag(true, 'Learn from the assistant\'s turns only.'),
+  rolesToTrain: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, default: ['assistant'], description: 'The roles whose turns are learned from.' },
+  lastTurnOnly: flag(false, 'Learn from the last of these turns only.'),
   shuffleDataset: flag(true, 'Shuffle the conversations once, before the first epoch.'),
-  trainSamplingStrategy: choice(['random', 'group_by_length', 'sequential'], 'random', 'The order of the conversations within an epoch.'),
+  trainSamplingStrategy: choice(
+    ['random', 'group_by_length', 'mixed_length', 'sequential'], 'random',
+    'The order of the conversations within an epoch. group_by_length wastes the least on padding, but batches of one length teach worse; mixed_length lies between.',
+  ),
+  packing: flag(false, 'Put several conversations into each row of maxLength tokens; none of them sees another.'),
+  packingStrategy: choice(['bfd', 'bfd_split', 'wrapped'], 'bfd', 'How conversations are packed: best fit decreasing; the same, after long ones are split; or end to end.'),
+  tokensPerBatch: optionalInteger(1, 'Batches of as many rows as fit into this many tokens, padding included, instead of perDeviceTrainBatchSize rows.'),
   padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
   unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
+  samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),
+  supervisionProof: choice(['error', 'warn', 'off'], 'error', 'What it means where a turn\'s end is not learned, or training shows the model another text than serving would.'),
 });
 
 const training = section({

@@ -96,13 +96,21 @@ describe('a configuration that is right', () => {
       data: {
         train: { use: 'conversations', options: { path: 'train.jsonl', limit: null } },
         eval: null,
+        transforms: [],
         maxLength: 1024,
         truncationMode: 'keep_start',
         assistantOnlyLoss: true,
+        rolesToTrain: ['assistant'],
+        lastTurnOnly: false,
         shuffleDataset: true,
         trainSamplingStrategy: 'random',
+        packing: false,
+        packingStrategy: 'bfd',
+        tokensPerBatch: null,
         padToMultipleOf: null,
         unreadableRows: 'error',
+        samplesWithoutTargets: 'error',
+        supervisionProof: 'error',
       },
       strategy: { use: 'lora', options: { rank: 8, alpha: 16, targetModules: 'all-linear', plus: { ratio: 1 } } },
       companions: [],
@@ -174,7 +182,7 @@ describe('a configuration that is wrong', () => {
     expect(at('strategy.options.apha')?.hint).toBe("Did you mean 'alpha'?");
     expect(at('callbacks[1].options.maxNorm')?.message).toMatch(/missing/);
     expect(at('optimizer.learningRate')).toMatchObject({ expected: 'more than 0', found: '0' });
-    expect(at('data.truncationMode')?.expected).toBe('one of "keep_start", "keep_end"');
+    expect(at('data.truncationMode')?.expected).toBe('one of "keep_start", "keep_end", "drop_turns", "error"');
   });
 
   it('says where a misplaced key belongs', async () => {

@@ -1,4 +1,4 @@
-import type { Json } from '../contract/index.js';
+import type { BatchOptions, Json } from '../contract/index.js';
 
 /** A plugin as a configuration asks for it, its options validated and defaulted. */
 export interface PluginUse {
@@ -27,19 +27,25 @@ export interface BackendConfig {
   readonly threads: number | null;
 }
 
-export type TruncationMode = 'keep_start' | 'keep_end';
-export type SamplingStrategy = 'random' | 'group_by_length' | 'sequential';
-
 export interface DataConfig {
   readonly train: PluginUse;
   readonly eval: PluginUse | null;
+  /** What happens to the conversations before they are rendered, in this order. */
+  readonly transforms: readonly PluginUse[];
   readonly maxLength: number | null;
-  readonly truncationMode: TruncationMode;
+  readonly truncationMode: BatchOptions['truncationMode'];
   readonly assistantOnlyLoss: boolean;
+  readonly rolesToTrain: readonly string[];
+  readonly lastTurnOnly: boolean;
   readonly shuffleDataset: boolean;
-  readonly trainSamplingStrategy: SamplingStrategy;
+  readonly trainSamplingStrategy: BatchOptions['samplingStrategy'];
+  readonly packing: boolean;
+  readonly packingStrategy: BatchOptions['packingStrategy'];
+  readonly tokensPerBatch: number | null;
   readonly padToMultipleOf: number | null;
-  readonly unreadableRows: 'error' | 'skip';
+  readonly unreadableRows: BatchOptions['unreadableRows'];
+  readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];
+  readonly supervisionProof: BatchOptions['supervisionProof'];
 }
 
 export interface OptimizerConfig extends FlatPluginUse {

@@ -60,6 +60,8 @@ export interface TransformReport {
 export interface DataTransform {
   /** Each call starts anew: a transform keeps nothing from one pass to the next. */
   transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
+  /** Whether it may only touch training data (augmentation, mixing); evaluation data then goes past it. */
+  readonly trainOnly?: boolean;
   /** What the latest pass did; complete once it was iterated to its end. */
   readonly report?: TransformReport;
 }
@@ -125,19 +127,33 @@ export function definePlugin<K extends PluginKind, const S extends JsonSchema>(d
 /** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
 export interface BatchOptions {
   readonly purpose: 'train' | 'eval';
-  /** Conversations in a batch. */
+  /** Rows of a batch: conversations, or with `packing` rows of several conversations. */
   readonly batchSize: number;
   /** Tokens; null: as long as the conversations are. */
   readonly maxLength: number | null;
-  readonly truncationMode: 'keep_start' | 'keep_end';
+  /** What happens to a longer conversation: its start or its end is kept, whole old exchanges are dropped, or it is an error. */
+  readonly truncationMode: 'keep_start' | 'keep_end' | 'drop_turns' | 'error';
   /** Whether only the assistant's turns are learned from. */
   readonly assistantOnlyLoss: boolean;
+  /** The roles whose turns are learned from under `assistantOnlyLoss`. */
+  readonly rolesToTrain: readonly string[];
+  /** Whether only the last of these turns is learned from. */
+  readonly lastTurnOnly: boolean;
   /** Whether the rows are shuffled once, before the first epoch. */
   readonly shuffleDataset: boolean;
   /** Order within each epoch; evaluation is always `sequential`. */
-  readonly samplingStrategy: 'random' | 'group_by_length' | 'sequential';
+  readonly samplingStrategy: 'random' | 'group_by_length' | 'mixed_length' | 'sequential';
+  /** Whether several conversations share a row of `maxLength` tokens; none of them sees another. */
+  readonly packing: boolean;
+  readonly packingStrategy: 'bfd' | 'bfd_split' | 'wrapped';
+  /** Batches of as many rows as fit into this many tokens, padding included, instead of `batchSize`. */
+  readonly tokensPerBatch: number | null;
   readonly padToMultipleOf: number | null;
   readonly unreadableRows: 'error' | 'skip';
+  /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */
+  readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
+  /** What it means where a turn's end is not learned, or training shows another text before a turn than serving would. */
+  readonly supervisionProof: 'error' | 'warn' | 'off';
   readonly seed: number;
 }
 
@@ -145,7 +161,7 @@ export interface BatchOptions {
 export interface BatchSourceFactory {
   create(
     source: DataSource,
-    dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer; readonly logger: Logger },
+    dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer; readonly logger: Logger; readonly transforms?: readonly DataTransform[] },
     options: BatchOptions,
   ): Promise<BatchSource>;
 }

@@ -1,6 +1,6 @@
 import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
-  type BatchOptions, type BatchSource, type Callback, type DataSource, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy,
+  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy,
 } from '../contract/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
@@ -117,8 +117,10 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
   checkpoint();
 
+  const transforms: DataTransform[] = [];
+  for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval') =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger }, batchOptions(config, purpose));
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms }, batchOptions(config, purpose));
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
   checkpoint();
@@ -158,13 +160,15 @@ async function loadModel(
 }
 
 function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, padToMultipleOf, unreadableRows } = data;
+  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
   const learning = purpose === 'train';
   return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, padToMultipleOf, unreadableRows,
+    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
     batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: learning && data.shuffleDataset,
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',
+    packing: learning && data.packing,
+    tokensPerBatch: learning ? data.tokensPerBatch : null,
     seed: training.dataSeed ?? training.seed,
   };
 }

@@ -6,8 +6,10 @@ import { truncate } from '../examples/truncate.js';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
 import { checkUnreadable } from '../sources/unreadable.js';
+import { applyTransforms } from '../transforms/apply.js';
 import { collate } from './collate.js';
 import { causeOf, nothingToLearn, type SampleWithoutTargets } from './nothing-to-learn.js';
+import { describeSummary } from './describe.js';
 import { defaultBatchOptions, type BatchOptions } from './options.js';
 import { planEpoch } from './order.js';
 import { layOutRows, rowLengths } from './rows.js';
@@ -154,7 +156,17 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   return { batchesPerEpoch: planEpoch(lengths, options, 0).starts.length - 1, epoch, summary, supervision };
 }
 
-/** The factory that the container registers under BATCH_SOURCE_FACTORY. */
-export function createBatchSourceFactory(options: Partial<BatchOptions> = {}): BatchSourceFactory {
-  return { create: (source, dependencies) => createBatchSource({ source, ...dependencies, options }) };
+/**
+ * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms, makes batches of them, and tells
+ * the logger what was left out and why.
+ */
+export function createBatchSourceFactory(): BatchSourceFactory {
+  return {
+    async create(source, { tokenizer, renderer, logger, transforms = [] }, { purpose, ...options }) {
+      const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
+      const batches = await createBatchSource({ source: transformed, tokenizer, renderer, options, onWarning: (message) => logger.warn(message) });
+      for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
+      return batches;
+    },
+  };
 }

@@ -1,13 +1,7 @@
-import type { EncodedText, Message, TextSpan } from '@whetstone/core/contract';
+import type { BatchOptions, EncodedText, Message, TextSpan } from '@whetstone/core/contract';
 
-export interface SupervisionOptions {
-  /** Learn from the assistant's turns alone (the default), or from everything that the template writes. */
-  readonly assistantOnlyLoss: boolean;
-  /** The roles whose turns are learned under `assistantOnlyLoss`. */
-  readonly rolesToTrain: readonly string[];
-  /** Learn from the last turn to be learned alone. */
-  readonly lastTurnOnly: boolean;
-}
+/** What of a conversation is learned. */
+export type SupervisionOptions = Pick<BatchOptions, 'assistantOnlyLoss' | 'rolesToTrain' | 'lastTurnOnly'>;
 
 /** Whether each message is learned from: its own `train` first, then its role. */
 export function turnsToLearn(messages: readonly Message[], options: SupervisionOptions): boolean[] {
