@@ -1,7 +1,41 @@
-import type { FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { fileError } from '@whetstone/core/files';
+import { canDequantize, dequantize } from './dequantize.js';
 import { HeaderTooShort, invalidGguf, parseHeader, type GgufHeader, type GgufTensor } from './header.js';
 
 const FIRST_READ = 8 * 1024 * 1024;
+
+/** An open GGUF file whose header was checked. */
+export interface GgufFile {
+  readonly header: GgufHeader;
+  /** The numbers of a tensor, row-major. Throws `MODEL_TENSOR_MISSING`, or `GGUF_UNSUPPORTED` for a type that cannot be read. */
+  readFloat32(name: string): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** Opens a GGUF file to look into it. Throws `FILE_NOT_FOUND`, `GGUF_INVALID`, `GGUF_UNSUPPORTED`. */
+export async function openGguf(file: string): Promise<GgufFile> {
+  const handle = await open(file, 'r').catch((cause: unknown) => {
+    throw fileError(cause, file);
+  });
+  try {
+    const header = await readGgufHeader(handle, file);
+    return {
+      header,
+      async readFloat32(name) {
+        const tensor = header.tensors.get(name);
+        if (tensor === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', { place: { file, tensor: name } });
+        if (!canDequantize(tensor.type.name)) throw new WhetstoneError('GGUF_UNSUPPORTED', 'The tensor is stored as a type that cannot be read.', { place: { file, tensor: name }, found: tensor.type.name });
+        return dequantize(tensor.type.name, await readTensorBytes(handle, file, tensor), tensor.shape.reduce((product, size) => product * size, 1));
+      },
+      close: () => handle.close(),
+    };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
 
 /** Reads and checks the header of an open GGUF file: no more of the file than the header takes, and never more than there is. */
 export async function readGgufHeader(handle: FileHandle, file: string): Promise<GgufHeader> {

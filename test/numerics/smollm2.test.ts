@@ -1,0 +1,75 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LoadedModel } from '@whetstone/core/contract';
+import { generateIds, importGguf, loadModel } from '@whetstone/models';
+import { testBackends, useBackend } from '../support/backend.js';
+import { readGolden } from '../support/golden.js';
+import { smollm2File, type SmolFixture } from '../support/smollm2.js';
+
+// The real model's losses and greedy replies under PyTorch and transformers. Only on backends that are fast enough for it.
+
+const file = smollm2File();
+const backend = (await testBackends()).find((name) => name !== 'cpu' && name !== 'wasm');
+const fixture = readGolden<SmolFixture>('smollm2', 'golden.json');
+if (file !== null && backend === undefined) console.warn('The real model\'s numbers are not compared: only slow backends are there. Fetch a fast one with: npx whetstone backend install cpu');
+
+describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct', () => {
+  let folder: string;
+  let loaded: LoadedModel;
+  beforeAll(async () => {
+    await useBackend(backend ?? 'cpu');
+    folder = await mkdtemp(join(tmpdir(), 'whetstone-smollm2-'));
+    await importGguf(file ?? '', join(folder, 'model'));
+    loaded = await loadModel(join(folder, 'model'));
+  });
+  afterAll(async () => {
+    loaded.model.dispose();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** Mean of the negative log likelihoods of targets that are not ignored. */
+  function losses(ids: readonly number[], labels: readonly number[]): { readonly assistant: number; readonly all: number; readonly last: Float32Array } {
+    const length = ids.length;
+    const scores = tf.tidy(() => {
+      const input = { rows: 1, length, ids: Int32Array.from(ids), segmentIds: new Int32Array(length).fill(1), positionIds: Int32Array.from(ids, (_, i) => i) };
+      return loaded.model.head(loaded.model.hiddenStates(input).reshape([length, loaded.model.hiddenSize])).dataSync() as Float32Array;
+    });
+    const vocabulary = loaded.model.vocabularySize;
+    const sums = { assistant: 0, all: 0, targets: 0 };
+    for (let i = 0; i + 1 < length; i++) {
+      const row = scores.subarray(i * vocabulary, (i + 1) * vocabulary);
+      let most = -Infinity;
+      for (const score of row) most = Math.max(most, score);
+      let sum = 0;
+      for (const score of row) sum += Math.exp(score - most);
+      const loss = most + Math.log(sum) - (row[ids[i + 1] ?? 0] ?? 0);
+      sums.all += loss;
+      if (labels[i + 1] !== -100) {
+        sums.assistant += loss;
+        sums.targets++;
+      }
+    }
+    return { assistant: sums.assistant / sums.targets, all: sums.all / (length - 1), last: scores.slice(-vocabulary) };
+  }
+
+  it.each(fixture.conversations.map((conversation) => [conversation.text.slice(-60), conversation] as const))('has the losses of …%j', (_, conversation) => {
+    const { assistant, all, last } = losses(conversation.ids, conversation.labels);
+    expect(Math.abs(assistant - conversation.assistant_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
+    expect(Math.abs(all - conversation.all_token_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
+    for (const [id, score] of conversation.last_position_top5) expect(Math.abs((last[id] ?? NaN) - score)).toBeLessThanOrEqual(fixture.tolerance.logit_abs);
+  });
+
+  it.each(fixture.greedy.map((reply) => [reply.prompt, reply] as const))('replies to %j', async (_, { prompt, prompt_ids, new_ids, text, min_top2_margin }) => {
+    const { model, tokenizer, renderer } = loaded;
+    const ids = tokenizer.encode(renderer.renderPrompt([{ role: 'user', content: prompt }]));
+    expect(ids).toEqual(prompt_ids);
+    if (min_top2_margin <= 1e-2) return;
+    const written: number[] = [];
+    for await (const { id } of generateIds(model, [ids], { maxNewTokens: 24, stopTokenIds: renderer.stopTokenIds })) written.push(id);
+    expect(written).toEqual(new_ids);
+    expect(tokenizer.decode(written, { skipSpecialTokens: true })).toBe(text);
+  });
+});
