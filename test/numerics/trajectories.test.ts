@@ -1,17 +1,16 @@
 import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import '@whetstone/core/tfjs-gradients';
-import { createAdamW, createHookRunner, trainStep, weightDecayApplies, type StepOutcome } from '@whetstone/core';
-import type { Attachment, Batch, LanguageModel, Schedule, Strategy } from '@whetstone/core/contract';
+import { weightDecayApplies } from '@whetstone/core';
+import type { Attachment, Strategy } from '@whetstone/core/contract';
 import { loadLanguageModel } from '@whetstone/models';
-import { createGradientClipping } from '@whetstone/plugins';
 import { frozenLayersStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { cosineSchedule } from '../../packages/core/src/schedules/cosine.js';
-import { useBackend } from '../support/backend.js';
-import { batchOf, type FixtureBatch } from '../support/batch.js';
+import { testBackends, useBackend } from '../support/backend.js';
+import type { FixtureBatch } from '../support/batch.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { assignAll, difference, readTensors } from '../support/tensors.js';
+import { attach, runSteps, windowsOf } from '../support/trajectory.js';
 
 interface Trajectory {
   readonly base_model: string;
@@ -38,33 +37,6 @@ interface SftRun {
   readonly tolerance: { readonly grad_norm_rel: number; readonly final_weight_abs: number };
 }
 
-interface Hyper {
-  readonly learningRate: number;
-  readonly weightDecay: number;
-  readonly maxNorm: number | null;
-  readonly schedule: Schedule;
-}
-
-/** Steps over windows of microbatches through the real train-step, model, strategy, optimizer and clipping. */
-async function run(model: LanguageModel, attachment: Attachment, windows: readonly (readonly Batch[])[], hyper: Hyper): Promise<StepOutcome[]> {
-  const hooks = createHookRunner(hyper.maxNorm === null ? [] : [{ plugin: 'gradient-clipping', callback: createGradientClipping({ maxNorm: hyper.maxNorm }) }]);
-  const optimizer = createAdamW({ weightDecay: hyper.weightDecay, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-  const outcomes: StepOutcome[] = [];
-  for (const [step, window] of windows.entries()) {
-    const parts = { model, owner: attachment, companions: [], hooks, optimizer, backend: { barrier: () => undefined } };
-    outcomes.push(await trainStep(parts, window, step, hyper.learningRate * hyper.schedule(step)));
-  }
-  optimizer.dispose();
-  hooks.dispose();
-  return outcomes;
-}
-
-const windowsOf = (microbatches: readonly FixtureBatch[], size: number): Batch[][] =>
-  Array.from({ length: Math.ceil(microbatches.length / size) }, (_, step) => microbatches.slice(step * size, (step + 1) * size).map(batchOf));
-
-const attach = async (strategy: Strategy, model: LanguageModel, totalSteps: number): Promise<Attachment> =>
-  strategy.attach(model, { seed: 0, totalSteps, modelFolder: model.folder });
-
 async function expectFinal(attachment: Attachment, file: string, tolerance: { readonly largest: number; readonly mean?: number }, leaveOut: (name: string, index: number) => boolean = () => false): Promise<void> {
   const final = await readTensors(file);
   expect([...attachment.trainable.keys()].toSorted()).toEqual([...final.keys()].toSorted());
@@ -81,18 +53,19 @@ function expectDecay(fixture: { readonly decay_parameters: readonly string[]; re
   expect(fixture.no_decay_parameters.filter((name) => weightDecayApplies(name))).toEqual([]);
 }
 
-const isPresent = (name: string): boolean => existsSync(goldenPath('trajectories', name, 'golden.json'));
 const relative = (actual: number, expected: number): number => Math.abs(actual - expected) / Math.max(Math.abs(expected), 1e-30);
 
 let disposables: { dispose(): void }[] = [];
-beforeAll(() => useBackend('cpu'));
 afterEach(() => {
   for (const item of disposables) item.dispose();
   disposables = [];
 });
 
+const backends = await testBackends();
+
 /** Expected values: PyTorch, step by step, on the listed microbatches. */
-describe('trajectories of 24 steps, two microbatches a step', () => {
+describe.each(backends)('trajectories of 24 steps, two microbatches a step, on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
   const strategyOf: Record<string, (finalNames: readonly string[], adapter: Record<string, unknown> | null) => Strategy> = {
     full: () => fullStrategy(),
     'full-gpt2': () => fullStrategy(),
@@ -118,7 +91,7 @@ describe('trajectories of 24 steps, two microbatches a step', () => {
     if (adapter !== null) assignAll(attachment.trainable, await readTensors(goldenPath(...adapterFolder, 'adapter_model.safetensors')), (values, shape) => tf.tensor(values, shape));
 
     const schedule = cosineSchedule({ warmupSteps, numCycles: 0.5 }, { totalSteps: fixture.steps.length, learningRate });
-    const outcomes = await run(model, attachment, windowsOf(fixture.micro_batches, fixture.micro_batches.length / fixture.steps.length), { learningRate, weightDecay, maxNorm, schedule });
+    const outcomes = await runSteps(model, attachment, windowsOf(fixture.micro_batches, fixture.micro_batches.length / fixture.steps.length), { learningRate, weightDecay, maxNorm, schedule });
 
     expect(outcomes.length).toBe(fixture.steps.length);
     for (const [index, expected] of fixture.steps.entries()) {
@@ -134,9 +107,11 @@ describe('trajectories of 24 steps, two microbatches a step', () => {
   });
 });
 
-/** Expected values: TRL's SFTTrainer; the microbatches as its model saw them. */
-describe('runs of TRL, replayed', () => {
-  it.each(['sft', 'sft-lora', 'sft-packing'].filter(isPresent))('%s', async (name) => {
+/** Expected values: TRL's SFTTrainer; the microbatches as its model saw them. The cpu backend is left out where there is a faster one. */
+describe.each(backends.filter((backend) => backend !== 'cpu' || backends.length === 1))('runs of TRL, replayed on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  it.each(['sft', 'sft-lora', 'sft-packing'])('%s', async (name) => {
     const fixture = readGolden<SftRun>('trajectories', name, 'golden.json');
     const { learning_rate: learningRate, weight_decay: weightDecay, warmup_steps: warmupSteps, max_grad_norm: maxNorm } = fixture.arguments;
     expectDecay(fixture);
@@ -152,7 +127,7 @@ describe('runs of TRL, replayed', () => {
     const windows = windowsOf(fixture.micro_batches, fixture.arguments.gradient_accumulation_steps);
     expect(windows.length).toBe(logged.length);
     const schedule = cosineSchedule({ warmupSteps, numCycles: 0.5 }, { totalSteps: logged.length, learningRate });
-    const outcomes = await run(model, attachment, windows, { learningRate, weightDecay, maxNorm, schedule });
+    const outcomes = await runSteps(model, attachment, windows, { learningRate, weightDecay, maxNorm, schedule });
 
     for (const [index, expected] of logged.entries()) {
       const actual = outcomes[index];
