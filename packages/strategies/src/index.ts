@@ -17,6 +17,8 @@ export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
 export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
 export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
 export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
+export { dequantiseFourBit, quantiseFourBit, scalesOf, storedBytes, type FourBitTensor } from './qlora/four-bit.js';
+export { dynamicCode, fourBitCodes, type FourBitType } from './qlora/code-tables.js';
 export { replay, replayStrategy, type ReplayOptions } from './replay/replay.js';
 
 /** Every strategy of this package, for a registry. */

@@ -1,0 +1,64 @@
+/** The two 4-bit types of bitsandbytes. */
+export type FourBitType = 'nf4' | 'fp4';
+
+/**
+ * Values of the 16 nibbles, in [−1, 1]. NF4: quantiles of the normal distribution (Dettmers et al. 2023, appendix E). FP4: one sign bit,
+ * two of exponent, one of mantissa, over its largest value.
+ */
+export const fourBitCodes: Readonly<Record<FourBitType, Float32Array>> = {
+  nf4: Float32Array.of(
+    -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
+    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+  ),
+  fp4: Float32Array.from([0, 0.0625, 8, 12, 4, 6, 2, 3, -0, -0.0625, -8, -12, -4, -6, -2, -3], (value) => value / 12),
+};
+
+/** How values are told apart: thresholds between the sorted codes, and the nibble of each. A value on a threshold goes to the lower code. */
+export interface DecisionTable {
+  /** Halfway between neighbours, rising. */
+  readonly thresholds: Float32Array;
+  /** Nibble of each interval, one more than there are thresholds. */
+  readonly nibbles: Uint8Array;
+}
+
+/** The thresholds of a code: rounded to float32 as bitsandbytes does it. */
+export function decisionTable(code: Float32Array): DecisionTable {
+  const order = Array.from(code, (_, index) => index).sort((one, other) => (code[one] ?? 0) - (code[other] ?? 0) || one - other);
+  const thresholds = Float32Array.from({ length: code.length - 1 }, (_, index) => Math.fround((code[order[index] ?? 0] ?? 0) + (code[order[index + 1] ?? 0] ?? 0)) / 2);
+  return { thresholds, nibbles: Uint8Array.from(order) };
+}
+
+/** The interval of `value`: how many thresholds lie below it. */
+export function intervalOf({ thresholds }: DecisionTable, value: number): number {
+  let [low, high] = [0, thresholds.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((thresholds[middle] ?? 0) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** n numbers from `start` to `end` as torch.linspace gives them in float32: from both ends towards the middle. */
+function linspace(start: number, end: number, count: number): Float32Array {
+  const step = Math.fround(Math.fround(Math.fround(end) - Math.fround(start)) / (count - 1));
+  return Float32Array.from({ length: count }, (_, index) => (index < count / 2 ? Math.fround(start) + step * index : Math.fround(end) - step * (count - 1 - index)));
+}
+
+/**
+ * The signed 8-bit dynamic code that block maxima are quantised with: the fewer bits the exponent takes, the more are left for the fraction
+ * (Dettmers 2015). 256 values in [−1, 1], rising.
+ */
+export function dynamicCode(): Float32Array {
+  const exponents = 7;
+  const values = [0, 1];
+  for (let exponent = 0; exponent < exponents; exponent += 1) {
+    const bounds = linspace(0.1, 1, 2 ** exponent + 1);
+    for (let index = 0; index + 1 < bounds.length; index += 1) {
+      const mean = Math.fround(Math.fround((bounds[index] ?? 0) + (bounds[index + 1] ?? 0)) / 2);
+      const value = Math.fround(Math.fround(10 ** (exponent - exponents + 1)) * mean);
+      values.push(value, -value);
+    }
+  }
+  return Float32Array.from(values).sort();
+}
