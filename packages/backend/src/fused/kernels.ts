@@ -1,14 +1,20 @@
 import type { Spec } from '../recorder/types.js';
+import { int, type } from '../kernels/attributes.js';
 import type { Kernel } from '../kernels/kernel.js';
+import { adamw } from './adamw.js';
 
 /**
- * Cross-entropy of each row against one class, and its gradient, in one pass over the logits: logits [n, v] and targets [n]
- * give losses [n] and softmax − one-hot [n, v].
+ * Cross-entropy of each row against one class, and its gradient: logits [n, v] and targets [n] give losses [n] and
+ * softmax − one-hot [n, v].
+ *
+ * Written with Softmax, which oneDNN computes on all cores: TensorFlow's own fused op takes four times as long over 49,152 columns. The logarithm
+ * of the normaliser is exact enough from the largest logit and the largest probability, which is at least 1/v.
  */
 const sparseCrossEntropy: Kernel = {
   name: 'WhetstoneSparseCrossEntropy',
   inputs: ['logits', 'targets'],
   list: true,
+  eager: false,
   rule: ([logits]) => {
     const { shape } = logits as Spec;
     return {
@@ -18,8 +24,19 @@ const sparseCrossEntropy: Kernel = {
       ],
     };
   },
-  tensorflow: (emit, [logits, targets]) => emit.ops('SparseSoftmaxCrossEntropyWithLogits', [logits!, targets!], {}, 2),
+  tensorflow: (emit, [logits, targets]) => {
+    const columns = emit.constant('int32', [1], [1]);
+    const zero = emit.constant('int32', [], [0]);
+    const one = emit.constant('int32', [], [1]);
+    const rows = emit.op('Range', [zero, emit.op('Size', [targets!], { out_type: type('int32') }), one], {});
+    const chosen = emit.op('Pack', [[rows, targets!]], { axis: int(1) });
+    const probabilities = emit.op('Softmax', [logits!]);
+    const largest = emit.op('Max', [logits!, columns]);
+    const normaliser = emit.op('Sub', [largest, emit.op('Log', [emit.op('Max', [probabilities, columns])])]);
+    const loss = emit.op('Sub', [normaliser, emit.op('GatherNd', [logits!, chosen])]);
+    return [loss, emit.op('TensorScatterSub', [probabilities, chosen, emit.op('OnesLike', [loss])])];
+  },
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw];

@@ -6,6 +6,8 @@ export interface SessionConfig {
   readonly interOpThreads: number;
   /** Grappler's rewrites. Off: they cost seconds on a large graph, and rewritten arithmetic differs in its last bits from op-by-op execution. */
   readonly optimizeGraphs: boolean;
+  /** TensorFlow's own passes over a graph before it runs: common subexpressions and constant folding. */
+  readonly optimizeFunctions: boolean;
 }
 
 function varint(value: number): number[] {
@@ -25,6 +27,11 @@ const messageField = (field: number, message: readonly number[]): number[] => [.
 /** The bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
 export function encodeConfigProto(config: SessionConfig): Uint8Array {
   const disableMetaOptimizer = integerField(19, 1);
-  const graphOptions = config.optimizeGraphs ? [] : messageField(10, messageField(10, disableMetaOptimizer));
+  // OptimizerOptions.opt_level = L0, which is -1: ten bytes as a varint.
+  const levelZero = messageField(3, [...varint(3 << 3), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+  const rewriting = config.optimizeGraphs ? [] : messageField(10, disableMetaOptimizer);
+  const optimizing = config.optimizeFunctions ? [] : levelZero;
+  const options = [...optimizing, ...rewriting];
+  const graphOptions = options.length === 0 ? [] : messageField(10, options);
   return Uint8Array.from([...integerField(2, config.intraOpThreads), ...integerField(5, config.interOpThreads), ...graphOptions]);
 }

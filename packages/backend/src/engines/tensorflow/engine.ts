@@ -25,7 +25,7 @@ interface TensorflowExecutable extends Executable {
 
 function newContext(library: TensorflowLibrary, status: Status, options: TensorflowEngineOptions): Pointer {
   const threads = Math.max(1, options.threads ?? availableParallelism());
-  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: 1, optimizeGraphs: false, ...options.session });
+  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: 1, optimizeGraphs: false, optimizeFunctions: true, ...options.session });
   const contextOptions = library.TFE_NewContextOptions();
   try {
     library.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, status.pointer);

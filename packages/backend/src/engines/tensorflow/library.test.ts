@@ -37,15 +37,15 @@ test.skipIf(process.platform !== 'linux')('a library that is no library is refus
 
 test('the bytes of a ConfigProto', () => {
   // intra_op_parallelism_threads = 2 (field 2), inter_op_parallelism_threads = 1 (field 5), graph_options.rewrite_options.disable_meta_optimizer = true (10.10.19)
-  expect([...encodeConfigProto({ intraOpThreads: 2, interOpThreads: 1, optimizeGraphs: false })]).toEqual([0x10, 2, 0x28, 1, 0x52, 5, 0x52, 3, 0x98, 0x01, 1]);
-  expect([...encodeConfigProto({ intraOpThreads: 300, interOpThreads: 1, optimizeGraphs: true })]).toEqual([0x10, 0xac, 0x02, 0x28, 1]);
+  expect([...encodeConfigProto({ intraOpThreads: 2, interOpThreads: 1, optimizeGraphs: false, optimizeFunctions: true })]).toEqual([0x10, 2, 0x28, 1, 0x52, 5, 0x52, 3, 0x98, 0x01, 1]);
+  expect([...encodeConfigProto({ intraOpThreads: 300, interOpThreads: 1, optimizeGraphs: true, optimizeFunctions: true })]).toEqual([0x10, 0xac, 0x02, 0x28, 1]);
 });
 
 test('bfloat16 is rounded to nearest even, and NaN stays NaN', () => {
   const given = Float32Array.of(1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -0.1, Infinity, NaN);
   const halves = narrow(given);
   const back = typedArray('bfloat16', new Uint8Array(halves.buffer));
-  expect([...back.slice(0, 3)]).toEqual([1, 1, 1 + 2 ** -6]);
+  expect(Array.from(back.slice(0, 3))).toEqual([1, 1, 1 + 2 ** -6]);
   expect(back[3]).toBeCloseTo(-0.1, 3);
   expect(back[4]).toBe(Infinity);
   expect(back[5]).toBeNaN();
