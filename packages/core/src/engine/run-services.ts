@@ -1,5 +1,5 @@
 import type { ResolvedConfig } from '../config/types.js';
-import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, TensorBackendInfo } from '../contract/index.js';
+import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
 import type { HookRunner } from '../hooks/types.js';
 
 /** An instance and the plugin that made it, for errors and checkpoints to name. */
@@ -33,6 +33,8 @@ export interface TrainRun {
   readonly signal: AbortSignal;
   /** Exists, and belongs to this run. Null where the run writes nothing. */
   readonly outputFolder: string | null;
+  /** Opens further data for strategies, read as the run reads its own. */
+  readonly openData?: NonNullable<StrategyRun['openData']>;
   /** Logs, and emits the event `warning`. */
   warn(message: string): void;
   /** Throws `CONFIG_UNUSED_KEY`. Called once by the engine: after everything is attached and before `onRunStart`. */

@@ -21,7 +21,9 @@ import { windowsOf } from './windows.js';
 export const runTraining: RunTraining = async function* (run) {
   const { config: { training }, hooks, outputFolder } = run;
   const firstPlan = planRun(training, run.trainData.batchesPerEpoch);
-  const attached = await attachStrategies(run, { seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.loaded.model.folder });
+  const attached = await attachStrategies(run, {
+    seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.loaded.model.folder, ...(run.openData === undefined ? {} : { openData: run.openData }),
+  });
   try {
     const owner = attached.all[0].instance;
     const data = wrapData(run.trainData, attached.all);

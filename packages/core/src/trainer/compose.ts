@@ -1,6 +1,6 @@
 import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
-  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy,
+  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy, type StrategyRun,
 } from '../contract/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
@@ -121,6 +121,12 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval') =>
     services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms }, batchOptions(config, purpose));
+  // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data, in their order and unshuffled.
+  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize }) => {
+    const source = await make('data-source', furtherData(data, config.data.train), ['companions']);
+    const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms };
+    return services.get(BATCH_SOURCE_FACTORY).create(source.instance, dependencies, { ...batchOptions(config, 'eval'), batchSize });
+  };
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
   checkpoint();
@@ -128,7 +134,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   await claimOutputFolder(config);
   const run: TrainRun = {
     config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
-    backend: backend.info, clock: services.get(CLOCK), logger, signal, outputFolder, warn,
+    backend: backend.info, clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,
     checkUnusedKeys: maker.checkUnusedKeys,
   };
   return { run, maker, dispose: undo.undo };
@@ -142,6 +148,14 @@ function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: st
     found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
     hint: role === 'owner' ? 'Put it into companions, and choose a strategy such as full or lora.' : 'Name it as the strategy, instead of the present one.',
   });
+}
+
+/** A path, list of paths or `{use, options}` as the data source that it means: what it leaves open is as in the training data. */
+function furtherData(data: Json, train: PluginUse): PluginUse {
+  if (typeof data === 'string' || Array.isArray(data)) return { use: train.use, options: { ...train.options, path: data } };
+  const { use = train.use, options = {} } = data as { readonly use?: string; readonly options?: PluginUse['options'] };
+  if (use === train.use) return { use, options: { ...train.options, ...options } };
+  return { use, options };
 }
 
 /** The options that stand beside `use` and belong to the plugin rather than to the frame. */
