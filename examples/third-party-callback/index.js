@@ -1,0 +1,38 @@
+// @ts-check
+import { definePlugin } from '@whetstone/core/contract';
+
+/** Ends a run when the loss of `patience` steps one after the other is above `threshold`. */
+export const lossWatchdog = definePlugin({
+  apiVersion: 1,
+  kind: 'callback',
+  name: 'loss-watchdog',
+  version: '1.0.0',
+  description: 'Ends a run whose loss stays too high.',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['threshold'],
+    properties: {
+      threshold: { type: 'number', description: 'A loss above this is too high.' },
+      patience: { type: 'integer', minimum: 1, default: 3, description: 'Steps that may be too high, one after the other, before the run ends.' },
+    },
+  },
+  create: ({ threshold, patience }, { logger }) => {
+    let tooHigh = 0;
+    return {
+      onStep: ({ loss, step }, control) => {
+        tooHigh = loss > threshold ? tooHigh + 1 : 0;
+        if (tooHigh === 0) return;
+        logger.info(`Step ${step}: the loss is above ${threshold} (${tooHigh} of ${patience}).`);
+        if (tooHigh >= patience) control.stop(`the loss was above ${threshold} for ${patience} steps`);
+      },
+      // What must survive a checkpoint, so that a resumed run counts on.
+      saveState: () => ({ tooHigh }),
+      loadState: (state) => {
+        tooHigh = Number(/** @type {{ tooHigh?: unknown }} */ (state).tooHigh ?? 0);
+      },
+    };
+  },
+});
+
+export default lossWatchdog;

@@ -1,0 +1,70 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createScratchProject, execute, repository, type CommandResult } from './support/scratch-project.js';
+
+// Needs the built packages, as `npm test` makes them.
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-third-party-'));
+  await createScratchProject(folder, [join(repository, 'examples/third-party-callback')]);
+  await writeFile(join(folder, 'make-model.mjs'), "import { createTinyModel } from 'whetstone';\nawait createTinyModel('tiny', { hiddenSize: 32, layers: 1 });\n");
+  const made = await execute(process.execPath, ['make-model.mjs'], folder);
+  expect(made, made.stderr).toMatchObject({ code: 0 });
+  const rows = Array.from({ length: 8 }, (_, index) => ({ messages: [{ role: 'user', content: `What is ${index}?` }, { role: 'assistant', content: `It is ${index}.` }] }));
+  await writeFile(join(folder, 'train.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
+}, 240_000);
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function train(name: string, callback: object, more: object = {}): Promise<CommandResult> {
+  const config = {
+    model: './tiny', backend: 'cpu', data: { train: 'train.jsonl' }, strategy: 'full', callbacks: [callback], loggers: [],
+    training: { maxSteps: 4, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: `runs/${name}` }, ...more,
+  };
+  await writeFile(join(folder, `${name}.json`), JSON.stringify(config));
+  return execute(join(folder, 'node_modules/.bin/whetstone'), ['train', `${name}.json`, '--json'], folder);
+}
+
+describe('a third party\'s callback, packed, installed and named in a configuration', () => {
+  it('takes part in a run of the command', async () => {
+    const result = await train('watched', { use: 'whetstone-plugin-loss-watchdog', options: { threshold: 0.001, patience: 2 } });
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ steps: 2, stopReason: 'the loss was above 0.001 for 2 steps', backend: 'cpu' });
+  });
+
+  it('is validated like a built-in one', async () => {
+    const result = await train('misspelled', { use: 'whetstone-plugin-loss-watchdog', options: { threshold: 'high', patienc: 2 } });
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(/callbacks\[0\]\.options\.threshold/);
+    expect(result.stderr).toMatch(/Did you mean 'patience'/);
+  });
+
+  it('that is not installed is explained', async () => {
+    const result = await train('missing', { use: 'whetstone-plugin-loss-watchdogs' });
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(/npm install whetstone-plugin-loss-watchdogs/);
+  });
+});
+
+it('a local TypeScript file takes part as well, and shares the one copy of core', async () => {
+  await writeFile(join(folder, 'mine.ts'), `import { definePlugin } from '@whetstone/core';
+    const name: string = 'mine';
+    export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: (_report, control) => control.stop('mine says so') }) });`);
+  const result = await train('local', { use: './mine.ts' });
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ steps: 1, stopReason: 'mine says so' });
+});
+
+it('the packed packages bring their types', async () => {
+  await writeFile(join(folder, 'check.ts'), `import { Trainer, type RunReport } from 'whetstone';
+    import watchdog, { lossWatchdog } from 'whetstone-plugin-loss-watchdog';
+    const trainer = new Trainer('run.json', { plugins: [watchdog, lossWatchdog] });
+    trainer.on('step', ({ loss }) => loss.toFixed(3));
+    // @ts-expect-error no such event
+    trainer.on('stpe', () => undefined);
+    export const report: Promise<RunReport> = trainer.run();`);
+  const checked = await execute(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc'), '--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck', 'check.ts'], folder);
+  expect(checked, checked.stdout).toMatchObject({ code: 0 });
+});
