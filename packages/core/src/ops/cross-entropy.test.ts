@@ -21,7 +21,7 @@ function expectWorkedNumbers(): void {
   tf.tidy(() => {
     const logits = tf.tensor2d(values);
     const weights = tf.tensor1d([2, -1]);
-    const { value, grad } = tf.valueAndGrad((input: tf.Tensor2D) => tf.sum(tf.mul(crossEntropy(input, targets), weights)))(logits);
+    const { value, grad } = tf.valueAndGrad((input: tf.Tensor) => tf.sum(tf.mul(crossEntropy(input as tf.Tensor2D, targets), weights)))(logits);
     expect(value.dataSync()[0]).toBeCloseTo(2 * (losses[0] ?? NaN) - (losses[1] ?? NaN), 5);
     const expected = gradients.flatMap((row, index) => row.map((part) => part * (index === 0 ? 2 : -1)));
     for (const [index, part] of Array.from(grad.dataSync()).entries()) expect(part).toBeCloseTo(expected[index] ?? NaN, 6);
@@ -59,7 +59,7 @@ describe('crossEntropy', () => {
   it('leaves no tensor behind', () => {
     const logits = tf.tensor2d(values);
     const before = tf.memory().numTensors;
-    tf.dispose(tf.grad((input: tf.Tensor2D) => tf.sum(crossEntropy(input, targets)))(logits));
+    tf.dispose(tf.grad((input) => tf.sum(crossEntropy(input as tf.Tensor2D, targets)))(logits));
     expect(tf.memory().numTensors).toBe(before);
     logits.dispose();
   });
