@@ -1,5 +1,5 @@
 import { beforeAll } from 'vitest';
-import { earlyStopping, gradientClipping, metricsJsonl, nanGuard } from '@whetstone/plugins';
+import { earlyStopping, gradientClipping, metricsJsonl, nanGuard, repetitionPenalty } from '@whetstone/plugins';
 import { describeCallback } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
@@ -19,3 +19,8 @@ describeCallback(gradientClipping, {
 describeCallback(nanGuard, { options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } }, badOptions: { 'no patience': { patience: 0 } } });
 
 describeCallback(metricsJsonl, { options: { 'without a folder': {} }, badOptions: { 'no name': { file: '' } } });
+
+describeCallback(repetitionPenalty, {
+  options: { 'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 } },
+  badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 } },
+});

@@ -4,13 +4,15 @@ import { earlyStopping } from './early-stopping.js';
 import { gradientClipping } from './gradient-clipping.js';
 import { metricsJsonl } from './metrics-jsonl.js';
 import { nanGuard } from './nan-guard.js';
+import { repetitionPenalty } from './repetition-penalty.js';
 
 export { consoleLog, createConsoleLog, formatSeconds, formatStep } from './console-log.js';
 export { createEarlyStopping, earlyStopping, type EarlyStoppingOptions } from './early-stopping.js';
 export { createGradientClipping, gradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
 export { createMetricsLog, metricsJsonl } from './metrics-jsonl.js';
 export { createNanGuard, nanGuard, type NanGuardOptions } from './nan-guard.js';
+export { createRepetitionPenalty, repetitionPenalty, type RepetitionPenaltyOptions } from './repetition-penalty.js';
 
 /** Every callback and logger of this package, for a registry. */
-export const plugins = [earlyStopping, gradientClipping, nanGuard, metricsJsonl, consoleLog];
+export const plugins = [earlyStopping, gradientClipping, nanGuard, repetitionPenalty, metricsJsonl, consoleLog];
 export default plugins;
