@@ -3,7 +3,9 @@ import { conversationsPlugin } from './sources/plugin.js';
 import { transformPlugins } from './transforms/index.js';
 
 export { createBatchSource, createBatchSourceFactory } from './batching/batch-source.js';
-export type { BatchSourceInputs, BatchSourceSummary, PreparedBatchSource } from './batching/batch-source.js';
+export type { BatchSourceFactoryOptions, BatchSourceInputs, PreparedBatchSource } from './batching/batch-source.js';
+export { describeSummary } from './batching/describe.js';
+export type { BatchSourceSummary } from './batching/summary.js';
 export { collate } from './batching/collate.js';
 export type { CollateOptions } from './batching/collate.js';
 export { defaultBatchOptions } from './batching/options.js';

@@ -7,6 +7,8 @@ export interface Tokenizer {
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
   readonly padTokenId: number | null;
+  /** Hex SHA-256 of everything that decides the ids, for caches; absent where it is not known. */
+  readonly hash?: string;
   /** @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates write their own. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**

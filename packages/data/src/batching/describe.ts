@@ -1,5 +1,5 @@
 import type { TransformReport } from '@whetstone/core/contract';
-import type { BatchSourceSummary } from './batch-source.js';
+import type { BatchSourceSummary } from './summary.js';
 
 const list = (counts: Readonly<Partial<Record<string, number>>>): string =>
   Object.entries(counts)

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { WhetstoneError, type EncodedText, type Tokenizer } from '@whetstone/core/contract';
 import { createAddedTokenSplitter } from './added-tokens.js';
 import { originalEnd, originalStart, unchanged, type AlignedText } from './aligned-text.js';
@@ -111,7 +112,11 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
   const tokenId = (token: string): number | undefined => addedByText.get(token)?.id ?? model.tokens_to_ids.get(token);
   const special = (name: string): number | null => (specialTokens[name] === undefined ? null : (tokenId(specialTokens[name]) ?? null));
 
+  let hash: string | undefined;
   return {
+    get hash() {
+      return (hash ??= createHash('sha256').update(JSON.stringify([tokenizer, config])).digest('hex'));
+    },
     vocabularySize: model.vocab.length,
     bosTokenId: special('bos_token'),
     eosTokenId: special('eos_token'),

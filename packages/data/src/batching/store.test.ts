@@ -1,0 +1,84 @@
+import { readdirSync, truncateSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { DataSource } from '@whetstone/core/contract';
+import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
+import { collect, temporaryFolder } from '../testing/files.js';
+import { chat, sourceOf } from '../testing/sources.js';
+import { createBatchSource } from './batch-source.js';
+import type { BatchOptions } from './options.js';
+import { openStore, saveStore } from './store-file.js';
+import { createTokenStore, idOf, isLearned, type TokenStore } from './token-store.js';
+
+const samples = Array.from({ length: 50 }, (_, index) => Array.from({ length: (index * 7) % 23 }, (_unused, token) => index * 100 + token));
+
+function fill(store: TokenStore): TokenStore {
+  for (const ids of samples) store.add(ids, Uint8Array.from(ids, (id) => id % 2));
+  return store;
+}
+
+function check(store: TokenStore): void {
+  expect(store.samples).toBe(samples.length);
+  for (const [sample, ids] of samples.entries()) {
+    const packed = [...store.read(sample, 0, store.lengthOf(sample))];
+    expect(packed.map(idOf)).toEqual(ids);
+    expect(packed.map(isLearned)).toEqual(ids.map((id) => id % 2 === 1));
+    expect(store.targetsOf(sample)).toBe(ids.slice(1).filter((id) => id % 2 === 1).length);
+  }
+}
+
+describe('a store of tokens', () => {
+  test('in memory', () => check(fill(createTokenStore())));
+  test('over many pages', () => check(fill(createTokenStore({ pageTokens: 32 }))));
+  test('beyond its memory, in a file', () => check(fill(createTokenStore({ pageTokens: 32, memoryTokens: 64 }))));
+
+  test('saved and opened again', () => {
+    const folder = path.join(temporaryFolder(), 'store');
+    saveStore(folder, fill(createTokenStore({ pageTokens: 32, memoryTokens: 64 })), { note: 1 });
+    const opened = openStore(folder);
+    expect(opened?.details).toEqual({ note: 1 });
+    check(opened?.store as TokenStore);
+  });
+
+  test('that was cut short is none', () => {
+    const folder = path.join(temporaryFolder(), 'store');
+    saveStore(folder, fill(createTokenStore()), null);
+    truncateSync(path.join(folder, 'tokens.bin'), 100);
+    expect(openStore(folder)).toBeNull();
+    expect(openStore(`${folder}-none`)).toBeNull();
+  });
+});
+
+describe('the cache of tokenised data', () => {
+  const cacheFolder = temporaryFolder();
+  let encoded = 0;
+  const tokenizer = {
+    ...characterTokenizer,
+    hash: 'characters',
+    encodeWithSpans(text: string) {
+      encoded++;
+      return characterTokenizer.encodeWithSpans(text);
+    },
+  };
+  const conversations = Array.from({ length: 12 }, (_, index) => chat(`question ${index}`, 'x'.repeat(index + 1)));
+  const build = (source: DataSource, options: Partial<BatchOptions> = {}, renderer = plainRenderer) => createBatchSource({ source, tokenizer, renderer, options, cacheFolder });
+
+  test('gives the same batches without tokenising, and knows when something differs', async () => {
+    const first = await build(sourceOf(conversations));
+    const batches = await collect(first.epoch(0));
+    expect(encoded).toBe(12);
+    const second = await build(sourceOf(conversations));
+    expect(encoded).toBe(12);
+    expect(await collect(second.epoch(0))).toEqual(batches);
+    expect(second.summary).toEqual(first.summary);
+    expect(second.supervision).toEqual(first.supervision);
+
+    await build(sourceOf(conversations), { seed: 7, batchSize: 2 }); // decides the order, not the tokens
+    expect(encoded).toBe(12);
+    await build(sourceOf(conversations), { maxLength: 30, samplesWithoutTargets: 'skip' });
+    await build(sourceOf(conversations.slice(1)));
+    await build(sourceOf(conversations), {}, { ...plainRenderer, hash: 'another' });
+    expect(encoded).toBe(12 + 12 + 11 + 12);
+    expect(readdirSync(cacheFolder)).toHaveLength(4);
+  });
+});
