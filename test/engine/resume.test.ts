@@ -1,18 +1,16 @@
-import '@tensorflow/tfjs-backend-cpu';
-import '@whetstone/core/tfjs-gradients';
 import { appendFile, cp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
 import { proveWhole, runTraining, type TrainRun } from '@whetstone/core';
-import type { Callback, Json, Strategy } from '@whetstone/core/contract';
+import type { Callback, Json, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';
 import { frozenLayersStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testBackends, useBackend } from '../support/backend.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { disposeRun, shuffledSource, testRun, train, valuesOf, type TestRunOptions } from '../support/training.js';
 
-beforeAll(() => tf.setBackend('cpu'));
+beforeAll(async () => void (await useBackend('cpu')));
 
 /** Seven rows in batches of two, two batches a step: the middle of an epoch, its partial window and its end are all met. */
 const base = (options: TestRunOptions = {}): TestRunOptions => ({
@@ -64,18 +62,24 @@ const strategies: Record<string, () => Strategy> = {
   'frozen-layers with gradual unfreezing': () => frozenLayersStrategy({ trainLastLayers: 2, unfreezeEverySteps: 3 }),
 };
 
-describe('5 steps + save + stop + load + 5 steps equal 10, bit for bit', () => {
-  it.each(Object.keys(strategies))('%s', async (name) => {
-    const strategy = (): Strategy => strategies[name]?.() ?? fullStrategy();
-    const whole = testRun(base({ strategy: strategy(), outputFolder: await temporaryFolder() }));
+describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equal 10, bit for bit, on %s', (name) => {
+  let backend: TensorBackendInfo;
+  beforeAll(async () => {
+    backend = await useBackend(name);
+  });
+  afterAll(async () => void (await useBackend('cpu')));
+
+  it.each(Object.keys(strategies))('%s', async (strategyName) => {
+    const strategy = (): Strategy => strategies[strategyName]?.() ?? fullStrategy();
+    const whole = testRun(base({ backend, strategy: strategy(), outputFolder: await temporaryFolder() }));
     const expected = await endOf(whole);
 
     const outputFolder = await temporaryFolder();
-    const first = testRun(base({ strategy: strategy(), outputFolder }));
+    const first = testRun(base({ backend, strategy: strategy(), outputFolder }));
     // Left in the middle of the epoch, after the checkpoint of step 5 and one more step that is lost.
     for await (const { step } of runTraining(first)) if (step === 6) break;
     disposeRun(first);
-    const second = testRun(base({ strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }));
+    const second = testRun(base({ backend, strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }));
     const actual = await endOf(second);
 
     expect(actual.losses).toEqual(expected.losses.slice(5));

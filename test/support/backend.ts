@@ -1,4 +1,5 @@
 import { findTensorflow, resolveBackend } from '@whetstone/backend';
+import type { TensorBackendInfo } from '@whetstone/core/contract';
 
 /**
  * Backends that numeric tests run on: `WHETSTONE_TEST_BACKEND` (several with commas) where it is set, else cpu, wasm, and whetstone where
@@ -13,7 +14,7 @@ export async function testBackends(): Promise<readonly string[]> {
   return ['cpu', 'wasm'];
 }
 
-/** Makes a backend the present one. */
-export async function useBackend(name: string): Promise<void> {
-  await resolveBackend({ name, threads: null });
+/** Makes a backend the present one, and says what it is. */
+export async function useBackend(name: string): Promise<TensorBackendInfo> {
+  return resolveBackend({ name, threads: null });
 }

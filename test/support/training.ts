@@ -1,5 +1,5 @@
 import { createAdamW, createHookRunner, runTraining, type TrainRun } from '@whetstone/core';
-import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy } from '@whetstone/core/contract';
+import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
 import { fullStrategy } from '@whetstone/strategies';
@@ -50,6 +50,7 @@ export interface TestRunOptions {
   readonly outputFolder?: string | null;
   readonly signal?: AbortSignal;
   readonly warn?: (message: string) => void;
+  readonly backend?: TensorBackendInfo;
 }
 
 /** A run composed by hand: real model, strategy, hooks, optimizer; AdamW at a constant rate. */
@@ -83,7 +84,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     hooks: createHookRunner((options.callbacks ?? []).map((callback, index) => ({ plugin: `callback-${index}`, callback }))),
     optimizer: { plugin: 'adamw', instance: optimizer },
     schedule: { plugin: 'constant', instance: () => () => 1 },
-    backend: { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },
+    backend: options.backend ?? { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },
     clock: { now: () => (performance.now() - started) / 1000, timestamp: () => new Date().toISOString() },
     logger: { debug: log, info: log, warn: log, error: log },
     signal: options.signal ?? new AbortController().signal,
