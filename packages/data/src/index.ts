@@ -31,6 +31,10 @@ export type { ConversationSourceOptions } from './sources/conversations.js';
 export { checkUnreadable } from './sources/unreadable.js';
 
 export * from './transforms/index.js';
+export { diffData } from './versions/diff.js';
+export type { DataDiff } from './versions/diff.js';
+export { createManifest, diffManifests } from './versions/manifest.js';
+export type { DataManifest, ManifestChange } from './versions/manifest.js';
 
 /** Every plugin of this package. */
 export const dataPlugins = [conversationsPlugin, ...transformPlugins] as const;

@@ -98,4 +98,6 @@ export interface DataSummary {
   readonly supervisedTokens: number;
   /** Hex SHA-256 over the contents: the same data, the same hash. */
   readonly contentHash: string;
+  /** What the data was made of and what happened to it, for the folder of the run. */
+  readonly manifest?: Json;
 }

@@ -11,7 +11,7 @@ import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { useBackend } from './backend-use.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
-import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
+import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
 
 export interface ComposeOptions {
   readonly resolution: ConfigResolution;
@@ -132,6 +132,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   checkpoint();
 
   await claimOutputFolder(config);
+  await saveDataManifest(outputFolder, trainData, evalData);
   const run: TrainRun = {
     config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
     backend: backend.info, clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,

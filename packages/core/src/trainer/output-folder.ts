@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { WhetstoneError } from '../contract/index.js';
+import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { fileError, writeAtomically } from '../files/index.js';
 
@@ -60,4 +60,14 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
     throw fileError(cause, folder);
   }
   await writeAtomically(join(folder, RESOLVED_CONFIG_FILE), async (handle) => handle.writeFile(`${JSON.stringify(config, null, 2)}\n`));
+}
+
+/** The file that says what data a run learned from. */
+export const DATA_MANIFEST_FILE = 'data.json';
+
+/** Saves what the data was made of, where its source tells. */
+export async function saveDataManifest(folder: string | null, train: BatchSource, evaluation: BatchSource | null): Promise<void> {
+  const manifest = { train: train.summary.manifest ?? null, eval: evaluation?.summary.manifest ?? null };
+  if (folder === null || (manifest.train === null && manifest.eval === null)) return;
+  await writeAtomically(join(folder, DATA_MANIFEST_FILE), async (handle) => handle.writeFile(`${JSON.stringify(manifest, null, 2)}\n`));
 }

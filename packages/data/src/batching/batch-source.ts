@@ -1,10 +1,11 @@
 import { statSync } from 'node:fs';
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Batch, BatchSource, BatchSourceFactory, DataSource } from '@whetstone/core/contract';
+import type { Batch, BatchSource, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { checkUnreadable } from '../sources/unreadable.js';
 import { applyTransforms } from '../transforms/apply.js';
+import { createManifest } from '../versions/manifest.js';
 import { collate } from './collate.js';
 import { describeSummary } from './describe.js';
 import { nothingToLearn } from './nothing-to-learn.js';
@@ -107,7 +108,8 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         onWarning: (message) => logger.warn(message),
       });
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
-      return batches;
+      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });
+      return { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
     },
   };
 }

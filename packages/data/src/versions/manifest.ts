@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, statSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import type { ChatRenderer, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
+import type { BatchOptions } from '../batching/options.js';
+import type { BatchSourceSummary } from '../batching/summary.js';
+
+/** What a data set was made of, and what happened to it: plain data, to be kept with whatever was trained on it. */
+export interface DataManifest {
+  readonly format: 1;
+  /** Hash of the conversations that were learned from: two manifests with the same one stand for the same data. */
+  readonly contentHash: string;
+  readonly sources: readonly { readonly file: string; readonly bytes: number; readonly sha256: string }[];
+  readonly transforms: readonly Omit<TransformReport, 'removals'>[];
+  readonly counts: {
+    readonly conversations: number;
+    readonly unreadable: number;
+    readonly truncated: number;
+    readonly withoutTargets: number;
+    readonly samples: number;
+    readonly tokens: number;
+    readonly supervisedTokens: number;
+  };
+  readonly templateHash: string;
+  readonly tokenizerHash: string | null;
+  /** How conversations became batches, the seed included. */
+  readonly options: BatchOptions;
+}
+
+export interface ManifestInputs {
+  readonly summary: BatchSourceSummary;
+  readonly reports: readonly TransformReport[];
+  readonly options: BatchOptions;
+  readonly renderer: ChatRenderer;
+  readonly tokenizer: Tokenizer;
+}
+
+async function describeFile(file: string): Promise<DataManifest['sources'][number]> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return { file, bytes: statSync(file).size, sha256: hash.digest('hex') };
+}
+
+/** The manifest of a data set that was read: hashes every file. */
+export async function createManifest({ summary, reports, options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
+  const { contentHash, conversations, unreadable, truncated, withoutTargets, samples, tokens, supervisedTokens } = summary;
+  const sources: DataManifest['sources'][number][] = [];
+  // Sources need not be files: what is none is named without a hash.
+  for (const file of summary.files) sources.push(statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' });
+  return {
+    format: 1,
+    contentHash,
+    sources,
+    transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => ({ name, conversationsIn, conversationsOut, removed: { ...removed }, changed: { ...changed } })),
+    counts: { conversations, unreadable: unreadable.length, truncated, withoutTargets, samples, tokens, supervisedTokens },
+    templateHash: renderer.hash,
+    tokenizerHash: tokenizer.hash ?? null,
+    options,
+  };
+}
+
+/** One value that differs between two manifests; undefined where one has no such value. */
+export interface ManifestChange {
+  readonly path: string;
+  readonly before: Json | undefined;
+  readonly after: Json | undefined;
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, Json>> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function differences(before: Json | undefined, after: Json | undefined, path: string): ManifestChange[] {
+  if (isObject(before) && isObject(after)) {
+    const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+    return keys.flatMap((key) => differences(before[key], after[key], path === '' ? key : `${path}.${key}`));
+  }
+  if (Array.isArray(before) && Array.isArray(after)) {
+    return Array.from({ length: Math.max(before.length, after.length) }).flatMap((_, index) => differences(before[index] as Json | undefined, after[index] as Json | undefined, `${path}[${index}]`));
+  }
+  return JSON.stringify(before) === JSON.stringify(after) ? [] : [{ path, before, after }];
+}
+
+/** Every value in which two manifests differ, with its path. */
+export function diffManifests(before: DataManifest, after: DataManifest): ManifestChange[] {
+  return differences(before as unknown as Json, after as unknown as Json, '');
+}
