@@ -2,7 +2,10 @@ import { distance } from 'fastest-levenshtein';
 
 const normalize = (name: string) => name.toLowerCase().replaceAll(/[-_\s.]/g, '');
 
-/** The candidate that a misspelled name most likely meant, or undefined where none is near: about one edit in three letters. */
+/**
+ * The candidate that a misspelled name most likely meant, or undefined where none is near: about one edit in three letters,
+ * or else one of at least four letters that the name holds whole (`lora_alpha`: `alpha`).
+ */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Infinity;
@@ -14,7 +17,7 @@ export function nearest(name: string, candidates: readonly string[]): string | u
       least = edits;
     }
   }
-  return best;
+  return best ?? candidates.filter((candidate) => candidate.length >= 4 && wanted.includes(normalize(candidate))).toSorted((a, b) => b.length - a.length)[0];
 }
 
 /** `Did you mean 'rank'?`, or undefined. */

@@ -1,4 +1,5 @@
 import type { Json } from '../contract/index.js';
+import { nearest } from './did-you-mean.js';
 import { importedNames } from './imported-names.js';
 import type { ConfigDefaults, ImportedValue } from './normalize.js';
 import { formatPath, parsePath, type Path } from './paths.js';
@@ -57,9 +58,13 @@ export function importUnknownKey(unknown: UnknownKey, config: unknown, schema: u
   return place === undefined ? undefined : { from, to: place, append: false, value };
 }
 
-/** The place of the frame that a misplaced key belongs to. */
-export function placeOf(key: string, schema: unknown): Path | undefined {
-  return frameKeys(schema).get(camelCase(key));
+/** A hint at the place of the frame that a misplaced key belongs to, also where it is misspelled besides. */
+export function placeHint(key: string, schema: unknown): string | undefined {
+  const keys = frameKeys(schema);
+  const place = keys.get(camelCase(key));
+  if (place !== undefined) return `It belongs at ${formatPath(place)}.`;
+  const near = keys.get(nearest(key, [...keys.keys()]) ?? '');
+  return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }
 
 /** Carries renames out on a raw configuration (in place). A key that is already there is left, and the rename refused. */

@@ -186,8 +186,8 @@ describe('a configuration that is wrong', () => {
   });
 
   it('says where a misplaced key belongs', async () => {
-    const error = await refusal({ ...minimal, learningRate: 1, training: { weightDecay: 0.1, maxLength: 3 } });
-    expect(error.problems.map((problem) => problem.hint)).toEqual(expect.arrayContaining(['It belongs at optimizer.learningRate.', 'It belongs at optimizer.weightDecay.', 'It belongs at data.maxLength.']));
+    const error = await refusal({ ...minimal, learningRate: 1, warmupStep: 1, training: { weightDecay: 0.1, maxLength: 3 } });
+    expect(error.problems.map((problem) => problem.hint)).toEqual(expect.arrayContaining(['It belongs at optimizer.learningRate.', 'It belongs at optimizer.weightDecay.', 'It belongs at data.maxLength.', 'Did you mean schedule.warmupSteps?']));
   });
 
   it('names what is missing', async () => {

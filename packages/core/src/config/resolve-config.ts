@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { basename, isAbsolute, resolve } from 'node:path';
 import { WhetstoneError, isWhetstoneError, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
-import { applyRename, importUnknownKey, placeOf } from './import-names.js';
+import { nearest } from './did-you-mean.js';
+import { applyRename, importUnknownKey, placeHint } from './import-names.js';
 import { normalizeConfig, type ConfigDefaults } from './normalize.js';
 import { formatPath, type Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
@@ -92,10 +93,12 @@ export async function resolveConfig(raw: RawConfig, { defaults = {}, load }: Res
   }
 }
 
+/** An unknown key that is like none of its neighbours may belong elsewhere. */
 function withPlaceHint(problem: ConfigProblem, schema: unknown): ConfigProblem {
-  const key = problem.unknownKey;
-  const place = key === undefined ? undefined : placeOf(key.key, schema);
-  return place === undefined ? problem : { ...problem, hint: `It belongs at ${formatPath(place)}.` };
+  const unknown = problem.unknownKey;
+  if (unknown === undefined || unknown.path.length > 1 || nearest(unknown.key, unknown.known) !== undefined) return problem;
+  const hint = placeHint(unknown.key, schema);
+  return hint === undefined ? problem : { ...problem, hint };
 }
 
 /** Throws what is wrong, all at once. */
@@ -130,8 +133,14 @@ function report(problems: readonly ConfigProblem[], failures: Loaded['failures']
     })),
   ];
   if (all.length > 0) {
-    throw new WhetstoneError('CONFIG_INVALID', all.length === 1 ? 'The configuration has a problem.' : `The configuration has ${all.length} problems.`, { problems: all });
+    throw new WhetstoneError('CONFIG_INVALID', all.length === 1 ? 'The configuration has a problem.' : `The configuration has ${all.length} problems.`, { problems: inFileOrder(all) });
   }
+}
+
+/** As they stand in the file, where they come from one; what has no place there (an override) goes last. */
+function inFileOrder(problems: readonly Problem[]): readonly Problem[] {
+  const rank = ({ place }: Problem) => (place?.line ?? Infinity) * 1e6 + (place?.column ?? 0);
+  return problems.some(({ place }) => place?.line !== undefined) ? problems.toSorted((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b))) : problems;
 }
 
 /** Keys that another key's value makes meaningless: nothing would read them. */
