@@ -1,6 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createScratchProject, execute, repository, type CommandResult } from './support/scratch-project.js';
 
@@ -9,7 +9,7 @@ import { createScratchProject, execute, repository, type CommandResult } from '.
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-third-party-'));
-  await createScratchProject(folder, [join(repository, 'examples/third-party-callback')]);
+  await createScratchProject(folder, [join(repository, 'examples/third-party-callback'), join(repository, 'examples/custom-strategy')]);
   await writeFile(join(folder, 'make-model.mjs'), "import { createTinyModel } from 'whetstone';\nawait createTinyModel('tiny', { hiddenSize: 32, layers: 1 });\n");
   const made = await execute(process.execPath, ['make-model.mjs'], folder);
   expect(made, made.stderr).toMatchObject({ code: 0 });
@@ -45,6 +45,30 @@ describe('a third party\'s callback, packed, installed and named in a configurat
     const result = await train('missing', { use: 'whetstone-plugin-loss-watchdogs' });
     expect(result.code).toBe(2);
     expect(result.stderr).toMatch(/npm install whetstone-plugin-loss-watchdogs/);
+  });
+});
+
+describe('a third party\'s strategy, packed, installed and named in a configuration', () => {
+  const trainWith = (name: string, options: object): Promise<CommandResult> =>
+    train(name, { use: 'nan-guard' }, { strategy: { use: 'whetstone-plugin-lora-fa', options } });
+
+  it('trains, and what it saves is merged like any LoRA', async () => {
+    const result = await trainWith('lora-fa', { rank: 2 });
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    const { outputFolder, steps } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly outputFolder: string; readonly steps: number };
+    expect(steps).toBe(4);
+    const root = resolve(folder, outputFolder);
+    const config = (await readdir(root, { recursive: true })).find((file) => file.endsWith('adapter_config.json')) ?? 'no adapter';
+    expect(JSON.parse(await readFile(join(root, config), 'utf8'))).toMatchObject({ peft_type: 'LORA', r: 2 });
+    const merged = await execute(join(folder, 'node_modules/.bin/whetstone'), ['merge', 'tiny', dirname(join(root, config)), 'merged'], folder);
+    expect(merged, merged.stderr).toMatchObject({ code: 0 });
+  });
+
+  it('is validated like a built-in one', async () => {
+    const result = await trainWith('lora-fa-wrong', { rank: 0, targetModule: ['q_proj'] });
+    expect(result.code).toBe(2);
+    expect(result.stderr).toMatch(/strategy\.options\.rank/);
+    expect(result.stderr).toMatch(/Did you mean 'targetModules'/);
   });
 });
 

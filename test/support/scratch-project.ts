@@ -66,9 +66,9 @@ export interface CommandResult {
 }
 
 /** Runs a program to its end, whatever its exit code. */
-export async function execute(program: string, parameters: readonly string[], cwd: string): Promise<CommandResult> {
+export async function execute(program: string, parameters: readonly string[], cwd: string, env: NodeJS.ProcessEnv = process.env): Promise<CommandResult> {
   try {
-    const { stdout, stderr } = await run(program, parameters, { cwd, maxBuffer: 1 << 26 });
+    const { stdout, stderr } = await run(program, parameters, { cwd, env, maxBuffer: 1 << 26 });
     return { code: 0, stdout, stderr };
   } catch (error) {
     const { code, stdout = '', stderr = '' } = error as { readonly code?: unknown; readonly stdout?: string; readonly stderr?: string };

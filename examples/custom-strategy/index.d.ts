@@ -1,0 +1,5 @@
+import type { Plugin } from '@whetstone/core/contract';
+
+/** LoRA-FA (Zhang et al. 2023): A stays as it was drawn, only B is trained. */
+export declare const loraFa: Plugin<'strategy'>;
+export default loraFa;
