@@ -38,7 +38,7 @@ program
   .addOption(backend())
   .addOption(peer())
   .addOption(json())
-  .action(async (options) => (await import('./sft.js')).benchSft());
+  .action(async (options) => (await import('./sft.js')).benchSft(options));
 
 try {
   await program.parseAsync();

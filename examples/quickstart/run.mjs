@@ -1,0 +1,105 @@
+// Fetches what is needed, fine-tunes a real model on the conversations of examples/data, and shows the difference.
+// Everything here is the library as anyone can use it; `npx whetstone train examples/quickstart/run.json` does the middle part alone.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BACKEND_RESOLVER, cacheFolder, createTinyModel, fetchModel, findTensorflow, generateReply, installTensorflow, isWhetstoneError, LOADED_MODEL, LOGGER, openModel, provide, putAdapter, Trainer } from 'whetstone';
+import { createTerminal, describeReport, errorAsJson, errorAsText, installProgress, listenForInterrupt, terminalLogger, trainingProgress } from 'whetstone/terminal';
+
+const config = fileURLToPath(new URL('./run.json', import.meta.url));
+const prompts = ['Hello! How are you today?', 'What is the capital of Japan?', 'Tell me a joke.'];
+const terminal = createTerminal(process.argv.includes('--json'));
+const heading = (text) => terminal.line(`\n${terminal.paint.bold(text)}`);
+const progress = trainingProgress(terminal);
+const interrupt = listenForInterrupt(() => {
+  progress.stop();
+  terminal.complain('Interrupted: finishing what is at work. Once more ends at once.');
+});
+
+/** Does what needs the network, and says what happens instead where that fails. */
+async function tryTo(work, instead) {
+  const installing = installProgress(terminal, interrupt.signal);
+  try {
+    return await work(installing);
+  } catch (error) {
+    installing.close();
+    if (!isWhetstoneError(error) || error.code === 'INTERRUPTED') throw error;
+    terminal.complain(`${errorAsText(error, terminal.paint)}\n${terminal.paint.yellow(instead)}`);
+    return null;
+  } finally {
+    installing.close();
+  }
+}
+
+async function replies(model) {
+  const all = [];
+  for (const content of prompts) {
+    terminal.line(terminal.paint.dim(`> ${content}`));
+    let reply = '';
+    for await (const { text } of generateReply(model, [{ role: 'user', content }], { maxNewTokens: 40, repetitionPenalty: 1.1 }, interrupt.signal)) {
+      reply += text;
+      terminal.write(text);
+    }
+    terminal.line();
+    all.push(reply);
+  }
+  return all;
+}
+
+async function main() {
+  heading('1. What is needed');
+  const present = await findTensorflow();
+  const library = 'folder' in present ? present : await tryTo(installTensorflow, 'Going on without libtensorflow, on a slower backend.');
+  if (library !== null) terminal.line(`libtensorflow: ${library.folder}`);
+  // Without libtensorflow a real model would take hours: a tiny one shows the same in a minute.
+  const folder = library === null ? null : await tryTo((options) => fetchModel('smollm2-135m', options), 'Going on with a tiny model made here, which knows nothing yet.');
+  const scratch = folder === null ? await mkdtemp(join(tmpdir(), 'whetstone-quickstart-')) : null;
+  if (scratch !== null) await createTinyModel(join(scratch, 'tiny'));
+  const modelFolder = folder ?? join(scratch ?? '', 'tiny');
+  if (folder !== null) terminal.line(`model:         ${folder}`);
+  else terminal.line(`A tiny model with random weights stands in (${cacheFolder()} stays as it is).`);
+
+  const model = await openModel(modelFolder, {});
+  terminal.line(model.backend.reason);
+  try {
+    heading('2. Replies before');
+    const before = await replies(model);
+
+    heading('3. Fine-tuning with LoRA');
+    const tiny = ['strategy.options.modulesToSave=["embed_tokens"]', 'data.maxLength=128', 'training.maxSteps=60', 'optimizer.learningRate=5e-3'];
+    const trainer = new Trainer(config, {
+      overrides: [`model=${JSON.stringify(modelFolder)}`, ...(folder === null ? tiny : [])],
+      services: [provide(LOADED_MODEL, model), provide(LOGGER, progress.logger(terminalLogger(terminal))), provide(BACKEND_RESOLVER, { resolve: async () => model.backend })],
+    });
+    trainer.on('run:start', progress.start).on('step', progress.step).on('evaluate', progress.evaluated);
+    const report = await trainer.run({ signal: interrupt.signal });
+    progress.stop();
+    describeReport(terminal, report);
+
+    heading('4. Replies after');
+    const adapterFolder = join(report.outputFolder ?? '', 'adapter');
+    const adapter = await putAdapter(model.model, adapterFolder);
+    const after = await replies(model);
+    adapter.dispose();
+
+    heading('The adapter is yours');
+    terminal.line(adapterFolder);
+    if (folder !== null) terminal.line(`Talk to it:  npx whetstone chat smollm2-135m --adapter ${adapterFolder}`);
+    terminal.result({ ...report, adapterFolder, replies: prompts.map((prompt, index) => ({ prompt, before: before[index], after: after[index] })) });
+  } finally {
+    model.dispose();
+    if (scratch !== null) await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  progress.stop();
+  terminal.complain(errorAsText(error, terminal.paint));
+  terminal.result(errorAsJson(error));
+  process.exitCode = isWhetstoneError(error) ? error.exitCode : 1;
+} finally {
+  interrupt.close();
+}

@@ -1,0 +1,183 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createTinyModel } from './tiny-model.js';
+
+// The command as it is installed: the built file, in a process of its own.
+const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The object that `--json` prints last on standard output. */
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+let folder: string;
+
+function start(parameters: readonly string[], input?: string): { readonly child: ChildProcess; readonly done: Promise<Outcome> } {
+  const child = spawn(process.execPath, [main, ...parameters], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, WHETSTONE_CACHE: join(folder, 'cache'), NODE_ENV: 'test' } });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdin.end(input ?? '');
+  const done = new Promise<Outcome>((resolve) => {
+    child.on('close', (code) => {
+      const last = stdout.trim().split('\n').at(-1) ?? '';
+      resolve({ code, stdout, stderr, json: last.startsWith('{') || last.startsWith('[') ? (JSON.parse(last) as Outcome['json']) : {} });
+    });
+  });
+  return { child, done };
+}
+
+const whetstone = (parameters: readonly string[], input?: string): Promise<Outcome> => start(parameters, input).done;
+
+const config = (more: Readonly<Record<string, unknown>> = {}): object => ({
+  model: 'tiny',
+  backend: 'cpu',
+  data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 48 },
+  strategy: { use: 'lora', options: { rank: 2, alpha: 4 } },
+  optimizer: { learningRate: 1e-3 },
+  training: { maxSteps: 3, perDeviceTrainBatchSize: 2, evalStrategy: 'ends', saveStrategy: 'steps', saveSteps: 2 },
+  output: { folder: 'run' },
+  ...more,
+});
+const writeConfig = (name: string, value: object): Promise<void> => writeFile(join(folder, name), JSON.stringify(value, null, 2));
+
+beforeAll(async () => {
+  if (!existsSync(main)) throw new Error('The command is not built: run `npm run build` first.');
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-command-'));
+  await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
+  const rows = Array.from({ length: 8 }, (_, index) => JSON.stringify({ conversation: [{ role: 'user', content: `hi ${index}` }, { role: 'assistant', content: 'hello' }] }));
+  await writeFile(join(folder, 'train.jsonl'), `${rows.join('\n')}\n`);
+  await writeFile(join(folder, 'eval.jsonl'), `${rows.slice(0, 2).join('\n')}\n`);
+  await writeConfig('run.json', config());
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe('usage', () => {
+  test('help and version are answers, not failures', async () => {
+    const help = await whetstone(['--help']);
+    expect(help.code).toBe(0);
+    for (const name of ['train', 'chat', 'generate', 'import', 'merge', 'backend', 'model', 'plugins', 'schema']) expect(help.stdout).toContain(name);
+    expect(await whetstone(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string });
+  });
+
+  test.each([
+    [['tran', 'run.json'], /Did you mean train/],
+    [['train'], /missing required argument/],
+    [['train', 'run.json', '--sett', 'a=1'], /Did you mean --set/],
+    [['train', 'run.json', '--set', 'nonsense'], /USAGE/],
+    [['generate', 'tiny', '--top-k', 'many'], /It must be a number/],
+    [['generate', 'tiny'], /no prompt/],
+    [['backend', 'install', 'gpu'], /no backend "gpu"/],
+    [['train', 'missing.json'], /CONFIG_UNREADABLE.*missing\.json/],
+  ])('%j is refused with exit code 2', async (parameters, pattern) => {
+    const { code, stderr } = await whetstone(parameters);
+    expect(stderr).toMatch(pattern);
+    expect(code).toBe(2);
+  });
+
+  test('all problems of a configuration come at once, with their places, and as data', async () => {
+    await writeConfig('bad.json', config({ strategy: 'lorra', trainig: {}, training: { maxSteps: 'many' } }));
+    const { code, stderr, stdout, json } = await whetstone(['train', 'bad.json', '--json', '--set', 'data.maxLenth=3']);
+    expect(code).toBe(2);
+    for (const hint of [/Did you mean 'lora'/, /Did you mean 'training'/, /Did you mean 'maxLength'/, /training\.maxSteps/]) expect(stderr).toMatch(hint);
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+    expect(json).toMatchObject({ error: { code: 'CONFIG_INVALID' } });
+    expect((json['error'] as { problems: unknown[] }).problems).toHaveLength(4);
+    expect(existsSync(join(folder, 'run'))).toBe(false);
+  });
+});
+
+describe('train', () => {
+  test('prints progress for people and one object for programs; then the folder is occupied', async () => {
+    const { code, stdout, stderr, json } = await whetstone(['train', 'run.json', '--json']);
+    expect(stderr).toMatch(/step 1\/3 {2}loss \d\.\d{4} {2}lr .* supervised tokens\/s .* left/);
+    expect(code).toBe(0);
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+    const names = ['evalLossBefore', 'evalLossAfter', 'steps', 'seconds', 'samplesPerSecond', 'tokensPerSecond', 'supervisedTokensPerSecond', 'peakMemoryBytes', 'backend', 'engine', 'outputFolder'];
+    for (const name of names) expect(json, name).toHaveProperty(name);
+    expect(json).toMatchObject({ steps: 3, backend: 'cpu', engine: 'cpu', outputFolder: join(folder, 'run') });
+    expect(json['evalLossAfter']).toBeLessThan(json['evalLossBefore'] as number);
+    for (const file of ['config.resolved.json', 'metrics.jsonl', 'adapter/adapter_config.json', 'adapter/adapter_model.safetensors', 'checkpoint-2']) expect(existsSync(join(folder, 'run', file)), file).toBe(true);
+
+    const again = await whetstone(['train', 'run.json', '--json']);
+    expect(again).toMatchObject({ code: 2, json: { error: { code: 'OUTPUT_EXISTS' } } });
+  });
+
+  test('settings override the file; without --json the report is text', async () => {
+    const { code, stdout } = await whetstone(['train', 'run.json', '--set', 'training.maxSteps=1', '--set', 'output.folder=other', '--set', 'data.eval=null', '--set', 'training.evalStrategy=no']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/1 steps? in/);
+    expect(existsSync(join(folder, 'other', 'adapter'))).toBe(true);
+  });
+
+  test('an interruption saves a checkpoint and ends with 130; --resume goes on from there', async () => {
+    await writeConfig('long.json', config({ training: { maxSteps: 100000, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: 'long' } }));
+    const { child, done } = start(['train', 'long.json', '--json']);
+    await new Promise<void>((resolve) => child.stderr?.on('data', (chunk: Buffer) => (/step 1\//.test(chunk.toString()) ? resolve() : undefined)));
+    child.kill('SIGINT');
+    const { code, stderr, json } = await done;
+    expect(stderr).toContain('writing a checkpoint');
+    expect(code).toBe(130);
+    expect(json).toMatchObject({ error: { code: 'INTERRUPTED' } });
+    const checkpoint = /checkpoint-(\d+)/.exec(stderr)?.[1];
+    expect(checkpoint).toBeDefined();
+    expect(existsSync(join(folder, 'long', `checkpoint-${checkpoint}`, 'trainer_state.json'))).toBe(true);
+
+    const steps = Number(checkpoint) + 2;
+    const resumed = await whetstone(['train', 'long.json', '--json', '--resume', '--set', `training.maxSteps=${steps}`]);
+    expect(resumed.stderr).toContain(`Going on after step ${checkpoint}`);
+    expect(resumed).toMatchObject({ code: 0, json: { steps } });
+  });
+
+  test('a model that does not exist is told with what could be fetched', async () => {
+    const { code, stderr } = await whetstone(['train', 'run.json', '--set', 'model=smollm2-135m', '--set', 'output.folder=none']);
+    expect(stderr).toMatch(/MODEL_NOT_FOUND.*\n(.*\n)*.*whetstone model fetch smollm2-135m/);
+    expect(code).toBe(1);
+    expect(existsSync(join(folder, 'none'))).toBe(false);
+  });
+});
+
+describe('using what was trained', () => {
+  const generate = (parameters: readonly string[]): Promise<Outcome> => whetstone(['generate', ...parameters, '--backend', 'cpu', '--prompt', 'hi 1', '--max-new-tokens', '6', '--json']);
+
+  test('generate takes an adapter, and merge puts it into the weights', async () => {
+    const adapted = await generate(['tiny', '--adapter', 'run/adapter']);
+    expect(adapted).toMatchObject({ code: 0, json: { replies: [{ prompt: 'hi 1' }], backend: 'cpu' } });
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu', '--json'])).toMatchObject({ code: 0, json: { model: join(folder, 'merged') } });
+    const merged = await generate(['merged']);
+    expect((merged.json['replies'] as { reply: string }[])[0]?.reply).toBe((adapted.json['replies'] as { reply: string }[])[0]?.reply);
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu'])).toMatchObject({ code: 2, stderr: expect.stringContaining('OUTPUT_EXISTS') as string });
+    expect(await generate(['tiny', '--adapter', 'tiny'])).toMatchObject({ code: 1, json: { error: { code: 'ADAPTER_INVALID' } } });
+  });
+
+  test('chat answers line by line, starts over and leaves', async () => {
+    const { code, stdout } = await whetstone(['chat', 'tiny', '--backend', 'cpu', '--max-new-tokens', '4', '--temperature', '0.8', '--top-k', '5', '--top-p', '0.9', '--repetition-penalty', '1.1'], 'hi\nagain\n/reset\n/exit\nnever\n');
+    expect(code).toBe(0);
+    expect(stdout).toContain('starts over');
+  });
+});
+
+describe('looking around', () => {
+  test('plugins, models and the backend are listed, for programs too', async () => {
+    const plugins = await whetstone(['plugins', '--json']);
+    expect(plugins.json).toEqual(expect.arrayContaining([expect.objectContaining({ kind: 'strategy', name: 'lora' })]));
+    expect((await whetstone(['model', 'list', '--json'])).json).toEqual([expect.objectContaining({ name: 'smollm2-135m', fetched: false })]);
+    expect((await whetstone(['backend', 'info', '--backend', 'cpu', '--json'])).json).toMatchObject({ backend: 'cpu', cache: join(folder, 'cache') });
+  });
+
+  test('the schema for editors is written whole', async () => {
+    await mkdir(join(folder, 'schemas'));
+    expect((await whetstone(['schema', '--out', 'schemas/whetstone.schema.json'])).code).toBe(0);
+    const schema = JSON.parse(await readFile(join(folder, 'schemas/whetstone.schema.json'), 'utf8')) as { properties: object };
+    expect(Object.keys(schema.properties)).toEqual(expect.arrayContaining(['model', 'data', 'strategy', 'training', 'output']));
+  });
+});
