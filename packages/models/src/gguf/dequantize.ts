@@ -3,6 +3,7 @@
  * the low nibbles of a block hold its first half, the high nibbles its second.
  */
 import { dequantizeKBlocks, isKType } from './dequantize-k.js';
+import { tableBlocks } from './dequantize-more.js';
 import { half } from './half.js';
 
 type Block = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
@@ -63,6 +64,7 @@ const blocks: Readonly<Record<string, { readonly bytes: number; readonly element
   Q5_0: { bytes: 22, elements: 32, read: q50 },
   Q5_1: { bytes: 24, elements: 32, read: q51 },
   Q8_0: { bytes: 34, elements: 32, read: q80 },
+  ...tableBlocks,
   F16: { bytes: 2, elements: 1, read: (bytes, at, out, to) => { out[to] = halfAt(bytes, at); } },
 };
 
