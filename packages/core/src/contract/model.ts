@@ -67,6 +67,12 @@ export interface ForwardInput {
 /** Which positions of a batch get logits, in row-major order of [rows, length]. */
 export type Positions = Int32Array | 'all';
 
+/** logits = hidden · weightᵀ, then softCap · tanh(logits ÷ softCap) where there is a cap. */
+export interface PlainHead {
+  readonly weight: Tensor2D;
+  readonly softCap: number | null;
+}
+
 /** A decoder-only language model over tfjs-core. */
 export interface LanguageModel {
   /** `model_type` of config.json. */
@@ -89,6 +95,11 @@ export interface LanguageModel {
   hiddenStates(input: ForwardInput): Tensor3D;
   /** The head, soft cap included: hidden [tokens, hidden] → logits [tokens, vocabulary]. */
   head(hidden: Tensor2D): Tensor2D;
+  /**
+   * The head as one matrix [vocabulary, hidden] and its soft cap, for a loss that never holds all logits; absent or null where something
+   * wraps the head or it is more than a matrix.
+   */
+  plainHead?(): PlainHead | null;
   /** `head` of the chosen positions of `hiddenStates`: [positions, vocabulary]. */
   logits(input: ForwardInput, positions: Positions): Tensor2D;
 

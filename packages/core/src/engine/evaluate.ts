@@ -29,7 +29,7 @@ export async function evaluate({ model, data, backend, clock, signal }: Evaluati
     samples += batch.samples;
     const supervised = supervisedPositions(batch);
     if (supervised.targets.length === 0) continue;
-    const sum = tidy(() => summedCrossEntropy(model, batch, supervised));
+    const sum = tidy(() => summedCrossEntropy(model, batch, supervised, { trained: null }));
     backend.barrier();
     lossSum += (await sum.data())[0] ?? NaN;
     sum.dispose();

@@ -1,22 +1,34 @@
-import { addN, reshape, slice, sum, tensor1d, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import { addN, reshape, slice, sum, tensor1d, type Scalar, type Tensor, type Tensor2D, Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
 import type { LanguageModel, SupervisedPositions } from '../contract/model.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { gatherRows } from '../ops/gather-rows.js';
+import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 
 /** Logits that are held at once, by default: 32 Mi numbers, 128 MiB as float32. */
 export const LOGITS_AT_ONCE = 2 ** 25;
 
+export interface LossOptions {
+  /** What is trained, where gradients are wanted; null for evaluation. */
+  readonly trained: ReadonlySet<Tensor> | null;
+  readonly logitsAtOnce?: number;
+}
+
 /**
- * Summed cross-entropy of the supervised positions, in nats. The logits are made chunk by chunk, so that memory is bounded by
- * `logitsAtOnce` numbers (for evaluation; a gradient tape keeps what it needs of every chunk). Call inside `tf.tidy`.
+ * Summed cross-entropy of the supervised positions, in nats. Logits are made chunk by chunk and never all held: under training their gradient is
+ * taken at once where the head is a plain matrix; a head that a strategy wraps keeps its logits for the backward pass. Call inside `tf.tidy`.
  */
-export function summedCrossEntropy(model: LanguageModel, batch: Batch, supervised: SupervisedPositions, logitsAtOnce = LOGITS_AT_ONCE): Scalar {
-  const { positions, targets } = supervised;
+export function summedCrossEntropy(model: LanguageModel, batch: Batch, { positions, targets }: SupervisedPositions, options: LossOptions): Scalar {
+  const { trained, logitsAtOnce = LOGITS_AT_ONCE } = options;
   const chunk = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
+  const plain = model.plainHead?.() ?? null;
+  if (trained !== null && plain !== null) {
+    // Whether a weight that is no variable depends on trained parameters is not known here.
+    const weightGradient = trained.has(plain.weight) || !(plain.weight instanceof Variable);
+    return linearCrossEntropy(chosenStates(model, batch, positions), plain.weight, targets, { chunk, softCap: plain.softCap, weightGradient });
+  }
   if (positions.length <= chunk) return sum(crossEntropy(model.logits(batch, positions), targets));
-  const hidden = reshape(model.hiddenStates(batch), [batch.rows * batch.length, model.hiddenSize]) as Tensor2D;
-  const chosen = gatherRows(hidden, tensor1d(positions, 'int32'));
+  const chosen = chosenStates(model, batch, positions);
   const parts: Scalar[] = [];
   for (let begin = 0; begin < positions.length; begin += chunk) {
     const size = Math.min(chunk, positions.length - begin);
@@ -24,4 +36,10 @@ export function summedCrossEntropy(model: LanguageModel, batch: Batch, supervise
     parts.push(sum(crossEntropy(logits, targets.subarray(begin, begin + size))));
   }
   return addN(parts) as Scalar;
+}
+
+/** Hidden states of the supervised positions, [positions, hidden]. */
+function chosenStates(model: LanguageModel, batch: Batch, positions: Int32Array): Tensor2D {
+  const hidden = reshape(model.hiddenStates(batch), [batch.rows * batch.length, model.hiddenSize]) as Tensor2D;
+  return gatherRows(hidden, tensor1d(positions, 'int32'));
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { checkpointFolder, initialRunState, pruneCheckpoints, saveCheckpoint, type CheckpointParts, type LogEntry, type RunState } from '../checkpoint/index.js';
+import { checkpointFolder, initialRunState, type CheckpointParts, type LogEntry, type RunState } from '../checkpoint/index.js';
 import type { EvaluationReport, RunReport, StepReport } from '../contract/report.js';
 import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js';
 import { evaluate } from './evaluate.js';
@@ -24,7 +24,7 @@ export interface RunProgress {
 }
 
 export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan, batchesPerEpoch: number, totalParameters: number): RunProgress {
-  const { config, hooks, outputFolder } = run;
+  const { checkpoints, config, hooks, outputFolder } = run;
   const { training } = config;
   const owner = parts.attachments[0].instance;
   const host = createHostWeights();
@@ -42,12 +42,12 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
   const save = async (): Promise<string | null> => {
     if (outputFolder === null) return null;
     if (saved === state) return checkpointFolder(outputFolder, state.step);
-    const folder = await saveCheckpoint(outputFolder, parts, state, {
+    const folder = await checkpoints.save(outputFolder, parts, state, {
       totalSteps: plan.totalSteps, epochsDone: epochsDone(), numTrainEpochs: plan.epochs, totalParameters,
       evalSteps: plan.evalSteps, loggingSteps: plan.loggingSteps, saveSteps: plan.saveSteps, trainBatchSize: training.perDeviceTrainBatchSize, bestFolder: bestFolder(),
     });
     saved = state;
-    await pruneCheckpoints(outputFolder, training.saveTotalLimit, new Set([state.step, ...(state.best === null ? [] : [state.best.step])]));
+    await checkpoints.prune(outputFolder, training.saveTotalLimit, new Set([state.step, ...(state.best === null ? [] : [state.best.step])]));
     await hooks.onSave({ step: state.step, folder });
     return folder;
   };

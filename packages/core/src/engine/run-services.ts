@@ -1,3 +1,4 @@
+import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
 import type { HookRunner } from '../hooks/types.js';
@@ -27,6 +28,7 @@ export interface TrainRun {
   /** Gives the schedule once the number of steps is known. The rate of a step is `config.optimizer.learningRate × schedule(updates done)`. */
   readonly schedule: Named<(inputs: ScheduleInputs) => Schedule>;
   readonly backend: TensorBackendInfo;
+  readonly checkpoints: CheckpointStore;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Aborted: the loop finishes the step at work, saves a checkpoint and throws `INTERRUPTED`. */

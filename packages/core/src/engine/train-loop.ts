@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { findCheckpoint, loadCheckpoint, removePartial, type CheckpointParts } from '../checkpoint/index.js';
+import type { CheckpointParts } from '../checkpoint/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { RunInfo } from '../contract/callback.js';
 import type { Attachment } from '../contract/strategy.js';
@@ -94,15 +94,15 @@ export const runTraining: RunTraining = async function* (run) {
 /** Goes on from a checkpoint, where the configuration says so and there is one. */
 async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress): Promise<void> {
   const { outputFolder, config: { training: { resumeFromCheckpoint: wanted } } } = run;
-  if (outputFolder !== null) await removePartial(outputFolder);
+  if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
   if (wanted === null || wanted === false) return;
   const warn = (message: string): void => run.warn(message);
-  const folder = await findCheckpoint(wanted, outputFolder, warn);
+  const folder = await run.checkpoints.find(wanted, outputFolder, warn);
   if (folder === null) {
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
     return;
   }
-  progress.change(await loadCheckpoint(folder, parts, warn));
+  progress.change(await run.checkpoints.load(folder, parts, warn));
   run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
 }
 

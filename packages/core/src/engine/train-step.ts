@@ -49,6 +49,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
   try {
     for (const attachment of attachments) attachment.beforeStep?.(context);
     const { trainable } = owner;
+    const trained = new Set<Tensor>(trainable.values());
 
     // 1. The target tokens of all microbatches together are the divisor of every one.
     const microbatches = batches.map((batch) => proveSupervised(hooks.transformBatch(batch, context)));
@@ -57,7 +58,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     // 2. Gradients of each microbatch, added up by name.
     for (const microbatch of microbatches) {
       accumulate(gradients, gradientsOf(trainable, () => {
-        const { lossSum, added } = microbatchLoss(parts, microbatch, context);
+        const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / supervisedTokens)) as Scalar);
         losses.push(loss);
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
@@ -119,10 +120,10 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 }
 
 /** Summed cross-entropy of a microbatch, and what callbacks add to its mean. The whole logits are made only where a hook wants them. */
-function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
+function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
   const { batch, positions, targets } = microbatch;
   if (!hooks.has('transformLogits') && !hooks.has('addLoss')) {
-    return { lossSum: summedCrossEntropy(model, batch, microbatch), added: undefined };
+    return { lossSum: summedCrossEntropy(model, batch, microbatch, { trained }), added: undefined };
   }
   const context: MicrobatchContext = { ...step, ...microbatch };
   const logits = hooks.transformLogits(model.logits(batch, positions), context);

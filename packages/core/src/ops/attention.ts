@@ -3,45 +3,73 @@ import { constant } from './constant.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 import { isKernelRegistered } from './registered-kernel.js';
+import { joinHeads } from './split-heads.js';
 
 /**
- * Attention of `query` [batch, queries, headDim] to `key` and `value` [batch, keys, headDim]: `softmax(query · keyᵀ + bias) · value`.
- * The query already carries the scale. `bias` [batch, queries, keys] is 0 where a query may look and very negative elsewhere; it gets no gradient.
- * With `softCap`, scores are squeezed to `softCap · tanh(score / softCap)` before the bias (Gemma 2).
- * `batch` holds rows × key/value heads; queries of the heads that share a key/value head are folded into `queries`.
+ * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, keys, headDim]: `softmax(query · keyᵀ + bias) · value`, as
+ * [rows × length, heads × headDim]. The query already carries the scale. Heads share key/value heads in groups: head h looks at h / (heads / kvHeads).
  *
- * Fused kernels: `WhetstoneAttention {query, key, value, bias; softCap (0: none)}` → [value, saved], `WhetstoneAttentionGrad {gradient, query, key, value, bias, result,
- * saved; softCap}` → [gradient of query, of key, of value].
+ * `bias` [rows × kvHeads, groups × length, keys] is 0 where a query may look and very negative elsewhere; it gets no gradient.
+ * With `softCap`, scores are squeezed to `softCap · tanh(score / softCap)` before the bias (Gemma 2).
+ *
+ * The queries of a group are folded into one axis, so that all is batched products of matrices. Fused kernels, on the folded operands (batch = rows ×
+ * kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys, d], bias; softCap (0: none)}` → [value, saved],
+ * `WhetstoneAttentionGrad {gradient, query, key, value, bias, result, saved; softCap}` → [gradient of query, of key, of value].
  */
-export function attention(query: tf.Tensor3D, key: tf.Tensor3D, value: tf.Tensor3D, bias: tf.Tensor3D, softCap: number | null): tf.Tensor3D {
-  const attributes = { softCap: softCap ?? 0 };
-  return customGradient<tf.Tensor3D>(
+export function attention(query: tf.Tensor4D, key: tf.Tensor4D, value: tf.Tensor4D, bias: tf.Tensor3D, softCap: number | null): tf.Tensor2D {
+  const [rows, heads, length, headDim] = query.shape;
+  const batch = rows * key.shape[1];
+  const fold = (x: tf.Tensor4D): tf.Tensor3D => tf.reshape(x, [batch, -1, headDim]);
+  return customGradient<tf.Tensor2D>(
     [query, key, value],
     () => {
-      const fused = fusedKernel('WhetstoneAttention', { query, key, value, bias }, attributes);
-      if (fused !== null) {
-        const [result, kept] = fused as [tf.Tensor3D, tf.Tensor];
-        return { value: result, saved: [query, key, value, result, kept, bias] };
-      }
-      const raw = tf.matMul(query, key, false, true);
-      const squeezed = softCap === null ? null : tf.tanh(tf.mul(raw, constant(1 / softCap)));
-      const scores = squeezed === null || softCap === null ? raw : tf.mul(squeezed, constant(softCap));
-      const weights = tf.softmax(tf.add(scores, bias));
-      const result: tf.Tensor3D = tf.matMul(weights, value);
-      return { value: result, saved: [query, key, value, result, weights, ...(squeezed === null ? [] : [squeezed])] };
+      const operands: Operands = { query: fold(query), key: fold(key), value: fold(value), bias };
+      const { result, kept } = attend(operands, softCap);
+      const joined = joinHeads(tf.reshape(result, [rows, heads, length, headDim]));
+      return { value: joined, saved: [operands.query, operands.key, operands.value, bias, result, ...kept] };
     },
     (gradient, saved) => {
-      const [query, key, value, result, kept] = saved as readonly tf.Tensor3D[] as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-      if (isKernelRegistered('WhetstoneAttentionGrad')) {
-        const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, bias: savedAt(saved, 5), result, saved: kept }, attributes);
-        if (fused !== null) return fused;
-      }
-      const ofValue = tf.matMul(kept, gradient, true, false);
-      // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
-      const along = tf.sum(tf.mul(gradient, result), -1, true);
-      let ofScores: tf.Tensor3D = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), kept);
-      if (softCap !== null) ofScores = tf.mul(ofScores, tf.sub(constant(1), tf.square(savedAt(saved, 5))));
-      return [tf.matMul(ofScores, key), tf.matMul(ofScores, query, true, false), ofValue];
+      const byHead = tf.transpose(tf.reshape(gradient, [rows, length, heads, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
+      const operands: Operands = { query: savedAt(saved, 0), key: savedAt(saved, 1), value: savedAt(saved, 2), bias: savedAt(saved, 3) };
+      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, savedAt(saved, 4), saved.slice(5), softCap);
+      return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
     },
   );
+}
+
+/** Folded: [batch, queries or keys, headDim]; the bias [batch, queries, keys]. */
+interface Operands {
+  readonly query: tf.Tensor3D;
+  readonly key: tf.Tensor3D;
+  readonly value: tf.Tensor3D;
+  readonly bias: tf.Tensor3D;
+}
+
+/** The result, and what the way back needs besides it: the weights, and with a cap the squeezed scores; or a fused kernel's own. */
+function attend({ query, key, value, bias }: Operands, softCap: number | null): { readonly result: tf.Tensor3D; readonly kept: readonly tf.Tensor[] } {
+  const fused = fusedKernel('WhetstoneAttention', { query, key, value, bias }, { softCap: softCap ?? 0 });
+  if (fused !== null) return { result: fused[0] as tf.Tensor3D, kept: fused.slice(1) };
+  const raw: tf.Tensor3D = tf.matMul(query, key, false, true);
+  if (softCap === null) {
+    const weights = tf.softmax(tf.add(raw, bias)) as tf.Tensor3D;
+    return { result: tf.matMul(weights, value), kept: [weights] };
+  }
+  const squeezed = tf.tanh(tf.mul(raw, constant(1 / softCap)));
+  const weights = tf.softmax(tf.add(tf.mul(squeezed, constant(softCap)), bias)) as tf.Tensor3D;
+  return { result: tf.matMul(weights, value), kept: [weights, squeezed] };
+}
+
+function attendBackwards(
+  gradient: tf.Tensor3D, { query, key, value, bias }: Operands, result: tf.Tensor3D, kept: readonly tf.Tensor[], softCap: number | null,
+): readonly [tf.Tensor, tf.Tensor, tf.Tensor] {
+  if (isKernelRegistered('WhetstoneAttentionGrad')) {
+    const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, bias, result, saved: savedAt(kept, 0) }, { softCap: softCap ?? 0 });
+    if (fused !== null) return fused as [tf.Tensor, tf.Tensor, tf.Tensor];
+  }
+  const weights = savedAt<tf.Tensor3D>(kept, 0);
+  // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
+  const along = tf.sum(tf.mul(gradient, result), -1, true);
+  const ofWeights = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), weights);
+  const ofScores: tf.Tensor3D = softCap === null ? ofWeights : tf.mul(ofWeights, tf.sub(constant(1), tf.square(savedAt(kept, 1))));
+  return [tf.matMul(ofScores, key), tf.matMul(ofScores, query, true, false), tf.matMul(weights, gradient, true, false)];
 }

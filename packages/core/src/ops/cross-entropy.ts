@@ -1,7 +1,5 @@
-import {
-  customGrad, exp, expandDims, gatherND, log, max, mul, oneHot, softmax, sub, sum, tensor1d, tensor2d,
-  type GradSaveFunc, type Tensor, type Tensor1D, type Tensor2D,
-} from '@tensorflow/tfjs-core';
+import { exp, expandDims, gatherND, log, max, mul, oneHot, softmax, sub, sum, tensor1d, tensor2d, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { customGradient, savedAt } from './custom-gradient.js';
 import { isKernelRegistered, runKernel } from './registered-kernel.js';
 
 /**
@@ -17,34 +15,44 @@ export const SPARSE_CROSS_ENTROPY_KERNEL = 'WhetstoneSparseCrossEntropy';
  * @param targets n token ids, each below v. They are host data, and an input of the recorded graph.
  */
 export function crossEntropy(logits: Tensor2D, targets: Int32Array): Tensor1D {
-  const loss = isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL) ? fused(targets) : plain(targets);
-  return loss(logits) as Tensor1D;
+  if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) {
+    return customGradient<Tensor1D>(
+      [logits],
+      () => {
+        const { loss, gradient } = fusedLossAndGradient(logits, targets);
+        return { value: loss, saved: [gradient] };
+      },
+      (dy, saved) => [mul(expandDims(dy, 1), savedAt(saved, 0))],
+    );
+  }
+  return customGradient<Tensor1D>(
+    [logits],
+    () => ({ value: plainLoss(logits, targets), saved: [logits] }),
+    (dy, saved) => [mul(expandDims(dy, 1), plainGradient(savedAt(saved, 0), targets))],
+  );
 }
 
-const fused = (targets: Int32Array) =>
-  customGrad((logits, save) => {
-    const [loss, gradient] = runKernel(SPARSE_CROSS_ENTROPY_KERNEL, { logits: logits as Tensor, targets: tensor1d(targets, 'int32') });
-    if (loss === undefined || gradient === undefined) throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} has to give a loss and a gradient.`);
-    (save as GradSaveFunc)([gradient]);
-    return { value: loss, gradFunc: (dy: Tensor, [saved]: Tensor[]) => mul(expandDims(dy, 1), saved as Tensor) };
-  });
+/** Loss [n] of each position, and the gradient of their sum with respect to the logits [n, v]. Not differentiable. */
+export function crossEntropyAndGradient(logits: Tensor2D, targets: Int32Array): { readonly loss: Tensor1D; readonly gradient: Tensor2D } {
+  if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) return fusedLossAndGradient(logits, targets);
+  return { loss: plainLoss(logits, targets), gradient: plainGradient(logits, targets) };
+}
 
-const plain = (targets: Int32Array) =>
-  customGrad((input, save) => {
-    const logits = input as Tensor2D;
-    (save as GradSaveFunc)([logits]);
-    // Relative to the largest logit, so that no exponential overflows.
-    const shifted = sub(logits, max(logits, 1, true));
-    const value = sub(log(sum(exp(shifted), 1)), gatherND(shifted, targetIndices(targets)));
-    return {
-      value,
-      gradFunc: (dy: Tensor, [saved]: Tensor[]) => {
-        const probabilities = softmax(saved as Tensor2D);
-        const chosen = oneHot(tensor1d(targets, 'int32'), logits.shape[1]);
-        return mul(expandDims(dy, 1), sub(probabilities, chosen));
-      },
-    };
-  });
+function fusedLossAndGradient(logits: Tensor2D, targets: Int32Array): { loss: Tensor1D; gradient: Tensor2D } {
+  const [loss, gradient] = runKernel(SPARSE_CROSS_ENTROPY_KERNEL, { logits, targets: tensor1d(targets, 'int32') });
+  if (loss === undefined || gradient === undefined) throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} has to give a loss and a gradient.`);
+  return { loss: loss as Tensor1D, gradient: gradient as Tensor2D };
+}
+
+function plainLoss(logits: Tensor2D, targets: Int32Array): Tensor1D {
+  // Relative to the largest logit, so that no exponential overflows.
+  const shifted = sub(logits, max(logits, 1, true));
+  return sub(log(sum(exp(shifted), 1)), gatherND(shifted, targetIndices(targets)));
+}
+
+function plainGradient(logits: Tensor2D, targets: Int32Array): Tensor2D {
+  return sub(softmax(logits), oneHot(tensor1d(targets, 'int32'), logits.shape[1]));
+}
 
 /** [n, 2]: the row and column of each target. */
 function targetIndices(targets: Int32Array): Tensor2D {

@@ -11,5 +11,7 @@ export * from './custom-gradient.js';
 export * from './fused-kernel.js';
 export * from './gather-rows.js';
 export * from './layer-normalize.js';
+export * from './linear-cross-entropy.js';
 export * from './rms-normalize.js';
 export * from './rotary.js';
+export * from './split-heads.js';

@@ -107,6 +107,10 @@ export function createLanguageModel({ shape, config, parameters, folder }: Langu
     training: false,
     hiddenStates: (input) => tf.reshape(run(input, null), [input.rows, input.length, shape.hiddenSize]),
     head,
+    plainHead() {
+      const weight = linearSites.get(HEAD_NAME)?.plainWeight() ?? null;
+      return weight === null ? null : { weight, softCap: shape.logitSoftCap };
+    },
     logits: (input, positions) => head(chosen(run(input, null), positions)),
     createCache: (rows) => createKeyValueCache(rows),
     decode(input, cache) {

@@ -1,0 +1,65 @@
+import { add, addN, concat, matMul, mul, slice, square, sub, sum, tanh, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { constant } from './constant.js';
+import { crossEntropyAndGradient } from './cross-entropy.js';
+import { customGradient, savedAt } from './custom-gradient.js';
+
+export interface LinearCrossEntropyOptions {
+  /** Positions whose logits are in memory at once. */
+  readonly chunk: number;
+  /** Logits are softCap · tanh(logits ÷ softCap) where it is given. */
+  readonly softCap: number | null;
+  /** Whether a gradient of the weight is wanted; a frozen head needs none. */
+  readonly weightGradient: boolean;
+}
+
+/**
+ * Summed cross-entropy in nats of logits = hidden · weightᵀ, without ever holding all logits: each chunk's logits become its loss and at once
+ * the gradients of hidden and weight, and are gone (the idea of Hsu et al., Liger Kernel, 2024). Gradients are made in the forward pass, so call it
+ * only where they are wanted, inside `tf.tidy`. Differentiable once.
+ *
+ * @param hidden [n, features] @param weight [v, features] @param targets n token ids, each below v
+ */
+export function linearCrossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: Int32Array, options: LinearCrossEntropyOptions): Scalar {
+  return customGradient<Scalar>(
+    options.weightGradient ? [hidden, weight] : [hidden],
+    () => {
+      const chunks = chunksOf(hidden, targets, options.chunk).map((part) => lossOfChunk(part.hidden, weight, part.targets, options));
+      const hiddenGradient = chunks.length === 1 ? chunks[0]?.hiddenGradient : concat(chunks.map((chunk) => chunk.hiddenGradient), 0);
+      const weightGradients = chunks.flatMap(({ weightGradient }) => (weightGradient === null ? [] : [weightGradient]));
+      return {
+        value: addN(chunks.map(({ loss }) => loss)) as Scalar,
+        saved: [hiddenGradient as Tensor, ...(weightGradients.length === 0 ? [] : [weightGradients.reduce((total, part) => add(total, part))])],
+      };
+    },
+    (dy, saved) => saved.map((_, index) => mul(savedAt(saved, index), dy)),
+  );
+}
+
+function chunksOf(hidden: Tensor2D, targets: Int32Array, size: number): { readonly hidden: Tensor2D; readonly targets: Int32Array }[] {
+  const [rows, features] = hidden.shape;
+  if (rows <= size) return [{ hidden, targets }];
+  return Array.from({ length: Math.ceil(rows / size) }, (_, index) => {
+    const begin = index * size;
+    const end = Math.min(rows, begin + size);
+    return { hidden: slice(hidden, [begin, 0], [end - begin, features]), targets: targets.subarray(begin, end) };
+  });
+}
+
+interface ChunkLoss {
+  readonly loss: Scalar;
+  readonly hiddenGradient: Tensor2D;
+  readonly weightGradient: Tensor2D | null;
+}
+
+function lossOfChunk(hidden: Tensor2D, weight: Tensor2D, targets: Int32Array, { softCap, weightGradient }: LinearCrossEntropyOptions): ChunkLoss {
+  const raw: Tensor2D = matMul(hidden, weight, false, true);
+  // The derivative of c · tanh(x ÷ c) is 1 − tanh²(x ÷ c).
+  const squashed = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
+  const { loss, gradient } = crossEntropyAndGradient(squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)), targets);
+  const rawGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
+  return {
+    loss: sum(loss) as Scalar,
+    hiddenGradient: matMul(rawGradient, weight),
+    weightGradient: weightGradient ? matMul(rawGradient, hidden, true, false) : null,
+  };
+}
