@@ -1,4 +1,4 @@
-import { createAdamW, createHookRunner, runTraining, type TrainRun } from '@whetstone/core';
+import { createAdamW, createHookRunner, folderCheckpoints, runTraining, type TrainRun } from '@whetstone/core';
 import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
@@ -85,6 +85,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     optimizer: { plugin: 'adamw', instance: optimizer },
     schedule: { plugin: 'constant', instance: () => () => 1 },
     backend: options.backend ?? { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },
+    checkpoints: folderCheckpoints,
     clock: { now: () => (performance.now() - started) / 1000, timestamp: () => new Date().toISOString() },
     logger: { debug: log, info: log, warn: log, error: log },
     signal: options.signal ?? new AbortController().signal,

@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { composeSchema, corePlugins, createRegistry, loadPlugin, provide, rawConfigOf, resolveConfig, runTraining, type ResolvedConfig } from '@whetstone/core';
+import { CHECKPOINT_STORE, composeSchema, corePlugins, createRegistry, folderCheckpoints, loadPlugin, provide, rawConfigOf, resolveConfig, runTraining, type ResolvedConfig } from '@whetstone/core';
 import { BATCH_SOURCE_FACTORY, BACKEND_RESOLVER, CLOCK, LOGGER, MODEL_LOADER } from '@whetstone/core/contract';
 import { beforeAll, expect, it } from 'vitest';
 import { createServices } from '../../packages/core/src/container.js';
@@ -48,6 +48,7 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
     provide(BACKEND_RESOLVER, { resolve: async ({ name, threads }) => ({ backend: 'cpu', engine: 'cpu', reason: `${name} ${threads}`, barrier: () => undefined }) }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
+    provide(CHECKPOINT_STORE, folderCheckpoints),
     provide(CLOCK, { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() }),
     provide(LOGGER, recordingLogger()),
   ]);

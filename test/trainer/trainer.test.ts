@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { provide, Trainer } from '@whetstone/core';
+import { CHECKPOINT_STORE, folderCheckpoints, provide, Trainer } from '@whetstone/core';
 import { definePlugin, isWhetstoneError, LOADED_MODEL, LOGGER, MODEL_LOADER, type Callback, type StepReport, type WhetstoneError } from '@whetstone/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -187,6 +187,13 @@ describe('services', () => {
   it('that are missing are named', async () => {
     const trainer = new Trainer(tinyConfig, { plugins: builtIns, defaults: { dataSource: 'conversations' } });
     expect((await failureOf(trainer.run())).details).toEqual({ token: 'BACKEND_RESOLVER' });
+  });
+  it('may be replaced by their tokens: checkpoints that are also told of', async () => {
+    const folder = join(await temporaryFolder(), 'run');
+    const saved: number[] = [];
+    const store = { ...folderCheckpoints, save: (...values: Parameters<typeof folderCheckpoints.save>) => (saved.push(values[2].step), folderCheckpoints.save(...values)) };
+    await tinyTrainer({ output: { folder }, training: { numTrainEpochs: 1, saveStrategy: 'steps', saveSteps: 3 } }, { services: [provide(CHECKPOINT_STORE, store)] }).run();
+    expect(new Set(saved)).toEqual(new Set([3, 6]));
   });
   it('registered ready-made are used, and belong to whoever made them', async () => {
     const model = tinyModel();

@@ -4,4 +4,5 @@ export { checkpointFolder, listCheckpoints, pruneCheckpoints, removePartial, wri
 export { proveWhole } from './manifest.js';
 export { findCheckpoint } from './resume.js';
 export { initialRunState, type BestWeights, type LogEntry, type RunState, type TrainerStateFacts } from './run-state.js';
+export { CHECKPOINT_STORE, folderCheckpoints, type CheckpointStore } from './store.js';
 export { copyCompanionFiles, copyTemplate, readTrained, writeTrained } from './weights.js';

@@ -7,7 +7,8 @@ declare const service: unique symbol;
 /** A key of the container, branded with the type of what it gives. */
 export type Token<T> = symbol & { readonly [service]?: T };
 
-const token = <T>(name: string): Token<T> => Symbol.for(`whetstone.${name}`) as Token<T>;
+/** A token by its name; the same name gives the same token, also in another installed copy of the package. */
+export const defineToken = <T>(name: string): Token<T> => Symbol.for(`whetstone.${name}`) as Token<T>;
 
 /** The tensor backend that a run computes on, as resolved. */
 export interface TensorBackendInfo {
@@ -34,14 +35,14 @@ export interface Clock {
 }
 
 // What the caller of a Trainer registers.
-export const BACKEND_RESOLVER = token<BackendResolver>('BACKEND_RESOLVER');
-export const MODEL_LOADER = token<ModelLoader>('MODEL_LOADER');
-export const BATCH_SOURCE_FACTORY = token<BatchSourceFactory>('BATCH_SOURCE_FACTORY');
-export const CLOCK = token<Clock>('CLOCK');
-export const LOGGER = token<Logger>('LOGGER');
+export const BACKEND_RESOLVER = defineToken<BackendResolver>('BACKEND_RESOLVER');
+export const MODEL_LOADER = defineToken<ModelLoader>('MODEL_LOADER');
+export const BATCH_SOURCE_FACTORY = defineToken<BatchSourceFactory>('BATCH_SOURCE_FACTORY');
+export const CLOCK = defineToken<Clock>('CLOCK');
+export const LOGGER = defineToken<Logger>('LOGGER');
 
 // What a run makes from its configuration, unless it is registered ready-made.
-export const TENSOR_BACKEND = token<TensorBackendInfo>('TENSOR_BACKEND');
-export const LOADED_MODEL = token<LoadedModel>('LOADED_MODEL');
-export const TRAIN_DATA = token<BatchSource>('TRAIN_DATA');
-export const EVAL_DATA = token<BatchSource | null>('EVAL_DATA');
+export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');
+export const LOADED_MODEL = defineToken<LoadedModel>('LOADED_MODEL');
+export const TRAIN_DATA = defineToken<BatchSource>('TRAIN_DATA');
+export const EVAL_DATA = defineToken<BatchSource | null>('EVAL_DATA');

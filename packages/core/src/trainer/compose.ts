@@ -2,6 +2,7 @@ import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
   type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy, type StrategyRun,
 } from '../contract/index.js';
+import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
 import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
@@ -135,7 +136,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   await saveDataManifest(outputFolder, trainData, evalData);
   const run: TrainRun = {
     config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
-    backend: backend.info, clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,
+    backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,
     checkUnusedKeys: maker.checkUnusedKeys,
   };
   return { run, maker, dispose: undo.undo };

@@ -1,4 +1,5 @@
 import { CLOCK, LOGGER, type Clock, type Logger } from '../contract/index.js';
+import { CHECKPOINT_STORE, folderCheckpoints } from '../checkpoint/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
 
 /** Monotonic seconds of the process, and wall time. */
@@ -16,4 +17,4 @@ export const standardErrorLogger: Logger = {
 };
 
 /** What every run has unless something else is registered. */
-export const defaultServices: readonly ServiceRegistration[] = [provide(CLOCK, systemClock), provide(LOGGER, standardErrorLogger)];
+export const defaultServices: readonly ServiceRegistration[] = [provide(CLOCK, systemClock), provide(LOGGER, standardErrorLogger), provide(CHECKPOINT_STORE, folderCheckpoints)];
