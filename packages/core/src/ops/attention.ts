@@ -69,7 +69,7 @@ function attendBackwards(
   const weights = savedAt<tf.Tensor3D>(kept, 0);
   // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
   const along = tf.sum(tf.mul(gradient, result), -1, true);
-  const ofWeights = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), weights);
+  const ofWeights: tf.Tensor3D = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), weights);
   const ofScores: tf.Tensor3D = softCap === null ? ofWeights : tf.mul(ofWeights, tf.sub(constant(1), tf.square(savedAt(kept, 1))));
   return [tf.matMul(ofScores, key), tf.matMul(ofScores, query, true, false), tf.matMul(weights, gradient, true, false)];
 }

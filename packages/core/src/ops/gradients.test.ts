@@ -85,7 +85,7 @@ describe('operations with gradients of their own', () => {
     const groups = heads / keyValueHeads;
     const visible = tf.cast(tf.greater(random(rows, 1, length, keys), -0.5), 'float32');
     const mask = tf.mul(tf.sub(visible, 1), 1e9);
-    const bias = tf.reshape(tf.tile(mask as tf.Tensor4D, [1, heads, 1, 1]), [rows * keyValueHeads, groups * length, keys]);
+    const bias: tf.Tensor3D = tf.reshape(tf.tile(mask as tf.Tensor4D, [1, heads, 1, 1]), [rows * keyValueHeads, groups * length, keys]);
     const perHead = (x: tf.Tensor): tf.Tensor => tf.concat(tf.split(x, keyValueHeads, 1).flatMap((head) => Array.from({ length: groups }, () => head)), 1);
     const plain = (query: tf.Tensor, key: tf.Tensor, value: tf.Tensor): tf.Tensor => {
       const raw = tf.matMul(query, perHead(key), false, true);

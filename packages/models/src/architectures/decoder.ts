@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, attention, constant, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
+import { activate, activateGated, attention, constant, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -38,29 +38,20 @@ function attend(
   shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null,
 ): tf.Tensor2D {
   const { heads, keyValueHeads, headDim } = shape;
-  const { rows, length } = context;
+  const { rows } = context;
   const names = layerNames(shape, index);
   const [query, key, value] = splitLinear(parts, names.queryKeyValue, input, [heads * headDim, keyValueHeads * headDim, keyValueHeads * headDim]);
   const tables = context.tables(layer);
 
   const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.queryNorm, query) : query;
   const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.keyNorm, key) : key;
-  const headQuery = toHeads(normedQuery, rows, length, headDim);
-  const headKey = toHeads(normedKey, rows, length, headDim);
+  const headQuery = splitHeads(normedQuery, rows, headDim);
+  const headKey = splitHeads(normedKey, rows, headDim);
   const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
   const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
-  const all = withEarlierKeys(parts, index, rows, placedKey, toHeads(value, rows, length, headDim), cache);
-
-  const batch = rows * keyValueHeads;
-  const result = attention(
-    tf.reshape(placedQuery, [batch, (heads / keyValueHeads) * length, headDim]),
-    tf.reshape(all.key, [batch, -1, headDim]),
-    tf.reshape(all.value, [batch, -1, headDim]),
-    context.bias(layer),
-    shape.attentionSoftCap,
-  );
-  const joined = tf.transpose(tf.reshape(result, [rows, heads, length, headDim]), [0, 2, 1, 3]);
-  return parts.linear(names.attentionOutput)(tf.reshape(joined, [rows * length, heads * headDim]));
+  const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(value, rows, headDim), cache);
+  const attended = attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap);
+  return parts.linear(names.attentionOutput)(attended);
 }
 
 /** The prefix or the cached keys before the row's own. */
@@ -89,11 +80,6 @@ function splitLinear<const S extends readonly number[]>(parts: DecoderParts, nam
   const [only] = names;
   const results = names.length === 1 && only !== undefined ? tf.split(parts.linear(only)(input), [...sizes], 1) : names.map((name) => parts.linear(name)(input));
   return results as { -readonly [K in keyof S]: tf.Tensor2D };
-}
-
-/** [tokens, heads × headDim] → [rows, heads, length, headDim]. */
-function toHeads(x: tf.Tensor2D, rows: number, length: number, headDim: number): tf.Tensor4D {
-  return tf.transpose(tf.reshape(x, [rows, length, -1, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
 }
 
 function normalizeHeads(shape: DecoderShape, parts: DecoderParts, name: string, x: tf.Tensor2D): tf.Tensor2D {

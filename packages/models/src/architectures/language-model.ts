@@ -62,6 +62,7 @@ export function createLanguageModel({ shape, config, parameters, folder }: Langu
     const virtual = prompt?.shape[0] ?? 0;
     const behind = first ? prefixLength : prefixLength + (promptEmbeddings?.().shape[0] ?? 0);
     const places = placesOf(input, virtual, behind);
+    checkPositions(shape, places.positionIds);
     const before = cache === null || cache.length === 0 ? prefixKeys(input.rows, prefixLength) : cache.places;
     const keys = joinKeys(input.rows, before, places);
     const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
@@ -143,6 +144,10 @@ function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segme
       expected: `0 to ${shape.vocabularySize - 1}`, found: String(foreign), hint: 'The tokenizer belongs to another model.',
     });
   }
+}
+
+/** Learned positions end where their table does; those behind a prefix or prompt embeddings count. */
+function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
   if (shape.names.positions === null) return;
   const beyond = positionIds.find((position) => position >= shape.maxLength);
   if (beyond !== undefined) {

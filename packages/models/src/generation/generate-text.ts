@@ -15,6 +15,11 @@ export interface GeneratedText {
   readonly finish: FinishReason | null;
 }
 
+export interface TextGenerationOptions extends GenerationOptions {
+  /** Whether the tokenizer adds the special tokens of a text of its own (a beginning of text); false by default, as chat templates write theirs. */
+  readonly addSpecialTokens?: boolean;
+}
+
 /** What generation needs of a loaded model. */
 export interface GenerationParts {
   readonly model: LanguageModel;
@@ -27,12 +32,12 @@ export interface GenerationParts {
  * `stopTokenIds`, and before a stop text. Errors as {@link generateIds}.
  */
 export async function* generateText(
-  { model, tokenizer, renderer }: GenerationParts, prompts: readonly string[], options: GenerationOptions = {}, signal?: AbortSignal,
+  { model, tokenizer, renderer }: GenerationParts, prompts: readonly string[], options: TextGenerationOptions = {}, signal?: AbortSignal,
 ): AsyncGenerator<GeneratedText, void, undefined> {
   const stopTokenIds = [...new Set([...(options.stopTokenIds ?? []), ...(renderer?.stopTokenIds ?? []), ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId])])];
   const rows = prompts.map(() => ({ decoder: createStreamDecoder(tokenizer, { skipSpecialTokens: true }), watch: watchForStops(options.stopStrings ?? []), tokens: 0 }));
   let control: GenerationControl | undefined;
-  const ids = prompts.map((prompt) => tokenizer.encode(prompt));
+  const ids = prompts.map((prompt) => tokenizer.encode(prompt, { addSpecialTokens: options.addSpecialTokens ?? false }));
   const tokens = generateIds(model, ids, { ...options, stopTokenIds }, signal, (given) => {
     control = given;
   });
