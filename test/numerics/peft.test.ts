@@ -7,7 +7,7 @@ import { loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, loraStrategy, mergeAdapter, prefixStrategy, type AdapterFiles } from '@whetstone/strategies';
 import { readFields } from '../../packages/strategies/src/adapters/adapter-files.js';
 import { loraOptionsOf } from '../../packages/strategies/src/lora/from-peft.js';
-import { useBackend } from '../support/backend.js';
+import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { expectNoLeak, forwardInputOf, largestDifference, meanLossOf, readTensorFile, unmasked, type LabelledRows } from '../support/model-numbers.js';
 
@@ -43,14 +43,16 @@ const gradientName = (name: string): string => name.replace(/lora_magnitude_vect
 
 it('has adapters to compare with', () => expect(names.length).toBeGreaterThan(0));
 
-describe.each(names)('%s equals PEFT', (name) => {
+const cases = (await testBackends()).flatMap((backend) => names.map((name) => ({ backend, name })));
+
+describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   const fixture = readGolden<Fixture>('peft', name, 'golden.json');
   const { tolerance } = fixture;
   let model: LanguageModel;
   let files: AdapterFiles;
   let expected: Map<string, tf.Tensor>;
   beforeAll(async () => {
-    await useBackend('cpu');
+    await useBackend(backend);
     model = await loadLanguageModel(goldenPath(fixture.base_model));
     files = { config: readGolden<Json>('peft', name, 'adapter_config.json'), tensors: await readTensorFile(goldenPath('peft', name, 'adapter_model.safetensors')) };
     expected = await readTensorFile(goldenPath('peft', name, 'logits.safetensors'));
