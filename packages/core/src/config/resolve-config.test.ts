@@ -273,3 +273,16 @@ describe('composeSchema', () => {
     expect(JSON.parse(JSON.stringify(schema))).toEqual(schema);
   });
 });
+
+describe('openPlugin', () => {
+  it('completes the options of a plugin that was named elsewhere', async () => {
+    const { openPlugin } = await resolveObject(minimal);
+    expect((await openPlugin('data-source', 'conversations', { path: 'old.jsonl' }, ['data'])).options).toEqual({ path: 'old.jsonl', limit: null });
+  });
+  it('reports what is wrong with them, at their place', async () => {
+    const { openPlugin } = await resolveObject(minimal);
+    const error: unknown = await openPlugin('data-source', 'conversations', { paht: 'old.jsonl' }, ['companions', 0, 'options', 'data']).catch((failure: unknown) => failure);
+    expect(placesOf(error as WhetstoneError)).toEqual(expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']));
+    await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(/no data-source called/);
+  });
+});

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { basename, isAbsolute, resolve } from 'node:path';
-import { WhetstoneError, isWhetstoneError, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
+import { WhetstoneError, isWhetstoneError, type Json, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
 import { nearest } from './did-you-mean.js';
 import { applyRename, importUnknownKey, placeHint } from './import-names.js';
@@ -17,6 +17,11 @@ export interface ConfigResolution {
   readonly config: ResolvedConfig;
   /** The plugin behind every `use`. */
   pluginFor(kind: PluginKind, use: string): Plugin;
+  /**
+   * A plugin that the options of another one name: loaded, its options checked and completed like those of the configuration itself.
+   * @throws WhetstoneError `CONFIG_INVALID` with paths that start at `path`, and what loading throws
+   */
+  openPlugin(kind: PluginKind, use: string, options: Readonly<Record<string, Json>>, path: Path): Promise<{ readonly plugin: Plugin; readonly options: Readonly<Record<string, Json>> }>;
   /** Whether the user wrote the key, rather than a default. */
   wasWritten(path: Path): boolean;
   /** What was understood although it was written otherwise. */
@@ -86,6 +91,12 @@ export async function resolveConfig(raw: RawConfig, { defaults = {}, load }: Res
         const found = plugins.find((named) => named.use === use && named.plugin.kind === kind);
         if (found === undefined) throw new WhetstoneError('INTERNAL', `No ${kind} '${use}' was loaded.`);
         return found.plugin;
+      },
+      openPlugin: async (kind, use, options, path) => {
+        const plugin = plugins.find((named) => named.use === use && named.plugin.kind === kind)?.plugin ?? (await load(kind, use));
+        const completed = structuredClone(options);
+        report(validateAgainst(plugin.configSchema, completed).map((problem) => ({ ...problem, path: [...path, ...problem.path] })), [], locate);
+        return { plugin, options: deepFreeze(completed) };
       },
       wasWritten: (path) => valueAt(written, path) !== undefined,
       notices,

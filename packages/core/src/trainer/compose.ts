@@ -124,9 +124,11 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
     services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms }, batchOptions(config, purpose));
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data, in their order and unshuffled.
   const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize }) => {
-    const source = await make('data-source', furtherData(data, config.data.train), ['companions']);
+    const further = furtherData(data, config.data.train);
+    const { plugin, options } = await resolution.openPlugin('data-source', further.use, further.options, ['data']);
+    const source = await maker.create('data-source', plugin, options, ['data']);
     const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms };
-    return services.get(BATCH_SOURCE_FACTORY).create(source.instance, dependencies, { ...batchOptions(config, 'eval'), batchSize });
+    return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize });
   };
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
