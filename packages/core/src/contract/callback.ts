@@ -37,7 +37,9 @@ export type Gradients = ReadonlyMap<string, Tensor>;
 /** The signatures of the hooks of {@link hookTable}, kind by kind. */
 export interface HookSignatures {
   onRunStart(run: RunInfo, control: Control): void | Promise<void>;
+  /** `epoch` counts from 0; a run that resumes within an epoch does not start it again. */
   onEpochStart(epoch: number, control: Control): void | Promise<void>;
+  /** `step` is the number that the step's report will have: 1 for the first. */
   onStepStart(step: number, control: Control): void | Promise<void>;
   transformBatch(batch: Batch, step: StepContext): Batch;
   transformLogits(logits: Tensor2D, microbatch: MicrobatchContext): Tensor2D;
@@ -46,6 +48,7 @@ export interface HookSignatures {
   onStep(report: StepReport, control: Control): void | Promise<void>;
   onEvaluate(report: EvaluationReport, control: Control): void | Promise<void>;
   onSave(checkpoint: { readonly step: number; readonly folder: string }, control: Control): void | Promise<void>;
+  /** Also where the run ends or stops within the epoch. */
   onEpochEnd(epoch: number, control: Control): void | Promise<void>;
   onRunEnd(report: RunReport): void | Promise<void>;
   onRunError(error: unknown): void | Promise<void>;
