@@ -47,6 +47,7 @@ describeStrategy(lora, {
     'rsLoRA on a few, of one layer': { rank: 3, targetModules: ['q_proj', 'down_proj'], layersToTransform: 1, useRslora: true },
     'patterns and LoRA+': { targetModules: '.*\\.(k|up)_proj', rankPattern: { k_proj: 1 }, alphaPattern: { up_proj: 2 }, loraPlusRatio: 4 },
     'with head and norm': { rank: 2, targetModules: ['v_proj'], modulesToSave: ['lm_head', 'norm'], initLoraWeights: 'gaussian' },
+    dropout: { rank: 2, targetModules: ['q_proj', 'up_proj'], dropout: 0.3 },
     PiSSA: { rank: 2, alpha: 4, targetModules: ['v_proj', 'gate_proj'], initLoraWeights: 'pissa' },
   },
   badOptions: {

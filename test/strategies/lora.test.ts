@@ -1,0 +1,167 @@
+import * as tf from '@tensorflow/tfjs-core';
+import '@whetstone/core/tfjs-gradients';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
+import { createRandomModel } from '@whetstone/models';
+import { loadAdapter, loraStrategy, mergeAdapter, type AdapterFiles, type LoraOptions } from '@whetstone/strategies';
+import { batchOf, randomRows } from '@whetstone/testing';
+import { useBackend } from '../support/backend.js';
+import { expectNoLeak } from '../support/model-numbers.js';
+
+const run: StrategyRun = { seed: 3, totalSteps: 1, modelFolder: 'base' };
+const config = { model_type: 'llama', vocab_size: 24, hidden_size: 32, intermediate_size: 40, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 32, rms_norm_eps: 1e-5, initializer_range: 0.2 };
+
+describe('lora', () => {
+  let model: LanguageModel;
+  beforeAll(async () => {
+    await useBackend('cpu');
+    model = createRandomModel(config, 1);
+  });
+  afterAll(() => model.dispose());
+
+  const attach = (options: Partial<LoraOptions>): Attachment => loraStrategy(options).attach(model, run) as Attachment;
+  const logits = (): Float32Array => tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(4, 24, 5)), 'all').dataSync()));
+  /** Gives every trained matrix numbers, so that the adapter does something. */
+  const fill = (attachment: Attachment, seed: number): void => {
+    for (const [index, variable] of [...attachment.trainable.values()].entries()) {
+      const values = tf.randomNormal(variable.shape, 0, 0.2, 'float32', seed + index);
+      variable.assign(values as tf.Tensor);
+      values.dispose();
+    }
+  };
+  const exported = (attachment: Attachment): AdapterFiles => {
+    const { config: adapterConfig, tensors } = attachment.exportAdapter?.() ?? { config: null, tensors: new Map<string, tf.Tensor>() };
+    return { config: adapterConfig, tensors: new Map([...tensors].map(([name, tensor]) => [name, tensor.clone()])) };
+  };
+  const modules = (options: Partial<LoraOptions>): string[] => {
+    const attachment = attach(options);
+    const found = [...new Set([...attachment.trainable.keys()].map((key) => key.replace('base_model.model.', '').replace(/\.lora_[AB]\.weight$/, '')))];
+    attachment.dispose();
+    return found;
+  };
+
+  it('finds targets as PEFT does', () => {
+    expect(modules({})).toHaveLength(7 * 3);
+    expect(modules({})).not.toContain('lm_head');
+    expect(modules({ targetModules: ['q_proj'] })).toEqual([0, 1, 2].map((layer) => `model.layers.${layer}.self_attn.q_proj`));
+    expect(modules({ targetModules: ['self_attn.q_proj', 'model.layers.1.mlp.up_proj', 'lm_head'] })).toHaveLength(5);
+    expect(modules({ targetModules: '.*layers\\.[12]\\..*(k|v)_proj' })).toHaveLength(4);
+    expect(modules({ targetModules: ['q_proj', 'k_proj'], layersToTransform: [0, 2] })).toHaveLength(4);
+    expect(modules({ targetModules: ['q_proj'], layersToTransform: 1, layersPattern: 'layers' })).toEqual(['model.layers.1.self_attn.q_proj']);
+    expect(modules({ excludeModules: ['mlp.up_proj', 'model.layers.0.self_attn.q_proj'] })).toHaveLength(21 - 4);
+  });
+
+  it('says what exists, and what was meant, where a target matches nothing', () => {
+    expect(() => attach({ targetModules: ['q_porj', 'v_proj'] })).toThrow(expect.objectContaining({
+      code: 'STRATEGY_TARGETS_NOTHING',
+      expected: expect.stringContaining('down_proj'),
+      problems: [expect.objectContaining({ found: 'q_porj', hint: 'Did you mean "q_proj"?' })],
+    }));
+    expect(() => attach({ targetModules: ['q_proj'], layersToTransform: 9 })).toThrow(expect.objectContaining({ code: 'STRATEGY_TARGETS_NOTHING' }));
+  });
+
+  it('drops the asked share of the adapter\'s input while training, anew each time, the same from the same state', async () => {
+    await expectNoLeak(() => {
+      const attachment = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });
+      fill(attachment, 1);
+      const evaluated = logits();
+      expect(logits(), 'outside of training nothing is dropped').toEqual(evaluated);
+      model.training = true;
+      const state = JSON.parse(JSON.stringify(attachment.saveState().values)) as Json;
+      const [first, second] = [logits(), logits()];
+      expect(first).not.toEqual(evaluated);
+      expect(second).not.toEqual(first);
+      attachment.loadState({ tensors: new Map(), values: state });
+      expect([logits(), logits()]).toEqual([first, second]);
+      // The mean over many masks is what is computed without dropout (to first order: one layer's queries).
+      const site = model.linearSites.get('model.layers.0.self_attn.q_proj') as unknown as { forward(input: tf.Tensor2D): tf.Tensor2D };
+      const input = tf.ones([2000, 32]) as tf.Tensor2D;
+      const means = (): Float32Array => tf.tidy(() => Float32Array.from(tf.mean(site.forward(input), 0).dataSync()));
+      const dropped = means();
+      model.training = false;
+      const whole = means();
+      const scale = Math.max(...whole.map(Math.abs));
+      for (const [index, value] of whole.entries()) expect(Math.abs((dropped[index] ?? NaN) - value)).toBeLessThan(0.1 * scale);
+      input.dispose();
+      attachment.dispose();
+    });
+  });
+
+  it('gives B the learning rate that LoRA+ asks for', () => {
+    const attachment = attach({ loraPlusRatio: 16 });
+    const rates = new Set([...attachment.trainable.keys()].map((name) => `${name.includes('lora_B')} ${attachment.learningRateScale?.(name)}`));
+    expect([...rates].sort()).toEqual(['false 1', 'true 16']);
+    attachment.dispose();
+  });
+
+  it('switches between adapters on one base without reading them again', async () => {
+    await expectNoLeak(() => {
+      const base = logits();
+      const adapters = [1, 2].map((seed) => {
+        const attachment = attach({ rank: 2, modulesToSave: ['lm_head'] });
+        fill(attachment, seed * 100);
+        const expected = logits();
+        const files = exported(attachment);
+        attachment.dispose();
+        const adapter = loadAdapter(model, files);
+        adapter.setActive(false);
+        tf.dispose([...files.tensors.values()]);
+        return { adapter, expected };
+      });
+      expect(logits()).toEqual(base);
+      for (const { adapter, expected } of [...adapters, ...adapters]) {
+        adapter.setActive(true);
+        expect(logits()).toEqual(expected);
+        adapter.setActive(false);
+        expect(logits()).toEqual(base);
+      }
+      for (const { adapter } of adapters) adapter.dispose();
+    });
+  });
+
+  it('exports PiSSA as LoRA on the original weights', async () => {
+    for (const useRslora of [false, true]) {
+      await expectNoLeak(() => {
+        const attachment = attach({ rank: 3, alpha: 6, initLoraWeights: 'pissa', targetModules: ['v_proj', 'up_proj'], useRslora, rankPattern: { up_proj: 2 } });
+        fill(attachment, 9);
+        const trained = logits();
+        const files = exported(attachment);
+        attachment.dispose();
+        expect(files.config).toMatchObject({ r: 6, rank_pattern: { up_proj: 4 }, init_lora_weights: true });
+        const adapter = loadAdapter(model, files);
+        const loaded = logits();
+        expect(Math.max(...loaded.map((value, index) => Math.abs(value - (trained[index] ?? NaN))))).toBeLessThan(1e-4);
+        adapter.dispose();
+        tf.dispose([...files.tensors.values()]);
+      });
+    }
+  });
+
+  it('refuses an adapter that does not fit, and tells all that is wrong', async () => {
+    const attachment = attach({ rank: 2, targetModules: ['q_proj'] });
+    const files = exported(attachment);
+    attachment.dispose();
+    await expectNoLeak(() => {
+      const key = (layer: number, part: string): string => `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`;
+      const broken = new Map(files.tensors);
+      broken.delete(key(0, 'B'));
+      const [wrong, foreign] = [tf.zeros([2, 5]), tf.zeros([2, 2])];
+      broken.set(key(1, 'A'), wrong);
+      expect(() => loadAdapter(model, { ...files, tensors: broken })).toThrow(expect.objectContaining({
+        code: 'ADAPTER_INVALID',
+        problems: [
+          expect.objectContaining({ place: { file: 'adapter_model.safetensors', tensor: key(0, 'B') }, expected: '[32, 2]' }),
+          expect.objectContaining({ place: { file: 'adapter_model.safetensors', tensor: key(1, 'A') }, expected: '[2, 32]', found: '[2, 5]' }),
+        ],
+      }));
+      broken.set('base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight', foreign);
+      expect(() => mergeAdapter(model, { ...files, tensors: broken })).toThrow(/does not fit/);
+      const changed = (fields: object): AdapterFiles => ({ ...files, config: { ...(files.config as object), ...fields } as Json });
+      expect(() => loadAdapter(model, changed({ peft_type: 'LOHA' }))).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'LOHA' }));
+      expect(() => loadAdapter(model, changed({ r: 'two', use_qalora: true }))).toThrow(expect.objectContaining({ problems: expect.arrayContaining([expect.objectContaining({ expected: 'a number' }), expect.objectContaining({ message: 'use_qalora is not supported.' })]) }));
+      expect(() => loadAdapter(model, { config: null, tensors: new Map() })).toThrow(/not an object/);
+      tf.dispose([wrong, foreign]);
+    });
+    tf.dispose([...files.tensors.values()]);
+  });
+});
