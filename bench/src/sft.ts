@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { findModelFolder, Trainer } from 'whetstone';
 import { numberOf, runPeer } from './peer.js';
 import { ratio, report } from './report.js';
@@ -31,14 +32,15 @@ export async function benchSft(options: SftBenchOptions): Promise<void> {
     peerPython === undefined
       ? undefined
       : await runPeer(peerPython, 'peer_trl.py', [
-          ...['--model', model, '--train', options.train, '--eval', options.eval, '--steps', String(steps), '--batch', String(batch)],
-          ...['--max-length', String(maxLength), '--lora-rank', String(loraRank), '--lr', String(lr), '--threads', String(threads)],
+          ...commandLine({ model, train: options.train, eval: options.eval, steps, batch, 'max-length': maxLength, 'lora-rank': loraRank, lr, threads }),
           ...(grouped ? ['--group-by-length'] : []),
         ]);
   const scratch = options.out === undefined ? await mkdtemp(join(tmpdir(), 'whetstone-bench-')) : null;
   try {
     const trainer = new Trainer({
       model,
+      // The peer's script brings its own ChatML, which writes no system message of its own accord.
+      chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
       backend: { name: backend, threads },
       data: { train: resolve(options.train), eval: resolve(options.eval), maxLength, trainSamplingStrategy: grouped ? 'group_by_length' : 'random' },
       strategy: { use: 'lora', options: { rank: loraRank, alpha: 2 * loraRank, targetModules: 'all-linear' } },
@@ -63,3 +65,5 @@ export async function benchSft(options: SftBenchOptions): Promise<void> {
     if (scratch !== null) await rm(scratch, { recursive: true, force: true });
   }
 }
+
+const commandLine = (values: Readonly<Record<string, string | number>>): string[] => Object.entries(values).flatMap(([name, value]) => [`--${name}`, String(value)]);
