@@ -30,6 +30,7 @@ export { createConversationSource } from './sources/conversations.js';
 export type { ConversationSourceOptions } from './sources/conversations.js';
 export { checkUnreadable } from './sources/unreadable.js';
 
+export * from './report/index.js';
 export * from './transforms/index.js';
 export { diffData } from './versions/diff.js';
 export type { DataDiff } from './versions/diff.js';

@@ -147,7 +147,7 @@ const truncatedReplies: Check = (conversation, _, options) => {
     if ((reply.match(/```/g)?.length ?? 0) % 2 === 1) return { reason: 'truncated-reply', detail: 'code is opened and never closed' };
     const text = reply.trim();
     const ending = JSON.stringify(text.slice(-24));
-    if (/[,，、(（]$/u.test(text) || /\b(?:and|or|but|the|a|an|of|to|with|because)$/i.test(text)) return { reason: 'truncated-reply', detail: `a reply ends in ${ending}` };
+    if (/[,，、(（]$/u.test(text) || /\s(?:and|or|but|the|a|an|of|to|with|because)$/.test(text)) return { reason: 'truncated-reply', detail: `a reply ends in ${ending}` };
     if (text.length > 400 && !endMark.test(text) && !/\n[-*\d|#][^\n]*$/.test(text)) return { reason: 'truncated-reply', detail: `a long reply ends in ${ending}` };
   }
   return null;

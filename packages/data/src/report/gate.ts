@@ -1,0 +1,58 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { DataReport } from './analyse.js';
+
+/** What a data set must keep to; what is not given is not asked for. Shares are of all conversations, from 0 to 1. */
+export interface QualityGate {
+  readonly minConversations?: number;
+  readonly minMeanScore?: number;
+  readonly maxDuplicates?: number;
+  readonly maxUnreadable?: number;
+  readonly maxSuspects?: number;
+  readonly maxTruncated?: number;
+  /** Of all tokens. */
+  readonly minSupervised?: number;
+  readonly minTopicBalance?: number;
+}
+
+/** A limit and the value that was measured against it. */
+export interface GateResult {
+  readonly rule: keyof QualityGate;
+  readonly limit: number;
+  readonly value: number;
+  readonly passed: boolean;
+}
+
+/** Measures a report against a gate; rules about tokens are left out of reports without tokens. */
+export function checkGate(report: DataReport, gate: QualityGate): GateResult[] {
+  const share = (count: number): number => count / Math.max(1, report.conversations);
+  const values: Readonly<Record<keyof QualityGate, number | null>> = {
+    minConversations: report.conversations,
+    minMeanScore: report.scores.mean,
+    maxDuplicates: share(report.duplicates.exact + report.duplicates.near),
+    maxUnreadable: report.unreadable.count / Math.max(1, report.unreadable.count + report.conversations),
+    maxSuspects: share(report.suspects.count),
+    maxTruncated: report.tokens && share(report.tokens.truncated),
+    minSupervised: report.tokens && report.tokens.supervised / Math.max(1, report.tokens.total),
+    minTopicBalance: report.topics.balance,
+  };
+  return (Object.keys(values) as (keyof QualityGate)[]).flatMap((rule) => {
+    const [limit, value] = [gate[rule], values[rule]];
+    if (limit === undefined || value === null) return [];
+    return [{ rule, limit, value, passed: rule.startsWith('min') ? value >= limit : value <= limit }];
+  });
+}
+
+/** @throws DATA_QUALITY that lists every rule which the data does not keep */
+export function enforceGate(report: DataReport, gate: QualityGate): void {
+  const failed = checkGate(report, gate).filter(({ passed }) => !passed);
+  if (failed.length === 0) return;
+  throw new WhetstoneError('DATA_QUALITY', `The data fails ${failed.length} of its quality rules.`, {
+    ...(report.files[0] === undefined ? {} : { place: { file: report.files[0] } }),
+    problems: failed.map(({ rule, limit, value }) => ({
+      message: rule,
+      expected: `${rule.startsWith('min') ? 'at least' : 'at most'} ${limit}`,
+      found: String(Number(value.toPrecision(4))),
+    })),
+    hint: 'Clean the data (transforms normalize-text, quality-filter, deduplicate), or change the gate.',
+  });
+}

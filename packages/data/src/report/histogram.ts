@@ -1,0 +1,42 @@
+/** Counts of values between bounds: bin `i` holds values from `bounds[i]` up to, not including, `bounds[i + 1]`. */
+export interface Histogram {
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
+  readonly count: number;
+  readonly mean: number;
+  readonly smallest: number;
+  readonly median: number;
+  readonly p95: number;
+  readonly largest: number;
+}
+
+/** The value below which a share of sorted values lie. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+}
+
+/** A width of bins of the form 1, 2 or 5 times a power of ten that gives at most `bins` of them. */
+function niceWidth(range: number, bins: number): number {
+  const rough = Math.max(range, Number.EPSILON) / bins;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power;
+}
+
+/** A histogram up to the 99th percentile; the last bin takes whatever lies above it. */
+export function histogramOf(values: readonly number[], bins = 24, whole = true): Histogram {
+  const sorted = Float64Array.from(values).sort();
+  const count = sorted.length;
+  const [smallest, largest] = [sorted[0] ?? 0, sorted[count - 1] ?? 0];
+  const top = quantile(sorted, 0.99);
+  const width = whole ? Math.max(1, Math.ceil(niceWidth(top - smallest, bins))) : niceWidth(top - smallest, bins);
+  const first = Math.floor(smallest / width) * width;
+  const number = Math.max(1, Math.min(bins + 1, Math.floor((top - first) / width) + 1));
+  const counts = Array.from({ length: number }, () => 0);
+  for (const value of sorted) {
+    const bin = Math.min(number - 1, Math.floor((value - first) / width));
+    counts[bin] = (counts[bin] ?? 0) + 1;
+  }
+  const mean = count === 0 ? 0 : sorted.reduce((sum, value) => sum + value, 0) / count;
+  const bounds = Array.from({ length: number + 1 }, (_, index) => (index === number ? Math.max(largest, first + number * width) : first + index * width));
+  return { bounds, counts, count, mean, smallest, median: quantile(sorted, 0.5), p95: quantile(sorted, 0.95), largest };
+}
