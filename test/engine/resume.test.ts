@@ -194,6 +194,18 @@ describe('a checkpoint', () => {
     disposeRun(run);
   });
 
+  it('that cannot be written whole leaves nothing behind', async () => {
+    const outputFolder = await temporaryFolder();
+    const failing: Strategy = {
+      role: 'owner',
+      attach: async (model, strategyRun) => ({ ...(await fullStrategy().attach(model, strategyRun)), saveState: () => { throw new Error('no luck'); } }),
+    };
+    const run = testRun(base({ outputFolder, strategy: failing, training: { maxSteps: 2, saveSteps: 1 } }));
+    await expect(train(run)).rejects.toThrow('no luck');
+    expect(await readdir(outputFolder)).toEqual([]);
+    disposeRun(run);
+  });
+
   it('is not needed to start: a run that may resume and cannot starts at the beginning', async () => {
     const warnings: string[] = [];
     const run = testRun({ ...base({ outputFolder: await temporaryFolder(), training: { maxSteps: 1, resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });

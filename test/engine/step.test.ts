@@ -145,6 +145,22 @@ describe('a step', () => {
     for (const item of [owner, optimizer, model]) item.dispose();
   });
 
+  it.each<[string, Callback]>([
+    ['addLoss', { addLoss: () => { throw new Error('no luck'); } }],
+    ['transformGradients', { transformGradients: () => { throw new Error('no luck'); } }],
+    ['transformBatch', { transformBatch: () => { throw new Error('no luck'); } }],
+  ])('leaves no tensor behind where %s fails', async (hook, callback) => {
+    const model = tinyModel();
+    const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
+    const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+    const hooks = createHookRunner([{ plugin: 'unlucky', callback }]);
+    const before = tf.memory().numTensors;
+    const step = trainStep({ model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } }, grouped(rows, 2), 0, 0.1);
+    await expect(step).rejects.toMatchObject({ code: 'HOOK_FAILED', details: { plugin: 'unlucky', hook } });
+    expect(tf.memory().numTensors).toBe(before);
+    for (const item of [owner, optimizer, model]) item.dispose();
+  });
+
   it.each([['full', () => fullStrategy()], ['lora', () => loraStrategy({ rank: 2 })]])('leaves no tensor behind (%s)', async (_, strategy) => {
     const model = tinyModel();
     const owner = await strategy().attach(model, { seed: 1, totalSteps: 9, modelFolder: null });

@@ -40,7 +40,8 @@ export async function writeFolder(folder: string, fill: (temporary: string) => P
     await syncFolder(root);
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true });
-    throw fileError(cause, folder);
+    // What a strategy throws while it is saved is no error of files.
+    throw typeof (cause as { code?: unknown } | null)?.code === 'string' ? fileError(cause, folder) : cause;
   }
 }
 

@@ -5,7 +5,7 @@ import { add, clone, engine, tidy, type Scalar, type Tensor, type Variable } fro
  * not per model). A parameter that the loss does not depend on has none. Every tensor is the caller's.
  */
 export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () => Scalar): Map<string, Tensor> {
-  const { value, grads } = engine().gradients(loss, [...trainable.values()], undefined, true);
+  const { value, grads } = withCleanTape(() => engine().gradients(loss, [...trainable.values()], undefined, true));
   value.dispose();
   const result = new Map<string, Tensor>();
   const seen = new Set<Tensor>();
@@ -17,6 +17,18 @@ export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () =
     seen.add(gradient);
   }
   return result;
+}
+
+/** tfjs-core keeps what a gradient tape saved where the function threw: it is disposed here. */
+function withCleanTape<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    const { state } = engine();
+    for (const node of (state.activeTape as typeof state.activeTape | null) ?? []) disposeAll(node.saved ?? []);
+    state.activeTape = [];
+    throw error;
+  }
 }
 
 /** Adds `more` into `total`, name by name, and takes `more` over: its tensors are disposed or become `total`'s. */
