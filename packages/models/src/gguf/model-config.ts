@@ -89,7 +89,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
     return {
       model_type: 'gemma2', ...config, hidden_activation: 'gelu_pytorch_tanh', sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 4096,
       attn_logit_softcapping: metadata.optionalNumber('arch.attn_logit_softcapping') ?? 50, final_logit_softcapping: metadata.optionalNumber('arch.final_logit_softcapping') ?? 30,
-      query_pre_attn_scalar: queryScalar(config, 46), layer_types: layerTypes(config, 2),
+      query_pre_attn_scalar: queryScalar(metadata, config, 46), layer_types: layerTypes(config, 2),
     };
   },
   gemma3(inputs) {
@@ -98,7 +98,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
     return {
       model_type: 'gemma3_text', ...config, hidden_activation: 'gelu_pytorch_tanh', sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 1024,
       sliding_window_pattern: metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6, rope_theta: rounded(metadata.optionalNumber('arch.rope.freq_base') ?? 1_000_000), rope_local_base_freq: 10_000,
-      attn_logit_softcapping: null, final_logit_softcapping: null, query_pre_attn_scalar: queryScalar(config, 62),
+      attn_logit_softcapping: null, final_logit_softcapping: null, query_pre_attn_scalar: queryScalar(metadata, config, 62),
       layer_types: layerTypes(config, metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6), ...ropeScaling(inputs),
     };
   },
@@ -114,8 +114,13 @@ function layerTypes(config: Config, period: number): string[] {
   return Array.from({ length: Number(config['num_hidden_layers']) }, (_, layer) => ((layer + 1) % period === 0 ? 'full_attention' : 'sliding_attention'));
 }
 
-/** Gemma divides queries by the square root of the head's width, save in its 27-billion models, which are known by their depth. */
-function queryScalar(config: Config, depthOf27B: number): number {
+/**
+ * Gemma divides queries by the square root of the head's width, save in its 27-billion models, which are known by their depth, and where the
+ * file gives a scale of its own.
+ */
+function queryScalar(metadata: Metadata, config: Config, depthOf27B: number): number {
+  const scale = metadata.optionalNumber('arch.attention.scale');
+  if (scale !== undefined && scale > 0) return rounded(Math.fround(scale ** -2));
   return config['num_hidden_layers'] === depthOf27B ? Number(config['hidden_size']) / Number(config['num_attention_heads']) : Number(config['head_dim']);
 }
 
