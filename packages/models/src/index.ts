@@ -1,6 +1,6 @@
 export * from './safetensors/index.js';
 export * from './tokenizer/index.js';
-export { architectures, countParameters, createLanguageModel, parameterShapes, readShape, type DecoderShape, type ParameterShape } from './architectures/index.js';
+export * from './architectures/index.js';
 export { loadLanguageModel } from './load-language-model.js';
 export { huggingFaceLoader, huggingFacePlugin, loadModel, modelPlugins, type LoadModelOptions } from './load-model.js';
 export { createRandomModel } from './random-model.js';

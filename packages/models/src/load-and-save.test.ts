@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
+import { architectures, parameterShapes, readShape, type ArchitectureSpec } from './architectures/index.js';
 import { loadLanguageModel } from './load-language-model.js';
 import { loadModel } from './load-model.js';
 import { createRandomModel } from './random-model.js';
@@ -159,5 +160,25 @@ describe('loadModel', () => {
     await writeFile(join(out, 'tokenizer.json'), tokenizerWith(11));
     expect((await rejection(loadModel(out))).code).toBe('TOKENIZER_INVALID');
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('an architecture from outside', () => {
+  it('is read by its record', async () => {
+    const llama = architectures.get('llama');
+    if (llama === undefined) throw new Error('llama is built in');
+    const acme: ArchitectureSpec = { ...llama, modelType: 'acme', queryKeyNorm: true, biases: { ...llama.biases, queryKeyValue: true } };
+    const target = await mkdtemp(join(folder, 'acme-'));
+    const json = { ...config, model_type: 'acme' };
+    await writeFile(join(target, 'config.json'), JSON.stringify(json));
+    expect((await rejection(loadLanguageModel(target))).code).toBe('MODEL_ARCHITECTURE_UNKNOWN');
+    const shape = readShape(json, 'config.json', new Map([['acme', acme]]));
+    await writeWeights(target, parameterShapes(shape).map(({ name, shape: sizes }): TensorToWrite => (
+      { name, dtype: 'F32', shape: sizes, data: new Float32Array(sizes.reduce((product, size) => product * size, 1)) }
+    )));
+    const loaded = await loadLanguageModel(target, { architectures: [acme] });
+    expect(loaded.parameters.get('model.layers.0.self_attn.q_norm.weight')?.shape).toEqual([4]);
+    expect(loaded.linearSites.get('model.layers.1.self_attn.k_proj')?.bias?.shape).toEqual([4]);
+    loaded.dispose();
   });
 });

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel, type Problem } from '@whetstone/core/contract';
-import { createLanguageModel, parameterShapes, readShape, type DecoderShape } from './architectures/index.js';
+import { architectures, createLanguageModel, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { fileError } from '@whetstone/core/files';
 import { openWeights, type TensorReader } from './safetensors/index.js';
@@ -11,12 +11,15 @@ import { openWeights, type TensorReader } from './safetensors/index.js';
  * Reads a model from its Hugging Face folder: config.json and safetensors weights (single or sharded), as float32 variables on the present backend.
  * Names and shapes of all tensors are checked before the first weight is read.
  *
+ * @param options.architectures architectures besides the built-in ones, which they may replace.
+ *
  * Throws `MODEL_NOT_FOUND`, `MODEL_CONFIG_INVALID`, `MODEL_ARCHITECTURE_UNKNOWN`, `SAFETENSORS_INVALID`, and `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE`
  * or `MODEL_TENSOR_UNKNOWN` with every tensor that does not fit.
  */
-export async function loadLanguageModel(folder: string): Promise<LanguageModel> {
+export async function loadLanguageModel(folder: string, options: { readonly architectures?: readonly ArchitectureSpec[] } = {}): Promise<LanguageModel> {
   const config = await readConfig(folder);
-  const shape = readShape(config, join(folder, 'config.json'));
+  const known = new Map([...architectures, ...(options.architectures ?? []).map((spec) => [spec.modelType, spec] as const)]);
+  const shape = readShape(config, join(folder, 'config.json'), known);
   const reader = await openWeights(folder);
   try {
     const stored = matchTensors(folder, shape, reader);

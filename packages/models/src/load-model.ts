@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer } from '@whetstone/core/contract';
+import type { ArchitectureSpec } from './architectures/index.js';
 import { loadRenderer } from './chat-template/index.js';
 import { loadLanguageModel } from './load-language-model.js';
 import { loadTokenizer } from './tokenizer/index.js';
@@ -7,6 +8,8 @@ import { loadTokenizer } from './tokenizer/index.js';
 export interface LoadModelOptions {
   /** A chat template to use instead of the folder's own. */
   readonly chatTemplatePath?: string | null;
+  /** Architectures besides the built-in ones. */
+  readonly architectures?: readonly ArchitectureSpec[];
 }
 
 /**
@@ -16,7 +19,7 @@ export interface LoadModelOptions {
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   const tokenizer = await loadTokenizer(folder);
   const renderer = await loadRenderer(folder, tokenizer, options);
-  const model = await loadLanguageModel(folder);
+  const model = await loadLanguageModel(folder, options);
   try {
     checkSpecialTokens(folder, tokenizer, model);
   } catch (error) {

@@ -3,4 +3,6 @@ export { createLanguageModel, type LanguageModelParts } from './language-model.j
 export { countParameters, parameterShapes, type ParameterShape } from './parameters.js';
 export { readShape } from './read-shape.js';
 export type { DecoderShape } from './shape.js';
-export { architectures } from './specs/index.js';
+export { architectures, type ArchitectureSpec } from './specs/index.js';
+export { gemma2Names, gpt2Names, llamaNames, phi3Names } from './specs/names.js';
+export type { TensorNames } from './shape.js';

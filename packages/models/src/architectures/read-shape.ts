@@ -6,11 +6,11 @@ import type { DecoderShape, LayerShape, Rope } from './shape.js';
 import { architectures, type ArchitectureSpec } from './specs/index.js';
 
 /**
- * The decoder that a config.json describes. `file` is named in errors.
+ * The decoder that a config.json describes. `file` is named in errors; `known` are the architectures it may be.
  * Throws `MODEL_ARCHITECTURE_UNKNOWN` with the known ones, or `MODEL_CONFIG_INVALID` with every field that does not fit.
  */
-export function readShape(config: ConfigRecord, file = 'config.json'): DecoderShape {
-  const spec = specOf(config, file);
+export function readShape(config: ConfigRecord, file = 'config.json', known: ReadonlyMap<string, ArchitectureSpec> = architectures): DecoderShape {
+  const spec = specOf(config, file, known);
   const { reader, check } = configReader(withDefaults(spec, config), file);
   const hiddenSize = reader.size('hidden_size');
   const heads = reader.size('num_attention_heads');
@@ -52,13 +52,13 @@ export function readShape(config: ConfigRecord, file = 'config.json'): DecoderSh
   return shape;
 }
 
-function specOf(config: ConfigRecord, file: string): ArchitectureSpec {
+function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, ArchitectureSpec>): ArchitectureSpec {
   const modelType = config['model_type'];
-  const spec = typeof modelType === 'string' ? architectures.get(modelType) : undefined;
+  const spec = typeof modelType === 'string' ? known.get(modelType) : undefined;
   if (spec !== undefined) return spec;
   throw new WhetstoneError('MODEL_ARCHITECTURE_UNKNOWN', modelType === undefined ? 'config.json does not say which architecture the model has.' : 'The model\'s architecture is not supported.', {
     place: { file, path: 'model_type' },
-    expected: `one of ${[...architectures.keys()].join(', ')}`,
+    expected: `one of ${[...known.keys()].join(', ')}`,
     found: modelType === undefined ? 'nothing' : JSON.stringify(modelType),
   });
 }
