@@ -235,6 +235,15 @@ describe('the output folder', () => {
     expect((await failureOf(tinyTrainer(config(join(folder, 'precious.txt'))).run())).message).toMatch(/is a file/);
   });
 
+  it('of another run than the one that is resumed is refused as well', async () => {
+    const folder = await temporaryFolder();
+    const [one, other] = [join(folder, 'one'), join(folder, 'other')];
+    for (const output of [one, other]) await tinyTrainer({ output: { folder: output }, training: { maxSteps: 1, saveStrategy: 'end' } }).run();
+    const goOn = (output: string) => tinyTrainer({ output: { folder: output }, training: { maxSteps: 2, saveStrategy: 'end', resumeFromCheckpoint: join(one, 'checkpoint-1') } }).run();
+    expect((await failureOf(goOn(other))).code).toBe('OUTPUT_EXISTS');
+    expect((await goOn(one)).steps).toBe(2);
+  });
+
   it('is not made by a run that fails before it begins', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await expect(tinyTrainer(config(folder), { services: [provide(MODEL_LOADER, { load: () => Promise.reject(new Error('no model')) })] }).run()).rejects.toThrow('no model');

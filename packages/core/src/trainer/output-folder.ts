@@ -20,6 +20,9 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
 
 const contains = (folder: string, path: string): boolean => !relative(folder, path).startsWith('..');
 
+/** Whether the run of the folder is the one that is resumed, rather than one elsewhere. */
+const goesOn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean => (typeof resume === 'string' ? contains(folder, resume) : resume === true);
+
 /**
  * Checks that a run may write into its folder: it is empty or missing, or it holds the run that is resumed, or one that may be overwritten.
  * Nothing is written yet.
@@ -29,8 +32,8 @@ export async function checkOutputFolder({ output, training, baseFolder }: Pick<R
   const { folder, overwrite } = output;
   if (folder === null) return;
   const entries = await entriesOf(folder);
-  if (entries.length === 0 || training.resumeFromCheckpoint !== null) return;
   const isRun = entries.includes(RESOLVED_CONFIG_FILE);
+  if (entries.length === 0 || (isRun && goesOn(folder, training.resumeFromCheckpoint))) return;
   const place = { file: folder };
   const found = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
   if (!isRun) throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder holds something that is no run.', { place, found, hint: 'Choose another output.folder, or empty this one.' });
@@ -52,7 +55,7 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
   if (folder === null) return;
   await checkOutputFolder(config);
   try {
-    if (overwrite && config.training.resumeFromCheckpoint === null) {
+    if (overwrite && !goesOn(folder, config.training.resumeFromCheckpoint)) {
       for (const entry of await entriesOf(folder)) await rm(join(folder, entry), { recursive: true });
     }
     await mkdir(folder, { recursive: true });
