@@ -1,4 +1,5 @@
 import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
+import { describeSavedModules } from './saved-modules.js';
 import { describeTargets } from './targets.js';
 import type { LoraOptions } from './options.js';
 
@@ -40,7 +41,7 @@ export function loraAdapterConfig(model: LanguageModel, targets: readonly Linear
     lora_ga_config: null,
     megatron_config: null,
     megatron_core: 'megatron.core',
-    modules_to_save: options.modulesToSave,
+    modules_to_save: options.modulesToSave === null ? null : describeSavedModules(model, options.modulesToSave),
     monteclora_config: null,
     peft_type: 'LORA',
     peft_version: peftVersion,

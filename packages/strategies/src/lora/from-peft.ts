@@ -70,6 +70,8 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
 
   for (const [key, tensor] of files.tensors) {
     const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
+    // PEFT saves the untrained original of a module with biases beside it.
+    if (path.includes('.original_module.')) continue;
     const match = keyPattern.exec(path);
     const parameter = parameterOf(model, path);
     if (match === null && parameter !== null) {
@@ -111,7 +113,7 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     layers.push({ ...layer, scaleTensor: scaleTensorOf(layer.scale) });
   }
   for (const [name, parts] of embeddings) {
-    const merged = mergedEmbedding(model, name, parts, options, files, problems);
+    const merged = mergedEmbedding(model, name, replaced.get(`${name}.weight`), parts, options, files, problems);
     if (merged === null) continue;
     made.push(merged);
     replaced.set(`${name}.weight`, merged);
@@ -163,10 +165,10 @@ function checkParts(expected: readonly (readonly [string, Tensor | undefined, re
   });
 }
 
-/** W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. */
-function mergedEmbedding(model: LanguageModel, name: string, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): Tensor | null {
+/** W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. PEFT may save W itself with them. */
+function mergedEmbedding(model: LanguageModel, name: string, savedWeight: Tensor | undefined, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): Tensor | null {
   const { rank, scale } = rankAndScale(name, options);
-  const { weight } = model.embeddingSite;
+  const weight = savedWeight ?? model.embeddingSite.weight;
   const [vocabulary = 0, hidden = 0] = weight.shape;
   const found = checkParts(
     [

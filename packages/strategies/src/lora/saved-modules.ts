@@ -34,6 +34,19 @@ export function findSavedModules(model: LanguageModel, modulesToSave: readonly s
 }
 
 /**
+ * `modules_to_save` for PEFT, which takes every module whose path ends with one of the names, `input_layernorm` for `norm` too: where that
+ * would be more than is meant, whole paths.
+ */
+export function describeSavedModules(model: LanguageModel, modulesToSave: readonly string[]): string[] {
+  const modules = [...new Set([...model.parameters.keys(), ...[...model.linearSites.keys()].map((name) => `${name}.weight`)].map((name) => name.replace(/\.[^.]*$/, '')))];
+  return modulesToSave.flatMap((key) => {
+    const meant = modules.filter((module) => belongsTo(`${module}.weight`, [key]));
+    const found = modules.filter((module) => module.endsWith(key));
+    return found.every((module) => meant.includes(module)) ? [key] : meant;
+  });
+}
+
+/**
  * Makes the named parameters an adapter's own. They are trained in place, and their first values put back at the end. A tied
  * head gets a weight of its own, and a head tied to an embedding that is trained keeps the embedding's first value, as in PEFT.
  */
