@@ -1,4 +1,5 @@
-import { createBackendResolver } from '@whetstone/backend';
+import { join } from 'node:path';
+import { cacheFolder, createBackendResolver } from '@whetstone/backend';
 import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, type ModelLoader, type Plugin } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
@@ -19,5 +20,5 @@ export const folderModelLoader: ModelLoader = {
 export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),
-  provide(BATCH_SOURCE_FACTORY, createBatchSourceFactory()),
+  provide(BATCH_SOURCE_FACTORY, createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') })),
 ];

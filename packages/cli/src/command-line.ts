@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { addDataCommands } from './data-commands.js';
 import { createTerminal, errorAsJson, errorAsText } from './terminal.js';
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -99,6 +100,7 @@ export function createProgram(): Command {
   command('schema', 'print the JSON Schema of configuration files, for editors')
     .option('--out <file>', 'write it to a file instead')
     .action(async (options) => (await import('./commands/schema.js')).writeSchema(options));
+  addDataCommands(program);
   return program;
 }
 

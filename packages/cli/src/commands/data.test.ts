@@ -1,0 +1,68 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { runCommandLine } from '../command-line.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'whetstone-data-command-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const chat = (question: string, answer: string): string => `${JSON.stringify({ messages: [{ role: 'user', content: question }, { role: 'assistant', content: answer }] })}\n`;
+const file = (name: string, content: string): string => {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+
+let printed: string;
+beforeEach(() => {
+  printed = '';
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((printed += String(text)), true));
+  vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+});
+afterEach(() => vi.restoreAllMocks());
+
+const run = async (...parameters: string[]): Promise<{ code: number; result: Record<string, unknown> }> => {
+  const code = await runCommandLine(['data', ...parameters, '--json']);
+  return { code, result: JSON.parse(printed.trim().split('\n').at(-1) ?? '{}') as Record<string, unknown> };
+};
+
+describe('whetstone data', () => {
+  const dirty = chat('Where is my parcel?', 'It is on its way!!!') + chat('where is my parcel', 'It is on its way.') + chat('Call me', 'I will call 13812345678 then.') + chat('Hello', '');
+
+  test('clean writes what stays, and why the rest does not', async () => {
+    const { code, result } = await run('clean', file('dirty.jsonl', dirty), '--out', join(folder, 'clean.jsonl'), '--removals', join(folder, 'removals.jsonl'));
+    expect(code).toBe(0);
+    expect(readFileSync(join(folder, 'clean.jsonl'), 'utf8')).toBe(chat('Where is my parcel?', 'It is on its way!') + chat('Call me', 'I will call [PHONE_1] then.'));
+    expect(readFileSync(join(folder, 'removals.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { reason: string }).reason)).toEqual(['empty-turn', 'exact-duplicate']);
+    expect(result['transforms']).toHaveLength(4);
+  });
+
+  test('clean leaves nothing behind where a row cannot be read', async () => {
+    const { code, result } = await run('clean', file('broken.jsonl', `${dirty}{\n`), '--out', join(folder, 'not.jsonl'));
+    expect(code).toBe(1);
+    expect(result).toMatchObject({ error: { code: 'DATA_UNREADABLE' } });
+    expect(() => readFileSync(join(folder, 'not.jsonl'))).toThrow();
+  });
+
+  test('report writes a page; a gate fails the command', async () => {
+    const out = join(folder, 'report.html');
+    expect((await run('report', file('dirty.jsonl', dirty), '--out', out)).code).toBe(0);
+    expect(readFileSync(out, 'utf8')).toContain('<h1>dirty.jsonl</h1>');
+    const { code, result } = await run('report', join(folder, 'dirty.jsonl'), '--out', out, '--gate', file('gate.json', '{"maxDuplicates": 0.1}'));
+    expect(code).toBe(1);
+    expect(result).toMatchObject({ error: { code: 'DATA_QUALITY', problems: [{ message: 'maxDuplicates' }] } });
+  });
+
+  test('diff and leaks', async () => {
+    const [before, after] = [file('before.jsonl', chat('a', '1') + chat('b', '2')), file('after.jsonl', chat('b', 'two') + chat('c', '3'))];
+    expect((await run('diff', before, after)).result).toMatchObject({ unchanged: 0, added: [{ line: 2 }], removed: [{ line: 1 }], changed: [{ before: { line: 2 }, after: { line: 1 } }] });
+    printed = '';
+    expect((await run('leaks', before, after)).code).toBe(0);
+    printed = '';
+    expect(await run('leaks', before, before)).toMatchObject({ code: 1, result: { error: { code: 'DATA_LEAKAGE' } } });
+  });
+
+  test('unknown cleaners are named', async () => {
+    expect(await run('clean', file('dirty.jsonl', dirty), '--out', join(folder, 'x.jsonl'), '--with', 'polish')).toMatchObject({ code: 2, result: { error: { code: 'USAGE' } } });
+  });
+});

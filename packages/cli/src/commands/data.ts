@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { WhetstoneError, type ChatRenderer, type Conversation, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
+import {
+  analyseData, applyTransforms, checkGate, checkUnreadable, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
+  diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, reportToHtml, type LayoutName, type QualityGate,
+} from '@whetstone/data';
+import { loadRenderer, loadTokenizer } from '@whetstone/models';
+import { findModelFolder } from '../fetched-models.js';
+import { table } from '../format.js';
+import { createTerminal } from '../terminal.js';
+
+/** Options of everything that reads data. */
+export interface DataOptions {
+  readonly json?: boolean;
+  readonly layout?: string;
+  readonly model?: string;
+  readonly chatTemplate?: string;
+  readonly maxLength?: number;
+}
+
+const read = (paths: readonly string[], { layout }: DataOptions): Promise<DataSource> =>
+  createConversationSource({ path: paths, layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
+
+/** The tokenizer and the template of a model, without its weights. */
+async function openTokenizing(model: string, chatTemplate?: string): Promise<{ tokenizer: Tokenizer; renderer: ChatRenderer }> {
+  const folder = await findModelFolder(model);
+  const tokenizer = await loadTokenizer(folder);
+  return { tokenizer, renderer: await loadRenderer(folder, tokenizer, { chatTemplatePath: chatTemplate ?? null }) };
+}
+
+async function writeWhole(file: string, parts: AsyncIterable<string> | Iterable<string>): Promise<void> {
+  const temporary = `${file}.${randomBytes(6).toString('hex')}.partial`;
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      for await (const part of parts) await handle.write(part);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function readGate(file: string): Promise<QualityGate> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as QualityGate;
+  } catch (cause) {
+    throw new WhetstoneError('CONFIG_UNREADABLE', `The quality gate cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+  }
+}
+
+/** `whetstone data report FILES`: one HTML page about a data set, and with `--json` the same as data. */
+export async function dataReport(paths: readonly string[], options: DataOptions & { readonly out: string; readonly gate?: string }): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const gate = options.gate === undefined ? {} : await readGate(options.gate);
+  const report = await analyseData({
+    title: paths.map((path) => basename(path)).join(', '),
+    source: await read(paths, options),
+    options: { maxLength: options.maxLength ?? 1024 },
+    ...(options.model === undefined ? {} : { tokenizing: await openTokenizing(options.model, options.chatTemplate) }),
+  });
+  const file = resolve(options.out);
+  await writeWhole(file, [reportToHtml(report, checkGate(report, gate))]);
+  const { conversations, duplicates, suspects, unreadable, scores } = report;
+  terminal.line(
+    table([
+      ['conversations', String(conversations)],
+      ['mean score', `${scores.mean.toFixed(0)} of 100`],
+      ['duplicates', `${duplicates.exact} exact, ${duplicates.near} near`],
+      ['suspects', String(suspects.count)],
+      ['unreadable rows', String(unreadable.count)],
+      ...(report.tokens ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are learned`]] : []),
+    ]),
+  );
+  terminal.line(`The report is in ${file}`);
+  terminal.result({ file, report });
+  enforceGate(report, gate);
+}
+
+/** `whetstone data inspect FILES --model MODEL`: the first conversations as the model sees them, what is learned in colour. */
+export async function dataInspect(paths: readonly string[], options: DataOptions & { readonly model: string; readonly count: number }): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const tokenizing = await openTokenizing(options.model, options.chatTemplate);
+  const inspections = [];
+  for await (const conversation of (await read(paths, options)).conversations()) {
+    if (inspections.length === options.count) break;
+    const inspection = inspectConversation(conversation, tokenizing, { maxLength: options.maxLength ?? 1024 });
+    inspections.push({ origin: conversation.origin, ...inspection });
+    terminal.line(terminal.paint.bold(`${conversation.origin.file ?? ''}:${conversation.origin.line ?? 0}`));
+    terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
+  }
+  terminal.result({ inspections });
+}
+
+/** `whetstone data diff A B`: what changed from one version of a data set to another. */
+export async function dataDiff(before: string, after: string, options: DataOptions): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const diff = await diffData(await read([before], options), await read([after], options));
+  terminal.line(table([['unchanged', String(diff.unchanged)], ['added', String(diff.added.length)], ['removed', String(diff.removed.length)], ['answered otherwise', String(diff.changed.length)]]));
+  const show = (mark: string, place: { readonly file?: string; readonly line?: number }): void => terminal.line(`${mark} ${place.file ?? ''}:${place.line ?? 0}`);
+  for (const place of diff.removed.slice(0, 20)) show(terminal.paint.red('-'), place);
+  for (const place of diff.added.slice(0, 20)) show(terminal.paint.green('+'), place);
+  for (const { after: place } of diff.changed.slice(0, 20)) show(terminal.paint.yellow('~'), place);
+  terminal.result(diff);
+}
+
+/** `whetstone data leaks TRAIN EVAL`: an error where evaluation data is also in the training data. */
+export async function dataLeaks(train: string, evaluation: string, options: DataOptions): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const leaks = await findLeaks(await read([train], options), await read([evaluation], options));
+  if (leaks.length > 0) throw leakageError(leaks);
+  terminal.line('No conversation of the evaluation data is in the training data.');
+  terminal.result({ leaks: 0 });
+}
+
+const cleaners: Readonly<Record<string, () => DataTransform>> = {
+  'normalize-text': createNormalizeTransform,
+  'quality-filter': createQualityTransform,
+  redact: createRedactTransform,
+  deduplicate: createDeduplicateTransform,
+};
+
+/** A conversation as a row of `{"messages", "tools"?, …columns}`, or of the layout that its form needs. */
+function rowOf({ form, messages, tools, columns }: Conversation): string {
+  const content = (index: number): unknown => messages[index]?.content;
+  const parts = form === 'text' ? { text: content(0) } : form === 'completion' ? { prompt: content(0), completion: content(1) } : { messages, ...(tools === undefined ? {} : { tools }) };
+  return `${JSON.stringify({ ...parts, ...columns })}\n`;
+}
+
+/** `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do not. */
+export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string }): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const transforms = options.with.map((name) => {
+    const create = cleaners[name];
+    if (!create) throw new WhetstoneError('USAGE', `There is no cleaner "${name}".`, { expected: Object.keys(cleaners).join(', ') });
+    return create();
+  });
+  const source = applyTransforms(await read(paths, options), transforms);
+  async function* rows(): AsyncGenerator<string> {
+    for await (const conversation of source.conversations()) yield rowOf(conversation);
+    checkUnreadable(source.unreadable);
+  }
+  const file = resolve(options.out);
+  await writeWhole(file, rows());
+  if (options.removals !== undefined) {
+    const removals = source.reports.flatMap(({ name, removals: all }) => all.map((removal) => `${JSON.stringify({ transform: name, ...removal })}\n`));
+    await writeWhole(resolve(options.removals), removals);
+  }
+  const counts = (all: Readonly<Record<string, number>>): string => Object.entries(all).map(([reason, count]) => `${count} ${reason}`).join(', ');
+  terminal.line(table(source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [name, `${conversationsIn} → ${conversationsOut}`, counts(removed), counts(changed)])));
+  terminal.line(`The conversations that stay are in ${file}`);
+  terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
+}
