@@ -66,7 +66,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       data: {
         train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false,
         shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, padToMultipleOf: null, unreadableRows: 'error',
-        samplesWithoutTargets: 'error', supervisionProof: 'error',
+        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn',
       },
       strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
       training: {

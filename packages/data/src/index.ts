@@ -2,8 +2,10 @@
 import { conversationsPlugin } from './sources/plugin.js';
 import { transformPlugins } from './transforms/index.js';
 
-export { createBatchSource, createBatchSourceFactory } from './batching/batch-source.js';
-export type { BatchSourceFactoryOptions, BatchSourceInputs, PreparedBatchSource } from './batching/batch-source.js';
+export { createBatchSource } from './batching/batch-source.js';
+export type { BatchSourceInputs, PreparedBatchSource } from './batching/batch-source.js';
+export { createBatchSourceFactory } from './batching/factory.js';
+export type { BatchSourceFactoryOptions } from './batching/factory.js';
 export { describeSummary } from './batching/describe.js';
 export type { BatchSourceSummary } from './batching/summary.js';
 export { collate } from './batching/collate.js';

@@ -43,6 +43,7 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
   samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),
   supervisionProof: choice(['error', 'warn', 'off'], 'error', 'What it means where a turn\'s end is not learned, or training shows the model another text than serving would.'),
+  leakage: choice(['error', 'warn', 'off'], 'warn', 'What it means where evaluation data is also in the training data.'),
 });
 
 const training = section({

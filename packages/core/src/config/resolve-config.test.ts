@@ -111,6 +111,7 @@ describe('a configuration that is right', () => {
         unreadableRows: 'error',
         samplesWithoutTargets: 'error',
         supervisionProof: 'error',
+        leakage: 'warn',
       },
       strategy: { use: 'lora', options: { rank: 8, alpha: 16, targetModules: 'all-linear', plus: { ratio: 1 } } },
       companions: [],

@@ -46,6 +46,7 @@ export interface DataConfig {
   readonly unreadableRows: BatchOptions['unreadableRows'];
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];
   readonly supervisionProof: BatchOptions['supervisionProof'];
+  readonly leakage: 'error' | 'warn' | 'off';
 }
 
 export interface OptimizerConfig extends FlatPluginUse {

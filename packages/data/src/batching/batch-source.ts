@@ -1,13 +1,9 @@
-import { statSync } from 'node:fs';
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Batch, BatchSource, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import type { Batch, BatchSource } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { checkUnreadable } from '../sources/unreadable.js';
-import { applyTransforms } from '../transforms/apply.js';
-import { createManifest } from '../versions/manifest.js';
 import { collate } from './collate.js';
-import { describeSummary } from './describe.js';
 import { nothingToLearn } from './nothing-to-learn.js';
 import { defaultBatchOptions, type BatchOptions } from './options.js';
 import { planEpoch } from './order.js';
@@ -76,40 +72,4 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   }
 
   return { batchesPerEpoch: planEpoch(lengths, options, 0).starts.length - 1, epoch, summary, supervision };
-}
-
-export interface BatchSourceFactoryOptions {
-  /** A folder for tokenised data, used for sources of `cacheFromBytes` and more. */
-  readonly cacheFolder?: string | null;
-  readonly cacheFromBytes?: number;
-}
-
-/** Data below this size is tokenised in a few seconds: not worth a file. */
-const CACHE_FROM_BYTES = 16 * 1024 * 1024;
-
-function bytesOf({ files }: DataSource): number {
-  return files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
-}
-
-/**
- * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms, makes batches of them, and tells
- * the logger what was left out and why.
- */
-export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
-  return {
-    async create(source, { tokenizer, renderer, logger, transforms = [] }, { purpose, ...options }) {
-      const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
-      const batches = await createBatchSource({
-        source: transformed,
-        tokenizer,
-        renderer,
-        options,
-        cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
-        onWarning: (message) => logger.warn(message),
-      });
-      for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
-      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });
-      return { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
-    },
-  };
 }

@@ -1,0 +1,53 @@
+import { statSync } from 'node:fs';
+import type { BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import { applyTransforms } from '../transforms/apply.js';
+import { findLeaks, leakageError } from '../transforms/duplicates/leakage.js';
+import { createManifest } from '../versions/manifest.js';
+import { createBatchSource } from './batch-source.js';
+import { describeSummary } from './describe.js';
+
+export interface BatchSourceFactoryOptions {
+  /** A folder for tokenised data, used for sources of `cacheFromBytes` and more. */
+  readonly cacheFolder?: string | null;
+  readonly cacheFromBytes?: number;
+}
+
+/** Data below this size is tokenised in a few seconds: not worth a file. */
+const CACHE_FROM_BYTES = 16 * 1024 * 1024;
+
+function bytesOf({ files }: DataSource): number {
+  return files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
+}
+
+/**
+ * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms, makes batches of them, and tells
+ * the logger what was left out and why.
+ */
+export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
+  return {
+    async create(source, { tokenizer, renderer, logger, transforms = [] }, { purpose, ...options }) {
+      const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
+      const batches = await createBatchSource({
+        source: transformed,
+        tokenizer,
+        renderer,
+        options,
+        cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
+        onWarning: (message) => logger.warn(message),
+      });
+      for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
+      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });
+      return { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
+    },
+
+    async checkLeakage(train, evaluation, { policy, logger, transforms = [] }) {
+      // Exact repetitions alone: they are beyond dispute, and quickly found.
+      const cleaned = (source: DataSource): DataSource => applyTransforms(source, transforms.filter(({ trainOnly }) => trainOnly !== true));
+      const leaks = await findLeaks(cleaned(train), cleaned(evaluation), { near: false });
+      if (leaks.length === 0) return;
+      const error = leakageError(leaks);
+      if (policy === 'error') throw error;
+      logger.warn(`${error.message} ${error.hint ?? ''}`);
+    },
+  };
+}
