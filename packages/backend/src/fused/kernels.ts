@@ -1,3 +1,4 @@
+import { attentionKernels } from './attention.js';
 import type { Spec } from '../recorder/types.js';
 import { int, type } from '../kernels/attributes.js';
 import type { Kernel } from '../kernels/kernel.js';
@@ -39,4 +40,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, ...attentionKernels];

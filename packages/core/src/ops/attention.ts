@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { constant } from './constant.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
-import { isKernelRegistered } from './registered-kernel.js';
 import { joinHeads } from './split-heads.js';
 
 /**
@@ -12,30 +11,57 @@ import { joinHeads } from './split-heads.js';
  * `bias` [rows × kvHeads, groups × length, keys] is 0 where a query may look and very negative elsewhere; it gets no gradient.
  * With `softCap`, scores are squeezed to `softCap · tanh(score / softCap)` before the bias (Gemma 2).
  *
+ * `blocks` says which keys stretches of positions can see at all, so that a backend with a kernel for it leaves out the rest: half the work under a
+ * causal mask. What they leave out has to be hidden by the bias too: the plain operations look at the bias alone.
+ *
  * The queries of a group are folded into one axis, so that all is batched products of matrices. Fused kernels, on the folded operands (batch = rows ×
- * kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys, d], bias; softCap (0: none)}` → [value, saved],
- * `WhetstoneAttentionGrad {gradient, query, key, value, bias, result, saved; softCap}` → [gradient of query, of key, of value].
+ * kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys, d], bias; softCap (0: none), groups, blocks (queries, firstKey and keys of each)}`
+ * → [value, kept…], one kept tensor a block; `WhetstoneAttentionGrad {gradient, query, key, value, result, kept0, kept1, …; the same}` → [gradient of query, of key, of value].
  */
-export function attention(query: tf.Tensor4D, key: tf.Tensor4D, value: tf.Tensor4D, bias: tf.Tensor3D, softCap: number | null): tf.Tensor2D {
+export function attention(
+  query: tf.Tensor4D, key: tf.Tensor4D, value: tf.Tensor4D, bias: tf.Tensor3D, softCap: number | null, blocks: readonly AttentionBlock[] | null = null,
+): tf.Tensor2D {
   const [rows, heads, length, headDim] = query.shape;
   const batch = rows * key.shape[1];
+  const form: Form = { softCap, groups: heads / key.shape[1], blocks: blocks ?? [{ queries: length, firstKey: 0, keys: key.shape[2] }] };
   const fold = (x: tf.Tensor4D): tf.Tensor3D => tf.reshape(x, [batch, -1, headDim]);
   return customGradient<tf.Tensor2D>(
     [query, key, value],
     () => {
       const operands: Operands = { query: fold(query), key: fold(key), value: fold(value), bias };
-      const { result, kept } = attend(operands, softCap);
+      const { result, kept } = attend(operands, form);
       const joined = joinHeads(tf.reshape(result, [rows, heads, length, headDim]));
       return { value: joined, saved: [operands.query, operands.key, operands.value, bias, result, ...kept] };
     },
     (gradient, saved) => {
       const byHead = tf.transpose(tf.reshape(gradient, [rows, length, heads, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
       const operands: Operands = { query: savedAt(saved, 0), key: savedAt(saved, 1), value: savedAt(saved, 2), bias: savedAt(saved, 3) };
-      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, savedAt(saved, 4), saved.slice(5), softCap);
+      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, savedAt(saved, 4), saved.slice(5), form);
       return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
     },
   );
 }
+
+/** A stretch of query positions, and the keys that any of them may look at. */
+export interface AttentionBlock {
+  /** Positions in the stretch; stretches follow one another without gaps. */
+  readonly queries: number;
+  readonly firstKey: number;
+  readonly keys: number;
+}
+
+/** What besides the operands decides the computation. */
+interface Form {
+  readonly softCap: number | null;
+  readonly groups: number;
+  readonly blocks: readonly AttentionBlock[];
+}
+
+const attributesOf = ({ softCap, groups, blocks }: Form): tf.NamedAttrMap => ({
+  softCap: softCap ?? 0,
+  groups,
+  blocks: blocks.flatMap(({ queries, firstKey, keys }) => [queries, firstKey, keys]),
+});
 
 /** Folded: [batch, queries or keys, headDim]; the bias [batch, queries, keys]. */
 interface Operands {
@@ -46,8 +72,9 @@ interface Operands {
 }
 
 /** The result, and what the way back needs besides it: the weights, and with a cap the squeezed scores; or a fused kernel's own. */
-function attend({ query, key, value, bias }: Operands, softCap: number | null): { readonly result: tf.Tensor3D; readonly kept: readonly tf.Tensor[] } {
-  const fused = fusedKernel('WhetstoneAttention', { query, key, value, bias }, { softCap: softCap ?? 0 });
+function attend({ query, key, value, bias }: Operands, form: Form): { readonly result: tf.Tensor3D; readonly kept: readonly tf.Tensor[] } {
+  const { softCap } = form;
+  const fused = fusedKernel('WhetstoneAttention', { query, key, value, bias }, attributesOf(form));
   if (fused !== null) return { result: fused[0] as tf.Tensor3D, kept: fused.slice(1) };
   const raw: tf.Tensor3D = tf.matMul(query, key, false, true);
   if (softCap === null) {
@@ -60,12 +87,12 @@ function attend({ query, key, value, bias }: Operands, softCap: number | null): 
 }
 
 function attendBackwards(
-  gradient: tf.Tensor3D, { query, key, value, bias }: Operands, result: tf.Tensor3D, kept: readonly tf.Tensor[], softCap: number | null,
+  gradient: tf.Tensor3D, { query, key, value }: Operands, result: tf.Tensor3D, kept: readonly tf.Tensor[], form: Form,
 ): readonly [tf.Tensor, tf.Tensor, tf.Tensor] {
-  if (isKernelRegistered('WhetstoneAttentionGrad')) {
-    const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, bias, result, saved: savedAt(kept, 0) }, { softCap: softCap ?? 0 });
-    if (fused !== null) return fused as [tf.Tensor, tf.Tensor, tf.Tensor];
-  }
+  const keptByName = Object.fromEntries(kept.map((tensor, block) => [`kept${block}`, tensor]));
+  const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, result, ...keptByName }, attributesOf(form));
+  if (fused !== null) return fused as [tf.Tensor, tf.Tensor, tf.Tensor];
+  const { softCap } = form;
   const weights = savedAt<tf.Tensor3D>(kept, 0);
   // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
   const along = tf.sum(tf.mul(gradient, result), -1, true);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
-import { constant, type RotaryTables } from '@whetstone/core/ops';
+import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/core/ops';
 import type { KeyPlaces } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
@@ -21,6 +21,8 @@ export interface ForwardContext extends Places {
   tables(layer: LayerShape): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
   /** 0 where a query may look, −1e9 elsewhere: [rows × kvHeads, groups × length, keys]. */
   bias(layer: LayerShape): tf.Tensor3D;
+  /** Which keys stretches of positions can see at all, where that is worth telling. */
+  blocks(layer: LayerShape): readonly AttentionBlock[] | null;
 }
 
 /** Puts `virtual` shared tokens before every row and moves positions behind them and behind `prefix` cached keys. */
@@ -64,9 +66,12 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
   const { rows, length } = places;
   const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
   const biases = new Map<number | null, tf.Tensor3D>();
+  const blocks = new Map<number | null, readonly AttentionBlock[] | null>();
   const visible = causalMask(places, keys);
   for (const { window } of shape.layers) {
-    if (!biases.has(window)) biases.set(window, attentionBias(shape, places, keys, visible, window));
+    if (biases.has(window)) continue;
+    biases.set(window, attentionBias(shape, places, keys, visible, window));
+    blocks.set(window, attentionBlocks(places, keys, window));
   }
   return {
     ...places,
@@ -80,7 +85,33 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
       if (bias === undefined) throw new Error(`No mask was made for the window ${layer.window}.`);
       return bias;
     },
+    blocks: (layer) => blocks.get(layer.window) ?? null,
   };
+}
+
+/** Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a recorded graph the same for every length. */
+const BLOCKS = 4;
+/** Below this many positions the stretches are too short to pay. */
+const SHORTEST = 128;
+
+/** For each of a few stretches of positions, the keys between the first and the last that a query of any row can see there. */
+function attentionBlocks({ rows, length, segmentIds }: Places, keys: KeyPlaces, window: number | null): AttentionBlock[] | null {
+  if (length < SHORTEST) return null;
+  const before = keys.count - length;
+  const shared = keys.segmentIds.some((segment) => segment < 0);
+  const size = Math.ceil(length / BLOCKS);
+  return Array.from({ length: BLOCKS }, (_, block): AttentionBlock => {
+    const begin = block * size;
+    const end = Math.min(length, begin + size);
+    let first = shared || before > 0 ? 0 : begin;
+    for (let row = 0; row < rows && first > 0; row++) {
+      // A segment is contiguous: the first query's is the one that reaches back furthest.
+      const segment = segmentIds[row * length + begin];
+      while (first > 0 && segmentIds[row * length + first - 1] === segment) first--;
+    }
+    const firstKey = Math.max(first, window === null ? 0 : before + begin - window + 1);
+    return { queries: end - begin, firstKey, keys: before + end - firstKey };
+  });
 }
 
 function rotaryTables(shape: DecoderShape, index: number, { rows, length, positionIds }: Places): ReturnType<ForwardContext['tables']> {

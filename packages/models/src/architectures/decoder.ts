@@ -50,7 +50,7 @@ function attend(
   const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
   const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
   const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(value, rows, headDim), cache);
-  const attended = attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap);
+  const attended = attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap, context.blocks(layer));
   return parts.linear(names.attentionOutput)(attended);
 }
 
