@@ -4,24 +4,31 @@ import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import { fileError } from '@whetstone/core/files';
 import { openSafetensors } from '@whetstone/core/safetensors';
-import type { AdapterFiles } from '@whetstone/strategies';
+import { adapterFromMlx, isMlxConfig, mlxFiles, type AdapterFiles } from '@whetstone/strategies';
 
 /** An adapter folder that was read; whoever asked disposes its tensors. */
 export interface ReadAdapter extends AdapterFiles {
   dispose(): void;
 }
 
-/** Reads a PEFT adapter folder: `adapter_config.json` and `adapter_model.safetensors`. Throws `ADAPTER_INVALID` and errors of the files. */
+/**
+ * Reads a PEFT adapter folder, `adapter_config.json` and `adapter_model.safetensors`, or one of mlx-lm, which becomes PEFT's.
+ * Throws `ADAPTER_INVALID` and errors of the files.
+ */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   const config = await readConfig(folder);
-  const reader = await openSafetensors(join(folder, 'adapter_model.safetensors'));
+  const isMlx = isMlxConfig(config);
+  const reader = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
   const tensors = new Map<string, Tensor>();
   const dispose = (): void => {
     for (const one of tensors.values()) one.dispose();
   };
   try {
     for (const [name, { shape }] of reader.tensors) tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
-    return { config, tensors, folder, dispose };
+    if (!isMlx) return { config, tensors, folder, dispose };
+    const adapter = adapterFromMlx({ config, tensors, folder });
+    dispose();
+    return { ...adapter, dispose: () => [...adapter.tensors.values()].forEach((one) => one.dispose()) };
   } catch (error) {
     dispose();
     throw error;

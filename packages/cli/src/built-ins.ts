@@ -3,13 +3,13 @@ import { cacheFolder, createBackendResolver } from '@whetstone/backend';
 import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, type ModelLoader, type Plugin } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
+import { loadModel, modelPlugins } from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
-import { loadModel } from './load-model.js';
 
 /** Every plugin that comes with Whetstone. */
-export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...dataPlugins, ...strategies, ...plugins];
+export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...modelPlugins, ...dataPlugins, ...strategies, ...plugins];
 
 /** Loads Hugging Face folders, and fetched models by their names. */
 export const folderModelLoader: ModelLoader = {

@@ -4,12 +4,11 @@
  */
 export * from '@whetstone/core';
 export { cacheFolder, createBackendResolver, findTensorflow, installTensorflow, publishedModels, resolveBackend, type InstallOptions, type InstallProgress } from '@whetstone/backend';
-export { generateReply, generateText, importGguf, saveModelFolder, type GenerationOptions } from '@whetstone/models';
+export { generateReply, generateText, importGguf, loadModel, saveModelFolder, type GenerationOptions } from '@whetstone/models';
 export { loadAdapter, mergeAdapter } from '@whetstone/strategies';
 export { readAdapterFolder } from './adapter-folder.js';
 export { builtInPlugins, builtInServices } from './built-ins.js';
 export { fetchedModelFolder, fetchedModels, fetchModel, findModelFolder } from './fetched-models.js';
-export { loadModel } from './load-model.js';
 export { openModel, putAdapter, type OpenModel, type OpenModelOptions } from './open-model.js';
 export { createTinyModel, type TinyModelOptions } from './tiny-model.js';
 export { configDefaults, Trainer, withBuiltIns } from './trainer.js';

@@ -1,9 +1,9 @@
 import { resolveBackend } from '@whetstone/backend';
 import type { LanguageModel, LoadedModel, TensorBackendInfo } from '@whetstone/core/contract';
+import { loadModel } from '@whetstone/models';
 import { loadAdapter, type LoadedAdapter } from '@whetstone/strategies';
 import { readAdapterFolder } from './adapter-folder.js';
 import { findModelFolder } from './fetched-models.js';
-import { loadModel } from './load-model.js';
 
 export interface OpenModelOptions {
   readonly backend?: string;

@@ -1,14 +1,38 @@
 import type { InstallOptions, InstallProgress } from '@whetstone/backend';
 import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
-import { SingleBar } from 'cli-progress';
+import { MultiBar, type SingleBar } from 'cli-progress';
 import { bytes, duration, loss, rate } from './format.js';
 import type { Terminal } from './terminal.js';
+
+interface Bar {
+  update(value: number, words: Readonly<Record<string, string>>): void;
+  /** Takes the bar away, writes, and draws it anew. */
+  around(write: () => void): void;
+  stop(): void;
+}
+
+/** A bar with words about it. A MultiBar of one, because a SingleBar jumps back to where it began, whatever was written in between. */
+function drawBar(stream: NodeJS.WriteStream, format: string, total: number, start: number, words: Readonly<Record<string, string>>): Bar {
+  const bars = new MultiBar({ format, barsize: 20, hideCursor: true, stream, fps: 8, gracefulExit: false, barCompleteChar: '█', barIncompleteChar: '░' });
+  const bar: SingleBar = bars.create(total, start, words);
+  return {
+    update: (value, payload) => bar.update(value, payload),
+    around(write) {
+      stream.write('\r\u001B[K');
+      write();
+      bar.render();
+    },
+    stop() {
+      bars.stop();
+    },
+  };
+}
 
 /** Draws what an installation does: a bar on a terminal, else a line a stage. */
 export function installProgress(terminal: Terminal, signal?: AbortSignal): InstallOptions & { close(): void } {
   const verbs = { download: 'Fetching', verify: 'Checking', unpack: 'Unpacking' } as const;
   let stage = '';
-  let bar: SingleBar | null = null;
+  let bar: Bar | null = null;
   const close = (): void => {
     bar?.stop();
     bar = null;
@@ -23,10 +47,7 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
         close();
         stage = title;
         if (!terminal.interactive) terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${bytes(progress.totalBytes)})`}`);
-        else {
-          bar = new SingleBar({ format: `${title.padEnd(32)} {bar} {percentage} %  {done}`, barsize: 30, hideCursor: true, stream: terminal.stream, fps: 8, barCompleteChar: '█', barIncompleteChar: '░' });
-          bar.start(progress.totalBytes ?? 0, 0, { done: '' });
-        }
+        else bar = drawBar(terminal.stream, `${title.padEnd(32)} {bar} {percentage} %  {done}`, progress.totalBytes ?? 0, 0, { done: '' });
       }
       const done = progress.totalBytes === null ? bytes(progress.doneBytes) : `${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}`;
       bar?.update(progress.doneBytes, { done });
@@ -52,17 +73,12 @@ export interface TrainingProgress {
 const lineEverySeconds = 5;
 
 export function trainingProgress(terminal: Terminal): TrainingProgress {
-  let bar: SingleBar | null = null;
+  let bar: Bar | null = null;
   let spent = 0;
   let tokens = 0;
   let steps = 0;
   let lastLine = -Infinity;
-  /** Takes the bar away, writes, and draws it anew. */
-  const around = (write: () => void): void => {
-    if (bar !== null) terminal.stream.write('\r\u001B[K');
-    write();
-    bar?.render();
-  };
+  const around = (write: () => void): void => (bar === null ? write() : bar.around(write));
   const text = (report: StepReport): { loss: string; rate: string; speed: string; left: string } => {
     // The first step also compiles: it would make the estimate worse for the whole run.
     if (report.seconds > 0 && steps > 0) {
@@ -72,23 +88,13 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
     steps += 1;
     const secondsPerStep = steps > 1 ? spent / (steps - 1) : report.seconds;
     const speed = steps > 1 ? tokens / spent : report.supervisedTokens / report.seconds;
-    return { loss: loss(report.loss), rate: rate(report.learningRate), speed: speed.toFixed(0), left: duration(secondsPerStep * (report.totalSteps - report.step)) };
+    return { loss: loss(report.loss), rate: rate(report.learningRate), speed: speed.toFixed(0), left: report.step === report.totalSteps ? 'finishing' : `${duration(secondsPerStep * (report.totalSteps - report.step))} left` };
   };
   return {
     start(run) {
       spent = tokens = steps = 0;
       if (!terminal.interactive) return;
-      bar = new SingleBar({
-        format: 'step {value}/{total} {bar} loss {loss}  lr {rate}  {speed} supervised tokens/s  {left} left',
-        barsize: 20,
-        hideCursor: true,
-        stream: terminal.stream,
-        fps: 8,
-        barCompleteChar: '█',
-        barIncompleteChar: '░',
-        linewrap: null as unknown as boolean,
-      });
-      bar.start(run.totalSteps, run.startStep, { loss: '–', rate: '–', speed: '–', left: '–' });
+      bar = drawBar(terminal.stream, 'step {value}/{total} {bar} loss {loss}  lr {rate}  {speed} supervised tokens/s  {left}', run.totalSteps, run.startStep, { loss: '–', rate: '–', speed: '–', left: '' });
     },
     step(report) {
       const words = text(report);
@@ -96,7 +102,7 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
       const due = steps === 1 || report.step === report.totalSteps || performance.now() - lastLine >= lineEverySeconds * 1000;
       if (bar !== null || !due) return;
       lastLine = performance.now();
-      terminal.line(`step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} supervised tokens/s  ${words.left} left`);
+      terminal.line(`step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} supervised tokens/s  ${words.left}`);
     },
     evaluated: (report) => around(() => terminal.line(`evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}`)),
     line: (text) => around(() => terminal.line(text)),

@@ -48,7 +48,7 @@ export function errorAsJson(error: unknown): { readonly error: Json } {
 export function errorAsText(error: unknown, paint: Terminal['paint']): string {
   if (isWhetstoneError(error)) {
     const text = formatError(error);
-    const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? `\n  cause:    ${isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message}` : '';
+    const cause = error.code !== 'INTERRUPTED' && error.cause instanceof Error && !error.message.includes(error.cause.message) ? `\n  cause:    ${isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message}` : '';
     return text.replace(/^\[[A-Z_]+\]/, (code) => paint.red(paint.bold(code))) + cause;
   }
   return `${paint.red(paint.bold('[INTERNAL]'))} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
