@@ -39,6 +39,22 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   packing: flag(false, 'Put several conversations into each row of maxLength tokens; none of them sees another.'),
   packingStrategy: choice(['bfd', 'bfd_split', 'wrapped'], 'bfd', 'How conversations are packed: best fit decreasing; the same, after long ones are split; or end to end.'),
   tokensPerBatch: optionalInteger(1, 'Batches of as many rows as fit into this many tokens, padding included, instead of perDeviceTrainBatchSize rows.'),
+  balance: {
+    type: ['object', 'null'], default: null, additionalProperties: false, required: ['by'], description: 'How often the groups of the training data are learned from; null: every conversation once an epoch.',
+    properties: {
+      by: { type: 'string', minLength: 1, description: 'What makes a group: file, or a column of the data.' },
+      weights: { type: 'object', additionalProperties: { type: 'number', minimum: 0 }, default: {}, description: 'Shares of groups, as {"general.jsonl": 0.07}; the others share the rest by their size.' },
+      temperature: { type: 'number', minimum: 1, default: 1, description: 'Above 1, groups without a weight come nearer to equal shares.' },
+      maxRepeats: { type: 'number', exclusiveMinimum: 0, default: 3, description: 'A conversation is seen at most this often in an epoch.' },
+    },
+  },
+  curriculum: {
+    type: ['object', 'null'], default: null, additionalProperties: false, description: 'From easy to hard; null: in no such order.',
+    properties: {
+      by: { type: 'string', minLength: 1, default: 'length', description: 'length, or a column of the data with numbers.' },
+      epochs: { type: 'integer', minimum: 1, default: 1, description: 'Epochs that go from easy to hard; later ones are as trainSamplingStrategy says.' },
+    },
+  },
   padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
   unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
   samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),

@@ -107,6 +107,8 @@ describe('a configuration that is right', () => {
         packing: false,
         packingStrategy: 'bfd',
         tokensPerBatch: null,
+        balance: null,
+        curriculum: null,
         padToMultipleOf: null,
         unreadableRows: 'error',
         samplesWithoutTargets: 'error',

@@ -42,6 +42,8 @@ export interface DataConfig {
   readonly packing: boolean;
   readonly packingStrategy: BatchOptions['packingStrategy'];
   readonly tokensPerBatch: number | null;
+  readonly balance: BatchOptions['balance'];
+  readonly curriculum: BatchOptions['curriculum'];
   readonly padToMultipleOf: number | null;
   readonly unreadableRows: BatchOptions['unreadableRows'];
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];

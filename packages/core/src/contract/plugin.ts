@@ -125,6 +125,26 @@ export function definePlugin<K extends PluginKind, const S extends JsonSchema>(d
 }
 
 /** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
+/** How often the groups of a data set are learned from. */
+export interface BalanceOptions {
+  /** What makes a group: `file`, or a column of the data (`topic`, `source`). */
+  readonly by: string;
+  /** Shares of groups, from 0 to 1; groups without one share the rest by their size. */
+  readonly weights?: Readonly<Record<string, number>>;
+  /** Above 1: groups without a weight come nearer to equal shares (share ∝ size^(1/temperature)). */
+  readonly temperature?: number;
+  /** A sample is seen at most this often in an epoch. */
+  readonly maxRepeats?: number;
+}
+
+/** From easy to hard. */
+export interface CurriculumOptions {
+  /** `length` (tokens), or a column of the data with numbers. */
+  readonly by: string;
+  /** Epochs that are ordered; later ones are as `samplingStrategy` says. */
+  readonly epochs: number;
+}
+
 export interface BatchOptions {
   readonly purpose: 'train' | 'eval';
   /** Rows of a batch: conversations, or with `packing` rows of several conversations. */
@@ -148,6 +168,9 @@ export interface BatchOptions {
   readonly packingStrategy: 'bfd' | 'bfd_split' | 'wrapped';
   /** Batches of as many rows as fit into this many tokens, padding included, instead of `batchSize`. */
   readonly tokensPerBatch: number | null;
+  /** Shares of groups; null: every conversation once. */
+  readonly balance: BalanceOptions | null;
+  readonly curriculum: CurriculumOptions | null;
   readonly padToMultipleOf: number | null;
   readonly unreadableRows: 'error' | 'skip';
   /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */

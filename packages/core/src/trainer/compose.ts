@@ -189,6 +189,8 @@ function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'ev
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',
     packing: learning && data.packing,
     tokensPerBatch: learning ? data.tokensPerBatch : null,
+    balance: learning ? data.balance : null,
+    curriculum: learning ? data.curriculum : null,
     seed: training.dataSeed ?? training.seed,
   };
 }

@@ -3,12 +3,13 @@ import type { Batch, BatchSource } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { checkUnreadable } from '../sources/unreadable.js';
+import { balanceSamples } from './balance.js';
 import { collate } from './collate.js';
 import { nothingToLearn } from './nothing-to-learn.js';
 import { defaultBatchOptions, type BatchOptions } from './options.js';
-import { planEpoch } from './order.js';
+import { planCurriculum, planEpoch, type EpochPlan } from './order.js';
 import { prepare, type Prepared, type PrepareInputs } from './prepare.js';
-import { layOutRows, rowLengths } from './rows.js';
+import { layOutRows, rowLengths, type RowTable } from './rows.js';
 import type { BatchSourceSummary } from './summary.js';
 
 export interface PreparedBatchSource extends BatchSource {
@@ -44,6 +45,22 @@ function checkPrepared({ summary, withoutTargets }: Prepared, options: BatchOpti
 }
 
 /**
+ * The difficulty of each row under a curriculum: its length, or the column's value; null without a curriculum.
+ *
+ * @throws CONFIG_CONFLICT where rows are packed or batches follow a token budget: these have an order of their own
+ */
+function rowDifficulties(table: RowTable, values: readonly number[], { curriculum, packing, tokensPerBatch }: BatchOptions): ArrayLike<number> | null {
+  if (curriculum === null) return null;
+  if (packing || tokensPerBatch !== null) {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum orders single conversations, which packing and token budgets do not leave in order.', {
+      place: { path: 'data.curriculum' },
+      hint: 'Turn "packing" off and "tokensPerBatch" to null, or do without the curriculum.',
+    });
+  }
+  return curriculum.by === 'length' ? table.length : Array.from(table.sample, (sample) => values[sample] ?? 0);
+}
+
+/**
  * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of times, from any position.
  *
  * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, DATA_SUPERVISION, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and whatever reading the source throws
@@ -52,16 +69,21 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, options);
-  const { store, summary, withoutTargets, supervision } = prepared;
+  const { store, withoutTargets, supervision, traits } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
-  const table = layOutRows(store, options);
+  const balanced = options.balance === null ? null : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
+  const summary: BatchSourceSummary = { ...prepared.summary, ...(balanced === null ? {} : { groups: balanced.shares }) };
+  const table = layOutRows(store, balanced?.samples ?? Int32Array.from({ length: store.samples }, (_, sample) => sample), options);
   const lengths = rowLengths(table);
+  const difficulties = rowDifficulties(table, traits.difficulties, options);
+  const planOf = (epoch: number): EpochPlan =>
+    difficulties !== null && epoch < (options.curriculum?.epochs ?? 0) ? planCurriculum(difficulties, options, epoch) : planEpoch(lengths, options, epoch);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
   const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf };
 
   function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {
-    const plan = planEpoch(lengths, options, number);
+    const plan = planOf(number);
     for (let index = skip; index < plan.starts.length - 1; index++) {
       const batch = collate(plan.rows.subarray(plan.starts[index], plan.starts[index + 1]), table, store, collateOptions);
       if (batch.supervisedTokens === 0) {
@@ -71,5 +93,5 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     }
   }
 
-  return { batchesPerEpoch: planEpoch(lengths, options, 0).starts.length - 1, epoch, summary, supervision };
+  return { batchesPerEpoch: planOf(0).starts.length - 1, epoch, summary, supervision };
 }

@@ -17,6 +17,7 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
   }
   if (truncated > 0) lines.push(`${truncated} conversations are longer than is kept and were cut`);
   if (withoutTargets > 0) lines.push(`${withoutTargets} conversations have nothing to learn from (${list(withoutTargetsByCause)})`);
+  if (summary.groups) lines.push(`an epoch draws ${summary.groups.map(({ name, samples: held, drawn }) => `${drawn} of ${held} ${name || 'without a group'}`).join(', ')}`);
   for (const { name, conversationsIn, conversationsOut, removed, changed } of reports) {
     const parts = [`${conversationsIn} in, ${conversationsOut} out`];
     if (Object.keys(removed).length > 0) parts.push(`removed ${list(removed)}`);

@@ -16,6 +16,8 @@ export const defaultBatchOptions: BatchOptions = {
   packing: false,
   packingStrategy: 'bfd',
   tokensPerBatch: null,
+  balance: null,
+  curriculum: null,
   padToMultipleOf: null,
   unreadableRows: 'error',
   samplesWithoutTargets: 'error',

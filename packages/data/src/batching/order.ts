@@ -110,7 +110,20 @@ export function planEpoch(lengths: ArrayLike<number>, options: OrderOptions, epo
 }
 
 /** The order of the samples before batches are made of them. */
-export function datasetOrder(count: number, shuffled: boolean, seed: number): Int32Array {
-  const order = inOrder(count);
-  return shuffled ? shuffle(order, createRandom(seed, 'dataset')) : order;
+export function datasetOrder(samples: Int32Array, shuffled: boolean, seed: number): Int32Array {
+  return shuffled ? shuffle(Int32Array.from(samples), createRandom(seed, 'dataset')) : samples;
+}
+
+/** Batches of a stretch within which a curriculum is shuffled. */
+const CURRICULUM_STRETCH = 4;
+
+/**
+ * An epoch from easy to hard: rows by difficulty, shuffled within stretches of a few batches, so that neighbours are alike in difficulty but come in no
+ * fixed order.
+ */
+export function planCurriculum(difficulties: ArrayLike<number>, { batchSize, seed }: OrderOptions, epoch: number): EpochPlan {
+  const random = createRandom(seed, 'curriculum', epoch);
+  const rows = permutation(difficulties.length, random).sort((a, b) => (difficulties[a] ?? 0) - (difficulties[b] ?? 0));
+  for (let start = 0; start < rows.length; start += batchSize * CURRICULUM_STRETCH) shuffle(rows.subarray(start, start + batchSize * CURRICULUM_STRETCH), random);
+  return cut(rows, batchSize);
 }

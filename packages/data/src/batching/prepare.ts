@@ -6,6 +6,7 @@ import { createSupervisionObserver, type SupervisionFindings } from '../proof/ob
 import { cacheFolderOf } from './cache-key.js';
 import { causeOf, type SampleWithoutTargets } from './nothing-to-learn.js';
 import type { BatchOptions } from './options.js';
+import { createTraitCollector, type SampleTraits } from './sample-traits.js';
 import { openStore, saveStore } from './store-file.js';
 import type { BatchSourceSummary } from './summary.js';
 import { createTokenStore, type TokenStore } from './token-store.js';
@@ -27,6 +28,7 @@ export interface Prepared {
   readonly summary: BatchSourceSummary;
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
+  readonly traits: SampleTraits;
 }
 
 interface Tokenized {
@@ -34,6 +36,7 @@ interface Tokenized {
   readonly counts: Counts;
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
+  readonly traits: SampleTraits;
 }
 
 /** What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that nothing learns. */
@@ -46,6 +49,7 @@ async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, optio
   const store = createTokenStore();
   const tokenize = createTokenize({ tokenizer, renderer }, options);
   const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
+  const collector = createTraitCollector(options);
   const withoutTargets: SampleWithoutTargets[] = [];
   let conversations = 0;
   let truncated = 0;
@@ -65,6 +69,7 @@ async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, optio
       if (options.samplesWithoutTargets !== 'keep' || sample.ids.length === 0) continue;
     }
     store.add(sample.ids, sample.learned);
+    collector.add(conversation);
     tokens += sample.ids.length;
     supervisedTokens += targets;
     longest = Math.max(longest, sample.ids.length);
@@ -72,11 +77,11 @@ async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, optio
   const withoutTargetsByCause: Partial<Record<NothingToLearnCause, number>> = {};
   for (const { cause } of withoutTargets) withoutTargetsByCause[cause] = (withoutTargetsByCause[cause] ?? 0) + 1;
   const counts: Counts = { conversations, truncated, withoutTargets: withoutTargets.length, withoutTargetsByCause, samples: store.samples, tokens, supervisedTokens, longest };
-  return { store, counts, withoutTargets, supervision: observer?.findings() ?? null };
+  return { store, counts, withoutTargets, supervision: observer?.findings() ?? null, traits: collector.traits };
 }
 
-function complete({ store, counts, withoutTargets, supervision }: Tokenized, source: DataSource, contentHash: string): Prepared {
-  return { store, withoutTargets, supervision, summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash } };
+function complete({ store, counts, withoutTargets, supervision, traits }: Tokenized, source: DataSource, contentHash: string): Prepared {
+  return { store, withoutTargets, supervision, traits, summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash } };
 }
 
 /** Reads the whole source and hashes its contents: many times faster than tokenising it. */

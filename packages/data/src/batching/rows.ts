@@ -55,13 +55,13 @@ function teaches(row: PackedRows[number], store: TokenStore): boolean {
 }
 
 /**
- * Puts the samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt) are left out.
+ * Puts samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt) are left out.
  *
  * @throws CONFIG_CONFLICT where rows are to be packed and no length is given
  */
-export function layOutRows(store: TokenStore, options: BatchOptions): RowTable {
+export function layOutRows(store: TokenStore, samples: Int32Array, options: BatchOptions): RowTable {
   const { packing, packingStrategy, maxLength, shuffleDataset, seed } = options;
-  const order = datasetOrder(store.samples, shuffleDataset, seed);
+  const order = datasetOrder(samples, shuffleDataset, seed);
   if (!packing) return oneSampleARow(order, (sample) => store.lengthOf(sample));
   if (maxLength === null) {
     throw new WhetstoneError('CONFIG_CONFLICT', 'Packing needs to know how long a row may be.', {
@@ -70,7 +70,7 @@ export function layOutRows(store: TokenStore, options: BatchOptions): RowTable {
       hint: 'Set "maxLength", or turn "packing" off.',
     });
   }
-  const samples = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
-  const rows = pack(samples, maxLength, packingStrategy);
+  const lengths = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
+  const rows = pack(lengths, maxLength, packingStrategy);
   return tableOfRows(packingStrategy === 'bfd' ? rows : rows.filter((row) => teaches(row, store)));
 }

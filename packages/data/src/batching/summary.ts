@@ -1,4 +1,5 @@
 import type { DataSummary } from '@whetstone/core/contract';
+import type { GroupShare } from './balance.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 
 /** The summary of the contract, and what only this package knows. */
@@ -9,4 +10,6 @@ export interface BatchSourceSummary extends DataSummary {
   readonly withoutTargetsByCause: Readonly<Partial<Record<NothingToLearnCause, number>>>;
   /** Tokens of the longest sample. */
   readonly longest: number;
+  /** Under a balance: what each group has, and how often an epoch draws from it. */
+  readonly groups?: readonly GroupShare[];
 }

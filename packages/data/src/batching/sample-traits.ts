@@ -1,0 +1,50 @@
+import path from 'node:path';
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Conversation } from '@whetstone/core/contract';
+import type { BatchOptions } from './options.js';
+
+/** What of each sample must be kept for balance and curriculum; plain data, as it goes into the cache with the tokens. */
+export interface SampleTraits {
+  readonly groupNames: string[];
+  /** The group of each sample; empty where no balance is asked for. */
+  readonly groups: number[];
+  /** The difficulty of each sample; empty where it is not a column that decides. */
+  readonly difficulties: number[];
+}
+
+/** The group of a conversation: its file's name, or a column of it. */
+function groupOf({ origin, columns }: Conversation, by: string): string {
+  if (by === 'file') return origin.file === undefined ? '' : path.basename(origin.file);
+  const value = columns?.[by];
+  return typeof value === 'string' ? value : value === undefined ? '' : JSON.stringify(value);
+}
+
+function difficultyOf({ origin, columns }: Conversation, by: string): number {
+  const value = Number(columns?.[by] ?? Number.NaN);
+  if (Number.isFinite(value)) return value;
+  throw new WhetstoneError('CONFIG_CONFLICT', `The curriculum goes by the column "${by}", which a conversation has not as a number.`, {
+    ...(origin.file === undefined ? {} : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+    found: JSON.stringify(columns?.[by] ?? null),
+  });
+}
+
+/** Collects the traits of samples as they are added to the store. */
+export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions, 'balance' | 'curriculum'>): { add(conversation: Conversation): void; readonly traits: SampleTraits } {
+  const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
+  const known = new Map<string, number>();
+  return {
+    traits,
+    add(conversation) {
+      if (balance !== null) {
+        const name = groupOf(conversation, balance.by);
+        let group = known.get(name);
+        if (group === undefined) {
+          group = traits.groupNames.push(name) - 1;
+          known.set(name, group);
+        }
+        traits.groups.push(group);
+      }
+      if (curriculum !== null && curriculum.by !== 'length') traits.difficulties.push(difficultyOf(conversation, curriculum.by));
+    },
+  };
+}

@@ -1,0 +1,62 @@
+import { definePlugin } from '@whetstone/core/contract';
+import type { Conversation, DataSource, DataSummary } from '@whetstone/core/contract';
+import { LAYOUT_NAMES } from '../layouts/index.js';
+import { createConversationSource, type ConversationSourceOptions } from './conversations.js';
+
+/** A source of its own within a mixture. */
+export interface MixedSource extends ConversationSourceOptions {
+  readonly name: string;
+}
+
+/**
+ * Several sources, one after the other, each with its own layout; every conversation gets a column `source` with the name of its own. How often each is
+ * learned from is the balance's affair: `"balance": {"by": "source", "weights": {"general": 0.07}}`.
+ */
+export async function createMixtureSource(sources: readonly MixedSource[], baseFolder: string): Promise<DataSource> {
+  const opened = await Promise.all(sources.map(async (options) => ({ name: options.name, source: await createConversationSource(options, baseFolder) })));
+  async function* conversations(): AsyncGenerator<Conversation> {
+    let index = 0;
+    for (const { name, source } of opened) {
+      for await (const conversation of source.conversations()) {
+        yield { ...conversation, origin: { ...conversation.origin, index: index++ }, columns: { ...conversation.columns, source: name } };
+      }
+    }
+  }
+  return {
+    conversations,
+    get unreadable(): DataSummary['unreadable'] {
+      return opened.flatMap(({ source }) => source.unreadable);
+    },
+    files: opened.flatMap(({ source }) => source.files),
+  };
+}
+
+export const mixturePlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'data-source',
+  name: 'mixture',
+  description: 'Several sources of conversations under names, to be balanced by "source".',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['sources'],
+    properties: {
+      sources: {
+        type: 'array',
+        minItems: 1,
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['name', 'path'],
+          properties: {
+            name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
+            path: { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 }, description: 'Files, folders or globs.' },
+            layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
+            limit: { type: ['integer', 'null'], minimum: 1, default: null, description: 'Take only the first this many conversations.' },
+          },
+        },
+      },
+    },
+  } as const,
+  create: ({ sources }, context) => createMixtureSource(sources, context.baseFolder),
+});
