@@ -3,7 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { loadAdapter, loraStrategy, mergeAdapter, type AdapterFiles, type LoraOptions } from '@whetstone/strategies';
+import { adapterFromMlx, adapterToMlx, isMlxConfig, loadAdapter, loraStrategy, mergeAdapter, type AdapterFiles, type LoraOptions } from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { expectNoLeak } from '../support/model-numbers.js';
@@ -135,6 +135,34 @@ describe('lora', () => {
         tf.dispose([...files.tensors.values()]);
       });
     }
+  });
+
+  it('goes to mlx-lm\'s layout and back', async () => {
+    await expectNoLeak(() => {
+      const attachment = attach({ rank: 3, alpha: 6, targetModules: ['q_proj', 'up_proj'] });
+      fill(attachment, 4);
+      const trained = logits();
+      const files = exported(attachment);
+      attachment.dispose();
+      const mlx = adapterToMlx(model, files);
+      expect(isMlxConfig(mlx.config)).toBe(true);
+      expect(isMlxConfig(files.config)).toBe(false);
+      expect(mlx.config).toMatchObject({ fine_tune_type: 'lora', lora_parameters: { rank: 3, scale: 2, keys: ['self_attn.q_proj', 'mlp.up_proj'] } });
+      expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_a')?.shape).toEqual([32, 3]);
+      expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_b')?.shape).toEqual([3, 40]);
+      const back = adapterFromMlx(mlx);
+      const adapter = loadAdapter(model, back);
+      expect(logits()).toEqual(trained);
+      adapter.dispose();
+      tf.dispose([...files.tensors.values(), ...mlx.tensors.values(), ...back.tensors.values()]);
+
+      const whole = attach({ rank: 2, targetModules: ['q_proj'], modulesToSave: ['lm_head'] });
+      const wholeFiles = exported(whole);
+      whole.dispose();
+      expect(() => adapterToMlx(model, wholeFiles)).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'base_model.model.lm_head.weight' }));
+      expect(() => adapterFromMlx({ config: { fine_tune_type: 'full', lora_parameters: {} }, tensors: new Map() })).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'full' }));
+      tf.dispose([...wholeFiles.tensors.values()]);
+    });
   });
 
   it('refuses an adapter that does not fit, and tells all that is wrong', async () => {

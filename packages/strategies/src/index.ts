@@ -14,6 +14,7 @@ export { full, fullStrategy } from './full.js';
 export { lora, loraStrategy } from './lora/lora.js';
 export { type AdapterFiles } from './adapters/adapter-files.js';
 export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
+export { adapterFromMlx, adapterToMlx, isMlxConfig, mlxFiles } from './adapters/mlx.js';
 export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
 export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
 export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
