@@ -1,4 +1,5 @@
 /** From raw conversations to batches. */
+import { augmentPlugins, createParaphraseTransform, createSynonymTransform, createTurnTransform } from './augment/plugins.js';
 import { createMixtureSource, mixturePlugin } from './sources/mixture.js';
 import { conversationsPlugin } from './sources/plugin.js';
 import { transformPlugins } from './transforms/index.js';
@@ -31,7 +32,7 @@ export type { InspectedStretch, Inspection } from './proof/inspect.js';
 export type { SupervisionFindings, TurnFinding } from './proof/observe.js';
 export { createConversationSource } from './sources/conversations.js';
 export type { ConversationSourceOptions } from './sources/conversations.js';
-export { createMixtureSource };
+export { createMixtureSource, createParaphraseTransform, createSynonymTransform, createTurnTransform };
 export { checkUnreadable } from './sources/unreadable.js';
 
 export * from './report/index.js';
@@ -42,4 +43,4 @@ export { createManifest, diffManifests } from './versions/manifest.js';
 export type { DataManifest, ManifestChange } from './versions/manifest.js';
 
 /** Every plugin of this package. */
-export const dataPlugins = [conversationsPlugin, mixturePlugin, ...transformPlugins] as const;
+export const dataPlugins = [conversationsPlugin, mixturePlugin, ...transformPlugins, ...augmentPlugins] as const;

@@ -1,0 +1,135 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Conversation, DataTransform } from '@whetstone/core/contract';
+import { createRandom } from '../random.js';
+import { collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { chat, sourceOf } from '../testing/sources.js';
+import { applyTransforms } from '../transforms/index.js';
+import { readDictionary, readWordNet } from './dictionaries.js';
+import { rejectParaphrase } from './paraphrase.js';
+import { createParaphraseTransform, createSynonymTransform, createTurnTransform, defaultParaphraseOptions } from './plugins.js';
+import { replaceSynonyms } from './synonyms.js';
+
+const run = (conversations: readonly Omit<Conversation, 'origin'>[], transform: DataTransform): Promise<Conversation[]> => collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
+const contents = ({ messages }: Conversation): unknown[] => messages.map(({ content }) => content);
+
+describe('synonyms', () => {
+  const all = { rate: 1, protect: new Set(['acme']) };
+  const words = new Map([['quick', ['fast']], ['parcel', ['package']], ['smith', ['forger']], ['acme', ['top']], ['快递', ['包裹']], ['快', ['慢']], ['什么时候', ['何时']]]);
+  const replace = (text: string): string => replaceSynonyms(text, words, all, createRandom(1));
+
+  test('are written like the word; names, placeholders, code and protected words stay', () => {
+    expect(replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel')).toBe(
+      'Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel',
+    );
+  });
+
+  test('in Chinese, the longest word at each place', () => {
+    expect(replace('我的快递什么时候到')).toBe('我的包裹何时到');
+  });
+
+  test('from a file, as JSON or tab-separated', async () => {
+    const folder = temporaryFolder();
+    expect(await readDictionary(writeInto(folder, 'a.json', '{"Big": ["large", "huge"]}'))).toEqual(new Map([['big', ['large', 'huge']]]));
+    expect(await readDictionary(writeInto(folder, 'b.tsv', 'big\tlarge, huge\n快递\t包裹、邮包\n'))).toEqual(new Map([['big', ['large', 'huge']], ['快递', ['包裹', '邮包']]]));
+    await expect(readDictionary(writeInto(folder, 'c.json', '{"big": 1}'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
+  });
+
+  test('from WordNet: words with one sense only', async () => {
+    const wordNet = await readWordNet();
+    expect(wordNet.size).toBeGreaterThan(10_000);
+    expect(wordNet.get('automobile')).toBeUndefined(); // noun and verb
+    expect(wordNet.get('physician')).toContain('doctor');
+    expect(wordNet.get('run')).toBeUndefined();
+  });
+
+  test('the transform adds copies with their origin, the same each time, and never augments what was augmented', async () => {
+    const transform = createSynonymTransform({ rate: 1 }, { words });
+    const conversations = [chat('Where is my parcel?', 'Your parcel comes.'), chat('Hello', 'Hi')];
+    const result = await run(conversations, transform);
+    expect(result.map(contents)).toEqual([['Where is my parcel?', 'Your parcel comes.'], ['Where is my package?', 'Your parcel comes.'], ['Hello', 'Hi']]);
+    expect(result[1]).toMatchObject({ origin: { line: 1 }, columns: { augmentation: 'synonyms' } });
+    expect(await run(conversations, transform)).toEqual(result);
+    expect(transform.report).toMatchObject({ conversationsIn: 2, conversationsOut: 3, changed: { added: 1 } });
+    expect(transform.trainOnly).toBe(true);
+    expect(await collect(applyTransforms(sourceOf(result), [createSynonymTransform({ rate: 1 }, { words })]).conversations())).toHaveLength(4);
+  });
+});
+
+describe('turns', () => {
+  const long = chat('a', 'A', 'b', 'B', 'c', 'C');
+
+  test('one exchange less, two in one', async () => {
+    const [, dropped, merged] = await run([long], createTurnTransform({ methods: ['drop', 'merge'], rate: 1 }));
+    expect(dropped && contents(dropped)).toHaveLength(4);
+    expect(dropped && contents(dropped).slice(-2)).toEqual(['c', 'C']);
+    expect(merged && contents(merged).join('|')).toMatch(/^(a\nb\|A\nB\|c\|C|a\|A\|b\nc\|B\nC)$/);
+  });
+
+  test('single exchanges of one topic become a conversation', async () => {
+    const about = (topic: string, question: string) => ({ ...chat(question, question.toUpperCase()), columns: { topic } });
+    const result = await run([about('x', 'a'), about('y', 'b'), about('x', 'c'), about('x', 'c'), about('x', 'd')], createTurnTransform({ methods: ['join'], turns: 3 }));
+    const joined = result.filter(({ columns }) => columns?.['augmentation'] === 'turns');
+    expect(joined.map(contents)).toEqual([['a', 'A', 'c', 'C', 'd', 'D']]);
+    expect(joined[0]?.origin.line).toBe(5);
+  });
+});
+
+describe('paraphrases', () => {
+  const reject = (original: string, text: string): string | null => rejectParaphrase(original, text, { ...defaultParaphraseOptions, protect: ['Acme'] });
+
+  test('are looked at', () => {
+    expect(reject('Where is my parcel from Acme?', 'My parcel from Acme, where is it?')).toBeNull();
+    expect(reject('Where is my parcel?', 'where is my parcel')).toBe('unchanged');
+    expect(reject('Where is order 1234?', 'Where is my order right now?')).toBe('lost-entity');
+    expect(reject('Is Acme open today?', 'Is the shop open today?')).toBe('lost-entity');
+    expect(reject('Where is my parcel right now?', 'Bananas grow well in warm countries.')).toBe('meaning');
+    expect(reject('Where is my parcel?', '我的包裹在哪里，什么时候到呢？')).toBe('language');
+    expect(reject('Where is my parcel?', 'No.')).toBe('length');
+    expect(reject('我的包裹什么时候能到？', '包裹什么时候可以送到我这里？')).toBeNull();
+  });
+
+  let server: Server | undefined;
+  afterEach(() => server?.close());
+
+  /** A real server on this machine that fails as often as it is told, then answers. */
+  async function serve(failures: number, answer: (prompt: string) => string): Promise<{ endpoint: string; requests: string[] }> {
+    const requests: string[] = [];
+    server = createServer((request, response) => {
+      let body = '';
+      request.on('data', (chunk) => (body += String(chunk)));
+      request.on('end', () => {
+        const prompt = (JSON.parse(body) as { messages: { content: string }[] }).messages[0]?.content ?? '';
+        requests.push(prompt);
+        if (requests.length <= failures) response.writeHead(503).end();
+        else response.end(JSON.stringify({ choices: [{ message: { content: answer(prompt) } }] }));
+      });
+    });
+    await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+    return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`, requests };
+  }
+
+  test('come from an endpoint, tried again where it fails, and from the cache the next time', async () => {
+    const { endpoint, requests } = await serve(1, () => 'My parcel, where is it?');
+    const options = { endpoint, model: 'm', cacheFolder: temporaryFolder() };
+    const conversations = [chat('Where is my parcel?', 'On its way.')];
+    const result = await run(conversations, createParaphraseTransform(options));
+    expect(result.map(contents)).toEqual([['Where is my parcel?', 'On its way.'], ['My parcel, where is it?', 'On its way.']]);
+    expect(requests).toHaveLength(2);
+    expect(await run(conversations, createParaphraseTransform(options))).toEqual(result);
+    expect(requests).toHaveLength(2);
+  });
+
+  test('that change the meaning are counted and not taken; a wrong request is an error at once', async () => {
+    const ask = (): Promise<string> => Promise.resolve('Bananas grow in warm countries.');
+    const transform = createParaphraseTransform({ endpoint: 'http://unused', model: 'm', cacheFolder: 'unused' }, { ask });
+    expect(await run([chat('Where is my parcel?', 'On its way.')], transform)).toHaveLength(1);
+    expect(transform.report.changed).toMatchObject({ 'rejected: meaning': 1 });
+
+    server = createServer((_request, response) => response.writeHead(401).end());
+    await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await expect(run([chat('a b c', 'd')], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder() }))).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
+  });
+});
