@@ -4,6 +4,7 @@ import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { activate, activateGated } from './activate.js';
 import { activationNames, type ActivationName } from './activations.js';
+import { addLowRank } from './add-low-rank.js';
 import { attention } from './attention.js';
 import { gatherRows } from './gather-rows.js';
 import { layerNormalize } from './layer-normalize.js';
@@ -106,6 +107,16 @@ describe('operations with gradients of their own', () => {
     (x = tf.scalar(0)) => tf.transpose(tf.reshape(x, [2, 3, 5, 4]), [0, 2, 1, 3]),
     [random(6, 20)],
   ));
+
+  it.each([null, 0.25])('addLowRank with scale %s', (factor) => {
+    const scale = factor === null ? null : tf.scalar(factor);
+    expectSame(
+      (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, scale),
+      (base = tf.scalar(0), x = tf.scalar(0), a = tf.scalar(0), b = tf.scalar(0)) => tf.add(base, tf.mul(tf.matMul(tf.matMul(x, a, false, true), b, false, true), factor ?? 1)),
+      [random(5, 7), random(5, 6), random(2, 6), random(7, 2)],
+    );
+    scale?.dispose();
+  });
 
   it('gatherRows, rows that are taken twice included', () => {
     const indices = tf.tensor1d([3, 0, 3, 3, 1], 'int32');

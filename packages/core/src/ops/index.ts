@@ -5,6 +5,7 @@ export * from './global-norm.js';
 export * from './registered-kernel.js';
 export * from './activate.js';
 export * from './activations.js';
+export * from './add-low-rank.js';
 export * from './attention.js';
 export * from './constant.js';
 export * from './custom-gradient.js';

@@ -1,6 +1,7 @@
 import { add, cast, customGrad, div, expandDims, greater, matMul, mul, outerProduct, sin, sqrt, square, sub, sum, tensor1d, tidy, transpose } from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
+import { addLowRank } from '@whetstone/core/ops';
 import type { Random } from '../support/random.js';
 
 /** One adapted linear layer. Tensors may be variables; whoever made them owns them. */
@@ -83,7 +84,7 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
     const mask = dropout?.(input.shape[0]) ?? null;
     const adapterInput = mask === null ? input : mul<Tensor2D>(input, mask);
     const { dora, site } = layer;
-    if (dora === null) return add(base(input), update(layer, adapterInput));
+    if (dora === null) return addLowRank(base(input), adapterInput, layer.a, layer.b, layer.scaleTensor);
     const ratio = div<Tensor1D>(dora.magnitude, directionNorm(layer, dora));
     if (mask !== null) {
       const weighed = matMul(adapterInput, site.weight as unknown as Tensor2D, false, !site.fanInFanOut);
