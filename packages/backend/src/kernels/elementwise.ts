@@ -13,11 +13,12 @@ function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
   return {
     name,
     inputs: ['x'],
-    rule: (inputs) => ({ outputs: [only(inputs)] }),
+    // tfjs keeps the dtype, but for exp.
+    rule: (inputs) => ({ outputs: [name === 'Exp' ? { shape: only(inputs).shape, dtype: 'float32' } : only(inputs)] }),
     tensorflow: (emit, [x]) => {
       const given = emit.typeOf(x!);
       const needed = given === 'float32' || given === 'bfloat16' || (domain === 'numbers' && given === 'int32') ? given : domain === 'numbers' ? 'int32' : 'float32';
-      return cast(emit, emit.op(op, [cast(emit, x!, needed)]), given);
+      return cast(emit, emit.op(op, [cast(emit, x!, needed)]), name === 'Exp' ? 'float32' : given);
     },
   };
 }
@@ -31,6 +32,18 @@ function test(name: string): Kernel {
     tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
   };
 }
+
+/** -1, 0 or 1; tfjs gives 0 for NaN. */
+const sign: Kernel = {
+  name: 'Sign',
+  inputs: ['x'],
+  rule: (inputs) => ({ outputs: [only(inputs)] }),
+  tensorflow: (emit, [x]) => {
+    const given = emit.typeOf(x!);
+    if (given !== 'float32') return cast(emit, emit.op('Sign', [cast(emit, x!, 'int32')]), given);
+    return emit.op('SelectV2', [emit.op('IsNan', [x!]), emit.constant('float32', [], [0]), emit.op('Sign', [x!])]);
+  },
+};
 
 function broadcast(inputs: readonly Spec[]): readonly number[] {
   const [a, b] = inputs as readonly [Spec, Spec];
@@ -75,7 +88,7 @@ function logical(name: string, op: string): Kernel {
 }
 
 const floatOnly = ['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Cos', 'Cosh', 'Erf', 'Exp', 'Expm1', 'Log', 'Log1p', 'Rsqrt', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Tan', 'Tanh', 'Ceil', 'Floor', 'Round', 'Elu', 'Selu', 'Reciprocal'];
-const anyNumber = ['Abs', 'Neg', 'Sign', 'Square', 'Relu', 'Relu6'];
+const anyNumber = ['Abs', 'Neg', 'Square', 'Relu', 'Relu6'];
 
 const clip: Kernel = {
   name: 'ClipByValue',
@@ -119,9 +132,10 @@ const prelu: Kernel = {
   name: 'Prelu',
   inputs: ['x', 'alpha'],
   rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: 'float32' }] }),
-  tensorflow: (emit, [x, alpha]) => {
+  tensorflow: (emit, [given, alpha]) => {
     const zero = emit.constant('float32', [], [0]);
-    return emit.op('SelectV2', [emit.op('GreaterEqual', [x!, zero]), x!, emit.op('Mul', [x!, alpha!])]);
+    const x = cast(emit, given!, 'float32');
+    return emit.op('SelectV2', [emit.op('GreaterEqual', [x, zero]), x, emit.op('Mul', [x, cast(emit, alpha!, 'float32')])]);
   },
 };
 
@@ -178,6 +192,7 @@ export const elementwise: readonly Kernel[] = [
   logical('LogicalAnd', 'LogicalAnd'),
   logical('LogicalOr', 'LogicalOr'),
   logical('LogicalXor', 'NotEqual'),
+  sign,
   logicalNot,
   clip,
   castKernel,

@@ -1,4 +1,4 @@
-import { env, findBackend, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
+import { env, findBackend, getKernel, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type KernelFunc, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 
 /** What of tfjs's cpu backend the fallback uses. */
@@ -19,7 +19,8 @@ function warnOnce(name: string): void {
 }
 
 function toHost(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
-  if (info.dtype !== 'complex64') return host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId));
+  // Some of its kernels take tensors for granted and ask for their rank.
+  if (info.dtype !== 'complex64') return Object.assign(host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId)), { rank: info.shape.length });
   const { real, imag } = backend.complexParts(info);
   const parts = { real: toHost(host, backend, { ...real, shape: info.shape }), imag: toHost(host, backend, { ...imag, shape: info.shape }) };
   const made = host.makeTensorInfo(info.shape, 'complex64');
@@ -43,10 +44,9 @@ function toDevice(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo
 const mapInfos = (infos: Infos, work: (info: TensorInfo) => TensorInfo): Infos => (Array.isArray(infos) ? infos.map(work) : infos === undefined || infos === null ? infos : work(infos));
 
 /** Runs one of the cpu backend's kernels on copies of its operands. */
-function wrap(config: KernelConfig, host: HostBackend): KernelConfig['kernelFunc'] {
+function wrap(config: KernelConfig, host: HostBackend): KernelFunc {
   return ({ inputs, attrs, backend }) => {
     const device = backend as WhetstoneBackend;
-    warnOnce(config.kernelName);
     const copies: TensorInfo[] = [];
     const copy = (info: TensorInfo): TensorInfo => {
       const made = toHost(host, device, info);
@@ -89,6 +89,20 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   withoutAdvertisement(() => host.disposeIntermediateTensorInfo(host.makeTensorInfo([1], 'float32', new Float32Array(1))));
   const own = new Set(getKernelsForBackend(backendName).map(({ kernelName }) => kernelName));
   const missing = getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
-  for (const config of missing) registerKernel({ kernelName: config.kernelName, backendName, kernelFunc: wrap(config, host) });
+  for (const config of missing) {
+    const run = wrap(config, host);
+    const kernelFunc: KernelFunc = (call) => {
+      warnOnce(config.kernelName);
+      return run(call);
+    };
+    registerKernel({ kernelName: config.kernelName, backendName, kernelFunc });
+  }
   return missing.map(({ kernelName }) => kernelName);
+}
+
+/** The cpu backend's kernel for operands that live on the host anyway (strings, complex64), or null where that backend is not installed. */
+export function hostKernel(name: string): KernelFunc | null {
+  const config = getKernel(name, 'cpu');
+  const host = findBackend('cpu') as HostBackend | null;
+  return config === undefined || host === null ? null : wrap(config, host);
 }

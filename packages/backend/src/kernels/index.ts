@@ -3,6 +3,7 @@ import { fusedKernels } from '../fused/kernels.js';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 import { elementwise } from './elementwise.js';
 import { indexing } from './indexing.js';
+import { hostKernel } from './host-fallback.js';
 import type { Kernel, KernelInputs } from './kernel.js';
 import { matrix } from './matrix.js';
 import { movement } from './movement.js';
@@ -44,12 +45,26 @@ function exceptions(kernel: Kernel, record: KernelFunc): KernelFunc {
   return record;
 }
 
+const isHostOnly = (info: TensorInfo | undefined): boolean => info?.dtype === 'string' || info?.dtype === 'complex64';
+
+/** Strings and complex numbers never are on the device: the cpu backend computes with them. */
+function exceptHostTypes(kernel: Kernel, record: KernelFunc): KernelFunc {
+  if (kernel.name === 'Cast') return record;
+  return (call) => {
+    for (const name in call.inputs) {
+      const input = call.inputs[name] as TensorInfo | undefined;
+      if (isHostOnly(input)) return (hostKernel(kernel.name) ?? record)(call);
+    }
+    return record(call);
+  };
+}
+
 /** Registers every kernel record for a backend's name. Kernels that are registered already are left alone. */
 export function registerKernels(backendName: string): void {
   for (const { name, kernel } of sharing) if (getKernel(name, backendName) === undefined) registerKernel({ kernelName: name, backendName, kernelFunc: kernel });
   for (const kernel of kernels) {
     if (getKernel(kernel.name, backendName) !== undefined) continue;
     const record: KernelFunc = ({ inputs, attrs, backend }) => (backend as WhetstoneBackend).run(kernel, inputs as unknown as KernelInputs, (attrs ?? {}) as Record<string, unknown>);
-    registerKernel({ kernelName: kernel.name, backendName, kernelFunc: exceptions(kernel, record) });
+    registerKernel({ kernelName: kernel.name, backendName, kernelFunc: exceptHostTypes(kernel, exceptions(kernel, record)) });
   }
 }

@@ -1,4 +1,4 @@
-import { gather_util, util } from '@tensorflow/tfjs-core';
+import { backend_util, gather_util, util, type Tensor } from '@tensorflow/tfjs-core';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { int, type } from './attributes.js';
 import { cast } from './elementwise.js';
@@ -13,6 +13,8 @@ const gather: Kernel = {
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     const batch = (batchDims as number | undefined) ?? 0;
     const dimensions = batch < 0 ? batch + picked.length : batch;
+    // Asserts what tfjs asserts of batch dimensions.
+    backend_util.segment_util.collectGatherOpShapeInfo(x as unknown as Tensor, { shape: picked, rank: picked.length } as unknown as Tensor, chosen, dimensions);
     return { outputs: [{ shape: [...shape.slice(0, chosen), ...picked.slice(dimensions), ...shape.slice(chosen + 1)], dtype }], parameters: [chosen, dimensions] };
   },
   tensorflow: (emit, [x, indices], _, [axis, batch]) =>
@@ -32,7 +34,12 @@ const gatherNd: Kernel = {
 const scatterNd: Kernel = {
   name: 'ScatterNd',
   inputs: ['indices', 'updates'],
-  rule: ([, updates], { shape }) => ({ outputs: [{ shape: shape as number[], dtype: (updates as Spec).dtype }], host: [vector(shape as number[])] }),
+  rule: ([indices, updates], { shape }) => ({
+    outputs: [{ shape: shape as number[], dtype: (updates as Spec).dtype }],
+    host: [vector(shape as number[])],
+    // A list of indices is a list of rows.
+    inputShapes: [(indices as Spec).shape.length === 1 ? [...(indices as Spec).shape, 1] : null, null],
+  }),
   tensorflow: (emit, [indices, updates], [shape]) => emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
 };
 

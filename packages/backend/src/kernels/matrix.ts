@@ -1,6 +1,6 @@
-import { backend_util, broadcast_util } from '@tensorflow/tfjs-core';
+import { backend_util, broadcast_util, upcastType } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { sizeOf, type Spec } from '../recorder/types.js';
+import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { float, flag, text } from './attributes.js';
 import { cast } from './elementwise.js';
 import type { Emitter, Kernel, Parameters, Recording } from './kernel.js';
@@ -25,6 +25,7 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   }
   const batch = broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2) as number[], b.shape.slice(0, -2) as number[]);
   const shape = [...batch, rows, columns];
+  const dtype = upcastType(a.dtype, b.dtype);
   const oneA = sizeOf(a.shape.slice(0, -2)) === 1;
   const oneB = sizeOf(b.shape.slice(0, -2)) === 1;
   const flatA = a.shape.slice(-2);
@@ -32,21 +33,24 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   if (oneB && (oneA || !transposeA)) {
     const flatRows = oneA ? rows : sizeOf(a.shape.slice(0, -1));
     return {
-      outputs: [{ shape: [flatRows, columns], dtype: 'float32' }],
+      outputs: [{ shape: [flatRows, columns], dtype }],
       shapes: [shape],
       inputShapes: [oneA ? flatA : [flatRows, innerA], flatB],
-      parameters: ['2d', transposeA, transposeB],
+      parameters: ['2d', transposeA, transposeB, dtype],
     };
   }
-  return { outputs: [{ shape, dtype: 'float32' }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB] };
+  return { outputs: [{ shape, dtype }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB, dtype] };
 }
 
-function multiply<T>(emit: Emitter<T>, a: T, b: T, [form, transposeA, transposeB]: Parameters): T {
-  const left = cast(emit, a, 'float32');
-  const right = cast(emit, b, 'float32');
-  return form === '2d'
-    ? emit.op('MatMul', [left, right], { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })
-    : emit.op('BatchMatMulV2', [left, right], { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
+function multiply<T>(emit: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
+  const given = dtype as PhysicalType;
+  const kind = given === 'float32' ? given : 'int32';
+  const operands = [cast(emit, a, kind), cast(emit, b, kind)];
+  const product =
+    form === '2d'
+      ? emit.op('MatMul', operands, { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })
+      : emit.op('BatchMatMulV2', operands, { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
+  return cast(emit, product, given);
 }
 
 const batchMatMul: Kernel = {
@@ -95,7 +99,7 @@ const fusedMatMul: Kernel = {
     };
   },
   tensorflow: (emit, inputs, _, parameters) => {
-    const [, , , hasBias, hasWeights, activation, alpha] = parameters;
+    const [, , , , hasBias, hasWeights, activation, alpha] = parameters;
     const sum = multiply(emit, inputs[0]!, inputs[1]!, parameters);
     const biased = hasBias === true ? emit.op('AddV2', [sum, inputs[2]!]) : sum;
     return activate(emit, biased, activation as string, alpha as number, hasWeights === true ? inputs.at(-1) : undefined);

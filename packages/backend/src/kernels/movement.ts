@@ -1,7 +1,7 @@
 import { backend_util, slice_util, util, type TensorInfo } from '@tensorflow/tfjs-core';
-import { WhetstoneError } from '@whetstone/core/contract';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { int, text } from './attributes.js';
+import { cast } from './elementwise.js';
 import { scalar, vector, type Emitter, type Kernel, type Parameters } from './kernel.js';
 
 const flatPairs = (pairs: readonly (readonly number[])[]): number[] => pairs.flatMap((pair) => [...pair]);
@@ -93,7 +93,10 @@ const pack: Kernel = {
   rule: (inputs, { axis }) => {
     const { shape, dtype } = inputs[0] as Spec;
     const chosen = (axis as number) < 0 ? (axis as number) + shape.length + 1 : (axis as number);
-    for (const input of inputs) util.assertShapesMatch(shape as number[], input.shape as number[], 'All tensors passed to stack must have matching shapes');
+    for (const input of inputs) {
+      util.assertShapesMatch(shape as number[], input.shape as number[], 'All tensors passed to stack must have matching shapes');
+      util.assert(input.dtype === dtype, () => 'All tensors passed to stack must have matching dtypes');
+    }
     return { outputs: [{ shape: [...shape.slice(0, chosen), inputs.length, ...shape.slice(chosen)], dtype }], parameters: [chosen] };
   },
   tensorflow: (emit, inputs, _, [axis]) => emit.op('Pack', [inputs], { axis: int(axis as number) }),
@@ -209,8 +212,8 @@ const diag: Kernel = {
     return { outputs: [{ shape: [...shape, ...shape], dtype }] };
   },
   tensorflow: (emit, [x]) => {
-    if (emit.typeOf(x!) === 'bool') throw new WhetstoneError('BACKEND_FAILED', 'Diag knows numbers only.');
-    return emit.op('Diag', [x!]);
+    const given = emit.typeOf(x!);
+    return cast(emit, emit.op('Diag', [cast(emit, x!, given === 'bool' ? 'int32' : given)]), given);
   },
 };
 

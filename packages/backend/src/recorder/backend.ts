@@ -1,4 +1,4 @@
-import { engine as tfjs, KernelBackend, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
+import { engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
@@ -104,7 +104,8 @@ export class WhetstoneBackend extends KernelBackend {
 
   /** A tensor of tfjs's over freshly written values: for kernels that compute on the host. */
   makeTensorInfo(shape: number[], dtype: DataType, values: BackendValues): TensorInfo {
-    return { dataId: this.write(values, shape, dtype), shape, dtype };
+    const encoded = dtype === 'string' && typeof values[0] === 'string' ? (values as unknown as string[]).map((value) => util.encodeString(value)) : values;
+    return { dataId: this.write(encoded, shape, dtype), shape, dtype };
   }
 
   /** A complex64 tensor of two float32 ones, whose data it owns. */
@@ -190,9 +191,10 @@ export class WhetstoneBackend extends KernelBackend {
     return 32;
   }
 
+  /** Forgets everything; tfjs-core may start the backend again afterwards. */
   override dispose(): void {
-    this.recorder.programs.dispose();
-    this.recorder.operands.clear();
+    this.recorder.reset();
+    this.dataIds = 0;
   }
 
   private owned(dataId: DataId): Value | undefined {

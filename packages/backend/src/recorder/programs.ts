@@ -111,8 +111,8 @@ class Recent<V> {
     this.items.delete(key);
   }
 
-  get size(): number {
-    return this.items.size;
+  clear(): void {
+    this.items.clear();
   }
 
   oldest(): [number, V] | undefined {
@@ -188,8 +188,12 @@ export class ProgramCache {
     return this.count;
   }
 
-  dispose(): void {
+  clear(): void {
     for (const bucket of this.entries.values()) for (const entry of bucket) entry.executable.dispose();
+    this.entries.clear();
+    this.sightings.clear();
+    this.count = 0;
+    this.steps = 0;
   }
 
   private lookUp(cut: Cut): Entry | undefined {

@@ -149,6 +149,15 @@ export class Recorder {
     return this.operands.tensor(this.hostId(value));
   }
 
+  /** Drops what was recorded and compiled. */
+  reset(): void {
+    this.pending = [];
+    this.serial++;
+    this.engine.wait();
+    this.programs.clear();
+    this.operands.clear();
+  }
+
   /** Everything queued is known to be done. */
   settled(): void {
     this.queued = 0;

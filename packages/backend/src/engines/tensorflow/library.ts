@@ -1,7 +1,8 @@
-import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi, { type LibraryHandle } from 'koffi';
+import { pin, unheard } from '../native-library.js';
 
 /** Address of something of TensorFlow's. 0n is null. */
 export type Pointer = bigint;
@@ -137,44 +138,6 @@ function findLibrary(folder: string, name: string): string {
   if (existsSync(path)) return path;
   const holds = existsSync(folder) ? `${readdirSync(folder).length} other files` : 'no such folder';
   throw unavailable(`TensorFlow's library ${name} is not in ${folder}.`, { found: holds });
-}
-
-/**
- * Keeps a library in the process for good. koffi closes libraries while Node shuts down, before TensorFlow's exit handlers
- * run: without this, every process that used TensorFlow would end in a segmentation fault.
- */
-function pin(path: string): void {
-  if (process.platform === 'win32') {
-    koffi.load('kernel32.dll').func('void *LoadLibraryA(const char *)')(path);
-    return;
-  }
-  const lazyGlobalNoDelete = process.platform === 'darwin' ? 0x1 | 0x8 | 0x80 : 0x1 | 0x100 | 0x1000;
-  for (const holder of [null, 'libdl.so.2', 'libc.so.6']) {
-    try {
-      koffi.load(holder).func('void *dlopen(const char *, int)')(path, lazyGlobalNoDelete);
-      return;
-    } catch {
-      // This library does not export dlopen; the next one may.
-    }
-  }
-}
-
-/** Runs `work` with the standard error stream closed to native code: TensorFlow greets there while it is being loaded, before it can be told not to. */
-function unheard(work: () => void): void {
-  if (process.platform === 'win32') return work();
-  const libc = koffi.load(null);
-  const duplicate = libc.func('int dup(int)');
-  const replace = libc.func('int dup2(int, int)');
-  const saved = Number(duplicate(2));
-  const nowhere = openSync('/dev/null', 'w');
-  replace(nowhere, 2);
-  try {
-    work();
-  } finally {
-    replace(saved, 2);
-    closeSync(saved);
-    closeSync(nowhere);
-  }
 }
 
 /** TensorFlow logs through Abseil, which reads no environment variable. What fails is also in a status, so only fatal words reach the terminal. */

@@ -2,7 +2,8 @@ import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../../recorder/types.js';
-import { dimensions, narrow, tensorflowType, typedArray } from './data-types.js';
+import { narrow, typedArray } from '../bytes.js';
+import { dimensions, tensorflowType } from './data-types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { failure, type Status } from './status.js';
 

@@ -1,0 +1,77 @@
+// Runs tfjs-core's own suite, as its npm package ships it, against the backend `whetstone`.
+//   npm run test:tfjs -- [--engine tensorflow] [--only TEXT] [--json]
+// Specs that are known to fail stand in exceptions-<engine>.json with their reason; any other failure, and any exception that passes, fails the run.
+import { readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+
+const { values: options } = parseArgs({ options: { engine: { type: 'string', default: 'tensorflow' }, only: { type: 'string' }, json: { type: 'boolean', default: false } } });
+const require = createRequire(import.meta.url);
+const tfjs = join(dirname(require.resolve('@tensorflow/tfjs-core/package.json')), 'dist');
+const exceptions = JSON.parse(readFileSync(new URL(`exceptions-${options.engine}.json`, import.meta.url), 'utf8'));
+
+// Jasmine's globals have to stand before the suite is loaded.
+const jasmineRequire = require('jasmine-core');
+const jasmine = jasmineRequire.boot(jasmineRequire);
+jasmine.DEFAULT_TIMEOUT_INTERVAL = 60_000;
+const jasmineEnvironment = jasmine.getEnv();
+Object.assign(globalThis, jasmineRequire.interface(jasmine, jasmineEnvironment), { jasmine });
+
+// Beside the built backend, where it finds jasmine-core.
+const bundle = fileURLToPath(new URL(`../dist/tfjs-suite-${process.pid}.cjs`, import.meta.url));
+process.on('exit', () => rmSync(bundle, { force: true }));
+await build({
+  stdin: {
+    contents: `
+      import { setTestEnvs } from ${JSON.stringify(join(tfjs, 'jasmine_util'))};
+      import ${JSON.stringify(join(tfjs, 'public/chained_ops/register_all_chained_ops'))};
+      import ${JSON.stringify(join(tfjs, 'register_all_gradients'))};
+      setTestEnvs([{ name: 'whetstone', backendName: 'whetstone', flags: {}, isDataSync: true }]);
+      require(${JSON.stringify(join(tfjs, 'tests'))});`,
+    resolveDir: tfjs,
+  },
+  outfile: bundle,
+  bundle: true,
+  format: 'cjs',
+  platform: 'node',
+  ignoreAnnotations: true,
+  external: ['jasmine-core'],
+  logLevel: 'error',
+});
+
+const { findTensorflow, registerWhetstoneBackend } = await import('@whetstone/backend');
+const library = await findTensorflow();
+if (!('folder' in library)) {
+  console.error(`libtensorflow is missing: ${library.reasons.join(', ')}. Fetch it with: npx whetstone backend install cpu`);
+  process.exit(1);
+}
+const backend = await registerWhetstoneBackend({ libraryFolder: library.folder });
+require(bundle);
+
+const failed = [];
+const counts = { passed: 0, failed: 0, skipped: 0 };
+jasmineEnvironment.configure({ random: false, specFilter: (spec) => options.only === undefined || spec.getFullName().includes(options.only) });
+jasmineEnvironment.addReporter({
+  specDone(result) {
+    if (result.status === 'passed') counts.passed++;
+    else if (result.status === 'failed') {
+      counts.failed++;
+      failed.push({ name: result.fullName, message: result.failedExpectations[0]?.message ?? '' });
+    } else counts.skipped++;
+  },
+});
+await jasmineEnvironment.execute();
+
+const unexpected = failed.filter(({ name }) => exceptions[name] === undefined);
+const failedNames = new Set(failed.map(({ name }) => name));
+const healed = options.only === undefined ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
+if (options.json) console.log(JSON.stringify({ engine: options.engine, ...counts, exceptions: failed.length - unexpected.length, unexpected, healed, counters: backend.counters() }));
+else {
+  for (const { name, message } of unexpected) console.log(`FAILED ${name}\n       ${message.split('\n')[0]}`);
+  for (const name of healed) console.log(`PASSES NOW, take it off the list: ${name}`);
+  console.log(`${counts.passed} passed, ${unexpected.length} failed, ${failed.length - unexpected.length} known exceptions, ${counts.skipped} not for this backend`);
+}
+process.exitCode = unexpected.length > 0 || healed.length > 0 ? 1 : 0;
