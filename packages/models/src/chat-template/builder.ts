@@ -9,7 +9,7 @@ export interface Builder {
 }
 
 /** UTF-16 units that a rendered conversation may have at most: far beyond any context, far below what fills the memory. */
-const MOST_UNITS = 64_000_000;
+export const MOST_UNITS = 64_000_000;
 
 export function createBuilder(): Builder {
   let written = '';

@@ -1,8 +1,8 @@
-import { createBuilder, type Builder } from './builder.js';
+import { createBuilder, MOST_UNITS, type Builder } from './builder.js';
 import { callMethod, readMember } from './members.js';
 import { contains, filters, iterate, tests } from './filters.js';
 import { library, type Environment, type Node, type Value } from './library.js';
-import { createMacro, type Callables } from './macros.js';
+import { createMacro, namesVariable, type Callables } from './macros.js';
 import { arithmetic } from './operators.js';
 import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
 import { generationEnd, generationStart } from './source.js';
@@ -10,7 +10,7 @@ import type { Arguments } from './text-methods.js';
 import { equals, flag, integer, isCallable, isList, isMissing, isText, list, mapping, missing, printed, text, typeName } from './values.js';
 
 /** Limits that no honest template meets: they turn a template that never ends into an error. */
-const MOST_STEPS = 5_000_000;
+const MOST_STEPS = 2_000_000;
 
 /** What the evaluation of a template has to know of its surroundings. */
 export interface Surroundings {
@@ -46,8 +46,13 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   /** False in a loop over something else (positions, tool calls), until it picks a message. */
   let atMessage = true;
 
+  const step = (count: number): void => {
+    steps += count;
+    if (steps > MOST_STEPS) throw new Error(`the template does not come to an end: stopped after ${MOST_STEPS} steps`);
+  };
+
   const evaluate = (at: Node | undefined, scope: Environment): Value => {
-    if (++steps > MOST_STEPS) throw new Error(`the template does not come to an end: stopped after ${MOST_STEPS} steps`);
+    step(1);
     switch (at?.type) {
       case 'Held': return at['held'] as Value;
       case 'Program': return captured(nodes(at['body']), scope);
@@ -130,7 +135,9 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     };
     const traces = provenance.of(source);
     const all = isText(source) ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces))) : iterate(source);
+    step(all.length);
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
+    const withLoop = usesLoop(statement);
     const [outer, outerAtMessage] = [current, atMessage];
     let changedBefore: Value | null = null;
     const changed = callables.define(({ positional }) => {
@@ -142,7 +149,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     try {
       for (const [index, item] of items.entries()) {
         const inner = bind(item);
-        inner.setVariable('loop', loopVariable(items, index, changed));
+        if (withLoop) inner.setVariable('loop', loopVariable(items, index, changed));
         const message = messageOf(item);
         current = message ?? outer;
         atMessage = message !== undefined;
@@ -214,6 +221,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const joined = operator === '~' || (operator === '+' && isText(left) && isText(right));
     if (joined) {
       const [first, second] = [printed(left), printed(right)];
+      if (first.length + second.length > MOST_UNITS) throw new Error(`the template does not come to an end: a text of more than ${MOST_UNITS} characters`);
       return provenance.set(text(first + second), [...tracesOf(left), ...shifted(tracesOf(right), first.length)]);
     }
     const own = arithmetic(operator, left, right);
@@ -299,6 +307,15 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   };
 
   return (program) => evaluate(program, globals);
+}
+
+const loopUses = new WeakMap<Node, boolean>();
+
+/** Whether a loop's body names `loop`: making it for nothing is what most loops would spend their time on. */
+function usesLoop(statement: Node): boolean {
+  let uses = loopUses.get(statement);
+  if (uses === undefined) loopUses.set(statement, (uses = namesVariable([statement['body'], statement['defaultBlock']], 'loop')));
+  return uses;
 }
 
 function isMarker(statement: Node, marker: string): boolean {

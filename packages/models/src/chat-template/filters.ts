@@ -1,7 +1,7 @@
 import { toJson, type JsonOptions } from './json.js';
 import type { Value } from './library.js';
 import { strip, textMethods, type Arguments } from './text-methods.js';
-import { equals, flag, float, integer, isList, isMapping, isMissing, isNone, isNumber, isText, list, mapping, missing, printed, representation, text, typeName } from './values.js';
+import { equals, flag, float, integer, isList, isMapping, isMissing, isNone, isNumber, isText, list, mapping, missing, printed, representation, text, tuple, typeName } from './values.js';
 
 type Filter = (operand: Value, args: Arguments) => Value;
 
@@ -44,7 +44,17 @@ export const tests: Readonly<Record<string, (value: Value, other: Value) => bool
   equalto: equals, eq: equals, '==': equals, sameas: equals,
   ne: (value, other) => !equals(value, other), '!=': (value, other) => !equals(value, other),
   in: (value, other) => contains(other, value),
+  odd: (value) => Math.abs(wholeNumber(value) % 2) === 1,
+  even: (value) => wholeNumber(value) % 2 === 0,
+  divisibleby: (value, other) => wholeNumber(value) % wholeNumber(other) === 0,
+  lower: (value) => printed(value) === printed(value).toLowerCase(),
+  upper: (value) => printed(value) === printed(value).toUpperCase(),
 };
+
+function wholeNumber(value: Value): number {
+  if (value.type !== 'IntegerValue' && value.type !== 'BooleanValue') throw new Error(`a whole number is needed, not '${typeName(value)}'`);
+  return Number(value.value);
+}
 
 /** Python's `in`. */
 export function contains(container: Value, item: Value): boolean {
@@ -119,7 +129,7 @@ export const filters: Readonly<Record<string, Filter>> = {
   items: (operand) => {
     if (isMissing(operand)) return list([]);
     if (!isMapping(operand)) throw new Error('Can only get item pairs from a mapping.');
-    return list([...operand.value].map(([key, value]) => list([text(key), value])));
+    return list([...operand.value].map(([key, value]) => tuple([text(key), value])));
   },
   first: (operand) => iterate(operand)[0] ?? missing,
   last: (operand) => iterate(operand).at(-1) ?? missing,
@@ -135,7 +145,7 @@ export const filters: Readonly<Record<string, Filter>> = {
     if (!isMapping(operand)) throw new Error('dictsort needs a mapping');
     const by = printed(given(args, 1, 'by') ?? text('key')) === 'value' ? 1 : 0;
     const pairs = [...operand.value].map(([key, value]) => [text(key), value] as const).sort((a, b) => compare(a[by], b[by], truth(given(args, 0, 'case_sensitive'))));
-    return list((truth(given(args, 2, 'reverse')) ? pairs.reverse() : pairs).map((pair) => list(pair)));
+    return list((truth(given(args, 2, 'reverse')) ? pairs.reverse() : pairs).map(tuple));
   },
   join: (operand, args) => {
     const path = given(args, 1, 'attribute');

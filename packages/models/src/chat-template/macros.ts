@@ -32,11 +32,18 @@ export interface MacroDefinition {
   capture(body: readonly Node[], scope: Environment): Value;
 }
 
+/** Whether a variable is named anywhere in parsed statements. */
+export function namesVariable(part: unknown, variable: string): boolean {
+  if (Array.isArray(part)) return part.some((item) => namesVariable(item, variable));
+  if (part instanceof Map) return [...part].some((entry) => namesVariable(entry, variable));
+  if (typeof part !== 'object' || part === null) return false;
+  const { type, value } = part as Partial<Node>;
+  return (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable));
+}
+
 /** A macro: binds its arguments as Jinja does, `varargs`, `kwargs` and `caller` included. */
 export function createMacro({ label, parameters, body, scope, evaluate, capture }: MacroDefinition): Native {
-  const written = JSON.stringify(body, (_key, value: unknown) => (value instanceof Map ? [...value] : value));
-  const uses = (variable: string): boolean => written.includes(`"type":"Identifier","value":"${variable}"`) || written.includes(`"value":"${variable}","type":"Identifier"`);
-  const [takesRest, takesKeywords] = [uses('varargs'), uses('kwargs')];
+  const [takesRest, takesKeywords] = [namesVariable(body, 'varargs'), namesVariable(body, 'kwargs')];
   return ({ positional, keywords }) => {
     const inner = new library.Environment(scope);
     const rest = new Map(keywords);

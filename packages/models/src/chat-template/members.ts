@@ -1,11 +1,11 @@
 import type { Value } from './library.js';
 import { listMethods, textMethods, type Arguments } from './text-methods.js';
-import { isList, isMapping, isMissing, isNumber, isText, list, missing, none, text, typeName } from './values.js';
+import { isList, isMapping, isMissing, isNumber, isText, list, missing, none, text, tuple, typeName } from './values.js';
 
 type MappingMethod = (self: ReadonlyMap<string, Value>, args: Arguments) => Value;
 
 const mappingMethods: Readonly<Record<string, MappingMethod>> = {
-  items: (self) => list([...self].map(([key, value]) => list([text(key), value]))),
+  items: (self) => list([...self].map(([key, value]) => tuple([text(key), value]))),
   keys: (self) => list([...self.keys()].map(text)),
   values: (self) => list([...self.values()]),
   get: (self, { positional }) => {

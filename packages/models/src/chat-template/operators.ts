@@ -10,6 +10,8 @@ export function arithmetic(operator: string, left: Value, right: Value): Value |
   switch (operator) {
     case '+': return plus(left, right);
     case '*': return times(left, right);
+    case '/': case '//': if (isNumber(right) && right.value === 0) throw new Error('division by zero');
+      return null;
     case '%': return isText(left) ? text(format(left.value, right)) : modulo(left, right);
     case '<': case '>': case '<=': case '>=': return compared(operator, left, right);
     default: return null;

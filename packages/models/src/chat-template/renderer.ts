@@ -40,7 +40,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   };
   const run = (messages: readonly Message[], tools: readonly ToolDefinition[] | undefined, addGenerationPrompt: boolean): TemplateOutput =>
     choose(tools).run({
-      messages: messages.map(({ train: _, ...message }) => message),
+      messages: messages.map(withoutOurKeys),
       variables: { ...options.specialTokens, tools: tools ?? null, documents: null, add_generation_prompt: addGenerationPrompt },
       now: options.now?.() ?? new Date(),
     });
@@ -69,6 +69,11 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
       return (stops ??= findStopTokens(render, options.tokenizer));
     },
   };
+}
+
+/** `train` says what is learned; templates do not know it. */
+function withoutOurKeys(message: Message): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(message).filter(([key]) => key !== 'train'));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { equals, flag, integer, isList, isMissing, isNone, isNumber, isText, list, missing, printed, text, typeName } from './values.js';
+import { equals, flag, integer, isList, isMissing, isNone, isNumber, isText, list, missing, printed, text, tuple, typeName } from './values.js';
 import type { Value } from './library.js';
 
 /** Positional and keyword arguments of a call. */
@@ -15,6 +15,11 @@ const LEADING = new RegExp(`^[${SPACE}]+`, 'u');
 const TRAILING = new RegExp(`[${SPACE}]+$`, 'u');
 const WORDS = new RegExp(`[^${SPACE}]+`, 'gu');
 
+/** Where `str.splitlines` ends lines. */
+const BREAK = '\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029';
+const LINES = new RegExp(`[^${BREAK}]*(?:\\r\\n|[${BREAK}])|[^${BREAK}]+$`, 'gu');
+const LINE_END = new RegExp(`(?:\\r\\n|[${BREAK}])$`, 'u');
+
 export function strip(self: string, characters: string | null, left = true, right = true): string {
   if (characters === null) {
     const from = left ? self.replace(LEADING, '') : self;
@@ -24,8 +29,8 @@ export function strip(self: string, characters: string | null, left = true, righ
   const units = Array.from(self);
   let start = 0;
   let end = units.length;
-  while (left && start < end && set.has(units[start] ?? '')) start++;
-  while (right && end > start && set.has(units[end - 1] ?? '')) end--;
+  if (left) while (start < end && set.has(units[start] ?? '')) start++;
+  if (right) while (end > start && set.has(units[end - 1] ?? '')) end--;
   return units.slice(start, end).join('');
 }
 
@@ -59,10 +64,8 @@ function splitText(self: string, separator: string | null, most: number, fromRig
   if (pieces.length <= most + 1) return pieces;
   const kept = fromRight ? ranges.length - most : most;
   const edge = ranges[fromRight ? kept - 1 : kept];
-  const first = ranges[0];
-  if (edge === undefined || first === undefined) return pieces;
-  if (fromRight) return [self.slice(separator === null ? first[0] : 0, edge[1]), ...pieces.slice(kept)];
-  return [...pieces.slice(0, kept), separator === null ? self.slice(edge[0]) : self.slice(edge[0])];
+  if (edge === undefined) return pieces;
+  return fromRight ? [self.slice(0, edge[1]), ...pieces.slice(kept)] : [...pieces.slice(0, kept), self.slice(edge[0])];
 }
 
 function rangesBetween(self: string, separator: string): (readonly [number, number])[] {
@@ -82,7 +85,8 @@ function affix(args: Arguments, test: (affix: string) => boolean): Value {
   return flag(candidates.some((candidate) => isText(candidate) && test(candidate.value)));
 }
 
-const partition = (self: string, at: number, separator: string, none: readonly string[]): Value => texts(at < 0 ? none : [self.slice(0, at), separator, self.slice(at + separator.length)]);
+const partition = (self: string, at: number, separator: string, none: readonly string[]): Value =>
+  tuple((at < 0 ? none : [self.slice(0, at), separator, self.slice(at + separator.length)]).map(text));
 const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase();
 
 /** Methods of Python's `str` that templates call; arguments and edge cases as Python has them, which the library's own are not throughout. */
@@ -94,8 +98,8 @@ export const textMethods: Readonly<Record<string, Method>> = {
   rsplit: (self, args) => texts(splitText(self, optionalText(args, 0, 'sep'), count(args, 1, 'maxsplit'), true)),
   splitlines: (self, args) => {
     const keep = args.positional[0] ?? args.keywords.get('keepends');
-    const lines = self.match(/[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])|[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+$/gu) ?? [];
-    return texts(keep !== undefined && keep.__bool__().value ? lines : lines.map((line) => line.replace(/(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])$/u, '')));
+    const lines = self.match(LINES) ?? [];
+    return texts(keep !== undefined && keep.__bool__().value ? lines : lines.map((line) => line.replace(LINE_END, '')));
   },
   partition: (self, args) => partition(self, self.indexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), [self, '', '']),
   rpartition: (self, args) => partition(self, self.lastIndexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), ['', '', self]),

@@ -13,6 +13,9 @@ export const integer = maker<number>('integer', 0);
 export const float = maker<number>('float', 0.5);
 export const flag = maker<boolean>('flag', true);
 export const list = maker<readonly Value[]>('list', []);
+/** Tuples are only made by evaluating one. */
+const makeTuple = new library.Interpreter(probe).evaluate({ type: 'TupleLiteral', value: [] }, probe).constructor as new (items: readonly Value[]) => Value;
+export const tuple: Make<readonly Value[]> = (items) => new makeTuple(items);
 export const mapping = maker<ReadonlyMap<string, Value>>('mapping', {});
 export const callable = maker<(args: Value[], scope: Environment) => Value>('callable', () => null);
 export const none: Value = maker<null>('none', null)(null);

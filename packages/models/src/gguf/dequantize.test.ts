@@ -48,7 +48,7 @@ describe('dequantise', () => {
   it('works a Q8_0 block: d·q', () => {
     const bytes = new Uint8Array(34);
     bytes.set([0x00, 0x40, 3, 0xff, 0x80]); // d = 2; q = 3, -1, -128
-    expect([...dequantize('Q8_0', bytes, 32).slice(0, 4)]).toEqual([6, -2, -256, 0]);
+    expect(Array.from(dequantize('Q8_0', bytes, 32).subarray(0, 4))).toEqual([6, -2, -256, 0]);
   });
 
   it('works a Q6_K block: d·scale·(q - 32)', () => {

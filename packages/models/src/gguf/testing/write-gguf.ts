@@ -37,7 +37,8 @@ export function writeGguf(metadata: Readonly<Record<string, GgufValue>>, tensors
     if (typeof data === 'string') string(data);
     else if (typeof data === 'boolean') parts.push(Uint8Array.of(data ? 1 : 0));
     else if (typeof data === 'bigint') uint64(data);
-    else if (typeof data === 'number') Number.isInteger(data) && data >= 0 ? uint32(data) : push(4, (view) => view.setFloat32(0, data, true));
+    else if (typeof data === 'number' && Number.isInteger(data) && data >= 0) uint32(data);
+    else if (typeof data === 'number') push(4, (view) => view.setFloat32(0, data, true));
     else {
       uint32(typeOf(data[0] ?? 0, data));
       uint64(BigInt(data.length));
