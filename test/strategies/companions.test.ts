@@ -8,7 +8,7 @@ import type { StepReport } from '@whetstone/core/contract';
 
 /** Two tasks that pull the same model apart: replies of one letter. */
 const rows = (letter: string): string =>
-  Array.from({ length: 16 }, (_, index) => JSON.stringify({ messages: [{ role: 'user', content: `Say it, ${index}.` }, { role: 'assistant', content: letter.repeat(6) }] })).join('\n');
+  Array.from({ length: 8 }, (_, index) => JSON.stringify({ messages: [{ role: 'user', content: `Say it, ${index}.` }, { role: 'assistant', content: letter.repeat(6) }] })).join('\n');
 
 describe('companion strategies in a run', () => {
   let folder = '';
@@ -24,7 +24,7 @@ describe('companion strategies in a run', () => {
     const steps: StepReport[] = [];
     const trainer = new Trainer({
       model: join(folder, 'tiny'), backend: 'cpu', data: { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl') }, strategy: 'full', loggers: [],
-      optimizer: { learningRate: 5e-3 }, training: { maxSteps: 12, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' }, output: { folder: join(folder, 'runs', name) },
+      optimizer: { learningRate: 5e-3 }, training: { maxSteps: 9, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' }, output: { folder: join(folder, 'runs', name) },
       ...more,
     });
     trainer.on('step', (report) => void steps.push(report));
@@ -46,8 +46,8 @@ describe('companion strategies in a run', () => {
     expect(ewc.steps.map(({ metrics }) => metrics['ewcPenalty'])).toEqual(ewc.steps.map(() => expect.any(Number)));
     expect(ewc.steps.filter(({ metrics }) => 'retainedLoss' in metrics).map(({ step }) => step)).toEqual([1, 5, 9]);
     expect(existsSync(fisherFile)).toBe(true);
-    expect(replay.steps.reduce((sum, { samples }) => sum + samples, 0)).toBeGreaterThan(12 * 4);
-  });
+    expect(replay.steps.reduce((sum, { samples }) => sum + samples, 0)).toBeGreaterThan(9 * 4);
+  }, 180_000);
 
   it('are refused in the owner\'s place, and an owner in theirs', async () => {
     await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
