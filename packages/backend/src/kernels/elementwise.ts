@@ -1,5 +1,5 @@
 import { backend_util, type DataType } from '@tensorflow/tfjs-core';
-import type { PhysicalType, Spec } from '../recorder/types.js';
+import { sameShape, type PhysicalType, type Spec } from '../recorder/types.js';
 import { float, type } from './attributes.js';
 import { scalar, type Emitter, type Kernel } from './kernel.js';
 
@@ -55,7 +55,8 @@ function binary(name: string, op: string, domain: 'floats' | 'numbers' = 'number
   return {
     name,
     inputs: ['a', 'b'],
-    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }] }),
+    // Additions note whether nothing is broadcast: chains of such ones are added up in one pass.
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }], ...(name === 'Add' ? { parameters: [sameShape(only(inputs).shape, inputs[1]?.shape ?? [])] } : {}) }),
     tensorflow: (emit, [a, b]) => {
       const given = emit.typeOf(a!);
       const needed = domain === 'floats' ? 'float32' : given === 'bool' ? 'int32' : given;
@@ -146,7 +147,8 @@ const eluGradient: Kernel = {
   tensorflow: (emit, [dy, y]) => emit.op('EluGrad', [dy!, y!]),
 };
 
-const addN: Kernel = {
+/** The sum of tensors of one shape, in one pass; also what chains of Add become. */
+export const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
   rule: (inputs) => ({ outputs: [only(inputs)] }),
@@ -200,7 +202,7 @@ export const elementwise: readonly Kernel[] = [
   leakyRelu,
   prelu,
   eluGradient,
-  addN,
+  addition,
   select,
   like('ZerosLike'),
   like('OnesLike'),

@@ -21,6 +21,8 @@ export interface Program {
   readonly name: string;
   readonly inputTypes: readonly PhysicalType[];
   readonly steps: readonly Step[];
+  /** For each step, which operation of the recording it stands for; absent where all are there. */
+  readonly positions?: readonly number[];
   /** Dtype of every numbered tensor. */
   readonly types: readonly PhysicalType[];
   /** Numbers of the tensors that leave the program. */

@@ -1,4 +1,5 @@
 import type { Engine, Executable } from '../engines/engine.js';
+import { fuseAdditions } from './fuse-additions.js';
 import { describeNode, type Cut } from './graph.js';
 import type { HostOperands } from './host-operands.js';
 import type { Program, Step } from './program.js';
@@ -165,8 +166,8 @@ export class ProgramCache {
   compile(cut: Cut): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(cut);
     const classes = classify(cut, known?.classes ?? null);
-    const program = toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`);
-    const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[step]));
+    const program = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`));
+    const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
     this.counters.compiles++;
     if (known !== undefined) {
       known.executable.dispose();

@@ -183,7 +183,8 @@ export class Recorder {
       results = this.engine.runEagerly(program, [...inputs, ...this.hostTensors(graph, classes.representatives)], describe);
     } else {
       this.holdBack(graph);
-      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], describe);
+      const { positions } = prepared.executable.program;
+      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step));
     }
     graph.outputs.forEach((output, position) => {
       const tensor = results[position];
