@@ -187,6 +187,6 @@ export interface BatchSourceFactory {
     dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer; readonly logger: Logger; readonly transforms?: readonly DataTransform[] },
     options: BatchOptions,
   ): Promise<BatchSource>;
-  /** Looks for evaluation data in the training data: an error (`DATA_LEAKAGE`), or a warning. */
-  checkLeakage?(train: DataSource, evaluation: DataSource, options: { readonly policy: 'error' | 'warn'; readonly logger: Logger; readonly transforms?: readonly DataTransform[] }): Promise<void>;
+  /** Looks for evaluation data in the training data, both as this factory made them: an error (`DATA_LEAKAGE`), or a warning. */
+  checkLeakage?(train: BatchSource, evaluation: BatchSource, options: { readonly policy: 'error' | 'warn'; readonly logger: Logger }): void;
 }

@@ -130,10 +130,10 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
     const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms };
     return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize });
   };
-  const { leakage } = config.data;
-  if (leakage !== 'off' && trainSource !== null && evalSource !== null) await services.get(BATCH_SOURCE_FACTORY).checkLeakage?.(trainSource, evalSource, { policy: leakage, logger: { ...logger, warn }, transforms });
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  const { leakage } = config.data;
+  if (leakage !== 'off' && trainSource !== null && evalSource !== null && evalData !== null) services.get(BATCH_SOURCE_FACTORY).checkLeakage?.(trainData, evalData, { policy: leakage, logger: { ...logger, warn } });
   checkpoint();
 
   await claimOutputFolder(config);

@@ -39,9 +39,12 @@ test('evaluation data goes past what is for training data alone', async () => {
 
 test('evaluation data in the training data: an error or a warning', async () => {
   const { logger, lines } = recorder();
-  const [train, evaluation] = [sourceOf([chat('a', '1'), chat('b', '2')]), sourceOf([chat('B!', '2')])];
-  const check = (policy: 'error' | 'warn') => createBatchSourceFactory().checkLeakage?.(train, evaluation, { policy, logger });
-  await expect(check('error')).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
-  await check('warn');
+  const factory = createBatchSourceFactory();
+  const create = (conversations: Parameters<typeof sourceOf>[0], purpose: 'train' | 'eval') => factory.create(sourceOf(conversations), { ...dependencies, logger }, { ...defaultBatchOptions, purpose });
+  const [train, evaluation, other] = [await create([chat('a', '1'), chat('b', '2')], 'train'), await create([chat('B!', '2')], 'eval'), await create([chat('c', '3')], 'eval')];
+  lines.length = 0;
+  expect(() => factory.checkLeakage?.(train, evaluation, { policy: 'error', logger })).toThrow(expect.objectContaining({ code: 'DATA_LEAKAGE', problems: [{ message: 'is memory.jsonl:1', place: { file: 'memory.jsonl', line: 2 } }] }));
+  factory.checkLeakage?.(train, evaluation, { policy: 'warn', logger });
+  factory.checkLeakage?.(train, other, { policy: 'error', logger });
   expect(lines).toEqual([expect.stringMatching(/^warn: 1 conversations of the training data are also in the evaluation data/)]);
 });

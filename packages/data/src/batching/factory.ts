@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
-import type { BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import type { BatchSource, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
 import { applyTransforms } from '../transforms/apply.js';
-import { findLeaks, leakageError } from '../transforms/duplicates/leakage.js';
+import { createContentIndex, leakageError, repeatedIn, type ContentIndex } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
 import { describeSummary } from './describe.js';
@@ -24,9 +24,11 @@ function bytesOf({ files }: DataSource): number {
  * the logger what was left out and why.
  */
 export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
+  const contents = new WeakMap<BatchSource, ContentIndex>();
   return {
     async create(source, { tokenizer, renderer, logger, transforms = [] }, { purpose, ...options }) {
       const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
+      const index = createContentIndex();
       const batches = await createBatchSource({
         source: transformed,
         tokenizer,
@@ -34,16 +36,19 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         options,
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
+        onConversation: (conversation) => index.add(conversation),
       });
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
       const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });
-      return { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
+      const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
+      contents.set(result, index);
+      return result;
     },
 
-    async checkLeakage(train, evaluation, { policy, logger, transforms = [] }) {
+    checkLeakage(train, evaluation, { policy, logger }) {
+      const [one, other] = [contents.get(train), contents.get(evaluation)];
       // Exact repetitions alone: they are beyond dispute, and quickly found.
-      const cleaned = (source: DataSource): DataSource => applyTransforms(source, transforms.filter(({ trainOnly }) => trainOnly !== true));
-      const leaks = await findLeaks(cleaned(train), cleaned(evaluation), { near: false });
+      const leaks = one && other ? repeatedIn(one, other) : [];
       if (leaks.length === 0) return;
       const error = leakageError(leaks);
       if (policy === 'error') throw error;

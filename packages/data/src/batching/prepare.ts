@@ -17,6 +17,8 @@ export interface PrepareInputs {
   readonly renderer: ChatRenderer;
   /** A folder for tokenised data: where the same data was tokenised in the same way before, it is taken from there. Null or absent: no cache. */
   readonly cacheFolder?: string | null;
+  /** Sees every conversation once, as it is read. */
+  readonly onConversation?: (conversation: Conversation) => void;
 }
 
 /** What was counted while conversations were tokenised; what is known besides comes from the source. */
@@ -45,7 +47,7 @@ const contentOf = ({ form, messages, tools }: Conversation): string => `${JSON.s
 /** Strategies that split long samples over rows cut nothing off. */
 const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null => (packing && packingStrategy !== 'bfd' ? null : maxLength);
 
-async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, options: BatchOptions, onContent: (content: string) => void): Promise<Tokenized> {
+async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, options: BatchOptions, onRead: (conversation: Conversation) => void): Promise<Tokenized> {
   const store = createTokenStore();
   const tokenize = createTokenize({ tokenizer, renderer }, options);
   const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
@@ -58,7 +60,7 @@ async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, optio
   let longest = 0;
   for await (const conversation of source.conversations()) {
     conversations++;
-    onContent(contentOf(conversation));
+    onRead(conversation);
     const whole = tokenize(conversation);
     observer?.observe(conversation, whole);
     const sample = truncate(conversation, whole, keptLength(options), options.truncationMode, tokenize);
@@ -85,21 +87,27 @@ function complete({ store, counts, withoutTargets, supervision, traits }: Tokeni
 }
 
 /** Reads the whole source and hashes its contents: many times faster than tokenising it. */
-async function hashContents(source: DataSource): Promise<string> {
+async function hashContents({ source, onConversation }: PrepareInputs): Promise<string> {
   const hash = createHash('sha256');
-  for await (const conversation of source.conversations()) hash.update(contentOf(conversation));
+  for await (const conversation of source.conversations()) {
+    hash.update(contentOf(conversation));
+    onConversation?.(conversation);
+  }
   return hash.digest('hex');
 }
 
 /** Reads, renders, tokenises and cuts all conversations of a source, or takes what was made of the same ones before from the cache. */
 export async function prepare(inputs: PrepareInputs, options: BatchOptions): Promise<Prepared> {
-  const { source, tokenizer, cacheFolder = null } = inputs;
+  const { source, tokenizer, cacheFolder = null, onConversation } = inputs;
   if (cacheFolder === null || tokenizer.hash === undefined) {
     const hash = createHash('sha256');
-    const tokenized = await tokenizeAll(inputs, options, (content) => hash.update(content));
+    const tokenized = await tokenizeAll(inputs, options, (conversation) => {
+      hash.update(contentOf(conversation));
+      onConversation?.(conversation);
+    });
     return complete(tokenized, source, hash.digest('hex'));
   }
-  const contentHash = await hashContents(source);
+  const contentHash = await hashContents(inputs);
   const folder = cacheFolderOf(cacheFolder, { contentHash, tokenizerHash: tokenizer.hash, renderer: inputs.renderer, options });
   const cached = openStore(folder);
   if (cached) return complete({ store: cached.store, ...(cached.details as unknown as Omit<Tokenized, 'store'>) }, source, contentHash);

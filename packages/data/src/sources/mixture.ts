@@ -1,6 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import type { Conversation, DataSource, DataSummary } from '@whetstone/core/contract';
 import { LAYOUT_NAMES } from '../layouts/index.js';
+import { columnProperties } from './plugin.js';
 import { createConversationSource, type ConversationSourceOptions } from './conversations.js';
 
 /** A source of its own within a mixture. */
@@ -52,6 +53,8 @@ export const mixturePlugin = definePlugin({
             name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
             path: { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 }, description: 'Files, folders or globs.' },
             layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
+            columns: { description: 'What the parts are called in the files.', type: 'object', additionalProperties: false, properties: columnProperties },
+            roles: { description: 'What roles in the files stand for.', type: 'object', additionalProperties: { type: 'string', minLength: 1 } },
             limit: { type: ['integer', 'null'], minimum: 1, default: null, description: 'Take only the first this many conversations.' },
           },
         },

@@ -4,7 +4,8 @@ import { TEXT_UNITS } from '../reading/plain-text.js';
 import { FORMATS } from '../reading/read-rows.js';
 import { createConversationSource } from './conversations.js';
 
-const columnProperties = Object.fromEntries(COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }])) as Readonly<
+/** What stands under "columns". */
+export const columnProperties = Object.fromEntries(COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }])) as Readonly<
   Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>
 >;
 

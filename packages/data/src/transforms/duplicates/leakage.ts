@@ -1,7 +1,9 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { DataSource, Origin } from '@whetstone/core/contract';
+import type { Conversation, DataSource, Origin } from '@whetstone/core/contract';
+import { GrowingInts } from '../../batching/growing-ints.js';
 import { checkUnreadable } from '../../sources/unreadable.js';
 import { createDuplicateFinder, defaultDuplicateOptions, placeOf, type DuplicateFinder, type DuplicateOptions } from './finder.js';
+import { comparablePart, hashText } from './fingerprint.js';
 
 /** A conversation of the training data that is also, or almost, in the evaluation data. */
 export interface Leak {
@@ -40,4 +42,44 @@ export function leakageError(leaks: readonly Leak[]): WhetstoneError {
     })),
     details: { leaks: leaks.length },
   });
+}
+
+/** Hashes of the conversations of a data set and where each stood: some 16 bytes a conversation. */
+export interface ContentIndex {
+  add(conversation: Conversation): void;
+  entries(): Iterable<{ readonly hash: number; readonly origin: Origin }>;
+}
+
+export function createContentIndex(): ContentIndex {
+  const files: string[] = [];
+  const hashes: number[] = [];
+  const fileOf = new GrowingInts();
+  const lineOf = new GrowingInts();
+  return {
+    add(conversation) {
+      const { file = '', line = 0 } = conversation.origin;
+      if (files.at(-1) !== file) files.push(file);
+      hashes.push(hashText(comparablePart(conversation, 'conversation')));
+      fileOf.push(files.length - 1);
+      lineOf.push(line);
+    },
+    *entries() {
+      for (const [index, hash] of hashes.entries()) {
+        const file = files[fileOf.at(index)] ?? '';
+        yield { hash, origin: { index, ...(file === '' ? {} : { file, line: lineOf.at(index) }) } };
+      }
+    },
+  };
+}
+
+/** Conversations that are in both, but for case, spaces and punctuation. */
+export function repeatedIn(train: ContentIndex, evaluation: ContentIndex): Leak[] {
+  const held = new Map<number, Origin>();
+  for (const { hash, origin } of evaluation.entries()) held.set(hash, origin);
+  const leaks: Leak[] = [];
+  for (const { hash, origin } of train.entries()) {
+    const other = held.get(hash);
+    if (other) leaks.push({ train: origin, eval: other, similarity: 1 });
+  }
+  return leaks;
 }

@@ -17,11 +17,11 @@ const describe = ({ kind, of, similarity }: Duplicate): string => (kind === 'exa
 
 /**
  * A transform that takes out conversations which repeat an earlier one: the first of them stays. With `against`, what repeats evaluation data is an error
- * (DATA_LEAKAGE), or taken out.
+ * (DATA_LEAKAGE), or taken out; the transform is then for training data alone.
  */
-export function createDeduplicateTransform(options: Partial<DeduplicateOptions> = {}, baseFolder = '.'): ReportingTransform {
+export function createDeduplicateTransform(options: Partial<DeduplicateOptions> = {}, baseFolder = '.'): ReportingTransform & { readonly trainOnly: boolean } {
   const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
-  return createTransform('deduplicate', async () => {
+  const transform = createTransform('deduplicate', async () => {
     const own = createDuplicateFinder(all);
     const held = all.against.length === 0 ? null : await finderOf(await createConversationSource({ path: all.against }, baseFolder), all);
     return (conversation: Conversation, log) => {
@@ -40,6 +40,13 @@ export function createDeduplicateTransform(options: Partial<DeduplicateOptions> 
       return conversation;
     };
   });
+  return {
+    trainOnly: all.against.length > 0,
+    transform: transform.transform,
+    get report() {
+      return transform.report;
+    },
+  };
 }
 
 export const deduplicatePlugin = definePlugin({
