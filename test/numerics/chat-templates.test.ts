@@ -167,8 +167,7 @@ describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${
 });
 
 describe('stop tokens', () => {
-  it('are those that end the turns of ChatML', () => {
-    expect(rendererOf('smollm2').stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
-    expect(rendererOf('qwen3').stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
+  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'].filter((name) => names.includes(name)))('of %s are the one that ends its turns', (name) => {
+    expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
   });
 });
