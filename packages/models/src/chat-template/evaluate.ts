@@ -2,10 +2,11 @@ import { createBuilder, MOST_UNITS, type Builder } from './builder.js';
 import { callMethod, readMember } from './members.js';
 import { contains, filters, iterate, tests } from './filters.js';
 import { library, type Environment, type Node, type Value } from './library.js';
-import { createMacro, namesVariable, type Callables } from './macros.js';
+import { createMacro, type Callables } from './macros.js';
+import { describe, held, isMarker, LoopControl, matchingEnd, name, node, nodes, usesLoop } from './nodes.js';
 import { arithmetic } from './operators.js';
 import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
-import { generationEnd, generationStart } from './source.js';
+import { generationStart } from './source.js';
 import type { Arguments } from './text-methods.js';
 import { equals, flag, integer, isCallable, isList, isMissing, isText, list, mapping, missing, printed, text, typeName } from './values.js';
 
@@ -19,19 +20,6 @@ export interface Surroundings {
   messageOf(value: Value): number | undefined;
   readonly callables: Callables;
 }
-
-class LoopControl extends Error {
-  constructor(readonly kind: 'break' | 'continue') {
-    super(`${kind} outside of a loop`);
-  }
-}
-
-const nodes = (value: unknown): readonly Node[] => value as readonly Node[];
-const node = (value: unknown): Node => value as Node;
-const name = (value: unknown): string => String((value as { readonly value: unknown }).value);
-
-/** A value already at hand, as a node: what the library is to compute with. */
-const held = (value: Value): Node => ({ type: 'Held', held: value });
 
 /**
  * Runs templates: the library parses them and evaluates what it evaluates as Jinja does; blocks, loops, macros, operators, methods and filters
@@ -307,35 +295,4 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   };
 
   return (program) => evaluate(program, globals);
-}
-
-const loopUses = new WeakMap<Node, boolean>();
-
-/** Whether a loop's body names `loop`: making it for nothing is what most loops would spend their time on. */
-function usesLoop(statement: Node): boolean {
-  let uses = loopUses.get(statement);
-  if (uses === undefined) loopUses.set(statement, (uses = namesVariable([statement['body'], statement['defaultBlock']], 'loop')));
-  return uses;
-}
-
-function isMarker(statement: Node, marker: string): boolean {
-  return statement.type === 'Set' && node(statement['assignee']).type === 'Identifier' && name(statement['assignee']) === marker;
-}
-
-function matchingEnd(body: readonly Node[], start: number): number {
-  let depth = 0;
-  for (let i = start; i < body.length; i++) {
-    const statement = body[i];
-    if (statement === undefined) continue;
-    if (isMarker(statement, generationStart)) depth++;
-    if (isMarker(statement, generationEnd) && --depth === 0) return i;
-  }
-  throw new Error('a generation tag is not closed within its block');
-}
-
-/** How an expression reads, for messages: `message.content`. */
-function describe(at: Node): string {
-  if (at.type === 'Identifier') return `'${name(at)}'`;
-  if (at.type === 'MemberExpression' && node(at['property']).type === 'Identifier') return `'${describe(node(at['object'])).replaceAll("'", '')}.${name(at['property'])}'`;
-  return 'the value';
 }

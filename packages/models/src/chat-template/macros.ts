@@ -1,4 +1,5 @@
 import { library, type Environment, type Node, type Value } from './library.js';
+import { namesVariable } from './nodes.js';
 import type { Arguments } from './text-methods.js';
 import { callable, list, mapping, missing } from './values.js';
 
@@ -30,15 +31,6 @@ export interface MacroDefinition {
   readonly scope: Environment;
   evaluate(node: Node | undefined, scope: Environment): Value;
   capture(body: readonly Node[], scope: Environment): Value;
-}
-
-/** Whether a variable is named anywhere in parsed statements. */
-export function namesVariable(part: unknown, variable: string): boolean {
-  if (Array.isArray(part)) return part.some((item) => namesVariable(item, variable));
-  if (part instanceof Map) return [...part].some((entry) => namesVariable(entry, variable));
-  if (typeof part !== 'object' || part === null) return false;
-  const { type, value } = part as Partial<Node>;
-  return (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable));
 }
 
 /** A macro: binds its arguments as Jinja does, `varargs`, `kwargs` and `caller` included. */
