@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createStreamDecoder, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { createStreamDecoder, encodePadded, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 
 // Ids, tokens, offsets and decoded texts of Hugging Face's tokenizers; offsets there count code points.
@@ -76,6 +76,11 @@ describe.each(kinds)('%s', (kind) => {
 
   it('joins a pair', () => {
     expect(tokenizer.encodePair(fixture.pair.a, fixture.pair.b)).toEqual(fixture.pair.ids);
+  });
+
+  it.each((['right', 'left'] as const).filter((side) => fixture[`padded_${side}`] !== undefined))('pads on the %s', (side) => {
+    const padded = fixture[`padded_${side}`];
+    expect(encodePadded(tokenizer, padded?.texts ?? [], { maxLength: padded?.max_length ?? 0, side })).toEqual({ ids: padded?.input_ids, attentionMask: padded?.attention_mask });
   });
 
   it.each(fixture.after_adding.texts.map((row) => [row.text, row] as const))('with added tokens: %j', (_, row) => check(withAdded, row));

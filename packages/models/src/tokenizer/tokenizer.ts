@@ -16,6 +16,8 @@ export interface FolderTokenizer extends Tokenizer {
   readonly specialTokens: SpecialTokens;
   /** The token texts of ids, as the vocabulary writes them. */
   tokens(ids: readonly number[]): (string | undefined)[];
+  /** Ids in the special tokens that the post-processor puts around a text. */
+  withSpecialTokens(ids: readonly number[]): number[];
   /** Two texts joined as the post-processor joins a pair, special tokens included. */
   encodePair(first: string, second: string): number[];
   /** Whether the id is of a token that was added as a whole, special or not: ordinary text does not spell it. */
@@ -126,6 +128,7 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
     isAddedToken: (id) => addedIds.has(id),
     tokens,
     tokenId,
+    withSpecialTokens: (list) => postProcess(list, null),
     encode: (text, options) => (options?.addSpecialTokens === true ? postProcess(run(text).ids, null) : [...run(text).ids]),
     encodePair: (first, second) => postProcess(run(first).ids, run(second).ids),
     encodeWithSpans: run,
