@@ -65,7 +65,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       baseFolder: '/', model: { use: null, path: null, options: {} }, chatTemplatePath: null, backend: { name: 'cpu', threads: null },
       data: {
         train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false,
-        shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, padToMultipleOf: null, unreadableRows: 'error',
+        shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, paddingFree: true, padToMultipleOf: null, unreadableRows: 'error',
         samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn',
       },
       strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },

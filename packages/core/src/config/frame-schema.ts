@@ -55,6 +55,7 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
       epochs: { type: 'integer', minimum: 1, default: 1, description: 'Epochs that go from easy to hard; later ones are as trainSamplingStrategy says.' },
     },
   },
+  paddingFree: flag(true, 'Let the conversations of a batch share rows, so that little of it is padding; none of them sees another, and the loss is the same.'),
   padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
   unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
   samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),

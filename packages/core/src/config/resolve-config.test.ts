@@ -109,6 +109,7 @@ describe('a configuration that is right', () => {
         tokensPerBatch: null,
         balance: null,
         curriculum: null,
+        paddingFree: true,
         padToMultipleOf: null,
         unreadableRows: 'error',
         samplesWithoutTargets: 'error',

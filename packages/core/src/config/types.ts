@@ -44,6 +44,7 @@ export interface DataConfig {
   readonly tokensPerBatch: number | null;
   readonly balance: BatchOptions['balance'];
   readonly curriculum: BatchOptions['curriculum'];
+  readonly paddingFree: boolean;
   readonly padToMultipleOf: number | null;
   readonly unreadableRows: BatchOptions['unreadableRows'];
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];

@@ -171,6 +171,8 @@ export interface BatchOptions {
   /** Shares of groups; null: every conversation once. */
   readonly balance: BalanceOptions | null;
   readonly curriculum: CurriculumOptions | null;
+  /** Whether the conversations of a batch share rows, where that makes fewer positions; none of them sees another, and the loss is the same. */
+  readonly paddingFree: boolean;
   readonly padToMultipleOf: number | null;
   readonly unreadableRows: 'error' | 'skip';
   /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */

@@ -180,10 +180,10 @@ async function loadModel(
 }
 
 function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
+  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
   const learning = purpose === 'train';
   return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
+    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
     batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: learning && data.shuffleDataset,
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',

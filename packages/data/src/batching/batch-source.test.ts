@@ -86,6 +86,26 @@ describe('what is learned', () => {
 });
 
 describe('batches', () => {
+  test('share rows where that makes fewer positions: the same samples, targets and segments, each with positions of its own', async () => {
+    const conversations = [chat('a', 'b'), chat('a', 'a rather long answer, longer than all the others together are'), chat('b', 'c'), chat('c', 'd')];
+    const apart = await firstBatch(conversations);
+    const shared = await firstBatch(conversations, { paddingFree: true });
+    expect(shared.rows).toBe(2);
+    expect(shared.rows * shared.length).toBeLessThan(apart.rows * apart.length);
+    for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(apart[key]);
+    // Each segment is one whole conversation, token for token what it is in a row of its own.
+    const segmentsOf = (batch: Batch): string[] => {
+      const segments = new Map<string, string[]>();
+      batch.segmentIds.forEach((segment, index) => {
+        if (segment === 0) return;
+        const key = `${Math.floor(index / batch.length)}/${segment}`;
+        segments.set(key, [...(segments.get(key) ?? []), `${batch.ids[index]}:${batch.labels[index]}:${batch.positionIds[index]}`]);
+      });
+      return [...segments.values()].map((tokens) => tokens.join(' ')).sort();
+    };
+    expect(segmentsOf(shared)).toEqual(segmentsOf(apart));
+  });
+
   test('are padded on the right, with segment 0 and no label at padding', async () => {
     const batch = await firstBatch([chat('a', 'b'), chat('a', 'bcd')], { padToMultipleOf: 8 });
     expect(batch.length % 8).toBe(0);

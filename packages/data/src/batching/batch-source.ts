@@ -80,7 +80,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const planOf = (epoch: number): EpochPlan =>
     difficulties !== null && epoch < (options.curriculum?.epochs ?? 0) ? planCurriculum(difficulties, options, epoch) : planEpoch(lengths, options, epoch);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
-  const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf };
+  const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf, paddingFree: options.paddingFree };
 
   function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {
     const plan = planOf(number);

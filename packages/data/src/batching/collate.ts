@@ -1,33 +1,36 @@
 import { IGNORED_LABEL } from '@whetstone/core/contract';
 import type { Batch } from '@whetstone/core/contract';
 import type { RowTable } from './rows.js';
+import { shareRows } from '../packing/share-rows.js';
 import { idOf, isLearned, type TokenStore } from './token-store.js';
 
 export interface CollateOptions {
   /** The id that fills rows up; nothing ever attends to it or learns it. */
   readonly padTokenId: number;
   readonly padToMultipleOf: number | null;
+  /** Puts the rows together into fewer, fuller ones, where that makes the batch cheaper. */
+  readonly paddingFree?: boolean;
 }
 
 /**
  * Puts rows together into one batch, padded on the right to the longest (rounded up to `padToMultipleOf`). Segments count from 1 in each row, positions
  * from 0 in each segment; padding has segment 0. The first label of a segment is never a target, as nothing before it may predict it.
  */
-export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenStore, { padTokenId, padToMultipleOf }: CollateOptions): Batch {
-  const pieces = Array.from(rows, (row) => ({ from: table.starts[row] ?? 0, to: table.starts[row + 1] ?? 0 }));
-  const sizes = pieces.map(({ from, to }) => table.length.subarray(from, to).reduce((sum, size) => sum + size, 0));
+export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenStore, { padTokenId, padToMultipleOf, paddingFree = false }: CollateOptions): Batch {
+  const laidOut = layOut(Array.from(rows), table, paddingFree);
+  const sizes = laidOut.map((pieces) => pieces.reduce((sum, piece) => sum + (table.length[piece] ?? 0), 0));
   const longest = Math.max(1, ...sizes);
   const length = padToMultipleOf === null ? longest : Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
-  const total = pieces.length * length;
+  const total = laidOut.length * length;
   const ids = new Int32Array(total).fill(padTokenId);
   const labels = new Int32Array(total).fill(IGNORED_LABEL);
   const segmentIds = new Int32Array(total);
   const positionIds = new Int32Array(total);
   let samples = 0;
   let supervisedTokens = 0;
-  pieces.forEach(({ from, to }, row) => {
+  laidOut.forEach((pieces, row) => {
     let position = row * length;
-    for (let piece = from; piece < to; piece++) {
+    pieces.forEach((piece, segment) => {
       const offset = table.offset[piece] ?? 0;
       if (offset === 0) samples++;
       const tokens = store.read(table.sample[piece] ?? 0, offset, offset + (table.length[piece] ?? 0));
@@ -35,15 +38,26 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
         const packed = tokens[index] ?? 0;
         const id = idOf(packed);
         ids[position] = id;
-        segmentIds[position] = piece - from + 1;
+        segmentIds[position] = segment + 1;
         positionIds[position] = index;
         if (index > 0 && isLearned(packed)) {
           labels[position] = id;
           supervisedTokens++;
         }
       }
-    }
+    });
   });
   const tokens = sizes.reduce((sum, size) => sum + size, 0);
-  return { rows: pieces.length, length, ids, labels, segmentIds, positionIds, samples, tokens, supervisedTokens };
+  return { rows: laidOut.length, length, ids, labels, segmentIds, positionIds, samples, tokens, supervisedTokens };
+}
+
+/** The pieces of each row of the batch, as the table has them or with rows put together. */
+function layOut(rows: readonly number[], table: RowTable, paddingFree: boolean): readonly (readonly number[])[] {
+  const piecesOf = rows.map((row) => {
+    const from = table.starts[row] ?? 0;
+    return Array.from({ length: (table.starts[row + 1] ?? from) - from }, (_, index) => from + index);
+  });
+  if (!paddingFree) return piecesOf;
+  const lengths = piecesOf.map((pieces) => pieces.reduce((sum, piece) => sum + (table.length[piece] ?? 0), 0));
+  return shareRows(lengths).map((members) => members.flatMap((member) => piecesOf[member] ?? []));
 }

@@ -18,6 +18,7 @@ export const defaultBatchOptions: BatchOptions = {
   tokensPerBatch: null,
   balance: null,
   curriculum: null,
+  paddingFree: false,
   padToMultipleOf: null,
   unreadableRows: 'error',
   samplesWithoutTargets: 'error',
