@@ -1,6 +1,7 @@
 import { env, findBackend, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
+import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
 import { registerLeanGradients } from './fused/gradients.js';
 import { registerHostFallback } from './kernels/host-fallback.js';
 import { registerKernels } from './kernels/index.js';
@@ -9,14 +10,13 @@ import type { RecorderOptions } from './recorder/recorder.js';
 
 export const BACKEND_NAME = 'whetstone';
 
-export interface RegisterOptions extends TensorflowEngineOptions {
-  readonly recorder?: RecorderOptions;
-}
+/** An engine with its library: libtensorflow's folder, or a PJRT plugin with `engine: 'xla'`. */
+export type RegisterOptions = { readonly recorder?: RecorderOptions } & (({ readonly engine?: 'tensorflow' } & TensorflowEngineOptions) | ({ readonly engine: 'xla' } & XlaEngineOptions));
 
 let registered: WhetstoneBackend | null = null;
 
 /**
- * Loads libtensorflow from a folder, registers the tfjs-core backend `whetstone` with all its kernels, and makes it tfjs-core's
+ * Loads libtensorflow from a folder or an XLA plugin, registers the tfjs-core backend `whetstone` with all its kernels, and makes it tfjs-core's
  * current backend. A process has one; asked again, the one there is is returned. Throws `BACKEND_UNAVAILABLE` with the reason.
  */
 export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
@@ -24,7 +24,7 @@ export async function registerWhetstoneBackend(options: RegisterOptions): Promis
     await setBackend(BACKEND_NAME);
     return registered;
   }
-  const backend = new WhetstoneBackend(createTensorflowEngine(options), options.recorder);
+  const backend = new WhetstoneBackend(options.engine === 'xla' ? createXlaEngine(options) : createTensorflowEngine(options), options.recorder);
   if (findBackend(BACKEND_NAME) !== null) removeBackend(BACKEND_NAME);
   // Above every other backend: whoever registers this one wants it used.
   if (!registerBackend(BACKEND_NAME, () => backend, 10)) throw new WhetstoneError('INTERNAL', 'tfjs-core refused the backend.');

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { findTensorflow } from './install/index.js';
+import { findTensorflow, findXlaPlugin } from './install/index.js';
 import type { WhetstoneBackend } from './recorder/backend.js';
-import { registerWhetstoneBackend, type RegisterOptions } from './register.js';
+import type { RecorderOptions } from './recorder/recorder.js';
+import { registerWhetstoneBackend } from './register.js';
 
 const found = await findTensorflow();
 
@@ -10,10 +11,27 @@ export const libraryFolder: string | null = 'reasons' in found ? null : found.fo
 
 if (libraryFolder === null) console.warn('SKIPPED: libtensorflow is not installed. Fetch it with: npx whetstone backend install cpu');
 
+const plugin = await findXlaPlugin();
+
+/** The XLA plugin, or null; then tests say how to get it, and skip. */
+export const xlaPlugin: string | null = 'reasons' in plugin ? null : plugin.path;
+
+if (xlaPlugin === null) console.warn('SKIPPED: no XLA plugin is installed. Fetch it with: npx whetstone backend install xla-cpu');
+
+/** The engine that tests of the backend run on: `WHETSTONE_TEST_ENGINE`, or tensorflow. */
+const testedEngine = process.env['WHETSTONE_TEST_ENGINE'] ?? 'tensorflow';
+
 /** The backend under test, current in tfjs-core. */
-export async function startBackend(options: Partial<RegisterOptions> = {}): Promise<WhetstoneBackend> {
+export async function startBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {
+  if (testedEngine === 'xla') return startXlaBackend(options);
   if (libraryFolder === null) throw new Error('Tests that need libtensorflow have to be skipped without it.');
   return registerWhetstoneBackend({ libraryFolder, ...options });
+}
+
+/** The backend on its xla engine, current in tfjs-core. */
+export async function startXlaBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {
+  if (xlaPlugin === null) throw new Error('Tests that need an XLA plugin have to be skipped without it.');
+  return registerWhetstoneBackend({ engine: 'xla', plugin: xlaPlugin, ...options });
 }
 
 /** What a computation gave, as plain data. */

@@ -17,6 +17,8 @@ export type Describe = (step: number) => string;
 export interface Engine {
   readonly name: 'tensorflow' | 'xla';
   readonly version: string;
+  /** True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by chance are told apart without compiling the first anew. */
+  readonly staticShapes: boolean;
   /** Copies host values to the device. */
   upload(type: PhysicalType, shape: readonly number[], values: TypedArray): EngineTensor;
   /** Waits for a tensor and copies it to the host. */

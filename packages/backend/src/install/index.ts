@@ -5,3 +5,4 @@ export { installedFolder, installWheel, isInstalled } from './install-wheel.js';
 export type { InstallOptions, InstallProgress } from './progress.js';
 export { findTensorflow, installTensorflow, type TensorflowLibrary } from './tensorflow-library.js';
 export { publishedModels, tensorflowCpuWheel, tensorflowCpuWheels, type PublishedModel, type Wheel } from './wheels.js';
+export { findXlaPlugin, installXlaPlugin, type XlaPlugin } from './xla-plugin.js';

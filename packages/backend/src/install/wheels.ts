@@ -59,6 +59,20 @@ export function tensorflowCpuWheel(platform: string = process.platform, architec
   return wheel;
 }
 
+/** PJRT plugins for the xla engine on CPUs, by `process.platform`-`process.arch`. */
+export const xlaCpuWheels: Readonly<Record<string, Wheel>> = {
+  'linux-x64': {
+    name: 'xla-cpu-pjrt',
+    version: '0.0.1',
+    fileName: 'xla_cpu_pjrt-0.0.1-py3-none-manylinux_2_27_x86_64.whl',
+    sha256: '55837b6b7b47daa717f2d9a5a03563ea0ceaa338d06a81a1e2d3f060d960decc',
+    target: { pythonVersion: '3.12', platform: 'manylinux_2_27_x86_64' },
+    bytes: 63_461_052,
+    unpackedBytes: 259_284_552,
+    keep: /^xla_plugins\/xla_cpu_pjrt\/xla_cpu_pjrt\.so$/,
+  },
+};
+
 /** A model that is published inside a wheel, as a GGUF file. */
 export interface PublishedModel {
   readonly name: string;

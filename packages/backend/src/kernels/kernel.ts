@@ -1,5 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { PhysicalType, Spec, TypedArray } from '../recorder/types.js';
+import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
 import type { Attributes } from './attributes.js';
 
 /** Attributes that are part of a graph's structure (axes, flags, permutations): another value means another compiled graph. */
@@ -52,8 +53,11 @@ export interface Kernel {
   rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
   /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */
   tensorflow<T>(emit: Emitter<T>, inputs: readonly T[], host: readonly T[], parameters: Parameters): T | readonly T[];
-  /** StableHLO lowering, for the xla engine. Filled in when that engine comes. */
-  readonly stablehlo?: undefined;
+  /**
+   * StableHLO, for the xla engine: where it is left out, the ops of `tensorflow` are lowered one by one (`engines/xla/stablehlo`), which suits
+   * nearly every kernel. Write one where shapes that are known allow something better.
+   */
+  readonly stablehlo?: (b: ModuleBuilder, inputs: readonly Hlo[], host: readonly Hlo[], parameters: Parameters) => Hlo | readonly Hlo[];
 }
 
 export type KernelInputs = Readonly<Record<string, TensorInfo | undefined>>;

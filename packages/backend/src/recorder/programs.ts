@@ -156,8 +156,8 @@ export class ProgramCache {
 
   /** The executable of this structure if it is there and fits. */
   find(cut: Cut): { executable: Executable; classes: HostClasses } | null {
-    const entry = this.lookUp(cut);
-    if (entry === undefined || !fits(cut.host, entry.classes)) return null;
+    const entry = this.entries.get(cut.hash)?.findLast((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes));
+    if (entry === undefined) return null;
     this.counters.cacheHits++;
     return entry;
   }
@@ -169,7 +169,7 @@ export class ProgramCache {
     const program = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`));
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
     this.counters.compiles++;
-    if (known !== undefined) {
+    if (known !== undefined && !this.engine.staticShapes) {
       known.executable.dispose();
       known.executable = executable;
       known.classes = classes;
@@ -198,7 +198,7 @@ export class ProgramCache {
   }
 
   private lookUp(cut: Cut): Entry | undefined {
-    return this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure));
+    return this.entries.get(cut.hash)?.findLast((entry) => sameWords(entry.structure, cut.structure));
   }
 
   private evict(newest: Entry): void {

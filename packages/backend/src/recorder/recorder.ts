@@ -172,7 +172,7 @@ export class Recorder {
     this.counters.nodes += graph.nodes.length;
     const describe = (step: number): string => describeNode(graph.nodes[step]);
     const inputs = graph.inputs.map((value) => this.materialise(value));
-    const eager = graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
+    const eager = !this.engine.staticShapes && graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
     const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
     let results: EngineTensor[];
     if (prepared === null) {

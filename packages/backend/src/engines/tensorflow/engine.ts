@@ -104,6 +104,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
   return {
     name: 'tensorflow',
     version: library.version,
+    staticShapes: false,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
     download: (tensor, type, size) => guarded(() => download(library, status, tensor, type, size)),
     downloadLater: (tensor, type, size) =>

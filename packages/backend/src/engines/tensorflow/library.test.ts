@@ -6,7 +6,7 @@ import { isWhetstoneError } from '@whetstone/core/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder } from '../../test-support.js';
 import { encodeConfigProto } from './config-proto.js';
-import { narrow, typedArray } from './data-types.js';
+import { narrow, typedArray } from '../bytes.js';
 import { probeTensorflow } from './library.js';
 
 let folder = '';
