@@ -1,0 +1,184 @@
+import { existsSync } from 'node:fs';
+import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
+import koffi from 'koffi';
+import { pin, unheard } from '../native-library.js';
+
+/** Address of something of the plugin's. 0n is null. */
+export type Pointer = bigint;
+
+type Native = ((parameters: Pointer) => Pointer) & { async(parameters: Pointer, done: (error: unknown, result: Pointer) => void): void };
+
+/**
+ * Functions of the PJRT C API by their place in its table, which every release keeps: new ones come last. Their one parameter is
+ * a struct of 8-byte fields that begins with its own size and a null pointer; the numbers of further fields stand beside the place.
+ */
+const functions = {
+  PJRT_Error_Destroy: [0, 1],
+  PJRT_Error_Message: [1, 3],
+  PJRT_Error_GetCode: [2, 2],
+  PJRT_Plugin_Initialize: [3, 0],
+  PJRT_Plugin_Attributes: [4, 2],
+  PJRT_Event_Destroy: [5, 1],
+  PJRT_Event_IsReady: [6, 2],
+  PJRT_Event_Error: [7, 1],
+  PJRT_Event_Await: [8, 1],
+  PJRT_Client_Create: [10, 9],
+  PJRT_Client_Destroy: [11, 1],
+  PJRT_Client_PlatformName: [12, 3],
+  PJRT_Client_PlatformVersion: [14, 3],
+  PJRT_Client_AddressableDevices: [16, 3],
+  PJRT_Client_Compile: [20, 5],
+  PJRT_Client_BufferFromHostBuffer: [22, 13],
+  PJRT_DeviceDescription_Kind: [26, 3],
+  PJRT_Device_GetDescription: [29, 2],
+  PJRT_Device_MemoryStats: [34, 22],
+  PJRT_Executable_Destroy: [40, 1],
+  PJRT_Executable_NumOutputs: [44, 2],
+  PJRT_Executable_Serialize: [49, 5],
+  PJRT_LoadedExecutable_Destroy: [50, 1],
+  PJRT_LoadedExecutable_GetExecutable: [51, 2],
+  PJRT_LoadedExecutable_Execute: [55, 8],
+  PJRT_Executable_DeserializeAndLoad: [56, 6],
+  PJRT_Buffer_Destroy: [58, 1],
+  PJRT_Buffer_ToHostBuffer: [70, 5],
+  PJRT_Buffer_ReadyEvent: [72, 2],
+} as const;
+
+export type PjrtFunction = keyof typeof functions;
+
+/** Where the table of functions begins, in words of 8 bytes: after the API struct's size, its extensions and its version. */
+const TABLE = 5;
+const RESOURCE_EXHAUSTED = 8;
+
+const utf8 = new TextEncoder();
+
+/** A struct that native code reads or writes: 8-byte words outside the JavaScript heap, so that they stay where they are. */
+export function words(values: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
+  const made = new BigUint64Array(new ArrayBuffer(8 * Math.max(1, values.length)));
+  values.forEach((value, position) => (made[position] = BigInt(value)));
+  return made;
+}
+
+export const bytesOf = (text: string): Uint8Array => utf8.encode(text);
+
+/**
+ * Address of an array's first byte; the array has to be kept alive. Asked of the buffer, because a small typed array may lie on the heap,
+ * where the garbage collector moves it, until somebody wants its buffer.
+ */
+export function address(array: ArrayBufferView): Pointer {
+  return koffi.address(array.buffer) + BigInt(array.byteOffset);
+}
+
+/** Text of the plugin's that is not ended by a zero. */
+export const textAt = (pointer: Pointer, length: Pointer): string => (pointer === 0n || length === 0n ? '' : Buffer.from(koffi.view(pointer, Number(length))).toString('utf8'));
+
+const unavailable = (message: string, cause?: unknown): WhetstoneError =>
+  new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu', ...(cause === undefined ? {} : { cause }) });
+
+/** A loaded PJRT plugin. */
+export class Pjrt {
+  private readonly calls = new Map<PjrtFunction, Native>();
+  /** What native code may still read during the present call: held here, so that nothing of it is collected meanwhile. */
+  kept: readonly unknown[] = [];
+
+  constructor(
+    readonly path: string,
+    /** The API's version, `0.81` say. */
+    readonly version: string,
+    private readonly table: BigUint64Array,
+  ) {}
+
+  /**
+   * Calls a function with the fields of its struct after size and extension, and gives these fields back with what was written into them.
+   * Throws what the plugin says; `subject` begins the message. `keep` are the arrays to which fields point.
+   */
+  call(name: PjrtFunction, fields: readonly (Pointer | number)[], subject = 'A call of XLA', ...keep: readonly unknown[]): BigUint64Array {
+    const parameters = this.parameters(name, fields);
+    this.kept = keep;
+    const error = this.native(name)(address(parameters));
+    this.kept = [];
+    if (error !== 0n && error !== null) throw this.failure(error, subject);
+    return parameters.subarray(2);
+  }
+
+  /** The same on another thread. */
+  callLater(name: PjrtFunction, fields: readonly (Pointer | number)[], subject = 'A call of XLA', ...keep: readonly unknown[]): Promise<BigUint64Array> {
+    const parameters = this.parameters(name, fields);
+    return new Promise((resolve, reject) => {
+      this.native(name).async(address(parameters), (problem, error) => {
+        void keep.length;
+        if (problem !== null && problem !== undefined) reject(problem instanceof Error ? problem : new Error(String(problem)));
+        else if (error !== 0n && error !== null) reject(this.failure(error, subject));
+        else resolve(parameters.subarray(2));
+      });
+    });
+  }
+
+  /** Turns an error of the plugin's into one of ours, and frees it. */
+  private failure(error: Pointer, subject: string): WhetstoneError {
+    const message = this.read('PJRT_Error_Message', [error, 0n, 0n]);
+    const text = textAt(message[1] ?? 0n, message[2] ?? 0n);
+    const code = Number((this.read('PJRT_Error_GetCode', [error, 0n])[1] ?? 0n) & 0xffffffffn);
+    this.read('PJRT_Error_Destroy', [error]);
+    const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
+    const [firstLine = ''] = text.split('\n');
+    return new WhetstoneError(errorCode, `${subject} failed in XLA: ${firstLine}`, {
+      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: 'Lower the batch size or the maximum length.' } : {}),
+      details: { xlaCode: code, xlaMessage: text },
+    });
+  }
+
+  private read(name: PjrtFunction, fields: readonly Pointer[]): BigUint64Array {
+    const parameters = this.parameters(name, fields);
+    this.native(name)(address(parameters));
+    return parameters.subarray(2);
+  }
+
+  private parameters(name: PjrtFunction, fields: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
+    const [, count] = functions[name];
+    if (fields.length > count) throw new WhetstoneError('INTERNAL', `${name} takes ${count} fields, not ${fields.length}.`);
+    const parameters = new BigUint64Array(new ArrayBuffer(8 * (2 + count)));
+    parameters[0] = BigInt(parameters.byteLength);
+    fields.forEach((field, position) => (parameters[2 + position] = BigInt(field)));
+    return parameters;
+  }
+
+  private native(name: PjrtFunction): Native {
+    const known = this.calls.get(name);
+    if (known !== undefined) return known;
+    const pointer = this.table[functions[name][0]] ?? 0n;
+    if (pointer === 0n) throw unavailable(`The plugin ${this.path} lacks ${name}.`);
+    const made = koffi.decode(pointer, prototype) as Native;
+    this.calls.set(name, made);
+    return made;
+  }
+}
+
+const prototype = koffi.proto('void *', ['void *']);
+const loaded = new Map<string, Pjrt>();
+
+/** Loads a PJRT plugin: a shared library that exports `GetPjrtApi`. A process loads one file once. Throws `BACKEND_UNAVAILABLE` with the reason. */
+export function loadPjrt(path: string): Pjrt {
+  const known = loaded.get(path);
+  if (known !== undefined) return known;
+  if (!existsSync(path)) throw unavailable(`There is no XLA plugin at ${path}.`);
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  try {
+    unheard(() => pin(path, 'local'));
+    const api = koffi.load(path, { lazy: true }).func('void *GetPjrtApi()')() as Pointer;
+    if (!api) throw unavailable(`The plugin ${path} gives no API.`);
+    const head = new BigUint64Array(koffi.view(api, 8 * TABLE));
+    const size = Number(head[0] ?? 0n);
+    const version = new Int32Array(head.buffer, 4 * 8, 2);
+    const [major = 0, minor = 0] = version;
+    if (major !== 0 || size < 8 * (TABLE + 73)) throw unavailable(`The plugin ${path} speaks version ${major}.${minor} of PJRT, which is not known here.`);
+    const table = new BigUint64Array(koffi.view(api, size)).slice(TABLE);
+    const pjrt = new Pjrt(path, `${major}.${minor}`, table);
+    unheard(() => pjrt.call('PJRT_Plugin_Initialize', [], `Initialising ${path}`));
+    loaded.set(path, pjrt);
+    return pjrt;
+  } catch (cause) {
+    if (cause instanceof WhetstoneError && cause.code === 'BACKEND_UNAVAILABLE') throw cause;
+    throw unavailable(`The XLA plugin ${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+}

@@ -1,0 +1,251 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Attributes } from '../../../kernels/attributes.js';
+import type { Emitter } from '../../../kernels/kernel.js';
+import { sameShape, sizeOf, type PhysicalType, type Spec } from '../../../recorder/types.js';
+
+/** A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody computes with them. */
+export interface Hlo {
+  readonly type: PhysicalType;
+  readonly shape: readonly number[];
+  /** Name in the module; null where it has none yet. */
+  name: string | null;
+  /** Number among the module's inputs, or null. */
+  readonly input: number | null;
+  /** What the numbers are, where that is known while lowering. */
+  readonly values: ArrayLike<number> | null;
+}
+
+/** Lowers one TensorFlow op to StableHLO. Lists of inputs come flattened. */
+export type Row = (b: ModuleBuilder, inputs: readonly Hlo[], attributes: Attributes, results: number) => Hlo | readonly Hlo[];
+
+const element: Readonly<Record<PhysicalType, string>> = { float32: 'f32', int32: 'i32', bool: 'i1', bfloat16: 'bf16', uint8: 'ui8' };
+
+export const tensorType = (type: PhysicalType, shape: readonly number[]): string => `tensor<${shape.map((size) => `${size}x`).join('')}${element[type]}>`;
+
+export const isFloat = (type: PhysicalType): boolean => type === 'float32' || type === 'bfloat16';
+
+/** One number as MLIR spells it exactly. */
+function literal(type: PhysicalType, value: number): string {
+  if (type === 'bool') return value === 0 ? 'false' : 'true';
+  if (type === 'float32') return `0x${(new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0).toString(16).padStart(8, '0').toUpperCase()}`;
+  if (type === 'bfloat16') return `0x${((new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0) >>> 16).toString(16).padStart(4, '0').toUpperCase()}`;
+  return String(Math.trunc(value));
+}
+
+export const i64s = (values: readonly number[]): string => (values.length === 0 ? 'array<i64>' : `array<i64: ${values.join(', ')}>`);
+
+/** Writes the text of one StableHLO module. Operations are spelled in MLIR's generic form, which changes least. */
+export class ModuleBuilder implements Emitter<Hlo> {
+  private readonly lines: string[] = [];
+  private readonly constants = new Map<string, string>();
+  /** Inputs whose numbers became part of the module. */
+  readonly fixed = new Set<number>();
+  /** Inputs that stay inputs. */
+  readonly used = new Set<number>();
+  /** Step of the program at which each line was written. */
+  readonly stepOfLine: number[] = [];
+  step = 0;
+  private count = 0;
+
+  constructor(private readonly rows: Readonly<Record<string, Row>>) {}
+
+  // What kernels call.
+
+  op(name: string, inputs: readonly (Hlo | readonly Hlo[])[], attributes: Attributes = {}): Hlo {
+    const [first] = this.ops(name, inputs, attributes, 1);
+    if (first === undefined) throw new WhetstoneError('INTERNAL', `The lowering of ${name} gave nothing.`);
+    return first;
+  }
+
+  ops(name: string, inputs: readonly (Hlo | readonly Hlo[])[], attributes: Attributes, results: number): Hlo[] {
+    const row = this.rows[name];
+    if (row === undefined) throw new WhetstoneError('BACKEND_FAILED', `The op ${name} has no lowering to StableHLO.`);
+    const made = row(this, inputs.flat() as readonly Hlo[], attributes, results);
+    return Array.isArray(made) ? [...(made as readonly Hlo[])] : [made as Hlo];
+  }
+
+  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): Hlo {
+    return { type, shape, name: null, input: null, values };
+  }
+
+  typeOf(tensor: Hlo): PhysicalType {
+    return tensor.type;
+  }
+
+  // What lowerings call.
+
+  /** The numbers of a tensor whose content is part of the module: a shape, an axis, a slice's begin. */
+  numbers(tensor: Hlo): number[] {
+    if (tensor.values === null) throw new WhetstoneError('BACKEND_FAILED', `XLA needs shapes that are known on the host, but [${tensor.shape.join(', ')}] was computed.`);
+    if (tensor.input !== null) this.fixed.add(tensor.input);
+    return Array.from(tensor.values);
+  }
+
+  /** The name of a tensor that is computed with. */
+  use(tensor: Hlo): string {
+    if (tensor.name !== null) return tensor.name;
+    if (tensor.input !== null) {
+      this.used.add(tensor.input);
+      tensor.name = `%arg${tensor.input}`;
+      return tensor.name;
+    }
+    tensor.name = this.spell(tensor.type, tensor.shape, tensor.values ?? []);
+    return tensor.name;
+  }
+
+  /** A tensor filled with one number. */
+  splat(type: PhysicalType, shape: readonly number[], value: number): Hlo {
+    const scalar: Hlo = { type, shape: [], name: null, input: null, values: [value] };
+    return shape.length === 0 ? scalar : this.broadcast(scalar, shape);
+  }
+
+  /** Adds one operation with one result. `attributes` stand between `<{` and `}>`. */
+  call(name: string, inputs: readonly Hlo[], type: PhysicalType, shape: readonly number[], attributes = '', region = ''): Hlo {
+    const [result] = this.calls(name, inputs, [{ type, shape }], attributes, region);
+    return result as Hlo;
+  }
+
+  calls(name: string, inputs: readonly Hlo[], results: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[], attributes = '', region = ''): Hlo[] {
+    const names = inputs.map((input) => this.use(input));
+    const base = `%${this.count++}`;
+    const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
+    const made = results.map(({ type, shape }) => tensorType(type, shape));
+    this.line(
+      `${base}${results.length === 1 ? '' : `:${results.length}`} = "${name}"(${names.join(', ')})${attributes === '' ? '' : ` <{${attributes}}>`}${region === '' ? '' : ` (${region})`} : (${types}) -> ${made.length === 1 ? made[0] : `(${made.join(', ')})`}`,
+    );
+    return results.map(({ type, shape }, index) => ({ type, shape, name: results.length === 1 ? base : `${base}#${index}`, input: null, values: null }));
+  }
+
+  /** The same numbers under another shape. */
+  reshape(x: Hlo, shape: readonly number[]): Hlo {
+    return sameShape(x.shape, shape) ? x : this.call('stablehlo.reshape', [x], x.type, shape);
+  }
+
+  /** Broadcasts along new first axes and axes of length one, as NumPy does. */
+  broadcast(x: Hlo, shape: readonly number[]): Hlo {
+    if (sameShape(x.shape, shape)) return x;
+    const offset = shape.length - x.shape.length;
+    return this.call('stablehlo.broadcast_in_dim', [x], x.type, shape, `broadcast_dimensions = ${i64s(x.shape.map((_, axis) => axis + offset))}`);
+  }
+
+  /** Places the axes of `x` at `axes` of a larger shape. */
+  place(x: Hlo, shape: readonly number[], axes: readonly number[]): Hlo {
+    return this.call('stablehlo.broadcast_in_dim', [x], x.type, shape, `broadcast_dimensions = ${i64s(axes)}`);
+  }
+
+  convert(x: Hlo, type: PhysicalType): Hlo {
+    if (x.type === type) return x;
+    if (type === 'bool') return this.compare('NE', x, this.splat(x.type, x.shape, 0));
+    return this.call('stablehlo.convert', [x], type, x.shape);
+  }
+
+  compare(direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE', a: Hlo, b: Hlo): Hlo {
+    return this.call('stablehlo.compare', [a, b], 'bool', a.shape, `comparison_direction = #stablehlo<comparison_direction ${direction}>`);
+  }
+
+  select(condition: Hlo, yes: Hlo, no: Hlo): Hlo {
+    return this.call('stablehlo.select', [condition, yes, no], yes.type, yes.shape);
+  }
+
+  /** Both operands of the same shape: `stablehlo.add` and its like. */
+  binary(name: string, a: Hlo, b: Hlo): Hlo {
+    return this.call(`stablehlo.${name}`, [a, b], a.type, a.shape);
+  }
+
+  unary(name: string, x: Hlo): Hlo {
+    return this.call(name.includes('.') ? name : `stablehlo.${name}`, [x], x.type, x.shape);
+  }
+
+  transpose(x: Hlo, order: readonly number[]): Hlo {
+    if (order.every((axis, position) => axis === position)) return x;
+    return this.call('stablehlo.transpose', [x], x.type, order.map((axis) => x.shape[axis] ?? 1), `permutation = ${i64s(order)}`);
+  }
+
+  slice(x: Hlo, begin: readonly number[], end: readonly number[], strides: readonly number[] = begin.map(() => 1)): Hlo {
+    const shape = begin.map((start, axis) => Math.max(0, Math.ceil(((end[axis] ?? 0) - start) / (strides[axis] ?? 1))));
+    if (sameShape(shape, x.shape) && strides.every((stride) => stride === 1)) return x;
+    return this.call('stablehlo.slice', [x], x.type, shape, `start_indices = ${i64s(begin)}, limit_indices = ${i64s(end)}, strides = ${i64s(strides)}`);
+  }
+
+  pad(x: Hlo, low: readonly number[], high: readonly number[], value: Hlo): Hlo {
+    const shape = x.shape.map((size, axis) => size + (low[axis] ?? 0) + (high[axis] ?? 0));
+    return this.call('stablehlo.pad', [x, value], x.type, shape, `edge_padding_low = ${i64s(low)}, edge_padding_high = ${i64s(high)}, interior_padding = ${i64s(low.map(() => 0))}`);
+  }
+
+  concatenate(inputs: readonly Hlo[], axis: number): Hlo {
+    const [first] = inputs as [Hlo, ...Hlo[]];
+    if (inputs.length === 1) return first;
+    const shape = first.shape.map((size, position) => (position === axis ? inputs.reduce((sum, input) => sum + (input.shape[axis] ?? 0), 0) : size));
+    return this.call('stablehlo.concatenate', inputs, first.type, shape, `dimension = ${axis} : i64`);
+  }
+
+  /** 0, 1, 2, … along one axis. */
+  iota(shape: readonly number[], axis: number): Hlo {
+    return this.call('stablehlo.iota', [], 'int32', shape, `iota_dimension = ${axis} : i64`);
+  }
+
+  /** A region of one operation on two scalars, as reductions and scatters take it. */
+  combiner(name: string, type: PhysicalType): string {
+    const number = this.count++;
+    const scalar = tensorType(type, []);
+    return `{ ^bb0(%a${number}: ${scalar}, %b${number}: ${scalar}): %c${number} = "stablehlo.${name}"(%a${number}, %b${number}) : (${scalar}, ${scalar}) -> ${scalar} "stablehlo.return"(%c${number}) : (${scalar}) -> () }`;
+  }
+
+  /** A fresh number for names within a region. */
+  fresh(): number {
+    return this.count++;
+  }
+
+  reduce(name: string, x: Hlo, axes: readonly number[], initial: number): Hlo {
+    const shape = x.shape.filter((_, axis) => !axes.includes(axis));
+    return this.call('stablehlo.reduce', [x, this.splat(x.type, [], initial)], x.type, shape, `dimensions = ${i64s(axes)}`, this.combiner(name, x.type));
+  }
+
+  /** The whole module. */
+  finish(inputs: readonly Spec[], types: readonly PhysicalType[], outputs: readonly Hlo[], donations: ReadonlyMap<number, number> = new Map()): { readonly text: string; readonly arguments: readonly number[] } {
+    const names = outputs.map((output) => this.use(output));
+    const list = [...this.used].sort((a, b) => a - b);
+    const signature = list.map((input) => {
+      const target = donations.get(input);
+      return `%arg${input}: ${tensorType(types[input] ?? 'float32', inputs[input]?.shape ?? [])}${target === undefined ? '' : ` {tf.aliasing_output = ${target} : i32}`}`;
+    });
+    const results = outputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
+    const text = `func.func @main(${signature.join(', ')}) -> (${results}) {\n${this.lines.join('\n')}\n"func.return"(${names.join(', ')}) : (${results}) -> ()\n}\n`;
+    return { text, arguments: list };
+  }
+
+  private spell(type: PhysicalType, shape: readonly number[], values: ArrayLike<number>): string {
+    const numbers = Array.from(values, (value) => literal(type, value));
+    const key = `${type}:${shape.join()}:${numbers.join()}`;
+    const known = this.constants.get(key);
+    if (known !== undefined) return known;
+    const name = this.write(type, shape, numbers);
+    this.constants.set(key, name);
+    return name;
+  }
+
+  private write(type: PhysicalType, shape: readonly number[], numbers: readonly string[]): string {
+    const [first = '0'] = numbers;
+    const size = sizeOf(shape);
+    const flat = [size];
+    const uniform = numbers.every((number) => number === first);
+    // Lists of truth values are packed differently from version to version: they are spelled as bytes and compared.
+    const spelledType: PhysicalType = type === 'bool' && !uniform ? 'int32' : type;
+    const spelled = uniform ? first : `[${(type === 'bool' ? numbers.map((number) => (number === 'true' ? '1' : '0')) : numbers).join(', ')}]`;
+    const name = `%${this.count++}`;
+    this.line(`${name} = "stablehlo.constant"() <{value = dense<${size === 0 ? '' : spelled}> : ${tensorType(spelledType, uniform ? shape : flat)}}> : () -> ${tensorType(spelledType, uniform ? shape : flat)}`);
+    if (uniform) return name;
+    const made: Hlo = { type: spelledType, shape: flat, name, input: null, values: null };
+    return this.use(this.reshape(this.convert(made, type), shape));
+  }
+
+  /** Adds a line as it is. */
+  raw(text: string): void {
+    this.line(text);
+  }
+
+  private line(text: string): void {
+    this.lines.push(text);
+    this.stepOfLine.push(this.step);
+  }
+}

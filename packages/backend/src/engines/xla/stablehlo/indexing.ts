@@ -1,0 +1,136 @@
+import { sizeOf, type PhysicalType } from '../../../recorder/types.js';
+import { i64s, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import { intOf } from './movement.js';
+
+const from = (first: number, count: number): number[] => Array.from({ length: Math.max(0, count) }, (_, index) => first + index);
+const list = (values: readonly number[]): string => `[${values.join(', ')}]`;
+
+/** Rows along one axis; the first `batch` axes are walked together in both. */
+const gather: Row = (b, [x, indices, axisOf], attributes) => {
+  const [given = 0] = b.numbers(axisOf!);
+  const rank = x!.shape.length;
+  const axis = given < 0 ? given + rank : given;
+  const batch = intOf(attributes, 'batch_dims');
+  const picked = indices!.shape.length;
+  const batches = from(0, batch);
+  const shape = [...x!.shape.slice(0, axis), ...indices!.shape.slice(batch), ...x!.shape.slice(axis + 1)];
+  if (sizeOf(shape) === 0) return b.splat(x!.type, shape, 0);
+  const offsets = [...from(batch, axis - batch), ...from(axis + picked - batch, rank - axis - 1)];
+  const numbers = `#stablehlo.gather<offset_dims = ${list(offsets)}, collapsed_slice_dims = [${axis}], operand_batching_dims = ${list(batches)}, start_indices_batching_dims = ${list(batches)}, start_index_map = [${axis}], index_vector_dim = ${picked}>`;
+  const sizes = x!.shape.map((size, position) => (position === axis || position < batch ? 1 : size));
+  return b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+};
+
+const gatherNd: Row = (b, [x, indices]) => {
+  const depth = indices!.shape.at(-1) ?? 0;
+  const outer = indices!.shape.length - 1;
+  const rest = x!.shape.slice(depth);
+  const shape = [...indices!.shape.slice(0, -1), ...rest];
+  const numbers = `#stablehlo.gather<offset_dims = ${list(from(outer, rest.length))}, collapsed_slice_dims = ${list(from(0, depth))}, start_index_map = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
+  const sizes = x!.shape.map((size, axis) => (axis < depth ? 1 : size));
+  return b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+};
+
+/** What is done where an update falls on a number: `op` of both, or the update itself. */
+function region(b: ModuleBuilder, type: PhysicalType, op: 'add' | 'subtract' | 'replace'): string {
+  if (op !== 'replace') return b.combiner(type === 'bool' ? 'or' : op, type);
+  const n = b.fresh();
+  const scalar = tensorType(type, []);
+  return `{ ^bb0(%a${n}: ${scalar}, %b${n}: ${scalar}): "stablehlo.return"(%b${n}) : (${scalar}) -> () }`;
+}
+
+/** Updates at places of `x`; the last axis of `indices` holds the first coordinates. Places outside are left out. */
+function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add' | 'subtract' | 'replace'): Hlo {
+  const depth = indices.shape.at(-1) ?? 0;
+  const outer = indices.shape.length - 1;
+  const rest = x.shape.slice(depth);
+  const given = b.broadcast(updates, [...indices.shape.slice(0, -1), ...rest]);
+  const numbers = `#stablehlo.scatter<update_window_dims = ${list(from(outer, rest.length))}, inserted_window_dims = ${list(from(0, depth))}, scatter_dims_to_operand_dims = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
+  return b.call('stablehlo.scatter', [x, indices, given], x.type, x.shape, `scatter_dimension_numbers = ${numbers}, indices_are_sorted = false, unique_indices = false`, region(b, x.type, op));
+}
+
+const oneHot: Row = (b, [indices, depthOf, on, off]) => {
+  const [depth = 0] = b.numbers(depthOf!);
+  const shape = [...indices!.shape, depth];
+  const hit = b.compare('EQ', b.place(indices!, shape, indices!.shape.map((_, axis) => axis)), b.iota(shape, shape.length - 1));
+  return b.select(hit, b.broadcast(on!, shape), b.broadcast(off!, shape));
+};
+
+const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
+  const [count = 0] = b.numbers(countOf!);
+  const rest = x!.shape.slice(ids!.shape.length);
+  const size = sizeOf(ids!.shape);
+  return scatter(b, b.splat(x!.type, [count, ...rest], 0), b.reshape(ids!, [size, 1]), b.reshape(x!, [size, ...rest]), 'add');
+};
+
+const bincount: Row = (b, [x, sizeOfResult, weights]) => {
+  const [count = 0] = b.numbers(sizeOfResult!);
+  const size = sizeOf(x!.shape);
+  const given = sizeOf(weights!.shape) === 0 ? b.splat(weights!.type, [size], 1) : b.reshape(weights!, [size]);
+  return scatter(b, b.splat(given.type, [count], 0), b.reshape(x!, [size, 1]), given, 'add');
+};
+
+/** How many of each row's sorted numbers lie below a value, or not above it. */
+const bound =
+  (direction: 'LT' | 'LE'): Row =>
+  (b, [sorted, values]) => {
+    const [rows = 1, columns = 1] = sorted!.shape;
+    const wanted = values!.shape.at(-1) ?? 1;
+    const shape = [rows, columns, wanted];
+    const below = b.compare(direction, b.place(sorted!, shape, [0, 1]), b.place(values!, shape, [0, 2]));
+    return b.reduce('add', b.convert(below, 'int32'), [1], 0);
+  };
+
+/**
+ * Uniform numbers in [0, 1): Threefry from a seed of two words, 23 bits of each draw. XLA's algorithm of that name gives the same bits on every device.
+ */
+function uniform(b: ModuleBuilder, seed: Hlo, shape: readonly number[]): Hlo {
+  const n = b.fresh();
+  const size = sizeOf(shape);
+  const state = `%seed${n}`;
+  b.raw(`${state} = "stablehlo.convert"(${b.use(seed)}) : (tensor<2xi32>) -> tensor<2xui64>`);
+  b.raw(`%draw${n}:2 = "stablehlo.rng_bit_generator"(${state}) <{rng_algorithm = #stablehlo<rng_algorithm THREE_FRY>}> : (tensor<2xui64>) -> (tensor<2xui64>, tensor<${size}xui32>)`);
+  b.raw(`%nine${n} = "stablehlo.constant"() <{value = dense<9> : tensor<${size}xui32>}> : () -> tensor<${size}xui32>`);
+  b.raw(`%top${n} = "stablehlo.shift_right_logical"(%draw${n}#1, %nine${n}) : (tensor<${size}xui32>, tensor<${size}xui32>) -> tensor<${size}xui32>`);
+  b.raw(`%real${n} = "stablehlo.convert"(%top${n}) : (tensor<${size}xui32>) -> tensor<${size}xf32>`);
+  const real: Hlo = { type: 'float32', shape: [size], name: `%real${n}`, input: null, values: null };
+  return b.reshape(b.binary('multiply', real, b.splat('float32', [size], 2 ** -23)), shape);
+}
+
+/** Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number. */
+const multinomial: Row = (b, [logits, countOf, seed]) => {
+  const [count = 1] = b.numbers(countOf!);
+  const [rows = 1, classes = 1] = logits!.shape;
+  const probabilities = b.op('Softmax', [logits!]);
+  const running = b.op('Cumsum', [probabilities, b.constant('int32', [], [1])]);
+  const total = b.reshape(stretchLast(b, running, classes), [rows]);
+  const drawn = b.binary('multiply', uniform(b, seed!, [rows, count]), b.place(total, [rows, count], [0]));
+  const shape = [rows, count, classes];
+  const passed = b.compare('LE', b.place(running, shape, [0, 2]), b.place(drawn, shape, [0, 1]));
+  const chosen = b.reduce('add', b.convert(passed, 'int32'), [2], 0);
+  return b.binary('minimum', chosen, b.splat('int32', [rows, count], classes - 1));
+};
+
+const stretchLast = (b: ModuleBuilder, x: Hlo, length: number): Hlo => b.slice(x, [0, length - 1], [x.shape[0] ?? 1, length]);
+
+export const indexingRows: Readonly<Record<string, Row>> = {
+  GatherV2: gather,
+  GatherNd: gatherNd,
+  ScatterNd: (b, [indices, updates, shape]) => scatter(b, b.splat(updates!.type, b.numbers(shape!), 0), indices!, updates!, 'add'),
+  TensorScatterUpdate: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'replace'),
+  TensorScatterSub: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'subtract'),
+  UnsortedSegmentSum: unsortedSegmentSum,
+  OneHot: oneHot,
+  Fill: (b, [shape, value]) => b.broadcast(value!, b.numbers(shape!)),
+  Range: (b, [start, limit, delta]) => {
+    const [[first = 0], [end = 0], [by = 1]] = [b.numbers(start!), b.numbers(limit!), b.numbers(delta!)];
+    const count = Math.max(0, Math.ceil((end - first) / by));
+    const places = b.convert(b.iota([count], 0), start!.type);
+    return first === 0 && by === 1 ? places : b.binary('add', b.binary('multiply', places, b.splat(start!.type, [count], by)), b.splat(start!.type, [count], first));
+  },
+  Size: (b, [x]) => b.constant('int32', [], [sizeOf(x!.shape)]),
+  StatelessMultinomial: multinomial,
+  LowerBound: bound('LT'),
+  UpperBound: bound('LE'),
+  Bincount: bincount,
+};

@@ -1,0 +1,58 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Program } from '../../../recorder/program.js';
+import type { PhysicalType, TypedArray } from '../../../recorder/types.js';
+import type { Describe } from '../../engine.js';
+import { ModuleBuilder, type Hlo, type Row } from './builder.js';
+import { elementwiseRows } from './elementwise.js';
+import { indexingRows } from './indexing.js';
+import { matrixRows } from './matrix.js';
+import { movementRows } from './movement.js';
+import { reductionRows } from './reductions.js';
+
+/** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
+export const rows: Readonly<Record<string, Row>> = { ...elementwiseRows, ...reductionRows, ...matrixRows, ...movementRows, ...indexingRows };
+
+/** What is known of one input of a program when it is lowered. */
+export interface KnownInput {
+  readonly type: PhysicalType;
+  readonly shape: readonly number[];
+  /** Its numbers, where the host still has them. */
+  readonly values: TypedArray | null;
+}
+
+/** A program for certain shapes. */
+export interface LoweredModule {
+  readonly text: string;
+  /** Which of the program's inputs the module takes, in order. */
+  readonly arguments: readonly number[];
+  /** Inputs whose numbers are part of the module. */
+  readonly fixed: readonly number[];
+  /** Number of the step whose lowering wrote a line of the text, counted from 1. */
+  stepOfLine(line: number): number | null;
+}
+
+/** Spells a program as a StableHLO module for inputs of these shapes. */
+export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, donations?: ReadonlyMap<number, number>): LoweredModule {
+  const builder = new ModuleBuilder(rows);
+  const tensors: Hlo[] = inputs.map(({ type, shape, values }, input) => ({ type, shape, name: null, input, values }));
+  program.steps.forEach((step, position) => {
+    builder.step = position;
+    const operands = step.inputs.map((number) => tensors[number] as Hlo);
+    try {
+      const lowering = step.kernel.stablehlo;
+      const made = lowering === undefined ? step.kernel.tensorflow<Hlo>(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters) : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
+      const results = Array.isArray(made) ? (made as readonly Hlo[]) : [made as Hlo];
+      results.forEach((result, offset) => {
+        const number = step.firstOutput + offset;
+        tensors[number] = builder.convert(result, program.types[number] ?? result.type);
+      });
+    } catch (error) {
+      if (error instanceof WhetstoneError && error.code !== 'BACKEND_FAILED') throw error;
+      throw new WhetstoneError('BACKEND_FAILED', `${describe(position)} cannot be lowered to StableHLO: ${error instanceof Error ? error.message : String(error)}`, { cause: error, details: { operation: describe(position) } });
+    }
+  });
+  const outputs = program.outputs.map((number) => tensors[number] as Hlo);
+  const { text, arguments: taken } = builder.finish(inputs as never, program.inputTypes, outputs, donations);
+  // The first line is the function's head.
+  return { text, arguments: taken, fixed: [...builder.fixed].sort((a, b) => a - b), stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null };
+}
