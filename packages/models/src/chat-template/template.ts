@@ -5,7 +5,7 @@ import { createCallables, type Callables, type Native } from './macros.js';
 import { createProvenance, type Provenance, type Trace } from './provenance.js';
 import { markGenerationTags } from './source.js';
 import { strftime } from './strftime.js';
-import { flag, integer, isList, isMapping, isNumber, list, mapping, missing, none, printed, text } from './values.js';
+import { flag, integer, isList, isMapping, isNumber, isText, list, mapping, missing, none, printed, text } from './values.js';
 
 export interface TemplateRun {
   readonly messages: readonly unknown[];
@@ -109,7 +109,8 @@ function toValue(data: unknown): Value {
 
 /** Marks everything within a message as coming from it. */
 function markOrigin(value: Value, message: number, provenance: Provenance, kind: 'content' | 'role' = 'content'): void {
-  provenance.set(value, [{ start: 0, end: printed(value).length, message, kind }]);
+  // What is no text has no characters yet: whoever prints it marks all that it prints.
+  provenance.set(value, [{ start: 0, end: isText(value) ? value.value.length : 0, message, kind }]);
   if (isList(value)) for (const item of value.value) markOrigin(item, message, provenance, kind);
   if (isMapping(value)) for (const [key, item] of value.value) markOrigin(item, message, provenance, key === 'role' ? 'role' : kind);
 }

@@ -1,6 +1,7 @@
 import type { Message, TextSpan } from '@whetstone/core/contract';
 import type { Trace } from './provenance.js';
 import type { TemplateOutput } from './template.js';
+import { firstFrom, indexTraces, type TraceIndex } from './trace-index.js';
 
 export interface TurnInputs {
   readonly output: TemplateOutput;
@@ -19,14 +20,20 @@ export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
  * What the template wrote for each message: from where a model would have to write on, through the end of the turn, without the white space
  * after it. Where generation tags mark a message, their span it is, as it stands.
  */
-export function findTurns(inputs: TurnInputs): (TextSpan | null)[] {
+export function findTurns(given: TurnInputs): (TextSpan | null)[] {
+  const inputs: IndexedInputs = { ...given, index: indexTraces(given.output.traces) };
   const regions = findRegions(inputs);
+  const ordered = regions.filter((region) => region !== null).sort((a, b) => a.start - b.start);
   return inputs.messages.map((message, index) => {
     const marked = inputs.tagged ? markedTurn(inputs, index) : null;
     if (marked !== null) return marked;
     const region = regions[index];
-    return region === undefined || region === null ? null : turnWithin(inputs, message, index, region, regions);
+    return region === undefined || region === null ? null : turnWithin(inputs, message, index, region, ordered);
   });
+}
+
+interface IndexedInputs extends TurnInputs {
+  readonly index: TraceIndex;
 }
 
 interface Region {
@@ -48,13 +55,13 @@ function hull(spans: readonly TextSpan[]): TextSpan | null {
 }
 
 /** Where each message stands in the text: what a loop wrote while it was at it, or else whatever came from it. */
-function findRegions({ output, messages }: Pick<TurnInputs, 'output' | 'messages'>): (Region | null)[] {
+function findRegions({ index, messages }: Pick<IndexedInputs, 'index' | 'messages'>): (Region | null)[] {
   return messages.map((_, message) => {
-    const own = output.traces.filter((trace) => trace.message === message);
+    const own = index.of(message);
     const contents = own.filter(isContent);
     const turns = own.filter(({ kind, start, end }) => kind === 'turn' && end > start);
     // What stands in another message's turn is that one's, wherever it came from (the name of a called tool, repeated with its answer).
-    const nested = (turn: TextSpan): readonly Trace[] => output.traces.filter((trace) => trace.kind === 'turn' && trace.message !== message && trace.end > trace.start && holds(turn, trace));
+    const nested = (turn: TextSpan): readonly Trace[] => index.within(turn).filter((trace) => trace.kind === 'turn' && trace.message !== message && trace.end > trace.start);
     const within = (turn: TextSpan): readonly Trace[] => {
       const others = nested(turn);
       return contents.filter((content) => holds(turn, content) && !others.some((other) => holds(other, content)));
@@ -68,22 +75,22 @@ function findRegions({ output, messages }: Pick<TurnInputs, 'output' | 'messages
 
 /** Where the loop over the messages began to write one of them; undefined where no loop did. */
 export function regionStart(output: TemplateOutput, messages: readonly Message[], index: number): number | undefined {
-  const region = findRegions({ output, messages })[index];
+  const region = findRegions({ index: indexTraces(output.traces), messages })[index];
   return region?.looped === true ? region.start : undefined;
 }
 
 /** The tags of one message joined; what tags mark after the last loop (an end of text) belongs to the message it follows. */
-function markedTurn({ output }: TurnInputs, message: number): TextSpan | null {
-  const spans = output.traces.filter((trace) => trace.kind === 'generation' && trace.end > trace.start);
-  let turn = hull(spans.filter((trace) => trace.message === message));
+function markedTurn({ index }: IndexedInputs, message: number): TextSpan | null {
+  const marked = (of: number): readonly Trace[] => index.of(of).filter((trace) => trace.kind === 'generation' && trace.end > trace.start);
+  let turn = hull(marked(message));
   if (turn === null) return null;
-  for (const { start, end } of spans.filter((trace) => trace.message < 0)) if (start === turn.end) turn = { start: turn.start, end };
+  for (const { start, end } of marked(-1)) if (start === turn.end) turn = { start: turn.start, end };
   return turn;
 }
 
-function turnWithin(inputs: TurnInputs, message: Message, index: number, region: Region, regions: readonly (Region | null)[]): TextSpan {
+function turnWithin(inputs: IndexedInputs, message: Message, index: number, region: Region, ordered: readonly Region[]): TextSpan {
   const { text } = inputs.output;
-  const next = regions.filter((other): other is Region => other !== null && other.start >= region.end).sort((a, b) => a.start - b.start)[0];
+  const next = ordered[firstFrom(ordered, region.end)];
   const start = message.role === 'assistant' ? assistantStart(inputs, index, region) : (region.content?.start ?? headerEnd(inputs, index, region));
   const contentEnd = Math.max(start, region.content?.end ?? start);
   const written = trimmedEnd(text, contentEnd, ownEnd(inputs, index, contentEnd, region));
@@ -97,19 +104,19 @@ function turnWithin(inputs: TurnInputs, message: Message, index: number, region:
 }
 
 /** Where a message's own region ends: some templates write the answers of tools while they are at the call. */
-function ownEnd({ output: { traces } }: TurnInputs, index: number, from: number, region: Region): number {
-  const foreign = traces.filter((trace) => trace.message >= 0 && trace.message !== index && trace.kind !== 'generation' && trace.end > trace.start && trace.start >= from && trace.end <= region.end);
+function ownEnd({ index: traces }: IndexedInputs, index: number, from: number, region: Region): number {
+  const foreign = traces.within({ start: from, end: region.end }).filter((trace) => trace.message >= 0 && trace.message !== index && trace.kind !== 'generation' && trace.end > trace.start);
   return Math.min(region.end, ...foreign.map(({ start }) => start));
 }
 
 /** Where the assistant starts to write: after the header of its role, as the template writes it here or as its generation prompt has it. */
-function assistantStart(inputs: TurnInputs, index: number, region: Region): number {
-  const { output: { text, traces }, generationPrompt } = inputs;
+function assistantStart(inputs: IndexedInputs, index: number, region: Region): number {
+  const { output: { text }, index: traces, generationPrompt } = inputs;
   const limit = region.content?.start ?? region.end;
   const inside = generationPrompt === '' ? -1 : text.slice(region.start, limit).lastIndexOf(generationPrompt);
   const prompted = inside < 0 ? limit : region.start + inside + generationPrompt.length;
   // A prompt may open more than the role (a thought): whatever follows the header is the assistant's own.
-  if (traces.some((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= limit)) return Math.min(prompted, limit, headerEnd(inputs, index, region));
+  if (traces.of(index).some((trace) => trace.kind === 'role' && trace.start >= region.start && trace.end <= limit)) return Math.min(prompted, limit, headerEnd(inputs, index, region));
   if (inside >= 0) return prompted;
   let shared = 0;
   while (shared < generationPrompt.length && region.start + shared < limit && generationPrompt[shared] === text[region.start + shared]) shared++;
@@ -123,8 +130,8 @@ function assistantStart(inputs: TurnInputs, index: number, region: Region): numb
 const atSeam = (text: string, at: number): boolean => at === text.length || /\s/.test(text.charAt(at - 1)) || text.charAt(at) === '<' || text.charAt(at) === '[';
 
 /** After the role that a turn names, and the mark and white space that close the header. */
-function headerEnd({ output: { text, traces } }: TurnInputs, index: number, region: Region): number {
-  const role = traces.find((trace) => trace.kind === 'role' && trace.message === index && trace.start >= region.start && trace.end <= region.end);
+function headerEnd({ output: { text }, index: traces }: IndexedInputs, index: number, region: Region): number {
+  const role = traces.of(index).find((trace) => trace.kind === 'role' && trace.start >= region.start && trace.end <= region.end);
   if (role === undefined) return region.start;
   const rest = text.slice(role.end, region.end);
   return role.end + (/^[^\s<[]*(?:<\|[^<>]*>)?\s*/.exec(rest)?.[0].length ?? 0);
