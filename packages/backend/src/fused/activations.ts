@@ -1,0 +1,99 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import { cast } from '../kernels/elementwise.js';
+import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Spec } from '../recorder/types.js';
+import { arithmetic } from './arithmetic.js';
+
+/** An activation's value and derivative at x, as `activations` of `@whetstone/core/ops` defines them. */
+interface Formula {
+  value<T>(emit: Emitter<T>, x: T): T;
+  valueAndDerivative<T>(emit: Emitter<T>, x: T): { readonly value: T; readonly derivative: T };
+}
+
+const silu: Formula = {
+  value: (emit, x) => emit.op('Mul', [x, emit.op('Sigmoid', [x])]),
+  valueAndDerivative(emit, x) {
+    const { add, subtract, multiply } = arithmetic(emit);
+    const sigmoid = emit.op('Sigmoid', [x]);
+    const value = multiply(x, sigmoid);
+    return { value, derivative: add(sigmoid, subtract(value, multiply(value, sigmoid))) };
+  },
+};
+
+const tanhScale = Math.sqrt(2 / Math.PI);
+const cubic = 0.044715;
+
+function geluTanh<T>(emit: Emitter<T>, x: T): { readonly tanh: T; readonly square: T } {
+  const { number, add, multiply, square } = arithmetic(emit);
+  const squared = square(x);
+  return { tanh: emit.op('Tanh', [multiply(x, add(number(tanhScale), multiply(squared, number(tanhScale * cubic))))]), square: squared };
+}
+
+const gelu: Formula = {
+  value(emit, x) {
+    const { number, add, multiply } = arithmetic(emit);
+    return multiply(multiply(x, number(0.5)), add(geluTanh(emit, x).tanh, number(1)));
+  },
+  valueAndDerivative(emit, x) {
+    const { number, add, subtract, multiply, square } = arithmetic(emit);
+    const inner = geluTanh(emit, x);
+    const gate = multiply(add(inner.tanh, number(1)), number(0.5));
+    const slope = add(number(tanhScale / 2), multiply(inner.square, number(1.5 * tanhScale * cubic)));
+    return { value: multiply(x, gate), derivative: add(gate, multiply(multiply(x, slope), subtract(number(1), square(inner.tanh)))) };
+  },
+};
+
+function normalCdf<T>(emit: Emitter<T>, x: T): T {
+  const { number, add, multiply } = arithmetic(emit);
+  return multiply(add(emit.op('Erf', [multiply(x, number(Math.SQRT1_2))]), number(1)), number(0.5));
+}
+
+const geluExact: Formula = {
+  value: (emit, x) => emit.op('Mul', [x, normalCdf(emit, x)]),
+  valueAndDerivative(emit, x) {
+    const { number, add, multiply, square } = arithmetic(emit);
+    const cdf = normalCdf(emit, x);
+    const density = multiply(emit.op('Exp', [multiply(square(x), number(-0.5))]), number(1 / Math.sqrt(2 * Math.PI)));
+    return { value: multiply(x, cdf), derivative: add(cdf, multiply(x, density)) };
+  },
+};
+
+const relu: Formula = {
+  value: (emit, x) => emit.op('Relu', [x]),
+  valueAndDerivative: (emit, x) => ({ value: emit.op('Relu', [x]), derivative: cast(emit, emit.op('Greater', [x, emit.constant('float32', [], [0])]), 'float32') }),
+};
+
+const formulae: Readonly<Record<string, Formula>> = { silu, swish: silu, gelu: geluExact, gelu_new: gelu, gelu_pytorch_tanh: gelu, relu };
+
+function formulaOf(name: unknown): Formula {
+  const formula = formulae[String(name)];
+  if (formula === undefined) throw new WhetstoneError('BACKEND_FAILED', `The activation ${String(name)} is not known.`, { expected: Object.keys(formulae).join(', '), found: String(name) });
+  return formula;
+}
+
+/** `activation(gate) · up`, recorded as one operation. */
+const gated: Kernel = {
+  name: 'WhetstoneGatedActivation',
+  inputs: ['gate', 'up'],
+  list: true,
+  rule: ([gate], { activation }) => {
+    formulaOf(activation);
+    return { outputs: [gate as Spec], parameters: [activation as string] };
+  },
+  tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [formulaOf(activation).value(emit, gate!), up!]),
+};
+
+/** Its gradients with respect to gate and up. What it computes again of the forward half, TensorFlow finds to be the same and computes once. */
+const gatedGradient: Kernel = {
+  name: 'WhetstoneGatedActivationGrad',
+  inputs: ['gradient', 'gate', 'up'],
+  list: true,
+  rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec, gradient as Spec], parameters: [activation as string] }),
+  tensorflow: (emit, [gradient, gate, up], _, [activation]) => {
+    const { multiply } = arithmetic(emit);
+    const { value, derivative } = formulaOf(activation).valueAndDerivative(emit, gate!);
+    return [multiply(multiply(gradient!, up!), derivative), multiply(gradient!, value)];
+  },
+};
+
+export const activationKernels: readonly Kernel[] = [gated, gatedGradient];

@@ -1,0 +1,43 @@
+import { flag } from '../kernels/attributes.js';
+import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Spec } from '../recorder/types.js';
+import { arithmetic } from './arithmetic.js';
+
+/** The mean over the last axis, kept. */
+const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T => emit.op('Mean', [x, emit.constant('int32', [1], [axis])], { keep_dims: flag(true) });
+
+/** `x / √(mean(x²) + epsilon)` over the last axis, and the inverse root: `rmsNormalize` of `@whetstone/core/ops`, recorded as one operation. */
+const rmsNormalize: Kernel = {
+  name: 'WhetstoneRmsNormalize',
+  inputs: ['x'],
+  list: true,
+  rule: ([x], { epsilon }) => {
+    const { shape } = x as Spec;
+    return {
+      outputs: [
+        { shape, dtype: 'float32' },
+        { shape: [...shape.slice(0, -1), 1], dtype: 'float32' },
+      ],
+      parameters: [shape.length - 1, epsilon as number],
+    };
+  },
+  tensorflow: (emit, [x], _, [axis, epsilon]) => {
+    const { number, add, multiply, square } = arithmetic(emit);
+    const inverse = emit.op('Rsqrt', [add(meanOfRows(emit, square(x!), axis as number), number(epsilon as number))]);
+    return [multiply(x!, inverse), inverse];
+  },
+};
+
+const rmsNormalizeGradient: Kernel = {
+  name: 'WhetstoneRmsNormalizeGrad',
+  inputs: ['gradient', 'value', 'inverse'],
+  list: true,
+  rule: ([gradient]) => ({ outputs: [gradient as Spec], parameters: [(gradient as Spec).shape.length - 1] }),
+  tensorflow: (emit, [gradient, value, inverse], _, [axis]) => {
+    const { subtract, multiply } = arithmetic(emit);
+    const along = meanOfRows(emit, multiply(gradient!, value!), axis as number);
+    return multiply(subtract(gradient!, multiply(value!, along)), inverse!);
+  },
+};
+
+export const normalizationKernels: readonly Kernel[] = [rmsNormalize, rmsNormalizeGradient];
