@@ -26,19 +26,30 @@ function withoutExchanges(messages: readonly Message[], starts: readonly number[
   return [...messages.slice(0, first), ...messages.slice(from)];
 }
 
-/** Drops as few old exchanges as will do, found by halving. The last one always stays; where it alone is too long, its start is kept. */
+/**
+ * Drops as few old exchanges as will do. How many can be kept is found by doubling and halving from the end, so that little more is rendered than what
+ * stays. The last exchange always stays; where it alone is too long, its start is kept.
+ */
 function dropTurns(conversation: Conversation, maxLength: number, tokenize: Tokenize): Tokenized {
   const { messages } = conversation;
   const starts = exchangeStarts(messages);
-  let fewest = 1;
-  let most = Math.max(starts.length - 1, 0);
-  if (conversation.form !== 'chat' || most === 0) return tokenize(conversation);
-  while (fewest < most) {
-    const middle = (fewest + most) >> 1;
-    if (tokenize(conversation, withoutExchanges(messages, starts, middle)).ids.length <= maxLength) most = middle;
-    else fewest = middle + 1;
+  if (conversation.form !== 'chat' || starts.length < 2) return tokenize(conversation);
+  const keeping = (count: number): Tokenized => tokenize(conversation, withoutExchanges(messages, starts, starts.length - count));
+  let best = keeping(1);
+  let fits = 1;
+  let tooMany = starts.length;
+  for (let count = 2; count < tooMany; count = Math.min(count * 2, tooMany)) {
+    const tried = keeping(count);
+    if (tried.ids.length > maxLength) tooMany = count;
+    else [best, fits] = [tried, count];
   }
-  return tokenize(conversation, withoutExchanges(messages, starts, most));
+  while (fits + 1 < tooMany) {
+    const middle = (fits + tooMany) >> 1;
+    const tried = keeping(middle);
+    if (tried.ids.length > maxLength) tooMany = middle;
+    else [best, fits] = [tried, middle];
+  }
+  return best;
 }
 
 /** Cuts a sample to `maxLength` tokens. @throws CONTEXT_EXCEEDED under `error` */

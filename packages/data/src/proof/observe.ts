@@ -24,6 +24,8 @@ export interface SupervisionFindings {
 
 /** Conversations whose prompts are rendered once more, as serving would, and compared. */
 const COMPARED_CONVERSATIONS = 64;
+/** Of a long conversation, the prompts of its first turns and of its last are compared: each costs a rendering of everything before it. */
+const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
 
 class Findings {
@@ -79,7 +81,7 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
   return {
     observe(conversation, { ids, turns: learned = [] }) {
       const compares = learned.length > 0 && compared++ < COMPARED_CONVERSATIONS;
-      for (const { message, tokens } of learned) {
+      for (const [index, { message, tokens }] of learned.entries()) {
         if (!tokens) continue;
         turns++;
         if (!ids.slice(tokens.start, tokens.end).some((id) => stops.has(id))) {
@@ -87,7 +89,7 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
           withoutStop.add({ origin: conversation.origin, message, detail: `the turn ends in ${end}` });
         }
         // Only an assistant's turn is ever asked for, and a prompt needs something to answer.
-        if (compares && message > 0 && conversation.messages[message]?.role === 'assistant') {
+        if (compares && (index < COMPARED_TURNS || index === learned.length - 1) && message > 0 && conversation.messages[message]?.role === 'assistant') {
           prefixesChecked++;
           comparePrompt(conversation, message, ids, tokens.start);
         }
