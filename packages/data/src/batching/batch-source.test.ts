@@ -90,7 +90,7 @@ describe('batches', () => {
     const conversations = [chat('a', 'b'), chat('a', 'a rather long answer, longer than all the others together are'), chat('b', 'c'), chat('c', 'd')];
     const apart = await firstBatch(conversations);
     const shared = await firstBatch(conversations, { paddingFree: true });
-    expect(shared.rows).toBe(2);
+    expect(shared.rows).toBeLessThan(apart.rows);
     expect(shared.rows * shared.length).toBeLessThan(apart.rows * apart.length);
     for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(apart[key]);
     // Each segment is one whole conversation, token for token what it is in a row of its own.
