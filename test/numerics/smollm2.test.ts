@@ -42,11 +42,14 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
   function losses(ids: readonly number[], labels: readonly number[]): { readonly assistant: number; readonly all: number; readonly last: Float32Array } {
     const length = ids.length;
     const fill = (value: (at: number) => number): Int32Array => Int32Array.from({ length: padded }, (_, at) => (at < length ? value(at) : 0));
-    const scores = tf.tidy(() => {
+    // Read after the tidy: within it every intermediate tensor is still alive, and a lazy backend would have to compute each.
+    const logits = tf.tidy(() => {
       const input = { rows: 1, length: padded, ids: fill((at) => ids[at] ?? 0), segmentIds: fill(() => 1), positionIds: fill((at) => at) };
       const hidden = tf.reshape(loaded.model.hiddenStates(input), [padded, loaded.model.hiddenSize]) as tf.Tensor2D;
-      return loaded.model.head(hidden).dataSync() as Float32Array;
+      return loaded.model.head(hidden);
     });
+    const scores = logits.dataSync() as Float32Array;
+    logits.dispose();
     const vocabulary = loaded.model.vocabularySize;
     const sums = { assistant: 0, all: 0, targets: 0 };
     for (let i = 0; i + 1 < length; i++) {
