@@ -66,45 +66,28 @@ function places({ batch, groups, length, width, keys, blocks }: Layout): HostOpe
 const OPERANDS_OF_ALL = 4;
 const OPERANDS_OF_A_BLOCK = 11;
 
-/** The host operands by name. */
+/** The host operands of one block by name, in the order of {@link places}. */
+function namedPlaces<T>(host: readonly T[], block: number) {
+  const first = OPERANDS_OF_ALL + OPERANDS_OF_A_BLOCK * block;
+  const [queryBegin, querySize, queryFolded, keyBegin, keySize, biasBegin, biasSize, biasFolded, keyMargins, numberSize, numberFolded] = host.slice(first, first + OPERANDS_OF_A_BLOCK) as Eleven<T>;
+  return { queryBegin, querySize, queryFolded, keyBegin, keySize, biasBegin, biasSize, biasFolded, keyMargins, numberSize, numberFolded };
+}
+
+type Eleven<T> = [T, T, T, T, T, T, T, T, T, T, T];
+
+/** All host operands by name. */
 class Places<T> {
-  constructor(private readonly host: readonly T[]) {}
+  readonly unfolded: T;
+  readonly folded: T;
+  readonly unfoldedBias: T;
+  readonly unfoldedNumbers: T;
 
-  private at(index: number): T {
-    return this.host[index] as T;
+  constructor(private readonly host: readonly T[]) {
+    [this.unfolded, this.folded, this.unfoldedBias, this.unfoldedNumbers] = host as readonly [T, T, T, T, ...T[]] as [T, T, T, T];
   }
 
-  get unfolded(): T {
-    return this.at(0);
-  }
-
-  get folded(): T {
-    return this.at(1);
-  }
-
-  get unfoldedBias(): T {
-    return this.at(2);
-  }
-
-  get unfoldedNumbers(): T {
-    return this.at(3);
-  }
-
-  of(block: number): { readonly queryBegin: T; readonly querySize: T; readonly queryFolded: T; readonly keyBegin: T; readonly keySize: T; readonly biasBegin: T; readonly biasSize: T; readonly biasFolded: T; readonly keyMargins: T; readonly numberSize: T; readonly numberFolded: T } {
-    const first = OPERANDS_OF_ALL + OPERANDS_OF_A_BLOCK * block;
-    return {
-      queryBegin: this.at(first),
-      querySize: this.at(first + 1),
-      queryFolded: this.at(first + 2),
-      keyBegin: this.at(first + 3),
-      keySize: this.at(first + 4),
-      biasBegin: this.at(first + 5),
-      biasSize: this.at(first + 6),
-      biasFolded: this.at(first + 7),
-      keyMargins: this.at(first + 8),
-      numberSize: this.at(first + 9),
-      numberFolded: this.at(first + 10),
-    };
+  of(block: number): ReturnType<typeof namedPlaces<T>> {
+    return namedPlaces(this.host, block);
   }
 }
 
