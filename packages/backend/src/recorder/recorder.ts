@@ -17,9 +17,12 @@ export interface RecorderOptions extends ProgramCacheOptions {
   readonly eagerNodes?: number;
 }
 
-/** Graphs of this size count as a step: not more than two are queued behind the one at work. */
+/**
+ * Graphs of this size count as a microbatch: so many may be queued behind the one at work. A queued graph holds its inputs only; the limit is there for
+ * loops that never look at a result.
+ */
 const LARGE_GRAPH = 1500;
-const MOST_QUEUED = 2;
+const MOST_QUEUED = 32;
 /** How often a small graph is run op by op before it is worth compiling. */
 const EAGER_SIGHTINGS = 3;
 
@@ -196,7 +199,7 @@ export class Recorder {
     return representatives.map((occurrence) => this.operands.tensor(graph.host[occurrence] ?? 0));
   }
 
-  /** Keeps the host from running more than a few steps ahead of the device, whose memory they would fill. */
+  /** Keeps a host that never reads from running ahead of the device without end. */
   private holdBack(graph: Cut): void {
     if (graph.nodes.length < LARGE_GRAPH) return;
     if (this.queued >= MOST_QUEUED) {
