@@ -67,7 +67,7 @@ async function main() {
     const before = await replies(model);
 
     heading('3. Fine-tuning with LoRA');
-    const tiny = ['strategy.options.modulesToSave=["embed_tokens"]', 'data.maxLength=128', 'training.maxSteps=60', 'optimizer.learningRate=5e-3'];
+    const tiny = ['strategy.options.modulesToSave=["lm_head"]', 'data.maxLength=256', 'data.truncationMode="keep_end"', 'training.maxSteps=40', 'optimizer.learningRate=1e-2'];
     const trainer = new Trainer(config, {
       overrides: [`model=${JSON.stringify(modelFolder)}`, ...(folder === null ? tiny : [])],
       services: [provide(LOADED_MODEL, model), provide(LOGGER, progress.logger(terminalLogger(terminal))), provide(BACKEND_RESOLVER, { resolve: async () => model.backend })],
