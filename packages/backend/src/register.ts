@@ -15,12 +15,19 @@ export type RegisterOptions = { readonly recorder?: RecorderOptions } & (({ read
 
 let registered: WhetstoneBackend | null = null;
 
+/** Whether the backend there is has the engine that is asked for. One that has another, and holds tensors still, is not thrown away. */
+function mayStay(present: WhetstoneBackend, { engine = 'tensorflow' }: RegisterOptions): boolean {
+  if (present.engine.name === engine) return true;
+  if (present.numDataIds() === 0) return false;
+  throw new WhetstoneError('BACKEND_UNAVAILABLE', `This process holds ${present.numDataIds()} tensors on the engine ${present.engine.name}.`, { expected: 'tensors disposed before another engine is asked for', found: engine });
+}
+
 /**
  * Loads libtensorflow from a folder or an XLA plugin, registers the tfjs-core backend `whetstone` with all its kernels, and makes it tfjs-core's
- * current backend. A process has one; asked again, the one there is is returned. Throws `BACKEND_UNAVAILABLE` with the reason.
+ * current backend. A process has one; asked again for the same engine, the one there is is returned. Throws `BACKEND_UNAVAILABLE` with the reason.
  */
 export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
-  if (registered !== null && findBackend(BACKEND_NAME) === registered) {
+  if (registered !== null && findBackend(BACKEND_NAME) === registered && mayStay(registered, options)) {
     await setBackend(BACKEND_NAME);
     return registered;
   }

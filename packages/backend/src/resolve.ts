@@ -1,14 +1,24 @@
 import { createRequire } from 'node:module';
+import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo } from '@whetstone/core/contract';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
-import { findTensorflow } from './install/index.js';
+import { findTensorflow, findXlaPlugin } from './install/index.js';
 
 export interface ResolveOptions {
   /** Folder of a libtensorflow to use instead of the one that would be found. */
   readonly tensorflowLibrary?: string | null;
+  /** A PJRT plugin to use instead of the one that would be found. */
+  readonly xlaPlugin?: string | null;
+}
+
+/** What a configuration asks for. `engine` chooses within `whetstone`: null or absent for what suits the machine. */
+export interface WantedBackend {
+  readonly name: string;
+  readonly threads: number | null;
+  readonly engine?: string | null;
 }
 
 interface Started {
@@ -29,12 +39,17 @@ interface Candidate {
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
+  { name: 'whetstone on an accelerator', answersTo: [], start: startAccelerator },
   { name: 'whetstone', answersTo: ['whetstone'], start: startWhetstone },
+  { name: 'xla', answersTo: ['xla'], start: (_, options) => startXla(options) },
   { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
   { name: 'wasm', answersTo: ['wasm'], start: startWasm },
   { name: 'cpu', answersTo: ['cpu'], start: startCpu },
 ];
+
+/** XLA on a CPU is for tests and comparisons: TensorFlow is as fast there, and does not compile anew for each length. */
+const onlyWhenNamed: ReadonlySet<string> = new Set(['xla']);
 
 /** Names that a configuration may ask for. */
 export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.answersTo))];
@@ -44,8 +59,9 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
  * @returns what was chosen and why, with why each better one was not
  * @throws `BACKEND_UNAVAILABLE` with every reason
  */
-export async function resolveBackend(wanted: { readonly name: string; readonly threads: number | null }, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
-  const asked = candidates.filter((candidate) => wanted.name === 'auto' || candidate.answersTo.includes(wanted.name));
+export async function resolveBackend(wanted: WantedBackend, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
+  if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
+  const asked = candidates.filter((candidate) => (wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
   if (asked.length === 0) {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
       place: { path: 'backend' },
@@ -60,12 +76,13 @@ export async function resolveBackend(wanted: { readonly name: string; readonly t
       smokeTest();
       return { backend: started.backend, engine: started.engine, reason: reason(started.title, wanted.name, failures), barrier: started.barrier ?? (() => undefined) };
     } catch (error) {
+      if (error instanceof NoAccelerator) continue;
       failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
     }
   }
   throw new WhetstoneError('BACKEND_UNAVAILABLE', wanted.name === 'auto' ? 'No tensor backend can be used.' : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`, {
     place: { path: 'backend' },
-    hint: wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
+    hint: wanted.name === 'xla' ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.' : wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
     problems: failures.map((message) => ({ message })),
   });
 }
@@ -104,6 +121,25 @@ async function startWhetstone(threads: number | null, options: ResolveOptions): 
   const backend = await registerWhetstoneBackend({ libraryFolder: library.folder, ...(threads === null ? {} : { threads }) });
   const origin = { configuration: 'the configured folder', environment: 'WHETSTONE_TENSORFLOW_LIBRARY', cache: 'the cache', python: 'the installed Python package' }[library.source];
   return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${BACKEND_NAME} with TensorFlow ${backend.engine.version} from ${origin}`, barrier: () => backend.barrier() };
+}
+
+/** Nobody named a plugin for an accelerator: not a failure worth a word. */
+class NoAccelerator extends Error {}
+
+/** An accelerator comes before every CPU where its plugin was named: loading what merely lies about could cost the process. */
+async function startAccelerator(_: number | null, options: ResolveOptions): Promise<Started> {
+  const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
+  if ('reasons' in plugin || (plugin.source !== 'configuration' && plugin.source !== 'environment') || /cpu/i.test(basename(plugin.path))) throw new NoAccelerator();
+  return startXla(options);
+}
+
+async function startXla(options: ResolveOptions): Promise<Started> {
+  const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
+  if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
+  const { BACKEND_NAME, registerWhetstoneBackend } = await import('./register.js');
+  const backend = await registerWhetstoneBackend({ engine: 'xla', plugin: plugin.path });
+  const origin = { configuration: 'the configured file', environment: 'WHETSTONE_XLA_PLUGIN', cache: 'the cache', python: 'the installed Python package' }[plugin.source];
+  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${BACKEND_NAME} with XLA (${backend.engine.version}) from ${origin}`, barrier: () => backend.barrier() };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {

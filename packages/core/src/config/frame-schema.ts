@@ -98,7 +98,8 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
         type: ['string', 'object'],
         minLength: 1,
         properties: {
-          name: { type: 'string', minLength: 1, default: 'auto', description: 'auto, whetstone, tensorflow, wasm or cpu.' },
+          name: { type: 'string', minLength: 1, default: 'auto', description: 'auto, whetstone, xla, tensorflow, wasm or cpu.' },
+          engine: { type: ['string', 'null'], enum: ['tensorflow', 'xla', null], description: 'Engine of the backend whetstone; null: what suits the machine.' },
           threads: optionalInteger(1, 'Threads of a CPU backend; null: as many as there are cores.'),
         },
         additionalProperties: false,

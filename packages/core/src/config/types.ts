@@ -24,6 +24,8 @@ export interface ModelConfig {
 export interface BackendConfig {
   /** `auto`, `whetstone`, `tensorflow`, `wasm`, `cpu`, or whatever else the backend resolver knows. */
   readonly name: string;
+  /** `tensorflow` or `xla` within `whetstone`; null for what suits the machine. */
+  readonly engine?: string | null;
   readonly threads: number | null;
 }
 

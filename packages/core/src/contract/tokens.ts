@@ -24,7 +24,7 @@ export interface TensorBackendInfo {
 
 /** Chooses a tensor backend and makes it tfjs-core's current one. Throws `BACKEND_UNAVAILABLE`. */
 export interface BackendResolver {
-  resolve(wanted: { readonly name: string; readonly threads: number | null }, logger: Logger): Promise<TensorBackendInfo>;
+  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null }, logger: Logger): Promise<TensorBackendInfo>;
 }
 
 export interface Clock {
