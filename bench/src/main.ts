@@ -40,6 +40,17 @@ program
   .addOption(json())
   .action(async (options) => (await import('./sft.js')).benchSft(options));
 
+program
+  .command('data')
+  .description('read, clean, deduplicate, render, tokenise, mark and pack conversations; tokenising alone')
+  .option('--model <folder>', 'Hugging Face folder or the name of a fetched model, for its tokenizer and template', 'smollm2-135m')
+  .option('--train <file>', 'real conversations that the measured ones are made of', 'examples/data/chatterbot-en.train.jsonl')
+  .option('--conversations <count>', 'how many', whole, 100_000)
+  .option('--max-length <tokens>', 'tokens of a packed row', whole, 1024)
+  .addOption(peer())
+  .addOption(json())
+  .action(async (options) => (await import('./data.js')).benchData(options));
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -33,7 +33,7 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
   const contentKey = keyOf('content', options);
   const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, ...further } = value;
   // Parquet gives every message every field; a template must not take a null for a field that is there.
-  const others = Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null));
+  const others = Object.values(further).includes(null) ? Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null)) : further;
   const named = checkText(rawRole, `${place}.${roleKey}`);
   if (named === '') throw new RowProblem(`${place}.${roleKey} is empty`);
   if (train !== undefined && train !== null && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);

@@ -41,7 +41,13 @@ test('sketches give the Jaccard similarity: exactly for short texts, nearly for 
   };
   for (const { a, b } of pairs) {
     const [one, two] = [shingleHashes(a), shingleHashes(b)];
-    expect(sketchSimilarity(sketchOf(one), sketchOf(two))).toBeCloseTo(jaccard(one, two), 12);
+    const exact = jaccard(one, two);
+    expect(sketchSimilarity(sketchOf(one), sketchOf(two))).toBeCloseTo(exact, 12);
+    for (const atLeast of [0.5, 0.7, 0.9]) {
+      const similarity = sketchSimilarity(sketchOf(one), sketchOf(two), atLeast);
+      if (exact >= atLeast) expect(similarity).toBeCloseTo(exact, 12);
+      else expect(similarity).toBeLessThan(atLeast);
+    }
   }
   const numbers = (from: number, to: number): string => Array.from({ length: to - from }, (_, index) => `n${from + index}`).join(' ');
   const [one, two] = [shingleHashes(numbers(0, 2000)), shingleHashes(numbers(300, 2300))];

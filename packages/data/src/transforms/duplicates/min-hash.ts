@@ -52,16 +52,21 @@ export const sketchOf = (hashes: Uint32Array): Uint32Array => hashes.slice(0, SK
 /**
  * Jaccard similarity of two sets from their sketches: the share of the smallest hashes of the union that are in both (bottom-k sketches, Cohen and
  * Kaplan 2007). Exact where both sketches hold their whole set.
+ *
+ * @param atLeast gives 0 as soon as it is plain that the similarity is below this: most pairs are done after a few hashes
  */
-export function sketchSimilarity(a: Uint32Array, b: Uint32Array): number {
+export function sketchSimilarity(a: Uint32Array, b: Uint32Array, atLeast = 0): number {
   const complete = a.length < SKETCH_HASHES && b.length < SKETCH_HASHES;
   const most = complete ? a.length + b.length : SKETCH_HASHES;
+  // Of n hashes in the union, at least atLeast · n must be in both. With whole sets, the union is at most (|a| + |b|) / (1 + atLeast) then.
+  const mostInOne = (1 - atLeast) * (complete ? most / (1 + atLeast) : most);
   let inBoth = 0;
   let inUnion = 0;
   for (let i = 0, j = 0; inUnion < most && (i < a.length || j < b.length); inUnion++) {
     const left = i < a.length ? (a[i] as number) : Infinity;
     const right = j < b.length ? (b[j] as number) : Infinity;
     if (left === right) inBoth++;
+    else if (inUnion - inBoth >= mostInOne) return 0;
     if (left <= right) i++;
     if (right <= left) j++;
   }

@@ -32,9 +32,11 @@ class Buckets {
     this.#link(this.#keys.length - 1);
   }
 
-  *entries(key: number): Generator<number> {
+  /** Calls `visit` with the entries under a key, the latest first, until it says that it has enough. */
+  visit(key: number, visit: (entry: number) => boolean): void {
+    const wanted = key | 0;
     for (let entry = this.#heads[key & (this.#heads.length - 1)] ?? -1; entry !== -1; entry = this.#next.at(entry)) {
-      if (this.#keys.at(entry) === (key | 0)) yield entry;
+      if (this.#keys.at(entry) === wanted && !visit(entry)) return;
     }
   }
 
@@ -50,10 +52,19 @@ class Buckets {
   }
 }
 
+/**
+ * Sets that one search compares at most, the latest first. Where thousands are half alike (letters from one form), all of them share bands, and comparing
+ * each with all would take for ever.
+ */
+const MOST_COMPARED = 200;
+
 export function createSimilarityIndex(threshold: number): SimilarityIndex {
   const rows = rowsOfBand(threshold);
   const bands = Array.from({ length: SIGNATURE_VALUES / rows }, () => new Buckets());
   const sketches: Uint32Array[] = [];
+  // The number of the search that saw an entry last: no entry is compared twice in one.
+  const seenBy = new GrowingInts();
+  let finds = 0;
   let latest: { hashes: Uint32Array; keys: Uint32Array } | null = null;
   const keysOf = (hashes: Uint32Array): Uint32Array => {
     if (latest?.hashes !== hashes) latest = { hashes, keys: bandKeys(minHashSignature(hashes), rows) };
@@ -64,19 +75,22 @@ export function createSimilarityIndex(threshold: number): SimilarityIndex {
     find(hashes) {
       const sketch = sketchOf(hashes);
       let best: { entry: number; similarity: number } | null = null;
-      const seen = new Set<number>();
+      let compared = 0;
+      finds++;
       keysOf(hashes).forEach((key, band) => {
-        for (const entry of bands[band]?.entries(key) ?? []) {
-          if (seen.has(entry)) continue;
-          seen.add(entry);
-          const similarity = sketchSimilarity(sketch, sketches[entry] as Uint32Array);
+        bands[band]?.visit(key, (entry) => {
+          if (seenBy.at(entry) === finds) return true;
+          seenBy.set(entry, finds);
+          const similarity = sketchSimilarity(sketch, sketches[entry] as Uint32Array, threshold);
           if (similarity >= threshold && (best === null || similarity > best.similarity)) best = { entry, similarity };
-        }
+          return ++compared < MOST_COMPARED;
+        });
       });
       return best;
     },
     add(hashes) {
       keysOf(hashes).forEach((key, band) => bands[band]?.add(key));
+      seenBy.push(0);
       return sketches.push(sketchOf(hashes)) - 1;
     },
   };
