@@ -4,11 +4,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BACKEND_RESOLVER, cacheFolder, createTinyModel, fetchModel, findTensorflow, generateReply, installTensorflow, isWhetstoneError, LOADED_MODEL, LOGGER, openModel, provide, putAdapter, Trainer } from 'whetstone';
+import { BACKEND_RESOLVER, createTinyModel, fetchModel, findTensorflow, generateReply, installTensorflow, isWhetstoneError, LOADED_MODEL, LOGGER, openModel, provide, putAdapter, Trainer } from 'whetstone';
 import { createTerminal, describeReport, errorAsJson, errorAsText, installProgress, listenForInterrupt, terminalLogger, trainingProgress } from 'whetstone/terminal';
 
 const config = fileURLToPath(new URL('./run.json', import.meta.url));
 const prompts = ['Hello! How are you today?', 'What is the capital of Japan?', 'Tell me a joke.'];
+// `--steps 2` for those in a hurry, as the tests are.
+const steps = process.argv.includes('--steps') ? Number(process.argv[process.argv.indexOf('--steps') + 1]) : null;
 const terminal = createTerminal(process.argv.includes('--json'));
 const heading = (text) => terminal.line(`\n${terminal.paint.bold(text)}`);
 const progress = trainingProgress(terminal);
@@ -54,11 +56,15 @@ async function main() {
   if (library !== null) terminal.line(`libtensorflow: ${library.folder}`);
   // Without libtensorflow a real model would take hours: a tiny one shows the same in a minute.
   const folder = library === null ? null : await tryTo((options) => fetchModel('smollm2-135m', options), 'Going on with a tiny model made here, which knows nothing yet.');
-  const scratch = folder === null ? await mkdtemp(join(tmpdir(), 'whetstone-quickstart-')) : null;
-  if (scratch !== null) await createTinyModel(join(scratch, 'tiny'));
-  const modelFolder = folder ?? join(scratch ?? '', 'tiny');
+  const scratch = steps === null ? null : await mkdtemp(join(tmpdir(), 'whetstone-quickstart-'));
+  const runs = scratch ?? fileURLToPath(new URL('../../runs', import.meta.url));
+  const modelFolder = folder ?? join(runs, 'quickstart-tiny-model');
+  if (folder === null) {
+    await rm(modelFolder, { recursive: true, force: true });
+    await createTinyModel(modelFolder);
+  }
   if (folder !== null) terminal.line(`model:         ${folder}`);
-  else terminal.line(`A tiny model with random weights stands in (${cacheFolder()} stays as it is).`);
+  else terminal.line(`model:         ${modelFolder}, tiny and with random weights`);
 
   const model = await openModel(modelFolder, {});
   terminal.line(model.backend.reason);
@@ -69,7 +75,7 @@ async function main() {
     heading('3. Fine-tuning with LoRA');
     const tiny = ['strategy.options.modulesToSave=["lm_head"]', 'data.maxLength=256', 'data.truncationMode="keep_end"', 'training.maxSteps=40', 'optimizer.learningRate=1e-2'];
     const trainer = new Trainer(config, {
-      overrides: [`model=${JSON.stringify(modelFolder)}`, ...(folder === null ? tiny : [])],
+      overrides: [`model=${JSON.stringify(modelFolder)}`, ...(folder === null ? tiny : []), ...(steps === null ? [] : [`training.maxSteps=${steps}`, `output.folder=${JSON.stringify(join(runs, 'quickstart'))}`])],
       services: [provide(LOADED_MODEL, model), provide(LOGGER, progress.logger(terminalLogger(terminal))), provide(BACKEND_RESOLVER, { resolve: async () => model.backend })],
     });
     trainer.on('run:start', progress.start).on('step', progress.step).on('evaluate', progress.evaluated);
@@ -85,7 +91,7 @@ async function main() {
 
     heading('The adapter is yours');
     terminal.line(adapterFolder);
-    if (folder !== null) terminal.line(`Talk to it:  npx whetstone chat smollm2-135m --adapter ${adapterFolder}`);
+    terminal.line(`Talk to it:  npx whetstone chat ${folder === null ? modelFolder : 'smollm2-135m'} --adapter ${adapterFolder}`);
     terminal.result({ ...report, adapterFolder, replies: prompts.map((prompt, index) => ({ prompt, before: before[index], after: after[index] })) });
   } finally {
     model.dispose();
