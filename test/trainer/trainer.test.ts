@@ -1,5 +1,5 @@
 import '@tensorflow/tfjs-backend-cpu';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { CHECKPOINT_STORE, folderCheckpoints, provide, Trainer } from '@whetstone/core';
@@ -248,5 +248,16 @@ describe('the output folder', () => {
     const folder = join(await temporaryFolder(), 'run');
     await expect(tinyTrainer(config(folder), { services: [provide(MODEL_LOADER, { load: () => Promise.reject(new Error('no model')) })] }).run()).rejects.toThrow('no model');
     expect(existsSync(folder)).toBe(false);
+  });
+
+  it('keeps its old run, and is not made, where a strategy finds the new one wrong', async () => {
+    const folder = join(await temporaryFolder(), 'run');
+    const wrong = { strategy: { use: 'lora', options: { targetModules: ['nothing'] } } };
+    expect((await failureOf(tinyTrainer({ ...config(folder), ...wrong }).run())).code).toBe('STRATEGY_TARGETS_NOTHING');
+    expect(existsSync(folder)).toBe(false);
+    await tinyTrainer(config(folder)).run();
+    const before = readdirSync(folder).toSorted();
+    expect((await failureOf(tinyTrainer({ ...config(folder, { overwrite: true }), ...wrong }).run())).code).toBe('STRATEGY_TARGETS_NOTHING');
+    expect(readdirSync(folder).toSorted()).toEqual(before);
   });
 });

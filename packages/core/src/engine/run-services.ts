@@ -33,7 +33,7 @@ export interface TrainRun {
   readonly logger: Logger;
   /** Aborted: the loop finishes the step at work, saves a checkpoint and throws `INTERRUPTED`. */
   readonly signal: AbortSignal;
-  /** Exists, and belongs to this run. Null where the run writes nothing. */
+  /** Exists and belongs to this run from `claimOutput` on. Null where the run writes nothing. */
   readonly outputFolder: string | null;
   /** Opens further data for strategies, read as the run reads its own. */
   readonly openData?: NonNullable<StrategyRun['openData']>;
@@ -41,6 +41,8 @@ export interface TrainRun {
   warn(message: string): void;
   /** Throws `CONFIG_UNUSED_KEY`. Called once by the engine: after everything is attached and before `onRunStart`. */
   checkUnusedKeys(): void;
+  /** Makes the output folder this run's own. Called once by the engine, when nothing of the configuration can be found wrong any more: before, an older run is still there. */
+  claimOutput?(): Promise<void>;
 }
 
 /** The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes what the engine made. */

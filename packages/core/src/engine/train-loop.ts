@@ -38,6 +38,7 @@ export const runTraining: RunTraining = async function* (run) {
     const progress = createProgress(run, parts, plan, data.batchesPerEpoch, counts.total);
     await resume(run, parts, progress);
     run.checkUnusedKeys();
+    await run.claimOutput?.();
     hooks.step = progress.state.step;
     await hooks.onRunStart(runInfo(run, plan, progress, counts));
     await interruptWhereAsked(run, progress);

@@ -136,12 +136,14 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   if (leakage !== 'off' && trainSource !== null && evalSource !== null && evalData !== null) services.get(BATCH_SOURCE_FACTORY).checkLeakage?.(trainData, evalData, { policy: leakage, logger: { ...logger, warn } });
   checkpoint();
 
-  await claimOutputFolder(config);
-  await saveDataManifest(outputFolder, trainData, evalData);
   const run: TrainRun = {
     config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
     backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,
     checkUnusedKeys: maker.checkUnusedKeys,
+    claimOutput: async () => {
+      await claimOutputFolder(config);
+      await saveDataManifest(outputFolder, trainData, evalData);
+    },
   };
   return { run, maker, dispose: undo.undo };
 }
