@@ -142,6 +142,16 @@ describe('a model folder that does not fit', () => {
 });
 
 describe('loadModel', () => {
+  it('says that a folder holds no model, or that a file is none, before it misses a tokenizer', async () => {
+    const empty = await mkdtemp(join(folder, 'nothing-'));
+    expect((await rejection(loadModel(empty))).code).toBe('MODEL_NOT_FOUND');
+    const file = join(empty, 'model.gguf');
+    await writeFile(file, '');
+    const { code, text } = await rejection(loadModel(file));
+    expect(code).toBe('MODEL_NOT_FOUND');
+    expect(text).toContain('whetstone import');
+  });
+
   it('reads model, tokenizer and template; refuses a tokenizer of another model', async () => {
     const out = join(folder, 'with-tokenizer');
     await saveModelFolder(model, out);

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer } from '@whetstone/core/contract';
 import type { ArchitectureSpec } from './architectures/index.js';
@@ -14,9 +15,10 @@ export interface LoadModelOptions {
 
 /**
  * A model with its tokenizer and chat template, from its Hugging Face folder. The text side is read first: it fails sooner and costs less.
- * Throws what `loadTokenizer`, `loadRenderer` and `loadLanguageModel` throw, and `TOKENIZER_INVALID` for a tokenizer of another model.
+ * Throws `MODEL_NOT_FOUND`, what `loadTokenizer`, `loadRenderer` and `loadLanguageModel` throw, and `TOKENIZER_INVALID` for a tokenizer of another model.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
+  await refuseOther(folder);
   const tokenizer = await loadTokenizer(folder);
   const renderer = await loadRenderer(folder, tokenizer, options);
   const model = await loadLanguageModel(folder, options);
@@ -27,6 +29,17 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
     throw error;
   }
   return { model, tokenizer, renderer };
+}
+
+/** What is no model folder at all is told as that, before its tokenizer is missed. */
+async function refuseOther(folder: string): Promise<void> {
+  if (await stat(join(folder, 'config.json')).then(() => true, () => false)) return;
+  const isFile = await stat(folder).then((found) => found.isFile(), () => false);
+  throw new WhetstoneError('MODEL_NOT_FOUND', isFile ? 'A model is a folder, and this is a file.' : 'There is no model here: config.json is missing.', {
+    place: { file: folder },
+    expected: 'a folder with config.json, model.safetensors and tokenizer.json',
+    hint: isFile ? 'A GGUF file becomes a model folder with `whetstone import`.' : 'Give the folder that holds config.json and the weights.',
+  });
 }
 
 /**

@@ -77,8 +77,13 @@ function withDefaults(spec: ArchitectureSpec, config: ConfigRecord): ConfigRecor
 /** Fields whose null means "none" instead of "as usual". */
 const mayBeNull = new Set(['sliding_window', 'attn_logit_softcapping', 'final_logit_softcapping']);
 
+/** Far more than any model has: the list of layers is made by this number before the weights are looked at. */
+const mostLayers = 10_000;
+
 function readLayers(spec: ArchitectureSpec, reader: ConfigReader, headDim: number): readonly LayerShape[] {
-  const count = reader.size('num_hidden_layers');
+  const written = reader.size('num_hidden_layers');
+  if (written > mostLayers) reader.problem('num_hidden_layers', `at most ${mostLayers}`, String(written));
+  const count = Math.min(written, mostLayers);
   const types = readLayerTypes(spec, reader, count);
   const window = types.includes('sliding_attention') ? reader.size('sliding_window') : null;
   const base = spec.attentionScale === 'head dim' ? headDim : reader.number('query_pre_attn_scalar');

@@ -74,6 +74,11 @@ describe('config.json', () => {
     expect(problemsOf({ ...base, model_type: 'qwen2', layer_types: ['full_attention', 'x'] })).toContain('layer_types');
   });
 
+  it('makes no list of layers by an impossible number', () => {
+    const text = problemsOf({ ...base, num_hidden_layers: 2 ** 50 });
+    for (const part of ['MODEL_CONFIG_INVALID', 'num_hidden_layers', 'at most']) expect(text).toContain(part);
+  });
+
   it('lists the known architectures for an unknown one', () => {
     const text = problemsOf({ ...base, model_type: 'mamba' });
     for (const part of ['MODEL_ARCHITECTURE_UNKNOWN', '"mamba"', 'gpt2', 'gemma3_text']) expect(text).toContain(part);

@@ -103,7 +103,8 @@ describe('openGguf', () => {
     await gguf.close();
   });
 
-  it('says that a file is missing', async () => {
+  it('says that a file is missing, or a folder', async () => {
+    await expect(openGguf(folder)).rejects.toMatchObject({ code: 'FILE_UNREADABLE', place: { file: folder } });
     await expect(openGguf(join(folder, 'b.gguf'))).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
   });
 });

@@ -59,7 +59,9 @@ export function readTensorBytes(handle: FileHandle, file: string, { begin, end }
 async function readRange(handle: FileHandle, file: string, position: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(length - done, 1 << 30), position + done);
+    const { bytesRead } = await handle.read(bytes, done, Math.min(length - done, 1 << 30), position + done).catch((cause: unknown) => {
+      throw fileError(cause, file);
+    });
     if (bytesRead === 0) throw invalidGguf(file, 'The file ends before it should.', position + done);
     done += bytesRead;
   }
