@@ -1,9 +1,9 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Callback, Control, EvaluationReport, RunInfo, RunReport, StepReport } from '@whetstone/core/contract';
-import { createMetricsLog } from './metrics-jsonl.js';
+import { appendText, createMetricsLog } from './metrics-jsonl.js';
 
 const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate() {}, markBest() {} };
 const run = (startStep: number): RunInfo => ({ totalSteps: 4, epochs: 1, startStep, outputFolder: null, backend: 'cpu', engine: 'cpu', trainableParameters: 1, totalParameters: 1 });
@@ -46,6 +46,16 @@ describe('metrics-jsonl', () => {
     appendFileSync(join(folder, 'metrics.jsonl'), '{"type":"step","step":1,"lo');
     await play(createMetricsLog(folder, 'metrics.jsonl'), 2, [3, 4]);
     expect(lines().map((line) => line.step)).toEqual([1, 2, 3, 4]);
+  });
+
+  // Every write to /dev/full fails as on a full disk; only Linux has it.
+  it.skipIf(!existsSync('/dev/full'))('says that the disk is full', async () => {
+    const full = openSync('/dev/full', 'a');
+    try {
+      expect(() => appendText(full, 'a line', 'metrics.jsonl')).toThrow(expect.objectContaining({ code: 'DISK_FULL', place: { file: 'metrics.jsonl' } }));
+    } finally {
+      closeSync(full);
+    }
   });
 
   it('begins anew where the run does', async () => {

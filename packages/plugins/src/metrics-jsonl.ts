@@ -1,7 +1,7 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { definePlugin, type Callback } from '@whetstone/core/contract';
-import { writeAtomically } from '@whetstone/core/files';
+import { fileError, writeAtomically } from '@whetstone/core/files';
 
 const configSchema = {
   type: 'object',
@@ -29,14 +29,23 @@ export function linesToKeep(text: string, step: number): string[] {
   });
 }
 
+/** Writes to an open file; `file` is named in errors. Throws `DISK_FULL` and others of the file system. */
+export function appendText(descriptor: number, text: string, file: string): void {
+  try {
+    writeSync(descriptor, text);
+  } catch (cause) {
+    throw fileError(cause, file);
+  }
+}
+
 /**
  * Writes one JSON object a line for every step and evaluation. A resumed run continues the file: lines of steps that will be done
- * again, and a line torn by a crash, are dropped first. Numbers that JSON has not (NaN) become null.
+ * again, and a line torn by a crash, are dropped first. Numbers that JSON has not (NaN) become null. Throws `DISK_FULL`.
  */
 export function createMetricsLog(folder: string, fileName: string): Callback {
   let descriptor: number | null = null;
   const write = (line: Line & Readonly<Record<string, unknown>>): void => {
-    if (descriptor !== null) writeSync(descriptor, `${JSON.stringify(line)}\n`);
+    if (descriptor !== null) appendText(descriptor, `${JSON.stringify(line)}\n`, join(folder, fileName));
   };
   const close = (): void => {
     if (descriptor === null) return;

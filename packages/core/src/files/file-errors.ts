@@ -9,7 +9,7 @@ export function fileError(cause: unknown, file: string): WhetstoneError {
   const place = { file };
   if (code === 'ENOENT' || code === 'ENOTDIR') return new WhetstoneError('FILE_NOT_FOUND', 'There is no such file.', { place, cause });
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new WhetstoneError('DISK_FULL', 'There is not enough space on the disk; nothing was left under the final name.', { place, cause });
+    return new WhetstoneError('DISK_FULL', 'There is not enough space on the disk; nothing was left under the final name.', { place, hint: 'Make room, or write to another disk.', cause });
   }
   return new WhetstoneError('FILE_UNREADABLE', cause instanceof Error ? cause.message : String(cause), { place, cause });
 }

@@ -79,6 +79,13 @@ describe('createHookRunner', () => {
       expect(error.cause).toBeInstanceOf(Error);
     });
 
+    it('keeps code, place and hint of what is an error of ours', async () => {
+      const full = new WhetstoneError('DISK_FULL', 'no space', { place: { file: 'a.jsonl' }, hint: 'Make room.' });
+      const error = await failureOf(() => runner({ onStep: () => { throw full; } }).onStep(report));
+      expect([error.code, error.place, error.hint, error.cause]).toEqual(['DISK_FULL', { file: 'a.jsonl' }, 'Make room.', full]);
+      expect(error.details).toMatchObject({ plugin: 'callback-0', hook: 'onStep' });
+    });
+
     it('refuses a promise from a transform hook', async () => {
       const transformBatch = (async (batch: unknown) => batch) as unknown as Callback['transformBatch'];
       const error = await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext));

@@ -1,5 +1,5 @@
 import { addN, type Tensor } from '@tensorflow/tfjs-core';
-import { hookTable, WhetstoneError, type Callback, type HookName, type HookOrder, type Json } from '../contract/index.js';
+import { hookTable, isWhetstoneError, WhetstoneError, type Callback, type HookName, type HookOrder, type Json } from '../contract/index.js';
 import { createControlDesk } from './control.js';
 import type { HookMethods, HookRunner } from './types.js';
 
@@ -39,7 +39,9 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
 
   const fail = (plugin: string, hook: HookName, cause: unknown): never => {
     const message = cause instanceof Error ? cause.message : String(cause);
-    throw new WhetstoneError('HOOK_FAILED', `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, { details: { plugin, hook, step: state.step }, cause });
+    // What is an error of its own, as a full disk, stays it: with its place and hint.
+    const { code = 'HOOK_FAILED', place, expected, found, hint, problems, details }: Partial<WhetstoneError> = isWhetstoneError(cause) ? cause : {};
+    throw new WhetstoneError(code, `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, { place, expected, found, hint, problems, details: { ...details, plugin, hook, step: state.step }, cause });
   };
   const callSync = (entry: Entry, hook: HookName, values: readonly unknown[]): unknown => {
     let result: unknown;
