@@ -204,6 +204,7 @@ describe('a configuration that is wrong', () => {
   it('reports a plugin that cannot be found by itself, or among the other problems', async () => {
     const alone = await refusal({ ...minimal, strategy: 'lorra' });
     expect([alone.code, alone.hint, alone.place]).toEqual(['PLUGIN_NOT_FOUND', "Did you mean 'lora'?", { path: 'strategy.use' }]);
+    expect((await refusal({ ...minimal, strategy: 'lroa' })).hint).toBe("Did you mean 'lora'?");
     const among = await refusal({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
     expect(among.code).toBe('CONFIG_INVALID');
     expect(placesOf(among)).toEqual(['strategy.use', 'companions[0].use', 'colour']);
