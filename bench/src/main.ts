@@ -6,6 +6,7 @@ const whole = (text: string): number => Number.parseInt(text, 10);
 const peer = (): Option => new Option('--peer-python <path>', 'a Python with torch, transformers, peft and trl: measures them too');
 const json = (): Option => new Option('--json', 'print one machine-readable object last');
 const backend = (): Option => new Option('--backend <name>', 'what to compute on').default('auto');
+const engine = (): Option => new Option('--engine <name>', 'engine of the backend whetstone').choices(['tensorflow', 'xla']);
 const threads = (): Option => new Option('--threads <count>', 'threads, ours and the peer\'s').argParser(whole).default(2);
 
 program
@@ -17,6 +18,7 @@ program
   .option('--steps <count>', 'steps to measure, after one that is left out', whole, 4)
   .addOption(threads())
   .addOption(backend())
+  .addOption(engine())
   .addOption(peer())
   .addOption(json())
   .action(async (options) => (await import('./step.js')).benchStep(options));

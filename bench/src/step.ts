@@ -14,6 +14,7 @@ export interface StepBenchOptions {
   readonly steps: number;
   readonly threads: number;
   readonly backend: string;
+  readonly engine?: string;
   readonly peerPython?: string;
   readonly json?: boolean;
 }
@@ -40,7 +41,7 @@ const smolShape: Readonly<Record<string, Json>> = {
 export async function benchStep(options: StepBenchOptions): Promise<void> {
   const { mode, batch, length, steps, threads, backend, peerPython } = options;
   const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads)]);
-  const info = await resolveBackend({ name: backend, threads });
+  const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null });
   const model = createRandomModel(smolShape, 0);
   const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
   const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });

@@ -14,7 +14,7 @@ const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32:
 type Event = Pointer;
 
 /** One replica, one partition: an XLA CompileOptionsProto with nothing else in it. */
-const compileOptions = Uint8Array.from([0x1a, 4, 0x20, 1, 0x28, 1]);
+const plainOptions = Uint8Array.from([0x1a, 4, 0x20, 1, 0x28, 1]);
 
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
@@ -113,11 +113,11 @@ export class XlaClient {
   }
 
   /** Compiles a module of StableHLO text. */
-  compile(module: string, subject: string): LoadedExecutable {
+  compile(module: string, subject: string, compileOptions: Uint8Array = plainOptions): LoadedExecutable {
     const code = bytesOf(module);
     const format = bytesOf('mlir');
     const program = words([48, 0, address(code), code.length, address(format), format.length]);
-    const result = this.pjrt.call('PJRT_Client_Compile', [this.client, address(program), address(compileOptions), compileOptions.length], subject, program, code, format);
+    const result = this.pjrt.call('PJRT_Client_Compile', [this.client, address(program), address(compileOptions), compileOptions.length], subject, program, code, format, compileOptions);
     return this.adopt(result[4] ?? 0n);
   }
 

@@ -1,8 +1,11 @@
+import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { cacheFolder } from '../../install/cache-folder.js';
 import type { Program } from '../../recorder/program.js';
 import type { PhysicalType, TypedArray } from '../../recorder/types.js';
 import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
 import { XlaClient, type ClientOptions, type LoadedExecutable } from './client.js';
+import { openModuleCache } from './module-cache.js';
 import { clientOptions } from './options.js';
 import { loadPjrt, type Pointer } from './pjrt.js';
 import { lower, type LoweredModule } from './stablehlo/lower.js';
@@ -14,7 +17,12 @@ export interface XlaEngineOptions {
   readonly client?: ClientOptions;
   /** Most modules kept compiled. */
   readonly mostModules?: number;
+  /** Folder for compiled modules, for other processes; null to keep none. By default one in the cache. */
+  readonly moduleFolder?: string | null;
 }
+
+/** A module that took longer to compile than this, in milliseconds, is worth a file. */
+const WORTH_KEEPING = 150;
 
 /** Up to this many numbers the host keeps a copy, because they may turn out to be a shape. */
 const MOST_KEPT = 4096;
@@ -59,6 +67,32 @@ const linePattern = /(?:^|\n)[^\n:]*:(\d+):\d+: error/;
 export function createXlaEngine(options: XlaEngineOptions): Engine & { readonly client: XlaClient } {
   const pjrt = loadPjrt(options.plugin);
   const client = new XlaClient(pjrt, { ...clientOptions(options.plugin), ...options.client });
+  const folder = options.moduleFolder === undefined ? join(cacheFolder(), 'xla-modules') : options.moduleFolder;
+  const cache = folder === null ? null : openModuleCache(folder, { path: options.plugin, version: `${pjrt.version} ${client.platformVersion}`, device: `${client.deviceKind} × ${client.deviceCount}` });
+
+  /** The module from disk where one is there that loads, else compiled. */
+  const load = (text: string, subject: string): LoadedExecutable => {
+    const key = cache?.keyOf(text);
+    const bytes = key === undefined ? undefined : cache?.load(key);
+    if (key !== undefined && bytes) {
+      try {
+        return client.deserialize(bytes);
+      } catch {
+        cache?.forget(key);
+      }
+    }
+    const started = performance.now();
+    const loaded = client.compile(text, subject);
+    if (key !== undefined && performance.now() - started > WORTH_KEEPING) {
+      try {
+        cache?.save(key, client.serialize(loaded));
+      } catch {
+        // A plugin that cannot serialise its modules compiles them in each process.
+      }
+    }
+    return loaded;
+  };
+
   const tensors = new Map<EngineTensor, Tensor>();
   const numbering = new Numbering();
   let handles = 1n;
@@ -103,7 +137,7 @@ export function createXlaEngine(options: XlaEngineOptions): Engine & { readonly 
   const build = (program: Program, inputs: readonly Tensor[], describe: Describe): Variant => {
     const module = lower(program, inputs, describe);
     try {
-      return { module, loaded: client.compile(module.text, `Compiling ${program.name}`), shapes: outputShapes(module.text) };
+      return { module, loaded: load(module.text, `Compiling ${program.name}`), shapes: outputShapes(module.text) };
     } catch (error) {
       if (!(error instanceof WhetstoneError)) throw error;
       const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];
