@@ -19,10 +19,17 @@ export interface XlaEngineOptions {
   readonly mostModules?: number;
   /** Folder for compiled modules, for other processes; null to keep none. By default one in the cache. */
   readonly moduleFolder?: string | null;
+  /** Milliseconds of compiling from which on a module is kept there. */
+  readonly compileTimeWorthKeeping?: number;
 }
 
 /** A module that took longer to compile than this, in milliseconds, is worth a file. */
 const WORTH_KEEPING = 150;
+
+export interface XlaEngine extends Engine {
+  /** How many modules are compiled and kept. */
+  modules(): number;
+}
 
 /** Up to this many numbers the host keeps a copy, because they may turn out to be a shape. */
 const MOST_KEPT = 4096;
@@ -64,7 +71,7 @@ class Numbering {
 const linePattern = /(?:^|\n)[^\n:]*:(\d+):\d+: error/;
 
 /** The engine on a PJRT plugin. Shapes are part of a compiled module, so one program has a module for each set of shapes that it meets. */
-export function createXlaEngine(options: XlaEngineOptions): Engine & { readonly client: XlaClient } {
+export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const pjrt = loadPjrt(options.plugin);
   const client = new XlaClient(pjrt, { ...clientOptions(options.plugin), ...options.client });
   const folder = options.moduleFolder === undefined ? join(cacheFolder(), 'xla-modules') : options.moduleFolder;
@@ -83,7 +90,7 @@ export function createXlaEngine(options: XlaEngineOptions): Engine & { readonly 
     }
     const started = performance.now();
     const loaded = client.compile(text, subject);
-    if (key !== undefined && performance.now() - started > WORTH_KEEPING) {
+    if (key !== undefined && performance.now() - started > (options.compileTimeWorthKeeping ?? WORTH_KEEPING)) {
       try {
         cache?.save(key, client.serialize(loaded));
       } catch {
@@ -192,7 +199,7 @@ export function createXlaEngine(options: XlaEngineOptions): Engine & { readonly 
     name: 'xla',
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
     staticShapes: true,
-    client,
+    modules: () => recent.size,
     upload: (type, shape, values) => {
       const small = values.length <= MOST_KEPT;
       // Small tensors go to the device when somebody computes with them: shapes never do.
