@@ -11,9 +11,22 @@ export interface NamedPlugin {
 const definitionName = (kind: PluginKind, use: string): string => `${kind} ${use}`;
 const pointer = (name: string): string => `#/$defs/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
 
+/**
+ * What has a default need not be written. Plugins name such keys as required all the same, because their `create` gets every one of them:
+ * validation fills defaults in, but editors do not.
+ */
+function asWritten(schema: JsonSchema): JsonSchema {
+  const inner = (value: unknown): unknown => (Array.isArray(value) ? value.map(inner) : isObject(value) ? asWritten(value) : value);
+  const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, inner(value)]));
+  const { required } = schema;
+  if (!Array.isArray(required)) return copy;
+  const open = (key: unknown): boolean => Object.hasOwn(properties(schema)[String(key)] ?? {}, 'default');
+  return { ...copy, required: required.filter((key) => !open(key)) };
+}
+
 /** A schema with references of its own becomes a resource of its own, so that they still point where its author meant. */
 function definitionOf({ use, plugin }: NamedPlugin): JsonSchema {
-  const schema = plugin.configSchema;
+  const schema = asWritten(plugin.configSchema);
   const refersToItself = JSON.stringify(schema).includes('"$ref"');
   return refersToItself && schema['$id'] === undefined ? { $id: `whetstone:${encodeURIComponent(definitionName(plugin.kind, use))}`, ...schema } : schema;
 }
@@ -29,16 +42,16 @@ const implication = (condition: JsonSchema, consequence: JsonSchema): JsonSchema
 };
 
 /** What must hold at a place whose `use` is this plugin. */
-function branch({ use, plugin }: NamedPlugin, { flatProperties }: SlotOptions): JsonSchema {
+function branch({ use, plugin }: NamedPlugin, { flatProperties, defaultUse }: SlotOptions): JsonSchema {
   const described = plugin.description === undefined ? {} : { description: plugin.description };
-  const schema = plugin.configSchema;
+  const schema = asWritten(plugin.configSchema);
   const consequence = {
     ...described,
     ...(flatProperties === undefined
       ? { properties: { options: { $ref: pointer(definitionName(plugin.kind, use)), default: {} } } }
       : { ...schema, properties: { use: true, ...flatProperties, ...properties(schema) }, additionalProperties: false }),
   };
-  return implication({ properties: { use: { const: use } }, required: ['use'] }, consequence);
+  return implication({ type: 'object', properties: { use: { const: use } }, ...(use === defaultUse ? {} : { required: ['use'] }) }, consequence);
 }
 
 function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: SlotOptions): JsonSchema {

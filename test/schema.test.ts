@@ -1,0 +1,31 @@
+import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { composeSchema } from '@whetstone/core';
+import { builtInPlugins } from '../packages/cli/src/built-ins.js';
+
+type Run = Record<string, Record<string, unknown>>;
+
+// An editor fills in no defaults: what a person wrote must fit as it stands.
+describe('the schema for editors', () => {
+  const validate = new Ajv2020({ strict: false, allErrors: true }).compile(composeSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin }))));
+  let text = '';
+  beforeAll(async () => {
+    text = await readFile(new URL('../examples/quickstart/run.json', import.meta.url), 'utf8');
+  });
+  const example = (): Run => JSON.parse(text) as Run;
+
+  it('takes the example as it is written', () => {
+    expect(validate(example()), JSON.stringify(validate.errors)).toBe(true);
+  });
+
+  it.each([
+    ['of the frame', { optimzer: {} }],
+    ['of a section', { data: { train: 'a.jsonl', maxLenght: 1 } }],
+    ['of a plugin', { strategy: { use: 'lora', options: { rnk: 4 } } }],
+    ['of the optimizer that is taken where none is named', { optimizer: { lr: 1 } }],
+    ['of a callback', { callbacks: [{ use: 'early-stopping', options: { patiense: 1 } }] }],
+  ])('refuses a misspelled key %s', (_, wrong) => {
+    expect(validate({ ...example(), ...wrong })).toBe(false);
+  });
+});
