@@ -3,7 +3,8 @@ import type { TensorBackendInfo } from '@whetstone/core/contract';
 
 /**
  * Backends that numeric tests run on: `WHETSTONE_TEST_BACKEND` (several with commas) where it is set, else cpu, wasm, and whetstone where
- * libtensorflow is there; where it is not, that is said aloud.
+ * libtensorflow is there; where it is not, that is said aloud. `xla` is whetstone on an XLA plugin; every length compiles anew there, so it is
+ * tested when it is asked for.
  */
 export async function testBackends(): Promise<readonly string[]> {
   const asked = process.env['WHETSTONE_TEST_BACKEND'];

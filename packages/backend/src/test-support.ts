@@ -18,12 +18,8 @@ export const xlaPlugin: string | null = 'reasons' in plugin ? null : plugin.path
 
 if (xlaPlugin === null) console.warn('SKIPPED: no XLA plugin is installed. Fetch it with: npx whetstone backend install xla-cpu');
 
-/** The engine that tests of the backend run on: `WHETSTONE_TEST_ENGINE`, or tensorflow. */
-const testedEngine = process.env['WHETSTONE_TEST_ENGINE'] ?? 'tensorflow';
-
 /** The backend under test, current in tfjs-core. */
 export async function startBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {
-  if (testedEngine === 'xla') return startXlaBackend(options);
   if (libraryFolder === null) throw new Error('Tests that need libtensorflow have to be skipped without it.');
   return registerWhetstoneBackend({ libraryFolder, ...options });
 }

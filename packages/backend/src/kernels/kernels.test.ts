@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { fill } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { libraryFolder, outcomes, random, startBackend } from '../test-support.js';
+import { libraryFolder, outcomes, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 
 const ops: typeof tf = tf;
 
@@ -99,18 +99,23 @@ const onHost: Cases = {
   fft: () => tf.real(tf.fft(tf.complex(random<tf.Rank.R1>([4], 1), random<tf.Rank.R1>([4], 2)))),
 };
 
-describe.skipIf(libraryFolder === null)('kernels give what the cpu backend gives', () => {
+const engines = [
+  // On TensorFlow the first sightings run op by op, the last one as a compiled graph; XLA compiles at once.
+  { engine: 'tensorflow', missing: libraryFolder === null, start: startBackend, sightings: 5 },
+  { engine: 'xla', missing: xlaPlugin === null, start: startXlaBackend, sightings: 2 },
+];
+
+describe.each(engines)('kernels give what the cpu backend gives, on $engine', ({ engine, missing, start, sightings }) => {
   beforeAll(async () => {
-    await startBackend();
+    if (!missing) expect((await start()).engine.name).toBe(engine);
   });
 
   for (const [family, cases] of Object.entries({ elementwise, reductions, matrices, movement, indexing, onHost })) {
     describe(family, () => {
       for (const [name, compute] of Object.entries(cases)) {
-        test(name, async () => {
+        test.skipIf(missing)(name, async () => {
           const expected = await outcomes('cpu', compute);
-          // The first sightings run op by op, the last one as a compiled graph.
-          for (let sighting = 0; sighting < 5; sighting++) {
+          for (let sighting = 0; sighting < sightings; sighting++) {
             const found = await outcomes('whetstone', compute);
             expect(found.map(({ shape, dtype }) => ({ shape, dtype }))).toEqual(expected.map(({ shape, dtype }) => ({ shape, dtype })));
             found.forEach(({ values }, index) => {
