@@ -26,6 +26,9 @@ export interface XlaEngineOptions {
 /** A module that took longer to compile than this, in milliseconds, is worth a file. */
 const WORTH_KEEPING = 150;
 
+/** A module that computes fewer numbers than this runs in milliseconds however it is compiled. */
+const LITTLE_WORK = 3_000_000;
+
 export interface XlaEngine extends Engine {
   /** How many modules are compiled and kept. */
   modules(): number;
@@ -78,8 +81,9 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const cache = folder === null ? null : openModuleCache(folder, { path: options.plugin, version: `${pjrt.version} ${client.platformVersion}`, device: `${client.deviceKind} × ${client.deviceCount}` });
 
   /** The module from disk where one is there that loads, else compiled. */
-  const load = (text: string, subject: string): LoadedExecutable => {
-    const key = cache?.keyOf(text);
+  const load = ({ text, work }: LoweredModule, subject: string): LoadedExecutable => {
+    const hastily = client.platform === 'cpu' && work < LITTLE_WORK;
+    const key = cache?.keyOf(hastily ? `hastily ${text}` : text);
     const bytes = key === undefined ? undefined : cache?.load(key);
     if (key !== undefined && bytes) {
       try {
@@ -89,7 +93,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
       }
     }
     const started = performance.now();
-    const loaded = client.compile(text, subject);
+    const loaded = client.compile(text, subject, hastily);
     if (key !== undefined && performance.now() - started > (options.compileTimeWorthKeeping ?? WORTH_KEEPING)) {
       try {
         cache?.save(key, client.serialize(loaded));
@@ -144,7 +148,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const build = (program: Program, inputs: readonly Tensor[], describe: Describe): Variant => {
     const module = lower(program, inputs, describe);
     try {
-      return { module, loaded: load(module.text, `Compiling ${program.name}`), shapes: outputShapes(module.text) };
+      return { module, loaded: load(module, `Compiling ${program.name}`), shapes: outputShapes(module.text) };
     } catch (error) {
       if (!(error instanceof WhetstoneError)) throw error;
       const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];

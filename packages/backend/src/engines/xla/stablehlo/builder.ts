@@ -45,6 +45,8 @@ export class ModuleBuilder implements Emitter<Hlo> {
   /** Step of the program at which each line was written. */
   readonly stepOfLine: number[] = [];
   step = 0;
+  /** How many numbers the module computes, products of matrices counted in full. */
+  work = 0;
   private count = 0;
 
   constructor(private readonly rows: Readonly<Record<string, Row>>) {}
@@ -110,6 +112,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const base = `%${this.count++}`;
     const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
     const made = results.map(({ type, shape }) => tensorType(type, shape));
+    for (const { shape } of results) this.work += sizeOf(shape);
     this.line(
       `${base}${results.length === 1 ? '' : `:${results.length}`} = "${name}"(${names.join(', ')})${attributes === '' ? '' : ` <{${attributes}}>`}${region === '' ? '' : ` (${region})`} : (${types}) -> ${made.length === 1 ? made[0] : `(${made.join(', ')})`}`,
     );

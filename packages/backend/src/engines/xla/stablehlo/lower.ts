@@ -27,6 +27,8 @@ export interface LoweredModule {
   readonly arguments: readonly number[];
   /** Inputs whose numbers are part of the module. */
   readonly fixed: readonly number[];
+  /** How many numbers it computes. */
+  readonly work: number;
   /** Number of the step whose lowering wrote a line of the text, counted from 1. */
   stepOfLine(line: number): number | null;
 }
@@ -54,5 +56,5 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
   const outputs = program.outputs.map((number) => tensors[number] as Hlo);
   const { text, arguments: taken } = builder.finish(inputs as never, program.inputTypes, outputs, donations);
   // The first line is the function's head.
-  return { text, arguments: taken, fixed: [...builder.fixed].sort((a, b) => a - b), stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null };
+  return { text, arguments: taken, work: builder.work, fixed: [...builder.fixed].sort((a, b) => a - b), stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null };
 }

@@ -14,6 +14,7 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   const axes = Array.from({ length: batch }, (_, axis) => axis).join(', ');
   const free = (of: Hlo, contracted: number): number[] => of.shape.filter((_, axis) => axis >= batch && axis !== contracted);
   const batches = batch === 0 ? '' : `lhs_batching_dimensions = [${axes}], rhs_batching_dimensions = [${axes}], `;
+  b.work += sizeOf(x.shape) * (sizeOf(y.shape) / Math.max(1, sizeOf(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
   const numbers = `#stablehlo.dot<${batches}lhs_contracting_dimensions = [${contractX}], rhs_contracting_dimensions = [${contractY}]>`;
   return b.call('stablehlo.dot_general', [x, y], 'float32', [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [#stablehlo<precision HIGHEST>, #stablehlo<precision HIGHEST>]`);
 }
