@@ -1,7 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type ForwardInput, type LanguageModel } from '@whetstone/core/contract';
 import { randomStream } from '../random.js';
 import { bestToken, drawToken } from './choose-token.js';
-import { processorOf, type GenerationOptions } from './options.js';
+import { checkOptions, processorOf, type GenerationOptions } from './options.js';
 
 /** Why a row ended: a stop token or text, or no more tokens allowed. */
 export type FinishReason = 'stop' | 'length';
@@ -29,12 +30,13 @@ export interface GenerationControl {
  * Continues prompts token by token: the tokens of all rows for one position, then those of the next. Prompts of unlike length are padded on the left,
  * which no result depends on. A row ends at a stop token (which is given out), after `maxNewTokens`, or where the model's context ends.
  *
- * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty, and the signal's reason when it is aborted.
+ * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty or an option is out of its range, and the signal's reason when it is aborted.
  */
 export async function* generateIds(
   model: LanguageModel, prompts: readonly (readonly number[])[], options: GenerationOptions = {}, signal?: AbortSignal, control?: (control: GenerationControl) => void,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
   if (prompts.length === 0) return;
+  checkOptions(options);
   for (const prompt of prompts) checkPrompt(model, prompt);
   const { maxNewTokens = 256, temperature = 0, stopTokenIds = [] } = options;
   const process = processorOf(options);
@@ -50,6 +52,8 @@ export async function* generateIds(
   try {
     let input = promptInput(prompts);
     while (rows.some((row) => !row.finished)) {
+      // Timers and signals are served between tokens: backends in plain JavaScript never wait for anything.
+      await setImmediate();
       signal?.throwIfAborted();
       const scores = await nextScores(model, input, cache);
       for (const [index, row] of rows.entries()) {

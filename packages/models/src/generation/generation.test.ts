@@ -69,6 +69,19 @@ describe('generateIds', () => {
     expect(finishes).toEqual(['stop']);
   });
 
+  it('serves timers and signals between tokens, where the backend never waits for anything', async () => {
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(new Error('enough')), 1);
+    await expect((async () => {
+      for (;;) for await (const _ of generateIds(model, [[1]], { maxNewTokens: 4 }, abort.signal)) await Promise.resolve();
+    })()).rejects.toThrow('enough');
+  });
+
+  it('refuses options that are out of their range, all at once', async () => {
+    const refused = generateIds(model, [[1]], { temperature: -1, topP: 2, repetitionPenalty: 0 }).next();
+    await expect(refused).rejects.toMatchObject({ code: 'USAGE', problems: [{ found: '-1' }, { found: '2' }, { found: '0' }] });
+  });
+
   it('leaves no tensor behind when it is aborted or left early', async () => {
     const before = tf.memory().numTensors;
     const abort = new AbortController();

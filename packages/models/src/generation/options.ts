@@ -1,3 +1,4 @@
+import { WhetstoneError, type Problem } from '@whetstone/core/contract';
 import { inOrder, type LogitsProcessor } from './logits-processor.js';
 import { badWords, minNewTokens, noRepeatNgram, presenceAndFrequencyPenalty, repetitionPenalty } from './penalties.js';
 import { minP, temperature, topK, topP, typicalP } from './truncation.js';
@@ -27,6 +28,24 @@ export interface GenerationOptions {
   readonly seed?: number;
   /** Further processors, applied last before a token is chosen. */
   readonly processors?: readonly LogitsProcessor[];
+}
+
+/** Throws `USAGE` with every number that is out of its range. */
+export function checkOptions(options: GenerationOptions): void {
+  const problems: Problem[] = [];
+  const check = (name: 'maxNewTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'typicalP' | 'repetitionPenalty', expected: string, accepts: (value: number) => boolean): void => {
+    const value = options[name];
+    if (value !== undefined && !(Number.isFinite(value) && accepts(value))) problems.push({ message: `${name} is out of its range.`, expected, found: String(value) });
+  };
+  check('maxNewTokens', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
+  check('temperature', 'a number not below 0', (value) => value >= 0);
+  check('topK', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
+  check('topP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);
+  check('minP', 'a number from 0 to 1', (value) => value >= 0 && value <= 1);
+  check('typicalP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);
+  check('repetitionPenalty', 'a number above 0', (value) => value > 0);
+  const [first] = problems;
+  if (first !== undefined) throw new WhetstoneError('USAGE', problems.length === 1 ? first.message : 'Options of the generation are out of their range.', problems.length === 1 ? first : { problems });
 }
 
 /** The processors that the options ask for, in the order of Hugging Face's `generate`. */
