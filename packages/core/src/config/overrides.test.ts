@@ -33,6 +33,10 @@ describe('applyOverrides', () => {
       strategy: { use: 'lora', options: { rank: 4 } },
       callbacks: [{ use: 'early-stopping', options: { patience: 2 } }],
     });
+    expect(applyOverrides({ backend: 'cpu', model: 'm', optimizer: 'sgd' }, ['backend.threads=2', 'model.options.a=1', 'optimizer.momentum=0.9'])).toEqual({
+      backend: { name: 'cpu', threads: 2 }, model: { path: 'm', options: { a: 1 } }, optimizer: { use: 'sgd', momentum: 0.9 },
+    });
+    expect(() => applyOverrides({ data: { train: 'a.jsonl' } }, ['data.train.options.limit=1'])).toThrow(/cannot be set/);
   });
 
   it('lengthens a list by one at most', () => {

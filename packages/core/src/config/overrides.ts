@@ -26,14 +26,22 @@ export function parseOverride(text: string): Override {
   }
 }
 
-const isPluginPlace = (path: Path) => pluginSlots.some((slot) => {
+const slotAt = (path: Path) => pluginSlots.find((slot) => {
   const own = slot.list ? path.slice(0, -1) : path;
   return own.join('.') === slot.path.join('.') && (!slot.list || typeof path.at(-1) === 'number');
 });
 
+/** What a bare name at this place is short for; the text as it is where it is short for nothing that more can be put into. */
+function longForm(text: string, path: Path): unknown {
+  if (path.join('.') === 'backend') return { name: text };
+  const kind = slotAt(path)?.kind;
+  if (kind === undefined || kind === 'data-source') return text;
+  return kind === 'model' ? { path: text } : { use: text };
+}
+
 /**
- * A copy of a raw configuration with the overrides put in, in order. Objects that are missing on the way are made; a plugin written as a bare name
- * becomes its long form; a list is only ever changed at an index that it has, or lengthened by one.
+ * A copy of a raw configuration with the overrides put in, in order. Objects that are missing on the way are made; a plugin, backend or model
+ * written as a bare name becomes its long form; a list is only ever changed at an index that it has, or lengthened by one.
  * @throws WhetstoneError `USAGE` where something else than an object or list is in the way
  */
 export function applyOverrides(config: unknown, overrides: readonly (string | Override)[]): unknown {
@@ -53,7 +61,7 @@ function put(target: unknown, path: Path, value: Json, done: Path): unknown {
     copy[key] = put(copy[key], rest, value, here);
     return copy;
   }
-  const object = target === undefined || target === null ? {} : typeof target === 'string' && isPluginPlace(done) ? { use: target } : target;
+  const object = target === undefined || target === null ? {} : typeof target === 'string' ? longForm(target, done) : target;
   if (!isObject(object)) throw inTheWay(done, here, target);
   return { ...object, [key]: put(Object.hasOwn(object, key) ? object[key] : undefined, rest, value, here) };
 }
