@@ -40,5 +40,5 @@ test('an explicit choice that fails is an error that says why', async () => {
     expect(isWhetstoneError(error) && error.code).toBe('BACKEND_UNAVAILABLE');
     expect(String(error)).toMatch(pattern);
   }
-  await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', expected: backendNames.join(', ') });
+  await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({ code: 'CONFIG_INVALID', expected: backendNames.join(', ') });
 });

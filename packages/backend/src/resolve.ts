@@ -57,13 +57,13 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
 /**
  * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that one or nothing.
  * @returns what was chosen and why, with why each better one was not
- * @throws `BACKEND_UNAVAILABLE` with every reason
+ * @throws `BACKEND_UNAVAILABLE` with every reason, `CONFIG_INVALID` for a name that none has
  */
 export async function resolveBackend(wanted: WantedBackend, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
   const asked = candidates.filter((candidate) => (wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
   if (asked.length === 0) {
-    throw new WhetstoneError('BACKEND_UNAVAILABLE', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
+    throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
       place: { path: 'backend' },
       expected: backendNames.join(', '),
       found: wanted.name,
