@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { crossEntropy } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { libraryFolder, random, startBackend } from '../test-support.js';
+import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
 
 interface Case {
@@ -92,6 +92,19 @@ describe.skipIf(libraryFolder === null)('fused kernels', () => {
     const expected = compute().flat();
     await startBackend();
     compute().flat().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 4));
+  });
+
+  test.skipIf(xlaPlugin === null)('and so does its StableHLO', async () => {
+    const targets = Int32Array.from([3, 0, 6, 6]);
+    const compute = (): number[] => tf.tidy(() => {
+      const { value, grad } = tf.valueAndGrad((logits: tf.Tensor) => weighed(crossEntropy(logits as tf.Tensor2D, targets)))(tf.mul(random([4, 7], 5), 30));
+      return [...value.dataSync(), ...grad.dataSync()];
+    });
+    await tf.setBackend('cpu');
+    const expected = compute();
+    await startXlaBackend();
+    compute().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 4));
+    await startBackend();
   });
 
   test('a gradient uploads nothing of an activation\'s size', async () => {

@@ -6,6 +6,7 @@ import type { Spec } from '../recorder/types.js';
 import { int, type } from '../kernels/attributes.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { adamw } from './adamw.js';
+import { lowerSparseCrossEntropy } from './cross-entropy.stablehlo.js';
 
 /**
  * Cross-entropy of each row against one class, and its gradient: logits [n, v] and targets [n] give losses [n] and
@@ -40,6 +41,7 @@ const sparseCrossEntropy: Kernel = {
     const loss = emit.op('Sub', [normaliser, emit.op('GatherNd', [logits!, chosen])]);
     return [loss, emit.op('TensorScatterSub', [probabilities, chosen, emit.op('OnesLike', [loss])])];
   },
+  stablehlo: lowerSparseCrossEntropy,
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
