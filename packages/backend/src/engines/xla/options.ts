@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { ClientOptions } from './client.js';
 
 /**
@@ -8,4 +10,18 @@ export function clientOptions(plugin: string): ClientOptions {
   if (/cuda|rocm|gpu/i.test(plugin)) return { allocator: 'bfc', preallocate: false };
   if (/cpu/i.test(plugin)) return { cpu_device_count: 1 };
   return {};
+}
+
+/** Folders in which NVIDIA's wheels keep what XLA's compiler for CUDA needs (libdevice, ptxas), beside `jax_plugins`. */
+const cudaFolders = ['cuda_nvcc', 'cu13'];
+
+/**
+ * The `XLA_FLAGS` that a plugin should be loaded with: for CUDA, where its toolkit's files are, found beside the plugin in a Python's
+ * packages. Null where nothing is to be set. Only flags that every such plugin knows: XLA ends the process at one that it does not.
+ */
+export function xlaFlags(plugin: string, present: string | undefined): string | null {
+  if (!/cuda/i.test(plugin) || present?.includes('xla_gpu_cuda_data_dir') === true) return null;
+  const packages = dirname(dirname(dirname(plugin)));
+  const folder = cudaFolders.map((name) => join(packages, 'nvidia', name)).find((candidate) => existsSync(candidate));
+  return folder === undefined ? null : `${present === undefined ? '' : `${present} `}--xla_gpu_cuda_data_dir=${folder}`;
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { pin, unheard } from '../native-library.js';
+import { xlaFlags } from './options.js';
 
 /** Address of something of the plugin's. 0n is null. */
 export type Pointer = bigint;
@@ -163,6 +164,8 @@ export function loadPjrt(path: string): Pjrt {
   if (known !== undefined) return known;
   if (!existsSync(path)) throw unavailable(`There is no XLA plugin at ${path}.`);
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  const flags = xlaFlags(path, process.env['XLA_FLAGS']);
+  if (flags !== null) process.env['XLA_FLAGS'] = flags;
   try {
     unheard(() => pin(path, 'local'));
     const api = koffi.load(path, { lazy: true }).func('void *GetPjrtApi()')() as Pointer;
