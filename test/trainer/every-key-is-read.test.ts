@@ -45,7 +45,7 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
   const raw = rawConfigOf({ ...tinyConfig, ...more, output: { folder: join(folder, 'run') } }, folder);
   const resolution = await resolveConfig(raw, { defaults: { dataSource: 'conversations' }, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) });
   const services = createServices([
-    provide(BACKEND_RESOLVER, { resolve: async ({ name, threads }) => ({ backend: 'cpu', engine: 'cpu', reason: `${name} ${threads}`, barrier: () => undefined }) }),
+    provide(BACKEND_RESOLVER, { resolve: async ({ name, engine, threads }) => ({ backend: 'cpu', engine: 'cpu', reason: `${name} ${engine} ${threads}`, barrier: () => undefined }) }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
     provide(CHECKPOINT_STORE, folderCheckpoints),

@@ -16,10 +16,11 @@ export interface BackendUse {
 /** @throws WhetstoneError `BACKEND_UNAVAILABLE` */
 export async function useBackend(wanted: BackendConfig, services: Services): Promise<BackendUse> {
   const present = inUse[0] ?? (await resolve(wanted, services));
-  if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name)) {
+  const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine);
+  if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !serves) {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `Another run of this process computes on ${present.info.backend}; a process has one backend at a time.`, {
-      expected: present.info.backend,
-      found: wanted.name,
+      expected: `${present.info.backend}, engine ${present.info.engine}`,
+      found: wanted.engine ? `${wanted.name}, engine ${wanted.engine}` : wanted.name,
       hint: 'Run one after the other, or in processes of their own.',
     });
   }
