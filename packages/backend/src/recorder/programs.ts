@@ -156,7 +156,7 @@ export class ProgramCache {
 
   /** The executable of this structure if it is there and fits. */
   find(cut: Cut): { executable: Executable; classes: HostClasses } | null {
-    const entry = this.entries.get(cut.hash)?.findLast((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes));
+    const entry = this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes));
     if (entry === undefined) return null;
     this.counters.cacheHits++;
     return entry;
