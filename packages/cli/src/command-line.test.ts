@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTinyModel } from './tiny-model.js';
 
-// The command as it is installed: the built file, in a process of its own.
-const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+// The command as it is installed, in a process of its own.
+const main = fileURLToPath(new URL('../bin/whetstone.js', import.meta.url));
 
 interface Outcome {
   readonly code: number | null;
@@ -51,7 +51,7 @@ const config = (more: Readonly<Record<string, unknown>> = {}): object => ({
 const writeConfig = (name: string, value: object): Promise<void> => writeFile(join(folder, name), JSON.stringify(value, null, 2));
 
 beforeAll(async () => {
-  if (!existsSync(main)) throw new Error('The command is not built: run `npm run build` first.');
+  if (!existsSync(new URL('../dist/main.js', import.meta.url))) throw new Error('The command is not built: run `npm run build` first.');
   folder = await mkdtemp(join(tmpdir(), 'whetstone-command-'));
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
   const rows = Array.from({ length: 8 }, (_, index) => JSON.stringify({ conversation: [{ role: 'user', content: `hi ${index}` }, { role: 'assistant', content: 'hello' }] }));
