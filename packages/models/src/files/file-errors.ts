@@ -1,1 +1,0 @@
-export { fileError } from '@whetstone/core/files';

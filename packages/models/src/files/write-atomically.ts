@@ -1,1 +1,0 @@
-export { temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
