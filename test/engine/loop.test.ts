@@ -50,6 +50,20 @@ describe('a run', () => {
     disposeRun(run);
   });
 
+  it.each(['ends', 'steps', 'no'] as const)('writes the last step\'s checkpoint once, with its evaluation (evalStrategy %s)', async (evalStrategy) => {
+    const calls: string[] = [];
+    const outputFolder = await temporaryFolder();
+    const run = testRun({
+      callbacks: [journal(calls)], outputFolder, trainData: shuffledSource(8, 2), evalData: shuffledSource(4, 2),
+      training: { numTrainEpochs: 1, evalStrategy, evalSteps: 4, saveStrategy: 'steps', saveSteps: 2 },
+    });
+    const { report } = await train(run);
+    expect(calls.filter((call) => call.startsWith('onSave'))).toEqual(['onSave 2', 'onSave 4']);
+    const state = JSON.parse(await readFile(join(outputFolder, 'checkpoint-4', 'trainer_state.json'), 'utf8')) as { log_history: { eval_loss?: number }[] };
+    expect(state.log_history.flatMap((entry) => entry.eval_loss ?? []).at(-1)).toBe(evalStrategy === 'no' ? undefined : report.evalLossAfter);
+    disposeRun(run);
+  });
+
   it('leaves no tensor behind', async () => {
     const before = tf.memory().numTensors;
     const run = testRun({ strategy: loraStrategy({ rank: 2 }), trainData: shuffledSource(6, 2), evalData: shuffledSource(4, 2), training: { evalStrategy: 'epoch' } });

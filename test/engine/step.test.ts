@@ -91,6 +91,45 @@ describe('the gradients of a step', () => {
     expect((await stepOver(grouped(rows, 4), [halve])).outcome.loss).not.toBeCloseTo((await stepOver(grouped(rows, 4))).outcome.loss, 3);
   });
 
+  describe('with weights of turns', () => {
+    /** Weights 2, 0.5, 1, … by row. */
+    const factors = rows.map((_, index) => [2, 0.5, 1][index % 3] ?? 1);
+    const weighted = (batch: Batch, first: number): Batch => ({
+      ...batch, weights: Float32Array.from({ length: batch.rows * batch.length }, (_, at) => factors[first + Math.floor(at / batch.length)] ?? 1),
+    });
+    const inGroups = (size: number): Batch[] => grouped(rows, size).map((batch, index) => weighted(batch, index * size));
+    const unchanged: Callback = { transformLogits: (logits) => logits };
+
+    it('are Σ weight · gradient ÷ Σ weight over all targets of the step', async () => {
+      // From steps of one row each, whose loss is the row's mean: row r counts weight(r) · targets(r).
+      const single = await Promise.all(rows.map((row) => stepOver([batchOf([row])])));
+      const shares = single.map(({ outcome }, row) => (factors[row] ?? 1) * outcome.supervisedTokens);
+      const divisor = shares.reduce((sum, share) => sum + share, 0);
+      const mean = (of: (result: Result) => number): number => single.reduce((sum, result, row) => sum + ((shares[row] ?? 0) * of(result)) / divisor, 0);
+      const whole = await stepOver(inGroups(8));
+      expect(whole.outcome.loss).toBeCloseTo(mean(({ outcome }) => outcome.loss), 5);
+      for (const [name, gradient] of whole.gradients) {
+        const expected = Array.from(gradient, (_, at) => mean((result) => result.gradients.get(name)?.[at] ?? NaN));
+        expect(difference(gradient, expected).largest, name).toBeLessThan(2e-6);
+      }
+      expect(whole.outcome.loss).not.toBeCloseTo((await stepOver(grouped(rows, 8))).outcome.loss, 3);
+    });
+
+    it('are the same for any microbatches, packed, and through transformed logits', async () => {
+      const whole = await stepOver(inGroups(8));
+      for (const size of [4, 3, 1]) expectSame(await stepOver(inGroups(size)), whole);
+      expectSame(await stepOver(inGroups(4), [unchanged]), whole);
+      const lengths = rows.map(({ ids }) => ids.length);
+      const weights = Float32Array.from(lengths.flatMap((length, row) => Array.from({ length }, () => factors[row] ?? 1)));
+      expectSame(await stepOver([{ ...packed(rows), weights }]), whole);
+    });
+
+    it('are those of no weights where all are alike', async () => {
+      const halves = grouped(rows, 4).map((batch) => ({ ...batch, weights: new Float32Array(batch.rows * batch.length).fill(0.5) }));
+      expectSame(await stepOver(halves), await stepOver(grouped(rows, 4)));
+    });
+  });
+
   it('count a penalty once a step, whatever the microbatches', async () => {
     const penalised = (): ReturnType<typeof fullStrategy> => ({
       role: 'owner',
@@ -116,10 +155,16 @@ describe('the gradients of a step', () => {
 describe('a step', () => {
   const rows = randomRows(4, tinyLlama.vocab_size, 6);
 
-  it('refuses a batch without targets and says whose it is', async () => {
-    const silent = batchOf(rows.map(({ ids }) => ({ ids, supervised: ids.map((_, column) => column === 0) })));
+  const silent = batchOf(rows.map(({ ids }) => ({ ids, supervised: ids.map((_, column) => column === 0) })));
+
+  it('may have a microbatch without targets, which changes nothing', async () => {
+    const alone = await stepOver([batchOf(rows)]);
+    for (const batches of [[silent, batchOf(rows)], [batchOf(rows), silent]]) expectSame(await stepOver(batches), alone);
+  });
+
+  it('without a target is refused and says whose it is', async () => {
     const origins = [{ file: 'train.jsonl', line: 7, index: 6 }];
-    await expect(stepOver([batchOf(rows), { ...silent, origins }])).rejects.toMatchObject({ code: 'DATA_NOTHING_TO_LEARN', problems: [{ place: { file: 'train.jsonl', line: 7 } }] });
+    await expect(stepOver([silent, { ...silent, origins }])).rejects.toMatchObject({ code: 'DATA_NOTHING_TO_LEARN', problems: [{ place: { file: 'train.jsonl', line: 7 } }] });
   });
 
   it('changes nothing where a gradient is not finite', async () => {

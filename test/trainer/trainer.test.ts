@@ -105,6 +105,18 @@ describe('Trainer', () => {
     expect(steps).toEqual([4, 5, 6]);
   });
 
+  it('warns of a maximum length beyond the model\'s context, with both numbers', async () => {
+    const warningsUnder = async (data: object): Promise<string[]> => {
+      const warnings: string[] = [];
+      await tinyTrainer({ data: { train: 'unused.jsonl', eval: 'unused.jsonl', shuffleDataset: false, ...data } }).on('warning', ({ message }) => warnings.push(message)).run();
+      return warnings.filter((message) => message.includes('context'));
+    };
+    // The tiny model has max_position_embeddings 64; the default length of 1024 is nobody's wish.
+    expect(await warningsUnder({})).toEqual([]);
+    expect(await warningsUnder({ maxLength: 64 })).toEqual([]);
+    expect(await warningsUnder({ maxLength: 65 })).toEqual([expect.stringMatching(/maxLength is 65.*64 tokens/)]);
+  });
+
   it('does not begin when its signal is already aborted', async () => {
     expect((await failureOf(tinyTrainer().run({ signal: AbortSignal.abort() }))).code).toBe('INTERRUPTED');
   });

@@ -130,6 +130,7 @@ describe('train', () => {
     expect(json).toMatchObject({ error: { code: 'INTERRUPTED' } });
     const checkpoint = /checkpoint-(\d+)/.exec(stderr)?.[1];
     expect(checkpoint).toBeDefined();
+    expect(json).toMatchObject({ error: { details: { step: Number(checkpoint), checkpoint: join(folder, 'long', `checkpoint-${checkpoint}`) } } });
     expect(existsSync(join(folder, 'long', `checkpoint-${checkpoint}`, 'trainer_state.json'))).toBe(true);
 
     const steps = Number(checkpoint) + 2;

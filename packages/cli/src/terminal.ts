@@ -41,7 +41,18 @@ export function createTerminal(json: boolean): Terminal {
 export function errorAsJson(error: unknown): { readonly error: Json } {
   if (!isWhetstoneError(error)) return { error: { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) } };
   const plain = ({ message, place, expected, found, hint }: Problem): Json => JSON.parse(JSON.stringify({ message, place, expected, found, hint })) as Json;
-  return { error: { code: error.code, ...(plain(error) as Record<string, Json>), problems: error.problems.map(plain) } };
+  const details = plainDetails(error.details);
+  return { error: { code: error.code, ...(plain(error) as Record<string, Json>), problems: error.problems.map(plain), ...(details === null ? {} : { details }) } };
+}
+
+/** What an error knows besides, as far as JSON holds it; null where that is nothing. */
+function plainDetails(details: unknown): Json | null {
+  try {
+    const value = JSON.parse(JSON.stringify(details) ?? 'null') as Json;
+    return typeof value === 'object' && value !== null && Object.keys(value).length > 0 ? value : null;
+  } catch {
+    return null;
+  }
 }
 
 /** An error for a person: whole and without a stack where it is ours, with its stack where it is a mistake of ours. */

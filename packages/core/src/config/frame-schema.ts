@@ -31,6 +31,10 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   assistantOnlyLoss: flag(true, 'Learn from the assistant\'s turns only.'),
   rolesToTrain: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, default: ['assistant'], description: 'The roles whose turns are learned from.' },
   lastTurnOnly: flag(false, 'Learn from the last of these turns only.'),
+  roleWeights: {
+    type: 'object', additionalProperties: { type: 'number', minimum: 0 }, default: {},
+    description: 'How much the turns of a role count in the loss, as {"assistant": 1, "user": 0.2}; a message\'s own weight comes before it.',
+  },
   shuffleDataset: flag(true, 'Shuffle the conversations once, before the first epoch.'),
   trainSamplingStrategy: choice(
     ['random', 'group_by_length', 'mixed_length', 'sequential'], 'random',

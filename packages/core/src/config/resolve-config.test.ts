@@ -102,6 +102,7 @@ describe('a configuration that is right', () => {
         assistantOnlyLoss: true,
         rolesToTrain: ['assistant'],
         lastTurnOnly: false,
+        roleWeights: {},
         shuffleDataset: true,
         trainSamplingStrategy: 'random',
         packing: false,

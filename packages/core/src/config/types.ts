@@ -39,6 +39,7 @@ export interface DataConfig {
   readonly assistantOnlyLoss: boolean;
   readonly rolesToTrain: readonly string[];
   readonly lastTurnOnly: boolean;
+  readonly roleWeights: BatchOptions['roleWeights'];
   readonly shuffleDataset: boolean;
   readonly trainSamplingStrategy: BatchOptions['samplingStrategy'];
   readonly packing: boolean;

@@ -22,6 +22,8 @@ export interface Message {
   readonly [key: string]: unknown;
   /** Overrides whether this turn is learned from; by default the assistant's turns are. */
   readonly train?: boolean;
+  /** How much the tokens of this turn count in the loss, where it is learned from; 1 by default, 0 for not at all. */
+  readonly weight?: number;
 }
 
 /** Where a record came from. `line` counts from 1. */
@@ -63,6 +65,8 @@ export interface Batch {
   readonly labels: Int32Array;
   readonly segmentIds: Int32Array;
   readonly positionIds: Int32Array;
+  /** How much each position's label counts in the loss, [rows × length]; absent where every label counts 1. Never 0 at a label that counts. */
+  readonly weights?: Float32Array;
   /** Conversations in the batch. */
   readonly samples: number;
   /** Tokens that are not padding. */
@@ -96,6 +100,8 @@ export interface DataSummary {
   readonly withoutTargets: number;
   readonly tokens: number;
   readonly supervisedTokens: number;
+  /** Tokens of the longest conversation, as it was cut. */
+  readonly longest?: number;
   /** Hex SHA-256 over the contents: the same data, the same hash. */
   readonly contentHash: string;
   /** What the data was made of and what happened to it, for the folder of the run. */

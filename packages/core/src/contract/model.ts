@@ -117,6 +117,8 @@ export interface LanguageModel {
 export interface SupervisedPositions {
   readonly positions: Int32Array;
   readonly targets: Int32Array;
+  /** How much each target counts in the loss; absent where each counts 1. */
+  readonly weights?: Float32Array;
 }
 
 /** Summed cross-entropy and what it was summed over. */

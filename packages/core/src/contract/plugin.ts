@@ -159,6 +159,8 @@ export interface BatchOptions {
   readonly rolesToTrain: readonly string[];
   /** Whether only the last of these turns is learned from. */
   readonly lastTurnOnly: boolean;
+  /** How much turns of a role count in the loss; 1 for roles that are not named. A message's own `weight` comes before it. */
+  readonly roleWeights: Readonly<Record<string, number>>;
   /** Whether the rows are shuffled once, before the first epoch. */
   readonly shuffleDataset: boolean;
   /** Order within each epoch; evaluation is always `sequential`. */

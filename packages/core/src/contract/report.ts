@@ -5,7 +5,7 @@ export interface StepReport {
   readonly totalSteps: number;
   /** Fraction of epochs done. */
   readonly epoch: number;
-  /** Mean loss per supervised token of the step, penalties excluded. */
+  /** Mean loss of the supervised tokens of the step, by their weights where turns have some; penalties excluded. */
   readonly loss: number;
   readonly learningRate: number;
   readonly microbatches: number;

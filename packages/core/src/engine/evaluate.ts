@@ -3,7 +3,7 @@ import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import { summedCrossEntropy } from './microbatch-loss.js';
-import { supervisedPositions } from './supervised-positions.js';
+import { supervisedPositions, totalWeight } from './supervised-positions.js';
 
 export interface EvaluationParts {
   readonly model: LanguageModel;
@@ -24,6 +24,7 @@ export async function evaluate({ model, data, backend, clock, signal }: Evaluati
   const started = clock.now();
   let lossSum = 0;
   let supervisedTokens = 0;
+  let divisor = 0;
   let samples = 0;
   for await (const batch of data.epoch(0)) {
     samples += batch.samples;
@@ -34,6 +35,7 @@ export async function evaluate({ model, data, backend, clock, signal }: Evaluati
     lossSum += (await sum.data())[0] ?? NaN;
     sum.dispose();
     supervisedTokens += supervised.targets.length;
+    divisor += totalWeight(supervised);
     // Timers and signals are served between batches.
     await setImmediate();
     if (signal?.aborted === true) return null;
@@ -41,6 +43,6 @@ export async function evaluate({ model, data, backend, clock, signal }: Evaluati
   if (supervisedTokens === 0) {
     throw new WhetstoneError('DATA_NOTHING_TO_LEARN', 'The evaluation data has no supervised token.', { expected: 'at least one assistant token within data.maxLength' });
   }
-  const loss = lossSum / supervisedTokens;
+  const loss = lossSum / divisor;
   return { ...at, loss, perplexity: Math.exp(loss), supervisedTokens, samples, seconds: clock.now() - started, metrics: {} };
 }

@@ -1,4 +1,4 @@
-import { addN, reshape, slice, sum, tensor1d, type Scalar, type Tensor, type Tensor2D, Variable } from '@tensorflow/tfjs-core';
+import { addN, mul, reshape, slice, sum, tensor1d, type Scalar, type Tensor, type Tensor1D, type Tensor2D, Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
 import type { LanguageModel, SupervisedPositions } from '../contract/model.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
@@ -15,27 +15,32 @@ export interface LossOptions {
 }
 
 /**
- * Summed cross-entropy of the supervised positions, in nats. Logits are made chunk by chunk and never all held: under training their gradient is
+ * Summed cross-entropy of the supervised positions, in nats, each by its weight where there are weights. Logits are made chunk by chunk and never all held: under training their gradient is
  * taken at once where the head is a plain matrix; a head that a strategy wraps keeps its logits for the backward pass. Call inside `tf.tidy`.
  */
-export function summedCrossEntropy(model: LanguageModel, batch: Batch, { positions, targets }: SupervisedPositions, options: LossOptions): Scalar {
+export function summedCrossEntropy(model: LanguageModel, batch: Batch, { positions, targets, weights }: SupervisedPositions, options: LossOptions): Scalar {
   const { trained, logitsAtOnce = LOGITS_AT_ONCE } = options;
   const chunk = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
   const plain = model.plainHead?.() ?? null;
   if (trained !== null && plain !== null) {
     // Whether a weight that is no variable depends on trained parameters is not known here.
     const weightGradient = trained.has(plain.weight) || !(plain.weight instanceof Variable);
-    return linearCrossEntropy(chosenStates(model, batch, positions), plain.weight, targets, { chunk, softCap: plain.softCap, weightGradient });
+    return linearCrossEntropy(chosenStates(model, batch, positions), plain.weight, targets, { chunk, softCap: plain.softCap, weightGradient, ...(weights === undefined ? {} : { targetWeights: weights }) });
   }
-  if (positions.length <= chunk) return sum(crossEntropy(model.logits(batch, positions), targets));
+  if (positions.length <= chunk) return weightedSum(crossEntropy(model.logits(batch, positions), targets), weights);
   const chosen = chosenStates(model, batch, positions);
   const parts: Scalar[] = [];
   for (let begin = 0; begin < positions.length; begin += chunk) {
     const size = Math.min(chunk, positions.length - begin);
     const logits = model.head(slice(chosen, [begin, 0], [size, model.hiddenSize]));
-    parts.push(sum(crossEntropy(logits, targets.subarray(begin, begin + size))));
+    parts.push(weightedSum(crossEntropy(logits, targets.subarray(begin, begin + size)), weights?.subarray(begin, begin + size)));
   }
   return addN(parts) as Scalar;
+}
+
+/** Σ weight · loss of the targets, or the plain sum where each counts 1. */
+export function weightedSum(losses: Tensor1D, weights: Float32Array | undefined): Scalar {
+  return sum(weights === undefined ? losses : mul(losses, tensor1d(weights, 'float32')));
 }
 
 /** Hidden states of the supervised positions, [positions, hidden]. */

@@ -5,8 +5,8 @@ import type { SupervisedPositions } from '../contract/model.js';
  * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and token i + 1 is
  * supervised. A label at the first token of a segment never counts: nothing of its segment stands before it.
  */
-export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds'>): SupervisedPositions {
-  const { rows, length, labels, segmentIds } = batch;
+export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds' | 'weights'>): SupervisedPositions {
+  const { rows, length, labels, segmentIds, weights } = batch;
   const positions: number[] = [];
   const targets: number[] = [];
   for (let row = 0; row < rows; row += 1) {
@@ -19,5 +19,11 @@ export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labe
       targets.push(label);
     }
   }
-  return { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
+  const found = { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
+  return weights === undefined ? found : { ...found, weights: Float32Array.from(positions, (position) => weights[position + 1] ?? 1) };
+}
+
+/** What the summed loss of these targets is divided by: the sum of their weights, or their number where each counts 1. */
+export function totalWeight({ targets, weights }: SupervisedPositions): number {
+  return weights === undefined ? targets.length : weights.reduce((sum, weight) => sum + weight, 0);
 }

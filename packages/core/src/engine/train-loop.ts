@@ -113,7 +113,8 @@ async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress): P
   const { step } = progress.state;
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
-  const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0;
+  // The last step's checkpoint is written once, after the last evaluation.
+  const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < plan.totalSteps;
   if (requests.takeSave() || saveDue) await progress.save();
 }
 

@@ -1,4 +1,4 @@
-import { add, keep, mul, scalar, sum, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { add, keep, mul, scalar, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, SupervisedPositions, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { HookRunner } from '../hooks/types.js';
@@ -6,9 +6,9 @@ import { crossEntropy } from '../ops/cross-entropy.js';
 import { finiteProbe } from '../ops/global-norm.js';
 import { weightDecayApplies } from '../optimizers/decays.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
-import { summedCrossEntropy } from './microbatch-loss.js';
+import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
 import { createStepMetrics, readScalars } from './step-metrics.js';
-import { supervisedPositions } from './supervised-positions.js';
+import { supervisedPositions, totalWeight } from './supervised-positions.js';
 
 /** What a step works on; the same for all steps of a run. */
 export interface StepParts {
@@ -51,18 +51,21 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const { trainable } = owner;
     const trained = new Set<Tensor>(trainable.values());
 
-    // 1. The target tokens of all microbatches together are the divisor of every one.
-    const microbatches = batches.map((batch) => proveSupervised(hooks.transformBatch(batch, context)));
+    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one.
+    const microbatches = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
     const supervisedTokens = total(microbatches, ({ targets }) => targets.length);
+    if (supervisedTokens === 0) throw nothingToLearn(microbatches);
+    const divisor = total(microbatches, totalWeight);
 
     // 2. Gradients of each microbatch, added up by name.
     for (const microbatch of microbatches) {
+      if (microbatch.targets.length === 0) continue;
       accumulate(gradients, gradientsOf(trainable, () => {
         const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
-        const loss = keep(mul(lossSum, scalar(1 / supervisedTokens)) as Scalar);
+        const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
         losses.push(loss);
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
-        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(microbatch.targets.length / supervisedTokens))) as Scalar);
+        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(totalWeight(microbatch) / divisor))) as Scalar);
       }));
       backend.barrier();
     }
@@ -121,13 +124,13 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
 /** Summed cross-entropy of a microbatch, and what callbacks add to its mean. The whole logits are made only where a hook wants them. */
 function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
-  const { batch, positions, targets } = microbatch;
+  const { batch, positions, targets, weights } = microbatch;
   if (!hooks.has('transformLogits') && !hooks.has('addLoss')) {
     return { lossSum: summedCrossEntropy(model, batch, microbatch, { trained }), added: undefined };
   }
   const context: MicrobatchContext = { ...step, ...microbatch };
   const logits = hooks.transformLogits(model.logits(batch, positions), context);
-  return { lossSum: sum(crossEntropy(logits, targets)), added: hooks.addLoss(logits, context) };
+  return { lossSum: weightedSum(crossEntropy(logits, targets), weights), added: hooks.addLoss(logits, context) };
 }
 
 /** Runs the hooks and leaves their result in `gradients`, disposing what was replaced. */
@@ -146,11 +149,13 @@ function transformGradients(hooks: HookRunner, gradients: Map<string, Tensor>, p
   disposeAll(before.filter((gradient) => !after.includes(gradient)));
 }
 
-function proveSupervised(batch: Batch): Microbatch {
-  const supervised = supervisedPositions(batch);
-  if (supervised.targets.length > 0) return { batch, ...supervised };
-  const origins = batch.origins ?? [];
-  throw new WhetstoneError('DATA_NOTHING_TO_LEARN', `None of the ${batch.tokens} tokens of a batch of ${batch.samples} conversations is learned from.`, {
+const microbatchOf = (batch: Batch): Microbatch => ({ batch, ...supervisedPositions(batch) });
+
+/** A microbatch alone may be without targets; a whole step may not. */
+function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
+  const origins = microbatches.flatMap(({ batch }) => batch.origins ?? []);
+  const [tokens, samples] = [total(microbatches, ({ batch }) => batch.tokens), total(microbatches, ({ batch }) => batch.samples)];
+  return new WhetstoneError('DATA_NOTHING_TO_LEARN', `None of the ${tokens} tokens of a step of ${samples} conversations is learned from.`, {
     problems: origins.map((origin) => ({ message: `Conversation ${origin.index + 1} has no supervised token.`, place: { ...(origin.file === undefined ? {} : { file: origin.file }), ...(origin.line === undefined ? {} : { line: origin.line }) } })),
     expected: 'at least one assistant token within the maximum length',
     hint: 'Raise data.maxLength, let data.truncationMode keep the end, or check that the conversations hold turns of the assistant.',

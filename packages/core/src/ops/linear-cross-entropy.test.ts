@@ -37,6 +37,18 @@ describe('linearCrossEntropy', () => {
     }
   });
 
+  it.each([[null, 2], [null, 9], [1.5, 2]])('weighs targets as head and loss with weighted losses (soft cap %s, chunks of %s)', (softCap, chunk) => {
+    const targetWeights = Float32Array.of(1, 0.25, 3, 0.5, 2);
+    const expected = valueAndGradients((hidden, weight) => {
+      const logits: tf.Tensor2D = tf.matMul(hidden, weight, false, true);
+      return tf.sum(tf.mul(crossEntropy(softCap === null ? logits : tf.mul(tf.tanh(tf.div(logits, softCap)), softCap), targets), tf.tensor1d(targetWeights)));
+    });
+    const actual = valueAndGradients((hidden, weight) => linearCrossEntropy(hidden, weight, targets, { chunk, softCap, weightGradient: true, targetWeights }));
+    for (const [part, numbers] of expected.entries()) {
+      for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
+    }
+  });
+
   it('leaves a frozen weight alone', () => {
     const expected = valueAndGradients(whole(null))[1] ?? [];
     tf.tidy(() => {

@@ -1,4 +1,4 @@
-import { add, addN, concat, matMul, mul, slice, square, sub, sum, tanh, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, addN, concat, expandDims, matMul, mul, slice, square, sub, sum, tanh, tensor1d, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { constant } from './constant.js';
 import { crossEntropyAndGradient } from './cross-entropy.js';
 import { customGradient, savedAt } from './custom-gradient.js';
@@ -10,10 +10,12 @@ export interface LinearCrossEntropyOptions {
   readonly softCap: number | null;
   /** Whether a gradient of the weight is wanted; a frozen head needs none. */
   readonly weightGradient: boolean;
+  /** How much each target counts, n numbers; each 1 where absent. */
+  readonly targetWeights?: Float32Array;
 }
 
 /**
- * Summed cross-entropy in nats of logits = hidden · weightᵀ, without ever holding all logits: each chunk's logits become its loss and at once
+ * Summed cross-entropy in nats, by the targets' weights, of logits = hidden · weightᵀ, without ever holding all logits: each chunk's logits become its loss and at once
  * the gradients of hidden and weight, and are gone (the idea of Hsu et al., Liger Kernel, 2024). Gradients are made in the forward pass, so call it
  * only where they are wanted, inside `tf.tidy`. Differentiable once.
  *
@@ -23,7 +25,7 @@ export function linearCrossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: 
   return customGradient<Scalar>(
     options.weightGradient ? [hidden, weight] : [hidden],
     () => {
-      const chunks = chunksOf(hidden, targets, options.chunk).map((part) => lossOfChunk(part.hidden, weight, part.targets, options));
+      const chunks = chunksOf(hidden, targets, options).map((part) => lossOfChunk(part, weight, options));
       const hiddenGradient = chunks.length === 1 ? chunks[0]?.hiddenGradient : concat(chunks.map((chunk) => chunk.hiddenGradient), 0);
       const weightGradients = chunks.flatMap(({ weightGradient }) => (weightGradient === null ? [] : [weightGradient]));
       return {
@@ -35,13 +37,19 @@ export function linearCrossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: 
   );
 }
 
-function chunksOf(hidden: Tensor2D, targets: Int32Array, size: number): { readonly hidden: Tensor2D; readonly targets: Int32Array }[] {
+interface Chunk {
+  readonly hidden: Tensor2D;
+  readonly targets: Int32Array;
+  readonly targetWeights: Float32Array | undefined;
+}
+
+function chunksOf(hidden: Tensor2D, targets: Int32Array, { chunk: size, targetWeights }: LinearCrossEntropyOptions): Chunk[] {
   const [rows, features] = hidden.shape;
-  if (rows <= size) return [{ hidden, targets }];
+  if (rows <= size) return [{ hidden, targets, targetWeights }];
   return Array.from({ length: Math.ceil(rows / size) }, (_, index) => {
     const begin = index * size;
     const end = Math.min(rows, begin + size);
-    return { hidden: slice(hidden, [begin, 0], [end - begin, features]), targets: targets.subarray(begin, end) };
+    return { hidden: slice(hidden, [begin, 0], [end - begin, features]), targets: targets.subarray(begin, end), targetWeights: targetWeights?.subarray(begin, end) };
   });
 }
 
@@ -51,15 +59,19 @@ interface ChunkLoss {
   readonly weightGradient: Tensor2D | null;
 }
 
-function lossOfChunk(hidden: Tensor2D, weight: Tensor2D, targets: Int32Array, { softCap, weightGradient }: LinearCrossEntropyOptions): ChunkLoss {
+function lossOfChunk({ hidden, targets, targetWeights }: Chunk, weight: Tensor2D, { softCap, weightGradient }: LinearCrossEntropyOptions): ChunkLoss {
   const raw: Tensor2D = matMul(hidden, weight, false, true);
   // The derivative of c · tanh(x ÷ c) is 1 − tanh²(x ÷ c).
   const squashed = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
   const { loss, gradient } = crossEntropyAndGradient(squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)), targets);
   const rawGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
+  if (targetWeights === undefined) return { loss: sum(loss) as Scalar, hiddenGradient: matMul(rawGradient, weight), weightGradient: weightGradient ? matMul(rawGradient, hidden, true, false) : null };
+  // The weights scale [n, features], never [n, v]: the gradients are linear in each row.
+  const scales = tensor1d(targetWeights, 'float32');
+  const rows = expandDims(scales, 1);
   return {
-    loss: sum(loss) as Scalar,
-    hiddenGradient: matMul(rawGradient, weight),
-    weightGradient: weightGradient ? matMul(rawGradient, hidden, true, false) : null,
+    loss: sum(mul(loss, scales)) as Scalar,
+    hiddenGradient: mul(matMul(rawGradient, weight), rows),
+    weightGradient: weightGradient ? matMul(rawGradient, mul(hidden, rows) as Tensor2D, true, false) : null,
   };
 }

@@ -132,6 +132,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   };
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  for (const message of beyondContext(config.data.maxLength, resolution.wasWritten(['data', 'maxLength']), loaded.model.maxLength, [trainData, evalData])) warn(message);
   const { leakage } = config.data;
   if (leakage !== 'off' && trainSource !== null && evalSource !== null && evalData !== null) services.get(BATCH_SOURCE_FACTORY).checkLeakage?.(trainData, evalData, { policy: leakage, logger: { ...logger, warn } });
   checkpoint();
@@ -181,11 +182,22 @@ async function loadModel(
   return loader.load(path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath });
 }
 
+/**
+ * Rotary positions go on beyond what a model was trained with, but it makes less and less of them: a length beyond its context is told, whether it was asked
+ * for or conversations have it.
+ */
+function beyondContext(maxLength: number | null, wasWritten: boolean, context: number, sources: readonly (BatchSource | null)[]): string[] {
+  const hint = `Set data.maxLength to ${context} at most.`;
+  if (wasWritten && maxLength !== null && maxLength > context) return [`data.maxLength is ${maxLength}, where the model's context has ${context} tokens (max_position_embeddings). ${hint}`];
+  const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
+  return longest > context ? [`The longest conversation has ${longest} tokens, where the model's context has ${context} (max_position_embeddings). ${hint}`] : [];
+}
+
 function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
+  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
   const learning = purpose === 'train';
   return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
+    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
     batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: learning && data.shuffleDataset,
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',

@@ -49,6 +49,39 @@ describe('what is learned', () => {
     expect(show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.learned).not.toContain('Wrong');
   });
 
+  /** The learned text of each weight, in the order in which it stands. */
+  const byWeight = ({ labels, weights }: Batch): [number, string][] => {
+    const parts: [number, string][] = [];
+    for (const [index, label] of labels.entries()) {
+      if (label === IGNORED_LABEL) continue;
+      const weight = weights?.[index] ?? 1;
+      const last = parts.at(-1);
+      if (last?.[0] === weight) last[1] += characterTokenizer.decode([label]);
+      else parts.push([weight, characterTokenizer.decode([label])]);
+    }
+    return parts;
+  };
+  const turns = (...weights: readonly (number | undefined)[]): Omit<Conversation, 'origin'> => ({
+    form: 'chat', messages: weights.flatMap((weight, index) => [{ role: 'user', content: 'q' }, { role: 'assistant', content: `a${index}`, ...(weight === undefined ? {} : { weight }) }]),
+  });
+
+  test('with the weight of the turn, or of its role; never with weight 0', async () => {
+    expect(byWeight(await firstBatch([turns(0.5, undefined, 0, 2)]))).toEqual([[0.5, 'a0<eos>'], [1, 'a1<eos>'], [2, 'a3<eos>']]);
+    expect(byWeight(await firstBatch([turns(0.5, undefined)], { roleWeights: { assistant: 0.25, user: 9 } }))).toEqual([[0.5, 'a0<eos>'], [0.25, 'a1<eos>']]);
+    expect(byWeight(await firstBatch([turns(0.5, undefined)], { rolesToTrain: ['assistant', 'user'], roleWeights: { assistant: 0 } }))).toEqual([[1, 'q<eos>'], [0.5, 'a0<eos>'], [1, 'q<eos>']]);
+    expect((await firstBatch([turns(1, undefined)])).weights).toBeUndefined();
+  });
+
+  test.each([
+    ['packed', { packing: true, maxLength: 200 }, 1], ['split and packed', { packing: true, packingStrategy: 'bfd_split', maxLength: 16 }, undefined], ['sharing rows', { paddingFree: true }, undefined], ['padded', {}, 2],
+  ] as const)('with its weights where rows are %s, and where the start is cut off', async (_name, options, rows) => {
+    const batch = await firstBatch([turns(0.5, 3), turns(2)], { ...options, batchSize: 20 });
+    if (rows !== undefined) expect(batch.rows).toBe(rows);
+    const found = byWeight(batch).map(([weight, text]) => `${weight}:${text}`).sort();
+    expect(found).toEqual(['0.5:a0<eos>', '2:a0<eos>', '3:a1<eos>']);
+    expect(byWeight(await firstBatch([turns(0.5, 3)], { maxLength: 10, truncationMode: 'keep_end' }))).toEqual([[3, 'a1<eos>']]);
+  });
+
   test('everything, without assistantOnlyLoss', async () => {
     const [row] = show(await firstBatch([chat('Hi', 'Hello')], { assistantOnlyLoss: false }));
     expect(`u${row?.learned}`).toBe(row?.text); // nothing can predict the first token
@@ -247,9 +280,9 @@ describe('nothing to learn', () => {
     });
   });
 
-  test('is an error at a batch of which nothing is learned, under "keep"', async () => {
+  test('may fill a whole batch under "keep": whether a step has targets is seen there', async () => {
     const source = await build([good, { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { ...sequential, samplesWithoutTargets: 'keep', batchSize: 1 });
-    await expect(collect(source.epoch(0))).rejects.toMatchObject({ code: 'DATA_NOTHING_TO_LEARN' });
+    expect((await collect(source.epoch(0))).map(({ supervisedTokens }) => supervisedTokens)).toEqual([6, 0]);
   });
 
   test('an empty source is DATA_EMPTY', async () => {

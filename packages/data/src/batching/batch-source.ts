@@ -69,7 +69,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, options);
-  const { store, withoutTargets, supervision, traits } = prepared;
+  const { store, supervision, traits } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
   const balanced = options.balance === null ? null : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
@@ -85,11 +85,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {
     const plan = planOf(number);
     for (let index = skip; index < plan.starts.length - 1; index++) {
-      const batch = collate(plan.rows.subarray(plan.starts[index], plan.starts[index + 1]), table, store, collateOptions);
-      if (batch.supervisedTokens === 0) {
-        throw nothingToLearn(withoutTargets, summary.conversations, `Batch ${index + 1} of epoch ${number + 1} has nothing to learn from.`);
-      }
-      yield batch;
+      yield collate(plan.rows.subarray(plan.starts[index], plan.starts[index + 1]), table, store, collateOptions);
     }
   }
 

@@ -3,6 +3,7 @@ import type { Batch } from '@whetstone/core/contract';
 import type { RowTable } from './rows.js';
 import { shareRows } from '../packing/share-rows.js';
 import { idOf, isLearned, type TokenStore } from './token-store.js';
+import { fillWeights } from './token-weights.js';
 
 export interface CollateOptions {
   /** The id that fills rows up; nothing ever attends to it or learns it. */
@@ -14,7 +15,7 @@ export interface CollateOptions {
 
 /**
  * Puts rows together into one batch, padded on the right to the longest (rounded up to `padToMultipleOf`). Segments count from 1 in each row, positions
- * from 0 in each segment; padding has segment 0. The first label of a segment is never a target, as nothing before it may predict it.
+ * from 0 in each segment; padding has segment 0. Weights are there where some turn of the batch does not count 1. The first label of a segment is never a target, as nothing before it may predict it.
  */
 export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenStore, { padTokenId, padToMultipleOf, paddingFree = false }: CollateOptions): Batch {
   const laidOut = layOut(Array.from(rows), table, paddingFree);
@@ -26,6 +27,7 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
   const labels = new Int32Array(total).fill(IGNORED_LABEL);
   const segmentIds = new Int32Array(total);
   const positionIds = new Int32Array(total);
+  let weights: Float32Array | undefined;
   let samples = 0;
   let supervisedTokens = 0;
   laidOut.forEach((pieces, row) => {
@@ -33,7 +35,10 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
     pieces.forEach((piece, segment) => {
       const offset = table.offset[piece] ?? 0;
       if (offset === 0) samples++;
-      const tokens = store.read(table.sample[piece] ?? 0, offset, offset + (table.length[piece] ?? 0));
+      const sample = table.sample[piece] ?? 0;
+      const tokens = store.read(sample, offset, offset + (table.length[piece] ?? 0));
+      const runs = store.weightsOf(sample);
+      if (runs !== null) fillWeights((weights ??= new Float32Array(total).fill(1)), position, runs, offset, offset + tokens.length);
       for (let index = 0; index < tokens.length; index++, position++) {
         const packed = tokens[index] ?? 0;
         const id = idOf(packed);
@@ -48,7 +53,7 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
     });
   });
   const tokens = sizes.reduce((sum, size) => sum + size, 0);
-  return { rows: laidOut.length, length, ids, labels, segmentIds, positionIds, samples, tokens, supervisedTokens };
+  return { rows: laidOut.length, length, ids, labels, segmentIds, positionIds, ...(weights === undefined ? {} : { weights }), samples, tokens, supervisedTokens };
 }
 
 /** The pieces of each row of the batch, as the table has them or with rows put together. */

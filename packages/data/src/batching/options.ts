@@ -11,6 +11,7 @@ export const defaultBatchOptions: BatchOptions = {
   assistantOnlyLoss: true,
   rolesToTrain: ['assistant'],
   lastTurnOnly: false,
+  roleWeights: {},
   shuffleDataset: true,
   samplingStrategy: 'random',
   packing: false,

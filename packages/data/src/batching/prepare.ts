@@ -70,7 +70,7 @@ async function tokenizeAll({ source, tokenizer, renderer }: PrepareInputs, optio
       withoutTargets.push({ origin: conversation.origin, cause: causeOf(conversation, whole, options) });
       if (options.samplesWithoutTargets !== 'keep' || sample.ids.length === 0) continue;
     }
-    store.add(sample.ids, sample.learned);
+    store.add(sample.ids, sample.learned, sample.weights);
     collector.add(conversation);
     tokens += sample.ids.length;
     supervisedTokens += targets;

@@ -2,14 +2,16 @@ import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readSync, rena
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
 import { readPage, type Page, type TokenStore } from './token-store.js';
+import type { WeightRuns } from './token-weights.js';
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 interface StoreHeader {
   readonly format: number;
   readonly samples: number;
   /** Tokens of each page. */
   readonly pages: readonly number[];
+  readonly weights: readonly (readonly [sample: number, runs: WeightRuns])[];
   readonly details: Json;
 }
 
@@ -26,7 +28,7 @@ export function saveStore(folder: string, store: TokenStore, details: Json): voi
   const temporary = `${folder}.${process.pid}.part`;
   mkdirSync(temporary, { recursive: true });
   try {
-    const { pageOf, offsetOf, lengths, targets, pages } = store.snapshot();
+    const { pageOf, offsetOf, lengths, targets, weights, pages } = store.snapshot();
     const file = openSync(path.join(temporary, 'tokens.bin'), 'w');
     try {
       for (const values of [pageOf, offsetOf, lengths, targets]) writeAll(file, values);
@@ -35,7 +37,7 @@ export function saveStore(folder: string, store: TokenStore, details: Json): voi
     } finally {
       closeSync(file);
     }
-    const header: StoreHeader = { format: FORMAT, samples: store.samples, pages: pages.map(({ tokens }) => tokens), details };
+    const header: StoreHeader = { format: FORMAT, samples: store.samples, pages: pages.map(({ tokens }) => tokens), weights, details };
     writeFileSync(path.join(temporary, 'store.json'), JSON.stringify(header), { flush: true });
     rmSync(folder, { recursive: true, force: true });
     renameSync(temporary, folder);
@@ -69,6 +71,7 @@ export function openStore(folder: string): { readonly store: TokenStore; readonl
     return null;
   }
   const { samples } = header;
+  const weights = new Map(header.weights);
   const [pageOf, offsetOf, lengths, targets] = [0, 1, 2, 3].map((index) => readInts(file, samples, index * samples * 4)) as [Int32Array, Int32Array, Int32Array, Int32Array];
   let position = samples * 16;
   const pages = header.pages.map((tokens): Page => {
@@ -87,7 +90,8 @@ export function openStore(folder: string): { readonly store: TokenStore; readonl
       const offset = offsetOf[sample] ?? 0;
       return readPage(pages[pageOf[sample] ?? 0] as Page, offset + start, offset + end);
     },
-    snapshot: () => ({ pageOf, offsetOf, lengths, targets, pages: pages.map((page, index) => ({ tokens: header.pages[index] ?? 0, read: () => readPage(page, 0, header.pages[index] ?? 0) })) }),
+    weightsOf: (sample) => weights.get(sample) ?? null,
+    snapshot: () => ({ weights: header.weights, pageOf, offsetOf, lengths, targets, pages: pages.map((page, index) => ({ tokens: header.pages[index] ?? 0, read: () => readPage(page, 0, header.pages[index] ?? 0) })) }),
   };
   return { store, details: header.details };
 }

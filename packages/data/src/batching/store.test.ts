@@ -13,7 +13,7 @@ import { createTokenStore, idOf, isLearned, type TokenStore } from './token-stor
 const samples = Array.from({ length: 50 }, (_, index) => Array.from({ length: (index * 7) % 23 }, (_unused, token) => index * 100 + token));
 
 function fill(store: TokenStore): TokenStore {
-  for (const ids of samples) store.add(ids, Uint8Array.from(ids, (id) => id % 2));
+  for (const ids of samples) store.add(ids, Uint8Array.from(ids, (id) => id % 2), ids.length % 5 === 1 ? Float32Array.from(ids, (_, token) => (token < 3 ? 0.5 : 2)) : undefined);
   return store;
 }
 
@@ -23,6 +23,7 @@ function check(store: TokenStore): void {
     const packed = [...store.read(sample, 0, store.lengthOf(sample))];
     expect(packed.map(idOf)).toEqual(ids);
     expect(packed.map(isLearned)).toEqual(ids.map((id) => id % 2 === 1));
+    expect(store.weightsOf(sample)).toEqual(ids.length % 5 !== 1 ? null : ids.length === 1 ? [1, 0.5] : [3, 0.5, ids.length, 2]);
     expect(store.targetsOf(sample)).toBe(ids.slice(1).filter((id) => id % 2 === 1).length);
   }
 }

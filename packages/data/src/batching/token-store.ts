@@ -2,18 +2,21 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { GrowingInts } from './growing-ints.js';
+import { runsOf, type WeightRuns } from './token-weights.js';
 
 /** Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is learned. */
 export interface TokenStore {
   readonly samples: number;
-  /** Adds a sample and returns its number. `learned[i]` is 1 where token i is learned. */
-  add(ids: readonly number[], learned: Uint8Array): number;
+  /** Adds a sample and returns its number. `learned[i]` is 1 where token i is learned; `weights[i]` is what it counts, 1 where there are none. */
+  add(ids: readonly number[], learned: Uint8Array, weights?: Float32Array): number;
   /** Tokens of a sample. */
   lengthOf(sample: number): number;
   /** Tokens of a sample that are learned and that something predicts. */
   targetsOf(sample: number): number;
   /** A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isLearned}. Do not write to it. */
   read(sample: number, start: number, end: number): Int32Array;
+  /** What a sample's tokens count; null where each counts 1. */
+  weightsOf(sample: number): WeightRuns | null;
   /** All of it, for a file. */
   snapshot(): StoreSnapshot;
 }
@@ -24,6 +27,8 @@ export interface StoreSnapshot {
   readonly offsetOf: Int32Array;
   readonly lengths: Int32Array;
   readonly targets: Int32Array;
+  /** Samples whose tokens do not all count 1. */
+  readonly weights: readonly (readonly [sample: number, runs: WeightRuns])[];
   readonly pages: readonly { readonly tokens: number; read(): Int32Array }[];
 }
 
@@ -81,6 +86,7 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
   const offsetOf = new GrowingInts();
   const lengths = new GrowingInts();
   const targets = new GrowingInts();
+  const weightRuns = new Map<number, WeightRuns>();
   let current = new Int32Array(0);
   let used = 0;
   let inMemory = 0;
@@ -108,7 +114,7 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
     get samples(): number {
       return lengths.length;
     },
-    add(ids, learned) {
+    add(ids, learned, weights) {
       if (pages.length === 0 || used + ids.length > current.length) {
         settle();
         current = new Int32Array(Math.max(pageTokens, ids.length));
@@ -126,6 +132,8 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
       lengths.push(ids.length);
       targets.push(count);
       used += ids.length;
+      const runs = runsOf(weights);
+      if (runs !== null) weightRuns.set(lengths.length - 1, runs);
       return lengths.length - 1;
     },
     lengthOf: (sample) => lengths.at(sample),
@@ -134,7 +142,9 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
       const offset = offsetOf.at(sample);
       return readPage(pages[pageOf.at(sample)] as Page, offset + start, offset + end);
     },
+    weightsOf: (sample) => weightRuns.get(sample) ?? null,
     snapshot: () => ({
+      weights: [...weightRuns],
       pageOf: pageOf.values(),
       offsetOf: offsetOf.values(),
       lengths: lengths.values(),

@@ -1,11 +1,14 @@
 import type { BatchOptions, EncodedText, Message, TextSpan } from '@whetstone/core/contract';
 
 /** What of a conversation is learned. */
-export type SupervisionOptions = Pick<BatchOptions, 'assistantOnlyLoss' | 'rolesToTrain' | 'lastTurnOnly'>;
+export type SupervisionOptions = Pick<BatchOptions, 'assistantOnlyLoss' | 'rolesToTrain' | 'lastTurnOnly' | 'roleWeights'>;
 
-/** Whether each message is learned from: its own `train` first, then its role. */
+/** How much a turn counts in the loss: its own `weight` first, then that of its role. */
+export const weightOf = (message: Message, { roleWeights }: Pick<SupervisionOptions, 'roleWeights'>): number => message.weight ?? roleWeights[message.role] ?? 1;
+
+/** Whether each message is learned from: its own `train` first, then its role; never one that counts 0. */
 export function turnsToLearn(messages: readonly Message[], options: SupervisionOptions): boolean[] {
-  const learned = messages.map((message) => message.train ?? (!options.assistantOnlyLoss || options.rolesToTrain.includes(message.role)));
+  const learned = messages.map((message) => weightOf(message, options) > 0 && (message.train ?? (!options.assistantOnlyLoss || options.rolesToTrain.includes(message.role))));
   if (!options.lastTurnOnly) return learned;
   const last = learned.lastIndexOf(true);
   return learned.map((_, index) => index === last);
@@ -31,6 +34,15 @@ export function tokenRanges(encoded: EncodedText, spans: readonly TextSpan[]): (
     while (end < ids.length && (starts[end] ?? 0) < span.end) end++;
     return end > start ? { start, end } : null;
   });
+}
+
+/** What each token counts: the weight of the turn that it belongs to, and 1 outside of all; undefined where all count 1. */
+export function weightsOf(tokens: number, turns: readonly { readonly range: TokenRange | null; readonly weight: number }[]): Float32Array | undefined {
+  const weighted = turns.filter(({ range, weight }) => range !== null && weight !== 1);
+  if (weighted.length === 0) return undefined;
+  const weights = new Float32Array(tokens).fill(1);
+  for (const { range, weight } of weighted) if (range) weights.fill(weight, range.start, range.end);
+  return weights;
 }
 
 /** 1 at the tokens of the ranges, else 0. */

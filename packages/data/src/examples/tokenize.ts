@@ -1,7 +1,7 @@
 import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
 import type { ChatRenderer, Conversation, EncodedText, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
 import { textOf } from './message-text.js';
-import { marksOf, tokenRanges, turnsToLearn, type SupervisionOptions, type TokenRange } from './supervision.js';
+import { marksOf, tokenRanges, turnsToLearn, weightOf, weightsOf, type SupervisionOptions, type TokenRange } from './supervision.js';
 import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
 /** Ids of a whole conversation, before it is cut to length. */
@@ -9,6 +9,8 @@ export interface Tokenized {
   readonly ids: readonly number[];
   /** 1 at each token that is learned. */
   readonly learned: Uint8Array;
+  /** How much each token counts in the loss, where it is learned; absent where each counts 1. */
+  readonly weights?: Float32Array;
   /** The turns of a chat that are to be learned, and their tokens; null where the template writes nothing of a turn. */
   readonly turns?: readonly { readonly message: number; readonly tokens: TokenRange | null }[];
 }
@@ -38,12 +40,14 @@ function tokenizeChat(messages: readonly Message[], conversation: Conversation, 
   const all = messages.map((_, message) => ({ message, tokens: ranges[message] ?? null }));
   const { ids } = encoded;
   const wanted = all.filter(({ message }) => learns[message] === true);
+  const weights = weightsOf(ids.length, wanted.map(({ message, tokens }) => ({ range: tokens, weight: weightOf(messages[message] as Message, options) })));
+  const weighted = weights === undefined ? {} : { weights };
   if (options.assistantOnlyLoss || options.lastTurnOnly) {
-    return { ids, learned: marksOf(ids.length, wanted.map(({ tokens }) => tokens)), turns: wanted };
+    return { ids, learned: marksOf(ids.length, wanted.map(({ tokens }) => tokens)), turns: wanted, ...weighted };
   }
   // Everything is learned, headers and all, besides the turns that say otherwise.
   const excluded = marksOf(ids.length, all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens));
-  return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted };
+  return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted, ...weighted };
 }
 
 /** Ranges of spans in any order: a template may write messages in another order than they come in (a system message last). */

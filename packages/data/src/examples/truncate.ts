@@ -52,17 +52,21 @@ function dropTurns(conversation: Conversation, maxLength: number, tokenize: Toke
   return best;
 }
 
+const cut = ({ ids, learned, weights }: Tokenized, start: number, end: number): Tokenized => ({
+  ids: ids.slice(start, end), learned: learned.slice(start, end), ...(weights === undefined ? {} : { weights: weights.slice(start, end) }),
+});
+
 /** Cuts a sample to `maxLength` tokens. @throws CONTEXT_EXCEEDED under `error` */
 export function truncate(conversation: Conversation, whole: Tokenized, maxLength: number | null, mode: TruncationMode, tokenize: Tokenize): Truncated {
   if (maxLength === null || whole.ids.length <= maxLength) return { ...whole, truncated: false };
   switch (mode) {
     case 'keep_start':
-      return { ids: whole.ids.slice(0, maxLength), learned: whole.learned.slice(0, maxLength), truncated: true };
+      return { ...cut(whole, 0, maxLength), truncated: true };
     case 'keep_end':
-      return { ids: whole.ids.slice(-maxLength), learned: whole.learned.slice(-maxLength), truncated: true };
+      return { ...cut(whole, whole.ids.length - maxLength, whole.ids.length), truncated: true };
     case 'drop_turns': {
       const rest = dropTurns(conversation, maxLength, tokenize);
-      return { ids: rest.ids.slice(0, maxLength), learned: rest.learned.slice(0, maxLength), truncated: true };
+      return { ...cut(rest, 0, maxLength), truncated: true };
     }
     case 'error': {
       const { file, line } = conversation.origin;

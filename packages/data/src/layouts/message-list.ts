@@ -31,12 +31,13 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
   if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a message {"role", "content"} is expected`);
   const roleKey = keyOf('role', options);
   const contentKey = keyOf('content', options);
-  const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, ...further } = value;
+  const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, weight, ...further } = value;
   // Parquet gives every message every field; a template must not take a null for a field that is there.
   const others = Object.values(further).includes(null) ? Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null)) : further;
   const named = checkText(rawRole, `${place}.${roleKey}`);
   if (named === '') throw new RowProblem(`${place}.${roleKey} is empty`);
   if (train !== undefined && train !== null && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
+  if (weight !== undefined && weight !== null && !(typeof weight === 'number' && Number.isFinite(weight) && weight >= 0)) throw new RowProblem(`${place}.weight is ${describeValue(weight)}, where a number from 0 on is expected`);
   const calls = readToolCalls(rawCalls, `${place}.tool_calls`);
   checkJson(others, place);
   return {
@@ -45,6 +46,7 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
     content: readContent(rawContent, calls !== undefined && calls.length > 0, `${place}.${contentKey}`),
     ...(calls === undefined ? {} : { tool_calls: calls }),
     ...(typeof train === 'boolean' ? { train } : {}),
+    ...(typeof weight === 'number' ? { weight } : {}),
   };
 }
 

@@ -66,5 +66,8 @@ function rowOf(value: Readonly<Record<string, unknown>>, file: string, line: num
     throw unreadable(file, line, 'A row of the replay buffer has not four lists of integers of one length.');
   }
   if (ids.some((id) => id < 0 || id >= vocabularySize)) throw unreadable(file, line, 'A row of the replay buffer has token ids outside of the vocabulary: it is of another model.');
-  return fromPlainRow({ ids, labels, segmentIds, positionIds });
+  const { weights } = value;
+  const isWeights = (list: unknown): list is readonly number[] => Array.isArray(list) && list.length === ids.length && list.every((item) => typeof item === 'number');
+  if (weights !== undefined && !isWeights(weights)) throw unreadable(file, line, 'A row of the replay buffer has weights that are no list of numbers of its length.');
+  return fromPlainRow({ ids, labels, segmentIds, positionIds, ...(isWeights(weights) ? { weights } : {}) });
 }
