@@ -1,4 +1,8 @@
-/** The tensor backends of Whetstone: which one is used, how it is fetched, and our own. */
+/** The tensor backends of Whetstone: which one is used, how it is fetched, and our own, which importing this offers to tfjs-core as `whetstone`. */
+import { offerToTfjs } from './offer.js';
+
+offerToTfjs();
+
 export * from './install/index.js';
 export { backendNames, createBackendResolver, resolveBackend, type ResolveOptions } from './resolve.js';
 export { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';

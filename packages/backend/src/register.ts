@@ -1,4 +1,4 @@
-import { env, findBackend, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
+import { engine as tfjs, env, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
@@ -13,13 +13,27 @@ export const BACKEND_NAME = 'whetstone';
 /** An engine with its library: libtensorflow's folder, or a PJRT plugin with `engine: 'xla'`. */
 export type RegisterOptions = { readonly recorder?: RecorderOptions } & (({ readonly engine?: 'tensorflow' } & TensorflowEngineOptions) | ({ readonly engine: 'xla' } & XlaEngineOptions));
 
-let registered: WhetstoneBackend | null = null;
+/** The backend that tfjs-core holds under our name, once there is one. */
+function present(): WhetstoneBackend | null {
+  const backend = tfjs().registry[BACKEND_NAME];
+  return backend instanceof WhetstoneBackend ? backend : null;
+}
 
 /** Whether the backend there is has the engine that is asked for. One that has another, and holds tensors still, is not thrown away. */
-function mayStay(present: WhetstoneBackend, { engine = 'tensorflow' }: RegisterOptions): boolean {
-  if (present.engine.name === engine) return true;
-  if (present.numDataIds() === 0) return false;
-  throw new WhetstoneError('BACKEND_UNAVAILABLE', `This process holds ${present.numDataIds()} tensors on the engine ${present.engine.name}.`, { expected: 'tensors disposed before another engine is asked for', found: engine });
+function mayStay(backend: WhetstoneBackend, { engine = 'tensorflow' }: RegisterOptions): boolean {
+  if (backend.engine.name === engine) return true;
+  if (backend.numDataIds() === 0) return false;
+  throw new WhetstoneError('BACKEND_UNAVAILABLE', `This process holds ${backend.numDataIds()} tensors on the engine ${backend.engine.name}.`, { expected: 'tensors disposed before another engine is asked for', found: engine });
+}
+
+/** A backend on its engine, with every kernel that tfjs-core may call; tfjs-core does not know it yet. Throws `BACKEND_UNAVAILABLE` with the reason. */
+export async function createWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
+  const backend = new WhetstoneBackend(options.engine === 'xla' ? createXlaEngine(options) : createTensorflowEngine(options), options.recorder);
+  registerKernels(BACKEND_NAME);
+  await registerHostFallback(BACKEND_NAME);
+  registerLeanGradients();
+  env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
+  return backend;
 }
 
 /**
@@ -27,19 +41,15 @@ function mayStay(present: WhetstoneBackend, { engine = 'tensorflow' }: RegisterO
  * current backend. A process has one; asked again for the same engine, the one there is is returned. Throws `BACKEND_UNAVAILABLE` with the reason.
  */
 export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
-  if (registered !== null && findBackend(BACKEND_NAME) === registered && mayStay(registered, options)) {
+  const there = present();
+  if (there !== null && mayStay(there, options)) {
     await setBackend(BACKEND_NAME);
-    return registered;
+    return there;
   }
-  const backend = new WhetstoneBackend(options.engine === 'xla' ? createXlaEngine(options) : createTensorflowEngine(options), options.recorder);
-  if (findBackend(BACKEND_NAME) !== null) removeBackend(BACKEND_NAME);
+  const backend = await createWhetstoneBackend(options);
+  if (tfjs().findBackendFactory(BACKEND_NAME) !== null) removeBackend(BACKEND_NAME);
   // Above every other backend: whoever registers this one wants it used.
   if (!registerBackend(BACKEND_NAME, () => backend, 10)) throw new WhetstoneError('INTERNAL', 'tfjs-core refused the backend.');
-  registerKernels(BACKEND_NAME);
-  await registerHostFallback(BACKEND_NAME);
-  registerLeanGradients();
   if (!(await setBackend(BACKEND_NAME))) throw new WhetstoneError('BACKEND_UNAVAILABLE', 'tfjs-core could not start the backend whetstone.');
-  env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
-  registered = backend;
   return backend;
 }

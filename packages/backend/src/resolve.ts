@@ -1,18 +1,14 @@
 import { createRequire } from 'node:module';
-import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo } from '@whetstone/core/contract';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
-import { findTensorflow, findXlaPlugin } from './install/index.js';
+import { chooseAccelerator, chooseTensorflow, chooseXla, NoAccelerator, type EngineChoice, type EngineOptions } from './choose-engine.js';
+import { registerWhetstoneBackend } from './register.js';
+import { expectedProduct } from './smoke-test.js';
 
-export interface ResolveOptions {
-  /** Folder of a libtensorflow to use instead of the one that would be found. */
-  readonly tensorflowLibrary?: string | null;
-  /** A PJRT plugin to use instead of the one that would be found. */
-  readonly xlaPlugin?: string | null;
-}
+export type ResolveOptions = EngineOptions;
 
 /** What a configuration asks for. `engine` chooses within `whetstone`: null or absent for what suits the machine. */
 export interface WantedBackend {
@@ -39,9 +35,9 @@ interface Candidate {
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
-  { name: 'whetstone on an accelerator', answersTo: [], start: startAccelerator },
-  { name: 'whetstone', answersTo: ['whetstone'], start: startWhetstone },
-  { name: 'xla', answersTo: ['xla'], start: (_, options) => startXla(options) },
+  { name: 'whetstone on an accelerator', answersTo: [], start: async (_, options) => startEngine(await chooseAccelerator(options)) },
+  { name: 'whetstone', answersTo: ['whetstone'], start: async (threads, options) => startEngine(await chooseTensorflow(threads, options)) },
+  { name: 'xla', answersTo: ['xla'], start: async (_, options) => startEngine(await chooseXla(options)) },
   { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
   { name: 'wasm', answersTo: ['wasm'], start: startWasm },
@@ -111,35 +107,12 @@ function smokeTest(): void {
   const values = product.dataSync();
   left.dispose();
   product.dispose();
-  if ([7, 10, 15, 22].some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
+  if (expectedProduct.some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
 }
 
-async function startWhetstone(threads: number | null, options: ResolveOptions): Promise<Started> {
-  const library = await findTensorflow(options.tensorflowLibrary ?? null);
-  if ('reasons' in library) throw new Error(library.reasons.join(', and '));
-  const { BACKEND_NAME, registerWhetstoneBackend } = await import('./register.js');
-  const backend = await registerWhetstoneBackend({ libraryFolder: library.folder, ...(threads === null ? {} : { threads }) });
-  const origin = { configuration: 'the configured folder', environment: 'WHETSTONE_TENSORFLOW_LIBRARY', cache: 'the cache', python: 'the installed Python package' }[library.source];
-  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${BACKEND_NAME} with TensorFlow ${backend.engine.version} from ${origin}`, barrier: () => backend.barrier() };
-}
-
-/** Nobody named a plugin for an accelerator: not a failure worth a word. */
-class NoAccelerator extends Error {}
-
-/** An accelerator comes before every CPU where its plugin was named: loading what merely lies about could cost the process. */
-async function startAccelerator(_: number | null, options: ResolveOptions): Promise<Started> {
-  const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
-  if ('reasons' in plugin || (plugin.source !== 'configuration' && plugin.source !== 'environment') || /cpu/i.test(basename(plugin.path))) throw new NoAccelerator();
-  return startXla(options);
-}
-
-async function startXla(options: ResolveOptions): Promise<Started> {
-  const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
-  if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
-  const { BACKEND_NAME, registerWhetstoneBackend } = await import('./register.js');
-  const backend = await registerWhetstoneBackend({ engine: 'xla', plugin: plugin.path });
-  const origin = { configuration: 'the configured file', environment: 'WHETSTONE_XLA_PLUGIN', cache: 'the cache', python: 'the installed Python package' }[plugin.source];
-  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${BACKEND_NAME} with XLA (${backend.engine.version}) from ${origin}`, barrier: () => backend.barrier() };
+async function startEngine({ options, title }: EngineChoice): Promise<Started> {
+  const backend = await registerWhetstoneBackend(options);
+  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier() };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {

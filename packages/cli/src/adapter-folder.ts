@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
-import { fileError } from '@whetstone/core/files';
+import { readJsonObject } from '@whetstone/core/files';
 import { openSafetensors } from '@whetstone/core/safetensors';
 import { adapterFromMlx, isMlxConfig, mlxFiles, type AdapterFiles } from '@whetstone/strategies';
 
@@ -39,17 +38,8 @@ export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
 
 async function readConfig(folder: string): Promise<Json> {
   const file = join(folder, 'adapter_config.json');
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    const error = fileError(cause, file);
-    if (error.code !== 'FILE_NOT_FOUND') throw error;
-    throw new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', { place: { file: folder }, hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.', cause });
-  }
-  try {
-    return JSON.parse(text) as Json;
-  } catch (cause) {
-    throw new WhetstoneError('ADAPTER_INVALID', `adapter_config.json is not JSON: ${(cause as Error).message}`, { place: { file }, cause });
-  }
+  return readJsonObject(file, {
+    missing: (cause) => new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', { place: { file: folder }, hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.', cause }),
+    invalid: (message, cause) => new WhetstoneError('ADAPTER_INVALID', `adapter_config.json ${message}`, { place: { file }, cause }),
+  });
 }

@@ -54,7 +54,7 @@ export function createProgram(): Command {
   withSampling(command('generate <model>', 'answer one prompt, or each line of the standard input'))
     .option('--prompt <text>', 'the prompt (repeatable)', collect, [])
     .option('--system <text>', 'system message')
-    .option('--raw', 'continue the text as it is, without the chat template')
+    .option('--raw', 'continue the text as it is, without the chat template: it begins as the tokenizer begins a text of its own')
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
 

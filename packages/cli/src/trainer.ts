@@ -15,7 +15,16 @@ export const configDefaults: core.ConfigDefaults = {
 };
 
 /** Local plugin files get these modules from the running program, so that there is one instance of each. */
-const sharedModules: core.SharedModules = { '@whetstone/core': core, '@whetstone/core/contract': contract, '@tensorflow/tfjs-core': tfjs };
+const sharedModules: core.SharedModules = {
+  '@whetstone/core': core,
+  '@whetstone/core/contract': contract,
+  '@tensorflow/tfjs-core': tfjs,
+  '@whetstone/core/ops': core.later(() => import('@whetstone/core/ops')),
+  '@whetstone/core/random': core.later(() => import('@whetstone/core/random')),
+  '@whetstone/models': core.later(() => import('@whetstone/models')),
+  '@whetstone/strategies': core.later(() => import('@whetstone/strategies')),
+  whetstone: core.later(() => import('./index.js')),
+};
 
 /** The options of core's Trainer, with everything that is built in behind what the caller gives. */
 export function withBuiltIns(options: core.TrainerOptions = {}): core.TrainerOptions {

@@ -1,10 +1,12 @@
 import '@tensorflow/tfjs-backend-cpu';
+import { spawnSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
+import { temporaryName } from '@whetstone/core/files';
 import { architectures, parameterShapes, readShape, type ArchitectureSpec } from './architectures/index.js';
 import { loadLanguageModel } from './load-language-model.js';
 import { loadModel } from './load-model.js';
@@ -80,6 +82,16 @@ describe('save and load', () => {
     expect((await rejection(saveModelFolder(model, join(folder, 'x'), { replaced: new Map([['nothing', head]]) }))).code).toBe('MODEL_TENSOR_UNKNOWN');
     expect((await rejection(saveModelFolder(model, join(folder, 'x'), { replaced: new Map([['model.norm.weight', head]]) }))).code).toBe('MODEL_TENSOR_SHAPE');
     tf.dispose([head, norm]);
+  });
+
+  it('leaves nothing where it is interrupted, and sweeps what a killed writer left', async () => {
+    const target = await mkdtemp(join(folder, 'interrupted-'));
+    expect((await rejection(saveModelFolder(model, join(target, 'out'), { signal: AbortSignal.abort() }))).code).toBe('INTERRUPTED');
+    expect(await readdir(target)).toEqual([]);
+    const { pid } = spawnSync(process.execPath, ['--version']);
+    await mkdir(temporaryName(join(target, 'out')).replace(`-${process.pid}-`, `-${pid}-`));
+    await saveModelFolder(model, join(target, 'out'));
+    expect(await readdir(target)).toEqual(['out']);
   });
 
   it('leaves nothing where it fails', async () => {

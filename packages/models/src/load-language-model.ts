@@ -1,10 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel, type Problem } from '@whetstone/core/contract';
 import { architectures, createLanguageModel, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
-import { fileError } from '@whetstone/core/files';
+import { readJsonObject } from '@whetstone/core/files';
 import { openWeights, type TensorReader } from './safetensors/index.js';
 
 /**
@@ -50,27 +50,17 @@ export function createParameter(values: Float32Array, shape: readonly number[]):
 /** config.json of a model folder. Throws `MODEL_NOT_FOUND` or `MODEL_CONFIG_INVALID`. */
 export async function readConfig(folder: string): Promise<Readonly<Record<string, Json>>> {
   const file = join(folder, 'config.json');
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    const error = fileError(cause, file);
-    if (error.code !== 'FILE_NOT_FOUND') throw error;
-    const isFile = await stat(folder).then((found) => found.isFile(), () => false);
-    throw new WhetstoneError('MODEL_NOT_FOUND', 'There is no model here: config.json is missing.', {
-      place: { file: folder },
-      hint: isFile && basename(folder).endsWith('.gguf') ? 'A GGUF file is imported into a folder with `whetstone import`.' : 'Give the folder that holds config.json and the weights.',
-      cause,
-    });
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new WhetstoneError('MODEL_CONFIG_INVALID', `config.json is not JSON: ${cause instanceof Error ? cause.message : String(cause)}.`, { place: { file }, cause });
-  }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new WhetstoneError('MODEL_CONFIG_INVALID', 'config.json is not an object.', { place: { file } });
-  return json as Readonly<Record<string, Json>>;
+  return readJsonObject(file, {
+    missing: async (cause) => {
+      const isFile = await stat(folder).then((found) => found.isFile(), () => false);
+      return new WhetstoneError('MODEL_NOT_FOUND', 'There is no model here: config.json is missing.', {
+        place: { file: folder },
+        hint: isFile && basename(folder).endsWith('.gguf') ? 'A GGUF file is imported into a folder with `whetstone import`.' : 'Give the folder that holds config.json and the weights.',
+        cause,
+      });
+    },
+    invalid: (message, cause) => new WhetstoneError('MODEL_CONFIG_INVALID', `config.json ${message}`, { place: { file }, cause }),
+  });
 }
 
 /** Tensors that older checkpoints hold and nothing needs: masks and rotary tables. */

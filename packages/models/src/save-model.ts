@@ -1,8 +1,8 @@
-import { copyFile, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { copyFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
-import { fileError, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
+import { fileError, makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { writeWeights, type TensorToWrite, type WeightDtype } from './safetensors/index.js';
 
@@ -14,6 +14,8 @@ export interface SaveModelOptions {
   /** Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its head. */
   readonly replaced?: ReadonlyMap<string, Tensor>;
   readonly maxShardBytes?: number;
+  /** Stops the writing between two tensors; nothing is left. */
+  readonly signal?: AbortSignal;
 }
 
 /** Everything in a model folder that is neither weights nor config.json and that readers look for. */
@@ -35,14 +37,17 @@ export async function saveModelFolder(model: LanguageModel, folder: string, opti
   const { tensors, untied } = storedTensors(model, replaced);
   const temporary = temporaryName(folder);
   try {
-    await mkdir(temporary, { recursive: true });
+    await removeStale(folder);
+    await makeFolder(temporary);
     const config = `${JSON.stringify(savedConfig(model.config, dtype, untied), null, 2)}\n`;
     await writeAtomically(join(temporary, 'config.json'), (handle) => writeFully(handle, new TextEncoder().encode(config)));
     await writeWeights(temporary, [...tensors].map(([name, tensor]): TensorToWrite => (
-      { name, dtype, shape: tensor.shape, data: () => tensor.data<'float32'>() }
+      { name, dtype, shape: tensor.shape, data: async () => {
+        if (options.signal?.aborted === true) throw new WhetstoneError('INTERRUPTED', 'Writing the model was interrupted; nothing is left.', { place: { file: folder } });
+        return tensor.data<'float32'>();
+      } }
     )), options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes });
     if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
-    await mkdir(dirname(folder), { recursive: true });
     await rmdir(folder).catch(() => undefined); // an empty folder of that name
     await rename(temporary, folder);
   } catch (cause) {

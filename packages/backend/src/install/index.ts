@@ -2,6 +2,7 @@
 export { cacheFolder } from './cache-folder.js';
 export { fetchWheel } from './fetch-wheel.js';
 export { installedFolder, installWheel, isInstalled } from './install-wheel.js';
+export type { FoundLibrary, LibrarySource } from './find-library.js';
 export type { InstallOptions, InstallProgress } from './progress.js';
 export { findTensorflow, installTensorflow, type TensorflowLibrary } from './tensorflow-library.js';
 export { publishedModels, tensorflowCpuWheel, tensorflowCpuWheels, type PublishedModel, type Wheel } from './wheels.js';

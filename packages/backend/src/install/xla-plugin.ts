@@ -1,47 +1,55 @@
 import { readdir, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cacheFolder } from './cache-folder.js';
+import { findLibrary, type FoundLibrary, type LibrarySearch } from './find-library.js';
 import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
 import type { InstallOptions } from './progress.js';
-import { findPython } from './python.js';
 import { xlaCpuWheels } from './wheels.js';
 
-/** A PJRT plugin on this machine. */
-export interface XlaPlugin {
-  /** The shared library. */
-  readonly path: string;
-  readonly source: 'configuration' | 'environment' | 'cache' | 'python';
-  readonly version: string | null;
-}
+/** A PJRT plugin on this machine: `path` is the shared library. */
+export type XlaPlugin = FoundLibrary;
 
 const isFile = (path: string): Promise<boolean> => stat(path).then((found) => found.isFile(), () => false);
 
+const pluginIn = (folder: string): string => join(folder, 'xla_plugins', 'xla_cpu_pjrt', 'xla_cpu_pjrt.so');
+
+/** Plugins in folders such as `jax_plugins`, one folder each; an accelerator's before a CPU's. */
+async function bestPlugin(folders: readonly string[]): Promise<string | null> {
+  const plugins: string[] = [];
+  for (const place of folders) {
+    for (const folder of await readdir(place).catch(() => [])) {
+      const files = await readdir(join(place, folder)).catch(() => []);
+      plugins.push(...files.filter((file) => /(_plugin|_pjrt)\.(so|dylib|dll)$/.test(file)).map((file) => join(place, folder, file)));
+    }
+  }
+  return plugins.toSorted((a, b) => Number(/cpu/.test(a)) - Number(/cpu/.test(b)) || a.localeCompare(b))[0] ?? null;
+}
+
+const search: LibrarySearch = {
+  configured: 'the configured plugin',
+  variable: 'WHETSTONE_XLA_PLUGIN',
+  expected: 'where no file is',
+  named: async (path) => ((await isFile(path)) ? path : null),
+  cached: async (cache) => {
+    const wheel = xlaCpuWheels[`${process.platform}-${process.arch}`];
+    if (wheel === undefined) return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
+    if (await isInstalled(wheel, cache)) return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
+    return { reason: 'no XLA plugin is in the cache (fetch one with `npx whetstone backend install xla-cpu`)' };
+  },
+  packages: ['jax_plugins', 'xla_plugins'],
+  distributions: [],
+  inPackages: bestPlugin,
+  missing: 'XLA plugin',
+};
+
 /**
- * Looks for a PJRT plugin: the configuration's file, `WHETSTONE_XLA_PLUGIN`, the cache, then the packages `jax_plugins` and `xla_plugins` of
- * a Python on the PATH (which are not imported); among these an accelerator's before a CPU's. A file that was named but is not there ends
- * the search: what was asked for is not replaced.
+ * Looks for a PJRT plugin in the order of {@link findLibrary}: the configuration's file, `WHETSTONE_XLA_PLUGIN`, the cache, Python's `jax_plugins` and
+ * `xla_plugins`; among those of one place an accelerator's before a CPU's.
  * @returns the plugin, or the reasons why there is none
  */
 export async function findXlaPlugin(configured: string | null = null, cache: string = cacheFolder()): Promise<XlaPlugin | { readonly reasons: readonly string[] }> {
-  const named: [XlaPlugin['source'], string | null | undefined, string][] = [
-    ['configuration', configured, 'the configured plugin'],
-    ['environment', process.env['WHETSTONE_XLA_PLUGIN'], 'WHETSTONE_XLA_PLUGIN'],
-  ];
-  for (const [source, path, title] of named) {
-    if (!path) continue;
-    if (await isFile(resolve(path))) return { path: resolve(path), source, version: null };
-    return { reasons: [`${title} names ${path}, where no file is`] };
-  }
-  const reasons: string[] = [];
-  const wheel = xlaCpuWheels[`${process.platform}-${process.arch}`];
-  if (wheel === undefined) reasons.push(`no XLA plugin for CPUs is published for ${process.platform}-${process.arch}`);
-  else if (await isInstalled(wheel, cache)) return { path: pluginIn(installedFolder(wheel, cache)), source: 'cache', version: wheel.version };
-  else reasons.push('no XLA plugin is in the cache (fetch one with `whetstone backend install xla-cpu`)');
-  const installed = await pythonPlugin();
-  if ('reason' in installed) reasons.push(installed.reason);
-  else return installed;
-  return { reasons };
+  return findLibrary(search, configured, cache);
 }
 
 /** Puts the XLA plugin for this machine's CPU into the cache. Throws `DOWNLOAD_FAILED` where none is published. */
@@ -50,34 +58,4 @@ export async function installXlaPlugin(options: InstallOptions = {}): Promise<Xl
   const wheel = xlaCpuWheels[platform];
   if (wheel === undefined) throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for CPUs is published for ${platform}.`, { expected: Object.keys(xlaCpuWheels).join(', '), found: platform });
   return { path: pluginIn(await installWheel(wheel, options)), source: 'cache', version: wheel.version };
-}
-
-const pluginIn = (folder: string): string => join(folder, 'xla_plugins', 'xla_cpu_pjrt', 'xla_cpu_pjrt.so');
-
-/** `find_spec` locates top-level packages without running any of them; both are namespaces that several plugins may share. */
-const locateScript = `
-import importlib.util, json
-places = []
-for name in ("jax_plugins", "xla_plugins"):
-    spec = importlib.util.find_spec(name)
-    places += list(spec.submodule_search_locations or []) if spec else []
-print(json.dumps(places))
-`;
-
-async function pythonPlugin(): Promise<XlaPlugin | { readonly reason: string }> {
-  const found = await findPython(['-c', locateScript]);
-  if ('reasons' in found) return { reason: `no Python was found to look for an XLA plugin in (${found.reasons.join('; ')})` };
-  const plugins: string[] = [];
-  try {
-    for (const place of JSON.parse(found.result.stdout) as readonly string[]) {
-      for (const folder of await readdir(place).catch(() => [])) {
-        const files = await readdir(join(place, folder)).catch(() => []);
-        plugins.push(...files.filter((file) => /(_plugin|_pjrt)\.(so|dylib|dll)$/.test(file)).map((file) => join(place, folder, file)));
-      }
-    }
-  } catch {
-    return { reason: `${found.python.command} did not answer where its XLA plugins are` };
-  }
-  const [best] = plugins.sort((a, b) => Number(/cpu/.test(a)) - Number(/cpu/.test(b)) || a.localeCompare(b));
-  return best === undefined ? { reason: `${found.python.command} has no XLA plugin installed` } : { path: best, source: 'python', version: null };
 }

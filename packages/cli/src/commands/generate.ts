@@ -30,7 +30,7 @@ export async function generateReplies(model: string, options: GenerateOptions): 
       let reply = '';
       let tokens = 0;
       let finish = null;
-      for await (const part of generateText(opened, [text], generationOptions(options), interrupt.signal)) {
+      for await (const part of generateText(opened, [text], { ...generationOptions(options), addSpecialTokens: options.raw === true }, interrupt.signal)) {
         terminal.write(part.text);
         reply += part.text;
         tokens = part.tokens;

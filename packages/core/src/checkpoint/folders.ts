@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { fileError } from '../files/index.js';
+import { fileError, makeFolder } from '../files/index.js';
 
 export interface CheckpointFolder {
   readonly step: number;
@@ -33,7 +33,7 @@ export async function writeFolder(folder: string, fill: (temporary: string) => P
   const hidden = (): string => join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
   const temporary = hidden();
   try {
-    await mkdir(temporary, { recursive: true });
+    await makeFolder(temporary);
     await fill(temporary);
     await syncFolder(temporary);
     await replaceFolder(temporary, folder, hidden());

@@ -1,12 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import { fileError } from './file-errors.js';
-
-/** A name beside `path` that nobody else uses; it starts with a dot so that globs of the folder leave it out. */
-export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`);
-}
+import { temporaryName } from './temporary-name.js';
 
 /**
  * Writes a file under a temporary name in the same folder, syncs it and renames it: under `path` stands the old file or the whole new one.

@@ -8,8 +8,28 @@ import { didYouMean } from '../config/did-you-mean.js';
 import type { PluginRegistry } from './registry.js';
 import { pluginsOf } from './validate-plugin.js';
 
-/** Modules that a local file gets from the running program, whatever is installed beside it, so that there is one instance of each. */
+/**
+ * Modules that a local file gets from the running program, whatever is installed beside it, so that there is one instance of each: the module itself,
+ * or {@link later} for one that is imported when a file is loaded.
+ */
 export type SharedModules = Readonly<Record<string, unknown>>;
+
+const deferred = Symbol('a module that is imported later');
+
+interface Deferred {
+  readonly [deferred]: () => Promise<unknown>;
+}
+
+/** A shared module that is imported only when a local file is loaded. */
+export function later(load: () => Promise<unknown>): unknown {
+  return { [deferred]: load };
+}
+
+const isDeferred = (module: unknown): module is Deferred => typeof module === 'object' && module !== null && deferred in module;
+
+async function ready(modules: SharedModules): Promise<Record<string, unknown>> {
+  return Object.fromEntries(await Promise.all(Object.entries(modules).map(async ([name, module]) => [name, isDeferred(module) ? await module[deferred]() : module] as const)));
+}
 
 export interface LoadPluginOptions {
   readonly registry: PluginRegistry;
@@ -70,7 +90,7 @@ async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadP
   const file = use.startsWith('file:') ? fileURLToPath(use) : resolve(baseFolder, use);
   if (!existsSync(file)) throw new WhetstoneError('PLUGIN_NOT_FOUND', `The plugin file ${use} does not exist.`, { place: { file }, hint: 'Files are relative to the folder of the configuration.' });
   try {
-    const jiti = createJiti(pathToFileURL(file).href, { fsCache: false, interopDefault: false, virtualModules: { ...sharedModules } });
+    const jiti = createJiti(pathToFileURL(file).href, { fsCache: false, interopDefault: false, virtualModules: await ready(sharedModules) });
     return defaultExport(await jiti.import(file));
   } catch (cause) {
     throw new WhetstoneError('PLUGIN_INVALID', `The plugin file ${use} cannot be loaded: ${messageOf(cause)}`, { place: { file }, cause });

@@ -1,8 +1,8 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
-import { fileError, writeAtomically } from '../files/index.js';
+import { fileError, makeFolder, writeAtomically } from '../files/index.js';
 
 /** The file that marks a folder as that of a run. */
 export const RESOLVED_CONFIG_FILE = 'config.resolved.json';
@@ -58,7 +58,7 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
     if (overwrite && !goesOn(folder, config.training.resumeFromCheckpoint)) {
       for (const entry of await entriesOf(folder)) await rm(join(folder, entry), { recursive: true });
     }
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
   } catch (cause) {
     throw fileError(cause, folder);
   }

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Conversation, DataTransform } from '@whetstone/core/contract';
-import { createRandom } from '../random.js';
+import { createRandom } from '@whetstone/core/random';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/index.js';

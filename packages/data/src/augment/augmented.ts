@@ -1,5 +1,5 @@
 import type { Conversation, DataTransform, Message, TransformReport } from '@whetstone/core/contract';
-import { createRandom, type Random } from '../random.js';
+import { createRandom, type Random } from '@whetstone/core/random';
 import { createTransform, type TransformLog } from '../transforms/transform-log.js';
 
 /** Makes further conversations of one; none where it cannot. */

@@ -60,7 +60,7 @@ export function createTurnTransform(options: Partial<TurnOptions> = {}, { seed =
       if (conversation.form !== 'chat') return [];
       const made: Message[][] = [];
       for (const method of methods) {
-        const changed = method === 'join' ? joiner.add(conversation, random) : random.fraction() < rate ? (method === 'drop' ? dropExchange : mergeExchanges)(conversation, random) : null;
+        const changed = method === 'join' ? joiner.add(conversation, random) : random.uniform() < rate ? (method === 'drop' ? dropExchange : mergeExchanges)(conversation, random) : null;
         if (changed) made.push(changed);
       }
       return made;
@@ -88,7 +88,7 @@ export function createParaphraseTransform(
 ): AugmentTransform {
   const all = { ...defaultParaphraseOptions, ...options };
   return createAugmentTransform('paraphrase', seed, () => async ({ messages }, random, log) => {
-    if (random.fraction() >= all.rate) return [];
+    if (random.uniform() >= all.rate) return [];
     const changed: Message[] = [];
     let taken = 0;
     for (const message of messages) {

@@ -1,4 +1,4 @@
-import type { Random } from '../random.js';
+import type { Random } from '@whetstone/core/random';
 import { changeProse } from '../transforms/protected-text.js';
 
 /** Words and what may stand in their place. Keys are in lower case. */
@@ -23,7 +23,7 @@ function replaceWords(text: string, dictionary: SynonymDictionary, { rate, prote
     // A capital within a sentence is a name's.
     if (/^\p{Lu}/u.test(word) && !/(?:^|[.!?]\s+|\n)$/.test(text.slice(Math.max(0, offset - 3), offset))) return word;
     const synonyms = dictionary.get(word.toLowerCase());
-    if (synonyms === undefined || synonyms.length === 0 || random.fraction() >= rate) return word;
+    if (synonyms === undefined || synonyms.length === 0 || random.uniform() >= rate) return word;
     return likeWord(word, synonyms[random.integer(synonyms.length)] ?? word);
   });
 }
@@ -41,7 +41,7 @@ function replaceIdeographs(text: string, dictionary: SynonymDictionary, { rate, 
         const synonyms = protect.has(word) ? [] : dictionary.get(word);
         if (synonyms === undefined) continue;
         taken = length;
-        written = synonyms.length > 0 && random.fraction() < rate ? (synonyms[random.integer(synonyms.length)] ?? word) : word;
+        written = synonyms.length > 0 && random.uniform() < rate ? (synonyms[random.integer(synonyms.length)] ?? word) : word;
         break;
       }
     }

@@ -1,6 +1,6 @@
 import type { Conversation, Message } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
-import type { Random } from '../random.js';
+import type { Random } from '@whetstone/core/random';
 
 /** The exchanges of a chat, each from one user's turn up to the next, and what stands before the first. */
 function exchangesOf(messages: readonly Message[]): { readonly before: readonly Message[]; readonly exchanges: readonly (readonly Message[])[] } {

@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { BalanceOptions } from '@whetstone/core/contract';
-import { createRandom, shuffle } from '../random.js';
+import { createRandom, shuffle } from '@whetstone/core/random';
 
 /** Samples by group: `groupOf[sample]` is an index into `names`. */
 export interface Groups {

@@ -1,4 +1,4 @@
-import { createRandom, permutation, shuffle } from '../random.js';
+import { createRandom, permutation, shuffle } from '@whetstone/core/random';
 
 export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', 'mixed_length'] as const;
 

@@ -1,7 +1,7 @@
 import { kmeans } from 'ml-kmeans';
 import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
-import { createRandom } from '../random.js';
+import { createRandom } from '@whetstone/core/random';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { termsOf } from './terms.js';
 

@@ -1,4 +1,4 @@
-import type { RandomStream } from '../random.js';
+import type { Random } from '@whetstone/core/random';
 import { softmax } from './logits-processor.js';
 
 /** The token with the highest score; of equals the one with the lowest id. */
@@ -9,9 +9,9 @@ export function bestToken(scores: Float32Array): number {
 }
 
 /** A token drawn with the probabilities softmax(scores). */
-export function drawToken(scores: Float32Array, random: RandomStream): number {
+export function drawToken(scores: Float32Array, random: Random): number {
   const probabilities = softmax(scores);
-  let rest = random();
+  let rest = random.uniform();
   let last = 0;
   for (let id = 0; id < probabilities.length; id++) {
     const probability = probabilities[id] ?? 0;

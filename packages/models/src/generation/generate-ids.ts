@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type ForwardInput, type LanguageModel } from '@whetstone/core/contract';
-import { randomStream } from '../random.js';
+import { createRandom } from '@whetstone/core/random';
 import { bestToken, drawToken } from './choose-token.js';
 import { checkOptions, processorOf, type GenerationOptions } from './options.js';
 
@@ -40,7 +40,7 @@ export async function* generateIds(
   for (const prompt of prompts) checkPrompt(model, prompt);
   const { maxNewTokens = 256, temperature = 0, stopTokenIds = [] } = options;
   const process = processorOf(options);
-  const randoms = prompts.map((_, row) => randomStream((options.seed ?? 0) * 0x10001 + row));
+  const randoms = prompts.map((_, row) => createRandom(options.seed ?? 0, 'row', row));
   const rows = prompts.map((prompt): Row => ({ ids: [...prompt], promptLength: prompt.length, finished: maxNewTokens <= 0 }));
   control?.({
     finish(row) {

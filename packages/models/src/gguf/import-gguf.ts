@@ -1,7 +1,7 @@
 import { mkdir, open, readdir, rename, rm, rmdir, statfs, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
-import { fileError, temporaryName } from '@whetstone/core/files';
+import { fileError, makeFolder, removeStale, temporaryName } from '@whetstone/core/files';
 import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 import { canDequantize, dequantize } from './dequantize.js';
 import type { GgufHeader, GgufTensor } from './header.js';
@@ -56,7 +56,8 @@ export async function importGguf(file: string, outputFolder: string, options: Im
   try {
     const header = await readGgufHeader(handle, file);
     const plan = await planImport(handle, file, header, options.dtype);
-    await mkdir(dirname(output), { recursive: true });
+    await makeFolder(dirname(output));
+    await removeStale(output);
     await refuseFullDisk(dirname(output), plan.parameters * bytesOf[plan.dtype]);
     await mkdir(temporary);
     const tensors = plan.weights.map(({ source, target }, index): TensorToWrite => ({

@@ -2,7 +2,7 @@ import { add, cast, customGrad, div, expandDims, greater, matMul, mul, outerProd
 import type { Scalar, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import { addLowRank } from '@whetstone/core/ops';
-import type { Random } from '../support/random.js';
+import type { Random } from '@whetstone/core/random';
 
 /** One adapted linear layer. Tensors may be variables; whoever made them owns them. */
 export interface LoraLayer {

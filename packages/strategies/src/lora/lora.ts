@@ -1,6 +1,6 @@
 import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy } from '@whetstone/core/contract';
-import { createRandom, fillFloat32, type Random } from '../support/random.js';
+import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { loraAdapterConfig } from './adapter-config.js';
 import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
 import { peftPrefix } from './from-peft.js';

@@ -1,6 +1,6 @@
 import { clone, concat, keep, matMul, mul, neg, sub, tensor2d, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type LinearSite } from '@whetstone/core/contract';
-import { createRandom } from '../support/random.js';
+import { createRandom } from '@whetstone/core/random';
 import type { LoraOptions } from './options.js';
 import { principalComponents } from './principal-components.js';
 

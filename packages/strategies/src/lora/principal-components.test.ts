@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import { matMul, memory, ready, setBackend, tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRandom, fillFloat32 } from '../support/random.js';
+import { createRandom, fillFloat32 } from '@whetstone/core/random';
 import { principalComponents } from './principal-components.js';
 
 describe('principalComponents', () => {

@@ -1,6 +1,6 @@
 import { matMul, tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
-import type { Random } from '../support/random.js';
+import type { Random } from '@whetstone/core/random';
 
 /** The `rank` largest singular triplets of a matrix: left [rows, rank], values, right [rank, columns]; row-major. */
 export interface PrincipalComponents {

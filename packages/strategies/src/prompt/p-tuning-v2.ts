@@ -1,6 +1,6 @@
 import { add, keep, matMul, tanh, tensor, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
-import { createRandom, fillFloat32, type Random } from '../support/random.js';
+import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { attachPrefix, attachPrompt } from './attach.js';
 
 const configSchema = {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { fileError, writeAtomically } from '@whetstone/core/files';
-import type { Random } from '../support/random.js';
+import type { Random } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
 
 /** A reservoir: a uniform sample of bounded size of everything that was ever offered. */

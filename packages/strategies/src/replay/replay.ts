@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { tidy } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Batch, type BatchSource, type Json, type LanguageModel, type Strategy, type StrategyRun } from '@whetstone/core/contract';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
-import { createRandom } from '../support/random.js';
+import { createRandom } from '@whetstone/core/random';
 import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
 import { fromPlainRow, plainRow, rowsOf, targetsIn, withRows, type PlainRow, type ReplayRow } from './rows.js';
 

@@ -1,4 +1,4 @@
-import { createRandom } from '../../random.js';
+import { createRandom } from '@whetstone/core/random';
 
 /** Values of a MinHash signature, which finds candidates; a sketch then says how alike they are. */
 export const SIGNATURE_VALUES = 64;

@@ -1,0 +1,60 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { libraryFolder } from './test-support.js';
+
+// Programs of other people: they run as processes of their own, on the built packages.
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-offer-'));
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function run(name: string, program: string, environment: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  await writeFile(join(folder, name), program);
+  const child = spawn(process.execPath, [join(folder, name)], { cwd: folder, env: { ...process.env, ...environment } });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { code, stdout, stderr };
+}
+
+test.skipIf(libraryFolder === null)('the program of the README trains by import alone', async () => {
+  const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
+  const program = /^```js\n([\s\S]*?)^```/m.exec(readme)?.[1] ?? '';
+  expect(program.trim().split('\n').length).toBeLessThanOrEqual(12);
+  // y = 2x + 1.
+  expect(await run('readme.mjs', program)).toEqual({ code: 0, stdout: '2.0 1.0\n', stderr: '' });
+});
+
+const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
+
+test('without a library tfjs says why, and which command helps; another backend goes on', async () => {
+  const { code, stdout, stderr } = await run('missing.mjs', `import * as tf from '@tensorflow/tfjs-core';
+    import '@tensorflow/tfjs-backend-cpu';
+    import '@whetstone/backend';
+    tf.env().set('PROD', false);
+    console.log(await tf.setBackend('whetstone'));
+    await tf.setBackend('cpu');
+    console.log((await tf.add(1, 2).data())[0]);`, elsewhere);
+  expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
+  expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/);
+  expect(stderr).toMatch(/npx whetstone backend install cpu/);
+});
+
+test('who imports it and asks for nothing goes on with what tfjs would have taken', async () => {
+  const result = await run('silent.mjs', `import * as tf from '@tensorflow/tfjs-core';
+    import '@whetstone/backend';
+    import '@tensorflow/tfjs-backend-cpu';
+    tf.enableProdMode();
+    console.log(tf.add(1, 2).dataSync()[0], tf.getBackend());`, elsewhere);
+  expect(result).toEqual({ code: 0, stdout: '3 cpu\n', stderr: '' });
+});
