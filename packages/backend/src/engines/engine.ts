@@ -1,5 +1,5 @@
 import type { Program } from '../recorder/program.js';
-import type { PhysicalType, TypedArray } from '../recorder/types.js';
+import type { DeviceArray, PhysicalType, TypedArray } from '../recorder/types.js';
 
 /** A tensor that lives in an engine. Opaque to everyone else. */
 export type EngineTensor = bigint;
@@ -20,7 +20,9 @@ export interface Engine {
   /** True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by chance are told apart without compiling the first anew. */
   readonly staticShapes: boolean;
   /** Copies host values to the device. */
-  upload(type: PhysicalType, shape: readonly number[], values: TypedArray): EngineTensor;
+  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
+  /** Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they stay. */
+  uploadFrom(type: PhysicalType, shape: readonly number[], fill: (bytes: Uint8Array) => Promise<void>): Promise<EngineTensor>;
   /** Waits for a tensor and copies it to the host. */
   download(tensor: EngineTensor, type: PhysicalType, size: number): TypedArray;
   /** The same without blocking the event loop. */

@@ -7,6 +7,7 @@ import { scalar, vector, type HostOperand, type Kernel } from './kernel.js';
 const gather: Kernel = {
   name: 'GatherV2',
   inputs: ['x', 'indices'],
+  gathersRows: true,
   rule: ([x, indices], { axis, batchDims }) => {
     const { shape, dtype } = x as Spec;
     const picked = (indices as Spec).shape;

@@ -47,6 +47,8 @@ export interface Kernel {
   readonly inputs: InputNames;
   /** True where tfjs expects a list even of one result (SplitV, Unpack). */
   readonly list?: boolean;
+  /** True where the results are rows of the first input: they are taken from a table in bfloat16 as they are. */
+  readonly gathersRows?: true;
   /** False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so that a resumed run repeats itself exactly. */
   readonly eager?: false;
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */

@@ -36,6 +36,7 @@ const implementations: Readonly<Record<string, Implementation>> = {
     util.assert(-(input!.shape.length + 1) <= (dim as number) && axis <= input!.shape.length, () => `Axis must be in the interval [${-(input!.shape.length + 1)}, ${input!.shape.length}]`);
     return share(backend, input!, [...input!.shape.slice(0, axis), 1, ...input!.shape.slice(axis)]);
   },
+  WhetstoneStoreBfloat16: (backend, { x }) => backend.storeBfloat16(x!),
   Range: (backend, _, { start, stop, step, dtype }) => range(backend, start as number, stop as number, step as number, dtype as 'int32'),
   LinSpace: (backend, _, { start, stop, num }) => {
     const count = num as number;

@@ -1,9 +1,11 @@
 import { engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
-import { isDeviceType, toTypedArray } from './types.js';
+import { toBfloat16 } from '../kernels/unpack.js';
+import { layoutOf, type PartData, type StoredParts } from './stored.js';
+import { bytesPerElement, isDeviceType, sizeOf, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
 /** Numbers about what a backend has done since it was made. */
@@ -28,11 +30,13 @@ export interface BackendCounters {
  * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the
  * recording to the engine.
  */
-export class WhetstoneBackend extends KernelBackend {
+export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   readonly recorder: Recorder;
   private dataIds = 0;
   /** Values whose dataId was made by another backend and moved here. */
   private readonly moved = new WeakMap<DataId, Value>();
+  /** Tables of packed formats by what they hold: one of each on the device. */
+  private readonly tables = new Map<string, Value>();
 
   constructor(
     readonly engine: Engine,
@@ -126,9 +130,10 @@ export class WhetstoneBackend extends KernelBackend {
     const value = this.find(dataId);
     if (value.complex !== null) return interleave(this.readSync(value.complex.real.dataId), this.readSync(value.complex.imag.dataId));
     if (value.host !== null) return copied(value.host);
-    const tensor = this.recorder.materialise(value);
-    const values = this.engine.download(tensor, value.type, value.size);
+    const unpacked = this.held(value);
+    const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.type, value.size);
     this.recorder.settled();
+    this.letGo(unpacked, value);
     return values;
   }
 
@@ -139,8 +144,36 @@ export class WhetstoneBackend extends KernelBackend {
       return interleave(real, imag);
     }
     if (value.host !== null) return copied(value.host);
-    const tensor = this.recorder.materialise(value);
-    return this.engine.downloadLater(tensor, value.type, value.size);
+    const unpacked = this.held(value);
+    const values = this.engine.downloadLater(this.recorder.materialise(unpacked), unpacked.type, value.size);
+    // The engine holds what it downloads.
+    this.letGo(unpacked, value);
+    return values;
+  }
+
+  storePacked(packed: PackedTensor): TensorInfo {
+    const { parts, tables, ...form } = layoutOf(packed);
+    return this.makeStored(packed.shape, { ...form, parts: parts.map((part) => this.partOf(part)), tables: tables.map((table) => this.tableOf(table)) });
+  }
+
+  /** The same numbers rounded to bfloat16, which is how they are kept. */
+  storeBfloat16(x: TensorInfo): TensorInfo {
+    const [part] = this.recorder.record(toBfloat16, [this.recorder.seenAs(this.find(x.dataId), x.shape)], { outputs: [{ shape: x.shape, dtype: 'float32', physical: 'bfloat16' }] });
+    return this.makeStored(x.shape, bfloat16Of(part as Value));
+  }
+
+  async storeFrom(shape: readonly number[], format: 'float32' | 'bfloat16', fill: (bytes: Uint8Array) => Promise<void>): Promise<TensorInfo> {
+    const value = new Value(shape.slice(), 'float32', format);
+    this.recorder.memory.adopt(value, await this.engine.uploadFrom(format, shape, fill));
+    this.recorder.memory.hostToDeviceBytes += value.bytes;
+    if (format === 'bfloat16') return this.makeStored(shape, bfloat16Of(value));
+    this.dataIds++;
+    return { dataId: value, shape: shape.slice(), dtype: 'float32' };
+  }
+
+  storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number } {
+    const { stored, bytes } = this.find(dataId);
+    return stored === null ? { format: 'float32', bytes } : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
   }
 
   override refCount(dataId: DataId): number {
@@ -194,6 +227,8 @@ export class WhetstoneBackend extends KernelBackend {
   /** Forgets everything; tfjs-core may start the backend again afterwards. */
   override dispose(): void {
     this.recorder.reset();
+    for (const table of this.tables.values()) this.recorder.memory.release(table);
+    this.tables.clear();
     this.dataIds = 0;
   }
 
@@ -212,6 +247,42 @@ export class WhetstoneBackend extends KernelBackend {
     return moved;
   }
 
+  private makeStored(shape: readonly number[], stored: StoredParts): TensorInfo {
+    const value = new Value(shape.slice(), 'float32');
+    value.stored = stored;
+    this.dataIds++;
+    return { dataId: value, shape: shape.slice(), dtype: 'float32' };
+  }
+
+  private partOf({ type, shape, values }: PartData): Value {
+    if (values.length !== sizeOf(shape)) throw new WhetstoneError('INTERNAL', 'A packed tensor lacks some of its numbers.', { expected: `${sizeOf(shape)} of ${bytesPerElement[type]} bytes`, found: String(values.length) });
+    const value = new Value(shape, type === 'int8' || type === 'uint8' ? 'int32' : 'float32', type);
+    this.recorder.memory.adopt(value, this.engine.upload(type, shape, values));
+    this.recorder.memory.hostToDeviceBytes += value.bytes;
+    return value;
+  }
+
+  private tableOf(table: PartData): Value {
+    const key = table.values.join();
+    const known = this.tables.get(key) ?? this.partOf(table);
+    this.tables.set(key, known);
+    return known;
+  }
+
+  /** The value itself, or its unpacked numbers under a reference of our own. */
+  private held(value: Value): Value {
+    if (value.stored === null) return value;
+    const unpacked = this.recorder.unpack(value, null);
+    unpacked.references = 1;
+    return unpacked;
+  }
+
+  private letGo(unpacked: Value, value: Value): void {
+    if (unpacked === value) return;
+    unpacked.references = 0;
+    this.recorder.dispose(unpacked);
+  }
+
   private put(value: Value, values: BackendValues): void {
     if (!isDeviceType(value.dtype)) {
       value.host = values;
@@ -227,6 +298,8 @@ export class WhetstoneBackend extends KernelBackend {
     }
   }
 }
+
+const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [] });
 
 /** Numbers are given away as copies: whoever reads them may change them. */
 const copied = (values: BackendValues): BackendValues => (ArrayBuffer.isView(values) ? values.slice() : values);

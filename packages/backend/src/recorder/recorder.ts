@@ -3,6 +3,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
 import { reshape } from '../kernels/reshape.js';
+import { unpack } from '../kernels/unpack.js';
 import { DeviceMemory } from './device-memory.js';
 import { cut, describeNode, type Cut, type RecordedNode } from './graph.js';
 import { HostOperands } from './host-operands.js';
@@ -64,7 +65,10 @@ export class Recorder {
   /** Records one operation. Nothing is computed; a size cap may cut the recording first. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
     if (this.pending.length >= (this.options.mostNodes ?? 60_000)) this.flush();
-    const inputs = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
+    const stored = operands[0]?.stored;
+    if (kernel.gathersRows === true && stored?.format === 'bfloat16') return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
+    const shaped = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
+    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped) : shaped;
     for (const input of inputs) {
       if (input.failure !== null) throw input.failure;
       input.usedBy = this.serial;
@@ -77,7 +81,7 @@ export class Recorder {
       parameters,
       inputs,
       host: recording.host === undefined || recording.host.length === 0 ? [] : recording.host.map((operand) => this.operands.intern(operand)),
-      outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype)),
+      outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype, spec.physical)),
       position: -1,
       firstOutput: -1,
       needed: false,
@@ -89,6 +93,33 @@ export class Recorder {
     });
     this.pending.push(node);
     return node.outputs as Value[];
+  }
+
+  /** The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result is nobody's: hold it to keep it. */
+  unpack(value: Value, after: Value | null): Value {
+    const { stored } = value;
+    if (stored === null) return value;
+    const operands = after === null ? [...stored.parts, ...stored.tables] : [...stored.parts, ...stored.tables, after];
+    const parameters = after === null ? stored.parameters : [...stored.parameters, 'after'];
+    const [unpacked] = this.record(unpack, operands, { outputs: [{ shape: value.shape, dtype: 'float32' }], parameters, host: stored.host });
+    if (unpacked === undefined) throw new WhetstoneError('INTERNAL', 'Packed numbers were not unpacked.');
+    unpacked.references = 0;
+    return unpacked;
+  }
+
+  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. */
+  private unpackAll(operands: readonly Value[]): Value[] {
+    const plain = operands.filter((operand) => operand.stored === null && operand.host === null);
+    const after = plain.find((operand) => operand.node !== null) ?? plain[0] ?? null;
+    return operands.map((operand) => this.unpack(operand, after));
+  }
+
+  /** Rows of a table in bfloat16: they are gathered as they are, and only they are widened. */
+  private recordRows(kernel: Kernel, table: Value, others: readonly Value[], recording: Recording): Value[] {
+    const [rows] = this.record(kernel, [table, ...others], { ...recording, outputs: recording.outputs.map((spec) => ({ ...spec, physical: 'bfloat16' as const })) });
+    if (rows === undefined) throw new WhetstoneError('INTERNAL', 'A gather has no result.');
+    rows.references = 0;
+    return this.record(unpack, [rows], { outputs: recording.outputs, parameters: ['bfloat16'] });
   }
 
   /** A value under another shape of the same size. Made once per recording; never a value of tfjs's. */
@@ -116,6 +147,10 @@ export class Recorder {
     value.host = value.usedBy === this.serial ? value.host : null;
     value.complex = null;
     value.views = null;
+    for (const part of value.stored?.parts ?? []) {
+      part.references = 0;
+      this.dispose(part);
+    }
     if (value.tensor === null) return;
     if (value.usedBy === this.serial) this.graveyard.push(value);
     else this.memory.release(value);

@@ -1,11 +1,12 @@
 import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import type { EngineTensor } from '../engines/engine.js';
 import type { RecordedNode } from './graph.js';
+import type { StoredParts } from './stored.js';
 import { bytesPerElement, isDeviceType, sizeOf, type PhysicalType } from './types.js';
 
 /**
  * What a tfjs dataId of this backend is: a value that is on the device, on the host, or still to be computed.
- * Exactly one of `tensor`, `host` and `node` holds it, unless `failure` says why none does.
+ * Exactly one of `tensor`, `host`, `node` and `stored` holds it, unless `failure` says why none does.
  */
 export class Value {
   /** tfjs tensors that share this value; -1 for values the recorder keeps for itself (reshaped views). */
@@ -19,6 +20,8 @@ export class Value {
   host: BackendValues | null = null;
   /** Parts of a complex64 value. */
   complex: { readonly real: TensorInfo; readonly imag: TensorInfo } | null = null;
+  /** Packed float32 numbers: operations that use them unpack them in their own graph. */
+  stored: StoredParts | null = null;
   failure: Error | null = null;
   /** Interned content of a small host value, valid in one generation of the table. */
   hostId = -1;

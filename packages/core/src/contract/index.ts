@@ -11,6 +11,7 @@ export * from './model.js';
 export * from './optimizer.js';
 export * from './plugin.js';
 export * from './report.js';
+export * from './storage.js';
 export * from './strategy.js';
 export * from './tokenizer.js';
 export * from './tokens.js';

@@ -16,3 +16,5 @@ export * from './linear-cross-entropy.js';
 export * from './rms-normalize.js';
 export * from './rotary.js';
 export * from './split-heads.js';
+export * from './storage.js';
+export * from './unpack.js';

@@ -7,7 +7,7 @@ import { EagerEmitter, runEagerly } from './eager.js';
 import { buildFunction } from './function-builder.js';
 import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
 import { failure, namedIn, Status } from './status.js';
-import { download, downloadLater, upload } from './tensors.js';
+import { download, downloadLater, upload, uploadFrom } from './tensors.js';
 
 export interface TensorflowEngineOptions {
   /** Folder of libtensorflow. */
@@ -106,6 +106,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     version: library.version,
     staticShapes: false,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
+    uploadFrom: (type, shape, fill) => uploadFrom(library, type, shape, fill),
     download: (tensor, type, size) => guarded(() => download(library, status, tensor, type, size)),
     downloadLater: (tensor, type, size) =>
       downloadLater(library, tensor, type, size).catch((error: unknown) => {

@@ -1,22 +1,17 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
-import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../../recorder/types.js';
+import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
 import { dimensions, tensorflowType } from './data-types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
-import { failure, type Status } from './status.js';
+import { failure, Status } from './status.js';
 
 /** TensorFlow's memory as seen from JavaScript: no copy, valid while the tensor lives. */
 const bytesOf = (library: TensorflowLibrary, tensor: Pointer, length: number): Uint8Array => new Uint8Array(koffi.view(library.TF_TensorData(tensor), length));
 
-/** A TF_Tensor that holds a copy of `values`. Its owner deletes it. */
-export function newTensor(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], values: TypedArray): Pointer {
-  const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
-  const length = sizeOf(shape) * bytesPerElement[type];
-  if (source.byteLength !== length) {
-    throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
-  }
+/** A TF_Tensor of so many bytes, whatever they are. Its owner deletes it. */
+function allocate(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], length: number): Pointer {
   if (length > totalmem()) {
     throw new WhetstoneError('OUT_OF_MEMORY', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, more than this machine has.`, {
       details: { bytes: length, totalBytes: totalmem() },
@@ -26,17 +21,44 @@ export function newTensor(library: TensorflowLibrary, type: PhysicalType, shape:
   if (!tensor) {
     throw new WhetstoneError('OUT_OF_MEMORY', `There is no memory for a tensor of shape [${shape.join(', ')}].`, { details: { bytes: length } });
   }
+  return tensor;
+}
+
+/** A TF_Tensor that holds a copy of `values`. Its owner deletes it. */
+export function newTensor(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], values: DeviceArray): Pointer {
+  const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
+  const length = sizeOf(shape) * bytesPerElement[type];
+  if (source.byteLength !== length) {
+    throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
+  }
+  const tensor = allocate(library, type, shape, length);
   if (length > 0) bytesOf(library, tensor, length).set(new Uint8Array(source.buffer, source.byteOffset, length));
   return tensor;
 }
 
 /** Copies host values into a fresh eager handle. */
-export function upload(library: TensorflowLibrary, status: Status, type: PhysicalType, shape: readonly number[], values: TypedArray): Pointer {
+export function upload(library: TensorflowLibrary, status: Status, type: PhysicalType, shape: readonly number[], values: DeviceArray): Pointer {
   const tensor = newTensor(library, type, shape, values);
   const handle = library.TFE_NewTensorHandle(tensor, status.pointer);
   library.TF_DeleteTensor(tensor);
   status.check(`Uploading a tensor of shape [${shape.join(', ')}]`);
   return handle;
+}
+
+/** Hands out TensorFlow's own memory to be filled, and gives the handle of the tensor: no copy is made. */
+export async function uploadFrom(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], fill: (bytes: Uint8Array) => Promise<void>): Promise<Pointer> {
+  const length = sizeOf(shape) * bytesPerElement[type];
+  const tensor = allocate(library, type, shape, length);
+  const status = new Status(library);
+  try {
+    if (length > 0) await fill(bytesOf(library, tensor, length));
+    const handle = library.TFE_NewTensorHandle(tensor, status.pointer);
+    status.check(`Uploading a tensor of shape [${shape.join(', ')}]`);
+    return handle;
+  } finally {
+    status.dispose();
+    library.TF_DeleteTensor(tensor);
+  }
 }
 
 /** Copies a resolved tensor out and deletes it. */

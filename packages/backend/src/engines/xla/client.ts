@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
-import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../../recorder/types.js';
+import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
@@ -8,7 +8,7 @@ import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt
 export type ClientOptions = Readonly<Record<string, string | number | boolean>>;
 
 /** PJRT_Buffer_Type of each physical dtype. */
-const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32: 4, bool: 1, bfloat16: 13, uint8: 6 };
+const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32: 4, bool: 1, bfloat16: 13, uint8: 6, int8: 2 };
 
 /** What has to be waited for and destroyed. */
 type Event = Pointer;
@@ -86,11 +86,16 @@ export class XlaClient {
   }
 
   /** Copies host values to the device. */
-  upload(type: PhysicalType, shape: readonly number[], values: TypedArray): Pointer {
+  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): Pointer {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
     const length = sizeOf(shape) * bytesPerElement[type];
     if (source.byteLength !== length) throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
-    const given = length === 0 ? new Uint8Array(8) : source;
+    return this.uploadBytes(type, shape, new Uint8Array(source.buffer, source.byteOffset, length));
+  }
+
+  /** Copies bytes to the device as they are. */
+  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: Uint8Array): Pointer {
+    const given = bytes.length === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
     const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device];
     const result = this.pjrt.call('PJRT_Client_BufferFromHostBuffer', fields, `Uploading ${type} [${shape.join(', ')}]`, given, dimensions);

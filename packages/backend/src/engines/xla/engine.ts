@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cacheFolder } from '../../install/cache-folder.js';
 import type { Program } from '../../recorder/program.js';
-import type { PhysicalType, TypedArray } from '../../recorder/types.js';
+import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
 import { XlaClient, type ClientOptions, type LoadedExecutable } from './client.js';
 import { openModuleCache } from './module-cache.js';
@@ -205,10 +205,17 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     staticShapes: true,
     modules: () => recent.size,
     upload: (type, shape, values) => {
-      const small = values.length <= MOST_KEPT;
+      // Packed weights are no shapes.
+      const kept = values.length <= MOST_KEPT && (values instanceof Float32Array || values instanceof Int32Array || type === 'bool') ? (values.slice() as TypedArray) : null;
       // Small tensors go to the device when somebody computes with them: shapes never do.
-      const tensor: Tensor = { type, shape, values: small ? values.slice() : null, signature: signatureOf(type, shape), content: -1, buffer: small ? null : client.upload(type, shape, values) };
+      const tensor: Tensor = { type, shape, values: kept, signature: signatureOf(type, shape), content: -1, buffer: kept === null ? client.upload(type, shape, values) : null };
       return keep(tensor);
+    },
+    uploadFrom: async (type, shape, fill) => {
+      // A device of its own needs the bytes on the host first: those of one tensor at a time.
+      const bytes = new Uint8Array(sizeOf(shape) * bytesPerElement[type]);
+      if (bytes.length > 0) await fill(bytes);
+      return keep({ type, shape, values: null, signature: signatureOf(type, shape), content: -1, buffer: client.uploadBytes(type, shape, bytes) });
     },
     download: (handle, type, size) => client.download(bufferOf(at(handle)), type, size),
     downloadLater: (handle, type, size) => client.downloadLater(bufferOf(at(handle)), type, size),

@@ -18,7 +18,7 @@ export interface Hlo {
 /** Lowers one TensorFlow op to StableHLO. Lists of inputs come flattened. */
 export type Row = (b: ModuleBuilder, inputs: readonly Hlo[], attributes: Attributes, results: number) => Hlo | readonly Hlo[];
 
-const element: Readonly<Record<PhysicalType, string>> = { float32: 'f32', int32: 'i32', bool: 'i1', bfloat16: 'bf16', uint8: 'ui8' };
+const element: Readonly<Record<PhysicalType, string>> = { float32: 'f32', int32: 'i32', bool: 'i1', bfloat16: 'bf16', uint8: 'ui8', int8: 'i8' };
 
 export const tensorType = (type: PhysicalType, shape: readonly number[]): string => `tensor<${shape.map((size) => `${size}x`).join('')}${element[type]}>`;
 

@@ -144,4 +144,6 @@ export const elementwiseRows: Readonly<Record<string, Row>> = {
   ZerosLike: one((b, x) => number(b, x, 0)),
   OnesLike: one((b, x) => number(b, x, 1)),
   Identity: one((_, x) => x),
+  // What comes out of a barrier is nothing that a compiler could have at hand already, or sooner.
+  IdentityN: (b, inputs) => b.calls('stablehlo.optimization_barrier', inputs, inputs),
 };
