@@ -1,14 +1,16 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json, type LanguageModel, type Problem } from '@whetstone/core/contract';
+import { WhetstoneError, type Json, type LanguageModel, type Problem, type WeightStorage } from '@whetstone/core/contract';
 import { architectures, createLanguageModel, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { readJsonObject } from '@whetstone/core/files';
+import { loadParameter, roleOf } from './load-parameter.js';
 import { openWeights, type TensorReader } from './safetensors/index.js';
 
 /**
- * Reads a model from its Hugging Face folder: config.json and safetensors weights (single or sharded), as float32 variables on the present backend.
+ * Reads a model from its Hugging Face folder: config.json and safetensors weights (single or sharded), as float32 variables on the present backend,
+ * or kept in fewer bytes as `options.storage` says, weight by weight.
  * Names and shapes of all tensors are checked before the first weight is read.
  *
  * @param options.architectures architectures besides the built-in ones, which they may replace.
@@ -16,7 +18,7 @@ import { openWeights, type TensorReader } from './safetensors/index.js';
  * Throws `MODEL_NOT_FOUND`, `MODEL_CONFIG_INVALID`, `MODEL_ARCHITECTURE_UNKNOWN`, `SAFETENSORS_INVALID`, and `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE`
  * or `MODEL_TENSOR_UNKNOWN` with every tensor that does not fit.
  */
-export async function loadLanguageModel(folder: string, options: { readonly architectures?: readonly ArchitectureSpec[] } = {}): Promise<LanguageModel> {
+export async function loadLanguageModel(folder: string, options: { readonly architectures?: readonly ArchitectureSpec[]; readonly storage?: WeightStorage | null } = {}): Promise<LanguageModel> {
   const config = await readConfig(folder);
   const known = new Map([...architectures, ...(options.architectures ?? []).map((spec) => [spec.modelType, spec] as const)]);
   const shape = readShape(config, join(folder, 'config.json'), known);
@@ -25,9 +27,9 @@ export async function loadLanguageModel(folder: string, options: { readonly arch
     const stored = matchTensors(folder, shape, reader);
     const parameters = new Map<string, tf.Variable>();
     try {
+      const role = roleOf(shape);
       for (const parameter of parameterShapes(shape)) {
-        const values = await reader.readFloat32(stored.get(parameter.name) ?? parameter.name);
-        parameters.set(parameter.name, createParameter(values, parameter.shape));
+        parameters.set(parameter.name, await loadParameter(reader, stored.get(parameter.name) ?? parameter.name, role(parameter), options.storage ?? null));
       }
     } catch (error) {
       for (const variable of parameters.values()) variable.dispose();

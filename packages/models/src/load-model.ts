@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer } from '@whetstone/core/contract';
+import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer, type WeightStorage } from '@whetstone/core/contract';
 import type { ArchitectureSpec } from './architectures/index.js';
 import { loadRenderer } from './chat-template/index.js';
 import { loadLanguageModel } from './load-language-model.js';
@@ -11,6 +11,8 @@ export interface LoadModelOptions {
   readonly chatTemplatePath?: string | null;
   /** Architectures besides the built-in ones. */
   readonly architectures?: readonly ArchitectureSpec[];
+  /** How weights are kept on the device; as float32 where it is left out. */
+  readonly storage?: WeightStorage | null;
 }
 
 /**

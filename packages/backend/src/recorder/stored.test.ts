@@ -111,7 +111,7 @@ describe.each(engines)('packed tensors on %s', (name, start, skip) => {
 
   it('bfloat16 is made on the device: nearest, ties to even', () => {
     // 1 + 2⁻⁸ lies between 1 and 1 + 2⁻⁷ and goes to the even 1; 1 + 3·2⁻⁸ to 1 + 2⁻⁶.
-    const x = tf.tensor1d([1 + 2 ** -8, 1 + 3 * 2 ** -8, -3.1415927, 0]);
+    const x = tf.tensor1d([1 + 2 ** -8, 1 + 3 * 2 ** -8, -Math.PI, 0]);
     const stored = storeBfloat16(x);
     expect(storageOf(stored)).toEqual({ format: 'bfloat16', bytes: 8 });
     expect([...stored.dataSync()]).toEqual([1, 1 + 2 ** -6, -3.140625, 0]);

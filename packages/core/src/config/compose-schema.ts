@@ -65,12 +65,13 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
     ...(defaultUse === undefined ? {} : { default: defaultUse }),
   };
   const path = { type: 'string', minLength: 1, description: 'The folder of the model, or the name of a fetched one.' };
+  const dtype = { type: 'string', enum: ['float32', 'bfloat16', 'auto'], description: 'How weights are kept on the device: float32, the default; bfloat16, rounded; auto, bfloat16 where the file has it, which changes no number.' };
   return {
     ...(description === undefined ? {} : { description }),
     type: ['object', ...shortForms],
     ...(shortForms.includes('string') ? { minLength: 1 } : {}),
     ...(shortForms.includes('array') ? { items: { type: 'string', minLength: 1 }, minItems: 1 } : {}),
-    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path } : {}), options: { type: 'object' } } : { use },
+    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path, dtype } : {}), options: { type: 'object' } } : { use },
     ...(flatProperties === undefined ? { additionalProperties: false } : {}),
     ...(kind === 'model' ? { minProperties: 1 } : {}),
     ...(defaultUse === undefined ? {} : { default: {} }),

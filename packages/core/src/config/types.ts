@@ -18,6 +18,8 @@ export interface ModelConfig {
   /** Null for the registered `MODEL_LOADER`. */
   readonly use: string | null;
   readonly path: string | null;
+  /** How weights are kept on the device. `auto`: as the file has them, where that is bfloat16. */
+  readonly dtype: 'float32' | 'bfloat16' | 'auto';
   readonly options: Readonly<Record<string, Json>>;
 }
 

@@ -4,6 +4,7 @@ import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
+import type { WeightStorage } from './storage.js';
 import type { Strategy } from './strategy.js';
 import type { ChatRenderer, Tokenizer } from './tokenizer.js';
 
@@ -68,7 +69,8 @@ export interface DataTransform {
 
 /** A model architecture or format: recognises a folder and loads it. */
 export interface ModelLoader {
-  load(folder: string, options?: { readonly chatTemplatePath?: string | null }): Promise<LoadedModel>;
+  /** `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need another storage bring it about themselves. */
+  load(folder: string, options?: { readonly chatTemplatePath?: string | null; readonly storage?: WeightStorage | null }): Promise<LoadedModel>;
 }
 
 export interface Metric {

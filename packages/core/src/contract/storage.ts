@@ -64,8 +64,11 @@ export interface WeightRole {
   readonly shape: readonly number[];
 }
 
-/** How a frozen weight is to be kept: packed from its numbers, or in a format that needs no decision. Null: as float32. */
-export type WeightStorage = (weight: WeightRole) => 'bfloat16' | ((values: Float32Array) => PackedTensor) | null;
+/**
+ * How a weight is to be kept: packed from its numbers; as bfloat16; `stored`, as bfloat16 where the file has that, which changes no number; or null,
+ * as float32.
+ */
+export type WeightStorage = (weight: WeightRole) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor) | null;
 
 /**
  * What a tfjs-core backend has besides its own interface where it can keep float32 tensors in fewer bytes. Reads and kernels see float32 numbers; the

@@ -2,6 +2,7 @@ import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
 import type { LanguageModel } from './model.js';
+import type { WeightStorage } from './storage.js';
 
 /** Tensors and plain data of something that can be saved. The tensors stay owned by whoever gave them. */
 export interface SavedState {
@@ -13,6 +14,8 @@ export interface SavedState {
 export interface ExportedAdapter {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly config: Json;
+  /** Further JSON files of the folder, by name. */
+  readonly files?: Readonly<Record<string, Json>>;
 }
 
 /** What a strategy may know of the run it is attached to. */
@@ -48,6 +51,13 @@ export interface Attachment {
   beforeStep?(step: StepContext): void;
   /** The adapter alone, in PEFT's layout; absent where the whole model is what was trained. */
   exportAdapter?(): ExportedAdapter;
+  /**
+   * Float32 copies of what `trainable` keeps in fewer bytes, by the same names: the optimizer updates them, and `afterUpdate` rounds them into
+   * `trainable`. Absent where `trainable` itself is updated.
+   */
+  readonly masters?: ReadonlyMap<string, Variable>;
+  /** Called after each update. */
+  afterUpdate?(): void;
   /** State besides `trainable` that resume needs. */
   saveState(): SavedState;
   loadState(state: SavedState): void;
@@ -58,5 +68,7 @@ export interface Attachment {
 export interface Strategy {
   /** `owner`: decides what is trained; exactly one a run. `companion`: regularises or mixes data beside an owner. */
   readonly role: 'owner' | 'companion';
+  /** How the model's weights are to be kept when they are read (an owner that quantises them); null for those it leaves to the configuration. */
+  readonly storage?: WeightStorage;
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
 }

@@ -86,6 +86,8 @@ function joinShards(index: string, shardNames: ReadonlyMap<string, string>, shar
     metadata: [...shards.values()][0]?.metadata ?? {},
     fileOf: (name) => owners.get(name)?.fileOf(name) ?? index,
     readFloat32: async (name) => ownerOf(name).readFloat32(name),
+    readFloat32Into: async (name, target) => ownerOf(name).readFloat32Into(name, target),
+    readBytesInto: async (name, target) => ownerOf(name).readBytesInto(name, target),
     read: async (name) => ownerOf(name).read(name),
     close: async () => {
       for (const reader of shards.values()) await reader.close();

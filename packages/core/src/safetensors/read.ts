@@ -12,6 +12,10 @@ export interface TensorReader {
   fileOf(name: string): string;
   /** The tensor's numbers as float32; F16 and BF16 are widened exactly. Reads only the tensor's own bytes. */
   readFloat32(name: string): Promise<Float32Array>;
+  /** The same, written into `target`: no other memory than a small window is used. */
+  readFloat32Into(name: string, target: Float32Array): Promise<void>;
+  /** The tensor's bytes as they are in the file, written into `target`. */
+  readBytesInto(name: string, target: Uint8Array): Promise<void>;
   /** The tensor's elements as they are stored; F16, BF16 and F8 as bit patterns. */
   read(name: string): Promise<TensorData>;
   close(): Promise<void>;
@@ -70,26 +74,33 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
       return viewAs(dtype, bytes);
     },
     async readFloat32(name) {
-      const { dtype, begin, end, shape } = entryOf(name);
-      if (!isNumeric(dtype)) {
-        throw new WhetstoneError('SAFETENSORS_INVALID', `Tensors of dtype ${dtype} cannot be read as numbers.`, { place: { file, tensor: name } });
-      }
-      const result = new Float32Array(shape.reduce((product, size) => product * size, 1));
-      if (dtype === 'F32') {
-        await readExactly(file, handle, new Uint8Array(result.buffer), begin, name);
-        return result;
-      }
-      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
-      const bytesAnElement = result.length === 0 ? 1 : (end - begin) / result.length;
-      for (let position = begin; position < end; position += chunk.byteLength) {
-        const part = chunk.subarray(0, Math.min(chunk.byteLength, end - position));
-        await readExactly(file, handle, part, position, name);
-        widenInto(result, (position - begin) / bytesAnElement, dtype, part);
-      }
+      const result = new Float32Array(entryOf(name).shape.reduce((product, size) => product * size, 1));
+      await readFloat32Into(name, result);
       return result;
+    },
+    readFloat32Into,
+    async readBytesInto(name, target) {
+      const { begin, end } = entryOf(name);
+      if (target.byteLength !== end - begin) throw new WhetstoneError('INTERNAL', 'A tensor was to be read into memory of another size.', { expected: `${end - begin} bytes`, found: String(target.byteLength) });
+      await readExactly(file, handle, target, begin, name);
     },
     close: () => handle.close(),
   };
+
+  async function readFloat32Into(name: string, result: Float32Array): Promise<void> {
+    const { dtype, begin, end } = entryOf(name);
+    if (!isNumeric(dtype)) {
+      throw new WhetstoneError('SAFETENSORS_INVALID', `Tensors of dtype ${dtype} cannot be read as numbers.`, { place: { file, tensor: name } });
+    }
+    if (dtype === 'F32') return readExactly(file, handle, new Uint8Array(result.buffer, result.byteOffset, result.byteLength), begin, name);
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
+    const bytesAnElement = result.length === 0 ? 1 : (end - begin) / result.length;
+    for (let position = begin; position < end; position += chunk.byteLength) {
+      const part = chunk.subarray(0, Math.min(chunk.byteLength, end - position));
+      await readExactly(file, handle, part, position, name);
+      widenInto(result, (position - begin) / bytesAnElement, dtype, part);
+    }
+  }
 }
 
 /** Fills `target` from `position` on; one system call moves at most 2 GiB. */

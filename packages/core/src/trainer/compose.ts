@@ -1,6 +1,6 @@
 import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
-  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy, type StrategyRun,
+  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
@@ -114,7 +114,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   const evalSource = services.has(EVAL_DATA) || config.data.eval === null ? null : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
   checkpoint();
 
-  const loaded = await loadModel(config, services, make);
+  const loaded = await loadModel(config, owner.instance, services, make);
   if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
   checkpoint();
 
@@ -174,12 +174,18 @@ function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUs
 }
 
 async function loadModel(
-  config: ResolvedConfig, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
+  config: ResolvedConfig, owner: Strategy, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
 ): Promise<LoadedModel> {
   if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL);
   const { use, path, options } = config.model;
   const loader = use === null ? services.get(MODEL_LOADER) : (await make('model', { use, options: options as Record<string, Json> }, ['model', 'options'])).instance;
-  return loader.load(path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath });
+  return loader.load(path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner) });
+}
+
+/** The owner decides first; what it leaves open is kept as the configuration says. */
+function storageOf(dtype: ResolvedConfig['model']['dtype'], owner: Strategy): WeightStorage {
+  const otherwise = dtype === 'float32' ? null : dtype === 'auto' ? 'stored' : dtype;
+  return (weight) => owner.storage?.(weight) ?? otherwise;
 }
 
 /**

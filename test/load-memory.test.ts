@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { WhetstoneBackend } from '@whetstone/backend';
+import type { WeightStorage } from '@whetstone/core/contract';
+import { backend as currentBackend } from '@tensorflow/tfjs-core';
+import { createRandomModel, loadLanguageModel, saveModelFolder } from '@whetstone/models';
+import { storageOf } from '@whetstone/core/ops';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { testBackends, useBackend } from './support/backend.js';
+
+const isThere = (await testBackends()).includes('whetstone');
+
+/** 16.8 million parameters, of which the embedding and the head are 4.2 each. */
+const config = {
+  model_type: 'llama', vocab_size: 8192, hidden_size: 512, intermediate_size: 1024, num_hidden_layers: 4, num_attention_heads: 8, num_key_value_heads: 4,
+  max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: false, hidden_act: 'silu', initializer_range: 0.02,
+};
+const parameters = 2 * 8192 * 512 + 4 * (512 * 512 * 2 + 256 * 512 * 2 + 3 * 512 * 1024 + 2 * 512) + 512;
+const matrices = parameters - 9 * 512;
+const MiB = 2 ** 20;
+
+describe.skipIf(!isThere)('loading a model', () => {
+  let root: string;
+  let folder: string;
+  beforeAll(async () => {
+    await useBackend('cpu');
+    root = await mkdtemp(join(tmpdir(), 'whetstone-load-'));
+    folder = join(root, 'model');
+    const model = createRandomModel(config, 1);
+    await saveModelFolder(model, folder, { copyFrom: null });
+    await saveModelFolder(model, `${folder}-bf16`, { copyFrom: null, dtype: 'BF16' });
+    model.dispose();
+    await useBackend('whetstone');
+  });
+  afterAll(() => rm(root, { recursive: true, force: true }));
+
+  /** Loads, and measures what the device holds and the most that the host's arrays held besides. */
+  async function measure(path: string, storage: WeightStorage | null): Promise<{ readonly device: number; readonly host: number; readonly formats: ReadonlySet<string> }> {
+    const device = currentBackend() as WhetstoneBackend;
+    const before = { device: device.counters().deviceBytes, host: process.memoryUsage().arrayBuffers };
+    let host = 0;
+    const sample: WeightStorage = (weight) => {
+      host = Math.max(host, process.memoryUsage().arrayBuffers - before.host);
+      return storage?.(weight) ?? null;
+    };
+    const model = await loadLanguageModel(path, { storage: sample });
+    host = Math.max(host, process.memoryUsage().arrayBuffers - before.host);
+    const result = { device: device.counters().deviceBytes - before.device, host, formats: new Set([...model.parameters.values()].map((parameter) => storageOf(parameter).format)) };
+    model.dispose();
+    expect(device.counters().deviceBytes).toBe(before.device);
+    return result;
+  }
+
+  it('reads float32 to where it stays: no copy of a matrix on the host', async () => {
+    const { device, host } = await measure(folder, null);
+    expect(device).toBe(4 * parameters);
+    // The largest matrix has 16 MiB.
+    expect(host).toBeLessThan(2 * MiB);
+  });
+
+  it('keeps bfloat16 as it is in the file, and nothing on the host', async () => {
+    const { device, host, formats } = await measure(`${folder}-bf16`, () => 'stored');
+    expect(device).toBe(2 * matrices + 4 * (parameters - matrices));
+    expect(host).toBeLessThan(2 * MiB);
+    expect(formats).toEqual(new Set(['bfloat16', 'float32']));
+  });
+});
