@@ -19,8 +19,21 @@ function present(): WhetstoneBackend | null {
   return backend instanceof WhetstoneBackend ? backend : null;
 }
 
+/** A process belongs to one cluster, and to it from the start: what TensorFlow has computed before cannot be taken along. */
+function mayJoin(backend: WhetstoneBackend, cluster: TensorflowEngineOptions['cluster']): boolean {
+  const { collective } = backend.engine;
+  if (collective !== undefined && cluster !== undefined && collective.rank === cluster.rank && collective.addresses.join() === cluster.addresses.join()) return true;
+  if (collective === undefined && backend.numDataIds() === 0) return false;
+  throw new WhetstoneError('BACKEND_UNAVAILABLE', collective === undefined ? 'This process has computed by itself already, and cannot join others any more.' : 'This process belongs to another cluster already.', {
+    expected: cluster === undefined ? 'a process of its own' : `task ${cluster.rank} of ${cluster.addresses.join(', ')}`, found: collective === undefined ? 'no cluster' : `task ${collective.rank} of ${collective.addresses.join(', ')}`, hint: 'Start a process for each run.',
+  });
+}
+
 /** Whether the backend there is has the engine that is asked for. One that has another, and holds tensors still, is not thrown away. */
-function mayStay(backend: WhetstoneBackend, { engine = 'tensorflow' }: RegisterOptions): boolean {
+function mayStay(backend: WhetstoneBackend, options: RegisterOptions): boolean {
+  const { engine = 'tensorflow' } = options;
+  const { cluster } = options as { readonly cluster?: TensorflowEngineOptions['cluster'] };
+  if (cluster !== undefined || backend.engine.collective !== undefined) return mayJoin(backend, cluster);
   if (backend.engine.name === engine) return true;
   if (backend.numDataIds() === 0) return false;
   throw new WhetstoneError('BACKEND_UNAVAILABLE', `This process holds ${backend.numDataIds()} tensors on the engine ${backend.engine.name}.`, { expected: 'tensors disposed before another engine is asked for', found: engine });

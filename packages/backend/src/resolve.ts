@@ -1,11 +1,13 @@
+import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo } from '@whetstone/core/contract';
+import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
+import { createCollective } from './collectives/collective.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
 import { chooseAccelerator, chooseTensorflow, chooseXla, NoAccelerator, type EngineChoice, type EngineOptions } from './choose-engine.js';
-import { registerWhetstoneBackend } from './register.js';
+import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 import { expectedProduct } from './smoke-test.js';
 
 export type ResolveOptions = EngineOptions;
@@ -15,6 +17,8 @@ export interface WantedBackend {
   readonly name: string;
   readonly threads: number | null;
   readonly engine?: string | null;
+  /** The processes that train together; only the engine tensorflow can sum over them. */
+  readonly cluster?: TensorCluster | null;
 }
 
 interface Started {
@@ -23,6 +27,7 @@ interface Started {
   /** What it is, in a few words for people. */
   readonly title: string;
   readonly barrier?: () => void;
+  readonly collective?: TensorCollective;
 }
 
 interface Candidate {
@@ -30,13 +35,13 @@ interface Candidate {
   /** What in a configuration asks for this one. */
   readonly answersTo: readonly string[];
   /** Starts it and makes it tfjs-core's current backend. Throws, with the reason, where it cannot. */
-  start(threads: number | null, options: ResolveOptions): Promise<Started>;
+  start(threads: number | null, options: ResolveOptions, cluster: TensorCluster | null): Promise<Started>;
 }
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
   { name: 'whetstone on an accelerator', answersTo: [], start: async (_, options) => startEngine(await chooseAccelerator(options)) },
-  { name: 'whetstone', answersTo: ['whetstone'], start: async (threads, options) => startEngine(await chooseTensorflow(threads, options)) },
+  { name: 'whetstone', answersTo: ['whetstone'], start: startTensorflow },
   { name: 'xla', answersTo: ['xla'], start: async (_, options) => startEngine(await chooseXla(options)) },
   { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
@@ -56,8 +61,10 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
  * @throws `BACKEND_UNAVAILABLE` with every reason, `CONFIG_INVALID` for a name that none has
  */
 export async function resolveBackend(wanted: WantedBackend, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
+  const cluster = wanted.cluster ?? null;
+  if (cluster !== null) proveCollective(wanted);
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
-  const asked = candidates.filter((candidate) => (wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
+  const asked = candidates.filter((candidate) => (cluster !== null ? candidate.name === 'whetstone' : wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
   if (asked.length === 0) {
     throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
       place: { path: 'backend' },
@@ -68,9 +75,9 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   const failures: string[] = [];
   for (const candidate of asked) {
     try {
-      const started = await candidate.start(wanted.threads, options);
+      const started = await candidate.start(wanted.threads, options, cluster);
       smokeTest();
-      return { backend: started.backend, engine: started.engine, reason: reason(started.title, wanted.name, failures), barrier: started.barrier ?? (() => undefined) };
+      return { backend: started.backend, engine: started.engine, reason: reason(started.title, wanted.name, failures), barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
       failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
@@ -80,6 +87,14 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
     place: { path: 'backend' },
     hint: wanted.name === 'xla' ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.' : wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
     problems: failures.map((message) => ({ message })),
+  });
+}
+
+/** Several processes sum their gradients through TensorFlow's collective runtime, and through nothing else. */
+function proveCollective({ name, engine = null }: WantedBackend): void {
+  if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
+  throw new WhetstoneError('CONFIG_CONFLICT', `The backend ${JSON.stringify(engine === 'xla' ? 'whetstone with its engine xla' : name)} does not train in several processes.`, {
+    place: { path: 'backend' }, expected: 'whetstone with its engine tensorflow', found: engine === null ? name : `${name}, engine ${engine}`, hint: 'Set "backend": "whetstone", or train in one process.',
   });
 }
 
@@ -108,6 +123,15 @@ function smokeTest(): void {
   left.dispose();
   product.dispose();
   if (expectedProduct.some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
+}
+
+/** TensorFlow by itself, or as one of several processes: those on the same cores share them out. */
+async function startTensorflow(threads: number | null, options: ResolveOptions, cluster: TensorCluster | null): Promise<Started> {
+  if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
+  const share = cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
+  const choice = await chooseTensorflow(threads ?? share, options);
+  const backend = await registerWhetstoneBackend({ ...choice.options, cluster: { addresses: cluster.addresses, rank: cluster.rank } } as RegisterOptions);
+  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${choice.title(backend.engine.version)}, one of ${cluster.count} workers`, barrier: () => backend.barrier(), collective: createCollective(backend, cluster) };
 }
 
 async function startEngine({ options, title }: EngineChoice): Promise<Started> {

@@ -3,6 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 
 export * from './contract/index.js';
 export * from './config/index.js';
+export * from './distributed/index.js';
 export * from './engine/index.js';
 export * from './hooks/index.js';
 export * from './optimizers/index.js';

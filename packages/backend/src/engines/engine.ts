@@ -13,12 +13,23 @@ export interface Executable {
 /** Says, in words, which operation of a program stands at a position: for errors. */
 export type Describe = (step: number) => string;
 
+/** An engine's place among several processes that sum tensors. */
+export interface EngineCollective {
+  /** `host:port` of every process's engine, by rank. */
+  readonly addresses: readonly string[];
+  readonly rank: number;
+  /** Ends every sum that waits for other processes, and all later ones, with an error. */
+  abort(reason: string): void;
+}
+
 /** What computes. Everything above (recording, hashing, memory accounting) is the same for all engines. */
 export interface Engine {
   readonly name: 'tensorflow' | 'xla';
   readonly version: string;
   /** True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by chance are told apart without compiling the first anew. */
   readonly staticShapes: boolean;
+  /** Present where this process is one of several. */
+  readonly collective?: EngineCollective;
   /** Copies host values to the device. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
   /** Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they stay. */

@@ -1,4 +1,5 @@
 import { getKernel, registerKernel, type KernelFunc, type TensorInfo } from '@tensorflow/tfjs-core';
+import { allReduce } from '../collectives/all-reduce-kernel.js';
 import { fusedKernels } from '../fused/kernels.js';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 import { elementwise } from './elementwise.js';
@@ -11,7 +12,7 @@ import { reductions } from './reductions.js';
 import { share, sharing } from './sharing.js';
 
 /** Every kernel with a record of its own. */
-export const kernels: readonly Kernel[] = [...elementwise, ...reductions, ...matrix, ...movement, ...indexing, ...fusedKernels];
+export const kernels: readonly Kernel[] = [...elementwise, ...reductions, ...matrix, ...movement, ...indexing, ...fusedKernels, allReduce];
 
 /** Kernels that need a glance at their operands first: the same dtype is shared, host-only dtypes stay on the host. */
 function exceptions(kernel: Kernel, record: KernelFunc): KernelFunc {

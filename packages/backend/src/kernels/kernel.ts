@@ -26,8 +26,8 @@ export interface Recording {
 
 /** What lowers an operation to an engine's ops. `T` is a tensor in the making. */
 export interface Emitter<T> {
-  /** Adds one op and returns its first result. */
-  op(name: string, inputs: readonly (T | readonly T[])[], attributes?: Attributes): T;
+  /** Adds one op and returns its first result. `after`: what must be there first, beside its inputs (kept in functions of TensorFlow's only). */
+  op(name: string, inputs: readonly (T | readonly T[])[], attributes?: Attributes, after?: readonly T[]): T;
   /** Adds one op with several results. */
   ops(name: string, inputs: readonly (T | readonly T[])[], attributes: Attributes, results: number): T[];
   /** A constant of the structure: never a shape, never a host-written value. */

@@ -84,6 +84,10 @@ export interface TrainingConfig {
   readonly metricForBestModel: string;
   /** True: the newest whole checkpoint of the output folder; a string: that checkpoint's absolute path. */
   readonly resumeFromCheckpoint: string | boolean | null;
+  /** Seconds that a worker waits for the others. */
+  readonly ddpTimeout: number;
+  /** MiB of gradients that are summed over the workers at a time. */
+  readonly ddpBucketCapMb: number;
 }
 
 export interface OutputConfig {

@@ -24,6 +24,8 @@ export interface RunInfo {
   readonly outputFolder: string | null;
   readonly backend: string;
   readonly engine: string;
+  /** Processes that train together. */
+  readonly workers?: number;
   readonly trainableParameters: number;
   readonly totalParameters: number;
 }

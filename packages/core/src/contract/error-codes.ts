@@ -53,6 +53,8 @@ export const errorCodes = {
   NON_FINITE: failed('The loss or a gradient is not a finite number.'),
   STRATEGY_TARGETS_NOTHING: usage('A strategy\'s target matches nothing in the model.'),
   CHECKPOINT_INVALID: failed('A checkpoint is incomplete, corrupt or of another run.'),
+  WORKER_LOST: failed('Another process of a run by several is gone, does not answer, or is too slow.'),
+  WORKER_FAILED: failed('Another process of a run by several failed, or does not do what the others do.'),
   INTERRUPTED: { exitCode: 130, summary: 'The run was interrupted; a checkpoint was written first.' },
   // backends
   BACKEND_UNAVAILABLE: failed('No tensor backend, or not the one asked for, can be used.'),

@@ -15,3 +15,4 @@ export * from './storage.js';
 export * from './strategy.js';
 export * from './tokenizer.js';
 export * from './tokens.js';
+export * from './workers.js';

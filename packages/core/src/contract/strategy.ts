@@ -3,6 +3,7 @@ import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
 import type { LanguageModel } from './model.js';
 import type { WeightStorage } from './storage.js';
+import type { WorkerPlace } from './workers.js';
 
 /** Tensors and plain data of something that can be saved. The tensors stay owned by whoever gave them. */
 export interface SavedState {
@@ -24,6 +25,8 @@ export interface StrategyRun {
   readonly totalSteps: number;
   /** Folder of the base model, for adapters to name. */
   readonly modelFolder: string | null;
+  /** Which of several processes this is; absent where there is one. Random numbers that every sample needs anew (dropout) are to differ between them, and rank 0 alone writes files. */
+  readonly worker?: WorkerPlace;
   /** The owner at work; given to companions. */
   readonly owner?: Attachment;
   /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own. */

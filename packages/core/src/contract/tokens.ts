@@ -1,5 +1,6 @@
 import type { BatchSource } from './data.js';
 import type { LoadedModel } from './model.js';
+import type { TensorCluster, TensorCollective } from './workers.js';
 import type { BatchSourceFactory, Logger, ModelLoader } from './plugin.js';
 
 declare const service: unique symbol;
@@ -20,11 +21,13 @@ export interface TensorBackendInfo {
   readonly reason: string;
   /** Ends an optimizer step: everything recorded so far is handed to the device. Does nothing on eager backends. */
   barrier(): void;
+  /** Present where it was resolved for a cluster. */
+  readonly collective?: TensorCollective;
 }
 
-/** Chooses a tensor backend and makes it tfjs-core's current one. Throws `BACKEND_UNAVAILABLE`. */
+/** Chooses a tensor backend and makes it tfjs-core's current one: one that sums over processes where there is a cluster. Throws `BACKEND_UNAVAILABLE`. */
 export interface BackendResolver {
-  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null }, logger: Logger): Promise<TensorBackendInfo>;
+  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null; readonly cluster?: TensorCluster | null }, logger: Logger): Promise<TensorBackendInfo>;
 }
 
 export interface Clock {

@@ -3,8 +3,10 @@ import { checkpointFolder, initialRunState, type CheckpointParts, type LogEntry,
 import type { EvaluationReport, RunReport, StepReport } from '../contract/report.js';
 import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js';
 import { evaluate } from './evaluate.js';
+import { singleWorker } from '../distributed/single-worker.js';
 import type { Plan } from './plan.js';
 import type { TrainRun } from './run-services.js';
+import { any } from './together.js';
 
 /** Where a run stands, and what happens to it between steps. */
 export interface RunProgress {
@@ -54,7 +56,8 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
 
   const keepBest = async (metric: number, loss: number): Promise<void> => {
     change({ best: { step: state.step, metric, loss } });
-    if ((await save()) === null) await host.keep(owner.trainable);
+    // Only the worker that writes the result needs them.
+    if ((await save()) === null && (run.workers ?? singleWorker).rank === 0) await host.keep(owner.trainable);
   };
 
   return {
@@ -85,8 +88,8 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     },
     async evaluate() {
       if (run.evalData === null) return;
-      const { backend, clock, signal } = run;
-      const report = await evaluate({ model: run.loaded.model, data: run.evalData, backend, clock, signal }, { step: state.step, epoch: epochsDone() });
+      const { backend, clock, signal, workers = singleWorker } = run;
+      const report = await evaluate({ model: run.loaded.model, data: run.evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
       if (report === null) return;
       evalLossAfter = report.loss;
       change({ lastEvaluation: { step: state.step, loss: report.loss }, evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore });
@@ -94,7 +97,7 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
       await hooks.onEvaluate(report);
       const metric = metricOf(report, training.metricForBestModel);
       if (training.loadBestModelAtEnd && metric === undefined) run.warn(`The evaluation reports no metric '${training.metricForBestModel}': the best weights are not known.`);
-      const marked = hooks.requests.takeMarkBest();
+      const marked = await any(workers, `the best weights at step ${state.step}`, hooks.requests.takeMarkBest());
       const improved = training.loadBestModelAtEnd && metric !== undefined && isBetter(metric, state.best?.metric, training.metricForBestModel);
       if (marked || improved) await keepBest(metric ?? report.loss, report.loss);
     },

@@ -1,6 +1,7 @@
 import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
+import type { Workers } from '../contract/workers.js';
 import type { HookRunner } from '../hooks/types.js';
 
 /** An instance and the plugin that made it, for errors and checkpoints to name. */
@@ -35,6 +36,8 @@ export interface TrainRun {
   readonly signal: AbortSignal;
   /** Exists and belongs to this run from `claimOutput` on. Null where the run writes nothing. */
   readonly outputFolder: string | null;
+  /** Those that train together; one by default. */
+  readonly workers?: Workers;
   /** Opens further data for strategies, read as the run reads its own. */
   readonly openData?: NonNullable<StrategyRun['openData']>;
   /** Logs, and emits the event `warning`. */

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { CheckpointParts } from '../checkpoint/index.js';
 import { WhetstoneError } from '../contract/errors.js';
@@ -10,6 +11,9 @@ import { planRun, type Plan } from './plan.js';
 import { createProgress, type RunProgress } from './progress.js';
 import type { RunTraining, TrainRun } from './run-services.js';
 import { trainStep, type StepParts } from './train-step.js';
+import { singleWorker } from '../distributed/single-worker.js';
+import type { Workers } from '../contract/workers.js';
+import { barrier, startAlike } from './together.js';
 import { windowsOf } from './windows.js';
 
 /**
@@ -19,10 +23,11 @@ import { windowsOf } from './windows.js';
  * @throws `INTERRUPTED` after a checkpoint where the signal was aborted, and what steps, hooks, data and files throw.
  */
 export const runTraining: RunTraining = async function* (run) {
-  const { config: { training }, hooks, outputFolder } = run;
+  const { config: { training }, hooks, outputFolder, workers = singleWorker } = run;
   const firstPlan = planRun(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
     seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.loaded.model.folder, ...(run.openData === undefined ? {} : { openData: run.openData }),
+    ...(workers.count === 1 ? {} : { worker: { rank: workers.rank, count: workers.count } }),
   });
   try {
     const owner = attached.all[0].instance;
@@ -33,15 +38,16 @@ export const runTraining: RunTraining = async function* (run) {
     const counts = countParameters(run, owner);
     const parts: CheckpointParts = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
     const stepParts: StepParts = {
-      model: run.loaded.model, owner, companions: attached.all.slice(1).map(({ instance }) => instance), hooks, optimizer: run.optimizer.instance, backend: run.backend,
+      model: run.loaded.model, owner, companions: attached.all.slice(1).map(({ instance }) => instance), hooks, optimizer: run.optimizer.instance, backend: run.backend, workers,
     };
     const progress = createProgress(run, parts, plan, data.batchesPerEpoch, counts.total);
-    await resume(run, parts, progress);
+    await resume(run, parts, progress, workers);
     run.checkUnusedKeys();
     await run.claimOutput?.();
+    await startAlike(workers, owner.trainable);
     hooks.step = progress.state.step;
     await hooks.onRunStart(runInfo(run, plan, progress, counts));
-    await interruptWhereAsked(run, progress);
+    await interruptWhereAsked(run, progress, workers);
     if (training.evalStrategy === 'ends' && progress.state.step === 0) await progress.evaluate();
 
     while (progress.state.step < plan.totalSteps && hooks.requests.stopReason === null) {
@@ -58,14 +64,14 @@ export const runTraining: RunTraining = async function* (run) {
         const outcome = await trainStep(stepParts, window, step, learningRate * schedule(step));
         const seconds = run.clock.now() - started;
         const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
-        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds };
+        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds, metrics: withShare(outcome.metrics, seconds) };
         progress.countStep(report);
         await hooks.onStep(report);
-        await betweenSteps(run, plan, progress);
+        await betweenSteps(run, plan, progress, workers);
         yield report;
         // Timers and signals are served between steps.
         await setImmediate();
-        await interruptWhereAsked(run, progress);
+        await interruptWhereAsked(run, progress, workers);
         isWhole = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
         if (!isWhole) break;
         started = run.clock.now();
@@ -75,17 +81,19 @@ export const runTraining: RunTraining = async function* (run) {
       await hooks.onEpochEnd(epoch);
       if (training.evalStrategy === 'epoch') await progress.evaluate();
       if (training.saveStrategy === 'epoch') await progress.save();
-      await interruptWhereAsked(run, progress);
+      await interruptWhereAsked(run, progress, workers);
     }
 
     const { state } = progress;
     if (training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step) await progress.evaluate();
     if (training.saveStrategy !== 'no') await progress.save();
-    await interruptWhereAsked(run, progress);
+    await interruptWhereAsked(run, progress, workers);
     await progress.restoreBest();
     if (outputFolder !== null) await exportResult(outputFolder, run.loaded.model, owner, run.config.chatTemplatePath);
     const report = progress.report(hooks.requests.stopReason);
     await hooks.onRunEnd(report);
+    // Nobody ends well before everything is written.
+    await barrier(workers, 'the end');
     return report;
   } finally {
     attached.dispose();
@@ -93,12 +101,14 @@ export const runTraining: RunTraining = async function* (run) {
 };
 
 /** Goes on from a checkpoint, where the configuration says so and there is one. */
-async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress): Promise<void> {
-  const { outputFolder, config: { training: { resumeFromCheckpoint: wanted } } } = run;
+async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress, workers: Workers): Promise<void> {
+  const { outputFolder, config: { output, training: { resumeFromCheckpoint: wanted } } } = run;
   if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
   if (wanted === null || wanted === false) return;
+  await barrier(workers, 'the checkpoint to go on from');
   const warn = (message: string): void => run.warn(message);
-  const folder = await run.checkpoints.find(wanted, outputFolder, warn);
+  const folder = await run.checkpoints.find(wanted, workers.rank === 0 ? outputFolder : output.folder, warn);
+  await proveSameCheckpoint(workers, folder);
   if (folder === null) {
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
     return;
@@ -107,10 +117,24 @@ async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgre
   run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
 }
 
+/** Every worker reads the checkpoint itself. */
+async function proveSameCheckpoint(workers: Workers, folder: string | null): Promise<void> {
+  const found = await workers.gather('the checkpoint that was found', folder === null ? null : basename(folder));
+  const other = found.findIndex((name) => name !== found[0]);
+  if (other < 0) return;
+  throw new WhetstoneError('CHECKPOINT_INVALID', `Worker ${other} does not find the checkpoint that worker 0 goes on from.`, {
+    expected: found[0] ?? 'none', found: found[other] ?? 'none', hint: 'The output folder has to be one that all workers see, as a network drive.',
+  });
+}
+
 /** What is due or was asked for after a step: evaluation first, so that a checkpoint holds what came of it. */
-async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress): Promise<void> {
+async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress, workers: Workers): Promise<void> {
   const { config: { training }, hooks: { requests } } = run;
   const { step } = progress.state;
+  if (workers.count > 1) {
+    const asked = await workers.gather(`what is due after step ${step}`, { evaluate: requests.takeEvaluate(), save: requests.takeSave() });
+    requests.askAlike({ evaluate: asked.some(({ evaluate }) => evaluate), save: asked.some(({ save }) => save) });
+  }
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
   // The last step's checkpoint is written once, after the last evaluation.
@@ -118,11 +142,23 @@ async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress): P
   if (requests.takeSave() || saveDue) await progress.save();
 }
 
-/** Ends an aborted run, after a checkpoint of what it has learned. */
-async function interruptWhereAsked(run: TrainRun, progress: RunProgress): Promise<void> {
-  if (!run.signal.aborted) return;
+/** The time of the all-reduce as a share of the step: what of it nothing else was done in. */
+function withShare(metrics: Readonly<Record<string, number>>, seconds: number): Readonly<Record<string, number>> {
+  const { allReduceWaitSeconds } = metrics;
+  return allReduceWaitSeconds === undefined || seconds <= 0 ? metrics : { ...metrics, allReduceShare: allReduceWaitSeconds / seconds };
+}
+
+/** Ends an aborted run, after a checkpoint of what it has learned. All workers stop where one is to stop, for whatever reason. */
+async function interruptWhereAsked(run: TrainRun, progress: RunProgress, workers: Workers): Promise<void> {
   const { step } = progress.state;
+  if (workers.count > 1) {
+    const { stopReason } = run.hooks.requests;
+    const asked = await workers.gather(`whether to go on after step ${step}`, { interrupted: run.signal.aborted, stopReason });
+    run.hooks.requests.askAlike({ stopReason: asked.find((each) => each.stopReason !== null)?.stopReason ?? null });
+    if (!asked.some(({ interrupted }) => interrupted)) return;
+  } else if (!run.signal.aborted) return;
   const checkpoint = step === 0 ? null : await progress.save();
+  await barrier(workers, 'the last checkpoint');
   throw new WhetstoneError('INTERRUPTED', `The run was interrupted after step ${step}.`, {
     details: { step, checkpoint },
     hint: checkpoint === null ? 'Nothing was saved.' : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
@@ -150,6 +186,7 @@ function runInfo(run: TrainRun, plan: Plan, progress: RunProgress, counts: Param
     outputFolder: run.outputFolder,
     backend: run.backend.backend,
     engine: run.backend.engine,
+    workers: run.workers?.count ?? 1,
     trainableParameters: counts.trainable,
     totalParameters: counts.total,
   };

@@ -1,6 +1,8 @@
 import { add, keep, mul, scalar, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, SupervisedPositions, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
+import { singleWorker } from '../distributed/single-worker.js';
+import type { Workers } from '../contract/workers.js';
 import type { HookRunner } from '../hooks/types.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { finiteProbe } from '../ops/global-norm.js';
@@ -9,6 +11,7 @@ import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
 import { createStepMetrics, readScalars } from './step-metrics.js';
 import { supervisedPositions, totalWeight } from './supervised-positions.js';
+import { agreeOnStep, meanMetrics, sumGradients, takePart } from './together.js';
 
 /** What a step works on; the same for all steps of a run. */
 export interface StepParts {
@@ -19,6 +22,8 @@ export interface StepParts {
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+  /** Those that make the step together, each a part of it; one by default. */
+  readonly workers?: Workers;
 }
 
 /** What one step reports; the loop adds what only it knows. */
@@ -39,7 +44,7 @@ interface Microbatch extends SupervisedPositions {
  * @throws `DATA_NOTHING_TO_LEARN`, `NON_FINITE`, `HOOK_FAILED`. Parameters are as they were then.
  */
 export async function trainStep(parts: StepParts, batches: readonly Batch[], step: number, learningRate: number): Promise<StepOutcome> {
-  const { model, owner, hooks, backend } = parts;
+  const { model, owner, hooks, backend, workers = singleWorker } = parts;
   const attachments = [owner, ...parts.companions];
   const metrics = createStepMetrics();
   const context: StepContext = { step, record: metrics.record };
@@ -51,15 +56,18 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const { trainable } = owner;
     const trained = new Set<Tensor>(trainable.values());
 
-    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one.
-    const microbatches = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
-    const supervisedTokens = total(microbatches, ({ targets }) => targets.length);
-    if (supervisedTokens === 0) throw nothingToLearn(microbatches);
-    const divisor = total(microbatches, totalWeight);
+    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one. Several workers deal the step out among them.
+    const whole = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
+    const supervisedTokens = total(whole, ({ targets }) => targets.length);
+    if (supervisedTokens === 0) throw nothingToLearn(whole);
+    const divisor = total(whole, totalWeight);
+    const learnable = whole.filter(({ targets }) => targets.length > 0);
+    const part = await takePart(workers, step, learnable.map(({ batch }) => batch));
+    const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
-    // 2. Gradients of each microbatch, added up by name.
-    for (const microbatch of microbatches) {
-      if (microbatch.targets.length === 0) continue;
+    // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
+    for (const [index, microbatch] of microbatches.entries()) {
+      if (index > 0) backend.barrier();
       accumulate(gradients, gradientsOf(trainable, () => {
         const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
@@ -67,8 +75,9 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
         return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(totalWeight(microbatch) / divisor))) as Scalar);
       }));
-      backend.barrier();
     }
+    await sumGradients(workers, gradients, trainable, part, context);
+    backend.barrier();
 
     // 3. Penalties of strategies, once a step.
     const penalising = attachments.filter(({ penalty }) => penalty !== undefined);
@@ -81,14 +90,14 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
     // 4. Callbacks may replace gradients; clipping is `post` and comes last.
     transformGradients(hooks, gradients, trainable, context);
-    const skipReason = hooks.requests.takeSkipUpdate();
+    const ownSkipReason = hooks.requests.takeSkipUpdate();
 
     // 5. Everything finite, or no update.
     const probe = tidy(() => finiteProbe(gradients.values()));
     const reading = readScalars([probe, ...losses]);
     losses.push(probe);
     const [probed = NaN, ...lossParts] = await reading;
-    const loss = total(lossParts, (part) => part);
+    const { loss, skipReason } = await agreeOnStep(workers, step, total(lossParts, (lossPart) => lossPart), ownSkipReason);
     if (skipReason === null) proveFinite(loss, probed, step);
 
     // 6. The update.
@@ -108,11 +117,11 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
       loss,
       learningRate,
       microbatches: batches.length,
-      samples: total(microbatches, ({ batch }) => batch.samples),
-      tokens: total(microbatches, ({ batch }) => batch.tokens),
+      samples: total(whole, ({ batch }) => batch.samples),
+      tokens: total(whole, ({ batch }) => batch.tokens),
       supervisedTokens,
       updated: skipReason === null,
-      metrics: await metrics.read(),
+      metrics: await meanMetrics(workers, step, await metrics.read()),
     };
   } finally {
     model.training = false;

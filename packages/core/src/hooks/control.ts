@@ -34,6 +34,11 @@ export function createControlDesk(): ControlDesk {
       takeEvaluate: () => take('evaluate'),
       takeSave: () => take('save'),
       takeMarkBest: () => take('markBest'),
+      askAlike: (requests) => {
+        stopReason ??= requests.stopReason ?? null;
+        asked.evaluate ||= requests.evaluate === true;
+        asked.save ||= requests.save === true;
+      },
       takeSkipUpdate: () => {
         const reason = skipReason;
         skipReason = null;

@@ -1,4 +1,4 @@
-import { BACKEND_RESOLVER, LOGGER, TENSOR_BACKEND, WhetstoneError, type TensorBackendInfo } from '../contract/index.js';
+import { BACKEND_RESOLVER, LOGGER, TENSOR_BACKEND, WhetstoneError, type TensorBackendInfo, type TensorCluster } from '../contract/index.js';
 import type { BackendConfig } from '../config/types.js';
 import type { Services } from '../container.js';
 
@@ -14,8 +14,9 @@ export interface BackendUse {
 }
 
 /** @throws WhetstoneError `BACKEND_UNAVAILABLE` */
-export async function useBackend(wanted: BackendConfig, services: Services): Promise<BackendUse> {
-  const present = inUse[0] ?? (await resolve(wanted, services));
+export async function useBackend(wanted: BackendConfig, services: Services, cluster: TensorCluster | null = null): Promise<BackendUse> {
+  if (cluster !== null && inUse[0] !== undefined) throw new WhetstoneError('BACKEND_UNAVAILABLE', 'Another run of this process is at work: one that trains with other processes is alone in its own.', { hint: 'Run one after the other.' });
+  const present = inUse[0] ?? (await resolve(wanted, services, cluster));
   const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine);
   if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !serves) {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `Another run of this process computes on ${present.info.backend}; a process has one backend at a time.`, {
@@ -38,7 +39,12 @@ export async function useBackend(wanted: BackendConfig, services: Services): Pro
   };
 }
 
-async function resolve(wanted: BackendConfig, services: Services): Promise<(typeof inUse)[number]> {
-  const info = services.has(TENSOR_BACKEND) ? services.get(TENSOR_BACKEND) : await services.get(BACKEND_RESOLVER).resolve(wanted, services.get(LOGGER));
+async function resolve(wanted: BackendConfig, services: Services, cluster: TensorCluster | null): Promise<(typeof inUse)[number]> {
+  const info = services.has(TENSOR_BACKEND) ? services.get(TENSOR_BACKEND) : await services.get(BACKEND_RESOLVER).resolve({ ...wanted, cluster }, services.get(LOGGER));
+  if (cluster !== null && info.collective === undefined) {
+    throw new WhetstoneError('BACKEND_UNAVAILABLE', `The backend ${info.backend}, engine ${info.engine}, does not train in several processes.`, {
+      place: { path: 'backend' }, expected: 'whetstone with its engine tensorflow', found: `${info.backend}, engine ${info.engine}`, hint: 'Set "backend": {"name": "whetstone", "engine": "tensorflow"}; `npx whetstone backend install cpu` fetches its library.',
+    });
+  }
   return { info, wanted: wanted.name, runs: 0 };
 }

@@ -8,6 +8,7 @@ import type { Path } from '../config/paths.js';
 import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
 import type { Services } from '../container.js';
 import type { Named, TrainRun } from '../engine/run-services.js';
+import { CLUSTER, createWorkers, explainFailure, joinCluster, singleWorker, workerName, type Joined } from '../distributed/index.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { useBackend } from './backend-use.js';
@@ -27,6 +28,8 @@ export interface ComposeOptions {
 export interface ComposedRun {
   readonly run: TrainRun;
   readonly maker: PluginMaker;
+  /** The error to show for one that a run in several processes met. */
+  explain(error: unknown): Promise<unknown>;
   dispose(): void;
 }
 
@@ -55,22 +58,32 @@ function createUndo(): { add(action: () => void): void; undo(): void } {
  */
 export async function composeRun(options: ComposeOptions): Promise<ComposedRun> {
   const undo = createUndo();
+  const meeting: Meeting = { joined: null };
   try {
-    return await compose(options, undo);
+    return await compose(options, undo, meeting);
   } catch (error) {
+    const shown = meeting.joined === null ? error : await explainFailure(meeting.joined.member, error);
     try {
       undo.undo();
     } catch {
       // The first error is the one to know of.
     }
-    throw error;
+    throw shown;
   }
 }
 
-async function compose({ resolution, services, events, callbacks, signal }: ComposeOptions, undo: ReturnType<typeof createUndo>): Promise<ComposedRun> {
+/** The other processes, once they were met. */
+interface Meeting {
+  joined: Joined | null;
+}
+
+async function compose({ resolution, services, events, callbacks, signal }: ComposeOptions, undo: ReturnType<typeof createUndo>, meeting: Meeting): Promise<ComposedRun> {
   const { config } = resolution;
   const logger = services.get(LOGGER);
-  const outputFolder = config.output.folder;
+  const place = services.has(CLUSTER) ? services.get(CLUSTER).place() : null;
+  const { ddpTimeout, ddpBucketCapMb } = config.training;
+  // One worker writes.
+  const outputFolder = place === null || place.rank === 0 ? config.output.folder : null;
   const warn = (message: string) => {
     logger.warn(message);
     events.emit('warning', { message });
@@ -82,8 +95,15 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   await checkOutputFolder(config);
   checkpoint();
 
-  const backend = await useBackend(config.backend, services);
+  if (place !== null) {
+    meeting.joined = await joinCluster(place, { timeoutSeconds: ddpTimeout, settings: settingsOf(config), signal });
+    undo.add(meeting.joined.leave);
+    logger.info(`${place.count} workers train together; this is ${workerName(place, place.rank)}.`);
+  }
+  const backend = await useBackend(config.backend, services, meeting.joined?.cluster ?? null);
   undo.add(backend.release);
+  const { collective } = backend.info;
+  const workers = place === null || meeting.joined === null || collective === undefined ? singleWorker : createWorkers(meeting.joined, workerName(place, place.rank), collective, ddpBucketCapMb * 2 ** 20);
   checkpoint();
 
   const maker = createPluginMaker({ logger, seed: config.training.seed, baseFolder: config.baseFolder, outputFolder }, resolution.wasWritten);
@@ -100,7 +120,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   const owner = requireRole(await make('strategy', config.strategy, ['strategy', 'options']), 'owner', 'strategy.use');
   const companions = (await makeAll('strategy', config.companions, 'companions')).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
   const hooked: HookedCallback[] = [];
-  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, 'callbacks')), ...(await makeAll('logger', config.loggers, 'loggers'))]) hooked.push({ plugin, callback: instance });
+  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, 'callbacks')), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, 'loggers') : [])]) hooked.push({ plugin, callback: instance });
   for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback });
   hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
   const runner = createHookRunner(hooked);
@@ -139,14 +159,27 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
 
   const run: TrainRun = {
     config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
-    backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData,
+    backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData, workers,
     checkUnusedKeys: maker.checkUnusedKeys,
     claimOutput: async () => {
+      if (workers.rank !== 0) return;
       await claimOutputFolder(config);
       await saveDataManifest(outputFolder, trainData, evalData);
     },
   };
-  return { run, maker, dispose: undo.undo };
+  const { joined } = meeting;
+  return { run, maker, explain: async (error) => (joined === null ? error : explainFailure(joined.member, error)), dispose: undo.undo };
+}
+
+/** What workers have to agree on. Paths are their own affair: where they see other data, the first step tells. */
+function settingsOf({ training, data, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
+  const { train: _train, eval: _evaluation, transforms: _transforms, ...batching } = data;
+  const { resumeFromCheckpoint, ...steps } = training;
+  const text = (value: unknown): string => JSON.stringify(value);
+  return {
+    training: text(steps), 'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false), data: text(batching), optimizer: text(optimizer), schedule: text(schedule),
+    strategy: text(strategy.use), companions: text(companions.map(({ use }) => use)), callbacks: text(callbacks),
+  };
 }
 
 function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string): Named<Strategy> {

@@ -1,6 +1,7 @@
 import { CLOCK, LOGGER, type Clock, type Logger } from '../contract/index.js';
 import { CHECKPOINT_STORE, folderCheckpoints } from '../checkpoint/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
+import { CLUSTER, environmentCluster } from '../distributed/index.js';
 
 /** Monotonic seconds of the process, and wall time. */
 export const systemClock: Clock = {
@@ -17,4 +18,4 @@ export const standardErrorLogger: Logger = {
 };
 
 /** What every run has unless something else is registered. */
-export const defaultServices: readonly ServiceRegistration[] = [provide(CLOCK, systemClock), provide(LOGGER, standardErrorLogger), provide(CHECKPOINT_STORE, folderCheckpoints)];
+export const defaultServices: readonly ServiceRegistration[] = [provide(CLOCK, systemClock), provide(LOGGER, standardErrorLogger), provide(CHECKPOINT_STORE, folderCheckpoints), provide(CLUSTER, environmentCluster)];

@@ -121,6 +121,10 @@ export class Trainer implements AsyncIterable<StepReport> {
     this.#services = services;
     let composed: ComposedRun | null = null;
     let outcome: 'left' | 'done' | 'failed' = 'left';
+    const leave = async (error: unknown) => {
+      await composed?.explain(error);
+      await fail(error);
+    };
     const fail = async (error: unknown) => {
       outcome = 'failed';
       if (composed === null) this.#events.emit('run:error', error);
@@ -132,11 +136,12 @@ export class Trainer implements AsyncIterable<StepReport> {
       outcome = 'done';
       for (const message of composed.maker.unusedAtEnd()) composed.run.warn(message);
       return report;
-    } catch (error) {
+    } catch (cause) {
+      const error = composed === null ? cause : await composed.explain(cause);
       await fail(error);
       throw error;
     } finally {
-      if (outcome === 'left') await fail(new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'));
+      if (outcome === 'left') await leave(new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'));
       try {
         composed?.dispose();
       } finally {

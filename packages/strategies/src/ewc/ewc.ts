@@ -76,7 +76,7 @@ async function prepare(model: LanguageModel, owner: Attachment, run: StrategyRun
   const fisher = stored === null ? fresh : addFisher(stored.consolidation.fisher, fresh, onlineDecay);
   if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, fresh);
   const consolidation = { fisher, anchor: anchorOf(parameters) };
-  if (fisherFile !== undefined) await writeFisherFile(fisherFile, consolidation, { model: run.modelFolder, tasks: [...(stored?.provenance.tasks ?? []), task] });
+  if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0) await writeFisherFile(fisherFile, consolidation, { model: run.modelFolder, tasks: [...(stored?.provenance.tasks ?? []), task] });
   return { consolidation, batches };
 }
 

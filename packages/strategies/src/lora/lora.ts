@@ -1,5 +1,5 @@
 import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy } from '@whetstone/core/contract';
+import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { loraAdapterConfig } from './adapter-config.js';
 import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
@@ -53,7 +53,7 @@ function savedKey(name: string, targets: readonly LinearSite[]): string {
 }
 
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
-export function attachLora(model: LanguageModel, options: LoraOptions, seed: number, modelFolder: string | null): Attachment {
+export function attachLora(model: LanguageModel, options: LoraOptions, seed: number, modelFolder: string | null, worker: WorkerPlace = { rank: 0, count: 1 }): Attachment {
   const targets = findTargets(model, options);
   const savedNames = [...findSavedModules(model, options.modulesToSave ?? []), ...biasNames(model, targets, options.bias)];
   const constants = createConstants();
@@ -71,7 +71,8 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   };
   const dropoutOf = (site: LinearSite): LoraDropout | null => {
     if (options.dropout === 0) return null;
-    const random = createRandom(seed, `dropout ${site.name}`);
+    // Workers see other samples at a time: they drop other features.
+    const random = createRandom(seed, worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`);
     randoms.set(site.name, random);
     const features = keep(tensor1d(fillFloat32(site.inFeatures, () => 2000 + 4000 * random.uniform())));
     undo.push(() => features.dispose());
@@ -133,7 +134,7 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
       values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) },
     }),
     loadState: ({ tensors, values }) => {
-      restoreDropout(randoms, values);
+      restoreDropout(randoms, values, worker);
       for (const [name, start] of pissaStarts) {
         const [a, b] = [tensors.get(`${name}.pissa_A`), tensors.get(`${name}.pissa_B`)];
         if (a === undefined || b === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the first matrices of a PiSSA layer.', { place: { tensor: name } });
@@ -147,12 +148,14 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   };
 }
 
-function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json): void {
+/** Worker 0 has saved its generators; the others go on from these by ways of their own. */
+function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerPlace): void {
   const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
   for (const [name, random] of randoms) {
     const state = states[name];
     if (state === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the dropout state of a layer.', { expected: name });
-    random.loadState(state);
+    random.loadState(rank === 0 ? state : state.map((word, index) => (index === 0 ? word ^ Math.imul(rank, 0x9e3779b9) : word)));
+    if (rank > 0) for (let round = 0; round < 12; round += 1) random.uniform();
   }
 }
 
@@ -162,7 +165,7 @@ export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
   if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', { place: { path: 'strategy.options' }, hint: 'Leave out useDora, or initLoraWeights.' });
   }
-  return { role: 'owner', attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder) };
+  return { role: 'owner', attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker) };
 }
 
 export const lora = definePlugin({

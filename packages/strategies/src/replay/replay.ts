@@ -133,7 +133,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
                 yield mixed(batch, epoch, index);
                 index += 1;
               }
-              if (bufferFile === undefined || epoch !== 0 || !isWhole) return;
+              if (bufferFile === undefined || epoch !== 0 || !isWhole || (run.worker?.rank ?? 0) !== 0) return;
               kept = offerRows(kept, seen, bufferSize, random);
               seen.length = 0;
               await writeBuffer(bufferFile, kept);

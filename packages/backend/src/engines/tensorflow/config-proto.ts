@@ -10,7 +10,7 @@ export interface SessionConfig {
   readonly optimizeFunctions: boolean;
 }
 
-function varint(value: number): number[] {
+export function varint(value: number): number[] {
   const bytes: number[] = [];
   let rest = value;
   while (rest > 0x7f) {
@@ -21,8 +21,8 @@ function varint(value: number): number[] {
   return bytes;
 }
 
-const integerField = (field: number, value: number): number[] => [...varint(field << 3), ...varint(value)];
-const messageField = (field: number, message: readonly number[]): number[] => [...varint((field << 3) | 2), ...varint(message.length), ...message];
+export const integerField = (field: number, value: number): number[] => [...varint(field << 3), ...varint(value)];
+export const messageField = (field: number, message: readonly number[]): number[] => [...varint((field << 3) | 2), ...varint(message.length), ...message];
 
 /** The bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
 export function encodeConfigProto(config: SessionConfig): Uint8Array {

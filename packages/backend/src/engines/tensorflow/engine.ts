@@ -5,7 +5,9 @@ import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
 import { encodeConfigProto, type SessionConfig } from './config-proto.js';
 import { EagerEmitter, runEagerly } from './eager.js';
 import { buildFunction } from './function-builder.js';
+import { joinCluster } from './collectives.js';
 import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
+import type { ServerDefinition } from './server-def.js';
 import { failure, namedIn, Status } from './status.js';
 import { download, downloadLater, upload, uploadFrom } from './tensors.js';
 
@@ -17,6 +19,8 @@ export interface TensorflowEngineOptions {
   readonly session?: Partial<SessionConfig>;
   /** Whether operations are queued, so that the host records on while the device works. */
   readonly asynchronous?: boolean;
+  /** Where this process is one of several. */
+  readonly cluster?: ServerDefinition;
 }
 
 interface TensorflowExecutable extends Executable {
@@ -57,6 +61,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
   const library = loadTensorflowLibrary(options.libraryFolder);
   const status = new Status(library);
   const context = newContext(library, status, options);
+  const collective = options.cluster === undefined ? undefined : joinCluster(library, context, options.cluster);
   const emitter = new EagerEmitter(library, context, status);
 
   /** A failed operation poisons the queue behind it: empty it, so that what comes next can run. */
@@ -105,6 +110,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     name: 'tensorflow',
     version: library.version,
     staticShapes: false,
+    ...(collective === undefined ? {} : { collective }),
     upload: (type, shape, values) => upload(library, status, type, shape, values),
     uploadFrom: (type, shape, fill) => uploadFrom(library, type, shape, fill),
     download: (tensor, type, size) => guarded(() => download(library, status, tensor, type, size)),

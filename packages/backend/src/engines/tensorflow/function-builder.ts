@@ -66,8 +66,8 @@ class GraphEmitter implements Emitter<GraphTensor> {
     return { oper: this.finish(operation), index: 0, type };
   }
 
-  op(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes = {}): GraphTensor {
-    const oper = this.add(name, inputs, attributes);
+  op(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes = {}, after: readonly GraphTensor[] = []): GraphTensor {
+    const oper = this.add(name, inputs, attributes, after);
     return { oper, index: 0, type: resultType(name, inputs, attributes) };
   }
 
@@ -95,7 +95,7 @@ class GraphEmitter implements Emitter<GraphTensor> {
     return tensor.type;
   }
 
-  private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes): Pointer {
+  private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, after: readonly GraphTensor[] = []): Pointer {
     const nodeId = this.count === 0 ? nodeName(this.step) : `${nodeName(this.step)}/${this.count}`;
     this.count++;
     const operation = this.library.TF_NewOperation(this.graph, name, nodeId);
@@ -105,6 +105,7 @@ class GraphEmitter implements Emitter<GraphTensor> {
         this.library.TF_AddInputList(operation, pack(list), list.length);
       } else this.library.TF_AddInput(operation, input as GraphTensor);
     }
+    for (const { oper } of after) this.library.TF_AddControlInput(operation, oper);
     setAttributes(this.library, operation, attributes);
     return this.finish(operation);
   }

@@ -58,6 +58,7 @@ export interface TensorflowLibrary {
   readonly TF_NewOperation: Call<[Pointer, string, string], Pointer>;
   readonly TF_AddInput: Call<[Pointer, OperationOutput], void>;
   readonly TF_AddInputList: Call<[Pointer, BigUint64Array, number], void>;
+  readonly TF_AddControlInput: Call<[Pointer, Pointer], void>;
   readonly TF_SetAttrString: Call<[Pointer, string, Uint8Array, number], void>;
   readonly TF_SetAttrInt: Call<[Pointer, string, number], void>;
   readonly TF_SetAttrFloat: Call<[Pointer, string, number], void>;
@@ -68,9 +69,26 @@ export interface TensorflowLibrary {
   readonly TF_FinishOperation: Call<[Pointer, Pointer], Pointer>;
   readonly TF_GraphToFunction: Call<[Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer], Pointer>;
   readonly TF_DeleteFunction: Call<[Pointer], void>;
+  /** Null where this build of TensorFlow exports nothing of its collective runtime. */
+  readonly collective: CollectiveLibrary | null;
 }
 
-const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version'>, readonly [result: string, ...parameters: string[]]>> = {
+/** The functions about several processes. */
+export interface CollectiveLibrary {
+  readonly TF_SetStatus: Call<[Pointer, number, string], void>;
+  readonly TFE_EnableCollectiveOps: Call<[Pointer, Uint8Array, number, Pointer], void>;
+  readonly TFE_AbortCollectiveOps: Call<[Pointer, Pointer], void>;
+}
+
+type Signature = readonly [result: string, ...parameters: string[]];
+
+const collectiveSignatures: Readonly<Record<keyof CollectiveLibrary, Signature>> = {
+  TF_SetStatus: ['void', 'void *', 'int', 'const char *'],
+  TFE_EnableCollectiveOps: ['void', 'void *', 'void *', 'size_t', 'void *'],
+  TFE_AbortCollectiveOps: ['void', 'void *', 'void *'],
+};
+
+const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | 'collective'>, Signature>> = {
   TF_NewStatus: ['void *'],
   TF_DeleteStatus: ['void', 'void *'],
   TF_GetCode: ['int', 'void *'],
@@ -111,6 +129,7 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version'>, r
   TF_NewOperation: ['void *', 'void *', 'const char *', 'const char *'],
   TF_AddInput: ['void', 'void *', 'TF_Output'],
   TF_AddInputList: ['void', 'void *', 'void *', 'int'],
+  TF_AddControlInput: ['void', 'void *', 'void *'],
   TF_SetAttrString: ['void', 'void *', 'const char *', 'void *', 'size_t'],
   TF_SetAttrInt: ['void', 'void *', 'const char *', 'int64_t'],
   TF_SetAttrFloat: ['void', 'void *', 'const char *', 'float'],
@@ -195,7 +214,18 @@ function bind(handle: LibraryHandle): TensorflowLibrary {
       throw unavailable(`TensorFlow ${String(bound['version'])} lacks ${name}, which this backend calls.`, { cause });
     }
   }
+  bound['collective'] = bindCollective(handle);
   return bound as unknown as TensorflowLibrary;
+}
+
+function bindCollective(handle: LibraryHandle): CollectiveLibrary | null {
+  const bound: Record<string, unknown> = {};
+  try {
+    for (const [name, [result, ...parameters]] of Object.entries(collectiveSignatures)) bound[name] = handle.func(name, result, parameters);
+  } catch {
+    return null;
+  }
+  return bound as unknown as CollectiveLibrary;
 }
 
 /** What a library folder holds: its version. Throws `BACKEND_UNAVAILABLE` with the reason where it cannot be loaded. */

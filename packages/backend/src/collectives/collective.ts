@@ -1,0 +1,46 @@
+import { engine, type NamedTensorMap, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
+import type { Engine } from '../engines/engine.js';
+import { ALL_REDUCE_KERNEL, type AllReduceAttributes } from './all-reduce-kernel.js';
+
+/** Consecutive tensors in buckets of at most so many bytes; a larger tensor is a bucket alone. Gives how many tensors each bucket has. */
+export function bucketsOf(bytes: readonly number[], bucketBytes: number): number[] {
+  const buckets: number[] = [];
+  let filled = Infinity;
+  for (const size of bytes) {
+    if (filled + size > bucketBytes) {
+      buckets.push(0);
+      filled = 0;
+    }
+    buckets.push((buckets.pop() ?? 0) + 1);
+    filled += size;
+  }
+  return buckets;
+}
+
+/** Sums over processes by TensorFlow's collective runtime. */
+export function createCollective({ engine: own }: { readonly engine: Engine }, { count, timeoutSeconds }: TensorCluster): TensorCollective {
+  const { collective } = own;
+  if (collective === undefined) throw new WhetstoneError('INTERNAL', `The engine ${own.name} has joined no cluster.`);
+  // TensorFlow tells messages apart by number, and expects the same shapes under the same number. All processes sum the same lists in the same order, so that they count alike.
+  const keys = new Map<string, number>();
+  let nextKey = 1;
+  return {
+    sum: (tensors, bucketBytes) => {
+      const buckets = bucketsOf(tensors.map(({ size }) => 4 * size), bucketBytes);
+      const layout = `${buckets.join()};${tensors.map(({ shape }) => shape.join('x')).join()}`;
+      let firstKey = keys.get(layout);
+      if (firstKey === undefined) {
+        firstKey = nextKey;
+        keys.set(layout, firstKey);
+        nextKey += buckets.length;
+      }
+      const attributes: AllReduceAttributes = { buckets, firstKey, workers: count, timeoutSeconds };
+      const inputs: NamedTensorMap = Object.fromEntries(tensors.map((tensor, index) => [String(index), tensor]));
+      const outputs = engine().runKernel<Tensor[]>(ALL_REDUCE_KERNEL, inputs, attributes as never);
+      const [seconds, waitSeconds] = outputs.slice(tensors.length) as [Scalar, Scalar];
+      return { sums: outputs.slice(0, tensors.length), seconds, waitSeconds };
+    },
+    abort: (reason) => collective.abort(reason),
+  };
+}
