@@ -2,6 +2,7 @@ import { tidy, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { StepContext } from '../contract/strategy.js';
+import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
 import { fingerprint, shareStep } from '../distributed/share-step.js';
 import { disposeAll } from './gradients.js';
@@ -84,15 +85,17 @@ export async function barrier(workers: Workers, what: string): Promise<void> {
 }
 
 /** Puts the values that the parameters have at worker 0 into those of all others: what a seed gives may differ between machines. */
-export async function startAlike(workers: Workers, trainable: ReadonlyMap<string, Variable>): Promise<void> {
+export async function startAlike(workers: Workers, trainable: ReadonlyMap<string, Variable>, backend: Pick<TensorBackendInfo, 'barrier'>): Promise<void> {
   if (workers.count === 1) return;
   const own = new Map([...trainable].map(([name, variable]) => [name, workers.rank === 0 ? variable.clone() : tidy(() => zeros(variable.shape))] as const));
   const sums = workers.allReduce(own);
   disposeAll(own.values());
   for (const [name, variable] of trainable) {
     const value = sums.get(name);
-    if (value !== undefined && workers.rank !== 0) variable.assign(value as Tensor<typeof variable.rankType>);
+    // Worker 0 takes them as well: what nobody wants is not computed, and the others wait for it.
+    if (value !== undefined) variable.assign(value as Tensor<typeof variable.rankType>);
     value?.dispose();
   }
+  backend.barrier();
   await barrier(workers, 'the start');
 }
