@@ -1,12 +1,15 @@
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
+import { backend, getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
 import { createCollective } from './collectives/collective.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
 import { chooseAccelerator, chooseTensorflow, chooseXla, NoAccelerator, type EngineChoice, type EngineOptions } from './choose-engine.js';
+import type { MatmulPolicy } from './kernels/matmul-policy.js';
+import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 import { expectedProduct } from './smoke-test.js';
 
@@ -19,6 +22,8 @@ export interface WantedBackend {
   readonly engine?: string | null;
   /** The processes that train together; only the engine tensorflow can sum over them. */
   readonly cluster?: TensorCluster | null;
+  /** How matrices are multiplied; float32 where it is left out. Backends other than `whetstone` know float32 alone. */
+  readonly matmul?: MatmulPolicy | null;
 }
 
 interface Started {
@@ -76,8 +81,9 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   for (const candidate of asked) {
     try {
       const started = await candidate.start(wanted.threads, options, cluster);
+      const products = usePolicy(wanted.matmul ?? 'float32');
       smokeTest();
-      return { backend: started.backend, engine: started.engine, reason: reason(started.title, wanted.name, failures), barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }) };
+      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
       failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
@@ -113,6 +119,25 @@ function reason(title: string, wanted: string, failures: readonly string[]): str
   const why = wanted === 'auto' ? 'the best that works here' : 'as asked for';
   const without = failures.length === 0 ? '' : ` (${failures.join('; ')})`;
   return `Computing on ${title}, ${why}${without}.`;
+}
+
+/** Sets how matrices are multiplied, and says what is worth knowing of it. */
+function usePolicy(policy: MatmulPolicy): string {
+  const present = backend();
+  if (!(present instanceof WhetstoneBackend)) return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} knows no other way.`;
+  present.setMatmul(policy);
+  if (policy === 'float32') return '';
+  const isSlow = present.engine.name === 'tensorflow' && !multipliesBfloat16();
+  return ` Matrices are multiplied in bfloat16, added up in float32${isSlow ? '; this processor has no instructions for that, float32 is faster' : ''}.`;
+}
+
+/** Whether the processor multiplies bfloat16 itself. Where the system does not tell, it is believed to. */
+function multipliesBfloat16(): boolean {
+  try {
+    return /amx_bf16|avx512_bf16|\bbf16\b/.test(readFileSync('/proc/cpuinfo', 'latin1'));
+  } catch {
+    return true;
+  }
 }
 
 /** A backend that loads but cannot multiply is of no use: tfjs-node under a newer Node is one. */

@@ -33,6 +33,8 @@ export interface Emitter<T> {
   /** A constant of the structure: never a shape, never a host-written value. */
   constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): T;
   typeOf(tensor: T): PhysicalType;
+  /** Present where products of matrices are rounded: the emitter that rounds none. */
+  readonly exact?: Emitter<T>;
 }
 
 /** Named inputs of tfjs kernels, or a list. */
@@ -49,6 +51,8 @@ export interface Kernel {
   readonly list?: boolean;
   /** True where the results are rows of the first input: they are taken from a table in bfloat16 as they are. */
   readonly gathersRows?: true;
+  /** True where the operands are multiplied as matrices: under the policy bfloat16 they are taken in bfloat16 as they are. */
+  readonly multiplies?: true;
   /** False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so that a resumed run repeats itself exactly. */
   readonly eager?: false;
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */

@@ -30,24 +30,28 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   const oneB = sizeOf(b.shape.slice(0, -2)) === 1;
   const flatA = a.shape.slice(-2);
   const flatB = b.shape.slice(-2);
+  // Nothing is added up in an outer product: it costs what writing it costs, and stays exact under every policy.
+  const isOuter = innerA === 1;
   if (oneB && (oneA || !transposeA)) {
     const flatRows = oneA ? rows : sizeOf(a.shape.slice(0, -1));
     return {
       outputs: [{ shape: [flatRows, columns], dtype }],
       shapes: [shape],
       inputShapes: [oneA ? flatA : [flatRows, innerA], flatB],
-      parameters: ['2d', transposeA, transposeB, dtype],
+      parameters: [isOuter ? 'outer' : '2d', transposeA, transposeB, dtype],
     };
   }
   return { outputs: [{ shape, dtype }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB, dtype] };
 }
 
-function multiply<T>(emit: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
+function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
   const given = dtype as PhysicalType;
   const kind = given === 'float32' ? given : 'int32';
-  const operands = [cast(emit, a, kind), cast(emit, b, kind)];
+  const emit = form === 'outer' ? (rounding.exact ?? rounding) : rounding;
+  const isPacked = (x: T): boolean => emit.exact !== undefined && emit.typeOf(x) === 'bfloat16';
+  const operands = [a, b].map((x) => (isPacked(x) ? x : cast(emit, x, kind)));
   const product =
-    form === '2d'
+    form === '2d' || form === 'outer'
       ? emit.op('MatMul', operands, { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })
       : emit.op('BatchMatMulV2', operands, { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
   return cast(emit, product, given);
@@ -55,6 +59,7 @@ function multiply<T>(emit: Emitter<T>, a: T, b: T, [form, transposeA, transposeB
 
 const batchMatMul: Kernel = {
   name: 'BatchMatMul',
+  multiplies: true,
   inputs: ['a', 'b'],
   rule: ([a, b], { transposeA, transposeB }) => product(a as Spec, b as Spec, transposeA === true, transposeB === true),
   tensorflow: (emit, [a, b], _, parameters) => multiply(emit, a!, b!, parameters),
@@ -85,6 +90,7 @@ function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, 
 /** Matrix product, bias and activation in one. */
 const fusedMatMul: Kernel = {
   name: '_FusedMatMul',
+  multiplies: true,
   inputs: ['a', 'b', 'bias', 'preluActivationWeights'],
   rule: (inputs, { transposeA, transposeB, activation, leakyreluAlpha }) => {
     const { outputs, shapes, inputShapes, parameters } = product(inputs[0] as Spec, inputs[1] as Spec, transposeA === true, transposeB === true);

@@ -2,6 +2,7 @@ import { engine as tfjs, KernelBackend, util, type BackendTimingInfo, type Backe
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
+import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { toBfloat16 } from '../kernels/unpack.js';
 import { layoutOf, type PartData, type StoredParts } from './stored.js';
@@ -174,6 +175,15 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number } {
     const { stored, bytes } = this.find(dataId);
     return stored === null ? { format: 'float32', bytes } : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
+  }
+
+  /** How products of matrices are computed from now on. */
+  setMatmul(policy: MatmulPolicy): void {
+    this.recorder.matmul = policy;
+  }
+
+  get matmul(): MatmulPolicy {
+    return this.recorder.matmul;
   }
 
   override refCount(dataId: DataId): number {

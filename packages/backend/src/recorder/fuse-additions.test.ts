@@ -14,7 +14,7 @@ const kernel = (name: string): Kernel => {
 function program(inputs: number, steps: readonly (readonly [name: string, inputs: readonly number[], parameters?: Parameters])[], outputs: readonly number[]): Program {
   const made = steps.map(([name, operands, parameters = [true]], index): Step => ({ kernel: kernel(name), parameters, inputs: operands, tensorInputs: operands.length, firstOutput: inputs + index, outputs: 1 }));
   const types = Array.from({ length: inputs + steps.length }, () => 'float32' as const);
-  return { name: 'test', inputTypes: types.slice(0, inputs), steps: made, types, outputs };
+  return { name: 'test', matmul: 'float32', inputTypes: types.slice(0, inputs), steps: made, types, outputs };
 }
 
 const summary = ({ steps }: Program): unknown[] => steps.map((step) => [step.kernel.name, ...step.inputs]);

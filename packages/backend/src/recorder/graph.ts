@@ -1,4 +1,5 @@
 import type { Kernel, Parameters } from '../kernels/kernel.js';
+import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { physicalTypes } from './types.js';
 import type { Value } from './value.js';
 
@@ -34,12 +35,14 @@ export interface Cut {
   /** The structure without any value or shape. Equal structures mean equal programs. */
   readonly structure: Int32Array;
   readonly hash: number;
+  readonly matmul: MatmulPolicy;
 }
 
 /** Marks of the structure that no number of a tensor reaches. */
 const HOST_VALUE = -0x20000000;
 const INPUT_TYPES = -0x40000000;
 const OUTPUTS = -0x40000001;
+const IN_BFLOAT16 = -0x40000002;
 
 /** A growing list of 32-bit integers. */
 class Integers {
@@ -94,7 +97,7 @@ function markNeeded(recorded: readonly RecordedNode[]): { nodes: RecordedNode[];
  * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
  * no other cut has; `hostId` interns a small host value. Input slots are written as -1, -2, …, results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, hostId: (value: Value) => number): Cut {
+export function cut(recorded: readonly RecordedNode[], serial: number, matmul: MatmulPolicy, hostId: (value: Value) => number): Cut {
   const { nodes, outputs } = markNeeded(recorded);
   const inputs: Value[] = [];
   const host = new Integers();
@@ -124,12 +127,13 @@ export function cut(recorded: readonly RecordedNode[], serial: number, hostId: (
     }
     for (const id of node.host) host.push(id);
   }
+  if (matmul === 'bfloat16') words.push(IN_BFLOAT16);
   words.push(INPUT_TYPES);
   for (const input of inputs) words.push(physicalTypes.indexOf(input.type));
   words.push(OUTPUTS);
   for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
   const structure = words.take();
-  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure) };
+  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure), matmul };
 }
 
 /** Shapes and kernels of one node, in words. */

@@ -1,4 +1,5 @@
 import type { Kernel, Parameters } from '../kernels/kernel.js';
+import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { PhysicalType } from './types.js';
 
 /** One operation of a program. Tensors are numbered: the program's inputs first, then the results of each step in order. */
@@ -19,6 +20,8 @@ export interface Step {
 export interface Program {
   /** Name for errors and profiles. */
   readonly name: string;
+  /** How products of matrices are computed. */
+  readonly matmul: MatmulPolicy;
   readonly inputTypes: readonly PhysicalType[];
   readonly steps: readonly Step[];
   /** For each step, which operation of the recording it stands for; absent where all are there. */

@@ -2,6 +2,7 @@ import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
+import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { reshape } from '../kernels/reshape.js';
 import { unpack } from '../kernels/unpack.js';
 import { DeviceMemory } from './device-memory.js';
@@ -45,6 +46,7 @@ export class Recorder {
   readonly operands: HostOperands;
   readonly programs: ProgramCache;
   readonly counters = { graphs: 0, nodes: 0, eagerGraphs: 0, eagerNodes: 0 };
+  private matmulPolicy: MatmulPolicy = 'float32';
   private pending: RecordedNode[] = [];
   private serial = 0;
   private queued = 0;
@@ -62,13 +64,23 @@ export class Recorder {
     this.programs = new ProgramCache(engine, this.operands, options);
   }
 
+  get matmul(): MatmulPolicy {
+    return this.matmulPolicy;
+  }
+
+  /** What is recorded from now on is multiplied that way; what is pending is handed over as it was meant. */
+  set matmul(policy: MatmulPolicy) {
+    if (policy !== this.matmulPolicy) this.flush();
+    this.matmulPolicy = policy;
+  }
+
   /** Records one operation. Nothing is computed; a size cap may cut the recording first. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
     if (this.pending.length >= (this.options.mostNodes ?? 60_000)) this.flush();
     const stored = operands[0]?.stored;
     if (kernel.gathersRows === true && stored?.format === 'bfloat16') return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
     const shaped = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
-    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped) : shaped;
+    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped, kernel.multiplies === true && this.matmulPolicy === 'bfloat16') : shaped;
     for (const input of inputs) {
       if (input.failure !== null) throw input.failure;
       input.usedBy = this.serial;
@@ -107,11 +119,11 @@ export class Recorder {
     return unpacked;
   }
 
-  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. */
-  private unpackAll(operands: readonly Value[]): Value[] {
+  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. `takesBfloat16`: those in bfloat16 stay as they are. */
+  private unpackAll(operands: readonly Value[], takesBfloat16: boolean): Value[] {
     const plain = operands.filter((operand) => operand.stored === null && operand.host === null);
     const after = plain.find((operand) => operand.node !== null) ?? plain[0] ?? null;
-    return operands.map((operand) => this.unpack(operand, after));
+    return operands.map((operand) => (takesBfloat16 && operand.stored?.format === 'bfloat16' ? (operand.stored.parts[0] ?? operand) : this.unpack(operand, after)));
   }
 
   /** Rows of a table in bfloat16: they are gathered as they are, and only they are widened. */
@@ -162,7 +174,7 @@ export class Recorder {
     const nodes = this.pending;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, (value) => this.hostId(value));
+    const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value));
     try {
       if (graph.outputs.length > 0) this.run(graph);
     } catch (error) {

@@ -14,6 +14,7 @@ export const importedNames: { readonly [name: string]: (value: Json) => Imported
   lr_scheduler_type: at('schedule.use'),
   optim: (value) => ({ path: 'optimizer.use', value: typeof value === 'string' && value.startsWith('adamw') ? 'adamw' : value }),
   warmup_ratio: at('schedule.warmupSteps'),
+  bf16: (value) => ({ path: 'backend.matmul', value: value === true ? 'bfloat16' : 'float32' }),
   train_file: at('data.train'),
   eval_file: at('data.eval'),
 };

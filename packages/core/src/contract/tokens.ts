@@ -27,7 +27,7 @@ export interface TensorBackendInfo {
 
 /** Chooses a tensor backend and makes it tfjs-core's current one: one that sums over processes where there is a cluster. Throws `BACKEND_UNAVAILABLE`. */
 export interface BackendResolver {
-  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null; readonly cluster?: TensorCluster | null }, logger: Logger): Promise<TensorBackendInfo>;
+  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null; readonly cluster?: TensorCluster | null; readonly matmul?: 'float32' | 'bfloat16' | null }, logger: Logger): Promise<TensorBackendInfo>;
 }
 
 export interface Clock {

@@ -6,7 +6,7 @@ import type { Services } from '../container.js';
  * tfjs-core has one current backend a process. Runs at the same time therefore share it: what the first of them resolved, the others use,
  * and a run that asks for another one meanwhile is refused.
  */
-const inUse: { info: TensorBackendInfo; wanted: string; runs: number }[] = [];
+const inUse: { info: TensorBackendInfo; wanted: string; matmul: BackendConfig['matmul']; runs: number }[] = [];
 
 export interface BackendUse {
   readonly info: TensorBackendInfo;
@@ -17,11 +17,11 @@ export interface BackendUse {
 export async function useBackend(wanted: BackendConfig, services: Services, cluster: TensorCluster | null = null): Promise<BackendUse> {
   if (cluster !== null && inUse[0] !== undefined) throw new WhetstoneError('BACKEND_UNAVAILABLE', 'Another run of this process is at work: one that trains with other processes is alone in its own.', { hint: 'Run one after the other.' });
   const present = inUse[0] ?? (await resolve(wanted, services, cluster));
-  const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine);
+  const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine) && present.matmul === wanted.matmul;
   if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !serves) {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `Another run of this process computes on ${present.info.backend}; a process has one backend at a time.`, {
-      expected: `${present.info.backend}, engine ${present.info.engine}`,
-      found: wanted.engine ? `${wanted.name}, engine ${wanted.engine}` : wanted.name,
+      expected: `${present.info.backend}, engine ${present.info.engine}, matmul ${present.matmul}`,
+      found: `${wanted.name}${wanted.engine ? `, engine ${wanted.engine}` : ''}, matmul ${wanted.matmul}`,
       hint: 'Run one after the other, or in processes of their own.',
     });
   }
@@ -46,5 +46,5 @@ async function resolve(wanted: BackendConfig, services: Services, cluster: Tenso
       place: { path: 'backend' }, expected: 'whetstone with its engine tensorflow', found: `${info.backend}, engine ${info.engine}`, hint: 'Set "backend": {"name": "whetstone", "engine": "tensorflow"}; `npx whetstone backend install cpu` fetches its library.',
     });
   }
-  return { info, wanted: wanted.name, runs: 0 };
+  return { info, wanted: wanted.name, matmul: wanted.matmul, runs: 0 };
 }

@@ -1,4 +1,5 @@
 import type { Attributes } from '../../kernels/attributes.js';
+import { emitKernel } from '../../kernels/emit.js';
 import type { Emitter } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
@@ -165,6 +166,5 @@ export function at<T>(list: readonly T[], position: number): T {
 export function emitStep<T>(emitter: Emitter<T>, program: Program, position: number, tensors: readonly T[]): readonly T[] {
   const step = at(program.steps, position);
   const operands = step.inputs.map((number) => at(tensors, number));
-  const results = step.kernel.tensorflow(emitter, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
-  return Array.isArray(results) ? (results as readonly T[]) : [results as T];
+  return emitKernel(emitter, program, step, operands);
 }

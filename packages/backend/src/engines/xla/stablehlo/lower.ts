@@ -1,4 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import { emitKernel } from '../../../kernels/emit.js';
 import type { Program } from '../../../recorder/program.js';
 import type { PhysicalType, TypedArray } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
@@ -42,7 +43,7 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
     const operands = step.inputs.map((number) => tensors[number] as Hlo);
     try {
       const lowering = step.kernel.stablehlo;
-      const made = lowering === undefined ? step.kernel.tensorflow<Hlo>(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters) : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
+      const made = lowering === undefined ? emitKernel<Hlo>(builder, program, step, operands) : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
       const results = Array.isArray(made) ? (made as readonly Hlo[]) : [made as Hlo];
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;

@@ -15,8 +15,10 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   const free = (of: Hlo, contracted: number): number[] => of.shape.filter((_, axis) => axis >= batch && axis !== contracted);
   const batches = batch === 0 ? '' : `lhs_batching_dimensions = [${axes}], rhs_batching_dimensions = [${axes}], `;
   b.work += sizeOf(x.shape) * (sizeOf(y.shape) / Math.max(1, sizeOf(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
+  // Products of bfloat16 numbers are exact in float32, and are added up there.
+  const precision = `#stablehlo<precision ${x.type === 'bfloat16' ? 'DEFAULT' : 'HIGHEST'}>`;
   const numbers = `#stablehlo.dot<${batches}lhs_contracting_dimensions = [${contractX}], rhs_contracting_dimensions = [${contractY}]>`;
-  return b.call('stablehlo.dot_general', [x, y], 'float32', [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [#stablehlo<precision HIGHEST>, #stablehlo<precision HIGHEST>]`);
+  return b.call('stablehlo.dot_general', [x, y], 'float32', [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [${precision}, ${precision}]`);
 }
 
 const matMul: Row = (b, [x, y], attributes) => dot(b, x!, y!, 0, flagOf(attributes, 'transpose_a') ? 0 : 1, flagOf(attributes, 'transpose_b') ? 1 : 0);

@@ -1,0 +1,27 @@
+import { type } from './attributes.js';
+import { cast } from './elementwise.js';
+import type { Emitter } from './kernel.js';
+
+/** In which numbers matrices are multiplied: `bfloat16` rounds both operands to it and adds up in float32. */
+export type MatmulPolicy = 'float32' | 'bfloat16';
+
+const products: ReadonlySet<string> = new Set(['MatMul', 'BatchMatMulV2']);
+
+/**
+ * An emitter whose products of float32 matrices take their operands in bfloat16. Operands that are bfloat16 already stay as they are. TensorFlow
+ * rounds the products to bfloat16 too; XLA gives them in float32.
+ */
+export function multiplyingInBfloat16<T>(emit: Emitter<T>): Emitter<T> {
+  return {
+    op: (name, inputs, attributes) => {
+      const operands = inputs as readonly T[];
+      if (!products.has(name) || !operands.every((operand) => ['float32', 'bfloat16'].includes(emit.typeOf(operand)))) return emit.op(name, inputs, attributes);
+      const rounded = operands.map((operand) => (emit.typeOf(operand) === 'bfloat16' ? operand : emit.op('Cast', [operand], { DstT: type('bfloat16') })));
+      return cast(emit, emit.op(name, rounded, attributes), 'float32');
+    },
+    ops: (name, inputs, attributes, results) => emit.ops(name, inputs, attributes, results),
+    constant: (kind, shape, values) => emit.constant(kind, shape, values),
+    typeOf: (tensor) => emit.typeOf(tensor),
+    exact: emit,
+  };
+}
