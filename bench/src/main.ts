@@ -13,6 +13,7 @@ program
   .command('step')
   .description('one optimizer step on a model of SmolLM2-135M\'s shape: random weights and tokens, every token supervised')
   .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
+  .addOption(new Option('--precision <type>', 'how matrices are multiplied, ours and (torch.autocast) the peer\'s').choices(['float32', 'bfloat16']).default('float32'))
   .option('--batch <rows>', 'rows', whole, 4)
   .option('--length <tokens>', 'tokens a row', whole, 256)
   .option('--steps <count>', 'steps to measure, after one that is left out', whole, 4)

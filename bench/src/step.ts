@@ -15,6 +15,7 @@ export interface StepBenchOptions {
   readonly threads: number;
   readonly backend: string;
   readonly engine?: string;
+  readonly precision: 'float32' | 'bfloat16';
   readonly peerPython?: string;
   readonly json?: boolean;
 }
@@ -39,9 +40,9 @@ const smolShape: Readonly<Record<string, Json>> = {
 
 /** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
-  const { mode, batch, length, steps, threads, backend, peerPython } = options;
-  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads)]);
-  const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null });
+  const { mode, batch, length, steps, threads, backend, precision, peerPython } = options;
+  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...(precision === 'bfloat16' ? ['--autocast'] : [])]);
+  const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
   const model = createRandomModel(smolShape, 0);
   const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
   const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
@@ -49,10 +50,14 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info };
   const data = randomBatch(batch, length, model.vocabularySize);
   const seconds: number[] = [];
+  const processorSeconds: number[] = [];
   for (let step = 0; step <= steps; step += 1) {
     const started = performance.now();
+    const before = process.cpuUsage();
     await trainStep(parts, [data], step, 2e-5);
+    const { user, system } = process.cpuUsage(before);
     seconds.push((performance.now() - started) / 1000);
+    processorSeconds.push((user + system) / 1e6);
   }
   const [, ...measured] = seconds;
   const secondsPerStepMin = Math.min(...measured);
@@ -60,7 +65,9 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
     mode,
     batch,
     length,
+    precision,
     secondsPerStepMin,
+    processorSecondsPerStepMin: Math.min(...processorSeconds.slice(1)),
     secondsPerStepMedian: median(measured),
     tokensPerSecond: (batch * length) / secondsPerStepMin,
     peakMemoryBytes: peakMemoryBytes(),
@@ -72,10 +79,10 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   };
   const lines = [
     info.reason,
-    `${mode}, ${batch} × ${length} tokens: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
   if (peer !== undefined) {
-    lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
+    lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
     lines.push(`speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`);
   }
   report(lines, result, options.json === true);
