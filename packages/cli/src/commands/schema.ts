@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
-import { composeSchema } from '@whetstone/core';
+import { editorSchema } from '@whetstone/core';
 import { writeAtomically } from '@whetstone/core/files';
 import { builtInPlugins } from '../built-ins.js';
 import { createTerminal } from '../terminal.js';
 
 /** `whetstone schema`: the JSON Schema of configuration files, with the schema of each built-in plugin where its name stands. */
 export async function writeSchema(options: { readonly out?: string }): Promise<void> {
-  const schema = composeSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin })));
+  const schema = editorSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin })));
   const text = `${JSON.stringify(schema, null, 2)}\n`;
   if (options.out === undefined) {
     process.stdout.write(text);

@@ -24,6 +24,8 @@ export async function train(config: string, options: TrainOptions): Promise<void
     services: [provide(LOGGER, progress.logger(terminalLogger(terminal)))],
   });
   trainer.on('run:start', (run) => {
+    progress.stop();
+    if (run.stage !== undefined) terminal.line(terminal.paint.bold(`Stage ${run.stage.index + 1} of ${run.stage.count}: ${run.stage.name}`));
     terminal.line(`${run.totalSteps} steps; ${run.trainableParameters.toLocaleString('en')} of ${run.totalParameters.toLocaleString('en')} parameters are trained.`);
     if (run.startStep > 0) terminal.line(`Going on after step ${run.startStep}.`);
     progress.start(run);
@@ -48,6 +50,7 @@ export function describeReport(terminal: Terminal, report: RunReport): void {
     `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ${bytes(report.peakMemoryBytes)} at most`,
   );
+  for (const stage of report.stages ?? []) terminal.line(`  ${stage.stage}: ${stage.steps} steps, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`);
   if (report.evalLossBefore !== null || report.evalLossAfter !== null) terminal.line(`evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`);
   if (report.stopReason !== null) terminal.line(`stopped early: ${report.stopReason}`);
   if (report.outputFolder !== null) terminal.line(`everything is in ${report.outputFolder}`);

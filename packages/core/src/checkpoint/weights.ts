@@ -20,14 +20,16 @@ const companionFiles = [
   'chat_template.jinja', 'generation_config.json',
 ];
 
+/** Writes the whole model: weights and config.json. */
+export async function writeModel(folder: string, model: LanguageModel): Promise<void> {
+  await writeWeights(folder, tensorsToWrite(model.parameters));
+  await writeText(join(folder, 'config.json'), pythonJson({ ...model.config, ...('torch_dtype' in model.config ? { torch_dtype: 'float32' } : {}), dtype: 'float32' }));
+}
+
 /** Writes what was trained: an adapter in PEFT's layout where the strategy exports one, else the whole model's weights and config.json. */
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const adapter = owner.exportAdapter?.();
-  if (adapter === undefined) {
-    await writeWeights(folder, tensorsToWrite(model.parameters));
-    await writeText(join(folder, 'config.json'), pythonJson({ ...model.config, ...('torch_dtype' in model.config ? { torch_dtype: 'float32' } : {}), dtype: 'float32' }));
-    return;
-  }
+  if (adapter === undefined) return writeModel(folder, model);
   await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
   await writeText(join(folder, 'README.md'), adapterReadme(adapter.config, model));

@@ -80,6 +80,16 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
   };
 }
 
+/** {@link composeSchema} as an editor wants it: what each stage may say for itself need not stand beside the stages. */
+export function editorSchema(plugins: readonly NamedPlugin[]): JsonSchema {
+  const { required, ...schema } = composeSchema(plugins);
+  const otherwise: JsonSchema = { required: required ?? [] };
+  const [whenever, orElse] = ['if', 'else'] as const;
+  const { data, ...properties } = schema['properties'] as { readonly [key: string]: JsonSchema };
+  const { required: ofData, ...looseData } = data ?? {};
+  return { ...schema, properties: { ...properties, data: looseData }, required: ['model'], [whenever]: { required: ['stages'] }, [orElse]: { ...otherwise, properties: { data: { required: ofData ?? [] } } } };
+}
+
 /**
  * One JSON Schema (draft 2020-12) of a whole configuration: the frame, and each plugin's own schema where its `use` is named.
  * Validation uses it, and editors complete by it.

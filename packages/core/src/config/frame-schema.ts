@@ -88,6 +88,29 @@ const training = section({
   ddpBucketCapMb: { type: 'number', exclusiveMinimum: 0, default: 25, description: 'Training in several processes: MiB of gradients that are summed at a time, while the backward pass goes on.' },
 });
 
+/** Stages as an editor knows them: validation looks at each stage together with what all of them share. */
+function stagesSchema(slot: SlotSchema): JsonSchema {
+  const list = (kind: PluginKind): JsonSchema => ({ type: 'array', items: slot(kind, { shortForms: ['string'] }) });
+  return {
+    type: 'array', minItems: 1,
+    description: 'Stages that are trained one after the other, each from where the one before ended; what a stage does not say is as it stands beside stages.',
+    items: {
+      type: 'object', additionalProperties: false,
+      properties: {
+        name: { type: 'string', minLength: 1, description: 'What reports and the stage\'s folder are called.' },
+        data: section(dataProperties(slot), { default: undefined }),
+        strategy: slot('strategy', { shortForms: ['string'] }),
+        companions: list('strategy'),
+        callbacks: list('callback'),
+        loggers: list('logger'),
+        optimizer: { type: ['object', 'string'] },
+        schedule: { type: ['object', 'string'] },
+        training: { ...training, default: undefined },
+      },
+    },
+  };
+}
+
 /** The fixed part of every configuration; `slot` fills in what depends on the plugins. */
 export function frameSchema(slot: SlotSchema): JsonSchema {
   const plugins = (kind: PluginKind, description: string): JsonSchema => ({ type: 'array', items: slot(kind, { shortForms: ['string'] }), description });
@@ -126,6 +149,7 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
       }),
       schedule: slot('schedule', { description: 'How the learning rate goes from step to step.', defaultUse: 'linear', shortForms: ['string'], flatProperties: {} }),
       training,
+      stages: stagesSchema(slot),
       output: section({
         folder: optionalPath('Where checkpoints, logs and the result go; null: the run writes nothing.'),
         overwrite: flag(false, 'Delete what an earlier run left in that folder.'),

@@ -5,5 +5,6 @@ export * from './overrides.js';
 export * from './paths.js';
 export * from './read-config.js';
 export * from './resolve-config.js';
+export * from './resolve-stages.js';
 export * from './track-reads.js';
 export * from './types.js';

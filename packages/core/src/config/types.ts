@@ -114,4 +114,6 @@ export interface ResolvedConfig {
   readonly schedule: FlatPluginUse;
   readonly training: TrainingConfig;
   readonly output: OutputConfig;
+  /** Where a run has stages: each as a configuration of its own. */
+  readonly stages?: readonly { readonly name: string; readonly config: ResolvedConfig }[];
 }

@@ -3,7 +3,7 @@ import type { Batch } from './data.js';
 import type { HookName, hookTable } from './hook-table.js';
 import type { Json } from './json.js';
 import type { SupervisedPositions } from './model.js';
-import type { EvaluationReport, RunReport, StepReport } from './report.js';
+import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
 import type { StepContext } from './strategy.js';
 
 /** What a callback may ask for. The loop decides when: at the next boundary between steps. */
@@ -18,6 +18,8 @@ export interface Control {
 }
 
 export interface RunInfo {
+  /** The stage that starts, where a run has several: `onRunStart` and `onRunEnd` are called for each. */
+  readonly stage?: StageInfo;
   readonly totalSteps: number;
   readonly epochs: number;
   readonly startStep: number;

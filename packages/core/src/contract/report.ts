@@ -1,5 +1,15 @@
+/** One of the stages of a run that goes through several. */
+export interface StageInfo {
+  readonly name: string;
+  /** From 0. */
+  readonly index: number;
+  readonly count: number;
+}
+
 /** What one optimizer step did, in plain numbers. */
 export interface StepReport {
+  /** The stage that the step belongs to, where a run has several; steps count from 1 in each. */
+  readonly stage?: string;
   /** Optimizer steps done, this one included. */
   readonly step: number;
   readonly totalSteps: number;
@@ -20,6 +30,7 @@ export interface StepReport {
 }
 
 export interface EvaluationReport {
+  readonly stage?: string;
   readonly step: number;
   readonly epoch: number;
   /** Token-weighted mean loss over the whole evaluation set. */
@@ -32,6 +43,9 @@ export interface EvaluationReport {
 }
 
 export interface RunReport {
+  /** The stage that was run; the report of a whole run with stages has none, but theirs. */
+  readonly stage?: string;
+  readonly stages?: readonly RunReport[];
   readonly evalLossBefore: number | null;
   readonly evalLossAfter: number | null;
   readonly steps: number;

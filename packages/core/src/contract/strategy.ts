@@ -61,6 +61,8 @@ export interface Attachment {
   readonly masters?: ReadonlyMap<string, Variable>;
   /** Called after each update. */
   afterUpdate?(): void;
+  /** Puts what was learned into the model's own weights when the attachment is disposed; absent where that cannot be. Only for owners that export an adapter. */
+  merge?(): void;
   /** State besides `trainable` that resume needs. */
   saveState(): SavedState;
   loadState(state: SavedState): void;

@@ -13,7 +13,7 @@ export interface Attached {
  * Attaches the owner, then the companions in their order. What was attached is taken off again where a later one fails.
  * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error.
  */
-export async function attachStrategies({ owner, companions, loaded }: Pick<TrainRun, 'owner' | 'companions' | 'loaded'>, strategyRun: StrategyRun): Promise<Attached> {
+export async function attachStrategies({ owner, companions, loaded, stage }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage'>, strategyRun: StrategyRun): Promise<Attached> {
   const done: Named<Attachment>[] = [];
   const dispose = (): void => {
     for (const { instance } of done.toReversed()) instance.dispose();
@@ -22,6 +22,7 @@ export async function attachStrategies({ owner, companions, loaded }: Pick<Train
   try {
     const first = await attach(owner, loaded, strategyRun);
     done.push(first);
+    stage?.takeOver?.(first.instance);
     for (const companion of companions) done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
     return { all: [first, ...done.slice(1)], dispose };
   } catch (error) {

@@ -5,7 +5,7 @@ import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js'
 import { evaluate } from './evaluate.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Plan } from './plan.js';
-import type { TrainRun } from './run-services.js';
+import { stageOf, type TrainRun } from './run-services.js';
 import { any } from './together.js';
 
 /** Where a run stands, and what happens to it between steps. */
@@ -89,8 +89,9 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     async evaluate() {
       if (run.evalData === null) return;
       const { backend, clock, signal, workers = singleWorker } = run;
-      const report = await evaluate({ model: run.loaded.model, data: run.evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
-      if (report === null) return;
+      const measured = await evaluate({ model: run.loaded.model, data: run.evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
+      if (measured === null) return;
+      const report: EvaluationReport = { ...measured, ...stageOf(run) };
       evalLossAfter = report.loss;
       change({ lastEvaluation: { step: state.step, loss: report.loss }, evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore });
       log({ eval_loss: report.loss, eval_runtime: report.seconds, eval_samples_per_second: report.samples / report.seconds });
@@ -113,6 +114,7 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
       evalLossAfter = best.loss;
     },
     report: (stopReason) => ({
+      ...stageOf(run),
       evalLossBefore: state.evalLossBefore,
       evalLossAfter: evalLossAfter ?? state.lastEvaluation?.loss ?? null,
       steps: state.step,

@@ -1,6 +1,6 @@
 import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
-import type { BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
+import type { Attachment, BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StageInfo, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
 import type { HookRunner } from '../hooks/types.js';
 
@@ -8,6 +8,18 @@ import type { HookRunner } from '../hooks/types.js';
 export interface Named<T> {
   readonly plugin: string;
   readonly instance: T;
+}
+
+/** What makes a run one of several stages. */
+export interface RunStage extends StageInfo {
+  /** The folder of the model that the stage starts from, for adapters to name. */
+  readonly modelFolder: string | null;
+  /** Where the result goes: the last stage's is that of the whole run. */
+  readonly resultFolder: string | null;
+  /** Puts into the owner what the stage before has learned; called before the companions are attached. */
+  takeOver?(owner: Attachment): void;
+  /** Called at the end, with the final weights in place and everything still attached. */
+  handOver?(owner: Attachment): Promise<void>;
 }
 
 /**
@@ -19,6 +31,7 @@ export interface Named<T> {
  */
 export interface TrainRun {
   readonly config: ResolvedConfig;
+  readonly stage?: RunStage;
   readonly loaded: LoadedModel;
   readonly trainData: BatchSource;
   readonly evalData: BatchSource | null;
@@ -50,3 +63,6 @@ export interface TrainRun {
 
 /** The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes what the engine made. */
 export type RunTraining = (run: TrainRun) => AsyncGenerator<StepReport, RunReport, void>;
+
+/** The stage's name as reports carry it. */
+export const stageOf = ({ stage }: TrainRun): { readonly stage?: string } => (stage === undefined ? {} : { stage: stage.name });

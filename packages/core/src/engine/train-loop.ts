@@ -9,7 +9,7 @@ import { attachStrategies, wrapData } from './attach.js';
 import { exportResult } from './export-result.js';
 import { planRun, type Plan } from './plan.js';
 import { createProgress, type RunProgress } from './progress.js';
-import type { RunTraining, TrainRun } from './run-services.js';
+import { stageOf, type RunTraining, type TrainRun } from './run-services.js';
 import { trainStep, type StepParts } from './train-step.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';
@@ -26,7 +26,7 @@ export const runTraining: RunTraining = async function* (run) {
   const { config: { training }, hooks, outputFolder, workers = singleWorker } = run;
   const firstPlan = planRun(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
-    seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.loaded.model.folder, ...(run.openData === undefined ? {} : { openData: run.openData }),
+    seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder, ...(run.openData === undefined ? {} : { openData: run.openData }),
     ...(workers.count === 1 ? {} : { worker: { rank: workers.rank, count: workers.count } }),
   });
   try {
@@ -64,7 +64,7 @@ export const runTraining: RunTraining = async function* (run) {
         const outcome = await trainStep(stepParts, window, step, learningRate * schedule(step));
         const seconds = run.clock.now() - started;
         const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
-        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds, metrics: withShare(outcome.metrics, seconds) };
+        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds, metrics: withShare(outcome.metrics, seconds), ...stageOf(run) };
         progress.countStep(report);
         await hooks.onStep(report);
         await betweenSteps(run, plan, progress, workers);
@@ -89,7 +89,8 @@ export const runTraining: RunTraining = async function* (run) {
     if (training.saveStrategy !== 'no') await progress.save();
     await interruptWhereAsked(run, progress, workers);
     await progress.restoreBest();
-    if (outputFolder !== null) await exportResult(outputFolder, run.loaded.model, owner, run.config.chatTemplatePath);
+    if (outputFolder !== null) await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded.model, owner, run.config.chatTemplatePath);
+    await run.stage?.handOver?.(owner);
     const report = progress.report(hooks.requests.stopReason);
     await hooks.onRunEnd(report);
     // Nobody ends well before everything is written.
@@ -159,8 +160,8 @@ async function interruptWhereAsked(run: TrainRun, progress: RunProgress, workers
   } else if (!run.signal.aborted) return;
   const checkpoint = step === 0 ? null : await progress.save();
   await barrier(workers, 'the last checkpoint');
-  throw new WhetstoneError('INTERRUPTED', `The run was interrupted after step ${step}.`, {
-    details: { step, checkpoint },
+  throw new WhetstoneError('INTERRUPTED', `The run was interrupted after step ${step}${run.stage === undefined ? '' : ` of stage '${run.stage.name}'`}.`, {
+    details: { ...stageOf(run), step, checkpoint },
     hint: checkpoint === null ? 'Nothing was saved.' : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
     cause: run.signal.reason,
   });
@@ -179,7 +180,9 @@ function countParameters({ loaded: { model } }: TrainRun, owner: Attachment): Pa
 }
 
 function runInfo(run: TrainRun, plan: Plan, progress: RunProgress, counts: ParameterCounts): RunInfo {
+  const { stage } = run;
   return {
+    ...(stage === undefined ? {} : { stage: { name: stage.name, index: stage.index, count: stage.count } }),
     totalSteps: plan.totalSteps,
     epochs: plan.epochs,
     startStep: progress.state.step,

@@ -7,6 +7,8 @@ import type { HookMethods, HookRunner } from './types.js';
 export interface HookedCallback {
   readonly plugin: string;
   readonly callback: Callback;
+  /** Whether it outlives the runner, which then does not dispose it. */
+  readonly stays?: boolean;
 }
 
 interface Entry {
@@ -138,7 +140,8 @@ function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
 /** Disposes every callback, the last first, and throws the first failure afterwards. */
 function disposeAll(callbacks: readonly HookedCallback[]): void {
   const failures: unknown[] = [];
-  for (const { plugin, callback } of callbacks.toReversed()) {
+  for (const { plugin, callback, stays } of callbacks.toReversed()) {
+    if (stays === true) continue;
     try {
       attempt(plugin, 'dispose', () => callback.dispose?.());
     } catch (failure) {

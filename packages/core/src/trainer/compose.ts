@@ -7,7 +7,7 @@ import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
 import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
 import type { Services } from '../container.js';
-import type { Named, TrainRun } from '../engine/run-services.js';
+import type { Named, RunStage, TrainRun } from '../engine/run-services.js';
 import { CLUSTER, createWorkers, explainFailure, joinCluster, singleWorker, workerName, type Joined } from '../distributed/index.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
@@ -22,6 +22,17 @@ export interface ComposeOptions {
   /** Callbacks given as objects, after those of the configuration. */
   readonly callbacks: readonly Callback[];
   readonly signal: AbortSignal;
+  /** Where the run is one of several stages: model and callbacks of the program then outlive it. */
+  readonly stage?: StageComposition;
+  /** Told the model as soon as it is loaded: under a stage it is whoever is told that disposes it. */
+  readonly useModel?: (loaded: LoadedModel, isOurs: boolean) => void;
+}
+
+export interface StageComposition {
+  readonly run: RunStage;
+  readonly isLast: boolean;
+  /** Told once the stage may claim its folder. */
+  claimOutput?(): Promise<void>;
 }
 
 /** A run that is ready to start, and what must be undone after it. */
@@ -77,7 +88,7 @@ interface Meeting {
   joined: Joined | null;
 }
 
-async function compose({ resolution, services, events, callbacks, signal }: ComposeOptions, undo: ReturnType<typeof createUndo>, meeting: Meeting): Promise<ComposedRun> {
+async function compose({ resolution, services, events, callbacks, signal, stage, useModel }: ComposeOptions, undo: ReturnType<typeof createUndo>, meeting: Meeting): Promise<ComposedRun> {
   const { config } = resolution;
   const logger = services.get(LOGGER);
   const place = services.has(CLUSTER) ? services.get(CLUSTER).place() : null;
@@ -121,7 +132,7 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   const companions = (await makeAll('strategy', config.companions, 'companions')).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
   const hooked: HookedCallback[] = [];
   for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, 'callbacks')), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, 'loggers') : [])]) hooked.push({ plugin, callback: instance });
-  for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback });
+  for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback, stays: stage?.isLast === false });
   hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
   const runner = createHookRunner(hooked);
   undo.add(() => runner.dispose());
@@ -135,7 +146,8 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   checkpoint();
 
   const loaded = await loadModel(config, owner.instance, services, make);
-  if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
+  if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
+  else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
   checkpoint();
 
   const transforms: DataTransform[] = [];
@@ -158,11 +170,12 @@ async function compose({ resolution, services, events, callbacks, signal }: Comp
   checkpoint();
 
   const run: TrainRun = {
-    config, loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
+    config, ...(stage === undefined ? {} : { stage: stage.run }), loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
     backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData, workers,
     checkUnusedKeys: maker.checkUnusedKeys,
     claimOutput: async () => {
       if (workers.rank !== 0) return;
+      await stage?.claimOutput?.();
       await claimOutputFolder(config);
       await saveDataManifest(outputFolder, trainData, evalData);
     },
@@ -246,4 +259,12 @@ function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'ev
     curriculum: learning ? data.curriculum : null,
     seed: training.dataSeed ?? training.seed,
   };
+}
+
+/** Makes the data sources of a configuration, to find what is missing before anything long is begun. */
+export async function checkDataSources({ config, pluginFor }: ConfigResolution, services: Services): Promise<void> {
+  const { data, training, baseFolder } = config;
+  const maker = createPluginMaker({ logger: services.get(LOGGER), seed: training.seed, baseFolder, outputFolder: null }, () => false);
+  if (!services.has(TRAIN_DATA)) await maker.create('data-source', pluginFor('data-source', data.train.use), data.train.options, ['data', 'train', 'options']);
+  if (!services.has(EVAL_DATA) && data.eval !== null) await maker.create('data-source', pluginFor('data-source', data.eval.use), data.eval.options, ['data', 'eval', 'options']);
 }

@@ -1,13 +1,15 @@
-import { LOGGER, WhetstoneError, type Callback, type Plugin, type RunReport, type StepReport } from '../contract/index.js';
-import { applyOverrides, rawConfigOf, readConfigFile, resolveConfig, withValue, type ConfigDefaults, type ConfigResolution, type Override, type ResolvedConfig } from '../config/index.js';
+import { LOGGER, WhetstoneError, type Callback, type LoadedModel, type Plugin, type RunReport, type StepReport } from '../contract/index.js';
+import { applyOverrides, rawConfigOf, readConfigFile, resolveStages, withValue, type ConfigDefaults, type ConfigResolution, type ResolvedStage, type Override, type ResolvedConfig } from '../config/index.js';
 import { createServices, type ServiceRegistration, type Services } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
 import { runTraining } from '../engine/index.js';
+import { CLUSTER } from '../distributed/index.js';
 import { createEventHub, type TrainerEvent, type TrainerListener } from '../events.js';
 import { validateCallback } from '../hooks/index.js';
 import { createRegistry, loadPlugin, type SharedModules } from '../plugins/index.js';
-import { composeRun, type ComposedRun } from './compose.js';
+import { checkDataSources, composeRun, type ComposedRun, type StageComposition } from './compose.js';
 import { defaultServices } from './default-services.js';
+import { runStages } from './stages.js';
 
 export interface TrainerOptions {
   /** Plugins that configurations may call by name, beside the optimizers and schedules that core brings. */
@@ -67,9 +69,11 @@ export class Trainer implements AsyncIterable<StepReport> {
     return this;
   }
 
-  /** Reads, completes and checks the configuration, and does nothing else. Throws what is wrong with it, all at once. */
+  /** Reads, completes and checks the configuration, and does nothing else: that of its first stage, and of every one under `stages`, where it has stages. Throws what is wrong with it, all at once. */
   async resolve(): Promise<ResolvedConfig> {
-    return (await this.#resolve()).config;
+    const [first, ...others] = await this.#resolve();
+    if (first.name === null) return first.resolution.config;
+    return { ...first.resolution.config, stages: [first, ...others].map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })) };
   }
 
   /** Trains to the end. Rejects with a `WhetstoneError`. */
@@ -108,16 +112,37 @@ export class Trainer implements AsyncIterable<StepReport> {
     this.#events.clear();
   }
 
-  async #resolve(): Promise<ConfigResolution> {
+  async #resolve(): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
     const { plugins = [], defaults = {}, baseFolder = process.cwd(), overrides = [], sharedModules = {} } = this.#options;
     const written = typeof this.#source === 'string' ? await readConfigFile(this.#source) : rawConfigOf(this.#source, baseFolder);
     const raw = overrides.length === 0 ? written : withValue(written, applyOverrides(written.value, overrides));
     const registry = createRegistry([...corePlugins, ...plugins]);
-    return resolveConfig(raw, { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }) });
+    return resolveStages(raw, { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }) });
   }
 
   async *#train(signal: AbortSignal): AsyncGenerator<StepReport, RunReport, void> {
-    const services = createServices([...defaultServices, ...(this.#options.services ?? [])]);
+    let stages: readonly [ResolvedStage, ...ResolvedStage[]];
+    try {
+      stages = await this.#resolve();
+    } catch (error) {
+      this.#events.emit('run:error', error);
+      throw error;
+    }
+    const [first] = stages;
+    if (first.name === null) return yield* this.#runOne(signal, first.resolution);
+    const alone = createServices([...defaultServices, ...(this.#options.services ?? [])]);
+    const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).place() !== null;
+    await alone.dispose();
+    if (isOneOfSeveral) throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', { place: { path: 'stages' }, hint: 'Train the stages as runs of their own, each on the model that the one before left.' });
+    return yield* runStages(stages, (resolution, services, stage, useModel) => this.#runOne(signal, resolution, { services, stage, useModel }), async ({ resolution }) => {
+      const services = createServices([...defaultServices, ...(this.#options.services ?? [])]);
+      await checkDataSources(resolution, services).finally(() => services.dispose());
+    });
+  }
+
+  /** Composes one run, or one stage of a run, and trains it to its end. */
+  async *#runOne(signal: AbortSignal, resolution: ConfigResolution, more?: StageServices): AsyncGenerator<StepReport, RunReport, void> {
+    const services = createServices([...defaultServices, ...(this.#options.services ?? []), ...(more?.services ?? [])]);
     this.#services = services;
     let composed: ComposedRun | null = null;
     let outcome: 'left' | 'done' | 'failed' = 'left';
@@ -131,7 +156,10 @@ export class Trainer implements AsyncIterable<StepReport> {
       else await tellOfFailure(composed, error);
     };
     try {
-      composed = await composeRun({ resolution: await this.#resolve(), services, events: this.#events, callbacks: this.#options.callbacks ?? [], signal });
+      composed = await composeRun({
+        resolution, services, events: this.#events, callbacks: this.#options.callbacks ?? [], signal,
+        ...(more === undefined ? {} : { stage: more.stage, useModel: more.useModel }),
+      });
       const report = yield* runTraining(composed.run);
       outcome = 'done';
       for (const message of composed.maker.unusedAtEnd()) composed.run.warn(message);
@@ -150,6 +178,12 @@ export class Trainer implements AsyncIterable<StepReport> {
       }
     }
   }
+}
+
+interface StageServices {
+  readonly services: readonly ServiceRegistration[];
+  readonly stage: StageComposition;
+  readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
 }
 
 /** Calls `onRunError`; a hook that fails there is logged, so that it does not hide the failure of the run. */

@@ -1,6 +1,7 @@
 import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
+import { definePlugin, WhetstoneError, type Attachment, type ExportedAdapter, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
+import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
 import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
 import { peftPrefix } from './from-peft.js';
@@ -111,24 +112,26 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const disposeConverted = (): void => {
     for (const tensor of converted.splice(0)) tensor.dispose();
   };
+  let merged: MergedWeights | null = null;
+  const exportAdapter = (): ExportedAdapter => {
+    if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) };
+    disposeConverted();
+    const tensors = new Map<string, Tensor>(trainable);
+    for (const { site, a, b } of layers) {
+      const start = pissaStarts.get(site.name);
+      if (start === undefined) continue;
+      const lora = pissaAsLora(start, a, b);
+      converted.push(lora.a, lora.b);
+      tensors.set(`${peftPrefix}${site.name}.lora_A.weight`, lora.a);
+      tensors.set(`${peftPrefix}${site.name}.lora_B.weight`, lora.b);
+    }
+    return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder) };
+  };
   const { loraPlusRatio } = options;
   return {
     trainable,
     ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (name.endsWith('.lora_B.weight') ? loraPlusRatio : 1) }),
-    exportAdapter: () => {
-      if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) };
-      disposeConverted();
-      const tensors = new Map<string, Tensor>(trainable);
-      for (const { site, a, b } of layers) {
-        const start = pissaStarts.get(site.name);
-        if (start === undefined) continue;
-        const lora = pissaAsLora(start, a, b);
-        converted.push(lora.a, lora.b);
-        tensors.set(`${peftPrefix}${site.name}.lora_A.weight`, lora.a);
-        tensors.set(`${peftPrefix}${site.name}.lora_B.weight`, lora.b);
-      }
-      return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder) };
-    },
+    exportAdapter,
     saveState: () => ({
       tensors: new Map([...pissaStarts].flatMap(([name, { a, b }]) => [[`${name}.pissa_A`, a], [`${name}.pissa_B`, b]] as [string, Tensor][])),
       values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) },
@@ -141,9 +144,18 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
         start.replaceStart(a, b);
       }
     },
+    merge: () => {
+      const adapter = exportAdapter();
+      merged?.dispose();
+      merged = mergeAdapter(model, adapter);
+      if (!merged.untiesHead) return;
+      throw new WhetstoneError('CONFIG_CONFLICT', 'The adapter trains the head apart from the embedding that it shares its weight with: the two cannot be one matrix again.', { place: { path: 'strategy.options.modulesToSave' }, hint: 'Leave the head out of modulesToSave.' });
+    },
     dispose: () => {
       disposeConverted();
       for (const step of undo.reverse()) step();
+      for (const [name, weight] of merged?.weights ?? []) model.parameters.get(name)?.assign(weight as ReturnType<Variable['clone']>);
+      merged?.dispose();
     },
   };
 }
