@@ -1,5 +1,6 @@
 // Runs tfjs-core's own suite, as its npm package ships it, against the backend `whetstone`.
-//   npm run test:tfjs -- [--engine tensorflow] [--only TEXT] [--json]
+//   npm run test:tfjs -- [--engine tensorflow] [--only TEXT] [--share N] [--json]
+// --only takes the specs whose name holds a text, --share every Nth.
 // Specs that are known to fail stand in exceptions-<engine>.json with their reason; any other failure, and any exception that passes, fails the run.
 import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
-const { values: options } = parseArgs({ options: { engine: { type: 'string', default: 'tensorflow' }, only: { type: 'string' }, json: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({ options: { engine: { type: 'string', default: 'tensorflow' }, only: { type: 'string' }, share: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
 const require = createRequire(import.meta.url);
 const tfjs = join(dirname(require.resolve('@tensorflow/tfjs-core/package.json')), 'dist');
 const exceptions = JSON.parse(readFileSync(new URL(`exceptions-${options.engine}.json`, import.meta.url), 'utf8'));
@@ -42,18 +43,20 @@ await build({
   logLevel: 'error',
 });
 
-const { findTensorflow, registerWhetstoneBackend } = await import('@whetstone/backend');
-const library = await findTensorflow();
-if (!('folder' in library)) {
-  console.error(`libtensorflow is missing: ${library.reasons.join(', ')}. Fetch it with: npx whetstone backend install cpu`);
+const { findTensorflow, findXlaPlugin, registerWhetstoneBackend } = await import('@whetstone/backend');
+const found = options.engine === 'xla' ? await findXlaPlugin() : await findTensorflow();
+if ('reasons' in found) {
+  console.error(`The library of the engine ${options.engine} is missing: ${found.reasons.join(', ')}. Fetch it with: npx whetstone backend install ${options.engine === 'xla' ? 'xla-cpu' : 'cpu'}`);
   process.exit(1);
 }
-const backend = await registerWhetstoneBackend({ libraryFolder: library.folder });
+const backend = await registerWhetstoneBackend(options.engine === 'xla' ? { engine: 'xla', plugin: found.path } : { libraryFolder: found.folder });
 require(bundle);
 
 const failed = [];
 const counts = { passed: 0, failed: 0, skipped: 0 };
-jasmineEnvironment.configure({ random: false, specFilter: (spec) => options.only === undefined || spec.getFullName().includes(options.only) });
+const share = Number(options.share);
+let seen = 0;
+jasmineEnvironment.configure({ random: false, specFilter: (spec) => (options.only === undefined || spec.getFullName().includes(options.only)) && seen++ % share === 0 });
 jasmineEnvironment.addReporter({
   specDone(result) {
     if (result.status === 'passed') counts.passed++;
@@ -67,7 +70,7 @@ await jasmineEnvironment.execute();
 
 const unexpected = failed.filter(({ name }) => exceptions[name] === undefined);
 const failedNames = new Set(failed.map(({ name }) => name));
-const healed = options.only === undefined ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
+const healed = options.only === undefined && share === 1 ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
 if (options.json) console.log(JSON.stringify({ engine: options.engine, ...counts, exceptions: failed.length - unexpected.length, unexpected, healed, counters: backend.counters() }));
 else {
   for (const { name, message } of unexpected) console.log(`FAILED ${name}\n       ${message.split('\n')[0]}`);

@@ -2,6 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
+import { compileOptions, type CompileChoice } from './compile-options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** Options of a plugin's client: `{allocator: 'bfc', preallocate: false}` for a GPU. */
@@ -12,15 +13,6 @@ const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32:
 
 /** What has to be waited for and destroyed. */
 type Event = Pointer;
-
-/** One replica, one partition: an XLA CompileOptionsProto, which may be followed by overrides of XLA's flags (field 7: name and value). */
-const plainOptions = Uint8Array.from([0x1a, 4, 0x20, 1, 0x28, 1]);
-
-const field = (number: number, bytes: readonly number[]): number[] => [8 * number + 2, bytes.length, ...bytes];
-const integerFlag = (name: string, value: number): number[] => field(7, [...field(1, [...bytesOf(name)]), ...field(2, [0x18, value])]);
-
-/** Compiles in two thirds of the time what is run quickly anyway. Known to XLA's CPU compiler; harmless to others. */
-const hastyOptions = Uint8Array.from([...plainOptions, ...integerFlag('xla_backend_optimization_level', 0)]);
 
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
@@ -123,13 +115,13 @@ export class XlaClient {
     this.pjrt.call('PJRT_Buffer_Destroy', [buffer]);
   }
 
-  /** Compiles a module of StableHLO text; `hastily` where its running time does not matter. */
-  compile(module: string, subject: string, hastily = false): LoadedExecutable {
+  /** Compiles a module of StableHLO text. */
+  compile(module: string, subject: string, choice: CompileChoice = {}): LoadedExecutable {
     const code = bytesOf(module);
-    const compileOptions = hastily ? hastyOptions : plainOptions;
+    const options = compileOptions(this.platform, choice);
     const format = bytesOf('mlir');
     const program = words([48, 0, address(code), code.length, address(format), format.length]);
-    const result = this.pjrt.call('PJRT_Client_Compile', [this.client, address(program), address(compileOptions), compileOptions.length], subject, program, code, format, compileOptions);
+    const result = this.pjrt.call('PJRT_Client_Compile', [this.client, address(program), address(options), options.length], subject, program, code, format, options);
     return this.adopt(result[4] ?? 0n);
   }
 

@@ -93,7 +93,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
       }
     }
     const started = performance.now();
-    const loaded = client.compile(text, subject, hastily);
+    const loaded = client.compile(text, subject, { hastily });
     if (key !== undefined && performance.now() - started > (options.compileTimeWorthKeeping ?? WORTH_KEEPING)) {
       try {
         cache?.save(key, client.serialize(loaded));

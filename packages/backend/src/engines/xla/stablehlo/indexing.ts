@@ -1,9 +1,17 @@
 import { sizeOf, type PhysicalType } from '../../../recorder/types.js';
-import { i64s, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import { i64s, isFloat, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 import { intOf } from './movement.js';
 
 const from = (first: number, count: number): number[] => Array.from({ length: Math.max(0, count) }, (_, index) => first + index);
 const list = (values: readonly number[]): string => `[${values.join(', ')}]`;
+
+/** What stands where an index points outside the table: not a number, or the least of whole numbers, so that the mistake is seen. XLA itself would take the nearest row. */
+function outside(b: ModuleBuilder, picked: Hlo, inside: Hlo, axes: readonly number[]): Hlo {
+  const filler = isFloat(picked.type) ? NaN : picked.type === 'int32' ? -(2 ** 31) : 0;
+  return b.select(b.place(inside, picked.shape, axes), picked, b.splat(picked.type, picked.shape, filler));
+}
+
+const within = (b: ModuleBuilder, indices: Hlo, size: Hlo): Hlo => b.binary('and', b.compare('GE', indices, b.splat('int32', indices.shape, 0)), b.compare('LT', indices, size));
 
 /** Rows along one axis; the first `batch` axes are walked together in both. */
 const gather: Row = (b, [x, indices, axisOf], attributes) => {
@@ -18,7 +26,8 @@ const gather: Row = (b, [x, indices, axisOf], attributes) => {
   const offsets = [...from(batch, axis - batch), ...from(axis + picked - batch, rank - axis - 1)];
   const numbers = `#stablehlo.gather<offset_dims = ${list(offsets)}, collapsed_slice_dims = [${axis}], operand_batching_dims = ${list(batches)}, start_indices_batching_dims = ${list(batches)}, start_index_map = [${axis}], index_vector_dim = ${picked}>`;
   const sizes = x!.shape.map((size, position) => (position === axis || position < batch ? 1 : size));
-  return b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+  const rows = b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+  return outside(b, rows, within(b, indices!, b.splat('int32', indices!.shape, x!.shape[axis] ?? 0)), [...batches, ...from(axis, picked - batch)]);
 };
 
 const gatherNd: Row = (b, [x, indices]) => {
@@ -28,7 +37,10 @@ const gatherNd: Row = (b, [x, indices]) => {
   const shape = [...indices!.shape.slice(0, -1), ...rest];
   const numbers = `#stablehlo.gather<offset_dims = ${list(from(outer, rest.length))}, collapsed_slice_dims = ${list(from(0, depth))}, start_index_map = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
   const sizes = x!.shape.map((size, axis) => (axis < depth ? 1 : size));
-  return b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+  const rows = b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+  if (depth === 0) return rows;
+  const limits = b.broadcast(b.constant('int32', [depth], x!.shape.slice(0, depth)), indices!.shape);
+  return outside(b, rows, b.reduce('and', within(b, indices!, limits), [outer], 1), from(0, outer));
 };
 
 /** What is done where an update falls on a number: `op` of both, or the update itself. */

@@ -30,13 +30,15 @@ const mean: Row = (b, inputs, attributes, results) => {
   return b.binary('divide', total, b.splat(total.type, total.shape, count));
 };
 
-/** Where the largest or smallest number stands; the first one of equals, and a NaN before everything. */
+/** Where the largest or smallest number stands: the first one of equals. A NaN counts as less than everything (for the smallest, as more), as tfjs-core has it. */
 function argument(direction: 'GT' | 'LT'): Row {
-  return (b, [x, axis]) => {
-    const [chosen = 0] = axesOf(b, axis!, x!.shape.length);
-    const places = b.iota(x!.shape, chosen);
-    const shape = x!.shape.filter((_, position) => position !== chosen);
-    const value = tensorType(x!.type, []);
+  return (b, [given, axis]) => {
+    const bound = direction === 'GT' ? lowest(given!) : highest(given!);
+    const x = isFloat(given!.type) ? b.select(b.compare('NE', given!, given!), b.splat(given!.type, given!.shape, bound), given!) : given!;
+    const [chosen = 0] = axesOf(b, axis!, x.shape.length);
+    const places = b.iota(x.shape, chosen);
+    const shape = x.shape.filter((_, position) => position !== chosen);
+    const value = tensorType(x.type, []);
     const truth = tensorType('bool', []);
     const whole = tensorType('int32', []);
     const n = b.fresh();
@@ -45,11 +47,10 @@ function argument(direction: 'GT' | 'LT'): Row {
     const choose = (name: string, a: string, c: string, type: string): string => `%${name}${n} = "stablehlo.select"(%take${n}, %${a}${n}, %${c}${n}) : (${truth}, ${type}, ${type}) -> ${type} `;
     const region =
       `{ ^bb0(%v${n}: ${value}, %i${n}: ${whole}, %w${n}: ${value}, %j${n}: ${whole}): ` +
-      compare('better', 'v', 'w', value, direction) + compare('nan', 'v', 'v', value, 'NE') + logic('first', 'or', 'better', 'nan') +
-      compare('same', 'v', 'w', value, 'EQ') + compare('before', 'i', 'j', whole, 'LT') + logic('tie', 'and', 'same', 'before') + logic('take', 'or', 'first', 'tie') +
+      compare('better', 'v', 'w', value, direction) + compare('same', 'v', 'w', value, 'EQ') + compare('before', 'i', 'j', whole, 'LT') +
+      logic('tie', 'and', 'same', 'before') + logic('take', 'or', 'better', 'tie') +
       choose('value', 'v', 'w', value) + choose('place', 'i', 'j', whole) + `"stablehlo.return"(%value${n}, %place${n}) : (${value}, ${whole}) -> () }`;
-    const initial = b.splat(x!.type, [], direction === 'GT' ? lowest(x!) : highest(x!));
-    const [, place] = b.calls('stablehlo.reduce', [x!, places, initial, b.splat('int32', [], 2 ** 31 - 1)], [{ type: x!.type, shape }, { type: 'int32', shape }], `dimensions = ${i64s([chosen])}`, region);
+    const [, place] = b.calls('stablehlo.reduce', [x, places, b.splat(x.type, [], bound), b.splat('int32', [], 2 ** 31 - 1)], [{ type: x.type, shape }, { type: 'int32', shape }], `dimensions = ${i64s([chosen])}`, region);
     return place as Hlo;
   };
 }

@@ -1,0 +1,43 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { outcomes, startXlaBackend, xlaPlugin } from '../../../test-support.js';
+import { rows } from './lower.js';
+
+/** Names of TensorFlow ops in the text of the records. */
+function opsOfRecords(): string[] {
+  const source = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+  const files = ['kernels', 'fused'].flatMap((folder) => readdirSync(join(source, folder)).filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts')).map((name) => join(source, folder, name)));
+  return [...new Set(files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bops?\('([A-Z]\w+)'/g)].map(([, name = '']) => name)))];
+}
+
+test('every TensorFlow op that a record names has a lowering', () => {
+  const names = opsOfRecords();
+  expect(names.length).toBeGreaterThan(30);
+  expect(names.filter((name) => rows[name] === undefined)).toEqual([]);
+});
+
+describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core\'s', () => {
+  beforeAll(async () => void (await startXlaBackend()));
+  const run = async (compute: () => tf.Tensor): Promise<readonly number[]> => (await outcomes('whetstone', compute))[0]?.values ?? [];
+
+  test('a NaN is the largest and the smallest number, and nobody\'s place', async () => {
+    const given = (): tf.Tensor => tf.tensor([[3, NaN, 5], [NaN, NaN, NaN]]);
+    expect(await run(() => tf.max(given(), 1))).toEqual([NaN, NaN]);
+    expect(await run(() => tf.min(given(), 1))).toEqual([NaN, NaN]);
+    expect(await run(() => tf.maximum(given(), tf.scalar(4)))).toEqual([4, NaN, 5, NaN, NaN, NaN]);
+    expect(await run(() => tf.argMax(given(), 1))).toEqual([2, 0]);
+    expect(await run(() => tf.argMin(given(), 1))).toEqual([0, 0]);
+  });
+
+  test('an index outside a table reads NaN or the least whole number, and takes nothing from its neighbours', async () => {
+    const table = (): tf.Tensor2D => tf.tensor2d([1, 2, 3, 4], [2, 2]);
+    const indices = (): tf.Tensor1D => tf.tensor1d([1, 2, -1, 0], 'int32');
+    expect(await run(() => tf.gather(table(), indices()))).toEqual([3, 4, NaN, NaN, NaN, NaN, 1, 2]);
+    expect(await run(() => tf.gather(tf.cast(table(), 'int32'), indices(), 1))).toEqual([2, -(2 ** 31), -(2 ** 31), 1, 4, -(2 ** 31), -(2 ** 31), 3]);
+    expect(await run(() => tf.gatherND(table(), tf.tensor2d([[0, 1], [1, 2], [-1, 0]], undefined, 'int32')))).toEqual([2, NaN, NaN]);
+    expect(await run(() => tf.scatterND(tf.tensor2d([[0], [7]], undefined, 'int32'), tf.tensor1d([5, 6]), [2]))).toEqual([5, 0]);
+  });
+});
