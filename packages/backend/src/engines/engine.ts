@@ -30,6 +30,12 @@ export interface Engine {
   readonly staticShapes: boolean;
   /** Present where this process is one of several. */
   readonly collective?: EngineCollective;
+  /** Whether results take the memory of spent inputs. */
+  readonly reusesInputs?: boolean;
+  /** How many devices there are; one where absent. */
+  readonly devices?: number;
+  /** From now on graphs run on this device, uploads go to it. */
+  useDevice?(device: number): void;
   /** Copies host values to the device. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
   /** Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they stay. */
@@ -41,8 +47,11 @@ export interface Engine {
   release(tensor: EngineTensor): void;
   /** Makes a program ready to be run many times. */
   compile(program: Program, describe: Describe): Executable;
-  /** Queues an executable. The results may still be in the making when this returns. */
-  run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
+  /**
+   * Queues an executable. The results may still be in the making when this returns. `spent` are positions of inputs that nobody but the caller
+   * holds, and that the caller releases right afterwards: the engine may compute results in their memory.
+   */
+  run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe, spent?: readonly number[]): EngineTensor[];
   /** Queues a program op by op, without compiling it. */
   runEagerly(program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
   /** Waits until the device has done everything queued. */

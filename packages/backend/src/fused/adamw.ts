@@ -9,6 +9,7 @@ export const adamw: Kernel = {
   name: 'WhetstoneAdamW',
   inputs: ['parameter', 'gradient', 'firstMoment', 'secondMoment', 'stepSize', 'decay', 'correction'],
   list: true,
+  replaces: [[0], [2], [3]],
   rule: ([parameter], { beta1, beta2, epsilon }) => {
     const { shape } = parameter as Spec;
     const output = { shape, dtype: 'float32' as const };

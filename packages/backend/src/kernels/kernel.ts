@@ -55,6 +55,8 @@ export interface Kernel {
   readonly multiplies?: true;
   /** False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so that a resumed run repeats itself exactly. */
   readonly eager?: false;
+  /** For each result the inputs whose new version it is: an engine may compute it in their memory where nobody holds them any more. */
+  readonly replaces?: readonly (readonly number[])[];
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
   rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
   /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */

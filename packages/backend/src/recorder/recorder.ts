@@ -234,7 +234,10 @@ export class Recorder {
     } else {
       this.holdBack(graph);
       const { positions } = prepared.executable.program;
-      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step));
+      const spent = this.engine.reusesInputs === true ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null ? [position] : [])) : [];
+      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step), spent);
+      // Their memory is the results' now, or free.
+      for (const position of spent) this.memory.release(graph.inputs[position] as Value);
     }
     graph.outputs.forEach((output, position) => {
       const tensor = results[position];

@@ -45,20 +45,28 @@ export interface LoadedExecutable {
   readonly outputs: number;
 }
 
-/** One client of a plugin, on its first device. */
+/** What a module needs besides its arguments, in bytes. */
+export interface ModuleMemory {
+  readonly outputs: number;
+  readonly temporaries: number;
+}
+
+/** One client of a plugin, with those of its devices that it can reach from here. */
 export class XlaClient {
   readonly platform: string;
   readonly platformVersion: string;
   readonly deviceKind: string;
   readonly deviceCount: number;
   private readonly client: Pointer;
-  private readonly device: Pointer;
+  private readonly devices: readonly Pointer[];
   /** Executions that may still be at work. */
   private running: Event[] = [];
 
   constructor(
     readonly pjrt: Pjrt,
     options: ClientOptions,
+    /** How many devices there have to be. */
+    least = 1,
   ) {
     const { values, count, keep } = namedValues(options);
     this.client = pjrt.call('PJRT_Client_Create', [address(values), count], 'Starting a client', values, keep)[6] ?? 0n;
@@ -71,25 +79,26 @@ export class XlaClient {
     const [, devices = 0n, deviceCount = 0n] = pjrt.call('PJRT_Client_AddressableDevices', [this.client]);
     this.deviceCount = Number(deviceCount);
     if (this.deviceCount === 0) throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} found no device.`);
-    this.device = new BigUint64Array(koffi.view(devices, 8))[0] ?? 0n;
-    const description = pjrt.call('PJRT_Device_GetDescription', [this.device])[1] ?? 0n;
+    if (this.deviceCount < least) throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} has fewer devices than are asked for.`, { expected: `${least} devices`, found: String(this.deviceCount) });
+    this.devices = Array.from(new BigUint64Array(koffi.view(devices, 8 * this.deviceCount)));
+    const description = pjrt.call('PJRT_Device_GetDescription', [this.device(0)])[1] ?? 0n;
     const [, kind = 0n, kindLength = 0n] = pjrt.call('PJRT_DeviceDescription_Kind', [description]);
     this.deviceKind = textAt(kind, kindLength);
   }
 
-  /** Copies host values to the device. */
-  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): Pointer {
+  /** Copies host values to a device. */
+  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device = 0): Pointer {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
     const length = sizeOf(shape) * bytesPerElement[type];
     if (source.byteLength !== length) throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
-    return this.uploadBytes(type, shape, new Uint8Array(source.buffer, source.byteOffset, length));
+    return this.uploadBytes(type, shape, new Uint8Array(source.buffer, source.byteOffset, length), device);
   }
 
   /** Copies bytes to the device as they are. */
-  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: Uint8Array): Pointer {
+  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: Uint8Array, device = 0): Pointer {
     const given = bytes.length === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
-    const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device];
+    const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device(device)];
     const result = this.pjrt.call('PJRT_Client_BufferFromHostBuffer', fields, `Uploading ${type} [${shape.join(', ')}]`, given, dimensions);
     const [done = 0n, buffer = 0n] = result.subarray(11);
     this.finish(done);
@@ -110,6 +119,11 @@ export class XlaClient {
     return typedArray(type, bytes);
   }
 
+  /** A buffer's copy on another device. */
+  copyTo(buffer: Pointer, device: number): Pointer {
+    return this.pjrt.call('PJRT_Buffer_CopyToDevice', [buffer, this.device(device)], 'Copying a tensor to another device')[2] ?? 0n;
+  }
+
   /** Frees a buffer; what still computes with it holds it. */
   release(buffer: Pointer): void {
     this.pjrt.call('PJRT_Buffer_Destroy', [buffer]);
@@ -117,46 +131,63 @@ export class XlaClient {
 
   /** Compiles a module of StableHLO text. */
   compile(module: string, subject: string, choice: CompileChoice = {}): LoadedExecutable {
-    const code = bytesOf(module);
-    const options = compileOptions(this.platform, choice);
-    const format = bytesOf('mlir');
-    const program = words([48, 0, address(code), code.length, address(format), format.length]);
-    const result = this.pjrt.call('PJRT_Client_Compile', [this.client, address(program), address(options), options.length], subject, program, code, format, options);
-    return this.adopt(result[4] ?? 0n);
+    const { fields, keep } = this.compilation(module, choice);
+    return this.adopt(this.pjrt.call('PJRT_Client_Compile', fields, subject, keep)[4] ?? 0n);
+  }
+
+  /** The same on another thread. */
+  async compileLater(module: string, subject: string, choice: CompileChoice = {}): Promise<LoadedExecutable> {
+    const { fields, keep } = this.compilation(module, choice);
+    return this.adopt((await this.pjrt.callLater('PJRT_Client_Compile', fields, subject, keep))[4] ?? 0n);
   }
 
   /** A compiled module as bytes that {@link deserialize} of the same plugin on the same kind of device takes. */
   serialize(executable: LoadedExecutable): Uint8Array<ArrayBuffer> {
-    const inner = this.pjrt.call('PJRT_LoadedExecutable_GetExecutable', [executable.pointer])[1] ?? 0n;
-    try {
+    return this.inner(executable.pointer, (inner) => {
       const [, bytes = 0n, length = 0n, holder = 0n, deleter = 0n] = this.pjrt.call('PJRT_Executable_Serialize', [inner], 'Serialising a module');
       const copy = new Uint8Array(Number(length));
       copy.set(new Uint8Array(koffi.view(bytes, Number(length))));
       if (deleter !== 0n) (koffi.decode(deleter, deleterPrototype) as (pointer: Pointer) => void)(holder);
       return copy;
-    } finally {
-      this.pjrt.call('PJRT_Executable_Destroy', [inner]);
-    }
+    });
   }
 
   deserialize(bytes: Uint8Array): LoadedExecutable {
     return this.adopt(this.pjrt.call('PJRT_Executable_DeserializeAndLoad', [this.client, address(bytes), bytes.length], 'Loading a module', bytes)[3] ?? 0n);
   }
 
-  /** Queues an executable. Inputs whose numbers are in `kept` are not donated. */
-  execute(executable: LoadedExecutable, inputs: readonly Pointer[], kept: readonly number[], subject: string): Pointer[] {
-    const list = words(inputs);
-    const lists = words([address(list)]);
-    const results = words(Array.from({ length: executable.outputs }, () => 0n));
-    const resultLists = words([address(results)]);
-    const events = words([0n]);
+  /** The same on another thread. */
+  async deserializeLater(bytes: Uint8Array): Promise<LoadedExecutable> {
+    return this.adopt((await this.pjrt.callLater('PJRT_Executable_DeserializeAndLoad', [this.client, address(bytes), bytes.length], 'Loading a module', bytes))[3] ?? 0n);
+  }
+
+  /** What a module will take, or null where the plugin does not say. */
+  memoryOf(executable: LoadedExecutable): ModuleMemory | null {
+    try {
+      const [, , , outputs = 0n, shared = 0n, temporaries = 0n] = this.inner(executable.pointer, (inner) => this.pjrt.call('PJRT_Executable_GetCompiledMemoryStats', [inner]));
+      return { outputs: Number(outputs) - Number(shared), temporaries: Number(temporaries) };
+    } catch {
+      return null;
+    }
+  }
+
+  /**
+   * Queues an executable: once on `device` with its list of inputs, or, compiled for several replicas, on the first devices with a list for each.
+   * Inputs whose numbers are in `kept` are not donated. Gives a list of results for each list of inputs.
+   */
+  execute(executable: LoadedExecutable, inputs: readonly (readonly Pointer[])[], kept: readonly number[], subject: string, device: number | null = null): Pointer[][] {
+    const [first = []] = inputs;
+    const given = inputs.map((list) => words(list));
+    const results = inputs.map(() => words(Array.from({ length: executable.outputs }, () => 0n)));
+    const [lists, resultLists] = [words(given.map(address)), words(results.map(address))];
+    const events = words(inputs.map(() => 0n));
     const vetoes = words(kept);
     const options = words([112, 0, 0, 0, 0, 0, 0, kept.length === 0 ? 0n : address(vetoes), kept.length, 0, 0, 0, 0, 0]);
-    const fields = [executable.pointer, address(options), address(lists), 1, inputs.length, address(resultLists), address(events)];
-    this.pjrt.call('PJRT_LoadedExecutable_Execute', fields, subject, list, lists, results, resultLists, events, options, vetoes);
+    const fields = [executable.pointer, address(options), address(lists), inputs.length, first.length, address(resultLists), address(events), device === null ? 0n : this.device(device)];
+    this.pjrt.call('PJRT_LoadedExecutable_Execute', fields, subject, given, lists, results, resultLists, events, options, vetoes);
     this.running = this.running.filter((event) => !this.discardIfReady(event));
-    this.running.push(events[0] ?? 0n);
-    return Array.from(results.subarray(0, executable.outputs));
+    this.running.push(...events);
+    return results.map((list) => Array.from(list.subarray(0, executable.outputs)));
   }
 
   /** Waits until everything queued is done. Failures are told where results are read. */
@@ -172,11 +203,32 @@ export class XlaClient {
     this.pjrt.call('PJRT_LoadedExecutable_Destroy', [executable.pointer]);
   }
 
-  private adopt(pointer: Pointer): LoadedExecutable {
+  private device(number: number): Pointer {
+    const device = this.devices[number];
+    if (device === undefined) throw new WhetstoneError('BACKEND_FAILED', `The XLA plugin has no device ${number}.`, { expected: `a number below ${this.deviceCount}`, found: String(number) });
+    return device;
+  }
+
+  private compilation(module: string, choice: CompileChoice): { readonly fields: readonly (Pointer | number)[]; readonly keep: readonly unknown[] } {
+    const code = bytesOf(module);
+    const options = compileOptions(this.platform, choice);
+    const format = bytesOf('mlir');
+    const program = words([48, 0, address(code), code.length, address(format), format.length]);
+    return { fields: [this.client, address(program), address(options), options.length], keep: [program, code, format, options] };
+  }
+
+  /** Works with the executable beneath a loaded one. */
+  private inner<R>(pointer: Pointer, work: (inner: Pointer) => R): R {
     const inner = this.pjrt.call('PJRT_LoadedExecutable_GetExecutable', [pointer])[1] ?? 0n;
-    const outputs = Number(this.pjrt.call('PJRT_Executable_NumOutputs', [inner])[1] ?? 0n);
-    this.pjrt.call('PJRT_Executable_Destroy', [inner]);
-    return { pointer, outputs };
+    try {
+      return work(inner);
+    } finally {
+      this.pjrt.call('PJRT_Executable_Destroy', [inner]);
+    }
+  }
+
+  private adopt(pointer: Pointer): LoadedExecutable {
+    return { pointer, outputs: Number(this.inner(pointer, (inner) => this.pjrt.call('PJRT_Executable_NumOutputs', [inner]))[1] ?? 0n) };
   }
 
   private startDownload(buffer: Pointer, type: PhysicalType, size: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly event: Event } {

@@ -20,7 +20,7 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
     const compiled = client.compile(`func.func @main(%a: tensor<2x2xf32>) -> tensor<2x2xf32> {\n%0 = ${dot}\n"func.return"(%0) : (tensor<2x2xf32>) -> ()\n}`, 'A product');
     const input = client.upload('float32', [2, 2], Float32Array.of(1, 2, 3, 4));
     for (const executable of [compiled, client.deserialize(client.serialize(compiled))]) {
-      const [result = 0n] = client.execute(executable, [input], [], 'A product');
+      const [[result = 0n] = []] = client.execute(executable, [[input]], [], 'A product');
       expect([...client.download(result, 'float32', 4)]).toEqual([7, 10, 15, 22]);
       expect([...(await client.downloadLater(result, 'float32', 4))]).toEqual([7, 10, 15, 22]);
       client.release(result);
@@ -115,7 +115,7 @@ describe.skipIf(xlaPlugin === null)('modules on disk', () => {
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
     try {
       const compute = (): number => {
-        const backend = new WhetstoneBackend(createXlaEngine({ plugin, moduleFolder: folder, compileTimeWorthKeeping: 0 }));
+        const backend = new WhetstoneBackend(createXlaEngine({ plugin, moduleFolder: folder }));
         const twice = { name: 'Twice', inputs: ['x'], rule: ([x]: readonly { shape: readonly number[]; dtype: tf.DataType }[]) => ({ outputs: [x ?? { shape: [], dtype: 'float32' as const }] }), tensorflow: <T>(emit: { op(name: string, inputs: readonly T[]): T }, [x]: readonly T[]): T => emit.op('AddV2', [x as T, x as T]) };
         const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(4, 5));
         return (backend.readSync((backend.run(twice, { x }, {}) as tf.TensorInfo).dataId) as Float32Array)[1] ?? NaN;

@@ -6,9 +6,9 @@ import type { ClientOptions } from './client.js';
  * Options that a plugin's client is started with, told from the plugin's file name. A CPU plugin would make four devices; a GPU
  * plugin would take three quarters of the card's memory at once.
  */
-export function clientOptions(plugin: string): ClientOptions {
+export function clientOptions(plugin: string, devices = 1): ClientOptions {
   if (/cuda|rocm|gpu/i.test(plugin)) return { allocator: 'bfc', preallocate: false };
-  if (/cpu/i.test(plugin)) return { cpu_device_count: 1 };
+  if (/cpu/i.test(plugin)) return { cpu_device_count: devices };
   return {};
 }
 
@@ -24,4 +24,17 @@ export function xlaFlags(plugin: string, present: string | undefined): string | 
   const packages = dirname(dirname(dirname(plugin)));
   const folder = cudaFolders.map((name) => join(packages, 'nvidia', name)).find((candidate) => existsSync(candidate));
   return folder === undefined ? null : `${present === undefined ? '' : `${present} `}--xla_gpu_cuda_data_dir=${folder}`;
+}
+
+/** XLA's CPU client asks the environment how many threads it may have, while it is being made. */
+export function withThreads<R>(threads: number | undefined, make: () => R): R {
+  if (threads === undefined) return make();
+  const before = process.env['PJRT_NPROC'];
+  process.env['PJRT_NPROC'] = String(Math.max(1, Math.trunc(threads)));
+  try {
+    return make();
+  } finally {
+    if (before === undefined) delete process.env['PJRT_NPROC'];
+    else process.env['PJRT_NPROC'] = before;
+  }
 }

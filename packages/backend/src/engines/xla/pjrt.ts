@@ -32,7 +32,6 @@ const functions = {
   PJRT_Client_BufferFromHostBuffer: [22, 13],
   PJRT_DeviceDescription_Kind: [26, 3],
   PJRT_Device_GetDescription: [29, 2],
-  PJRT_Device_MemoryStats: [34, 22],
   PJRT_Executable_Destroy: [40, 1],
   PJRT_Executable_NumOutputs: [44, 2],
   PJRT_Executable_Serialize: [49, 5],
@@ -41,8 +40,10 @@ const functions = {
   PJRT_LoadedExecutable_Execute: [55, 8],
   PJRT_Executable_DeserializeAndLoad: [56, 6],
   PJRT_Buffer_Destroy: [58, 1],
+  PJRT_Buffer_CopyToDevice: [69, 3],
   PJRT_Buffer_ToHostBuffer: [70, 5],
   PJRT_Buffer_ReadyEvent: [72, 2],
+  PJRT_Executable_GetCompiledMemoryStats: [96, 12],
 } as const;
 
 export type PjrtFunction = keyof typeof functions;

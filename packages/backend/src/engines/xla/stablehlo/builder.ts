@@ -49,7 +49,13 @@ export class ModuleBuilder implements Emitter<Hlo> {
   work = 0;
   private count = 0;
 
-  constructor(private readonly rows: Readonly<Record<string, Row>>) {}
+  /** Inputs of which each replica has its own, by the one that stands for them. */
+  readonly shards = new Map<number, readonly number[]>();
+
+  constructor(
+    private readonly rows: Readonly<Record<string, Row>>,
+    private readonly replicas = 1,
+  ) {}
 
   // What kernels call.
 
@@ -204,8 +210,17 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.call('stablehlo.reduce', [x, this.splat(x.type, [], initial)], x.type, shape, `dimensions = ${i64s(axes)}`, this.combiner(name, x.type));
   }
 
+  /** The sum of one tensor a device: each replica gives its own and gets the sum. Null where the tensors are not inputs, one a replica. */
+  allReduce(inputs: readonly Hlo[]): Hlo | null {
+    const [first] = inputs;
+    if (this.replicas === 1 || first === undefined || inputs.length !== this.replicas || inputs.some(({ input }) => input === null)) return null;
+    this.shards.set(first.input ?? 0, inputs.map(({ input }) => input ?? 0));
+    const groups = `dense<[[${Array.from({ length: this.replicas }, (_, replica) => replica).join(', ')}]]> : tensor<1x${this.replicas}xi64>`;
+    return this.call('stablehlo.all_reduce', [first], first.type, first.shape, `replica_groups = ${groups}`, this.combiner('add', first.type));
+  }
+
   /** The whole module. */
-  finish(inputs: readonly Spec[], types: readonly PhysicalType[], outputs: readonly Hlo[], donations: ReadonlyMap<number, number> = new Map()): { readonly text: string; readonly arguments: readonly number[] } {
+  finish(inputs: readonly Pick<Spec, 'shape'>[], types: readonly PhysicalType[], outputs: readonly Hlo[], donations: ReadonlyMap<number, number> = new Map()): { readonly text: string; readonly arguments: readonly number[] } {
     const names = outputs.map((output) => this.use(output));
     const list = [...this.used].sort((a, b) => a - b);
     const signature = list.map((input) => {

@@ -4,6 +4,7 @@ import type { Program } from '../../../recorder/program.js';
 import type { PhysicalType, TypedArray } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
 import { ModuleBuilder, type Hlo, type Row } from './builder.js';
+import { donationsOf } from './donations.js';
 import { elementwiseRows } from './elementwise.js';
 import { indexingRows } from './indexing.js';
 import { matrixRows } from './matrix.js';
@@ -30,13 +31,27 @@ export interface LoweredModule {
   readonly fixed: readonly number[];
   /** How many numbers it computes. */
   readonly work: number;
+  readonly outputs: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[];
+  /** Inputs whose memory a result takes, unless that is forbidden at a run. */
+  readonly donated: ReadonlySet<number>;
+  /** Copies that run at once, each on a device of its own. */
+  readonly replicas: number;
+  /** Where each replica has an input of its own instead of one argument: the inputs, by that argument. */
+  readonly shards: ReadonlyMap<number, readonly number[]>;
   /** Number of the step whose lowering wrote a line of the text, counted from 1. */
   stepOfLine(line: number): number | null;
 }
 
+export interface LowerOptions {
+  /** Inputs that nobody will ask for again. */
+  readonly spent?: ReadonlySet<number>;
+  /** Devices over which a sum of one tensor a device is taken. */
+  readonly replicas?: number;
+}
+
 /** Spells a program as a StableHLO module for inputs of these shapes. */
-export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, donations?: ReadonlyMap<number, number>): LoweredModule {
-  const builder = new ModuleBuilder(rows);
+export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, { spent = new Set(), replicas = 1 }: LowerOptions = {}): LoweredModule {
+  const builder = new ModuleBuilder(rows, replicas);
   const tensors: Hlo[] = inputs.map(({ type, shape, values }, input) => ({ type, shape, name: null, input, values }));
   program.steps.forEach((step, position) => {
     builder.step = position;
@@ -55,7 +70,18 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
     }
   });
   const outputs = program.outputs.map((number) => tensors[number] as Hlo);
-  const { text, arguments: taken } = builder.finish(inputs as never, program.inputTypes, outputs, donations);
-  // The first line is the function's head.
-  return { text, arguments: taken, work: builder.work, fixed: [...builder.fixed].sort((a, b) => a - b), stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null };
+  const donations = donationsOf(program, tensors, spent);
+  const { text, arguments: taken } = builder.finish(inputs, program.inputTypes, outputs, donations);
+  return {
+    text,
+    arguments: taken,
+    work: builder.work,
+    outputs: outputs.map(({ type, shape }) => ({ type, shape })),
+    donated: new Set(taken.filter((input) => donations.has(input))),
+    replicas: builder.shards.size > 0 ? replicas : 1,
+    shards: builder.shards,
+    fixed: [...builder.fixed].sort((a, b) => a - b),
+    // The first line is the function's head.
+    stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null,
+  };
 }
