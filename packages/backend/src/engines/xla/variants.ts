@@ -100,7 +100,7 @@ export class Variants {
   }
 
   dispose(): void {
-    for (const variant of [...this.recent.keys()]) this.drop(variant);
+    for (const variant of this.recent.keys()) this.drop(variant);
   }
 
   private loaded(variant: Variant, loaded: LoadedExecutable): LoadedExecutable {
