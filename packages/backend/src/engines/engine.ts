@@ -36,6 +36,8 @@ export interface Engine {
   readonly devices?: number;
   /** From now on graphs run on this device, uploads go to it. */
   useDevice?(device: number): void;
+  /** How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on disk. */
+  compilations(): number;
   /** Copies host values to the device. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
   /** Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they stay. */

@@ -15,14 +15,16 @@ export interface BackendCounters {
   readonly graphs: number;
   /** Operations in them. */
   readonly nodes: number;
-  /** Graphs compiled. */
+  /** Programs compiled; on static shapes once for each set of shapes. */
   readonly compiles: number;
-  /** Graphs that found themselves compiled. */
+  /** Graphs that found themselves compiled: `graphs` = these + those that had to be compiled + `eagerGraphs`. */
   readonly cacheHits: number;
   /** Graphs and operations that ran op by op. */
   readonly eagerGraphs: number;
   readonly eagerOps: number;
+  /** Everything the host gave: tensors, and shapes and scalars the first time they are seen. */
   readonly hostToDeviceBytes: number;
+  /** Tensors that are on the device now, and the most there were: what an operation needs in between is not seen from here. */
   readonly deviceBytes: number;
   readonly peakDeviceBytes: number;
 }
@@ -44,7 +46,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     options: RecorderOptions = {},
   ) {
     super();
-    this.recorder = new Recorder(engine, options);
+    this.recorder = new Recorder(engine, { ...options, onForgotten: () => this.dataIds-- });
   }
 
   /** Records a kernel that tfjs-core calls. */
@@ -78,12 +80,12 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 
   counters(): BackendCounters {
-    const { counters, programs, memory } = this.recorder;
+    const { counters, memory } = this.recorder;
     return {
       graphs: counters.graphs,
       nodes: counters.nodes,
-      compiles: programs.counters.compiles,
-      cacheHits: programs.counters.cacheHits,
+      compiles: this.engine.compilations(),
+      cacheHits: counters.cacheHits,
       eagerGraphs: counters.eagerGraphs,
       eagerOps: counters.eagerNodes,
       hostToDeviceBytes: memory.hostToDeviceBytes,

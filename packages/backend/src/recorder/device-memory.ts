@@ -14,8 +14,15 @@ export class DeviceMemory {
   /** The net under values that nobody disposed: when JavaScript forgets one, its tensor is freed. */
   private readonly net: FinalizationRegistry<Held>;
 
-  constructor(private readonly engine: Engine) {
-    this.net = new FinalizationRegistry((held) => this.free(held));
+  /** @param onForgotten told of each value that nobody disposed */
+  constructor(
+    private readonly engine: Engine,
+    onForgotten: () => void,
+  ) {
+    this.net = new FinalizationRegistry((held) => {
+      this.free(held);
+      onForgotten();
+    });
   }
 
   adopt(value: Value, tensor: EngineTensor): void {

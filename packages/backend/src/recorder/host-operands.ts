@@ -23,7 +23,11 @@ export class HostOperands {
   /** Changes whenever numbers given out before are no longer valid. */
   generation = 0;
 
-  constructor(private readonly engine: Engine) {}
+  /** @param onUpload told the bytes of whatever goes to the device */
+  constructor(
+    private readonly engine: Engine,
+    private readonly onUpload: (bytes: number) => void,
+  ) {}
 
   intern(operand: HostOperand): number {
     const key = contentKey(operand.type, operand.shape, operand.values);
@@ -42,7 +46,10 @@ export class HostOperands {
   /** The device's copy; stays owned by the table. */
   tensor(id: number): EngineTensor {
     const entry = this.entry(id);
-    entry.tensor ??= this.engine.upload(entry.operand.type, entry.operand.shape, entry.operand.values);
+    if (entry.tensor === null) {
+      entry.tensor = this.engine.upload(entry.operand.type, entry.operand.shape, entry.operand.values);
+      this.onUpload(entry.operand.values.byteLength);
+    }
     return entry.tensor;
   }
 

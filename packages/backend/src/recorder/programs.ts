@@ -22,11 +22,6 @@ interface Entry {
   steps: number;
 }
 
-export interface ProgramCounters {
-  compiles: number;
-  cacheHits: number;
-}
-
 function sameWords(a: Int32Array, b: Int32Array): boolean {
   if (a.length !== b.length) return false;
   for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
@@ -138,7 +133,8 @@ export class ProgramCache {
   private readonly sightings = new Map<number, number>();
   private count = 0;
   private steps = 0;
-  readonly counters: ProgramCounters = { compiles: 0, cacheHits: 0 };
+  /** Programs made so far: their names. */
+  private made = 0;
 
   constructor(
     private readonly engine: Engine,
@@ -156,19 +152,15 @@ export class ProgramCache {
 
   /** The executable of this structure if it is there and fits. */
   find(cut: Cut): { executable: Executable; classes: HostClasses } | null {
-    const entry = this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes));
-    if (entry === undefined) return null;
-    this.counters.cacheHits++;
-    return entry;
+    return this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes)) ?? null;
   }
 
   /** Compiles this structure, or compiles it anew with finer classes. */
   compile(cut: Cut): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(cut);
     const classes = classify(cut, known?.classes ?? null);
-    const program = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.counters.compiles}`));
+    const program = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.made++}`));
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
-    this.counters.compiles++;
     if (known !== undefined && !this.engine.staticShapes) {
       known.executable.dispose();
       known.executable = executable;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { isWhetstoneError, type WhetstoneError } from '@whetstone/core/contract';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
 import { registerLeanGradients } from '../fused/gradients.js';
 import { registerKernels } from '../kernels/index.js';
@@ -115,6 +115,40 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const first = run();
     for (let again = 0; again < 3; again++) expect(run()).toEqual(first);
     tf.dispose([a, b]);
+  });
+
+  test('the counters of a computation that can be counted by hand', async () => {
+    const backend = await fresh({ ...compiledAlways });
+    const a = random([8, 4], 1); // 128 bytes
+    const b = random([4, 2], 2); // 32 bytes
+    const compute = (): tf.Tensor => tf.tidy(() => tf.mul(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), 3)); // [8, 2]: 64 bytes; the 3: 4 bytes, once
+    const first = compute();
+    first.dataSync();
+    expect(backend.counters()).toMatchObject({ graphs: 1, compiles: 1, cacheHits: 0, eagerGraphs: 0, hostToDeviceBytes: 164, deviceBytes: 224, peakDeviceBytes: 224 });
+    const second = compute();
+    second.dataSync();
+    expect(backend.counters()).toMatchObject({ graphs: 2, compiles: 1, cacheHits: 1, hostToDeviceBytes: 164, deviceBytes: 288, peakDeviceBytes: 288 });
+    tf.dispose([a, b, first]);
+    expect(backend.counters()).toMatchObject({ deviceBytes: 64, peakDeviceBytes: 288 });
+    second.dispose();
+  });
+
+  test('a graph that is compiled again and again is told once, with what changes', async () => {
+    await fresh(compiledAlways);
+    const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const x = random([4, 6], 1);
+    // The axis of a softmax by hand is structure; nothing else differs.
+    const compute = (permutation: number[]): void => tf.tidy(() => {
+      let value: tf.Tensor = tf.reshape(x, [2, 2, 6]);
+      for (let index = 0; index < 20; index++) value = tf.tanh(value);
+      tf.transpose(value, permutation).dataSync();
+    });
+    const orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for (const order of orders) compute(order);
+    for (const order of orders) compute(order);
+    expect(said.mock.calls.map(([message]) => String(message))).toEqual([expect.stringMatching(/compiled 6 times.*Transpose\(float32\) \{.*2.*1.*0\}; it was Transpose\(float32\)/)]);
+    said.mockRestore();
+    x.dispose();
   });
 
   test('the executables used longest ago are thrown out', async () => {

@@ -8,6 +8,7 @@ import { unpack } from '../kernels/unpack.js';
 import { DeviceMemory } from './device-memory.js';
 import { cut, describeNode, type Cut, type RecordedNode } from './graph.js';
 import { HostOperands } from './host-operands.js';
+import { RecompileWatch } from './recompiles.js';
 import { classify, ProgramCache, toProgram, type ProgramCacheOptions } from './programs.js';
 import { sameShape, toTypedArray } from './types.js';
 import { Value } from './value.js';
@@ -17,6 +18,8 @@ export interface RecorderOptions extends ProgramCacheOptions {
   readonly mostNodes?: number;
   /** Graphs up to this size run op by op until they come back. */
   readonly eagerNodes?: number;
+  /** Told of each value on the device that JavaScript forgot before tfjs disposed it. */
+  readonly onForgotten?: () => void;
 }
 
 /**
@@ -45,8 +48,9 @@ export class Recorder {
   readonly memory: DeviceMemory;
   readonly operands: HostOperands;
   readonly programs: ProgramCache;
-  readonly counters = { graphs: 0, nodes: 0, eagerGraphs: 0, eagerNodes: 0 };
+  private readonly recompiles: RecompileWatch;
   private matmulPolicy: MatmulPolicy = 'float32';
+  readonly counters = { graphs: 0, nodes: 0, cacheHits: 0, eagerGraphs: 0, eagerNodes: 0 };
   private pending: RecordedNode[] = [];
   private serial = 0;
   private queued = 0;
@@ -59,8 +63,11 @@ export class Recorder {
     readonly engine: Engine,
     private readonly options: RecorderOptions = {},
   ) {
-    this.memory = new DeviceMemory(engine);
-    this.operands = new HostOperands(engine);
+    this.memory = new DeviceMemory(engine, () => options.onForgotten?.());
+    this.recompiles = new RecompileWatch(engine.staticShapes);
+    this.operands = new HostOperands(engine, (bytes) => {
+      this.memory.hostToDeviceBytes += bytes;
+    });
     this.programs = new ProgramCache(engine, this.operands, options);
   }
 
@@ -223,6 +230,7 @@ export class Recorder {
     const describe = (step: number): string => describeNode(graph.nodes[step]);
     const inputs = graph.inputs.map((value) => this.materialise(value));
     const eager = !this.engine.staticShapes && graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
+    const compiledBefore = this.engine.compilations();
     const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
     let results: EngineTensor[];
     if (prepared === null) {
@@ -238,6 +246,11 @@ export class Recorder {
       results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step), spent);
       // Their memory is the results' now, or free.
       for (const position of spent) this.memory.release(graph.inputs[position] as Value);
+      if (this.engine.compilations() > compiledBefore) this.recompiles.compiled(graph.nodes);
+      else {
+        this.counters.cacheHits++;
+        this.recompiles.found();
+      }
     }
     graph.outputs.forEach((output, position) => {
       const tensor = results[position];

@@ -71,10 +71,15 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     library.TFE_DeleteExecutor(executor);
   };
   /** Errors come later than their operations: what was queued lately says which operation a message means. */
-  const queued: { readonly functionName: string | null; readonly program: Program; readonly describe: Describe }[] = [];
+  const queued: { readonly serial: number; readonly functionName: string | null; readonly program: Program; readonly describe: Describe }[] = [];
+  let runs = 0;
   const remember = (functionName: string | null, program: Program, describe: Describe): void => {
-    queued.push({ functionName, program, describe });
+    queued.push({ serial: ++runs, functionName, program, describe });
     if (queued.length > RUNS_REMEMBERED) queued.shift();
+  };
+  /** What is done cannot fail any more: its description, which holds the graph's values, is let go. */
+  const finished = (upTo: number): void => {
+    while (queued[0] !== undefined && queued[0].serial <= upTo) queued.shift();
   };
   const named = (error: unknown): unknown => {
     if (!(error instanceof WhetstoneError)) return error;
@@ -94,8 +99,10 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     }
   };
 
+  let compilations = 0;
   const compile = (program: Program, describe: Describe): TensorflowExecutable => {
     const functionName = `whetstone_${functionCount++}`;
+    compilations++;
     const made = buildFunction(library, status, program, functionName, describe);
     library.TFE_ContextAddFunction(context, made, status.pointer);
     library.TF_DeleteFunction(made);
@@ -111,14 +118,25 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     version: library.version,
     staticShapes: false,
     ...(collective === undefined ? {} : { collective }),
+    compilations: () => compilations,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
     uploadFrom: (type, shape, fill) => uploadFrom(library, type, shape, fill),
-    download: (tensor, type, size) => guarded(() => download(library, status, tensor, type, size)),
-    downloadLater: (tensor, type, size) =>
-      downloadLater(library, tensor, type, size).catch((error: unknown) => {
+    download: (tensor, type, size) => {
+      const values = guarded(() => download(library, status, tensor, type, size));
+      finished(runs);
+      return values;
+    },
+    downloadLater: async (tensor, type, size) => {
+      const upTo = runs;
+      try {
+        const values = await downloadLater(library, tensor, type, size);
+        finished(upTo);
+        return values;
+      } catch (error) {
         recover();
         throw named(error);
-      }),
+      }
+    },
     release: (tensor) => library.TFE_DeleteTensorHandle(tensor),
     compile,
     run: (executable, inputs, describe): EngineTensor[] => {
@@ -137,14 +155,19 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
         recover();
         throw error;
       }
+      finished(runs);
     },
     waitLater: () => {
+      const upTo = runs;
       const own = new Status(library);
       return new Promise((resolve, reject) => {
         library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
           const problem: unknown = error ?? (own.failed ? named(own.error()) : undefined);
           own.dispose();
-          if (problem === undefined) return resolve();
+          if (problem === undefined) {
+            finished(upTo);
+            return resolve();
+          }
           recover();
           reject(problem instanceof Error ? problem : new Error(String(problem)));
         });

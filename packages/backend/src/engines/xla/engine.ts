@@ -57,6 +57,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     name: 'xla',
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
     staticShapes: true,
+    compilations: () => variants.made,
     reusesInputs: true,
     devices,
     useDevice: (chosen) => void (device = chosen),

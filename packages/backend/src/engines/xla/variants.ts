@@ -43,6 +43,9 @@ export class Variants {
     private readonly devices: number,
   ) {}
 
+  /** How many there ever were: each is compiled, or was found on disk. */
+  made = 0;
+
   get size(): number {
     return this.recent.size;
   }
@@ -64,6 +67,7 @@ export class Variants {
     }
     const module = lower(executable.program, inputs, describe, { spent, replicas: this.devices });
     const made: Variant = { module, describe, name: executable.program.name, loaded: null, memory: null, uses: 0, dropped: false };
+    this.made++;
     const { fixed } = module;
     if (!executable.fixedLists.some((list) => sameList(list, fixed))) executable.fixedLists.push(fixed);
     executable.variants.set(this.keyOf(inputs, fixed), made);

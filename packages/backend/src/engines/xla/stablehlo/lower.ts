@@ -81,7 +81,9 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
     replicas: builder.shards.size > 0 ? replicas : 1,
     shards: builder.shards,
     fixed: [...builder.fixed].sort((a, b) => a - b),
-    // The first line is the function's head.
-    stepOfLine: (line) => builder.stepOfLine[line - 2] ?? null,
+    stepOfLine: stepFinder(builder.stepOfLine),
   };
 }
+
+/** The first line is the function's head. Made here, so that what is kept with a compiled module holds neither the text that was built nor the graph's values. */
+const stepFinder = (steps: readonly number[]) => (line: number): number | null => steps[line - 2] ?? null;

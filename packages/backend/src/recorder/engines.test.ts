@@ -1,0 +1,104 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { setTimeout } from 'node:timers/promises';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Engine } from '../engines/engine.js';
+import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
+import { createXlaEngine } from '../engines/xla/engine.js';
+import { registerKernels } from '../kernels/index.js';
+import { libraryFolder, random, xlaPlugin } from '../test-support.js';
+import { WhetstoneBackend } from './backend.js';
+
+// What must hold on either engine, measured with the counters of one backend: differences count, not totals.
+
+const startTensorflow = (): Engine => createTensorflowEngine({ libraryFolder: libraryFolder ?? '' });
+const startXla = (): Engine => createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null });
+
+const engines = [
+  ['tensorflow', libraryFolder !== null, startTensorflow],
+  ['xla', xlaPlugin !== null, startXla],
+] as const;
+
+/** A backend of its own, current in tfjs-core. */
+async function use(name: string, engine: Engine): Promise<WhetstoneBackend> {
+  const backend = new WhetstoneBackend(engine);
+  tf.registerBackend(name, () => backend);
+  registerKernels(name);
+  await tf.setBackend(name);
+  return backend;
+}
+
+/** Runs the collector until the counter is where it should be, or a few seconds are over. */
+async function collectUntil(done: () => boolean): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let round = 0; round < 100 && !done(); round++) {
+    collect();
+    await setTimeout(20);
+  }
+}
+
+describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) => {
+  let backend: WhetstoneBackend;
+  beforeAll(async () => {
+    backend = await use(`test-${name}`, start());
+  });
+  afterEach(() => vi.restoreAllMocks());
+
+  test('tensors that a program forgot are freed when the collector finds them', async () => {
+    const before = backend.counters().deviceBytes;
+    const ids = backend.numDataIds();
+    const forget = (): void => {
+      for (let index = 0; index < 10; index++) tf.add(random([100, 100], index), 1).dataSync();
+    };
+    forget();
+    // Twenty tensors of 40,000 bytes.
+    expect(backend.counters().deviceBytes - before).toBe(800_000);
+    await collectUntil(() => backend.counters().deviceBytes <= before);
+    expect(backend.counters().deviceBytes).toBe(before);
+    expect(backend.numDataIds()).toBe(ids);
+  });
+
+  test('a hundred steps of a training loop compile nothing new and leave no byte', async () => {
+    const x = random<tf.Rank.R2>([16, 8], 1);
+    const weight = tf.variable(random([8, 4], 2));
+    const optimizer = tf.train.adam(0.01);
+    const step = (): void => {
+      optimizer.minimize(() => tf.mean(tf.square(tf.matMul(x, weight as tf.Tensor as tf.Tensor2D))) as tf.Scalar);
+      backend.barrier();
+    };
+    for (let index = 0; index < 10; index++) step();
+    await backend.settle();
+    const { compiles, deviceBytes } = backend.counters();
+    const heap = tf.memory().numTensors;
+    for (let index = 0; index < 100; index++) step();
+    await backend.settle();
+    expect({ compiles: backend.counters().compiles, deviceBytes: backend.counters().deviceBytes, tensors: tf.memory().numTensors }).toEqual({ compiles, deviceBytes, tensors: heap });
+    tf.dispose([x, weight]);
+    optimizer.dispose();
+  });
+
+  test('how many executables there are is bounded', async () => {
+    const { size } = backend.recorder.programs;
+    expect(size).toBeLessThanOrEqual(256);
+  });
+});
+
+describe.skipIf(xlaPlugin === null)('shapes that never repeat, on an engine that compiles for shapes', () => {
+  test('are told once, with the operation and both shapes', async () => {
+    await use('test-shapes', startXla());
+    const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const compute = (rows: number): void => tf.tidy(() => {
+      let value: tf.Tensor = random([rows, 3], rows);
+      for (let index = 0; index < 20; index++) value = tf.tanh(value);
+      value.dataSync();
+    });
+    for (let rows = 2; rows < 11; rows++) compute(rows);
+    const told = said.mock.calls.map(([message]) => String(message)).filter((message) => message.includes('compiled 6 times'));
+    said.mockRestore();
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain('Tanh(float32 [7, 3]); it was Tanh(float32 [6, 3])');
+    expect(told[0]).toContain('Pad to a few fixed lengths');
+  });
+});
