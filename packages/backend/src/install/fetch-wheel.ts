@@ -3,15 +3,18 @@ import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { cacheFolder } from './cache-folder.js';
+import { download, reasonOf } from './download.js';
 import type { InstallOptions } from './progress.js';
-import { findPython, runCommand } from './python.js';
+import { findPython, runCommand, type Python } from './python.js';
 import type { Wheel } from './wheels.js';
 
 const pollMilliseconds = 250;
 
 /**
- * Gets one wheel into `folder`, through the user's own pip, so that their index, proxy and certificates are used.
- * A file that is already there with the right checksum is not fetched again; one with a wrong checksum is replaced.
+ * Gets one wheel into `folder`, from the user's own index: pip says where it is, or fetches it where only pip can, so that their index, proxy and
+ * certificates are used. A download that broke is gone on with. A file that is already there with the right checksum is not fetched again; one with a
+ * wrong checksum is replaced.
  * @returns the path of the verified file
  * @throws `DOWNLOAD_FAILED` with the reason, `INTERRUPTED` when the signal fires
  */
@@ -26,46 +29,97 @@ export async function fetchWheel(wheel: Wheel, folder: string, options: InstallO
     options.onMessage?.(`${wheel.fileName} was fetched before, but its checksum is wrong: it is fetched again.`);
     await rm(final);
   }
+  const python = await requirePython(`${wheel.name} ${wheel.version}`, options);
+  // Not in the temporary folder: a later attempt goes on with it.
+  const partial = `${final}.partial`;
+  if (await fetchResumably(wheel, partial, python, options)) {
+    await keepIfRight(partial, final, wheel, options);
+    return final;
+  }
   const temporary = await mkdtemp(join(folder, '.download-'));
   try {
-    const downloaded = await pipDownload(wheel, temporary, options);
-    const found = await sha256(downloaded, wheel, options);
-    if (found !== wheel.sha256) {
-      throw new WhetstoneError('DOWNLOAD_FAILED', `The checksum of ${wheel.fileName} is wrong: it was not used.`, {
-        expected: `SHA-256 ${wheel.sha256}`,
-        found: `SHA-256 ${found}`,
-        hint: 'The download was damaged or the package index serves another file. Try again, or check which index pip uses (`pip config list`).',
-      });
-    }
-    await rename(downloaded, final);
+    await keepIfRight(await pipDownload(wheel, temporary, python, options), final, wheel, options);
     return final;
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
 }
 
-async function pipDownload(wheel: Wheel, temporary: string, options: InstallOptions): Promise<string> {
-  const subject = `${wheel.name} ${wheel.version}`;
-  const found = await findPython(['-m', 'pip', '--version'], options.signal);
-  if ('reasons' in found) {
-    stopIfAborted(options.signal, subject);
-    throw new WhetstoneError('DOWNLOAD_FAILED', `${subject} cannot be fetched: no Python with pip was found.`, {
-      expected: 'python3 with pip on the PATH (or its path in WHETSTONE_PYTHON)',
-      found: found.reasons.join('; '),
-      hint: 'Install Python 3 with pip, or go on without: the wasm and cpu backends need nothing.',
+/** Gives a file its name once its checksum is right; one with a wrong checksum is removed. */
+async function keepIfRight(file: string, final: string, wheel: Wheel, options: InstallOptions): Promise<void> {
+  const found = await sha256(file, wheel, options);
+  if (found !== wheel.sha256) {
+    await rm(file);
+    throw new WhetstoneError('DOWNLOAD_FAILED', `The checksum of ${wheel.fileName} is wrong: it was not used.`, {
+      expected: `SHA-256 ${wheel.sha256}`,
+      found: `SHA-256 ${found}`,
+      hint: 'The download was damaged or the package index serves another file. Try again, or check which index pip uses (`pip config list`).',
     });
   }
+  await rename(file, final);
+}
+
+/** Where the user's own index has the file. */
+async function locate({ python, parameters }: { readonly python: Python; readonly parameters: readonly string[] }, wheel: Wheel, options: InstallOptions): Promise<string | null> {
+  const asked = ['-m', 'pip', 'install', '--dry-run', '--ignore-installed', '--no-deps', '--quiet', '--disable-pip-version-check', '--no-input', '--report', '-', ...parameters];
+  const { code, stdout } = await runCommand(python.command, [...python.parameters, ...asked, '--target', join(options.cache ?? cacheFolder(), 'nowhere'), `${wheel.name}==${wheel.version}`], { signal: options.signal });
+  if (code !== 0) return null;
+  try {
+    const report = JSON.parse(stdout) as { readonly install?: readonly { readonly download_info?: { readonly url?: string } }[] };
+    const url = new URL(report.install?.[0]?.download_info?.url ?? '');
+    return /^https?:$/.test(url.protocol) && decodeURIComponent(url.pathname).endsWith(`/${wheel.fileName}`) ? url.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Fetches from where pip would, ourselves, so that a download that broke is gone on with. False where that is not possible: an older pip, a folder as an
+ * index, an index that asks for a password, or a proxy that only pip knows.
+ */
+async function fetchResumably(wheel: Wheel, partial: string, python: Python, options: InstallOptions): Promise<boolean> {
+  const subject = `${wheel.name} ${wheel.version}`;
+  const url = await locate({ python, parameters: pipTarget(wheel) }, wheel, options);
+  stopIfAborted(options.signal, subject);
+  if (url === null) return false;
+  const onBytes = (doneBytes: number): void => options.onProgress?.({ stage: 'download', subject, doneBytes, totalBytes: wheel.bytes ?? null });
+  onBytes(0);
+  try {
+    await download(url, partial, wheel.bytes, { signal: options.signal, onBytes, ...(options.onMessage === undefined ? {} : { onMessage: options.onMessage }) });
+    return true;
+  } catch (error) {
+    stopIfAborted(options.signal, subject);
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw error;
+    if ((await stat(partial).then((found) => found.size, () => 0)) === 0) return false;
+    throw new WhetstoneError('DOWNLOAD_FAILED', `The download of ${subject} broke: ${reasonOf(error)}.`, { hint: 'Run the command again: it goes on where it stopped.', cause: error });
+  }
+}
+
+const pipTarget = (wheel: Wheel): readonly string[] => ['--only-binary=:all:', ...(wheel.target === undefined ? [] : ['--python-version', wheel.target.pythonVersion, '--platform', wheel.target.platform])];
+
+async function requirePython(subject: string, options: InstallOptions): Promise<Python> {
+  const found = await findPython(['-m', 'pip', '--version'], options.signal);
+  if (!('reasons' in found)) return found.python;
+  stopIfAborted(options.signal, subject);
+  throw new WhetstoneError('DOWNLOAD_FAILED', `${subject} cannot be fetched: no Python with pip was found.`, {
+    expected: 'python3 with pip on the PATH (or its path in WHETSTONE_PYTHON)',
+    found: found.reasons.join('; '),
+    hint: 'Install Python 3 with pip, or go on without: the wasm and cpu backends need nothing.',
+  });
+}
+
+async function pipDownload(wheel: Wheel, temporary: string, python: Python, options: InstallOptions): Promise<string> {
+  const subject = `${wheel.name} ${wheel.version}`;
   const destination = join(temporary, 'wheel');
   const work = join(temporary, 'work');
   await mkdir(work, { recursive: true });
-  const target = wheel.target === undefined ? [] : ['--python-version', wheel.target.pythonVersion, '--platform', wheel.target.platform];
-  const parameters = ['-m', 'pip', 'download', '--no-deps', '--no-cache-dir', '--disable-pip-version-check', '--no-input', '--only-binary=:all:', ...target, '--dest', destination, `${wheel.name}==${wheel.version}`];
+  const parameters = ['-m', 'pip', 'download', '--no-deps', '--no-cache-dir', '--disable-pip-version-check', '--no-input', ...pipTarget(wheel), '--dest', destination, `${wheel.name}==${wheel.version}`];
   options.onProgress?.({ stage: 'download', subject, doneBytes: 0, totalBytes: wheel.bytes ?? null });
   // pip's own progress is drawn for a terminal and differs from version to version: the growth of its temporary folder is what it has got.
   const timer = setInterval(() => {
     void folderBytes(temporary).then((doneBytes) => options.onProgress?.({ stage: 'download', subject, doneBytes: Math.min(doneBytes, wheel.bytes ?? Infinity), totalBytes: wheel.bytes ?? null }));
   }, pollMilliseconds);
-  const result = await runCommand(found.python.command, [...found.python.parameters, ...parameters], {
+  const result = await runCommand(python.command, [...python.parameters, ...parameters], {
     signal: options.signal,
     environment: { TMPDIR: work, TMP: work, TEMP: work },
   }).finally(() => clearInterval(timer));
@@ -100,7 +154,7 @@ function pipReason(stderr: string, otherwise: string): string {
 }
 
 function stopIfAborted(signal: AbortSignal | undefined, subject: string): void {
-  if (signal?.aborted) throw new WhetstoneError('INTERRUPTED', `Fetching ${subject} was interrupted; nothing half-done is left.`);
+  if (signal?.aborted) throw new WhetstoneError('INTERRUPTED', `Fetching ${subject} was interrupted; the same command goes on where it stopped.`);
 }
 
 async function sha256(file: string, wheel: Wheel, options: InstallOptions): Promise<string> {

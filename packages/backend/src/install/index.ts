@@ -5,5 +5,5 @@ export { installedFolder, installWheel, isInstalled } from './install-wheel.js';
 export type { FoundLibrary, LibrarySource } from './find-library.js';
 export type { InstallOptions, InstallProgress } from './progress.js';
 export { findTensorflow, installTensorflow, type TensorflowLibrary } from './tensorflow-library.js';
-export { publishedModels, tensorflowCpuWheel, tensorflowCpuWheels, type PublishedModel, type Wheel } from './wheels.js';
-export { findXlaPlugin, installXlaPlugin, type XlaPlugin } from './xla-plugin.js';
+export { publishedModels, tensorflowCpuWheel, tensorflowCpuWheels, type PublishedModel, type Wheel, type WheelSet } from './wheels.js';
+export { findXlaPlugin, installXlaPlugin, xlaPluginKinds, xlaPluginSet, type XlaPlugin, type XlaPluginKind } from './xla-plugin.js';

@@ -18,6 +18,13 @@ export interface Wheel {
   readonly keep: RegExp;
 }
 
+/** Wheels that are unpacked into one folder, because one finds the others beside it. */
+export interface WheelSet {
+  readonly name: string;
+  readonly version: string;
+  readonly wheels: readonly Wheel[];
+}
+
 const tensorflowVersion = '2.21.0';
 
 function tensorflowWheel(name: 'tensorflow' | 'tensorflow-cpu', platform: string, sha256: string, keep: RegExp, sizes: Pick<Wheel, 'bytes' | 'unpackedBytes'> = {}): Wheel {
@@ -39,7 +46,10 @@ export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
     bytes: 281_946_471,
     unpackedBytes: 883_062_208,
   }),
-  'darwin-arm64': tensorflowWheel('tensorflow', 'macosx_12_0_arm64', '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712', macLibraries),
+  'darwin-arm64': tensorflowWheel('tensorflow', 'macosx_12_0_arm64', '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712', macLibraries, {
+    bytes: 223_488_205,
+    unpackedBytes: 740_805_624,
+  }),
   'win32-x64': tensorflowWheel('tensorflow-cpu', 'win_amd64', '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12', windowsLibraries, {
     bytes: 350_945_555,
     unpackedBytes: 1_056_636_416,
@@ -69,6 +79,15 @@ export const xlaCpuWheels: Readonly<Record<string, Wheel>> = {
     target: { pythonVersion: '3.12', platform: 'manylinux_2_27_x86_64' },
     bytes: 63_461_052,
     unpackedBytes: 259_284_552,
+    keep: /^xla_plugins\/xla_cpu_pjrt\/xla_cpu_pjrt\.so$/,
+  },
+  'linux-arm64': {
+    name: 'xla-cpu-pjrt',
+    version: '0.0.1',
+    fileName: 'xla_cpu_pjrt-0.0.1-py3-none-manylinux_2_27_aarch64.whl',
+    sha256: '8f613be6e891858f40d64f9799319502fff42689661944fc18a6ffd8210b30c9',
+    target: { pythonVersion: '3.12', platform: 'manylinux_2_27_aarch64' },
+    bytes: 49_514_947,
     keep: /^xla_plugins\/xla_cpu_pjrt\/xla_cpu_pjrt\.so$/,
   },
 };

@@ -1,11 +1,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { acceleratorFiles } from './accelerator-files.js';
+import { acceleratorKinds, acceleratorSet, pluginPath, type AcceleratorKind } from './accelerators.js';
 import { cacheFolder } from './cache-folder.js';
 import { findLibrary, type FoundLibrary, type LibrarySearch } from './find-library.js';
 import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
 import type { InstallOptions } from './progress.js';
-import { xlaCpuWheels } from './wheels.js';
+import { xlaCpuWheels, type WheelSet } from './wheels.js';
 
 /** A PJRT plugin on this machine: `path` is the shared library. */
 export type XlaPlugin = FoundLibrary;
@@ -32,6 +34,12 @@ const search: LibrarySearch = {
   expected: 'where no file is',
   named: async (path) => ((await isFile(path)) ? path : null),
   cached: async (cache) => {
+    const platform = `${process.platform}-${process.arch}`;
+    for (const kind of acceleratorKinds) {
+      if (acceleratorFiles[kind][platform] === undefined) continue;
+      const set = acceleratorSet(kind, platform);
+      if (await isInstalled(set, cache)) return { path: join(installedFolder(set, cache), ...pluginPath(kind)), version: set.version };
+    }
     const wheel = xlaCpuWheels[`${process.platform}-${process.arch}`];
     if (wheel === undefined) return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache)) return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
@@ -52,10 +60,23 @@ export async function findXlaPlugin(configured: string | null = null, cache: str
   return findLibrary(search, configured, cache);
 }
 
-/** Puts the XLA plugin for this machine's CPU into the cache. Throws `DOWNLOAD_FAILED` where none is published. */
-export async function installXlaPlugin(options: InstallOptions = {}): Promise<XlaPlugin> {
-  const platform = `${process.platform}-${process.arch}`;
+/** What `backend install` fetches besides libtensorflow. */
+export const xlaPluginKinds: readonly XlaPluginKind[] = [...acceleratorKinds, 'xla-cpu'];
+
+export type XlaPluginKind = AcceleratorKind | 'xla-cpu';
+
+/** What belongs to a kind of plugin on this platform. Throws `DOWNLOAD_FAILED` where none is published. */
+export function xlaPluginSet(kind: XlaPluginKind, platform: string = `${process.platform}-${process.arch}`): WheelSet {
+  if (kind !== 'xla-cpu') return acceleratorSet(kind, platform);
   const wheel = xlaCpuWheels[platform];
   if (wheel === undefined) throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for CPUs is published for ${platform}.`, { expected: Object.keys(xlaCpuWheels).join(', '), found: platform });
-  return { path: pluginIn(await installWheel(wheel, options)), source: 'cache', version: wheel.version };
+  return { name: wheel.name, version: wheel.version, wheels: [wheel] };
+}
+
+/** Puts an XLA plugin, with the libraries that it needs, into the cache. Throws `DOWNLOAD_FAILED` where none is published. */
+export async function installXlaPlugin(kind: XlaPluginKind = 'xla-cpu', options: InstallOptions = {}): Promise<XlaPlugin> {
+  const set = xlaPluginSet(kind);
+  if (kind !== 'xla-cpu') return { path: join(await installWheel(set, options), ...pluginPath(kind)), source: 'cache', version: set.version };
+  const [wheel] = set.wheels;
+  return { path: pluginIn(await installWheel(wheel ?? set, options)), source: 'cache', version: set.version };
 }
