@@ -7,5 +7,6 @@ export * from './install/index.js';
 export { backendNames, createBackendResolver, resolveBackend, type ResolveOptions } from './resolve.js';
 export { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 export { WhetstoneBackend, type BackendCounters } from './recorder/backend.js';
+export { measureMatmul, type MatmulSpeed } from './measure.js';
 export { probeXla } from './engines/xla/probe.js';
 export { probeTensorflow } from './engines/tensorflow/library.js';

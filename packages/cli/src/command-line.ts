@@ -77,7 +77,8 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/backend.js')).backendInfo(options));
   backend
     .command('install [kind]')
-    .description('fetch libtensorflow into the cache (kind: cpu)')
+    .description('fetch what to compute with into the cache (kind: cpu, cuda12, cuda13, rocm7, xla-cpu)')
+    .option('--dry-run', 'say what would be fetched, and fetch nothing')
     .option('--json', 'print one machine-readable object last')
     .action(async (kind: string | undefined, options) => (await import('./commands/backend.js')).backendInstall(kind ?? 'cpu', options));
 

@@ -22,10 +22,19 @@ export interface EngineCollective {
   abort(reason: string): void;
 }
 
+/** What an engine computes on. */
+export interface EngineDevice {
+  readonly kind: string;
+  readonly count: number;
+  /** Of one device; null where the engine does not tell. */
+  readonly memoryBytes: number | null;
+}
+
 /** What computes. Everything above (recording, hashing, memory accounting) is the same for all engines. */
 export interface Engine {
   readonly name: 'tensorflow' | 'xla';
   readonly version: string;
+  readonly device: EngineDevice;
   /** True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by chance are told apart without compiling the first anew. */
   readonly staticShapes: boolean;
   /** Present where this process is one of several. */

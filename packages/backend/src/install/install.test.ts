@@ -14,6 +14,7 @@ const { basename, join } = require('node:path');
 const parameters = process.argv.slice(2);
 if (parameters.includes('--version')) { console.log('pip 99'); process.exit(0); }
 if (parameters[0] === '-c') { console.log(process.env.FAKE_ANSWER ?? 'null'); process.exit(0); }
+if (parameters.includes('--report')) { console.error('no such option: --report'); process.exit(2); }
 appendFileSync(${JSON.stringify(log)}, parameters.join(' ') + '\\n');
 if (process.env.FAKE_FAILURE) { console.error('WARNING: something\\nERROR: ' + process.env.FAKE_FAILURE); process.exit(1); }
 const destination = parameters[parameters.indexOf('--dest') + 1];

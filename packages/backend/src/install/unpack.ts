@@ -13,6 +13,9 @@ export interface UnpackedFile {
   readonly bytes: number;
 }
 
+/** Unix permissions of an entry, for the compilers among them: the upper half of its attributes, where it was packed on Unix. */
+const modeOf = (attributes: number): number => ((attributes >>> 16) & 0o777) || 0o644;
+
 /**
  * Takes the entries whose path matches `keep` out of a zip archive, streaming: an entry may be larger than memory.
  * yauzl refuses absolute paths and `..`, and entries that are longer or shorter than they say.
@@ -34,7 +37,7 @@ export async function unpack(archive: string, folder: string, keep: RegExp, subj
           done(null, chunk);
         },
       });
-      await pipeline(await zip.openReadStreamPromise(entry), count, createWriteStream(target, { highWaterMark: 1 << 20 }), { signal: options.signal });
+      await pipeline(await zip.openReadStreamPromise(entry), count, createWriteStream(target, { highWaterMark: 1 << 20, mode: modeOf(entry.externalFileAttributes) }), { signal: options.signal });
       const handle = await open(target, 'r+');
       await handle.sync().finally(() => handle.close());
     }

@@ -1,4 +1,4 @@
-import { availableParallelism } from 'node:os';
+import { availableParallelism, cpus, totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
@@ -116,6 +116,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
   return {
     name: 'tensorflow',
     version: library.version,
+    device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() },
     staticShapes: false,
     ...(collective === undefined ? {} : { collective }),
     compilations: () => compilations,

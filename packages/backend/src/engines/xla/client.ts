@@ -86,6 +86,17 @@ export class XlaClient {
     this.deviceKind = textAt(kind, kindLength);
   }
 
+  /** The most that the plugin will take of a device's memory; null where it does not tell. */
+  memoryBytes(): number | null {
+    try {
+      const [limit = 0n, isSet = 0n] = this.pjrt.call('PJRT_Device_MemoryStats', [this.devices[0] ?? 0n]).subarray(8);
+      return (isSet & 1n) === 1n ? Number(limit) : null;
+    } catch {
+      // A processor's memory is everybody's.
+      return null;
+    }
+  }
+
   /** Copies host values to a device. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device = 0): Pointer {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;

@@ -56,6 +56,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   return {
     name: 'xla',
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
+    device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
     staticShapes: true,
     compilations: () => variants.made,
     reusesInputs: true,
