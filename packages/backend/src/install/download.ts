@@ -1,7 +1,4 @@
-import { createWriteStream } from 'node:fs';
 import { open, rm, stat } from 'node:fs/promises';
-import { Readable, Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 import { setTimeout } from 'node:timers/promises';
 
@@ -67,15 +64,17 @@ async function attempt(url: string, partial: string, bytes: number | undefined, 
   }
   const goesOn = response.status === 206 && new RegExp(`^bytes ${from}-`).test(response.headers.get('content-range') ?? '');
   let done = goesOn ? from : 0;
-  const count = new Transform({
-    transform(chunk: Buffer, _encoding, next) {
+  // Every piece is on its way to the disk before the next is asked for: whatever breaks, what came is kept.
+  const handle = await open(partial, goesOn ? 'a' : 'w');
+  try {
+    for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+      for (let written = 0; written < chunk.length; ) written += (await handle.write(chunk, written)).bytesWritten;
       done += chunk.length;
       options.onBytes?.(done);
-      next(null, chunk);
-    },
-  });
-  await pipeline(Readable.fromWeb(response.body as ReadableStream<Uint8Array>), count, createWriteStream(partial, { flags: goesOn ? 'a' : 'w' }), { signal: options.signal });
-  const handle = await open(partial, 'r+');
-  await handle.sync().finally(() => handle.close());
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
   if (bytes !== undefined && done < bytes) throw new Error(`it ended after ${done} of ${bytes} bytes`);
 }

@@ -32,6 +32,7 @@ const functions = {
   PJRT_Client_BufferFromHostBuffer: [22, 13],
   PJRT_DeviceDescription_Kind: [26, 3],
   PJRT_Device_GetDescription: [29, 2],
+  PJRT_Device_MemoryStats: [34, 22],
   PJRT_Executable_Destroy: [40, 1],
   PJRT_Executable_NumOutputs: [44, 2],
   PJRT_Executable_Serialize: [49, 5],
