@@ -2,7 +2,7 @@ import '@whetstone/core/tfjs-gradients';
 import { beforeAll } from 'vitest';
 import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { ewc, frozenLayers, full, fullStrategy, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, replay } from '@whetstone/strategies';
+import { ewc, frozenLayers, full, fullStrategy, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, qlora, replay } from '@whetstone/strategies';
 import { batchSourceOf, describeStrategy, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
@@ -71,6 +71,27 @@ describeStrategy(lora, {
 });
 
 describeStrategy(lora, { model: gpt2Model, load, merge, options: { 'a tied head of its own': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['lm_head'] }, 'tied embeddings': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['wte'], bias: 'all' } } });
+
+describeStrategy(qlora, {
+  model: llamaModel,
+  startsAsBase: false,
+  options: {
+    NF4: { rank: 2, alpha: 4 },
+    'FP4 with single scales, some modules kept': { rank: 2, quantType: 'fp4', doubleQuantization: false, skipModules: ['o_proj'], modulesToSave: ['up_proj'] },
+    'int8 with dropout': { rank: 2, quantType: 'int8', dropout: 0.2, targetModules: ['q_proj', 'down_proj'] },
+  },
+  badOptions: {
+    'rank 0': { rank: 0 },
+    'a type that is not known': { quantType: 'int4' },
+    'blocks of another size': { blockSize: 128 },
+    'a target that matches nothing': { targetModules: ['q_porj'] },
+    PiSSA: { initLoraWeights: 'pissa' },
+    'another dtype': { computeDtype: 'float16' },
+  },
+});
+
+// DoRA holds a norm constant in the backward pass.
+describeStrategy(qlora, { model: gpt2Model, startsAsBase: false, exactGradients: (name) => name.endsWith('lora_magnitude_vector'), options: { 'DoRA over NF4, on GPT-2': { rank: 2, useDora: true } } });
 
 describeStrategy(pTuningV2, {
   model: llamaModel,

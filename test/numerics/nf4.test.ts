@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSafetensors, type TensorReader } from '@whetstone/core/safetensors';
-import { dequantiseFourBit, dynamicCode, fourBitCodes, quantiseFourBit, scalesOf, storedBytes, type FourBitType } from '@whetstone/strategies';
+import { scalesOfBlocks, unpackOnHost } from '@whetstone/core/ops';
+import { dynamicCode, fourBitCodes, quantiseFourBit, storedBytes, type FourBitType } from '@whetstone/strategies';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { largestDifference } from '../support/model-numbers.js';
 
@@ -59,11 +60,11 @@ describe('4-bit quantisation equals bitsandbytes', () => {
       // Differences of nearly equal numbers: the rounding of the offset is what is left of them.
       expect(largestDifference(scales.nestedAbsmax, nested)).toBeLessThanOrEqual(Math.max(tolerance.nested_absmax_rel * Math.max(...nested), tolerance.offset_rel * Math.abs(offset ?? 0)));
     }
-    const found = dequantiseFourBit(quantised);
+    const found = unpackOnHost(quantised);
     const expected = await reader.readFloat32(`${key}.dequantized`);
     if (straddles(shape)) {
       const code = type === 'nf4' ? fixture.nf4_code : fixture.fp4_code;
-      const absmax = scalesOf(scales);
+      const absmax = scalesOfBlocks(quantised);
       const byFormula = Array.from(input, (_, index) => (code[((quantised.packed[index >> 1] ?? 0) >> (index % 2 === 0 ? 4 : 0)) & 15] ?? NaN) * (absmax[Math.floor(index / 64)] ?? NaN));
       expect(relative(found, byFormula)).toBeLessThanOrEqual(tolerance.dequantized_rel);
       return;

@@ -26,16 +26,22 @@ export async function loadLanguageModel(folder: string, options: { readonly arch
   try {
     const stored = matchTensors(folder, shape, reader);
     const parameters = new Map<string, tf.Variable>();
+    const quantised = new Set<string>();
     try {
       const role = roleOf(shape);
+      const storage: WeightStorage = (weight) => {
+        const wanted = options.storage?.(weight) ?? null;
+        if (typeof wanted === 'function') quantised.add(weight.name);
+        return wanted;
+      };
       for (const parameter of parameterShapes(shape)) {
-        parameters.set(parameter.name, await loadParameter(reader, stored.get(parameter.name) ?? parameter.name, role(parameter), options.storage ?? null));
+        parameters.set(parameter.name, await loadParameter(reader, stored.get(parameter.name) ?? parameter.name, role(parameter), storage));
       }
     } catch (error) {
       for (const variable of parameters.values()) variable.dispose();
       throw error;
     }
-    return createLanguageModel({ shape, config, parameters, folder });
+    return createLanguageModel({ shape, config, parameters, folder, quantised });
   } finally {
     await reader.close();
   }

@@ -1,4 +1,4 @@
-import { variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { tensor, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { WeightRole, WeightStorage } from '@whetstone/core/contract';
 import { storeFrom, storePacked } from '@whetstone/core/ops';
 import { embeddingName, HEAD_NAME, linearShapes, type ParameterShape } from './architectures/parameters.js';
@@ -21,9 +21,8 @@ export function roleOf(shape: DecoderShape): (parameter: ParameterShape) => Weig
  * One parameter from its file. Bytes are read by range to where they stay: no second copy of a tensor is made where the backend's memory can be
  * reached, and bfloat16 stays bfloat16 where that is asked for. A parameter that is packed passes through the host's memory alone.
  */
-export async function loadParameter(reader: TensorReader, stored: string, role: WeightRole, storage: WeightStorage | null): Promise<Variable> {
-  const wanted = storage?.(role) ?? null;
-  const initial = await read(reader, stored, role.shape, wanted);
+export async function loadParameter(reader: TensorReader, stored: string, role: WeightRole, storage: WeightStorage): Promise<Variable> {
+  const initial = await read(reader, stored, role.shape, storage(role));
   // tfjs-core clones what a variable starts with: it shares the memory.
   const parameter = variable(initial, false);
   initial.dispose();
@@ -31,7 +30,10 @@ export async function loadParameter(reader: TensorReader, stored: string, role: 
 }
 
 async function read(reader: TensorReader, stored: string, shape: readonly number[], wanted: ReturnType<WeightStorage>): Promise<Tensor> {
-  if (typeof wanted === 'function') return storePacked(wanted(await reader.readFloat32(stored)));
+  if (typeof wanted === 'function') {
+    const kept = wanted(await reader.readFloat32(stored));
+    return kept instanceof Float32Array ? tensor(kept, [...shape], 'float32') : storePacked(kept);
+  }
   const isBfloat16 = reader.tensors.get(stored)?.dtype === 'BF16';
   // Vectors cost nothing as float32, and would be widened at every use.
   if (wanted === null || shape.length < 2 || (wanted === 'stored' && !isBfloat16)) {

@@ -4,6 +4,7 @@ import { frozenLayers } from './frozen-layers.js';
 import { full } from './full.js';
 import { lora } from './lora/lora.js';
 import { pTuningV2 } from './prompt/p-tuning-v2.js';
+import { qlora } from './qlora/qlora.js';
 import { replay } from './replay/replay.js';
 
 export { anchorOf, consolidationPenalty, type Consolidation } from './ewc/consolidation.js';
@@ -18,10 +19,13 @@ export { adapterFromMlx, adapterToMlx, isMlxConfig, mlxFiles } from './adapters/
 export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
 export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
 export { prefixStrategy, pTuningV2, type PrefixOptions } from './prompt/p-tuning-v2.js';
-export { dequantiseFourBit, quantiseFourBit, scalesOf, storedBytes, type FourBitTensor } from './qlora/four-bit.js';
+export { quantiseFourBit, storedBytes } from './qlora/four-bit.js';
+export { quantiseInt8 } from './qlora/int8.js';
+export { baseStorage, quantizationOf, type QuantizationOptions } from './qlora/quantization.js';
+export { qlora, qloraStrategy, type QloraOptions } from './qlora/qlora.js';
 export { dynamicCode, fourBitCodes, type FourBitType } from './qlora/code-tables.js';
 export { replay, replayStrategy, type ReplayOptions } from './replay/replay.js';
 
 /** Every strategy of this package, for a registry. */
-export const strategies = [full, frozenLayers, lora, pTuningV2, ewc, replay];
+export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay];
 export default strategies;

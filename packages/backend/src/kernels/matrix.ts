@@ -48,8 +48,9 @@ function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transp
   const given = dtype as PhysicalType;
   const kind = given === 'float32' ? given : 'int32';
   const emit = form === 'outer' ? (rounding.exact ?? rounding) : rounding;
-  const isPacked = (x: T): boolean => emit.exact !== undefined && emit.typeOf(x) === 'bfloat16';
-  const operands = [a, b].map((x) => (isPacked(x) ? x : cast(emit, x, kind)));
+  // Weights come in bfloat16 where they are to be multiplied in it.
+  const rounds = [a, b].some((x) => emit.typeOf(x) === 'bfloat16');
+  const operands = [a, b].map((x) => cast(emit, x, rounds ? 'bfloat16' : kind));
   const product =
     form === '2d' || form === 'outer'
       ? emit.op('MatMul', operands, { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })

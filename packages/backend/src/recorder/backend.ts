@@ -311,7 +311,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 }
 
-const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [] });
+const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [], multipliedAs: 'float32' });
 
 /** Numbers are given away as copies: whoever reads them may change them. */
 const copied = (values: BackendValues): BackendValues => (ArrayBuffer.isView(values) ? values.slice() : values);

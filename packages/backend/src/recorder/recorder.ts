@@ -87,7 +87,7 @@ export class Recorder {
     const stored = operands[0]?.stored;
     if (kernel.gathersRows === true && stored?.format === 'bfloat16') return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
     const shaped = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
-    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped, kernel.multiplies === true && this.matmulPolicy === 'bfloat16') : shaped;
+    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped, kernel) : shaped;
     for (const input of inputs) {
       if (input.failure !== null) throw input.failure;
       input.usedBy = this.serial;
@@ -115,22 +115,26 @@ export class Recorder {
   }
 
   /** The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result is nobody's: hold it to keep it. */
-  unpack(value: Value, after: Value | null): Value {
+  unpack(value: Value, after: Value | null, type: 'float32' | 'bfloat16' = 'float32'): Value {
     const { stored } = value;
     if (stored === null) return value;
     const operands = after === null ? [...stored.parts, ...stored.tables] : [...stored.parts, ...stored.tables, after];
-    const parameters = after === null ? stored.parameters : [...stored.parameters, 'after'];
-    const [unpacked] = this.record(unpack, operands, { outputs: [{ shape: value.shape, dtype: 'float32' }], parameters, host: stored.host });
+    const parameters = [...stored.parameters, type, after === null ? 'at once' : 'after'];
+    const [unpacked] = this.record(unpack, operands, { outputs: [{ shape: value.shape, dtype: 'float32', physical: type }], parameters, host: stored.host });
     if (unpacked === undefined) throw new WhetstoneError('INTERNAL', 'Packed numbers were not unpacked.');
     unpacked.references = 0;
     return unpacked;
   }
 
-  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. `takesBfloat16`: those in bfloat16 stay as they are. */
-  private unpackAll(operands: readonly Value[], takesBfloat16: boolean): Value[] {
+  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. Those in bfloat16 stay as they are where they are multiplied in it. */
+  private unpackAll(operands: readonly Value[], { multiplies }: Kernel): Value[] {
     const plain = operands.filter((operand) => operand.stored === null && operand.host === null);
     const after = plain.find((operand) => operand.node !== null) ?? plain[0] ?? null;
-    return operands.map((operand) => (takesBfloat16 && operand.stored?.format === 'bfloat16' ? (operand.stored.parts[0] ?? operand) : this.unpack(operand, after)));
+    return operands.map((operand) => {
+      const { stored } = operand;
+      if (multiplies === true && this.matmulPolicy === 'bfloat16' && stored?.format === 'bfloat16') return stored.parts[0] ?? operand;
+      return this.unpack(operand, after, multiplies === true ? stored?.multipliedAs : 'float32');
+    });
   }
 
   /** Rows of a table in bfloat16: they are gathered as they are, and only they are widened. */
@@ -138,7 +142,7 @@ export class Recorder {
     const [rows] = this.record(kernel, [table, ...others], { ...recording, outputs: recording.outputs.map((spec) => ({ ...spec, physical: 'bfloat16' as const })) });
     if (rows === undefined) throw new WhetstoneError('INTERNAL', 'A gather has no result.');
     rows.references = 0;
-    return this.record(unpack, [rows], { outputs: recording.outputs, parameters: ['bfloat16'] });
+    return this.record(unpack, [rows], { outputs: recording.outputs, parameters: ['bfloat16', 'float32', 'at once'] });
   }
 
   /** A value under another shape of the same size. Made once per recording; never a value of tfjs's. */

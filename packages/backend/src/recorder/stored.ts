@@ -11,6 +11,8 @@ export interface StoredParts {
   readonly tables: readonly Value[];
   readonly parameters: Parameters;
   readonly host: readonly HostOperand[];
+  /** What they are unpacked as where they are multiplied. */
+  readonly multipliedAs: 'float32' | 'bfloat16';
 }
 
 /** A part before it is on the device. */
@@ -46,6 +48,10 @@ function pairsOf(code: Float32Array): Float32Array {
  * its host operands are the shapes on the way.
  */
 export function layoutOf(packed: PackedTensor): PackedLayout {
+  return { ...placesOf(packed), multipliedAs: packed.format === 'bfloat16' ? 'float32' : (packed.computeDtype ?? 'float32') };
+}
+
+function placesOf(packed: PackedTensor): Omit<PackedLayout, 'multipliedAs'> {
   const { shape } = packed;
   if (packed.format === 'bfloat16') return { format: 'bfloat16', parts: [{ type: 'bfloat16', shape, values: packed.bits }], tables: [], parameters: ['bfloat16'], host: [] };
   const turned = packed.transposed ? [...shape].reverse() : shape;

@@ -32,6 +32,7 @@ export async function writeTrained(folder: string, model: LanguageModel, owner: 
   if (adapter === undefined) return writeModel(folder, model);
   await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
+  for (const [name, content] of Object.entries(adapter.files ?? {})) await writeText(join(folder, name), pythonJson(content));
   await writeText(join(folder, 'README.md'), adapterReadme(adapter.config, model));
 }
 

@@ -85,6 +85,8 @@ export interface LanguageModel {
   readonly maxLength: number;
   /** Every stored parameter by its Hugging Face name; all are created with `trainable: false`. A tied head has no entry of its own. */
   readonly parameters: ReadonlyMap<string, Variable>;
+  /** Parameters that were quantised when they were read, by name: a strategy that quantises leaves them as they are. */
+  readonly quantised?: ReadonlySet<string>;
   readonly linearSites: ReadonlyMap<string, LinearSite>;
   readonly attentionSites: readonly AttentionSite[];
   readonly embeddingSite: EmbeddingSite;

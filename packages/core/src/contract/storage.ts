@@ -30,6 +30,8 @@ export interface PackedFourBit {
   /** ⌈n/2⌉ bytes. */
   readonly packed: Uint8Array;
   readonly scales: SingleScales | DoubleScales;
+  /** What the numbers are multiplied in as a matrix, where that is not for the backend to say. */
+  readonly computeDtype?: 'bfloat16';
 }
 
 /** 8 bits a number: `values · scale` of its row. */
@@ -41,6 +43,8 @@ export interface PackedInt8 {
   readonly values: Int8Array;
   /** One a row. */
   readonly scales: Float32Array;
+  /** What the numbers are multiplied in as a matrix, where that is not for the backend to say. */
+  readonly computeDtype?: 'bfloat16';
 }
 
 /** The upper halves of float32 numbers. */
@@ -65,10 +69,10 @@ export interface WeightRole {
 }
 
 /**
- * How a weight is to be kept: packed from its numbers; as bfloat16; `stored`, as bfloat16 where the file has that, which changes no number; or null,
+ * How a weight is to be kept: packed from its numbers, or as other numbers in float32; as bfloat16; `stored`, as bfloat16 where the file has that, which changes no number; or null,
  * as float32.
  */
-export type WeightStorage = (weight: WeightRole) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor) | null;
+export type WeightStorage = (weight: WeightRole) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor | Float32Array) | null;
 
 /**
  * What a tfjs-core backend has besides its own interface where it can keep float32 tensors in fewer bytes. Reads and kernels see float32 numbers; the

@@ -108,3 +108,10 @@ export function narrow(values: Float32Array, dtype: WeightDtype): Uint8Array {
   for (let i = 0; i < bits.length; i++) halves[i] = round(bits[i] ?? 0);
   return new Uint8Array(halves.buffer);
 }
+
+/** The float32 numbers of bytes that hold `dtype`. */
+export function widen(bytes: Uint8Array, dtype: WeightDtype): Float32Array {
+  const values = new Float32Array(bytes.byteLength / bytesPerElement[dtype]);
+  widenInto(values, 0, dtype, bytes);
+  return values;
+}

@@ -17,10 +17,12 @@ export interface LanguageModelParts {
   /** By name; the model owns and disposes them. */
   readonly parameters: ReadonlyMap<string, tf.Variable>;
   readonly folder: string | null;
+  /** Parameters that were quantised when they were read. */
+  readonly quantised?: ReadonlySet<string>;
 }
 
 /** A {@link LanguageModel} over variables that are already there. */
-export function createLanguageModel({ shape, config, parameters, folder }: LanguageModelParts): LanguageModel {
+export function createLanguageModel({ shape, config, parameters, folder, quantised = new Set() }: LanguageModelParts): LanguageModel {
   const parameter = (name: string): tf.Variable => {
     const variable = parameters.get(name);
     if (variable === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model has no such parameter.', { place: { tensor: name } });
@@ -95,6 +97,7 @@ export function createLanguageModel({ shape, config, parameters, folder }: Langu
     layers: shape.layers.length,
     maxLength: shape.maxLength,
     parameters,
+    quantised,
     linearSites,
     attentionSites,
     embeddingSite: {

@@ -11,7 +11,7 @@ export interface SavedModules {
 }
 
 /** True where the parameter belongs to a module of one of these names, or to a part of it. */
-function belongsTo(parameter: string, modules: readonly string[]): boolean {
+export function belongsTo(parameter: string, modules: readonly string[]): boolean {
   const parts = parameter.split('.');
   return parts.some((_, length) => length > 0 && matchesName(parts.slice(0, length).join('.'), modules));
 }

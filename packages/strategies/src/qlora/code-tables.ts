@@ -19,24 +19,26 @@ export interface DecisionTable {
   readonly thresholds: Float32Array;
   /** Nibble of each interval, one more than there are thresholds. */
   readonly nibbles: Uint8Array;
+  /** Interval in which each of {@link BUCKETS} equal stretches of [−1, 1] begins: where the search of a value starts. */
+  readonly starts: Uint8Array;
 }
+
+const BUCKETS = 512;
+const bucketOf = (value: number): number => Math.floor((value + 1) * (BUCKETS / 2));
 
 /** The thresholds of a code: rounded to float32 as bitsandbytes does it. */
 export function decisionTable(code: Float32Array): DecisionTable {
   const order = Array.from(code, (_, index) => index).sort((one, other) => (code[one] ?? 0) - (code[other] ?? 0) || one - other);
   const thresholds = Float32Array.from({ length: code.length - 1 }, (_, index) => Math.fround((code[order[index] ?? 0] ?? 0) + (code[order[index + 1] ?? 0] ?? 0)) / 2);
-  return { thresholds, nibbles: Uint8Array.from(order) };
+  const starts = Uint8Array.from({ length: BUCKETS + 1 }, (_, bucket) => thresholds.filter((threshold) => bucketOf(threshold) < bucket).length);
+  return { thresholds, nibbles: Uint8Array.from(order), starts };
 }
 
-/** The interval of `value`: how many thresholds lie below it. */
-export function intervalOf({ thresholds }: DecisionTable, value: number): number {
-  let [low, high] = [0, thresholds.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((thresholds[middle] ?? 0) < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** The interval of `value` in [−1, 1]: how many thresholds lie below it. */
+export function intervalOf({ thresholds, starts }: DecisionTable, value: number): number {
+  let interval = starts[bucketOf(value)] ?? 0;
+  while (interval < thresholds.length && (thresholds[interval] ?? 0) < value) interval += 1;
+  return interval;
 }
 
 /** n numbers from `start` to `end` as torch.linspace gives them in float32: from both ends towards the middle. */

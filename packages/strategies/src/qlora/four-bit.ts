@@ -1,28 +1,5 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError, type DoubleScales, type PackedFourBit } from '@whetstone/core/contract';
 import { decisionTable, dynamicCode, fourBitCodes, intervalOf, type DecisionTable, type FourBitType } from './code-tables.js';
-
-/** Block maxima as they are: one float32 a block. */
-export interface SingleScales {
-  readonly kind: 'single';
-  readonly absmax: Float32Array;
-}
-
-/** Block maxima quantised once more: absmax ≈ code[quantised]·nestedAbsmax + offset, 256 blocks to a nested one. */
-export interface DoubleScales {
-  readonly kind: 'double';
-  readonly quantised: Uint8Array;
-  readonly nestedAbsmax: Float32Array;
-  readonly offset: number;
-}
-
-/** A tensor in 4 bits an element: bytes and values equal those of bitsandbytes' `quantize_4bit`. */
-export interface FourBitTensor {
-  readonly type: FourBitType;
-  readonly shape: readonly number[];
-  /** ⌈n/2⌉ bytes: the even element in the high nibble. */
-  readonly packed: Uint8Array;
-  readonly scales: SingleScales | DoubleScales;
-}
 
 /** Elements that share a scale. */
 export const blockSize = 64;
@@ -86,7 +63,7 @@ function compressScales(absmax: Float32Array): DoubleScales {
     const largest = nestedAbsmax[Math.floor(index / nestedBlockSize)] ?? 0;
     return largest === 0 ? 0 : nestedCodeOf(Math.fround(value * Math.fround(1 / largest)));
   });
-  return { kind: 'double', quantised, nestedAbsmax, offset };
+  return { kind: 'double', quantised, nestedAbsmax, offset, code: nestedCode };
 }
 
 /** bitsandbytes looks 8-bit codes up in a table over 65,536 even steps of [−1, 1]: a value gets the code nearest to its step. */
@@ -97,10 +74,12 @@ function nestedCodeOf(value: number): number {
 
 /**
  * Quantises to 4 bits in blocks of 64 along the flattened tensor (QLoRA, Dettmers et al. 2023).
+ * Bytes and values equal those of bitsandbytes' `quantize_4bit`.
  * @param options.doubleQuantisation quantises the block maxima too: 4.13 instead of 4.5 bits an element.
+ * @param options.transposed whether `values` are the transposed matrix of `shape`.
  * @throws INTERNAL where values and shape differ in size.
  */
-export function quantiseFourBit(values: Float32Array, shape: readonly number[], type: FourBitType, options: { readonly doubleQuantisation: boolean }): FourBitTensor {
+export function quantiseFourBit(values: Float32Array, shape: readonly number[], type: FourBitType, options: { readonly doubleQuantisation: boolean; readonly transposed?: boolean }): PackedFourBit {
   if (shape.reduce((product, size) => product * size, 1) !== values.length) {
     throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', { expected: `[${shape.join(', ')}]`, found: `${values.length} values` });
   }
@@ -108,28 +87,10 @@ export function quantiseFourBit(values: Float32Array, shape: readonly number[], 
   // An odd tail leaves a nibble that belongs to no element: that of the value 0.
   const zero = tables[type].nibbles[intervalOf(tables[type], 0)] ?? 0;
   const packed = Uint8Array.from({ length: Math.ceil(values.length / 2) }, (_, index) => ((codes[2 * index] ?? zero) << 4) | (codes[2 * index + 1] ?? zero));
-  return { type, shape, packed, scales: options.doubleQuantisation ? compressScales(absmax) : { kind: 'single', absmax } };
-}
-
-/** The block maxima, decompressed where they were quantised too. */
-export function scalesOf(scales: SingleScales | DoubleScales): Float32Array {
-  if (scales.kind === 'single') return scales.absmax;
-  const { quantised, nestedAbsmax, offset } = scales;
-  return Float32Array.from(quantised, (code, index) => Math.fround((nestedCode[code] ?? 0) * (nestedAbsmax[Math.floor(index / nestedBlockSize)] ?? 0)) + offset);
-}
-
-/** The values that the 4 bits stand for: code[nibble]·absmax of its block, in float32. */
-export function dequantiseFourBit({ type, shape, packed, scales }: FourBitTensor): Float32Array {
-  const code = fourBitCodes[type];
-  const absmax = scalesOf(scales);
-  const count = shape.reduce((product, size) => product * size, 1);
-  return Float32Array.from({ length: count }, (_, index) => {
-    const byte = packed[index >> 1] ?? 0;
-    return (code[index % 2 === 0 ? byte >> 4 : byte & 15] ?? 0) * (absmax[Math.floor(index / blockSize)] ?? 0);
-  });
+  return { format: type, shape, transposed: options.transposed ?? false, code: fourBitCodes[type], packed, scales: options.doubleQuantisation ? compressScales(absmax) : { kind: 'single', absmax } };
 }
 
 /** Bytes that a tensor takes as it is stored. */
-export function storedBytes({ packed, scales }: FourBitTensor): number {
+export function storedBytes({ packed, scales }: PackedFourBit): number {
   return packed.byteLength + (scales.kind === 'single' ? scales.absmax.byteLength : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4);
 }

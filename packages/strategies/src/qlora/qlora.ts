@@ -1,0 +1,105 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type Attachment, type LanguageModel, type PackedTensor, type Strategy, type StrategyRun, type WeightStorage } from '@whetstone/core/contract';
+import { storePacked } from '@whetstone/core/ops';
+import { attachLora } from '../lora/lora.js';
+import { defaultLoraOptions, loraConfigSchema, type LoraOptions } from '../lora/options.js';
+import { rememberValue } from '../support/unfreeze.js';
+import { baseStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
+
+/** Options of `qlora`: those of `lora`, and how the base is quantised. */
+export interface QloraOptions extends LoraOptions, QuantizationOptions {}
+
+const { initLoraWeights, ...loraProperties } = loraConfigSchema.properties;
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    quantType: { enum: ['nf4', 'fp4', 'int8'], default: 'nf4', description: 'How base weights are kept: 4 bits (NormalFloat or a small float) in blocks of 64, or 8 bits with a scale a row.' },
+    doubleQuantization: { type: 'boolean', default: true, description: 'Whether the scales of the 4-bit blocks are quantised too: 0.52 instead of 0.56 bytes a parameter.' },
+    blockSize: { enum: [64], default: 64, description: 'Numbers that share a scale, in 4 bits.' },
+    computeDtype: { enum: ['float32', 'bfloat16', null], default: null, description: 'What dequantised weights are multiplied in; null: as backend.matmul says.' },
+    skipModules: {
+      anyOf: [{ type: 'array', items: { type: 'string', minLength: 1 } }, { type: 'null' }],
+      default: null,
+      description: 'Modules that are not quantised, by name or the end of the path. The output layer, embeddings and modulesToSave never are.',
+    },
+    ...loraProperties,
+    initLoraWeights: { ...initLoraWeights, enum: [true, 'gaussian'], description: 'true: Kaiming-uniform A and zero B; gaussian: normal A with deviation 1/rank.' },
+  },
+  additionalProperties: false,
+} as const;
+
+export const defaultQloraOptions: QloraOptions = { ...defaultLoraOptions, quantType: 'nf4', doubleQuantization: true, computeDtype: null, skipModules: null };
+
+/** Quantises those weights that were not when they were read. The result puts the originals back. */
+function quantise(model: LanguageModel, storage: WeightStorage): () => void {
+  const undo: (() => void)[] = [];
+  for (const site of model.linearSites.values()) {
+    const name = `${site.name}.weight`;
+    if (site.isOutput || model.quantised?.has(name) === true) continue;
+    const pack = storage({ name, kind: 'linear', shape: site.weight.shape, fanInFanOut: site.fanInFanOut });
+    if (typeof pack !== 'function') continue;
+    const packed = storePacked(pack(site.weight.dataSync<'float32'>()) as PackedTensor);
+    undo.push(rememberValue(site.weight).restore);
+    site.weight.assign(packed as Tensor);
+    packed.dispose();
+  }
+  return () => {
+    for (const step of undo.reverse()) step();
+  };
+}
+
+function attachQlora(model: LanguageModel, options: QloraOptions, run: StrategyRun): Attachment {
+  const kept = options.modulesToSave ?? [];
+  const putBack = quantise(model, baseStorage(options, kept));
+  try {
+    const adapter = attachLora(model, options, run.seed, run.modelFolder, run.worker);
+    return {
+      ...adapter,
+      exportAdapter: () => {
+        const exported = adapter.exportAdapter?.();
+        if (exported === undefined) throw new WhetstoneError('INTERNAL', 'A LoRA exports no adapter.');
+        return { ...exported, files: { [quantizationFile]: quantizationConfig(options, kept) } };
+      },
+      dispose: () => {
+        adapter.dispose();
+        putBack();
+      },
+    };
+  } catch (error) {
+    putBack();
+    throw error;
+  }
+}
+
+/**
+ * LoRA over a quantised base (QLoRA, Dettmers et al. 2023). The weights of all linear layers but the output layer are kept packed on the device and
+ * dequantised where they are used, in the forward and again in the backward pass; what they stand for equals bitsandbytes. `int8` keeps weights as
+ * LLM.int8 does, and multiplies their dequantised numbers: activations are not quantised, so there are no outliers to take apart.
+ *
+ * In a run the model is quantised weight by weight while it is read. A model that is there already is quantised in place, its numbers kept aside
+ * until the strategy is taken off.
+ */
+export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
+  const resolved = { ...defaultQloraOptions, ...options };
+  if (resolved.initLoraWeights === 'pissa') {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA takes its start out of the weights, which are quantised here.', { place: { path: 'strategy.options.initLoraWeights' }, hint: 'Leave out initLoraWeights, or use the strategy lora.' });
+  }
+  return {
+    role: 'owner',
+    storage: baseStorage(resolved, resolved.modulesToSave ?? []),
+    attach: (model, run) => attachQlora(model, resolved, run),
+  };
+}
+
+export const qlora = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'qlora',
+  description: 'Low-rank adapters over a base in 4 or 8 bits (NF4, FP4, int8); saved as a PEFT folder.',
+  configSchema,
+  create: ({ blockSize, ...options }) => {
+    if (blockSize !== 64) throw new WhetstoneError('CONFIG_INVALID', 'Blocks are of 64 numbers.', { place: { path: 'strategy.options.blockSize' }, found: String(blockSize) });
+    return qloraStrategy(options);
+  },
+});
