@@ -61,10 +61,17 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   },
   paddingFree: flag(true, 'Let the conversations of a batch share rows, so that little of it is padding; none of them sees another, and the loss is the same.'),
   padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
-  unreadableRows: choice(['error', 'skip'], 'error', 'What to do with a row that cannot be read; a skipped one is reported and counted.'),
+  unreadableRows: {
+    default: { maxShare: 0.01 }, description: 'What to do with rows that cannot be read: an error, or left out (reported and counted); maxShare: an error where they are a larger share of all rows.',
+    anyOf: [
+      { enum: ['error', 'skip'] },
+      { type: 'object', additionalProperties: false, required: ['maxShare'], properties: { maxShare: { type: 'number', minimum: 0, maximum: 1 } } },
+    ],
+  },
   samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),
   supervisionProof: choice(['error', 'warn', 'off'], 'error', 'What it means where a turn\'s end is not learned, or training shows the model another text than serving would.'),
-  leakage: choice(['error', 'warn', 'off'], 'warn', 'What it means where evaluation data is also in the training data.'),
+  leakage: choice(['error', 'warn', 'off'], 'error', 'What it means where evaluation data, or almost the same, is also in the training data.'),
+  workers: optionalInteger(0, 'Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none. The batches are the same.'),
 });
 
 const training = section({

@@ -57,6 +57,7 @@ export interface DataConfig {
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];
   readonly supervisionProof: BatchOptions['supervisionProof'];
   readonly leakage: 'error' | 'warn' | 'off';
+  readonly workers: number | null;
 }
 
 export interface OptimizerConfig extends FlatPluginUse {

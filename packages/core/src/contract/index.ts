@@ -10,6 +10,7 @@ export * from './json.js';
 export * from './model.js';
 export * from './optimizer.js';
 export * from './plugin.js';
+export * from './recipe.js';
 export * from './report.js';
 export * from './storage.js';
 export * from './strategy.js';

@@ -4,6 +4,7 @@ import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
+import type { Recipe } from './recipe.js';
 import type { WeightStorage } from './storage.js';
 import type { Strategy } from './strategy.js';
 import type { ChatRenderer, Tokenizer } from './tokenizer.js';
@@ -65,6 +66,8 @@ export interface DataTransform {
   readonly trainOnly?: boolean;
   /** What the latest pass did; complete once it was iterated to its end. */
   readonly report?: TransformReport;
+  /** Where it looks at each conversation for itself: how a worker thread makes it, too. */
+  readonly recipe?: Recipe;
 }
 
 /** A model architecture or format: recognises a folder and loads it. */
@@ -126,7 +129,6 @@ export function definePlugin<K extends PluginKind, const S extends JsonSchema>(d
   return definition as unknown as Plugin<K>;
 }
 
-/** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
 /** How often the groups of a data set are learned from. */
 export interface BalanceOptions {
   /** What makes a group: `file`, or a column of the data (`topic`, `source`). */
@@ -147,6 +149,7 @@ export interface CurriculumOptions {
   readonly epochs: number;
 }
 
+/** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
 export interface BatchOptions {
   readonly purpose: 'train' | 'eval';
   /** Rows of a batch: conversations, or with `packing` rows of several conversations. */
@@ -178,11 +181,14 @@ export interface BatchOptions {
   /** Whether the conversations of a batch share rows, where that makes fewer positions; none of them sees another, and the loss is the same. */
   readonly paddingFree: boolean;
   readonly padToMultipleOf: number | null;
-  readonly unreadableRows: 'error' | 'skip';
+  /** What rows that cannot be read mean; `maxShare`: an error where they are a larger share of all rows than that. */
+  readonly unreadableRows: 'error' | 'skip' | { readonly maxShare: number };
   /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */
   readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
   /** What it means where a turn's end is not learned, or training shows another text before a turn than serving would. */
   readonly supervisionProof: 'error' | 'warn' | 'off';
+  /** Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none but the main one. The batches are the same. */
+  readonly workers: number | null;
   readonly seed: number;
 }
 

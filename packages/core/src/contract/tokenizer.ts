@@ -1,4 +1,5 @@
 import type { Message, ToolDefinition } from './data.js';
+import type { Recipe } from './recipe.js';
 
 /** Text to token ids and back. Ids are those of the model's `tokenizer.json`. */
 export interface Tokenizer {
@@ -9,6 +10,8 @@ export interface Tokenizer {
   readonly padTokenId: number | null;
   /** Hex SHA-256 of everything that decides the ids, for caches; absent where it is not known. */
   readonly hash?: string;
+  /** How a worker thread makes the same tokenizer. */
+  readonly recipe?: Recipe;
   /** @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates write their own. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
@@ -47,6 +50,8 @@ export interface RenderedConversation {
 export interface ChatRenderer {
   /** Hex SHA-256 of the template and everything else that decides the text; stored in every checkpoint. */
   readonly hash: string;
+  /** How a worker thread makes the same renderer: called with the argument and the tokenizer. */
+  readonly recipe?: Recipe;
   /** Renders a whole conversation and says which part of the text is whose turn. Throws `TEMPLATE_FAILED`. */
   render(messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation;
   /** Renders a conversation that waits for the assistant's reply: the generation prompt is added. */

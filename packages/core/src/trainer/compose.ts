@@ -246,10 +246,11 @@ function beyondContext(maxLength: number | null, wasWritten: boolean, context: n
 }
 
 function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof } = data;
+  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows: unreadable, samplesWithoutTargets, supervisionProof, workers } = data;
   const learning = purpose === 'train';
+  const unreadableRows = typeof unreadable === 'string' ? unreadable : { maxShare: unreadable.maxShare };
   return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof,
+    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof, workers,
     batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: learning && data.shuffleDataset,
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',

@@ -1,27 +1,30 @@
-/** A list of 32-bit numbers that grows. */
+const PAGE_BITS = 16;
+const PAGE = 1 << PAGE_BITS;
+
+/** A list of 32-bit numbers that grows page by page: never copied, so that growing needs no second copy's memory. */
 export class GrowingInts {
-  #values = new Int32Array(1024);
+  readonly #pages: Int32Array[] = [];
   length = 0;
 
   push(value: number): void {
-    if (this.length === this.#values.length) {
-      const larger = new Int32Array(this.#values.length * 2);
-      larger.set(this.#values);
-      this.#values = larger;
-    }
-    this.#values[this.length++] = value;
+    if (this.length === this.#pages.length * PAGE) this.#pages.push(new Int32Array(PAGE));
+    (this.#pages[this.length >> PAGE_BITS] as Int32Array)[this.length & (PAGE - 1)] = value;
+    this.length++;
   }
 
   at(index: number): number {
-    return this.#values[index] ?? 0;
+    return this.#pages[index >> PAGE_BITS]?.[index & (PAGE - 1)] ?? 0;
   }
 
   set(index: number, value: number): void {
-    this.#values[index] = value;
+    const page = this.#pages[index >> PAGE_BITS];
+    if (page) page[index & (PAGE - 1)] = value;
   }
 
-  /** What was pushed so far, without a copy. */
+  /** A copy of what was pushed so far. */
   values(): Int32Array {
-    return this.#values.subarray(0, this.length);
+    const all = new Int32Array(this.length);
+    this.#pages.forEach((page, index) => all.set(page.subarray(0, Math.min(PAGE, this.length - index * PAGE)), index * PAGE));
+    return all;
   }
 }

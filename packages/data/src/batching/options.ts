@@ -21,8 +21,9 @@ export const defaultBatchOptions: BatchOptions = {
   curriculum: null,
   paddingFree: false,
   padToMultipleOf: null,
-  unreadableRows: 'error',
+  unreadableRows: { maxShare: 0.01 },
   samplesWithoutTargets: 'error',
   supervisionProof: 'error',
+  workers: null,
   seed: 42,
 };

@@ -40,8 +40,8 @@ export const isLearned = (packed: number): boolean => (packed & LEARNED) !== 0;
 /** Tokens of a page. Samples never cross pages, so that each is one stretch. */
 const PAGE_TOKENS = 1 << 20;
 
-/** Tokens that are kept in memory before pages go to a file: 256 MB. */
-const MEMORY_TOKENS = 64 << 20;
+/** Tokens that are kept in memory before pages go to a file: 128 MB. */
+const MEMORY_TOKENS = 32 << 20;
 
 /** Where the tokens of a page are. */
 export type Page = { readonly values: Int32Array } | { readonly file: number; readonly position: number };
@@ -60,7 +60,7 @@ export function readPage(page: Page, start: number, end: number): Int32Array {
 }
 
 /** A file for pages that do not fit into memory. It has no name where the system allows that, and is gone when the process ends. */
-function openOverflow(): number {
+export function openOverflow(): number {
   const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-tokens-'));
   const file = openSync(path.join(folder, 'tokens'), 'w+');
   const remove = (): void => rmSync(folder, { recursive: true, force: true });

@@ -1,7 +1,9 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import { comparablePart, hashText, type DuplicatePart } from './fingerprint.js';
-import { shingleHashes } from './min-hash.js';
-import { createSimilarityIndex } from './similarity-index.js';
+import { HashMap } from './hash-map.js';
+import { minHashSignature, shingleHashes, sketchOf } from './min-hash.js';
+import { createOriginList } from './origin-list.js';
+import { createSimilarityIndex, type SetSummary } from './similarity-index.js';
 
 export interface DuplicateOptions {
   readonly part: DuplicatePart;
@@ -15,6 +17,13 @@ export interface DuplicateOptions {
 
 export const defaultDuplicateOptions: DuplicateOptions = { part: 'conversation', near: true, threshold: 0.7, shingle: 4 };
 
+/** What of a conversation is needed to tell whether it repeats another one. */
+export interface Fingerprint {
+  readonly hash: number;
+  /** Null where only equal ones are looked for. */
+  readonly set: SetSummary | null;
+}
+
 export interface Duplicate {
   readonly kind: 'exact' | 'near';
   readonly of: Origin;
@@ -24,38 +33,32 @@ export interface Duplicate {
 
 /** Remembers conversations, and says which earlier one a new one repeats. */
 export interface DuplicateFinder {
-  find(conversation: Conversation): Duplicate | null;
-  add(conversation: Conversation): void;
+  find(fingerprint: Fingerprint): Duplicate | null;
+  add(fingerprint: Fingerprint, origin: Origin): void;
 }
 
-export function createDuplicateFinder(options: DuplicateOptions): DuplicateFinder {
-  const exact = new Map<number, Origin>();
-  const index = createSimilarityIndex(options.threshold);
-  const origins: Origin[] = [];
-  // find() is mostly followed by add() of the same conversation: its fingerprint is made once.
-  let latest: { conversation: Conversation; hash: number; shingles: Uint32Array | null } | null = null;
+/** The costly part of looking for duplicates: of each conversation for itself, so that any thread can do it. */
+export function fingerprintOf(conversation: Conversation, { part, near, shingle }: Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>): Fingerprint {
+  const text = comparablePart(conversation, part);
+  if (!near) return { hash: hashText(text), set: null };
+  const hashes = shingleHashes(text, shingle);
+  return { hash: hashText(text), set: { signature: minHashSignature(hashes), sketch: sketchOf(hashes) } };
+}
 
-  function fingerprint(conversation: Conversation) {
-    if (latest?.conversation === conversation) return latest;
-    const text = comparablePart(conversation, options.part);
-    latest = { conversation, hash: hashText(text), shingles: options.near ? shingleHashes(text, options.shingle) : null };
-    return latest;
-  }
-
+export function createDuplicateFinder({ threshold }: Pick<DuplicateOptions, 'threshold'>): DuplicateFinder {
+  const exact = new HashMap();
+  const index = createSimilarityIndex(threshold);
+  const origins = createOriginList();
   return {
-    find(conversation) {
-      const { hash, shingles } = fingerprint(conversation);
+    find({ hash, set }) {
       const same = exact.get(hash);
-      if (same) return { kind: 'exact', of: same, similarity: 1 };
-      const near = shingles === null ? null : index.find(shingles);
-      return near === null ? null : { kind: 'near', of: origins[near.entry] as Origin, similarity: near.similarity };
+      if (same !== -1) return { kind: 'exact', of: origins.at(same), similarity: 1 };
+      const near = set === null ? null : index.find(set);
+      return near === null ? null : { kind: 'near', of: origins.at(near.entry), similarity: near.similarity };
     },
-    add(conversation) {
-      const { hash, shingles } = fingerprint(conversation);
-      if (!exact.has(hash)) exact.set(hash, conversation.origin);
-      if (shingles === null) return;
-      index.add(shingles);
-      origins.push(conversation.origin);
+    add({ hash, set }, origin) {
+      exact.add(hash, origins.add(origin));
+      if (set !== null) index.add(set);
     },
   };
 }

@@ -1,12 +1,20 @@
 import { GrowingInts } from '../../batching/growing-ints.js';
-import { minHashSignature, rowsOfBand, SIGNATURE_VALUES, sketchOf, sketchSimilarity } from './min-hash.js';
+import { BandTable } from './hash-map.js';
+import { rowsOfBand, SIGNATURE_VALUES, sketchSimilarity } from './min-hash.js';
+import { createSketchStore, type SketchStore } from './sketch-store.js';
+
+/** What of a set is needed to find others like it. */
+export interface SetSummary {
+  readonly signature: Uint32Array;
+  readonly sketch: Uint32Array;
+}
 
 /** Finds sets that are much like an earlier one, by locality-sensitive hashing: what shares a whole band of its signature is compared. */
 export interface SimilarityIndex {
-  /** The most similar set that was added before, if it is at least as similar as the threshold. `hashes` is distinct and ascending. */
-  find(hashes: Uint32Array): { readonly entry: number; readonly similarity: number } | null;
+  /** The most similar set that was added before, if it is at least as similar as the threshold. */
+  find(set: SetSummary): { readonly entry: number; readonly similarity: number } | null;
   /** Adds a set under the next number, from 0. */
-  add(hashes: Uint32Array): number;
+  add(set: SetSummary): number;
 }
 
 /** One number a band. */
@@ -19,79 +27,90 @@ function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
   });
 }
 
-/** Entries under 32-bit keys, chained in typed arrays: a million entries in some 12 MB, where a Map takes 40. */
-class Buckets {
-  #heads = new Int32Array(1 << 10).fill(-1);
-  readonly #keys = new GrowingInts();
-  readonly #next = new GrowingInts();
-
-  add(key: number): void {
-    if (this.#keys.length >= this.#heads.length) this.#grow();
-    this.#keys.push(key | 0);
-    this.#next.push(-1);
-    this.#link(this.#keys.length - 1);
-  }
-
-  /** Calls `visit` with the entries under a key, the latest first, until it says that it has enough. */
-  visit(key: number, visit: (entry: number) => boolean): void {
-    const wanted = key | 0;
-    for (let entry = this.#heads[key & (this.#heads.length - 1)] ?? -1; entry !== -1; entry = this.#next.at(entry)) {
-      if (this.#keys.at(entry) === wanted && !visit(entry)) return;
-    }
-  }
-
-  #link(entry: number): void {
-    const slot = this.#keys.at(entry) & (this.#heads.length - 1);
-    this.#next.set(entry, this.#heads[slot] ?? -1);
-    this.#heads[slot] = entry;
-  }
-
-  #grow(): void {
-    this.#heads = new Int32Array(this.#heads.length * 4).fill(-1);
-    for (let entry = 0; entry < this.#keys.length; entry++) this.#link(entry);
-  }
-}
-
 /**
  * Sets that one search compares at most, the latest first. Where thousands are half alike (letters from one form), all of them share bands, and comparing
  * each with all would take for ever.
  */
 const MOST_COMPARED = 200;
+/** Sets whose signatures one search looks at, at most: a look costs a hundredth of a comparison. */
+const MOST_LOOKED_AT = 2000;
 
-export function createSimilarityIndex(threshold: number): SimilarityIndex {
+/** The lowest byte of each value of every signature: enough to see that two sets are not nearly alike, without their sketches. */
+class SignatureBytes {
+  readonly #words = new GrowingInts();
+
+  static pack(signature: Uint32Array): Int32Array {
+    const bytes = Uint8Array.from(signature, (value) => value & 0xff);
+    return new Int32Array(bytes.buffer);
+  }
+
+  add(packed: Int32Array): void {
+    for (const word of packed) this.#words.push(word);
+  }
+
+  /** In how many of the values an entry agrees. */
+  agreement(packed: Int32Array, entry: number): number {
+    const start = entry * packed.length;
+    let agree = 0;
+    for (let index = 0; index < packed.length; index++) {
+      const differing = (packed[index] as number) ^ this.#words.at(start + index);
+      if ((differing & 0xff) === 0) agree++;
+      if ((differing & 0xff00) === 0) agree++;
+      if ((differing & 0xff0000) === 0) agree++;
+      if ((differing & 0xff000000) === 0) agree++;
+    }
+    return agree;
+  }
+}
+
+/**
+ * Some 350 bytes a set are kept in memory, and its sketch (up to 1 kB) in memory or a temporary file.
+ */
+export function createSimilarityIndex(threshold: number, sketches: SketchStore = createSketchStore()): SimilarityIndex {
   const rows = rowsOfBand(threshold);
-  const bands = Array.from({ length: SIGNATURE_VALUES / rows }, () => new Buckets());
-  const sketches: Uint32Array[] = [];
-  // The number of the search that saw an entry last: no entry is compared twice in one.
+  const table = new BandTable(SIGNATURE_VALUES / rows);
+  const signatures = new SignatureBytes();
+  // The share of equal values is the similarity, give or take 0.06: what lies three and a half times that below the threshold is not compared.
+  const leastAgreement = Math.floor(SIGNATURE_VALUES * (threshold - 0.2));
+  // The number of the search that saw an entry last: no entry is looked at twice in one.
   const seenBy = new GrowingInts();
   let finds = 0;
-  let latest: { hashes: Uint32Array; keys: Uint32Array } | null = null;
-  const keysOf = (hashes: Uint32Array): Uint32Array => {
-    if (latest?.hashes !== hashes) latest = { hashes, keys: bandKeys(minHashSignature(hashes), rows) };
-    return latest.keys;
+  let latest: { signature: Uint32Array; keys: Uint32Array; packed: Int32Array } | null = null;
+  const prepared = (signature: Uint32Array) => {
+    if (latest?.signature !== signature) latest = { signature, keys: bandKeys(signature, rows), packed: SignatureBytes.pack(signature) };
+    return latest;
   };
 
   return {
-    find(hashes) {
-      const sketch = sketchOf(hashes);
+    find({ signature, sketch }) {
+      const { keys, packed } = prepared(signature);
       let best: { entry: number; similarity: number } | null = null;
       let compared = 0;
+      let lookedAt = 0;
       finds++;
-      keysOf(hashes).forEach((key, band) => {
-        bands[band]?.visit(key, (entry) => {
+      for (const key of keys) {
+        table.visit(key, (entry) => {
           if (seenBy.at(entry) === finds) return true;
           seenBy.set(entry, finds);
-          const similarity = sketchSimilarity(sketch, sketches[entry] as Uint32Array, threshold);
-          if (similarity >= threshold && (best === null || similarity > best.similarity)) best = { entry, similarity };
-          return ++compared < MOST_COMPARED;
+          lookedAt++;
+          if (signatures.agreement(packed, entry) >= leastAgreement) {
+            compared++;
+            const similarity = sketchSimilarity(sketch, sketches.read(entry), threshold);
+            if (similarity >= threshold && (best === null || similarity > best.similarity)) best = { entry, similarity };
+          }
+          return compared < MOST_COMPARED && lookedAt < MOST_LOOKED_AT;
         });
-      });
+        if (compared >= MOST_COMPARED || lookedAt >= MOST_LOOKED_AT) break;
+      }
       return best;
     },
-    add(hashes) {
-      keysOf(hashes).forEach((key, band) => bands[band]?.add(key));
+    add({ signature, sketch }) {
+      const { keys, packed } = prepared(signature);
+      table.add(keys);
+      signatures.add(packed);
+      sketches.add(sketch);
       seenBy.push(0);
-      return sketches.push(sketchOf(hashes)) - 1;
+      return seenBy.length - 1;
     },
   };
 }

@@ -1,0 +1,57 @@
+import { writeSync } from 'node:fs';
+import { GrowingInts } from '../../batching/growing-ints.js';
+import { openOverflow, readPage, type Page } from '../../batching/token-store.js';
+
+const PAGE_VALUES = 1 << 18;
+/** Values that are kept in memory: 64 MB. Beyond that, sketches are read from a temporary file, which the system keeps in its cache. */
+const MEMORY_VALUES = 16 << 20;
+
+/** Sketches by number, in memory and beyond that in a file. */
+export interface SketchStore {
+  /** Adds a sketch under the next number, from 0. */
+  add(sketch: Uint32Array): void;
+  read(entry: number): Uint32Array;
+}
+
+export function createSketchStore({ memoryValues = MEMORY_VALUES, pageValues = PAGE_VALUES }: { readonly memoryValues?: number; readonly pageValues?: number } = {}): SketchStore {
+  const pages: Page[] = [];
+  const pageOf = new GrowingInts();
+  const startOf = new GrowingInts();
+  const lengthOf = new GrowingInts();
+  let current = new Int32Array(0);
+  let used = 0;
+  let overflow: number | null = null;
+  let written = 0;
+
+  /** The page that is full: stays in memory, or goes to the file, and its memory is used again. */
+  function settle(): Int32Array {
+    const kept = pages.filter((page) => 'values' in page).length;
+    if (pages.length === 0 || kept * pageValues <= memoryValues) return new Int32Array(pageValues);
+    overflow ??= openOverflow();
+    const bytes = new Uint8Array(current.buffer, 0, used * 4);
+    for (let done = 0; done < bytes.length; ) done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
+    pages[pages.length - 1] = { file: overflow, position: written };
+    written += bytes.length;
+    return current;
+  }
+
+  return {
+    add(sketch) {
+      if (pages.length === 0 || used + sketch.length > current.length) {
+        current = settle();
+        used = 0;
+        pages.push({ values: current });
+      }
+      current.set(sketch, used);
+      pageOf.push(pages.length - 1);
+      startOf.push(used);
+      lengthOf.push(sketch.length);
+      used += sketch.length;
+    },
+    read(entry) {
+      const start = startOf.at(entry);
+      const values = readPage(pages[pageOf.at(entry)] as Page, start, start + lengthOf.at(entry));
+      return new Uint32Array(values.buffer, values.byteOffset, values.length);
+    },
+  };
+}
