@@ -1,8 +1,9 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Batch, BatchSource } from '@whetstone/core/contract';
+import type { Batch, BatchSource, DataSource } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
-import { checkUnreadable } from '../sources/unreadable.js';
+import { judgeUnreadable } from '../sources/unreadable.js';
+import { isTransformed } from '../transforms/apply.js';
 import { balanceSamples } from './balance.js';
 import { collate } from './collate.js';
 import { nothingToLearn } from './nothing-to-learn.js';
@@ -25,9 +26,14 @@ export interface BatchSourceInputs extends PrepareInputs {
   readonly onWarning?: (message: string) => void;
 }
 
+/** Conversations that a source read before transforms took some out. */
+function conversationsRead(source: DataSource, conversations: number): number {
+  return isTransformed(source) ? (source.reports[0]?.conversationsIn ?? conversations) : conversations;
+}
+
 /** @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN */
-function checkPrepared({ summary, withoutTargets }: Prepared, options: BatchOptions): void {
-  if (options.unreadableRows === 'error') checkUnreadable(summary.unreadable);
+function checkPrepared({ summary, withoutTargets }: Prepared, read: number, options: BatchOptions): void {
+  judgeUnreadable(summary.unreadable, read, options.unreadableRows);
   const [file] = summary.files;
   if (summary.conversations === 0) {
     throw new WhetstoneError('DATA_EMPTY', 'The data holds no conversation.', {
@@ -68,7 +74,7 @@ function rowDifficulties(table: RowTable, values: readonly number[], { curriculu
 export async function createBatchSource(inputs: BatchSourceInputs): Promise<PreparedBatchSource> {
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
-  checkPrepared(prepared, options);
+  checkPrepared(prepared, conversationsRead(inputs.source, prepared.summary.conversations), options);
   const { store, supervision, traits } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);

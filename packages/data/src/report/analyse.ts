@@ -6,7 +6,7 @@ import { countTargets, createTokenize, type NothingToLearnCause } from '../examp
 import { truncate } from '../examples/truncate.js';
 import { inspectConversation, type Inspection } from '../proof/inspect.js';
 import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
-import { createDuplicateFinder, defaultDuplicateOptions, placeOf } from '../transforms/duplicates/finder.js';
+import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf } from '../transforms/duplicates/finder.js';
 import { createDiversityCounter, type Diversity } from './diversity.js';
 import { histogramOf, type Histogram } from './histogram.js';
 import { languageOf } from './language.js';
@@ -135,12 +135,13 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
     topics.add(conversation);
     for (const message of conversation.messages) if (message.role === 'assistant') diversity.add(textOf(message));
 
-    const duplicate = duplicates.find(conversation);
+    const fingerprint = fingerprintOf(conversation, defaultDuplicateOptions);
+    const duplicate = duplicates.find(fingerprint);
     if (duplicate) {
       counts[duplicate.kind]++;
       if (duplicatesFirst.length < LISTED) duplicatesFirst.push({ origin, detail: `${duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % like`} ${placeOf(duplicate.of)}` });
     } else {
-      duplicates.add(conversation);
+      duplicates.add(fingerprint, origin);
     }
     const contradicted = contradictions.add(conversation);
     if (contradicted) suspects.push({ origin, reason: 'contradiction', detail: `the question is answered otherwise in ${placeOf(contradicted)}` });

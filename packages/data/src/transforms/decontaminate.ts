@@ -5,7 +5,7 @@ import { createConversationSource } from '../sources/conversations.js';
 import { checkUnreadable } from '../sources/unreadable.js';
 import { comparableText, hashText } from './duplicates/fingerprint.js';
 import { placeOf } from './duplicates/finder.js';
-import { createTransform, type ReportingTransform } from './transform-log.js';
+import { createTransform, recipeOf, type ReportingTransform } from './transform-log.js';
 
 export interface DecontaminateOptions {
   /** Benchmark files, in any layout that can be read. */
@@ -48,7 +48,7 @@ export function createDecontaminateTransform({ benchmarks, words }: Decontaminat
       }
       return conversation;
     };
-  });
+  }, recipeOf('decontaminate', { benchmarks, words }, baseFolder, benchmarks));
 }
 
 export const decontaminatePlugin = definePlugin({

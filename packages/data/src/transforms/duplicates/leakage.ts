@@ -2,7 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, DataSource, Origin } from '@whetstone/core/contract';
 import { GrowingInts } from '../../batching/growing-ints.js';
 import { checkUnreadable } from '../../sources/unreadable.js';
-import { createDuplicateFinder, defaultDuplicateOptions, placeOf, type DuplicateFinder, type DuplicateOptions } from './finder.js';
+import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type DuplicateFinder, type DuplicateOptions } from './finder.js';
 import { comparablePart, hashText } from './fingerprint.js';
 
 /** A conversation of the training data that is also, or almost, in the evaluation data. */
@@ -15,7 +15,7 @@ export interface Leak {
 /** Remembers a whole source. @throws DATA_UNREADABLE */
 export async function finderOf(source: DataSource, options: DuplicateOptions): Promise<DuplicateFinder> {
   const finder = createDuplicateFinder(options);
-  for await (const conversation of source.conversations()) finder.add(conversation);
+  for await (const conversation of source.conversations()) finder.add(fingerprintOf(conversation, options), conversation.origin);
   // What cannot be read cannot be kept out of the training data.
   checkUnreadable(source.unreadable);
   return finder;
@@ -23,10 +23,11 @@ export async function finderOf(source: DataSource, options: DuplicateOptions): P
 
 /** Every conversation of the training data that repeats one of the evaluation data. */
 export async function findLeaks(train: DataSource, evaluation: DataSource, options: Partial<DuplicateOptions> = {}): Promise<Leak[]> {
-  const finder = await finderOf(evaluation, { ...defaultDuplicateOptions, ...options });
+  const all = { ...defaultDuplicateOptions, ...options };
+  const finder = await finderOf(evaluation, all);
   const leaks: Leak[] = [];
   for await (const conversation of train.conversations()) {
-    const found = finder.find(conversation);
+    const found = finder.find(fingerprintOf(conversation, all));
     if (found) leaks.push({ train: conversation.origin, eval: found.of, similarity: found.similarity });
   }
   return leaks;

@@ -1,8 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
-import type { Conversation } from '@whetstone/core/contract';
 import { createConversationSource } from '../../sources/conversations.js';
-import { createTransform, type ReportingTransform } from '../transform-log.js';
-import { createDuplicateFinder, defaultDuplicateOptions, placeOf, type Duplicate, type DuplicateOptions } from './finder.js';
+import { createTransform, recipeOf, type Decide, type ReportingTransform, type Stage } from '../transform-log.js';
+import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type Duplicate, type DuplicateOptions } from './finder.js';
 import { DUPLICATE_PARTS } from './fingerprint.js';
 import { finderOf, leakageError } from './leakage.js';
 
@@ -21,28 +20,32 @@ const describe = ({ kind, of, similarity }: Duplicate): string => (kind === 'exa
  */
 export function createDeduplicateTransform(options: Partial<DeduplicateOptions> = {}, baseFolder = '.'): ReportingTransform & { readonly trainOnly: boolean } {
   const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
-  const transform = createTransform('deduplicate', async () => {
+  const begin = async (): Promise<Decide> => {
     const own = createDuplicateFinder(all);
     const held = all.against.length === 0 ? null : await finderOf(await createConversationSource({ path: all.against }, baseFolder), all);
-    return (conversation: Conversation, log) => {
-      const leak = held?.find(conversation) ?? null;
+    return (fingerprint, origin, log) => {
+      const leak = held?.find(fingerprint) ?? null;
       if (leak) {
-        if (all.onLeak === 'error') throw leakageError([{ train: conversation.origin, eval: leak.of, similarity: leak.similarity }]);
-        log.remove(conversation, 'in-evaluation-data', describe(leak));
-        return null;
+        if (all.onLeak === 'error') throw leakageError([{ train: origin, eval: leak.of, similarity: leak.similarity }]);
+        log.remove({ origin }, 'in-evaluation-data', describe(leak));
+        return false;
       }
-      const duplicate = own.find(conversation);
+      const duplicate = own.find(fingerprint);
       if (duplicate) {
-        log.remove(conversation, `${duplicate.kind}-duplicate`, describe(duplicate));
-        return null;
+        log.remove({ origin }, `${duplicate.kind}-duplicate`, describe(duplicate));
+        return false;
       }
-      own.add(conversation);
-      return conversation;
+      own.add(fingerprint, origin);
+      return true;
     };
-  });
+  };
+  const stage: Stage = { kind: 'decide', fingerprint: (conversation) => fingerprintOf(conversation, all), begin };
+  const transform = createTransform('deduplicate', stage, recipeOf('deduplicate', all, baseFolder, all.against));
   return {
     trainOnly: all.against.length > 0,
     transform: transform.transform,
+    stage: transform.stage,
+    ...(transform.recipe === undefined ? {} : { recipe: transform.recipe }),
     get report() {
       return transform.report;
     },

@@ -11,7 +11,7 @@ export interface SetSummary {
 
 /** Finds sets that are much like an earlier one, by locality-sensitive hashing: what shares a whole band of its signature is compared. */
 export interface SimilarityIndex {
-  /** The most similar set that was added before, if it is at least as similar as the threshold. */
+  /** A set that was added before and is at least as similar as the threshold; of several, a late one. */
   find(set: SetSummary): { readonly entry: number; readonly similarity: number } | null;
   /** Adds a set under the next number, from 0. */
   add(set: SetSummary): number;
@@ -70,8 +70,8 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
   const rows = rowsOfBand(threshold);
   const table = new BandTable(SIGNATURE_VALUES / rows);
   const signatures = new SignatureBytes();
-  // The share of equal values is the similarity, give or take 0.06: what lies three and a half times that below the threshold is not compared.
-  const leastAgreement = Math.floor(SIGNATURE_VALUES * (threshold - 0.2));
+  // The share of equal values is the similarity, give or take 0.06: what lies two and a half times that below the threshold is not compared.
+  const leastAgreement = Math.floor(SIGNATURE_VALUES * (threshold - 0.15));
   // The number of the search that saw an entry last: no entry is looked at twice in one.
   const seenBy = new GrowingInts();
   let finds = 0;
@@ -84,25 +84,25 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
   return {
     find({ signature, sketch }) {
       const { keys, packed } = prepared(signature);
-      let best: { entry: number; similarity: number } | null = null;
+      let found: { entry: number; similarity: number } | null = null;
       let compared = 0;
       let lookedAt = 0;
       finds++;
-      for (const key of keys) {
-        table.visit(key, (entry) => {
+      const goesOn = (): boolean => found === null && compared < MOST_COMPARED && lookedAt < MOST_LOOKED_AT;
+      for (let band = 0; band < keys.length && goesOn(); band++) {
+        table.visit(keys[band] as number, (entry) => {
           if (seenBy.at(entry) === finds) return true;
           seenBy.set(entry, finds);
           lookedAt++;
           if (signatures.agreement(packed, entry) >= leastAgreement) {
             compared++;
             const similarity = sketchSimilarity(sketch, sketches.read(entry), threshold);
-            if (similarity >= threshold && (best === null || similarity > best.similarity)) best = { entry, similarity };
+            if (similarity >= threshold) found = { entry, similarity };
           }
-          return compared < MOST_COMPARED && lookedAt < MOST_LOOKED_AT;
+          return goesOn();
         });
-        if (compared >= MOST_COMPARED || lookedAt >= MOST_LOOKED_AT) break;
       }
-      return best;
+      return found;
     },
     add({ signature, sketch }) {
       const { keys, packed } = prepared(signature);

@@ -18,7 +18,7 @@ export function createSketchStore({ memoryValues = MEMORY_VALUES, pageValues = P
   const pageOf = new GrowingInts();
   const startOf = new GrowingInts();
   const lengthOf = new GrowingInts();
-  let current = new Int32Array(0);
+  let current: Int32Array = new Int32Array(0);
   let used = 0;
   let overflow: number | null = null;
   let written = 0;

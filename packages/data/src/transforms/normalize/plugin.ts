@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { mapText } from '../map-text.js';
 import { changeProse } from '../protected-text.js';
-import { createTransform, type ReportingTransform } from '../transform-log.js';
+import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { fitPunctuation, limitRepeatedMarks, narrowLetters, normalizeUnicode, removeInvisible, straightenQuotes, tidySpaces } from './rules.js';
 
 export interface NormalizeOptions {
@@ -67,7 +67,7 @@ export function normalizeText(text: string, options: NormalizeOptions = defaultN
 /** A transform that normalises every message. */
 export function createNormalizeTransform(options: Partial<NormalizeOptions> = {}): ReportingTransform {
   const all = { ...defaultNormalizeOptions, ...options };
-  return createTransform('normalize-text', () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))));
+  return createTransform('normalize-text', () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))), recipeOf('normalize-text', all, '.'));
 }
 
 const flag = (description: string) => ({ type: 'boolean', default: true, description }) as const;

@@ -1,5 +1,5 @@
 import { definePlugin } from '@whetstone/core/contract';
-import { createTransform, type ReportingTransform } from '../transform-log.js';
+import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { commonBoilerplate, defaultQualityOptions, judgeQuality, type QualityOptions } from './checks.js';
 
 /** A transform that takes out conversations of low quality, each with its reason. */
@@ -10,7 +10,7 @@ export function createQualityTransform(options: Partial<QualityOptions> = {}): R
     if (!finding) return conversation;
     log.remove(conversation, finding.reason, finding.detail);
     return null;
-  });
+  }, recipeOf('quality-filter', all, '.'));
 }
 
 const defaults = defaultQualityOptions;

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import type { CountryCode } from 'libphonenumber-js';
 import { mapText } from '../map-text.js';
-import { createTransform, type ReportingTransform } from '../transform-log.js';
+import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { detectPersonalData, PERSONAL_DATA_KINDS, type DetectOptions, type PersonalDataKind } from './detectors.js';
 
 export interface RedactOptions extends DetectOptions {
@@ -61,7 +61,7 @@ export function createRedactTransform(options: Partial<RedactOptions> = {}): Rep
     if (all.action === 'redact' || found.size === 0) return redacted;
     log.remove(conversation, 'personal-data', `holds ${[...found].join(', ')}`);
     return null;
-  });
+  }, recipeOf('redact', all, '.'));
 }
 
 export const redactPlugin = definePlugin({
