@@ -50,6 +50,7 @@ program
   .option('--train <file>', 'real conversations that the measured ones are made of', 'examples/data/chatterbot-en.train.jsonl')
   .option('--conversations <count>', 'how many', whole, 100_000)
   .option('--max-length <tokens>', 'tokens of a packed row', whole, 1024)
+  .option('--workers <count>', 'worker threads; 0 for none; without it, as many as there are cores', whole)
   .addOption(peer())
   .addOption(json())
   .action(async (options) => (await import('./data.js')).benchData(options));

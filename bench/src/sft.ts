@@ -42,7 +42,7 @@ export async function benchSft(options: SftBenchOptions): Promise<void> {
       // The peer's script brings its own ChatML, which writes no system message of its own accord.
       chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
       backend: { name: backend, threads },
-      data: { train: resolve(options.train), eval: resolve(options.eval), maxLength, trainSamplingStrategy: grouped ? 'group_by_length' : 'random' },
+      data: { train: resolve(options.train), eval: resolve(options.eval), maxLength, leakage: 'off', trainSamplingStrategy: grouped ? 'group_by_length' : 'random' },
       strategy: { use: 'lora', options: { rank: loraRank, alpha: 2 * loraRank, targetModules: 'all-linear' } },
       optimizer: { use: 'adamw', learningRate: lr, weightDecay: 0.01 },
       schedule: { use: 'cosine', warmupSteps: Math.max(1, Math.floor(steps / 20)) },

@@ -33,10 +33,14 @@ export type { SupervisionFindings, TurnFinding } from './proof/observe.js';
 export { createConversationSource } from './sources/conversations.js';
 export type { ConversationSourceOptions } from './sources/conversations.js';
 export { createMixtureSource, createParaphraseTransform, createSynonymTransform, createTurnTransform };
-export { checkUnreadable } from './sources/unreadable.js';
+export { checkUnreadable, judgeUnreadable } from './sources/unreadable.js';
 
 export * from './report/index.js';
 export * from './transforms/index.js';
+export { rowOf } from './versions/row-of.js';
+export { threadsFor } from './parallel/pass.js';
+export type { ReadingProgress, ThreadOptions } from './parallel/pass.js';
+export { progressLine } from './batching/progress-lines.js';
 export { diffData } from './versions/diff.js';
 export type { DataDiff } from './versions/diff.js';
 export { createManifest, diffManifests } from './versions/manifest.js';

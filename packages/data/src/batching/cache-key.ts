@@ -4,11 +4,12 @@ import type { ChatRenderer } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
 /** Raised whenever the same input would give other tokens than before. */
-const CACHE_VERSION = 2;
+const CACHE_VERSION = 3;
 
 /** Everything that the tokens of a data set depend on. */
 export interface CacheInputs {
-  readonly contentHash: string;
+  /** See {@link keyOfSource}. */
+  readonly sourceKey: string;
   readonly tokenizerHash: string;
   readonly renderer: ChatRenderer;
   readonly options: BatchOptions;
@@ -24,10 +25,10 @@ function renderedProbe(renderer: ChatRenderer): string {
 }
 
 /** The folder of a cache in which this data set's tokens belong: a hash of content, template, tokenizer and those options that decide the tokens. */
-export function cacheFolderOf(cacheFolder: string, { contentHash, tokenizerHash, renderer, options }: CacheInputs): string {
+export function cacheFolderOf(cacheFolder: string, { sourceKey, tokenizerHash, renderer, options }: CacheInputs): string {
   const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packing, packingStrategy, samplesWithoutTargets, supervisionProof, balance, curriculum } = options;
   const key = JSON.stringify([
-    CACHE_VERSION, contentHash, tokenizerHash, renderer.hash, renderedProbe(renderer), maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights,
+    CACHE_VERSION, sourceKey, tokenizerHash, renderer.hash, renderedProbe(renderer), maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights,
     packing && packingStrategy !== 'bfd', samplesWithoutTargets === 'keep', supervisionProof !== 'off', balance?.by ?? null, curriculum?.by ?? null,
   ]);
   return path.join(cacheFolder, createHash('sha256').update(key).digest('hex').slice(0, 32));

@@ -5,6 +5,7 @@ import { createContentIndex, leakageError, repeatedIn, type ContentIndex } from 
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
 import { describeSummary } from './describe.js';
+import { createProgressLines } from './progress-lines.js';
 
 export interface BatchSourceFactoryOptions {
   /** A folder for tokenised data, used for sources of `cacheFromBytes` and more. */
@@ -36,7 +37,9 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         options,
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
-        onConversation: (conversation) => index.add(conversation),
+        index,
+        onNote: (message) => logger.info(message),
+        onProgress: createProgressLines(purpose, logger),
       });
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
       const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });

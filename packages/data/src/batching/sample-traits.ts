@@ -28,6 +28,16 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
   });
 }
 
+/** Puts the traits of further samples behind those that are there. */
+export function appendTraits(all: SampleTraits, { groupNames, groups, difficulties }: SampleTraits): void {
+  const numbers = groupNames.map((name) => {
+    const known = all.groupNames.indexOf(name);
+    return known === -1 ? all.groupNames.push(name) - 1 : known;
+  });
+  for (const group of groups) all.groups.push(numbers[group] ?? 0);
+  for (const difficulty of difficulties) all.difficulties.push(difficulty);
+}
+
 /** Collects the traits of samples as they are added to the store. */
 export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions, 'balance' | 'curriculum'>): { add(conversation: Conversation): void; readonly traits: SampleTraits } {
   const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };

@@ -8,7 +8,7 @@ import { runsOf, type WeightRuns } from './token-weights.js';
 export interface TokenStore {
   readonly samples: number;
   /** Adds a sample and returns its number. `learned[i]` is 1 where token i is learned; `weights[i]` is what it counts, 1 where there are none. */
-  add(ids: readonly number[], learned: Uint8Array, weights?: Float32Array): number;
+  add(ids: ArrayLike<number>, learned: Uint8Array, weights?: Float32Array): number;
   /** Tokens of a sample. */
   lengthOf(sample: number): number;
   /** Tokens of a sample that are learned and that something predicts. */
@@ -122,11 +122,12 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
         pages.push({ values: current });
       }
       let count = 0;
-      ids.forEach((id, index) => {
+      for (let index = 0; index < ids.length; index++) {
+        const id = ids[index] as number;
         const marked = learned[index] === 1;
         if (marked && index > 0) count++;
         current[used + index] = marked ? id | LEARNED : id;
-      });
+      }
       pageOf.push(pages.length - 1);
       offsetOf.push(used);
       lengths.push(ids.length);

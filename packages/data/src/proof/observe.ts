@@ -22,8 +22,11 @@ export interface SupervisionFindings {
   readonly otherPrefix: { readonly count: number; readonly first: readonly TurnFinding[] };
 }
 
-/** Conversations whose prompts are rendered once more, as serving would, and compared. */
-const COMPARED_CONVERSATIONS = 64;
+/** Whether a conversation's prompts are rendered once more, as serving would, and compared: the first of each file, and a few everywhere. */
+const isCompared = ({ line, index }: Origin): boolean => {
+  const place = line ?? index + 1;
+  return place <= 64 || place % 101 === 0;
+};
 /** Of a long conversation, the prompts of its first turns and of its last are compared: each costs a rendering of everything before it. */
 const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
@@ -35,6 +38,19 @@ class Findings {
     this.count++;
     if (this.first.length < KEPT_FINDINGS) this.first.push(finding);
   }
+}
+
+/** The findings of two parts of a data set as those of both. */
+export function mergeFindings(one: SupervisionFindings, other: SupervisionFindings): SupervisionFindings {
+  const both = (a: SupervisionFindings['withoutStop'], b: SupervisionFindings['withoutStop']): SupervisionFindings['withoutStop'] => ({
+    count: a.count + b.count, first: [...a.first, ...b.first].slice(0, KEPT_FINDINGS),
+  });
+  return {
+    turns: one.turns + other.turns,
+    withoutStop: both(one.withoutStop, other.withoutStop),
+    prefixesChecked: one.prefixesChecked + other.prefixesChecked,
+    otherPrefix: both(one.otherPrefix, other.otherPrefix),
+  };
 }
 
 /** Looks at conversations as they are tokenised. */
@@ -59,7 +75,6 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
   const withoutStop = new Findings();
   const otherPrefix = new Findings();
   let turns = 0;
-  let compared = 0;
   let prefixesChecked = 0;
 
   function comparePrompt(conversation: Conversation, message: number, ids: readonly number[], turnStart: number): void {
@@ -80,7 +95,7 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
 
   return {
     observe(conversation, { ids, turns: learned = [] }) {
-      const compares = learned.length > 0 && compared++ < COMPARED_CONVERSATIONS;
+      const compares = isCompared(conversation.origin);
       for (const [index, { message, tokens }] of learned.entries()) {
         if (!tokens) continue;
         turns++;
@@ -95,6 +110,6 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
         }
       }
     },
-    findings: () => ({ turns, withoutStop: { ...withoutStop }, prefixesChecked, otherPrefix: { ...otherPrefix } }),
+    findings: () => ({ turns, withoutStop: { count: withoutStop.count, first: withoutStop.first }, prefixesChecked, otherPrefix: { count: otherPrefix.count, first: otherPrefix.first } }),
   };
 }

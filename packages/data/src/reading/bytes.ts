@@ -10,9 +10,15 @@ function readFailed(file: string, cause: unknown): WhetstoneError {
   return new WhetstoneError('FILE_UNREADABLE', `The data file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
 }
 
-async function* rawBytes(file: string): AsyncGenerator<Buffer> {
+/** Hears how many bytes of a file were read, as it lies on the disk. */
+export type OnBytes = (bytes: number) => void;
+
+async function* rawBytes(file: string, onBytes: OnBytes | undefined, chunkBytes: number): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) yield chunk as Buffer;
+    for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes })) {
+      onBytes?.((chunk as Buffer).length);
+      yield chunk as Buffer;
+    }
   } catch (cause) {
     throw readFailed(file, cause);
   }
@@ -75,8 +81,8 @@ async function* utf16ToUtf8(chunks: AsyncGenerator<Buffer>, label: 'utf-16le' | 
  *
  * @throws FILE_NOT_FOUND, FILE_UNREADABLE
  */
-export async function* readBytes(file: string): AsyncGenerator<Buffer> {
-  let chunks = rawBytes(file);
+export async function* readBytes(file: string, onBytes?: OnBytes, chunkBytes = 1 << 19): AsyncGenerator<Buffer> {
+  let chunks = rawBytes(file, onBytes, chunkBytes);
   let first = await chunks.next();
   if (first.done) return;
   if (GZIP_MAGIC.every((byte, index) => first.value[index] === byte)) {

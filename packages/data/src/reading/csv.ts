@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { CsvError, parse, type Info } from 'csv-parse';
-import { readBytes } from './bytes.js';
+import { readBytes, type OnBytes } from './bytes.js';
 import { DEFAULT_MAX_ROW_BYTES, readLines } from './lines.js';
 import type { Row } from './row.js';
 
@@ -37,7 +37,7 @@ function explain(error: CsvError): string {
 const FATAL = new Set(['CSV_QUOTE_NOT_CLOSED', 'CSV_MAX_RECORD_SIZE']);
 
 /** Rows of a table with a header, `.csv` or `.tsv`; quoted fields may hold line breaks. Every value is text; the line is where the row starts. */
-export async function* readCsv(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES): AsyncGenerator<Row> {
+export async function* readCsv(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes): AsyncGenerator<Row> {
   const delimiter = /\.tsv(\.gz)?$/i.test(file) ? '\t' : await delimiterOf(file);
   const problems: Row[] = [];
   let previousEnd = 1; // the header
@@ -54,7 +54,7 @@ export async function* readCsv(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES
       return undefined;
     },
   });
-  const bytes = Readable.from(readBytes(file));
+  const bytes = Readable.from(readBytes(file, onBytes));
   bytes.on('error', (error) => parser.destroy(error));
   bytes.pipe(parser);
   try {

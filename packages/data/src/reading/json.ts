@@ -1,5 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { readBytes } from './bytes.js';
+import { readBytes, type OnBytes } from './bytes.js';
 import { readJsonLines } from './jsonl.js';
 import { DEFAULT_MAX_ROW_BYTES } from './lines.js';
 import { isRecord, type Row } from './row.js';
@@ -51,7 +51,7 @@ class Element {
  * The elements of a file that is one JSON list, in constant memory: brackets and quotes are counted to find where each element ends, so that one that
  * is not valid costs only itself.
  */
-async function* readList(file: string, maxBytes: number): AsyncGenerator<Row> {
+async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   let line = 1;
   let depth = 0;
   let inText = false;
@@ -59,7 +59,7 @@ async function* readList(file: string, maxBytes: number): AsyncGenerator<Row> {
   let element: Element | undefined;
   let closed = false;
   let bytesSeen = 0;
-  for await (const chunk of readBytes(file)) {
+  for await (const chunk of readBytes(file, onBytes)) {
     let start = 0;
     for (let index = 0; index < chunk.length; index++) {
       const byte = chunk[index] as number;
@@ -106,10 +106,10 @@ async function* readList(file: string, maxBytes: number): AsyncGenerator<Row> {
 }
 
 /** A file that is one object: the rows that it holds, or one row. */
-async function* readObject(file: string, maxBytes: number): AsyncGenerator<Row> {
+async function* readObject(file: string, maxBytes: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   const pieces: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of readBytes(file)) {
+  for await (const chunk of readBytes(file, onBytes)) {
     bytes += chunk.length;
     if (bytes > maxBytes * 8) {
       throw new WhetstoneError('FILE_UNREADABLE', 'The file is one JSON object, too large to be read at once.', {
@@ -151,11 +151,17 @@ async function lookAtStart(file: string): Promise<{ readonly first: number | und
   return { first: text === '' ? undefined : text.charCodeAt(0), lineIsJson };
 }
 
+/** Whether a file is JSON Lines, whatever its ending says. */
+export async function holdsJsonLines(file: string): Promise<boolean> {
+  const { first, lineIsJson } = await lookAtStart(file);
+  return lineIsJson && first !== OPEN_LIST;
+}
+
 /** Rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or in truth JSON Lines. */
-export async function* readJson(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES): AsyncGenerator<Row> {
+export async function* readJson(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes): AsyncGenerator<Row> {
   const { first, lineIsJson } = await lookAtStart(file);
   if (first === undefined) return;
-  if (lineIsJson && first !== OPEN_LIST) yield* readJsonLines(file, maxRowBytes);
-  else if (first === OPEN_LIST) yield* readList(file, maxRowBytes);
-  else yield* readObject(file, maxRowBytes);
+  if (lineIsJson && first !== OPEN_LIST) yield* readJsonLines(file, maxRowBytes, onBytes);
+  else if (first === OPEN_LIST) yield* readList(file, maxRowBytes, onBytes);
+  else yield* readObject(file, maxRowBytes, onBytes);
 }

@@ -1,6 +1,7 @@
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { WhetstoneError } from '@whetstone/core/contract';
+import type { OnBytes } from './bytes.js';
 import type { Row } from './row.js';
 
 /** The values of Parquet as JSON has them: whole numbers as numbers, dates as ISO text, bytes as lists. */
@@ -20,7 +21,7 @@ const unreadable = (file: string, cause: unknown): WhetstoneError =>
   new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
 
 /** Rows of a Parquet file, decoded one row group at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE */
-export async function* readParquet(file: string): AsyncGenerator<Row> {
+export async function* readParquet(file: string, onBytes?: OnBytes): AsyncGenerator<Row> {
   let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   let metadata: FileMetaData;
   try {
@@ -40,5 +41,6 @@ export async function* readParquet(file: string): AsyncGenerator<Row> {
     }
     for (const [index, row] of rows.entries()) yield { line: start + index + 1, value: toPlain(row) };
     start = end;
+    onBytes?.(Number(group.total_compressed_size ?? group.total_byte_size));
   }
 }

@@ -1,15 +1,24 @@
-import { readLines } from './lines.js';
+import type { OnBytes } from './bytes.js';
+import { linesOf, readLines, type LineBlock } from './lines.js';
 import type { Row } from './row.js';
 
 export const TEXT_UNITS = ['line', 'paragraph', 'document'] as const;
 /** What of a text file is one sample: a line, what stands between blank lines, or the whole file. */
 export type TextUnit = (typeof TEXT_UNITS)[number];
 
+/** A row a line of a block. */
+export function* textRowsOf(block: LineBlock, maxRowBytes?: number): Generator<Row> {
+  for (const line of linesOf(block, maxRowBytes)) {
+    if ('problem' in line) yield line;
+    else if (line.text.trim() !== '') yield { line: line.line, value: { text: line.text } };
+  }
+}
+
 /** Rows `{"text"}` of a plain text file. Blank lines are no samples. */
-export async function* readPlainText(file: string, unit: TextUnit = 'line', maxRowBytes?: number): AsyncGenerator<Row> {
+export async function* readPlainText(file: string, unit: TextUnit = 'line', maxRowBytes?: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   let waiting: string[] = [];
   let first = 1;
-  for await (const line of readLines(file, maxRowBytes)) {
+  for await (const line of readLines(file, maxRowBytes, onBytes)) {
     if ('problem' in line) {
       yield line;
       continue;

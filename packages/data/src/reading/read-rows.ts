@@ -1,3 +1,4 @@
+import type { OnBytes } from './bytes.js';
 import { readCsv } from './csv.js';
 import { readJson } from './json.js';
 import { readJsonLines } from './jsonl.js';
@@ -33,17 +34,17 @@ export function formatOf(file: string): Format {
 }
 
 /** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
-export function readRows(file: string, { format = 'auto', maxRowBytes, textUnit }: ReadOptions = {}): AsyncIterable<Row> {
+export function readRows(file: string, { format = 'auto', maxRowBytes, textUnit }: ReadOptions = {}, onBytes?: OnBytes): AsyncIterable<Row> {
   switch (format === 'auto' ? formatOf(file) : format) {
     case 'jsonl':
-      return readJsonLines(file, maxRowBytes);
+      return readJsonLines(file, maxRowBytes, onBytes);
     case 'json':
-      return readJson(file, maxRowBytes);
+      return readJson(file, maxRowBytes, onBytes);
     case 'csv':
-      return readCsv(file, maxRowBytes);
+      return readCsv(file, maxRowBytes, onBytes);
     case 'parquet':
-      return readParquet(file);
+      return readParquet(file, onBytes);
     case 'text':
-      return readPlainText(file, textUnit, maxRowBytes);
+      return readPlainText(file, textUnit, maxRowBytes, onBytes);
   }
 }

@@ -1,8 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
-import type { Conversation, DataSource, DataSummary } from '@whetstone/core/contract';
 import { LAYOUT_NAMES } from '../layouts/index.js';
 import { columnProperties } from './plugin.js';
-import { createConversationSource, type ConversationSourceOptions } from './conversations.js';
+import { createFileSource, openPart, type ConversationSourceOptions, type FileSource } from './conversations.js';
 
 /** A source of its own within a mixture. */
 export interface MixedSource extends ConversationSourceOptions {
@@ -13,23 +12,8 @@ export interface MixedSource extends ConversationSourceOptions {
  * Several sources, one after the other, each with its own layout; every conversation gets a column `source` with the name of its own. How often each is
  * learned from is the balance's affair: `"balance": {"by": "source", "weights": {"general": 0.07}}`.
  */
-export async function createMixtureSource(sources: readonly MixedSource[], baseFolder: string): Promise<DataSource> {
-  const opened = await Promise.all(sources.map(async (options) => ({ name: options.name, source: await createConversationSource(options, baseFolder) })));
-  async function* conversations(): AsyncGenerator<Conversation> {
-    let index = 0;
-    for (const { name, source } of opened) {
-      for await (const conversation of source.conversations()) {
-        yield { ...conversation, origin: { ...conversation.origin, index: index++ }, columns: { ...conversation.columns, source: name } };
-      }
-    }
-  }
-  return {
-    conversations,
-    get unreadable(): DataSummary['unreadable'] {
-      return opened.flatMap(({ source }) => source.unreadable);
-    },
-    files: opened.flatMap(({ source }) => source.files),
-  };
+export async function createMixtureSource(sources: readonly MixedSource[], baseFolder: string): Promise<FileSource> {
+  return createFileSource(await Promise.all(sources.map(({ name, ...options }) => openPart(options, baseFolder, name))));
 }
 
 export const mixturePlugin = definePlugin({

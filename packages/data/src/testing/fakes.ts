@@ -48,3 +48,7 @@ export const plainRenderer: ChatRenderer = {
   },
   renderPrompt: (messages) => `${plainRenderer.render(messages).text}assistant:`,
 };
+
+/** For recipes: what worker threads make of a model's tokenizer and template. */
+export const remakeHashed = (): Tokenizer => ({ ...characterTokenizer, hash: 'characters' });
+export const remakeRenderer = (): ChatRenderer => plainRenderer;

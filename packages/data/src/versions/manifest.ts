@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
+import { statSync } from 'node:fs';
 import type { ChatRenderer, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
 import type { BatchOptions } from '../batching/options.js';
+import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
 
 /** What a data set was made of, and what happened to it: plain data, to be kept with whatever was trained on it. */
@@ -36,9 +35,7 @@ export interface ManifestInputs {
 }
 
 async function describeFile(file: string): Promise<DataManifest['sources'][number]> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return { file, bytes: statSync(file).size, sha256: hash.digest('hex') };
+  return { file, bytes: statSync(file).size, sha256: await hashFile(file) };
 }
 
 /** The manifest of a data set that was read: hashes every file. */

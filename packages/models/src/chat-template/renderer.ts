@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
 import { WhetstoneError, type ChatRenderer, type Message, type RenderedConversation, type Tokenizer, type ToolDefinition } from '@whetstone/core/contract';
 import type { FolderTokenizer } from '../tokenizer/index.js';
+import { recipeFor } from '../recipes.js';
 import { readTokenizerFiles } from '../tokenizer/index.js';
 import { findStopTokens } from './stop-tokens.js';
 import { compileTemplate, type CompiledTemplate, type TemplateOutput } from './template.js';
@@ -26,7 +28,10 @@ export async function loadRenderer(folder: string, tokenizer: FolderTokenizer, o
   const found = await readTemplates(folder, config, options.chatTemplatePath);
   const { now } = options;
   if (found === null) return withoutTemplate(folder, tokenizer);
-  return createRenderer(found.templates, { specialTokens: tokenizer.specialTokens, tokenizer, file: found.file, ...(now === undefined ? {} : { now }) });
+  const renderer = createRenderer(found.templates, { specialTokens: tokenizer.specialTokens, tokenizer, file: found.file, ...(now === undefined ? {} : { now }) });
+  // A clock of the caller's own cannot be sent to another thread.
+  const recipe = now === undefined && tokenizer.recipe !== undefined ? recipeFor('remakeRenderer', { folder, chatTemplatePath: typeof options.chatTemplatePath === 'string' ? resolve(options.chatTemplatePath) : null }) : undefined;
+  return Object.assign(renderer, recipe === undefined ? {} : { recipe });
 }
 
 /** A renderer of one template, or of several by name (`default`, `tool_use`), of which tools choose. Throws `TEMPLATE_FAILED`. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { WhetstoneError, type EncodedText, type Tokenizer } from '@whetstone/core/contract';
+import { recipeFor } from '../recipes.js';
 import { createAddedTokenSplitter } from './added-tokens.js';
 import { originalEnd, originalStart, unchanged, type AlignedText } from './aligned-text.js';
 import { createDecoder } from './decode.js';
@@ -28,7 +29,8 @@ export interface FolderTokenizer extends Tokenizer {
 
 /** Reads the tokenizer of a model folder. Throws `TOKENIZER_INVALID`. */
 export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
-  return createTokenizer(await readTokenizerFiles(folder));
+  const recipe = recipeFor('remakeTokenizer', { folder });
+  return Object.assign(createTokenizer(await readTokenizerFiles(folder)), recipe === undefined ? {} : { recipe });
 }
 
 /** Makes a tokenizer from its files' contents: `@huggingface/tokenizers` does the work, offsets and decoding are exact where the library is not. */

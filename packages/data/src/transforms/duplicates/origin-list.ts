@@ -28,3 +28,27 @@ export function createOriginList(): OriginList {
     },
   };
 }
+
+/** Origins of many conversations as typed arrays, which threads hand over without a copy. */
+export interface PackedOrigins {
+  readonly files: readonly (string | undefined)[];
+  readonly fileOf: Int32Array;
+  /** 0 where there is none. */
+  readonly lines: Int32Array;
+  readonly indexes: Int32Array;
+}
+
+export function packOrigins(origins: readonly Origin[]): PackedOrigins {
+  const files: (string | undefined)[] = [];
+  const fileOf = Int32Array.from(origins, ({ file }) => {
+    if (files.length === 0 || files.at(-1) !== file) files.push(file);
+    return files.length - 1;
+  });
+  return { files, fileOf, lines: Int32Array.from(origins, ({ line }) => line ?? 0), indexes: Int32Array.from(origins, ({ index }) => index) };
+}
+
+export function originAt({ files, fileOf, lines, indexes }: PackedOrigins, number: number): Origin {
+  const file = files[fileOf[number] ?? 0];
+  const line = lines[number] ?? 0;
+  return { index: indexes[number] ?? 0, ...(file === undefined ? {} : { file }), ...(line === 0 ? {} : { line }) };
+}

@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import type { Conversation } from '@whetstone/core/contract';
+import type { NothingToLearnCause } from '../examples/tokenize.js';
+import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
+import type { ContentIndex } from '../transforms/duplicates/leakage.js';
+import { originAt } from '../transforms/duplicates/origin-list.js';
+import type { SampleWithoutTargets } from './nothing-to-learn.js';
+import { appendTraits, type SampleTraits } from './sample-traits.js';
+import type { BatchSourceSummary } from './summary.js';
+import { createTokenStore, type TokenStore } from './token-store.js';
+import type { TokenBlock, TokenizedBlock } from './tokenize-block.js';
+
+/** What was counted while conversations were tokenised; what is known besides comes from the source. */
+export type Counts = Omit<BatchSourceSummary, 'files' | 'unreadable' | 'contentHash'>;
+
+/** A data set tokenised, and what was met on the way. */
+export interface Tokenized {
+  readonly store: TokenStore;
+  readonly counts: Counts;
+  readonly contentHash: string;
+  readonly withoutTargets: readonly SampleWithoutTargets[];
+  readonly supervision: SupervisionFindings | null;
+  readonly traits: SampleTraits;
+}
+
+/** Puts blocks together, in the order of the data. */
+export interface TokenCollector {
+  /** Conversations so far. */
+  readonly conversations: number;
+  take(block: TokenBlock): void;
+  result(): Tokenized;
+}
+
+export function createTokenCollector(index: ContentIndex | null): TokenCollector {
+  const store = createTokenStore();
+  const hash = createHash('sha256');
+  const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
+  const withoutTargets: SampleWithoutTargets[] = [];
+  let supervision: SupervisionFindings | null = null;
+  let [conversations, truncated, tokens, supervisedTokens, longest] = [0, 0, 0, 0, 0];
+  return {
+    get conversations() {
+      return conversations;
+    },
+    take(block) {
+      conversations += block.conversations;
+      truncated += block.truncated;
+      hash.update(block.digests);
+      for (const one of block.withoutTargets) withoutTargets.push(one);
+      const weights = new Map(block.weights);
+      let start = 0;
+      for (const [number, length] of block.lengths.entries()) {
+        const sample = store.add(block.ids.subarray(start, start + length), block.learned.subarray(start, start + length), weights.get(number));
+        start += length;
+        tokens += length;
+        supervisedTokens += store.targetsOf(sample);
+        longest = Math.max(longest, length);
+      }
+      appendTraits(traits, block.traits);
+      if (block.supervision) supervision = supervision === null ? block.supervision : mergeFindings(supervision, block.supervision);
+      if (index && block.index) for (const [number, content] of block.index.hashes.entries()) index.add(content, originAt(block.index.origins, number));
+    },
+    result() {
+      const withoutTargetsByCause: Partial<Record<NothingToLearnCause, number>> = {};
+      for (const { cause } of withoutTargets) withoutTargetsByCause[cause] = (withoutTargetsByCause[cause] ?? 0) + 1;
+      const counts: Counts = { conversations, truncated, withoutTargets: withoutTargets.length, withoutTargetsByCause, samples: store.samples, tokens, supervisedTokens, longest };
+      return { store, counts, contentHash: hash.digest('hex'), withoutTargets, supervision, traits };
+    },
+  };
+}
+
+/** Conversations that are tokenised together where one thread does all: few, so that a mistake among the first is soon found. */
+const TOGETHER = 64;
+
+/** Tokenises conversations as they come, on this thread. What fails is thrown once everything before it is taken. */
+export async function tokenizeInOrder(conversations: AsyncIterable<Conversation> | Iterable<Conversation>, tokenize: (conversations: readonly Conversation[]) => TokenizedBlock, collector: TokenCollector): Promise<void> {
+  let waiting: Conversation[] = [];
+  const flush = (): void => {
+    const { block, failure } = tokenize(waiting);
+    waiting = [];
+    collector.take(block);
+    if (failure) throw failure.error;
+  };
+  try {
+    for await (const conversation of conversations) if (waiting.push(conversation) === TOGETHER) flush();
+  } catch (error) {
+    // A mistake in what was read before comes first.
+    flush();
+    throw error;
+  }
+  flush();
+}

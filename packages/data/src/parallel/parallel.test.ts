@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import type { Conversation, DataSource, DataTransform, Recipe } from '@whetstone/core/contract';
+import { createBatchSource, type PreparedBatchSource } from '../batching/batch-source.js';
+import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
+import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
+import { createMixtureSource } from '../sources/mixture.js';
+import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
+import { collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { applyTransforms, createDecontaminateTransform, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform } from '../transforms/index.js';
+import { createContentIndex } from '../transforms/duplicates/leakage.js';
+import { passOnThreads } from './pass.js';
+import { startInPlace, startThread, type Thread } from './thread-pool.js';
+
+const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
+const tokenizer = { ...characterTokenizer, hash: 'characters', recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe };
+const renderer = { ...plainRenderer, recipe: { module: fakes, name: 'remakeRenderer', argument: null } as Recipe };
+
+const small = { fromBytes: 0, blockBytes: 20_000 };
+const folder = temporaryFolder();
+const words = 'order parcel shoes return refund invoice address delivery late broken'.split(' ');
+const row = (index: number): string => {
+  const word = (step: number): string => words[(index * step) % words.length] ?? '';
+  const messages = [{ role: 'user', content: `Where is my ${word(3)} ${index % 70}, my number is 13812345678` }, { role: 'assistant', content: `Your ${word(7)} and ${word(3)} will come on day ${index % 31}.`, ...(index % 50 === 3 ? { weight: 0.5 } : {}) }];
+  return `${JSON.stringify({ messages, topic: word(1) })}\n`;
+};
+// 4000 rows in blocks of some 100, with blank lines, rows that cannot be read and a row that has nothing to learn.
+const rows = Array.from({ length: 4000 }, (_, index) => (index % 500 === 77 ? '{"messages": [}\n' : index % 701 === 5 ? '\n' : index === 3123 ? '{"messages": [{"role": "user", "content": "only a question"}]}\n' : row(index)));
+const file = writeInto(folder, 'many.jsonl', rows.join(''));
+const other = writeInto(folder, 'others.jsonl.gz', gzipSync(rows.slice(0, 900).join('')));
+writeInto(folder, 'table.csv', `prompt,completion\n${Array.from({ length: 1200 }, (_, index) => `"question ${index}","an answer, number ${index}"\n`).join('')}`);
+writeInto(folder, 'bench.jsonl', '{"prompt": "where is my refund 12 my number is 13812345678", "completion": ""}\n');
+
+const cleaners = (): DataTransform[] => [
+  createNormalizeTransform(), createRedactTransform(), createDeduplicateTransform({ near: true, threshold: 0.9 }), createDecontaminateTransform({ benchmarks: ['bench.jsonl'], words: 4 }, folder),
+  createQualityTransform({ roleOrder: false }), createDeduplicateTransform({ part: 'prompt', near: false }),
+];
+const options: Partial<BatchOptions> = { maxLength: 200, packing: true, unreadableRows: 'skip', samplesWithoutTargets: 'skip', balance: { by: 'topic' } };
+
+interface Made {
+  readonly source: DataSource;
+  readonly batches: PreparedBatchSource;
+  readonly index: unknown;
+}
+
+async function make(open: () => Promise<DataSource>, transforms: DataTransform[], workers: number, start: () => Thread = startInPlace, more: Partial<BatchOptions> = {}): Promise<Made> {
+  const inner = await open();
+  const source = transforms.length === 0 ? inner : applyTransforms(inner, transforms);
+  const index = createContentIndex();
+  const batches = await createBatchSource({ source, tokenizer, renderer, index, options: { ...options, ...more, workers }, ...small, startThread: start });
+  return { source, batches, index: index.pack() };
+}
+
+/** A hash a batch: comparing millions of numbers one by one takes seconds. */
+const digests = async ({ batches }: Made): Promise<string[]> =>
+  (await collect(batches.epoch(0))).map(({ ids, labels, segmentIds, positionIds, weights = new Float32Array(1) }) => {
+    const hash = createHash('sha256');
+    for (const values of [ids, labels, segmentIds, positionIds, weights]) hash.update(values);
+    return hash.digest('hex');
+  });
+
+async function expectSame(one: Made, two: Made): Promise<void> {
+  expect(two.batches.summary).toEqual(one.batches.summary);
+  expect(two.batches.supervision).toEqual(one.batches.supervision);
+  expect(two.index).toEqual(one.index);
+  expect('reports' in two.source && two.source.reports).toEqual('reports' in one.source && one.source.reports);
+  const [left, right] = [await digests(one), await digests(two)];
+  expect(left.length).toBeGreaterThan(2);
+  expect(right).toEqual(left);
+}
+
+const conversations = (given: Partial<ConversationSourceOptions> = {}) => () => createConversationSource({ path: [file, other], ...given }, folder);
+
+describe('any number of threads makes what one does', () => {
+  test('batches, counts, reports, unreadable rows and the hash, after every cleaner', async () => {
+    const alone = await make(conversations(), cleaners(), 0);
+    expect(alone.batches.summary.unreadable.length).toBeGreaterThan(8);
+    expect(alone.source).toMatchObject({ reports: [{ name: 'normalize-text' }, { changed: { phone: expect.any(Number) as number } }, { removed: { 'near-duplicate': expect.any(Number) as number } }, { removed: { 'in-benchmark': expect.any(Number) as number } }, {}, {}] });
+    for (const workers of [1, 3]) await expectSame(alone, await make(conversations(), cleaners(), workers));
+  });
+
+  test('without transforms; up to a limit; of several sources and formats; with a transform that stays on the main thread', async () => {
+    const mixture = () => createMixtureSource([{ name: 'a', path: [file], limit: 701 }, { name: 'b', path: ['table.csv'], limit: 600 }, { name: 'c', path: [other] }], folder);
+    const shorten: DataTransform = {
+      async *transform(all: AsyncIterable<Conversation>) {
+        for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
+      },
+    };
+    for (const [open, transforms] of [[conversations(), []], [conversations({ limit: 1234 }), []], [mixture, []], [mixture, [shorten]]] as const) {
+      await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
+    }
+  });
+
+  test('the mistake that comes first, with its file and line', async () => {
+    const failing = async (workers: number, more: Partial<BatchOptions>, transforms: DataTransform[] = []): Promise<unknown> => make(conversations(), transforms, workers, startInPlace, more).catch((error: unknown) => error);
+    const long = `${JSON.stringify({ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'x'.repeat(500) }] })}\n`;
+    appendFileSync(file, long);
+    for (const more of [{ truncationMode: 'error', packing: false }, { samplesWithoutTargets: 'error' }, { unreadableRows: 'error' }] as const) {
+      const one = await failing(0, more);
+      expect(one).toMatchObject({ code: expect.any(String) as string, place: { file, line: expect.any(Number) as number } });
+      const two = await failing(3, more);
+      expect({ ...(two as object) }).toEqual({ ...(one as object) });
+      expect((two as Error).message).toBe((one as Error).message);
+    }
+    const against = [createNormalizeTransform(), createDeduplicateTransform({ against: ['bench.jsonl'], part: 'prompt', threshold: 0.4 }, folder)];
+    const leak = await failing(0, {}, against);
+    expect(leak).toMatchObject({ code: 'DATA_LEAKAGE' });
+    expect({ ...((await failing(3, {}, against)) as object) }).toEqual({ ...(leak as object) });
+  });
+
+  test('JSON Lines of what stays', async () => {
+    const lines = async (workers: number): Promise<string> => {
+      const source = applyTransforms(await conversations()(), [createQualityTransform(), createDeduplicateTransform({ near: false })]);
+      const parts: Uint8Array[] = [];
+      const done = await passOnThreads(source, { kind: 'lines' }, null, { workers, ...small, startThread: startInPlace }, ({ output }) => void (output.kind === 'lines' && parts.push(output.bytes)));
+      expect(done).toBe(workers > 0);
+      return Buffer.concat(parts).toString();
+    };
+    expect(await lines(1)).toBe(await lines(3));
+    expect((await lines(2)).split('\n').length).toBeGreaterThan(100);
+  });
+});
+
+describe('where threads cannot be had', () => {
+  const ending = (after: number) => (): Thread => {
+    const thread = startInPlace();
+    let posted = 0;
+    let tell: (reply: Error) => void = () => {};
+    return { ...thread, onReply: (listener) => (thread.onReply(listener), (tell = listener)), post: (message, over) => (posted++ < after ? thread.post(message, over) : tell(new Error('ended'))) };
+  };
+
+  test.each([
+    ['that do not start', () => { throw Object.assign(new Error('no threads here'), { code: 'ERR_WORKER_INIT_FAILED' }); }],
+    ['that end at once', ending(0)],
+    ['that end on the way', ending(5)],
+  ])('one thread does the work of those %s', async (_, start) => {
+    const alone = await make(conversations(), [createQualityTransform()], 0);
+    await expectSame(alone, await make(conversations(), [createQualityTransform()], 2, start));
+  });
+
+  test('a thread that would tokenise otherwise is not used', async () => {
+    const notes: string[] = [];
+    const changed = { ...tokenizer, hash: 'another' };
+    await createBatchSource({ source: await conversations()(), tokenizer: changed, renderer, options: { ...options, workers: 2 }, ...small, startThread: startInPlace, onNote: (note) => notes.push(note) });
+    expect(notes).toEqual([expect.stringMatching(/one thread: A thread would make another tokenizer/)]);
+  });
+});
+
+const built = existsSync(new URL('../../dist/parallel/worker.js', import.meta.url));
+if (!built) console.warn('SKIPPED: worker threads run what `npm run build` makes, and it was not run.');
+test.skipIf(!built)('real threads do the same', async () => {
+  const module = new URL('../../dist/testing/fakes.js', import.meta.url).href;
+  const real = { tokenizer: { ...tokenizer, recipe: { ...tokenizer.recipe, module } }, renderer: { ...renderer, recipe: { ...renderer.recipe, module } } };
+  const notes: string[] = [];
+  const alone = await make(conversations(), cleaners(), 0);
+  const source = applyTransforms(await conversations()(), cleaners());
+  const index = createContentIndex();
+  const batches = await createBatchSource({ source, ...real, index, options: { ...options, workers: 2 }, ...small, startThread, onNote: (note) => notes.push(note) });
+  expect(notes).toEqual([]);
+  await expectSame(alone, { source, batches, index: index.pack() });
+  expect(defaultBatchOptions.workers).toBeNull();
+});

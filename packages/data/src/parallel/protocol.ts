@@ -1,0 +1,73 @@
+import type { Conversation, DataSummary, Recipe, TransformReport } from '@whetstone/core/contract';
+import type { BatchOptions } from '../batching/options.js';
+import type { TokenBlock } from '../batching/tokenize-block.js';
+import type { Row } from '../reading/row.js';
+import type { RowOptions } from '../sources/conversations.js';
+import type { PackedOrigins } from '../transforms/duplicates/origin-list.js';
+import type { PlainError } from './plain-error.js';
+
+/** What comes of the conversations that stay. */
+export type Goal =
+  | { readonly kind: 'tokens'; readonly tokenizer: Recipe; readonly renderer: Recipe; readonly options: BatchOptions; readonly indexed: boolean }
+  /** JSON Lines. */
+  | { readonly kind: 'lines' };
+
+/** What a thread must know before it is given blocks; plain data. */
+export interface Setup {
+  readonly parts: readonly { readonly options: RowOptions; readonly name: string | undefined }[];
+  readonly transforms: readonly Recipe[];
+  readonly goal: Goal;
+}
+
+/** Some rows of a file, or some conversations that the main thread has made. */
+export type Block =
+  | { readonly kind: 'lines'; readonly part: number; readonly file: string; readonly format: 'jsonl' | 'text'; readonly bytes: Uint8Array; readonly firstLine: number }
+  | { readonly kind: 'rows'; readonly part: number; readonly file: string; readonly rows: readonly Row[] }
+  | { readonly kind: 'conversations'; readonly conversations: readonly Conversation[] };
+
+/** A block on its way: what it came to so far. */
+export interface Leg {
+  /** What each of the transforms that were run now did, in their order. */
+  readonly reports: readonly TransformReport[];
+  readonly output: LegOutput;
+  /** What failed at a conversation; what came before it goes on. */
+  readonly failure: PlainError | null;
+}
+
+export type LegOutput =
+  /** For a transform that must see all conversations in their order. */
+  | { readonly kind: 'fingerprints'; readonly transform: number; readonly origins: PackedOrigins; readonly fingerprints: PackedFingerprints }
+  | { readonly kind: 'tokens'; readonly block: TokenBlock }
+  | { readonly kind: 'lines'; readonly bytes: Uint8Array };
+
+export interface PackedFingerprints {
+  readonly hashes: Float64Array;
+  /** Signatures end to end; empty where only equal conversations are looked for. */
+  readonly signatures: Uint32Array;
+  /** Sketches end to end, and the end of each. */
+  readonly sketches: Uint32Array;
+  readonly sketchEnds: Int32Array;
+}
+
+/** The first leg also reads the rows. Origins count rows from 0 within the block. */
+export interface FirstLeg extends Leg {
+  readonly rows: number;
+  /** Conversations that were read, before any transform. */
+  readonly read: number;
+  /** The layout of the file, as far as it is known after this block. */
+  readonly layout: string | null;
+  readonly unreadable: DataSummary['unreadable'];
+}
+
+export type ToWorker =
+  | { readonly type: 'open'; readonly setup: Setup }
+  /** `limit`: only up to so many conversations; null: all of them. */
+  | { readonly type: 'start'; readonly id: number; readonly block: Block; readonly layout: string | null; readonly limit: number | null }
+  /** Goes on after the decision, with the conversations of which `keep` is 1; origins count from `base` from now on. */
+  | { readonly type: 'continue'; readonly id: number; readonly keep: Uint8Array; readonly base: number };
+
+export type FromWorker =
+  | { readonly type: 'opened'; readonly tokenizerHash: string | null; readonly rendererHash: string | null; readonly vocabularySize: number | null }
+  | { readonly type: 'refused'; readonly id: number | null; readonly error: PlainError }
+  | { readonly type: 'started'; readonly id: number; readonly leg: FirstLeg }
+  | { readonly type: 'continued'; readonly id: number; readonly leg: Leg };
