@@ -5,8 +5,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Batch, BatchSource, LanguageModel, StrategyRun } from '@whetstone/core/contract';
-import { loadLanguageModel } from '@whetstone/models';
-import { anchorOf, consolidationPenalty, diagonalFisher, ewcStrategy, fullStrategy } from '@whetstone/strategies';
+import { createRandomModel, loadLanguageModel } from '@whetstone/models';
+import { anchorOf, consolidationPenalty, diagonalFisher, ewcStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { expectNoLeak, largestDifference, readTensorFile, type LabelledRows } from '../support/model-numbers.js';
@@ -92,6 +92,76 @@ describe('elastic weight consolidation equals the reference', () => {
       tf.dispose([value, ...grads, half, ...anchor.values()]);
     });
     tf.dispose([...fisher.values(), ...shifted.values(), ...sample.values()]);
+  });
+
+  it('for the effective weights of a LoRA, which never changed: the same importance, whatever the adapter is made of', async () => {
+    const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
+    owner.dispose();
+    try {
+      for (const options of [{}, { useDora: true }, { initLoraWeights: 'pissa' as const }]) {
+        await expectNoLeak(async () => {
+          const adapter = await loraStrategy({ rank: 2, alpha: 3, modulesToSave: ['norm'], ...options }).attach(model, run);
+          const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(model, { ...run, owner: adapter });
+          const { tensors } = ewc.saveState();
+          const names = [...model.parameters.keys()].filter((name) => /proj\.weight$|^model\.norm\.weight$/.test(name));
+          expect([...tensors.keys()].filter((name) => name.startsWith('fisher.')).sort()).toEqual(names.map((name) => `fisher.${name}`).sort());
+          for (const name of names) {
+            const values = reference.get(name)?.dataSync() ?? new Float32Array();
+            expect(largestDifference(tensors.get(`fisher.${name}`)?.dataSync() ?? [], values), name).toBeLessThanOrEqual(2 * tolerance.fisher_rel_to_tensor_max * Math.max(...values) + 1e-9);
+            expect(largestDifference(tensors.get(`anchor.${name}`)?.dataSync() ?? [], model.parameters.get(name)?.dataSync() ?? []), name).toBeLessThanOrEqual(2e-6);
+          }
+          ewc.dispose();
+          adapter.dispose();
+        });
+      }
+    } finally {
+      owner = await fullStrategy().attach(model, run);
+      tf.dispose([...reference.values()]);
+    }
+  });
+
+  it('for effective weights: λ/2 · Σ F (s·B·A)² where nothing else moved', async () => {
+    await expectNoLeak(async () => {
+      const adapter = await loraStrategy({ rank: 2, alpha: 6, targetModules: ['q_proj'] }).attach(model, run);
+      const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(model, { ...run, owner: adapter });
+      for (const [index, variable] of [...adapter.trainable.values()].entries()) {
+        const values = tf.randomNormal(variable.shape, 0, 0.3, 'float32', index);
+        variable.assign(values);
+        values.dispose();
+      }
+      const { tensors } = ewc.saveState();
+      let expected = 0;
+      for (let layer = 0; layer < model.layers; layer += 1) {
+        const key = `base_model.model.model.layers.${layer}.self_attn.q_proj`;
+        const part = (name: string): Float32Array => adapter.trainable.get(`${key}.${name}.weight`)?.dataSync<'float32'>() ?? new Float32Array();
+        const [a, b] = [part('lora_A'), part('lora_B')];
+        const fisher = tensors.get(`fisher.model.layers.${layer}.self_attn.q_proj.weight`)?.dataSync() ?? [];
+        const inFeatures = a.length / 2;
+        for (let index = 0; index < fisher.length; index += 1) {
+          const [row, column] = [Math.floor(index / inFeatures), index % inFeatures];
+          // s = alpha ÷ rank = 3
+          const moved = 3 * ((b[2 * row] ?? NaN) * (a[column] ?? NaN) + (b[2 * row + 1] ?? NaN) * (a[inFeatures + column] ?? NaN));
+          expected += (fixture.lambda / 2) * (fisher[index] ?? NaN) * moved ** 2;
+        }
+      }
+      expect(expected).toBeGreaterThan(0);
+      expect(scalarOf(() => ewc.penalty?.({ step: 0, record: () => {} }) ?? tf.scalar(NaN)) / expected).toBeCloseTo(1, 4);
+      ewc.dispose();
+      adapter.dispose();
+    });
+  });
+
+  it('refuses a Fisher file of a model with the same shapes and other weights', async () => {
+    const fisherFile = join(folder, 'other.safetensors');
+    const write = await ewcStrategy({ lambda: 1, fisherFile, batches: source }).attach(model, { ...run, owner });
+    write.dispose();
+    const other = createRandomModel(model.config, 99);
+    await expectNoLeak(async () => {
+      const ofOther = await fullStrategy().attach(other, run);
+      await expect(Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(other, { ...run, owner: ofOther }))).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: expect.stringContaining('other values') });
+      ofOther.dispose();
+    });
+    other.dispose();
   });
 
   it('in the sum of the Fisher information', async () => {

@@ -3,7 +3,7 @@ import { cacheFolder, createBackendResolver } from '@whetstone/backend';
 import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, type ModelLoader, type Plugin } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
-import { loadModel, modelPlugins } from '@whetstone/models';
+import { loadModel, modelPlugins, readOutline } from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
@@ -14,6 +14,7 @@ export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...modelPlugin
 /** Loads Hugging Face folders, and fetched models by their names. */
 export const folderModelLoader: ModelLoader = {
   load: async (model, options) => loadModel(await findModelFolder(model), options),
+  outline: async (model) => readOutline(await findModelFolder(model)),
 };
 
 /** The services that a run has unless others are registered in their place. */

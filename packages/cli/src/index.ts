@@ -5,8 +5,7 @@
 export * from '@whetstone/core';
 export { cacheFolder, createBackendResolver, findTensorflow, installTensorflow, publishedModels, resolveBackend, type InstallOptions, type InstallProgress } from '@whetstone/backend';
 export { generateReply, generateText, importGguf, loadModel, saveModelFolder, type GenerationOptions } from '@whetstone/models';
-export { loadAdapter, mergeAdapter } from '@whetstone/strategies';
-export { readAdapterFolder } from './adapter-folder.js';
+export { createAdapterSet, loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
 export { builtInPlugins, builtInServices } from './built-ins.js';
 export { fetchedModelFolder, fetchedModels, fetchModel, findModelFolder } from './fetched-models.js';
 export { openModel, putAdapter, type OpenModel, type OpenModelOptions } from './open-model.js';

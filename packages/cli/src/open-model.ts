@@ -1,8 +1,7 @@
 import { resolveBackend } from '@whetstone/backend';
 import type { LanguageModel, LoadedModel, TensorBackendInfo } from '@whetstone/core/contract';
 import { loadModel } from '@whetstone/models';
-import { loadAdapter, type LoadedAdapter } from '@whetstone/strategies';
-import { readAdapterFolder } from './adapter-folder.js';
+import { loadAdapter, readAdapterFolder, type LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 
 export interface OpenModelOptions {

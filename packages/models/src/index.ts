@@ -1,7 +1,7 @@
 export * from './safetensors/index.js';
 export * from './tokenizer/index.js';
 export * from './architectures/index.js';
-export { loadLanguageModel } from './load-language-model.js';
+export { loadLanguageModel, readOutline } from './load-language-model.js';
 export { huggingFaceLoader, huggingFacePlugin, loadModel, modelPlugins, type LoadModelOptions } from './load-model.js';
 export { createRandomModel } from './random-model.js';
 export { saveModelFolder, type SaveModelOptions } from './save-model.js';

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json, type LanguageModel, type Problem, type WeightStorage } from '@whetstone/core/contract';
-import { architectures, createLanguageModel, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
+import { WhetstoneError, type Json, type LanguageModel, type ModelOutline, type Problem, type WeightStorage } from '@whetstone/core/contract';
+import { architectures, createLanguageModel, outlineOf, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { readJsonObject } from '@whetstone/core/files';
 import { loadParameter, roleOf } from './load-parameter.js';
@@ -45,6 +45,11 @@ export async function loadLanguageModel(folder: string, options: { readonly arch
   } finally {
     await reader.close();
   }
+}
+
+/** The model that config.json of a folder describes, without any weight. Throws `MODEL_NOT_FOUND`, `MODEL_CONFIG_INVALID` or `MODEL_ARCHITECTURE_UNKNOWN`. */
+export async function readOutline(folder: string): Promise<ModelOutline> {
+  return outlineOf(readShape(await readConfig(folder), join(folder, 'config.json'), architectures));
 }
 
 /** A variable that gradients pass by until a strategy asks for it. */

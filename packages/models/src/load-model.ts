@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, type ModelLoader, type Plugin, type Tokenizer, type WeightStorage } from '@whetstone/core/contract';
 import type { ArchitectureSpec } from './architectures/index.js';
 import { loadRenderer } from './chat-template/index.js';
-import { loadLanguageModel } from './load-language-model.js';
+import { loadLanguageModel, readOutline } from './load-language-model.js';
 import { loadTokenizer } from './tokenizer/index.js';
 
 export interface LoadModelOptions {
@@ -57,7 +57,7 @@ function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: Languag
   });
 }
 
-export const huggingFaceLoader: ModelLoader = { load: loadModel };
+export const huggingFaceLoader: ModelLoader = { load: loadModel, outline: readOutline };
 
 const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
 

@@ -7,10 +7,12 @@ const configSchema = { type: 'object', properties: {}, additionalProperties: fal
 export function fullStrategy(): Strategy {
   return {
     role: 'owner',
+    plan: ({ parameters }) => ({ trainable: new Map([...parameters].map(([name, { shape }]) => [name, shape])) }),
     attach: (model: LanguageModel) => {
       const freeze = unfreeze(model.parameters.values());
       return {
         trainable: new Map(model.parameters),
+        effectiveWeights: () => new Map([...model.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }])),
         saveState: () => ({ tensors: new Map(), values: null }),
         loadState: () => {},
         dispose: freeze,

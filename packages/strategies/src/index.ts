@@ -1,6 +1,6 @@
 /** The built-in strategies, and what adapters need beyond training. */
 import { ewc } from './ewc/ewc.js';
-import { frozenLayers } from './frozen-layers.js';
+import { frozenLayers } from './frozen-layers/frozen-layers.js';
 import { full } from './full.js';
 import { lora } from './lora/lora.js';
 import { pTuningV2 } from './prompt/p-tuning-v2.js';
@@ -10,10 +10,12 @@ import { replay } from './replay/replay.js';
 export { anchorOf, consolidationPenalty, type Consolidation } from './ewc/consolidation.js';
 export { ewc, ewcStrategy, type EwcOptions } from './ewc/ewc.js';
 export { diagonalFisher, type FisherProgress } from './ewc/fisher.js';
-export { frozenLayers, frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers.js';
+export { frozenLayers, frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers/frozen-layers.js';
 export { full, fullStrategy } from './full.js';
 export { lora, loraStrategy } from './lora/lora.js';
 export { type AdapterFiles } from './adapters/adapter-files.js';
+export { createAdapterSet, type AdapterSet } from './adapters/adapter-set.js';
+export { readAdapterFolder, type ReadAdapter } from './adapters/read-adapter-folder.js';
 export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
 export { adapterFromMlx, adapterToMlx, isMlxConfig, mlxFiles } from './adapters/mlx.js';
 export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';

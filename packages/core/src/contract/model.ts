@@ -73,6 +73,32 @@ export interface PlainHead {
   readonly softCap: number | null;
 }
 
+/**
+ * What lies below the first layer that is trained: nothing there changes, so that it is computed without gradient bookkeeping, and what comes out of
+ * it may be kept.
+ */
+export interface FrozenPrefix {
+  /** Embeddings and this many layers; `layers` of the model where only what follows its layers is trained. */
+  readonly layers: number;
+  /** Gives the hidden states [rows × length, hidden] after those layers in place of `compute(input)`: from an earlier pass, where it kept them. */
+  states?(input: ForwardInput, compute: (input: ForwardInput) => Tensor2D): Tensor2D;
+}
+
+/** What of a linear layer is known without its weight. */
+export type LinearSiteOutline = Pick<LinearSite, 'name' | 'inFeatures' | 'outFeatures' | 'fanInFanOut' | 'isOutput'>;
+
+/** A model as its configuration describes it, without any weight. Every {@link LanguageModel} is one. */
+export interface ModelOutline {
+  readonly architecture: string;
+  readonly vocabularySize: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly parameters: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  readonly linearSites: ReadonlyMap<string, LinearSiteOutline>;
+  readonly attentionSites: readonly Pick<AttentionSite, 'name' | 'layer' | 'keyValueHeads' | 'headDim'>[];
+  readonly embeddingSite: Pick<EmbeddingSite, 'name'>;
+}
+
 /** A decoder-only language model over tfjs-core. */
 export interface LanguageModel {
   /** `model_type` of config.json. */
@@ -104,6 +130,9 @@ export interface LanguageModel {
   plainHead?(): PlainHead | null;
   /** `head` of the chosen positions of `hiddenStates`: [positions, vocabulary]. */
   logits(input: ForwardInput, positions: Positions): Tensor2D;
+
+  /** Says what below nothing is trained; null: anything may be. Prefixes and virtual tokens, which change every layer, set it aside. */
+  setFrozenPrefix?(prefix: FrozenPrefix | null): void;
 
   /** An empty cache for `rows` sequences. */
   createCache(rows: number): KeyValueCache;

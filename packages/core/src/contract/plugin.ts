@@ -2,7 +2,7 @@ import type { Callback } from './callback.js';
 import type { BatchSource, Conversation, DataSummary, Origin } from './data.js';
 import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
-import type { LoadedModel } from './model.js';
+import type { LoadedModel, ModelOutline } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
 import type { Recipe } from './recipe.js';
 import type { WeightStorage } from './storage.js';
@@ -74,6 +74,8 @@ export interface DataTransform {
 export interface ModelLoader {
   /** `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need another storage bring it about themselves. */
   load(folder: string, options?: { readonly chatTemplatePath?: string | null; readonly storage?: WeightStorage | null }): Promise<LoadedModel>;
+  /** The model without its weights, so that options are checked against it before those are read. */
+  outline?(folder: string): Promise<ModelOutline>;
 }
 
 export interface Metric {

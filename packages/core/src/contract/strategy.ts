@@ -1,7 +1,7 @@
 import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
-import type { LanguageModel } from './model.js';
+import type { LanguageModel, LinearSite, ModelOutline } from './model.js';
 import type { WeightStorage } from './storage.js';
 import type { WorkerPlace } from './workers.js';
 
@@ -29,8 +29,8 @@ export interface StrategyRun {
   readonly worker?: WorkerPlace;
   /** The owner at work; given to companions. */
   readonly owner?: Attachment;
-  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own. */
-  readonly openData?: (data: Json, options: { readonly batchSize: number }) => Promise<BatchSource>;
+  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own; in its order, or shuffled once by the run's seed. */
+  readonly openData?: (data: Json, options: { readonly batchSize: number; readonly shuffled?: boolean }) => Promise<BatchSource>;
 }
 
 /** What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and disposed. */
@@ -38,6 +38,22 @@ export interface StepContext {
   /** Optimizer steps done before this one. */
   readonly step: number;
   record(name: string, value: number | Scalar): void;
+}
+
+/** A weight as the model computes with it now: of a layer that an adapter changes, base and adapter in one. */
+export interface EffectiveWeight {
+  /** In the layout of the stored parameter. Differentiable with respect to what is trained; call inside `tf.tidy`. */
+  weight(): Tensor;
+  /** The layer whose weight it is; null for a stored parameter that is trained as it is. */
+  readonly site: LinearSite | null;
+}
+
+/** What a strategy would do to a model, known before any weight is. */
+export interface StrategyPlan {
+  /** Shapes of what it would train, by name. */
+  readonly trainable: ReadonlyMap<string, readonly number[]>;
+  /** Shapes of {@link Attachment.effectiveWeights}, where it has some. */
+  readonly effectiveWeights?: ReadonlyMap<string, readonly number[]>;
 }
 
 /** A strategy at work on one model. */
@@ -52,6 +68,8 @@ export interface Attachment {
   wrapData?(source: BatchSource): BatchSource;
   /** Called before each step (gradual unfreezing). */
   beforeStep?(step: StepContext): void;
+  /** What the trained parameters come to in the base's own weights, by parameter name; absent where that cannot be told (prefixes). */
+  effectiveWeights?(): ReadonlyMap<string, EffectiveWeight>;
   /** The adapter alone, in PEFT's layout; absent where the whole model is what was trained. */
   exportAdapter?(): ExportedAdapter;
   /**
@@ -75,5 +93,10 @@ export interface Strategy {
   readonly role: 'owner' | 'companion';
   /** How the model's weights are to be kept when they are read (an owner that quantises them); null for those it leaves to the configuration. */
   readonly storage?: WeightStorage;
+  /**
+   * Throws what `attach` would throw for options that do not fit the model, before any weight is read. `owner` is given to companions, where the owner
+   * has a plan.
+   */
+  plan?(model: ModelOutline, owner: StrategyPlan | null): StrategyPlan | Promise<StrategyPlan>;
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
 }

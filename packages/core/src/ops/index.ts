@@ -13,6 +13,7 @@ export * from './fused-kernel.js';
 export * from './gather-rows.js';
 export * from './layer-normalize.js';
 export * from './linear-cross-entropy.js';
+export * from './outside-of-tape.js';
 export * from './rms-normalize.js';
 export * from './rotary.js';
 export * from './split-heads.js';

@@ -1,6 +1,6 @@
 import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
-  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
+  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
@@ -145,7 +145,10 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const evalSource = services.has(EVAL_DATA) || config.data.eval === null ? null : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
   checkpoint();
 
-  const loaded = await loadModel(config, owner.instance, services, make);
+  const loader = await makeLoader(config, services, make);
+  await planStrategies(await outlineOf(config, services, loader), owner, companions);
+  checkpoint();
+  const loaded = services.has(LOADED_MODEL) ? services.get(LOADED_MODEL) : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
   if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
   else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
   checkpoint();
@@ -154,13 +157,13 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval') =>
     services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms }, batchOptions(config, purpose));
-  // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data, in their order and unshuffled.
-  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize }) => {
+  // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
+  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false }) => {
     const further = furtherData(data, config.data.train);
     const { plugin, options } = await resolution.openPlugin('data-source', further.use, further.options, ['data']);
     const source = await maker.create('data-source', plugin, options, ['data']);
     const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms };
-    return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize });
+    return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled });
   };
   const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
@@ -219,13 +222,8 @@ function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUs
   return { use: section.use, options };
 }
 
-async function loadModel(
-  config: ResolvedConfig, owner: Strategy, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
-): Promise<LoadedModel> {
-  if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL);
-  const { use, path, options } = config.model;
-  const loader = use === null ? services.get(MODEL_LOADER) : (await make('model', { use, options: options as Record<string, Json> }, ['model', 'options'])).instance;
-  return loader.load(path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner) });
+function loadModel(config: ResolvedConfig, owner: Strategy, loader: ModelLoader): Promise<LoadedModel> {
+  return loader.load(config.model.path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner) });
 }
 
 /** The owner decides first; what it leaves open is kept as the configuration says. */
@@ -243,6 +241,29 @@ function beyondContext(maxLength: number | null, wasWritten: boolean, context: n
   if (wasWritten && maxLength !== null && maxLength > context) return [`data.maxLength is ${maxLength}, where the model's context has ${context} tokens (max_position_embeddings). ${hint}`];
   const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
   return longest > context ? [`The longest conversation has ${longest} tokens, where the model's context has ${context} (max_position_embeddings). ${hint}`] : [];
+}
+
+/** The plugin that loads the model; null where the model or the loader is a service. */
+async function makeLoader(
+  config: ResolvedConfig, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
+): Promise<ModelLoader | null> {
+  const { use, options } = config.model;
+  if (services.has(LOADED_MODEL) || use === null) return null;
+  return (await make('model', { use, options: options as Record<string, Json> }, ['model', 'options'])).instance;
+}
+
+/** The model without its weights; null where its loader cannot tell. */
+async function outlineOf(config: ResolvedConfig, services: Services, loader: ModelLoader | null): Promise<ModelOutline | null> {
+  if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL).model;
+  const { outline } = loader ?? services.get(MODEL_LOADER);
+  return outline === undefined ? null : outline(config.model.path ?? config.baseFolder);
+}
+
+/** Lets strategies say no to options that do not fit the model, before its weights are read. */
+async function planStrategies(model: ModelOutline | null, owner: Named<Strategy>, companions: readonly Named<Strategy>[]): Promise<void> {
+  if (model === null) return;
+  const plan = (await owner.instance.plan?.(model, null)) ?? null;
+  for (const { instance } of companions) await instance.plan?.(model, plan);
 }
 
 function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {

@@ -15,12 +15,18 @@ export interface DecoderParts {
 }
 
 /**
- * The decoder's layers, top to bottom: hidden states [tokens, hidden] in, and out after the last norm. Tokens of all rows stand flattened in one axis,
+ * The decoder's layers from `first` up to `end`, not included: hidden states [tokens, hidden] in and out. Tokens of all rows stand flattened in one axis,
  * so that every linear layer is one matrix product; attention alone knows rows.
  */
-export function runLayers(shape: DecoderShape, parts: DecoderParts, context: ForwardContext, embedded: tf.Tensor2D, cache: DecoderCache | null): tf.Tensor2D {
-  const last = shape.layers.reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, index, cache), embedded);
-  return normalize(shape, parts, finalNormName(shape), last);
+export function runLayers(
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, cache: DecoderCache | null, first = 0, end = shape.layers.length,
+): tf.Tensor2D {
+  return shape.layers.slice(first, end).reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, first + index, cache), input);
+}
+
+/** The norm after the last layer. */
+export function normalizeLast(shape: DecoderShape, parts: DecoderParts, hidden: tf.Tensor2D): tf.Tensor2D {
+  return normalize(shape, parts, finalNormName(shape), hidden);
 }
 
 function runLayer(

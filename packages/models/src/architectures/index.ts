@@ -1,5 +1,6 @@
 /** Decoder architectures: what they are (`specs/`, `shape.ts`), how they compute (`decoder.ts`), and the model that the rest of Whetstone sees. */
 export { createLanguageModel, type LanguageModelParts } from './language-model.js';
+export { outlineOf } from './outline.js';
 export { countParameters, parameterShapes, type ParameterShape } from './parameters.js';
 export { readShape } from './read-shape.js';
 export type { DecoderShape } from './shape.js';

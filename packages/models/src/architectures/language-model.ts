@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  WhetstoneError, type AttentionPrefix, type AttentionSite, type ForwardInput, type Json, type KeyValueCache, type LanguageModel, type Positions,
+  WhetstoneError, type AttentionPrefix, type AttentionSite, type ForwardInput, type FrozenPrefix, type Json, type KeyValueCache, type LanguageModel, type Positions,
 } from '@whetstone/core/contract';
-import { constant, gatherRows } from '@whetstone/core/ops';
+import { constant, gatherRows, outsideOfTape } from '@whetstone/core/ops';
 import { createContext, joinKeys, placesOf, prefixKeys, type Places } from './context.js';
-import { runLayers, type DecoderParts } from './decoder.js';
+import { normalizeLast, runLayers, type DecoderParts } from './decoder.js';
 import { createKeyValueCache, type DecoderCache } from './key-value-cache.js';
 import { createLinearSite, type ComputedLinearSite } from './linear-site.js';
 import { HEAD_NAME, embeddingName, layerNames, linearShapes, positionsName } from './parameters.js';
@@ -53,6 +53,7 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     },
   }));
   let promptEmbeddings: (() => tf.Tensor2D) | null = null;
+  let frozenPrefix: FrozenPrefix | null = null;
 
   /** One forward pass over the input and, with a cache, all that was read before: hidden states [rows × length, hidden] of the input's own tokens. */
   const run = (input: ForwardInput, cache: DecoderCache | null): tf.Tensor2D => {
@@ -68,9 +69,22 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const before = cache === null || cache.length === 0 ? prefixKeys(input.rows, prefixLength) : cache.places;
     const keys = joinKeys(input.rows, before, places);
     const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
-    const hidden = runLayers(shape, parts, createContext(shape, places, keys), embed(input, places, prompt), cache);
+    const context = createContext(shape, places, keys);
+    const frozen = cache === null && prompt === null && prefixLength === 0 ? frozenPrefix : null;
+    const below = frozen === null ? embed(input, places, prompt) : frozenStates(frozen, parts, input);
+    const hidden = normalizeLast(shape, parts, runLayers(shape, parts, context, below, cache, frozen?.layers ?? 0));
     cache?.advance(input.length, keys);
     return virtual === 0 ? hidden : withoutVirtual(hidden, places, virtual);
+  };
+
+  /** What comes out of the layers that nothing trains: outside of the tape, and from an earlier pass where it was kept. */
+  const frozenStates = ({ layers, states }: FrozenPrefix, parts: DecoderParts, input: ForwardInput): tf.Tensor2D => {
+    const compute = (rows: ForwardInput): tf.Tensor2D => {
+      const places = placesOf(rows, 0, 0);
+      const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), places);
+      return runLayers(shape, parts, createContext(shape, places, keys), embed(rows, places, null), null, 0, layers);
+    };
+    return outsideOfTape(() => (states === undefined ? compute(input) : states(input, compute)));
   };
 
   const embed = (input: ForwardInput, places: Places, prompt: tf.Tensor2D | null): tf.Tensor2D => {
@@ -116,6 +130,10 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
       return weight === null ? null : { weight, softCap: shape.logitSoftCap };
     },
     logits: (input, positions) => head(chosen(run(input, null), positions)),
+    setFrozenPrefix(prefix) {
+      if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length)) throw new WhetstoneError('INTERNAL', 'The model has not as many layers.', { expected: `0 to ${shape.layers.length}`, found: String(prefix.layers) });
+      frozenPrefix = prefix;
+    },
     createCache: (rows) => createKeyValueCache(rows),
     decode(input, cache) {
       const last = Int32Array.from({ length: input.rows }, (_, row) => (row + 1) * input.length - 1);

@@ -2,8 +2,9 @@ import { clone, keep, mul, reshape, type Tensor, type Tensor2D } from '@tensorfl
 import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
 import { adaptedForward } from '../lora/layer.js';
 import { peftPrefix, readLoraAdapter } from '../lora/from-peft.js';
-import { assignCopy, ownParameters } from '../lora/saved-modules.js';
+import { ownParameters } from '../lora/saved-modules.js';
 import { matchesName } from '../lora/targets.js';
+import { assignCopy } from '../support/unfreeze.js';
 import { attachPrefix, attachPrompt } from '../prompt/attach.js';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from './adapter-files.js';
 

@@ -1,4 +1,5 @@
 import { addN, clone, keep, mul, scalar, square, sub, sum, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { customGradient, savedAt } from '@whetstone/core/ops';
 
 /** What an old task asks of the parameters: where they were, and how much each matters. By parameter name. */
 export interface Consolidation {
@@ -11,14 +12,26 @@ export function anchorOf(parameters: ReadonlyMap<string, Variable>): Map<string,
   return new Map([...parameters].map(([name, parameter]) => [name, keep(clone(parameter))]));
 }
 
+/** Σ F (θ − θ*)². Differentiable with respect to θ; nothing but its inputs is kept for that. */
+function weightedDistance(value: Tensor, importance: Tensor, origin: Tensor): Scalar {
+  return customGradient<Scalar>(
+    [value],
+    () => ({ value: sum(mul(importance, square(sub(value, origin)))), saved: [value, importance, origin] }),
+    (gradient, saved) => {
+      const [at, weights, start] = [savedAt(saved, 0), savedAt(saved, 1), savedAt(saved, 2)];
+      return [mul(mul(weights, sub(at, start)), mul(gradient, 2))];
+    },
+  );
+}
+
 /**
  * λ/2 · Σ F (θ − θ*)² over the parameters that are present and consolidated (Kirkpatrick et al. 2017). Differentiable with respect
- * to the parameters. `halfLambda` is λ/2 as a tensor made once.
+ * to the parameters, which may be made of others. `halfLambda` is λ/2 as a tensor made once.
  */
-export function consolidationPenalty(parameters: ReadonlyMap<string, Variable>, { fisher, anchor }: Consolidation, halfLambda: Scalar): Scalar {
+export function consolidationPenalty(parameters: ReadonlyMap<string, Tensor>, { fisher, anchor }: Consolidation, halfLambda: Scalar): Scalar {
   const terms = [...parameters].flatMap(([name, parameter]) => {
     const [importance, origin] = [fisher.get(name), anchor.get(name)];
-    return importance === undefined || origin === undefined ? [] : [sum(mul(importance, square(sub(parameter, origin))))];
+    return importance === undefined || origin === undefined ? [] : [weightedDistance(parameter, importance, origin)];
   });
   return terms.length === 0 ? scalar(0) : mul(addN(terms), halfLambda);
 }

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { clone, dispose, keep, scalar, tidy, type Tensor } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type BatchSource, type Json, type LanguageModel, type Logger, type Strategy, type StrategyRun } from '@whetstone/core/contract';
+import { addN, clone, dispose, keep, scalar, square, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type BatchSource, type Json, type LanguageModel, type Logger, type Strategy, type StrategyRun } from '@whetstone/core/contract';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
-import { addFisher, anchorOf, consolidationPenalty, type Consolidation } from './consolidation.js';
-import { readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
-import { diagonalFisher } from './fisher.js';
+import { addFisher, consolidationPenalty, type Consolidation } from './consolidation.js';
+import { checkFisherFile, readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
+import { diagonalFisher, type FisherProgress } from './fisher.js';
+import { heldWeightsOf, plannedShapes, valuesNow, type HeldKind, type HeldWeights } from './held.js';
 
 const configSchema = {
   type: 'object',
@@ -14,9 +15,10 @@ const configSchema = {
     data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Data of the old task, as data.train is given.' },
     samples: { type: 'integer', minimum: 1, default: 200, description: 'Samples that the Fisher information is estimated from.' },
     batchSize: { type: 'integer', minimum: 1, default: 1, description: '1: exact, sample by sample; more: faster, estimated from gradients of batches.' },
+    on: { enum: ['parameters', 'effective-weights'], default: 'parameters', description: 'What is held: the trained parameters, or, over adapters, what they make of the base\'s weights.' },
     fisherFile: { type: 'string', minLength: 1, description: 'Keeps the Fisher information and the anchor: reused where it fits, else written.' },
     onlineDecay: { type: 'number', minimum: 0, maximum: 1, default: 1, description: 'What of earlier tasks in fisherFile is kept when a new one is added (online EWC).' },
-    reportEverySteps: { type: 'integer', minimum: 1, description: 'Report the loss on the old task as `retainedLoss` this often.' },
+    reportEverySteps: { type: 'integer', minimum: 0, default: 10, description: 'Report the loss on the old task as `retainedLoss` this often; 0: never.' },
   },
   additionalProperties: false,
 } as const;
@@ -26,6 +28,7 @@ export interface EwcOptions {
   readonly data?: Json;
   readonly samples?: number;
   readonly batchSize?: number;
+  readonly on?: HeldKind;
   /** Absolute. */
   readonly fisherFile?: string;
   readonly onlineDecay?: number;
@@ -47,37 +50,75 @@ async function openBatches(options: EwcOptions, run: StrategyRun): Promise<Batch
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined) throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', { place: { path: 'companions' }, hint: 'Give the strategy its batches, or a fisherFile.' });
-  return run.openData(options.data, { batchSize: options.batchSize ?? 1 });
+  return run.openData(options.data, { batchSize: options.batchSize ?? 1, shuffled: true });
 }
 
 const disposeAll = (...maps: readonly ReadonlyMap<string, Tensor>[]): void => {
   for (const map of maps) dispose([...map.values()]);
 };
 
-/** From the file, from the data, or from both: what the old tasks ask of the parameters. */
-async function prepare(model: LanguageModel, owner: Attachment, run: StrategyRun, options: EwcOptions): Promise<Prepared> {
+/** From the file, from the data, or from both: what the old tasks ask of the weights. */
+async function prepare(model: LanguageModel, held: HeldWeights, run: StrategyRun, options: EwcOptions): Promise<Prepared> {
   const { fisherFile, samples = 200, batchSize = 1, onlineDecay = 1, logger } = options;
-  const parameters = owner.trainable;
   const batches = await openBatches(options, run);
-  const stored = fisherFile !== undefined && existsSync(fisherFile) ? await readFisherFile(fisherFile, new Map([...parameters].map(([name, { shape }]) => [name, shape]))) : null;
-  if (batches === null) {
-    if (stored !== null) return { consolidation: stored.consolidation, batches };
-    throw new WhetstoneError('CONFIG_INVALID', 'ewc needs the old task\'s data, or a fisherFile that exists.', { place: { path: 'companions' }, ...(fisherFile === undefined ? {} : { found: fisherFile }) });
+  const isThere = fisherFile !== undefined && existsSync(fisherFile);
+  if (batches === null && !isThere) throw nothingToHold(fisherFile);
+  const stored = isThere ? await readFisherFile(fisherFile, held.shapes()) : null;
+  try {
+    if (stored !== null && fisherFile !== undefined) checkAnchor(model, stored.consolidation.anchor, held, fisherFile);
+  } catch (error) {
+    if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor);
+    throw error;
   }
-  const task: FisherTask = { contentHash: batches.summary.contentHash, samples, batchSize };
+  if (batches === null) return { consolidation: stored?.consolidation ?? { fisher: new Map(), anchor: new Map() }, batches };
+  const task: FisherTask = { contentHash: batches.summary.contentHash, samples, batchSize, seed: run.seed };
   if (stored !== null && JSON.stringify(stored.provenance.tasks.at(-1)) === JSON.stringify(task)) {
     logger?.info('ewc: the Fisher information of this data was estimated before and is reused', { fisherFile });
     return { consolidation: stored.consolidation, batches };
   }
-  const fresh = await diagonalFisher(model, parameters, batches.epoch(0), {
-    samples,
-    onProgress: (progress) => logger?.info(`ewc: Fisher information, sample ${progress.samples} of at most ${samples}`, { loss: progress.loss }),
-  });
+  const onProgress = logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
+  const fresh = await held.withProbes((probes) => diagonalFisher(model, probes, batches.epoch(0), { samples, ...(onProgress === undefined ? {} : { onProgress }) }));
   const fisher = stored === null ? fresh : addFisher(stored.consolidation.fisher, fresh, onlineDecay);
   if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, fresh);
-  const consolidation = { fisher, anchor: anchorOf(parameters) };
+  const consolidation = { fisher, anchor: valuesNow(held) };
   if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0) await writeFisherFile(fisherFile, consolidation, { model: run.modelFolder, tasks: [...(stored?.provenance.tasks ?? []), task] });
   return { consolidation, batches };
+}
+
+const nothingToHold = (fisherFile: string | undefined): WhetstoneError =>
+  new WhetstoneError('CONFIG_INVALID', 'ewc needs the old task\'s data, or a fisherFile that exists.', { place: { path: 'companions' }, ...(fisherFile === undefined ? {} : { found: fisherFile }) });
+
+/** A line now and then: at the first sample, then every few seconds, and at the last. */
+function reportProgress(logger: Logger, wanted: number): (progress: FisherProgress) => void {
+  const started = performance.now();
+  let told = -Infinity;
+  return ({ samples, loss }) => {
+    const now = performance.now();
+    if (now - told < 3000 && samples < wanted) return;
+    told = now;
+    const secondsLeft = Math.max(0, Math.round((((now - started) / samples) * (wanted - samples)) / 1000));
+    logger.info(`ewc: Fisher information, sample ${Math.min(samples, wanted)} of ${wanted}, loss ${loss.toFixed(3)}, ${secondsLeft} s left`);
+  };
+}
+
+/** How far the anchor may be from the weights now, as a share of its own length: training moves them by a few hundredths, another model is beyond 1. */
+const farthestAnchor = 0.5;
+
+/** Another model of the same shapes is told by its weights. Adapters' own parameters start anew each time and tell nothing. */
+function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, held: HeldWeights, file: string): void {
+  const [away, length] = tidy(() => {
+    const pairs = [...held.values()].flatMap(([name, value]) => {
+      const origin = model.parameters.has(name) ? anchor.get(name) : undefined;
+      return origin === undefined ? [] : [[sum(square(sub(value, origin))), sum(square(origin))] as const];
+    });
+    if (pairs.length === 0) return [0, 1];
+    return [0, 1].map((at) => addN(pairs.map((pair) => pair[at] as Tensor)).dataSync()[0] ?? NaN);
+  }) as [number, number];
+  const distance = Math.sqrt(away / length);
+  if (!(distance > farthestAnchor)) return;
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model: its weights have the same shapes and other values.', {
+    place: { file }, expected: `weights within ${farthestAnchor} of the anchor's length`, found: `${distance.toFixed(2)} of it`, hint: 'Give a file of this model, or another name to make one.',
+  });
 }
 
 /** Gives the mean loss over the first batches of the old task, in nats a token. */
@@ -104,24 +145,33 @@ async function lossOnFirstBatches(source: BatchSource): Promise<(model: Language
  * value. The parameters' values at attaching are θ*; each report gets `ewcPenalty`.
  */
 export function ewcStrategy(options: EwcOptions): Strategy {
+  const { fisherFile, on = 'parameters' } = options;
   return {
     role: 'companion',
+    plan: async (_model, owner) => {
+      const isThere = fisherFile !== undefined && existsSync(fisherFile);
+      if (options.batches === undefined && options.data === undefined && !isThere) throw nothingToHold(fisherFile);
+      const shapes = owner === null ? null : plannedShapes(on, owner);
+      if (shapes !== null && isThere) await checkFisherFile(fisherFile, shapes);
+      return { trainable: new Map() };
+    },
     attach: async (model, run) => {
       const { owner } = run;
       if (owner === undefined) throw new WhetstoneError('CONFIG_CONFLICT', 'ewc works beside a strategy that owns the parameters.', { place: { path: 'companions' } });
-      const { consolidation, batches } = await prepare(model, owner, run, options);
+      const held = heldWeightsOf(on, owner);
+      const { consolidation, batches } = await prepare(model, held, run, options);
       const halfLambda = keep(scalar(options.lambda / 2));
-      const { reportEverySteps } = options;
-      const retainedLoss = reportEverySteps === undefined || batches === null ? null : await lossOnFirstBatches(batches);
+      const { reportEverySteps = 0 } = options;
+      const retainedLoss = reportEverySteps === 0 || batches === null ? null : await lossOnFirstBatches(batches);
       return {
         trainable: new Map(),
         penalty: (step) => {
-          const penalty = consolidationPenalty(owner.trainable, consolidation, halfLambda);
+          const penalty = consolidationPenalty(held.values(), consolidation, halfLambda);
           step.record('ewcPenalty', penalty);
           return penalty;
         },
         beforeStep: ({ step, record }) => {
-          if (retainedLoss === null || reportEverySteps === undefined || step % reportEverySteps !== 0) return;
+          if (retainedLoss === null || step % reportEverySteps !== 0) return;
           const { training } = model;
           model.training = false;
           record('retainedLoss', retainedLoss(model));

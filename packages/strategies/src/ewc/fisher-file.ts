@@ -1,6 +1,6 @@
 import { keep, tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Problem } from '@whetstone/core/contract';
-import { openSafetensors, writeSafetensors } from '@whetstone/core/safetensors';
+import { openSafetensors, writeSafetensors, type TensorReader } from '@whetstone/core/safetensors';
 import type { Consolidation } from './consolidation.js';
 
 /** What one task left in the file. */
@@ -9,6 +9,8 @@ export interface FisherTask {
   readonly contentHash: string;
   readonly samples: number;
   readonly batchSize: number;
+  /** Which samples were drawn. */
+  readonly seed: number;
 }
 
 /** Where a Fisher file comes from. */
@@ -28,25 +30,24 @@ export async function writeFisherFile(file: string, { fisher, anchor }: Consolid
   await writeSafetensors(file, [...entries(prefixes.fisher, fisher), ...entries(prefixes.anchor, anchor)], { format: 'pt', [provenanceKey]: JSON.stringify(provenance) });
 }
 
+/** Throws what {@link readFisherFile} would throw, without reading a tensor. */
+export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, readonly number[]>): Promise<void> {
+  const reader = await openSafetensors(file);
+  try {
+    checkHeader(file, reader, shapes);
+  } finally {
+    await reader.close();
+  }
+}
+
 /**
- * Reads a Fisher file for parameters of these shapes. The caller owns the tensors.
+ * Reads a Fisher file for weights of these shapes; it may hold more. The caller owns the tensors.
  * @throws CHECKPOINT_INVALID where the file is none, or of another model: every parameter that differs is listed.
  */
 export async function readFisherFile(file: string, shapes: ReadonlyMap<string, readonly number[]>): Promise<{ readonly consolidation: Consolidation; readonly provenance: FisherProvenance }> {
   const reader = await openSafetensors(file);
   try {
-    const provenance = parseProvenance(file, reader.metadata[provenanceKey]);
-    const problems: Problem[] = [];
-    for (const [name, shape] of shapes) {
-      for (const prefix of Object.values(prefixes)) {
-        const found = reader.tensors.get(prefix + name)?.shape;
-        if (found !== undefined && found.join() === shape.join()) continue;
-        problems.push({ message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.', place: { file, tensor: prefix + name }, expected: `[${shape.join(', ')}]`, found: found === undefined ? 'nothing' : `[${found.join(', ')}]` });
-      }
-    }
-    if (problems.length > 0) {
-      throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model, or of another choice of trained parameters.', { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems });
-    }
+    const provenance = checkHeader(file, reader, shapes);
     const read = async (prefix: string): Promise<Map<string, Tensor>> => {
       const result = new Map<string, Tensor>();
       for (const [name, shape] of shapes) result.set(name, keep(tensor(await reader.readFloat32(prefix + name), [...shape])));
@@ -56,6 +57,20 @@ export async function readFisherFile(file: string, shapes: ReadonlyMap<string, r
   } finally {
     await reader.close();
   }
+}
+
+function checkHeader(file: string, reader: TensorReader, shapes: ReadonlyMap<string, readonly number[]>): FisherProvenance {
+  const provenance = parseProvenance(file, reader.metadata[provenanceKey]);
+  const problems: Problem[] = [];
+  for (const [name, shape] of shapes) {
+    for (const prefix of Object.values(prefixes)) {
+      const found = reader.tensors.get(prefix + name)?.shape;
+      if (found !== undefined && found.join() === shape.join()) continue;
+      problems.push({ message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.', place: { file, tensor: prefix + name }, expected: `[${shape.join(', ')}]`, found: found === undefined ? 'nothing' : `[${found.join(', ')}]` });
+    }
+  }
+  if (problems.length === 0) return provenance;
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model, or of another choice of trained parameters.', { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems });
 }
 
 function parseProvenance(file: string, text: string | undefined): FisherProvenance {

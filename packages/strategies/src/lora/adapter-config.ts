@@ -6,6 +6,9 @@ import type { LoraOptions } from './options.js';
 /** The PEFT release whose `adapter_config.json` this is. */
 const peftVersion = '0.21.2';
 
+/** True for a list that names no layer by its whole path (an adapter that is trained on does). */
+const areEndings = (model: LanguageModel, names: LoraOptions['targetModules']): names is readonly string[] => Array.isArray(names) && !names.some((name: string) => model.linearSites.has(name));
+
 const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key: string]: Json } =>
   Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 
@@ -49,7 +52,7 @@ export function loraAdapterConfig(model: LanguageModel, targets: readonly Linear
     r: options.rank,
     rank_pattern: options.rankPattern,
     revision: null,
-    target_modules: isRegularExpression ? targetModules : Array.isArray(targetModules) ? [...(targetModules as readonly string[])].sort() : describeTargets(model, targets),
+    target_modules: isRegularExpression ? targetModules : areEndings(model, targetModules) ? [...targetModules].sort() : describeTargets(model, targets),
     target_parameters: null,
     task_type: 'CAUSAL_LM',
     trainable_token_indices: null,

@@ -1,5 +1,5 @@
 import { add, cast, customGrad, div, expandDims, greater, matMul, mul, outerProduct, sin, sqrt, square, sub, sum, tensor1d, tidy, transpose } from '@tensorflow/tfjs-core';
-import type { Scalar, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import { addLowRank } from '@whetstone/core/ops';
 import type { Random } from '@whetstone/core/random';
@@ -96,12 +96,12 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
   };
 }
 
-/** W + s·B·A, under DoRA rescaled to its magnitudes, in the layout of the site's weight. The caller owns it. */
-export function mergedWeight(layer: LoraLayer): Tensor2D {
+/** W + s·B·A, under DoRA rescaled to its magnitudes, in the layout of the site's weight. `base` in place of W under PiSSA. The caller owns it. */
+export function mergedWeight(layer: LoraLayer, base: Tensor = layer.site.weight): Tensor2D {
   return tidy(() => {
     const { site, dora } = layer;
     const product = scaled(layer, matMul(layer.b, layer.a));
-    const merged = add<Tensor2D>(site.weight, site.fanInFanOut ? transpose(product) : product);
+    const merged = add<Tensor2D>(base, site.fanInFanOut ? transpose(product) : product);
     if (dora === null) return merged;
     const ratio = div<Tensor1D>(dora.magnitude, directionNorm(layer, dora));
     return mul(merged, site.fanInFanOut ? ratio : expandDims(ratio, 1));

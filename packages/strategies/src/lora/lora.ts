@@ -1,13 +1,18 @@
+import { resolve } from 'node:path';
 import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type ExportedAdapter, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
+import { definePlugin, WhetstoneError, type Attachment, type EffectiveWeight, type ExportedAdapter, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
-import { adaptedForward, dropoutMask, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
+import { adaptedForward, dropoutMask, mergedWeight, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
 import { peftPrefix } from './from-peft.js';
 import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
 import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
-import { findSavedModules, ownParameters } from './saved-modules.js';
+import { continuedOptions, planContinued, putValues } from './continue-adapter.js';
+import { withAdapter } from '../adapters/read-adapter-folder.js';
+import { planLora, savedKey, savedParameters } from './plan.js';
+import { ownParameters } from './saved-modules.js';
+import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { findTargets } from './targets.js';
 
 /** A: Kaiming-uniform with a = √5, which is U(±1/√in), or normal with deviation 1/rank. [rank, in] */
@@ -35,34 +40,16 @@ function createConstants(): { get(value: number): Scalar; dispose(): void } {
   };
 }
 
-interface AdaptedMatrices {
-  readonly site: LinearSite;
-  readonly a: Tensor2D;
-  readonly b: Tensor2D;
-}
-
-function biasNames(model: LanguageModel, targets: readonly LinearSite[], bias: LoraOptions['bias']): string[] {
-  if (bias === 'none') return [];
-  const adapted = new Set<Variable | null>(targets.map((site) => site.bias));
-  return [...model.parameters].filter(([name, parameter]) => (bias === 'all' ? name.endsWith('.bias') : adapted.has(parameter))).map(([name]) => name);
-}
-
-/** The key of a whole parameter in the adapter's file. PEFT finds the bias of an adapted layer one level deeper. */
-function savedKey(name: string, targets: readonly LinearSite[]): string {
-  const isAdaptedBias = targets.some((site) => name === `${site.name}.bias`);
-  return peftPrefix + (isAdaptedBias ? name.replace(/\.bias$/, '.base_layer.bias') : name);
-}
-
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
 export function attachLora(model: LanguageModel, options: LoraOptions, seed: number, modelFolder: string | null, worker: WorkerPlace = { rank: 0, count: 1 }): Attachment {
   const targets = findTargets(model, options);
-  const savedNames = [...findSavedModules(model, options.modulesToSave ?? []), ...biasNames(model, targets, options.bias)];
+  const savedNames = savedParameters(model, targets, options);
   const constants = createConstants();
   const undo: (() => void)[] = [constants.dispose];
   const trainable = new Map<string, Variable>();
   const randoms = new Map<string, Random>();
   const pissaStarts = new Map<string, PissaStart>();
-  const layers: AdaptedMatrices[] = [];
+  const layers: LoraLayer[] = [];
   const own = <T extends Tensor>(name: string, initial: T): T => {
     const made = variable(initial, true);
     initial.dispose();
@@ -93,7 +80,6 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
     }
     const a = own(`${key}.lora_A.weight`, pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a));
     const b = own(`${key}.lora_B.weight`, pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b));
-    layers.push({ site, a, b });
     let dora: LoraLayer['dora'] = null;
     if (options.useDora) {
       const weightSquares = squaresByOutput(site);
@@ -101,11 +87,17 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
       dora = { weightSquares, magnitude: own<Tensor1D>(`${key}.lora_magnitude_vector`, tidy(() => sqrt(weightSquares))) };
     }
     const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants.get(scale), dora };
+    layers.push(layer);
     const dropout = dropoutOf(site);
     undo.push(site.wrap((base) => adaptedForward(layer, base, dropout)));
   }
   const saved = ownParameters(model, savedNames, true);
   undo.push(saved.dispose);
+  const below = frozenLayersBelow(model, [...targets.map(({ name }) => name), ...savedNames]);
+  if (below !== null && below > 0) {
+    model.setFrozenPrefix?.({ layers: below });
+    undo.push(() => model.setFrozenPrefix?.(null));
+  }
   for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
 
   const converted: Tensor[] = [];
@@ -131,6 +123,10 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   return {
     trainable,
     ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (name.endsWith('.lora_B.weight') ? loraPlusRatio : 1) }),
+    effectiveWeights: () => new Map<string, EffectiveWeight>([
+      ...layers.map((layer) => [`${layer.site.name}.weight`, { site: layer.site, weight: () => mergedWeight(layer, pissaStarts.get(layer.site.name)?.residual) }] as const),
+      ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
+    ]),
     exportAdapter,
     saveState: () => ({
       tensors: new Map([...pissaStarts].flatMap(([name, { a, b }]) => [[`${name}.pissa_A`, a], [`${name}.pissa_B`, b]] as [string, Tensor][])),
@@ -177,7 +173,21 @@ export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
   if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', { place: { path: 'strategy.options' }, hint: 'Leave out useDora, or initLoraWeights.' });
   }
-  return { role: 'owner', attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker) };
+  const { adapter } = resolved;
+  if (adapter !== null) {
+    return {
+      role: 'owner',
+      plan: (model) => withAdapter(adapter, async (files) => planContinued(model, continuedOptions(resolved, files), files)),
+      attach: (model, run) => withAdapter(adapter, async (files) => {
+        const options = continuedOptions(resolved, files);
+        planContinued(model, options, files);
+        const attachment = attachLora(model, options, run.seed, run.modelFolder, run.worker);
+        putValues(attachment.trainable, files);
+        return attachment;
+      }),
+    };
+  }
+  return { role: 'owner', plan: (model) => planLora(model, resolved), attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker) };
 }
 
 export const lora = definePlugin({
@@ -186,5 +196,5 @@ export const lora = definePlugin({
   name: 'lora',
   description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
   configSchema: loraConfigSchema,
-  create: (options) => loraStrategy(options),
+  create: ({ adapter, ...options }, { baseFolder }) => loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
 });

@@ -28,6 +28,7 @@ export const loraConfigSchema = {
     useDora: { type: 'boolean', default: false, description: 'Learn magnitude and direction apart (Liu et al. 2024).' },
     bias: { enum: ['none', 'all', 'lora_only'], default: 'none', description: 'Which biases to train.' },
     initLoraWeights: { enum: [true, 'gaussian', 'pissa'], default: true, description: 'true: Kaiming-uniform A and zero B; gaussian: normal A with deviation 1/rank; pissa: principal singular values.' },
+    adapter: { type: ['string', 'null'], minLength: 1, default: null, description: 'Folder of an adapter to train on, PEFT\'s or mlx-lm\'s: it decides rank, alpha, targets and the like.' },
     loraPlusRatio: { type: ['number', 'null'], exclusiveMinimum: 0, default: null, description: 'Learning rate of B over that of A (LoRA+, Hayou et al. 2024).' },
   },
   additionalProperties: false,
@@ -50,6 +51,8 @@ export interface LoraOptions {
   readonly bias: 'none' | 'all' | 'lora_only';
   readonly initLoraWeights: true | 'gaussian' | 'pissa';
   readonly loraPlusRatio: number | null;
+  /** Absolute folder of an adapter to train on; it decides what would else be given here. */
+  readonly adapter: string | null;
 }
 
 export const defaultLoraOptions: LoraOptions = {
@@ -68,6 +71,7 @@ export const defaultLoraOptions: LoraOptions = {
   bias: 'none',
   initLoraWeights: true,
   loraPlusRatio: null,
+  adapter: null,
 };
 
 /** Scale of the update: alpha / r, or alpha / √r under rsLoRA. */

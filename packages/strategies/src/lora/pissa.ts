@@ -1,5 +1,5 @@
 import { clone, concat, keep, matMul, mul, neg, sub, tensor2d, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type LinearSite } from '@whetstone/core/contract';
+import type { LinearSite } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
 import type { LoraOptions } from './options.js';
 import { principalComponents } from './principal-components.js';
@@ -9,18 +9,15 @@ export interface PissaStart {
   /** [rank, in] and [out, rank], as they were at the start: adapters are told apart from the original weight by them. */
   readonly a: Tensor2D;
   readonly b: Tensor2D;
+  /** What the base computes with, in the layout of the site's weight. */
+  readonly residual: Tensor2D;
   /** Replaces A₀ and B₀, and with them the residual (from a checkpoint). The tensors stay the caller's. */
   replaceStart(a: Tensor, b: Tensor): void;
   dispose(): void;
 }
 
-/** Makes the start and puts the residual W − s·B₀·A₀ in the weight's place. */
+/** Makes the start, with a rank that the layer has, and puts the residual W − s·B₀·A₀ in the weight's place. */
 export function startPissa(site: LinearSite, rank: number, scale: number, seed: number): PissaStart {
-  if (rank > Math.min(site.inFeatures, site.outFeatures)) {
-    throw new WhetstoneError('CONFIG_INVALID', 'PiSSA needs a rank no larger than the layer.', {
-      place: { path: 'strategy.options.rank' }, expected: `at most ${Math.min(site.inFeatures, site.outFeatures)} for ${site.name}`, found: String(rank),
-    });
-  }
   const oriented = tidy(() => (site.fanInFanOut ? transpose(site.weight as unknown as Tensor2D) : (clone(site.weight) as Tensor2D)));
   const { left, values, right } = principalComponents(oriented, rank, createRandom(seed, `pissa ${site.name}`));
   oriented.dispose();
@@ -40,6 +37,9 @@ export function startPissa(site: LinearSite, rank: number, scale: number, seed: 
     },
     get b() {
       return b;
+    },
+    get residual() {
+      return residual;
     },
     replaceStart: (newA, newB) => {
       for (const old of [a, b, residual]) old.dispose();

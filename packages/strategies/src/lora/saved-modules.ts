@@ -1,5 +1,5 @@
-import { clone, variable, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
+import { variable, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import { WhetstoneError, type LanguageModel, type ModelOutline } from '@whetstone/core/contract';
 import { rememberValue, unfreeze } from '../support/unfreeze.js';
 import { matchesName } from './targets.js';
 
@@ -17,7 +17,7 @@ export function belongsTo(parameter: string, modules: readonly string[]): boolea
 }
 
 /** Names in the model of the parameters that `modulesToSave` means, a tied head's included. */
-export function findSavedModules(model: LanguageModel, modulesToSave: readonly string[]): string[] {
+export function findSavedModules(model: ModelOutline, modulesToSave: readonly string[]): string[] {
   const tied = [...model.linearSites.values()].map((site) => `${site.name}.weight`).filter((name) => !model.parameters.has(name));
   const candidates = [...model.parameters.keys(), ...tied];
   const lost = modulesToSave.filter((module) => !candidates.some((name) => belongsTo(name, [module])));
@@ -82,11 +82,4 @@ export function ownParameters(model: LanguageModel, names: readonly string[], tr
       for (const step of undo.reverse()) step();
     },
   };
-}
-
-/** Copies a tensor into a variable of the same shape. */
-export function assignCopy(target: Variable, value: Parameters<typeof clone>[0]): void {
-  const copy = clone(value);
-  target.assign(copy as ReturnType<Variable['clone']>);
-  copy.dispose();
 }

@@ -1,5 +1,5 @@
 import { closest, distance } from 'fastest-levenshtein';
-import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
+import { WhetstoneError, type LinearSiteOutline, type Problem } from '@whetstone/core/contract';
 import { layerIndexOf } from '../support/layer-index.js';
 import { compilePattern, type LoraOptions } from './options.js';
 
@@ -19,7 +19,7 @@ function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptio
   return (modulesToSave ?? []).some((key) => compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name));
 }
 
-function isTargeted(site: LinearSite, options: TargetOptions): boolean {
+function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
   const { targetModules, layersToTransform, layersPattern } = options;
   if (isExcluded(site.name, options)) return false;
   if (typeof targetModules === 'string') {
@@ -39,7 +39,7 @@ function isTargeted(site: LinearSite, options: TargetOptions): boolean {
  * `layers_to_transform` and `modules_to_save`.
  * @throws STRATEGY_TARGETS_NOTHING where a name, or everything together, matches nothing; it lists what exists.
  */
-export function findTargets(model: LanguageModel, options: TargetOptions): LinearSite[] {
+export function findTargets<S extends LinearSiteOutline>(model: { readonly linearSites: ReadonlyMap<string, S> }, options: TargetOptions): S[] {
   const sites = [...model.linearSites.values()];
   const found = sites.filter((site) => isTargeted(site, options));
   const { targetModules } = options;
@@ -76,7 +76,7 @@ function closestOf(word: string, candidates: readonly string[]): string | null {
  * The shortest `target_modules` that mean exactly `targets` in this model: endings such as `q_proj` where they reach no other
  * linear layer, whole paths otherwise.
  */
-export function describeTargets(model: LanguageModel, targets: readonly LinearSite[]): string[] {
+export function describeTargets(model: { readonly linearSites: ReadonlyMap<string, LinearSiteOutline> }, targets: readonly LinearSiteOutline[]): string[] {
   const chosen = new Set(targets.map((site) => site.name));
   const all = [...model.linearSites.keys()];
   const described = new Set<string>();

@@ -1,5 +1,9 @@
+import { resolve } from 'node:path';
 import { add, keep, matMul, tanh, tensor, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
+import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type ModelOutline, type Strategy, type StrategyPlan, type StrategyRun } from '@whetstone/core/contract';
+import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from '../adapters/adapter-files.js';
+import { withAdapter } from '../adapters/read-adapter-folder.js';
+import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { attachPrefix, attachPrompt } from './attach.js';
 
@@ -10,6 +14,7 @@ const configSchema = {
     depth: { enum: ['every-layer', 'input'], default: 'every-layer', description: 'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text (prompt tuning).' },
     projection: { type: 'boolean', default: false, description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.' },
     encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
+    adapter: { type: ['string', 'null'], minLength: 1, default: null, description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.' },
     init: { enum: ['random', 'zero', 'vocabulary'], default: 'random', description: 'vocabulary: embeddings of random tokens, for depth `input`.' },
   },
   additionalProperties: false,
@@ -21,7 +26,11 @@ export interface PrefixOptions {
   readonly projection: boolean;
   readonly encoderHiddenSize?: number;
   readonly init: 'random' | 'zero' | 'vocabulary';
+  /** Absolute folder of an adapter to train on. */
+  readonly adapter?: string | null;
 }
+
+const defaultPrefixOptions: PrefixOptions = { virtualTokens: 20, depth: 'every-layer', projection: false, init: 'random', adapter: null };
 
 /** Deviation of fresh prefixes: near nothing, so that training starts close to the base model. */
 const initialDeviation = 0.02;
@@ -45,7 +54,7 @@ function createParameters(): { readonly trainable: Map<string, Variable>; make(n
 }
 
 /** The shape that every layer's keys share; prefixes need it to be one. */
-function keyShape(model: LanguageModel): { readonly heads: number; readonly tokenDim: number } {
+function keyShape(model: ModelOutline): { readonly heads: number; readonly tokenDim: number } {
   const shapes = new Set(model.attentionSites.map((site) => `${site.keyValueHeads}×${site.headDim}`));
   const first = model.attentionSites[0];
   if (first === undefined || shapes.size !== 1) {
@@ -151,16 +160,65 @@ async function attachInput(model: LanguageModel, options: PrefixOptions, seed: n
   };
 }
 
+/** Shapes of what would be trained. @throws STRATEGY_TARGETS_NOTHING */
+function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
+  const { virtualTokens, depth, projection } = options;
+  if (depth === 'input') return { trainable: new Map([['prompt_embeddings', [virtualTokens, model.hiddenSize]]]) };
+  const { tokenDim } = keyShape(model);
+  const hidden = options.encoderHiddenSize ?? tokenDim;
+  const width = 2 * model.attentionSites.length * tokenDim;
+  if (!projection) return { trainable: new Map([['prompt_embeddings', [virtualTokens, width]]]) };
+  return {
+    trainable: new Map<string, readonly number[]>([
+      ['prompt_encoder.embedding.weight', [virtualTokens, tokenDim]], ['prompt_encoder.transform.0.weight', [hidden, tokenDim]], ['prompt_encoder.transform.0.bias', [hidden]],
+      ['prompt_encoder.transform.2.weight', [width, hidden]], ['prompt_encoder.transform.2.bias', [width]],
+    ]),
+  };
+}
+
+/**
+ * The options under which a stored prefix or prompt goes on being trained.
+ * @throws ADAPTER_INVALID where it is another kind or has another shape; CONFIG_CONFLICT where other options are given beside it.
+ */
+function continuedOptions(model: ModelOutline, given: PrefixOptions, files: AdapterFiles): PrefixOptions {
+  const fields = readFields(files);
+  const type = fields.stringOrNull('peft_type');
+  if (type !== 'PREFIX_TUNING' && type !== 'PROMPT_TUNING') throw new WhetstoneError('ADAPTER_INVALID', 'p-tuning-v2 can only train on a prefix or a prompt.', { place: { file: configFile(files.folder), path: 'peft_type' }, expected: 'PREFIX_TUNING or PROMPT_TUNING', found: type ?? 'nothing' });
+  const own = { virtualTokens: fields.number('num_virtual_tokens', 0), depth: type === 'PREFIX_TUNING' ? 'every-layer' : 'input' } as const;
+  const problems = [...fields.problems];
+  for (const key of ['virtualTokens', 'depth'] as const) {
+    if (given[key] !== defaultPrefixOptions[key] && given[key] !== own[key]) problems.push({ message: `${key} is not the adapter's.`, place: { path: `strategy.options.${key}` }, expected: String(own[key]), found: String(given[key]) });
+  }
+  if (given.projection) problems.push({ message: 'The MLP of a stored prefix is not saved with it.', place: { path: 'strategy.options.projection' } });
+  if (problems.length > fields.problems.length) throw new WhetstoneError('CONFIG_CONFLICT', 'The options and the adapter that is trained on exclude each other.', { place: { path: 'strategy.options.adapter' }, problems, hint: 'Leave these options out: the adapter decides them.' });
+  const options: PrefixOptions = { ...given, ...own, projection: false, init: 'zero' };
+  const shape = planPrefix(model, options).trainable.get('prompt_embeddings') ?? [];
+  const stored = files.tensors.get('prompt_embeddings');
+  const problem = stored === undefined ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } } : shapeProblem('prompt_embeddings', stored, shape, files);
+  throwProblems([...problems, ...(problem === null ? [] : [problem])], files);
+  return options;
+}
+
 /** Trains a prefix and leaves the model as it is; see {@link PrefixOptions}. */
 export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
-  const resolved: PrefixOptions = { virtualTokens: 20, depth: 'every-layer', projection: false, init: 'random', ...options };
+  const resolved: PrefixOptions = { ...defaultPrefixOptions, ...options };
   const refuse = (path: string, message: string): never => {
     throw new WhetstoneError('CONFIG_CONFLICT', message, { place: { path: `strategy.options.${path}` } });
   };
   if (resolved.depth === 'input' && resolved.projection) refuse('projection', 'Only prefixes of every layer go through an MLP.');
   if (resolved.depth === 'every-layer' && resolved.init === 'vocabulary') refuse('init', 'Only virtual tokens before the text can start from the vocabulary.');
-  const attach = resolved.depth === 'input' ? attachInput : attachEveryLayer;
-  return { role: 'owner', attach: (model, run) => attach(model, resolved, run.seed, run.modelFolder) };
+  const attach = (model: LanguageModel, use: PrefixOptions, { seed, modelFolder }: StrategyRun): Attachment | Promise<Attachment> => (use.depth === 'input' ? attachInput : attachEveryLayer)(model, use, seed, modelFolder);
+  const { adapter = null } = resolved;
+  if (adapter === null) return { role: 'owner', plan: (model) => planPrefix(model, resolved), attach: (model, run) => attach(model, resolved, run) };
+  return {
+    role: 'owner',
+    plan: (model) => withAdapter(adapter, (files) => planPrefix(model, continuedOptions(model, resolved, files))),
+    attach: (model, run) => withAdapter(adapter, async (files) => {
+      const attachment = await attach(model, continuedOptions(model, resolved, files), run);
+      for (const [name, parameter] of attachment.trainable) assignCopy(parameter, files.tensors.get(name) ?? parameter);
+      return attachment;
+    }),
+  };
 }
 
 export const pTuningV2 = definePlugin({
@@ -169,5 +227,5 @@ export const pTuningV2 = definePlugin({
   name: 'p-tuning-v2',
   description: 'Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT\'s PREFIX_TUNING or PROMPT_TUNING.',
   configSchema,
-  create: (options) => prefixStrategy(options),
+  create: ({ adapter, ...options }, { baseFolder }) => prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
 });

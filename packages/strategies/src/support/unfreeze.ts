@@ -20,3 +20,10 @@ export function rememberValue(parameter: Variable): { readonly original: Tensor;
     },
   };
 }
+
+/** Copies a tensor into a variable of the same shape. */
+export function assignCopy(target: Variable, value: Parameters<typeof clone>[0]): void {
+  const copy = clone(value);
+  target.assign(copy as ReturnType<Variable['clone']>);
+  copy.dispose();
+}

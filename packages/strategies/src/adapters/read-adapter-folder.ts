@@ -3,7 +3,8 @@ import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import { readJsonObject } from '@whetstone/core/files';
 import { openSafetensors } from '@whetstone/core/safetensors';
-import { adapterFromMlx, isMlxConfig, mlxFiles, type AdapterFiles } from '@whetstone/strategies';
+import type { AdapterFiles } from './adapter-files.js';
+import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
 /** An adapter folder that was read; whoever asked disposes its tensors. */
 export interface ReadAdapter extends AdapterFiles {
@@ -33,6 +34,16 @@ export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
     throw error;
   } finally {
     await reader.close();
+  }
+}
+
+/** Reads an adapter folder for as long as `work` takes. */
+export async function withAdapter<T>(folder: string, work: (files: AdapterFiles) => T | Promise<T>): Promise<T> {
+  const files = await readAdapterFolder(folder);
+  try {
+    return await work(files);
+  } finally {
+    files.dispose();
   }
 }
 

@@ -1,0 +1,18 @@
+import type { ModelOutline } from '@whetstone/core/contract';
+import { embeddingName, layerNames, linearShapes, parameterShapes } from './parameters.js';
+import type { DecoderShape } from './shape.js';
+
+/** A model as its shape describes it, without any weight. */
+export function outlineOf(shape: DecoderShape): ModelOutline {
+  const { architecture, vocabularySize, hiddenSize, keyValueHeads, headDim } = shape;
+  return {
+    architecture,
+    vocabularySize,
+    hiddenSize,
+    layers: shape.layers.length,
+    parameters: new Map(parameterShapes(shape).map(({ name, shape: sizes }) => [name, { shape: sizes }])),
+    linearSites: new Map(linearShapes(shape).map(({ name, inFeatures, outFeatures, isOutput }) => [name, { name, inFeatures, outFeatures, isOutput, fanInFanOut: shape.fanInFanOut && !isOutput }])),
+    attentionSites: shape.layers.map((_, layer) => ({ name: layerNames(shape, layer).attention, layer, keyValueHeads, headDim })),
+    embeddingSite: { name: embeddingName(shape) },
+  };
+}

@@ -1,0 +1,80 @@
+import { WhetstoneError, type ModelOutline } from '@whetstone/core/contract';
+import { layerIndexOf } from '../support/layer-index.js';
+
+/** Which parameters are trained. */
+export interface ChoiceOptions {
+  readonly trainLastLayers?: number;
+  readonly freezeFirstLayers?: number;
+  readonly embeddings?: boolean;
+  readonly head?: boolean;
+  readonly finalNorm?: boolean;
+  readonly train?: readonly string[];
+  readonly freeze?: readonly string[];
+}
+
+const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>
+  new WhetstoneError('CONFIG_INVALID', message, { place: { path: `strategy.options.${option}` }, found, ...(expected === undefined ? {} : { expected }) });
+
+function compile(option: string, sources: readonly string[]): RegExp[] {
+  return sources.map((source, index) => {
+    try {
+      return new RegExp(`^(?:${source})$`);
+    } catch (cause) {
+      throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', { place: { path: `strategy.options.${option}[${index}]` }, found: source, cause });
+    }
+  });
+}
+
+/** Index of the first trained layer, 0-based. */
+function firstTrainedLayer(model: ModelOutline, options: ChoiceOptions): number {
+  const { trainLastLayers: last, freezeFirstLayers: first } = options;
+  if (last !== undefined && first !== undefined) {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers exclude each other.', { place: { path: 'strategy.options' }, hint: 'Keep one of them.' });
+  }
+  const option = first === undefined ? 'trainLastLayers' : 'freezeFirstLayers';
+  const count = first ?? last ?? Math.min(2, model.layers);
+  if (count > model.layers) throw invalid(option, `The model has ${model.layers} layers.`, String(count), `at most ${model.layers}`);
+  return first === undefined ? model.layers - count : count;
+}
+
+/** Which parameters the options choose, each with its layer (null outside the layers). @throws CONFIG_INVALID, CONFIG_CONFLICT, STRATEGY_TARGETS_NOTHING */
+export function chooseParameters(model: ModelOutline, options: ChoiceOptions): Map<string, number | null> {
+  const firstLayer = firstTrainedLayer(model, options);
+  const train = compile('train', options.train ?? []);
+  const freeze = compile('freeze', options.freeze ?? []);
+  const heads = [...model.linearSites.values()].filter((site) => site.isOutput).map((site) => `${site.name}.`);
+  const isTied = heads.some((head) => !model.parameters.has(`${head}weight`));
+  const embedding = `${model.embeddingSite.name}.weight`;
+
+  const chosenByPart = (name: string, rank: number, layer: number | null): boolean => {
+    if (layer !== null) return layer >= firstLayer;
+    if (name === embedding && isTied) return options.embeddings === true || options.head === true;
+    if (heads.some((head) => name.startsWith(head))) return options.head ?? true;
+    // Outside the layers only a norm holds vectors; what is left holds one row a token or position.
+    return rank === 1 && !/embed|wpe|wte/.test(name) ? options.finalNorm === true : options.embeddings === true;
+  };
+
+  const chosen = new Map<string, number | null>();
+  for (const [name, { shape }] of model.parameters) {
+    const layer = layerIndexOf(name);
+    const matches = (expressions: readonly RegExp[]): boolean => expressions.some((expression) => expression.test(name));
+    if (!matches(freeze) && (matches(train) || chosenByPart(name, shape.length, layer))) chosen.set(name, layer);
+  }
+  for (const [option, expressions] of [['train', train], ['freeze', freeze]] as const) {
+    for (const [index, expression] of expressions.entries()) {
+      if (![...model.parameters.keys()].some((name) => expression.test(name))) throw matchesNothing(model, `strategy.options.${option}[${index}]`, expression.source.slice(4, -2));
+    }
+  }
+  if (chosen.size === 0) throw matchesNothing(model, 'strategy.options', 'options that freeze every parameter');
+  return chosen;
+}
+
+function matchesNothing(model: ModelOutline, path: string, found: string): WhetstoneError {
+  const names = [...new Set([...model.parameters.keys()].map((name) => name.replace(/\.\d+\./, '.*.')))];
+  return new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'No parameter of the model is meant.', {
+    place: { path },
+    expected: `a pattern for the whole name of a parameter: ${names.join(', ')}`,
+    found,
+    details: { parameters: [...model.parameters.keys()] },
+  });
+}
