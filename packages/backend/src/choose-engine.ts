@@ -32,16 +32,26 @@ export async function chooseTensorflow(threads: number | null, options: EngineOp
   };
 }
 
+export interface XlaWishes {
+  /** Threads of a CPU plugin; null for every core. */
+  readonly threads?: number | null;
+  /** Devices that are used; null for one. */
+  readonly devices?: number | null;
+}
+
 /** XLA on whatever plugin is found. Throws with every reason why there is none. */
-export async function chooseXla(options: EngineOptions): Promise<EngineChoice> {
+export async function chooseXla(options: EngineOptions, { threads = null, devices = null }: XlaWishes = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
-  return { options: { engine: 'xla', plugin: plugin.path }, title: (version) => `whetstone with XLA (${version}) from ${origins[plugin.source]}` };
+  return {
+    options: { engine: 'xla', plugin: plugin.path, ...(threads === null ? {} : { threads }), ...(devices === null ? {} : { devices }) },
+    title: (version) => `whetstone with XLA (${version}) from ${origins[plugin.source]}${devices === null || devices === 1 ? '' : `, on ${devices} devices`}`,
+  };
 }
 
 /** The same for an accelerator. Throws {@link NoAccelerator} where the only plugin is one for CPUs, or none is there at all. */
-export async function chooseAccelerator(options: EngineOptions): Promise<EngineChoice> {
+export async function chooseAccelerator(options: EngineOptions, wishes: XlaWishes = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) throw new NoAccelerator();
-  return chooseXla(options);
+  return chooseXla(options, wishes);
 }

@@ -34,7 +34,7 @@ function mayStay(backend: WhetstoneBackend, options: RegisterOptions): boolean {
   const { engine = 'tensorflow' } = options;
   const { cluster } = options as { readonly cluster?: TensorflowEngineOptions['cluster'] };
   if (cluster !== undefined || backend.engine.collective !== undefined) return mayJoin(backend, cluster);
-  if (backend.engine.name === engine) return true;
+  if (backend.engine.name === engine && (backend.engine.devices ?? 1) === (options.engine === 'xla' ? (options.devices ?? 1) : 1)) return true;
   if (backend.numDataIds() === 0) return false;
   throw new WhetstoneError('BACKEND_UNAVAILABLE', `This process holds ${backend.numDataIds()} tensors on the engine ${backend.engine.name}.`, { expected: 'tensors disposed before another engine is asked for', found: engine });
 }

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { backend, getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
+import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo, type TensorCluster, type TensorCollective, type TensorReplicas } from '@whetstone/core/contract';
 import { createCollective } from './collectives/collective.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
@@ -11,6 +11,7 @@ import { chooseAccelerator, chooseTensorflow, chooseXla, NoAccelerator, type Eng
 import type { MatmulPolicy } from './kernels/matmul-policy.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
+import { createReplicas } from './replicas.js';
 import { expectedProduct } from './smoke-test.js';
 
 export type ResolveOptions = EngineOptions;
@@ -20,6 +21,8 @@ export interface WantedBackend {
   readonly name: string;
   readonly threads: number | null;
   readonly engine?: string | null;
+  /** Devices of the engine xla that make a step together; null or absent for one. */
+  readonly devices?: number | null;
   /** The processes that train together; only the engine tensorflow can sum over them. */
   readonly cluster?: TensorCluster | null;
   /** How matrices are multiplied; float32 where it is left out. Backends other than `whetstone` know float32 alone. */
@@ -33,6 +36,7 @@ interface Started {
   readonly title: string;
   readonly barrier?: () => void;
   readonly collective?: TensorCollective;
+  readonly replicas?: TensorReplicas;
 }
 
 interface Candidate {
@@ -40,14 +44,14 @@ interface Candidate {
   /** What in a configuration asks for this one. */
   readonly answersTo: readonly string[];
   /** Starts it and makes it tfjs-core's current backend. Throws, with the reason, where it cannot. */
-  start(threads: number | null, options: ResolveOptions, cluster: TensorCluster | null): Promise<Started>;
+  start(wanted: WantedBackend, options: ResolveOptions): Promise<Started>;
 }
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
-  { name: 'whetstone on an accelerator', answersTo: [], start: async (_, options) => startEngine(await chooseAccelerator(options)) },
+  { name: 'whetstone on an accelerator', answersTo: [], start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)) },
   { name: 'whetstone', answersTo: ['whetstone'], start: startTensorflow },
-  { name: 'xla', answersTo: ['xla'], start: async (_, options) => startEngine(await chooseXla(options)) },
+  { name: 'xla', answersTo: ['xla'], start: async (wanted, options) => startEngine(await chooseXla(options, wanted)) },
   { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
   { name: 'wasm', answersTo: ['wasm'], start: startWasm },
@@ -68,6 +72,7 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
 export async function resolveBackend(wanted: WantedBackend, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
   const cluster = wanted.cluster ?? null;
   if (cluster !== null) proveCollective(wanted);
+  if ((wanted.devices ?? 1) > 1) proveReplicas(wanted);
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
   const asked = candidates.filter((candidate) => (cluster !== null ? candidate.name === 'whetstone' : wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
   if (asked.length === 0) {
@@ -80,10 +85,10 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   const failures: string[] = [];
   for (const candidate of asked) {
     try {
-      const started = await candidate.start(wanted.threads, options, cluster);
+      const started = await candidate.start(wanted, options);
       const products = usePolicy(wanted.matmul ?? 'float32');
       smokeTest();
-      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }) };
+      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
       failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
@@ -101,6 +106,14 @@ function proveCollective({ name, engine = null }: WantedBackend): void {
   if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
   throw new WhetstoneError('CONFIG_CONFLICT', `The backend ${JSON.stringify(engine === 'xla' ? 'whetstone with its engine xla' : name)} does not train in several processes.`, {
     place: { path: 'backend' }, expected: 'whetstone with its engine tensorflow', found: engine === null ? name : `${name}, engine ${engine}`, hint: 'Set "backend": "whetstone", or train in one process.',
+  });
+}
+
+/** Several devices in one process are XLA's. */
+function proveReplicas({ name, engine = null, devices }: WantedBackend): void {
+  if (name === 'xla' || engine === 'xla') return;
+  throw new WhetstoneError('CONFIG_CONFLICT', `Only the engine xla computes on ${devices} devices in one process.`, {
+    place: { path: 'backend.devices' }, expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}', found: engine === null ? name : `${name}, engine ${engine}`, hint: 'On processors, several processes are the faster way: whetstone train run.json --processes 2.',
   });
 }
 
@@ -151,7 +164,7 @@ function smokeTest(): void {
 }
 
 /** TensorFlow by itself, or as one of several processes: those on the same cores share them out. */
-async function startTensorflow(threads: number | null, options: ResolveOptions, cluster: TensorCluster | null): Promise<Started> {
+async function startTensorflow({ threads, cluster = null }: WantedBackend, options: ResolveOptions): Promise<Started> {
   if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
   const share = cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
   const choice = await chooseTensorflow(threads ?? share, options);
@@ -161,7 +174,8 @@ async function startTensorflow(threads: number | null, options: ResolveOptions, 
 
 async function startEngine({ options, title }: EngineChoice): Promise<Started> {
   const backend = await registerWhetstoneBackend(options);
-  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier() };
+  const replicas = createReplicas(backend);
+  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier(), ...(replicas.count === 1 ? {} : { replicas }) };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {

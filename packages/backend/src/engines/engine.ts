@@ -43,8 +43,8 @@ export interface Engine {
   readonly reusesInputs?: boolean;
   /** How many devices there are; one where absent. */
   readonly devices?: number;
-  /** From now on graphs run on this device, uploads go to it. */
-  useDevice?(device: number): void;
+  /** From now on graphs run on this device, or each alike on all of them. */
+  useDevice?(device: number | 'all'): void;
   /** How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on disk. */
   compilations(): number;
   /** Copies host values to the device. */

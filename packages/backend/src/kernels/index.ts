@@ -10,9 +10,10 @@ import { matrix } from './matrix.js';
 import { movement } from './movement.js';
 import { reductions } from './reductions.js';
 import { share, sharing } from './sharing.js';
+import { sumOverDevices } from '../replicas.js';
 
 /** Every kernel with a record of its own. */
-export const kernels: readonly Kernel[] = [...elementwise, ...reductions, ...matrix, ...movement, ...indexing, ...fusedKernels, allReduce];
+export const kernels: readonly Kernel[] = [...elementwise, ...reductions, ...matrix, ...movement, ...indexing, ...fusedKernels, allReduce, sumOverDevices];
 
 /** Kernels that need a glance at their operands first: the same dtype is shared, host-only dtypes stay on the host. */
 function exceptions(kernel: Kernel, record: KernelFunc): KernelFunc {

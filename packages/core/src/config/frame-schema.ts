@@ -136,6 +136,7 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
         properties: {
           name: { type: 'string', minLength: 1, default: 'auto', description: 'auto, whetstone, xla, tensorflow, wasm or cpu.' },
           engine: { type: ['string', 'null'], enum: ['tensorflow', 'xla', null], description: 'Engine of the backend whetstone; null: what suits the machine.' },
+          devices: optionalInteger(1, 'Devices of the engine xla that make each step together, with a copy of the model on each; null: one.'),
           threads: optionalInteger(1, 'Threads of a CPU backend; null: as many as there are cores.'),
           matmul: choice(['float32', 'bfloat16'], 'float32', 'In which numbers matrices are multiplied; bfloat16 rounds both and adds up in float32. Weights, moments and the loss stay float32.'),
         },

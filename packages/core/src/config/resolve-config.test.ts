@@ -92,7 +92,7 @@ describe('a configuration that is right', () => {
       baseFolder: base,
       model: { use: null, path: 'm', dtype: 'float32', options: {} },
       chatTemplatePath: null,
-      backend: { name: 'auto', threads: null, matmul: 'float32' },
+      backend: { name: 'auto', devices: null, threads: null, matmul: 'float32' },
       data: {
         train: { use: 'conversations', options: { path: 'train.jsonl', limit: null } },
         eval: null,

@@ -29,6 +29,8 @@ export interface BackendConfig {
   /** `tensorflow` or `xla` within `whetstone`; null for what suits the machine. */
   readonly engine?: string | null;
   readonly threads: number | null;
+  /** How many devices of one engine make a step together; null for one. */
+  readonly devices?: number | null;
   /** In which numbers matrices are multiplied. */
   readonly matmul: 'float32' | 'bfloat16';
 }

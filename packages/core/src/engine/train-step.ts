@@ -9,6 +9,7 @@ import { finiteProbe } from '../ops/global-norm.js';
 import { weightDecayApplies } from '../optimizers/decays.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
+import { gradientsOverDevices, leaveDevices } from './over-devices.js';
 import { createStepMetrics, readScalars } from './step-metrics.js';
 import { supervisedPositions, totalWeight } from './supervised-positions.js';
 import { agreeOnStep, meanMetrics, sumGradients, takePart } from './together.js';
@@ -21,7 +22,7 @@ export interface StepParts {
   readonly companions: readonly Attachment[];
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
-  readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+  readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas'>;
   /** Those that make the step together, each a part of it; one by default. */
   readonly workers?: Workers;
 }
@@ -48,7 +49,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
   const attachments = [owner, ...parts.companions];
   const metrics = createStepMetrics();
   const context: StepContext = { step, record: metrics.record };
-  const gradients = new Map<string, Tensor>();
+  let gradients = new Map<string, Tensor>();
   const losses: Scalar[] = [];
   model.training = true;
   try {
@@ -66,16 +67,15 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
     // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
-    for (const [index, microbatch] of microbatches.entries()) {
-      if (index > 0) backend.barrier();
-      accumulate(gradients, gradientsOf(trainable, () => {
+    gradients = gradientsOverDevices(microbatches, microbatchOf, backend, (microbatch) =>
+      gradientsOf(trainable, () => {
         const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
         losses.push(loss);
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
         return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(totalWeight(microbatch) / divisor))) as Scalar);
-      }));
-    }
+      }),
+    );
     await sumGradients(workers, gradients, trainable, part, context);
     backend.barrier();
 
@@ -125,6 +125,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     };
   } finally {
     model.training = false;
+    leaveDevices(backend);
     metrics.dispose();
     disposeAll(losses);
     disposeAll(gradients.values());

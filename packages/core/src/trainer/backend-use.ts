@@ -17,7 +17,7 @@ export interface BackendUse {
 export async function useBackend(wanted: BackendConfig, services: Services, cluster: TensorCluster | null = null): Promise<BackendUse> {
   if (cluster !== null && inUse[0] !== undefined) throw new WhetstoneError('BACKEND_UNAVAILABLE', 'Another run of this process is at work: one that trains with other processes is alone in its own.', { hint: 'Run one after the other.' });
   const present = inUse[0] ?? (await resolve(wanted, services, cluster));
-  const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine) && present.matmul === wanted.matmul;
+  const serves = ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) && [null, undefined, present.info.engine].includes(wanted.engine) && present.matmul === wanted.matmul && (present.info.replicas?.count ?? 1) === (wanted.devices ?? 1);
   if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !serves) {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `Another run of this process computes on ${present.info.backend}; a process has one backend at a time.`, {
       expected: `${present.info.backend}, engine ${present.info.engine}, matmul ${present.matmul}`,

@@ -39,7 +39,8 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const tensors = new DeviceTensors(client, devices);
   const variants = new Variants(client, tensors, modules, options.mostModules ?? 512, devices);
   const queue = new WorkQueue(client, tensors, variants);
-  let device = 0;
+  let device: number | 'all' = 0;
+  const first = (): number => (device === 'all' ? 0 : device);
 
   const run = (given: Executable, handles: readonly EngineTensor[], describe: Describe, spent: readonly number[] = []): EngineTensor[] => {
     const executable = given as XlaExecutable;
@@ -64,12 +65,12 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     useDevice: (chosen) => void (device = chosen),
     modules: () => variants.size,
     moduleCounters: modules.counters,
-    upload: (type, shape, values) => tensors.upload(type, shape, values, device),
+    upload: (type, shape, values) => tensors.upload(type, shape, values, first()),
     uploadFrom: async (type, shape, fill) => {
       // A device of its own needs the bytes on the host first: those of one tensor at a time.
       const bytes = new Uint8Array(sizeOf(shape) * bytesPerElement[type]);
       if (bytes.length > 0) await fill(bytes);
-      return tensors.uploadBytes(type, shape, bytes, device);
+      return tensors.uploadBytes(type, shape, bytes, first());
     },
     download: (handle, type, size) => {
       const tensor = tensors.at(handle);

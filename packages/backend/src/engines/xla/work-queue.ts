@@ -12,7 +12,8 @@ export interface Work {
   readonly outputs: readonly DeviceTensor[];
   /** Inputs that nobody will ask for again: results may take their memory. */
   readonly spent: ReadonlySet<number>;
-  readonly device: number;
+  /** Where it runs: on one device, or alike on all. A module for several replicas runs on all, whatever this says. */
+  readonly device: number | 'all';
   /** Begins the message where the run fails. */
   readonly subject: string;
 }
@@ -127,12 +128,14 @@ export class WorkQueue {
     const { arguments: taken, replicas, shards, donated } = variant.module;
     this.refuseTooLarge(variant, subject);
     const tensorAt = (number: number): DeviceTensor => inputs[number] as DeviceTensor;
-    const kept = taken.flatMap((number, position) => (donated.has(number) && !(spent.has(number) && tensorAt(number).uses === 1) ? [position] : []));
-    const lists = Array.from({ length: replicas }, (_, replica) =>
-      taken.map((number): Pointer => this.tensors.bufferOn(tensorAt(shards.get(number)?.[replica] ?? number), replicas === 1 ? device : replica)),
-    );
-    const results = this.client.execute(loaded, lists, kept, subject, this.tensors.devices > 1 && replicas === 1 ? device : null);
-    outputs.forEach((output, position) => results.forEach((list, replica) => (output.buffers[replicas === 1 ? device : replica] = list[position] ?? null)));
+    // A result may take an input's memory only where nobody else waits for it: a read that is under way, or work queued behind.
+    const isSpent = (number: number): boolean => (shards.get(number) ?? [number]).every((own) => spent.has(own) && tensorAt(own).uses === 1);
+    const kept = taken.flatMap((number, position) => (donated.has(number) && !isSpent(number) ? [position] : []));
+    const argumentsOn = (on: number): Pointer[] => taken.map((number) => this.tensors.bufferOn(tensorAt(shards.get(number)?.[on] ?? number), on));
+    const devices = replicas > 1 || device === 'all' ? Array.from({ length: this.tensors.devices }, (_, on) => on) : [device];
+    // Replicas are one execution on all devices; what is to run alike on all is one execution each.
+    const results = replicas > 1 ? this.client.execute(loaded, devices.map(argumentsOn), kept, subject) : devices.flatMap((on) => this.client.execute(loaded, [argumentsOn(on)], kept, subject, this.tensors.devices > 1 ? on : null));
+    outputs.forEach((output, position) => devices.forEach((on, index) => (output.buffers[on] = results[index]?.[position] ?? null)));
   }
 
   /** A CPU's plugin takes what it is promised until the system ends the process. */

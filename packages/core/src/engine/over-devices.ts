@@ -1,0 +1,61 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Batch } from '../contract/data.js';
+import type { TensorReplicas } from '../contract/tokens.js';
+import { shareStep } from '../distributed/share-step.js';
+import { accumulate, disposeAll } from './gradients.js';
+
+/** A part of a step and the device that computes it. */
+interface Share<M> {
+  readonly device: number;
+  readonly microbatch: M;
+}
+
+/** Deals a step's microbatches out over devices, so that those of one turn stand beside each other: while one works, the next is recorded. */
+function dealOut<M extends { readonly batch: Batch }>(microbatches: readonly M[], microbatchOf: (batch: Batch) => M, count: number): Share<M>[] {
+  const parts = shareStep(microbatches.map(({ batch }) => batch), { count });
+  const turns = Math.max(...parts.map((part) => part.length));
+  return Array.from({ length: turns }, (_, turn) => parts.flatMap((part, device) => (part[turn] === undefined ? [] : [{ device, microbatch: microbatchOf(part[turn]) }]))).flat();
+}
+
+/**
+ * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all of them, which leaves the sums,
+ * and whatever is computed from them until {@link leaveDevices}, on every device.
+ *
+ * @param gradientsOf gradients of one microbatch, recorded on the device in use
+ */
+export function gradientsOverDevices<M extends { readonly batch: Batch }>(
+  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: { barrier(): void; readonly replicas?: TensorReplicas }, gradientsOf: (microbatch: M) => Map<string, Tensor>,
+): Map<string, Tensor> {
+  const { replicas } = backend;
+  if (replicas === undefined) {
+    const gradients = new Map<string, Tensor>();
+    try {
+      for (const [index, microbatch] of microbatches.entries()) {
+        if (index > 0) backend.barrier();
+        accumulate(gradients, gradientsOf(microbatch));
+      }
+      return gradients;
+    } catch (error) {
+      disposeAll(gradients.values());
+      throw error;
+    }
+  }
+  const sums = Array.from({ length: replicas.count }, () => new Map<string, Tensor>());
+  try {
+    for (const { device, microbatch } of dealOut(microbatches, microbatchOf, replicas.count)) {
+      replicas.use(device);
+      accumulate(sums[device] as Map<string, Tensor>, gradientsOf(microbatch));
+    }
+    replicas.use('all');
+    const gradients = new Map<string, Tensor>();
+    for (const name of new Set(sums.flatMap((sum) => [...sum.keys()]))) gradients.set(name, replicas.sum(sums.flatMap((sum) => sum.get(name) ?? [])));
+    return gradients;
+  } finally {
+    for (const sum of sums) disposeAll(sum.values());
+  }
+}
+
+/** Ends a step on several devices: what is recorded from now on is computed on the first. */
+export function leaveDevices({ replicas }: { readonly replicas?: TensorReplicas }): void {
+  replicas?.use(0);
+}
