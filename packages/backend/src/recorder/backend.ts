@@ -49,6 +49,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     this.recorder = new Recorder(engine, { ...options, onForgotten: () => this.dataIds-- });
   }
 
+  /** Whether every new shape is compiled anew. */
+  get staticShapes(): boolean {
+    return this.engine.staticShapes;
+  }
+
   /** Records a kernel that tfjs-core calls. */
   run(kernel: Kernel, inputs: KernelInputs, attributes: Readonly<Record<string, unknown>>): TensorInfo | TensorInfo[] {
     const infos: TensorInfo[] = [];

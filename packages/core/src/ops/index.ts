@@ -19,3 +19,4 @@ export * from './rotary.js';
 export * from './split-heads.js';
 export * from './storage.js';
 export * from './unpack.js';
+export * from './write-slice.js';

@@ -50,12 +50,12 @@ export function joinKeys(rows: number, before: KeyPlaces, own: Pick<Places, 'len
     segmentIds.set(before.segmentIds.subarray(row * before.count, (row + 1) * before.count), row * count);
     segmentIds.set(own.segmentIds.subarray(row * own.length, (row + 1) * own.length), row * count + before.count);
   }
-  return { count, segmentIds };
+  return { count, capacity: count, segmentIds };
 }
 
 /** Keys that every row sees, before its own: a prefix. */
 export function prefixKeys(rows: number, count: number): KeyPlaces {
-  return { count, segmentIds: new Int32Array(rows * count).fill(SHARED_SEGMENT) };
+  return { count, capacity: count, segmentIds: new Int32Array(rows * count).fill(SHARED_SEGMENT) };
 }
 
 /**
@@ -143,13 +143,21 @@ interface Mask {
 
 function causalMask({ rows, length, segmentIds }: Places, keys: KeyPlaces): Mask {
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
-  const keyIndex = Int32Array.from({ length: keys.count }, (_, key) => key);
+  const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
-  const distance = tf.sub(tf.tensor(queryIndex, [1, 1, length, 1], 'int32'), tf.tensor(keyIndex, [1, 1, 1, keys.count], 'int32'));
+  const distance = tf.sub(tf.tensor(queryIndex, [1, 1, length, 1], 'int32'), tf.tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'));
   const ofQuery = tf.tensor(segmentIds, [rows, 1, length, 1], 'int32');
-  const ofKey = tf.tensor(keys.segmentIds, [rows, 1, 1, keys.count], 'int32');
+  const ofKey = tf.tensor(roomy(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
   const sameSegment = tf.logicalOr(tf.equal(ofQuery, ofKey), tf.less(ofKey, zero));
   return { visible: tf.logicalAnd(sameSegment, tf.greaterEqual(distance, zero)), distance };
+}
+
+/** Segments of all keys; of what is not there yet the segment does not matter, because it stands behind every query. */
+function roomy(rows: number, { count, capacity, segmentIds }: KeyPlaces): Int32Array {
+  if (capacity === count) return segmentIds;
+  const all = new Int32Array(rows * capacity);
+  for (let row = 0; row < rows; row++) all.set(segmentIds.subarray(row * count, (row + 1) * count), row * capacity);
+  return all;
 }
 
 function attentionBias(shape: DecoderShape, { rows, length }: Places, keys: KeyPlaces, mask: Mask, window: number | null): tf.Tensor3D {
@@ -158,5 +166,5 @@ function attentionBias(shape: DecoderShape, { rows, length }: Places, keys: KeyP
   const bias = tf.mul(tf.sub(tf.cast(visible, 'float32'), constant(1)), constant(1e9));
   // Once for all layers at full size: adding operands of one shape is far cheaper than broadcasting in every layer.
   const groups = shape.heads / shape.keyValueHeads;
-  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [rows * shape.keyValueHeads, groups * length, keys.count]);
+  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [rows * shape.keyValueHeads, groups * length, keys.capacity]);
 }

@@ -67,7 +67,8 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const places = placesOf(input, virtual, behind);
     checkPositions(shape, places.positionIds);
     const before = cache === null || cache.length === 0 ? prefixKeys(input.rows, prefixLength) : cache.places;
-    const keys = joinKeys(input.rows, before, places);
+    const joined = joinKeys(input.rows, before, places);
+    const keys = cache === null ? joined : cache.withRoom(joined);
     const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
     const context = createContext(shape, places, keys);
     const frozen = cache === null && prompt === null && prefixLength === 0 ? frozenPrefix : null;

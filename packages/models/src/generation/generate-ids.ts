@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type ForwardInput, type LanguageModel } from '@whetstone/core/contract';
+import { shapesAreStatic } from '@whetstone/core/ops';
 import { createRandom } from '@whetstone/core/random';
 import { bestToken, drawToken } from './choose-token.js';
 import { checkOptions, processorOf, type GenerationOptions } from './options.js';
@@ -50,7 +51,7 @@ export async function* generateIds(
   });
   const cache = model.createCache(rows.length);
   try {
-    let input = promptInput(prompts);
+    let input = promptInput(prompts, shapesAreStatic() ? model.maxLength : null);
     while (rows.some((row) => !row.finished)) {
       // Timers and signals are served between tokens: backends in plain JavaScript never wait for anything.
       await setImmediate();
@@ -82,10 +83,16 @@ function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
   });
 }
 
-/** All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. */
-function promptInput(prompts: readonly (readonly number[])[]): ForwardInput {
+/** Prompts are filled up to a multiple of this where each length is compiled anew. */
+const PROMPT_STRIDE = 32;
+
+/**
+ * All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. With a `longest` the length is one of few, up to it.
+ */
+function promptInput(prompts: readonly (readonly number[])[], longest: number | null): ForwardInput {
   const rows = prompts.length;
-  const length = Math.max(...prompts.map((prompt) => prompt.length));
+  const needed = Math.max(...prompts.map((prompt) => prompt.length));
+  const length = longest === null ? needed : Math.min(longest, PROMPT_STRIDE * Math.ceil(needed / PROMPT_STRIDE));
   const ids = new Int32Array(rows * length);
   const segmentIds = new Int32Array(rows * length);
   const positionIds = new Int32Array(rows * length);
