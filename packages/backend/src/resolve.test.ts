@@ -28,15 +28,15 @@ test('wasm is taken when it is asked for, and cpu lends it what it lacks', async
 test('auto falls back to the next, and says why each better one was not taken', async () => {
   const messages: string[] = [];
   const logger = { debug: () => {}, info: (message: string) => messages.push(message), warn: () => {}, error: () => {} };
-  const info = await createBackendResolver({ tensorflowLibrary: '/no/such/folder' }).resolve({ name: 'auto', threads: null }, logger);
+  const info = await createBackendResolver({ tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' }).resolve({ name: 'auto', threads: null }, logger);
   expect(info.backend).toBe('wasm');
-  expect(info.reason).toMatch(/whetstone: .*\/no\/such\/folder.*tfjs-node-gpu: not installed; @tensorflow\/tfjs-node: not installed/);
+  expect(info.reason).toMatch(/whetstone: .*\/no\/such\/folder.*xla: .*\/no\/such\/plugin\.so.*tfjs-node-gpu: not installed; @tensorflow\/tfjs-node: not installed/);
   expect(messages).toEqual([info.reason]);
 });
 
 test('an explicit choice that fails is an error that says why', async () => {
   for (const [name, pattern] of [['tensorflow', /tfjs-node: not installed/], ['whetstone', /no\/such\/folder/]] as const) {
-    const error = await resolveBackend({ name, threads: null }, { tensorflowLibrary: '/no/such/folder' }).catch((caught: unknown) => caught);
+    const error = await resolveBackend({ name, threads: null }, { tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' }).catch((caught: unknown) => caught);
     expect(isWhetstoneError(error) && error.code).toBe('BACKEND_UNAVAILABLE');
     expect(String(error)).toMatch(pattern);
   }

@@ -51,15 +51,12 @@ interface Candidate {
 const candidates: readonly Candidate[] = [
   { name: 'whetstone on an accelerator', answersTo: [], start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)) },
   { name: 'whetstone', answersTo: ['whetstone'], start: startTensorflow },
-  { name: 'xla', answersTo: ['xla'], start: async (wanted, options) => startEngine(await chooseXla(options, wanted)) },
+  { name: 'xla', answersTo: ['xla', 'whetstone'], start: async (wanted, options) => startEngine(await chooseXla(options, wanted)) },
   { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
   { name: 'wasm', answersTo: ['wasm'], start: startWasm },
   { name: 'cpu', answersTo: ['cpu'], start: startCpu },
 ];
-
-/** XLA on a CPU is for tests and comparisons: TensorFlow is as fast there, and does not compile anew for each length. */
-const onlyWhenNamed: ReadonlySet<string> = new Set(['xla']);
 
 /** Names that a configuration may ask for. */
 export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.answersTo))];
@@ -74,7 +71,8 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   if (cluster !== null) proveCollective(wanted);
   if ((wanted.devices ?? 1) > 1) proveReplicas(wanted);
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
-  const asked = candidates.filter((candidate) => (cluster !== null ? candidate.name === 'whetstone' : wanted.name === 'auto' ? !onlyWhenNamed.has(candidate.name) : candidate.answersTo.includes(wanted.name)));
+  const onlyTensorflow = cluster !== null || (wanted.engine === 'tensorflow' && ['auto', 'whetstone'].includes(wanted.name));
+  const asked = candidates.filter((candidate) => (onlyTensorflow ? candidate.name === 'whetstone' : wanted.name === 'auto' || candidate.answersTo.includes(wanted.name)));
   if (asked.length === 0) {
     throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
       place: { path: 'backend' },
@@ -91,7 +89,9 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
       return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
-      failures.push(`${candidate.name}: ${error instanceof Error ? error.message.trim().split('\n')[0] : String(error)}`);
+      const why = error instanceof Error ? (error.message.trim().split('\n')[0] ?? '') : String(error);
+      // One plugin is asked twice: as an accelerator, and for the processor.
+      if (candidate.name !== 'xla' || !failures.some((failure) => failure.endsWith(`: ${why}`))) failures.push(`${candidate.name}: ${why}`);
     }
   }
   throw new WhetstoneError('BACKEND_UNAVAILABLE', wanted.name === 'auto' ? 'No tensor backend can be used.' : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`, {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi, { type LibraryHandle } from 'koffi';
+import { libraryFileProblem, missingInstructions } from '../library-file.js';
 import { pin, unheard } from '../native-library.js';
 
 /** Address of something of TensorFlow's. 0n is null. */
@@ -184,6 +185,12 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
   if (names === undefined) throw unavailable(`TensorFlow's library cannot be loaded on ${process.platform}.`);
   const frameworkPath = findLibrary(libraryFolder, names[0]);
   const corePath = findLibrary(libraryFolder, names[1]);
+  for (const path of new Set([frameworkPath, corePath])) {
+    const problem = libraryFileProblem(path);
+    if (problem !== null) throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${path}: ${problem}.`);
+  }
+  const lacking = missingInstructions(['avx']);
+  if (lacking !== null) throw unavailable(`TensorFlow's library cannot be used: ${lacking}.`, { hint: 'Use the backend wasm, or name a TensorFlow that was built for this processor in WHETSTONE_TENSORFLOW_LIBRARY.' });
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
   try {
     // The framework first, lazily and globally: the other library takes its symbols from it.
@@ -226,6 +233,11 @@ function bindCollective(handle: LibraryHandle): CollectiveLibrary | null {
     return null;
   }
   return bound as unknown as CollectiveLibrary;
+}
+
+/** The files of a library folder that are loaded, in order. */
+export function tensorflowFiles(libraryFolder: string): readonly string[] {
+  return [...new Set(libraryNames[process.platform] ?? [])].map((name) => join(libraryFolder, name));
 }
 
 /** What a library folder holds: its version. Throws `BACKEND_UNAVAILABLE` with the reason where it cannot be loaded. */

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
+import { libraryFileProblem } from '../library-file.js';
 import { pin, unheard } from '../native-library.js';
 import { xlaFlags } from './options.js';
 
@@ -165,6 +166,8 @@ export function loadPjrt(path: string): Pjrt {
   const known = loaded.get(path);
   if (known !== undefined) return known;
   if (!existsSync(path)) throw unavailable(`There is no XLA plugin at ${path}.`);
+  const problem = libraryFileProblem(path);
+  if (problem !== null) throw unavailable(`The XLA plugin ${path} cannot be loaded: ${problem}.`);
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
   const flags = xlaFlags(path, process.env['XLA_FLAGS']);
   if (flags !== null) process.env['XLA_FLAGS'] = flags;

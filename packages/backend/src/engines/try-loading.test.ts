@@ -1,0 +1,99 @@
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { resolveBackend } from '../resolve.js';
+import { loadingProblem } from './try-loading.js';
+
+// Libraries that are as bad as libraries can be, made with the machine's C compiler.
+
+const compiler = ((): boolean => {
+  try {
+    execFileSync('cc', ['--version'], { stdio: 'ignore' });
+    return process.platform === 'linux';
+  } catch {
+    return false;
+  }
+})();
+if (!compiler) console.warn('SKIPPED: libraries that crash are made with a C compiler. Install one, such as gcc.');
+
+let folder = '';
+const cache = process.env['WHETSTONE_CACHE'];
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-loading-'));
+  process.env['WHETSTONE_CACHE'] = join(folder, 'cache');
+});
+afterAll(async () => {
+  if (cache === undefined) delete process.env['WHETSTONE_CACHE'];
+  else process.env['WHETSTONE_CACHE'] = cache;
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function build(path: string, source: string): Promise<string> {
+  await writeFile(`${path}.c`, source);
+  execFileSync('cc', ['-shared', '-fPIC', '-o', path, `${path}.c`]);
+  return path;
+}
+
+const crash = '#include <stdlib.h>\n__attribute__((constructor)) static void start(void) { abort(); }\n';
+const harmless = 'int answer(void) { return 42; }\n';
+
+describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
+  test('that ends its process while it is being loaded ends another one', async () => {
+    expect(await loadingProblem([await build(join(folder, 'crash.so'), crash)])).toBe('loading it ended a process with SIGABRT');
+    const segmentation = await build(join(folder, 'segmentation.so'), '__attribute__((constructor)) static void start(void) { *(volatile int *)0 = 1; }\n');
+    expect(await loadingProblem([segmentation])).toBe('loading it ended a process with SIGSEGV');
+    expect(await loadingProblem([await build(join(folder, 'leaves.so'), '#include <stdlib.h>\n__attribute__((constructor)) static void start(void) { _Exit(7); }\n')])).toBe('loading it ended a process with exit code 7');
+  });
+
+  test('that loads is tried once', async () => {
+    const path = await build(join(folder, 'harmless.so'), harmless);
+    expect(await loadingProblem([path])).toBeNull();
+    const started = process.cpuUsage();
+    expect(await loadingProblem([path])).toBeNull();
+    expect(process.cpuUsage(started).user).toBeLessThan(50_000);
+  });
+
+  test('leads to the next engine and backend, with the reason of each', async () => {
+    const library = join(folder, 'tensorflow');
+    await mkdir(library);
+    await build(join(library, 'libtensorflow_framework.so.2'), harmless);
+    await build(join(library, 'libtensorflow_cc.so.2'), crash);
+    const plugin = await build(join(folder, 'plugin.so'), harmless);
+    const info = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: plugin });
+    expect(info.backend).toBe('wasm');
+    expect(info.reason).toMatch(/whetstone: .*libtensorflow_cc\.so\.2: loading it ended a process with SIGABRT/);
+    expect(info.reason).toMatch(/accelerator: The XLA plugin .*plugin\.so cannot be loaded: .*GetPjrtApi/);
+  });
+
+  test('of another version says what it lacks; one that gives no API, or fails to initialise, says so', async () => {
+    const library = join(folder, 'old');
+    await mkdir(library);
+    await build(join(library, 'libtensorflow_framework.so.2'), harmless);
+    await build(join(library, 'libtensorflow_cc.so.2'), 'const char *TF_Version(void) { return "1.15.0"; }\n');
+    const nothing = await build(join(folder, 'nothing.so'), 'void *GetPjrtApi(void) { return 0; }\n');
+    const old = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: nothing });
+    expect(old.reason).toMatch(/whetstone: TensorFlow 1\.15\.0 lacks TF_\w+/);
+    expect(old.reason).toMatch(/accelerator: The plugin .*nothing\.so gives no API/);
+    // PJRT_Api begins with its size, an extension, and a version struct of size, extension, major and minor.
+    const future = await build(join(folder, 'future.so'), 'static unsigned long api[80] = {640, 0, 24, 0, (9ul << 32) | 3ul};\nvoid *GetPjrtApi(void) { return api; }\n');
+    await expect(resolveBackend({ name: 'xla', threads: null }, { xlaPlugin: future })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', problems: [{ message: expect.stringContaining('version 3.9') as string }] });
+  });
+
+  test('that is garbage, empty, cut short or for another machine is refused with the reason', async () => {
+    const cases: readonly (readonly [string, (path: string) => Promise<unknown>, RegExp])[] = [
+      ['text', (path) => writeFile(path, 'not a library'), /it is no shared library/],
+      ['empty', (path) => writeFile(path, ''), /the file is empty/],
+    ];
+    for (const [name, make, reason] of cases) {
+      const library = join(folder, name);
+      await mkdir(library);
+      await make(join(library, 'libtensorflow_framework.so.2'));
+      await make(join(library, 'libtensorflow_cc.so.2'));
+      await make(join(folder, `${name}.so`));
+      const info = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: join(folder, `${name}.so`) });
+      expect(info.reason.match(new RegExp(reason, 'g'))).toHaveLength(2);
+    }
+  });
+});
