@@ -17,6 +17,9 @@ export interface Link<Out, In> {
 /** No message is near this long; a stranger's would be cut off here. */
 const LONGEST_LINE = 16 * 2 ** 20;
 
+/** Until a connection that was ended is cut off. */
+const ENDING_SECONDS = 1;
+
 /** Messages as lines of JSON. What is no JSON ends the connection. */
 export function socketLink<Out, In>(socket: Socket): Link<Out, In> {
   const inbox = createInbox<In>();
@@ -46,7 +49,11 @@ export function socketLink<Out, In>(socket: Socket): Link<Out, In> {
     send: (message) => {
       if (socket.writable) socket.write(`${JSON.stringify(message)}\n`);
     },
-    end: () => void socket.end(),
+    end: () => {
+      socket.end();
+      // The other side may be beyond answering.
+      setTimeout(() => socket.destroy(), ENDING_SECONDS * 1000);
+    },
     destroy: () => void socket.destroy(),
     onMessage: inbox.onMessage,
     onClose: inbox.onClose,
