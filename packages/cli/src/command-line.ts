@@ -44,6 +44,7 @@ export function createProgram(): Command {
   command('train <config>', 'train as a configuration file says')
     .option('--set <path=value>', 'override one setting, as optimizer.learningRate=1e-4 (repeatable)', collect, [])
     .option('--resume', 'go on from the newest checkpoint of the output folder')
+    .option('--processes <count>', 'train in so many processes on this machine, which share each step', wholeNumber)
     .option('--json', 'print one machine-readable object last')
     .action(async (config: string, options: { set: string[] }) => (await import('./commands/train.js')).train(config, options));
 
@@ -114,6 +115,8 @@ export async function runCommandLine(parameters: readonly string[]): Promise<num
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return usageError(error, json);
+    const { tellLauncher } = await import('./launched.js');
+    if (await tellLauncher(error)) return isWhetstoneError(error) ? error.exitCode : 1;
     const terminal = createTerminal(json);
     terminal.complain(errorAsText(error, createStderrPaint()));
     terminal.result(errorAsJson(error));

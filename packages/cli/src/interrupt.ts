@@ -1,6 +1,8 @@
 /** An abort signal that the first Ctrl-C (or SIGTERM) sets off; the second ends the process at once. */
 export interface Interrupt {
   readonly signal: AbortSignal;
+  /** The same as a signal. */
+  abort(): void;
   /** Stops listening. */
   close(): void;
 }
@@ -17,6 +19,9 @@ export function listenForInterrupt(onFirst: () => void): Interrupt {
   process.on('SIGTERM', listener);
   return {
     signal: controller.signal,
+    abort: () => {
+      if (!controller.signal.aborted) listener();
+    },
     close() {
       process.off('SIGINT', listener);
       process.off('SIGTERM', listener);

@@ -1,6 +1,8 @@
-import { LOGGER, provide, type RunReport } from '@whetstone/core';
+import { clusterOfEnvironment, LOGGER, provide, WhetstoneError, workerName, type RunReport } from '@whetstone/core';
 import { duration, loss, bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
+import { isLaunched, onLauncherGone } from '../launched.js';
+import { launchWorkers } from '../launch-workers.js';
 import { trainingProgress } from '../progress.js';
 import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
 import { Trainer } from '../trainer.js';
@@ -9,16 +11,30 @@ export interface TrainOptions {
   readonly set: readonly string[];
   readonly resume?: boolean;
   readonly json?: boolean;
+  /** Processes to start on this machine; absent: this one alone, or as TF_CONFIG says. */
+  readonly processes?: number;
 }
 
-/** `whetstone train run.json`: trains with progress; the first Ctrl-C ends the run with a checkpoint, the second at once. */
+/**
+ * `whetstone train run.json`: trains with progress, by itself or as one of several processes, of which only worker 0 shows what goes on. The first Ctrl-C ends the run with a
+ * checkpoint, the second at once.
+ */
 export async function train(config: string, options: TrainOptions): Promise<void> {
-  const terminal = createTerminal(options.json === true);
+  const place = clusterOfEnvironment();
+  const loud = createTerminal(options.json === true);
+  if (options.processes !== undefined && options.processes !== 1) {
+    if (options.processes === 0) throw new WhetstoneError('USAGE', 'A run needs a process.', { found: '--processes 0' });
+    if (place !== null) throw new WhetstoneError('USAGE', '--processes starts workers on this machine, but TF_CONFIG says that this is one already.', { hint: 'Leave out one of the two.' });
+    return launchWorkers(options.processes, commandLineOf(config, options), loud);
+  }
+  const terminal = place === null || place.rank === 0 ? loud : quiet(loud);
+  if (place !== null && place.rank > 0 && !isLaunched()) loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows what goes on.`);
   const progress = trainingProgress(terminal);
   const interrupt = listenForInterrupt(() => {
     progress.stop();
-    terminal.complain('Interrupted: finishing this step and writing a checkpoint. Once more ends at once.');
+    if (place === null || place.rank === 0) terminal.complain('Interrupted: finishing this step and writing a checkpoint. Once more ends at once.');
   });
+  onLauncherGone(interrupt.abort);
   const trainer = new Trainer(config, {
     overrides: [...options.set, ...(options.resume === true ? ['training.resumeFromCheckpoint=true'] : [])],
     services: [provide(LOGGER, progress.logger(terminalLogger(terminal)))],
@@ -43,6 +59,14 @@ export async function train(config: string, options: TrainOptions): Promise<void
     interrupt.close();
   }
 }
+
+/** The same command line for each worker. */
+const commandLineOf = (config: string, { set, resume, json }: TrainOptions): string[] => [
+  'train', config, ...set.flatMap((setting) => ['--set', setting]), ...(resume === true ? ['--resume'] : []), ...(json === true ? ['--json'] : []),
+];
+
+/** A terminal for a worker that shows nothing but errors. Warnings are worker 0's too. */
+const quiet = (terminal: Terminal): Terminal => ({ ...terminal, interactive: false, line: () => undefined, write: () => undefined, result: () => undefined, complain: () => undefined });
 
 /** What a run came to, in a few lines. */
 export function describeReport(terminal: Terminal, report: RunReport): void {

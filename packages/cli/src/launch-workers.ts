@@ -1,0 +1,118 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { errorCodes, WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { LAUNCHED_VARIABLE, type ToldError } from './launched.js';
+import { errorAsText, type Terminal } from './terminal.js';
+
+/** How a worker ended. */
+interface Ending {
+  readonly rank: number;
+  readonly exitCode: number;
+  readonly signal: NodeJS.Signals | null;
+  readonly told: ToldError['error'] | null;
+}
+
+/** Seconds that the others have to notice that one has failed, and to end once they are told to. */
+const GRACE_SECONDS = 15;
+
+/**
+ * Starts `count` processes of this command on this machine, as the workers of one run, and waits for all of them. Worker 0 has the terminal; of the
+ * others' output, what goes to standard error is shown by name. Signals are passed on to all.
+ *
+ * @param parameters the command line that each of them gets
+ * @throws what a worker failed with, by its name; `INTERRUPTED` where they were interrupted
+ */
+export async function launchWorkers(count: number, parameters: readonly string[], terminal: Terminal): Promise<void> {
+  const addresses = await freeAddresses(count);
+  const main = fileURLToPath(new URL('./main.js', import.meta.url));
+  const children = addresses.map((_, rank) => startWorker(rank, [...process.execArgv, main, ...parameters], addresses));
+  const running = new Set(children);
+  const sendAll = (signal: NodeJS.Signals): void => {
+    for (const child of running) child.kill(signal);
+  };
+  const onInterrupt = (): void => sendAll('SIGINT');
+  const onTerminate = (): void => sendAll('SIGTERM');
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onTerminate);
+  const timers: NodeJS.Timeout[] = [];
+  try {
+    const endings = await Promise.all(children.map(async (child, rank) => {
+      if (rank > 0 && child.stderr !== null) createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
+      const ending = await endingOf(child, rank);
+      running.delete(child);
+      // They notice by themselves, unless one failed before they have met.
+      if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && timers.length === 0) {
+        timers.push(setTimeout(() => sendAll('SIGTERM'), GRACE_SECONDS * 1000), setTimeout(() => sendAll('SIGKILL'), 2 * GRACE_SECONDS * 1000));
+      }
+      return ending;
+    }));
+    conclude(endings, terminal);
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onTerminate);
+  }
+}
+
+/** Free ports of the loopback interface, all different. */
+async function freeAddresses(count: number): Promise<string[]> {
+  const servers: Server[] = [];
+  for (let rank = 0; rank < count; rank++) {
+    const server = createServer();
+    servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ port: 0, host: '127.0.0.1' }, resolve);
+    });
+  }
+  const addresses = servers.map((server) => `127.0.0.1:${(server.address() as AddressInfo).port}`);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return addresses;
+}
+
+function startWorker(rank: number, parameters: readonly string[], addresses: readonly string[]): ChildProcess {
+  return spawn(process.execPath, parameters, {
+    env: { ...process.env, [LAUNCHED_VARIABLE]: '1', TF_CONFIG: JSON.stringify({ cluster: { worker: addresses }, task: { type: 'worker', index: rank } }) },
+    stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
+    // In groups of their own: a Ctrl-C of the terminal reaches the launcher alone, which passes it on once.
+    detached: true,
+  });
+}
+
+function endingOf(child: ChildProcess, rank: number): Promise<Ending> {
+  let told: ToldError['error'] | null = null;
+  child.on('message', (message) => {
+    told = (message as ToldError).error;
+  });
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ rank, exitCode: 1, signal: null, told: { code: 'INTERNAL', message: `It could not be started: ${error.message}` } }));
+    child.once('close', (code, signal) => resolve({ rank, exitCode: code ?? 1, signal, told }));
+  });
+}
+
+/** Throws what the workers ended with, if not all ended well. Those that only noticed that another is gone are not heard, where that one has a word. */
+function conclude(endings: readonly Ending[], terminal: Terminal): void {
+  const failed = endings.filter(({ exitCode, signal }) => exitCode !== 0 || signal !== null);
+  if (failed.length === 0) return;
+  const interrupted = failed.find(({ told }) => told?.code === 'INTERRUPTED');
+  if (interrupted !== undefined && failed.every(({ exitCode, signal }) => exitCode === 130 && signal === null)) throw errorOf(interrupted, false);
+  const isConsequence = ({ told, exitCode, signal }: Ending): boolean => told?.code === 'WORKER_LOST' || told?.code === 'WORKER_FAILED' || (signal === null && exitCode === 130) || signal === 'SIGTERM';
+  const own = failed.filter((ending) => !isConsequence(ending));
+  const [first = failed[0] as Ending, ...others] = own.length > 0 ? own : failed.slice(0, 1);
+  const textOf = (ending: Ending): string => JSON.stringify(ending.told);
+  // All say the same of a mistake in the configuration.
+  const shared = own.length === endings.length && own.every((ending) => ending.told !== null && textOf(ending) === textOf(first));
+  if (!shared) for (const ending of others.toReversed()) terminal.complain(errorAsText(errorOf(ending, true), terminal.paint));
+  throw errorOf(first, !shared && first.told?.code !== 'WORKER_LOST');
+}
+
+function errorOf({ rank, exitCode, signal, told }: Ending, named: boolean): WhetstoneError {
+  if (told === null || told.code === undefined) {
+    const how = signal === null ? `ended with exit code ${exitCode}` : `was ended by the signal ${signal}`;
+    return new WhetstoneError(exitCode === 130 && signal === null ? 'INTERRUPTED' : 'WORKER_LOST', `Worker ${rank} ${how}.`, { details: { workers: [rank] }, hint: 'Go on from the last checkpoint with --resume.' });
+  }
+  const { code, message, ...rest } = told as unknown as Problem & { readonly code: WhetstoneError['code']; readonly problems?: readonly Problem[] };
+  return new WhetstoneError(code, named ? `Worker ${rank}: ${message}` : message, rest);
+}
