@@ -36,6 +36,8 @@ const cases: readonly { readonly name: string; readonly base: 'llama' | 'gpt2'; 
   { name: 'lora', base: 'llama', strategy: loraStrategy({ rank: 3 }) },
   { name: 'lora with norms, embeddings and head', base: 'llama', strategy: loraStrategy({ rank: 2, targetModules: ['v_proj'], modulesToSave: ['norm', 'embed_tokens', 'lm_head'] }) },
   { name: 'lora with patterns', base: 'llama', strategy: loraStrategy({ rank: 2, useRslora: true, rankPattern: { q_proj: 4 }, alphaPattern: { '1.mlp.up_proj': 3 }, layersToTransform: [0, 1], targetModules: ['q_proj', 'up_proj'] }) },
+  { name: 'lora with embeddings of some tokens, and their rows of the head', base: 'llama', strategy: loraStrategy({ rank: 2, trainableTokenIndices: [5, 77, 30] }) },
+  { name: 'lora with embeddings of some tokens under a tied head', base: 'gpt2', strategy: loraStrategy({ rank: 2, trainableTokenIndices: [61, 8] }) },
   { name: 'dora', base: 'gpt2', strategy: loraStrategy({ rank: 2, useDora: true }) },
   { name: 'lora with all biases and a head of its own', base: 'gpt2', strategy: loraStrategy({ rank: 2, bias: 'all', modulesToSave: ['lm_head'], targetModules: ['c_attn'] }) },
   { name: 'lora with its layers\' biases', base: 'gpt2', strategy: loraStrategy({ rank: 2, bias: 'lora_only', targetModules: ['c_fc'] }) },
@@ -47,6 +49,8 @@ const cases: readonly { readonly name: string; readonly base: 'llama' | 'gpt2'; 
 
 const made: readonly { readonly name: string; readonly base: 'llama' | 'gpt2'; readonly config: Json }[] = [
   { name: 'all linear layers', base: 'llama', config: { r: 2, target_modules: 'all-linear', task_type: 'CAUSAL_LM' } },
+  { name: 'embeddings of some tokens', base: 'llama', config: { r: 2, target_modules: ['q_proj'], trainable_token_indices: { embed_tokens: [3, 42], lm_head: [17] }, task_type: 'CAUSAL_LM' } },
+  { name: 'embeddings of some tokens under a tied head', base: 'gpt2', config: { r: 2, target_modules: ['c_attn'], trainable_token_indices: { wte: [9, 30] }, fan_in_fan_out: true, task_type: 'CAUSAL_LM' } },
   { name: 'adapted embeddings', base: 'llama', config: { r: 3, target_modules: ['embed_tokens', 'q_proj'], task_type: 'CAUSAL_LM' } },
   { name: 'adapted tied embeddings', base: 'gpt2', config: { r: 2, target_modules: ['wte', 'c_attn'], fan_in_fan_out: true, task_type: 'CAUSAL_LM' } },
   { name: 'biases and a norm', base: 'gpt2', config: { r: 2, target_modules: ['c_proj'], bias: 'all', modules_to_save: ['ln_f'], fan_in_fan_out: true, task_type: 'CAUSAL_LM' } },

@@ -5,6 +5,7 @@ import { WhetstoneError, type Json, type LanguageModel, type ModelOutline, type 
 import { architectures, createLanguageModel, outlineOf, parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { readJsonObject } from '@whetstone/core/files';
+import { grownConfig, grownShape, growParameters, type VocabularyGrowth } from './grow-vocabulary.js';
 import { loadParameter, roleOf } from './load-parameter.js';
 import { openWeights, type TensorReader } from './safetensors/index.js';
 
@@ -14,11 +15,12 @@ import { openWeights, type TensorReader } from './safetensors/index.js';
  * Names and shapes of all tensors are checked before the first weight is read.
  *
  * @param options.architectures architectures besides the built-in ones, which they may replace.
+ * @param options.grow tokens that the vocabulary gets in addition.
  *
  * Throws `MODEL_NOT_FOUND`, `MODEL_CONFIG_INVALID`, `MODEL_ARCHITECTURE_UNKNOWN`, `SAFETENSORS_INVALID`, and `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE`
  * or `MODEL_TENSOR_UNKNOWN` with every tensor that does not fit.
  */
-export async function loadLanguageModel(folder: string, options: { readonly architectures?: readonly ArchitectureSpec[]; readonly storage?: WeightStorage | null } = {}): Promise<LanguageModel> {
+export async function loadLanguageModel(folder: string, options: { readonly architectures?: readonly ArchitectureSpec[]; readonly storage?: WeightStorage | null; readonly grow?: VocabularyGrowth } = {}): Promise<LanguageModel> {
   const config = await readConfig(folder);
   const known = new Map([...architectures, ...(options.architectures ?? []).map((spec) => [spec.modelType, spec] as const)]);
   const shape = readShape(config, join(folder, 'config.json'), known);
@@ -41,7 +43,11 @@ export async function loadLanguageModel(folder: string, options: { readonly arch
       for (const variable of parameters.values()) variable.dispose();
       throw error;
     }
-    return createLanguageModel({ shape, config, parameters, folder, quantised });
+    const { grow } = options;
+    if (grow === undefined) return createLanguageModel({ shape, config, parameters, folder, quantised });
+    growParameters(shape, parameters, grow);
+    const grown = grownShape(shape, grow);
+    return createLanguageModel({ shape: grown, config: grownConfig(config, grown.vocabularySize), parameters, folder, quantised, addedTokens: Array.from({ length: grow.count }, (_, index) => grow.first + index) });
   } finally {
     await reader.close();
   }

@@ -4,7 +4,7 @@ import { WhetstoneError, definePlugin, type LanguageModel, type LoadedModel, typ
 import type { ArchitectureSpec } from './architectures/index.js';
 import { loadRenderer } from './chat-template/index.js';
 import { loadLanguageModel, readOutline } from './load-language-model.js';
-import { loadTokenizer } from './tokenizer/index.js';
+import { addTokens, createTokenizer, loadTokenizer, readTokenizerFiles } from './tokenizer/index.js';
 
 export interface LoadModelOptions {
   /** A chat template to use instead of the folder's own. */
@@ -13,6 +13,8 @@ export interface LoadModelOptions {
   readonly architectures?: readonly ArchitectureSpec[];
   /** How weights are kept on the device; as float32 where it is left out. */
   readonly storage?: WeightStorage | null;
+  /** Tokens that the vocabulary gets, where it has them not: read as wholes, with embeddings that start as the mean of all others. */
+  readonly addTokens?: readonly string[];
 }
 
 /**
@@ -21,16 +23,18 @@ export interface LoadModelOptions {
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   await refuseOther(folder);
-  const tokenizer = await loadTokenizer(folder);
+  const grown = options.addTokens === undefined || options.addTokens.length === 0 ? null : addTokens(await readTokenizerFiles(folder), options.addTokens);
+  const tokenizer = grown === null || grown.added.length === 0 ? await loadTokenizer(folder) : createTokenizer(grown.files);
   const renderer = await loadRenderer(folder, tokenizer, options);
-  const model = await loadLanguageModel(folder, options);
+  const [first] = grown?.added ?? [];
+  const model = await loadLanguageModel(folder, { ...options, ...(first === undefined || grown === null ? {} : { grow: { first, count: grown.added.length } }) });
   try {
     checkSpecialTokens(folder, tokenizer, model);
   } catch (error) {
     model.dispose();
     throw error;
   }
-  return { model, tokenizer, renderer };
+  return { model, tokenizer, renderer, ...(first === undefined || grown === null ? {} : { companionFiles: grown.written }) };
 }
 
 /** What is no model folder at all is told as that, before its tokenizer is missed. */

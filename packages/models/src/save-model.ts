@@ -14,6 +14,8 @@ export interface SaveModelOptions {
   /** Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its head. */
   readonly replaced?: ReadonlyMap<string, Tensor>;
   readonly maxShardBytes?: number;
+  /** Files to write in place of the copied ones, by name: those of a tokenizer that tokens were added to. */
+  readonly companionFiles?: Readonly<Record<string, string>>;
   /** Stops the writing between two tensors; nothing is left. */
   readonly signal?: AbortSignal;
 }
@@ -48,6 +50,7 @@ export async function saveModelFolder(model: LanguageModel, folder: string, opti
       } }
     )), options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes });
     if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
+    for (const [name, text] of Object.entries(options.companionFiles ?? {})) await writeAtomically(join(temporary, name), (handle) => writeFully(handle, new TextEncoder().encode(text)));
     await rmdir(folder).catch(() => undefined); // an empty folder of that name
     await rename(temporary, folder);
   } catch (cause) {

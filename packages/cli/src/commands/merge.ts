@@ -18,7 +18,7 @@ export async function merge(model: string, adapter: string, out: string, options
     if (interrupt.signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The merge was interrupted; nothing was written.');
   };
   try {
-    const opened = await openModel(model, options.backend === undefined ? {} : { backend: options.backend });
+    const opened = await openModel(model, { tokenizer: adapter, ...(options.backend === undefined ? {} : { backend: options.backend }) });
     try {
       await goOn();
       const files = await readAdapterFolder(adapter);
@@ -26,7 +26,7 @@ export async function merge(model: string, adapter: string, out: string, options
         const merged = mergeAdapter(opened.model, files);
         try {
           await goOn();
-          await saveModelFolder(opened.model, folder, { replaced: merged.weights, signal: interrupt.signal });
+          await saveModelFolder(opened.model, folder, { replaced: merged.weights, signal: interrupt.signal, ...(opened.companionFiles === undefined ? {} : { companionFiles: opened.companionFiles }) });
           terminal.line(`${folder}: ${merged.weights.size} weights merged${merged.untiesHead ? '; the head no longer shares the embedding' : ''}`);
           terminal.result({ model: folder, merged: merged.weights.size, untiedHead: merged.untiesHead });
         } finally {

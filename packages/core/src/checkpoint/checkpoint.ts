@@ -11,7 +11,7 @@ import { checkpointFolder, writeFolder } from './folders.js';
 import { isRecord, readJson, writeJson, writeManifest } from './manifest.js';
 import { parseRunState, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
-import { copyTemplate, readTrained, writeRestOfTrainable, writeTrained } from './weights.js';
+import { copyTemplate, readTrained, writeCompanions, writeRestOfTrainable, writeTrained } from './weights.js';
 
 interface Stateful<T> {
   readonly plugin: string;
@@ -70,6 +70,7 @@ export async function saveCheckpoint(root: string, parts: CheckpointParts, state
     const at = (name: string): string => join(temporary, name);
     await writeTrained(temporary, parts.loaded.model, owner.instance);
     await writeRestOfTrainable(temporary, parts.loaded.model, owner.instance);
+    await writeCompanions(temporary, parts.loaded);
     await copyTemplate(temporary, parts.config.chatTemplatePath);
     await writeState(temporary, 'optimizer', parts.optimizer.instance.saveState());
     for (const [index, { instance }] of parts.attachments.entries()) await writeState(temporary, `strategy-${index}`, instance.saveState());

@@ -5,4 +5,4 @@ export { proveWhole, writeJson } from './manifest.js';
 export { findCheckpoint } from './resume.js';
 export { initialRunState, type BestWeights, type LogEntry, type RunState, type TrainerStateFacts } from './run-state.js';
 export { CHECKPOINT_STORE, folderCheckpoints, type CheckpointStore } from './store.js';
-export { copyCompanionFiles, copyTemplate, readTrained, writeModel, writeTrained } from './weights.js';
+export { copyCompanionFiles, copyTemplate, readTrained, writeCompanions, writeModel, writeTrained } from './weights.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import type { LanguageModel } from '../contract/model.js';
+import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 import { writeAtomically, writeFully } from '../files/index.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
@@ -73,11 +73,18 @@ async function assignFrom(reader: TensorReader, name: string, variable: Variable
   value.dispose();
 }
 
+/** Writes the files of a tokenizer that tokens were added to. */
+export async function writeCompanions(folder: string, { companionFiles: files = {} }: Pick<LoadedModel, 'companionFiles'>): Promise<void> {
+  for (const [name, text] of Object.entries(files)) await writeText(join(folder, name), text);
+}
+
 /** Copies tokenizer, template and generation settings of the base model; a template of the run's own takes the place of the model's. */
-export async function copyCompanionFiles(folder: string, model: LanguageModel, chatTemplatePath: string | null): Promise<void> {
+export async function copyCompanionFiles(folder: string, loaded: Pick<LoadedModel, 'model' | 'companionFiles'>, chatTemplatePath: string | null): Promise<void> {
+  const { model } = loaded;
   if (model.folder !== null) {
     for (const name of companionFiles) await copyFile(join(model.folder, name), join(folder, name)).catch(() => undefined);
   }
+  await writeCompanions(folder, loaded);
   await copyTemplate(folder, chatTemplatePath);
 }
 

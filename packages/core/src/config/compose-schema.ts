@@ -66,12 +66,13 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
   };
   const path = { type: 'string', minLength: 1, description: 'The folder of the model, or the name of a fetched one.' };
   const dtype = { type: 'string', enum: ['float32', 'bfloat16', 'auto'], description: 'How weights are kept on the device: float32, the default; bfloat16, rounded; auto, bfloat16 where the file has it, which changes no number.' };
+  const addTokens = { type: 'array', items: { type: 'string', minLength: 1 }, description: 'Tokens that the vocabulary gets where it has them not, as ["<|customer|>"]: read as wholes; their embeddings start as the mean of all others and are trained, under LoRA too.' };
   return {
     ...(description === undefined ? {} : { description }),
     type: ['object', ...shortForms],
     ...(shortForms.includes('string') ? { minLength: 1 } : {}),
     ...(shortForms.includes('array') ? { items: { type: 'string', minLength: 1 }, minItems: 1 } : {}),
-    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path, dtype } : {}), options: { type: 'object' } } : { use },
+    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path, dtype, addTokens } : {}), options: { type: 'object' } } : { use },
     ...(flatProperties === undefined ? { additionalProperties: false } : {}),
     ...(kind === 'model' ? { minProperties: 1 } : {}),
     ...(defaultUse === undefined ? {} : { default: {} }),

@@ -90,7 +90,7 @@ describe('a configuration that is right', () => {
     const { config } = await resolveObject(minimal);
     expect(config).toEqual({
       baseFolder: base,
-      model: { use: null, path: 'm', dtype: 'float32', options: {} },
+      model: { use: null, path: 'm', dtype: 'float32', addTokens: [], options: {} },
       chatTemplatePath: null,
       backend: { name: 'auto', devices: null, threads: null, matmul: 'float32' },
       data: {

@@ -200,7 +200,7 @@ function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedCon
   return {
     ...rest,
     baseFolder: raw.baseFolder,
-    model: { use: model['use'] ?? null, path: modelPath(model['path'], raw.baseFolder), dtype: model['dtype'] ?? 'float32', options: model['options'] ?? {} },
+    model: { use: model['use'] ?? null, path: modelPath(model['path'], raw.baseFolder), dtype: model['dtype'] ?? 'float32', addTokens: model['addTokens'] ?? [], options: model['options'] ?? {} },
     chatTemplatePath: absolute(config['chatTemplatePath']),
     backend: section('backend'),
     data: { ...section('data'), eval: section('data')['eval'] ?? null },

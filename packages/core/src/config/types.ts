@@ -20,6 +20,8 @@ export interface ModelConfig {
   readonly path: string | null;
   /** How weights are kept on the device. `auto`: as the file has them, where that is bfloat16. */
   readonly dtype: 'float32' | 'bfloat16' | 'auto';
+  /** Tokens that the vocabulary gets, where it has them not. */
+  readonly addTokens: readonly string[];
   readonly options: Readonly<Record<string, Json>>;
 }
 

@@ -47,6 +47,8 @@ export interface EmbeddingSite {
   readonly weight: Variable;
   /** Puts virtual tokens [virtualTokens, hidden] before every row: prompt tuning. */
   setPromptEmbeddings(prompt: (() => Tensor2D) | null): void;
+  /** Looks the tokens `ids` up in `values` [ids, hidden] instead of in the stored table: embeddings of single tokens that an adapter trains. The head is not touched. */
+  setRows(rows: { readonly ids: readonly number[]; readonly values: () => Tensor2D } | null): void;
 }
 
 /** Keys and values of the tokens that were already read. Owned by whoever made it. */
@@ -106,6 +108,8 @@ export interface LanguageModel {
   /** config.json as read. */
   readonly config: Readonly<Record<string, Json>>;
   readonly vocabularySize: number;
+  /** Ids of tokens that the vocabulary was given when the model was loaded: their embeddings are yet to be learned. */
+  readonly addedTokens: readonly number[];
   readonly hiddenSize: number;
   readonly layers: number;
   readonly maxLength: number;
@@ -166,6 +170,8 @@ export interface LoadedModel {
   readonly model: LanguageModel;
   readonly tokenizer: import('./tokenizer.js').Tokenizer;
   readonly renderer: import('./tokenizer.js').ChatRenderer;
+  /** Files of the tokenizer, by name, that differ from those in the model's folder, because tokens were added: they travel with what is trained. */
+  readonly companionFiles?: Readonly<Record<string, string>>;
 }
 
 export type ForwardBatch = Pick<Batch, keyof ForwardInput>;

@@ -73,7 +73,10 @@ export interface DataTransform {
 /** A model architecture or format: recognises a folder and loads it. */
 export interface ModelLoader {
   /** `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need another storage bring it about themselves. */
-  load(folder: string, options?: { readonly chatTemplatePath?: string | null; readonly storage?: WeightStorage | null }): Promise<LoadedModel>;
+  load(
+    folder: string,
+    options?: { readonly chatTemplatePath?: string | null; readonly storage?: WeightStorage | null; /** Tokens that the vocabulary gets, where it has them not. */ readonly addTokens?: readonly string[] },
+  ): Promise<LoadedModel>;
   /** The model without its weights, so that options are checked against it before those are read. */
   outline?(folder: string): Promise<ModelOutline>;
 }

@@ -1,5 +1,6 @@
 import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import type { BatchSource } from '../contract/data.js';
+import type { LanguageModel } from '../contract/model.js';
 import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import type { Named, TrainRun } from './run-services.js';
 
@@ -13,7 +14,7 @@ export interface Attached {
  * Attaches the owner, then the companions in their order. What was attached is taken off again where a later one fails.
  * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error.
  */
-export async function attachStrategies({ owner, companions, loaded, stage }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage'>, strategyRun: StrategyRun): Promise<Attached> {
+export async function attachStrategies({ owner, companions, loaded, stage, warn }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage' | 'warn'>, strategyRun: StrategyRun): Promise<Attached> {
   const done: Named<Attachment>[] = [];
   const dispose = (): void => {
     for (const { instance } of done.toReversed()) instance.dispose();
@@ -22,6 +23,7 @@ export async function attachStrategies({ owner, companions, loaded, stage }: Pic
   try {
     const first = await attach(owner, loaded, strategyRun);
     done.push(first);
+    warnOfUntrainedTokens(loaded.model, first, warn);
     stage?.takeOver?.(first.instance);
     for (const companion of companions) done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
     return { all: [first, ...done.slice(1)], dispose };
@@ -29,6 +31,12 @@ export async function attachStrategies({ owner, companions, loaded, stage }: Pic
     dispose();
     throw error;
   }
+}
+
+/** Tokens that were added and are not trained stay what they start as: the mean of all others. */
+function warnOfUntrainedTokens({ addedTokens, embeddingSite }: LanguageModel, { plugin, instance }: Named<Attachment>, warn: TrainRun['warn']): void {
+  if (addedTokens.length === 0 || [...instance.trainable.keys()].some((name) => name.includes(embeddingSite.name))) return;
+  warn(`'${plugin}' does not train the embeddings of the ${addedTokens.length} tokens that were added (model.addTokens): they stay the mean of all others.`);
 }
 
 async function attach({ plugin, instance }: TrainRun['owner'], { model }: TrainRun['loaded'], strategyRun: StrategyRun): Promise<Named<Attachment>> {

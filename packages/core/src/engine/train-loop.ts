@@ -89,7 +89,7 @@ export const runTraining: RunTraining = async function* (run) {
     if (training.saveStrategy !== 'no') await progress.save();
     await interruptWhereAsked(run, progress, workers);
     await progress.restoreBest();
-    if (outputFolder !== null) await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded.model, owner, run.config.chatTemplatePath);
+    if (outputFolder !== null) await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded, owner, run.config.chatTemplatePath);
     await run.stage?.handOver?.(owner);
     const report = progress.report(hooks.requests.stopReason);
     await hooks.onRunEnd(report);

@@ -223,7 +223,7 @@ function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUs
 }
 
 function loadModel(config: ResolvedConfig, owner: Strategy, loader: ModelLoader): Promise<LoadedModel> {
-  return loader.load(config.model.path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner) });
+  return loader.load(config.model.path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner), addTokens: config.model.addTokens });
 }
 
 /** The owner decides first; what it leaves open is kept as the configuration says. */

@@ -125,7 +125,7 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
   if (loaded === null) return;
   await writeFolder(folder, async (temporary) => {
     await writeModel(temporary, loaded.model);
-    await copyCompanionFiles(temporary, loaded.model, chatTemplatePath);
+    await copyCompanionFiles(temporary, loaded, chatTemplatePath);
   });
 }
 

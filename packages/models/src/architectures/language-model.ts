@@ -19,10 +19,12 @@ export interface LanguageModelParts {
   readonly folder: string | null;
   /** Parameters that were quantised when they were read. */
   readonly quantised?: ReadonlySet<string>;
+  /** Ids of tokens that the vocabulary was given after the model was trained. */
+  readonly addedTokens?: readonly number[];
 }
 
 /** A {@link LanguageModel} over variables that are already there. */
-export function createLanguageModel({ shape, config, parameters, folder, quantised = new Set() }: LanguageModelParts): LanguageModel {
+export function createLanguageModel({ shape, config, parameters, folder, quantised = new Set(), addedTokens = [] }: LanguageModelParts): LanguageModel {
   const parameter = (name: string): tf.Variable => {
     const variable = parameters.get(name);
     if (variable === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model has no such parameter.', { place: { tensor: name } });
@@ -54,6 +56,7 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
   }));
   let promptEmbeddings: (() => tf.Tensor2D) | null = null;
   let frozenPrefix: FrozenPrefix | null = null;
+  let ownRows: { readonly places: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
 
   /** One forward pass over the input and, with a cache, all that was read before: hidden states [rows × length, hidden] of the input's own tokens. */
   const run = (input: ForwardInput, cache: DecoderCache | null): tf.Tensor2D => {
@@ -89,11 +92,21 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
   };
 
   const embed = (input: ForwardInput, places: Places, prompt: tf.Tensor2D | null): tf.Tensor2D => {
-    const looked = gatherRows(embedding as tf.Tensor as tf.Tensor2D, tf.tensor1d(input.ids, 'int32'));
+    const looked = lookUp(input.ids);
     const scaled = shape.embeddingScale === 1 ? looked : (tf.mul(looked, constant(shape.embeddingScale)) as tf.Tensor2D);
     const whole = prompt === null ? scaled : withPrompt(scaled, input, prompt);
     if (positionTable === null) return whole;
     return tf.add(whole, gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(places.positionIds, 'int32')));
+  };
+
+  /** Embeddings of tokens, [tokens, hidden]; of those whose rows were replaced, the replacement's. */
+  const lookUp = (ids: Int32Array): tf.Tensor2D => {
+    const stored = gatherRows(embedding as tf.Tensor as tf.Tensor2D, tf.tensor1d(ids, 'int32'));
+    if (ownRows === null) return stored;
+    const { places, values } = ownRows;
+    const isOwn = tf.tensor2d(Float32Array.from(ids, (id) => (places.has(id) ? 1 : 0)), [ids.length, 1]);
+    const own = gatherRows(values(), tf.tensor1d(Int32Array.from(ids, (id) => places.get(id) ?? 0), 'int32'));
+    return tf.add(tf.mul(stored, tf.sub(constant(1), isOwn)), tf.mul(own, isOwn));
   };
 
   const head = (hidden: tf.Tensor2D): tf.Tensor2D => {
@@ -108,6 +121,7 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     architecture: shape.architecture,
     config,
     vocabularySize: shape.vocabularySize,
+    addedTokens,
     hiddenSize: shape.hiddenSize,
     layers: shape.layers.length,
     maxLength: shape.maxLength,
@@ -120,6 +134,9 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
       weight: embedding,
       setPromptEmbeddings(prompt) {
         promptEmbeddings = prompt;
+      },
+      setRows(rows) {
+        ownRows = rows === null ? null : { places: new Map(rows.ids.map((id, index) => [id, index])), values: rows.values };
       },
     },
     folder,

@@ -76,9 +76,9 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   };
 }
 
-/** `train` says what is learned; templates do not know it. */
+/** `train` and `weight` say what is learned; templates do not know them. */
 function withoutOurKeys(message: Message): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(message).filter(([key]) => key !== 'train'));
+  return Object.fromEntries(Object.entries(message).filter(([key]) => key !== 'train' && key !== 'weight'));
 }
 
 /**

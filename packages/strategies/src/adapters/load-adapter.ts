@@ -5,6 +5,7 @@ import { peftPrefix, readLoraAdapter } from '../lora/from-peft.js';
 import { ownParameters } from '../lora/saved-modules.js';
 import { matchesName } from '../lora/targets.js';
 import { assignCopy } from '../support/unfreeze.js';
+import { storeTokenRows } from '../lora/token-rows.js';
 import { attachPrefix, attachPrompt } from '../prompt/attach.js';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from './adapter-files.js';
 
@@ -84,6 +85,7 @@ const prepareLora: Prepare = (model, files) => {
         if (value !== undefined) assignCopy(parameter, value);
       }
       undo.push(owned.dispose);
+      undo.push(storeTokenRows(model, adapter.tokenRows));
       return () => {
         for (const step of undo.reverse()) step();
       };

@@ -2,6 +2,7 @@ import { clone, mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
 import { mergedWeight } from '../lora/layer.js';
 import { readLoraAdapter } from '../lora/from-peft.js';
+import { mergedTable } from '../lora/token-rows.js';
 import { configFile, type AdapterFiles } from './adapter-files.js';
 import { peftTypeOf, readIa3Adapter } from './load-adapter.js';
 
@@ -19,7 +20,8 @@ export interface MergedWeights {
  */
 export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedWeights {
   const type = peftTypeOf(files);
-  const weights = type === 'LORA' ? mergedLora(model, files) : type === 'IA3' ? mergedIa3(model, files) : null;
+  const rows = new Map<string, Tensor>();
+  const weights = type === 'LORA' ? mergedLora(model, files, rows) : type === 'IA3' ? mergedIa3(model, files) : null;
   if (weights === null) {
     throw new WhetstoneError('ADAPTER_INVALID', 'A prefix or prompt lives beside the weights and cannot be merged into them.', { place: { file: configFile(files.folder), path: 'peft_type' }, found: type, hint: 'Give the adapter to chat or generate as it is.' });
   }
@@ -27,6 +29,8 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
   const changes = (name: string): boolean => weights.has(`${name}.weight`);
   const untiesHead = tiedHead !== undefined && (changes(tiedHead.name) || changes(model.embeddingSite.name));
   if (untiesHead && !changes(tiedHead.name)) weights.set(`${tiedHead.name}.weight`, clone(tiedHead.weight));
+  // Rows of single tokens are the head's as well, where it shares its weight with the embedding: they untie nothing.
+  for (const [name, table] of rows) weights.set(name, table);
   return {
     weights,
     untiesHead,
@@ -36,8 +40,10 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
   };
 }
 
-function mergedLora(model: LanguageModel, files: AdapterFiles): Map<string, Tensor> {
+/** @param rows takes the matrices of which an adapter trains only some rows */
+function mergedLora(model: LanguageModel, files: AdapterFiles, rows: Map<string, Tensor>): Map<string, Tensor> {
   const adapter = readLoraAdapter(model, files);
+  for (const each of adapter.tokenRows) rows.set(`${each.module}.weight`, mergedTable(model, each));
   const weights = new Map<string, Tensor>([...adapter.replaced].map(([name, tensor]) => [name, clone(tensor)] as const));
   for (const layer of adapter.layers) weights.set(`${layer.site.name}.weight`, mergedWeight(layer));
   adapter.dispose();

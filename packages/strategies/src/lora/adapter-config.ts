@@ -2,6 +2,7 @@ import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
 import { describeSavedModules } from './saved-modules.js';
 import { describeTargets } from './targets.js';
 import type { LoraOptions } from './options.js';
+import { describeTokenRows, type TokenRows } from './token-rows.js';
 
 /** The PEFT release whose `adapter_config.json` this is. */
 const peftVersion = '0.21.2';
@@ -16,7 +17,7 @@ const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key:
  * `adapter_config.json` of a LoRA adapter, keys sorted, every field that PEFT writes. `target_modules` names what was adapted in
  * this model, also where the options said `all-linear`.
  */
-export function loraAdapterConfig(model: LanguageModel, targets: readonly LinearSite[], options: LoraOptions, modelFolder: string | null): Json {
+export function loraAdapterConfig(model: LanguageModel, targets: readonly LinearSite[], options: LoraOptions, modelFolder: string | null, tokenRows: readonly TokenRows[] = []): Json {
   const { targetModules } = options;
   const isRegularExpression = typeof targetModules === 'string' && targetModules.toLowerCase() !== 'all-linear';
   return sortedObject({
@@ -55,7 +56,7 @@ export function loraAdapterConfig(model: LanguageModel, targets: readonly Linear
     target_modules: isRegularExpression ? targetModules : areEndings(model, targetModules) ? [...targetModules].sort() : describeTargets(model, targets),
     target_parameters: null,
     task_type: 'CAUSAL_LM',
-    trainable_token_indices: null,
+    trainable_token_indices: tokenRows.length === 0 ? null : describeTokenRows(tokenRows.map(({ module }) => module), tokenRows[0]?.ids ?? []),
     use_bdlora: null,
     use_dora: options.useDora,
     use_qalora: false,

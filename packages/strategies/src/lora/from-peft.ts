@@ -1,7 +1,8 @@
 import { scalar, tidy, add, matMul, mul, transpose, type Scalar, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
-import type { LanguageModel, LinearSite, Problem } from '@whetstone/core/contract';
+import type { Json, LanguageModel, LinearSite, Problem } from '@whetstone/core/contract';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles, type ConfigFields } from '../adapters/adapter-files.js';
 import { squaresByOutput, type LoraLayer } from './layer.js';
+import { tokenRowsKey, type TokenRows } from './token-rows.js';
 import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
 
 /** Prefix of every key in a PEFT adapter file. */
@@ -9,7 +10,7 @@ export const peftPrefix = 'base_model.model.';
 
 /** Fields that change what a LoRA computes in ways that are not known here, by the values that leave them off. */
 const unsupported = [
-  'lora_bias', 'use_qalora', 'layer_replication', 'target_parameters', 'trainable_token_indices', 'alora_invocation_tokens', 'arrow_config',
+  'lora_bias', 'use_qalora', 'layer_replication', 'target_parameters', 'alora_invocation_tokens', 'arrow_config',
   'use_bdlora', 'kasa_config', 'velora_config', 'monteclora_config', 'ensure_weight_tying',
 ] as const;
 const isOff = (value: unknown): boolean => value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
@@ -30,6 +31,7 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
     rankPattern: fields.numbersByName('rank_pattern'),
     alphaPattern: fields.numbersByName('alpha_pattern'),
     modulesToSave: fields.strings('modules_to_save'),
+    trainableTokenIndices: tokenIndicesOf(fields),
     useRslora: fields.boolean('use_rslora', false),
     useDora: fields.boolean('use_dora', false),
     bias: bias === 'all' || bias === 'lora_only' ? bias : 'none',
@@ -41,6 +43,8 @@ export interface LoraAdapter {
   readonly options: LoraOptions;
   readonly layers: readonly LoraLayer[];
   readonly replaced: ReadonlyMap<string, Tensor>;
+  /** Single rows of embedding and head. */
+  readonly tokenRows: readonly TokenRows[];
   /** Disposes what was made here; the files' tensors stay the caller's. */
   dispose(): void;
 }
@@ -67,11 +71,17 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
   const embeddings = new Map<string, Parts>();
   const replaced = new Map<string, Tensor>();
   const made: Tensor[] = [];
+  const tokenRows: TokenRows[] = [];
 
   for (const [key, tensor] of files.tensors) {
     const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
     // PEFT saves the untrained original of a module with biases beside it.
     if (path.includes('.original_module.')) continue;
+    if (path.endsWith(tokenRowsSuffix)) {
+      const rows = tokenRowsOf(model, key, path.slice(0, -tokenRowsSuffix.length), tensor, fields, files);
+      if (rows !== null) tokenRows.push(rows);
+      continue;
+    }
     const match = keyPattern.exec(path);
     const parameter = parameterOf(model, path);
     if (match === null && parameter !== null) {
@@ -93,7 +103,7 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     else if (part.endsWith('_B')) parts.b = tensor;
     else parts.magnitude = tensor;
   }
-  if (sites.size === 0 && embeddings.size === 0) problems.push({ message: 'The file holds no LoRA tensors.', place: { file: tensorFile(files.folder) }, expected: `keys such as ${peftPrefix}<module>.lora_A.weight` });
+  if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0) problems.push({ message: 'The file holds no LoRA tensors.', place: { file: tensorFile(files.folder) }, expected: `keys such as ${peftPrefix}<module>.lora_A.weight` });
   throwProblems(problems, files);
 
   const scales = new Map<number, Scalar>();
@@ -123,7 +133,38 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
   };
   if (problems.length > 0) dispose();
   throwProblems(problems, files);
-  return { options, layers, replaced, dispose };
+  return { options, layers, replaced, tokenRows, dispose };
+}
+
+const tokenRowsSuffix = tokenRowsKey('');
+
+/** The tokens of `trainable_token_indices`, where they are the same for every module; null where there are none. */
+function tokenIndicesOf(fields: ConfigFields): readonly number[] | null {
+  const written = fields.raw('trainable_token_indices');
+  if (written === null || written === undefined) return null;
+  const lists = Array.isArray(written) ? [written] : Object.values(written as Readonly<Record<string, Json>>);
+  const isAlike = lists.every((list) => Array.isArray(list) && JSON.stringify(list) === JSON.stringify(lists[0]));
+  return isAlike && lists.length > 0 ? (lists[0] as readonly number[]) : null;
+}
+
+/** Rows of single tokens; which ones, `trainable_token_indices` says: a list, or one by the end of each module's path. Null, and a problem, where they do not fit. */
+function tokenRowsOf(model: LanguageModel, key: string, module: string, tensor: Tensor, fields: ConfigFields, files: AdapterFiles): TokenRows | null {
+  const written = fields.raw('trainable_token_indices');
+  const byModule = typeof written === 'object' && written !== null && !Array.isArray(written) ? (written as Readonly<Record<string, unknown>>) : { [module.slice(module.lastIndexOf('.') + 1)]: written };
+  const ids = Object.entries(byModule).find(([name]) => module === name || module.endsWith(`.${name}`))?.[1];
+  const table = model.parameters.get(`${module}.weight`);
+  const isIds = (value: unknown): value is readonly number[] => Array.isArray(value) && value.every((id) => Number.isInteger(id) && (id as number) >= 0);
+  if (table === undefined || !isIds(ids)) {
+    fields.problems.push({ message: table === undefined ? 'The model has no such module.' : 'trainable_token_indices does not say which tokens these are.', place: { file: table === undefined ? tensorFile(files.folder) : configFile(files.folder), tensor: key } });
+    return null;
+  }
+  const beyond = ids.find((id) => id >= model.vocabularySize);
+  const problem = beyond === undefined
+    ? shapeProblem(key, tensor, [ids.length, model.hiddenSize], files)
+    : { message: 'The adapter has tokens that the model has not.', place: { file: configFile(files.folder), path: 'trainable_token_indices' }, expected: `ids below ${model.vocabularySize}`, found: String(beyond), hint: 'Load the model with the adapter\'s own tokenizer (model.addTokens).' };
+  if (problem === null) return { module, ids, values: tensor as Tensor2D };
+  fields.problems.push(problem);
+  return null;
 }
 
 /** The stored parameter, or the tied head's weight, that a key of `modules_to_save` or of a bias means. */

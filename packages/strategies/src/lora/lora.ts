@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { clone, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import { clone, gather, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type EffectiveWeight, type ExportedAdapter, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
@@ -14,6 +14,7 @@ import { planLora, savedKey, savedParameters } from './plan.js';
 import { ownParameters } from './saved-modules.js';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { findTargets } from './targets.js';
+import { attachTokenRows, tokenModules, tokenRowsKey, type TokenRows } from './token-rows.js';
 
 /** A: Kaiming-uniform with a = √5, which is U(±1/√in), or normal with deviation 1/rank. [rank, in] */
 function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWeights'], seed: number): Tensor2D {
@@ -38,6 +39,17 @@ function createConstants(): { get(value: number): Scalar; dispose(): void } {
       for (const tensor of made.values()) tensor.dispose();
     },
   };
+}
+
+/** The tokens whose rows are trained: those asked for, else those that were added, unless the whole embedding is trained. */
+function trainedTokens(model: LanguageModel, { trainableTokenIndices }: LoraOptions, saved: ReadonlyMap<string, Variable>): readonly number[] {
+  const isWhole = saved.has(`${model.embeddingSite.name}.weight`);
+  if (isWhole && (trainableTokenIndices?.length ?? 0) > 0) {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The whole embedding is trained, and single tokens of it besides.', { place: { path: 'strategy.options.trainableTokenIndices' }, hint: 'Leave out trainableTokenIndices, or the embedding in modulesToSave.' });
+  }
+  const beyond = trainableTokenIndices?.find((id) => id >= model.vocabularySize);
+  if (beyond !== undefined) throw new WhetstoneError('CONFIG_INVALID', 'A token to be trained is outside of the vocabulary.', { place: { path: 'strategy.options.trainableTokenIndices' }, expected: `ids below ${model.vocabularySize}`, found: String(beyond) });
+  return isWhole ? [] : (trainableTokenIndices ?? model.addedTokens);
 }
 
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
@@ -93,12 +105,18 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   }
   const saved = ownParameters(model, savedNames, true);
   undo.push(saved.dispose);
-  const below = frozenLayersBelow(model, [...targets.map(({ name }) => name), ...savedNames]);
+  const tokenIds = trainedTokens(model, options, saved.parameters);
+  const below = frozenLayersBelow(model, [...targets.map(({ name }) => name), ...savedNames, ...(tokenIds.length === 0 ? [] : [`${model.embeddingSite.name}.weight`])]);
   if (below !== null && below > 0) {
     model.setFrozenPrefix?.({ layers: below });
     undo.push(() => model.setFrozenPrefix?.(null));
   }
   for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
+  const tokenRows = tokenIds.length === 0 ? [] : tokenModules(model).map((module): TokenRows => {
+    const rows = tidy(() => gather(model.parameters.get(`${module}.weight`) as unknown as Tensor2D, tensor1d([...tokenIds], 'int32')));
+    return { module, ids: tokenIds, values: own(peftPrefix + tokenRowsKey(module), rows) };
+  });
+  undo.push(attachTokenRows(model, tokenRows));
 
   const converted: Tensor[] = [];
   const disposeConverted = (): void => {
@@ -106,7 +124,7 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   };
   let merged: MergedWeights | null = null;
   const exportAdapter = (): ExportedAdapter => {
-    if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder) };
+    if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder, tokenRows) };
     disposeConverted();
     const tensors = new Map<string, Tensor>(trainable);
     for (const { site, a, b } of layers) {
@@ -117,7 +135,7 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
       tensors.set(`${peftPrefix}${site.name}.lora_A.weight`, lora.a);
       tensors.set(`${peftPrefix}${site.name}.lora_B.weight`, lora.b);
     }
-    return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder) };
+    return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder, tokenRows) };
   };
   const { loraPlusRatio } = options;
   return {

@@ -24,6 +24,11 @@ export const loraConfigSchema = {
     rankPattern: { type: 'object', additionalProperties: { type: 'integer', minimum: 1 }, default: {}, description: 'Other ranks by module: name or regular expression → rank.' },
     alphaPattern: { type: 'object', additionalProperties: { type: 'number', exclusiveMinimum: 0 }, default: {}, description: 'Other alphas by module.' },
     modulesToSave: { anyOf: [names, { type: 'null' }], default: null, description: 'Modules to train whole and save with the adapter, as `lm_head` or `embed_tokens`.' },
+    trainableTokenIndices: {
+      anyOf: [{ type: 'array', items: { type: 'integer', minimum: 0 }, uniqueItems: true }, { type: 'null' }],
+      default: null,
+      description: 'Tokens whose embeddings are trained besides (and their rows of an untied head); null: those of model.addTokens.',
+    },
     useRslora: { type: 'boolean', default: false, description: 'Scale by alpha / √rank (Kalajdzievski 2023).' },
     useDora: { type: 'boolean', default: false, description: 'Learn magnitude and direction apart (Liu et al. 2024).' },
     bias: { enum: ['none', 'all', 'lora_only'], default: 'none', description: 'Which biases to train.' },
@@ -46,6 +51,7 @@ export interface LoraOptions {
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly modulesToSave: readonly string[] | null;
+  readonly trainableTokenIndices: readonly number[] | null;
   readonly useRslora: boolean;
   readonly useDora: boolean;
   readonly bias: 'none' | 'all' | 'lora_only';
@@ -66,6 +72,7 @@ export const defaultLoraOptions: LoraOptions = {
   rankPattern: {},
   alphaPattern: {},
   modulesToSave: null,
+  trainableTokenIndices: null,
   useRslora: false,
   useDora: false,
   bias: 'none',

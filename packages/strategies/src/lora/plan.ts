@@ -3,6 +3,7 @@ import { peftPrefix } from './from-peft.js';
 import { valueByPattern, type LoraOptions } from './options.js';
 import { findSavedModules } from './saved-modules.js';
 import { findTargets } from './targets.js';
+import { tokenModules, tokenRowsKey } from './token-rows.js';
 
 function biasNames(model: ModelOutline, targets: readonly LinearSiteOutline[], bias: LoraOptions['bias']): string[] {
   if (bias === 'none') return [];
@@ -39,6 +40,9 @@ export function planLora(model: ModelOutline, options: LoraOptions): StrategyPla
     const shape = model.parameters.get(name)?.shape ?? (site === undefined ? [] : [site.outFeatures, site.inFeatures]);
     trainable.set(savedKey(name, targets), shape);
     effectiveWeights.set(name, shape);
+  }
+  for (const module of options.trainableTokenIndices === null || options.trainableTokenIndices.length === 0 ? [] : tokenModules(model)) {
+    trainable.set(peftPrefix + tokenRowsKey(module), [options.trainableTokenIndices?.length ?? 0, model.hiddenSize]);
   }
   return { trainable, effectiveWeights };
 }
