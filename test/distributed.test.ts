@@ -1,0 +1,263 @@
+import { existsSync } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { findTensorflow } from '@whetstone/backend';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { metricsOf, start, startWorkers, writeConfig, writeProject, type Ended, type Running } from './support/workers.js';
+
+/*
+ * Real processes on the loopback interface. What matters most runs always; the rest with WHETSTONE_TEST_DISTRIBUTED=all (`npm run test:distributed`).
+ */
+const library = await findTensorflow();
+const present = 'folder' in library;
+if (!present) console.warn(`Training in several processes is not tested: ${library.reasons.join(', and ')}. Fetch libtensorflow with: npx whetstone backend install cpu`);
+const all = present && process.env['WHETSTONE_TEST_DISTRIBUTED'] === 'all';
+
+let folder: string;
+let runs = 0;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-workers-'));
+  await writeProject(folder);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const output = (): string => join(folder, `run-${(runs += 1)}`);
+const into = (out: string, ...settings: readonly string[]): string[] => [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
+const endOf = (processes: readonly Running[]): Promise<Ended[]> => Promise.all(processes.map(({ ended }) => ended));
+
+/** Trains in one process and gives its folder. */
+async function alone(...settings: readonly string[]): Promise<string> {
+  const out = output();
+  const { code, errors } = await start(folder, into(out, ...settings)).ended;
+  expect(errors).toBe('');
+  expect(code).toBe(0);
+  return out;
+}
+
+/** Trains by a launcher and gives its folder. */
+async function together(count: number, ...settings: readonly string[]): Promise<string> {
+  const out = output();
+  const { code, errors } = await start(folder, ['--processes', String(count), ...into(out, ...settings)]).ended;
+  expect(errors).toBe('');
+  expect(code).toBe(0);
+  return out;
+}
+
+/** Losses of every step and evaluation are those of one process, up to float32's rounding, and so is what each step saw. */
+async function expectSame(one: string, several: string, tolerance = 2e-5): Promise<void> {
+  const [expected, found] = [await metricsOf(one), await metricsOf(several)];
+  expect(found.map(({ type, step }) => [type, step])).toEqual(expected.map(({ type, step }) => [type, step]));
+  for (const [index, line] of expected.entries()) {
+    const other = found[index];
+    expect(Math.abs((other?.loss ?? NaN) - line.loss) / line.loss, `${line.type} ${line.step}`).toBeLessThan(tolerance);
+    for (const name of ['samples', 'supervisedTokens', 'tokens', 'microbatches', 'learningRate', 'updated']) expect(other?.[name], `${name} of ${line.type} ${line.step}`).toEqual(line[name]);
+  }
+}
+
+describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
+  const steps = ['training.maxSteps=16'];
+  let one: string;
+  beforeAll(async () => {
+    one = await alone(...steps);
+  });
+
+  it('make the steps that one makes; one of them writes and speaks', async () => {
+    const out = output();
+    const { code, errors, output: said } = await start(folder, ['--processes', '2', ...into(out, ...steps)]).ended;
+    expect({ code, errors }).toEqual({ code: 0, errors: '' });
+    await expectSame(one, out);
+    expect(said.match(/16 steps; /g)).toHaveLength(1);
+    expect(said).toContain('2 workers train together; this is worker 0');
+    expect((await readdir(out)).toSorted()).toEqual((await readdir(one)).toSorted());
+    for (const line of await metricsOf(out)) {
+      if (line.type !== 'step') continue;
+      expect(line['allReduceSeconds']).toBeGreaterThan(0);
+      expect(line['allReduceShare']).toBeGreaterThanOrEqual(0);
+      expect(line['allReduceShare']).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it('end together when one is killed, and the run goes on with one process, then with three', async () => {
+    const out = output();
+    const pair = await startWorkers(folder, 2, into(out, ...steps));
+    await pair[0]?.wrote('checkpoint-4');
+    pair[1]?.kill('SIGKILL');
+    const [chief, killed] = await endOf(pair);
+    expect(killed?.signal).toBe('SIGKILL');
+    expect(chief?.code).toBe(1);
+    expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) is gone/);
+
+    const single = start(folder, ['--resume', ...into(out, ...steps)]);
+    await single.wrote('checkpoint-8');
+    single.kill('SIGINT');
+    expect((await single.ended).code).toBe(130);
+
+    const rest = await endOf(await startWorkers(folder, 3, ['--resume', ...into(out, ...steps)]));
+    expect(rest.map(({ code, errors }) => ({ code, errors }))).toEqual(Array.from({ length: 3 }, () => ({ code: 0, errors: '' })));
+    expect(rest[1]?.output).toMatch(/^This is worker 1 \(127\.0\.0\.1:\d+\) of 3; worker 0 shows what goes on\.\n$/);
+    await expectSame(one, out);
+  });
+});
+
+describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () => {
+  it.each([
+    ['LoRA over accumulated microbatches', { training: { perDeviceTrainBatchSize: 3, gradientAccumulationSteps: 4, maxSteps: 4 } }],
+    ['all parameters, in many buckets', { strategy: 'full', optimizer: { learningRate: 1e-3 }, training: { ddpBucketCapMb: 0.01 } }],
+    ['fewer conversations than workers', { training: { perDeviceTrainBatchSize: 2 } }],
+    ['packed rows', { data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, packing: true }, training: { perDeviceTrainBatchSize: 2 } }],
+    ['a row for each conversation', { data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, paddingFree: false } }],
+    ['replay', { companions: [{ use: 'replay', options: { data: 'old.jsonl', ratio: 0.3 } }] }],
+    ['elastic weight consolidation', { companions: [{ use: 'ewc', options: { data: 'old.jsonl', lambda: 1000 } }] }],
+    ['layers that thaw', { strategy: { use: 'frozen-layers', options: { schedule: 'gradual-top-down', layersPerStage: 1, stageSteps: 3 } } }],
+    ['prefixes', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 4 } } }],
+    ['clipping off', { callbacks: [] }],
+  ])('%s: 2 and 3 workers as one', async (_, more) => {
+    await writeConfig(folder, more);
+    try {
+      const one = await alone();
+      await expectSame(one, await together(2));
+      await expectSame(one, await together(3));
+    } finally {
+      await writeConfig(folder);
+    }
+  });
+
+  it('end in bounded time when one stands still', async () => {
+    const out = output();
+    const pair = await startWorkers(folder, 2, into(out, 'training.maxSteps=4000', 'training.ddpTimeout=8'));
+    await pair[0]?.wrote('checkpoint-4');
+    pair[1]?.kill('SIGSTOP');
+    const began = performance.now();
+    const chief = await pair[0]?.ended;
+    pair[1]?.kill('SIGKILL');
+    expect(performance.now() - began).toBeLessThan(60_000);
+    expect(chief?.code).toBe(1);
+    expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) (gave no sign of life for 8 s|did not)/);
+  });
+
+  it('end when the chief is killed, and say so', async () => {
+    const out = output();
+    const three = await startWorkers(folder, 3, into(out, 'training.maxSteps=4000'));
+    await three[0]?.wrote('checkpoint-4');
+    three[0]?.kill('SIGKILL');
+    const [, first, second] = await endOf(three);
+    for (const worker of [first, second]) {
+      expect(worker?.code).toBe(1);
+      expect(worker?.errors).toMatch(/\[WORKER_LOST\] Worker 0 \(127\.0\.0\.1:\d+\) is gone/);
+    }
+  });
+
+  it('write a checkpoint and end with 130 on Ctrl-C at the launcher, and go on from it', async () => {
+    const steps = ['training.maxSteps=24'];
+    const out = output();
+    const launcher = start(folder, ['--processes', '2', ...into(out, ...steps)]);
+    await launcher.wrote('checkpoint-4');
+    launcher.kill('SIGINT');
+    const { code, errors } = await launcher.ended;
+    expect(code).toBe(130);
+    expect(errors.match(/\[INTERRUPTED\]/g)).toHaveLength(1);
+    const [, saved] = /checkpoint-(\d+); resume/.exec(errors) ?? [];
+    expect(existsSync(join(out, `checkpoint-${saved}`, 'optimizer.safetensors'))).toBe(true);
+    expect((await start(folder, ['--processes', '3', '--resume', ...into(out, ...steps)]).ended).code).toBe(0);
+    await expectSame(await alone(...steps), out);
+  });
+
+  it('stop for the launcher where a worker is killed, and name it', async () => {
+    const out = output();
+    const launcher = start(folder, ['--processes', '2', ...into(out, 'training.maxSteps=4000', 'callbacks=["./killer.mjs"]')]);
+    await writeFile(join(folder, 'killer.mjs'), plugin('killer', "onStep: ({ step }) => { if (rank === 1 && step === 5) process.kill(process.pid, 'SIGKILL'); }"));
+    const { code, errors } = await launcher.ended;
+    expect(code).toBe(1);
+    expect(errors).toContain('[WORKER_LOST] Worker 1 was ended by the signal SIGKILL.');
+  });
+
+  it('do alike what a callback of one of them asks for', async () => {
+    await writeFile(join(folder, 'wishes.mjs'), plugin('wishes', `
+      transformGradients: (gradients, step, control) => { if (rank === 1 && step.step === 2) control.skipUpdate('worker 1 says so'); return gradients; },
+      onStep: ({ step }, control) => {
+        if (rank === 1 && step === 3) control.save();
+        if (rank === 1 && step === 5) control.evaluate();
+        if (rank === 2 && step === 6) control.stop('worker 2 has had enough');
+      }`));
+    const out = output();
+    const { code, output: said } = await start(folder, ['--processes', '3', ...into(out, 'training.maxSteps=20', 'training.evalSteps=100', 'training.saveSteps=100', 'callbacks=["./wishes.mjs"]')]).ended;
+    expect(code).toBe(0);
+    expect(said).toContain('stopped early: worker 2 has had enough');
+    const lines = await metricsOf(out);
+    expect(lines.filter(({ type }) => type === 'step').map(({ updated }) => updated)).toEqual([true, true, false, true, true, true]);
+    expect(lines.filter(({ type }) => type === 'evaluation').map(({ step }) => step)).toEqual([5, 6]);
+    expect((await readdir(out)).filter((name) => name.startsWith('checkpoint-')).toSorted()).toEqual(['checkpoint-3', 'checkpoint-6']);
+  });
+
+  it('stop early alike, with the best weights', async () => {
+    const settings = ['training.maxSteps=40', 'training.evalSteps=2', 'training.saveSteps=100', 'optimizer.learningRate=0.5', 'callbacks=[{"use":"early-stopping","options":{"patience":2}}]'];
+    const one = await alone(...settings);
+    const several = await together(2, ...settings);
+    const last = async (run: string): Promise<number | undefined> => (await metricsOf(run)).at(-1)?.step;
+    expect(await last(one)).toBeLessThan(40);
+    expect(await last(several)).toBe(await last(one));
+  });
+
+  it('fail together where one does, and say whose fault it was', async () => {
+    await writeFile(join(folder, 'clumsy.mjs'), plugin('clumsy', "onStep: ({ step }) => { if (rank === 1 && step === 2) throw new Error('it slipped'); }"));
+    const out = output();
+    const [chief, other] = await endOf(await startWorkers(folder, 2, into(out, 'callbacks=["./clumsy.mjs"]')));
+    expect([chief?.code, other?.code]).toEqual([1, 1]);
+    expect(other?.errors).toContain('it slipped');
+    expect(chief?.errors).toMatch(/\[WORKER_FAILED\] Worker 1 \(127\.0\.0\.1:\d+\) failed: \[HOOK_FAILED\].*it slipped/);
+    const { code, errors } = await start(folder, ['--processes', '2', ...into(output(), 'callbacks=["./clumsy.mjs"]')]).ended;
+    expect(code).toBe(1);
+    expect(errors).toMatch(/\[HOOK_FAILED\] Worker 1: /);
+  });
+
+  it('find a loss that is no number together', async () => {
+    await writeFile(join(folder, 'bad.mjs'), plugin('bad', 'addLoss: (logits, { step }) => (rank === 1 && step === 2 ? tf.tidy(() => tf.mul(tf.sum(logits), tf.scalar(NaN))) : tf.scalar(0))', "import * as tf from '@tensorflow/tfjs-core';"));
+    const ends = await endOf(await startWorkers(folder, 2, into(output(), 'callbacks=["./bad.mjs"]')));
+    for (const { code, errors } of ends) {
+      expect(code).toBe(1);
+      expect(errors).toMatch(/\[NON_FINITE\]/);
+    }
+  });
+
+  it('are refused where they run different configurations, on another backend, or without the chief', async () => {
+    const different = await endOf(await startWorkers(folder, 2, into(output()), { 1: ['--set', 'training.seed=7'] }));
+    for (const { code, errors } of different) {
+      expect(code).toBe(2);
+      expect(errors).toContain('training differs');
+    }
+    const wasm = await start(folder, ['--processes', '2', ...into(output(), 'backend=wasm')]).ended;
+    expect(wasm.code).toBe(2);
+    expect(wasm.errors.match(/CONFIG_CONFLICT/g)).toHaveLength(1);
+    const xla = await start(folder, ['--processes', '2', ...into(output(), 'backend.engine=xla')]).ended;
+    expect(xla.code).toBe(2);
+    expect(xla.errors).toContain('"backend": "whetstone"');
+    const evaluator = await start(folder, into(output()), { TF_CONFIG: '{"cluster":{"worker":["a:1","b:1"]},"task":{"type":"evaluator","index":0}}' }).ended;
+    expect(evaluator.code).toBe(2);
+    expect(evaluator.errors).toContain('take the evaluator out of the job');
+    const lonely = (await startWorkers(folder, 2, into(output(), 'training.ddpTimeout=3')))[0];
+    expect((await lonely?.ended)?.code).toBeDefined();
+  });
+
+  it('drop other features each, and go on doing so', async () => {
+    await writeConfig(folder, { strategy: { use: 'lora', options: { rank: 4, dropout: 0.3 } } });
+    try {
+      const out = await together(2, 'training.maxSteps=4');
+      expect((await metricsOf(out)).every(({ loss }) => Number.isFinite(loss))).toBe(true);
+      expect((await start(folder, ['--processes', '3', '--resume', ...into(out, 'training.maxSteps=8')]).ended).code).toBe(0);
+      expect((await metricsOf(out)).filter(({ type }) => type === 'step')).toHaveLength(8);
+    } finally {
+      await writeConfig(folder);
+    }
+  });
+});
+
+/** A callback as a local file that knows its rank. */
+function plugin(name: string, hooks: string, imports = ''): string {
+  return `${imports}
+import { definePlugin } from '@whetstone/core/contract';
+const rank = JSON.parse(process.env.TF_CONFIG ?? '{"task":{"index":0}}').task.index;
+export default definePlugin({ apiVersion: 1, kind: 'callback', name: '${name}', configSchema: { type: 'object', properties: {}, additionalProperties: false }, create: () => ({ ${hooks} }) });
+`;
+}
