@@ -1,6 +1,7 @@
 import { activationKernels } from './activations.js';
 import { attentionKernels } from './attention.js';
 import { normalizationKernels } from './normalization.js';
+import { randomUniform } from './random.js';
 import { rotaryKernels } from './rotary.js';
 import { writeSlice } from './write-slice.js';
 import type { Spec } from '../recorder/types.js';
@@ -46,4 +47,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, randomUniform, writeSlice];

@@ -1,7 +1,7 @@
-import { add, cast, customGrad, div, expandDims, greater, matMul, mul, outerProduct, sin, sqrt, square, sub, sum, tensor1d, tidy, transpose } from '@tensorflow/tfjs-core';
+import { add, cast, customGrad, div, expandDims, greaterEqual, matMul, mul, sqrt, square, sub, sum, tidy, transpose } from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
-import { addLowRank } from '@whetstone/core/ops';
+import { addLowRank, randomUniform } from '@whetstone/core/ops';
 import type { Random } from '@whetstone/core/random';
 
 /** One adapted linear layer. Tensors may be variables; whoever made them owns them. */
@@ -29,23 +29,14 @@ export type LoraDropout = (tokens: number) => Tensor2D | null;
 
 /** What every layer's mask shares: made once, owned by the attachment. */
 export interface DropoutConstants {
-  readonly threshold: Scalar;
+  readonly rate: Scalar;
   readonly gain: Scalar;
 }
 
-/** The sine of a uniform phase is below this with probability `p`. */
-export function sineQuantile(probability: number): number {
-  return Math.sin(Math.PI * (probability - 0.5));
-}
-
-/**
- * A dropout mask [tokens, in] made on the device from one random number a token and one a feature (`features`, in the
- * thousands): entry (i, j) is kept where sin(uᵢ·vⱼ) is above the quantile. The phases span many hundred turns, which makes
- * entries independent for this purpose, and a step uploads `tokens` numbers instead of tokens × features.
- */
-export function dropoutMask(tokens: number, features: Tensor1D, random: Random, { threshold, gain }: DropoutConstants): Tensor2D {
-  const rows = Float32Array.from({ length: tokens }, () => 0.5 + random.uniform());
-  return mul(cast(greater(sin(outerProduct(tensor1d(rows), features)), threshold), 'float32'), gain);
+/** A dropout mask [tokens, features], made on the device: zeros with probability `rate`, else 1 / (1 − rate). Two numbers of the stream seed it. */
+export function dropoutMask(tokens: number, features: number, random: Random, { rate, gain }: DropoutConstants): Tensor2D {
+  const uniform = randomUniform([tokens, features], [random.integer(2 ** 31), random.integer(2 ** 31)]);
+  return mul(cast(greaterEqual(uniform, rate), 'float32'), gain);
 }
 
 /** Σ over the input features of the squares of a site's weight, [out]. The caller owns it. */

@@ -4,7 +4,7 @@ import { definePlugin, WhetstoneError, type Attachment, type EffectiveWeight, ty
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
-import { adaptedForward, dropoutMask, mergedWeight, sineQuantile, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
+import { adaptedForward, dropoutMask, mergedWeight, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
 import { peftPrefix } from './from-peft.js';
 import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
 import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
@@ -74,10 +74,8 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
     // Workers see other samples at a time: they drop other features.
     const random = createRandom(seed, worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`);
     randoms.set(site.name, random);
-    const features = keep(tensor1d(fillFloat32(site.inFeatures, () => 2000 + 4000 * random.uniform())));
-    undo.push(() => features.dispose());
-    const shared = { threshold: constants.get(sineQuantile(options.dropout)), gain: constants.get(1 / (1 - options.dropout)) };
-    return (tokens) => (model.training ? dropoutMask(tokens, features, random, shared) : null);
+    const shared = { rate: constants.get(options.dropout), gain: constants.get(1 / (1 - options.dropout)) };
+    return (tokens) => (model.training ? dropoutMask(tokens, site.inFeatures, random, shared) : null);
   };
 
   for (const site of targets) {
