@@ -154,10 +154,26 @@ describe('using what was trained', () => {
     const adapted = await generate(['tiny', '--adapter', 'run/adapter']);
     expect(adapted).toMatchObject({ code: 0, json: { replies: [{ prompt: 'hi 1' }], backend: 'cpu' } });
     expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu', '--json'])).toMatchObject({ code: 0, json: { model: join(folder, 'merged') } });
+    const refused = await whetstone(['merge', 'tiny', 'run/adapter', 'rounded', '--backend', 'cpu', '--dtype', 'bfloat16', '--tolerance', '0']);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('MERGE_DIFFERS') as string });
+    expect(existsSync(join(folder, 'rounded'))).toBe(false);
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'rounded', '--backend', 'cpu', '--dtype', 'bfloat16', '--tolerance', '10', '--json'])).toMatchObject({ code: 0, json: { dtype: 'bfloat16', base: 'original' } });
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'x', '--tolerance', 'much'])).toMatchObject({ code: 2 });
     const merged = await generate(['merged']);
     expect((merged.json['replies'] as { reply: string }[])[0]?.reply).toBe((adapted.json['replies'] as { reply: string }[])[0]?.reply);
     expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu'])).toMatchObject({ code: 2, stderr: expect.stringContaining('OUTPUT_EXISTS') as string });
     expect(await generate(['tiny', '--adapter', 'tiny'])).toMatchObject({ code: 1, json: { error: { code: 'ADAPTER_INVALID' } } });
+  });
+
+  test('a QLoRA says how its base was quantised; merged onto the original base it would be another model', async () => {
+    await writeConfig('qlora.json', config({ strategy: { use: 'qlora', options: { rank: 2 } }, training: { maxSteps: 2, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: 'qlora' } }));
+    expect(await whetstone(['train', 'qlora.json', '--json'])).toMatchObject({ code: 0 });
+    expect(JSON.parse(await readFile(join(folder, 'qlora/adapter/quantization_config.json'), 'utf8'))).toMatchObject({ quant_method: 'bitsandbytes', load_in_4bit: true, bnb_4bit_quant_type: 'nf4', bnb_4bit_use_double_quant: true });
+    const merged = await whetstone(['merge', 'tiny', 'qlora/adapter', 'qlora-merged', '--backend', 'cpu', '--json']);
+    expect(merged).toMatchObject({ code: 0, json: { base: 'quantized' } });
+    const original = await whetstone(['merge', 'tiny', 'qlora/adapter', 'other', '--backend', 'cpu', '--base', 'original', '--tolerance', String(2 * Number(merged.json['largestLogitDifference'])), '--json']);
+    expect(original).toMatchObject({ code: 1, json: { error: { code: 'MERGE_DIFFERS' } } });
+    expect(existsSync(join(folder, 'other'))).toBe(false);
   });
 
   test('chat answers line by line, starts over and leaves', async () => {

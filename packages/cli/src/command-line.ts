@@ -34,6 +34,12 @@ function withSampling(command: Command): Command {
     .addOption(backendOption());
 }
 
+function distance(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0)) throw new InvalidArgumentError('It is a number of 0 or more.');
+  return value;
+}
+
 const backendOption = (): Option => new Option('--backend <name>', 'what to compute on: auto, whetstone, tensorflow, wasm, cpu').default('auto');
 
 /** All commands. Each is imported when it is asked for, so that help is quick. */
@@ -66,6 +72,9 @@ export function createProgram(): Command {
 
   command('merge <model> <adapter> <out>', 'put an adapter into the weights and write the model')
     .addOption(backendOption())
+    .addOption(new Option('--dtype <type>', 'what the merged weights are written as').choices(['float32', 'bfloat16', 'float16']).default('float32'))
+    .addOption(new Option('--tolerance <difference>', 'largest difference of a logit between model with adapter and merged model; above it nothing is written').argParser(distance).default(0.01))
+    .addOption(new Option('--base <which>', 'the base that a QLoRA adapter goes onto: the dequantised one that it was trained on, or the original').choices(['quantized', 'original']).default('quantized'))
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, adapter: string, out: string, options) => (await import('./commands/merge.js')).merge(model, adapter, out, options));
 

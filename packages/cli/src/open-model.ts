@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolveBackend } from '@whetstone/backend';
-import type { LanguageModel, LoadedModel, TensorBackendInfo } from '@whetstone/core/contract';
+import type { LanguageModel, LoadedModel, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
 import { loadModel, readTokenizerFiles, tokensAddedTo } from '@whetstone/models';
-import { loadAdapter, readAdapterFolder, type LoadedAdapter } from '@whetstone/strategies';
+import { baseNumbers, loadAdapter, readAdapterFolder, readQuantization, type LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 
 export interface OpenModelOptions {
@@ -12,6 +12,8 @@ export interface OpenModelOptions {
   readonly chatTemplate?: string;
   /** A folder whose tokenizer may have tokens that the model's has not: they are added. The adapter's by default. */
   readonly tokenizer?: string;
+  /** How weights are kept; with an adapter over a quantised base, as that base by default. */
+  readonly storage?: WeightStorage;
 }
 
 /** A model ready to be talked to. */
@@ -22,10 +24,11 @@ export interface OpenModel extends LoadedModel {
 }
 
 /** Chooses a backend, loads a model by its folder or name, and puts an adapter on it. */
-export async function openModel(model: string, { backend = 'auto', adapter, chatTemplate, tokenizer = adapter }: OpenModelOptions): Promise<OpenModel> {
+export async function openModel(model: string, { backend = 'auto', adapter, chatTemplate, tokenizer = adapter, storage }: OpenModelOptions): Promise<OpenModel> {
   const folder = await findModelFolder(model);
   const info = await resolveBackend({ name: backend, threads: null });
   const loaded = await loadModel(folder, {
+    storage: storage ?? (await storageFor(adapter)),
     chatTemplatePath: chatTemplate ?? (adapter === undefined ? null : ownFile(adapter, 'chat_template.jinja')),
     addTokens: tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null ? [] : tokensAddedTo(await readTokenizerFiles(folder), await readTokenizerFiles(tokenizer)),
   });
@@ -50,6 +53,12 @@ export async function openModel(model: string, { backend = 'auto', adapter, chat
 function ownFile(folder: string, name: string): string | null {
   const file = join(folder, name);
   return existsSync(file) ? file : null;
+}
+
+/** The numbers that an adapter was trained over, kept as float32: replies are made token by token, and unpacking costs as much for one as for many. */
+async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
+  const quantization = adapter === undefined ? null : await readQuantization(adapter);
+  return quantization === null ? null : baseNumbers(quantization);
 }
 
 /** Reads an adapter folder and puts it on a model. */

@@ -42,6 +42,7 @@ export const errorCodes = {
   TEMPLATE_FAILED: failed('A chat template could not be parsed or threw while rendering.'),
   CONTEXT_EXCEEDED: failed('The prompt does not fit the model\'s context.'),
   ADAPTER_INVALID: failed('An adapter folder is incomplete or does not fit the model.'),
+  MERGE_DIFFERS: failed('A merged model would compute something else than model and adapter.'),
   // data
   DATA_UNREADABLE: failed('A row of a data file cannot be read.'),
   DATA_EMPTY: failed('A data source holds no usable conversation.'),
