@@ -56,7 +56,8 @@ beforeAll(async () => {
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
   const rows = Array.from({ length: 8 }, (_, index) => JSON.stringify({ conversation: [{ role: 'user', content: `hi ${index}` }, { role: 'assistant', content: 'hello' }] }));
   await writeFile(join(folder, 'train.jsonl'), `${rows.join('\n')}\n`);
-  await writeFile(join(folder, 'eval.jsonl'), `${rows.slice(0, 2).join('\n')}\n`);
+  const others = ['where is the station', 'what do bees eat'].map((content) => JSON.stringify({ conversation: [{ role: 'user', content }, { role: 'assistant', content: 'over there' }] }));
+  await writeFile(join(folder, 'eval.jsonl'), `${others.join('\n')}\n`);
   await writeConfig('run.json', config());
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -171,9 +172,9 @@ describe('using what was trained', () => {
     expect(JSON.parse(await readFile(join(folder, 'qlora/adapter/quantization_config.json'), 'utf8'))).toMatchObject({ quant_method: 'bitsandbytes', load_in_4bit: true, bnb_4bit_quant_type: 'nf4', bnb_4bit_use_double_quant: true });
     const merged = await whetstone(['merge', 'tiny', 'qlora/adapter', 'qlora-merged', '--backend', 'cpu', '--json']);
     expect(merged).toMatchObject({ code: 0, json: { base: 'quantized' } });
-    const original = await whetstone(['merge', 'tiny', 'qlora/adapter', 'other', '--backend', 'cpu', '--base', 'original', '--tolerance', String(2 * Number(merged.json['largestLogitDifference'])), '--json']);
+    const original = await whetstone(['merge', 'tiny', 'qlora/adapter', 'onto-original', '--backend', 'cpu', '--base', 'original', '--tolerance', String(2 * Number(merged.json['largestLogitDifference'])), '--json']);
     expect(original).toMatchObject({ code: 1, json: { error: { code: 'MERGE_DIFFERS' } } });
-    expect(existsSync(join(folder, 'other'))).toBe(false);
+    expect(existsSync(join(folder, 'onto-original'))).toBe(false);
   });
 
   test('chat answers line by line, starts over and leaves', async () => {
