@@ -2,7 +2,7 @@ import '@whetstone/core/tfjs-gradients';
 import { beforeAll } from 'vitest';
 import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { ewc, frozenLayers, full, fullStrategy, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, qlora, replay } from '@whetstone/strategies';
+import { ewc, frozenLayers, full, fullStrategy, hardSamples, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, qlora, replay } from '@whetstone/strategies';
 import { batchSourceOf, describeStrategy, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
@@ -122,6 +122,15 @@ describeStrategy(ewc, {
 });
 
 describeStrategy(ewc, { model: gpt2Model, owner: (model, run) => loraStrategy({ rank: 2 }).attach(model, run), run: oldTask, options: { 'over LoRA': { data: 'old.jsonl' } } });
+
+describeStrategy(hardSamples, {
+  model: llamaModel,
+  owner: (model, run) => fullStrategy().attach(model, run),
+  run: oldTask,
+  options: { 'by default': {}, 'measured often': { everyBatches: 1, ratio: 0.5, poolSize: 3 } },
+  badOptions: { 'more than half': { ratio: 0.6 } },
+  learningRate: 0.05,
+});
 
 describeStrategy(replay, {
   model: llamaModel,

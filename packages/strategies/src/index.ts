@@ -2,6 +2,7 @@
 import { ewc } from './ewc/ewc.js';
 import { frozenLayers } from './frozen-layers/frozen-layers.js';
 import { full } from './full.js';
+import { hardSamples } from './hard-samples/hard-samples.js';
 import { lora } from './lora/lora.js';
 import { pTuningV2 } from './prompt/p-tuning-v2.js';
 import { qlora } from './qlora/qlora.js';
@@ -12,6 +13,7 @@ export { ewc, ewcStrategy, type EwcOptions } from './ewc/ewc.js';
 export { diagonalFisher, type FisherProgress } from './ewc/fisher.js';
 export { frozenLayers, frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers/frozen-layers.js';
 export { full, fullStrategy } from './full.js';
+export { hardSamples, hardSamplesStrategy, type HardSamplesOptions } from './hard-samples/hard-samples.js';
 export { lora, loraStrategy } from './lora/lora.js';
 export { type AdapterFiles } from './adapters/adapter-files.js';
 export { createAdapterSet, type AdapterSet } from './adapters/adapter-set.js';
@@ -31,5 +33,5 @@ export { dynamicCode, fourBitCodes, type FourBitType } from './qlora/code-tables
 export { replay, replayStrategy, type ReplayOptions } from './replay/replay.js';
 
 /** Every strategy of this package, for a registry. */
-export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay];
+export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay, hardSamples];
 export default strategies;

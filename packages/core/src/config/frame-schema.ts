@@ -55,7 +55,7 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   curriculum: {
     type: ['object', 'null'], default: null, additionalProperties: false, description: 'From easy to hard; null: in no such order.',
     properties: {
-      by: { type: 'string', minLength: 1, default: 'length', description: 'length, or a column of the data with numbers.' },
+      by: { type: 'string', minLength: 1, default: 'length', description: 'length, loss (under the model as it is loaded), or a column of the data with numbers.' },
       epochs: { type: 'integer', minimum: 1, default: 1, description: 'Epochs that go from easy to hard; later ones are as trainSamplingStrategy says.' },
     },
   },

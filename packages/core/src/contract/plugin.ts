@@ -1,5 +1,5 @@
 import type { Callback } from './callback.js';
-import type { BatchSource, Conversation, DataSummary, Origin } from './data.js';
+import type { Batch, BatchSource, Conversation, DataSummary, Origin } from './data.js';
 import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel, ModelOutline } from './model.js';
@@ -148,7 +148,7 @@ export interface BalanceOptions {
 
 /** From easy to hard. */
 export interface CurriculumOptions {
-  /** `length` (tokens), or a column of the data with numbers. */
+  /** `length` (tokens), `loss` (under the model as it was loaded), or a column of the data with numbers. */
   readonly by: string;
   /** Epochs that are ordered; later ones are as `samplingStrategy` says. */
   readonly epochs: number;
@@ -197,11 +197,21 @@ export interface BatchOptions {
   readonly seed: number;
 }
 
+/** What turns conversations into batches, and what may be asked meanwhile. */
+export interface BatchSourceDependencies {
+  readonly tokenizer: Tokenizer;
+  readonly renderer: ChatRenderer;
+  readonly logger: Logger;
+  readonly transforms?: readonly DataTransform[];
+  /** Mean loss of each row of a batch under the model as it was loaded. */
+  readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
+}
+
 /** Turns conversations into batches: the last stretch of the data's way. */
 export interface BatchSourceFactory {
   create(
     source: DataSource,
-    dependencies: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer; readonly logger: Logger; readonly transforms?: readonly DataTransform[] },
+    dependencies: BatchSourceDependencies,
     options: BatchOptions,
   ): Promise<BatchSource>;
   /** Looks for evaluation data in the training data, both as this factory made them: an error (`DATA_LEAKAGE`), or a warning. */

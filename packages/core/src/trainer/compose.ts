@@ -9,6 +9,7 @@ import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.j
 import type { Services } from '../container.js';
 import type { Named, RunStage, TrainRun } from '../engine/run-services.js';
 import { CLUSTER, createWorkers, explainFailure, joinCluster, singleWorker, workerName, type Joined } from '../distributed/index.js';
+import { rowLosses } from '../engine/row-losses.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { useBackend } from './backend-use.js';
@@ -156,7 +157,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const transforms: DataTransform[] = [];
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval') =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms }, batchOptions(config, purpose));
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info) }, batchOptions(config, purpose));
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false }) => {
     const further = furtherData(data, config.data.train);

@@ -1,5 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Batch, BatchSource, DataSource } from '@whetstone/core/contract';
+import type { Batch, BatchSource, BatchSourceDependencies, DataSource } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { judgeUnreadable } from '../sources/unreadable.js';
@@ -11,7 +11,10 @@ import { defaultBatchOptions, type BatchOptions } from './options.js';
 import { planCurriculum, planEpoch, type EpochPlan } from './order.js';
 import { prepare, type Prepared, type PrepareInputs } from './prepare.js';
 import { layOutRows, rowLengths, type RowTable } from './rows.js';
+import { sampleLosses } from './sample-losses.js';
+import type { SampleTraits } from './sample-traits.js';
 import type { BatchSourceSummary } from './summary.js';
+import type { TokenStore } from './token-store.js';
 
 export interface PreparedBatchSource extends BatchSource {
   readonly summary: BatchSourceSummary;
@@ -20,6 +23,8 @@ export interface PreparedBatchSource extends BatchSource {
 }
 
 export interface BatchSourceInputs extends PrepareInputs {
+  /** Measures losses, for a curriculum that goes by them. */
+  readonly rowLosses?: BatchSourceDependencies['rowLosses'];
   /** What is not given has the default of {@link defaultBatchOptions}. */
   readonly options?: Partial<BatchOptions>;
   /** Takes what is not an error but should be known. */
@@ -66,6 +71,13 @@ function rowDifficulties(table: RowTable, values: readonly number[], { curriculu
   return curriculum.by === 'length' ? table.length : Array.from(table.sample, (sample) => values[sample] ?? 0);
 }
 
+/** What a curriculum goes by, sample by sample: a column's numbers, or losses that are measured now. @throws CONFIG_CONFLICT where nothing can measure them */
+async function measuredDifficulties(store: TokenStore, traits: SampleTraits, padTokenId: number, { rowLosses }: BatchSourceInputs, { curriculum }: BatchOptions): Promise<readonly number[]> {
+  if (curriculum?.by !== 'loss') return traits.difficulties;
+  if (rowLosses === undefined) throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum by loss needs a model to measure it with.', { place: { path: 'data.curriculum.by' }, expected: 'rowLosses beside the tokenizer' });
+  return sampleLosses(store, padTokenId, rowLosses);
+}
+
 /**
  * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of times, from any position.
  *
@@ -82,10 +94,10 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const summary: BatchSourceSummary = { ...prepared.summary, ...(balanced === null ? {} : { groups: balanced.shares }) };
   const table = layOutRows(store, balanced?.samples ?? Int32Array.from({ length: store.samples }, (_, sample) => sample), options);
   const lengths = rowLengths(table);
-  const difficulties = rowDifficulties(table, traits.difficulties, options);
+  const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
+  const difficulties = rowDifficulties(table, await measuredDifficulties(store, traits, padTokenId, inputs, options), options);
   const planOf = (epoch: number): EpochPlan =>
     difficulties !== null && epoch < (options.curriculum?.epochs ?? 0) ? planCurriculum(difficulties, options, epoch) : planEpoch(lengths, options, epoch);
-  const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
   const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf, paddingFree: options.paddingFree };
 
   function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {

@@ -27,7 +27,7 @@ function bytesOf({ files }: DataSource): number {
 export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
   const contents = new WeakMap<BatchSource, ContentIndex>();
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [] }, { purpose, ...options }) {
+    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses }, { purpose, ...options }) {
       const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
       const index = createContentIndex();
       const batches = await createBatchSource({
@@ -35,6 +35,7 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         tokenizer,
         renderer,
         options,
+        ...(rowLosses === undefined ? {} : { rowLosses }),
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
         index,

@@ -83,6 +83,18 @@ describe('curriculum', () => {
     await expect(build({ curriculum: { by: 'hardness', epochs: 1 } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { file: 'memory.jsonl', line: 1 } });
   });
 
+  test('by the loss of each conversation, whatever its place and length', async () => {
+    // The loss of a conversation is its difficulty, told by the number of its letters.
+    const lossOf = (ids: ArrayLike<number>): number => ((Array.from(ids).filter((id) => id === 'x'.charCodeAt(0)).length - 1) * 23) % 40;
+    const rowLosses = async ({ rows, length, ids }: Batch): Promise<number[]> => Array.from({ length: rows }, (_, row) => lossOf(ids.subarray(row * length, (row + 1) * length)));
+    const source = await createBatchSource({ source: sourceOf(conversations), tokenizer: characterTokenizer, renderer: plainRenderer, rowLosses, options: { batchSize: 1, curriculum: { by: 'loss', epochs: 1 } } });
+    const losses = (await collect(source.epoch(0))).map(({ ids }) => lossOf(ids));
+    // Sorted, but for the shuffle within four batches.
+    for (const [index, loss] of losses.entries()) expect(Math.abs(loss - index)).toBeLessThan(4);
+    expect(new Set(losses).size).toBe(40);
+    await expect(build({ curriculum: { by: 'loss', epochs: 1 } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'data.curriculum.by' } });
+  });
+
   test('does not go with packing', async () => {
     await expect(build({ curriculum: { by: 'length', epochs: 1 }, packing: true })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
   });

@@ -54,7 +54,7 @@ export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions,
         }
         traits.groups.push(group);
       }
-      if (curriculum !== null && curriculum.by !== 'length') traits.difficulties.push(difficultyOf(conversation, curriculum.by));
+      if (curriculum !== null && curriculum.by !== 'length' && curriculum.by !== 'loss') traits.difficulties.push(difficultyOf(conversation, curriculum.by));
     },
   };
 }
