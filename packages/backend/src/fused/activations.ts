@@ -1,6 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cast } from '../kernels/elementwise.js';
 import type { Emitter, Kernel } from '../kernels/kernel.js';
+import { waitingFor } from '../kernels/waiting.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';
 
@@ -10,8 +11,9 @@ interface Formula {
   valueAndDerivative<T>(emit: Emitter<T>, x: T): { readonly value: T; readonly derivative: T };
 }
 
+/** x · sigmoid(x). The value alone is one pass: the gradient of softplus is the sigmoid, times a factor that is x here. */
 const silu: Formula = {
-  value: (emit, x) => emit.op('Mul', [x, emit.op('Sigmoid', [x])]),
+  value: (emit, x) => emit.op('SoftplusGrad', [x, x]),
   valueAndDerivative(emit, x) {
     const { add, subtract, multiply } = arithmetic(emit);
     const sigmoid = emit.op('Sigmoid', [x]);
@@ -83,7 +85,7 @@ const gated: Kernel = {
   tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [formulaOf(activation).value(emit, gate!), up!]),
 };
 
-/** Its gradients with respect to gate and up. What it computes again of the forward half, TensorFlow finds to be the same and computes once. */
+/** Its gradients with respect to gate and up. What it computes anew of the forward half waits for the gradient, so that nothing is kept between the two. */
 const gatedGradient: Kernel = {
   name: 'WhetstoneGatedActivationGrad',
   inputs: ['gradient', 'gate', 'up'],
@@ -91,7 +93,7 @@ const gatedGradient: Kernel = {
   rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec, gradient as Spec], parameters: [activation as string] }),
   tensorflow: (emit, [gradient, gate, up], _, [activation]) => {
     const { multiply } = arithmetic(emit);
-    const { value, derivative } = formulaOf(activation).valueAndDerivative(emit, gate!);
+    const { value, derivative } = formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), gate!);
     return [multiply(multiply(gradient!, up!), derivative), multiply(gradient!, value)];
   },
 };

@@ -7,7 +7,8 @@ export type Attribute =
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'string'; readonly value: string }
   | { readonly kind: 'type'; readonly value: PhysicalType }
-  | { readonly kind: 'ints'; readonly value: readonly number[] };
+  | { readonly kind: 'ints'; readonly value: readonly number[] }
+  | { readonly kind: 'texts'; readonly value: readonly string[] };
 
 export type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -17,5 +18,7 @@ export const float = (value: number): Attribute => ({ kind: 'float', value });
 export const text = (value: string): Attribute => ({ kind: 'string', value });
 export const type = (value: PhysicalType): Attribute => ({ kind: 'type', value });
 export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
+
+export const texts = (value: readonly string[]): Attribute => ({ kind: 'texts', value });
 
 export const noAttributes: Attributes = {};

@@ -64,6 +64,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
       if (info !== undefined && info !== null) infos.push(info);
     }
     const recording = kernel.rule(infos, attributes);
+    this.recorder.cutIfDue();
     const operands = infos.map((info, position) => this.recorder.seenAs(this.find(info.dataId), recording.inputShapes?.[position] ?? info.shape));
     const outputs = this.recorder.record(kernel, operands, { ...recording, inputShapes: undefined });
     this.dataIds += outputs.length;

@@ -14,6 +14,8 @@ export interface Step {
   /** Number of the first result. */
   readonly firstOutput: number;
   readonly outputs: number;
+  /** What has to be there before it begins, beside its inputs. */
+  readonly after?: readonly number[];
 }
 
 /** A recorded graph without its values: what an engine compiles. It knows no shapes; whatever is like a shape is an input. */

@@ -2,6 +2,7 @@ import type { Engine, Executable } from '../engines/engine.js';
 import { fuseAdditions } from './fuse-additions.js';
 import { describeNode, type Cut } from './graph.js';
 import type { HostOperands } from './host-operands.js';
+import { recomputeCheap } from './recompute.js';
 import type { Program, Step } from './program.js';
 import type { PhysicalType } from './types.js';
 
@@ -159,7 +160,9 @@ export class ProgramCache {
   compile(cut: Cut): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(cut);
     const classes = classify(cut, known?.classes ?? null);
-    const program = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.made++}`));
+    const whole = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.made++}`));
+    // Where shapes are static, the compiler decides what it keeps.
+    const program = this.engine.staticShapes ? whole : recomputeCheap(whole);
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
     if (known !== undefined && !this.engine.staticShapes) {
       known.executable.dispose();

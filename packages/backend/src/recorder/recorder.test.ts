@@ -180,6 +180,26 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     result.dispose();
   });
 
+  test('the first part of a long recording is handed over while the rest is recorded, once between two barriers', async () => {
+    const backend = await fresh({ firstNodes: 10 });
+    const chain = (length: number): tf.Tensor =>
+      tf.tidy(() => {
+        // Each operand is seen under another shape: reshapes that only the recording knows must not be torn from their operation.
+        const ones = tf.tensor1d([1, 1, 1, 1]);
+        let value: tf.Tensor = tf.tensor1d([1, 1, 1, 1]);
+        for (let index = 0; index < length; index++) value = tf.reshape(tf.add(tf.reshape(value, [2, 2]), tf.reshape(ones, [2, 2])), [4]);
+        return value;
+      });
+    const long = chain(60);
+    expect(backend.counters().graphs).toBe(1);
+    expect([...long.dataSync()]).toEqual([61, 61, 61, 61]);
+    expect(backend.counters().graphs).toBe(2);
+    const short = chain(3);
+    expect([...short.dataSync()]).toEqual([4, 4, 4, 4]);
+    expect(backend.counters().graphs).toBe(3);
+    tf.dispose([long, short]);
+  });
+
   test('a host array that changes after it was given changes nothing', async () => {
     await fresh();
     for (const size of [3, 100]) {

@@ -16,6 +16,8 @@ import { Value } from './value.js';
 export interface RecorderOptions extends ProgramCacheOptions {
   /** Operations after which a recording is cut by itself. */
   readonly mostNodes?: number;
+  /** Operations after which the first part of a recording is handed over, so that the device starts while the host records the rest. 0: never. */
+  readonly firstNodes?: number;
   /** Graphs up to this size run op by op until they come back. */
   readonly eagerNodes?: number;
   /** Told of each value on the device that JavaScript forgot before tfjs disposed it. */
@@ -28,6 +30,12 @@ export interface RecorderOptions extends ProgramCacheOptions {
  */
 const LARGE_GRAPH = 1500;
 const MOST_QUEUED = 32;
+/**
+ * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host records the rest. A fixed number, so that
+ * equal recordings are cut alike; what is alive at the cut has to be kept, so the part is small.
+ */
+const FIRST_NODES = 160;
+const MOST_NODES = 60_000;
 /** How often a small graph is run op by op before it is worth compiling. */
 const EAGER_SIGHTINGS = 3;
 
@@ -52,6 +60,9 @@ export class Recorder {
   private matmulPolicy: MatmulPolicy = 'float32';
   readonly counters = { graphs: 0, nodes: 0, cacheHits: 0, eagerGraphs: 0, eagerNodes: 0 };
   private pending: RecordedNode[] = [];
+  /** Whether part of what is being recorded was handed over already. */
+  private begun = false;
+  private readonly firstNodes: number;
   private serial = 0;
   private queued = 0;
   /** Values disposed while the recording still needs them. */
@@ -69,6 +80,8 @@ export class Recorder {
       this.memory.hostToDeviceBytes += bytes;
     });
     this.programs = new ProgramCache(engine, this.operands, options);
+    // Where shapes are static a compiler sees more in one large graph.
+    this.firstNodes = engine.staticShapes ? 0 : (options.firstNodes ?? FIRST_NODES);
   }
 
   get matmul(): MatmulPolicy {
@@ -81,9 +94,8 @@ export class Recorder {
     this.matmulPolicy = policy;
   }
 
-  /** Records one operation. Nothing is computed; a size cap may cut the recording first. */
+  /** Records one operation. Nothing is computed. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
-    if (this.pending.length >= (this.options.mostNodes ?? 60_000)) this.flush();
     const stored = operands[0]?.stored;
     if (kernel.gathersRows === true && stored?.format === 'bfloat16') return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
     const shaped = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
@@ -112,6 +124,15 @@ export class Recorder {
     });
     this.pending.push(node);
     return node.outputs as Value[];
+  }
+
+  /** Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part, or what has grown too large. */
+  cutIfDue(): void {
+    const { mostNodes = MOST_NODES } = this.options;
+    const limit = this.begun || this.firstNodes === 0 ? mostNodes : Math.min(this.firstNodes, mostNodes);
+    if (this.pending.length < limit) return;
+    this.handOver();
+    this.begun = true;
   }
 
   /** The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result is nobody's: hold it to keep it. */
@@ -181,6 +202,11 @@ export class Recorder {
 
   /** Hands everything recorded to the engine. Returns at once where the engine works asynchronously. */
   flush(): void {
+    this.begun = false;
+    this.handOver();
+  }
+
+  private handOver(): void {
     if (this.pending.length === 0) return;
     const nodes = this.pending;
     this.pending = [];
@@ -213,6 +239,7 @@ export class Recorder {
   /** Drops what was recorded and compiled. */
   reset(): void {
     this.pending = [];
+    this.begun = false;
     this.serial++;
     this.engine.wait();
     this.programs.clear();

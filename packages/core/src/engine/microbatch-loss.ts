@@ -5,8 +5,8 @@ import { crossEntropy } from '../ops/cross-entropy.js';
 import { gatherRows } from '../ops/gather-rows.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 
-/** Logits that are held at once, by default: 32 Mi numbers, 128 MiB as float32. */
-export const LOGITS_AT_ONCE = 2 ** 25;
+/** Logits that are held at once, by default: 20 Mi numbers, 80 MiB as float32. */
+export const LOGITS_AT_ONCE = 20 * 2 ** 20;
 
 export interface LossOptions {
   /** What is trained, where gradients are wanted; null for evaluation. */
@@ -20,7 +20,9 @@ export interface LossOptions {
  */
 export function summedCrossEntropy(model: LanguageModel, batch: Batch, { positions, targets, weights }: SupervisedPositions, options: LossOptions): Scalar {
   const { trained, logitsAtOnce = LOGITS_AT_ONCE } = options;
-  const chunk = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
+  const most = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
+  // Chunks of one size: a short one at the end would cost a matrix product that reads the whole head for few rows.
+  const chunk = Math.ceil(positions.length / Math.max(1, Math.ceil(positions.length / most)));
   const plain = model.plainHead?.() ?? null;
   if (trained !== null && plain !== null) {
     // Whether a weight that is no variable depends on trained parameters is not known here.

@@ -1,6 +1,7 @@
 import type { Attributes } from '../../kernels/attributes.js';
 import { emitKernel } from '../../kernels/emit.js';
 import type { Emitter } from '../../kernels/kernel.js';
+import { waitingFor } from '../../kernels/waiting.js';
 import type { Program } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
@@ -25,6 +26,7 @@ function setAttributes(library: TensorflowLibrary, operation: Pointer, attribute
     else if (attribute.kind === 'float') library.TF_SetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TF_SetAttrType(operation, name, tensorflowType[attribute.value]);
     else if (attribute.kind === 'ints') library.TF_SetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else if (attribute.kind === 'texts') library.TF_SetAttrStringList(operation, name, attribute.value, BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))), attribute.value.length);
     else {
       const bytes = utf8.encode(attribute.value);
       library.TF_SetAttrString(operation, name, bytes, bytes.length);
@@ -166,5 +168,6 @@ export function at<T>(list: readonly T[], position: number): T {
 export function emitStep<T>(emitter: Emitter<T>, program: Program, position: number, tensors: readonly T[]): readonly T[] {
   const step = at(program.steps, position);
   const operands = step.inputs.map((number) => at(tensors, number));
-  return emitKernel(emitter, program, step, operands);
+  const own = step.after === undefined ? emitter : waitingFor(emitter, step.after.map((number) => at(tensors, number)));
+  return emitKernel(own, program, step, operands);
 }

@@ -122,6 +122,7 @@ export const elementwiseRows: Readonly<Record<string, Row>> = {
   Elu: one(elu),
   Selu: one((b, x) => b.binary('multiply', number(b, x, SELU_SCALE), b.select(positive(b, x), x, b.binary('multiply', number(b, x, SELU_ALPHA), b.unary('exponential_minus_one', x))))),
   Softplus: one((b, x) => b.binary('add', b.binary('maximum', x, number(b, x, 0)), b.unary('log_plus_one', b.unary('exponential', b.unary('negate', b.unary('abs', x)))))),
+  SoftplusGrad: (b, [dy, x]) => b.binary('multiply', dy!, b.unary('logistic', x!)),
   EluGrad: (b, [dy, y]) => b.select(b.compare('LT', y!, number(b, y!, 0)), b.binary('multiply', dy!, b.binary('add', y!, number(b, y!, 1))), dy!),
   LeakyRelu: (b, [x], { alpha }) => b.select(positive(b, x!), x!, b.binary('multiply', x!, number(b, x!, alpha?.kind === 'float' ? alpha.value : 0.2))),
   IsNan: one((b, x) => b.compare('NE', x, x)),
