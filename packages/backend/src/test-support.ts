@@ -25,7 +25,7 @@ export async function startBackend(options: { readonly recorder?: RecorderOption
 }
 
 /** The backend on its xla engine, current in tfjs-core. */
-export async function startXlaBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {
+export async function startXlaBackend(options: { readonly recorder?: RecorderOptions; readonly moduleFolder?: string | null } = {}): Promise<WhetstoneBackend> {
   if (xlaPlugin === null) throw new Error('Tests that need an XLA plugin have to be skipped without it.');
   return registerWhetstoneBackend({ engine: 'xla', plugin: xlaPlugin, ...options });
 }

@@ -1,8 +1,15 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openModuleCache, type ModuleCache } from './module-cache.js';
+
+const built = fileURLToPath(new URL('../../../dist/engines/xla/module-cache.js', import.meta.url));
+if (!existsSync(built)) console.warn('SKIPPED: the package is not built. Build it with: npm run build');
 
 describe('the cache of compiled modules', () => {
   let folder = '';
@@ -41,6 +48,60 @@ describe('the cache of compiled modules', () => {
 
   test('another version of the plugin has other keys', () => {
     expect(open('2').keyOf('module')).not.toBe(open('1').keyOf('module'));
+  });
+
+  test('what was used longest ago goes where there is too much, and what a killed writer left an hour ago', () => {
+    const cache = openModuleCache(join(folder, 'modules'), { path: join(folder, 'plugin.so'), version: '1', device: 'cpu' }, 6000);
+    const names = Array.from({ length: 12 }, (_, index) => `module ${String(index).padStart(2, '0')}`);
+    names.forEach((name, index) => {
+      cache.save(name, bytes);
+      utimesSync(join(folder, 'modules', `${name}.module`), index, index);
+    });
+    writeFileSync(join(folder, 'modules', 'left.partial'), bytes);
+    utimesSync(join(folder, 'modules', 'left.partial'), 1, 1);
+    writeFileSync(join(folder, 'modules', 'young.partial'), bytes);
+    cache.save('the last', bytes);
+    const left = readdirSync(join(folder, 'modules'));
+    expect(left.filter((name) => name.endsWith('.module')).length).toBeLessThanOrEqual(7);
+    expect(left).toContain('the last.module');
+    expect(left).toContain('module 11.module');
+    expect(left).not.toContain('module 00.module');
+    expect(left).toContain('young.partial');
+    expect(left).not.toContain('left.partial');
+  });
+
+  test.skipIf(!existsSync(built))('two processes that write the same modules and are killed while they do leave whole files or none', { timeout: 120_000 }, async () => {
+    const large = 3_000_000;
+    // A module's bytes follow from its name, so that a mixture of two would be seen.
+    const script = `import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
+      const cache = openModuleCache(${JSON.stringify(join(folder, 'modules'))}, { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' });
+      console.log('ready');
+      for (let round = 0; ; round++) cache.save(cache.keyOf(String(round % 5)), new Uint8Array(${large}).fill(round % 5));`;
+    const cache = open();
+    let killedWhileWriting = 0;
+    for (let round = 0; round < 8; round++) {
+      const writers = Array.from({ length: 2 }, () => spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }));
+      await Promise.all(writers.map((writer) => once(writer.stdout, 'data')));
+      await setTimeout(Math.random() * 40);
+      const ended = writers.map((writer) => once(writer, 'exit'));
+      for (const writer of writers) writer.kill('SIGKILL');
+      // Somebody reads meanwhile.
+      for (let module = 0; module < 5; module++) cache.load(cache.keyOf(String(module)));
+      await Promise.all(ended);
+      const files = readdirSync(join(folder, 'modules'));
+      killedWhileWriting += files.filter((name) => name.endsWith('.partial')).length;
+      let whole = 0;
+      for (let module = 0; module < 5; module++) {
+        const found = cache.load(cache.keyOf(String(module)));
+        if (found === null) continue;
+        whole++;
+        expect(found.length).toBe(large);
+        expect(found.every((byte) => byte === module)).toBe(true);
+      }
+      // None was found damaged and thrown away.
+      expect(whole).toBe(files.filter((name) => name.endsWith('.module')).length);
+    }
+    expect(killedWhileWriting).toBeGreaterThan(0);
   });
 
   test('a folder that cannot be made stops nobody', () => {

@@ -1,12 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 
 /**
  * Compiled modules on disk, so that a second process need not compile them again. A file holds a mark, the SHA-256 of what follows, and the
- * plugin's bytes; it is written under a temporary name and renamed, so that writers beside each other and a kill leave whole files or none.
- * Whatever is wrong with the folder only costs a compilation.
+ * plugin's bytes; it is written under a temporary name and renamed, so that writers beside each other and a kill leave whole files or none. What a
+ * power failure leaves is told by its digest: nothing waits for the disk. Whatever is wrong with the folder only costs a compilation.
  */
 export interface ModuleCache {
   /** Name of a module's file. */
@@ -38,11 +38,12 @@ function processorFeatures(): string {
 }
 
 /** The cache in a folder, for one plugin: its file, its versions and its device are part of every key. */
-export function openModuleCache(folder: string, plugin: { readonly path: string; readonly version: string; readonly device: string }): ModuleCache {
+export function openModuleCache(folder: string, plugin: { readonly path: string; readonly version: string; readonly device: string }, mostBytes: number = MOST_BYTES): ModuleCache {
   const { size, mtimeMs } = statSync(plugin.path);
   const place = [String(size), String(mtimeMs), plugin.version, plugin.device, processorFeatures(), process.env['XLA_FLAGS'] ?? ''].join('\n');
   const pathOf = (key: string): string => join(folder, key + suffix);
-  let pruned = false;
+  /** Bytes written since the folder was last looked through; at first nobody knows what is there. */
+  let written = Infinity;
 
   const forget = (key: string): void => rmSync(pathOf(key), { force: true });
   return {
@@ -66,14 +67,16 @@ export function openModuleCache(folder: string, plugin: { readonly path: string;
     save: (key, bytes) =>
       attempt(() => {
         mkdirSync(folder, { recursive: true });
-        if (!pruned) prune(folder);
-        pruned = true;
+        if (written > mostBytes / 8) {
+          prune(folder, mostBytes - bytes.length);
+          written = 0;
+        }
+        written += bytes.length;
         const temporary = join(folder, `${key}.${randomUUID()}.partial`);
         try {
           const handle = openSync(temporary, 'wx');
           try {
             for (const part of [MARK, digestOf(bytes), bytes]) for (let from = 0; from < part.length; ) from += writeSync(handle, part, from);
-            fsyncSync(handle);
           } finally {
             closeSync(handle);
           }
@@ -96,8 +99,8 @@ function attempt(work: () => void): void {
 
 const STALE_MILLISECONDS = 3_600_000;
 
-/** Removes what killed writers left an hour ago, and the oldest files beyond {@link MOST_BYTES}. */
-function prune(folder: string): void {
+/** Removes what killed writers left an hour ago, and what was used longest ago of what is more than `mostBytes`. */
+function prune(folder: string, mostBytes: number): void {
   const files = readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     const found = statSync(path, { throwIfNoEntry: false });
@@ -107,6 +110,6 @@ function prune(folder: string): void {
   let total = 0;
   for (const { path, bytes } of files.filter(({ whole }) => whole).sort((a, b) => b.used - a.used)) {
     total += bytes;
-    if (total > MOST_BYTES) rmSync(path, { force: true });
+    if (total > mostBytes) rmSync(path, { force: true });
   }
 }

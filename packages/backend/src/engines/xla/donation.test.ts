@@ -1,0 +1,106 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { adamwUpdate } from '@whetstone/core/ops';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { WhetstoneBackend } from '../../recorder/backend.js';
+import { adamw } from '../../fused/adamw.js';
+import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
+import { lower } from './stablehlo/lower.js';
+
+/** More than the host keeps a copy of. */
+const size = 10_000;
+
+describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () => {
+  let backend: WhetstoneBackend;
+  beforeAll(async () => {
+    backend = await startXlaBackend();
+  });
+
+  /** `x · 2 + y` for a tensor that is disposed before the graph is handed over, unless somebody `holds` it. */
+  const twice = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.tidy(() => tf.add(tf.mul(x, 2), y));
+
+  test('a tensor that nobody holds gives its memory, and the result is right', () => {
+    const y = random([size], 2);
+    let x: tf.Tensor = random([size], 1);
+    const expected = Float32Array.from(x.dataSync());
+    const added = y.dataSync();
+    backend.barrier();
+    const before = backend.counters().deviceBytes;
+    for (let round = 0; round < 3; round++) {
+      const next = twice(x, y);
+      x.dispose();
+      x = next;
+      backend.barrier();
+      expected.forEach((value, index) => (expected[index] = Math.fround(Math.fround(value * 2) + (added[index] ?? 0))));
+      // The old one is gone before the new one counts.
+      expect(backend.counters().deviceBytes).toBe(before);
+    }
+    expect(x.dataSync()).toEqual(expected);
+    tf.dispose([x, y]);
+  });
+
+  test('a tensor that somebody else holds keeps its numbers, also where the module was made to take its memory', async () => {
+    const y = random([size], 4);
+    const x = random([size], 3);
+    const original = x.dataSync().slice();
+    for (const held of [false, true, false]) {
+      const input = tf.tidy(() => tf.add(x, 0));
+      backend.barrier();
+      // Another tensor of the same data, as a checkpoint of the best weights has it.
+      const holder = held ? input.clone() : null;
+      const result = twice(input, y);
+      input.dispose();
+      backend.barrier();
+      expect(result.dataSync()[7]).toBe(Math.fround(Math.fround((original[7] ?? 0) * 2) + (y.dataSync()[7] ?? 0)));
+      if (holder !== null) expect(holder.dataSync()).toEqual(original);
+      tf.dispose([result, ...(holder === null ? [] : [holder])]);
+    }
+    tf.dispose([x, y]);
+  });
+
+  test('a read that is under way gets the numbers as they were', async () => {
+    const y = random([size], 6);
+    for (let round = 0; round < 3; round++) {
+      const input = tf.tidy(() => tf.add(random([size], 5), 0));
+      const original = input.dataSync().slice();
+      const reading = input.data();
+      const result = twice(input, y);
+      input.dispose();
+      backend.barrier();
+      expect(await reading).toEqual(original);
+      result.dispose();
+    }
+    y.dispose();
+  });
+
+  test('AdamW updates a parameter and its moments in place', () => {
+    const variable = (seed: number): tf.Variable => tf.tidy(() => tf.variable(tf.square(random([size], seed))));
+    const parameter = variable(7);
+    const moments = [variable(8), variable(9)] as const;
+    const scalars = { stepSize: tf.scalar(1e-3), decay: tf.scalar(1), correction: tf.scalar(1) };
+    const gradient = random([size], 10);
+    backend.barrier();
+    const before = backend.counters().deviceBytes;
+    for (let update = 1; update <= 3; update++) {
+      tf.tidy(() => {
+        const made = adamwUpdate({ parameter, gradient, firstMoment: moments[0], secondMoment: moments[1] }, scalars, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, tf.scalar);
+        [parameter, ...moments].forEach((own, index) => own.assign(made[index] as tf.Tensor));
+      });
+      backend.barrier();
+      expect(backend.counters().deviceBytes).toBe(before);
+    }
+    tf.dispose([parameter, ...moments, gradient, ...Object.values(scalars)]);
+  });
+});
+
+test('a module says which results take which inputs\' memory: new versions take the old ones\' place', () => {
+  const vector = { type: 'float32' as const, shape: [8] };
+  const scalar = { type: 'float32' as const, shape: [] };
+  const inputs = [vector, vector, vector, vector, scalar, scalar, scalar].map((input) => ({ ...input, values: null }));
+  const step = { kernel: adamw, parameters: [0.9, 0.999, 1e-8], inputs: [0, 1, 2, 3, 4, 5, 6], tensorInputs: 7, firstOutput: 7, outputs: 3 };
+  const program = { name: 'update', inputTypes: inputs.map(({ type }) => type), steps: [step], types: Array.from({ length: 10 }, () => 'float32' as const), outputs: [7, 8, 9], matmul: 'float32' as const };
+  const spent = (...numbers: number[]): string => lower(program, inputs, () => 'AdamW', { spent: new Set(numbers) }).text.split('\n')[0] ?? '';
+  const aliases = (head: string): string[] => [...head.matchAll(/%arg(\d): tensor<8xf32> \{tf.aliasing_output = (\d) : i32\}/g)].map(([, input, output]) => `${input} → ${output}`);
+  expect(aliases(spent(0, 1, 2, 3))).toEqual(['0 → 0', '2 → 1', '3 → 2']);
+  expect(aliases(spent(1, 3))).toEqual(['3 → 2']);
+  expect(aliases(spent())).toEqual([]);
+});
