@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
+import type { Kernel } from '../../kernels/kernel.js';
 import { WhetstoneBackend } from '../../recorder/backend.js';
 import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import { XlaClient } from './client.js';
@@ -51,7 +52,11 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
       const file = join(folder, 'not-a-plugin.so');
       expect(() => loadPjrt(file)).toThrow(/no XLA plugin at/);
       writeFileSync(file, 'text');
-      expect(() => loadPjrt(file)).toThrow(/cannot be loaded/);
+      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*no shared library/);
+      writeFileSync(file, beginningOf(plugin));
+      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*cut short/);
+      // A library, but no plugin.
+      expect(() => loadPjrt(process.execPath)).toThrow(/cannot be loaded/);
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -110,6 +115,41 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
   }, 60_000);
 });
 
+describe.skipIf(xlaPlugin === null)('what a run may take', () => {
+  test('more memory than the machine has is refused before it is taken, with how much it is and what to lower', () => {
+    const backend = new WhetstoneBackend(createXlaEngine({ plugin, moduleFolder: null }));
+    // Two results, each of two thirds of the memory: either alone would do.
+    const length = Math.ceil(Math.sqrt((2 / 3) * totalmem() / 4));
+    const square: Kernel = {
+      name: 'Square',
+      inputs: ['x'],
+      list: true,
+      rule: () => ({ outputs: [0, 1].map(() => ({ shape: [length, length], dtype: 'float32' })) }),
+      tensorflow: (emit, [x]) => {
+        const whole = emit.op('BroadcastTo', [x!, emit.constant('int32', [2], [length, length])]);
+        return [emit.op('Exp', [whole]), emit.op('Neg', [whole])];
+      },
+    };
+    const x = backend.makeTensorInfo([length], 'float32', new Float32Array(length));
+    const [made] = backend.run(square, { x }, {}) as tf.TensorInfo[];
+    expect(() => backend.readSync(made?.dataId ?? {})).toThrow(expect.objectContaining({ code: 'OUT_OF_MEMORY', message: expect.stringMatching(/Square\(float32 \[\d+\]\) needs \d+ bytes/) as string, hint: expect.stringContaining('batch size') as string }) as Error);
+    expect([...(backend.readSync(x.dataId) as Float32Array).subarray(0, 2)]).toEqual([0, 0]);
+  });
+
+  test.skipIf(process.platform !== 'linux')('a CPU plugin has the threads that it is given', async () => {
+    const built = join(dirname(new URL(import.meta.url).pathname), '../../../dist/index.js');
+    if (!existsSync(built)) return void console.warn('SKIPPED: the package is not built. Build it with: npm run build');
+    const script = `import { readdirSync, readFileSync } from 'node:fs'; import * as tf from '@tensorflow/tfjs-core'; import { registerWhetstoneBackend } from ${JSON.stringify(built)};
+      await registerWhetstoneBackend({ engine: 'xla', plugin: ${JSON.stringify(plugin)}, threads: 3 }); tf.add(1, 2).dataSync();
+      console.log(readdirSync('/proc/self/task').filter((task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8').includes('XLAEigen')).length);`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: dirname(built), stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await new Promise((resolve) => child.on('close', resolve));
+    expect(output).toBe('3\n');
+  }, 60_000);
+});
+
 describe.skipIf(xlaPlugin === null)('modules on disk', () => {
   test('a second engine takes them, and one that is damaged is compiled again', () => {
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
@@ -133,5 +173,14 @@ describe.skipIf(xlaPlugin === null)('modules on disk', () => {
     }
   });
 });
+
+/** The first 16 MiB of a file. */
+function beginningOf(path: string): Uint8Array {
+  const bytes = new Uint8Array(2 ** 24);
+  const file = openSync(path, 'r');
+  readSync(file, bytes);
+  closeSync(file);
+  return bytes;
+}
 
 const modulesOf = (engine: object): number => ('modules' in engine && typeof engine.modules === 'function' ? Number(engine.modules()) : NaN);
