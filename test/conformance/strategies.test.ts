@@ -21,6 +21,8 @@ beforeAll(() => useBackend('cpu'));
 
 describeStrategy(full, { model: llamaModel, options: { 'every parameter': {} }, badOptions: { 'an unknown option': { rank: 2 } }, learningRate: 0.05 });
 
+describeStrategy(full, { model: llamaModel, startsAsBase: false, options: { 'bfloat16 weights': { weights: 'bfloat16' } }, badOptions: { 'weights in float16': { weights: 'float16' } }, learningRate: 0.05 });
+
 describeStrategy(frozenLayers, {
   model: llamaModel,
   options: {

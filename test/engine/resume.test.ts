@@ -4,7 +4,7 @@ import { proveWhole, runTraining, type TrainRun } from '@whetstone/core';
 import type { Callback, Json, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';
-import { frozenLayersStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import { frozenLayersStrategy, fullStrategy, loraStrategy, qloraStrategy } from '@whetstone/strategies';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testBackends, useBackend } from '../support/backend.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -58,7 +58,9 @@ async function endOf(run: TrainRun): Promise<End> {
 
 const strategies: Record<string, () => Strategy> = {
   full: () => fullStrategy(),
+  'full with bfloat16 weights': () => fullStrategy({ weights: 'bfloat16' }),
   'lora with dropout': () => loraStrategy({ rank: 2, dropout: 0.3 }),
+  'qlora with dropout': () => qloraStrategy({ rank: 2, dropout: 0.3 }),
   'frozen-layers with gradual unfreezing': () => frozenLayersStrategy({ trainLastLayers: 2, unfreezeEverySteps: 3 }),
 };
 

@@ -1,21 +1,94 @@
-import { definePlugin, type LanguageModel, type Strategy } from '@whetstone/core/contract';
+import { clone, mul, tidy, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { definePlugin, WhetstoneError, type LanguageModel, type SavedState, type Strategy } from '@whetstone/core/contract';
+import { constant, storeBfloat16 } from '@whetstone/core/ops';
 import { unfreeze } from './support/unfreeze.js';
 
-const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
+const configSchema = {
+  type: 'object',
+  properties: {
+    weights: {
+      enum: ['float32', 'bfloat16'],
+      default: 'float32',
+      description: 'What the model computes with and is saved as. bfloat16: rounded weights of two bytes, whose float32 masters take the updates (Micikevicius et al. 2018).',
+    },
+  },
+  additionalProperties: false,
+} as const;
+
+export interface FullOptions {
+  readonly weights: 'float32' | 'bfloat16';
+}
+
+/** The masters of a model's parameters: where updates too small for bfloat16 add up. */
+interface Masters {
+  readonly variables: ReadonlyMap<string, Variable>;
+  /** Rounds them into the parameters. */
+  round(): void;
+  saveState(): SavedState;
+  loadState(state: SavedState): void;
+  /** Gives the parameters their full numbers back. */
+  dispose(): void;
+}
+
+function createMasters(model: LanguageModel): Masters {
+  const variables = new Map([...model.parameters].map(([name, parameter]) => {
+    // A copy in float32, also of a parameter that is kept in fewer bytes.
+    const values = tidy(() => mul(parameter, constant(1)));
+    const master = variable(values, false);
+    values.dispose();
+    return [name, master as Variable] as const;
+  }));
+  const round = (): void => {
+    for (const [name, parameter] of model.parameters) {
+      const master = variables.get(name);
+      if (master === undefined) continue;
+      const rounded = storeBfloat16(master);
+      parameter.assign(rounded);
+      rounded.dispose();
+    }
+  };
+  round();
+  return {
+    variables,
+    round,
+    saveState: () => ({ tensors: new Map<string, Tensor>(variables), values: null }),
+    loadState: ({ tensors }) => {
+      for (const [name, master] of variables) {
+        const saved = tensors.get(name);
+        if (saved === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the float32 master of a weight.', { place: { tensor: name }, hint: 'It was written without weights: "bfloat16".' });
+        const copy = clone(saved);
+        master.assign(copy);
+        copy.dispose();
+      }
+      round();
+    },
+    dispose: () => {
+      for (const [name, master] of variables) {
+        model.parameters.get(name)?.assign(master);
+        master.dispose();
+      }
+    },
+  };
+}
 
 /** Trains every stored parameter of the model. A tied head is trained once, as the embedding that it is. */
-export function fullStrategy(): Strategy {
+export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }): Strategy {
   return {
     role: 'owner',
     plan: ({ parameters }) => ({ trainable: new Map([...parameters].map(([name, { shape }]) => [name, shape])) }),
     attach: (model: LanguageModel) => {
       const freeze = unfreeze(model.parameters.values());
+      const masters = weights === 'bfloat16' ? createMasters(model) : null;
       return {
         trainable: new Map(model.parameters),
+        ...(masters === null ? {} : { masters: masters.variables, savedAs: weights, afterUpdate: masters.round }),
         effectiveWeights: () => new Map([...model.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }])),
-        saveState: () => ({ tensors: new Map(), values: null }),
-        loadState: () => {},
-        dispose: freeze,
+        saveState: () => masters?.saveState() ?? { tensors: new Map(), values: null },
+        loadState: (state) => masters?.loadState(state),
+        dispose: () => {
+          masters?.dispose();
+          freeze();
+        },
       };
     },
   };
@@ -25,7 +98,7 @@ export const full = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'full',
-  description: 'Trains every parameter of the model.',
+  description: 'Trains every parameter of the model, in float32 or with bfloat16 weights over float32 masters.',
   configSchema,
-  create: () => fullStrategy(),
+  create: (options) => fullStrategy({ ...options }),
 });

@@ -52,7 +52,7 @@ export function takeStep(model: LanguageModel, attachments: readonly Attachment[
   const gradients = gradientsOf(model, attachments, batches, step);
   model.training = false;
   for (const attachment of attachments) {
-    for (const [name, variable] of attachment.trainable) {
+    for (const [name, variable] of attachment.masters ?? attachment.trainable) {
       const gradient = gradients.get(name);
       if (gradient === undefined) continue;
       const rate = learningRate * (attachment.learningRateScale?.(name) ?? 1);
@@ -60,6 +60,7 @@ export function takeStep(model: LanguageModel, attachments: readonly Attachment[
       variable.assign(next as Tensor);
       next.dispose();
     }
+    attachment.afterUpdate?.();
   }
   for (const gradient of gradients.values()) gradient.dispose();
 }

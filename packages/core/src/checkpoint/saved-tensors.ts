@@ -4,10 +4,10 @@ import { openSafetensors, writeSafetensors, type SafetensorsDtype, type TensorTo
 
 const dtypes: Readonly<Record<string, SafetensorsDtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
 
-/** Tensors as a safetensors file takes them; each is read from the device when its turn comes. */
-export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>): TensorToWrite[] {
+/** Tensors as a safetensors file takes them, float32 ones as `floats`; each is read from the device when its turn comes. */
+export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>, floats: 'float32' | 'bfloat16' = 'float32'): TensorToWrite[] {
   return Array.from(tensors, ([name, value]): TensorToWrite => {
-    const dtype = dtypes[value.dtype];
+    const dtype = value.dtype === 'float32' && floats === 'bfloat16' ? 'BF16' : dtypes[value.dtype];
     if (dtype === undefined) throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, { place: { tensor: name } });
     return { name, dtype, shape: value.shape, data: () => value.data() };
   });

@@ -1,11 +1,12 @@
 import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { dispose, tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 import { writeAtomically, writeFully } from '../files/index.js';
+import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
 import { saveTensors, tensorsToWrite } from './saved-tensors.js';
 
@@ -21,15 +22,15 @@ const companionFiles = [
 ];
 
 /** Writes the whole model: weights and config.json. */
-export async function writeModel(folder: string, model: LanguageModel): Promise<void> {
-  await writeWeights(folder, tensorsToWrite(model.parameters));
-  await writeText(join(folder, 'config.json'), pythonJson({ ...model.config, ...('torch_dtype' in model.config ? { torch_dtype: 'float32' } : {}), dtype: 'float32' }));
+export async function writeModel(folder: string, model: LanguageModel, dtype: 'float32' | 'bfloat16' = 'float32'): Promise<void> {
+  await writeWeights(folder, tensorsToWrite(model.parameters, dtype));
+  await writeText(join(folder, 'config.json'), pythonJson({ ...model.config, ...('torch_dtype' in model.config ? { torch_dtype: dtype } : {}), dtype }));
 }
 
 /** Writes what was trained: an adapter in PEFT's layout where the strategy exports one, else the whole model's weights and config.json. */
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const adapter = owner.exportAdapter?.();
-  if (adapter === undefined) return writeModel(folder, model);
+  if (adapter === undefined) return writeModel(folder, model, owner.savedAs);
   await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
   for (const [name, content] of Object.entries(adapter.files ?? {})) await writeText(join(folder, name), pythonJson(content));
@@ -68,9 +69,11 @@ async function assignFrom(reader: TensorReader, name: string, variable: Variable
       place, expected: `[${variable.shape.join(', ')}]`, found: `[${entry.shape.join(', ')}]`, hint: 'It was written under another strategy or model.',
     });
   }
-  const value = tensor(await reader.readFloat32(name), variable.shape, 'float32');
+  const read = tensor(await reader.readFloat32(name), variable.shape, 'float32');
+  const isShort = storageOf(variable).format === 'bfloat16' && entry.dtype === 'BF16';
+  const value = isShort ? storeBfloat16(read) : read;
   variable.assign(value);
-  value.dispose();
+  dispose([read, value]);
 }
 
 /** Writes the files of a tokenizer that tokens were added to. */

@@ -77,6 +77,8 @@ export interface Attachment {
    * `trainable`. Absent where `trainable` itself is updated.
    */
   readonly masters?: ReadonlyMap<string, Variable>;
+  /** What the trained model is written as; float32 where it is left out. */
+  readonly savedAs?: 'float32' | 'bfloat16';
   /** Called after each update. */
   afterUpdate?(): void;
   /** Puts what was learned into the model's own weights when the attachment is disposed; absent where that cannot be. Only for owners that export an adapter. */

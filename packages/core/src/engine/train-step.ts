@@ -102,12 +102,13 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
     // 6. The update.
     if (skipReason === null) {
-      parts.optimizer.apply(trainable, gradients, {
+      parts.optimizer.apply(owner.masters ?? trainable, gradients, {
         update: step + 1,
         learningRate,
         learningRateScale: (name) => owner.learningRateScale?.(name) ?? 1,
         decays: weightDecayApplies,
       });
+      owner.afterUpdate?.();
       backend.barrier();
     }
 

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type LanguageModel, type PackedTensor, type Strategy, type StrategyRun, type WeightStorage } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
-import { attachLora } from '../lora/lora.js';
+import { loraStrategy } from '../lora/lora.js';
 import { defaultLoraOptions, loraConfigSchema, type LoraOptions } from '../lora/options.js';
 import { rememberValue } from '../support/unfreeze.js';
 import { baseStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
@@ -49,11 +49,11 @@ function quantise(model: LanguageModel, storage: WeightStorage): () => void {
   };
 }
 
-function attachQlora(model: LanguageModel, options: QloraOptions, run: StrategyRun): Attachment {
+async function attachQlora(model: LanguageModel, options: QloraOptions, lora: Strategy, run: StrategyRun): Promise<Attachment> {
   const kept = options.modulesToSave ?? [];
   const putBack = quantise(model, baseStorage(options, kept));
   try {
-    const adapter = attachLora(model, options, run.seed, run.modelFolder, run.worker);
+    const adapter = await lora.attach(model, run);
     return {
       ...adapter,
       exportAdapter: () => {
@@ -85,10 +85,11 @@ export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
   if (resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA takes its start out of the weights, which are quantised here.', { place: { path: 'strategy.options.initLoraWeights' }, hint: 'Leave out initLoraWeights, or use the strategy lora.' });
   }
+  const lora = loraStrategy(resolved);
   return {
-    role: 'owner',
+    ...lora,
     storage: baseStorage(resolved, resolved.modulesToSave ?? []),
-    attach: (model, run) => attachQlora(model, resolved, run),
+    attach: (model, run) => attachQlora(model, resolved, lora, run),
   };
 }
 
