@@ -8,7 +8,7 @@ interface Entry {
 }
 
 /** Enough for the shapes and scalars of many graphs; a table that grows past it is emptied between two graphs. */
-const MOST_ENTRIES = 16_384;
+const MOST_ENTRIES = 4096;
 
 /** Exact content as a key: bits, so that -0, NaN and 0 stay apart. */
 function contentKey(type: PhysicalType, shape: readonly number[], values: TypedArray): string {

@@ -1,0 +1,96 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { backend, memory } from '@tensorflow/tfjs-core';
+import { findTensorflow, findXlaPlugin, WhetstoneBackend } from '@whetstone/backend';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTinyModel } from '../packages/cli/src/tiny-model.js';
+import { Trainer } from '../packages/cli/src/trainer.js';
+import { slope } from './support/slope.js';
+
+// A whole run, with evaluation, checkpoints and logs, watched for whatever grows. `npm run soak` makes a thousand steps on each engine.
+
+const steps = Number(process.env['WHETSTONE_SOAK_STEPS'] ?? 100);
+const isLong = steps >= 500;
+/** Steps until caches, pools and the collector have found their size. */
+const settled = Math.floor(steps * 0.3);
+
+const tensorflow = await findTensorflow();
+const plugin = await findXlaPlugin();
+const engines = [
+  ['tensorflow', 'reasons' in tensorflow ? 'npx whetstone backend install cpu' : null],
+  ['xla', 'reasons' in plugin ? 'npx whetstone backend install xla-cpu' : null],
+] as const;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+interface Sample {
+  readonly step: number;
+  readonly tensors: number;
+  readonly dataIds: number;
+  readonly deviceBytes: number;
+  readonly compiles: number;
+  readonly heapBytes: number;
+  readonly externalBytes: number;
+  readonly residentBytes: number;
+}
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-soak-'));
+  await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 2 });
+  // All of one length: on xla another length is another program, and this is no test of compiling.
+  const words = ['river', 'stone', 'sharp', 'blade', 'water', 'grain', 'light', 'edges'];
+  const rows = Array.from({ length: 48 }, (_, index) => ({ messages: [{ role: 'user', content: `Say ${10 + index}.` }, { role: 'assistant', content: Array.from({ length: 4 }, (__, word) => words[(index + word) % words.length]).join(' ') }] }));
+  await writeFile(join(folder, 'train.jsonl'), rows.slice(0, 40).map((row) => JSON.stringify(row)).join('\n'));
+  await writeFile(join(folder, 'eval.jsonl'), rows.slice(40).map((row) => JSON.stringify(row)).join('\n'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function soak(engine: string): Promise<Sample[]> {
+  const every = isLong ? 10 : 5;
+  const config = {
+    model: './tiny', backend: { name: 'whetstone', engine }, data: { train: 'train.jsonl', eval: 'eval.jsonl', padToMultipleOf: 64 },
+    strategy: { use: 'lora', options: { rank: 4, dropout: 0.1 } },
+    training: { maxSteps: steps, perDeviceTrainBatchSize: 4, saveSteps: Math.floor(steps / 4), saveTotalLimit: 1, evalStrategy: 'steps', evalSteps: Math.floor(steps / 4) },
+    output: { folder: `runs/${engine}` },
+  };
+  await writeFile(join(folder, `${engine}.json`), JSON.stringify(config));
+  const trainer = new Trainer(join(folder, `${engine}.json`));
+  const samples: Sample[] = [];
+  trainer.on('step', ({ step }) => {
+    if (step % every !== 0) return;
+    const own = backend();
+    if (!(own instanceof WhetstoneBackend) || own.engine.name !== engine) throw new Error(`this run should be on ${engine}`);
+    collect();
+    const { heapUsed, external, rss } = process.memoryUsage();
+    const { deviceBytes, compiles } = own.counters();
+    samples.push({ step, tensors: memory().numTensors, dataIds: own.numDataIds(), deviceBytes, compiles, heapBytes: heapUsed, externalBytes: external, residentBytes: rss });
+  });
+  await trainer.run();
+  return samples;
+}
+
+for (const [engine, command] of engines) {
+  if (command !== null) console.warn(`SKIPPED: the soak on ${engine}. Fetch its library with: ${command}`);
+  test.skipIf(command !== null)(`${steps} steps on ${engine} leave tensors, device memory and the heap as they were`, async () => {
+    const samples = await soak(engine);
+    const after = samples.filter(({ step }) => step > settled);
+    expect(after.length).toBeGreaterThan(10);
+    const growth = (value: (sample: Sample) => number): number => slope(after.map((sample) => [sample.step, value(sample)]));
+    const grown = { tensors: growth(({ tensors }) => tensors), dataIds: growth(({ dataIds }) => dataIds), deviceBytes: growth(({ deviceBytes }) => deviceBytes), compiles: growth(({ compiles }) => compiles), heapBytes: growth(({ heapBytes }) => heapBytes), externalBytes: growth(({ externalBytes }) => externalBytes), residentBytes: growth(({ residentBytes }) => residentBytes) };
+    if (isLong) console.log(`${engine}, growth a step after step ${settled}:`, grown, 'last:', after.at(-1));
+    // What is counted is exact: every step ends with what it began with.
+    expect(new Set(after.map(({ tensors }) => tensors)).size).toBe(1);
+    expect(new Set(after.map(({ dataIds }) => dataIds)).size).toBe(1);
+    expect(Math.abs(grown.deviceBytes)).toBeLessThan(1);
+    expect(grown.compiles).toBeLessThan(0.02);
+    // The heap holds a run's history of losses: less than 4 kB a step. A short run still fills its caches.
+    expect(grown.heapBytes).toBeLessThan(isLong ? 4_000 : 40_000);
+    expect(grown.externalBytes).toBeLessThan(isLong ? 1_000 : 20_000);
+    if (isLong) expect(grown.residentBytes).toBeLessThan(6_000);
+  }, isLong ? 1_800_000 : 240_000);
+}
