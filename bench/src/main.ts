@@ -25,6 +25,19 @@ program
   .action(async (options) => (await import('./step.js')).benchStep(options));
 
 program
+  .command('processes')
+  .description('two processes with a thread each beside one process with two threads, on the same step: time, and the share of the all-reduce')
+  .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
+  .option('--batch <rows>', 'rows of the whole step', whole, 4)
+  .option('--length <tokens>', 'tokens a row', whole, 256)
+  .option('--steps <count>', 'steps to measure, after one that is left out', whole, 4)
+  .option('--layers <count>', 'layers of the model', whole, 30)
+  .option('--processes <count>', 'processes; the one beside them has as many threads', whole, 2)
+  .option('--bucket <mebibytes>', 'gradients that are summed at a time', Number, 25)
+  .addOption(json())
+  .action(async (options) => (await import('./processes.js')).benchProcesses(options));
+
+program
   .command('sft')
   .description('fine-tune a real model with LoRA on conversations, evaluation before and after')
   .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')

@@ -21,7 +21,7 @@ export interface StepBenchOptions {
 }
 
 /** SmolLM2-135M: the shape that `peers/peer_step.py` calls `smol`. */
-const smolShape: Readonly<Record<string, Json>> = {
+export const smolShape: Readonly<Record<string, Json>> = {
   model_type: 'llama',
   vocab_size: 49152,
   hidden_size: 576,
@@ -89,7 +89,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
 }
 
 /** Random tokens, each of which is a target where one can be. */
-function randomBatch(rows: number, length: number, vocabulary: number): Batch {
+export function randomBatch(rows: number, length: number, vocabulary: number): Batch {
   let state = 1;
   const ids = Int32Array.from({ length: rows * length }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

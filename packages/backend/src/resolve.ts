@@ -96,7 +96,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   }
   throw new WhetstoneError('BACKEND_UNAVAILABLE', wanted.name === 'auto' ? 'No tensor backend can be used.' : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`, {
     place: { path: 'backend' },
-    hint: wanted.name === 'xla' ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.' : wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
+    hint: cluster !== null ? 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.' : wanted.name === 'xla' ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.' : wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
     problems: failures.map((message) => ({ message })),
   });
 }

@@ -18,6 +18,9 @@ export function bucketsOf(bytes: readonly number[], bucketBytes: number): number
   return buckets;
 }
 
+/** So many buckets at least, where they are not smaller than a MiB: a single one would have to wait for the end of the backward pass. */
+const FEWEST_BUCKETS = 8;
+
 /** Sums over processes by TensorFlow's collective runtime. */
 export function createCollective({ engine: own }: { readonly engine: Engine }, { count, timeoutSeconds }: TensorCluster): TensorCollective {
   const { collective } = own;
@@ -27,7 +30,9 @@ export function createCollective({ engine: own }: { readonly engine: Engine }, {
   let nextKey = 1;
   return {
     sum: (tensors, bucketBytes) => {
-      const buckets = bucketsOf(tensors.map(({ size }) => 4 * size), bucketBytes);
+      const bytes = tensors.map(({ size }) => 4 * size);
+      const most = Math.max(2 ** 20, bytes.reduce((sum, each) => sum + each, 0) / FEWEST_BUCKETS);
+      const buckets = bucketsOf(bytes, Math.min(bucketBytes, most));
       const layout = `${buckets.join()};${tensors.map(({ shape }) => shape.join('x')).join()}`;
       let firstKey = keys.get(layout);
       if (firstKey === undefined) {

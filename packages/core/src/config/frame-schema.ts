@@ -92,7 +92,7 @@ const training = section({
   metricForBestModel: { type: 'string', minLength: 1, default: 'loss', description: 'The evaluation figure that decides what is best.' },
   resumeFromCheckpoint: { type: ['string', 'boolean', 'null'], default: null, description: 'true: go on from the newest checkpoint of the output folder; a path: from that one.' },
   ddpTimeout: { type: 'number', exclusiveMinimum: 0, default: 1800, description: 'Training in several processes: seconds that one waits for another before the run ends.' },
-  ddpBucketCapMb: { type: 'number', exclusiveMinimum: 0, default: 25, description: 'Training in several processes: MiB of gradients that are summed at a time, while the backward pass goes on.' },
+  ddpBucketCapMb: { type: 'number', exclusiveMinimum: 0, default: 25, description: 'Training in several processes: the most MiB of gradients that are summed at a time, while the backward pass goes on.' },
 });
 
 /** Stages as an editor knows them: validation looks at each stage together with what all of them share. */

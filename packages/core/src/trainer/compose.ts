@@ -189,13 +189,13 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
 }
 
 /** What workers have to agree on. Paths are their own affair: where they see other data, the first step tells. */
-function settingsOf({ training, data, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
+function settingsOf({ backend, training, data, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
   const { train: _train, eval: _evaluation, transforms: _transforms, ...batching } = data;
   const { resumeFromCheckpoint, ...steps } = training;
   const text = (value: unknown): string => JSON.stringify(value);
   return {
     training: text(steps), 'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false), data: text(batching), optimizer: text(optimizer), schedule: text(schedule),
-    strategy: text(strategy.use), companions: text(companions.map(({ use }) => use)), callbacks: text(callbacks),
+    'backend.matmul': text(backend.matmul ?? null), strategy: text(strategy.use), companions: text(companions.map(({ use }) => use)), callbacks: text(callbacks),
   };
 }
 

@@ -1,0 +1,41 @@
+/** One process of `bench processes`: takes part in the steps and prints what it measured. */
+import '@whetstone/core/tfjs-gradients';
+import { resolveBackend } from '@whetstone/backend';
+import { clusterOfEnvironment, createAdamW, createHookRunner, createWorkers, joinCluster, singleWorker, trainStep, workerName } from '@whetstone/core';
+import { createRandomModel } from '@whetstone/models';
+import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import type { ProcessesBenchOptions, WorkerLine } from './processes.js';
+import { peakMemoryBytes } from './report.js';
+import { randomBatch, smolShape } from './step.js';
+
+const options = JSON.parse(process.argv[2] ?? '{}') as ProcessesBenchOptions & { readonly threads: number };
+const { mode, batch, length, steps, layers, threads, bucket } = options;
+const place = clusterOfEnvironment();
+const joined = place === null ? null : await joinCluster(place, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
+const info = await resolveBackend({ name: 'whetstone', threads, engine: 'tensorflow', cluster: joined?.cluster ?? null });
+const workers = place === null || joined === null || info.collective === undefined ? singleWorker : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
+const model = createRandomModel({ ...smolShape, num_hidden_layers: layers }, 0);
+const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
+const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
+const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info, workers };
+const data = randomBatch(batch, length, model.vocabularySize);
+const lists = { seconds: [] as number[], processorSeconds: [] as number[], allReduceSeconds: [] as number[], allReduceWaitSeconds: [] as number[], losses: [] as number[] };
+for (let step = 0; step <= steps; step += 1) {
+  await workers.gather(`measured step ${step}`, null);
+  const started = performance.now();
+  const before = process.cpuUsage();
+  const { loss, metrics } = await trainStep(parts, [data], step, 2e-5);
+  await workers.gather(`the end of step ${step}`, null);
+  const { user, system } = process.cpuUsage(before);
+  lists.losses.push(loss);
+  // The first step also compiles.
+  if (step === 0) continue;
+  lists.seconds.push((performance.now() - started) / 1000);
+  lists.processorSeconds.push((user + system) / 1e6);
+  lists.allReduceSeconds.push(metrics['allReduceSeconds'] ?? 0);
+  lists.allReduceWaitSeconds.push(metrics['allReduceWaitSeconds'] ?? 0);
+}
+const gradientBytes = [...attachment.trainable.values()].reduce((sum, { size }) => sum + 4 * size, 0);
+process.stdout.write(JSON.stringify({ rank: workers.rank, ...lists, gradientBytes, peakMemoryBytes: peakMemoryBytes() } satisfies WorkerLine));
+joined?.leave();
