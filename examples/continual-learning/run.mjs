@@ -14,8 +14,8 @@ const text = (value) => ({ type: 'string', default: value });
 const { values } = parseArgs({
   options: {
     model: text('smollm2-135m'), backend: text('auto'), data: text(fileURLToPath(new URL('../data', import.meta.url))),
-    'steps-a': text('16'), steps: text('16'), batch: text('8'), 'rate-a': text('1e-4'), rate: text('1e-4'), 'lora-rate': text('1e-3'),
-    ratio: text('0.1'), lambda: text('2e4'), 'fisher-samples': text('48'), 'eval-samples': text('48'),
+    'steps-a': text('16'), steps: text('20'), batch: text('8'), 'rate-a': text('1e-4'), rate: text('3e-5'), 'lora-rate': text('1e-3'),
+    ratio: text('0.1'), lambda: text('2e4'), 'fisher-samples': text('128'), 'eval-samples': text('48'),
     only: { type: 'string' }, 'model-a': { type: 'string' }, json: { type: 'boolean', default: false },
   },
 });
@@ -66,7 +66,7 @@ async function train(modelFolder, { data, steps, rate, strategy, companions = []
 function variantsOf(files, fisherFile) {
   const old = files.train.a;
   const replay = { use: 'replay', options: { data: old, ratio: number('ratio') } };
-  const ewc = { use: 'ewc', options: { data: old, samples: number('fisher-samples'), lambda: number('lambda'), fisherFile } };
+  const ewc = { use: 'ewc', options: { data: old, samples: number('fisher-samples'), batchSize: 4, lambda: number('lambda'), fisherFile } };
   // What the adapter makes of the base's weights is held where those mattered: the same Fisher information serves.
   const effective = { use: 'ewc', options: { ...ewc.options, on: 'effective-weights' } };
   const full = { strategy: 'full', rate: number('rate') };

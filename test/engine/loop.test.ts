@@ -179,6 +179,27 @@ describe('the best weights', () => {
   });
 });
 
+describe('early stopping on the train loss', () => {
+  it.each([['with a folder', true], ['without', false]])('keeps the best weights of the windows, %s', async (_, writes) => {
+    const losses: number[] = [];
+    const kept: Record<string, number[]>[] = [];
+    const stop = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 1, patience: 3 });
+    // A rate that first learns and then throws the weights about.
+    const run = testRun({
+      learningRate: 0.3, trainData: shuffledSource(4, 4), evalData: shuffledSource(4, 2, 9), outputFolder: writes ? await temporaryFolder() : null, training: { numTrainEpochs: 40 },
+      callbacks: [{ onStep: async ({ loss }) => void (losses.push(loss), kept.push(await valuesOf(run.loaded.model))) }, stop],
+    });
+    const { report } = await train(run);
+    expect(report.stopReason).toMatch(/trainLoss did not improve in 3/);
+    const best = losses.indexOf(Math.min(...losses));
+    expect(best).toBe(losses.length - 4);
+    expect(await valuesOf(run.loaded.model)).toEqual(kept[best]);
+    // No evaluation was made of these weights: it is made at the end.
+    expect(report.evalLossAfter).toEqual(expect.any(Number));
+    disposeRun(run);
+  });
+});
+
 describe('the result', () => {
   it('is a PEFT adapter folder where the strategy exports one', async () => {
     const outputFolder = await temporaryFolder();

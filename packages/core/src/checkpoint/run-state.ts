@@ -5,12 +5,12 @@ import { isRecord } from './manifest.js';
 /** An entry of `log_history` in trainer_state.json, under the keys of transformers. */
 export type LogEntry = Readonly<Record<string, number>>;
 
-/** The best weights so far and what they scored; `loss` is that of the evaluation. */
+/** The best weights so far and what they scored; `loss` is that of the evaluation, null where none was made of them. */
 export interface BestWeights {
   readonly step: number;
   /** The value of `metricForBestModel`, or of the loss where a callback marked them. */
   readonly metric: number;
-  readonly loss: number;
+  readonly loss: number | null;
 }
 
 /** Where a run stands: plain data, replaced and never changed. All of it is in every checkpoint. */

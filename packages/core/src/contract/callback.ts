@@ -13,7 +13,7 @@ export interface Control {
   save(): void;
   /** Leave out the update of the step at work (only from transformGradients). */
   skipUpdate(reason: string): void;
-  /** Put the weights that scored best back before the run ends (only from onEvaluate: marks the present ones as best). */
+  /** Put the weights that scored best back before the run ends (only from onEvaluate and onStep: marks the present ones as best). */
   markBest(): void;
 }
 

@@ -20,6 +20,8 @@ export interface RunProgress {
   evaluate(): Promise<void>;
   /** Saves a checkpoint, unless nothing has changed since the last; null where the run writes nothing. */
   save(): Promise<string | null>;
+  /** Keeps the present weights where a callback marked them as the best after a step. */
+  keepMarked(): Promise<void>;
   /** Puts the best weights back, where any were kept and they are not the present ones. */
   restoreBest(): Promise<void>;
   report(stopReason: string | null): RunReport;
@@ -33,6 +35,7 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
   let state = initialRunState;
   let saved: RunState | null = null;
   let evalLossAfter: number | null = null;
+  let lastLoss = NaN;
 
   const change = (changes: Partial<RunState>): void => {
     state = { ...state, ...changes };
@@ -54,10 +57,15 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     return folder;
   };
 
-  const keepBest = async (metric: number, loss: number): Promise<void> => {
+  const keepBest = async (metric: number, loss: number | null): Promise<void> => {
     change({ best: { step: state.step, metric, loss } });
     // Only the worker that writes the result needs them.
     if ((await save()) === null && (run.workers ?? singleWorker).rank === 0) await host.keep(owner.trainable);
+  };
+
+  const measure = async (): Promise<EvaluationReport | null> => {
+    const { backend, clock, signal, workers = singleWorker, evalData } = run;
+    return evalData === null ? null : evaluate({ model: run.loaded.model, data: evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
   };
 
   return {
@@ -70,6 +78,7 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     change,
     save,
     countStep(report) {
+      lastLoss = report.loss;
       const unloggedLosses = [...state.unloggedLosses, report.loss];
       change({
         step: report.step,
@@ -88,8 +97,8 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     },
     async evaluate() {
       if (run.evalData === null) return;
-      const { backend, clock, signal, workers = singleWorker } = run;
-      const measured = await evaluate({ model: run.loaded.model, data: run.evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
+      const { workers = singleWorker } = run;
+      const measured = await measure();
       if (measured === null) return;
       const report: EvaluationReport = { ...measured, ...stageOf(run) };
       evalLossAfter = report.loss;
@@ -102,6 +111,11 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
       const improved = training.loadBestModelAtEnd && metric !== undefined && isBetter(metric, state.best?.metric, training.metricForBestModel);
       if (marked || improved) await keepBest(metric ?? report.loss, report.loss);
     },
+    async keepMarked() {
+      if (!hooks.requests.takeMarkBest()) return;
+      const evaluated = state.lastEvaluation?.step === state.step ? state.lastEvaluation.loss : null;
+      await keepBest(evaluated ?? lastLoss, evaluated);
+    },
     async restoreBest() {
       const { best } = state;
       if (best === null || best.step === state.step) return;
@@ -111,7 +125,7 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
         return;
       }
       await restoreBest(folder, host, run.loaded.model, owner);
-      evalLossAfter = best.loss;
+      evalLossAfter = best.loss ?? (await measure())?.loss ?? null;
     },
     report: (stopReason) => ({
       ...stageOf(run),

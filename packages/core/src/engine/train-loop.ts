@@ -133,11 +133,12 @@ async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress, wo
   const { config: { training }, hooks: { requests } } = run;
   const { step } = progress.state;
   if (workers.count > 1) {
-    const asked = await workers.gather(`what is due after step ${step}`, { evaluate: requests.takeEvaluate(), save: requests.takeSave() });
-    requests.askAlike({ evaluate: asked.some(({ evaluate }) => evaluate), save: asked.some(({ save }) => save) });
+    const asked = await workers.gather(`what is due after step ${step}`, { evaluate: requests.takeEvaluate(), save: requests.takeSave(), markBest: requests.takeMarkBest() });
+    requests.askAlike({ evaluate: asked.some(({ evaluate }) => evaluate), save: asked.some(({ save }) => save), markBest: asked.some(({ markBest }) => markBest) });
   }
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
+  await progress.keepMarked();
   // The last step's checkpoint is written once, after the last evaluation.
   const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < plan.totalSteps;
   if (requests.takeSave() || saveDue) await progress.save();

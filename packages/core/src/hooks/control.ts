@@ -1,8 +1,8 @@
 import { WhetstoneError, type Control, type HookName } from '../contract/index.js';
 import type { ControlRequests } from './types.js';
 
-/** Requests that make sense from one hook alone. */
-const onlyFrom = { skipUpdate: 'transformGradients', markBest: 'onEvaluate' } as const satisfies Partial<Record<keyof Control, HookName>>;
+/** Requests that make sense from some hooks alone. */
+const onlyFrom: Readonly<Record<'skipUpdate' | 'markBest', readonly HookName[]>> = { skipUpdate: ['transformGradients'], markBest: ['onEvaluate', 'onStep'] };
 
 export interface ControlDesk {
   readonly requests: ControlRequests;
@@ -21,8 +21,8 @@ export function createControlDesk(): ControlDesk {
     return answer;
   };
   const refuse = (request: keyof typeof onlyFrom, hook: HookName) => {
-    if (hook !== onlyFrom[request]) {
-      throw new WhetstoneError('CONFIG_CONFLICT', `control.${request} can only be asked for from ${onlyFrom[request]}, not from ${hook}.`);
+    if (!onlyFrom[request].includes(hook)) {
+      throw new WhetstoneError('CONFIG_CONFLICT', `control.${request} can only be asked for from ${onlyFrom[request].join(' or ')}, not from ${hook}.`);
     }
   };
 
@@ -38,6 +38,7 @@ export function createControlDesk(): ControlDesk {
         stopReason ??= requests.stopReason ?? null;
         asked.evaluate ||= requests.evaluate === true;
         asked.save ||= requests.save === true;
+        asked.markBest ||= requests.markBest === true;
       },
       takeSkipUpdate: () => {
         const reason = skipReason;

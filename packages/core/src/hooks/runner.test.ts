@@ -120,7 +120,7 @@ describe('createHookRunner', () => {
       expect([hooks.requests.takeSave(), hooks.requests.takeSave()]).toEqual([true, false]);
     });
 
-    it('takes skipUpdate from transformGradients only, and markBest from onEvaluate only', async () => {
+    it('takes skipUpdate from transformGradients only, and markBest from onEvaluate and onStep only', async () => {
       const hooks = runner({
         transformGradients: (gradients, _, control) => {
           control.skipUpdate('spike');

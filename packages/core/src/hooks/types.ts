@@ -16,7 +16,7 @@ export interface ControlRequests {
   takeSave(): boolean;
   takeMarkBest(): boolean;
   /** What callbacks of another process asked for, to be granted here too. */
-  askAlike(requests: { readonly stopReason?: string | null; readonly evaluate?: boolean; readonly save?: boolean }): void;
+  askAlike(requests: { readonly stopReason?: string | null; readonly evaluate?: boolean; readonly save?: boolean; readonly markBest?: boolean }): void;
   /** The reason to leave out the update of the step at work, or null. */
   takeSkipUpdate(): string | null;
 }
