@@ -1,26 +1,44 @@
-import { beforeAll } from 'vitest';
-import { earlyStopping, gradientClipping, metricsJsonl, nanGuard, repetitionPenalty } from '@whetstone/plugins';
-import { describeCallback } from '@whetstone/testing';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { builtInPlugins } from 'whetstone';
+import type { Plugin } from '@whetstone/core/contract';
+import { describeCallback, type DescribeCallbackOptions } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
 beforeAll(() => useBackend('cpu'));
 
-describeCallback(earlyStopping, {
-  evaluationMetrics: { bleu: 3 },
-  options: { 'by default': {}, 'a metric to maximise': { metric: 'bleu', mode: 'max', patience: 2 }, 'the train loss': { metric: 'trainLoss', trainLossWindow: 2, threshold: 0.2 } },
-  badOptions: { 'no patience': { patience: 0 }, 'an unknown mode': { mode: 'up' }, 'an unknown key': { patients: 3 } },
-});
+/** What each built-in callback and logger is tested with. One that is not here fails below. */
+const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
+  'early-stopping': {
+    evaluationMetrics: { bleu: 3 },
+    options: {
+      'by default': {}, 'a metric to maximise': { metric: 'bleu', mode: 'max', patience: 2 }, 'the train loss': { metric: 'trainLoss', trainLossWindow: 2, threshold: 0.2 },
+      'a baseline and a warmup': { baseline: 2.1, warmupEvaluations: 2, patience: 2, restoreBest: false }, 'a share of the best': { threshold: 0.05, thresholdMode: 'relative' },
+    },
+    badOptions: { 'no patience': { patience: 0 }, 'an unknown mode': { mode: 'up' }, 'an unknown key': { patients: 3 } },
+  },
+  'gradient-clipping': {
+    options: { 'by default': {}, 'each parameter': { mode: 'parameter-norm', maxNorm: 0.5 }, values: { mode: 'value', maxValue: 0.2 }, adaptive: { mode: 'adaptive' }, 'skipping what is not finite': { nonFinite: 'skip' }, 'stopping there': { nonFinite: 'stop' } },
+    badOptions: { 'a norm of nothing': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
+  },
+  'nan-guard': { options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } }, badOptions: { 'no patience': { patience: 0 } } },
+  'metrics-jsonl': { options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } }, badOptions: { 'no name': { file: '' } } },
+  'repetition-penalty': {
+    options: { 'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 } },
+    badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 } },
+  },
+  // A line for every so many steps, which these runs do not come to: the tests' own output stays readable.
+  console: { options: { 'now and then': { everySteps: 1000 } }, badOptions: { 'never': { everySteps: 0 } } },
+  tensorboard: { options: { 'by default': {}, 'a folder of its own, every second step': { folder: 'events', everySteps: 2 } }, badOptions: { 'never': { everySteps: 0 }, 'no folder': { folder: '' } } },
+};
 
-describeCallback(gradientClipping, {
-  options: { 'by default': {}, 'each parameter': { mode: 'parameter-norm', maxNorm: 0.5 }, values: { mode: 'value', maxValue: 0.2 }, adaptive: { mode: 'adaptive' }, 'skipping what is not finite': { nonFinite: 'skip' } },
-  badOptions: { 'a norm of nothing': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
-});
+const isCallback = (plugin: Plugin): plugin is Plugin<'callback'> | Plugin<'logger'> => plugin.kind === 'callback' || plugin.kind === 'logger';
 
-describeCallback(nanGuard, { options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } }, badOptions: { 'no patience': { patience: 0 } } });
+for (const plugin of builtInPlugins.filter(isCallback)) {
+  const own = settings[plugin.name];
+  if (own !== undefined) describeCallback(plugin, own);
+  else describe(plugin.name, () => it('is tested', () => expect.fail(`Say in this file with which options '${plugin.name}' is tested.`)));
+}
 
-describeCallback(metricsJsonl, { options: { 'without a folder': {} }, badOptions: { 'no name': { file: '' } } });
-
-describeCallback(repetitionPenalty, {
-  options: { 'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 } },
-  badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 } },
+it('nothing is tested that is not there', () => {
+  expect(Object.keys(settings).filter((name) => !builtInPlugins.some((plugin) => isCallback(plugin) && plugin.name === name))).toEqual([]);
 });

@@ -1,9 +1,10 @@
 import '@whetstone/core/tfjs-gradients';
-import { beforeAll } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { ewc, frozenLayers, full, fullStrategy, hardSamples, loadAdapter, lora, loraStrategy, mergeAdapter, pTuningV2, qlora, replay } from '@whetstone/strategies';
-import { batchSourceOf, describeStrategy, randomRows } from '@whetstone/testing';
+import { ewc, frozenLayers, frozenLayersStrategy, full, fullStrategy, hardSamples, loadAdapter, lora, loraStrategy, mergeAdapter, prefixStrategy, pTuningV2, qlora, replay } from '@whetstone/strategies';
+import { builtInPlugins } from 'whetstone';
+import { batchSourceOf, describeStrategy as describeOne, randomRows, type DescribeStrategyOptions, type TestedPlugin } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 
 const llama: Readonly<Record<string, Json>> = {
@@ -19,6 +20,16 @@ const merge = (model: LanguageModel, adapter: ExportedAdapter): ReturnType<typeo
 
 beforeAll(() => useBackend('cpu'));
 
+const tested = new Set<string>();
+function describeStrategy(plugin: TestedPlugin<'strategy'>, options: DescribeStrategyOptions): void {
+  tested.add(plugin.name);
+  describeOne(plugin, options);
+}
+
+it('no built-in strategy is left out', () => {
+  expect([...tested].sort()).toEqual(builtInPlugins.filter(({ kind }) => kind === 'strategy').map(({ name }) => name).sort());
+});
+
 describeStrategy(full, { model: llamaModel, options: { 'every parameter': {} }, badOptions: { 'an unknown option': { rank: 2 } }, learningRate: 0.05 });
 
 describeStrategy(full, { model: llamaModel, startsAsBase: false, options: { 'bfloat16 weights': { weights: 'bfloat16' } }, badOptions: { 'weights in float16': { weights: 'float16' } }, learningRate: 0.05 });
@@ -30,6 +41,8 @@ describeStrategy(frozenLayers, {
     'the first layer frozen': { freezeFirstLayers: 1, finalNorm: true },
     'by patterns': { trainLastLayers: 0, head: false, train: ['.*\\.down_proj\\.weight'], freeze: ['model\\.layers\\.0\\..*'] },
     'gradual unfreezing': { trainLastLayers: 3, unfreezeEverySteps: 2, embeddings: true },
+    'the frozen part kept': { trainLastLayers: 1, cacheFrozenPrefix: true },
+    'the frozen part kept, gradual unfreezing': { trainLastLayers: 2, unfreezeEverySteps: 2, cacheFrozenPrefix: { maxMemoryMegabytes: 1 } },
   },
   badOptions: {
     'more layers than there are': { trainLastLayers: 4 },
@@ -37,6 +50,7 @@ describeStrategy(frozenLayers, {
     'a pattern that matches nothing': { train: ['model.layer.0'] },
     'a pattern that is none': { freeze: ['('] },
     'everything frozen': { trainLastLayers: 0, head: false },
+    'nothing frozen to keep': { trainLastLayers: 3, cacheFrozenPrefix: true },
   },
 });
 
@@ -123,7 +137,18 @@ describeStrategy(ewc, {
   badOptions: { 'a negative lambda': { lambda: -1, data: 'old.jsonl' }, 'neither data nor a file': {}, 'no samples': { samples: 0, data: 'old.jsonl' } },
 });
 
-describeStrategy(ewc, { model: gpt2Model, owner: (model, run) => loraStrategy({ rank: 2 }).attach(model, run), run: oldTask, options: { 'over LoRA': { data: 'old.jsonl' } } });
+describeStrategy(ewc, { model: gpt2Model, owner: (model, run) => loraStrategy({ rank: 2 }).attach(model, run), run: oldTask, options: { 'over LoRA': { data: 'old.jsonl' }, 'over the effective weights of LoRA': { data: 'old.jsonl', on: 'effective-weights', lambda: 20 } } });
+
+describeStrategy(ewc, { model: llamaModel, owner: (model, run) => frozenLayersStrategy({ trainLastLayers: 1 }).attach(model, run), run: oldTask, options: { 'over frozen layers': { data: 'old.jsonl' } }, badOptions: {} });
+
+describeStrategy(ewc, {
+  model: llamaModel,
+  startsAsBase: false,
+  owner: (model, run) => prefixStrategy({ virtualTokens: 2 }).attach(model, run),
+  run: oldTask,
+  options: { 'over prefixes': { data: 'old.jsonl' } },
+  badOptions: { 'effective weights of prefixes': { data: 'old.jsonl', on: 'effective-weights' } },
+});
 
 describeStrategy(hardSamples, {
   model: llamaModel,

@@ -134,6 +134,10 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
             const reason = `the gradient norm of step ${step.step + 1} is ${value}`;
             if (nonFinite === 'stop') throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, { hint: 'Lower the learning rate, or set nonFinite to "skip".' });
             control.skipUpdate(reason);
+            steps += 1;
+            // Nothing was clipped: the step is left out, and the report says so by its norm.
+            step.record('gradNormClipped', norm);
+            step.record('clippedShare', tidy(() => div<Scalar>(clippedSteps ?? scalar(clippedBefore), scalar(steps))));
             return gradients;
           }
         }

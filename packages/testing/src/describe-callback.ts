@@ -1,11 +1,14 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { memory, randomUniform, tensor, tidy, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import {
   hookTable, PLUGIN_API_VERSION,
-  type Callback, type Control, type EvaluationReport, type Hook, type HookName, type HookSignatures, type MicrobatchContext, type StepContext, type StepReport,
+  type Callback, type Control, type EvaluationReport, type Hook, type HookName, type HookSignatures, type MicrobatchContext, type RunInfo, type StepContext, type StepReport,
 } from '@whetstone/core/contract';
 import { batchOf, randomRows, supervisedOf } from './batches.js';
-import { createFrom, type Options, type TestedPlugin } from './options.js';
+import { createFrom, testContext, type Options, type TestedPlugin } from './options.js';
 
 export interface DescribeCallbackOptions {
   readonly options: Readonly<Record<string, Options>>;
@@ -88,6 +91,24 @@ async function play(callback: Callback, from: number, to: number, settings: Desc
   return [...recorded, ...control.asked];
 }
 
+/** A run from its start to its end, or to a failure, with every hook in the order of the loop. */
+async function playRun(callback: Callback, folder: string, settings: DescribeCallbackOptions, fails: boolean): Promise<void> {
+  const control = recordControl();
+  const info: RunInfo = { totalSteps: 3, epochs: 1, startStep: 0, outputFolder: folder, backend: 'cpu', engine: 'cpu', trainableParameters: 6, totalParameters: 10 };
+  await hookOf(callback, 'onRunStart')?.(info, control);
+  await hookOf(callback, 'onEpochStart')?.(0, control);
+  await play(callback, 0, 3, settings);
+  await hookOf(callback, 'onSave')?.({ step: 3, folder }, control);
+  if (fails) return hookOf(callback, 'onRunError')?.(new Error('a run that failed'));
+  await hookOf(callback, 'onEpochEnd')?.(0, control);
+  await hookOf(callback, 'onRunEnd')?.({
+    evalLossBefore: 3, evalLossAfter: 2, steps: 3, seconds: 0.3, samplesPerSecond: 40, tokensPerSecond: 400, supervisedTokensPerSecond: 200, peakMemoryBytes: 1, backend: 'cpu', engine: 'cpu', outputFolder: folder, stopReason: null,
+  });
+}
+
+/** Open files of this process, where the system tells; else 0. */
+const openFiles = (): number => (existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0);
+
 /** The conformance suite of callbacks and loggers. It calls vitest's `describe` and `it`, so it stands at the top of a test file. */
 export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>, settings: DescribeCallbackOptions): void {
   const create = (options: Options): Promise<Callback> => createFrom(plugin as TestedPlugin<'callback'>, options);
@@ -133,6 +154,23 @@ export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin
         expect(await play(resumed, 5, 10, settings)).toEqual(expected);
         straight.dispose?.();
         resumed.dispose?.();
+      });
+
+      it('lives through whole runs, that end and that fail, and leaves nothing open', async () => {
+        const folder = mkdtempSync(join(tmpdir(), 'whetstone-callback-'));
+        const before = memory().numTensors;
+        const open = openFiles();
+        try {
+          for (const fails of [false, true]) {
+            const callback = await createFrom(plugin as TestedPlugin<'callback'>, options, { ...testContext, outputFolder: join(folder, String(fails)) });
+            await playRun(callback, folder, settings, fails);
+            callback.dispose?.();
+          }
+          expect(memory().numTensors, 'tensors left over').toBe(before);
+          expect(openFiles(), 'files left open').toBe(open);
+        } finally {
+          rmSync(folder, { recursive: true, force: true });
+        }
       });
 
       it('shares nothing between two of its kind', async () => {

@@ -39,7 +39,12 @@ interface AtWork {
 }
 
 const rowsOf = (model: LanguageModel): Row[] => randomRows(8, model.vocabularySize, 11);
-const logitsOf = (model: LanguageModel): Float32Array => tidy(() => Float32Array.from(model.logits(batchOf(rowsOf(model)), 'all').dataSync()));
+/** Logits of every real token: what stands at padding means nothing. */
+function logitsOf(model: LanguageModel): Float32Array {
+  const batch = batchOf(rowsOf(model));
+  const real = Int32Array.from([...batch.segmentIds.keys()].filter((index) => batch.segmentIds[index] !== 0));
+  return tidy(() => Float32Array.from(model.logits(batch, real).dataSync()));
+}
 const largestDifference = (one: Float32Array, other: Float32Array): number => one.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (other[index] ?? NaN))), 0);
 
 /**
