@@ -30,7 +30,7 @@ describe('event files', () => {
   it('are framed protocol buffers', () => {
     const event = encodeEvent({ kind: 'scalars', seconds: 1, step: 300, scalars: { 'a/b': 0.5 } });
     // wall_time 1.0 · step 300 = 0xac02 · summary { value { tag "a/b", simple_value 0.5 } }
-    expect(event.toString('hex')).toBe('09000000000000f03f' + '10ac02' + '2a0c' + '0a0a' + '0a03612f62' + '150000003f');
+    expect(event.toString('hex')).toBe(['09000000000000f03f', '10ac02', '2a0c', '0a0a', '0a03612f62', '150000003f'].join(''));
     const record = frameRecord(event);
     expect([record.readBigUInt64LE(0), record.length]).toEqual([BigInt(event.length), 12 + event.length + 4]);
   });
