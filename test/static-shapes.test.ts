@@ -1,9 +1,12 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
+import { createAdamW, createHookRunner, trainStep, type StepParts } from '@whetstone/core';
 import { generateIds } from '@whetstone/models';
+import { fullStrategy } from '@whetstone/strategies';
+import { batchOf } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
-import { tinyModel } from './support/training.js';
+import { tinyLlama, tinyModel } from './support/training.js';
 
 const plugin = await findXlaPlugin();
 const missing = 'reasons' in plugin;
@@ -20,6 +23,34 @@ async function generate(): Promise<number[][]> {
   model.dispose();
   return rows;
 }
+
+/** Losses of steps whose batches are of unlike lengths, with unlike numbers of targets. */
+async function trainUnlike(backend: StepParts['backend']): Promise<number[]> {
+  const model = tinyModel();
+  const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 6, modelFolder: null });
+  const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+  const losses: number[] = [];
+  for (let step = 0; step < 6; step++) {
+    const ids = Array.from({ length: 18 + step }, (_, index) => 1 + ((7 * index + step) % (tinyLlama.vocab_size - 1)));
+    const batch = batchOf([{ ids, supervised: ids.map((_, index) => index > 2) }]);
+    losses.push((await trainStep({ model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend }, [batch], step, 1e-3)).loss);
+  }
+  for (const item of [owner, optimizer, model]) item.dispose();
+  return losses;
+}
+
+describe.skipIf(missing)('training where every shape is compiled', () => {
+  it('has the losses of the cpu backend, and compiles nothing for lengths near to one another', { timeout: 300_000 }, async () => {
+    await tf.setBackend('cpu');
+    const expected = await trainUnlike({ barrier: () => undefined });
+    const backend = await resolveBackend({ name: 'whetstone', engine: 'xla', threads: null });
+    const { compiles } = (tf.backend() as WhetstoneBackend).counters();
+    const losses = await trainUnlike(backend);
+    losses.forEach((loss, step) => expect(loss).toBeCloseTo(expected[step] ?? NaN, 4));
+    // Lengths 18 to 23 are one shape; 15 and 16 targets are one, 17 to 20 another.
+    expect((tf.backend() as WhetstoneBackend).counters().compiles - compiles).toBeLessThan(8);
+  });
+});
 
 describe.skipIf(missing)('generation where every shape is compiled', () => {
   it('gives the tokens of the cpu backend, and compiles no module for each position', { timeout: 300_000 }, async () => {

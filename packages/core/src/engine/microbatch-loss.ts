@@ -4,6 +4,8 @@ import type { LanguageModel, SupervisedPositions } from '../contract/model.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { gatherRows } from '../ops/gather-rows.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
+import { shapesAreStatic } from '../ops/write-slice.js';
+import { onFewShapes } from './few-shapes.js';
 
 /** Logits that are held at once, by default: 20 Mi numbers, 80 MiB as float32. */
 export const LOGITS_AT_ONCE = 20 * 2 ** 20;
@@ -18,8 +20,10 @@ export interface LossOptions {
  * Summed cross-entropy of the supervised positions, in nats, each by its weight where there are weights. Logits are made chunk by chunk and never all held: under training their gradient is
  * taken at once where the head is a plain matrix; a head that a strategy wraps keeps its logits for the backward pass. Call inside `tf.tidy`.
  */
-export function summedCrossEntropy(model: LanguageModel, batch: Batch, { positions, targets, weights }: SupervisedPositions, options: LossOptions): Scalar {
+export function summedCrossEntropy(model: LanguageModel, given: Batch, supervised: SupervisedPositions, options: LossOptions): Scalar {
   const { trained, logitsAtOnce = LOGITS_AT_ONCE } = options;
+  const shaped = shapesAreStatic() ? onFewShapes(given, supervised) : { batch: given, supervised };
+  const { batch, supervised: { positions, targets, weights } } = shaped;
   const most = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
   // Chunks of one size: a short one at the end would cost a matrix product that reads the whole head for few rows.
   const chunk = Math.ceil(positions.length / Math.max(1, Math.ceil(positions.length / most)));
