@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { cacheFolder, createBackendResolver } from '@whetstone/backend';
-import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, type ModelLoader, type Plugin } from '@whetstone/core/contract';
+import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, TEXT_GENERATORS, type ModelLoader, type Plugin, type TextGenerator } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
-import { loadModel, modelPlugins, readOutline } from '@whetstone/models';
+import { collectText, generateReply, loadModel, modelPlugins, readOutline } from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
@@ -17,9 +17,19 @@ export const folderModelLoader: ModelLoader = {
   outline: async (model) => readOutline(await findModelFolder(model)),
 };
 
+/** Loads a model by its folder or name, to ask it for single replies. A backend must have been chosen. */
+export async function openGenerator(model: string): Promise<TextGenerator> {
+  const loaded = await loadModel(await findModelFolder(model));
+  return {
+    generate: async (prompt, { temperature, seed }) => (await collectText(generateReply(loaded, [{ role: 'user', content: prompt }], { temperature, seed, maxNewTokens: 256 }), 1)).join(''),
+    dispose: () => loaded.model.dispose(),
+  };
+}
+
 /** The services that a run has unless others are registered in their place. */
 export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),
+  provide(TEXT_GENERATORS, openGenerator),
   provide(BATCH_SOURCE_FACTORY, createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') })),
 ];

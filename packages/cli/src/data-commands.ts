@@ -32,6 +32,12 @@ export function addDataCommands(program: Command): void {
     .option('--removals <file>', 'where every removal is written with its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
 
+  command('augment <files...>', 'write the conversations and further ones made of them, as JSON Lines; for training data alone')
+    .requiredOption('--out <file>', 'where they are written')
+    .option('--with <transform>', 'augment-synonyms, augment-turns, augment-paraphrase, or as JSON with options, as {"use": …, "options": {…}} (repeatable)', (text: string, all: string[] | undefined) => [...(all ?? []), text])
+    .option('--seed <number>', 'seed of what is drawn', wholeNumber, 42)
+    .action(async (files: string[], options) => (await import('./commands/data-augment.js')).dataAugment(files, { ...options, with: options.with ?? ['augment-synonyms', 'augment-turns'] }));
+
   command('diff <before> <after>', 'tell what changed from one version of a data set to another').action(async (before: string, after: string, options) =>
     (await import('./commands/data.js')).dataDiff(before, after, options),
   );

@@ -53,6 +53,27 @@ describe('whetstone data', () => {
     expect(result).toMatchObject({ error: { code: 'DATA_QUALITY', problems: [{ message: 'maxDuplicates' }] } });
   });
 
+  test('augment writes the conversations and what is made of them, and of which', async () => {
+    const files = [file('plain.jsonl', chat('Where is my 快递?', 'It comes.') + chat('Hello', 'Hi')), file('words.json', '{"快递": ["包裹"]}')];
+    const transform = JSON.stringify({ use: 'augment-synonyms', options: { dictionary: files[1], rate: 1 } });
+    const { code, result } = await run('augment', files[0] ?? '', '--out', join(folder, 'more.jsonl'), '--with', transform, '--with', 'augment-turns');
+    expect(code).toBe(0);
+    const rows = readFileSync(join(folder, 'more.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { messages: { content: string }[]; augmentation?: string; augmentedFrom?: string });
+    expect(rows.map(({ messages, augmentation, augmentedFrom }) => [messages[0]?.content, augmentation, augmentedFrom])).toEqual([
+      ['Where is my 快递?', undefined, undefined], ['Where is my 包裹?', 'synonyms', `${files[0]}:1`], ['Hello', undefined, undefined],
+    ]);
+    expect(result).toMatchObject({ transforms: [{ name: 'augment-synonyms', conversationsOut: 3 }, { name: 'augment-turns', conversationsIn: 3 }] });
+  });
+
+  test.each([
+    ['an unknown transform', 'augment-synonims', 2],
+    ['a wrong option', '{"use": "augment-synonyms", "options": {"rat": 1}}', 2],
+    ['broken JSON', '{"use": ', 2],
+  ])('augment refuses %s', async (_, transform, expected) => {
+    expect((await run('augment', file('plain.jsonl', chat('a', 'b')), '--out', join(folder, 'none.jsonl'), '--with', transform)).code).toBe(expected);
+    expect(() => readFileSync(join(folder, 'none.jsonl'))).toThrow();
+  });
+
   test('diff and leaks', async () => {
     const [before, after] = [file('before.jsonl', chat('a', '1') + chat('b', '2')), file('after.jsonl', chat('b', 'two') + chat('c', '3'))];
     expect((await run('diff', before, after)).result).toMatchObject({ unchanged: 0, added: [{ line: 2 }], removed: [{ line: 1 }], changed: [{ before: { line: 2 }, after: { line: 1 } }] });

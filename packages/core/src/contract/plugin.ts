@@ -19,6 +19,13 @@ export interface Logger {
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+/** A model on this machine that answers prompts. */
+export interface TextGenerator {
+  /** The assistant's reply to one user message, at most a few hundred tokens. */
+  generate(prompt: string, options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number }): Promise<string>;
+  dispose(): void;
+}
+
 /** What every plugin may know when it is created. Narrow on purpose. */
 export interface PluginContext {
   readonly logger: Logger;
@@ -27,6 +34,8 @@ export interface PluginContext {
   readonly baseFolder: string;
   /** Folder of the run, or null where the run writes nothing. */
   readonly outputFolder: string | null;
+  /** Loads a model, by its folder or name, to ask it: where the program that runs the plugin can. */
+  readonly openGenerator?: (model: string) => Promise<TextGenerator>;
 }
 
 /** Reads conversations: plain, in order, replayable. */

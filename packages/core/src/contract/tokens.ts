@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { LoadedModel } from './model.js';
 import type { TensorCluster, TensorCollective } from './workers.js';
-import type { BatchSourceFactory, Logger, ModelLoader } from './plugin.js';
+import type { BatchSourceFactory, Logger, ModelLoader, TextGenerator } from './plugin.js';
 
 declare const service: unique symbol;
 
@@ -55,6 +55,9 @@ export const MODEL_LOADER = defineToken<ModelLoader>('MODEL_LOADER');
 export const BATCH_SOURCE_FACTORY = defineToken<BatchSourceFactory>('BATCH_SOURCE_FACTORY');
 export const CLOCK = defineToken<Clock>('CLOCK');
 export const LOGGER = defineToken<Logger>('LOGGER');
+
+/** Loads models that plugins ask (paraphrases); optional. */
+export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenerator>>('TEXT_GENERATORS');
 
 // What a run makes from its configuration, unless it is registered ready-made.
 export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');

@@ -1,5 +1,5 @@
 import {
-  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TRAIN_DATA, WhetstoneError,
+  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TEXT_GENERATORS, TRAIN_DATA, WhetstoneError,
   type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
@@ -118,7 +118,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const workers = place === null || meeting.joined === null || collective === undefined ? singleWorker : createWorkers(meeting.joined, workerName(place, place.rank), collective, ddpBucketCapMb * 2 ** 20);
   checkpoint();
 
-  const maker = createPluginMaker({ logger, seed: config.training.seed, baseFolder: config.baseFolder, outputFolder }, resolution.wasWritten);
+  const maker = createPluginMaker({ logger, seed: config.training.seed, baseFolder: config.baseFolder, outputFolder, ...(services.has(TEXT_GENERATORS) ? { openGenerator: services.get(TEXT_GENERATORS) } : {}) }, resolution.wasWritten);
   const make = async <K extends PluginKind>(kind: K, { use, options }: PluginUse, path: Path): Promise<Named<PluginInstances[K]>> => {
     const plugin = resolution.pluginFor(kind, use);
     return { plugin: plugin.name, instance: await maker.create(kind, plugin, options, path) };

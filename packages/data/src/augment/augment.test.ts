@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Conversation, DataTransform } from '@whetstone/core/contract';
+import type { Conversation, DataTransform, PluginContext } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
@@ -23,6 +23,12 @@ describe('synonyms', () => {
     expect(replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel')).toBe(
       'Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel',
     );
+  });
+
+  test('entity slots of all kinds stay, also in Chinese', () => {
+    const slots = '[PARCEL_1] {{parcel}} ${parcel} {parcel} <PARCEL> %(parcel)s';
+    expect(replace(`quick ${slots} parcel`)).toBe(`fast ${slots} package`);
+    expect(replace('【快递】和{{快递}}，我的快递')).toBe('【快递】和{{快递}}，我的包裹');
   });
 
   test('in Chinese, the longest word at each place', () => {
@@ -83,6 +89,7 @@ describe('paraphrases', () => {
     expect(reject('Where is my parcel from Acme?', 'My parcel from Acme, where is it?')).toBeNull();
     expect(reject('Where is my parcel?', 'where is my parcel')).toBe('unchanged');
     expect(reject('Where is order 1234?', 'Where is my order right now?')).toBe('lost-entity');
+    expect(reject('Dear {{name}}, where is it now?', 'Dear Jane, where is it right now?')).toBe('lost-entity');
     expect(reject('Is Acme open today?', 'Is the shop open today?')).toBe('lost-entity');
     expect(reject('Where is my parcel right now?', 'Bananas grow well in warm countries.')).toBe('meaning');
     expect(reject('Where is my parcel?', '我的包裹在哪里，什么时候到呢？')).toBe('language');
@@ -93,32 +100,87 @@ describe('paraphrases', () => {
   let server: Server | undefined;
   afterEach(() => server?.close());
 
-  /** A real server on this machine that fails as often as it is told, then answers. */
-  async function serve(failures: number, answer: (prompt: string) => string): Promise<{ endpoint: string; requests: string[] }> {
-    const requests: string[] = [];
+  type Reply = { readonly status?: number; readonly headers?: Record<string, string>; readonly body?: string; readonly never?: boolean } | string;
+
+  /** A real server on this machine: what it gives to the n-th request, the last of it to all that follow. */
+  async function serve(...replies: readonly Reply[]): Promise<{ endpoint: string; requests: { prompt: string; at: number; authorization: string | undefined }[] }> {
+    const requests: { prompt: string; at: number; authorization: string | undefined }[] = [];
     server = createServer((request, response) => {
       let body = '';
       request.on('data', (chunk) => (body += String(chunk)));
       request.on('end', () => {
         const prompt = (JSON.parse(body) as { messages: { content: string }[] }).messages[0]?.content ?? '';
-        requests.push(prompt);
-        if (requests.length <= failures) response.writeHead(503).end();
-        else response.end(JSON.stringify({ choices: [{ message: { content: answer(prompt) } }] }));
+        requests.push({ prompt, at: performance.now(), authorization: request.headers.authorization });
+        const reply = replies[Math.min(requests.length, replies.length) - 1] ?? '';
+        if (typeof reply === 'string') response.end(JSON.stringify({ choices: [{ message: { content: reply } }] }));
+        else if (reply.never !== true) response.writeHead(reply.status ?? 200, reply.headers).end(reply.body);
       });
     });
     await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
     return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`, requests };
   }
 
-  test('come from an endpoint, tried again where it fails, and from the cache the next time', async () => {
-    const { endpoint, requests } = await serve(1, () => 'My parcel, where is it?');
-    const options = { endpoint, model: 'm', cacheFolder: temporaryFolder() };
-    const conversations = [chat('Where is my parcel?', 'On its way.')];
-    const result = await run(conversations, createParaphraseTransform(options));
-    expect(result.map(contents)).toEqual([['Where is my parcel?', 'On its way.'], ['My parcel, where is it?', 'On its way.']]);
-    expect(requests).toHaveLength(2);
-    expect(await run(conversations, createParaphraseTransform(options))).toEqual(result);
-    expect(requests).toHaveLength(2);
+  const asked = chat('Where is my parcel?', 'On its way.');
+  const answered = [['Where is my parcel?', 'On its way.'], ['My parcel, where is it?', 'On its way.']];
+
+  test.each<readonly [string, readonly Reply[]]>([
+    ['too many requests', [{ status: 429, headers: { 'retry-after': '0' } }]],
+    ['errors of the server', [{ status: 500 }, { status: 503 }]],
+    ['no answer in time', [{ never: true }]],
+    ['an answer that is no JSON', [{ body: '<html>starting…</html>' }, { body: '{"choices": [' }]],
+    ['an answer without text', [{ body: '{"choices": []}' }, { body: 'null' }]],
+  ])('are asked for again after %s, and come from the cache the next time', async (_, faults) => {
+    const { endpoint, requests } = await serve(...faults, 'My parcel, where is it?');
+    const options = { endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.01, timeoutSeconds: 0.5 };
+    const result = await run([asked], createParaphraseTransform(options));
+    expect(result.map(contents)).toEqual(answered);
+    expect(requests).toHaveLength(faults.length + 1);
+    expect(await run([asked], createParaphraseTransform(options))).toEqual(result);
+    expect(requests).toHaveLength(faults.length + 1);
+  });
+
+  test('are given up after the stated number of attempts, with what went wrong; an answer that was had is kept', async () => {
+    const { endpoint, requests } = await serve('My parcel, where is it?', { status: 500 });
+    const cacheFolder = temporaryFolder();
+    const both = [asked, chat('Is the shop open?', 'Yes.')];
+    const transform = (): DataTransform => createParaphraseTransform({ endpoint, model: 'm', cacheFolder, pauseSeconds: 0.01, attempts: 3 });
+    await expect(run(both, transform())).rejects.toMatchObject({ code: 'PLUGIN_FAILED', message: expect.stringMatching(/asked 3 times: 500/) as string });
+    expect(requests).toHaveLength(4);
+    await expect(run(both, transform())).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
+    expect(requests).toHaveLength(7);
+  });
+
+  test('wait as long as the server asks, and longer after each attempt', async () => {
+    const { endpoint, requests } = await serve({ status: 429, headers: { 'retry-after': '1' } }, { status: 500 }, { status: 500 }, 'My parcel, where is it?');
+    await run([asked], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.1 }));
+    const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
+    // At least so long, whatever the machine is busy with; timers may be a little early.
+    for (const [index, least] of [1000, 200, 400].entries()) expect(pauses[index]).toBeGreaterThan(least - 20);
+  });
+
+  test('by way of another language: there and back again, each once, with the key of the environment', async () => {
+    process.env['WHETSTONE_TEST_KEY'] = 'secret';
+    const { endpoint, requests } = await serve('Wo ist mein Paket?', 'My parcel, where is it?');
+    const result = await run([asked], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), method: 'back-translation', apiKeyVariable: 'WHETSTONE_TEST_KEY' }));
+    delete process.env['WHETSTONE_TEST_KEY'];
+    expect(result.map(contents)).toEqual(answered);
+    expect(result[1]).toMatchObject({ origin: { line: 1 }, columns: { augmentation: 'paraphrase' } });
+    expect(requests.map(({ prompt }) => prompt)).toEqual([expect.stringMatching(/into German.*Where is my parcel\?/s), expect.stringMatching(/into English.*Wo ist mein Paket\?/s)]);
+    expect(requests[0]?.authorization).toBe('Bearer secret');
+  });
+
+  test('come from a model of this machine, which is loaded when it is needed and let go of at the end', async () => {
+    const log: string[] = [];
+    const openGenerator: PluginContext['openGenerator'] = async (model) => {
+      log.push(`open ${model}`);
+      return { generate: async (prompt) => (log.push(prompt.includes('Where is my parcel?') ? 'asked' : prompt), 'My parcel, where is it?'), dispose: () => void log.push('closed') };
+    };
+    const transform = createParaphraseTransform({ endpoint: null, model: 'smollm2-135m', cacheFolder: temporaryFolder() }, { openGenerator });
+    expect((await run([asked], transform)).map(contents)).toEqual(answered);
+    expect(log).toEqual(['open smollm2-135m', 'asked', 'closed']);
+    expect((await run([asked], transform)).map(contents)).toEqual(answered);
+    expect(log).toHaveLength(3);
+    await expect(run([asked], createParaphraseTransform({ endpoint: null, model: 'm', cacheFolder: temporaryFolder() }))).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
   });
 
   test('that change the meaning are counted and not taken; a wrong request is an error at once', async () => {

@@ -22,8 +22,10 @@ export const isAugmented = ({ columns }: Conversation): boolean => typeof column
 /**
  * Makes a transform that gives every conversation on, followed by what is made of it. Each conversation has random numbers of its own, by its place in the
  * data, so that it fares the same wherever the others go.
+ *
+ * @param end called when a pass is over, or was left
  */
-export function createAugmentTransform(kind: string, seed: number, begin: () => Augment | Promise<Augment>): AugmentTransform {
+export function createAugmentTransform(kind: string, seed: number, begin: () => Augment | Promise<Augment>, end: () => void = () => {}): AugmentTransform {
   const produced: Conversation[] = [];
   // The log counts one conversation out for each that comes in; what is made beside it is counted as a change.
   const inner = createTransform(`augment-${kind}`, async () => {
@@ -40,9 +42,13 @@ export function createAugmentTransform(kind: string, seed: number, begin: () => 
     trainOnly: true,
     async *transform(conversations) {
       produced.length = 0;
-      for await (const conversation of inner.transform(conversations)) {
-        yield conversation;
-        yield* produced.splice(0);
+      try {
+        for await (const conversation of inner.transform(conversations)) {
+          yield conversation;
+          yield* produced.splice(0);
+        }
+      } finally {
+        end();
       }
     },
     get report() {

@@ -1,8 +1,6 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { answerFrom, type Ask } from './answer-cache.js';
 
 export interface EndpointOptions {
   /** The base of an OpenAI-compatible interface, as `http://localhost:8080/v1`. */
@@ -14,18 +12,21 @@ export interface EndpointOptions {
   /** Attempts at a request before it is given up. */
   readonly attempts: number;
   readonly timeoutSeconds: number;
+  /** The pause after the first attempt, doubled after each; what a server asks for with `Retry-After` comes before it. */
+  readonly pauseSeconds: number;
   /** A folder in which answers are kept, so that the same request is never made twice. */
   readonly cacheFolder: string;
 }
 
-/** Asks a model and gives its answer, from the cache where it was asked before. */
-export type Ask = (prompt: string) => Promise<string>;
+/** Longest pause between two attempts. */
+const LONGEST_PAUSE = 30;
 
 class Refused extends Error {
   override readonly name = 'Refused';
   constructor(
     message: string,
     readonly again: boolean,
+    readonly waitSeconds: number | null = null,
   ) {
     super(message);
   }
@@ -39,38 +40,46 @@ async function request(prompt: string, { endpoint, model, apiKeyVariable, temper
     body: JSON.stringify({ model, temperature, messages: [{ role: 'user', content: prompt }] }),
     signal: AbortSignal.timeout(timeoutSeconds * 1000),
   });
-  if (!response.ok) throw new Refused(`${response.status} ${response.statusText}`, response.status === 429 || response.status >= 500);
-  const body = (await response.json()) as { choices?: readonly { message?: { content?: unknown } }[] };
-  const content = body.choices?.[0]?.message?.content;
-  if (typeof content !== 'string') throw new Refused('the answer holds no text', false);
+  if (!response.ok) {
+    await response.body?.cancel();
+    const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
+    throw new Refused(`${response.status} ${response.statusText}`.trim(), response.status === 408 || response.status === 429 || response.status >= 500, Number.isFinite(wait) ? wait : null);
+  }
+  return contentOf(await response.text());
+}
+
+/** The text of an answer. What is no answer at all may come of a server that is just starting: it is asked again. */
+function contentOf(body: string): string {
+  let answer: { choices?: readonly { message?: { content?: unknown } }[] } | null;
+  try {
+    answer = JSON.parse(body) as typeof answer;
+  } catch {
+    throw new Refused(`the answer is not JSON: ${JSON.stringify(body.slice(0, 40))}`, true);
+  }
+  const content = answer?.choices?.[0]?.message?.content;
+  if (typeof content !== 'string') throw new Refused('the answer holds no text', true);
   return content.trim();
 }
 
 /** Makes a function that asks a model behind an OpenAI-compatible interface: cached, tried again with growing pauses where that may help. */
 export function createAsk(options: EndpointOptions): Ask {
-  const { endpoint, model, temperature, attempts, cacheFolder } = options;
-  return async (prompt) => {
-    const key = createHash('sha256').update(JSON.stringify([endpoint, model, temperature, prompt])).digest('hex');
-    const file = path.join(cacheFolder, `${key}.txt`);
-    const known = await readFile(file, 'utf8').catch(() => null);
-    if (known !== null) return known;
+  const { endpoint, model, temperature, attempts, pauseSeconds, cacheFolder } = options;
+  const ask = async (prompt: string): Promise<string> => {
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await request(prompt, options);
-        await mkdir(cacheFolder, { recursive: true });
-        await writeFile(`${file}.${process.pid}.partial`, answer);
-        await rename(`${file}.${process.pid}.partial`, file);
-        return answer;
+        return await request(prompt, options);
       } catch (cause) {
         const again = cause instanceof Refused ? cause.again : cause instanceof Error;
         if (!again || attempt >= attempts) {
-          throw new WhetstoneError('PLUGIN_FAILED', `The model at ${endpoint} gives no answer: ${(cause as Error).message}`, {
+          throw new WhetstoneError('PLUGIN_FAILED', `The model at ${endpoint} gives no answer${attempt > 1 ? `, asked ${attempt} times` : ''}: ${(cause as Error).message}`, {
             hint: 'Look at "endpoint", "model" and "apiKeyVariable"; answers so far are kept, so that the next run goes on from here.',
             cause,
           });
         }
-        await sleep(Math.min(30_000, 250 * 2 ** attempt));
+        const wait = cause instanceof Refused && cause.waitSeconds !== null ? cause.waitSeconds : pauseSeconds * 2 ** (attempt - 1);
+        await sleep(Math.min(LONGEST_PAUSE, wait) * 1000);
       }
     }
   };
+  return (prompt) => answerFrom(cacheFolder, [endpoint, model, temperature, prompt], () => ask(prompt));
 }

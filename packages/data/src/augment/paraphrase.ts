@@ -1,6 +1,7 @@
 import { languageOf } from '../report/language.js';
 import { termsOf, unitsOf } from '../report/terms.js';
-import type { Ask } from './chat-endpoint.js';
+import { slotsOf } from './entity-slots.js';
+import type { Ask } from './answer-cache.js';
 
 export interface ParaphraseOptions {
   readonly method: 'paraphrase' | 'back-translation';
@@ -16,7 +17,7 @@ export type Rejection = 'unchanged' | 'length' | 'language' | 'lost-entity' | 'm
 
 /** What must not change: numbers, placeholders, protected words. */
 function entitiesOf(text: string, protect: readonly string[]): string[] {
-  return [...(text.match(/\[[A-Z]+_\d+\]|\d+(?:[.,:]\d+)*/g) ?? []), ...protect.filter((word) => text.includes(word))];
+  return [...slotsOf(text), ...(text.match(/\d+(?:[.,:]\d+)*/g) ?? []), ...protect.filter((word) => text.includes(word))];
 }
 
 /** The share of telling words of the shorter text that the other holds, too. Chinese is compared by characters, whose order paraphrases change. */
@@ -39,7 +40,7 @@ export function rejectParaphrase(original: string, paraphrase: string, { minSimi
   return wordOverlap(original, paraphrase) < minSimilarity ? 'meaning' : null;
 }
 
-const keep = 'Keep every number, name and text in square brackets exactly. Answer with the text alone.';
+const keep = 'Keep every number, every name and all text in brackets exactly. Answer with the text alone.';
 
 /** A text said otherwise by a model, directly or by way of another language. Not yet looked at: see {@link rejectParaphrase}. */
 export async function paraphrase(text: string, ask: Ask, { method, pivot }: ParaphraseOptions): Promise<string> {

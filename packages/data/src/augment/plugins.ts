@@ -1,10 +1,12 @@
 import path from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
-import type { Message } from '@whetstone/core/contract';
+import type { Message, PluginContext } from '@whetstone/core/contract';
 import { mapText } from '../transforms/map-text.js';
 import { createAugmentTransform, type AugmentTransform } from './augmented.js';
-import { createAsk, type Ask, type EndpointOptions } from './chat-endpoint.js';
+import type { Ask } from './answer-cache.js';
+import { createAsk, type EndpointOptions } from './chat-endpoint.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
+import { createLocalModel } from './local-model.js';
 import { paraphrase, rejectParaphrase, type ParaphraseOptions } from './paraphrase.js';
 import { replaceSynonyms, type SynonymDictionary } from './synonyms.js';
 import { createJoiner, dropExchange, mergeExchanges } from './turns.js';
@@ -68,14 +70,16 @@ export function createTurnTransform(options: Partial<TurnOptions> = {}, { seed =
   });
 }
 
-export interface ParaphraseTransformOptions extends ParaphraseOptions, EndpointOptions {
+export interface ParaphraseTransformOptions extends ParaphraseOptions, Omit<EndpointOptions, 'endpoint'> {
+  /** Null: `model` is a model of this machine. */
+  readonly endpoint: string | null;
   readonly roles: readonly string[];
   /** The share of conversations that are paraphrased. */
   readonly rate: number;
 }
 
 export const defaultParaphraseOptions: Omit<ParaphraseTransformOptions, 'endpoint' | 'model' | 'cacheFolder'> = {
-  method: 'paraphrase', pivot: 'German', minSimilarity: 0.2, protect: [], roles: ['user'], rate: 1, apiKeyVariable: null, temperature: 0.7, attempts: 5, timeoutSeconds: 60,
+  method: 'paraphrase', pivot: 'German', minSimilarity: 0.2, protect: [], roles: ['user'], rate: 1, apiKeyVariable: null, temperature: 0.7, attempts: 5, timeoutSeconds: 60, pauseSeconds: 0.5,
 };
 
 /**
@@ -84,9 +88,12 @@ export const defaultParaphraseOptions: Omit<ParaphraseTransformOptions, 'endpoin
  */
 export function createParaphraseTransform(
   options: Pick<ParaphraseTransformOptions, 'endpoint' | 'model' | 'cacheFolder'> & Partial<ParaphraseTransformOptions>,
-  { seed = 42, ask = createAsk({ ...defaultParaphraseOptions, ...options }) }: { seed?: number; ask?: Ask } = {},
+  { seed = 42, baseFolder = '.', openGenerator, ask }: Partial<Pick<PluginContext, 'seed' | 'baseFolder' | 'openGenerator'>> & { readonly ask?: Ask } = {},
 ): AugmentTransform {
   const all = { ...defaultParaphraseOptions, ...options };
+  const { endpoint } = all;
+  const local = endpoint === null ? createLocalModel(all, { seed, baseFolder, ...(openGenerator === undefined ? {} : { openGenerator }) }) : null;
+  const asked = ask ?? local?.ask ?? createAsk({ ...all, endpoint: endpoint ?? '' });
   return createAugmentTransform('paraphrase', seed, () => async ({ messages }, random, log) => {
     if (random.uniform() >= all.rate) return [];
     const changed: Message[] = [];
@@ -96,14 +103,14 @@ export function createParaphraseTransform(
         changed.push(message);
         continue;
       }
-      const text = await paraphrase(message.content, ask, all);
+      const text = await paraphrase(message.content, asked, all);
       const rejection = rejectParaphrase(message.content, text, all);
       if (rejection) log.changed(`rejected: ${rejection}`);
       else taken++;
       changed.push(rejection ? message : { ...message, content: text });
     }
     return taken > 0 ? [changed] : [];
-  });
+  }, () => local?.close());
 }
 
 const strings = (value: readonly string[], description: string) => ({ type: 'array', items: { type: 'string', minLength: 1 }, default: value, description }) as const;
@@ -150,14 +157,14 @@ export const augmentParaphrasePlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-paraphrase',
-  description: 'Adds training conversations that a model behind an OpenAI-compatible interface says otherwise.',
+  description: 'Adds training conversations that a model says otherwise: one behind an OpenAI-compatible interface, or one of this machine.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
-    required: ['endpoint', 'model'],
+    required: ['model'],
     properties: {
-      endpoint: { type: 'string', pattern: '^https?://', description: 'The base of the interface, as http://localhost:8080/v1.' },
-      model: { type: 'string', minLength: 1, description: 'The name of the model there.' },
+      endpoint: { type: ['string', 'null'], pattern: '^https?://', default: null, description: 'The base of an OpenAI-compatible interface, as http://localhost:8080/v1; null: the model is on this machine.' },
+      model: { type: 'string', minLength: 1, description: 'The name of the model there; or a model folder, or the name of a fetched model.' },
       apiKeyVariable: { type: ['string', 'null'], minLength: 1, default: null, description: 'The environment variable that holds the key.' },
       cacheFolder: { type: 'string', minLength: 1, default: '.paraphrases', description: 'Where answers are kept, so that nothing is asked twice.' },
       method: { enum: ['paraphrase', 'back-translation'], default: 'paraphrase', description: 'In other words, or by way of another language.' },
@@ -169,6 +176,7 @@ export const augmentParaphrasePlugin = definePlugin({
       temperature: { type: 'number', minimum: 0, default: defaultParaphraseOptions.temperature, description: 'Of the model\'s sampling.' },
       attempts: { type: 'integer', minimum: 1, default: defaultParaphraseOptions.attempts, description: 'Attempts at a request.' },
       timeoutSeconds: { type: 'number', exclusiveMinimum: 0, default: defaultParaphraseOptions.timeoutSeconds, description: 'Seconds that an answer may take.' },
+      pauseSeconds: { type: 'number', minimum: 0, default: defaultParaphraseOptions.pauseSeconds, description: 'Seconds between the first two attempts; doubled from then on.' },
     },
   } as const,
   create: (options, context) => createParaphraseTransform({ ...options, cacheFolder: path.resolve(context.baseFolder, options.cacheFolder) }, context),

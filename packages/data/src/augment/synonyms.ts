@@ -1,4 +1,5 @@
 import type { Random } from '@whetstone/core/random';
+import { ENTITY_SLOT } from './entity-slots.js';
 import { changeProse } from '../transforms/protected-text.js';
 
 /** Words and what may stand in their place. Keys are in lower case. */
@@ -11,6 +12,7 @@ export interface ReplaceOptions {
   readonly protect: ReadonlySet<string>;
 }
 
+const WORD_OR_SLOT = new RegExp(`${ENTITY_SLOT.source}|\\p{L}[\\p{L}\\p{M}'’-]*`, 'gu');
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
 const LONGEST_WORD = 6;
 
@@ -18,8 +20,8 @@ const LONGEST_WORD = 6;
 const likeWord = (word: string, replacement: string): string => (/^\p{Lu}/u.test(word) ? replacement.charAt(0).toUpperCase() + replacement.slice(1) : replacement);
 
 function replaceWords(text: string, dictionary: SynonymDictionary, { rate, protect }: ReplaceOptions, random: Random): string {
-  return text.replace(/\[[A-Z]+_\d+\]|\p{L}[\p{L}\p{M}'’-]*/gu, (word, offset: number) => {
-    if (word.startsWith('[') || protect.has(word.toLowerCase()) || ideograph.test(word)) return word;
+  return text.replace(WORD_OR_SLOT, (word, offset: number) => {
+    if (!/^\p{L}/u.test(word) || protect.has(word.toLowerCase()) || ideograph.test(word)) return word;
     // A capital within a sentence is a name's.
     if (/^\p{Lu}/u.test(word) && !/(?:^|[.!?]\s+|\n)$/.test(text.slice(Math.max(0, offset - 3), offset))) return word;
     const synonyms = dictionary.get(word.toLowerCase());
@@ -55,6 +57,8 @@ function replaceIdeographs(text: string, dictionary: SynonymDictionary, { rate, 
 export function replaceSynonyms(text: string, dictionary: SynonymDictionary, options: ReplaceOptions, random: Random): string {
   return changeProse(text, (prose) => {
     const words = replaceWords(prose, dictionary, options, random);
-    return ideograph.test(words) ? replaceIdeographs(words, dictionary, options, random) : words;
+    if (!ideograph.test(words)) return words;
+    // Between the slots: what stands in one is a name of something.
+    return words.split(new RegExp(`(${ENTITY_SLOT.source})`, 'u')).map((part, index) => (index % 2 === 1 ? part : replaceIdeographs(part, dictionary, options, random))).join('');
   });
 }
