@@ -23,7 +23,7 @@ export interface DecisionTable {
   readonly starts: Uint8Array;
 }
 
-const BUCKETS = 512;
+export const BUCKETS = 512;
 const bucketOf = (value: number): number => Math.floor((value + 1) * (BUCKETS / 2));
 
 /** The thresholds of a code: rounded to float32 as bitsandbytes does it. */
