@@ -7,9 +7,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Json, LanguageModel, Strategy } from '@whetstone/core/contract';
+import { writeTrained } from '@whetstone/core';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { loadLanguageModel } from '@whetstone/models';
-import { loadAdapter, loraStrategy, prefixStrategy } from '@whetstone/strategies';
+import { loadAdapter, loraStrategy, prefixStrategy, qloraStrategy } from '@whetstone/strategies';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';
 import { expectNoLeak, forwardInputOf, largestDifference, readTensorFile, unmasked } from '../support/model-numbers.js';
@@ -108,6 +109,27 @@ describe.runIf(python !== undefined)('adapters go to PEFT and back', () => {
       const model = modelOf(base);
       expect(largestDifference(ours[index] ?? [], unmasked(theirs[index] ?? [], rows.attention_mask, model.vocabularySize)), name).toBeLessThanOrEqual(tolerance);
     }
+  }, 240_000);
+
+  it.each(['nf4', 'fp4'] as const)('an adapter over a base in %s loads there over the base that its own file describes', async (quantType) => {
+    const base = goldenPath('qlora', 'model');
+    const strategy = qloraStrategy({ rank: 3, quantType });
+    const model = await loadLanguageModel(base, { storage: strategy.storage ?? null });
+    const attachment = await strategy.attach(model, { seed: 3, totalSteps: 1, modelFolder: base });
+    for (const [at, variable] of [...attachment.trainable.values()].entries()) {
+      const moved = tf.tidy(() => tf.add(variable, tf.randomNormal(variable.shape, 0, 0.1, 'float32', at)));
+      variable.assign(moved as tf.Tensor);
+      moved.dispose();
+    }
+    const ours = logitsOf(model);
+    const adapter = join(folder, quantType);
+    await mkdir(adapter);
+    await writeTrained(adapter, model, attachment);
+    const quantization = JSON.parse(await readFile(join(adapter, 'quantization_config.json'), 'utf8')) as Json;
+    const [theirs = []] = await ask([{ do: 'load', model: base, adapter, quantization, ids: rows.input_ids, mask: rows.attention_mask }]);
+    expectEqual(model, ours, theirs);
+    attachment.dispose();
+    model.dispose();
   }, 240_000);
 
   it('what is saved there loads here and gives the same logits', async () => {

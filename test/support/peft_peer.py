@@ -4,7 +4,7 @@ import sys
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 
 def logits(model, request):
@@ -15,8 +15,18 @@ def logits(model, request):
 
 
 def load(request):
-    base = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32, attn_implementation="eager")
-    return logits(PeftModel.from_pretrained(base, request["adapter"]), request)
+    quantization = request.get("quantization")
+    more = {} if quantization is None else {"quantization_config": BitsAndBytesConfig.from_dict(quantization), "device_map": "cpu"}
+    base = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32, attn_implementation="eager", **more)
+    model = PeftModel.from_pretrained(base, request["adapter"])
+    return logits(model, request) if quantization is None else training_logits(model, request)
+
+
+def training_logits(model, request):
+    """As in training: without it bitsandbytes multiplies in bfloat16 on processors that can. There is no dropout."""
+    model.train()
+    out = model(input_ids=torch.tensor(request["ids"]), attention_mask=torch.tensor(request["mask"])).logits
+    return out.detach().flatten().tolist()
 
 
 def make(request):
