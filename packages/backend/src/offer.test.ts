@@ -35,6 +35,33 @@ test.skipIf(libraryFolder === null)('the program of the README trains by import 
   expect(await run('readme.mjs', program)).toEqual({ code: 0, stdout: '2.0 1.0\n', stderr: '' });
 });
 
+test.skipIf(libraryFolder === null)('a loop of tfjs\'s own optimizer that looks at nothing is cut at each step, and compiled once', async () => {
+  const { code, stdout, stderr } = await run('loop.mjs', `import * as tf from '@tensorflow/tfjs-core';
+    import '@whetstone/backend';
+    await tf.setBackend('whetstone');
+    const weight = tf.variable(tf.ones([4, 4]));
+    const optimizer = tf.train.adam(0.01);
+    for (let step = 0; step < 60; step++) optimizer.minimize(() => tf.mean(tf.square(tf.matMul(weight, weight))));
+    const { graphs, compiles } = tf.backend().counters();
+    console.log(graphs, compiles);`);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const [graphs = 0, compiles = 0] = stdout.split(' ').map(Number);
+  expect(graphs).toBeGreaterThanOrEqual(60);
+  expect(compiles).toBeLessThanOrEqual(2);
+});
+
+test.skipIf(libraryFolder === null)('a process that ends while the device works ends as it should, interrupted or not', async () => {
+  const program = `import * as tf from '@tensorflow/tfjs-core';
+    import '@whetstone/backend';
+    await tf.setBackend('whetstone');
+    const a = tf.ones([1000, 1000]);
+    let value = a;
+    for (let index = 0; index < 30; index++) value = tf.mul(tf.matMul(value, a), 0.001);
+    tf.backend().barrier();
+    process.exit(Number(process.env.CODE));`;
+  for (const code of [0, 3, 130]) expect(await run('ends.mjs', program, { CODE: String(code) })).toEqual({ code, stdout: '', stderr: '' });
+});
+
 const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
 
 test('without a library tfjs says why, and which command helps; another backend goes on', async () => {

@@ -1,10 +1,12 @@
 import { engine as tfjs, env, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { waitAtExit } from './engines/at-exit.js';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
 import { registerLeanGradients } from './fused/gradients.js';
 import { registerHostFallback } from './kernels/host-fallback.js';
 import { registerKernels } from './kernels/index.js';
+import { cutAfterOptimizers } from './optimizer-barrier.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';
 
@@ -42,9 +44,12 @@ function mayStay(backend: WhetstoneBackend, options: RegisterOptions): boolean {
 /** A backend on its engine, with every kernel that tfjs-core may call; tfjs-core does not know it yet. Throws `BACKEND_UNAVAILABLE` with the reason. */
 export async function createWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
   const backend = new WhetstoneBackend(options.engine === 'xla' ? createXlaEngine(options) : createTensorflowEngine(options), options.recorder);
+  const { engine } = backend;
+  waitAtExit(() => engine.wait());
   registerKernels(BACKEND_NAME);
   await registerHostFallback(BACKEND_NAME);
   registerLeanGradients();
+  cutAfterOptimizers();
   env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
   return backend;
 }
