@@ -1,7 +1,9 @@
-import { LAYOUT_NAMES } from '@whetstone/data';
+import { LAYOUT_NAMES, TRUNCATION_MODES } from '@whetstone/data';
 import { Option, type Command } from 'commander';
 
 const layout = (): Option => new Option('--layout <name>', 'how the rows are written; by default each file is looked at').choices(['auto', ...LAYOUT_NAMES]);
+
+const truncation = (): Option => new Option('--truncation-mode <mode>', 'how a longer conversation is shortened').choices([...TRUNCATION_MODES]);
 
 const wholeNumber = (text: string): number => Number.parseInt(text, 10);
 
@@ -15,6 +17,9 @@ export function addDataCommands(program: Command): void {
     .option('--model <model>', 'folder or name of a model, for lengths in tokens and what is learned')
     .option('--chat-template <file>', 'Jinja chat template to use instead of the model\'s')
     .option('--max-length <tokens>', 'length that training would cut at', wholeNumber)
+    .addOption(truncation())
+    .option('--losses <count>', 'conversations whose loss under the model is measured, drawn at random; 0 for none', wholeNumber)
+    .option('--backend <name>', 'what to measure losses on')
     .option('--gate <file>', 'rules that the data must keep to, as JSON: {"maxDuplicates": 0.05, …}')
     .option('--out <file>', 'where the page is written', 'data-report.html')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataReport(files, options));
@@ -23,12 +28,14 @@ export function addDataCommands(program: Command): void {
     .requiredOption('--model <model>', 'folder or name of a model')
     .option('--chat-template <file>', 'Jinja chat template to use instead of the model\'s')
     .option('--max-length <tokens>', 'length that training would cut at', wholeNumber)
+    .addOption(truncation())
     .option('--count <number>', 'how many', wholeNumber, 3)
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataInspect(files, options));
 
   command('clean <files...>', 'write the conversations that stay, cleaned, as JSON Lines')
     .requiredOption('--out <file>', 'where they are written')
     .option('--with <cleaners>', 'what is done, in this order', (text) => text.split(','), ['normalize-text', 'quality-filter', 'redact', 'deduplicate'])
+    .option('--workers <count>', 'threads for large data; without it, as many as there are cores', wholeNumber)
     .option('--removals <file>', 'where every removal is written with its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
 

@@ -20,6 +20,7 @@ export { tableOfRows } from './batching/rows.js';
 export type { RowTable } from './batching/rows.js';
 export { createTokenStore } from './batching/token-store.js';
 export type { TokenStore } from './batching/token-store.js';
+export { createExampleMaker } from './examples/make-examples.js';
 export { TRUNCATION_MODES } from './examples/truncate.js';
 export type { TruncationMode } from './examples/truncate.js';
 export { LAYOUT_NAMES } from './layouts/index.js';
@@ -37,6 +38,9 @@ export { checkUnreadable, judgeUnreadable } from './sources/unreadable.js';
 
 export * from './report/index.js';
 export * from './transforms/index.js';
+export { cleanRows } from './parallel/clean-rows.js';
+export { describeProof, proveSupervision } from './proof/prove.js';
+export type { SupervisionProof } from './proof/prove.js';
 export { rowOf } from './versions/row-of.js';
 export { threadsFor } from './parallel/pass.js';
 export type { ReadingProgress, ThreadOptions } from './parallel/pass.js';

@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto';
+import { writeSync } from 'node:fs';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { WhetstoneError, type ChatRenderer, type Conversation, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
+import { WhetstoneError, type ChatRenderer, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
 import {
-  analyseData, applyTransforms, checkGate, checkUnreadable, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
-  diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, reportToHtml, type LayoutName, type QualityGate,
+  analyseData, applyTransforms, checkGate, checkUnreadable, cleanRows, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
+  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress,
 } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
 import { table } from '../format.js';
-import { createTerminal } from '../terminal.js';
+import { createLossMeter } from '../loss-meter.js';
+import { openModel } from '../open-model.js';
+import { createTerminal, type Terminal } from '../terminal.js';
 
 /** Options of everything that reads data. */
 export interface DataOptions {
@@ -18,6 +21,23 @@ export interface DataOptions {
   readonly model?: string;
   readonly chatTemplate?: string;
   readonly maxLength?: number;
+  readonly truncationMode?: string;
+}
+
+function truncationModeOf({ truncationMode = 'keep_start' }: DataOptions): BatchOptions['truncationMode'] {
+  const mode = TRUNCATION_MODES.find((name) => name === truncationMode);
+  if (mode === undefined) throw new WhetstoneError('USAGE', `There is no way "${truncationMode}" to shorten a conversation.`, { expected: TRUNCATION_MODES.join(', ') });
+  return mode;
+}
+
+/** Tells how far a long reading is: one line that is written anew on a terminal, else a line every few seconds. */
+function showProgress(terminal: Terminal): (progress: ReadingProgress) => void {
+  let last = 0;
+  return (progress) => {
+    if (progress.seconds - last < 5) return;
+    last = progress.seconds;
+    terminal.line(progressLine(progress));
+  };
 }
 
 const read = (paths: readonly string[], { layout }: DataOptions): Promise<DataSource> =>
@@ -30,12 +50,16 @@ async function openTokenizing(model: string, chatTemplate?: string): Promise<{ t
   return { tokenizer, renderer: await loadRenderer(folder, tokenizer, { chatTemplatePath: chatTemplate ?? null }) };
 }
 
-async function writeWhole(file: string, parts: AsyncIterable<string> | Iterable<string>): Promise<void> {
+/** Writes a file that appears whole or not at all: `fill` is given what writes a part. */
+async function writeWhole(file: string, fill: (write: (part: string | Uint8Array) => void) => Promise<void> | void): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.partial`;
   try {
     const handle = await open(temporary, 'wx');
     try {
-      for await (const part of parts) await handle.write(part);
+      await fill((part) => {
+        const bytes = typeof part === 'string' ? Buffer.from(part) : part;
+        for (let done = 0; done < bytes.length; ) done += writeSync(handle.fd, bytes, done);
+      });
       await handle.sync();
     } finally {
       await handle.close();
@@ -55,17 +79,24 @@ async function readGate(file: string): Promise<QualityGate> {
 }
 
 /** `whetstone data report FILES`: one HTML page about a data set, and with `--json` the same as data. */
-export async function dataReport(paths: readonly string[], options: DataOptions & { readonly out: string; readonly gate?: string }): Promise<void> {
+export async function dataReport(paths: readonly string[], options: DataOptions & { readonly out: string; readonly gate?: string; readonly losses?: number; readonly backend?: string }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const gate = options.gate === undefined ? {} : await readGate(options.gate);
+  const { model, chatTemplate, backend, losses = 200 } = options;
+  const maxLength = options.maxLength ?? 1024;
+  const source = await read(paths, options);
+  const opened = model === undefined || losses === 0 ? null : await openModel(model, { ...(backend === undefined ? {} : { backend }), ...(chatTemplate === undefined ? {} : { chatTemplate }) });
+  const tokenizing = opened ?? (model === undefined ? undefined : await openTokenizing(model, chatTemplate));
+  if (opened) terminal.line(`The loss of up to ${losses} conversations is measured under ${basename(opened.folder)} on ${opened.backend.backend} (--losses says how many; 0: none)`);
   const report = await analyseData({
     title: paths.map((path) => basename(path)).join(', '),
-    source: await read(paths, options),
-    options: { maxLength: options.maxLength ?? 1024 },
-    ...(options.model === undefined ? {} : { tokenizing: await openTokenizing(options.model, options.chatTemplate) }),
-  });
+    source,
+    options: { maxLength, truncationMode: truncationModeOf(options) },
+    ...(tokenizing === undefined ? {} : { tokenizing }),
+    ...(opened === null ? {} : { lossesOf: createLossMeter(opened, maxLength), lossSample: losses }),
+  }).finally(() => opened?.dispose());
   const file = resolve(options.out);
-  await writeWhole(file, [reportToHtml(report, checkGate(report, gate))]);
+  await writeWhole(file, (write) => write(reportToHtml(report, checkGate(report, gate))));
   const { conversations, duplicates, suspects, unreadable, scores } = report;
   terminal.line(
     table([
@@ -74,6 +105,7 @@ export async function dataReport(paths: readonly string[], options: DataOptions 
       ['duplicates', `${duplicates.exact} exact, ${duplicates.near} near`],
       ['suspects', String(suspects.count)],
       ['unreadable rows', String(unreadable.count)],
+      ...(report.difficulty ? [['mean loss', `${report.difficulty.losses.mean.toFixed(2)} of ${report.difficulty.losses.count} conversations`]] : []),
       ...(report.tokens ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are learned`]] : []),
     ]),
   );
@@ -82,19 +114,23 @@ export async function dataReport(paths: readonly string[], options: DataOptions 
   enforceGate(report, gate);
 }
 
-/** `whetstone data inspect FILES --model MODEL`: the first conversations as the model sees them, what is learned in colour. */
+/** `whetstone data inspect FILES --model MODEL`: the proof of what is learned, and the first conversations as the model sees them, what is learned in colour. */
 export async function dataInspect(paths: readonly string[], options: DataOptions & { readonly model: string; readonly count: number }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const tokenizing = await openTokenizing(options.model, options.chatTemplate);
+  const batching = { maxLength: options.maxLength ?? 1024, truncationMode: truncationModeOf(options) };
   const inspections = [];
   for await (const conversation of (await read(paths, options)).conversations()) {
     if (inspections.length === options.count) break;
-    const inspection = inspectConversation(conversation, tokenizing, { maxLength: options.maxLength ?? 1024 });
+    const inspection = inspectConversation(conversation, tokenizing, batching);
     inspections.push({ origin: conversation.origin, ...inspection });
     terminal.line(terminal.paint.bold(`${conversation.origin.file ?? ''}:${conversation.origin.line ?? 0}`));
     terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
   }
-  terminal.result({ inspections });
+  const source = await read(paths, options);
+  const proof = await proveSupervision({ source, ...tokenizing, options: batching });
+  for (const { text, good } of describeProof(proof)) terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
+  terminal.result({ inspections, proof });
 }
 
 /** `whetstone data diff A B`: what changed from one version of a data set to another. */
@@ -125,15 +161,8 @@ const cleaners: Readonly<Record<string, () => DataTransform>> = {
   deduplicate: createDeduplicateTransform,
 };
 
-/** A conversation as a row of `{"messages", "tools"?, …columns}`, or of the layout that its form needs. */
-function rowOf({ form, messages, tools, columns }: Conversation): string {
-  const content = (index: number): unknown => messages[index]?.content;
-  const parts = form === 'text' ? { text: content(0) } : form === 'completion' ? { prompt: content(0), completion: content(1) } : { messages, ...(tools === undefined ? {} : { tools }) };
-  return `${JSON.stringify({ ...parts, ...columns })}\n`;
-}
-
 /** `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do not. */
-export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string }): Promise<void> {
+export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string; readonly workers?: number }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = options.with.map((name) => {
     const create = cleaners[name];
@@ -141,15 +170,15 @@ export async function dataClean(paths: readonly string[], options: DataOptions &
     return create();
   });
   const source = applyTransforms(await read(paths, options), transforms);
-  async function* rows(): AsyncGenerator<string> {
-    for await (const conversation of source.conversations()) yield rowOf(conversation);
-    checkUnreadable(source.unreadable);
-  }
   const file = resolve(options.out);
-  await writeWhole(file, rows());
+  await writeWhole(file, async (write) => {
+    await cleanRows(source, write, { workers: options.workers ?? null, onNote: (note) => terminal.line(note), onProgress: showProgress(terminal) });
+    checkUnreadable(source.unreadable);
+  });
   if (options.removals !== undefined) {
-    const removals = source.reports.flatMap(({ name, removals: all }) => all.map((removal) => `${JSON.stringify({ transform: name, ...removal })}\n`));
-    await writeWhole(resolve(options.removals), removals);
+    await writeWhole(resolve(options.removals), (write) => {
+      for (const { name, removals } of source.reports) for (const removal of removals) write(`${JSON.stringify({ transform: name, ...removal })}\n`);
+    });
   }
   const counts = (all: Readonly<Record<string, number>>): string => Object.entries(all).map(([reason, count]) => `${count} ${reason}`).join(', ');
   terminal.line(table(source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [name, `${conversationsIn} → ${conversationsOut}`, counts(removed), counts(changed)])));

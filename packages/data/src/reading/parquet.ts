@@ -20,8 +20,24 @@ function toPlain(value: unknown): unknown {
 const unreadable = (file: string, cause: unknown): WhetstoneError =>
   new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
 
-/** Rows of a Parquet file, decoded one row group at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE */
-export async function* readParquet(file: string, onBytes?: OnBytes): AsyncGenerator<Row> {
+/** Row groups up to this size (uncompressed) are decoded at once; of larger ones, where their pages can be found, as many rows as this holds. */
+const DECODED_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Rows that are decoded at once of a group. Pages before a row can be passed over where the file has an index of them, or where no column is nested; of
+ * other groups every reading decodes all.
+ */
+function rowsAtOnce(group: FileMetaData['row_groups'][number], decodedBytes: number): number {
+  const rows = Number(group.num_rows);
+  const bytes = Number(group.total_byte_size);
+  if (bytes <= decodedBytes) return rows;
+  const indexed = group.columns.every(({ offset_index_offset: offset }) => Boolean(offset));
+  const flat = group.columns.every(({ meta_data: column }) => (column?.path_in_schema.length ?? 2) === 1);
+  return indexed || flat ? Math.max(1, Math.ceil((rows * decodedBytes) / bytes)) : rows;
+}
+
+/** Rows of a Parquet file, decoded some at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE */
+export async function* readParquet(file: string, onBytes?: OnBytes, decodedBytes = DECODED_BYTES): AsyncGenerator<Row> {
   let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   let metadata: FileMetaData;
   try {
@@ -33,14 +49,19 @@ export async function* readParquet(file: string, onBytes?: OnBytes): AsyncGenera
   let start = 0;
   for (const group of metadata.row_groups) {
     const end = start + Number(group.num_rows);
-    let rows: Record<string, unknown>[];
-    try {
-      rows = await parquetReadObjects({ file: buffer, metadata, rowStart: start, rowEnd: end, compressors });
-    } catch (cause) {
-      throw unreadable(file, cause);
+    const step = rowsAtOnce(group, decodedBytes);
+    const bytes = Number(group.total_compressed_size ?? group.total_byte_size);
+    for (let from = start; from < end; from += step) {
+      const to = Math.min(end, from + step);
+      let rows: Record<string, unknown>[];
+      try {
+        rows = await parquetReadObjects({ file: buffer, metadata, rowStart: from, rowEnd: to, compressors, useOffsetIndex: to - from < end - start });
+      } catch (cause) {
+        throw unreadable(file, cause);
+      }
+      for (const [index, row] of rows.entries()) yield { line: from + index + 1, value: toPlain(row) };
+      onBytes?.((bytes * (to - from)) / Math.max(1, end - start));
     }
-    for (const [index, row] of rows.entries()) yield { line: start + index + 1, value: toPlain(row) };
     start = end;
-    onBytes?.(Number(group.total_compressed_size ?? group.total_byte_size));
   }
 }

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { readParquet } from './parquet.js';
 import { readRows, type ReadOptions } from './read-rows.js';
 import type { Row } from './row.js';
 
@@ -115,6 +116,14 @@ describe('Parquet', () => {
     const rows = await collect(readRows(fixture('many.gzip.parquet')));
     expect(rows).toHaveLength(2500);
     expect(rows.at(-1)).toEqual({ line: 2500, value: { text: 'text 2499' } });
+  });
+
+  // 600 rows in one group of many pages: lists of structs with an index of the pages, and flat columns without one.
+  test.each(['pages.snappy.parquet', 'flat.snappy.parquet'])('a large group is decoded in parts: %s', async (name) => {
+    const whole = await collect(readParquet(fixture(name)));
+    expect(whole.map(({ line }) => line)).toEqual(Array.from({ length: 600 }, (_, index) => index + 1));
+    expect(JSON.stringify(whole[599])).toMatch(/q(uestion )?599.*a(nswer )?599/);
+    for (const bytes of [1000, 7777]) expect(await collect(readParquet(fixture(name), undefined, bytes))).toEqual(whole);
   });
 
   test('wrong types are reported row by row', async () => {

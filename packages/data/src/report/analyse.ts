@@ -10,6 +10,7 @@ import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf 
 import { createDiversityCounter, type Diversity } from './diversity.js';
 import { histogramOf, type Histogram } from './histogram.js';
 import { languageOf } from './language.js';
+import { createReservoir } from './reservoir.js';
 import { scoreSample, type SampleScore } from './score.js';
 import { createContradictionFinder, outlyingLosses, type Suspect } from './suspects.js';
 import { createTopicCounter, type Topics } from './topics.js';
@@ -50,8 +51,8 @@ export interface DataReport {
     readonly supervision: SupervisionFindings;
     readonly inspections: readonly Inspection[];
   } | null;
-  /** With a model alone: mean loss a token under it, as a measure of difficulty. */
-  readonly difficulty: Histogram | null;
+  /** With a model alone: mean loss a token under it, as a measure of difficulty; of a fair sample where there are many conversations. */
+  readonly difficulty: { readonly losses: Histogram; readonly hardest: readonly { readonly origin: Origin; readonly loss: number; readonly preview: string }[] } | null;
 }
 
 export interface AnalyseInputs {
@@ -60,14 +61,19 @@ export interface AnalyseInputs {
   /** For lengths in tokens and what of them is learned. */
   readonly tokenizing?: { readonly tokenizer: Tokenizer; readonly renderer: ChatRenderer };
   readonly options?: Partial<BatchOptions>;
-  /** Mean loss of a conversation's learned tokens under a model, or null where it has none. */
-  readonly lossOf?: (conversation: Conversation) => Promise<number | null> | number | null;
+  /** Mean loss of each conversation's learned tokens under a model, or null where one has none. */
+  readonly lossesOf?: (conversations: readonly Conversation[]) => Promise<readonly (number | null)[]>;
+  /** Conversations whose loss is measured: a fair sample of all. */
+  readonly lossSample?: number;
   /** What transforms did before: taken when everything was read. */
   readonly reports?: () => readonly TransformReport[];
 }
 
 const LISTED = 50;
 const SHOWN_SAMPLES = 6;
+const HARDEST = 12;
+/** Conversations whose losses are asked for together. */
+const TOGETHER = 64;
 
 const preview = ({ messages }: Conversation): string =>
   messages
@@ -75,6 +81,20 @@ const preview = ({ messages }: Conversation): string =>
     .map((message) => `${message.role}: ${textOf(message)}`)
     .join(' ⏎ ')
     .slice(0, 240);
+
+/** The losses of conversations under a model, where they have any. */
+async function measureLosses(sample: readonly Conversation[], lossesOf: NonNullable<AnalyseInputs['lossesOf']>): Promise<{ conversation: Conversation; origin: Origin; loss: number }[]> {
+  const found: { conversation: Conversation; origin: Origin; loss: number }[] = [];
+  for (let start = 0; start < sample.length; start += TOGETHER) {
+    const members = sample.slice(start, start + TOGETHER);
+    const losses = await lossesOf(members);
+    for (const [index, conversation] of members.entries()) {
+      const loss = losses[index] ?? null;
+      if (loss !== null && Number.isFinite(loss)) found.push({ conversation, origin: conversation.origin, loss });
+    }
+  }
+  return found;
+}
 
 /** Measures tokens: lengths, what is learned, what is cut. */
 function createTokenMeter({ tokenizer, renderer }: NonNullable<AnalyseInputs['tokenizing']>, options: BatchOptions) {
@@ -108,7 +128,7 @@ function createTokenMeter({ tokenizer, renderer }: NonNullable<AnalyseInputs['to
  * Reads a source to its end and measures it: counts, lengths, languages, topics, diversity, duplicates, suspects and a score for every sample; with a
  * tokenizer also what is learned, with a model also how difficult it is.
  */
-export async function analyseData({ title, source, tokenizing, options = {}, lossOf, reports }: AnalyseInputs): Promise<DataReport> {
+export async function analyseData({ title, source, tokenizing, options = {}, lossesOf, lossSample = 500, reports }: AnalyseInputs): Promise<DataReport> {
   const meter = tokenizing ? createTokenMeter(tokenizing, { ...defaultBatchOptions, ...options }) : null;
   const duplicates = createDuplicateFinder(defaultDuplicateOptions);
   const contradictions = createContradictionFinder();
@@ -116,7 +136,7 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
   const topics = createTopicCounter();
   const languages: Record<string, number> = {};
   const [turns, characters, scores]: [number[], number[], number[]] = [[], [], []];
-  const losses: { origin: Origin; loss: number }[] = [];
+  const drawn = createReservoir<Conversation>(lossSample, 'losses');
   const suspects: Suspect[] = [];
   const duplicatesFirst: { origin: Origin; detail: string }[] = [];
   const parts = { completeness: 0, conciseness: 0, consistency: 0 };
@@ -153,10 +173,10 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
     if (score.total < 60) worst.push({ origin, score, preview: preview(conversation) });
     if (worst.length >= LISTED * 4) worst = worst.sort((a, b) => a.score.total - b.score.total).slice(0, LISTED);
 
-    const loss = lossOf ? await lossOf(conversation) : null;
-    if (loss !== null && Number.isFinite(loss)) losses.push({ origin, loss });
+    if (lossesOf) drawn.add(conversation);
     meter?.add(conversation);
   }
+  const losses = lossesOf ? await measureLosses(drawn.sample, lossesOf) : [];
   suspects.push(...outlyingLosses(losses));
   const count = Math.max(1, scores.length);
   return {
@@ -177,6 +197,12 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
     unreadable: { count: source.unreadable.length, first: source.unreadable.slice(0, LISTED) },
     transforms: reports?.() ?? [],
     tokens: meter?.result() ?? null,
-    difficulty: losses.length > 0 ? histogramOf(losses.map(({ loss }) => loss), 24, false) : null,
+    difficulty:
+      losses.length === 0
+        ? null
+        : {
+            losses: histogramOf(losses.map(({ loss }) => loss), 24, false),
+            hardest: [...losses].sort((a, b) => b.loss - a.loss).slice(0, HARDEST).map(({ conversation, loss }) => ({ origin: conversation.origin, loss, preview: preview(conversation) })),
+          },
   };
 }

@@ -87,6 +87,12 @@ function tokensSection({ tokens, conversations }: DataReport): string {
   );
 }
 
+function difficultySection({ losses, hardest }: NonNullable<DataReport['difficulty']>, conversations: number): string {
+  const measured = losses.count < conversations ? `${number(losses.count)} conversations, drawn at random` : 'All conversations';
+  const rows = hardest.map(({ origin, loss, preview }) => [`<b>${loss.toFixed(2)}</b>`, place(origin), escape(preview)]);
+  return section('Difficulty', `Mean loss a learned token under the model: high where it is far from the answer. ${measured}.`, `${histogram(losses, 'Loss')}<h3>Hardest</h3>${table(['Loss', 'Where', 'Sample'], rows)}`);
+}
+
 const suspectNames = { contradiction: 'other answer', 'outlying-loss': 'outlying loss', inconsistent: 'inconsistent' } as const;
 
 /** The report as one HTML page that needs nothing else: no script, no network. */
@@ -131,7 +137,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
       `<div class="tiles">${tile(percent(parts.completeness), 'completeness')}${tile(percent(parts.conciseness), 'conciseness')}${tile(percent(parts.consistency), 'consistency')}</div>${histogram(scores, 'Score of a sample')}
 <h3>Lowest scores</h3>${table(['Score', 'Where', 'Sample', 'Why'], report.worst.map(({ origin, score, preview: text }) => [`<b>${score.total}</b>`, place(origin), escape(text), escape(score.note ?? '')]))}`,
     ),
-    report.difficulty ? section('Difficulty', 'Mean loss a token under the base model: high where the model is far from the answer.', histogram(report.difficulty, 'Loss')) : '',
+    report.difficulty ? difficultySection(report.difficulty, conversations) : '',
     section('Suspects', 'Samples that may be labelled wrongly: look at them.', table(['What', 'Where', 'Detail'], suspects.first.map(({ origin, reason, detail }) => [suspectNames[reason], place(origin), escape(detail)]), suspects.count - suspects.first.length)),
     section(
       'Duplicates',

@@ -55,8 +55,10 @@ describe('the report', () => {
   });
 
   test('difficulty and outlying losses, where a model tells them', async () => {
-    const report = await analyseData({ title: 'Losses', source: sourceOf(Array.from({ length: 30 }, (_, index) => chat(`question ${index}`, `answer ${index * 17}`))), lossOf: ({ origin }) => (origin.index === 7 ? 9 : 2 + (origin.index % 5) / 10) });
-    expect(report.difficulty?.count).toBe(30);
+    const report = await analyseData({ title: 'Losses', source: sourceOf(Array.from({ length: 30 }, (_, index) => chat(`question ${index}`, `answer ${index * 17}`))), lossesOf: async (conversations) => conversations.map(({ origin }) => (origin.index === 7 ? 9 : origin.index === 8 ? null : 2 + (origin.index % 5) / 10)) });
+    expect(report.difficulty?.losses.count).toBe(29); // one has nothing to learn
+    expect(report.difficulty?.hardest[0]).toMatchObject({ origin: { index: 7 }, loss: 9 });
+    expect(reportToHtml(report)).toContain('Hardest');
     expect(report.suspects.first.filter(({ reason }) => reason === 'outlying-loss').map(({ origin }) => origin.index)).toEqual([7]);
     expect(outlyingLosses([])).toEqual([]);
   });

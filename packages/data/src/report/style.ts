@@ -19,7 +19,7 @@ code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ov
 .tile.fine b, .good { color: var(--good); } .tile.warn b { color: var(--warn); } .tile.bad b, .bad { color: var(--bad); }
 figure { margin: 12px 0 4px; }
 svg { width: 100%; height: auto; display: block; }
-svg rect { fill: var(--bar); } svg text { fill: var(--dim); font-size: 12px; } svg .mark { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
+svg rect { fill: var(--bar); } svg text { fill: var(--dim); font-size: 12px; } @media (max-width: 600px) { svg text { font-size: 24px; } } svg .mark { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .shares { display: grid; grid-template-columns: minmax(90px, max-content) 1fr max-content; gap: 6px 12px; align-items: center; font-size: 14px; }
 .shares > span:nth-child(3n + 1) { max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
 .shares i { background: var(--ground); border-radius: 5px; height: 14px; } .shares em { display: block; height: 100%; border-radius: 5px; background: var(--bar); min-width: 2px; }

@@ -1,7 +1,7 @@
 import { kmeans } from 'ml-kmeans';
 import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
-import { createRandom } from '@whetstone/core/random';
+import { createReservoir } from './reservoir.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { termsOf } from './terms.js';
 
@@ -68,11 +68,16 @@ function clusters(documents: readonly ReadonlyMap<string, number>[]): Topic[] {
   }).filter(({ conversations }) => conversations > 0);
 }
 
+function termCounts({ messages }: Conversation): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const term of termsOf(messages.map((message) => textOf(message)).join('\n'))) counts.set(term, (counts.get(term) ?? 0) + 1);
+  return counts;
+}
+
 /** Counts topics by a column where the data has one (`topic`, `category`, …), else by clustering a sample of the conversations. */
 export function createTopicCounter(seed = 0): TopicCounter {
   const byColumn = new Map<string, number>();
-  const sample: Map<string, number>[] = [];
-  const random = createRandom(seed, 'topics');
+  const drawn = createReservoir<Conversation>(SAMPLE, 'topics', seed);
   let conversations = 0;
   return {
     add(conversation) {
@@ -82,18 +87,13 @@ export function createTopicCounter(seed = 0): TopicCounter {
         const topic = String(conversation.columns?.[column]);
         byColumn.set(topic, (byColumn.get(topic) ?? 0) + 1);
       }
-      // Reservoir sampling: each conversation has the same chance, whatever their number.
-      const place = sample.length < SAMPLE ? sample.length : random.integer(conversations);
-      if (place >= SAMPLE) return;
-      const counts = new Map<string, number>();
-      for (const term of termsOf(conversation.messages.map((message) => textOf(message)).join('\n'))) counts.set(term, (counts.get(term) ?? 0) + 1);
-      sample[place] = counts;
+      drawn.add(conversation);
     },
     result() {
       const fromColumn = [...byColumn.values()].reduce((sum, count) => sum + count, 0) > conversations / 2;
       const topics = fromColumn
         ? [...byColumn].map(([name, count]) => ({ name, conversations: count }))
-        : clusters(sample).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / sample.length) * conversations) }));
+        : clusters(drawn.sample.map(termCounts)).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / drawn.sample.length) * conversations) }));
       topics.sort((a, b) => b.conversations - a.conversations);
       return { from: fromColumn ? 'column' : 'clusters', topics, balance: balanceOf(topics.map((topic) => topic.conversations)) };
     },

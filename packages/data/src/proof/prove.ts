@@ -1,0 +1,57 @@
+import type { ChatRenderer, DataSource, Tokenizer } from '@whetstone/core/contract';
+import { createTokenCollector, tokenizeInOrder } from '../batching/collect-tokens.js';
+import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
+import { createBlockTokenizer } from '../batching/tokenize-block.js';
+import type { NothingToLearnCause } from '../examples/tokenize.js';
+import { supervisionProblems } from './check.js';
+import type { SupervisionFindings } from './observe.js';
+
+/** Everything that the supervision proof looks at, of a whole data set. */
+export interface SupervisionProof {
+  readonly conversations: number;
+  readonly unreadable: number;
+  readonly tokens: number;
+  readonly supervisedTokens: number;
+  readonly truncated: number;
+  readonly maxLength: number | null;
+  readonly withoutTargets: number;
+  readonly withoutTargetsByCause: Readonly<Partial<Record<NothingToLearnCause, number>>>;
+  readonly findings: SupervisionFindings;
+}
+
+export interface ProofInputs {
+  readonly source: DataSource;
+  readonly tokenizer: Tokenizer;
+  readonly renderer: ChatRenderer;
+  readonly options?: Partial<BatchOptions>;
+}
+
+/** Reads and tokenises a whole source, and tells what is learned of it; nothing that is found is thrown. */
+export async function proveSupervision({ source, tokenizer, renderer, options }: ProofInputs): Promise<SupervisionProof> {
+  const all: BatchOptions = { ...defaultBatchOptions, ...options, supervisionProof: 'warn', samplesWithoutTargets: 'skip' };
+  const collector = createTokenCollector(null);
+  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options: all, indexed: false }), collector);
+  const { counts, supervision } = collector.result();
+  const { conversations, tokens, supervisedTokens, truncated, withoutTargets, withoutTargetsByCause } = counts;
+  const none = { count: 0, first: [] };
+  return {
+    conversations, unreadable: source.unreadable.length, tokens, supervisedTokens, truncated, maxLength: all.maxLength, withoutTargets, withoutTargetsByCause,
+    findings: supervision ?? { turns: 0, withoutStop: none, prefixesChecked: 0, otherPrefix: none },
+  };
+}
+
+/** A proof in sentences, each with whether it is as it should be. */
+export function describeProof({ conversations, unreadable, tokens, supervisedTokens, truncated, maxLength, withoutTargets, withoutTargetsByCause, findings }: SupervisionProof): { readonly text: string; readonly good: boolean }[] {
+  const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
+  const causes = Object.entries(withoutTargetsByCause).map(([cause, count]) => `${count} by ${cause}`).join(', ');
+  const problems = supervisionProblems(findings).map(({ message, hint }) => ({ text: hint === undefined ? message : `${message} ${hint}`, good: false }));
+  return [
+    { text: `${supervisedTokens} of ${tokens} tokens in ${conversations} conversations are learned (${share.toFixed(1)} %)`, good: supervisedTokens > 0 },
+    withoutTargets === 0 ? { text: 'every conversation has something to learn from', good: true } : { text: `${withoutTargets} conversations have nothing to learn from: ${causes}`, good: false },
+    { text: `${truncated} conversations are cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`, good: truncated === 0 },
+    ...(unreadable === 0 ? [] : [{ text: `${unreadable} rows cannot be read`, good: false }]),
+    ...(problems.length > 0
+      ? problems
+      : [{ text: `the end of each of ${findings.turns} turns is learned, and serving sends what training shows (${findings.prefixesChecked} prompts compared, token for token)`, good: true }]),
+  ];
+}
