@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Conversation, DataSource, DataTransform, Recipe } from '@whetstone/core/contract';
 import { createBatchSource, type PreparedBatchSource } from '../batching/batch-source.js';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
@@ -18,7 +18,7 @@ const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
 const tokenizer = { ...characterTokenizer, hash: 'characters', recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe };
 const renderer = { ...plainRenderer, recipe: { module: fakes, name: 'remakeRenderer', argument: null } as Recipe };
 
-const small = { fromBytes: 0, blockBytes: 20_000 };
+const small = { fromBytes: 0, blockBytes: 12_000 };
 const folder = temporaryFolder();
 const words = 'order parcel shoes return refund invoice address delivery late broken'.split(' ');
 const row = (index: number): string => {
@@ -26,11 +26,11 @@ const row = (index: number): string => {
   const messages = [{ role: 'user', content: `Where is my ${word(3)} ${index % 70}, my number is 13812345678` }, { role: 'assistant', content: `Your ${word(7)} and ${word(3)} will come on day ${index % 31}.`, ...(index % 50 === 3 ? { weight: 0.5 } : {}) }];
   return `${JSON.stringify({ messages, topic: word(1) })}\n`;
 };
-// 4000 rows in blocks of some 100, with blank lines, rows that cannot be read and a row that has nothing to learn.
-const rows = Array.from({ length: 4000 }, (_, index) => (index % 500 === 77 ? '{"messages": [}\n' : index % 701 === 5 ? '\n' : index === 3123 ? '{"messages": [{"role": "user", "content": "only a question"}]}\n' : row(index)));
+// 1500 rows in blocks of some 60, with blank lines, rows that cannot be read and a row that has nothing to learn.
+const rows = Array.from({ length: 1500 }, (_, index) => (index % 150 === 77 ? '{"messages": [}\n' : index % 301 === 5 ? '\n' : index === 1123 ? '{"messages": [{"role": "user", "content": "only a question"}]}\n' : row(index)));
 const file = writeInto(folder, 'many.jsonl', rows.join(''));
-const other = writeInto(folder, 'others.jsonl.gz', gzipSync(rows.slice(0, 900).join('')));
-writeInto(folder, 'table.csv', `prompt,completion\n${Array.from({ length: 1200 }, (_, index) => `"question ${index}","an answer, number ${index}"\n`).join('')}`);
+const other = writeInto(folder, 'others.jsonl.gz', gzipSync(rows.slice(0, 400).join('')));
+writeInto(folder, 'table.csv', `prompt,completion\n${Array.from({ length: 700 }, (_, index) => `"question ${index}","an answer, number ${index}"\n`).join('')}`);
 writeInto(folder, 'bench.jsonl', '{"prompt": "where is my refund 12 my number is 13812345678", "completion": ""}\n');
 
 const cleaners = (): DataTransform[] => [
@@ -73,6 +73,9 @@ async function expectSame(one: Made, two: Made): Promise<void> {
 
 const conversations = (given: Partial<ConversationSourceOptions> = {}) => () => createConversationSource({ path: [file, other], ...given }, folder);
 
+// Every way is gone several times, on whatever machine.
+vi.setConfig({ testTimeout: 240_000 });
+
 describe('any number of threads makes what one does', () => {
   test('batches, counts, reports, unreadable rows and the hash, after every cleaner', async () => {
     const alone = await make(conversations(), cleaners(), 0);
@@ -82,13 +85,13 @@ describe('any number of threads makes what one does', () => {
   });
 
   test('without transforms; up to a limit; of several sources and formats; with a transform that stays on the main thread', async () => {
-    const mixture = () => createMixtureSource([{ name: 'a', path: [file], limit: 701 }, { name: 'b', path: ['table.csv'], limit: 600 }, { name: 'c', path: [other] }], folder);
+    const mixture = () => createMixtureSource([{ name: 'a', path: [file], limit: 301 }, { name: 'b', path: ['table.csv'], limit: 555 }, { name: 'c', path: [other] }], folder);
     const shorten: DataTransform = {
       async *transform(all: AsyncIterable<Conversation>) {
         for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
       },
     };
-    for (const [open, transforms] of [[conversations(), []], [conversations({ limit: 1234 }), []], [mixture, []], [mixture, [shorten]]] as const) {
+    for (const [open, transforms] of [[conversations(), []], [conversations({ limit: 777 }), []], [mixture, []], [mixture, [shorten]]] as const) {
       await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
     }
   });
@@ -119,7 +122,7 @@ describe('any number of threads makes what one does', () => {
       return Buffer.concat(parts).toString();
     };
     expect(await lines(1)).toBe(await lines(3));
-    expect((await lines(2)).split('\n').length).toBeGreaterThan(100);
+    expect((await lines(2)).split('\n').length).toBeGreaterThan(50);
   });
 });
 

@@ -59,3 +59,16 @@ test('what is written is read: JSON Lines and JSON lists give the same rows', as
     { numRuns: 100 },
   );
 });
+
+test('what is written is read: tables, whatever is in their fields', async () => {
+  const field = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', ';', ' ', '世', '😀', '\t') });
+  const quote = (text: string): string => `"${text.replaceAll('"', '""')}"`;
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(field, field), { maxLength: 6 }), fc.constantFrom(',', ';', '\t', '|'), fc.constantFrom('\n', '\r\n'), async (records, delimiter, end) => {
+      const text = [['p', 'c'], ...records].map((fields) => fields.map(quote).join(delimiter)).join(end);
+      const rows = await collect(readRows(writeInto(folder, 'round.csv', text)));
+      expect(rows.map((row) => ('value' in row ? row.value : row.problem))).toEqual(records.map(([p, c]) => ({ p, c })));
+    }),
+    { numRuns: 100 },
+  );
+});

@@ -81,10 +81,11 @@ describe('CSV', () => {
     expect(rows.at(-1)).toContain('"last"');
   });
 
-  test('a quote that is never closed', async () => {
+  test('a quote that is never closed costs its own row', async () => {
     const rows = await rowsOf('e.csv', `prompt,completion\na,b\n"never,closed\n${'x,y\n'.repeat(1000)}`);
     expect(rows[0]).toContain('"a"');
-    expect(rows.at(-1)).toMatch(/! a quote is opened and never closed/);
+    expect(rows[1]).toBe('3! a quote is opened and never closed');
+    expect(rows.slice(2)).toEqual(Array.from({ length: 1000 }, (_, index) => `${index + 4}: {"prompt":"x","completion":"y"}`));
   });
 
   test('messages as JSON in a field', async () => {

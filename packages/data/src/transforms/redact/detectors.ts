@@ -61,7 +61,13 @@ const isSocialSecurityNumber = (found: string): boolean => /^(?!000|666|9)\d{3}-
 const nationalIds: Detect = (text) => [
   ...matches(text, /(?<![\dA-Za-z])[1-9]\d{16}[\dXx](?![\dA-Za-z])/g, isChineseIdentityNumber),
   ...matches(text, /(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])/g, isSocialSecurityNumber),
-  // Other countries' numbers, where the text says that one follows, with the checks that are known.
+  ...(namesDocument.test(text) ? namedIds(text) : []),
+];
+
+const namesDocument = /dni|nie|documento|codice fiscale|cf|aadhaar|passport|护照/i;
+
+/** Other countries' numbers, where the text says that one follows, with the checks that are known. */
+const namedIds = (text: string): Omit<Detection, 'kind'>[] => [
   ...matches(text, /(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) => validator.isIdentityCard(found.replace('-', '').toUpperCase(), 'ES')),
   ...matches(text, /(?<=\b(?:codice fiscale|CF)\b\W{0,4})([A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z])\b/gi, (found) => validator.isIdentityCard(found.toUpperCase(), 'IT')),
   ...matches(text, /(?<=\bAadhaar\b\D{0,12})(\d{4} ?\d{4} ?\d{4})\b/gi, (found) => validator.isIdentityCard(found, 'IN')),
