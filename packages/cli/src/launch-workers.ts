@@ -78,6 +78,7 @@ function startWorker(rank: number, parameters: readonly string[], addresses: rea
     stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
     // In groups of their own: a Ctrl-C of the terminal reaches the launcher alone, which passes it on once.
     detached: true,
+    windowsHide: true,
   });
 }
 

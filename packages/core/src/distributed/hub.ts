@@ -40,12 +40,11 @@ const STUCK_GRACE = 5;
 /** Seconds that the chief waits for the others to take their leave. */
 const LEAVING_GRACE = 10;
 
-/** @param closed told when everybody has left and the last message has been handed over */
-export function createHub({ count, cluster, patience, nameOf }: HubOptions, closed: () => void): Hub {
+export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub {
   const members = new Map<number, Member>();
   const gatherings = new Map<number, Gathering>();
   const started = secondsNow();
-  let phase: 'joining' | 'running' | 'over' = 'joining';
+  let phase: 'joining' | 'running' | 'closing' | 'over' = 'joining';
   let judging: NodeJS.Timeout | null = null;
 
   const ranks = Array.from({ length: count }, (_, rank) => rank);
@@ -115,6 +114,10 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions, clos
   const admit = (link: Link<FromHub, ToHub>, hello: Hello): void => {
     if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL) return refuse(link, 'CONFIG_CONFLICT', 'This is the chief of another cluster, or one of another version of Whetstone.');
     const { rank } = hello;
+    if (members.get(rank)?.left === true || phase === 'closing') {
+      link.send({ type: 'later' });
+      return link.end();
+    }
     if (!ranks.includes(rank) || members.has(rank)) return refuse(link, 'CONFIG_CONFLICT', `${capital(nameOf(rank))} is there already: two processes were started as the same task.`);
     if (phase !== 'joining') return refuse(link, 'WORKER_LOST', 'The others have begun, or ended, without this worker. Start all of them anew; they go on from the last checkpoint.');
     const member: Member = { hello, link, heard: secondsNow(), left: false, stuck: null };
@@ -156,6 +159,7 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions, clos
     close: () => {
       watching.stop();
       if (judging !== null) clearTimeout(judging);
+      if (phase !== 'over') phase = 'closing';
       const deadline = secondsNow() + LEAVING_GRACE;
       const finish = (): void => {
         const staying = [...members].some(([rank, { left }]) => rank !== 0 && !left);
@@ -163,7 +167,6 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions, clos
         if (phase !== 'over') tell({ type: 'leave' }, 0);
         phase = 'over';
         for (const { link } of members.values()) link.end();
-        closed();
       };
       finish();
     },

@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WhetstoneError } from '../contract/errors.js';
 import type { TensorCluster } from '../contract/workers.js';
-import { createHub } from './hub.js';
+import { createHub, type HubOptions } from './hub.js';
 import { localLinks, socketLink, type Link } from './link.js';
 import { createMember, type Member } from './member.js';
 import { PROTOCOL, type FromHub, type Hello, type ToHub } from './messages.js';
@@ -59,38 +59,56 @@ export async function joinCluster(place: ClusterPlace, { timeoutSeconds, setting
     cores: coresOfThisProcess(),
     address: rank === 0 ? await chiefTensorAddress(addresses[0] ?? '') : (addresses[rank] ?? ''),
   };
-  let closeMeeting = (): void => undefined;
-  let link: Link<ToHub, FromHub>;
-  if (rank === 0) {
-    const server = await listen(addresses[0] ?? '');
-    const hub = createHub({ count, cluster, patience, nameOf }, () => server.close());
-    const [own, hubs] = localLinks<ToHub, FromHub>();
-    server.on('connection', (socket) => hub.accept(socketLink(socket)));
-    hub.accept(hubs);
-    link = own;
-    closeMeeting = hub.close;
-  } else {
-    link = socketLink(await connect(addresses[0] ?? '', nameOf(0), patience, signal));
-  }
-  const member = createMember(link, { hello, patience, chief: nameOf(0) });
-  const leave = (): void => {
-    member.leave();
-    closeMeeting();
-  };
-  const abort = (): void => member.fail(new WhetstoneError('INTERRUPTED', 'It was interrupted.'));
-  signal.addEventListener('abort', abort);
+  const abort = new AbortController();
+  const interrupted = new Promise<never>((_, reject) => {
+    const listener = (): void => reject(new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the other workers.'));
+    if (signal.aborted) listener();
+    signal.addEventListener('abort', listener, { once: true, signal: abort.signal });
+  });
+  // Nobody may be waiting for it any more.
+  interrupted.catch(() => undefined);
   try {
-    const interrupted = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the other workers.')), { once: true });
-    });
-    const welcome = await Promise.race([member.welcomed, interrupted]);
-    return { member, leave, cluster: { rank, count, addresses: welcome.addresses, timeoutSeconds, sharingCores: welcome.sharingCores[rank] ?? 1 } };
-  } catch (error) {
-    leave();
-    throw error;
+    for (;;) {
+      const { link, close } = rank === 0 ? await openMeeting(addresses[0] ?? '', { count, cluster, patience, nameOf }) : { link: socketLink<ToHub, FromHub>(await connect(addresses[0] ?? '', nameOf(0), patience, signal)), close: () => undefined };
+      const member = createMember(link, { hello, patience, chief: nameOf(0) });
+      const leave = (): void => {
+        member.leave();
+        close();
+      };
+      const answer = await Promise.race([member.welcomed, interrupted]).catch((error: unknown) => {
+        if (signal.aborted) member.fail(new WhetstoneError('INTERRUPTED', 'It was interrupted.'));
+        leave();
+        throw error;
+      });
+      if (answer.type === 'welcome') return { member, leave, cluster: { rank, count, addresses: answer.addresses, timeoutSeconds, sharingCores: answer.sharingCores[rank] ?? 1 } };
+      leave();
+      await sleep(100);
+    }
   } finally {
-    signal.removeEventListener('abort', abort);
+    abort.abort();
   }
+}
+
+/** The chief's last meeting in this process, until its port is free again. */
+let lastMeeting: Promise<void> = Promise.resolve();
+
+/** Opens the door at the chief's address; the chief's own link does not go through it. */
+async function openMeeting(address: string, options: HubOptions): Promise<{ readonly link: Link<ToHub, FromHub>; close(): void }> {
+  await lastMeeting;
+  const server = await listen(address);
+  const hub = createHub(options);
+  const [own, hubs] = localLinks<ToHub, FromHub>();
+  server.on('connection', (socket) => hub.accept(socketLink(socket)));
+  hub.accept(hubs);
+  return {
+    link: own,
+    close: () => {
+      lastMeeting = new Promise((resolve) => {
+        server.close(() => resolve());
+      });
+      hub.close();
+    },
+  };
 }
 
 /** `worker 1 (10.0.0.7:2222)`: by rank, and where it is. */

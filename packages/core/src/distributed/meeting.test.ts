@@ -102,6 +102,29 @@ describe('a meeting', () => {
     expect([chief!.member.failure, other!.member.failure]).toEqual([null, null]);
   });
 
+  it('is held again by the same processes, whoever is quicker', async () => {
+    const addresses = await addressesFor(2);
+    const controller = new AbortController();
+    for (let round = 0; round < 3; round++) {
+      const [chief, other] = await Promise.all([0, 1].map((rank) => joinCluster({ rank, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal })));
+      await Promise.all([chief, other].map((each) => each!.member.gather(`round ${round}`, null)));
+      other!.leave();
+      if (round < 2) {
+        // It comes again before the chief has left.
+        const again = joinCluster({ rank: 1, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal });
+        await new Promise((resolve) => {
+          setTimeout(resolve, 200);
+        });
+        chief!.leave();
+        const next = await joinCluster({ rank: 0, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal });
+        const back = await again;
+        expect(await Promise.all([next.member.gather('x', 0), back.member.gather('x', 1)])).toEqual([[0, 1], [0, 1]]);
+        back.leave();
+        next.leave();
+      } else chief!.leave();
+    }
+  });
+
   it('refuses a second process of the same rank', async () => {
     const addresses = await addressesFor(2);
     const first = failureOf(join(addresses, 1, { timeoutSeconds: 3 }));
@@ -183,7 +206,7 @@ describe('who is lost', () => {
 
   /** Workers 1 and up are links that the test speaks through itself. */
   function star(count: number) {
-    const hub = createHub({ count, cluster: 'c', patience, nameOf }, () => undefined);
+    const hub = createHub({ count, cluster: 'c', patience, nameOf });
     const links = Array.from({ length: count }, () => {
       const [own, hubs] = localLinks<ToHub, FromHub>();
       hub.accept(hubs);

@@ -6,8 +6,8 @@ import { secondsNow, watch, type Patience } from './timing.js';
 
 /** One process's line to the chief. Rank 0 has one too. */
 export interface Member {
-  /** Resolves when all processes are there. */
-  readonly welcomed: Promise<Extract<FromHub, { type: 'welcome' }>>;
+  /** Resolves when all processes are there, or when this one is to come again. */
+  readonly welcomed: Promise<Extract<FromHub, { type: 'welcome' | 'later' }>>;
   /** Why the run cannot go on, once that is known. */
   readonly failure: WhetstoneError | null;
   gather(what: string, value: Json): Promise<readonly Json[]>;
@@ -41,8 +41,8 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
   let sequence = 0;
   let heard = secondsNow();
   let over = false;
-  let welcome: { resolve(message: Extract<FromHub, { type: 'welcome' }>): void; reject(error: WhetstoneError): void } | null = null;
-  const welcomed = new Promise<Extract<FromHub, { type: 'welcome' }>>((resolve, reject) => {
+  let welcome: { resolve(message: Extract<FromHub, { type: 'welcome' | 'later' }>): void; reject(error: WhetstoneError): void } | null = null;
+  const welcomed = new Promise<Extract<FromHub, { type: 'welcome' | 'later' }>>((resolve, reject) => {
     welcome = { resolve, reject };
   });
   // Whoever is not waiting for it any more is told by the next call.
@@ -61,7 +61,7 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
 
   link.onMessage((message) => {
     heard = secondsNow();
-    if (message.type === 'welcome') welcome?.resolve(message);
+    if (message.type === 'welcome' || message.type === 'later') welcome?.resolve(message);
     else if (message.type === 'gathered') {
       waiting.get(message.sequence)?.resolve(message.values);
       waiting.delete(message.sequence);

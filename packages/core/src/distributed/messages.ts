@@ -29,6 +29,8 @@ export type ToHub =
 /** From the chief. */
 export type FromHub =
   | { readonly type: 'welcome'; readonly addresses: readonly string[]; readonly sharingCores: readonly number[] }
+  /** The run before is not quite over: come again. */
+  | { readonly type: 'later' }
   | { readonly type: 'gathered'; readonly sequence: number; readonly values: readonly Json[] }
   | { readonly type: 'lost'; readonly code: ErrorCode; readonly message: string; readonly details: Readonly<Record<string, Json>> }
   | { readonly type: 'beat' }
