@@ -68,6 +68,23 @@ program
   .addOption(json())
   .action(async (options) => (await import('./data.js')).benchData(options));
 
+program
+  .command('strategies')
+  .description('every strategy on the same model, data and steps, each in a process of its own: trained parameters, memory, tokens/s, evaluation loss, what is saved')
+  .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')
+  .option('--train <file>', 'training conversations', 'examples/data/chatterbot-en.train.jsonl')
+  .option('--eval <file>', 'evaluation conversations', 'examples/data/chatterbot-en.eval.jsonl')
+  .option('--eval-samples <count>', 'how many of them', whole, 64)
+  .option('--steps <count>', 'optimizer steps', whole, 12)
+  .option('--batch <rows>', 'conversations a step', whole, 4)
+  .option('--max-length <tokens>', 'tokens', whole, 128)
+  .option('--only <names>', 'some of them, between semicolons')
+  .addOption(new Option('--one <name>', 'measure one in this process').hideHelp())
+  .addOption(threads())
+  .addOption(backend())
+  .addOption(json())
+  .action(async (options) => (await import('./strategies.js')).benchStrategies(options));
+
 try {
   await program.parseAsync();
 } catch (error) {

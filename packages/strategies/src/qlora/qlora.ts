@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type LanguageModel, type PackedTensor, type Strategy, type StrategyRun, type WeightStorage } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
@@ -99,8 +100,8 @@ export const qlora = definePlugin({
   name: 'qlora',
   description: 'Low-rank adapters over a base in 4 or 8 bits (NF4, FP4, int8); saved as a PEFT folder.',
   configSchema,
-  create: ({ blockSize, ...options }) => {
+  create: ({ blockSize, adapter, ...options }, { baseFolder }) => {
     if (blockSize !== 64) throw new WhetstoneError('CONFIG_INVALID', 'Blocks are of 64 numbers.', { place: { path: 'strategy.options.blockSize' }, found: String(blockSize) });
-    return qloraStrategy(options);
+    return qloraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });
   },
 });

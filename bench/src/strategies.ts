@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findModelFolder, Trainer, type Json } from 'whetstone';
+import { report } from './report.js';
+
+export interface StrategiesBenchOptions {
+  readonly model: string;
+  readonly train: string;
+  readonly eval: string;
+  readonly evalSamples: number;
+  readonly steps: number;
+  readonly batch: number;
+  readonly maxLength: number;
+  readonly threads: number;
+  readonly backend: string;
+  readonly only?: string;
+  readonly json?: boolean;
+  /** One strategy, measured in this very process: what the command calls itself with. */
+  readonly one?: string;
+}
+
+interface Contender {
+  readonly strategy: Json;
+  readonly companions?: readonly Json[];
+  readonly learningRate: number;
+}
+
+/** What is measured, each with a rate that suits it. `old` is earlier data, for the strategies that hold on to it. */
+const contenders = (old: string): Readonly<Record<string, Contender>> => ({
+  full: { strategy: 'full', learningRate: 3e-5 },
+  'full, bfloat16 weights': { strategy: { use: 'full', options: { weights: 'bfloat16' } }, learningRate: 3e-5 },
+  'frozen-layers': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4 } }, learningRate: 1e-4 },
+  'frozen-layers, prefix kept': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4, cacheFrozenPrefix: true } }, learningRate: 1e-4 },
+  lora: { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3 },
+  'lora, DoRA': { strategy: { use: 'lora', options: { rank: 16, alpha: 32, useDora: true } }, learningRate: 1e-3 },
+  qlora: { strategy: { use: 'qlora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3 },
+  'p-tuning-v2': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20 } }, learningRate: 1e-2 },
+  'p-tuning-v2, at the input': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20, depth: 'input' } }, learningRate: 1e-2 },
+  'lora + ewc': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'ewc', options: { data: old, samples: 16, batchSize: 4, on: 'effective-weights', lambda: 1e5 } }], learningRate: 1e-3 },
+  'lora + replay': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'replay', options: { data: old, ratio: 0.1 } }], learningRate: 1e-3 },
+});
+
+/** What one run came to. */
+interface Measured {
+  readonly name: string;
+  readonly trainableParameters: number;
+  readonly peakMemoryBytes: number;
+  readonly tokensPerSecond: number;
+  readonly cpuSeconds: number;
+  readonly evalLossBefore: number | null;
+  readonly evalLossAfter: number | null;
+  /** Bytes of what the run leaves: an adapter, or the whole model. */
+  readonly savedBytes: number;
+  readonly saved: string;
+}
+
+/** Every strategy on the same model, data and steps; each in a process of its own, so that its peak of memory is its own. */
+export async function benchStrategies(options: StrategiesBenchOptions): Promise<void> {
+  if (options.one !== undefined) return measureOne(options, options.one);
+  const names = Object.keys(contenders(''));
+  const wanted = options.only?.split(';').map((name) => name.trim()) ?? names;
+  const unknown = wanted.filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new Error(`Not measured here: ${unknown.join('; ')}. There are: ${names.join('; ')}`);
+  const rows: Measured[] = [];
+  const failures: string[] = [];
+  for (const name of wanted) {
+    try {
+      rows.push(await inProcess(name, options));
+      process.stderr.write(`${name}: done\n`);
+    } catch (error) {
+      failures.push(`${name}: ${(error as Error).message}`);
+      process.stderr.write(`${failures.at(-1)}\n`);
+    }
+  }
+  const lines = [
+    '| strategy | trained parameters | peak memory | tokens/s | eval loss before | after | saved |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | --- |',
+    ...rows.map((row) => `| ${row.name} | ${row.trainableParameters.toLocaleString('en')} | ${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${row.tokensPerSecond.toFixed(0)} | ${row.evalLossBefore?.toFixed(4)} | ${row.evalLossAfter?.toFixed(4)} | ${row.saved}, ${(row.savedBytes / 1e6).toFixed(1)} MB |`),
+    ...failures,
+  ];
+  report(lines, { steps: options.steps, batch: options.batch, rows, failures }, options.json === true);
+  if (failures.length > 0) process.exitCode = 1;
+}
+
+async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
+  const { model, train, evalSamples, steps, batch, maxLength, threads, backend } = options;
+  const parameters = Object.entries({ model, train, eval: options.eval, 'eval-samples': evalSamples, steps, batch, 'max-length': maxLength, threads, backend, one: name }).flatMap(([key, value]) => [`--${key}`, String(value)]);
+  const child = spawn(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'strategies', ...parameters], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+  const line = output.trim().split('\n').findLast((text) => text.startsWith('{'));
+  if (code !== 0 || line === undefined) throw new Error(`ended with exit code ${code}`);
+  return JSON.parse(line) as Measured;
+}
+
+async function measureOne(options: StrategiesBenchOptions, name: string): Promise<void> {
+  const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
+  try {
+    const evalFile = join(scratch, 'eval.jsonl');
+    await writeFile(evalFile, (await readFile(options.eval, 'utf8')).trim().split('\n').slice(0, options.evalSamples).join('\n'));
+    const contender = contenders(options.eval)[name];
+    if (contender === undefined) throw new Error(`${name} is not measured here.`);
+    const { strategy, companions = [], learningRate } = contender;
+    const trainer = new Trainer({
+      model: await findModelFolder(options.model),
+      backend: { name: options.backend, threads: options.threads },
+      data: { train: join(process.cwd(), options.train), eval: evalFile, maxLength: options.maxLength, trainSamplingStrategy: 'group_by_length', leakage: 'off' },
+      strategy,
+      companions: [...companions],
+      loggers: [],
+      optimizer: { learningRate },
+      schedule: { use: 'cosine', warmupSteps: 2 },
+      training: { maxSteps: options.steps, perDeviceTrainBatchSize: options.batch, perDeviceEvalBatchSize: 16, evalStrategy: 'ends', saveStrategy: 'no', seed: 0 },
+      output: { folder: join(scratch, 'run') },
+    }, { baseFolder: process.cwd() });
+    let trainableParameters = 0;
+    trainer.on('run:start', (info) => void (trainableParameters = info.trainableParameters));
+    trainer.on('step', ({ step, loss, seconds }) => process.stderr.write(`${name}, step ${step}/${options.steps}  loss ${loss.toFixed(4)}  ${seconds.toFixed(2)} s\n`));
+    const { peakMemoryBytes, tokensPerSecond, evalLossBefore, evalLossAfter } = await trainer.run();
+    const { user, system } = process.cpuUsage();
+    const saved = (await readdir(join(scratch, 'run'))).includes('adapter') ? 'adapter' : 'model';
+    const measured: Measured = { name, trainableParameters, peakMemoryBytes, tokensPerSecond, cpuSeconds: (user + system) / 1e6, evalLossBefore, evalLossAfter, saved, savedBytes: await bytesIn(join(scratch, 'run', saved)) };
+    process.stdout.write(`${JSON.stringify(measured)}\n`);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.safetensors'));
+  const sizes = await Promise.all(files.map(async (file) => (await stat(join(folder, file))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
