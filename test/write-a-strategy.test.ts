@@ -32,5 +32,5 @@ describe('docs/write-a-strategy.md', () => {
       const result = await execute(program, parameters, folder, { ...environment, PATH: path, NODE_ENV: '' });
       expect(result, `${result.stdout}\n${result.stderr}`).toMatchObject({ code: 0 });
     }
-  }, 120_000);
+  }, 300_000);
 });

@@ -113,7 +113,7 @@ const openFiles = (): number => (existsSync('/proc/self/fd') ? readdirSync('/pro
 export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>, settings: DescribeCallbackOptions): void {
   const create = (options: Options): Promise<Callback> => createFrom(plugin as TestedPlugin<'callback'>, options);
 
-  describe(`${plugin.kind} ${plugin.name}`, () => {
+  describe(`${plugin.kind} ${plugin.name}`, { timeout: 120_000 }, () => {
     it('declares itself', () => {
       expect(plugin).toMatchObject({ apiVersion: PLUGIN_API_VERSION, configSchema: { type: 'object', additionalProperties: false } });
       expect(['callback', 'logger']).toContain(plugin.kind);

@@ -76,7 +76,8 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
     };
   };
 
-  describe(`strategy ${plugin.name}`, () => {
+  // A machine at work on other things must not make a strategy look wrong.
+  describe(`strategy ${plugin.name}`, { timeout: 120_000 }, () => {
     it('declares itself', () => {
       expect(plugin).toMatchObject({ apiVersion: PLUGIN_API_VERSION, kind: 'strategy', configSchema: { type: 'object', additionalProperties: false } });
       expect(plugin.name).not.toBe('');
@@ -119,6 +120,19 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         expect(logitsOf(model)).toEqual(base);
         expect([...model.parameters.values()].filter(({ trainable }) => trainable)).toEqual([]);
         expect(memory().numTensors, 'tensors left over').toBe(before);
+      });
+
+      it('does what it plans, where it makes a plan', async () => {
+        const model = await freshModel();
+        const strategy = await createFrom(plugin, options);
+        if (strategy.plan === undefined || strategy.role === 'companion') return;
+        const plan = await strategy.plan(model, null);
+        const { attachment, detach } = await attach(model, options);
+        const named = new Set(plan.trainable.keys());
+        for (const [key, variable] of attachment.trainable) expect(plan.trainable.get(key), key).toEqual(variable.shape);
+        // Gradual unfreezing begins with a part of what is planned.
+        expect(named.size).toBeGreaterThanOrEqual(attachment.trainable.size);
+        detach();
       });
 
       it('changes what it trains and nothing else', async () => {

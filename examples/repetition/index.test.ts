@@ -1,0 +1,60 @@
+import '@tensorflow/tfjs-backend-cpu';
+import '@whetstone/core/tfjs-gradients';
+import type { Callback } from '@whetstone/core/contract';
+import { generateIds } from '@whetstone/models';
+import { createRepetitionPenalty } from '@whetstone/plugins';
+import { batchSourceOf, testRandom, type Row } from '@whetstone/testing';
+import { describe, expect, it } from 'vitest';
+import { useBackend } from '../../test/support/backend.js';
+import { disposeRun, testRun, tinyModel, train } from '../../test/support/training.js';
+import { repetitionRate } from './measure.mjs';
+
+/**
+ * Replies in which no token comes twice, made of pairs that like to follow each other: whoever has learned only what follows what goes
+ * back and forth between two tokens for ever.
+ */
+function replies(count: number, seed: number): Row[] {
+  const random = testRandom(seed);
+  const [first, tokens, length] = [8, 24, 10];
+  return Array.from({ length: count }, () => {
+    const used: number[] = [];
+    while (used.length < length) {
+      const last = used.at(-1);
+      const partner = last === undefined ? undefined : first + ((last - first) ^ 1);
+      const free = Array.from({ length: tokens }, (_, index) => first + index).filter((token) => !used.includes(token));
+      used.push(partner !== undefined && !used.includes(partner) && random() < 0.85 ? partner : (free[Math.floor(random() * free.length)] ?? first));
+    }
+    return { ids: [1, ...used], supervised: [false, ...used.map(() => true)] };
+  });
+}
+
+async function outcome(callbacks: readonly Callback[]): Promise<{ readonly rate: number; readonly loss: number }> {
+  const model = tinyModel(3);
+  const run = testRun({ model, learningRate: 0.01, trainData: batchSourceOf(replies(96, 5), 8), evalData: batchSourceOf(replies(48, 6), 16), callbacks, training: { numTrainEpochs: 4, evalStrategy: 'ends' } });
+  const { report } = await train(run);
+  const prompts = Array.from({ length: 12 }, (_, index) => [1, 8 + 2 * index]);
+  const said = prompts.map((): number[] => []);
+  for await (const { row, id } of generateIds(model, prompts, { maxNewTokens: 9 })) said[row]?.push(id);
+  disposeRun(run);
+  const rates = said.map((reply, row) => repetitionRate([...(prompts[row] ?? []).slice(1), ...reply], 1));
+  return { rate: rates.reduce((sum, rate) => sum + rate, 0) / rates.length, loss: report.evalLossAfter ?? NaN };
+}
+
+describe('repetition', () => {
+  it('is the share of n-grams that came before', () => {
+    expect(repetitionRate([1, 2, 3, 4, 5], 2)).toBe(0);
+    // 12, 23, 31, 12, 23: two of five are old.
+    expect(repetitionRate([1, 2, 3, 1, 2, 3], 2)).toBeCloseTo(2 / 5, 12);
+    expect(repetitionRate([1, 1, 1, 1, 1], 4)).toBe(1 / 2);
+    expect(repetitionRate([1, 2], 4)).toBe(0);
+  });
+
+  it('of greedy replies falls under unlikelihood and the diversity penalty, at less than 2 % of the loss', async () => {
+    await useBackend('cpu');
+    const plain = await outcome([]);
+    const penalised = await outcome([createRepetitionPenalty({ unlikelihood: 1, diversity: 0.2 })]);
+    expect(plain.rate).toBeGreaterThan(0.3);
+    expect(penalised.rate).toBeLessThan(0.75 * plain.rate);
+    expect(penalised.loss).toBeLessThan(1.02 * plain.loss);
+  }, 240_000);
+});
