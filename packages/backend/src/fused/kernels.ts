@@ -8,6 +8,7 @@ import type { Spec } from '../recorder/types.js';
 import { int, type } from '../kernels/attributes.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { adamw } from './adamw.js';
+import { after } from './after.js';
 import { lowerSparseCrossEntropy } from './cross-entropy.stablehlo.js';
 
 /**
@@ -47,4 +48,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, randomUniform, writeSlice];

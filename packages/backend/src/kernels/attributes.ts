@@ -8,7 +8,9 @@ export type Attribute =
   | { readonly kind: 'string'; readonly value: string }
   | { readonly kind: 'type'; readonly value: PhysicalType }
   | { readonly kind: 'ints'; readonly value: readonly number[] }
-  | { readonly kind: 'texts'; readonly value: readonly string[] };
+  | { readonly kind: 'texts'; readonly value: readonly string[] }
+  /** A shape of which nothing is known. */
+  | { readonly kind: 'any-shape' };
 
 export type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -20,5 +22,7 @@ export const type = (value: PhysicalType): Attribute => ({ kind: 'type', value }
 export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
 
 export const texts = (value: readonly string[]): Attribute => ({ kind: 'texts', value });
+
+export const anyShape: Attribute = { kind: 'any-shape' };
 
 export const noAttributes: Attributes = {};

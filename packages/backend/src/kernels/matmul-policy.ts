@@ -13,11 +13,11 @@ const products: ReadonlySet<string> = new Set(['MatMul', 'BatchMatMulV2']);
  */
 export function multiplyingInBfloat16<T>(emit: Emitter<T>): Emitter<T> {
   return {
-    op: (name, inputs, attributes) => {
+    op: (name, inputs, attributes, after) => {
       const operands = inputs as readonly T[];
-      if (!products.has(name) || !operands.every((operand) => ['float32', 'bfloat16'].includes(emit.typeOf(operand)))) return emit.op(name, inputs, attributes);
-      const rounded = operands.map((operand) => (emit.typeOf(operand) === 'bfloat16' ? operand : emit.op('Cast', [operand], { DstT: type('bfloat16') })));
-      return cast(emit, emit.op(name, rounded, attributes), 'float32');
+      if (!products.has(name) || !operands.every((operand) => ['float32', 'bfloat16'].includes(emit.typeOf(operand)))) return emit.op(name, inputs, attributes, after);
+      const rounded = operands.map((operand) => (emit.typeOf(operand) === 'bfloat16' ? operand : emit.op('Cast', [operand], { DstT: type('bfloat16') }, after)));
+      return cast(emit, emit.op(name, rounded, attributes, after), 'float32');
     },
     ops: (name, inputs, attributes, results) => emit.ops(name, inputs, attributes, results),
     constant: (kind, shape, values) => emit.constant(kind, shape, values),

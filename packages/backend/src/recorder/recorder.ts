@@ -36,6 +36,8 @@ const MOST_QUEUED = 32;
  */
 const FIRST_NODES = 160;
 const MOST_NODES = 60_000;
+/** Bytes that a recording's updates may replace before it is cut, so that old weights and moments go while the others are still to come. */
+const MOST_REPLACED_BYTES = 192 * 2 ** 20;
 /** How often a small graph is run op by op before it is worth compiling. */
 const EAGER_SIGHTINGS = 3;
 
@@ -63,6 +65,8 @@ export class Recorder {
   /** Whether part of what is being recorded was handed over already. */
   private begun = false;
   private readonly firstNodes: number;
+  /** Bytes of what the recording holds a new version of. */
+  private replacedBytes = 0;
   private serial = 0;
   private queued = 0;
   /** Values disposed while the recording still needs them. */
@@ -123,6 +127,7 @@ export class Recorder {
       output.outputIndex = index;
     });
     this.pending.push(node);
+    for (const replaced of kernel.replaces?.flat() ?? []) this.replacedBytes += inputs[replaced]?.bytes ?? 0;
     return node.outputs as Value[];
   }
 
@@ -130,7 +135,7 @@ export class Recorder {
   cutIfDue(): void {
     const { mostNodes = MOST_NODES } = this.options;
     const limit = this.begun || this.firstNodes === 0 ? mostNodes : Math.min(this.firstNodes, mostNodes);
-    if (this.pending.length < limit) return;
+    if (this.pending.length < limit && (this.replacedBytes < MOST_REPLACED_BYTES || this.engine.reusesInputs === true)) return;
     this.handOver();
     this.begun = true;
   }
@@ -210,6 +215,7 @@ export class Recorder {
     if (this.pending.length === 0) return;
     const nodes = this.pending;
     this.pending = [];
+    this.replacedBytes = 0;
     const serial = this.serial++;
     const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value));
     try {

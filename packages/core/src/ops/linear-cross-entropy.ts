@@ -1,4 +1,5 @@
-import { add, addN, concat, expandDims, matMul, mul, slice, square, sub, sum, tanh, tensor1d, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, addN, concat, expandDims, matMul, mul, slice, square, sub, sum, tanh, tensor1d, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import { after } from './after.js';
 import { constant } from './constant.js';
 import { crossEntropyAndGradient } from './cross-entropy.js';
 import { customGradient, savedAt } from './custom-gradient.js';
@@ -25,13 +26,19 @@ export function linearCrossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: 
   return customGradient<Scalar>(
     options.weightGradient ? [hidden, weight] : [hidden],
     () => {
-      const chunks = chunksOf(hidden, targets, options).map((part) => lossOfChunk(part, weight, options));
-      const hiddenGradient = chunks.length === 1 ? chunks[0]?.hiddenGradient : concat(chunks.map((chunk) => chunk.hiddenGradient), 0);
-      const weightGradients = chunks.flatMap(({ weightGradient }) => (weightGradient === null ? [] : [weightGradient]));
-      return {
-        value: addN(chunks.map(({ loss }) => loss)) as Scalar,
-        saved: [hiddenGradient as Tensor, ...(weightGradients.length === 0 ? [] : [weightGradients.reduce((total, part) => add(total, part))])],
-      };
+      const losses: Scalar[] = [];
+      const hiddenGradients: Tensor2D[] = [];
+      let ofWeight: Tensor2D | null = null;
+      for (const chunk of chunksOf(hidden, targets, options)) {
+        // Each waits for the one before it, or all of their logits would be made first.
+        const before = [...hiddenGradients.slice(-1), ...(ofWeight === null ? [] : [ofWeight])];
+        const part = lossOfChunk({ ...chunk, hidden: after(chunk.hidden, before) }, weight, options);
+        losses.push(part.loss);
+        hiddenGradients.push(part.hiddenGradient);
+        if (part.weightGradient !== null) ofWeight = ofWeight === null ? part.weightGradient : add<Tensor2D>(ofWeight, part.weightGradient);
+      }
+      const ofHidden = hiddenGradients.length === 1 ? (hiddenGradients[0] as Tensor2D) : concat(hiddenGradients, 0);
+      return { value: addN(losses) as Scalar, saved: ofWeight === null ? [ofHidden] : [ofHidden, ofWeight] };
     },
     (dy, saved) => saved.map((_, index) => mul(savedAt(saved, index), dy)),
   );

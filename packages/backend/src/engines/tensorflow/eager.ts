@@ -18,7 +18,7 @@ interface EagerTensor {
 
 const utf8 = new TextEncoder();
 
-function setAttributes(library: TensorflowLibrary, operation: Pointer, attributes: Attributes): void {
+function setAttributes(library: TensorflowLibrary, status: Status, operation: Pointer, attributes: Attributes): void {
   for (const name in attributes) {
     const attribute = attributes[name];
     if (attribute === undefined) continue;
@@ -27,6 +27,7 @@ function setAttributes(library: TensorflowLibrary, operation: Pointer, attribute
     else if (attribute.kind === 'float') library.TFE_OpSetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TFE_OpSetAttrType(operation, name, tensorflowType[attribute.value]);
     else if (attribute.kind === 'ints') library.TFE_OpSetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else if (attribute.kind === 'any-shape') library.TFE_OpSetAttrShape(operation, name, null, -1, status.pointer);
     else if (attribute.kind === 'texts') library.TFE_OpSetAttrStringList(operation, name, attribute.value, BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))), attribute.value.length);
     else {
       const bytes = utf8.encode(attribute.value);
@@ -65,7 +66,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
         if (typeof input === 'bigint') library.TFE_OpAddInput(operation, input, status.pointer);
         else library.TFE_OpAddInputList(operation, BigUint64Array.from(input), input.length, status.pointer);
       }
-      setAttributes(library, operation, attributes);
+      setAttributes(library, status, operation, attributes);
       const target = results <= this.results.length ? this.results : new BigUint64Array(results);
       this.resultCount[0] = results;
       library.TFE_Execute(operation, target, this.resultCount, status.pointer);

@@ -54,6 +54,7 @@ export interface TensorflowLibrary {
   readonly TFE_OpSetAttrType: Call<[Pointer, string, number], void>;
   readonly TFE_OpSetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
   readonly TFE_OpSetAttrStringList: Call<[Pointer, string, readonly string[], BigUint64Array, number], void>;
+  readonly TFE_OpSetAttrShape: Call<[Pointer, string, null, number, Pointer], void>;
   readonly TFE_Execute: Call<[Pointer, BigUint64Array, Int32Array, Pointer], void>;
   readonly TF_NewGraph: Call<[], Pointer>;
   readonly TF_DeleteGraph: Call<[Pointer], void>;
@@ -68,6 +69,7 @@ export interface TensorflowLibrary {
   readonly TF_SetAttrType: Call<[Pointer, string, number], void>;
   readonly TF_SetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
   readonly TF_SetAttrStringList: Call<[Pointer, string, readonly string[], BigUint64Array, number], void>;
+  readonly TF_SetAttrShape: Call<[Pointer, string, null, number], void>;
   readonly TF_SetAttrTensor: Call<[Pointer, string, Pointer, Pointer], void>;
   readonly TF_FinishOperation: Call<[Pointer, Pointer], Pointer>;
   readonly TF_GraphToFunction: Call<[Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer], Pointer>;
@@ -127,6 +129,7 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TFE_OpSetAttrType: ['void', 'void *', 'const char *', 'int'],
   TFE_OpSetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
   TFE_OpSetAttrStringList: ['void', 'void *', 'const char *', 'const char **', 'size_t *', 'int'],
+  TFE_OpSetAttrShape: ['void', 'void *', 'const char *', 'int64_t *', 'int', 'void *'],
   TFE_Execute: ['void', 'void *', 'void *', 'int *', 'void *'],
   TF_NewGraph: ['void *'],
   TF_DeleteGraph: ['void', 'void *'],
@@ -141,6 +144,7 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TF_SetAttrType: ['void', 'void *', 'const char *', 'int'],
   TF_SetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
   TF_SetAttrStringList: ['void', 'void *', 'const char *', 'const char **', 'size_t *', 'int'],
+  TF_SetAttrShape: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
   TF_SetAttrTensor: ['void', 'void *', 'const char *', 'void *', 'void *'],
   TF_FinishOperation: ['void *', 'void *', 'void *'],
   TF_GraphToFunction: ['void *', 'void *', 'const char *', 'uint8_t', 'int', 'void *', 'int', 'void *', 'int', 'void *', 'void *', 'void *', 'const char *', 'void *'],

