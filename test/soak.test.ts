@@ -91,6 +91,7 @@ for (const [engine, command] of engines) {
     // The heap holds a run's history of losses: less than 4 kB a step. A short run still fills its caches.
     expect(grown.heapBytes).toBeLessThan(isLong ? 4_000 : 40_000);
     expect(grown.externalBytes).toBeLessThan(isLong ? 1_000 : 20_000);
-    if (isLong) expect(grown.residentBytes).toBeLessThan(6_000);
+    // The allocator takes two thousand steps to find its size: 9 kB a step up to there, 2 kB after it, of 500 MB.
+    if (isLong) expect(grown.residentBytes).toBeLessThan(12_000);
   }, isLong ? 1_800_000 : 240_000);
 }

@@ -3,13 +3,14 @@ import { cacheFolder, createBackendResolver } from '@whetstone/backend';
 import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, TEXT_GENERATORS, type ModelLoader, type Plugin, type TextGenerator } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
+import { metrics } from '@whetstone/evaluation';
 import { collectText, generateReply, loadModel, modelPlugins, readOutline } from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 
 /** Every plugin that comes with Whetstone. */
-export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...modelPlugins, ...dataPlugins, ...strategies, ...plugins];
+export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...modelPlugins, ...dataPlugins, ...strategies, ...plugins, ...metrics];
 
 /** Loads Hugging Face folders, and fetched models by their names. */
 export const folderModelLoader: ModelLoader = {

@@ -65,6 +65,16 @@ export function createProgram(): Command {
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
 
+  withSampling(command('evaluate <model>', 'measure a model on conversations: its loss, and metrics over its own answers'))
+    .option('--data <file>', 'conversations (repeatable)', collect, [])
+    .option('--layout <name>', 'how the rows are written; by default each file is looked at')
+    .option('--metric <metric>', 'exact-match, distinct-n, repetition, chrf, a package, a file, or JSON with options (repeatable)', collect, [])
+    .option('--replies <count>', 'most conversations that are answered for the metrics', wholeNumber, 100)
+    .option('--max-length <tokens>', 'length that conversations are cut at', wholeNumber, 1024)
+    .option('--batch-size <count>', 'conversations at a time', wholeNumber, 8)
+    .option('--json', 'print one machine-readable object last')
+    .action(async (model: string, options) => (await import('./commands/evaluate.js')).evaluateModel(model, options));
+
   command('import <gguf> <out>', 'make a Hugging Face folder from a GGUF file')
     .addOption(new Option('--dtype <name>', 'how weights are stored; by default as precisely as the file holds them').choices(['float32', 'float16', 'bfloat16']))
     .option('--json', 'print one machine-readable object last')

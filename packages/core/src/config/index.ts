@@ -8,3 +8,4 @@ export * from './resolve-config.js';
 export * from './resolve-stages.js';
 export * from './track-reads.js';
 export * from './types.js';
+export { validateAgainst } from './validate-config.js';

@@ -1,0 +1,111 @@
+import { createRegistry, evaluate, loadPlugin, validateAgainst } from '@whetstone/core';
+import { WhetstoneError, type ChatRenderer, type Conversation, type DataSource, type LoadedModel, type Logger, type Message, type Metric, type Plugin } from '@whetstone/core/contract';
+import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';
+import { collectText, generateText, type GenerationOptions } from '@whetstone/models';
+import { builtInPlugins } from '../built-ins.js';
+import { table } from '../format.js';
+import { listenForInterrupt } from '../interrupt.js';
+import { openModel, type OpenModelOptions } from '../open-model.js';
+import { generationOptions, type SamplingOptions } from '../sampling.js';
+import { createTerminal, terminalLogger } from '../terminal.js';
+
+export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
+  readonly data: readonly string[];
+  readonly layout?: string;
+  readonly maxLength: number;
+  readonly batchSize: number;
+  /** Names of metrics, packages or files, or JSON with options. */
+  readonly metric: readonly string[];
+  /** Most conversations that are answered for the metrics. */
+  readonly replies: number;
+  readonly json?: boolean;
+}
+
+interface NamedMetric {
+  readonly name: string;
+  readonly metric: Metric;
+}
+
+/** One reply to be given: what was said before, and what the data answers. */
+interface Task {
+  readonly before: readonly Message[];
+  readonly reference: string;
+}
+
+async function createMetric(given: string, logger: Logger): Promise<NamedMetric> {
+  const { use, options } = given.trimStart().startsWith('{') ? parseUse(given) : { use: given, options: {} };
+  const plugin = (await loadPlugin('metric', use, { registry: createRegistry(builtInPlugins), baseFolder: process.cwd() })) as Plugin<'metric'>;
+  const [problem, ...others] = validateAgainst(plugin.configSchema, options);
+  if (problem !== undefined) throw new WhetstoneError('CONFIG_INVALID', `The options of the metric ${plugin.name} are wrong: ${problem.message}`, { ...problem, problems: others });
+  const metric = await plugin.create(options as never, { logger, seed: 42, baseFolder: process.cwd(), outputFolder: null });
+  return { name: plugin.name, metric };
+}
+
+function parseUse(text: string): { readonly use: string; readonly options: object } {
+  try {
+    const { use, options = {} } = JSON.parse(text) as { readonly use?: unknown; readonly options?: object };
+    if (typeof use === 'string') return { use, options };
+  } catch {
+    // Said below.
+  }
+  throw new WhetstoneError('USAGE', 'A metric is a name, a package, a file, or JSON as {"use": "distinct-n", "options": {"orders": [3]}}.', { found: text });
+}
+
+/** The last answer of each conversation, with what goes before it. */
+async function tasksOf(source: DataSource, most: number): Promise<Task[]> {
+  const tasks: Task[] = [];
+  for await (const { messages } of source.conversations()) {
+    if (tasks.length >= most) break;
+    const last = messages.findLastIndex(({ role, content }: Conversation['messages'][number]) => role === 'assistant' && typeof content === 'string' && content.trim() !== '');
+    const answer = messages[last];
+    if (last > 0 && typeof answer?.content === 'string') tasks.push({ before: messages.slice(0, last), reference: answer.content });
+  }
+  return tasks;
+}
+
+async function answer(opened: LoadedModel & { readonly renderer: ChatRenderer }, tasks: readonly Task[], options: GenerationOptions, batchSize: number, signal: AbortSignal): Promise<{ prediction: string; reference: string }[]> {
+  const pairs: { prediction: string; reference: string }[] = [];
+  for (let start = 0; start < tasks.length; start += batchSize) {
+    const some = tasks.slice(start, start + batchSize);
+    const texts = await collectText(generateText(opened, some.map(({ before }) => opened.renderer.renderPrompt(before)), options, signal), some.length);
+    some.forEach(({ reference }, index) => pairs.push({ prediction: (texts[index] ?? '').trim(), reference: reference.trim() }));
+  }
+  return pairs;
+}
+
+/** `whetstone evaluate MODEL --data FILES`: the loss over the data's answers, and metrics over the model's own. */
+export async function evaluateModel(model: string, options: EvaluateOptions): Promise<void> {
+  const terminal = createTerminal(options.json === true);
+  const logger = terminalLogger(terminal);
+  if (options.data.length === 0) throw new WhetstoneError('USAGE', 'There is no data to evaluate on.', { hint: 'Give files with --data.' });
+  const metrics = await Promise.all(options.metric.map((name) => createMetric(name, logger)));
+  const source = await createConversationSource({ path: options.data, layout: (options.layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
+  const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
+  const opened = await openModel(model, options);
+  try {
+    const { tokenizer, renderer } = opened;
+    const data = await createBatchSource({ source, tokenizer, renderer, options: { batchSize: options.batchSize, maxLength: options.maxLength, shuffleDataset: false, samplesWithoutTargets: 'skip' }, onWarning: (message) => logger.warn(message) });
+    const report = await evaluate({ model: opened.model, data, backend: opened.backend, clock: { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() }, signal: interrupt.signal }, { step: 0, epoch: 0 });
+    if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
+    const pairs = metrics.length === 0 ? [] : await answer(opened, await tasksOf(source, options.replies), generationOptions(options), options.batchSize, interrupt.signal);
+    if (metrics.length > 0 && pairs.length === 0) throw new WhetstoneError('DATA_EMPTY', 'No conversation ends with an answer that a reply could be compared with.');
+    const values = Object.assign({}, ...metrics.map(({ metric }) => metric.compute(pairs))) as Readonly<Record<string, number>>;
+    terminal.line(
+      table([
+        ['loss', report.loss.toFixed(4)],
+        ['perplexity', report.perplexity.toFixed(3)],
+        ['tokens', String(report.supervisedTokens)],
+        ['conversations', String(report.samples)],
+        ...(pairs.length === 0 ? [] : [['replies', String(pairs.length)]]),
+        ...Object.entries(values).map(([name, value]) => [name, value.toPrecision(4)]),
+      ]),
+    );
+    terminal.result({ model: opened.folder, adapter: options.adapter ?? null, loss: report.loss, perplexity: report.perplexity, supervisedTokens: report.supervisedTokens, samples: report.samples, seconds: report.seconds, metrics: values, replies: pairs, backend: opened.backend.backend, engine: opened.backend.engine });
+  } catch (error) {
+    if (interrupt.signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.', { cause: error });
+    throw error;
+  } finally {
+    interrupt.close();
+    opened.dispose();
+  }
+}

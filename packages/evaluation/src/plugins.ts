@@ -1,0 +1,49 @@
+import { definePlugin } from '@whetstone/core/contract';
+import { chrf } from './metrics/chrf.js';
+import { distinct, repetition } from './metrics/diversity.js';
+import { exactMatch } from './metrics/exact-match.js';
+
+const orders = (byDefault: readonly number[]) => ({ type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1, default: byDefault }) as const;
+
+export const exactMatchPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'exact-match',
+  description: 'The share of replies that are the reference, white space aside.',
+  configSchema: {
+    type: 'object',
+    properties: { ignoreCase: { type: 'boolean', default: false }, ignorePunctuation: { type: 'boolean', default: false } },
+    additionalProperties: false,
+  } as const,
+  create: (options) => ({ compute: (pairs) => ({ exactMatch: exactMatch(pairs, options) }) }),
+});
+
+export const distinctPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'distinct-n',
+  description: 'Different n-grams among all replies: low where a model always says the same.',
+  configSchema: { type: 'object', properties: { orders: orders([1, 2]) }, additionalProperties: false } as const,
+  create: ({ orders: wanted = [1, 2] }) => ({ compute: (pairs) => Object.fromEntries(wanted.map((order) => [`distinct${order}`, distinct(pairs.map(({ prediction }) => prediction), order)])) }),
+});
+
+export const repetitionPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'repetition',
+  description: 'The share of a reply\'s n-grams that were there before in it: near 1 where a model loops.',
+  configSchema: { type: 'object', properties: { order: { type: 'integer', minimum: 1, default: 4 } }, additionalProperties: false } as const,
+  create: ({ order = 4 }) => ({ compute: (pairs) => ({ [`repetition${order}`]: repetition(pairs.map(({ prediction }) => prediction), order) }) }),
+});
+
+export const chrfPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'chrf',
+  description: 'Character n-gram F-score against the reference, 0 to 100, of any language.',
+  configSchema: { type: 'object', additionalProperties: false } as const,
+  create: () => ({ compute: (pairs) => ({ chrf: chrf(pairs) }) }),
+});
+
+/** Every metric of this package. */
+export const metrics = [exactMatchPlugin, distinctPlugin, repetitionPlugin, chrfPlugin] as const;
