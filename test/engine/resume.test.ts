@@ -184,7 +184,12 @@ describe('a checkpoint', () => {
     const changed = { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } };
     await train(changed);
     expect(warnings.join('\n')).toMatch(/data is not what the checkpoint was trained on/);
+    expect(warnings.join('\n')).not.toMatch(/template/);
     disposeRun(run);
+    const rendered = testRun({ ...base({ outputFolder, training: { resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
+    await train({ ...rendered, loaded: { ...rendered.loaded, renderer: { ...rendered.loaded.renderer, hash: 'another template' } } });
+    expect(warnings.join('\n')).toMatch(/chat template is not the one that the checkpoint was trained with/);
+    disposeRun(rendered);
   });
 
   it('that a killed process left half-written is not taken for one, and is removed', async () => {

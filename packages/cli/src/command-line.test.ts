@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -118,6 +118,19 @@ describe('train', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/1 steps? in/);
     expect(existsSync(join(folder, 'other', 'adapter'))).toBe(true);
+  });
+
+  test('stages are trained one after the other, told by name, and not again on --resume', async () => {
+    const stages = [{ name: 'general', optimizer: { learningRate: 2e-3 } }, { name: 'style', data: { train: 'eval.jsonl', eval: 'train.jsonl' }, training: { maxSteps: 2 } }];
+    await writeConfig('staged.json', config({ stages, output: { folder: 'staged' } }));
+    const { code, stderr, json } = await whetstone(['train', 'staged.json', '--json']);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/Stage 1 of 2: general[^]*Stage 2 of 2: style/);
+    expect(json).toMatchObject({ steps: 5, stages: [{ stage: 'general', steps: 3 }, { stage: 'style', steps: 2 }] });
+    expect(readdirSync(join(folder, 'staged')).sort()).toEqual(['1-general', '2-style', 'adapter', 'config.resolved.json', 'stages.json']);
+    const again = await whetstone(['train', 'staged.json', '--json', '--resume']);
+    expect(again).toMatchObject({ code: 0, json: { steps: 5 } });
+    expect(again.stderr).not.toMatch(/Stage 1 of 2/);
   });
 
   test('an interruption saves a checkpoint and ends with 130; --resume goes on from there', async () => {

@@ -24,8 +24,6 @@ export interface Workers extends WorkerPlace {
   allReduce(tensors: ReadonlyMap<string, Tensor>, record?: (name: string, value: Scalar) => void): Map<string, Tensor>;
   /** Plain data of all workers, by rank. `what` says what it is, and has to be the same for all. */
   gather<T extends Json>(what: string, mine: T): Promise<readonly T[]>;
-  /** Told once, when another worker is lost or has failed. */
-  onLost(listener: (error: unknown) => void): void;
 }
 
 /** What a tensor backend needs to know to sum tensors over processes. */

@@ -7,5 +7,4 @@ export const singleWorker: Workers = {
   name: 'the only worker',
   allReduce: (tensors) => new Map(tensors),
   gather: async (_, mine) => [mine],
-  onLost: () => undefined,
 };

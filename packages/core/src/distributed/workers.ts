@@ -23,7 +23,6 @@ export function createWorkers({ member, cluster: { rank, count } }: Pick<Joined,
       return new Map([...tensors.keys()].map((each, index) => [each, inOrder[index] as Tensor]));
     },
     gather: async <T extends Json>(what: string, mine: T) => (await member.gather(what, mine)) as readonly T[],
-    onLost: (listener) => member.onFailure(listener),
   };
 }
 

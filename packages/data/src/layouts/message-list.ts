@@ -26,6 +26,13 @@ function readToolCalls(calls: unknown, place: string): Message['tool_calls'] {
   return checkJson(calls, place) as unknown as Message['tool_calls'];
 }
 
+/** What a turn says of its own learning: `train` and `weight`. Throws RowProblem. */
+export function readOverrides({ train, weight }: { readonly train?: unknown; readonly weight?: unknown }, place: string): Pick<Message, 'train' | 'weight'> {
+  if (train !== undefined && train !== null && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
+  if (weight !== undefined && weight !== null && !(typeof weight === 'number' && Number.isFinite(weight) && weight >= 0)) throw new RowProblem(`${place}.weight is ${describeValue(weight)}, where a number from 0 on is expected`);
+  return { ...(typeof train === 'boolean' ? { train } : {}), ...(typeof weight === 'number' ? { weight } : {}) };
+}
+
 /** Reads one `{role, content, tool_calls?, train?, …}`; keys that are not known are kept, as templates may use them. */
 function readMessage(value: unknown, place: string, options: LayoutOptions): Message {
   if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a message {"role", "content"} is expected`);
@@ -36,8 +43,6 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
   const others = Object.values(further).includes(null) ? Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null)) : further;
   const named = checkText(rawRole, `${place}.${roleKey}`);
   if (named === '') throw new RowProblem(`${place}.${roleKey} is empty`);
-  if (train !== undefined && train !== null && typeof train !== 'boolean') throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
-  if (weight !== undefined && weight !== null && !(typeof weight === 'number' && Number.isFinite(weight) && weight >= 0)) throw new RowProblem(`${place}.weight is ${describeValue(weight)}, where a number from 0 on is expected`);
   const calls = readToolCalls(rawCalls, `${place}.tool_calls`);
   checkJson(others, place);
   return {
@@ -45,8 +50,7 @@ function readMessage(value: unknown, place: string, options: LayoutOptions): Mes
     role: options.roles?.[named] ?? named,
     content: readContent(rawContent, calls !== undefined && calls.length > 0, `${place}.${contentKey}`),
     ...(calls === undefined ? {} : { tool_calls: calls }),
-    ...(typeof train === 'boolean' ? { train } : {}),
-    ...(typeof weight === 'number' ? { weight } : {}),
+    ...readOverrides({ train, weight }, place),
   };
 }
 

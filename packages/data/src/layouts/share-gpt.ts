@@ -1,7 +1,7 @@
 import type { Json, Message } from '@whetstone/core/contract';
 import { describeValue, isRecord, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
-import { readMessages, readTools } from './message-list.js';
+import { readMessages, readOverrides, readTools } from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
 
 const ROLES: Readonly<Record<string, string>> = {
@@ -37,15 +37,16 @@ function readTurn(value: unknown, place: string, options: LayoutOptions): Messag
   if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a turn {"from", "value"} is expected`);
   const from = checkText(value[keyOf('from', options)], `${place}.${keyOf('from', options)}`);
   const content = checkText(value[keyOf('value', options)], `${place}.${keyOf('value', options)}`);
+  const overrides = readOverrides(value, place);
   if (from === 'function_call') {
     const calls = parseCalls(content);
-    return calls === null || calls === undefined ? { role: 'assistant', content } : { role: 'assistant', content: null, tool_calls: calls };
+    return calls === null || calls === undefined ? { role: 'assistant', content, ...overrides } : { role: 'assistant', content: null, tool_calls: calls, ...overrides };
   }
   const role = options.roles?.[from] ?? ROLES[from];
   if (role === undefined) {
     throw new RowProblem(`${place} is from "${from}", which is none of ${Object.keys(ROLES).join(', ')}; name it in "roles"`);
   }
-  return { role, content };
+  return { role, content, ...overrides };
 }
 
 /** `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns written `{"role", "content"}` are read too. */

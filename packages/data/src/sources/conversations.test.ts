@@ -91,6 +91,13 @@ describe('layouts', () => {
     expect(conversations[0]?.messages[2]?.tool_calls).toEqual([{ type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }]);
   });
 
+  test('a turn may say whether it is learned and how much it counts, in every layout of turns', async () => {
+    const messages = await read(asLines([{ messages: [user, { ...assistant, weight: 0.5, train: true }] }, { messages: [user, { ...assistant, weight: -1 }] }]));
+    const shared = await read(asLines([{ conversations: [{ from: 'human', value: 'Hi' }, { from: 'gpt', value: 'Hello', weight: 0, train: null }] }, { conversations: [{ from: 'gpt', value: 'x', weight: 'much' }] }]));
+    expect([...messages.conversations, ...shared.conversations].map(({ messages: [, reply] }) => [reply?.weight, reply?.train])).toEqual([[0.5, true], [0, undefined]]);
+    expect([...messages.problems, ...shared.problems].map(({ reason }) => reason)).toEqual([expect.stringContaining('weight'), expect.stringContaining('weight')]);
+  });
+
   test('stated with a column mapping and a role mapping', async () => {
     const { turns } = await read(asLines([{ dialog: [{ who: 'customer', says: 'Hi' }, { who: 'agent', says: 'Hello' }] }]), {
       layout: 'messages',
