@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { afterEach, expect, test, vi } from 'vitest';
 import { backendNames, createBackendResolver, resolveBackend } from './resolve.js';
+import { libraryFolder } from './test-support.js';
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -13,6 +14,21 @@ test('cpu is taken when it is asked for, without an advertisement and with a rea
   info.barrier();
   expect(tf.getBackend()).toBe('cpu');
   expect(said).not.toHaveBeenCalled();
+});
+
+test('a backend that multiplies in float32 alone says so', async () => {
+  const info = await resolveBackend({ name: 'cpu', threads: null, matmul: 'bfloat16' });
+  expect(info.reason).toContain('Matrices are multiplied in float32: cpu knows no other way.');
+});
+
+test.skipIf(libraryFolder === null)('whetstone multiplies as it is told, and in float32 again when nobody says otherwise', async () => {
+  const { reason } = await resolveBackend({ name: 'whetstone', threads: null, matmul: 'bfloat16' });
+  expect(reason).toContain('multiplied in bfloat16');
+  // 1 + 2⁻⁹ is 1 in bfloat16.
+  const product = (): number => tf.tidy(() => tf.matMul(tf.tensor2d([[1 + 2 ** -9, 0]]), tf.tensor2d([[1], [0]])).dataSync()[0] ?? NaN);
+  expect(product()).toBe(1);
+  await resolveBackend({ name: 'whetstone', threads: null });
+  expect(product()).toBe(1 + 2 ** -9);
 });
 
 test('wasm is taken when it is asked for, and cpu lends it what it lacks', async () => {

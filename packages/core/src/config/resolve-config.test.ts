@@ -249,6 +249,7 @@ describe('names of TRL', () => {
       lr_scheduler_type: 'cosine',
       warmup_steps: 5,
       max_grad_norm: 0.5,
+      bf16: true,
       output_dir: 'out',
       training: { num_train_epochs: 1 },
     });
@@ -259,9 +260,10 @@ describe('names of TRL', () => {
     expect(config.optimizer).toMatchObject({ learningRate: 1e-3, weightDecay: 0.1 });
     expect(config.schedule).toEqual({ use: 'cosine', warmupSteps: 5 });
     expect(config.callbacks).toEqual([{ use: 'gradient-clipping', options: { maxNorm: 0.5 } }]);
+    expect(config.backend.matmul).toBe('bfloat16');
     expect(config.output.folder).toBe(join(base, 'out'));
     expect(notices).toContain('learning_rate is read as optimizer.learningRate.');
-    expect(notices).toHaveLength(11);
+    expect(notices).toHaveLength(12);
   });
 
   it('do not replace what is there, and keep their own place in errors', async () => {
