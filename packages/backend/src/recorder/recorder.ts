@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine, EngineTensor } from '../engines/engine.js';
+import { gigabytes, memoryHint } from '../engines/out-of-memory.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { reshape } from '../kernels/reshape.js';
@@ -45,8 +46,8 @@ const EAGER_SIGHTINGS = 3;
 const memoryBytes = totalmem();
 
 function tooLarge(node: RecordedNode, output: Value): WhetstoneError {
-  return new WhetstoneError('OUT_OF_MEMORY', `${describeNode(node)} would make ${output.bytes} bytes; this machine has ${memoryBytes}.`, {
-    hint: 'Lower the batch size or the maximum length.',
+  return new WhetstoneError('OUT_OF_MEMORY', `${describeNode(node)} would make ${gigabytes(output.bytes)}; this machine has ${gigabytes(memoryBytes)}.`, {
+    hint: memoryHint,
     details: { bytes: output.bytes, totalBytes: memoryBytes },
   });
 }

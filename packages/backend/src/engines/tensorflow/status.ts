@@ -1,4 +1,5 @@
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
+import { bytesAskedFor, gigabytes, memoryHint } from '../out-of-memory.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 
 const RESOURCE_EXHAUSTED = 8;
@@ -21,9 +22,10 @@ export function failure(code: number, message: string, operation: string | undef
   const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = message.replace(/\{\{function_node [^}]*\}\} ?/g, '').split('\n');
   const where = operation === undefined ? 'TensorFlow failed' : `${operation} failed in TensorFlow`;
-  return new WhetstoneError(errorCode, `${where}: ${firstLine}`, {
-    ...(errorCode === 'OUT_OF_MEMORY' ? { hint: 'Lower the batch size or the maximum length.' } : {}),
-    details: { tensorflowCode: code, tensorflowMessage: message, ...(operation === undefined ? {} : { operation }) },
+  const bytes = errorCode === 'OUT_OF_MEMORY' ? bytesAskedFor(message) : null;
+  return new WhetstoneError(errorCode, `${where}: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`, {
+    ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
+    details: { ...(bytes === null ? {} : { bytes }), tensorflowCode: code, tensorflowMessage: message, ...(operation === undefined ? {} : { operation }) },
   });
 }
 

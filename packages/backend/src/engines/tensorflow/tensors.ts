@@ -3,6 +3,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
+import { gigabytes, memoryHint } from '../out-of-memory.js';
 import { dimensions, tensorflowType } from './data-types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { failure, Status } from './status.js';
@@ -13,13 +14,14 @@ const bytesOf = (library: TensorflowLibrary, tensor: Pointer, length: number): U
 /** A TF_Tensor of so many bytes, whatever they are. Its owner deletes it. */
 function allocate(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], length: number): Pointer {
   if (length > totalmem()) {
-    throw new WhetstoneError('OUT_OF_MEMORY', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, more than this machine has.`, {
+    throw new WhetstoneError('OUT_OF_MEMORY', `A tensor of shape [${shape.join(', ')}] needs ${gigabytes(length)}; this machine has ${gigabytes(totalmem())}.`, {
+      hint: memoryHint,
       details: { bytes: length, totalBytes: totalmem() },
     });
   }
   const tensor = library.TF_AllocateTensor(tensorflowType[type], dimensions(shape), shape.length, length);
   if (!tensor) {
-    throw new WhetstoneError('OUT_OF_MEMORY', `There is no memory for a tensor of shape [${shape.join(', ')}].`, { details: { bytes: length } });
+    throw new WhetstoneError('OUT_OF_MEMORY', `There is no memory for a tensor of shape [${shape.join(', ')}]: ${gigabytes(length)} were needed.`, { hint: memoryHint, details: { bytes: length } });
   }
   return tensor;
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
+import { memoryHint } from '../out-of-memory.js';
 import { pin, unheard } from '../native-library.js';
 import { xlaFlags } from './options.js';
 
@@ -127,7 +128,7 @@ export class Pjrt {
     const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
     const [firstLine = ''] = text.split('\n');
     return new WhetstoneError(errorCode, `${subject} failed in XLA: ${firstLine}`, {
-      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: 'Lower the batch size or the maximum length.' } : {}),
+      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
       details: { xlaCode: code, xlaMessage: text },
     });
   }

@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { gigabytes, memoryHint } from '../out-of-memory.js';
 import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
 import type { Pointer } from './pjrt.js';
@@ -143,8 +144,8 @@ export class WorkQueue {
     if (memory === null || this.client.platform !== 'cpu') return;
     const bytes = (memory.outputs + memory.temporaries) * module.replicas;
     if (bytes < WORTH_ASKING || bytes <= totalmem()) return;
-    throw new WhetstoneError('OUT_OF_MEMORY', `${subject} needs ${bytes} bytes besides its inputs; this machine has ${totalmem()}.`, {
-      hint: 'Lower the batch size or the maximum length, or turn gradient checkpointing on.',
+    throw new WhetstoneError('OUT_OF_MEMORY', `${subject} needs ${gigabytes(bytes)} besides its inputs; this machine has ${gigabytes(totalmem())}.`, {
+      hint: memoryHint,
       details: { bytes, totalBytes: totalmem() },
     });
   }
