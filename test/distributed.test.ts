@@ -105,6 +105,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
   it.each([
     ['LoRA over accumulated microbatches', { training: { perDeviceTrainBatchSize: 3, gradientAccumulationSteps: 4, maxSteps: 4 } }],
     ['all parameters, in many buckets', { strategy: 'full', optimizer: { learningRate: 1e-3 }, training: { ddpBucketCapMb: 0.01 } }],
+    ['all parameters in bfloat16', { strategy: { use: 'full', options: { weights: 'bfloat16' } }, optimizer: { learningRate: 1e-3 }, training: { maxSteps: 4 } }],
     ['fewer conversations than workers', { training: { perDeviceTrainBatchSize: 2 } }],
     ['packed rows', { data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, packing: true }, training: { perDeviceTrainBatchSize: 2 } }],
     ['a row for each conversation', { data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, paddingFree: false } }],

@@ -1,7 +1,7 @@
 import { tidy, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
-import type { StepContext } from '../contract/strategy.js';
+import type { Attachment, StepContext } from '../contract/strategy.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
 import { fingerprint, shareStep } from '../distributed/share-step.js';
@@ -85,8 +85,9 @@ export async function barrier(workers: Workers, what: string): Promise<void> {
 }
 
 /** Puts the values that the parameters have at worker 0 into those of all others: what a seed gives may differ between machines. */
-export async function startAlike(workers: Workers, trainable: ReadonlyMap<string, Variable>, backend: Pick<TensorBackendInfo, 'barrier'>): Promise<void> {
+export async function startAlike(workers: Workers, owner: Pick<Attachment, 'trainable' | 'masters' | 'afterUpdate'>, backend: Pick<TensorBackendInfo, 'barrier'>): Promise<void> {
   if (workers.count === 1) return;
+  const trainable = owner.masters ?? owner.trainable;
   const own = new Map([...trainable].map(([name, variable]) => [name, workers.rank === 0 ? variable.clone() : tidy(() => zeros(variable.shape))] as const));
   const sums = workers.allReduce(own);
   disposeAll(own.values());
@@ -96,6 +97,7 @@ export async function startAlike(workers: Workers, trainable: ReadonlyMap<string
     if (value !== undefined) variable.assign(value as Tensor<typeof variable.rankType>);
     value?.dispose();
   }
+  owner.afterUpdate?.();
   backend.barrier();
   await barrier(workers, 'the start');
 }

@@ -44,7 +44,7 @@ export const runTraining: RunTraining = async function* (run) {
     await resume(run, parts, progress, workers);
     run.checkUnusedKeys();
     await run.claimOutput?.();
-    await startAlike(workers, owner.trainable, run.backend);
+    await startAlike(workers, owner, run.backend);
     hooks.step = progress.state.step;
     await hooks.onRunStart(runInfo(run, plan, progress, counts));
     await interruptWhereAsked(run, progress, workers);
