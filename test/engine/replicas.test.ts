@@ -1,13 +1,15 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { findXlaPlugin, resolveBackend } from '@whetstone/backend';
-import { createAdamW, createHookRunner, trainStep } from '@whetstone/core';
+import { createBackendResolver, findXlaPlugin, resolveBackend } from '@whetstone/backend';
+import { createAdamW, createHookRunner, provide, Trainer, trainStep } from '@whetstone/core';
+import { BACKEND_RESOLVER, LOGGER, MODEL_LOADER, TRAIN_DATA } from '@whetstone/core/contract';
 import { createGradientClipping } from '@whetstone/plugins';
 import { fullStrategy } from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
-import { tinyLlama, tinyModel } from '../support/training.js';
+import { loadedOf, shuffledSource, tinyLlama, tinyModel } from '../support/training.js';
+import { builtIns, recordingLogger, tinyConfig, tinyTrainer } from '../trainer/support.js';
 
 const plugin = await findXlaPlugin();
 const missing = 'reasons' in plugin;
@@ -58,6 +60,23 @@ describe.skipIf(missing)('a step on two devices of one process', () => {
       expect(values).toHaveLength(alone.length);
       values.forEach((value, index) => expect(Math.abs(value - (alone[index] ?? NaN)), name).toBeLessThan(2e-4));
     }
+  });
+
+  it('is asked for by the key devices of a configuration', { timeout: 300_000 }, async () => {
+    const losses = async (trainer: Trainer): Promise<number[]> => {
+      const found: number[] = [];
+      await trainer.on('step', ({ loss }) => found.push(loss)).run();
+      return found;
+    };
+    await tf.setBackend('cpu');
+    const expected = await losses(tinyTrainer({ training: { maxSteps: 3, saveStrategy: 'no' } }));
+    const logger = recordingLogger();
+    const services = [provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }), provide(TRAIN_DATA, shuffledSource(12, 2)), provide(LOGGER, logger), provide(BACKEND_RESOLVER, createBackendResolver())];
+    const config = { ...tinyConfig, data: { train: 'unused.jsonl', shuffleDataset: false }, backend: { name: 'whetstone', engine: 'xla', devices: 2 }, training: { maxSteps: 3, saveStrategy: 'no' } };
+    const found = await losses(new Trainer(config, { plugins: builtIns, defaults: { dataSource: 'conversations' }, services }));
+    expect(logger.lines[0]).toMatch(/on 2 devices/);
+    found.forEach((loss, step) => expect(loss).toBeCloseTo(expected[step] ?? NaN, 4));
+    expect(found).toHaveLength(3);
   });
 
   it('is refused where the engine has but one', async () => {
