@@ -25,6 +25,17 @@ program
   .action(async (options) => (await import('./step.js')).benchStep(options));
 
 program
+  .command('matmul')
+  .description('matrix products through tfjs-core, by TensorFlow itself and on tfjs-backend-wasm; a small LoRA step on both backends')
+  .option('--rows <count>', 'rows of the left matrix', whole, 1024)
+  .option('--inner <count>', 'columns of both', whole, 576)
+  .option('--columns <count>', 'rows of the right matrix', whole, 1536)
+  .option('--rounds <count>', 'rounds of 20 products to measure, after one that is left out', whole, 8)
+  .addOption(threads())
+  .addOption(json())
+  .action(async (options) => (await import('./matmul.js')).benchMatmul(options));
+
+program
   .command('processes')
   .description('two processes with a thread each beside one process with two threads, on the same step: time, and the share of the all-reduce')
   .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))

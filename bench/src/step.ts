@@ -1,7 +1,7 @@
 import { cpus } from 'node:os';
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
-import { createAdamW, createHookRunner, trainStep, type Batch, type Json } from '@whetstone/core';
+import { createAdamW, createHookRunner, trainStep, type Batch, type Json, type TensorBackendInfo } from '@whetstone/core';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { numberOf, runPeer } from './peer.js';
@@ -38,27 +38,47 @@ export const smolShape: Readonly<Record<string, Json>> = {
   initializer_range: 0.02,
 };
 
+export interface StepTimes {
+  /** Of every step, the first included. */
+  readonly seconds: readonly number[];
+  readonly processorSeconds: readonly number[];
+  /** In which the event loop was busy: recording, hashing, handing over. */
+  readonly hostSeconds: readonly number[];
+}
+
+/** Makes one step more than `steps` on a model of random weights. */
+export async function measureStep(
+  backend: TensorBackendInfo, shape: Readonly<Record<string, Json>>, { mode, batch, length, steps }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'>,
+): Promise<StepTimes> {
+  const model = createRandomModel(shape, 0);
+  const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
+  const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
+  const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+  const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend };
+  const data = randomBatch(batch, length, model.vocabularySize);
+  const times = { seconds: [] as number[], processorSeconds: [] as number[], hostSeconds: [] as number[] };
+  for (let step = 0; step <= steps; step += 1) {
+    const started = performance.now();
+    const before = process.cpuUsage();
+    const loop = performance.eventLoopUtilization();
+    await trainStep(parts, [data], step, 2e-5);
+    const { user, system } = process.cpuUsage(before);
+    times.seconds.push((performance.now() - started) / 1000);
+    times.processorSeconds.push((user + system) / 1e6);
+    times.hostSeconds.push(performance.eventLoopUtilization(loop).active / 1000);
+  }
+  optimizer.dispose();
+  attachment.dispose();
+  model.dispose();
+  return times;
+}
+
 /** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
   const { mode, batch, length, steps, threads, backend, precision, peerPython } = options;
   const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...(precision === 'bfloat16' ? ['--autocast'] : [])]);
   const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
-  const model = createRandomModel(smolShape, 0);
-  const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
-  const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
-  const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-  const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info };
-  const data = randomBatch(batch, length, model.vocabularySize);
-  const seconds: number[] = [];
-  const processorSeconds: number[] = [];
-  for (let step = 0; step <= steps; step += 1) {
-    const started = performance.now();
-    const before = process.cpuUsage();
-    await trainStep(parts, [data], step, 2e-5);
-    const { user, system } = process.cpuUsage(before);
-    seconds.push((performance.now() - started) / 1000);
-    processorSeconds.push((user + system) / 1e6);
-  }
+  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, smolShape, { mode, batch, length, steps });
   const [, ...measured] = seconds;
   const secondsPerStepMin = Math.min(...measured);
   const result = {
@@ -68,6 +88,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
     precision,
     secondsPerStepMin,
     processorSecondsPerStepMin: Math.min(...processorSeconds.slice(1)),
+    hostSecondsPerStepMin: Math.min(...hostSeconds.slice(1)),
     secondsPerStepMedian: median(measured),
     tokensPerSecond: (batch * length) / secondsPerStepMin,
     peakMemoryBytes: peakMemoryBytes(),
@@ -79,7 +100,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   };
   const lines = [
     info.reason,
-    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
   if (peer !== undefined) {
     lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
