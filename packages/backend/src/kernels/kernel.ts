@@ -33,6 +33,11 @@ export interface Emitter<T> {
   /** A constant of the structure: never a shape, never a host-written value. */
   constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): T;
   typeOf(tensor: T): PhysicalType;
+  /**
+   * The same tensor, made no sooner than another one, and never taken for what was made of it elsewhere. Present where a compiler would otherwise keep what is
+   * cheap to make again from the forward to the backward pass.
+   */
+  after?(tensor: T, other: T): T;
   /** Present where products of matrices are rounded: the emitter that rounds none. */
   readonly exact?: Emitter<T>;
 }

@@ -12,12 +12,19 @@ const products: ReadonlySet<string> = new Set(['MatMul', 'BatchMatMulV2']);
  * rounds the products to bfloat16 too; XLA gives them in float32.
  */
 export function multiplyingInBfloat16<T>(emit: Emitter<T>): Emitter<T> {
+  const isRounded = (tensor: T): boolean => emit.typeOf(tensor) === 'bfloat16';
+  const round = (tensor: T): T => (isRounded(tensor) ? tensor : emit.op('Cast', [tensor], { DstT: type('bfloat16') }));
+  const later = (tensor: T, other: T): T => (isRounded(tensor) ? tensor : (emit.after?.(tensor, other) ?? tensor));
   return {
     op: (name, inputs, attributes, after) => {
       const operands = inputs as readonly T[];
       if (!products.has(name) || !operands.every((operand) => ['float32', 'bfloat16'].includes(emit.typeOf(operand)))) return emit.op(name, inputs, attributes, after);
-      const rounded = operands.map((operand) => (emit.typeOf(operand) === 'bfloat16' ? operand : emit.op('Cast', [operand], { DstT: type('bfloat16') }, after)));
-      return cast(emit, emit.op(name, rounded, attributes, after), 'float32');
+      const [a, b] = operands as readonly [T, T];
+      const isTurned = attributes?.['transpose_a'] ?? attributes?.['adj_x'];
+      // A weight is rounded anew in the backward pass, and so is what a weight's gradient is made of: their copies would be kept all the step long. What
+      // several layers read is rounded once for them.
+      const rounded = [round(isTurned?.kind === 'bool' && isTurned.value ? later(a, b) : a), round(later(b, a))];
+      return cast(emit, emit.op(name, rounded, attributes), 'float32');
     },
     ops: (name, inputs, attributes, results) => emit.ops(name, inputs, attributes, results),
     constant: (kind, shape, values) => emit.constant(kind, shape, values),

@@ -95,6 +95,10 @@ class GraphEmitter implements Emitter<GraphTensor> {
     return made;
   }
 
+  after(tensor: GraphTensor, other: GraphTensor): GraphTensor {
+    return { ...at(this.ops('IdentityN', [[tensor, other]], {}, 2), 0), type: tensor.type };
+  }
+
   typeOf(tensor: GraphTensor): PhysicalType {
     return tensor.type;
   }
