@@ -28,7 +28,7 @@ const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3
 /** Mean loss on both tasks' held-out samples, in nats a token. */
 async function measure({ model, tokenizer, renderer, backend }, files) {
   const lossOn = async (path) => {
-    const data = await createBatchSource({ source: await createConversationSource({ path }, values.data), tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 128, samplingStrategy: 'group_by_length' } });
+    const data = await createBatchSource({ source: await createConversationSource({ path }, values.data), tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 128, truncationMode: 'keep_end', samplingStrategy: 'group_by_length' } });
     const clock = { now: () => secondsSince(0), timestamp: () => new Date().toISOString() };
     return (await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 })).loss;
   };
@@ -42,7 +42,7 @@ async function train(modelFolder, { data, steps, rate, strategy, companions = []
   const config = {
     backend: values.backend,
     model: modelFolder,
-    data: { train: data, maxLength: 128, trainSamplingStrategy: 'group_by_length' },
+    data: { train: data, maxLength: 128, truncationMode: 'keep_end', trainSamplingStrategy: 'group_by_length' },
     strategy,
     companions,
     callbacks: [{ use: 'gradient-clipping' }],

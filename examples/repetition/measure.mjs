@@ -23,7 +23,7 @@ export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSam
   const all = await createConversationSource({ path: evalFile }, '.');
   const source = { ...all, conversations: () => first(all.conversations(), evalSamples) };
   const { model, tokenizer, renderer, backend } = opened;
-  const data = await createBatchSource({ source, tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 256, samplingStrategy: 'group_by_length' } });
+  const data = await createBatchSource({ source, tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 256, truncationMode: 'keep_end', samplingStrategy: 'group_by_length' } });
   const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
   const { loss } = await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 });
   return { rate: rates.reduce((sum, rate) => sum + rate, 0) / rates.length, loops: rates.filter((rate) => rate > 0.5).length, loss, replies };

@@ -45,7 +45,7 @@ try {
         const config = {
           model: modelFolder,
           backend: values.backend,
-          data: { train: join(values.data, 'chatterbot-en.train.jsonl'), transforms: [{ use: 'deduplicate' }], maxLength: 128, trainSamplingStrategy: 'group_by_length' },
+          data: { train: join(values.data, 'chatterbot-en.train.jsonl'), transforms: [{ use: 'deduplicate' }], maxLength: 128, truncationMode: 'keep_end', trainSamplingStrategy: 'group_by_length' },
           strategy: { use: 'lora', options: { rank: 16, alpha: 32 } },
           callbacks: [{ use: 'gradient-clipping' }, ...callbacks],
           loggers: [],
