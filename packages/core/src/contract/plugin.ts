@@ -214,6 +214,8 @@ export interface BatchSourceDependencies {
   readonly transforms?: readonly DataTransform[];
   /** Mean loss of each row of a batch under the model as it was loaded. */
   readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
+  /** Aborted: reading ends with `INTERRUPTED`. */
+  readonly signal?: AbortSignal;
 }
 
 /** Turns conversations into batches: the last stretch of the data's way. */

@@ -157,7 +157,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const transforms: DataTransform[] = [];
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval') =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info) }, batchOptions(config, purpose));
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info) }, batchOptions(config, purpose));
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false }) => {
     const further = furtherData(data, config.data.train);

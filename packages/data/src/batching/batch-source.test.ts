@@ -227,6 +227,8 @@ describe('packing and token budgets', () => {
       expect(Math.max(...batches.map(({ rows, length }) => rows * length))).toBeLessThanOrEqual(400);
       expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
       expect(slots(batches) / batches.length).toBeGreaterThan(250);
+      // A run that is resumed goes on with the very batch that would have come next.
+      for (const skip of [1, batches.length - 1]) expect(await collect(source.epoch(epoch, { skip }))).toEqual(batches.slice(skip));
     }
   });
 });

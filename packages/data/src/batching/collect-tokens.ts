@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { Conversation } from '@whetstone/core/contract';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
 import type { ContentIndex } from '../transforms/duplicates/leakage.js';
 import { originAt } from '../transforms/duplicates/origin-list.js';
+import { checkInterrupted } from './interrupted.js';
 import type { SampleWithoutTargets } from './nothing-to-learn.js';
 import { appendTraits, type SampleTraits } from './sample-traits.js';
 import type { BatchSourceSummary } from './summary.js';
@@ -73,7 +75,7 @@ export function createTokenCollector(index: ContentIndex | null): TokenCollector
 const TOGETHER = 64;
 
 /** Tokenises conversations as they come, on this thread. What fails is thrown once everything before it is taken. */
-export async function tokenizeInOrder(conversations: AsyncIterable<Conversation> | Iterable<Conversation>, tokenize: (conversations: readonly Conversation[]) => TokenizedBlock, collector: TokenCollector): Promise<void> {
+export async function tokenizeInOrder(conversations: AsyncIterable<Conversation> | Iterable<Conversation>, tokenize: (conversations: readonly Conversation[]) => TokenizedBlock, collector: TokenCollector, signal?: AbortSignal): Promise<void> {
   let waiting: Conversation[] = [];
   const flush = (): void => {
     const { block, failure } = tokenize(waiting);
@@ -82,7 +84,13 @@ export async function tokenizeInOrder(conversations: AsyncIterable<Conversation>
     if (failure) throw failure.error;
   };
   try {
-    for await (const conversation of conversations) if (waiting.push(conversation) === TOGETHER) flush();
+    for await (const conversation of conversations) {
+      if (waiting.push(conversation) < TOGETHER) continue;
+      flush();
+      // Timers and signals are served between stretches.
+      await setImmediate();
+      checkInterrupted(signal);
+    }
   } catch (error) {
     // A mistake in what was read before comes first.
     flush();

@@ -27,7 +27,7 @@ function bytesOf({ files }: DataSource): number {
 export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
   const contents = new WeakMap<BatchSource, ContentIndex>();
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses }, { purpose, ...options }) {
+    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses, signal }, { purpose, ...options }) {
       const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
       const index = createContentIndex();
       const batches = await createBatchSource({
@@ -39,11 +39,12 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
         index,
+        ...(signal === undefined ? {} : { signal }),
         onNote: (message) => logger.info(message),
         onProgress: createProgressLines(purpose, logger),
       });
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
-      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, options, renderer, tokenizer });
+      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, options, renderer, tokenizer });
       const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
       contents.set(result, index);
       return result;

@@ -45,7 +45,7 @@ async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promis
   const onThreads = await tokenizeOnThreads(inputs, options);
   if (onThreads) return onThreads;
   const collector = createTokenCollector(index ?? null);
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, indexed: index !== undefined }), collector);
+  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, indexed: index !== undefined }), collector, inputs.signal);
   return collector.result();
 }
 

@@ -1,11 +1,14 @@
-import { readdirSync, truncateSync } from 'node:fs';
+import { mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { DataSource } from '@whetstone/core/contract';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
-import { collect, temporaryFolder } from '../testing/files.js';
+import { createConversationSource } from '../sources/conversations.js';
+import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
+import { applyTransforms, createDeduplicateTransform } from '../transforms/index.js';
 import { createBatchSource } from './batch-source.js';
+import { trimCache } from './cache.js';
 import type { BatchOptions } from './options.js';
 import { openStore, saveStore } from './store-file.js';
 import { createTokenStore, idOf, isLearned, type TokenStore } from './token-store.js';
@@ -82,4 +85,49 @@ describe('the cache of tokenised data', () => {
     expect(encoded).toBe(12 + 12 + 11 + 12);
     expect(readdirSync(cacheFolder)).toHaveLength(4);
   });
+});
+
+test('a cache keeps to its size: what was used longest ago goes first, and what was never finished after a day', () => {
+  const cacheFolder = temporaryFolder();
+  const now = Date.now();
+  const entry = (name: string, hoursAgo: number): string => {
+    const folder = path.join(cacheFolder, name);
+    mkdirSync(folder);
+    writeFileSync(path.join(folder, 'tokens.bin'), Buffer.alloc(1000));
+    const used = new Date(now - hoursAgo * 3_600_000);
+    utimesSync(folder, used, used);
+    return folder;
+  };
+  entry('old', 50);
+  const kept = entry('kept', 40);
+  entry('older', 60);
+  entry('new', 1);
+  entry('begun.1.part', 2);
+  entry('abandoned.2.part', 30);
+  trimCache(cacheFolder, kept, 2500, now);
+  expect(readdirSync(cacheFolder).sort()).toEqual(['begun.1.part', 'kept', 'new']);
+  trimCache(cacheFolder, kept, 0, now);
+  expect(readdirSync(cacheFolder).sort()).toEqual(['begun.1.part', 'kept']);
+});
+
+test('files are known by their bytes: nothing is parsed where they, the transforms and the options are as before', async () => {
+  const [folder, cacheFolder] = [temporaryFolder(), temporaryFolder()];
+  const rows = (count: number): string => asLines([...Array.from({ length: count }, (_, index) => ({ messages: chat(`question ${index % 9}`, 'yes').messages })), 'no row']);
+  writeInto(folder, 'a.jsonl', rows(200));
+  let tokenized = 0;
+  const tokenizer = { ...characterTokenizer, hash: 'counted', encodeWithSpans: (text: string) => (tokenized++, characterTokenizer.encodeWithSpans(text)) };
+  const open = async (threshold = 0.7) => {
+    const source = applyTransforms(await createConversationSource({ path: 'a.jsonl' }, folder), [createDeduplicateTransform({ threshold })]);
+    tokenized = 0;
+    const { summary } = await createBatchSource({ source, tokenizer, renderer: plainRenderer, options: { supervisionProof: 'off' }, cacheFolder });
+    return { tokenized, summary, reports: source.reports };
+  };
+  const first = await open();
+  expect(first.tokenized).toBe(first.summary.samples);
+  expect(first.reports[0]?.removed).toMatchObject({ 'exact-duplicate': 191 });
+  const second = await open();
+  expect(second).toEqual({ ...first, tokenized: 0 });
+  expect((await open(0.9)).tokenized).toBeGreaterThan(0);
+  writeInto(folder, 'a.jsonl', rows(201));
+  expect((await open()).tokenized).toBeGreaterThan(0);
 });

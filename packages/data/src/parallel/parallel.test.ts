@@ -113,6 +113,17 @@ describe('any number of threads makes what one does', () => {
     expect({ ...((await failing(3, {}, against)) as object) }).toEqual({ ...(leak as object) });
   });
 
+  test.each([0, 2])('an interruption ends the reading: %i threads', async (workers) => {
+    const stop = new AbortController();
+    const start = (): Thread => {
+      const thread = startInPlace();
+      return { ...thread, post: (message, over) => (stop.abort(), thread.post(message, over)) };
+    };
+    if (workers === 0) setTimeout(() => stop.abort(), 1);
+    const source = await conversations()();
+    await expect(createBatchSource({ source, tokenizer, renderer, options: { ...options, workers }, ...small, startThread: start, signal: stop.signal })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  });
+
   test('JSON Lines of what stays', async () => {
     const lines = async (workers: number): Promise<string> => {
       const source = applyTransforms(await conversations()(), [createQualityTransform(), createDeduplicateTransform({ near: false })]);

@@ -4,6 +4,7 @@ import type { DataSource, DataSummary, DataTransform, Recipe, Removal, Transform
 import { isFileSource, type FileSource } from '../sources/conversations.js';
 import { isTransformed } from '../transforms/apply.js';
 import type { ReportingTransform } from '../transforms/transform-log.js';
+import { checkInterrupted } from '../batching/interrupted.js';
 import { blocksOfConversations, blocksOfParts, type ReadBlock } from './blocks.js';
 import type { Goal, Setup } from './protocol.js';
 import { runBlocks, throwFailure, type Decider, type FinishedBlock } from './run-blocks.js';
@@ -25,6 +26,8 @@ export interface ThreadOptions {
   readonly fromBytes?: number;
   readonly onProgress?: (progress: ReadingProgress) => void;
   readonly onNote?: (message: string) => void;
+  /** Aborted: the pass ends with `INTERRUPTED`. */
+  readonly signal?: AbortSignal;
   /** Bytes of a file that a thread is given at once; half a megabyte. */
   readonly blockBytes?: number;
   /** For tests. */
@@ -131,6 +134,7 @@ export async function passOnThreads(source: DataSource, goal: Goal, expected: { 
       const unreadable: DataSummary['unreadable'][number][] = [];
       const reports = createReportSum(transforms.map((transform) => transform.report?.name ?? transform.recipe.name));
       for await (const block of runBlocks(blocks, pool, deciders)) {
+        checkInterrupted(options.signal);
         taken++;
         conversations += block.read;
         for (const row of block.unreadable) unreadable.push(row);

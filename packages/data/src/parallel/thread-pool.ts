@@ -21,7 +21,6 @@ export interface Thread {
 /** Starts a worker thread. Throws where the program that it runs is not there (sources that were never built). */
 export function startThread(): Thread {
   const worker = new Worker(pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/data/worker')), { execArgv: [] });
-  worker.unref();
   return {
     post: (message, handOver) => worker.postMessage(message, handOver),
     onReply(listener) {

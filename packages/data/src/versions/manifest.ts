@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import type { ChatRenderer, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
+import type { ChatRenderer, DataTransform, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
 import type { BatchOptions } from '../batching/options.js';
 import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
@@ -10,7 +10,8 @@ export interface DataManifest {
   /** Hash of the conversations that were learned from: two manifests with the same one stand for the same data. */
   readonly contentHash: string;
   readonly sources: readonly { readonly file: string; readonly bytes: number; readonly sha256: string }[];
-  readonly transforms: readonly Omit<TransformReport, 'removals'>[];
+  /** What was done, in order: with the version and options of those that say them, and what came in and went out. */
+  readonly transforms: readonly (Omit<TransformReport, 'removals'> & { readonly version: Json; readonly options: Json })[];
   readonly counts: {
     readonly conversations: number;
     readonly unreadable: number;
@@ -29,6 +30,8 @@ export interface DataManifest {
 export interface ManifestInputs {
   readonly summary: BatchSourceSummary;
   readonly reports: readonly TransformReport[];
+  /** The transforms that the reports are of. */
+  readonly transforms?: readonly DataTransform[];
   readonly options: BatchOptions;
   readonly renderer: ChatRenderer;
   readonly tokenizer: Tokenizer;
@@ -39,8 +42,9 @@ async function describeFile(file: string): Promise<DataManifest['sources'][numbe
 }
 
 /** The manifest of a data set that was read: hashes every file. */
-export async function createManifest({ summary, reports, options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
+export async function createManifest({ summary, reports, transforms = [], options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
   const { contentHash, conversations, unreadable, truncated, withoutTargets, samples, tokens, supervisedTokens } = summary;
+  const described = transforms.filter(({ report }) => report !== undefined);
   const sources: DataManifest['sources'][number][] = [];
   // Sources need not be files: what is none is named without a hash.
   for (const file of summary.files) sources.push(statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' });
@@ -48,7 +52,10 @@ export async function createManifest({ summary, reports, options, renderer, toke
     format: 1,
     contentHash,
     sources,
-    transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => ({ name, conversationsIn, conversationsOut, removed: { ...removed }, changed: { ...changed } })),
+    transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }, index) => {
+      const { version = null, options: given = null } = (described[index]?.recipe?.argument ?? {}) as { readonly version?: Json; readonly options?: Json };
+      return { name, version, options: given, conversationsIn, conversationsOut, removed: { ...removed }, changed: { ...changed } };
+    }),
     counts: { conversations, unreadable: unreadable.length, truncated, withoutTargets, samples, tokens, supervisedTokens },
     templateHash: renderer.hash,
     tokenizerHash: tokenizer.hash ?? null,

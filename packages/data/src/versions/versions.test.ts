@@ -16,13 +16,13 @@ test('a manifest says what the data was made of, and its diff what changed', asy
     const source = applyTransforms(await createConversationSource({ path: 'train.jsonl' }, folder), [createDeduplicateTransform()]);
     const options = { ...defaultBatchOptions, seed };
     const { summary } = await createBatchSource({ source, tokenizer: characterTokenizer, renderer: plainRenderer, options });
-    return createManifest({ summary, reports: source.reports, options, tokenizer: characterTokenizer, renderer: plainRenderer });
+    return createManifest({ summary, reports: source.reports, transforms: source.transforms, options, tokenizer: characterTokenizer, renderer: plainRenderer });
   };
   const rows = [chat('Hi', 'Hello'), chat('Hi', 'Hello'), chat('Where is my parcel?', 'On its way.')].map(({ messages }) => ({ messages }));
   const first = await manifestOf(rows);
   expect(first).toMatchObject({
     counts: { conversations: 2, samples: 2, unreadable: 0 },
-    transforms: [{ name: 'deduplicate', conversationsIn: 3, conversationsOut: 2, removed: { 'exact-duplicate': 1 } }],
+    transforms: [{ name: 'deduplicate', version: 1, options: { near: true, threshold: 0.7 }, conversationsIn: 3, conversationsOut: 2, removed: { 'exact-duplicate': 1 } }],
     sources: [{ bytes: asLines(rows).length }],
   });
   expect(first.sources[0]?.sha256).toMatch(/^[0-9a-f]{64}$/);
