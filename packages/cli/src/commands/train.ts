@@ -74,7 +74,7 @@ export function describeReport(terminal: Terminal, report: RunReport): void {
     `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ${bytes(report.peakMemoryBytes)} at most`,
   );
-  for (const stage of report.stages ?? []) terminal.line(`  ${stage.stage}: ${stage.steps} steps, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`);
+  for (const stage of report.stages ?? []) terminal.line(`  ${stage.stage}: ${stage.steps} steps${stage.evalLossAfter === null ? '' : `, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`}`);
   if (report.evalLossBefore !== null || report.evalLossAfter !== null) terminal.line(`evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`);
   if (report.stopReason !== null) terminal.line(`stopped early: ${report.stopReason}`);
   if (report.outputFolder !== null) terminal.line(`everything is in ${report.outputFolder}`);
