@@ -98,27 +98,27 @@ describe('tokens that are added', () => {
     expect(opened.model.parameters.has('lm_head.weight')).toBe(false);
     for (const [index, value] of logitsOf(opened, ids).entries()) expect(value).toBeCloseTo(expected[index] ?? NaN, 4);
     opened.dispose();
-  }, 60_000);
+  }, 300_000);
 
   test('resume exactly', async () => {
     await trainer('half', {}, { maxSteps: 2 }).run();
     await trainer('half', {}, { resumeFromCheckpoint: true }).run();
     expect(await tensorsOf(join(folder, 'half', 'adapter', 'adapter_model.safetensors'))).toEqual(await tensorsOf(join(folder, 'lora', 'adapter', 'adapter_model.safetensors')));
-  }, 60_000);
+  }, 300_000);
 
   test('are in the folder of a model that was trained whole', async () => {
     await trainer('full', { strategy: 'full' }).run();
     const opened = await openModel(join(folder, 'full', 'model'), { backend: 'cpu' });
     expect(opened.tokenizer.tokenId('<|assistant|>')).toBe(opened.model.vocabularySize - 1);
     opened.dispose();
-  }, 60_000);
+  }, 300_000);
 
   test('are told where a strategy does not train them', async () => {
     const warnings: string[] = [];
     await trainer('prefix', { strategy: 'p-tuning-v2', output: { folder: null } }, { maxSteps: 1, saveStrategy: 'no' }).on('warning', ({ message }) => warnings.push(message)).run();
     expect(warnings).toEqual([expect.stringContaining('\'p-tuning-v2\' does not train the embeddings of the 2 tokens')]);
     expect(existsSync(join(folder, 'prefix'))).toBe(false);
-  }, 60_000);
+  }, 300_000);
 
   const python = process.env['WHETSTONE_PEER_PYTHON'];
   if (python === undefined) console.warn('Added tokens are not read by transformers and PEFT themselves: set WHETSTONE_PEER_PYTHON to a python that has torch, transformers and peft.');
@@ -137,5 +137,5 @@ describe('tokens that are added', () => {
     expect(answer.prompt).toBe('<|user|>Hello!<|im_end|><|assistant|>');
     for (const [index, value] of logitsOf(opened, answer.ids).entries()) expect(value).toBeCloseTo(answer.logits[index] ?? NaN, 4);
     opened.dispose();
-  }, 120_000);
+  }, 300_000);
 });

@@ -68,4 +68,4 @@ test('a run augments its training data by dictionary, endpoint and a model of th
   expect(before).toBe(3);
   await run().run();
   expect(asked).toBe(before);
-}, 120_000);
+}, 300_000);

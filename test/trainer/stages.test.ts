@@ -106,7 +106,7 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
       expect(new Set(loads).size).toBe(loads.length);
     }
     expect(tf.memory().numTensors).toBe(before);
-  }, 120_000);
+  }, 300_000);
 });
 
 describe('a staged run', () => {
