@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findXlaPlugin } from '@whetstone/backend';
+import { expect, it } from 'vitest';
+
+const plugin = await findXlaPlugin();
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const built = existsSync(join(root, 'packages/cli/dist/main.js'));
+if ('reasons' in plugin) console.warn(`SKIPPED: modules on disk are tested on an XLA plugin. Fetch it with: npx whetstone backend install xla-cpu (${plugin.reasons.join(', ')})`);
+if (!built) console.warn('SKIPPED: the packages are not built. Build them with: npm run build');
+
+/** Two steps of LoRA in a process of its own, and how many modules it compiled and found on disk. */
+async function train(path: string, folder: string): Promise<{ readonly losses: readonly number[]; readonly compiled: number; readonly fromDisk: number }> {
+  const script = `
+    import '@whetstone/core/tfjs-gradients';
+    import { registerWhetstoneBackend } from '@whetstone/backend';
+    import { createAdamW, createHookRunner, trainStep } from '@whetstone/core';
+    import { createRandomModel } from '@whetstone/models';
+    import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
+    import { batchOf, randomRows } from '@whetstone/testing';
+    const backend = await registerWhetstoneBackend({ engine: 'xla', plugin: ${JSON.stringify(path)}, moduleFolder: ${JSON.stringify(folder)} });
+    const model = createRandomModel({ model_type: 'llama', vocab_size: 64, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 4, tie_word_embeddings: true, rope_theta: 10000, rms_norm_eps: 1e-6, max_position_embeddings: 64, hidden_act: 'silu', initializer_range: 0.2 }, 0);
+    const owner = await loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 }).attach(model, { seed: 0, totalSteps: 2, modelFolder: null });
+    const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+    const losses = [];
+    for (let step = 0; step < 2; step++) losses.push((await trainStep({ model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend }, [batchOf(randomRows(4, 64, 3))], step, 1e-2)).loss);
+    await backend.settle();
+    console.log(JSON.stringify({ losses, ...backend.engine.moduleCounters }));`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect(code).toBe(0);
+  return JSON.parse(output) as Awaited<ReturnType<typeof train>>;
+}
+
+it.skipIf('reasons' in plugin || !built)('a second process compiles nothing of what the first one did, and two beside each other do no harm', { timeout: 300_000 }, async () => {
+  if ('reasons' in plugin) return;
+  const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
+  try {
+    const [first, beside] = await Promise.all([train(plugin.path, folder), train(plugin.path, folder)]);
+    expect(first.compiled + beside.compiled).toBeGreaterThan(0);
+    const second = await train(plugin.path, folder);
+    expect(second.compiled).toBe(0);
+    expect(second.fromDisk).toBe(first.compiled + first.fromDisk);
+    expect([beside.losses, second.losses]).toEqual([first.losses, first.losses]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
