@@ -3,10 +3,12 @@ import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { libraryFolder } from './test-support.js';
 
 // Programs of other people: they run as processes of their own, on the built packages.
+
+vi.setConfig({ testTimeout: 240_000 });
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 let folder = '';

@@ -45,7 +45,8 @@ function mayStay(backend: WhetstoneBackend, options: RegisterOptions): boolean {
 export async function createWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
   const backend = new WhetstoneBackend(options.engine === 'xla' ? createXlaEngine(options) : createTensorflowEngine(options), options.recorder);
   const { engine } = backend;
-  waitAtExit(() => engine.wait());
+  // One of several processes does not wait: for a sum with one that is gone it would wait for ever.
+  if (engine.collective === undefined) waitAtExit(() => engine.wait());
   registerKernels(BACKEND_NAME);
   await registerHostFallback(BACKEND_NAME);
   registerLeanGradients();
