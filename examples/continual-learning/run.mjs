@@ -15,7 +15,7 @@ const { values } = parseArgs({
   options: {
     model: text('smollm2-135m'), backend: text('auto'), data: text(fileURLToPath(new URL('../data', import.meta.url))),
     'steps-a': text('16'), steps: text('20'), batch: text('8'), 'rate-a': text('1e-4'), rate: text('3e-5'), 'lora-rate': text('1e-3'),
-    ratio: text('0.1'), lambda: text('2e4'), 'fisher-samples': text('128'), 'eval-samples': text('48'),
+    ratio: text('0.1'), lambda: text('2e5'), 'fisher-samples': text('128'), 'eval-samples': text('48'),
     only: { type: 'string' }, 'model-a': { type: 'string' }, json: { type: 'boolean', default: false },
   },
 });
