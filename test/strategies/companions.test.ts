@@ -33,7 +33,7 @@ describe('companion strategies in a run', () => {
   }
 
   it('keep the old task better than training alone', async () => {
-    const first = await train('old', { data: { train: join(folder, 'old.jsonl'), eval: join(folder, 'old.jsonl') } });
+    const first = await train('old', { data: { train: join(folder, 'old.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' } });
     const model = join(first.folder, 'model');
     const alone = await train('alone', { model });
     const fisherFile = join(folder, 'fisher.safetensors');

@@ -147,12 +147,12 @@ const eluGradient: Kernel = {
   tensorflow: (emit, [dy, y]) => emit.op('EluGrad', [dy!, y!]),
 };
 
-/** The sum of tensors of one shape, in one pass; also what chains of Add become. */
-export const addition: Kernel = {
+/** The sum of tensors of one shape, from left to right. TensorFlow's own AddN begins with whichever operand's memory it may write to, which differs from graph to graph. */
+const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
   rule: (inputs) => ({ outputs: [only(inputs)] }),
-  tensorflow: (emit, inputs) => emit.op('AddN', [inputs]),
+  tensorflow: (emit, [first, ...others]) => others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!),
 };
 
 /** Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal. */

@@ -1,5 +1,4 @@
 import type { Engine, Executable } from '../engines/engine.js';
-import { fuseAdditions } from './fuse-additions.js';
 import { describeNode, type Cut } from './graph.js';
 import type { HostOperands } from './host-operands.js';
 import { recomputeCheap } from './recompute.js';
@@ -160,7 +159,7 @@ export class ProgramCache {
   compile(cut: Cut): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(cut);
     const classes = classify(cut, known?.classes ?? null);
-    const whole = fuseAdditions(toProgram(cut, classes, this.operands, `graph ${this.made++}`));
+    const whole = toProgram(cut, classes, this.operands, `graph ${this.made++}`);
     // Where shapes are static, the compiler decides what it keeps.
     const program = this.engine.staticShapes ? whole : recomputeCheap(whole);
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
