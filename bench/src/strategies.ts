@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findModelFolder, Trainer, type Json } from 'whetstone';
+import { lastLineOf } from './peer.js';
 import { report } from './report.js';
 
 export interface StrategiesBenchOptions {
@@ -88,16 +88,8 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
 async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
   const { model, train, evalSamples, steps, batch, maxLength, threads, backend } = options;
   const parameters = Object.entries({ model, train, eval: options.eval, 'eval-samples': evalSamples, steps, batch, 'max-length': maxLength, threads, backend, one: name }).flatMap(([key, value]) => [`--${key}`, String(value)]);
-  const child = spawn(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'strategies', ...parameters], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
-  const line = output.trim().split('\n').findLast((text) => text.startsWith('{'));
-  if (code !== 0 || line === undefined) throw new Error(`ended with exit code ${code}`);
-  return JSON.parse(line) as Measured;
+  const measured: unknown = await lastLineOf(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'strategies', ...parameters]);
+  return measured as Measured;
 }
 
 async function measureOne(options: StrategiesBenchOptions, name: string): Promise<void> {
