@@ -8,5 +8,6 @@ export { backendNames, createBackendResolver, resolveBackend, type ResolveOption
 export { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 export { WhetstoneBackend, type BackendCounters } from './recorder/backend.js';
 export { measureMatmul, type MatmulSpeed } from './measure.js';
+export { createDeviceRandom, type DeviceRandom } from './random/device-random.js';
 export { probeXla } from './engines/xla/probe.js';
 export { probeTensorflow } from './engines/tensorflow/library.js';

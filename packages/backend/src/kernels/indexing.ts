@@ -1,6 +1,6 @@
 import { backend_util, gather_util, util, type Tensor } from '@tensorflow/tfjs-core';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
-import { int, type } from './attributes.js';
+import { flag, int, type } from './attributes.js';
 import { cast } from './elementwise.js';
 import { scalar, vector, type HostOperand, type Kernel } from './kernel.js';
 
@@ -95,17 +95,29 @@ function seedOperand(seed: unknown): HostOperand {
   return { type: 'int32', shape: [2], values: words };
 }
 
-/** Draws with replacement; the same seed gives the same draws. */
+/**
+ * Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number of Philox. The same seed gives the same draws,
+ * on both engines, but where a last bit of a probability decides.
+ */
 const multinomial: Kernel = {
   name: 'Multinomial',
   inputs: ['logits'],
-  rule: ([logits], { numSamples, seed, normalized }) => ({
-    outputs: [{ shape: [(logits as Spec).shape[0] ?? 1, numSamples as number], dtype: 'int32' }],
-    parameters: [normalized === true],
-    host: [scalar(numSamples as number, 'int32'), seedOperand(seed)],
-  }),
-  tensorflow: (emit, [logits], [count, seed], [normalized]) =>
-    emit.op('StatelessMultinomial', [normalized === true ? emit.op('Log', [logits!]) : logits!, count!, seed!], { output_dtype: type('int32') }),
+  // It holds a Softmax.
+  eager: false,
+  rule: ([logits], { numSamples, seed, normalized }) => {
+    const [rows = 1, classes = 1] = (logits as Spec).shape;
+    return {
+      outputs: [{ shape: [rows, numSamples as number], dtype: 'int32' }],
+      parameters: [normalized === true],
+      host: [vector([rows, numSamples as number]), seedOperand(seed), scalar(classes - 1, 'int32')],
+    };
+  },
+  tensorflow: (emit, [logits], [drawn, seed, last], [normalized]) => {
+    const running = emit.op('Cumsum', [normalized === true ? logits! : emit.op('Softmax', [logits!]), emit.constant('int32', [], [1])]);
+    const total = emit.op('Max', [running, emit.constant('int32', [1], [1])], { keep_dims: flag(true) });
+    const uniform = emit.op('StatelessRandomUniform', [drawn!, seed!], { dtype: type('float32') });
+    return emit.op('Minimum', [emit.op('UpperBound', [running, emit.op('Mul', [uniform, total])], { out_type: type('int32') }), last!]);
+  },
 };
 
 /** Where values would be inserted into sorted rows. */

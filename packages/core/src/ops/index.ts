@@ -3,6 +3,8 @@ export * from './adamw-update.js';
 export * from './cross-entropy.js';
 export * from './global-norm.js';
 export * from './philox.js';
+export * from './random-normal.js';
+export * from './random-truncated-normal.js';
 export * from './random-uniform.js';
 export * from './registered-kernel.js';
 export * from './activate.js';

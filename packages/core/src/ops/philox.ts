@@ -13,8 +13,8 @@ function upperProduct(a: number, b: number): number {
   return (aHigh * bHigh + (first >>> 16) + (second >>> 16) + (middle >>> 16)) | 0;
 }
 
-/** One block of four numbers, written over `words`, from a counter there and a key. */
-function block(words: Int32Array, key0: number, key1: number): void {
+/** One block of four 32-bit numbers, written over `words`, from a counter there and a key. */
+export function philoxBlock(words: Int32Array, key0: number, key1: number): void {
   const [multiplier0, multiplier1] = philox.multipliers;
   for (let round = 0; round < philox.rounds; round++) {
     const [counter0 = 0, counter1 = 0, counter2 = 0, counter3 = 0] = words;
@@ -31,13 +31,13 @@ function block(words: Int32Array, key0: number, key1: number): void {
 export function philoxUniform(count: number, [seed0, seed1]: readonly [number, number]): Float32Array {
   // A seed is two signed 64-bit numbers to TensorFlow.
   const words = Int32Array.of(seed0, seed0 < 0 ? -1 : 0, seed1, seed1 < 0 ? -1 : 0);
-  block(words, ...scrambleKey);
+  philoxBlock(words, ...scrambleKey);
   const [key0 = 0, key1 = 0, counter2 = 0, counter3 = 0] = Int32Array.from(words);
   const values = new Float32Array(count);
   const bits = new Int32Array(values.buffer);
   for (let start = 0; start < count; start += 4) {
     words.set([start / 4, 0, counter2, counter3]);
-    block(words, key0, key1);
+    philoxBlock(words, key0, key1);
     // The mantissa of a number in [1, 2).
     for (let index = 0; index < 4 && start + index < count; index++) bits[start + index] = ((words[index] ?? 0) & 0x7fffff) | 0x3f800000;
   }

@@ -257,11 +257,6 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.use(this.reshape(this.convert(made, type), shape));
   }
 
-  /** Adds a line as it is. */
-  raw(text: string): void {
-    this.line(text);
-  }
-
   private line(text: string): void {
     this.lines.push(text);
     this.stepOfLine.push(this.step);

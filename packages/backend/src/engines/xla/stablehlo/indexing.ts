@@ -93,38 +93,6 @@ const bound =
     return b.reduce('add', b.convert(below, 'int32'), [1], 0);
   };
 
-/**
- * Uniform numbers in [0, 1): Threefry from a seed of two words, 23 bits of each draw. XLA's algorithm of that name gives the same bits on every device.
- */
-function uniform(b: ModuleBuilder, seed: Hlo, shape: readonly number[]): Hlo {
-  const n = b.fresh();
-  const size = sizeOf(shape);
-  const state = `%seed${n}`;
-  b.raw(`${state} = "stablehlo.convert"(${b.use(seed)}) : (tensor<2xi32>) -> tensor<2xui64>`);
-  b.raw(`%draw${n}:2 = "stablehlo.rng_bit_generator"(${state}) <{rng_algorithm = #stablehlo<rng_algorithm THREE_FRY>}> : (tensor<2xui64>) -> (tensor<2xui64>, tensor<${size}xui32>)`);
-  b.raw(`%nine${n} = "stablehlo.constant"() <{value = dense<9> : tensor<${size}xui32>}> : () -> tensor<${size}xui32>`);
-  b.raw(`%top${n} = "stablehlo.shift_right_logical"(%draw${n}#1, %nine${n}) : (tensor<${size}xui32>, tensor<${size}xui32>) -> tensor<${size}xui32>`);
-  b.raw(`%real${n} = "stablehlo.convert"(%top${n}) : (tensor<${size}xui32>) -> tensor<${size}xf32>`);
-  const real: Hlo = { type: 'float32', shape: [size], name: `%real${n}`, input: null, values: null };
-  return b.reshape(b.binary('multiply', real, b.splat('float32', [size], 2 ** -23)), shape);
-}
-
-/** Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number. */
-const multinomial: Row = (b, [logits, countOf, seed]) => {
-  const [count = 1] = b.numbers(countOf!);
-  const [rows = 1, classes = 1] = logits!.shape;
-  const probabilities = b.op('Softmax', [logits!]);
-  const running = b.op('Cumsum', [probabilities, b.constant('int32', [], [1])]);
-  const total = b.reshape(stretchLast(b, running, classes), [rows]);
-  const drawn = b.binary('multiply', uniform(b, seed!, [rows, count]), b.place(total, [rows, count], [0]));
-  const shape = [rows, count, classes];
-  const passed = b.compare('LE', b.place(running, shape, [0, 2]), b.place(drawn, shape, [0, 1]));
-  const chosen = b.reduce('add', b.convert(passed, 'int32'), [2], 0);
-  return b.binary('minimum', chosen, b.splat('int32', [rows, count], classes - 1));
-};
-
-const stretchLast = (b: ModuleBuilder, x: Hlo, length: number): Hlo => b.slice(x, [0, length - 1], [x.shape[0] ?? 1, length]);
-
 export const indexingRows: Readonly<Record<string, Row>> = {
   GatherV2: gather,
   GatherNd: gatherNd,
@@ -141,7 +109,6 @@ export const indexingRows: Readonly<Record<string, Row>> = {
     return first === 0 && by === 1 ? places : b.binary('add', b.binary('multiply', places, b.splat(start!.type, [count], by)), b.splat(start!.type, [count], first));
   },
   Size: (b, [x]) => b.constant('int32', [], [sizeOf(x!.shape)]),
-  StatelessMultinomial: multinomial,
   LowerBound: bound('LT'),
   UpperBound: bound('LE'),
   Bincount: bincount,

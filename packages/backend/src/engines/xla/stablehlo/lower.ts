@@ -9,10 +9,11 @@ import { elementwiseRows } from './elementwise.js';
 import { indexingRows } from './indexing.js';
 import { matrixRows } from './matrix.js';
 import { movementRows } from './movement.js';
+import { randomRows } from './random.js';
 import { reductionRows } from './reductions.js';
 
 /** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
-export const rows: Readonly<Record<string, Row>> = { ...elementwiseRows, ...reductionRows, ...matrixRows, ...movementRows, ...indexingRows };
+export const rows: Readonly<Record<string, Row>> = { ...elementwiseRows, ...reductionRows, ...matrixRows, ...movementRows, ...indexingRows, ...randomRows };
 
 /** What is known of one input of a program when it is lowered. */
 export interface KnownInput {
