@@ -174,22 +174,35 @@ describe('a checkpoint', () => {
     }
   });
 
-  it('of another strategy is refused, and of other data is warned of', async () => {
+  it('of another strategy is refused', async () => {
     const outputFolder = await folderWithTwo();
     const other = { ...testRun(base({ outputFolder, training: { resumeFromCheckpoint: true } })), owner: { plugin: 'lora', instance: loraStrategy() } };
     await expect(train(other)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', found: expect.stringContaining('full') as string });
     disposeRun(other);
+  });
+
+  it.each(['data', 'template'] as const)('with another %s is refused with both hashes, unless the run is to go on despite of it', async (what) => {
+    const outputFolder = await folderWithTwo();
     const warnings: string[] = [];
-    const run = testRun({ ...base({ outputFolder, training: { resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
-    const changed = { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } };
-    await train(changed);
-    expect(warnings.join('\n')).toMatch(/data is not what the checkpoint was trained on/);
-    expect(warnings.join('\n')).not.toMatch(/template/);
-    disposeRun(run);
-    const rendered = testRun({ ...base({ outputFolder, training: { resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
-    await train({ ...rendered, loaded: { ...rendered.loaded, renderer: { ...rendered.loaded.renderer, hash: 'another template' } } });
-    expect(warnings.join('\n')).toMatch(/chat template is not the one that the checkpoint was trained with/);
-    disposeRun(rendered);
+    const resumed = (resumeDespite: readonly ('data' | 'template')[]) => {
+      const run = testRun({ ...base({ outputFolder, training: { maxSteps: 5, resumeFromCheckpoint: true, resumeDespite } }), warn: (message) => void warnings.push(message) });
+      const hashes = { data: run.trainData.summary.contentHash, template: run.loaded.renderer.hash };
+      const changed = what === 'data'
+        ? { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } }
+        : { ...run, loaded: { ...run.loaded, renderer: { ...run.loaded.renderer, hash: 'other' } } };
+      return { run, changed, was: hashes[what] };
+    };
+    const refused = resumed(what === 'data' ? ['template'] : ['data']);
+    await expect(train(refused.changed)).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID', message: expect.stringContaining(what) as string, expected: expect.stringContaining('other') as string, found: expect.stringContaining(refused.was) as string,
+      hint: expect.stringContaining(`training.resumeDespite to ["${what}"]`) as string,
+    });
+    disposeRun(refused.run);
+    expect(warnings).toEqual([]);
+    const told = resumed([what]);
+    expect((await train(told.changed)).reports.map(({ step }) => step)).toEqual([5]);
+    expect(warnings).toEqual([expect.stringContaining('is not'), expect.stringContaining('The configuration is not the one')]);
+    disposeRun(told.run);
   });
 
   it('that a killed process left half-written is not taken for one, and is removed', async () => {

@@ -72,7 +72,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       training: {
         numTrainEpochs: 1, maxSteps: -1, perDeviceTrainBatchSize: 2, perDeviceEvalBatchSize: 2, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
         evalStrategy: 'no', evalSteps: null, saveStrategy: 'no', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss',
-        resumeFromCheckpoint: null, ddpTimeout: 1800, ddpBucketCapMb: 25, ...options.training,
+        resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25, ...options.training,
       },
       output: { folder: outputFolder, overwrite: false },
     },

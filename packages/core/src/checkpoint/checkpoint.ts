@@ -33,7 +33,7 @@ export interface CheckpointParts {
 const STATE_FILE = 'whetstone_state.json';
 const CONFIG_FILE = 'config.resolved.json';
 
-/** What must be the same for a run to go on, and what only deserves a warning. */
+/** What must be the same for a run to go on exactly; the configuration as a whole only deserves a warning. */
 interface Identity {
   readonly plugins: { readonly strategies: readonly string[]; readonly optimizer: string; readonly schedule: string };
   readonly architecture: string;
@@ -52,7 +52,7 @@ const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash
 
 /** Hash of what decides the numbers: where a run writes and whether it resumes is left out. */
 function hashConfig(config: ResolvedConfig): string {
-  const deciding = { ...config, output: null, loggers: null, training: { ...config.training, resumeFromCheckpoint: null } };
+  const deciding = { ...config, output: null, loggers: null, training: { ...config.training, resumeFromCheckpoint: null, resumeDespite: [] } };
   return createHash('sha256').update(JSON.stringify(deciding)).digest('hex');
 }
 
@@ -86,13 +86,14 @@ export async function saveCheckpoint(root: string, parts: CheckpointParts, state
 /**
  * Puts a checkpoint that was proven whole back into a run: afterwards the run goes on bit for bit as the one that wrote it.
  *
- * @throws `CHECKPOINT_INVALID` where it is of another run. @param warn told what differs without making it impossible.
+ * @throws `CHECKPOINT_INVALID` where it is of another run; of another template or other data, unless `training.resumeDespite` says so.
+ * @param warn told what differs without making it impossible.
  */
 export async function loadCheckpoint(folder: string, parts: CheckpointParts, warn: (message: string) => void): Promise<RunState> {
   const file = join(folder, STATE_FILE);
   const saved = await readJson(file);
   if (!isRecord(saved) || !isRecord(saved['identity'])) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run is missing.', { place: { file } });
-  compareIdentity(saved['identity'] as unknown as Identity, identityOf(parts), file, warn);
+  compareIdentity(saved['identity'] as unknown as Identity, identityOf(parts), file, parts.config.training.resumeDespite, warn);
   const state = parseRunState(saved['run'], file);
   const [owner] = parts.attachments;
   // Strategies first: what they train may depend on their state.
@@ -103,7 +104,13 @@ export async function loadCheckpoint(folder: string, parts: CheckpointParts, war
   return state;
 }
 
-function compareIdentity(saved: Identity, present: Identity, file: string, warn: (message: string) => void): void {
+/** What a run may go on with only where it was told to: what the model would see is no longer what it saw. */
+const deliberate = [
+  { name: 'template', key: 'rendererHash', message: 'The chat template is not the one that the checkpoint was trained with.' },
+  { name: 'data', key: 'dataHash', message: 'The training data is not what the checkpoint was trained on: the order of its batches would go on by number only.' },
+] as const;
+
+function compareIdentity(saved: Identity, present: Identity, file: string, despite: ResolvedConfig['training']['resumeDespite'], warn: (message: string) => void): void {
   const essential = ['plugins', 'architecture'] as const;
   for (const key of essential) {
     if (JSON.stringify(saved[key]) === JSON.stringify(present[key])) continue;
@@ -112,8 +119,17 @@ function compareIdentity(saved: Identity, present: Identity, file: string, warn:
       hint: 'Resume under the configuration that wrote it, or start a new run.',
     });
   }
-  if (saved.rendererHash !== present.rendererHash) warn('The chat template is not the one that the checkpoint was trained with.');
-  if (saved.dataHash !== present.dataHash) warn('The training data is not what the checkpoint was trained on: the order of its batches goes on by number only.');
+  for (const { name, key, message } of deliberate) {
+    if (saved[key] === present[key]) continue;
+    if (despite.includes(name)) {
+      warn(message);
+      continue;
+    }
+    throw new WhetstoneError('CHECKPOINT_INVALID', message, {
+      place: { file, path: `identity.${key}` }, expected: `${present[key]} (SHA-256 of what the configuration has now)`, found: `${saved[key]} (in the checkpoint)`,
+      hint: `Put back what it was trained with; or, where the change is meant, set training.resumeDespite to ["${name}"]: the run then goes on, but is not the one that would have been.`,
+    });
+  }
   if (saved.configHash !== present.configHash) warn(`The configuration is not the one that wrote the checkpoint (${CONFIG_FILE} in its folder).`);
 }
 

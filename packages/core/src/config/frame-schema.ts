@@ -91,6 +91,10 @@ const training = section({
   loadBestModelAtEnd: flag(false, 'End with the weights that scored best instead of the last ones.'),
   metricForBestModel: { type: 'string', minLength: 1, default: 'loss', description: 'The evaluation figure that decides what is best.' },
   resumeFromCheckpoint: { type: ['string', 'boolean', 'null'], default: null, description: 'true: go on from the newest checkpoint of the output folder; a path: from that one.' },
+  resumeDespite: {
+    type: 'array', items: { enum: ['data', 'template'] }, uniqueItems: true, default: [],
+    description: 'What may be another than when the checkpoint was written: the training data, the chat template. Otherwise that is an error, as the run would not be the one that it goes on with.',
+  },
   ddpTimeout: { type: 'number', exclusiveMinimum: 0, default: 1800, description: 'Training in several processes: seconds that one waits for another before the run ends.' },
   ddpBucketCapMb: { type: 'number', exclusiveMinimum: 0, default: 25, description: 'Training in several processes: the most MiB of gradients that are summed at a time, while the backward pass goes on.' },
 });

@@ -126,7 +126,7 @@ describe('a configuration that is right', () => {
       schedule: { use: 'linear', warmupSteps: 0 },
       training: {
         numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
-        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', resumeFromCheckpoint: null, ddpTimeout: 1800, ddpBucketCapMb: 25,
+        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
       },
       output: { folder: null, overwrite: false },
     });

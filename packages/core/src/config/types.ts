@@ -91,6 +91,8 @@ export interface TrainingConfig {
   readonly metricForBestModel: string;
   /** True: the newest whole checkpoint of the output folder; a string: that checkpoint's absolute path. */
   readonly resumeFromCheckpoint: string | boolean | null;
+  /** What may be another than when the checkpoint was written. */
+  readonly resumeDespite: readonly ('data' | 'template')[];
   /** Seconds that a worker waits for the others. */
   readonly ddpTimeout: number;
   /** MiB of gradients that are summed over the workers at a time. */
