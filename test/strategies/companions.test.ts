@@ -23,7 +23,7 @@ describe('companion strategies in a run', () => {
   async function train(name: string, more: object): Promise<{ readonly steps: readonly StepReport[]; readonly evalLoss: number | null; readonly folder: string }> {
     const steps: StepReport[] = [];
     const trainer = new Trainer({
-      model: join(folder, 'tiny'), backend: 'cpu', data: { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl') }, strategy: 'full', loggers: [],
+      model: join(folder, 'tiny'), backend: 'cpu', data: { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' }, strategy: 'full', loggers: [],
       optimizer: { learningRate: 5e-3 }, training: { maxSteps: 9, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' }, output: { folder: join(folder, 'runs', name) },
       ...more,
     });
@@ -48,6 +48,14 @@ describe('companion strategies in a run', () => {
     expect(existsSync(fisherFile)).toBe(true);
     expect(replay.steps.reduce((sum, { samples }) => sum + samples, 0)).toBeGreaterThan(9 * 4);
   }, 180_000);
+
+  it('may not bring evaluation data into training, but may measure on it', async () => {
+    const data = { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl') };
+    const old = join(folder, 'old.jsonl');
+    await expect(train('leaks', { data, companions: [{ use: 'replay', options: { data: old, ratio: 0.3 } }] })).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
+    const training = { maxSteps: 1, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'no' };
+    expect((await train('measures', { data, training, companions: [{ use: 'ewc', options: { data: old, samples: 2 } }] })).steps).toHaveLength(1);
+  });
 
   it('are refused in the owner\'s place, and an owner in theirs', async () => {
     await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });

@@ -62,6 +62,33 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+describe('evaluation data in the training data, or almost', () => {
+  const returns = 'Shoes can be returned within thirty days, as long as they were not worn outside.';
+  const row = (user: string, assistant: string): string => `${JSON.stringify({ messages: [{ role: 'user', content: user }, { role: 'assistant', content: assistant }] })}\n`;
+
+  test('stops the run before it begins, lists the pairs, and says what to do', async () => {
+    await writeFile(join(folder, 'leaky.jsonl'), row('Where is my parcel?', 'It comes tomorrow.') + row('Can I return my new shoes?', returns));
+    await writeFile(join(folder, 'held.jsonl'), row('Can I return my shoes?', returns));
+    const data = { train: 'leaky.jsonl', eval: 'held.jsonl', maxLength: 128 };
+    await writeConfig('leaky.json', config({ data, training: { maxSteps: 1, perDeviceTrainBatchSize: 1 }, output: { folder: 'leaky' } }));
+    const stopped = await whetstone(['train', 'leaky.json', '--json']);
+    expect(stopped.code).toBe(1);
+    expect(stopped.stderr).toMatch(/\[DATA_LEAKAGE\] 1 conversation of the training data is also in the evaluation data, or almost/);
+    expect(stopped.stderr).toMatch(/leaky\.jsonl:2: [789]\d % like .*held\.jsonl:1/);
+    expect(stopped.stderr).toContain('"onLeak": "drop"');
+    expect(existsSync(join(folder, 'leaky', 'data.json'))).toBe(false);
+    // Each of the ways out that the error names.
+    const [drop, equal, warned] = [
+      await whetstone(['train', 'leaky.json', '--set', 'data.transforms=[{"use":"deduplicate","options":{"against":["held.jsonl"],"onLeak":"drop"}}]']),
+      await whetstone(['train', 'leaky.json', '--set', 'data.leakage={"threshold":1}', '--set', 'output.overwrite=true']),
+      await whetstone(['train', 'leaky.json', '--set', 'data.leakage=warn', '--set', 'output.overwrite=true']),
+    ];
+    expect([drop, equal, warned].map(({ code, stderr }) => (code === 0 ? 0 : stderr))).toEqual([0, 0, 0]);
+    expect(drop.stdout).toMatch(/removed 1 in-evaluation-data/);
+    expect(warned.stdout + warned.stderr).toMatch(/% like .*held\.jsonl:1/);
+  }, 120_000);
+});
+
 describe('usage', () => {
   test('help and version are answers, not failures', async () => {
     const help = await whetstone(['--help']);

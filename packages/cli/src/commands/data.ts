@@ -149,7 +149,7 @@ export async function dataDiff(before: string, after: string, options: DataOptio
 export async function dataLeaks(train: string, evaluation: string, options: DataOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const leaks = await findLeaks(await read([train], options), await read([evaluation], options));
-  if (leaks.length > 0) throw leakageError(leaks);
+  if (leaks.count > 0) throw leakageError(leaks);
   terminal.line('No conversation of the evaluation data is in the training data.');
   terminal.result({ leaks: 0 });
 }

@@ -70,7 +70,19 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   },
   samplesWithoutTargets: choice(['error', 'skip', 'keep'], 'error', 'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.'),
   supervisionProof: choice(['error', 'warn', 'off'], 'error', 'What it means where a turn\'s end is not learned, or training shows the model another text than serving would.'),
-  leakage: choice(['error', 'warn', 'off'], 'error', 'What it means where evaluation data, or almost the same, is also in the training data.'),
+  leakage: {
+    default: 'error', description: 'What it means where evaluation data, or almost the same, is also in the training data.',
+    anyOf: [
+      { enum: ['error', 'warn', 'off'] },
+      {
+        type: 'object', additionalProperties: false,
+        properties: {
+          policy: { enum: ['error', 'warn', 'off'], description: 'What it means; by default an error.' },
+          threshold: { type: 'number', minimum: 0.3, maximum: 1, description: 'How much of both must be alike (Jaccard similarity of their characters, by fours); 0.7 by default; 1: equal ones alone, but for case, spaces and punctuation.' },
+        },
+      },
+    ],
+  },
   workers: optionalInteger(0, 'Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none. The batches are the same.'),
 });
 

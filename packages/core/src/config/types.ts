@@ -37,6 +37,8 @@ export interface BackendConfig {
   readonly matmul: 'float32' | 'bfloat16';
 }
 
+export type LeakagePolicy = 'error' | 'warn' | 'off';
+
 export interface DataConfig {
   readonly train: PluginUse;
   readonly eval: PluginUse | null;
@@ -60,7 +62,7 @@ export interface DataConfig {
   readonly unreadableRows: BatchOptions['unreadableRows'];
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];
   readonly supervisionProof: BatchOptions['supervisionProof'];
-  readonly leakage: 'error' | 'warn' | 'off';
+  readonly leakage: LeakagePolicy | { readonly policy?: LeakagePolicy; readonly threshold?: number };
   readonly workers: number | null;
 }
 

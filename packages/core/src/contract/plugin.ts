@@ -214,6 +214,13 @@ export interface BatchSourceDependencies {
   readonly transforms?: readonly DataTransform[];
   /** Mean loss of each row of a batch under the model as it was loaded. */
   readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
+  /** Evaluation data that the same factory made before and that this data must not repeat: an error (`DATA_LEAKAGE`), or a warning. */
+  readonly heldOut?: {
+    readonly data: BatchSource;
+    readonly policy: 'error' | 'warn';
+    /** The least similarity (Jaccard, of character shingles) that counts as a repetition; 1: equal ones alone. */
+    readonly threshold: number;
+  };
   /** Aborted: reading ends with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
 }
@@ -225,6 +232,4 @@ export interface BatchSourceFactory {
     dependencies: BatchSourceDependencies,
     options: BatchOptions,
   ): Promise<BatchSource>;
-  /** Looks for evaluation data in the training data, both as this factory made them: an error (`DATA_LEAKAGE`), or a warning. */
-  checkLeakage?(train: BatchSource, evaluation: BatchSource, options: { readonly policy: 'error' | 'warn'; readonly logger: Logger }): void;
 }

@@ -29,8 +29,8 @@ export interface StrategyRun {
   readonly worker?: WorkerPlace;
   /** The owner at work; given to companions. */
   readonly owner?: Attachment;
-  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own; in its order, or shuffled once by the run's seed. */
-  readonly openData?: (data: Json, options: { readonly batchSize: number; readonly shuffled?: boolean }) => Promise<BatchSource>;
+  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own; in its order, or shuffled once by the run's seed. What is `learned` from must not repeat the evaluation data. */
+  readonly openData?: (data: Json, options: { readonly batchSize: number; readonly shuffled?: boolean; readonly learned?: boolean }) => Promise<BatchSource>;
 }
 
 /** What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and disposed. */

@@ -1,6 +1,6 @@
 import {
   BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TEXT_GENERATORS, TRAIN_DATA, WhetstoneError,
-  type BatchOptions, type BatchSource, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
+  type BatchSource, type BatchSourceDependencies, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
@@ -12,6 +12,7 @@ import { CLUSTER, createWorkers, explainFailure, joinCluster, singleWorker, work
 import { rowLosses } from '../engine/row-losses.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
+import { batchOptions, furtherData, heldOutOf } from './batch-options.js';
 import { useBackend } from './backend-use.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
@@ -156,21 +157,21 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
 
   const transforms: DataTransform[] = [];
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
-  const batches = (source: DataSource, purpose: 'train' | 'eval') =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info) }, batchOptions(config, purpose));
+  const batches = (source: DataSource, purpose: 'train' | 'eval', further: Pick<BatchSourceDependencies, 'heldOut'> = {}) =>
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
+  // Evaluation data first: what is learned from must not repeat it.
+  const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  const heldOut = heldOutOf(config, evalData);
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
-  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false }) => {
+  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false, learned = false }) => {
     const further = furtherData(data, config.data.train);
     const { plugin, options } = await resolution.openPlugin('data-source', further.use, further.options, ['data']);
     const source = await maker.create('data-source', plugin, options, ['data']);
-    const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms };
+    const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, ...(learned ? heldOut : {}) };
     return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled });
   };
-  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train');
-  const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train', heldOut);
   for (const message of beyondContext(config.data.maxLength, resolution.wasWritten(['data', 'maxLength']), loaded.model.maxLength, [trainData, evalData])) warn(message);
-  const { leakage } = config.data;
-  if (leakage !== 'off' && trainSource !== null && evalSource !== null && evalData !== null) services.get(BATCH_SOURCE_FACTORY).checkLeakage?.(trainData, evalData, { policy: leakage, logger: { ...logger, warn } });
   checkpoint();
 
   const run: TrainRun = {
@@ -207,14 +208,6 @@ function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: st
     found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
     hint: role === 'owner' ? 'Put it into companions, and choose a strategy such as full or lora.' : 'Name it as the strategy, instead of the present one.',
   });
-}
-
-/** A path, list of paths or `{use, options}` as the data source that it means: what it leaves open is as in the training data. */
-function furtherData(data: Json, train: PluginUse): PluginUse {
-  if (typeof data === 'string' || Array.isArray(data)) return { use: train.use, options: { ...train.options, path: data } };
-  const { use = train.use, options = {} } = data as { readonly use?: string; readonly options?: PluginUse['options'] };
-  if (use === train.use) return { use, options: { ...train.options, ...options } };
-  return { use, options };
 }
 
 /** The options that stand beside `use` and belong to the plugin rather than to the frame. */
@@ -265,23 +258,6 @@ async function planStrategies(model: ModelOutline | null, owner: Named<Strategy>
   if (model === null) return;
   const plan = (await owner.instance.plan?.(model, null)) ?? null;
   for (const { instance } of companions) await instance.plan?.(model, plan);
-}
-
-function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows: unreadable, samplesWithoutTargets, supervisionProof, workers } = data;
-  const learning = purpose === 'train';
-  const unreadableRows = typeof unreadable === 'string' ? unreadable : { maxShare: unreadable.maxShare };
-  return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof, workers,
-    batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
-    shuffleDataset: learning && data.shuffleDataset,
-    samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',
-    packing: learning && data.packing,
-    tokensPerBatch: learning ? data.tokensPerBatch : null,
-    balance: learning ? data.balance : null,
-    curriculum: learning ? data.curriculum : null,
-    seed: training.dataSeed ?? training.seed,
-  };
 }
 
 /** Makes the data sources of a configuration, to find what is missing before anything long is begun. */

@@ -4,6 +4,7 @@ import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { judgeUnreadable } from '../sources/unreadable.js';
 import { isTransformed } from '../transforms/apply.js';
+import type { LeakFindings } from '../transforms/duplicates/leakage.js';
 import { balanceSamples } from './balance.js';
 import { collate } from './collate.js';
 import { nothingToLearn } from './nothing-to-learn.js';
@@ -20,6 +21,8 @@ export interface PreparedBatchSource extends BatchSource {
   readonly summary: BatchSourceSummary;
   /** What the supervision proof found; null where it was off. */
   readonly supervision: SupervisionFindings | null;
+  /** What of it is in the evaluation data; null where none was given. */
+  readonly leaks: LeakFindings | null;
 }
 
 export interface BatchSourceInputs extends PrepareInputs {
@@ -87,7 +90,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, conversationsRead(inputs.source, prepared.summary.conversations), options);
-  const { store, supervision, traits } = prepared;
+  const { store, supervision, traits, leaks } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
   const balanced = options.balance === null ? null : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
@@ -107,5 +110,5 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     }
   }
 
-  return { batchesPerEpoch: planOf(0).starts.length - 1, epoch, summary, supervision };
+  return { batchesPerEpoch: planOf(0).starts.length - 1, epoch, summary, supervision, leaks };
 }

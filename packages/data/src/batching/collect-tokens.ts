@@ -3,7 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { Conversation } from '@whetstone/core/contract';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
-import type { ContentIndex } from '../transforms/duplicates/leakage.js';
+import { fingerprintAt } from '../parallel/fingerprints.js';
+import type { LeakFindings, LeakWatch } from '../transforms/duplicates/leakage.js';
 import { originAt } from '../transforms/duplicates/origin-list.js';
 import { checkInterrupted } from './interrupted.js';
 import type { SampleWithoutTargets } from './nothing-to-learn.js';
@@ -23,6 +24,8 @@ export interface Tokenized {
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
   readonly traits: SampleTraits;
+  /** What of it is in the evaluation data; null where nobody asked. */
+  readonly leaks: LeakFindings | null;
 }
 
 /** Puts blocks together, in the order of the data. */
@@ -33,7 +36,7 @@ export interface TokenCollector {
   result(): Tokenized;
 }
 
-export function createTokenCollector(index: ContentIndex | null): TokenCollector {
+export function createTokenCollector(watch: LeakWatch | null): TokenCollector {
   const store = createTokenStore();
   const hash = createHash('sha256');
   const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
@@ -60,13 +63,13 @@ export function createTokenCollector(index: ContentIndex | null): TokenCollector
       }
       appendTraits(traits, block.traits);
       if (block.supervision) supervision = supervision === null ? block.supervision : mergeFindings(supervision, block.supervision);
-      if (index && block.index) for (const [number, content] of block.index.hashes.entries()) index.add(content, originAt(block.index.origins, number));
+      if (watch && block.index) for (let number = 0; number < block.index.fingerprints.hashes.length; number++) watch.look(fingerprintAt(block.index.fingerprints, number), originAt(block.index.origins, number));
     },
     result() {
       const withoutTargetsByCause: Partial<Record<NothingToLearnCause, number>> = {};
       for (const { cause } of withoutTargets) withoutTargetsByCause[cause] = (withoutTargetsByCause[cause] ?? 0) + 1;
       const counts: Counts = { conversations, truncated, withoutTargets: withoutTargets.length, withoutTargetsByCause, samples: store.samples, tokens, supervisedTokens, longest };
-      return { store, counts, contentHash: hash.digest('hex'), withoutTargets, supervision, traits };
+      return { store, counts, contentHash: hash.digest('hex'), withoutTargets, supervision, traits, leaks: watch?.findings ?? null };
     },
   };
 }

@@ -1,7 +1,11 @@
-import { expect, test } from 'vitest';
-import type { DataTransform, Logger } from '@whetstone/core/contract';
-import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { BatchSource, DataTransform, Logger } from '@whetstone/core/contract';
+import { characterTokenizer, plainRenderer, remakeHashed } from '../testing/fakes.js';
+import { asLines, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
+import { createConversationSource } from '../sources/conversations.js';
 import { createDeduplicateTransform } from '../transforms/index.js';
 import { createBatchSourceFactory } from './factory.js';
 import { defaultBatchOptions } from './options.js';
@@ -37,14 +41,48 @@ test('evaluation data goes past what is for training data alone', async () => {
   await expect(create('train')).rejects.toMatchObject({ code: 'DATA_EMPTY' });
 });
 
-test('evaluation data in the training data: an error or a warning', async () => {
+describe('evaluation data in the training data, or almost', () => {
+  const returns = 'You can return shoes within thirty days, as long as they were not worn outside.';
+  const [asked, almost, far] = [chat('Can I return my shoes?', returns), chat('Can I return my new shoes?', returns), chat('Where is my parcel?', 'It will arrive tomorrow.')];
   const { logger, lines } = recorder();
   const factory = createBatchSourceFactory();
-  const create = (conversations: Parameters<typeof sourceOf>[0], purpose: 'train' | 'eval') => factory.create(sourceOf(conversations), { ...dependencies, logger }, { ...defaultBatchOptions, purpose });
-  const [train, evaluation, other] = [await create([chat('a', '1'), chat('b', '2')], 'train'), await create([chat('B!', '2')], 'eval'), await create([chat('c', '3')], 'eval')];
-  lines.length = 0;
-  expect(() => factory.checkLeakage?.(train, evaluation, { policy: 'error', logger })).toThrow(expect.objectContaining({ code: 'DATA_LEAKAGE', problems: [{ message: 'is memory.jsonl:1', place: { file: 'memory.jsonl', line: 2 } }] }));
-  factory.checkLeakage?.(train, evaluation, { policy: 'warn', logger });
-  factory.checkLeakage?.(train, other, { policy: 'error', logger });
-  expect(lines).toEqual([expect.stringMatching(/^warn: 1 conversations of the training data are also in the evaluation data/)]);
+  const learn = async (train: Parameters<typeof sourceOf>[0], held: Parameters<typeof sourceOf>[0], policy: 'error' | 'warn', threshold = 0.7): Promise<BatchSource> => {
+    const data = await factory.create(sourceOf(held), { ...dependencies, logger }, { ...defaultBatchOptions, purpose: 'eval' });
+    lines.length = 0;
+    return factory.create(sourceOf(train), { ...dependencies, logger, heldOut: { data, policy, threshold } }, { ...defaultBatchOptions, purpose: 'train' });
+  };
+
+  test('is an error that lists the pairs', async () => {
+    await expect(learn([far, asked, almost], [asked], 'error')).rejects.toMatchObject({
+      code: 'DATA_LEAKAGE', details: { leaks: 2 },
+      problems: [
+        { message: 'the same as memory.jsonl:1', place: { file: 'memory.jsonl', line: 2 } },
+        { message: expect.stringMatching(/^[789]\d % like memory\.jsonl:1$/) as string, place: { file: 'memory.jsonl', line: 3 } },
+      ],
+    });
+  });
+
+  test('or a warning, or allowed where only equal ones count', async () => {
+    expect((await learn([far, almost], [asked], 'warn')).summary.conversations).toBe(2);
+    expect(lines).toContainEqual(expect.stringMatching(/^warn: .*1 conversation of the training data is also in the evaluation data, or almost/));
+    expect((await learn([far, almost], [asked], 'error', 1)).summary.conversations).toBe(2);
+    await expect(learn([far, chat('can i return my SHOES', returns)], [asked], 'error', 1)).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
+    await learn([far], [asked], 'error');
+  });
+
+  test('is found in what the cache holds, too, and the cache is not that of other evaluation data', async () => {
+    const folder = temporaryFolder();
+    const [cacheFolder, train, held] = [join(folder, 'cache'), writeInto(folder, 'train.jsonl', asLines([far, almost].map(({ messages }) => ({ messages })))), writeInto(folder, 'eval.jsonl', asLines([{ messages: asked.messages }]))];
+    const cached = createBatchSourceFactory({ cacheFolder, cacheFromBytes: 0 });
+    const known = { ...dependencies, tokenizer: remakeHashed(), logger };
+    const learnFiles = async (evalFile: string): Promise<BatchSource> => {
+      const data = await cached.create(await createConversationSource({ path: evalFile }, folder), known, { ...defaultBatchOptions, purpose: 'eval' });
+      return cached.create(await createConversationSource({ path: train }, folder), { ...known, heldOut: { data, policy: 'error', threshold: 0.7 } }, { ...defaultBatchOptions, purpose: 'train' });
+    };
+    for (const _ of [1, 2]) await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE', details: { leaks: 1 } });
+    expect((await learnFiles(writeInto(folder, 'other.jsonl', asLines([{ messages: chat('What is your name?', 'I have none.').messages }])))).summary.conversations).toBe(2);
+    await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
+    // Two evaluation files, and the training file once with each.
+    expect(readdirSync(cacheFolder)).toHaveLength(4);
+  });
 });

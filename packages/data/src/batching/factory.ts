@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
-import type { BatchSource, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import type { BatchSource, BatchSourceDependencies, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
 import { applyTransforms } from '../transforms/apply.js';
-import { createContentIndex, leakageError, repeatedIn, type ContentIndex } from '../transforms/duplicates/leakage.js';
+import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
 import { describeSummary } from './describe.js';
@@ -25,11 +25,17 @@ function bytesOf({ files }: DataSource): number {
  * the logger what was left out and why.
  */
 export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
-  const contents = new WeakMap<BatchSource, ContentIndex>();
+  const made = new WeakMap<BatchSource, DataSource>();
+  const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | null => {
+    const source = made.get(data);
+    if (source === undefined) return null;
+    const options = leakageOptions(threshold);
+    return { key: `${data.summary.contentHash} ${threshold}`, fingerprints: options, open: () => finderOf(source, options, true) };
+  };
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses, signal }, { purpose, ...options }) {
+    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses, signal, heldOut }, { purpose, ...options }) {
       const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
-      const index = createContentIndex();
+      const held = heldOut === undefined ? null : heldOutOf(heldOut);
       const batches = await createBatchSource({
         source: transformed,
         tokenizer,
@@ -38,26 +44,21 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         ...(rowLosses === undefined ? {} : { rowLosses }),
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
-        index,
+        ...(held === null ? {} : { heldOut: held }),
         ...(signal === undefined ? {} : { signal }),
         onNote: (message) => logger.info(message),
         onProgress: createProgressLines(purpose, logger),
       });
+      if (heldOut !== undefined && batches.leaks !== null && batches.leaks.count > 0) {
+        const error = leakageError(batches.leaks);
+        if (heldOut.policy === 'error') throw error;
+        logger.warn(error.toString());
+      }
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
       const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, options, renderer, tokenizer });
       const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
-      contents.set(result, index);
+      made.set(result, transformed);
       return result;
-    },
-
-    checkLeakage(train, evaluation, { policy, logger }) {
-      const [one, other] = [contents.get(train), contents.get(evaluation)];
-      // Exact repetitions alone: they are beyond dispute, and quickly found.
-      const leaks = one && other ? repeatedIn(one, other) : [];
-      if (leaks.length === 0) return;
-      const error = leakageError(leaks);
-      if (policy === 'error') throw error;
-      logger.warn(`${error.message} ${error.hint ?? ''}`);
     },
   };
 }

@@ -1,6 +1,6 @@
 import type { ChatRenderer, DataSource, DataSummary, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
 import type { SupervisionFindings } from '../proof/observe.js';
-import type { ContentIndex } from '../transforms/duplicates/leakage.js';
+import { createLeakWatch, type HeldOut, type LeakFindings } from '../transforms/duplicates/leakage.js';
 import type { ThreadOptions } from '../parallel/pass.js';
 import { tokenizeOnThreads } from '../parallel/tokenize-on-threads.js';
 import { cacheFolderOf } from './cache-key.js';
@@ -23,8 +23,8 @@ export interface PrepareInputs extends Omit<ThreadOptions, 'workers'> {
   readonly renderer: ChatRenderer;
   /** A folder for tokenised data: where the same data was tokenised in the same way before, it is taken from there. Null or absent: no cache. */
   readonly cacheFolder?: string | null;
-  /** Takes a hash of every conversation, to look for leakage. */
-  readonly index?: ContentIndex;
+  /** Evaluation data, to find what of it is in this data, too. */
+  readonly heldOut?: HeldOut;
 }
 
 /** Everything read, tokenised and cut, and what was met on the way. */
@@ -34,18 +34,21 @@ export interface Prepared {
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
   readonly traits: SampleTraits;
+  /** Null where no evaluation data was looked for. */
+  readonly leaks: LeakFindings | null;
 }
 
-function complete({ store, counts, contentHash, withoutTargets, supervision, traits }: Tokenized, source: DataSource): Prepared {
-  return { store, withoutTargets, supervision, traits, summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash } };
+function complete({ store, counts, contentHash, withoutTargets, supervision, traits, leaks }: Tokenized, source: DataSource): Prepared {
+  return { store, withoutTargets, supervision, traits, leaks, summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash } };
 }
 
 async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promise<Tokenized> {
-  const { source, tokenizer, renderer, index } = inputs;
-  const onThreads = await tokenizeOnThreads(inputs, options);
+  const { source, tokenizer, renderer, heldOut } = inputs;
+  const held = heldOut === undefined ? null : { fingerprints: heldOut.fingerprints, finder: await heldOut.open() };
+  const onThreads = await tokenizeOnThreads({ ...inputs, ...(held === null ? {} : { held }) }, options);
   if (onThreads) return onThreads;
-  const collector = createTokenCollector(index ?? null);
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, indexed: index !== undefined }), collector, inputs.signal);
+  const collector = createTokenCollector(held === null ? null : createLeakWatch(held.finder));
+  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, fingerprints: held?.fingerprints ?? null }), collector, inputs.signal);
   return collector.result();
 }
 
@@ -53,26 +56,24 @@ async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promis
 interface CachedDetails extends Omit<Tokenized, 'store'> {
   readonly unreadable: DataSummary['unreadable'];
   readonly reports: readonly TransformReport[];
-  readonly index: ReturnType<ContentIndex['pack']> | null;
 }
 
 /** Reads, renders, tokenises and cuts all conversations of a source, or takes what was made of the same ones before from the cache. */
 export async function prepare(inputs: PrepareInputs, options: BatchOptions): Promise<Prepared> {
-  const { source, tokenizer, renderer, index, cacheFolder = null } = inputs;
+  const { source, tokenizer, renderer, heldOut, cacheFolder = null } = inputs;
   if (cacheFolder === null || tokenizer.hash === undefined) return complete(await tokenizeAll(inputs, options), source);
-  const folder = cacheFolderOf(cacheFolder, { sourceKey: await keyOfSource(source), tokenizerHash: tokenizer.hash, renderer, options });
+  const folder = cacheFolderOf(cacheFolder, { sourceKey: await keyOfSource(source), tokenizerHash: tokenizer.hash, renderer, options, heldOutKey: heldOut?.key ?? null });
   const cached = openStore(folder);
   if (cached) {
     touchEntry(folder);
     const details = cached.details as unknown as CachedDetails;
-    if (index && details.index) index.unpack(details.index);
     if (isTransformed(source)) source.adopt(details);
     else if (isFileSource(source)) source.adopt(details.unreadable);
-    if (!index || details.index) return complete({ store: cached.store, ...details }, source);
+    return complete({ store: cached.store, ...details }, source);
   }
   const tokenized = await tokenizeAll(inputs, options);
   const { store, ...rest } = tokenized;
-  const details: CachedDetails = { ...rest, unreadable: source.unreadable, reports: isTransformed(source) ? source.reports : [], index: index?.pack() ?? null };
+  const details: CachedDetails = { ...rest, unreadable: source.unreadable, reports: isTransformed(source) ? source.reports : [] };
   // What is an error now is one the next time, too: it is not worth a file.
   if (store.samples > 0) {
     const problem = saveInCache(folder, store, details as unknown as Json);

@@ -3,7 +3,8 @@ import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/cont
 import { countTargets, createTokenize, type Tokenize } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
 import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
-import { contentIndexHash } from '../transforms/duplicates/leakage.js';
+import { packFingerprints, type PackedFingerprints } from '../parallel/fingerprints.js';
+import { fingerprintOf, type FingerprintOptions } from '../transforms/duplicates/finder.js';
 import { packOrigins, type PackedOrigins } from '../transforms/duplicates/origin-list.js';
 import { causeOf, type SampleWithoutTargets } from './nothing-to-learn.js';
 import type { BatchOptions } from './options.js';
@@ -18,7 +19,7 @@ export interface TokenBlock {
   /** A SHA-256 of each conversation's content, 32 bytes each. */
   readonly digests: Uint8Array;
   /** For the look-out for leakage; null where nobody asked for it. */
-  readonly index: { readonly hashes: Float64Array; readonly origins: PackedOrigins } | null;
+  readonly index: { readonly fingerprints: PackedFingerprints; readonly origins: PackedOrigins } | null;
   /** Tokens of each sample, then all of them end to end. */
   readonly lengths: Int32Array;
   readonly ids: Int32Array;
@@ -35,7 +36,8 @@ export interface TokenizeBlockInputs {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly options: BatchOptions;
-  readonly indexed: boolean;
+  /** What of each conversation is needed to find it in evaluation data; null where nobody asks. */
+  readonly fingerprints: FingerprintOptions | null;
 }
 
 /** What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that nothing learns. */
@@ -66,7 +68,7 @@ export interface TokenizedBlock {
 }
 
 /** Makes the function that renders, tokenises, marks and cuts some conversations: any thread may call it, in any order. */
-export function createBlockTokenizer({ tokenizer, renderer, options, indexed }: TokenizeBlockInputs): (conversations: readonly Conversation[]) => TokenizedBlock {
+export function createBlockTokenizer({ tokenizer, renderer, options, fingerprints }: TokenizeBlockInputs): (conversations: readonly Conversation[]) => TokenizedBlock {
   const tokenize = createTokenize({ tokenizer, renderer }, options);
   return (given) => {
     const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
@@ -95,7 +97,7 @@ export function createBlockTokenizer({ tokenizer, renderer, options, indexed }: 
       digests.push(createHash('sha256').update(contentOf(conversation)).digest());
     }
     const done = given.slice(0, digests.length);
-    const index = indexed ? { hashes: Float64Array.from(done, contentIndexHash), origins: packOrigins(done.map(({ origin }) => origin)) } : null;
+    const index = fingerprints ? { fingerprints: packFingerprints(done.map((conversation) => fingerprintOf(conversation, fingerprints))), origins: packOrigins(done.map(({ origin }) => origin)) } : null;
     // A copy of its own: what Buffer.concat gives may be part of a pool, which no thread can hand over.
     const block: TokenBlock = {
       conversations: done.length, digests: Uint8Array.from(Buffer.concat(digests)), index, ...joinSamples(samples), traits: collector.traits, truncated, withoutTargets,

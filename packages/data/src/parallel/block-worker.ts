@@ -7,7 +7,7 @@ import { createRowReader } from '../sources/conversations.js';
 import { packOrigins } from '../transforms/duplicates/origin-list.js';
 import { createLog, type ReportingTransform, type Stage, type TransformLog, type Visit } from '../transforms/transform-log.js';
 import { rowOf } from '../versions/row-of.js';
-import { packFingerprints } from './fingerprints.js';
+import { fingerprintBuffers, packFingerprints } from './fingerprints.js';
 import { toPlainError, type PlainError } from './plain-error.js';
 import type { Block, FirstLeg, FromWorker, Leg, Setup, ToWorker } from './protocol.js';
 
@@ -63,10 +63,10 @@ export function createBlockWorker(): BlockWorker {
     for (const recipe of setup.transforms) made.push(await stepOf(recipe));
     steps = made;
     if (setup.goal.kind !== 'tokens') return { type: 'opened', tokenizerHash: null, rendererHash: null, vocabularySize: null };
-    const { options, indexed } = setup.goal;
+    const { options, fingerprints } = setup.goal;
     const tokenizer = await make<Tokenizer>(setup.goal.tokenizer);
     const renderer = await make<ChatRenderer>(setup.goal.renderer, tokenizer);
-    tokenize = createBlockTokenizer({ tokenizer, renderer, options, indexed });
+    tokenize = createBlockTokenizer({ tokenizer, renderer, options, fingerprints });
     return { type: 'opened', tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash, vocabularySize: tokenizer.vocabularySize };
   }
 
@@ -167,7 +167,7 @@ export function buffersOf(message: FromWorker): ArrayBuffer[] {
     output.kind === 'lines'
       ? [output.bytes]
       : output.kind === 'tokens'
-        ? [output.block.digests, output.block.lengths, output.block.ids, output.block.learned, ...(output.block.index ? [output.block.index.hashes] : [])]
-        : [output.fingerprints.hashes, output.fingerprints.signatures, output.fingerprints.sketches, output.fingerprints.sketchEnds];
+        ? [output.block.digests, output.block.lengths, output.block.ids, output.block.learned, ...(output.block.index ? fingerprintBuffers(output.block.index.fingerprints) : [])]
+        : fingerprintBuffers(output.fingerprints);
   return arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? buffer : []));
 }

@@ -1,6 +1,15 @@
 import type { Fingerprint } from '../transforms/duplicates/finder.js';
 import { SIGNATURE_VALUES } from '../transforms/duplicates/min-hash.js';
-import type { PackedFingerprints } from './protocol.js';
+
+/** Fingerprints of many conversations as typed arrays, which threads hand over without a copy. */
+export interface PackedFingerprints {
+  readonly hashes: Float64Array;
+  /** Signatures end to end; empty where only equal conversations are looked for. */
+  readonly signatures: Uint32Array;
+  /** Sketches end to end, and the end of each. */
+  readonly sketches: Uint32Array;
+  readonly sketchEnds: Int32Array;
+}
 
 export function packFingerprints(fingerprints: readonly Fingerprint[]): PackedFingerprints {
   const sets = fingerprints.flatMap(({ set }) => set ?? []);
@@ -24,3 +33,5 @@ export function fingerprintAt({ hashes, signatures, sketches, sketchEnds }: Pack
   const signature = signatures.subarray(index * SIGNATURE_VALUES, (index + 1) * SIGNATURE_VALUES);
   return { hash, set: { signature, sketch: sketches.subarray(index === 0 ? 0 : sketchEnds[index - 1], sketchEnds[index]) } };
 }
+
+export const fingerprintBuffers = ({ hashes, signatures, sketches, sketchEnds }: PackedFingerprints): readonly ArrayBufferView[] => [hashes, signatures, sketches, sketchEnds];

@@ -8,9 +8,10 @@ import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
 import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
 import { createMixtureSource } from '../sources/mixture.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
+import { chat, sourceOf } from '../testing/sources.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { applyTransforms, createDecontaminateTransform, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform } from '../transforms/index.js';
-import { createContentIndex } from '../transforms/duplicates/leakage.js';
+import { finderOf, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { passOnThreads } from './pass.js';
 import { startInPlace, startThread, type Thread } from './thread-pool.js';
 
@@ -39,18 +40,20 @@ const cleaners = (): DataTransform[] => [
 ];
 const options: Partial<BatchOptions> = { maxLength: 200, packing: true, unreadableRows: 'skip', samplesWithoutTargets: 'skip', balance: { by: 'topic' } };
 
+// In the training data word for word, or nearly.
+const evaluation = [chat('Where is my address 7, my number is [PHONE_1]', 'Your order and address will come on day 7.'), chat('Where is my address 7, my number is 13812345678', 'Your order and address will come on day 7.'), chat('question 5', 'an answer, number 5')];
+const heldOut: HeldOut = { key: 'eval', fingerprints: leakageOptions(0.6), open: () => finderOf(sourceOf(evaluation), leakageOptions(0.6)) };
+
 interface Made {
   readonly source: DataSource;
   readonly batches: PreparedBatchSource;
-  readonly index: unknown;
 }
 
 async function make(open: () => Promise<DataSource>, transforms: DataTransform[], workers: number, start: () => Thread = startInPlace, more: Partial<BatchOptions> = {}): Promise<Made> {
   const inner = await open();
   const source = transforms.length === 0 ? inner : applyTransforms(inner, transforms);
-  const index = createContentIndex();
-  const batches = await createBatchSource({ source, tokenizer, renderer, index, options: { ...options, ...more, workers }, ...small, startThread: start });
-  return { source, batches, index: index.pack() };
+  const batches = await createBatchSource({ source, tokenizer, renderer, heldOut, options: { ...options, ...more, workers }, ...small, startThread: start });
+  return { source, batches };
 }
 
 /** A hash a batch: comparing millions of numbers one by one takes seconds. */
@@ -64,7 +67,8 @@ const digests = async ({ batches }: Made): Promise<string[]> =>
 async function expectSame(one: Made, two: Made): Promise<void> {
   expect(two.batches.summary).toEqual(one.batches.summary);
   expect(two.batches.supervision).toEqual(one.batches.supervision);
-  expect(two.index).toEqual(one.index);
+  expect(two.batches.leaks).toEqual(one.batches.leaks);
+  expect(one.batches.leaks?.count).toBeGreaterThan(0);
   expect('reports' in two.source && two.source.reports).toEqual('reports' in one.source && one.source.reports);
   const [left, right] = [await digests(one), await digests(two)];
   expect(left.length).toBeGreaterThan(2);
@@ -170,9 +174,8 @@ test.skipIf(!built)('real threads do the same', async () => {
   const notes: string[] = [];
   const alone = await make(conversations(), cleaners(), 0);
   const source = applyTransforms(await conversations()(), cleaners());
-  const index = createContentIndex();
-  const batches = await createBatchSource({ source, ...real, index, options: { ...options, workers: 2 }, ...small, startThread, onNote: (note) => notes.push(note) });
+  const batches = await createBatchSource({ source, ...real, heldOut, options: { ...options, workers: 2 }, ...small, startThread, onNote: (note) => notes.push(note) });
   expect(notes).toEqual([]);
-  await expectSame(alone, { source, batches, index: index.pack() });
+  await expectSame(alone, { source, batches });
   expect(defaultBatchOptions.workers).toBeNull();
 });

@@ -3,12 +3,14 @@ import type { BatchOptions } from '../batching/options.js';
 import type { TokenBlock } from '../batching/tokenize-block.js';
 import type { Row } from '../reading/row.js';
 import type { RowOptions } from '../sources/conversations.js';
+import type { FingerprintOptions } from '../transforms/duplicates/finder.js';
 import type { PackedOrigins } from '../transforms/duplicates/origin-list.js';
+import type { PackedFingerprints } from './fingerprints.js';
 import type { PlainError } from './plain-error.js';
 
 /** What comes of the conversations that stay. */
 export type Goal =
-  | { readonly kind: 'tokens'; readonly tokenizer: Recipe; readonly renderer: Recipe; readonly options: BatchOptions; readonly indexed: boolean }
+  | { readonly kind: 'tokens'; readonly tokenizer: Recipe; readonly renderer: Recipe; readonly options: BatchOptions; readonly fingerprints: FingerprintOptions | null }
   /** JSON Lines. */
   | { readonly kind: 'lines' };
 
@@ -39,15 +41,6 @@ export type LegOutput =
   | { readonly kind: 'fingerprints'; readonly transform: number; readonly origins: PackedOrigins; readonly fingerprints: PackedFingerprints }
   | { readonly kind: 'tokens'; readonly block: TokenBlock }
   | { readonly kind: 'lines'; readonly bytes: Uint8Array };
-
-export interface PackedFingerprints {
-  readonly hashes: Float64Array;
-  /** Signatures end to end; empty where only equal conversations are looked for. */
-  readonly signatures: Uint32Array;
-  /** Sketches end to end, and the end of each. */
-  readonly sketches: Uint32Array;
-  readonly sketchEnds: Int32Array;
-}
 
 /** The first leg also reads the rows. Origins count rows from 0 within the block. */
 export interface FirstLeg extends Leg {

@@ -30,7 +30,7 @@ export interface ProofInputs {
 export async function proveSupervision({ source, tokenizer, renderer, options }: ProofInputs): Promise<SupervisionProof> {
   const all: BatchOptions = { ...defaultBatchOptions, ...options, supervisionProof: 'warn', samplesWithoutTargets: 'skip' };
   const collector = createTokenCollector(null);
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options: all, indexed: false }), collector);
+  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options: all, fingerprints: null }), collector);
   const { counts, supervision } = collector.result();
   const { conversations, tokens, supervisedTokens, truncated, withoutTargets, withoutTargetsByCause } = counts;
   const none = { count: 0, first: [] };

@@ -11,7 +11,7 @@ export type { TransformedSource } from './apply.js';
 export { createDecontaminateTransform } from './decontaminate.js';
 export { createDeduplicateTransform } from './duplicates/plugin.js';
 export { findLeaks, leakageError } from './duplicates/leakage.js';
-export type { Leak } from './duplicates/leakage.js';
+export type { Leak, LeakFindings } from './duplicates/leakage.js';
 export { createNormalizeTransform, normalizeText } from './normalize/plugin.js';
 export { createQualityTransform } from './quality/plugin.js';
 export { judgeQuality } from './quality/checks.js';

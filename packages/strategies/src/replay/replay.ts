@@ -36,7 +36,7 @@ async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<Ba
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined) throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', { place: { path: 'companions' }, hint: 'Give the strategy its batches, or a bufferFile.' });
-  return run.openData(options.data, { batchSize: 8 });
+  return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
 async function* learnableRows(source: BatchSource): AsyncGenerator<ReplayRow> {

@@ -99,7 +99,7 @@ describe('the transform', () => {
     };
     await expect(run('error')).rejects.toMatchObject({ code: 'DATA_LEAKAGE', problems: [{ place: { file: 'memory.jsonl', line: 4 } }] });
     expect((await run('drop')).map(({ origin }) => origin.index)).toEqual([0, 2]);
-    expect(await findLeaks(sourceOf(conversations), sourceOf([conversations[3] as (typeof conversations)[number]]))).toHaveLength(1);
+    expect(await findLeaks(sourceOf(conversations), sourceOf([conversations[3] as (typeof conversations)[number]]))).toMatchObject({ count: 1, first: [{ train: { index: 3 }, eval: { index: 0 }, similarity: 1 }] });
   });
 });
 

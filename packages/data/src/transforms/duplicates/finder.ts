@@ -15,6 +15,9 @@ export interface DuplicateOptions {
   readonly shingle: number;
 }
 
+/** What decides a fingerprint. */
+export type FingerprintOptions = Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>;
+
 export const defaultDuplicateOptions: DuplicateOptions = { part: 'conversation', near: true, threshold: 0.7, shingle: 4 };
 
 /** What of a conversation is needed to tell whether it repeats another one. */
@@ -38,7 +41,7 @@ export interface DuplicateFinder {
 }
 
 /** The costly part of looking for duplicates: of each conversation for itself, so that any thread can do it. */
-export function fingerprintOf(conversation: Conversation, { part, near, shingle }: Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>): Fingerprint {
+export function fingerprintOf(conversation: Conversation, { part, near, shingle }: FingerprintOptions): Fingerprint {
   const text = comparablePart(conversation, part);
   if (!near) return { hash: hashText(text), set: null };
   const hashes = shingleHashes(text, shingle);

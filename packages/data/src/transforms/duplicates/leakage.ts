@@ -1,9 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Conversation, DataSource, Origin } from '@whetstone/core/contract';
+import type { DataSource, Origin } from '@whetstone/core/contract';
 import { checkUnreadable } from '../../sources/unreadable.js';
-import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type DuplicateFinder, type DuplicateOptions } from './finder.js';
-import { comparablePart, hashText } from './fingerprint.js';
-import { createOriginList } from './origin-list.js';
+import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type DuplicateFinder, type DuplicateOptions, type Fingerprint, type FingerprintOptions } from './finder.js';
 
 /** A conversation of the training data that is also, or almost, in the evaluation data. */
 export interface Leak {
@@ -12,103 +10,76 @@ export interface Leak {
   readonly similarity: number;
 }
 
-/** Remembers a whole source. @throws DATA_UNREADABLE */
-export async function finderOf(source: DataSource, options: DuplicateOptions): Promise<DuplicateFinder> {
+/** Remembers a whole source. @throws DATA_UNREADABLE where the caller has not judged that before */
+export async function finderOf(source: DataSource, options: DuplicateOptions, judged = false): Promise<DuplicateFinder> {
   const finder = createDuplicateFinder(options);
   for await (const conversation of source.conversations()) finder.add(fingerprintOf(conversation, options), conversation.origin);
   // What cannot be read cannot be kept out of the training data.
-  checkUnreadable(source.unreadable);
+  if (!judged) checkUnreadable(source.unreadable);
   return finder;
 }
 
-/** Every conversation of the training data that repeats one of the evaluation data. */
-export async function findLeaks(train: DataSource, evaluation: DataSource, options: Partial<DuplicateOptions> = {}): Promise<Leak[]> {
+/** The conversations of the training data that repeat one of the evaluation data, or almost. */
+export async function findLeaks(train: DataSource, evaluation: DataSource, options: Partial<DuplicateOptions> = {}): Promise<LeakFindings> {
   const all = { ...defaultDuplicateOptions, ...options };
-  const finder = await finderOf(evaluation, all);
-  const leaks: Leak[] = [];
-  for await (const conversation of train.conversations()) {
-    const found = finder.find(fingerprintOf(conversation, all));
-    if (found) leaks.push({ train: conversation.origin, eval: found.of, similarity: found.similarity });
-  }
-  return leaks;
+  const watch = createLeakWatch(await finderOf(evaluation, all));
+  for await (const conversation of train.conversations()) watch.look(fingerprintOf(conversation, all), conversation.origin);
+  return watch.findings;
 }
 
 /** The error for leaks: how many, and where the first are. */
-export function leakageError(leaks: readonly Leak[]): WhetstoneError {
-  return new WhetstoneError('DATA_LEAKAGE', `${leaks.length} conversations of the training data are also in the evaluation data.`, {
-    hint: 'The evaluation would measure memory. Take them out: put {"use": "deduplicate", "options": {"against": ["<evaluation file>"], "onLeak": "drop"}} into data.transforms; or set data.leakage to "warn".',
-    problems: leaks.slice(0, 10).map(({ train, eval: other, similarity }) => ({
-      message: `${similarity === 1 ? 'is' : `is ${Math.round(similarity * 100)} %`} ${placeOf(other)}`,
+export function leakageError({ count, first }: LeakFindings): WhetstoneError {
+  return new WhetstoneError('DATA_LEAKAGE', `${count} ${count === 1 ? 'conversation of the training data is' : 'conversations of the training data are'} also in the evaluation data, or almost.`, {
+    hint: 'The evaluation would measure memory. Take them out: put {"use": "deduplicate", "options": {"against": ["<evaluation file>"], "onLeak": "drop"}} into data.transforms. Where they may stay, set data.leakage to "warn" or "off", or to {"threshold": 1} for equal ones alone.',
+    problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
+      message: `${similarity === 1 ? 'the same as' : `${Math.round(similarity * 100)} % like`} ${placeOf(other)}`,
       ...(train.file === undefined ? {} : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
     })),
-    details: { leaks: leaks.length },
+    details: { leaks: count, pairs: first.map(({ train, eval: other, similarity }) => ({ train: placeOf(train), eval: placeOf(other), similarity })) },
   });
 }
 
-/** Hashes of the conversations of a data set and where each stood: some 24 bytes a conversation. */
-export interface ContentIndex {
-  /** @param hash that of {@link contentIndexHash} */
-  add(hash: number, origin: Origin): void;
-  entries(): Iterable<{ readonly hash: number; readonly origin: Origin }>;
-  /** Forgets all. */
-  clear(): void;
-  /** All of it as plain data, for a file; and back. */
-  pack(): PackedIndex;
-  unpack(packed: PackedIndex): void;
+/** Evaluation data that training data is looked through for. */
+export interface HeldOut {
+  /** The same where the evaluation data and the threshold are: part of what cached training data is kept under. */
+  readonly key: string;
+  readonly fingerprints: FingerprintOptions;
+  /** All of it, remembered; some 1.5 kB a conversation, of which 1 kB goes to a temporary file beyond 64 MB. */
+  open(): Promise<DuplicateFinder>;
 }
 
-interface PackedIndex {
-  readonly hashes: readonly number[];
-  readonly files: readonly (string | null)[];
-  /** File, line and index of each. */
-  readonly origins: readonly number[];
+/** How evaluation data and training data are compared: whole conversations; a threshold of 1 finds equal ones alone (case, width, spaces and punctuation aside). */
+export function leakageOptions(threshold: number): DuplicateOptions {
+  return { ...defaultDuplicateOptions, threshold, near: threshold < 1 };
 }
 
-/** The same for conversations that differ in case, spaces and punctuation alone. */
-export const contentIndexHash = (conversation: Conversation): number => hashText(comparablePart(conversation, 'conversation'));
+/** Leaks that were found: how many, and the first of them. */
+export interface LeakFindings {
+  readonly count: number;
+  readonly first: readonly Leak[];
+}
 
-export function createContentIndex(): ContentIndex {
-  let hashes: number[] = [];
-  let origins = createOriginList();
+/** Leaks that are kept with their places. */
+const KEPT_LEAKS = 1000;
+
+/** Looks at training data, conversation by conversation, for what is in the evaluation data. */
+export interface LeakWatch {
+  look(fingerprint: Fingerprint, origin: Origin): void;
+  readonly findings: LeakFindings;
+}
+
+export function createLeakWatch(held: DuplicateFinder): LeakWatch {
+  const first: Leak[] = [];
+  let count = 0;
   return {
-    clear() {
-      hashes = [];
-      origins = createOriginList();
+    look(fingerprint, origin) {
+      const found = held.find(fingerprint);
+      if (found === null) return;
+      count++;
+      if (first.length < KEPT_LEAKS) first.push({ train: origin, eval: found.of, similarity: found.similarity });
     },
-    pack() {
-      const files: (string | null)[] = [];
-      const packed = hashes.flatMap((_, number) => {
-        const { file = null, line = 0, index } = origins.at(number);
-        if (files.length === 0 || files.at(-1) !== file) files.push(file);
-        return [files.length - 1, line, index];
-      });
-      return { hashes, files, origins: packed };
-    },
-    unpack(packed) {
-      for (const [number, hash] of packed.hashes.entries()) {
-        const [place = 0, line = 0, index = 0] = packed.origins.slice(number * 3, number * 3 + 3);
-        const file = packed.files[place] ?? null;
-        this.add(hash, { index, ...(file === null ? {} : { file }), ...(line === 0 ? {} : { line }) });
-      }
-    },
-    add(hash, origin) {
-      hashes.push(hash);
-      origins.add(origin);
-    },
-    *entries() {
-      for (const [index, hash] of hashes.entries()) yield { hash, origin: origins.at(index) };
+    get findings(): LeakFindings {
+      return { count, first };
     },
   };
-}
-
-/** Conversations that are in both, but for case, spaces and punctuation. */
-export function repeatedIn(train: ContentIndex, evaluation: ContentIndex): Leak[] {
-  const held = new Map<number, Origin>();
-  for (const { hash, origin } of evaluation.entries()) held.set(hash, origin);
-  const leaks: Leak[] = [];
-  for (const { hash, origin } of train.entries()) {
-    const other = held.get(hash);
-    if (other) leaks.push({ train: origin, eval: other, similarity: 1 });
-  }
-  return leaks;
 }

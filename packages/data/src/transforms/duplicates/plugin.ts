@@ -26,7 +26,7 @@ export function createDeduplicateTransform(options: Partial<DeduplicateOptions> 
     return (fingerprint, origin, log) => {
       const leak = held?.find(fingerprint) ?? null;
       if (leak) {
-        if (all.onLeak === 'error') throw leakageError([{ train: origin, eval: leak.of, similarity: leak.similarity }]);
+        if (all.onLeak === 'error') throw leakageError({ count: 1, first: [{ train: origin, eval: leak.of, similarity: leak.similarity }] });
         log.remove({ origin }, 'in-evaluation-data', describe(leak));
         return false;
       }
