@@ -1,5 +1,6 @@
 import { findPhoneNumbersInText, type CountryCode } from 'libphonenumber-js';
 import validator from 'validator';
+import { onlyPhoneZones } from './phone-zones.js';
 
 /** Where something personal stands in a text. */
 export interface Detection {
@@ -93,20 +94,37 @@ function looksLikePhone(text: string, start: number, end: number): boolean {
   return /\D/.test(found) || phoneWord.test(text.slice(Math.max(0, start - 30), start));
 }
 
+/** A text with line breaks in place of some stretches: everything else keeps its place. */
+function without(text: string, stretches: readonly Omit<Detection, 'kind'>[]): string {
+  let result = '';
+  let position = 0;
+  for (const { start, end } of [...stretches].sort((a, b) => a.start - b.start)) {
+    if (start < position) continue;
+    result += text.slice(position, start) + '\n'.repeat(end - start);
+    position = end;
+  }
+  return result + text.slice(position);
+}
+
 const phone: Detect = (text, { countries }) => {
-  const international = (countries.length === 0 ? [undefined] : countries).flatMap((country) =>
-    findPhoneNumbersInText(text, country === undefined ? {} : { defaultCountry: country })
+  const chinese = [...matches(text, chineseMobile), ...matches(text, chineseLandline)];
+  const zones = onlyPhoneZones(chinese.length === 0 ? text : without(text, chinese));
+  const international = zones === null ? [] : (countries.length === 0 ? [undefined] : countries).flatMap((country) =>
+    findPhoneNumbersInText(zones, country === undefined ? {} : { defaultCountry: country })
       .filter(({ number, startsAt, endsAt }) => number.isValid() && looksLikePhone(text, startsAt, endsAt))
       .map(({ startsAt, endsAt }) => ({ start: startsAt, end: endsAt })),
   );
-  return [...matches(text, chineseMobile), ...matches(text, chineseLandline), ...international];
+  return [...chinese, ...international];
 };
 
 // A place name, without the words that lead to it ("住在", "地址是").
 const placeName = '(?:(?![在住址是于为到从去往来的])\\p{Script=Han})';
 const region = `(?:${placeName}{2,8}?(?:省|自治区|特别行政区))?`;
+// Each stretch ends at the first word for a street or a quarter, so that there is one way to read a text: nested choices would take time without end.
+const quarter = '(?:路|街|大道|巷|胡同|弄|村|镇|小区|花园|新村)';
+const beforeQuarter = `(?:(?!${quarter})[\\p{Script=Han}\\dA-Za-z])`;
 const chineseAddress = new RegExp(
-  `${region}${placeName}{2,6}?(?:市|州|盟|地区)(?:[\\p{Script=Han}]{1,8}?(?:区|县|旗|市))?(?:[\\p{Script=Han}\\dA-Za-z]{1,14}?(?:路|街|大道|巷|胡同|弄|村|镇|小区|花园|新村))+(?:[\\dA-Za-z一二三四五六七八九十百]{1,6}(?:号楼|号院|号|弄|幢|栋|座|单元|楼|室|层|-)?)+`,
+  `${region}${placeName}{2,6}?(?:市|州|盟|地区)(?:[\\p{Script=Han}]{1,8}?(?:区|县|旗|市))?[\\p{Script=Han}\\dA-Za-z]${beforeQuarter}{0,13}${quarter}(?:${beforeQuarter}{0,14}${quarter}){0,5}(?:[\\dA-Za-z一二三四五六七八九十百]{1,6}(?:号楼|号院|号|弄|幢|栋|座|单元|楼|室|层|-)?)+`,
   'gu',
 );
 const streetKind = '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
@@ -149,13 +167,17 @@ const worthLooking: Readonly<Partial<Record<PersonalDataKind, RegExp>>> = {
 
 /** Personal data in a text, from left to right, without overlaps. */
 export function detectPersonalData(text: string, options: DetectOptions): Detection[] {
-  const taken: Detection[] = [];
+  const detections: Detection[] = [];
+  let taken: Uint8Array | null = null;
   for (const kind of PERSONAL_DATA_KINDS) {
     if (!options.kinds.includes(kind) || worthLooking[kind]?.test(text) === false) continue;
     const found = detectors[kind](text, options).sort((a, b) => b.end - b.start - (a.end - a.start));
     for (const { start, end } of found) {
-      if (taken.every((other) => end <= other.start || start >= other.end)) taken.push({ kind, start, end });
+      taken ??= new Uint8Array(text.length);
+      if (taken.subarray(start, end).includes(1)) continue;
+      taken.fill(1, start, end);
+      detections.push({ kind, start, end });
     }
   }
-  return taken.sort((a, b) => a.start - b.start);
+  return detections.sort((a, b) => a.start - b.start);
 }

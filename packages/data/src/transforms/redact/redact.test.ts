@@ -113,3 +113,32 @@ test('redacting twice changes nothing more', () => {
     expect(redactText(once, defaultRedactOptions)).toBe(once);
   }
 });
+
+/** What texts that are not prose are made of: tables of numbers, lists, and what patterns could read in many ways. */
+const units = ['1 ', '12 ', '12.50 3 ', '1.', '1-', '(1) ', '+1 ', '192.168.1.1 ', '1:', '9', 'a@', 'DE89 ', '1 A ', '街路', '市区街路', '李先生', 'Mr. Ab ', '13812345678 '];
+
+test.each(units)('takes time in proportion to the length, whatever the text: %j', (unit) => {
+  const seconds = (characters: number): number => {
+    const begun = performance.now();
+    redactText(`北京市${unit.repeat(Math.ceil(characters / unit.length))}号`, defaultRedactOptions);
+    return (performance.now() - begun) / 1000;
+  };
+  seconds(1000);
+  // A few microseconds a character; libphonenumber alone takes 20 and more for lone digits, and nested choices took minutes for a line.
+  expect(Math.min(seconds(100_000), seconds(100_000))).toBeLessThan(1.5);
+});
+
+test('phone numbers within tables of numbers are found, and extensions are part of them', () => {
+  const found = (text: string): string[] => detectPersonalData(text, { kinds: ['phone'], countries: ['US', 'GB'] }).map(({ start, end }) => text.slice(start, end));
+  const numbers = '1 2 3 4 5 6 7 8 9 10 '.repeat(30);
+  expect(found(`${numbers}(212) 736-5000 ${numbers}`)).toEqual(['(212) 736-5000']);
+  expect(found(`${numbers}212-736-5000 ${numbers}/ +44 20 7946 0958`)).toEqual(['212-736-5000', '+44 20 7946 0958']);
+  expect(found('Dial (212) 736-5000 ext. 123, please')).toEqual(['(212) 736-5000 ext. 123']);
+  expect(found('12.50 3.75 8.00 99.95 '.repeat(200))).toEqual([]);
+});
+
+test('addresses with several streets and quarters, and words for streets in a row', () => {
+  const found = (text: string): string[] => detectPersonalData(text, { kinds: ['address'], countries: [] }).map(({ start, end }) => text.slice(start, end));
+  expect(found('他住在江苏省苏州市吴中区木渎镇金山路街道花园新村12幢301室。')).toEqual(['江苏省苏州市吴中区木渎镇金山路街道花园新村12幢301室']);
+  expect(found(`北京市${'街路'.repeat(22)}号`)).toEqual([]);
+});
