@@ -53,7 +53,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 async function soak(engine: string): Promise<Sample[]> {
   const every = isLong ? 10 : 5;
   const config = {
-    model: './tiny', backend: { name: 'whetstone', engine }, data: { train: 'train.jsonl', eval: 'eval.jsonl', padToMultipleOf: 64 },
+    model: './tiny', backend: { name: 'whetstone', engine }, data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', padToMultipleOf: 64 },
     strategy: { use: 'lora', options: { rank: 4, dropout: 0.1 } },
     training: { maxSteps: steps, perDeviceTrainBatchSize: 4, saveSteps: Math.floor(steps / 4), saveTotalLimit: 1, evalStrategy: 'steps', evalSteps: Math.floor(steps / 4) },
     output: { folder: `runs/${engine}` },

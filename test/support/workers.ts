@@ -92,7 +92,7 @@ export async function writeProject(folder: string): Promise<void> {
 export async function writeConfig(folder: string, more: { readonly training?: object; readonly [section: string]: unknown } = {}): Promise<void> {
   const { training, ...sections } = more;
   const config = {
-    model: 'tiny', backend: 'whetstone', data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96 }, strategy: { use: 'lora', options: { rank: 4 } }, optimizer: { learningRate: 0.01 },
+    model: 'tiny', backend: 'whetstone', data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, leakage: 'off' }, strategy: { use: 'lora', options: { rank: 4 } }, optimizer: { learningRate: 0.01 },
     training: { maxSteps: 8, perDeviceTrainBatchSize: 6, perDeviceEvalBatchSize: 4, evalStrategy: 'steps', evalSteps: 4, saveStrategy: 'steps', saveSteps: 4, ddpTimeout: 120, ...training },
     ...sections,
   };
