@@ -66,13 +66,13 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       data: {
         train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false, roleWeights: {},
         shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, paddingFree: true, padToMultipleOf: null, unreadableRows: 'error',
-        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn',
+        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn', workers: null,
       },
-      strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
+      evaluation: { metrics: [], replies: 32, maxNewTokens: 128 }, strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
       training: {
         numTrainEpochs: 1, maxSteps: -1, perDeviceTrainBatchSize: 2, perDeviceEvalBatchSize: 2, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
         evalStrategy: 'no', evalSteps: null, saveStrategy: 'no', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss',
-        resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25, ...options.training,
+        greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25, ...options.training,
       },
       output: { folder: outputFolder, overwrite: false },
     },

@@ -104,7 +104,7 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
       lastLine = performance.now();
       terminal.line(`step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} supervised tokens/s  ${words.left}`);
     },
-    evaluated: (report) => around(() => terminal.line(`evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}`)),
+    evaluated: (report) => around(() => terminal.line(`evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}${Object.entries(report.metrics).map(([name, value]) => `, ${name} ${value.toPrecision(4)}`).join('')}`)),
     line: (text) => around(() => terminal.line(text)),
     logger: ({ debug, info, warn, error }) => ({
       debug,

@@ -1,7 +1,7 @@
-import { createRegistry, evaluate, loadPlugin, validateAgainst } from '@whetstone/core';
-import { WhetstoneError, type ChatRenderer, type Conversation, type DataSource, type LoadedModel, type Logger, type Message, type Metric, type Plugin } from '@whetstone/core/contract';
+import { createRegistry, evaluate, loadPlugin, measureReplies, replyTasks, validateAgainst, type Named } from '@whetstone/core';
+import { WhetstoneError, type Logger, type Metric, type Plugin, type ReplyGenerator } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';
-import { collectText, generateText, type GenerationOptions } from '@whetstone/models';
+import { collectText, generateText } from '@whetstone/models';
 import { builtInPlugins } from '../built-ins.js';
 import { table } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
@@ -21,24 +21,13 @@ export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
   readonly json?: boolean;
 }
 
-interface NamedMetric {
-  readonly name: string;
-  readonly metric: Metric;
-}
-
-/** One reply to be given: what was said before, and what the data answers. */
-interface Task {
-  readonly before: readonly Message[];
-  readonly reference: string;
-}
-
-async function createMetric(given: string, logger: Logger): Promise<NamedMetric> {
+async function createMetric(given: string, logger: Logger): Promise<Named<Metric>> {
   const { use, options } = given.trimStart().startsWith('{') ? parseUse(given) : { use: given, options: {} };
   const plugin = (await loadPlugin('metric', use, { registry: createRegistry(builtInPlugins), baseFolder: process.cwd() })) as Plugin<'metric'>;
   const [problem, ...others] = validateAgainst(plugin.configSchema, options);
   if (problem !== undefined) throw new WhetstoneError('CONFIG_INVALID', `The options of the metric ${plugin.name} are wrong: ${problem.message}`, { ...problem, problems: others });
   const metric = await plugin.create(options as never, { logger, seed: 42, baseFolder: process.cwd(), outputFolder: null });
-  return { name: plugin.name, metric };
+  return { plugin: plugin.name, instance: metric };
 }
 
 function parseUse(text: string): { readonly use: string; readonly options: object } {
@@ -49,28 +38,6 @@ function parseUse(text: string): { readonly use: string; readonly options: objec
     // Said below.
   }
   throw new WhetstoneError('USAGE', 'A metric is a name, a package, a file, or JSON as {"use": "distinct-n", "options": {"orders": [3]}}.', { found: text });
-}
-
-/** The last answer of each conversation, with what goes before it. */
-async function tasksOf(source: DataSource, most: number): Promise<Task[]> {
-  const tasks: Task[] = [];
-  for await (const { messages } of source.conversations()) {
-    if (tasks.length >= most) break;
-    const last = messages.findLastIndex(({ role, content }: Conversation['messages'][number]) => role === 'assistant' && typeof content === 'string' && content.trim() !== '');
-    const answer = messages[last];
-    if (last > 0 && typeof answer?.content === 'string') tasks.push({ before: messages.slice(0, last), reference: answer.content });
-  }
-  return tasks;
-}
-
-async function answer(opened: LoadedModel & { readonly renderer: ChatRenderer }, tasks: readonly Task[], options: GenerationOptions, batchSize: number, signal: AbortSignal): Promise<{ prediction: string; reference: string }[]> {
-  const pairs: { prediction: string; reference: string }[] = [];
-  for (let start = 0; start < tasks.length; start += batchSize) {
-    const some = tasks.slice(start, start + batchSize);
-    const texts = await collectText(generateText(opened, some.map(({ before }) => opened.renderer.renderPrompt(before)), options, signal), some.length);
-    some.forEach(({ reference }, index) => pairs.push({ prediction: (texts[index] ?? '').trim(), reference: reference.trim() }));
-  }
-  return pairs;
 }
 
 /** `whetstone evaluate MODEL --data FILES`: the loss over the data's answers, and metrics over the model's own. */
@@ -87,9 +54,13 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     const data = await createBatchSource({ source, tokenizer, renderer, options: { batchSize: options.batchSize, maxLength: options.maxLength, shuffleDataset: false, samplesWithoutTargets: 'skip' }, onWarning: (message) => logger.warn(message) });
     const report = await evaluate({ model: opened.model, data, backend: opened.backend, clock: { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() }, signal: interrupt.signal }, { step: 0, epoch: 0 });
     if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
-    const pairs = metrics.length === 0 ? [] : await answer(opened, await tasksOf(source, options.replies), generationOptions(options), options.batchSize, interrupt.signal);
-    if (metrics.length > 0 && pairs.length === 0) throw new WhetstoneError('DATA_EMPTY', 'No conversation ends with an answer that a reply could be compared with.');
-    const values = Object.assign({}, ...metrics.map(({ metric }) => metric.compute(pairs))) as Readonly<Record<string, number>>;
+    const tasks = metrics.length === 0 ? [] : await replyTasks(source.conversations(), options.replies);
+    if (metrics.length > 0 && tasks.length === 0) throw new WhetstoneError('DATA_EMPTY', 'No conversation ends with an answer that a reply could be compared with.');
+    const sampling = generationOptions(options);
+    const generate: ReplyGenerator = (_, conversations, { signal }) => collectText(generateText(opened, conversations.map(({ messages, tools }) => renderer.renderPrompt(messages, tools)), sampling, signal), conversations.length);
+    const answered = await measureReplies(opened, { tasks, metrics, generate, batchSize: options.batchSize, maxNewTokens: options.maxNewTokens }, { signal: interrupt.signal });
+    if (answered === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
+    const { pairs, values } = answered;
     terminal.line(
       table([
         ['loss', report.loss.toFixed(4)],

@@ -102,6 +102,7 @@ const training = section({
   saveTotalLimit: optionalInteger(1, 'Keep only this many checkpoints, the newest; null: all.'),
   loadBestModelAtEnd: flag(false, 'End with the weights that scored best instead of the last ones.'),
   metricForBestModel: { type: 'string', minLength: 1, default: 'loss', description: 'The evaluation figure that decides what is best.' },
+  greaterIsBetter: { type: ['boolean', 'null'], default: null, description: 'Whether more of that figure is better; null: less is where its name ends in loss or perplexity, else more.' },
   resumeFromCheckpoint: { type: ['string', 'boolean', 'null'], default: null, description: 'true: go on from the newest checkpoint of the output folder; a path: from that one.' },
   resumeDespite: {
     type: 'array', items: { enum: ['data', 'template'] }, uniqueItems: true, default: [],
@@ -161,6 +162,11 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
         description: 'The tensor backend to compute on.',
       },
       data: section(dataProperties(slot), { required: ['train'], default: undefined, description: 'What to learn from, and how it becomes batches.' }),
+      evaluation: section({
+        metrics: { ...plugins('metric', 'What is measured on the model\'s own answers at every evaluation, besides the loss: chrf, exact-match, …'), default: [] },
+        replies: integer(1, 32, 'Conversations of the evaluation data that the model answers for them, at most: the first that end with an answer.'),
+        maxNewTokens: integer(1, 128, 'Tokens of an answer, at most.'),
+      }),
       strategy: slot('strategy', { description: 'What of the model is trained, and how.', shortForms: ['string'] }),
       companions: { ...plugins('strategy', 'Strategies beside the one that owns the parameters.'), default: [] },
       callbacks: plugins('callback', 'What watches the run and takes a hand in it, in this order.'),

@@ -118,6 +118,7 @@ describe('a configuration that is right', () => {
         leakage: 'error',
         workers: null,
       },
+      evaluation: { metrics: [], replies: 32, maxNewTokens: 128 },
       strategy: { use: 'lora', options: { rank: 8, alpha: 16, targetModules: 'all-linear', plus: { ratio: 1 } } },
       companions: [],
       callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
@@ -126,7 +127,7 @@ describe('a configuration that is right', () => {
       schedule: { use: 'linear', warmupSteps: 0 },
       training: {
         numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
-        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
+        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
       },
       output: { folder: null, overwrite: false },
     });

@@ -158,6 +158,8 @@ function inFileOrder(problems: readonly Problem[]): readonly Problem[] {
 const conditions: readonly { readonly key: Path; readonly byDefault: unknown; readonly on: Path; readonly wanted: (value: unknown) => boolean; readonly condition: string }[] = [
   { key: ['training', 'evalSteps'], byDefault: null, on: ['training', 'evalStrategy'], wanted: (value) => value === 'steps', condition: '"steps"' },
   { key: ['training', 'saveSteps'], byDefault: 500, on: ['training', 'saveStrategy'], wanted: (value) => value === 'steps', condition: '"steps"' },
+  { key: ['training', 'greaterIsBetter'], byDefault: null, on: ['training', 'loadBestModelAtEnd'], wanted: (value) => value === true, condition: 'true' },
+  ...([['replies', 32], ['maxNewTokens', 128]] as const).map(([key, byDefault]) => ({ key: ['evaluation', key], byDefault, on: ['evaluation', 'metrics'], wanted: (value: unknown) => Array.isArray(value) && value.length > 0, condition: 'at least one metric' })),
   { key: ['training', 'metricForBestModel'], byDefault: 'loss', on: ['training', 'loadBestModelAtEnd'], wanted: (value) => value === true, condition: 'true' },
 ];
 
@@ -174,6 +176,10 @@ function checkConditions(config: unknown, written: unknown): readonly ConfigProb
   const evaluation = valueAt(config, ['data', 'eval']);
   if (strategy !== 'no' && (evaluation === undefined || evaluation === null)) {
     problems.push({ path: ['training', 'evalStrategy'], message: 'There is nothing to evaluate with.', expected: 'data.eval', found: 'nothing', hint: 'Give data.eval, or set training.evalStrategy to "no".' });
+  }
+  const metrics = valueAt(config, ['evaluation', 'metrics']);
+  if (Array.isArray(metrics) && metrics.length > 0 && (evaluation === undefined || evaluation === null)) {
+    problems.push({ path: ['evaluation', 'metrics'], message: 'There is nothing for the model to answer.', expected: 'data.eval', found: 'nothing' });
   }
   const best = valueAt(config, ['training', 'loadBestModelAtEnd']);
   if (best === true && strategy === 'no') {

@@ -18,6 +18,7 @@ export const pluginSlots: readonly PluginSlot[] = [
   slot('data-source', ['data', 'train']),
   slot('data-source', ['data', 'eval']),
   slot('data-transform', ['data', 'transforms'], { list: true }),
+  slot('metric', ['evaluation', 'metrics'], { list: true }),
   slot('strategy', ['strategy']),
   slot('strategy', ['companions'], { list: true }),
   slot('callback', ['callbacks'], { list: true }),

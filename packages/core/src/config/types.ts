@@ -66,6 +66,14 @@ export interface DataConfig {
   readonly workers: number | null;
 }
 
+/** What is measured besides the loss, on the model's own answers. */
+export interface EvaluationConfig {
+  readonly metrics: readonly PluginUse[];
+  /** Conversations that are answered, at most. */
+  readonly replies: number;
+  readonly maxNewTokens: number;
+}
+
 export interface OptimizerConfig extends FlatPluginUse {
   /** The base rate; the schedule multiplies it. */
   readonly learningRate: number;
@@ -91,6 +99,8 @@ export interface TrainingConfig {
   readonly saveTotalLimit: number | null;
   readonly loadBestModelAtEnd: boolean;
   readonly metricForBestModel: string;
+  /** Null: by the metric's name. */
+  readonly greaterIsBetter: boolean | null;
   /** True: the newest whole checkpoint of the output folder; a string: that checkpoint's absolute path. */
   readonly resumeFromCheckpoint: string | boolean | null;
   /** What may be another than when the checkpoint was written. */
@@ -115,6 +125,7 @@ export interface ResolvedConfig {
   readonly chatTemplatePath: string | null;
   readonly backend: BackendConfig;
   readonly data: DataConfig;
+  readonly evaluation: EvaluationConfig;
   readonly strategy: PluginUse;
   readonly companions: readonly PluginUse[];
   readonly callbacks: readonly PluginUse[];

@@ -1,5 +1,5 @@
 import type { Callback } from './callback.js';
-import type { Batch, BatchSource, Conversation, DataSummary, Origin } from './data.js';
+import type { Batch, BatchSource, Conversation, DataSummary, Message, Origin, ToolDefinition } from './data.js';
 import type { FromSchema } from './from-schema.js';
 import type { JsonSchema } from './json.js';
 import type { LoadedModel, ModelOutline } from './model.js';
@@ -25,6 +25,13 @@ export interface TextGenerator {
   generate(prompt: string, options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number }): Promise<string>;
   dispose(): void;
 }
+
+/** Has a loaded model answer conversations: one reply each, in their order, as text without special tokens; the likeliest token every time. Whatever is trained on top of the model counts. */
+export type ReplyGenerator = (
+  loaded: LoadedModel,
+  conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly ToolDefinition[] }[],
+  options: { readonly maxNewTokens: number; readonly signal?: AbortSignal },
+) => Promise<readonly string[]>;
 
 /** What every plugin may know when it is created. Narrow on purpose. */
 export interface PluginContext {

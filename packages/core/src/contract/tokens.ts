@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { LoadedModel } from './model.js';
 import type { TensorCluster, TensorCollective } from './workers.js';
-import type { BatchSourceFactory, Logger, ModelLoader, TextGenerator } from './plugin.js';
+import type { BatchSourceFactory, Logger, ModelLoader, ReplyGenerator, TextGenerator } from './plugin.js';
 
 declare const service: unique symbol;
 
@@ -58,6 +58,9 @@ export const LOGGER = defineToken<Logger>('LOGGER');
 
 /** Loads models that plugins ask (paraphrases); optional. */
 export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenerator>>('TEXT_GENERATORS');
+
+/** Has the model that is trained answer the evaluation data, for metrics; optional. */
+export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');
 
 // What a run makes from its configuration, unless it is registered ready-made.
 export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');

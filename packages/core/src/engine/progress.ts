@@ -5,6 +5,7 @@ import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js'
 import { evaluate } from './evaluate.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Plan } from './plan.js';
+import { measureReplies } from './reply-metrics.js';
 import { stageOf, type TrainRun } from './run-services.js';
 import { any } from './together.js';
 
@@ -65,7 +66,13 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
 
   const measure = async (): Promise<EvaluationReport | null> => {
     const { backend, clock, signal, workers = singleWorker, evalData } = run;
-    return evalData === null ? null : evaluate({ model: run.loaded.model, data: evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
+    if (evalData === null) return null;
+    const report = await evaluate({ model: run.loaded.model, data: evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
+    const { replies = null } = run;
+    if (report === null || replies === null) return report;
+    const started = clock.now();
+    const answered = await measureReplies(run.loaded, replies, { signal, workers, what: `the replies at step ${state.step}` });
+    return answered === null ? null : { ...report, seconds: report.seconds + clock.now() - started, metrics: answered.values };
   };
 
   return {
@@ -103,12 +110,12 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
       const report: EvaluationReport = { ...measured, ...stageOf(run) };
       evalLossAfter = report.loss;
       change({ lastEvaluation: { step: state.step, loss: report.loss }, evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore });
-      log({ eval_loss: report.loss, eval_runtime: report.seconds, eval_samples_per_second: report.samples / report.seconds });
+      log({ eval_loss: report.loss, eval_runtime: report.seconds, eval_samples_per_second: report.samples / report.seconds, ...Object.fromEntries(Object.entries(report.metrics).map(([name, value]) => [`eval_${name}`, value])) });
       await hooks.onEvaluate(report);
       const metric = metricOf(report, training.metricForBestModel);
       if (training.loadBestModelAtEnd && metric === undefined) run.warn(`The evaluation reports no metric '${training.metricForBestModel}': the best weights are not known.`);
       const marked = await any(workers, `the best weights at step ${state.step}`, hooks.requests.takeMarkBest());
-      const improved = training.loadBestModelAtEnd && metric !== undefined && isBetter(metric, state.best?.metric, training.metricForBestModel);
+      const improved = training.loadBestModelAtEnd && metric !== undefined && isBetter(metric, state.best?.metric, training.greaterIsBetter ?? !lessIsBetter(training.metricForBestModel));
       if (marked || improved) await keepBest(metric ?? report.loss, report.loss);
     },
     async keepMarked() {
@@ -155,8 +162,8 @@ function metricOf(report: EvaluationReport, name: string): number | undefined {
   return plain === 'perplexity' ? report.perplexity : report.metrics[plain];
 }
 
-function isBetter(value: number, best: number | undefined, metric: string): boolean {
+function isBetter(value: number, best: number | undefined, greaterIsBetter: boolean): boolean {
   if (!Number.isFinite(value)) return false;
   if (best === undefined) return true;
-  return lessIsBetter(metric) ? value < best : value > best;
+  return greaterIsBetter ? value > best : value < best;
 }

@@ -2,6 +2,7 @@ import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { Attachment, BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StageInfo, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
+import type { ReplyMetrics } from './reply-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
 
 /** An instance and the plugin that made it, for errors and checkpoints to name. */
@@ -35,6 +36,8 @@ export interface TrainRun {
   readonly loaded: LoadedModel;
   readonly trainData: BatchSource;
   readonly evalData: BatchSource | null;
+  /** What the model's own answers are measured with at every evaluation; null where nothing is. */
+  readonly replies?: ReplyMetrics | null;
   readonly owner: Named<Strategy>;
   readonly companions: readonly Named<Strategy>[];
   readonly hooks: HookRunner;

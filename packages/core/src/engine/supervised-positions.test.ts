@@ -21,7 +21,7 @@ describe('supervisedPositions', () => {
 describe('planRun', () => {
   const training = {
     numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 4, seed: 42, dataSeed: null, loggingSteps: 5, evalStrategy: 'no',
-    evalSteps: null, saveStrategy: 'steps', saveSteps: 0.1, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
+    evalSteps: null, saveStrategy: 'steps', saveSteps: 0.1, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
   } as const;
 
   it('counts the partial window of each epoch', () => {

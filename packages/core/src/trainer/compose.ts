@@ -14,6 +14,7 @@ import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { batchOptions, furtherData, heldOutOf } from './batch-options.js';
 import { useBackend } from './backend-use.js';
+import { repliesOf } from './replies.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
 
@@ -124,16 +125,16 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
     const plugin = resolution.pluginFor(kind, use);
     return { plugin: plugin.name, instance: await maker.create(kind, plugin, options, path) };
   };
-  const makeAll = async <K extends PluginKind>(kind: K, uses: readonly PluginUse[], key: string): Promise<readonly Named<PluginInstances[K]>[]> => {
+  const makeAll = async <K extends PluginKind>(kind: K, uses: readonly PluginUse[], path: Path): Promise<readonly Named<PluginInstances[K]>[]> => {
     const made: Named<PluginInstances[K]>[] = [];
-    for (const [index, use] of uses.entries()) made.push(await make(kind, use, [key, index, 'options']));
+    for (const [index, use] of uses.entries()) made.push(await make(kind, use, [...path, index, 'options']));
     return made;
   };
 
   const owner = requireRole(await make('strategy', config.strategy, ['strategy', 'options']), 'owner', 'strategy.use');
-  const companions = (await makeAll('strategy', config.companions, 'companions')).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
+  const companions = (await makeAll('strategy', config.companions, ['companions'])).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
   const hooked: HookedCallback[] = [];
-  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, 'callbacks')), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, 'loggers') : [])]) hooked.push({ plugin, callback: instance });
+  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, ['callbacks'])), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, ['loggers']) : [])]) hooked.push({ plugin, callback: instance });
   for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback, stays: stage?.isLast === false });
   hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
   const runner = createHookRunner(hooked);
@@ -143,6 +144,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const optimizer = await make('optimizer', optionsOf(config.optimizer, ['learningRate']), ['optimizer']);
   undo.add(() => optimizer.instance.dispose());
   const schedule = await make('schedule', optionsOf(config.schedule, []), ['schedule']);
+  const metrics = await makeAll('metric', config.evaluation.metrics, ['evaluation', 'metrics']);
   const trainSource = services.has(TRAIN_DATA) ? null : (await make('data-source', config.data.train, ['data', 'train', 'options'])).instance;
   const evalSource = services.has(EVAL_DATA) || config.data.eval === null ? null : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
   checkpoint();
@@ -161,6 +163,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
     services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
   // Evaluation data first: what is learned from must not repeat it.
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  const replies = await repliesOf(config, services, evalSource, transforms, metrics);
   const heldOut = heldOutOf(config, evalData);
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false, learned = false }) => {
@@ -175,7 +178,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   checkpoint();
 
   const run: TrainRun = {
-    config, ...(stage === undefined ? {} : { stage: stage.run }), loaded, trainData, evalData, owner, companions, hooks: runner, optimizer, schedule,
+    config, ...(stage === undefined ? {} : { stage: stage.run }), loaded, trainData, evalData, replies, owner, companions, hooks: runner, optimizer, schedule,
     backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData, workers,
     checkUnusedKeys: maker.checkUnusedKeys,
     claimOutput: async () => {
@@ -190,12 +193,12 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
 }
 
 /** What workers have to agree on. Paths are their own affair: where they see other data, the first step tells. */
-function settingsOf({ backend, training, data, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
+function settingsOf({ backend, training, data, evaluation, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
   const { train: _train, eval: _evaluation, transforms: _transforms, ...batching } = data;
   const { resumeFromCheckpoint, ...steps } = training;
   const text = (value: unknown): string => JSON.stringify(value);
   return {
-    training: text(steps), 'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false), data: text(batching), optimizer: text(optimizer), schedule: text(schedule),
+    training: text(steps), 'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false), data: text(batching), evaluation: text(evaluation), optimizer: text(optimizer), schedule: text(schedule),
     'backend.matmul': text(backend.matmul ?? null), strategy: text(strategy.use), companions: text(companions.map(({ use }) => use)), callbacks: text(callbacks),
   };
 }
