@@ -59,14 +59,8 @@ export class EagerEmitter implements Emitter<EagerTensor> {
   /** Runs one op or function and returns the handles of its results. */
   execute(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes, results: number): Pointer[] {
     const { library, status } = this;
-    const operation = library.TFE_NewOp(this.context, name, status.pointer);
-    status.check(name);
+    const operation = this.operation(name, inputs, attributes);
     try {
-      for (const input of inputs) {
-        if (typeof input === 'bigint') library.TFE_OpAddInput(operation, input, status.pointer);
-        else library.TFE_OpAddInputList(operation, BigUint64Array.from(input), input.length, status.pointer);
-      }
-      setAttributes(library, status, operation, attributes);
       const target = results <= this.results.length ? this.results : new BigUint64Array(results);
       this.resultCount[0] = results;
       library.TFE_Execute(operation, target, this.resultCount, status.pointer);
@@ -75,6 +69,19 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     } finally {
       library.TFE_DeleteOp(operation);
     }
+  }
+
+  /** An op or function with its inputs, to be executed and deleted. */
+  operation(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes): Pointer {
+    const { library, status } = this;
+    const operation = library.TFE_NewOp(this.context, name, status.pointer);
+    status.check(name);
+    for (const input of inputs) {
+      if (typeof input === 'bigint') library.TFE_OpAddInput(operation, input, status.pointer);
+      else library.TFE_OpAddInputList(operation, BigUint64Array.from(input), input.length, status.pointer);
+    }
+    setAttributes(library, status, operation, attributes);
+    return operation;
   }
 
   op(name: string, inputs: readonly (EagerTensor | readonly EagerTensor[])[], attributes: Attributes = {}): EagerTensor {

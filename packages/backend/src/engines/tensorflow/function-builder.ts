@@ -139,21 +139,22 @@ export function resultType<T extends { readonly type: PhysicalType }>(name: stri
 
 const truthOps = new Set(['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual', 'LogicalAnd', 'LogicalOr', 'LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'All', 'Any']);
 
-/** Compiles a program into a TF_Function called `name`. The caller deletes it. */
-export function buildFunction(library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe): Pointer {
+/** Compiles a program into a TF_Function called `name`, a little at a time: it yields wherever it may rest. The caller deletes what it returns. */
+export function* buildFunction(library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe): Generator<void, Pointer> {
   const graph = library.TF_NewGraph();
   try {
     const emitter = new GraphEmitter(library, status, graph, describe);
     const tensors: GraphTensor[] = program.inputTypes.map((type, position) => emitter.placeholder(position, type));
     const inputs = pack(tensors);
-    program.steps.forEach((step, position) => {
+    for (const [position, step] of program.steps.entries()) {
       emitter.enter(position);
       const results = emitStep(emitter, program, position, tensors);
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
         tensors[number] = { oper: result.oper, index: result.index, type: at(program.types, number) };
       });
-    });
+      yield;
+    }
     const outputs = pack(program.outputs.map((number) => at(tensors, number)));
     const made = library.TF_GraphToFunction(graph, name, 0, -1, null, program.inputTypes.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
     status.check('Making a function of a graph');

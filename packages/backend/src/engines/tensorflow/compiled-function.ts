@@ -1,0 +1,80 @@
+import type { Program } from '../../recorder/program.js';
+import type { Describe, Executable } from '../engine.js';
+import { buildFunction } from './function-builder.js';
+import type { Pointer, TensorflowLibrary } from './library.js';
+import type { Status } from './status.js';
+
+let count = 0;
+
+/** A program as a TensorFlow function: made slice by slice, so that the event loop comes round in between, or all at once for somebody who cannot wait. */
+export class CompiledFunction implements Executable {
+  readonly name = `whetstone_${count++}`;
+  /** Whether it ran before: TensorFlow has prepared it then, and handing it over takes no time any more. */
+  warm = false;
+  private making: Generator<void, Pointer> | null;
+  private failure: Error | null = null;
+  private uses = 0;
+  private disposed = false;
+  private isKnown = false;
+
+  constructor(
+    private readonly library: TensorflowLibrary,
+    private readonly context: Pointer,
+    private readonly status: Status,
+    readonly program: Program,
+    describe: Describe,
+  ) {
+    this.making = buildFunction(library, status, program, this.name, describe);
+  }
+
+  /** Works on it for so long. True when TensorFlow knows the function. Throws why it cannot be made, every time. */
+  make(milliseconds: number): boolean {
+    if (this.failure !== null) throw this.failure;
+    if (this.making === null) return true;
+    const until = performance.now() + milliseconds;
+    try {
+      for (let next = this.making.next(); ; next = this.making.next()) {
+        if (next.done === true) {
+          this.add(next.value);
+          return true;
+        }
+        if (performance.now() > until) return false;
+      }
+    } catch (error) {
+      this.making = null;
+      this.failure = error instanceof Error ? error : new Error(String(error));
+      throw this.failure;
+    }
+  }
+
+  use(): void {
+    this.uses++;
+  }
+
+  used(): void {
+    this.uses--;
+    this.removeIfDone();
+  }
+
+  /** TensorFlow forgets it when nothing queued needs it any more. */
+  dispose(): void {
+    this.disposed = true;
+    this.removeIfDone();
+  }
+
+  private add(made: Pointer): void {
+    this.making = null;
+    this.library.TFE_ContextAddFunction(this.context, made, this.status.pointer);
+    this.library.TF_DeleteFunction(made);
+    this.status.check('Adding a function');
+    this.isKnown = true;
+  }
+
+  private removeIfDone(): void {
+    if (!this.disposed || this.uses > 0) return;
+    this.making?.return(0n);
+    this.making = null;
+    if (this.isKnown) this.library.TFE_ContextRemoveFunction(this.context, this.name, this.status.pointer);
+    this.isKnown = false;
+  }
+}

@@ -1,0 +1,74 @@
+import { WhetstoneError } from '@whetstone/core/contract';
+import type { Program } from '../../recorder/program.js';
+import type { Describe } from '../engine.js';
+import type { Pointer, TensorflowLibrary } from './library.js';
+import { failure, namedIn } from './status.js';
+
+interface Run {
+  readonly serial: number;
+  /** Null where it ran op by op. */
+  readonly functionName: string | null;
+  readonly program: Program;
+  readonly describe: Describe;
+}
+
+/** Runs whose operations can still be named when one fails: more are never queued. */
+const RUNS_REMEMBERED = 8;
+
+/** Errors come later than their operations: what was handed over lately says which operation a message of TensorFlow's means. */
+export class RunLog {
+  private readonly runs: Run[] = [];
+  /** Number of the last run. */
+  last = 0;
+
+  constructor(
+    private readonly library: TensorflowLibrary,
+    private readonly context: Pointer,
+  ) {}
+
+  remember(functionName: string | null, program: Program, describe: Describe): void {
+    this.runs.push({ serial: ++this.last, functionName, program, describe });
+    if (this.runs.length > RUNS_REMEMBERED) this.runs.shift();
+  }
+
+  /** What is done cannot fail any more: its description, which holds the graph's values, is let go. */
+  finished(upTo: number): void {
+    while (this.runs[0] !== undefined && this.runs[0].serial <= upTo) this.runs.shift();
+  }
+
+  /** The same error with the operation that it is about. */
+  named(error: unknown): Error {
+    if (!(error instanceof WhetstoneError)) return error instanceof Error ? error : new Error(String(error));
+    const { operation, tensorflowCode, tensorflowMessage } = error.details;
+    if (operation !== undefined || tensorflowCode === undefined) return error;
+    const place = namedIn(String(tensorflowMessage));
+    const run = place === null ? this.runs.findLast(({ functionName }) => functionName === null) : this.runs.findLast(({ functionName }) => functionName === place.functionName);
+    const description = run === undefined ? undefined : place === null ? oneOf(run) : run.describe(place.step);
+    return failure(Number(tensorflowCode), String(tensorflowMessage), description);
+  }
+
+  /** Does what hands something to TensorFlow. A failed operation poisons the queue behind it: it is emptied, so that what comes next can run. */
+  guarded<R>(work: () => R): R {
+    try {
+      return work();
+    } catch (error) {
+      throw this.recovered(error);
+    }
+  }
+
+  /** Empties TensorFlow's queue after an error, and gives the error with its operation. */
+  recovered(error: unknown): Error {
+    const executor = this.library.TFE_ContextGetExecutorForThread(this.context);
+    this.library.TFE_ExecutorClearError(executor);
+    this.library.TFE_DeleteExecutor(executor);
+    return this.named(error);
+  }
+}
+
+/** The operations of a run in words: the one there is, or that it is among them. */
+function oneOf({ program, describe }: Run): string {
+  const { length } = program.steps;
+  if (length === 1) return describe(0);
+  const few = Array.from({ length: Math.min(length, 8) }, (_, step) => describe(step));
+  return `One of ${length} operations (${few.join('; ')}${length > few.length ? '; …' : ''})`;
+}
