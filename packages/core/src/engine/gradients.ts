@@ -1,33 +1,30 @@
-import { add, clone, engine, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { add, clone, ones, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { backpropagate, pathsBetween, recordTape } from './tape.js';
 
 /**
  * Gradients of `loss` with respect to the trainable parameters, by our own names (tfjs-core's names of variables are unique per process,
  * not per model). A parameter that the loss does not depend on has none. Every tensor is the caller's.
  */
 export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () => Scalar): Map<string, Tensor> {
-  const { value, grads } = withCleanTape(() => engine().gradients(loss, [...trainable.values()], undefined, true));
-  value.dispose();
-  const result = new Map<string, Tensor>();
-  const seen = new Set<Tensor>();
-  for (const [index, name] of [...trainable.keys()].entries()) {
-    // A variable without a path to the loss has no gradient, whatever the declared type says.
-    const gradient = grads[index] as Tensor | undefined | null;
-    if (gradient === undefined || gradient === null) continue;
-    result.set(name, seen.has(gradient) ? clone(gradient) : gradient);
-    seen.add(gradient);
-  }
-  return result;
-}
-
-/** tfjs-core keeps what a gradient tape saved where the function threw: it is disposed here. */
-function withCleanTape<T>(make: () => T): T {
+  const { value, tape, dispose } = recordTape(loss);
   try {
-    return make();
-  } catch (error) {
-    const { state } = engine();
-    for (const node of (state.activeTape as typeof state.activeTape | null) ?? []) disposeAll(node.saved ?? []);
-    state.activeTape = [];
-    throw error;
+    const names: string[] = [];
+    // A tidy finds tensors in lists, but not in maps.
+    const gradients = tidy('backward', () => {
+      const found = backpropagate(pathsBetween(tape, [...trainable.values()], value), value, ones(value.shape), add);
+      const seen = new Set<Tensor>();
+      return [...trainable].flatMap(([name, parameter]) => {
+        const gradient = found.get(parameter.id);
+        if (gradient === undefined) return [];
+        names.push(name);
+        const own = seen.has(gradient) ? clone(gradient) : gradient;
+        seen.add(gradient);
+        return [own];
+      });
+    });
+    return new Map(names.map((name, index) => [name, gradients[index] as Tensor]));
+  } finally {
+    dispose();
   }
 }
 
