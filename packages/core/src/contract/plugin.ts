@@ -1,7 +1,7 @@
 import type { Callback } from './callback.js';
 import type { Batch, BatchSource, Conversation, DataSummary, Message, Origin, ToolDefinition } from './data.js';
 import type { FromSchema } from './from-schema.js';
-import type { JsonSchema } from './json.js';
+import type { Json, JsonSchema } from './json.js';
 import type { LoadedModel, ModelOutline } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
 import type { Recipe } from './recipe.js';
@@ -213,12 +213,20 @@ export interface BatchOptions {
   readonly seed: number;
 }
 
+/** What a transform was made from. */
+export interface TransformOrigin {
+  readonly version: string | null;
+  readonly options: Json;
+}
+
 /** What turns conversations into batches, and what may be asked meanwhile. */
 export interface BatchSourceDependencies {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly logger: Logger;
   readonly transforms?: readonly DataTransform[];
+  /** What each of these was made from, for the manifest of the data: version and options of its plugin. */
+  readonly transformOrigins?: readonly TransformOrigin[];
   /** Mean loss of each row of a batch under the model as it was loaded. */
   readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
   /** Evaluation data that the same factory made before and that this data must not repeat: an error (`DATA_LEAKAGE`), or a warning. */

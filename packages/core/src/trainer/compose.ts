@@ -158,9 +158,10 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   checkpoint();
 
   const transforms: DataTransform[] = [];
+  const transformOrigins = config.data.transforms.map(({ use, options }) => ({ version: resolution.pluginFor('data-transform', use).version ?? null, options }));
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
   const batches = (source: DataSource, purpose: 'train' | 'eval', further: Pick<BatchSourceDependencies, 'heldOut'> = {}) =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
+    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, transformOrigins, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
   // Evaluation data first: what is learned from must not repeat it.
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
   const replies = await repliesOf(config, services, evalSource, transforms, metrics);

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
 import type { Message, PluginContext } from '@whetstone/core/contract';
+import { TRANSFORMS_VERSION } from '../transforms/transform-log.js';
 import { mapText } from '../transforms/map-text.js';
 import { createAugmentTransform, type AugmentTransform } from './augmented.js';
 import type { Ask } from './answer-cache.js';
@@ -120,6 +121,7 @@ export const augmentSynonymsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-synonyms',
+  version: String(TRANSFORMS_VERSION),
   description: 'Adds copies of training conversations with synonyms in some messages (WordNet, or a dictionary of your own).',
   configSchema: {
     type: 'object',
@@ -139,6 +141,7 @@ export const augmentTurnsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-turns',
+  version: String(TRANSFORMS_VERSION),
   description: 'Adds training conversations with a turn less, with two turns in one, and of several related turns.',
   configSchema: {
     type: 'object',
@@ -157,6 +160,7 @@ export const augmentParaphrasePlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-paraphrase',
+  version: String(TRANSFORMS_VERSION),
   description: 'Adds training conversations that a model says otherwise: one behind an OpenAI-compatible interface, or one of this machine.',
   configSchema: {
     type: 'object',

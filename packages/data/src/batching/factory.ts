@@ -33,8 +33,9 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
     return { key: `${data.summary.contentHash} ${threshold}`, fingerprints: options, open: () => finderOf(source, options, true) };
   };
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [], rowLosses, signal, heldOut }, { purpose, ...options }) {
-      const transformed = applyTransforms(source, purpose === 'train' ? transforms : transforms.filter(({ trainOnly }) => trainOnly !== true));
+    async create(source, { tokenizer, renderer, logger, transforms = [], transformOrigins = [], rowLosses, signal, heldOut }, { purpose, ...options }) {
+      const applied = transforms.flatMap((transform, index) => (purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : []));
+      const transformed = applyTransforms(source, applied.map(({ transform }) => transform));
       const held = heldOut === undefined ? null : heldOutOf(heldOut);
       const batches = await createBatchSource({
         source: transformed,
@@ -55,7 +56,7 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         logger.warn(error.toString());
       }
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
-      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, options, renderer, tokenizer });
+      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, origins: applied.map(({ origin }) => origin), options, renderer, tokenizer });
       const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
       made.set(result, transformed);
       return result;

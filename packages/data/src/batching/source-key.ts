@@ -26,10 +26,10 @@ async function sourceKey(source: DataSource): Promise<string | null> {
   return createHash('sha256').update(JSON.stringify([files, parts, transforms])).digest('hex');
 }
 
-/** The same for any other source: all of it is read, and its contents hashed. */
+/** The same for any other source: all of it is read, and its contents hashed; columns, too, as balance and curriculum go by them. */
 async function contentKey(source: DataSource): Promise<string> {
   const hash = createHash('sha256');
-  for await (const { form, messages, tools } of source.conversations()) hash.update(`${JSON.stringify([form, messages, tools ?? null])}\n`);
+  for await (const { form, messages, tools, columns } of source.conversations()) hash.update(`${JSON.stringify([form, messages, tools ?? null, columns ?? null])}\n`);
   return hash.digest('hex');
 }
 

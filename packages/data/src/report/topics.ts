@@ -1,9 +1,6 @@
-import { kmeans } from 'ml-kmeans';
 import type { Conversation } from '@whetstone/core/contract';
-import { textOf } from '../examples/message-text.js';
+import { clusterTopics, termCounts } from '../transforms/topics/clusters.js';
 import { createReservoir } from './reservoir.js';
-import { hashText } from '../transforms/duplicates/fingerprint.js';
-import { termsOf } from './terms.js';
 
 export interface Topic {
   readonly name: string;
@@ -20,7 +17,6 @@ export interface Topics {
 
 /** Conversations that are clustered: a fair sample of all. */
 const SAMPLE = 2000;
-const DIMENSIONS = 128;
 const COLUMNS = ['topic', 'category', 'intent', 'domain'];
 
 export function balanceOf(counts: readonly number[]): number {
@@ -35,43 +31,10 @@ export interface TopicCounter {
   result(): Topics;
 }
 
-/** Weights of a document's terms, hashed into a fixed number of places with signs, and scaled to length 1. */
-function vectorOf(terms: ReadonlyMap<string, number>, inverseFrequency: (term: string) => number): number[] {
-  const vector = Array.from({ length: DIMENSIONS }, () => 0);
-  for (const [term, count] of terms) {
-    const hash = hashText(term);
-    const place = hash % DIMENSIONS;
-    vector[place] = (vector[place] ?? 0) + (1 + Math.log(count)) * inverseFrequency(term) * (hash % 2097143 & 1 ? 1 : -1);
-  }
-  const length = Math.hypot(...vector) || 1;
-  return vector.map((value) => value / length);
-}
-
-/** Clusters documents by their terms, and names each cluster by the terms that set it apart. */
-function clusters(documents: readonly ReadonlyMap<string, number>[]): Topic[] {
-  const frequency = new Map<string, number>();
-  for (const terms of documents) for (const term of terms.keys()) frequency.set(term, (frequency.get(term) ?? 0) + 1);
-  const inverse = (term: string): number => Math.log(documents.length / (frequency.get(term) ?? 1)) + 0.1;
-  const number = Math.min(10, Math.max(2, Math.round(Math.sqrt(documents.length / 20))));
-  if (documents.length < 20) return [];
-  const { clusters: found } = kmeans(documents.map((terms) => vectorOf(terms, inverse)), number, { seed: 1, maxIterations: 30 });
-  return Array.from({ length: number }, (_, cluster) => {
-    const members = documents.filter((_document, index) => found[index] === cluster);
-    const inside = new Map<string, number>();
-    for (const terms of members) for (const term of terms.keys()) inside.set(term, (inside.get(term) ?? 0) + 1);
-    const telling = [...inside]
-      .filter(([, count]) => count > 1)
-      .map(([term, count]) => ({ term, weight: (count / members.length) * Math.log((count / members.length + 1e-9) / ((frequency.get(term) ?? 1) / documents.length)) }))
-      .sort((a, b) => b.weight - a.weight)
-      .slice(0, 4);
-    return { name: telling.map(({ term }) => term).join(', ') || 'various', conversations: members.length };
-  }).filter(({ conversations }) => conversations > 0);
-}
-
-function termCounts({ messages }: Conversation): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const term of termsOf(messages.map((message) => textOf(message)).join('\n'))) counts.set(term, (counts.get(term) ?? 0) + 1);
-  return counts;
+/** Topics of a sample by clustering. */
+function clustersOf(sample: readonly Conversation[]): Topic[] {
+  const found = clusterTopics(sample.map(termCounts));
+  return found === null ? [] : found.names.map((name, cluster) => ({ name, conversations: found.members.filter((member) => member === cluster).length })).filter(({ conversations }) => conversations > 0);
 }
 
 /** Counts topics by a column where the data has one (`topic`, `category`, …), else by clustering a sample of the conversations. */
@@ -93,7 +56,7 @@ export function createTopicCounter(seed = 0): TopicCounter {
       const fromColumn = [...byColumn.values()].reduce((sum, count) => sum + count, 0) > conversations / 2;
       const topics = fromColumn
         ? [...byColumn].map(([name, count]) => ({ name, conversations: count }))
-        : clusters(drawn.sample.map(termCounts)).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / drawn.sample.length) * conversations) }));
+        : clustersOf(drawn.sample).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / drawn.sample.length) * conversations) }));
       topics.sort((a, b) => b.conversations - a.conversations);
       return { from: fromColumn ? 'column' : 'clusters', topics, balance: balanceOf(topics.map((topic) => topic.conversations)) };
     },

@@ -5,6 +5,7 @@ import { deduplicatePlugin } from './duplicates/plugin.js';
 import { normalizeTextPlugin } from './normalize/plugin.js';
 import { qualityFilterPlugin } from './quality/plugin.js';
 import { redactPlugin } from './redact/plugin.js';
+import { topicsPlugin } from './topics/plugin.js';
 
 export { applyTransforms } from './apply.js';
 export type { TransformedSource } from './apply.js';
@@ -17,11 +18,12 @@ export { createQualityTransform } from './quality/plugin.js';
 export { judgeQuality } from './quality/checks.js';
 export { createRedactTransform, redactText } from './redact/plugin.js';
 export { detectPersonalData, PERSONAL_DATA_KINDS } from './redact/detectors.js';
+export { createTopicTransform } from './topics/plugin.js';
 export { createTransform } from './transform-log.js';
 export type { ReportingTransform, TransformLog, Visit } from './transform-log.js';
 
 /** Every cleaning transform. */
-export const transformPlugins = [normalizeTextPlugin, qualityFilterPlugin, redactPlugin, deduplicatePlugin, decontaminatePlugin] as const;
+export const transformPlugins = [normalizeTextPlugin, qualityFilterPlugin, redactPlugin, deduplicatePlugin, decontaminatePlugin, topicsPlugin] as const;
 
 /** Makes the transform of a recipe, on a worker thread: a built-in one by its plugin's name. */
 export function remakeTransform(argument: Json): DataTransform | Promise<DataTransform> {

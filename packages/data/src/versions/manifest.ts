@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import type { ChatRenderer, DataTransform, Json, Tokenizer, TransformReport } from '@whetstone/core/contract';
+import type { ChatRenderer, DataTransform, Json, Tokenizer, TransformOrigin, TransformReport } from '@whetstone/core/contract';
 import type { BatchOptions } from '../batching/options.js';
 import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
@@ -32,6 +32,8 @@ export interface ManifestInputs {
   readonly reports: readonly TransformReport[];
   /** The transforms that the reports are of. */
   readonly transforms?: readonly DataTransform[];
+  /** What each of them was made from, where it does not say so itself. */
+  readonly origins?: readonly (TransformOrigin | undefined)[];
   readonly options: BatchOptions;
   readonly renderer: ChatRenderer;
   readonly tokenizer: Tokenizer;
@@ -42,9 +44,9 @@ async function describeFile(file: string): Promise<DataManifest['sources'][numbe
 }
 
 /** The manifest of a data set that was read: hashes every file. */
-export async function createManifest({ summary, reports, transforms = [], options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
+export async function createManifest({ summary, reports, transforms = [], origins = [], options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
   const { contentHash, conversations, unreadable, truncated, withoutTargets, samples, tokens, supervisedTokens } = summary;
-  const described = transforms.filter(({ report }) => report !== undefined);
+  const described = transforms.flatMap((transform, index) => (transform.report === undefined ? [] : [transform.recipe?.argument ?? origins[index] ?? {}]));
   const sources: DataManifest['sources'][number][] = [];
   // Sources need not be files: what is none is named without a hash.
   for (const file of summary.files) sources.push(statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' });
@@ -53,7 +55,7 @@ export async function createManifest({ summary, reports, transforms = [], option
     contentHash,
     sources,
     transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }, index) => {
-      const { version = null, options: given = null } = (described[index]?.recipe?.argument ?? {}) as { readonly version?: Json; readonly options?: Json };
+      const { version = null, options: given = null } = (described[index] ?? {}) as { readonly version?: Json; readonly options?: Json };
       return { name, version, options: given, conversationsIn, conversationsOut, removed: { ...removed }, changed: { ...changed } };
     }),
     counts: { conversations, unreadable: unreadable.length, truncated, withoutTargets, samples, tokens, supervisedTokens },
