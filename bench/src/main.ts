@@ -27,13 +27,15 @@ program
 program
   .command('matmul')
   .description('matrix products through tfjs-core, by TensorFlow itself and on tfjs-backend-wasm; a small LoRA step on both backends')
-  .option('--rows <count>', 'rows of the left matrix', whole, 1024)
-  .option('--inner <count>', 'columns of both', whole, 576)
-  .option('--columns <count>', 'rows of the right matrix', whole, 1536)
-  .option('--rounds <count>', 'rounds of 20 products to measure, after one that is left out', whole, 8)
+  .option('--shapes <list>', 'products to measure, each rows x inner x columns', '1024x576x1536,1024x1024x1024,2048x2048x2048,256x256x256,64x64x64')
+  .option('--rounds <count>', 'rounds of up to 20 products to measure of each, after five that are left out', whole, 12)
+  .option('--no-wasm', 'leave tfjs-backend-wasm out')
   .addOption(threads())
   .addOption(json())
-  .action(async (options) => (await import('./matmul.js')).benchMatmul(options));
+  .action(async (options) => {
+    const { benchMatmul, readShape } = await import('./matmul.js');
+    await benchMatmul({ ...options, shapes: options.shapes.split(',').map(readShape) });
+  });
 
 program
   .command('processes')

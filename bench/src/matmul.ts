@@ -1,59 +1,89 @@
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { resolveBackend, WhetstoneBackend } from '@whetstone/backend';
-import { report, ratio } from './report.js';
+import { median, ratio, report } from './report.js';
 import { measureStep, smolShape } from './step.js';
 
-export interface MatmulBenchOptions {
+/** A product [rows, inner] · [columns, inner]ᵀ. */
+export interface ProductShape {
   readonly rows: number;
   readonly inner: number;
   readonly columns: number;
+}
+
+export interface MatmulBenchOptions {
+  readonly shapes: readonly ProductShape[];
   readonly rounds: number;
   readonly threads: number;
+  /** Whether tfjs-backend-wasm is measured, too: the first shape, and a small LoRA step. */
+  readonly wasm: boolean;
   readonly json?: boolean;
 }
 
-/** Products of one round, each with a left matrix of its own: equal ones would be computed once. */
-const PRODUCTS = 20;
+/** Products of one round, each with a left matrix of its own: equal ones would be computed once. Few of large ones, so that a round takes a third of a second at most. */
+const productsOf = (shape: ProductShape): number => Math.min(20, Math.max(2, Math.ceil(40 / gigaflops(shape))));
+
+/** `1024x576x1536` as rows, inner and columns. Throws where it is none. */
+export function readShape(text: string): ProductShape {
+  const [, rows, inner, columns] = (/^([1-9]\d*)x([1-9]\d*)x([1-9]\d*)$/.exec(text) ?? []).map(Number);
+  if (rows === undefined || inner === undefined || columns === undefined) throw new Error(`${text} is no shape of a product: rows x inner x columns, 1024x576x1536 say`);
+  return { rows, inner, columns };
+}
 
 /** Matrix products through tfjs-core on our backend, as the library computes them by itself, and on tfjs's WebAssembly; and a small LoRA step on both. */
 export async function benchMatmul(options: MatmulBenchOptions): Promise<void> {
-  const { rows, inner, columns, rounds, threads } = options;
-  const gigaflops = (2 * rows * inner * columns) / 1e9;
+  const { shapes, rounds, threads } = options;
   await resolveBackend({ name: 'whetstone', threads, engine: 'tensorflow' });
   const ours = tf.backend();
   if (!(ours instanceof WhetstoneBackend)) throw new Error('The backend whetstone is not there.');
-  const through = throughTfjs(ours, options);
-  const alone = byTheLibrary(ours, options);
-  // In turns, so that whatever else the machine does falls on both.
-  const times = { through: [] as number[], alone: [] as number[] };
-  for (let round = 0; round <= rounds; round++) {
-    times.through.push(await through.round());
-    times.alone.push(await alone.round());
+  const lines: string[] = [];
+  const products: object[] = [];
+  const secondsThroughTfjs: number[] = [];
+  for (const shape of shapes) {
+    const through = throughTfjs(ours, shape);
+    const alone = byTheLibrary(ours, shape);
+    // In turns, so that whatever else the machine does falls on both.
+    const times = { through: [] as number[], alone: [] as number[] };
+    for (let round = 0; round < WARM_UP + rounds; round++) {
+      times.through.push(await through.round());
+      times.alone.push(await alone.round());
+    }
+    through.dispose();
+    alone.dispose();
+    const [tfjsSeconds, librarySeconds] = [best(times.through), best(times.alone)];
+    secondsThroughTfjs.push(tfjsSeconds);
+    const result = { ...shape, gigaflopsThroughTfjs: gigaflops(shape) / tfjsSeconds, gigaflopsOfLibrary: gigaflops(shape) / librarySeconds, medianRatio: median(times.alone.slice(WARM_UP)) / median(times.through.slice(WARM_UP)) };
+    products.push(result);
+    lines.push(`${spelled(shape)} through tfjs: ${result.gigaflopsThroughTfjs.toFixed(1)} GFLOP/s; TensorFlow's own: ${result.gigaflopsOfLibrary.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(librarySeconds, tfjsSeconds)} (medians: ${result.medianRatio.toFixed(2)}×)`);
   }
-  through.dispose();
-  alone.dispose();
-  const [tfjsSeconds, librarySeconds] = [best(times.through), best(times.alone)];
-  const oursStep = await smallStep('whetstone', threads);
-
-  await resolveBackend({ name: 'wasm', threads });
-  const wasmSeconds = await onWasm(options);
-  const wasmStep = await smallStep('wasm', threads);
-  const result = {
-    rows, inner, columns, threads,
-    gigaflopsThroughTfjs: gigaflops / tfjsSeconds, gigaflopsOfLibrary: gigaflops / librarySeconds, gigaflopsOfWasm: gigaflops / wasmSeconds,
-    stepSeconds: oursStep, wasmStepSeconds: wasmStep,
-  };
-  const lines = [
-    `[${rows}, ${inner}] · [${columns}, ${inner}]ᵀ through tfjs: ${result.gigaflopsThroughTfjs.toFixed(1)} GFLOP/s; TensorFlow's own: ${result.gigaflopsOfLibrary.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(librarySeconds, tfjsSeconds)}`,
-    `tfjs-backend-wasm: ${result.gigaflopsOfWasm.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(wasmSeconds, tfjsSeconds)}`,
-    `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${oursStep.toFixed(2)} s, wasm ${wasmStep.toFixed(2)} s; ours to theirs: ${ratio(wasmStep, oursStep)}`,
-  ];
-  report(lines, result, options.json === true);
+  const [first] = shapes;
+  const wasm = options.wasm && first !== undefined ? await besideWasm(first, threads, secondsThroughTfjs[0] ?? NaN) : null;
+  report([...lines, ...(wasm?.lines ?? [])], { threads, products, ...wasm?.result }, options.json === true);
 }
 
-/** The first is left out: it compiles. */
-const best = ([, ...seconds]: readonly number[]): number => Math.min(...seconds);
+/** The first shape and a small LoRA step on tfjs's WebAssembly. */
+async function besideWasm(shape: ProductShape, threads: number, tfjsSeconds: number): Promise<{ readonly lines: readonly string[]; readonly result: object }> {
+  const stepSeconds = await smallStep('whetstone', threads);
+  await resolveBackend({ name: 'wasm', threads });
+  const wasmSeconds = await onWasm(shape);
+  const wasmStepSeconds = await smallStep('wasm', threads);
+  const gigaflopsOfWasm = gigaflops(shape) / wasmSeconds;
+  return {
+    lines: [
+      `${spelled(shape)} on tfjs-backend-wasm: ${gigaflopsOfWasm.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(wasmSeconds, tfjsSeconds)}`,
+      `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${stepSeconds.toFixed(2)} s, wasm ${wasmStepSeconds.toFixed(2)} s; ours to theirs: ${ratio(wasmStepSeconds, stepSeconds)}`,
+    ],
+    result: { gigaflopsOfWasm, stepSeconds, wasmStepSeconds },
+  };
+}
+
+const gigaflops = ({ rows, inner, columns }: ProductShape): number => (2 * rows * inner * columns) / 1e9;
+const spelled = ({ rows, inner, columns }: ProductShape): string => `[${rows}, ${inner}] · [${columns}, ${inner}]ᵀ`;
+
+/** Rounds that are left out: a small graph runs op by op three times before it is compiled. */
+const WARM_UP = 5;
+
+const best = (seconds: readonly number[]): number => Math.min(...seconds.slice(WARM_UP));
 
 interface Rounds {
   /** Seconds a product. */
@@ -61,17 +91,19 @@ interface Rounds {
   dispose(): void;
 }
 
-const values = (count: number): Float32Array => Float32Array.from({ length: count }, (_, index) => Math.sin(index));
+const values = (size: number): Float32Array => Float32Array.from({ length: size }, (_, index) => Math.sin(index));
 
-function throughTfjs(backend: WhetstoneBackend, { rows, inner, columns }: MatmulBenchOptions): Rounds {
-  const left = Array.from({ length: PRODUCTS }, () => tf.tensor2d(values(rows * inner), [rows, inner]));
+function throughTfjs(backend: WhetstoneBackend, shape: ProductShape): Rounds {
+  const { rows, inner, columns } = shape;
+  const count = productsOf(shape);
+  const left = Array.from({ length: count }, () => tf.tensor2d(values(rows * inner), [rows, inner]));
   const right = tf.tensor2d(values(columns * inner), [columns, inner]);
   return {
     async round() {
       const started = performance.now();
       const products = left.map((matrix) => tf.matMul(matrix, right, false, true));
       await backend.settle();
-      const seconds = (performance.now() - started) / 1000 / PRODUCTS;
+      const seconds = (performance.now() - started) / 1000 / count;
       tf.dispose(products);
       return seconds;
     },
@@ -80,7 +112,9 @@ function throughTfjs(backend: WhetstoneBackend, { rows, inner, columns }: Matmul
 }
 
 /** The same products as one function of TensorFlow's, run without tfjs-core. */
-function byTheLibrary({ engine }: WhetstoneBackend, { rows, inner, columns }: MatmulBenchOptions): Rounds {
+function byTheLibrary({ engine }: WhetstoneBackend, shape: ProductShape): Rounds {
+  const { rows, inner, columns } = shape;
+  const count = productsOf(shape);
   type Program = Parameters<typeof engine.compile>[0];
   type Kernel = Program['steps'][number]['kernel'];
   const kernel: Kernel = {
@@ -90,17 +124,17 @@ function byTheLibrary({ engine }: WhetstoneBackend, { rows, inner, columns }: Ma
     tensorflow: (emit, [a, b]) => emit.op('MatMul', [a!, b!], { transpose_a: { kind: 'bool', value: false }, transpose_b: { kind: 'bool', value: true } }),
   };
   const inputs = [
-    ...Array.from({ length: PRODUCTS }, () => engine.upload('float32', [rows, inner], values(rows * inner))),
+    ...Array.from({ length: count }, () => engine.upload('float32', [rows, inner], values(rows * inner))),
     engine.upload('float32', [columns, inner], values(columns * inner)),
   ];
-  const types = Array.from({ length: 2 * PRODUCTS + 1 }, () => 'float32' as const);
+  const types = Array.from({ length: 2 * count + 1 }, () => 'float32' as const);
   const program: Program = {
     name: 'products',
     matmul: 'float32',
-    inputTypes: types.slice(0, PRODUCTS + 1),
-    steps: Array.from({ length: PRODUCTS }, (_, index) => ({ kernel, parameters: [], inputs: [index, PRODUCTS], tensorInputs: 2, firstOutput: PRODUCTS + 1 + index, outputs: 1 })),
+    inputTypes: types.slice(0, count + 1),
+    steps: Array.from({ length: count }, (_, index) => ({ kernel, parameters: [], inputs: [index, count], tensorInputs: 2, firstOutput: count + 1 + index, outputs: 1 })),
     types,
-    outputs: Array.from({ length: PRODUCTS }, (_, index) => PRODUCTS + 1 + index),
+    outputs: Array.from({ length: count }, (_, index) => count + 1 + index),
   };
   const executable = engine.compile(program, () => 'MatMul');
   return {
@@ -108,7 +142,7 @@ function byTheLibrary({ engine }: WhetstoneBackend, { rows, inner, columns }: Ma
       const started = performance.now();
       const products = engine.run(executable, inputs, () => 'MatMul');
       await engine.waitLater();
-      const seconds = (performance.now() - started) / 1000 / PRODUCTS;
+      const seconds = (performance.now() - started) / 1000 / count;
       for (const product of products) engine.release(product);
       return seconds;
     },
@@ -119,7 +153,7 @@ function byTheLibrary({ engine }: WhetstoneBackend, { rows, inner, columns }: Ma
   };
 }
 
-async function onWasm({ rows, inner, columns }: MatmulBenchOptions): Promise<number> {
+async function onWasm({ rows, inner, columns }: ProductShape): Promise<number> {
   const left = tf.tensor2d(values(rows * inner), [rows, inner]);
   const right = tf.tensor2d(values(columns * inner), [columns, inner]);
   const seconds: number[] = [];
@@ -131,14 +165,14 @@ async function onWasm({ rows, inner, columns }: MatmulBenchOptions): Promise<num
     product.dispose();
   }
   tf.dispose([left, right]);
-  return best(seconds);
+  return Math.min(...seconds.slice(1));
 }
 
-const SMALL = { layers: 4, batch: 2, length: 128 } as const;
+const SMALL = { layers: 2, batch: 2, length: 64 } as const;
 
 async function smallStep(backend: string, threads: number): Promise<number> {
   const info = await resolveBackend({ name: backend, threads });
   const shape = { ...smolShape, num_hidden_layers: SMALL.layers };
-  const { seconds } = await measureStep(info, shape, { mode: 'lora', batch: SMALL.batch, length: SMALL.length, steps: 3 });
-  return best(seconds);
+  const { seconds } = await measureStep(info, shape, { mode: 'lora', batch: SMALL.batch, length: SMALL.length, steps: 2 });
+  return Math.min(...seconds.slice(1));
 }
