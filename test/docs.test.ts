@@ -1,5 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { errorCodes, hookTable, type ErrorCode, type HookName } from '@whetstone/core/contract';
+import { clusterOfEnvironment } from '@whetstone/core';
 import { describe, expect, it } from 'vitest';
 
 const page = (name: string) => readFileSync(new URL(`../docs/${name}`, import.meta.url), 'utf8');
@@ -32,4 +36,38 @@ describe('docs/hooks.md', () => {
 it('docs/lifecycle.md names every hook', () => {
   const named = new Set([...page('lifecycle.md').matchAll(/► (\w+)/g)].map(([, hook]) => hook));
   expect(named).toEqual(new Set(Object.keys(hookTable)));
+});
+
+describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () => {
+  /** The clusters that a script of the page hands to `npx whetstone`, with stand-ins for the commands that it calls. */
+  function clustersOf(title: RegExp): (string | undefined)[] {
+    const script = [...page('several-processes.md').matchAll(/```sh\n(.*?)```/gs)].map(([, text = '']) => text).find((text) => title.test(text)) ?? '';
+    const folder = mkdtempSync(join(tmpdir(), 'whetstone-docs-'));
+    const commands = {
+      npx: 'echo "$TF_CONFIG"',
+      scontrol: '[ "$*" = "show hostnames n[1-4]" ] && printf "n1\\nn2\\nn3\\nn4\\n"',
+      srun: 'for node in 0 1 2 3; do SLURM_NODEID=$node "$@"; done',
+    };
+    try {
+      for (const [name, body] of Object.entries(commands)) {
+        writeFileSync(join(folder, name), `#!/bin/sh\n${body}\n`);
+        chmodSync(join(folder, name), 0o755);
+      }
+      const printed = execFileSync('bash', ['-c', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: `${folder}${delimiter}${process.env['PATH']}`, SLURM_JOB_NODELIST: 'n[1-4]' } });
+      return printed.trim().split('\n');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+
+  it('the shell loop starts both workers of one cluster', () => {
+    const clusters = clustersOf(/^for index/).map((TF_CONFIG) => clusterOfEnvironment({ TF_CONFIG }));
+    expect(clusters.map((cluster) => cluster?.rank).toSorted()).toEqual([0, 1]);
+    expect(clusters[0]?.addresses).toEqual(['127.0.0.1:2222', '127.0.0.1:2223']);
+  });
+
+  it('the Slurm script gives each node its place', () => {
+    const clusters = clustersOf(/#SBATCH/).map((TF_CONFIG) => clusterOfEnvironment({ TF_CONFIG }));
+    expect(clusters).toEqual([0, 1, 2, 3].map((rank) => ({ rank, count: 4, addresses: ['n1:2222', 'n2:2222', 'n3:2222', 'n4:2222'] })));
+  });
 });

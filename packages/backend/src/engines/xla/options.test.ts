@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { clientOptions, xlaFlags } from './options.js';
+import { clientOptions, companionLibraries, xlaFlags } from './options.js';
 
 describe('what a plugin is started with', () => {
   test('a GPU\'s memory is not taken at once; a CPU is one device', () => {
@@ -22,6 +22,30 @@ describe('what a plugin is started with', () => {
       expect(xlaFlags(plugin, '--other=1')).toBe(`--other=1 ${flag}`);
       expect(xlaFlags(plugin, '--xla_gpu_cuda_data_dir=/mine')).toBeNull();
       expect(xlaFlags(join(packages, 'xla_cpu_pjrt.so'), undefined)).toBeNull();
+    } finally {
+      rmSync(packages, { recursive: true });
+    }
+  });
+
+  test('NVIDIA\'s libraries that are there are loaded first, in their order, those of the plugin\'s own CUDA', () => {
+    const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
+    try {
+      const place = (...path: string[]): string => {
+        const file = join(packages, 'nvidia', ...path);
+        mkdirSync(dirname(file), { recursive: true });
+        writeFileSync(file, '');
+        return file;
+      };
+      const plugin = (version: string): string => join(packages, 'jax_plugins', `xla_cuda${version}`, 'xla_cuda_plugin.so');
+      expect(companionLibraries(plugin('13'))).toEqual([]);
+      const cudnn = place('cudnn', 'lib', 'libcudnn.so.9');
+      const nvshmem = place('nvshmem', 'lib', 'libnvshmem_host.so.3');
+      const [cublas13, runtime13] = [place('cu13', 'lib', 'libcublas.so.13'), place('cu13', 'lib', 'libcudart.so.13')];
+      const compiler12 = place('cuda_nvrtc', 'lib', 'libnvrtc.so.12');
+      place('cublas', 'lib', 'libcublas_static.a');
+      expect(companionLibraries(plugin('13'))).toEqual([runtime13, cublas13, nvshmem, cudnn]);
+      expect(companionLibraries(plugin('12'))).toEqual([compiler12, nvshmem, cudnn]);
+      expect(companionLibraries(join(packages, 'jax_plugins', 'xla_rocm7', 'xla_rocm_plugin.so'))).toEqual([]);
     } finally {
       rmSync(packages, { recursive: true });
     }

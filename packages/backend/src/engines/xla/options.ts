@@ -12,6 +12,9 @@ export function clientOptions(plugin: string, devices = 1): ClientOptions {
   return {};
 }
 
+/** The folder of Python's packages in which a plugin is: `jax_plugins/xla_cuda13/xla_cuda_plugin.so` beneath it. */
+const packagesOf = (plugin: string): string => dirname(dirname(dirname(plugin)));
+
 /** Folders in which NVIDIA's wheels keep what XLA's compiler for CUDA needs (libdevice, ptxas), beside `jax_plugins`. */
 const cudaFolders = ['cuda_nvcc', 'cu13'];
 
@@ -21,9 +24,38 @@ const cudaFolders = ['cuda_nvcc', 'cu13'];
  */
 export function xlaFlags(plugin: string, present: string | undefined): string | null {
   if (!/cuda/i.test(plugin) || present?.includes('xla_gpu_cuda_data_dir') === true) return null;
-  const packages = dirname(dirname(dirname(plugin)));
-  const folder = cudaFolders.map((name) => join(packages, 'nvidia', name)).find((candidate) => existsSync(candidate));
+  const folder = cudaFolders.map((name) => join(packagesOf(plugin), 'nvidia', name)).find((candidate) => existsSync(candidate));
   return folder === undefined ? null : `${present === undefined ? '' : `${present} `}--xla_gpu_cuda_data_dir=${folder}`;
+}
+
+/**
+ * NVIDIA's libraries in the order in which they need one another, by the folder of `nvidia` beside `jax_plugins`; names of both CUDA 12 and 13. The plugin finds most of them by itself;
+ * NVSHMEM it does not, nor cuDNN the runtime compiler, where wheels of CUDA 12 say so wrongly. JAX loads the same ones first.
+ */
+const cudaLibraries: readonly (readonly [folders: readonly string[], files: readonly string[]])[] = [
+  [['cuda_runtime', 'cu13'], ['libcudart.so.12', 'libcudart.so.13']],
+  [['cuda_nvrtc', 'cu13'], ['libnvrtc.so.12', 'libnvrtc.so.13']],
+  [['cublas', 'cu13'], ['libcublasLt.so.12', 'libcublasLt.so.13', 'libcublas.so.12', 'libcublas.so.13']],
+  [['nccl'], ['libnccl.so.2']],
+  [['cuda_cupti', 'cu13'], ['libcupti.so.12', 'libcupti.so.13']],
+  [['nvjitlink', 'cu13'], ['libnvJitLink.so.12', 'libnvJitLink.so.13']],
+  [['cusparse', 'cu13'], ['libcusparse.so.12']],
+  [['cusolver', 'cu13'], ['libcusolver.so.11', 'libcusolver.so.12']],
+  [['cufft', 'cu13'], ['libcufft.so.11', 'libcufft.so.12']],
+  [['nvshmem'], ['libnvshmem_host.so.3']],
+  [['cudnn'], ['libcudnn.so.9']],
+];
+
+/**
+ * Libraries beside a plugin for CUDA that are to be loaded before it, in order: those of its own version of CUDA, where a Python's packages hold both.
+ */
+export function companionLibraries(plugin: string): readonly string[] {
+  const version = /cuda(1[23])/i.exec(plugin)?.[1];
+  if (!/cuda/i.test(plugin)) return [];
+  const nvidia = join(packagesOf(plugin), 'nvidia');
+  return cudaLibraries
+    .flatMap(([folders, files]) => folders.filter((folder) => version === undefined || folders.length === 1 || (folder === 'cu13') === (version === '13')).flatMap((folder) => files.map((file) => join(nvidia, folder, 'lib', file))))
+    .filter((file) => existsSync(file));
 }
 
 /** XLA's CPU client asks the environment how many threads it may have, while it is being made. */

@@ -4,7 +4,7 @@ import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
 import { memoryHint } from '../out-of-memory.js';
 import { pin, unheard } from '../native-library.js';
-import { xlaFlags } from './options.js';
+import { companionLibraries, xlaFlags } from './options.js';
 
 /** Address of something of the plugin's. 0n is null. */
 export type Pointer = bigint;
@@ -159,6 +159,15 @@ export class Pjrt {
   }
 }
 
+/** A library that the plugin may do without: what is missing, it says itself. */
+function pinIfPossible(path: string): void {
+  try {
+    pin(path, 'local');
+  } catch {
+    // Broken: the plugin will not find it either.
+  }
+}
+
 const prototype = koffi.proto('void *', ['void *']);
 const loaded = new Map<string, Pjrt>();
 
@@ -173,6 +182,7 @@ export function loadPjrt(path: string): Pjrt {
   const flags = xlaFlags(path, process.env['XLA_FLAGS']);
   if (flags !== null) process.env['XLA_FLAGS'] = flags;
   try {
+    for (const companion of companionLibraries(path)) pinIfPossible(companion);
     unheard(() => pin(path, 'local'));
     const api = koffi.load(path, { lazy: true }).func('void *GetPjrtApi()')() as Pointer;
     if (!api) throw unavailable(`The plugin ${path} gives no API.`);
