@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { libraryFileProblem } from './engines/library-file.js';
 import { tensorflowFiles } from './engines/tensorflow/library.js';
@@ -64,19 +64,46 @@ export async function chooseXla(options: EngineOptions, { threads = null, device
   };
 }
 
-/** Device files without which a plugin cannot find its device, on Linux. */
-const deviceFiles: readonly { readonly plugin: RegExp; readonly title: string; readonly files: readonly string[] }[] = [
-  { plugin: /cuda/i, title: 'NVIDIA GPU', files: ['/dev/nvidiactl', '/dev/nvidia0', '/dev/dxg'] },
-  { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd', '/dev/dxg'] },
+/** Accelerators by the device files without which a plugin cannot find one, on Linux. `/dev/dxg` is any GPU of Windows beneath. */
+const accelerators: readonly { readonly plugin: RegExp; readonly title: string; readonly files: readonly string[]; readonly hint: () => string }[] = [
+  { plugin: /cuda/i, title: 'NVIDIA GPU', files: ['/dev/nvidiactl', '/dev/nvidia0'], hint: () => `npx whetstone backend install ${cudaOfDriver()}` },
+  { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd'], hint: () => 'npx whetstone backend install rocm7' },
 ];
 
-/** The same for an accelerator. Throws {@link NoAccelerator} where the only plugin is one for CPUs, or none is there at all. */
+/** What this machine's NVIDIA driver supports: CUDA 13 asks for version 580 at least. */
+export function cudaOfDriver(version: string | null = readDriver()): 'cuda12' | 'cuda13' {
+  const major = Number(/\s(\d+)\.\d/.exec(version ?? '')?.[1]);
+  return major >= 580 ? 'cuda13' : 'cuda12';
+}
+
+function readDriver(): string | null {
+  try {
+    return readFileSync('/proc/driver/nvidia/version', 'latin1');
+  } catch {
+    return null;
+  }
+}
+
+/** Accelerators that the system has device files for, each with the command that fetches its plugin; null where the system does not tell (it is not Linux). */
+export function presentAccelerators(isThere: (path: string) => boolean = existsSync): readonly { readonly title: string; readonly hint: string }[] | null {
+  if (process.platform !== 'linux') return null;
+  return accelerators.filter(({ files }) => files.some(isThere)).map(({ title, hint }) => ({ title, hint: hint() }));
+}
+
+/**
+ * The same for an accelerator. Throws {@link NoAccelerator} where there is neither a plugin for one nor, as far as the system tells, one; an error that says what is missing where there
+ * is one of the two.
+ */
 export async function chooseAccelerator(options: EngineOptions, wishes: XlaWishes = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
-  if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) throw new NoAccelerator();
-  const kind = deviceFiles.find((one) => one.plugin.test(plugin.path));
+  if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) {
+    const [present] = presentAccelerators() ?? [];
+    if (present === undefined) throw new NoAccelerator();
+    throw new Error(`there is an ${present.title}, but no XLA plugin for it (${present.hint})`);
+  }
+  const kind = accelerators.find((one) => one.plugin.test(plugin.path));
   // What was named is tried, whatever the machine looks like.
-  if (process.platform === 'linux' && kind !== undefined && ['cache', 'python'].includes(plugin.source) && !kind.files.some((file) => existsSync(file))) {
+  if (process.platform === 'linux' && kind !== undefined && ['cache', 'python'].includes(plugin.source) && ![...kind.files, '/dev/dxg'].some((file) => existsSync(file))) {
     throw new Error(`${plugin.path} is there, but no ${kind.title} is`);
   }
   return chooseXla(options, wishes);

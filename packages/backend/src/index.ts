@@ -4,6 +4,7 @@ import { offerToTfjs } from './offer.js';
 offerToTfjs();
 
 export * from './install/index.js';
+export { presentAccelerators } from './choose-engine.js';
 export { backendNames, createBackendResolver, resolveBackend, type ResolveOptions } from './resolve.js';
 export { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 export { WhetstoneBackend, type BackendCounters } from './recorder/backend.js';

@@ -28,9 +28,9 @@ export async function measureMatmul(): Promise<MatmulSpeed> {
       corner.dispose();
       return (performance.now() - started) / 1000;
     };
-    // The first one compiles.
+    // The first one compiles; of the others the best counts, as the machine may be at something else, too.
     await multiply(4);
-    const seconds = await multiply(4);
+    const seconds = Math.min(await multiply(4), await multiply(4), await multiply(4));
     operand.dispose();
     if (seconds < LEAST_SECONDS && side < MOST_SIDE) continue;
     if (memory().numTensors !== before) throw new Error('the measurement left a tensor behind');

@@ -40,7 +40,7 @@ function distance(text: string): number {
   return value;
 }
 
-const backendOption = (): Option => new Option('--backend <name>', 'what to compute on: auto, whetstone, tensorflow, wasm, cpu').default('auto');
+const backendOption = (): Option => new Option('--backend <name>', 'what to compute on: auto, whetstone, xla, tensorflow (tfjs-node), wasm, cpu').default('auto');
 
 /** All commands. Each is imported when it is asked for, so that help is quick. */
 export function createProgram(): Command {

@@ -1,6 +1,6 @@
 import { cpus, totalmem } from 'node:os';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
-import { cacheFolder, findTensorflow, findXlaPlugin, installTensorflow, installXlaPlugin, measureMatmul, resolveBackend, tensorflowCpuWheel, WhetstoneBackend, xlaPluginKinds, xlaPluginSet, type Wheel, type XlaPluginKind } from '@whetstone/backend';
+import { cacheFolder, findTensorflow, findXlaPlugin, installTensorflow, installXlaPlugin, measureMatmul, presentAccelerators, resolveBackend, tensorflowCpuWheel, WhetstoneBackend, xlaPluginKinds, xlaPluginSet, type Wheel, type XlaPluginKind } from '@whetstone/backend';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
@@ -20,12 +20,30 @@ export async function backendInfo(options: { readonly json?: boolean; readonly b
   terminal.line(info.reason);
   terminal.line(`engine:        ${engine.name}${engine.version === null ? '' : ` ${engine.version}`}`);
   terminal.line(`device:        ${count === 1 ? '' : `${count} × `}${kind}, ${cpus().length} processors${memoryBytes === null ? '' : `, ${bytes(memoryBytes)} of memory`}`);
+  terminal.line(`accelerator:   ${acceleratorLine(info.engine)}`);
+  terminal.line(`weights:       ${current instanceof WhetstoneBackend ? 'kept as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy ask' : 'kept as float32, whatever the model and the strategy ask'}`);
   terminal.line(`matmul:        ${matmul.gigaflops.toPrecision(3)} GFLOP/s at ${matmul.side} × ${matmul.side}`);
   terminal.line(`cache:         ${cacheFolder()}`);
   terminal.line(`libtensorflow: ${'reasons' in tensorflow ? `none: ${tensorflow.reasons.join('; ')}` : `${tensorflow.version ?? 'unknown version'} from the ${tensorflow.source}, ${tensorflow.folder}`}`);
   terminal.line(`XLA plugin:    ${'reasons' in xla ? `none: ${xla.reasons.join('; ')}` : `${xla.version ?? 'unknown version'} from the ${xla.source}, ${xla.path}`}`);
-  terminal.result({ backend: info.backend, engine: info.engine, engineVersion: engine.version, reason: info.reason, device: engine.device, processors: cpus().length, matmul, cache: cacheFolder(), tensorflow, xla });
+  terminal.result({ backend: info.backend, engine: info.engine, engineVersion: engine.version, reason: info.reason, device: engine.device, processors: cpus().length, accelerators: presentAccelerators(), matmul, cache: cacheFolder(), tensorflow, xla });
 }
+
+/** What the system shows of accelerators. */
+function acceleratorLine(engine: string): string {
+  const present = presentAccelerators();
+  if (present === null) return 'not looked for on this system';
+  if (present.length === 0) return 'none is seen (no /dev/nvidia0, no /dev/kfd)';
+  const titles = present.map(({ title }) => title).join(', ');
+  return engine === 'xla' ? titles : `${titles}; its plugin comes with: ${present.map(({ hint }) => hint).join(', ')}`;
+}
+
+/** What a plugin needs that cannot be fetched with it. */
+const alsoNeeded: Readonly<Partial<Record<XlaPluginKind, string>>> = {
+  cuda12: 'It needs an NVIDIA driver of version 525 or later; everything else of CUDA is fetched.',
+  cuda13: 'It needs an NVIDIA driver of version 580 or later; everything else of CUDA is fetched.',
+  rocm7: "It needs AMD's ROCm 7 besides, which is not on the package index: it looks in /opt/rocm/lib and LD_LIBRARY_PATH. `ldd` on the plugin shows which libraries are missing.",
+};
 
 export const installKinds: readonly string[] = ['cpu', ...xlaPluginKinds];
 
@@ -40,6 +58,7 @@ export async function backendInstall(kind: string, options: { readonly json?: bo
     for (const wheel of wheels) terminal.line(`${bytes(wheel.bytes ?? 0).padStart(8)}  ${wheel.fileName}`);
     const total = wheels.reduce((sum, wheel) => sum + (wheel.bytes ?? 0), 0);
     terminal.line(`${bytes(total).padStart(8)}  to fetch into ${cacheFolder()}`);
+    if (kind !== 'cpu' && alsoNeeded[kind] !== undefined) terminal.line(alsoNeeded[kind]);
     terminal.result({ kind, bytes: total, cache: cacheFolder(), wheels: wheels.map(({ name, version, fileName, bytes: size, sha256 }) => ({ name, version, fileName, bytes: size, sha256 })) });
     return;
   }
@@ -50,7 +69,7 @@ export async function backendInstall(kind: string, options: { readonly json?: bo
       const plugin = await installXlaPlugin(kind, progress);
       progress.close();
       terminal.line(`The XLA plugin ${plugin.version} is ${plugin.path}`);
-      if (kind === 'rocm7') terminal.line('It looks for ROCm 7 itself on this machine: that is not on the package index.');
+      if (alsoNeeded[kind] !== undefined) terminal.line(alsoNeeded[kind]);
       terminal.result(plugin);
       return;
     }
