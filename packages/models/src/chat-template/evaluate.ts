@@ -1,9 +1,9 @@
 import { createBuilder, MOST_UNITS, type Builder } from './builder.js';
 import { callMethod, readMember } from './members.js';
 import { contains, filters, iterate, tests } from './filters.js';
-import { library, type Environment, type Node, type Value } from './library.js';
+import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { createMacro, type Callables } from './macros.js';
-import { describe, held, isMarker, LoopControl, matchingEnd, name, node, nodes, usesLoop } from './nodes.js';
+import { describe, held, isMarker, LoopControl, matchingEnd, name, node, nodes, usesOfLoop } from './nodes.js';
 import { arithmetic } from './operators.js';
 import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
 import { generationStart } from './source.js';
@@ -69,7 +69,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       if (isMarker(statement, generationStart)) {
         const end = matchingEnd(body, i);
         const start = out.length();
-        run(body.slice(i + 1, end), new library.Environment(scope), out);
+        run(body.slice(i + 1, end), scopeWithin(scope), out);
         out.trace({ start, end: out.length(), message: current, kind: 'generation' });
         i = end;
       } else {
@@ -94,7 +94,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
         const args = argumentsOf(nodes(target['args']), scope);
         return emit(invoke(evaluate(node(target['callee']), scope), { ...args, keywords: new Map([...args.keywords, ['caller', caller]]) }, scope), out);
       }
-      case 'FilterStatement': return emit(filtered(captured(nodes(statement['body']), new library.Environment(scope)), node(statement['filter']), scope), out);
+      case 'FilterStatement': return emit(filtered(captured(nodes(statement['body']), scopeWithin(scope)), node(statement['filter']), scope), out);
       case 'Break': throw new LoopControl('break');
       case 'Continue': throw new LoopControl('continue');
       default: emit(evaluate(statement, scope), out);
@@ -117,7 +117,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const filter = iterable.type === 'SelectExpression' ? node(iterable['test']) : null;
     const source = evaluate(filter === null ? iterable : node(iterable['lhs']), scope);
     const bind = (item: Value): Environment => {
-      const inner = new library.Environment(scope);
+      const inner = scopeWithin(scope);
       assignTo(node(statement['loopvar']), item, inner);
       return inner;
     };
@@ -125,7 +125,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const all = isText(source) ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces))) : iterate(source);
     step(all.length);
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
-    const withLoop = usesLoop(statement);
+    const loopUses = usesOfLoop(statement);
     const [outer, outerAtMessage] = [current, atMessage];
     let changedBefore: Value | null = null;
     const changed = callables.define(({ positional }) => {
@@ -137,7 +137,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     try {
       for (const [index, item] of items.entries()) {
         const inner = bind(item);
-        if (withLoop) inner.setVariable('loop', loopVariable(items, index, changed));
+        if (loopUses === 'all' || loopUses.size > 0) inner.setVariable('loop', loopVariable(items, index, changed, loopUses));
         const message = messageOf(item);
         current = message ?? outer;
         atMessage = message !== undefined;
@@ -163,17 +163,29 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     }
   };
 
-  const loopVariable = (items: readonly Value[], index: number, changed: Value): Value => {
-    const cycle = callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing);
-    return mapping(new Map([
-      ['index', integer(index + 1)], ['index0', integer(index)], ['revindex', integer(items.length - index)], ['revindex0', integer(items.length - index - 1)],
-      ['first', flag(index === 0)], ['last', flag(index === items.length - 1)], ['length', integer(items.length)], ['depth', integer(1)], ['depth0', integer(0)],
-      ['previtem', items[index - 1] ?? missing], ['nextitem', items[index + 1] ?? missing], ['cycle', cycle], ['changed', changed],
-    ]));
+  const loopVariable = (items: readonly Value[], index: number, changed: Value, uses: ReadonlySet<string> | 'all'): Value => {
+    const members = new Map<string, Value>();
+    const define = (member: string, value: () => Value): void => {
+      if (uses === 'all' || uses.has(member)) members.set(member, value());
+    };
+    define('index', () => integer(index + 1));
+    define('index0', () => integer(index));
+    define('revindex', () => integer(items.length - index));
+    define('revindex0', () => integer(items.length - index - 1));
+    define('first', () => flag(index === 0));
+    define('last', () => flag(index === items.length - 1));
+    define('length', () => integer(items.length));
+    define('depth', () => integer(1));
+    define('depth0', () => integer(0));
+    define('previtem', () => items[index - 1] ?? missing);
+    define('nextitem', () => items[index + 1] ?? missing);
+    define('cycle', () => callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing));
+    define('changed', () => changed);
+    return mapping(members);
   };
 
   const assign = (statement: Node, scope: Environment): void => {
-    const value = statement['value'] === null ? captured(nodes(statement['body']), new library.Environment(scope)) : evaluate(node(statement['value']), scope);
+    const value = statement['value'] === null ? captured(nodes(statement['body']), scopeWithin(scope)) : evaluate(node(statement['value']), scope);
     const target = node(statement['assignee']);
     // `{% set message = messages[i] %}` in a loop over positions: from here on the loop is at that message.
     const message = atMessage || target.type !== 'Identifier' ? undefined : messageOf(value);

@@ -42,3 +42,19 @@ export interface Value {
 }
 
 export const library = jinja as unknown as Library;
+
+interface ScopeFields {
+  parent: Environment;
+  variables: Map<string, Value>;
+  tests: unknown;
+}
+
+function Scope(this: ScopeFields, parent: Environment & { readonly tests?: unknown }): void {
+  this.parent = parent;
+  this.variables = new Map();
+  this.tests = parent.tests;
+}
+Scope.prototype = jinja.Environment.prototype as object;
+
+/** A scope within another one. The library's own constructor declares its built-in functions again in each; they are found in the outermost. */
+export const scopeWithin = (parent: Environment): Environment => new (Scope as unknown as new (parent: Environment) => Environment)(parent);

@@ -1,4 +1,4 @@
-import { library, type Environment, type Node, type Value } from './library.js';
+import { scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { namesVariable } from './nodes.js';
 import type { Arguments } from './text-methods.js';
 import { callable, list, mapping, missing } from './values.js';
@@ -11,7 +11,8 @@ export interface Callables {
   get(value: Value): Native | undefined;
 }
 
-export function createCallables(): Callables {
+/** @param known functions that are there already */
+export function createCallables(known?: Callables): Callables {
   const natives = new WeakMap<Value, Native>();
   return {
     define(native) {
@@ -19,7 +20,7 @@ export function createCallables(): Callables {
       natives.set(value, native);
       return value;
     },
-    get: (value) => natives.get(value),
+    get: (value) => natives.get(value) ?? known?.get(value),
   };
 }
 
@@ -37,7 +38,7 @@ export interface MacroDefinition {
 export function createMacro({ label, parameters, body, scope, evaluate, capture }: MacroDefinition): Native {
   const [takesRest, takesKeywords] = [namesVariable(body, 'varargs'), namesVariable(body, 'kwargs')];
   return ({ positional, keywords }) => {
-    const inner = new library.Environment(scope);
+    const inner = scopeWithin(scope);
     const rest = new Map(keywords);
     for (const [index, parameter] of parameters.entries()) {
       const isDefault = parameter.type === 'KeywordArgumentExpression';

@@ -18,12 +18,33 @@ export function namesVariable(part: unknown, variable: string): boolean {
   return (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable));
 }
 
-const loopUses = new WeakMap<Node, boolean>();
+const loopUses = new WeakMap<Node, ReadonlySet<string> | 'all'>();
 
-/** Whether a loop's body names `loop`: making it for nothing is what most loops would spend their time on. */
-export function usesLoop(statement: Node): boolean {
+/** Members of `loop` that parsed statements name; `all` where they use it in another way than `loop.member`. */
+function membersOfLoop(part: unknown, found: Set<string>): boolean {
+  if (Array.isArray(part)) return part.every((item) => membersOfLoop(item, found));
+  if (part instanceof Map) return [...part].every((entry) => membersOfLoop(entry, found));
+  if (typeof part !== 'object' || part === null) return true;
+  const { type, value } = part as Partial<Node>;
+  if (type === 'Identifier') return value !== 'loop';
+  if (type === 'MemberExpression') {
+    const { object, property, computed } = part as Node & { readonly object: Node; readonly property: Node };
+    if (object.type === 'Identifier' && name(object) === 'loop' && computed !== true && property.type === 'Identifier') {
+      found.add(name(property));
+      return true;
+    }
+  }
+  return Object.values(part).every((item) => membersOfLoop(item, found));
+}
+
+/** What of `loop` a loop's body names: making the rest for nothing is what most loops would spend their time on. */
+export function usesOfLoop(statement: Node): ReadonlySet<string> | 'all' {
   let uses = loopUses.get(statement);
-  if (uses === undefined) loopUses.set(statement, (uses = namesVariable([statement['body'], statement['defaultBlock']], 'loop')));
+  if (uses === undefined) {
+    const found = new Set<string>();
+    uses = membersOfLoop([statement['body'], statement['defaultBlock']], found) ? found : 'all';
+    loopUses.set(statement, uses);
+  }
   return uses;
 }
 

@@ -77,7 +77,8 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
 }
 
 /** `train` and `weight` say what is learned; templates do not know them. */
-function withoutOurKeys(message: Message): Record<string, unknown> {
+function withoutOurKeys(message: Message): Readonly<Record<string, unknown>> {
+  if (message.train === undefined && message.weight === undefined) return { ...message };
   return Object.fromEntries(Object.entries(message).filter(([key]) => key !== 'train' && key !== 'weight'));
 }
 

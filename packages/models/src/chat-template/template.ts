@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { createEvaluator } from './evaluate.js';
-import { library, type Environment, type Node, type Value } from './library.js';
+import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { createCallables, type Callables, type Native } from './macros.js';
 import { createProvenance, type Provenance, type Trace } from './provenance.js';
 import { markGenerationTags } from './source.js';
@@ -33,13 +33,18 @@ const LONGEST_RANGE = 100_000;
 export function compileTemplate(template: string, file?: string): CompiledTemplate {
   const { source, tagged } = markGenerationTags(template);
   const program = parse(source, file);
+  // What every run has in common; the time is set anew.
+  const clock = { now: new Date(0) };
+  const builtIns = new library.Environment();
+  const functions = createCallables();
+  declareGlobals(builtIns, functions, clock);
   return {
     tagged,
     run({ messages, variables, now }) {
+      clock.now = now;
       const provenance = createProvenance();
-      const callables = createCallables();
-      const globals = new library.Environment();
-      declareGlobals(globals, callables, now);
+      const callables = createCallables(functions);
+      const globals = scopeWithin(builtIns);
       for (const [name, value] of Object.entries(variables)) globals.setVariable(name, toValue(value));
       const positions = new Map<Value, number>();
       const values = messages.map((message, index) => {
@@ -115,13 +120,13 @@ function markOrigin(value: Value, message: number, provenance: Provenance, kind:
   if (isMapping(value)) for (const [key, item] of value.value) markOrigin(item, message, provenance, key === 'role' ? 'role' : kind);
 }
 
-function declareGlobals(globals: Environment, callables: Callables, now: Date): void {
+function declareGlobals(globals: Environment, callables: Callables, clock: { readonly now: Date }): void {
   for (const [name, value] of Object.entries({ true: flag(true), True: flag(true), false: flag(false), False: flag(false), none, None: none })) globals.setVariable(name, value);
   const natives: Readonly<Record<string, Native>> = {
     raise_exception: ({ positional }) => {
       throw new Error(printed(positional[0] ?? missing));
     },
-    strftime_now: ({ positional }) => text(strftime(now, printed(positional[0] ?? missing))),
+    strftime_now: ({ positional }) => text(strftime(clock.now, printed(positional[0] ?? missing))),
     range: ({ positional }) => list(range(positional).map(integer)),
     dict: ({ keywords }) => mapping(keywords),
   };

@@ -1,5 +1,3 @@
-import { GrowingInts } from '../../batching/growing-ints.js';
-
 /**
  * Numbers from 0 upwards under 53-bit hashes, in typed arrays: some 20 bytes an entry, where a Map takes 60 and the garbage collector looks at each.
  * Open addressing with linear probing, at most half full.
@@ -50,14 +48,18 @@ export class HashMap {
   }
 }
 
+const NODE_PAGE_BITS = 15;
+const NODE_PAGE = 1 << NODE_PAGE_BITS;
+
 /**
- * Which entries stand under which of their keys: each entry has the same number of keys, one a band. 12 to 16 bytes a key. The keys of all bands share one
+ * Which entries stand under which of their keys: each entry has the same number of keys, one a band. 10 to 12 bytes a key. The keys of all bands share one
  * table; a band's number must be part of its keys.
  */
 export class BandTable {
   #heads = new Int32Array(1 << 12).fill(-1);
-  readonly #keys = new GrowingInts();
-  readonly #next = new GrowingInts();
+  /** A key and the next place under the same head, beside one another: a look at both is one look into memory. */
+  readonly #nodes: Int32Array[] = [];
+  #length = 0;
   readonly #bands: number;
 
   constructor(bands: number) {
@@ -66,30 +68,35 @@ export class BandTable {
 
   /** Adds the next entry, from 0. */
   add(keys: Uint32Array): void {
-    while (this.#keys.length + this.#bands > this.#heads.length) this.#grow();
+    while (this.#length + this.#bands > this.#heads.length * 2) this.#grow();
     for (let band = 0; band < this.#bands; band++) {
-      this.#keys.push((keys[band] ?? 0) | 0);
-      this.#next.push(-1);
-      this.#link(this.#keys.length - 1);
+      if (this.#length === this.#nodes.length * NODE_PAGE) this.#nodes.push(new Int32Array(NODE_PAGE * 2));
+      this.#link(this.#length++, (keys[band] ?? 0) | 0);
     }
   }
 
   /** Calls `visit` with the entries under a key, the latest first, until it says that it has enough. */
   visit(key: number, visit: (entry: number) => boolean): void {
     const wanted = key | 0;
-    for (let place = this.#heads[key & (this.#heads.length - 1)] ?? -1; place !== -1; place = this.#next.at(place)) {
-      if (this.#keys.at(place) === wanted && !visit(Math.floor(place / this.#bands))) return;
+    for (let place = this.#heads[key & (this.#heads.length - 1)] ?? -1; place !== -1; ) {
+      const page = this.#nodes[place >> NODE_PAGE_BITS] as Int32Array;
+      const at = (place & (NODE_PAGE - 1)) * 2;
+      if (page[at] === wanted && !visit(Math.floor(place / this.#bands))) return;
+      place = page[at + 1] as number;
     }
   }
 
-  #link(place: number): void {
-    const slot = this.#keys.at(place) & (this.#heads.length - 1);
-    this.#next.set(place, this.#heads[slot] ?? -1);
+  #link(place: number, key: number): void {
+    const page = this.#nodes[place >> NODE_PAGE_BITS] as Int32Array;
+    const at = (place & (NODE_PAGE - 1)) * 2;
+    const slot = key & (this.#heads.length - 1);
+    page[at] = key;
+    page[at + 1] = this.#heads[slot] ?? -1;
     this.#heads[slot] = place;
   }
 
   #grow(): void {
     this.#heads = new Int32Array(this.#heads.length * 2).fill(-1);
-    for (let place = 0; place < this.#keys.length; place++) this.#link(place);
+    for (let place = 0; place < this.#length; place++) this.#link(place, (this.#nodes[place >> NODE_PAGE_BITS] as Int32Array)[(place & (NODE_PAGE - 1)) * 2] as number);
   }
 }

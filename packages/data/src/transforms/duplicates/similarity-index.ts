@@ -19,12 +19,14 @@ export interface SimilarityIndex {
 
 /** One number a band. */
 function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
-  return Uint32Array.from({ length: SIGNATURE_VALUES / rows }, (_, band) => {
+  const keys = new Uint32Array(SIGNATURE_VALUES / rows);
+  for (let band = 0; band < keys.length; band++) {
     let key = 0x811c9dc5 ^ band;
     for (let index = band * rows; index < (band + 1) * rows; index++) key = Math.imul(key ^ (signature[index] as number), 0x01000193);
     key = Math.imul(key ^ (key >>> 16), 0x85ebca6b);
-    return key ^ (key >>> 13);
-  });
+    keys[band] = key ^ (key >>> 13);
+  }
+  return keys;
 }
 
 /**
@@ -35,44 +37,57 @@ const MOST_COMPARED = 200;
 /** Sets whose signatures one search looks at, at most: a look costs a hundredth of a comparison. */
 const MOST_LOOKED_AT = 2000;
 
-/** The lowest byte of each value of every signature: enough to see that two sets are not nearly alike, without their sketches. */
+/** Values of each signature of which a byte is kept. */
+const KEPT_BYTES = 64;
+const ENTRY_WORDS = KEPT_BYTES / 4;
+const ENTRIES_A_PAGE = 1 << 12;
+
+/** 0x80 in every byte of a word that is zero. */
+const zeroBytes = (word: number): number => ~(((word & 0x7f7f7f7f) + 0x7f7f7f7f) | word | 0x7f7f7f7f);
+
+/** The lowest byte of the first values of every signature: enough to see that two sets are not nearly alike, without their sketches. */
 class SignatureBytes {
-  readonly #words = new GrowingInts();
+  readonly #pages: Int32Array[] = [];
+  #length = 0;
 
   static pack(signature: Uint32Array): Int32Array {
-    const bytes = Uint8Array.from(signature, (value) => value & 0xff);
-    return new Int32Array(bytes.buffer);
+    const packed = new Int32Array(ENTRY_WORDS);
+    for (let word = 0, at = 0; word < ENTRY_WORDS; word++, at += 4) {
+      const [a, b, c, d] = [signature[at] as number, signature[at + 1] as number, signature[at + 2] as number, signature[at + 3] as number];
+      packed[word] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
+    }
+    return packed;
   }
 
   add(packed: Int32Array): void {
-    for (const word of packed) this.#words.push(word);
+    if (this.#length === this.#pages.length * ENTRIES_A_PAGE) this.#pages.push(new Int32Array(ENTRIES_A_PAGE * ENTRY_WORDS));
+    this.#pages[this.#pages.length - 1]?.set(packed, (this.#length++ % ENTRIES_A_PAGE) * ENTRY_WORDS);
   }
 
-  /** In how many of the values an entry agrees. */
-  agreement(packed: Int32Array, entry: number): number {
-    const start = entry * packed.length;
+  /** Whether an entry agrees in so many of the bytes. */
+  agrees(packed: Int32Array, entry: number, least: number): boolean {
+    const page = this.#pages[Math.floor(entry / ENTRIES_A_PAGE)] as Int32Array;
+    const start = (entry % ENTRIES_A_PAGE) * ENTRY_WORDS;
     let agree = 0;
-    for (let index = 0; index < packed.length; index++) {
-      const differing = (packed[index] as number) ^ this.#words.at(start + index);
-      if ((differing & 0xff) === 0) agree++;
-      if ((differing & 0xff00) === 0) agree++;
-      if ((differing & 0xff0000) === 0) agree++;
-      if ((differing & 0xff000000) === 0) agree++;
+    for (let index = 0; index < ENTRY_WORDS; index++) {
+      const equal = zeroBytes((packed[index] as number) ^ (page[start + index] as number));
+      // One bit a byte, added up in the highest byte.
+      agree += Math.imul(equal >>> 7, 0x01010101) >>> 24;
     }
-    return agree;
+    return agree >= least;
   }
 }
 
 /**
- * Some 350 bytes a set are kept in memory, and its sketch (up to 1 kB) in memory or a temporary file.
+ * Some 500 bytes a set are kept in memory, and its sketch (up to 1 kB) in memory or a temporary file.
  */
 export function createSimilarityIndex(threshold: number, sketches: SketchStore = createSketchStore()): SimilarityIndex {
   const rows = rowsOfBand(threshold);
   const table = new BandTable(SIGNATURE_VALUES / rows);
   const signatures = new SignatureBytes();
   // The share of equal values is the similarity, give or take 0.06: what lies two and a half times that below the threshold is not compared.
-  const leastAgreement = Math.floor(SIGNATURE_VALUES * (threshold - 0.15));
-  // The number of the search that saw an entry last: no entry is looked at twice in one.
+  const leastAgreement = Math.floor(KEPT_BYTES * (threshold - 0.15));
+  // The number of the search that compared an entry last: none is compared twice in one.
   const seenBy = new GrowingInts();
   let finds = 0;
   let latest: { signature: Uint32Array; keys: Uint32Array; packed: Int32Array } | null = null;
@@ -91,14 +106,12 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
       const goesOn = (): boolean => found === null && compared < MOST_COMPARED && lookedAt < MOST_LOOKED_AT;
       for (let band = 0; band < keys.length && goesOn(); band++) {
         table.visit(keys[band] as number, (entry) => {
-          if (seenBy.at(entry) === finds) return true;
-          seenBy.set(entry, finds);
           lookedAt++;
-          if (signatures.agreement(packed, entry) >= leastAgreement) {
-            compared++;
-            const similarity = sketchSimilarity(sketch, sketches.read(entry), threshold);
-            if (similarity >= threshold) found = { entry, similarity };
-          }
+          if (!signatures.agrees(packed, entry, leastAgreement) || seenBy.at(entry) === finds) return goesOn();
+          seenBy.set(entry, finds);
+          compared++;
+          const similarity = sketchSimilarity(sketch, sketches.read(entry), threshold);
+          if (similarity >= threshold) found = { entry, similarity };
           return goesOn();
         });
       }
