@@ -44,6 +44,7 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     switch (at?.type) {
       case 'Held': return at['held'] as Value;
       case 'Program': return captured(nodes(at['body']), scope);
+      case 'StringLiteral': return text(String(at['value']));
       case 'Identifier': return scope.lookupVariable(name(at));
       case 'BinaryExpression': return binary(at, scope);
       case 'MemberExpression': return member(at, scope);
