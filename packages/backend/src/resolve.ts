@@ -89,7 +89,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
       return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
-      const why = error instanceof Error ? (error.message.trim().split('\n')[0] ?? '') : String(error);
+      const why = error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
       // One plugin is asked twice: as an accelerator, and for the processor.
       if (candidate.name !== 'xla' || !failures.some((failure) => failure.endsWith(`: ${why}`))) failures.push(`${candidate.name}: ${why}`);
     }

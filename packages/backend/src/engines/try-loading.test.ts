@@ -55,6 +55,15 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     expect(process.cpuUsage(started).user).toBeLessThan(50_000);
   });
 
+  test('that gives its functions badly, or ends its process when it is told to initialise, ends another one', async () => {
+    const abort = '#include <stdlib.h>\n';
+    expect(await loadingProblem([await build(join(folder, 'gives-nothing.so'), `${abort}void *GetPjrtApi(void) { abort(); }\n`)])).toBe('loading it ended a process with SIGABRT');
+    // PJRT_Plugin_Initialize is the fourth function.
+    const table = 'static void *end(void *parameters) { abort(); }\nstatic void *api[100] = {(void *)800, 0, (void *)24, 0, (void *)(81ul << 32), 0, 0, 0, end};\nvoid *GetPjrtApi(void) { return api; }\n';
+    expect(await loadingProblem([await build(join(folder, 'does-not-start.so'), abort + table)])).toBe('loading it ended a process with SIGABRT');
+    expect(await loadingProblem([await build(join(folder, 'starts.so'), abort + table.replace('abort();', 'return 0;'))])).toBeNull();
+  });
+
   test('leads to the next engine and backend, with the reason of each', async () => {
     const library = join(folder, 'tensorflow');
     await mkdir(library);

@@ -5,10 +5,24 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cacheFolder } from '../install/cache-folder.js';
 
-/** Loads libraries one after another as the engines do, in a process of its own. */
+/**
+ * Loads libraries one after another as the engines do, in a process of its own. A plugin is asked for its functions too, and to initialise itself (the fourth of
+ * them, behind the size, the extensions and the version): code of its own that may end a process.
+ */
 const script = `
 const koffi = require(process.argv[1]);
-for (const path of process.argv.slice(2)) koffi.load(path, { lazy: true, global: true });
+for (const path of process.argv.slice(2)) {
+  const library = koffi.load(path, { lazy: true, global: true });
+  let getApi;
+  try { getApi = library.func('void *GetPjrtApi()'); } catch { continue; }
+  const api = getApi();
+  const known = api ? new BigUint64Array(koffi.view(api, 40)) : null;
+  if (known === null || known[0] < 80n || new Int32Array(known.buffer)[8] !== 0) continue;
+  const initialise = new BigUint64Array(koffi.view(api, 80))[8];
+  const parameters = new BigUint64Array(new ArrayBuffer(16));
+  parameters[0] = 16n;
+  if (initialise !== 0n) koffi.decode(initialise, koffi.proto('void *initialise(void *)'))(koffi.address(parameters.buffer));
+}
 process.kill(process.pid, 'SIGKILL');
 `;
 

@@ -4,11 +4,13 @@ import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Engine } from '../engines/engine.js';
+import type { Kernel } from '../kernels/kernel.js';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
 import { createXlaEngine } from '../engines/xla/engine.js';
 import { registerKernels } from '../kernels/index.js';
 import { libraryFolder, random, xlaPlugin } from '../test-support.js';
 import { WhetstoneBackend } from './backend.js';
+import type { Spec } from './types.js';
 
 // What must hold on either engine, measured with the counters of one backend: differences count, not totals.
 
@@ -77,6 +79,19 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
     expect({ compiles: backend.counters().compiles, deviceBytes: backend.counters().deviceBytes, tensors: tf.memory().numTensors }).toEqual({ compiles, deviceBytes, tensors: heap });
     tf.dispose([x, weight]);
     optimizer.dispose();
+  });
+
+  test('a graph that cannot be compiled names the operation and its shapes, to whoever reads at once or later, and nothing else is lost', async () => {
+    const wrong: Kernel = { name: 'Wrong', inputs: ['x'], eager: false, rule: ([x]) => ({ outputs: [x as Spec] }), tensorflow: (emit, [x]) => emit.op('NoSuchOp', [x!]) };
+    const x = random([2, 3], 1);
+    const failing = (): tf.TensorInfo => backend.run(wrong, { x }, {}) as tf.TensorInfo;
+    const reason = /Wrong\(float32 \[2, 3\]\).*NoSuchOp/s;
+    const [now, later] = [failing(), failing()];
+    expect(() => backend.readSync(now.dataId)).toThrow(reason);
+    await expect(backend.read(later.dataId)).rejects.toThrow(reason);
+    expect(() => backend.readSync(failing().dataId)).toThrow(reason);
+    expect([...tf.tidy(() => tf.mul(x, 2)).dataSync()]).toEqual([...x.dataSync()].map((value) => 2 * value));
+    x.dispose();
   });
 
   test('how many executables there are is bounded', async () => {
