@@ -1,4 +1,7 @@
 import { existsSync } from 'node:fs';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -34,6 +37,23 @@ afterEach(() => {
 describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const fixture = isThere ? readGolden<Fixture>('qlora', 'golden.json') : null;
+
+  it('trains on from an adapter of PEFT over the same base, step by step', async () => {
+    if (fixture === null) return;
+    const run = fixture.runs['nf4'];
+    if (run === undefined) throw new Error('no run nf4');
+    const folder = await mkdtemp(join(tmpdir(), 'whetstone-qlora-adapter-'));
+    await copyFile(goldenPath('qlora', 'nf4', 'init.safetensors'), join(folder, 'adapter_model.safetensors'));
+    await writeFile(join(folder, 'adapter_config.json'), JSON.stringify({ peft_type: 'LORA', task_type: 'CAUSAL_LM', r: 4, lora_alpha: 8, lora_dropout: 0, bias: 'none', target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] }));
+    const strategy = qloraStrategy({ adapter: folder, doubleQuantization: run.double_quantization });
+    const model = await loadLanguageModel(goldenPath('qlora', 'model'), { storage: strategy.storage ?? null });
+    const attachment = await attach(strategy, model, fixture.steps);
+    disposables = [attachment, model];
+    const windows = Array.from({ length: fixture.steps }, (_, step) => [batchOf(fixture.batches[step % fixture.batches.length] as FixtureBatch)]);
+    const outcomes = await runSteps(model, attachment, windows, { learningRate: fixture.learning_rate, weightDecay: 0, maxNorm: null, schedule: () => 1 });
+    run.losses.forEach((loss, step) => expect(Math.abs((outcomes[step]?.loss ?? NaN) - loss), `loss of step ${step + 1}`).toBeLessThanOrEqual(fixture.tolerance.loss_abs));
+    await rm(folder, { recursive: true, force: true });
+  });
 
   it.each(['nf4', 'fp4'])('%s: the base, sixteen steps, the adapter', async (name) => {
     if (fixture === null) return;

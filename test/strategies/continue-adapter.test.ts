@@ -5,10 +5,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTinyModel, Trainer } from 'whetstone';
-import type { LanguageModel, StepReport, Strategy } from '@whetstone/core/contract';
+import type { LanguageModel, StepReport, Strategy, WeightRole } from '@whetstone/core/contract';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import { adapterToMlx, createAdapterSet, loadAdapter, loraStrategy, prefixStrategy, readAdapterFolder, type LoraOptions, type PrefixOptions } from '@whetstone/strategies';
+import { adapterToMlx, createAdapterSet, loadAdapter, loraStrategy, prefixStrategy, qloraStrategy, readAdapterFolder, type LoraOptions, type PrefixOptions, type QloraOptions } from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';
@@ -77,6 +77,23 @@ describe('an adapter is trained on', () => {
       expect(farthest(logitsOf(model), made.logits)).toBeLessThanOrEqual(1e-5);
       loaded.dispose();
       tf.dispose([...copy.tensors.values()]);
+    });
+    model.dispose();
+  });
+
+  it('over a quantised base, whose own modules stay as they are', async () => {
+    const model = createRandomModel(llama, 3);
+    const shared: Partial<QloraOptions> = { quantType: 'fp4', modulesToSave: ['model.layers.0.mlp.up_proj'], targetModules: ['q_proj', 'v_proj'], rank: 2 };
+    const made = await makeAdapter(model, 'quantised', qloraStrategy(shared));
+    await expectNoLeak(async () => {
+      const strategy = qloraStrategy({ adapter: made.path, quantType: 'fp4' });
+      const role = (name: string): WeightRole => ({ name: `model.layers.0.${name}.weight`, kind: 'linear', shape: [12, 8], fanInFanOut: false });
+      expect(strategy.storage?.(role('mlp.up_proj'))).toBeNull();
+      expect(strategy.storage?.(role('mlp.gate_proj'))).toBeTypeOf('function');
+      const attachment = await strategy.attach(model, run);
+      expect(farthest(logitsOf(model), made.logits)).toBeLessThanOrEqual(1e-5);
+      expect(attachment.exportAdapter?.().files).toEqual({ 'quantization_config.json': expect.objectContaining({ bnb_4bit_quant_type: 'fp4', llm_int8_skip_modules: ['lm_head', 'model.layers.0.mlp.up_proj'] }) });
+      attachment.dispose();
     });
     model.dispose();
   });

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
+import { createAdamW } from '@whetstone/core';
 import { createRandomModel } from '@whetstone/models';
 import { adapterFromMlx, adapterToMlx, isMlxConfig, loadAdapter, loraStrategy, mergeAdapter, type AdapterFiles, type LoraOptions } from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
@@ -87,11 +88,25 @@ describe('lora', () => {
     });
   });
 
-  it('gives B the learning rate that LoRA+ asks for', () => {
-    const attachment = attach({ loraPlusRatio: 16 });
-    const rates = new Set([...attachment.trainable.keys()].map((name) => `${name.includes('lora_B')} ${attachment.learningRateScale?.(name)}`));
-    expect([...rates].sort()).toEqual(['false 1', 'true 16']);
-    attachment.dispose();
+  it('moves B, and vectors, by the ratio that LoRA+ asks for, as PEFT groups them', async () => {
+    await expectNoLeak(() => {
+      const attachment = attach({ loraPlusRatio: 16, useDora: true, targetModules: ['q_proj'], modulesToSave: ['norm', 'lm_head'] });
+      const before = new Map([...attachment.trainable].map(([name, variable]) => [name, Float32Array.from(variable.dataSync())]));
+      const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+      const gradients = new Map([...attachment.trainable].map(([name, { shape }]) => [name, tf.fill(shape, 0.3) as tf.Tensor]));
+      const rate = 1e-3;
+      optimizer.apply(attachment.trainable, gradients, { update: 1, learningRate: rate, learningRateScale: (name) => attachment.learningRateScale?.(name) ?? 1, decays: () => false });
+      // Adam's first step is the learning rate times the gradient's sign.
+      const groups: Record<string, number> = { lora_A: 1, lora_B: 16, lora_magnitude_vector: 16, 'model.norm': 16, lm_head: 1 };
+      for (const [name, variable] of attachment.trainable) {
+        const group = Object.keys(groups).find((part) => name.includes(part)) ?? '';
+        const after = variable.dataSync();
+        for (const [index, value] of (before.get(name) ?? new Float32Array()).entries()) expect(value - (after[index] ?? NaN), name).toBeCloseTo(rate * (groups[group] ?? NaN), 5);
+      }
+      tf.dispose([...gradients.values()]);
+      optimizer.dispose();
+      attachment.dispose();
+    });
   });
 
   it('switches between adapters on one base without reading them again', async () => {

@@ -34,6 +34,7 @@ describe.skipIf(!isThere)('the memory of a quantised base', () => {
 
   const cases: readonly (readonly [string, Partial<QloraOptions>, bytesPerParameter: number])[] = [
     ['NF4 with compressed scales', {}, 0.525],
+    ['FP4 with compressed scales', { quantType: 'fp4' }, 0.525],
     ['NF4 with single scales', { doubleQuantization: false }, 0.5625],
     ['int8', { quantType: 'int8' }, 1.05],
   ];

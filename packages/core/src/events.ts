@@ -48,7 +48,7 @@ export function createEventHub(logger: () => Logger): EventHub {
 /** The callback that turns hooks into events: the last of all, so that an event tells of what has become of a step. */
 export function eventCallback(emit: EventHub['emit']): Callback {
   return {
-    onRunStart: { order: 'post', handler: (info) => emit('run:start', info) },
+    onRunStart: { order: 'post', handler: ({ loaded: _loaded, ...info }) => emit('run:start', info) },
     onStep: { order: 'post', handler: (report) => emit('step', report) },
     onEvaluate: { order: 'post', handler: (report) => emit('evaluate', report) },
     onSave: { order: 'post', handler: (checkpoint) => emit('save', checkpoint) },

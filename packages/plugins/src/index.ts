@@ -4,7 +4,7 @@ import { earlyStopping } from './early-stopping.js';
 import { gradientClipping } from './gradient-clipping.js';
 import { metricsJsonl } from './metrics-jsonl.js';
 import { nanGuard } from './nan-guard.js';
-import { repetitionPenalty } from './repetition-penalty.js';
+import { repetitionPenalty } from './repetition-penalty/repetition-penalty.js';
 import { tensorBoard } from './tensorboard/tensorboard.js';
 
 export { consoleLog, createConsoleLog, formatSeconds, formatStep } from './console-log.js';
@@ -12,7 +12,7 @@ export { createEarlyStopping, earlyStopping, type EarlyStoppingOptions } from '.
 export { createGradientClipping, gradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
 export { createMetricsLog, metricsJsonl } from './metrics-jsonl.js';
 export { createNanGuard, nanGuard, type NanGuardOptions } from './nan-guard.js';
-export { createRepetitionPenalty, repetitionPenalty, type RepetitionPenaltyOptions } from './repetition-penalty.js';
+export { createRepetitionPenalty, repetitionPenalty, type RepetitionPenaltyOptions } from './repetition-penalty/repetition-penalty.js';
 export { createTensorBoardLog, tensorBoard } from './tensorboard/tensorboard.js';
 
 /** Every callback and logger of this package, for a registry. */

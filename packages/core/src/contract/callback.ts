@@ -2,7 +2,7 @@ import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Batch } from './data.js';
 import type { HookName, hookTable } from './hook-table.js';
 import type { Json } from './json.js';
-import type { SupervisedPositions } from './model.js';
+import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
 import type { StepContext } from './strategy.js';
 
@@ -32,6 +32,12 @@ export interface RunInfo {
   readonly totalParameters: number;
 }
 
+/** What callbacks are told when a run starts; events are told a {@link RunInfo}. */
+export interface StartingRun extends RunInfo {
+  /** The model at work with its tokenizer and renderer, for callbacks that ask it. Not theirs to change or dispose; absent where hooks are called without a run. */
+  readonly loaded?: LoadedModel;
+}
+
 export interface MicrobatchContext extends StepContext, SupervisedPositions {
   readonly batch: Batch;
 }
@@ -40,7 +46,7 @@ export type Gradients = ReadonlyMap<string, Tensor>;
 
 /** The signatures of the hooks of {@link hookTable}, kind by kind. */
 export interface HookSignatures {
-  onRunStart(run: RunInfo, control: Control): void | Promise<void>;
+  onRunStart(run: StartingRun, control: Control): void | Promise<void>;
   /** `epoch` counts from 0; a run that resumes within an epoch does not start it again. */
   onEpochStart(epoch: number, control: Control): void | Promise<void>;
   /** `step` is the number that the step's report will have: 1 for the first. */

@@ -60,6 +60,8 @@ export interface StrategyPlan {
 export interface Attachment {
   /** Parameters the optimizer updates, by their name in the saved file; empty for strategies that own no parameters. */
   readonly trainable: ReadonlyMap<string, Variable>;
+  /** Trains everything that is trained at some step, where `trainable` grows (gradual unfreezing); the result goes back to what the present step trains. */
+  trainAll?(): () => void;
   /** Learning-rate factor of a parameter (LoRA+); 1 where absent. */
   learningRateScale?(name: string): number;
   /** Added once a step to the mean loss. Differentiable. */

@@ -46,7 +46,7 @@ export const runTraining: RunTraining = async function* (run) {
     await run.claimOutput?.();
     await startAlike(workers, owner, run.backend);
     hooks.step = progress.state.step;
-    await hooks.onRunStart(runInfo(run, plan, progress, counts));
+    await hooks.onRunStart({ ...runInfo(run, plan, progress, counts), loaded: run.loaded });
     await interruptWhereAsked(run, progress, workers);
     if (training.evalStrategy === 'ends' && progress.state.step === 0) await progress.evaluate();
 

@@ -107,7 +107,7 @@ const farthestAnchor = 0.5;
 /** Another model of the same shapes is told by its weights. Adapters' own parameters start anew each time and tell nothing. */
 function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, held: HeldWeights, file: string): void {
   const [away, length] = tidy(() => {
-    const pairs = [...held.values()].flatMap(([name, value]) => {
+    const pairs = [...held.all()].flatMap(([name, value]) => {
       const origin = model.parameters.has(name) ? anchor.get(name) : undefined;
       return origin === undefined ? [] : [[sum(square(sub(value, origin))), sum(square(origin))] as const];
     });

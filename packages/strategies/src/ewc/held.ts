@@ -7,8 +7,10 @@ export type HeldKind = 'parameters' | 'effective-weights';
 
 /** Weights by name, as they are now and as variables whose gradients tell how much each matters. */
 export interface HeldWeights {
-  /** Differentiable with respect to what is trained; call inside `tf.tidy`. */
+  /** Those that are trained now. Differentiable with respect to what is trained; call inside `tf.tidy`. */
   values(): ReadonlyMap<string, Tensor>;
+  /** Those that are trained at some step. Call inside `tf.tidy`. */
+  all(): ReadonlyMap<string, Tensor>;
   shapes(): ReadonlyMap<string, readonly number[]>;
   /**
    * Calls `work` with variables whose gradients are those of the weights. For an effective weight that is a zero beside the layer: the gradient of
@@ -31,10 +33,22 @@ export function plannedShapes(kind: HeldKind, plan: StrategyPlan): ReadonlyMap<s
 /** @throws CONFIG_CONFLICT where the owner knows no effective weights. */
 export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
   if (kind === 'parameters') {
+    // What is frozen still will be held from the start: the anchor is where training began.
+    const presentAgain = owner.trainAll?.();
+    const all: ReadonlyMap<string, Variable> = new Map(owner.trainable);
+    presentAgain?.();
     return {
       values: () => owner.trainable,
-      shapes: () => new Map([...owner.trainable].map(([name, { shape }]) => [name, shape])),
-      withProbes: (work) => work(owner.trainable),
+      all: () => all,
+      shapes: () => new Map([...all].map(([name, { shape }]) => [name, shape])),
+      withProbes: async (work) => {
+        const freezeAgain = owner.trainAll?.();
+        try {
+          return await work(all);
+        } finally {
+          freezeAgain?.();
+        }
+      },
     };
   }
   const weights = owner.effectiveWeights?.();
@@ -42,6 +56,7 @@ export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
   const values = (): Map<string, Tensor> => new Map([...weights].map(([name, { weight }]) => [name, weight()]));
   return {
     values,
+    all: values,
     shapes: () => new Map([...weights].map(([name, { site, weight }]) => [name, site?.weight.shape ?? tidy(() => weight().shape)])),
     withProbes: async (work) => {
       const probes = new Map<string, Variable>();
@@ -81,7 +96,7 @@ function probed(output: Tensor2D, input: Tensor2D, probe: Tensor2D, { fanInFanOu
 /** Copies of weights as they are now. The caller owns them. */
 export function valuesNow(held: HeldWeights): Map<string, Tensor> {
   const names: string[] = [];
-  const tensors = tidy(() => [...held.values()].map(([name, value]) => {
+  const tensors = tidy(() => [...held.all()].map(([name, value]) => {
     names.push(name);
     return clone(value);
   }));

@@ -107,6 +107,13 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
         get trainable() {
           return trainable;
         },
+        trainAll: () => {
+          const present = lowest;
+          moveTo(Infinity);
+          return () => {
+            if (present !== null) unfreezeFrom(present);
+          };
+        },
         beforeStep: ({ step, record }) => {
           moveTo(step);
           if (cache === null) return;

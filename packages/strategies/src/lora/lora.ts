@@ -138,7 +138,7 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const { loraPlusRatio } = options;
   return {
     trainable,
-    ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (name.endsWith('.lora_B.weight') ? loraPlusRatio : 1) }),
+    ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (isFast(name, trainable) ? loraPlusRatio : 1) }),
     effectiveWeights: () => new Map<string, EffectiveWeight>([
       ...layers.map((layer) => [`${layer.site.name}.weight`, { site: layer.site, weight: () => mergedWeight(layer, pissaStarts.get(layer.site.name)?.residual) }] as const),
       ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
@@ -171,6 +171,9 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
     },
   };
 }
+
+/** Whether LoRA+ raises a parameter's rate: PEFT's `create_loraplus_optimizer` counts all vectors (biases, norms, DoRA's magnitudes) to the group of B. */
+const isFast = (name: string, trainable: ReadonlyMap<string, Variable>): boolean => name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
 
 /** Worker 0 has saved its generators; the others go on from these by ways of their own. */
 function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerPlace): void {

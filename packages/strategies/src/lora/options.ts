@@ -34,7 +34,7 @@ export const loraConfigSchema = {
     bias: { enum: ['none', 'all', 'lora_only'], default: 'none', description: 'Which biases to train.' },
     initLoraWeights: { enum: [true, 'gaussian', 'pissa'], default: true, description: 'true: Kaiming-uniform A and zero B; gaussian: normal A with deviation 1/rank; pissa: principal singular values.' },
     adapter: { type: ['string', 'null'], minLength: 1, default: null, description: 'Folder of an adapter to train on, PEFT\'s or mlx-lm\'s: it decides rank, alpha, targets and the like.' },
-    loraPlusRatio: { type: ['number', 'null'], exclusiveMinimum: 0, default: null, description: 'Learning rate of B over that of A (LoRA+, Hayou et al. 2024).' },
+    loraPlusRatio: { type: ['number', 'null'], exclusiveMinimum: 0, default: null, description: 'Learning rate of B, and of vectors (biases, norms, magnitudes), over that of A (LoRA+, Hayou et al. 2024).' },
   },
   additionalProperties: false,
 } as const;

@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type LanguageModel, type PackedTensor, type Strategy, type StrategyRun, type WeightStorage } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
@@ -50,8 +51,18 @@ function quantise(model: LanguageModel, storage: WeightStorage): () => void {
   };
 }
 
-async function attachQlora(model: LanguageModel, options: QloraOptions, lora: Strategy, run: StrategyRun): Promise<Attachment> {
-  const kept = options.modulesToSave ?? [];
+/** Modules that are trained whole and so never quantised: those of the options, or of the adapter that is trained on. What is wrong with its folder, attaching tells. */
+function wholeModules({ adapter, modulesToSave }: QloraOptions): readonly string[] {
+  if (adapter === null) return modulesToSave ?? [];
+  try {
+    const { modules_to_save: names } = JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')) as { readonly modules_to_save?: unknown };
+    return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : [];
+  } catch {
+    return [];
+  }
+}
+
+async function attachQlora(model: LanguageModel, options: QloraOptions, kept: readonly string[], lora: Strategy, run: StrategyRun): Promise<Attachment> {
   const putBack = quantise(model, baseStorage(options, kept));
   try {
     const adapter = await lora.attach(model, run);
@@ -87,10 +98,11 @@ export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
     throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA takes its start out of the weights, which are quantised here.', { place: { path: 'strategy.options.initLoraWeights' }, hint: 'Leave out initLoraWeights, or use the strategy lora.' });
   }
   const lora = loraStrategy(resolved);
+  const kept = wholeModules(resolved);
   return {
     ...lora,
-    storage: baseStorage(resolved, resolved.modulesToSave ?? []),
-    attach: (model, run) => attachQlora(model, resolved, lora, run),
+    storage: baseStorage(resolved, kept),
+    attach: (model, run) => attachQlora(model, resolved, kept, lora, run),
   };
 }
 

@@ -2,7 +2,8 @@ import '@whetstone/core/tfjs-gradients';
 import '@tensorflow/tfjs-backend-cpu';
 import { add, clone, engine, memory, mul, ready, setBackend, tensor2d, tidy, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { candidatesOf, concentration, repliesOf, unlikelihood } from './repetition-penalty.js';
+import { candidatesOf, repliesOf } from './candidates.js';
+import { concentration, unlikelihood } from './terms.js';
 
 const numberOf = (make: () => Scalar): number => tidy(() => make().dataSync()[0] ?? NaN);
 
