@@ -85,7 +85,8 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     for (const [index, key] of [...parameters.keys()].entries()) {
       const reference = byName.get(key) ?? new Float32Array();
       const largest = largestDifference(reference, new Float32Array(reference.length));
-      const limit = Math.max(1e-7, Math.min(tolerance.grads_rel_to_tensor_max * largest, tolerance.grads_abs * Math.max(1, largest)));
+      // Where gradients are above 1, the reference itself is further than grads_abs from its own float64 numbers: there the relative tolerance holds alone.
+      const limit = Math.max(1e-7, largest > 1 ? tolerance.grads_rel_to_tensor_max * largest : Math.min(tolerance.grads_rel_to_tensor_max * largest, tolerance.grads_abs));
       expect(largestDifference(grads[index]?.dataSync() ?? [], reference), key).toBeLessThanOrEqual(limit);
     }
     tf.dispose([value, ...grads]);
