@@ -1,10 +1,11 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
+import { readFile } from 'node:fs/promises';
 import { setBackend } from '@tensorflow/tfjs-core';
 import { createRandomModel } from '@whetstone/models';
 import { loadAdapter, mergeAdapter } from '@whetstone/strategies';
 import { describeStrategy } from '@whetstone/testing';
-import { beforeAll } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { loraFa } from './index.js';
 
 beforeAll(() => setBackend('cpu'));
@@ -18,4 +19,9 @@ describeStrategy(loraFa, {
   merge: (model, adapter) => mergeAdapter(model, adapter).weights,
   options: { 'all linear layers': { rank: 2 }, 'a few': { rank: 3, alpha: 3, targetModules: ['q_proj', 'down_proj'] } },
   badOptions: { 'rank 0': { rank: 0 }, 'a target that matches nothing': { targetModules: ['wq'] }, 'an unknown key': { ranks: 2 } },
+});
+
+it('is one file of fewer than 120 lines', async () => {
+  const text = await readFile(new URL('index.js', import.meta.url), 'utf8');
+  expect(text.trimEnd().split('\n').length).toBeLessThan(120);
 });

@@ -1,12 +1,7 @@
 // How much replies repeat themselves, and how much was lost for it.
 import { createBatchSource, createConversationSource } from '@whetstone/data';
+import { repetitionRate } from '@whetstone/plugins';
 import { evaluate, generateText } from 'whetstone';
-
-/** Share of the n-grams of a reply that stood in it before (seq-rep-n of Welleck et al. 2019): 0 where all are new. */
-export function repetitionRate(tokens, n = 4) {
-  const grams = tokens.slice(n - 1).map((_, start) => tokens.slice(start, start + n).join(' '));
-  return grams.length === 0 ? 0 : 1 - new Set(grams).size / grams.length;
-}
 
 /** Greedy replies to all prompts at once, without any penalty in decoding. */
 export async function greedyReplies(opened, prompts, maxNewTokens) {
@@ -19,14 +14,16 @@ export async function greedyReplies(opened, prompts, maxNewTokens) {
 /** Mean repetition rate of greedy replies, how many of them loop, and the loss on conversations that were not trained on. */
 export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSamples = Infinity, n = 4 }) {
   const replies = await greedyReplies(opened, prompts, maxNewTokens);
-  const rates = replies.map((reply) => repetitionRate(opened.tokenizer.encode(reply), n));
+  const ids = replies.map((reply) => opened.tokenizer.encode(reply));
+  const rates = ids.map((reply) => repetitionRate(reply, n));
+  const mean = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length;
   const all = await createConversationSource({ path: evalFile }, '.');
   const source = { ...all, conversations: () => first(all.conversations(), evalSamples) };
   const { model, tokenizer, renderer, backend } = opened;
   const data = await createBatchSource({ source, tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 256, truncationMode: 'keep_end', samplingStrategy: 'group_by_length' } });
   const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
   const { loss } = await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 });
-  return { rate: rates.reduce((sum, rate) => sum + rate, 0) / rates.length, loops: rates.filter((rate) => rate > 0.5).length, loss, replies };
+  return { rate: mean(rates), tokens: mean(ids.map(({ length }) => length)), loops: rates.filter((rate) => rate > 0.5).length, loss, replies };
 }
 
 async function* first(items, count) {

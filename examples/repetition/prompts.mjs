@@ -11,22 +11,24 @@ const explained = (topics) => topics.flatMap((topic, index) => [
 ]);
 
 /** For the callback to generate from while the model is trained. */
-export const trainPrompts = [
+const train = [
   ...listed(['birds', 'musical instruments', 'trees', 'cities', 'vegetables', 'jobs', 'tools', 'spices', 'rivers', 'colours', 'games', 'metals']),
   ...told(['a lighthouse', 'a wolf', 'the moon', 'a market', 'winter', 'a train', 'an old soldier', 'a river', 'bread', 'a garden', 'the desert', 'a school', 'wind', 'a ship', 'two sisters', 'a dragon', 'mathematics', 'the night']),
   ...explained(['bake bread', 'learn a language', 'plant a tree', 'repair a bicycle', 'get up early', 'write a letter', 'paint a wall', 'train a dog', 'save money', 'catch a fish', 'wash clothes', 'prepare for an examination', 'make a fire', 'grow tomatoes', 'tie a knot', 'meet new people', 'climb a mountain', 'clean a kitchen']),
 ];
 
 /** To choose settings by. */
-export const tunePrompts = [
+const tune = [
   ...listed(['insects', 'sports', 'books', 'languages', 'breads', 'verbs']),
   ...told(['a bridge', 'a fox', 'the stars', 'a village', 'autumn', 'a clockmaker', 'snow', 'a bakery', 'a library', 'thunder']),
   ...explained(['brew coffee', 'play chess', 'sew a shirt', 'sleep well', 'keep bees', 'cross a river', 'read a map', 'run a marathon']),
 ];
 
 /** To report: nothing was chosen by these. */
-export const testPrompts = [
+const test = [
   ...listed(['animals', 'fruits', 'countries', 'flowers', 'inventions', 'words that begin with the letter s', 'things in a house', 'kinds of weather', 'famous people', 'dishes', 'feelings', 'vehicles']),
   ...told(['a king', 'the sea', 'music', 'rain', 'a forest', 'love', 'a farmer and his son', 'the sun', 'friendship', 'a mountain', 'a castle', 'spring', 'a thief', 'history', 'happiness', 'fire', 'a cat', 'summer']),
   ...explained(['make tea', 'build a house', 'learn to read', 'cook rice', 'drive a car', 'be a good friend', 'swim', 'write a book', 'stay healthy', 'start a business', 'play the guitar', 'take photographs', 'travel the world', 'cut hair', 'help other people', 'teach a child', 'draw a horse', 'ride a horse']),
 ];
+
+export const promptSets = { train, tune, test };

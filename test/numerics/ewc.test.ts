@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Batch, BatchSource, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
 import { anchorOf, consolidationPenalty, diagonalFisher, ewcStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
-import { useBackend } from '../support/backend.js';
+import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { expectNoLeak, largestDifference, readTensorFile, type LabelledRows } from '../support/model-numbers.js';
 
@@ -22,14 +22,16 @@ interface Fixture extends LabelledRows {
 
 const run: StrategyRun = { seed: 1, totalSteps: 1, modelFolder: null };
 
-describe('elastic weight consolidation equals the reference', () => {
+const backends = await testBackends();
+
+describe.each(backends)('elastic weight consolidation equals the reference on %s', (backend) => {
   const fixture = readGolden<Fixture>('ewc', 'golden.json');
   const { tolerance } = fixture;
   let model: LanguageModel;
   let owner: Attachment;
   let folder = '';
   beforeAll(async () => {
-    await useBackend('cpu');
+    await useBackend(backend);
     model = await loadLanguageModel(goldenPath('models', 'llama'));
     owner = await fullStrategy().attach(model, run);
     folder = mkdtempSync(join(tmpdir(), 'whetstone-ewc-'));
@@ -151,7 +153,7 @@ describe('elastic weight consolidation equals the reference', () => {
     });
   });
 
-  it('refuses a Fisher file of a model with the same shapes and other weights', async () => {
+  it.runIf(backend === 'cpu')('refuses a Fisher file of a model with the same shapes and other weights', async () => {
     const fisherFile = join(folder, 'other.safetensors');
     const write = await ewcStrategy({ lambda: 1, fisherFile, batches: source }).attach(model, { ...run, owner });
     write.dispose();
@@ -172,7 +174,7 @@ describe('elastic weight consolidation equals the reference', () => {
     tf.dispose([...exact.values()]);
   });
 
-  it('keeps what it found in a file, reuses it for the same data, adds another task, and refuses another model\'s', async () => {
+  it.runIf(backend === 'cpu')('keeps what it found in a file, reuses it for the same data, adds another task, and refuses another model\'s', async () => {
     const fisherFile = join(folder, 'fisher.safetensors');
     await expectNoLeak(async () => {
       const attach = (contentHash: string): Promise<Attachment> =>

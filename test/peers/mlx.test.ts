@@ -39,7 +39,7 @@ it.runIf(python !== undefined)('mlx-lm computes with an adapter that was exporte
     const base = logits();
     const ours: number[][] = [base];
     const requests: object[] = [{ model: modelFolder, adapter: null, ids: rows.input_ids }];
-    for (const [name, options] of [['all', { rank: 3, alpha: 6 }], ['some', { rank: 2, alpha: 5, targetModules: ['q_proj', 'down_proj'] }]] as const) {
+    for (const [name, options] of [['all', { rank: 3, alpha: 6 }], ['some', { rank: 2, alpha: 5, targetModules: ['q_proj', 'down_proj'] }], ['dora', { rank: 2, alpha: 5, useDora: true }]] as const) {
       const attachment = await loraStrategy(options).attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
       for (const [index, variable] of [...attachment.trainable.values()].entries()) {
         const values = tf.randomNormal(variable.shape, 0, 0.2, 'float32', index);

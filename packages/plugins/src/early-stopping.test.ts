@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Control, EvaluationReport } from '@whetstone/core/contract';
+import type { Control, EvaluationReport, StepReport } from '@whetstone/core/contract';
 import { createEarlyStopping, type EarlyStoppingOptions } from './early-stopping.js';
 
 const evaluation = (step: number, loss: number, metrics: Record<string, number> = {}): EvaluationReport => ({
@@ -58,6 +58,30 @@ describe('early-stopping', () => {
     call(second, 2, control);
     expect(control.stops).toHaveLength(1);
     expect(control.stops[0]).toContain('best 1');
+  });
+  it('watches the train loss, in means of windows, and does not look at evaluations then', () => {
+    const control = recordingControl();
+    const callback = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 2, patience: 1 });
+    const step = (number: number, loss: number): void => void (callback.onStep as (report: StepReport, control: Control) => void)({
+      step: number, totalSteps: 9, epoch: 0, loss, learningRate: 1, microbatches: 1, samples: 1, tokens: 1, supervisedTokens: 1, seconds: 1, updated: true, metrics: {},
+    }, control);
+    // Windows of 2.5, 2.25 and 2.5: the third is the first that is worse.
+    for (const [index, loss] of [2, 3, 4, 0.5, 1].entries()) step(index + 1, loss);
+    void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(5, 99), control);
+    expect([control.best, control.stops]).toEqual([2, []]);
+    step(6, 4);
+    expect(control.stops).toEqual([expect.stringContaining('best 2.25 at step 4, now 2.5')]);
+  });
+  it('watches the perplexity, and any metric to be maximised', () => {
+    for (const [metric, mode] of [['perplexity', 'min'], ['bleu', 'max']] as const) {
+      const control = recordingControl();
+      const callback = createEarlyStopping({ metric, mode, patience: 1 });
+      for (const [index, loss] of [3, 2, 2.5].entries()) {
+        expect(control.stops).toHaveLength(0);
+        void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(index + 1, loss, { bleu: -loss }), control);
+      }
+      expect(control.stops, metric).toHaveLength(1);
+    }
   });
   it('watches a metric by name and says what exists where it does not', () => {
     const callback = createEarlyStopping({ metric: 'bleu', mode: 'max' });

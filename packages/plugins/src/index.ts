@@ -12,6 +12,7 @@ export { createEarlyStopping, earlyStopping, type EarlyStoppingOptions } from '.
 export { createGradientClipping, gradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
 export { createMetricsLog, metricsJsonl } from './metrics-jsonl.js';
 export { createNanGuard, nanGuard, type NanGuardOptions } from './nan-guard.js';
+export { repetitionRate } from './repetition-penalty/candidates.js';
 export { createRepetitionPenalty, repetitionPenalty, type RepetitionPenaltyOptions } from './repetition-penalty/repetition-penalty.js';
 export { createTensorBoardLog, tensorBoard } from './tensorboard/tensorboard.js';
 
