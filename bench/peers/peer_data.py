@@ -1,7 +1,11 @@
-"""The same work with Hugging Face tokenizers and datasets: read, clean, deduplicate, render, tokenise and pack, in as many processes as asked for; and tokenising alone, on one core."""
+"""
+Hugging Face tokenizers and datasets: read, clean, deduplicate, render, tokenise and pack, in as many processes as asked for; and tokenising alone, on one core.
+--work less: spaces, Unicode form and exact duplicates alone, no marks of what is learned. --work same: also quality, redaction, near duplicates and the assistant's mask, as we do.
+"""
 import argparse
 import json
 import os
+import pathlib
 import resource
 import tempfile
 import time
@@ -15,6 +19,7 @@ parser.add_argument("--model")
 parser.add_argument("--texts")
 parser.add_argument("--max-length", type=int)
 parser.add_argument("--processes", type=int, default=1)
+parser.add_argument("--work", choices=["less", "same"], default="less")
 args = parser.parse_args()
 
 from datasets import disable_progress_bars, load_dataset
@@ -51,6 +56,15 @@ def tokenize(row):
     return {"input_ids": tokenizer.apply_chat_template(row["messages"], return_dict=False)[: args.max_length]}
 
 
+# The model's own template says nothing of the assistant's part: the same one, with generation tags.
+marking = pathlib.Path(__file__).with_name("chatml.jinja").read_text(encoding="utf-8")
+
+
+def tokenize_and_mark(row):
+    encoded = tokenizer.apply_chat_template(row["messages"], chat_template=marking, return_dict=True, return_assistant_tokens_mask=True)
+    return {"input_ids": encoded["input_ids"][: args.max_length], "assistant_masks": encoded["assistant_masks"][: args.max_length]}
+
+
 def cpu_seconds():
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
@@ -60,8 +74,14 @@ processes = args.processes if args.processes > 1 else None
 started, cpu_started = time.perf_counter(), cpu_seconds()
 with tempfile.TemporaryDirectory() as cache:
     data = load_dataset("json", data_files=args.data, split="train", cache_dir=cache)
-    # What was seen before is known to one process only.
-    data = data.map(clean, num_proc=processes).filter(first).map(tokenize, remove_columns=["messages"], num_proc=processes)
+    if args.work == "same":
+        import cleaning
+
+        data = data.map(cleaning.clean, num_proc=processes).filter(cleaning.is_good, num_proc=processes).map(cleaning.signature, num_proc=processes).filter(cleaning.First())
+        data = data.map(tokenize_and_mark, remove_columns=["messages", "signature"], num_proc=processes)
+    else:
+        # What was seen before is known to one process only.
+        data = data.map(clean, num_proc=processes).filter(first).map(tokenize, remove_columns=["messages"], num_proc=processes)
     kept = len(data)
     tokens = sum(sum(map(len, batch["input_ids"])) for batch in data.iter(10_000))
     packed = pack_dataset(data, args.max_length, "bfd")

@@ -19,6 +19,8 @@ export interface DataBenchOptions {
   /** Worker threads; without it, as many as there are cores. */
   readonly workers?: number;
   readonly peerPython?: string;
+  /** What the peer does: tidy, drop equal ones and tokenise; or also quality, redaction, near duplicates and marks, as we do. */
+  readonly peerWork?: string;
   readonly json?: boolean;
 }
 
@@ -102,10 +104,10 @@ export async function benchData(options: DataBenchOptions): Promise<void> {
       `kept ${summary.samples} of ${options.conversations}: ${summary.tokens} tokens in ${rows} rows of ${options.maxLength}`,
       `tokenising alone, one core: ${Math.round(tokenizing)} tokens/s of CPU time`,
     ];
-    const peer = options.peerPython === undefined ? undefined : await measurePeer(options.peerPython, { folder, file, model, texts, maxLength: options.maxLength, processes: Math.max(1, threads) });
+    const peer = options.peerPython === undefined ? undefined : await measurePeer(options.peerPython, { folder, file, model, texts, maxLength: options.maxLength, processes: Math.max(1, threads), work: options.peerWork ?? 'less' });
     if (peer) {
       lines.push(
-        `peer, whole pipeline, ${Math.max(1, threads)} processes: ${numberOf(peer, 'seconds').toFixed(1)} s (${numberOf(peer, 'cpuSeconds').toFixed(1)} s of CPU), ${Math.round(numberOf(peer, 'tokensPerSecond'))} tokens/s; we are ${ratio(numberOf(peer, 'seconds'), seconds)} as fast, with ${ratio(numberOf(peer, 'cpuSeconds'), cpu)} the work a CPU second`,
+        `peer, ${options.peerWork === 'same' ? 'whole pipeline' : 'no quality rules, redaction, near duplicates and marks'}, ${Math.max(1, threads)} processes: ${numberOf(peer, 'seconds').toFixed(1)} s (${numberOf(peer, 'cpuSeconds').toFixed(1)} s of CPU), ${Math.round(numberOf(peer, 'tokensPerSecond'))} tokens/s; we are ${ratio(numberOf(peer, 'seconds'), seconds)} as fast, with ${ratio(numberOf(peer, 'cpuSeconds'), cpu)} the work a CPU second`,
         `peer, tokenising alone, one core: ${Math.round(numberOf(peer, 'tokenizingTokensPerSecond'))} tokens/s of CPU time; we have ${ratio(tokenizing, numberOf(peer, 'tokenizingTokensPerSecond'))}`,
       );
     }
@@ -130,10 +132,11 @@ interface PeerInputs {
   readonly texts: readonly string[];
   readonly maxLength: number;
   readonly processes: number;
+  readonly work: string;
 }
 
-async function measurePeer(python: string, { folder, file, model, texts, maxLength, processes }: PeerInputs): Promise<PeerLine> {
+async function measurePeer(python: string, { folder, file, model, texts, maxLength, processes, work }: PeerInputs): Promise<PeerLine> {
   const textFile = join(folder, 'texts.json');
   await writeFile(textFile, JSON.stringify(texts));
-  return runPeer(python, 'peer_data.py', ['--data', file, '--model', model, '--texts', textFile, '--max-length', String(maxLength), '--processes', String(processes)]);
+  return runPeer(python, 'peer_data.py', ['--data', file, '--model', model, '--texts', textFile, '--max-length', String(maxLength), '--processes', String(processes), '--work', work]);
 }

@@ -78,6 +78,7 @@ program
   .option('--max-length <tokens>', 'tokens of a packed row', whole, 1024)
   .option('--workers <count>', 'worker threads; 0 for none; without it, as many as there are cores', whole)
   .addOption(peer())
+  .addOption(new Option('--peer-work <amount>', 'less: the peer tidies, drops equal conversations and tokenises; same: also quality, redaction (needs phonenumbers), near duplicates and marks').choices(['less', 'same']).default('less'))
   .addOption(json())
   .action(async (options) => (await import('./data.js')).benchData(options));
 
