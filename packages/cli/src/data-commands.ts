@@ -7,6 +7,8 @@ const truncation = (): Option => new Option('--truncation-mode <mode>', 'how a l
 
 const wholeNumber = (text: string): number => Number.parseInt(text, 10);
 
+const workers = (): Option => new Option('--workers <count>', 'threads for large data; without it, as many as there are cores').argParser(wholeNumber);
+
 /** `whetstone data …`: what can be done with data before anything is trained on it. */
 export function addDataCommands(program: Command): void {
   const data = program.command('data').description('look at data, clean it, compare it');
@@ -20,6 +22,7 @@ export function addDataCommands(program: Command): void {
     .addOption(truncation())
     .option('--losses <count>', 'conversations whose loss under the model is measured, drawn at random; 0 for none', wholeNumber)
     .option('--backend <name>', 'what to measure losses on')
+    .addOption(workers())
     .option('--gate <file>', 'rules that the data must keep to, as JSON: {"maxDuplicates": 0.05, …}')
     .option('--out <file>', 'where the page is written', 'data-report.html')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataReport(files, options));
@@ -29,13 +32,14 @@ export function addDataCommands(program: Command): void {
     .option('--chat-template <file>', 'Jinja chat template to use instead of the model\'s')
     .option('--max-length <tokens>', 'length that training would cut at', wholeNumber)
     .addOption(truncation())
+    .addOption(workers())
     .option('--count <number>', 'how many', wholeNumber, 3)
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataInspect(files, options));
 
   command('clean <files...>', 'write the conversations that stay, cleaned, as JSON Lines')
     .requiredOption('--out <file>', 'where they are written')
     .option('--with <cleaners>', 'what is done, in this order', (text) => text.split(','), ['normalize-text', 'quality-filter', 'redact', 'deduplicate'])
-    .option('--workers <count>', 'threads for large data; without it, as many as there are cores', wholeNumber)
+    .addOption(workers())
     .option('--removals <file>', 'where every removal is written with its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
 

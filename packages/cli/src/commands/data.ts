@@ -5,7 +5,7 @@ import { basename, resolve } from 'node:path';
 import { WhetstoneError, type ChatRenderer, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
 import {
   analyseData, applyTransforms, checkGate, checkUnreadable, cleanRows, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
-  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress,
+  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
 } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -22,6 +22,8 @@ export interface DataOptions {
   readonly chatTemplate?: string;
   readonly maxLength?: number;
   readonly truncationMode?: string;
+  /** Worker threads; as many as there are cores where absent. */
+  readonly workers?: number;
 }
 
 function truncationModeOf({ truncationMode = 'keep_start' }: DataOptions): BatchOptions['truncationMode'] {
@@ -39,6 +41,8 @@ function showProgress(terminal: Terminal): (progress: ReadingProgress) => void {
     terminal.line(progressLine(progress));
   };
 }
+
+const threadsOf = ({ workers }: DataOptions, terminal: Terminal): ThreadOptions => ({ workers: workers ?? null, onNote: (note) => terminal.line(note), onProgress: showProgress(terminal) });
 
 const read = (paths: readonly string[], { layout }: DataOptions): Promise<DataSource> =>
   createConversationSource({ path: paths, layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
@@ -92,6 +96,7 @@ export async function dataReport(paths: readonly string[], options: DataOptions 
     title: paths.map((path) => basename(path)).join(', '),
     source,
     options: { maxLength, truncationMode: truncationModeOf(options) },
+    threads: threadsOf(options, terminal),
     ...(tokenizing === undefined ? {} : { tokenizing }),
     ...(opened === null ? {} : { lossesOf: createLossMeter(opened, maxLength), lossSample: losses }),
   }).finally(() => opened?.dispose());
@@ -128,7 +133,7 @@ export async function dataInspect(paths: readonly string[], options: DataOptions
     terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
   }
   const source = await read(paths, options);
-  const proof = await proveSupervision({ source, ...tokenizing, options: batching });
+  const proof = await proveSupervision({ source, ...tokenizing, options: batching, threads: threadsOf(options, terminal) });
   for (const { text, good } of describeProof(proof)) terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
   terminal.result({ inspections, proof });
 }
@@ -162,7 +167,7 @@ const cleaners: Readonly<Record<string, () => DataTransform>> = {
 };
 
 /** `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do not. */
-export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string; readonly workers?: number }): Promise<void> {
+export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = options.with.map((name) => {
     const create = cleaners[name];
@@ -172,7 +177,7 @@ export async function dataClean(paths: readonly string[], options: DataOptions &
   const source = applyTransforms(await read(paths, options), transforms);
   const file = resolve(options.out);
   await writeWhole(file, async (write) => {
-    await cleanRows(source, write, { workers: options.workers ?? null, onNote: (note) => terminal.line(note), onProgress: showProgress(terminal) });
+    await cleanRows(source, write, threadsOf(options, terminal));
     checkUnreadable(source.unreadable);
   });
   if (options.removals !== undefined) {

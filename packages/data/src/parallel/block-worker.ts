@@ -3,19 +3,24 @@ import { createBlockTokenizer, type TokenizedBlock } from '../batching/tokenize-
 import { jsonRowsOf } from '../reading/jsonl.js';
 import { textRowsOf } from '../reading/plain-text.js';
 import { RowProblem, type Row } from '../reading/row.js';
+import { createMeasure, measureAll, measuredBuffers, type MeasureHint } from '../report/measure.js';
 import { createRowReader } from '../sources/conversations.js';
 import { packOrigins } from '../transforms/duplicates/origin-list.js';
 import { createLog, type ReportingTransform, type Stage, type TransformLog, type Visit } from '../transforms/transform-log.js';
 import { rowOf } from '../versions/row-of.js';
 import { fingerprintBuffers, packFingerprints } from './fingerprints.js';
 import { toPlainError, type PlainError } from './plain-error.js';
-import type { Block, FirstLeg, FromWorker, Leg, Setup, ToWorker } from './protocol.js';
+import type { Block, FirstLeg, FromWorker, Leg, LegOutput, Setup, ToWorker } from './protocol.js';
 
 /** A transform as it is run here. */
 type Step = { readonly name: string; readonly visit: Visit } | { readonly name: string; readonly decide: Extract<Stage, { kind: 'decide' }> };
 
+/** What is made of the conversations that stay, and how one of them failed. */
+type Finish = (conversations: readonly Conversation[], hint: MeasureHint) => { readonly output: LegOutput; readonly failure: PlainError | null };
+
 /** A block between two legs. */
 interface Held {
+  readonly hint: MeasureHint;
   conversations: Conversation[];
   /** The next step. */
   next: number;
@@ -55,19 +60,21 @@ export function createBlockWorker(): BlockWorker {
   const held = new Map<number, Held>();
   let setup: Setup;
   let steps: readonly Step[] = [];
-  let tokenize: ((conversations: readonly Conversation[]) => TokenizedBlock) | null = null;
+  let finish: Finish = linesOf;
 
   async function open(given: Setup): Promise<FromWorker> {
     setup = given;
     const made: Step[] = [];
     for (const recipe of setup.transforms) made.push(await stepOf(recipe));
     steps = made;
-    if (setup.goal.kind !== 'tokens') return { type: 'opened', tokenizerHash: null, rendererHash: null, vocabularySize: null };
-    const { options, fingerprints } = setup.goal;
-    const tokenizer = await make<Tokenizer>(setup.goal.tokenizer);
-    const renderer = await make<ChatRenderer>(setup.goal.renderer, tokenizer);
-    tokenize = createBlockTokenizer({ tokenizer, renderer, options, fingerprints });
-    return { type: 'opened', tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash, vocabularySize: tokenizer.vocabularySize };
+    const { goal } = setup;
+    const recipes = goal.kind === 'tokens' ? goal : goal.kind === 'report' ? goal.tokenizing : null;
+    const tokenizer = recipes && (await make<Tokenizer>(recipes.tokenizer));
+    const renderer = recipes && tokenizer && (await make<ChatRenderer>(recipes.renderer, tokenizer));
+    const tokenizing = tokenizer && renderer && { tokenizer, renderer };
+    if (goal.kind === 'report') finish = measuringWith(createMeasure(tokenizing, goal.measure));
+    else if (goal.kind === 'tokens' && tokenizing) finish = tokenizingWith(createBlockTokenizer({ ...goal, ...tokenizing }));
+    return { type: 'opened', tokenizerHash: tokenizer?.hash ?? null, rendererHash: renderer?.hash ?? null, vocabularySize: tokenizer?.vocabularySize ?? null };
   }
 
   function read(block: Block, layout: string | null, limit: number): { conversations: Conversation[] } & Pick<FirstLeg, 'rows' | 'layout' | 'unreadable'> {
@@ -106,15 +113,14 @@ export function createBlockWorker(): BlockWorker {
       return { reports, output, failure: passed.failure };
     }
     held.delete(id);
-    if (tokenize === null) return { reports, output: { kind: 'lines', bytes: new TextEncoder().encode(passed.conversations.map(rowOf).join('')) }, failure: passed.failure };
-    const { block, failure } = tokenize(passed.conversations);
+    const { output, failure } = finish(passed.conversations, at.hint);
     // What fails at an earlier conversation comes first.
-    return { reports, output: { kind: 'tokens', block }, failure: failure ? toPlainError(failure.error) : passed.failure };
+    return { reports, output, failure: failure ?? passed.failure };
   }
 
-  async function start(id: number, block: Block, layout: string | null, limit: number): Promise<FromWorker> {
-    const { conversations, ...found } = read(block, layout, limit);
-    held.set(id, { conversations, next: 0, absolute: block.kind === 'conversations' });
+  async function start({ id, block, layout, limit, hint }: Extract<ToWorker, { type: 'start' }>): Promise<FromWorker> {
+    const { conversations, ...found } = read(block, layout, limit ?? Infinity);
+    held.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute: block.kind === 'conversations' });
     return { type: 'started', id, leg: { ...found, read: conversations.length, ...(await advance(id)) } };
   }
 
@@ -124,7 +130,7 @@ export function createBlockWorker(): BlockWorker {
         case 'open':
           return open(message.setup);
         case 'start':
-          return start(message.id, message.block, message.layout, message.limit ?? Infinity);
+          return start(message);
         case 'continue': {
           const at = held.get(message.id);
           if (!at) throw new Error(`No block ${message.id} is held.`);
@@ -137,6 +143,21 @@ export function createBlockWorker(): BlockWorker {
     },
   };
 }
+
+const linesOf: Finish = (conversations) => ({ output: { kind: 'lines', bytes: new TextEncoder().encode(conversations.map(rowOf).join('')) }, failure: null });
+
+const tokenizingWith = (tokenize: (conversations: readonly Conversation[]) => TokenizedBlock): Finish => (conversations) => {
+  const { block, failure } = tokenize(conversations);
+  return { output: { kind: 'tokens', block }, failure: failure && toPlainError(failure.error) };
+};
+
+const measuringWith = (measure: ReturnType<typeof createMeasure>): Finish => (conversations, hint) => {
+  try {
+    return { output: { kind: 'report', block: measure(conversations, hint) }, failure: null };
+  } catch (error) {
+    return { output: { kind: 'report', block: measure([], hint) }, failure: toPlainError(error) };
+  }
+};
 
 /** Each conversation through all visits before the next one, as one thread alone would do it. */
 async function visitAll(given: readonly Conversation[], visits: readonly { readonly visit: Visit; readonly log: TransformLog }[]): Promise<{ conversations: Conversation[]; failure: PlainError | null }> {
@@ -159,15 +180,25 @@ async function visitAll(given: readonly Conversation[], visits: readonly { reado
   return { conversations, failure: null };
 }
 
+function arraysOf(output: LegOutput): readonly ArrayBufferView[] {
+  switch (output.kind) {
+    case 'lines':
+      return [output.bytes];
+    case 'fingerprints':
+      return fingerprintBuffers(output.fingerprints);
+    case 'report':
+      return measuredBuffers(output.block);
+    case 'tokens': {
+      const { digests, lengths, ids, learned, index } = output.block;
+      return [digests, lengths, ids, learned, ...(index ? fingerprintBuffers(index.fingerprints) : [])];
+    }
+  }
+}
+
 /** The buffers of a reply, which are handed over instead of copied. */
 export function buffersOf(message: FromWorker): ArrayBuffer[] {
   if (message.type !== 'started' && message.type !== 'continued') return [];
   const { output } = message.leg;
-  const arrays: readonly ArrayBufferView[] =
-    output.kind === 'lines'
-      ? [output.bytes]
-      : output.kind === 'tokens'
-        ? [output.block.digests, output.block.lengths, output.block.ids, output.block.learned, ...(output.block.index ? fingerprintBuffers(output.block.index.fingerprints) : [])]
-        : fingerprintBuffers(output.fingerprints);
+  const arrays = arraysOf(output);
   return arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? buffer : []));
 }

@@ -6,6 +6,7 @@ import { isTransformed } from '../transforms/apply.js';
 import type { ReportingTransform } from '../transforms/transform-log.js';
 import { checkInterrupted } from '../batching/interrupted.js';
 import { blocksOfConversations, blocksOfParts, type ReadBlock } from './blocks.js';
+import type { MeasureHint } from '../report/measure.js';
 import type { Goal, Setup } from './protocol.js';
 import { runBlocks, throwFailure, type Decider, type FinishedBlock } from './run-blocks.js';
 import { openThreadPool, startThread, ThreadsUnavailable, type Thread } from './thread-pool.js';
@@ -30,6 +31,8 @@ export interface ThreadOptions {
   readonly signal?: AbortSignal;
   /** Bytes of a file that a thread is given at once; half a megabyte. */
   readonly blockBytes?: number;
+  /** What a report needs not know any more, when the next block is begun. */
+  readonly hint?: () => MeasureHint;
   /** For tests. */
   readonly startThread?: () => Thread;
 }
@@ -64,6 +67,12 @@ export function sharedSource(source: DataSource): { readonly files: FileSource; 
 
 /** Plain data: what plugins were given may be more than that. */
 const plain = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
+
+/** A goal as another thread can be sent it. */
+function plainGoal(goal: Goal): Goal {
+  if (goal.kind === 'tokens') return { ...goal, options: plain(goal.options), tokenizer: plain(goal.tokenizer), renderer: plain(goal.renderer) };
+  return goal.kind === 'report' ? { ...goal, tokenizing: goal.tokenizing && plain(goal.tokenizing), measure: plain(goal.measure) } : goal;
+}
 
 function createProgress(total: number, conversations: () => number, tell: ThreadOptions['onProgress']): (bytes: number) => void {
   const started = performance.now();
@@ -117,7 +126,7 @@ export async function passOnThreads(source: DataSource, goal: Goal, expected: { 
   const setup: Setup = {
     parts: shared?.files.parts.map((part) => ({ options: plain(part.options), name: part.name })) ?? [],
     transforms: transforms.map(({ recipe }) => plain(recipe)),
-    goal: goal.kind === 'tokens' ? { ...goal, options: plain(goal.options), tokenizer: plain(goal.tokenizer), renderer: plain(goal.renderer) } : goal,
+    goal: plainGoal(goal),
   };
   let taken = 0;
   try {
@@ -133,7 +142,7 @@ export async function passOnThreads(source: DataSource, goal: Goal, expected: { 
       const blocks: AsyncIterable<ReadBlock> = shared ? blocksOfParts(shared.files.parts, onBytes, options.blockBytes) : blocksOfConversations(source.conversations());
       const unreadable: DataSummary['unreadable'][number][] = [];
       const reports = createReportSum(transforms.map((transform) => transform.report?.name ?? transform.recipe.name));
-      for await (const block of runBlocks(blocks, pool, deciders)) {
+      for await (const block of runBlocks(blocks, pool, deciders, options.hint)) {
         checkInterrupted(options.signal);
         taken++;
         conversations += block.read;

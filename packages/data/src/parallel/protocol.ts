@@ -2,6 +2,7 @@ import type { Conversation, DataSummary, Recipe, TransformReport } from '@whetst
 import type { BatchOptions } from '../batching/options.js';
 import type { TokenBlock } from '../batching/tokenize-block.js';
 import type { Row } from '../reading/row.js';
+import type { MeasuredBlock, MeasureHint, MeasureOptions } from '../report/measure.js';
 import type { RowOptions } from '../sources/conversations.js';
 import type { FingerprintOptions } from '../transforms/duplicates/finder.js';
 import type { PackedOrigins } from '../transforms/duplicates/origin-list.js';
@@ -12,7 +13,9 @@ import type { PlainError } from './plain-error.js';
 export type Goal =
   | { readonly kind: 'tokens'; readonly tokenizer: Recipe; readonly renderer: Recipe; readonly options: BatchOptions; readonly fingerprints: FingerprintOptions | null }
   /** JSON Lines. */
-  | { readonly kind: 'lines' };
+  | { readonly kind: 'lines' }
+  /** What a report says of them. */
+  | { readonly kind: 'report'; readonly tokenizing: { readonly tokenizer: Recipe; readonly renderer: Recipe } | null; readonly measure: MeasureOptions };
 
 /** What a thread must know before it is given blocks; plain data. */
 export interface Setup {
@@ -40,7 +43,8 @@ export type LegOutput =
   /** For a transform that must see all conversations in their order. */
   | { readonly kind: 'fingerprints'; readonly transform: number; readonly origins: PackedOrigins; readonly fingerprints: PackedFingerprints }
   | { readonly kind: 'tokens'; readonly block: TokenBlock }
-  | { readonly kind: 'lines'; readonly bytes: Uint8Array };
+  | { readonly kind: 'lines'; readonly bytes: Uint8Array }
+  | { readonly kind: 'report'; readonly block: MeasuredBlock };
 
 /** The first leg also reads the rows. Origins count rows from 0 within the block. */
 export interface FirstLeg extends Leg {
@@ -54,8 +58,8 @@ export interface FirstLeg extends Leg {
 
 export type ToWorker =
   | { readonly type: 'open'; readonly setup: Setup }
-  /** `limit`: only up to so many conversations; null: all of them. */
-  | { readonly type: 'start'; readonly id: number; readonly block: Block; readonly layout: string | null; readonly limit: number | null }
+  /** `limit`: only up to so many conversations; null: all of them. `hint`: what a report needs not know any more. */
+  | { readonly type: 'start'; readonly id: number; readonly block: Block; readonly layout: string | null; readonly limit: number | null; readonly hint: MeasureHint | null }
   /** Goes on after the decision, with the conversations of which `keep` is 1; origins count from `base` from now on. */
   | { readonly type: 'continue'; readonly id: number; readonly keep: Uint8Array; readonly base: number };
 

@@ -1,6 +1,8 @@
 import type { DataSummary, Origin, TransformReport } from '@whetstone/core/contract';
 import { originAt } from '../transforms/duplicates/origin-list.js';
 import { createLog, type Decide, type TransformLog } from '../transforms/transform-log.js';
+import type { SupervisionFindings } from '../proof/observe.js';
+import type { MeasuredBlock, MeasureHint } from '../report/measure.js';
 import type { ReadBlock } from './blocks.js';
 import { fingerprintAt } from './fingerprints.js';
 import { fromPlainError, toPlainError, type PlainError } from './plain-error.js';
@@ -41,15 +43,21 @@ const shiftReport = (report: TransformReport, base: number): TransformReport => 
 /** The numbers of origins, counted within a block so far, as those of the whole data. */
 function shiftOutput(output: FinishedBlock['output'], base: number): FinishedBlock['output'] {
   if (output.kind === 'lines' || base === 0) return output;
-  const { block } = output;
-  if (block.index) for (let index = 0; index < block.index.origins.indexes.length; index++) block.index.origins.indexes[index] = (block.index.origins.indexes[index] ?? 0) + base;
+  const shiftIndexes = (indexes: Int32Array): void => indexes.forEach((value, index) => (indexes[index] = value + base));
   const shiftAll = <T extends { readonly origin: Origin }>(all: readonly T[]): T[] => all.map((one) => ({ ...one, origin: shifted(one.origin, base) }));
-  const supervision = block.supervision && {
-    ...block.supervision,
-    withoutStop: { ...block.supervision.withoutStop, first: shiftAll(block.supervision.withoutStop.first) },
-    otherPrefix: { ...block.supervision.otherPrefix, first: shiftAll(block.supervision.otherPrefix.first) },
-  };
-  return { kind: 'tokens', block: { ...block, withoutTargets: shiftAll(block.withoutTargets), supervision } };
+  const shiftFindings = (found: SupervisionFindings): SupervisionFindings => ({
+    ...found, withoutStop: { ...found.withoutStop, first: shiftAll(found.withoutStop.first) }, otherPrefix: { ...found.otherPrefix, first: shiftAll(found.otherPrefix.first) },
+  });
+  if (output.kind === 'report') {
+    const { block } = output;
+    shiftIndexes(block.origins.indexes);
+    const shiftDrawn = (drawn: MeasuredBlock['topicSample']): MeasuredBlock['topicSample'] => drawn.map(({ priority, value }) => ({ priority, value: { ...value, origin: shifted(value.origin, base) } }));
+    const tokens = block.tokens && { ...block.tokens, supervision: shiftFindings(block.tokens.supervision) };
+    return { kind: 'report', block: { ...block, topicSample: shiftDrawn(block.topicSample), lossSample: shiftDrawn(block.lossSample), tokens } };
+  }
+  const { block } = output;
+  if (block.index) shiftIndexes(block.index.origins.indexes);
+  return { kind: 'tokens', block: { ...block, withoutTargets: shiftAll(block.withoutTargets), supervision: block.supervision && shiftFindings(block.supervision) } };
 }
 
 /** Blocks for each thread that are read before the first of them is done. */
@@ -59,7 +67,7 @@ const AHEAD = 3;
  * Sends blocks through a pool. What comes out, and in which order, does not depend on the number of threads: each block is worked on for itself, and whatever
  * needs the order (numbers of rows, limits, transforms that decide) waits for its turn on this thread.
  */
-export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadPool, deciders: ReadonlyMap<number, Decider>): AsyncGenerator<FinishedBlock> {
+export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadPool, deciders: ReadonlyMap<number, Decider>, hint?: () => MeasureHint): AsyncGenerator<FinishedBlock> {
   const rowTurns = new Turns();
   const decisionTurns = new Map([...deciders.keys()].map((transform) => [transform, new Turns()]));
   const inFlight: Promise<FinishedBlock | null>[] = [];
@@ -91,14 +99,14 @@ export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadP
     const turns = new Map([...decisionTurns].map(([transform, line]) => [transform, line.next()]));
     try {
       const again = part !== null && part.limit !== null;
-      let first: FirstLeg = await pool.start(id, again ? structuredClone(block) : block, file?.layout ?? null, null);
+      let first: FirstLeg = await pool.start(id, again ? structuredClone(block) : block, file?.layout ?? null, null, hint?.());
       if (file) file.layout ??= first.layout;
       onStarted();
       await rowTurn.come;
       if (part && part.limit !== null) {
         if (part.state.full) return null;
         if (part.state.taken + first.read >= part.limit) {
-          if (part.state.taken + first.read > part.limit) first = await pool.start(id, block, file?.layout ?? null, part.limit - part.state.taken);
+          if (part.state.taken + first.read > part.limit) first = await pool.start(id, block, file?.layout ?? null, part.limit - part.state.taken, hint?.());
           part.state.full = true;
         }
         part.state.taken += first.read;

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import type { MeasureHint } from '../report/measure.js';
 import { createBlockWorker } from './block-worker.js';
 import { fromPlainError, toPlainError } from './plain-error.js';
 import type { FirstLeg, FromWorker, Leg, Setup, ToWorker, Block } from './protocol.js';
@@ -56,7 +57,7 @@ export function startInPlace(): Thread {
 /** Threads that are set up alike. */
 export interface ThreadPool {
   readonly size: number;
-  start(id: number, block: Block, layout: string | null, limit: number | null): Promise<FirstLeg>;
+  start(id: number, block: Block, layout: string | null, limit: number | null, hint?: MeasureHint): Promise<FirstLeg>;
   continue(id: number, keep: Uint8Array, base: number): Promise<Leg>;
   /** The block will not go on. */
   drop(id: number): void;
@@ -125,13 +126,13 @@ export async function openThreadPool(size: number, setup: Setup, expected: { rea
 
   return {
     size,
-    async start(id, block, layout, limit) {
+    async start(id, block, layout, limit, hint) {
       const member = memberOf.get(id) ?? members.reduce((best, one) => (one.blocks < best.blocks ? one : best));
       if (!memberOf.has(id)) member.blocks++;
       memberOf.set(id, member);
       // What may be asked for again is copied instead.
       const handOver = block.kind === 'lines' && limit === null && block.bytes.buffer instanceof ArrayBuffer ? [block.bytes.buffer] : [];
-      const reply = await ask(member, id, { type: 'start', id, block, layout, limit }, handOver);
+      const reply = await ask(member, id, { type: 'start', id, block, layout, limit, hint: hint ?? null }, handOver);
       if (reply.type !== 'started') throw new Error('A thread gave another answer than was asked for.');
       return reply.leg;
     },

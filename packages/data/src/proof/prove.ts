@@ -1,8 +1,10 @@
 import type { ChatRenderer, DataSource, Tokenizer } from '@whetstone/core/contract';
-import { createTokenCollector, tokenizeInOrder } from '../batching/collect-tokens.js';
+import { createTokenCollector, tokenizeInOrder, type Tokenized } from '../batching/collect-tokens.js';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
 import { createBlockTokenizer } from '../batching/tokenize-block.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
+import type { ThreadOptions } from '../parallel/pass.js';
+import { tokenizeOnThreads } from '../parallel/tokenize-on-threads.js';
 import { supervisionProblems } from './check.js';
 import type { SupervisionFindings } from './observe.js';
 
@@ -24,14 +26,20 @@ export interface ProofInputs {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly options?: Partial<BatchOptions>;
+  /** Worker threads for large data; without it, this thread does all. The proof is the same. */
+  readonly threads?: ThreadOptions;
+}
+
+async function tokenizeHere({ source, tokenizer, renderer }: ProofInputs, options: BatchOptions): Promise<Tokenized> {
+  const collector = createTokenCollector(null);
+  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, fingerprints: null }), collector);
+  return collector.result();
 }
 
 /** Reads and tokenises a whole source, and tells what is learned of it; nothing that is found is thrown. */
-export async function proveSupervision({ source, tokenizer, renderer, options }: ProofInputs): Promise<SupervisionProof> {
+export async function proveSupervision({ source, tokenizer, renderer, options, threads }: ProofInputs): Promise<SupervisionProof> {
   const all: BatchOptions = { ...defaultBatchOptions, ...options, supervisionProof: 'warn', samplesWithoutTargets: 'skip' };
-  const collector = createTokenCollector(null);
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options: all, fingerprints: null }), collector);
-  const { counts, supervision } = collector.result();
+  const { counts, supervision } = (threads && (await tokenizeOnThreads({ source, tokenizer, renderer, ...threads }, { ...all, workers: threads.workers }))) ?? (await tokenizeHere({ source, tokenizer, renderer }, all));
   const { conversations, tokens, supervisedTokens, truncated, withoutTargets, withoutTargetsByCause } = counts;
   const none = { count: 0, first: [] };
   return {

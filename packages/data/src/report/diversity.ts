@@ -1,3 +1,4 @@
+import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { unitsOf } from './terms.js';
 
@@ -13,29 +14,49 @@ export interface Diversity {
 /** So many n-grams of a size are looked at; what comes after is left out of the shares. */
 const MOST_NGRAMS = 2_000_000;
 
+type Ngrams = readonly [Float64Array, Float64Array, Float64Array];
+
+/** Words of texts, and hashes of their n-grams of one, two and three words, in their order; no hashes where only words are to be counted. */
+export function ngramHashes(texts: readonly string[], withHashes: boolean): { readonly words: number; readonly hashes: Ngrams | null } {
+  const hashes: [number[], number[], number[]] = [[], [], []];
+  let words = 0;
+  for (const text of texts) {
+    const units = unitsOf(text);
+    words += units.length;
+    if (!withHashes) continue;
+    for (const [shorter, all] of hashes.entries()) {
+      for (let start = 0; start + shorter < units.length; start++) all.push(hashText(shorter === 0 ? (units[start] ?? '') : units.slice(start, start + shorter + 1).join(' ')));
+    }
+  }
+  return { words, hashes: withHashes ? [Float64Array.from(hashes[0]), Float64Array.from(hashes[1]), Float64Array.from(hashes[2])] : null };
+}
+
 export interface DiversityCounter {
-  add(text: string): void;
+  /** Whether more n-grams are wanted. */
+  readonly wantsMore: boolean;
+  add(words: number, ngrams: Ngrams | null): void;
   result(): Diversity;
 }
 
 export function createDiversityCounter(): DiversityCounter {
-  const seen = [new Set<number>(), new Set<number>(), new Set<number>()];
+  const seen = [new HashMap(), new HashMap(), new HashMap()];
   const totals = [0, 0, 0];
   let words = 0;
   return {
-    add(text) {
-      const units = unitsOf(text);
-      words += units.length;
-      for (let size = 1; size <= 3; size++) {
-        for (let start = 0; start + size <= units.length && (totals[size - 1] ?? 0) < MOST_NGRAMS; start++) {
-          totals[size - 1] = (totals[size - 1] ?? 0) + 1;
-          seen[size - 1]?.add(hashText(units.slice(start, start + size).join(' ')));
-        }
+    get wantsMore() {
+      return totals.some((total) => total < MOST_NGRAMS);
+    },
+    add(more, ngrams) {
+      words += more;
+      for (const [size, hashes] of (ngrams ?? []).entries()) {
+        const taken = hashes.subarray(0, MOST_NGRAMS - (totals[size] ?? 0));
+        for (const hash of taken) seen[size]?.add(hash, 0);
+        totals[size] = (totals[size] ?? 0) + taken.length;
       }
     },
     result() {
-      const share = (size: number): number => (totals[size - 1] === 0 ? 0 : (seen[size - 1]?.size ?? 0) / (totals[size - 1] ?? 1));
-      return { words, vocabulary: seen[0]?.size ?? 0, distinct1: share(1), distinct2: share(2), distinct3: share(3) };
+      const share = (size: number): number => (totals[size] === 0 ? 0 : (seen[size]?.size ?? 0) / (totals[size] ?? 1));
+      return { words, vocabulary: seen[0]?.size ?? 0, distinct1: share(0), distinct2: share(1), distinct3: share(2) };
     },
   };
 }

@@ -23,7 +23,7 @@ function niceWidth(range: number, bins: number): number {
 }
 
 /** A histogram up to the 99th percentile; the last bin takes whatever lies above it. */
-export function histogramOf(values: readonly number[], bins = 24, whole = true): Histogram {
+export function histogramOf(values: ArrayLike<number>, bins = 24, whole = true): Histogram {
   const sorted = Float64Array.from(values).sort();
   const count = sorted.length;
   const [smallest, largest] = [sorted[0] ?? 0, sorted[count - 1] ?? 0];

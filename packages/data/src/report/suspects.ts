@@ -1,5 +1,8 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import { comparablePart, hashText } from '../transforms/duplicates/fingerprint.js';
+import { HashMap } from '../transforms/duplicates/hash-map.js';
+import { createOriginList } from '../transforms/duplicates/origin-list.js';
+import { createSketchStore } from '../transforms/duplicates/sketch-store.js';
 import { shingleHashes, sketchOf, sketchSimilarity } from '../transforms/duplicates/min-hash.js';
 import { quantile } from './histogram.js';
 
@@ -13,24 +16,54 @@ export interface Suspect {
 /** Replies to one question that have less than this in common contradict one another. */
 const ALIKE = 0.25;
 
-export interface ContradictionFinder {
-  /** The earlier sample with the same question and quite another answer, or null. */
-  add(conversation: Conversation): Origin | null;
+/** Questions and answers of some conversations, as they are compared. */
+export interface PackedAnswers {
+  /** A hash of what is asked; NaN where nothing is asked or answered. */
+  readonly questions: Float64Array;
+  /** Sketches of the answers end to end, and the end of each. */
+  readonly sketches: Uint32Array;
+  readonly sketchEnds: Int32Array;
 }
 
-/** Finds questions that are answered in quite different ways. Some 150 bytes a conversation are kept. */
+/** Hashes of an answer's sketch: enough to see that two have nothing in common. */
+const ANSWER_HASHES = 64;
+
+export function packAnswers(conversations: readonly Conversation[]): PackedAnswers {
+  const all = conversations.map((conversation) => {
+    const [question, answer] = [comparablePart(conversation, 'prompt'), comparablePart(conversation, 'reply')];
+    return question === '' || answer === '' ? null : { key: hashText(question), sketch: sketchOf(shingleHashes(answer)).subarray(0, ANSWER_HASHES) };
+  });
+  const sketches = new Uint32Array(all.reduce((sum, one) => sum + (one?.sketch.length ?? 0), 0));
+  const sketchEnds = new Int32Array(all.length);
+  let end = 0;
+  for (const [index, one] of all.entries()) {
+    if (one) sketches.set(one.sketch, end);
+    end += one?.sketch.length ?? 0;
+    sketchEnds[index] = end;
+  }
+  return { questions: Float64Array.from(all, (one) => one?.key ?? Number.NaN), sketches, sketchEnds };
+}
+
+export interface ContradictionFinder {
+  /** The earlier sample with the same question and quite another answer, or null. */
+  add(answers: PackedAnswers, number: number, origin: Origin): Origin | null;
+}
+
+/** Finds questions that are answered in quite different ways. Some 40 bytes a question are kept in memory, and a sketch of its answer in memory or a temporary file. */
 export function createContradictionFinder(): ContradictionFinder {
-  const answers = new Map<number, { readonly origin: Origin; readonly sketch: Uint32Array }>();
+  const known = new HashMap();
+  const origins = createOriginList();
+  const stored = createSketchStore();
   return {
-    add(conversation) {
-      const question = comparablePart(conversation, 'prompt');
-      const answer = comparablePart(conversation, 'reply');
-      if (question === '' || answer === '') return null;
-      const key = hashText(question);
-      const sketch = sketchOf(shingleHashes(answer)).slice(0, 64);
-      const known = answers.get(key);
-      if (!known) answers.set(key, { origin: conversation.origin, sketch });
-      return known && sketchSimilarity(known.sketch, sketch) < ALIKE ? known.origin : null;
+    add({ questions, sketches, sketchEnds }, number, origin) {
+      const key = questions[number] ?? Number.NaN;
+      if (Number.isNaN(key)) return null;
+      const sketch = sketches.subarray(number === 0 ? 0 : sketchEnds[number - 1], sketchEnds[number]);
+      const other = known.get(key);
+      if (other !== -1) return sketchSimilarity(stored.read(other), sketch) < ALIKE ? origins.at(other) : null;
+      known.add(key, origins.add(origin));
+      stored.add(sketch);
+      return null;
     },
   };
 }

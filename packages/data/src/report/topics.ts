@@ -1,6 +1,5 @@
 import type { Conversation } from '@whetstone/core/contract';
 import { clusterTopics, termCounts } from '../transforms/topics/clusters.js';
-import { createReservoir } from './reservoir.js';
 
 export interface Topic {
   readonly name: string;
@@ -16,8 +15,14 @@ export interface Topics {
 }
 
 /** Conversations that are clustered: a fair sample of all. */
-const SAMPLE = 2000;
+export const TOPIC_SAMPLE = 2000;
 const COLUMNS = ['topic', 'category', 'intent', 'domain'];
+
+/** What the data itself says of a conversation's topic, or null. */
+export function topicColumnOf({ columns }: Conversation): string | null {
+  const column = COLUMNS.find((name) => typeof columns?.[name] === 'string');
+  return column === undefined ? null : String(columns?.[column]);
+}
 
 export function balanceOf(counts: readonly number[]): number {
   const total = counts.reduce((sum, count) => sum + count, 0);
@@ -26,39 +31,23 @@ export function balanceOf(counts: readonly number[]): number {
   return entropy / Math.log(counts.length);
 }
 
-export interface TopicCounter {
-  add(conversation: Conversation): void;
-  result(): Topics;
-}
-
 /** Topics of a sample by clustering. */
 function clustersOf(sample: readonly Conversation[]): Topic[] {
   const found = clusterTopics(sample.map(termCounts));
   return found === null ? [] : found.names.map((name, cluster) => ({ name, conversations: found.members.filter((member) => member === cluster).length })).filter(({ conversations }) => conversations > 0);
 }
 
-/** Counts topics by a column where the data has one (`topic`, `category`, …), else by clustering a sample of the conversations. */
-export function createTopicCounter(seed = 0): TopicCounter {
-  const byColumn = new Map<string, number>();
-  const drawn = createReservoir<Conversation>(SAMPLE, 'topics', seed);
-  let conversations = 0;
-  return {
-    add(conversation) {
-      conversations++;
-      const column = COLUMNS.find((name) => typeof conversation.columns?.[name] === 'string');
-      if (column !== undefined) {
-        const topic = String(conversation.columns?.[column]);
-        byColumn.set(topic, (byColumn.get(topic) ?? 0) + 1);
-      }
-      drawn.add(conversation);
-    },
-    result() {
-      const fromColumn = [...byColumn.values()].reduce((sum, count) => sum + count, 0) > conversations / 2;
-      const topics = fromColumn
-        ? [...byColumn].map(([name, count]) => ({ name, conversations: count }))
-        : clustersOf(drawn.sample).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / drawn.sample.length) * conversations) }));
-      topics.sort((a, b) => b.conversations - a.conversations);
-      return { from: fromColumn ? 'column' : 'clusters', topics, balance: balanceOf(topics.map((topic) => topic.conversations)) };
-    },
-  };
+/**
+ * Topics by a column where the data has one (`topic`, `category`, …), else by clustering a sample of the conversations.
+ *
+ * @param conversations how many there are in all
+ */
+export function topicsOf(byColumn: ReadonlyMap<string, number>, sample: readonly Conversation[], conversations: number): Topics {
+  const counted = [...byColumn];
+  const fromColumn = counted.reduce((sum, [, count]) => sum + count, 0) > conversations / 2;
+  const topics = fromColumn
+    ? counted.map(([name, count]) => ({ name, conversations: count }))
+    : clustersOf(sample).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / sample.length) * conversations) }));
+  topics.sort((a, b) => b.conversations - a.conversations);
+  return { from: fromColumn ? 'column' : 'clusters', topics, balance: balanceOf(topics.map((topic) => topic.conversations)) };
 }

@@ -1,0 +1,183 @@
+import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/contract';
+import { causeOf } from '../batching/nothing-to-learn.js';
+import type { BatchOptions } from '../batching/options.js';
+import { textOf } from '../examples/message-text.js';
+import { countTargets, createTokenize, type NothingToLearnCause } from '../examples/tokenize.js';
+import { truncate } from '../examples/truncate.js';
+import { fingerprintBuffers, packFingerprints, type PackedFingerprints } from '../parallel/fingerprints.js';
+import { inspectConversation, type Inspection } from '../proof/inspect.js';
+import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
+import { defaultDuplicateOptions, fingerprintOf } from '../transforms/duplicates/finder.js';
+import { hashText } from '../transforms/duplicates/fingerprint.js';
+import { packOrigins, type PackedOrigins } from '../transforms/duplicates/origin-list.js';
+import { createBottomSample, type Prioritised } from './bottom-sample.js';
+import { ngramHashes } from './diversity.js';
+import { languageOf } from './language.js';
+import { scoreSample, type SampleScore } from './score.js';
+import { packAnswers, type PackedAnswers } from './suspects.js';
+import { topicColumnOf, TOPIC_SAMPLE } from './topics.js';
+
+/** What decides how conversations are measured; plain data. */
+export interface MeasureOptions {
+  readonly options: BatchOptions;
+  /** Conversations whose loss will be measured: a fair sample of all. */
+  readonly lossSample: number;
+}
+
+/** What is not needed any more, as the conversations so far have shown; measuring more than that does no harm. */
+export interface MeasureHint {
+  readonly topicsBelow: number;
+  readonly lossesBelow: number;
+  readonly ngrams: boolean;
+  readonly inspections: boolean;
+}
+
+export const measureAll: MeasureHint = { topicsBelow: Infinity, lossesBelow: Infinity, ngrams: true, inspections: true };
+
+/** A conversation of the block, by its number in it. */
+export interface Noted {
+  readonly number: number;
+  readonly detail: string;
+}
+
+export interface NotedSample {
+  readonly number: number;
+  readonly score: SampleScore;
+  readonly preview: string;
+}
+
+/** How often each was met, by when it was first met. */
+export type Counts = readonly (readonly [name: string, count: number])[];
+
+/** What some conversations in a row come to: plain data, which a thread hands over; what is known of all comes from putting these together in their order. */
+export interface MeasuredBlock {
+  readonly conversations: number;
+  readonly messages: number;
+  readonly turns: Int32Array;
+  readonly characters: Int32Array;
+  readonly languages: Counts;
+  readonly topicColumns: Counts;
+  readonly words: number;
+  /** Hashes of the replies' n-grams of one, two and three words, in their order; null where no more are wanted. */
+  readonly ngrams: readonly [Float64Array, Float64Array, Float64Array] | null;
+  readonly origins: PackedOrigins;
+  readonly fingerprints: PackedFingerprints;
+  readonly answers: PackedAnswers;
+  readonly scores: Int32Array;
+  /** Completeness, conciseness and consistency of each. */
+  readonly parts: Float64Array;
+  readonly inconsistent: readonly Noted[];
+  /** The worst of the block. */
+  readonly worst: readonly NotedSample[];
+  readonly topicSample: readonly Prioritised<Conversation>[];
+  readonly lossSample: readonly Prioritised<Conversation>[];
+  readonly tokens: MeasuredTokens | null;
+}
+
+export interface MeasuredTokens {
+  readonly lengths: Int32Array;
+  readonly supervised: number;
+  readonly total: number;
+  readonly truncated: number;
+  readonly withoutTargets: Readonly<Partial<Record<NothingToLearnCause, number>>>;
+  readonly supervision: SupervisionFindings;
+  readonly inspections: readonly Inspection[];
+}
+
+export interface Tokenizing {
+  readonly tokenizer: Tokenizer;
+  readonly renderer: ChatRenderer;
+}
+
+/** Samples that are listed of each kind. */
+export const LISTED = 50;
+export const SHOWN_SAMPLES = 6;
+
+export const previewOf = ({ messages }: Conversation): string =>
+  messages
+    .filter(({ role }) => role !== 'system')
+    .map((message) => `${message.role}: ${textOf(message)}`)
+    .join(' ⏎ ')
+    .slice(0, 240);
+
+/** Measures tokens: lengths, what is learned, what is cut. */
+function measureTokens(conversations: readonly Conversation[], { tokenizer, renderer }: Tokenizing, options: BatchOptions, withInspections: boolean): MeasuredTokens {
+  const tokenize = createTokenize({ tokenizer, renderer }, options);
+  const observer = createSupervisionObserver({ tokenizer, renderer });
+  const withoutTargets: Partial<Record<NothingToLearnCause, number>> = {};
+  let [supervised, total, truncated] = [0, 0, 0];
+  const lengths = Int32Array.from(conversations, (conversation) => {
+    const whole = tokenize(conversation);
+    observer.observe(conversation, whole);
+    const sample = truncate(conversation, whole, options.maxLength, options.truncationMode === 'error' ? 'keep_start' : options.truncationMode, tokenize);
+    if (sample.truncated) truncated++;
+    const targets = countTargets(sample.learned);
+    total += sample.ids.length;
+    supervised += targets;
+    if (targets === 0) {
+      const cause = causeOf(conversation, whole, options);
+      withoutTargets[cause] = (withoutTargets[cause] ?? 0) + 1;
+    }
+    return whole.ids.length;
+  });
+  const inspections = withInspections ? conversations.slice(0, SHOWN_SAMPLES).map((conversation) => inspectConversation(conversation, { tokenizer, renderer }, { ...options, truncationMode: 'keep_start' })) : [];
+  return { lengths, supervised, total, truncated, withoutTargets, supervision: observer.findings(), inspections };
+}
+
+function countBy(values: readonly (string | null)[]): Counts {
+  const counts = new Map<string, number>();
+  for (const value of values) if (value !== null) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts];
+}
+
+/** Conversations with the smallest priorities, drawn by content and line: the same ones whoever draws them. */
+function drawFrom(conversations: readonly Conversation[], priorities: readonly number[], size: number, below: number): readonly Prioritised<Conversation>[] {
+  const drawn = createBottomSample<Conversation>(size);
+  for (const [number, conversation] of conversations.entries()) {
+    const priority = priorities[number] ?? 0;
+    if (priority < below) drawn.add(priority, conversation);
+  }
+  return drawn.sample();
+}
+
+/** Makes the function that measures some conversations for themselves: any thread may call it, in any order. */
+export function createMeasure(tokenizing: Tokenizing | null, { options, lossSample }: MeasureOptions): (conversations: readonly Conversation[], hint: MeasureHint) => MeasuredBlock {
+  return (conversations, hint) => {
+    const texts = conversations.map(({ messages }) => messages.map((message) => textOf(message)).join('\n'));
+    const replies = conversations.flatMap(({ messages }) => messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message)));
+    const fingerprints = conversations.map((conversation) => fingerprintOf(conversation, defaultDuplicateOptions));
+    const scores = conversations.map(scoreSample);
+    const { words, hashes } = ngramHashes(replies, hint.ngrams);
+    const priorities = (purpose: number): number[] => conversations.map(({ origin }, number) => hashText(`${fingerprints[number]?.hash ?? 0}:${origin.line ?? origin.index}`, purpose));
+    return {
+      conversations: conversations.length,
+      messages: conversations.reduce((sum, { messages }) => sum + messages.length, 0),
+      turns: Int32Array.from(conversations, ({ messages }) => messages.filter(({ role }) => role !== 'system').length),
+      characters: Int32Array.from(texts, (text) => text.length),
+      languages: countBy(texts.map(languageOf)),
+      topicColumns: countBy(conversations.map(topicColumnOf)),
+      words,
+      ngrams: hashes,
+      origins: packOrigins(conversations.map(({ origin }) => origin)),
+      fingerprints: packFingerprints(fingerprints),
+      answers: packAnswers(conversations),
+      scores: Int32Array.from(scores, ({ total }) => total),
+      parts: Float64Array.from(scores.flatMap(({ completeness, conciseness, consistency }) => [completeness, conciseness, consistency])),
+      inconsistent: scores.flatMap(({ consistency, note }, number) => (consistency < 0.6 ? [{ number, detail: note ?? 'the turns do not fit one another' }] : [])),
+      worst: scores
+        .map((score, number) => ({ number, score }))
+        .filter(({ score }) => score.total < 60)
+        .sort((a, b) => a.score.total - b.score.total)
+        .slice(0, LISTED)
+        .map(({ number, score }) => ({ number, score, preview: previewOf(conversations[number] as Conversation) })),
+      topicSample: drawFrom(conversations, priorities(1), TOPIC_SAMPLE, hint.topicsBelow),
+      lossSample: lossSample === 0 ? [] : drawFrom(conversations, priorities(2), lossSample, hint.lossesBelow),
+      tokens: tokenizing === null ? null : measureTokens(conversations, tokenizing, options, hint.inspections),
+    };
+  };
+}
+
+/** The buffers of a measured block, which are handed over instead of copied. */
+export const measuredBuffers = ({ turns, characters, ngrams, fingerprints, answers, scores, parts, tokens }: MeasuredBlock): readonly ArrayBufferView[] => [
+  turns, characters, ...(ngrams ?? []), ...fingerprintBuffers(fingerprints), answers.questions, answers.sketches, answers.sketchEnds, scores, parts, ...(tokens ? [tokens.lengths] : []),
+];
