@@ -64,7 +64,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     config: {
       baseFolder: '/', model: { use: null, path: null, dtype: 'float32', addTokens: [], options: {} }, chatTemplatePath: null, backend: { name: 'cpu', threads: null, matmul: 'float32' },
       data: {
-        train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false, roleWeights: {},
+        train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, completionOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false, roleWeights: {},
         shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, paddingFree: true, padToMultipleOf: null, unreadableRows: 'error',
         samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn', workers: null,
       },

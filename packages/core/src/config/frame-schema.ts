@@ -29,6 +29,7 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   maxLength: { type: ['integer', 'null'], minimum: 2, default: 1024, description: 'Tokens that a conversation is cut to; null: never cut.' },
   truncationMode: choice(['keep_start', 'keep_end', 'drop_turns', 'error'], 'keep_start', 'Which end of a conversation that is too long is kept; or whole old exchanges are dropped; or it is an error.'),
   assistantOnlyLoss: flag(true, 'Learn from the assistant\'s turns only.'),
+  completionOnlyLoss: { type: ['boolean', 'null'], default: true, description: 'Of pairs of prompt and completion, learn from the completion only; null is the same. Other conversations know no such difference.' },
   rolesToTrain: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, default: ['assistant'], description: 'The roles whose turns are learned from.' },
   lastTurnOnly: flag(false, 'Learn from the last of these turns only.'),
   roleWeights: {

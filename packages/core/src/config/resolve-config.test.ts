@@ -100,6 +100,7 @@ describe('a configuration that is right', () => {
         maxLength: 1024,
         truncationMode: 'keep_start',
         assistantOnlyLoss: true,
+        completionOnlyLoss: true,
         rolesToTrain: ['assistant'],
         lastTurnOnly: false,
         roleWeights: {},

@@ -47,6 +47,8 @@ export interface DataConfig {
   readonly maxLength: number | null;
   readonly truncationMode: BatchOptions['truncationMode'];
   readonly assistantOnlyLoss: boolean;
+  /** Null as true: TRL's way to say that pairs decide. */
+  readonly completionOnlyLoss: boolean | null;
   readonly rolesToTrain: readonly string[];
   readonly lastTurnOnly: boolean;
   readonly roleWeights: BatchOptions['roleWeights'];

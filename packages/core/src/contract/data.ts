@@ -20,6 +20,8 @@ export interface Message {
   readonly content: string | readonly ContentPart[] | null;
   readonly tool_calls?: readonly ToolCall[];
   readonly [key: string]: unknown;
+  /** Whether this turn belongs to the prompt of a pair of prompt and completion: it is not learned from, unless `completionOnlyLoss` is false. */
+  readonly isPrompt?: boolean;
   /** Overrides whether this turn is learned from; by default the assistant's turns are. */
   readonly train?: boolean;
   /** How much the tokens of this turn count in the loss, where it is learned from; 1 by default, 0 for not at all. */

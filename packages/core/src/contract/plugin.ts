@@ -181,6 +181,8 @@ export interface BatchOptions {
   readonly truncationMode: 'keep_start' | 'keep_end' | 'drop_turns' | 'error';
   /** Whether only the assistant's turns are learned from. */
   readonly assistantOnlyLoss: boolean;
+  /** Whether of a prompt and its completion only the completion is learned from. */
+  readonly completionOnlyLoss: boolean;
   /** The roles whose turns are learned from under `assistantOnlyLoss`. */
   readonly rolesToTrain: readonly string[];
   /** Whether only the last of these turns is learned from. */

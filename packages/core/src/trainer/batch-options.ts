@@ -3,11 +3,11 @@ import type { PluginUse, ResolvedConfig } from '../config/types.js';
 
 /** How the `data` part of a configuration makes batches, for training or for evaluation. */
 export function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows: unreadable, samplesWithoutTargets, supervisionProof, workers } = data;
+  const { maxLength, truncationMode, assistantOnlyLoss, completionOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows: unreadable, samplesWithoutTargets, supervisionProof, workers } = data;
   const learning = purpose === 'train';
   const unreadableRows = typeof unreadable === 'string' ? unreadable : { maxShare: unreadable.maxShare };
   return {
-    purpose, maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof, workers,
+    purpose, maxLength, truncationMode, assistantOnlyLoss, completionOnlyLoss: completionOnlyLoss ?? true, rolesToTrain, lastTurnOnly, roleWeights, packingStrategy, paddingFree, padToMultipleOf, unreadableRows, samplesWithoutTargets, supervisionProof, workers,
     batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: learning && data.shuffleDataset,
     samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',

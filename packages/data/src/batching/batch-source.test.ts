@@ -101,6 +101,20 @@ describe('what is learned', () => {
     ]);
   });
 
+  test('of a prompt nothing, or what a conversation would learn, unless the completion alone counts', async () => {
+    const text: Omit<Conversation, 'origin'> = { form: 'completion', messages: [{ role: 'user', content: '2+2=' }, { role: 'assistant', content: '4' }] };
+    const turns: Omit<Conversation, 'origin'> = { form: 'chat', messages: chat('Hi', 'Hello', 'Bye', 'See you').messages.map((message, index) => (index < 3 ? { ...message, isPrompt: true } : message)) };
+    const learned = async (conversation: Omit<Conversation, 'origin'>, options: Partial<BatchOptions>): Promise<string | undefined> => show(await firstBatch([conversation], options))[0]?.learned;
+    expect(await learned(text, { completionOnlyLoss: false })).toBe('2+2=4<eos>');
+    expect(await learned(turns, {})).toBe('See you<eos>');
+    expect(await learned(turns, { completionOnlyLoss: false })).toBe('Hello<eos>See you<eos>');
+    // Without the template's words before the completion, and with a turn that says otherwise.
+    expect(await learned(turns, { assistantOnlyLoss: false })).toBe('See you<eos>\n');
+    expect(await learned({ ...turns, messages: turns.messages.map((message, index) => (index === 1 ? { ...message, train: true } : message)) }, { assistantOnlyLoss: false })).toBe('Hello<eos>See you<eos>\n');
+    const [everything] = show(await firstBatch([turns], { assistantOnlyLoss: false, completionOnlyLoss: false }));
+    expect(`u${everything?.learned}`).toBe(everything?.text);
+  });
+
   test('the end of text is not doubled', async () => {
     const batch = await firstBatch([{ form: 'text', messages: [{ role: 'assistant', content: 'Once<eos>' }] }]);
     expect(show(batch)[0]?.text).toBe('<bos>Once<eos>');

@@ -28,9 +28,9 @@ function renderedProbe(renderer: ChatRenderer): string {
 
 /** The folder of a cache in which this data set's tokens belong: a hash of content, template, tokenizer and those options that decide the tokens. */
 export function cacheFolderOf(cacheFolder: string, { sourceKey, tokenizerHash, renderer, options, heldOutKey }: CacheInputs): string {
-  const { maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packing, packingStrategy, samplesWithoutTargets, supervisionProof, balance, curriculum } = options;
+  const { maxLength, truncationMode, assistantOnlyLoss, completionOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights, packing, packingStrategy, samplesWithoutTargets, supervisionProof, balance, curriculum } = options;
   const key = JSON.stringify([
-    CACHE_VERSION, sourceKey, tokenizerHash, renderer.hash, renderedProbe(renderer), maxLength, truncationMode, assistantOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights,
+    CACHE_VERSION, sourceKey, tokenizerHash, renderer.hash, renderedProbe(renderer), maxLength, truncationMode, assistantOnlyLoss, completionOnlyLoss, rolesToTrain, lastTurnOnly, roleWeights,
     packing && packingStrategy !== 'bfd', samplesWithoutTargets === 'keep', supervisionProof !== 'off', balance?.by ?? null, curriculum?.by ?? null, heldOutKey,
   ]);
   return path.join(cacheFolder, createHash('sha256').update(key).digest('hex').slice(0, 32));

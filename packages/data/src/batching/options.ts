@@ -9,6 +9,7 @@ export const defaultBatchOptions: BatchOptions = {
   maxLength: 1024,
   truncationMode: 'keep_start',
   assistantOnlyLoss: true,
+  completionOnlyLoss: true,
   rolesToTrain: ['assistant'],
   lastTurnOnly: false,
   roleWeights: {},

@@ -1,14 +1,17 @@
 import type { BatchOptions, EncodedText, Message, TextSpan } from '@whetstone/core/contract';
 
 /** What of a conversation is learned. */
-export type SupervisionOptions = Pick<BatchOptions, 'assistantOnlyLoss' | 'rolesToTrain' | 'lastTurnOnly' | 'roleWeights'>;
+export type SupervisionOptions = Pick<BatchOptions, 'assistantOnlyLoss' | 'completionOnlyLoss' | 'rolesToTrain' | 'lastTurnOnly' | 'roleWeights'>;
 
 /** How much a turn counts in the loss: its own `weight` first, then that of its role. */
 export const weightOf = (message: Message, { roleWeights }: Pick<SupervisionOptions, 'roleWeights'>): number => message.weight ?? roleWeights[message.role] ?? 1;
 
-/** Whether each message is learned from: its own `train` first, then its role; never one that counts 0. */
+/** Whether a message is part of a prompt of which nothing is learned. */
+export const isUnlearnedPrompt = (message: Message, { completionOnlyLoss }: Pick<SupervisionOptions, 'completionOnlyLoss'>): boolean => completionOnlyLoss && message.isPrompt === true;
+
+/** Whether each message is learned from: its own `train` first, then whether it is a prompt, then its role; never one that counts 0. */
 export function turnsToLearn(messages: readonly Message[], options: SupervisionOptions): boolean[] {
-  const learned = messages.map((message) => weightOf(message, options) > 0 && (message.train ?? (!options.assistantOnlyLoss || options.rolesToTrain.includes(message.role))));
+  const learned = messages.map((message) => weightOf(message, options) > 0 && (message.train ?? (!isUnlearnedPrompt(message, options) && (!options.assistantOnlyLoss || options.rolesToTrain.includes(message.role)))));
   if (!options.lastTurnOnly) return learned;
   const last = learned.lastIndexOf(true);
   return learned.map((_, index) => index === last);

@@ -1,7 +1,7 @@
 import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
 import type { ChatRenderer, Conversation, EncodedText, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
 import { textOf } from './message-text.js';
-import { marksOf, tokenRanges, turnsToLearn, weightOf, weightsOf, type SupervisionOptions, type TokenRange } from './supervision.js';
+import { isUnlearnedPrompt, marksOf, tokenRanges, turnsToLearn, weightOf, weightsOf, type SupervisionOptions, type TokenRange } from './supervision.js';
 import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
 /** Ids of a whole conversation, before it is cut to length. */
@@ -47,6 +47,12 @@ function tokenizeChat(messages: readonly Message[], conversation: Conversation, 
   }
   // Everything is learned, headers and all, besides the turns that say otherwise.
   const excluded = marksOf(ids.length, all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens));
+  // Of a prompt, that goes for what the template writes around its turns as well, up to where the completion begins.
+  const completion = messages.findLastIndex((message) => isUnlearnedPrompt(message, options)) + 1;
+  if (completion > 0) {
+    excluded.fill(1, 0, all[completion]?.tokens?.start ?? ids.length);
+    for (const { tokens } of wanted) if (tokens) excluded.fill(0, tokens.start, tokens.end);
+  }
   return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted, ...weighted };
 }
 
@@ -60,10 +66,10 @@ function tokenRangesInOrder(encoded: EncodedText, spans: readonly TextSpan[]): (
 }
 
 /** Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is learned. */
-function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, special: SpecialTokens): Tokenized {
+function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, special: SpecialTokens, { completionOnlyLoss }: SupervisionOptions): Tokenized {
   const parts = conversation.messages.map((message) => textOf(message));
   const text = parts.join('');
-  const learnedFrom = conversation.form === 'text' ? 0 : (parts[0] ?? '').length;
+  const learnedFrom = conversation.form === 'text' || !completionOnlyLoss ? 0 : (parts[0] ?? '').length;
   const encoded = tokenizer.encodeWithSpans(text);
   const inside = marksOf(encoded.ids.length, tokenRanges(encoded, [{ start: learnedFrom, end: text.length }]));
   const end = special.after.length > 0 ? special.after : tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
@@ -86,7 +92,7 @@ export type Tokenize = (conversation: Conversation, messages?: readonly Message[
 export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptions): Tokenize {
   const special = specialTokensAround(tokenizing.tokenizer);
   return (conversation, messages = conversation.messages) => {
-    if (conversation.form !== 'chat') return tokenizeJoined(conversation, tokenizing.tokenizer, special);
+    if (conversation.form !== 'chat') return tokenizeJoined(conversation, tokenizing.tokenizer, special, options);
     try {
       return tokenizeChat(messages, conversation, tokenizing, options);
     } catch (error) {

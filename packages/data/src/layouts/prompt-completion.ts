@@ -4,8 +4,8 @@ import { readMessages, readTools } from './message-list.js';
 import { checkText } from './values.js';
 
 /**
- * `{"prompt", "completion", "tools"?}`. Two texts are joined as they are, and only the completion is learned. Two lists of messages are one chat,
- * of whose prompt nothing is learned.
+ * `{"prompt", "completion", "tools"?}`. Two texts are joined as they are, two lists of messages are one chat; of the prompt nothing is learned, unless
+ * `completionOnlyLoss` is false.
  */
 export const promptCompletionLayout: Layout = {
   name: 'prompt-completion',
@@ -17,7 +17,7 @@ export const promptCompletionLayout: Layout = {
     const prompt = valueOf(record, 'prompt', options);
     const completion = valueOf(record, 'completion', options);
     if (Array.isArray(prompt) && Array.isArray(completion)) {
-      const before = readMessages(prompt, promptKey, options).map((message) => ({ ...message, train: message.train ?? false }));
+      const before = readMessages(prompt, promptKey, options).map((message) => ({ ...message, isPrompt: true }));
       const tools = readTools(valueOf(record, 'tools', options), keyOf('tools', options));
       return {
         form: 'chat',

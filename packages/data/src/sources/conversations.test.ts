@@ -49,10 +49,10 @@ describe('layouts', () => {
     expect(turns).toEqual([['user:2+2=', 'assistant:4']]);
   });
 
-  test('prompt and completion as messages: nothing of the prompt is learned', async () => {
+  test('prompt and completion as messages: it is known which are the prompt', async () => {
     const { conversations } = await read(asLines([{ prompt: [user, assistant, user], completion: [assistant] }]));
     expect(conversations[0]?.form).toBe('chat');
-    expect(conversations[0]?.messages.map(({ train }) => train)).toEqual([false, false, false, undefined]);
+    expect(conversations[0]?.messages.map(({ isPrompt }) => isPrompt)).toEqual([true, true, true, undefined]);
   });
 
   test('Alpaca, with input, system and history', async () => {
