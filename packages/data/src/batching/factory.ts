@@ -48,6 +48,7 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         ...(held === null ? {} : { heldOut: held }),
         ...(signal === undefined ? {} : { signal }),
         onNote: (message) => logger.info(message),
+        onThreads: (count) => logger.info(`${purpose} data: read on ${count} worker thread${count === 1 ? '' : 's'}`),
         onProgress: createProgressLines(purpose, logger),
       });
       if (heldOut !== undefined && batches.leaks !== null && batches.leaks.count > 0) {

@@ -27,6 +27,8 @@ export interface ThreadOptions {
   readonly fromBytes?: number;
   readonly onProgress?: (progress: ReadingProgress) => void;
   readonly onNote?: (message: string) => void;
+  /** Told when so many threads are ready and the reading begins. */
+  readonly onThreads?: (count: number) => void;
   /** Aborted: the pass ends with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
   /** Bytes of a file that a thread is given at once; half a megabyte. */
@@ -137,6 +139,7 @@ export async function passOnThreads(source: DataSource, goal: Goal, expected: { 
     }
     const pool = await openThreadPool(size, setup, expected, options.startThread ?? startThread);
     try {
+      options.onThreads?.(size);
       let conversations = 0;
       const onBytes = createProgress(bytesOf(source.files), () => conversations, options.onProgress);
       const blocks: AsyncIterable<ReadBlock> = shared ? blocksOfParts(shared.files.parts, onBytes, options.blockBytes) : blocksOfConversations(source.conversations());
