@@ -23,21 +23,45 @@ const unreadable = (file: string, cause: unknown): WhetstoneError =>
 /** Row groups up to this size (uncompressed) are decoded at once; of larger ones, where their pages can be found, as many rows as this holds. */
 const DECODED_BYTES = 64 * 1024 * 1024;
 
+/** The largest group that is decoded whole, by default: what it becomes takes two to three times as much. */
+export const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
+
+type RowGroup = FileMetaData['row_groups'][number];
+
+const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+
 /**
  * Rows that are decoded at once of a group. Pages before a row can be passed over where the file has an index of them, or where no column is nested; of
  * other groups every reading decodes all.
+ *
+ * @throws FILE_UNREADABLE for a group that must be decoded whole and is too large for that
  */
-function rowsAtOnce(group: FileMetaData['row_groups'][number], decodedBytes: number): number {
+function rowsAtOnce(group: RowGroup, number: number, file: string, { decodedBytes, maxGroupBytes }: GroupLimits): number {
   const rows = Number(group.num_rows);
   const bytes = Number(group.total_byte_size);
   if (bytes <= decodedBytes) return rows;
   const indexed = group.columns.every(({ offset_index_offset: offset }) => Boolean(offset));
   const flat = group.columns.every(({ meta_data: column }) => (column?.path_in_schema.length ?? 2) === 1);
-  return indexed || flat ? Math.max(1, Math.ceil((rows * decodedBytes) / bytes)) : rows;
+  if (indexed || flat) return Math.max(1, Math.ceil((rows * decodedBytes) / bytes));
+  if (bytes <= maxGroupBytes) return rows;
+  throw new WhetstoneError('FILE_UNREADABLE', `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without an index of their pages: it can only be decoded whole.`, {
+    place: { file },
+    expected: `at most ${mebibytes(maxGroupBytes)} a group (option maxGroupBytes), or a page index`,
+    found: `${rows} rows, ${mebibytes(bytes)}`,
+    hint: 'Write the file anew with a page index or smaller groups, as in pyarrow: pq.write_table(table, "new.parquet", write_page_index=True, row_group_size=10_000).',
+  });
+}
+
+export interface GroupLimits {
+  /** Bytes, uncompressed, that are decoded at once where a group can be decoded in parts. */
+  readonly decodedBytes: number;
+  /** Groups that can only be decoded whole and are larger than this are an error. */
+  readonly maxGroupBytes: number;
 }
 
 /** Rows of a Parquet file, decoded some at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE */
-export async function* readParquet(file: string, onBytes?: OnBytes, decodedBytes = DECODED_BYTES): AsyncGenerator<Row> {
+export async function* readParquet(file: string, onBytes?: OnBytes, limits: Partial<GroupLimits> = {}): AsyncGenerator<Row> {
+  const all: GroupLimits = { decodedBytes: DECODED_BYTES, maxGroupBytes: DEFAULT_MAX_GROUP_BYTES, ...limits };
   let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   let metadata: FileMetaData;
   try {
@@ -47,9 +71,11 @@ export async function* readParquet(file: string, onBytes?: OnBytes, decodedBytes
     throw unreadable(file, cause);
   }
   let start = 0;
-  for (const group of metadata.row_groups) {
+  // Before anything is decoded: the sizes stand at the end of the file.
+  const steps = metadata.row_groups.map((group, number) => rowsAtOnce(group, number, file, all));
+  for (const [number, group] of metadata.row_groups.entries()) {
     const end = start + Number(group.num_rows);
-    const step = rowsAtOnce(group, decodedBytes);
+    const step = Math.max(1, steps[number] ?? 1);
     const bytes = Number(group.total_compressed_size ?? group.total_byte_size);
     for (let from = start; from < end; from += step) {
       const to = Math.min(end, from + step);

@@ -24,6 +24,8 @@ export interface ReadOptions {
   readonly format?: Format | 'auto';
   /** Rows longer than this are reported instead of read. */
   readonly maxRowBytes?: number;
+  /** Row groups of Parquet files that can only be decoded whole and are larger than this are an error. */
+  readonly maxGroupBytes?: number;
   /** What of a text file is one sample. */
   readonly textUnit?: TextUnit;
 }
@@ -34,7 +36,7 @@ export function formatOf(file: string): Format {
 }
 
 /** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
-export function readRows(file: string, { format = 'auto', maxRowBytes, textUnit }: ReadOptions = {}, onBytes?: OnBytes): AsyncIterable<Row> {
+export function readRows(file: string, { format = 'auto', maxRowBytes, maxGroupBytes, textUnit }: ReadOptions = {}, onBytes?: OnBytes): AsyncIterable<Row> {
   switch (format === 'auto' ? formatOf(file) : format) {
     case 'jsonl':
       return readJsonLines(file, maxRowBytes, onBytes);
@@ -43,7 +45,7 @@ export function readRows(file: string, { format = 'auto', maxRowBytes, textUnit 
     case 'csv':
       return readCsv(file, maxRowBytes, onBytes);
     case 'parquet':
-      return readParquet(file, onBytes);
+      return readParquet(file, onBytes, maxGroupBytes === undefined ? {} : { maxGroupBytes });
     case 'text':
       return readPlainText(file, textUnit, maxRowBytes, onBytes);
   }

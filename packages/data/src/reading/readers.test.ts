@@ -124,7 +124,20 @@ describe('Parquet', () => {
     const whole = await collect(readParquet(fixture(name)));
     expect(whole.map(({ line }) => line)).toEqual(Array.from({ length: 600 }, (_, index) => index + 1));
     expect(JSON.stringify(whole[599])).toMatch(/q(uestion )?599.*a(nswer )?599/);
-    for (const bytes of [1000, 7777]) expect(await collect(readParquet(fixture(name), undefined, bytes))).toEqual(whole);
+    for (const bytes of [1000, 7777]) expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(whole);
+  });
+
+  test('a large group that can only be decoded whole is an error with its size, before anything is decoded', async () => {
+    const nested = fixture('messages.snappy.parquet');
+    const whole = await collect(readParquet(nested));
+    expect(await collect(readParquet(nested, undefined, { decodedBytes: 1 }))).toEqual(whole);
+    let bytes = 0;
+    const error: unknown = await collect(readParquet(nested, (read) => (bytes += read), { decodedBytes: 1, maxGroupBytes: 100 })).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'FILE_UNREADABLE', place: { file: nested }, expected: expect.stringContaining('maxGroupBytes') as string, hint: expect.stringContaining('write_page_index') as string });
+    expect(String(error)).toMatch(/Row group 0 .* has 0\.0 MiB of nested columns/);
+    expect(bytes).toBe(0);
+    // Where pages are indexed or columns flat, parts are decoded, whatever the size.
+    for (const name of ['pages.snappy.parquet', 'flat.snappy.parquet']) expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: 1000, maxGroupBytes: 100 }))).toHaveLength(600);
   });
 
   test('wrong types are reported row by row', async () => {

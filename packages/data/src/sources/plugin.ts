@@ -37,6 +37,7 @@ const configSchema = {
     },
     limit: { description: 'Take only the first this many conversations.', type: ['integer', 'null'], minimum: 1, default: null },
     maxRowBytes: { description: 'Rows longer than this are reported instead of read.', type: 'integer', minimum: 1, default: 33554432 },
+    maxGroupBytes: { description: 'Row groups of Parquet files with nested columns and no page index that are larger than this, uncompressed, are an error: they can only be decoded whole.', type: 'integer', minimum: 1, default: 536870912 },
   },
 } as const;
 
