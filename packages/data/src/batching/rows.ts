@@ -1,4 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import { assignBestFit } from '../packing/best-fit.js';
 import { pack, type PackedRows } from '../packing/pack.js';
 import type { BatchOptions } from './options.js';
 import { datasetOrder } from './order.js';
@@ -36,6 +37,25 @@ export function oneSampleARow(order: Int32Array, lengthOf: (sample: number) => n
   };
 }
 
+/** Whole samples in as few rows as best-fit-decreasing needs: what `pack` makes of them, without an object a sample. */
+function packWhole(samples: Int32Array, lengthOf: (sample: number) => number, capacity: number): RowTable {
+  const lengths = samples.map(lengthOf);
+  const { bins, binOf, order } = assignBestFit(lengths, capacity);
+  const starts = new Int32Array(bins + 1);
+  for (const bin of binOf) starts[bin + 1] = (starts[bin + 1] ?? 0) + 1;
+  for (let bin = 0; bin < bins; bin++) starts[bin + 1] = (starts[bin + 1] ?? 0) + (starts[bin] ?? 0);
+  const next = starts.slice(0, bins);
+  const [sample, length] = [new Int32Array(samples.length), new Int32Array(samples.length)];
+  for (const index of order) {
+    const bin = binOf[index] ?? 0;
+    const place = next[bin] ?? 0;
+    next[bin] = place + 1;
+    sample[place] = samples[index] ?? 0;
+    length[place] = lengths[index] ?? 0;
+  }
+  return { starts, sample, offset: new Int32Array(samples.length), length };
+}
+
 /** Packed rows as a table. */
 export function tableOfRows(rows: PackedRows): RowTable {
   const pieces = rows.flat();
@@ -70,7 +90,7 @@ export function layOutRows(store: TokenStore, samples: Int32Array, options: Batc
       hint: 'Set "maxLength", or turn "packing" off.',
     });
   }
+  if (packingStrategy === 'bfd') return packWhole(order.filter((sample) => store.lengthOf(sample) > 0), (sample) => Math.min(store.lengthOf(sample), maxLength), maxLength);
   const lengths = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
-  const rows = pack(lengths, maxLength, packingStrategy);
-  return tableOfRows(packingStrategy === 'bfd' ? rows : rows.filter((row) => teaches(row, store)));
+  return tableOfRows(pack(lengths, maxLength, packingStrategy).filter((row) => teaches(row, store)));
 }

@@ -48,24 +48,58 @@ class SpaceQueues {
   }
 }
 
+/** Which bin each piece is in, and in which order the pieces were put in: within a bin they stand in that order, too. */
+export interface BinAssignment {
+  readonly bins: number;
+  readonly binOf: Int32Array;
+  readonly order: Int32Array;
+}
+
+/** Indices from the longest to the shortest, equal ones in their order: sorted by counting, as lengths are small whole numbers. */
+function longestFirst(lengths: Int32Array, capacity: number): Int32Array {
+  const places = new Int32Array(capacity + 2);
+  for (const length of lengths) places[capacity - length + 1] = (places[capacity - length + 1] ?? 0) + 1;
+  for (let index = 1; index < places.length; index++) places[index] = (places[index] ?? 0) + (places[index - 1] ?? 0);
+  const order = new Int32Array(lengths.length);
+  for (const [index, length] of lengths.entries()) {
+    const place = places[capacity - length] ?? 0;
+    order[place] = index;
+    places[capacity - length] = place + 1;
+  }
+  return order;
+}
+
 /**
  * Best-fit-decreasing bin packing: pieces from the longest to the shortest (equal ones in their order), each into the bin that it fills best, the one
- * that has waited longest among equals; a new bin where none has room. Bins come in the order in which they were opened.
+ * that has waited longest among equals; a new bin where none has room. Bins count in the order in which they were opened. 12 bytes a piece.
  * (Ding et al., "Fewer Truncations Improve Language Modeling", 2024; the bins are those of TRL's `bfd`.)
+ *
+ * @param lengths none longer than `capacity`, none 0
+ */
+export function assignBestFit(lengths: Int32Array, capacity: number): BinAssignment {
+  const order = longestFirst(lengths, capacity);
+  const queues = new SpaceQueues(capacity);
+  const binOf = new Int32Array(lengths.length);
+  let bins = 0;
+  for (const index of order) {
+    const length = lengths[index] ?? 0;
+    const space = queues.smallest(length);
+    const bin = space === -1 ? bins++ : queues.shift(space);
+    binOf[index] = bin;
+    const left = (space === -1 ? capacity : space) - length;
+    if (left > 0) queues.push(left, bin);
+  }
+  return { bins, binOf, order };
+}
+
+/**
+ * The pieces of each bin of {@link assignBestFit}.
  *
  * @param pieces none longer than `capacity`, none empty
  */
 export function packBestFit(pieces: readonly Piece[], capacity: number): PackedRows {
-  const order = pieces.map((_, index) => index).sort((a, b) => (pieces[b]?.length ?? 0) - (pieces[a]?.length ?? 0) || a - b);
-  const queues = new SpaceQueues(capacity);
-  const rows: Piece[][] = [];
-  for (const index of order) {
-    const piece = pieces[index] as Piece;
-    const space = queues.smallest(piece.length);
-    const bin = space === -1 ? rows.push([]) - 1 : queues.shift(space);
-    (rows[bin] as Piece[]).push(piece);
-    const left = (space === -1 ? capacity : space) - piece.length;
-    if (left > 0) queues.push(left, bin);
-  }
+  const { bins, binOf, order } = assignBestFit(Int32Array.from(pieces, ({ length }) => length), capacity);
+  const rows: Piece[][] = Array.from({ length: bins }, () => []);
+  for (const index of order) rows[binOf[index] ?? 0]?.push(pieces[index] as Piece);
   return rows;
 }
