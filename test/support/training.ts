@@ -66,7 +66,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       data: {
         train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, completionOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false, roleWeights: {},
         shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, paddingFree: true, padToMultipleOf: null, unreadableRows: 'error',
-        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn', workers: null,
+        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn', qualityGate: null, workers: null,
       },
       evaluation: { metrics: [], replies: 32, maxNewTokens: 128 }, strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
       training: {

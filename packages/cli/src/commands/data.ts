@@ -5,7 +5,7 @@ import { basename, resolve } from 'node:path';
 import { WhetstoneError, type ChatRenderer, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
 import {
   analyseData, applyTransforms, checkGate, checkUnreadable, cleanRows, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
-  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
+  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, readGate, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
 } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -74,18 +74,20 @@ async function writeWhole(file: string, fill: (write: (part: string | Uint8Array
   }
 }
 
-async function readGate(file: string): Promise<QualityGate> {
+async function openGate(file: string): Promise<QualityGate> {
+  let value: unknown;
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as QualityGate;
+    value = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
     throw new WhetstoneError('CONFIG_UNREADABLE', `The quality gate cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
   }
+  return readGate(value);
 }
 
 /** `whetstone data report FILES`: one HTML page about a data set, and with `--json` the same as data. */
 export async function dataReport(paths: readonly string[], options: DataOptions & { readonly out: string; readonly gate?: string; readonly losses?: number; readonly backend?: string }): Promise<void> {
   const terminal = createTerminal(options.json === true);
-  const gate = options.gate === undefined ? {} : await readGate(options.gate);
+  const gate = options.gate === undefined ? {} : await openGate(options.gate);
   const { model, chatTemplate, backend, losses = 200 } = options;
   const maxLength = options.maxLength ?? 1024;
   const source = await read(paths, options);
@@ -133,6 +135,7 @@ export async function dataInspect(paths: readonly string[], options: DataOptions
     terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
   }
   const source = await read(paths, options);
+  if (inspections.length > 0) terminal.line(terminal.paint.isColorSupported ? `${terminal.paint.black(terminal.paint.bgGreen('learned'))}  ${terminal.paint.dim('context')}  ${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n` : '⟦learned⟧  context  ⟨cut off⟩\n');
   const proof = await proveSupervision({ source, ...tokenizing, options: batching, threads: threadsOf(options, terminal) });
   for (const { text, good } of describeProof(proof)) terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
   terminal.result({ inspections, proof });

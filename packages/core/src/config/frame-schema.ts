@@ -84,6 +84,20 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
       },
     ],
   },
+  qualityGate: {
+    type: ['object', 'null'], default: null, additionalProperties: false, minProperties: 1,
+    description: 'What the training data, after its transforms, must keep to for the run to begin; whetstone data report measures the same. null: nothing.',
+    properties: {
+      minConversations: { type: 'integer', minimum: 0, description: 'Conversations, at least.' },
+      minMeanScore: { type: 'number', minimum: 0, maximum: 100, description: 'Mean score of the samples, 0 to 100, at least.' },
+      maxDuplicates: { type: 'number', minimum: 0, maximum: 1, description: 'Share of conversations that repeat another one, or almost, at most.' },
+      maxUnreadable: { type: 'number', minimum: 0, maximum: 1, description: 'Share of rows that cannot be read, at most.' },
+      maxSuspects: { type: 'number', minimum: 0, maximum: 1, description: 'Share of conversations that may be labelled wrongly, at most.' },
+      maxTruncated: { type: 'number', minimum: 0, maximum: 1, description: 'Share of conversations that are cut, at most.' },
+      minSupervised: { type: 'number', minimum: 0, maximum: 1, description: 'Share of the tokens that are learned, at least.' },
+      minTopicBalance: { type: 'number', minimum: 0, maximum: 1, description: 'Evenness of topics, 0 to 1, at least.' },
+    },
+  },
   workers: optionalInteger(0, 'Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none. The batches are the same.'),
 });
 

@@ -117,6 +117,7 @@ describe('a configuration that is right', () => {
         samplesWithoutTargets: 'error',
         supervisionProof: 'error',
         leakage: 'error',
+        qualityGate: null,
         workers: null,
       },
       evaluation: { metrics: [], replies: 32, maxNewTokens: 128 },

@@ -1,4 +1,4 @@
-import type { BatchOptions, Json } from '../contract/index.js';
+import type { BatchOptions, Json, QualityGate } from '../contract/index.js';
 
 /** A plugin as a configuration asks for it, its options validated and defaulted. */
 export interface PluginUse {
@@ -65,6 +65,8 @@ export interface DataConfig {
   readonly samplesWithoutTargets: BatchOptions['samplesWithoutTargets'];
   readonly supervisionProof: BatchOptions['supervisionProof'];
   readonly leakage: LeakagePolicy | { readonly policy?: LeakagePolicy; readonly threshold?: number };
+  /** What the training data must keep to; null: nothing. */
+  readonly qualityGate: QualityGate | null;
   readonly workers: number | null;
 }
 

@@ -162,6 +162,26 @@ export interface BalanceOptions {
   readonly maxRepeats?: number;
 }
 
+/** What a data set must keep to; what is not given is not asked for. Shares are of all conversations, from 0 to 1. */
+export interface QualityGate {
+  /** Conversations, at least. */
+  readonly minConversations?: number;
+  /** Mean score of the samples, 0 to 100, at least. */
+  readonly minMeanScore?: number;
+  /** Share of conversations that repeat another one, or almost, at most. */
+  readonly maxDuplicates?: number;
+  /** Share of rows that cannot be read, at most. */
+  readonly maxUnreadable?: number;
+  /** Share of conversations that may be labelled wrongly, at most. */
+  readonly maxSuspects?: number;
+  /** Share of conversations that are cut, at most. */
+  readonly maxTruncated?: number;
+  /** Share of the tokens that are learned, at least. */
+  readonly minSupervised?: number;
+  /** Evenness of topics, 0 to 1, at least. */
+  readonly minTopicBalance?: number;
+}
+
 /** From easy to hard. */
 export interface CurriculumOptions {
   /** `length` (tokens), `loss` (under the model as it was loaded), or a column of the data with numbers. */
@@ -238,6 +258,8 @@ export interface BatchSourceDependencies {
     /** The least similarity (Jaccard, of character shingles) that counts as a repetition; 1: equal ones alone. */
     readonly threshold: number;
   };
+  /** Rules that the data must keep to, as it is after its transforms: an error (`DATA_QUALITY`) that lists those which it does not. */
+  readonly qualityGate?: QualityGate | null;
   /** Aborted: reading ends with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
 }

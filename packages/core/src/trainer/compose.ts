@@ -160,7 +160,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const transforms: DataTransform[] = [];
   const transformOrigins = config.data.transforms.map(({ use, options }) => ({ version: resolution.pluginFor('data-transform', use).version ?? null, options }));
   for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
-  const batches = (source: DataSource, purpose: 'train' | 'eval', further: Pick<BatchSourceDependencies, 'heldOut'> = {}) =>
+  const batches = (source: DataSource, purpose: 'train' | 'eval', further: Pick<BatchSourceDependencies, 'heldOut' | 'qualityGate'> = {}) =>
     services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, transformOrigins, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
   // Evaluation data first: what is learned from must not repeat it.
   const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
@@ -174,7 +174,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
     const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, ...(learned ? heldOut : {}) };
     return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled });
   };
-  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train', heldOut);
+  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train', { ...heldOut, qualityGate: config.data.qualityGate });
   for (const message of beyondContext(config.data.maxLength, resolution.wasWritten(['data', 'maxLength']), loaded.model.maxLength, [trainData, evalData])) warn(message);
   checkpoint();
 

@@ -41,6 +41,16 @@ test('evaluation data goes past what is for training data alone', async () => {
   await expect(create('train')).rejects.toMatchObject({ code: 'DATA_EMPTY' });
 });
 
+test('a quality gate lets a run begin or not, by the data as it is after its transforms', async () => {
+  const { logger } = recorder();
+  const create = (transforms: readonly DataTransform[], maxDuplicates: number) =>
+    createBatchSourceFactory().create(sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]), { ...dependencies, logger, transforms, qualityGate: { maxDuplicates, minConversations: 3 } }, { ...defaultBatchOptions, purpose: 'train' });
+  await expect(create([], 0.2)).rejects.toMatchObject({ code: 'DATA_QUALITY', problems: [{ message: 'maxDuplicates', expected: 'at most 0.2', found: '0.25' }] });
+  expect((await create([], 0.25)).summary.conversations).toBe(4);
+  const deduplicated = await create([createDeduplicateTransform()], 0);
+  expect(deduplicated.summary.manifest).toMatchObject({ transforms: [{ name: 'deduplicate', conversationsIn: 4, conversationsOut: 3 }] });
+});
+
 describe('evaluation data in the training data, or almost', () => {
   const returns = 'You can return shoes within thirty days, as long as they were not worn outside.';
   const [asked, almost, far] = [chat('Can I return my shoes?', returns), chat('Can I return my new shoes?', returns), chat('Where is my parcel?', 'It will arrive tomorrow.')];

@@ -1,5 +1,7 @@
 import { statSync } from 'node:fs';
 import type { BatchSource, BatchSourceDependencies, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import { analyseData } from '../report/analyse.js';
+import { enforceGate } from '../report/gate.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
@@ -33,7 +35,7 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
     return { key: `${data.summary.contentHash} ${threshold}`, fingerprints: options, open: () => finderOf(source, options, true) };
   };
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [], transformOrigins = [], rowLosses, signal, heldOut }, { purpose, ...options }) {
+    async create(source, { tokenizer, renderer, logger, transforms = [], transformOrigins = [], rowLosses, signal, heldOut, qualityGate = null }, { purpose, ...options }) {
       const applied = transforms.flatMap((transform, index) => (purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : []));
       const transformed = applyTransforms(source, applied.map(({ transform }) => transform));
       const held = heldOut === undefined ? null : heldOutOf(heldOut);
@@ -56,6 +58,7 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         if (heldOut.policy === 'error') throw error;
         logger.warn(error.toString());
       }
+      if (qualityGate !== null) enforceGate(await analyseData({ title: `${purpose} data`, source: transformed, tokenizing: { tokenizer, renderer }, options, threads: { workers: options.workers, ...(signal === undefined ? {} : { signal }) } }), qualityGate);
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
       const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, origins: applied.map(({ origin }) => origin), options, renderer, tokenizer });
       const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };

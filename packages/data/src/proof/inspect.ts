@@ -49,10 +49,14 @@ export function inspectConversation(
   };
 }
 
+/** Control characters as their pictures: data must not move the cursor or ring the bell. Tabs and line breaks stay. */
+const withoutControls = (text: string): string => text.replace(/(?![\t\n])\p{Cc}/gu, (mark) => (mark < ' ' ? String.fromCodePoint(0x2400 + mark.charCodeAt(0)) : mark === '\u007F' ? '␡' : '�'));
+
 /** An inspection for a terminal: learned text green on its own ground, context dim, cut text struck through in red; without colours, in ⟦…⟧ and ⟨…⟩. */
 export function formatInspection({ stretches, tokens, supervisedTokens }: Inspection, { colors }: { readonly colors: boolean }): string {
   const paint = createColors(colors);
-  const body = stretches.map(({ text, state }) => {
+  const body = stretches.map(({ text: raw, state }) => {
+    const text = withoutControls(raw);
     if (!colors) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
     // Colours end at line breaks, so that a background does not run to the edge of the screen.
     const style = (line: string): string => (state === 'learned' ? paint.black(paint.bgGreen(line)) : state === 'cut' ? paint.red(paint.strikethrough(line)) : paint.dim(line));

@@ -69,3 +69,10 @@ describe('inspection', () => {
     expect(text).toContain('Hello<eos>');
   });
 });
+
+test('control characters of the data are shown, not sent to the terminal', () => {
+  const conversation: Conversation = { ...chat('ring \u0007 \u001b[31mred', 'tab\there\u007f'), origin: { index: 0 } };
+  const text = formatInspection(inspectConversation(conversation, { tokenizer: characterTokenizer, renderer: plainRenderer }), { colors: false });
+  expect(text).toContain('ring ␇ ␛[31mred');
+  expect(text).toContain('tab\there␡');
+});

@@ -48,16 +48,18 @@ export async function proveSupervision({ source, tokenizer, renderer, options, t
   };
 }
 
+const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`;
+
 /** A proof in sentences, each with whether it is as it should be. */
 export function describeProof({ conversations, unreadable, tokens, supervisedTokens, truncated, maxLength, withoutTargets, withoutTargetsByCause, findings }: SupervisionProof): { readonly text: string; readonly good: boolean }[] {
   const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
   const causes = Object.entries(withoutTargetsByCause).map(([cause, count]) => `${count} by ${cause}`).join(', ');
   const problems = supervisionProblems(findings).map(({ message, hint }) => ({ text: hint === undefined ? message : `${message} ${hint}`, good: false }));
   return [
-    { text: `${supervisedTokens} of ${tokens} tokens in ${conversations} conversations are learned (${share.toFixed(1)} %)`, good: supervisedTokens > 0 },
-    withoutTargets === 0 ? { text: 'every conversation has something to learn from', good: true } : { text: `${withoutTargets} conversations have nothing to learn from: ${causes}`, good: false },
-    { text: `${truncated} conversations are cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`, good: truncated === 0 },
-    ...(unreadable === 0 ? [] : [{ text: `${unreadable} rows cannot be read`, good: false }]),
+    { text: `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation', 'conversations')} are learned (${share.toFixed(1)} %)`, good: supervisedTokens > 0 },
+    withoutTargets === 0 ? { text: 'every conversation has something to learn from', good: true } : { text: `${counted(withoutTargets, 'conversation has', 'conversations have')} nothing to learn from: ${causes}`, good: false },
+    { text: `${truncated === 0 ? 'no conversation is' : counted(truncated, 'conversation is', 'conversations are')} cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`, good: truncated === 0 },
+    ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row', 'rows')} cannot be read`, good: false }]),
     ...(problems.length > 0
       ? problems
       : [{ text: `the end of each of ${findings.turns} turns is learned, and serving sends what training shows (${findings.prefixesChecked} prompts compared, token for token)`, good: true }]),

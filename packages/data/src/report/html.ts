@@ -4,6 +4,7 @@ import { supervisionWarnings } from '../proof/check.js';
 import type { DataReport } from './analyse.js';
 import type { GateResult } from './gate.js';
 import type { Histogram } from './histogram.js';
+import type { SampleScore } from './score.js';
 import { pageStyle } from './style.js';
 
 const escape = (text: string): string => text.replace(/[&<>"']/g, (mark) => `&#${mark.charCodeAt(0)};`);
@@ -19,28 +20,25 @@ function place({ file, line, index }: Origin): string {
 /** One figure with what it counts. */
 const tile = (value: string, label: string, tone = ''): string => `<div class="tile ${tone}"><b>${value}</b><span>${escape(label)}</span></div>`;
 
-/** A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. */
+/** A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. Bars stretch with the page; words beside them do not. */
 function histogram({ bounds, counts, mean, median, p95, largest }: Histogram, label: string, mark?: { readonly value: number; readonly label: string }): string {
   const [width, height] = [640, 150];
   const top = Math.max(1, ...counts);
   const bar = width / Math.max(1, counts.length);
   const bars = counts.map((count, index) => {
-    const size = count === 0 ? 0 : Math.max(1.5, (count / top) * (height - 8));
+    const size = count === 0 ? 0 : Math.max(1.5, (count / top) * height);
     const range = `${number(bounds[index] ?? 0)}–${number(bounds[index + 1] ?? 0)}: ${number(count)}`;
-    return `<rect x="${(index * bar + 1).toFixed(1)}" y="${(height - size).toFixed(1)}" width="${Math.max(1, bar - 2).toFixed(1)}" height="${size.toFixed(1)}" rx="2"><title>${range}</title></rect>`;
+    return `<rect x="${(index * bar + bar * 0.04).toFixed(1)}" y="${(height - size).toFixed(1)}" width="${(bar * 0.92).toFixed(1)}" height="${size.toFixed(1)}"><title>${range}</title></rect>`;
   });
   const step = (bounds[1] ?? 1) - (bounds[0] ?? 0);
   const at = mark === undefined ? -1 : ((mark.value - (bounds[0] ?? 0)) / step) * bar;
-  const line = mark !== undefined && at >= 0 && at <= width ? `<line class="mark" x1="${at.toFixed(1)}" x2="${at.toFixed(1)}" y1="0" y2="${height}"/><text x="${(at + 5).toFixed(1)}" y="12">${escape(mark.label)}</text>` : '';
+  const share = (100 * at) / width;
+  const line = mark !== undefined && at >= 0 && at <= width ? `<i class="mark" style="left:${share.toFixed(2)}%"><span${share > 60 ? ' class="left"' : ''}>${escape(mark.label)}</span></i>` : '';
   const last = counts.length - 1;
-  const ticks = [0, Math.floor(counts.length / 2), last].filter((tick, index, all) => all.indexOf(tick) === index);
   const open = largest >= (bounds[last] ?? 0) + step ? '+' : '';
-  const axis = ticks.map((tick) => {
-    const atEnd = tick === last && last > 0;
-    const x = atEnd ? width - 2 : tick * bar + 2;
-    return `<text x="${x.toFixed(1)}" y="${height + 16}"${atEnd ? ' text-anchor="end"' : ''}>${number(bounds[tick] ?? 0)}${atEnd ? open : ''}</text>`;
-  });
-  return `<figure><svg viewBox="0 0 ${width} ${height + 22}" role="img" aria-label="${escape(label)}">${bars.join('')}${line}${axis.join('')}</svg>
+  const ticks = [...new Set([0, Math.floor(counts.length / 2), last])];
+  const axis = ticks.map((tick) => `<span style="left:${((100 * tick) / Math.max(1, counts.length)).toFixed(2)}%">${number(bounds[tick] ?? 0)}${tick === last && last > 0 ? open : ''}</span>`);
+  return `<figure><div class="plot${line === '' ? '' : ' marked'}"><svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none" role="img" aria-label="${escape(label)}">${bars.join('')}</svg>${line}</div><div class="axis">${axis.join('')}</div>
 <figcaption>${escape(label)}: mean ${number(mean)}, median ${number(median)}, 95 % below ${number(p95)}, largest ${number(largest)}</figcaption></figure>`;
 }
 
@@ -55,11 +53,12 @@ function shares(rows: readonly (readonly [name: string, count: number])[], total
     .join('')}</div>`;
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[], more = 0): string {
+/** On narrow screens the cells of a row stand below one another, unless it is a table of figures. */
+function table(head: readonly string[], rows: readonly (readonly string[])[], more = 0, figures = false): string {
   if (rows.length === 0) return '<p class="none">None.</p>';
   const body = rows.map((cells) => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n');
   const rest = more > 0 ? `<p class="none">and ${number(more)} more</p>` : '';
-  return `<div class="scroll"><table><thead><tr>${head.map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead><tbody>${body}</tbody></table></div>${rest}`;
+  return `<div class="scroll"><table${figures ? '' : ' class="texts"'}><thead><tr>${head.map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead><tbody>${body}</tbody></table></div>${rest}`;
 }
 
 const section = (title: string, note: string, body: string): string => `<section><h2>${escape(title)}</h2>${note === '' ? '' : `<p class="note">${escape(note)}</p>`}${body}</section>`;
@@ -72,13 +71,14 @@ function sample({ stretches, tokens, supervisedTokens }: Inspection): string {
 function tokensSection({ tokens, conversations }: DataReport): string {
   if (!tokens) return section('Tokens', 'Give a model with --model to see lengths in tokens, what is learned and what is cut.', '');
   const { lengths, supervised, total, maxLength, truncated, withoutTargets, supervision, inspections } = tokens;
-  const without = Object.entries(withoutTargets).map(([cause, count]) => `${count} by ${cause}`);
+  const without = Object.entries(withoutTargets).map(([cause, count]) => `${number(count)} by ${cause}`);
+  const withoutCount = Object.values(withoutTargets).reduce((sum, count) => sum + count, 0);
   const warnings = supervisionWarnings(supervision);
   const tiles = [
     tile(number(total), 'tokens are kept'),
     tile(percent(supervised / Math.max(1, total)), 'of them are learned', supervised === 0 ? 'bad' : ''),
     tile(number(truncated), `of ${number(conversations)} are cut${maxLength === null ? '' : ` at ${number(maxLength)}`}`, truncated > conversations / 20 ? 'warn' : ''),
-    tile(without.length === 0 ? '0' : without.join(', '), 'have nothing to learn', without.length > 0 ? 'warn' : ''),
+    tile(number(withoutCount), `have nothing to learn${without.length === 0 ? '' : `: ${without.join(', ')}`}`, without.length > 0 ? 'warn' : ''),
   ];
   const proof = warnings.length === 0 ? `<p class="good">Every turn's end is learned, and serving sends what training shows (${number(supervision.prefixesChecked)} prompts compared).</p>` : warnings.map((warning) => `<p class="bad">${escape(warning)}</p>`).join('');
   return (
@@ -94,6 +94,21 @@ function difficultySection({ losses, hardest }: NonNullable<DataReport['difficul
 }
 
 const suspectNames = { contradiction: 'other answer', 'outlying-loss': 'outlying loss', inconsistent: 'inconsistent' } as const;
+
+const ruleNames: Readonly<Record<GateResult['rule'], string>> = {
+  minConversations: 'conversations, at least', minMeanScore: 'mean score, at least', maxDuplicates: 'duplicates, at most', maxUnreadable: 'unreadable rows, at most', maxSuspects: 'suspects, at most',
+  maxTruncated: 'cut conversations, at most', minSupervised: 'learned tokens, at least', minTopicBalance: 'balance of topics, at least',
+};
+/** Rules about shares in percent, others in numbers. */
+const measured = (rule: GateResult['rule'], value: number): string => (rule === 'minConversations' || rule === 'minMeanScore' ? number(value) : percent(value));
+
+/** The parts of a score, from 0 to 100. */
+const partsOf = ({ completeness, conciseness, consistency }: SampleScore): string => `<span class="parts">complete ${Math.round(100 * completeness)} · concise ${Math.round(100 * conciseness)} · consistent ${Math.round(100 * consistency)}</span>`;
+
+/** Files by their names: whole paths stand at the top of the page. */
+function withoutFolders(text: string, files: readonly string[]): string {
+  return files.reduce((shown, file) => shown.replaceAll(file, file.split(/[/\\]/).at(-1) ?? file), text);
+}
 
 /** The report as one HTML page that needs nothing else: no script, no network. */
 export function reportToHtml(report: DataReport, gate: readonly GateResult[] = []): string {
@@ -116,7 +131,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
       : section(
           'Quality gate',
           failed === 0 ? 'The data keeps to every rule.' : `The data fails ${failed} of ${gate.length} rules.`,
-          table(['', 'Rule', 'Limit', 'Measured'], gate.map(({ rule, limit, value, passed }) => [passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>', rule, String(limit), number(Number(value.toPrecision(4)))])),
+          table(['', 'Rule', 'Limit', 'Measured'], gate.map(({ rule, limit, value, passed }) => [passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>', escape(ruleNames[rule]), measured(rule, limit), measured(rule, value)]), 0, true),
         ),
     tokensSection(report),
     section('Turns and lengths', '', histogram(report.turns, 'Turns of a conversation') + histogram(report.characters, 'Characters of a conversation')),
@@ -135,14 +150,14 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
       'Scores',
       'Rules of thumb that rank samples for a person to look at.',
       `<div class="tiles">${tile(percent(parts.completeness), 'completeness')}${tile(percent(parts.conciseness), 'conciseness')}${tile(percent(parts.consistency), 'consistency')}</div>${histogram(scores, 'Score of a sample')}
-<h3>Lowest scores</h3>${table(['Score', 'Where', 'Sample', 'Why'], report.worst.map(({ origin, score, preview: text }) => [`<b>${score.total}</b>`, place(origin), escape(text), escape(score.note ?? '')]))}`,
+<h3>Lowest scores</h3>${table(['Score', 'Where', 'Sample', 'Why'], report.worst.map(({ origin, score, preview: text }) => [`<b>${score.total}</b>`, place(origin), escape(text), [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>')]))}`,
     ),
     report.difficulty ? difficultySection(report.difficulty, conversations) : '',
-    section('Suspects', 'Samples that may be labelled wrongly: look at them.', table(['What', 'Where', 'Detail'], suspects.first.map(({ origin, reason, detail }) => [suspectNames[reason], place(origin), escape(detail)]), suspects.count - suspects.first.length)),
+    section('Suspects', 'Samples that may be labelled wrongly: look at them.', table(['What', 'Where', 'Detail'], suspects.first.map(({ origin, reason, detail }) => [suspectNames[reason], place(origin), escape(withoutFolders(detail, report.files))]), suspects.count - suspects.first.length)),
     section(
       'Duplicates',
       `${number(duplicates.exact)} repeat an earlier conversation, ${number(duplicates.near)} nearly.`,
-      table(['Where', 'Detail'], duplicates.first.map(({ origin, detail }) => [place(origin), escape(detail)]), repeated - duplicates.first.length),
+      table(['Where', 'Detail'], duplicates.first.map(({ origin, detail }) => [place(origin), escape(withoutFolders(detail, report.files))]), repeated - duplicates.first.length),
     ),
     unreadable.count === 0 ? '' : section('Rows that cannot be read', '', table(['Where', 'Why'], unreadable.first.map(({ origin, reason }) => [place(origin), escape(reason)]), unreadable.count - unreadable.first.length)),
     report.transforms.length === 0

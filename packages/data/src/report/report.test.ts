@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { analyseData } from './analyse.js';
-import { checkGate, enforceGate } from './gate.js';
+import { checkGate, enforceGate, readGate } from './gate.js';
 import { histogramOf } from './histogram.js';
 import { reportToHtml } from './html.js';
 import { languageOf } from './language.js';
@@ -52,6 +52,19 @@ describe('the report', () => {
     expect(checkGate(report, { minConversations: 5, maxDuplicates: 0.1 }).map(({ rule, passed }) => [rule, passed])).toEqual([['minConversations', true], ['maxDuplicates', false]]);
     expect(() => enforceGate(report, { maxDuplicates: 0.5 })).not.toThrow();
     expect(() => enforceGate(report, { maxDuplicates: 0.1, minSupervised: 0.99 })).toThrow(expect.objectContaining({ code: 'DATA_QUALITY', problems: [expect.objectContaining({ message: 'maxDuplicates' }), expect.objectContaining({ message: 'minSupervised' })] }));
+  });
+
+  test('a gate that is written wrongly is told', () => {
+    expect(readGate({ maxDuplicates: 0.1 })).toEqual({ maxDuplicates: 0.1 });
+    for (const wrong of [{ maxDuplicate: 0.1 }, { minMeanScore: '60' }, {}, [], null]) expect(() => readGate(wrong)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
+  });
+
+  test('every score has its parts on the page, and limits are in the units of what was measured', async () => {
+    const report = await analyse();
+    const html = reportToHtml(report, checkGate(report, { maxDuplicates: 0.005, minMeanScore: 60 }));
+    expect(html).toMatch(/complete 0 · concise 100 · consistent 100/);
+    expect(html).toMatch(/duplicates, at most<\/td><td>0\.5 %<\/td><td>16\.7 %/);
+    expect(html).toMatch(/mean score, at least<\/td><td>60</);
   });
 
   test('difficulty and outlying losses, where a model tells them', async () => {
