@@ -16,9 +16,9 @@ const { values } = parseArgs({
     model: text('smollm2-135m'), backend: text('auto'), data: text(fileURLToPath(new URL('../data', import.meta.url))),
     steps: text('24'), batch: text('8'), rate: text('5e-4'), seeds: text('42'),
     // The penalty: on tokens that the data's replies have used, on their diversity, and on what repeats itself in replies of the model's own.
-    unlikelihood: text('1'), ngram: text('1'), diversity: text('0.5'), own: text('1'), 'own-ngram': text('4'), 'own-tokens': text('96'), pool: text('16'), every: text('4'), each: text('4'),
+    unlikelihood: text('1'), ngram: text('1'), diversity: text('0.5'), own: text('0.3'), 'own-ngram': text('4'), 'own-tokens': text('64'), pool: text('12'), every: text('6'), each: text('3'),
     // What is measured: replies to the prompts of a set (`tune` chose the settings above, `test` is reported), and the loss.
-    set: text('test'), tokens: text('160'), 'eval-samples': text('96'), only: { type: 'string' }, json: { type: 'boolean', default: false },
+    set: text('test'), tokens: text('128'), 'eval-samples': text('96'), only: { type: 'string' }, json: { type: 'boolean', default: false },
   },
 });
 const number = (name) => Number(values[name]);
@@ -51,7 +51,7 @@ async function outcomeOf(modelFolder, callbacks, seed, output) {
       training: { maxSteps: number('steps'), seed, perDeviceTrainBatchSize: number('batch'), evalStrategy: 'no', saveStrategy: 'no' },
       output: { folder: output, overwrite: true },
     };
-    const look = async () => void (result = await measure(opened, asked));
+    const look = async ({ seconds }) => void (result = { ...(await measure(opened, asked)), trainSeconds: seconds });
     await new Trainer(config, { services: [provide(LOADED_MODEL, opened)], callbacks: [{ onRunEnd: look }] }).run();
     return result;
   } finally {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@whetstone/core/tfjs-gradients';
@@ -7,6 +7,10 @@ import { IGNORED_LABEL, type Attachment, type Batch, type BatchSource, type Lang
 import { createRandomModel } from '@whetstone/models';
 import { fullStrategy, replayStrategy, type ReplayOptions } from '@whetstone/strategies';
 import { batchSourceOf, randomRows, supervisedOf } from '@whetstone/testing';
+import * as tf from '@tensorflow/tfjs-core';
+import { createRandom } from '@whetstone/core/random';
+import { emptyBuffer, offerRows } from '../../packages/strategies/src/replay/buffer.js';
+import { rowsOf } from '../../packages/strategies/src/replay/rows.js';
 import { useBackend } from '../support/backend.js';
 
 const vocabularySize = 24;
@@ -87,6 +91,86 @@ describe('replay', () => {
     const resumed = await attach(options);
     resumed.loadState({ tensors: new Map(), values: state });
     expect(await play(resumed.wrapData?.(fresh) ?? fresh, 1)).toEqual(expected);
+  });
+
+  it('keeps what a run saw that ends within its first epoch, and a resumed run keeps the same', async () => {
+    const play9 = async (name: string, resumeAt: number | null): Promise<string> => {
+      const bufferFile = join(folder, `${name}.jsonl`);
+      const options: ReplayOptions = { ratio: 0.3, bufferFile, bufferSize: 20 };
+      const run: StrategyRun = { seed: 3, totalSteps: 9, modelFolder: null, owner };
+      const steps = async (attachment: Attachment, from: number, to: number): Promise<void> => {
+        let step = from;
+        for await (const _batch of (attachment.wrapData?.(fresh) ?? fresh).epoch(0, { skip: from })) {
+          attachment.beforeStep?.({ step, record: () => {} });
+          step += 1;
+          if (step === to) break;
+        }
+      };
+      const strategy = replayStrategy(options);
+      const first = await strategy.attach(model, run);
+      await steps(first, 0, resumeAt ?? 9);
+      if (resumeAt !== null) {
+        expect(existsSync(bufferFile), 'nothing is kept of a run that was interrupted').toBe(false);
+        const second = await strategy.attach(model, run);
+        second.loadState(first.saveState());
+        await steps(second, resumeAt, 9);
+      }
+      return readFileSync(bufferFile, 'utf8');
+    };
+    const straight = await play9('straight', null);
+    // Nine batches of eight rows were offered, twenty are kept.
+    expect(JSON.parse(straight.split('\n')[0] ?? '')).toMatchObject({ offered: 72 });
+    expect(straight.trim().split('\n')).toHaveLength(1 + 20);
+    expect(await play9('resumed', 4)).toBe(straight);
+  });
+
+  it('keeps every row that was offered with the same probability', () => {
+    const rows = Array.from({ length: 200 }, (_, id) => ({ ids: Int32Array.of(id), labels: Int32Array.of(id), segmentIds: Int32Array.of(1), positionIds: Int32Array.of(0) }));
+    const kept = new Float64Array(rows.length);
+    const rounds = 2000;
+    for (let seed = 0; seed < rounds; seed += 1) {
+      const random = createRandom(seed, 'reservoir');
+      // Offered in two parts, as by two tasks.
+      const buffer = offerRows(offerRows(emptyBuffer, rows.slice(0, 80), 20, random), rows.slice(80), 20, random);
+      expect(buffer.rows).toHaveLength(20);
+      expect(buffer.offered).toBe(200);
+      for (const { ids } of buffer.rows) kept[ids[0] ?? 0] = (kept[ids[0] ?? 0] ?? 0) + 1;
+    }
+    // 20 of 200: a tenth, give or take five standard deviations.
+    const spread = 5 * Math.sqrt((0.1 * 0.9) / rounds);
+    for (const count of kept) expect(Math.abs(count / rounds - 0.1)).toBeLessThan(spread);
+  });
+
+  it('draws rows by their loss where that is asked for', async () => {
+    const attachment = await attach({ ratio: 0.5, priority: 'loss', batches: old });
+    const sums = (attachment.saveState().values as { readonly weights: readonly number[] }).weights;
+    const weights = sums.map((sum, index) => sum - (sums[index - 1] ?? 0));
+    const rows = (await play(old, 0)).flatMap((batch) => rowsOf(batch));
+    // Each weight is the row's mean loss, here from the softmax of all its logits.
+    for (const [index, row] of rows.entries()) {
+      const batch: Batch = { ...row, rows: 1, length: row.ids.length, samples: 1, tokens: row.ids.length, supervisedTokens: 0 };
+      const { positions, targets } = supervisedOf(batch);
+      const logProbabilities = tf.tidy(() => tf.logSoftmax(model.logits(batch, positions)).arraySync() as number[][]);
+      const loss = logProbabilities.reduce((sum, line, at) => sum - (line[targets[at] ?? 0] ?? NaN), 0) / targets.length;
+      expect(weights[index]).toBeCloseTo(loss, 4);
+    }
+    const drawn = new Map<string, number>();
+    const mixed = attachment.wrapData?.(fresh) ?? fresh;
+    let total = 0;
+    for (let epoch = 0; epoch < 12; epoch += 1) {
+      const plain = await play(fresh, epoch);
+      for (const [at, batch] of (await play(mixed, epoch)).entries()) {
+        for (const { ids } of rowsOf(batch).slice(plain[at]?.rows ?? 0)) {
+          drawn.set(ids.join(), (drawn.get(ids.join()) ?? 0) + 1);
+          total += 1;
+        }
+      }
+    }
+    const whole = sums.at(-1) ?? NaN;
+    for (const [index, row] of rows.entries()) {
+      const expected = (weights[index] ?? NaN) / whole;
+      expect(Math.abs((drawn.get(row.ids.join()) ?? 0) / total - expected)).toBeLessThan(5 * Math.sqrt(expected / total));
+    }
   });
 
   it('refuses a buffer that is none, or of another model', async () => {

@@ -16,12 +16,12 @@ const configSchema = {
       default: null,
       description: 'Unlikelihood of what repeats itself in the model\'s own greedy replies, made anew as it learns; what breaks loops where the data\'s replies are short.',
       properties: {
-        weight: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'Weight of the term.' },
+        weight: { type: 'number', exclusiveMinimum: 0, default: 0.3, description: 'Weight of the term.' },
         ngram: { type: 'integer', minimum: 1, default: 4, description: 'Tokens of n-grams that stood in the reply before are made unlikely.' },
-        maxNewTokens: { type: 'integer', minimum: 2, default: 128, description: 'How long a reply may get.' },
-        pool: { type: 'integer', minimum: 1, default: 16, description: 'How many replies are made at once.' },
-        everySteps: { type: 'integer', minimum: 1, default: 4, description: 'After how many steps they are made anew.' },
-        perMicrobatch: { type: 'integer', minimum: 1, default: 4, description: 'How many of them, in turn, each microbatch learns from.' },
+        maxNewTokens: { type: 'integer', minimum: 2, default: 64, description: 'How long a reply may get.' },
+        pool: { type: 'integer', minimum: 1, default: 12, description: 'How many replies are made at once.' },
+        everySteps: { type: 'integer', minimum: 1, default: 6, description: 'After how many steps they are made anew.' },
+        perMicrobatch: { type: 'integer', minimum: 1, default: 3, description: 'How many of them, in turn, each microbatch learns from.' },
         prompts: { type: ['array', 'null'], items: { type: 'string', minLength: 1 }, minItems: 1, default: null, description: 'What the model is asked; by default what stands before the replies of the training data.' },
       },
       additionalProperties: false,
@@ -45,7 +45,7 @@ export interface RepetitionPenaltyOptions {
  */
 export function createRepetitionPenalty(options: RepetitionPenaltyOptions = {}): Callback {
   const { unlikelihood: unlikelihoodWeight = 0.5, diversity = 0, ngram = 1, window = 64, generated = null } = options;
-  const own = generated === null ? null : { weight: 1, ngram: 4, maxNewTokens: 128, pool: 16, everySteps: 4, perMicrobatch: 4, prompts: null, ...generated };
+  const own = generated === null ? null : { weight: 0.3, ngram: 4, maxNewTokens: 64, pool: 12, everySteps: 6, perMicrobatch: 3, prompts: null, ...generated };
   const replies = own === null ? null : createOwnReplies(own);
   const weights = new Map<number, Scalar>();
   const weightOf = (weight: number): Scalar => {

@@ -13,7 +13,7 @@ const configSchema = {
     ratio: { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1, default: 0.1, description: 'Share of replayed data in training; 0.05 to 0.1 is usual.' },
     unit: { enum: ['sample', 'token'], default: 'sample', description: 'What the ratio counts.' },
     data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Earlier or general data, as data.train is given.' },
-    bufferFile: { type: 'string', minLength: 1, description: 'Keeps a sample of all data seen, task after task: read at the start, and written with this run\'s data in it.' },
+    bufferFile: { type: 'string', minLength: 1, description: 'Keeps a sample of all data seen, task after task: read at the start, and written with this run\'s data in it after the first epoch, or at the last step where that comes before.' },
     bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Rows that are kept at most.' },
     priority: { enum: ['uniform', 'loss'], default: 'uniform', description: 'loss: rows on which the model has the greater loss at the start are drawn more often.' },
   },
@@ -41,6 +41,17 @@ async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<Ba
 
 async function* learnableRows(source: BatchSource): AsyncGenerator<ReplayRow> {
   for await (const batch of source.epoch(0)) yield* rowsOf(batch).filter((row) => targetsIn(row) > 0);
+}
+
+/** The rows of the first batches of epoch 0. */
+async function rowsBefore(source: BatchSource, batches: number): Promise<ReplayRow[]> {
+  const rows: ReplayRow[] = [];
+  let index = 0;
+  for await (const batch of source.epoch(0)) {
+    if (index++ >= batches) break;
+    rows.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
+  }
+  return rows;
 }
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -87,6 +98,8 @@ function runningSums(weights: Float64Array): Float64Array {
 
 interface SavedReplay {
   readonly count: number;
+  /** How many rows those of the buffer file are a sample of. */
+  readonly offered: number;
   readonly rows: readonly PlainRow[] | null;
   readonly weights: readonly number[] | null;
 }
@@ -102,7 +115,8 @@ export function replayStrategy(options: ReplayOptions): Strategy {
     role: 'companion',
     attach: async (model, run) => {
       const buffer = await fillBuffer(model, run, options);
-      let { rows } = buffer;
+      let { rows, offered } = buffer;
+      let isLastStep = false;
       let sums = runningSums(priority === 'loss' ? lossesOf(model, rows) : new Float64Array(rows.length).fill(1));
       const meanTokens = rows.reduce((sum, { ids }) => sum + ids.length, 0) / Math.max(1, rows.length);
 
@@ -117,38 +131,40 @@ export function replayStrategy(options: ReplayOptions): Strategy {
 
       return {
         trainable: new Map(),
-        wrapData: (source) => {
-          const seen: ReplayRow[] = [];
-          const random = createRandom(run.seed, 'replay kept');
-          let kept = buffer;
-          return {
-            ...source,
-            summary: source.summary,
-            batchesPerEpoch: source.batchesPerEpoch,
-            async *epoch(epoch, epochOptions = {}) {
-              let index = epochOptions.skip ?? 0;
-              const isWhole = index === 0;
+        beforeStep: ({ step }) => {
+          isLastStep = step + 1 >= run.totalSteps;
+        },
+        wrapData: (source) => ({
+          ...source,
+          async *epoch(epoch, epochOptions = {}) {
+            let index = epochOptions.skip ?? 0;
+            const target = epoch === 0 && (run.worker?.rank ?? 0) === 0 ? (bufferFile ?? null) : null;
+            // What a resumed run saw before counts, too.
+            const seen = target === null || index === 0 ? [] : await rowsBefore(source, index);
+            let isWhole = false;
+            try {
               for await (const batch of source.epoch(epoch, epochOptions)) {
-                if (bufferFile !== undefined && epoch === 0) seen.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
+                if (target !== null) seen.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
                 yield mixed(batch, epoch, index);
                 index += 1;
               }
-              if (bufferFile === undefined || epoch !== 0 || !isWhole || (run.worker?.rank ?? 0) !== 0) return;
-              kept = offerRows(kept, seen, bufferSize, random);
-              seen.length = 0;
-              await writeBuffer(bufferFile, kept);
-            },
-          };
-        },
+              isWhole = true;
+            } finally {
+              // A run that is interrupted is resumed, and offers its rows then.
+              if (target !== null && (isWhole || isLastStep)) await writeBuffer(target, offerRows({ rows, offered }, seen, bufferSize, createRandom(run.seed, 'replay kept')));
+            }
+          },
+        }),
         // A buffer file goes on growing while the run does: what this run replays is kept with its checkpoints.
         saveState: () => ({
           tensors: new Map(),
-          values: { count: rows.length, rows: bufferFile === undefined ? null : rows.map(plainRow), weights: priority === 'loss' ? [...sums] : null },
+          values: { count: rows.length, offered, rows: bufferFile === undefined ? null : rows.map(plainRow), weights: priority === 'loss' ? [...sums] : null },
         }),
         loadState: ({ values }) => {
           const saved = values as unknown as SavedReplay;
           if (saved.rows !== null) {
             rows = saved.rows.map(fromPlainRow);
+            offered = saved.offered;
             sums = runningSums(new Float64Array(rows.length).fill(1));
           }
           if (saved.count !== rows.length) throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', { expected: `${saved.count} rows`, found: `${rows.length} rows` });
