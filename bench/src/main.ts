@@ -93,6 +93,7 @@ program
   .option('--batch <rows>', 'conversations a step', whole, 4)
   .option('--max-length <tokens>', 'tokens', whole, 128)
   .option('--only <names>', 'some of them, between semicolons')
+  .addOption(peer())
   .addOption(new Option('--one <name>', 'measure one in this process').hideHelp())
   .addOption(threads())
   .addOption(backend())

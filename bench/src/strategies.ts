@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findModelFolder, Trainer, type Json } from 'whetstone';
-import { lastLineOf } from './peer.js';
+import { lastLineOf, numberOf, runPeer } from './peer.js';
 import { report } from './report.js';
 
 export interface StrategiesBenchOptions {
@@ -17,6 +17,7 @@ export interface StrategiesBenchOptions {
   readonly threads: number;
   readonly backend: string;
   readonly only?: string;
+  readonly peerPython?: string;
   readonly json?: boolean;
   /** One strategy, measured in this very process: what the command calls itself with. */
   readonly one?: string;
@@ -24,20 +25,22 @@ export interface StrategiesBenchOptions {
 
 interface Contender {
   readonly strategy: Json;
+  /** The method of `peers/peer_strategies.py` that does the same; absent where PEFT and TRL have none. */
+  readonly peer?: string;
   readonly companions?: readonly Json[];
   readonly learningRate: number;
 }
 
 /** What is measured, each with a rate that suits it. `old` is earlier data, for the strategies that hold on to it. */
 const contenders = (old: string): Readonly<Record<string, Contender>> => ({
-  full: { strategy: 'full', learningRate: 3e-5 },
+  full: { strategy: 'full', learningRate: 3e-5, peer: 'full' },
   'full, bfloat16 weights': { strategy: { use: 'full', options: { weights: 'bfloat16' } }, learningRate: 3e-5 },
   'frozen-layers': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4 } }, learningRate: 1e-4 },
   'frozen-layers, prefix kept': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4, cacheFrozenPrefix: true } }, learningRate: 1e-4 },
-  lora: { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3 },
-  'lora, DoRA': { strategy: { use: 'lora', options: { rank: 16, alpha: 32, useDora: true } }, learningRate: 1e-3 },
-  qlora: { strategy: { use: 'qlora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3 },
-  'p-tuning-v2': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20 } }, learningRate: 1e-2 },
+  lora: { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3, peer: 'lora' },
+  'lora, DoRA': { strategy: { use: 'lora', options: { rank: 16, alpha: 32, useDora: true } }, learningRate: 1e-3, peer: 'dora' },
+  qlora: { strategy: { use: 'qlora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3, peer: 'qlora' },
+  'p-tuning-v2': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20 } }, learningRate: 1e-2, peer: 'prefix' },
   'p-tuning-v2, at the input': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20, depth: 'input' } }, learningRate: 1e-2 },
   'lora + ewc': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'ewc', options: { data: old, samples: 16, batchSize: 4, on: 'effective-weights', lambda: 1e5 } }], learningRate: 1e-3 },
   'lora + replay': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'replay', options: { data: old, ratio: 0.1 } }], learningRate: 1e-3 },
@@ -49,7 +52,7 @@ interface Measured {
   readonly trainableParameters: number;
   readonly peakMemoryBytes: number;
   readonly tokensPerSecond: number;
-  readonly cpuSeconds: number;
+  readonly cpuSeconds: number | null;
   readonly evalLossBefore: number | null;
   readonly evalLossAfter: number | null;
   /** Bytes of what the run leaves: an adapter, or the whole model. */
@@ -70,6 +73,8 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
     try {
       rows.push(await inProcess(name, options));
       process.stderr.write(`${name}: done\n`);
+      const peer = contenders('')[name]?.peer;
+      if (options.peerPython !== undefined && peer !== undefined) rows.push(await measurePeer(options.peerPython, name, peer, options));
     } catch (error) {
       failures.push(`${name}: ${(error as Error).message}`);
       process.stderr.write(`${failures.at(-1)}\n`);
@@ -80,9 +85,36 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
     '| --- | ---: | ---: | ---: | ---: | ---: | --- |',
     ...rows.map((row) => `| ${row.name} | ${row.trainableParameters.toLocaleString('en')} | ${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${row.tokensPerSecond.toFixed(0)} | ${row.evalLossBefore?.toFixed(4)} | ${row.evalLossAfter?.toFixed(4)} | ${row.saved}, ${(row.savedBytes / 1e6).toFixed(1)} MB |`),
     ...failures,
+    ...(options.peerPython === undefined ? ['Beside TRL and PEFT, where they have the same: --peer-python <python>.'] : []),
   ];
   report(lines, { steps: options.steps, batch: options.batch, rows, failures }, options.json === true);
   if (failures.length > 0) process.exitCode = 1;
+}
+
+/** The same by TRL and PEFT, on the same model, data and steps. */
+async function measurePeer(python: string, name: string, method: string, options: StrategiesBenchOptions): Promise<Measured> {
+  const { train, evalSamples, steps, batch, maxLength, threads } = options;
+  const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
+  try {
+    const evalFile = await firstLines(options.eval, evalSamples, scratch);
+    const lr = contenders('')[name]?.learningRate ?? 0;
+    const given = { method, model: await findModelFolder(options.model), train, eval: evalFile, steps, batch, 'max-length': maxLength, threads, lr };
+    const line = await runPeer(python, 'peer_strategies.py', Object.entries(given).flatMap(([key, value]) => [`--${key}`, String(value)]));
+    process.stderr.write(`${name} by ${String(line['peer'])}: done\n`);
+    return {
+      name: `– ${String(line['peer'])}`, trainableParameters: numberOf(line, 'trainable_parameters'), peakMemoryBytes: numberOf(line, 'peak_rss_bytes'), tokensPerSecond: numberOf(line, 'tokens_per_second'), cpuSeconds: null,
+      evalLossBefore: numberOf(line, 'eval_loss_before'), evalLossAfter: numberOf(line, 'eval_loss_after'), savedBytes: numberOf(line, 'saved_bytes'), saved: method === 'full' ? 'model' : 'adapter',
+    };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** A file with the first lines of another. */
+async function firstLines(file: string, count: number, folder: string): Promise<string> {
+  const written = join(folder, 'eval.jsonl');
+  await writeFile(written, (await readFile(file, 'utf8')).trim().split('\n').slice(0, count).join('\n'));
+  return written;
 }
 
 async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
@@ -95,19 +127,20 @@ async function inProcess(name: string, options: StrategiesBenchOptions): Promise
 async function measureOne(options: StrategiesBenchOptions, name: string): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
   try {
-    const evalFile = join(scratch, 'eval.jsonl');
-    await writeFile(evalFile, (await readFile(options.eval, 'utf8')).trim().split('\n').slice(0, options.evalSamples).join('\n'));
+    const evalFile = await firstLines(options.eval, options.evalSamples, scratch);
     const contender = contenders(options.eval)[name];
     if (contender === undefined) throw new Error(`${name} is not measured here.`);
     const { strategy, companions = [], learningRate } = contender;
     const trainer = new Trainer({
       model: await findModelFolder(options.model),
+      // The peers' ChatML, which writes no system message of its own accord.
+      chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
       backend: { name: options.backend, threads: options.threads },
       data: { train: join(process.cwd(), options.train), eval: evalFile, maxLength: options.maxLength, trainSamplingStrategy: 'group_by_length', leakage: 'off' },
       strategy,
       companions: [...companions],
       loggers: [],
-      optimizer: { learningRate },
+      optimizer: { learningRate, weightDecay: 0 },
       schedule: { use: 'cosine', warmupSteps: 2 },
       training: { maxSteps: options.steps, perDeviceTrainBatchSize: options.batch, perDeviceEvalBatchSize: 16, evalStrategy: 'ends', saveStrategy: 'no', seed: 0 },
       output: { folder: join(scratch, 'run') },

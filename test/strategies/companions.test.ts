@@ -59,7 +59,8 @@ describe('companion strategies in a run', () => {
 
   it('are refused in the owner\'s place, and an owner in theirs', async () => {
     await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
-    await expect(train('wrong', { companions: [{ use: 'lora' }] })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(train('wrong', { companions: [{ use: 'lora' }] })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', message: expect.stringMatching(/'lora'.*'full'/) });
+    await expect(train('wrong', { strategy: 'p-tuning-v2', companions: [{ use: 'ewc', options: { data: join(folder, 'old.jsonl'), on: 'effective-weights' } }] })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'companions[0]' }, found: "'ewc' beside 'p-tuning-v2'" });
     await expect(train('wrong', { companions: [{ use: 'replay', options: { ratio: 1.5 } }] })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   });
 

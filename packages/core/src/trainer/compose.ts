@@ -1,5 +1,5 @@
 import {
-  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, LOADED_MODEL, LOGGER, MODEL_LOADER, TEXT_GENERATORS, TRAIN_DATA, WhetstoneError,
+  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, isWhetstoneError, LOADED_MODEL, LOGGER, MODEL_LOADER, TEXT_GENERATORS, TRAIN_DATA, WhetstoneError,
   type BatchSource, type BatchSourceDependencies, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
@@ -132,7 +132,7 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   };
 
   const owner = requireRole(await make('strategy', config.strategy, ['strategy', 'options']), 'owner', 'strategy.use');
-  const companions = (await makeAll('strategy', config.companions, ['companions'])).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`));
+  const companions = (await makeAll('strategy', config.companions, ['companions'])).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`, owner.plugin));
   const hooked: HookedCallback[] = [];
   for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, ['callbacks'])), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, ['loggers']) : [])]) hooked.push({ plugin, callback: instance });
   for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback, stays: stage?.isLast === false });
@@ -204,9 +204,10 @@ function settingsOf({ backend, training, data, evaluation, optimizer, schedule, 
   };
 }
 
-function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string): Named<Strategy> {
+/** @param owner the strategy that decides already, for a companion's error to name */
+function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string, owner?: string): Named<Strategy> {
   if (strategy.instance.role === role) return strategy;
-  throw new WhetstoneError('CONFIG_CONFLICT', role === 'owner' ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.` : `'${strategy.plugin}' decides what is trained, as the strategy already does.`, {
+  throw new WhetstoneError('CONFIG_CONFLICT', role === 'owner' ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.` : `'${strategy.plugin}' decides what is trained, and so does '${owner ?? 'the strategy'}': only one can.`, {
     place: { path },
     expected: role === 'owner' ? 'a strategy that owns the parameters' : 'a strategy that stands beside the owner',
     found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
@@ -257,11 +258,24 @@ async function outlineOf(config: ResolvedConfig, services: Services, loader: Mod
   return outline === undefined ? null : outline(config.model.path ?? config.baseFolder);
 }
 
+/** A companion knows what is beside it by its plan alone: the names come in here. */
+function namingBoth(cause: unknown, companion: string, owner: string, path: string): unknown {
+  if (!isWhetstoneError(cause) || cause.code !== 'CONFIG_CONFLICT') return cause;
+  const { place, expected, hint, problems, details } = cause;
+  return new WhetstoneError('CONFIG_CONFLICT', cause.message, { place: { ...place, path }, expected, found: `'${companion}' beside '${owner}'`, hint, problems, details, cause });
+}
+
 /** Lets strategies say no to options that do not fit the model, before its weights are read. */
 async function planStrategies(model: ModelOutline | null, owner: Named<Strategy>, companions: readonly Named<Strategy>[]): Promise<void> {
   if (model === null) return;
   const plan = (await owner.instance.plan?.(model, null)) ?? null;
-  for (const { instance } of companions) await instance.plan?.(model, plan);
+  for (const [index, { plugin, instance }] of companions.entries()) {
+    try {
+      await instance.plan?.(model, plan);
+    } catch (cause) {
+      throw namingBoth(cause, plugin, owner.plugin, `companions[${index}]`);
+    }
+  }
 }
 
 /** Makes the data sources of a configuration, to find what is missing before anything long is begun. */

@@ -18,7 +18,7 @@ export function repliesOf({ positions }: SupervisedPositions, { length }: Pick<B
 
 /**
  * For each target, the tokens that it must not be: those among the reply's last `window` tokens, or, for n-grams, those that would
- * repeat the n − 1 tokens before with the token that then followed. The target itself is never among them (Welleck et al. 2019, eq. 4).
+ * repeat the n − 1 tokens before with the token that then followed. The target itself is never among them (Welleck et al. 2019).
  */
 export function candidatesOf(targets: Int32Array, replies: readonly Span[], { ngram, window }: { readonly ngram: number; readonly window: number }): readonly (readonly number[])[] {
   const candidates: number[][] = Array.from(targets, () => []);
@@ -36,7 +36,7 @@ export function candidatesOf(targets: Int32Array, replies: readonly Span[], { ng
   return candidates;
 }
 
-/** Which tokens of a text belong to an n-gram that stood in it before (Welleck et al. 2019, eq. 8). */
+/** Which tokens of a text belong to an n-gram that stood in it before (Welleck et al. 2019). */
 export function repeatedTokens(tokens: readonly number[], n: number): readonly boolean[] {
   const seen = new Set<string>();
   const repeated = tokens.map(() => false);

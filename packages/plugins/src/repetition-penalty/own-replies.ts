@@ -35,7 +35,7 @@ export interface OwnReplies {
   loadState(state: Json): void;
 }
 
-/** Sequence-level unlikelihood (Welleck et al. 2019, section 5.2). */
+/** Sequence-level unlikelihood (Welleck et al. 2019). */
 export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
   const { ngram, pool, everySteps, perMicrobatch, maxNewTokens } = options;
   let loaded: LoadedModel | null = null;
