@@ -49,8 +49,8 @@ export function addDataCommands(program: Command): void {
     .option('--seed <number>', 'seed of what is drawn', wholeNumber, 42)
     .action(async (files: string[], options) => (await import('./commands/data-augment.js')).dataAugment(files, { ...options, with: options.with ?? ['augment-synonyms', 'augment-turns'] }));
 
-  command('diff <before> <after>', 'tell what changed from one version of a data set to another').action(async (before: string, after: string, options) =>
-    (await import('./commands/data.js')).dataDiff(before, after, options),
+  command('diff <before> <after>', 'tell what changed from one version of a data set to another, or from the data of one run (its folder) to that of another').action(async (before: string, after: string, options) =>
+    (await import('./commands/data-diff.js')).dataDiff(before, after, options),
   );
 
   command('leaks <train> <eval>', 'fail where evaluation data is also in the training data').action(async (train: string, evaluation: string, options) =>

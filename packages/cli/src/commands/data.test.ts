@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -81,6 +81,24 @@ describe('whetstone data', () => {
     expect((await run('leaks', before, after)).code).toBe(0);
     printed = '';
     expect(await run('leaks', before, before)).toMatchObject({ code: 1, result: { error: { code: 'DATA_LEAKAGE' } } });
+  });
+
+  test('diff says what it could not read, and compares what two runs wrote down of their data', async () => {
+    const whole = file('whole.jsonl', chat('a', '1') + chat('b', '2'));
+    expect(await run('diff', whole, file('torn.jsonl', `${chat('a', '1')}{oops\n`))).toMatchObject({ code: 0, result: { unchanged: 1, unreadable: { before: 0, after: 1 } } });
+    printed = '';
+    expect(await run('diff', whole, file('nothing.jsonl', '{oops\n'))).toMatchObject({ code: 1, result: { error: { code: 'DATA_UNREADABLE' } } });
+    const manifest = (rows: number): object => ({ format: 1, contentHash: `hash ${rows}`, sources: [], transforms: [], counts: { conversations: rows } });
+    for (const [name, rows] of [['first', 3], ['second', 4]] as const) {
+      mkdirSync(join(folder, name));
+      file(join(name, 'data.json'), JSON.stringify({ train: manifest(rows), eval: null }));
+    }
+    printed = '';
+    expect((await run('diff', join(folder, 'first'), join(folder, 'second', 'data.json'))).result).toEqual({
+      changes: [{ path: 'train.contentHash', before: 'hash 3', after: 'hash 4' }, { path: 'train.counts.conversations', before: 3, after: 4 }],
+    });
+    printed = '';
+    expect(await run('diff', join(folder, 'first'), whole)).toMatchObject({ code: 2, result: { error: { code: 'USAGE' } } });
   });
 
   test('unknown cleaners are named', async () => {

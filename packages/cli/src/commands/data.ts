@@ -5,7 +5,7 @@ import { basename, resolve } from 'node:path';
 import { WhetstoneError, type ChatRenderer, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
 import {
   analyseData, applyTransforms, checkGate, checkUnreadable, cleanRows, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
-  describeProof, diffData, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, readGate, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
+  describeProof, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, readGate, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
 } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -141,22 +141,13 @@ export async function dataInspect(paths: readonly string[], options: DataOptions
   terminal.result({ inspections, proof });
 }
 
-/** `whetstone data diff A B`: what changed from one version of a data set to another. */
-export async function dataDiff(before: string, after: string, options: DataOptions): Promise<void> {
-  const terminal = createTerminal(options.json === true);
-  const diff = await diffData(await read([before], options), await read([after], options));
-  terminal.line(table([['unchanged', String(diff.unchanged)], ['added', String(diff.added.length)], ['removed', String(diff.removed.length)], ['answered otherwise', String(diff.changed.length)]]));
-  const show = (mark: string, place: { readonly file?: string; readonly line?: number }): void => terminal.line(`${mark} ${place.file ?? ''}:${place.line ?? 0}`);
-  for (const place of diff.removed.slice(0, 20)) show(terminal.paint.red('-'), place);
-  for (const place of diff.added.slice(0, 20)) show(terminal.paint.green('+'), place);
-  for (const { after: place } of diff.changed.slice(0, 20)) show(terminal.paint.yellow('~'), place);
-  terminal.result(diff);
-}
-
 /** `whetstone data leaks TRAIN EVAL`: an error where evaluation data is also in the training data. */
 export async function dataLeaks(train: string, evaluation: string, options: DataOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
-  const leaks = await findLeaks(await read([train], options), await read([evaluation], options));
+  const source = await read([train], options);
+  const leaks = await findLeaks(source, await read([evaluation], options));
+  // What cannot be read may leak, too.
+  if (leaks.count === 0) checkUnreadable(source.unreadable);
   if (leaks.count > 0) throw leakageError(leaks);
   terminal.line('No conversation of the evaluation data is in the training data.');
   terminal.result({ leaks: 0 });
