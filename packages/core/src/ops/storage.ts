@@ -2,6 +2,7 @@ import { backend, engine, tensor, type KernelBackend, type Tensor, type TensorIn
 import type { PackedTensor, StorageFormat, StoringBackend } from '../contract/storage.js';
 import { narrow } from '../safetensors/dtypes.js';
 import { fusedKernel } from './fused-kernel.js';
+import { bytesOfPacked, keepPacked, packedOf } from './packed-on-host.js';
 import { unpackOnHost } from './unpack.js';
 
 /** Kernel of backends that keep bfloat16: input `x`, float32; output the same numbers, rounded and kept in two bytes each. */
@@ -17,11 +18,12 @@ const tensorOf = ({ dataId, shape, dtype }: TensorInfo, owner: KernelBackend): T
 
 /**
  * A float32 tensor that is kept packed on the device. It is computed with like any other: each operation that uses it unpacks it within its own graph,
- * so that no float32 copy outlives its use. Backends that cannot do so keep the same numbers as float32.
+ * so that no float32 copy outlives its use. tfjs-core's backends cpu and wasm keep 4 and 8 bits so, too; bfloat16 they keep as float32, as other backends keep everything: widening a whole
+ * table for each token that is looked up would cost more than it saves.
  */
 export function storePacked(packed: PackedTensor): Tensor {
   const owner = storing();
-  if (owner === null) return tensor(unpackOnHost(packed), [...packed.shape], 'float32');
+  if (owner === null) return (packed.format === 'bfloat16' ? null : keepPacked(packed)) ?? tensor(unpackOnHost(packed), [...packed.shape], 'float32');
   return tensorOf(owner.storePacked(packed), owner);
 }
 
@@ -35,6 +37,8 @@ export function storeBfloat16(x: Tensor): Tensor {
 
 /** How a tensor is kept, and the bytes that it takes on the device. */
 export function storageOf(x: Tensor): { readonly format: StorageFormat; readonly bytes: number } {
+  const packed = packedOf(x.dataId);
+  if (packed !== undefined) return { format: packed.format, bytes: bytesOfPacked(packed) };
   return storing()?.storageOf(x.dataId) ?? { format: 'float32', bytes: 4 * x.size };
 }
 

@@ -14,16 +14,30 @@ function unpackFourBit(tensor: PackedFourBit, count: number): Float32Array {
   const { code, packed } = tensor;
   const scales = scalesOfBlocks(tensor);
   const values = new Float32Array(count);
-  for (let index = 0; index < count; index++) {
-    const byte = packed[index >> 1] ?? 0;
-    values[index] = (code[index % 2 === 0 ? byte >> 4 : byte & 15] ?? 0) * (scales[Math.floor(index / BLOCK)] ?? 0);
+  // What the 16 nibbles stand for within one block.
+  const scaled = new Float32Array(16);
+  for (let start = 0, block = 0; start < count; start += BLOCK, block++) {
+    const scale = scales[block] ?? 0;
+    for (let nibble = 0; nibble < 16; nibble++) scaled[nibble] = (code[nibble] ?? 0) * scale;
+    const end = Math.min(start + BLOCK, count);
+    for (let index = start; index < end; index += 2) {
+      const byte = packed[index >> 1] ?? 0;
+      values[index] = scaled[byte >> 4] ?? 0;
+      // Of an odd count the last nibble belongs to no number: an array ignores what is written behind its end.
+      values[index + 1] = scaled[byte & 15] ?? 0;
+    }
   }
   return values;
 }
 
 function unpackInt8({ values, scales }: PackedInt8, count: number): Float32Array {
   const columns = scales.length === 0 ? 0 : count / scales.length;
-  return Float32Array.from(values, (value, index) => value * (scales[Math.floor(index / columns)] ?? 0));
+  const numbers = new Float32Array(count);
+  for (let row = 0, index = 0; row < scales.length; row++) {
+    const scale = scales[row] ?? 0;
+    for (let column = 0; column < columns; column++, index++) numbers[index] = (values[index] ?? 0) * scale;
+  }
+  return numbers;
 }
 
 function widen(bits: Uint16Array): Float32Array {
