@@ -21,12 +21,18 @@ export async function backendInfo(options: { readonly json?: boolean; readonly b
   terminal.line(`engine:        ${engine.name}${engine.version === null ? '' : ` ${engine.version}`}`);
   terminal.line(`device:        ${count === 1 ? '' : `${count} × `}${kind}, ${cpus().length} processors${memoryBytes === null ? '' : `, ${bytes(memoryBytes)} of memory`}`);
   terminal.line(`accelerator:   ${acceleratorLine(info.engine)}`);
-  terminal.line(`weights:       ${current instanceof WhetstoneBackend ? 'kept as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy ask' : 'kept as float32, whatever the model and the strategy ask'}`);
+  terminal.line(`weights:       ${weightsLine(info.backend)}`);
   terminal.line(`matmul:        ${matmul.gigaflops.toPrecision(3)} GFLOP/s at ${matmul.side} × ${matmul.side}`);
   terminal.line(`cache:         ${cacheFolder()}`);
   terminal.line(`libtensorflow: ${'reasons' in tensorflow ? `none: ${tensorflow.reasons.join('; ')}` : `${tensorflow.version ?? 'unknown version'} from the ${tensorflow.source}, ${tensorflow.folder}`}`);
   terminal.line(`XLA plugin:    ${'reasons' in xla ? `none: ${xla.reasons.join('; ')}` : `${xla.version ?? 'unknown version'} from the ${xla.source}, ${xla.path}`}`);
   terminal.result({ backend: info.backend, engine: info.engine, engineVersion: engine.version, reason: info.reason, device: engine.device, processors: cpus().length, accelerators: presentAccelerators(), matmul, cache: cacheFolder(), tensorflow, xla });
+}
+
+/** What weights may be kept in. */
+function weightsLine(backend: string): string {
+  if (backend === 'whetstone') return 'kept as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy ask';
+  return ['cpu', 'wasm'].includes(backend) ? "kept as int8, NF4 or FP4 where qlora asks, else as float32 (bfloat16, too)" : 'kept as float32, whatever the model and the strategy ask';
 }
 
 /** What the system shows of accelerators. */

@@ -108,9 +108,13 @@ export class EagerEmitter implements Emitter<EagerTensor> {
 
   /** The handle of a result for somebody who will free it. */
   give(tensor: EagerTensor): Pointer {
-    if (tensor.shared === undefined) return tensor.handle;
-    const copy = this.library.TFE_TensorHandleCopySharingTensor(tensor.handle, this.status.pointer);
-    this.status.check('Sharing a constant');
+    return tensor.shared === undefined ? tensor.handle : this.handleOfItsOwn(tensor.handle);
+  }
+
+  /** Another handle of the same tensor. */
+  handleOfItsOwn(handle: Pointer): Pointer {
+    const copy = this.library.TFE_TensorHandleCopySharingTensor(handle, this.status.pointer);
+    this.status.check('Sharing a tensor');
     return copy;
   }
 
@@ -139,8 +143,11 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
   try {
     program.steps.forEach((step, position) => {
       // A step that fails half-way leaves its own handles to the emitter.
-      const results = emitStep(emitter, program, position, tensors as readonly EagerTensor[]);
-      emitter.leave(results);
+      const emitted = emitStep(emitter, program, position, tensors as readonly EagerTensor[]);
+      emitter.leave(emitted);
+      // A kernel may give an operand back (a sum of one tensor): freed once as an operand, it must not be freed again as a result.
+      const operands = new Set(step.inputs.map((number) => tensors[number]?.handle));
+      const results = emitted.map((result) => (operands.has(result.handle) && result.shared === undefined ? { ...result, handle: emitter.handleOfItsOwn(result.handle) } : result));
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
         tensors[number] = { ...result, type: at(program.types, number) };
