@@ -27,14 +27,24 @@ export interface ReadBlock {
 /** Rows that go to a thread together, where the file must be parsed on the main one. */
 const ROWS_TOGETHER = 500;
 
-async function* rowBlocks(rows: AsyncIterable<Row>, part: number, file: string): AsyncGenerator<Block> {
-  let waiting: Row[] = [];
-  for await (const row of rows) {
-    if (waiting.push(row) < ROWS_TOGETHER) continue;
-    yield { kind: 'rows', part, file, rows: waiting };
-    waiting = [];
+/** What comes, some at a time. Where the rest cannot be had, what came before it goes first. */
+async function* together<T>(all: AsyncIterable<T> | Iterable<T>, count: number): AsyncGenerator<T[]> {
+  let waiting: T[] = [];
+  try {
+    for await (const one of all) {
+      if (waiting.push(one) < count) continue;
+      yield waiting;
+      waiting = [];
+    }
+  } catch (error) {
+    if (waiting.length > 0) yield waiting;
+    throw error;
   }
-  if (waiting.length > 0) yield { kind: 'rows', part, file, rows: waiting };
+  if (waiting.length > 0) yield waiting;
+}
+
+async function* rowBlocks(rows: AsyncIterable<Row>, part: number, file: string): AsyncGenerator<Block> {
+  for await (const some of together(rows, ROWS_TOGETHER)) yield { kind: 'rows', part, file, rows: some };
 }
 
 /** A file cut into blocks: by lines where lines are rows, so that threads parse them. */
@@ -72,12 +82,5 @@ const CONVERSATIONS_TOGETHER = 500;
 
 /** Conversations that the main thread makes, for others to tokenise. */
 export async function* blocksOfConversations(conversations: AsyncIterable<Conversation> | Iterable<Conversation>): AsyncGenerator<ReadBlock> {
-  let waiting: Conversation[] = [];
-  const block = (): ReadBlock => ({ block: { kind: 'conversations', conversations: waiting }, file: null, part: null });
-  for await (const conversation of conversations) {
-    if (waiting.push(conversation) < CONVERSATIONS_TOGETHER) continue;
-    yield block();
-    waiting = [];
-  }
-  if (waiting.length > 0) yield block();
+  for await (const some of together(conversations, CONVERSATIONS_TOGETHER)) yield { block: { kind: 'conversations', conversations: some }, file: null, part: null };
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test, vi } from 'vitest';
+import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, DataSource, DataTransform, Recipe } from '@whetstone/core/contract';
 import { createBatchSource, type PreparedBatchSource } from '../batching/batch-source.js';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
@@ -115,6 +116,18 @@ describe('any number of threads makes what one does', () => {
     const leak = await failing(0, {}, against);
     expect(leak).toMatchObject({ code: 'DATA_LEAKAGE' });
     expect({ ...((await failing(3, {}, against)) as object) }).toEqual({ ...(leak as object) });
+  });
+
+  test('a mistake in what was read comes before the reading that fails', async () => {
+    const breaking = async (): Promise<DataSource> => ({
+      files: [file],
+      unreadable: [],
+      async *conversations() {
+        for (let index = 0; index < 40; index++) yield { form: 'chat', messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'x'.repeat(index === 20 ? 90 : 5) }], origin: { file, line: index + 1, index } } as const;
+        throw new WhetstoneError('FILE_UNREADABLE', 'The rest cannot be read.');
+      },
+    });
+    for (const workers of [0, 2]) await expect(make(breaking, [], workers, startInPlace, { truncationMode: 'error', maxLength: 60, packing: false })).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED', place: { line: 21 } });
   });
 
   test.each([0, 2])('an interruption ends the reading: %i threads', async (workers) => {

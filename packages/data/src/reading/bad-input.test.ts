@@ -4,6 +4,8 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createBatchSource } from '../batching/batch-source.js';
+import { passOnThreads } from '../parallel/pass.js';
+import { startInPlace } from '../parallel/thread-pool.js';
 import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
 import { judgeUnreadable } from '../sources/unreadable.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
@@ -65,28 +67,73 @@ describe('bad rows are told with file, line and reason, and cost only themselves
   });
 });
 
+describe('gzip that is cut short is an error with the file, whatever is in it and however it is read', () => {
+  const rows = Array.from({ length: 4000 }, (_, index) => ({ messages: chat(`question ${index * 7919}`, `answer ${index * 104_729}`).messages }));
+  test.each([
+    ['cut.jsonl.gz', asLines(rows)], ['cut.json.gz', JSON.stringify(rows)], ['cut.csv.gz', `text\n${rows.map((_, index) => `text ${index * 7919}\n`).join('')}`], ['cut.txt.gz', rows.map((_, index) => `text ${index * 7919}\n`).join('')],
+  ])('%s', async (name, content) => {
+    const whole = gzipSync(content);
+    const file = writeInto(folder, name, whole.subarray(0, Math.floor(whole.length * 0.7)));
+    const source = await createConversationSource({ path: file }, folder);
+    const expected = { code: 'FILE_UNREADABLE', place: { file } };
+    await expect(collect(source.conversations())).rejects.toMatchObject(expected);
+    // On threads, too; where lines are rows, after those that could be read.
+    let read = 0;
+    const threads = { workers: 2, fromBytes: 0, blockBytes: 8192, startThread: startInPlace };
+    await expect(passOnThreads(source, { kind: 'lines' }, null, threads, (block) => (read += block.read))).rejects.toMatchObject(expected);
+    if (!name.includes('.json.')) expect(read).toBeGreaterThan(100);
+  });
+});
+
+/** Writes a file of a start, 100 MB and an end. */
+async function writeHuge(file: string, start: string, end: string): Promise<void> {
+  const stream = createWriteStream(file);
+  const piece = Buffer.alloc(1 << 20, 'x');
+  stream.write(start);
+  for (let index = 0; index < 100; index++) if (!stream.write(piece)) await once(stream, 'drain');
+  stream.end(end);
+  await once(stream, 'finish');
+}
+
+/** The most memory that is held above what was there before, while something is done. */
+async function memoryOf(work: () => Promise<void>): Promise<number> {
+  globalThis.gc?.();
+  const before = process.memoryUsage().rss;
+  let most = before;
+  const watch = setInterval(() => (most = Math.max(most, process.memoryUsage().rss)), 5);
+  await work();
+  clearInterval(watch);
+  return Math.max(most, process.memoryUsage().rss) - before;
+}
+
+test.each([
+  ['element.json', `[{"text": "a"},\n{"text": "`, '"},\n{"text": "c"}]', [1, 3], /^element\.json:2 the element has \d+ bytes/],
+  ['field.csv', 'text\na\n"', '"\nc\n', [2, 4], /^field\.csv:3 the line has 100\.0 MiB/],
+  ['line.txt', 'a\n', '\nc\n', [1, 3], /^line\.txt:2 the line has 100\.0 MiB/],
+])('100 MB in one row are reported and never held: %s', async (name, start, end, lines, problem) => {
+  const file = path.join(folder, name);
+  await writeHuge(file, start, end);
+  let found: Awaited<ReturnType<typeof readAll>> | undefined;
+  const held = await memoryOf(async () => void (found = await readAll(file)));
+  expect(found).toEqual({ lines, problems: [expect.stringMatching(problem)] });
+  expect(held).toBeLessThan(96 * 1024 * 1024);
+  truncateSync(file, 0);
+}, 120_000);
+
 describe('a line of 100 MB', () => {
   const file = path.join(folder, 'huge.jsonl');
 
   test('is reported and never held: memory stays small, the rows around it are read', async () => {
-    const stream = createWriteStream(file);
-    const piece = Buffer.alloc(1 << 20, 'x');
-    stream.write(`${good}{"messages": [{"role": "user", "content": "`);
-    for (let index = 0; index < 100; index++) if (!stream.write(piece)) await once(stream, 'drain');
-    stream.end(`"}]}\n${good}`);
-    await once(stream, 'finish');
-    globalThis.gc?.();
-    const before = process.memoryUsage().rss;
-    let most = before;
+    await writeHuge(file, `${good}{"messages": [{"role": "user", "content": "`, `"}]}\n${good}`);
     const source = await createConversationSource({ path: file }, folder);
     const lines: (number | undefined)[] = [];
-    const watch = setInterval(() => (most = Math.max(most, process.memoryUsage().rss)), 5);
-    for await (const { origin } of source.conversations()) lines.push(origin.line);
-    clearInterval(watch);
+    const held = await memoryOf(async () => {
+      for await (const { origin } of source.conversations()) lines.push(origin.line);
+    });
     expect(lines).toEqual([1, 3]);
     expect(source.unreadable).toMatchObject([{ origin: { file, line: 2 }, reason: expect.stringMatching(/^the line has 100\.0 MiB; the longest that is read has 32\.0 MiB/) as string }]);
     // The longest line that is read, twice, and what reading takes.
-    expect(most - before).toBeLessThan(96 * 1024 * 1024);
+    expect(held).toBeLessThan(96 * 1024 * 1024);
   });
 
   test('is read where it is allowed', async () => {
