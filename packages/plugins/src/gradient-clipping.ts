@@ -1,6 +1,6 @@
 import {
-  abs, add, cast, clipByValue, div, greater, keep, max, maximum, minimum, mul, scalar, sqrt, square, sum, tidy,
-  type Scalar, type Tensor,
+  abs, add, cast, clipByValue, div, greater, keep, max, maximum, minimum, mul, scalar, sqrt, square, sum, tensor1d, tidy,
+  type Scalar, type Tensor, type Tensor1D,
 } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
 import { globalNorm } from '@whetstone/core/ops';
@@ -111,7 +111,8 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
   const { mode = 'norm', maxNorm = 1, maxValue = 1, adaptiveFactor = 0.01, nonFinite = 'pass' } = options;
   const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
   let bounds: Bounds | null = null;
-  let clippedSteps: Scalar | null = null;
+  /** One number. No scalar, which the host would keep at first: every step is then the same graph. */
+  let clippedSteps: Tensor1D | null = null;
   let clippedBefore = 0;
   let steps = 0;
 
@@ -137,18 +138,18 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
             steps += 1;
             // Nothing was clipped: the step is left out, and the report says so by its norm.
             step.record('gradNormClipped', norm);
-            step.record('clippedShare', tidy(() => div<Scalar>(clippedSteps ?? scalar(clippedBefore), scalar(steps))));
+            step.record('clippedShare', tidy(() => div<Scalar>(clippedSteps === null ? scalar(clippedBefore) : sum(clippedSteps), scalar(steps))));
             return gradients;
           }
         }
         const result = clip(mode, gradients, step.parameters, norm, limitValue, ready);
         steps += 1;
         const before = clippedSteps;
-        const total = tidy(() => add<Scalar>(before ?? scalar(clippedBefore), result.clipped));
+        const total = tidy(() => add<Tensor1D>(before ?? tensor1d([clippedBefore], 'float32'), result.clipped));
         clippedSteps = keep(total);
         before?.dispose();
         step.record('gradNormClipped', mode === 'norm' ? (minimum(norm, ready.limit) as Scalar) : globalNorm(result.gradients.values()));
-        step.record('clippedShare', tidy(() => div<Scalar>(total, scalar(steps))));
+        step.record('clippedShare', tidy(() => div<Scalar>(sum(total), scalar(steps))));
         return result.gradients;
       },
     },

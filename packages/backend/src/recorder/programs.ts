@@ -28,13 +28,31 @@ function sameWords(a: Int32Array, b: Int32Array): boolean {
   return true;
 }
 
-/** The coarsest classes that respect these operands and the classes there were. Host values share one only with themselves. */
-export function classify({ host, hostValues }: Pick<Cut, 'host' | 'hostValues'>, before: HostClasses | null): HostClasses {
+/** Which operand of which kernel each host operand is: -1 for a value of tfjs's. */
+function rolesOf({ nodes, host }: Pick<Cut, 'nodes' | 'host'>): Int32Array {
+  const roles = new Int32Array(host.length).fill(-1);
+  let occurrence = 0;
+  for (const node of nodes) {
+    for (const input of node.inputs) if (input.node === null && input.host !== null) occurrence++;
+    for (let index = 0; index < node.host.length; index++) roles[occurrence++] = MOST_OPERANDS * node.kernelId + index;
+  }
+  return roles;
+}
+
+const MOST_OPERANDS = 1024;
+
+/**
+ * Classes that respect these operands and the classes there were, as coarse as makes sense: host values share one only with themselves, and operands
+ * only where they are the same operand of the same kernel. Others are equal by chance, and would come apart in a graph of other lengths.
+ */
+export function classify(cut: Pick<Cut, 'nodes' | 'host' | 'hostValues'>, before: HostClasses | null): HostClasses {
+  const { host, hostValues } = cut;
+  const roles = before === null ? rolesOf(cut) : null;
   const numbers = new Map<unknown, number>();
   const classOf = new Int32Array(host.length);
   const representatives: number[] = [];
   host.forEach((id, occurrence) => {
-    const key = before === null ? (hostValues.get(occurrence) ?? id) : `${before.classOf[occurrence]}:${id}`;
+    const key = roles === null ? `${before?.classOf[occurrence]}:${id}` : (hostValues.get(occurrence) ?? `${roles[occurrence]}:${id}`);
     let number = numbers.get(key);
     if (number === undefined) {
       number = representatives.length;

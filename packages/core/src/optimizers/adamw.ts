@@ -1,4 +1,4 @@
-import { keep, scalar, tidy, zerosLike, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { keep, scalar, tidy, zeros, zerosLike, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
 import { definePlugin } from '../contract/plugin.js';
@@ -35,7 +35,7 @@ export function createAdamW(options: AdamWOptions): Optimizer {
     const updates = (before?.updates ?? 0) + 1;
     const rate = step.learningRate * step.learningRateScale(name);
     const [value, first, second] = tidy(() => adamwUpdate(
-      { parameter, gradient, firstMoment: before?.first ?? zerosLike(parameter), secondMoment: before?.second ?? zerosLike(parameter) },
+      { parameter, gradient, firstMoment: before?.first ?? noMoment(parameter), secondMoment: before?.second ?? noMoment(parameter) },
       {
         stepSize: scalars(rate / (1 - constants.beta1 ** updates)),
         decay: scalars(step.decays(name) ? 1 - rate * options.weightDecay : 1),
@@ -87,6 +87,15 @@ export function createAdamW(options: AdamWOptions): Optimizer {
     },
   };
 }
+
+/** Parameters up to this size begin with zeros that the host gives. */
+const SMALL = 2 ** 20;
+
+/**
+ * The zeros that a parameter's moments begin with. Small ones come from the host: the first update is then the same graph as all later ones, and need not be compiled by
+ * itself. Large ones are made on the device.
+ */
+const noMoment = (parameter: Tensor): Tensor => (parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape));
 
 type Scalars = (value: number) => Scalar;
 
