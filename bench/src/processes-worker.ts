@@ -21,6 +21,7 @@ const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.
 const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info, workers };
 const data = randomBatch(batch, length, model.vocabularySize);
 const lists = { seconds: [] as number[], processorSeconds: [] as number[], allReduceSeconds: [] as number[], allReduceWaitSeconds: [] as number[], losses: [] as number[] };
+let firstSeconds = NaN;
 for (let step = 0; step <= steps; step += 1) {
   await workers.gather(`measured step ${step}`, null);
   const started = performance.now();
@@ -30,12 +31,15 @@ for (let step = 0; step <= steps; step += 1) {
   const { user, system } = process.cpuUsage(before);
   lists.losses.push(loss);
   // The first step also compiles.
-  if (step === 0) continue;
+  if (step === 0) {
+    firstSeconds = (performance.now() - started) / 1000;
+    continue;
+  }
   lists.seconds.push((performance.now() - started) / 1000);
   lists.processorSeconds.push((user + system) / 1e6);
   lists.allReduceSeconds.push(metrics['allReduceSeconds'] ?? 0);
   lists.allReduceWaitSeconds.push(metrics['allReduceWaitSeconds'] ?? 0);
 }
 const gradientBytes = [...attachment.trainable.values()].reduce((sum, { size }) => sum + 4 * size, 0);
-process.stdout.write(JSON.stringify({ rank: workers.rank, ...lists, gradientBytes, peakMemoryBytes: peakMemoryBytes() } satisfies WorkerLine));
+process.stdout.write(JSON.stringify({ rank: workers.rank, firstSeconds, ...lists, gradientBytes, peakMemoryBytes: peakMemoryBytes() } satisfies WorkerLine));
 joined?.leave();

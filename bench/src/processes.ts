@@ -17,6 +17,8 @@ export interface ProcessesBenchOptions {
 /** What one process measured, step by step. */
 export interface WorkerLine {
   readonly rank: number;
+  /** Of the first step, in which everything is compiled. */
+  readonly firstSeconds: number;
   readonly seconds: readonly number[];
   readonly processorSeconds: readonly number[];
   /** From the first gradients that were sent to the last sum that came, and what of it was after the backward pass. */
@@ -70,6 +72,7 @@ export async function benchProcesses(options: ProcessesBenchOptions): Promise<vo
     `${processes} processes with a thread each: ${best(first.seconds).toFixed(2)} s a step at best, ${processorOf(workers).toFixed(2)} s of processor time, ${workers.map(({ peakMemoryBytes }) => (peakMemoryBytes / 1e9).toFixed(1)).join(' + ')} GB`,
     `speed of ${processes} processes to one: ${ratio(best(alone.seconds), best(first.seconds))} by the clock, ${ratio(processorOf([alone]), processorOf(workers))} by processor time`,
     `all-reduce: ${busy.toFixed(3)} s from the first gradients sent to the last sum there, of which ${waited.toFixed(3)} s after the backward pass: ${(100 * (waited / step)).toFixed(1)} % of the step (${step.toFixed(2)} s), ${(100 * (1 - waited / busy)).toFixed(0)} % of it behind the computation`,
+    `first step, compiling: ${alone.firstSeconds.toFixed(2)} s in one process, ${Math.max(...workers.map(({ firstSeconds }) => firstSeconds)).toFixed(2)} s in ${processes}`,
     `losses differ by ${worst.toExponential(1)} at most`,
   ], result, json);
 }

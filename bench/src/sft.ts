@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findModelFolder, Trainer } from 'whetstone';
-import { numberOf, runPeer } from './peer.js';
+import { numberOf, runPeer, type PeerLine } from './peer.js';
 import { ratio, report } from './report.js';
 
 export interface SftBenchOptions {
@@ -28,13 +28,13 @@ export async function benchSft(options: SftBenchOptions): Promise<void> {
   const { steps, batch, maxLength, loraRank, lr, threads, backend, peerPython } = options;
   const model = await findModelFolder(options.model);
   const grouped = options.groupByLength === true;
-  const peer =
-    peerPython === undefined
-      ? undefined
-      : await runPeer(peerPython, 'peer_trl.py', [
-          ...commandLine({ model, train: options.train, eval: options.eval, steps, batch, 'max-length': maxLength, 'lora-rank': loraRank, lr, threads }),
-          ...(grouped ? ['--group-by-length'] : []),
-        ]);
+  const peers: PeerLine[] = [];
+  // As it comes, and with batches of one length, which is faster and teaches worse: one after the other, so that none runs beside another.
+  if (peerPython !== undefined) {
+    for (const more of [[], ['--group-by-length']]) {
+      peers.push(await runPeer(peerPython, 'peer_trl.py', [...commandLine({ model, train: options.train, eval: options.eval, steps, batch, 'max-length': maxLength, 'lora-rank': loraRank, lr, threads }), ...more]));
+    }
+  }
   const scratch = options.out === undefined ? await mkdtemp(join(tmpdir(), 'whetstone-bench-')) : null;
   try {
     const trainer = new Trainer({
@@ -54,13 +54,14 @@ export async function benchSft(options: SftBenchOptions): Promise<void> {
     const lines = [
       `whetstone: ${ours.seconds.toFixed(1)} s, ${ours.samplesPerSecond.toFixed(2)} conversations/s, evaluation loss ${ours.evalLossBefore?.toFixed(4)} → ${ours.evalLossAfter?.toFixed(4)}, ${(ours.peakMemoryBytes / 1e9).toFixed(1)} GB`,
     ];
-    if (peer !== undefined) {
+    for (const peer of peers) {
+      const name = `${String(peer['peer'])}${peer['group_by_length'] === true ? ' --group-by-length' : ''}`;
       lines.push(
-        `${String(peer['peer'])}: ${numberOf(peer, 'seconds').toFixed(1)} s, ${(numberOf(peer, 'steps') * batch / numberOf(peer, 'seconds')).toFixed(2)} conversations/s, evaluation loss ${numberOf(peer, 'eval_loss_before').toFixed(4)} → ${numberOf(peer, 'eval_loss_after').toFixed(4)}, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`,
+        `${name}: ${numberOf(peer, 'seconds').toFixed(1)} s, ${((numberOf(peer, 'steps') * batch) / numberOf(peer, 'seconds')).toFixed(2)} conversations/s, evaluation loss ${numberOf(peer, 'eval_loss_before').toFixed(4)} → ${numberOf(peer, 'eval_loss_after').toFixed(4)}, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`,
         `speed, ours to theirs: ${ratio(numberOf(peer, 'seconds'), ours.seconds)}; memory: ${ratio(ours.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`,
       );
     }
-    report(lines, { ...ours, ...(peer === undefined ? {} : { peer, ratio: numberOf(peer, 'seconds') / ours.seconds }) }, options.json === true);
+    report(lines, { ...ours, ...(peers.length === 0 ? {} : { peers, ratios: peers.map((peer) => numberOf(peer, 'seconds') / ours.seconds) }) }, options.json === true);
   } finally {
     if (scratch !== null) await rm(scratch, { recursive: true, force: true });
   }

@@ -79,13 +79,14 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...(precision === 'bfloat16' ? ['--autocast'] : [])]);
   const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
   const { seconds, processorSeconds, hostSeconds } = await measureStep(info, smolShape, { mode, batch, length, steps });
-  const [, ...measured] = seconds;
+  const [firstSeconds = NaN, ...measured] = seconds;
   const secondsPerStepMin = Math.min(...measured);
   const result = {
     mode,
     batch,
     length,
     precision,
+    firstSeconds,
     secondsPerStepMin,
     processorSecondsPerStepMin: Math.min(...processorSeconds.slice(1)),
     hostSecondsPerStepMin: Math.min(...hostSeconds.slice(1)),
@@ -100,7 +101,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   };
   const lines = [
     info.reason,
-    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
   if (peer !== undefined) {
     lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
