@@ -27,7 +27,7 @@ export interface TensorflowEngineOptions {
 
 function newContext(library: TensorflowLibrary, status: Status, options: TensorflowEngineOptions): Pointer {
   const threads = Math.max(1, options.threads ?? availableParallelism());
-  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: 1, optimizeGraphs: false, optimizeFunctions: true, ...options.session });
+  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: Math.min(2, threads), optimizeGraphs: false, optimizeFunctions: true, ...options.session });
   const contextOptions = library.TFE_NewContextOptions();
   try {
     library.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, status.pointer);
