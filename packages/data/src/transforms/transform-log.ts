@@ -88,7 +88,7 @@ export function createTransform(name: string, given: Stage | (() => Visit | Prom
 }
 
 /** Raised whenever a built-in transform makes other conversations of the same ones than before: part of manifests, and of the key of cached tokens. */
-export const TRANSFORMS_VERSION = 2;
+export const TRANSFORMS_VERSION = 3;
 
 /** The recipe of a built-in transform: its plugin's name and options. */
 export function recipeOf(use: string, options: object, baseFolder: string, files?: readonly string[]): Recipe {

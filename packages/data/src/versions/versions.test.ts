@@ -22,7 +22,7 @@ test('a manifest says what the data was made of, and its diff what changed', asy
   const first = await manifestOf(rows);
   expect(first).toMatchObject({
     counts: { conversations: 2, samples: 2, unreadable: 0 },
-    transforms: [{ name: 'deduplicate', version: 2, options: { near: true, threshold: 0.7 }, conversationsIn: 3, conversationsOut: 2, removed: { 'exact-duplicate': 1 } }],
+    transforms: [{ name: 'deduplicate', version: 3, options: { near: true, threshold: 0.7 }, conversationsIn: 3, conversationsOut: 2, removed: { 'exact-duplicate': 1 } }],
     sources: [{ bytes: asLines(rows).length }],
   });
   expect(first.sources[0]?.sha256).toMatch(/^[0-9a-f]{64}$/);

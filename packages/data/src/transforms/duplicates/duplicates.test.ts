@@ -14,7 +14,7 @@ import { createSimilarityIndex } from './similarity-index.js';
 const text = (content: string): Conversation => ({ form: 'text', messages: [{ role: 'assistant', content }], origin: { index: 0 } });
 
 // 20 pairs that a person would call duplicates (typing errors, widths, a word more or less) and 20 that are only alike, English and Chinese.
-const pairs = readFileSync(new URL('../../../test-data/near-duplicates.jsonl', import.meta.url), 'utf8')
+const pairs = readFileSync(new URL('../../../../../test/labelled/near-duplicates.jsonl', import.meta.url), 'utf8')
   .trim()
   .split('\n')
   .map((line) => JSON.parse(line) as { readonly a: string; readonly b: string; readonly duplicate: boolean });

@@ -33,7 +33,7 @@ function matches(text: string, pattern: RegExp, confirm: (found: string) => bool
 }
 
 // No letter or digit of the same kind may go on before or after: a part of a longer number is none.
-const email: Detect = (text) => matches(text, /(?<![\w.+-])[\w.+-]{1,64}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w-])/gi, (found) => validator.isEmail(found));
+const email: Detect = (text) => matches(text, /(?<![\w.+-])[\w.+-]{1,64}(?:'[\w.+-]{1,32}){0,2}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w-])/gi, (found) => validator.isEmail(found));
 
 const digits = (found: string): string => found.replace(/\D/g, '');
 
@@ -129,7 +129,7 @@ const chineseAddress = new RegExp(
 );
 const streetKind = '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
 const westernAddress = new RegExp(
-  `(?<![\\d.,])\\d{1,5}[A-Z]?(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?(?:,\\s*[A-Z][\\w'-]*(?: [A-Z][\\w'-]*){0,2}){0,2}(?:,?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?|,?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2})?`,
+  `(?<![\\d.,])\\d{1,5}[A-Z]?(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])(?:\\s+(?:[NS][EW]|[NSEW])\\b)?(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?(?:,\\s*[A-Z][\\w'-]*(?: [A-Z][\\w'-]*){0,2}){0,2}(?:,?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?|,?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2})?`,
   'g',
 );
 const europeanAddress = /\b\p{Lu}[\p{L}-]{2,24}(?:straße|strasse|str\.|weg|gasse|allee|platz) \d{1,4}[a-z]?(?:, \d{5} \p{Lu}[\p{L}-]+)?/gu;
