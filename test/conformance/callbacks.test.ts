@@ -1,8 +1,10 @@
+import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { builtInPlugins } from 'whetstone';
 import type { Plugin } from '@whetstone/core/contract';
 import { describeCallback, type DescribeCallbackOptions } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
+import { loadedOf, tinyModel } from '../support/training.js';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -23,8 +25,13 @@ const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
   'nan-guard': { options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } }, badOptions: { 'no patience': { patience: 0 } } },
   'metrics-jsonl': { options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } }, badOptions: { 'no name': { file: '' } } },
   'repetition-penalty': {
-    options: { 'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 } },
-    badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 } },
+    vocabularySize: 48,
+    loaded: () => loadedOf(tinyModel(2)),
+    options: {
+      'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 },
+      'the model\'s own replies': { generated: { ngram: 1, maxNewTokens: 8, pool: 3, everySteps: 2, perMicrobatch: 2 } },
+    },
+    badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 }, 'no replies': { generated: { pool: 0 } }, 'an unknown key': { generated: { promts: [] } } },
   },
   // A line for every so many steps, which these runs do not come to: the tests' own output stays readable.
   console: { options: { 'now and then': { everySteps: 1000 } }, badOptions: { 'never': { everySteps: 0 } } },

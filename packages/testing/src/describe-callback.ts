@@ -2,10 +2,10 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memory, randomUniform, tensor, tidy, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   hookTable, PLUGIN_API_VERSION,
-  type Callback, type Control, type EvaluationReport, type Hook, type HookName, type HookSignatures, type MicrobatchContext, type RunInfo, type StepContext, type StepReport,
+  type Callback, type Control, type EvaluationReport, type Hook, type HookName, type HookSignatures, type LoadedModel, type MicrobatchContext, type StartingRun, type StepContext, type StepReport,
 } from '@whetstone/core/contract';
 import { batchOf, randomRows, supervisedOf } from './batches.js';
 import { createFrom, testContext, type Options, type TestedPlugin } from './options.js';
@@ -16,6 +16,8 @@ export interface DescribeCallbackOptions {
   /** Metrics that evaluations report beside loss and perplexity. */
   readonly evaluationMetrics?: Readonly<Record<string, number>>;
   readonly vocabularySize?: number;
+  /** A small model of at least `vocabularySize` tokens, for callbacks that ask the one at work; the suite disposes it. */
+  readonly loaded?: () => LoadedModel;
 }
 
 /** What a callback asked for, in order. */
@@ -91,11 +93,14 @@ async function play(callback: Callback, from: number, to: number, settings: Desc
   return [...recorded, ...control.asked];
 }
 
+const startOf = (folder: string | null, loaded: LoadedModel | undefined): StartingRun => ({
+  totalSteps: 3, epochs: 1, startStep: 0, outputFolder: folder, backend: 'cpu', engine: 'cpu', trainableParameters: 6, totalParameters: 10, ...(loaded === undefined ? {} : { loaded }),
+});
+
 /** A run from its start to its end, or to a failure, with every hook in the order of the loop. */
-async function playRun(callback: Callback, folder: string, settings: DescribeCallbackOptions, fails: boolean): Promise<void> {
+async function playRun(callback: Callback, folder: string, settings: DescribeCallbackOptions, fails: boolean, loaded: LoadedModel | undefined): Promise<void> {
   const control = recordControl();
-  const info: RunInfo = { totalSteps: 3, epochs: 1, startStep: 0, outputFolder: folder, backend: 'cpu', engine: 'cpu', trainableParameters: 6, totalParameters: 10 };
-  await hookOf(callback, 'onRunStart')?.(info, control);
+  await hookOf(callback, 'onRunStart')?.(startOf(folder, loaded), control);
   await hookOf(callback, 'onEpochStart')?.(0, control);
   await play(callback, 0, 3, settings);
   await hookOf(callback, 'onSave')?.({ step: 3, folder }, control);
@@ -111,9 +116,20 @@ const openFiles = (): number => (existsSync('/proc/self/fd') ? readdirSync('/pro
 
 /** The conformance suite of callbacks and loggers. It calls vitest's `describe` and `it`, so it stands at the top of a test file. */
 export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>, settings: DescribeCallbackOptions): void {
-  const create = (options: Options): Promise<Callback> => createFrom(plugin as TestedPlugin<'callback'>, options);
+  let loaded: LoadedModel | undefined;
+  /** One that asks the model is told it first. */
+  const create = async (options: Options): Promise<Callback> => {
+    const callback = await createFrom(plugin as TestedPlugin<'callback'>, options);
+    if (loaded !== undefined) await hookOf(callback, 'onRunStart')?.(startOf(null, loaded), recordControl());
+    return callback;
+  };
 
   describe(`${plugin.kind} ${plugin.name}`, { timeout: 120_000 }, () => {
+    beforeAll(() => {
+      loaded = settings.loaded?.();
+    });
+    afterAll(() => loaded?.model.dispose());
+
     it('declares itself', () => {
       expect(plugin).toMatchObject({ apiVersion: PLUGIN_API_VERSION, configSchema: { type: 'object', additionalProperties: false } });
       expect(['callback', 'logger']).toContain(plugin.kind);
@@ -163,7 +179,7 @@ export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin
         try {
           for (const fails of [false, true]) {
             const callback = await createFrom(plugin as TestedPlugin<'callback'>, options, { ...testContext, outputFolder: join(folder, String(fails)) });
-            await playRun(callback, folder, settings, fails);
+            await playRun(callback, folder, settings, fails, loaded);
             callback.dispose?.();
           }
           expect(memory().numTensors, 'tensors left over').toBe(before);

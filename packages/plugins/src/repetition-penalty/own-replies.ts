@@ -105,5 +105,10 @@ function meanUnlikelihood(model: LanguageModel, replies: readonly OwnReply[], ng
       candidates.push([token]);
     }
   }
+  // Filled up to one of few shapes: a position more, at which nothing is forbidden.
+  while (positions.length % 16 !== 0) {
+    positions.push(positions[0] ?? 0);
+    candidates.push([]);
+  }
   return div(unlikelihood(model.logits(input, Int32Array.from(positions)), candidates), tokens);
 }
