@@ -23,7 +23,7 @@ export function supervisionProblems({ turns, withoutStop, prefixesChecked, other
     problems.push(
       {
         message: `Before ${otherPrefix.count} of ${prefixesChecked} turns, training shows the model another text than serving would.`,
-        hint: 'The chat template writes a conversation differently once it is answered. Train on the last turn only ("lastTurnOnly": true), or use another template.',
+        hint: 'The chat template writes a conversation differently once it is answered: its prompt may open a thought that the turns do not have, or it drops earlier thoughts. Train on the last turn only ("lastTurnOnly": true), give the turns what the prompt opens, or use another template.',
       },
       ...otherPrefix.first.map(problemOf('the prompt differs')),
     );
