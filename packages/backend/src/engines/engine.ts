@@ -13,6 +13,13 @@ export interface Executable {
 /** Says, in words, which operation of a program stands at a position: for errors. */
 export type Describe = (step: number) => string;
 
+/** Inputs of a run that are not needed afterwards. */
+export interface SpentInputs {
+  readonly positions: readonly number[];
+  /** Releases them. The caller does so after the run; an engine that has made them its own may do so earlier. */
+  release(): void;
+}
+
 /** An engine's place among several processes that sum tensors. */
 export interface EngineCollective {
   /** `host:port` of every process's engine, by rank. */
@@ -39,8 +46,8 @@ export interface Engine {
   readonly staticShapes: boolean;
   /** Present where this process is one of several. */
   readonly collective?: EngineCollective;
-  /** Whether results take the memory of spent inputs. */
-  readonly reusesInputs?: boolean;
+  /** Whether results take the memory of spent inputs: in every graph, or in those that hold updates and only of inputs that are worth it. */
+  readonly reusesInputs?: 'always' | 'in updates';
   /** How many devices there are; one where absent. */
   readonly devices?: number;
   /** From now on graphs run on this device, or each alike on all of them. */
@@ -59,10 +66,10 @@ export interface Engine {
   /** Makes a program ready to be run many times. */
   compile(program: Program, describe: Describe): Executable;
   /**
-   * Queues an executable. The results may still be in the making when this returns. `spent` are positions of inputs that nobody but the caller
-   * holds, and that the caller releases right afterwards: the engine may compute results in their memory.
+   * Queues an executable. The results may still be in the making when this returns. `spent` are inputs that nobody but the caller holds: the engine may compute
+   * results in their memory.
    */
-  run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe, spent?: readonly number[]): EngineTensor[];
+  run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[];
   /** Queues a program op by op, without compiling it. */
   runEagerly(program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
   /** Waits until the device has done everything queued. */

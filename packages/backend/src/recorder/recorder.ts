@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Engine, EngineTensor } from '../engines/engine.js';
+import type { Engine, EngineTensor, SpentInputs } from '../engines/engine.js';
 import { gigabytes, memoryHint } from '../engines/out-of-memory.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
@@ -39,6 +39,8 @@ const FIRST_NODES = 160;
 const MOST_NODES = 60_000;
 /** Bytes that a recording's updates may replace before it is cut, so that old weights and moments go while the others are still to come. */
 const MOST_REPLACED_BYTES = 192 * 2 ** 20;
+/** Below this it costs more to take an input's memory over than to make a result elsewhere. */
+const LEAST_REUSED_BYTES = 2 ** 18;
 /** How often a small graph is run op by op before it is worth compiling. */
 const EAGER_SIGHTINGS = 3;
 
@@ -136,7 +138,7 @@ export class Recorder {
   cutIfDue(): void {
     const { mostNodes = MOST_NODES } = this.options;
     const limit = this.begun || this.firstNodes === 0 ? mostNodes : Math.min(this.firstNodes, mostNodes);
-    if (this.pending.length < limit && (this.replacedBytes < MOST_REPLACED_BYTES || this.engine.reusesInputs === true)) return;
+    if (this.pending.length < limit && (this.replacedBytes < MOST_REPLACED_BYTES || this.engine.reusesInputs !== undefined)) return;
     this.handOver();
     this.begun = true;
   }
@@ -280,10 +282,10 @@ export class Recorder {
     } else {
       this.holdBack(graph);
       const { positions } = prepared.executable.program;
-      const spent = this.engine.reusesInputs === true ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null ? [position] : [])) : [];
+      const spent = this.spentInputs(graph);
       results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step), spent);
       // Their memory is the results' now, or free.
-      for (const position of spent) this.memory.release(graph.inputs[position] as Value);
+      spent.release();
       if (this.engine.compilations() > compiledBefore) this.recompiles.compiled(graph.nodes);
       else {
         this.counters.cacheHits++;
@@ -294,6 +296,15 @@ export class Recorder {
       const tensor = results[position];
       if (tensor !== undefined) this.memory.adopt(output, tensor);
     });
+  }
+
+  /** Inputs that only this graph still needs, where the engine makes use of them. */
+  private spentInputs(graph: Cut): SpentInputs {
+    const { reusesInputs } = this.engine;
+    const least = reusesInputs === 'always' ? 0 : LEAST_REUSED_BYTES;
+    const isUsed = reusesInputs === 'always' || (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.replaces !== undefined));
+    const positions = isUsed ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null && value.bytes >= least ? [position] : [])) : [];
+    return { positions, release: () => positions.forEach((position) => this.memory.release(graph.inputs[position] as Value)) };
   }
 
   private hostTensors(graph: Cut, representatives: readonly number[]): EngineTensor[] {

@@ -109,6 +109,9 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
         decays: weightDecayApplies,
       });
       owner.afterUpdate?.();
+      // Before the barrier, so that the update may free each gradient as soon as it is used.
+      disposeAll(gradients.values());
+      gradients.clear();
       backend.barrier();
     }
 

@@ -3,8 +3,20 @@ import type { Describe, Executable } from '../engine.js';
 import { buildFunction } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Status } from './status.js';
+import { handOverProgram } from './taken-inputs.js';
 
 let count = 0;
+
+/** Functions of one program that take inputs over, each another set of them: a program has one such set, as a rule. */
+const MOST_VARIANTS = 4;
+
+/** A function that takes some of its inputs over. */
+export interface TakingFunction {
+  readonly compiled: CompiledFunction;
+  /** The function that hands them over. */
+  readonly handOver: CompiledFunction;
+  readonly positions: readonly number[];
+}
 
 /** A program as a TensorFlow function: made slice by slice, so that the event loop comes round in between, or all at once for somebody who cannot wait. */
 export class CompiledFunction implements Executable {
@@ -16,6 +28,7 @@ export class CompiledFunction implements Executable {
   private uses = 0;
   private disposed = false;
   private isKnown = false;
+  private readonly variants = new Map<string, TakingFunction>();
 
   constructor(
     private readonly library: TensorflowLibrary,
@@ -23,8 +36,22 @@ export class CompiledFunction implements Executable {
     private readonly status: Status,
     readonly program: Program,
     describe: Describe,
+    taken: readonly number[] = [],
   ) {
-    this.making = buildFunction(library, status, program, this.name, describe);
+    this.making = buildFunction(library, status, program, this.name, describe, new Set(taken));
+  }
+
+  /** The same program as a function that takes these inputs over; null where enough others were made of it. */
+  taking(positions: readonly number[], describe: Describe): TakingFunction | null {
+    const key = positions.join();
+    const known = this.variants.get(key);
+    if (known !== undefined || this.variants.size >= MOST_VARIANTS) return known ?? null;
+    const { library, context, status, program } = this;
+    const compiled = new CompiledFunction(library, context, status, program, describe, positions);
+    const handOver = new CompiledFunction(library, context, status, handOverProgram(program, compiled.name, positions), () => 'Handing inputs over');
+    const made = { compiled, handOver, positions };
+    this.variants.set(key, made);
+    return made;
   }
 
   /** Works on it for so long. True when TensorFlow knows the function. Throws why it cannot be made, every time. */
@@ -59,6 +86,10 @@ export class CompiledFunction implements Executable {
   /** TensorFlow forgets it when nothing queued needs it any more. */
   dispose(): void {
     this.disposed = true;
+    for (const { compiled, handOver } of this.variants.values()) {
+      compiled.dispose();
+      handOver.dispose();
+    }
     this.removeIfDone();
   }
 

@@ -1,5 +1,5 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import type { Engine, EngineTensor } from '../engine.js';
+import type { Describe, Engine, EngineTensor } from '../engine.js';
 import { CompiledFunction } from './compiled-function.js';
 import { encodeConfigProto, type SessionConfig } from './config-proto.js';
 import { EagerEmitter, runEagerly } from './eager.js';
@@ -53,12 +53,30 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
   const handles = new Handles((handle) => library.TFE_DeleteTensorHandle(handle));
   const queue = new WorkQueue(handles, log);
   let compilations = 0;
+  const add = (compiled: CompiledFunction, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[] => {
+    const { name, program } = compiled;
+    const results = program.outputs.length;
+    return queue.add({
+      compiled,
+      inputs,
+      results,
+      run: (pointers) => {
+        log.remember(name, program, describe);
+        return log.guarded(() => emitter.execute(name, pointers, {}, results));
+      },
+      runLater: (pointers) => {
+        log.remember(name, program, describe);
+        return startFlight(library, emitter.operation(name, pointers, {}), new Status(library), results, (error) => log.recovered(error));
+      },
+    });
+  };
 
   return {
     name: 'tensorflow',
     version: library.version,
     device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() },
     staticShapes: false,
+    reusesInputs: 'in updates',
     ...(collective === undefined ? {} : { collective }),
     compilations: () => compilations,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
@@ -91,23 +109,15 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       compilations++;
       return new CompiledFunction(library, context, status, program, describe);
     },
-    run: (executable, inputs, describe): EngineTensor[] => {
+    run: (executable, inputs, describe, spent): EngineTensor[] => {
       const compiled = executable as CompiledFunction;
-      const { name, program } = compiled;
-      const results = program.outputs.length;
-      return queue.add({
-        compiled,
-        inputs,
-        results,
-        run: (pointers) => {
-          log.remember(name, program, describe);
-          return log.guarded(() => emitter.execute(name, pointers, {}, results));
-        },
-        runLater: (pointers) => {
-          log.remember(name, program, describe);
-          return startFlight(library, emitter.operation(name, pointers, {}), new Status(library), results, (error) => log.recovered(error));
-        },
-      });
+      const taking = spent === undefined || spent.positions.length === 0 ? null : compiled.taking(spent.positions, describe);
+      if (spent === undefined || taking === null) return add(compiled, inputs, describe);
+      const taken = new Set(taking.positions);
+      for (const done of add(taking.handOver, taking.positions.map((position) => inputs[position] ?? 0n), () => 'Handing inputs over')) handles.release(done);
+      // Before it begins: what anybody else holds, it cannot write into.
+      spent.release();
+      return add(taking.compiled, inputs.filter((_, position) => !taken.has(position)), describe);
     },
     runEagerly: (program, inputs, describe) =>
       queue.add({

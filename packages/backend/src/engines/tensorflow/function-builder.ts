@@ -8,6 +8,7 @@ import type { Describe } from '../engine.js';
 import { tensorflowType } from './data-types.js';
 import type { OperationOutput, Pointer, TensorflowLibrary } from './library.js';
 import { nodeName, type Status } from './status.js';
+import { takeInput } from './taken-inputs.js';
 import { newTensor } from './tensors.js';
 
 interface GraphTensor extends OperationOutput {
@@ -48,6 +49,7 @@ function pack(outputs: readonly OperationOutput[]): BigUint64Array {
 /** Builds the graph of one program. */
 class GraphEmitter implements Emitter<GraphTensor> {
   private readonly constants = new Map<string, GraphTensor>();
+  private prefix = nodeName(0);
   private step = 0;
   private count = 0;
 
@@ -60,7 +62,14 @@ class GraphEmitter implements Emitter<GraphTensor> {
 
   /** Names what follows after a step of the program. */
   enter(step: number): void {
+    this.prefix = nodeName(step);
     this.step = step;
+    this.count = 0;
+  }
+
+  /** Names what follows after an input of the program. */
+  enterInput(position: number): void {
+    this.prefix = `input${position}`;
     this.count = 0;
   }
 
@@ -104,7 +113,7 @@ class GraphEmitter implements Emitter<GraphTensor> {
   }
 
   private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, after: readonly GraphTensor[] = []): Pointer {
-    const nodeId = this.count === 0 ? nodeName(this.step) : `${nodeName(this.step)}/${this.count}`;
+    const nodeId = this.count === 0 ? this.prefix : `${this.prefix}/${this.count}`;
     this.count++;
     const operation = this.library.TF_NewOperation(this.graph, name, nodeId);
     for (const input of inputs) {
@@ -139,13 +148,23 @@ export function resultType<T extends { readonly type: PhysicalType }>(name: stri
 
 const truthOps = new Set(['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual', 'LogicalAnd', 'LogicalOr', 'LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'All', 'Any']);
 
-/** Compiles a program into a TF_Function called `name`, a little at a time: it yields wherever it may rest. The caller deletes what it returns. */
-export function* buildFunction(library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe): Generator<void, Pointer> {
+/**
+ * Compiles a program into a TF_Function called `name`, a little at a time: it yields wherever it may rest. The caller deletes what it returns. Inputs at the
+ * positions `taken` are no arguments: it takes them from variables.
+ */
+export function* buildFunction(
+  library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe, taken: ReadonlySet<number> = new Set(),
+): Generator<void, Pointer> {
   const graph = library.TF_NewGraph();
   try {
     const emitter = new GraphEmitter(library, status, graph, describe);
-    const tensors: GraphTensor[] = program.inputTypes.map((type, position) => emitter.placeholder(position, type));
-    const inputs = pack(tensors);
+    const tensors = program.inputTypes.map((type, position): GraphTensor => {
+      if (!taken.has(position)) return emitter.placeholder(position, type);
+      emitter.enterInput(position);
+      return { ...takeInput(emitter, name, position, type), type };
+    });
+    const given = tensors.filter((_, position) => !taken.has(position));
+    const inputs = pack(given);
     for (const [position, step] of program.steps.entries()) {
       emitter.enter(position);
       const results = emitStep(emitter, program, position, tensors);
@@ -156,7 +175,7 @@ export function* buildFunction(library: TensorflowLibrary, status: Status, progr
       yield;
     }
     const outputs = pack(program.outputs.map((number) => at(tensors, number)));
-    const made = library.TF_GraphToFunction(graph, name, 0, -1, null, program.inputTypes.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
+    const made = library.TF_GraphToFunction(graph, name, 0, -1, null, given.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
     status.check('Making a function of a graph');
     return made;
   } finally {

@@ -1,6 +1,6 @@
 import type { Program } from '../../recorder/program.js';
 import { bytesPerElement, sizeOf } from '../../recorder/types.js';
-import type { Describe, Engine, EngineTensor, Executable } from '../engine.js';
+import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
 import { XlaClient, type ClientOptions } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
 import { createModuleLoader, type ModuleCounters } from './modules.js';
@@ -42,11 +42,11 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   let device: number | 'all' = 0;
   const first = (): number => (device === 'all' ? 0 : device);
 
-  const run = (given: Executable, handles: readonly EngineTensor[], describe: Describe, spent: readonly number[] = []): EngineTensor[] => {
+  const run = (given: Executable, handles: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[] => {
     const executable = given as XlaExecutable;
     const { program } = executable;
     const inputs = handles.map((handle) => tensors.at(handle));
-    const spentInputs = new Set(spent);
+    const spentInputs = new Set(spent?.positions);
     const variant = variants.find(executable, inputs, spentInputs, describe);
     const outputs = variant.module.outputs.map(({ type, shape }) => tensors.empty(type, shape));
     const subject = program.steps.length === 1 ? describe(0) : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
@@ -60,7 +60,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
     staticShapes: true,
     compilations: () => variants.made,
-    reusesInputs: true,
+    reusesInputs: 'always',
     devices,
     useDevice: (chosen) => void (device = chosen),
     modules: () => variants.size,
