@@ -46,7 +46,7 @@ export interface Engine {
   readonly staticShapes: boolean;
   /** Present where this process is one of several. */
   readonly collective?: EngineCollective;
-  /** Whether results take the memory of spent inputs: in every graph, or in those that hold updates and only of inputs that are worth it. */
+  /** Whether results take the memory of spent inputs: in every graph, or in those with an operation that writes in place, and of inputs that are worth it. */
   readonly reusesInputs?: 'always' | 'in updates';
   /** How many devices there are; one where absent. */
   readonly devices?: number;

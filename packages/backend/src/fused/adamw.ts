@@ -50,6 +50,7 @@ export const adamw: Kernel = {
   // Resources are for functions: op by op their lifetimes would be the host's business.
   eager: false,
   replaces: [[0], [2], [3]],
+  writesInPlace: true,
   rule: ([parameter], { beta1, beta2, epsilon }) => {
     const { shape } = parameter as Spec;
     const output = { shape, dtype: 'float32' as const };

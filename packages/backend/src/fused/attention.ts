@@ -1,4 +1,5 @@
 import { flag } from '../kernels/attributes.js';
+import { waitingFor } from '../kernels/waiting.js';
 import { vector, type Emitter, type HostOperand, type Kernel, type Parameters } from '../kernels/kernel.js';
 import type { Spec } from '../recorder/types.js';
 
@@ -152,16 +153,16 @@ function attend<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [c
 }
 
 function attendBackwards<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [count, softCap]: Parameters): T[] {
-  const [gradient, query, key, value, result, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
+  const [gradient, query, key, value, along, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
   const blocks = count as number;
   const cap = softCap as number;
-  // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
-  const along = emit.op('Sum', [emit.op('Mul', [gradient, result]), emit.constant('int32', [1], [2])], { keep_dims: flag(true) });
+  // Stretches of keys and values are cut out again: kept from the way there, they would be more than the whole.
+  const later = waitingFor(emit, [gradient]);
   const parts = kept.map((weights, block) => {
     const given = queriesOf(emit, gradient, places, block, blocks);
-    const ofWeights = product(emit, given, keysOf(emit, value, places, block, blocks), false, true);
+    const ofWeights = product(emit, given, keysOf(later, value, places, block, blocks), false, true);
     const raw = emit.op('Mul', [emit.op('Sub', [ofWeights, numbersOf(emit, along, places, block, blocks)]), weights]);
-    const keys = keysOf(emit, key, places, block, blocks);
+    const keys = keysOf(later, key, places, block, blocks);
     const queries = queriesOf(emit, query, places, block, blocks);
     // The squeezed scores are computed again: keeping them would cost what the blocks save.
     const slope = (): T => emit.op('Sub', [emit.constant('float32', [], [1]), emit.op('Square', [squeeze(emit, product(emit, queries, keys, false, true), cap)])]);
@@ -186,7 +187,7 @@ const attention: Kernel = {
 
 const attentionGradient: Kernel = {
   name: 'WhetstoneAttentionGrad',
-  inputs: ['gradient', 'query', 'key', 'value', 'result', ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`)],
+  inputs: ['gradient', 'query', 'key', 'value', 'along', ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`)],
   list: true,
   eager: false,
   rule: ([, query, key, value], attributes) => {

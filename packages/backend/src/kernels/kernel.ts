@@ -62,6 +62,8 @@ export interface Kernel {
   readonly eager?: false;
   /** For each result the inputs whose new version it is: an engine may compute it in their memory where nobody holds them any more. */
   readonly replaces?: readonly (readonly number[])[];
+  /** True where TensorFlow's ops, too, write in the memory of what they replace, if nobody else holds it. */
+  readonly writesInPlace?: true;
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
   rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
   /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */

@@ -1,7 +1,7 @@
 import type { Program, Step } from './program.js';
 
 /** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about a hundred, both ways. */
-const FAR = 300;
+const FAR = 100;
 
 /** One pass over memory: what these give is computed again rather than kept. */
 const cheap = new Set(['Multiply', 'WhetstoneGatedActivation']);

@@ -302,7 +302,7 @@ export class Recorder {
   private spentInputs(graph: Cut): SpentInputs {
     const { reusesInputs } = this.engine;
     const least = reusesInputs === 'always' ? 0 : LEAST_REUSED_BYTES;
-    const isUsed = reusesInputs === 'always' || (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.replaces !== undefined));
+    const isUsed = reusesInputs === 'always' || (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.writesInPlace === true));
     const positions = isUsed ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null && value.bytes >= least ? [position] : [])) : [];
     return { positions, release: () => positions.forEach((position) => this.memory.release(graph.inputs[position] as Value)) };
   }

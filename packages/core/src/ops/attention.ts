@@ -16,7 +16,8 @@ import { joinHeads } from './split-heads.js';
  *
  * The queries of a group are folded into one axis, so that all is batched products of matrices. Fused kernels, on the folded operands (batch = rows ×
  * kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys, d], bias; softCap (0: none), groups, blocks (queries, firstKey and keys of each)}`
- * → [value, kept…], one kept tensor a block; `WhetstoneAttentionGrad {gradient, query, key, value, result, kept0, kept1, …; the same}` → [gradient of query, of key, of value].
+ * → [value, kept…], one kept tensor a block; `WhetstoneAttentionGrad {gradient, query, key, value, along [batch, queries, 1], kept0, kept1, …; the same}` →
+ * [gradient of query, of key, of value], where `along` is the sum of value · gradient over features.
  */
 export function attention(
   query: tf.Tensor4D, key: tf.Tensor4D, value: tf.Tensor4D, bias: tf.Tensor3D, softCap: number | null, blocks: readonly AttentionBlock[] | null = null,
@@ -31,12 +32,16 @@ export function attention(
       const operands: Operands = { query: fold(query), key: fold(key), value: fold(value), bias };
       const { result, kept } = attend(operands, form);
       const joined = joinHeads(tf.reshape(result, [rows, heads, length, headDim]));
-      return { value: joined, saved: [operands.query, operands.key, operands.value, bias, result, ...kept] };
+      return { value: joined, saved: [operands.query, operands.key, operands.value, joined, ...kept] };
     },
     (gradient, saved) => {
       const byHead = tf.transpose(tf.reshape(gradient, [rows, length, heads, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
-      const operands: Operands = { query: savedAt(saved, 0), key: savedAt(saved, 1), value: savedAt(saved, 2), bias: savedAt(saved, 3) };
-      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, savedAt(saved, 4), saved.slice(5), form);
+      const operands = { query: savedAt<tf.Tensor3D>(saved, 0), key: savedAt<tf.Tensor3D>(saved, 1), value: savedAt<tf.Tensor3D>(saved, 2) };
+      // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter. Taken of the joined result: the
+      // next layer keeps that anyway.
+      const products = tf.reshape(tf.mul(gradient, savedAt(saved, 3)), [rows, length, heads, headDim]);
+      const along = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [batch, -1, 1]) as tf.Tensor3D;
+      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, along, saved.slice(4), form);
       return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
     },
   );
@@ -87,15 +92,13 @@ function attend({ query, key, value, bias }: Operands, form: Form): { readonly r
 }
 
 function attendBackwards(
-  gradient: tf.Tensor3D, { query, key, value }: Operands, result: tf.Tensor3D, kept: readonly tf.Tensor[], form: Form,
+  gradient: tf.Tensor3D, { query, key, value }: Omit<Operands, 'bias'>, along: tf.Tensor3D, kept: readonly tf.Tensor[], form: Form,
 ): readonly [tf.Tensor, tf.Tensor, tf.Tensor] {
   const keptByName = Object.fromEntries(kept.map((tensor, block) => [`kept${block}`, tensor]));
-  const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, result, ...keptByName }, attributesOf(form));
+  const fused = fusedKernel('WhetstoneAttentionGrad', { gradient, query, key, value, along, ...keptByName }, attributesOf(form));
   if (fused !== null) return fused as [tf.Tensor, tf.Tensor, tf.Tensor];
   const { softCap } = form;
   const weights = savedAt<tf.Tensor3D>(kept, 0);
-  // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter.
-  const along = tf.sum(tf.mul(gradient, result), -1, true);
   const ofWeights: tf.Tensor3D = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), weights);
   const ofScores: tf.Tensor3D = softCap === null ? ofWeights : tf.mul(ofWeights, tf.sub(constant(1), tf.square(savedAt(kept, 1))));
   return [tf.matMul(ofScores, key), tf.matMul(ofScores, query, true, false), tf.matMul(weights, gradient, true, false)];
