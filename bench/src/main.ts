@@ -21,6 +21,7 @@ program
   .addOption(backend())
   .addOption(engine())
   .addOption(peer())
+  .option('--peer-compile', 'the peer compiles its model first (torch.compile): minutes, and a C++ compiler')
   .addOption(json())
   .action(async (options) => (await import('./step.js')).benchStep(options));
 

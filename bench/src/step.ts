@@ -17,6 +17,8 @@ export interface StepBenchOptions {
   readonly engine?: string;
   readonly precision: 'float32' | 'bfloat16';
   readonly peerPython?: string;
+  /** Whether the peer's model is compiled (torch.compile). */
+  readonly peerCompile?: boolean;
   readonly json?: boolean;
 }
 
@@ -75,8 +77,9 @@ export async function measureStep(
 
 /** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
-  const { mode, batch, length, steps, threads, backend, precision, peerPython } = options;
-  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...(precision === 'bfloat16' ? ['--autocast'] : [])]);
+  const { mode, batch, length, steps, threads, backend, precision, peerPython, peerCompile = false } = options;
+  const flags = [...(precision === 'bfloat16' ? ['--autocast'] : []), ...(peerCompile ? ['--compile'] : [])];
+  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...flags]);
   const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
   const { seconds, processorSeconds, hostSeconds } = await measureStep(info, smolShape, { mode, batch, length, steps });
   const [firstSeconds = NaN, ...measured] = seconds;
@@ -104,7 +107,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
     `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
   if (peer !== undefined) {
-    lines.push(`${String(peer['peer'])}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
+    lines.push(`${String(peer['peer'])}${peerCompile ? `, compiled in ${numberOf(peer, 'first_s').toFixed(0)} s` : ''}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
     lines.push(`speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`);
   }
   report(lines, result, options.json === true);

@@ -37,8 +37,6 @@ const MOST_QUEUED = 32;
  */
 const FIRST_NODES = 160;
 const MOST_NODES = 60_000;
-/** Bytes that a recording's updates may replace before it is cut, so that old weights and moments go while the others are still to come. */
-const MOST_REPLACED_BYTES = 192 * 2 ** 20;
 /** Below this it costs more to take an input's memory over than to make a result elsewhere. */
 const LEAST_REUSED_BYTES = 2 ** 18;
 /** How often a small graph is run op by op before it is worth compiling. */
@@ -68,8 +66,6 @@ export class Recorder {
   /** Whether part of what is being recorded was handed over already. */
   private begun = false;
   private readonly firstNodes: number;
-  /** Bytes of what the recording holds a new version of. */
-  private replacedBytes = 0;
   private serial = 0;
   private queued = 0;
   /** Values disposed while the recording still needs them. */
@@ -130,15 +126,14 @@ export class Recorder {
       output.outputIndex = index;
     });
     this.pending.push(node);
-    for (const replaced of kernel.replaces?.flat() ?? []) this.replacedBytes += inputs[replaced]?.bytes ?? 0;
     return node.outputs as Value[];
   }
 
-  /** Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part, or what has grown too large. */
+  /** Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part, or what has grown too long. */
   cutIfDue(): void {
     const { mostNodes = MOST_NODES } = this.options;
     const limit = this.begun || this.firstNodes === 0 ? mostNodes : Math.min(this.firstNodes, mostNodes);
-    if (this.pending.length < limit && (this.replacedBytes < MOST_REPLACED_BYTES || this.engine.reusesInputs !== undefined)) return;
+    if (this.pending.length < limit) return;
     this.handOver();
     this.begun = true;
   }
@@ -218,7 +213,6 @@ export class Recorder {
     if (this.pending.length === 0) return;
     const nodes = this.pending;
     this.pending = [];
-    this.replacedBytes = 0;
     const serial = this.serial++;
     const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value));
     try {
