@@ -68,7 +68,7 @@ export function createProgram(): Command {
   withSampling(command('evaluate <model>', 'measure a model on conversations: its loss, and metrics over its own answers'))
     .option('--data <file>', 'conversations (repeatable)', collect, [])
     .option('--layout <name>', 'how the rows are written; by default each file is looked at')
-    .option('--metric <metric>', 'exact-match, distinct-n, repetition, chrf, a package, a file, or JSON with options (repeatable)', collect, [])
+    .option('--metric <metric>', 'exact-match, distinct-n, repetition, chrf, bleu, rouge, a package, a file, or JSON with options (repeatable)', collect, [])
     .option('--replies <count>', 'most conversations that are answered for the metrics', wholeNumber, 100)
     .option('--max-length <tokens>', 'length that conversations are cut at', wholeNumber, 1024)
     .option('--batch-size <count>', 'conversations at a time', wholeNumber, 8)

@@ -1,7 +1,9 @@
 import { definePlugin } from '@whetstone/core/contract';
+import { bleu } from './metrics/bleu.js';
 import { chrf } from './metrics/chrf.js';
 import { distinct, repetition } from './metrics/diversity.js';
 import { exactMatch } from './metrics/exact-match.js';
+import { rouge, ROUGE_KINDS } from './metrics/rouge.js';
 
 const orders = (byDefault: readonly number[]) => ({ type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1, default: byDefault }) as const;
 
@@ -41,9 +43,29 @@ export const chrfPlugin = definePlugin({
   kind: 'metric',
   name: 'chrf',
   description: 'Character n-gram F-score against the reference, 0 to 100, of any language.',
-  configSchema: { type: 'object', additionalProperties: false } as const,
-  create: () => ({ compute: (pairs) => ({ chrf: chrf(pairs) }) }),
+  configSchema: { type: 'object', properties: { wordOrder: { type: 'integer', minimum: 0, maximum: 4, default: 0, description: '2 for chrF++: runs of words count as well.' } }, additionalProperties: false } as const,
+  create: (options) => ({ compute: (pairs) => ({ chrf: chrf(pairs, options) }) }),
+});
+
+export const bleuPlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'bleu',
+  description: 'BLEU of all replies together, 0 to 100, as sacrebleu gives it.',
+  configSchema: { type: 'object', properties: { tokenize: { enum: ['13a', 'zh', 'char', 'none'], default: '13a', description: 'zh for Chinese, char for other languages without spaces.' } }, additionalProperties: false } as const,
+  create: (options) => ({ compute: (pairs) => ({ bleu: bleu(pairs, options) }) }),
+});
+
+export const rougePlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'metric',
+  name: 'rouge',
+  description: 'ROUGE-1, -2, -L and -Lsum: the mean F of the replies, 0 to 1, as rouge-score gives it without a stemmer.',
+  configSchema: { type: 'object', properties: { tokenize: { enum: ['words', 'characters'], default: 'words', description: 'characters for Chinese and others without spaces, of which words finds none.' } }, additionalProperties: false } as const,
+  create: ({ tokenize = 'words' }) => ({
+    compute: (pairs) => Object.fromEntries(ROUGE_KINDS.map((kind) => [kind, pairs.reduce((sum, pair) => sum + rouge(pair, kind, tokenize).f, 0) / pairs.length])),
+  }),
 });
 
 /** Every metric of this package. */
-export const metrics = [exactMatchPlugin, distinctPlugin, repetitionPlugin, chrfPlugin] as const;
+export const metrics = [exactMatchPlugin, distinctPlugin, repetitionPlugin, chrfPlugin, bleuPlugin, rougePlugin] as const;

@@ -10,32 +10,45 @@ const BETA = 2;
 
 const charactersOf = (text: string): string[] => [...text].filter((character) => character.trim() !== '');
 
+const punctuation = /[!-/:-@[-`{-~]/;
+
+/** Words with a mark at their end or start split off, as sacrebleu splits them for chrF++. */
+const wordsOf = (text: string): string[] =>
+  text.split(/\s+/).filter((word) => word !== '').flatMap((word) => {
+    const characters = [...word];
+    if (characters.length === 1) return [word];
+    if (punctuation.test(characters.at(-1) ?? '')) return [characters.slice(0, -1).join(''), characters.at(-1) ?? ''];
+    return punctuation.test(characters[0] ?? '') ? [characters[0] ?? '', characters.slice(1).join('')] : [word];
+  });
+
 /**
- * chrF (Popović 2015), from 0 to 100: F₂ of character n-grams up to 6, white space left out, counted over the whole corpus; of any language. As sacrebleu
- * gives it: orders that either side has none of are left out of the mean.
+ * chrF (Popović 2015), from 0 to 100: F₂ of character n-grams up to 6, white space left out, counted over the whole corpus; of any language. With
+ * `wordOrder` 2 it is chrF++ (2017): runs of words count as well. As sacrebleu gives it: orders that either side has none of are left out of the mean.
  */
-export function chrf(pairs: readonly Pair[]): number {
+export function chrf(pairs: readonly Pair[], { wordOrder = 0 }: { readonly wordOrder?: number } = {}): number {
   let precision = 0;
   let recall = 0;
   let orders = 0;
-  for (let order = 1; order <= ORDER; order++) {
+  const counted = (split: (text: string) => string[], order: number): void => {
     let predicted = 0;
     let expected = 0;
     let matches = 0;
     for (const { prediction, reference } of pairs) {
-      const wanted = ngramsOf(charactersOf(reference), order);
-      const found = ngramsOf(charactersOf(prediction), order);
+      const wanted = ngramsOf(split(reference), order);
+      const found = ngramsOf(split(prediction), order);
       expected += wanted.length;
       // A reference too short for this order says nothing about the prediction.
       if (wanted.length > 0) predicted += found.length;
       const available = countsOf(wanted);
       for (const [ngram, count] of countsOf(found)) matches += Math.min(count, available.get(ngram) ?? 0);
     }
-    if (predicted === 0 || expected === 0) continue;
+    if (predicted === 0 || expected === 0) return;
     precision += matches / predicted;
     recall += matches / expected;
     orders++;
-  }
+  };
+  for (let order = 1; order <= ORDER; order++) counted(charactersOf, order);
+  for (let order = 1; order <= wordOrder; order++) counted(wordsOf, order);
   if (orders === 0 || precision + recall === 0) return 0;
   const [p, r] = [precision / orders, recall / orders];
   return (100 * (1 + BETA ** 2) * p * r) / (BETA ** 2 * p + r);

@@ -1,0 +1,82 @@
+import type { Pair } from './chrf.js';
+import { countsOf, ngramsOf } from './tokens.js';
+
+export interface RougeScore {
+  readonly precision: number;
+  readonly recall: number;
+  readonly f: number;
+}
+
+/** `words`: rouge-score's own, Latin letters and digits alone; `characters`: what languages without spaces need, as the other gives them 0. */
+export type RougeTokenize = 'words' | 'characters';
+export const ROUGE_KINDS = ['rouge1', 'rouge2', 'rougeL', 'rougeLsum'] as const;
+export type RougeKind = (typeof ROUGE_KINDS)[number];
+
+const tokenizers: Readonly<Record<RougeTokenize, (text: string) => string[]>> = {
+  words: (text) => text.toLowerCase().match(/[a-z0-9]+/g) ?? [],
+  characters: (text) => [...text].filter((character) => character.trim() !== ''),
+};
+
+function scoreOf(hits: number, predicted: number, expected: number): RougeScore {
+  const [precision, recall] = [predicted === 0 ? 0 : hits / predicted, expected === 0 ? 0 : hits / expected];
+  return { precision, recall, f: precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall) };
+}
+
+/** Lengths of the longest common subsequences of all beginnings, [reference + 1 × prediction + 1]. */
+function lengths(reference: readonly string[], prediction: readonly string[]): Int32Array[] {
+  const table = Array.from({ length: reference.length + 1 }, () => new Int32Array(prediction.length + 1));
+  for (let i = 1; i <= reference.length; i++) {
+    const [row, above] = [table[i] as Int32Array, table[i - 1] as Int32Array];
+    for (let j = 1; j <= prediction.length; j++) row[j] = reference[i - 1] === prediction[j - 1] ? (above[j - 1] ?? 0) + 1 : Math.max(above[j] ?? 0, row[j - 1] ?? 0);
+  }
+  return table;
+}
+
+/** Places in the reference of one longest common subsequence. */
+function commonPlaces(reference: readonly string[], prediction: readonly string[]): number[] {
+  const table = lengths(reference, prediction);
+  const places: number[] = [];
+  let [i, j] = [reference.length, prediction.length];
+  while (i > 0 && j > 0) {
+    if (reference[i - 1] === prediction[j - 1]) {
+      places.push(--i);
+      j--;
+    } else if ((table[i]?.[j - 1] ?? 0) > (table[i - 1]?.[j] ?? 0)) j--;
+    else i--;
+  }
+  return places.reverse();
+}
+
+/** ROUGE-Lsum: for each line of the reference the union of what it has in common with any line of the prediction; no token counts twice. */
+function summaryScore(predicted: readonly (readonly string[])[], expected: readonly (readonly string[])[]): RougeScore {
+  const [left, wanted] = [countsOf(predicted.flat()), countsOf(expected.flat())];
+  let hits = 0;
+  for (const line of expected) {
+    const places = [...new Set(predicted.flatMap((other) => commonPlaces(line, other)))].sort((a, b) => a - b);
+    for (const place of places) {
+      const token = line[place] ?? '';
+      const [own, other] = [left.get(token) ?? 0, wanted.get(token) ?? 0];
+      if (own === 0 || other === 0) continue;
+      hits++;
+      left.set(token, own - 1);
+      wanted.set(token, other - 1);
+    }
+  }
+  return scoreOf(hits, predicted.flat().length, expected.flat().length);
+}
+
+/** ROUGE (Lin 2004) of one prediction, each figure from 0 to 1, as rouge-score gives it without a stemmer. */
+export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize: RougeTokenize = 'words'): RougeScore {
+  const split = tokenizers[tokenize];
+  if (kind === 'rougeLsum') {
+    const lines = (text: string): string[][] => text.split('\n').filter((line) => line !== '').map(split);
+    return summaryScore(lines(prediction), lines(reference));
+  }
+  const [found, wanted] = [split(prediction), split(reference)];
+  if (kind === 'rougeL') return scoreOf(lengths(wanted, found)[wanted.length]?.[found.length] ?? 0, found.length, wanted.length);
+  const order = kind === 'rouge1' ? 1 : 2;
+  const [own, available] = [ngramsOf(found, order), countsOf(ngramsOf(wanted, order))];
+  let hits = 0;
+  for (const [ngram, count] of countsOf(own)) hits += Math.min(count, available.get(ngram) ?? 0);
+  return scoreOf(hits, own.length, Math.max(0, wanted.length - order + 1));
+}
