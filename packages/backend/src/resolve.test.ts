@@ -41,6 +41,20 @@ test('wasm is taken when it is asked for, and cpu lends it what it lacks', async
   expect(tf.findBackend('cpu').numDataIds()).toBe(0);
 });
 
+test('on wasm a clone shares its tensor\'s data, and outlives it', async () => {
+  await resolveBackend({ name: 'wasm', threads: null });
+  const data = tf.backend().numDataIds();
+  const x = tf.tensor1d([1, 2, 3]);
+  const clone = tf.clone(x);
+  expect(tf.backend().numDataIds()).toBe(data + 1);
+  x.dispose();
+  expect([...tf.tidy(() => tf.square(clone)).dataSync()]).toEqual([1, 4, 9]);
+  clone.dispose();
+  const words = tf.tidy(() => tf.clone(tf.tensor1d(['a', 'b'], 'string')));
+  expect(words.dataSync()).toEqual(['a', 'b']);
+  words.dispose();
+});
+
 test('auto falls back to the next, and says why each better one was not taken', async () => {
   const messages: string[] = [];
   const logger = { debug: () => {}, info: (message: string) => messages.push(message), warn: () => {}, error: () => {} };

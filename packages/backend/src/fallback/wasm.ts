@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
-import { findBackend, getKernelsForBackend, registerKernel, setBackend, type DataType, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
+import { findBackend, getKernel, getKernelsForBackend, registerKernel, setBackend, unregisterKernel, type DataType, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
 import { useCpuBackend } from './cpu.js';
 
 /** Makes tfjs's WebAssembly backend the current one. @returns kernels that it lacks and that run on cpu instead */
@@ -10,8 +10,28 @@ export async function useWasmBackend(): Promise<readonly string[]> {
   const distribution = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm'));
   if (existsSync(distribution)) wasm.setWasmPaths(distribution + sep);
   const lent = await lendCpuKernels();
+  shareClones();
   if (!(await setBackend('wasm'))) throw new Error('tfjs could not start its WebAssembly backend');
   return lent;
+}
+
+let clonesShare = false;
+
+/** A clone shares its tensor's data, as on tfjs's other backends. This one copies: every weight for each product that keeps it for the backward pass. */
+function shareClones(): void {
+  const own = getKernel('Identity', 'wasm');
+  if (clonesShare || own === undefined) return;
+  clonesShare = true;
+  unregisterKernel('Identity', 'wasm');
+  registerKernel({
+    ...own,
+    kernelFunc: (call) => {
+      const { dataId, shape, dtype } = call.inputs['x'] as TensorInfo;
+      if (dtype === 'string') return own.kernelFunc(call);
+      (call.backend as KernelBackend).incRef(dataId);
+      return { dataId, shape, dtype };
+    },
+  });
 }
 
 let lentKernels: readonly string[] | null = null;
