@@ -94,6 +94,11 @@ describe('paraphrases', () => {
     expect(reject('Where is my parcel right now?', 'Bananas grow well in warm countries.')).toBe('meaning');
     expect(reject('Where is my parcel?', '我的包裹在哪里，什么时候到呢？')).toBe('language');
     expect(reject('Where is my parcel?', 'No.')).toBe('length');
+    expect(reject('You can return the shoes within thirty days.', 'You cannot return the shoes within thirty days.')).not.toBeNull();
+    expect(reject('You can return worn shoes to us.', 'You can never return worn shoes to us.')).toBe('meaning');
+    expect(reject('鞋子穿过可以退货。', '鞋子穿过不可以退货。')).toBe('meaning');
+    expect(reject('鞋子能不能退货？', '请问可以退鞋子的货吗？')).toBeNull();
+    expect(reject('The parcel will not arrive today.', "Today the parcel won't arrive.")).toBeNull();
     expect(reject('我的包裹什么时候能到？', '包裹什么时候可以送到我这里？')).toBeNull();
   });
 

@@ -28,7 +28,15 @@ export function wordOverlap(a: string, b: string): number {
   return one.size === 0 || two.size === 0 ? 0 : common / Math.min(one.size, two.size);
 }
 
-/** Looks whether a paraphrase says the same: another text, of like length, in the same language, with every number and name, and enough words in common. */
+const negations = /\b(?:not|never|no|none|nobody|nothing|nowhere|neither|cannot|without)\b|n['’]t\b|[不没無无未别勿]/iu;
+/** What holds a sign for "not" and denies nothing; questions such as 是不是 among it. */
+const noNegations = /(\p{Script=Han})不\1|有没有|不过|不仅|不但|不同|不断|不久|不错|差不多|对不起|没关系|特别|分别|区别|别人|\bno problem\b/giu;
+const denies = (text: string): boolean => negations.test(text.replace(noNegations, ''));
+
+/**
+ * Looks whether a paraphrase says the same: another text, of like length, in the same language, with every number and name, enough words in common, and a denial
+ * where the other has one. It compares words: what turns a meaning round in words of its own ("open" to "closed") is not seen.
+ */
 export function rejectParaphrase(original: string, paraphrase: string, { minSimilarity, protect }: ParaphraseOptions): Rejection {
   const same = (text: string): string => unitsOf(text).join(' ');
   if (same(original) === same(paraphrase)) return 'unchanged';
@@ -37,6 +45,7 @@ export function rejectParaphrase(original: string, paraphrase: string, { minSimi
   const [before, after] = [languageOf(original), languageOf(paraphrase)];
   if (before !== after && !before.startsWith('other') && !after.startsWith('other')) return 'language';
   if (entitiesOf(original, protect).some((entity) => !paraphrase.includes(entity))) return 'lost-entity';
+  if (denies(original) !== denies(paraphrase)) return 'meaning';
   return wordOverlap(original, paraphrase) < minSimilarity ? 'meaning' : null;
 }
 
