@@ -3,7 +3,7 @@ import {
   type Scalar, type Tensor, type Tensor1D,
 } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
-import { globalNorm } from '@whetstone/core/ops';
+import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
 
 const configSchema = {
   type: 'object',
@@ -29,7 +29,7 @@ export interface GradientClippingOptions {
   readonly nonFinite?: 'pass' | 'skip' | 'stop';
 }
 
-/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does. */
+/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does and `clipByGlobalNorm`. */
 const normEpsilon = 1e-6;
 /** Least weight norm under AGC, so that units that are still zero can move (Brock et al. 2021). */
 const weightNormFloor = 1e-3;
@@ -63,13 +63,9 @@ interface Bounds {
 /** min(1, limit / (norm + ε)). */
 const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor => minimum(one, div(limit, add(norm, epsilon)));
 
-function clip(mode: Required<GradientClippingOptions>['mode'], gradients: Gradients, parameters: Gradients, norm: Scalar, limitValue: number, bounds: Bounds): Clipped {
+function clip(mode: Exclude<Required<GradientClippingOptions>['mode'], 'norm'>, gradients: Gradients, parameters: Gradients, norm: Scalar, limitValue: number, bounds: Bounds): Clipped {
   const { limit } = bounds;
   switch (mode) {
-    case 'norm': {
-      const scale = factor(norm, limit, bounds);
-      return { gradients: mapGradients(gradients, (gradient) => mul(gradient, scale)), clipped: anyAbove([[norm, limit]]) };
-    }
     case 'parameter-norm': {
       const norms = new Map([...gradients].map(([name, gradient]) => [name, sqrt(sum(square(gradient)))] as const));
       const normOf = (name: string): Tensor => norms.get(name) ?? norm;
@@ -127,7 +123,8 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
       handler: (gradients, step, control) => {
         if (gradients.size === 0) return gradients;
         const ready = prepare();
-        const norm = globalNorm(gradients.values());
+        const together = mode === 'norm' ? clipByGlobalNorm([...gradients.values()], ready.limit) : null;
+        const norm = together?.norm ?? globalNorm(gradients.values());
         step.record('gradNorm', norm);
         if (nonFinite !== 'pass') {
           const [value = Number.NaN] = norm.dataSync();
@@ -142,7 +139,9 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
             return gradients;
           }
         }
-        const result = clip(mode, gradients, step.parameters, norm, limitValue, ready);
+        const result: Clipped = mode === 'norm'
+          ? { gradients: new Map([...gradients.keys()].map((name, index) => [name, together?.clipped[index] as Tensor])), clipped: anyAbove([[norm, ready.limit]]) }
+          : clip(mode, gradients, step.parameters, norm, limitValue, ready);
         steps += 1;
         const before = clippedSteps;
         const total = tidy(() => add<Tensor1D>(before ?? tensor1d([clippedBefore], 'float32'), result.clipped));

@@ -98,4 +98,24 @@ const gatedGradient: Kernel = {
   },
 };
 
-export const activationKernels: readonly Kernel[] = [gated, gatedGradient];
+/** The activation alone, and its gradient. */
+const alone: Kernel = {
+  name: 'WhetstoneActivation',
+  inputs: ['x'],
+  list: true,
+  rule: ([x], { activation }) => {
+    formulaOf(activation);
+    return { outputs: [x as Spec], parameters: [activation as string] };
+  },
+  tensorflow: (emit, [x], _, [activation]) => [formulaOf(activation).value(emit, x!)],
+};
+
+const aloneGradient: Kernel = {
+  name: 'WhetstoneActivationGrad',
+  inputs: ['gradient', 'x'],
+  list: true,
+  rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec], parameters: [activation as string] }),
+  tensorflow: (emit, [gradient, x], _, [activation]) => [emit.op('Mul', [gradient!, formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), x!).derivative])],
+};
+
+export const activationKernels: readonly Kernel[] = [gated, gatedGradient, alone, aloneGradient];

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { activateGated, activationNames, rmsNormalize, rotary } from '@whetstone/core/ops';
+import { activate, activateGated, activationNames, addLowRank, clipByGlobalNorm, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { libraryFolder, random, startBackend } from '../test-support.js';
+import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
 
 interface Case {
@@ -14,6 +14,10 @@ const tables = { cos: (): tf.Tensor4D => random([2, 1, 3, 8], 7), sin: (): tf.Te
 
 const cases: Readonly<Record<string, Case>> = {
   ...Object.fromEntries(activationNames.map((name) => [`gated ${name}`, { inputs: [[3, 5], [3, 5]], compute: (gate?: tf.Tensor, up?: tf.Tensor) => activateGated(tf.mul(gate!, 4), up!, name) }])),
+  ...Object.fromEntries(activationNames.map((name) => [name, { inputs: [[3, 5]], compute: (x?: tf.Tensor) => activate(tf.mul(x!, 4), name) }])),
+  'layer normalisation of rows': { inputs: [[3, 6]], compute: (x) => layerNormalize(x!, 1e-3) },
+  'a low-rank adapter': { inputs: [[4, 6], [4, 5], [2, 5], [6, 2]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, tf.scalar(0.5)) },
+  'a low-rank adapter of rank 1 without a scale': { inputs: [[4, 6], [4, 5], [1, 5], [6, 1]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, null) },
   'RMS normalisation of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'RMS normalisation of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'rotary of all features': { inputs: [[2, 3, 3, 8]], compute: (x) => rotary(x as tf.Tensor4D, { cos: tables.cos(), sin: tables.sin() }, 8) },
@@ -45,6 +49,24 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
       const found = valueAndGradients(one);
       expect(tf.memory().numTensors).toBe(tensors);
       found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+    });
+  }
+
+  for (const limit of [0.5, 100]) {
+    test(`clipping to a norm of ${limit}`, async () => {
+      const shapes = [[3, 4], [5], []];
+      // Worked from the numbers themselves: the norm of all, and each times min(1, limit ÷ (norm + 10⁻⁶)).
+      const given = shapes.map((shape, index) => numbers(shape.reduce((size, length) => size * length, 1), index + 1));
+      const norm = Math.sqrt(given.flatMap((values) => [...values]).reduce((sum, value) => sum + value * value, 0));
+      const expected = [[norm], ...given.map((values) => Array.from(values, (value) => value * Math.min(1, limit / (norm + 1e-6))))];
+      const read = (): number[][] => tf.tidy(() => {
+        const clipped = clipByGlobalNorm(shapes.map((shape, index) => random(shape, index + 1)), tf.scalar(limit));
+        return [clipped.norm, ...clipped.clipped].map((tensor) => [...tensor.dataSync()]);
+      });
+      for (const start of [() => tf.setBackend('cpu'), () => startBackend(), ...(xlaPlugin === null ? [] : [() => startXlaBackend()])]) {
+        await start();
+        read().forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+      }
     });
   }
 });

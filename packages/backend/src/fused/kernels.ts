@@ -1,5 +1,7 @@
 import { activationKernels } from './activations.js';
 import { attentionKernels } from './attention.js';
+import { clipByGlobalNorm } from './clipping.js';
+import { lowRankKernels } from './low-rank.js';
 import { normalizationKernels } from './normalization.js';
 import { randomUniform } from './random.js';
 import { rotaryKernels } from './rotary.js';
@@ -48,4 +50,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];

@@ -40,4 +40,27 @@ const rmsNormalizeGradient: Kernel = {
   },
 };
 
-export const normalizationKernels: readonly Kernel[] = [rmsNormalize, rmsNormalizeGradient];
+/** `(x − mean) / √(variance + epsilon)` over the last axis, and the inverse root: `layerNormalize` of `@whetstone/core/ops`. */
+const layerNormalize: Kernel = {
+  ...rmsNormalize,
+  name: 'WhetstoneLayerNormalize',
+  tensorflow: (emit, [x], _, [axis, epsilon]) => {
+    const { number, add, subtract, multiply, square } = arithmetic(emit);
+    const centred = subtract(x!, meanOfRows(emit, x!, axis as number));
+    const inverse = emit.op('Rsqrt', [add(meanOfRows(emit, square(centred), axis as number), number(epsilon as number))]);
+    return [multiply(centred, inverse), inverse];
+  },
+};
+
+const layerNormalizeGradient: Kernel = {
+  ...rmsNormalizeGradient,
+  name: 'WhetstoneLayerNormalizeGrad',
+  tensorflow: (emit, [gradient, value, inverse], _, [axis]) => {
+    const { subtract, multiply } = arithmetic(emit);
+    const along = meanOfRows(emit, multiply(gradient!, value!), axis as number);
+    const centred = subtract(gradient!, meanOfRows(emit, gradient!, axis as number));
+    return multiply(subtract(centred, multiply(value!, along)), inverse!);
+  },
+};
+
+export const normalizationKernels: readonly Kernel[] = [rmsNormalize, rmsNormalizeGradient, layerNormalize, layerNormalizeGradient];

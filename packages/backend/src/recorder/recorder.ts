@@ -35,7 +35,7 @@ const MOST_QUEUED = 32;
  * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host records the rest. A fixed number, so that
  * equal recordings are cut alike; what is alive at the cut has to be kept, so the part is small.
  */
-const FIRST_NODES = 160;
+const FIRST_NODES = 120;
 const MOST_NODES = 60_000;
 /** Below this it costs more to take an input's memory over than to make a result elsewhere. */
 const LEAST_REUSED_BYTES = 2 ** 18;

@@ -3,12 +3,18 @@ import { activations, type ActivationName } from './activations.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
-/** An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there. */
+/**
+ * An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there. Fused kernels:
+ * `WhetstoneActivation {x; activation}` → [value], `WhetstoneActivationGrad {gradient, x; activation}` → [gradient of x].
+ */
 export function activate<T extends tf.Tensor>(x: T, name: ActivationName): T {
   return customGradient<T>(
     [x],
-    () => ({ value: activations[name].value(x) as T, saved: [x] }),
-    (gradient, saved) => [tf.mul(gradient, activations[name].valueAndDerivative(savedAt(saved, 0)).derivative)],
+    () => ({ value: (fusedKernel('WhetstoneActivation', { x }, { activation: name })?.[0] ?? activations[name].value(x)) as T, saved: [x] }),
+    (gradient, saved) => {
+      const x = savedAt<T>(saved, 0);
+      return fusedKernel('WhetstoneActivationGrad', { gradient, x }, { activation: name }) ?? [tf.mul(gradient, activations[name].valueAndDerivative(x).derivative)];
+    },
   );
 }
 

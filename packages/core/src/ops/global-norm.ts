@@ -1,8 +1,26 @@
-import { addN, sqrt, square, sum, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { add, addN, div, minimum, mul, sqrt, square, sum, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { constant } from './constant.js';
+import { fusedKernel } from './fused-kernel.js';
 
 /** The Euclidean norm of all tensors together, as if they were one vector. */
 export function globalNorm(tensors: Iterable<Tensor>): Scalar {
   return sqrt(addAll(Array.from(tensors, (tensor) => sum(square(tensor)))));
+}
+
+/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does. */
+const NORM_EPSILON = 1e-6;
+
+/**
+ * The norm of all tensors together, and the tensors times `min(1, limit / (norm + 10⁻⁶))`, so that they have at most `limit` (Pascanu et al. 2013). Not differentiable.
+ * Call inside `tf.tidy`. Fused kernel: `WhetstoneClipByGlobalNorm {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
+ */
+export function clipByGlobalNorm(tensors: readonly Tensor[], limit: Scalar): { readonly norm: Scalar; readonly clipped: readonly Tensor[] } {
+  const named = Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
+  const fused = fusedKernel('WhetstoneClipByGlobalNorm', { limit, ...named }, { epsilon: NORM_EPSILON });
+  if (fused !== null) return { norm: fused[0] as Scalar, clipped: fused.slice(1) };
+  const norm = globalNorm(tensors);
+  const factor = minimum(constant(1), div(limit, add(norm, constant(NORM_EPSILON))));
+  return { norm, clipped: tensors.map((tensor) => mul(tensor, factor)) };
 }
 
 /**

@@ -90,6 +90,12 @@ const rowsOf = (x: Hlo): number[] => x.shape.slice(0, -1).map((_, axis) => axis)
 export const reductionRows: Readonly<Record<string, Row>> = {
   Sum: sum,
   Mean: mean,
+  /** Half the sum of squares. */
+  L2Loss: (b, [x]) => {
+    const squares = b.binary('multiply', x!, x!);
+    const total = x!.shape.length === 0 ? squares : b.reduce('add', squares, x!.shape.map((_, axis) => axis), 0);
+    return b.binary('multiply', total, b.splat(x!.type, [], 0.5));
+  },
   Prod: reduction('multiply', () => 1),
   Max: reduction('maximum', lowest),
   Min: reduction('minimum', highest),

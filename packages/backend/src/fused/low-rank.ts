@@ -1,0 +1,41 @@
+import { flag } from '../kernels/attributes.js';
+import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Spec } from '../recorder/types.js';
+import { arithmetic } from './arithmetic.js';
+
+const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T => emit.op('MatMul', [a, b], { transpose_a: flag(transposeA), transpose_b: flag(transposeB) });
+
+/** Nothing is added up over an inner length of 1: such products stay exact under every policy. */
+const forRank = <T>(emit: Emitter<T>, isOne: unknown): Emitter<T> => (isOne === true ? (emit.exact ?? emit) : emit);
+
+const scaled = <T>(emit: Emitter<T>, narrow: T, scale: T | undefined): T => (scale === undefined ? narrow : arithmetic(emit).multiply(narrow, scale));
+
+/** `base + scale · (x · aᵀ) · bᵀ`, and the narrow product: `addLowRank` of `@whetstone/core/ops`, recorded as one operation. */
+const addLowRank: Kernel = {
+  name: 'WhetstoneAddLowRank',
+  inputs: ['base', 'x', 'a', 'b', 'scale'],
+  list: true,
+  rule: ([base, x, a]) => {
+    const [rank = 0] = (a as Spec).shape;
+    const [tokens = 0] = (x as Spec).shape;
+    return { outputs: [{ shape: (base as Spec).shape, dtype: 'float32' }, { shape: [tokens, rank], dtype: 'float32' }], parameters: [rank === 1] };
+  },
+  tensorflow: (emit, [base, x, a, b, scale], _, [isOne]) => {
+    const narrow = scaled(emit, product(emit, x!, a!, false, true), scale);
+    return [arithmetic(emit).add(base!, product(forRank(emit, isOne), narrow, b!, false, true)), narrow];
+  },
+};
+
+/** Its gradients with respect to x, a and b; that of the base is the gradient itself. */
+const addLowRankGradient: Kernel = {
+  name: 'WhetstoneAddLowRankGrad',
+  inputs: ['gradient', 'x', 'a', 'b', 'narrow', 'scale'],
+  list: true,
+  rule: ([, x, a, b]) => ({ outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })), parameters: [(a as Spec).shape[0] === 1] }),
+  tensorflow: (emit, [gradient, x, a, b, narrow, scale], _, [isOne]) => {
+    const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
+    return [product(forRank(emit, isOne), ofNarrow, a!, false, false), product(emit, ofNarrow, x!, true, false), product(emit, gradient!, narrow!, true, false)];
+  },
+};
+
+export const lowRankKernels: readonly Kernel[] = [addLowRank, addLowRankGradient];
