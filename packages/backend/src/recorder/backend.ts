@@ -3,31 +3,13 @@ import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBack
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
+import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { toBfloat16 } from '../kernels/unpack.js';
-import { layoutOf, type PartData, type StoredParts } from './stored.js';
+import { copied, interleave } from './host-values.js';
+import { bfloat16Of, layoutOf, type PartData, type StoredParts } from './stored.js';
 import { bytesPerElement, isDeviceType, sizeOf, toTypedArray } from './types.js';
 import { Value } from './value.js';
-
-/** Numbers about what a backend has done since it was made. */
-export interface BackendCounters {
-  /** Graphs handed to the engine. */
-  readonly graphs: number;
-  /** Operations in them. */
-  readonly nodes: number;
-  /** Programs compiled; on static shapes once for each set of shapes. */
-  readonly compiles: number;
-  /** Graphs that found themselves compiled: `graphs` = these + those that had to be compiled + `eagerGraphs`. */
-  readonly cacheHits: number;
-  /** Graphs and operations that ran op by op. */
-  readonly eagerGraphs: number;
-  readonly eagerOps: number;
-  /** Everything the host gave: tensors, and shapes and scalars the first time they are seen. */
-  readonly hostToDeviceBytes: number;
-  /** Tensors that are on the device now, and the most there were: what an operation needs in between is not seen from here. */
-  readonly deviceBytes: number;
-  readonly peakDeviceBytes: number;
-}
 
 /**
  * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the
@@ -82,11 +64,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   async settle(): Promise<void> {
     this.recorder.flush();
     await this.engine.waitLater();
-    this.recorder.settled();
+    this.recorder.runner.settled();
   }
 
   counters(): BackendCounters {
-    const { counters, memory } = this.recorder;
+    const { runner: { counters }, memory } = this.recorder;
     return {
       graphs: counters.graphs,
       nodes: counters.nodes,
@@ -141,7 +123,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     if (value.host !== null) return copied(value.host);
     const unpacked = this.held(value);
     const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.type, value.size);
-    this.recorder.settled();
+    this.recorder.runner.settled();
     this.letGo(unpacked, value);
     return values;
   }
@@ -315,20 +297,4 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
       this.recorder.memory.hostToDeviceBytes += value.bytes;
     }
   }
-}
-
-const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [], multipliedAs: 'float32' });
-
-/** Numbers are given away as copies: whoever reads them may change them. */
-const copied = (values: BackendValues): BackendValues => (ArrayBuffer.isView(values) ? values.slice() : values);
-
-function interleave(real: BackendValues, imag: BackendValues): Float32Array {
-  const reals = real as Float32Array;
-  const imags = imag as Float32Array;
-  const pairs = new Float32Array(2 * reals.length);
-  for (let index = 0; index < reals.length; index++) {
-    pairs[2 * index] = reals[index] ?? 0;
-    pairs[2 * index + 1] = imags[index] ?? 0;
-  }
-  return pairs;
 }

@@ -95,7 +95,7 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
   });
 
   test('how many executables there are is bounded', async () => {
-    const { size } = backend.recorder.programs;
+    const { size } = backend.recorder.runner.programs;
     expect(size).toBeLessThanOrEqual(256);
   });
 });

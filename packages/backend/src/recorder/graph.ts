@@ -70,12 +70,15 @@ function hashOf(words: Int32Array): number {
   return hash >>> 0;
 }
 
-/** Marks what the held results need. Nodes nobody needs are dropped. */
-function markNeeded(recorded: readonly RecordedNode[]): { nodes: RecordedNode[]; outputs: Value[] } {
+const none: ReadonlySet<Value> = new Set();
+
+/** Marks what the held results need, those left out apart. Nodes nobody needs are dropped. */
+function markNeeded(recorded: readonly RecordedNode[], leftOut: ReadonlySet<Value>): { nodes: RecordedNode[]; outputs: Value[] } {
+  const isWanted = (output: Value): boolean => output.references > 0 && output.node !== null && !leftOut.has(output);
   for (let index = recorded.length - 1; index >= 0; index--) {
     const node = recorded[index];
     if (node === undefined) continue;
-    if (!node.needed) node.needed = node.outputs.some((output) => output.references > 0);
+    if (!node.needed) node.needed = node.outputs.some(isWanted);
     if (!node.needed) continue;
     for (const input of node.inputs) if (input.node !== null) input.node.needed = true;
   }
@@ -88,17 +91,18 @@ function markNeeded(recorded: readonly RecordedNode[]): { nodes: RecordedNode[];
     node.firstOutput = results;
     results += node.outputs.length;
     nodes.push(node);
-    for (const output of node.outputs) if (output.references > 0) outputs.push(output);
+    for (const output of node.outputs) if (isWanted(output)) outputs.push(output);
   }
   return { nodes, outputs };
 }
 
 /**
  * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
- * no other cut has; `hostId` interns a small host value. Input slots are written as -1, -2, …, results of nodes by their number.
+ * no other cut has; `hostId` interns a small host value; `leftOut` are results that get no memory though they are held. Input slots are written as -1, -2, …,
+ * results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, matmul: MatmulPolicy, hostId: (value: Value) => number): Cut {
-  const { nodes, outputs } = markNeeded(recorded);
+export function cut(recorded: readonly RecordedNode[], serial: number, matmul: MatmulPolicy, hostId: (value: Value) => number, leftOut = none): Cut {
+  const { nodes, outputs } = markNeeded(recorded, leftOut);
   const inputs: Value[] = [];
   const host = new Integers();
   const hostValues = new Map<number, Value>();

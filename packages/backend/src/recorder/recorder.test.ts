@@ -160,7 +160,7 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     });
     for (const length of [1, 2, 3]) chain(length);
     expect(backend.counters().compiles).toBe(3);
-    expect(backend.recorder.programs.size).toBe(2);
+    expect(backend.recorder.runner.programs.size).toBe(2);
     chain(3);
     chain(2);
     expect(backend.counters().compiles).toBe(3);

@@ -1,73 +1,55 @@
-import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Engine, EngineTensor, SpentInputs } from '../engines/engine.js';
-import { gigabytes, memoryHint } from '../engines/out-of-memory.js';
+import type { Engine, EngineTensor } from '../engines/engine.js';
 import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { reshape } from '../kernels/reshape.js';
 import { unpack } from '../kernels/unpack.js';
 import { DeviceMemory } from './device-memory.js';
-import { cut, describeNode, type Cut, type RecordedNode } from './graph.js';
+import { cut, type RecordedNode } from './graph.js';
+import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
-import { RecompileWatch } from './recompiles.js';
-import { classify, ProgramCache, toProgram, type ProgramCacheOptions } from './programs.js';
+import { PassingValues } from './passing-values.js';
+import { refuseTooLarge } from './too-large.js';
 import { sameShape, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
-export interface RecorderOptions extends ProgramCacheOptions {
+export interface RecorderOptions extends GraphRunnerOptions {
   /** Operations after which a recording is cut by itself. */
   readonly mostNodes?: number;
   /** Operations after which the first part of a recording is handed over, so that the device starts while the host records the rest. 0: never. */
   readonly firstNodes?: number;
-  /** Graphs up to this size run op by op until they come back. */
-  readonly eagerNodes?: number;
+  /** Bytes of intermediate values from which on a read within `tf.tidy` leaves them out. */
+  readonly leastLeftOut?: number;
   /** Told of each value on the device that JavaScript forgot before tfjs disposed it. */
   readonly onForgotten?: () => void;
 }
 
-/**
- * Graphs of this size count as a microbatch: so many may be queued behind the one at work. A queued graph holds its inputs only; the limit is there for
- * loops that never look at a result.
- */
-const LARGE_GRAPH = 1500;
-const MOST_QUEUED = 32;
 /**
  * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host records the rest. A fixed number, so that
  * equal recordings are cut alike; what is alive at the cut has to be kept, so the part is small.
  */
 const FIRST_NODES = 120;
 const MOST_NODES = 60_000;
-/** Below this it costs more to take an input's memory over than to make a result elsewhere. */
-const LEAST_REUSED_BYTES = 2 ** 18;
-/** How often a small graph is run op by op before it is worth compiling. */
-const EAGER_SIGHTINGS = 3;
-
-/** What this machine has. TensorFlow would try for ten seconds before it says that it cannot have more. */
-const memoryBytes = totalmem();
-
-function tooLarge(node: RecordedNode, output: Value): WhetstoneError {
-  return new WhetstoneError('OUT_OF_MEMORY', `${describeNode(node)} would make ${gigabytes(output.bytes)}; this machine has ${gigabytes(memoryBytes)}.`, {
-    hint: memoryHint,
-    details: { bytes: output.bytes, totalBytes: memoryBytes },
-  });
-}
 
 const noParameters: Parameters = [];
+const nothing: ReadonlySet<Value> = new Set();
 
 /** Records operations, and hands them to the engine when somebody wants to see a result. */
 export class Recorder {
   readonly memory: DeviceMemory;
   readonly operands: HostOperands;
-  readonly programs: ProgramCache;
-  private readonly recompiles: RecompileWatch;
+  readonly runner: GraphRunner;
+  private readonly passing: PassingValues;
   private matmulPolicy: MatmulPolicy = 'float32';
-  readonly counters = { graphs: 0, nodes: 0, cacheHits: 0, eagerGraphs: 0, eagerNodes: 0 };
   private pending: RecordedNode[] = [];
+  /** Operations before the pending ones whose results a read left out. */
+  private waiting: RecordedNode[] = [];
+  /** How many of these results are held. */
+  private leftOut = 0;
   /** Whether part of what is being recorded was handed over already. */
   private begun = false;
   private readonly firstNodes: number;
   private serial = 0;
-  private queued = 0;
   /** Values disposed while the recording still needs them. */
   private graveyard: Value[] = [];
   private readonly kernelIds = new Map<Kernel, number>();
@@ -78,11 +60,11 @@ export class Recorder {
     private readonly options: RecorderOptions = {},
   ) {
     this.memory = new DeviceMemory(engine, () => options.onForgotten?.());
-    this.recompiles = new RecompileWatch(engine.staticShapes);
     this.operands = new HostOperands(engine, (bytes) => {
       this.memory.hostToDeviceBytes += bytes;
     });
-    this.programs = new ProgramCache(engine, this.operands, options);
+    this.runner = new GraphRunner(engine, this.memory, this.operands, options);
+    this.passing = new PassingValues(options.leastLeftOut);
     // Where shapes are static a compiler sees more in one large graph.
     this.firstNodes = engine.staticShapes ? 0 : (options.firstNodes ?? FIRST_NODES);
   }
@@ -93,7 +75,7 @@ export class Recorder {
 
   /** What is recorded from now on is multiplied that way; what is pending is handed over as it was meant. */
   set matmul(policy: MatmulPolicy) {
-    if (policy !== this.matmulPolicy) this.flush();
+    if (policy !== this.matmulPolicy) this.handOver(null, true);
     this.matmulPolicy = policy;
   }
 
@@ -121,7 +103,7 @@ export class Recorder {
       needed: false,
     };
     node.outputs.forEach((output, index) => {
-      if (output.bytes > memoryBytes) throw tooLarge(node, output);
+      refuseTooLarge(node, output);
       output.node = node;
       output.outputIndex = index;
     });
@@ -198,9 +180,10 @@ export class Recorder {
       part.references = 0;
       this.dispose(part);
     }
-    if (value.tensor === null) return;
-    if (value.usedBy === this.serial) this.graveyard.push(value);
-    else this.memory.release(value);
+    if (value.tensor !== null) {
+      if (value.usedBy === this.serial) this.graveyard.push(value);
+      else this.memory.release(value);
+    } else if (value.leftOut !== -1 && value.node !== null) this.forgetLeftOut();
   }
 
   /** Hands everything recorded to the engine. Returns at once where the engine works asynchronously. */
@@ -209,30 +192,67 @@ export class Recorder {
     this.handOver();
   }
 
-  private handOver(): void {
-    if (this.pending.length === 0) return;
-    const nodes = this.pending;
+  /**
+   * @param wanted what a read asks for; null without one
+   * @param whole whether what reads left out is computed, too
+   */
+  private handOver(wanted: Value | null = null, whole = false): void {
+    if (this.pending.length === 0 && wanted === null && !whole) return;
+    const nodes = this.waiting.length === 0 ? this.pending : [...this.waiting, ...this.pending];
+    // What processes sum together is computed by all of them or by none: nothing is left for later.
+    const leftOut = whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value));
+    this.leftOut = leftOut.size;
+    const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value), leftOut);
+    const made = new Set(graph.outputs);
+    const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
+    const needed = new Set(still.flatMap(({ inputs }) => inputs));
     try {
-      if (graph.outputs.length > 0) this.run(graph);
+      if (graph.outputs.length > 0) this.runner.run(graph, (value) => this.materialise(value), needed);
     } catch (error) {
       const failure = error instanceof Error ? error : new Error(String(error));
-      for (const output of graph.outputs) if (output.tensor === null) output.failure = failure;
+      for (const output of [...graph.outputs, ...leftOut]) if (output.tensor === null) output.failure = failure;
+      still.length = 0;
+      needed.clear();
       throw failure;
     } finally {
-      // Results refer to their operations no longer, so that these and their operands can go.
-      for (const node of nodes) for (const output of node.outputs) output.node = null;
-      for (const value of this.graveyard) if (value.disposed) this.memory.release(value);
-      this.graveyard = [];
-      this.operands.sweep();
+      this.letGo(nodes, still, needed, made);
     }
+  }
+
+  /** One result less that was left out is held. When there is none any more, what was kept for their sake goes, unless something recorded since needs it. */
+  private forgetLeftOut(): void {
+    if (--this.leftOut > 0 || this.pending.length > 0) return;
+    // Their operands are no longer those of a recording.
+    this.serial++;
+    this.letGo(this.waiting, [], nothing, nothing);
+  }
+
+  /** After a graph: results refer to their operations no longer, so that these and their operands can go, except what stays recorded. */
+  private letGo(nodes: readonly RecordedNode[], still: RecordedNode[], needed: ReadonlySet<Value>, made: ReadonlySet<Value>): void {
+    const staying = new Set(still);
+    for (const node of nodes) {
+      const stays = staying.has(node);
+      for (const output of node.outputs) if (!stays || made.has(output)) output.node = null;
+      if (!stays) continue;
+      node.needed = false;
+      node.position = -1;
+      for (const input of node.inputs) input.usedBy = this.serial;
+    }
+    this.waiting = still;
+    for (const value of this.graveyard) if (value.disposed && !needed.has(value)) this.memory.release(value);
+    this.graveyard = this.graveyard.filter((value) => needed.has(value));
+    // Recorded operations name host operands by their numbers.
+    if (still.length === 0) this.operands.sweep();
   }
 
   /** Makes sure a value is on the device and returns its tensor. */
   materialise(value: Value): EngineTensor {
-    if (value.node !== null) this.flush();
+    if (value.node !== null) {
+      this.begun = false;
+      this.handOver(value);
+    }
     if (value.failure !== null) throw value.failure;
     if (value.tensor !== null) return value.tensor;
     if (value.host === null) throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
@@ -242,77 +262,12 @@ export class Recorder {
   /** Drops what was recorded and compiled. */
   reset(): void {
     this.pending = [];
+    this.waiting = [];
     this.begun = false;
     this.serial++;
     this.engine.wait();
-    this.programs.clear();
+    this.runner.programs.clear();
     this.operands.clear();
-  }
-
-  /** Everything queued is known to be done. */
-  settled(): void {
-    this.queued = 0;
-  }
-
-  get recorded(): number {
-    return this.pending.length;
-  }
-
-  private run(graph: Cut): void {
-    this.counters.graphs++;
-    this.counters.nodes += graph.nodes.length;
-    const describe = (step: number): string => describeNode(graph.nodes[step]);
-    const inputs = graph.inputs.map((value) => this.materialise(value));
-    const eager = !this.engine.staticShapes && graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
-    const compiledBefore = this.engine.compilations();
-    const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
-    let results: EngineTensor[];
-    if (prepared === null) {
-      const classes = classify(graph, null);
-      const program = toProgram(graph, classes, this.operands, 'graph');
-      this.counters.eagerGraphs++;
-      this.counters.eagerNodes += graph.nodes.length;
-      results = this.engine.runEagerly(program, [...inputs, ...this.hostTensors(graph, classes.representatives)], describe);
-    } else {
-      this.holdBack(graph);
-      const { positions } = prepared.executable.program;
-      const spent = this.spentInputs(graph);
-      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step), spent);
-      // Their memory is the results' now, or free.
-      spent.release();
-      if (this.engine.compilations() > compiledBefore) this.recompiles.compiled(graph.nodes);
-      else {
-        this.counters.cacheHits++;
-        this.recompiles.found();
-      }
-    }
-    graph.outputs.forEach((output, position) => {
-      const tensor = results[position];
-      if (tensor !== undefined) this.memory.adopt(output, tensor);
-    });
-  }
-
-  /** Inputs that only this graph still needs, where the engine makes use of them. */
-  private spentInputs(graph: Cut): SpentInputs {
-    const { reusesInputs } = this.engine;
-    const least = reusesInputs === 'always' ? 0 : LEAST_REUSED_BYTES;
-    const isUsed = reusesInputs === 'always' || (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.writesInPlace === true));
-    const positions = isUsed ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null && value.bytes >= least ? [position] : [])) : [];
-    return { positions, release: () => positions.forEach((position) => this.memory.release(graph.inputs[position] as Value)) };
-  }
-
-  private hostTensors(graph: Cut, representatives: readonly number[]): EngineTensor[] {
-    return representatives.map((occurrence) => this.operands.tensor(graph.host[occurrence] ?? 0));
-  }
-
-  /** Keeps a host that never reads from running ahead of the device without end. */
-  private holdBack(graph: Cut): void {
-    if (graph.nodes.length < LARGE_GRAPH) return;
-    if (this.queued >= MOST_QUEUED) {
-      this.engine.wait();
-      this.queued = 0;
-    }
-    this.queued++;
   }
 
   private hostId(value: Value): number {

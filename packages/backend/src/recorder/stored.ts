@@ -15,6 +15,9 @@ export interface StoredParts {
   readonly multipliedAs: 'float32' | 'bfloat16';
 }
 
+/** What numbers kept in bfloat16 consist of. */
+export const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [], multipliedAs: 'float32' });
+
 /** A part before it is on the device. */
 export interface PartData {
   readonly type: PhysicalType;

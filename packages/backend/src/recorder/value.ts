@@ -31,6 +31,8 @@ export class Value {
   /** Position among the inputs of the graph that is being cut; valid where `cut` is that graph's serial number. */
   slot = -1;
   cut = -1;
+  /** Kind of the recording of which a read left it out (see PassingValues); -1 where none did. */
+  leftOut = -1;
   /** The same numbers under other shapes, recorded in recording `viewsOf`. */
   views: Value[] | null = null;
   viewsOf = -1;
