@@ -68,7 +68,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function soak(engine: string): Promise<Sample[]> {
-  const every = isLong ? 10 : 5;
+  const every = isLong ? 10 : 4;
   const config = {
     model: './tiny', backend: { name: 'whetstone', engine }, data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', padToMultipleOf: 64 },
     strategy: { use: 'lora', options: { rank: 4, dropout: 0.1 } },

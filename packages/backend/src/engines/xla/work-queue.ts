@@ -134,8 +134,10 @@ export class WorkQueue {
     const kept = taken.flatMap((number, position) => (donated.has(number) && !isSpent(number) ? [position] : []));
     const argumentsOn = (on: number): Pointer[] => taken.map((number) => this.tensors.bufferOn(tensorAt(shards.get(number)?.[on] ?? number), on));
     const devices = replicas > 1 || device === 'all' ? Array.from({ length: this.tensors.devices }, (_, on) => on) : [device];
+    // Copies to all devices come first: an execution may take an input's memory, and then there is nothing left to copy.
+    const given = devices.map(argumentsOn);
     // Replicas are one execution on all devices; what is to run alike on all is one execution each.
-    const results = replicas > 1 ? this.client.execute(loaded, devices.map(argumentsOn), kept, subject) : devices.flatMap((on) => this.client.execute(loaded, [argumentsOn(on)], kept, subject, this.tensors.devices > 1 ? on : null));
+    const results = replicas > 1 ? this.client.execute(loaded, given, kept, subject) : devices.flatMap((on, index) => this.client.execute(loaded, [given[index] ?? []], kept, subject, this.tensors.devices > 1 ? on : null));
     outputs.forEach((output, position) => devices.forEach((on, index) => (output.buffers[on] = results[index]?.[position] ?? null)));
   }
 
