@@ -76,10 +76,12 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   };
 }
 
-/** `train` and `weight` say what is learned; templates do not know them. */
+/** What says how a turn is learned; templates do not know it. */
+const ourKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
+
 function withoutOurKeys(message: Message): Readonly<Record<string, unknown>> {
-  if (message.train === undefined && message.weight === undefined) return { ...message };
-  return Object.fromEntries(Object.entries(message).filter(([key]) => key !== 'train' && key !== 'weight'));
+  if (ourKeys.every((key) => message[key] === undefined)) return { ...message };
+  return Object.fromEntries(Object.entries(message).filter(([key]) => !ourKeys.includes(key)));
 }
 
 /**
