@@ -4,7 +4,7 @@ import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, REPLY_GENERATOR, 
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
 import { metrics } from '@whetstone/evaluation';
-import { collectText, generateReply, generateText, loadModel, modelPlugins, readOutline } from '@whetstone/models';
+import { collectText, generateReply, generateText, loadModel, modelPlugins, readOutline, type GenerationOptions } from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
@@ -27,15 +27,17 @@ export async function openGenerator(model: string): Promise<TextGenerator> {
   };
 }
 
-/** The likeliest replies of a model to some conversations, which are answered together. */
-export const generateReplies: ReplyGenerator = (loaded, conversations, { maxNewTokens, signal }) =>
-  collectText(generateText(loaded, conversations.map(({ messages, tools }) => loaded.renderer.renderPrompt(messages, tools)), { maxNewTokens, temperature: 0 }, signal), conversations.length);
+/** Has a model answer some conversations together: the likeliest replies, or as `sampling` says. */
+export const replyGenerator =
+  (sampling: Omit<GenerationOptions, 'maxNewTokens'> = { temperature: 0 }): ReplyGenerator =>
+  (loaded, conversations, { maxNewTokens, signal }) =>
+    collectText(generateText(loaded, conversations.map(({ messages, tools }) => loaded.renderer.renderPrompt(messages, tools)), { ...sampling, maxNewTokens }, signal), conversations.length);
 
 /** The services that a run has unless others are registered in their place. */
 export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),
   provide(TEXT_GENERATORS, openGenerator),
-  provide(REPLY_GENERATOR, generateReplies),
+  provide(REPLY_GENERATOR, replyGenerator()),
   provide(BATCH_SOURCE_FACTORY, createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') })),
 ];

@@ -3,7 +3,7 @@ import {
   type Scalar, type Tensor, type Tensor1D,
 } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
-import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
+import { clipByGlobalNorm, globalNorm, NORM_EPSILON } from '@whetstone/core/ops';
 
 const configSchema = {
   type: 'object',
@@ -29,8 +29,6 @@ export interface GradientClippingOptions {
   readonly nonFinite?: 'pass' | 'skip' | 'stop';
 }
 
-/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does and `clipByGlobalNorm`. */
-const normEpsilon = 1e-6;
 /** Least weight norm under AGC, so that units that are still zero can move (Brock et al. 2021). */
 const weightNormFloor = 1e-3;
 
@@ -113,7 +111,7 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
   let steps = 0;
 
   const prepare = (): Bounds => {
-    bounds ??= { limit: keep(scalar(limitValue)), epsilon: keep(scalar(normEpsilon)), one: keep(scalar(1)), floor: keep(scalar(weightNormFloor)) };
+    bounds ??= { limit: keep(scalar(limitValue)), epsilon: keep(scalar(NORM_EPSILON)), one: keep(scalar(1)), floor: keep(scalar(weightNormFloor)) };
     return bounds;
   };
 

@@ -1,8 +1,7 @@
 import { createRegistry, evaluate, loadPlugin, measureReplies, replyTasks, validateAgainst, type Named } from '@whetstone/core';
-import { WhetstoneError, type Logger, type Metric, type Plugin, type ReplyGenerator } from '@whetstone/core/contract';
+import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';
-import { collectText, generateText } from '@whetstone/models';
-import { builtInPlugins } from '../built-ins.js';
+import { builtInPlugins, replyGenerator } from '../built-ins.js';
 import { table } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { openModel, type OpenModelOptions } from '../open-model.js';
@@ -56,9 +55,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     const tasks = metrics.length === 0 ? [] : await replyTasks(source.conversations(), options.replies);
     if (metrics.length > 0 && tasks.length === 0) throw new WhetstoneError('DATA_EMPTY', 'No conversation ends with an answer that a reply could be compared with.');
-    const sampling = generationOptions(options);
-    const generate: ReplyGenerator = (_, conversations, { signal }) => collectText(generateText(opened, conversations.map(({ messages, tools }) => renderer.renderPrompt(messages, tools)), sampling, signal), conversations.length);
-    const answered = await measureReplies(opened, { tasks, metrics, generate, batchSize: options.batchSize, maxNewTokens: options.maxNewTokens }, { signal: interrupt.signal });
+    const answered = await measureReplies(opened, { tasks, metrics, generate: replyGenerator(generationOptions(options)), batchSize: options.batchSize, maxNewTokens: options.maxNewTokens }, { signal: interrupt.signal });
     if (answered === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     const { pairs, values } = answered;
     terminal.line(

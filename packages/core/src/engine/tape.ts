@@ -1,4 +1,4 @@
-import { engine, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { engine, tidy, util, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 
 /** One operation that was recorded for its gradient. */
@@ -92,7 +92,7 @@ export function backpropagate(paths: readonly PathNode[], value: Tensor, gradien
       const make = made[name];
       if (make === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient with respect to its input ${name}.`);
       const more = tidy(make);
-      if (more.dtype !== 'float32' || !sameShape(more.shape, tensor.shape)) {
+      if (more.dtype !== 'float32' || !util.arraysEqual(more.shape, tensor.shape)) {
         throw new WhetstoneError('INTERNAL', `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`, { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${more.dtype} [${more.shape.join(', ')}]` });
       }
       const before = gradients.get(tensor.id);
@@ -102,5 +102,3 @@ export function backpropagate(paths: readonly PathNode[], value: Tensor, gradien
   }
   return gradients;
 }
-
-const sameShape = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((length, axis) => length === b[axis]);

@@ -8,7 +8,7 @@ export function globalNorm(tensors: Iterable<Tensor>): Scalar {
 }
 
 /** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does. */
-const NORM_EPSILON = 1e-6;
+export const NORM_EPSILON = 1e-6;
 
 /**
  * The norm of all tensors together, and the tensors times `min(1, limit / (norm + 10⁻⁶))`, so that they have at most `limit` (Pascanu et al. 2013). Not differentiable.

@@ -5,6 +5,7 @@ import { formatOf, readRows } from '../reading/read-rows.js';
 import type { Row } from '../reading/row.js';
 import type { RowOptions, SourcePart } from '../sources/conversations.js';
 import type { Block } from './protocol.js';
+import { together } from '../reading/together.js';
 
 /** A file that is being read: its layout is found by its first rows, on some thread. */
 export interface FileState {
@@ -26,22 +27,6 @@ export interface ReadBlock {
 
 /** Rows that go to a thread together, where the file must be parsed on the main one. */
 const ROWS_TOGETHER = 500;
-
-/** What comes, some at a time. Where the rest cannot be had, what came before it goes first. */
-async function* together<T>(all: AsyncIterable<T> | Iterable<T>, count: number): AsyncGenerator<T[]> {
-  let waiting: T[] = [];
-  try {
-    for await (const one of all) {
-      if (waiting.push(one) < count) continue;
-      yield waiting;
-      waiting = [];
-    }
-  } catch (error) {
-    if (waiting.length > 0) yield waiting;
-    throw error;
-  }
-  if (waiting.length > 0) yield waiting;
-}
 
 async function* rowBlocks(rows: AsyncIterable<Row>, part: number, file: string): AsyncGenerator<Block> {
   for await (const some of together(rows, ROWS_TOGETHER)) yield { kind: 'rows', part, file, rows: some };

@@ -9,6 +9,7 @@ import { createGatherer, type Gatherer } from './gather.js';
 import { histogramOf, type Histogram } from './histogram.js';
 import { createMeasure, LISTED, previewOf, type MeasureOptions, type Tokenizing } from './measure.js';
 import { measureOnThreads } from './measure-on-threads.js';
+import { together } from '../reading/together.js';
 import type { SampleScore } from './score.js';
 import { outlyingLosses, type Suspect } from './suspects.js';
 import type { Topics } from './topics.js';
@@ -91,13 +92,7 @@ async function measureLosses(sample: readonly Conversation[], lossesOf: NonNulla
 async function measureInOrder(source: DataSource, tokenizing: Tokenizing | null, options: MeasureOptions): Promise<Gatherer> {
   const gatherer = createGatherer(options, tokenizing !== null);
   const measure = createMeasure(tokenizing, options);
-  let waiting: Conversation[] = [];
-  const flush = (): void => {
-    gatherer.take(measure(waiting, gatherer.hint()));
-    waiting = [];
-  };
-  for await (const conversation of source.conversations()) if (waiting.push(conversation) === TOGETHER) flush();
-  if (waiting.length > 0) flush();
+  for await (const some of together(source.conversations(), TOGETHER)) gatherer.take(measure(some, gatherer.hint()));
   return gatherer;
 }
 

@@ -179,5 +179,5 @@ export function createMeasure(tokenizing: Tokenizing | null, { options, lossSamp
 
 /** The buffers of a measured block, which are handed over instead of copied. */
 export const measuredBuffers = ({ turns, characters, ngrams, fingerprints, answers, scores, parts, tokens }: MeasuredBlock): readonly ArrayBufferView[] => [
-  turns, characters, ...(ngrams ?? []), ...fingerprintBuffers(fingerprints), answers.questions, answers.sketches, answers.sketchEnds, scores, parts, ...(tokens ? [tokens.lengths] : []),
+  turns, characters, ...(ngrams ?? []), ...fingerprintBuffers(fingerprints), answers.questions, answers.sketches.values, answers.sketches.ends, scores, parts, ...(tokens ? [tokens.lengths] : []),
 ];

@@ -1,4 +1,5 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
+import { arrayAt, joinArrays, type JoinedArrays } from '../parallel/joined-arrays.js';
 import { comparablePart, hashText } from '../transforms/duplicates/fingerprint.js';
 import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { createOriginList } from '../transforms/duplicates/origin-list.js';
@@ -20,9 +21,8 @@ const ALIKE = 0.25;
 export interface PackedAnswers {
   /** A hash of what is asked; NaN where nothing is asked or answered. */
   readonly questions: Float64Array;
-  /** Sketches of the answers end to end, and the end of each. */
-  readonly sketches: Uint32Array;
-  readonly sketchEnds: Int32Array;
+  /** Sketches of the answers. */
+  readonly sketches: JoinedArrays;
 }
 
 /** Hashes of an answer's sketch: enough to see that two have nothing in common. */
@@ -33,15 +33,7 @@ export function packAnswers(conversations: readonly Conversation[]): PackedAnswe
     const [question, answer] = [comparablePart(conversation, 'prompt'), comparablePart(conversation, 'reply')];
     return question === '' || answer === '' ? null : { key: hashText(question), sketch: sketchOf(shingleHashes(answer)).subarray(0, ANSWER_HASHES) };
   });
-  const sketches = new Uint32Array(all.reduce((sum, one) => sum + (one?.sketch.length ?? 0), 0));
-  const sketchEnds = new Int32Array(all.length);
-  let end = 0;
-  for (const [index, one] of all.entries()) {
-    if (one) sketches.set(one.sketch, end);
-    end += one?.sketch.length ?? 0;
-    sketchEnds[index] = end;
-  }
-  return { questions: Float64Array.from(all, (one) => one?.key ?? Number.NaN), sketches, sketchEnds };
+  return { questions: Float64Array.from(all, (one) => one?.key ?? Number.NaN), sketches: joinArrays(all.map((one) => one?.sketch ?? new Uint32Array(0))) };
 }
 
 export interface ContradictionFinder {
@@ -55,10 +47,10 @@ export function createContradictionFinder(): ContradictionFinder {
   const origins = createOriginList();
   const stored = createSketchStore();
   return {
-    add({ questions, sketches, sketchEnds }, number, origin) {
+    add({ questions, sketches }, number, origin) {
       const key = questions[number] ?? Number.NaN;
       if (Number.isNaN(key)) return null;
-      const sketch = sketches.subarray(number === 0 ? 0 : sketchEnds[number - 1], sketchEnds[number]);
+      const sketch = arrayAt(sketches, number);
       const other = known.get(key);
       if (other !== -1) return sketchSimilarity(stored.read(other), sketch) < ALIKE ? origins.at(other) : null;
       known.add(key, origins.add(origin));
