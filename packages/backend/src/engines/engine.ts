@@ -1,3 +1,4 @@
+import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Program } from '../recorder/program.js';
 import type { DeviceArray, PhysicalType, TypedArray } from '../recorder/types.js';
 
@@ -50,6 +51,8 @@ export interface Engine {
   readonly reusesInputs?: 'always' | 'in updates';
   /** How many devices there are; one where absent. */
   readonly devices?: number;
+  /** What the device's library computes attention of in bfloat16; null or absent where there is none. */
+  readonly flashAttention?: FlashAttentionSupport | null;
   /** From now on graphs run on this device, or each alike on all of them. */
   useDevice?(device: number | 'all'): void;
   /** How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on disk. */

@@ -1,6 +1,7 @@
 import { activationKernels } from './activations.js';
 import { attentionKernels } from './attention.js';
 import { clipByGlobalNorm } from './clipping.js';
+import { flashAttentionKernels } from './flash-attention.js';
 import { lowRankKernels } from './low-rank.js';
 import { normalizationKernels } from './normalization.js';
 import { randomUniform } from './random.js';
@@ -50,4 +51,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];

@@ -1,5 +1,6 @@
 import { engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
+import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
@@ -34,6 +35,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   /** Whether every new shape is compiled anew. */
   get staticShapes(): boolean {
     return this.engine.staticShapes;
+  }
+
+  /** What attention the device's library has; it multiplies in bfloat16, so that none is offered where float32 is asked for. */
+  get flashAttention(): FlashAttentionSupport | null {
+    return this.matmul === 'bfloat16' ? (this.engine.flashAttention ?? null) : null;
   }
 
   /** Records a kernel that tfjs-core calls. */

@@ -13,6 +13,7 @@ export * from './add-low-rank.js';
 export * from './attention.js';
 export * from './constant.js';
 export * from './custom-gradient.js';
+export * from './flash-attention.js';
 export * from './fused-kernel.js';
 export * from './gather-rows.js';
 export * from './layer-normalize.js';

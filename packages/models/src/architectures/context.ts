@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
-import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/core/ops';
+import { constant, flashAttentionSupport, segmentLengths, segmentPlaces, type AttentionBlock, type CausalSegments, type RotaryTables, type SegmentPlaces } from '@whetstone/core/ops';
 import type { KeyPlaces } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
@@ -19,6 +19,8 @@ export interface Places {
 export interface ForwardContext extends Places {
   /** Rotary tables of a layer, or null where it rotates nothing. The layer's scale is part of the query's. */
   tables(layer: LayerShape): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
+  /** What flash attention has to know of a layer, or null where it cannot serve it. Then there is a bias. */
+  flash(layer: LayerShape): CausalSegments | null;
   /** 0 where a query may look, −1e9 elsewhere: [rows × kvHeads, groups × length, keys]. */
   bias(layer: LayerShape): tf.Tensor3D;
   /** Which keys stretches of positions can see at all, where that is worth telling. */
@@ -67,8 +69,9 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
   const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
   const biases = new Map<number | null, tf.Tensor3D>();
   const blocks = new Map<number | null, readonly AttentionBlock[] | null>();
+  const flash = flashSegments(shape, places, keys);
   const visible = causalMask(places, keys);
-  for (const { window } of shape.layers) {
+  for (const { window } of flash === null ? shape.layers : []) {
     if (biases.has(window)) continue;
     biases.set(window, attentionBias(shape, places, keys, visible, window));
     blocks.set(window, attentionBlocks(places, keys, window));
@@ -80,6 +83,7 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
     tables(layer) {
       return layer.rope === null ? null : (rotaries[layer.rope] ?? null);
     },
+    flash: (layer) => (flash === null ? null : { ...flash, window: layer.window }),
     bias(layer) {
       const bias = biases.get(layer.window);
       if (bias === undefined) throw new Error(`No mask was made for the window ${layer.window}.`);
@@ -87,6 +91,15 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
     },
     blocks: (layer) => blocks.get(layer.window) ?? null,
   };
+}
+
+/** Where the segments are, if the device has flash attention and nothing stands in its way: keys before the row's own, tokens that all see, squeezed scores. */
+function flashSegments(shape: DecoderShape, { rows, length, segmentIds }: Places, keys: KeyPlaces): { readonly places: SegmentPlaces | null } | null {
+  const support = flashAttentionSupport();
+  if (support === null || shape.attentionSoftCap !== null || shape.headDim % 8 !== 0 || shape.headDim > support.mostFeatures) return null;
+  if (keys.capacity !== length || keys.segmentIds.some((segment) => segment < 0)) return null;
+  const places = segmentPlaces(segmentLengths(rows, length, segmentIds), shape);
+  return places === null || support.packed ? { places } : null;
 }
 
 /** Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a recorded graph the same for every length. */

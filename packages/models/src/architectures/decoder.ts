@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, attention, constant, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, attention, constant, flashAttention, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -56,7 +56,11 @@ function attend(
   const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
   const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
   const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(value, rows, headDim), cache);
-  const attended = attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap, context.blocks(layer));
+  const flash = context.flash(layer);
+  const attended =
+    flash === null
+      ? attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap, context.blocks(layer))
+      : flashAttention(placedQuery as tf.Tensor4D, all.key, all.value, flash);
   return parts.linear(names.attentionOutput)(attended);
 }
 

@@ -17,6 +17,10 @@ type Event = Pointer;
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
 
+/** Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the value and its length. */
+const NAMED_VALUE_WORDS = 7;
+const STRING_VALUE = 0;
+
 /** `PJRT_NamedValue`s: whole numbers as int64, others as float. */
 function namedValues(options: ClientOptions): { readonly values: BigUint64Array; readonly count: number; readonly keep: readonly unknown[] } {
   const keep: unknown[] = [];
@@ -27,16 +31,27 @@ function namedValues(options: ClientOptions): { readonly values: BigUint64Array;
   const entries = Object.entries(options);
   const fields = entries.flatMap(([name, value]): (Pointer | number)[] => {
     const spelled = bytesOf(name);
-    const head = [56, 0, pointerTo(spelled), spelled.length];
+    const head = [8 * NAMED_VALUE_WORDS, 0, pointerTo(spelled), spelled.length];
     if (typeof value === 'boolean') return [...head, 4, value ? 1 : 0, 1];
     if (typeof value === 'string') {
       const text = bytesOf(value);
-      return [...head, 0, pointerTo(text), text.length];
+      return [...head, STRING_VALUE, pointerTo(text), text.length];
     }
     if (Number.isInteger(value)) return [...head, 1, BigInt.asUintN(64, BigInt(value)), 1];
     return [...head, 3, new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0, 1];
   });
   return { values: words(fields), count: entries.length, keep };
+}
+
+/** Those of a plugin's `PJRT_NamedValue`s that are texts. */
+function textsAmong(pointer: Pointer, count: number): Map<string, string> {
+  if (pointer === 0n || count === 0) return new Map();
+  const fields = new BigUint64Array(koffi.view(pointer, NAMED_VALUE_WORDS * 8 * count));
+  return new Map(
+    Array.from({ length: count }, (_, value) => fields.subarray(NAMED_VALUE_WORDS * value, NAMED_VALUE_WORDS * (value + 1))).flatMap(([, , name = 0n, nameLength = 0n, kind = 0n, text = 0n, textLength = 0n]) =>
+      Number(kind & 0xffffffffn) === STRING_VALUE ? [[textAt(name, nameLength), textAt(text, textLength)] as const] : [],
+    ),
+  );
 }
 
 /** A compiled module on the device. */
@@ -56,6 +71,8 @@ export class XlaClient {
   readonly platform: string;
   readonly platformVersion: string;
   readonly deviceKind: string;
+  /** Texts that the plugin says of its devices, by name: `compute_capability` of a CUDA device. */
+  readonly deviceAttributes: ReadonlyMap<string, string>;
   readonly deviceCount: number;
   private readonly client: Pointer;
   private readonly devices: readonly Pointer[];
@@ -84,6 +101,8 @@ export class XlaClient {
     const description = pjrt.call('PJRT_Device_GetDescription', [this.device(0)])[1] ?? 0n;
     const [, kind = 0n, kindLength = 0n] = pjrt.call('PJRT_DeviceDescription_Kind', [description]);
     this.deviceKind = textAt(kind, kindLength);
+    const [, attributeCount = 0n, attributes = 0n] = pjrt.call('PJRT_DeviceDescription_Attributes', [description]);
+    this.deviceAttributes = textsAmong(attributes, Number(attributeCount));
   }
 
   /** The most that the plugin will take of a device's memory; null where it does not tell. */

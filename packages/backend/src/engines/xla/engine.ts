@@ -3,6 +3,7 @@ import { bytesPerElement, sizeOf } from '../../recorder/types.js';
 import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
 import { XlaClient, type ClientOptions } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
+import { flashAttentionSupport } from './flash-attention-support.js';
 import { createModuleLoader, type ModuleCounters } from './modules.js';
 import { clientOptions, withThreads } from './options.js';
 import { loadPjrt } from './pjrt.js';
@@ -61,6 +62,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     staticShapes: true,
     compilations: () => variants.made,
     reusesInputs: 'always',
+    flashAttention: flashAttentionSupport(client.platform, client.deviceAttributes.get('compute_capability') ?? null),
     devices,
     useDevice: (chosen) => void (device = chosen),
     modules: () => variants.size,

@@ -32,6 +32,7 @@ const functions = {
   PJRT_Client_AddressableDevices: [16, 3],
   PJRT_Client_Compile: [20, 5],
   PJRT_Client_BufferFromHostBuffer: [22, 13],
+  PJRT_DeviceDescription_Attributes: [25, 3],
   PJRT_DeviceDescription_Kind: [26, 3],
   PJRT_Device_GetDescription: [29, 2],
   PJRT_Device_MemoryStats: [34, 22],
