@@ -45,8 +45,7 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
     // Read after the tidy: within it every intermediate tensor is still alive, and a lazy backend would have to compute each.
     const logits = tf.tidy(() => {
       const input = { rows: 1, length: padded, ids: fill((at) => ids[at] ?? 0), segmentIds: fill(() => 1), positionIds: fill((at) => at) };
-      const hidden = tf.reshape(loaded.model.hiddenStates(input), [padded, loaded.model.hiddenSize]) as tf.Tensor2D;
-      return loaded.model.head(hidden);
+      return loaded.model.head(loaded.model.hiddenStates(input, 'all'));
     });
     const scores = logits.dataSync() as Float32Array;
     logits.dispose();

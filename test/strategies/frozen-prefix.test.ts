@@ -79,10 +79,10 @@ describe('what lies below the first trained layer', () => {
       positionIds: Int32Array.from([...other.positions, ...one.positions]), segmentIds: Int32Array.from([...other.ids.map(() => 1), ...one.ids.map(() => 2)]),
     };
     const small = model();
-    const hidden = (): number[] => tf.tidy(() => [...small.hiddenStates(packed).dataSync()]);
+    const hidden = (): number[] => tf.tidy(() => [...small.hiddenStates(packed, 'all').dataSync()]);
     const expected = hidden();
     const attachment = await frozenLayersStrategy({ trainLastLayers: 1, cacheFrozenPrefix: true }).attach(small, { seed: 1, totalSteps: 1, modelFolder: null });
-    tf.tidy(() => void small.hiddenStates(lone));
+    tf.tidy(() => void small.hiddenStates(lone, 'all'));
     const recorded: Record<string, unknown> = {};
     expect(hidden()).toEqual(expected);
     attachment.beforeStep?.({ step: 0, record: (name, value) => void (recorded[name] = value) });

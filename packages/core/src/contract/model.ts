@@ -1,4 +1,4 @@
-import type { Scalar, Tensor, Tensor2D, Tensor3D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor2D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from './data.js';
 import type { Json } from './json.js';
 
@@ -123,8 +123,8 @@ export interface LanguageModel {
   /** Folder it was read from, for adapters to name. */
   readonly folder: string | null;
 
-  /** Final hidden states after the last norm, [rows, length, hidden]. Differentiable; call inside `tf.tidy`. */
-  hiddenStates(input: ForwardInput): Tensor3D;
+  /** Final hidden states after the last norm, [positions, hidden]; what the chosen positions do not depend on need not be computed. Differentiable; call inside `tf.tidy`. */
+  hiddenStates(input: ForwardInput, positions: Positions): Tensor2D;
   /** The head, soft cap included: hidden [tokens, hidden] → logits [tokens, vocabulary]. */
   head(hidden: Tensor2D): Tensor2D;
   /**

@@ -1,8 +1,7 @@
-import { addN, mul, reshape, slice, sum, tensor1d, type Scalar, type Tensor, type Tensor1D, type Tensor2D, Variable } from '@tensorflow/tfjs-core';
+import { addN, mul, slice, sum, tensor1d, type Scalar, type Tensor, type Tensor1D, Variable } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
 import type { LanguageModel, SupervisedPositions } from '../contract/model.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
-import { gatherRows } from '../ops/gather-rows.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { shapesAreStatic } from '../ops/write-slice.js';
 import { onFewShapes } from './few-shapes.js';
@@ -31,10 +30,10 @@ export function summedCrossEntropy(model: LanguageModel, given: Batch, supervise
   if (trained !== null && plain !== null) {
     // Whether a weight that is no variable depends on trained parameters is not known here.
     const weightGradient = trained.has(plain.weight) || !(plain.weight instanceof Variable);
-    return linearCrossEntropy(chosenStates(model, batch, positions), plain.weight, targets, { chunk, softCap: plain.softCap, weightGradient, ...(weights === undefined ? {} : { targetWeights: weights }) });
+    return linearCrossEntropy(model.hiddenStates(batch, positions), plain.weight, targets, { chunk, softCap: plain.softCap, weightGradient, ...(weights === undefined ? {} : { targetWeights: weights }) });
   }
   if (positions.length <= chunk) return weightedSum(crossEntropy(model.logits(batch, positions), targets), weights);
-  const chosen = chosenStates(model, batch, positions);
+  const chosen = model.hiddenStates(batch, positions);
   const parts: Scalar[] = [];
   for (let begin = 0; begin < positions.length; begin += chunk) {
     const size = Math.min(chunk, positions.length - begin);
@@ -47,10 +46,4 @@ export function summedCrossEntropy(model: LanguageModel, given: Batch, supervise
 /** Σ weight · loss of the targets, or the plain sum where each counts 1. */
 export function weightedSum(losses: Tensor1D, weights: Float32Array | undefined): Scalar {
   return sum(weights === undefined ? losses : mul(losses, tensor1d(weights, 'float32')));
-}
-
-/** Hidden states of the supervised positions, [positions, hidden]. */
-function chosenStates(model: LanguageModel, batch: Batch, positions: Int32Array): Tensor2D {
-  const hidden = reshape(model.hiddenStates(batch), [batch.rows * batch.length, model.hiddenSize]) as Tensor2D;
-  return gatherRows(hidden, tensor1d(positions, 'int32'));
 }

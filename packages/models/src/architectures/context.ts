@@ -15,8 +15,16 @@ export interface Places {
   readonly positionIds: Int32Array;
 }
 
+/** How tokens get to the places where attention has them, [places], and back, [tokens]. */
+export interface Spread {
+  readonly tokenOf: tf.Tensor1D;
+  readonly placeOf: tf.Tensor1D;
+}
+
 /** What is the same for all layers of one forward pass, made once. */
 export interface ForwardContext extends Places {
+  /** Null where each place is a token of its own. */
+  readonly spread: Spread | null;
   /** Rotary tables of a layer, or null where it rotates nothing. The layer's scale is part of the query's. */
   tables(layer: LayerShape): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
   /** What flash attention has to know of a layer, or null where it cannot serve it. Then there is a bias. */
@@ -64,7 +72,7 @@ export function prefixKeys(rows: number, count: number): KeyPlaces {
  * The context of one forward pass. `keys` are all keys that the pass attends to; the last `places.length` of each row are its own.
  * Everything large is computed on the device from small host inputs, so that a recorded graph is the same for every shape.
  */
-export function createContext(shape: DecoderShape, places: Places, keys: KeyPlaces): ForwardContext {
+export function createContext(shape: DecoderShape, places: Places, keys: KeyPlaces, spread: Spread | null = null): ForwardContext {
   const { rows, length } = places;
   const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
   const biases = new Map<number | null, tf.Tensor3D>();
@@ -80,6 +88,7 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
     ...places,
     rows,
     length,
+    spread,
     tables(layer) {
       return layer.rope === null ? null : (rotaries[layer.rope] ?? null);
     },

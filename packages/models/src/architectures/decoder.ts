@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, attention, constant, flashAttention, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, attention, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -14,14 +14,20 @@ export interface DecoderParts {
   prefix(layer: number): AttentionPrefix | null;
 }
 
+/** Tokens that are wanted of the last layer: their numbers among the tokens of the pass, and where attention has them. */
+export interface WantedTokens {
+  readonly tokens: tf.Tensor1D;
+  readonly places: tf.Tensor1D;
+}
+
 /**
  * The decoder's layers from `first` up to `end`, not included: hidden states [tokens, hidden] in and out. Tokens of all rows stand flattened in one axis,
- * so that every linear layer is one matrix product; attention alone knows rows.
+ * so that every linear layer is one matrix product; attention alone knows rows. Of the last layer come the wanted tokens alone: of the others nothing but keys and values is computed there.
  */
 export function runLayers(
-  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, cache: DecoderCache | null, first = 0, end = shape.layers.length,
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, cache: DecoderCache | null, first = 0, end = shape.layers.length, wanted: WantedTokens | null = null,
 ): tf.Tensor2D {
-  return shape.layers.slice(first, end).reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, first + index, cache), input);
+  return shape.layers.slice(first, end).reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, first + index, cache, first + index === end - 1 ? wanted : null), input);
 }
 
 /** The norm after the last layer. */
@@ -30,38 +36,40 @@ export function normalizeLast(shape: DecoderShape, parts: DecoderParts, hidden: 
 }
 
 function runLayer(
-  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, hidden: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null,
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, hidden: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null, wanted: WantedTokens | null,
 ): tf.Tensor2D {
   const names = layerNames(shape, index);
-  const attended = attend(shape, parts, context, normalize(shape, parts, names.beforeAttention, hidden), layer, index, cache);
-  const middle = tf.add(hidden, names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended)) as tf.Tensor2D;
+  const attended = attend(shape, parts, context, normalize(shape, parts, names.beforeAttention, hidden), layer, index, cache, wanted);
+  const middle = tf.add(wanted === null ? hidden : gatherRows(hidden, wanted.tokens), names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended)) as tf.Tensor2D;
   const fed = feedForward(shape, parts, normalize(shape, parts, names.beforeMlp, middle), index);
   return tf.add(middle, names.afterMlp === null ? fed : normalize(shape, parts, names.afterMlp, fed));
 }
 
-/** Self-attention of one layer, [tokens, hidden] → [tokens, hidden]. */
+/** Self-attention of one layer, [tokens, hidden] → [tokens or wanted tokens, hidden]. */
 function attend(
-  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null,
+  shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, layer: LayerShape, index: number, cache: DecoderCache | null, wanted: WantedTokens | null,
 ): tf.Tensor2D {
   const { heads, keyValueHeads, headDim } = shape;
-  const { rows } = context;
+  const { rows, spread } = context;
+  const toPlaces = (x: tf.Tensor2D): tf.Tensor2D => (spread === null ? x : gatherRows(x, spread.tokenOf));
   const names = layerNames(shape, index);
   const [query, key, value] = splitLinear(parts, names.queryKeyValue, input, [heads * headDim, keyValueHeads * headDim, keyValueHeads * headDim]);
   const tables = context.tables(layer);
 
   const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.queryNorm, query) : query;
   const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.keyNorm, key) : key;
-  const headQuery = splitHeads(normedQuery, rows, headDim);
-  const headKey = splitHeads(normedKey, rows, headDim);
+  const headQuery = splitHeads(toPlaces(normedQuery), rows, headDim);
+  const headKey = splitHeads(toPlaces(normedKey), rows, headDim);
   const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
   const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
-  const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(value, rows, headDim), cache);
+  const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(toPlaces(value), rows, headDim), cache);
   const flash = context.flash(layer);
   const attended =
     flash === null
       ? attention(placedQuery as tf.Tensor4D, all.key, all.value, context.bias(layer), shape.attentionSoftCap, context.blocks(layer))
       : flashAttention(placedQuery as tf.Tensor4D, all.key, all.value, flash);
-  return parts.linear(names.attentionOutput)(attended);
+  const back = wanted?.places ?? spread?.placeOf ?? null;
+  return parts.linear(names.attentionOutput)(back === null ? attended : gatherRows(attended, back));
 }
 
 /** The prefix or the cached keys before the row's own. */

@@ -1,8 +1,10 @@
 import '@tensorflow/tfjs-backend-cpu';
+import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type ForwardInput, type Json, type LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '../random-model.js';
+import { distinctTokens } from './distinct-tokens.js';
 
 /** Small models with something of everything: windows, two rotary bases, soft caps, learned positions. */
 const common: Record<string, Json> = {
@@ -74,9 +76,34 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     const model = modelOf(config);
     const whole = allLogits(model, row(ids));
     expectClose(tf.tidy(() => model.logits(row(ids), Int32Array.from([7, 2])).arraySync()), [whole[7] ?? [], whole[2] ?? []]);
-    const hidden = tf.tidy(() => tf.reshape(tf.slice(model.hiddenStates(row(ids)), [0, 7, 0], [1, 1, -1]), [1, -1]) as tf.Tensor2D);
+    const hidden = tf.tidy(() => tf.slice(model.hiddenStates(row(ids), 'all'), [7, 0], [1, -1]));
     expectClose(tf.tidy(() => model.head(hidden).arraySync()), [whole[7] ?? []]);
     hidden.dispose();
+  });
+
+  it('gives the same where beginnings are shared, what nothing sees is left out, and rows are padded', () => {
+    const model = modelOf(config);
+    // Three texts, two of which begin alike, in rows of nine with two and one of them; the last token of each, and the padding, is seen by nothing that is asked for.
+    const [first, second, third] = [[3, 17, 9, 22, 1], [3, 17, 9, 4], [3, 5, 11, 8, 2]];
+    const packed: ForwardInput = {
+      rows: 2, length: 9,
+      ids: Int32Array.from([...first, ...second, ...third, 7, 7, 7, 7]),
+      segmentIds: Int32Array.from([1, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]),
+      positionIds: Int32Array.from([0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0, 0, 0]),
+    };
+    const places = Int32Array.from([3, 7, 2, 12, 9]);
+    expect(distinctTokens(packed, places)?.placeOf.length, 'four and no further one of the first two, three more').toBe(7);
+    const weight = model.linearSites.get([...model.linearSites.keys()][0] ?? '')?.weight as tf.Variable;
+    const measured = (logits: () => tf.Tensor): number[][] => tf.tidy(() => {
+      const { value, grads } = tf.variableGrads(() => tf.sum(tf.square(logits())) as tf.Scalar, [weight]);
+      return [[...logits().dataSync()], [...(grads[weight.name] as tf.Tensor).dataSync()], [...value.dataSync()]];
+    });
+    weight.trainable = true;
+    const apart = measured(() => {
+      const [a, b, c] = [first, second, third].map((text) => model.logits(row(text), 'all'));
+      return tf.concat([[a, 3], [b, 2], [a, 2], [c, 3], [c, 0]].map(([logits, at]) => tf.slice(logits as tf.Tensor2D, [at as number, 0], [1, -1])), 0);
+    });
+    expectClose(measured(() => model.logits(packed, places)), apart);
   });
 
   it('goes on from a prefix and from prompt embeddings as it does at once', () => {

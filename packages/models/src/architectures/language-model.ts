@@ -2,9 +2,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   WhetstoneError, type AttentionPrefix, type AttentionSite, type ForwardInput, type FrozenPrefix, type Json, type KeyValueCache, type LanguageModel, type Positions,
 } from '@whetstone/core/contract';
-import { constant, gatherRows, outsideOfTape } from '@whetstone/core/ops';
+import { constant, gatherRows, outsideOfTape, shapesAreStatic } from '@whetstone/core/ops';
 import { createContext, joinKeys, placesOf, prefixKeys, type Places } from './context.js';
-import { normalizeLast, runLayers, type DecoderParts } from './decoder.js';
+import { normalizeLast, runLayers, type DecoderParts, type WantedTokens } from './decoder.js';
+import { distinctTokens } from './distinct-tokens.js';
 import { createKeyValueCache, type DecoderCache } from './key-value-cache.js';
 import { createLinearSite, type ComputedLinearSite } from './linear-site.js';
 import { HEAD_NAME, embeddingName, layerNames, linearShapes, positionsName } from './parameters.js';
@@ -58,8 +59,8 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
   let frozenPrefix: FrozenPrefix | null = null;
   let ownRows: { readonly places: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
 
-  /** One forward pass over the input and, with a cache, all that was read before: hidden states [rows × length, hidden] of the input's own tokens. */
-  const run = (input: ForwardInput, cache: DecoderCache | null): tf.Tensor2D => {
+  /** One forward pass over the input and, with a cache, all that was read before: hidden states [positions, hidden] of the input's own tokens. */
+  const run = (input: ForwardInput, cache: DecoderCache | null, positions: Positions): tf.Tensor2D => {
     checkInput(shape, input);
     const first = cache === null || cache.length === 0;
     const given = new Map([...prefixes].map(([layer, prefix]) => [layer, prefix()]));
@@ -73,12 +74,19 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const joined = joinKeys(input.rows, before, places);
     const keys = cache === null ? joined : cache.withRoom(joined);
     const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
-    const context = createContext(shape, places, keys);
     const frozen = cache === null && prompt === null && prefixLength === 0 ? frozenPrefix : null;
-    const below = frozen === null ? embed(input, places, prompt) : frozenStates(frozen, parts, input);
-    const hidden = normalizeLast(shape, parts, runLayers(shape, parts, context, below, cache, frozen?.layers ?? 0));
+    // What is kept of frozen layers is kept whole; and a compiler of shapes would compile each number of tokens.
+    const distinct = positions === 'all' || cache !== null || prompt !== null || frozen !== null || shapesAreStatic() ? null : distinctTokens(input, positions);
+    const spread = distinct === null ? null : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), placeOf: tf.tensor1d(distinct.placeOf, 'int32') };
+    const context = createContext(shape, places, keys, spread);
+    const tokens = distinct === null ? { ids: input.ids, positionIds: places.positionIds } : { ids: pick(input.ids, distinct.placeOf), positionIds: pick(places.positionIds, distinct.placeOf) };
+    const below = frozen === null ? embed(input, tokens, prompt) : frozenStates(frozen, parts, input);
+    const wanted = positions === 'all' ? null : wantedTokens(positions, input.length, virtual, distinct?.tokenOf ?? null);
+    const firstLayer = frozen?.layers ?? 0;
+    const last = runLayers(shape, parts, context, below, cache, firstLayer, shape.layers.length, wanted);
     cache?.advance(input.length, keys);
-    return virtual === 0 ? hidden : withoutVirtual(hidden, places, virtual);
+    const hidden = normalizeLast(shape, parts, wanted !== null && firstLayer === shape.layers.length ? gatherRows(last, wanted.tokens) : last);
+    return virtual === 0 || wanted !== null ? hidden : withoutVirtual(hidden, places, virtual);
   };
 
   /** What comes out of the layers that nothing trains: outside of the tape, and from an earlier pass where it was kept. */
@@ -86,17 +94,18 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const compute = (rows: ForwardInput): tf.Tensor2D => {
       const places = placesOf(rows, 0, 0);
       const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), places);
-      return runLayers(shape, parts, createContext(shape, places, keys), embed(rows, places, null), null, 0, layers);
+      return runLayers(shape, parts, createContext(shape, places, keys), embed(rows, { ids: rows.ids, positionIds: places.positionIds }, null), null, 0, layers);
     };
     return outsideOfTape(() => (states === undefined ? compute(input) : states(input, compute)));
   };
 
-  const embed = (input: ForwardInput, places: Places, prompt: tf.Tensor2D | null): tf.Tensor2D => {
-    const looked = lookUp(input.ids);
+  /** `tokens` of the input: their ids and, virtual tokens included, their positions. */
+  const embed = (input: ForwardInput, { ids, positionIds }: Pick<ForwardInput, 'ids' | 'positionIds'>, prompt: tf.Tensor2D | null): tf.Tensor2D => {
+    const looked = lookUp(ids);
     const scaled = shape.embeddingScale === 1 ? looked : (tf.mul(looked, constant(shape.embeddingScale)) as tf.Tensor2D);
     const whole = prompt === null ? scaled : withPrompt(scaled, input, prompt);
     if (positionTable === null) return whole;
-    return tf.add(whole, gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(places.positionIds, 'int32')));
+    return tf.add(whole, gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(positionIds, 'int32')));
   };
 
   /** Embeddings of tokens, [tokens, hidden]; of those whose rows were replaced, the replacement's. */
@@ -114,8 +123,6 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const cap = shape.logitSoftCap;
     return cap === null ? logits : tf.mul(tf.tanh(tf.mul(logits, constant(1 / cap))), constant(cap));
   };
-
-  const chosen = (hidden: tf.Tensor2D, positions: Positions): tf.Tensor2D => (positions === 'all' ? hidden : gatherRows(hidden, tf.tensor1d(positions, 'int32')));
 
   return {
     architecture: shape.architecture,
@@ -141,13 +148,13 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     },
     folder,
     training: false,
-    hiddenStates: (input) => tf.reshape(run(input, null), [input.rows, input.length, shape.hiddenSize]),
+    hiddenStates: (input, positions) => run(input, null, positions),
     head,
     plainHead() {
       const weight = linearSites.get(HEAD_NAME)?.plainWeight() ?? null;
       return weight === null ? null : { weight, softCap: shape.logitSoftCap };
     },
-    logits: (input, positions) => head(chosen(run(input, null), positions)),
+    logits: (input, positions) => head(run(input, null, positions)),
     setFrozenPrefix(prefix) {
       if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length)) throw new WhetstoneError('INTERNAL', 'The model has not as many layers.', { expected: `0 to ${shape.layers.length}`, found: String(prefix.layers) });
       frozenPrefix = prefix;
@@ -155,12 +162,21 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     createCache: (rows) => createKeyValueCache(rows),
     decode(input, cache) {
       const last = Int32Array.from({ length: input.rows }, (_, row) => (row + 1) * input.length - 1);
-      return tf.tidy(() => head(chosen(run(input, asDecoderCache(cache, input.rows)), last)));
+      return tf.tidy(() => head(run(input, asDecoderCache(cache, input.rows), input.length === 1 ? 'all' : last)));
     },
     dispose() {
       for (const variable of parameters.values()) variable.dispose();
     },
   };
+}
+
+const pick = (values: Int32Array, places: Int32Array): Int32Array => places.map((place) => values[place] ?? 0);
+
+/** The tokens at the chosen positions of the input, and their places: in each row behind the virtual ones. */
+function wantedTokens(positions: Int32Array, length: number, virtual: number, tokenOf: Int32Array | null): WantedTokens {
+  const places = virtual === 0 ? positions : positions.map((position) => position + virtual * (1 + Math.floor(position / length)));
+  const indices = tf.tensor1d(places, 'int32');
+  return { places: indices, tokens: tokenOf === null ? indices : tf.tensor1d(pick(tokenOf, places), 'int32') };
 }
 
 function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
