@@ -62,6 +62,14 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
     expect(backend.numDataIds()).toBe(ids);
   });
 
+  test('products of whole numbers are whole where float32 would round them', () => {
+    const large = 2 ** 24 + 1;
+    const product = tf.tidy(() => tf.matMul(tf.tensor2d([[large, 2]], [1, 2], 'int32'), tf.tensor2d([[3], [5]], [2, 1], 'int32')));
+    expect(product.dtype).toBe('int32');
+    expect([...product.dataSync()]).toEqual([3 * large + 10]);
+    product.dispose();
+  });
+
   test('a hundred steps of a training loop compile nothing new and leave no byte', async () => {
     const x = random<tf.Rank.R2>([16, 8], 1);
     const weight = tf.variable(random([8, 4], 2));

@@ -2,7 +2,7 @@ import { backend_util } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Attributes } from '../../../kernels/attributes.js';
 import { sizeOf } from '../../../recorder/types.js';
-import type { Hlo, ModuleBuilder, Row } from './builder.js';
+import { isFloat, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
   const attribute = attributes[name];
@@ -15,10 +15,11 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   const free = (of: Hlo, contracted: number): number[] => of.shape.filter((_, axis) => axis >= batch && axis !== contracted);
   const batches = batch === 0 ? '' : `lhs_batching_dimensions = [${axes}], rhs_batching_dimensions = [${axes}], `;
   b.work += sizeOf(x.shape) * (sizeOf(y.shape) / Math.max(1, sizeOf(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
-  // Products of bfloat16 numbers are exact in float32, and are added up there.
+  // Products of bfloat16 numbers are exact in float32, and are added up there; whole numbers stay whole.
+  const result = isFloat(x.type) ? 'float32' : x.type;
   const precision = `#stablehlo<precision ${x.type === 'bfloat16' ? 'DEFAULT' : 'HIGHEST'}>`;
   const numbers = `#stablehlo.dot<${batches}lhs_contracting_dimensions = [${contractX}], rhs_contracting_dimensions = [${contractY}]>`;
-  return b.call('stablehlo.dot_general', [x, y], 'float32', [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [${precision}, ${precision}]`);
+  return b.call('stablehlo.dot_general', [x, y], result, [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [${precision}, ${precision}]`);
 }
 
 const matMul: Row = (b, [x, y], attributes) => dot(b, x!, y!, 0, flagOf(attributes, 'transpose_a') ? 0 : 1, flagOf(attributes, 'transpose_b') ? 1 : 0);
