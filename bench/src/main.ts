@@ -11,9 +11,12 @@ const threads = (): Option => new Option('--threads <count>', 'threads, ours and
 
 program
   .command('step')
-  .description('one optimizer step on a model of SmolLM2-135M\'s shape: random weights and tokens, every token supervised')
+  .description('one optimizer step on a model of SmolLM2-135M\'s shape, or another: random weights and tokens, every token supervised')
   .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
   .addOption(new Option('--precision <type>', 'how matrices are multiplied, ours and (torch.autocast) the peer\'s').choices(['float32', 'bfloat16']).default('float32'))
+  .addOption(new Option('--shape <name>', 'of SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B').choices(['smol', '1b', '8b']).default('smol'))
+  .addOption(new Option('--weights <type>', 'how the frozen weights of LoRA are kept, and the peer\'s').choices(['float32', 'bfloat16']).default('float32'))
+  .option('--peak <TFLOP/s>', 'tell which share of this was reached', Number)
   .option('--batch <rows>', 'rows', whole, 4)
   .option('--length <tokens>', 'tokens a row', whole, 256)
   .option('--steps <count>', 'steps to measure, after one that is left out', whole, 4)
@@ -21,6 +24,7 @@ program
   .addOption(backend())
   .addOption(engine())
   .addOption(peer())
+  .addOption(new Option('--peer-device <name>', 'what the peer computes on').choices(['cpu', 'cuda']).default('cpu'))
   .option('--peer-compile', 'the peer compiles its model first (torch.compile): minutes, and a C++ compiler')
   .addOption(json())
   .action(async (options) => (await import('./step.js')).benchStep(options));

@@ -2,7 +2,8 @@ import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { resolveBackend, WhetstoneBackend } from '@whetstone/backend';
 import { median, ratio, report } from './report.js';
-import { measureStep, smolShape } from './step.js';
+import { shapes } from './shapes.js';
+import { measureStep } from './step.js';
 
 /** A product [rows, inner] · [columns, inner]ᵀ. */
 export interface ProductShape {
@@ -172,7 +173,7 @@ const SMALL = { layers: 2, batch: 2, length: 64 } as const;
 
 async function smallStep(backend: string, threads: number): Promise<number> {
   const info = await resolveBackend({ name: backend, threads });
-  const shape = { ...smolShape, num_hidden_layers: SMALL.layers };
+  const shape = { ...shapes.smol, num_hidden_layers: SMALL.layers };
   const { seconds } = await measureStep(info, shape, { mode: 'lora', batch: SMALL.batch, length: SMALL.length, steps: 2 });
   return Math.min(...seconds.slice(1));
 }

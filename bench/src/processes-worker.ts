@@ -6,7 +6,8 @@ import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import type { ProcessesBenchOptions, WorkerLine } from './processes.js';
 import { peakMemoryBytes } from './report.js';
-import { randomBatch, smolShape } from './step.js';
+import { shapes } from './shapes.js';
+import { randomBatch } from './step.js';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ProcessesBenchOptions & { readonly threads: number };
 const { mode, batch, length, steps, layers, threads, bucket } = options;
@@ -14,7 +15,7 @@ const place = clusterOfEnvironment();
 const joined = place === null ? null : await joinCluster(place, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
 const info = await resolveBackend({ name: 'whetstone', threads, engine: 'tensorflow', cluster: joined?.cluster ?? null });
 const workers = place === null || joined === null || info.collective === undefined ? singleWorker : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
-const model = createRandomModel({ ...smolShape, num_hidden_layers: layers }, 0);
+const model = createRandomModel({ ...shapes.smol, num_hidden_layers: layers }, 0);
 const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
 const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
 const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });

@@ -6,6 +6,7 @@ import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { numberOf, runPeer } from './peer.js';
 import { median, peakMemoryBytes, ratio, report } from './report.js';
+import { operationsOf, shapes, type ShapeName } from './shapes.js';
 
 export interface StepBenchOptions {
   readonly mode: 'lora' | 'full';
@@ -16,29 +17,18 @@ export interface StepBenchOptions {
   readonly backend: string;
   readonly engine?: string;
   readonly precision: 'float32' | 'bfloat16';
+  readonly shape: ShapeName;
+  /** How frozen matrices are kept: with LoRA those of the base, with full training none. */
+  readonly weights: 'float32' | 'bfloat16';
+  /** TFLOP/s of which the share that was reached is told; of a card's dense bfloat16 products, say. */
+  readonly peak?: number;
   readonly peerPython?: string;
+  /** What the peer computes on; the CPU where it is left out. */
+  readonly peerDevice?: 'cpu' | 'cuda';
   /** Whether the peer's model is compiled (torch.compile). */
   readonly peerCompile?: boolean;
   readonly json?: boolean;
 }
-
-/** SmolLM2-135M: the shape that `peers/peer_step.py` calls `smol`. */
-export const smolShape: Readonly<Record<string, Json>> = {
-  model_type: 'llama',
-  vocab_size: 49152,
-  hidden_size: 576,
-  intermediate_size: 1536,
-  num_hidden_layers: 30,
-  num_attention_heads: 9,
-  num_key_value_heads: 3,
-  head_dim: 64,
-  tie_word_embeddings: true,
-  rope_theta: 100000,
-  rms_norm_eps: 1e-6,
-  max_position_embeddings: 8192,
-  hidden_act: 'silu',
-  initializer_range: 0.02,
-};
 
 export interface StepTimes {
   /** Of every step, the first included. */
@@ -50,9 +40,9 @@ export interface StepTimes {
 
 /** Makes one step more than `steps` on a model of random weights. */
 export async function measureStep(
-  backend: TensorBackendInfo, shape: Readonly<Record<string, Json>>, { mode, batch, length, steps }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'>,
+  backend: TensorBackendInfo, shape: Readonly<Record<string, Json>>, { mode, batch, length, steps, weights = 'float32' }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'> & Partial<Pick<StepBenchOptions, 'weights'>>,
 ): Promise<StepTimes> {
-  const model = createRandomModel(shape, 0);
+  const model = createRandomModel(shape, 0, mode === 'lora' ? weights : 'float32');
   const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
   const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
@@ -77,18 +67,20 @@ export async function measureStep(
 
 /** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
-  const { mode, batch, length, steps, threads, backend, precision, peerPython, peerCompile = false } = options;
-  const flags = [...(precision === 'bfloat16' ? ['--autocast'] : []), ...(peerCompile ? ['--compile'] : [])];
+  const { mode, batch, length, steps, threads, backend, precision, shape, weights, peak, peerPython, peerDevice = 'cpu', peerCompile = false } = options;
+  const flags = ['--shape', shape, '--device', peerDevice, ...(weights === 'bfloat16' && mode === 'lora' ? ['--dtype', 'bfloat16'] : []), ...(peak === undefined ? [] : ['--peak', String(peak)]), ...(precision === 'bfloat16' ? ['--autocast'] : []), ...(peerCompile ? ['--compile'] : [])];
   const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...flags]);
   const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
-  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, smolShape, { mode, batch, length, steps });
+  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, shapes[shape], { mode, batch, length, steps, weights });
   const [firstSeconds = NaN, ...measured] = seconds;
   const secondsPerStepMin = Math.min(...measured);
   const result = {
     mode,
+    shape,
     batch,
     length,
     precision,
+    weights,
     firstSeconds,
     secondsPerStepMin,
     processorSecondsPerStepMin: Math.min(...processorSeconds.slice(1)),
@@ -96,6 +88,7 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
     secondsPerStepMedian: median(measured),
     tokensPerSecond: (batch * length) / secondsPerStepMin,
     peakMemoryBytes: peakMemoryBytes(),
+    ...(peak === undefined ? {} : { shareOfPeak: operationsOf(shape, options) / secondsPerStepMin / (peak * 1e12) }),
     backend: info.backend,
     engine: info.engine,
     threads,
@@ -104,10 +97,12 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   };
   const lines = [
     info.reason,
-    `${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+    `${shape === 'smol' ? '' : `${shape}, `}${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
+  if (result.shareOfPeak !== undefined) lines.push(`${(100 * result.shareOfPeak).toFixed(1)} % of ${peak} TFLOP/s`);
   if (peer !== undefined) {
     lines.push(`${String(peer['peer'])}${peerCompile ? `, compiled in ${numberOf(peer, 'first_s').toFixed(0)} s` : ''}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
+    if (typeof peer['share_of_peak'] === 'number') lines.push(`theirs: ${(100 * peer['share_of_peak']).toFixed(1)} % of ${peak ?? 989} TFLOP/s, ${numberOf(peer, 'peak_gpu_gb').toFixed(1)} GB of ${String(peer['device_name'])}`);
     lines.push(`speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`);
   }
   report(lines, result, options.json === true);
