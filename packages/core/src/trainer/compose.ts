@@ -14,6 +14,7 @@ import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { batchOptions, furtherData, heldOutOf } from './batch-options.js';
 import { useBackend } from './backend-use.js';
+import { keptAsFloat32 } from './kept-as-float32.js';
 import { repliesOf } from './replies.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
@@ -155,6 +156,8 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const loaded = services.has(LOADED_MODEL) ? services.get(LOADED_MODEL) : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
   if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
   else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
+  const unpacked = keptAsFloat32(loaded.model, backend.info.backend);
+  if (unpacked !== null) warn(unpacked);
   checkpoint();
 
   const transforms: DataTransform[] = [];
