@@ -1,17 +1,18 @@
 import { closeSync, openSync } from 'node:fs';
 import koffi from 'koffi';
-import { refuseBroken } from './shared-object.js';
+import { libraryFileProblem } from './library-file.js';
 
 /**
  * Keeps a library in the process for good. koffi closes libraries while Node shuts down, before the library's exit handlers
  * run: without this, every process that used TensorFlow or XLA would end in a segmentation fault.
  */
 export function pin(path: string, symbols: 'global' | 'local' = 'global'): void {
+  const problem = libraryFileProblem(path);
+  if (problem !== null) throw new Error(`${path}: ${problem}.`);
   if (process.platform === 'win32') {
     koffi.load('kernel32.dll').func('void *LoadLibraryA(const char *)')(path);
     return;
   }
-  refuseBroken(path);
   const [lazy, global, keep] = process.platform === 'darwin' ? [0x1, 0x8, 0x80] : [0x1, 0x100, 0x1000];
   const flags = lazy | keep | (symbols === 'global' ? global : 0);
   for (const holder of [null, 'libdl.so.2', 'libc.so.6']) {
