@@ -65,7 +65,7 @@ export class Variants {
       const found = executable.variants.get(this.keyOf(inputs, fixed));
       if (found !== undefined && sameList(found.module.fixed, fixed)) return this.touch(executable, found);
     }
-    const module = lower(executable.program, inputs, describe, { spent, replicas: this.devices });
+    const module = lower(executable.program, inputs, describe, { spent, replicas: this.devices, onProcessor: this.client.platform === 'cpu' });
     const made: Variant = { module, describe, name: executable.program.name, loaded: null, memory: null, uses: 0, dropped: false };
     this.made++;
     const { fixed } = module;

@@ -60,8 +60,6 @@ const unaryRows: Readonly<Record<string, string>> = {
   Sinh: 'chlo.sinh',
   Erf: 'chlo.erf',
   Tan: 'chlo.tan',
-  Cos: 'cosine',
-  Sin: 'sine',
   Exp: 'exponential',
   Expm1: 'exponential_minus_one',
   Log: 'log',
@@ -115,6 +113,9 @@ export const elementwiseRows: Readonly<Record<string, Row>> = {
   ...Object.fromEntries(Object.entries(unaryRows).map(([name, op]): [string, Row] => [name, one((b, x) => b.unary(op, x))])),
   ...Object.fromEntries(Object.entries(pairRows).map(([name, op]): [string, Row] => [name, pair((b, x, y) => b.binary(op, x, y))])),
   ...Object.fromEntries(Object.entries(comparisons).map(([name, direction]): [string, Row] => [name, pair((b, x, y) => b.compare(direction, x, y))])),
+  // XLA would compute them again in each loop that reads them: those of rotary positions in ten loops a layer.
+  Cos: one((b, x) => b.once('cosine', x)),
+  Sin: one((b, x) => b.once('sine', x)),
   Reciprocal: one((b, x) => b.binary('divide', number(b, x, 1), x)),
   Square: one((b, x) => b.binary('multiply', x, x)),
   Relu: one((b, x) => b.binary('maximum', x, number(b, x, 0))),

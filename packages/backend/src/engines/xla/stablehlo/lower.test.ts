@@ -43,4 +43,20 @@ describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core
     expect(await run(() => tf.gatherND(table(), tf.tensor2d([[0, 1], [1, 2], [-1, 0]], undefined, 'int32')))).toEqual([2, NaN, NaN]);
     expect(await run(() => tf.scatterND(tf.tensor2d([[0], [7]], undefined, 'int32'), tf.tensor1d([5, 6]), [2]))).toEqual([5, 0]);
   });
+
+  test('products whose transposed result is computed are the same products', async () => {
+    const number = (row: number, column: number): number => ((3 * row + 5 * column) % 7) - 3;
+    const matrix = (rows: number, columns: number): tf.Tensor2D => tf.tensor2d(Float32Array.from({ length: rows * columns }, (_, at) => number(Math.floor(at / columns), at % columns)), [rows, columns]);
+    const expected = (rows: number, columns: number, inner: number, left: (row: number, at: number) => number, right: (at: number, column: number) => number): number[] =>
+      Array.from({ length: rows * columns }, (_, place) => Array.from({ length: inner }, (__, at) => left(Math.floor(place / columns), at) * right(at, place % columns)).reduce((sum, term) => sum + term, 0));
+    // The gradient of an adapter's narrow matrix, and logits.
+    expect(await run(() => tf.matMul(matrix(4, 9), matrix(4, 2), true, false))).toEqual(expected(9, 2, 4, (row, at) => number(at, row), number));
+    expect(await run(() => tf.matMul(matrix(2, 3), matrix(8200, 3), false, true))).toEqual(expected(2, 8200, 3, number, (at, column) => number(column, at)));
+  });
+
+  test('sine and cosine of what is no number of an angle are NaN', async () => {
+    const given = (): tf.Tensor => tf.tensor([0, Infinity, -Infinity, NaN]);
+    expect(await run(() => tf.cos(given()))).toEqual([1, NaN, NaN, NaN]);
+    expect(await run(() => tf.sin(given()))).toEqual([0, NaN, NaN, NaN]);
+  });
 });

@@ -48,11 +48,13 @@ export interface LowerOptions {
   readonly spent?: ReadonlySet<number>;
   /** Devices over which a sum of one tensor a device is taken. */
   readonly replicas?: number;
+  /** Whether the module is for a processor rather than for an accelerator. */
+  readonly onProcessor?: boolean;
 }
 
 /** Spells a program as a StableHLO module for inputs of these shapes. */
-export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, { spent = new Set(), replicas = 1 }: LowerOptions = {}): LoweredModule {
-  const builder = new ModuleBuilder(rows, replicas);
+export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, { spent = new Set(), replicas = 1, onProcessor = false }: LowerOptions = {}): LoweredModule {
+  const builder = new ModuleBuilder(rows, replicas, onProcessor);
   const tensors: Hlo[] = inputs.map(({ type, shape, values }, input) => ({ type, shape, name: null, input, values }));
   program.steps.forEach((step, position) => {
     builder.step = position;

@@ -22,7 +22,25 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   return b.call('stablehlo.dot_general', [x, y], result, [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [${precision}, ${precision}]`);
 }
 
-const matMul: Row = (b, [x, y], attributes) => dot(b, x!, y!, 0, flagOf(attributes, 'transpose_a') ? 0 : 1, flagOf(attributes, 'transpose_b') ? 1 : 0);
+/** Where one side of a result has fewer rows than this, it is narrow: an adapter's rank. */
+const NARROW = 128;
+
+/** From here on a result has so many columns that XLA's CPU library packs them over and over on one thread. */
+const WIDE = 8192;
+
+/**
+ * A product of two matrices. XLA's CPU library takes one and the same product up to eight times as long where the wrong side is the long one: there the transposed
+ * result is computed, whose transposition costs little, or nothing, where what comes next reads it so.
+ */
+const matMul: Row = (b, [x, y], attributes) => {
+  const contractX = flagOf(attributes, 'transpose_a') ? 0 : 1;
+  const contractY = flagOf(attributes, 'transpose_b') ? 1 : 0;
+  const rows = x!.shape[1 - contractX] ?? 1;
+  const columns = y!.shape[1 - contractY] ?? 1;
+  const narrow = contractX === 0 && contractY === 0 && columns < rows && columns <= NARROW;
+  const wide = contractX === 1 && contractY === 1 && columns > rows && columns >= WIDE;
+  return b.onProcessor && (narrow || wide) ? b.transpose(dot(b, y!, x!, 0, contractY, contractX), [1, 0]) : dot(b, x!, y!, 0, contractX, contractY);
+};
 
 /** Batches are folded into one axis: dots of three axes are the ones that XLA's CPU compiler gives to its fast routine. */
 const batchMatMul: Row = (b, [x, y], attributes) => {
