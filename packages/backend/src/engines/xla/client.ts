@@ -21,6 +21,12 @@ const COPIED_DURING_CALL = 0;
 const NAMED_VALUE_WORDS = 7;
 const STRING_VALUE = 0;
 
+/** A `PJRT_Buffer_MemoryLayout` without tiles (76 bytes, of them 56 the tiled kind's) in which the last axis is the nearest: how the host has its numbers. */
+function rowMajor(rank: number): { readonly layout: BigUint64Array; readonly minorToMajor: BigUint64Array } {
+  const minorToMajor = words(Array.from({ length: rank }, (_, axis) => rank - 1 - axis));
+  return { layout: words([76, 0, 56, 0, address(minorToMajor), rank, 0, 0, 0, 0]), minorToMajor };
+}
+
 /** `PJRT_NamedValue`s: whole numbers as int64, others as float. */
 function namedValues(options: ClientOptions): { readonly values: BigUint64Array; readonly count: number; readonly keep: readonly unknown[] } {
   const keep: unknown[] = [];
@@ -135,16 +141,16 @@ export class XlaClient {
     return buffer;
   }
 
-  /** Waits for a buffer and copies it to the host. */
-  download(buffer: Pointer, type: PhysicalType, size: number): TypedArray {
-    const { bytes, event } = this.startDownload(buffer, type, size);
+  /** Waits for a buffer and copies it to the host, row by row whatever its layout on the device. */
+  download(buffer: Pointer, type: PhysicalType, shape: readonly number[]): TypedArray {
+    const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) this.finish(event);
     return typedArray(type, bytes);
   }
 
   /** The same on another thread. */
-  async downloadLater(buffer: Pointer, type: PhysicalType, size: number): Promise<TypedArray> {
-    const { bytes, event } = this.startDownload(buffer, type, size);
+  async downloadLater(buffer: Pointer, type: PhysicalType, shape: readonly number[]): Promise<TypedArray> {
+    const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) await this.finishLater(event);
     return typedArray(type, bytes);
   }
@@ -261,10 +267,11 @@ export class XlaClient {
     return { pointer, outputs: Number(this.inner(pointer, (inner) => this.pjrt.call('PJRT_Executable_NumOutputs', [inner]))[1] ?? 0n) };
   }
 
-  private startDownload(buffer: Pointer, type: PhysicalType, size: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly event: Event } {
-    const bytes = new Uint8Array(new ArrayBuffer(size * bytesPerElement[type]));
+  private startDownload(buffer: Pointer, type: PhysicalType, shape: readonly number[]): { readonly bytes: Uint8Array<ArrayBuffer>; readonly event: Event } {
+    const bytes = new Uint8Array(new ArrayBuffer(sizeOf(shape) * bytesPerElement[type]));
     if (bytes.length === 0) return { bytes, event: 0n };
-    const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, 0, address(bytes), bytes.length], 'Reading a result', bytes);
+    const { layout, minorToMajor } = rowMajor(shape.length);
+    const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, address(layout), address(bytes), bytes.length], 'Reading a result', bytes, layout, minorToMajor);
     return { bytes, event: result[4] ?? 0n };
   }
 

@@ -74,17 +74,17 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
       if (bytes.length > 0) await fill(bytes);
       return tensors.uploadBytes(type, shape, bytes, first());
     },
-    download: (handle, type, size) => {
+    download: (handle, type) => {
       const tensor = tensors.at(handle);
       queue.ensure(tensor);
-      return client.download(tensors.anyBuffer(tensor), type, size);
+      return client.download(tensors.anyBuffer(tensor), type, tensor.shape);
     },
-    downloadLater: async (handle, type, size) => {
+    downloadLater: async (handle, type) => {
       const tensor = tensors.at(handle);
       tensor.uses++;
       try {
         await queue.ensureLater(tensor);
-        return await client.downloadLater(tensors.anyBuffer(tensor), type, size);
+        return await client.downloadLater(tensors.anyBuffer(tensor), type, tensor.shape);
       } finally {
         tensors.used(tensor);
       }

@@ -15,13 +15,16 @@ describe('what a plugin is started with', () => {
     const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
     try {
       const plugin = join(packages, 'jax_plugins', 'xla_cuda12', 'xla_cuda_plugin.so');
-      expect(xlaFlags(plugin, undefined)).toBeNull();
+      expect(xlaFlags(plugin, {})).toBeNull();
+      const own = join(packages, 'toolkit');
+      mkdirSync(own);
+      expect(xlaFlags(plugin, { CUDA_ROOT: join(packages, 'gone'), CUDA_HOME: '', CUDA_PATH: own })).toBe(`--xla_gpu_cuda_data_dir=${own}`);
       mkdirSync(join(packages, 'nvidia', 'cuda_nvcc'), { recursive: true });
       const flag = `--xla_gpu_cuda_data_dir=${join(packages, 'nvidia', 'cuda_nvcc')}`;
-      expect(xlaFlags(plugin, undefined)).toBe(flag);
-      expect(xlaFlags(plugin, '--other=1')).toBe(`--other=1 ${flag}`);
-      expect(xlaFlags(plugin, '--xla_gpu_cuda_data_dir=/mine')).toBeNull();
-      expect(xlaFlags(join(packages, 'xla_cpu_pjrt.so'), undefined)).toBeNull();
+      expect(xlaFlags(plugin, { CUDA_HOME: own })).toBe(flag);
+      expect(xlaFlags(plugin, { XLA_FLAGS: '--other=1' })).toBe(`--other=1 ${flag}`);
+      expect(xlaFlags(plugin, { XLA_FLAGS: '--xla_gpu_cuda_data_dir=/mine' })).toBeNull();
+      expect(xlaFlags(join(packages, 'xla_cpu_pjrt.so'), { CUDA_HOME: own })).toBeNull();
     } finally {
       rmSync(packages, { recursive: true });
     }

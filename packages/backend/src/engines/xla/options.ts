@@ -18,13 +18,18 @@ const packagesOf = (plugin: string): string => dirname(dirname(dirname(plugin)))
 /** Folders in which NVIDIA's wheels keep what XLA's compiler for CUDA needs (libdevice, ptxas), beside `jax_plugins`. */
 const cudaFolders = ['cuda_nvcc', 'cu13'];
 
+/** Variables that say where a machine's own CUDA toolkit is, as installers and build tools set them. */
+const cudaVariables = ['CUDA_ROOT', 'CUDA_HOME', 'CUDA_PATH'];
+
 /**
  * The `XLA_FLAGS` that a plugin should be loaded with: for CUDA, where its toolkit's files are, found beside the plugin in a Python's
- * packages. Null where nothing is to be set. Only flags that every such plugin knows: XLA ends the process at one that it does not.
+ * packages, else where the environment says. Null where nothing is to be set. Only flags that every such plugin knows: XLA ends the process at one that it does not.
  */
-export function xlaFlags(plugin: string, present: string | undefined): string | null {
+export function xlaFlags(plugin: string, environment: Readonly<Record<string, string | undefined>>): string | null {
+  const present = environment['XLA_FLAGS'];
   if (!/cuda/i.test(plugin) || present?.includes('xla_gpu_cuda_data_dir') === true) return null;
-  const folder = cudaFolders.map((name) => join(packagesOf(plugin), 'nvidia', name)).find((candidate) => existsSync(candidate));
+  const own = cudaVariables.flatMap((name) => environment[name] ?? []);
+  const folder = [...cudaFolders.map((name) => join(packagesOf(plugin), 'nvidia', name)), ...own].find((candidate) => candidate !== '' && existsSync(candidate));
   return folder === undefined ? null : `${present === undefined ? '' : `${present} `}--xla_gpu_cuda_data_dir=${folder}`;
 }
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
-import { memoryHint } from '../out-of-memory.js';
+import { bytesAskedFor, gigabytes, memoryHint } from '../out-of-memory.js';
 import { pin, unheard } from '../native-library.js';
 import { companionLibraries, xlaFlags } from './options.js';
 
@@ -81,6 +81,17 @@ export const textAt = (pointer: Pointer, length: Pointer): string => (pointer ==
 const unavailable = (message: string, cause?: unknown): WhetstoneError =>
   new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu', ...(cause === undefined ? {} : { cause }) });
 
+/** Turns what a plugin says of a failed call into an error of ours; `subject` begins the message. */
+export function failure(code: number, text: string, subject: string): WhetstoneError {
+  const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
+  const [firstLine = ''] = text.split('\n');
+  const bytes = errorCode === 'OUT_OF_MEMORY' ? bytesAskedFor(text) : null;
+  return new WhetstoneError(errorCode, `${subject} failed in XLA: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`, {
+    ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
+    details: { ...(bytes === null ? {} : { bytes }), xlaCode: code, xlaMessage: text },
+  });
+}
+
 /** A loaded PJRT plugin. */
 export class Pjrt {
   private readonly calls = new Map<PjrtFunction, Native>();
@@ -103,7 +114,7 @@ export class Pjrt {
     this.kept = keep;
     const error = this.native(name)(address(parameters));
     this.kept = [];
-    if (error !== 0n && error !== null) throw this.failure(error, subject);
+    if (error !== 0n && error !== null) throw this.failureOf(error, subject);
     return parameters.subarray(2);
   }
 
@@ -114,24 +125,19 @@ export class Pjrt {
       this.native(name).async(address(parameters), (problem, error) => {
         void keep.length;
         if (problem !== null && problem !== undefined) reject(problem instanceof Error ? problem : new Error(String(problem)));
-        else if (error !== 0n && error !== null) reject(this.failure(error, subject));
+        else if (error !== 0n && error !== null) reject(this.failureOf(error, subject));
         else resolve(parameters.subarray(2));
       });
     });
   }
 
   /** Turns an error of the plugin's into one of ours, and frees it. */
-  private failure(error: Pointer, subject: string): WhetstoneError {
+  private failureOf(error: Pointer, subject: string): WhetstoneError {
     const message = this.read('PJRT_Error_Message', [error, 0n, 0n]);
     const text = textAt(message[1] ?? 0n, message[2] ?? 0n);
     const code = Number((this.read('PJRT_Error_GetCode', [error, 0n])[1] ?? 0n) & 0xffffffffn);
     this.read('PJRT_Error_Destroy', [error]);
-    const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
-    const [firstLine = ''] = text.split('\n');
-    return new WhetstoneError(errorCode, `${subject} failed in XLA: ${firstLine}`, {
-      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
-      details: { xlaCode: code, xlaMessage: text },
-    });
+    return failure(code, text, subject);
   }
 
   private read(name: PjrtFunction, fields: readonly Pointer[]): BigUint64Array {
@@ -180,7 +186,7 @@ export function loadPjrt(path: string): Pjrt {
   const problem = libraryFileProblem(path);
   if (problem !== null) throw unavailable(`The XLA plugin ${path} cannot be loaded: ${problem}.`);
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
-  const flags = xlaFlags(path, process.env['XLA_FLAGS']);
+  const flags = xlaFlags(path, process.env);
   if (flags !== null) process.env['XLA_FLAGS'] = flags;
   try {
     for (const companion of companionLibraries(path)) pinIfPossible(companion);
