@@ -37,6 +37,7 @@ interface Started {
   readonly barrier?: () => void;
   readonly collective?: TensorCollective;
   readonly replicas?: TensorReplicas;
+  readonly sideBySide?: TensorBackendInfo['sideBySide'];
 }
 
 interface Candidate {
@@ -86,7 +87,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
       const started = await candidate.start(wanted, options);
       const products = usePolicy(wanted.matmul ?? 'float32');
       smokeTest();
-      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }) };
+      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }), ...(started.sideBySide === undefined ? {} : { sideBySide: started.sideBySide }) };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
       const why = error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
@@ -175,7 +176,7 @@ async function startTensorflow({ threads, cluster = null }: WantedBackend, optio
 async function startEngine({ options, title }: EngineChoice): Promise<Started> {
   const backend = await registerWhetstoneBackend(options);
   const replicas = createReplicas(backend);
-  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier(), ...(replicas.count === 1 ? {} : { replicas }) };
+  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier(), ...(replicas.count === 1 ? {} : { replicas }), ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.sideBySide(record) } : {}) };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {

@@ -49,6 +49,8 @@ export interface Engine {
   readonly collective?: EngineCollective;
   /** Whether results take the memory of spent inputs: in every graph, or in those with an operation that writes in place, and of inputs that are worth it. */
   readonly reusesInputs?: 'always' | 'in updates';
+  /** True where parts of a program that do not depend on one another are computed faster beside each other than one after the other. */
+  readonly gainsSideBySide?: true;
   /** How many devices there are; one where absent. */
   readonly devices?: number;
   /** What the device's library computes attention of in bfloat16; null or absent where there is none. */

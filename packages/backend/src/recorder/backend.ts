@@ -173,6 +173,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return stored === null ? { format: 'float32', bytes } : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
   }
 
+  /** Records, as a graph of its own, parts that do not depend on one another: an engine that gains by it computes them beside each other. */
+  sideBySide<T>(record: () => T): T {
+    return this.recorder.sideBySide(record);
+  }
+
   /** How products of matrices are computed from now on. */
   setMatmul(policy: MatmulPolicy): void {
     this.recorder.matmul = policy;

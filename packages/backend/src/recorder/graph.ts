@@ -36,13 +36,19 @@ export interface Cut {
   readonly structure: Int32Array;
   readonly hash: number;
   readonly matmul: MatmulPolicy;
+  /** Whether its operations are parts that do not depend on one another. */
+  readonly sideBySide: boolean;
 }
+
+/** How a recording is to be computed. */
+export type Manner = Pick<Cut, 'matmul' | 'sideBySide'>;
 
 /** Marks of the structure that no number of a tensor reaches. */
 const HOST_VALUE = -0x20000000;
 const INPUT_TYPES = -0x40000000;
 const OUTPUTS = -0x40000001;
 const IN_BFLOAT16 = -0x40000002;
+const SIDE_BY_SIDE = -0x40000003;
 
 /** A growing list of 32-bit integers. */
 class Integers {
@@ -101,7 +107,7 @@ function markNeeded(recorded: readonly RecordedNode[], leftOut: ReadonlySet<Valu
  * no other cut has; `hostId` interns a small host value; `leftOut` are results that get no memory though they are held. Input slots are written as -1, -2, …,
  * results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, matmul: MatmulPolicy, hostId: (value: Value) => number, leftOut = none): Cut {
+export function cut(recorded: readonly RecordedNode[], serial: number, { matmul, sideBySide }: Manner, hostId: (value: Value) => number, leftOut = none): Cut {
   const { nodes, outputs } = markNeeded(recorded, leftOut);
   const inputs: Value[] = [];
   const host = new Integers();
@@ -132,12 +138,13 @@ export function cut(recorded: readonly RecordedNode[], serial: number, matmul: M
     for (const id of node.host) host.push(id);
   }
   if (matmul === 'bfloat16') words.push(IN_BFLOAT16);
+  if (sideBySide) words.push(SIDE_BY_SIDE);
   words.push(INPUT_TYPES);
   for (const input of inputs) words.push(physicalTypes.indexOf(input.type));
   words.push(OUTPUTS);
   for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
   const structure = words.take();
-  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure), matmul };
+  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure), matmul, sideBySide };
 }
 
 /** Shapes and kernels of one node, in words. */

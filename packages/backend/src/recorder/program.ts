@@ -24,6 +24,8 @@ export interface Program {
   readonly name: string;
   /** How products of matrices are computed. */
   readonly matmul: MatmulPolicy;
+  /** Whether it consists of parts that do not depend on one another: an engine computes them beside each other, each operation on a share of the threads. */
+  readonly sideBySide?: boolean;
   readonly inputTypes: readonly PhysicalType[];
   readonly steps: readonly Step[];
   /** For each step, which operation of the recording it stands for; absent where all are there. */

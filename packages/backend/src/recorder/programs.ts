@@ -101,7 +101,7 @@ export function toProgram(cut: Cut, classes: HostClasses, operands: HostOperands
     };
   });
   const outputs = cut.outputs.map((output) => firstResult + (output.node?.firstOutput ?? 0) + output.outputIndex);
-  return { name, matmul: cut.matmul, inputTypes, steps, types, outputs };
+  return { name, matmul: cut.matmul, sideBySide: cut.sideBySide, inputTypes, steps, types, outputs };
 }
 
 /** A bounded map whose first entry is the one used longest ago. */

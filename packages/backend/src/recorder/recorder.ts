@@ -41,6 +41,7 @@ export class Recorder {
   readonly runner: GraphRunner;
   private readonly passing: PassingValues;
   private matmulPolicy: MatmulPolicy = 'float32';
+  private isSideBySide = false;
   private pending: RecordedNode[] = [];
   /** Operations before the pending ones whose results a read left out. */
   private waiting: RecordedNode[] = [];
@@ -79,6 +80,19 @@ export class Recorder {
     this.matmulPolicy = policy;
   }
 
+  /** Records, as a graph of its own, parts that do not depend on one another. */
+  sideBySide<T>(record: () => T): T {
+    this.flush();
+    this.isSideBySide = true;
+    try {
+      const made = record();
+      this.flush();
+      return made;
+    } finally {
+      this.isSideBySide = false;
+    }
+  }
+
   /** Records one operation. Nothing is computed. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
     const stored = operands[0]?.stored;
@@ -114,7 +128,7 @@ export class Recorder {
   /** Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part, or what has grown too long. */
   cutIfDue(): void {
     const { mostNodes = MOST_NODES } = this.options;
-    const limit = this.begun || this.firstNodes === 0 ? mostNodes : Math.min(this.firstNodes, mostNodes);
+    const limit = this.begun || this.firstNodes === 0 || this.isSideBySide ? mostNodes : Math.min(this.firstNodes, mostNodes);
     if (this.pending.length < limit) return;
     this.handOver();
     this.begun = true;
@@ -204,7 +218,7 @@ export class Recorder {
     this.pending = [];
     const serial = this.serial++;
     this.leftOut = leftOut.size;
-    const graph = cut(nodes, serial, this.matmulPolicy, (value) => this.hostId(value), leftOut);
+    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, (value) => this.hostId(value), leftOut);
     const made = new Set(graph.outputs);
     const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
     const needed = new Set(still.flatMap(({ inputs }) => inputs));

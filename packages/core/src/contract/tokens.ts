@@ -22,6 +22,8 @@ export interface TensorBackendInfo {
   readonly reason: string;
   /** Ends an optimizer step: everything recorded so far is handed to the device. Does nothing on eager backends. */
   barrier(): void;
+  /** Present where parts of a step that do not depend on one another are computed faster beside each other: records them as such. */
+  sideBySide?<T>(record: () => T): T;
   /** Present where it was asked for several devices. */
   readonly replicas?: TensorReplicas;
   /** Present where it was resolved for a cluster. */

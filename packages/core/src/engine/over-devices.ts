@@ -1,8 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Batch } from '../contract/data.js';
-import type { TensorReplicas } from '../contract/tokens.js';
+import type { TensorBackendInfo, TensorReplicas } from '../contract/tokens.js';
 import { shareStep } from '../distributed/share-step.js';
 import { accumulate, disposeAll } from './gradients.js';
+import { halvesOf } from './halves.js';
 
 /** A part of a step and the device that computes it. */
 interface Share<M> {
@@ -17,22 +18,27 @@ function dealOut<M extends { readonly batch: Batch }>(microbatches: readonly M[]
   return Array.from({ length: turns }, (_, turn) => parts.flatMap((part, device) => (part[turn] === undefined ? [] : [{ device, microbatch: microbatchOf(part[turn]) }]))).flat();
 }
 
+/** What of a backend decides how the microbatches of a step are computed. */
+type Devices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
+
 /**
  * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all of them, which leaves the sums,
- * and whatever is computed from them until {@link leaveDevices}, on every device.
+ * and whatever is computed from them until {@link leaveDevices}, on every device. Where a backend gains by it, a microbatch is computed in two halves beside each other.
  *
  * @param gradientsOf gradients of one microbatch, recorded on the device in use
  */
 export function gradientsOverDevices<M extends { readonly batch: Batch }>(
-  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: { barrier(): void; readonly replicas?: TensorReplicas }, gradientsOf: (microbatch: M) => Map<string, Tensor>,
+  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (microbatch: M) => Map<string, Tensor>,
 ): Map<string, Tensor> {
-  const { replicas } = backend;
+  const { replicas, sideBySide } = backend;
   if (replicas === undefined) {
     const gradients = new Map<string, Tensor>();
     try {
       for (const [index, microbatch] of microbatches.entries()) {
         if (index > 0) backend.barrier();
-        accumulate(gradients, gradientsOf(microbatch));
+        const halves = sideBySide === undefined ? [] : halvesOf(microbatch.batch);
+        if (sideBySide === undefined || halves.length === 1) accumulate(gradients, gradientsOf(microbatch));
+        else sideBySide(() => halves.forEach((half) => accumulate(gradients, gradientsOf(microbatchOf(half)))));
       }
       return gradients;
     } catch (error) {

@@ -22,7 +22,7 @@ export interface StepParts {
   readonly companions: readonly Attachment[];
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
-  readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas'>;
+  readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
   /** Those that make the step together, each a part of it; one by default. */
   readonly workers?: Workers;
 }
@@ -67,7 +67,10 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
     // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
-    gradients = gradientsOverDevices(microbatches, microbatchOf, backend, (microbatch) =>
+    const { replicas, sideBySide } = backend;
+    // A hook that looks at logits sees a microbatch as a whole.
+    const devices = { barrier: () => backend.barrier(), ...(replicas === undefined ? {} : { replicas }), ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }) };
+    gradients = gradientsOverDevices(microbatches, microbatchOf, devices, (microbatch) =>
       gradientsOf(trainable, () => {
         const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
@@ -136,10 +139,12 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
   }
 }
 
+const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
+
 /** Summed cross-entropy of a microbatch, and what callbacks add to its mean. The whole logits are made only where a hook wants them. */
 function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
   const { batch, positions, targets, weights } = microbatch;
-  if (!hooks.has('transformLogits') && !hooks.has('addLoss')) {
+  if (!wantsLogits(hooks)) {
     return { lossSum: summedCrossEntropy(model, batch, microbatch, { trained }), added: undefined };
   }
   const context: MicrobatchContext = { ...step, ...microbatch };

@@ -1,12 +1,14 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { Program } from '../../recorder/program.js';
 import type { Describe, Engine, EngineTensor } from '../engine.js';
 import { CompiledFunction } from './compiled-function.js';
-import { encodeConfigProto, type SessionConfig } from './config-proto.js';
-import { EagerEmitter, runEagerly } from './eager.js';
+import type { SessionConfig } from './config-proto.js';
+import { runEagerly } from './eager.js';
 import { joinCluster } from './collectives.js';
 import { startFlight } from './flight.js';
 import { Handles } from './handles.js';
-import { loadTensorflowLibrary, type Pointer, type TensorflowLibrary } from './library.js';
+import { loadTensorflowLibrary } from './library.js';
+import { openPlace, type Place } from './place.js';
 import { RunLog } from './run-log.js';
 import type { ServerDefinition } from './server-def.js';
 import { Status } from './status.js';
@@ -25,31 +27,23 @@ export interface TensorflowEngineOptions {
   readonly cluster?: ServerDefinition;
 }
 
-function newContext(library: TensorflowLibrary, status: Status, options: TensorflowEngineOptions): Pointer {
-  const threads = Math.max(1, options.threads ?? availableParallelism());
-  const config = encodeConfigProto({ intraOpThreads: threads, interOpThreads: Math.min(2, threads), optimizeGraphs: false, optimizeFunctions: true, ...options.session });
-  const contextOptions = library.TFE_NewContextOptions();
-  try {
-    library.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, status.pointer);
-    status.check('Configuring TensorFlow');
-    library.TFE_ContextOptionsSetAsync(contextOptions, options.asynchronous === false ? 0 : 1);
-    const context = library.TFE_NewContext(contextOptions, status.pointer);
-    status.check('Starting TensorFlow');
-    return context;
-  } finally {
-    library.TFE_DeleteContextOptions(contextOptions);
-  }
-}
-
 /** The engine on libtensorflow: programs become TensorFlow functions, executed by name as one op each. */
 export function createTensorflowEngine(options: TensorflowEngineOptions): Engine {
   const library = loadTensorflowLibrary(options.libraryFolder);
   const status = new Status(library);
-  const context = newContext(library, status, options);
+  const threads = Math.max(1, options.threads ?? availableParallelism());
+  const main = openPlace(library, status, { ...options, threads, ofOperation: threads });
+  const { context, emitter } = main;
   const collective = options.cluster === undefined ? undefined : joinCluster(library, context, options.cluster);
-  const emitter = new EagerEmitter(library, context, status);
+  /** Where parts are computed beside each other, each with half of the threads; opened when there is something for it. */
+  let halved: Place | null = null;
+  const places = (): readonly Place[] => (halved === null ? [main] : [main, halved]);
+  const placeOf = ({ sideBySide }: Program): Place => {
+    if (sideBySide !== true || collective !== undefined) return main;
+    return (halved ??= openPlace(library, status, { ...options, threads, ofOperation: Math.ceil(threads / 2) }));
+  };
 
-  const log = new RunLog(library, context);
+  const log = new RunLog(library, () => places().map((place) => place.context));
   const handles = new Handles((handle) => library.TFE_DeleteTensorHandle(handle));
   const queue = new WorkQueue(handles, log);
   let compilations = 0;
@@ -62,11 +56,11 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       results,
       run: (pointers) => {
         log.remember(name, program, describe);
-        return log.guarded(() => emitter.execute(name, pointers, {}, results));
+        return log.guarded(() => placeOf(program).emitter.execute(name, pointers, {}, results));
       },
       runLater: (pointers) => {
         log.remember(name, program, describe);
-        return startFlight(library, emitter.operation(name, pointers, {}), new Status(library), results, (error) => log.recovered(error));
+        return startFlight(library, placeOf(program).emitter.operation(name, pointers, {}), new Status(library), results, (error) => log.recovered(error));
       },
     });
   };
@@ -77,6 +71,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() },
     staticShapes: false,
     reusesInputs: 'in updates',
+    ...(collective === undefined ? { gainsSideBySide: true as const } : {}),
     ...(collective === undefined ? {} : { collective }),
     compilations: () => compilations,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
@@ -107,7 +102,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     release: (tensor) => handles.release(tensor),
     compile: (program, describe) => {
       compilations++;
-      return new CompiledFunction(library, context, status, program, describe);
+      return new CompiledFunction(library, placeOf(program).context, status, program, describe);
     },
     run: (executable, inputs, describe, spent): EngineTensor[] => {
       const compiled = executable as CompiledFunction;
@@ -131,29 +126,21 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       }),
     wait: () => {
       queue.drain();
-      library.TFE_ContextAsyncWait(context, status.pointer);
-      if (status.failed) throw log.recovered(status.error());
+      log.guarded(() => places().forEach((place) => place.wait()));
       log.finished(log.last);
     },
     waitLater: async () => {
       await queue.drainLater();
       const upTo = log.last;
-      const own = new Status(library);
-      await new Promise<void>((resolve, reject) => {
-        library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
-          const problem: unknown = error ?? (own.failed ? own.error() : undefined);
-          own.dispose();
-          if (problem === undefined) {
-            log.finished(upTo);
-            return resolve();
-          }
-          reject(log.recovered(problem));
+      for (const place of places()) {
+        await place.waitLater().catch((error: unknown) => {
+          throw log.recovered(error);
         });
-      });
+      }
+      log.finished(upTo);
     },
     dispose: () => {
-      emitter.dispose();
-      library.TFE_DeleteContext(context);
+      for (const place of places()) place.dispose();
       status.dispose();
     },
   };

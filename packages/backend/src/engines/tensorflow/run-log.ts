@@ -23,7 +23,7 @@ export class RunLog {
 
   constructor(
     private readonly library: TensorflowLibrary,
-    private readonly context: Pointer,
+    private readonly contexts: () => readonly Pointer[],
   ) {}
 
   remember(functionName: string | null, program: Program, describe: Describe): void {
@@ -56,11 +56,13 @@ export class RunLog {
     }
   }
 
-  /** Empties TensorFlow's queue after an error, and gives the error with its operation. */
+  /** Empties TensorFlow's queues after an error, and gives the error with its operation. */
   recovered(error: unknown): Error {
-    const executor = this.library.TFE_ContextGetExecutorForThread(this.context);
-    this.library.TFE_ExecutorClearError(executor);
-    this.library.TFE_DeleteExecutor(executor);
+    for (const context of this.contexts()) {
+      const executor = this.library.TFE_ContextGetExecutorForThread(context);
+      this.library.TFE_ExecutorClearError(executor);
+      this.library.TFE_DeleteExecutor(executor);
+    }
     return this.named(error);
   }
 }

@@ -32,7 +32,7 @@ export function handOverProgram(program: Program, functionName: string, position
   };
   const count = positions.length;
   const step = { kernel: handOver, parameters: [], inputs: positions.map((_, index) => index), tensorInputs: count, firstOutput: count, outputs: 1 };
-  return { name: `${program.name} inputs`, matmul: program.matmul, inputTypes, steps: [step], types: [...inputTypes, 'int32'], outputs: [count] };
+  return { name: `${program.name} inputs`, matmul: program.matmul, sideBySide: program.sideBySide ?? false, inputTypes, steps: [step], types: [...inputTypes, 'int32'], outputs: [count] };
 }
 
 /** One input of `functionName` out of its variable, which is gone before anybody uses what was in it. */
