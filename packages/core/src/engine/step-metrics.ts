@@ -3,6 +3,8 @@ import { cast, keep, stack, tidy, type Scalar } from '@tensorflow/tfjs-core';
 /** Numbers that strategies and callbacks record while a step is made. A name recorded several times becomes the mean. */
 export interface StepMetrics {
   record(name: string, value: number | Scalar): void;
+  /** Reads these scalars and, in the same transfer, what was recorded until now. The scalars stay the caller's. */
+  readBeside(scalars: readonly Scalar[]): Promise<Float32Array>;
   /** Reads what is still on the device, in one transfer, and disposes it. */
   read(): Promise<Record<string, number>>;
   dispose(): void;
@@ -15,16 +17,24 @@ export function createStepMetrics(): StepMetrics {
     for (const [, tensor] of tensors) tensor.dispose();
     tensors.length = 0;
   };
+  const readBeside = async (scalars: readonly Scalar[]): Promise<Float32Array> => {
+    const recorded = tensors.length;
+    const values = await readScalars([...scalars, ...tensors.map(([, tensor]) => tensor)]);
+    tensors.splice(0, recorded).forEach(([name, tensor], index) => {
+      numbers.push([name, values[scalars.length + index] ?? NaN]);
+      tensor.dispose();
+    });
+    return values.subarray(0, scalars.length);
+  };
   return {
+    readBeside,
     record(name, value) {
       if (typeof value === 'number') numbers.push([name, value]);
       else tensors.push([name, keep(value.clone())]);
     },
     async read() {
-      const values = await readScalars(tensors.map(([, tensor]) => tensor));
-      const all = [...numbers, ...tensors.map(([name], index): [string, number] => [name, values[index] ?? NaN])];
-      dispose();
-      return means(all);
+      await readBeside([]);
+      return means(numbers);
     },
     dispose,
   };

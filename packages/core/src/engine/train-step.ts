@@ -10,7 +10,7 @@ import { weightDecayApplies } from '../optimizers/decays.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
 import { gradientsOverDevices, leaveDevices } from './over-devices.js';
-import { createStepMetrics, readScalars } from './step-metrics.js';
+import { createStepMetrics } from './step-metrics.js';
 import { supervisedPositions, totalWeight } from './supervised-positions.js';
 import { agreeOnStep, meanMetrics, sumGradients, takePart } from './together.js';
 
@@ -97,7 +97,8 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
     // 5. Everything finite, or no update.
     const probe = tidy(() => finiteProbe(gradients.values()));
-    const reading = readScalars([probe, ...losses]);
+    // What was recorded until now comes along: who reads it after the update waits for the update.
+    const reading = metrics.readBeside([probe, ...losses]);
     losses.push(probe);
     const [probed = NaN, ...lossParts] = await reading;
     const { loss, skipReason } = await agreeOnStep(workers, step, total(lossParts, (lossPart) => lossPart), ownSkipReason);

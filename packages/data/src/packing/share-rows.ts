@@ -31,8 +31,14 @@ export function shareRows(lengths: readonly number[]): readonly (readonly number
   return best;
 }
 
+/**
+ * What a position costs beside attention, as a share of what a token costs: a model computes tokens once and padding not at all, but moves tokens to the positions where attention
+ * has them, and back.
+ */
+const POSITION = 0.3;
+
 /** Positions of the batch, padding included, each with the attention that rows of that length cost. */
 function costOf(rows: readonly (readonly number[])[], lengths: readonly number[]): number {
   const longest = Math.max(...rows.map((row) => row.reduce((sum, member) => sum + (lengths[member] ?? 0), 0)));
-  return rows.length * longest * (1 + longest / ATTENTION_WEIGHT);
+  return rows.length * longest * (POSITION + longest / ATTENTION_WEIGHT);
 }

@@ -113,8 +113,8 @@ function flashSegments(shape: DecoderShape, { rows, length, segmentIds }: Places
 
 /** Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a recorded graph the same for every length. */
 const BLOCKS = 4;
-/** Below this many positions the stretches are too short to pay. */
-const SHORTEST = 128;
+/** Below this many positions the stretches are too short to pay; and a run of shorter rows has one structure to compile, and a smaller one. */
+const SHORTEST = 256;
 
 /** For each of a few stretches of positions, the keys between the first and the last that a query of any row can see there. */
 function attentionBlocks({ rows, length, segmentIds }: Places, keys: KeyPlaces, window: number | null): AttentionBlock[] | null {
