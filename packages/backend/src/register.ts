@@ -9,6 +9,7 @@ import { registerKernels } from './kernels/index.js';
 import { cutAfterOptimizers } from './optimizer-barrier.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';
+import { keepInfoInValues } from './recorder/tensor-info.js';
 
 export const BACKEND_NAME = 'whetstone';
 
@@ -51,6 +52,7 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
   await registerHostFallback(BACKEND_NAME);
   registerLeanGradients();
   cutAfterOptimizers();
+  keepInfoInValues();
   env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
   return backend;
 }

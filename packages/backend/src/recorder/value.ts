@@ -2,6 +2,7 @@ import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core'
 import type { EngineTensor } from '../engines/engine.js';
 import type { RecordedNode } from './graph.js';
 import type { StoredParts } from './stored.js';
+import type { TensorInfoEntry } from './tensor-info.js';
 import { bytesPerElement, isDeviceType, sizeOf, type PhysicalType } from './types.js';
 
 /**
@@ -23,6 +24,8 @@ export class Value {
   /** Packed float32 numbers: operations that use them unpack them in their own graph. */
   stored: StoredParts | null = null;
   failure: Error | null = null;
+  /** What tfjs-core knows of it, see `keepInfoInValues`. */
+  info: TensorInfoEntry | null = null;
   /** Interned content of a small host value, valid in one generation of the table. */
   hostId = -1;
   hostGeneration = -1;

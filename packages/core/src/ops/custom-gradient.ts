@@ -15,13 +15,28 @@ export function customGradient<T extends tf.Tensor>(
   forward: () => ForwardResult<T>,
   backward: (gradient: T, saved: readonly tf.Tensor[]) => tf.Tensor[],
 ): T {
-  const operation = tf.customGrad<T>((...parts) => {
-    const save = parts.at(-1) as (tensors: tf.Tensor[]) => void;
+  const { state } = tf.engine();
+  const isTaped = state.gradientDepth > 0 && state.kernelDepth === 0;
+  let kept: tf.Tensor[] = [];
+  const result = tf.customGrad<T>(() => {
     const { value, saved } = forward();
-    save([...saved]);
-    return { value, gradFunc: (gradient: T, tensors: tf.Tensor[]) => backward(gradient, tensors) };
-  });
-  return operation(...inputs);
+    if (isTaped) kept = saved.map(share);
+    return { value, gradFunc: (gradient: T) => backward(gradient, kept) };
+  })(...inputs);
+  // Whoever owns the tape disposes what its operations saved.
+  const node = isTaped ? state.activeTape.at(-1) : undefined;
+  if (node !== undefined) node.saved = kept;
+  return result;
+}
+
+/**
+ * Another tensor of the same data, kept. tfjs-core's own way to save records a copy as an operation for each tensor, and puts it on the tape besides.
+ */
+function share(tensor: tf.Tensor): tf.Tensor {
+  const engine = tf.engine();
+  const holder = engine.state.tensorInfo.get(tensor.dataId)?.backend ?? engine.backend;
+  holder.incRef(tensor.dataId);
+  return tf.keep(engine.makeTensorFromDataId(tensor.dataId, tensor.shape, tensor.dtype, holder));
 }
 
 /** The saved tensor at `index`, which the forward half is known to have put there. */
