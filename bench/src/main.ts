@@ -30,6 +30,18 @@ program
   .action(async (options) => (await import('./step.js')).benchStep(options));
 
 program
+  .command('second-process')
+  .description('two processes one after the other over one folder of compiled modules, empty at first: loading, and the first step of LoRA, everything compiled or found')
+  .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')
+  .addOption(engine().default('tensorflow'))
+  .option('--batch <rows>', 'rows', whole, 4)
+  .option('--length <tokens>', 'tokens a row', whole, 256)
+  .addOption(threads())
+  .addOption(new Option('--one <folder>', 'measure this process over such a folder').hideHelp())
+  .addOption(json())
+  .action(async (options) => (await import('./second-process.js')).benchSecondProcess(options));
+
+program
   .command('matmul')
   .description('matrix products through tfjs-core, by TensorFlow itself and on tfjs-backend-wasm; a small LoRA step on both backends')
   .option('--shapes <list>', 'products to measure, each rows x inner x columns', '1024x576x1536,1024x1024x1024,2048x2048x2048,256x256x256,64x64x64')
