@@ -41,8 +41,17 @@ function layoutOf(query: Spec, key: Spec, attributes: Readonly<Record<string, un
   return { batch, groups, length: queries / groups, width, keys: key.shape[1] ?? 0, blocks };
 }
 
-/** Host operands that both kernels need, in this order: how queries unfold and fold, then for each block its places. */
-function places({ batch, groups, length, width, keys, blocks }: Layout): HostOperand[] {
+let latest: { readonly key: string; readonly operands: readonly HostOperand[] } = { key: '', operands: [] };
+
+/** Host operands that both kernels need, in this order: how queries unfold and fold, then for each block its places. The layers of a pass share them. */
+function places(layout: Layout): readonly HostOperand[] {
+  const { batch, groups, length, width, keys, blocks } = layout;
+  const key = [batch, groups, length, width, keys, ...blocks.flatMap((block) => [block.queries, block.firstKey, block.keys])].join();
+  if (latest.key !== key) latest = { key, operands: Object.freeze(makePlaces(layout)) };
+  return latest.operands;
+}
+
+function makePlaces({ batch, groups, length, width, keys, blocks }: Layout): HostOperand[] {
   return [
     vector([batch, groups, length, width]),
     vector([batch, groups * length, width]),

@@ -20,6 +20,8 @@ function contentKey(type: PhysicalType, shape: readonly number[], values: TypedA
 export class HostOperands {
   private ids = new Map<string, number>();
   private entries: Entry[] = [];
+  /** Numbers of lists that never change, in the generation they are of: kernels give them for layer after layer. */
+  private readonly lists = new WeakMap<readonly HostOperand[], { readonly generation: number; readonly ids: readonly number[] }>();
   /** Changes whenever numbers given out before are no longer valid. */
   generation = 0;
 
@@ -37,6 +39,15 @@ export class HostOperands {
     this.entries.push({ operand, tensor: null });
     this.ids.set(key, id);
     return id;
+  }
+
+  /** The numbers of a kernel's operands. A frozen list is looked through once. */
+  internAll(operands: readonly HostOperand[]): readonly number[] {
+    const known = Object.isFrozen(operands) ? this.lists.get(operands) : undefined;
+    if (known?.generation === this.generation) return known.ids;
+    const ids = operands.map((operand) => this.intern(operand));
+    if (Object.isFrozen(operands)) this.lists.set(operands, { generation: this.generation, ids });
+    return ids;
   }
 
   typeOf(id: number): PhysicalType {

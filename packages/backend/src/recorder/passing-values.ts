@@ -26,6 +26,8 @@ function kindOf(nodes: readonly RecordedNode[]): number {
  */
 export class PassingValues {
   private readonly regretted = new Set<number>();
+  /** Whether any was ever left out. */
+  private hasLeftOut = false;
 
   /** @param least bytes from which on it pays */
   constructor(private readonly least = WORTH_LEAVING_OUT) {}
@@ -38,7 +40,7 @@ export class PassingValues {
    */
   find(nodes: readonly RecordedNode[], recorded: readonly RecordedNode[], wanted: Value | null): ReadonlySet<Value> {
     const passing = new Set<Value>();
-    const before = nodes.flatMap(({ outputs }) => outputs.filter((output) => output.leftOut !== -1 && output.node !== null && output.references > 0));
+    const before = !this.hasLeftOut ? [] : nodes.flatMap(({ outputs }) => outputs.filter((output) => output.leftOut !== -1 && output.node !== null && output.references > 0));
     if (before.length === 0 && (wanted === null || tfjs().state.scopeStack.length === 0)) return passing;
     const passes = heldByScopesOnly();
     for (const value of before) {
@@ -62,6 +64,7 @@ export class PassingValues {
       }
     }
     if (bytes < this.least) return;
+    this.hasLeftOut = true;
     for (const value of found) {
       value.leftOut = kind;
       passing.add(value);

@@ -110,7 +110,7 @@ export class Recorder {
       parameterId: parameters.length === 0 ? 0 : this.parameterId(parameters.join('|')),
       parameters,
       inputs,
-      host: recording.host === undefined || recording.host.length === 0 ? [] : recording.host.map((operand) => this.operands.intern(operand)),
+      host: recording.host === undefined || recording.host.length === 0 ? [] : this.operands.internAll(recording.host),
       outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype, spec.physical)),
       position: -1,
       firstOutput: -1,
