@@ -9,7 +9,7 @@ const products: ReadonlySet<string> = new Set(['MatMul', 'BatchMatMulV2']);
 
 /**
  * An emitter whose products of float32 matrices take their operands in bfloat16. Operands that are bfloat16 already stay as they are. TensorFlow
- * rounds the products to bfloat16 too; XLA gives them in float32.
+ * rounds the products to bfloat16 too, and so does XLA on an accelerator; on a processor it gives them in float32.
  */
 export function multiplyingInBfloat16<T>(emit: Emitter<T>): Emitter<T> {
   const isRounded = (tensor: T): boolean => emit.typeOf(tensor) === 'bfloat16';

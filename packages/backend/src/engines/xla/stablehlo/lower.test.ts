@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { outcomes, startXlaBackend, xlaPlugin } from '../../../test-support.js';
+import { ModuleBuilder, type Hlo } from './builder.js';
 import { rows } from './lower.js';
 
 /** Names of TensorFlow ops in the text of the records. */
@@ -20,6 +21,17 @@ test('every TensorFlow op that a record names has a lowering', () => {
   const names = opsOfRecords();
   expect(names.length).toBeGreaterThan(30);
   expect(names.filter((name) => rows[name] === undefined && !behindOwnLowering.has(name))).toEqual([]);
+});
+
+test.each([
+  ['float32', true, 'float32'],
+  ['float32', false, 'float32'],
+  ['bfloat16', true, 'float32'],
+  ['bfloat16', false, 'bfloat16'],
+  ['int32', false, 'int32'],
+] as const)('a product of %s numbers (on a processor: %s) is of type %s', (type, onProcessor, expected) => {
+  const input = (number: number): Hlo => ({ type, shape: [2, 2], name: null, input: number, values: null });
+  expect(new ModuleBuilder(rows, 1, onProcessor).op('MatMul', [input(0), input(1)])).toMatchObject({ type: expected, shape: [2, 2] });
 });
 
 describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core\'s', () => {

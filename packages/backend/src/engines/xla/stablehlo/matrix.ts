@@ -2,12 +2,20 @@ import { backend_util } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Attributes } from '../../../kernels/attributes.js';
 import { sizeOf } from '../../../recorder/types.js';
-import { isFloat, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import type { Hlo, ModuleBuilder, Row } from './builder.js';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
   const attribute = attributes[name];
   return attribute?.kind === 'bool' && attribute.value;
 };
+
+/**
+ * Products of bfloat16 numbers are added up in float32. An accelerator rounds the sums to bfloat16, as TensorFlow's products do: what reads them, and what is kept for the way back, is half
+ * as long then. A processor's compiler would do that in a pass of its own. Whole numbers stay whole.
+ */
+function typeOfProduct(b: ModuleBuilder, operands: Hlo['type']): Hlo['type'] {
+  return operands === 'bfloat16' && b.onProcessor ? 'float32' : operands;
+}
 
 /** `[batch…, left…, right…]` of a product that contracts one axis of each; batch axes come first in both. */
 function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number, contractY: number): Hlo {
@@ -15,8 +23,7 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   const free = (of: Hlo, contracted: number): number[] => of.shape.filter((_, axis) => axis >= batch && axis !== contracted);
   const batches = batch === 0 ? '' : `lhs_batching_dimensions = [${axes}], rhs_batching_dimensions = [${axes}], `;
   b.work += sizeOf(x.shape) * (sizeOf(y.shape) / Math.max(1, sizeOf(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
-  // Products of bfloat16 numbers are exact in float32, and are added up there; whole numbers stay whole.
-  const result = isFloat(x.type) ? 'float32' : x.type;
+  const result = typeOfProduct(b, x.type);
   const precision = `#stablehlo<precision ${x.type === 'bfloat16' ? 'DEFAULT' : 'HIGHEST'}>`;
   const numbers = `#stablehlo.dot<${batches}lhs_contracting_dimensions = [${contractX}], rhs_contracting_dimensions = [${contractY}]>`;
   return b.call('stablehlo.dot_general', [x, y], result, [...x.shape.slice(0, batch), ...free(x, contractX), ...free(y, contractY)], `dot_dimension_numbers = ${numbers}, precision_config = [${precision}, ${precision}]`);
