@@ -30,7 +30,8 @@ type Devices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
 export function gradientsOverDevices<M extends { readonly batch: Batch }>(
   microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (microbatch: M) => Map<string, Tensor>,
 ): Map<string, Tensor> {
-  const { replicas, sideBySide } = backend;
+  const { replicas } = backend;
+  const sideBySide = backend.sideBySide?.bind(backend);
   if (replicas === undefined) {
     const gradients = new Map<string, Tensor>();
     try {
