@@ -1,10 +1,27 @@
+import type { RecordedNode } from './graph.js';
 import type { Program, Step } from './program.js';
+import type { Value } from './value.js';
 
 /** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about a hundred, both ways. */
 const FAR = 100;
 
 /** One pass over memory: what these give is computed again rather than kept. */
 const cheap = new Set(['Multiply', 'WhetstoneGatedActivation']);
+
+/**
+ * Cheap results that need not leave the first part of a recording though they are held: the rest computes them from operands that it is given anyway. Those that
+ * nothing in this part used are due now.
+ */
+export function cheapToRepeat(nodes: readonly RecordedNode[]): ReadonlySet<Value> {
+  const used = new Set(nodes.flatMap(({ inputs }) => inputs));
+  const repeated = new Set<Value>();
+  for (const { kernel, inputs, outputs } of nodes) {
+    const [output] = outputs;
+    if (output === undefined || !cheap.has(kernel.name) || !used.has(output) || output.references === 0) continue;
+    if (inputs.every((input) => !repeated.has(input) && (input.node === null || input.references > 0))) repeated.add(output);
+  }
+  return repeated;
+}
 
 /**
  * Computes cheap results a second time where they are used much later again, as gradients do, instead of keeping them all the while. Only those whose

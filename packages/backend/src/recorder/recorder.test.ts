@@ -200,6 +200,25 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([long, short]);
   });
 
+  test('the first part keeps no cheap result that the rest can compute from what is kept anyway', async () => {
+    const backend = await fresh({ firstNodes: 4 });
+    const [x, y] = [random([64, 64], 1), random([64, 64], 2)];
+    const bytes = 4 * 64 * 64;
+    const expected = [...x.dataSync()].map((value, index) => Math.fround(value * (y.dataSync()[index] ?? NaN)));
+    const product = tf.mul(x, y);
+    const chain = [tf.tanh(product)];
+    const unused = tf.mul(y, y);
+    for (let index = 0; index < 3; index++) chain.push(tf.tanh(chain.at(-1) as tf.Tensor));
+    expect(backend.counters()).toMatchObject({ graphs: 1, nodes: 4 });
+    // x, y, two of the chain and the product that nothing in this part used.
+    expect(backend.counters().deviceBytes).toBe(5 * bytes);
+    tf.dispose(x);
+    expect([...product.dataSync()]).toEqual(expected);
+    expect([...(chain.at(-1) as tf.Tensor).dataSync()][0]).toBeCloseTo(Math.tanh(Math.tanh(Math.tanh(Math.tanh(expected[0] ?? NaN)))), 6);
+    tf.dispose([y, product, unused, ...chain]);
+    expect(backend.counters().deviceBytes).toBe(0);
+  });
+
   test('a host array that changes after it was given changes nothing', async () => {
     await fresh();
     for (const size of [3, 100]) {

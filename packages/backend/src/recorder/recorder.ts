@@ -9,6 +9,7 @@ import { cut, type RecordedNode } from './graph.js';
 import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
 import { PassingValues } from './passing-values.js';
+import { cheapToRepeat } from './recompute.js';
 import { refuseTooLarge } from './too-large.js';
 import { sameShape, toTypedArray } from './types.js';
 import { Value } from './value.js';
@@ -76,7 +77,7 @@ export class Recorder {
 
   /** What is recorded from now on is multiplied that way; what is pending is handed over as it was meant. */
   set matmul(policy: MatmulPolicy) {
-    if (policy !== this.matmulPolicy) this.handOver(null, true);
+    if (policy !== this.matmulPolicy) this.handOver({ whole: true });
     this.matmulPolicy = policy;
   }
 
@@ -130,7 +131,7 @@ export class Recorder {
     const { mostNodes = MOST_NODES } = this.options;
     const limit = this.begun || this.firstNodes === 0 || this.isSideBySide ? mostNodes : Math.min(this.firstNodes, mostNodes);
     if (this.pending.length < limit) return;
-    this.handOver();
+    this.handOver({ part: true });
     this.begun = true;
   }
 
@@ -209,15 +210,17 @@ export class Recorder {
   /**
    * @param wanted what a read asks for; null without one
    * @param whole whether what reads left out is computed, too
+   * @param part whether the recording goes on
    */
-  private handOver(wanted: Value | null = null, whole = false): void {
+  private handOver({ wanted = null, whole = false, part = false }: { readonly wanted?: Value | null; readonly whole?: boolean; readonly part?: boolean } = {}): void {
     if (this.pending.length === 0 && wanted === null && !whole) return;
     const nodes = this.waiting.length === 0 ? this.pending : [...this.waiting, ...this.pending];
     // What processes sum together is computed by all of them or by none: nothing is left for later.
-    const leftOut = whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
+    const passing = whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
+    this.leftOut = passing.size;
+    const leftOut = part ? new Set([...passing, ...cheapToRepeat(nodes)]) : passing;
     this.pending = [];
     const serial = this.serial++;
-    this.leftOut = leftOut.size;
     const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, (value) => this.hostId(value), leftOut);
     const made = new Set(graph.outputs);
     const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
@@ -265,7 +268,7 @@ export class Recorder {
   materialise(value: Value): EngineTensor {
     if (value.node !== null) {
       this.begun = false;
-      this.handOver(value);
+      this.handOver({ wanted: value });
     }
     if (value.failure !== null) throw value.failure;
     if (value.tensor !== null) return value.tensor;

@@ -12,6 +12,11 @@ export interface OptimizerStep {
 
 /** Updates parameters in place (`variable.assign`) from gradients. State is keyed by parameter name, never by position. */
 export interface Optimizer {
+  /**
+   * Makes the state that `apply` is going to need and does not have yet. Whoever hands the recording over in between gets the same graph from a first update
+   * as from all later ones.
+   */
+  prepare?(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>): void;
   apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;
   saveState(): SavedState;
   loadState(state: SavedState): void;

@@ -106,7 +106,10 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
     // 6. The update.
     if (skipReason === null) {
-      parts.optimizer.apply(owner.masters ?? trainable, gradients, {
+      const updated = owner.masters ?? trainable;
+      parts.optimizer.prepare?.(updated, gradients);
+      backend.barrier();
+      parts.optimizer.apply(updated, gradients, {
         update: step + 1,
         learningRate,
         learningRateScale: (name) => owner.learningRateScale?.(name) ?? 1,

@@ -23,19 +23,22 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   const moments = new Map<string, Moments>();
   const constants = { beta1: options.adamBeta1, beta2: options.adamBeta2, epsilon: options.adamEpsilon };
 
-  const replace = (name: string, next: Moments): void => {
+  const replace = (name: string, next: Moments): Moments => {
     const before = moments.get(name);
     before?.first.dispose();
     before?.second.dispose();
-    moments.set(name, { ...next, first: keep(next.first), second: keep(next.second) });
+    const made = { ...next, first: keep(next.first), second: keep(next.second) };
+    moments.set(name, made);
+    return made;
   };
+  const momentsOf = (name: string, parameter: Tensor): Moments => moments.get(name) ?? replace(name, { first: noMoment(parameter), second: noMoment(parameter), updates: 0 });
 
   const update = (name: string, parameter: Variable, gradient: Tensor, scalars: Scalars, step: OptimizerStep): void => {
-    const before = moments.get(name);
-    const updates = (before?.updates ?? 0) + 1;
+    const before = momentsOf(name, parameter);
+    const updates = before.updates + 1;
     const rate = step.learningRate * step.learningRateScale(name);
     const [value, first, second] = tidy(() => adamwUpdate(
-      { parameter, gradient, firstMoment: before?.first ?? noMoment(parameter), secondMoment: before?.second ?? noMoment(parameter) },
+      { parameter, gradient, firstMoment: before.first, secondMoment: before.second },
       {
         stepSize: scalars(rate / (1 - constants.beta1 ** updates)),
         decay: scalars(step.decays(name) ? 1 - rate * options.weightDecay : 1),
@@ -50,6 +53,9 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   };
 
   return {
+    prepare(parameters, gradients) {
+      for (const [name, parameter] of parameters) if (gradients.has(name)) momentsOf(name, parameter);
+    },
     apply(parameters, gradients, step) {
       const scalars = createScalars();
       for (const [name, parameter] of parameters) {
@@ -88,13 +94,10 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   };
 }
 
-/** Parameters up to this size begin with zeros that the host gives. */
+/** Parameters up to this size begin with zeros that the host gives: they take no operation each. */
 const SMALL = 2 ** 20;
 
-/**
- * The zeros that a parameter's moments begin with. Small ones come from the host: the first update is then the same graph as all later ones, and need not be compiled by
- * itself. Large ones are made on the device.
- */
+/** The zeros that a parameter's moments begin with. */
 const noMoment = (parameter: Tensor): Tensor => (parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape));
 
 type Scalars = (value: number) => Scalar;

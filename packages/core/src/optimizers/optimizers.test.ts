@@ -84,6 +84,20 @@ describe('adamw', () => {
     optimizer.dispose();
   });
 
+  it('makes moments beforehand for parameters that have a gradient, and for no others', () => {
+    const [prepared, plain] = [createAdamW(options), createAdamW(options)];
+    const [first, second, idle] = [one(), one(), one()];
+    const gradient = tf.tensor1d([2]);
+    prepared.prepare?.(new Map([['weight', first], ['idle', idle]]), new Map([['weight', gradient]]));
+    const { tensors } = prepared.saveState();
+    expect([...tensors.keys()]).toEqual(['weight.firstMoment', 'weight.secondMoment']);
+    expect([...tensors.values()].map((moment) => moment.dataSync()[0])).toEqual([0, 0]);
+    expect(apply(prepared, first, 2, stepOf(1))).toBe(apply(plain, second, 2, stepOf(1)));
+    tf.dispose([first, second, idle, gradient]);
+    prepared.dispose();
+    plain.dispose();
+  });
+
   it('refuses a state without its moments', () => {
     const load = (values: object): void => createAdamW(options).loadState({ tensors: new Map(), values: values as never });
     expect(() => load({ updates: { weight: 1 } })).toThrow(expect.objectContaining({ code: 'CHECKPOINT_INVALID' }) as Error);
