@@ -47,7 +47,7 @@ function roundToBfloat16(variable: tf.Variable): void {
 const relative = (actual: number, expected: number): number => Math.abs(actual - expected) / Math.abs(expected);
 
 /** Expected values: PEFT on the dequantised SmolLM2-135M-Instruct, six steps of LoRA from a given adapter. */
-it.skipIf(missing.length > 0)('six steps of LoRA on SmolLM2-135M-Instruct', { timeout: 600_000 }, async () => {
+it.skipIf(missing.length > 0)('six steps of LoRA on SmolLM2-135M-Instruct', { timeout: 900_000 }, async () => {
   await useBackend(backend ?? '');
   const fixture = readGolden<LoraRun>('smollm2', 'lora.json');
   const adapter = readGolden<{ r: number; lora_alpha: number; target_modules: string[] }>('smollm2', 'lora_init', 'adapter_config.json');
