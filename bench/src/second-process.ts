@@ -71,7 +71,9 @@ async function measure(options: SecondProcessBenchOptions, moduleFolder: string)
   const owner = await loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }).attach(model, { seed: 0, totalSteps: STEPS, modelFolder: null });
   await backend.settle();
   const modelSeconds = lap();
-  const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer: createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 }), backend };
+  // As a run has it: halves beside each other only where the engine gains by them.
+  const devices = { barrier: () => backend.barrier(), ...(backend.engine.gainsSideBySide === true ? { sideBySide: <T>(record: () => T): T => backend.sideBySide(record) } : {}) };
+  const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer: createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 }), backend: devices };
   const data = randomBatch(options.batch, options.length, model.vocabularySize);
   const seconds: number[] = [];
   for (let step = 0; step < STEPS; step++) {

@@ -30,8 +30,7 @@ type Devices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
 export function gradientsOverDevices<M extends { readonly batch: Batch }>(
   microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (microbatch: M) => Map<string, Tensor>,
 ): Map<string, Tensor> {
-  const { replicas } = backend;
-  const sideBySide = backend.sideBySide?.bind(backend);
+  const { replicas, sideBySide } = backend;
   if (replicas === undefined) {
     const gradients = new Map<string, Tensor>();
     try {

@@ -67,7 +67,8 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
     // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
-    const { replicas, sideBySide } = backend;
+    const { replicas } = backend;
+    const sideBySide = backend.sideBySide?.bind(backend);
     // A hook that looks at logits sees a microbatch as a whole.
     const devices = { barrier: () => backend.barrier(), ...(replicas === undefined ? {} : { replicas }), ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }) };
     gradients = gradientsOverDevices(microbatches, microbatchOf, devices, (microbatch) =>
