@@ -43,7 +43,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     return (halved ??= openPlace(library, status, { ...options, threads, ofOperation: Math.ceil(threads / 2) }));
   };
 
-  const log = new RunLog(library, () => places().map((place) => place.context));
+  const log = new RunLog(library, () => places().map((place) => place.context), collective === undefined);
   const handles = new Handles((handle) => library.TFE_DeleteTensorHandle(handle));
   const queue = new WorkQueue(handles, log);
   let compilations = 0;

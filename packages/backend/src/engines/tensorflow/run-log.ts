@@ -2,7 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe } from '../engine.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
-import { failure, namedIn } from './status.js';
+import { failure, namedIn, Status } from './status.js';
 
 interface Run {
   readonly serial: number;
@@ -24,6 +24,8 @@ export class RunLog {
   constructor(
     private readonly library: TensorflowLibrary,
     private readonly contexts: () => readonly Pointer[],
+    /** Whether what runs is sure to end by itself: a sum with another process may wait for ever. */
+    private readonly ends: boolean,
   ) {}
 
   remember(functionName: string | null, program: Program, describe: Describe): void {
@@ -59,11 +61,19 @@ export class RunLog {
   /** Empties TensorFlow's queues after an error, and gives the error with its operation. */
   recovered(error: unknown): Error {
     for (const context of this.contexts()) {
+      // A result tells of an error before the queue that it came from has heard of it: cleared too soon, the queue would refuse what comes next.
+      if (this.ends) this.awaitAll(context);
       const executor = this.library.TFE_ContextGetExecutorForThread(context);
       this.library.TFE_ExecutorClearError(executor);
       this.library.TFE_DeleteExecutor(executor);
     }
     return this.named(error);
+  }
+
+  private awaitAll(context: Pointer): void {
+    const status = new Status(this.library);
+    this.library.TFE_ContextAsyncWait(context, status.pointer);
+    status.dispose();
   }
 }
 
