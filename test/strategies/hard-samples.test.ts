@@ -9,7 +9,8 @@ import { createRandom } from '@whetstone/core/random';
 import { hardSamplesStrategy, loraStrategy } from '@whetstone/strategies';
 import { batchOf, batchSourceOf, randomRows, type Row } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { drawSamples, drawWeights, offerSamples, samplesOf, type PooledSample } from '../../packages/strategies/src/hard-samples/pool.js';
+import { drawSamples, drawWeights, offerSamples, type PooledSample } from '../../packages/strategies/src/hard-samples/pool.js';
+import { samplesOf } from '../../packages/strategies/src/replay/rows.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { disposeRun, shuffledSource, testRun, tinyLlama, train } from '../support/training.js';
 

@@ -52,6 +52,32 @@ describe('replay', () => {
     expect(1 - count(plain) / count(mixed)).toBeCloseTo(0.25, 1);
   });
 
+  /** Four samples in each row, as batches share rows by default. */
+  const sharing = (source: BatchSource): BatchSource => ({
+    ...source,
+    async *epoch(epoch, options) {
+      for await (const batch of source.epoch(epoch, options)) {
+        const rows = batch.rows / 4;
+        yield { ...batch, rows, length: 4 * batch.length, segmentIds: batch.segmentIds.map((segment, at) => (segment === 0 ? 0 : 1 + (Math.floor(at / batch.length) % 4))) };
+      }
+    },
+  });
+
+  it('replays the asked share of samples where rows hold several, and lets replayed ones share rows', async () => {
+    const [plain, source] = [await play(sharing(fresh), 0), (await attach({ ratio: 0.25, batches: sharing(old) })).wrapData?.(sharing(fresh)) ?? fresh];
+    const mixed = await play(source, 0);
+    const count = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + batch.samples, 0);
+    expect(1 - count(plain) / count(mixed)).toBeCloseTo(0.25, 1);
+    for (const [index, batch] of mixed.entries()) {
+      expect(batch.samples).toBe(batch.segmentIds.reduce((sum, segment, at) => sum + (segment !== 0 && (at % batch.length === 0 || segment !== batch.segmentIds[at - 1]) ? 1 : 0), 0));
+      expect(batch.length).toBe(plain[index]?.length);
+      expect(batch.tokens).toBe(batch.segmentIds.reduce((sum, segment) => sum + (segment > 0 ? 1 : 0), 0));
+      expect(batch.supervisedTokens).toBe(supervisedOf(batch).targets.length);
+    }
+    const added = mixed.map((batch, index) => ({ rows: batch.rows - (plain[index]?.rows ?? 0), samples: batch.samples - (plain[index]?.samples ?? 0) }));
+    expect(added.some(({ rows, samples }) => samples > 2 && rows < samples)).toBe(true);
+  });
+
   it('keeps the batch\'s own rows and counts what it adds', async () => {
     const mixed = await play(await mixture({ ratio: 0.5, batches: old }), 0);
     for (const [index, batch] of (await play(fresh, 0)).entries()) {

@@ -2,9 +2,9 @@ import { tidy } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Batch, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createRandom } from '@whetstone/core/random';
-import { fromPlainRow, plainRow, withRows, type PlainRow, type ReplayRow } from '../replay/rows.js';
+import { fromPlainRow, plainRow, samplesOf, withSamples, type PlainRow, type ReplayRow } from '../replay/rows.js';
 import { targetsOf } from '../support/batch-loss.js';
-import { drawSamples, offerSamples, samplesOf, type DrawLimits, type PooledSample } from './pool.js';
+import { drawSamples, offerSamples, type DrawLimits, type PooledSample } from './pool.js';
 
 const configSchema = {
   type: 'object',
@@ -38,7 +38,7 @@ async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promi
   const order = rows.map((_, index) => index).sort((a, b) => (rows[a]?.ids.length ?? 0) - (rows[b]?.ids.length ?? 0));
   for (let start = 0; start < order.length; start += MEASURED_AT_ONCE) {
     const members = order.slice(start, start + MEASURED_AT_ONCE);
-    const batch = withRows(emptyBatch, members.flatMap((index) => rows[index] ?? []));
+    const batch = withSamples(emptyBatch, members.flatMap((index) => rows[index] ?? []));
     const { positions, targets } = targetsOf(batch);
     const each = tidy(() => crossEntropy(model.logits(batch, positions), targets));
     const values = await each.data();
@@ -96,7 +96,7 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
               batches += 1;
               index += 1;
               // All that changes is changed before the batch is given away: a checkpoint after it holds what the next one follows from.
-              yield withRows(batch, drawn.rows);
+              yield withSamples(batch, drawn.rows);
             }
           },
         }),

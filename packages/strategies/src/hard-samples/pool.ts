@@ -1,6 +1,5 @@
-import type { Batch } from '@whetstone/core/contract';
 import type { Random } from '@whetstone/core/random';
-import { rowsOf, targetsIn, type ReplayRow } from '../replay/rows.js';
+import type { ReplayRow } from '../replay/rows.js';
 
 /** A sample that may be shown again: a conversation, or a piece of one where rows are cut. */
 export interface PooledSample {
@@ -9,23 +8,6 @@ export interface PooledSample {
   readonly loss: number | null;
   /** Times that it was shown again since then. */
   readonly repeats: number;
-}
-
-/** The samples of a batch that hold a target, each in a row of its own: packed rows are taken apart. */
-export function samplesOf(batch: Batch): ReplayRow[] {
-  return rowsOf(batch).flatMap(splitSegments).filter((row) => targetsIn(row) > 0);
-}
-
-function splitSegments({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): ReplayRow[] {
-  const parts: ReplayRow[] = [];
-  for (let start = 0; start < ids.length; ) {
-    let end = start + 1;
-    while (end < ids.length && segmentIds[end] === segmentIds[start]) end += 1;
-    const part = { ids: ids.slice(start, end), labels: labels.slice(start, end), segmentIds: new Int32Array(end - start).fill(1), positionIds: positionIds.slice(start, end) };
-    parts.push(weights === undefined ? part : { ...part, weights: weights.slice(start, end) });
-    start = end;
-  }
-  return parts;
 }
 
 const keyOf = ({ ids, labels }: ReplayRow): string => `${ids.join()}|${labels.join()}`;

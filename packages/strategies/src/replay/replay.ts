@@ -5,7 +5,7 @@ import { definePlugin, WhetstoneError, type Batch, type BatchSource, type Json, 
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
-import { fromPlainRow, plainRow, rowsOf, targetsIn, withRows, type PlainRow, type ReplayRow } from './rows.js';
+import { fromPlainRow, plainRow, samplesOf, targetsIn, withSamples, type PlainRow, type ReplayRow } from './rows.js';
 
 const configSchema = {
   type: 'object',
@@ -14,7 +14,7 @@ const configSchema = {
     unit: { enum: ['sample', 'token'], default: 'sample', description: 'What the ratio counts.' },
     data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Earlier or general data, as data.train is given.' },
     bufferFile: { type: 'string', minLength: 1, description: 'Keeps a sample of all data seen, task after task: read at the start, and written with this run\'s data in it after the first epoch, or at the last step where that comes before.' },
-    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Rows that are kept at most.' },
+    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Samples that are kept at most.' },
     priority: { enum: ['uniform', 'loss'], default: 'uniform', description: 'loss: rows on which the model has the greater loss at the start are drawn more often.' },
   },
   additionalProperties: false,
@@ -39,17 +39,17 @@ async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<Ba
   return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
-async function* learnableRows(source: BatchSource): AsyncGenerator<ReplayRow> {
-  for await (const batch of source.epoch(0)) yield* rowsOf(batch).filter((row) => targetsIn(row) > 0);
+async function* learnableSamples(source: BatchSource): AsyncGenerator<ReplayRow> {
+  for await (const batch of source.epoch(0)) yield* samplesOf(batch);
 }
 
-/** The rows of the first batches of epoch 0. */
+/** The samples of the first batches of epoch 0. */
 async function rowsBefore(source: BatchSource, batches: number): Promise<ReplayRow[]> {
   const rows: ReplayRow[] = [];
   let index = 0;
   for await (const batch of source.epoch(0)) {
     if (index++ >= batches) break;
-    rows.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
+    rows.push(...samplesOf(batch));
   }
   return rows;
 }
@@ -65,7 +65,7 @@ async function fillBuffer(model: LanguageModel, run: StrategyRun, options: Repla
   const { bufferFile, bufferSize = 2000 } = options;
   const stored = bufferFile !== undefined && existsSync(bufferFile) ? await readBuffer(bufferFile, model.vocabularySize) : emptyBuffer;
   const batches = await openBatches(options, run);
-  const rows = batches === null ? [] : await collect(learnableRows(batches));
+  const rows = batches === null ? [] : await collect(learnableSamples(batches));
   const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
   if (buffer.rows.length === 0 && bufferFile === undefined) throw new WhetstoneError('DATA_EMPTY', 'replay has nothing to replay.', { place: { path: 'companions' }, hint: 'Give data, or a bufferFile.' });
   return buffer;
@@ -126,7 +126,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
         const share = ratio / (1 - ratio);
         const expected = unit === 'sample' ? share * batch.samples : (share * batch.tokens) / meanTokens;
         const count = Math.floor(expected + random.uniform());
-        return withRows(batch, Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter((row) => row !== undefined));
+        return withSamples(batch, Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter((row) => row !== undefined));
       };
 
       return {
@@ -144,7 +144,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
             let isWhole = false;
             try {
               for await (const batch of source.epoch(epoch, epochOptions)) {
-                if (target !== null) seen.push(...rowsOf(batch).filter((row) => targetsIn(row) > 0));
+                if (target !== null) seen.push(...samplesOf(batch));
                 yield mixed(batch, epoch, index);
                 index += 1;
               }

@@ -1,6 +1,6 @@
 import { IGNORED_LABEL, type Batch } from '@whetstone/core/contract';
 
-/** One row of a batch without its padding. */
+/** One row of a batch without its padding, or one sample of it. */
 export interface ReplayRow {
   readonly ids: Int32Array;
   readonly labels: Int32Array;
@@ -35,6 +35,23 @@ export function rowsOf({ rows, length, ids, labels, segmentIds, positionIds, wei
   }).filter((row) => row.ids.length > 0);
 }
 
+/** The samples of a batch that hold a target, each in a row of its own: packed rows are taken apart. */
+export function samplesOf(batch: Batch): ReplayRow[] {
+  return rowsOf(batch).flatMap(splitSegments).filter((row) => targetsIn(row) > 0);
+}
+
+function splitSegments({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): ReplayRow[] {
+  const parts: ReplayRow[] = [];
+  for (let start = 0; start < ids.length; ) {
+    let end = start + 1;
+    while (end < ids.length && segmentIds[end] === segmentIds[start]) end += 1;
+    const part = { ids: ids.slice(start, end), labels: labels.slice(start, end), segmentIds: new Int32Array(end - start).fill(1), positionIds: positionIds.slice(start, end) };
+    parts.push(weights === undefined ? part : { ...part, weights: weights.slice(start, end) });
+    start = end;
+  }
+  return parts;
+}
+
 /** Targets of a row: labels that count after the shift by one within their segment. */
 export function targetsIn({ labels, segmentIds }: ReplayRow): number {
   let count = 0;
@@ -53,11 +70,44 @@ function fillWeights(batch: Batch, added: readonly ReplayRow[], rows: number, le
   return values;
 }
 
-/** The batch with further rows below its own, padded to the longest. Its `origins` stay those of its own rows. */
-export function withRows(batch: Batch, added: readonly ReplayRow[]): Batch {
-  if (added.length === 0) return batch;
+/** How many segments a row holds: one after the other, without gaps. */
+const segmentsIn = ({ segmentIds }: ReplayRow): number => segmentIds.reduce((count, segment, at) => count + (segment !== 0 && segment !== segmentIds[at - 1] ? 1 : 0), 0);
+
+/** Samples in one row, each a segment of its own. */
+function joined(samples: readonly ReplayRow[]): ReplayRow {
+  const [only] = samples;
+  if (samples.length === 1 && only !== undefined) return only;
+  const join = (part: Part): Int32Array => Int32Array.from(samples.flatMap((sample) => [...sample[part]]));
+  let before = 0;
+  const segmentIds = samples.flatMap((sample) => {
+    const first = before;
+    before += Math.max(...sample.segmentIds);
+    return [...sample.segmentIds].map((segment) => first + segment);
+  });
+  const weights = samples.some((sample) => sample.weights !== undefined) ? { weights: Float32Array.from(samples.flatMap(({ ids, weights: own }) => (own === undefined ? Array.from(ids, () => 1) : [...own]))) } : {};
+  return { ids: join('ids'), labels: join('labels'), segmentIds: Int32Array.from(segmentIds), positionIds: join('positionIds'), ...weights };
+}
+
+/** Samples put into as few rows of at most `length` tokens as the longest-first order finds. */
+function sharingRows(samples: readonly ReplayRow[], length: number): ReplayRow[] {
+  const rows: ReplayRow[][] = [];
+  const tokensIn = (row: readonly ReplayRow[]): number => row.reduce((sum, { ids }) => sum + ids.length, 0);
+  for (const sample of samples.toSorted((a, b) => b.ids.length - a.ids.length)) {
+    const fitting = rows.find((row) => tokensIn(row) + sample.ids.length <= length);
+    if (fitting === undefined) rows.push([sample]);
+    else fitting.push(sample);
+  }
+  return rows.map(joined);
+}
+
+/**
+ * The batch with further samples below its own rows, padded to the longest: in rows of their own, or sharing rows where those of the batch do. Its `origins` stay those of its own rows.
+ */
+export function withSamples(batch: Batch, samples: readonly ReplayRow[]): Batch {
+  if (samples.length === 0) return batch;
+  const length = Math.max(batch.length, ...samples.map(({ ids }) => ids.length));
+  const added = batch.samples > batch.rows ? sharingRows(samples, length) : samples;
   const rows = batch.rows + added.length;
-  const length = Math.max(batch.length, ...added.map(({ ids }) => ids.length));
   const fill = (own: Int32Array, part: Part, padding: number): Int32Array => {
     const values = new Int32Array(rows * length).fill(padding);
     for (let row = 0; row < batch.rows; row += 1) values.set(own.subarray(row * batch.length, (row + 1) * batch.length), row * length);
@@ -74,7 +124,7 @@ export function withRows(batch: Batch, added: readonly ReplayRow[]): Batch {
     labels: fill(batch.labels, 'labels', IGNORED_LABEL),
     segmentIds: fill(batch.segmentIds, 'segmentIds', 0),
     positionIds: fill(batch.positionIds, 'positionIds', 0),
-    samples: batch.samples + added.length,
+    samples: batch.samples + added.reduce((sum, row) => sum + segmentsIn(row), 0),
     tokens: batch.tokens + added.reduce((sum, { ids }) => sum + ids.length, 0),
     supervisedTokens: batch.supervisedTokens + added.reduce((sum, row) => sum + targetsIn(row), 0),
   };
