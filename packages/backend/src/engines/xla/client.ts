@@ -3,10 +3,8 @@ import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
+import { namedValues, textsAmong, type ClientOptions } from './named-values.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
-
-/** Options of a plugin's client: `{allocator: 'bfc', preallocate: false}` for a GPU. */
-export type ClientOptions = Readonly<Record<string, string | number | boolean>>;
 
 /** PJRT_Buffer_Type of each physical dtype. */
 const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32: 4, bool: 1, bfloat16: 13, uint8: 6, int8: 2 };
@@ -17,47 +15,10 @@ type Event = Pointer;
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
 
-/** Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the value and its length. */
-const NAMED_VALUE_WORDS = 7;
-const STRING_VALUE = 0;
-
 /** A `PJRT_Buffer_MemoryLayout` without tiles (76 bytes, of them 56 the tiled kind's) in which the last axis is the nearest: how the host has its numbers. */
 function rowMajor(rank: number): { readonly layout: BigUint64Array; readonly minorToMajor: BigUint64Array } {
   const minorToMajor = words(Array.from({ length: rank }, (_, axis) => rank - 1 - axis));
   return { layout: words([76, 0, 56, 0, address(minorToMajor), rank, 0, 0, 0, 0]), minorToMajor };
-}
-
-/** `PJRT_NamedValue`s: whole numbers as int64, others as float. */
-function namedValues(options: ClientOptions): { readonly values: BigUint64Array; readonly count: number; readonly keep: readonly unknown[] } {
-  const keep: unknown[] = [];
-  const pointerTo = (bytes: Uint8Array): Pointer => {
-    keep.push(bytes);
-    return address(bytes);
-  };
-  const entries = Object.entries(options);
-  const fields = entries.flatMap(([name, value]): (Pointer | number)[] => {
-    const spelled = bytesOf(name);
-    const head = [8 * NAMED_VALUE_WORDS, 0, pointerTo(spelled), spelled.length];
-    if (typeof value === 'boolean') return [...head, 4, value ? 1 : 0, 1];
-    if (typeof value === 'string') {
-      const text = bytesOf(value);
-      return [...head, STRING_VALUE, pointerTo(text), text.length];
-    }
-    if (Number.isInteger(value)) return [...head, 1, BigInt.asUintN(64, BigInt(value)), 1];
-    return [...head, 3, new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0, 1];
-  });
-  return { values: words(fields), count: entries.length, keep };
-}
-
-/** Those of a plugin's `PJRT_NamedValue`s that are texts. */
-function textsAmong(pointer: Pointer, count: number): Map<string, string> {
-  if (pointer === 0n || count === 0) return new Map();
-  const fields = new BigUint64Array(koffi.view(pointer, NAMED_VALUE_WORDS * 8 * count));
-  return new Map(
-    Array.from({ length: count }, (_, value) => fields.subarray(NAMED_VALUE_WORDS * value, NAMED_VALUE_WORDS * (value + 1))).flatMap(([, , name = 0n, nameLength = 0n, kind = 0n, text = 0n, textLength = 0n]) =>
-      Number(kind & 0xffffffffn) === STRING_VALUE ? [[textAt(name, nameLength), textAt(text, textLength)] as const] : [],
-    ),
-  );
 }
 
 /** A compiled module on the device. */

@@ -1,10 +1,11 @@
 import type { Program } from '../../recorder/program.js';
 import { bytesPerElement, sizeOf } from '../../recorder/types.js';
 import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
-import { XlaClient, type ClientOptions } from './client.js';
+import { XlaClient } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
 import { flashAttentionSupport } from './flash-attention-support.js';
 import { createModuleLoader, type ModuleCounters } from './modules.js';
+import type { ClientOptions } from './named-values.js';
 import { clientOptions, withThreads } from './options.js';
 import { loadPjrt } from './pjrt.js';
 import { Variants, type XlaExecutable } from './variants.js';

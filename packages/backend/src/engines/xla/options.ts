@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { ClientOptions } from './client.js';
+import type { ClientOptions } from './named-values.js';
 
 /**
  * Options that a plugin's client is started with, told from the plugin's file name. A CPU plugin would make four devices; a GPU
