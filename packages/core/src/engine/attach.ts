@@ -2,7 +2,8 @@ import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import type { BatchSource } from '../contract/data.js';
 import type { LanguageModel } from '../contract/model.js';
 import type { Attachment, StrategyRun } from '../contract/strategy.js';
-import type { Named, TrainRun } from './run-services.js';
+import type { Named } from './named.js';
+import type { TrainRun } from './run-services.js';
 
 export interface Attached {
   /** The owner first. */

@@ -3,7 +3,7 @@ import type { Conversation, LoadedModel, Message, Metric, ReplyGenerator, ToolDe
 import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/single-worker.js';
-import type { Named } from './run-services.js';
+import type { Named } from './named.js';
 
 /** A reply to be given: what was said before, and what the data answers. */
 export interface ReplyTask {

@@ -2,14 +2,9 @@ import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { Attachment, BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StageInfo, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
+import type { Named } from './named.js';
 import type { ReplyMetrics } from './reply-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
-
-/** An instance and the plugin that made it, for errors and checkpoints to name. */
-export interface Named<T> {
-  readonly plugin: string;
-  readonly instance: T;
-}
 
 /** What makes a run one of several stages. */
 export interface RunStage extends StageInfo {

@@ -2,7 +2,7 @@ import { REPLY_GENERATOR, WhetstoneError, type Conversation, type DataSource, ty
 import type { ResolvedConfig } from '../config/types.js';
 import type { Services } from '../container.js';
 import { replyTasks, type ReplyMetrics } from '../engine/reply-metrics.js';
-import type { Named } from '../engine/run-services.js';
+import type { Named } from '../engine/named.js';
 
 async function* through(source: DataSource, transforms: readonly DataTransform[]): AsyncGenerator<Conversation> {
   const own = async function* (): AsyncGenerator<Conversation> {

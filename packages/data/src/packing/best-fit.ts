@@ -1,5 +1,5 @@
 import { GrowingInts } from '../batching/growing-ints.js';
-import type { Piece, PackedRows } from './pack.js';
+import type { PackedRows, Piece } from './pieces.js';
 
 /** Bins that have the same space left wait in one queue, first in, first out. A bitmap over the spaces finds the smallest that is large enough. */
 class SpaceQueues {

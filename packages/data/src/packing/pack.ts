@@ -1,4 +1,5 @@
 import { packBestFit } from './best-fit.js';
+import type { PackedRows, Piece } from './pieces.js';
 
 export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
 
@@ -11,16 +12,6 @@ export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
  * Rows are those of TRL's strategies of the same names. In all of them a sample never attends to another one, also in `wrapped`, where TRL lets it.
  */
 export type PackingStrategy = (typeof PACKING_STRATEGIES)[number];
-
-/** The tokens `offset` up to `offset + length` of a sample. */
-export interface Piece {
-  readonly sample: number;
-  readonly offset: number;
-  readonly length: number;
-}
-
-/** The pieces of each row, in their order. */
-export type PackedRows = readonly (readonly Piece[])[];
 
 /** Cuts a sample into pieces of at most `capacity` tokens; the last may be shorter. */
 function split(sample: number, length: number, capacity: number): Piece[] {

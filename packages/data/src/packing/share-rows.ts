@@ -1,4 +1,4 @@
-import type { Piece } from './pack.js';
+import type { Piece } from './pieces.js';
 import { packBestFit } from './best-fit.js';
 
 /**

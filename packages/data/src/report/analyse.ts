@@ -1,58 +1,13 @@
 import type { Conversation, DataSource, Origin, TransformReport } from '@whetstone/core/contract';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
-import type { NothingToLearnCause } from '../examples/tokenize.js';
 import type { ThreadOptions } from '../parallel/pass.js';
-import type { Inspection } from '../proof/inspect.js';
-import type { SupervisionFindings } from '../proof/observe.js';
-import type { Diversity } from './diversity.js';
+import type { DataReport } from './data-report.js';
 import { createGatherer, type Gatherer } from './gather.js';
-import { histogramOf, type Histogram } from './histogram.js';
+import { histogramOf } from './histogram.js';
 import { createMeasure, LISTED, previewOf, type MeasureOptions, type Tokenizing } from './measure.js';
 import { measureOnThreads } from './measure-on-threads.js';
 import { together } from '../reading/together.js';
-import type { SampleScore } from './score.js';
-import { outlyingLosses, type Suspect } from './suspects.js';
-import type { Topics } from './topics.js';
-
-/** A sample as the report lists it. */
-export interface ListedSample {
-  readonly origin: Origin;
-  readonly score: SampleScore;
-  readonly preview: string;
-}
-
-/** What is known of a data set: plain data, the same as the HTML page shows. */
-export interface DataReport {
-  readonly title: string;
-  readonly files: readonly string[];
-  readonly conversations: number;
-  readonly messages: number;
-  readonly turns: Histogram;
-  readonly characters: Histogram;
-  readonly languages: Readonly<Record<string, number>>;
-  readonly topics: Topics;
-  readonly diversity: Diversity;
-  readonly duplicates: { readonly exact: number; readonly near: number; readonly first: readonly { readonly origin: Origin; readonly detail: string }[] };
-  readonly scores: Histogram;
-  readonly parts: { readonly completeness: number; readonly conciseness: number; readonly consistency: number };
-  readonly worst: readonly ListedSample[];
-  readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
-  readonly unreadable: { readonly count: number; readonly first: readonly { readonly origin: Origin; readonly reason: string }[] };
-  readonly transforms: readonly TransformReport[];
-  /** With a tokenizer and a template alone. */
-  readonly tokens: {
-    readonly lengths: Histogram;
-    readonly supervised: number;
-    readonly total: number;
-    readonly maxLength: number | null;
-    readonly truncated: number;
-    readonly withoutTargets: Readonly<Partial<Record<NothingToLearnCause, number>>>;
-    readonly supervision: SupervisionFindings;
-    readonly inspections: readonly Inspection[];
-  } | null;
-  /** With a model alone: mean loss a token under it, as a measure of difficulty; of a fair sample where there are many conversations. */
-  readonly difficulty: { readonly losses: Histogram; readonly hardest: readonly { readonly origin: Origin; readonly loss: number; readonly preview: string }[] } | null;
-}
+import { outlyingLosses } from './suspects.js';
 
 export interface AnalyseInputs {
   readonly title: string;

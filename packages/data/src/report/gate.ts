@@ -1,5 +1,5 @@
 import { WhetstoneError, type QualityGate } from '@whetstone/core/contract';
-import type { DataReport } from './analyse.js';
+import type { DataReport } from './data-report.js';
 
 export type { QualityGate };
 

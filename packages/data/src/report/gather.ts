@@ -6,7 +6,7 @@ import type { Inspection } from '../proof/inspect.js';
 import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
 import { createDuplicateFinder, defaultDuplicateOptions, placeOf } from '../transforms/duplicates/finder.js';
 import { originAt } from '../transforms/duplicates/origin-list.js';
-import type { DataReport, ListedSample } from './analyse.js';
+import type { DataReport, ListedSample } from './data-report.js';
 import { createBottomSample } from './bottom-sample.js';
 import { createDiversityCounter } from './diversity.js';
 import { histogramOf } from './histogram.js';

@@ -1,7 +1,7 @@
 import type { Origin } from '@whetstone/core/contract';
 import type { Inspection } from '../proof/inspect.js';
 import { supervisionWarnings } from '../proof/check.js';
-import type { DataReport } from './analyse.js';
+import type { DataReport } from './data-report.js';
 import type { GateResult } from './gate.js';
 import type { Histogram } from './histogram.js';
 import type { SampleScore } from './score.js';

@@ -6,7 +6,8 @@ import { createConversationSource } from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { temporaryFolder, writeInto } from '../testing/files.js';
 import { applyTransforms, createNormalizeTransform } from '../transforms/index.js';
-import { analyseData, type AnalyseInputs, type DataReport } from './analyse.js';
+import { analyseData, type AnalyseInputs } from './analyse.js';
+import type { DataReport } from './data-report.js';
 import { createBottomSample } from './bottom-sample.js';
 
 const fakes = new URL('../testing/fakes.ts', import.meta.url).href;

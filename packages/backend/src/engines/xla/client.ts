@@ -3,7 +3,8 @@ import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
-import { namedValues, textsAmong, type ClientOptions } from './named-values.js';
+import { namedValues, textsAmong } from './named-values.js';
+import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** PJRT_Buffer_Type of each physical dtype. */

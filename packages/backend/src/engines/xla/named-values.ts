@@ -1,8 +1,6 @@
 import koffi from 'koffi';
+import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pointer } from './pjrt.js';
-
-/** Options of a plugin's client: `{allocator: 'bfc', preallocate: false}` for a GPU. */
-export type ClientOptions = Readonly<Record<string, string | number | boolean>>;
 
 /** Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the value and its length. */
 const NAMED_VALUE_WORDS = 7;

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { ClientOptions } from './named-values.js';
+
+/** Options of a plugin's client: `{allocator: 'bfc', preallocate: false}` for a GPU. */
+export type ClientOptions = Readonly<Record<string, string | number | boolean>>;
 
 /**
  * Options that a plugin's client is started with, told from the plugin's file name. A CPU plugin would make four devices; a GPU
