@@ -2,6 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
+import { customGradient } from '../ops/custom-gradient.js';
 import { gradientsOf } from './gradients.js';
 
 beforeAll(() => tf.setBackend('cpu'));
@@ -63,6 +64,20 @@ test('where the loss throws, the error comes out and no tensor stays', () => {
   // And the tape is off: this one is taken as if nothing had been.
   const gradients = gradientsOf(given, () => loss(given));
   expect(gradients.size).toBe(2);
+  tf.dispose([...gradients.values()]);
+});
+
+test('on the way back what was saved and passed on is freed operation by operation', () => {
+  const given = new Map([['x', tf.variable(tf.ones([64]))]]);
+  const bytes: number[] = [];
+  const watched = (x: tf.Tensor): tf.Tensor => customGradient([x], () => ({ value: tf.mul(x, 2), saved: [x] }), (gradient) => {
+    bytes.push(tf.memory().numBytes);
+    return [tf.mul(gradient, 2)];
+  });
+  const gradients = gradientsOf(given, () => tf.sum(watched(watched(watched(watched(of(given, 'x')))))) as tf.Scalar);
+  expect([...(gradients.get('x') as tf.Tensor).dataSync()]).toEqual(Array.from({ length: 64 }, () => 16));
+  // Each finds the four results that the loss made, less what the operations behind it had saved: 64 numbers of 4 bytes each time.
+  expect(bytes.slice(1).map((now, index) => (bytes[index] ?? 0) - now)).toEqual([256, 256, 256]);
   tf.dispose([...gradients.values()]);
 });
 

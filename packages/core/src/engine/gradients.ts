@@ -6,12 +6,15 @@ import { backpropagate, pathsBetween, recordTape } from './tape.js';
  * not per model). A parameter that the loss does not depend on has none. Every tensor is the caller's.
  */
 export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () => Scalar): Map<string, Tensor> {
-  const { value, tape, dispose } = recordTape(loss);
+  const { value, tape, release, dispose } = recordTape(loss);
   try {
     const names: string[] = [];
     // A tidy finds tensors in lists, but not in maps.
     const gradients = tidy('backward', () => {
-      const found = backpropagate(pathsBetween(tape, [...trainable.values()], value), value, ones(value.shape), add);
+      const paths = pathsBetween(tape, [...trainable.values()], value);
+      const onPath = new Set(paths.map(({ node }) => node));
+      for (const node of tape) if (!onPath.has(node)) release(node);
+      const found = backpropagate(paths, value, ones(value.shape), add, release);
       const seen = new Set<Tensor>();
       return [...trainable].flatMap(([name, parameter]) => {
         const gradient = found.get(parameter.id);

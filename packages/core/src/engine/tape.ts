@@ -8,6 +8,8 @@ export interface Taped {
   /** What was computed. */
   readonly value: Scalar;
   readonly tape: readonly TapeNode[];
+  /** Frees what an operation saved, once its gradient is made or not asked for. */
+  release(node: TapeNode): void;
   /** Frees the value and what the operations saved. */
   dispose(): void;
 }
@@ -19,9 +21,12 @@ export function recordTape(compute: () => Scalar): Taped {
   const isOutermost = state.gradientDepth === 0;
   if (isOutermost) state.activeTape = [];
   state.gradientDepth++;
+  const release = ({ saved }: TapeNode): void => {
+    if (isOutermost) for (const tensor of saved ?? []) tensor.dispose();
+  };
   const disposeSaved = (): void => {
     if (!isOutermost) return;
-    for (const { saved } of state.activeTape) for (const tensor of saved ?? []) tensor.dispose();
+    for (const node of state.activeTape) release(node);
     state.activeTape = [];
   };
   try {
@@ -29,6 +34,7 @@ export function recordTape(compute: () => Scalar): Taped {
     return {
       value,
       tape: state.activeTape,
+      release,
       dispose: () => {
         value.dispose();
         disposeSaved();
@@ -76,29 +82,68 @@ export function pathsBetween(tape: readonly TapeNode[], sources: readonly Tensor
   return paths;
 }
 
+/** Gradients by tensor id, each freed when nothing holds it any more: several tensors may have one and the same. */
+class Gradients {
+  readonly byTensor = new Map<number, Tensor>();
+  private readonly holders = new Map<Tensor, number>();
+
+  set(id: number, gradient: Tensor): void {
+    this.drop(id);
+    this.byTensor.set(id, gradient);
+    this.holders.set(gradient, (this.holders.get(gradient) ?? 0) + 1);
+  }
+
+  drop(id: number): void {
+    const gradient = this.byTensor.get(id);
+    if (gradient === undefined) return;
+    this.byTensor.delete(id);
+    const left = (this.holders.get(gradient) ?? 0) - 1;
+    this.holders.set(gradient, left);
+    this.freeUnheld(gradient);
+  }
+
+  freeUnheld(gradient: Tensor): void {
+    if ((this.holders.get(gradient) ?? 0) > 0) return;
+    this.holders.delete(gradient);
+    gradient.dispose();
+  }
+}
+
 /**
- * Gradients by tensor id, the last operation first; several of one tensor are added up in that order, as tfjs-core does. Call inside `tf.tidy`.
- * @param gradient the gradient of the value
+ * Gradients by tensor id, the last operation first; several of one tensor are added up in that order, as tfjs-core does. Call inside `tf.tidy`. A gradient that an operation has passed on
+ * is freed: what is handed to a device in the middle of it gives back only what is still needed.
+ * @param gradient the gradient of the value; freed
+ * @param done told of every operation whose gradient is made
  */
-export function backpropagate(paths: readonly PathNode[], value: Tensor, gradient: Tensor, add: (a: Tensor, b: Tensor) => Tensor): ReadonlyMap<number, Tensor> {
-  const gradients = new Map([[value.id, gradient]]);
+export function backpropagate(paths: readonly PathNode[], value: Tensor, gradient: Tensor, add: (a: Tensor, b: Tensor) => Tensor, done: (node: TapeNode) => void): ReadonlyMap<number, Tensor> {
+  const gradients = new Gradients();
+  gradients.set(value.id, gradient);
   for (let index = paths.length - 1; index >= 0; index--) {
     const { node, inputs } = paths[index] as PathNode;
-    // An output that nothing depends on has no gradient: tfjs-core's own function puts zeros there.
-    const given = node.outputs.map(({ id }) => gradients.get(id) ?? null) as Tensor[];
-    const made = node.gradient?.(given);
-    if (made === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient.`);
-    for (const [name, tensor] of inputs) {
-      const make = made[name];
-      if (make === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient with respect to its input ${name}.`);
-      const more = tidy(make);
-      if (more.dtype !== 'float32' || !util.arraysEqual(more.shape, tensor.shape)) {
-        throw new WhetstoneError('INTERNAL', `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`, { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${more.dtype} [${more.shape.join(', ')}]` });
-      }
-      const before = gradients.get(tensor.id);
+    const made = tidy(() => gradientsOfInputs(node, inputs, gradients.byTensor));
+    inputs.forEach(([, tensor], position) => {
+      const more = made[position] as Tensor;
+      const before = gradients.byTensor.get(tensor.id);
       gradients.set(tensor.id, before === undefined ? more : add(before, more));
-      before?.dispose();
-    }
+      gradients.freeUnheld(more);
+    });
+    for (const { id } of node.outputs) gradients.drop(id);
+    done(node);
   }
-  return gradients;
+  return gradients.byTensor;
+}
+
+/** The gradients of an operation's inputs, from those of its outputs. */
+function gradientsOfInputs(node: TapeNode, inputs: PathNode['inputs'], known: ReadonlyMap<number, Tensor>): Tensor[] {
+  // An output that nothing depends on has no gradient: tfjs-core's own function puts zeros there.
+  const given = node.outputs.map(({ id }) => known.get(id) ?? null) as Tensor[];
+  const made = node.gradient?.(given);
+  if (made === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient.`);
+  return inputs.map(([name, tensor]) => {
+    const make = made[name];
+    if (make === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient with respect to its input ${name}.`);
+    const gradient = make();
+    if (gradient.dtype === 'float32' && util.arraysEqual(gradient.shape, tensor.shape)) return gradient;
+    throw new WhetstoneError('INTERNAL', `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`, { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${gradient.dtype} [${gradient.shape.join(', ')}]` });
+  });
 }
