@@ -34,6 +34,15 @@ export interface ModuleMemory {
   readonly temporaries: number;
 }
 
+/** Positions among a module's arguments that it was compiled to take the memory of. */
+export interface Donation {
+  readonly kept?: readonly number[];
+  readonly donated?: readonly number[];
+}
+
+/** XLA's CPU client lets 32 executions be in flight. */
+const MOST_IN_FLIGHT = 30;
+
 /** One client of a plugin, with those of its devices that it can reach from here. */
 export class XlaClient {
   readonly platform: string;
@@ -44,8 +53,8 @@ export class XlaClient {
   readonly deviceCount: number;
   private readonly client: Pointer;
   private readonly devices: readonly Pointer[];
-  /** Executions that may still be at work. */
-  private running: Event[] = [];
+  /** Executions that may still be at work, in their order, and the handles of buffers that they were given for good. */
+  private running: { readonly event: Event; readonly donated: readonly Pointer[] }[] = [];
 
   constructor(
     readonly pjrt: Pjrt,
@@ -171,9 +180,9 @@ export class XlaClient {
 
   /**
    * Queues an executable: once on `device` with its list of inputs, or, compiled for several replicas, on the first devices with a list for each.
-   * Inputs whose numbers are in `kept` are not donated. Gives a list of results for each list of inputs.
+   * Inputs whose numbers are in `kept` are not donated; those in `donated` are, and their handles are released when it is done: that would wait for it. Gives a list of results for each list of inputs.
    */
-  execute(executable: LoadedExecutable, inputs: readonly (readonly Pointer[])[], kept: readonly number[], subject: string, device: number | null = null): Pointer[][] {
+  execute(executable: LoadedExecutable, inputs: readonly (readonly Pointer[])[], { kept = [], donated = [] }: Donation, subject: string, device: number | null = null): Pointer[][] {
     const [first = []] = inputs;
     const given = inputs.map((list) => words(list));
     const results = inputs.map(() => words(Array.from({ length: executable.outputs }, () => 0n)));
@@ -183,18 +192,44 @@ export class XlaClient {
     const options = words([112, 0, 0, 0, 0, 0, 0, kept.length === 0 ? 0n : address(vetoes), kept.length, 0, 0, 0, 0, 0]);
     const fields = [executable.pointer, address(options), address(lists), inputs.length, first.length, address(resultLists), address(events), device === null ? 0n : this.device(device)];
     this.pjrt.call('PJRT_LoadedExecutable_Execute', fields, subject, given, lists, results, resultLists, events, options, vetoes);
-    this.running = this.running.filter((event) => !this.discardIfReady(event));
-    this.running.push(...events);
+    this.sweep();
+    events.forEach((event, index) => this.running.push({ event, donated: donated.flatMap((position) => inputs[index]?.[position] ?? []) }));
     return results.map((list) => Array.from(list.subarray(0, executable.outputs)));
   }
 
   /** Waits until everything queued is done. Failures are told where results are read. */
   wait(): void {
-    for (const event of this.running.splice(0)) this.finish(event, true);
+    for (const { event, donated } of this.running.splice(0)) {
+      this.finish(event, true);
+      this.releaseAll(donated);
+    }
   }
 
   async waitLater(): Promise<void> {
-    await Promise.all(this.running.splice(0).map((event) => this.finishLater(event)));
+    const failures: unknown[] = [];
+    for (const { event, donated } of this.running.splice(0)) {
+      await this.finishLater(event).catch((error: unknown) => failures.push(error));
+      this.releaseAll(donated);
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** Whether so many executions more can be queued at once: beyond what is allowed in flight, a CPU's plugin blocks who queues. */
+  hasRoom(executions: number): boolean {
+    if (this.platform !== 'cpu') return true;
+    this.sweep();
+    return this.running.length < 2 || this.running.length + executions <= MOST_IN_FLIGHT;
+  }
+
+  /** Waits on another thread until there is room. */
+  async roomLater(executions: number): Promise<void> {
+    while (!this.hasRoom(executions)) {
+      const [oldest] = this.running.splice(0, 1);
+      if (oldest === undefined) return;
+      // Failures are told where results are read.
+      await this.finishLater(oldest.event).catch(() => undefined);
+      this.releaseAll(oldest.donated);
+    }
   }
 
   dispose(executable: LoadedExecutable): void {
@@ -255,10 +290,21 @@ export class XlaClient {
     }
   }
 
-  private discardIfReady(event: Event): boolean {
-    const ready = ((this.pjrt.call('PJRT_Event_IsReady', [event])[1] ?? 0n) & 1n) === 1n;
-    if (ready) this.pjrt.call('PJRT_Event_Destroy', [event]);
-    return ready;
+  /** Forgets the executions that are done. */
+  private sweep(): void {
+    for (let [first] = this.running; first !== undefined && this.isReady(first.event); [first] = this.running) {
+      this.pjrt.call('PJRT_Event_Destroy', [first.event]);
+      this.releaseAll(first.donated);
+      this.running.shift();
+    }
+  }
+
+  private isReady(event: Event): boolean {
+    return ((this.pjrt.call('PJRT_Event_IsReady', [event])[1] ?? 0n) & 1n) === 1n;
+  }
+
+  private releaseAll(buffers: readonly Pointer[]): void {
+    for (const buffer of buffers) this.release(buffer);
   }
 }
 

@@ -21,7 +21,7 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
     const compiled = client.compile(`func.func @main(%a: tensor<2x2xf32>) -> tensor<2x2xf32> {\n%0 = ${dot}\n"func.return"(%0) : (tensor<2x2xf32>) -> ()\n}`, 'A product');
     const input = client.upload('float32', [2, 2], Float32Array.of(1, 2, 3, 4));
     for (const executable of [compiled, client.deserialize(client.serialize(compiled))]) {
-      const [[result = 0n] = []] = client.execute(executable, [[input]], [], 'A product');
+      const [[result = 0n] = []] = client.execute(executable, [[input]], {}, 'A product');
       expect([...client.download(result, 'float32', [2, 2])]).toEqual([7, 10, 15, 22]);
       expect([...(await client.downloadLater(result, 'float32', [2, 2]))]).toEqual([7, 10, 15, 22]);
       client.release(result);

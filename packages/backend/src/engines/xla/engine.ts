@@ -49,7 +49,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     const inputs = handles.map((handle) => tensors.at(handle));
     const spentInputs = new Set(spent?.positions);
     const variant = variants.find(executable, inputs, spentInputs, describe);
-    const outputs = variant.module.outputs.map(({ type, shape }) => tensors.empty(type, shape));
+    const outputs = variant.outputs.map(({ type, shape }) => tensors.empty(type, shape));
     const subject = program.steps.length === 1 ? describe(0) : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
     queue.add({ variant, inputs, outputs, spent: spentInputs, device, subject });
     return outputs.map((output) => tensors.keep(output));

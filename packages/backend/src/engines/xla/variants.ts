@@ -1,19 +1,20 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Executable } from '../engine.js';
-import type { LoadedExecutable, ModuleMemory, XlaClient } from './client.js';
+import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
 import type { ModuleLoader } from './modules.js';
-import { lower, type LoweredModule } from './stablehlo/lower.js';
+import { bytesOf, stagesOf, type Module, type Stages } from './stages.js';
 
 /** A program for certain shapes, compiled or about to be. */
-export interface Variant {
-  readonly module: LoweredModule;
+export interface Variant extends Stages {
   /** For the compiler's errors: held no longer than needed, because it holds the recording. */
   describe: Describe | null;
   readonly name: string;
-  loaded: LoadedExecutable | null;
-  memory: ModuleMemory | null;
+  /** Whether every module is ready to run. */
+  loaded: boolean;
+  /** What a run takes besides its inputs, where the plugin says so. */
+  bytes: number;
   /** Queued runs. */
   uses: number;
   /** Whether nobody will ask for it again. */
@@ -63,38 +64,48 @@ export class Variants {
   find(executable: XlaExecutable, inputs: readonly DeviceTensor[], spent: ReadonlySet<number>, describe: Describe): Variant {
     for (const fixed of executable.fixedLists) {
       const found = executable.variants.get(this.keyOf(inputs, fixed));
-      if (found !== undefined && sameList(found.module.fixed, fixed)) return this.touch(executable, found);
+      if (found !== undefined && sameList(found.fixed, fixed)) return this.touch(executable, found);
     }
-    const module = lower(executable.program, inputs, describe, { spent, replicas: this.devices, onProcessor: this.client.platform === 'cpu' });
-    const made: Variant = { module, describe, name: executable.program.name, loaded: null, memory: null, uses: 0, dropped: false };
+    const stages = stagesOf(executable.program, inputs, describe, { spent, replicas: this.devices, onProcessor: this.client.platform === 'cpu' });
+    const made: Variant = { ...stages, describe, name: executable.program.name, loaded: false, bytes: 0, uses: 0, dropped: false };
     this.made++;
-    const { fixed } = module;
+    const { fixed } = made;
     if (!executable.fixedLists.some((list) => sameList(list, fixed))) executable.fixedLists.push(fixed);
     executable.variants.set(this.keyOf(inputs, fixed), made);
     return this.touch(executable, made);
   }
 
   /** Makes a variant ready to run. Throws what the compiler says, with the operation that it means. */
-  load(variant: Variant): LoadedExecutable {
-    if (variant.loaded !== null) return variant.loaded;
-    try {
-      return this.loaded(variant, this.modules.load(variant.module, `Compiling ${variant.name}`));
-    } catch (error) {
-      throw named(variant, error);
+  load(variant: Variant): void {
+    if (variant.loaded) return;
+    for (const module of variant.modules) {
+      if (module.loaded !== null) continue;
+      try {
+        module.loaded = this.modules.load(module.lowered, `Compiling ${variant.name}`);
+      } catch (error) {
+        throw named(variant, module, error);
+      }
     }
+    this.allLoaded(variant);
   }
 
-  /** The same without blocking the event loop. */
+  /** The same without blocking the event loop, several modules at once. */
   async loadLater(variant: Variant): Promise<void> {
-    if (variant.loaded !== null) return;
-    try {
-      const loaded = await this.modules.loadLater(variant.module, `Compiling ${variant.name}`);
-      // Somebody who could not wait may have made it meanwhile.
-      if (variant.loaded === null) this.loaded(variant, loaded);
-      else this.client.dispose(loaded);
-    } catch (error) {
-      throw named(variant, error);
-    }
+    if (variant.loaded) return;
+    const loading = variant.modules.map(async (module) => {
+      if (module.loaded !== null) return;
+      try {
+        const loaded = await this.modules.loadLater(module.lowered, `Compiling ${variant.name}`);
+        // Somebody who could not wait may have made it meanwhile.
+        if (module.loaded === null && !variant.loaded) module.loaded = loaded;
+        else this.client.dispose(loaded);
+      } catch (error) {
+        throw named(variant, module, error);
+      }
+    });
+    const failed = (await Promise.allSettled(loading)).find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    this.allLoaded(variant);
   }
 
   /** A queued run of a variant was handed over or given up. */
@@ -107,12 +118,13 @@ export class Variants {
     for (const variant of this.recent.keys()) this.drop(variant);
   }
 
-  private loaded(variant: Variant, loaded: LoadedExecutable): LoadedExecutable {
-    variant.loaded = loaded;
-    variant.memory = this.client.memoryOf(loaded);
+  private allLoaded(variant: Variant): void {
+    if (variant.loaded) return;
+    variant.loaded = true;
+    for (const module of variant.modules) module.memory = module.loaded === null ? null : this.client.memoryOf(module.loaded);
+    variant.bytes = bytesOf(variant);
     variant.describe = null;
     if (variant.dropped) this.free(variant);
-    return loaded;
   }
 
   private touch(executable: XlaExecutable, variant: Variant): Variant {
@@ -135,9 +147,12 @@ export class Variants {
   }
 
   private free(variant: Variant): void {
-    if (variant.uses > 0 || variant.loaded === null) return;
-    this.client.dispose(variant.loaded);
-    variant.loaded = null;
+    if (variant.uses > 0) return;
+    for (const module of variant.modules) {
+      if (module.loaded !== null) this.client.dispose(module.loaded);
+      module.loaded = null;
+    }
+    variant.loaded = false;
   }
 
   private keyOf(inputs: readonly DeviceTensor[], fixed: readonly number[]): string {
@@ -149,10 +164,10 @@ export class Variants {
 }
 
 /** An error of the compiler's, with the operation whose line it names. */
-function named({ module, describe }: Variant, error: unknown): unknown {
+function named({ describe }: Variant, { lowered, firstStep }: Module, error: unknown): unknown {
   if (!(error instanceof WhetstoneError)) return error;
   const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];
-  const step = line === undefined ? null : module.stepOfLine(Number(line));
+  const step = line === undefined ? null : lowered.stepOfLine(Number(line));
   if (step === null || describe === null) return error;
-  return new WhetstoneError('BACKEND_FAILED', `${describe(step)}: ${error.message}`, { cause: error, details: { ...error.details, operation: describe(step), line: module.text.split('\n')[Number(line) - 1] ?? '' } });
+  return new WhetstoneError('BACKEND_FAILED', `${describe(firstStep + step)}: ${error.message}`, { cause: error, details: { ...error.details, operation: describe(firstStep + step), line: lowered.text.split('\n')[Number(line) - 1] ?? '' } });
 }

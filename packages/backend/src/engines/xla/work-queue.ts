@@ -3,20 +3,12 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { gigabytes, memoryHint } from '../out-of-memory.js';
 import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
-import type { Pointer } from './pjrt.js';
+import { runStages, type StagesRun } from './run-stages.js';
 import type { Variant, Variants } from './variants.js';
 
-/** One run of a module: waits in the queue until the module is compiled. */
-export interface Work {
+/** One run of a program: waits in the queue until its modules are compiled. */
+export interface Work extends StagesRun {
   readonly variant: Variant;
-  readonly inputs: readonly DeviceTensor[];
-  readonly outputs: readonly DeviceTensor[];
-  /** Inputs that nobody will ask for again: results may take their memory. */
-  readonly spent: ReadonlySet<number>;
-  /** Where it runs: on one device, or alike on all. A module for several replicas runs on all, whatever this says. */
-  readonly device: number | 'all';
-  /** Begins the message where the run fails. */
-  readonly subject: string;
 }
 
 interface Queued extends Work {
@@ -46,7 +38,7 @@ export class WorkQueue {
     for (const input of work.inputs) input.uses++;
     for (const output of work.outputs) output.maker = queued;
     work.variant.uses++;
-    if (this.queue.length === 0 && work.variant.loaded !== null) return this.hand(queued);
+    if (this.queue.length === 0 && work.variant.loaded && this.client.hasRoom(work.variant.stages.length)) return this.hand(queued);
     this.queue.push(queued);
     this.pump();
   }
@@ -95,6 +87,7 @@ export class WorkQueue {
       let problem: unknown = null;
       try {
         await this.variants.loadLater(first.variant);
+        await this.client.roomLater(first.variant.stages.length);
       } catch (error) {
         problem = error;
       }
@@ -124,28 +117,15 @@ export class WorkQueue {
     for (const resolve of queued.waiting) resolve();
   }
 
-  private run({ variant, inputs, outputs, spent, device, subject }: Work): void {
-    const loaded = this.variants.load(variant);
-    const { arguments: taken, replicas, shards, donated } = variant.module;
-    this.refuseTooLarge(variant, subject);
-    const tensorAt = (number: number): DeviceTensor => inputs[number] as DeviceTensor;
-    // A result may take an input's memory only where nobody else waits for it: a read that is under way, or work queued behind.
-    const isSpent = (number: number): boolean => (shards.get(number) ?? [number]).every((own) => spent.has(own) && tensorAt(own).uses === 1);
-    const kept = taken.flatMap((number, position) => (donated.has(number) && !isSpent(number) ? [position] : []));
-    const argumentsOn = (on: number): Pointer[] => taken.map((number) => this.tensors.bufferOn(tensorAt(shards.get(number)?.[on] ?? number), on));
-    const devices = replicas > 1 || device === 'all' ? Array.from({ length: this.tensors.devices }, (_, on) => on) : [device];
-    // Copies to all devices come first: an execution may take an input's memory, and then there is nothing left to copy.
-    const given = devices.map(argumentsOn);
-    // Replicas are one execution on all devices; what is to run alike on all is one execution each.
-    const results = replicas > 1 ? this.client.execute(loaded, given, kept, subject) : devices.flatMap((on, index) => this.client.execute(loaded, [given[index] ?? []], kept, subject, this.tensors.devices > 1 ? on : null));
-    outputs.forEach((output, position) => devices.forEach((on, index) => (output.buffers[on] = results[index]?.[position] ?? null)));
+  private run({ variant, ...run }: Work): void {
+    this.variants.load(variant);
+    this.refuseTooLarge(variant, run.subject);
+    runStages(this.client, this.tensors, variant, run);
   }
 
   /** A CPU's plugin takes what it is promised until the system ends the process. */
-  private refuseTooLarge({ memory, module }: Variant, subject: string): void {
-    if (memory === null || this.client.platform !== 'cpu') return;
-    const bytes = (memory.outputs + memory.temporaries) * module.replicas;
-    if (bytes < WORTH_ASKING || bytes <= totalmem()) return;
+  private refuseTooLarge({ bytes }: Variant, subject: string): void {
+    if (this.client.platform !== 'cpu' || bytes < WORTH_ASKING || bytes <= totalmem()) return;
     throw new WhetstoneError('OUT_OF_MEMORY', `${subject} needs ${gigabytes(bytes)} besides its inputs; this machine has ${gigabytes(totalmem())}.`, {
       hint: memoryHint,
       details: { bytes, totalBytes: totalmem() },

@@ -1,7 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { emitKernel } from '../../../kernels/emit.js';
 import type { Program } from '../../../recorder/program.js';
-import type { PhysicalType, TypedArray } from '../../../recorder/types.js';
+import type { PhysicalType } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
 import { ModuleBuilder, type Hlo, type Row } from './builder.js';
 import { donationsOf } from './donations.js';
@@ -20,7 +20,7 @@ export interface KnownInput {
   readonly type: PhysicalType;
   readonly shape: readonly number[];
   /** Its numbers, where the host still has them. */
-  readonly values: TypedArray | null;
+  readonly values: ArrayLike<number> | null;
 }
 
 /** A program for certain shapes. */
@@ -32,7 +32,8 @@ export interface LoweredModule {
   readonly fixed: readonly number[];
   /** How many numbers it computes. */
   readonly work: number;
-  readonly outputs: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[];
+  /** Their numbers, too, where these are the same whatever the inputs hold. */
+  readonly outputs: readonly KnownInput[];
   /** Inputs whose memory a result takes, unless that is forbidden at a run. */
   readonly donated: ReadonlySet<number>;
   /** Copies that run at once, each on a device of its own. */
@@ -79,7 +80,7 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
     text,
     arguments: taken,
     work: builder.work,
-    outputs: outputs.map(({ type, shape }) => ({ type, shape })),
+    outputs: outputs.map(({ type, shape, input, values }) => ({ type, shape, values: input === null ? values : null })),
     donated: new Set(taken.filter((input) => donations.has(input))),
     replicas: builder.shards.size > 0 ? replicas : 1,
     shards: builder.shards,

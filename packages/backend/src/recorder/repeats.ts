@@ -1,0 +1,86 @@
+/** A stretch of a sequence that is one piece over and over: `count` times `period` items from `start` on, and what `end` leaves of one more. */
+export interface Repeat {
+  readonly start: number;
+  readonly period: number;
+  /** One behind its last item. */
+  readonly end: number;
+}
+
+export interface RepeatLimits {
+  /** Shortest piece that counts. */
+  readonly leastPeriod: number;
+  /** How often it has to be there. */
+  readonly leastCount: number;
+  /** Fewest items that all stretches of one period have to save together. */
+  readonly leastSaved: number;
+}
+
+/** Items by which places that may be alike are found. */
+const WINDOW = 12;
+/** How many distances between such places are looked at, the most frequent ones. */
+const MOST_PERIODS = 24;
+/** Earlier places like this one that are compared with it: a piece may hold smaller ones that repeat. */
+const MOST_EARLIER = 6;
+
+/** The stretches of a sequence that repeat, those that save most first; they do not overlap. */
+export function findRepeats(letters: Int32Array, limits: RepeatLimits): readonly Repeat[] {
+  const free = new Uint8Array(letters.length).fill(1);
+  const periods = likelyPeriods(letters, limits.leastPeriod);
+  const found: Repeat[] = [];
+  for (;;) {
+    let best: Repeat | null = null;
+    let most = limits.leastSaved - 1;
+    for (const period of periods) {
+      for (const repeat of repeatsOf(letters, free, period, limits.leastCount)) {
+        const saved = repeat.end - repeat.start - period;
+        if (saved <= most) continue;
+        most = saved;
+        best = repeat;
+      }
+    }
+    if (best === null) return found;
+    found.push(best);
+    free.fill(0, best.start, best.end);
+  }
+}
+
+/** Distances at which the same items come again, the most frequent first. */
+function likelyPeriods(letters: Int32Array, least: number): readonly number[] {
+  const places = new Map<number, number[]>();
+  const counts = new Map<number, number>();
+  for (let index = 0; index + WINDOW <= letters.length; index++) {
+    let hash = 0x811c9dc5;
+    for (let offset = 0; offset < WINDOW; offset++) hash = Math.imul(hash ^ (letters[index + offset] ?? 0), 0x01000193);
+    const earlier = places.get(hash);
+    if (earlier === undefined) places.set(hash, [index]);
+    else {
+      for (const place of earlier) {
+        const distance = index - place;
+        if (distance >= least) counts.set(distance, (counts.get(distance) ?? 0) + 1);
+      }
+      earlier.push(index);
+      if (earlier.length > MOST_EARLIER) earlier.shift();
+    }
+  }
+  return [...counts].toSorted(([a, many], [b, more]) => more - many || a - b).slice(0, MOST_PERIODS).map(([period]) => period);
+}
+
+/** The stretches of free items in which every item is that of a period before. */
+function repeatsOf(letters: Int32Array, free: Uint8Array, period: number, leastCount: number): Repeat[] {
+  const repeats: Repeat[] = [];
+  let start = 0;
+  const close = (end: number): void => {
+    if (end - start >= leastCount * period) repeats.push({ start, period, end });
+  };
+  for (let index = 0; index < letters.length; index++) {
+    if (free[index] === 0) {
+      close(index);
+      start = index + 1;
+    } else if (index - start >= period && letters[index] !== letters[index - period]) {
+      close(index);
+      start = index - period + 1;
+    }
+  }
+  close(letters.length);
+  return repeats;
+}
