@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -77,6 +77,8 @@ describe('the cache of compiled modules', () => {
       const cache = openModuleCache(${JSON.stringify(join(folder, 'modules'))}, { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' });
       console.log('ready');
       for (let round = 0; ; round++) cache.save(cache.keyOf(String(round % 5)), new Uint8Array(${large}).fill(round % 5));`;
+    // On a busy machine a writer may be killed before it has made the folder.
+    mkdirSync(join(folder, 'modules'));
     const cache = open();
     let killedWhileWriting = 0;
     for (let round = 0; round < 8; round++) {
