@@ -51,6 +51,8 @@ export interface Engine {
   readonly reusesInputs?: 'always' | 'in updates';
   /** True where parts of a program that do not depend on one another are computed faster beside each other than one after the other. */
   readonly gainsSideBySide?: true;
+  /** True where a recording is better handed over in pieces, wherever whoever records says that little is alive: the device works on the first while the next are recorded, and like pieces are one program. */
+  readonly runsInPieces?: boolean;
   /** How many devices there are; one where absent. */
   readonly devices?: number;
   /** What the device's library computes attention of in bfloat16; null or absent where there is none. */

@@ -66,6 +66,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     this.recorder.flush();
   }
 
+  /** A place in a computation where little is alive, see `boundary` of `@whetstone/core/ops`. */
+  handOverPiece(): void {
+    this.recorder.handOverPiece();
+  }
+
   /** The same, and resolves when the device is done. Timers and signals are served meanwhile. */
   async settle(): Promise<void> {
     this.recorder.flush();

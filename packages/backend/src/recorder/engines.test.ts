@@ -3,19 +3,21 @@ import { runInNewContext } from 'node:vm';
 import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { boundary } from '@whetstone/core/ops';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
-import { createXlaEngine } from '../engines/xla/engine.js';
+import { createXlaEngine, type XlaEngineOptions } from '../engines/xla/engine.js';
 import { registerKernels } from '../kernels/index.js';
 import { libraryFolder, random, xlaPlugin } from '../test-support.js';
 import { WhetstoneBackend } from './backend.js';
+import type { RecorderOptions } from './recorder.js';
 import type { Spec } from './types.js';
 
 // What must hold on either engine, measured with the counters of one backend: differences count, not totals.
 
 const startTensorflow = (): Engine => createTensorflowEngine({ libraryFolder: libraryFolder ?? '' });
-const startXla = (): Engine => createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null });
+const startXla = (options: Partial<XlaEngineOptions> = {}): Engine => createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null, ...options });
 
 const engines = [
   ['tensorflow', libraryFolder !== null, startTensorflow],
@@ -23,8 +25,8 @@ const engines = [
 ] as const;
 
 /** A backend of its own, current in tfjs-core. */
-async function use(name: string, engine: Engine): Promise<WhetstoneBackend> {
-  const backend = new WhetstoneBackend(engine);
+async function use(name: string, engine: Engine, options: RecorderOptions = {}): Promise<WhetstoneBackend> {
+  const backend = new WhetstoneBackend(engine, options);
   tf.registerBackend(name, () => backend);
   registerKernels(name);
   await tf.setBackend(name);
@@ -105,6 +107,41 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
   test('how many executables there are is bounded', async () => {
     const { size } = backend.recorder.runner.programs;
     expect(size).toBeLessThanOrEqual(256);
+  });
+});
+
+describe.skipIf(xlaPlugin === null)('pieces, on an engine that gains by them', () => {
+  /** Six like layers, ten operations each, with a boundary before each or without. */
+  const compute = (between: (x: tf.Tensor) => tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor => tf.tidy(() =>
+    weights.reduce((x, weight) => tf.tidy(() => {
+      let y = between(x);
+      for (let index = 0; index < 10; index++) y = tf.tanh(tf.mul(y, weight));
+      return y;
+    }), tf.ones([8])));
+
+  test('like stretches are one program, handed over while the rest is recorded', async () => {
+    const backend = await use('test-pieces', startXla({ inPieces: true }), { pieceNodes: 20 });
+    const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
+    const whole = compute((x) => x, weights);
+    const expected = [...whole.dataSync()];
+    const before = backend.counters();
+    const inPieces = compute(boundary, weights);
+    // The last layer has no boundary behind it.
+    expect(backend.counters().graphs - before.graphs).toBe(5);
+    expect([...inPieces.dataSync()]).toEqual(expected);
+    expect(backend.counters()).toMatchObject({ graphs: before.graphs + 6, compiles: before.compiles + 1 });
+    tf.dispose([whole, inPieces, ...weights]);
+  });
+
+  test('a stretch that is no piece of work stays with the next', async () => {
+    const backend = await use('test-small-pieces', startXla({ inPieces: true }), { pieceNodes: 41 });
+    const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
+    const made = compute(boundary, weights);
+    // Twenty operations a layer: three layers are a piece.
+    expect(backend.counters()).toMatchObject({ graphs: 1, nodes: 60 });
+    made.dataSync();
+    expect(backend.counters()).toMatchObject({ graphs: 2, nodes: 120 });
+    tf.dispose([made, ...weights]);
   });
 });
 

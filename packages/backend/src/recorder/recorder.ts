@@ -19,6 +19,8 @@ export interface RecorderOptions extends GraphRunnerOptions {
   readonly mostNodes?: number;
   /** Operations after which the first part of a recording is handed over, so that the device starts while the host records the rest. 0: never. */
   readonly firstNodes?: number;
+  /** Operations from which on a piece of a recording is worth handing over for itself. */
+  readonly pieceNodes?: number;
   /** Bytes of intermediate values from which on a read within `tf.tidy` leaves them out. */
   readonly leastLeftOut?: number;
   /** Told of each value on the device that JavaScript forgot before tfjs disposed it. */
@@ -30,6 +32,8 @@ export interface RecorderOptions extends GraphRunnerOptions {
  * equal recordings are cut alike; what is alive at the cut has to be kept, so the part is small.
  */
 const FIRST_NODES = 120;
+/** Some layers of a transformer: enough for the device that handing over costs nothing beside it, and soon recorded. */
+const PIECE_NODES = 100;
 const MOST_NODES = 60_000;
 
 const noParameters: Parameters = [];
@@ -133,6 +137,12 @@ export class Recorder {
     if (this.pending.length < limit) return;
     this.handOver({ part: true });
     this.begun = true;
+  }
+
+  /** Hands over what was recorded as a piece, where the engine gains by that: for whoever knows that little is alive now. */
+  handOverPiece(): void {
+    if (this.engine.runsInPieces !== true || this.isSideBySide || this.pending.length < (this.options.pieceNodes ?? PIECE_NODES)) return;
+    this.handOver();
   }
 
   /** The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result is nobody's: hold it to keep it. */

@@ -11,6 +11,7 @@ export * from './activate.js';
 export * from './activations.js';
 export * from './add-low-rank.js';
 export * from './attention.js';
+export * from './boundary.js';
 export * from './constant.js';
 export * from './custom-gradient.js';
 export * from './flash-attention.js';

@@ -75,15 +75,11 @@ export function prefixKeys(rows: number, count: number): KeyPlaces {
 export function createContext(shape: DecoderShape, places: Places, keys: KeyPlaces, spread: Spread | null = null): ForwardContext {
   const { rows, length } = places;
   const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
-  const biases = new Map<number | null, tf.Tensor3D>();
-  const blocks = new Map<number | null, readonly AttentionBlock[] | null>();
   const flash = flashSegments(shape, places, keys);
-  const visible = causalMask(places, keys);
-  for (const { window } of flash === null ? shape.layers : []) {
-    if (biases.has(window)) continue;
-    biases.set(window, attentionBias(shape, places, keys, visible, window));
-    blocks.set(window, attentionBlocks(places, keys, window));
-  }
+  const windows = flash === null ? [...new Set(shape.layers.map(({ window }) => window))] : [];
+  const made = tf.tidy(() => attentionBiases(shape, places, keys, windows));
+  const biases = new Map(windows.map((window, index) => [window, made[index]]));
+  const blocks = new Map(windows.map((window) => [window, attentionBlocks(places, keys, window)]));
   return {
     ...places,
     rows,
@@ -143,17 +139,19 @@ function rotaryTables(shape: DecoderShape, index: number, { rows, length, positi
   const longest = positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
   const pairs = rope.frequencies(longest);
   const feature = (values: (at: number) => number): tf.Tensor => tf.tensor(Float32Array.from({ length: shape.headDim }, (_, at) => values(at)), [1, 1, 1, shape.headDim]);
-  // Features that are not rotated have frequency 0: cosine 1 and sine 0.
-  const frequencies = feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0));
-  const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
-  const angles = tf.mul(positions, frequencies);
-  const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
-  const table = (scale: number): RotaryTables => ({
-    cos: tf.mul(cos, feature((at) => scale * (at < rotated ? attentionFactor : 1))),
-    sin: tf.mul(sin, feature((at) => scale * attentionFactor * (at < rotated / 2 ? -1 : 1))),
-  });
   const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
-  return { query: table(scale), key: table(1), rotated };
+  const made = tf.tidy(() => {
+    const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
+    // Features that are not rotated have frequency 0: cosine 1 and sine 0.
+    const angles = tf.mul(positions, feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)));
+    const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
+    return [scale, 1].flatMap((each) => [
+      tf.mul(cos, feature((at) => each * (at < rotated ? attentionFactor : 1))),
+      tf.mul(sin, feature((at) => each * attentionFactor * (at < rotated / 2 ? -1 : 1))),
+    ]);
+  });
+  const [queryCos, querySin, keyCos, keySin] = made as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+  return { query: { cos: queryCos, sin: querySin }, key: { cos: keyCos, sin: keySin }, rotated };
 }
 
 interface Mask {
@@ -180,6 +178,13 @@ function roomy(rows: number, { count, capacity, segmentIds }: KeyPlaces): Int32A
   const all = new Int32Array(rows * capacity);
   for (let row = 0; row < rows; row++) all.set(segmentIds.subarray(row * count, (row + 1) * count), row * capacity);
   return all;
+}
+
+/** A mask for each window, added to scores. */
+function attentionBiases(shape: DecoderShape, places: Places, keys: KeyPlaces, windows: readonly (number | null)[]): tf.Tensor3D[] {
+  if (windows.length === 0) return [];
+  const mask = causalMask(places, keys);
+  return windows.map((window) => attentionBias(shape, places, keys, mask, window));
 }
 
 function attentionBias(shape: DecoderShape, { rows, length }: Places, keys: KeyPlaces, mask: Mask, window: number | null): tf.Tensor3D {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, attention, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, attention, boundary, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -27,7 +27,12 @@ export interface WantedTokens {
 export function runLayers(
   shape: DecoderShape, parts: DecoderParts, context: ForwardContext, input: tf.Tensor2D, cache: DecoderCache | null, first = 0, end = shape.layers.length, wanted: WantedTokens | null = null,
 ): tf.Tensor2D {
-  return shape.layers.slice(first, end).reduce((hidden, layer, index) => runLayer(shape, parts, context, hidden, layer, first + index, cache, first + index === end - 1 ? wanted : null), input);
+  return shape.layers.slice(first, end).reduce((hidden, layer, index) => {
+    const number = first + index;
+    const run = (): tf.Tensor2D => runLayer(shape, parts, context, boundary(hidden), layer, number, cache, number === end - 1 ? wanted : null);
+    // What a cache takes over stays. Otherwise nothing but what gradients need outlives its layer.
+    return cache === null ? tf.tidy(run) : run();
+  }, input);
 }
 
 /** The norm after the last layer. */

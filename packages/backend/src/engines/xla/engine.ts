@@ -17,6 +17,8 @@ export interface XlaEngineOptions {
   readonly threads?: number;
   /** How many of the plugin's devices are used; one by default. A CPU plugin makes as many. */
   readonly devices?: number;
+  /** Whether a recording is handed over in pieces as it grows; by default on all platforms but a CPU's. */
+  readonly inPieces?: boolean;
   /** Options for the plugin's client besides those that its platform is given anyway. */
   readonly client?: ClientOptions;
   /** Most modules kept compiled. */
@@ -60,6 +62,8 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
     device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
     staticShapes: true,
+    // A processor has no time of its own in which the host could record, and is given the like parts of the whole (`stages.ts`).
+    runsInPieces: options.inPieces ?? client.platform !== 'cpu',
     compilations: () => variants.made,
     reusesInputs: 'always',
     flashAttention: flashAttentionSupport(client.platform, client.deviceAttributes.get('compute_capability') ?? null),
