@@ -165,14 +165,14 @@ function attendBackwards<T>(emit: Emitter<T>, inputs: readonly T[], places: Plac
   const [gradient, query, key, value, along, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
   const blocks = count as number;
   const cap = softCap as number;
-  // Stretches of keys and values are cut out again: kept from the way there, they would be more than the whole.
+  // Stretches of queries, keys and values are cut out again: they would be kept from the way there beside the whole, or be more than it.
   const later = waitingFor(emit, [gradient]);
   const parts = kept.map((weights, block) => {
     const given = queriesOf(emit, gradient, places, block, blocks);
     const ofWeights = product(emit, given, keysOf(later, value, places, block, blocks), false, true);
     const raw = emit.op('Mul', [emit.op('Sub', [ofWeights, numbersOf(emit, along, places, block, blocks)]), weights]);
     const keys = keysOf(later, key, places, block, blocks);
-    const queries = queriesOf(emit, query, places, block, blocks);
+    const queries = queriesOf(later, query, places, block, blocks);
     // The squeezed scores are computed again: keeping them would cost what the blocks save.
     const slope = (): T => emit.op('Sub', [emit.constant('float32', [], [1]), emit.op('Square', [squeeze(emit, product(emit, queries, keys, false, true), cap)])]);
     const ofScores = cap === 0 ? raw : emit.op('Mul', [raw, slope()]);

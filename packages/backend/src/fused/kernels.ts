@@ -11,6 +11,7 @@ import type { Spec } from '../recorder/types.js';
 import { int, type } from '../kernels/attributes.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { adamw } from './adamw.js';
+import { addRows } from './add-rows.js';
 import { after } from './after.js';
 import { lowerSparseCrossEntropy } from './cross-entropy.stablehlo.js';
 
@@ -45,10 +46,11 @@ const sparseCrossEntropy: Kernel = {
     const largest = emit.op('Max', [logits!, columns]);
     const normaliser = emit.op('Sub', [largest, emit.op('Log', [emit.op('Max', [probabilities, columns])])]);
     const loss = emit.op('Sub', [normaliser, emit.op('GatherNd', [logits!, chosen])]);
-    return [loss, emit.op('TensorScatterSub', [probabilities, chosen, emit.op('OnesLike', [loss])])];
+    // In the memory of the probabilities; TensorScatterSub would copy them.
+    return [loss, emit.op('ScatterNdNonAliasingAdd', [probabilities, chosen, emit.op('Neg', [emit.op('OnesLike', [loss])])])];
   },
   stablehlo: lowerSparseCrossEntropy,
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];

@@ -4,6 +4,7 @@ import type { HostOperands } from './host-operands.js';
 import { recomputeCheap } from './recompute.js';
 import type { Program, Step } from './program.js';
 import type { PhysicalType } from './types.js';
+import type { Value } from './value.js';
 
 /**
  * Which host operands of a structure share one input. Operands that were equal when the structure was compiled share one; should they
@@ -138,6 +139,14 @@ class Recent<V> {
   }
 }
 
+/**
+ * Bytes of results from which on memory is dearer than time: gradients of all weights of a model, beside which the weights and their moments lie. Whether something is computed
+ * again changes no bit.
+ */
+const MANY_BYTES = 2 ** 28;
+
+const bytesOf = (values: readonly Value[]): number => values.reduce((sum, { bytes }) => sum + bytes, 0);
+
 export interface ProgramCacheOptions {
   /** Most executables kept. */
   readonly capacity?: number;
@@ -179,7 +188,7 @@ export class ProgramCache {
     const classes = classify(cut, known?.classes ?? null);
     const whole = toProgram(cut, classes, this.operands, `graph ${this.made++}`);
     // Where shapes are static, the compiler decides what it keeps.
-    const program = this.engine.staticShapes ? whole : recomputeCheap(whole);
+    const program = this.engine.staticShapes ? whole : recomputeCheap(whole, bytesOf(cut.outputs) >= MANY_BYTES);
     const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
     if (known !== undefined && !this.engine.staticShapes) {
       known.executable.dispose();

@@ -43,3 +43,26 @@ test('a product that leaves the program, and one that nothing late waits with, s
   const alone = program([['Multiply', 0, 1]], () => [['Square', 2]]);
   expect(recomputeCheap(alone)).toBe(alone);
 });
+
+test('attention is computed again where memory is dear, with what is made of its result: what needs it waits with the first of them', () => {
+  const before = program([['WhetstoneAttention', 0, 1, 0, 1], ['Transpose', 2], ['Sigmoid', 3]], (chain) => [['Add', 3, chain], ['Add', 2, chain]]);
+  expect(recomputeCheap(before)).toBe(before);
+  const after = recomputeCheap(before, true);
+  const chain = 4 + FILLERS;
+  const [attention, transposed, ...uses] = after.steps.slice(-4);
+  expect(attention).toMatchObject({ kernel: { name: 'WhetstoneAttention' }, inputs: [0, 1, 0, 1], after: [chain] });
+  expect(transposed).toMatchObject({ kernel: { name: 'Transpose' }, inputs: [attention?.firstOutput], after: [chain] });
+  expect(uses).toMatchObject([{ inputs: [transposed?.firstOutput, chain] }, { inputs: [attention?.firstOutput, chain] }]);
+  expect(after.positions?.slice(-4)).toEqual([0, 1, before.steps.length - 2, before.steps.length - 1]);
+  expect(after.steps[2]).toMatchObject({ kernel: { name: 'Sigmoid' }, inputs: [3] });
+});
+
+test('what is only turned round stays where its operand is kept, and attention where one tensor would be kept for another', () => {
+  const turned = program([['Transpose', 0]], (chain) => [['Add', 2, chain]]);
+  expect(recomputeCheap(turned, true)).toBe(turned);
+  const made = program([['Sigmoid', 0], ['WhetstoneAttention', 2, 1, 1, 1]], (chain) => [['Add', 3, chain]]);
+  expect(recomputeCheap(made, true)).toBe(made);
+  // A mask that all layers look at is kept for all of them.
+  const shared = program([['Sigmoid', 0], ...Array.from({ length: 4 }, (): [string, ...number[]] => ['WhetstoneAttention', 0, 1, 1, 2])], (chain) => [['Add', 3, chain]]);
+  expect(recomputeCheap(shared, true).steps).toHaveLength(shared.steps.length + 1);
+});

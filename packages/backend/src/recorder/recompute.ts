@@ -5,8 +5,17 @@ import type { Value } from './value.js';
 /** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about a hundred, both ways. */
 const FAR = 100;
 
+/** Uses from which on an operand is worth keeping for all of them: the mask of all layers' attention. */
+const SHARED = 4;
+
 /** One pass over memory: what these give is computed again rather than kept. */
 const cheap = new Set(['Multiply', 'WhetstoneGatedActivation']);
+
+/** What costs some time to compute again, and is much to keep: the weights of attention are squares of the length. */
+const dear = new Set([...cheap, 'WhetstoneAttention']);
+
+/** The same numbers in another order or shape: computed again where what they are made of is. */
+const rearranging = new Set(['Reshape', 'Transpose']);
 
 /**
  * Cheap results that need not leave the first part of a recording though they are held: the rest computes them from operands that it is given anyway. Those that
@@ -27,42 +36,58 @@ export function cheapToRepeat(nodes: readonly RecordedNode[]): ReadonlySet<Value
  * Computes cheap results a second time where they are used much later again, as gradients do, instead of keeping them all the while. Only those whose
  * operands are kept anyway: else one tensor would be kept for another. The second computation waits for an operand of the operation that needs it, so that
  * it neither runs early nor is merged with the first; it is the same operation on the same operands and gives the same bits.
+ *
+ * @param thrifty whether attention is computed again, too
  */
-export function recomputeCheap(program: Program): Program {
+export function recomputeCheap(program: Program, thrifty = false): Program {
   const { steps, types, inputTypes } = program;
+  const repeatable = thrifty ? dear : cheap;
   const leaving = new Set(program.outputs);
+  const stepAt = (position: number): Step => steps[position] as Step;
   const producers = new Map<number, number>();
   const uses = new Map<number, number[]>();
   steps.forEach((step, position) => {
-    for (let output = 0; output < step.outputs; output++) producers.set(step.firstOutput + output, position);
+    for (const output of outputsOf(step)) producers.set(output, position);
     for (const input of step.inputs) uses.set(input, [...(uses.get(input) ?? []), position]);
   });
-  const isKept = (tensor: number, until: number): boolean => tensor < inputTypes.length || leaving.has(tensor) || (uses.get(tensor)?.at(-1) ?? -1) >= until;
+  const isKept = (tensor: number, until: number): boolean => {
+    const places = uses.get(tensor) ?? [];
+    return tensor < inputTypes.length || leaving.has(tensor) || places.length >= SHARED || (places.at(-1) ?? -1) >= until;
+  };
+
+  /** For a step that is computed again: before which one, and what it waits for. Users come before what they use, so that all that they ask for is known. */
+  const again = new Map<number, Repetition>();
+  for (let position = steps.length - 1; position >= 0; position--) {
+    const repetition = again.get(position) ?? firstFarUse(position);
+    if (repetition === null || !isRepeatable(position, repetition.before)) continue;
+    again.set(position, repetition);
+    const { kernel, inputs } = stepAt(position);
+    const source = rearranging.has(kernel.name) ? producers.get(inputs[0] ?? -1) : undefined;
+    if (source === undefined) continue;
+    const own = again.get(source) ?? firstFarUse(source);
+    again.set(source, own !== null && own.before <= repetition.before ? own : repetition);
+  }
+  if (again.size === 0) return program;
 
   const allTypes = [...types];
-  /** Before a step: what is computed again for it. */
-  const again = new Map<number, { readonly step: Step; readonly of: number }[]>();
   /** For a result: from which step on it goes by which number. */
   const renamed = new Map<number, { readonly from: number; readonly to: number }>();
-  steps.forEach((step, position) => {
-    const result = step.firstOutput;
-    if (!cheap.has(step.kernel.name) || step.outputs !== 1 || leaving.has(result)) return;
-    const first = uses.get(result)?.find((use) => use - position > FAR);
-    if (first === undefined) return;
-    const after = waitsFor(first, result, position + FAR);
-    if (after === null || !step.inputs.every((input) => isKept(input, first))) return;
-    const to = allTypes.length;
-    allTypes.push(types[result] ?? 'float32');
-    renamed.set(result, { from: first, to });
-    again.set(first, [...(again.get(first) ?? []), { step: { ...step, firstOutput: to, after: [after] }, of: position }]);
-  });
-  if (renamed.size === 0) return program;
+  const copies = new Map<number, { readonly step: Step; readonly of: number }[]>();
+  for (const [position, { before, after }] of [...again].toSorted(([a], [b]) => a - b)) {
+    const step = stepAt(position);
+    const firstOutput = allTypes.length;
+    outputsOf(step).forEach((output, index) => {
+      allTypes.push(types[output] ?? 'float32');
+      renamed.set(output, { from: before, to: firstOutput + index });
+    });
+    copies.set(before, [...(copies.get(before) ?? []), { step: { ...step, firstOutput, after: [after] }, of: position }]);
+  }
 
   const made: Step[] = [];
   const positions: number[] = [];
   const positionOf = (position: number): number => program.positions?.[position] ?? position;
   steps.forEach((step, position) => {
-    for (const { step: copy, of } of again.get(position) ?? []) {
+    for (const { step: copy, of } of copies.get(position) ?? []) {
       made.push({ ...copy, inputs: copy.inputs.map((input) => nameAt(input, position)) });
       positions.push(positionOf(of));
     }
@@ -76,12 +101,31 @@ export function recomputeCheap(program: Program): Program {
     return other !== undefined && position >= other.from ? other.to : tensor;
   }
 
-  /** The operand of a step, other than `result`, that comes last, where it comes after `earliest`. */
-  function waitsFor(position: number, result: number, earliest: number): number | null {
+  /** Where a result of a step is first used far behind, if there is something that it can wait for. */
+  function firstFarUse(position: number): Repetition | null {
+    const results = outputsOf(stepAt(position));
+    const before = Math.min(...results.map((result) => uses.get(result)?.find((use) => use - position > FAR) ?? Infinity));
+    const after = before === Infinity ? null : waitsFor(before, results, position + FAR);
+    return after === null ? null : { before, after };
+  }
+
+  /** Whether a step may be computed again there: what it needs is kept until then. What only rearranges may be where what it is made of may. */
+  function isRepeatable(position: number, before: number): boolean {
+    for (let made: number | undefined = position; made !== undefined; ) {
+      const step = stepAt(made);
+      if (outputsOf(step).some((output) => leaving.has(output))) return false;
+      if (repeatable.has(step.kernel.name)) return step.inputs.every((input) => isKept(input, before));
+      made = rearranging.has(step.kernel.name) ? producers.get(step.inputs[0] ?? -1) : undefined;
+    }
+    return false;
+  }
+
+  /** The operand of a step, other than `results`, that comes last, where it comes after `earliest`. */
+  function waitsFor(position: number, results: readonly number[], earliest: number): number | null {
     let chosen: number | null = null;
     let latest = earliest;
-    for (const input of steps[position]?.inputs ?? []) {
-      const producer = input === result ? undefined : producers.get(input);
+    for (const input of stepAt(position).inputs) {
+      const producer = results.includes(input) ? undefined : producers.get(input);
       if (producer === undefined || producer <= latest) continue;
       latest = producer;
       chosen = input;
@@ -89,3 +133,11 @@ export function recomputeCheap(program: Program): Program {
     return chosen;
   }
 }
+
+/** A second computation: before which step, and after which tensor is there. */
+interface Repetition {
+  readonly before: number;
+  readonly after: number;
+}
+
+const outputsOf = ({ firstOutput, outputs }: Step): number[] => Array.from({ length: outputs }, (_, index) => firstOutput + index);

@@ -3,7 +3,7 @@ import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import { summedCrossEntropy } from './microbatch-loss.js';
-import { supervisedPositions, totalWeight } from './supervised-positions.js';
+import { microbatchOf, totalWeight } from './supervised-positions.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';
 
@@ -35,14 +35,14 @@ export async function evaluate({ model, data, backend, clock, signal, workers = 
   for await (const batch of data.epoch(0)) {
     if (number++ % workers.count !== workers.rank) continue;
     samples += batch.samples;
-    const supervised = supervisedPositions(batch);
-    if (supervised.targets.length === 0) continue;
-    const sum = tidy(() => summedCrossEntropy(model, batch, supervised, { trained: null }));
+    const microbatch = microbatchOf(batch);
+    if (microbatch.targets.length === 0) continue;
+    const sum = tidy(() => summedCrossEntropy(model, [microbatch], { trained: null }));
     backend.barrier();
     lossSum += (await sum.data())[0] ?? NaN;
     sum.dispose();
-    supervisedTokens += supervised.targets.length;
-    divisor += totalWeight(supervised);
+    supervisedTokens += microbatch.targets.length;
+    divisor += totalWeight(microbatch);
     // Timers and signals are served between batches.
     await setImmediate();
     aborted = signal?.aborted === true;

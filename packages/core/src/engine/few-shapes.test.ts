@@ -12,12 +12,12 @@ test('a batch that is filled up has the same targets at the same tokens, and the
   const ids = Int32Array.from({ length: 2 * length }, (_, index) => 100 + index);
   const batch: Batch = { rows: 2, length, ids, labels: ids.map((id, index) => (index % 3 === 0 ? -100 : id)), segmentIds: new Int32Array(2 * length).fill(1), positionIds: ids.map((_, index) => index % length), samples: 2, tokens: 2 * length, supervisedTokens: 22 };
   const before = supervisedPositions(batch);
-  const after = onFewShapes(batch, before);
+  const after = onFewShapes({ batch, ...before });
   expect(after.batch.length).toBe(32);
   expect([...after.batch.segmentIds.subarray(length, 32), ...after.batch.segmentIds.subarray(32 + length)].every((segment) => segment === 0)).toBe(true);
   const count = before.positions.length;
-  expect(after.supervised.positions).toHaveLength(roundedLength(count));
-  before.positions.forEach((position, index) => expect(after.batch.ids[after.supervised.positions[index] ?? -1]).toBe(batch.ids[position]));
-  expect([...after.supervised.targets.subarray(0, count)]).toEqual([...before.targets]);
-  expect([...(after.supervised.weights ?? [])]).toEqual(Array.from({ length: roundedLength(count) }, (_, index) => (index < count ? 1 : 0)));
+  expect(after.positions).toHaveLength(roundedLength(count));
+  before.positions.forEach((position, index) => expect(after.batch.ids[after.positions[index] ?? -1]).toBe(batch.ids[position]));
+  expect([...after.targets.subarray(0, count)]).toEqual([...before.targets]);
+  expect([...(after.weights ?? [])]).toEqual(Array.from({ length: roundedLength(count) }, (_, index) => (index < count ? 1 : 0)));
 });

@@ -1,5 +1,4 @@
-import type { Batch } from '../contract/data.js';
-import type { SupervisedPositions } from '../contract/model.js';
+import type { Microbatch } from './supervised-positions.js';
 
 const LEAST = 16;
 
@@ -13,7 +12,7 @@ export function roundedLength(length: number): number {
  * A batch and its supervised positions filled up to one of few shapes, for backends that compile each shape anew: rows with tokens of segment 0, which nothing looks at,
  * positions with targets of weight 0. The loss and its gradients stay what they are.
  */
-export function onFewShapes(batch: Batch, { positions, targets, weights }: SupervisedPositions): { readonly batch: Batch; readonly supervised: SupervisedPositions } {
+export function onFewShapes({ batch, positions, targets, weights }: Microbatch): Microbatch {
   const length = roundedLength(batch.length);
   const count = roundedLength(positions.length);
   const rowOf = (position: number): number => Math.floor(position / batch.length);
@@ -23,10 +22,10 @@ export function onFewShapes(batch: Batch, { positions, targets, weights }: Super
     targets: filled(targets, count),
     weights: filled(weights ?? new Float32Array(positions.length).fill(1), count),
   };
-  if (length === batch.length) return { batch, supervised };
+  if (length === batch.length) return { batch, ...supervised };
   const wide = <A extends Int32Array | Float32Array>(values: A): A => widened(values, batch.rows, batch.length, length);
   const { ids, labels, segmentIds, positionIds } = batch;
-  return { batch: { ...batch, length, ids: wide(ids), labels: wide(labels), segmentIds: wide(segmentIds), positionIds: wide(positionIds), ...(batch.weights === undefined ? {} : { weights: wide(batch.weights) }) }, supervised };
+  return { batch: { ...batch, length, ids: wide(ids), labels: wide(labels), segmentIds: wide(segmentIds), positionIds: wide(positionIds), ...(batch.weights === undefined ? {} : { weights: wide(batch.weights) }) }, ...supervised };
 }
 
 function filled<A extends Int32Array | Float32Array>(values: A, count: number): A {

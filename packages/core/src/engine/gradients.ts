@@ -1,4 +1,5 @@
 import { add, clone, ones, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { addGradients } from '../ops/gather-rows.js';
 import { backpropagate, pathsBetween, recordTape } from './tape.js';
 
 /**
@@ -14,7 +15,7 @@ export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () =
       const paths = pathsBetween(tape, [...trainable.values()], value);
       const onPath = new Set(paths.map(({ node }) => node));
       for (const node of tape) if (!onPath.has(node)) release(node);
-      const found = backpropagate(paths, value, ones(value.shape), add, release);
+      const found = backpropagate(paths, value, ones(value.shape), addGradients, release);
       const seen = new Set<Tensor>();
       return [...trainable].flatMap(([name, parameter]) => {
         const gradient = found.get(parameter.id);

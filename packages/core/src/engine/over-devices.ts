@@ -25,10 +25,10 @@ type Devices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
  * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all of them, which leaves the sums,
  * and whatever is computed from them until {@link leaveDevices}, on every device. Where a backend gains by it, a microbatch is computed in two halves beside each other.
  *
- * @param gradientsOf gradients of one microbatch, recorded on the device in use
+ * @param gradientsOf gradients of one microbatch, or of its halves together, recorded on the device in use
  */
 export function gradientsOverDevices<M extends { readonly batch: Batch }>(
-  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (microbatch: M) => Map<string, Tensor>,
+  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (beside: readonly M[]) => Map<string, Tensor>,
 ): Map<string, Tensor> {
   const { replicas, sideBySide } = backend;
   if (replicas === undefined) {
@@ -37,8 +37,8 @@ export function gradientsOverDevices<M extends { readonly batch: Batch }>(
       for (const [index, microbatch] of microbatches.entries()) {
         if (index > 0) backend.barrier();
         const halves = sideBySide === undefined ? [] : halvesOf(microbatch.batch);
-        if (sideBySide === undefined || halves.length === 1) accumulate(gradients, gradientsOf(microbatch));
-        else sideBySide(() => halves.forEach((half) => accumulate(gradients, gradientsOf(microbatchOf(half)))));
+        if (sideBySide === undefined || halves.length === 1) accumulate(gradients, gradientsOf([microbatch]));
+        else sideBySide(() => accumulate(gradients, gradientsOf(halves.map(microbatchOf))));
       }
       return gradients;
     } catch (error) {
@@ -50,7 +50,7 @@ export function gradientsOverDevices<M extends { readonly batch: Batch }>(
   try {
     for (const { device, microbatch } of dealOut(microbatches, microbatchOf, replicas.count)) {
       replicas.use(device);
-      accumulate(sums[device] as Map<string, Tensor>, gradientsOf(microbatch));
+      accumulate(sums[device] as Map<string, Tensor>, gradientsOf([microbatch]));
     }
     replicas.use('all');
     const gradients = new Map<string, Tensor>();

@@ -1,6 +1,13 @@
 import { IGNORED_LABEL, type Batch } from '../contract/data.js';
 import type { SupervisedPositions } from '../contract/model.js';
 
+/** A batch, or rows of one that are computed beside its others, and its supervised positions. */
+export interface Microbatch extends SupervisedPositions {
+  readonly batch: Batch;
+}
+
+export const microbatchOf = (batch: Batch): Microbatch => ({ batch, ...supervisedPositions(batch) });
+
 /**
  * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and token i + 1 is
  * supervised. A label at the first token of a segment never counts: nothing of its segment stands before it.

@@ -1,5 +1,5 @@
 import { add, keep, mul, scalar, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
-import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, SupervisedPositions, TensorBackendInfo } from '../contract/index.js';
+import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';
@@ -11,7 +11,7 @@ import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
 import { gradientsOverDevices, leaveDevices } from './over-devices.js';
 import { createStepMetrics } from './step-metrics.js';
-import { supervisedPositions, totalWeight } from './supervised-positions.js';
+import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
 import { agreeOnStep, meanMetrics, sumGradients, takePart } from './together.js';
 
 /** What a step works on; the same for all steps of a run. */
@@ -29,10 +29,6 @@ export interface StepParts {
 
 /** What one step reports; the loop adds what only it knows. */
 export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
-
-interface Microbatch extends SupervisedPositions {
-  readonly batch: Batch;
-}
 
 /**
  * One optimizer step over its microbatches, top to bottom.
@@ -71,13 +67,13 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const sideBySide = backend.sideBySide?.bind(backend);
     // A hook that looks at logits sees a microbatch as a whole.
     const devices = { barrier: () => backend.barrier(), ...(replicas === undefined ? {} : { replicas }), ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }) };
-    gradients = gradientsOverDevices(microbatches, microbatchOf, devices, (microbatch) =>
+    gradients = gradientsOverDevices(microbatches, microbatchOf, devices, (beside) =>
       gradientsOf(trainable, () => {
-        const { lossSum, added } = microbatchLoss(parts, microbatch, trained, context);
+        const { lossSum, added } = microbatchLoss(parts, beside, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
         losses.push(loss);
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
-        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(totalWeight(microbatch) / divisor))) as Scalar);
+        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(total(beside, totalWeight) / divisor))) as Scalar);
       }),
     );
     await sumGradients(workers, gradients, trainable, part, context);
@@ -146,12 +142,11 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
 const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
 
-/** Summed cross-entropy of a microbatch, and what callbacks add to its mean. The whole logits are made only where a hook wants them. */
-function microbatchLoss({ model, hooks }: StepParts, microbatch: Microbatch, trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
+/** Summed cross-entropy of a microbatch, or of the parts of one, and what callbacks add to its mean. The whole logits are made only where a hook wants them: of a whole microbatch. */
+function microbatchLoss({ model, hooks }: StepParts, beside: readonly Microbatch[], trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
+  const [microbatch] = beside;
+  if (microbatch === undefined || !wantsLogits(hooks)) return { lossSum: summedCrossEntropy(model, beside, { trained }), added: undefined };
   const { batch, positions, targets, weights } = microbatch;
-  if (!wantsLogits(hooks)) {
-    return { lossSum: summedCrossEntropy(model, batch, microbatch, { trained }), added: undefined };
-  }
   const context: MicrobatchContext = { ...step, ...microbatch };
   const logits = hooks.transformLogits(model.logits(batch, positions), context);
   return { lossSum: weightedSum(crossEntropy(logits, targets), weights), added: hooks.addLoss(logits, context) };
@@ -172,8 +167,6 @@ function transformGradients(hooks: HookRunner, gradients: Map<string, Tensor>, p
   for (const [index, name] of names.entries()) gradients.set(name, after[index] as Tensor);
   disposeAll(before.filter((gradient) => !after.includes(gradient)));
 }
-
-const microbatchOf = (batch: Batch): Microbatch => ({ batch, ...supervisedPositions(batch) });
 
 /** A microbatch alone may be without targets; a whole step may not. */
 function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {

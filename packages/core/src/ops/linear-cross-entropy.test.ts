@@ -31,7 +31,7 @@ describe('linearCrossEntropy', () => {
 
   it.each([[null, 1], [null, 2], [null, 5], [null, 9], [1.5, 2], [1.5, 5]])('equals head and loss (soft cap %s, chunks of %s)', (softCap, chunk) => {
     const expected = valueAndGradients(whole(softCap));
-    const actual = valueAndGradients((hidden, weight) => linearCrossEntropy(hidden, weight, targets, { chunk, softCap, weightGradient: true }));
+    const actual = valueAndGradients((hidden, weight) => linearCrossEntropy([{ hidden, targets }], weight, { chunk, softCap, weightGradient: true }));
     for (const [part, numbers] of expected.entries()) {
       for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
     }
@@ -43,8 +43,22 @@ describe('linearCrossEntropy', () => {
       const logits: tf.Tensor2D = tf.matMul(hidden, weight, false, true);
       return tf.sum(tf.mul(crossEntropy(softCap === null ? logits : tf.mul(tf.tanh(tf.div(logits, softCap)), softCap), targets), tf.tensor1d(targetWeights)));
     });
-    const actual = valueAndGradients((hidden, weight) => linearCrossEntropy(hidden, weight, targets, { chunk, softCap, weightGradient: true, targetWeights }));
+    const actual = valueAndGradients((hidden, weight) => linearCrossEntropy([{ hidden, targets, targetWeights }], weight, { chunk, softCap, weightGradient: true }));
     for (const [part, numbers] of expected.entries()) {
+      for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
+    }
+  });
+
+  // 7 rows of 4 features: stretches of 7, of 4 and 3, and of 2, 2, 2 and 1.
+  it.each([100, 14, 7])('gives parts of one loss one gradient of the weight, added up %s numbers at a time', (addedAtOnce) => {
+    const targetWeights = Float32Array.of(1, 0.25, 3, 0.5, 2);
+    const expected = valueAndGradients((hidden, weight) => linearCrossEntropy([{ hidden, targets, targetWeights }], weight, { chunk: 5, softCap: null, weightGradient: true }));
+    const actual = valueAndGradients((hidden, weight) => {
+      const part = (begin: number, end: number) => ({ hidden: tf.slice(hidden, [begin, 0], [end - begin, 4]), targets: targets.subarray(begin, end), targetWeights: targetWeights.subarray(begin, end) });
+      return linearCrossEntropy([part(0, 4), part(4, 5)], weight, { chunk: 2, softCap: null, weightGradient: true, addedAtOnce });
+    });
+    for (const [part, numbers] of expected.entries()) {
+      expect(actual[part]).toHaveLength(numbers.length);
       for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
     }
   });
@@ -53,7 +67,7 @@ describe('linearCrossEntropy', () => {
     const expected = valueAndGradients(whole(null))[1] ?? [];
     tf.tidy(() => {
       const weight = tf.tensor2d(weightValues, [7, 4]);
-      const loss = (hidden: tf.Tensor): tf.Scalar => linearCrossEntropy(hidden as tf.Tensor2D, weight, targets, { chunk: 2, softCap: null, weightGradient: false });
+      const loss = (hidden: tf.Tensor): tf.Scalar => linearCrossEntropy([{ hidden: hidden as tf.Tensor2D, targets }], weight, { chunk: 2, softCap: null, weightGradient: false });
       const gradient = tf.grad(loss)(tf.tensor2d(hiddenValues, [5, 4])).dataSync();
       for (const [index, number] of expected.entries()) expect(gradient[index]).toBeCloseTo(number / 3, 5);
     });
@@ -62,7 +76,7 @@ describe('linearCrossEntropy', () => {
   it('leaves no tensor behind', () => {
     const [hidden, weight] = [tf.tensor2d(hiddenValues, [5, 4]), tf.tensor2d(weightValues, [7, 4])];
     const before = tf.memory().numTensors;
-    tf.dispose(tf.grads((a, b) => linearCrossEntropy(a as tf.Tensor2D, b as tf.Tensor2D, targets, { chunk: 2, softCap: 2, weightGradient: true }))([hidden, weight]));
+    tf.dispose(tf.grads((a, b) => linearCrossEntropy([{ hidden: a as tf.Tensor2D, targets }], b as tf.Tensor2D, { chunk: 2, softCap: 2, weightGradient: true }))([hidden, weight]));
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([hidden, weight]);
   });

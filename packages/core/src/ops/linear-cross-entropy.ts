@@ -5,80 +5,141 @@ import { crossEntropyAndGradient } from './cross-entropy.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 
 export interface LinearCrossEntropyOptions {
-  /** Positions whose logits are in memory at once. */
+  /** Most positions of a part whose logits are in memory at once. */
   readonly chunk: number;
   /** Logits are softCap · tanh(logits ÷ softCap) where it is given. */
   readonly softCap: number | null;
   /** Whether a gradient of the weight is wanted; a frozen head needs none. */
   readonly weightGradient: boolean;
-  /** How much each target counts, n numbers; each 1 where absent. */
-  readonly targetWeights?: Float32Array;
+  /** Numbers of the weight's gradient that are added up at once, about: what is added lies beside the sum meanwhile. */
+  readonly addedAtOnce?: number;
 }
+
+/** Positions that one loss is taken of, beside others. */
+export interface LossPart {
+  /** [n, features] */
+  readonly hidden: Tensor2D;
+  /** n token ids, each below the rows of the weight. */
+  readonly targets: Int32Array;
+  /** How much each target counts, n numbers; each 1 where absent. */
+  readonly targetWeights?: Float32Array | undefined;
+}
+
+const ADDED_AT_ONCE = 2 ** 22;
 
 /**
  * Summed cross-entropy in nats, by the targets' weights, of logits = hidden · weightᵀ, without ever holding all logits: each chunk's logits become its loss and at once
  * the gradients of hidden and weight, and are gone (the idea of Hsu et al., Liger Kernel, 2024). Gradients are made in the forward pass, so call it
  * only where they are wanted, inside `tf.tidy`. Differentiable once.
  *
- * @param hidden [n, features] @param weight [v, features] @param targets n token ids, each below v
+ * Several parts are computed beside each other, chunk by chunk each, and share one gradient of the weight: their chunks are added to it by turns.
+ *
+ * @param weight [v, features]
  */
-export function linearCrossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: Int32Array, options: LinearCrossEntropyOptions): Scalar {
+export function linearCrossEntropy(parts: readonly LossPart[], weight: Tensor2D, options: LinearCrossEntropyOptions): Scalar {
+  const hidden = parts.map((part) => part.hidden);
   return customGradient<Scalar>(
-    options.weightGradient ? [hidden, weight] : [hidden],
+    options.weightGradient ? [...hidden, weight] : hidden,
     () => {
       const losses: Scalar[] = [];
-      const hiddenGradients: Tensor2D[] = [];
-      let ofWeight: Tensor2D | null = null;
-      for (const chunk of chunksOf(hidden, targets, options)) {
-        // Each waits for the one before it, or all of their logits would be made first.
-        const before = [...hiddenGradients.slice(-1), ...(ofWeight === null ? [] : [ofWeight])];
-        const part = lossOfChunk({ ...chunk, hidden: after(chunk.hidden, before) }, weight, options);
-        losses.push(part.loss);
-        hiddenGradients.push(part.hiddenGradient);
-        if (part.weightGradient !== null) ofWeight = ofWeight === null ? part.weightGradient : add<Tensor2D>(ofWeight, part.weightGradient);
+      const ofHidden = parts.map((): Tensor2D[] => []);
+      const sum = options.weightGradient ? new WeightGradient(weight.shape, options.addedAtOnce ?? ADDED_AT_ONCE) : null;
+      for (const { part, ...chunk } of chunksOf(parts, options.chunk)) {
+        // Each waits for the one before it in its part, or all of their logits would be made first.
+        const done = ofHidden[part] ?? [];
+        const { loss, logitsGradient, scaled, scales } = lossOfChunk({ ...chunk, hidden: after(chunk.hidden, done.slice(-1)) }, weight, options);
+        losses.push(loss);
+        sum?.add(part, logitsGradient, scaled);
+        // Last, as the way back goes on from here: what does not hurry would keep the logits' gradient until nothing else is left to do.
+        const hiddenGradient: Tensor2D = matMul(after(logitsGradient, sum?.latestOf(part) ?? []), weight);
+        done.push(scales === null ? hiddenGradient : mul(hiddenGradient, scales));
       }
-      const ofHidden = hiddenGradients.length === 1 ? (hiddenGradients[0] as Tensor2D) : concat(hiddenGradients, 0);
-      return { value: addN(losses) as Scalar, saved: ofWeight === null ? [ofHidden] : [ofHidden, ofWeight] };
+      const joined = ofHidden.map((gradients) => (gradients.length === 1 ? (gradients[0] as Tensor2D) : concat(gradients, 0)));
+      return { value: addN(losses) as Scalar, saved: sum === null ? joined : [...joined, sum.whole()] };
     },
     (dy, saved) => saved.map((_, index) => mul(savedAt(saved, index), dy)),
   );
 }
 
-interface Chunk {
-  readonly hidden: Tensor2D;
-  readonly targets: Int32Array;
-  readonly targetWeights: Float32Array | undefined;
+/** The gradient of the weight, added up chunk by chunk in stretches of its rows. */
+class WeightGradient {
+  private readonly stretches: readonly { readonly first: number; readonly rows: number }[];
+  private readonly sums: Tensor2D[] = [];
+  private readonly latest = new Map<number, Tensor2D>();
+
+  constructor([vocabulary, features]: readonly [number, number], addedAtOnce: number) {
+    const rows = Math.ceil(vocabulary / Math.max(1, Math.round((vocabulary * features) / addedAtOnce)));
+    this.stretches = Array.from({ length: Math.ceil(vocabulary / rows) }, (_, index) => ({ first: index * rows, rows: Math.min(rows, vocabulary - index * rows) }));
+  }
+
+  /** What was added last of a part. */
+  latestOf(part: number): readonly Tensor2D[] {
+    const latest = this.latest.get(part);
+    return latest === undefined ? [] : [latest];
+  }
+
+  /** Adds logitsGradientᵀ · hidden: [n, vocabulary] and [n, features]. */
+  add(part: number, logitsGradient: Tensor2D, hidden: Tensor2D): void {
+    for (const [index, { first, rows }] of this.stretches.entries()) {
+      // One stretch after the other: each is there but once beside its sum.
+      const given = index === 0 ? logitsGradient : after(logitsGradient, this.latestOf(part));
+      const columns = this.stretches.length === 1 ? given : slice(given, [0, first], [hidden.shape[0], rows]);
+      const more: Tensor2D = matMul(columns, hidden, true, false);
+      const before = this.sums[index];
+      const sum = before === undefined ? more : add<Tensor2D>(before, more);
+      this.sums[index] = sum;
+      this.latest.set(part, sum);
+    }
+  }
+
+  whole(): Tensor2D {
+    return this.sums.length === 1 ? (this.sums[0] as Tensor2D) : concat(this.sums, 0);
+  }
 }
 
-function chunksOf(hidden: Tensor2D, targets: Int32Array, { chunk: size, targetWeights }: LinearCrossEntropyOptions): Chunk[] {
-  const [rows, features] = hidden.shape;
-  if (rows <= size) return [{ hidden, targets, targetWeights }];
-  return Array.from({ length: Math.ceil(rows / size) }, (_, index) => {
-    const begin = index * size;
-    const end = Math.min(rows, begin + size);
-    return { hidden: slice(hidden, [begin, 0], [end - begin, features]), targets: targets.subarray(begin, end), targetWeights: targetWeights?.subarray(begin, end) };
+interface Chunk extends LossPart {
+  /** Number of its part. */
+  readonly part: number;
+}
+
+/** Positions of each of the chunks that `count` are cut into, at most `most`. Chunks of one size: a short one at the end would cost a matrix product that reads the whole weight for few rows. */
+export function chunkSize(count: number, most: number): number {
+  return Math.ceil(count / Math.max(1, Math.ceil(count / most)));
+}
+
+/** The first chunk of each part, then the second of each, and so on. */
+function chunksOf(parts: readonly LossPart[], most: number): Chunk[] {
+  const chunks = parts.map(({ hidden, targets, targetWeights }, part): Chunk[] => {
+    const [rows, features] = hidden.shape;
+    if (rows <= most) return [{ part, hidden, targets, targetWeights }];
+    const size = chunkSize(rows, most);
+    return Array.from({ length: Math.ceil(rows / size) }, (_, index) => {
+      const begin = index * size;
+      const end = Math.min(rows, begin + size);
+      return { part, hidden: slice(hidden, [begin, 0], [end - begin, features]), targets: targets.subarray(begin, end), targetWeights: targetWeights?.subarray(begin, end) };
+    });
   });
+  return Array.from({ length: Math.max(...chunks.map(({ length }) => length)) }, (_, index) => chunks.flatMap((ofPart) => ofPart[index] ?? [])).flat();
 }
 
 interface ChunkLoss {
   readonly loss: Scalar;
-  readonly hiddenGradient: Tensor2D;
-  readonly weightGradient: Tensor2D | null;
+  /** [n, v], without the targets' weights. */
+  readonly logitsGradient: Tensor2D;
+  /** The targets' weights, [n, 1], and the hidden states by them. */
+  readonly scales: Tensor2D | null;
+  readonly scaled: Tensor2D;
 }
 
-function lossOfChunk({ hidden, targets, targetWeights }: Chunk, weight: Tensor2D, { softCap, weightGradient }: LinearCrossEntropyOptions): ChunkLoss {
+function lossOfChunk({ hidden, targets, targetWeights }: LossPart, weight: Tensor2D, { softCap }: LinearCrossEntropyOptions): ChunkLoss {
   const raw: Tensor2D = matMul(hidden, weight, false, true);
   // The derivative of c · tanh(x ÷ c) is 1 − tanh²(x ÷ c).
   const squashed = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
   const { loss, gradient } = crossEntropyAndGradient(squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)), targets);
-  const rawGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
-  if (targetWeights === undefined) return { loss: sum(loss) as Scalar, hiddenGradient: matMul(rawGradient, weight), weightGradient: weightGradient ? matMul(rawGradient, hidden, true, false) : null };
+  const logitsGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
+  if (targetWeights === undefined) return { loss: sum(loss) as Scalar, logitsGradient, scales: null, scaled: hidden };
   // The weights scale [n, features], never [n, v]: the gradients are linear in each row.
-  const scales = tensor1d(targetWeights, 'float32');
-  const rows = expandDims(scales, 1);
-  return {
-    loss: sum(mul(loss, scales)) as Scalar,
-    hiddenGradient: mul(matMul(rawGradient, weight), rows),
-    weightGradient: weightGradient ? matMul(rawGradient, mul(hidden, rows) as Tensor2D, true, false) : null,
-  };
+  const ofTargets = tensor1d(targetWeights, 'float32');
+  const scales = expandDims<Tensor2D>(ofTargets, 1);
+  return { loss: sum(mul(loss, ofTargets)) as Scalar, logitsGradient, scales, scaled: mul(hidden, scales) };
 }

@@ -44,7 +44,7 @@ const gatherNd: Row = (b, [x, indices]) => {
 };
 
 /** What is done where an update falls on a number: `op` of both, or the update itself. */
-function region(b: ModuleBuilder, type: PhysicalType, op: 'add' | 'subtract' | 'replace'): string {
+function region(b: ModuleBuilder, type: PhysicalType, op: 'add' | 'replace'): string {
   if (op !== 'replace') return b.combiner(type === 'bool' ? 'or' : op, type);
   const n = b.fresh();
   const scalar = tensorType(type, []);
@@ -52,7 +52,7 @@ function region(b: ModuleBuilder, type: PhysicalType, op: 'add' | 'subtract' | '
 }
 
 /** Updates at places of `x`; the last axis of `indices` holds the first coordinates. Places outside are left out. */
-function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add' | 'subtract' | 'replace'): Hlo {
+function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add' | 'replace'): Hlo {
   const depth = indices.shape.at(-1) ?? 0;
   const outer = indices.shape.length - 1;
   const rest = x.shape.slice(depth);
@@ -98,7 +98,7 @@ export const indexingRows: Readonly<Record<string, Row>> = {
   GatherNd: gatherNd,
   ScatterNd: (b, [indices, updates, shape]) => scatter(b, b.splat(updates!.type, b.numbers(shape!), 0), indices!, updates!, 'add'),
   TensorScatterUpdate: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'replace'),
-  TensorScatterSub: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'subtract'),
+  ScatterNdNonAliasingAdd: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'add'),
   UnsortedSegmentSum: unsortedSegmentSum,
   OneHot: oneHot,
   Fill: (b, [shape, value]) => b.broadcast(value!, b.numbers(shape!)),
