@@ -25,6 +25,7 @@ export const allReduce: Kernel = {
   inputs: 'list',
   list: true,
   eager: false,
+  hasEffects: true,
   rule: (inputs, attributes) => {
     const { buckets, firstKey, workers, timeoutSeconds } = attributes as unknown as AllReduceAttributes;
     const seconds = { shape: [], dtype: 'float32' as const };

@@ -51,6 +51,7 @@ export const adamw: Kernel = {
   eager: false,
   replaces: [[0], [2], [3]],
   writesInPlace: true,
+  hasEffects: true,
   rule: ([parameter], { beta1, beta2, epsilon }) => {
     const { shape } = parameter as Spec;
     const output = { shape, dtype: 'float32' as const };

@@ -64,6 +64,8 @@ export interface Kernel {
   readonly replaces?: readonly (readonly number[])[];
   /** True where TensorFlow's ops, too, write in the memory of what they replace, if nobody else holds it. */
   readonly writesInPlace?: true;
+  /** True where it does more than give results (variables, sums with other processes): it is never part of what is called several times. */
+  readonly hasEffects?: true;
   /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
   rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
   /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */

@@ -1,8 +1,8 @@
-/** A stretch of a sequence that is one piece over and over: `count` times `period` items from `start` on, and what `end` leaves of one more. */
+/** A stretch of a sequence that is one piece over and over: every item behind the first `period` is the one a period before. */
 export interface Repeat {
   readonly start: number;
   readonly period: number;
-  /** One behind its last item. */
+  /** One behind its last item; what is left at the end may be less than a period. */
   readonly end: number;
 }
 
@@ -11,7 +11,7 @@ export interface RepeatLimits {
   readonly leastPeriod: number;
   /** How often it has to be there. */
   readonly leastCount: number;
-  /** Fewest items that all stretches of one period have to save together. */
+  /** Fewest items that a stretch has to save: all but its first period. */
   readonly leastSaved: number;
 }
 
@@ -22,7 +22,7 @@ const MOST_PERIODS = 24;
 /** Earlier places like this one that are compared with it: a piece may hold smaller ones that repeat. */
 const MOST_EARLIER = 6;
 
-/** The stretches of a sequence that repeat, those that save most first; they do not overlap. */
+/** The stretches of a sequence that repeat, the one that saves most first; they do not overlap. */
 export function findRepeats(letters: Int32Array, limits: RepeatLimits): readonly Repeat[] {
   const free = new Uint8Array(letters.length).fill(1);
   const periods = likelyPeriods(letters, limits.leastPeriod);
@@ -51,21 +51,16 @@ function likelyPeriods(letters: Int32Array, least: number): readonly number[] {
   for (let index = 0; index + WINDOW <= letters.length; index++) {
     let hash = 0x811c9dc5;
     for (let offset = 0; offset < WINDOW; offset++) hash = Math.imul(hash ^ (letters[index + offset] ?? 0), 0x01000193);
-    const earlier = places.get(hash);
-    if (earlier === undefined) places.set(hash, [index]);
-    else {
-      for (const place of earlier) {
-        const distance = index - place;
-        if (distance >= least) counts.set(distance, (counts.get(distance) ?? 0) + 1);
-      }
-      earlier.push(index);
-      if (earlier.length > MOST_EARLIER) earlier.shift();
-    }
+    const earlier = places.get(hash) ?? [];
+    for (const place of earlier) if (index - place >= least) counts.set(index - place, (counts.get(index - place) ?? 0) + 1);
+    earlier.push(index);
+    if (earlier.length > MOST_EARLIER) earlier.shift();
+    places.set(hash, earlier);
   }
   return [...counts].toSorted(([a, many], [b, more]) => more - many || a - b).slice(0, MOST_PERIODS).map(([period]) => period);
 }
 
-/** The stretches of free items in which every item is that of a period before. */
+/** The longest stretches of free items in which every item is the one a period before. */
 function repeatsOf(letters: Int32Array, free: Uint8Array, period: number, leastCount: number): Repeat[] {
   const repeats: Repeat[] = [];
   let start = 0;

@@ -1,6 +1,6 @@
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Executable } from '../engine.js';
-import { buildFunction } from './function-builder.js';
+import { buildFunctions, type MadeFunction } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Status } from './status.js';
 import { handOverProgram } from './taken-inputs.js';
@@ -23,11 +23,12 @@ export class CompiledFunction implements Executable {
   readonly name = `whetstone_${count++}`;
   /** Whether it ran before: TensorFlow has prepared it then, and handing it over takes no time any more. */
   warm = false;
-  private making: Generator<void, Pointer> | null;
+  private making: Generator<void, readonly MadeFunction[]> | null;
   private failure: Error | null = null;
   private uses = 0;
   private disposed = false;
-  private isKnown = false;
+  /** Names of the functions that TensorFlow knows. */
+  private known: string[] = [];
   private readonly variants = new Map<string, TakingFunction>();
 
   constructor(
@@ -38,7 +39,7 @@ export class CompiledFunction implements Executable {
     describe: Describe,
     taken: readonly number[] = [],
   ) {
-    this.making = buildFunction(library, status, program, this.name, describe, new Set(taken));
+    this.making = buildFunctions(library, status, program, this.name, describe, new Set(taken));
   }
 
   /** The same program as a function that takes these inputs over; null where enough others were made of it. */
@@ -93,19 +94,21 @@ export class CompiledFunction implements Executable {
     this.removeIfDone();
   }
 
-  private add(made: Pointer): void {
+  private add(made: readonly MadeFunction[]): void {
     this.making = null;
-    this.library.TFE_ContextAddFunction(this.context, made, this.status.pointer);
-    this.library.TF_DeleteFunction(made);
-    this.status.check('Adding a function');
-    this.isKnown = true;
+    for (const { name, pointer } of made.toReversed()) {
+      this.library.TFE_ContextAddFunction(this.context, pointer, this.status.pointer);
+      this.library.TF_DeleteFunction(pointer);
+      this.status.check('Adding a function');
+      this.known.push(name);
+    }
   }
 
   private removeIfDone(): void {
     if (!this.disposed || this.uses > 0) return;
-    this.making?.return(0n);
+    this.making?.return([]);
     this.making = null;
-    if (this.isKnown) this.library.TFE_ContextRemoveFunction(this.context, this.name, this.status.pointer);
-    this.isKnown = false;
+    for (const name of this.known.toReversed()) this.library.TFE_ContextRemoveFunction(this.context, name, this.status.pointer);
+    this.known = [];
   }
 }

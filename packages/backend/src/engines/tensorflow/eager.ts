@@ -143,7 +143,7 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
   try {
     program.steps.forEach((step, position) => {
       // A step that fails half-way leaves its own handles to the emitter.
-      const emitted = emitStep(emitter, program, position, tensors as readonly EagerTensor[]);
+      const emitted = emitStep(emitter, program, step, tensors as readonly EagerTensor[]);
       emitter.leave(emitted);
       // A kernel may give an operand back (a sum of one tensor): freed once as an operand, it must not be freed again as a result.
       const operands = new Set(step.inputs.map((number) => tensors[number]?.handle));

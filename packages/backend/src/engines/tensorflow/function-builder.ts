@@ -2,12 +2,14 @@ import type { Attributes } from '../../kernels/attributes.js';
 import { emitKernel } from '../../kernels/emit.js';
 import type { Emitter } from '../../kernels/kernel.js';
 import { waitingFor } from '../../kernels/waiting.js';
-import type { Program } from '../../recorder/program.js';
+import { outline, type Call, type OutlinedStep } from '../../recorder/outline.js';
+import type { Program, Step } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
+import { encodeConfigProto } from './config-proto.js';
 import { tensorflowType } from './data-types.js';
 import type { OperationOutput, Pointer, TensorflowLibrary } from './library.js';
-import { nodeName, type Status } from './status.js';
+import { nodeName, partName, type Status } from './status.js';
 import { takeInput } from './taken-inputs.js';
 import { newTensor } from './tensors.js';
 
@@ -16,6 +18,9 @@ interface GraphTensor extends OperationOutput {
 }
 
 const utf8 = new TextEncoder();
+const callConfig = encodeConfigProto({ intraOpThreads: 0, interOpThreads: 0, optimizeGraphs: false, optimizeFunctions: true });
+/** An AttrValue that is true. */
+const trueAttribute = Uint8Array.of(0x28, 1);
 
 /** Sets an op's attributes while a graph is built. */
 function setAttributes(library: TensorflowLibrary, operation: Pointer, attributes: Attributes): void {
@@ -112,6 +117,21 @@ class GraphEmitter implements Emitter<GraphTensor> {
     return tensor.type;
   }
 
+  /** Calls a function. TensorFlow prepares it once, however often it is called, and with the same passes as any other. */
+  call(functionName: string, inputs: readonly GraphTensor[], results: readonly PhysicalType[], after: readonly GraphTensor[]): GraphTensor[] {
+    const { library } = this;
+    const operation = library.TF_NewOperation(this.graph, 'PartitionedCall', this.prefix);
+    library.TF_AddInputList(operation, pack(inputs), inputs.length);
+    for (const { oper } of after) library.TF_AddControlInput(operation, oper);
+    library.TF_SetAttrTypeList(operation, 'Tin', Int32Array.from(inputs, ({ type }) => tensorflowType[type]), inputs.length);
+    library.TF_SetAttrTypeList(operation, 'Tout', Int32Array.from(results, (type) => tensorflowType[type]), results.length);
+    library.TF_SetAttrFuncName(operation, 'f', functionName, Buffer.byteLength(functionName));
+    // Without one, Grappler would rewrite what is called.
+    library.TF_SetAttrString(operation, 'config_proto', callConfig, callConfig.length);
+    const oper = this.finish(operation);
+    return results.map((type, index) => ({ oper, index, type }));
+  }
+
   private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, after: readonly GraphTensor[] = []): Pointer {
     const nodeId = this.count === 0 ? this.prefix : `${this.prefix}/${this.count}`;
     this.count++;
@@ -148,15 +168,51 @@ export function resultType<T extends { readonly type: PhysicalType }>(name: stri
 
 const truthOps = new Set(['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual', 'LogicalAnd', 'LogicalOr', 'LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'All', 'Any']);
 
+/** A function of TensorFlow's, and its name. */
+export interface MadeFunction {
+  readonly name: string;
+  readonly pointer: Pointer;
+}
+
 /**
- * Compiles a program into a TF_Function called `name`, a little at a time: it yields wherever it may rest. The caller deletes what it returns. Inputs at the
- * positions `taken` are no arguments: it takes them from variables.
+ * Compiles a program into TF_Functions, a little at a time: it yields wherever it may rest. The first is called `name` and is the program, the others are those that it calls for pieces that
+ * repeat one another. The caller deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
  */
-export function* buildFunction(
+export function* buildFunctions(
   library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe, taken: ReadonlySet<number> = new Set(),
-): Generator<void, Pointer> {
+): Generator<void, readonly MadeFunction[]> {
+  const outlined = outline(program);
+  const parts: MadeFunction[] = [];
+  let main: MadeFunction | null = null;
+  try {
+    for (const [number, part] of (outlined?.parts ?? []).entries()) {
+      const first = outlined?.steps.find((step) => 'call' in step && step.call.part === number)?.position ?? 0;
+      const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, partName(name, number), (step) => describe(first + step));
+      parts.push(made);
+      // Else TensorFlow puts it back where it is called.
+      library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
+      status.check('Marking a function');
+    }
+    yield;
+    const steps = outlined?.steps ?? program.steps.map((step, position) => ({ position, step }));
+    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, parts, taken);
+    return [main, ...parts];
+  } finally {
+    if (main === null) for (const { pointer } of parts) library.TF_DeleteFunction(pointer);
+  }
+}
+
+/** Builds one function; `parts` are those that it calls. */
+function* buildFunction(
+  library: TensorflowLibrary, status: Status, program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] }, name: string, describe: Describe,
+  parts: readonly MadeFunction[] = [], taken: ReadonlySet<number> = new Set(),
+): Generator<void, MadeFunction> {
   const graph = library.TF_NewGraph();
   try {
+    for (const { pointer } of parts) {
+      library.TF_GraphCopyFunction(graph, pointer, 0n, status.pointer);
+      status.check('Giving a function to a graph');
+    }
     const emitter = new GraphEmitter(library, status, graph, describe);
     const tensors = program.inputTypes.map((type, position): GraphTensor => {
       if (!taken.has(position)) return emitter.placeholder(position, type);
@@ -165,22 +221,30 @@ export function* buildFunction(
     });
     const given = tensors.filter((_, position) => !taken.has(position));
     const inputs = pack(given);
-    for (const [position, step] of program.steps.entries()) {
-      emitter.enter(position);
-      const results = emitStep(emitter, program, position, tensors);
+    const emit = (entry: OutlinedStep): void => {
+      const { firstOutput, outputs } = 'step' in entry ? entry.step : entry.call;
+      const types = program.types.slice(firstOutput, firstOutput + outputs);
+      const results = 'step' in entry ? emitStep(emitter, program, entry.step, tensors) : emitCall(emitter, entry.call, at(parts, entry.call.part).name, types, tensors);
       results.forEach((result, offset) => {
-        const number = step.firstOutput + offset;
-        tensors[number] = { oper: result.oper, index: result.index, type: at(program.types, number) };
+        tensors[firstOutput + offset] = { oper: result.oper, index: result.index, type: at(types, offset) };
       });
+    };
+    for (const step of program.steps) {
+      emitter.enter(step.position);
+      emit(step);
       yield;
     }
     const outputs = pack(program.outputs.map((number) => at(tensors, number)));
-    const made = library.TF_GraphToFunction(graph, name, 0, -1, null, given.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
+    const pointer = library.TF_GraphToFunction(graph, name, 0, -1, null, given.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
     status.check('Making a function of a graph');
-    return made;
+    return { name, pointer };
   } finally {
     library.TF_DeleteGraph(graph);
   }
+}
+
+function emitCall(emitter: GraphEmitter, { inputs, after = [] }: Call, name: string, types: readonly PhysicalType[], tensors: readonly GraphTensor[]): GraphTensor[] {
+  return emitter.call(name, inputs.map((number) => at(tensors, number)), types, after.map((number) => at(tensors, number)));
 }
 
 export function at<T>(list: readonly T[], position: number): T {
@@ -190,8 +254,7 @@ export function at<T>(list: readonly T[], position: number): T {
 }
 
 /** Emits one step; its host operands follow its tensor inputs. */
-export function emitStep<T>(emitter: Emitter<T>, program: Program, position: number, tensors: readonly T[]): readonly T[] {
-  const step = at(program.steps, position);
+export function emitStep<T>(emitter: Emitter<T>, program: Pick<Program, 'matmul'>, step: Step, tensors: readonly T[]): readonly T[] {
   const operands = step.inputs.map((number) => at(tensors, number));
   const own = step.after === undefined ? emitter : waitingFor(emitter, step.after.map((number) => at(tensors, number)));
   return emitKernel(own, program, step, operands);

@@ -70,9 +70,13 @@ export interface TensorflowLibrary {
   readonly TF_SetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
   readonly TF_SetAttrStringList: Call<[Pointer, string, readonly string[], BigUint64Array, number], void>;
   readonly TF_SetAttrShape: Call<[Pointer, string, null, number], void>;
+  readonly TF_SetAttrTypeList: Call<[Pointer, string, Int32Array, number], void>;
+  readonly TF_SetAttrFuncName: Call<[Pointer, string, string, number], void>;
   readonly TF_SetAttrTensor: Call<[Pointer, string, Pointer, Pointer], void>;
   readonly TF_FinishOperation: Call<[Pointer, Pointer], Pointer>;
   readonly TF_GraphToFunction: Call<[Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer], Pointer>;
+  readonly TF_GraphCopyFunction: Call<[Pointer, Pointer, Pointer, Pointer], void>;
+  readonly TF_FunctionSetAttrValueProto: Call<[Pointer, string, Uint8Array, number, Pointer], void>;
   readonly TF_DeleteFunction: Call<[Pointer], void>;
   /** Null where this build of TensorFlow exports nothing of its collective runtime. */
   readonly collective: CollectiveLibrary | null;
@@ -145,9 +149,13 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TF_SetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
   TF_SetAttrStringList: ['void', 'void *', 'const char *', 'const char **', 'size_t *', 'int'],
   TF_SetAttrShape: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
+  TF_SetAttrTypeList: ['void', 'void *', 'const char *', 'void *', 'int'],
+  TF_SetAttrFuncName: ['void', 'void *', 'const char *', 'const char *', 'size_t'],
   TF_SetAttrTensor: ['void', 'void *', 'const char *', 'void *', 'void *'],
   TF_FinishOperation: ['void *', 'void *', 'void *'],
   TF_GraphToFunction: ['void *', 'void *', 'const char *', 'uint8_t', 'int', 'void *', 'int', 'void *', 'int', 'void *', 'void *', 'void *', 'const char *', 'void *'],
+  TF_GraphCopyFunction: ['void', 'void *', 'void *', 'void *', 'void *'],
+  TF_FunctionSetAttrValueProto: ['void', 'void *', 'const char *', 'void *', 'size_t', 'void *'],
   TF_DeleteFunction: ['void', 'void *'],
 };
 

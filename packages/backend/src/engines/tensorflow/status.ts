@@ -7,14 +7,25 @@ const RESOURCE_EXHAUSTED = 8;
 /** Names that compiled functions give their nodes, so that an error of TensorFlow's leads back to the operation: `step12`. */
 export const nodeName = (step: number): string => `step${step}`;
 
-const nodePattern = /\{\{node step(\d+)/;
-const functionPattern = /\{\{function_node ([^}]+)\}\}/;
+/** Names of the functions that a function calls. */
+export const partName = (functionName: string, part: number): string => `${functionName}_part${part}`;
 
-/** Which function and which of its steps a message of TensorFlow's names. */
+const nodePattern = /\[\[(?:\{\{node )?step(\d+)/g;
+const functionPattern = /\{\{function_node ([^}]+?)(_part\d+)?\}\}/g;
+
+/**
+ * Which function and which step of its program a message of TensorFlow's names. Where a part fails, the message names the step of the part first and the call last, and steps of a part count
+ * from its call.
+ */
 export function namedIn(message: string): { readonly functionName: string; readonly step: number } | null {
-  const functionName = functionPattern.exec(message)?.[1];
-  const step = nodePattern.exec(message)?.[1];
-  return functionName === undefined || step === undefined ? null : { functionName, step: Number(step) };
+  const functions = [...message.matchAll(functionPattern)];
+  const steps = [...message.matchAll(nodePattern)].map(([, step]) => Number(step));
+  const functionName = functions[0]?.[1];
+  const [step] = steps;
+  if (functionName === undefined || step === undefined) return null;
+  if (functions.every(([, , part]) => part === undefined)) return { functionName, step };
+  const call = steps.length > 1 ? steps.at(-1) : undefined;
+  return call === undefined ? null : { functionName, step: call + step };
 }
 
 /** Turns a failed status into a WhetstoneError that names the operation. */

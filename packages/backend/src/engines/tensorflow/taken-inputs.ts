@@ -20,6 +20,7 @@ export function handOverProgram(program: Program, functionName: string, position
   const handOver: Kernel = {
     name: 'HandOver',
     inputs: 'list',
+    hasEffects: true,
     rule: () => ({ outputs: [] }),
     tensorflow: (emit, inputs) => {
       const done = inputs.map((input, index) => {
