@@ -17,10 +17,9 @@ export function producersOf({ steps, types }: Program): Int32Array {
 /**
  * Groups of pieces that do the same: the same operations, that take the same from one another. A piece is cut where the fewest results go from one to the next. Groups have two
  * pieces or more; no two pieces overlap.
- * @param shapeOf a number for the shape of an input, where shapes are part of what is compiled
  */
-export function alikePieces(program: Program, producers: Int32Array, limits: RepeatLimits, shapeOf?: (input: number) => number): readonly (readonly Piece[])[] {
-  const letters = lettersOf(program, shapeOf);
+export function alikePieces(program: Program, producers: Int32Array, limits: RepeatLimits): readonly (readonly Piece[])[] {
+  const letters = lettersOf(program);
   const groups = new Map<string, Piece[]>();
   for (const repeat of findRepeats(letters, limits)) {
     for (const piece of cutUp(program, producers, letters, repeat)) {
@@ -33,8 +32,11 @@ export function alikePieces(program: Program, producers: Int32Array, limits: Rep
   return [...groups.values()].filter((pieces) => pieces.length > 1 && pieces.every((piece) => isKnit(program, producers, piece)));
 }
 
-/** For each step a number that says what it does, though not on which tensors. What has effects is like nothing else. */
-function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (input: number) => number): Int32Array {
+/**
+ * For each step a number that says what it does, though not on which tensors. What has effects is like nothing else.
+ * @param shapeOf a number for the shape of an input of the program, where shapes are part of what is compiled
+ */
+export function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (input: number) => number): Int32Array {
   const number = numbering<unknown>();
   const typeNumbers = types.map(number);
   const word = numbering<number>();

@@ -1,3 +1,4 @@
+import { lettersOf } from '../../recorder/pieces.js';
 import type { Program, Step } from '../../recorder/program.js';
 import { findRepeats } from '../../recorder/repeats.js';
 
@@ -40,17 +41,6 @@ export function partsOf(program: Program, shapeOf: (input: number) => number): r
   });
   for (const output of program.outputs) lastUse.set(output, Infinity);
   return bounds.slice(1).map((end, index) => partOf(program, bounds[index] ?? 0, end, (tensor) => lastUse.get(tensor) ?? -1));
-}
-
-/** A number for each step: the same for the same operation with the same parameters, on the program's inputs of the same shapes. */
-function lettersOf({ steps, inputTypes }: Program, shapeOf: (input: number) => number): Int32Array {
-  const numbers = new Map<string, number>();
-  return Int32Array.from(steps, ({ kernel, parameters, inputs }) => {
-    const key = `${kernel.name}|${parameters.join('|')}|${inputs.map((input) => (input < inputTypes.length ? shapeOf(input) : '')).join()}`;
-    const known = numbers.get(key) ?? numbers.size;
-    numbers.set(key, known);
-    return known;
-  });
 }
 
 function partOf(program: Program, from: number, to: number, lastUse: (tensor: number) => number): Part {
