@@ -122,8 +122,9 @@ for (const [engine, command] of engines) {
     // What native code holds does not grow. What is resident also counts what the allocator cannot give back between what is held.
     if (isLong) {
       expect(grown.nativeBytes).toBeLessThan(2_000);
-      // Less than a hundredth in a thousand steps.
-      expect(grown.residentBytes * 1000).toBeLessThan((after.at(-1)?.residentBytes ?? 0) / 100);
+      // Less than a fiftieth in a thousand steps. It wanders by as much with the collector's pages and the allocator's arenas: in 4,000 steps on xla by 15 MB of 300,
+      // up and down, while what native code holds stayed at 50 MB (109 bytes a step) and the heap shrank.
+      expect(grown.residentBytes * 1000).toBeLessThan((after.at(-1)?.residentBytes ?? 0) / 50);
     }
   }, isLong ? 1_800_000 : 240_000);
 }
