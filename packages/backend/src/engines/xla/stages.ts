@@ -1,4 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import type { Kernel } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
 import { bytesPerElement, sizeOf } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
@@ -56,10 +57,14 @@ function stagesOfParts(program: Program, parts: readonly Part[], inputs: readonl
   const known = new Map<number, KnownInput>(inputs.map((input, number) => [number, input]));
   const isMade = (number: number): boolean => number >= inputs.length;
   const fixed = new Set<number>();
+  const alike = new Map<string, LoweredModule>();
   const lowerPart = ({ program: own, inputs: numbers, outputs, last, firstStep }: Part): LoweredModule => {
+    const given = numbers.map((number) => known.get(number) as KnownInput);
     // Nobody else holds what an earlier part made.
-    const spent = new Set(numbers.flatMap((number, place) => (last.has(place) && (isMade(number) || options.spent?.has(number) === true) ? [place] : [])));
-    const lowered = lower(own, numbers.map((number) => known.get(number) as KnownInput), (step) => describe(firstStep + step), { ...options, spent });
+    const spent = numbers.flatMap((number, place) => (last.has(place) && (isMade(number) || options.spent?.has(number) === true) ? [place] : []));
+    const key = spell(own, given, spent);
+    const lowered = alike.get(key) ?? lower(own, given, (step) => describe(firstStep + step), { ...options, spent: new Set(spent) });
+    alike.set(key, lowered);
     outputs.forEach((number, place) => known.set(number, lowered.outputs[place] as KnownInput));
     for (const number of lowered.fixed.map((place) => numbers[place] ?? 0)) if (!isMade(number)) fixed.add(number);
     return lowered;
@@ -82,6 +87,23 @@ function stagesOfParts(program: Program, parts: readonly Part[], inputs: readonl
     return { module, inputs: numbers, outputs, spent: numbers.filter((number, place) => last.has(place) && isMade(number)) };
   });
   return { stages, modules: [...modules.values()], leaving: program.outputs, outputs: program.outputs.map((number) => known.get(number) as KnownInput), fixed: [...fixed].sort((a, b) => a - b) };
+}
+
+/** All that the lowering of a part depends on: what is spelled alike is lowered once. */
+function spell({ steps, outputs }: Program, inputs: readonly KnownInput[], spent: readonly number[]): string {
+  const words = steps.map(({ kernel, parameters, inputs: operands }) => `${kernelNumber(kernel)}|${parameters.join('|')}|${operands.join()}`);
+  const given = inputs.map(({ type, shape, values }) => `${type}[${shape.join()}]${values === null ? '' : Array.from(values).join()}`);
+  return `${words.join(';')};${given.join(';')};${spent.join()};${outputs.join()}`;
+}
+
+const kernelNumbers = new WeakMap<Kernel, number>();
+let kernels = 0;
+
+/** A number for each kernel: names may be given twice. */
+function kernelNumber(kernel: Kernel): number {
+  const known = kernelNumbers.get(kernel) ?? kernels++;
+  kernelNumbers.set(kernel, known);
+  return known;
 }
 
 /** The most memory that a run takes at once besides its inputs, as far as the plugin has said what its modules take. */
