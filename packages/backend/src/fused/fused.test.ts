@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { activate, activateGated, activationNames, addLowRank, clipByGlobalNorm, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
+import { activate, activateGated, activationNames, adaptedLinear, addLowRank, clipByGlobalNorm, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
@@ -18,6 +18,19 @@ const cases: Readonly<Record<string, Case>> = {
   'layer normalisation of rows': { inputs: [[3, 6]], compute: (x) => layerNormalize(x!, 1e-3) },
   'a low-rank adapter': { inputs: [[4, 6], [4, 5], [2, 5], [6, 2]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, tf.scalar(0.5)) },
   'a low-rank adapter of rank 1 without a scale': { inputs: [[4, 6], [4, 5], [1, 5], [6, 1]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, null) },
+  'a linear layer with an adapter': {
+    inputs: [[4, 5], [6, 5], [2, 5], [6, 2]],
+    compute: (x, weight, a, b) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: null }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) }),
+  },
+  'a linear layer with a bias, stored the other way round, with an adapter of rank 1 without a scale': {
+    inputs: [[4, 5], [5, 6], [1, 5], [6, 1], [6]],
+    compute: (x, weight, a, b, bias) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: true, bias: bias! }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: null }),
+  },
+  'a linear layer with a bias and an adapter': {
+    inputs: [[4, 5], [6, 5], [2, 5], [6, 2], [6]],
+    compute: (x, weight, a, b, bias) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: bias! }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) }),
+  },
+  'RMS normalisation with a weight': { inputs: [[3, 6], [6]], compute: (x, weight) => rmsNormalize(x!, 1e-3, weight!) },
   'RMS normalisation of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'RMS normalisation of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'rotary of all features': { inputs: [[2, 3, 3, 8]], compute: (x) => rotary(x as tf.Tensor4D, { cos: tables.cos(), sin: tables.sin() }, 8) },
@@ -44,11 +57,13 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
     test(name, async () => {
       await tf.setBackend('cpu');
       const expected = valueAndGradients(one);
-      await startBackend();
-      const tensors = tf.memory().numTensors;
-      const found = valueAndGradients(one);
-      expect(tf.memory().numTensors).toBe(tensors);
-      found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+      for (const start of [() => startBackend(), ...(xlaPlugin === null ? [] : [() => startXlaBackend()])]) {
+        await start();
+        const tensors = tf.memory().numTensors;
+        const found = valueAndGradients(one);
+        expect(tf.memory().numTensors).toBe(tensors);
+        found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+      }
     });
   }
 

@@ -1,5 +1,6 @@
 import { flag } from '../kernels/attributes.js';
 import type { Emitter, Kernel } from '../kernels/kernel.js';
+import { multiply } from '../kernels/matrix.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';
 
@@ -38,4 +39,42 @@ const addLowRankGradient: Kernel = {
   },
 };
 
-export const lowRankKernels: readonly Kernel[] = [addLowRank, addLowRankGradient];
+/** The frozen matrix may come in bfloat16 where products are computed in it. */
+const wide = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T => multiply(emit, x, weight, ['2d', false, transposed, 'float32']);
+
+/** A linear layer and its adapter: `adaptedLinear` of `@whetstone/core/ops`, recorded as one operation. */
+const adaptedLinear: Kernel = {
+  name: 'WhetstoneAdaptedLinear',
+  multiplies: true,
+  inputs: ['x', 'weight', 'a', 'b', 'scale', 'bias'],
+  list: true,
+  rule: (inputs, { inFirst, hasScale }) => {
+    const [x, , a, b] = inputs as readonly [Spec, Spec, Spec, Spec, ...Spec[]];
+    const [tokens = 0] = x.shape;
+    const [rank = 0] = a.shape;
+    const [out = 0] = b.shape;
+    return { outputs: [[tokens, out], [tokens, rank]].map((shape) => ({ shape, dtype: 'float32' as const })), parameters: [rank === 1, inFirst === true, hasScale === true, inputs.length > (hasScale === true ? 5 : 4)] };
+  },
+  tensorflow: (emit, [x, weight, a, b, ...others], _, [isOne, inFirst, hasScale, hasBias]) => {
+    const { add } = arithmetic(emit);
+    const base = wide(emit, x!, weight!, inFirst !== true);
+    const narrow = scaled(emit, product(emit, x!, a!, false, true), hasScale === true ? others[0] : undefined);
+    return [add(hasBias === true ? add(base, others.at(-1)!) : base, product(forRank(emit, isOne), narrow, b!, false, true)), narrow];
+  },
+};
+
+/** Its gradients with respect to x, a and b. */
+const adaptedLinearGradient: Kernel = {
+  name: 'WhetstoneAdaptedLinearGrad',
+  multiplies: true,
+  inputs: ['gradient', 'x', 'weight', 'a', 'b', 'narrow', 'scale'],
+  list: true,
+  rule: ([, x, , a, b], { inFirst }) => ({ outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })), parameters: [(a as Spec).shape[0] === 1, inFirst === true] }),
+  tensorflow: (emit, [gradient, x, weight, a, b, narrow, scale], _, [isOne, inFirst]) => {
+    const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
+    const ofX = arithmetic(emit).add(product(forRank(emit, isOne), ofNarrow, a!, false, false), wide(emit, gradient!, weight!, inFirst === true));
+    return [ofX, product(emit, ofNarrow, x!, true, false), product(emit, gradient!, narrow!, true, false)];
+  },
+};
+
+export const lowRankKernels: readonly Kernel[] = [addLowRank, addLowRankGradient, adaptedLinear, adaptedLinearGradient];

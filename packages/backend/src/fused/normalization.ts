@@ -30,13 +30,14 @@ const rmsNormalize: Kernel = {
 
 const rmsNormalizeGradient: Kernel = {
   name: 'WhetstoneRmsNormalizeGrad',
-  inputs: ['gradient', 'value', 'inverse'],
+  inputs: ['gradient', 'value', 'inverse', 'weight'],
   list: true,
   rule: ([gradient]) => ({ outputs: [gradient as Spec], parameters: [(gradient as Spec).shape.length - 1] }),
-  tensorflow: (emit, [gradient, value, inverse], _, [axis]) => {
+  tensorflow: (emit, [gradient, value, inverse, weight], _, [axis]) => {
     const { subtract, multiply } = arithmetic(emit);
-    const along = meanOfRows(emit, multiply(gradient!, value!), axis as number);
-    return multiply(subtract(gradient!, multiply(value!, along)), inverse!);
+    const given = weight === undefined ? gradient! : multiply(gradient!, weight);
+    const along = meanOfRows(emit, multiply(given, value!), axis as number);
+    return multiply(subtract(given, multiply(value!, along)), inverse!);
   },
 };
 

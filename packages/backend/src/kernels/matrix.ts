@@ -44,7 +44,8 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   return { outputs: [{ shape, dtype }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB, dtype] };
 }
 
-function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
+/** Emits a product as {@link product} spells it. */
+export function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
   const given = dtype as PhysicalType;
   const kind = given === 'float32' ? given : 'int32';
   const emit = form === 'outer' ? (rounding.exact ?? rounding) : rounding;

@@ -3,7 +3,20 @@ import type { Batch } from './data.js';
 import type { Json } from './json.js';
 
 /** How a linear layer computes: `input` is [tokens, inFeatures], the result [tokens, outFeatures]. */
-export type LinearForward = (input: Tensor2D) => Tensor2D;
+export interface LinearForward {
+  (input: Tensor2D): Tensor2D;
+  /** Where it is a product and an addition and nothing else: what it computes with at the moment. Whoever wraps it may compute that together with what it adds. */
+  readonly plain?: () => PlainLinear;
+}
+
+/** What a linear layer computes with that nobody wrapped: `input · weightᵀ + bias`. */
+export interface PlainLinear {
+  /** [out, in] or, under `fanInFanOut`, [in, out]. */
+  readonly weight: Tensor2D;
+  readonly fanInFanOut: boolean;
+  /** [out] */
+  readonly bias: Tensor | null;
+}
 
 /**
  * A linear layer by its module path, as `model.layers.0.self_attn.q_proj` or `transformer.h.0.attn.c_attn`.

@@ -4,10 +4,12 @@ import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { activate, activateGated } from './activate.js';
 import { activationNames, type ActivationName } from './activations.js';
+import { adaptedLinear } from './adapted-linear.js';
 import { addLowRank } from './add-low-rank.js';
 import { attention } from './attention.js';
 import { gatherRows } from './gather-rows.js';
 import { layerNormalize } from './layer-normalize.js';
+import { addResidual } from './residual.js';
 import { rmsNormalize } from './rms-normalize.js';
 import { rotary } from './rotary.js';
 import { splitHeads } from './split-heads.js';
@@ -56,6 +58,12 @@ const plainActivations: Record<ActivationName, (x: tf.Tensor) => tf.Tensor> = {
 
 describe('operations with gradients of their own', () => {
   it('rmsNormalize', () => expectSame((x = tf.scalar(0)) => rmsNormalize(x, 1e-5), (x = tf.scalar(0)) => rmsPlain(x), [random(5, 7)]));
+  it('rmsNormalize with a weight', () => expectSame(
+    (x = tf.scalar(0), weight = tf.scalar(0)) => rmsNormalize(x, 1e-5, weight),
+    (x = tf.scalar(0), weight = tf.scalar(0)) => tf.mul(rmsPlain(x), weight),
+    [random(2, 5, 7), random(7)],
+  ));
+  it('addResidual', () => expectSame((x = tf.scalar(0), branch = tf.scalar(0)) => addResidual(x, branch), (x = tf.scalar(0), branch = tf.scalar(0)) => tf.add(x, branch), [random(5, 7), random(5, 7)]));
   it('layerNormalize', () => expectSame((x = tf.scalar(0)) => layerNormalize(x, 1e-5), (x = tf.scalar(0)) => layerPlain(x), [random(5, 7)]));
 
   it.each(activationNames)('activate %s, alone and gated', (name) => {
@@ -116,6 +124,17 @@ describe('operations with gradients of their own', () => {
       [random(5, 7), random(5, 6), random(2, 6), random(7, 2)],
     );
     scale?.dispose();
+  });
+
+  it.each([{ factor: null, fanInFanOut: false }, { factor: 0.25, fanInFanOut: false }, { factor: 0.25, fanInFanOut: true }])('adaptedLinear with %o', ({ factor, fanInFanOut }) => {
+    const scale = factor === null ? null : tf.scalar(factor);
+    const plain = (x: tf.Tensor, weight: tf.Tensor, a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.add(tf.matMul(x, weight, false, !fanInFanOut), tf.mul(tf.matMul(tf.matMul(x, a, false, true), b, false, true), factor ?? 1));
+    const ours = (x: tf.Tensor, weight: tf.Tensor, a: tf.Tensor, b: tf.Tensor, bias: tf.Tensor | null): tf.Tensor => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut, bias }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale });
+    const inputs = (): tf.Tensor[] => [random(5, 6), fanInFanOut ? random(6, 7) : random(7, 6), random(2, 6), random(7, 2)];
+    const none = tf.scalar(0);
+    expectSame((x = none, weight = none, a = none, b = none) => ours(x, weight, a, b, null), (x = none, weight = none, a = none, b = none) => plain(x, weight, a, b), inputs());
+    expectSame((x = none, weight = none, a = none, b = none, bias = none) => ours(x, weight, a, b, bias), (x = none, weight = none, a = none, b = none, bias = none) => tf.add(plain(x, weight, a, b), bias), [...inputs(), random(7)]);
+    tf.dispose([none, scale ?? []]);
   });
 
   it('gatherRows, rows that are taken twice included', () => {

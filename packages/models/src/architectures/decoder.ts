@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, attention, boundary, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, addResidual, attention, boundary, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -45,9 +45,9 @@ function runLayer(
 ): tf.Tensor2D {
   const names = layerNames(shape, index);
   const attended = attend(shape, parts, context, normalize(shape, parts, names.beforeAttention, hidden), layer, index, cache, wanted);
-  const middle = tf.add(wanted === null ? hidden : gatherRows(hidden, wanted.tokens), names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended)) as tf.Tensor2D;
+  const middle = addResidual(wanted === null ? hidden : gatherRows(hidden, wanted.tokens), names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended));
   const fed = feedForward(shape, parts, normalize(shape, parts, names.beforeMlp, middle), index);
-  return tf.add(middle, names.afterMlp === null ? fed : normalize(shape, parts, names.afterMlp, fed));
+  return addResidual(middle, names.afterMlp === null ? fed : normalize(shape, parts, names.afterMlp, fed));
 }
 
 /** Self-attention of one layer, [tokens, hidden] → [tokens or wanted tokens, hidden]. */
@@ -114,5 +114,5 @@ function normalize(shape: DecoderShape, parts: DecoderParts, name: string, x: tf
   const { kind, epsilon, weightOffset } = shape.norm;
   const stored = parts.parameter(`${name}.weight`);
   if (kind === 'layer') return tf.add(tf.mul(layerNormalize(x, epsilon), stored), parts.parameter(`${name}.bias`));
-  return tf.mul(rmsNormalize(x, epsilon), weightOffset === 0 ? stored : tf.add(stored, constant(weightOffset)));
+  return rmsNormalize(x, epsilon, weightOffset === 0 ? stored : tf.add(stored, constant(weightOffset)));
 }

@@ -23,10 +23,10 @@ export function createLinearSite(shape: LinearShape, weight: tf.Variable, bias: 
   const wrappers: { readonly item: (base: LinearForward) => LinearForward }[] = [];
   const replacements: { readonly item: () => tf.Tensor2D }[] = [];
   const matrix = (): tf.Tensor2D => replacements.at(-1)?.item() ?? (weight as tf.Tensor as tf.Tensor2D);
-  const base: LinearForward = (input) => {
+  const base: LinearForward = Object.assign((input: tf.Tensor2D) => {
     const product: tf.Tensor2D = tf.matMul(input, matrix(), false, !fanInFanOut);
-    return bias === null ? product : tf.add(product, bias);
-  };
+    return bias === null ? product : tf.add(product, bias) as tf.Tensor2D;
+  }, { plain: () => ({ weight: matrix(), fanInFanOut, bias }) });
   return {
     name: shape.name,
     inFeatures: shape.inFeatures,

@@ -1,7 +1,7 @@
 import { add, cast, customGrad, div, expandDims, greaterEqual, matMul, mul, sqrt, square, sub, sum, tidy, transpose } from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
-import { addLowRank, randomUniform } from '@whetstone/core/ops';
+import { adaptedLinear, addLowRank, randomUniform } from '@whetstone/core/ops';
 import type { Random } from '@whetstone/core/random';
 
 /** One adapted linear layer. Tensors may be variables; whoever made them owns them. */
@@ -75,6 +75,7 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
     const mask = dropout?.(input.shape[0]) ?? null;
     const adapterInput = mask === null ? input : mul<Tensor2D>(input, mask);
     const { dora, site } = layer;
+    if (dora === null && mask === null && base.plain !== undefined) return adaptedLinear(input, base.plain(), { a: layer.a, b: layer.b, scale: layer.scaleTensor });
     if (dora === null) return addLowRank(base(input), adapterInput, layer.a, layer.b, layer.scaleTensor);
     const ratio = div<Tensor1D>(dora.magnitude, directionNorm(layer, dora));
     if (mask !== null) {
