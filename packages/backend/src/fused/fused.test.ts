@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { activate, activateGated, activationNames, adaptedLinear, addLowRank, clipByGlobalNorm, layerNormalize, rmsNormalize, rotary } from '@whetstone/core/ops';
+import { activate, activateGated, activationNames, adaptedLinear, addLowRank, attention, clipByGlobalNorm, layerNormalize, rmsNormalize, splitHeads } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
@@ -33,8 +33,13 @@ const cases: Readonly<Record<string, Case>> = {
   'RMS normalisation with a weight': { inputs: [[3, 6], [6]], compute: (x, weight) => rmsNormalize(x!, 1e-3, weight!) },
   'RMS normalisation of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'RMS normalisation of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
-  'rotary of all features': { inputs: [[2, 3, 3, 8]], compute: (x) => rotary(x as tf.Tensor4D, { cos: tables.cos(), sin: tables.sin() }, 8) },
-  'rotary of some features': { inputs: [[2, 3, 3, 8]], compute: (x) => rotary(x as tf.Tensor4D, { cos: tables.cos(), sin: tables.sin() }, 4) },
+  'heads, none of whose features turn': { inputs: [[6, 24]], compute: (x) => tf.mul(splitHeads(x as tf.Tensor2D, 2, 8), tables.cos()) },
+  'heads, all of whose features turn': { inputs: [[6, 24]], compute: (x) => splitHeads(x as tf.Tensor2D, 2, 8, { rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 8 } }) },
+  'heads in groups, some of whose features turn': { inputs: [[6, 32]], compute: (x) => splitHeads(x as tf.Tensor2D, 2, 8, { rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 4 }, groups: 2 }) },
+  'attention in groups': {
+    inputs: [[6, 32], [6, 16], [6, 16]],
+    compute: (query, key, value) => attention(splitHeads(query as tf.Tensor2D, 2, 8, { groups: 2 }), splitHeads(key as tf.Tensor2D, 2, 8), splitHeads(value as tf.Tensor2D, 2, 8), random([4, 6, 3], 11), null),
+  },
 };
 
 /** The value, and the gradient of a weighed sum of it with respect to each input. */

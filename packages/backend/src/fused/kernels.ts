@@ -2,10 +2,10 @@ import { activationKernels } from './activations.js';
 import { attentionKernels } from './attention.js';
 import { clipByGlobalNorm } from './clipping.js';
 import { flashAttentionKernels } from './flash-attention.js';
+import { headKernels } from './heads.js';
 import { lowRankKernels } from './low-rank.js';
 import { normalizationKernels } from './normalization.js';
 import { randomUniform } from './random.js';
-import { rotaryKernels } from './rotary.js';
 import { writeSlice } from './write-slice.js';
 import type { Spec } from '../recorder/types.js';
 import { int, type } from '../kernels/attributes.js';
@@ -53,4 +53,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...rotaryKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [] = [sparseCrossEntropy, adamw, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...headKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];

@@ -58,6 +58,8 @@ export interface Kernel {
   readonly gathersRows?: true;
   /** True where the operands are multiplied as matrices: under the policy bfloat16 they are taken in bfloat16 as they are. */
   readonly multiplies?: true;
+  /** True where the first operand may come in any shape of its size: what is recorded gives it its shape. */
+  readonly takesAnyShape?: true;
   /** False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so that a resumed run repeats itself exactly. */
   readonly eager?: false;
   /** For each result the inputs whose new version it is: an engine may compute it in their memory where nobody holds them any more. */

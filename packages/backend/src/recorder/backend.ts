@@ -53,7 +53,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     }
     const recording = kernel.rule(infos, attributes);
     this.recorder.cutIfDue();
-    const operands = infos.map((info, position) => this.recorder.seenAs(this.find(info.dataId), recording.inputShapes?.[position] ?? info.shape));
+    const operands = infos.map((info, position) => {
+      const value = this.find(info.dataId);
+      return position === 0 && kernel.takesAnyShape === true ? value : this.recorder.seenAs(value, recording.inputShapes?.[position] ?? info.shape);
+    });
     const outputs = this.recorder.record(kernel, operands, { ...recording, inputShapes: undefined });
     this.dataIds += outputs.length;
     const made = outputs.map((value, position) => ({ dataId: value as DataId, shape: (recording.shapes?.[position] ?? value.shape) as number[], dtype: value.dtype }));

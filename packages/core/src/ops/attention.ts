@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { constant } from './constant.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
-import { joinHeads } from './split-heads.js';
+import { joinHeads, splitHeads } from './split-heads.js';
 
 /**
  * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, keys, headDim]: `softmax(query · keyᵀ + bias) · value`, as
@@ -35,16 +35,23 @@ export function attention(
       return { value: joined, saved: [operands.query, operands.key, operands.value, joined, ...kept] };
     },
     (gradient, saved) => {
-      const byHead = tf.transpose(tf.reshape(gradient, [rows, length, heads, headDim]), [0, 2, 1, 3]) as tf.Tensor4D;
+      const byHead = splitHeads(gradient, rows, headDim, { groups: form.groups });
       const operands = { query: savedAt<tf.Tensor3D>(saved, 0), key: savedAt<tf.Tensor3D>(saved, 1), value: savedAt<tf.Tensor3D>(saved, 2) };
       // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is much shorter. Taken of the joined result: the
       // next layer keeps that anyway.
-      const products = tf.reshape(tf.mul(gradient, savedAt(saved, 3)), [rows, length, heads, headDim]);
-      const along = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [batch, -1, 1]) as tf.Tensor3D;
+      const along = sumAlong(gradient, savedAt(saved, 3), [rows, length, heads, headDim], batch);
       const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, along, saved.slice(4), form);
       return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
     },
   );
+}
+
+/** Σ over the features of each head of gradient · result, both [rows × length, heads × headDim], folded as queries are. Fused kernel: `WhetstoneAttentionAlong {gradient, result; rows, headDim, batch}` → [along]. */
+function sumAlong(gradient: tf.Tensor2D, result: tf.Tensor2D, [rows, length, heads, headDim]: [number, number, number, number], batch: number): tf.Tensor3D {
+  const fused = fusedKernel('WhetstoneAttentionAlong', { gradient, result }, { rows, headDim, batch });
+  if (fused !== null) return fused[0] as tf.Tensor3D;
+  const products = tf.reshape(tf.mul(gradient, result), [rows, length, heads, headDim]);
+  return tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [batch, -1, 1]);
 }
 
 /** A stretch of query positions, and the keys that any of them may look at. */

@@ -11,7 +11,6 @@ import { gatherRows } from './gather-rows.js';
 import { layerNormalize } from './layer-normalize.js';
 import { addResidual } from './residual.js';
 import { rmsNormalize } from './rms-normalize.js';
-import { rotary } from './rotary.js';
 import { splitHeads } from './split-heads.js';
 
 // Expected values: the same formula in plain operations, differentiated by tfjs-core.
@@ -75,17 +74,18 @@ describe('operations with gradients of their own', () => {
     );
   });
 
-  it.each([[8, 8], [4, 8]])('rotary of %i features in %i', (rotated, headDim) => {
+  it.each([[8, 8], [4, 8]])('splitHeads, turned by %i features in %i', (rotated, headDim) => {
     const angles = random(2, 1, 3, rotated / 2);
     const rest = headDim - rotated;
     const cos = tf.concat([tf.cos(angles), tf.cos(angles), tf.ones([2, 1, 3, rest])], 3) as tf.Tensor4D;
     const sin = tf.concat([tf.neg(tf.sin(angles)), tf.sin(angles), tf.zeros([2, 1, 3, rest])], 3) as tf.Tensor4D;
     const plain = (x: tf.Tensor): tf.Tensor => {
-      const [first, second, unrotated] = tf.split(x, [rotated / 2, rotated / 2, rest], 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+      const heads = tf.transpose(tf.reshape(x, [2, 3, 5, headDim]), [0, 2, 1, 3]);
+      const [first, second, unrotated] = tf.split(heads, [rotated / 2, rotated / 2, rest], 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
       const [c, s] = [tf.cos(angles), tf.sin(angles)];
       return tf.concat([tf.sub(tf.mul(first, c), tf.mul(second, s)), tf.add(tf.mul(second, c), tf.mul(first, s)), unrotated], 3);
     };
-    expectSame((x = tf.scalar(0)) => rotary(x as tf.Tensor4D, { cos, sin }, rotated), (x = tf.scalar(0)) => plain(x), [random(2, 5, 3, headDim)]);
+    expectSame((x = tf.scalar(0)) => splitHeads(x as tf.Tensor2D, 2, headDim, { rotation: { tables: { cos, sin }, rotated } }), (x = tf.scalar(0)) => plain(x), [random(2 * 3, 5 * headDim)]);
     tf.dispose([angles, cos, sin]);
   });
 

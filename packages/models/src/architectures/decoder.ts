@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
-import { activate, activateGated, addResidual, attention, boundary, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, rotary, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, addResidual, attention, boundary, constant, flashAttention, gatherRows, layerNormalize, rmsNormalize, splitHeads } from '@whetstone/core/ops';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
@@ -63,10 +63,9 @@ function attend(
 
   const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.queryNorm, query) : query;
   const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.keyNorm, key) : key;
-  const headQuery = splitHeads(toPlaces(normedQuery), rows, headDim);
-  const headKey = splitHeads(toPlaces(normedKey), rows, headDim);
-  const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : rotary(headQuery, tables.query, tables.rotated);
-  const placedKey = tables === null ? headKey : rotary(headKey, tables.key, tables.rotated);
+  const headQuery = splitHeads(toPlaces(normedQuery), rows, headDim, { groups: heads / keyValueHeads, rotation: tables === null ? null : { tables: tables.query, rotated: tables.rotated } });
+  const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : headQuery;
+  const placedKey = splitHeads(toPlaces(normedKey), rows, headDim, { rotation: tables === null ? null : { tables: tables.key, rotated: tables.rotated } });
   const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(toPlaces(value), rows, headDim), cache);
   const flash = context.flash(layer);
   const attended =

@@ -1,0 +1,111 @@
+import { flag, int } from '../kernels/attributes.js';
+import { vector, type Emitter, type HostOperand, type Kernel } from '../kernels/kernel.js';
+import type { Spec } from '../recorder/types.js';
+import { arithmetic } from './arithmetic.js';
+
+const operands = new Map<string, readonly HostOperand[]>();
+/** Far more than the shapes of heads that a model has in a step. */
+const MOST_OPERANDS = 64;
+
+/** Vectors as host operands: the layers of a pass share them. */
+function vectors(lists: readonly (readonly number[])[]): readonly HostOperand[] {
+  const key = lists.join(';');
+  const known = operands.get(key);
+  if (known !== undefined) return known;
+  if (operands.size >= MOST_OPERANDS) operands.clear();
+  const made = Object.freeze(lists.map((list) => vector(list)));
+  operands.set(key, made);
+  return made;
+}
+
+/** The two halves of the last axis exchanged: seen as two rows and read from the last. */
+function swapAll<T>(emit: Emitter<T>, x: T, halves: T, whole: T): T {
+  return emit.op('Reshape', [emit.op('ReverseV2', [emit.op('Reshape', [x, halves]), emit.constant('int32', [1], [3])]), whole]);
+}
+
+/** The same for the first features only; the rest stays. */
+function swapSome<T>(emit: Emitter<T>, x: T, sizes: T): T {
+  const [first, second, rest] = emit.ops('SplitV', [x, sizes, emit.constant('int32', [], [3])], { num_split: int(3) }, 3) as [T, T, T];
+  return emit.op('ConcatV2', [[second, first, rest], emit.constant('int32', [], [3])]);
+}
+
+/** Rotary position embedding or its gradient, as `rotate` of `@whetstone/core/ops` has it. */
+function rotate<T>(emit: Emitter<T>, x: T, tables: readonly (T | undefined)[], [byHead, swap]: readonly [T, T], all: boolean, backwards: boolean): T {
+  const { add, subtract, multiply } = arithmetic(emit);
+  const [cos, sin] = tables as readonly [T, T];
+  const crossed = multiply(all ? swapAll(emit, x, swap, byHead) : swapSome(emit, x, swap), sin);
+  return (backwards ? subtract : add)(multiply(x, cos), crossed);
+}
+
+/** Whether all features turn, and what exchanging halves needs; nothing where none turns. */
+const turning = (byHead: readonly number[], rotated: number): readonly (readonly number[])[] => {
+  const features = byHead.at(-1) ?? 0;
+  if (rotated === 0) return [];
+  return [rotated === features ? [...byHead.slice(0, -1), 2, features / 2] : [rotated / 2, rotated / 2, features - rotated]];
+};
+
+const swapAxes = <T>(emit: Emitter<T>, x: T): T => emit.op('Transpose', [x, emit.constant('int32', [4], [0, 2, 1, 3])]);
+
+/** `splitHeads` of `@whetstone/core/ops`, recorded as one operation; its result lies folded, as attention takes it. */
+const splitHeads: Kernel = {
+  name: 'WhetstoneSplitHeads',
+  inputs: ['x', 'cos', 'sin'],
+  list: true,
+  rule: ([x], attributes) => {
+    const { rows, headDim, groups, rotated } = attributes as Record<'rows' | 'headDim' | 'groups' | 'rotated', number>;
+    const [tokens = 0, features = 0] = (x as Spec).shape;
+    const [length, heads] = [tokens / rows, features / headDim];
+    const byHead = [rows, heads, length, headDim];
+    const folded = [(rows * heads) / groups, groups * length, headDim];
+    return {
+      outputs: [{ shape: folded, dtype: 'float32' }],
+      shapes: [byHead],
+      parameters: [rotated > 0, rotated === headDim],
+      host: vectors([[rows, length, heads, headDim], folded, byHead, ...turning(byHead, rotated)]),
+    };
+  },
+  tensorflow: (emit, [x, ...tables], [byToken, folded, byHead, swap], [turns, all]) => {
+    const heads = swapAxes(emit, emit.op('Reshape', [x!, byToken!]));
+    return [emit.op('Reshape', [turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, false) : heads, folded!])];
+  },
+};
+
+/** `joinHeads` of `@whetstone/core/ops`, recorded as one operation. */
+const joinHeads: Kernel = {
+  name: 'WhetstoneJoinHeads',
+  inputs: ['x', 'cos', 'sin'],
+  takesAnyShape: true,
+  list: true,
+  rule: ([x], attributes) => {
+    const rotated = attributes['rotated'] as number;
+    const byHead = (x as Spec).shape;
+    const [rows = 1, heads = 1, length = 1, headDim = 1] = byHead;
+    const joined = [rows * length, heads * headDim];
+    return { outputs: [{ shape: joined, dtype: 'float32' }], parameters: [rotated > 0, rotated === headDim], host: vectors([byHead, joined, ...turning(byHead, rotated)]) };
+  },
+  tensorflow: (emit, [x, ...tables], [byHead, joined, swap], [turns, all]) => {
+    const heads = emit.op('Reshape', [x!, byHead!]);
+    return [emit.op('Reshape', [swapAxes(emit, turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, true) : heads), joined!])];
+  },
+};
+
+/** What the gradient of attention subtracts: the sums of gradient · result over each head's features, as `attention` of `@whetstone/core/ops` folds queries. */
+const attentionAlong: Kernel = {
+  name: 'WhetstoneAttentionAlong',
+  inputs: ['gradient', 'result'],
+  list: true,
+  rule: ([gradient], attributes) => {
+    const { rows, headDim, batch } = attributes as Record<'rows' | 'headDim' | 'batch', number>;
+    const [tokens = 0, features = 0] = (gradient as Spec).shape;
+    const [length, heads] = [tokens / rows, features / headDim];
+    const folded = [batch, (tokens * heads) / batch, 1];
+    return { outputs: [{ shape: folded, dtype: 'float32' }], host: vectors([[rows, length, heads, headDim], folded]) };
+  },
+  tensorflow: (emit, [gradient, result], [byToken, folded]) => {
+    const products = emit.op('Reshape', [arithmetic(emit).multiply(gradient!, result!), byToken!]);
+    const sums = emit.op('Sum', [products, emit.constant('int32', [1], [3])], { keep_dims: flag(false) });
+    return [emit.op('Reshape', [emit.op('Transpose', [sums, emit.constant('int32', [3], [0, 2, 1])]), folded!])];
+  },
+};
+
+export const headKernels: readonly Kernel[] = [splitHeads, joinHeads, attentionAlong];
