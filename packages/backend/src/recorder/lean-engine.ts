@@ -73,15 +73,25 @@ export function keepEngineLean(backendName: string): void {
   const tensorOf = (info: TensorInfo): Tensor => (info instanceof Tensor ? info : whole.makeTensorFromTensorInfo(info));
 
   whole.endScope = (result) => {
-    if (!(result instanceof Tensor)) {
+    const isOne = result instanceof Tensor;
+    if (!isOne && !isTensors(result)) {
       endWhole(result);
       return;
     }
     const { state } = whole;
     const scope = state.activeScope;
-    for (const tensor of scope.track) if (!tensor.kept && tensor.id !== result.id) tensor.dispose();
+    for (const tensor of scope.track) {
+      if (!tensor.kept && (isOne ? tensor.id !== result.id : !result.includes(tensor))) tensor.dispose();
+    }
     state.scopeStack.pop();
     state.activeScope = state.scopeStack.at(-1) as typeof scope;
-    if (!result.kept && result.scopeId === scope.id) inner.track(result);
+    for (const tensor of isOne ? [result] : new Set(result)) if (!tensor.kept && tensor.scopeId === scope.id) inner.track(tensor);
   };
+}
+
+/** More than a handful are found faster in a set. */
+const FEW = 8;
+
+function isTensors(result: unknown): result is readonly Tensor[] {
+  return Array.isArray(result) && result.length <= FEW && result.every((item) => item instanceof Tensor);
 }
