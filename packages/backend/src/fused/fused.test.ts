@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { activate, activateGated, activationNames, adaptedLinear, addLowRank, attention, clipByGlobalNorm, layerNormalize, rmsNormalize, splitHeads } from '@whetstone/core/ops';
+import { activate, activateGated, activationNames, adaptedLinear, addLowRank, attention, clipByGlobalNorm, finiteProbe, layerNormalize, rmsNormalize, splitHeads } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
@@ -71,6 +71,20 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
       }
     });
   }
+
+  test('the sum of all numbers of all tensors, which is finite exactly where they are', async () => {
+    const shapes = [[3, 4], [5], []];
+    const expected = shapes.flatMap((shape, index) => [...numbers(shape.reduce((size, length) => size * length, 1), index + 1)]).reduce((sum, value) => sum + value, 0);
+    for (const start of [() => tf.setBackend('cpu'), () => startBackend(), ...(xlaPlugin === null ? [] : [() => startXlaBackend()])]) {
+      await start();
+      const [sum, broken] = tf.tidy(() => {
+        const tensors = shapes.map((shape, index) => random(shape, index + 1));
+        return [tensors, [...tensors, tf.tensor1d([1, Infinity])]].map((all) => finiteProbe(all).dataSync()[0] ?? 0);
+      });
+      expect(sum).toBeCloseTo(expected, 4);
+      expect(broken).toBe(Infinity);
+    }
+  });
 
   for (const limit of [0.5, 100]) {
     test(`clipping to a norm of ${limit}`, async () => {

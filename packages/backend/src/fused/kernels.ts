@@ -1,6 +1,6 @@
 import { activationKernels } from './activations.js';
 import { attentionKernels } from './attention.js';
-import { clipByGlobalNorm } from './clipping.js';
+import { clipByGlobalNorm, sumOfAll } from './clipping.js';
 import { flashAttentionKernels } from './flash-attention.js';
 import { headKernels } from './heads.js';
 import { lowRankKernels } from './low-rank.js';
@@ -53,4 +53,4 @@ const sparseCrossEntropy: Kernel = {
 };
 
 /** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [] = [sparseCrossEntropy, adamw, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...headKernels, ...lowRankKernels, clipByGlobalNorm, randomUniform, writeSlice];
+export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...headKernels, ...lowRankKernels, clipByGlobalNorm, sumOfAll, randomUniform, writeSlice];

@@ -2,8 +2,8 @@ import type { RecordedNode } from './graph.js';
 import type { Program, Step } from './program.js';
 import type { Value } from './value.js';
 
-/** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about a hundred, both ways. */
-const FAR = 100;
+/** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about fifty, both ways. */
+const FAR = 50;
 
 /** Uses from which on an operand is worth keeping for all of them: the mask of all layers' attention. */
 const SHARED = 4;

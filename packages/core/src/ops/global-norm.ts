@@ -15,8 +15,7 @@ export const NORM_EPSILON = 1e-6;
  * Call inside `tf.tidy`. Fused kernel: `WhetstoneClipByGlobalNorm {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
  */
 export function clipByGlobalNorm(tensors: readonly Tensor[], limit: Scalar): { readonly norm: Scalar; readonly clipped: readonly Tensor[] } {
-  const named = Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
-  const fused = fusedKernel('WhetstoneClipByGlobalNorm', { limit, ...named }, { epsilon: NORM_EPSILON });
+  const fused = fusedKernel('WhetstoneClipByGlobalNorm', { limit, ...byNumber(tensors) }, { epsilon: NORM_EPSILON });
   if (fused !== null) return { norm: fused[0] as Scalar, clipped: fused.slice(1) };
   const norm = globalNorm(tensors);
   const factor = minimum(constant(1), div(limit, add(norm, constant(NORM_EPSILON))));
@@ -25,11 +24,16 @@ export function clipByGlobalNorm(tensors: readonly Tensor[], limit: Scalar): { r
 
 /**
  * A scalar that is finite exactly where every element of every tensor is: their sum (infinities of both signs give NaN).
- * One pass, one scalar to read.
+ * One pass, one scalar to read. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
  */
 export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
-  return addAll(Array.from(tensors, (tensor) => sum(tensor)));
+  const all = [...tensors];
+  const fused = all.length === 0 ? null : fusedKernel('WhetstoneSumOfAll', byNumber(all));
+  return (fused?.[0] ?? addAll(all.map((tensor) => sum(tensor)))) as Scalar;
 }
+
+/** Tensors under the names by which kernels of many know them. */
+const byNumber = (tensors: readonly Tensor[]): Record<string, Tensor> => Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
 
 /** The sum of scalars, one at least. */
 function addAll(scalars: readonly Tensor[]): Scalar {
