@@ -20,6 +20,10 @@ export function producersOf({ steps, types }: Program): Int32Array {
  */
 export function alikePieces(program: Program, producers: Int32Array, limits: RepeatLimits): readonly (readonly Piece[])[] {
   const letters = lettersOf(program);
+  // What has effects is like nothing else.
+  program.steps.forEach(({ kernel }, position) => {
+    if (kernel.hasEffects === true) letters[position] = -1 - position;
+  });
   const groups = new Map<string, Piece[]>();
   for (const repeat of findRepeats(letters, limits)) {
     for (const piece of cutUp(program, producers, letters, repeat)) {
@@ -33,15 +37,14 @@ export function alikePieces(program: Program, producers: Int32Array, limits: Rep
 }
 
 /**
- * For each step a number that says what it does, though not on which tensors. What has effects is like nothing else.
+ * For each step a number that says what it does, though not on which tensors.
  * @param shapeOf a number for the shape of an input of the program, where shapes are part of what is compiled
  */
 export function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (input: number) => number): Int32Array {
   const number = numbering<unknown>();
   const typeNumbers = types.map(number);
   const word = numbering<number>();
-  return Int32Array.from(steps, ({ kernel, parameters, inputs, tensorInputs, outputs, after = [] }, position) => {
-    if (kernel.hasEffects === true) return -1 - position;
+  return Int32Array.from(steps, ({ kernel, parameters, inputs, tensorInputs, outputs, after = [] }) => {
     let letter = 0;
     // The words so far have a number, and with one more word another.
     const say = (next: number): void => {

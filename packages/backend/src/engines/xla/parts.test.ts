@@ -41,6 +41,13 @@ test('layers that repeat are parts that are spelled alike, and what stands befor
   expect([...(second?.last ?? [])]).toEqual([0, 1]);
 });
 
+test('updates that write in place repeat, too: parts are run in order', () => {
+  const program = layered(5);
+  const writing = new Map(kernels.map((own): [Kernel, Kernel] => [own, { ...own, hasEffects: true }]));
+  const steps = program.steps.map((step) => ({ ...step, kernel: writing.get(step.kernel) ?? step.kernel }));
+  expect(partsOf({ ...program, steps }, () => 0)?.length).toBe(7);
+});
+
 test('many layers are taken several at a time, and layers on inputs of other shapes are others', () => {
   expect(partsOf(layered(20), () => 0)?.map(({ program }) => program.steps.length)).toEqual([1, 90, 90, 90, 90, 90, 90, 61]);
   expect(partsOf(layered(5), (input) => input)).toBeNull();
