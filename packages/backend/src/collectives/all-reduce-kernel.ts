@@ -1,5 +1,6 @@
 import { int, text, type } from '../kernels/attributes.js';
-import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import type { Kernel } from '../kernels/kernel.js';
 
 /** Name of the kernel: inputs a list of tensors; attributes as {@link AllReduceAttributes} says. */
 export const ALL_REDUCE_KERNEL = 'WhetstoneAllReduce';

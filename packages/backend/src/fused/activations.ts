@@ -1,6 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cast } from '../kernels/elementwise.js';
-import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import type { Kernel } from '../kernels/kernel.js';
 import { waitingFor } from '../kernels/waiting.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';

@@ -1,6 +1,7 @@
 import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
 import { anyShape, flag, text, type } from '../kernels/attributes.js';
-import type { Emitter, Kernel, Parameters } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import type { Kernel, Parameters } from '../kernels/kernel.js';
 import type { Spec } from '../recorder/types.js';
 
 /** TensorFlow's name for a resource that gets a name of its own wherever it is made. */

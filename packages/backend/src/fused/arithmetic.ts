@@ -1,4 +1,4 @@
-import type { Emitter } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
 
 /** float32 arithmetic on tensors in the making, so that formulae read as such. */
 export interface Arithmetic<T> {

@@ -1,6 +1,7 @@
 import { flag } from '../kernels/attributes.js';
 import { waitingFor } from '../kernels/waiting.js';
-import { vector, type Emitter, type HostOperand, type Kernel, type Parameters } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import { vector, type HostOperand, type Kernel, type Parameters } from '../kernels/kernel.js';
 import type { Spec } from '../recorder/types.js';
 
 /**

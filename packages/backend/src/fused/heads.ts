@@ -1,5 +1,6 @@
 import { flag, int } from '../kernels/attributes.js';
-import { vector, type Emitter, type HostOperand, type Kernel } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import { vector, type HostOperand, type Kernel } from '../kernels/kernel.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';
 

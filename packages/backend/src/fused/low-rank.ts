@@ -1,5 +1,6 @@
 import { flag } from '../kernels/attributes.js';
-import type { Emitter, Kernel } from '../kernels/kernel.js';
+import type { Emitter } from '../kernels/emitter.js';
+import type { Kernel } from '../kernels/kernel.js';
 import { multiply } from '../kernels/matrix.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';

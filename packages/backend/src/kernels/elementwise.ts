@@ -1,7 +1,8 @@
 import { backend_util, type DataType } from '@tensorflow/tfjs-core';
 import { sameShape, type PhysicalType, type Spec } from '../recorder/types.js';
 import { float, type } from './attributes.js';
-import { scalar, type Emitter, type Kernel } from './kernel.js';
+import type { Emitter } from './emitter.js';
+import { scalar, type Kernel } from './kernel.js';
 
 export const cast = <T>(emit: Emitter<T>, tensor: T, to: PhysicalType): T =>
   emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });

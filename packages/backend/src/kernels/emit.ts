@@ -1,5 +1,5 @@
 import type { Program, Step } from '../recorder/program.js';
-import type { Emitter } from './kernel.js';
+import type { Emitter } from './emitter.js';
 import { multiplyingInBfloat16 } from './matmul-policy.js';
 
 /** Emits one step of a program under its policy; the host operands follow the tensor inputs. */

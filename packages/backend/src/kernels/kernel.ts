@@ -1,7 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { PhysicalType, Spec, TypedArray } from '../recorder/types.js';
 import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
-import type { Attributes } from './attributes.js';
+import type { Emitter } from './emitter.js';
 
 /** Attributes that are part of a graph's structure (axes, flags, permutations): another value means another compiled graph. */
 export type Parameters = readonly (number | string | boolean)[];
@@ -22,24 +22,6 @@ export interface Recording {
   readonly inputShapes?: readonly (readonly number[] | null)[] | undefined;
   /** Shapes of the results as tfjs sees them, where the op makes them under another shape of the same size. */
   readonly shapes?: readonly (readonly number[])[];
-}
-
-/** What lowers an operation to an engine's ops. `T` is a tensor in the making. */
-export interface Emitter<T> {
-  /** Adds one op and returns its first result. `after`: what must be there first, beside its inputs (kept in functions of TensorFlow's only). */
-  op(name: string, inputs: readonly (T | readonly T[])[], attributes?: Attributes, after?: readonly T[]): T;
-  /** Adds one op with several results. */
-  ops(name: string, inputs: readonly (T | readonly T[])[], attributes: Attributes, results: number): T[];
-  /** A constant of the structure: never a shape, never a host-written value. */
-  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): T;
-  typeOf(tensor: T): PhysicalType;
-  /**
-   * The same tensor, made no sooner than another one, and never taken for what was made of it elsewhere. Present where a compiler would otherwise keep what is
-   * cheap to make again from the forward to the backward pass.
-   */
-  after?(tensor: T, other: T): T;
-  /** Present where products of matrices are rounded: the emitter that rounds none. */
-  readonly exact?: Emitter<T>;
 }
 
 /** Named inputs of tfjs kernels, or a list. */

@@ -1,6 +1,6 @@
 import { type } from './attributes.js';
 import { cast } from './elementwise.js';
-import type { Emitter } from './kernel.js';
+import type { Emitter } from './emitter.js';
 
 /** In which numbers matrices are multiplied: `bfloat16` rounds both operands to it and adds up in float32. */
 export type MatmulPolicy = 'float32' | 'bfloat16';

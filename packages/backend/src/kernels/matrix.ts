@@ -3,7 +3,8 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { float, flag, text } from './attributes.js';
 import { cast } from './elementwise.js';
-import type { Emitter, Kernel, Parameters, Recording } from './kernel.js';
+import type { Emitter } from './emitter.js';
+import type { Kernel, Parameters, Recording } from './kernel.js';
 
 interface Product extends Recording {
   readonly parameters: Parameters;

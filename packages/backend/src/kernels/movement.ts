@@ -2,7 +2,8 @@ import { backend_util, slice_util, util, type TensorInfo } from '@tensorflow/tfj
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { int, text } from './attributes.js';
 import { cast } from './elementwise.js';
-import { scalar, vector, type Emitter, type Kernel, type Parameters } from './kernel.js';
+import type { Emitter } from './emitter.js';
+import { scalar, vector, type Kernel, type Parameters } from './kernel.js';
 
 const flatPairs = (pairs: readonly (readonly number[])[]): number[] => pairs.flatMap((pair) => [...pair]);
 

@@ -1,6 +1,7 @@
 import { type } from './attributes.js';
 import { cast } from './elementwise.js';
-import type { Emitter, Kernel, Parameters } from './kernel.js';
+import type { Emitter } from './emitter.js';
+import type { Kernel, Parameters } from './kernel.js';
 
 const notCalled = (): never => {
   throw new Error('Packed values are unpacked by the recorder itself.');

@@ -1,4 +1,4 @@
-import type { Emitter } from './kernel.js';
+import type { Emitter } from './emitter.js';
 
 /**
  * An emitter whose ops wait for `after`. What is computed anew on the way back would otherwise run as soon as its operands are there, on the way

@@ -8,9 +8,9 @@ import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { toBfloat16 } from '../kernels/unpack.js';
 import { copied, interleave } from './host-values.js';
-import { bfloat16Of, layoutOf, type PartData, type StoredParts } from './stored.js';
+import { bfloat16Of, layoutOf, type PartData } from './stored.js';
 import { bytesPerElement, isDeviceType, sizeOf, toTypedArray } from './types.js';
-import { Value } from './value.js';
+import { Value, type StoredParts } from './value.js';
 
 /**
  * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the

@@ -1,25 +1,6 @@
-import type { Kernel, Parameters } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { physicalTypes } from './types.js';
-import type { Value } from './value.js';
-
-/** One recorded operation. */
-export interface RecordedNode {
-  readonly kernel: Kernel;
-  /** Number of the kernel, and of its parameters, in the tables of the recorder: the structure's letters. */
-  readonly kernelId: number;
-  readonly parameterId: number;
-  readonly parameters: Parameters;
-  readonly inputs: readonly Value[];
-  /** Interned host operands. */
-  readonly host: readonly number[];
-  readonly outputs: readonly Value[];
-  /** Position among the needed nodes of a cut, -1 while unknown. */
-  position: number;
-  /** Number of its first result among the results of the needed nodes. */
-  firstOutput: number;
-  needed: boolean;
-}
+import type { RecordedNode, Value } from './value.js';
 
 /** A recording that was cut: what has to be computed, in order, and how it is spelled. */
 export interface Cut {

@@ -1,6 +1,5 @@
 import { engine as tfjs } from '@tensorflow/tfjs-core';
-import type { RecordedNode } from './graph.js';
-import { Value } from './value.js';
+import { Value, type RecordedNode } from './value.js';
 
 /** Bytes from which on it pays to leave intermediate values out. */
 const WORTH_LEAVING_OUT = 2 ** 20;

@@ -1,4 +1,5 @@
-import { describeNode, type RecordedNode } from './graph.js';
+import type { RecordedNode } from './value.js';
+import { describeNode } from './graph.js';
 
 /** Compilations of one skeleton (the same operations in the same order) from which on somebody is told. */
 const MANY = 6;

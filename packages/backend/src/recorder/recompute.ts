@@ -1,6 +1,5 @@
-import type { RecordedNode } from './graph.js';
 import type { Program, Step } from './program.js';
-import type { Value } from './value.js';
+import type { RecordedNode, Value } from './value.js';
 
 /** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about fifty, both ways. */
 const FAR = 50;

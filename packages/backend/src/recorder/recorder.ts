@@ -5,14 +5,14 @@ import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import { reshape } from '../kernels/reshape.js';
 import { unpack } from '../kernels/unpack.js';
 import { DeviceMemory } from './device-memory.js';
-import { cut, type RecordedNode } from './graph.js';
+import { cut } from './graph.js';
 import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
 import { PassingValues } from './passing-values.js';
 import { cheapToRepeat } from './recompute.js';
 import { refuseTooLarge } from './too-large.js';
 import { sameShape, toTypedArray } from './types.js';
-import { Value } from './value.js';
+import { Value, type RecordedNode } from './value.js';
 
 export interface RecorderOptions extends GraphRunnerOptions {
   /** Operations after which a recording is cut by itself. */

@@ -1,19 +1,7 @@
-import type { PackedTensor, StorageFormat } from '@whetstone/core/contract';
-import { scalar, vector, type HostOperand, type Parameters } from '../kernels/kernel.js';
+import type { PackedTensor } from '@whetstone/core/contract';
+import { scalar, vector } from '../kernels/kernel.js';
 import { sizeOf, type PhysicalType, type DeviceArray } from './types.js';
-import type { Value } from './value.js';
-
-/** What a packed value consists of: ordinary values on the device, and how the operation that unpacks them is recorded. */
-export interface StoredParts {
-  readonly format: Exclude<StorageFormat, 'float32'>;
-  readonly parts: readonly Value[];
-  /** What the codes stand for: one value for all tensors of a format. */
-  readonly tables: readonly Value[];
-  readonly parameters: Parameters;
-  readonly host: readonly HostOperand[];
-  /** What they are unpacked as where they are multiplied. */
-  readonly multipliedAs: 'float32' | 'bfloat16';
-}
+import type { StoredParts, Value } from './value.js';
 
 /** What numbers kept in bfloat16 consist of. */
 export const bfloat16Of = (part: Value): StoredParts => ({ format: 'bfloat16', parts: [part], tables: [], parameters: ['bfloat16'], host: [], multipliedAs: 'float32' });

@@ -1,11 +1,9 @@
 import { engine } from '@tensorflow/tfjs-core';
-import { Value } from './value.js';
+import { Value, type TensorInfoEntry } from './value.js';
 
 type State = ReturnType<typeof engine>['state'];
 type Table = State['tensorInfo'];
 type DataKey = Parameters<Table['get']>[0];
-/** What tfjs-core keeps of the data of a tensor: backend, dtype, shape and bytes. */
-export type TensorInfoEntry = NonNullable<ReturnType<Table['get']>>;
 
 /** tfjs-core's table of data, with the entries of our values kept in the values themselves. */
 class InfoTable implements Table {

@@ -1,8 +1,8 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { gigabytes, memoryHint } from '../engines/out-of-memory.js';
-import { describeNode, type RecordedNode } from './graph.js';
-import type { Value } from './value.js';
+import { describeNode } from './graph.js';
+import type { RecordedNode, Value } from './value.js';
 
 /** What this machine has. TensorFlow would try for ten seconds before it says that it cannot have more. */
 const memoryBytes = totalmem();

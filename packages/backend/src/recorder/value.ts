@@ -1,9 +1,41 @@
-import type { BackendValues, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import type { BackendValues, DataType, engine, TensorInfo } from '@tensorflow/tfjs-core';
+import type { StorageFormat } from '@whetstone/core/contract';
 import type { EngineTensor } from '../engines/engine.js';
-import type { RecordedNode } from './graph.js';
-import type { StoredParts } from './stored.js';
-import type { TensorInfoEntry } from './tensor-info.js';
+import type { HostOperand, Kernel, Parameters } from '../kernels/kernel.js';
 import { bytesPerElement, isDeviceType, sizeOf, type PhysicalType } from './types.js';
+
+/** One recorded operation. */
+export interface RecordedNode {
+  readonly kernel: Kernel;
+  /** Number of the kernel, and of its parameters, in the tables of the recorder: the structure's letters. */
+  readonly kernelId: number;
+  readonly parameterId: number;
+  readonly parameters: Parameters;
+  readonly inputs: readonly Value[];
+  /** Interned host operands. */
+  readonly host: readonly number[];
+  readonly outputs: readonly Value[];
+  /** Position among the needed nodes of a cut, -1 while unknown. */
+  position: number;
+  /** Number of its first result among the results of the needed nodes. */
+  firstOutput: number;
+  needed: boolean;
+}
+
+/** What a packed value consists of: ordinary values on the device, and how the operation that unpacks them is recorded. */
+export interface StoredParts {
+  readonly format: Exclude<StorageFormat, 'float32'>;
+  readonly parts: readonly Value[];
+  /** What the codes stand for: one value for all tensors of a format. */
+  readonly tables: readonly Value[];
+  readonly parameters: Parameters;
+  readonly host: readonly HostOperand[];
+  /** What they are unpacked as where they are multiplied. */
+  readonly multipliedAs: 'float32' | 'bfloat16';
+}
+
+/** What tfjs-core keeps of the data of a tensor: backend, dtype, shape and bytes. */
+export type TensorInfoEntry = NonNullable<ReturnType<ReturnType<typeof engine>['state']['tensorInfo']['get']>>;
 
 /**
  * What a tfjs dataId of this backend is: a value that is on the device, on the host, or still to be computed.

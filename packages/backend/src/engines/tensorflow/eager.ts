@@ -1,5 +1,5 @@
 import type { Attributes } from '../../kernels/attributes.js';
-import type { Emitter } from '../../kernels/kernel.js';
+import type { Emitter } from '../../kernels/emitter.js';
 import type { Program } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
 import type { EngineTensor } from '../engine.js';

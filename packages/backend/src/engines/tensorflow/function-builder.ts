@@ -1,6 +1,6 @@
 import type { Attributes } from '../../kernels/attributes.js';
 import { emitKernel } from '../../kernels/emit.js';
-import type { Emitter } from '../../kernels/kernel.js';
+import type { Emitter } from '../../kernels/emitter.js';
 import { waitingFor } from '../../kernels/waiting.js';
 import { outline, type Call, type OutlinedStep } from '../../recorder/outline.js';
 import type { Program, Step } from '../../recorder/program.js';

@@ -1,5 +1,6 @@
 import { anyShape, text, type } from '../../kernels/attributes.js';
-import type { Emitter, Kernel } from '../../kernels/kernel.js';
+import type { Emitter } from '../../kernels/emitter.js';
+import type { Kernel } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
 import type { PhysicalType } from '../../recorder/types.js';
 

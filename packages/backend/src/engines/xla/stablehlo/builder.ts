@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Attributes } from '../../../kernels/attributes.js';
-import type { Emitter } from '../../../kernels/kernel.js';
+import type { Emitter } from '../../../kernels/emitter.js';
 import { sameShape, sizeOf, type PhysicalType, type Spec } from '../../../recorder/types.js';
 
 /** A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody computes with them. */
