@@ -14,7 +14,7 @@ const cheap = new Set(['Multiply', 'WhetstoneGatedActivation']);
 const dear = new Set([...cheap, 'WhetstoneAttention']);
 
 /** The same numbers in another order or shape: computed again where what they are made of is. */
-const rearranging = new Set(['Reshape', 'Transpose']);
+const rearranging = new Set(['Reshape', 'Transpose', 'WhetstoneJoinHeads']);
 
 /**
  * Cheap results that need not leave the first part of a recording though they are held: the rest computes them from operands that it is given anyway. Those that
