@@ -8,7 +8,6 @@ import { registerHostFallback } from './kernels/host-fallback.js';
 import { registerKernels } from './kernels/index.js';
 import { cutAfterOptimizers } from './optimizer-barrier.js';
 import { WhetstoneBackend } from './recorder/backend.js';
-import { keepEngineLean } from './recorder/lean-engine.js';
 import type { RecorderOptions } from './recorder/recorder.js';
 import { keepInfoInValues } from './recorder/tensor-info.js';
 
@@ -54,7 +53,6 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
   registerLeanGradients();
   cutAfterOptimizers();
   keepInfoInValues();
-  keepEngineLean(BACKEND_NAME);
   env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
   return backend;
 }
