@@ -1,5 +1,5 @@
 import { backend_util, type DataType } from '@tensorflow/tfjs-core';
-import { sameShape, type PhysicalType, type Spec } from '../recorder/types.js';
+import type { PhysicalType, Spec } from '../recorder/types.js';
 import { float, type } from './attributes.js';
 import type { Emitter } from './emitter.js';
 import { scalar, type Kernel } from './kernel.js';
@@ -56,8 +56,7 @@ function binary(name: string, op: string, domain: 'floats' | 'numbers' = 'number
   return {
     name,
     inputs: ['a', 'b'],
-    // Additions note whether nothing is broadcast: chains of such ones are added up in one pass.
-    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }], ...(name === 'Add' ? { parameters: [sameShape(only(inputs).shape, inputs[1]?.shape ?? [])] } : {}) }),
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }] }),
     tensorflow: (emit, [a, b]) => {
       const given = emit.typeOf(a!);
       const needed = domain === 'floats' ? 'float32' : given === 'bool' ? 'int32' : given;
