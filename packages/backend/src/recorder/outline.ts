@@ -1,6 +1,6 @@
-import { alikePieces, producersOf, type Piece } from './pieces.js';
-import type { Program, Step } from './program.js';
-import type { RepeatLimits } from './repeats.js';
+import { alikePieces, type Piece } from './pieces.js';
+import { producersOf, type Program, type Step } from './program.js';
+import { layerLimits, type RepeatLimits } from './repeats.js';
 import type { PhysicalType } from './types.js';
 
 /** A call of a part: its inputs are the part's, its results the part's outputs. */
@@ -18,14 +18,11 @@ export interface Outlined {
   readonly outputs: readonly number[];
 }
 
-/** A piece of fewer operations is not worth a call, one that is there only twice not worth a function of its own. */
-const LIMITS: RepeatLimits = { leastPeriod: 24, leastCount: 3, leastSaved: 100 };
-
 /**
  * Makes pieces of a program that repeat one another, as a model's layers do, parts that are called: a compiler takes each in once. Null where nothing repeats.
  * The same operations on the same operands. A part has for outputs what any of its calls is asked for; what one call takes twice and another does not is two inputs of the part.
  */
-export function outline(program: Program, limits: RepeatLimits = LIMITS): Outlined | null {
+export function outline(program: Program, limits: RepeatLimits = layerLimits): Outlined | null {
   const producers = producersOf(program);
   const groups = alikePieces(program, producers, limits);
   if (groups.length === 0) return null;

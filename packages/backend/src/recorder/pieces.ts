@@ -7,13 +7,6 @@ export interface Piece {
   readonly end: number;
 }
 
-/** For each tensor of a program the step that makes it; -1 for inputs. */
-export function producersOf({ steps, types }: Program): Int32Array {
-  const producers = new Int32Array(types.length).fill(-1);
-  steps.forEach(({ firstOutput, outputs }, position) => producers.fill(position, firstOutput, firstOutput + outputs));
-  return producers;
-}
-
 /**
  * Groups of pieces that do the same: the same operations, that take the same from one another. A piece is cut where the fewest results go from one to the next. Groups have two
  * pieces or more; no two pieces overlap.

@@ -35,3 +35,10 @@ export interface Program {
   /** Numbers of the tensors that leave the program. */
   readonly outputs: readonly number[];
 }
+
+/** For each tensor of a program the step that makes it; -1 for inputs. */
+export function producersOf({ steps, types }: Program): Int32Array {
+  const producers = new Int32Array(types.length).fill(-1);
+  steps.forEach(({ firstOutput, outputs }, position) => producers.fill(position, firstOutput, firstOutput + outputs));
+  return producers;
+}

@@ -1,4 +1,4 @@
-import type { Program, Step } from './program.js';
+import { producersOf, type Program, type Step } from './program.js';
 import type { RecordedNode, Value } from './value.js';
 
 /** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about fifty, both ways. */
@@ -43,10 +43,9 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
   const repeatable = thrifty ? dear : cheap;
   const leaving = new Set(program.outputs);
   const stepAt = (position: number): Step => steps[position] as Step;
-  const producers = new Map<number, number>();
+  const producers = producersOf(program);
   const uses = new Map<number, number[]>();
   steps.forEach((step, position) => {
-    for (const output of outputsOf(step)) producers.set(output, position);
     for (const input of step.inputs) uses.set(input, [...(uses.get(input) ?? []), position]);
   });
   const isKept = (tensor: number, until: number): boolean => {
@@ -61,8 +60,8 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
     if (repetition === null || !isRepeatable(position, repetition.before)) continue;
     again.set(position, repetition);
     const { kernel, inputs } = stepAt(position);
-    const source = rearranging.has(kernel.name) ? producers.get(inputs[0] ?? -1) : undefined;
-    if (source === undefined) continue;
+    const source = sourceOf(kernel, inputs);
+    if (source < 0) continue;
     const own = again.get(source) ?? firstFarUse(source);
     again.set(source, own !== null && own.before <= repetition.before ? own : repetition);
   }
@@ -100,6 +99,11 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
     return other !== undefined && position >= other.from ? other.to : tensor;
   }
 
+  /** The step that makes what a step rearranges; -1 where it is an input, or the step does something else. */
+  function sourceOf({ name }: Step['kernel'], [operand = -1]: Step['inputs']): number {
+    return rearranging.has(name) ? (producers[operand] ?? -1) : -1;
+  }
+
   /** Where a result of a step is first used far behind, if there is something that it can wait for. */
   function firstFarUse(position: number): Repetition | null {
     const results = outputsOf(stepAt(position));
@@ -110,11 +114,11 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
 
   /** Whether a step may be computed again there: what it needs is kept until then. What only rearranges may be where what it is made of may. */
   function isRepeatable(position: number, before: number): boolean {
-    for (let made: number | undefined = position; made !== undefined; ) {
+    for (let made = position; made >= 0; ) {
       const step = stepAt(made);
       if (outputsOf(step).some((output) => leaving.has(output))) return false;
       if (repeatable.has(step.kernel.name)) return step.inputs.every((input) => isKept(input, before));
-      made = rearranging.has(step.kernel.name) ? producers.get(step.inputs[0] ?? -1) : undefined;
+      made = sourceOf(step.kernel, step.inputs);
     }
     return false;
   }
@@ -124,8 +128,8 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
     let chosen: number | null = null;
     let latest = earliest;
     for (const input of stepAt(position).inputs) {
-      const producer = results.includes(input) ? undefined : producers.get(input);
-      if (producer === undefined || producer <= latest) continue;
+      const producer = results.includes(input) ? -1 : (producers[input] ?? -1);
+      if (producer <= latest) continue;
       latest = producer;
       chosen = input;
     }

@@ -15,6 +15,9 @@ export interface RepeatLimits {
   readonly leastSaved: number;
 }
 
+/** A model's layers: a piece of fewer operations is not worth a call, one that is there only twice not worth a function or a module of its own. */
+export const layerLimits: RepeatLimits = { leastPeriod: 24, leastCount: 3, leastSaved: 100 };
+
 /** Items by which places that may be alike are found. */
 const WINDOW = 12;
 /** How many distances between such places are looked at, the most frequent ones. */

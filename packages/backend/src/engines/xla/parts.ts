@@ -1,6 +1,6 @@
 import { lettersOf } from '../../recorder/pieces.js';
 import type { Program, Step } from '../../recorder/program.js';
-import { findRepeats } from '../../recorder/repeats.js';
+import { findRepeats, layerLimits } from '../../recorder/repeats.js';
 
 /** Some successive steps of a program as a program of their own. */
 export interface Part {
@@ -16,8 +16,6 @@ export interface Part {
   readonly last: ReadonlySet<number>;
 }
 
-const limits = { leastPeriod: 24, leastCount: 3, leastSaved: 100 };
-
 /** Layers that come more often are taken several at a time: each part is an execution, and a plugin allows few in flight. */
 const MOST_TIMES = 8;
 
@@ -26,7 +24,7 @@ const MOST_TIMES = 8;
  * @param shapeOf a number for type and shape of each of the program's inputs
  */
 export function partsOf(program: Program, shapeOf: (input: number) => number): readonly Part[] | null {
-  const repeats = findRepeats(lettersOf(program, shapeOf), limits);
+  const repeats = findRepeats(lettersOf(program, shapeOf), layerLimits);
   if (repeats.length === 0) return null;
   const cuts = repeats.flatMap(({ start, period, end }) => {
     const times = Math.floor((end - start) / period);
