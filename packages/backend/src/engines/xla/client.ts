@@ -3,15 +3,14 @@ import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
 import { narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
+import { finish, finishLater, type Event } from './events.js';
+import { Executions } from './executions.js';
 import { namedValues, textsAmong } from './named-values.js';
 import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** PJRT_Buffer_Type of each physical dtype. */
 const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32: 4, bool: 1, bfloat16: 13, uint8: 6, int8: 2 };
-
-/** What has to be waited for and destroyed. */
-type Event = Pointer;
 
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
@@ -40,9 +39,6 @@ export interface Donation {
   readonly donated?: readonly number[];
 }
 
-/** XLA's CPU client lets 32 executions be in flight. */
-const MOST_IN_FLIGHT = 30;
-
 /** One client of a plugin, with those of its devices that it can reach from here. */
 export class XlaClient {
   readonly platform: string;
@@ -53,8 +49,7 @@ export class XlaClient {
   readonly deviceCount: number;
   private readonly client: Pointer;
   private readonly devices: readonly Pointer[];
-  /** Executions that may still be at work, in their order, and the handles of buffers that they were given for good. */
-  private running: { readonly event: Event; readonly donated: readonly Pointer[] }[] = [];
+  private readonly executions: Executions;
 
   constructor(
     readonly pjrt: Pjrt,
@@ -62,6 +57,7 @@ export class XlaClient {
     /** How many devices there have to be. */
     least = 1,
   ) {
+    this.executions = new Executions(pjrt, (buffer) => this.release(buffer));
     const { values, count, keep } = namedValues(options);
     this.client = pjrt.call('PJRT_Client_Create', [address(values), count], 'Starting a client', values, keep)[6] ?? 0n;
     const text = (name: 'PJRT_Client_PlatformName' | 'PJRT_Client_PlatformVersion'): string => {
@@ -108,21 +104,21 @@ export class XlaClient {
     const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device(device)];
     const result = this.pjrt.call('PJRT_Client_BufferFromHostBuffer', fields, `Uploading ${type} [${shape.join(', ')}]`, given, dimensions);
     const [done = 0n, buffer = 0n] = result.subarray(11);
-    this.finish(done);
+    finish(this.pjrt, done);
     return buffer;
   }
 
   /** Waits for a buffer and copies it to the host, row by row whatever its layout on the device. */
   download(buffer: Pointer, type: PhysicalType, shape: readonly number[]): TypedArray {
     const { bytes, event } = this.startDownload(buffer, type, shape);
-    if (event !== 0n) this.finish(event);
+    if (event !== 0n) finish(this.pjrt, event);
     return typedArray(type, bytes);
   }
 
   /** The same on another thread. */
   async downloadLater(buffer: Pointer, type: PhysicalType, shape: readonly number[]): Promise<TypedArray> {
     const { bytes, event } = this.startDownload(buffer, type, shape);
-    if (event !== 0n) await this.finishLater(event);
+    if (event !== 0n) await finishLater(this.pjrt, event);
     return typedArray(type, bytes);
   }
 
@@ -192,44 +188,27 @@ export class XlaClient {
     const options = words([112, 0, 0, 0, 0, 0, 0, kept.length === 0 ? 0n : address(vetoes), kept.length, 0, 0, 0, 0, 0]);
     const fields = [executable.pointer, address(options), address(lists), inputs.length, first.length, address(resultLists), address(events), device === null ? 0n : this.device(device)];
     this.pjrt.call('PJRT_LoadedExecutable_Execute', fields, subject, given, lists, results, resultLists, events, options, vetoes);
-    this.sweep();
-    events.forEach((event, index) => this.running.push({ event, donated: donated.flatMap((position) => inputs[index]?.[position] ?? []) }));
+    this.executions.add(Array.from(events, (event, index) => ({ event, donated: donated.flatMap((position) => inputs[index]?.[position] ?? []) })));
     return results.map((list) => Array.from(list.subarray(0, executable.outputs)));
   }
 
   /** Waits until everything queued is done. Failures are told where results are read. */
   wait(): void {
-    for (const { event, donated } of this.running.splice(0)) {
-      this.finish(event, true);
-      this.releaseAll(donated);
-    }
+    this.executions.wait();
   }
 
-  async waitLater(): Promise<void> {
-    const failures: unknown[] = [];
-    for (const { event, donated } of this.running.splice(0)) {
-      await this.finishLater(event).catch((error: unknown) => failures.push(error));
-      this.releaseAll(donated);
-    }
-    if (failures.length > 0) throw failures[0];
+  waitLater(): Promise<void> {
+    return this.executions.waitLater();
   }
 
-  /** Whether so many executions more can be queued at once: beyond what is allowed in flight, a CPU's plugin blocks who queues. */
+  /** Whether so many executions more can be queued at once without blocking who queues them. */
   hasRoom(executions: number): boolean {
-    if (this.platform !== 'cpu') return true;
-    this.sweep();
-    return this.running.length < 2 || this.running.length + executions <= MOST_IN_FLIGHT;
+    return this.platform !== 'cpu' || this.executions.hasRoom(executions);
   }
 
   /** Waits on another thread until there is room. */
   async roomLater(executions: number): Promise<void> {
-    while (!this.hasRoom(executions)) {
-      const [oldest] = this.running.splice(0, 1);
-      if (oldest === undefined) return;
-      // Failures are told where results are read.
-      await this.finishLater(oldest.event).catch(() => undefined);
-      this.releaseAll(oldest.donated);
-    }
+    if (this.platform === 'cpu') await this.executions.roomLater(executions);
   }
 
   dispose(executable: LoadedExecutable): void {
@@ -270,41 +249,6 @@ export class XlaClient {
     const { layout, minorToMajor } = rowMajor(shape.length);
     const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, address(layout), address(bytes), bytes.length], 'Reading a result', bytes, layout, minorToMajor);
     return { bytes, event: result[4] ?? 0n };
-  }
-
-  private finish(event: Event, quietly = false): void {
-    try {
-      this.pjrt.call('PJRT_Event_Await', [event], 'An operation');
-    } catch (error) {
-      if (!quietly) throw error;
-    } finally {
-      this.pjrt.call('PJRT_Event_Destroy', [event]);
-    }
-  }
-
-  private async finishLater(event: Event): Promise<void> {
-    try {
-      await this.pjrt.callLater('PJRT_Event_Await', [event], 'An operation');
-    } finally {
-      this.pjrt.call('PJRT_Event_Destroy', [event]);
-    }
-  }
-
-  /** Forgets the executions that are done. */
-  private sweep(): void {
-    for (let [first] = this.running; first !== undefined && this.isReady(first.event); [first] = this.running) {
-      this.pjrt.call('PJRT_Event_Destroy', [first.event]);
-      this.releaseAll(first.donated);
-      this.running.shift();
-    }
-  }
-
-  private isReady(event: Event): boolean {
-    return ((this.pjrt.call('PJRT_Event_IsReady', [event])[1] ?? 0n) & 1n) === 1n;
-  }
-
-  private releaseAll(buffers: readonly Pointer[]): void {
-    for (const buffer of buffers) this.release(buffer);
   }
 }
 
