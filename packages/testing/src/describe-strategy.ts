@@ -1,9 +1,10 @@
-import { clone, dispose, memory, mul, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { clone, dispose, memory, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it } from 'vitest';
 import { PLUGIN_API_VERSION, type Attachment, type ExportedAdapter, type LanguageModel, type StrategyRun } from '@whetstone/core/contract';
 import { batchOf, randomRows, type Row } from './batches.js';
+import { expectGradients } from './expect-gradients.js';
 import { createFrom, resolveOptions, type Options, type TestedPlugin } from './options.js';
-import { gradientsOf, lossOf, takeStep, valuesOf } from './steps.js';
+import { gradientsOf, takeStep, valuesOf } from './steps.js';
 
 export interface DescribeStrategyOptions {
   /** A fresh tiny model, the same at every call. Each is disposed by the suite. */
@@ -164,7 +165,7 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
       it('has the gradients of its loss', async () => {
         const work = await attach(await freshModel(), options);
         steps(work, 0, 2);
-        expectGradients(work, exactGradients);
+        expectGradients(work, [batchOf(rowsOf(work.model))], exactGradients);
         work.detach();
       });
 
@@ -253,38 +254,6 @@ function microbatches(rows: readonly Row[], sizes: readonly number[]): ReturnTyp
     start += size;
     return batch;
   });
-}
-
-/**
- * The loss along each parameter's own gradient: (L(θ + h·g/‖g‖) − L(θ − h·g/‖g‖)) / 2h must be ‖g‖. Float32 rounding of the loss
- * sets the tolerance.
- */
-function expectGradients({ model, attachments }: AtWork, isExact: (name: string) => boolean): void {
-  const batches = [batchOf(rowsOf(model))];
-  const gradients = gradientsOf(model, attachments, batches, 2);
-  const lossNow = (): number => tidy(() => lossOf(model, attachments, batches, 2).dataSync()[0] ?? NaN);
-  for (const [name, variable] of attachments.flatMap(({ trainable }) => [...trainable])) {
-    const gradient = gradients.get(name);
-    if (gradient === undefined || !isExact(name)) continue;
-    const norm = Math.sqrt(tidy(() => sum(mul(gradient, gradient)).dataSync()[0] ?? NaN));
-    expect(Number.isFinite(norm), name).toBe(true);
-    const original = clone(variable);
-    // A step that changes the loss by about 0.01, but no parameter by more than 0.05.
-    const distance = Math.min(0.05, 0.01 / Math.max(norm, 1e-6));
-    const at = (reach: number): number => {
-      const moved = tidy(() => sub(original, mul(gradient, (-reach * distance) / Math.max(norm, 1e-12))));
-      variable.assign(moved as Tensor);
-      moved.dispose();
-      return lossNow();
-    };
-    const slopeOver = (reach: number): number => (at(reach) - at(-reach)) / (2 * distance * reach);
-    // Richardson's extrapolation takes the cubic term out.
-    const slope = (4 * slopeOver(0.5) - slopeOver(1)) / 3;
-    variable.assign(original as Tensor);
-    original.dispose();
-    expect(Math.abs(slope - norm), `${name}: slope ${slope}, gradient norm ${norm}`).toBeLessThanOrEqual(0.02 * norm + 2e-6 / distance);
-  }
-  dispose([...gradients.values()]);
 }
 
 /** Puts a weight in a parameter's place; the result puts the parameter back. */

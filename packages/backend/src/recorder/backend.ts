@@ -6,11 +6,10 @@ import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
-import { toBfloat16 } from '../kernels/unpack.js';
 import { copied, interleave } from './host-values.js';
-import { bfloat16Of, layoutOf, type PartData } from './stored.js';
-import { bytesPerElement, isDeviceType, sizeOf, toTypedArray } from './types.js';
-import { Value, type StoredParts } from './value.js';
+import { StoredTensors } from './stored-tensors.js';
+import { isDeviceType, toTypedArray } from './types.js';
+import { Value } from './value.js';
 
 /**
  * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the
@@ -21,8 +20,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   private dataIds = 0;
   /** Values whose dataId was made by another backend and moved here. */
   private readonly moved = new WeakMap<DataId, Value>();
-  /** Tables of packed formats by what they hold: one of each on the device. */
-  private readonly tables = new Map<string, Value>();
+  private readonly stored: StoredTensors;
 
   constructor(
     readonly engine: Engine,
@@ -30,6 +28,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   ) {
     super();
     this.recorder = new Recorder(engine, { ...options, onForgotten: () => this.dataIds-- });
+    this.stored = new StoredTensors(this.recorder);
   }
 
   /** Whether every new shape is compiled anew. */
@@ -121,8 +120,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   makeComplex(shape: number[], real: TensorInfo, imag: TensorInfo): TensorInfo {
     const value = new Value(shape.slice(), 'complex64');
     value.complex = { real, imag };
-    this.dataIds++;
-    return { dataId: value, shape, dtype: 'complex64' };
+    return this.given(value);
   }
 
   complexParts(info: TensorInfo): { readonly real: TensorInfo; readonly imag: TensorInfo } {
@@ -157,23 +155,16 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 
   storePacked(packed: PackedTensor): TensorInfo {
-    const { parts, tables, ...form } = layoutOf(packed);
-    return this.makeStored(packed.shape, { ...form, parts: parts.map((part) => this.partOf(part)), tables: tables.map((table) => this.tableOf(table)) });
+    return this.given(this.stored.pack(packed));
   }
 
   /** The same numbers rounded to bfloat16, which is how they are kept. */
   storeBfloat16(x: TensorInfo): TensorInfo {
-    const [part] = this.recorder.record(toBfloat16, [this.recorder.seenAs(this.find(x.dataId), x.shape)], { outputs: [{ shape: x.shape, dtype: 'float32', physical: 'bfloat16' }] });
-    return this.makeStored(x.shape, bfloat16Of(part as Value));
+    return this.given(this.stored.inBfloat16(this.find(x.dataId), x.shape));
   }
 
   async storeFrom(shape: readonly number[], format: 'float32' | 'bfloat16', fill: (bytes: Uint8Array) => Promise<void>): Promise<TensorInfo> {
-    const value = new Value(shape.slice(), 'float32', format);
-    this.recorder.memory.adopt(value, await this.engine.uploadFrom(format, shape, fill));
-    this.recorder.memory.hostToDeviceBytes += value.bytes;
-    if (format === 'bfloat16') return this.makeStored(shape, bfloat16Of(value));
-    this.dataIds++;
-    return { dataId: value, shape: shape.slice(), dtype: 'float32' };
+    return this.given(await this.stored.from(shape, format, fill));
   }
 
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number } {
@@ -246,8 +237,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   /** Forgets everything; tfjs-core may start the backend again afterwards. */
   override dispose(): void {
     this.recorder.reset();
-    for (const table of this.tables.values()) this.recorder.memory.release(table);
-    this.tables.clear();
+    this.stored.clear();
     this.dataIds = 0;
   }
 
@@ -266,26 +256,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return moved;
   }
 
-  private makeStored(shape: readonly number[], stored: StoredParts): TensorInfo {
-    const value = new Value(shape.slice(), 'float32');
-    value.stored = stored;
+  /** A value as a tensor of tfjs's. */
+  private given(value: Value): TensorInfo {
     this.dataIds++;
-    return { dataId: value, shape: shape.slice(), dtype: 'float32' };
-  }
-
-  private partOf({ type, shape, values }: PartData): Value {
-    if (values.length !== sizeOf(shape)) throw new WhetstoneError('INTERNAL', 'A packed tensor lacks some of its numbers.', { expected: `${sizeOf(shape)} of ${bytesPerElement[type]} bytes`, found: String(values.length) });
-    const value = new Value(shape, type === 'int8' || type === 'uint8' ? 'int32' : 'float32', type);
-    this.recorder.memory.adopt(value, this.engine.upload(type, shape, values));
-    this.recorder.memory.hostToDeviceBytes += value.bytes;
-    return value;
-  }
-
-  private tableOf(table: PartData): Value {
-    const key = table.values.join();
-    const known = this.tables.get(key) ?? this.partOf(table);
-    this.tables.set(key, known);
-    return known;
+    return { dataId: value, shape: value.shape.slice(), dtype: value.dtype };
   }
 
   /** The value itself, or its unpacked numbers under a reference of our own. */
@@ -311,9 +285,6 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of a graph may not
     // depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the recording runs.
     if (value.shape.length === 0) value.host = typed.slice();
-    else {
-      this.recorder.memory.adopt(value, this.engine.upload(value.type, value.shape, typed));
-      this.recorder.memory.hostToDeviceBytes += value.bytes;
-    }
+    else this.recorder.memory.adoptUploaded(value, this.engine.upload(value.type, value.shape, typed));
   }
 }

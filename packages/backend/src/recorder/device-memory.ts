@@ -32,6 +32,12 @@ export class DeviceMemory {
     this.net.register(value, { tensor, bytes: value.bytes }, value);
   }
 
+  /** The same for a tensor that was made of host memory. */
+  adoptUploaded(value: Value, tensor: EngineTensor): void {
+    this.adopt(value, tensor);
+    this.hostToDeviceBytes += value.bytes;
+  }
+
   release(value: Value): void {
     if (value.tensor === null) return;
     this.net.unregister(value);

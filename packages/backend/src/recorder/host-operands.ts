@@ -1,6 +1,7 @@
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import type { HostOperand } from '../kernels/kernel.js';
-import { physicalTypes, type PhysicalType, type TypedArray } from './types.js';
+import { physicalTypes, toTypedArray, type PhysicalType, type TypedArray } from './types.js';
+import type { Value } from './value.js';
 
 interface Entry {
   readonly operand: HostOperand;
@@ -39,6 +40,16 @@ export class HostOperands {
     this.entries.push({ operand, tensor: null });
     this.ids.set(key, id);
     return id;
+  }
+
+  /** The number of a value that is on the host. */
+  idOf(value: Value): number {
+    if (value.hostGeneration !== this.generation) {
+      const values = toTypedArray(value.host as ArrayLike<number>, value.type);
+      value.hostId = this.intern({ type: value.type, shape: value.shape, values });
+      value.hostGeneration = this.generation;
+    }
+    return value.hostId;
   }
 
   /** The numbers of a kernel's operands. A frozen list is looked through once. */

@@ -1,3 +1,4 @@
+import { numbering } from './numbering.js';
 import type { Program } from './program.js';
 import { findRepeats, type Repeat, type RepeatLimits } from './repeats.js';
 
@@ -57,16 +58,6 @@ export function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (inpu
 }
 
 const MOST_NUMBERS = 2 ** 24;
-
-/** Numbers things as they come, from 1 on. */
-function numbering<T>(): (thing: T) => number {
-  const numbers = new Map<T, number>();
-  return (thing) => {
-    let number = numbers.get(thing);
-    if (number === undefined) numbers.set(thing, (number = numbers.size + 1));
-    return number;
-  };
-}
 
 /** The pieces of a repeat. Of the places where it may be cut equally well the one is taken whose letters come first: another repeat of the same piece is cut at the same place. */
 function cutUp(program: Program, producers: Int32Array, letters: Int32Array, repeat: Repeat): Piece[] {

@@ -8,10 +8,11 @@ import { DeviceMemory } from './device-memory.js';
 import { cut } from './graph.js';
 import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
+import { numbering } from './numbering.js';
 import { PassingValues } from './passing-values.js';
 import { cheapToRepeat } from './recompute.js';
 import { refuseTooLarge } from './too-large.js';
-import { sameShape, toTypedArray } from './types.js';
+import { sameShape } from './types.js';
 import { Value, type RecordedNode } from './value.js';
 
 export interface RecorderOptions extends GraphRunnerOptions {
@@ -58,8 +59,8 @@ export class Recorder {
   private serial = 0;
   /** Values disposed while the recording still needs them. */
   private graveyard: Value[] = [];
-  private readonly kernelIds = new Map<Kernel, number>();
-  private readonly parameterIds = new Map<string, number>([['', 0]]);
+  private readonly kernelId = numbering<Kernel>();
+  private readonly parameterId = numbering<string>();
 
   constructor(
     readonly engine: Engine,
@@ -231,7 +232,7 @@ export class Recorder {
     const leftOut = part ? new Set([...passing, ...cheapToRepeat(nodes)]) : passing;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, (value) => this.hostId(value), leftOut);
+    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, (value) => this.operands.idOf(value), leftOut);
     const made = new Set(graph.outputs);
     const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
     const needed = new Set(still.flatMap(({ inputs }) => inputs));
@@ -283,7 +284,7 @@ export class Recorder {
     if (value.failure !== null) throw value.failure;
     if (value.tensor !== null) return value.tensor;
     if (value.host === null) throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
-    return this.operands.tensor(this.hostId(value));
+    return this.operands.tensor(this.operands.idOf(value));
   }
 
   /** Drops what was recorded and compiled. */
@@ -295,26 +296,5 @@ export class Recorder {
     this.engine.wait();
     this.runner.programs.clear();
     this.operands.clear();
-  }
-
-  private hostId(value: Value): number {
-    if (value.hostGeneration !== this.operands.generation) {
-      const values = toTypedArray(value.host as ArrayLike<number>, value.type);
-      value.hostId = this.operands.intern({ type: value.type, shape: value.shape, values });
-      value.hostGeneration = this.operands.generation;
-    }
-    return value.hostId;
-  }
-
-  private kernelId(kernel: Kernel): number {
-    let id = this.kernelIds.get(kernel);
-    if (id === undefined) this.kernelIds.set(kernel, (id = this.kernelIds.size + 1));
-    return id;
-  }
-
-  private parameterId(key: string): number {
-    let id = this.parameterIds.get(key);
-    if (id === undefined) this.parameterIds.set(key, (id = this.parameterIds.size));
-    return id;
   }
 }

@@ -2,13 +2,14 @@ import { createBuilder, MOST_UNITS, type Builder } from './builder.js';
 import { callMethod, readMember } from './members.js';
 import { contains, filters, iterate, tests } from './filters.js';
 import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
+import { changeDetector, loopVariable } from './loop-variable.js';
 import { createMacro, type Callables } from './macros.js';
 import { describe, held, isMarker, LoopControl, matchingEnd, name, node, nodes, usesOfLoop } from './nodes.js';
 import { arithmetic } from './operators.js';
 import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
 import { generationStart } from './source.js';
 import type { Arguments } from './text-methods.js';
-import { equals, flag, integer, isCallable, isList, isMissing, isText, list, mapping, missing, printed, text, typeName } from './values.js';
+import { equals, flag, integer, isCallable, isList, isMissing, isText, missing, printed, text, typeName } from './values.js';
 
 /** Limits that no honest template meets: they turn a template that never ends into an error. */
 const MOST_STEPS = 2_000_000;
@@ -128,17 +129,11 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
     const loopUses = usesOfLoop(statement);
     const [outer, outerAtMessage] = [current, atMessage];
-    let changedBefore: Value | null = null;
-    const changed = callables.define(({ positional }) => {
-      const now = list(positional);
-      const differs = changedBefore === null || !equals(changedBefore, now);
-      changedBefore = now;
-      return flag(differs);
-    });
+    const changed = changeDetector(callables);
     try {
       for (const [index, item] of items.entries()) {
         const inner = bind(item);
-        if (loopUses === 'all' || loopUses.size > 0) inner.setVariable('loop', loopVariable(items, index, changed, loopUses));
+        if (loopUses === 'all' || loopUses.size > 0) inner.setVariable('loop', loopVariable({ items, index, changed, callables }, loopUses));
         const message = messageOf(item);
         current = message ?? outer;
         atMessage = message !== undefined;
@@ -162,27 +157,6 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       if (thrown instanceof LoopControl) return thrown.kind;
       throw thrown;
     }
-  };
-
-  const loopVariable = (items: readonly Value[], index: number, changed: Value, uses: ReadonlySet<string> | 'all'): Value => {
-    const members = new Map<string, Value>();
-    const define = (member: string, value: () => Value): void => {
-      if (uses === 'all' || uses.has(member)) members.set(member, value());
-    };
-    define('index', () => integer(index + 1));
-    define('index0', () => integer(index));
-    define('revindex', () => integer(items.length - index));
-    define('revindex0', () => integer(items.length - index - 1));
-    define('first', () => flag(index === 0));
-    define('last', () => flag(index === items.length - 1));
-    define('length', () => integer(items.length));
-    define('depth', () => integer(1));
-    define('depth0', () => integer(0));
-    define('previtem', () => items[index - 1] ?? missing);
-    define('nextitem', () => items[index + 1] ?? missing);
-    define('cycle', () => callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing));
-    define('changed', () => changed);
-    return mapping(members);
   };
 
   const assign = (statement: Node, scope: Environment): void => {
