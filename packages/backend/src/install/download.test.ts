@@ -21,12 +21,20 @@ const serve = (request: IncomingMessage, response: ServerResponse, until = file.
   if (from >= file.length) return void response.writeHead(416).end();
   response.writeHead(from > 0 ? 206 : 200, { 'content-length': file.length - from, ...(from > 0 ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {}) });
   if (until === file.length) return void response.end(file.subarray(from));
-  response.write(file.subarray(from, until), () => setTimeout(() => response.destroy(), 20));
+  response.write(file.subarray(from, until));
+  breakOff = { until, response };
+};
+
+/** A connection that breaks once the client has what there is: sooner, what is still on its way would be lost with it. */
+let breakOff: { readonly until: number; readonly response: ServerResponse } | null = null;
+const onBytes = (done: number): void => {
+  if (done >= (breakOff?.until ?? Infinity)) breakOff?.response.destroy();
 };
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-download-'));
   requests = [];
+  breakOff = null;
   answers = [serve];
   server = createServer((request, response) => {
     requests.push(request.headers.range);
@@ -41,14 +49,21 @@ afterEach(async () => {
 });
 
 const url = (): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}/files/tiny-1.0-py3-none-any.whl`;
-const options = { patienceMilliseconds: 1 };
+const options = { patienceMilliseconds: 1, onBytes };
 
 describe('a download', () => {
   test('goes on after the connection broke, and asks for the rest only', async () => {
     answers = [(request, response) => serve(request, response, 100_000), (request, response) => serve(request, response, 200_000), serve];
     const seen: number[] = [];
     const messages: string[] = [];
-    await download(url(), join(folder, 'partial'), file.length, { ...options, onBytes: (bytes) => seen.push(bytes), onMessage: (message) => messages.push(message) });
+    await download(url(), join(folder, 'partial'), file.length, {
+      ...options,
+      onBytes(bytes) {
+        seen.push(bytes);
+        onBytes(bytes);
+      },
+      onMessage: (message) => messages.push(message),
+    });
     expect(await readFile(join(folder, 'partial'))).toEqual(file);
     expect(requests).toEqual([undefined, 'bytes=100000-', 'bytes=200000-']);
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
