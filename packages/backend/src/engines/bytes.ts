@@ -1,11 +1,24 @@
-import type { PhysicalType, TypedArray } from '../recorder/types.js';
+import { WhetstoneError } from '@whetstone/core/contract';
+import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../recorder/types.js';
+import { gigabytes, memoryHint } from './out-of-memory.js';
 
-/** A fresh typed array over bytes that belong to the caller alone. */
-export function typedArray(type: PhysicalType, bytes: Uint8Array<ArrayBuffer>): TypedArray {
-  if (type === 'float32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  if (type === 'int32') return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  if (type === 'bfloat16') return widen(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2));
-  return bytes;
+/** A typed array over bytes that belong to the caller alone. */
+export function typedArray(type: PhysicalType, bytes: ArrayBuffer): TypedArray {
+  if (type === 'float32') return new Float32Array(bytes);
+  if (type === 'int32') return new Int32Array(bytes);
+  if (type === 'bfloat16') return widen(new Uint16Array(bytes));
+  return new Uint8Array(bytes);
+}
+
+/** Does what needs an array for all numbers of a tensor. Throws `OUT_OF_MEMORY` where JavaScript has none that is as long. */
+export function inHostMemory<R>(type: PhysicalType, shape: readonly number[], work: (byteLength: number) => R): R {
+  const bytes = sizeOf(shape) * bytesPerElement[type];
+  try {
+    return work(bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new WhetstoneError('OUT_OF_MEMORY', `JavaScript has no array for the ${gigabytes(bytes)} of a tensor ${type} [${shape.join(', ')}].`, { hint: memoryHint, details: { bytes }, cause: error });
+  }
 }
 
 /** bfloat16 is float32's upper half. */

@@ -44,7 +44,7 @@ test('the bytes of a ConfigProto', () => {
 test('bfloat16 is rounded to nearest even, and NaN stays NaN', () => {
   const given = Float32Array.of(1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -0.1, Infinity, NaN);
   const halves = narrow(given);
-  const back = typedArray('bfloat16', new Uint8Array(halves.buffer));
+  const back = typedArray('bfloat16', halves.buffer);
   expect(Array.from(back.slice(0, 3))).toEqual([1, 1, 1 + 2 ** -6]);
   expect(back[3]).toBeCloseTo(-0.1, 3);
   expect(back[4]).toBe(Infinity);

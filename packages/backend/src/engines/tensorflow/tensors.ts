@@ -2,14 +2,21 @@ import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
-import { narrow, typedArray } from '../bytes.js';
+import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { gigabytes, memoryHint } from '../out-of-memory.js';
 import { dimensions, tensorflowType } from './data-types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { failure, Status } from './status.js';
 
-/** TensorFlow's memory as seen from JavaScript: no copy, valid while the tensor lives. */
-const bytesOf = (library: TensorflowLibrary, tensor: Pointer, length: number): Uint8Array => new Uint8Array(koffi.view(library.TF_TensorData(tensor), length));
+/** Node's native interface shows at most 4 GiB at once, and ends the process for more. */
+const MOST_SHOWN = 2 ** 30;
+const MOST_FILLED = 2 ** 32;
+
+/** TensorFlow's memory as seen from JavaScript, piece by piece: no copy, valid while the tensor lives. */
+function eachPiece(library: TensorflowLibrary, tensor: Pointer, length: number, visit: (piece: Uint8Array, offset: number) => void): void {
+  const start = library.TF_TensorData(tensor);
+  for (let offset = 0; offset < length; offset += MOST_SHOWN) visit(new Uint8Array(koffi.view(start + BigInt(offset), Math.min(MOST_SHOWN, length - offset))), offset);
+}
 
 /** A TF_Tensor of so many bytes, whatever they are. Its owner deletes it. */
 function allocate(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], length: number): Pointer {
@@ -34,7 +41,7 @@ export function newTensor(library: TensorflowLibrary, type: PhysicalType, shape:
     throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
   }
   const tensor = allocate(library, type, shape, length);
-  if (length > 0) bytesOf(library, tensor, length).set(new Uint8Array(source.buffer, source.byteOffset, length));
+  eachPiece(library, tensor, length, (piece, offset) => piece.set(new Uint8Array(source.buffer, source.byteOffset + offset, piece.length)));
   return tensor;
 }
 
@@ -50,10 +57,11 @@ export function upload(library: TensorflowLibrary, status: Status, type: Physica
 /** Hands out TensorFlow's own memory to be filled, and gives the handle of the tensor: no copy is made. */
 export async function uploadFrom(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], fill: (bytes: Uint8Array) => Promise<void>): Promise<Pointer> {
   const length = sizeOf(shape) * bytesPerElement[type];
+  if (length > MOST_FILLED) throw new WhetstoneError('OUT_OF_MEMORY', `A tensor ${type} [${shape.join(', ')}] of ${gigabytes(length)} cannot be filled in one piece.`, { expected: `${gigabytes(MOST_FILLED)} at most`, found: gigabytes(length), hint: 'Keep the weights smaller: model.dtype "bfloat16".' });
   const tensor = allocate(library, type, shape, length);
   const status = new Status(library);
   try {
-    if (length > 0) await fill(bytesOf(library, tensor, length));
+    if (length > 0) await fill(new Uint8Array(koffi.view(library.TF_TensorData(tensor), length)));
     const handle = library.TFE_NewTensorHandle(tensor, status.pointer);
     status.check(`Uploading a tensor of shape [${shape.join(', ')}]`);
     return handle;
@@ -70,9 +78,9 @@ function takeValues(library: TensorflowLibrary, tensor: Pointer, type: PhysicalT
     if (length !== size * bytesPerElement[type]) {
       throw new WhetstoneError('INTERNAL', `A result of ${size} numbers was recorded, but TensorFlow made ${length / bytesPerElement[type]}.`);
     }
-    const copy = new Uint8Array(length);
-    if (length > 0) copy.set(bytesOf(library, tensor, length));
-    return typedArray(type, copy);
+    const copy = inHostMemory(type, [size], (bytes) => new ArrayBuffer(bytes));
+    eachPiece(library, tensor, length, (piece, offset) => new Uint8Array(copy, offset, piece.length).set(piece));
+    return inHostMemory(type, [size], () => typedArray(type, copy));
   } finally {
     library.TF_DeleteTensor(tensor);
   }

@@ -1,7 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
-import { narrow, typedArray } from '../bytes.js';
+import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
 import { finish, finishLater, type Event } from './events.js';
 import { Executions } from './executions.js';
@@ -94,12 +94,12 @@ export class XlaClient {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
     const length = sizeOf(shape) * bytesPerElement[type];
     if (source.byteLength !== length) throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
-    return this.uploadBytes(type, shape, new Uint8Array(source.buffer, source.byteOffset, length), device);
+    return this.uploadBytes(type, shape, source, device);
   }
 
   /** Copies bytes to the device as they are. */
-  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: Uint8Array, device = 0): Pointer {
-    const given = bytes.length === 0 ? new Uint8Array(8) : bytes;
+  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: ArrayBufferView, device = 0): Pointer {
+    const given = bytes.byteLength === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
     const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device(device)];
     const result = this.pjrt.call('PJRT_Client_BufferFromHostBuffer', fields, `Uploading ${type} [${shape.join(', ')}]`, given, dimensions);
@@ -112,14 +112,14 @@ export class XlaClient {
   download(buffer: Pointer, type: PhysicalType, shape: readonly number[]): TypedArray {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) finish(this.pjrt, event);
-    return typedArray(type, bytes);
+    return inHostMemory(type, shape, () => typedArray(type, bytes));
   }
 
   /** The same on another thread. */
   async downloadLater(buffer: Pointer, type: PhysicalType, shape: readonly number[]): Promise<TypedArray> {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) await finishLater(this.pjrt, event);
-    return typedArray(type, bytes);
+    return inHostMemory(type, shape, () => typedArray(type, bytes));
   }
 
   /** A buffer's copy on another device. */
@@ -243,11 +243,11 @@ export class XlaClient {
     return { pointer, outputs: Number(this.inner(pointer, (inner) => this.pjrt.call('PJRT_Executable_NumOutputs', [inner]))[1] ?? 0n) };
   }
 
-  private startDownload(buffer: Pointer, type: PhysicalType, shape: readonly number[]): { readonly bytes: Uint8Array<ArrayBuffer>; readonly event: Event } {
-    const bytes = new Uint8Array(new ArrayBuffer(sizeOf(shape) * bytesPerElement[type]));
-    if (bytes.length === 0) return { bytes, event: 0n };
+  private startDownload(buffer: Pointer, type: PhysicalType, shape: readonly number[]): { readonly bytes: ArrayBuffer; readonly event: Event } {
+    const bytes = inHostMemory(type, shape, (length) => new ArrayBuffer(length));
+    if (bytes.byteLength === 0) return { bytes, event: 0n };
     const { layout, minorToMajor } = rowMajor(shape.length);
-    const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, address(layout), address(bytes), bytes.length], 'Reading a result', bytes, layout, minorToMajor);
+    const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, address(layout), koffi.address(bytes), bytes.byteLength], 'Reading a result', bytes, layout, minorToMajor);
     return { bytes, event: result[4] ?? 0n };
   }
 }

@@ -1,5 +1,5 @@
 import type { Program } from '../../recorder/program.js';
-import { bytesPerElement, sizeOf } from '../../recorder/types.js';
+import { inHostMemory } from '../bytes.js';
 import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
 import { XlaClient } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
@@ -74,7 +74,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     upload: (type, shape, values) => tensors.upload(type, shape, values, first()),
     uploadFrom: async (type, shape, fill) => {
       // A device of its own needs the bytes on the host first: those of one tensor at a time.
-      const bytes = new Uint8Array(sizeOf(shape) * bytesPerElement[type]);
+      const bytes = inHostMemory(type, shape, (length) => new Uint8Array(length));
       if (bytes.length > 0) await fill(bytes);
       return tensors.uploadBytes(type, shape, bytes, first());
     },
