@@ -1,5 +1,5 @@
-import { backend_util, type DataType } from '@tensorflow/tfjs-core';
-import type { PhysicalType, Spec } from '../recorder/types.js';
+import { backend_util, upcastType, type DataType } from '@tensorflow/tfjs-core';
+import { sameShape, type PhysicalType, type Spec } from '../recorder/types.js';
 import { float, type } from './attributes.js';
 import type { Emitter } from './emitter.js';
 import { scalar, type Kernel } from './kernel.js';
@@ -91,14 +91,17 @@ function logical(name: string, op: string): Kernel {
 const floatOnly = ['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Cos', 'Cosh', 'Erf', 'Exp', 'Expm1', 'Log', 'Log1p', 'Rsqrt', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Tan', 'Tanh', 'Ceil', 'Floor', 'Round', 'Elu', 'Selu', 'Reciprocal'];
 const anyNumber = ['Abs', 'Neg', 'Square', 'Relu', 'Relu6'];
 
+/** What numbers of a dtype are compared and added as: truth values as integers. */
+const numberType = ({ dtype }: Spec): PhysicalType => (dtype === 'bool' ? 'int32' : (dtype as PhysicalType));
+
 const clip: Kernel = {
   name: 'ClipByValue',
   inputs: ['x'],
   rule: (inputs, { clipValueMin, clipValueMax }) => ({
     outputs: [only(inputs)],
-    host: [scalar(clipValueMin as number, only(inputs).dtype as PhysicalType), scalar(clipValueMax as number, only(inputs).dtype as PhysicalType)],
+    host: [scalar(clipValueMin as number, numberType(only(inputs))), scalar(clipValueMax as number, numberType(only(inputs)))],
   }),
-  tensorflow: (emit, [x], [low, high]) => emit.op('Minimum', [emit.op('Maximum', [x!, low!]), high!]),
+  tensorflow: (emit, [x], [low, high]) => cast(emit, emit.op('Minimum', [emit.op('Maximum', [cast(emit, x!, emit.typeOf(low!)), low!]), high!]), emit.typeOf(x!)),
 };
 
 const castKernel: Kernel = {
@@ -112,13 +115,14 @@ const castKernel: Kernel = {
 const step: Kernel = {
   name: 'Step',
   inputs: ['x'],
-  rule: (inputs, { alpha }) => ({ outputs: [only(inputs)], host: [scalar((alpha as number | undefined) ?? 0, only(inputs).dtype as PhysicalType)] }),
-  tensorflow: (emit, [x], [alpha]) => {
-    const kind = emit.typeOf(x!);
+  rule: (inputs, { alpha }) => ({ outputs: [only(inputs)], host: [scalar((alpha as number | undefined) ?? 0, numberType(only(inputs)))] }),
+  tensorflow: (emit, [given], [alpha]) => {
+    const kind = emit.typeOf(alpha!);
+    const x = cast(emit, given!, kind);
     const zero = emit.constant(kind, [], [0]);
     const one = emit.constant(kind, [], [1]);
-    const stepped = emit.op('SelectV2', [emit.op('Greater', [x!, zero]), one, alpha!]);
-    return kind === 'float32' ? emit.op('SelectV2', [emit.op('IsNan', [x!]), x!, stepped]) : stepped;
+    const stepped = emit.op('SelectV2', [emit.op('Greater', [x, zero]), one, alpha!]);
+    return kind === 'float32' ? emit.op('SelectV2', [emit.op('IsNan', [x]), x, stepped]) : cast(emit, stepped, emit.typeOf(given!));
   },
 };
 
@@ -152,15 +156,26 @@ const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
   rule: (inputs) => ({ outputs: [only(inputs)] }),
-  tensorflow: (emit, [first, ...others]) => others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!),
+  tensorflow: (emit, inputs) => {
+    const given = emit.typeOf(inputs[0]!);
+    const [first, ...others] = given === 'bool' ? inputs.map((input) => cast(emit, input, 'int32')) : inputs;
+    return cast(emit, others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!), given);
+  },
 };
 
-/** Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal. */
+/** Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal, or tfjs left it to the kernel to broadcast an axis to length 0. */
 const select: Kernel = {
   name: 'Select',
   inputs: ['condition', 't', 'e'],
-  rule: (inputs) => ({ outputs: [inputs[1] as Spec] }),
-  tensorflow: (emit, [condition, t, e]) => emit.op('Select', [cast(emit, condition!, 'bool'), t!, e!]),
+  rule: (inputs) => {
+    const [condition, t, e] = inputs as readonly [Spec, Spec, Spec];
+    const choosesRows = condition.shape.length === 1 && t.shape.length > 1;
+    const broadcasts = !choosesRows && !(sameShape(condition.shape, t.shape) && sameShape(t.shape, e.shape));
+    const dtype = upcastType(t.dtype, e.dtype);
+    return { outputs: [{ shape: broadcasts ? broadcast([{ shape: broadcast([condition, t]), dtype }, e]) : t.shape, dtype }], parameters: [broadcasts, dtype] };
+  },
+  tensorflow: (emit, [condition, t, e], _, [broadcasts, dtype]) =>
+    emit.op(broadcasts === true ? 'SelectV2' : 'Select', [cast(emit, condition!, 'bool'), cast(emit, t!, dtype as PhysicalType), cast(emit, e!, dtype as PhysicalType)]),
 };
 
 const logicalNot: Kernel = {

@@ -1,4 +1,4 @@
-import { backend_util, gather_util, util, type Tensor } from '@tensorflow/tfjs-core';
+import { backend_util, gather_util, upcastType, util, type Tensor } from '@tensorflow/tfjs-core';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { flag, int, type } from './attributes.js';
 import { cast } from './elementwise.js';
@@ -37,18 +37,22 @@ const scatterNd: Kernel = {
   inputs: ['indices', 'updates'],
   rule: ([indices, updates], { shape }) => ({
     outputs: [{ shape: shape as number[], dtype: (updates as Spec).dtype }],
+    // TensorFlow refuses rows for a result that has none.
+    parameters: [sizeOf(shape as number[]) === 0],
     host: [vector(shape as number[])],
     // A list of indices is a list of rows.
     inputShapes: [(indices as Spec).shape.length === 1 ? [...(indices as Spec).shape, 1] : null, null],
   }),
-  tensorflow: (emit, [indices, updates], [shape]) => emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
+  tensorflow: (emit, [indices, updates], [shape], [isEmpty]) =>
+    isEmpty === true ? emit.op('Fill', [shape!, emit.constant(emit.typeOf(updates!), [], [0])]) : emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
 };
 
 const tensorScatterUpdate: Kernel = {
   name: 'TensorScatterUpdate',
   inputs: ['tensor', 'indices', 'updates'],
-  rule: ([tensor]) => ({ outputs: [tensor as Spec] }),
-  tensorflow: (emit, [tensor, indices, updates]) => emit.op('TensorScatterUpdate', [tensor!, cast(emit, indices!, 'int32'), updates!]),
+  rule: ([tensor]) => ({ outputs: [tensor as Spec], parameters: [sizeOf((tensor as Spec).shape) === 0] }),
+  tensorflow: (emit, [tensor, indices, updates], _, [isEmpty]) =>
+    isEmpty === true ? emit.op('Identity', [tensor!]) : emit.op('TensorScatterUpdate', [tensor!, cast(emit, indices!, 'int32'), updates!]),
 };
 
 const unsortedSegmentSum: Kernel = {
@@ -56,9 +60,9 @@ const unsortedSegmentSum: Kernel = {
   inputs: ['x', 'segmentIds'],
   rule: ([x, ids], { numSegments }) => {
     const { shape, dtype } = x as Spec;
-    return { outputs: [{ shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)], dtype }], host: [scalar(numSegments as number, 'int32')] };
+    return { outputs: [{ shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)], dtype: dtype === 'bool' ? 'int32' : dtype }], host: [scalar(numSegments as number, 'int32')] };
   },
-  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [x!, cast(emit, ids!, 'int32'), count!]),
+  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [emit.typeOf(x!) === 'bool' ? cast(emit, x!, 'int32') : x!, cast(emit, ids!, 'int32'), count!]),
 };
 
 const oneHot: Kernel = {
@@ -125,8 +129,12 @@ function searchSorted(): Kernel {
   return {
     name: 'SearchSorted',
     inputs: ['sortedSequence', 'values'],
-    rule: ([, values], { side }) => ({ outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }], parameters: [side === 'left'] }),
-    tensorflow: (emit, [sorted, values], _, [left]) => emit.op(left === true ? 'LowerBound' : 'UpperBound', [sorted!, values!], { out_type: type('int32') }),
+    rule: ([sorted, values], { side }) => {
+      const compared = upcastType((sorted as Spec).dtype, (values as Spec).dtype);
+      return { outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }], parameters: [side === 'left', compared === 'bool' ? 'int32' : compared] };
+    },
+    tensorflow: (emit, operands, _, [left, compared]) =>
+      emit.op(left === true ? 'LowerBound' : 'UpperBound', operands.map((operand) => cast(emit, operand, compared as PhysicalType)), { out_type: type('int32') }),
   };
 }
 
@@ -137,7 +145,7 @@ const bincount: Kernel = {
   name: 'Bincount',
   inputs: ['x', 'weights'],
   rule: ([, weights], { size }) => ({ outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }], parameters: [sizeOf((weights as Spec).shape) === 0], host: [scalar(size as number, 'int32')] }),
-  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, weights!]),
+  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, emit.typeOf(weights!) === 'bool' ? cast(emit, weights!, 'int32') : weights!]),
 };
 
 export const indexing: readonly Kernel[] = [gather, gatherNd, scatterNd, tensorScatterUpdate, unsortedSegmentSum, oneHot, fill, multinomial, searchSorted(), bincount];

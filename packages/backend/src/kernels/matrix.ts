@@ -126,9 +126,10 @@ const einsum: Kernel = {
     inputs.forEach(({ shape }, operand) => shape.forEach((size, position) => sizes.set(idDims[operand]?.[position] ?? -1, size)));
     const kept = allDims.length - summedDims.length;
     const shape = Array.from({ length: kept }, (_, dimension) => sizes.get(dimension) ?? 1);
-    return { outputs: [{ shape, dtype: 'float32' }], parameters: [plain] };
+    const dtype = inputs.some((input) => input.dtype === 'float32') ? 'float32' : 'int32';
+    return { outputs: [{ shape, dtype }], parameters: [plain, dtype] };
   },
-  tensorflow: (emit, inputs, _, [equation]) => emit.op('Einsum', [inputs.map((input) => cast(emit, input, 'float32'))], { equation: text(equation as string) }),
+  tensorflow: (emit, inputs, _, [equation, dtype]) => emit.op('Einsum', [inputs.map((input) => cast(emit, input, dtype as PhysicalType))], { equation: text(equation as string) }),
 };
 
 export const matrix: readonly Kernel[] = [batchMatMul, fusedMatMul, einsum];

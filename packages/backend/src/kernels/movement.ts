@@ -66,7 +66,9 @@ const concat: Kernel = {
   },
   tensorflow: (emit, inputs, _, [axis]) => {
     const [first] = inputs;
-    return inputs.length === 1 ? emit.op('Identity', [first!]) : emit.op('ConcatV2', [inputs, emit.constant('int32', [], [axis as number])]);
+    // tfjs asks for no one dtype; the first's is the result's.
+    const alike = inputs.map((input) => cast(emit, input, emit.typeOf(first!)));
+    return inputs.length === 1 ? emit.op('Identity', [first!]) : emit.op('ConcatV2', [alike, emit.constant('int32', [], [axis as number])]);
   },
 };
 

@@ -93,7 +93,11 @@ const topK: Kernel = {
       host: [scalar(k as number, 'int32')],
     };
   },
-  tensorflow: (emit, [x], [k], [sorted]) => emit.ops('TopKV2', [x!, k!], { sorted: flag(sorted as boolean) }, 2),
+  tensorflow: (emit, [x], [k], [sorted]) => {
+    const given = emit.typeOf(x!);
+    const [values, indices] = emit.ops('TopKV2', [given === 'bool' ? cast(emit, x!, 'int32') : x!, k!], { sorted: flag(sorted as boolean) }, 2);
+    return [cast(emit, values!, given), indices!];
+  },
 };
 
 export const reductions: readonly Kernel[] = [
