@@ -36,6 +36,8 @@ const elementwise: Cases = {
   prelu: () => tf.prelu(x(), random<tf.Rank.R2>([1, 4], 6)),
   addN: () => tf.addN([x(), y(), x()]),
   where: () => [tf.where(tf.greater(x(), 0), x(), y()), tf.where(truth([1, 0, 1]), random([3], 1), random([3], 2))],
+  'where of two dtypes': () => [tf.where(truth([1, 0, 1]), whole([1, 2, 3]), random([3], 2)), tf.where(truth([1, 0]), truth([0, 1]), whole([5, 6]))],
+  'truth values as numbers': () => [tf.clipByValue(truth([1, 0]), 0, 1), tf.step(truth([1, 0])), ...Object.values(tf.topk(truth([0, 1, 1]), 2)), tf.cast(tf.addN([truth([1, 0]), truth([0, 0])]), 'int32')],
   'NaN and infinity': () => [tf.isNaN(tf.tensor1d([NaN, 1, Infinity])), tf.isFinite(tf.tensor1d([NaN, 1, Infinity])), tf.isInf(tf.tensor1d([NaN, 1, -Infinity]))],
 };
 
@@ -60,6 +62,7 @@ const matrices: Cases = {
   'matMul of batches': () => [tf.matMul(cube(), random([2, 4, 5], 7)), tf.matMul(cube(), random([2, 5, 4], 7), false, true), tf.matMul(cube(), random([2, 3, 5], 7), true), tf.matMul(random([1, 3, 4], 1), random([5, 4, 2], 2)), tf.matMul(random([2, 3, 3, 4], 1), random([2, 3, 4, 2], 2))],
   'matMul with a shared matrix': () => [tf.matMul(cube(), random([4, 5], 7)), tf.matMul(cube(), random([5, 4], 7), false, true), tf.matMul(random([3, 4], 7), random([2, 4, 5], 3)), tf.matMul(random([1, 3, 4], 7), random([1, 4, 5], 3)), tf.matMul(cube(), random([3, 5], 7), true)],
   'fused matMul': () => [tf.fused.matMul({ a: x(), b: random<tf.Rank.R2>([4, 5], 7), bias: random([5], 8), activation: 'relu' }), tf.fused.matMul({ a: x(), b: random<tf.Rank.R2>([4, 5], 7), activation: 'sigmoid' })],
+  'einsum of whole numbers': () => tf.einsum('ij,jk->ik', whole([1, 2, 3, 4], [2, 2]), whole([5, 6, 7, 2 ** 25 + 1], [2, 2])),
   einsum: () => [tf.einsum('ij,jk->ik', x(), random([4, 5], 7)), tf.einsum('bij,bij->bi', cube(), cube()), tf.einsum('ijk->ki', cube())],
   dot: () => tf.dot(random<tf.Rank.R1>([4], 1), random<tf.Rank.R1>([4], 2)),
   outerProduct: () => tf.outerProduct(random<tf.Rank.R1>([4], 1), random<tf.Rank.R1>([3], 2)),
@@ -70,6 +73,7 @@ const movement: Cases = {
   'reshape, expandDims, squeeze': () => [tf.reshape(cube(), [4, 6]), tf.reshape(cube(), [-1]), tf.expandDims(x(), 1), tf.squeeze(random([1, 3, 1], 1)), tf.add(tf.reshape(x(), [4, 3]), 1), tf.sum(tf.reshape(tf.mul(x(), 2), [2, 6]), 1)],
   slice: () => [tf.slice(cube(), [1, 0, 2], [1, 2, 2]), tf.slice(cube(), 1), tf.slice(x(), [0, 1], [-1, 2])],
   stridedSlice: () => [tf.stridedSlice(x(), [0, 0], [3, 4], [2, 2]), tf.stridedSlice(x(), [2, 3], [0, 0], [-1, -2]), tf.stridedSlice(x(), [1, 0], [2, 4], [1, 1], 0, 0, 0, 0, 1)],
+  'concat of dtypes': () => [tf.concat([x(), tf.cast(y(), 'bool')], 0), tf.concat([whole([1, 2]), tf.tensor1d([2.75, -3.5])])],
   concat: () => [tf.concat([x(), y()], 0), tf.concat([cube(), cube()], -1), tf.concat([x()], 0)],
   split: () => [...tf.split(x(), 2, 1), ...tf.split(x(), [1, 2], 0)],
   'stack and unstack': () => [tf.stack([x(), y()]), tf.stack([x(), y()], -1), ...tf.unstack(x()), ...tf.unstack(x(), 1)],
@@ -89,7 +93,14 @@ const indexing: Cases = {
   oneHot: () => [tf.oneHot(whole([0, 2, 5]), 4), tf.oneHot(whole([1, 0], [1, 2]), 3, 2, -1, 'float32')],
   'fill, range, linspace': () => [fill([2, 3], 0.5), fill([2], 7, 'int32'), tf.range(0, 5), tf.range(5, 1, -2, 'int32'), tf.range(0, 1, 0.25, 'float32'), tf.linspace(0, 1, 5), fill([], 3)],
   'lowerBound and upperBound': () => [tf.lowerBound(tf.tensor2d([[1, 3, 3, 7]]), tf.tensor2d([[3, 8, 0]])), tf.upperBound(tf.tensor2d([[1, 3, 3, 7]]), tf.tensor2d([[3, 8, 0]]))],
+  'lowerBound of dtypes': () => tf.lowerBound(whole([1, 3, 3, 7]) as tf.Tensor1D, tf.tensor1d([3.5, 0.5])),
   bincount: () => [tf.bincount(whole([1, 2, 1]) as tf.Tensor1D, tf.tensor1d([]), 4), tf.bincount(whole([1, 2, 1]) as tf.Tensor1D, tf.tensor1d([0.5, 1, 2]), 4)],
+  'rows for an empty result': () => [tf.scatterND(whole([1, 0], [2, 1]), tf.zeros([2, 0, 3]), [4, 0, 3]), tf.tensorScatterUpdate(tf.zeros([3, 0]), whole([1], [1, 1]), tf.zeros([1, 0]))],
+  // Programs that differ in nothing but the dtype of what the host gives.
+  ...Object.fromEntries((['float32', 'int32', 'bool'] as const).flatMap((dtype) => [
+    [`fill of ${dtype}`, (): tf.Tensor => fill([2, 3], 1, dtype)],
+    [`oneHot of ${dtype}`, (): tf.Tensor => tf.oneHot(whole([1, 0]), 2, 1, 0, dtype)],
+  ])),
   'empty tensors': () => [tf.concat([tf.zeros([0, 4]), x()], 0), tf.sum(tf.zeros([0, 3]), 0)],
 };
 

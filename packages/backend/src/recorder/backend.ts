@@ -6,6 +6,7 @@ import type { Kernel, KernelInputs } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
+import { refuseMisshapen } from './refuse.js';
 import { copied, interleave } from './host-values.js';
 import { StoredTensors } from './stored-tensors.js';
 import { isDeviceType, toTypedArray } from './types.js';
@@ -282,6 +283,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
       return;
     }
     const typed = toTypedArray(values as ArrayLike<number>, value.type);
+    refuseMisshapen(value, typed.length);
     // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of a graph may not
     // depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the recording runs.
     if (value.shape.length === 0) value.host = typed.slice();

@@ -1,4 +1,5 @@
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
+import type { HostOperands } from './host-operands.js';
 import { physicalTypes } from './types.js';
 import type { RecordedNode, Value } from './value.js';
 
@@ -85,10 +86,10 @@ function markNeeded(recorded: readonly RecordedNode[], leftOut: ReadonlySet<Valu
 
 /**
  * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
- * no other cut has; `hostId` interns a small host value; `leftOut` are results that get no memory though they are held. Input slots are written as -1, -2, …,
+ * no other cut has; `operands` interns small host values; `leftOut` are results that get no memory though they are held. Input slots are written as -1, -2, …,
  * results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, { matmul, sideBySide }: Manner, hostId: (value: Value) => number, leftOut = none): Cut {
+export function cut(recorded: readonly RecordedNode[], serial: number, { matmul, sideBySide }: Manner, operands: Pick<HostOperands, 'idOf' | 'typeOf'>, leftOut = none): Cut {
   const { nodes, outputs } = markNeeded(recorded, leftOut);
   const inputs: Value[] = [];
   const host = new Integers();
@@ -106,7 +107,7 @@ export function cut(recorded: readonly RecordedNode[], serial: number, { matmul,
       if (input.host !== null) {
         words.push(HOST_VALUE - physicalTypes.indexOf(input.type));
         hostValues.set(host.length, input);
-        host.push(hostId(input));
+        host.push(operands.idOf(input));
         continue;
       }
       if (input.cut !== serial) {
@@ -116,7 +117,10 @@ export function cut(recorded: readonly RecordedNode[], serial: number, { matmul,
       }
       words.push(-1 - input.slot);
     }
-    for (const id of node.host) host.push(id);
+    for (const id of node.host) {
+      words.push(physicalTypes.indexOf(operands.typeOf(id)));
+      host.push(id);
+    }
   }
   if (matmul === 'bfloat16') words.push(IN_BFLOAT16);
   if (sideBySide) words.push(SIDE_BY_SIDE);

@@ -11,7 +11,7 @@ import { HostOperands } from './host-operands.js';
 import { numbering } from './numbering.js';
 import { PassingValues } from './passing-values.js';
 import { cheapToRepeat } from './recompute.js';
-import { refuseTooLarge } from './too-large.js';
+import { refuseImpossible } from './refuse.js';
 import { sameShape } from './types.js';
 import { Value, type RecordedNode } from './value.js';
 
@@ -123,7 +123,7 @@ export class Recorder {
       needed: false,
     };
     node.outputs.forEach((output, index) => {
-      refuseTooLarge(node, output);
+      refuseImpossible(node, output);
       output.node = node;
       output.outputIndex = index;
     });
@@ -232,7 +232,7 @@ export class Recorder {
     const leftOut = part ? new Set([...passing, ...cheapToRepeat(nodes)]) : passing;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, (value) => this.operands.idOf(value), leftOut);
+    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, this.operands, leftOut);
     const made = new Set(graph.outputs);
     const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
     const needed = new Set(still.flatMap(({ inputs }) => inputs));
