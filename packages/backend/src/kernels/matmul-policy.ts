@@ -29,6 +29,7 @@ export function multiplyingInBfloat16<T>(emit: Emitter<T>): Emitter<T> {
     ops: (name, inputs, attributes, results) => emit.ops(name, inputs, attributes, results),
     constant: (kind, shape, values) => emit.constant(kind, shape, values),
     typeOf: (tensor) => emit.typeOf(tensor),
+    ...(emit.loop === undefined ? {} : { loop: emit.loop.bind(emit) }),
     exact: emit,
   };
 }

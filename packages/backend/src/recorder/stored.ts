@@ -63,7 +63,7 @@ function placesOf(packed: PackedTensor): Omit<PackedLayout, 'multipliedAs'> {
   const pairs: PartData = { type: 'float32', shape: [256, 2], values: pairsOf(packed.code) };
   const { scales } = packed;
   const cutsNumbers = blocks * BLOCK !== count;
-  const shapes = [vector([blocks, BLOCK]), vector([blocks * BLOCK]), vector([count]), vector(turned)];
+  const shapes = [vector([blocks, BLOCK / 2]), vector([blocks, BLOCK]), vector([blocks * BLOCK]), vector([count]), vector(turned)];
   if (scales.kind === 'single') {
     return {
       format: packed.format,

@@ -1,6 +1,6 @@
-import type { Attributes } from '../../kernels/attributes.js';
+import { flag, type Attributes } from '../../kernels/attributes.js';
 import { emitKernel } from '../../kernels/emit.js';
-import type { Emitter } from '../../kernels/emitter.js';
+import type { Emitter, LoopBody } from '../../kernels/emitter.js';
 import { waitingFor } from '../../kernels/waiting.js';
 import { outline, type Call, type OutlinedStep } from '../../recorder/outline.js';
 import type { Program, Step } from '../../recorder/program.js';
@@ -9,6 +9,7 @@ import type { Describe } from '../engine.js';
 import { encodeConfigProto } from './config-proto.js';
 import { tensorflowType } from './data-types.js';
 import type { OperationOutput, Pointer, TensorflowLibrary } from './library.js';
+import { COMPILED_BY_XLA, compilesLoops, loopName, type Loop } from './loops.js';
 import { nodeName, partName, type Status } from './status.js';
 import { takeInput } from './taken-inputs.js';
 import { newTensor } from './tensors.js';
@@ -54,6 +55,10 @@ function pack(outputs: readonly OperationOutput[]): BigUint64Array {
 /** Builds the graph of one program. */
 class GraphEmitter implements Emitter<GraphTensor> {
   private readonly constants = new Map<string, GraphTensor>();
+  /** Names of the loops that the graph knows. */
+  private readonly ownLoops = new Set<string>();
+  /** Adds a loop's node; absent where nothing compiles loops. */
+  readonly loop?: Emitter<GraphTensor>['loop'];
   private prefix = nodeName(0);
   private step = 0;
   private count = 0;
@@ -63,7 +68,11 @@ class GraphEmitter implements Emitter<GraphTensor> {
     private readonly status: Status,
     private readonly graph: Pointer,
     private readonly describe: Describe,
-  ) {}
+    /** The program's loops so far, by name. */
+    private readonly loops: Map<string, Loop>,
+  ) {
+    if (compilesLoops(library)) this.loop = this.addLoop;
+  }
 
   /** Names what follows after a step of the program. */
   enter(step: number): void {
@@ -132,6 +141,37 @@ class GraphEmitter implements Emitter<GraphTensor> {
     return results.map((type, index) => ({ oper, index, type }));
   }
 
+  private addLoop(name: string, inputs: readonly GraphTensor[], compute: LoopBody): GraphTensor {
+    const { library, graph } = this;
+    const loop = this.loops.get(name) ?? this.makeLoop(name, inputs, compute);
+    if (!this.ownLoops.has(name)) {
+      library.TF_GraphCopyFunction(graph, loop.pointer, 0n, this.status.pointer);
+      this.status.check('Giving a loop to a graph');
+      this.ownLoops.add(name);
+    }
+    return { oper: this.add(loop.name, inputs, { [COMPILED_BY_XLA]: flag(true) }), index: 0, type: loop.type };
+  }
+
+  private makeLoop(name: string, inputs: readonly GraphTensor[], compute: LoopBody): Loop {
+    const { library, status } = this;
+    const graph = library.TF_NewGraph();
+    try {
+      const emitter = new GraphEmitter(library, status, graph, this.describe, this.loops);
+      const given = inputs.map(({ type }, position) => emitter.placeholder(position, type));
+      const result = compute(emitter, given);
+      const pointer = library.TF_GraphToFunction(graph, loopName(name), 0, -1, null, given.length, pack(given), 1, pack([result]), null, null, null, status.pointer);
+      status.check('Making a loop of a graph');
+      const loop = { name: loopName(name), pointer, type: result.type };
+      this.loops.set(name, loop);
+      // Not put where it is called, either.
+      for (const attribute of [COMPILED_BY_XLA, '_noinline']) library.TF_FunctionSetAttrValueProto(pointer, attribute, trueAttribute, trueAttribute.length, status.pointer);
+      status.check('Marking a loop');
+      return loop;
+    } finally {
+      library.TF_DeleteGraph(graph);
+    }
+  }
+
   private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, after: readonly GraphTensor[] = []): Pointer {
     const nodeId = this.count === 0 ? this.prefix : `${this.prefix}/${this.count}`;
     this.count++;
@@ -176,18 +216,19 @@ export interface MadeFunction {
 
 /**
  * Compiles a program into TF_Functions, a little at a time: it yields wherever it may rest. The first is called `name` and is the program, the others are those that it calls for pieces that
- * repeat one another. The caller deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
+ * repeat one another, and loops. The caller deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
  */
 export function* buildFunctions(
   library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe, taken: ReadonlySet<number> = new Set(),
 ): Generator<void, readonly MadeFunction[]> {
   const outlined = outline(program);
   const parts: MadeFunction[] = [];
+  const loops = new Map<string, Loop>();
   let main: MadeFunction | null = null;
   try {
     for (const [number, part] of (outlined?.parts ?? []).entries()) {
       const first = outlined?.steps.find((step) => 'call' in step && step.call.part === number)?.position ?? 0;
-      const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, partName(name, number), (step) => describe(first + step));
+      const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, partName(name, number), (step) => describe(first + step), loops);
       parts.push(made);
       // Else TensorFlow puts it back where it is called.
       library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
@@ -195,17 +236,17 @@ export function* buildFunctions(
     }
     yield;
     const steps = outlined?.steps ?? program.steps.map((step, position) => ({ position, step }));
-    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, parts, taken);
-    return [main, ...parts];
+    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, loops, parts, taken);
+    return [main, ...parts, ...loops.values()];
   } finally {
-    if (main === null) for (const { pointer } of parts) library.TF_DeleteFunction(pointer);
+    if (main === null) for (const { pointer } of [...parts, ...loops.values()]) library.TF_DeleteFunction(pointer);
   }
 }
 
 /** Builds one function; `parts` are those that it calls. */
 function* buildFunction(
   library: TensorflowLibrary, status: Status, program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] }, name: string, describe: Describe,
-  parts: readonly MadeFunction[] = [], taken: ReadonlySet<number> = new Set(),
+  loops: Map<string, Loop>, parts: readonly MadeFunction[] = [], taken: ReadonlySet<number> = new Set(),
 ): Generator<void, MadeFunction> {
   const graph = library.TF_NewGraph();
   try {
@@ -213,7 +254,7 @@ function* buildFunction(
       library.TF_GraphCopyFunction(graph, pointer, 0n, status.pointer);
       status.check('Giving a function to a graph');
     }
-    const emitter = new GraphEmitter(library, status, graph, describe);
+    const emitter = new GraphEmitter(library, status, graph, describe, loops);
     const tensors = program.inputTypes.map((type, position): GraphTensor => {
       if (!taken.has(position)) return emitter.placeholder(position, type);
       emitter.enterInput(position);
