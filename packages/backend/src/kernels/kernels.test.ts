@@ -51,6 +51,7 @@ const reductions: Cases = {
   cumsum: () => [tf.cumsum(cube(), 2), tf.cumsum(cube(), 1), tf.cumsum(cube(), 2, true, true), tf.cumsum(whole([1, 2, 3]))],
   cumprod: () => tf.cumprod(x(), 1),
   softmax: () => [tf.softmax(x()), tf.softmax(cube()), tf.logSoftmax(x()), tf.logSoftmax(tf.mul(x(), 50) as tf.Tensor2D)],
+  'softmax of six axes': () => [tf.softmax(random([1, 2, 1, 2, 2, 3], 4)), tf.logSoftmax(random([2, 1, 2, 1, 2, 3], 5) as tf.Tensor)],
   logSumExp: () => tf.logSumExp(cube(), 1),
   topk: () => Object.values(tf.topk(x(), 2)),
   moments: () => Object.values(tf.moments(x(), 1)),

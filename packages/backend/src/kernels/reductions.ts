@@ -1,5 +1,5 @@
 import { backend_util, util } from '@tensorflow/tfjs-core';
-import type { Spec } from '../recorder/types.js';
+import { sizeOf, type Spec } from '../recorder/types.js';
 import { flag, type } from './attributes.js';
 import { cast } from './elementwise.js';
 import { scalar, type Kernel } from './kernel.js';
@@ -65,13 +65,21 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
   };
 }
 
+/** Axes that oneDNN's softmax takes. */
+const MOST_AXES = 5;
+
 /** Normalised exponentials along the last axis, the only one tfjs asks for. */
 function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
   return {
     name,
     inputs: ['logits'],
     eager: false,
-    rule: ([x]) => ({ outputs: [{ shape: (x as Spec).shape, dtype: 'float32' }] }),
+    rule: ([x]) => {
+      const { shape } = x as Spec;
+      if (shape.length <= MOST_AXES) return { outputs: [{ shape, dtype: 'float32' }] };
+      const rows = [sizeOf(shape.slice(0, -1)), shape.at(-1) ?? 1];
+      return { outputs: [{ shape: rows, dtype: 'float32' }], shapes: [shape], inputShapes: [rows] };
+    },
     tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
   };
 }
