@@ -13,7 +13,12 @@ export interface CommandOptions {
   readonly signal?: AbortSignal | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly onOutput?: (text: string) => void;
+  /** When it is given up and ended; without, it may take as long as it likes. */
+  readonly timeoutMilliseconds?: number | undefined;
 }
+
+/** A Python that answers a question takes a second, from a slow disk some. */
+const MOST_MILLISECONDS = 60_000;
 
 /** Runs a program to its end and collects what it writes. Never rejects: what went wrong is in the result. */
 export function runCommand(command: string, parameters: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
@@ -22,6 +27,13 @@ export function runCommand(command: string, parameters: readonly string[], optio
     let stdout = '';
     let stderr = '';
     let startError: string | null = null;
+    const { timeoutMilliseconds } = options;
+    const giveUp = timeoutMilliseconds === undefined ? undefined : setTimeout(() => {
+      child.kill('SIGKILL');
+      // What it started itself may hold its pipes open.
+      for (const pipe of [child.stdout, child.stderr]) pipe.destroy();
+      resolve({ code: null, stdout, stderr, startError: `gave no answer in ${timeoutMilliseconds / 1000} seconds` });
+    }, timeoutMilliseconds);
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
       options.onOutput?.(chunk.toString());
@@ -29,9 +41,14 @@ export function runCommand(command: string, parameters: readonly string[], optio
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     child.on('error', (error: NodeJS.ErrnoException) => {
       startError = error.code === 'ENOENT' ? 'not found on the PATH' : error.message;
-      if (child.pid === undefined) resolve({ code: null, stdout, stderr, startError });
+      if (child.pid !== undefined) return;
+      clearTimeout(giveUp);
+      resolve({ code: null, stdout, stderr, startError });
     });
-    child.on('close', (code) => resolve({ code, stdout, stderr, startError }));
+    child.on('close', (code) => {
+      clearTimeout(giveUp);
+      resolve({ code, stdout, stderr, startError });
+    });
   });
 }
 
@@ -50,12 +67,13 @@ function candidates(): Python[] {
 
 /**
  * Finds a Python that can do what `probe` asks of it: `WHETSTONE_PYTHON` alone where it is set, else the usual names on the PATH.
+ * One that does not answer in time is passed over.
  * @returns the first that answers with exit code 0, or every reason why none did
  */
-export async function findPython(probe: readonly string[], signal?: AbortSignal): Promise<{ readonly python: Python; readonly result: CommandResult } | { readonly reasons: readonly string[] }> {
+export async function findPython(probe: readonly string[], signal?: AbortSignal, timeoutMilliseconds = MOST_MILLISECONDS): Promise<{ readonly python: Python; readonly result: CommandResult } | { readonly reasons: readonly string[] }> {
   const reasons: string[] = [];
   for (const python of candidates()) {
-    const result = await runCommand(python.command, [...python.parameters, ...probe], { signal });
+    const result = await runCommand(python.command, [...python.parameters, ...probe], { signal, timeoutMilliseconds });
     if (result.code === 0) return { python, result };
     reasons.push(`${python.command}: ${result.startError ?? (lastLine(result.stderr) || `exit code ${result.code}`)}`);
   }
