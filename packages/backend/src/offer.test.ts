@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { libraryFolder } from './test-support.js';
+import { libraryFolder, xlaPlugin } from './test-support.js';
 
 // Programs of other people: they run as processes of their own, on the built packages.
 
@@ -77,6 +77,15 @@ test('without a library tfjs says why, and which command helps; another backend 
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
   expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/);
   expect(stderr).toMatch(/npx whetstone backend install cpu/);
+});
+
+test.skipIf(xlaPlugin === null)('who named a library that is not there is told which engine computes instead', async () => {
+  const { code, stdout, stderr } = await run('instead.mjs', `import * as tf from '@tensorflow/tfjs-core';
+    import '@whetstone/backend';
+    await tf.setBackend('whetstone');
+    console.log(tf.backend().engine.name);`, { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder' });
+  expect({ code, stdout }).toEqual({ code: 0, stdout: 'xla\n' });
+  expect(stderr).toMatch(/computing with the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
 });
 
 test('who imports it and asks for nothing goes on with what tfjs would have taken', async () => {

@@ -20,6 +20,8 @@ async function openBestEngine(): Promise<WhetstoneBackend> {
     try {
       const backend = await createWhetstoneBackend((await choose()).options);
       multiplyOnce(backend);
+      // Whoever named a library should know that it is not the one in use.
+      if (failures.length > 0) console.warn(`whetstone: computing with the engine ${name}.\n${failures.join('\n')}`);
       return backend;
     } catch (error) {
       if (!(error instanceof NoAccelerator)) failures.push(`  ${name}: ${error instanceof Error ? error.message : String(error)}`);
