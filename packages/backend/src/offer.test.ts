@@ -64,6 +64,24 @@ test.skipIf(libraryFolder === null)('a process that ends while the device works 
   for (const code of [0, 3, 130]) expect(await run('ends.mjs', program, { CODE: String(code) })).toEqual({ code, stdout: '', stderr: '' });
 });
 
+test.skipIf(libraryFolder === null)('worker threads compute beside each other, and leave the process its standard error stream', async () => {
+  const { code, stdout, stderr } = await run('workers.mjs', `import { Worker, isMainThread, parentPort } from 'node:worker_threads';
+    import { fileURLToPath } from 'node:url';
+    if (isMainThread) {
+      const sums = await Promise.all([1, 2, 3].map(() => new Promise((resolve, reject) => new Worker(fileURLToPath(import.meta.url)).on('message', resolve).on('error', reject))));
+      console.log(sums.join(' '));
+      console.error('heard');
+    } else {
+      const tf = await import('@tensorflow/tfjs-core');
+      await import('@whetstone/backend');
+      await tf.setBackend('whetstone');
+      parentPort.postMessage(tf.sum(tf.matMul(tf.ones([8, 8]), tf.ones([8, 8]))).dataSync()[0]);
+    }`);
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
+  expect(stderr).toContain('heard');
+  expect(stderr).not.toContain('Warning');
+});
+
 const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
 
 test('without a library tfjs says why, and which command helps; another backend goes on', async () => {

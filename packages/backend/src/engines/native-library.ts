@@ -1,4 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import koffi from 'koffi';
 import { libraryFileProblem } from './library-file.js';
 
@@ -25,12 +26,16 @@ export function pin(path: string, symbols: 'global' | 'local' = 'global'): void 
   }
 }
 
-/** Runs `work` with the standard error stream closed to native code: these libraries greet there while they are being loaded, before they can be told not to. */
+/**
+ * Runs `work` with the standard error stream closed to native code: these libraries greet there while they are being loaded, before they can be told not to. The stream is the whole
+ * process's, so that worker threads leave it alone: of two that took it and gave it back across each other, the second would give back none.
+ */
 export function unheard(work: () => void): void {
-  if (process.platform === 'win32') return work();
+  if (process.platform === 'win32' || !isMainThread) return work();
   const libc = koffi.load(null);
   const duplicate = libc.func('int dup(int)');
   const replace = libc.func('int dup2(int, int)');
+  const close = libc.func('int close(int)');
   const saved = Number(duplicate(2));
   const nowhere = openSync('/dev/null', 'w');
   replace(nowhere, 2);
@@ -38,7 +43,7 @@ export function unheard(work: () => void): void {
     work();
   } finally {
     replace(saved, 2);
-    closeSync(saved);
+    close(saved);
     closeSync(nowhere);
   }
 }
