@@ -7,7 +7,7 @@ import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { refuseMisshapen } from './refuse.js';
-import { copied, interleave } from './host-values.js';
+import { copied, interleave, separate } from './host-values.js';
 import { StoredTensors } from './stored-tensors.js';
 import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
@@ -278,6 +278,12 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 
   private put(value: Value, values: BackendValues): void {
+    if (value.dtype === 'complex64') {
+      // Another backend's pairs, moved here.
+      const [real, imag] = separate(values).map((part) => this.makeTensorInfo(value.shape.slice(), 'float32', part)) as [TensorInfo, TensorInfo];
+      value.complex = { real, imag };
+      return;
+    }
     if (!isDeviceType(value.dtype)) {
       value.host = values;
       return;

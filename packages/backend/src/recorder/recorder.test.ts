@@ -269,6 +269,21 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([a, there, back]);
   });
 
+  test('complex numbers of another backend move here, and go with their parts', async () => {
+    const backend = await fresh();
+    const own = tf.getBackend();
+    await tf.setBackend('cpu');
+    const pairs = tf.tidy(() => tf.complex(tf.tensor1d([1, 2]), tf.tensor1d([3, 4])));
+    await tf.setBackend(own);
+    const squared = tf.tidy(() => tf.mul(pairs, pairs));
+    // (1 + 3i)² = -8 + 6i, (2 + 4i)² = -12 + 16i.
+    expect([...squared.dataSync()]).toEqual([-8, 6, -12, 16]);
+    const imaginary = tf.imag(pairs);
+    expect([...imaginary.dataSync()]).toEqual([3, 4]);
+    tf.dispose([squared, imaginary, pairs]);
+    expect(backend.counters().deviceBytes).toBe(0);
+  });
+
   test('device memory is counted, and freed when tfjs disposes', async () => {
     const backend = await fresh();
     const a = random([100, 100], 1);
