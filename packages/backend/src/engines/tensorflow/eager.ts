@@ -4,8 +4,9 @@ import type { Program } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
 import type { EngineTensor } from '../engine.js';
 import { tensorflowType } from './data-types.js';
-import { at, emitStep, resultType } from './function-builder.js';
+import { at, emitStep } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
+import { resultType } from './result-type.js';
 import type { Status } from './status.js';
 import { upload } from './tensors.js';
 
