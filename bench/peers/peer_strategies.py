@@ -3,7 +3,7 @@
     python peer_strategies.py --method lora --model DIR --train train.jsonl --eval eval.jsonl [--steps 12] [--batch 4] [--max-length 128] [--lr 1e-3]
 
 Methods: full, lora, dora, qlora (bitsandbytes: NF4 with compressed scales, computed in float32), prefix (PREFIX_TUNING with 20 virtual tokens).
-Data: one {"conversation": [{"role", "content"}, ...]} per line. Loss on assistant turns only, its mean per supervised token before and after.
+Conversations are taken in the order of the file. Data: one {"conversation": [{"role", "content"}, ...]} per line. Loss on assistant turns only, its mean per supervised token before and after.
 """
 import argparse, json, resource, tempfile, time
 from pathlib import Path
@@ -24,11 +24,14 @@ torch.set_num_threads(a.threads)
 tokenizer = AutoTokenizer.from_pretrained(a.model); tokenizer.chat_template = (Path(__file__).parent / "chatml.jinja").read_text()
 quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32)
 model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32, **({"quantization_config": quantization, "device_map": "cpu"} if a.method == "qlora" else {}))
+# At its first pass in evaluation bitsandbytes repacks the weights for products in bfloat16, and trains on with those: they have no gradient.
+for module in model.modules():
+    if hasattr(module, "support_avx512bf16_for_cpu"): module.support_avx512bf16_for_cpu = False
 rows = lambda f: Dataset.from_list([{"messages": json.loads(l)["conversation"]} for l in open(f, encoding="utf8")])
 
 config = SFTConfig(output_dir=tempfile.mkdtemp(), max_steps=a.steps, per_device_train_batch_size=a.batch, per_device_eval_batch_size=16, max_length=a.max_length, assistant_only_loss=True,
-                   learning_rate=a.lr, lr_scheduler_type="cosine", warmup_steps=2, weight_decay=0.0, max_grad_norm=0.0, bf16=False, fp16=False, use_cpu=True, gradient_checkpointing=False,
-                   logging_steps=1000, save_strategy="no", report_to="none", seed=0, train_sampling_strategy="group_by_length")
+                   learning_rate=a.lr, lr_scheduler_type="cosine", warmup_steps=2, weight_decay=0.0, max_grad_norm=1.0, bf16=False, fp16=False, use_cpu=True, gradient_checkpointing=False,
+                   logging_steps=1000, save_strategy="no", report_to="none", seed=0, train_sampling_strategy="sequential")
 peft = {"lora": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"), "dora": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", use_dora=True, task_type="CAUSAL_LM"),
         "qlora": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"), "prefix": PrefixTuningConfig(num_virtual_tokens=20, task_type="CAUSAL_LM"), "full": None}[a.method]
 

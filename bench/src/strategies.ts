@@ -60,7 +60,7 @@ interface Measured {
   readonly saved: string;
 }
 
-/** Every strategy on the same model, data and steps; each in a process of its own, so that its peak of memory is its own. */
+/** Every strategy on the same model, data, batches and steps; each in a process of its own, so that its peak of memory is its own. */
 export async function benchStrategies(options: StrategiesBenchOptions): Promise<void> {
   if (options.one !== undefined) return measureOne(options, options.one);
   const names = Object.keys(contenders(''));
@@ -68,13 +68,12 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0) throw new Error(`Not measured here: ${unknown.join('; ')}. There are: ${names.join('; ')}`);
   const rows: Measured[] = [];
+  // On a machine at rest the first process of each side reads its libraries from the disk and wakes the processor: that is nobody's row.
+  for (const name of wanted.slice(0, 1)) await measureBoth(name, { ...options, steps: 2, evalSamples: 4 }).catch(() => []);
   const failures: string[] = [];
   for (const name of wanted) {
     try {
-      rows.push(await inProcess(name, options));
-      process.stderr.write(`${name}: done\n`);
-      const peer = contenders('')[name]?.peer;
-      if (options.peerPython !== undefined && peer !== undefined) rows.push(await measurePeer(options.peerPython, name, peer, options));
+      rows.push(...(await measureBoth(name, options)));
     } catch (error) {
       failures.push(`${name}: ${(error as Error).message}`);
       process.stderr.write(`${failures.at(-1)}\n`);
@@ -91,14 +90,23 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
   if (failures.length > 0) process.exitCode = 1;
 }
 
+/** A strategy, and the peer's where there are both. */
+async function measureBoth(name: string, options: StrategiesBenchOptions): Promise<Measured[]> {
+  const ours = await inProcess(name, options);
+  process.stderr.write(`${name}: done\n`);
+  const peer = contenders('')[name]?.peer;
+  return options.peerPython === undefined || peer === undefined ? [ours] : [ours, await measurePeer(options.peerPython, name, peer, options)];
+}
+
 /** The same by TRL and PEFT, on the same model, data and steps. */
 async function measurePeer(python: string, name: string, method: string, options: StrategiesBenchOptions): Promise<Measured> {
   const { train, evalSamples, steps, batch, maxLength, threads } = options;
   const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
   try {
     const evalFile = await firstLines(options.eval, evalSamples, scratch);
+    const trainFile = await batchesOf(train, steps, batch, scratch);
     const lr = contenders('')[name]?.learningRate ?? 0;
-    const given = { method, model: await findModelFolder(options.model), train, eval: evalFile, steps, batch, 'max-length': maxLength, threads, lr };
+    const given = { method, model: await findModelFolder(options.model), train: trainFile, eval: evalFile, steps, batch, 'max-length': maxLength, threads, lr };
     const line = await runPeer(python, 'peer_strategies.py', Object.entries(given).flatMap(([key, value]) => [`--${key}`, String(value)]));
     process.stderr.write(`${name} by ${String(line['peer'])}: done\n`);
     return {
@@ -117,6 +125,16 @@ async function firstLines(file: string, count: number, folder: string): Promise<
   return written;
 }
 
+/** A file with the conversations of all steps, which both sides read from the first to the last: spread over the data, and by length, so that a batch has one and the longest come first. */
+async function batchesOf(file: string, steps: number, batch: number, folder: string): Promise<string> {
+  const written = join(folder, 'train.jsonl');
+  const lines = (await readFile(file, 'utf8')).trim().split('\n');
+  const stride = Math.max(1, Math.floor(lines.length / (steps * batch)));
+  const chosen = lines.filter((_, index) => index % stride === 0).slice(0, steps * batch);
+  await writeFile(written, chosen.toSorted((a, b) => b.length - a.length).join('\n'));
+  return written;
+}
+
 async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
   const { model, train, evalSamples, steps, batch, maxLength, threads, backend } = options;
   const parameters = Object.entries({ model, train, eval: options.eval, 'eval-samples': evalSamples, steps, batch, 'max-length': maxLength, threads, backend, one: name }).flatMap(([key, value]) => [`--${key}`, String(value)]);
@@ -128,6 +146,7 @@ async function measureOne(options: StrategiesBenchOptions, name: string): Promis
   const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
   try {
     const evalFile = await firstLines(options.eval, options.evalSamples, scratch);
+    const trainFile = await batchesOf(options.train, options.steps, options.batch, scratch);
     const contender = contenders(options.eval)[name];
     if (contender === undefined) throw new Error(`${name} is not measured here.`);
     const { strategy, companions = [], learningRate } = contender;
@@ -136,7 +155,7 @@ async function measureOne(options: StrategiesBenchOptions, name: string): Promis
       // The peers' ChatML, which writes no system message of its own accord.
       chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
       backend: { name: options.backend, threads: options.threads },
-      data: { train: join(process.cwd(), options.train), eval: evalFile, maxLength: options.maxLength, trainSamplingStrategy: 'group_by_length', leakage: 'off' },
+      data: { train: trainFile, eval: evalFile, maxLength: options.maxLength, shuffleDataset: false, trainSamplingStrategy: 'sequential', leakage: 'off' },
       strategy,
       companions: [...companions],
       loggers: [],
