@@ -37,9 +37,11 @@ peft = {"lora": LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", tas
 
 
 class Counting(SFTTrainer):
-    tokens = 0
+    tokens = done = 0
 
     def training_step(self, model, inputs, *rest):
+        if self.done == a.steps // 2: self.middle = (self.tokens, time.time())
+        self.done += 1
         self.tokens += int(inputs["attention_mask"].sum())
         return super().training_step(model, inputs, *rest)
 
@@ -60,9 +62,9 @@ def eval_loss():
 
 
 before = eval_loss()
-t = time.time(); trainer.train(); seconds = time.time() - t
+t = time.time(); trainer.train(); end = time.time(); seconds = end - t
 after = eval_loss()
 folder = tempfile.mkdtemp(); trainer.model.save_pretrained(folder)
 print(json.dumps(dict(peer="TRL + PEFT" if peft is not None else "TRL", trainable_parameters=sum(q.numel() for q in trainer.model.parameters() if q.requires_grad),
-                      tokens_per_second=trainer.tokens / seconds, seconds=seconds, eval_loss_before=before, eval_loss_after=after,
+                      tokens_per_second=trainer.tokens / seconds, later_tokens_per_second=(trainer.tokens - trainer.middle[0]) / (end - trainer.middle[1]), seconds=seconds, eval_loss_before=before, eval_loss_after=after,
                       saved_bytes=sum(f.stat().st_size for f in Path(folder).glob("*.safetensors")), peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
