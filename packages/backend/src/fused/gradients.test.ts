@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { crossEntropy } from '@whetstone/core/ops';
+import { crossEntropy, crossEntropyAndGradient } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
@@ -92,6 +92,22 @@ describe.skipIf(libraryFolder === null)('fused kernels', () => {
     const expected = compute().flat();
     await startBackend();
     compute().flat().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 4));
+  });
+
+  test('and does so in stretches of rows, in the memory of the logits only where nobody else holds them', async () => {
+    await startBackend();
+    // 70 rows in 8 stretches: seven of nine and one of seven.
+    const targets = Int32Array.from({ length: 70 }, (_, row) => row % 11);
+    const computed = tf.tidy(() => {
+      const logits: tf.Tensor2D = tf.mul(random([70, 11], 5), 30);
+      const before = tf.clone(logits).dataSync().slice();
+      const results = [1, 8, 8].map((stretches, index) => crossEntropyAndGradient(index === 2 ? tf.mul(logits, 1) : logits, targets, stretches));
+      return { before, after: logits.dataSync(), results: results.map(({ loss, gradient }) => [...loss.dataSync(), ...gradient.dataSync()]) };
+    });
+    const [whole, inStretches, inPlace] = computed.results;
+    expect(inStretches).toEqual(whole);
+    expect(inPlace).toEqual(whole);
+    expect(computed.after).toEqual(computed.before);
   });
 
   test.skipIf(xlaPlugin === null)('and so does its StableHLO', async () => {

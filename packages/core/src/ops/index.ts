@@ -1,5 +1,6 @@
 /** Operations that the engine, the models and the strategies share: each uses a fused kernel where the backend has one, else plain ops. */
 export * from './adamw-update.js';
+export * from './add-product.js';
 export * from './cross-entropy.js';
 export * from './global-norm.js';
 export * from './philox.js';

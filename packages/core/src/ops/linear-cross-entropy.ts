@@ -1,4 +1,5 @@
-import { add, addN, concat, expandDims, matMul, mul, slice, square, sub, sum, tanh, tensor1d, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import { addN, concat, expandDims, matMul, mul, slice, square, sub, sum, tanh, tensor1d, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import { addProduct } from './add-product.js';
 import { after } from './after.js';
 import { constant } from './constant.js';
 import { crossEntropyAndGradient } from './cross-entropy.js';
@@ -11,8 +12,6 @@ export interface LinearCrossEntropyOptions {
   readonly softCap: number | null;
   /** Whether a gradient of the weight is wanted; a frozen head needs none. */
   readonly weightGradient: boolean;
-  /** Numbers of the weight's gradient that are added up at once, about: what is added lies beside the sum meanwhile. */
-  readonly addedAtOnce?: number;
 }
 
 /** Positions that one loss is taken of, beside others. */
@@ -25,7 +24,13 @@ export interface LossPart {
   readonly targetWeights?: Float32Array | undefined;
 }
 
-const ADDED_AT_ONCE = 2 ** 22;
+/**
+ * Stretches of a chunk's rows whose softmax is taken one after the other, where several parts are computed beside each other, each on a share of the threads: each part's logits are there
+ * once then, and a stretch. On all threads stretches are too small.
+ */
+const STRETCHES = 8;
+/** Rows from which on there are stretches, none of them empty. */
+const LEAST_ROWS = 64;
 
 /**
  * Summed cross-entropy in nats, by the targets' weights, of logits = hidden · weightᵀ, without ever holding all logits: each chunk's logits become its loss and at once
@@ -43,58 +48,30 @@ export function linearCrossEntropy(parts: readonly LossPart[], weight: Tensor2D,
     () => {
       const losses: Scalar[] = [];
       const ofHidden = parts.map((): Tensor2D[] => []);
-      const sum = options.weightGradient ? new WeightGradient(weight.shape, options.addedAtOnce ?? ADDED_AT_ONCE) : null;
+      let sum: Tensor2D | null = null;
       for (const { part, ...chunk } of chunksOf(parts, options.chunk)) {
         // Each waits for the one before it in its part, or all of their logits would be made first.
         const done = ofHidden[part] ?? [];
-        const { loss, logitsGradient, scaled, scales } = lossOfChunk({ ...chunk, hidden: after(chunk.hidden, done.slice(-1)) }, weight, options);
+        const { loss, logitsGradient, scaled, scales } = lossOfChunk({ ...chunk, hidden: after(chunk.hidden, done.slice(-1)) }, weight, options, parts.length > 1 && chunk.targets.length >= LEAST_ROWS ? STRETCHES : 1);
         losses.push(loss);
-        sum?.add(part, logitsGradient, scaled);
-        // Last, as the way back goes on from here: what does not hurry would keep the logits' gradient until nothing else is left to do.
-        const hiddenGradient: Tensor2D = matMul(after(logitsGradient, sum?.latestOf(part) ?? []), weight);
+        const addTo = (gradient: Tensor2D): Tensor2D[] => {
+          if (!options.weightGradient) return [];
+          sum = sum === null ? matMul(gradient, scaled, true, false) : addProduct(sum, gradient, scaled);
+          return [sum];
+        };
+        // The way back goes on from the hidden states' gradient, which waits for the weight's: what does not hurry would keep the logits' gradient until nothing else is left to do. Of parts
+        // beside each other one multiplies by the weight while the other one adds to its gradient.
+        const isSecond = part % 2 === 1;
+        const hurried = isSecond ? [] : addTo(logitsGradient);
+        const product: Tensor2D = matMul(after(logitsGradient, hurried), weight);
+        const hiddenGradient = isSecond ? after(product, addTo(after(logitsGradient, [product]))) : product;
         done.push(scales === null ? hiddenGradient : mul(hiddenGradient, scales));
       }
       const joined = ofHidden.map((gradients) => (gradients.length === 1 ? (gradients[0] as Tensor2D) : concat(gradients, 0)));
-      return { value: addN(losses) as Scalar, saved: sum === null ? joined : [...joined, sum.whole()] };
+      return { value: addN(losses) as Scalar, saved: sum === null ? joined : [...joined, sum] };
     },
     (dy, saved) => saved.map((_, index) => mul(savedAt(saved, index), dy)),
   );
-}
-
-/** The gradient of the weight, added up chunk by chunk in stretches of its rows. */
-class WeightGradient {
-  private readonly stretches: readonly { readonly first: number; readonly rows: number }[];
-  private readonly sums: Tensor2D[] = [];
-  private readonly latest = new Map<number, Tensor2D>();
-
-  constructor([vocabulary, features]: readonly [number, number], addedAtOnce: number) {
-    const rows = Math.ceil(vocabulary / Math.max(1, Math.round((vocabulary * features) / addedAtOnce)));
-    this.stretches = Array.from({ length: Math.ceil(vocabulary / rows) }, (_, index) => ({ first: index * rows, rows: Math.min(rows, vocabulary - index * rows) }));
-  }
-
-  /** What was added last of a part. */
-  latestOf(part: number): readonly Tensor2D[] {
-    const latest = this.latest.get(part);
-    return latest === undefined ? [] : [latest];
-  }
-
-  /** Adds logitsGradientᵀ · hidden: [n, vocabulary] and [n, features]. */
-  add(part: number, logitsGradient: Tensor2D, hidden: Tensor2D): void {
-    for (const [index, { first, rows }] of this.stretches.entries()) {
-      // One stretch after the other: each is there but once beside its sum.
-      const given = index === 0 ? logitsGradient : after(logitsGradient, this.latestOf(part));
-      const columns = this.stretches.length === 1 ? given : slice(given, [0, first], [hidden.shape[0], rows]);
-      const more: Tensor2D = matMul(columns, hidden, true, false);
-      const before = this.sums[index];
-      const sum = before === undefined ? more : add<Tensor2D>(before, more);
-      this.sums[index] = sum;
-      this.latest.set(part, sum);
-    }
-  }
-
-  whole(): Tensor2D {
-    return this.sums.length === 1 ? (this.sums[0] as Tensor2D) : concat(this.sums, 0);
-  }
 }
 
 interface Chunk extends LossPart {
@@ -131,11 +108,11 @@ interface ChunkLoss {
   readonly scaled: Tensor2D;
 }
 
-function lossOfChunk({ hidden, targets, targetWeights }: LossPart, weight: Tensor2D, { softCap }: LinearCrossEntropyOptions): ChunkLoss {
+function lossOfChunk({ hidden, targets, targetWeights }: LossPart, weight: Tensor2D, { softCap }: LinearCrossEntropyOptions, stretches: number): ChunkLoss {
   const raw: Tensor2D = matMul(hidden, weight, false, true);
   // The derivative of c · tanh(x ÷ c) is 1 − tanh²(x ÷ c).
   const squashed = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
-  const { loss, gradient } = crossEntropyAndGradient(squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)), targets);
+  const { loss, gradient } = crossEntropyAndGradient(squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)), targets, stretches);
   const logitsGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
   if (targetWeights === undefined) return { loss: sum(loss) as Scalar, logitsGradient, scales: null, scaled: hidden };
   // The weights scale [n, features], never [n, v]: the gradients are linear in each row.

@@ -99,6 +99,7 @@ export const indexingRows: Readonly<Record<string, Row>> = {
   ScatterNd: (b, [indices, updates, shape]) => scatter(b, b.splat(updates!.type, b.numbers(shape!), 0), indices!, updates!, 'add'),
   TensorScatterUpdate: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'replace'),
   ScatterNdNonAliasingAdd: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'add'),
+  InplaceAdd: (b, [x, rows, updates]) => scatter(b, x!, b.reshape(rows!, [...rows!.shape, 1]), updates!, 'add'),
   UnsortedSegmentSum: unsortedSegmentSum,
   OneHot: oneHot,
   Fill: (b, [shape, value]) => b.broadcast(value!, b.numbers(shape!)),
