@@ -7,17 +7,21 @@ import type { Program, Step } from '../../recorder/program.js';
 import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
 import { encodeConfigProto } from './config-proto.js';
-import { tensorflowType } from './data-types.js';
+import { RESOURCE, tensorflowType } from './data-types.js';
 import type { OperationOutput, Pointer, TensorflowLibrary } from './library.js';
 import { COMPILED_BY_XLA, compilesLoops, loopName, type Loop } from './loops.js';
 import { resultType } from './result-type.js';
 import { nodeName, partName, type Status } from './status.js';
-import { takeInput } from './taken-inputs.js';
+import { takeInput, takingSteps, waitingInput } from './taken-inputs.js';
 import { newTensor } from './tensors.js';
 
 interface GraphTensor extends OperationOutput {
   readonly type: PhysicalType;
+  /** True where it is the variable in which a tensor of that type waits. */
+  readonly isVariable?: true;
 }
+
+const dataType = ({ type, isVariable }: GraphTensor): number => (isVariable === true ? RESOURCE : tensorflowType[type]);
 
 const utf8 = new TextEncoder();
 const callConfig = encodeConfigProto({ intraOpThreads: 0, interOpThreads: 0, optimizeGraphs: false, optimizeFunctions: true });
@@ -88,9 +92,9 @@ class GraphEmitter implements Emitter<GraphTensor> {
     this.count = 0;
   }
 
-  placeholder(position: number, type: PhysicalType): GraphTensor {
-    const operation = this.library.TF_NewOperation(this.graph, 'Placeholder', `input${position}`);
-    this.library.TF_SetAttrType(operation, 'dtype', tensorflowType[type]);
+  placeholder(position: number, type: PhysicalType, isVariable: boolean): GraphTensor {
+    const operation = this.library.TF_NewOperation(this.graph, 'Placeholder', `argument${position}`);
+    this.library.TF_SetAttrType(operation, 'dtype', isVariable ? RESOURCE : tensorflowType[type]);
     return { oper: this.finish(operation), index: 0, type };
   }
 
@@ -130,10 +134,11 @@ class GraphEmitter implements Emitter<GraphTensor> {
   /** Calls a function. TensorFlow prepares it once, however often it is called, and with the same passes as any other. */
   call(functionName: string, inputs: readonly GraphTensor[], results: readonly PhysicalType[], after: readonly GraphTensor[]): GraphTensor[] {
     const { library } = this;
-    const operation = library.TF_NewOperation(this.graph, 'PartitionedCall', this.prefix);
+    const hasEffects = inputs.some(({ isVariable }) => isVariable === true);
+    const operation = library.TF_NewOperation(this.graph, hasEffects ? 'StatefulPartitionedCall' : 'PartitionedCall', this.prefix);
     library.TF_AddInputList(operation, pack(inputs), inputs.length);
     for (const { oper } of after) library.TF_AddControlInput(operation, oper);
-    library.TF_SetAttrTypeList(operation, 'Tin', Int32Array.from(inputs, ({ type }) => tensorflowType[type]), inputs.length);
+    library.TF_SetAttrTypeList(operation, 'Tin', Int32Array.from(inputs, dataType), inputs.length);
     library.TF_SetAttrTypeList(operation, 'Tout', Int32Array.from(results, (type) => tensorflowType[type]), results.length);
     library.TF_SetAttrFuncName(operation, 'f', functionName, Buffer.byteLength(functionName));
     // Without one, Grappler would rewrite what is called.
@@ -158,7 +163,7 @@ class GraphEmitter implements Emitter<GraphTensor> {
     const graph = library.TF_NewGraph();
     try {
       const emitter = new GraphEmitter(library, status, graph, this.describe, this.loops);
-      const given = inputs.map(({ type }, position) => emitter.placeholder(position, type));
+      const given = inputs.map(({ type }, position) => emitter.placeholder(position, type, false));
       const result = compute(emitter, given);
       const pointer = library.TF_GraphToFunction(graph, loopName(name), 0, -1, null, given.length, pack(given), 1, pack([result]), null, null, null, status.pointer);
       status.check('Making a loop of a graph');
@@ -209,31 +214,58 @@ export function* buildFunctions(
   library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe, taken: ReadonlySet<number> = new Set(),
 ): Generator<void, readonly MadeFunction[]> {
   const outlined = outline(program);
+  const taking = takingSteps(program, taken);
   const parts: MadeFunction[] = [];
   const loops = new Map<string, Loop>();
   let main: MadeFunction | null = null;
   try {
     for (const [number, part] of (outlined?.parts ?? []).entries()) {
       const first = outlined?.steps.find((step) => 'call' in step && step.call.part === number)?.position ?? 0;
-      const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, partName(name, number), (step) => describe(first + step), loops);
-      parts.push(made);
-      // Else TensorFlow puts it back where it is called.
-      library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
-      status.check('Marking a function');
+      parts.push(yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }));
+    }
+    const outlinedParts = parts.length;
+    for (const [number, { program: part, inVariables }] of taking.parts.entries()) {
+      const first = [...taking.partOf].find(([, of]) => of === number)?.[0] ?? 0;
+      parts.push(yield* buildPart(library, status, part, partName(name, outlinedParts + number), (step) => describe(first + step), { loops, inVariables }));
     }
     yield;
-    const steps = outlined?.steps ?? program.steps.map((step, position) => ({ position, step }));
-    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, loops, parts, taken);
+    const steps = (outlined?.steps ?? program.steps.map((step, position) => ({ position, step }))).map((entry): OutlinedStep => {
+      const part = taking.partOf.get(entry.position);
+      return part === undefined || 'call' in entry ? entry : { position: entry.position, call: { ...entry.step, part: outlinedParts + part } };
+    });
+    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, { loops, parts, taken, handedOn: taking.inputs });
     return [main, ...parts, ...loops.values()];
   } finally {
     if (main === null) for (const { pointer } of [...parts, ...loops.values()]) library.TF_DeleteFunction(pointer);
   }
 }
 
-/** Builds one function; `parts` are those that it calls. */
+/** Builds a function that others call. */
+function* buildPart(library: TensorflowLibrary, status: Status, part: Program, name: string, describe: Describe, options: FunctionOptions): Generator<void, MadeFunction> {
+  const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, name, describe, options);
+  // Else TensorFlow puts it back where it is called.
+  library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
+  status.check('Marking a function');
+  return made;
+}
+
+interface FunctionOptions {
+  /** The program's loops so far, by name. */
+  readonly loops: Map<string, Loop>;
+  /** The functions that it calls. */
+  readonly parts?: readonly MadeFunction[];
+  /** Inputs that are no arguments: they wait in variables. */
+  readonly taken?: ReadonlySet<number>;
+  /** Those of them that are handed on in their variables. */
+  readonly handedOn?: ReadonlySet<number>;
+  /** Arguments that are variables, out of which inputs are taken. */
+  readonly inVariables?: ReadonlySet<number>;
+}
+
+/** Builds one function. */
 function* buildFunction(
   library: TensorflowLibrary, status: Status, program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] }, name: string, describe: Describe,
-  loops: Map<string, Loop>, parts: readonly MadeFunction[] = [], taken: ReadonlySet<number> = new Set(),
+  { loops, parts = [], taken = new Set(), handedOn = new Set(), inVariables = new Set() }: FunctionOptions,
 ): Generator<void, MadeFunction> {
   const graph = library.TF_NewGraph();
   try {
@@ -242,12 +274,17 @@ function* buildFunction(
       status.check('Giving a function to a graph');
     }
     const emitter = new GraphEmitter(library, status, graph, describe, loops);
+    const given: GraphTensor[] = [];
     const tensors = program.inputTypes.map((type, position): GraphTensor => {
-      if (!taken.has(position)) return emitter.placeholder(position, type);
       emitter.enterInput(position);
-      return { ...takeInput(emitter, name, position, type), type };
+      if (!taken.has(position)) {
+        const argument = emitter.placeholder(position, type, inVariables.has(position));
+        given.push(argument);
+        return inVariables.has(position) ? { ...takeInput(emitter, argument, type), type } : argument;
+      }
+      const variable = waitingInput(emitter, name, position, type);
+      return handedOn.has(position) ? { ...variable, type, isVariable: true } : { ...takeInput(emitter, variable, type), type };
     });
-    const given = tensors.filter((_, position) => !taken.has(position));
     const inputs = pack(given);
     const emit = (entry: OutlinedStep): void => {
       const { firstOutput, outputs } = 'step' in entry ? entry.step : entry.call;

@@ -38,8 +38,8 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
   const addresses = ({ parameter, first, second }: Updated): bigint[] => [parameter, first, second].map(addressOf);
   const start = (): Updated => ({ parameter: tf.tensor1d(numbers(size, 1)), first: tf.tensor1d(numbers(size, 2)), second: tf.abs(tf.tensor1d(numbers(size, 3))) });
 
-  /** One update; what it replaces is let go before it is handed over, as the optimizer does. */
-  const update = ({ parameter, first, second }: Updated, seed: number): Updated => {
+  /** Records one update, and lets go of what it replaces, as the optimizer does. */
+  const record = ({ parameter, first, second }: Updated, seed: number): Updated => {
     const gradient = tf.tensor1d(numbers(size, seed));
     const [newParameter, newFirst, newSecond] = tf.tidy(() => adamwUpdate(
       { parameter, gradient, firstMoment: first, secondMoment: second },
@@ -48,8 +48,12 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
       (value) => tf.scalar(value),
     ));
     tf.dispose([parameter, first, second, gradient]);
-    backend.barrier();
     return { parameter: newParameter, first: newFirst, second: newSecond };
+  };
+  const update = (state: Updated, seed: number): Updated => {
+    const updated = record(state, seed);
+    backend.barrier();
+    return updated;
   };
   const read = ({ parameter, first, second }: Updated): number[][] => [parameter, first, second].map((tensor) => Array.from(tensor.dataSync()));
 
@@ -88,6 +92,23 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     expect(read(kept)).toEqual(original);
     expect(taken[0]).not.toEqual(original[0]);
     tf.dispose([...Object.values(other), ...Object.values(kept)]);
+  });
+
+  test('updates of several parameters at once write in place and come to the bits of each alone', () => {
+    const seeds = [4, 5, 6];
+    const steps = [0, 1, 2, 3];
+    const alone = seeds.map((seed) => steps.reduce((state, step) => update(state, seed + step), start()));
+    let together = seeds.map(start);
+    const places: bigint[][] = [];
+    for (const step of steps) {
+      together = together.map((state, index) => record(state, (seeds[index] ?? 0) + step));
+      backend.barrier();
+      backend.engine.wait();
+      if (step > 1) places.push(together.flatMap(addresses));
+    }
+    expect(together.map(read)).toEqual(alone.map(read));
+    expect(places[1]).toEqual(places[0]);
+    tf.dispose([...alone, ...together].flatMap((state) => Object.values(state) as tf.Tensor[]));
   });
 
   test('a read that is under way gets the numbers as they were', async () => {

@@ -37,10 +37,58 @@ export function handOverProgram(program: Program, functionName: string, position
   return { name: `${program.name} inputs`, matmul: program.matmul, sideBySide: program.sideBySide ?? false, inputTypes, steps: [step], types: [...inputTypes, 'int32'], outputs: [count] };
 }
 
-/** One input of `functionName` out of its variable, which is gone before anybody uses what was in it. */
-export function takeInput<T>(emit: Emitter<T>, functionName: string, position: number, kind: PhysicalType): T {
-  const handle = variable(emit, kind, variableName(functionName, position));
+/** The variable in which one input of `functionName` waits. */
+export function waitingInput<T>(emit: Emitter<T>, functionName: string, position: number, kind: PhysicalType): T {
+  return variable(emit, kind, variableName(functionName, position));
+}
+
+/** What is in a variable, which is gone before anybody uses it. */
+export function takeInput<T>(emit: Emitter<T>, handle: T, kind: PhysicalType): T {
   const value = emit.op('ReadVariableOp', [handle], { dtype: type(kind) });
   const destroyed = emit.op('DestroyResourceOp', [handle], {}, [value]);
   return emit.op('Identity', [value], {}, [destroyed]);
+}
+
+/** A step that takes inputs over, as a program: these of its inputs are given in the variables in which they wait. */
+export interface TakingPart {
+  readonly program: Program;
+  readonly inVariables: ReadonlySet<number>;
+}
+
+/** Steps that alone need inputs that are taken over. Like ones are one part that is called with the variables, so that TensorFlow takes it in once: an update is one operation for each parameter. */
+export interface TakingSteps {
+  readonly parts: readonly TakingPart[];
+  /** Number of its part, by the step's position. */
+  readonly partOf: ReadonlyMap<number, number>;
+  /** The inputs that they take. */
+  readonly inputs: ReadonlySet<number>;
+}
+
+/** Finds the steps of a program that take inputs over and are alike. */
+export function takingSteps(program: Program, taken: ReadonlySet<number>): TakingSteps {
+  const uses = new Map<number, number>();
+  for (const input of [...program.outputs, ...program.steps.flatMap((step) => step.inputs)]) uses.set(input, (uses.get(input) ?? 0) + 1);
+  const alike = new Map<string, { readonly kernel: Kernel; readonly positions: number[]; readonly part: TakingPart }>();
+  program.steps.forEach((step, position) => {
+    const { kernel, parameters, inputs, outputs, firstOutput } = step;
+    const inVariables = new Set(inputs.flatMap((input, operand) => (taken.has(input) && uses.get(input) === 1 ? [operand] : [])));
+    if (kernel.writesInPlace !== true || inVariables.size === 0) return;
+    const key = JSON.stringify([kernel.name, parameters, [...inVariables], inputs.map((input) => program.types[input])]);
+    const known = alike.get(key);
+    if (known?.kernel === kernel) {
+      known.positions.push(position);
+      return;
+    }
+    const inputTypes = inputs.map((input) => program.types[input] ?? 'float32');
+    const { after: _, ...alone } = step;
+    const part: Program = {
+      name: `${program.name} step`, matmul: program.matmul, inputTypes, types: [...inputTypes, ...program.types.slice(firstOutput, firstOutput + outputs)],
+      steps: [{ ...alone, inputs: inputs.map((__, operand) => operand), firstOutput: inputs.length }], outputs: Array.from({ length: outputs }, (__, output) => inputs.length + output),
+    };
+    alike.set(key, { kernel, positions: [position], part: { program: part, inVariables } });
+  });
+  const repeated = [...alike.values()].filter(({ positions }) => positions.length > 1);
+  const partOf = new Map(repeated.flatMap(({ positions }, number) => positions.map((position) => [position, number] as const)));
+  const inputs = new Set([...partOf.keys()].flatMap((position) => program.steps[position]?.inputs.filter((input) => taken.has(input) && uses.get(input) === 1) ?? []));
+  return { parts: repeated.map(({ part }) => part), partOf, inputs };
 }
