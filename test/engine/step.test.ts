@@ -199,6 +199,8 @@ describe('a step', () => {
     const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
     const hooks = createHookRunner([{ plugin: 'unlucky', callback }]);
+    // Its moments are the optimizer's, and stay.
+    optimizer.prepare?.(owner.trainable);
     const before = tf.memory().numTensors;
     const step = trainStep({ model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } }, grouped(rows, 2), 0, 0.1);
     await expect(step).rejects.toMatchObject({ code: 'HOOK_FAILED', details: { plugin: 'unlucky', hook } });

@@ -62,6 +62,8 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const part = await takePart(workers, step, learnable.map(({ batch }) => batch));
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
+    if (parts.optimizer.prepare?.(owner.masters ?? trainable) === true) backend.barrier();
+
     // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
     const { replicas } = backend;
     const sideBySide = backend.sideBySide?.bind(backend);
@@ -104,7 +106,6 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     // 6. The update.
     if (skipReason === null) {
       const updated = owner.masters ?? trainable;
-      parts.optimizer.prepare?.(updated, gradients);
       backend.barrier();
       parts.optimizer.apply(updated, gradients, {
         update: step + 1,

@@ -18,7 +18,7 @@ interface Moments {
   readonly updates: number;
 }
 
-/** Adam with decoupled weight decay. State is keyed by parameter name and made at a parameter's first gradient. */
+/** Adam with decoupled weight decay. State is keyed by parameter name and made at a parameter's first step. */
 export function createAdamW(options: AdamWOptions): Optimizer {
   const moments = new Map<string, Moments>();
   const constants = { beta1: options.adamBeta1, beta2: options.adamBeta2, epsilon: options.adamEpsilon };
@@ -53,8 +53,10 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   };
 
   return {
-    prepare(parameters, gradients) {
-      for (const [name, parameter] of parameters) if (gradients.has(name)) momentsOf(name, parameter);
+    prepare(parameters) {
+      const before = moments.size;
+      for (const [name, parameter] of parameters) momentsOf(name, parameter);
+      return moments.size > before;
     },
     apply(parameters, gradients, step) {
       const scalars = createScalars();
@@ -68,6 +70,7 @@ export function createAdamW(options: AdamWOptions): Optimizer {
       const tensors = new Map<string, Tensor>();
       const updates: Record<string, number> = {};
       for (const [name, moment] of moments) {
+        if (moment.updates === 0) continue;
         tensors.set(`${name}.firstMoment`, moment.first);
         tensors.set(`${name}.secondMoment`, moment.second);
         updates[name] = moment.updates;
@@ -94,8 +97,8 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   };
 }
 
-/** Parameters up to this size begin with zeros that the host gives: they take no operation each. */
-const SMALL = 2 ** 20;
+/** Parameters up to this size begin with zeros that the host gives: they take no operation each, and come to the device with the first update. Larger ones had better lie beside the weights. */
+const SMALL = 2 ** 16;
 
 /** The zeros that a parameter's moments begin with. */
 const noMoment = (parameter: Tensor): Tensor => (parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape));
