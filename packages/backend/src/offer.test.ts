@@ -82,6 +82,20 @@ test.skipIf(libraryFolder === null)('worker threads compute beside each other, a
   expect(stderr).not.toContain('Warning');
 });
 
+test.skipIf(libraryFolder === null || process.platform === 'win32')('a program that computes without a pause ends when it is told to', async () => {
+  await writeFile(join(folder, 'busy.mjs'), `import * as tf from '@tensorflow/tfjs-core';
+    import '@whetstone/backend';
+    await tf.setBackend('whetstone');
+    console.log('begun');
+    for (const end = Date.now() + 20_000; Date.now() < end; ) tf.add(1, 2).dataSync();`);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const child = spawn(process.execPath, [join(folder, 'busy.mjs')], { cwd: folder });
+    const ended = new Promise((resolve) => child.on('close', (_, by) => resolve(by)));
+    child.stdout.once('data', () => child.kill(signal));
+    expect(await ended).toBe(signal);
+  }
+});
+
 const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
 
 test('without a library tfjs says why, and which command helps; another backend goes on', async () => {

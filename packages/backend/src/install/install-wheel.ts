@@ -2,7 +2,6 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
-import lockfile from 'proper-lockfile';
 import { cacheFolder } from './cache-folder.js';
 import { fetchWheel } from './fetch-wheel.js';
 import type { InstallOptions } from './progress.js';
@@ -100,6 +99,8 @@ async function unpackInto(folder: string, archives: readonly string[], what: Ins
 }
 
 async function withLock<T>(folder: string, cache: string, options: InstallOptions, work: () => Promise<T>): Promise<T> {
+  // It listens for signals as soon as it is loaded, and a signal that is listened for does not end a program that computes without a pause.
+  const { default: lockfile } = await import('proper-lockfile');
   await mkdir(cache, { recursive: true });
   const lockOptions = { realpath: false, stale: 30_000, update: 5_000 };
   const tryLock = async (): Promise<(() => Promise<void>) | null> => {
