@@ -29,7 +29,8 @@ export function startFlight(library: TensorflowLibrary, operation: Pointer, stat
   };
   const landed = new Promise<void>((resolve) => {
     library.TFE_Execute.async(operation, target, count, status.pointer, (error) => {
-      if (error !== null && error !== undefined) outcome ??= { error: error instanceof Error ? error : new Error(String(error)) };
+      // Looked at here, so that the collector leaves it alone while TensorFlow may still write to it.
+      if (error !== null && error !== undefined) outcome ??= { error: error instanceof Error ? error : new Error(`${String(error)} (${count.join()} results)`) };
       take();
       library.TFE_DeleteOp(operation);
       status.dispose();
