@@ -7,6 +7,9 @@ import { scalar, type Kernel } from './kernel.js';
 export const cast = <T>(emit: Emitter<T>, tensor: T, to: PhysicalType): T =>
   emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });
 
+/** Truth values as integers, numbers as they are: TensorFlow counts and orders numbers only. */
+export const asNumbers = <T>(emit: Emitter<T>, tensor: T): T => (emit.typeOf(tensor) === 'bool' ? cast(emit, tensor, 'int32') : tensor);
+
 const only = (inputs: readonly Spec[]): Spec => inputs[0] as Spec;
 
 /** `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back. */
@@ -158,7 +161,7 @@ const addition: Kernel = {
   rule: (inputs) => ({ outputs: [only(inputs)] }),
   tensorflow: (emit, inputs) => {
     const given = emit.typeOf(inputs[0]!);
-    const [first, ...others] = given === 'bool' ? inputs.map((input) => cast(emit, input, 'int32')) : inputs;
+    const [first, ...others] = inputs.map((input) => asNumbers(emit, input));
     return cast(emit, others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!), given);
   },
 };

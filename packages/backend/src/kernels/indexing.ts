@@ -1,7 +1,7 @@
 import { backend_util, gather_util, upcastType, util, type Tensor } from '@tensorflow/tfjs-core';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { flag, int, type } from './attributes.js';
-import { cast } from './elementwise.js';
+import { asNumbers, cast } from './elementwise.js';
 import { scalar, vector, type HostOperand, type Kernel } from './kernel.js';
 
 const gather: Kernel = {
@@ -62,7 +62,7 @@ const unsortedSegmentSum: Kernel = {
     const { shape, dtype } = x as Spec;
     return { outputs: [{ shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)], dtype: dtype === 'bool' ? 'int32' : dtype }], host: [scalar(numSegments as number, 'int32')] };
   },
-  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [emit.typeOf(x!) === 'bool' ? cast(emit, x!, 'int32') : x!, cast(emit, ids!, 'int32'), count!]),
+  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [asNumbers(emit, x!), cast(emit, ids!, 'int32'), count!]),
 };
 
 const oneHot: Kernel = {
@@ -145,7 +145,7 @@ const bincount: Kernel = {
   name: 'Bincount',
   inputs: ['x', 'weights'],
   rule: ([, weights], { size }) => ({ outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }], parameters: [sizeOf((weights as Spec).shape) === 0], host: [scalar(size as number, 'int32')] }),
-  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, emit.typeOf(weights!) === 'bool' ? cast(emit, weights!, 'int32') : weights!]),
+  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, asNumbers(emit, weights!)]),
 };
 
 export const indexing: readonly Kernel[] = [gather, gatherNd, scatterNd, tensorScatterUpdate, unsortedSegmentSum, oneHot, fill, multinomial, searchSorted(), bincount];

@@ -1,7 +1,7 @@
 import { backend_util, slice_util, util, type TensorInfo } from '@tensorflow/tfjs-core';
 import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
 import { int, text } from './attributes.js';
-import { cast } from './elementwise.js';
+import { asNumbers, cast } from './elementwise.js';
 import type { Emitter } from './emitter.js';
 import { scalar, vector, type Kernel, type Parameters } from './kernel.js';
 
@@ -214,10 +214,7 @@ const diag: Kernel = {
     const { shape, dtype } = x as Spec;
     return { outputs: [{ shape: [...shape, ...shape], dtype }] };
   },
-  tensorflow: (emit, [x]) => {
-    const given = emit.typeOf(x!);
-    return cast(emit, emit.op('Diag', [cast(emit, x!, given === 'bool' ? 'int32' : given)]), given);
-  },
+  tensorflow: (emit, [x]) => cast(emit, emit.op('Diag', [asNumbers(emit, x!)]), emit.typeOf(x!)),
 };
 
 export const movement: readonly Kernel[] = [transpose, slice, stridedSlice, concat, splitV, pack, unpack, padV2, mirrorPad, tile, broadcastTo, reverse, spaceToBatch, batchToSpace, diag];

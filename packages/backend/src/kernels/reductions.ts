@@ -1,7 +1,7 @@
 import { backend_util, util } from '@tensorflow/tfjs-core';
 import { sizeOf, type Spec } from '../recorder/types.js';
 import { flag, type } from './attributes.js';
-import { cast } from './elementwise.js';
+import { asNumbers, cast } from './elementwise.js';
 import { scalar, type Kernel } from './kernel.js';
 
 const axesOf = (attribute: unknown, shape: readonly number[]): number[] => util.parseAxisParam((attribute ?? null) as number[], shape as number[]);
@@ -42,7 +42,7 @@ function argument(name: 'ArgMax' | 'ArgMin'): Kernel {
       return { outputs: [{ shape: shape.filter((_, position) => position !== chosen), dtype: 'int32' }], parameters: [chosen] };
     },
     tensorflow: (emit, [x], _, [axis]) => {
-      const values = emit.typeOf(x!) === 'bool' ? cast(emit, x!, 'int32') : x!;
+      const values = asNumbers(emit, x!);
       return emit.op(name, [values, emit.constant('int32', [], [axis as number])], { output_type: type('int32') });
     },
   };
@@ -59,7 +59,7 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
       return { outputs: [{ shape, dtype: dtype === 'bool' ? 'int32' : dtype }], parameters: [chosen, exclusive === true, reverse === true] };
     },
     tensorflow: (emit, [x], _, [axis, exclusive, reverse]) => {
-      const values = emit.typeOf(x!) === 'bool' ? cast(emit, x!, 'int32') : x!;
+      const values = asNumbers(emit, x!);
       return emit.op(name, [values, emit.constant('int32', [], [axis as number])], { exclusive: flag(exclusive as boolean), reverse: flag(reverse as boolean) });
     },
   };
@@ -102,9 +102,8 @@ const topK: Kernel = {
     };
   },
   tensorflow: (emit, [x], [k], [sorted]) => {
-    const given = emit.typeOf(x!);
-    const [values, indices] = emit.ops('TopKV2', [given === 'bool' ? cast(emit, x!, 'int32') : x!, k!], { sorted: flag(sorted as boolean) }, 2);
-    return [cast(emit, values!, given), indices!];
+    const [values, indices] = emit.ops('TopKV2', [asNumbers(emit, x!), k!], { sorted: flag(sorted as boolean) }, 2);
+    return [cast(emit, values!, emit.typeOf(x!)), indices!];
   },
 };
 

@@ -1,4 +1,4 @@
-import { engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
+import { backend_util, engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Engine } from '../engines/engine.js';
@@ -7,7 +7,7 @@ import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { BackendCounters } from './counters.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { refuseMisshapen } from './refuse.js';
-import { copied, interleave, separate } from './host-values.js';
+import { copied } from './host-values.js';
 import { StoredTensors } from './stored-tensors.js';
 import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
@@ -132,7 +132,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
 
   override readSync(dataId: DataId): BackendValues {
     const value = this.find(dataId);
-    if (value.complex !== null) return interleave(this.readSync(value.complex.real.dataId), this.readSync(value.complex.imag.dataId));
+    if (value.complex !== null) return backend_util.mergeRealAndImagArrays(this.readSync(value.complex.real.dataId) as Float32Array, this.readSync(value.complex.imag.dataId) as Float32Array);
     if (value.host !== null) return copied(value.host);
     const unpacked = this.held(value);
     const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.type, value.size);
@@ -145,7 +145,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     const value = this.find(dataId);
     if (value.complex !== null) {
       const [real, imag] = await Promise.all([this.read(value.complex.real.dataId), this.read(value.complex.imag.dataId)]);
-      return interleave(real, imag);
+      return backend_util.mergeRealAndImagArrays(real as Float32Array, imag as Float32Array);
     }
     if (value.host !== null) return copied(value.host);
     const unpacked = this.held(value);
@@ -280,8 +280,9 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   private put(value: Value, values: BackendValues): void {
     if (value.dtype === 'complex64') {
       // Another backend's pairs, moved here.
-      const [real, imag] = separate(values).map((part) => this.makeTensorInfo(value.shape.slice(), 'float32', part)) as [TensorInfo, TensorInfo];
-      value.complex = { real, imag };
+      const { real, imag } = backend_util.splitRealAndImagArrays(values as Float32Array);
+      const partOf = (numbers: Float32Array): TensorInfo => this.makeTensorInfo(value.shape.slice(), 'float32', numbers);
+      value.complex = { real: partOf(real), imag: partOf(imag) };
       return;
     }
     if (!isDeviceType(value.dtype)) {

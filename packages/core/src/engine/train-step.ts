@@ -52,6 +52,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     for (const attachment of attachments) attachment.beforeStep?.(context);
     const { trainable } = owner;
     const trained = new Set<Tensor>(trainable.values());
+    const updated = owner.masters ?? trainable;
 
     // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one. Several workers deal the step out among them.
     const whole = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
@@ -62,7 +63,7 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const part = await takePart(workers, step, learnable.map(({ batch }) => batch));
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
-    if (parts.optimizer.prepare?.(owner.masters ?? trainable) === true) backend.barrier();
+    if (parts.optimizer.prepare?.(updated) === true) backend.barrier();
 
     // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
     const { replicas } = backend;
@@ -105,7 +106,6 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
     // 6. The update.
     if (skipReason === null) {
-      const updated = owner.masters ?? trainable;
       backend.barrier();
       parts.optimizer.apply(updated, gradients, {
         update: step + 1,

@@ -17,8 +17,10 @@ const pause = new Int32Array(new SharedArrayBuffer(4));
  * @param named gives the error with the operation that it is about
  */
 export function startFlight(library: TensorflowLibrary, operation: Pointer, status: Status, results: number, named: (error: unknown) => Error): Flight {
-  const target = new BigUint64Array(results);
-  const count = Int32Array.of(results);
+  // In one piece of memory with their number: as long as somebody asks for the results, the collector leaves both alone, and TensorFlow may write to both.
+  const memory = new ArrayBuffer(8 * (results + 1));
+  const target = new BigUint64Array(memory, 0, results);
+  const count = new Int32Array(memory, 8 * results, 1).fill(results);
   let outcome: { readonly handles: Pointer[] } | { readonly error: Error } | null = null;
   /** The results are written last, the status where there are none. */
   const take = (): { readonly handles: Pointer[] } | { readonly error: Error } | null => {
@@ -29,8 +31,7 @@ export function startFlight(library: TensorflowLibrary, operation: Pointer, stat
   };
   const landed = new Promise<void>((resolve) => {
     library.TFE_Execute.async(operation, target, count, status.pointer, (error) => {
-      // Looked at here, so that the collector leaves it alone while TensorFlow may still write to it.
-      if (error !== null && error !== undefined) outcome ??= { error: error instanceof Error ? error : new Error(`${String(error)} (${count.join()} results)`) };
+      if (error !== null && error !== undefined) outcome ??= { error: error instanceof Error ? error : new Error(String(error)) };
       take();
       library.TFE_DeleteOp(operation);
       status.dispose();

@@ -35,8 +35,7 @@ export function* buildFunctions(
       parts.push(yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }));
     }
     const outlinedParts = parts.length;
-    for (const [number, { program: part, inVariables }] of taking.parts.entries()) {
-      const first = [...taking.partOf].find(([, of]) => of === number)?.[0] ?? 0;
+    for (const [number, { program: part, first, inVariables }] of taking.parts.entries()) {
       parts.push(yield* buildPart(library, status, part, partName(name, outlinedParts + number), (step) => describe(first + step), { loops, inVariables }));
     }
     yield;

@@ -52,6 +52,8 @@ export function takeInput<T>(emit: Emitter<T>, handle: T, kind: PhysicalType): T
 /** A step that takes inputs over, as a program: these of its inputs are given in the variables in which they wait. */
 export interface TakingPart {
   readonly program: Program;
+  /** Position of the first step that it stands for. */
+  readonly first: number;
   readonly inVariables: ReadonlySet<number>;
 }
 
@@ -66,12 +68,14 @@ export interface TakingSteps {
 
 /** Finds the steps of a program that take inputs over and are alike. */
 export function takingSteps(program: Program, taken: ReadonlySet<number>): TakingSteps {
+  if (taken.size === 0) return { parts: [], partOf: new Map(), inputs: taken };
   const uses = new Map<number, number>();
   for (const input of [...program.outputs, ...program.steps.flatMap((step) => step.inputs)]) uses.set(input, (uses.get(input) ?? 0) + 1);
+  const isTaken = (input: number): boolean => taken.has(input) && uses.get(input) === 1;
   const alike = new Map<string, { readonly kernel: Kernel; readonly positions: number[]; readonly part: TakingPart }>();
   program.steps.forEach((step, position) => {
     const { kernel, parameters, inputs, outputs, firstOutput } = step;
-    const inVariables = new Set(inputs.flatMap((input, operand) => (taken.has(input) && uses.get(input) === 1 ? [operand] : [])));
+    const inVariables = new Set(inputs.flatMap((input, operand) => (isTaken(input) ? [operand] : [])));
     if (kernel.writesInPlace !== true || inVariables.size === 0) return;
     const key = JSON.stringify([kernel.name, parameters, [...inVariables], inputs.map((input) => program.types[input])]);
     const known = alike.get(key);
@@ -85,10 +89,10 @@ export function takingSteps(program: Program, taken: ReadonlySet<number>): Takin
       name: `${program.name} step`, matmul: program.matmul, inputTypes, types: [...inputTypes, ...program.types.slice(firstOutput, firstOutput + outputs)],
       steps: [{ ...alone, inputs: inputs.map((__, operand) => operand), firstOutput: inputs.length }], outputs: Array.from({ length: outputs }, (__, output) => inputs.length + output),
     };
-    alike.set(key, { kernel, positions: [position], part: { program: part, inVariables } });
+    alike.set(key, { kernel, positions: [position], part: { program: part, first: position, inVariables } });
   });
   const repeated = [...alike.values()].filter(({ positions }) => positions.length > 1);
   const partOf = new Map(repeated.flatMap(({ positions }, number) => positions.map((position) => [position, number] as const)));
-  const inputs = new Set([...partOf.keys()].flatMap((position) => program.steps[position]?.inputs.filter((input) => taken.has(input) && uses.get(input) === 1) ?? []));
+  const inputs = new Set([...partOf.keys()].flatMap((position) => program.steps[position]?.inputs.filter(isTaken) ?? []));
   return { parts: repeated.map(({ part }) => part), partOf, inputs };
 }
