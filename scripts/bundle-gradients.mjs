@@ -1,7 +1,8 @@
-// tfjs-core's Node bundle registers no gradients, and the modules that do are not loadable by Node as they are published
-// (ES modules with extensionless imports in a CommonJS package). They are bundled here, once a build, into core's dist folder.
-// tfjs-core keeps its registries and its engine on the global object, so the bundle serves the installed copy; which must be there
-// first, or the bundle's own Tensor class, which has no operations, would become everybody's: hence the import in the banner.
+// tfjs-core's Node bundle registers no gradients, and the modules that do are not loadable by Node as they are
+// published (ES modules with extensionless imports in a CommonJS package). They are bundled here, once a build, into
+// core's dist folder. tfjs-core keeps its registries and its engine on the global object, so the bundle serves the
+// installed copy; which must be there first, or the bundle's own Tensor class, which has no operations, would become
+// everybody's: hence the import in the banner.
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -22,6 +23,10 @@ await build({
   minify: true,
   ignoreAnnotations: true,
   legalComments: 'none',
-  banner: { js: `/* Gradients of @tensorflow/tfjs-core ${version}, Copyright Google LLC, Apache-2.0 licence. */\nimport '@tensorflow/tfjs-core';` },
+  banner: {
+    js:
+      `/* Gradients of @tensorflow/tfjs-core ${version}, Copyright Google LLC, Apache-2.0 licence. */\nimport ` +
+      `'@tensorflow/tfjs-core';`,
+  },
   logLevel: 'warning',
 });

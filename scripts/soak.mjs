@@ -3,5 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url));
-const { status } = spawnSync(process.execPath, [vitest, 'run', 'test/soak.test.ts'], { stdio: 'inherit', env: { ...process.env, WHETSTONE_SOAK_STEPS: process.argv[2] ?? '2000' } });
+const { status } = spawnSync(process.execPath, [vitest, 'run', 'test/soak.test.ts'], {
+  stdio: 'inherit',
+  env: { ...process.env, WHETSTONE_SOAK_STEPS: process.argv[2] ?? '2000' },
+});
 process.exit(status ?? 1);

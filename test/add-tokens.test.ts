@@ -10,7 +10,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTinyModel, openModel, Trainer } from 'whetstone';
 import { useBackend } from './support/backend.js';
 
-const template = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+const template =
+  "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|im_end|>' }}{% " +
+  "endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 const addTokens = ['<|user|>', '<|assistant|>', '<|im_end|>'];
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-tokens-'));
 const model = join(folder, 'model');
@@ -20,14 +22,34 @@ beforeAll(async () => {
   await useBackend('cpu');
   await createTinyModel(model, { hiddenSize: 32, layers: 1 });
   writeFileSync(join(folder, 'template.jinja'), template);
-  const rows = ['Where is my parcel?', 'Can I pay later?', 'Is it open?', 'Hello!'].map((question) => JSON.stringify({ messages: [{ role: 'user', content: question }, { role: 'assistant', content: 'Yes.' }] }));
+  const rows = ['Where is my parcel?', 'Can I pay later?', 'Is it open?', 'Hello!'].map((question) =>
+    JSON.stringify({
+      messages: [
+        { role: 'user', content: question },
+        { role: 'assistant', content: 'Yes.' },
+      ],
+    }),
+  );
   writeFileSync(join(folder, 'train.jsonl'), `${rows.join('\n')}\n`);
 });
 
-const trainer = (name: string, more: object = {}, training: object = {}): Trainer => new Trainer({
-  model: { path: model, addTokens }, chatTemplatePath: 'template.jinja', backend: 'cpu', data: { train: 'train.jsonl' }, strategy: { use: 'lora', options: { rank: 2 } }, loggers: [],
-  optimizer: { learningRate: 0.01 }, schedule: 'constant', output: { folder: name }, ...more, training: { maxSteps: 4, perDeviceTrainBatchSize: 2, saveStrategy: 'end', ...training },
-}, { baseFolder: folder });
+const trainer = (name: string, more: object = {}, training: object = {}): Trainer =>
+  new Trainer(
+    {
+      model: { path: model, addTokens },
+      chatTemplatePath: 'template.jinja',
+      backend: 'cpu',
+      data: { train: 'train.jsonl' },
+      strategy: { use: 'lora', options: { rank: 2 } },
+      loggers: [],
+      optimizer: { learningRate: 0.01 },
+      schedule: 'constant',
+      output: { folder: name },
+      ...more,
+      training: { maxSteps: 4, perDeviceTrainBatchSize: 2, saveStrategy: 'end', ...training },
+    },
+    { baseFolder: folder },
+  );
 
 async function tensorsOf(file: string): Promise<Map<string, Float32Array>> {
   const reader = await openSafetensors(file);
@@ -40,7 +62,16 @@ async function tensorsOf(file: string): Promise<Map<string, Float32Array>> {
 /** Logits of the prompt's last token. */
 function logitsOf({ model: language }: { readonly model: LanguageModel }, ids: readonly number[]): Float32Array {
   const cache = language.createCache(1);
-  const logits = language.decode({ rows: 1, length: ids.length, ids: Int32Array.from(ids), segmentIds: new Int32Array(ids.length).fill(1), positionIds: Int32Array.from(ids.keys()) }, cache);
+  const logits = language.decode(
+    {
+      rows: 1,
+      length: ids.length,
+      ids: Int32Array.from(ids),
+      segmentIds: new Int32Array(ids.length).fill(1),
+      positionIds: Int32Array.from(ids.keys()),
+    },
+    cache,
+  );
   const values = logits.dataSync<'float32'>().slice();
   logits.dispose();
   cache.dispose();
@@ -62,7 +93,11 @@ describe('tokens that are added', () => {
     const after = await grown.model.embeddingSite.weight.data<'float32'>();
     expect(after.slice(0, table.length)).toEqual(table);
     for (let feature = 0; feature < 32; feature += 1) {
-      const mean = Array.from({ length: rows }, (_, row) => table[row * 32 + feature] ?? 0).reduce((sum, value) => sum + value, 0) / rows;
+      const mean =
+        Array.from({ length: rows }, (_, row) => table[row * 32 + feature] ?? 0).reduce(
+          (sum, value) => sum + value,
+          0,
+        ) / rows;
       for (const row of [rows, rows + 1]) expect(after[row * 32 + feature]).toBeCloseTo(mean, 6);
     }
     const { tokenizer } = grown;
@@ -84,12 +119,16 @@ describe('tokens that are added', () => {
     const start = untrained.subarray(-64);
     expect(Math.max(...trained.map((value, index) => Math.abs(value - (start[index] ?? 0))))).toBeGreaterThan(0.005);
     const config = JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
-    expect(config['trainable_token_indices']).toEqual({ embed_tokens: [untrained.length / 32 - 2, untrained.length / 32 - 1] });
+    expect(config['trainable_token_indices']).toEqual({
+      embed_tokens: [untrained.length / 32 - 2, untrained.length / 32 - 1],
+    });
     expect(readFileSync(join(adapter, 'tokenizer.json'), 'utf8')).toContain('<|assistant|>');
 
     const withAdapter = await openModel(model, { backend: 'cpu', adapter });
     const expected = logitsOf(withAdapter, ids);
-    expect(withAdapter.renderer.renderPrompt([{ role: 'user', content: 'Hello!' }])).toBe('<|user|>Hello!<|im_end|><|assistant|>');
+    expect(withAdapter.renderer.renderPrompt([{ role: 'user', content: 'Hello!' }])).toBe(
+      '<|user|>Hello!<|im_end|><|assistant|>',
+    );
     withAdapter.dispose();
     const merged = join(folder, 'merged');
     execFileSync(process.execPath, ['packages/cli/dist/main.js', 'merge', model, adapter, merged, '--backend', 'cpu']);
@@ -103,7 +142,9 @@ describe('tokens that are added', () => {
   test('resume exactly', async () => {
     await trainer('half', {}, { maxSteps: 2 }).run();
     await trainer('half', {}, { resumeFromCheckpoint: true }).run();
-    expect(await tensorsOf(join(folder, 'half', 'adapter', 'adapter_model.safetensors'))).toEqual(await tensorsOf(join(folder, 'lora', 'adapter', 'adapter_model.safetensors')));
+    expect(await tensorsOf(join(folder, 'half', 'adapter', 'adapter_model.safetensors'))).toEqual(
+      await tensorsOf(join(folder, 'lora', 'adapter', 'adapter_model.safetensors')),
+    );
   }, 300_000);
 
   test('are in the folder of a model that was trained whole', async () => {
@@ -115,27 +156,53 @@ describe('tokens that are added', () => {
 
   test('are told where a strategy does not train them', async () => {
     const warnings: string[] = [];
-    await trainer('prefix', { strategy: 'p-tuning-v2', output: { folder: null } }, { maxSteps: 1, saveStrategy: 'no' }).on('warning', ({ message }) => warnings.push(message)).run();
-    expect(warnings).toEqual([expect.stringContaining('\'p-tuning-v2\' does not train the embeddings of the 2 tokens')]);
+    await trainer('prefix', { strategy: 'p-tuning-v2', output: { folder: null } }, { maxSteps: 1, saveStrategy: 'no' })
+      .on('warning', ({ message }) => warnings.push(message))
+      .run();
+    expect(warnings).toEqual([expect.stringContaining("'p-tuning-v2' does not train the embeddings of the 2 tokens")]);
     expect(existsSync(join(folder, 'prefix'))).toBe(false);
   }, 300_000);
 
   const python = process.env['WHETSTONE_PEER_PYTHON'];
-  if (python === undefined) console.warn('Added tokens are not read by transformers and PEFT themselves: set WHETSTONE_PEER_PYTHON to a python that has torch, transformers and peft.');
-  test.runIf(python !== undefined)('are read by transformers and PEFT, with the same logits', async () => {
-    const adapter = join(folder, 'lora', 'adapter');
-    const script = [
-      'import json, sys, torch', 'from transformers import AutoModelForCausalLM, AutoTokenizer', 'from peft import PeftModel', 'model, adapter = sys.argv[1:]',
-      'tokenizer = AutoTokenizer.from_pretrained(adapter)', 'base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)', 'base.resize_token_embeddings(len(tokenizer))',
-      'ids = tokenizer("<|user|>Hello!<|im_end|><|assistant|>", add_special_tokens=False)["input_ids"]',
-      'logits = PeftModel.from_pretrained(base, adapter).eval()(torch.tensor([ids])).logits[0, -1].tolist()',
-      'prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Hello!"}], tokenize=False, add_generation_prompt=True)', 'print(json.dumps({"ids": ids, "logits": logits, "prompt": prompt}))',
-    ].join('\n');
-    const answer = JSON.parse(execFileSync(python ?? '', ['-c', script, model, adapter], { encoding: 'utf8', env: { ...process.env, HF_HUB_OFFLINE: '1' } }).trim().split('\n').at(-1) ?? '') as { ids: number[]; logits: number[]; prompt: string };
-    const opened = await openModel(model, { backend: 'cpu', adapter });
-    expect(answer.ids).toEqual([...opened.tokenizer.encode('<|user|>Hello!<|im_end|><|assistant|>')]);
-    expect(answer.prompt).toBe('<|user|>Hello!<|im_end|><|assistant|>');
-    for (const [index, value] of logitsOf(opened, answer.ids).entries()) expect(value).toBeCloseTo(answer.logits[index] ?? NaN, 4);
-    opened.dispose();
-  }, 300_000);
+  if (python === undefined)
+    console.warn(
+      'Added tokens are not read by transformers and PEFT themselves: set WHETSTONE_PEER_PYTHON to a python ' +
+        'that has torch, transformers and peft.',
+    );
+  test.runIf(python !== undefined)(
+    'are read by transformers and PEFT, with the same logits',
+    async () => {
+      const adapter = join(folder, 'lora', 'adapter');
+      const script = [
+        'import json, sys, torch',
+        'from transformers import AutoModelForCausalLM, AutoTokenizer',
+        'from peft import PeftModel',
+        'model, adapter = sys.argv[1:]',
+        'tokenizer = AutoTokenizer.from_pretrained(adapter)',
+        'base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)',
+        'base.resize_token_embeddings(len(tokenizer))',
+        'ids = tokenizer("<|user|>Hello!<|im_end|><|assistant|>", add_special_tokens=False)["input_ids"]',
+        'logits = PeftModel.from_pretrained(base, adapter).eval()(torch.tensor([ids])).logits[0, -1].tolist()',
+        'prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Hello!"}], tokenize=False, ' +
+          'add_generation_prompt=True)',
+        'print(json.dumps({"ids": ids, "logits": logits, "prompt": prompt}))',
+      ].join('\n');
+      const answer = JSON.parse(
+        execFileSync(python ?? '', ['-c', script, model, adapter], {
+          encoding: 'utf8',
+          env: { ...process.env, HF_HUB_OFFLINE: '1' },
+        })
+          .trim()
+          .split('\n')
+          .at(-1) ?? '',
+      ) as { ids: number[]; logits: number[]; prompt: string };
+      const opened = await openModel(model, { backend: 'cpu', adapter });
+      expect(answer.ids).toEqual([...opened.tokenizer.encode('<|user|>Hello!<|im_end|><|assistant|>')]);
+      expect(answer.prompt).toBe('<|user|>Hello!<|im_end|><|assistant|>');
+      for (const [index, value] of logitsOf(opened, answer.ids).entries())
+        expect(value).toBeCloseTo(answer.logits[index] ?? NaN, 4);
+      opened.dispose();
+    },
+    300_000,
+  );
 });

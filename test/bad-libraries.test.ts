@@ -15,7 +15,11 @@ import { metricsOf, start, writeProject } from './support/workers.js';
 const library = await findTensorflow();
 const plugin = await findXlaPlugin();
 const present = process.platform === 'linux' && 'folder' in library && 'path' in plugin;
-if (!present) console.warn('SKIPPED: bad libraries are made of good ones, on Linux. Fetch these with: npx whetstone backend install cpu; npx whetstone backend install xla-cpu');
+if (!present)
+  console.warn(
+    'SKIPPED: bad libraries are made of good ones, on Linux. Fetch these with: npx whetstone backend install ' +
+      'cpu; npx whetstone backend install xla-cpu',
+  );
 const hasCompiler = ((): boolean => {
   try {
     execFileSync('cc', ['--version'], { stdio: 'ignore' });
@@ -24,7 +28,8 @@ const hasCompiler = ((): boolean => {
     return false;
   }
 })();
-if (!hasCompiler) console.warn('SKIPPED: a plugin that ends its process is made with a C compiler. Install one, such as gcc.');
+if (!hasCompiler)
+  console.warn('SKIPPED: a plugin that ends its process is made with a C compiler. Install one, such as gcc.');
 
 let folder: string;
 beforeAll(async () => {
@@ -45,7 +50,9 @@ function beginning(path: string, length = 1 << 20): Buffer {
 /** A small shared library for this machine: koffi's own. */
 function someLibrary(): Buffer {
   const require = createRequire(createRequire(import.meta.url).resolve('koffi'));
-  return readFileSync(require.resolve(`@koromix/koffi-${process.platform}-${process.arch}/linux_${process.arch}/koffi.node`));
+  return readFileSync(
+    require.resolve(`@koromix/koffi-${process.platform}-${process.arch}/linux_${process.arch}/koffi.node`),
+  );
 }
 
 /** The same, said to be for another processor: e_machine of its ELF header. */
@@ -73,9 +80,15 @@ function pluginOf(name: string, bytes: Buffer): string {
 async function trainWith(environment: Readonly<Record<string, string>>): Promise<string> {
   const out = join(folder, `run-${Object.values(environment).join('-').replaceAll(/\W/g, '')}`);
   const settings = [`output.folder=${out}`, 'backend=auto', 'training.maxSteps=2'];
-  const { code, signal, output, errors } = await start(folder, settings.flatMap((setting) => ['--set', setting]), environment).ended;
+  const { code, signal, output, errors } = await start(
+    folder,
+    settings.flatMap((setting) => ['--set', setting]),
+    environment,
+  ).ended;
   expect({ code, signal }, errors).toEqual({ code: 0, signal: null });
-  expect((await metricsOf(out)).filter(({ type }) => type === 'step').map(({ loss }) => Number.isFinite(loss))).toEqual([true, true]);
+  expect((await metricsOf(out)).filter(({ type }) => type === 'step').map(({ loss }) => Number.isFinite(loss))).toEqual(
+    [true, true],
+  );
   return output + errors;
 }
 
@@ -85,23 +98,36 @@ describe.skipIf(!present)('training goes on', { timeout: 240_000 }, () => {
 
   it('on wasm, where libtensorflow was cut short and the plugin is for another processor', async () => {
     const said = await trainWith({
-      WHETSTONE_TENSORFLOW_LIBRARY: tensorflowOf('cut-short', beginning(join(realTensorflow, 'libtensorflow_framework.so.2'))),
+      WHETSTONE_TENSORFLOW_LIBRARY: tensorflowOf(
+        'cut-short',
+        beginning(join(realTensorflow, 'libtensorflow_framework.so.2')),
+      ),
       WHETSTONE_XLA_PLUGIN: pluginOf('other-processor', forAnotherProcessor()),
     });
-    expect(said).toMatch(/Computing on WebAssembly.*accelerator: .*other-processor\.so.*it is for (arm64|x64).*whetstone: .*cut short/s);
+    expect(said).toMatch(
+      /Computing on WebAssembly.*accelerator: .*other-processor\.so.*it is for (arm64|x64).*whetstone: .*cut short/s,
+    );
   });
 
   it('on xla, where libtensorflow is for another processor', async () => {
-    const said = await trainWith({ WHETSTONE_TENSORFLOW_LIBRARY: tensorflowOf('other', forAnotherProcessor()), WHETSTONE_XLA_PLUGIN: realPlugin });
+    const said = await trainWith({
+      WHETSTONE_TENSORFLOW_LIBRARY: tensorflowOf('other', forAnotherProcessor()),
+      WHETSTONE_XLA_PLUGIN: realPlugin,
+    });
     expect(said).toMatch(/Computing on whetstone with XLA.*whetstone: .*it is for (arm64|x64)/s);
   });
 
   it.skipIf(!hasCompiler)('on tensorflow, where the plugin speaks another version of PJRT', async () => {
     const future = join(folder, 'future.so');
     // PJRT_Api begins with its size, its extensions, and a version struct of size, extensions, major and minor.
-    writeFileSync(`${future}.c`, 'static unsigned long api[100] = {800, 0, 24, 0, (2ul << 32) | 1ul};\nvoid *GetPjrtApi(void) { return api; }\n');
+    writeFileSync(
+      `${future}.c`,
+      'static unsigned long api[100] = {800, 0, 24, 0, (2ul << 32) | 1ul};\nvoid *GetPjrtApi(void) { return api; }\n',
+    );
     execFileSync('cc', ['-shared', '-fPIC', '-o', future, `${future}.c`]);
     const said = await trainWith({ WHETSTONE_TENSORFLOW_LIBRARY: realTensorflow, WHETSTONE_XLA_PLUGIN: future });
-    expect(said).toMatch(/Computing on whetstone with TensorFlow.*accelerator: .*future\.so speaks version 1\.2 of PJRT/s);
+    expect(said).toMatch(
+      /Computing on whetstone with TensorFlow.*accelerator: .*future\.so speaks version 1\.2 of PJRT/s,
+    );
   });
 });

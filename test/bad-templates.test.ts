@@ -9,7 +9,13 @@ import { goldenPath } from './support/golden.js';
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-templates-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const row = (role: string, content: string): string => `${JSON.stringify({ messages: [{ role, content }, { role: 'assistant', content: 'Yes.' }] })}\n`;
+const row = (role: string, content: string): string =>
+  `${JSON.stringify({
+    messages: [
+      { role, content },
+      { role: 'assistant', content: 'Yes.' },
+    ],
+  })}\n`;
 const file = join(folder, 'train.jsonl');
 writeFileSync(file, row('user', 'Hello?') + row('user', 'Open?') + row('system', 'Be kind.'));
 
@@ -18,15 +24,41 @@ const onThird = (statement: string): string => `{% if messages[0]['role'] == 'sy
 
 test.each([
   ['throws', onThird("{{ raise_exception('No system messages, please') }}"), /No system messages, please/],
-  ['reads what is not there', onThird("{{ nothing.at.all }}"), /undefined/],
-  ['loops without an end', onThird('{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'), /does not come to an end/],
-  ['calls itself without an end', `{% macro again() %}{{ again() }}{% endmacro %}${onThird('{{ again() }}')}`, /calls itself without end/],
-  ['writes without an end', onThird("{% set ns = namespace(text='x') %}{% for a in range(99) %}{% set ns.text = ns.text + ns.text %}{% endfor %}"), /does not come to an end/],
-])('a template that %s is an error with the conversation\'s file and line', async (_, template, message) => {
-  const tokenizer = await loadTokenizer(goldenPath('tokenizers', 'qwen-bpe'));
-  const renderer = createRenderer(template, { specialTokens: {}, tokenizer });
-  const source = await createConversationSource({ path: file }, folder);
-  const expected = { code: 'TEMPLATE_FAILED', message: expect.stringMatching(message) as string, place: { file, line: 3 } };
-  await expect(createBatchSource({ source, tokenizer, renderer, options: { supervisionProof: 'off' } })).rejects.toMatchObject(expected);
-  await expect(analyseData({ title: 'templates', source, tokenizing: { tokenizer, renderer } })).rejects.toMatchObject(expected);
-}, 60_000);
+  ['reads what is not there', onThird('{{ nothing.at.all }}'), /undefined/],
+  [
+    'loops without an end',
+    onThird('{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'),
+    /does not come to an end/,
+  ],
+  [
+    'calls itself without an end',
+    `{% macro again() %}{{ again() }}{% endmacro %}${onThird('{{ again() }}')}`,
+    /calls itself without end/,
+  ],
+  [
+    'writes without an end',
+    onThird(
+      "{% set ns = namespace(text='x') %}{% for a in range(99) %}{% set ns.text = ns.text + ns.text %}{% endfor %}",
+    ),
+    /does not come to an end/,
+  ],
+])(
+  "a template that %s is an error with the conversation's file and line",
+  async (_, template, message) => {
+    const tokenizer = await loadTokenizer(goldenPath('tokenizers', 'qwen-bpe'));
+    const renderer = createRenderer(template, { specialTokens: {}, tokenizer });
+    const source = await createConversationSource({ path: file }, folder);
+    const expected = {
+      code: 'TEMPLATE_FAILED',
+      message: expect.stringMatching(message) as string,
+      place: { file, line: 3 },
+    };
+    await expect(
+      createBatchSource({ source, tokenizer, renderer, options: { supervisionProof: 'off' } }),
+    ).rejects.toMatchObject(expected);
+    await expect(
+      analyseData({ title: 'templates', source, tokenizing: { tokenizer, renderer } }),
+    ).rejects.toMatchObject(expected);
+  },
+  60_000,
+);

@@ -5,14 +5,26 @@ import { findTensorflow } from '@whetstone/backend';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { metricsOf, start, startWorkers, writeConfig, writeProject, type Ended, type Running } from './support/workers.js';
+import {
+  metricsOf,
+  start,
+  startWorkers,
+  writeConfig,
+  writeProject,
+  type Ended,
+  type Running,
+} from './support/workers.js';
 
 /*
  * Real processes on the loopback interface. What matters most runs always; the rest with WHETSTONE_TEST_DISTRIBUTED=all (`npm run test:distributed`).
  */
 const library = await findTensorflow();
 const present = 'folder' in library;
-if (!present) console.warn(`Training in several processes is not tested: ${library.reasons.join(', and ')}. Fetch libtensorflow with: npx whetstone backend install cpu`);
+if (!present)
+  console.warn(
+    `Training in several processes is not tested: ${library.reasons.join(', and ')}. Fetch libtensorflow with: ` +
+      'npx whetstone backend install cpu',
+  );
 const all = present && process.env['WHETSTONE_TEST_DISTRIBUTED'] === 'all';
 
 let folder: string;
@@ -24,7 +36,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const output = (): string => join(folder, `run-${(runs += 1)}`);
-const into = (out: string, ...settings: readonly string[]): string[] => [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
+const into = (out: string, ...settings: readonly string[]): string[] =>
+  [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
 const endOf = (processes: readonly Running[]): Promise<Ended[]> => Promise.all(processes.map(({ ended }) => ended));
 
 /** Trains in one process and gives its folder. */
@@ -45,14 +58,17 @@ async function together(count: number, ...settings: readonly string[]): Promise<
   return out;
 }
 
-/** Losses of every step and evaluation are those of one process, up to float32's rounding, and so is what each step saw. */
+/**
+ * Losses of every step and evaluation are those of one process, up to float32's rounding, and so is what each step saw.
+ */
 async function expectSame(one: string, several: string, tolerance = 2e-5): Promise<void> {
   const [expected, found] = [await metricsOf(one), await metricsOf(several)];
   expect(found.map(({ type, step }) => [type, step])).toEqual(expected.map(({ type, step }) => [type, step]));
   for (const [index, line] of expected.entries()) {
     const other = found[index];
     expect(Math.abs((other?.loss ?? NaN) - line.loss) / line.loss, `${line.type} ${line.step}`).toBeLessThan(tolerance);
-    for (const name of ['samples', 'supervisedTokens', 'tokens', 'microbatches', 'learningRate', 'updated']) expect(other?.[name], `${name} of ${line.type} ${line.step}`).toEqual(line[name]);
+    for (const name of ['samples', 'supervisedTokens', 'tokens', 'microbatches', 'learningRate', 'updated'])
+      expect(other?.[name], `${name} of ${line.type} ${line.step}`).toEqual(line[name]);
   }
 }
 
@@ -95,7 +111,9 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
     expect((await single.ended).code).toBe(130);
 
     const rest = await endOf(await startWorkers(folder, 3, ['--resume', ...into(out, ...steps)]));
-    expect(rest.map(({ code, errors }) => ({ code, errors }))).toEqual(Array.from({ length: 3 }, () => ({ code: 0, errors: '' })));
+    expect(rest.map(({ code, errors }) => ({ code, errors }))).toEqual(
+      Array.from({ length: 3 }, () => ({ code: 0, errors: '' })),
+    );
     expect(rest[1]?.output).toMatch(/^This is worker 1 \(127\.0\.0\.1:\d+\) of 3; worker 0 shows what goes on\.\n$/);
     await expectSame(one, out);
   });
@@ -103,15 +121,40 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
 
 describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () => {
   it.each([
-    ['LoRA over accumulated microbatches', { training: { perDeviceTrainBatchSize: 3, gradientAccumulationSteps: 4, maxSteps: 4 } }],
-    ['all parameters, in many buckets', { strategy: 'full', optimizer: { learningRate: 1e-3 }, training: { ddpBucketCapMb: 0.01 } }],
-    ['all parameters in bfloat16', { strategy: { use: 'full', options: { weights: 'bfloat16' } }, optimizer: { learningRate: 1e-3 }, training: { maxSteps: 4 } }],
+    [
+      'LoRA over accumulated microbatches',
+      { training: { perDeviceTrainBatchSize: 3, gradientAccumulationSteps: 4, maxSteps: 4 } },
+    ],
+    [
+      'all parameters, in many buckets',
+      { strategy: 'full', optimizer: { learningRate: 1e-3 }, training: { ddpBucketCapMb: 0.01 } },
+    ],
+    [
+      'all parameters in bfloat16',
+      {
+        strategy: { use: 'full', options: { weights: 'bfloat16' } },
+        optimizer: { learningRate: 1e-3 },
+        training: { maxSteps: 4 },
+      },
+    ],
     ['fewer conversations than workers', { training: { perDeviceTrainBatchSize: 2 } }],
-    ['packed rows', { data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', maxLength: 96, packing: true }, training: { perDeviceTrainBatchSize: 2 } }],
-    ['a row for each conversation', { data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', maxLength: 96, paddingFree: false } }],
+    [
+      'packed rows',
+      {
+        data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', maxLength: 96, packing: true },
+        training: { perDeviceTrainBatchSize: 2 },
+      },
+    ],
+    [
+      'a row for each conversation',
+      { data: { train: 'train.jsonl', eval: 'eval.jsonl', leakage: 'off', maxLength: 96, paddingFree: false } },
+    ],
     ['replay', { companions: [{ use: 'replay', options: { data: 'old.jsonl', ratio: 0.3 } }] }],
     ['elastic weight consolidation', { companions: [{ use: 'ewc', options: { data: 'old.jsonl', lambda: 1000 } }] }],
-    ['layers that thaw', { strategy: { use: 'frozen-layers', options: { trainLastLayers: 1, unfreezeEverySteps: 3 } } }],
+    [
+      'layers that thaw',
+      { strategy: { use: 'frozen-layers', options: { trainLastLayers: 1, unfreezeEverySteps: 3 } } },
+    ],
     ['prefixes', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 4 } } }],
     ['clipping off', { callbacks: [] }],
   ])('%s: 2 and 3 workers as one', async (_, more) => {
@@ -135,7 +178,9 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     pair[1]?.kill('SIGKILL');
     expect(performance.now() - began).toBeLessThan(60_000);
     expect(chief?.code).toBe(1);
-    expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) (gave no sign of life for 8 s|did not)/);
+    expect(chief?.errors).toMatch(
+      /\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) (gave no sign of life for 8 s|did not)/,
+    );
   });
 
   it('end when the chief is killed, and say so', async () => {
@@ -167,56 +212,111 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
 
   it('stop for the launcher where a worker is killed, and name it', async () => {
     const out = output();
-    const launcher = start(folder, ['--processes', '2', ...into(out, 'training.maxSteps=4000', 'callbacks=["./killer.mjs"]')]);
-    await writeFile(join(folder, 'killer.mjs'), plugin('killer', "onStep: ({ step }) => { if (rank === 1 && step === 5) process.kill(process.pid, 'SIGKILL'); }"));
+    const launcher = start(folder, [
+      '--processes',
+      '2',
+      ...into(out, 'training.maxSteps=4000', 'callbacks=["./killer.mjs"]'),
+    ]);
+    await writeFile(
+      join(folder, 'killer.mjs'),
+      plugin('killer', "onStep: ({ step }) => { if (rank === 1 && step === 5) process.kill(process.pid, 'SIGKILL'); }"),
+    );
     const { code, errors } = await launcher.ended;
     expect(code).toBe(1);
     expect(errors).toContain('[WORKER_LOST] Worker 1 was ended by the signal SIGKILL.');
   });
 
   it('do alike what a callback of one of them asks for', async () => {
-    await writeFile(join(folder, 'wishes.mjs'), plugin('wishes', `
+    await writeFile(
+      join(folder, 'wishes.mjs'),
+      plugin(
+        'wishes',
+        `
       transformGradients: (gradients, step, control) => { if (rank === 1 && step.step === 2) control.skipUpdate('worker 1 says so'); return gradients; },
       onStep: ({ step }, control) => {
         if (rank === 1 && step === 3) control.save();
         if (rank === 1 && step === 5) control.evaluate();
         if (rank === 2 && step === 6) control.stop('worker 2 has had enough');
-      }`));
+      }`,
+      ),
+    );
     const out = output();
-    const { code, output: said } = await start(folder, ['--processes', '3', ...into(out, 'training.maxSteps=20', 'training.evalSteps=100', 'training.saveSteps=100', 'callbacks=["./wishes.mjs"]')]).ended;
+    const { code, output: said } = await start(folder, [
+      '--processes',
+      '3',
+      ...into(
+        out,
+        'training.maxSteps=20',
+        'training.evalSteps=100',
+        'training.saveSteps=100',
+        'callbacks=["./wishes.mjs"]',
+      ),
+    ]).ended;
     expect(code).toBe(0);
     expect(said).toContain('stopped early: worker 2 has had enough');
     const lines = await metricsOf(out);
-    expect(lines.filter(({ type }) => type === 'step').map(({ updated }) => updated)).toEqual([true, true, false, true, true, true]);
+    expect(lines.filter(({ type }) => type === 'step').map(({ updated }) => updated)).toEqual([
+      true,
+      true,
+      false,
+      true,
+      true,
+      true,
+    ]);
     expect(lines.filter(({ type }) => type === 'evaluation').map(({ step }) => step)).toEqual([5, 6]);
-    expect((await readdir(out)).filter((name) => name.startsWith('checkpoint-')).toSorted()).toEqual(['checkpoint-3', 'checkpoint-6']);
+    expect((await readdir(out)).filter((name) => name.startsWith('checkpoint-')).toSorted()).toEqual([
+      'checkpoint-3',
+      'checkpoint-6',
+    ]);
   });
 
   it('stop early alike, with the best weights', async () => {
     // Nothing improves by so much: the first evaluation is the best, and two more end the run.
-    const settings = ['training.maxSteps=40', 'training.evalSteps=2', 'training.saveSteps=100', 'callbacks=[{"use":"early-stopping","options":{"patience":2,"threshold":100}}]'];
+    const settings = [
+      'training.maxSteps=40',
+      'training.evalSteps=2',
+      'training.saveSteps=100',
+      'callbacks=[{"use":"early-stopping","options":{"patience":2,"threshold":100}}]',
+    ];
     const one = await alone(...settings);
     const several = await together(2, ...settings);
     expect((await metricsOf(several)).at(-1)?.step).toBe(6);
     await expectSame(one, several);
     // Both end with what they knew at step 2.
-    for (const run of [one, several]) expect(await readFile(join(run, 'adapter', 'adapter_model.safetensors'))).toEqual(await readFile(join(run, 'checkpoint-2', 'adapter_model.safetensors')));
+    for (const run of [one, several])
+      expect(await readFile(join(run, 'adapter', 'adapter_model.safetensors'))).toEqual(
+        await readFile(join(run, 'checkpoint-2', 'adapter_model.safetensors')),
+      );
   });
 
   it('fail together where one does, and say whose fault it was', async () => {
-    await writeFile(join(folder, 'clumsy.mjs'), plugin('clumsy', "onStep: ({ step }) => { if (rank === 1 && step === 2) throw new Error('it slipped'); }"));
+    await writeFile(
+      join(folder, 'clumsy.mjs'),
+      plugin('clumsy', "onStep: ({ step }) => { if (rank === 1 && step === 2) throw new Error('it slipped'); }"),
+    );
     const out = output();
     const [chief, other] = await endOf(await startWorkers(folder, 2, into(out, 'callbacks=["./clumsy.mjs"]')));
     expect([chief?.code, other?.code]).toEqual([1, 1]);
     expect(other?.errors).toContain('it slipped');
-    expect(chief?.errors).toMatch(/\[WORKER_FAILED\] Worker 1 \(127\.0\.0\.1:\d+\) failed: \[HOOK_FAILED\].*it slipped/);
-    const { code, errors } = await start(folder, ['--processes', '2', ...into(output(), 'callbacks=["./clumsy.mjs"]')]).ended;
+    expect(chief?.errors).toMatch(
+      /\[WORKER_FAILED\] Worker 1 \(127\.0\.0\.1:\d+\) failed: \[HOOK_FAILED\].*it slipped/,
+    );
+    const { code, errors } = await start(folder, ['--processes', '2', ...into(output(), 'callbacks=["./clumsy.mjs"]')])
+      .ended;
     expect(code).toBe(1);
     expect(errors).toMatch(/\[HOOK_FAILED\] Worker 1: /);
   });
 
   it('find a loss that is no number together', async () => {
-    await writeFile(join(folder, 'bad.mjs'), plugin('bad', 'addLoss: (logits, { step }) => (rank === 1 && step === 2 ? tf.tidy(() => tf.mul(tf.sum(logits), tf.scalar(NaN))) : tf.scalar(0))', "import * as tf from '@tensorflow/tfjs-core';"));
+    await writeFile(
+      join(folder, 'bad.mjs'),
+      plugin(
+        'bad',
+        'addLoss: (logits, { step }) => (rank === 1 && step === 2 ? tf.tidy(() => tf.mul(tf.sum(logits), ' +
+          'tf.scalar(NaN))) : tf.scalar(0))',
+        "import * as tf from '@tensorflow/tfjs-core';",
+      ),
+    );
     const ends = await endOf(await startWorkers(folder, 2, into(output(), 'callbacks=["./bad.mjs"]')));
     for (const { code, errors } of ends) {
       expect(code).toBe(1);
@@ -236,7 +336,9 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     const xla = await start(folder, ['--processes', '2', ...into(output(), 'backend.engine=xla')]).ended;
     expect(xla.code).toBe(2);
     expect(xla.errors).toContain('"backend": "whetstone"');
-    const evaluator = await start(folder, into(output()), { TF_CONFIG: '{"cluster":{"worker":["a:1","b:1"]},"task":{"type":"evaluator","index":0}}' }).ended;
+    const evaluator = await start(folder, into(output()), {
+      TF_CONFIG: '{"cluster":{"worker":["a:1","b:1"]},"task":{"type":"evaluator","index":0}}',
+    }).ended;
     expect(evaluator.code).toBe(2);
     expect(evaluator.errors).toContain('take the evaluator out of the job');
     const lonely = (await startWorkers(folder, 2, into(output(), 'training.ddpTimeout=3')))[0];
@@ -248,7 +350,9 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     try {
       const out = await together(2, 'training.maxSteps=4');
       expect((await metricsOf(out)).every(({ loss }) => Number.isFinite(loss))).toBe(true);
-      expect((await start(folder, ['--processes', '3', '--resume', ...into(out, 'training.maxSteps=8')]).ended).code).toBe(0);
+      expect(
+        (await start(folder, ['--processes', '3', '--resume', ...into(out, 'training.maxSteps=8')]).ended).code,
+      ).toBe(0);
       expect((await metricsOf(out)).filter(({ type }) => type === 'step')).toHaveLength(8);
     } finally {
       await writeConfig(folder);

@@ -9,27 +9,46 @@ import { describe, expect, it } from 'vitest';
 const page = (name: string) => readFileSync(new URL(`../docs/${name}`, import.meta.url), 'utf8');
 
 describe('docs/errors.md', () => {
-  const sections = page('errors.md').split(/^### /m).slice(1).map((section) => {
-    const [code = '', summary = '', ...text] = section.split(/^## /m)[0]?.split('\n').filter((line) => line !== '') ?? [];
-    return { code, summary, text: text.join('\n') };
-  });
+  const sections = page('errors.md')
+    .split(/^### /m)
+    .slice(1)
+    .map((section) => {
+      const [code = '', summary = '', ...text] =
+        section
+          .split(/^## /m)[0]
+          ?.split('\n')
+          .filter((line) => line !== '') ?? [];
+      return { code, summary, text: text.join('\n') };
+    });
 
   it('has a section for every code of the table, in its order, and no other', () => {
     expect(sections.map(({ code }) => code)).toEqual(Object.keys(errorCodes));
   });
 
-  it.each(sections)('$code: summary and exit code are those of the table, and there is more to read', ({ code, summary, text }) => {
-    const kind = errorCodes[code as ErrorCode];
-    expect(summary).toBe(`${kind.summary} (exit code ${kind.exitCode})`);
-    expect(text.length).toBeGreaterThan(20);
-  });
+  it.each(sections)(
+    '$code: summary and exit code are those of the table, and there is more to read',
+    ({ code, summary, text }) => {
+      const kind = errorCodes[code as ErrorCode];
+      expect(summary).toBe(`${kind.summary} (exit code ${kind.exitCode})`);
+      expect(text.length).toBeGreaterThan(20);
+    },
+  );
 });
 
 describe('docs/hooks.md', () => {
-  const rows = [...page('hooks.md').matchAll(/^\| `(\w+)` \| (\w+) \| (yes|no) \| (.+) \|$/gm)].map(([, hook, kind, control, summary]) => ({ hook, kind, control: control === 'yes', summary }));
+  const rows = [...page('hooks.md').matchAll(/^\| `(\w+)` \| (\w+) \| (yes|no) \| (.+) \|$/gm)].map(
+    ([, hook, kind, control, summary]) => ({ hook, kind, control: control === 'yes', summary }),
+  );
 
   it('shows the hook table as it is', () => {
-    expect(rows).toEqual((Object.keys(hookTable) as HookName[]).map((hook) => ({ hook, kind: hookTable[hook].kind, control: hookTable[hook].control, summary: hookTable[hook].summary })));
+    expect(rows).toEqual(
+      (Object.keys(hookTable) as HookName[]).map((hook) => ({
+        hook,
+        kind: hookTable[hook].kind,
+        control: hookTable[hook].control,
+        summary: hookTable[hook].summary,
+      })),
+    );
   });
 });
 
@@ -41,7 +60,10 @@ it('docs/lifecycle.md names every hook', () => {
 describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () => {
   /** The clusters that a script of the page hands to `npx whetstone`, with stand-ins for the commands that it calls. */
   function clustersOf(title: RegExp): (string | undefined)[] {
-    const script = [...page('several-processes.md').matchAll(/```sh\n(.*?)```/gs)].map(([, text = '']) => text).find((text) => title.test(text)) ?? '';
+    const script =
+      [...page('several-processes.md').matchAll(/```sh\n(.*?)```/gs)]
+        .map(([, text = '']) => text)
+        .find((text) => title.test(text)) ?? '';
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-docs-'));
     const commands = {
       npx: 'echo "$TF_CONFIG"',
@@ -53,7 +75,11 @@ describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () =>
         writeFileSync(join(folder, name), `#!/bin/sh\n${body}\n`);
         chmodSync(join(folder, name), 0o755);
       }
-      const printed = execFileSync('bash', ['-c', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: `${folder}${delimiter}${process.env['PATH']}`, SLURM_JOB_NODELIST: 'n[1-4]' } });
+      const printed = execFileSync('bash', ['-c', script], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { PATH: `${folder}${delimiter}${process.env['PATH']}`, SLURM_JOB_NODELIST: 'n[1-4]' },
+      });
       return printed.trim().split('\n');
     } finally {
       rmSync(folder, { recursive: true });
@@ -68,6 +94,8 @@ describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () =>
 
   it('the Slurm script gives each node its place', () => {
     const clusters = clustersOf(/#SBATCH/).map((TF_CONFIG) => clusterOfEnvironment({ TF_CONFIG }));
-    expect(clusters).toEqual([0, 1, 2, 3].map((rank) => ({ rank, count: 4, addresses: ['n1:2222', 'n2:2222', 'n3:2222', 'n4:2222'] })));
+    expect(clusters).toEqual(
+      [0, 1, 2, 3].map((rank) => ({ rank, count: 4, addresses: ['n1:2222', 'n2:2222', 'n3:2222', 'n4:2222'] })),
+    );
   });
 });

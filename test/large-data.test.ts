@@ -14,14 +14,26 @@ function configure(name: string, data: object, training: object): { readonly fil
   const output = join(folder, name);
   mkdirSync(output, { recursive: true });
   const file = join(folder, `${name}.json`);
-  writeFileSync(file, JSON.stringify({
-    model: join(folder, 'model'), backend: 'cpu', strategy: 'full', data: { maxLength: 256, unreadableRows: { maxShare: 0.01 }, ...data }, optimizer: { learningRate: 0.01 }, schedule: 'constant',
-    training: { perDeviceTrainBatchSize: 2, saveStrategy: 'steps', saveSteps: 1, ...training }, output: { folder: output },
-  }));
+  writeFileSync(
+    file,
+    JSON.stringify({
+      model: join(folder, 'model'),
+      backend: 'cpu',
+      strategy: 'full',
+      data: { maxLength: 256, unreadableRows: { maxShare: 0.01 }, ...data },
+      optimizer: { learningRate: 0.01 },
+      schedule: 'constant',
+      training: { perDeviceTrainBatchSize: 2, saveStrategy: 'steps', saveSteps: 1, ...training },
+      output: { folder: output },
+    }),
+  );
   return { file, output };
 }
 
-const checkpointsOf = (output: string): string[] => readdirSync(output).filter((name) => /^checkpoint-\d+$/.test(name)).sort();
+const checkpointsOf = (output: string): string[] =>
+  readdirSync(output)
+    .filter((name) => /^checkpoint-\d+$/.test(name))
+    .sort();
 const transforms = ['normalize-text', 'quality-filter', 'redact', 'deduplicate'];
 
 describe('data on worker threads, through the command', () => {
@@ -42,21 +54,28 @@ describe('data on worker threads, through the command', () => {
     const files = readdirSync(join(alone, last)).filter((name) => name.endsWith('.safetensors'));
     expect(files.length).toBeGreaterThan(0);
     for (const name of files) expect(hashOf(shared, last, name), name).toBe(hashOf(alone, last, name));
-    expect(readFileSync(join(shared, 'data.json'), 'utf8').replace('"workers": 2', '"workers": 0')).toBe(readFileSync(join(alone, 'data.json'), 'utf8'));
+    expect(readFileSync(join(shared, 'data.json'), 'utf8').replace('"workers": 2', '"workers": 0')).toBe(
+      readFileSync(join(alone, 'data.json'), 'utf8'),
+    );
   }, 240_000);
 });
 
 const megabytes = Number(process.env['WHETSTONE_TEST_LARGE'] ?? 0);
-if (!(megabytes > 0)) console.warn('SKIPPED: a file larger than the memory. `npm run test:large` trains on one of 1.2 GB.');
+if (!(megabytes > 0))
+  console.warn('SKIPPED: a file larger than the memory. `npm run test:large` trains on one of 1.2 GB.');
 describe.skipIf(!(megabytes > 0))(`a file of ${megabytes} MB with a heap of 256 MB`, () => {
   test('trains, and goes on in the middle exactly', async () => {
     const train = join(folder, 'large.jsonl');
     await writeLargeData(train, megabytes * 1e6, 2000);
     const limits = { cache: join(folder, 'large-cache'), nodeOptions: ['--max-old-space-size=256'] };
-    const run = (name: string, maxSteps: number, ...more: string[]) => runCommand(['train', configure(name, { train, workers: 2 }, { maxSteps, saveSteps: 10 }).file, ...more], limits);
+    const run = (name: string, maxSteps: number, ...more: string[]) =>
+      runCommand(['train', configure(name, { train, workers: 2 }, { maxSteps, saveSteps: 10 }).file, ...more], limits);
     const runs = [await run('whole', 20), await run('half', 10), await run('half', 20, '--resume')];
     const [whole, half] = [join(folder, 'whole'), join(folder, 'half')];
-    console.log(`${(statSync(train).size / 1e9).toFixed(2)} GB: ${runs.map(({ seconds, peakBytes }) => `${seconds.toFixed(0)} s, ${(peakBytes / 1e6).toFixed(0)} MB`).join('; ')}`);
+    console.log(
+      `${(statSync(train).size / 1e9).toFixed(2)} GB: ` +
+        `${runs.map(({ seconds, peakBytes }) => `${seconds.toFixed(0)} s, ${(peakBytes / 1e6).toFixed(0)} MB`).join('; ')}`,
+    );
     const last = checkpointsOf(whole).at(-1) ?? '';
     expect(checkpointsOf(half).at(-1)).toBe(last);
     const files = readdirSync(join(whole, last)).filter((name) => name.endsWith('.safetensors'));

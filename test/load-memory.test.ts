@@ -13,8 +13,19 @@ const isThere = (await testBackends()).includes('whetstone');
 
 /** 16.8 million parameters, of which the embedding and the head are 4.2 each. */
 const config = {
-  model_type: 'llama', vocab_size: 8192, hidden_size: 512, intermediate_size: 1024, num_hidden_layers: 4, num_attention_heads: 8, num_key_value_heads: 4,
-  max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: false, hidden_act: 'silu', initializer_range: 0.02,
+  model_type: 'llama',
+  vocab_size: 8192,
+  hidden_size: 512,
+  intermediate_size: 1024,
+  num_hidden_layers: 4,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  hidden_act: 'silu',
+  initializer_range: 0.02,
 };
 const parameters = 2 * 8192 * 512 + 4 * (512 * 512 * 2 + 256 * 512 * 2 + 3 * 512 * 1024 + 2 * 512) + 512;
 const matrices = parameters - 9 * 512;
@@ -55,12 +66,19 @@ describe.skipIf(!isThere)('loading a model', () => {
   afterAll(() => rm(root, { recursive: true, force: true }));
 
   /** Loads, and measures what the device holds and the bytes of all numeric arrays that were made on the way. */
-  async function measure(path: string, storage: WeightStorage | null): Promise<{ readonly device: number; readonly host: number; readonly formats: ReadonlySet<string> }> {
+  async function measure(
+    path: string,
+    storage: WeightStorage | null,
+  ): Promise<{ readonly device: number; readonly host: number; readonly formats: ReadonlySet<string> }> {
     const device = currentBackend() as WhetstoneBackend;
     const before = device.counters().deviceBytes;
     const counting = countArrays();
     const model = await loadLanguageModel(path, { storage }).finally(counting.stop);
-    const result = { device: device.counters().deviceBytes - before, host: counting.bytes(), formats: new Set([...model.parameters.values()].map((parameter) => storageOf(parameter).format)) };
+    const result = {
+      device: device.counters().deviceBytes - before,
+      host: counting.bytes(),
+      formats: new Set([...model.parameters.values()].map((parameter) => storageOf(parameter).format)),
+    };
     model.dispose();
     expect(device.counters().deviceBytes).toBe(before);
     return result;

@@ -10,7 +10,8 @@ import { createTinyModel } from '../packages/cli/src/tiny-model.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const readme = await readFile(join(root, 'README.md'), 'utf8');
-const blocks = (language: string): string[] => [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '');
+const blocks = (language: string): string[] =>
+  [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '');
 
 let folder: string;
 beforeAll(async () => {
@@ -27,9 +28,13 @@ describe('README', () => {
     await createTinyModel(join(folder, 'cache', 'models', 'smollm2-135m'), { hiddenSize: 32, layers: 1 });
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
     await writeFile(join(folder, 'program.mjs'), program);
-    const child = spawn(process.execPath, [join(folder, 'program.mjs')], { cwd: root, env: { ...process.env, WHETSTONE_CACHE: join(folder, 'cache') } });
+    const child = spawn(process.execPath, [join(folder, 'program.mjs')], {
+      cwd: root,
+      env: { ...process.env, WHETSTONE_CACHE: join(folder, 'cache') },
+    });
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
     const code = await new Promise((resolve) => child.on('close', resolve));
     expect(output).toMatch(/^20 \d\.\d{3}$/m);
     expect(output).toMatch(/evalLossAfter: \d/);
@@ -44,7 +49,10 @@ describe('README', () => {
   });
 
   test('every command and option that it shows exists', () => {
-    const lines = blocks('sh').flatMap((block) => block.split('\n')).map((line) => line.replace(/\s+#.*$/, '')).filter((line) => line.startsWith('npx whetstone '));
+    const lines = blocks('sh')
+      .flatMap((block) => block.split('\n'))
+      .map((line) => line.replace(/\s+#.*$/, ''))
+      .filter((line) => line.startsWith('npx whetstone '));
     expect(lines.length).toBeGreaterThan(8);
     for (const line of lines) {
       let command = createProgram();

@@ -8,7 +8,9 @@ type Run = Record<string, Record<string, unknown>>;
 
 // An editor fills in no defaults: what a person wrote must fit as it stands.
 describe('the schema for editors', () => {
-  const validate = new Ajv2020({ strict: false, allErrors: true }).compile(editorSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin }))));
+  const validate = new Ajv2020({ strict: false, allErrors: true }).compile(
+    editorSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin }))),
+  );
   let text = '';
   beforeAll(async () => {
     text = await readFile(new URL('../examples/quickstart/run.json', import.meta.url), 'utf8');
@@ -21,11 +23,20 @@ describe('the schema for editors', () => {
 
   it('takes stages, which then say themselves what they train on', () => {
     const { data: _data, strategy: _strategy, ...rest } = example();
-    const stages = [{ name: 'general', data: { train: 'a.jsonl' }, strategy: 'full' }, { name: 'domain', data: { train: 'b.jsonl' }, strategy: { use: 'lora', options: { rank: 4 } }, optimizer: { learningRate: 1e-4 } }];
+    const stages = [
+      { name: 'general', data: { train: 'a.jsonl' }, strategy: 'full' },
+      {
+        name: 'domain',
+        data: { train: 'b.jsonl' },
+        strategy: { use: 'lora', options: { rank: 4 } },
+        optimizer: { learningRate: 1e-4 },
+      },
+    ];
     expect(validate({ ...rest, stages }), JSON.stringify(validate.errors)).toBe(true);
     expect(validate(rest)).toBe(false);
     expect(validate({ ...example(), data: {} })).toBe(false);
-    for (const wrong of [{ strategy: { use: 'lora', options: { rnk: 4 } } }, { data: { trian: 'a' } }, { model: 'x' }]) expect(validate({ ...rest, stages: [...stages, wrong] })).toBe(false);
+    for (const wrong of [{ strategy: { use: 'lora', options: { rnk: 4 } } }, { data: { trian: 'a' } }, { model: 'x' }])
+      expect(validate({ ...rest, stages: [...stages, wrong] })).toBe(false);
   });
 
   it.each([

@@ -9,33 +9,61 @@ import { createScratchProject, execute, repository, type CommandResult } from '.
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-third-party-'));
-  await createScratchProject(folder, [join(repository, 'examples/third-party-callback'), join(repository, 'examples/custom-strategy')]);
-  await writeFile(join(folder, 'make-model.mjs'), "import { createTinyModel } from 'whetstone';\nawait createTinyModel('tiny', { hiddenSize: 32, layers: 1 });\n");
+  await createScratchProject(folder, [
+    join(repository, 'examples/third-party-callback'),
+    join(repository, 'examples/custom-strategy'),
+  ]);
+  await writeFile(
+    join(folder, 'make-model.mjs'),
+    "import { createTinyModel } from 'whetstone';\nawait createTinyModel('tiny', { hiddenSize: 32, layers: 1 });\n",
+  );
   const made = await execute(process.execPath, ['make-model.mjs'], folder);
   expect(made, made.stderr).toMatchObject({ code: 0 });
-  const rows = Array.from({ length: 8 }, (_, index) => ({ messages: [{ role: 'user', content: `What is ${index}?` }, { role: 'assistant', content: `It is ${index}.` }] }));
+  const rows = Array.from({ length: 8 }, (_, index) => ({
+    messages: [
+      { role: 'user', content: `What is ${index}?` },
+      { role: 'assistant', content: `It is ${index}.` },
+    ],
+  }));
   await writeFile(join(folder, 'train.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
 }, 240_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function train(name: string, callback: object, more: object = {}): Promise<CommandResult> {
   const config = {
-    model: './tiny', backend: 'cpu', data: { train: 'train.jsonl' }, strategy: 'full', callbacks: [callback], loggers: [],
-    training: { maxSteps: 4, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: `runs/${name}` }, ...more,
+    model: './tiny',
+    backend: 'cpu',
+    data: { train: 'train.jsonl' },
+    strategy: 'full',
+    callbacks: [callback],
+    loggers: [],
+    training: { maxSteps: 4, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
+    output: { folder: `runs/${name}` },
+    ...more,
   };
   await writeFile(join(folder, `${name}.json`), JSON.stringify(config));
   return execute(join(folder, 'node_modules/.bin/whetstone'), ['train', `${name}.json`, '--json'], folder);
 }
 
-describe('a third party\'s callback, packed, installed and named in a configuration', () => {
+describe("a third party's callback, packed, installed and named in a configuration", () => {
   it('takes part in a run of the command', async () => {
-    const result = await train('watched', { use: 'whetstone-plugin-loss-watchdog', options: { threshold: 0.001, patience: 2 } });
+    const result = await train('watched', {
+      use: 'whetstone-plugin-loss-watchdog',
+      options: { threshold: 0.001, patience: 2 },
+    });
     expect(result, result.stderr).toMatchObject({ code: 0 });
-    expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ steps: 2, stopReason: 'the loss was above 0.001 for 2 steps', backend: 'cpu' });
+    expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
+      steps: 2,
+      stopReason: 'the loss was above 0.001 for 2 steps',
+      backend: 'cpu',
+    });
   });
 
   it('is validated like a built-in one', async () => {
-    const result = await train('misspelled', { use: 'whetstone-plugin-loss-watchdog', options: { threshold: 'high', patienc: 2 } });
+    const result = await train('misspelled', {
+      use: 'whetstone-plugin-loss-watchdog',
+      options: { threshold: 'high', patienc: 2 },
+    });
     expect(result.code).toBe(2);
     expect(result.stderr).toMatch(/callbacks\[0\]\.options\.threshold/);
     expect(result.stderr).toMatch(/Did you mean 'patience'/);
@@ -48,19 +76,27 @@ describe('a third party\'s callback, packed, installed and named in a configurat
   });
 });
 
-describe('a third party\'s strategy, packed, installed and named in a configuration', () => {
+describe("a third party's strategy, packed, installed and named in a configuration", () => {
   const trainWith = (name: string, options: object): Promise<CommandResult> =>
     train(name, { use: 'nan-guard' }, { strategy: { use: 'whetstone-plugin-lora-fa', options } });
 
   it('trains, and what it saves is merged like any LoRA', async () => {
     const result = await trainWith('lora-fa', { rank: 2 });
     expect(result, result.stderr).toMatchObject({ code: 0 });
-    const { outputFolder, steps } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly outputFolder: string; readonly steps: number };
+    const { outputFolder, steps } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as {
+      readonly outputFolder: string;
+      readonly steps: number;
+    };
     expect(steps).toBe(4);
     const root = resolve(folder, outputFolder);
-    const config = (await readdir(root, { recursive: true })).find((file) => file.endsWith('adapter_config.json')) ?? 'no adapter';
+    const config =
+      (await readdir(root, { recursive: true })).find((file) => file.endsWith('adapter_config.json')) ?? 'no adapter';
     expect(JSON.parse(await readFile(join(root, config), 'utf8'))).toMatchObject({ peft_type: 'LORA', r: 2 });
-    const merged = await execute(join(folder, 'node_modules/.bin/whetstone'), ['merge', 'tiny', dirname(join(root, config)), 'merged'], folder);
+    const merged = await execute(
+      join(folder, 'node_modules/.bin/whetstone'),
+      ['merge', 'tiny', dirname(join(root, config)), 'merged'],
+      folder,
+    );
     expect(merged, merged.stderr).toMatchObject({ code: 0 });
   });
 
@@ -73,22 +109,45 @@ describe('a third party\'s strategy, packed, installed and named in a configurat
 });
 
 it('a local TypeScript file takes part as well, and shares the one copy of core', async () => {
-  await writeFile(join(folder, 'mine.ts'), `import { definePlugin } from '@whetstone/core';
+  await writeFile(
+    join(folder, 'mine.ts'),
+    `import { definePlugin } from '@whetstone/core';
     const name: string = 'mine';
-    export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: (_report, control) => control.stop('mine says so') }) });`);
+    export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: (_report, control) => control.stop('mine says so') }) });`,
+  );
   const result = await train('local', { use: './mine.ts' });
   expect(result, result.stderr).toMatchObject({ code: 0 });
-  expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ steps: 1, stopReason: 'mine says so' });
+  expect(JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
+    steps: 1,
+    stopReason: 'mine says so',
+  });
 });
 
 it('the packed packages bring their types', async () => {
-  await writeFile(join(folder, 'check.ts'), `import { Trainer, type RunReport } from 'whetstone';
+  await writeFile(
+    join(folder, 'check.ts'),
+    `import { Trainer, type RunReport } from 'whetstone';
     import watchdog, { lossWatchdog } from 'whetstone-plugin-loss-watchdog';
     const trainer = new Trainer('run.json', { plugins: [watchdog, lossWatchdog] });
     trainer.on('step', ({ loss }) => loss.toFixed(3));
     // @ts-expect-error no such event
     trainer.on('stpe', () => undefined);
-    export const report: Promise<RunReport> = trainer.run();`);
-  const checked = await execute(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc'), '--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck', 'check.ts'], folder);
+    export const report: Promise<RunReport> = trainer.run();`,
+  );
+  const checked = await execute(
+    process.execPath,
+    [
+      join(repository, 'node_modules/typescript/bin/tsc'),
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2022',
+      '--module',
+      'nodenext',
+      '--skipLibCheck',
+      'check.ts',
+    ],
+    folder,
+  );
   expect(checked, checked.stdout).toMatchObject({ code: 0 });
 });

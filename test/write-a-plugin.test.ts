@@ -13,8 +13,13 @@ import { builtIns, tinyServices } from './trainer/support.js';
 // Checking the types needs the built packages, as `npm test` makes them.
 
 const page = readFileSync(new URL('../docs/write-a-plugin.md', import.meta.url), 'utf8');
-const blocks = [...page.matchAll(/^```(ts|json)\n([\s\S]*?)^```$/gm)].map(([, language, text = '']) => ({ language, text }));
-const files = blocks.filter(({ language }) => language === 'ts').map(({ text }) => ({ name: /^\/\/ file: (\S+)/.exec(text)?.[1] ?? '', text }));
+const blocks = [...page.matchAll(/^```(ts|json)\n([\s\S]*?)^```$/gm)].map(([, language, text = '']) => ({
+  language,
+  text,
+}));
+const files = blocks
+  .filter(({ language }) => language === 'ts')
+  .map(({ text }) => ({ name: /^\/\/ file: (\S+)/.exec(text)?.[1] ?? '', text }));
 const configuration = blocks.find(({ language }) => language === 'json')?.text ?? '';
 
 beforeAll(() => tf.setBackend('cpu'));
@@ -36,7 +41,16 @@ describe('docs/write-a-plugin.md', () => {
     const folder = await writeBlocks();
     symlinkSync(join(repository, 'node_modules'), join(folder, 'node_modules'));
     const tsc = join(repository, 'node_modules/typescript/bin/tsc');
-    const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--experimentalDecorators', '--skipLibCheck'];
+    const options = [
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2022',
+      '--module',
+      'nodenext',
+      '--experimentalDecorators',
+      '--skipLibCheck',
+    ];
     const checked = await execute(process.execPath, [tsc, ...options, ...files.map(({ name }) => name)], folder);
     expect(checked, checked.stdout).toMatchObject({ code: 0 });
   });
@@ -53,7 +67,9 @@ describe('docs/write-a-plugin.md', () => {
     const reports: StepReport[] = [];
     for await (const report of trainer) reports.push(report);
     expect(reports.length).toBeGreaterThan(2);
-    expect(reports.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.01, 0.005, 0.005].slice(0, reports.length));
+    expect(reports.map(({ learningRate }) => learningRate)).toEqual(
+      [0.01, 0.01, 0.005, 0.005].slice(0, reports.length),
+    );
     expect(reports.every(({ metrics }) => Number(metrics['smallLogits']) > 0)).toBe(true);
   });
 });

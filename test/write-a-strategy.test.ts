@@ -7,7 +7,9 @@ import { execute, repository } from './support/scratch-project.js';
 // Runs the page from top to bottom, with the built packages, as `npm test` makes them.
 
 const page = await readFile(join(repository, 'docs/write-a-strategy.md'), 'utf8');
-const blocks = [...page.matchAll(/^```(\w+)(?: file=(\S+))?\n([\s\S]*?)^```$/gm)].map(([, language = '', file, text = '']) => ({ language, file, text }));
+const blocks = [...page.matchAll(/^```(\w+)(?: file=(\S+))?\n([\s\S]*?)^```$/gm)].map(
+  ([, language = '', file, text = '']) => ({ language, file, text }),
+);
 
 describe('docs/write-a-strategy.md', () => {
   let folder = '';
@@ -23,14 +25,20 @@ describe('docs/write-a-strategy.md', () => {
     expect(blocks.filter(({ language, file }) => language !== 'sh' && file === undefined)).toEqual([]);
   });
 
-  it.each(blocks.filter(({ language }) => language === 'sh').map(({ text }) => text.trim()))('%s', async (command) => {
-    const path = `${join(repository, 'node_modules/.bin')}${delimiter}${process.env['PATH'] ?? ''}`;
-    // The page's own tests are a run of their own, not a part of this one.
-    const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')));
-    for (const line of command.split('\n')) {
-      const [program = '', ...parameters] = line.split(' ');
-      const result = await execute(program, parameters, folder, { ...environment, PATH: path, NODE_ENV: '' });
-      expect(result, `${result.stdout}\n${result.stderr}`).toMatchObject({ code: 0 });
-    }
-  }, 300_000);
+  it.each(blocks.filter(({ language }) => language === 'sh').map(({ text }) => text.trim()))(
+    '%s',
+    async (command) => {
+      const path = `${join(repository, 'node_modules/.bin')}${delimiter}${process.env['PATH'] ?? ''}`;
+      // The page's own tests are a run of their own, not a part of this one.
+      const environment = Object.fromEntries(
+        Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')),
+      );
+      for (const line of command.split('\n')) {
+        const [program = '', ...parameters] = line.split(' ');
+        const result = await execute(program, parameters, folder, { ...environment, PATH: path, NODE_ENV: '' });
+        expect(result, `${result.stdout}\n${result.stderr}`).toMatchObject({ code: 0 });
+      }
+    },
+    300_000,
+  );
 });

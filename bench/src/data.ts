@@ -4,7 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
-import { applyTransforms, createBatchSource, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform, progressLine, threadsFor } from '@whetstone/data';
+import {
+  applyTransforms,
+  createBatchSource,
+  createConversationSource,
+  createDeduplicateTransform,
+  createNormalizeTransform,
+  createQualityTransform,
+  createRedactTransform,
+  progressLine,
+  threadsFor,
+} from '@whetstone/data';
 import type { Tokenizer } from '@whetstone/core/contract';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from 'whetstone';
@@ -19,7 +29,10 @@ export interface DataBenchOptions {
   /** Worker threads; without it, as many as there are cores. */
   readonly workers?: number;
   readonly peerPython?: string;
-  /** What the peer does: tidy, drop equal ones and tokenise; or also quality, redaction, near duplicates and marks, as we do. */
+  /**
+   * What the peer does: tidy, drop equal ones and tokenise; or also quality, redaction, near duplicates and marks, as
+   * we do.
+   */
   readonly peerWork?: string;
   readonly json?: boolean;
 }
@@ -29,12 +42,13 @@ interface Dialogue {
 }
 
 /**
- * Real dialogues, over and over, each with a made-up question and answer of words from all of them behind it; a tenth of the rows repeats an earlier one.
- * The same file in every run.
+ * Real dialogues, over and over, each with a made-up question and answer of words from all of them behind it; a tenth
+ * of the rows repeats an earlier one. The same file in every run.
  */
 async function writeConversations(file: string, train: string, count: number): Promise<void> {
   const dialogues: Dialogue[] = [];
-  for await (const line of createInterface({ input: createReadStream(train) })) dialogues.push(JSON.parse(line) as Dialogue);
+  for await (const line of createInterface({ input: createReadStream(train) }))
+    dialogues.push(JSON.parse(line) as Dialogue);
   const words = dialogues.flatMap(({ conversation }) => conversation.flatMap(({ content }) => content.split(/\s+/)));
   const stream = createWriteStream(file);
   let state = 1;
@@ -42,12 +56,17 @@ async function writeConversations(file: string, train: string, count: number): P
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 4294967296) * below);
   };
-  const sentence = (): string => `${Array.from({ length: 6 + random(14) }, () => words[random(words.length)] ?? '').join(' ')}.`;
+  const sentence = (): string =>
+    `${Array.from({ length: 6 + random(14) }, () => words[random(words.length)] ?? '').join(' ')}.`;
   for (let index = 0; index < count; index++) {
     const row = index % 10 === 9 ? index - 9 : index;
     state = row + 1;
     const real = dialogues[row % dialogues.length]?.conversation ?? [];
-    const turns = [...real, { role: 'user', content: `${sentence()} (ticket ${row})` }, { role: 'assistant', content: sentence() }];
+    const turns = [
+      ...real,
+      { role: 'user', content: `${sentence()} (ticket ${row})` },
+      { role: 'assistant', content: sentence() },
+    ];
     if (!stream.write(`${JSON.stringify({ messages: turns })}\n`)) await once(stream, 'drain');
   }
   stream.end();
@@ -60,7 +79,9 @@ const cpuSeconds = (): number => {
   return (user + system) / 1e6;
 };
 
-/** `bench data`: read, clean, deduplicate, render, tokenise, mark and pack, on all cores; and tokenising alone, on one. */
+/**
+ * `bench data`: read, clean, deduplicate, render, tokenise, mark and pack, on all cores; and tokenising alone, on one.
+ */
 export async function benchData(options: DataBenchOptions): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-bench-data-'));
   try {
@@ -74,10 +95,18 @@ export async function benchData(options: DataBenchOptions): Promise<void> {
     const threads = threadsFor(source.files, { workers });
 
     const [started, cpuStarted] = [performance.now(), cpuSeconds()];
-    const cleaned = applyTransforms(source, [createNormalizeTransform(), createQualityTransform(), createRedactTransform(), createDeduplicateTransform()]);
+    const cleaned = applyTransforms(source, [
+      createNormalizeTransform(),
+      createQualityTransform(),
+      createRedactTransform(),
+      createDeduplicateTransform(),
+    ]);
     let lastLine = 0;
     const batches = await createBatchSource({
-      source: cleaned, tokenizer, renderer, options: { maxLength: options.maxLength, packing: true, samplesWithoutTargets: 'skip', workers },
+      source: cleaned,
+      tokenizer,
+      renderer,
+      options: { maxLength: options.maxLength, packing: true, samplesWithoutTargets: 'skip', workers },
       onNote: (note) => process.stderr.write(`${note}\n`),
       onProgress(progress) {
         if (progress.seconds - lastLine < 10) return;
@@ -92,23 +121,54 @@ export async function benchData(options: DataBenchOptions): Promise<void> {
     const peak = peakMemoryBytes();
 
     const texts: string[] = [];
-    for await (const { messages, tools } of source.conversations()) if (texts.push(renderer.render(messages, tools).text) === 20_000) break;
+    for await (const { messages, tools } of source.conversations())
+      if (texts.push(renderer.render(messages, tools).text) === 20_000) break;
     const tokenizing = measureTokenizing(tokenizer, texts);
     const { summary } = batches;
     const ours = {
-      conversations: options.conversations, kept: summary.samples, tokens: summary.tokens, packedRows: rows, threads, seconds, cpuSeconds: cpu,
-      conversationsPerSecond: options.conversations / seconds, tokensPerSecond: summary.tokens / seconds, peakMemoryBytes: peak, tokenizingTokensPerSecond: tokenizing,
+      conversations: options.conversations,
+      kept: summary.samples,
+      tokens: summary.tokens,
+      packedRows: rows,
+      threads,
+      seconds,
+      cpuSeconds: cpu,
+      conversationsPerSecond: options.conversations / seconds,
+      tokensPerSecond: summary.tokens / seconds,
+      peakMemoryBytes: peak,
+      tokenizingTokensPerSecond: tokenizing,
     };
     const lines = [
-      `whole pipeline, ${threads === 0 ? 'one thread' : `${threads} worker threads`}: ${seconds.toFixed(1)} s (${cpu.toFixed(1)} s of CPU), ${Math.round(ours.conversationsPerSecond)} conversations/s, ${Math.round(ours.tokensPerSecond)} tokens/s, ${Math.round(peak / 1e6)} MB at most`,
-      `kept ${summary.samples} of ${options.conversations}: ${summary.tokens} tokens in ${rows} rows of ${options.maxLength}`,
+      `whole pipeline, ${threads === 0 ? 'one thread' : `${threads} worker threads`}: ${seconds.toFixed(1)} s ` +
+        `(${cpu.toFixed(1)} s of CPU), ${Math.round(ours.conversationsPerSecond)} conversations/s, ` +
+        `${Math.round(ours.tokensPerSecond)} tokens/s, ${Math.round(peak / 1e6)} MB at most`,
+      `kept ${summary.samples} of ${options.conversations}: ${summary.tokens} tokens in ${rows} rows of ` +
+        `${options.maxLength}`,
       `tokenising alone, one core: ${Math.round(tokenizing)} tokens/s of CPU time`,
     ];
-    const peer = options.peerPython === undefined ? undefined : await measurePeer(options.peerPython, { folder, file, model, texts, maxLength: options.maxLength, processes: Math.max(1, threads), work: options.peerWork ?? 'less' });
+    const peer =
+      options.peerPython === undefined
+        ? undefined
+        : await measurePeer(options.peerPython, {
+            folder,
+            file,
+            model,
+            texts,
+            maxLength: options.maxLength,
+            processes: Math.max(1, threads),
+            work: options.peerWork ?? 'less',
+          });
     if (peer) {
       lines.push(
-        `peer, ${options.peerWork === 'same' ? 'whole pipeline' : 'no quality rules, redaction, near duplicates and marks'}, ${Math.max(1, threads)} processes: ${numberOf(peer, 'seconds').toFixed(1)} s (${numberOf(peer, 'cpuSeconds').toFixed(1)} s of CPU), ${Math.round(numberOf(peer, 'tokensPerSecond'))} tokens/s; we are ${ratio(numberOf(peer, 'seconds'), seconds)} as fast, with ${ratio(numberOf(peer, 'cpuSeconds'), cpu)} the work a CPU second`,
-        `peer, tokenising alone, one core: ${Math.round(numberOf(peer, 'tokenizingTokensPerSecond'))} tokens/s of CPU time; we have ${ratio(tokenizing, numberOf(peer, 'tokenizingTokensPerSecond'))}`,
+        'peer, ' +
+          `${options.peerWork === 'same' ? 'whole pipeline' : 'no quality rules, redaction, near duplicates and marks'}, ` +
+          `${Math.max(1, threads)} processes: ${numberOf(peer, 'seconds').toFixed(1)} s ` +
+          `(${numberOf(peer, 'cpuSeconds').toFixed(1)} s of CPU), ` +
+          `${Math.round(numberOf(peer, 'tokensPerSecond'))} tokens/s; we are ` +
+          `${ratio(numberOf(peer, 'seconds'), seconds)} as fast, with ` +
+          `${ratio(numberOf(peer, 'cpuSeconds'), cpu)} the work a CPU second`,
+        `peer, tokenising alone, one core: ${Math.round(numberOf(peer, 'tokenizingTokensPerSecond'))} tokens/s ` +
+          `of CPU time; we have ${ratio(tokenizing, numberOf(peer, 'tokenizingTokensPerSecond'))}`,
       );
     }
     report(lines, { ...ours, ...(peer === undefined ? {} : { peer }) }, options.json === true);
@@ -135,8 +195,24 @@ interface PeerInputs {
   readonly work: string;
 }
 
-async function measurePeer(python: string, { folder, file, model, texts, maxLength, processes, work }: PeerInputs): Promise<PeerLine> {
+async function measurePeer(
+  python: string,
+  { folder, file, model, texts, maxLength, processes, work }: PeerInputs,
+): Promise<PeerLine> {
   const textFile = join(folder, 'texts.json');
   await writeFile(textFile, JSON.stringify(texts));
-  return runPeer(python, 'peer_data.py', ['--data', file, '--model', model, '--texts', textFile, '--max-length', String(maxLength), '--processes', String(processes), '--work', work]);
+  return runPeer(python, 'peer_data.py', [
+    '--data',
+    file,
+    '--model',
+    model,
+    '--texts',
+    textFile,
+    '--max-length',
+    String(maxLength),
+    '--processes',
+    String(processes),
+    '--work',
+    work,
+  ]);
 }

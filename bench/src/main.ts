@@ -3,19 +3,37 @@ import { Command, Option } from 'commander';
 
 const program = new Command('bench').description('Measure Whetstone, and a peer on the same work in the same run.');
 const whole = (text: string): number => Number.parseInt(text, 10);
-const peer = (): Option => new Option('--peer-python <path>', 'a Python with torch, transformers, peft and trl: measures them too');
+const peer = (): Option =>
+  new Option('--peer-python <path>', 'a Python with torch, transformers, peft and trl: measures them too');
 const json = (): Option => new Option('--json', 'print one machine-readable object last');
 const backend = (): Option => new Option('--backend <name>', 'what to compute on').default('auto');
-const engine = (): Option => new Option('--engine <name>', 'engine of the backend whetstone').choices(['tensorflow', 'xla']);
-const threads = (): Option => new Option('--threads <count>', 'threads, ours and the peer\'s').argParser(whole).default(2);
+const engine = (): Option =>
+  new Option('--engine <name>', 'engine of the backend whetstone').choices(['tensorflow', 'xla']);
+const threads = (): Option =>
+  new Option('--threads <count>', "threads, ours and the peer's").argParser(whole).default(2);
 
 program
   .command('step')
-  .description('one optimizer step on a model of SmolLM2-135M\'s shape, or another: random weights and tokens, every token supervised')
+  .description(
+    "one optimizer step on a model of SmolLM2-135M's shape, or another: random weights and tokens, every token " +
+      'supervised',
+  )
   .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
-  .addOption(new Option('--precision <type>', 'how matrices are multiplied, ours and (torch.autocast) the peer\'s').choices(['float32', 'bfloat16']).default('float32'))
-  .addOption(new Option('--shape <name>', 'of SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B').choices(['smol', '1b', '8b']).default('smol'))
-  .addOption(new Option('--weights <type>', 'how the frozen weights of LoRA are kept, and the peer\'s').choices(['float32', 'bfloat16']).default('float32'))
+  .addOption(
+    new Option('--precision <type>', "how matrices are multiplied, ours and (torch.autocast) the peer's")
+      .choices(['float32', 'bfloat16'])
+      .default('float32'),
+  )
+  .addOption(
+    new Option('--shape <name>', 'of SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B')
+      .choices(['smol', '1b', '8b'])
+      .default('smol'),
+  )
+  .addOption(
+    new Option('--weights <type>', "how the frozen weights of LoRA are kept, and the peer's")
+      .choices(['float32', 'bfloat16'])
+      .default('float32'),
+  )
   .option('--peak <TFLOP/s>', 'tell which share of this was reached', Number)
   .option('--batch <rows>', 'rows', whole, 4)
   .option('--length <tokens>', 'tokens a row', whole, 256)
@@ -31,7 +49,10 @@ program
 
 program
   .command('second-process')
-  .description('two processes one after the other over one folder of compiled modules, empty at first: loading, and the first step of LoRA, everything compiled or found')
+  .description(
+    'two processes one after the other over one folder of compiled modules, empty at first: loading, and the ' +
+      'first step of LoRA, everything compiled or found',
+  )
   .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')
   .addOption(engine().default('tensorflow'))
   .option('--batch <rows>', 'rows', whole, 4)
@@ -43,8 +64,15 @@ program
 
 program
   .command('matmul')
-  .description('matrix products through tfjs-core, by TensorFlow itself and on tfjs-backend-wasm; a small LoRA step on both backends')
-  .option('--shapes <list>', 'products to measure, each rows x inner x columns', '1024x576x1536,1024x1024x1024,2048x2048x2048,256x256x256,64x64x64')
+  .description(
+    'matrix products through tfjs-core, by TensorFlow itself and on tfjs-backend-wasm; a small LoRA step on ' +
+      'both backends',
+  )
+  .option(
+    '--shapes <list>',
+    'products to measure, each rows x inner x columns',
+    '1024x576x1536,1024x1024x1024,2048x2048x2048,256x256x256,64x64x64',
+  )
   .option('--rounds <count>', 'rounds of up to 20 products to measure of each, after five that are left out', whole, 12)
   .option('--no-wasm', 'leave tfjs-backend-wasm out')
   .addOption(threads())
@@ -56,7 +84,10 @@ program
 
 program
   .command('processes')
-  .description('two processes with a thread each beside one process with two threads, on the same step: time, and the share of the all-reduce')
+  .description(
+    'two processes with a thread each beside one process with two threads, on the same step: time, and the ' +
+      'share of the all-reduce',
+  )
   .addOption(new Option('--mode <mode>', 'what is trained').choices(['lora', 'full']).default('lora'))
   .option('--batch <rows>', 'rows of the whole step', whole, 4)
   .option('--length <tokens>', 'tokens a row', whole, 256)
@@ -89,19 +120,38 @@ program
 program
   .command('data')
   .description('read, clean, deduplicate, render, tokenise, mark and pack conversations; tokenising alone')
-  .option('--model <folder>', 'Hugging Face folder or the name of a fetched model, for its tokenizer and template', 'smollm2-135m')
-  .option('--train <file>', 'real conversations that the measured ones are made of', 'examples/data/chatterbot-en.train.jsonl')
+  .option(
+    '--model <folder>',
+    'Hugging Face folder or the name of a fetched model, for its tokenizer and template',
+    'smollm2-135m',
+  )
+  .option(
+    '--train <file>',
+    'real conversations that the measured ones are made of',
+    'examples/data/chatterbot-en.train.jsonl',
+  )
   .option('--conversations <count>', 'how many', whole, 100_000)
   .option('--max-length <tokens>', 'tokens of a packed row', whole, 1024)
   .option('--workers <count>', 'worker threads; 0 for none; without it, as many as there are cores', whole)
   .addOption(peer())
-  .addOption(new Option('--peer-work <amount>', 'less: the peer tidies, drops equal conversations and tokenises; same: also quality, redaction (needs phonenumbers), near duplicates and marks').choices(['less', 'same']).default('less'))
+  .addOption(
+    new Option(
+      '--peer-work <amount>',
+      'less: the peer tidies, drops equal conversations and tokenises; same: also quality, redaction (needs ' +
+        'phonenumbers), near duplicates and marks',
+    )
+      .choices(['less', 'same'])
+      .default('less'),
+  )
   .addOption(json())
   .action(async (options) => (await import('./data.js')).benchData(options));
 
 program
   .command('strategies')
-  .description('every strategy on the same model, data and steps, each in a process of its own: trained parameters, memory, tokens/s, evaluation loss, what is saved')
+  .description(
+    'every strategy on the same model, data and steps, each in a process of its own: trained parameters, ' +
+      'memory, tokens/s, evaluation loss, what is saved',
+  )
   .option('--model <folder>', 'Hugging Face folder or the name of a fetched model', 'smollm2-135m')
   .option('--train <file>', 'training conversations', 'examples/data/chatterbot-en.train.jsonl')
   .option('--eval <file>', 'evaluation conversations', 'examples/data/chatterbot-en.eval.jsonl')

@@ -21,17 +21,24 @@ export interface MatmulBenchOptions {
   readonly json?: boolean;
 }
 
-/** Products of one round, each with a left matrix of its own: equal ones would be computed once. Few of large ones, so that a round takes a third of a second at most. */
+/**
+ * Products of one round, each with a left matrix of its own: equal ones would be computed once. Few of large ones, so
+ * that a round takes a third of a second at most.
+ */
 const productsOf = (shape: ProductShape): number => Math.min(20, Math.max(2, Math.ceil(40 / gigaflops(shape))));
 
 /** `1024x576x1536` as rows, inner and columns. Throws where it is none. */
 export function readShape(text: string): ProductShape {
   const [, rows, inner, columns] = (/^([1-9]\d*)x([1-9]\d*)x([1-9]\d*)$/.exec(text) ?? []).map(Number);
-  if (rows === undefined || inner === undefined || columns === undefined) throw new Error(`${text} is no shape of a product: rows x inner x columns, 1024x576x1536 say`);
+  if (rows === undefined || inner === undefined || columns === undefined)
+    throw new Error(`${text} is no shape of a product: rows x inner x columns, 1024x576x1536 say`);
   return { rows, inner, columns };
 }
 
-/** Matrix products through tfjs-core on our backend, as the library computes them by itself, and on tfjs's WebAssembly; and a small LoRA step on both. */
+/**
+ * Matrix products through tfjs-core on our backend, as the library computes them by itself, and on tfjs's WebAssembly;
+ * and a small LoRA step on both.
+ */
 export async function benchMatmul(options: MatmulBenchOptions): Promise<void> {
   const { shapes, rounds, threads } = options;
   await resolveBackend({ name: 'whetstone', threads, engine: 'tensorflow' });
@@ -53,17 +60,31 @@ export async function benchMatmul(options: MatmulBenchOptions): Promise<void> {
     alone.dispose();
     const [tfjsSeconds, librarySeconds] = [best(times.through), best(times.alone)];
     secondsThroughTfjs.push(tfjsSeconds);
-    const result = { ...shape, gigaflopsThroughTfjs: gigaflops(shape) / tfjsSeconds, gigaflopsOfLibrary: gigaflops(shape) / librarySeconds, medianRatio: median(times.alone.slice(WARM_UP)) / median(times.through.slice(WARM_UP)) };
+    const result = {
+      ...shape,
+      gigaflopsThroughTfjs: gigaflops(shape) / tfjsSeconds,
+      gigaflopsOfLibrary: gigaflops(shape) / librarySeconds,
+      medianRatio: median(times.alone.slice(WARM_UP)) / median(times.through.slice(WARM_UP)),
+    };
     products.push(result);
-    lines.push(`${spelled(shape)} through tfjs: ${result.gigaflopsThroughTfjs.toFixed(1)} GFLOP/s; TensorFlow's own: ${result.gigaflopsOfLibrary.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(librarySeconds, tfjsSeconds)} (medians: ${result.medianRatio.toFixed(2)}×)`);
+    lines.push(
+      `${spelled(shape)} through tfjs: ${result.gigaflopsThroughTfjs.toFixed(1)} GFLOP/s; TensorFlow's own: ` +
+        `${result.gigaflopsOfLibrary.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(librarySeconds, tfjsSeconds)} ` +
+        `(medians: ${result.medianRatio.toFixed(2)}×)`,
+    );
   }
   const [first] = shapes;
-  const wasm = options.wasm && first !== undefined ? await besideWasm(first, threads, secondsThroughTfjs[0] ?? NaN) : null;
+  const wasm =
+    options.wasm && first !== undefined ? await besideWasm(first, threads, secondsThroughTfjs[0] ?? NaN) : null;
   report([...lines, ...(wasm?.lines ?? [])], { threads, products, ...wasm?.result }, options.json === true);
 }
 
 /** The first shape and a small LoRA step on tfjs's WebAssembly. */
-async function besideWasm(shape: ProductShape, threads: number, tfjsSeconds: number): Promise<{ readonly lines: readonly string[]; readonly result: object }> {
+async function besideWasm(
+  shape: ProductShape,
+  threads: number,
+  tfjsSeconds: number,
+): Promise<{ readonly lines: readonly string[]; readonly result: object }> {
   const stepSeconds = await smallStep('whetstone', threads);
   await resolveBackend({ name: 'wasm', threads });
   const wasmSeconds = await onWasm(shape);
@@ -71,8 +92,10 @@ async function besideWasm(shape: ProductShape, threads: number, tfjsSeconds: num
   const gigaflopsOfWasm = gigaflops(shape) / wasmSeconds;
   return {
     lines: [
-      `${spelled(shape)} on tfjs-backend-wasm: ${gigaflopsOfWasm.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(wasmSeconds, tfjsSeconds)}`,
-      `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${stepSeconds.toFixed(2)} s, wasm ${wasmStepSeconds.toFixed(2)} s; ours to theirs: ${ratio(wasmStepSeconds, stepSeconds)}`,
+      `${spelled(shape)} on tfjs-backend-wasm: ${gigaflopsOfWasm.toFixed(1)} GFLOP/s; ours to theirs: ` +
+        `${ratio(wasmSeconds, tfjsSeconds)}`,
+      `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${stepSeconds.toFixed(2)} ` +
+        `s, wasm ${wasmStepSeconds.toFixed(2)} s; ours to theirs: ${ratio(wasmStepSeconds, stepSeconds)}`,
     ],
     result: { gigaflopsOfWasm, stepSeconds, wasmStepSeconds },
   };
@@ -122,7 +145,11 @@ function byTheLibrary({ engine }: WhetstoneBackend, shape: ProductShape): Rounds
     name: 'MatMul',
     inputs: 'list',
     rule: () => ({ outputs: [] }),
-    tensorflow: (emit, [a, b]) => emit.op('MatMul', [a!, b!], { transpose_a: { kind: 'bool', value: false }, transpose_b: { kind: 'bool', value: true } }),
+    tensorflow: (emit, [a, b]) =>
+      emit.op('MatMul', [a!, b!], {
+        transpose_a: { kind: 'bool', value: false },
+        transpose_b: { kind: 'bool', value: true },
+      }),
   };
   const inputs = [
     ...Array.from({ length: count }, () => engine.upload('float32', [rows, inner], values(rows * inner))),
@@ -133,7 +160,14 @@ function byTheLibrary({ engine }: WhetstoneBackend, shape: ProductShape): Rounds
     name: 'products',
     matmul: 'float32',
     inputTypes: types.slice(0, count + 1),
-    steps: Array.from({ length: count }, (_, index) => ({ kernel, parameters: [], inputs: [index, count], tensorInputs: 2, firstOutput: count + 1 + index, outputs: 1 })),
+    steps: Array.from({ length: count }, (_, index) => ({
+      kernel,
+      parameters: [],
+      inputs: [index, count],
+      tensorInputs: 2,
+      firstOutput: count + 1 + index,
+      outputs: 1,
+    })),
     types,
     outputs: Array.from({ length: count }, (_, index) => count + 1 + index),
   };
@@ -174,6 +208,11 @@ const SMALL = { layers: 2, batch: 2, length: 64 } as const;
 async function smallStep(backend: string, threads: number): Promise<number> {
   const info = await resolveBackend({ name: backend, threads });
   const shape = { ...shapes.smol, num_hidden_layers: SMALL.layers };
-  const { seconds } = await measureStep(info, shape, { mode: 'lora', batch: SMALL.batch, length: SMALL.length, steps: 2 });
+  const { seconds } = await measureStep(info, shape, {
+    mode: 'lora',
+    batch: SMALL.batch,
+    length: SMALL.length,
+    steps: 2,
+  });
   return Math.min(...seconds.slice(1));
 }

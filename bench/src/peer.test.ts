@@ -18,7 +18,10 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test('the line that a peer prints last is taken, with what it was asked', async () => {
-  const good = await python('good', 'console.log("loading"); console.log(JSON.stringify({ peer: "x", min_s: 2, asked: process.argv.slice(3) }));');
+  const good = await python(
+    'good',
+    'console.log("loading"); console.log(JSON.stringify({ peer: "x", min_s: 2, asked: process.argv.slice(3) }));',
+  );
   const line = await runPeer(good, 'peer_step.py', ['lora', '4']);
   expect(line).toEqual({ peer: 'x', min_s: 2, asked: ['lora', '4'] });
   expect(numberOf(line, 'min_s')).toBe(2);

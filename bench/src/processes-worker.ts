@@ -1,7 +1,16 @@
 /** One process of `bench processes`: takes part in the steps and prints what it measured. */
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
-import { clusterOfEnvironment, createAdamW, createHookRunner, createWorkers, joinCluster, singleWorker, trainStep, workerName } from '@whetstone/core';
+import {
+  clusterOfEnvironment,
+  createAdamW,
+  createHookRunner,
+  createWorkers,
+  joinCluster,
+  singleWorker,
+  trainStep,
+  workerName,
+} from '@whetstone/core';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import type { ProcessesBenchOptions, WorkerLine } from './processes.js';
@@ -12,16 +21,41 @@ import { randomBatch } from './step.js';
 const options = JSON.parse(process.argv[2] ?? '{}') as ProcessesBenchOptions & { readonly threads: number };
 const { mode, batch, length, steps, layers, threads, bucket } = options;
 const place = clusterOfEnvironment();
-const joined = place === null ? null : await joinCluster(place, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
-const info = await resolveBackend({ name: 'whetstone', threads, engine: 'tensorflow', cluster: joined?.cluster ?? null });
-const workers = place === null || joined === null || info.collective === undefined ? singleWorker : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
+const joined =
+  place === null
+    ? null
+    : await joinCluster(place, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
+const info = await resolveBackend({
+  name: 'whetstone',
+  threads,
+  engine: 'tensorflow',
+  cluster: joined?.cluster ?? null,
+});
+const workers =
+  place === null || joined === null || info.collective === undefined
+    ? singleWorker
+    : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
 const model = createRandomModel({ ...shapes.smol, num_hidden_layers: layers }, 0);
 const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
 const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
 const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend: info, workers };
+const parts = {
+  model,
+  owner: attachment,
+  companions: [],
+  hooks: createHookRunner([]),
+  optimizer,
+  backend: info,
+  workers,
+};
 const data = randomBatch(batch, length, model.vocabularySize);
-const lists = { seconds: [] as number[], processorSeconds: [] as number[], allReduceSeconds: [] as number[], allReduceWaitSeconds: [] as number[], losses: [] as number[] };
+const lists = {
+  seconds: [] as number[],
+  processorSeconds: [] as number[],
+  allReduceSeconds: [] as number[],
+  allReduceWaitSeconds: [] as number[],
+  losses: [] as number[],
+};
 let firstSeconds = NaN;
 for (let step = 0; step <= steps; step += 1) {
   await workers.gather(`measured step ${step}`, null);
@@ -42,5 +76,13 @@ for (let step = 0; step <= steps; step += 1) {
   lists.allReduceWaitSeconds.push(metrics['allReduceWaitSeconds'] ?? 0);
 }
 const gradientBytes = [...attachment.trainable.values()].reduce((sum, { size }) => sum + 4 * size, 0);
-process.stdout.write(JSON.stringify({ rank: workers.rank, firstSeconds, ...lists, gradientBytes, peakMemoryBytes: peakMemoryBytes() } satisfies WorkerLine));
+process.stdout.write(
+  JSON.stringify({
+    rank: workers.rank,
+    firstSeconds,
+    ...lists,
+    gradientBytes,
+    peakMemoryBytes: peakMemoryBytes(),
+  } satisfies WorkerLine),
+);
 joined?.leave();

@@ -19,7 +19,9 @@ export interface SecondProcessBenchOptions {
   readonly length: number;
   readonly threads: number;
   readonly json?: boolean;
-  /** A folder of compiled modules, where it is this very process that is measured: what the command calls itself with. */
+  /**
+   * A folder of compiled modules, where it is this very process that is measured: what the command calls itself with.
+   */
   readonly one?: string;
 }
 
@@ -27,8 +29,9 @@ export interface SecondProcessBenchOptions {
 const STEPS = 4;
 
 /**
- * Two processes, one after the other, over one folder of compiled modules that is empty at first: how long each takes to load (library, model, adapter) and to make its first step.
- * The engine tensorflow keeps nothing on disk: there the second process does what the first did.
+ * Two processes, one after the other, over one folder of compiled modules that is empty at first: how long each takes
+ * to load (library, model, adapter) and to make its first step. The engine tensorflow keeps nothing on disk: there the
+ * second process does what the first did.
  */
 export async function benchSecondProcess(options: SecondProcessBenchOptions): Promise<void> {
   if (options.one !== undefined) {
@@ -38,12 +41,23 @@ export async function benchSecondProcess(options: SecondProcessBenchOptions): Pr
   const { model, engine, batch, length, threads, json = false } = options;
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-modules-'));
   try {
-    const parameters = Object.entries({ model, engine, batch, length, threads, one: folder }).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    const run = (): Promise<PeerLine> => lastLineOf(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'second-process', ...parameters]);
+    const parameters = Object.entries({ model, engine, batch, length, threads, one: folder }).flatMap(
+      ([name, value]) => [`--${name}`, String(value)],
+    );
+    const run = (): Promise<PeerLine> =>
+      lastLineOf(process.execPath, [
+        fileURLToPath(new URL('./main.js', import.meta.url)),
+        'second-process',
+        ...parameters,
+      ]);
     const processes = [await run(), await run()];
     const lines = processes.map((line, index) => {
       const of = (name: string): string => numberOf(line, name).toFixed(2);
-      return `${index === 0 ? 'first' : 'second'} process: library ${of('librarySeconds')} s, model and adapter ${of('modelSeconds')} s, first step ${of('firstStepSeconds')} s, later steps ${of('laterStepSeconds')} s at best`;
+      return (
+        `${index === 0 ? 'first' : 'second'} process: library ${of('librarySeconds')} s, model and adapter ` +
+        `${of('modelSeconds')} s, first step ${of('firstStepSeconds')} s, later steps ${of('laterStepSeconds')} ` +
+        's at best'
+      );
     });
     report([`lora, ${batch} × ${length} tokens, ${engine}`, ...lines], { engine, batch, length, processes }, json);
   } finally {
@@ -51,14 +65,22 @@ export async function benchSecondProcess(options: SecondProcessBenchOptions): Pr
   }
 }
 
-async function engineOptions({ engine, threads }: SecondProcessBenchOptions, moduleFolder: string): Promise<RegisterOptions> {
+async function engineOptions(
+  { engine, threads }: SecondProcessBenchOptions,
+  moduleFolder: string,
+): Promise<RegisterOptions> {
   const found = engine === 'xla' ? await findXlaPlugin() : await findTensorflow();
   if ('reasons' in found) throw new Error(found.reasons.join(', and '));
-  return 'folder' in found ? { engine: 'tensorflow', libraryFolder: found.folder, threads } : { engine: 'xla', plugin: found.path, threads, moduleFolder };
+  return 'folder' in found
+    ? { engine: 'tensorflow', libraryFolder: found.folder, threads }
+    : { engine: 'xla', plugin: found.path, threads, moduleFolder };
 }
 
 /** Seconds of this process. */
-async function measure(options: SecondProcessBenchOptions, moduleFolder: string): Promise<Readonly<Record<string, number>>> {
+async function measure(
+  options: SecondProcessBenchOptions,
+  moduleFolder: string,
+): Promise<Readonly<Record<string, number>>> {
   let started = performance.now();
   const lap = (): number => {
     const before = started;
@@ -68,12 +90,28 @@ async function measure(options: SecondProcessBenchOptions, moduleFolder: string)
   const backend = await registerWhetstoneBackend(await engineOptions(options, moduleFolder));
   const librarySeconds = lap();
   const { model } = await loadModel(await findModelFolder(options.model));
-  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }).attach(model, { seed: 0, totalSteps: STEPS, modelFolder: null });
+  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }).attach(model, {
+    seed: 0,
+    totalSteps: STEPS,
+    modelFolder: null,
+  });
   await backend.settle();
   const modelSeconds = lap();
   // As a run has it: halves beside each other only where the engine gains by them.
-  const devices = { barrier: () => backend.barrier(), ...(backend.engine.gainsSideBySide === true ? { sideBySide: <T>(record: () => T): T => backend.sideBySide(record) } : {}) };
-  const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer: createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 }), backend: devices };
+  const devices = {
+    barrier: () => backend.barrier(),
+    ...(backend.engine.gainsSideBySide === true
+      ? { sideBySide: <T>(record: () => T): T => backend.sideBySide(record) }
+      : {}),
+  };
+  const parts = {
+    model,
+    owner,
+    companions: [],
+    hooks: createHookRunner([]),
+    optimizer: createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 }),
+    backend: devices,
+  };
   const data = randomBatch(options.batch, options.length, model.vocabularySize);
   const seconds: number[] = [];
   for (let step = 0; step < STEPS; step++) {

@@ -1,7 +1,14 @@
 import { cpus } from 'node:os';
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
-import { createAdamW, createHookRunner, trainStep, type Batch, type Json, type TensorBackendInfo } from '@whetstone/core';
+import {
+  createAdamW,
+  createHookRunner,
+  trainStep,
+  type Batch,
+  type Json,
+  type TensorBackendInfo,
+} from '@whetstone/core';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { numberOf, runPeer } from './peer.js';
@@ -40,7 +47,15 @@ export interface StepTimes {
 
 /** Makes one step more than `steps` on a model of random weights. */
 export async function measureStep(
-  backend: TensorBackendInfo, shape: Readonly<Record<string, Json>>, { mode, batch, length, steps, weights = 'float32' }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'> & Partial<Pick<StepBenchOptions, 'weights'>>,
+  backend: TensorBackendInfo,
+  shape: Readonly<Record<string, Json>>,
+  {
+    mode,
+    batch,
+    length,
+    steps,
+    weights = 'float32',
+  }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'> & Partial<Pick<StepBenchOptions, 'weights'>>,
 ): Promise<StepTimes> {
   const model = createRandomModel(shape, 0, mode === 'lora' ? weights : 'float32');
   const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
@@ -67,11 +82,51 @@ export async function measureStep(
 
 /** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
-  const { mode, batch, length, steps, threads, backend, precision, shape, weights, peak, peerPython, peerDevice = 'cpu', peerCompile = false } = options;
-  const flags = ['--shape', shape, '--device', peerDevice, ...(weights === 'bfloat16' && mode === 'lora' ? ['--dtype', 'bfloat16'] : []), ...(peak === undefined ? [] : ['--peak', String(peak)]), ...(precision === 'bfloat16' ? ['--autocast'] : []), ...(peerCompile ? ['--compile'] : [])];
-  const peer = peerPython === undefined ? undefined : await runPeer(peerPython, 'peer_step.py', [mode, String(batch), String(length), String(steps), '--threads', String(threads), ...flags]);
+  const {
+    mode,
+    batch,
+    length,
+    steps,
+    threads,
+    backend,
+    precision,
+    shape,
+    weights,
+    peak,
+    peerPython,
+    peerDevice = 'cpu',
+    peerCompile = false,
+  } = options;
+  const flags = [
+    '--shape',
+    shape,
+    '--device',
+    peerDevice,
+    ...(weights === 'bfloat16' && mode === 'lora' ? ['--dtype', 'bfloat16'] : []),
+    ...(peak === undefined ? [] : ['--peak', String(peak)]),
+    ...(precision === 'bfloat16' ? ['--autocast'] : []),
+    ...(peerCompile ? ['--compile'] : []),
+  ];
+  const peer =
+    peerPython === undefined
+      ? undefined
+      : await runPeer(peerPython, 'peer_step.py', [
+          mode,
+          String(batch),
+          String(length),
+          String(steps),
+          '--threads',
+          String(threads),
+          ...flags,
+        ]);
   const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
-  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, shapes[shape], { mode, batch, length, steps, weights });
+  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, shapes[shape], {
+    mode,
+    batch,
+    length,
+    steps,
+    weights,
+  });
   const [firstSeconds = NaN, ...measured] = seconds;
   const secondsPerStepMin = Math.min(...measured);
   const result = {
@@ -97,13 +152,30 @@ export async function benchStep(options: StepBenchOptions): Promise<void> {
   };
   const lines = [
     info.reason,
-    `${shape === 'smol' ? '' : `${shape}, `}${mode}, ${batch} × ${length} tokens, ${precision}: ${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s (${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+    `${shape === 'smol' ? '' : `${shape}, `}${mode}, ${batch} × ${length} tokens, ${precision}: ` +
+      `${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the ` +
+      `first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, ` +
+      `host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s ` +
+      `(${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ` +
+      `${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
   ];
   if (result.shareOfPeak !== undefined) lines.push(`${(100 * result.shareOfPeak).toFixed(1)} % of ${peak} TFLOP/s`);
   if (peer !== undefined) {
-    lines.push(`${String(peer['peer'])}${peerCompile ? `, compiled in ${numberOf(peer, 'first_s').toFixed(0)} s` : ''}: ${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`);
-    if (typeof peer['share_of_peak'] === 'number') lines.push(`theirs: ${(100 * peer['share_of_peak']).toFixed(1)} % of ${peak ?? 989} TFLOP/s, ${numberOf(peer, 'peak_gpu_gb').toFixed(1)} GB of ${String(peer['device_name'])}`);
-    lines.push(`speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`);
+    lines.push(
+      `${String(peer['peer'])}${peerCompile ? `, compiled in ${numberOf(peer, 'first_s').toFixed(0)} s` : ''}: ` +
+        `${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of ` +
+        `processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ` +
+        `${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`,
+    );
+    if (typeof peer['share_of_peak'] === 'number')
+      lines.push(
+        `theirs: ${(100 * peer['share_of_peak']).toFixed(1)} % of ${peak ?? 989} TFLOP/s, ` +
+          `${numberOf(peer, 'peak_gpu_gb').toFixed(1)} GB of ${String(peer['device_name'])}`,
+      );
+    lines.push(
+      `speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ` +
+        `${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`,
+    );
   }
   report(lines, result, options.json === true);
 }

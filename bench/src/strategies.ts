@@ -36,14 +36,38 @@ const contenders = (old: string): Readonly<Record<string, Contender>> => ({
   full: { strategy: 'full', learningRate: 3e-5, peer: 'full' },
   'full, bfloat16 weights': { strategy: { use: 'full', options: { weights: 'bfloat16' } }, learningRate: 3e-5 },
   'frozen-layers': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4 } }, learningRate: 1e-4 },
-  'frozen-layers, prefix kept': { strategy: { use: 'frozen-layers', options: { trainLastLayers: 4, cacheFrozenPrefix: true } }, learningRate: 1e-4 },
+  'frozen-layers, prefix kept': {
+    strategy: { use: 'frozen-layers', options: { trainLastLayers: 4, cacheFrozenPrefix: true } },
+    learningRate: 1e-4,
+  },
   lora: { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3, peer: 'lora' },
-  'lora, DoRA': { strategy: { use: 'lora', options: { rank: 16, alpha: 32, useDora: true } }, learningRate: 1e-3, peer: 'dora' },
+  'lora, DoRA': {
+    strategy: { use: 'lora', options: { rank: 16, alpha: 32, useDora: true } },
+    learningRate: 1e-3,
+    peer: 'dora',
+  },
   qlora: { strategy: { use: 'qlora', options: { rank: 16, alpha: 32 } }, learningRate: 1e-3, peer: 'qlora' },
-  'p-tuning-v2': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20 } }, learningRate: 1e-2, peer: 'prefix' },
-  'p-tuning-v2, at the input': { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20, depth: 'input' } }, learningRate: 1e-2 },
-  'lora + ewc': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'ewc', options: { data: old, samples: 16, batchSize: 4, on: 'effective-weights', lambda: 1e5 } }], learningRate: 1e-3 },
-  'lora + replay': { strategy: { use: 'lora', options: { rank: 16, alpha: 32 } }, companions: [{ use: 'replay', options: { data: old, ratio: 0.1 } }], learningRate: 1e-3 },
+  'p-tuning-v2': {
+    strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20 } },
+    learningRate: 1e-2,
+    peer: 'prefix',
+  },
+  'p-tuning-v2, at the input': {
+    strategy: { use: 'p-tuning-v2', options: { virtualTokens: 20, depth: 'input' } },
+    learningRate: 1e-2,
+  },
+  'lora + ewc': {
+    strategy: { use: 'lora', options: { rank: 16, alpha: 32 } },
+    companions: [
+      { use: 'ewc', options: { data: old, samples: 16, batchSize: 4, on: 'effective-weights', lambda: 1e5 } },
+    ],
+    learningRate: 1e-3,
+  },
+  'lora + replay': {
+    strategy: { use: 'lora', options: { rank: 16, alpha: 32 } },
+    companions: [{ use: 'replay', options: { data: old, ratio: 0.1 } }],
+    learningRate: 1e-3,
+  },
 });
 
 /** What one run came to. */
@@ -62,7 +86,10 @@ interface Measured {
   readonly saved: string;
 }
 
-/** Every strategy on the same model, data, batches and steps; each in a process of its own, so that its peak of memory is its own. */
+/**
+ * Every strategy on the same model, data, batches and steps; each in a process of its own, so that its peak of memory
+ * is its own.
+ */
 export async function benchStrategies(options: StrategiesBenchOptions): Promise<void> {
   if (options.one !== undefined) return measureOne(options, options.one);
   const names = Object.keys(contenders(''));
@@ -70,8 +97,10 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0) throw new Error(`Not measured here: ${unknown.join('; ')}. There are: ${names.join('; ')}`);
   const rows: Measured[] = [];
-  // On a machine at rest the first process of each side reads its libraries from the disk and wakes the processor: that is nobody's row.
-  for (const name of wanted.slice(0, 1)) await measureBoth(name, { ...options, steps: 2, evalSamples: 4 }).catch(() => []);
+  // On a machine at rest the first process of each side reads its libraries from the disk and wakes the processor: that
+  // is nobody's row.
+  for (const name of wanted.slice(0, 1))
+    await measureBoth(name, { ...options, steps: 2, evalSamples: 4 }).catch(() => []);
   const failures: string[] = [];
   for (const name of wanted) {
     try {
@@ -82,11 +111,20 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
     }
   }
   const lines = [
-    '| strategy | trained parameters | peak memory | tokens/s | of the later half of the steps | eval loss before | after | saved |',
+    '| strategy | trained parameters | peak memory | tokens/s | of the later half of the steps | eval loss ' +
+      'before | after | saved |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
-    ...rows.map((row) => `| ${row.name} | ${row.trainableParameters.toLocaleString('en')} | ${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${row.tokensPerSecond.toFixed(0)} | ${row.laterTokensPerSecond.toFixed(0)} | ${row.evalLossBefore?.toFixed(4)} | ${row.evalLossAfter?.toFixed(4)} | ${row.saved}, ${(row.savedBytes / 1e6).toFixed(1)} MB |`),
+    ...rows.map(
+      (row) =>
+        `| ${row.name} | ${row.trainableParameters.toLocaleString('en')} | ` +
+        `${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${row.tokensPerSecond.toFixed(0)} | ` +
+        `${row.laterTokensPerSecond.toFixed(0)} | ${row.evalLossBefore?.toFixed(4)} | ` +
+        `${row.evalLossAfter?.toFixed(4)} | ${row.saved}, ${(row.savedBytes / 1e6).toFixed(1)} MB |`,
+    ),
     ...failures,
-    ...(options.peerPython === undefined ? ['Beside TRL and PEFT, where they have the same: --peer-python <python>.'] : []),
+    ...(options.peerPython === undefined
+      ? ['Beside TRL and PEFT, where they have the same: --peer-python <python>.']
+      : []),
   ];
   report(lines, { steps: options.steps, batch: options.batch, rows, failures }, options.json === true);
   if (failures.length > 0) process.exitCode = 1;
@@ -97,23 +135,52 @@ async function measureBoth(name: string, options: StrategiesBenchOptions): Promi
   const ours = await inProcess(name, options);
   process.stderr.write(`${name}: done\n`);
   const peer = contenders('')[name]?.peer;
-  return options.peerPython === undefined || peer === undefined ? [ours] : [ours, await measurePeer(options.peerPython, name, peer, options)];
+  return options.peerPython === undefined || peer === undefined
+    ? [ours]
+    : [ours, await measurePeer(options.peerPython, name, peer, options)];
 }
 
 /** The same by TRL and PEFT, on the same model, data and steps. */
-async function measurePeer(python: string, name: string, method: string, options: StrategiesBenchOptions): Promise<Measured> {
+async function measurePeer(
+  python: string,
+  name: string,
+  method: string,
+  options: StrategiesBenchOptions,
+): Promise<Measured> {
   const { train, evalSamples, steps, batch, maxLength, threads } = options;
   const scratch = await mkdtemp(join(tmpdir(), 'whetstone-bench-'));
   try {
     const evalFile = await firstLines(options.eval, evalSamples, scratch);
     const trainFile = await batchesOf(train, steps, batch, scratch);
     const lr = contenders('')[name]?.learningRate ?? 0;
-    const given = { method, model: await findModelFolder(options.model), train: trainFile, eval: evalFile, steps, batch, 'max-length': maxLength, threads, lr };
-    const line = await runPeer(python, 'peer_strategies.py', Object.entries(given).flatMap(([key, value]) => [`--${key}`, String(value)]));
+    const given = {
+      method,
+      model: await findModelFolder(options.model),
+      train: trainFile,
+      eval: evalFile,
+      steps,
+      batch,
+      'max-length': maxLength,
+      threads,
+      lr,
+    };
+    const line = await runPeer(
+      python,
+      'peer_strategies.py',
+      Object.entries(given).flatMap(([key, value]) => [`--${key}`, String(value)]),
+    );
     process.stderr.write(`${name} by ${String(line['peer'])}: done\n`);
     return {
-      name: `– ${String(line['peer'])}`, trainableParameters: numberOf(line, 'trainable_parameters'), peakMemoryBytes: numberOf(line, 'peak_rss_bytes'), tokensPerSecond: numberOf(line, 'tokens_per_second'), laterTokensPerSecond: numberOf(line, 'later_tokens_per_second'), cpuSeconds: null,
-      evalLossBefore: numberOf(line, 'eval_loss_before'), evalLossAfter: numberOf(line, 'eval_loss_after'), savedBytes: numberOf(line, 'saved_bytes'), saved: method === 'full' ? 'model' : 'adapter',
+      name: `– ${String(line['peer'])}`,
+      trainableParameters: numberOf(line, 'trainable_parameters'),
+      peakMemoryBytes: numberOf(line, 'peak_rss_bytes'),
+      tokensPerSecond: numberOf(line, 'tokens_per_second'),
+      laterTokensPerSecond: numberOf(line, 'later_tokens_per_second'),
+      cpuSeconds: null,
+      evalLossBefore: numberOf(line, 'eval_loss_before'),
+      evalLossAfter: numberOf(line, 'eval_loss_after'),
+      savedBytes: numberOf(line, 'saved_bytes'),
+      saved: method === 'full' ? 'model' : 'adapter',
     };
   } finally {
     await rm(scratch, { recursive: true, force: true });
@@ -127,7 +194,10 @@ async function firstLines(file: string, count: number, folder: string): Promise<
   return written;
 }
 
-/** A file with the conversations of all steps, which both sides read from the first to the last: spread over the data, and by length, so that a batch has one and the longest come first. */
+/**
+ * A file with the conversations of all steps, which both sides read from the first to the last: spread over the data,
+ * and by length, so that a batch has one and the longest come first.
+ */
 async function batchesOf(file: string, steps: number, batch: number, folder: string): Promise<string> {
   const written = join(folder, 'train.jsonl');
   const lines = (await readFile(file, 'utf8')).trim().split('\n');
@@ -139,8 +209,23 @@ async function batchesOf(file: string, steps: number, batch: number, folder: str
 
 async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
   const { model, train, evalSamples, steps, batch, maxLength, threads, backend } = options;
-  const parameters = Object.entries({ model, train, eval: options.eval, 'eval-samples': evalSamples, steps, batch, 'max-length': maxLength, threads, backend, one: name }).flatMap(([key, value]) => [`--${key}`, String(value)]);
-  const measured: unknown = await lastLineOf(process.execPath, [fileURLToPath(new URL('./main.js', import.meta.url)), 'strategies', ...parameters]);
+  const parameters = Object.entries({
+    model,
+    train,
+    eval: options.eval,
+    'eval-samples': evalSamples,
+    steps,
+    batch,
+    'max-length': maxLength,
+    threads,
+    backend,
+    one: name,
+  }).flatMap(([key, value]) => [`--${key}`, String(value)]);
+  const measured: unknown = await lastLineOf(process.execPath, [
+    fileURLToPath(new URL('./main.js', import.meta.url)),
+    'strategies',
+    ...parameters,
+  ]);
   return measured as Measured;
 }
 
@@ -152,25 +237,44 @@ async function measureOne(options: StrategiesBenchOptions, name: string): Promis
     const contender = contenders(options.eval)[name];
     if (contender === undefined) throw new Error(`${name} is not measured here.`);
     const { strategy, companions = [], learningRate } = contender;
-    const trainer = new Trainer({
-      model: await findModelFolder(options.model),
-      // The peers' ChatML, which writes no system message of its own accord.
-      chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
-      backend: { name: options.backend, threads: options.threads },
-      data: { train: trainFile, eval: evalFile, maxLength: options.maxLength, shuffleDataset: false, trainSamplingStrategy: 'sequential', leakage: 'off' },
-      strategy,
-      companions: [...companions],
-      loggers: [],
-      optimizer: { learningRate, weightDecay: 0 },
-      schedule: { use: 'cosine', warmupSteps: 2 },
-      training: { maxSteps: options.steps, perDeviceTrainBatchSize: options.batch, perDeviceEvalBatchSize: 16, evalStrategy: 'ends', saveStrategy: 'no', seed: 0 },
-      output: { folder: join(scratch, 'run') },
-    }, { baseFolder: process.cwd() });
+    const trainer = new Trainer(
+      {
+        model: await findModelFolder(options.model),
+        // The peers' ChatML, which writes no system message of its own accord.
+        chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
+        backend: { name: options.backend, threads: options.threads },
+        data: {
+          train: trainFile,
+          eval: evalFile,
+          maxLength: options.maxLength,
+          shuffleDataset: false,
+          trainSamplingStrategy: 'sequential',
+          leakage: 'off',
+        },
+        strategy,
+        companions: [...companions],
+        loggers: [],
+        optimizer: { learningRate, weightDecay: 0 },
+        schedule: { use: 'cosine', warmupSteps: 2 },
+        training: {
+          maxSteps: options.steps,
+          perDeviceTrainBatchSize: options.batch,
+          perDeviceEvalBatchSize: 16,
+          evalStrategy: 'ends',
+          saveStrategy: 'no',
+          seed: 0,
+        },
+        output: { folder: join(scratch, 'run') },
+      },
+      { baseFolder: process.cwd() },
+    );
     let trainableParameters = 0;
     trainer.on('run:start', (info) => void (trainableParameters = info.trainableParameters));
     const later = { tokens: 0, seconds: 0 };
     trainer.on('step', ({ step, loss, seconds, tokens }) => {
-      process.stderr.write(`${name}, step ${step}/${options.steps}  loss ${loss.toFixed(4)}  ${seconds.toFixed(2)} s\n`);
+      process.stderr.write(
+        `${name}, step ${step}/${options.steps}  loss ${loss.toFixed(4)}  ${seconds.toFixed(2)} s\n`,
+      );
       if (step <= options.steps / 2) return;
       later.tokens += tokens;
       later.seconds += seconds;
@@ -178,7 +282,18 @@ async function measureOne(options: StrategiesBenchOptions, name: string): Promis
     const { peakMemoryBytes, tokensPerSecond, evalLossBefore, evalLossAfter } = await trainer.run();
     const { user, system } = process.cpuUsage();
     const saved = (await readdir(join(scratch, 'run'))).includes('adapter') ? 'adapter' : 'model';
-    const measured: Measured = { name, trainableParameters, peakMemoryBytes, tokensPerSecond, laterTokensPerSecond: later.tokens / later.seconds, cpuSeconds: (user + system) / 1e6, evalLossBefore, evalLossAfter, saved, savedBytes: await bytesIn(join(scratch, 'run', saved)) };
+    const measured: Measured = {
+      name,
+      trainableParameters,
+      peakMemoryBytes,
+      tokensPerSecond,
+      laterTokensPerSecond: later.tokens / later.seconds,
+      cpuSeconds: (user + system) / 1e6,
+      evalLossBefore,
+      evalLossAfter,
+      saved,
+      savedBytes: await bytesIn(join(scratch, 'run', saved)),
+    };
     process.stdout.write(`${JSON.stringify(measured)}\n`);
   } finally {
     await rm(scratch, { recursive: true, force: true });

@@ -1,5 +1,5 @@
-// Task A, then task B on the model that task A made: what is forgotten of A, and what keeps it. One table.
-// `node examples/continual-learning/run.mjs`, after `npm run build`. For those who want less or other: the options below.
+// Task A, then task B on the model that task A made: what is forgotten of A, and what keeps it. One table. `node
+// examples/continual-learning/run.mjs`, after `npm run build`. For those who want less or other: the options below.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,10 +13,22 @@ import { writeTasks } from './tasks.mjs';
 const text = (value) => ({ type: 'string', default: value });
 const { values } = parseArgs({
   options: {
-    model: text('smollm2-135m'), backend: text('auto'), data: text(fileURLToPath(new URL('../data', import.meta.url))),
-    'steps-a': text('16'), steps: text('20'), batch: text('8'), 'rate-a': text('1e-4'), rate: text('3e-5'), 'lora-rate': text('1e-3'),
-    ratio: text('0.1'), lambda: text('2e5'), 'fisher-samples': text('128'), 'eval-samples': text('48'),
-    only: { type: 'string' }, 'model-a': { type: 'string' }, json: { type: 'boolean', default: false },
+    model: text('smollm2-135m'),
+    backend: text('auto'),
+    data: text(fileURLToPath(new URL('../data', import.meta.url))),
+    'steps-a': text('16'),
+    steps: text('20'),
+    batch: text('8'),
+    'rate-a': text('1e-4'),
+    rate: text('3e-5'),
+    'lora-rate': text('1e-3'),
+    ratio: text('0.1'),
+    lambda: text('2e5'),
+    'fisher-samples': text('128'),
+    'eval-samples': text('48'),
+    only: { type: 'string' },
+    'model-a': { type: 'string' },
+    json: { type: 'boolean', default: false },
   },
 });
 const number = (name) => Number(values[name]);
@@ -28,7 +40,18 @@ const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3
 /** Mean loss on both tasks' held-out samples, in nats a token. */
 async function measure({ model, tokenizer, renderer, backend }, files) {
   const lossOn = async (path) => {
-    const data = await createBatchSource({ source: await createConversationSource({ path }, values.data), tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 128, truncationMode: 'keep_end', samplingStrategy: 'group_by_length' } });
+    const data = await createBatchSource({
+      source: await createConversationSource({ path }, values.data),
+      tokenizer,
+      renderer,
+      options: {
+        purpose: 'eval',
+        batchSize: 16,
+        maxLength: 128,
+        truncationMode: 'keep_end',
+        samplingStrategy: 'group_by_length',
+      },
+    });
     const clock = { now: () => secondsSince(0), timestamp: () => new Date().toISOString() };
     return (await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 })).loss;
   };
@@ -66,7 +89,10 @@ async function train(modelFolder, { data, steps, rate, strategy, companions = []
 function variantsOf(files, fisherFile) {
   const old = files.train.a;
   const replay = { use: 'replay', options: { data: old, ratio: number('ratio') } };
-  const ewc = { use: 'ewc', options: { data: old, samples: number('fisher-samples'), batchSize: 4, lambda: number('lambda'), fisherFile } };
+  const ewc = {
+    use: 'ewc',
+    options: { data: old, samples: number('fisher-samples'), batchSize: 4, lambda: number('lambda'), fisherFile },
+  };
   // What the adapter makes of the base's weights is held where those mattered: the same Fisher information serves.
   const effective = { use: 'ewc', options: { ...ewc.options, on: 'effective-weights' } };
   const full = { strategy: 'full', rate: number('rate') };
@@ -90,28 +116,49 @@ try {
   let modelFolder = values['model-a'];
   if (modelFolder === undefined) {
     const output = join(scratch, 'a');
-    await train(base, { data: files.train.a, steps: number('steps-a'), rate: number('rate-a'), strategy: 'full', files, output });
+    await train(base, {
+      data: files.train.a,
+      steps: number('steps-a'),
+      rate: number('rate-a'),
+      strategy: 'full',
+      files,
+      output,
+    });
     modelFolder = join(output, 'model');
   }
   const opened = await openModel(modelFolder, { backend: values.backend });
   const before = await measure(opened, files);
   opened.dispose();
-  terminal.line(`After task A: loss ${before.a.toFixed(3)} on A, ${before.b.toFixed(3)} on B; ${secondsSince(started).toFixed(0)} s so far.`);
+  terminal.line(
+    `After task A: loss ${before.a.toFixed(3)} on A, ${before.b.toFixed(3)} on B; ` +
+      `${secondsSince(started).toFixed(0)} s so far.`,
+  );
 
   const variants = variantsOf(files, join(scratch, 'fisher.safetensors'));
   const rows = [];
   for (const name of values.only?.split(',') ?? Object.keys(variants)) {
     const begun = performance.now();
-    const { after, seconds } = await train(modelFolder, { data: files.train.b, steps: number('steps'), files, output: join(scratch, 'b'), ...variants[name] });
+    const { after, seconds } = await train(modelFolder, {
+      data: files.train.b,
+      steps: number('steps'),
+      files,
+      output: join(scratch, 'b'),
+      ...variants[name],
+    });
     rows.push({ name, after, trainSeconds: seconds, seconds: secondsSince(begun) });
-    terminal.line(`${name}: loss ${after.a.toFixed(3)} on A, ${after.b.toFixed(3)} on B; ${secondsSince(begun).toFixed(0)} s.`);
+    terminal.line(
+      `${name}: loss ${after.a.toFixed(3)} on A, ${after.b.toFixed(3)} on B; ${secondsSince(begun).toFixed(0)} s.`,
+    );
   }
 
   terminal.line('\n| task B trained with | loss on A | forgotten of A | loss on B | learned of B | seconds |');
   terminal.line('| --- | ---: | ---: | ---: | ---: | ---: |');
   terminal.line(`| (before task B) | ${before.a.toFixed(3)} | | ${before.b.toFixed(3)} | | |`);
   for (const { name, after, seconds } of rows.map((row) => ({ ...row, seconds: row.seconds.toFixed(0) }))) {
-    terminal.line(`| ${name} | ${after.a.toFixed(3)} | ${signed(after.a - before.a)} | ${after.b.toFixed(3)} | ${signed(before.b - after.b)} | ${seconds} |`);
+    terminal.line(
+      `| ${name} | ${after.a.toFixed(3)} | ${signed(after.a - before.a)} | ${after.b.toFixed(3)} | ` +
+        `${signed(before.b - after.b)} | ${seconds} |`,
+    );
   }
   terminal.line(`\n${secondsSince(started).toFixed(0)} s in all.`);
   terminal.result({ before, rows, seconds: secondsSince(started) });

@@ -2,17 +2,31 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-const asLine = (user, assistant) => JSON.stringify({ messages: [{ role: 'user', content: user }, { role: 'assistant', content: assistant }] });
+const asLine = (user, assistant) =>
+  JSON.stringify({
+    messages: [
+      { role: 'user', content: user },
+      { role: 'assistant', content: assistant },
+    ],
+  });
 
 /** The first two turns of each dialogue. A sentence that stands there again and again is one sample. */
 async function readExchanges(file) {
-  const rows = (await readFile(file, 'utf8')).trim().split('\n').map((text) => JSON.parse(text));
-  const exchanges = rows.map(({ conversation: [user, reply], topic }) => ({ user: user.content, reply: reply.content, topic: topic.replace('_', ' ') }));
+  const rows = (await readFile(file, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((text) => JSON.parse(text));
+  const exchanges = rows.map(({ conversation: [user, reply], topic }) => ({
+    user: user.content,
+    reply: reply.content,
+    topic: topic.replace('_', ' '),
+  }));
   return [...new Map(exchanges.map((exchange) => [exchange.user, exchange])).values()];
 }
 
 /**
  * Task A: to reply. Task B: to name the topic of the same kind of sentence, in a word or two.
+ *
  * @param {string} data folder of `chatterbot-en.train.jsonl` and `chatterbot-en.eval.jsonl`
  * @param {string} folder where the files of the tasks are written
  * @param {number} evaluated samples of each task to evaluate on

@@ -2,17 +2,33 @@
 import { add, keep, matMul, mul, randomUniform, scalar, variable, zeros } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError } from '@whetstone/core/contract';
 
-/** @import { Attachment, LanguageModel, LinearSite, StrategyRun } from '@whetstone/core/contract' */
-/** @import { Tensor, Tensor2D, Variable } from '@tensorflow/tfjs-core' */
-/** @typedef {{ readonly rank: number, readonly alpha: number, readonly targetModules: readonly string[] }} Options */
+/**
+ * @import {
+ *   Attachment,
+ *   LanguageModel,
+ *   LinearSite,
+ *   StrategyRun
+ * } from '@whetstone/core/contract'
+ */
+/**
+ * @import {
+ *   Tensor,
+ *   Tensor2D,
+ *   Variable
+ * } from '@tensorflow/tfjs-core'
+ */
+/** @typedef {{ readonly rank: number; readonly alpha: number; readonly targetModules: readonly string[] }} Options */
 
 /**
  * The linear layers whose path ends with one of the names; all but the output layer without names.
+ *
  * @param {LanguageModel} model @param {readonly string[]} names @returns {LinearSite[]}
  */
 function findTargets(model, names) {
   const sites = [...model.linearSites.values()];
-  const targets = sites.filter(({ name, isOutput }) => (names.length === 0 ? !isOutput : names.some((end) => name === end || name.endsWith(`.${end}`))));
+  const targets = sites.filter(({ name, isOutput }) =>
+    names.length === 0 ? !isOutput : names.some((end) => name === end || name.endsWith(`.${end}`)),
+  );
   if (targets.length > 0) return targets;
   throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'No linear layer has one of these names.', {
     place: { path: 'strategy.options.targetModules' },
@@ -32,7 +48,9 @@ function own(initial, trainable) {
 const matrix = (tensor) => /** @type {Tensor2D} */ (tensor);
 
 /**
- * Puts B·A beside every target. A is drawn once and frozen; B starts at zero, so that training starts from the base model.
+ * Puts B·A beside every target. A is drawn once and frozen; B starts at zero, so that training starts from the base
+ * model.
+ *
  * @param {LanguageModel} model @param {Options} options @param {StrategyRun} run @returns {Attachment}
  */
 function attach(model, { rank, alpha, targetModules }, run) {
@@ -49,7 +67,10 @@ function attach(model, { rank, alpha, targetModules }, run) {
     const key = `base_model.model.${site.name}`;
     frozen.set(`${key}.lora_A.weight`, a);
     trainable.set(`${key}.lora_B.weight`, b);
-    return site.wrap((base) => (input) => add(base(input), matMul(mul(matMul(input, matrix(a), false, true), scale), matrix(b), false, true)));
+    return site.wrap(
+      (base) => (input) =>
+        add(base(input), matMul(mul(matMul(input, matrix(a), false, true), scale), matrix(b), false, true)),
+    );
   });
   return {
     trainable,
@@ -58,7 +79,10 @@ function attach(model, { rank, alpha, targetModules }, run) {
     loadState: ({ tensors }) => {
       for (const [name, a] of frozen) {
         const saved = tensors.get(name);
-        if (saved?.shape.join() !== a.shape.join()) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks a frozen matrix of this shape.', { place: { tensor: name } });
+        if (saved?.shape.join() !== a.shape.join())
+          throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks a frozen matrix of this shape.', {
+            place: { tensor: name },
+          });
         a.assign(saved);
       }
     },
@@ -66,8 +90,18 @@ function attach(model, { rank, alpha, targetModules }, run) {
     exportAdapter: () => ({
       tensors: new Map([...frozen, ...trainable]),
       config: {
-        base_model_name_or_path: run.modelFolder, bias: 'none', fan_in_fan_out: targets.some((site) => site.fanInFanOut), inference_mode: true, lora_alpha: alpha,
-        lora_dropout: 0, peft_type: 'LORA', r: rank, target_modules: targets.map(({ name }) => name), task_type: 'CAUSAL_LM', use_dora: false, use_rslora: false,
+        base_model_name_or_path: run.modelFolder,
+        bias: 'none',
+        fan_in_fan_out: targets.some((site) => site.fanInFanOut),
+        inference_mode: true,
+        lora_alpha: alpha,
+        lora_dropout: 0,
+        peft_type: 'LORA',
+        r: rank,
+        target_modules: targets.map(({ name }) => name),
+        task_type: 'CAUSAL_LM',
+        use_dora: false,
+        use_rslora: false,
       },
     }),
     dispose: () => {
@@ -90,10 +124,18 @@ export const loraFa = definePlugin({
     properties: {
       rank: { type: 'integer', minimum: 1, default: 8, description: 'Rank of the update B·A.' },
       alpha: { type: 'number', exclusiveMinimum: 0, default: 16, description: 'The update is scaled by alpha / rank.' },
-      targetModules: { type: 'array', items: { type: 'string' }, default: [], description: 'Names of linear layers; all of them where empty.' },
+      targetModules: {
+        type: 'array',
+        items: { type: 'string' },
+        default: [],
+        description: 'Names of linear layers; all of them where empty.',
+      },
     },
   },
-  create: ({ rank, alpha, targetModules }) => ({ role: 'owner', attach: (model, run) => attach(model, { rank, alpha, targetModules }, run) }),
+  create: ({ rank, alpha, targetModules }) => ({
+    role: 'owner',
+    attach: (model, run) => attach(model, { rank, alpha, targetModules }, run),
+  }),
 });
 
 export default loraFa;

@@ -10,7 +10,18 @@ import { loraFa } from './index.js';
 
 beforeAll(() => setBackend('cpu'));
 
-const config = { model_type: 'llama', vocab_size: 24, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32, rms_norm_eps: 1e-5, initializer_range: 0.3 };
+const config = {
+  model_type: 'llama',
+  vocab_size: 24,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  initializer_range: 0.3,
+};
 
 // The conformance suite that any strategy can run; loading and merging prove that what it saves is plain LoRA.
 describeStrategy(loraFa, {
@@ -18,7 +29,11 @@ describeStrategy(loraFa, {
   load: loadAdapter,
   merge: (model, adapter) => mergeAdapter(model, adapter).weights,
   options: { 'all linear layers': { rank: 2 }, 'a few': { rank: 3, alpha: 3, targetModules: ['q_proj', 'down_proj'] } },
-  badOptions: { 'rank 0': { rank: 0 }, 'a target that matches nothing': { targetModules: ['wq'] }, 'an unknown key': { ranks: 2 } },
+  badOptions: {
+    'rank 0': { rank: 0 },
+    'a target that matches nothing': { targetModules: ['wq'] },
+    'an unknown key': { ranks: 2 },
+  },
 });
 
 it('is one file of fewer than 120 lines', async () => {

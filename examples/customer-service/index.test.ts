@@ -19,7 +19,13 @@ test('from a raw, dirty export to a trained adapter, English and Chinese, in one
   const warnings: string[] = [];
   const trainer = new Trainer(here('./run.json'), {
     overrides: [
-      `model=${model}`, 'backend=cpu', 'training.maxSteps=2', 'training.perDeviceTrainBatchSize=2', 'training.evalStrategy=no', 'data.maxLength=160', 'data.samplesWithoutTargets=skip',
+      `model=${model}`,
+      'backend=cpu',
+      'training.maxSteps=2',
+      'training.perDeviceTrainBatchSize=2',
+      'training.evalStrategy=no',
+      'data.maxLength=160',
+      'data.samplesWithoutTargets=skip',
       `output.folder=${join(folder, 'run')}`,
     ],
     services: [provide(LOGGER, { debug: log, info: log, warn: (message) => warnings.push(message), error: log })],
@@ -28,14 +34,26 @@ test('from a raw, dirty export to a trained adapter, English and Chinese, in one
   expect(report.steps).toBe(2);
 
   const { train } = JSON.parse(readFileSync(join(folder, 'run', 'data.json'), 'utf8')) as {
-    train: { counts: { unreadable: number }; transforms: { name: string; removed: Record<string, number>; changed: Record<string, number> }[] };
+    train: {
+      counts: { unreadable: number };
+      transforms: { name: string; removed: Record<string, number>; changed: Record<string, number> }[];
+    };
   };
   const of = (name: string) => train.transforms.find((transform) => transform.name === name);
   expect(train.counts.unreadable).toBeGreaterThan(5);
   expect(of('normalize-text')?.changed['widths']).toBeGreaterThan(20);
-  expect(of('redact')?.changed).toMatchObject({ phone: expect.any(Number) as number, email: expect.any(Number) as number });
-  expect(of('quality-filter')?.removed).toMatchObject({ 'empty-turn': expect.any(Number) as number, boilerplate: expect.any(Number) as number });
-  expect(of('deduplicate')?.removed).toMatchObject({ 'exact-duplicate': expect.any(Number) as number, 'in-evaluation-data': expect.any(Number) as number });
+  expect(of('redact')?.changed).toMatchObject({
+    phone: expect.any(Number) as number,
+    email: expect.any(Number) as number,
+  });
+  expect(of('quality-filter')?.removed).toMatchObject({
+    'empty-turn': expect.any(Number) as number,
+    boilerplate: expect.any(Number) as number,
+  });
+  expect(of('deduplicate')?.removed).toMatchObject({
+    'exact-duplicate': expect.any(Number) as number,
+    'in-evaluation-data': expect.any(Number) as number,
+  });
   // Nothing is left out in silence, and nothing of the evaluation data is learned.
   expect(lines.some((line) => /rows cannot be read and are left out/.test(line))).toBe(true);
   expect(warnings.filter((warning) => /also in the evaluation data/.test(warning))).toEqual([]);

@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-// Where neither Python nor a network is: what everyone can run everywhere. With libtensorflow and the real model it is `npm run quickstart` itself.
+// Where neither Python nor a network is: what everyone can run everywhere. With libtensorflow and the real model it is
+// `npm run quickstart` itself.
 test('without Python it says why, and goes on with a tiny model on another backend', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-quickstart-test-'));
   await symlink(process.execPath, join(folder, 'node'));
   const { WHETSTONE_TENSORFLOW_LIBRARY: _, WHETSTONE_PYTHON: __, ...environment } = process.env;
   const script = fileURLToPath(new URL('./run.mjs', import.meta.url));
-  const child = spawn(process.execPath, [script, '--json', '--steps', '2'], { env: { ...environment, PATH: folder, WHETSTONE_CACHE: join(folder, 'cache') } });
+  const child = spawn(process.execPath, [script, '--json', '--steps', '2'], {
+    env: { ...environment, PATH: folder, WHETSTONE_CACHE: join(folder, 'cache') },
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

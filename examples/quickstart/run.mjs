@@ -1,11 +1,35 @@
 // Fetches what is needed, fine-tunes a real model on the conversations of examples/data, and shows the difference.
-// Everything here is the library as anyone can use it; `npx whetstone train examples/quickstart/run.json` does the middle part alone.
+// Everything here is the library as anyone can use it; `npx whetstone train examples/quickstart/run.json` does the
+// middle part alone.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BACKEND_RESOLVER, createTinyModel, fetchModel, findTensorflow, generateReply, installTensorflow, isWhetstoneError, LOADED_MODEL, LOGGER, openModel, provide, putAdapter, Trainer } from 'whetstone';
-import { createTerminal, describeReport, errorAsJson, errorAsText, installProgress, listenForInterrupt, terminalLogger, trainingProgress } from 'whetstone/terminal';
+import {
+  BACKEND_RESOLVER,
+  createTinyModel,
+  fetchModel,
+  findTensorflow,
+  generateReply,
+  installTensorflow,
+  isWhetstoneError,
+  LOADED_MODEL,
+  LOGGER,
+  openModel,
+  provide,
+  putAdapter,
+  Trainer,
+} from 'whetstone';
+import {
+  createTerminal,
+  describeReport,
+  errorAsJson,
+  errorAsText,
+  installProgress,
+  listenForInterrupt,
+  terminalLogger,
+  trainingProgress,
+} from 'whetstone/terminal';
 
 const config = fileURLToPath(new URL('./run.json', import.meta.url));
 const prompts = ['Hello! How are you today?', 'What is the capital of Japan?', 'Tell me a joke.'];
@@ -39,7 +63,12 @@ async function replies(model) {
   for (const content of prompts) {
     terminal.line(terminal.paint.dim(`> ${content}`));
     let reply = '';
-    for await (const { text } of generateReply(model, [{ role: 'user', content }], { maxNewTokens: 40, repetitionPenalty: 1.1 }, interrupt.signal)) {
+    for await (const { text } of generateReply(
+      model,
+      [{ role: 'user', content }],
+      { maxNewTokens: 40, repetitionPenalty: 1.1 },
+      interrupt.signal,
+    )) {
       reply += text;
       terminal.write(text);
     }
@@ -52,10 +81,19 @@ async function replies(model) {
 async function main() {
   heading('1. What is needed');
   const present = await findTensorflow();
-  const library = 'folder' in present ? present : await tryTo(installTensorflow, 'Going on without libtensorflow, on a slower backend.');
+  const library =
+    'folder' in present
+      ? present
+      : await tryTo(installTensorflow, 'Going on without libtensorflow, on a slower backend.');
   if (library !== null) terminal.line(`libtensorflow: ${library.folder}`);
   // Without libtensorflow a real model would take hours: a tiny one shows the same in a minute.
-  const folder = library === null ? null : await tryTo((options) => fetchModel('smollm2-135m', options), 'Going on with a tiny model made here, which knows nothing yet.');
+  const folder =
+    library === null
+      ? null
+      : await tryTo(
+          (options) => fetchModel('smollm2-135m', options),
+          'Going on with a tiny model made here, which knows nothing yet.',
+        );
   const scratch = steps === null ? null : await mkdtemp(join(tmpdir(), 'whetstone-quickstart-'));
   const runs = scratch ?? fileURLToPath(new URL('../../runs', import.meta.url));
   const modelFolder = folder ?? join(runs, 'quickstart-tiny-model');
@@ -73,10 +111,26 @@ async function main() {
     const before = await replies(model);
 
     heading('3. Fine-tuning with LoRA');
-    const tiny = ['strategy.options.modulesToSave=["lm_head"]', 'data.maxLength=256', 'data.truncationMode="keep_end"', 'training.maxSteps=40', 'optimizer.learningRate=1e-2'];
+    const tiny = [
+      'strategy.options.modulesToSave=["lm_head"]',
+      'data.maxLength=256',
+      'data.truncationMode="keep_end"',
+      'training.maxSteps=40',
+      'optimizer.learningRate=1e-2',
+    ];
     const trainer = new Trainer(config, {
-      overrides: [`model=${JSON.stringify(modelFolder)}`, ...(folder === null ? tiny : []), ...(steps === null ? [] : [`training.maxSteps=${steps}`, `output.folder=${JSON.stringify(join(runs, 'quickstart'))}`])],
-      services: [provide(LOADED_MODEL, model), provide(LOGGER, progress.logger(terminalLogger(terminal))), provide(BACKEND_RESOLVER, { resolve: async () => model.backend })],
+      overrides: [
+        `model=${JSON.stringify(modelFolder)}`,
+        ...(folder === null ? tiny : []),
+        ...(steps === null
+          ? []
+          : [`training.maxSteps=${steps}`, `output.folder=${JSON.stringify(join(runs, 'quickstart'))}`]),
+      ],
+      services: [
+        provide(LOADED_MODEL, model),
+        provide(LOGGER, progress.logger(terminalLogger(terminal))),
+        provide(BACKEND_RESOLVER, { resolve: async () => model.backend }),
+      ],
     });
     trainer.on('run:start', progress.start).on('step', progress.step).on('evaluate', progress.evaluated);
     const report = await trainer.run({ signal: interrupt.signal });
@@ -91,8 +145,14 @@ async function main() {
 
     heading('The adapter is yours');
     terminal.line(adapterFolder);
-    terminal.line(`Talk to it:  npx whetstone chat ${folder === null ? modelFolder : 'smollm2-135m'} --adapter ${adapterFolder}`);
-    terminal.result({ ...report, adapterFolder, replies: prompts.map((prompt, index) => ({ prompt, before: before[index], after: after[index] })) });
+    terminal.line(
+      `Talk to it:  npx whetstone chat ${folder === null ? modelFolder : 'smollm2-135m'} --adapter ${adapterFolder}`,
+    );
+    terminal.result({
+      ...report,
+      adapterFolder,
+      replies: prompts.map((prompt, index) => ({ prompt, before: before[index], after: after[index] })),
+    });
   } finally {
     model.dispose();
     if (scratch !== null) await rm(scratch, { recursive: true, force: true });

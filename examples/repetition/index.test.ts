@@ -9,8 +9,8 @@ import { useBackend } from '../../test/support/backend.js';
 import { disposeRun, testRun, tinyModel, train } from '../../test/support/training.js';
 
 /**
- * Replies in which no token comes twice, made of pairs that like to follow each other: whoever has learned only what follows what goes
- * back and forth between two tokens for ever.
+ * Replies in which no token comes twice, made of pairs that like to follow each other: whoever has learned only what
+ * follows what goes back and forth between two tokens for ever.
  */
 function replies(count: number, seed: number): Row[] {
   const random = testRandom(seed);
@@ -21,7 +21,11 @@ function replies(count: number, seed: number): Row[] {
       const last = used.at(-1);
       const partner = last === undefined ? undefined : first + ((last - first) ^ 1);
       const free = Array.from({ length: tokens }, (_, index) => first + index).filter((token) => !used.includes(token));
-      used.push(partner !== undefined && !used.includes(partner) && random() < 0.85 ? partner : (free[Math.floor(random() * free.length)] ?? first));
+      used.push(
+        partner !== undefined && !used.includes(partner) && random() < 0.85
+          ? partner
+          : (free[Math.floor(random() * free.length)] ?? first),
+      );
     }
     return { ids: [1, ...used], supervised: [false, ...used.map(() => true)] };
   });
@@ -29,7 +33,14 @@ function replies(count: number, seed: number): Row[] {
 
 async function outcome(callbacks: readonly Callback[]): Promise<{ readonly rate: number; readonly loss: number }> {
   const model = tinyModel(3);
-  const run = testRun({ model, learningRate: 0.01, trainData: batchSourceOf(replies(96, 5), 8), evalData: batchSourceOf(replies(48, 6), 16), callbacks, training: { numTrainEpochs: 4, evalStrategy: 'ends' } });
+  const run = testRun({
+    model,
+    learningRate: 0.01,
+    trainData: batchSourceOf(replies(96, 5), 8),
+    evalData: batchSourceOf(replies(48, 6), 16),
+    callbacks,
+    training: { numTrainEpochs: 4, evalStrategy: 'ends' },
+  });
   const { report } = await train(run);
   const prompts = Array.from({ length: 12 }, (_, index) => [1, 8 + 2 * index]);
   const said = prompts.map((): number[] => []);
@@ -54,7 +65,13 @@ describe('repetition', () => {
     expect(plain.rate).toBeGreaterThan(0.3);
     const parts: readonly (readonly [RepetitionPenaltyOptions, number])[] = [
       [{ unlikelihood: 1, diversity: 0.2 }, 0.75],
-      [{ unlikelihood: 0, generated: { weight: 0.5, ngram: 2, maxNewTokens: 16, pool: 24, everySteps: 1, perMicrobatch: 24 } }, 0.85],
+      [
+        {
+          unlikelihood: 0,
+          generated: { weight: 0.5, ngram: 2, maxNewTokens: 16, pool: 24, everySteps: 1, perMicrobatch: 24 },
+        },
+        0.85,
+      ],
     ];
     for (const [options, share] of parts) {
       const penalised = await outcome([createRepetitionPenalty(options)]);

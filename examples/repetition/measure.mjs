@@ -11,7 +11,10 @@ export async function greedyReplies(opened, prompts, maxNewTokens) {
   return replies;
 }
 
-/** Mean repetition rate of greedy replies, how many of them loop, and the loss on conversations that were not trained on. */
+/**
+ * Mean repetition rate of greedy replies, how many of them loop, and the loss on conversations that were not trained
+ * on.
+ */
 export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSamples = Infinity, n = 4 }) {
   const replies = await greedyReplies(opened, prompts, maxNewTokens);
   const ids = replies.map((reply) => opened.tokenizer.encode(reply));
@@ -20,10 +23,27 @@ export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSam
   const all = await createConversationSource({ path: evalFile }, '.');
   const source = { ...all, conversations: () => first(all.conversations(), evalSamples) };
   const { model, tokenizer, renderer, backend } = opened;
-  const data = await createBatchSource({ source, tokenizer, renderer, options: { purpose: 'eval', batchSize: 16, maxLength: 256, truncationMode: 'keep_end', samplingStrategy: 'group_by_length' } });
+  const data = await createBatchSource({
+    source,
+    tokenizer,
+    renderer,
+    options: {
+      purpose: 'eval',
+      batchSize: 16,
+      maxLength: 256,
+      truncationMode: 'keep_end',
+      samplingStrategy: 'group_by_length',
+    },
+  });
   const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
   const { loss } = await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 });
-  return { rate: mean(rates), tokens: mean(ids.map(({ length }) => length)), loops: rates.filter((rate) => rate > 0.5).length, loss, replies };
+  return {
+    rate: mean(rates),
+    tokens: mean(ids.map(({ length }) => length)),
+    loops: rates.filter((rate) => rate > 0.5).length,
+    loss,
+    replies,
+  };
 }
 
 async function* first(items, count) {

@@ -14,7 +14,12 @@ export const lossWatchdog = definePlugin({
     required: ['threshold'],
     properties: {
       threshold: { type: 'number', description: 'A loss above this is too high.' },
-      patience: { type: 'integer', minimum: 1, default: 3, description: 'Steps that may be too high, one after the other, before the run ends.' },
+      patience: {
+        type: 'integer',
+        minimum: 1,
+        default: 3,
+        description: 'Steps that may be too high, one after the other, before the run ends.',
+      },
     },
   },
   create: ({ threshold, patience }, { logger }) => {

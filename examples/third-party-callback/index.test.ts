@@ -9,5 +9,9 @@ beforeAll(() => setBackend('cpu'));
 // The conformance suite that any callback can run.
 describeCallback(lossWatchdog, {
   options: { 'low threshold': { threshold: 2.8, patience: 2 }, 'never reached': { threshold: 100 } },
-  badOptions: { 'no threshold': {}, 'no patience': { threshold: 1, patience: 0 }, 'an unknown key': { threshold: 1, patients: 2 } },
+  badOptions: {
+    'no threshold': {},
+    'no patience': { threshold: 1, patience: 0 },
+    'an unknown key': { threshold: 1, patients: 2 },
+  },
 });

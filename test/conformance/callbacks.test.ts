@@ -13,39 +13,77 @@ const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
   'early-stopping': {
     evaluationMetrics: { bleu: 3 },
     options: {
-      'by default': {}, 'a metric to maximise': { metric: 'bleu', mode: 'max', patience: 2 }, 'the train loss': { metric: 'trainLoss', trainLossWindow: 2, threshold: 0.2 },
-      'a baseline and a warmup': { baseline: 2.1, warmupEvaluations: 2, patience: 2, restoreBest: false }, 'a share of the best': { threshold: 0.05, thresholdMode: 'relative' },
+      'by default': {},
+      'a metric to maximise': { metric: 'bleu', mode: 'max', patience: 2 },
+      'the train loss': { metric: 'trainLoss', trainLossWindow: 2, threshold: 0.2 },
+      'a baseline and a warmup': { baseline: 2.1, warmupEvaluations: 2, patience: 2, restoreBest: false },
+      'a share of the best': { threshold: 0.05, thresholdMode: 'relative' },
     },
-    badOptions: { 'no patience': { patience: 0 }, 'an unknown mode': { mode: 'up' }, 'an unknown key': { patients: 3 } },
+    badOptions: {
+      'no patience': { patience: 0 },
+      'an unknown mode': { mode: 'up' },
+      'an unknown key': { patients: 3 },
+    },
   },
   'gradient-clipping': {
-    options: { 'by default': {}, 'each parameter': { mode: 'parameter-norm', maxNorm: 0.5 }, values: { mode: 'value', maxValue: 0.2 }, adaptive: { mode: 'adaptive' }, 'skipping what is not finite': { nonFinite: 'skip' }, 'stopping there': { nonFinite: 'stop' } },
+    options: {
+      'by default': {},
+      'each parameter': { mode: 'parameter-norm', maxNorm: 0.5 },
+      values: { mode: 'value', maxValue: 0.2 },
+      adaptive: { mode: 'adaptive' },
+      'skipping what is not finite': { nonFinite: 'skip' },
+      'stopping there': { nonFinite: 'stop' },
+    },
     badOptions: { 'a norm of nothing': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
   },
-  'nan-guard': { options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } }, badOptions: { 'no patience': { patience: 0 } } },
-  'metrics-jsonl': { options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } }, badOptions: { 'no name': { file: '' } } },
+  'nan-guard': {
+    options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } },
+    badOptions: { 'no patience': { patience: 0 } },
+  },
+  'metrics-jsonl': {
+    options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } },
+    badOptions: { 'no name': { file: '' } },
+  },
   'repetition-penalty': {
     vocabularySize: 48,
     loaded: () => loadedOf(tinyModel(2)),
     options: {
-      'by default': {}, 'n-grams and diversity': { ngram: 2, diversity: 0.2 }, 'diversity alone': { unlikelihood: 0, diversity: 1 },
-      'the model\'s own replies': { generated: { ngram: 1, maxNewTokens: 8, pool: 3, everySteps: 2, perMicrobatch: 2 } },
+      'by default': {},
+      'n-grams and diversity': { ngram: 2, diversity: 0.2 },
+      'diversity alone': { unlikelihood: 0, diversity: 1 },
+      "the model's own replies": { generated: { ngram: 1, maxNewTokens: 8, pool: 3, everySteps: 2, perMicrobatch: 2 } },
     },
-    badOptions: { 'a negative weight': { unlikelihood: -1 }, 'no n-gram': { ngram: 0 }, 'no replies': { generated: { pool: 0 } }, 'an unknown key': { generated: { promts: [] } } },
+    badOptions: {
+      'a negative weight': { unlikelihood: -1 },
+      'no n-gram': { ngram: 0 },
+      'no replies': { generated: { pool: 0 } },
+      'an unknown key': { generated: { promts: [] } },
+    },
   },
   // A line for every so many steps, which these runs do not come to: the tests' own output stays readable.
-  console: { options: { 'now and then': { everySteps: 1000 } }, badOptions: { 'never': { everySteps: 0 } } },
-  tensorboard: { options: { 'by default': {}, 'a folder of its own, every second step': { folder: 'events', everySteps: 2 } }, badOptions: { 'never': { everySteps: 0 }, 'no folder': { folder: '' } } },
+  console: { options: { 'now and then': { everySteps: 1000 } }, badOptions: { never: { everySteps: 0 } } },
+  tensorboard: {
+    options: { 'by default': {}, 'a folder of its own, every second step': { folder: 'events', everySteps: 2 } },
+    badOptions: { never: { everySteps: 0 }, 'no folder': { folder: '' } },
+  },
 };
 
-const isCallback = (plugin: Plugin): plugin is Plugin<'callback'> | Plugin<'logger'> => plugin.kind === 'callback' || plugin.kind === 'logger';
+const isCallback = (plugin: Plugin): plugin is Plugin<'callback'> | Plugin<'logger'> =>
+  plugin.kind === 'callback' || plugin.kind === 'logger';
 
 for (const plugin of builtInPlugins.filter(isCallback)) {
   const own = settings[plugin.name];
   if (own !== undefined) describeCallback(plugin, own);
-  else describe(plugin.name, () => it('is tested', () => expect.fail(`Say in this file with which options '${plugin.name}' is tested.`)));
+  else
+    describe(plugin.name, () =>
+      it('is tested', () => expect.fail(`Say in this file with which options '${plugin.name}' is tested.`)),
+    );
 }
 
 it('nothing is tested that is not there', () => {
-  expect(Object.keys(settings).filter((name) => !builtInPlugins.some((plugin) => isCallback(plugin) && plugin.name === name))).toEqual([]);
+  expect(
+    Object.keys(settings).filter(
+      (name) => !builtInPlugins.some((plugin) => isCallback(plugin) && plugin.name === name),
+    ),
+  ).toEqual([]);
 });

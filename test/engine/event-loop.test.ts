@@ -16,7 +16,16 @@ const engines = [
 ] as const;
 
 /** Large enough that a step takes much longer than its recording does. */
-const shape = { ...tinyLlama, vocab_size: 2048, hidden_size: 384, intermediate_size: 1024, num_hidden_layers: 3, num_attention_heads: 6, num_key_value_heads: 3, head_dim: 64 };
+const shape = {
+  ...tinyLlama,
+  vocab_size: 2048,
+  hidden_size: 384,
+  intermediate_size: 1024,
+  num_hidden_layers: 3,
+  num_attention_heads: 6,
+  num_key_value_heads: 3,
+  head_dim: 64,
+};
 
 interface Served {
   readonly ticks: number;
@@ -44,22 +53,34 @@ async function served(work: () => Promise<unknown>): Promise<Served> {
 }
 
 for (const [engine, command] of engines) {
-  if (command !== null) console.warn(`SKIPPED: the event loop during a step on ${engine}. Fetch its library with: ${command}`);
-  test.skipIf(command !== null)(`timers are served during the first step and later ones on ${engine}`, { timeout: 240_000 }, async () => {
-    const backend = await resolveBackend({ name: 'whetstone', engine, threads: null });
-    const model = createRandomModel(shape, 0);
-    const owner = await loraStrategy({ ...defaultLoraOptions, rank: 4, alpha: 8 }).attach(model, { seed: 0, totalSteps: 4, modelFolder: null });
-    const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-    const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend };
-    const rows = [1, 2, 3].map((row) => ({ ids: Array.from({ length: 128 }, (_, column) => (row * 37 + column * 11) % shape.vocab_size), supervised: Array.from({ length: 128 }, () => true) }));
-    try {
-      for (let step = 0; step < 4; step++) {
-        const { ticks, longest, whole } = await served(() => trainStep(parts, [batchOf(rows)], step, 1e-4));
-        expect(ticks, `step ${step + 1} of ${whole} ms`).toBeGreaterThan(5);
-        expect(longest, `step ${step + 1} of ${whole} ms`).toBeLessThan(whole / 2);
+  if (command !== null)
+    console.warn(`SKIPPED: the event loop during a step on ${engine}. Fetch its library with: ${command}`);
+  test.skipIf(command !== null)(
+    `timers are served during the first step and later ones on ${engine}`,
+    { timeout: 240_000 },
+    async () => {
+      const backend = await resolveBackend({ name: 'whetstone', engine, threads: null });
+      const model = createRandomModel(shape, 0);
+      const owner = await loraStrategy({ ...defaultLoraOptions, rank: 4, alpha: 8 }).attach(model, {
+        seed: 0,
+        totalSteps: 4,
+        modelFolder: null,
+      });
+      const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+      const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend };
+      const rows = [1, 2, 3].map((row) => ({
+        ids: Array.from({ length: 128 }, (_, column) => (row * 37 + column * 11) % shape.vocab_size),
+        supervised: Array.from({ length: 128 }, () => true),
+      }));
+      try {
+        for (let step = 0; step < 4; step++) {
+          const { ticks, longest, whole } = await served(() => trainStep(parts, [batchOf(rows)], step, 1e-4));
+          expect(ticks, `step ${step + 1} of ${whole} ms`).toBeGreaterThan(5);
+          expect(longest, `step ${step + 1} of ${whole} ms`).toBeLessThan(whole / 2);
+        }
+      } finally {
+        for (const item of [owner, optimizer, model]) item.dispose();
       }
-    } finally {
-      for (const item of [owner, optimizer, model]) item.dispose();
-    }
-  });
+    },
+  );
 }

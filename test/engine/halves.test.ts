@@ -12,14 +12,27 @@ import { tinyLlama } from '../support/training.js';
 
 const found = await findTensorflow();
 const missing = 'reasons' in found;
-if (missing) console.warn('SKIPPED: halves of a step are computed beside each other on libtensorflow. Fetch it with: npx whetstone backend install cpu');
+if (missing)
+  console.warn(
+    'SKIPPED: halves of a step are computed beside each other on libtensorflow. Fetch it with: npx whetstone ' +
+      'backend install cpu',
+  );
 
 const rows = [300, 280, 260, 250, 170].map((length, row) => ({
-  ids: Array.from({ length }, (_, column) => (row * 37 + column * 11) % tinyLlama.vocab_size), supervised: Array.from({ length }, (_, column) => column % 5 !== row),
+  ids: Array.from({ length }, (_, column) => (row * 37 + column * 11) % tinyLlama.vocab_size),
+  supervised: Array.from({ length }, (_, column) => column % 5 !== row),
 }));
 
 /** Three steps of one microbatch; how many of them were recorded in halves. */
-async function train(mode: 'lora' | 'full', inHalves: boolean, callbacks: readonly Callback[] = []): Promise<{ readonly losses: readonly number[]; readonly parameters: ReadonlyMap<string, Float32Array>; readonly halved: number }> {
+async function train(
+  mode: 'lora' | 'full',
+  inHalves: boolean,
+  callbacks: readonly Callback[] = [],
+): Promise<{
+  readonly losses: readonly number[];
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly halved: number;
+}> {
   const { barrier, sideBySide } = await resolveBackend({ name: 'whetstone', engine: 'tensorflow', threads: null });
   const model = createRandomModel({ ...tinyLlama, max_position_embeddings: 512 }, 0);
   const strategy = mode === 'full' ? fullStrategy() : loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 });
@@ -33,31 +46,42 @@ async function train(mode: 'lora' | 'full', inHalves: boolean, callbacks: readon
   };
   const backend = { barrier, ...(inHalves ? { sideBySide: counted } : {}) };
   const losses: number[] = [];
-  for (let step = 0; step < 3; step++) losses.push((await trainStep({ model, owner, companions: [], hooks, optimizer, backend }, [batchOf(rows)], step, 1e-2)).loss);
-  const parameters = new Map([...owner.trainable].map(([name, variable]) => [name, variable.dataSync().slice() as Float32Array]));
+  for (let step = 0; step < 3; step++)
+    losses.push(
+      (await trainStep({ model, owner, companions: [], hooks, optimizer, backend }, [batchOf(rows)], step, 1e-2)).loss,
+    );
+  const parameters = new Map(
+    [...owner.trainable].map(([name, variable]) => [name, variable.dataSync().slice() as Float32Array]),
+  );
   for (const item of [owner, optimizer, model]) item.dispose();
   return { losses, parameters, halved };
 }
 
 describe.skipIf(missing)('a step in two halves beside each other', () => {
-  it.each(['lora', 'full'] as const)('has the losses and the weights of the whole, %s', { timeout: 120_000 }, async (mode) => {
-    const whole = await train(mode, false);
-    const { numTensors } = tf.memory();
-    const halves = await train(mode, true);
-    expect(tf.memory().numTensors).toBe(numTensors);
-    expect([whole.halved, halves.halved]).toEqual([0, 3]);
-    halves.losses.forEach((loss, step) => expect(loss).toBeCloseTo(whole.losses[step] ?? NaN, 4));
-    expect(halves.losses[2]).not.toBeCloseTo(halves.losses[0] ?? NaN, 3);
-    // AdamW turns a gradient that is 0 but for rounding into a step of the learning rate: a few numbers may be that far apart, not many.
-    for (const [name, values] of whole.parameters) {
-      const others = halves.parameters.get(name) ?? new Float32Array(0);
-      expect(others).toHaveLength(values.length);
-      const apart = values.reduce((sum, value, index) => sum + Math.abs(value - (others[index] ?? NaN)), 0) / values.length;
-      expect(apart, name).toBeLessThan(1e-4);
-    }
-    // And the same bits again.
-    expect(await train(mode, true)).toEqual(halves);
-  });
+  it.each(['lora', 'full'] as const)(
+    'has the losses and the weights of the whole, %s',
+    { timeout: 120_000 },
+    async (mode) => {
+      const whole = await train(mode, false);
+      const { numTensors } = tf.memory();
+      const halves = await train(mode, true);
+      expect(tf.memory().numTensors).toBe(numTensors);
+      expect([whole.halved, halves.halved]).toEqual([0, 3]);
+      halves.losses.forEach((loss, step) => expect(loss).toBeCloseTo(whole.losses[step] ?? NaN, 4));
+      expect(halves.losses[2]).not.toBeCloseTo(halves.losses[0] ?? NaN, 3);
+      // AdamW turns a gradient that is 0 but for rounding into a step of the learning rate: a few numbers may be that
+      // far apart, not many.
+      for (const [name, values] of whole.parameters) {
+        const others = halves.parameters.get(name) ?? new Float32Array(0);
+        expect(others).toHaveLength(values.length);
+        const apart =
+          values.reduce((sum, value, index) => sum + Math.abs(value - (others[index] ?? NaN)), 0) / values.length;
+        expect(apart, name).toBeLessThan(1e-4);
+      }
+      // And the same bits again.
+      expect(await train(mode, true)).toEqual(halves);
+    },
+  );
 
   it('is not made where a hook looks at the logits of a microbatch', { timeout: 120_000 }, async () => {
     const seen: number[] = [];

@@ -7,11 +7,20 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 // Inside node_modules, so that the packages are found from there, and git does not see it.
-const script = fileURLToPath(new URL(`../../node_modules/.whetstone-tests/child-run-${process.pid}.mjs`, import.meta.url));
+const script = fileURLToPath(
+  new URL(`../../node_modules/.whetstone-tests/child-run-${process.pid}.mjs`, import.meta.url),
+);
 
-beforeAll(() => build({
-  entryPoints: [fileURLToPath(new URL('../support/child-run.ts', import.meta.url))], outfile: script, bundle: true, format: 'esm', platform: 'node', packages: 'external',
-}));
+beforeAll(() =>
+  build({
+    entryPoints: [fileURLToPath(new URL('../support/child-run.ts', import.meta.url))],
+    outfile: script,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+  }),
+);
 afterAll(() => rm(script, { force: true }));
 
 /** Runs the script and gives its lines; kills it for good once it printed `killAt`. */

@@ -19,25 +19,53 @@ beforeAll(() => tf.setBackend('cpu'));
 /** A callback that writes down which observing hooks are called, with the first argument where it is a number. */
 function journal(calls: string[]): Callback {
   const observing = (Object.keys(hookTable) as HookName[]).filter((hook) => hookTable[hook].kind === 'observe');
-  return Object.fromEntries(observing.map((hook) => [hook, (value: unknown) => {
-    const step = typeof value === 'number' ? value : (value as { step?: number }).step;
-    calls.push(step === undefined ? hook : `${hook} ${step}`);
-  }]));
+  return Object.fromEntries(
+    observing.map((hook) => [
+      hook,
+      (value: unknown) => {
+        const step = typeof value === 'number' ? value : (value as { step?: number }).step;
+        calls.push(step === undefined ? hook : `${hook} ${step}`);
+      },
+    ]),
+  );
 }
 
 describe('a run', () => {
   it('calls the hooks in the documented order', async () => {
     const calls: string[] = [];
     const run = testRun({
-      callbacks: [journal(calls)], outputFolder: await temporaryFolder(), trainData: shuffledSource(5, 2), evalData: shuffledSource(4, 2),
-      training: { gradientAccumulationSteps: 2, numTrainEpochs: 2, evalStrategy: 'ends', saveStrategy: 'steps', saveSteps: 3 },
+      callbacks: [journal(calls)],
+      outputFolder: await temporaryFolder(),
+      trainData: shuffledSource(5, 2),
+      evalData: shuffledSource(4, 2),
+      training: {
+        gradientAccumulationSteps: 2,
+        numTrainEpochs: 2,
+        evalStrategy: 'ends',
+        saveStrategy: 'steps',
+        saveSteps: 3,
+      },
     });
     const { reports, report } = await train(run);
     expect(calls).toEqual([
-      'onRunStart', 'onEvaluate 0',
-      'onEpochStart 0', 'onStepStart 1', 'onStep 1', 'onStepStart 2', 'onStep 2', 'onEpochEnd 0',
-      'onEpochStart 1', 'onStepStart 3', 'onStep 3', 'onSave 3', 'onStepStart 4', 'onStep 4', 'onEpochEnd 1',
-      'onEvaluate 4', 'onSave 4', 'onRunEnd',
+      'onRunStart',
+      'onEvaluate 0',
+      'onEpochStart 0',
+      'onStepStart 1',
+      'onStep 1',
+      'onStepStart 2',
+      'onStep 2',
+      'onEpochEnd 0',
+      'onEpochStart 1',
+      'onStepStart 3',
+      'onStep 3',
+      'onSave 3',
+      'onStepStart 4',
+      'onStep 4',
+      'onEpochEnd 1',
+      'onEvaluate 4',
+      'onSave 4',
+      'onRunEnd',
     ]);
     // Five rows in batches of two make three batches: windows of two and of one.
     expect(reports.map(({ microbatches }) => microbatches)).toEqual([2, 1, 2, 1]);
@@ -50,23 +78,38 @@ describe('a run', () => {
     disposeRun(run);
   });
 
-  it.each(['ends', 'steps', 'no'] as const)('writes the last step\'s checkpoint once, with its evaluation (evalStrategy %s)', async (evalStrategy) => {
-    const calls: string[] = [];
-    const outputFolder = await temporaryFolder();
-    const run = testRun({
-      callbacks: [journal(calls)], outputFolder, trainData: shuffledSource(8, 2), evalData: shuffledSource(4, 2),
-      training: { numTrainEpochs: 1, evalStrategy, evalSteps: 4, saveStrategy: 'steps', saveSteps: 2 },
-    });
-    const { report } = await train(run);
-    expect(calls.filter((call) => call.startsWith('onSave'))).toEqual(['onSave 2', 'onSave 4']);
-    const state = JSON.parse(await readFile(join(outputFolder, 'checkpoint-4', 'trainer_state.json'), 'utf8')) as { log_history: { eval_loss?: number }[] };
-    expect(state.log_history.flatMap((entry) => entry.eval_loss ?? []).at(-1)).toBe(evalStrategy === 'no' ? undefined : report.evalLossAfter);
-    disposeRun(run);
-  });
+  it.each(['ends', 'steps', 'no'] as const)(
+    "writes the last step's checkpoint once, with its evaluation (evalStrategy %s)",
+    async (evalStrategy) => {
+      const calls: string[] = [];
+      const outputFolder = await temporaryFolder();
+      const run = testRun({
+        callbacks: [journal(calls)],
+        outputFolder,
+        trainData: shuffledSource(8, 2),
+        evalData: shuffledSource(4, 2),
+        training: { numTrainEpochs: 1, evalStrategy, evalSteps: 4, saveStrategy: 'steps', saveSteps: 2 },
+      });
+      const { report } = await train(run);
+      expect(calls.filter((call) => call.startsWith('onSave'))).toEqual(['onSave 2', 'onSave 4']);
+      const state = JSON.parse(await readFile(join(outputFolder, 'checkpoint-4', 'trainer_state.json'), 'utf8')) as {
+        log_history: { eval_loss?: number }[];
+      };
+      expect(state.log_history.flatMap((entry) => entry.eval_loss ?? []).at(-1)).toBe(
+        evalStrategy === 'no' ? undefined : report.evalLossAfter,
+      );
+      disposeRun(run);
+    },
+  );
 
   it('leaves no tensor behind', async () => {
     const before = tf.memory().numTensors;
-    const run = testRun({ strategy: loraStrategy({ rank: 2 }), trainData: shuffledSource(6, 2), evalData: shuffledSource(4, 2), training: { evalStrategy: 'epoch' } });
+    const run = testRun({
+      strategy: loraStrategy({ rank: 2 }),
+      trainData: shuffledSource(6, 2),
+      evalData: shuffledSource(4, 2),
+      training: { evalStrategy: 'epoch' },
+    });
     await train(run);
     disposeRun(run);
     expect(tf.memory().numTensors).toBe(before);
@@ -105,7 +148,11 @@ describe('a run', () => {
         if (step === 4) control.stop('enough');
       },
     };
-    const run = testRun({ callbacks: [asking, journal(calls)], evalData: shuffledSource(4, 2), outputFolder: await temporaryFolder() });
+    const run = testRun({
+      callbacks: [asking, journal(calls)],
+      evalData: shuffledSource(4, 2),
+      outputFolder: await temporaryFolder(),
+    });
     const { report } = await train(run);
     expect(report).toMatchObject({ steps: 4, stopReason: 'enough' });
     expect(calls.filter((call) => /onEvaluate|onSave/.test(call))).toEqual(['onEvaluate 2', 'onSave 3']);
@@ -123,7 +170,16 @@ describe('a run', () => {
   });
 
   it('says which strategy cannot be attached', async () => {
-    const run = testRun({ companions: [{ role: 'companion', attach: () => { throw new Error('no'); } }] });
+    const run = testRun({
+      companions: [
+        {
+          role: 'companion',
+          attach: () => {
+            throw new Error('no');
+          },
+        },
+      ],
+    });
     await expect(train(run)).rejects.toMatchObject({ code: 'PLUGIN_FAILED', details: { plugin: 'companion-0' } });
     disposeRun(run);
   });
@@ -134,7 +190,11 @@ describe('evaluation', () => {
     const losses: number[] = [];
     for (const batchSize of [1, 3, 7]) {
       const reports: EvaluationReport[] = [];
-      const run = testRun({ evalData: shuffledSource(7, batchSize), callbacks: [{ onEvaluate: (report) => void reports.push(report) }], training: { evalStrategy: 'ends', maxSteps: 1 } });
+      const run = testRun({
+        evalData: shuffledSource(7, batchSize),
+        callbacks: [{ onEvaluate: (report) => void reports.push(report) }],
+        training: { evalStrategy: 'ends', maxSteps: 1 },
+      });
       await train(run);
       losses.push(reports[0]?.loss ?? NaN);
       expect(reports[0]?.perplexity).toBeCloseTo(Math.exp(reports[0]?.loss ?? NaN), 6);
@@ -147,16 +207,33 @@ describe('evaluation', () => {
 
 describe('the best weights', () => {
   /** Learns rows by heart that the evaluation has not: its loss rises. */
-  const overfitting = { evalData: shuffledSource(6, 2, 9), trainData: shuffledSource(6, 2), learningRate: 0.1, training: { maxSteps: 6, evalStrategy: 'steps', evalSteps: 1, loadBestModelAtEnd: true } } as const;
+  const overfitting = {
+    evalData: shuffledSource(6, 2, 9),
+    trainData: shuffledSource(6, 2),
+    learningRate: 0.1,
+    training: { maxSteps: 6, evalStrategy: 'steps', evalSteps: 1, loadBestModelAtEnd: true },
+  } as const;
 
-  it.each([['from a checkpoint', true], ['from memory where nothing is written', false]])('are put back %s', async (_, writes) => {
+  it.each([
+    ['from a checkpoint', true],
+    ['from memory where nothing is written', false],
+  ])('are put back %s', async (_, writes) => {
     const seen: { step: number; loss: number }[] = [];
-    const run = testRun({ ...overfitting, outputFolder: writes ? await temporaryFolder() : null, callbacks: [{ onEvaluate: ({ step, loss }) => void seen.push({ step, loss }) }] });
+    const run = testRun({
+      ...overfitting,
+      outputFolder: writes ? await temporaryFolder() : null,
+      callbacks: [{ onEvaluate: ({ step, loss }) => void seen.push({ step, loss }) }],
+    });
     const { report } = await train(run);
     const best = seen.toSorted((a, b) => a.loss - b.loss)[0];
     expect(best?.step).toBeLessThan(6);
     expect(report.evalLossAfter).toBe(best?.loss);
-    const check = testRun({ ...overfitting, model: run.loaded.model, learningRate: 0, training: { maxSteps: 1, evalStrategy: 'ends' } });
+    const check = testRun({
+      ...overfitting,
+      model: run.loaded.model,
+      learningRate: 0,
+      training: { maxSteps: 1, evalStrategy: 'ends' },
+    });
     expect((await train(check)).report.evalLossBefore).toBeCloseTo(best?.loss ?? NaN, 6);
     disposeRun(run);
   });
@@ -164,15 +241,26 @@ describe('the best weights', () => {
   it('are kept by early stopping too, with a limit on checkpoints', async () => {
     const outputFolder = await temporaryFolder();
     const run = testRun({
-      ...overfitting, outputFolder, callbacks: [createEarlyStopping({ patience: 2 })],
-      training: { maxSteps: 30, evalStrategy: 'steps', evalSteps: 1, saveStrategy: 'steps', saveSteps: 1, saveTotalLimit: 2 },
+      ...overfitting,
+      outputFolder,
+      callbacks: [createEarlyStopping({ patience: 2 })],
+      training: {
+        maxSteps: 30,
+        evalStrategy: 'steps',
+        evalSteps: 1,
+        saveStrategy: 'steps',
+        saveSteps: 1,
+        saveTotalLimit: 2,
+      },
     });
     const { report } = await train(run);
     expect(report.stopReason).toMatch(/early stopping/);
     const checkpoints = (await readdir(outputFolder)).filter((name) => name.startsWith('checkpoint-'));
     expect(checkpoints.length).toBe(2);
     const last = checkpoints.map((name) => Number(name.slice(11))).toSorted((a, b) => b - a)[0];
-    const state = JSON.parse(await readFile(join(outputFolder, `checkpoint-${last}`, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
+    const state = JSON.parse(
+      await readFile(join(outputFolder, `checkpoint-${last}`, 'trainer_state.json'), 'utf8'),
+    ) as Record<string, unknown>;
     expect(checkpoints).toContain(`checkpoint-${String(state['best_global_step'])}`);
     expect(state['best_metric']).toBe(report.evalLossAfter);
     disposeRun(run);
@@ -180,14 +268,24 @@ describe('the best weights', () => {
 });
 
 describe('early stopping on the train loss', () => {
-  it.each([['with a folder', true], ['without', false]])('keeps the best weights of the windows, %s', async (_, writes) => {
+  it.each([
+    ['with a folder', true],
+    ['without', false],
+  ])('keeps the best weights of the windows, %s', async (_, writes) => {
     const losses: number[] = [];
     const kept: Record<string, number[]>[] = [];
     const stop = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 1, patience: 3 });
     // A rate that first learns and then throws the weights about.
     const run = testRun({
-      learningRate: 0.3, trainData: shuffledSource(4, 4), evalData: shuffledSource(4, 2, 9), outputFolder: writes ? await temporaryFolder() : null, training: { numTrainEpochs: 40 },
-      callbacks: [{ onStep: async ({ loss }) => void (losses.push(loss), kept.push(await valuesOf(run.loaded.model))) }, stop],
+      learningRate: 0.3,
+      trainData: shuffledSource(4, 4),
+      evalData: shuffledSource(4, 2, 9),
+      outputFolder: writes ? await temporaryFolder() : null,
+      training: { numTrainEpochs: 40 },
+      callbacks: [
+        { onStep: async ({ loss }) => void (losses.push(loss), kept.push(await valuesOf(run.loaded.model))) },
+        stop,
+      ],
     });
     const { report } = await train(run);
     expect(report.stopReason).toMatch(/trainLoss did not improve in 3/);
@@ -205,7 +303,11 @@ describe('the result', () => {
     const outputFolder = await temporaryFolder();
     const run = testRun({ strategy: loraStrategy({ rank: 2 }), outputFolder, training: { maxSteps: 2 } });
     await train(run);
-    expect((await readdir(join(outputFolder, 'adapter'))).toSorted()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors']);
+    expect((await readdir(join(outputFolder, 'adapter'))).toSorted()).toEqual([
+      'README.md',
+      'adapter_config.json',
+      'adapter_model.safetensors',
+    ]);
     const text = await readFile(join(outputFolder, 'adapter', 'adapter_config.json'), 'utf8');
     const keys = Object.keys(JSON.parse(text) as object);
     expect(keys).toEqual(keys.toSorted());

@@ -11,11 +11,16 @@ import { tinyLlama } from '../support/training.js';
 
 const plugin = await findXlaPlugin();
 const missing = 'reasons' in plugin;
-if (missing) console.warn(`SKIPPED: steps in pieces are tested on an XLA plugin. Fetch it with: npx whetstone backend install xla-cpu (${plugin.reasons.join(', ')})`);
+if (missing)
+  console.warn(
+    'SKIPPED: steps in pieces are tested on an XLA plugin. Fetch it with: npx whetstone backend install ' +
+      `xla-cpu (${plugin.reasons.join(', ')})`,
+  );
 
 const layers = 10;
 const rows = [11, 16, 9].map((length, row) => ({
-  ids: Array.from({ length }, (_, column) => (row * 37 + column * 11) % tinyLlama.vocab_size), supervised: Array.from({ length }, (_, column) => column % 5 !== row),
+  ids: Array.from({ length }, (_, column) => (row * 37 + column * 11) % tinyLlama.vocab_size),
+  supervised: Array.from({ length }, (_, column) => column % 5 !== row),
 }));
 
 interface Trained {
@@ -33,19 +38,34 @@ async function train(inPieces: boolean): Promise<Trained> {
   const backend = tf.backend() as WhetstoneBackend;
   Object.assign(backend.engine, { runsInPieces: inPieces });
   const model = createRandomModel({ ...tinyLlama, num_hidden_layers: layers }, 0);
-  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 }).attach(model, { seed: 1, totalSteps: 3, modelFolder: null });
+  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 }).attach(model, {
+    seed: 1,
+    totalSteps: 3,
+    modelFolder: null,
+  });
   const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
   const losses: number[] = [];
   let graphs = 0;
   let deviceBytes = 0;
   for (let step = 0; step < 3; step++) {
     const before = backend.counters();
-    losses.push((await trainStep({ model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend: { barrier } }, [batchOf(rows)], step, 1e-2)).loss);
+    losses.push(
+      (
+        await trainStep(
+          { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend: { barrier } },
+          [batchOf(rows)],
+          step,
+          1e-2,
+        )
+      ).loss,
+    );
     await backend.settle();
     graphs = backend.counters().graphs - before.graphs;
     ({ deviceBytes } = backend.counters());
   }
-  const weights = new Map([...owner.trainable].map(([name, variable]) => [name, variable.dataSync().slice() as Float32Array]));
+  const weights = new Map(
+    [...owner.trainable].map(([name, variable]) => [name, variable.dataSync().slice() as Float32Array]),
+  );
   for (const item of [owner, optimizer, model]) item.dispose();
   return { losses, weights, graphs, deviceBytes };
 }
@@ -61,10 +81,14 @@ describe.skipIf(missing)('a step that is handed over in pieces while it is recor
     expect(pieces.deviceBytes).toBe(whole.deviceBytes);
     pieces.losses.forEach((loss, step) => expect(loss).toBeCloseTo(whole.losses[step] ?? NaN, 4));
     expect(pieces.losses[2]).not.toBeCloseTo(pieces.losses[0] ?? NaN, 3);
-    // AdamW turns a gradient that is 0 but for rounding into a step of the learning rate: a few numbers may be that far apart, not many.
+    // AdamW turns a gradient that is 0 but for rounding into a step of the learning rate: a few numbers may be that far
+    // apart, not many.
     for (const [name, values] of whole.weights) {
       const others = pieces.weights.get(name) ?? new Float32Array(0);
-      expect(values.reduce((sum, value, index) => sum + Math.abs(value - (others[index] ?? NaN)), 0) / values.length, name).toBeLessThan(1e-4);
+      expect(
+        values.reduce((sum, value, index) => sum + Math.abs(value - (others[index] ?? NaN)), 0) / values.length,
+        name,
+      ).toBeLessThan(1e-4);
     }
   });
 });

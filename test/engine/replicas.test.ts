@@ -13,7 +13,11 @@ import { builtIns, recordingLogger, tinyConfig, tinyTrainer } from '../trainer/s
 
 const plugin = await findXlaPlugin();
 const missing = 'reasons' in plugin;
-if (missing) console.warn(`SKIPPED: several devices are tested on an XLA plugin. Fetch it with: npx whetstone backend install xla-cpu (${plugin.reasons.join(', ')})`);
+if (missing)
+  console.warn(
+    'SKIPPED: several devices are tested on an XLA plugin. Fetch it with: npx whetstone backend install ' +
+      `xla-cpu (${plugin.reasons.join(', ')})`,
+  );
 
 interface Trained {
   readonly losses: readonly number[];
@@ -21,7 +25,10 @@ interface Trained {
   readonly parameters: readonly ReadonlyMap<string, Float32Array>[];
 }
 
-/** Three steps of one microbatch, which is dealt out among the devices by conversations: full fine-tuning with AdamW and clipping. */
+/**
+ * Three steps of one microbatch, which is dealt out among the devices by conversations: full fine-tuning with AdamW and
+ * clipping.
+ */
 async function train(devices: 1 | 2): Promise<Trained> {
   const both = await resolveBackend({ name: 'whetstone', engine: 'xla', threads: null, devices: 2 });
   const backend = devices === 2 ? both : { barrier: both.barrier };
@@ -32,14 +39,26 @@ async function train(devices: 1 | 2): Promise<Trained> {
   const hooks = createHookRunner([{ plugin: 'clipping', callback: createGradientClipping({ maxNorm: 0.5 }) }]);
   const losses: number[] = [];
   for (let step = 0; step < 3; step++) {
-    const { loss } = await trainStep({ model, owner, companions: [], hooks, optimizer, backend }, [batchOf(rows)], step, 1e-3);
+    const { loss } = await trainStep(
+      { model, owner, companions: [], hooks, optimizer, backend },
+      [batchOf(rows)],
+      step,
+      1e-3,
+    );
     losses.push(loss);
   }
   const parameters: ReadonlyMap<string, Float32Array>[] = [];
   for (let device = 0; device < devices; device++) {
     both.replicas?.use(device);
     // Computed on the device, from the device's own copy.
-    parameters.push(new Map([...model.parameters].map(([name, variable]) => [name, tf.tidy(() => tf.add(variable, 0).dataSync().slice() as Float32Array)])));
+    parameters.push(
+      new Map(
+        [...model.parameters].map(([name, variable]) => [
+          name,
+          tf.tidy(() => tf.add(variable, 0).dataSync().slice() as Float32Array),
+        ]),
+      ),
+    );
   }
   both.replicas?.use(0);
   for (const item of [owner, optimizer, model]) item.dispose();
@@ -71,16 +90,32 @@ describe.skipIf(missing)('a step on two devices of one process', () => {
     await tf.setBackend('cpu');
     const expected = await losses(tinyTrainer({ training: { maxSteps: 3, saveStrategy: 'no' } }));
     const logger = recordingLogger();
-    const services = [provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }), provide(TRAIN_DATA, shuffledSource(12, 2)), provide(LOGGER, logger), provide(BACKEND_RESOLVER, createBackendResolver())];
-    const config = { ...tinyConfig, data: { train: 'unused.jsonl', shuffleDataset: false }, backend: { name: 'whetstone', engine: 'xla', devices: 2 }, training: { maxSteps: 3, saveStrategy: 'no' } };
-    const found = await losses(new Trainer(config, { plugins: builtIns, defaults: { dataSource: 'conversations' }, services }));
+    const services = [
+      provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
+      provide(TRAIN_DATA, shuffledSource(12, 2)),
+      provide(LOGGER, logger),
+      provide(BACKEND_RESOLVER, createBackendResolver()),
+    ];
+    const config = {
+      ...tinyConfig,
+      data: { train: 'unused.jsonl', shuffleDataset: false },
+      backend: { name: 'whetstone', engine: 'xla', devices: 2 },
+      training: { maxSteps: 3, saveStrategy: 'no' },
+    };
+    const found = await losses(
+      new Trainer(config, { plugins: builtIns, defaults: { dataSource: 'conversations' }, services }),
+    );
     expect(logger.lines[0]).toMatch(/on 2 devices/);
     found.forEach((loss, step) => expect(loss).toBeCloseTo(expected[step] ?? NaN, 4));
     expect(found).toHaveLength(3);
   });
 
   it('is refused where the engine has but one', async () => {
-    await expect(resolveBackend({ name: 'whetstone', engine: 'tensorflow', threads: null, devices: 2 })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
-    await expect(resolveBackend({ name: 'cpu', threads: null, devices: 2 })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(
+      resolveBackend({ name: 'whetstone', engine: 'tensorflow', threads: null, devices: 2 }),
+    ).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(resolveBackend({ name: 'cpu', threads: null, devices: 2 })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+    });
   });
 });

@@ -12,12 +12,23 @@ import { disposeRun, shuffledSource, testRun, train, valuesOf, type TestRunOptio
 
 beforeAll(async () => void (await useBackend('cpu')));
 
-/** Seven rows in batches of two, two batches a step: the middle of an epoch, its partial window and its end are all met. */
+/**
+ * Seven rows in batches of two, two batches a step: the middle of an epoch, its partial window and its end are all met.
+ */
 const base = (options: TestRunOptions = {}): TestRunOptions => ({
   ...options,
-  trainData: shuffledSource(7, 2), evalData: shuffledSource(4, 2, 9),
+  trainData: shuffledSource(7, 2),
+  evalData: shuffledSource(4, 2, 9),
   callbacks: [createEarlyStopping({ patience: 50, restoreBest: false }), createGradientClipping({ maxNorm: 0.5 })],
-  training: { maxSteps: 10, gradientAccumulationSteps: 2, evalStrategy: 'steps', evalSteps: 2, saveStrategy: 'steps', saveSteps: 5, ...options.training },
+  training: {
+    maxSteps: 10,
+    gradientAccumulationSteps: 2,
+    evalStrategy: 'steps',
+    evalSteps: 2,
+    saveStrategy: 'steps',
+    saveSteps: 5,
+    ...options.training,
+  },
 });
 
 interface End {
@@ -49,10 +60,15 @@ async function endOf(run: TrainRun): Promise<End> {
     await read();
   }
   const moments: Record<string, number[]> = {};
-  for (const [name, tensor] of run.optimizer.instance.saveState().tensors) moments[name] = Array.from(await tensor.data());
+  for (const [name, tensor] of run.optimizer.instance.saveState().tensors)
+    moments[name] = Array.from(await tensor.data());
   const newest = join(run.outputFolder ?? '', 'checkpoint-10', 'trainer_state.json');
   const state = JSON.parse(await readFile(newest, 'utf8')) as Record<string, Json>;
-  const logged = (state['log_history'] as Record<string, number>[]).map((entry) => ({ ...entry, eval_runtime: 0, eval_samples_per_second: 0 }));
+  const logged = (state['log_history'] as Record<string, number>[]).map((entry) => ({
+    ...entry,
+    eval_runtime: 0,
+    eval_samples_per_second: 0,
+  }));
   return { losses, trained, callbacks: run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
 }
 
@@ -81,7 +97,9 @@ describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equa
     // Left in the middle of the epoch, after the checkpoint of step 5 and one more step that is lost.
     for await (const { step } of runTraining(first)) if (step === 6) break;
     disposeRun(first);
-    const second = testRun(base({ backend, strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }));
+    const second = testRun(
+      base({ backend, strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }),
+    );
     const actual = await endOf(second);
 
     expect(actual.losses).toEqual(expected.losses.slice(5));
@@ -102,9 +120,14 @@ describe('an aborted run', () => {
     const first = testRun({ ...options, callbacks: [...(options.callbacks ?? []), aborting] });
     const error = await train(first).catch((reason: unknown) => reason);
     expect(isWhetstoneError(error) && error.code).toBe('INTERRUPTED');
-    expect(error).toMatchObject({ exitCode: 130, details: { step: 3, checkpoint: join(outputFolder, 'checkpoint-3') } });
+    expect(error).toMatchObject({
+      exitCode: 130,
+      details: { step: 3, checkpoint: join(outputFolder, 'checkpoint-3') },
+    });
     disposeRun(first);
-    const second = testRun(base({ outputFolder, training: { resumeFromCheckpoint: join(outputFolder, 'checkpoint-3') } }));
+    const second = testRun(
+      base({ outputFolder, training: { resumeFromCheckpoint: join(outputFolder, 'checkpoint-3') } }),
+    );
     expect((await endOf(second)).trained).toEqual(expected.trained);
     for (const run of [whole, second]) disposeRun(run);
   });
@@ -135,14 +158,26 @@ describe('a checkpoint', () => {
     const folder = join(outputFolder, 'checkpoint-4');
     await proveWhole(folder);
     const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
-    expect(state).toMatchObject({ global_step: 4, max_steps: 4, num_train_epochs: 2, epoch: 2, train_batch_size: 2, save_steps: 2, eval_steps: 2, logging_steps: 1 });
+    expect(state).toMatchObject({
+      global_step: 4,
+      max_steps: 4,
+      num_train_epochs: 2,
+      epoch: 2,
+      train_batch_size: 2,
+      save_steps: 2,
+      eval_steps: 2,
+      logging_steps: 1,
+    });
     expect((state['log_history'] as object[]).length).toBe(6);
     expect(Object.keys(state['stateful_callbacks'] as object)).toEqual(['callback-0', 'callback-1']);
   });
 
   it.each([
     ['a truncated file', (folder: string) => truncate(join(folder, 'optimizer.safetensors'), 100)],
-    ['a changed byte', (folder: string) => writeFile(join(folder, 'scheduler.json'), '{"plugin":"constant","step":9}\n')],
+    [
+      'a changed byte',
+      (folder: string) => writeFile(join(folder, 'scheduler.json'), '{"plugin":"constant","step":9}\n'),
+    ],
     ['a longer file', (folder: string) => appendFile(join(folder, 'model.safetensors'), 'x')],
     ['a missing file', (folder: string) => rm(join(folder, 'trainer_state.json'))],
     ['a missing manifest', (folder: string) => rm(join(folder, 'manifest.json'))],
@@ -154,7 +189,11 @@ describe('a checkpoint', () => {
     const steps: number[] = [];
     const run = testRun({
       ...base({ outputFolder, training: { maxSteps: 4, saveSteps: 2, resumeFromCheckpoint: true } }),
-      callbacks: [createEarlyStopping({ patience: 50, restoreBest: false }), createGradientClipping({ maxNorm: 0.5 }), { onRunStart: ({ startStep }) => void steps.push(startStep) }],
+      callbacks: [
+        createEarlyStopping({ patience: 50, restoreBest: false }),
+        createGradientClipping({ maxNorm: 0.5 }),
+        { onRunStart: ({ startStep }) => void steps.push(startStep) },
+      ],
       warn: (message) => void warnings.push(message),
     });
     await train(run);
@@ -176,38 +215,59 @@ describe('a checkpoint', () => {
 
   it('of another strategy is refused', async () => {
     const outputFolder = await folderWithTwo();
-    const other = { ...testRun(base({ outputFolder, training: { resumeFromCheckpoint: true } })), owner: { plugin: 'lora', instance: loraStrategy() } };
-    await expect(train(other)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', found: expect.stringContaining('full') as string });
+    const other = {
+      ...testRun(base({ outputFolder, training: { resumeFromCheckpoint: true } })),
+      owner: { plugin: 'lora', instance: loraStrategy() },
+    };
+    await expect(train(other)).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      found: expect.stringContaining('full') as string,
+    });
     disposeRun(other);
   });
 
-  it.each(['data', 'template'] as const)('with another %s is refused with both hashes, unless the run is to go on despite of it', async (what) => {
-    const outputFolder = await folderWithTwo();
-    const warnings: string[] = [];
-    const resumed = (resumeDespite: readonly ('data' | 'template')[]) => {
-      const run = testRun({ ...base({ outputFolder, training: { maxSteps: 5, resumeFromCheckpoint: true, resumeDespite } }), warn: (message) => void warnings.push(message) });
-      const hashes = { data: run.trainData.summary.contentHash, template: run.loaded.renderer.hash };
-      const changed = what === 'data'
-        ? { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } }
-        : { ...run, loaded: { ...run.loaded, renderer: { ...run.loaded.renderer, hash: 'other' } } };
-      return { run, changed, was: hashes[what] };
-    };
-    const refused = resumed(what === 'data' ? ['template'] : ['data']);
-    await expect(train(refused.changed)).rejects.toMatchObject({
-      code: 'CHECKPOINT_INVALID', message: expect.stringContaining(what) as string, expected: expect.stringContaining('other') as string, found: expect.stringContaining(refused.was) as string,
-      hint: expect.stringContaining(`training.resumeDespite to ["${what}"]`) as string,
-    });
-    disposeRun(refused.run);
-    expect(warnings).toEqual([]);
-    const told = resumed([what]);
-    expect((await train(told.changed)).reports.map(({ step }) => step)).toEqual([5]);
-    expect(warnings).toEqual([expect.stringContaining('is not'), expect.stringContaining('The configuration is not the one')]);
-    disposeRun(told.run);
-  });
+  it.each(['data', 'template'] as const)(
+    'with another %s is refused with both hashes, unless the run is to go on despite of it',
+    async (what) => {
+      const outputFolder = await folderWithTwo();
+      const warnings: string[] = [];
+      const resumed = (resumeDespite: readonly ('data' | 'template')[]) => {
+        const run = testRun({
+          ...base({ outputFolder, training: { maxSteps: 5, resumeFromCheckpoint: true, resumeDespite } }),
+          warn: (message) => void warnings.push(message),
+        });
+        const hashes = { data: run.trainData.summary.contentHash, template: run.loaded.renderer.hash };
+        const changed =
+          what === 'data'
+            ? { ...run, trainData: { ...run.trainData, summary: { ...run.trainData.summary, contentHash: 'other' } } }
+            : { ...run, loaded: { ...run.loaded, renderer: { ...run.loaded.renderer, hash: 'other' } } };
+        return { run, changed, was: hashes[what] };
+      };
+      const refused = resumed(what === 'data' ? ['template'] : ['data']);
+      await expect(train(refused.changed)).rejects.toMatchObject({
+        code: 'CHECKPOINT_INVALID',
+        message: expect.stringContaining(what) as string,
+        expected: expect.stringContaining('other') as string,
+        found: expect.stringContaining(refused.was) as string,
+        hint: expect.stringContaining(`training.resumeDespite to ["${what}"]`) as string,
+      });
+      disposeRun(refused.run);
+      expect(warnings).toEqual([]);
+      const told = resumed([what]);
+      expect((await train(told.changed)).reports.map(({ step }) => step)).toEqual([5]);
+      expect(warnings).toEqual([
+        expect.stringContaining('is not'),
+        expect.stringContaining('The configuration is not the one'),
+      ]);
+      disposeRun(told.run);
+    },
+  );
 
   it('that a killed process left half-written is not taken for one, and is removed', async () => {
     const outputFolder = await folderWithTwo();
-    await cp(join(outputFolder, 'checkpoint-4'), join(outputFolder, '.checkpoint-6.0123456789ab.partial'), { recursive: true });
+    await cp(join(outputFolder, 'checkpoint-4'), join(outputFolder, '.checkpoint-6.0123456789ab.partial'), {
+      recursive: true,
+    });
     const run = testRun(base({ outputFolder, training: { maxSteps: 5, resumeFromCheckpoint: true } }));
     expect((await train(run)).reports.map(({ step }) => step)).toEqual([5]);
     expect((await readdir(outputFolder)).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -218,7 +278,12 @@ describe('a checkpoint', () => {
     const outputFolder = await temporaryFolder();
     const failing: Strategy = {
       role: 'owner',
-      attach: async (model, strategyRun) => ({ ...(await fullStrategy().attach(model, strategyRun)), saveState: () => { throw new Error('no luck'); } }),
+      attach: async (model, strategyRun) => ({
+        ...(await fullStrategy().attach(model, strategyRun)),
+        saveState: () => {
+          throw new Error('no luck');
+        },
+      }),
     };
     const run = testRun(base({ outputFolder, strategy: failing, training: { maxSteps: 2, saveSteps: 1 } }));
     await expect(train(run)).rejects.toThrow('no luck');
@@ -228,7 +293,10 @@ describe('a checkpoint', () => {
 
   it('is not needed to start: a run that may resume and cannot starts at the beginning', async () => {
     const warnings: string[] = [];
-    const run = testRun({ ...base({ outputFolder: await temporaryFolder(), training: { maxSteps: 1, resumeFromCheckpoint: true } }), warn: (message) => void warnings.push(message) });
+    const run = testRun({
+      ...base({ outputFolder: await temporaryFolder(), training: { maxSteps: 1, resumeFromCheckpoint: true } }),
+      warn: (message) => void warnings.push(message),
+    });
     expect((await train(run)).reports.length).toBe(1);
     expect(warnings.join()).toMatch(/no checkpoint to resume from/);
     disposeRun(run);
@@ -236,7 +304,9 @@ describe('a checkpoint', () => {
 });
 
 it('the model is unchanged by a run that failed to resume', async () => {
-  const run = testRun(base({ outputFolder: await temporaryFolder(), training: { resumeFromCheckpoint: '/does/not/exist' } }));
+  const run = testRun(
+    base({ outputFolder: await temporaryFolder(), training: { resumeFromCheckpoint: '/does/not/exist' } }),
+  );
   const before = await valuesOf(run.loaded.model);
   await expect(train(run)).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' });
   expect(await valuesOf(run.loaded.model)).toEqual(before);

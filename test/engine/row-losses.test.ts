@@ -14,7 +14,16 @@ it('the losses of rows are what an evaluation of each row alone gives', async ()
   const rows = [...randomRows(5, tinyLlama.vocab_size, 4), { ids: [1, 2, 3], supervised: [false, false, false] }];
   const backend = { barrier: () => undefined };
   const losses = await rowLosses(model, batchOf(rows), backend);
-  const alone = await Promise.all(rows.slice(0, 5).map((row) => evaluate({ model, data: batchSourceOf([row], 1), backend, clock: { now: () => 0, timestamp: () => '' } }, { step: 0, epoch: 0 })));
+  const alone = await Promise.all(
+    rows
+      .slice(0, 5)
+      .map((row) =>
+        evaluate(
+          { model, data: batchSourceOf([row], 1), backend, clock: { now: () => 0, timestamp: () => '' } },
+          { step: 0, epoch: 0 },
+        ),
+      ),
+  );
   for (const [row, report] of alone.entries()) expect(losses[row]).toBeCloseTo(report?.loss ?? NaN, 5);
   expect(losses[5]).toBe(0);
   model.dispose();

@@ -9,11 +9,18 @@ import { expect, it } from 'vitest';
 const plugin = await findXlaPlugin();
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const built = existsSync(join(root, 'packages/cli/dist/main.js'));
-if ('reasons' in plugin) console.warn(`SKIPPED: modules on disk are tested on an XLA plugin. Fetch it with: npx whetstone backend install xla-cpu (${plugin.reasons.join(', ')})`);
+if ('reasons' in plugin)
+  console.warn(
+    'SKIPPED: modules on disk are tested on an XLA plugin. Fetch it with: npx whetstone backend install ' +
+      `xla-cpu (${plugin.reasons.join(', ')})`,
+  );
 if (!built) console.warn('SKIPPED: the packages are not built. Build them with: npm run build');
 
 /** Two steps of LoRA in a process of its own, and how many modules it compiled and found on disk. */
-async function train(path: string, folder: string): Promise<{ readonly losses: readonly number[]; readonly compiled: number; readonly fromDisk: number }> {
+async function train(
+  path: string,
+  folder: string,
+): Promise<{ readonly losses: readonly number[]; readonly compiled: number; readonly fromDisk: number }> {
   const script = `
     import '@whetstone/core/tfjs-gradients';
     import { registerWhetstoneBackend } from '@whetstone/backend';
@@ -29,7 +36,10 @@ async function train(path: string, folder: string): Promise<{ readonly losses: r
     for (let step = 0; step < 2; step++) losses.push((await trainStep({ model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend }, [batchOf(randomRows(4, 64, 3))], step, 1e-2)).loss);
     await backend.settle();
     console.log(JSON.stringify({ losses, ...backend.engine.moduleCounters }));`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const code = await new Promise((resolve) => child.on('close', resolve));
@@ -37,17 +47,21 @@ async function train(path: string, folder: string): Promise<{ readonly losses: r
   return JSON.parse(output) as Awaited<ReturnType<typeof train>>;
 }
 
-it.skipIf('reasons' in plugin || !built)('a second process compiles nothing of what the first one did, and two beside each other do no harm', { timeout: 300_000 }, async () => {
-  if ('reasons' in plugin) return;
-  const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
-  try {
-    const [first, beside] = await Promise.all([train(plugin.path, folder), train(plugin.path, folder)]);
-    expect(first.compiled + beside.compiled).toBeGreaterThan(0);
-    const second = await train(plugin.path, folder);
-    expect(second.compiled).toBe(0);
-    expect(second.fromDisk).toBe(first.compiled + first.fromDisk);
-    expect([beside.losses, second.losses]).toEqual([first.losses, first.losses]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
+it.skipIf('reasons' in plugin || !built)(
+  'a second process compiles nothing of what the first one did, and two beside each other do no harm',
+  { timeout: 300_000 },
+  async () => {
+    if ('reasons' in plugin) return;
+    const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
+    try {
+      const [first, beside] = await Promise.all([train(plugin.path, folder), train(plugin.path, folder)]);
+      expect(first.compiled + beside.compiled).toBeGreaterThan(0);
+      const second = await train(plugin.path, folder);
+      expect(second.compiled).toBe(0);
+      expect(second.fromDisk).toBe(first.compiled + first.fromDisk);
+      expect([beside.losses, second.losses]).toEqual([first.losses, first.losses]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

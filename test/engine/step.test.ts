@@ -17,7 +17,11 @@ interface Result {
 }
 
 /** One step with a learning rate of 0, and the gradients that it came to. */
-async function stepOver(batches: readonly Batch[], callbacks: readonly Callback[] = [], strategy = fullStrategy()): Promise<Result> {
+async function stepOver(
+  batches: readonly Batch[],
+  callbacks: readonly Callback[] = [],
+  strategy = fullStrategy(),
+): Promise<Result> {
   const model = tinyModel();
   const gradients = new Map<string, Float32Array>();
   const spy: Callback = {
@@ -28,8 +32,15 @@ async function stepOver(batches: readonly Batch[], callbacks: readonly Callback[
   };
   const owner = await strategy.attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-  const hooks = createHookRunner([...callbacks, spy].map((callback, index) => ({ plugin: `callback-${index}`, callback })));
-  const outcome = await trainStep({ model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } }, batches, 0, 0);
+  const hooks = createHookRunner(
+    [...callbacks, spy].map((callback, index) => ({ plugin: `callback-${index}`, callback })),
+  );
+  const outcome = await trainStep(
+    { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+    batches,
+    0,
+    0,
+  );
   for (const item of [owner, optimizer, model]) item.dispose();
   return { outcome, gradients };
 }
@@ -38,20 +49,31 @@ function expectSame(actual: Result, expected: Result): void {
   expect(actual.outcome.supervisedTokens).toBe(expected.outcome.supervisedTokens);
   expect(actual.outcome.loss).toBeCloseTo(expected.outcome.loss, 5);
   expect([...actual.gradients.keys()]).toEqual([...expected.gradients.keys()]);
-  for (const [name, gradient] of expected.gradients) expect(difference(actual.gradients.get(name) ?? [], gradient).largest, name).toBeLessThan(2e-6);
+  for (const [name, gradient] of expected.gradients)
+    expect(difference(actual.gradients.get(name) ?? [], gradient).largest, name).toBeLessThan(2e-6);
 }
 
-const grouped = (rows: readonly Row[], size: number): Batch[] => Array.from({ length: Math.ceil(rows.length / size) }, (_, index) => batchOf(rows.slice(index * size, (index + 1) * size)));
+const grouped = (rows: readonly Row[], size: number): Batch[] =>
+  Array.from({ length: Math.ceil(rows.length / size) }, (_, index) =>
+    batchOf(rows.slice(index * size, (index + 1) * size)),
+  );
 
 /** All rows one behind the other in a single row, a segment each. */
 function packed(rows: readonly Row[]): Batch {
   const parts = rows.map((row) => batchOf([row]));
-  const join = (of: (batch: Batch, index: number) => Int32Array): Int32Array => Int32Array.from(parts.flatMap((part, index) => Array.from(of(part, index))));
+  const join = (of: (batch: Batch, index: number) => Int32Array): Int32Array =>
+    Int32Array.from(parts.flatMap((part, index) => Array.from(of(part, index))));
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   return {
-    rows: 1, length,
-    ids: join(({ ids }) => ids), labels: join(({ labels }) => labels), positionIds: join(({ positionIds }) => positionIds), segmentIds: join(({ segmentIds }, index) => segmentIds.map(() => index + 1)),
-    samples: rows.length, tokens: length, supervisedTokens: parts.reduce((sum, part) => sum + part.supervisedTokens, 0),
+    rows: 1,
+    length,
+    ids: join(({ ids }) => ids),
+    labels: join(({ labels }) => labels),
+    positionIds: join(({ positionIds }) => positionIds),
+    segmentIds: join(({ segmentIds }, index) => segmentIds.map(() => index + 1)),
+    samples: rows.length,
+    tokens: length,
+    supervisedTokens: parts.reduce((sum, part) => sum + part.supervisedTokens, 0),
   };
 }
 
@@ -81,23 +103,36 @@ describe('the gradients of a step', () => {
     const addLoss: Callback = { addLoss: (logits) => tf.mean(tf.square(logits)) };
     const whole = await stepOver(grouped(rows, 8), [addLoss]);
     for (const size of [4, 3, 1]) expectSame(await stepOver(grouped(rows, size), [addLoss]), whole);
-    expect(difference(whole.gradients.get('lm_head.weight') ?? [], (await stepOver(grouped(rows, 8))).gradients.get('lm_head.weight') ?? []).largest).toBeGreaterThan(1e-3);
+    expect(
+      difference(
+        whole.gradients.get('lm_head.weight') ?? [],
+        (await stepOver(grouped(rows, 8))).gradients.get('lm_head.weight') ?? [],
+      ).largest,
+    ).toBeGreaterThan(1e-3);
   });
 
   it('follow transformed logits', async () => {
     const halve: Callback = { transformLogits: (logits) => tf.mul(logits, 0.5) };
     const same: Callback = { transformLogits: (logits) => logits };
     expectSame(await stepOver(grouped(rows, 4), [same]), await stepOver(grouped(rows, 4)));
-    expect((await stepOver(grouped(rows, 4), [halve])).outcome.loss).not.toBeCloseTo((await stepOver(grouped(rows, 4))).outcome.loss, 3);
+    expect((await stepOver(grouped(rows, 4), [halve])).outcome.loss).not.toBeCloseTo(
+      (await stepOver(grouped(rows, 4))).outcome.loss,
+      3,
+    );
   });
 
   describe('with weights of turns', () => {
     /** Weights 2, 0.5, 1, … by row. */
     const factors = rows.map((_, index) => [2, 0.5, 1][index % 3] ?? 1);
     const weighted = (batch: Batch, first: number): Batch => ({
-      ...batch, weights: Float32Array.from({ length: batch.rows * batch.length }, (_, at) => factors[first + Math.floor(at / batch.length)] ?? 1),
+      ...batch,
+      weights: Float32Array.from(
+        { length: batch.rows * batch.length },
+        (_, at) => factors[first + Math.floor(at / batch.length)] ?? 1,
+      ),
     });
-    const inGroups = (size: number): Batch[] => grouped(rows, size).map((batch, index) => weighted(batch, index * size));
+    const inGroups = (size: number): Batch[] =>
+      grouped(rows, size).map((batch, index) => weighted(batch, index * size));
     const unchanged: Callback = { transformLogits: (logits) => logits };
 
     it('are Σ weight · gradient ÷ Σ weight over all targets of the step', async () => {
@@ -105,9 +140,13 @@ describe('the gradients of a step', () => {
       const single = await Promise.all(rows.map((row) => stepOver([batchOf([row])])));
       const shares = single.map(({ outcome }, row) => (factors[row] ?? 1) * outcome.supervisedTokens);
       const divisor = shares.reduce((sum, share) => sum + share, 0);
-      const mean = (of: (result: Result) => number): number => single.reduce((sum, result, row) => sum + ((shares[row] ?? 0) * of(result)) / divisor, 0);
+      const mean = (of: (result: Result) => number): number =>
+        single.reduce((sum, result, row) => sum + ((shares[row] ?? 0) * of(result)) / divisor, 0);
       const whole = await stepOver(inGroups(8));
-      expect(whole.outcome.loss).toBeCloseTo(mean(({ outcome }) => outcome.loss), 5);
+      expect(whole.outcome.loss).toBeCloseTo(
+        mean(({ outcome }) => outcome.loss),
+        5,
+      );
       for (const [name, gradient] of whole.gradients) {
         const expected = Array.from(gradient, (_, at) => mean((result) => result.gradients.get(name)?.[at] ?? NaN));
         expect(difference(gradient, expected).largest, name).toBeLessThan(2e-6);
@@ -120,12 +159,17 @@ describe('the gradients of a step', () => {
       for (const size of [4, 3, 1]) expectSame(await stepOver(inGroups(size)), whole);
       expectSame(await stepOver(inGroups(4), [unchanged]), whole);
       const lengths = rows.map(({ ids }) => ids.length);
-      const weights = Float32Array.from(lengths.flatMap((length, row) => Array.from({ length }, () => factors[row] ?? 1)));
+      const weights = Float32Array.from(
+        lengths.flatMap((length, row) => Array.from({ length }, () => factors[row] ?? 1)),
+      );
       expectSame(await stepOver([{ ...packed(rows), weights }]), whole);
     });
 
     it('are those of no weights where all are alike', async () => {
-      const halves = grouped(rows, 4).map((batch) => ({ ...batch, weights: new Float32Array(batch.rows * batch.length).fill(0.5) }));
+      const halves = grouped(rows, 4).map((batch) => ({
+        ...batch,
+        weights: new Float32Array(batch.rows * batch.length).fill(0.5),
+      }));
       expectSame(await stepOver(halves), await stepOver(grouped(rows, 4)));
     });
   });
@@ -146,7 +190,10 @@ describe('the gradients of a step', () => {
     // d/dw of w² is 2w.
     const model = tinyModel();
     const weights = model.parameters.get('lm_head.weight')?.dataSync() ?? [];
-    const expected = Array.from(plain.gradients.get('lm_head.weight') ?? [], (value, index) => value + 2 * (weights[index] ?? NaN));
+    const expected = Array.from(
+      plain.gradients.get('lm_head.weight') ?? [],
+      (value, index) => value + 2 * (weights[index] ?? NaN),
+    );
     expect(difference(whole.gradients.get('lm_head.weight') ?? [], expected).largest).toBeLessThan(1e-5);
     model.dispose();
   });
@@ -159,17 +206,35 @@ describe('a step', () => {
 
   it('may have a microbatch without targets, which changes nothing', async () => {
     const alone = await stepOver([batchOf(rows)]);
-    for (const batches of [[silent, batchOf(rows)], [batchOf(rows), silent]]) expectSame(await stepOver(batches), alone);
+    for (const batches of [
+      [silent, batchOf(rows)],
+      [batchOf(rows), silent],
+    ])
+      expectSame(await stepOver(batches), alone);
   });
 
   it('without a target is refused and says whose it is', async () => {
     const origins = [{ file: 'train.jsonl', line: 7, index: 6 }];
-    await expect(stepOver([silent, { ...silent, origins }])).rejects.toMatchObject({ code: 'DATA_NOTHING_TO_LEARN', problems: [{ place: { file: 'train.jsonl', line: 7 } }] });
+    await expect(stepOver([silent, { ...silent, origins }])).rejects.toMatchObject({
+      code: 'DATA_NOTHING_TO_LEARN',
+      problems: [{ place: { file: 'train.jsonl', line: 7 } }],
+    });
   });
 
   it('changes nothing where a gradient is not finite', async () => {
-    const spoil: Callback = { transformGradients: (gradients) => new Map([...gradients].map(([name, gradient]) => [name, name === 'model.norm.weight' ? tf.mul(gradient, NaN) : gradient])) };
-    await expect(stepOver([batchOf(rows)], [spoil])).rejects.toMatchObject({ code: 'NON_FINITE', details: { step: 1 } });
+    const spoil: Callback = {
+      transformGradients: (gradients) =>
+        new Map(
+          [...gradients].map(([name, gradient]) => [
+            name,
+            name === 'model.norm.weight' ? tf.mul(gradient, NaN) : gradient,
+          ]),
+        ),
+    };
+    await expect(stepOver([batchOf(rows)], [spoil])).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      details: { step: 1 },
+    });
   });
 
   it('leaves out the update where a callback asks for it', async () => {
@@ -184,16 +249,42 @@ describe('a step', () => {
     };
     const hooks = createHookRunner([{ plugin: 'skipper', callback }]);
     const before = model.parameters.get('lm_head.weight')?.dataSync().slice() ?? [];
-    const outcome = await trainStep({ model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } }, [batchOf(rows)], 0, 0.1);
+    const outcome = await trainStep(
+      { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+      [batchOf(rows)],
+      0,
+      0.1,
+    );
     expect(outcome.updated).toBe(false);
     expect(difference(model.parameters.get('lm_head.weight')?.dataSync() ?? [], before).largest).toBe(0);
     for (const item of [owner, optimizer, model]) item.dispose();
   });
 
   it.each<[string, Callback]>([
-    ['addLoss', { addLoss: () => { throw new Error('no luck'); } }],
-    ['transformGradients', { transformGradients: () => { throw new Error('no luck'); } }],
-    ['transformBatch', { transformBatch: () => { throw new Error('no luck'); } }],
+    [
+      'addLoss',
+      {
+        addLoss: () => {
+          throw new Error('no luck');
+        },
+      },
+    ],
+    [
+      'transformGradients',
+      {
+        transformGradients: () => {
+          throw new Error('no luck');
+        },
+      },
+    ],
+    [
+      'transformBatch',
+      {
+        transformBatch: () => {
+          throw new Error('no luck');
+        },
+      },
+    ],
   ])('leaves no tensor behind where %s fails', async (hook, callback) => {
     const model = tinyModel();
     const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
@@ -202,13 +293,21 @@ describe('a step', () => {
     // Its moments are the optimizer's, and stay.
     optimizer.prepare?.(owner.trainable);
     const before = tf.memory().numTensors;
-    const step = trainStep({ model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } }, grouped(rows, 2), 0, 0.1);
+    const step = trainStep(
+      { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+      grouped(rows, 2),
+      0,
+      0.1,
+    );
     await expect(step).rejects.toMatchObject({ code: 'HOOK_FAILED', details: { plugin: 'unlucky', hook } });
     expect(tf.memory().numTensors).toBe(before);
     for (const item of [owner, optimizer, model]) item.dispose();
   });
 
-  it.each([['full', () => fullStrategy()], ['lora', () => loraStrategy({ rank: 2 })]])('leaves no tensor behind (%s)', async (_, strategy) => {
+  it.each([
+    ['full', () => fullStrategy()],
+    ['lora', () => loraStrategy({ rank: 2 })],
+  ])('leaves no tensor behind (%s)', async (_, strategy) => {
     const model = tinyModel();
     const owner = await strategy().attach(model, { seed: 1, totalSteps: 9, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0.1, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
@@ -220,7 +319,9 @@ describe('a step', () => {
       },
       transformGradients: (gradients, { record }) => {
         record('norm', tf.norm(tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient)))) as tf.Scalar);
-        return new Map([...gradients].map(([name, gradient], index) => [name, index === 0 ? tf.mul(gradient, 2) : gradient]));
+        return new Map(
+          [...gradients].map(([name, gradient], index) => [name, index === 0 ? tf.mul(gradient, 2) : gradient]),
+        );
       },
     };
     const hooks = createHookRunner([{ plugin: 'recorder', callback }]);

@@ -14,7 +14,12 @@ interface TokenizerJson {
 }
 interface Fixture {
   readonly special_tokens: Record<string, string>;
-  readonly texts: { readonly text: string; readonly ids: number[]; readonly ids_with_special: number[]; readonly decoded: string }[];
+  readonly texts: {
+    readonly text: string;
+    readonly ids: number[];
+    readonly ids_with_special: number[];
+    readonly decoded: string;
+  }[];
 }
 
 function metadataOf(values: Record<string, GgufValue>): Metadata {
@@ -23,7 +28,11 @@ function metadataOf(values: Record<string, GgufValue>): Metadata {
 }
 
 /** What a GGUF file says of a golden tokenizer. */
-function ggufOf(kind: string): { readonly values: Record<string, GgufValue>; readonly fixture: Fixture; readonly merges: string[] } {
+function ggufOf(kind: string): {
+  readonly values: Record<string, GgufValue>;
+  readonly fixture: Fixture;
+  readonly merges: string[];
+} {
   const json = JSON.parse(readFileSync(goldenPath('tokenizers', kind, 'tokenizer.json'), 'utf8')) as TokenizerJson;
   const fixture = JSON.parse(readFileSync(goldenPath('tokenizers', kind, 'golden.json'), 'utf8')) as Fixture;
   const tokens: string[] = [];
@@ -37,16 +46,42 @@ function ggufOf(kind: string): { readonly values: Record<string, GgufValue>; rea
   return {
     fixture,
     merges: json.model.merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))),
-    values: { 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.token_type': tokens.map((token, id) => (special.has(id) ? (token === '<unk>' ? 2 : 3) : /^<0x..>$/.test(token) ? 6 : 1)), ...Object.fromEntries(ids) },
+    values: {
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.token_type': tokens.map((token, id) =>
+        special.has(id) ? (token === '<unk>' ? 2 : 3) : /^<0x..>$/.test(token) ? 6 : 1,
+      ),
+      ...Object.fromEntries(ids),
+    },
   };
 }
 
-const build = (output: TokenizerOutput): FolderTokenizer => createTokenizer({ folder: '.', tokenizer: output.tokenizer as never, config: output.tokenizerConfig as never, specialTokens: output.specialTokensMap as never });
+const build = (output: TokenizerOutput): FolderTokenizer =>
+  createTokenizer({
+    folder: '.',
+    tokenizer: output.tokenizer as never,
+    config: output.tokenizerConfig as never,
+    specialTokens: output.specialTokensMap as never,
+  });
 
 describe('a tokenizer rebuilt from GGUF', () => {
-  it.each([['gpt2-bpe', 'gpt-2'], ['qwen-bpe', 'qwen2'], ['llama3-bpe', 'llama-bpe']])('%s encodes and decodes as the original', (kind, pre) => {
+  it.each([
+    ['gpt2-bpe', 'gpt-2'],
+    ['qwen-bpe', 'qwen2'],
+    ['llama3-bpe', 'llama-bpe'],
+  ])('%s encodes and decodes as the original', (kind, pre) => {
     const { values, fixture, merges } = ggufOf(kind);
-    const tokenizer = build(createTokenizerFiles('m.gguf', metadataOf({ ...values, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.pre': pre, 'tokenizer.ggml.merges': merges })));
+    const tokenizer = build(
+      createTokenizerFiles(
+        'm.gguf',
+        metadataOf({
+          ...values,
+          'tokenizer.ggml.model': 'gpt2',
+          'tokenizer.ggml.pre': pre,
+          'tokenizer.ggml.merges': merges,
+        }),
+      ),
+    );
     for (const { text, ids, ids_with_special: withSpecial, decoded } of fixture.texts) {
       expect(tokenizer.encode(text), text).toEqual(ids);
       expect(tokenizer.encode(text, { addSpecialTokens: true }), text).toEqual(withSpecial);
@@ -58,7 +93,16 @@ describe('a tokenizer rebuilt from GGUF', () => {
     const { values, fixture } = ggufOf('llama2-bpe');
     const tokens = values['tokenizer.ggml.tokens'] as string[];
     // SentencePiece scores its pieces by the order in which they were learned, which is that of their ids.
-    const tokenizer = build(createTokenizerFiles('m.gguf', metadataOf({ ...values, 'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.scores': tokens.map((_, id) => -id - 0.5) })));
+    const tokenizer = build(
+      createTokenizerFiles(
+        'm.gguf',
+        metadataOf({
+          ...values,
+          'tokenizer.ggml.model': 'llama',
+          'tokenizer.ggml.scores': tokens.map((_, id) => -id - 0.5),
+        }),
+      ),
+    );
     for (const { text, ids, ids_with_special: withSpecial, decoded } of fixture.texts) {
       expect(tokenizer.encode(text), text).toEqual(ids);
       expect(tokenizer.encode(text, { addSpecialTokens: true }), text).toEqual(withSpecial);
@@ -69,12 +113,32 @@ describe('a tokenizer rebuilt from GGUF', () => {
   const letters = { 'tokenizer.ggml.tokens': ['a', 'b'], 'tokenizer.ggml.merges': [] };
   it.each<[string, Record<string, GgufValue>, string]>([
     ['an unknown kind', { ...letters, 'tokenizer.ggml.model': 'bert' }, 'GGUF_UNSUPPORTED'],
-    ['an unknown splitting rule', { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.pre': 'constructor' }, 'GGUF_UNSUPPORTED'],
+    [
+      'an unknown splitting rule',
+      { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.pre': 'constructor' },
+      'GGUF_UNSUPPORTED',
+    ],
     ['no tokens', { 'tokenizer.ggml.model': 'gpt2' }, 'GGUF_INVALID'],
-    ['types of another number', { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.token_type': [1] }, 'GGUF_INVALID'],
-    ['a token twice', { 'tokenizer.ggml.tokens': ['a', 'a'], 'tokenizer.ggml.merges': [], 'tokenizer.ggml.model': 'gpt2' }, 'GGUF_INVALID'],
-    ['an end of text outside', { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.eos_token_id': 2 }, 'GGUF_INVALID'],
-    ['a merge of one token', { ...letters, 'tokenizer.ggml.merges': ['ab'], 'tokenizer.ggml.model': 'gpt2' }, 'GGUF_INVALID'],
+    [
+      'types of another number',
+      { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.token_type': [1] },
+      'GGUF_INVALID',
+    ],
+    [
+      'a token twice',
+      { 'tokenizer.ggml.tokens': ['a', 'a'], 'tokenizer.ggml.merges': [], 'tokenizer.ggml.model': 'gpt2' },
+      'GGUF_INVALID',
+    ],
+    [
+      'an end of text outside',
+      { ...letters, 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.eos_token_id': 2 },
+      'GGUF_INVALID',
+    ],
+    [
+      'a merge of one token',
+      { ...letters, 'tokenizer.ggml.merges': ['ab'], 'tokenizer.ggml.model': 'gpt2' },
+      'GGUF_INVALID',
+    ],
     ['no scores', { ...letters, 'tokenizer.ggml.model': 'llama' }, 'GGUF_INVALID'],
     ['numbers for tokens', { 'tokenizer.ggml.tokens': [1, 2], 'tokenizer.ggml.model': 'gpt2' }, 'GGUF_INVALID'],
   ])('refuses %s', (_, values, code) => {

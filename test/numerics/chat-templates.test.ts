@@ -1,6 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { WhetstoneError, type ChatRenderer, type Message, type TextSpan, type ToolDefinition } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type ChatRenderer,
+  type Message,
+  type TextSpan,
+  type ToolDefinition,
+} from '@whetstone/core/contract';
 import { createRenderer, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 
@@ -33,7 +39,9 @@ interface Fixture {
 
 const index = readGolden<Index>('chat-templates', 'golden.json');
 const conversations = new Map(index.conversations.map((conversation) => [conversation.id, conversation]));
-const names = readdirSync(goldenPath('chat-templates')).filter((file) => file !== 'golden.json').map((file) => file.replace(/\.json$/, ''));
+const names = readdirSync(goldenPath('chat-templates'))
+  .filter((file) => file !== 'golden.json')
+  .map((file) => file.replace(/\.json$/, ''));
 
 let tokenizer: FolderTokenizer;
 beforeAll(async () => {
@@ -47,10 +55,14 @@ function rendererOf(name: string): ChatRenderer {
 
 const inCodePoints = (text: string, position: number): number => Array.from(text.slice(0, position)).length;
 
-/** What transformers masks by a span: the token of its first character to the token of its last; a span without tokens ends the search, as there. */
+/**
+ * What transformers masks by a span: the token of its first character to the token of its last; a span without tokens
+ * ends the search, as there.
+ */
 function maskOf(text: string, spans: readonly TextSpan[]): number[] {
   const { ids, starts, ends } = tokenizer.encodeWithSpans(text);
-  const tokenAt = (position: number): number => ids.findIndex((_, i) => (starts[i] ?? 0) <= position && position < (ends[i] ?? 0));
+  const tokenAt = (position: number): number =>
+    ids.findIndex((_, i) => (starts[i] ?? 0) <= position && position < (ends[i] ?? 0));
   const mask = ids.map(() => 0);
   for (const { start, end } of spans) {
     const lastCharacter = end - (/[\udc00-\udfff]/.test(text.charAt(end - 1)) ? 2 : 1);
@@ -68,12 +80,17 @@ it('finds templates to compare with', () => {
 describe.each(names)('%s', (name) => {
   const fixture = readGolden<Fixture>('chat-templates', `${name}.json`);
 
-  it.each(fixture.results.map((result) => [`${result.conversation}${result.add_generation_prompt ? ', prompt' : ''}`, result] as const))('%s', (_, result) => {
+  it.each(
+    fixture.results.map(
+      (result) => [`${result.conversation}${result.add_generation_prompt ? ', prompt' : ''}`, result] as const,
+    ),
+  )('%s', (_, result) => {
     const conversation = conversations.get(result.conversation);
     if (conversation === undefined) throw new Error(`no conversation ${result.conversation}`);
     const renderer = rendererOf(name);
     const { messages, tools } = conversation;
-    const render = (): string => (result.add_generation_prompt ? renderer.renderPrompt(messages, tools) : renderer.render(messages, tools).text);
+    const render = (): string =>
+      result.add_generation_prompt ? renderer.renderPrompt(messages, tools) : renderer.render(messages, tools).text;
     if (result.error !== undefined) {
       let thrown: unknown;
       try {
@@ -89,7 +106,9 @@ describe.each(names)('%s', (name) => {
     expect(render()).toBe(result.text);
     if (result.add_generation_prompt || result.assistant_char_spans === undefined) return;
     const { text, generationSpans = [] } = renderer.render(messages, tools);
-    expect(generationSpans.map(({ start, end }) => [inCodePoints(text, start), inCodePoints(text, end)])).toEqual(result.assistant_char_spans);
+    expect(generationSpans.map(({ start, end }) => [inCodePoints(text, start), inCodePoints(text, end)])).toEqual(
+      result.assistant_char_spans,
+    );
     const mask = maskOf(text, generationSpans);
     expect(mask.length).toBe(result.qwen_bpe_token_count);
     const [starts = [], ends = []] = result.qwen_bpe_mask_ones ?? [];
@@ -121,53 +140,72 @@ describe.each(names)('%s', (name) => {
 });
 
 /**
- * TRL ships some templates twice: as models have them, and for training, with generation tags. What we find without tags in the former is
- * compared with the tags of the latter, save the white space at the ends. Where they differ, this is why.
+ * TRL ships some templates twice: as models have them, and for training, with generation tags. What we find without
+ * tags in the former is compared with the tags of the latter, save the white space at the ends. Where they differ, this
+ * is why.
  */
-const header = 'TRL marks the header of the role as well; the model never has to write it, since the generation prompt holds it';
-const knownDifferences: Readonly<Record<string, { readonly reason: string; readonly kind: 'earlier start' | 'later end' }>> = {
+const header =
+  'TRL marks the header of the role as well; the model never has to write it, since the generation prompt holds it';
+const knownDifferences: Readonly<
+  Record<string, { readonly reason: string; readonly kind: 'earlier start' | 'later end' }>
+> = {
   deepseek_r1_distill: { kind: 'earlier start', reason: header },
   deepseekv3: { kind: 'earlier start', reason: header },
   gptoss: { kind: 'earlier start', reason: header },
   muse_glimmer: { kind: 'earlier start', reason: header },
   qwen2_5: { kind: 'earlier start', reason: `${header}: here its newline` },
-  phi3: { kind: 'later end', reason: 'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it' },
-  phi3_5: { kind: 'later end', reason: 'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it' },
+  phi3: {
+    kind: 'later end',
+    reason:
+      'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it',
+  },
+  phi3_5: {
+    kind: 'later end',
+    reason:
+      'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it',
+  },
 };
 
-describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${name}_training.json`))))('%s without tags', (name) => {
-  it('has the turns that the training template marks', () => {
-    const [plain, training] = [rendererOf(name), rendererOf(`${name}_training`)];
-    const known = knownDifferences[name];
-    let [alike, compared] = [0, 0];
-    for (const { id, messages, tools } of index.conversations) {
-      let ours, theirs;
-      try {
-        ours = plain.render(messages, tools);
-        theirs = training.render(messages, tools);
-      } catch {
-        continue;
+describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${name}_training.json`))))(
+  '%s without tags',
+  (name) => {
+    it('has the turns that the training template marks', () => {
+      const [plain, training] = [rendererOf(name), rendererOf(`${name}_training`)];
+      const known = knownDifferences[name];
+      let [alike, compared] = [0, 0];
+      for (const { id, messages, tools } of index.conversations) {
+        let ours, theirs;
+        try {
+          ours = plain.render(messages, tools);
+          theirs = training.render(messages, tools);
+        } catch {
+          continue;
+        }
+        // Some training templates write thoughts that the plain ones drop: nothing to compare there.
+        if (ours.text !== theirs.text) continue;
+        if (messages.some(({ role }) => role === 'assistant')) alike++;
+        for (const [i, turn] of ours.turns.entries()) {
+          const other = theirs.turns[i];
+          if (messages[i]?.role !== 'assistant' || other === undefined || other === null) continue;
+          compared++;
+          const marked = ours.text.slice(other.start, other.end).trimEnd();
+          const found = ours.text.slice(turn?.start, turn?.end);
+          if (known === undefined) expect(found, `${id}, message ${i}`).toBe(marked);
+          else if (known.kind === 'earlier start')
+            expect(marked.endsWith(found), `${id}, message ${i}: ${JSON.stringify(found)}`).toBe(true);
+          else expect(marked.startsWith(found), `${id}, message ${i}: ${JSON.stringify(found)}`).toBe(true);
+        }
       }
-      // Some training templates write thoughts that the plain ones drop: nothing to compare there.
-      if (ours.text !== theirs.text) continue;
-      if (messages.some(({ role }) => role === 'assistant')) alike++;
-      for (const [i, turn] of ours.turns.entries()) {
-        const other = theirs.turns[i];
-        if (messages[i]?.role !== 'assistant' || other === undefined || other === null) continue;
-        compared++;
-        const marked = ours.text.slice(other.start, other.end).trimEnd();
-        const found = ours.text.slice(turn?.start, turn?.end);
-        if (known === undefined) expect(found, `${id}, message ${i}`).toBe(marked);
-        else if (known.kind === 'earlier start') expect(marked.endsWith(found), `${id}, message ${i}: ${JSON.stringify(found)}`).toBe(true);
-        else expect(marked.startsWith(found), `${id}, message ${i}: ${JSON.stringify(found)}`).toBe(true);
-      }
-    }
-    if (alike > 0) expect(compared).toBeGreaterThan(0);
-  });
-});
+      if (alike > 0) expect(compared).toBeGreaterThan(0);
+    });
+  },
+);
 
 describe('stop tokens', () => {
-  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'].filter((name) => names.includes(name)))('of %s are the one that ends its turns', (name) => {
-    expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
-  });
+  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'].filter((name) => names.includes(name)))(
+    'of %s are the one that ends its turns',
+    (name) => {
+      expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
+    },
+  );
 });

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 
-// What TRL's SFTTrainer made of pairs of prompt and completion, under every setting of completion_only_loss and assistant_only_loss.
+// What TRL's SFTTrainer made of pairs of prompt and completion, under every setting of completion_only_loss and
+// assistant_only_loss.
 interface Golden {
   readonly rows: Readonly<Record<'chat' | 'text', readonly object[]>>;
   readonly cases: readonly {
@@ -28,22 +29,34 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test.each(golden.cases)('$kind, completion_only_loss $completion_only_loss, assistant_only_loss $assistant_only_loss: ids and labels are TRL\'s', async (expected) => {
-  const file = path.join(folder, 'pairs.jsonl');
-  writeFileSync(file, golden.rows[expected.kind].map((row) => `${JSON.stringify(row)}\n`).join(''));
-  const tokenizer = await loadTokenizer(goldenPath('tokenizers/qwen-bpe'));
-  const renderer = await loadRenderer(goldenPath('tokenizers/qwen-bpe'), tokenizer);
-  const source = await createBatchSource({
-    source: await createConversationSource({ path: file }, folder), tokenizer, renderer,
-    options: { batchSize: 1, shuffleDataset: false, samplingStrategy: 'sequential', assistantOnlyLoss: expected.assistant_only_loss, completionOnlyLoss: expected.completion_only_loss ?? true },
-  });
-  const [ids, labels]: [number[][], number[][]] = [[], []];
-  for await (const batch of source.epoch(0)) {
-    ids.push([...batch.ids]);
-    labels.push([...batch.labels]);
-  }
-  expect(ids).toEqual(expected.input_ids);
-  // A label at the very first token counts for nobody: nothing predicts it.
-  const counted = (rows: readonly (readonly number[])[]): number[][] => rows.map((row) => row.slice(1));
-  expect(counted(labels)).toEqual(counted(expected.labels));
-});
+test.each(golden.cases)(
+  '$kind, completion_only_loss $completion_only_loss, assistant_only_loss $assistant_only_loss: ids and labels ' +
+    "are TRL's",
+  async (expected) => {
+    const file = path.join(folder, 'pairs.jsonl');
+    writeFileSync(file, golden.rows[expected.kind].map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const tokenizer = await loadTokenizer(goldenPath('tokenizers/qwen-bpe'));
+    const renderer = await loadRenderer(goldenPath('tokenizers/qwen-bpe'), tokenizer);
+    const source = await createBatchSource({
+      source: await createConversationSource({ path: file }, folder),
+      tokenizer,
+      renderer,
+      options: {
+        batchSize: 1,
+        shuffleDataset: false,
+        samplingStrategy: 'sequential',
+        assistantOnlyLoss: expected.assistant_only_loss,
+        completionOnlyLoss: expected.completion_only_loss ?? true,
+      },
+    });
+    const [ids, labels]: [number[][], number[][]] = [[], []];
+    for await (const batch of source.epoch(0)) {
+      ids.push([...batch.ids]);
+      labels.push([...batch.labels]);
+    }
+    expect(ids).toEqual(expected.input_ids);
+    // A label at the very first token counts for nobody: nothing predicts it.
+    const counted = (rows: readonly (readonly number[])[]): number[][] => rows.map((row) => row.slice(1));
+    expect(counted(labels)).toEqual(counted(expected.labels));
+  },
+);

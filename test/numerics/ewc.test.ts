@@ -6,7 +6,14 @@ import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Batch, BatchSource, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import { anchorOf, consolidationPenalty, diagonalFisher, ewcStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import {
+  anchorOf,
+  consolidationPenalty,
+  diagonalFisher,
+  ewcStrategy,
+  fullStrategy,
+  loraStrategy,
+} from '@whetstone/strategies';
 import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { expectNoLeak, largestDifference, readTensorFile, type LabelledRows } from '../support/model-numbers.js';
@@ -17,7 +24,12 @@ interface Fixture extends LabelledRows {
   readonly penalty: number;
   readonly fisher_sum: Record<string, number>;
   readonly penalty_grad_norm: Record<string, number>;
-  readonly tolerance: { readonly sample_losses_abs: number; readonly fisher_rel_to_tensor_max: number; readonly penalty_rel: number; readonly penalty_grad_norm_rel: number };
+  readonly tolerance: {
+    readonly sample_losses_abs: number;
+    readonly fisher_rel_to_tensor_max: number;
+    readonly penalty_rel: number;
+    readonly penalty_grad_norm_rel: number;
+  };
 }
 
 const run: StrategyRun = { seed: 1, totalSteps: 1, modelFolder: null };
@@ -46,22 +58,40 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
   const batches: readonly Batch[] = fixture.input_ids.map((row, index): Batch => {
     const length = fixture.attention_mask[index]?.filter((bit) => bit === 1).length ?? 0;
     return {
-      rows: 1, length, ids: Int32Array.from(row.slice(0, length)), labels: Int32Array.from(fixture.labels[index]?.slice(0, length) ?? []),
-      segmentIds: new Int32Array(length).fill(1), positionIds: Int32Array.from({ length }, (_, position) => position), samples: 1, tokens: length, supervisedTokens: 0,
+      rows: 1,
+      length,
+      ids: Int32Array.from(row.slice(0, length)),
+      labels: Int32Array.from(fixture.labels[index]?.slice(0, length) ?? []),
+      segmentIds: new Int32Array(length).fill(1),
+      positionIds: Int32Array.from({ length }, (_, position) => position),
+      samples: 1,
+      tokens: length,
+      supervisedTokens: 0,
     };
   });
   const source: BatchSource = {
     batchesPerEpoch: batches.length,
     epoch: () => batches,
-    summary: { files: [], conversations: batches.length, unreadable: [], truncated: 0, withoutTargets: 0, tokens: 0, supervisedTokens: 0, contentHash: 'abc' },
+    summary: {
+      files: [],
+      conversations: batches.length,
+      unreadable: [],
+      truncated: 0,
+      withoutTargets: 0,
+      tokens: 0,
+      supervisedTokens: 0,
+      contentHash: 'abc',
+    },
   };
   const scalarOf = (make: () => tf.Scalar): number => tf.tidy(() => make().dataSync()[0] ?? NaN);
 
-  it('in each sample\'s loss and the diagonal of the Fisher information', async () => {
+  it("in each sample's loss and the diagonal of the Fisher information", async () => {
     const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
     await expectNoLeak(async () => {
       const losses: number[] = [];
-      const fisher = await diagonalFisher(model, owner.trainable, batches, { onProgress: ({ loss }) => losses.push(loss) });
+      const fisher = await diagonalFisher(model, owner.trainable, batches, {
+        onProgress: ({ loss }) => losses.push(loss),
+      });
       expect(largestDifference(losses, fixture.sample_losses)).toBeLessThanOrEqual(tolerance.sample_losses_abs);
       expect([...fisher.keys()].sort()).toEqual([...reference.keys()].sort());
       for (const [name, expected] of reference) {
@@ -82,13 +112,24 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
       const anchor = anchorOf(owner.trainable);
       for (const [name, parameter] of owner.trainable) parameter.assign(shifted.get(name) ?? parameter);
       const half = tf.scalar(fixture.lambda / 2);
-      const { value, grads } = tf.engine().gradients(() => consolidationPenalty(owner.trainable, { fisher, anchor }, half), [...owner.trainable.values()]);
+      const { value, grads } = tf
+        .engine()
+        .gradients(
+          () => consolidationPenalty(owner.trainable, { fisher, anchor }, half),
+          [...owner.trainable.values()],
+        );
       expect(Math.abs((value.dataSync()[0] ?? NaN) / fixture.penalty - 1)).toBeLessThanOrEqual(tolerance.penalty_rel);
       for (const [index, name] of [...owner.trainable.keys()].entries()) {
         const gradient = grads[index] as tf.Tensor;
-        expect(Math.abs(scalarOf(() => tf.norm(gradient) as tf.Scalar) / (fixture.penalty_grad_norm[name] ?? NaN) - 1), name).toBeLessThanOrEqual(tolerance.penalty_grad_norm_rel);
+        expect(
+          Math.abs(scalarOf(() => tf.norm(gradient) as tf.Scalar) / (fixture.penalty_grad_norm[name] ?? NaN) - 1),
+          name,
+        ).toBeLessThanOrEqual(tolerance.penalty_grad_norm_rel);
         const expected = sample.get(name)?.dataSync();
-        if (expected !== undefined) expect(largestDifference(gradient.dataSync(), expected), name).toBeLessThanOrEqual(2e-4 * Math.max(...expected.map(Math.abs)));
+        if (expected !== undefined)
+          expect(largestDifference(gradient.dataSync(), expected), name).toBeLessThanOrEqual(
+            2e-4 * Math.max(...expected.map(Math.abs)),
+          );
       }
       for (const [name, parameter] of owner.trainable) parameter.assign(anchor.get(name) ?? parameter);
       tf.dispose([value, ...grads, half, ...anchor.values()]);
@@ -96,36 +137,62 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     tf.dispose([...fisher.values(), ...shifted.values(), ...sample.values()]);
   });
 
-  it('for the effective weights of a LoRA, which never changed: the same importance, whatever the adapter is made of', async () => {
-    const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
-    owner.dispose();
-    try {
-      for (const options of [{}, { useDora: true }, { initLoraWeights: 'pissa' as const }]) {
-        await expectNoLeak(async () => {
-          const adapter = await loraStrategy({ rank: 2, alpha: 3, modulesToSave: ['norm'], ...options }).attach(model, run);
-          const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(model, { ...run, owner: adapter });
-          const { tensors } = ewc.saveState();
-          const names = [...model.parameters.keys()].filter((name) => /proj\.weight$|^model\.norm\.weight$/.test(name));
-          expect([...tensors.keys()].filter((name) => name.startsWith('fisher.')).sort()).toEqual(names.map((name) => `fisher.${name}`).sort());
-          for (const name of names) {
-            const values = reference.get(name)?.dataSync() ?? new Float32Array();
-            expect(largestDifference(tensors.get(`fisher.${name}`)?.dataSync() ?? [], values), name).toBeLessThanOrEqual(2 * tolerance.fisher_rel_to_tensor_max * Math.max(...values) + 1e-9);
-            expect(largestDifference(tensors.get(`anchor.${name}`)?.dataSync() ?? [], model.parameters.get(name)?.dataSync() ?? []), name).toBeLessThanOrEqual(2e-6);
-          }
-          ewc.dispose();
-          adapter.dispose();
-        });
+  it(
+    'for the effective weights of a LoRA, which never changed: the same importance, whatever the adapter is made ' +
+      'of',
+    async () => {
+      const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
+      owner.dispose();
+      try {
+        for (const options of [{}, { useDora: true }, { initLoraWeights: 'pissa' as const }]) {
+          await expectNoLeak(async () => {
+            const adapter = await loraStrategy({ rank: 2, alpha: 3, modulesToSave: ['norm'], ...options }).attach(
+              model,
+              run,
+            );
+            const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(
+              model,
+              { ...run, owner: adapter },
+            );
+            const { tensors } = ewc.saveState();
+            const names = [...model.parameters.keys()].filter((name) =>
+              /proj\.weight$|^model\.norm\.weight$/.test(name),
+            );
+            expect([...tensors.keys()].filter((name) => name.startsWith('fisher.')).sort()).toEqual(
+              names.map((name) => `fisher.${name}`).sort(),
+            );
+            for (const name of names) {
+              const values = reference.get(name)?.dataSync() ?? new Float32Array();
+              expect(
+                largestDifference(tensors.get(`fisher.${name}`)?.dataSync() ?? [], values),
+                name,
+              ).toBeLessThanOrEqual(2 * tolerance.fisher_rel_to_tensor_max * Math.max(...values) + 1e-9);
+              expect(
+                largestDifference(
+                  tensors.get(`anchor.${name}`)?.dataSync() ?? [],
+                  model.parameters.get(name)?.dataSync() ?? [],
+                ),
+                name,
+              ).toBeLessThanOrEqual(2e-6);
+            }
+            ewc.dispose();
+            adapter.dispose();
+          });
+        }
+      } finally {
+        owner = await fullStrategy().attach(model, run);
+        tf.dispose([...reference.values()]);
       }
-    } finally {
-      owner = await fullStrategy().attach(model, run);
-      tf.dispose([...reference.values()]);
-    }
-  });
+    },
+  );
 
   it('for effective weights: λ/2 · Σ F (s·B·A)² where nothing else moved', async () => {
     await expectNoLeak(async () => {
       const adapter = await loraStrategy({ rank: 2, alpha: 6, targetModules: ['q_proj'] }).attach(model, run);
-      const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(model, { ...run, owner: adapter });
+      const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(
+        model,
+        { ...run, owner: adapter },
+      );
       for (const [index, variable] of [...adapter.trainable.values()].entries()) {
         const values = tf.randomNormal(variable.shape, 0, 0.3, 'float32', index);
         variable.assign(values);
@@ -135,19 +202,24 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
       let expected = 0;
       for (let layer = 0; layer < model.layers; layer += 1) {
         const key = `base_model.model.model.layers.${layer}.self_attn.q_proj`;
-        const part = (name: string): Float32Array => adapter.trainable.get(`${key}.${name}.weight`)?.dataSync<'float32'>() ?? new Float32Array();
+        const part = (name: string): Float32Array =>
+          adapter.trainable.get(`${key}.${name}.weight`)?.dataSync<'float32'>() ?? new Float32Array();
         const [a, b] = [part('lora_A'), part('lora_B')];
         const fisher = tensors.get(`fisher.model.layers.${layer}.self_attn.q_proj.weight`)?.dataSync() ?? [];
         const inFeatures = a.length / 2;
         for (let index = 0; index < fisher.length; index += 1) {
           const [row, column] = [Math.floor(index / inFeatures), index % inFeatures];
           // s = alpha ÷ rank = 3
-          const moved = 3 * ((b[2 * row] ?? NaN) * (a[column] ?? NaN) + (b[2 * row + 1] ?? NaN) * (a[inFeatures + column] ?? NaN));
+          const moved =
+            3 * ((b[2 * row] ?? NaN) * (a[column] ?? NaN) + (b[2 * row + 1] ?? NaN) * (a[inFeatures + column] ?? NaN));
           expected += (fixture.lambda / 2) * (fisher[index] ?? NaN) * moved ** 2;
         }
       }
       expect(expected).toBeGreaterThan(0);
-      expect(scalarOf(() => ewc.penalty?.({ step: 0, record: () => {} }) ?? tf.scalar(NaN)) / expected).toBeCloseTo(1, 4);
+      expect(scalarOf(() => ewc.penalty?.({ step: 0, record: () => {} }) ?? tf.scalar(NaN)) / expected).toBeCloseTo(
+        1,
+        4,
+      );
       ewc.dispose();
       adapter.dispose();
     });
@@ -160,7 +232,9 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     const other = createRandomModel(model.config, 99);
     await expectNoLeak(async () => {
       const ofOther = await fullStrategy().attach(other, run);
-      await expect(Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(other, { ...run, owner: ofOther }))).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: expect.stringContaining('other values') });
+      await expect(
+        Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(other, { ...run, owner: ofOther })),
+      ).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: expect.stringContaining('other values') });
       ofOther.dispose();
     });
     other.dispose();
@@ -168,30 +242,48 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
 
   it('in the sum of the Fisher information', async () => {
     const exact = await diagonalFisher(model, owner.trainable, batches);
-    const total = (fisher: ReadonlyMap<string, tf.Tensor>): number => [...fisher.values()].reduce((sum, tensor) => sum + scalarOf(() => tf.sum(tensor)), 0);
+    const total = (fisher: ReadonlyMap<string, tf.Tensor>): number =>
+      [...fisher.values()].reduce((sum, tensor) => sum + scalarOf(() => tf.sum(tensor)), 0);
     const reference = Object.values(fixture.fisher_sum).reduce((sum, value) => sum + value, 0);
     expect(total(exact)).toBeCloseTo(reference, 3);
     tf.dispose([...exact.values()]);
   });
 
-  it.runIf(backend === 'cpu')('keeps what it found in a file, reuses it for the same data, adds another task, and refuses another model\'s', async () => {
-    const fisherFile = join(folder, 'fisher.safetensors');
-    await expectNoLeak(async () => {
-      const attach = (contentHash: string): Promise<Attachment> =>
-        Promise.resolve(ewcStrategy({ lambda: fixture.lambda, fisherFile, batches: { ...source, summary: { ...source.summary, contentHash } } }).attach(model, { ...run, owner }));
-      const first = await attach('one');
-      const fisherOf = (attachment: Attachment): Float32Array => Float32Array.from(attachment.saveState().tensors.get('fisher.lm_head.weight')?.dataSync() ?? []);
-      const once = fisherOf(first);
-      const again = await attach('one');
-      expect(fisherOf(again)).toEqual(once);
-      const second = await attach('two');
-      expect(largestDifference(fisherOf(second), once.map((value) => 2 * value))).toBeLessThanOrEqual(1e-7);
-      for (const attachment of [first, again, second]) attachment.dispose();
-      const gpt2 = await loadLanguageModel(goldenPath('models', 'gpt2'));
-      const other = await fullStrategy().attach(gpt2, run);
-      await expect(Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(gpt2, { ...run, owner: other }))).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' });
-      other.dispose();
-      gpt2.dispose();
-    });
-  });
+  it.runIf(backend === 'cpu')(
+    "keeps what it found in a file, reuses it for the same data, adds another task, and refuses another model's",
+    async () => {
+      const fisherFile = join(folder, 'fisher.safetensors');
+      await expectNoLeak(async () => {
+        const attach = (contentHash: string): Promise<Attachment> =>
+          Promise.resolve(
+            ewcStrategy({
+              lambda: fixture.lambda,
+              fisherFile,
+              batches: { ...source, summary: { ...source.summary, contentHash } },
+            }).attach(model, { ...run, owner }),
+          );
+        const first = await attach('one');
+        const fisherOf = (attachment: Attachment): Float32Array =>
+          Float32Array.from(attachment.saveState().tensors.get('fisher.lm_head.weight')?.dataSync() ?? []);
+        const once = fisherOf(first);
+        const again = await attach('one');
+        expect(fisherOf(again)).toEqual(once);
+        const second = await attach('two');
+        expect(
+          largestDifference(
+            fisherOf(second),
+            once.map((value) => 2 * value),
+          ),
+        ).toBeLessThanOrEqual(1e-7);
+        for (const attachment of [first, again, second]) attachment.dispose();
+        const gpt2 = await loadLanguageModel(goldenPath('models', 'gpt2'));
+        const other = await fullStrategy().attach(gpt2, run);
+        await expect(
+          Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(gpt2, { ...run, owner: other })),
+        ).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID' });
+        other.dispose();
+        gpt2.dispose();
+      });
+    },
+  );
 });

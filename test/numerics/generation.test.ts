@@ -1,8 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  badWords, epsilonCutoff, etaCutoff, generateIds, inOrder, loadLanguageModel, minNewTokens, minP, noRepeatNgram, repetitionPenalty, sequenceBias, suppressTokens, temperature,
-  topK, topP, typicalP, type GenerationOptions, type LogitsProcessor,
+  badWords,
+  epsilonCutoff,
+  etaCutoff,
+  generateIds,
+  inOrder,
+  loadLanguageModel,
+  minNewTokens,
+  minP,
+  noRepeatNgram,
+  repetitionPenalty,
+  sequenceBias,
+  suppressTokens,
+  temperature,
+  topK,
+  topP,
+  typicalP,
+  type GenerationOptions,
+  type LogitsProcessor,
 } from '@whetstone/models';
 import type { LanguageModel } from '@whetstone/core/contract';
 import { goldenPath, readGolden } from '../support/golden.js';
@@ -20,7 +36,11 @@ interface GenerationFixture {
   readonly base_model: string;
   readonly prefix_ids: number[][];
   readonly scores: number[][];
-  readonly processors: { readonly name: string; readonly arguments: Record<string, never>; readonly processed: (number | string)[][] }[];
+  readonly processors: {
+    readonly name: string;
+    readonly arguments: Record<string, never>;
+    readonly processed: (number | string)[][];
+  }[];
   readonly input_ids: number[][];
   readonly attention_mask: number[][];
   readonly greedy: Record<string, Greedy>;
@@ -50,33 +70,44 @@ const makers: Record<string, (given: Record<string, never>) => LogitsProcessor> 
 function chainStep(step: string): LogitsProcessor {
   const [name = '', text] = step.split(' ');
   const value = Number(text);
-  const made: Record<string, LogitsProcessor> = { repetition_penalty: repetitionPenalty(value), temperature: temperature(value), top_k: topK(value), top_p: topP(value) };
+  const made: Record<string, LogitsProcessor> = {
+    repetition_penalty: repetitionPenalty(value),
+    temperature: temperature(value),
+    top_k: topK(value),
+    top_p: topP(value),
+  };
   const processor = made[name];
   if (processor === undefined) throw new Error(`The fixture chains an unknown processor ${name}.`);
   return processor;
 }
 
 describe('logits processors equal transformers', () => {
-  it.each(fixture.processors.map((entry) => [`${entry.name} ${JSON.stringify(entry.arguments)}`, entry] as const))('%s', (_, { name, arguments: given, processed }) => {
-    const processor = makers[name]?.(given);
-    if (processor === undefined) throw new Error(`No processor for the fixture ${name}.`);
-    const promptLength = Number((given as Record<string, unknown>)['prompt_length'] ?? 0);
-    for (const [row, expected] of processed.entries()) {
-      const scores = Float32Array.from(fixture.scores[row] ?? []);
-      const untouched = scores.slice();
-      const result = processor(scores, { ids: fixture.prefix_ids[row] ?? [], promptLength });
-      expect(scores).toEqual(untouched);
-      const tied = (id: number): boolean => scores.some((score, other) => other !== id && score === scores[id]);
-      expect(result.filter((value) => value === -Infinity).length, `row ${row}`).toBe(expected.filter((value) => value === '-Infinity').length);
-      for (const [id, value] of expected.entries()) {
-        const found = result[id] ?? NaN;
-        // Which of equal scores is cut is up to the sort of the reference.
-        if (tied(id) && (typeof value === 'string' || found === -Infinity)) continue;
-        if (typeof value === 'string') expect(found, `row ${row} id ${id}`).toBe(Number(value));
-        else expect(Math.abs(found - value), `row ${row} id ${id}`).toBeLessThanOrEqual(fixture.tolerance.processed_abs);
+  it.each(fixture.processors.map((entry) => [`${entry.name} ${JSON.stringify(entry.arguments)}`, entry] as const))(
+    '%s',
+    (_, { name, arguments: given, processed }) => {
+      const processor = makers[name]?.(given);
+      if (processor === undefined) throw new Error(`No processor for the fixture ${name}.`);
+      const promptLength = Number((given as Record<string, unknown>)['prompt_length'] ?? 0);
+      for (const [row, expected] of processed.entries()) {
+        const scores = Float32Array.from(fixture.scores[row] ?? []);
+        const untouched = scores.slice();
+        const result = processor(scores, { ids: fixture.prefix_ids[row] ?? [], promptLength });
+        expect(scores).toEqual(untouched);
+        const tied = (id: number): boolean => scores.some((score, other) => other !== id && score === scores[id]);
+        expect(result.filter((value) => value === -Infinity).length, `row ${row}`).toBe(
+          expected.filter((value) => value === '-Infinity').length,
+        );
+        for (const [id, value] of expected.entries()) {
+          const found = result[id] ?? NaN;
+          // Which of equal scores is cut is up to the sort of the reference.
+          if (tied(id) && (typeof value === 'string' || found === -Infinity)) continue;
+          if (typeof value === 'string') expect(found, `row ${row} id ${id}`).toBe(Number(value));
+          else
+            expect(Math.abs(found - value), `row ${row} id ${id}`).toBeLessThanOrEqual(fixture.tolerance.processed_abs);
+        }
       }
-    }
-  });
+    },
+  );
 });
 
 /** The options that a greedy fixture was made with. */
@@ -103,7 +134,9 @@ describe.each(await testBackends())('greedy generation equals transformers on %s
     model = await loadLanguageModel(goldenPath(...fixture.base_model.split('/')));
   });
   afterAll(() => model.dispose());
-  const prompts = fixture.input_ids.map((ids, row) => ids.filter((_, column) => fixture.attention_mask[row]?.[column] === 1));
+  const prompts = fixture.input_ids.map((ids, row) =>
+    ids.filter((_, column) => fixture.attention_mask[row]?.[column] === 1),
+  );
 
   it.each(Object.entries(fixture.greedy))('%s', async (name, golden) => {
     const options = optionsOf(name, golden);
@@ -115,29 +148,37 @@ describe.each(await testBackends())('greedy generation equals transformers on %s
       return end < 0 ? row : row.slice(0, end + 1);
     });
     expect(await generateAll(model, prompts, { ...options, maxNewTokens })).toEqual(expected);
-    for (const [row, prompt] of prompts.entries()) expect(await generateAll(model, [prompt], { ...options, maxNewTokens })).toEqual([expected[row]]);
+    for (const [row, prompt] of prompts.entries())
+      expect(await generateAll(model, [prompt], { ...options, maxNewTokens })).toEqual([expected[row]]);
     expect(tf.memory().numTensors).toBe(before);
   });
 
   it('first logits of a left-padded batch', async () => {
-    const expected = Object.values(fixture.greedy).find((golden) => golden.first_step_logits !== undefined)?.first_step_logits ?? [];
+    const expected =
+      Object.values(fixture.greedy).find((golden) => golden.first_step_logits !== undefined)?.first_step_logits ?? [];
     const length = fixture.input_ids[0]?.length ?? 0;
     const cache = model.createCache(prompts.length);
-    const logits = model.decode({
-      rows: prompts.length,
-      length,
-      ids: Int32Array.from(fixture.input_ids.flat()),
-      segmentIds: Int32Array.from(fixture.attention_mask.flat()),
-      positionIds: Int32Array.from(fixture.attention_mask.flatMap((mask) => {
-        let seen = 0;
-        return mask.map((one) => Math.max(0, (seen += one) - 1));
-      })),
-    }, cache);
+    const logits = model.decode(
+      {
+        rows: prompts.length,
+        length,
+        ids: Int32Array.from(fixture.input_ids.flat()),
+        segmentIds: Int32Array.from(fixture.attention_mask.flat()),
+        positionIds: Int32Array.from(
+          fixture.attention_mask.flatMap((mask) => {
+            let seen = 0;
+            return mask.map((one) => Math.max(0, (seen += one) - 1));
+          }),
+        ),
+      },
+      cache,
+    );
     const values = (await logits.array()) as number[][];
     logits.dispose();
     cache.dispose();
     for (const [row, line] of expected.entries()) {
-      for (const [id, value] of line.entries()) expect(Math.abs((values[row]?.[id] ?? NaN) - value)).toBeLessThanOrEqual(fixture.tolerance.logits_abs);
+      for (const [id, value] of line.entries())
+        expect(Math.abs((values[row]?.[id] ?? NaN) - value)).toBeLessThanOrEqual(fixture.tolerance.logits_abs);
     }
   });
 });

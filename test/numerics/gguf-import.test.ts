@@ -7,10 +7,16 @@ import { importGguf, loadModel, openWeights } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { useBackend } from '../support/backend.js';
 import { modelAsGguf } from '../support/model-as-gguf.js';
-import { forwardInputOf, largestDifference, readTensorFile, unmasked, type LabelledRows } from '../support/model-numbers.js';
+import {
+  forwardInputOf,
+  largestDifference,
+  readTensorFile,
+  unmasked,
+  type LabelledRows,
+} from '../support/model-numbers.js';
 
-// Small golden models are written as GGUF, imported, and must give PyTorch's logits again: names, row orders and every number of config.json.
-// Left out: llama3-rope, whose stretched context of 32 positions GGUF cannot say.
+// Small golden models are written as GGUF, imported, and must give PyTorch's logits again: names, row orders and every
+// number of config.json. Left out: llama3-rope, whose stretched context of 32 positions GGUF cannot say.
 const models = ['llama', 'llama-tied', 'llama-bias', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3', 'gpt2'];
 
 let folder: string;
@@ -22,7 +28,11 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe.each(models)('%s', (name) => {
   it('comes through GGUF with the same logits', async () => {
-    const fixture = readGolden<LabelledRows & { readonly tolerance: { readonly logits_abs: number } }>('models', name, 'golden.json');
+    const fixture = readGolden<LabelledRows & { readonly tolerance: { readonly logits_abs: number } }>(
+      'models',
+      name,
+      'golden.json',
+    );
     const original = goldenPath('models', name);
     const file = join(folder, `${name}.gguf`);
     await writeFile(file, await modelAsGguf(original));
@@ -31,7 +41,11 @@ describe.each(models)('%s', (name) => {
 
     const [ours, theirs] = [await openWeights(join(folder, name)), await openWeights(original)];
     expect([...ours.tensors.keys()].sort()).toEqual([...theirs.tensors.keys()].sort());
-    for (const tensor of theirs.tensors.keys()) expect(largestDifference(await ours.readFloat32(tensor), await theirs.readFloat32(tensor)), tensor).toBeLessThanOrEqual(name.startsWith('gemma') ? 1e-6 : 0);
+    for (const tensor of theirs.tensors.keys())
+      expect(
+        largestDifference(await ours.readFloat32(tensor), await theirs.readFloat32(tensor)),
+        tensor,
+      ).toBeLessThanOrEqual(name.startsWith('gemma') ? 1e-6 : 0);
     await ours.close();
     await theirs.close();
 
@@ -39,11 +53,23 @@ describe.each(models)('%s', (name) => {
     const rows = fixture.input_ids.length;
     const length = fixture.input_ids[0]?.length ?? 0;
     const golden = await readTensorFile(join(original, 'logits.safetensors'));
-    const logits = tf.tidy(() => model.logits(forwardInputOf(fixture), Int32Array.from({ length: rows * length }, (_, position) => position)).dataSync());
+    const logits = tf.tidy(() =>
+      model
+        .logits(
+          forwardInputOf(fixture),
+          Int32Array.from({ length: rows * length }, (_, position) => position),
+        )
+        .dataSync(),
+    );
     const expected = golden.get('logits');
     if (expected === undefined) throw new Error('the fixture holds no logits');
     const width = model.vocabularySize;
-    expect(largestDifference(unmasked(logits, fixture.attention_mask, width), unmasked(expected.dataSync(), fixture.attention_mask, width))).toBeLessThanOrEqual(fixture.tolerance.logits_abs);
+    expect(
+      largestDifference(
+        unmasked(logits, fixture.attention_mask, width),
+        unmasked(expected.dataSync(), fixture.attention_mask, width),
+      ),
+    ).toBeLessThanOrEqual(fixture.tolerance.logits_abs);
     model.dispose();
     for (const tensor of golden.values()) tensor.dispose();
   });

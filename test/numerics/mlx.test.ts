@@ -24,7 +24,9 @@ const folders = ['lora', 'lora-keys', 'dora'];
 
 /** Expected values: mlx-lm's own training and logits on a CPU (`mlx/generate.py`). */
 describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made, on %s', (backend) => {
-  const fixture = isThere ? readGolden<Fixture>('mlx', 'golden.json') : { input_ids: [], tolerance: { logits_abs: 0 }, drift_float32_vs_float64: {} };
+  const fixture = isThere
+    ? readGolden<Fixture>('mlx', 'golden.json')
+    : { input_ids: [], tolerance: { logits_abs: 0 }, drift_float32_vs_float64: {} };
   const rows = { input_ids: fixture.input_ids, attention_mask: fixture.input_ids.map((row) => row.map(() => 1)) };
   let model: LanguageModel;
   let expected: ReadonlyMap<string, Float32Array>;
@@ -35,20 +37,29 @@ describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made,
   });
   afterAll(() => model.dispose());
   const logits = (): ArrayLike<number> => tf.tidy(() => model.logits(forwardInputOf(rows), 'all').dataSync());
-  const limitOf = (name: string): number => Math.max(fixture.tolerance.logits_abs, 4 * (fixture.drift_float32_vs_float64[name] ?? 0));
-  const expectLogits = (name: string): void => expect(largestDifference(logits(), expected.get(name) ?? [])).toBeLessThanOrEqual(limitOf(name));
+  const limitOf = (name: string): number =>
+    Math.max(fixture.tolerance.logits_abs, 4 * (fixture.drift_float32_vs_float64[name] ?? 0));
+  const expectLogits = (name: string): void =>
+    expect(largestDifference(logits(), expected.get(name) ?? [])).toBeLessThanOrEqual(limitOf(name));
 
   it('the base is the same model', () => expectLogits('base'));
 
   it.each(folders)('%s: is read, trained on and written again', async (name) => {
     const folder = goldenPath('mlx', name);
-    expect(largestDifference(expected.get(name) ?? [], expected.get('base') ?? []), 'the adapter does something').toBeGreaterThan(0.05);
+    expect(
+      largestDifference(expected.get(name) ?? [], expected.get('base') ?? []),
+      'the adapter does something',
+    ).toBeGreaterThan(0.05);
     const files = await readAdapterFolder(folder);
     const loaded = loadAdapter(model, files);
     expectLogits(name);
     loaded.dispose();
 
-    const attachment = await loraStrategy({ adapter: folder }).attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
+    const attachment = await loraStrategy({ adapter: folder }).attach(model, {
+      seed: 1,
+      totalSteps: 1,
+      modelFolder: null,
+    });
     expectLogits(name);
     attachment.dispose();
 
@@ -56,9 +67,16 @@ describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made,
     const mlx = adapterToMlx(model, files);
     const stored = await readTensors(goldenPath('mlx', name, 'adapters.safetensors'));
     expect([...mlx.tensors.keys()].sort()).toEqual([...stored.keys()].sort());
-    for (const [key, tensor] of mlx.tensors) expect(largestDifference(tensor.dataSync(), stored.get(key) ?? []), key).toBe(0);
-    const config = await readJsonObject(goldenPath('mlx', name, 'adapter_config.json'), { missing: () => new Error(name), invalid: () => new Error(name) });
-    const { fine_tune_type: type, lora_parameters: parameters } = config as { readonly fine_tune_type: string; readonly lora_parameters: { readonly rank: number; readonly scale: number; readonly dropout: number } };
+    for (const [key, tensor] of mlx.tensors)
+      expect(largestDifference(tensor.dataSync(), stored.get(key) ?? []), key).toBe(0);
+    const config = await readJsonObject(goldenPath('mlx', name, 'adapter_config.json'), {
+      missing: () => new Error(name),
+      invalid: () => new Error(name),
+    });
+    const { fine_tune_type: type, lora_parameters: parameters } = config as {
+      readonly fine_tune_type: string;
+      readonly lora_parameters: { readonly rank: number; readonly scale: number; readonly dropout: number };
+    };
     const { rank, scale, dropout } = parameters;
     expect(mlx.config).toMatchObject({ fine_tune_type: type, lora_parameters: { rank, scale, dropout } });
     tf.dispose([...mlx.tensors.values()]);

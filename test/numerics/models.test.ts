@@ -14,7 +14,12 @@ interface ModelFixture {
   readonly labels: number[][];
   readonly target_tokens: number;
   readonly loss_mean: number;
-  readonly tolerance: { readonly logits_abs: number; readonly loss_abs: number; readonly grads_abs: number; readonly grads_rel_to_tensor_max?: number };
+  readonly tolerance: {
+    readonly logits_abs: number;
+    readonly loss_abs: number;
+    readonly grads_abs: number;
+    readonly grads_rel_to_tensor_max?: number;
+  };
   readonly drift_float32_vs_float64?: { readonly grads_max_abs: number };
   readonly parameter_shapes?: Record<string, number[]>;
 }
@@ -52,7 +57,9 @@ function meanLoss(model: LanguageModel, fixture: ModelFixture): tf.Scalar {
 
 const largest = (values: Float32Array): number => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
-const names = readdirSync(goldenPath('models'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+const names = readdirSync(goldenPath('models'), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map((entry) => entry.name);
 
 it('has models to compare with', () => expect(names.length).toBeGreaterThan(0));
 
@@ -69,7 +76,9 @@ describe.each(await testBackends())('on %s', (backend) => {
     afterAll(() => model.dispose());
 
     it.runIf(fixture.parameter_shapes !== undefined)('in its parameters', () => {
-      expect(Object.fromEntries([...model.parameters].map(([parameter, { shape }]) => [parameter, shape]))).toEqual(fixture.parameter_shapes);
+      expect(Object.fromEntries([...model.parameters].map(([parameter, { shape }]) => [parameter, shape]))).toEqual(
+        fixture.parameter_shapes,
+      );
     });
 
     it('in its logits', async () => {
@@ -86,7 +95,8 @@ describe.each(await testBackends())('on %s', (backend) => {
       let worst = 0;
       for (const [at, value] of expected.entries()) {
         const difference = Math.abs((values[at] ?? NaN) - value);
-        if (mask[Math.floor(at / model.vocabularySize)] === 1) worst = Math.max(worst, Number.isNaN(difference) ? Infinity : difference);
+        if (mask[Math.floor(at / model.vocabularySize)] === 1)
+          worst = Math.max(worst, Number.isNaN(difference) ? Infinity : difference);
       }
       expect(worst).toBeLessThanOrEqual(fixture.tolerance.logits_abs);
       expect(values.every((value) => Number.isFinite(value))).toBe(true);
@@ -97,7 +107,9 @@ describe.each(await testBackends())('on %s', (backend) => {
       const variables = [...model.parameters.values()];
       for (const variable of variables) variable.trainable = true;
       const { value, grads } = tf.variableGrads(() => meanLoss(model, fixture), variables);
-      expect(Math.abs(((await value.data<'float32'>())[0] ?? NaN) - fixture.loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
+      expect(Math.abs(((await value.data<'float32'>())[0] ?? NaN) - fixture.loss_mean)).toBeLessThanOrEqual(
+        fixture.tolerance.loss_abs,
+      );
       const reader = await openSafetensors(join(folder, 'grads.safetensors'));
       for (const [parameter, variable] of model.parameters) {
         const expected = await reader.readFloat32(parameter);
@@ -105,10 +117,16 @@ describe.each(await testBackends())('on %s', (backend) => {
         expect(found.length, parameter).toBe(expected.length);
         // Relative to the tensor's largest gradient, but never finer than a few times the reference's own rounding.
         const relative = (fixture.tolerance.grads_rel_to_tensor_max ?? Infinity) * largest(expected);
-        const limit = Math.min(fixture.tolerance.grads_abs, Math.max(relative, 4 * (fixture.drift_float32_vs_float64?.grads_max_abs ?? 0)));
+        const limit = Math.min(
+          fixture.tolerance.grads_abs,
+          Math.max(relative, 4 * (fixture.drift_float32_vs_float64?.grads_max_abs ?? 0)),
+        );
         const worst = largest(expected.map((number, at) => number - (found[at] ?? NaN)));
         expect(worst, parameter).toBeLessThanOrEqual(limit);
-        expect(found.every((number) => Number.isFinite(number)), parameter).toBe(true);
+        expect(
+          found.every((number) => Number.isFinite(number)),
+          parameter,
+        ).toBe(true);
       }
       await reader.close();
       tf.dispose([value, ...Object.values(grads)]);

@@ -17,15 +17,21 @@ interface Case {
 interface Fixture {
   readonly nf4_code: number[];
   readonly fp4_code: number[];
-  readonly tolerance: { readonly dequantized_rel: number; readonly nested_absmax_rel: number; readonly offset_rel: number };
+  readonly tolerance: {
+    readonly dequantized_rel: number;
+    readonly nested_absmax_rel: number;
+    readonly offset_rel: number;
+  };
   readonly cases: Case[];
 }
 
 /**
- * On CPUs with AVX-512 the reference takes a whole 64-wide piece of a row with the scale of its first element, though the blocks of 64 run on over the ends
- * of rows; it does so where rows are 32·k wide. Such a row of another width than 64·k differs from the fixture's own formula, by which we go there.
+ * On CPUs with AVX-512 the reference takes a whole 64-wide piece of a row with the scale of its first element, though
+ * the blocks of 64 run on over the ends of rows; it does so where rows are 32·k wide. Such a row of another width than
+ * 64·k differs from the fixture's own formula, by which we go there.
  */
-const straddles = (shape: readonly number[]): boolean => shape.length > 1 && (shape.at(-1) ?? 0) % 32 === 0 && (shape.at(-1) ?? 0) % 64 !== 0;
+const straddles = (shape: readonly number[]): boolean =>
+  shape.length > 1 && (shape.at(-1) ?? 0) % 32 === 0 && (shape.at(-1) ?? 0) % 64 !== 0;
 
 describe('4-bit quantisation equals bitsandbytes', () => {
   const fixture = readGolden<Fixture>('nf4', 'golden.json');
@@ -37,7 +43,10 @@ describe('4-bit quantisation equals bitsandbytes', () => {
   afterAll(() => reader.close());
 
   const bytes = async (name: string): Promise<number[]> => [...((await reader.read(name)) as Uint8Array)];
-  const relative = (one: ArrayLike<number>, other: ArrayLike<number>): number => Math.max(...Array.from(other, (value, index) => Math.abs((one[index] ?? NaN) - value) / Math.max(Math.abs(value), 1e-30)));
+  const relative = (one: ArrayLike<number>, other: ArrayLike<number>): number =>
+    Math.max(
+      ...Array.from(other, (value, index) => Math.abs((one[index] ?? NaN) - value) / Math.max(Math.abs(value), 1e-30)),
+    );
 
   it('has cases', () => expect(fixture.cases.length).toBeGreaterThan(0));
 
@@ -47,35 +56,54 @@ describe('4-bit quantisation equals bitsandbytes', () => {
     expect(largestDifference(dynamicCode(), await reader.readFloat32('nested_code'))).toBe(0);
   });
 
-  it.each(fixture.cases)('in $key', async ({ key, shape, dtype, quant_type: type, compress_statistics: doubleQuantisation, offset }) => {
-    const input = await reader.readFloat32(`${key.slice(0, key.indexOf(`.${type}.`))}.input`);
-    const quantised = quantiseFourBit(input, shape, type, { doubleQuantisation });
-    expect([...quantised.packed]).toEqual(await bytes(`${key}.packed`));
-    const { scales } = quantised;
-    if (scales.kind === 'single') expect([...scales.absmax]).toEqual([...(await reader.readFloat32(`${key}.absmax`))]);
-    else {
-      expect(Math.abs(scales.offset - (offset ?? NaN))).toBeLessThanOrEqual(tolerance.offset_rel * Math.abs(offset ?? NaN));
-      expect([...scales.quantised]).toEqual(await bytes(`${key}.absmax`));
-      const nested = await reader.readFloat32(`${key}.nested_absmax`);
-      // Differences of nearly equal numbers: the rounding of the offset is what is left of them.
-      expect(largestDifference(scales.nestedAbsmax, nested)).toBeLessThanOrEqual(Math.max(tolerance.nested_absmax_rel * Math.max(...nested), tolerance.offset_rel * Math.abs(offset ?? 0)));
-    }
-    const found = unpackOnHost(quantised);
-    const expected = await reader.readFloat32(`${key}.dequantized`);
-    if (straddles(shape)) {
-      const code = type === 'nf4' ? fixture.nf4_code : fixture.fp4_code;
-      const absmax = scalesOfBlocks(quantised);
-      const byFormula = Array.from(input, (_, index) => (code[((quantised.packed[index >> 1] ?? 0) >> (index % 2 === 0 ? 4 : 0)) & 15] ?? NaN) * (absmax[Math.floor(index / 64)] ?? NaN));
-      expect(relative(found, byFormula)).toBeLessThanOrEqual(tolerance.dequantized_rel);
-      return;
-    }
-    // bfloat16 results are rounded to 8 bits of mantissa by the reference.
-    expect(relative(found, expected)).toBeLessThanOrEqual(dtype === 'bfloat16' ? 2 ** -8 : 2 * tolerance.dequantized_rel);
-  });
+  it.each(fixture.cases)(
+    'in $key',
+    async ({ key, shape, dtype, quant_type: type, compress_statistics: doubleQuantisation, offset }) => {
+      const input = await reader.readFloat32(`${key.slice(0, key.indexOf(`.${type}.`))}.input`);
+      const quantised = quantiseFourBit(input, shape, type, { doubleQuantisation });
+      expect([...quantised.packed]).toEqual(await bytes(`${key}.packed`));
+      const { scales } = quantised;
+      if (scales.kind === 'single')
+        expect([...scales.absmax]).toEqual([...(await reader.readFloat32(`${key}.absmax`))]);
+      else {
+        expect(Math.abs(scales.offset - (offset ?? NaN))).toBeLessThanOrEqual(
+          tolerance.offset_rel * Math.abs(offset ?? NaN),
+        );
+        expect([...scales.quantised]).toEqual(await bytes(`${key}.absmax`));
+        const nested = await reader.readFloat32(`${key}.nested_absmax`);
+        // Differences of nearly equal numbers: the rounding of the offset is what is left of them.
+        expect(largestDifference(scales.nestedAbsmax, nested)).toBeLessThanOrEqual(
+          Math.max(tolerance.nested_absmax_rel * Math.max(...nested), tolerance.offset_rel * Math.abs(offset ?? 0)),
+        );
+      }
+      const found = unpackOnHost(quantised);
+      const expected = await reader.readFloat32(`${key}.dequantized`);
+      if (straddles(shape)) {
+        const code = type === 'nf4' ? fixture.nf4_code : fixture.fp4_code;
+        const absmax = scalesOfBlocks(quantised);
+        const byFormula = Array.from(
+          input,
+          (_, index) =>
+            (code[((quantised.packed[index >> 1] ?? 0) >> (index % 2 === 0 ? 4 : 0)) & 15] ?? NaN) *
+            (absmax[Math.floor(index / 64)] ?? NaN),
+        );
+        expect(relative(found, byFormula)).toBeLessThanOrEqual(tolerance.dequantized_rel);
+        return;
+      }
+      // bfloat16 results are rounded to 8 bits of mantissa by the reference.
+      expect(relative(found, expected)).toBeLessThanOrEqual(
+        dtype === 'bfloat16' ? 2 ** -8 : 2 * tolerance.dequantized_rel,
+      );
+    },
+  );
 
   it('stores at most 0.6 bytes an element', () => {
     const values = Float32Array.from({ length: 64 * 1024 }, (_, index) => Math.sin(index));
-    expect(storedBytes(quantiseFourBit(values, [64, 1024], 'nf4', { doubleQuantisation: true })) / values.length).toBeLessThan(0.52);
-    expect(storedBytes(quantiseFourBit(values, [64, 1024], 'nf4', { doubleQuantisation: false })) / values.length).toBeLessThan(0.6);
+    expect(
+      storedBytes(quantiseFourBit(values, [64, 1024], 'nf4', { doubleQuantisation: true })) / values.length,
+    ).toBeLessThan(0.52);
+    expect(
+      storedBytes(quantiseFourBit(values, [64, 1024], 'nf4', { doubleQuantisation: false })) / values.length,
+    ).toBeLessThan(0.6);
   });
 });

@@ -9,12 +9,26 @@ import { readFields } from '../../packages/strategies/src/adapters/adapter-files
 import { loraOptionsOf } from '../../packages/strategies/src/lora/from-peft.js';
 import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
-import { expectNoLeak, forwardInputOf, largestDifference, meanLossOf, readTensorFile, unmasked, type LabelledRows } from '../support/model-numbers.js';
+import {
+  expectNoLeak,
+  forwardInputOf,
+  largestDifference,
+  meanLossOf,
+  readTensorFile,
+  unmasked,
+  type LabelledRows,
+} from '../support/model-numbers.js';
 
 interface Fixture extends LabelledRows {
   readonly base_model: string;
   readonly loss_mean: number;
-  readonly tolerance: { readonly logits_abs: number; readonly loss_abs: number; readonly grads_abs: number; readonly grads_rel_to_tensor_max: number; readonly merged_logits_abs: number };
+  readonly tolerance: {
+    readonly logits_abs: number;
+    readonly loss_abs: number;
+    readonly grads_abs: number;
+    readonly grads_rel_to_tensor_max: number;
+    readonly merged_logits_abs: number;
+  };
   readonly merged_changed_parameters?: readonly string[];
 }
 
@@ -29,10 +43,17 @@ async function attachAs(model: LanguageModel, files: AdapterFiles): Promise<Atta
       return loraStrategy(loraOptionsOf(fields, files)).attach(model, run);
     case 'PREFIX_TUNING': {
       const projection = fields.boolean('prefix_projection', false);
-      return prefixStrategy({ virtualTokens: fields.number('num_virtual_tokens', 0), projection, encoderHiddenSize: fields.number('encoder_hidden_size', 0) }).attach(model, run);
+      return prefixStrategy({
+        virtualTokens: fields.number('num_virtual_tokens', 0),
+        projection,
+        encoderHiddenSize: fields.number('encoder_hidden_size', 0),
+      }).attach(model, run);
     }
     case 'PROMPT_TUNING':
-      return prefixStrategy({ depth: 'input', virtualTokens: fields.number('num_virtual_tokens', 0) }).attach(model, run);
+      return prefixStrategy({ depth: 'input', virtualTokens: fields.number('num_virtual_tokens', 0) }).attach(
+        model,
+        run,
+      );
     default:
       return null;
   }
@@ -54,7 +75,10 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   beforeAll(async () => {
     await useBackend(backend);
     model = await loadLanguageModel(goldenPath(fixture.base_model));
-    files = { config: readGolden<Json>('peft', name, 'adapter_config.json'), tensors: await readTensorFile(goldenPath('peft', name, 'adapter_model.safetensors')) };
+    files = {
+      config: readGolden<Json>('peft', name, 'adapter_config.json'),
+      tensors: await readTensorFile(goldenPath('peft', name, 'adapter_model.safetensors')),
+    };
     expected = await readTensorFile(goldenPath('peft', name, 'logits.safetensors'));
   });
   afterAll(() => {
@@ -62,7 +86,10 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     model.dispose();
   });
 
-  /** Present logits of the real positions against `key` of the fixture, whose prompt methods count virtual positions too. */
+  /**
+   * Present logits of the real positions against `key` of the fixture, whose prompt methods count virtual positions
+   * too.
+   */
   const expectLogits = (key: string, limit: number): void => {
     const { vocabularySize } = model;
     const reference = expected.get(key);
@@ -71,33 +98,57 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     const length = fixture.input_ids[0]?.length ?? 0;
     const virtual = (reference.shape[1] ?? 0) - length;
     const real = tf.tidy(() => tf.slice(reference as tf.Tensor3D, [0, virtual, 0], [-1, length, -1]).dataSync());
-    expect(largestDifference(unmasked(found, fixture.attention_mask, vocabularySize), unmasked(real, fixture.attention_mask, vocabularySize))).toBeLessThanOrEqual(limit);
+    expect(
+      largestDifference(
+        unmasked(found, fixture.attention_mask, vocabularySize),
+        unmasked(real, fixture.attention_mask, vocabularySize),
+      ),
+    ).toBeLessThanOrEqual(limit);
   };
 
   /** With virtual tokens before the text PEFT also learns from labels in column 0; whoever trains here never does. */
   const countsFirstColumn = name.startsWith('prompt-tuning') && fixture.labels.some(([first]) => first !== -100);
 
   /** Loss and gradients of `parameters` against the fixture's. */
-  const expectGradients = (parameters: ReadonlyMap<string, tf.Variable>, references: ReadonlyMap<string, tf.Tensor>): void => {
+  const expectGradients = (
+    parameters: ReadonlyMap<string, tf.Variable>,
+    references: ReadonlyMap<string, tf.Tensor>,
+  ): void => {
     const { value, grads } = tf.engine().gradients(() => meanLossOf(model, fixture), [...parameters.values()]);
     expect(Math.abs((value.dataSync()[0] ?? NaN) - fixture.loss_mean)).toBeLessThanOrEqual(tolerance.loss_abs);
     const byName = new Map([...references].map(([key, tensor]) => [gradientName(key), tensor.dataSync()] as const));
     for (const [index, key] of [...parameters.keys()].entries()) {
       const reference = byName.get(key) ?? new Float32Array();
       const largest = largestDifference(reference, new Float32Array(reference.length));
-      // Where gradients are above 1, the reference itself is further than grads_abs from its own float64 numbers: there the relative tolerance holds alone.
-      const limit = Math.max(1e-7, largest > 1 ? tolerance.grads_rel_to_tensor_max * largest : Math.min(tolerance.grads_rel_to_tensor_max * largest, tolerance.grads_abs));
+      // Where gradients are above 1, the reference itself is further than grads_abs from its own float64 numbers: there
+      // the relative tolerance holds alone.
+      const limit = Math.max(
+        1e-7,
+        largest > 1
+          ? tolerance.grads_rel_to_tensor_max * largest
+          : Math.min(tolerance.grads_rel_to_tensor_max * largest, tolerance.grads_abs),
+      );
       expect(largestDifference(grads[index]?.dataSync() ?? [], reference), key).toBeLessThanOrEqual(limit);
     }
     tf.dispose([value, ...grads]);
   };
 
-  /** Our loss, which leaves column 0 out, against the same sum over the fixture's logits; and the fixture's loss from them. */
+  /**
+   * Our loss, which leaves column 0 out, against the same sum over the fixture's logits; and the fixture's loss from
+   * them.
+   */
   const expectRestrictedLoss = (): void => {
     const logits = expected.get('logits') as tf.Tensor3D;
     const virtual = (logits.shape[1] ?? 0) - (fixture.input_ids[0]?.length ?? 0);
     const losses = fixture.labels.map((row, at) =>
-      row.map((label, column) => (label === -100 ? null : tf.tidy(() => -(tf.logSoftmax(tf.slice(logits, [at, virtual + column - 1, 0], [1, 1, -1])).dataSync()[label] ?? NaN)))),
+      row.map((label, column) =>
+        label === -100
+          ? null
+          : tf.tidy(
+              () =>
+                -(tf.logSoftmax(tf.slice(logits, [at, virtual + column - 1, 0], [1, 1, -1])).dataSync()[label] ?? NaN),
+            ),
+      ),
     );
     const mean = (values: readonly (number | null)[]): number => {
       const numbers = values.filter((value) => value !== null);
@@ -123,7 +174,13 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   });
 
   it('in logits, loss and gradients of the strategy, and in the folder it exports', async () => {
-    const training = await readTensorFile(goldenPath('peft', name, name.startsWith('prefix-projection') ? 'train_params.safetensors' : 'adapter_model.safetensors'));
+    const training = await readTensorFile(
+      goldenPath(
+        'peft',
+        name,
+        name.startsWith('prefix-projection') ? 'train_params.safetensors' : 'adapter_model.safetensors',
+      ),
+    );
     const gradients = await readTensorFile(goldenPath('peft', name, 'grads.safetensors'));
     await expectNoLeak(async () => {
       const attachment = await attachAs(model, files);
@@ -141,7 +198,10 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
         expect({ ...(exported?.config as object), ...own }).toEqual({ ...(files.config as object), ...own });
         expect([...(exported?.tensors.keys() ?? [])].sort()).toEqual([...files.tensors.keys()].sort());
         for (const [key, tensor] of exported?.tensors ?? []) {
-          expect(largestDifference(tensor.dataSync(), files.tensors.get(key)?.dataSync() ?? []), key).toBeLessThanOrEqual(name.startsWith('prefix-projection') ? 1e-5 : 0);
+          expect(
+            largestDifference(tensor.dataSync(), files.tensors.get(key)?.dataSync() ?? []),
+            key,
+          ).toBeLessThanOrEqual(name.startsWith('prefix-projection') ? 1e-5 : 0);
         }
       } finally {
         attachment.dispose();
@@ -159,9 +219,13 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     await expectNoLeak(() => {
       const merged = mergeAdapter(model, files);
       for (const [key, tensor] of sample) {
-        expect(largestDifference(merged.weights.get(key)?.dataSync() ?? [], tensor.dataSync()), key).toBeLessThanOrEqual(1e-5);
+        expect(
+          largestDifference(merged.weights.get(key)?.dataSync() ?? [], tensor.dataSync()),
+          key,
+        ).toBeLessThanOrEqual(1e-5);
       }
-      if (fixture.merged_changed_parameters !== undefined) expect([...merged.weights.keys()].sort()).toEqual([...fixture.merged_changed_parameters].sort());
+      if (fixture.merged_changed_parameters !== undefined)
+        expect([...merged.weights.keys()].sort()).toEqual([...fixture.merged_changed_parameters].sort());
       const undo = [...merged.weights].map(([key, weight]) => putIn(model, key, weight));
       expectLogits('merged_logits', tolerance.merged_logits_abs);
       for (const step of undo) step();

@@ -19,8 +19,19 @@ interface Fixture {
   readonly learning_rate: number;
   readonly steps: number;
   readonly batches: readonly FixtureBatch[];
-  readonly runs: Readonly<Record<string, { readonly quant_type: 'nf4' | 'fp4'; readonly double_quantization: boolean; readonly losses: readonly number[] }>>;
-  readonly tolerance: { readonly logits_abs: number; readonly loss_abs: number; readonly final_weight_abs: number; readonly final_weight_mean_abs: number; readonly int8_rel: number };
+  readonly runs: Readonly<
+    Record<
+      string,
+      { readonly quant_type: 'nf4' | 'fp4'; readonly double_quantization: boolean; readonly losses: readonly number[] }
+    >
+  >;
+  readonly tolerance: {
+    readonly logits_abs: number;
+    readonly loss_abs: number;
+    readonly final_weight_abs: number;
+    readonly final_weight_mean_abs: number;
+    readonly int8_rel: number;
+  };
 }
 
 /** Fixtures of other seeds come from another generator, which has none of these. */
@@ -44,14 +55,36 @@ describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on
     if (run === undefined) throw new Error('no run nf4');
     const folder = await mkdtemp(join(tmpdir(), 'whetstone-qlora-adapter-'));
     await copyFile(goldenPath('qlora', 'nf4', 'init.safetensors'), join(folder, 'adapter_model.safetensors'));
-    await writeFile(join(folder, 'adapter_config.json'), JSON.stringify({ peft_type: 'LORA', task_type: 'CAUSAL_LM', r: 4, lora_alpha: 8, lora_dropout: 0, bias: 'none', target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] }));
+    await writeFile(
+      join(folder, 'adapter_config.json'),
+      JSON.stringify({
+        peft_type: 'LORA',
+        task_type: 'CAUSAL_LM',
+        r: 4,
+        lora_alpha: 8,
+        lora_dropout: 0,
+        bias: 'none',
+        target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+      }),
+    );
     const strategy = qloraStrategy({ adapter: folder, doubleQuantization: run.double_quantization });
     const model = await loadLanguageModel(goldenPath('qlora', 'model'), { storage: strategy.storage ?? null });
     const attachment = await attach(strategy, model, fixture.steps);
     disposables = [attachment, model];
-    const windows = Array.from({ length: fixture.steps }, (_, step) => [batchOf(fixture.batches[step % fixture.batches.length] as FixtureBatch)]);
-    const outcomes = await runSteps(model, attachment, windows, { learningRate: fixture.learning_rate, weightDecay: 0, maxNorm: null, schedule: () => 1 });
-    run.losses.forEach((loss, step) => expect(Math.abs((outcomes[step]?.loss ?? NaN) - loss), `loss of step ${step + 1}`).toBeLessThanOrEqual(fixture.tolerance.loss_abs));
+    const windows = Array.from({ length: fixture.steps }, (_, step) => [
+      batchOf(fixture.batches[step % fixture.batches.length] as FixtureBatch),
+    ]);
+    const outcomes = await runSteps(model, attachment, windows, {
+      learningRate: fixture.learning_rate,
+      weightDecay: 0,
+      maxNorm: null,
+      schedule: () => 1,
+    });
+    run.losses.forEach((loss, step) =>
+      expect(Math.abs((outcomes[step]?.loss ?? NaN) - loss), `loss of step ${step + 1}`).toBeLessThanOrEqual(
+        fixture.tolerance.loss_abs,
+      ),
+    );
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -60,7 +93,12 @@ describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on
     const { tolerance } = fixture;
     const run = fixture.runs[name];
     if (run === undefined) throw new Error(`no run ${name}`);
-    const options: Partial<QloraOptions> = { rank: 4, alpha: 8, quantType: run.quant_type, doubleQuantization: run.double_quantization };
+    const options: Partial<QloraOptions> = {
+      rank: 4,
+      alpha: 8,
+      quantType: run.quant_type,
+      doubleQuantization: run.double_quantization,
+    };
     const strategy = qloraStrategy(options);
     const model = await loadLanguageModel(goldenPath('qlora', 'model'), { storage: strategy.storage ?? null });
     const attachment = await attach(strategy, model, fixture.steps);
@@ -70,13 +108,27 @@ describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on
 
     const logits = await readTensors(goldenPath('qlora', name, 'logits.safetensors'));
     const [first] = fixture.batches;
-    const logitsNow = (): ArrayLike<number> => tf.tidy(() => model.logits(batchOf(first as FixtureBatch), 'all').dataSync());
+    const logitsNow = (): ArrayLike<number> =>
+      tf.tidy(() => model.logits(batchOf(first as FixtureBatch), 'all').dataSync());
     expect(difference(logitsNow(), logits.get('base') ?? []).largest).toBeLessThanOrEqual(tolerance.logits_abs);
 
-    assignAll(attachment.trainable, await readTensors(goldenPath('qlora', name, 'init.safetensors')), (values, shape) => tf.tensor(values, shape));
-    const windows = Array.from({ length: fixture.steps }, (_, step) => [batchOf(fixture.batches[step % fixture.batches.length] as FixtureBatch)]);
-    const outcomes = await runSteps(model, attachment, windows, { learningRate: fixture.learning_rate, weightDecay: 0, maxNorm: null, schedule: () => 1 });
-    run.losses.forEach((loss, step) => expect(Math.abs((outcomes[step]?.loss ?? NaN) - loss), `loss of step ${step + 1}`).toBeLessThanOrEqual(tolerance.loss_abs));
+    assignAll(attachment.trainable, await readTensors(goldenPath('qlora', name, 'init.safetensors')), (values, shape) =>
+      tf.tensor(values, shape),
+    );
+    const windows = Array.from({ length: fixture.steps }, (_, step) => [
+      batchOf(fixture.batches[step % fixture.batches.length] as FixtureBatch),
+    ]);
+    const outcomes = await runSteps(model, attachment, windows, {
+      learningRate: fixture.learning_rate,
+      weightDecay: 0,
+      maxNorm: null,
+      schedule: () => 1,
+    });
+    run.losses.forEach((loss, step) =>
+      expect(Math.abs((outcomes[step]?.loss ?? NaN) - loss), `loss of step ${step + 1}`).toBeLessThanOrEqual(
+        tolerance.loss_abs,
+      ),
+    );
 
     const final = await readTensors(goldenPath('qlora', name, 'final.safetensors'));
     for (const [key, variable] of attachment.trainable) {
@@ -94,8 +146,14 @@ it.skipIf(!isThere)('int8 is stored as bitsandbytes stores it', async () => {
   const packed = quantiseInt8(await read('input'), [5, 64]);
   expect([...packed.values]).toEqual([...(await read('values'))]);
   const largest = await read('scales');
-  packed.scales.forEach((scale, row) => expect(Math.abs((scale * 127) / (largest[row] ?? NaN) - 1)).toBeLessThanOrEqual(tolerance.int8_rel));
+  packed.scales.forEach((scale, row) =>
+    expect(Math.abs((scale * 127) / (largest[row] ?? NaN) - 1)).toBeLessThanOrEqual(tolerance.int8_rel),
+  );
   const expected = await read('dequantized');
-  packed.values.forEach((value, index) => expect(Math.abs(value * (packed.scales[Math.floor(index / 64)] ?? 0) - (expected[index] ?? NaN))).toBeLessThanOrEqual(tolerance.int8_rel * Math.abs(expected[index] ?? 0)));
+  packed.values.forEach((value, index) =>
+    expect(
+      Math.abs(value * (packed.scales[Math.floor(index / 64)] ?? 0) - (expected[index] ?? NaN)),
+    ).toBeLessThanOrEqual(tolerance.int8_rel * Math.abs(expected[index] ?? 0)),
+  );
   await reader.close();
 });

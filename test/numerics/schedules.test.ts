@@ -20,7 +20,11 @@ const camelCase = (key: string): string => key.replace(/_(\w)/g, (_, letter: str
 /** The defaults that the configuration applies from a plugin's schema. */
 function defaultsOf(schema: unknown): Record<string, unknown> {
   const { properties } = schema as { properties: Record<string, { default?: unknown }> };
-  return Object.fromEntries(Object.entries(properties).filter(([, value]) => value.default !== undefined).map(([key, value]) => [key, value.default]));
+  return Object.fromEntries(
+    Object.entries(properties)
+      .filter(([, value]) => value.default !== undefined)
+      .map(([key, value]) => [key, value.default]),
+  );
 }
 
 function scheduleOf(fixture: Case): Schedule {
@@ -37,14 +41,22 @@ describe('schedules', () => {
 
   it('has cases', () => expect(cases.length).toBeGreaterThan(0));
 
-  it.each(cases.map((fixture) => [`${fixture.name} ${JSON.stringify(fixture.kwargs)} warmup ${fixture.num_warmup_steps} of ${fixture.num_training_steps}`, fixture] as const))(
-    '%s',
-    (_, fixture) => {
-      const schedule = scheduleOf(fixture);
-      for (const [step, expected] of (fixture.lr ?? []).entries()) {
-        const rate = fixture.base_lr * schedule(step);
-        expect(Math.abs(rate - expected), `step ${step}: ${rate} for ${expected}`).toBeLessThanOrEqual(golden.tolerance.abs + golden.tolerance.rel * Math.abs(expected));
-      }
-    },
-  );
+  it.each(
+    cases.map(
+      (fixture) =>
+        [
+          `${fixture.name} ${JSON.stringify(fixture.kwargs)} warmup ${fixture.num_warmup_steps} of ` +
+            `${fixture.num_training_steps}`,
+          fixture,
+        ] as const,
+    ),
+  )('%s', (_, fixture) => {
+    const schedule = scheduleOf(fixture);
+    for (const [step, expected] of (fixture.lr ?? []).entries()) {
+      const rate = fixture.base_lr * schedule(step);
+      expect(Math.abs(rate - expected), `step ${step}: ${rate} for ${expected}`).toBeLessThanOrEqual(
+        golden.tolerance.abs + golden.tolerance.rel * Math.abs(expected),
+      );
+    }
+  });
 });

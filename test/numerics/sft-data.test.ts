@@ -10,10 +10,22 @@ import { goldenPath, readGolden } from '../support/golden.js';
 
 // What TRL's SFTTrainer made of the same conversations: prepared rows, and every micro-batch as the model saw it.
 interface Golden {
-  readonly arguments: { readonly per_device_train_batch_size: number; readonly max_length: number; readonly packing: boolean };
+  readonly arguments: {
+    readonly per_device_train_batch_size: number;
+    readonly max_length: number;
+    readonly packing: boolean;
+  };
   readonly messages: readonly (readonly Message[])[];
-  readonly dataset_rows: { readonly input_ids: readonly (readonly number[])[]; readonly labels: readonly (readonly number[])[]; readonly seq_lengths?: readonly (readonly number[])[] };
-  readonly micro_batches: readonly { readonly input_ids: readonly (readonly number[])[]; readonly labels: readonly (readonly number[])[]; readonly position_ids?: readonly (readonly number[])[] }[];
+  readonly dataset_rows: {
+    readonly input_ids: readonly (readonly number[])[];
+    readonly labels: readonly (readonly number[])[];
+    readonly seq_lengths?: readonly (readonly number[])[];
+  };
+  readonly micro_batches: readonly {
+    readonly input_ids: readonly (readonly number[])[];
+    readonly labels: readonly (readonly number[])[];
+    readonly position_ids?: readonly (readonly number[])[];
+  }[];
 }
 
 let folder: string;
@@ -46,20 +58,26 @@ async function batchesOf(golden: Golden): Promise<Batch[]> {
 /** The tokens of each row, padding left out. */
 function rowsOf(batches: readonly Batch[], values: (batch: Batch) => Int32Array): number[][] {
   return batches.flatMap((batch) =>
-    Array.from({ length: batch.rows }, (_, row) => [...values(batch).subarray(row * batch.length, (row + 1) * batch.length)].filter((_value, index) => batch.segmentIds[row * batch.length + index] !== 0)),
+    Array.from({ length: batch.rows }, (_, row) =>
+      [...values(batch).subarray(row * batch.length, (row + 1) * batch.length)].filter(
+        (_value, index) => batch.segmentIds[row * batch.length + index] !== 0,
+      ),
+    ),
   );
 }
 
 describe.each(['sft', 'sft-lora', 'sft-packing'])('the batches of TRL: %s', (name) => {
   const golden = readGolden<Golden>('trajectories', name, 'golden.json');
 
-  test('ids and labels are TRL\'s', async () => {
+  test("ids and labels are TRL's", async () => {
     const batches = await batchesOf(golden);
     expect(rowsOf(batches, ({ ids }) => ids)).toEqual(golden.dataset_rows.input_ids);
     if (golden.arguments.packing) {
       const epoch = golden.micro_batches.slice(0, batches.length);
       expect(rowsOf(batches, ({ labels }) => labels)).toEqual(epoch.map(({ labels }) => labels[0]));
-      expect(rowsOf(batches, ({ positionIds }) => positionIds)).toEqual(epoch.map(({ position_ids: positions }) => positions?.[0]));
+      expect(rowsOf(batches, ({ positionIds }) => positionIds)).toEqual(
+        epoch.map(({ position_ids: positions }) => positions?.[0]),
+      );
       return;
     }
     expect(rowsOf(batches, ({ labels }) => labels)).toEqual(golden.dataset_rows.labels);

@@ -6,7 +6,10 @@ import type { LanguageModel } from '@whetstone/core/contract';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { testBackends, useBackend } from '../support/backend.js';
 
-/** PEFT's prefix and prompt tuning through the model's sites: logits of the fixtures from their saved `prompt_embeddings`. */
+/**
+ * PEFT's prefix and prompt tuning through the model's sites: logits of the fixtures from their saved
+ * `prompt_embeddings`.
+ */
 interface PromptFixture {
   readonly base_model: string;
   readonly method: string;
@@ -16,7 +19,9 @@ interface PromptFixture {
   readonly adapter_config: { readonly num_virtual_tokens: number };
 }
 
-const names = existsSync(goldenPath('peft')) ? readdirSync(goldenPath('peft')).filter((name) => /^(prefix|prompt)-/.test(name)) : [];
+const names = existsSync(goldenPath('peft'))
+  ? readdirSync(goldenPath('peft')).filter((name) => /^(prefix|prompt)-/.test(name))
+  : [];
 
 describe.each(await testBackends())('on %s', (backend) => {
   beforeAll(() => useBackend(backend));
@@ -37,7 +42,7 @@ describe.each(await testBackends())('on %s', (backend) => {
       embeddings.dispose();
     });
 
-    it('gives PEFT\'s logits', async () => {
+    it("gives PEFT's logits", async () => {
       const virtual = fixture.adapter_config.num_virtual_tokens;
       const isPrompt = name.startsWith('prompt-');
       if (isPrompt) model.embeddingSite.setPromptEmbeddings(() => embeddings);
@@ -50,13 +55,18 @@ describe.each(await testBackends())('on %s', (backend) => {
       }
       const rows = fixture.input_ids.length;
       const length = fixture.input_ids[0]?.length ?? 0;
-      const logits = tf.tidy(() => model.logits({
-        rows,
-        length,
-        ids: Int32Array.from(fixture.input_ids.flat()),
-        segmentIds: Int32Array.from(fixture.attention_mask.flat()),
-        positionIds: Int32Array.from(fixture.input_ids.flatMap((row) => row.map((_, column) => column))),
-      }, 'all'));
+      const logits = tf.tidy(() =>
+        model.logits(
+          {
+            rows,
+            length,
+            ids: Int32Array.from(fixture.input_ids.flat()),
+            segmentIds: Int32Array.from(fixture.attention_mask.flat()),
+            positionIds: Int32Array.from(fixture.input_ids.flatMap((row) => row.map((_, column) => column))),
+          },
+          'all',
+        ),
+      );
       const found = await logits.data<'float32'>();
       logits.dispose();
       const reader = await openSafetensors(goldenPath('peft', name, 'logits.safetensors'));
@@ -69,7 +79,10 @@ describe.each(await testBackends())('on %s', (backend) => {
         for (const column of mask.flatMap((one, at) => (one === 1 ? [at] : []))) {
           for (let id = 0; id < vocabulary; id++) {
             const mine = found[(row * length + column) * vocabulary + id] ?? NaN;
-            worst = Math.max(worst, Math.abs(mine - (expected[(row * columns + ahead + column) * vocabulary + id] ?? NaN)));
+            worst = Math.max(
+              worst,
+              Math.abs(mine - (expected[(row * columns + ahead + column) * vocabulary + id] ?? NaN)),
+            );
           }
         }
       }

@@ -2,7 +2,17 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createRenderer, importGguf, loadRenderer, loadTokenizer, openGguf, openSafetensors, type FolderTokenizer, type GgufFile, type ImportReport } from '@whetstone/models';
+import {
+  createRenderer,
+  importGguf,
+  loadRenderer,
+  loadTokenizer,
+  openGguf,
+  openSafetensors,
+  type FolderTokenizer,
+  type GgufFile,
+  type ImportReport,
+} from '@whetstone/models';
 import { IGNORED_LABEL, type ChatRenderer } from '@whetstone/core/contract';
 import { readGolden } from '../support/golden.js';
 import { smollm2File, type SmolFixture } from '../support/smollm2.js';
@@ -13,7 +23,12 @@ interface GgufFixture {
   readonly metadata: Record<string, unknown>;
   readonly tensor_count: number;
   readonly type_counts: Record<string, number>;
-  readonly tensors: { readonly gguf_name: string; readonly type: string; readonly row_major_shape: number[]; readonly first64: number[] }[];
+  readonly tensors: {
+    readonly gguf_name: string;
+    readonly type: string;
+    readonly row_major_shape: number[];
+    readonly first64: number[];
+  }[];
 }
 
 const file = smollm2File();
@@ -53,18 +68,23 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
     expect(entry?.type.name).toBe(tensor.type);
     expect(entry?.shape).toEqual(tensor.row_major_shape);
     const values = await gguf.readFloat32(name);
-    for (const [i, expected] of tensor.first64.entries()) expect(Math.abs((values[i] ?? NaN) - expected), `${name}[${i}]`).toBeLessThanOrEqual(1e-7 * Math.abs(expected));
+    for (const [i, expected] of tensor.first64.entries())
+      expect(Math.abs((values[i] ?? NaN) - expected), `${name}[${i}]`).toBeLessThanOrEqual(1e-7 * Math.abs(expected));
   });
 
-  it('puts the rows of q and k in Hugging Face\'s order', async () => {
+  it("puts the rows of q and k in Hugging Face's order", async () => {
     const name = 'blk.0.attn_k.weight';
-    const [source, reader] = [await gguf.readFloat32(name), await openSafetensors(join(folder, 'model', 'model.safetensors'))];
+    const [source, reader] = [
+      await gguf.readFloat32(name),
+      await openSafetensors(join(folder, 'model', 'model.safetensors')),
+    ];
     const stored = await reader.readFloat32('model.layers.0.self_attn.k_proj.weight');
     await reader.close();
     const [width, headDim] = [576, 64];
     // Row 1 of a head comes from row 2: the first of the second pair.
     const row = (values: Float32Array, at: number): number[] => [...values.subarray(at * width, at * width + 8)];
-    const close = (a: number[], b: number[]): void => a.forEach((value, i) => expect(Math.abs(value - (b[i] ?? NaN))).toBeLessThanOrEqual(Math.abs(value) / 128));
+    const close = (a: number[], b: number[]): void =>
+      a.forEach((value, i) => expect(Math.abs(value - (b[i] ?? NaN))).toBeLessThanOrEqual(Math.abs(value) / 128));
     close(row(source, 2), row(stored, 1));
     close(row(source, 1), row(stored, headDim / 2));
     close(row(source, headDim), row(stored, headDim));
@@ -75,7 +95,14 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
     expect(report.notes.join(' ')).toMatch(/quantised/);
     expect(report.notes.join(' ')).toMatch(/padding token is also the end of a turn/);
     const config = JSON.parse(await readFile(join(folder, 'model', 'config.json'), 'utf8')) as Record<string, unknown>;
-    expect(config).toMatchObject({ model_type: 'llama', num_hidden_layers: 30, num_key_value_heads: 3, tie_word_embeddings: true, pad_token_id: 2, eos_token_id: 2 });
+    expect(config).toMatchObject({
+      model_type: 'llama',
+      num_hidden_layers: 30,
+      num_key_value_heads: 3,
+      tie_word_embeddings: true,
+      pad_token_id: 2,
+      eos_token_id: 2,
+    });
   });
 
   it('tokenises a hundred lines', () => {
@@ -86,7 +113,10 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
   });
 
   it('renders, tokenises and labels the conversations, with and without generation tags', () => {
-    const tagged = createRenderer(fixture.chat_template_with_generation_tags, { specialTokens: tokenizer.specialTokens, tokenizer });
+    const tagged = createRenderer(fixture.chat_template_with_generation_tags, {
+      specialTokens: tokenizer.specialTokens,
+      tokenizer,
+    });
     for (const { messages, text, ids, labels } of fixture.conversations) {
       expect(tokenizer.encode(text)).toEqual(ids);
       for (const chosen of [renderer, tagged]) {
@@ -94,7 +124,11 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
         expect(rendered.text).toBe(text);
         const { starts, ends } = tokenizer.encodeWithSpans(text);
         const turns = rendered.turns.filter((_, i) => messages[i]?.role === 'assistant');
-        const ours = ids.map((id, i) => (turns.some((turn) => turn !== null && (starts[i] ?? 0) < turn.end && (ends[i] ?? 0) > turn.start) ? id : IGNORED_LABEL));
+        const ours = ids.map((id, i) =>
+          turns.some((turn) => turn !== null && (starts[i] ?? 0) < turn.end && (ends[i] ?? 0) > turn.start)
+            ? id
+            : IGNORED_LABEL,
+        );
         expect(ours, text).toEqual(labels);
       }
     }

@@ -9,12 +9,17 @@ import { testBackends, useBackend } from '../support/backend.js';
 import { readGolden } from '../support/golden.js';
 import { smollm2File, type SmolFixture } from '../support/smollm2.js';
 
-// The real model's losses and greedy replies under PyTorch and transformers. Only on backends that are fast enough for it.
+// The real model's losses and greedy replies under PyTorch and transformers. Only on backends that are fast enough for
+// it.
 
 const file = smollm2File();
 const backend = (await testBackends()).find((name) => name !== 'cpu' && name !== 'wasm');
 const fixture = readGolden<SmolFixture>('smollm2', 'golden.json');
-if (file !== null && backend === undefined) console.warn('The real model\'s numbers are not compared: only slow backends are there. Fetch a fast one with: npx whetstone backend install cpu');
+if (file !== null && backend === undefined)
+  console.warn(
+    "The real model's numbers are not compared: only slow backends are there. Fetch a fast one with: npx " +
+      'whetstone backend install cpu',
+  );
 
 // A few of each say whether the numbers are right; WHETSTONE_TEST_ALL=1 compares every one.
 const all = process.env['WHETSTONE_TEST_ALL'] === '1';
@@ -39,12 +44,23 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
   const padded = Math.max(...conversations.map(({ ids }) => ids.length));
 
   /** Mean of the negative log likelihoods of targets that are not ignored. */
-  function losses(ids: readonly number[], labels: readonly number[]): { readonly assistant: number; readonly all: number; readonly last: Float32Array } {
+  function losses(
+    ids: readonly number[],
+    labels: readonly number[],
+  ): { readonly assistant: number; readonly all: number; readonly last: Float32Array } {
     const length = ids.length;
-    const fill = (value: (at: number) => number): Int32Array => Int32Array.from({ length: padded }, (_, at) => (at < length ? value(at) : 0));
-    // Read after the tidy: within it every intermediate tensor is still alive, and a lazy backend would have to compute each.
+    const fill = (value: (at: number) => number): Int32Array =>
+      Int32Array.from({ length: padded }, (_, at) => (at < length ? value(at) : 0));
+    // Read after the tidy: within it every intermediate tensor is still alive, and a lazy backend would have to compute
+    // each.
     const logits = tf.tidy(() => {
-      const input = { rows: 1, length: padded, ids: fill((at) => ids[at] ?? 0), segmentIds: fill(() => 1), positionIds: fill((at) => at) };
+      const input = {
+        rows: 1,
+        length: padded,
+        ids: fill((at) => ids[at] ?? 0),
+        segmentIds: fill(() => 1),
+        positionIds: fill((at) => at),
+      };
       return loaded.model.head(loaded.model.hiddenStates(input, 'all'));
     });
     const scores = logits.dataSync() as Float32Array;
@@ -64,24 +80,36 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
         sums.targets++;
       }
     }
-    return { assistant: sums.assistant / sums.targets, all: sums.all / (length - 1), last: scores.slice((length - 1) * vocabulary, length * vocabulary) };
+    return {
+      assistant: sums.assistant / sums.targets,
+      all: sums.all / (length - 1),
+      last: scores.slice((length - 1) * vocabulary, length * vocabulary),
+    };
   }
 
-  it.each(conversations.map((conversation) => [conversation.text.slice(-60), conversation] as const))('has the losses of …%j', (_, conversation) => {
-    const { assistant, all, last } = losses(conversation.ids, conversation.labels);
-    expect(Math.abs(assistant - conversation.assistant_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
-    expect(Math.abs(all - conversation.all_token_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
-    for (const [id, score] of conversation.last_position_top5) expect(Math.abs((last[id] ?? NaN) - score)).toBeLessThanOrEqual(fixture.tolerance.logit_abs);
-  });
+  it.each(conversations.map((conversation) => [conversation.text.slice(-60), conversation] as const))(
+    'has the losses of …%j',
+    (_, conversation) => {
+      const { assistant, all, last } = losses(conversation.ids, conversation.labels);
+      expect(Math.abs(assistant - conversation.assistant_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
+      expect(Math.abs(all - conversation.all_token_loss_mean)).toBeLessThanOrEqual(fixture.tolerance.loss_abs);
+      for (const [id, score] of conversation.last_position_top5)
+        expect(Math.abs((last[id] ?? NaN) - score)).toBeLessThanOrEqual(fixture.tolerance.logit_abs);
+    },
+  );
 
-  it.each(replies.map((reply) => [reply.prompt, reply] as const))('replies to %j', async (_, { prompt, prompt_ids, new_ids, text, min_top2_margin }) => {
-    const { model, tokenizer, renderer } = loaded;
-    const ids = tokenizer.encode(renderer.renderPrompt([{ role: 'user', content: prompt }]));
-    expect(ids).toEqual(prompt_ids);
-    if (min_top2_margin <= 1e-2) return;
-    const written: number[] = [];
-    for await (const { id } of generateIds(model, [ids], { maxNewTokens: 24, stopTokenIds: renderer.stopTokenIds })) written.push(id);
-    expect(written).toEqual(new_ids);
-    expect(tokenizer.decode(written, { skipSpecialTokens: true })).toBe(text);
-  });
+  it.each(replies.map((reply) => [reply.prompt, reply] as const))(
+    'replies to %j',
+    async (_, { prompt, prompt_ids, new_ids, text, min_top2_margin }) => {
+      const { model, tokenizer, renderer } = loaded;
+      const ids = tokenizer.encode(renderer.renderPrompt([{ role: 'user', content: prompt }]));
+      expect(ids).toEqual(prompt_ids);
+      if (min_top2_margin <= 1e-2) return;
+      const written: number[] = [];
+      for await (const { id } of generateIds(model, [ids], { maxNewTokens: 24, stopTokenIds: renderer.stopTokenIds }))
+        written.push(id);
+      expect(written).toEqual(new_ids);
+      expect(tokenizer.decode(written, { skipSpecialTokens: true })).toBe(text);
+    },
+  );
 });

@@ -44,7 +44,10 @@ function check(tokenizer: FolderTokenizer, row: Row): void {
   expect(tokenizer.tokens(row.ids), text).toEqual(row.tokens);
   expect(tokenizer.decode(row.ids), text).toBe(row.decoded);
   expect(tokenizer.decode(row.ids_with_special, { skipSpecialTokens: true }), text).toBe(row.decoded_skip_special);
-  const offsets = encoded.starts.map((start, i) => [inCodePoints(text, start), inCodePoints(text, encoded.ends[i] ?? -1)]);
+  const offsets = encoded.starts.map((start, i) => [
+    inCodePoints(text, start),
+    inCodePoints(text, encoded.ends[i] ?? -1),
+  ]);
   expect(offsets, text).toEqual(row.offsets);
   const stream = createStreamDecoder(tokenizer);
   const parts = row.ids.map((id) => stream.push(id));
@@ -66,7 +69,11 @@ describe.each(kinds)('%s', (kind) => {
 
   it('has the vocabulary and special tokens', () => {
     expect(tokenizer.vocabularySize).toBe(fixture.vocab_size);
-    for (const [name, ours] of [['bos_token', tokenizer.bosTokenId], ['eos_token', tokenizer.eosTokenId], ['pad_token', tokenizer.padTokenId]] as const) {
+    for (const [name, ours] of [
+      ['bos_token', tokenizer.bosTokenId],
+      ['eos_token', tokenizer.eosTokenId],
+      ['pad_token', tokenizer.padTokenId],
+    ] as const) {
       const text = fixture.special_tokens[name];
       expect(ours).toBe(text === undefined ? null : tokenizer.tokenId(text));
     }
@@ -78,12 +85,20 @@ describe.each(kinds)('%s', (kind) => {
     expect(tokenizer.encodePair(fixture.pair.a, fixture.pair.b)).toEqual(fixture.pair.ids);
   });
 
-  it.each((['right', 'left'] as const).filter((side) => fixture[`padded_${side}`] !== undefined))('pads on the %s', (side) => {
-    const padded = fixture[`padded_${side}`];
-    expect(encodePadded(tokenizer, padded?.texts ?? [], { maxLength: padded?.max_length ?? 0, side })).toEqual({ ids: padded?.input_ids, attentionMask: padded?.attention_mask });
-  });
+  it.each((['right', 'left'] as const).filter((side) => fixture[`padded_${side}`] !== undefined))(
+    'pads on the %s',
+    (side) => {
+      const padded = fixture[`padded_${side}`];
+      expect(encodePadded(tokenizer, padded?.texts ?? [], { maxLength: padded?.max_length ?? 0, side })).toEqual({
+        ids: padded?.input_ids,
+        attentionMask: padded?.attention_mask,
+      });
+    },
+  );
 
-  it.each(fixture.after_adding.texts.map((row) => [row.text, row] as const))('with added tokens: %j', (_, row) => check(withAdded, row));
+  it.each(fixture.after_adding.texts.map((row) => [row.text, row] as const))('with added tokens: %j', (_, row) =>
+    check(withAdded, row),
+  );
 
   it('gives added tokens their ids', () => {
     for (const [token, id] of Object.entries(fixture.after_adding.new_ids)) expect(withAdded.tokenId(token)).toBe(id);

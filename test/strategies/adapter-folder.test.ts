@@ -19,10 +19,23 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-it('an adapter folder of mlx-lm is read as PEFT\'s', async () => {
+it("an adapter folder of mlx-lm is read as PEFT's", async () => {
   await expectNoLeak(async () => {
-    const model = createRandomModel({ model_type: 'llama', vocab_size: 24, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 32, rms_norm_eps: 1e-5 }, 2);
-    const logits = (): Float32Array => tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(2, 24, 5)), 'all').dataSync()));
+    const model = createRandomModel(
+      {
+        model_type: 'llama',
+        vocab_size: 24,
+        hidden_size: 8,
+        intermediate_size: 12,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        max_position_embeddings: 32,
+        rms_norm_eps: 1e-5,
+      },
+      2,
+    );
+    const logits = (): Float32Array =>
+      tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(2, 24, 5)), 'all').dataSync()));
     const attachment = await loraStrategy({ rank: 2 }).attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
     for (const variable of attachment.trainable.values()) {
       const moved = tf.tidy(() => tf.add(variable, 0.1));
@@ -34,7 +47,15 @@ it('an adapter folder of mlx-lm is read as PEFT\'s', async () => {
     if (exported === undefined) throw new Error('no adapter');
     const mlx = adapterToMlx(model, exported);
     await writeFile(join(folder, 'adapter_config.json'), JSON.stringify(mlx.config));
-    await writeSafetensors(join(folder, 'adapters.safetensors'), [...mlx.tensors].map(([name, tensor]) => ({ name, dtype: 'F32' as const, shape: tensor.shape, data: Float32Array.from(tensor.dataSync()) })));
+    await writeSafetensors(
+      join(folder, 'adapters.safetensors'),
+      [...mlx.tensors].map(([name, tensor]) => ({
+        name,
+        dtype: 'F32' as const,
+        shape: tensor.shape,
+        data: Float32Array.from(tensor.dataSync()),
+      })),
+    );
     tf.dispose([...mlx.tensors.values()]);
     attachment.dispose();
 

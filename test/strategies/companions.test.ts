@@ -8,7 +8,14 @@ import type { StepReport } from '@whetstone/core/contract';
 
 /** Two tasks that pull the same model apart: replies of one letter. */
 const rows = (letter: string): string =>
-  Array.from({ length: 8 }, (_, index) => JSON.stringify({ messages: [{ role: 'user', content: `Say it, ${index}.` }, { role: 'assistant', content: letter.repeat(6) }] })).join('\n');
+  Array.from({ length: 8 }, (_, index) =>
+    JSON.stringify({
+      messages: [
+        { role: 'user', content: `Say it, ${index}.` },
+        { role: 'assistant', content: letter.repeat(6) },
+      ],
+    }),
+  ).join('\n');
 
 describe('companion strategies in a run', () => {
   let folder = '';
@@ -20,11 +27,20 @@ describe('companion strategies in a run', () => {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  async function train(name: string, more: object): Promise<{ readonly steps: readonly StepReport[]; readonly evalLoss: number | null; readonly folder: string }> {
+  async function train(
+    name: string,
+    more: object,
+  ): Promise<{ readonly steps: readonly StepReport[]; readonly evalLoss: number | null; readonly folder: string }> {
     const steps: StepReport[] = [];
     const trainer = new Trainer({
-      model: join(folder, 'tiny'), backend: 'cpu', data: { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' }, strategy: 'full', loggers: [],
-      optimizer: { learningRate: 5e-3 }, training: { maxSteps: 9, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' }, output: { folder: join(folder, 'runs', name) },
+      model: join(folder, 'tiny'),
+      backend: 'cpu',
+      data: { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' },
+      strategy: 'full',
+      loggers: [],
+      optimizer: { learningRate: 5e-3 },
+      training: { maxSteps: 9, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' },
+      output: { folder: join(folder, 'runs', name) },
       ...more,
     });
     trainer.on('step', (report) => void steps.push(report));
@@ -33,13 +49,32 @@ describe('companion strategies in a run', () => {
   }
 
   it('keep the old task better than training alone', async () => {
-    const first = await train('old', { data: { train: join(folder, 'old.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' } });
+    const first = await train('old', {
+      data: { train: join(folder, 'old.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' },
+    });
     const model = join(first.folder, 'model');
     const alone = await train('alone', { model });
     const fisherFile = join(folder, 'fisher.safetensors');
-    const ewc = await train('ewc', { model, companions: [{ use: 'ewc', options: { data: join(folder, 'old.jsonl'), lambda: 2000, samples: 8, fisherFile, reportEverySteps: 4 } }] });
-    const replay = await train('replay', { model, companions: [{ use: 'replay', options: { data: join(folder, 'old.jsonl'), ratio: 0.3 } }] });
-    const both = await train('both', { model, companions: [{ use: 'ewc', options: { lambda: 2000, fisherFile } }, { use: 'replay', options: { data: [join(folder, 'old.jsonl')], ratio: 0.3 } }] });
+    const ewc = await train('ewc', {
+      model,
+      companions: [
+        {
+          use: 'ewc',
+          options: { data: join(folder, 'old.jsonl'), lambda: 2000, samples: 8, fisherFile, reportEverySteps: 4 },
+        },
+      ],
+    });
+    const replay = await train('replay', {
+      model,
+      companions: [{ use: 'replay', options: { data: join(folder, 'old.jsonl'), ratio: 0.3 } }],
+    });
+    const both = await train('both', {
+      model,
+      companions: [
+        { use: 'ewc', options: { lambda: 2000, fisherFile } },
+        { use: 'replay', options: { data: [join(folder, 'old.jsonl')], ratio: 0.3 } },
+      ],
+    });
 
     expect(first.evalLoss).toBeLessThan(alone.evalLoss ?? NaN);
     for (const run of [ewc, replay, both]) expect(run.evalLoss).toBeLessThan(alone.evalLoss ?? NaN);
@@ -52,26 +87,61 @@ describe('companion strategies in a run', () => {
   it('may not bring evaluation data into training, but may measure on it', async () => {
     const data = { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl') };
     const old = join(folder, 'old.jsonl');
-    await expect(train('leaks', { data, companions: [{ use: 'replay', options: { data: old, ratio: 0.3 } }] })).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
+    await expect(
+      train('leaks', { data, companions: [{ use: 'replay', options: { data: old, ratio: 0.3 } }] }),
+    ).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
     const training = { maxSteps: 1, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'no' };
-    expect((await train('measures', { data, training, companions: [{ use: 'ewc', options: { data: old, samples: 2 } }] })).steps).toHaveLength(1);
+    expect(
+      (await train('measures', { data, training, companions: [{ use: 'ewc', options: { data: old, samples: 2 } }] }))
+        .steps,
+    ).toHaveLength(1);
   });
 
-  it('are refused in the owner\'s place, and an owner in theirs', async () => {
-    await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
-    await expect(train('wrong', { companions: [{ use: 'lora' }] })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', message: expect.stringMatching(/'lora'.*'full'/) });
-    await expect(train('wrong', { strategy: 'p-tuning-v2', companions: [{ use: 'ewc', options: { data: join(folder, 'old.jsonl'), on: 'effective-weights' } }] })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'companions[0]' }, found: "'ewc' beside 'p-tuning-v2'" });
-    await expect(train('wrong', { companions: [{ use: 'replay', options: { ratio: 1.5 } }] })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+  it("are refused in the owner's place, and an owner in theirs", async () => {
+    await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject(
+      { code: 'CONFIG_CONFLICT' },
+    );
+    await expect(train('wrong', { companions: [{ use: 'lora' }] })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      message: expect.stringMatching(/'lora'.*'full'/),
+    });
+    await expect(
+      train('wrong', {
+        strategy: 'p-tuning-v2',
+        companions: [{ use: 'ewc', options: { data: join(folder, 'old.jsonl'), on: 'effective-weights' } }],
+      }),
+    ).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      place: { path: 'companions[0]' },
+      found: "'ewc' beside 'p-tuning-v2'",
+    });
+    await expect(train('wrong', { companions: [{ use: 'replay', options: { ratio: 1.5 } }] })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
   });
 
   it('resume exactly', async () => {
-    const companions = [{ use: 'ewc', options: { data: join(folder, 'old.jsonl'), samples: 4 } }, { use: 'replay', options: { data: join(folder, 'old.jsonl'), ratio: 0.4, priority: 'loss' } }];
-    const training = { maxSteps: 6, perDeviceTrainBatchSize: 4, saveStrategy: 'steps', saveSteps: 3, evalStrategy: 'ends' };
+    const companions = [
+      { use: 'ewc', options: { data: join(folder, 'old.jsonl'), samples: 4 } },
+      { use: 'replay', options: { data: join(folder, 'old.jsonl'), ratio: 0.4, priority: 'loss' } },
+    ];
+    const training = {
+      maxSteps: 6,
+      perDeviceTrainBatchSize: 4,
+      saveStrategy: 'steps',
+      saveSteps: 3,
+      evalStrategy: 'ends',
+    };
     const straight = await train('straight', { companions, training });
     const lossesOf = (steps: readonly StepReport[]): number[] => steps.map(({ loss }) => loss);
-    const resumed = await train('resumed', { companions, training: { ...training, resumeFromCheckpoint: join(straight.folder, 'checkpoint-3') } });
+    const resumed = await train('resumed', {
+      companions,
+      training: { ...training, resumeFromCheckpoint: join(straight.folder, 'checkpoint-3') },
+    });
     expect(lossesOf(resumed.steps)).toEqual(lossesOf(straight.steps).slice(3));
     expect(resumed.evalLoss).toBe(straight.evalLoss);
-    expect(await readFile(join(resumed.folder, 'model', 'model.safetensors'))).toEqual(await readFile(join(straight.folder, 'model', 'model.safetensors')));
+    expect(await readFile(join(resumed.folder, 'model', 'model.safetensors'))).toEqual(
+      await readFile(join(straight.folder, 'model', 'model.safetensors')),
+    );
   });
 });

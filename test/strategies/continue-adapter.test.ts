@@ -8,18 +8,52 @@ import { createTinyModel, Trainer } from 'whetstone';
 import type { LanguageModel, StepReport, Strategy, WeightRole } from '@whetstone/core/contract';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import { adapterToMlx, createAdapterSet, loadAdapter, loraStrategy, prefixStrategy, qloraStrategy, readAdapterFolder, type LoraOptions, type PrefixOptions, type QloraOptions } from '@whetstone/strategies';
+import {
+  adapterToMlx,
+  createAdapterSet,
+  loadAdapter,
+  loraStrategy,
+  prefixStrategy,
+  qloraStrategy,
+  readAdapterFolder,
+  type LoraOptions,
+  type PrefixOptions,
+  type QloraOptions,
+} from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';
 import { expectNoLeak } from '../support/model-numbers.js';
 
-const llama = { model_type: 'llama', vocab_size: 24, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32, rms_norm_eps: 1e-5, initializer_range: 0.3 };
-const gpt2 = { model_type: 'gpt2', vocab_size: 24, n_embd: 8, n_layer: 2, n_head: 2, n_positions: 32, layer_norm_epsilon: 1e-5, activation_function: 'gelu_new', initializer_range: 0.3 };
+const llama = {
+  model_type: 'llama',
+  vocab_size: 24,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  initializer_range: 0.3,
+};
+const gpt2 = {
+  model_type: 'gpt2',
+  vocab_size: 24,
+  n_embd: 8,
+  n_layer: 2,
+  n_head: 2,
+  n_positions: 32,
+  layer_norm_epsilon: 1e-5,
+  activation_function: 'gelu_new',
+  initializer_range: 0.3,
+};
 const run = { seed: 1, totalSteps: 1, modelFolder: null };
 const batch = batchOf(randomRows(4, 24, 5));
-const logitsOf = (model: LanguageModel, input = batch): number[] => tf.tidy(() => [...model.logits(input, 'all').dataSync()]);
-const farthest = (one: readonly number[], other: readonly number[]): number => one.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (other[index] ?? NaN))), 0);
+const logitsOf = (model: LanguageModel, input = batch): number[] =>
+  tf.tidy(() => [...model.logits(input, 'all').dataSync()]);
+const farthest = (one: readonly number[], other: readonly number[]): number =>
+  one.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (other[index] ?? NaN))), 0);
 
 let folder = '';
 beforeAll(async () => {
@@ -29,7 +63,12 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Attaches, moves everything trained, and writes the adapter's folder. Gives the logits of that moment. */
-async function makeAdapter(model: LanguageModel, name: string, strategy: Strategy, layout: 'peft' | 'mlx' = 'peft'): Promise<{ readonly path: string; readonly logits: number[] }> {
+async function makeAdapter(
+  model: LanguageModel,
+  name: string,
+  strategy: Strategy,
+  layout: 'peft' | 'mlx' = 'peft',
+): Promise<{ readonly path: string; readonly logits: number[] }> {
   const attachment = await strategy.attach(model, run);
   for (const [index, variable] of [...attachment.trainable.values()].entries()) {
     const moved = tf.tidy(() => tf.add(variable, tf.randomNormal(variable.shape, 0, 0.1, 'float32', index)));
@@ -42,7 +81,15 @@ async function makeAdapter(model: LanguageModel, name: string, strategy: Strateg
   const files = layout === 'mlx' ? adapterToMlx(model, exported) : exported;
   const path = await mkdtemp(join(folder, `${name}-`));
   await writeFile(join(path, 'adapter_config.json'), JSON.stringify(files.config));
-  await writeSafetensors(join(path, layout === 'mlx' ? 'adapters.safetensors' : 'adapter_model.safetensors'), [...files.tensors].map(([key, tensor]) => ({ name: key, dtype: 'F32' as const, shape: tensor.shape, data: Float32Array.from(tensor.dataSync()) })));
+  await writeSafetensors(
+    join(path, layout === 'mlx' ? 'adapters.safetensors' : 'adapter_model.safetensors'),
+    [...files.tensors].map(([key, tensor]) => ({
+      name: key,
+      dtype: 'F32' as const,
+      shape: tensor.shape,
+      data: Float32Array.from(tensor.dataSync()),
+    })),
+  );
   if (layout === 'mlx') tf.dispose([...files.tensors.values()]);
   attachment.dispose();
   return { path, logits };
@@ -50,7 +97,18 @@ async function makeAdapter(model: LanguageModel, name: string, strategy: Strateg
 
 const loras: Readonly<Record<string, readonly [object, Partial<LoraOptions>]>> = {
   'all linear layers': [llama, { rank: 2, alpha: 5 }],
-  'some layers with patterns, rsLoRA and a head': [llama, { rank: 2, useRslora: true, targetModules: ['q_proj', 'up_proj'], layersToTransform: 1, rankPattern: { up_proj: 3 }, alphaPattern: { q_proj: 4 }, modulesToSave: ['lm_head', 'norm'] }],
+  'some layers with patterns, rsLoRA and a head': [
+    llama,
+    {
+      rank: 2,
+      useRslora: true,
+      targetModules: ['q_proj', 'up_proj'],
+      layersToTransform: 1,
+      rankPattern: { up_proj: 3 },
+      alphaPattern: { q_proj: 4 },
+      modulesToSave: ['lm_head', 'norm'],
+    },
+  ],
   'DoRA with biases': [gpt2, { rank: 2, useDora: true, bias: 'lora_only', targetModules: ['c_attn', 'c_proj'] }],
   'a tied head of its own': [gpt2, { rank: 2, targetModules: ['c_fc'], modulesToSave: ['lm_head'], bias: 'all' }],
   'made by PiSSA': [llama, { rank: 2, initLoraWeights: 'pissa', targetModules: ['v_proj'] }],
@@ -70,7 +128,10 @@ describe('an adapter is trained on', () => {
       // What is saved again is the same adapter: it loads, and stands for the same modules.
       const exported = attachment.exportAdapter?.();
       if (exported === undefined) throw new Error('no adapter');
-      const copy = { config: exported.config, tensors: new Map([...exported.tensors].map(([key, tensor]) => [key, tensor.clone()])) };
+      const copy = {
+        config: exported.config,
+        tensors: new Map([...exported.tensors].map(([key, tensor]) => [key, tensor.clone()])),
+      };
       attachment.dispose();
       expect(logitsOf(model)).toEqual(base);
       const loaded = loadAdapter(model, copy);
@@ -83,16 +144,31 @@ describe('an adapter is trained on', () => {
 
   it('over a quantised base, whose own modules stay as they are', async () => {
     const model = createRandomModel(llama, 3);
-    const shared: Partial<QloraOptions> = { quantType: 'fp4', modulesToSave: ['model.layers.0.mlp.up_proj'], targetModules: ['q_proj', 'v_proj'], rank: 2 };
+    const shared: Partial<QloraOptions> = {
+      quantType: 'fp4',
+      modulesToSave: ['model.layers.0.mlp.up_proj'],
+      targetModules: ['q_proj', 'v_proj'],
+      rank: 2,
+    };
     const made = await makeAdapter(model, 'quantised', qloraStrategy(shared));
     await expectNoLeak(async () => {
       const strategy = qloraStrategy({ adapter: made.path, quantType: 'fp4' });
-      const role = (name: string): WeightRole => ({ name: `model.layers.0.${name}.weight`, kind: 'linear', shape: [12, 8], fanInFanOut: false });
+      const role = (name: string): WeightRole => ({
+        name: `model.layers.0.${name}.weight`,
+        kind: 'linear',
+        shape: [12, 8],
+        fanInFanOut: false,
+      });
       expect(strategy.storage?.(role('mlp.up_proj'))).toBeNull();
       expect(strategy.storage?.(role('mlp.gate_proj'))).toBeTypeOf('function');
       const attachment = await strategy.attach(model, run);
       expect(farthest(logitsOf(model), made.logits)).toBeLessThanOrEqual(1e-5);
-      expect(attachment.exportAdapter?.().files).toEqual({ 'quantization_config.json': expect.objectContaining({ bnb_4bit_quant_type: 'fp4', llm_int8_skip_modules: ['lm_head', 'model.layers.0.mlp.up_proj'] }) });
+      expect(attachment.exportAdapter?.().files).toEqual({
+        'quantization_config.json': expect.objectContaining({
+          bnb_4bit_quant_type: 'fp4',
+          llm_int8_skip_modules: ['lm_head', 'model.layers.0.mlp.up_proj'],
+        }),
+      });
       attachment.dispose();
     });
     model.dispose();
@@ -117,7 +193,15 @@ describe('an adapter is trained on', () => {
     model.dispose();
   });
 
-  it.each(['lora-llama', 'rslora-llama', 'dora-gpt2', 'lora-patterns-llama', 'lora-qv-head-gpt2', 'prefix-llama', 'prompt-tuning-gpt2'])('that PEFT made: %s', async (name) => {
+  it.each([
+    'lora-llama',
+    'rslora-llama',
+    'dora-gpt2',
+    'lora-patterns-llama',
+    'lora-qv-head-gpt2',
+    'prefix-llama',
+    'prompt-tuning-gpt2',
+  ])('that PEFT made: %s', async (name) => {
     const model = await loadLanguageModel(goldenPath('models', name.endsWith('gpt2') ? 'gpt2' : 'llama'));
     await expectNoLeak(async () => {
       const path = goldenPath('peft', name);
@@ -126,7 +210,9 @@ describe('an adapter is trained on', () => {
       files.dispose();
       const expected = logitsOf(model);
       loaded.dispose();
-      const attachment = await (name.startsWith('pr') ? prefixStrategy({ adapter: path }) : loraStrategy({ adapter: path })).attach(model, run);
+      const attachment = await (
+        name.startsWith('pr') ? prefixStrategy({ adapter: path }) : loraStrategy({ adapter: path })
+      ).attach(model, run);
       expect(farthest(logitsOf(model), expected)).toBeLessThanOrEqual(1e-6);
       attachment.dispose();
     });
@@ -135,12 +221,34 @@ describe('an adapter is trained on', () => {
 
   it('by a configuration: the second run begins where the first ended', async () => {
     await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
-    await writeFile(join(folder, 'train.jsonl'), Array.from({ length: 4 }, (_, index) => JSON.stringify({ messages: [{ role: 'user', content: `Say ${index}` }, { role: 'assistant', content: 'yes, yes' }] })).join('\n'));
-    const train = async (name: string, options: object): Promise<{ readonly first: number; readonly before: number; readonly after: number }> => {
-      const trainer = new Trainer({
-        model: './tiny', backend: 'cpu', data: { train: 'train.jsonl', eval: 'train.jsonl', leakage: 'off' }, strategy: { use: 'lora', options }, loggers: [], optimizer: { learningRate: 0.05 },
-        training: { maxSteps: 6, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' }, output: { folder: `runs/${name}` },
-      }, { baseFolder: folder });
+    await writeFile(
+      join(folder, 'train.jsonl'),
+      Array.from({ length: 4 }, (_, index) =>
+        JSON.stringify({
+          messages: [
+            { role: 'user', content: `Say ${index}` },
+            { role: 'assistant', content: 'yes, yes' },
+          ],
+        }),
+      ).join('\n'),
+    );
+    const train = async (
+      name: string,
+      options: object,
+    ): Promise<{ readonly first: number; readonly before: number; readonly after: number }> => {
+      const trainer = new Trainer(
+        {
+          model: './tiny',
+          backend: 'cpu',
+          data: { train: 'train.jsonl', eval: 'train.jsonl', leakage: 'off' },
+          strategy: { use: 'lora', options },
+          loggers: [],
+          optimizer: { learningRate: 0.05 },
+          training: { maxSteps: 6, perDeviceTrainBatchSize: 4, saveStrategy: 'no', evalStrategy: 'ends' },
+          output: { folder: `runs/${name}` },
+        },
+        { baseFolder: folder },
+      );
       const steps: StepReport[] = [];
       trainer.on('step', (report) => void steps.push(report));
       const { evalLossBefore, evalLossAfter } = await trainer.run();
@@ -151,7 +259,8 @@ describe('an adapter is trained on', () => {
     expect(one.after).toBeLessThan(one.before);
     expect(two.before).toBeCloseTo(one.after, 5);
     expect(two.after).toBeLessThan(two.before);
-    const configOf = async (name: string): Promise<unknown> => JSON.parse(await readFile(join(folder, 'runs', name, 'adapter', 'adapter_config.json'), 'utf8'));
+    const configOf = async (name: string): Promise<unknown> =>
+      JSON.parse(await readFile(join(folder, 'runs', name, 'adapter', 'adapter_config.json'), 'utf8'));
     expect(await configOf('two')).toEqual(await configOf('one'));
   }, 120_000);
 });
@@ -160,10 +269,16 @@ describe('several adapters of one base', () => {
   it('are switched by name without reading anything', async () => {
     const model = createRandomModel(llama, 3);
     const base = logitsOf(model);
-    const [first, second] = [await makeAdapter(model, 'first', loraStrategy({ rank: 2, modulesToSave: ['norm'] })), await makeAdapter(model, 'second', prefixStrategy({ virtualTokens: 2 }))];
+    const [first, second] = [
+      await makeAdapter(model, 'first', loraStrategy({ rank: 2, modulesToSave: ['norm'] })),
+      await makeAdapter(model, 'second', prefixStrategy({ virtualTokens: 2 })),
+    ];
     await expectNoLeak(async () => {
       const adapters = createAdapterSet(model);
-      for (const [name, { path }] of [['first', first], ['second', second]] as const) {
+      for (const [name, { path }] of [
+        ['first', first],
+        ['second', second],
+      ] as const) {
         const files = await readAdapterFolder(path);
         adapters.add(name, files);
         files.dispose();
@@ -174,9 +289,13 @@ describe('several adapters of one base', () => {
         const before = tf.memory().numTensors;
         adapters.use(name);
         if (name !== 'first') expect(tf.memory().numTensors).toBeLessThanOrEqual(before);
-        expect(farthest(logitsOf(model), name === null ? base : name === 'first' ? first.logits : second.logits)).toBeLessThanOrEqual(1e-5);
+        expect(
+          farthest(logitsOf(model), name === null ? base : name === 'first' ? first.logits : second.logits),
+        ).toBeLessThanOrEqual(1e-5);
       }
-      expect(() => adapters.use('third')).toThrow(expect.objectContaining({ code: 'USAGE', expected: 'first, second' }));
+      expect(() => adapters.use('third')).toThrow(
+        expect.objectContaining({ code: 'USAGE', expected: 'first, second' }),
+      );
       expect(adapters.active).toBe('second');
       adapters.remove('second');
       expect([adapters.names, adapters.active]).toEqual([['first'], null]);

@@ -19,7 +19,9 @@ describe('ewc beside gradual unfreezing', () => {
     const model = tinyModel(4);
     const whole = await frozenLayersStrategy(choice).attach(model, run);
     const expected = await ewcStrategy({ lambda: 10, batches: oldTask }).attach(model, { ...run, owner: whole });
-    const reference = new Map([...expected.saveState().tensors].map(([name, tensor]) => [name, Float32Array.from(tensor.dataSync())]));
+    const reference = new Map(
+      [...expected.saveState().tensors].map(([name, tensor]) => [name, Float32Array.from(tensor.dataSync())]),
+    );
     expected.dispose();
     whole.dispose();
 
@@ -27,10 +29,11 @@ describe('ewc beside gradual unfreezing', () => {
     const first = [...owner.trainable.keys()];
     const lambda = 10;
     const ewc = await ewcStrategy({ lambda, batches: oldTask }).attach(model, { ...run, owner });
-    expect([...owner.trainable.keys()], 'estimating leaves the step\'s own choice').toEqual(first);
+    expect([...owner.trainable.keys()], "estimating leaves the step's own choice").toEqual(first);
     const { tensors } = ewc.saveState();
     expect([...tensors.keys()].sort()).toEqual([...reference.keys()].sort());
-    for (const [name, tensor] of tensors) expect(Array.from(tensor.dataSync()), name).toEqual([...(reference.get(name) ?? [])]);
+    for (const [name, tensor] of tensors)
+      expect(Array.from(tensor.dataSync()), name).toEqual([...(reference.get(name) ?? [])]);
 
     // Two steps on, the lower layer is trained: moved by d, it is pulled back by λ F d.
     const name = 'model.layers.0.mlp.up_proj.weight';
@@ -45,7 +48,8 @@ describe('ewc beside gradual unfreezing', () => {
     const fisher = reference.get(`fisher.${name}`) ?? new Float32Array();
     expect(Math.max(...fisher)).toBeGreaterThan(0);
     const gradient = (grads[0] as Tensor).dataSync();
-    for (const [index, importance] of fisher.entries()) expect(gradient[index]).toBeCloseTo(lambda * importance * 0.5, 5);
+    for (const [index, importance] of fisher.entries())
+      expect(gradient[index]).toBeCloseTo(lambda * importance * 0.5, 5);
     for (const tensor of [value, ...grads]) tensor.dispose();
     ewc.dispose();
     owner.dispose();

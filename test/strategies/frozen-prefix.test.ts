@@ -14,7 +14,10 @@ const epochs = 3;
 async function run(options: FrozenLayersOptions, log: string[] = []): Promise<readonly StepReport[]> {
   const logger = { debug() {}, info: (message: string) => void log.push(message), warn() {}, error() {} };
   const composed = testRun({
-    model: model(), strategy: frozenLayersStrategy({ ...options, logger }), trainData: shuffledSource(12, 3), evalData: shuffledSource(4, 2, 77),
+    model: model(),
+    strategy: frozenLayersStrategy({ ...options, logger }),
+    trainData: shuffledSource(12, 3),
+    evalData: shuffledSource(4, 2, 77),
     training: { numTrainEpochs: epochs, evalStrategy: 'epoch' },
   });
   const { reports } = await train(composed);
@@ -37,7 +40,9 @@ describe('what lies below the first trained layer', () => {
     const lastStepTokens = cached.at(-1)?.tokens ?? 0;
     const evaluated = shuffledSource(4, 2, 77).summary.tokens;
     expect(cached.at(-1)?.metrics['cachedTokens']).toBe((epochs - 1) * perEpoch - lastStepTokens + evaluated);
-    expect(log).toEqual([expect.stringMatching(/of \d+ tokens \(\d+\.\d %\) were not computed again.*16 samples kept/)]);
+    expect(log).toEqual([
+      expect.stringMatching(/of \d+ tokens \(\d+\.\d %\) were not computed again.*16 samples kept/),
+    ]);
   });
 
   it('is kept as far as memory and disk are given, with the same losses', async () => {
@@ -45,9 +50,16 @@ describe('what lies below the first trained layer', () => {
     const expected = losses(await run({ trainLastLayers: 1 }));
     // 16 features of 4 bytes: a sample of 5 to 9 tokens takes 320 to 576 bytes.
     const kilobytes = 1 / 1024;
-    for (const [limits, samples] of [[{ maxMemoryMegabytes: 2 * kilobytes }, [3, 6]], [{ maxMemoryMegabytes: 2 * kilobytes, maxDiskMegabytes: 2 * kilobytes }, [6, 12]], [{ maxMemoryMegabytes: 0, maxDiskMegabytes: 1 }, [16, 16]], [{ maxMemoryMegabytes: 0 }, [0, 0]]] as const) {
+    for (const [limits, samples] of [
+      [{ maxMemoryMegabytes: 2 * kilobytes }, [3, 6]],
+      [{ maxMemoryMegabytes: 2 * kilobytes, maxDiskMegabytes: 2 * kilobytes }, [6, 12]],
+      [{ maxMemoryMegabytes: 0, maxDiskMegabytes: 1 }, [16, 16]],
+      [{ maxMemoryMegabytes: 0 }, [0, 0]],
+    ] as const) {
       const log: string[] = [];
-      expect(losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: limits }, log)), JSON.stringify(limits)).toEqual(expected);
+      expect(losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: limits }, log)), JSON.stringify(limits)).toEqual(
+        expected,
+      );
       const kept = Number(/(\d+) samples kept/.exec(log[0] ?? '')?.[1]);
       expect(kept).toBeGreaterThanOrEqual(samples[0]);
       expect(kept).toBeLessThanOrEqual(samples[1]);
@@ -69,19 +81,31 @@ describe('what lies below the first trained layer', () => {
     await useBackend('cpu');
     const lone = batchOf(randomRows(2, 48, 8));
     const [one, other] = [0, 1].map((row) => {
-      const length = lone.segmentIds.subarray(row * lone.length, (row + 1) * lone.length).reduce((sum, segment) => sum + segment, 0);
-      const cut = (values: Int32Array): number[] => Array.from(values.subarray(row * lone.length, row * lone.length + length));
+      const length = lone.segmentIds
+        .subarray(row * lone.length, (row + 1) * lone.length)
+        .reduce((sum, segment) => sum + segment, 0);
+      const cut = (values: Int32Array): number[] =>
+        Array.from(values.subarray(row * lone.length, row * lone.length + length));
       return { ids: cut(lone.ids), labels: cut(lone.labels), positions: cut(lone.positionIds) };
     });
     if (one === undefined || other === undefined) throw new Error('two rows');
     const packed: Batch = {
-      ...lone, rows: 1, length: one.ids.length + other.ids.length, ids: Int32Array.from([...other.ids, ...one.ids]), labels: Int32Array.from([...other.labels, ...one.labels]),
-      positionIds: Int32Array.from([...other.positions, ...one.positions]), segmentIds: Int32Array.from([...other.ids.map(() => 1), ...one.ids.map(() => 2)]),
+      ...lone,
+      rows: 1,
+      length: one.ids.length + other.ids.length,
+      ids: Int32Array.from([...other.ids, ...one.ids]),
+      labels: Int32Array.from([...other.labels, ...one.labels]),
+      positionIds: Int32Array.from([...other.positions, ...one.positions]),
+      segmentIds: Int32Array.from([...other.ids.map(() => 1), ...one.ids.map(() => 2)]),
     };
     const small = model();
     const hidden = (): number[] => tf.tidy(() => [...small.hiddenStates(packed, 'all').dataSync()]);
     const expected = hidden();
-    const attachment = await frozenLayersStrategy({ trainLastLayers: 1, cacheFrozenPrefix: true }).attach(small, { seed: 1, totalSteps: 1, modelFolder: null });
+    const attachment = await frozenLayersStrategy({ trainLastLayers: 1, cacheFrozenPrefix: true }).attach(small, {
+      seed: 1,
+      totalSteps: 1,
+      modelFolder: null,
+    });
     tf.tidy(() => void small.hiddenStates(lone, 'all'));
     const recorded: Record<string, unknown> = {};
     expect(hidden()).toEqual(expected);
@@ -114,7 +138,10 @@ describe('what lies below the first trained layer', () => {
     expect(everything - products(noted())).toBeGreaterThanOrEqual(3 * 7);
     last.dispose();
     expect(products(noted())).toBe(everything);
-    const adapter = await loraStrategy({ rank: 2, layersToTransform: [3], targetModules: ['down_proj'] }).attach(small, run1);
+    const adapter = await loraStrategy({ rank: 2, layersToTransform: [3], targetModules: ['down_proj'] }).attach(
+      small,
+      run1,
+    );
     expect(everything - products(noted())).toBeGreaterThanOrEqual(3 * 7);
     adapter.dispose();
     // Trained embeddings, a tied head's too, leave nothing frozen below.
@@ -141,7 +168,8 @@ describe.each(native)('on %s', (backend) => {
   it('the losses are those without a cache, up to rounding', async () => {
     await useBackend(backend);
     const plain = losses(await run({ trainLastLayers: 1 }));
-    for (const [index, loss] of losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: true })).entries()) expect(Math.abs(loss - (plain[index] ?? NaN))).toBeLessThanOrEqual(2e-6);
+    for (const [index, loss] of losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: true })).entries())
+      expect(Math.abs(loss - (plain[index] ?? NaN))).toBeLessThanOrEqual(2e-6);
     await useBackend('cpu');
   });
 });

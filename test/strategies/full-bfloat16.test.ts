@@ -14,12 +14,28 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { runSteps } from '../support/trajectory.js';
 
 const config = {
-  model_type: 'llama', vocab_size: 96, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,
-  max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: true, hidden_act: 'silu', initializer_range: 0.2,
+  model_type: 'llama',
+  vocab_size: 96,
+  hidden_size: 32,
+  intermediate_size: 48,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  hidden_act: 'silu',
+  initializer_range: 0.2,
 };
 const run = { seed: 1, totalSteps: 4, modelFolder: null };
 const batch = batchOf(randomRows(2, 96, 3));
-const hyper = (learningRate: number): Parameters<typeof runSteps>[3] => ({ learningRate, weightDecay: 0, maxNorm: null, schedule: () => 1 });
+const hyper = (learningRate: number): Parameters<typeof runSteps>[3] => ({
+  learningRate,
+  weightDecay: 0,
+  maxNorm: null,
+  schedule: () => 1,
+});
 
 describe.each(await testBackends())('bfloat16 weights over float32 masters on %s', (name) => {
   beforeAll(() => useBackend(name));
@@ -30,11 +46,17 @@ describe.each(await testBackends())('bfloat16 weights over float32 masters on %s
     const norm = model.parameters.get('model.norm.weight');
     const master = attachment.masters?.get('model.norm.weight');
     if (norm === undefined || master === undefined) throw new Error('no norm');
-    // Beside 1, bfloat16 has steps of 2⁻⁸ below and 2⁻⁷ above: one of Adam's steps of 0.001 is lost in it, and seen when some have come together.
+    // Beside 1, bfloat16 has steps of 2⁻⁸ below and 2⁻⁷ above: one of Adam's steps of 0.001 is lost in it, and seen
+    // when some have come together.
     await runSteps(model, attachment, [[batch]], hyper(1e-3));
     expect(new Set(norm.dataSync())).toEqual(new Set([1]));
     expect([...master.dataSync()].every((value) => value !== 1 && Math.abs(value - 1) < 0.0011)).toBe(true);
-    await runSteps(model, attachment, Array.from({ length: 8 }, () => [batch]), hyper(1e-3));
+    await runSteps(
+      model,
+      attachment,
+      Array.from({ length: 8 }, () => [batch]),
+      hyper(1e-3),
+    );
     expect([...norm.dataSync()].some((value) => value !== 1)).toBe(true);
     attachment.dispose();
     // What is left behind are the masters.
@@ -70,7 +92,9 @@ describe.each(await testBackends())('bfloat16 weights over float32 masters on %s
     expect(device.counters().deviceBytes - before).toBe(6 * count);
     await runSteps(model, attachment, [[batch]], hyper(1e-3));
     await device.settle();
-    expect([...model.parameters.values()].reduce((sum, parameter) => sum + storageOf(parameter).bytes, 0)).toBe(2 * count);
+    expect([...model.parameters.values()].reduce((sum, parameter) => sum + storageOf(parameter).bytes, 0)).toBe(
+      2 * count,
+    );
     attachment.dispose();
     model.dispose();
     expect(device.counters().deviceBytes).toBe(before);

@@ -9,7 +9,12 @@ import { createRandom } from '@whetstone/core/random';
 import { hardSamplesStrategy, loraStrategy } from '@whetstone/strategies';
 import { batchOf, batchSourceOf, randomRows, type Row } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { drawSamples, drawWeights, offerSamples, type PooledSample } from '../../packages/strategies/src/hard-samples/pool.js';
+import {
+  drawSamples,
+  drawWeights,
+  offerSamples,
+  type PooledSample,
+} from '../../packages/strategies/src/hard-samples/pool.js';
 import { samplesOf } from '../../packages/strategies/src/replay/rows.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { disposeRun, shuffledSource, testRun, tinyLlama, train } from '../support/training.js';
@@ -17,7 +22,8 @@ import { disposeRun, shuffledSource, testRun, tinyLlama, train } from '../suppor
 beforeAll(() => tf.setBackend('cpu'));
 
 const rows = samplesOf(batchOf(randomRows(12, 48, 2)));
-const pooled = (losses: readonly (number | null)[]): PooledSample[] => losses.map((loss, index) => ({ row: rows[index] ?? rows[0]!, loss, repeats: 0 }));
+const pooled = (losses: readonly (number | null)[]): PooledSample[] =>
+  losses.map((loss, index) => ({ row: rows[index] ?? rows[0]!, loss, repeats: 0 }));
 const limits = { maxWeight: 2, ignoreHardest: 0, maxRepeats: 100 };
 
 describe('the draw of hard samples', () => {
@@ -26,18 +32,23 @@ describe('the draw of hard samples', () => {
     // The mean is 4; 13 ÷ 4 is cut to 2.
     expect(drawWeights(pooled([1, 1, 1, 13]), limits)).toEqual([0.25, 0.25, 0.25, 2]);
     expect(drawWeights(pooled([1, 1, 1, 13]), { ...limits, ignoreHardest: 0.25 })).toEqual([1, 1, 1, 0]);
-    expect(drawWeights([...pooled([1, null]), ...pooled([2]).map((sample) => ({ ...sample, repeats: 100 }))], limits)).toEqual([1 / 1.5, 0, 0]);
+    expect(
+      drawWeights([...pooled([1, null]), ...pooled([2]).map((sample) => ({ ...sample, repeats: 100 }))], limits),
+    ).toEqual([1 / 1.5, 0, 0]);
   });
 
   it('draws in proportion, and each at most as often as it may be', () => {
     const pool = pooled([1, 2, 3]);
     const counts = [0, 0, 0];
     for (let trial = 0; trial < 3000; trial += 1) {
-      const { rows: [drawn] } = drawSamples(pool, 1, limits, createRandom(trial, 'draw'));
+      const {
+        rows: [drawn],
+      } = drawSamples(pool, 1, limits, createRandom(trial, 'draw'));
       counts[pool.findIndex(({ row }) => row === drawn)]! += 1;
     }
     // Shares 1/6, 2/6, 3/6 of 3000, with deviations of at most √(3000/4) ≈ 27.
-    for (const [index, expected] of [500, 1000, 1500].entries()) expect(Math.abs((counts[index] ?? 0) - expected)).toBeLessThan(120);
+    for (const [index, expected] of [500, 1000, 1500].entries())
+      expect(Math.abs((counts[index] ?? 0) - expected)).toBeLessThan(120);
     const { rows: all, pool: after } = drawSamples(pool, 50, { ...limits, maxRepeats: 2 }, createRandom(1, 'draw'));
     expect(all).toHaveLength(6);
     expect(after.map(({ repeats }) => repeats)).toEqual([2, 2, 2]);
@@ -47,7 +58,9 @@ describe('the draw of hard samples', () => {
     const first = offerSamples([], rows.slice(0, 3), 4, 0, createRandom(1, 'offer'));
     expect(offerSamples(first.pool, rows.slice(0, 3), 4, first.offered, createRandom(1, 'offer')).pool).toHaveLength(3);
     const kept = rows.map(() => 0);
-    for (let trial = 0; trial < 1200; trial += 1) for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool) kept[rows.indexOf(row)]! += 1;
+    for (let trial = 0; trial < 1200; trial += 1)
+      for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool)
+        kept[rows.indexOf(row)]! += 1;
     // Four of twelve: a third each.
     for (const count of kept) expect(Math.abs(count - 400)).toBeLessThan(90);
   });
@@ -55,18 +68,35 @@ describe('the draw of hard samples', () => {
 
 /** Rows that all say the same, and some whose labels are noise: hard to learn. */
 const easy: Row = { ids: [1, 2, 3, 4, 5, 6], supervised: [false, false, true, true, true, true] };
-const mixture: readonly Row[] = [...Array.from({ length: 12 }, (_, index) => ({ ...easy, ids: [...easy.ids, 10 + index], supervised: [...easy.supervised, false] })), ...randomRows(4, tinyLlama.vocab_size, 8)];
+const mixture: readonly Row[] = [
+  ...Array.from({ length: 12 }, (_, index) => ({
+    ...easy,
+    ids: [...easy.ids, 10 + index],
+    supervised: [...easy.supervised, false],
+  })),
+  ...randomRows(4, tinyLlama.vocab_size, 8),
+];
 const isHard = (ids: readonly number[]): boolean => ids[0] !== 1 || ids[1] !== 2;
 
 describe('hard samples in a run', () => {
   it('are shown more often, in a bounded share of each batch', async () => {
     const seen: Batch[] = [];
     const watch: Callback = { transformBatch: (batch) => (seen.push(batch), batch) };
-    const run = testRun({ companions: [hardSamplesStrategy({ ratio: 0.25, everyBatches: 4, ignoreHardest: 0 })], callbacks: [watch], trainData: batchSourceOf(mixture, 4), training: { numTrainEpochs: 10 } });
+    const run = testRun({
+      companions: [hardSamplesStrategy({ ratio: 0.25, everyBatches: 4, ignoreHardest: 0 })],
+      callbacks: [watch],
+      trainData: batchSourceOf(mixture, 4),
+      training: { numTrainEpochs: 10 },
+    });
     await train(run);
     disposeRun(run);
-    const extra = seen.flatMap((batch) => samplesOf(batch).slice(4).map(({ ids }) => [...ids]));
-    // Ratio 1/4: one for every three of the batch's own, in expectation, once losses are known (after four of forty batches).
+    const extra = seen.flatMap((batch) =>
+      samplesOf(batch)
+        .slice(4)
+        .map(({ ids }) => [...ids]),
+    );
+    // Ratio 1/4: one for every three of the batch's own, in expectation, once losses are known (after four of forty
+    // batches).
     expect(Math.max(...seen.map(({ samples }) => samples))).toBeLessThanOrEqual(6);
     expect(extra.length / (36 * 4)).toBeGreaterThan(0.25);
     expect(extra.length / (36 * 4)).toBeLessThan(0.4);
@@ -76,7 +106,10 @@ describe('hard samples in a run', () => {
 
   it('are the same when the run is resumed between two measurements', async () => {
     const options = (outputFolder: string, more: object = {}): Parameters<typeof testRun>[0] => ({
-      outputFolder, strategy: loraStrategy({ rank: 2 }), companions: [hardSamplesStrategy({ ratio: 0.4, everyBatches: 3, poolSize: 5 })], trainData: shuffledSource(7, 2),
+      outputFolder,
+      strategy: loraStrategy({ rank: 2 }),
+      companions: [hardSamplesStrategy({ ratio: 0.4, everyBatches: 3, poolSize: 5 })],
+      trainData: shuffledSource(7, 2),
       training: { maxSteps: 12, gradientAccumulationSteps: 2, saveStrategy: 'steps', saveSteps: 5, ...more },
     });
     const losses = async (run: ReturnType<typeof testRun>, until = Infinity): Promise<number[]> => {
@@ -92,7 +125,9 @@ describe('hard samples in a run', () => {
     const expected = await losses(testRun(options(whole)));
     await losses(testRun(options(cut)), 6);
     expect(await losses(testRun(options(cut, { resumeFromCheckpoint: true })))).toEqual(expected.slice(5));
-    expect(await readFile(join(cut, 'adapter', 'adapter_model.safetensors'))).toEqual(await readFile(join(whole, 'adapter', 'adapter_model.safetensors')));
+    expect(await readFile(join(cut, 'adapter', 'adapter_model.safetensors'))).toEqual(
+      await readFile(join(whole, 'adapter', 'adapter_model.safetensors')),
+    );
     expect(expected).not.toEqual(await losses(testRun({ ...options(await temporaryFolder()), companions: [] })));
   }, 300_000);
 });

@@ -4,13 +4,33 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createAdamW } from '@whetstone/core';
 import { createRandomModel } from '@whetstone/models';
-import { adapterFromMlx, adapterToMlx, isMlxConfig, loadAdapter, loraStrategy, mergeAdapter, type AdapterFiles, type LoraOptions } from '@whetstone/strategies';
+import {
+  adapterFromMlx,
+  adapterToMlx,
+  isMlxConfig,
+  loadAdapter,
+  loraStrategy,
+  mergeAdapter,
+  type AdapterFiles,
+  type LoraOptions,
+} from '@whetstone/strategies';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { expectNoLeak } from '../support/model-numbers.js';
 
 const run: StrategyRun = { seed: 3, totalSteps: 1, modelFolder: 'base' };
-const config = { model_type: 'llama', vocab_size: 24, hidden_size: 32, intermediate_size: 40, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 32, rms_norm_eps: 1e-5, initializer_range: 0.2 };
+const config = {
+  model_type: 'llama',
+  vocab_size: 24,
+  hidden_size: 32,
+  intermediate_size: 40,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  initializer_range: 0.2,
+};
 
 describe('lora', () => {
   let model: LanguageModel;
@@ -21,7 +41,8 @@ describe('lora', () => {
   afterAll(() => model.dispose());
 
   const attach = (options: Partial<LoraOptions>): Attachment => loraStrategy(options).attach(model, run) as Attachment;
-  const logits = (): Float32Array => tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(4, 24, 5)), 'all').dataSync()));
+  const logits = (): Float32Array =>
+    tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(4, 24, 5)), 'all').dataSync()));
   /** Gives every trained matrix numbers, so that the adapter does something. */
   const fill = (attachment: Attachment, seed: number): void => {
     for (const [index, variable] of [...attachment.trainable.values()].entries()) {
@@ -31,12 +52,21 @@ describe('lora', () => {
     }
   };
   const exported = (attachment: Attachment): AdapterFiles => {
-    const { config: adapterConfig, tensors } = attachment.exportAdapter?.() ?? { config: null, tensors: new Map<string, tf.Tensor>() };
+    const { config: adapterConfig, tensors } = attachment.exportAdapter?.() ?? {
+      config: null,
+      tensors: new Map<string, tf.Tensor>(),
+    };
     return { config: adapterConfig, tensors: new Map([...tensors].map(([name, tensor]) => [name, tensor.clone()])) };
   };
   const modules = (options: Partial<LoraOptions>): string[] => {
     const attachment = attach(options);
-    const found = [...new Set([...attachment.trainable.keys()].map((key) => key.replace('base_model.model.', '').replace(/\.lora_[AB]\.weight$/, '')))];
+    const found = [
+      ...new Set(
+        [...attachment.trainable.keys()].map((key) =>
+          key.replace('base_model.model.', '').replace(/\.lora_[AB]\.weight$/, ''),
+        ),
+      ),
+    ];
     attachment.dispose();
     return found;
   };
@@ -44,24 +74,32 @@ describe('lora', () => {
   it('finds targets as PEFT does', () => {
     expect(modules({})).toHaveLength(7 * 3);
     expect(modules({})).not.toContain('lm_head');
-    expect(modules({ targetModules: ['q_proj'] })).toEqual([0, 1, 2].map((layer) => `model.layers.${layer}.self_attn.q_proj`));
+    expect(modules({ targetModules: ['q_proj'] })).toEqual(
+      [0, 1, 2].map((layer) => `model.layers.${layer}.self_attn.q_proj`),
+    );
     expect(modules({ targetModules: ['self_attn.q_proj', 'model.layers.1.mlp.up_proj', 'lm_head'] })).toHaveLength(5);
     expect(modules({ targetModules: '.*layers\\.[12]\\..*(k|v)_proj' })).toHaveLength(4);
     expect(modules({ targetModules: ['q_proj', 'k_proj'], layersToTransform: [0, 2] })).toHaveLength(4);
-    expect(modules({ targetModules: ['q_proj'], layersToTransform: 1, layersPattern: 'layers' })).toEqual(['model.layers.1.self_attn.q_proj']);
+    expect(modules({ targetModules: ['q_proj'], layersToTransform: 1, layersPattern: 'layers' })).toEqual([
+      'model.layers.1.self_attn.q_proj',
+    ]);
     expect(modules({ excludeModules: ['mlp.up_proj', 'model.layers.0.self_attn.q_proj'] })).toHaveLength(21 - 4);
   });
 
   it('says what exists, and what was meant, where a target matches nothing', () => {
-    expect(() => attach({ targetModules: ['q_porj', 'v_proj'] })).toThrow(expect.objectContaining({
-      code: 'STRATEGY_TARGETS_NOTHING',
-      expected: expect.stringContaining('down_proj'),
-      problems: [expect.objectContaining({ found: 'q_porj', hint: 'Did you mean "q_proj"?' })],
-    }));
-    expect(() => attach({ targetModules: ['q_proj'], layersToTransform: 9 })).toThrow(expect.objectContaining({ code: 'STRATEGY_TARGETS_NOTHING' }));
+    expect(() => attach({ targetModules: ['q_porj', 'v_proj'] })).toThrow(
+      expect.objectContaining({
+        code: 'STRATEGY_TARGETS_NOTHING',
+        expected: expect.stringContaining('down_proj'),
+        problems: [expect.objectContaining({ found: 'q_porj', hint: 'Did you mean "q_proj"?' })],
+      }),
+    );
+    expect(() => attach({ targetModules: ['q_proj'], layersToTransform: 9 })).toThrow(
+      expect.objectContaining({ code: 'STRATEGY_TARGETS_NOTHING' }),
+    );
   });
 
-  it('drops the asked share of the adapter\'s input while training, anew each time, the same from the same state', async () => {
+  it("drops the asked share of the adapter's input while training, anew each time, the same from the same state", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });
       fill(attachment, 1);
@@ -75,14 +113,17 @@ describe('lora', () => {
       attachment.loadState({ tensors: new Map(), values: state });
       expect([logits(), logits()]).toEqual([first, second]);
       // The mean over many masks is what is computed without dropout (to first order: one layer's queries).
-      const site = model.linearSites.get('model.layers.0.self_attn.q_proj') as unknown as { forward(input: tf.Tensor2D): tf.Tensor2D };
+      const site = model.linearSites.get('model.layers.0.self_attn.q_proj') as unknown as {
+        forward(input: tf.Tensor2D): tf.Tensor2D;
+      };
       const input = tf.ones([2000, 32]) as tf.Tensor2D;
       const means = (): Float32Array => tf.tidy(() => Float32Array.from(tf.mean(site.forward(input), 0).dataSync()));
       const dropped = means();
       model.training = false;
       const whole = means();
       const scale = Math.max(...whole.map(Math.abs));
-      for (const [index, value] of whole.entries()) expect(Math.abs((dropped[index] ?? NaN) - value)).toBeLessThan(0.1 * scale);
+      for (const [index, value] of whole.entries())
+        expect(Math.abs((dropped[index] ?? NaN) - value)).toBeLessThan(0.1 * scale);
       input.dispose();
       attachment.dispose();
     });
@@ -90,18 +131,39 @@ describe('lora', () => {
 
   it('moves B, and vectors, by the ratio that LoRA+ asks for, as PEFT groups them', async () => {
     await expectNoLeak(() => {
-      const attachment = attach({ loraPlusRatio: 16, useDora: true, targetModules: ['q_proj'], modulesToSave: ['norm', 'lm_head'] });
-      const before = new Map([...attachment.trainable].map(([name, variable]) => [name, Float32Array.from(variable.dataSync())]));
+      const attachment = attach({
+        loraPlusRatio: 16,
+        useDora: true,
+        targetModules: ['q_proj'],
+        modulesToSave: ['norm', 'lm_head'],
+      });
+      const before = new Map(
+        [...attachment.trainable].map(([name, variable]) => [name, Float32Array.from(variable.dataSync())]),
+      );
       const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-      const gradients = new Map([...attachment.trainable].map(([name, { shape }]) => [name, tf.fill(shape, 0.3) as tf.Tensor]));
+      const gradients = new Map(
+        [...attachment.trainable].map(([name, { shape }]) => [name, tf.fill(shape, 0.3) as tf.Tensor]),
+      );
       const rate = 1e-3;
-      optimizer.apply(attachment.trainable, gradients, { update: 1, learningRate: rate, learningRateScale: (name) => attachment.learningRateScale?.(name) ?? 1, decays: () => false });
+      optimizer.apply(attachment.trainable, gradients, {
+        update: 1,
+        learningRate: rate,
+        learningRateScale: (name) => attachment.learningRateScale?.(name) ?? 1,
+        decays: () => false,
+      });
       // Adam's first step is the learning rate times the gradient's sign.
-      const groups: Record<string, number> = { lora_A: 1, lora_B: 16, lora_magnitude_vector: 16, 'model.norm': 16, lm_head: 1 };
+      const groups: Record<string, number> = {
+        lora_A: 1,
+        lora_B: 16,
+        lora_magnitude_vector: 16,
+        'model.norm': 16,
+        lm_head: 1,
+      };
       for (const [name, variable] of attachment.trainable) {
         const group = Object.keys(groups).find((part) => name.includes(part)) ?? '';
         const after = variable.dataSync();
-        for (const [index, value] of (before.get(name) ?? new Float32Array()).entries()) expect(value - (after[index] ?? NaN), name).toBeCloseTo(rate * (groups[group] ?? NaN), 5);
+        for (const [index, value] of (before.get(name) ?? new Float32Array()).entries())
+          expect(value - (after[index] ?? NaN), name).toBeCloseTo(rate * (groups[group] ?? NaN), 5);
       }
       tf.dispose([...gradients.values()]);
       optimizer.dispose();
@@ -137,7 +199,14 @@ describe('lora', () => {
   it('exports PiSSA as LoRA on the original weights', async () => {
     for (const useRslora of [false, true]) {
       await expectNoLeak(() => {
-        const attachment = attach({ rank: 3, alpha: 6, initLoraWeights: 'pissa', targetModules: ['v_proj', 'up_proj'], useRslora, rankPattern: { up_proj: 2 } });
+        const attachment = attach({
+          rank: 3,
+          alpha: 6,
+          initLoraWeights: 'pissa',
+          targetModules: ['v_proj', 'up_proj'],
+          useRslora,
+          rankPattern: { up_proj: 2 },
+        });
         fill(attachment, 9);
         const trained = logits();
         const files = exported(attachment);
@@ -152,7 +221,7 @@ describe('lora', () => {
     }
   });
 
-  it('goes to mlx-lm\'s layout and back', async () => {
+  it("goes to mlx-lm's layout and back", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 3, alpha: 6, targetModules: ['q_proj', 'up_proj'] });
       fill(attachment, 4);
@@ -162,7 +231,10 @@ describe('lora', () => {
       const mlx = adapterToMlx(model, files);
       expect(isMlxConfig(mlx.config)).toBe(true);
       expect(isMlxConfig(files.config)).toBe(false);
-      expect(mlx.config).toMatchObject({ fine_tune_type: 'lora', lora_parameters: { rank: 3, scale: 2, keys: ['self_attn.q_proj', 'mlp.up_proj'] } });
+      expect(mlx.config).toMatchObject({
+        fine_tune_type: 'lora',
+        lora_parameters: { rank: 3, scale: 2, keys: ['self_attn.q_proj', 'mlp.up_proj'] },
+      });
       expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_a')?.shape).toEqual([32, 3]);
       expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_b')?.shape).toEqual([3, 40]);
       const back = adapterFromMlx(mlx);
@@ -174,8 +246,12 @@ describe('lora', () => {
       const whole = attach({ rank: 2, targetModules: ['q_proj'], modulesToSave: ['lm_head'] });
       const wholeFiles = exported(whole);
       whole.dispose();
-      expect(() => adapterToMlx(model, wholeFiles)).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'base_model.model.lm_head.weight' }));
-      expect(() => adapterFromMlx({ config: { fine_tune_type: 'full', lora_parameters: {} }, tensors: new Map() })).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'full' }));
+      expect(() => adapterToMlx(model, wholeFiles)).toThrow(
+        expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'base_model.model.lm_head.weight' }),
+      );
+      expect(() =>
+        adapterFromMlx({ config: { fine_tune_type: 'full', lora_parameters: {} }, tensors: new Map() }),
+      ).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'full' }));
       tf.dispose([...wholeFiles.tensors.values()]);
     });
   });
@@ -185,23 +261,45 @@ describe('lora', () => {
     const files = exported(attachment);
     attachment.dispose();
     await expectNoLeak(() => {
-      const key = (layer: number, part: string): string => `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`;
+      const key = (layer: number, part: string): string =>
+        `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`;
       const broken = new Map(files.tensors);
       broken.delete(key(0, 'B'));
       const [wrong, foreign] = [tf.zeros([2, 5]), tf.zeros([2, 2])];
       broken.set(key(1, 'A'), wrong);
-      expect(() => loadAdapter(model, { ...files, tensors: broken })).toThrow(expect.objectContaining({
-        code: 'ADAPTER_INVALID',
-        problems: [
-          expect.objectContaining({ place: { file: 'adapter_model.safetensors', tensor: key(0, 'B') }, expected: '[32, 2]' }),
-          expect.objectContaining({ place: { file: 'adapter_model.safetensors', tensor: key(1, 'A') }, expected: '[2, 32]', found: '[2, 5]' }),
-        ],
-      }));
+      expect(() => loadAdapter(model, { ...files, tensors: broken })).toThrow(
+        expect.objectContaining({
+          code: 'ADAPTER_INVALID',
+          problems: [
+            expect.objectContaining({
+              place: { file: 'adapter_model.safetensors', tensor: key(0, 'B') },
+              expected: '[32, 2]',
+            }),
+            expect.objectContaining({
+              place: { file: 'adapter_model.safetensors', tensor: key(1, 'A') },
+              expected: '[2, 32]',
+              found: '[2, 5]',
+            }),
+          ],
+        }),
+      );
       broken.set('base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight', foreign);
       expect(() => mergeAdapter(model, { ...files, tensors: broken })).toThrow(/does not fit/);
-      const changed = (fields: object): AdapterFiles => ({ ...files, config: { ...(files.config as object), ...fields } as Json });
-      expect(() => loadAdapter(model, changed({ peft_type: 'LOHA' }))).toThrow(expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'LOHA' }));
-      expect(() => loadAdapter(model, changed({ r: 'two', use_qalora: true }))).toThrow(expect.objectContaining({ problems: expect.arrayContaining([expect.objectContaining({ expected: 'a number' }), expect.objectContaining({ message: 'use_qalora is not supported.' })]) }));
+      const changed = (fields: object): AdapterFiles => ({
+        ...files,
+        config: { ...(files.config as object), ...fields } as Json,
+      });
+      expect(() => loadAdapter(model, changed({ peft_type: 'LOHA' }))).toThrow(
+        expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'LOHA' }),
+      );
+      expect(() => loadAdapter(model, changed({ r: 'two', use_qalora: true }))).toThrow(
+        expect.objectContaining({
+          problems: expect.arrayContaining([
+            expect.objectContaining({ expected: 'a number' }),
+            expect.objectContaining({ message: 'use_qalora is not supported.' }),
+          ]),
+        }),
+      );
       expect(() => loadAdapter(model, { config: null, tensors: new Map() })).toThrow(/not an object/);
       tf.dispose([wrong, foreign]);
     });

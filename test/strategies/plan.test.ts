@@ -5,21 +5,52 @@ import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTinyModel, findModelFolder, Trainer } from 'whetstone';
 import { provide } from '@whetstone/core';
-import { isWhetstoneError, MODEL_LOADER, type LanguageModel, type ModelOutline, type Strategy } from '@whetstone/core/contract';
+import {
+  isWhetstoneError,
+  MODEL_LOADER,
+  type LanguageModel,
+  type ModelOutline,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { createRandomModel, loadLanguageModel, loadModel, readOutline } from '@whetstone/models';
 import { frozenLayersStrategy, fullStrategy, loraStrategy, prefixStrategy } from '@whetstone/strategies';
 import { goldenPath } from '../support/golden.js';
 import { useBackend } from '../support/backend.js';
 
-const llama = { model_type: 'llama', vocab_size: 24, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 32, rms_norm_eps: 1e-5, initializer_range: 0.3 };
-const gpt2 = { model_type: 'gpt2', vocab_size: 24, n_embd: 8, n_layer: 2, n_head: 2, n_positions: 32, layer_norm_epsilon: 1e-5, activation_function: 'gelu_new' };
+const llama = {
+  model_type: 'llama',
+  vocab_size: 24,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  initializer_range: 0.3,
+};
+const gpt2 = {
+  model_type: 'gpt2',
+  vocab_size: 24,
+  n_embd: 8,
+  n_layer: 2,
+  n_head: 2,
+  n_positions: 32,
+  layer_norm_epsilon: 1e-5,
+  activation_function: 'gelu_new',
+};
 
 const strategies: Readonly<Record<string, Strategy>> = {
   full: fullStrategy(),
   'frozen layers': frozenLayersStrategy({ trainLastLayers: 1, finalNorm: true, head: false }),
   'frozen layers, a tied head': frozenLayersStrategy({ trainLastLayers: 1, head: true }),
   LoRA: loraStrategy({ rank: 3, targetModules: '.*(q_proj|up_proj|c_attn)', bias: 'lora_only' }),
-  'LoRA with patterns and a head': loraStrategy({ rank: 2, rankPattern: { '0.*': 3 }, modulesToSave: ['lm_head'], bias: 'all' }),
+  'LoRA with patterns and a head': loraStrategy({
+    rank: 2,
+    rankPattern: { '0.*': 3 },
+    modulesToSave: ['lm_head'],
+    bias: 'all',
+  }),
   DoRA: loraStrategy({ rank: 2, useDora: true }),
   PiSSA: loraStrategy({ rank: 2, initLoraWeights: 'pissa' }),
   prefix: prefixStrategy({ virtualTokens: 3 }),
@@ -34,9 +65,12 @@ describe('a plan is what attaching then does', () => {
       const model: LanguageModel = createRandomModel(config, 1);
       const plan = await strategy.plan?.(model, null);
       const attachment = await strategy.attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
-      expect(Object.fromEntries(plan?.trainable ?? [])).toEqual(Object.fromEntries([...attachment.trainable].map(([name, { shape }]) => [name, shape])));
+      expect(Object.fromEntries(plan?.trainable ?? [])).toEqual(
+        Object.fromEntries([...attachment.trainable].map(([name, { shape }]) => [name, shape])),
+      );
       const effective = attachment.effectiveWeights?.();
-      if (plan?.effectiveWeights !== undefined) expect([...plan.effectiveWeights.keys()]).toEqual([...(effective?.keys() ?? [])]);
+      if (plan?.effectiveWeights !== undefined)
+        expect([...plan.effectiveWeights.keys()]).toEqual([...(effective?.keys() ?? [])]);
       attachment.dispose();
       model.dispose();
     }
@@ -49,7 +83,13 @@ describe('a plan is what attaching then does', () => {
       const plain = ({ parameters, linearSites, attentionSites, embeddingSite, ...rest }: ModelOutline): unknown => ({
         sizes: [rest.architecture, rest.vocabularySize, rest.hiddenSize, rest.layers],
         parameters: [...parameters].map(([key, { shape }]) => [key, shape]),
-        sites: [...linearSites].map(([key, site]) => [key, site.inFeatures, site.outFeatures, site.fanInFanOut, site.isOutput]),
+        sites: [...linearSites].map(([key, site]) => [
+          key,
+          site.inFeatures,
+          site.outFeatures,
+          site.fanInFanOut,
+          site.isOutput,
+        ]),
         attention: attentionSites.map((site) => [site.name, site.layer, site.keyValueHeads, site.headDim]),
         embedding: embeddingSite.name,
       });
@@ -66,52 +106,141 @@ describe('options that do not fit the model are refused before its weights are r
     await useBackend('cpu');
     await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 2 });
     await createTinyModel(join(folder, 'small'), { hiddenSize: 16, layers: 1 });
-    await writeFile(join(folder, 'train.jsonl'), Array.from({ length: 4 }, (_, index) => JSON.stringify({ messages: [{ role: 'user', content: `Say ${index}` }, { role: 'assistant', content: 'yes' }] })).join('\n'));
+    await writeFile(
+      join(folder, 'train.jsonl'),
+      Array.from({ length: 4 }, (_, index) =>
+        JSON.stringify({
+          messages: [
+            { role: 'user', content: `Say ${index}` },
+            { role: 'assistant', content: 'yes' },
+          ],
+        }),
+      ).join('\n'),
+    );
     // An adapter and a Fisher file of the smaller model.
-    const made = (name: string, more: object): Promise<unknown> => new Trainer(configOf('small', { ...more, output: { folder: join(folder, name) } })).run();
+    const made = (name: string, more: object): Promise<unknown> =>
+      new Trainer(configOf('small', { ...more, output: { folder: join(folder, name) } })).run();
     await made('adapter-run', { strategy: { use: 'lora', options: { rank: 2 } } });
     await made('prefix-run', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 3 } } });
-    await made('fisher-run', { strategy: 'full', companions: [{ use: 'ewc', options: { data: join(folder, 'train.jsonl'), samples: 2, fisherFile: join(folder, 'fisher.safetensors') } }] });
+    await made('fisher-run', {
+      strategy: 'full',
+      companions: [
+        {
+          use: 'ewc',
+          options: { data: join(folder, 'train.jsonl'), samples: 2, fisherFile: join(folder, 'fisher.safetensors') },
+        },
+      ],
+    });
   }, 240_000);
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   const configOf = (model: string, more: object): object => ({
-    model: join(folder, model), backend: 'cpu', data: { train: join(folder, 'train.jsonl') }, loggers: [], training: { maxSteps: 1, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, ...more,
+    model: join(folder, model),
+    backend: 'cpu',
+    data: { train: join(folder, 'train.jsonl') },
+    loggers: [],
+    training: { maxSteps: 1, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
+    ...more,
   });
 
   const cases = (): readonly (readonly [string, object, string])[] => {
     const adapter = join(folder, 'adapter-run', 'adapter');
     return [
       ['rank 0', { strategy: { use: 'lora', options: { rank: 0 } } }, 'CONFIG_INVALID'],
-      ['a rank beyond the layer under PiSSA', { strategy: { use: 'lora', options: { rank: 1000, initLoraWeights: 'pissa' } } }, 'CONFIG_INVALID'],
-      ['a target that matches nothing', { strategy: { use: 'lora', options: { targetModules: ['q_porj'] } } }, 'STRATEGY_TARGETS_NOTHING'],
-      ['a module to save that is not there', { strategy: { use: 'lora', options: { modulesToSave: ['score'] } } }, 'STRATEGY_TARGETS_NOTHING'],
-      ['a pattern that matches nothing', { strategy: { use: 'frozen-layers', options: { train: ['model.layer.0'] } } }, 'STRATEGY_TARGETS_NOTHING'],
-      ['more layers than there are', { strategy: { use: 'frozen-layers', options: { trainLastLayers: 9 } } }, 'CONFIG_INVALID'],
-      ['a cache where nothing is frozen', { strategy: { use: 'frozen-layers', options: { trainLastLayers: 2, cacheFrozenPrefix: true } } }, 'CONFIG_CONFLICT'],
+      [
+        'a rank beyond the layer under PiSSA',
+        { strategy: { use: 'lora', options: { rank: 1000, initLoraWeights: 'pissa' } } },
+        'CONFIG_INVALID',
+      ],
+      [
+        'a target that matches nothing',
+        { strategy: { use: 'lora', options: { targetModules: ['q_porj'] } } },
+        'STRATEGY_TARGETS_NOTHING',
+      ],
+      [
+        'a module to save that is not there',
+        { strategy: { use: 'lora', options: { modulesToSave: ['score'] } } },
+        'STRATEGY_TARGETS_NOTHING',
+      ],
+      [
+        'a pattern that matches nothing',
+        { strategy: { use: 'frozen-layers', options: { train: ['model.layer.0'] } } },
+        'STRATEGY_TARGETS_NOTHING',
+      ],
+      [
+        'more layers than there are',
+        { strategy: { use: 'frozen-layers', options: { trainLastLayers: 9 } } },
+        'CONFIG_INVALID',
+      ],
+      [
+        'a cache where nothing is frozen',
+        { strategy: { use: 'frozen-layers', options: { trainLastLayers: 2, cacheFrozenPrefix: true } } },
+        'CONFIG_CONFLICT',
+      ],
       ['an adapter of another shape', { strategy: { use: 'lora', options: { adapter } } }, 'ADAPTER_INVALID'],
-      ['a prefix of another shape', { strategy: { use: 'p-tuning-v2', options: { adapter: join(folder, 'prefix-run', 'adapter') } } }, 'ADAPTER_INVALID'],
+      [
+        'a prefix of another shape',
+        { strategy: { use: 'p-tuning-v2', options: { adapter: join(folder, 'prefix-run', 'adapter') } } },
+        'ADAPTER_INVALID',
+      ],
       ['an adapter of another kind', { strategy: { use: 'p-tuning-v2', options: { adapter } } }, 'ADAPTER_INVALID'],
-      ['options beside an adapter that says otherwise', { strategy: { use: 'lora', options: { adapter, rank: 4, useDora: true } } }, 'CONFIG_CONFLICT'],
-      ['no adapter at all', { strategy: { use: 'lora', options: { adapter: join(folder, 'nowhere') } } }, 'ADAPTER_INVALID'],
-      ['a Fisher file of another model', { strategy: 'full', companions: [{ use: 'ewc', options: { fisherFile: join(folder, 'fisher.safetensors') } }] }, 'CHECKPOINT_INVALID'],
-      ['a Fisher file that is not there', { strategy: 'full', companions: [{ use: 'ewc', options: { fisherFile: join(folder, 'none.safetensors') } }] }, 'CONFIG_INVALID'],
-      ['effective weights of a prefix', { strategy: 'p-tuning-v2', companions: [{ use: 'ewc', options: { on: 'effective-weights', data: 'train.jsonl' } }] }, 'CONFIG_CONFLICT'],
-      ['a ratio outside of 0 to 1', { strategy: 'full', companions: [{ use: 'replay', options: { ratio: 1.5, data: 'train.jsonl' } }] }, 'CONFIG_INVALID'],
+      [
+        'options beside an adapter that says otherwise',
+        { strategy: { use: 'lora', options: { adapter, rank: 4, useDora: true } } },
+        'CONFIG_CONFLICT',
+      ],
+      [
+        'no adapter at all',
+        { strategy: { use: 'lora', options: { adapter: join(folder, 'nowhere') } } },
+        'ADAPTER_INVALID',
+      ],
+      [
+        'a Fisher file of another model',
+        { strategy: 'full', companions: [{ use: 'ewc', options: { fisherFile: join(folder, 'fisher.safetensors') } }] },
+        'CHECKPOINT_INVALID',
+      ],
+      [
+        'a Fisher file that is not there',
+        { strategy: 'full', companions: [{ use: 'ewc', options: { fisherFile: join(folder, 'none.safetensors') } }] },
+        'CONFIG_INVALID',
+      ],
+      [
+        'effective weights of a prefix',
+        {
+          strategy: 'p-tuning-v2',
+          companions: [{ use: 'ewc', options: { on: 'effective-weights', data: 'train.jsonl' } }],
+        },
+        'CONFIG_CONFLICT',
+      ],
+      [
+        'a ratio outside of 0 to 1',
+        { strategy: 'full', companions: [{ use: 'replay', options: { ratio: 1.5, data: 'train.jsonl' } }] },
+        'CONFIG_INVALID',
+      ],
     ];
   };
 
   it('and no weight is', async () => {
     for (const [name, more, code] of cases()) {
       let loaded = false;
-      const loader = { load: async (path: string) => ((loaded = true), loadModel(path)), outline: async (path: string) => readOutline(await findModelFolder(path)) };
-      const trainer = new Trainer(configOf('tiny', { ...more, output: { folder: null } }), { services: [provide(MODEL_LOADER, loader)] });
-      const outcome = await trainer.run().then(() => 'a run', (error: unknown) => (isWhetstoneError(error) ? error.code : String(error)));
+      const loader = {
+        load: async (path: string) => ((loaded = true), loadModel(path)),
+        outline: async (path: string) => readOutline(await findModelFolder(path)),
+      };
+      const trainer = new Trainer(configOf('tiny', { ...more, output: { folder: null } }), {
+        services: [provide(MODEL_LOADER, loader)],
+      });
+      const outcome = await trainer.run().then(
+        () => 'a run',
+        (error: unknown) => (isWhetstoneError(error) ? error.code : String(error)),
+      );
       expect({ name, outcome, loaded }).toEqual({ name, outcome: code, loaded: false });
     }
     let loaded = false;
     const loader = { load: async (path: string) => ((loaded = true), loadModel(path)), outline: readOutline };
-    await new Trainer(configOf('tiny', { strategy: { use: 'lora', options: { rank: 2 } }, output: { folder: null } }), { services: [provide(MODEL_LOADER, loader)] }).run();
+    await new Trainer(configOf('tiny', { strategy: { use: 'lora', options: { rank: 2 } }, output: { folder: null } }), {
+      services: [provide(MODEL_LOADER, loader)],
+    }).run();
     expect(loaded, 'what fits is loaded').toBe(true);
   }, 240_000);
 });

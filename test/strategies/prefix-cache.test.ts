@@ -18,43 +18,53 @@ function withoutCache(model: LanguageModel, prompt: readonly number[], count: nu
 }
 
 // The model has four heads of queries over two of keys and values.
-describe.each(await testBackends())('p-tuning-v2 under grouped-query attention with the key-value cache, on %s', (backend) => {
-  let model: LanguageModel;
-  beforeAll(async () => {
-    await useBackend(backend);
-    model = tinyModel(6);
-  });
-  afterAll(() => model.dispose());
+describe.each(await testBackends())(
+  'p-tuning-v2 under grouped-query attention with the key-value cache, on %s',
+  (backend) => {
+    let model: LanguageModel;
+    beforeAll(async () => {
+      await useBackend(backend);
+      model = tinyModel(6);
+    });
+    afterAll(() => model.dispose());
 
-  it.each([
-    ['keys and values in every layer', { virtualTokens: 3 }],
-    ['the same through an MLP', { virtualTokens: 3, projection: true, encoderHiddenSize: 6 }],
-    ['virtual tokens at the input', { virtualTokens: 3, depth: 'input' }],
-  ] as const)('%s', async (_, options) => {
-    const prompts = [[1, 5, 9, 12], [3, 8], [7, 2, 4, 6, 11, 20]];
-    const attachment = await prefixStrategy(options).attach(model, { seed: 5, totalSteps: 1, modelFolder: null });
-    for (const [index, variable] of [...attachment.trainable.values()].entries()) {
-      const values = tf.randomNormal(variable.shape, 0, 1.5, 'float32', index + 1);
-      variable.assign(values as tf.Tensor);
-      values.dispose();
-    }
-    const generate = async (): Promise<number[][]> => {
-      const rows = prompts.map((): number[] => []);
-      for await (const { row, id } of generateIds(model, prompts, { maxNewTokens: 8 })) rows[row]?.push(id);
-      return rows;
-    };
-    const expected = prompts.map((prompt) => withoutCache(model, prompt, 8));
-    expect(await generate()).toEqual(expected);
+    it.each([
+      ['keys and values in every layer', { virtualTokens: 3 }],
+      ['the same through an MLP', { virtualTokens: 3, projection: true, encoderHiddenSize: 6 }],
+      ['virtual tokens at the input', { virtualTokens: 3, depth: 'input' }],
+    ] as const)('%s', async (_, options) => {
+      const prompts = [
+        [1, 5, 9, 12],
+        [3, 8],
+        [7, 2, 4, 6, 11, 20],
+      ];
+      const attachment = await prefixStrategy(options).attach(model, { seed: 5, totalSteps: 1, modelFolder: null });
+      for (const [index, variable] of [...attachment.trainable.values()].entries()) {
+        const values = tf.randomNormal(variable.shape, 0, 1.5, 'float32', index + 1);
+        variable.assign(values as tf.Tensor);
+        values.dispose();
+      }
+      const generate = async (): Promise<number[][]> => {
+        const rows = prompts.map((): number[] => []);
+        for await (const { row, id } of generateIds(model, prompts, { maxNewTokens: 8 })) rows[row]?.push(id);
+        return rows;
+      };
+      const expected = prompts.map((prompt) => withoutCache(model, prompt, 8));
+      expect(await generate()).toEqual(expected);
 
-    // What is saved, with the MLP worked out, generates the same.
-    const exported = attachment.exportAdapter?.();
-    if (exported === undefined) throw new Error('no adapter');
-    const files = { config: exported.config, tensors: new Map([...exported.tensors].map(([name, tensor]) => [name, tensor.clone()])) };
-    attachment.dispose();
-    expect(await generate(), 'the prefix does something').not.toEqual(expected);
-    const loaded = loadAdapter(model, files);
-    expect(await generate()).toEqual(expected);
-    loaded.dispose();
-    tf.dispose([...files.tensors.values()]);
-  });
-});
+      // What is saved, with the MLP worked out, generates the same.
+      const exported = attachment.exportAdapter?.();
+      if (exported === undefined) throw new Error('no adapter');
+      const files = {
+        config: exported.config,
+        tensors: new Map([...exported.tensors].map(([name, tensor]) => [name, tensor.clone()])),
+      };
+      attachment.dispose();
+      expect(await generate(), 'the prefix does something').not.toEqual(expected);
+      const loaded = loadAdapter(model, files);
+      expect(await generate()).toEqual(expected);
+      loaded.dispose();
+      tf.dispose([...files.tensors.values()]);
+    });
+  },
+);

@@ -13,8 +13,19 @@ import { testBackends, useBackend } from '../support/backend.js';
 import { runSteps } from '../support/trajectory.js';
 
 const config = {
-  model_type: 'llama', vocab_size: 512, hidden_size: 256, intermediate_size: 512, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2,
-  max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: true, hidden_act: 'silu', initializer_range: 0.02,
+  model_type: 'llama',
+  vocab_size: 512,
+  hidden_size: 256,
+  intermediate_size: 512,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  hidden_act: 'silu',
+  initializer_range: 0.02,
 };
 const linear = 3 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 256 * 512);
 const rest = 512 * 256 + 7 * 256;
@@ -46,7 +57,9 @@ describe.skipIf(!isThere)('the memory of a quantised base', () => {
     const model = await loadLanguageModel(join(root, 'model'), { storage: strategy.storage ?? null });
     const loaded = device.counters();
 
-    const packed = [...model.linearSites.values()].filter(({ isOutput }) => !isOutput).map(({ weight }) => storageOf(weight).bytes);
+    const packed = [...model.linearSites.values()]
+      .filter(({ isOutput }) => !isOutput)
+      .map(({ weight }) => storageOf(weight).bytes);
     expect(packed.length).toBe(3 * 7);
     const total = packed.reduce((sum, bytes) => sum + bytes, 0);
     expect(total / linear).toBeLessThanOrEqual(limit);
@@ -60,10 +73,19 @@ describe.skipIf(!isThere)('the memory of a quantised base', () => {
     const attachment = await strategy.attach(model, { seed: 1, totalSteps: 3, modelFolder: null });
     const attached = device.counters().deviceBytes;
     const batch = batchOf(randomRows(2, 512, 3));
-    const outcomes = await runSteps(model, attachment, [[batch], [batch], [batch]], { learningRate: 1e-2, weightDecay: 0, maxNorm: null, schedule: () => 1 });
+    const outcomes = await runSteps(model, attachment, [[batch], [batch], [batch]], {
+      learningRate: 1e-2,
+      weightDecay: 0,
+      maxNorm: null,
+      schedule: () => 1,
+    });
     expect(outcomes.at(-1)?.loss).toBeLessThan(outcomes[0]?.loss ?? 0);
     await device.settle();
-    expect([...model.linearSites.values()].filter(({ isOutput }) => !isOutput).reduce((sum, { weight }) => sum + storageOf(weight).bytes, 0)).toBe(total);
+    expect(
+      [...model.linearSites.values()]
+        .filter(({ isOutput }) => !isOutput)
+        .reduce((sum, { weight }) => sum + storageOf(weight).bytes, 0),
+    ).toBe(total);
     expect(device.counters().deviceBytes).toBe(attached);
     attachment.dispose();
     model.dispose();

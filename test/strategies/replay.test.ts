@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { IGNORED_LABEL, type Attachment, type Batch, type BatchSource, type LanguageModel, type StrategyRun } from '@whetstone/core/contract';
+import {
+  IGNORED_LABEL,
+  type Attachment,
+  type Batch,
+  type BatchSource,
+  type LanguageModel,
+  type StrategyRun,
+} from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { fullStrategy, replayStrategy, type ReplayOptions } from '@whetstone/strategies';
 import { batchSourceOf, randomRows, supervisedOf } from '@whetstone/testing';
@@ -31,11 +38,25 @@ describe('replay', () => {
     const run: StrategyRun = { seed, totalSteps: 1, modelFolder: null, owner };
     return Promise.resolve(replayStrategy(options).attach(model, run));
   };
-  const mixture = async (options: ReplayOptions, seed = 3): Promise<BatchSource> => (await attach(options, seed)).wrapData?.(fresh) ?? fresh;
+  const mixture = async (options: ReplayOptions, seed = 3): Promise<BatchSource> =>
+    (await attach(options, seed)).wrapData?.(fresh) ?? fresh;
 
   beforeAll(async () => {
     await useBackend('cpu');
-    model = createRandomModel({ model_type: 'llama', vocab_size: vocabularySize, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 32, rms_norm_eps: 1e-5 }, 1);
+    model = createRandomModel(
+      {
+        model_type: 'llama',
+        vocab_size: vocabularySize,
+        hidden_size: 8,
+        intermediate_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        num_key_value_heads: 2,
+        max_position_embeddings: 32,
+        rms_norm_eps: 1e-5,
+      },
+      1,
+    );
     owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
     folder = mkdtempSync(join(tmpdir(), 'whetstone-replay-'));
   });
@@ -47,7 +68,8 @@ describe('replay', () => {
 
   it.each(['sample', 'token'] as const)('replays the asked share by %s', async (unit) => {
     const [plain, mixed] = [await play(fresh, 0), await play(await mixture({ ratio: 0.25, unit, batches: old }), 0)];
-    const count = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + (unit === 'sample' ? batch.samples : batch.tokens), 0);
+    const count = (batches: readonly Batch[]): number =>
+      batches.reduce((sum, batch) => sum + (unit === 'sample' ? batch.samples : batch.tokens), 0);
     expect(mixed).toHaveLength(plain.length);
     expect(1 - count(plain) / count(mixed)).toBeCloseTo(0.25, 1);
   });
@@ -58,27 +80,46 @@ describe('replay', () => {
     async *epoch(epoch, options) {
       for await (const batch of source.epoch(epoch, options)) {
         const rows = batch.rows / 4;
-        yield { ...batch, rows, length: 4 * batch.length, segmentIds: batch.segmentIds.map((segment, at) => (segment === 0 ? 0 : 1 + (Math.floor(at / batch.length) % 4))) };
+        yield {
+          ...batch,
+          rows,
+          length: 4 * batch.length,
+          segmentIds: batch.segmentIds.map((segment, at) =>
+            segment === 0 ? 0 : 1 + (Math.floor(at / batch.length) % 4),
+          ),
+        };
       }
     },
   });
 
   it('replays the asked share of samples where rows hold several, and lets replayed ones share rows', async () => {
-    const [plain, source] = [await play(sharing(fresh), 0), (await attach({ ratio: 0.25, batches: sharing(old) })).wrapData?.(sharing(fresh)) ?? fresh];
+    const [plain, source] = [
+      await play(sharing(fresh), 0),
+      (await attach({ ratio: 0.25, batches: sharing(old) })).wrapData?.(sharing(fresh)) ?? fresh,
+    ];
     const mixed = await play(source, 0);
     const count = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + batch.samples, 0);
     expect(1 - count(plain) / count(mixed)).toBeCloseTo(0.25, 1);
     for (const [index, batch] of mixed.entries()) {
-      expect(batch.samples).toBe(batch.segmentIds.reduce((sum, segment, at) => sum + (segment !== 0 && (at % batch.length === 0 || segment !== batch.segmentIds[at - 1]) ? 1 : 0), 0));
+      expect(batch.samples).toBe(
+        batch.segmentIds.reduce(
+          (sum, segment, at) =>
+            sum + (segment !== 0 && (at % batch.length === 0 || segment !== batch.segmentIds[at - 1]) ? 1 : 0),
+          0,
+        ),
+      );
       expect(batch.length).toBe(plain[index]?.length);
       expect(batch.tokens).toBe(batch.segmentIds.reduce((sum, segment) => sum + (segment > 0 ? 1 : 0), 0));
       expect(batch.supervisedTokens).toBe(supervisedOf(batch).targets.length);
     }
-    const added = mixed.map((batch, index) => ({ rows: batch.rows - (plain[index]?.rows ?? 0), samples: batch.samples - (plain[index]?.samples ?? 0) }));
+    const added = mixed.map((batch, index) => ({
+      rows: batch.rows - (plain[index]?.rows ?? 0),
+      samples: batch.samples - (plain[index]?.samples ?? 0),
+    }));
     expect(added.some(({ rows, samples }) => samples > 2 && rows < samples)).toBe(true);
   });
 
-  it('keeps the batch\'s own rows and counts what it adds', async () => {
+  it("keeps the batch's own rows and counts what it adds", async () => {
     const mixed = await play(await mixture({ ratio: 0.5, batches: old }), 0);
     for (const [index, batch] of (await play(fresh, 0)).entries()) {
       const whole = mixed[index];
@@ -151,7 +192,12 @@ describe('replay', () => {
   });
 
   it('keeps every row that was offered with the same probability', () => {
-    const rows = Array.from({ length: 200 }, (_, id) => ({ ids: Int32Array.of(id), labels: Int32Array.of(id), segmentIds: Int32Array.of(1), positionIds: Int32Array.of(0) }));
+    const rows = Array.from({ length: 200 }, (_, id) => ({
+      ids: Int32Array.of(id),
+      labels: Int32Array.of(id),
+      segmentIds: Int32Array.of(1),
+      positionIds: Int32Array.of(0),
+    }));
     const kept = new Float64Array(rows.length);
     const rounds = 2000;
     for (let seed = 0; seed < rounds; seed += 1) {
@@ -174,10 +220,18 @@ describe('replay', () => {
     const rows = (await play(old, 0)).flatMap((batch) => rowsOf(batch));
     // Each weight is the row's mean loss, here from the softmax of all its logits.
     for (const [index, row] of rows.entries()) {
-      const batch: Batch = { ...row, rows: 1, length: row.ids.length, samples: 1, tokens: row.ids.length, supervisedTokens: 0 };
+      const batch: Batch = {
+        ...row,
+        rows: 1,
+        length: row.ids.length,
+        samples: 1,
+        tokens: row.ids.length,
+        supervisedTokens: 0,
+      };
       const { positions, targets } = supervisedOf(batch);
       const logProbabilities = tf.tidy(() => tf.logSoftmax(model.logits(batch, positions)).arraySync() as number[][]);
-      const loss = logProbabilities.reduce((sum, line, at) => sum - (line[targets[at] ?? 0] ?? NaN), 0) / targets.length;
+      const loss =
+        logProbabilities.reduce((sum, line, at) => sum - (line[targets[at] ?? 0] ?? NaN), 0) / targets.length;
       expect(weights[index]).toBeCloseTo(loss, 4);
     }
     const drawn = new Map<string, number>();
@@ -195,14 +249,23 @@ describe('replay', () => {
     const whole = sums.at(-1) ?? NaN;
     for (const [index, row] of rows.entries()) {
       const expected = (weights[index] ?? NaN) / whole;
-      expect(Math.abs((drawn.get(row.ids.join()) ?? 0) / total - expected)).toBeLessThan(5 * Math.sqrt(expected / total));
+      expect(Math.abs((drawn.get(row.ids.join()) ?? 0) / total - expected)).toBeLessThan(
+        5 * Math.sqrt(expected / total),
+      );
     }
   });
 
   it('refuses a buffer that is none, or of another model', async () => {
     const bufferFile = join(folder, 'bad.jsonl');
-    writeFileSync(bufferFile, '{"format":"whetstone-replay","version":1,"offered":1}\n{"ids":[1,999],"labels":[1,2],"segmentIds":[1,1],"positionIds":[0,1]}\n');
-    await expect(attach({ ratio: 0.1, bufferFile })).rejects.toMatchObject({ code: 'DATA_UNREADABLE', place: { file: bufferFile, line: 2 } });
+    writeFileSync(
+      bufferFile,
+      '{"format":"whetstone-replay","version":1,"offered":1}\n' +
+        '{"ids":[1,999],"labels":[1,2],"segmentIds":[1,1],"positionIds":[0,1]}\n',
+    );
+    await expect(attach({ ratio: 0.1, bufferFile })).rejects.toMatchObject({
+      code: 'DATA_UNREADABLE',
+      place: { file: bufferFile, line: 2 },
+    });
     writeFileSync(bufferFile, '{"ids":[1]}\n');
     await expect(attach({ ratio: 0.1, bufferFile })).rejects.toMatchObject({ code: 'DATA_UNREADABLE' });
   });

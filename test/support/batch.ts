@@ -19,7 +19,9 @@ export function batchOf(fixture: FixtureBatch): Batch {
   const { input_ids: ids, labels, attention_mask: mask, position_ids: positions } = fixture;
   const rows = ids.length;
   const length = ids[0]?.length ?? 0;
-  const segmentIds = Int32Array.from(positions === undefined ? (mask ?? ids.map((row) => row.map(() => 1))).flat() : positions.flatMap(segmentsOf));
+  const segmentIds = Int32Array.from(
+    positions === undefined ? (mask ?? ids.map((row) => row.map(() => 1))).flat() : positions.flatMap(segmentsOf),
+  );
   const batch = {
     rows,
     length,

@@ -1,4 +1,7 @@
-/** A run in a process of its own, to be killed: `node child-run.mjs FOLDER resume|start`. Prints `step N` after each step, and at the end a hash of all weights. */
+/**
+ * A run in a process of its own, to be killed: `node child-run.mjs FOLDER resume|start`. Prints `step N` after each
+ * step, and at the end a hash of all weights.
+ */
 import { createHash } from 'node:crypto';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
@@ -13,10 +16,18 @@ const run = testRun({
   trainData: shuffledSource(7, 2),
   evalData: shuffledSource(4, 2, 9),
   callbacks: [createEarlyStopping({ patience: 50, restoreBest: false }), createGradientClipping({ maxNorm: 0.5 })],
-  training: { maxSteps: 10, evalStrategy: 'steps', evalSteps: 2, saveStrategy: 'steps', saveSteps: 5, resumeFromCheckpoint: mode === 'resume' ? true : null },
+  training: {
+    maxSteps: 10,
+    evalStrategy: 'steps',
+    evalSteps: 2,
+    saveStrategy: 'steps',
+    saveSteps: 5,
+    resumeFromCheckpoint: mode === 'resume' ? true : null,
+  },
 });
 for await (const { step } of runTraining(run)) process.stdout.write(`step ${step}\n`);
 const hash = createHash('sha256');
-for (const parameter of run.loaded.model.parameters.values()) hash.update(new Uint8Array((await parameter.data()).slice().buffer));
+for (const parameter of run.loaded.model.parameters.values())
+  hash.update(new Uint8Array((await parameter.data()).slice().buffer));
 hash.update(JSON.stringify(run.hooks.saveState()));
 process.stdout.write(`hash ${hash.digest('hex')}\n`);

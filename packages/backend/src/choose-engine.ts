@@ -21,12 +21,20 @@ export interface EngineChoice {
   title(version: string): string;
 }
 
-const origins: Readonly<Record<LibrarySource, string>> = { configuration: 'the configured place', environment: 'the environment', cache: 'the cache', python: 'the installed Python package' };
+const origins: Readonly<Record<LibrarySource, string>> = {
+  configuration: 'the configured place',
+  environment: 'the environment',
+  cache: 'the cache',
+  python: 'the installed Python package',
+};
 
 /** No accelerator is there to be used: not a failure worth a word. */
 export class NoAccelerator extends Error {}
 
-/** What was fetched and checked by us is known to load; anything else shows it in a process of its own, so that it cannot take this one down. */
+/**
+ * What was fetched and checked by us is known to load; anything else shows it in a process of its own, so that it
+ * cannot take this one down.
+ */
 async function refuseHarm(files: readonly string[], source: LibrarySource): Promise<void> {
   if (source === 'cache') return;
   // A file that is no library at all is refused with its own words later on.
@@ -54,19 +62,42 @@ export interface XlaWishes {
 }
 
 /** XLA on whatever plugin is found. Throws with every reason why there is none. */
-export async function chooseXla(options: EngineOptions, { threads = null, devices = null }: XlaWishes = {}): Promise<EngineChoice> {
+export async function chooseXla(
+  options: EngineOptions,
+  { threads = null, devices = null }: XlaWishes = {},
+): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
   await refuseHarm([plugin.path], plugin.source);
   return {
-    options: { engine: 'xla', plugin: plugin.path, ...(threads === null ? {} : { threads }), ...(devices === null ? {} : { devices }) },
-    title: (version) => `whetstone with XLA (${version}) from ${origins[plugin.source]}${devices === null || devices === 1 ? '' : `, on ${devices} devices`}`,
+    options: {
+      engine: 'xla',
+      plugin: plugin.path,
+      ...(threads === null ? {} : { threads }),
+      ...(devices === null ? {} : { devices }),
+    },
+    title: (version) =>
+      `whetstone with XLA (${version}) from ` +
+      `${origins[plugin.source]}${devices === null || devices === 1 ? '' : `, on ${devices} devices`}`,
   };
 }
 
-/** Accelerators by the device files without which a plugin cannot find one, on Linux. `/dev/dxg` is any GPU of Windows beneath. */
-const accelerators: readonly { readonly plugin: RegExp; readonly title: string; readonly files: readonly string[]; readonly hint: () => string }[] = [
-  { plugin: /cuda/i, title: 'NVIDIA GPU', files: ['/dev/nvidiactl', '/dev/nvidia0'], hint: () => `npx whetstone backend install ${cudaOfDriver()}` },
+/**
+ * Accelerators by the device files without which a plugin cannot find one, on Linux. `/dev/dxg` is any GPU of Windows
+ * beneath.
+ */
+const accelerators: readonly {
+  readonly plugin: RegExp;
+  readonly title: string;
+  readonly files: readonly string[];
+  readonly hint: () => string;
+}[] = [
+  {
+    plugin: /cuda/i,
+    title: 'NVIDIA GPU',
+    files: ['/dev/nvidiactl', '/dev/nvidia0'],
+    hint: () => `npx whetstone backend install ${cudaOfDriver()}`,
+  },
   { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd'], hint: () => 'npx whetstone backend install rocm7' },
 ];
 
@@ -84,15 +115,20 @@ function readDriver(): string | null {
   }
 }
 
-/** Accelerators that the system has device files for, each with the command that fetches its plugin; null where the system does not tell (it is not Linux). */
-export function presentAccelerators(isThere: (path: string) => boolean = existsSync): readonly { readonly title: string; readonly hint: string }[] | null {
+/**
+ * Accelerators that the system has device files for, each with the command that fetches its plugin; null where the
+ * system does not tell (it is not Linux).
+ */
+export function presentAccelerators(
+  isThere: (path: string) => boolean = existsSync,
+): readonly { readonly title: string; readonly hint: string }[] | null {
   if (process.platform !== 'linux') return null;
   return accelerators.filter(({ files }) => files.some(isThere)).map(({ title, hint }) => ({ title, hint: hint() }));
 }
 
 /**
- * The same for an accelerator. Throws {@link NoAccelerator} where there is neither a plugin for one nor, as far as the system tells, one; an error that says what is missing where there
- * is one of the two.
+ * The same for an accelerator. Throws {@link NoAccelerator} where there is neither a plugin for one nor, as far as the
+ * system tells, one; an error that says what is missing where there is one of the two.
  */
 export async function chooseAccelerator(options: EngineOptions, wishes: XlaWishes = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
@@ -103,7 +139,12 @@ export async function chooseAccelerator(options: EngineOptions, wishes: XlaWishe
   }
   const kind = accelerators.find((one) => one.plugin.test(plugin.path));
   // What was named is tried, whatever the machine looks like.
-  if (process.platform === 'linux' && kind !== undefined && ['cache', 'python'].includes(plugin.source) && ![...kind.files, '/dev/dxg'].some((file) => existsSync(file))) {
+  if (
+    process.platform === 'linux' &&
+    kind !== undefined &&
+    ['cache', 'python'].includes(plugin.source) &&
+    ![...kind.files, '/dev/dxg'].some((file) => existsSync(file))
+  ) {
     throw new Error(`${plugin.path} is there, but no ${kind.title} is`);
   }
   return chooseXla(options, wishes);

@@ -1,4 +1,7 @@
-/** The tensor backends of Whetstone: which one is used, how it is fetched, and our own, which importing this offers to tfjs-core as `whetstone`. */
+/**
+ * The tensor backends of Whetstone: which one is used, how it is fetched, and our own, which importing this offers to
+ * tfjs-core as `whetstone`.
+ */
 import { offerToTfjs } from './offer.js';
 
 offerToTfjs();

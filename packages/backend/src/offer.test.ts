@@ -18,7 +18,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function run(name: string, program: string, environment: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+async function run(
+  name: string,
+  program: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
   await writeFile(join(folder, name), program);
   const child = spawn(process.execPath, [join(folder, name)], { cwd: folder, env: { ...process.env, ...environment } });
   let stdout = '';
@@ -37,23 +41,31 @@ test.skipIf(libraryFolder === null)('the program of the README trains by import 
   expect(await run('readme.mjs', program)).toEqual({ code: 0, stdout: '2.0 1.0\n', stderr: '' });
 });
 
-test.skipIf(libraryFolder === null)('a loop of tfjs\'s own optimizer that looks at nothing is cut at each step, and compiled once', async () => {
-  const { code, stdout, stderr } = await run('loop.mjs', `import * as tf from '@tensorflow/tfjs-core';
+test.skipIf(libraryFolder === null)(
+  "a loop of tfjs's own optimizer that looks at nothing is cut at each step, and compiled once",
+  async () => {
+    const { code, stdout, stderr } = await run(
+      'loop.mjs',
+      `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     await tf.setBackend('whetstone');
     const weight = tf.variable(tf.ones([4, 4]));
     const optimizer = tf.train.adam(0.01);
     for (let step = 0; step < 60; step++) optimizer.minimize(() => tf.mean(tf.square(tf.matMul(weight, weight))));
     const { graphs, compiles } = tf.backend().counters();
-    console.log(graphs, compiles);`);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const [graphs = 0, compiles = 0] = stdout.split(' ').map(Number);
-  expect(graphs).toBeGreaterThanOrEqual(60);
-  expect(compiles).toBeLessThanOrEqual(2);
-});
+    console.log(graphs, compiles);`,
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const [graphs = 0, compiles = 0] = stdout.split(' ').map(Number);
+    expect(graphs).toBeGreaterThanOrEqual(60);
+    expect(compiles).toBeLessThanOrEqual(2);
+  },
+);
 
-test.skipIf(libraryFolder === null)('a process that ends while the device works ends as it should, interrupted or not', async () => {
-  const program = `import * as tf from '@tensorflow/tfjs-core';
+test.skipIf(libraryFolder === null)(
+  'a process that ends while the device works ends as it should, interrupted or not',
+  async () => {
+    const program = `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     await tf.setBackend('whetstone');
     const a = tf.ones([1000, 1000]);
@@ -61,11 +73,17 @@ test.skipIf(libraryFolder === null)('a process that ends while the device works 
     for (let index = 0; index < 30; index++) value = tf.mul(tf.matMul(value, a), 0.001);
     tf.backend().barrier();
     process.exit(Number(process.env.CODE));`;
-  for (const code of [0, 3, 130]) expect(await run('ends.mjs', program, { CODE: String(code) })).toEqual({ code, stdout: '', stderr: '' });
-});
+    for (const code of [0, 3, 130])
+      expect(await run('ends.mjs', program, { CODE: String(code) })).toEqual({ code, stdout: '', stderr: '' });
+  },
+);
 
-test.skipIf(libraryFolder === null)('worker threads compute beside each other, and leave the process its standard error stream', async () => {
-  const { code, stdout, stderr } = await run('workers.mjs', `import { Worker, isMainThread, parentPort } from 'node:worker_threads';
+test.skipIf(libraryFolder === null)(
+  'worker threads compute beside each other, and leave the process its standard error stream',
+  async () => {
+    const { code, stdout, stderr } = await run(
+      'workers.mjs',
+      `import { Worker, isMainThread, parentPort } from 'node:worker_threads';
     import { fileURLToPath } from 'node:url';
     if (isMainThread) {
       const sums = await Promise.all([1, 2, 3].map(() => new Promise((resolve, reject) => new Worker(fileURLToPath(import.meta.url)).on('message', resolve).on('error', reject))));
@@ -76,55 +94,78 @@ test.skipIf(libraryFolder === null)('worker threads compute beside each other, a
       await import('@whetstone/backend');
       await tf.setBackend('whetstone');
       parentPort.postMessage(tf.sum(tf.matMul(tf.ones([8, 8]), tf.ones([8, 8]))).dataSync()[0]);
-    }`);
-  expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
-  expect(stderr).toContain('heard');
-  expect(stderr).not.toContain('Warning');
-});
+    }`,
+    );
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
+    expect(stderr).toContain('heard');
+    expect(stderr).not.toContain('Warning');
+  },
+);
 
-test.skipIf(libraryFolder === null || process.platform === 'win32')('a program that computes without a pause ends when it is told to', async () => {
-  await writeFile(join(folder, 'busy.mjs'), `import * as tf from '@tensorflow/tfjs-core';
+test.skipIf(libraryFolder === null || process.platform === 'win32')(
+  'a program that computes without a pause ends when it is told to',
+  async () => {
+    await writeFile(
+      join(folder, 'busy.mjs'),
+      `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     await tf.setBackend('whetstone');
     console.log('begun');
-    for (const end = Date.now() + 20_000; Date.now() < end; ) tf.add(1, 2).dataSync();`);
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    const child = spawn(process.execPath, [join(folder, 'busy.mjs')], { cwd: folder });
-    const ended = new Promise((resolve) => child.on('close', (_, by) => resolve(by)));
-    child.stdout.once('data', () => child.kill(signal));
-    expect(await ended).toBe(signal);
-  }
-});
+    for (const end = Date.now() + 20_000; Date.now() < end; ) tf.add(1, 2).dataSync();`,
+    );
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const child = spawn(process.execPath, [join(folder, 'busy.mjs')], { cwd: folder });
+      const ended = new Promise((resolve) => child.on('close', (_, by) => resolve(by)));
+      child.stdout.once('data', () => child.kill(signal));
+      expect(await ended).toBe(signal);
+    }
+  },
+);
 
 const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
 
 test('without a library tfjs says why, and which command helps; another backend goes on', async () => {
-  const { code, stdout, stderr } = await run('missing.mjs', `import * as tf from '@tensorflow/tfjs-core';
+  const { code, stdout, stderr } = await run(
+    'missing.mjs',
+    `import * as tf from '@tensorflow/tfjs-core';
     import '@tensorflow/tfjs-backend-cpu';
     import '@whetstone/backend';
     tf.env().set('PROD', false);
     console.log(await tf.setBackend('whetstone'));
     await tf.setBackend('cpu');
-    console.log((await tf.add(1, 2).data())[0]);`, elsewhere);
+    console.log((await tf.add(1, 2).data())[0]);`,
+    elsewhere,
+  );
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
   expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/);
   expect(stderr).toMatch(/npx whetstone backend install cpu/);
 });
 
-test.skipIf(xlaPlugin === null)('who named a library that is not there is told which engine computes instead', async () => {
-  const { code, stdout, stderr } = await run('instead.mjs', `import * as tf from '@tensorflow/tfjs-core';
+test.skipIf(xlaPlugin === null)(
+  'who named a library that is not there is told which engine computes instead',
+  async () => {
+    const { code, stdout, stderr } = await run(
+      'instead.mjs',
+      `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     await tf.setBackend('whetstone');
-    console.log(tf.backend().engine.name);`, { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder' });
-  expect({ code, stdout }).toEqual({ code: 0, stdout: 'xla\n' });
-  expect(stderr).toMatch(/computing with the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
-});
+    console.log(tf.backend().engine.name);`,
+      { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder' },
+    );
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'xla\n' });
+    expect(stderr).toMatch(/computing with the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
+  },
+);
 
 test('who imports it and asks for nothing goes on with what tfjs would have taken', async () => {
-  const result = await run('silent.mjs', `import * as tf from '@tensorflow/tfjs-core';
+  const result = await run(
+    'silent.mjs',
+    `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     import '@tensorflow/tfjs-backend-cpu';
     tf.enableProdMode();
-    console.log(tf.add(1, 2).dataSync()[0], tf.getBackend());`, elsewhere);
+    console.log(tf.add(1, 2).dataSync()[0], tf.getBackend());`,
+    elsewhere,
+  );
   expect(result).toEqual({ code: 0, stdout: '3 cpu\n', stderr: '' });
 });

@@ -24,16 +24,23 @@ async function openBestEngine(): Promise<WhetstoneBackend> {
       if (failures.length > 0) console.warn(`whetstone: computing with the engine ${name}.\n${failures.join('\n')}`);
       return backend;
     } catch (error) {
-      if (!(error instanceof NoAccelerator)) failures.push(`  ${name}: ${error instanceof Error ? error.message : String(error)}`);
+      if (!(error instanceof NoAccelerator))
+        failures.push(`  ${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  const error = new Error(`The backend whetstone has no library to compute with.\n${failures.join('\n')}\nFetch one with: npx whetstone backend install cpu`);
+  const error = new Error(
+    `The backend whetstone has no library to compute with.\n${failures.join('\n')}\nFetch one with: npx ` +
+      'whetstone backend install cpu',
+  );
   // tfjs-core prints the stack, where a user looks for the reason.
   error.stack = error.message;
   throw error;
 }
 
-/** Tells tfjs-core that there is a backend `whetstone`; nothing is looked for or loaded before `await tf.setBackend('whetstone')`. */
+/**
+ * Tells tfjs-core that there is a backend `whetstone`; nothing is looked for or loaded before `await
+ * tf.setBackend('whetstone')`.
+ */
 export function offerToTfjs(): void {
   if (tfjs().findBackendFactory(BACKEND_NAME) === null) registerBackend(BACKEND_NAME, openBestEngine, PRIORITY);
 }

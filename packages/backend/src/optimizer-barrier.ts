@@ -4,14 +4,18 @@ import { WhetstoneBackend } from './recorder/backend.js';
 let isDone = false;
 
 /**
- * Makes tfjs-core's own optimizers end a step where a step ends: what `minimize` recorded is handed over when it returns. A loop that looks at no loss
- * would otherwise be one endless graph, cut anywhere, and none like the one before.
+ * Makes tfjs-core's own optimizers end a step where a step ends: what `minimize` recorded is handed over when it
+ * returns. A loop that looks at no loss would otherwise be one endless graph, cut anywhere, and none like the one
+ * before.
  */
 export function cutAfterOptimizers(): void {
   if (isDone) return;
   isDone = true;
   const { minimize } = Optimizer.prototype;
-  Optimizer.prototype.minimize = function minimizeAndCut(this: Optimizer, ...parameters: Parameters<Optimizer['minimize']>) {
+  Optimizer.prototype.minimize = function minimizeAndCut(
+    this: Optimizer,
+    ...parameters: Parameters<Optimizer['minimize']>
+  ) {
     const cost = minimize.apply(this, parameters);
     const backend = tfjs().backend;
     if (backend instanceof WhetstoneBackend) backend.barrier();

@@ -24,7 +24,11 @@ export function createReplicas(backend: WhetstoneBackend): TensorReplicas {
     count,
     use(device) {
       backend.barrier();
-      if (device !== 'all' && (device < 0 || device >= count)) throw new WhetstoneError('INTERNAL', `There is no device ${device}.`, { expected: `0 to ${count - 1}`, found: String(device) });
+      if (device !== 'all' && (device < 0 || device >= count))
+        throw new WhetstoneError('INTERNAL', `There is no device ${device}.`, {
+          expected: `0 to ${count - 1}`,
+          found: String(device),
+        });
       engine.useDevice?.(device);
     },
     sum(tensors) {

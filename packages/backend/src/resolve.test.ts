@@ -21,27 +21,41 @@ test('a backend that multiplies in float32 alone says so', async () => {
   expect(info.reason).toContain('Matrices are multiplied in float32: cpu knows no other way.');
 });
 
-test.skipIf(libraryFolder === null)('whetstone multiplies as it is told, and in float32 again when nobody says otherwise', async () => {
-  const { reason } = await resolveBackend({ name: 'whetstone', threads: null, matmul: 'bfloat16' });
-  expect(reason).toContain('multiplied in bfloat16');
-  // 1 + 2⁻⁹ is 1 in bfloat16.
-  const product = (): number => tf.tidy(() => tf.matMul(tf.tensor2d([[1 + 2 ** -9, 0]]), tf.tensor2d([[1], [0]])).dataSync()[0] ?? NaN);
-  expect(product()).toBe(1);
-  await resolveBackend({ name: 'whetstone', threads: null });
-  expect(product()).toBe(1 + 2 ** -9);
-});
+test.skipIf(libraryFolder === null)(
+  'whetstone multiplies as it is told, and in float32 again when nobody says otherwise',
+  async () => {
+    const { reason } = await resolveBackend({ name: 'whetstone', threads: null, matmul: 'bfloat16' });
+    expect(reason).toContain('multiplied in bfloat16');
+    // 1 + 2⁻⁹ is 1 in bfloat16.
+    const product = (): number =>
+      tf.tidy(() => tf.matMul(tf.tensor2d([[1 + 2 ** -9, 0]]), tf.tensor2d([[1], [0]])).dataSync()[0] ?? NaN);
+    expect(product()).toBe(1);
+    await resolveBackend({ name: 'whetstone', threads: null });
+    expect(product()).toBe(1 + 2 ** -9);
+  },
+);
 
 test('wasm is taken when it is asked for, and cpu lends it what it lacks', async () => {
   expect(await resolveBackend({ name: 'wasm', threads: 2 })).toMatchObject({ backend: 'wasm' });
   const before = tf.memory().numTensors;
-  const sum = tf.tidy(() => tf.unsortedSegmentSum(tf.tensor2d([[1, 2], [3, 4], [5, 6]]), tf.tensor1d([1, 0, 1], 'int32'), 2));
+  const sum = tf.tidy(() =>
+    tf.unsortedSegmentSum(
+      tf.tensor2d([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+      tf.tensor1d([1, 0, 1], 'int32'),
+      2,
+    ),
+  );
   expect([...sum.dataSync()]).toEqual([3, 4, 6, 8]);
   sum.dispose();
   expect(tf.memory().numTensors).toBe(before);
   expect(tf.findBackend('cpu').numDataIds()).toBe(0);
 });
 
-test('on wasm a clone shares its tensor\'s data, and outlives it', async () => {
+test("on wasm a clone shares its tensor's data, and outlives it", async () => {
   await resolveBackend({ name: 'wasm', threads: null });
   const data = tf.backend().numDataIds();
   const x = tf.tensor1d([1, 2, 3]);
@@ -57,18 +71,37 @@ test('on wasm a clone shares its tensor\'s data, and outlives it', async () => {
 
 test('auto falls back to the next, and says why each better one was not taken', async () => {
   const messages: string[] = [];
-  const logger = { debug: () => {}, info: (message: string) => messages.push(message), warn: () => {}, error: () => {} };
-  const info = await createBackendResolver({ tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' }).resolve({ name: 'auto', threads: null }, logger);
+  const logger = {
+    debug: () => {},
+    info: (message: string) => messages.push(message),
+    warn: () => {},
+    error: () => {},
+  };
+  const info = await createBackendResolver({
+    tensorflowLibrary: '/no/such/folder',
+    xlaPlugin: '/no/such/plugin.so',
+  }).resolve({ name: 'auto', threads: null }, logger);
   expect(info.backend).toBe('wasm');
-  expect(info.reason).toMatch(/whetstone: .*\/no\/such\/folder.*xla: .*\/no\/such\/plugin\.so.*tfjs-node-gpu: not installed; @tensorflow\/tfjs-node: not installed/);
+  expect(info.reason).toMatch(
+    /whetstone: .*\/no\/such\/folder.*xla: .*\/no\/such\/plugin\.so.*tfjs-node-gpu: not installed; @tensorflow\/tfjs-node: not installed/,
+  );
   expect(messages).toEqual([info.reason]);
 });
 
 test('an explicit choice that fails is an error that says why', async () => {
-  for (const [name, pattern] of [['tensorflow', /tfjs-node: not installed/], ['whetstone', /no\/such\/folder/]] as const) {
-    const error = await resolveBackend({ name, threads: null }, { tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' }).catch((caught: unknown) => caught);
+  for (const [name, pattern] of [
+    ['tensorflow', /tfjs-node: not installed/],
+    ['whetstone', /no\/such\/folder/],
+  ] as const) {
+    const error = await resolveBackend(
+      { name, threads: null },
+      { tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' },
+    ).catch((caught: unknown) => caught);
     expect(isWhetstoneError(error) && error.code).toBe('BACKEND_UNAVAILABLE');
     expect(String(error)).toMatch(pattern);
   }
-  await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({ code: 'CONFIG_INVALID', expected: backendNames.join(', ') });
+  await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    expected: backendNames.join(', '),
+  });
 });

@@ -3,11 +3,26 @@ import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { backend, getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type BackendResolver, type Logger, type TensorBackendInfo, type TensorCluster, type TensorCollective, type TensorReplicas } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type BackendResolver,
+  type Logger,
+  type TensorBackendInfo,
+  type TensorCluster,
+  type TensorCollective,
+  type TensorReplicas,
+} from '@whetstone/core/contract';
 import { createCollective } from './collectives/collective.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
-import { chooseAccelerator, chooseTensorflow, chooseXla, NoAccelerator, type EngineChoice, type EngineOptions } from './choose-engine.js';
+import {
+  chooseAccelerator,
+  chooseTensorflow,
+  chooseXla,
+  NoAccelerator,
+  type EngineChoice,
+  type EngineOptions,
+} from './choose-engine.js';
 import type { MatmulPolicy } from './kernels/matmul-policy.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
@@ -50,20 +65,37 @@ interface Candidate {
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
-  { name: 'whetstone on an accelerator', answersTo: [], start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)) },
+  {
+    name: 'whetstone on an accelerator',
+    answersTo: [],
+    start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)),
+  },
   { name: 'whetstone', answersTo: ['whetstone'], start: startTensorflow },
-  { name: 'xla', answersTo: ['xla', 'whetstone'], start: async (wanted, options) => startEngine(await chooseXla(options, wanted)) },
-  { name: '@tensorflow/tfjs-node-gpu', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node-gpu') },
+  {
+    name: 'xla',
+    answersTo: ['xla', 'whetstone'],
+    start: async (wanted, options) => startEngine(await chooseXla(options, wanted)),
+  },
+  {
+    name: '@tensorflow/tfjs-node-gpu',
+    answersTo: ['tensorflow'],
+    start: () => startTfjsNode('@tensorflow/tfjs-node-gpu'),
+  },
   { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
   { name: 'wasm', answersTo: ['wasm'], start: startWasm },
   { name: 'cpu', answersTo: ['cpu'], start: startCpu },
 ];
 
 /** Names that a configuration may ask for. */
-export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.answersTo))];
+export const backendNames: readonly string[] = [
+  'auto',
+  ...new Set(candidates.flatMap((candidate) => candidate.answersTo)),
+];
 
 /**
- * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that one or nothing.
+ * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that
+ * one or nothing.
+ *
  * @returns what was chosen and why, with why each better one was not
  * @throws `BACKEND_UNAVAILABLE` with every reason, `CONFIG_INVALID` for a name that none has
  */
@@ -72,8 +104,13 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   if (cluster !== null) proveCollective(wanted);
   if ((wanted.devices ?? 1) > 1) proveReplicas(wanted);
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
-  const onlyTensorflow = cluster !== null || (wanted.engine === 'tensorflow' && ['auto', 'whetstone'].includes(wanted.name));
-  const asked = candidates.filter((candidate) => (onlyTensorflow ? candidate.name === 'whetstone' : wanted.name === 'auto' || candidate.answersTo.includes(wanted.name)));
+  const onlyTensorflow =
+    cluster !== null || (wanted.engine === 'tensorflow' && ['auto', 'whetstone'].includes(wanted.name));
+  const asked = candidates.filter((candidate) =>
+    onlyTensorflow
+      ? candidate.name === 'whetstone'
+      : wanted.name === 'auto' || candidate.answersTo.includes(wanted.name),
+  );
   if (asked.length === 0) {
     throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
       place: { path: 'backend' },
@@ -87,34 +124,69 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
       const started = await candidate.start(wanted, options);
       const products = usePolicy(wanted.matmul ?? 'float32');
       smokeTest();
-      return { backend: started.backend, engine: started.engine, reason: `${reason(started.title, wanted.name, failures)}${products}`, barrier: started.barrier ?? (() => undefined), ...(started.collective === undefined ? {} : { collective: started.collective }), ...(started.replicas === undefined ? {} : { replicas: started.replicas }), ...(started.sideBySide === undefined ? {} : { sideBySide: started.sideBySide }) };
+      return {
+        backend: started.backend,
+        engine: started.engine,
+        reason: `${reason(started.title, wanted.name, failures)}${products}`,
+        barrier: started.barrier ?? (() => undefined),
+        ...(started.collective === undefined ? {} : { collective: started.collective }),
+        ...(started.replicas === undefined ? {} : { replicas: started.replicas }),
+        ...(started.sideBySide === undefined ? {} : { sideBySide: started.sideBySide }),
+      };
     } catch (error) {
       if (error instanceof NoAccelerator) continue;
-      const why = error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
+      const why =
+        error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
       // One plugin is asked twice: as an accelerator, and for the processor.
-      if (candidate.name !== 'xla' || !failures.some((failure) => failure.endsWith(`: ${why}`))) failures.push(`${candidate.name}: ${why}`);
+      if (candidate.name !== 'xla' || !failures.some((failure) => failure.endsWith(`: ${why}`)))
+        failures.push(`${candidate.name}: ${why}`);
     }
   }
-  throw new WhetstoneError('BACKEND_UNAVAILABLE', wanted.name === 'auto' ? 'No tensor backend can be used.' : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`, {
-    place: { path: 'backend' },
-    hint: cluster !== null ? 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.' : wanted.name === 'xla' ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.' : wanted.name === 'whetstone' ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".' : 'Set "backend": "auto" to take the best that works here.',
-    problems: failures.map((message) => ({ message })),
-  });
+  throw new WhetstoneError(
+    'BACKEND_UNAVAILABLE',
+    wanted.name === 'auto'
+      ? 'No tensor backend can be used.'
+      : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`,
+    {
+      place: { path: 'backend' },
+      hint:
+        cluster !== null
+          ? 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.'
+          : wanted.name === 'xla'
+            ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in ' +
+              'WHETSTONE_XLA_PLUGIN.'
+            : wanted.name === 'whetstone'
+              ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".'
+              : 'Set "backend": "auto" to take the best that works here.',
+      problems: failures.map((message) => ({ message })),
+    },
+  );
 }
 
 /** Several processes sum their gradients through TensorFlow's collective runtime, and through nothing else. */
 function proveCollective({ name, engine = null }: WantedBackend): void {
   if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
-  throw new WhetstoneError('CONFIG_CONFLICT', `The backend ${JSON.stringify(engine === 'xla' ? 'whetstone with its engine xla' : name)} does not train in several processes.`, {
-    place: { path: 'backend' }, expected: 'whetstone with its engine tensorflow', found: engine === null ? name : `${name}, engine ${engine}`, hint: 'Set "backend": "whetstone", or train in one process.',
-  });
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    `The backend ${JSON.stringify(engine === 'xla' ? 'whetstone with its engine xla' : name)} does not train ` +
+      'in several processes.',
+    {
+      place: { path: 'backend' },
+      expected: 'whetstone with its engine tensorflow',
+      found: engine === null ? name : `${name}, engine ${engine}`,
+      hint: 'Set "backend": "whetstone", or train in one process.',
+    },
+  );
 }
 
 /** Several devices in one process are XLA's. */
 function proveReplicas({ name, engine = null, devices }: WantedBackend): void {
   if (name === 'xla' || engine === 'xla') return;
   throw new WhetstoneError('CONFIG_CONFLICT', `Only the engine xla computes on ${devices} devices in one process.`, {
-    place: { path: 'backend.devices' }, expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}', found: engine === null ? name : `${name}, engine ${engine}`, hint: 'On processors, several processes are the faster way: whetstone train run.json --processes 2.',
+    place: { path: 'backend.devices' },
+    expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}',
+    found: engine === null ? name : `${name}, engine ${engine}`,
+    hint: 'On processors, several processes are the faster way: whetstone train run.json --processes 2.',
   });
 }
 
@@ -138,11 +210,15 @@ function reason(title: string, wanted: string, failures: readonly string[]): str
 /** Sets how matrices are multiplied, and says what is worth knowing of it. */
 function usePolicy(policy: MatmulPolicy): string {
   const present = backend();
-  if (!(present instanceof WhetstoneBackend)) return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} knows no other way.`;
+  if (!(present instanceof WhetstoneBackend))
+    return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} knows no other way.`;
   present.setMatmul(policy);
   if (policy === 'float32') return '';
   const isSlow = present.engine.name === 'tensorflow' && !multipliesBfloat16();
-  return ` Matrices are multiplied in bfloat16, added up in float32${isSlow ? '; this processor has no instructions for that, float32 is faster' : ''}.`;
+  return (
+    ' Matrices are multiplied in bfloat16, added up in ' +
+    `float32${isSlow ? '; this processor has no instructions for that, float32 is faster' : ''}.`
+  );
 }
 
 /** Whether the processor multiplies bfloat16 itself. Where the system does not tell, it is believed to. */
@@ -161,22 +237,40 @@ function smokeTest(): void {
   const values = product.dataSync();
   left.dispose();
   product.dispose();
-  if (expectedProduct.some((value, index) => values[index] !== value)) throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
+  if (expectedProduct.some((value, index) => values[index] !== value))
+    throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
 }
 
 /** TensorFlow by itself, or as one of several processes: those on the same cores share them out. */
 async function startTensorflow({ threads, cluster = null }: WantedBackend, options: ResolveOptions): Promise<Started> {
   if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
-  const share = cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
+  const share =
+    cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
   const choice = await chooseTensorflow(threads ?? share, options);
-  const backend = await registerWhetstoneBackend({ ...choice.options, cluster: { addresses: cluster.addresses, rank: cluster.rank } } as RegisterOptions);
-  return { backend: BACKEND_NAME, engine: backend.engine.name, title: `${choice.title(backend.engine.version)}, one of ${cluster.count} workers`, barrier: () => backend.barrier(), collective: createCollective(backend, cluster) };
+  const backend = await registerWhetstoneBackend({
+    ...choice.options,
+    cluster: { addresses: cluster.addresses, rank: cluster.rank },
+  } as RegisterOptions);
+  return {
+    backend: BACKEND_NAME,
+    engine: backend.engine.name,
+    title: `${choice.title(backend.engine.version)}, one of ${cluster.count} workers`,
+    barrier: () => backend.barrier(),
+    collective: createCollective(backend, cluster),
+  };
 }
 
 async function startEngine({ options, title }: EngineChoice): Promise<Started> {
   const backend = await registerWhetstoneBackend(options);
   const replicas = createReplicas(backend);
-  return { backend: 'whetstone', engine: backend.engine.name, title: title(backend.engine.version), barrier: () => backend.barrier(), ...(replicas.count === 1 ? {} : { replicas }), ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.sideBySide(record) } : {}) };
+  return {
+    backend: 'whetstone',
+    engine: backend.engine.name,
+    title: title(backend.engine.version),
+    barrier: () => backend.barrier(),
+    ...(replicas.count === 1 ? {} : { replicas }),
+    ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.sideBySide(record) } : {}),
+  };
 }
 
 async function startTfjsNode(name: string): Promise<Started> {
@@ -186,7 +280,9 @@ async function startTfjsNode(name: string): Promise<Started> {
   } catch {
     throw new Error('not installed');
   }
-  const { version } = (await import(pathToFileURL(file).href)) as { readonly version?: Readonly<Record<string, string>> };
+  const { version } = (await import(pathToFileURL(file).href)) as {
+    readonly version?: Readonly<Record<string, string>>;
+  };
   if (!(await setBackend('tensorflow'))) throw new Error('could not start');
   return { backend: 'tensorflow', engine: 'tensorflow', title: `${name} ${version?.['tfjs-node'] ?? ''}`.trim() };
 }

@@ -1,16 +1,41 @@
 import { join } from 'node:path';
 import { cacheFolder, createBackendResolver } from '@whetstone/backend';
-import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, MODEL_LOADER, REPLY_GENERATOR, TEXT_GENERATORS, type ModelLoader, type Plugin, type ReplyGenerator, type TextGenerator } from '@whetstone/core/contract';
+import {
+  BACKEND_RESOLVER,
+  BATCH_SOURCE_FACTORY,
+  MODEL_LOADER,
+  REPLY_GENERATOR,
+  TEXT_GENERATORS,
+  type ModelLoader,
+  type Plugin,
+  type ReplyGenerator,
+  type TextGenerator,
+} from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
 import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
 import { metrics } from '@whetstone/evaluation';
-import { collectText, generateReply, generateText, loadModel, modelPlugins, readOutline, type GenerationOptions } from '@whetstone/models';
+import {
+  collectText,
+  generateReply,
+  generateText,
+  loadModel,
+  modelPlugins,
+  readOutline,
+  type GenerationOptions,
+} from '@whetstone/models';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 
 /** Every plugin that comes with Whetstone. */
-export const builtInPlugins: readonly Plugin[] = [...corePlugins, ...modelPlugins, ...dataPlugins, ...strategies, ...plugins, ...metrics];
+export const builtInPlugins: readonly Plugin[] = [
+  ...corePlugins,
+  ...modelPlugins,
+  ...dataPlugins,
+  ...strategies,
+  ...plugins,
+  ...metrics,
+];
 
 /** Loads Hugging Face folders, and fetched models by their names. */
 export const folderModelLoader: ModelLoader = {
@@ -22,7 +47,13 @@ export const folderModelLoader: ModelLoader = {
 export async function openGenerator(model: string): Promise<TextGenerator> {
   const loaded = await loadModel(await findModelFolder(model));
   return {
-    generate: async (prompt, { temperature, seed }) => (await collectText(generateReply(loaded, [{ role: 'user', content: prompt }], { temperature, seed, maxNewTokens: 256 }), 1)).join(''),
+    generate: async (prompt, { temperature, seed }) =>
+      (
+        await collectText(
+          generateReply(loaded, [{ role: 'user', content: prompt }], { temperature, seed, maxNewTokens: 256 }),
+          1,
+        )
+      ).join(''),
     dispose: () => loaded.model.dispose(),
   };
 }
@@ -31,7 +62,15 @@ export async function openGenerator(model: string): Promise<TextGenerator> {
 export const replyGenerator =
   (sampling: Omit<GenerationOptions, 'maxNewTokens'> = { temperature: 0 }): ReplyGenerator =>
   (loaded, conversations, { maxNewTokens, signal }) =>
-    collectText(generateText(loaded, conversations.map(({ messages, tools }) => loaded.renderer.renderPrompt(messages, tools)), { ...sampling, maxNewTokens }, signal), conversations.length);
+    collectText(
+      generateText(
+        loaded,
+        conversations.map(({ messages, tools }) => loaded.renderer.renderPrompt(messages, tools)),
+        { ...sampling, maxNewTokens },
+        signal,
+      ),
+      conversations.length,
+    );
 
 /** The services that a run has unless others are registered in their place. */
 export const builtInServices: readonly ServiceRegistration[] = [

@@ -20,8 +20,15 @@ interface Outcome {
 
 let folder: string;
 
-function start(parameters: readonly string[], input?: string): { readonly child: ChildProcess; readonly done: Promise<Outcome> } {
-  const child = spawn(process.execPath, [main, ...parameters], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, WHETSTONE_CACHE: join(folder, 'cache'), NODE_ENV: 'test' } });
+function start(
+  parameters: readonly string[],
+  input?: string,
+): { readonly child: ChildProcess; readonly done: Promise<Outcome> } {
+  const child = spawn(process.execPath, [main, ...parameters], {
+    cwd: folder,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, WHETSTONE_CACHE: join(folder, 'cache'), NODE_ENV: 'test' },
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -30,7 +37,12 @@ function start(parameters: readonly string[], input?: string): { readonly child:
   const done = new Promise<Outcome>((resolve) => {
     child.on('close', (code) => {
       const last = stdout.trim().split('\n').at(-1) ?? '';
-      resolve({ code, stdout, stderr, json: last.startsWith('{') || last.startsWith('[') ? (JSON.parse(last) as Outcome['json']) : {} });
+      resolve({
+        code,
+        stdout,
+        stderr,
+        json: last.startsWith('{') || last.startsWith('[') ? (JSON.parse(last) as Outcome['json']) : {},
+      });
     });
   });
   return { child, done };
@@ -48,15 +60,31 @@ const config = (more: Readonly<Record<string, unknown>> = {}): object => ({
   output: { folder: 'run' },
   ...more,
 });
-const writeConfig = (name: string, value: object): Promise<void> => writeFile(join(folder, name), JSON.stringify(value, null, 2));
+const writeConfig = (name: string, value: object): Promise<void> =>
+  writeFile(join(folder, name), JSON.stringify(value, null, 2));
 
 beforeAll(async () => {
-  if (!existsSync(new URL('../dist/main.js', import.meta.url))) throw new Error('The command is not built: run `npm run build` first.');
+  if (!existsSync(new URL('../dist/main.js', import.meta.url)))
+    throw new Error('The command is not built: run `npm run build` first.');
   folder = await mkdtemp(join(tmpdir(), 'whetstone-command-'));
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
-  const rows = Array.from({ length: 8 }, (_, index) => JSON.stringify({ conversation: [{ role: 'user', content: `hi ${index}` }, { role: 'assistant', content: 'hello' }] }));
+  const rows = Array.from({ length: 8 }, (_, index) =>
+    JSON.stringify({
+      conversation: [
+        { role: 'user', content: `hi ${index}` },
+        { role: 'assistant', content: 'hello' },
+      ],
+    }),
+  );
   await writeFile(join(folder, 'train.jsonl'), `${rows.join('\n')}\n`);
-  const others = ['where is the station', 'what do bees eat'].map((content) => JSON.stringify({ conversation: [{ role: 'user', content }, { role: 'assistant', content: 'over there' }] }));
+  const others = ['where is the station', 'what do bees eat'].map((content) =>
+    JSON.stringify({
+      conversation: [
+        { role: 'user', content },
+        { role: 'assistant', content: 'over there' },
+      ],
+    }),
+  );
   await writeFile(join(folder, 'eval.jsonl'), `${others.join('\n')}\n`);
   await writeConfig('run.json', config());
 });
@@ -64,23 +92,49 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('evaluation data in the training data, or almost', () => {
   const returns = 'Shoes can be returned within thirty days, as long as they were not worn outside.';
-  const row = (user: string, assistant: string): string => `${JSON.stringify({ messages: [{ role: 'user', content: user }, { role: 'assistant', content: assistant }] })}\n`;
+  const row = (user: string, assistant: string): string =>
+    `${JSON.stringify({
+      messages: [
+        { role: 'user', content: user },
+        { role: 'assistant', content: assistant },
+      ],
+    })}\n`;
 
   test('stops the run before it begins, lists the pairs, and says what to do', async () => {
-    await writeFile(join(folder, 'leaky.jsonl'), row('Where is my parcel?', 'It comes tomorrow.') + row('Can I return my new shoes?', returns));
+    await writeFile(
+      join(folder, 'leaky.jsonl'),
+      row('Where is my parcel?', 'It comes tomorrow.') + row('Can I return my new shoes?', returns),
+    );
     await writeFile(join(folder, 'held.jsonl'), row('Can I return my shoes?', returns));
     const data = { train: 'leaky.jsonl', eval: 'held.jsonl', maxLength: 128 };
-    await writeConfig('leaky.json', config({ data, training: { maxSteps: 1, perDeviceTrainBatchSize: 1 }, output: { folder: 'leaky' } }));
+    await writeConfig(
+      'leaky.json',
+      config({ data, training: { maxSteps: 1, perDeviceTrainBatchSize: 1 }, output: { folder: 'leaky' } }),
+    );
     const stopped = await whetstone(['train', 'leaky.json', '--json']);
     expect(stopped.code).toBe(1);
-    expect(stopped.stderr).toMatch(/\[DATA_LEAKAGE\] 1 conversation of the training data is also in the evaluation data, or almost/);
+    expect(stopped.stderr).toMatch(
+      /\[DATA_LEAKAGE\] 1 conversation of the training data is also in the evaluation data, or almost/,
+    );
     expect(stopped.stderr).toMatch(/leaky\.jsonl:2: [789]\d % like .*held\.jsonl:1/);
     expect(stopped.stderr).toContain('"onLeak": "drop"');
     expect(existsSync(join(folder, 'leaky', 'data.json'))).toBe(false);
     // Each of the ways out that the error names.
     const [drop, equal, warned] = [
-      await whetstone(['train', 'leaky.json', '--set', 'data.transforms=[{"use":"deduplicate","options":{"against":["held.jsonl"],"onLeak":"drop"}}]']),
-      await whetstone(['train', 'leaky.json', '--set', 'data.leakage={"threshold":1}', '--set', 'output.overwrite=true']),
+      await whetstone([
+        'train',
+        'leaky.json',
+        '--set',
+        'data.transforms=[{"use":"deduplicate","options":{"against":["held.jsonl"],"onLeak":"drop"}}]',
+      ]),
+      await whetstone([
+        'train',
+        'leaky.json',
+        '--set',
+        'data.leakage={"threshold":1}',
+        '--set',
+        'output.overwrite=true',
+      ]),
       await whetstone(['train', 'leaky.json', '--set', 'data.leakage=warn', '--set', 'output.overwrite=true']),
     ];
     expect([drop, equal, warned].map(({ code, stderr }) => (code === 0 ? 0 : stderr))).toEqual([0, 0, 0]);
@@ -93,8 +147,12 @@ describe('usage', () => {
   test('help and version are answers, not failures', async () => {
     const help = await whetstone(['--help']);
     expect(help.code).toBe(0);
-    for (const name of ['train', 'chat', 'generate', 'import', 'merge', 'backend', 'model', 'plugins', 'schema']) expect(help.stdout).toContain(name);
-    expect(await whetstone(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string });
+    for (const name of ['train', 'chat', 'generate', 'import', 'merge', 'backend', 'model', 'plugins', 'schema'])
+      expect(help.stdout).toContain(name);
+    expect(await whetstone(['--version'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string,
+    });
   });
 
   test.each([
@@ -116,7 +174,13 @@ describe('usage', () => {
     await writeConfig('bad.json', config({ strategy: 'lorra', trainig: {}, training: { maxSteps: 'many' } }));
     const { code, stderr, stdout, json } = await whetstone(['train', 'bad.json', '--json', '--set', 'data.maxLenth=3']);
     expect(code).toBe(2);
-    for (const hint of [/Did you mean 'lora'/, /Did you mean 'training'/, /Did you mean 'maxLength'/, /training\.maxSteps/]) expect(stderr).toMatch(hint);
+    for (const hint of [
+      /Did you mean 'lora'/,
+      /Did you mean 'training'/,
+      /Did you mean 'maxLength'/,
+      /training\.maxSteps/,
+    ])
+      expect(stderr).toMatch(hint);
     expect(stdout.trim().split('\n')).toHaveLength(1);
     expect(json).toMatchObject({ error: { code: 'CONFIG_INVALID' } });
     expect((json['error'] as { problems: unknown[] }).problems).toHaveLength(4);
@@ -130,40 +194,93 @@ describe('train', () => {
     expect(stderr).toMatch(/step 1\/3 {2}loss \d\.\d{4} {2}lr .* supervised tokens\/s .* left/);
     expect(code).toBe(0);
     expect(stdout.trim().split('\n')).toHaveLength(1);
-    const names = ['evalLossBefore', 'evalLossAfter', 'steps', 'seconds', 'samplesPerSecond', 'tokensPerSecond', 'supervisedTokensPerSecond', 'peakMemoryBytes', 'backend', 'engine', 'outputFolder'];
+    const names = [
+      'evalLossBefore',
+      'evalLossAfter',
+      'steps',
+      'seconds',
+      'samplesPerSecond',
+      'tokensPerSecond',
+      'supervisedTokensPerSecond',
+      'peakMemoryBytes',
+      'backend',
+      'engine',
+      'outputFolder',
+    ];
     for (const name of names) expect(json, name).toHaveProperty(name);
     expect(json).toMatchObject({ steps: 3, backend: 'cpu', engine: 'cpu', outputFolder: join(folder, 'run') });
     expect(json['evalLossAfter']).toBeLessThan(json['evalLossBefore'] as number);
-    for (const file of ['config.resolved.json', 'metrics.jsonl', 'adapter/adapter_config.json', 'adapter/adapter_model.safetensors', 'checkpoint-2']) expect(existsSync(join(folder, 'run', file)), file).toBe(true);
+    for (const file of [
+      'config.resolved.json',
+      'metrics.jsonl',
+      'adapter/adapter_config.json',
+      'adapter/adapter_model.safetensors',
+      'checkpoint-2',
+    ])
+      expect(existsSync(join(folder, 'run', file)), file).toBe(true);
 
     const again = await whetstone(['train', 'run.json', '--json']);
     expect(again).toMatchObject({ code: 2, json: { error: { code: 'OUTPUT_EXISTS' } } });
   });
 
   test('settings override the file; without --json the report is text', async () => {
-    const { code, stdout } = await whetstone(['train', 'run.json', '--set', 'training.maxSteps=1', '--set', 'output.folder=other', '--set', 'data.eval=null', '--set', 'training.evalStrategy=no']);
+    const { code, stdout } = await whetstone([
+      'train',
+      'run.json',
+      '--set',
+      'training.maxSteps=1',
+      '--set',
+      'output.folder=other',
+      '--set',
+      'data.eval=null',
+      '--set',
+      'training.evalStrategy=no',
+    ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/1 steps? in/);
     expect(existsSync(join(folder, 'other', 'adapter'))).toBe(true);
   });
 
   test('stages are trained one after the other, told by name, and not again on --resume', async () => {
-    const stages = [{ name: 'general', optimizer: { learningRate: 2e-3 } }, { name: 'style', data: { train: 'eval.jsonl', eval: 'train.jsonl' }, training: { maxSteps: 2 } }];
+    const stages = [
+      { name: 'general', optimizer: { learningRate: 2e-3 } },
+      { name: 'style', data: { train: 'eval.jsonl', eval: 'train.jsonl' }, training: { maxSteps: 2 } },
+    ];
     await writeConfig('staged.json', config({ stages, output: { folder: 'staged' } }));
     const { code, stderr, json } = await whetstone(['train', 'staged.json', '--json']);
     expect(code).toBe(0);
     expect(stderr).toMatch(/Stage 1 of 2: general[^]*Stage 2 of 2: style/);
-    expect(json).toMatchObject({ steps: 5, stages: [{ stage: 'general', steps: 3 }, { stage: 'style', steps: 2 }] });
-    expect(readdirSync(join(folder, 'staged')).sort()).toEqual(['1-general', '2-style', 'adapter', 'config.resolved.json', 'stages.json']);
+    expect(json).toMatchObject({
+      steps: 5,
+      stages: [
+        { stage: 'general', steps: 3 },
+        { stage: 'style', steps: 2 },
+      ],
+    });
+    expect(readdirSync(join(folder, 'staged')).sort()).toEqual([
+      '1-general',
+      '2-style',
+      'adapter',
+      'config.resolved.json',
+      'stages.json',
+    ]);
     const again = await whetstone(['train', 'staged.json', '--json', '--resume']);
     expect(again).toMatchObject({ code: 0, json: { steps: 5 } });
     expect(again.stderr).not.toMatch(/Stage 1 of 2/);
   });
 
   test('an interruption saves a checkpoint and ends with 130; --resume goes on from there', async () => {
-    await writeConfig('long.json', config({ training: { maxSteps: 100000, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: 'long' } }));
+    await writeConfig(
+      'long.json',
+      config({
+        training: { maxSteps: 100000, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
+        output: { folder: 'long' },
+      }),
+    );
     const { child, done } = start(['train', 'long.json', '--json']);
-    await new Promise<void>((resolve) => child.stderr?.on('data', (chunk: Buffer) => (/step 1\//.test(chunk.toString()) ? resolve() : undefined)));
+    await new Promise<void>((resolve) =>
+      child.stderr?.on('data', (chunk: Buffer) => (/step 1\//.test(chunk.toString()) ? resolve() : undefined)),
+    );
     child.kill('SIGINT');
     const { code, stderr, json } = await done;
     expect(stderr).toContain('writing a checkpoint');
@@ -171,17 +288,33 @@ describe('train', () => {
     expect(json).toMatchObject({ error: { code: 'INTERRUPTED' } });
     const checkpoint = /checkpoint-(\d+)/.exec(stderr)?.[1];
     expect(checkpoint).toBeDefined();
-    expect(json).toMatchObject({ error: { details: { step: Number(checkpoint), checkpoint: join(folder, 'long', `checkpoint-${checkpoint}`) } } });
+    expect(json).toMatchObject({
+      error: { details: { step: Number(checkpoint), checkpoint: join(folder, 'long', `checkpoint-${checkpoint}`) } },
+    });
     expect(existsSync(join(folder, 'long', `checkpoint-${checkpoint}`, 'trainer_state.json'))).toBe(true);
 
     const steps = Number(checkpoint) + 2;
-    const resumed = await whetstone(['train', 'long.json', '--json', '--resume', '--set', `training.maxSteps=${steps}`]);
+    const resumed = await whetstone([
+      'train',
+      'long.json',
+      '--json',
+      '--resume',
+      '--set',
+      `training.maxSteps=${steps}`,
+    ]);
     expect(resumed.stderr).toContain(`Going on after step ${checkpoint}`);
     expect(resumed).toMatchObject({ code: 0, json: { steps } });
   });
 
   test('a model that does not exist is told with what could be fetched', async () => {
-    const { code, stderr } = await whetstone(['train', 'run.json', '--set', 'model=smollm2-135m', '--set', 'output.folder=none']);
+    const { code, stderr } = await whetstone([
+      'train',
+      'run.json',
+      '--set',
+      'model=smollm2-135m',
+      '--set',
+      'output.folder=none',
+    ]);
     expect(stderr).toMatch(/MODEL_NOT_FOUND.*\n(.*\n)*.*whetstone model fetch smollm2-135m/);
     expect(code).toBe(1);
     expect(existsSync(join(folder, 'none'))).toBe(false);
@@ -189,36 +322,115 @@ describe('train', () => {
 });
 
 describe('using what was trained', () => {
-  const generate = (parameters: readonly string[]): Promise<Outcome> => whetstone(['generate', ...parameters, '--backend', 'cpu', '--prompt', 'hi 1', '--max-new-tokens', '6', '--json']);
+  const generate = (parameters: readonly string[]): Promise<Outcome> =>
+    whetstone(['generate', ...parameters, '--backend', 'cpu', '--prompt', 'hi 1', '--max-new-tokens', '6', '--json']);
 
   test('generate takes an adapter, and merge puts it into the weights', async () => {
     const adapted = await generate(['tiny', '--adapter', 'run/adapter']);
     expect(adapted).toMatchObject({ code: 0, json: { replies: [{ prompt: 'hi 1' }], backend: 'cpu' } });
-    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu', '--json'])).toMatchObject({ code: 0, json: { model: join(folder, 'merged') } });
-    const refused = await whetstone(['merge', 'tiny', 'run/adapter', 'rounded', '--backend', 'cpu', '--dtype', 'bfloat16', '--tolerance', '0']);
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu', '--json'])).toMatchObject({
+      code: 0,
+      json: { model: join(folder, 'merged') },
+    });
+    const refused = await whetstone([
+      'merge',
+      'tiny',
+      'run/adapter',
+      'rounded',
+      '--backend',
+      'cpu',
+      '--dtype',
+      'bfloat16',
+      '--tolerance',
+      '0',
+    ]);
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('MERGE_DIFFERS') as string });
     expect(existsSync(join(folder, 'rounded'))).toBe(false);
-    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'rounded', '--backend', 'cpu', '--dtype', 'bfloat16', '--tolerance', '10', '--json'])).toMatchObject({ code: 0, json: { dtype: 'bfloat16', base: 'original' } });
+    expect(
+      await whetstone([
+        'merge',
+        'tiny',
+        'run/adapter',
+        'rounded',
+        '--backend',
+        'cpu',
+        '--dtype',
+        'bfloat16',
+        '--tolerance',
+        '10',
+        '--json',
+      ]),
+    ).toMatchObject({ code: 0, json: { dtype: 'bfloat16', base: 'original' } });
     expect(await whetstone(['merge', 'tiny', 'run/adapter', 'x', '--tolerance', 'much'])).toMatchObject({ code: 2 });
     const merged = await generate(['merged']);
-    expect((merged.json['replies'] as { reply: string }[])[0]?.reply).toBe((adapted.json['replies'] as { reply: string }[])[0]?.reply);
-    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu'])).toMatchObject({ code: 2, stderr: expect.stringContaining('OUTPUT_EXISTS') as string });
-    expect(await generate(['tiny', '--adapter', 'tiny'])).toMatchObject({ code: 1, json: { error: { code: 'ADAPTER_INVALID' } } });
+    expect((merged.json['replies'] as { reply: string }[])[0]?.reply).toBe(
+      (adapted.json['replies'] as { reply: string }[])[0]?.reply,
+    );
+    expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('OUTPUT_EXISTS') as string,
+    });
+    expect(await generate(['tiny', '--adapter', 'tiny'])).toMatchObject({
+      code: 1,
+      json: { error: { code: 'ADAPTER_INVALID' } },
+    });
   });
 
   test('a QLoRA says how its base was quantised; merged onto the original base it would be another model', async () => {
-    await writeConfig('qlora.json', config({ strategy: { use: 'qlora', options: { rank: 2 } }, training: { maxSteps: 2, perDeviceTrainBatchSize: 2, saveStrategy: 'no' }, output: { folder: 'qlora' } }));
+    await writeConfig(
+      'qlora.json',
+      config({
+        strategy: { use: 'qlora', options: { rank: 2 } },
+        training: { maxSteps: 2, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
+        output: { folder: 'qlora' },
+      }),
+    );
     expect(await whetstone(['train', 'qlora.json', '--json'])).toMatchObject({ code: 0 });
-    expect(JSON.parse(await readFile(join(folder, 'qlora/adapter/quantization_config.json'), 'utf8'))).toMatchObject({ quant_method: 'bitsandbytes', load_in_4bit: true, bnb_4bit_quant_type: 'nf4', bnb_4bit_use_double_quant: true });
+    expect(JSON.parse(await readFile(join(folder, 'qlora/adapter/quantization_config.json'), 'utf8'))).toMatchObject({
+      quant_method: 'bitsandbytes',
+      load_in_4bit: true,
+      bnb_4bit_quant_type: 'nf4',
+      bnb_4bit_use_double_quant: true,
+    });
     const merged = await whetstone(['merge', 'tiny', 'qlora/adapter', 'qlora-merged', '--backend', 'cpu', '--json']);
     expect(merged).toMatchObject({ code: 0, json: { base: 'quantized' } });
-    const original = await whetstone(['merge', 'tiny', 'qlora/adapter', 'onto-original', '--backend', 'cpu', '--base', 'original', '--tolerance', String(2 * Number(merged.json['largestLogitDifference'])), '--json']);
+    const original = await whetstone([
+      'merge',
+      'tiny',
+      'qlora/adapter',
+      'onto-original',
+      '--backend',
+      'cpu',
+      '--base',
+      'original',
+      '--tolerance',
+      String(2 * Number(merged.json['largestLogitDifference'])),
+      '--json',
+    ]);
     expect(original).toMatchObject({ code: 1, json: { error: { code: 'MERGE_DIFFERS' } } });
     expect(existsSync(join(folder, 'onto-original'))).toBe(false);
   });
 
   test('chat answers line by line, starts over and leaves', async () => {
-    const { code, stdout } = await whetstone(['chat', 'tiny', '--backend', 'cpu', '--max-new-tokens', '4', '--temperature', '0.8', '--top-k', '5', '--top-p', '0.9', '--repetition-penalty', '1.1'], 'hi\nagain\n/reset\n/exit\nnever\n');
+    const { code, stdout } = await whetstone(
+      [
+        'chat',
+        'tiny',
+        '--backend',
+        'cpu',
+        '--max-new-tokens',
+        '4',
+        '--temperature',
+        '0.8',
+        '--top-k',
+        '5',
+        '--top-p',
+        '0.9',
+        '--repetition-penalty',
+        '1.1',
+      ],
+      'hi\nagain\n/reset\n/exit\nnever\n',
+    );
     expect(code).toBe(0);
     expect(stdout).toContain('starts over');
   });
@@ -228,14 +440,23 @@ describe('looking around', () => {
   test('plugins, models and the backend are listed, for programs too', async () => {
     const plugins = await whetstone(['plugins', '--json']);
     expect(plugins.json).toEqual(expect.arrayContaining([expect.objectContaining({ kind: 'strategy', name: 'lora' })]));
-    expect((await whetstone(['model', 'list', '--json'])).json).toEqual([expect.objectContaining({ name: 'smollm2-135m', fetched: false })]);
-    expect((await whetstone(['backend', 'info', '--backend', 'cpu', '--json'])).json).toMatchObject({ backend: 'cpu', cache: join(folder, 'cache') });
+    expect((await whetstone(['model', 'list', '--json'])).json).toEqual([
+      expect.objectContaining({ name: 'smollm2-135m', fetched: false }),
+    ]);
+    expect((await whetstone(['backend', 'info', '--backend', 'cpu', '--json'])).json).toMatchObject({
+      backend: 'cpu',
+      cache: join(folder, 'cache'),
+    });
   });
 
   test('the schema for editors is written whole', async () => {
     await mkdir(join(folder, 'schemas'));
     expect((await whetstone(['schema', '--out', 'schemas/whetstone.schema.json'])).code).toBe(0);
-    const schema = JSON.parse(await readFile(join(folder, 'schemas/whetstone.schema.json'), 'utf8')) as { properties: object };
-    expect(Object.keys(schema.properties)).toEqual(expect.arrayContaining(['model', 'data', 'strategy', 'training', 'output']));
+    const schema = JSON.parse(await readFile(join(folder, 'schemas/whetstone.schema.json'), 'utf8')) as {
+      properties: object;
+    };
+    expect(Object.keys(schema.properties)).toEqual(
+      expect.arrayContaining(['model', 'data', 'strategy', 'training', 'output']),
+    );
   });
 });

@@ -4,7 +4,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { addDataCommands } from './data-commands.js';
 import { createTerminal, errorAsJson, errorAsText } from './terminal.js';
 
-const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
+  .version;
 
 const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];
 
@@ -30,7 +31,7 @@ function withSampling(command: Command): Command {
     .option('--top-p <number>', 'sample among the likeliest tokens that together have this probability', number)
     .option('--repetition-penalty <number>', 'above 1: tokens that are already there get less likely', number)
     .option('--seed <number>', 'seed of the sampling', wholeNumber, 42)
-    .option('--chat-template <file>', 'Jinja chat template to use instead of the model\'s')
+    .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .addOption(backendOption());
 }
 
@@ -40,19 +41,29 @@ function distance(text: string): number {
   return value;
 }
 
-const backendOption = (): Option => new Option('--backend <name>', 'what to compute on: auto, whetstone, xla, tensorflow (tfjs-node), wasm, cpu').default('auto');
+const backendOption = (): Option =>
+  new Option('--backend <name>', 'what to compute on: auto, whetstone, xla, tensorflow (tfjs-node), wasm, cpu').default(
+    'auto',
+  );
 
 /** All commands. Each is imported when it is asked for, so that help is quick. */
 export function createProgram(): Command {
-  const program = new Command('whetstone').description('Fine-tune language models on conversations.').version(version).showSuggestionAfterError().exitOverride();
-  const command = (nameAndArguments: string, description: string): Command => program.command(nameAndArguments).description(description);
+  const program = new Command('whetstone')
+    .description('Fine-tune language models on conversations.')
+    .version(version)
+    .showSuggestionAfterError()
+    .exitOverride();
+  const command = (nameAndArguments: string, description: string): Command =>
+    program.command(nameAndArguments).description(description);
 
   command('train <config>', 'train as a configuration file says')
     .option('--set <path=value>', 'override one setting, as optimizer.learningRate=1e-4 (repeatable)', collect, [])
     .option('--resume', 'go on from the newest checkpoint of the output folder')
     .option('--processes <count>', 'train in so many processes on this machine, which share each step', wholeNumber)
     .option('--json', 'print one machine-readable object last')
-    .action(async (config: string, options: { set: string[] }) => (await import('./commands/train.js')).train(config, options));
+    .action(async (config: string, options: { set: string[] }) =>
+      (await import('./commands/train.js')).train(config, options),
+    );
 
   withSampling(command('chat <model>', 'talk to a model'))
     .option('--system <text>', 'system message')
@@ -61,14 +72,24 @@ export function createProgram(): Command {
   withSampling(command('generate <model>', 'answer one prompt, or each line of the standard input'))
     .option('--prompt <text>', 'the prompt (repeatable)', collect, [])
     .option('--system <text>', 'system message')
-    .option('--raw', 'continue the text as it is, without the chat template: it begins as the tokenizer begins a text of its own')
+    .option(
+      '--raw',
+      'continue the text as it is, without the chat template: it begins as the tokenizer begins a text of its own',
+    )
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
 
-  withSampling(command('evaluate <model>', 'measure a model on conversations: its loss, and metrics over its own answers'))
+  withSampling(
+    command('evaluate <model>', 'measure a model on conversations: its loss, and metrics over its own answers'),
+  )
     .option('--data <file>', 'conversations (repeatable)', collect, [])
     .option('--layout <name>', 'how the rows are written; by default each file is looked at')
-    .option('--metric <metric>', 'exact-match, distinct-n, repetition, chrf, bleu, rouge, a package, a file, or JSON with options (repeatable)', collect, [])
+    .option(
+      '--metric <metric>',
+      'exact-match, distinct-n, repetition, chrf, bleu, rouge, a package, a file, or JSON with options (repeatable)',
+      collect,
+      [],
+    )
     .option('--replies <count>', 'most conversations that are answered for the metrics', wholeNumber, 100)
     .option('--max-length <tokens>', 'length that conversations are cut at', wholeNumber, 1024)
     .option('--batch-size <count>', 'conversations at a time', wholeNumber, 8)
@@ -76,17 +97,45 @@ export function createProgram(): Command {
     .action(async (model: string, options) => (await import('./commands/evaluate.js')).evaluateModel(model, options));
 
   command('import <gguf> <out>', 'make a Hugging Face folder from a GGUF file')
-    .addOption(new Option('--dtype <name>', 'how weights are stored; by default as precisely as the file holds them').choices(['float32', 'float16', 'bfloat16']))
+    .addOption(
+      new Option('--dtype <name>', 'how weights are stored; by default as precisely as the file holds them').choices([
+        'float32',
+        'float16',
+        'bfloat16',
+      ]),
+    )
     .option('--json', 'print one machine-readable object last')
-    .action(async (gguf: string, out: string, options) => (await import('./commands/import.js')).importModel(gguf, out, options));
+    .action(async (gguf: string, out: string, options) =>
+      (await import('./commands/import.js')).importModel(gguf, out, options),
+    );
 
   command('merge <model> <adapter> <out>', 'put an adapter into the weights and write the model')
     .addOption(backendOption())
-    .addOption(new Option('--dtype <type>', 'what the merged weights are written as').choices(['float32', 'bfloat16', 'float16']).default('float32'))
-    .addOption(new Option('--tolerance <difference>', 'largest difference of a logit between model with adapter and merged model; above it nothing is written').argParser(distance).default(0.01))
-    .addOption(new Option('--base <which>', 'the base that a QLoRA adapter goes onto: the dequantised one that it was trained on, or the original').choices(['quantized', 'original']).default('quantized'))
+    .addOption(
+      new Option('--dtype <type>', 'what the merged weights are written as')
+        .choices(['float32', 'bfloat16', 'float16'])
+        .default('float32'),
+    )
+    .addOption(
+      new Option(
+        '--tolerance <difference>',
+        'largest difference of a logit between model with adapter and merged model; above it nothing is written',
+      )
+        .argParser(distance)
+        .default(0.01),
+    )
+    .addOption(
+      new Option(
+        '--base <which>',
+        'the base that a QLoRA adapter goes onto: the dequantised one that it was trained on, or the original',
+      )
+        .choices(['quantized', 'original'])
+        .default('quantized'),
+    )
     .option('--json', 'print one machine-readable object last')
-    .action(async (model: string, adapter: string, out: string, options) => (await import('./commands/merge.js')).merge(model, adapter, out, options));
+    .action(async (model: string, adapter: string, out: string, options) =>
+      (await import('./commands/merge.js')).merge(model, adapter, out, options),
+    );
 
   const backend = command('backend', 'what to compute on');
   backend
@@ -100,7 +149,9 @@ export function createProgram(): Command {
     .description('fetch what to compute with into the cache (kind: cpu, cuda12, cuda13, rocm7, xla-cpu)')
     .option('--dry-run', 'say what would be fetched, and fetch nothing')
     .option('--json', 'print one machine-readable object last')
-    .action(async (kind: string | undefined, options) => (await import('./commands/backend.js')).backendInstall(kind ?? 'cpu', options));
+    .action(async (kind: string | undefined, options) =>
+      (await import('./commands/backend.js')).backendInstall(kind ?? 'cpu', options),
+    );
 
   const model = command('model', 'models in the cache');
   model

@@ -13,7 +13,10 @@ const asked: { readonly prediction: string; readonly reference: string }[][] = [
 const scripted = (values: readonly number[]) => {
   let next = 0;
   return definePlugin({
-    apiVersion: 1, kind: 'metric', name: 'scripted', configSchema: { type: 'object', additionalProperties: false },
+    apiVersion: 1,
+    kind: 'metric',
+    name: 'scripted',
+    configSchema: { type: 'object', additionalProperties: false },
     create: () => ({
       compute(pairs) {
         asked.push([...pairs]);
@@ -26,18 +29,42 @@ const scripted = (values: readonly number[]) => {
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-metrics-'));
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
-  const row = (...contents: readonly string[]): string => JSON.stringify({ messages: contents.map((content, index) => ({ role: index % 2 === 0 ? 'user' : 'assistant', content })) });
-  await writeFile(join(folder, 'train.jsonl'), ['hi 0', 'hi 1', 'hi 2', 'hi 3'].map((content) => row(content, 'hello')).join('\n'));
-  await writeFile(join(folder, 'eval.jsonl'), [row('where is the station', 'over there'), row('what do bees eat', 'honey', 'and ants?', 'what they find'), row('is it late', 'no')].join('\n'));
+  const row = (...contents: readonly string[]): string =>
+    JSON.stringify({
+      messages: contents.map((content, index) => ({ role: index % 2 === 0 ? 'user' : 'assistant', content })),
+    });
+  await writeFile(
+    join(folder, 'train.jsonl'),
+    ['hi 0', 'hi 1', 'hi 2', 'hi 3'].map((content) => row(content, 'hello')).join('\n'),
+  );
+  await writeFile(
+    join(folder, 'eval.jsonl'),
+    [
+      row('where is the station', 'over there'),
+      row('what do bees eat', 'honey', 'and ants?', 'what they find'),
+      row('is it late', 'no'),
+    ].join('\n'),
+  );
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function train(evaluation: object, training: object, callbacks: readonly object[] = [], values: readonly number[] = []) {
+async function train(
+  evaluation: object,
+  training: object,
+  callbacks: readonly object[] = [],
+  values: readonly number[] = [],
+) {
   const reports: EvaluationReport[] = [];
   const trainer = new Trainer(
     {
-      model: join(folder, 'tiny'), backend: 'cpu', data: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl') }, evaluation, strategy: { use: 'lora', options: { rank: 2 } }, callbacks,
-      training: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', ...training }, output: { folder: join(folder, 'run'), overwrite: true },
+      model: join(folder, 'tiny'),
+      backend: 'cpu',
+      data: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl') },
+      evaluation,
+      strategy: { use: 'lora', options: { rank: 2 } },
+      callbacks,
+      training: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', ...training },
+      output: { folder: join(folder, 'run'), overwrite: true },
     },
     { plugins: [scripted(values)] },
   );
@@ -47,36 +74,90 @@ async function train(evaluation: object, training: object, callbacks: readonly o
 }
 
 describe('metrics of the configuration', () => {
-  test('are measured on the model\'s answers at every evaluation, and written down', async () => {
-    const { reports } = await train({ metrics: ['chrf', { use: 'distinct-n', options: { orders: [1] } }, 'scripted'], replies: 2, maxNewTokens: 4 }, { maxSteps: 2, evalStrategy: 'steps', evalSteps: 1 }, [], [7, 8]);
-    expect(reports.map(({ metrics }) => metrics)).toEqual([7, 8].map((value) => ({ chrf: expect.any(Number) as number, distinct1: expect.any(Number) as number, scripted: value })));
+  test("are measured on the model's answers at every evaluation, and written down", async () => {
+    const { reports } = await train(
+      { metrics: ['chrf', { use: 'distinct-n', options: { orders: [1] } }, 'scripted'], replies: 2, maxNewTokens: 4 },
+      { maxSteps: 2, evalStrategy: 'steps', evalSteps: 1 },
+      [],
+      [7, 8],
+    );
+    expect(reports.map(({ metrics }) => metrics)).toEqual(
+      [7, 8].map((value) => ({
+        chrf: expect.any(Number) as number,
+        distinct1: expect.any(Number) as number,
+        scripted: value,
+      })),
+    );
     // The last answer of each conversation, of the first two.
-    expect(asked.map((pairs) => pairs.map(({ reference }) => reference))).toEqual([['over there', 'what they find'], ['over there', 'what they find']]);
-    const lines = (await readFile(join(folder, 'run', 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(asked.map((pairs) => pairs.map(({ reference }) => reference))).toEqual([
+      ['over there', 'what they find'],
+      ['over there', 'what they find'],
+    ]);
+    const lines = (await readFile(join(folder, 'run', 'metrics.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(lines.filter(({ type }) => type === 'evaluation').map(({ scripted: value }) => value)).toEqual([7, 8]);
   }, 60_000);
 
   test('early stopping watches any of them, and the best weights go by them', async () => {
     const stopping = { use: 'early-stopping', options: { metric: 'scripted', mode: 'max', patience: 2 } };
     const evaluation = { metrics: ['scripted'], replies: 1, maxNewTokens: 2 };
-    const stopped = await train(evaluation, { maxSteps: 8, evalStrategy: 'steps', evalSteps: 1 }, [stopping], [1, 5, 4, 3, 9]);
+    const stopped = await train(
+      evaluation,
+      { maxSteps: 8, evalStrategy: 'steps', evalSteps: 1 },
+      [stopping],
+      [1, 5, 4, 3, 9],
+    );
     expect(stopped.report.stopReason).toMatch(/scripted did not improve in 2 evaluations \(best 5 at step 2, now 3\)/);
     expect(stopped.report.steps).toBe(4);
     const bestStep = async (more: object): Promise<unknown> => {
-      await train(evaluation, { maxSteps: 3, evalStrategy: 'steps', evalSteps: 1, saveStrategy: 'end', loadBestModelAtEnd: true, metricForBestModel: 'scripted', ...more }, [], [2, 5, 1]);
-      return (JSON.parse(await readFile(join(folder, 'run', 'checkpoint-3', 'trainer_state.json'), 'utf8')) as { best_global_step: unknown }).best_global_step;
+      await train(
+        evaluation,
+        {
+          maxSteps: 3,
+          evalStrategy: 'steps',
+          evalSteps: 1,
+          saveStrategy: 'end',
+          loadBestModelAtEnd: true,
+          metricForBestModel: 'scripted',
+          ...more,
+        },
+        [],
+        [2, 5, 1],
+      );
+      return (
+        JSON.parse(await readFile(join(folder, 'run', 'checkpoint-3', 'trainer_state.json'), 'utf8')) as {
+          best_global_step: unknown;
+        }
+      ).best_global_step;
     };
     expect(await bestStep({})).toBe(2);
     expect(await bestStep({ greaterIsBetter: false })).toBe(3);
   }, 120_000);
 
   test.each([
-    ['without evaluation data', { data: { train: 'train.jsonl' }, evaluation: { metrics: ['chrf'] } }, /nothing for the model to answer/],
+    [
+      'without evaluation data',
+      { data: { train: 'train.jsonl' }, evaluation: { metrics: ['chrf'] } },
+      /nothing for the model to answer/,
+    ],
     ['by a name that there is none of', { evaluation: { metrics: ['chrff'] } }, /chrf/],
-    ['with options that it has not', { evaluation: { metrics: [{ use: 'distinct-n', options: { order: [1] } }] } }, /orders/],
+    [
+      'with options that it has not',
+      { evaluation: { metrics: [{ use: 'distinct-n', options: { order: [1] } }] } },
+      /orders/,
+    ],
     ['not at all, but how many replies', { evaluation: { replies: 3 } }, /evaluation\.replies would never be read/],
   ])('asked for %s are a mistake of the configuration', async (_, more, expected) => {
-    const config = { baseFolder: folder, model: 'tiny', backend: 'cpu', data: { train: 'train.jsonl', eval: 'eval.jsonl' }, strategy: 'lora', ...more };
+    const config = {
+      baseFolder: folder,
+      model: 'tiny',
+      backend: 'cpu',
+      data: { train: 'train.jsonl', eval: 'eval.jsonl' },
+      strategy: 'lora',
+      ...more,
+    };
     const error: unknown = await new Trainer(config).run().catch((reason: unknown) => reason);
     expect(String(error)).toMatch(expected);
     expect(error).toMatchObject({ exitCode: 2 });

@@ -3,8 +3,24 @@
  * Those who compose their own take `@whetstone/core` and the packages they want.
  */
 export * from '@whetstone/core';
-export { cacheFolder, createBackendResolver, findTensorflow, installTensorflow, publishedModels, resolveBackend, type InstallOptions, type InstallProgress } from '@whetstone/backend';
-export { generateReply, generateText, importGguf, loadModel, saveModelFolder, type GenerationOptions } from '@whetstone/models';
+export {
+  cacheFolder,
+  createBackendResolver,
+  findTensorflow,
+  installTensorflow,
+  publishedModels,
+  resolveBackend,
+  type InstallOptions,
+  type InstallProgress,
+} from '@whetstone/backend';
+export {
+  generateReply,
+  generateText,
+  importGguf,
+  loadModel,
+  saveModelFolder,
+  type GenerationOptions,
+} from '@whetstone/models';
 export { createAdapterSet, loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
 export { builtInPlugins, builtInServices } from './built-ins.js';
 export { fetchedModelFolder, fetchedModels, fetchModel, findModelFolder } from './fetched-models.js';

@@ -18,8 +18,9 @@ interface Ending {
 const GRACE_SECONDS = 15;
 
 /**
- * Starts `count` processes of this command on this machine, as the workers of one run, and waits for all of them. Worker 0 has the terminal; of the
- * others' output, what goes to standard error is shown by name. Signals are passed on to all.
+ * Starts `count` processes of this command on this machine, as the workers of one run, and waits for all of them.
+ * Worker 0 has the terminal; of the others' output, what goes to standard error is shown by name. Signals are passed on
+ * to all.
  *
  * @param parameters the command line that each of them gets
  * @throws what a worker failed with, by its name; `INTERRUPTED` where they were interrupted
@@ -38,16 +39,22 @@ export async function launchWorkers(count: number, parameters: readonly string[]
   process.on('SIGTERM', onTerminate);
   const timers: NodeJS.Timeout[] = [];
   try {
-    const endings = await Promise.all(children.map(async (child, rank) => {
-      if (rank > 0 && child.stderr !== null) createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
-      const ending = await endingOf(child, rank);
-      running.delete(child);
-      // They notice by themselves, unless one failed before they have met.
-      if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && timers.length === 0) {
-        timers.push(setTimeout(() => sendAll('SIGTERM'), GRACE_SECONDS * 1000), setTimeout(() => sendAll('SIGKILL'), 2 * GRACE_SECONDS * 1000));
-      }
-      return ending;
-    }));
+    const endings = await Promise.all(
+      children.map(async (child, rank) => {
+        if (rank > 0 && child.stderr !== null)
+          createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
+        const ending = await endingOf(child, rank);
+        running.delete(child);
+        // They notice by themselves, unless one failed before they have met.
+        if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && timers.length === 0) {
+          timers.push(
+            setTimeout(() => sendAll('SIGTERM'), GRACE_SECONDS * 1000),
+            setTimeout(() => sendAll('SIGKILL'), 2 * GRACE_SECONDS * 1000),
+          );
+        }
+        return ending;
+      }),
+    );
     conclude(endings, terminal);
   } finally {
     for (const timer of timers) clearTimeout(timer);
@@ -74,7 +81,11 @@ async function freeAddresses(count: number): Promise<string[]> {
 
 function startWorker(rank: number, parameters: readonly string[], addresses: readonly string[]): ChildProcess {
   return spawn(process.execPath, parameters, {
-    env: { ...process.env, [LAUNCHED_VARIABLE]: '1', TF_CONFIG: JSON.stringify({ cluster: { worker: addresses }, task: { type: 'worker', index: rank } }) },
+    env: {
+      ...process.env,
+      [LAUNCHED_VARIABLE]: '1',
+      TF_CONFIG: JSON.stringify({ cluster: { worker: addresses }, task: { type: 'worker', index: rank } }),
+    },
     stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
     // In groups of their own: a Ctrl-C of the terminal reaches the launcher alone, which passes it on once.
     detached: true,
@@ -88,32 +99,56 @@ function endingOf(child: ChildProcess, rank: number): Promise<Ending> {
     told = (message as ToldError).error;
   });
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve({ rank, exitCode: 1, signal: null, told: { code: 'INTERNAL', message: `It could not be started: ${error.message}` } }));
+    child.once('error', (error) =>
+      resolve({
+        rank,
+        exitCode: 1,
+        signal: null,
+        told: { code: 'INTERNAL', message: `It could not be started: ${error.message}` },
+      }),
+    );
     child.once('close', (code, signal) => resolve({ rank, exitCode: code ?? 1, signal, told }));
   });
 }
 
-/** Throws what the workers ended with, if not all ended well. Those that only noticed that another is gone are not heard, where that one has a word. */
+/**
+ * Throws what the workers ended with, if not all ended well. Those that only noticed that another is gone are not
+ * heard, where that one has a word.
+ */
 function conclude(endings: readonly Ending[], terminal: Terminal): void {
   const failed = endings.filter(({ exitCode, signal }) => exitCode !== 0 || signal !== null);
   if (failed.length === 0) return;
   const interrupted = failed.find(({ told }) => told?.code === 'INTERRUPTED');
-  if (interrupted !== undefined && failed.every(({ exitCode, signal }) => exitCode === 130 && signal === null)) throw errorOf(interrupted, false);
-  const isConsequence = ({ told, exitCode, signal }: Ending): boolean => told?.code === 'WORKER_LOST' || told?.code === 'WORKER_FAILED' || (signal === null && exitCode === 130) || signal === 'SIGTERM';
+  if (interrupted !== undefined && failed.every(({ exitCode, signal }) => exitCode === 130 && signal === null))
+    throw errorOf(interrupted, false);
+  const isConsequence = ({ told, exitCode, signal }: Ending): boolean =>
+    told?.code === 'WORKER_LOST' ||
+    told?.code === 'WORKER_FAILED' ||
+    (signal === null && exitCode === 130) ||
+    signal === 'SIGTERM';
   const own = failed.filter((ending) => !isConsequence(ending));
   const [first = failed[0] as Ending, ...others] = own.length > 0 ? own : failed.slice(0, 1);
   const textOf = (ending: Ending): string => JSON.stringify(ending.told);
   // All say the same of a mistake in the configuration.
-  const shared = own.length === endings.length && own.every((ending) => ending.told !== null && textOf(ending) === textOf(first));
-  if (!shared) for (const ending of others.toReversed()) terminal.complain(errorAsText(errorOf(ending, true), terminal.paint));
+  const shared =
+    own.length === endings.length && own.every((ending) => ending.told !== null && textOf(ending) === textOf(first));
+  if (!shared)
+    for (const ending of others.toReversed()) terminal.complain(errorAsText(errorOf(ending, true), terminal.paint));
   throw errorOf(first, !shared && first.told?.code !== 'WORKER_LOST');
 }
 
 function errorOf({ rank, exitCode, signal, told }: Ending, named: boolean): WhetstoneError {
   if (told === null || told.code === undefined) {
     const how = signal === null ? `ended with exit code ${exitCode}` : `was ended by the signal ${signal}`;
-    return new WhetstoneError(exitCode === 130 && signal === null ? 'INTERRUPTED' : 'WORKER_LOST', `Worker ${rank} ${how}.`, { details: { workers: [rank] }, hint: 'Go on from the last checkpoint with --resume.' });
+    return new WhetstoneError(
+      exitCode === 130 && signal === null ? 'INTERRUPTED' : 'WORKER_LOST',
+      `Worker ${rank} ${how}.`,
+      { details: { workers: [rank] }, hint: 'Go on from the last checkpoint with --resume.' },
+    );
   }
-  const { code, message, ...rest } = told as unknown as Problem & { readonly code: WhetstoneError['code']; readonly problems?: readonly Problem[] };
+  const { code, message, ...rest } = told as unknown as Problem & {
+    readonly code: WhetstoneError['code'];
+    readonly problems?: readonly Problem[];
+  };
   return new WhetstoneError(code, named ? `Worker ${rank}: ${message}` : message, rest);
 }

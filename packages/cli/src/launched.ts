@@ -13,7 +13,10 @@ export interface ToldError {
 /** Whether this process was started by `whetstone train --processes`. */
 export const isLaunched = (): boolean => process.env[LAUNCHED_VARIABLE] === '1' && process.send !== undefined;
 
-/** Gives an error to the launcher, which shows it by the worker's name. False where there is none: then it is to be shown here. */
+/**
+ * Gives an error to the launcher, which shows it by the worker's name. False where there is none: then it is to be
+ * shown here.
+ */
 export async function tellLauncher(error: unknown): Promise<boolean> {
   // A mistake of ours is shown where it happened, with its stack.
   if (!isLaunched() || !isWhetstoneError(error)) return false;

@@ -22,17 +22,40 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const conversations = ['yes', 'a longer answer', '', 'no, never', 'the longest answer of all of them, by far', 'x', 'yy', 'zzz', 'last of nine'].map(
-  (content, index): Conversation => ({ form: 'chat', messages: [{ role: 'user', content: `q${index}` }, { role: 'assistant', content, ...(content === '' ? { train: false } : {}) }], origin: { index } }),
-);
+const conversations = [
+  'yes',
+  'a longer answer',
+  '',
+  'no, never',
+  'the longest answer of all of them, by far',
+  'x',
+  'yy',
+  'zzz',
+  'last of nine',
+].map((content, index): Conversation => ({
+  form: 'chat',
+  messages: [
+    { role: 'user', content: `q${index}` },
+    { role: 'assistant', content, ...(content === '' ? { train: false } : {}) },
+  ],
+  origin: { index },
+}));
 
 test('the loss of a conversation is what an evaluation of it alone finds', async () => {
   const losses = await createLossMeter(opened, 1024)(conversations);
   expect(losses[2]).toBeNull();
   for (const [index, conversation] of conversations.entries()) {
     if (index === 2) continue;
-    const data = await createBatchSource({ source: { conversations: () => [conversation], unreadable: [], files: [] }, tokenizer: opened.tokenizer, renderer: opened.renderer, options: { supervisionProof: 'off' } });
-    const alone = await evaluate({ model: opened.model, data, backend: opened.backend, clock: { now: () => 0, timestamp: () => '' } }, { step: 0, epoch: 0 });
+    const data = await createBatchSource({
+      source: { conversations: () => [conversation], unreadable: [], files: [] },
+      tokenizer: opened.tokenizer,
+      renderer: opened.renderer,
+      options: { supervisionProof: 'off' },
+    });
+    const alone = await evaluate(
+      { model: opened.model, data, backend: opened.backend, clock: { now: () => 0, timestamp: () => '' } },
+      { step: 0, epoch: 0 },
+    );
     expect(losses[index]).toBeCloseTo(alone?.loss ?? NaN, 4);
   }
 });

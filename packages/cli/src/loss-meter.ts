@@ -12,7 +12,12 @@ const TOGETHER = 8;
 function batchOf(examples: readonly Example[], padTokenId: number): Batch {
   const length = Math.max(1, ...examples.map(({ ids }) => ids.length));
   const size = examples.length * length;
-  const batch = { ids: new Int32Array(size).fill(padTokenId), labels: new Int32Array(size).fill(-100), segmentIds: new Int32Array(size), positionIds: new Int32Array(size) };
+  const batch = {
+    ids: new Int32Array(size).fill(padTokenId),
+    labels: new Int32Array(size).fill(-100),
+    segmentIds: new Int32Array(size),
+    positionIds: new Int32Array(size),
+  };
   for (const [row, { ids, labels }] of examples.entries()) {
     batch.ids.set(ids, row * length);
     batch.labels.set(labels, row * length);
@@ -23,9 +28,13 @@ function batchOf(examples: readonly Example[], padTokenId: number): Batch {
 }
 
 /**
- * Makes the function that measures how far a model is from given conversations: the mean loss of each one's learned tokens, in nats; null where one has none.
+ * Makes the function that measures how far a model is from given conversations: the mean loss of each one's learned
+ * tokens, in nats; null where one has none.
  */
-export function createLossMeter({ model, tokenizer, renderer, backend }: OpenModel, maxLength: number): (conversations: readonly Conversation[]) => Promise<(number | null)[]> {
+export function createLossMeter(
+  { model, tokenizer, renderer, backend }: OpenModel,
+  maxLength: number,
+): (conversations: readonly Conversation[]) => Promise<(number | null)[]> {
   const makeExample = createExampleMaker({ tokenizer, renderer }, { maxLength });
   const measure = async (examples: readonly Example[]): Promise<(number | null)[]> => {
     const batch = batchOf(examples, tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0);
@@ -49,7 +58,9 @@ export function createLossMeter({ model, tokenizer, renderer, backend }: OpenMod
   return async (conversations) => {
     const examples = conversations.map(makeExample);
     // Examples of one length waste no positions on padding.
-    const order = examples.map((_, index) => index).sort((a, b) => (examples[a]?.ids.length ?? 0) - (examples[b]?.ids.length ?? 0));
+    const order = examples
+      .map((_, index) => index)
+      .sort((a, b) => (examples[a]?.ids.length ?? 0) - (examples[b]?.ids.length ?? 0));
     const losses: (number | null)[] = examples.map(() => null);
     for (let start = 0; start < order.length; start += TOGETHER) {
       const members = order.slice(start, start + TOGETHER);

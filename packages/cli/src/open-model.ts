@@ -3,7 +3,13 @@ import { join } from 'node:path';
 import { resolveBackend } from '@whetstone/backend';
 import type { LanguageModel, LoadedModel, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
 import { loadModel, readTokenizerFiles, tokensAddedTo } from '@whetstone/models';
-import { baseNumbers, loadAdapter, readAdapterFolder, readQuantization, type LoadedAdapter } from '@whetstone/strategies';
+import {
+  baseNumbers,
+  loadAdapter,
+  readAdapterFolder,
+  readQuantization,
+  type LoadedAdapter,
+} from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 
 export interface OpenModelOptions {
@@ -24,13 +30,19 @@ export interface OpenModel extends LoadedModel {
 }
 
 /** Chooses a backend, loads a model by its folder or name, and puts an adapter on it. */
-export async function openModel(model: string, { backend = 'auto', adapter, chatTemplate, tokenizer = adapter, storage }: OpenModelOptions): Promise<OpenModel> {
+export async function openModel(
+  model: string,
+  { backend = 'auto', adapter, chatTemplate, tokenizer = adapter, storage }: OpenModelOptions,
+): Promise<OpenModel> {
   const folder = await findModelFolder(model);
   const info = await resolveBackend({ name: backend, threads: null });
   const loaded = await loadModel(folder, {
     storage: storage ?? (await storageFor(adapter)),
     chatTemplatePath: chatTemplate ?? (adapter === undefined ? null : ownFile(adapter, 'chat_template.jinja')),
-    addTokens: tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null ? [] : tokensAddedTo(await readTokenizerFiles(folder), await readTokenizerFiles(tokenizer)),
+    addTokens:
+      tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null
+        ? []
+        : tokensAddedTo(await readTokenizerFiles(folder), await readTokenizerFiles(tokenizer)),
   });
   try {
     const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter);
@@ -49,13 +61,19 @@ export async function openModel(model: string, { backend = 'auto', adapter, chat
   }
 }
 
-/** A file of a folder that may be there. An adapter brings its template along, and a tokenizer with added tokens: what it was trained with is what it is asked with. */
+/**
+ * A file of a folder that may be there. An adapter brings its template along, and a tokenizer with added tokens: what
+ * it was trained with is what it is asked with.
+ */
 function ownFile(folder: string, name: string): string | null {
   const file = join(folder, name);
   return existsSync(file) ? file : null;
 }
 
-/** The numbers that an adapter was trained over, kept as float32: replies are made token by token, and unpacking costs as much for one as for many. */
+/**
+ * The numbers that an adapter was trained over, kept as float32: replies are made token by token, and unpacking costs
+ * as much for one as for many.
+ */
 async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
   const quantization = adapter === undefined ? null : await readQuantization(adapter);
   return quantization === null ? null : baseNumbers(quantization);

@@ -11,9 +11,27 @@ interface Bar {
   stop(): void;
 }
 
-/** A bar with words about it. A MultiBar of one, because a SingleBar jumps back to where it began, whatever was written in between. */
-function drawBar(stream: NodeJS.WriteStream, format: string, total: number, start: number, words: Readonly<Record<string, string>>): Bar {
-  const bars = new MultiBar({ format, barsize: 20, hideCursor: true, stream, fps: 8, gracefulExit: false, barCompleteChar: '█', barIncompleteChar: '░' });
+/**
+ * A bar with words about it. A MultiBar of one, because a SingleBar jumps back to where it began, whatever was written
+ * in between.
+ */
+function drawBar(
+  stream: NodeJS.WriteStream,
+  format: string,
+  total: number,
+  start: number,
+  words: Readonly<Record<string, string>>,
+): Bar {
+  const bars = new MultiBar({
+    format,
+    barsize: 20,
+    hideCursor: true,
+    stream,
+    fps: 8,
+    gracefulExit: false,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+  });
   const bar: SingleBar = bars.create(total, start, words);
   return {
     update: (value, payload) => bar.update(value, payload),
@@ -46,10 +64,21 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
       if (title !== stage) {
         close();
         stage = title;
-        if (!terminal.interactive) terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${bytes(progress.totalBytes)})`}`);
-        else bar = drawBar(terminal.stream, `${title.padEnd(32)} {bar} {percentage} %  {done}`, progress.totalBytes ?? 0, 0, { done: '' });
+        if (!terminal.interactive)
+          terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${bytes(progress.totalBytes)})`}`);
+        else
+          bar = drawBar(
+            terminal.stream,
+            `${title.padEnd(32)} {bar} {percentage} %  {done}`,
+            progress.totalBytes ?? 0,
+            0,
+            { done: '' },
+          );
       }
-      const done = progress.totalBytes === null ? bytes(progress.doneBytes) : `${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}`;
+      const done =
+        progress.totalBytes === null
+          ? bytes(progress.doneBytes)
+          : `${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}`;
       bar?.update(progress.doneBytes, { done });
     },
     close,
@@ -88,23 +117,50 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
     steps += 1;
     const secondsPerStep = steps > 1 ? spent / (steps - 1) : report.seconds;
     const speed = steps > 1 ? tokens / spent : report.supervisedTokens / report.seconds;
-    return { loss: loss(report.loss), rate: rate(report.learningRate), speed: speed.toFixed(0), left: report.step === report.totalSteps ? 'finishing' : `${duration(secondsPerStep * (report.totalSteps - report.step))} left` };
+    return {
+      loss: loss(report.loss),
+      rate: rate(report.learningRate),
+      speed: speed.toFixed(0),
+      left:
+        report.step === report.totalSteps
+          ? 'finishing'
+          : `${duration(secondsPerStep * (report.totalSteps - report.step))} left`,
+    };
   };
   return {
     start(run) {
       spent = tokens = steps = 0;
       if (!terminal.interactive) return;
-      bar = drawBar(terminal.stream, 'step {value}/{total} {bar} loss {loss}  lr {rate}  {speed} supervised tokens/s  {left}', run.totalSteps, run.startStep, { loss: '–', rate: '–', speed: '–', left: '' });
+      bar = drawBar(
+        terminal.stream,
+        'step {value}/{total} {bar} loss {loss}  lr {rate}  {speed} supervised tokens/s  {left}',
+        run.totalSteps,
+        run.startStep,
+        { loss: '–', rate: '–', speed: '–', left: '' },
+      );
     },
     step(report) {
       const words = text(report);
       bar?.update(report.step, words);
-      const due = steps === 1 || report.step === report.totalSteps || performance.now() - lastLine >= lineEverySeconds * 1000;
+      const due =
+        steps === 1 || report.step === report.totalSteps || performance.now() - lastLine >= lineEverySeconds * 1000;
       if (bar !== null || !due) return;
       lastLine = performance.now();
-      terminal.line(`step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} supervised tokens/s  ${words.left}`);
+      terminal.line(
+        `step ${report.step}/${report.totalSteps}  loss ${words.loss}  lr ${words.rate}  ${words.speed} ` +
+          `supervised tokens/s  ${words.left}`,
+      );
     },
-    evaluated: (report) => around(() => terminal.line(`evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}${Object.entries(report.metrics).map(([name, value]) => `, ${name} ${value.toPrecision(4)}`).join('')}`)),
+    evaluated: (report) =>
+      around(() =>
+        terminal.line(
+          `evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}${Object.entries(
+            report.metrics,
+          )
+            .map(([name, value]) => `, ${name} ${value.toPrecision(4)}`)
+            .join('')}`,
+        ),
+      ),
     line: (text) => around(() => terminal.line(text)),
     logger: ({ debug, info, warn, error }) => ({
       debug,

@@ -10,8 +10,18 @@ export interface SamplingOptions {
   readonly seed: number;
 }
 
-/** Greedy unless something asks for sampling: then the temperature is 1 where none is given, so that nothing asked for is ignored. */
-export function generationOptions({ maxNewTokens, temperature, topK, topP, repetitionPenalty, seed }: SamplingOptions): GenerationOptions {
+/**
+ * Greedy unless something asks for sampling: then the temperature is 1 where none is given, so that nothing asked for
+ * is ignored.
+ */
+export function generationOptions({
+  maxNewTokens,
+  temperature,
+  topK,
+  topP,
+  repetitionPenalty,
+  seed,
+}: SamplingOptions): GenerationOptions {
   const sampled = temperature ?? (topK !== undefined || topP !== undefined ? 1 : 0);
   return {
     maxNewTokens,

@@ -39,10 +39,19 @@ export function createTerminal(json: boolean): Terminal {
 
 /** What is known of an error, as plain data. */
 export function errorAsJson(error: unknown): { readonly error: Json } {
-  if (!isWhetstoneError(error)) return { error: { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) } };
-  const plain = ({ message, place, expected, found, hint }: Problem): Json => JSON.parse(JSON.stringify({ message, place, expected, found, hint })) as Json;
+  if (!isWhetstoneError(error))
+    return { error: { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) } };
+  const plain = ({ message, place, expected, found, hint }: Problem): Json =>
+    JSON.parse(JSON.stringify({ message, place, expected, found, hint })) as Json;
   const details = plainDetails(error.details);
-  return { error: { code: error.code, ...(plain(error) as Record<string, Json>), problems: error.problems.map(plain), ...(details === null ? {} : { details }) } };
+  return {
+    error: {
+      code: error.code,
+      ...(plain(error) as Record<string, Json>),
+      problems: error.problems.map(plain),
+      ...(details === null ? {} : { details }),
+    },
+  };
 }
 
 /** What an error knows besides, as far as JSON holds it; null where that is nothing. */
@@ -59,10 +68,17 @@ function plainDetails(details: unknown): Json | null {
 export function errorAsText(error: unknown, paint: Terminal['paint']): string {
   if (isWhetstoneError(error)) {
     const text = formatError(error);
-    const cause = error.code !== 'INTERRUPTED' && error.cause instanceof Error && !error.message.includes(error.cause.message) ? `\n  cause:    ${isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message}` : '';
+    const cause =
+      error.code !== 'INTERRUPTED' && error.cause instanceof Error && !error.message.includes(error.cause.message)
+        ? '\n  cause:    ' +
+          `${isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message}`
+        : '';
     return text.replace(/^\[[A-Z_]+\]/, (code) => paint.red(paint.bold(code))) + cause;
   }
-  return `${paint.red(paint.bold('[INTERNAL]'))} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+  return (
+    `${paint.red(paint.bold('[INTERNAL]'))} ` +
+    `${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+  );
 }
 
 /** A log for people: information as it is, warnings and errors marked, debugging left out. */

@@ -10,12 +10,13 @@ export interface TinyModelOptions {
 
 const specialTokens = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] as const;
 const chatTemplate =
-  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" +
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + " +
+  "'<|im_end|>\\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /**
- * Writes a small Llama with random weights and a tokenizer of single bytes as a Hugging Face folder: a model that is there without
- * any download, for trying things and for tests. It knows nothing until it is trained.
+ * Writes a small Llama with random weights and a tokenizer of single bytes as a Hugging Face folder: a model that is
+ * there without any download, for trying things and for tests. It knows nothing until it is trained.
  */
 export async function createTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
   const hidden = options.hiddenSize ?? 64;
@@ -47,13 +48,32 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     pad_token_id: vocabulary['<|endoftext|>'],
   };
   await mkdir(folder, { recursive: true });
-  const json = (name: string, value: unknown): Promise<void> => writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
+  const json = (name: string, value: unknown): Promise<void> =>
+    writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
   await json('tokenizer.json', byteTokenizer(vocabulary));
-  await json('tokenizer_config.json', { tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<|im_start|>', eos_token: '<|im_end|>', pad_token: '<|endoftext|>', chat_template: chatTemplate, model_max_length: 2048 });
+  await json('tokenizer_config.json', {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    bos_token: '<|im_start|>',
+    eos_token: '<|im_end|>',
+    pad_token: '<|endoftext|>',
+    chat_template: chatTemplate,
+    model_max_length: 2048,
+  });
 
   const normal = normalNumbers(options.seed ?? 0);
-  const random = (name: string, shape: readonly number[], deviation = 0.02): TensorToWrite => ({ name, dtype: 'F32', shape, data: () => Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () => normal() * deviation) });
-  const ones = (name: string): TensorToWrite => ({ name, dtype: 'F32', shape: [hidden], data: () => new Float32Array(hidden).fill(1) });
+  const random = (name: string, shape: readonly number[], deviation = 0.02): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape,
+    data: () =>
+      Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () => normal() * deviation),
+  });
+  const ones = (name: string): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape: [hidden],
+    data: () => new Float32Array(hidden).fill(1),
+  });
   const tensors = [random('model.embed_tokens.weight', [config.vocab_size, hidden]), ones('model.norm.weight')];
   for (let layer = 0; layer < layers; layer += 1) {
     const at = `model.layers.${layer}`;
@@ -74,9 +94,12 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
   await json('config.json', config);
 }
 
-/** The 256 bytes in the printable characters that GPT-2's byte-level tokenizers write them in, then the special tokens. */
+/**
+ * The 256 bytes in the printable characters that GPT-2's byte-level tokenizers write them in, then the special tokens.
+ */
 function byteVocabulary(): Record<string, number> {
-  const printable = (byte: number): boolean => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  const printable = (byte: number): boolean =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   const vocabulary: Record<string, number> = {};
   let others = 0;
   for (let byte = 0; byte < 256; byte += 1) {
@@ -94,12 +117,31 @@ function byteTokenizer(vocabulary: Readonly<Record<string, number>>): unknown {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: specialTokens.map((content) => ({ id: vocabulary[content], content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+    added_tokens: specialTokens.map((content) => ({
+      id: vocabulary[content],
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
     normalizer: null,
     pre_tokenizer: byteLevel,
     post_processor: byteLevel,
     decoder: byteLevel,
-    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab: vocabulary, merges: [] },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab: vocabulary,
+      merges: [],
+    },
   };
 }
 

@@ -11,12 +11,24 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test('a local TypeScript plugin far from any node_modules imports whetstone, and gets the running copy', async () => {
-  await writeFile(join(folder, 'mine.ts'), `import { definePlugin, Trainer } from 'whetstone';
+  await writeFile(
+    join(folder, 'mine.ts'),
+    `import { definePlugin, Trainer } from 'whetstone';
     import { createRandom } from '@whetstone/core/random';
     const registry = globalThis as { sharedWithPlugin?: unknown };
     registry.sharedWithPlugin = { Trainer, draw: createRandom(1).uniform() };
-    export default definePlugin({ apiVersion: 1, kind: 'callback', name: 'mine', configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: () => undefined }) });`);
-  await writeFile(join(folder, 'run.json'), JSON.stringify({ model: './tiny', strategy: 'full', output: { folder: 'run' }, data: { train: 'train.jsonl' }, callbacks: [{ use: './mine.ts' }] }));
+    export default definePlugin({ apiVersion: 1, kind: 'callback', name: 'mine', configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: () => undefined }) });`,
+  );
+  await writeFile(
+    join(folder, 'run.json'),
+    JSON.stringify({
+      model: './tiny',
+      strategy: 'full',
+      output: { folder: 'run' },
+      data: { train: 'train.jsonl' },
+      callbacks: [{ use: './mine.ts' }],
+    }),
+  );
   const resolved = await new Trainer(join(folder, 'run.json')).resolve();
   expect(resolved.callbacks.map(({ use }) => use)).toEqual(['./mine.ts']);
   expect((globalThis as { sharedWithPlugin?: { Trainer: unknown } }).sharedWithPlugin?.Trainer).toBe(Trainer);

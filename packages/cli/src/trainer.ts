@@ -3,14 +3,23 @@ import * as contract from '@whetstone/core/contract';
 import * as tfjs from '@tensorflow/tfjs-core';
 import { builtInPlugins, builtInServices } from './built-ins.js';
 
-/** What a configuration means where it is silent about callbacks and loggers: TRL's gradient clipping, and a log of all metrics. */
+/**
+ * What a configuration means where it is silent about callbacks and loggers: TRL's gradient clipping, and a log of all
+ * metrics.
+ */
 export const configDefaults: core.ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl', options: {} }],
   dataSource: 'conversations',
   importedNames: {
-    max_grad_norm: (value) => ({ path: 'callbacks+', value: { use: 'gradient-clipping', options: { maxNorm: value } } }),
-    early_stopping_patience: (value) => ({ path: 'callbacks+', value: { use: 'early-stopping', options: { patience: value } } }),
+    max_grad_norm: (value) => ({
+      path: 'callbacks+',
+      value: { use: 'gradient-clipping', options: { maxNorm: value } },
+    }),
+    early_stopping_patience: (value) => ({
+      path: 'callbacks+',
+      value: { use: 'early-stopping', options: { patience: value } },
+    }),
   },
 };
 

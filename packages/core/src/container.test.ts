@@ -33,7 +33,11 @@ function failureOf(action: () => unknown): WhetstoneError {
 describe('createServices', () => {
   it('names a token that nobody registered', () => {
     const error = failureOf(() => createServices([]).get(CLOCK));
-    expect([error.code, error.message, error.details]).toEqual(['SERVICE_NOT_REGISTERED', 'No service is registered for CLOCK.', { token: 'CLOCK' }]);
+    expect([error.code, error.message, error.details]).toEqual([
+      'SERVICE_NOT_REGISTERED',
+      'No service is registered for CLOCK.',
+      { token: 'CLOCK' },
+    ]);
   });
 
   it('gives what was registered last', () => {
@@ -48,13 +52,18 @@ describe('createServices', () => {
   });
 
   it('names the token that a class lacks, instead of constructing anything silently', () => {
-    expect(failureOf(() => createServices([provideClass(GREETER, ClockGreeter)]).get(GREETER)).details).toEqual({ token: 'CLOCK' });
+    expect(failureOf(() => createServices([provideClass(GREETER, ClockGreeter)]).get(GREETER)).details).toEqual({
+      token: 'CLOCK',
+    });
   });
 
   it('refuses a class with a parameter that has no token', () => {
     @injectable()
     class Silent {
-      constructor(readonly clock: Clock, @inject(LOGGER) readonly logger: Logger) {}
+      constructor(
+        readonly clock: Clock,
+        @inject(LOGGER) readonly logger: Logger,
+      ) {}
       greet(): string {
         return '';
       }
@@ -68,7 +77,13 @@ describe('createServices', () => {
     const A = Symbol('a') as Token<Greeter>;
     const B = Symbol('b') as Token<Greeter>;
     const C = Symbol('c') as Token<Greeter>;
-    const services = createServices([provideFactory(A, () => disposable('a')), provideFactory(B, (all) => (all.get(A), disposable('b'))), provide(C, disposable('c')), provide(CLOCK, clock), provideClass(GREETER, ClockGreeter)]);
+    const services = createServices([
+      provideFactory(A, () => disposable('a')),
+      provideFactory(B, (all) => (all.get(A), disposable('b'))),
+      provide(C, disposable('c')),
+      provide(CLOCK, clock),
+      provideClass(GREETER, ClockGreeter),
+    ]);
     services.get(B);
     services.get(C);
     const greeter = services.get(GREETER) as ClockGreeter;

@@ -18,7 +18,10 @@ export interface Services {
   /** Throws `SERVICE_NOT_REGISTERED` with the token's name. */
   get<T>(token: Token<T>): T;
   has<T>(token: Token<T>): boolean;
-  /** Disposes what factories and classes made, the last first. What was registered ready-made belongs to whoever made it. */
+  /**
+   * Disposes what factories and classes made, the last first. What was registered ready-made belongs to whoever made
+   * it.
+   */
   dispose(): Promise<void>;
 }
 
@@ -63,15 +66,23 @@ function injectedTokens(type: ServiceClass<unknown>): Readonly<Record<number, In
 }
 
 /**
- * Registers an `@injectable()` class. Every parameter of its constructor must carry `@inject(TOKEN)` with a token, not a class: tsyringe would make a
- * class that nobody registered, silently.
+ * Registers an `@injectable()` class. Every parameter of its constructor must carry `@inject(TOKEN)` with a token, not
+ * a class: tsyringe would make a class that nobody registered, silently.
+ *
  * @throws WhetstoneError `SERVICE_NOT_REGISTERED` for a parameter without a token
  */
 export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): ServiceRegistration {
   const tokens = injectedTokens(type);
   for (let index = 0; index < type.length; index += 1) {
     if (typeof tokens[index]?.token !== 'symbol') {
-      throw new WhetstoneError('SERVICE_NOT_REGISTERED', `Parameter ${index + 1} of the constructor of ${type.name} has no token.`, { hint: 'Put @inject(TOKEN) before it, with a token of the contract.', details: { class: type.name, parameter: index } });
+      throw new WhetstoneError(
+        'SERVICE_NOT_REGISTERED',
+        `Parameter ${index + 1} of the constructor of ${type.name} has no token.`,
+        {
+          hint: 'Put @inject(TOKEN) before it, with a token of the contract.',
+          details: { class: type.name, parameter: index },
+        },
+      );
     }
   }
   return {
@@ -91,7 +102,8 @@ export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): Service
 }
 
 /**
- * The container of one run: a child of tsyringe's, so that runs share nothing. A later registration of a token replaces an earlier one.
+ * The container of one run: a child of tsyringe's, so that runs share nothing. A later registration of a token replaces
+ * an earlier one.
  */
 export function createServices(registrations: readonly ServiceRegistration[]): Services {
   const container = root.createChildContainer();
@@ -117,6 +129,7 @@ export function createServices(registrations: readonly ServiceRegistration[]): S
     },
   };
   const last = new Map(registrations.map((registration) => [registration.token, registration]));
-  for (const registration of last.values()) registration.register(container, services, (instance) => owned.push(instance));
+  for (const registration of last.values())
+    registration.register(container, services, (instance) => owned.push(instance));
   return services;
 }

@@ -4,7 +4,12 @@ import { createEventHub, eventCallback } from './events.js';
 
 function hub() {
   const errors: string[] = [];
-  const logger: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: (message) => void errors.push(message) };
+  const logger: Logger = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: () => undefined,
+    error: (message) => void errors.push(message),
+  };
   return { errors, events: createEventHub(() => logger) };
 }
 const report = { step: 1 } as StepReport;
@@ -40,5 +45,6 @@ describe('createEventHub', () => {
 });
 
 it('eventCallback stands last in every hook that it has', () => {
-  for (const hook of Object.values(eventCallback(() => undefined))) expect((hook as { order: string }).order).toBe('post');
+  for (const hook of Object.values(eventCallback(() => undefined)))
+    expect((hook as { order: string }).order).toBe('post');
 });

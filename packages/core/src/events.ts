@@ -21,11 +21,16 @@ export function createEventHub(logger: () => Logger): EventHub {
   const guard = <E extends TrainerEvent>(event: E, listener: TrainerListener<E>) => {
     const present = guarded.get(listener);
     if (present !== undefined) return present;
-    const report = (cause: unknown) => logger().error(`A listener of '${event}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, { event, cause });
+    const report = (cause: unknown) =>
+      logger().error(`A listener of '${event}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+        event,
+        cause,
+      });
     const wrapped = (...values: unknown[]) => {
       try {
         const result = Reflect.apply(listener, undefined, values) as unknown;
-        if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') void Promise.resolve(result).catch(report);
+        if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function')
+          void Promise.resolve(result).catch(report);
       } catch (cause) {
         report(cause);
       }
@@ -57,4 +62,3 @@ export function eventCallback(emit: EventHub['emit']): Callback {
     onRunError: { order: 'post', handler: (error) => emit('run:error', error) },
   };
 }
-

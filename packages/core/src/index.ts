@@ -9,7 +9,15 @@ export * from './hooks/index.js';
 export * from './optimizers/index.js';
 export * from './plugins/index.js';
 export * from './trainer/index.js';
-export { inject, injectable, provide, provideClass, provideFactory, type ServiceRegistration, type Services } from './container.js';
+export {
+  inject,
+  injectable,
+  provide,
+  provideClass,
+  provideFactory,
+  type ServiceRegistration,
+  type Services,
+} from './container.js';
 export type { TrainerEvent, TrainerListener } from './events.js';
 export { corePlugins } from './core-plugins.js';
 export * from './checkpoint/index.js';

@@ -1,5 +1,10 @@
 /** From raw conversations to batches. */
-import { augmentPlugins, createParaphraseTransform, createSynonymTransform, createTurnTransform } from './augment/plugins.js';
+import {
+  augmentPlugins,
+  createParaphraseTransform,
+  createSynonymTransform,
+  createTurnTransform,
+} from './augment/plugins.js';
 import { createMixtureSource, mixturePlugin } from './sources/mixture.js';
 import { conversationsPlugin } from './sources/plugin.js';
 import { transformPlugins } from './transforms/index.js';

@@ -5,4 +5,12 @@ export { distinct, repetition } from './metrics/diversity.js';
 export { exactMatch } from './metrics/exact-match.js';
 export { perplexity } from './metrics/perplexity.js';
 export { rouge, ROUGE_KINDS, type RougeKind, type RougeScore, type RougeTokenize } from './metrics/rouge.js';
-export { bleuPlugin, chrfPlugin, distinctPlugin, exactMatchPlugin, metrics, repetitionPlugin, rougePlugin } from './plugins.js';
+export {
+  bleuPlugin,
+  chrfPlugin,
+  distinctPlugin,
+  exactMatchPlugin,
+  metrics,
+  repetitionPlugin,
+  rougePlugin,
+} from './plugins.js';

@@ -15,17 +15,27 @@ export function grownShape(shape: DecoderShape, { first, count }: VocabularyGrow
 }
 
 /** `vocab_size` in config.json, also where the text model has a part of its own. */
-export function grownConfig(config: Readonly<Record<string, Json>>, vocabularySize: number): Readonly<Record<string, Json>> {
+export function grownConfig(
+  config: Readonly<Record<string, Json>>,
+  vocabularySize: number,
+): Readonly<Record<string, Json>> {
   const { text_config: text } = config;
   const isNested = !('vocab_size' in config) && typeof text === 'object' && text !== null && !Array.isArray(text);
-  return isNested ? { ...config, text_config: { ...(text as Readonly<Record<string, Json>>), vocab_size: vocabularySize } } : { ...config, vocab_size: vocabularySize };
+  return isNested
+    ? { ...config, text_config: { ...(text as Readonly<Record<string, Json>>), vocab_size: vocabularySize } }
+    : { ...config, vocab_size: vocabularySize };
 }
 
 /**
- * Gives embedding and head (where it is not the same matrix) the new rows, which start as the mean of all rows before them: such a token is as likely as the
- * average one, and no likelier (Hewitt, "Initializing new word embeddings", 2021).
+ * Gives embedding and head (where it is not the same matrix) the new rows, which start as the mean of all rows before
+ * them: such a token is as likely as the average one, and no likelier (Hewitt, "Initializing new word embeddings",
+ * 2021).
  */
-export function growParameters(shape: DecoderShape, parameters: Map<string, tf.Variable>, growth: VocabularyGrowth): void {
+export function growParameters(
+  shape: DecoderShape,
+  parameters: Map<string, tf.Variable>,
+  growth: VocabularyGrowth,
+): void {
   for (const name of [`${embeddingName(shape)}.weight`, `${HEAD_NAME}.weight`]) {
     const before = parameters.get(name);
     if (before === undefined) continue;
@@ -42,5 +52,12 @@ function grownRows(table: tf.Tensor2D, { first, count }: VocabularyGrowth): tf.T
   const before = tf.slice(table, [0, 0], [known, features]);
   const mean: tf.Tensor2D = tf.mean(before, 0, true);
   const behind = Math.max(0, rows - first - count);
-  return tf.concat([before, tf.tile(mean, [first + count - known, 1]), ...(behind > 0 ? [tf.slice(table, [first + count, 0], [behind, features])] : [])], 0);
+  return tf.concat(
+    [
+      before,
+      tf.tile(mean, [first + count - known, 1]),
+      ...(behind > 0 ? [tf.slice(table, [first + count, 0], [behind, features])] : []),
+    ],
+    0,
+  );
 }

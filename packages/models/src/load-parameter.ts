@@ -12,16 +12,29 @@ export function roleOf(shape: DecoderShape): (parameter: ParameterShape) => Weig
   return ({ name, shape: sizes }) => ({
     name,
     shape: sizes,
-    kind: name === head ? 'head' : linear.has(name) ? 'linear' : name === `${embeddingName(shape)}.weight` ? 'embedding' : 'other',
+    kind:
+      name === head
+        ? 'head'
+        : linear.has(name)
+          ? 'linear'
+          : name === `${embeddingName(shape)}.weight`
+            ? 'embedding'
+            : 'other',
     fanInFanOut: shape.fanInFanOut && linear.has(name) && name !== head,
   });
 }
 
 /**
- * One parameter from its file. Bytes are read by range to where they stay: no second copy of a tensor is made where the backend's memory can be
- * reached, and bfloat16 stays bfloat16 where that is asked for. A parameter that is packed passes through the host's memory alone.
+ * One parameter from its file. Bytes are read by range to where they stay: no second copy of a tensor is made where the
+ * backend's memory can be reached, and bfloat16 stays bfloat16 where that is asked for. A parameter that is packed
+ * passes through the host's memory alone.
  */
-export async function loadParameter(reader: TensorReader, stored: string, role: WeightRole, storage: WeightStorage): Promise<Variable> {
+export async function loadParameter(
+  reader: TensorReader,
+  stored: string,
+  role: WeightRole,
+  storage: WeightStorage,
+): Promise<Variable> {
   const initial = await read(reader, stored, role.shape, storage(role));
   // tfjs-core clones what a variable starts with: it shares the memory.
   const parameter = variable(initial, false);
@@ -29,7 +42,12 @@ export async function loadParameter(reader: TensorReader, stored: string, role: 
   return parameter;
 }
 
-async function read(reader: TensorReader, stored: string, shape: readonly number[], wanted: ReturnType<WeightStorage>): Promise<Tensor> {
+async function read(
+  reader: TensorReader,
+  stored: string,
+  shape: readonly number[],
+  wanted: ReturnType<WeightStorage>,
+): Promise<Tensor> {
   if (typeof wanted === 'function') {
     const kept = wanted(await reader.readFloat32(stored));
     return kept instanceof Float32Array ? tensor(kept, [...shape], 'float32') : storePacked(kept);
@@ -37,7 +55,9 @@ async function read(reader: TensorReader, stored: string, shape: readonly number
   const isBfloat16 = reader.tensors.get(stored)?.dtype === 'BF16';
   // Vectors cost nothing as float32, and would be widened at every use.
   if (wanted === null || shape.length < 2 || (wanted === 'stored' && !isBfloat16)) {
-    return storeFrom(shape, 'float32', (bytes) => reader.readFloat32Into(stored, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)));
+    return storeFrom(shape, 'float32', (bytes) =>
+      reader.readFloat32Into(stored, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)),
+    );
   }
   if (isBfloat16) return storeFrom(shape, 'bfloat16', (bytes) => reader.readBytesInto(stored, bytes));
   return storeFrom(shape, 'bfloat16', async (bytes) => bytes.set(narrow(await reader.readFloat32(stored), 'BF16')));

@@ -7,27 +7,44 @@ import { narrow } from './safetensors/index.js';
 import { createRandom } from '@whetstone/core/random';
 
 /**
- * A model of the given config.json with fresh weights and no files: for tests, benchmarks, and training from nothing. Matrices are uniform with the
- * standard deviation `initializer_range`, norms start as identities, biases at 0. The same seed gives the same weights.
+ * A model of the given config.json with fresh weights and no files: for tests, benchmarks, and training from nothing.
+ * Matrices are uniform with the standard deviation `initializer_range`, norms start as identities, biases at 0. The
+ * same seed gives the same weights.
  *
  * @param matrices how they are kept; rounded in bfloat16
  */
-export function createRandomModel(config: Readonly<Record<string, Json>>, seed: number, matrices: 'float32' | 'bfloat16' = 'float32'): LanguageModel {
+export function createRandomModel(
+  config: Readonly<Record<string, Json>>,
+  seed: number,
+  matrices: 'float32' | 'bfloat16' = 'float32',
+): LanguageModel {
   const shape = readShape(config);
   const random = createRandom(seed);
   const width = shape.initializerRange * Math.sqrt(12); // a uniform number of width w deviates by w / √12
-  const parameters = new Map(parameterShapes(shape).map((parameter) => {
-    const values = new Float32Array(parameter.shape.reduce((product, size) => product * size, 1));
-    if (parameter.fresh === 'ones') values.fill(1);
-    else if (parameter.fresh === 'random') for (let i = 0; i < values.length; i++) values[i] = (random.uniform() - 0.5) * width;
-    return [parameter.name, matrices === 'bfloat16' && parameter.shape.length > 1 ? createNarrowParameter(values, parameter.shape) : createParameter(values, parameter.shape)] as const;
-  }));
+  const parameters = new Map(
+    parameterShapes(shape).map((parameter) => {
+      const values = new Float32Array(parameter.shape.reduce((product, size) => product * size, 1));
+      if (parameter.fresh === 'ones') values.fill(1);
+      else if (parameter.fresh === 'random')
+        for (let i = 0; i < values.length; i++) values[i] = (random.uniform() - 0.5) * width;
+      return [
+        parameter.name,
+        matrices === 'bfloat16' && parameter.shape.length > 1
+          ? createNarrowParameter(values, parameter.shape)
+          : createParameter(values, parameter.shape),
+      ] as const;
+    }),
+  );
   return createLanguageModel({ shape, config, parameters, folder: null });
 }
 
 function createNarrowParameter(values: Float32Array, shape: readonly number[]): Variable {
   const bytes = narrow(values, 'BF16');
-  const initial = storePacked({ format: 'bfloat16', shape, bits: new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2) });
+  const initial = storePacked({
+    format: 'bfloat16',
+    shape,
+    bits: new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2),
+  });
   const parameter = variable(initial, false);
   initial.dispose();
   return parameter;

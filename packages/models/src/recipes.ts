@@ -4,7 +4,10 @@ import { pathToFileURL } from 'node:url';
 import type { Json, Recipe } from '@whetstone/core/contract';
 
 /** A recipe that a worker thread can follow, wherever this package is installed; undefined where it was never built. */
-export function recipeFor(name: 'remakeTokenizer' | 'remakeRenderer', argument: { readonly folder: string; readonly [key: string]: Json }): Recipe | undefined {
+export function recipeFor(
+  name: 'remakeTokenizer' | 'remakeRenderer',
+  argument: { readonly folder: string; readonly [key: string]: Json },
+): Recipe | undefined {
   try {
     const module = pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/models/tokenizing')).href;
     return { module, name, argument: { ...argument, folder: resolve(argument.folder) } };

@@ -9,9 +9,15 @@ import { writeWeights, type TensorToWrite, type WeightDtype } from './safetensor
 export interface SaveModelOptions {
   /** What weights are stored as; F32 by default, which loses nothing. */
   readonly dtype?: WeightDtype;
-  /** Model folder whose tokenizer, chat template, generation defaults and licence travel along; the model's own by default, null for none. */
+  /**
+   * Model folder whose tokenizer, chat template, generation defaults and licence travel along; the model's own by
+   * default, null for none.
+   */
   readonly copyFrom?: string | null;
-  /** Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its head. */
+  /**
+   * Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its
+   * head.
+   */
   readonly replaced?: ReadonlyMap<string, Tensor>;
   readonly maxShardBytes?: number;
   /** Files to write in place of the copied ones, by name: those of a tokenizer that tokens were added to. */
@@ -22,18 +28,36 @@ export interface SaveModelOptions {
 
 /** Everything in a model folder that is neither weights nor config.json and that readers look for. */
 const companionFiles = [
-  'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'vocab.txt', 'merges.txt', 'tokenizer.model',
-  'chat_template.jinja', 'chat_template.json', 'generation_config.json', 'LICENSE', 'LICENSE.txt', 'LICENSE.md', 'NOTICE',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'vocab.txt',
+  'merges.txt',
+  'tokenizer.model',
+  'chat_template.jinja',
+  'chat_template.json',
+  'generation_config.json',
+  'LICENSE',
+  'LICENSE.txt',
+  'LICENSE.md',
+  'NOTICE',
 ];
 
 /**
- * Writes a model as a Hugging Face folder: config.json, safetensors (sharded above `maxShardBytes`), and the companion files of `copyFrom`.
- * The folder gets its name when it is complete. One tensor at a time is read back from the device.
+ * Writes a model as a Hugging Face folder: config.json, safetensors (sharded above `maxShardBytes`), and the companion
+ * files of `copyFrom`. The folder gets its name when it is complete. One tensor at a time is read back from the
+ * device.
  *
- * Throws `OUTPUT_EXISTS` where `folder` holds something, `DISK_FULL` and other file errors, `MODEL_TENSOR_SHAPE` or `MODEL_TENSOR_UNKNOWN` for a
- * replacement that does not fit.
+ * Throws `OUTPUT_EXISTS` where `folder` holds something, `DISK_FULL` and other file errors, `MODEL_TENSOR_SHAPE` or
+ * `MODEL_TENSOR_UNKNOWN` for a replacement that does not fit.
  */
-export async function saveModelFolder(model: LanguageModel, folder: string, options: SaveModelOptions = {}): Promise<void> {
+export async function saveModelFolder(
+  model: LanguageModel,
+  folder: string,
+  options: SaveModelOptions = {},
+): Promise<void> {
   const { dtype = 'F32', copyFrom = model.folder, replaced = new Map<string, Tensor>() } = options;
   await refuseOccupied(folder);
   const { tensors, untied } = storedTensors(model, replaced);
@@ -42,15 +66,28 @@ export async function saveModelFolder(model: LanguageModel, folder: string, opti
     await removeStale(folder);
     await makeFolder(temporary);
     const config = `${JSON.stringify(savedConfig(model.config, dtype, untied), null, 2)}\n`;
-    await writeAtomically(join(temporary, 'config.json'), (handle) => writeFully(handle, new TextEncoder().encode(config)));
-    await writeWeights(temporary, [...tensors].map(([name, tensor]): TensorToWrite => (
-      { name, dtype, shape: tensor.shape, data: async () => {
-        if (options.signal?.aborted === true) throw new WhetstoneError('INTERRUPTED', 'Writing the model was interrupted; nothing is left.', { place: { file: folder } });
-        return tensor.data<'float32'>();
-      } }
-    )), options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes });
+    await writeAtomically(join(temporary, 'config.json'), (handle) =>
+      writeFully(handle, new TextEncoder().encode(config)),
+    );
+    await writeWeights(
+      temporary,
+      [...tensors].map(([name, tensor]): TensorToWrite => ({
+        name,
+        dtype,
+        shape: tensor.shape,
+        data: async () => {
+          if (options.signal?.aborted === true)
+            throw new WhetstoneError('INTERRUPTED', 'Writing the model was interrupted; nothing is left.', {
+              place: { file: folder },
+            });
+          return tensor.data<'float32'>();
+        },
+      })),
+      options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes },
+    );
     if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
-    for (const [name, text] of Object.entries(options.companionFiles ?? {})) await writeAtomically(join(temporary, name), (handle) => writeFully(handle, new TextEncoder().encode(text)));
+    for (const [name, text] of Object.entries(options.companionFiles ?? {}))
+      await writeAtomically(join(temporary, name), (handle) => writeFully(handle, new TextEncoder().encode(text)));
     await rmdir(folder).catch(() => undefined); // an empty folder of that name
     await rename(temporary, folder);
   } catch (cause) {
@@ -66,20 +103,32 @@ async function refuseOccupied(folder: string): Promise<void> {
     throw error;
   });
   if (entries.length === 0) return;
-  throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', { place: { file: folder }, found: `${entries.length} files`, hint: 'Choose another folder, or empty it first.' });
+  throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
+    place: { file: folder },
+    found: `${entries.length} files`,
+    hint: 'Choose another folder, or empty it first.',
+  });
 }
 
-function storedTensors(model: LanguageModel, replaced: ReadonlyMap<string, Tensor>): { readonly tensors: ReadonlyMap<string, Tensor>; readonly untied: boolean } {
+function storedTensors(
+  model: LanguageModel,
+  replaced: ReadonlyMap<string, Tensor>,
+): { readonly tensors: ReadonlyMap<string, Tensor>; readonly untied: boolean } {
   const tensors = new Map<string, Tensor>(model.parameters);
   const head = `${HEAD_NAME}.weight`;
   const untied = replaced.has(head) && !tensors.has(head);
   if (untied) tensors.set(head, model.embeddingSite.weight);
   for (const [name, tensor] of replaced) {
     const before = tensors.get(name);
-    if (before === undefined) throw new WhetstoneError('MODEL_TENSOR_UNKNOWN', 'The model has no such parameter to replace.', { place: { tensor: name } });
+    if (before === undefined)
+      throw new WhetstoneError('MODEL_TENSOR_UNKNOWN', 'The model has no such parameter to replace.', {
+        place: { tensor: name },
+      });
     if (before.shape.join() !== tensor.shape.join()) {
       throw new WhetstoneError('MODEL_TENSOR_SHAPE', 'A replacement has another shape than the parameter.', {
-        place: { tensor: name }, expected: `[${before.shape.join(', ')}]`, found: `[${tensor.shape.join(', ')}]`,
+        place: { tensor: name },
+        expected: `[${before.shape.join(', ')}]`,
+        found: `[${tensor.shape.join(', ')}]`,
       });
     }
     tensors.set(name, tensor);
@@ -89,15 +138,21 @@ function storedTensors(model: LanguageModel, replaced: ReadonlyMap<string, Tenso
 
 const dtypeNames: Readonly<Record<WeightDtype, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
 
-function savedConfig(config: Readonly<Record<string, Json>>, dtype: WeightDtype, untied: boolean): Readonly<Record<string, Json>> {
+function savedConfig(
+  config: Readonly<Record<string, Json>>,
+  dtype: WeightDtype,
+  untied: boolean,
+): Readonly<Record<string, Json>> {
   // transformers 5 writes `dtype`, earlier versions `torch_dtype`, which all of them read.
   const key = Object.hasOwn(config, 'dtype') ? 'dtype' : 'torch_dtype';
   return { ...config, [key]: dtypeNames[dtype], ...(untied ? { tie_word_embeddings: false } : {}) };
 }
 
 async function copyCompanions(from: string, to: string): Promise<void> {
-  const present = new Set(await readdir(from).catch((cause: unknown) => {
-    throw fileError(cause, from);
-  }));
+  const present = new Set(
+    await readdir(from).catch((cause: unknown) => {
+      throw fileError(cause, from);
+    }),
+  );
   for (const name of companionFiles) if (present.has(name)) await copyFile(join(from, name), join(to, name));
 }

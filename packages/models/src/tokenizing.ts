@@ -10,6 +10,9 @@ export function remakeTokenizer(argument: Json): Promise<Tokenizer> {
 
 /** Makes the renderer of a recipe, for the tokenizer of the same folder. */
 export function remakeRenderer(argument: Json, tokenizer: Tokenizer): Promise<ChatRenderer> {
-  const { folder, chatTemplatePath } = argument as { readonly folder: string; readonly chatTemplatePath: string | null };
+  const { folder, chatTemplatePath } = argument as {
+    readonly folder: string;
+    readonly chatTemplatePath: string | null;
+  };
   return loadRenderer(folder, tokenizer as FolderTokenizer, { chatTemplatePath });
 }

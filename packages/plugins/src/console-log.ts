@@ -3,7 +3,12 @@ import { definePlugin, type Callback, type StepReport } from '@whetstone/core/co
 const configSchema = {
   type: 'object',
   properties: {
-    everySteps: { type: 'integer', minimum: 1, default: 1, description: 'A line for every so many steps; the last step always gets one.' },
+    everySteps: {
+      type: 'integer',
+      minimum: 1,
+      default: 1,
+      description: 'A line for every so many steps; the last step always gets one.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -16,7 +21,7 @@ export function formatSeconds(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** One line about a step: `step 12/200  loss 2.3456  lr 1.00e-4  gradNorm 0.87  850 tokens/s  3:20 left`. */
+/** One line about a step: `step 12/200 loss 2.3456 lr 1.00e-4 gradNorm 0.87 850 tokens/s 3:20 left`. */
 export function formatStep(report: StepReport, secondsLeft: number): string {
   const { gradNorm } = report.metrics;
   return [
@@ -37,7 +42,10 @@ export function createConsoleLog(write: (line: string) => void, everySteps = 1):
   return {
     onRunStart: (run) => {
       const share = ((100 * run.trainableParameters) / run.totalParameters).toFixed(2);
-      write(`${run.totalSteps} steps on ${run.backend} (${run.engine}), ${run.trainableParameters} of ${run.totalParameters} parameters trained (${share} %)`);
+      write(
+        `${run.totalSteps} steps on ${run.backend} (${run.engine}), ${run.trainableParameters} of ` +
+          `${run.totalParameters} parameters trained (${share} %)`,
+      );
     },
     onStep: (report) => {
       seconds += report.seconds;
@@ -45,9 +53,11 @@ export function createConsoleLog(write: (line: string) => void, everySteps = 1):
       if (report.step % everySteps !== 0 && report.step !== report.totalSteps) return;
       write(formatStep(report, ((report.totalSteps - report.step) * seconds) / steps));
     },
-    onEvaluate: ({ step, loss, perplexity, seconds: took }) => write(`step ${step}: eval loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, ${took.toFixed(1)} s`),
+    onEvaluate: ({ step, loss, perplexity, seconds: took }) =>
+      write(`step ${step}: eval loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, ${took.toFixed(1)} s`),
     onSave: ({ step, folder }) => write(`step ${step}: saved ${folder}`),
-    onRunEnd: ({ steps: done, stopReason }) => write(`done after ${done} steps${stopReason === null ? '' : `: ${stopReason}`}`),
+    onRunEnd: ({ steps: done, stopReason }) =>
+      write(`done after ${done} steps${stopReason === null ? '' : `: ${stopReason}`}`),
   };
 }
 

@@ -3,11 +3,26 @@ import type { Control, EvaluationReport, StepReport } from '@whetstone/core/cont
 import { createEarlyStopping, type EarlyStoppingOptions } from './early-stopping.js';
 
 const evaluation = (step: number, loss: number, metrics: Record<string, number> = {}): EvaluationReport => ({
-  step, epoch: 0, loss, perplexity: Math.exp(loss), supervisedTokens: 1, samples: 1, seconds: 1, metrics,
+  step,
+  epoch: 0,
+  loss,
+  perplexity: Math.exp(loss),
+  supervisedTokens: 1,
+  samples: 1,
+  seconds: 1,
+  metrics,
 });
 
 function recordingControl(): Control & { readonly stops: string[]; best: number } {
-  const control = { stops: [] as string[], best: 0, stop: (reason: string) => void control.stops.push(reason), evaluate() {}, save() {}, skipUpdate() {}, markBest: () => void (control.best += 1) };
+  const control = {
+    stops: [] as string[],
+    best: 0,
+    stop: (reason: string) => void control.stops.push(reason),
+    evaluate() {},
+    save() {},
+    skipUpdate() {},
+    markBest: () => void (control.best += 1),
+  };
   return control;
 }
 
@@ -16,7 +31,10 @@ function stopsAt(options: EarlyStoppingOptions, losses: readonly number[]): numb
   const control = recordingControl();
   const callback = createEarlyStopping(options);
   for (const [index, loss] of losses.entries()) {
-    void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(index + 1, loss), control);
+    void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(
+      evaluation(index + 1, loss),
+      control,
+    );
     if (control.stops.length > 0) return index + 1;
   }
   return null;
@@ -44,13 +62,18 @@ describe('early-stopping', () => {
     for (const restoreBest of [true, false]) {
       const control = recordingControl();
       const callback = createEarlyStopping({ restoreBest });
-      for (const loss of [3, 2, 4]) void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
+      for (const loss of [3, 2, 4])
+        void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(
+          evaluation(1, loss),
+          control,
+        );
       expect(control.best).toBe(restoreBest ? 2 : 0);
     }
   });
   it('keeps its patience across resume', () => {
     const first = createEarlyStopping({ patience: 3 });
-    const call = (callback: typeof first, loss: number, control: Control): void => void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
+    const call = (callback: typeof first, loss: number, control: Control): void =>
+      void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
     const control = recordingControl();
     for (const loss of [1, 2, 2]) call(first, loss, control);
     const second = createEarlyStopping({ patience: 3 });
@@ -62,9 +85,24 @@ describe('early-stopping', () => {
   it('watches the train loss, in means of windows, and does not look at evaluations then', () => {
     const control = recordingControl();
     const callback = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 2, patience: 1 });
-    const step = (number: number, loss: number): void => void (callback.onStep as (report: StepReport, control: Control) => void)({
-      step: number, totalSteps: 9, epoch: 0, loss, learningRate: 1, microbatches: 1, samples: 1, tokens: 1, supervisedTokens: 1, seconds: 1, updated: true, metrics: {},
-    }, control);
+    const step = (number: number, loss: number): void =>
+      void (callback.onStep as (report: StepReport, control: Control) => void)(
+        {
+          step: number,
+          totalSteps: 9,
+          epoch: 0,
+          loss,
+          learningRate: 1,
+          microbatches: 1,
+          samples: 1,
+          tokens: 1,
+          supervisedTokens: 1,
+          seconds: 1,
+          updated: true,
+          metrics: {},
+        },
+        control,
+      );
     // Windows of 2.5, 2.25 and 2.5: the third is the first that is worse.
     for (const [index, loss] of [2, 3, 4, 0.5, 1].entries()) step(index + 1, loss);
     void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(5, 99), control);
@@ -73,18 +111,29 @@ describe('early-stopping', () => {
     expect(control.stops).toEqual([expect.stringContaining('best 2.25 at step 4, now 2.5')]);
   });
   it('watches the perplexity, and any metric to be maximised', () => {
-    for (const [metric, mode] of [['perplexity', 'min'], ['bleu', 'max']] as const) {
+    for (const [metric, mode] of [
+      ['perplexity', 'min'],
+      ['bleu', 'max'],
+    ] as const) {
       const control = recordingControl();
       const callback = createEarlyStopping({ metric, mode, patience: 1 });
       for (const [index, loss] of [3, 2, 2.5].entries()) {
         expect(control.stops).toHaveLength(0);
-        void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(index + 1, loss, { bleu: -loss }), control);
+        void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(
+          evaluation(index + 1, loss, { bleu: -loss }),
+          control,
+        );
       }
       expect(control.stops, metric).toHaveLength(1);
     }
   });
   it('watches a metric by name and says what exists where it does not', () => {
     const callback = createEarlyStopping({ metric: 'bleu', mode: 'max' });
-    expect(() => (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, 1, { rouge1: 3 }), recordingControl())).toThrow(/rouge1/);
+    expect(() =>
+      (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(
+        evaluation(1, 1, { rouge1: 3 }),
+        recordingControl(),
+      ),
+    ).toThrow(/rouge1/);
   });
 });

@@ -3,15 +3,48 @@ import { definePlugin, type Callback, type Control, type EvaluationReport, type 
 const configSchema = {
   type: 'object',
   properties: {
-    metric: { type: 'string', minLength: 1, default: 'loss', description: '`loss` and `perplexity` of the evaluation, any metric it reports, or `trainLoss`.' },
+    metric: {
+      type: 'string',
+      minLength: 1,
+      default: 'loss',
+      description: '`loss` and `perplexity` of the evaluation, any metric it reports, or `trainLoss`.',
+    },
     mode: { enum: ['min', 'max'], default: 'min', description: 'Whether less or more is better.' },
-    patience: { type: 'integer', minimum: 1, default: 3, description: 'Evaluations without improvement before the run stops.' },
-    threshold: { type: 'number', minimum: 0, default: 0, description: 'The least change that counts as an improvement.' },
-    thresholdMode: { enum: ['absolute', 'relative'], default: 'absolute', description: 'Whether the threshold is in the metric\'s unit or a share of the best value.' },
-    baseline: { type: ['number', 'null'], default: null, description: 'A value that must be passed before anything counts as an improvement.' },
-    warmupEvaluations: { type: 'integer', minimum: 0, default: 0, description: 'First evaluations that never count against patience.' },
+    patience: {
+      type: 'integer',
+      minimum: 1,
+      default: 3,
+      description: 'Evaluations without improvement before the run stops.',
+    },
+    threshold: {
+      type: 'number',
+      minimum: 0,
+      default: 0,
+      description: 'The least change that counts as an improvement.',
+    },
+    thresholdMode: {
+      enum: ['absolute', 'relative'],
+      default: 'absolute',
+      description: "Whether the threshold is in the metric's unit or a share of the best value.",
+    },
+    baseline: {
+      type: ['number', 'null'],
+      default: null,
+      description: 'A value that must be passed before anything counts as an improvement.',
+    },
+    warmupEvaluations: {
+      type: 'integer',
+      minimum: 0,
+      default: 0,
+      description: 'First evaluations that never count against patience.',
+    },
     restoreBest: { type: 'boolean', default: true, description: 'Put the best weights back when the run ends.' },
-    trainLossWindow: { type: 'integer', minimum: 1, default: 50, description: 'Steps whose mean loss is one evaluation of `trainLoss`.' },
+    trainLossWindow: {
+      type: 'integer',
+      minimum: 1,
+      default: 50,
+      description: 'Steps whose mean loss is one evaluation of `trainLoss`.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -37,7 +70,14 @@ interface State {
   readonly windowSteps: number;
 }
 
-const initialState: State = { best: null, bestStep: 0, evaluations: 0, withoutImprovement: 0, windowSum: 0, windowSteps: 0 };
+const initialState: State = {
+  best: null,
+  bestStep: 0,
+  evaluations: 0,
+  withoutImprovement: 0,
+  windowSum: 0,
+  windowSteps: 0,
+};
 
 /** The value of `metric` in an evaluation's report. Undefined where it was not computed. */
 function valueOf(report: EvaluationReport, metric: string): number | undefined {
@@ -47,11 +87,18 @@ function valueOf(report: EvaluationReport, metric: string): number | undefined {
 }
 
 /**
- * Stops a run that no longer gets better, and marks the best weights so that they are put back at the end. A value that is not a
- * number never counts as an improvement. Its patience is part of the checkpoint.
+ * Stops a run that no longer gets better, and marks the best weights so that they are put back at the end. A value that
+ * is not a number never counts as an improvement. Its patience is part of the checkpoint.
  */
 export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callback {
-  const { metric = 'loss', mode = 'min', patience = 3, threshold = 0, thresholdMode = 'absolute', baseline = null } = options;
+  const {
+    metric = 'loss',
+    mode = 'min',
+    patience = 3,
+    threshold = 0,
+    thresholdMode = 'absolute',
+    baseline = null,
+  } = options;
   const { warmupEvaluations = 0, restoreBest = true, trainLossWindow = 50 } = options;
   let state = initialState;
 
@@ -73,8 +120,13 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
     const withoutImprovement = evaluations <= warmupEvaluations ? 0 : state.withoutImprovement + 1;
     state = { ...state, evaluations, withoutImprovement };
     if (withoutImprovement < patience) return;
-    const best = state.best === null ? `the baseline ${baseline ?? 'none'} was never passed` : `best ${state.best} at step ${state.bestStep}`;
-    control.stop(`early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${best}, now ${value})`);
+    const best =
+      state.best === null
+        ? `the baseline ${baseline ?? 'none'} was never passed`
+        : `best ${state.best} at step ${state.bestStep}`;
+    control.stop(
+      `early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${best}, now ${value})`,
+    );
   };
 
   return {
@@ -90,7 +142,10 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
       if (metric === 'trainLoss') return;
       const value = valueOf(report, metric);
       if (value === undefined) {
-        throw new Error(`The evaluation reports no "${metric}"; it reports: ${['loss', 'perplexity', ...Object.keys(report.metrics)].join(', ')}.`);
+        throw new Error(
+          `The evaluation reports no "${metric}"; it reports: ` +
+            `${['loss', 'perplexity', ...Object.keys(report.metrics)].join(', ')}.`,
+        );
       }
       judge(value, report.step, control);
     },

@@ -5,7 +5,8 @@ import type { Callback, Control, HookSignatures } from '@whetstone/core/contract
 import { createGradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
 
 type TransformGradients = HookSignatures['transformGradients'];
-const handlerOf = (callback: Callback): TransformGradients => (callback.transformGradients as { readonly handler: TransformGradients }).handler;
+const handlerOf = (callback: Callback): TransformGradients =>
+  (callback.transformGradients as { readonly handler: TransformGradients }).handler;
 
 interface Outcome {
   readonly gradients: Record<string, number[]>;
@@ -13,23 +14,42 @@ interface Outcome {
   readonly skipped: string[];
 }
 
-function clip(callback: Callback, gradients: Record<string, number[] | number[][]>, parameters: Record<string, number[] | number[][]> = {}): Outcome {
+function clip(
+  callback: Callback,
+  gradients: Record<string, number[] | number[][]>,
+  parameters: Record<string, number[] | number[][]> = {},
+): Outcome {
   const metrics: Record<string, number> = {};
   const skipped: string[] = [];
-  const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate: (reason) => void skipped.push(reason), markBest() {} };
-  const asTensors = (values: Record<string, number[] | number[][]>): Map<string, Tensor> => new Map(Object.entries(values).map(([name, value]) => [name, tensor(value)]));
+  const control: Control = {
+    stop() {},
+    evaluate() {},
+    save() {},
+    skipUpdate: (reason) => void skipped.push(reason),
+    markBest() {},
+  };
+  const asTensors = (values: Record<string, number[] | number[][]>): Map<string, Tensor> =>
+    new Map(Object.entries(values).map(([name, value]) => [name, tensor(value)]));
   const result: Record<string, number[]> = {};
   tidy(() => {
     const record = (name: string, value: number | Scalar): void => {
       metrics[name] = typeof value === 'number' ? value : (value.dataSync()[0] ?? Number.NaN);
     };
-    const changed = handlerOf(callback)(asTensors(gradients), { step: 0, record, parameters: asTensors(parameters) }, control);
+    const changed = handlerOf(callback)(
+      asTensors(gradients),
+      { step: 0, record, parameters: asTensors(parameters) },
+      control,
+    );
     for (const [name, gradient] of changed) result[name] = [...gradient.dataSync()];
   });
   return { gradients: result, metrics, skipped };
 }
 
-const once = (options: GradientClippingOptions, gradients: Record<string, number[] | number[][]>, parameters: Record<string, number[] | number[][]> = {}): Outcome => {
+const once = (
+  options: GradientClippingOptions,
+  gradients: Record<string, number[] | number[][]>,
+  parameters: Record<string, number[] | number[][]> = {},
+): Outcome => {
   const callback = createGradientClipping(options);
   const outcome = clip(callback, gradients, parameters);
   callback.dispose?.();
@@ -62,7 +82,21 @@ describe('gradient-clipping', () => {
   });
   it('clips units by the size of their weights (AGC)', () => {
     // First row: gradient norm 5, weight norm 10, bound 0.1 · 10 = 1. Second row: 0.05 under its bound 0.1.
-    const { gradients } = once({ mode: 'adaptive', adaptiveFactor: 0.1 }, { w: [[3, 4], [0.03, 0.04]] }, { w: [[6, 8], [1, 0]] });
+    const { gradients } = once(
+      { mode: 'adaptive', adaptiveFactor: 0.1 },
+      {
+        w: [
+          [3, 4],
+          [0.03, 0.04],
+        ],
+      },
+      {
+        w: [
+          [6, 8],
+          [1, 0],
+        ],
+      },
+    );
     expect(gradients['w']?.map((value) => Number(value.toFixed(4)))).toEqual([0.6, 0.8, 0.03, 0.04]);
   });
   it('reports the share of clipped steps, also after resume, and leaks nothing', () => {

@@ -1,6 +1,24 @@
 import {
-  abs, add, cast, clipByValue, div, greater, keep, max, maximum, minimum, mul, scalar, sqrt, square, sum, tensor1d, tidy,
-  type Scalar, type Tensor, type Tensor1D,
+  abs,
+  add,
+  cast,
+  clipByValue,
+  div,
+  greater,
+  keep,
+  max,
+  maximum,
+  minimum,
+  mul,
+  scalar,
+  sqrt,
+  square,
+  sum,
+  tensor1d,
+  tidy,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
 } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
 import { clipByGlobalNorm, globalNorm, NORM_EPSILON } from '@whetstone/core/ops';
@@ -8,14 +26,30 @@ import { clipByGlobalNorm, globalNorm, NORM_EPSILON } from '@whetstone/core/ops'
 const configSchema = {
   type: 'object',
   properties: {
-    mode: { enum: ['norm', 'parameter-norm', 'value', 'adaptive'], default: 'norm', description: 'norm: all gradients together; parameter-norm: each by itself; value: each element; adaptive: AGC.' },
+    mode: {
+      enum: ['norm', 'parameter-norm', 'value', 'adaptive'],
+      default: 'norm',
+      description: 'norm: all gradients together; parameter-norm: each by itself; value: each element; adaptive: AGC.',
+    },
     maxNorm: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'Bound of the norm.' },
-    maxValue: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'Bound of an element\'s size, for mode `value`.' },
-    adaptiveFactor: { type: 'number', exclusiveMinimum: 0, default: 0.01, description: 'Bound of a unit\'s gradient norm over its weight norm, for mode `adaptive`.' },
+    maxValue: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      default: 1,
+      description: "Bound of an element's size, for mode `value`.",
+    },
+    adaptiveFactor: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      default: 0.01,
+      description: "Bound of a unit's gradient norm over its weight norm, for mode `adaptive`.",
+    },
     nonFinite: {
       enum: ['pass', 'skip', 'stop'],
       default: 'pass',
-      description: 'Gradients that are no numbers: leave them to the engine, skip the update, or stop the run. Skipping and stopping read the norm back each step.',
+      description:
+        'Gradients that are no numbers: leave them to the engine, skip the update, or stop the run. Skipping ' +
+        'and stopping read the norm back each step.',
     },
   },
   additionalProperties: false,
@@ -43,12 +77,20 @@ const mapGradients = (gradients: Gradients, change: (gradient: Tensor, name: str
 
 /** Whether any of the norms is above its bound, as 1 or 0. */
 const anyAbove = (pairs: readonly (readonly [Tensor, Tensor])[]): Scalar =>
-  pairs.map(([norm, bound]) => cast(max(greater(norm, bound)), 'float32')).reduce((one, other) => maximum(one, other)) as Scalar;
+  pairs
+    .map(([norm, bound]) => cast(max(greater(norm, bound)), 'float32'))
+    .reduce((one, other) => maximum(one, other)) as Scalar;
 
 /** Norm of each unit: over everything but the first axis; of all of it for vectors. */
 const unitNorms = (tensor: Tensor): Tensor => {
   if (tensor.rank < 2) return sqrt(sum(square(tensor)));
-  return sqrt(sum(square(tensor), Array.from({ length: tensor.rank - 1 }, (_, axis) => axis + 1), true));
+  return sqrt(
+    sum(
+      square(tensor),
+      Array.from({ length: tensor.rank - 1 }, (_, axis) => axis + 1),
+      true,
+    ),
+  );
 };
 
 interface Bounds {
@@ -59,9 +101,17 @@ interface Bounds {
 }
 
 /** min(1, limit / (norm + ε)). */
-const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor => minimum(one, div(limit, add(norm, epsilon)));
+const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor =>
+  minimum(one, div(limit, add(norm, epsilon)));
 
-function clip(mode: Exclude<Required<GradientClippingOptions>['mode'], 'norm'>, gradients: Gradients, parameters: Gradients, norm: Scalar, limitValue: number, bounds: Bounds): Clipped {
+function clip(
+  mode: Exclude<Required<GradientClippingOptions>['mode'], 'norm'>,
+  gradients: Gradients,
+  parameters: Gradients,
+  norm: Scalar,
+  limitValue: number,
+  bounds: Bounds,
+): Clipped {
   const { limit } = bounds;
   switch (mode) {
     case 'parameter-norm': {
@@ -97,9 +147,9 @@ function clip(mode: Exclude<Required<GradientClippingOptions>['mode'], 'norm'>, 
 }
 
 /**
- * Bounds the gradients before the update. Every report gets `gradNorm` (before), `gradNormClipped` (after) and `clippedShare`, the
- * share of steps so far in which something was clipped. All of it is computed where the gradients are; nothing is read back
- * unless `nonFinite` asks for it.
+ * Bounds the gradients before the update. Every report gets `gradNorm` (before), `gradNormClipped` (after) and
+ * `clippedShare`, the share of steps so far in which something was clipped. All of it is computed where the gradients
+ * are; nothing is read back unless `nonFinite` asks for it.
  */
 export function createGradientClipping(options: GradientClippingOptions = {}): Callback {
   const { mode = 'norm', maxNorm = 1, maxValue = 1, adaptiveFactor = 0.01, nonFinite = 'pass' } = options;
@@ -111,7 +161,12 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
   let steps = 0;
 
   const prepare = (): Bounds => {
-    bounds ??= { limit: keep(scalar(limitValue)), epsilon: keep(scalar(NORM_EPSILON)), one: keep(scalar(1)), floor: keep(scalar(weightNormFloor)) };
+    bounds ??= {
+      limit: keep(scalar(limitValue)),
+      epsilon: keep(scalar(NORM_EPSILON)),
+      one: keep(scalar(1)),
+      floor: keep(scalar(weightNormFloor)),
+    };
     return bounds;
   };
 
@@ -128,29 +183,50 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
           const [value = Number.NaN] = norm.dataSync();
           if (!Number.isFinite(value)) {
             const reason = `the gradient norm of step ${step.step + 1} is ${value}`;
-            if (nonFinite === 'stop') throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, { hint: 'Lower the learning rate, or set nonFinite to "skip".' });
+            if (nonFinite === 'stop')
+              throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, {
+                hint: 'Lower the learning rate, or set nonFinite to "skip".',
+              });
             control.skipUpdate(reason);
             steps += 1;
             // Nothing was clipped: the step is left out, and the report says so by its norm.
             step.record('gradNormClipped', norm);
-            step.record('clippedShare', tidy(() => div<Scalar>(clippedSteps === null ? scalar(clippedBefore) : sum(clippedSteps), scalar(steps))));
+            step.record(
+              'clippedShare',
+              tidy(() => div<Scalar>(clippedSteps === null ? scalar(clippedBefore) : sum(clippedSteps), scalar(steps))),
+            );
             return gradients;
           }
         }
-        const result: Clipped = mode === 'norm'
-          ? { gradients: new Map([...gradients.keys()].map((name, index) => [name, together?.clipped[index] as Tensor])), clipped: anyAbove([[norm, ready.limit]]) }
-          : clip(mode, gradients, step.parameters, norm, limitValue, ready);
+        const result: Clipped =
+          mode === 'norm'
+            ? {
+                gradients: new Map(
+                  [...gradients.keys()].map((name, index) => [name, together?.clipped[index] as Tensor]),
+                ),
+                clipped: anyAbove([[norm, ready.limit]]),
+              }
+            : clip(mode, gradients, step.parameters, norm, limitValue, ready);
         steps += 1;
         const before = clippedSteps;
         const total = tidy(() => add<Tensor1D>(before ?? tensor1d([clippedBefore], 'float32'), result.clipped));
         clippedSteps = keep(total);
         before?.dispose();
-        step.record('gradNormClipped', mode === 'norm' ? (minimum(norm, ready.limit) as Scalar) : globalNorm(result.gradients.values()));
-        step.record('clippedShare', tidy(() => div<Scalar>(sum(total), scalar(steps))));
+        step.record(
+          'gradNormClipped',
+          mode === 'norm' ? (minimum(norm, ready.limit) as Scalar) : globalNorm(result.gradients.values()),
+        );
+        step.record(
+          'clippedShare',
+          tidy(() => div<Scalar>(sum(total), scalar(steps))),
+        );
         return result.gradients;
       },
     },
-    saveState: (): Json => ({ steps, clippedSteps: clippedSteps === null ? clippedBefore : (clippedSteps.dataSync()[0] ?? 0) }),
+    saveState: (): Json => ({
+      steps,
+      clippedSteps: clippedSteps === null ? clippedBefore : (clippedSteps.dataSync()[0] ?? 0),
+    }),
     loadState: (state) => {
       const saved = state as { readonly steps: number; readonly clippedSteps: number };
       steps = saved.steps;

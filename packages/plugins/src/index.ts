@@ -13,9 +13,21 @@ export { createGradientClipping, gradientClipping, type GradientClippingOptions 
 export { createMetricsLog, metricsJsonl } from './metrics-jsonl.js';
 export { createNanGuard, nanGuard, type NanGuardOptions } from './nan-guard.js';
 export { repetitionRate } from './repetition-penalty/candidates.js';
-export { createRepetitionPenalty, repetitionPenalty, type RepetitionPenaltyOptions } from './repetition-penalty/repetition-penalty.js';
+export {
+  createRepetitionPenalty,
+  repetitionPenalty,
+  type RepetitionPenaltyOptions,
+} from './repetition-penalty/repetition-penalty.js';
 export { createTensorBoardLog, tensorBoard } from './tensorboard/tensorboard.js';
 
 /** Every callback and logger of this package, for a registry. */
-export const plugins = [earlyStopping, gradientClipping, nanGuard, repetitionPenalty, metricsJsonl, consoleLog, tensorBoard];
+export const plugins = [
+  earlyStopping,
+  gradientClipping,
+  nanGuard,
+  repetitionPenalty,
+  metricsJsonl,
+  consoleLog,
+  tensorBoard,
+];
 export default plugins;

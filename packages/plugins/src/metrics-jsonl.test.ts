@@ -6,18 +6,59 @@ import type { Callback, Control, EvaluationReport, RunInfo, RunReport, StepRepor
 import { appendText, createMetricsLog } from './metrics-jsonl.js';
 
 const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate() {}, markBest() {} };
-const run = (startStep: number): RunInfo => ({ totalSteps: 4, epochs: 1, startStep, outputFolder: null, backend: 'cpu', engine: 'cpu', trainableParameters: 1, totalParameters: 1 });
+const run = (startStep: number): RunInfo => ({
+  totalSteps: 4,
+  epochs: 1,
+  startStep,
+  outputFolder: null,
+  backend: 'cpu',
+  engine: 'cpu',
+  trainableParameters: 1,
+  totalParameters: 1,
+});
 const step = (number: number, loss = number): StepReport => ({
-  step: number, totalSteps: 4, epoch: 0, loss, learningRate: 1e-3, microbatches: 1, samples: 1, tokens: 2, supervisedTokens: 1, seconds: 1, updated: true, metrics: { gradNorm: 2 },
+  step: number,
+  totalSteps: 4,
+  epoch: 0,
+  loss,
+  learningRate: 1e-3,
+  microbatches: 1,
+  samples: 1,
+  tokens: 2,
+  supervisedTokens: 1,
+  seconds: 1,
+  updated: true,
+  metrics: { gradNorm: 2 },
 });
 const end: RunReport = {
-  evalLossBefore: null, evalLossAfter: 1, steps: 4, seconds: 1, samplesPerSecond: 1, tokensPerSecond: 1, supervisedTokensPerSecond: 1, peakMemoryBytes: 1, backend: 'cpu', engine: 'cpu', outputFolder: null, stopReason: null,
+  evalLossBefore: null,
+  evalLossAfter: 1,
+  steps: 4,
+  seconds: 1,
+  samplesPerSecond: 1,
+  tokensPerSecond: 1,
+  supervisedTokensPerSecond: 1,
+  peakMemoryBytes: 1,
+  backend: 'cpu',
+  engine: 'cpu',
+  outputFolder: null,
+  stopReason: null,
 };
-const evaluation: EvaluationReport = { step: 2, epoch: 0, loss: Number.NaN, perplexity: 1, supervisedTokens: 1, samples: 1, seconds: 1, metrics: {} };
+const evaluation: EvaluationReport = {
+  step: 2,
+  epoch: 0,
+  loss: Number.NaN,
+  perplexity: 1,
+  supervisedTokens: 1,
+  samples: 1,
+  seconds: 1,
+  metrics: {},
+};
 
 async function play(callback: Callback, startStep: number, steps: readonly number[]): Promise<void> {
   await (callback.onRunStart as (info: RunInfo, control: Control) => Promise<void>)(run(startStep), control);
-  for (const number of steps) await (callback.onStep as (report: StepReport, control: Control) => void)(step(number), control);
+  for (const number of steps)
+    await (callback.onStep as (report: StepReport, control: Control) => void)(step(number), control);
 }
 
 describe('metrics-jsonl', () => {
@@ -26,13 +67,24 @@ describe('metrics-jsonl', () => {
     folder = mkdtempSync(join(tmpdir(), 'whetstone-metrics-'));
   });
   afterEach(() => rmSync(folder, { recursive: true }));
-  const lines = (): { readonly type: string; readonly step: number; readonly loss?: number | null; readonly gradNorm?: number }[] =>
-    readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as never);
+  const lines = (): {
+    readonly type: string;
+    readonly step: number;
+    readonly loss?: number | null;
+    readonly gradNorm?: number;
+  }[] =>
+    readFileSync(join(folder, 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as never);
 
   it('writes a line a step and evaluation, each at once, and an end', async () => {
     const log = createMetricsLog(folder, 'metrics.jsonl');
     await play(log, 0, [1, 2]);
-    expect(lines()).toMatchObject([{ type: 'step', step: 1, loss: 1, gradNorm: 2 }, { type: 'step', step: 2 }]);
+    expect(lines()).toMatchObject([
+      { type: 'step', step: 1, loss: 1, gradNorm: 2 },
+      { type: 'step', step: 2 },
+    ]);
     await (log.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation, control);
     expect(lines()[2]).toMatchObject({ type: 'evaluation', step: 2, loss: null });
     await (log.onRunEnd as (report: RunReport) => void)(end);
@@ -52,7 +104,9 @@ describe('metrics-jsonl', () => {
   it.skipIf(!existsSync('/dev/full'))('says that the disk is full', async () => {
     const full = openSync('/dev/full', 'a');
     try {
-      expect(() => appendText(full, 'a line', 'metrics.jsonl')).toThrow(expect.objectContaining({ code: 'DISK_FULL', place: { file: 'metrics.jsonl' } }));
+      expect(() => appendText(full, 'a line', 'metrics.jsonl')).toThrow(
+        expect.objectContaining({ code: 'DISK_FULL', place: { file: 'metrics.jsonl' } }),
+      );
     } finally {
       closeSync(full);
     }

@@ -6,7 +6,12 @@ import { fileError, writeAtomically } from '@whetstone/core/files';
 const configSchema = {
   type: 'object',
   properties: {
-    file: { type: 'string', minLength: 1, default: 'metrics.jsonl', description: 'Name of the file in the run\'s folder.' },
+    file: {
+      type: 'string',
+      minLength: 1,
+      default: 'metrics.jsonl',
+      description: "Name of the file in the run's folder.",
+    },
   },
   additionalProperties: false,
 } as const;
@@ -17,7 +22,9 @@ interface Line {
   readonly step: number;
 }
 
-/** The lines of a log that a run continuing after `step` steps keeps: whole ones, not of a later step, not of an end. */
+/**
+ * The lines of a log that a run continuing after `step` steps keeps: whole ones, not of a later step, not of an end.
+ */
 export function linesToKeep(text: string, step: number): string[] {
   return text.split('\n').filter((line) => {
     try {
@@ -39,8 +46,9 @@ export function appendText(descriptor: number, text: string, file: string): void
 }
 
 /**
- * Writes one JSON object a line for every step and evaluation. A resumed run continues the file: lines of steps that will be done
- * again, and a line torn by a crash, are dropped first. Numbers that JSON has not (NaN) become null. Throws `DISK_FULL`.
+ * Writes one JSON object a line for every step and evaluation. A resumed run continues the file: lines of steps that
+ * will be done again, and a line torn by a crash, are dropped first. Numbers that JSON has not (NaN) become null.
+ * Throws `DISK_FULL`.
  */
 export function createMetricsLog(folder: string, fileName: string): Callback {
   let descriptor: number | null = null;
@@ -81,7 +89,8 @@ export const metricsJsonl = definePlugin({
   apiVersion: 1,
   kind: 'logger',
   name: 'metrics-jsonl',
-  description: 'Writes every step and evaluation as a line of JSON into the run\'s folder.',
+  description: "Writes every step and evaluation as a line of JSON into the run's folder.",
   configSchema,
-  create: ({ file }, { outputFolder }) => (outputFolder === null ? { onRunStart: () => {} } : createMetricsLog(outputFolder, file)),
+  create: ({ file }, { outputFolder }) =>
+    outputFolder === null ? { onRunStart: () => {} } : createMetricsLog(outputFolder, file),
 });

@@ -3,8 +3,16 @@ import { definePlugin, WhetstoneError, type Callback, type Json } from '@whetsto
 const configSchema = {
   type: 'object',
   properties: {
-    action: { enum: ['stop', 'error'], default: 'error', description: 'stop: end the run as if it were done; error: fail with NON_FINITE.' },
-    lossThreshold: { type: ['number', 'null'], default: null, description: 'A loss above this counts as gone astray too.' },
+    action: {
+      enum: ['stop', 'error'],
+      default: 'error',
+      description: 'stop: end the run as if it were done; error: fail with NON_FINITE.',
+    },
+    lossThreshold: {
+      type: ['number', 'null'],
+      default: null,
+      description: 'A loss above this counts as gone astray too.',
+    },
     patience: { type: 'integer', minimum: 1, default: 1, description: 'Steps in a row before the guard acts.' },
   },
   additionalProperties: false,
@@ -34,7 +42,10 @@ export function createNanGuard(options: NanGuardOptions = {}): Callback {
       if (problem === null || inARow < patience) return;
       const reason = `At step ${step} ${problem}${inARow > 1 ? `, for ${inARow} steps in a row` : ''}.`;
       if (action === 'stop') return control.stop(reason);
-      throw new WhetstoneError('NON_FINITE', reason, { hint: 'Lower the learning rate, add warmup steps, or look at the batch of that step.', details: { step, loss, gradNorm } });
+      throw new WhetstoneError('NON_FINITE', reason, {
+        hint: 'Lower the learning rate, add warmup steps, or look at the batch of that step.',
+        details: { step, loss, gradNorm },
+      });
     },
     saveState: (): Json => ({ inARow }),
     loadState: (state) => {

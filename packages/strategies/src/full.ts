@@ -1,5 +1,11 @@
 import { clone, mul, tidy, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type LanguageModel, type SavedState, type Strategy } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  WhetstoneError,
+  type LanguageModel,
+  type SavedState,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { constant, storeBfloat16 } from '@whetstone/core/ops';
 import { unfreeze } from './support/unfreeze.js';
 
@@ -9,7 +15,9 @@ const configSchema = {
     weights: {
       enum: ['float32', 'bfloat16'],
       default: 'float32',
-      description: 'What the model computes with and is saved as. bfloat16: rounded weights of two bytes, whose float32 masters take the updates (Micikevicius et al. 2018).',
+      description:
+        'What the model computes with and is saved as. bfloat16: rounded weights of two bytes, whose float32 ' +
+        'masters take the updates (Micikevicius et al. 2018).',
     },
   },
   additionalProperties: false,
@@ -31,13 +39,15 @@ interface Masters {
 }
 
 function createMasters(model: LanguageModel): Masters {
-  const variables = new Map([...model.parameters].map(([name, parameter]) => {
-    // A copy in float32, also of a parameter that is kept in fewer bytes.
-    const values = tidy(() => mul(parameter, constant(1)));
-    const master = variable(values, false);
-    values.dispose();
-    return [name, master as Variable] as const;
-  }));
+  const variables = new Map(
+    [...model.parameters].map(([name, parameter]) => {
+      // A copy in float32, also of a parameter that is kept in fewer bytes.
+      const values = tidy(() => mul(parameter, constant(1)));
+      const master = variable(values, false);
+      values.dispose();
+      return [name, master as Variable] as const;
+    }),
+  );
   const round = (): void => {
     for (const [name, parameter] of model.parameters) {
       const master = variables.get(name);
@@ -55,7 +65,11 @@ function createMasters(model: LanguageModel): Masters {
     loadState: ({ tensors }) => {
       for (const [name, master] of variables) {
         const saved = tensors.get(name);
-        if (saved === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the float32 master of a weight.', { place: { tensor: name }, hint: 'It was written without weights: "bfloat16".' });
+        if (saved === undefined)
+          throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the float32 master of a weight.', {
+            place: { tensor: name },
+            hint: 'It was written without weights: "bfloat16".',
+          });
         const copy = clone(saved);
         master.assign(copy);
         copy.dispose();
@@ -82,7 +96,8 @@ export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }):
       return {
         trainable: new Map(model.parameters),
         ...(masters === null ? {} : { masters: masters.variables, savedAs: weights, afterUpdate: masters.round }),
-        effectiveWeights: () => new Map([...model.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }])),
+        effectiveWeights: () =>
+          new Map([...model.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }])),
         saveState: () => masters?.saveState() ?? { tensors: new Map(), values: null },
         loadState: (state) => masters?.loadState(state),
         dispose: () => {

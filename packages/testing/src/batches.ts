@@ -27,8 +27,11 @@ export function randomRows(count: number, vocabularySize: number, seed: number):
 /** Rows padded on the right to the longest. */
 export function batchOf(rows: readonly Row[]): Batch {
   const length = Math.max(...rows.map(({ ids }) => ids.length));
-  const flat = (of: (row: Row, column: number) => number): Int32Array => Int32Array.from(rows.flatMap((row) => Array.from({ length }, (_, column) => of(row, column))));
-  const labels = flat(({ ids, supervised }, column) => (supervised[column] === true ? (ids[column] ?? IGNORED_LABEL) : IGNORED_LABEL));
+  const flat = (of: (row: Row, column: number) => number): Int32Array =>
+    Int32Array.from(rows.flatMap((row) => Array.from({ length }, (_, column) => of(row, column))));
+  const labels = flat(({ ids, supervised }, column) =>
+    supervised[column] === true ? (ids[column] ?? IGNORED_LABEL) : IGNORED_LABEL,
+  );
   return {
     rows: rows.length,
     length,
@@ -38,7 +41,10 @@ export function batchOf(rows: readonly Row[]): Batch {
     positionIds: flat(({ ids }, column) => (column < ids.length ? column : 0)),
     samples: rows.length,
     tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0),
-    supervisedTokens: labels.reduce((sum, label, index) => sum + (label === IGNORED_LABEL || index % length === 0 ? 0 : 1), 0),
+    supervisedTokens: labels.reduce(
+      (sum, label, index) => sum + (label === IGNORED_LABEL || index % length === 0 ? 0 : 1),
+      0,
+    ),
   };
 }
 
@@ -56,7 +62,9 @@ export function supervisedOf(batch: Batch): SupervisedPositions {
 
 /** The rows in batches of `batchSize`, the same in every epoch. */
 export function batchSourceOf(rows: readonly Row[], batchSize: number): BatchSource {
-  const batches = Array.from({ length: Math.ceil(rows.length / batchSize) }, (_, index) => batchOf(rows.slice(index * batchSize, (index + 1) * batchSize)));
+  const batches = Array.from({ length: Math.ceil(rows.length / batchSize) }, (_, index) =>
+    batchOf(rows.slice(index * batchSize, (index + 1) * batchSize)),
+  );
   const count = (of: (batch: Batch) => number): number => batches.reduce((sum, batch) => sum + of(batch), 0);
   return {
     batchesPerEpoch: batches.length,

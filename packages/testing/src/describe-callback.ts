@@ -4,8 +4,19 @@ import { join } from 'node:path';
 import { memory, randomUniform, tensor, tidy, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  hookTable, PLUGIN_API_VERSION,
-  type Callback, type Control, type EvaluationReport, type Hook, type HookName, type HookSignatures, type LoadedModel, type MicrobatchContext, type StartingRun, type StepContext, type StepReport,
+  hookTable,
+  PLUGIN_API_VERSION,
+  type Callback,
+  type Control,
+  type EvaluationReport,
+  type Hook,
+  type HookName,
+  type HookSignatures,
+  type LoadedModel,
+  type MicrobatchContext,
+  type StartingRun,
+  type StepContext,
+  type StepReport,
 } from '@whetstone/core/contract';
 import { batchOf, randomRows, supervisedOf } from './batches.js';
 import { createFrom, testContext, type Options, type TestedPlugin } from './options.js';
@@ -16,7 +27,9 @@ export interface DescribeCallbackOptions {
   /** Metrics that evaluations report beside loss and perplexity. */
   readonly evaluationMetrics?: Readonly<Record<string, number>>;
   readonly vocabularySize?: number;
-  /** A small model of at least `vocabularySize` tokens, for callbacks that ask the one at work; the suite disposes it. */
+  /**
+   * A small model of at least `vocabularySize` tokens, for callbacks that ask the one at work; the suite disposes it.
+   */
   readonly loaded?: () => LoadedModel;
 }
 
@@ -41,14 +54,35 @@ export function recordControl(): RecordedControl {
 /** A step's report with a loss and whatever else matters to the test. */
 export function stepReport(step: number, changes: Partial<StepReport> = {}): StepReport {
   return {
-    step, totalSteps: 20, epoch: step / 20, loss: 3 - 0.05 * step, learningRate: 1e-3, microbatches: 1, samples: 4, tokens: 40, supervisedTokens: 20, seconds: 0.1, updated: true, metrics: {},
+    step,
+    totalSteps: 20,
+    epoch: step / 20,
+    loss: 3 - 0.05 * step,
+    learningRate: 1e-3,
+    microbatches: 1,
+    samples: 4,
+    tokens: 40,
+    supervisedTokens: 20,
+    seconds: 0.1,
+    updated: true,
+    metrics: {},
     ...changes,
   };
 }
 
 /** An evaluation's report. */
 export function evaluationReport(step: number, changes: Partial<EvaluationReport> = {}): EvaluationReport {
-  return { step, epoch: step / 20, loss: 3, perplexity: Math.exp(3), supervisedTokens: 20, samples: 4, seconds: 0.1, metrics: {}, ...changes };
+  return {
+    step,
+    epoch: step / 20,
+    loss: 3,
+    perplexity: Math.exp(3),
+    supervisedTokens: 20,
+    samples: 4,
+    seconds: 0.1,
+    metrics: {},
+    ...changes,
+  };
 }
 
 /** The function of a hook, whether it stands alone or with an order. */
@@ -58,14 +92,25 @@ function hookOf<K extends HookName>(callback: Callback, name: K): HookSignatures
   return hook.handler;
 }
 
-/** Plays steps `from`…`to` with all hooks, with tensors that depend on the step alone. Answers what was asked and recorded. */
-async function play(callback: Callback, from: number, to: number, settings: DescribeCallbackOptions): Promise<string[]> {
+/**
+ * Plays steps `from`…`to` with all hooks, with tensors that depend on the step alone. Answers what was asked and
+ * recorded.
+ */
+async function play(
+  callback: Callback,
+  from: number,
+  to: number,
+  settings: DescribeCallbackOptions,
+): Promise<string[]> {
   const control = recordControl();
   const vocabularySize = settings.vocabularySize ?? 12;
   const recorded: string[] = [];
   for (let step = from; step < to; step += 1) {
     const metrics: Record<string, number> = {};
-    const context: StepContext = { step, record: (name, value) => void (metrics[name] = typeof value === 'number' ? value : (value.dataSync()[0] ?? NaN)) };
+    const context: StepContext = {
+      step,
+      record: (name, value) => void (metrics[name] = typeof value === 'number' ? value : (value.dataSync()[0] ?? NaN)),
+    };
     await hookOf(callback, 'onStepStart')?.(step, control);
     const original = batchOf(randomRows(4, vocabularySize, step));
     const batch = hookOf(callback, 'transformBatch')?.(original, context) ?? original;
@@ -77,9 +122,28 @@ async function play(callback: Callback, from: number, to: number, settings: Desc
       expect(replaced.shape).toEqual(logits.shape);
       const added = hookOf(callback, 'addLoss')?.(replaced, microbatch) as Scalar | undefined;
       if (added !== undefined) expect(added.shape).toEqual([]);
-      const gradients = new Map<string, Tensor>([['a', tensor([3 + step, -4])], ['b', tensor([[0.1, 0.2], [0.3, 0.4]])]]);
-      const parameters = new Map<string, Tensor>([['a', tensor([1, 1])], ['b', tensor([[1, 0], [0, 1]])]]);
-      const changed = hookOf(callback, 'transformGradients')?.(gradients, { ...context, parameters }, control) ?? gradients;
+      const gradients = new Map<string, Tensor>([
+        ['a', tensor([3 + step, -4])],
+        [
+          'b',
+          tensor([
+            [0.1, 0.2],
+            [0.3, 0.4],
+          ]),
+        ],
+      ]);
+      const parameters = new Map<string, Tensor>([
+        ['a', tensor([1, 1])],
+        [
+          'b',
+          tensor([
+            [1, 0],
+            [0, 1],
+          ]),
+        ],
+      ]);
+      const changed =
+        hookOf(callback, 'transformGradients')?.(gradients, { ...context, parameters }, control) ?? gradients;
       expect([...changed.keys()]).toEqual([...gradients.keys()]);
       for (const [name, gradient] of changed) {
         expect(gradient.shape, name).toEqual(gradients.get(name)?.shape);
@@ -87,18 +151,35 @@ async function play(callback: Callback, from: number, to: number, settings: Desc
       }
     });
     await hookOf(callback, 'onStep')?.(stepReport(step + 1, { metrics }), control);
-    await hookOf(callback, 'onEvaluate')?.(evaluationReport(step + 1, { loss: 2 + ((step * 7) % 5) / 10, metrics: { ...settings.evaluationMetrics } }), control);
+    await hookOf(callback, 'onEvaluate')?.(
+      evaluationReport(step + 1, { loss: 2 + ((step * 7) % 5) / 10, metrics: { ...settings.evaluationMetrics } }),
+      control,
+    );
     recorded.push(JSON.stringify(metrics));
   }
   return [...recorded, ...control.asked];
 }
 
 const startOf = (folder: string | null, loaded: LoadedModel | undefined): StartingRun => ({
-  totalSteps: 3, epochs: 1, startStep: 0, outputFolder: folder, backend: 'cpu', engine: 'cpu', trainableParameters: 6, totalParameters: 10, ...(loaded === undefined ? {} : { loaded }),
+  totalSteps: 3,
+  epochs: 1,
+  startStep: 0,
+  outputFolder: folder,
+  backend: 'cpu',
+  engine: 'cpu',
+  trainableParameters: 6,
+  totalParameters: 10,
+  ...(loaded === undefined ? {} : { loaded }),
 });
 
 /** A run from its start to its end, or to a failure, with every hook in the order of the loop. */
-async function playRun(callback: Callback, folder: string, settings: DescribeCallbackOptions, fails: boolean, loaded: LoadedModel | undefined): Promise<void> {
+async function playRun(
+  callback: Callback,
+  folder: string,
+  settings: DescribeCallbackOptions,
+  fails: boolean,
+  loaded: LoadedModel | undefined,
+): Promise<void> {
   const control = recordControl();
   await hookOf(callback, 'onRunStart')?.(startOf(folder, loaded), control);
   await hookOf(callback, 'onEpochStart')?.(0, control);
@@ -106,16 +187,36 @@ async function playRun(callback: Callback, folder: string, settings: DescribeCal
   await hookOf(callback, 'onSave')?.({ step: 3, folder }, control);
   if (fails) return hookOf(callback, 'onRunError')?.(new Error('a run that failed'));
   await hookOf(callback, 'onEpochEnd')?.(0, control);
-  await hookOf(callback, 'onRunEnd')?.({
-    evalLossBefore: 3, evalLossAfter: 2, steps: 3, seconds: 0.3, samplesPerSecond: 40, tokensPerSecond: 400, supervisedTokensPerSecond: 200, peakMemoryBytes: 1, backend: 'cpu', engine: 'cpu', outputFolder: folder, stopReason: null,
+  await hookOf(
+    callback,
+    'onRunEnd',
+  )?.({
+    evalLossBefore: 3,
+    evalLossAfter: 2,
+    steps: 3,
+    seconds: 0.3,
+    samplesPerSecond: 40,
+    tokensPerSecond: 400,
+    supervisedTokensPerSecond: 200,
+    peakMemoryBytes: 1,
+    backend: 'cpu',
+    engine: 'cpu',
+    outputFolder: folder,
+    stopReason: null,
   });
 }
 
 /** Open files of this process, where the system tells; else 0. */
 const openFiles = (): number => (existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0);
 
-/** The conformance suite of callbacks and loggers. It calls vitest's `describe` and `it`, so it stands at the top of a test file. */
-export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>, settings: DescribeCallbackOptions): void {
+/**
+ * The conformance suite of callbacks and loggers. It calls vitest's `describe` and `it`, so it stands at the top of a
+ * test file.
+ */
+export function describeCallback(
+  plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>,
+  settings: DescribeCallbackOptions,
+): void {
   let loaded: LoadedModel | undefined;
   /** One that asks the model is told it first. */
   const create = async (options: Options): Promise<Callback> => {
@@ -131,7 +232,10 @@ export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin
     afterAll(() => loaded?.model.dispose());
 
     it('declares itself', () => {
-      expect(plugin).toMatchObject({ apiVersion: PLUGIN_API_VERSION, configSchema: { type: 'object', additionalProperties: false } });
+      expect(plugin).toMatchObject({
+        apiVersion: PLUGIN_API_VERSION,
+        configSchema: { type: 'object', additionalProperties: false },
+      });
       expect(['callback', 'logger']).toContain(plugin.kind);
     });
 
@@ -178,7 +282,10 @@ export function describeCallback(plugin: TestedPlugin<'callback'> | TestedPlugin
         const open = openFiles();
         try {
           for (const fails of [false, true]) {
-            const callback = await createFrom(plugin as TestedPlugin<'callback'>, options, { ...testContext, outputFolder: join(folder, String(fails)) });
+            const callback = await createFrom(plugin as TestedPlugin<'callback'>, options, {
+              ...testContext,
+              outputFolder: join(folder, String(fails)),
+            });
             await playRun(callback, folder, settings, fails, loaded);
             callback.dispose?.();
           }

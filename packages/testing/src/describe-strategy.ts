@@ -1,6 +1,12 @@
 import { clone, dispose, memory, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it } from 'vitest';
-import { PLUGIN_API_VERSION, type Attachment, type ExportedAdapter, type LanguageModel, type StrategyRun } from '@whetstone/core/contract';
+import {
+  PLUGIN_API_VERSION,
+  type Attachment,
+  type ExportedAdapter,
+  type LanguageModel,
+  type StrategyRun,
+} from '@whetstone/core/contract';
 import { batchOf, randomRows, type Row } from './batches.js';
 import { expectGradients } from './expect-gradients.js';
 import { createFrom, resolveOptions, type Options, type TestedPlugin } from './options.js';
@@ -15,7 +21,9 @@ export interface DescribeStrategyOptions {
   readonly badOptions?: Readonly<Record<string, Options>>;
   /** Whether the model computes the same right after attaching; true by default. */
   readonly startsAsBase?: boolean;
-  /** Whether gradients are those of the loss; false where a part is held constant on purpose (DoRA). True by default. */
+  /**
+   * Whether gradients are those of the loss; false where a part is held constant on purpose (DoRA). True by default.
+   */
   readonly exactGradients?: (name: string) => boolean;
   /** For companions: what owns the parameters beside them. */
   readonly owner?: (model: LanguageModel, run: StrategyRun) => Attachment | Promise<Attachment>;
@@ -46,11 +54,12 @@ function logitsOf(model: LanguageModel): Float32Array {
   const real = Int32Array.from([...batch.segmentIds.keys()].filter((index) => batch.segmentIds[index] !== 0));
   return tidy(() => Float32Array.from(model.logits(batch, real).dataSync()));
 }
-const largestDifference = (one: Float32Array, other: Float32Array): number => one.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (other[index] ?? NaN))), 0);
+const largestDifference = (one: Float32Array, other: Float32Array): number =>
+  one.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (other[index] ?? NaN))), 0);
 
 /**
- * The conformance suite of strategies. It calls vitest's `describe` and `it`, so it stands at the top of a test file. Every check also looks for
- * tensors that are left over.
+ * The conformance suite of strategies. It calls vitest's `describe` and `it`, so it stands at the top of a test file.
+ * Every check also looks for tensors that are left over.
  */
 export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: DescribeStrategyOptions): void {
   const { startsAsBase = true, exactGradients = () => true, parityTolerance = 1e-4, learningRate = 0.1 } = settings;
@@ -80,7 +89,11 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
   // A machine at work on other things must not make a strategy look wrong.
   describe(`strategy ${plugin.name}`, { timeout: 120_000 }, () => {
     it('declares itself', () => {
-      expect(plugin).toMatchObject({ apiVersion: PLUGIN_API_VERSION, kind: 'strategy', configSchema: { type: 'object', additionalProperties: false } });
+      expect(plugin).toMatchObject({
+        apiVersion: PLUGIN_API_VERSION,
+        kind: 'strategy',
+        configSchema: { type: 'object', additionalProperties: false },
+      });
       expect(plugin.name).not.toBe('');
     });
 
@@ -108,7 +121,8 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         return model;
       };
       const steps = (work: AtWork, from: number, to: number, cut: readonly number[] = [8]): void => {
-        for (let step = from; step < to; step += 1) takeStep(work.model, work.attachments, microbatches(rowsOf(work.model), cut), step, learningRate);
+        for (let step = from; step < to; step += 1)
+          takeStep(work.model, work.attachments, microbatches(rowsOf(work.model), cut), step, learningRate);
       };
 
       it(startsAsBase ? 'starts as the base model and gives it back' : 'gives the base model back', async () => {
@@ -130,7 +144,8 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         const plan = await strategy.plan(model, null);
         const { attachment, detach } = await attach(model, options);
         const named = new Set(plan.trainable.keys());
-        for (const [key, variable] of attachment.trainable) expect(plan.trainable.get(key), key).toEqual(variable.shape);
+        for (const [key, variable] of attachment.trainable)
+          expect(plan.trainable.get(key), key).toEqual(variable.shape);
         // Gradual unfreezing begins with a part of what is planned.
         expect(named.size).toBeGreaterThanOrEqual(attachment.trainable.size);
         detach();
@@ -141,12 +156,18 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
         const work = await attach(model, options);
         // A strategy may quantise what it freezes; from here on it stays as it is.
         const before = valuesOf(model.parameters);
-        expect(work.attachments.some(({ trainable }) => trainable.size > 0), 'trainable parameters').toBe(true);
+        expect(
+          work.attachments.some(({ trainable }) => trainable.size > 0),
+          'trainable parameters',
+        ).toBe(true);
         const start = valuesOf(new Map(work.attachments.flatMap(({ trainable }) => [...trainable])));
         steps(work, 0, 3);
         const end = valuesOf(new Map(work.attachments.flatMap(({ trainable }) => [...trainable])));
         const trained = new Set<unknown>(work.attachments.flatMap(({ trainable }) => [...trainable.values()]));
-        expect([...end].some(([key, values]) => largestDifference(values, start.get(key) ?? values) > 0), 'something was trained').toBe(true);
+        expect(
+          [...end].some(([key, values]) => largestDifference(values, start.get(key) ?? values) > 0),
+          'something was trained',
+        ).toBe(true);
         for (const [key, parameter] of model.parameters) {
           if (!trained.has(parameter)) expect(Float32Array.from(parameter.dataSync()), key).toEqual(before.get(key));
         }
@@ -194,7 +215,10 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
           const state = attachment.saveState();
           return {
             trainable: new Map([...attachment.trainable].map(([key, value]) => [key, clone(value)] as const)),
-            state: { tensors: new Map([...state.tensors].map(([key, value]) => [key, clone(value)] as const)), values: JSON.parse(JSON.stringify(state.values)) },
+            state: {
+              tensors: new Map([...state.tensors].map(([key, value]) => [key, clone(value)] as const)),
+              values: JSON.parse(JSON.stringify(state.values)),
+            },
           };
         });
         steps(straight, 5, 10);
@@ -203,9 +227,13 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
 
         const resumed = await attach(await freshModel(), options);
         for (const [index, attachment] of resumed.attachments.entries()) {
-          const { trainable, state } = saved[index] ?? { trainable: new Map<string, Tensor>(), state: { tensors: new Map(), values: null } };
+          const { trainable, state } = saved[index] ?? {
+            trainable: new Map<string, Tensor>(),
+            state: { tensors: new Map(), values: null },
+          };
           attachment.loadState(state);
-          for (const [key, variable] of attachment.trainable) variable.assign((trainable.get(key) ?? variable) as Tensor);
+          for (const [key, variable] of attachment.trainable)
+            variable.assign((trainable.get(key) ?? variable) as Tensor);
           dispose([...trainable.values(), ...state.tensors.values()]);
         }
         steps(resumed, 5, 10);
@@ -221,11 +249,15 @@ export function describeStrategy(plugin: TestedPlugin<'strategy'>, settings: Des
           const adapter = work.attachment.exportAdapter?.();
           expect(adapter, `${name} exports no adapter`).toBeDefined();
           if (adapter === undefined) return;
-          const copy = { config: adapter.config, tensors: new Map([...adapter.tensors].map(([key, value]) => [key, clone(value)] as const)) };
+          const copy = {
+            config: adapter.config,
+            tensors: new Map([...adapter.tensors].map(([key, value]) => [key, clone(value)] as const)),
+          };
           work.detach();
           const model = await freshModel();
           const loaded = settings.load?.(model, copy);
-          if (loaded !== undefined) expect(largestDifference(logitsOf(model), trained)).toBeLessThanOrEqual(parityTolerance);
+          if (loaded !== undefined)
+            expect(largestDifference(logitsOf(model), trained)).toBeLessThanOrEqual(parityTolerance);
           loaded?.dispose();
           const merged = settings.merge?.(model, copy);
           if (merged !== undefined) {
@@ -259,7 +291,8 @@ function microbatches(rows: readonly Row[], sizes: readonly number[]): ReturnTyp
 /** Puts a weight in a parameter's place; the result puts the parameter back. */
 function replaceWeight(model: LanguageModel, name: string, weight: Tensor): () => void {
   const site = name.endsWith('.weight') ? model.linearSites.get(name.slice(0, -'.weight'.length)) : undefined;
-  if (site !== undefined) return site.replaceWeight(() => weight as ReturnType<Parameters<typeof site.replaceWeight>[0]>);
+  if (site !== undefined)
+    return site.replaceWeight(() => weight as ReturnType<Parameters<typeof site.replaceWeight>[0]>);
   const parameter = model.parameters.get(name);
   if (parameter === undefined) throw new Error(`The model has no parameter ${name}.`);
   const before = clone(parameter);

@@ -9,12 +9,16 @@ interface TrainedModel {
 }
 
 /**
- * The loss along each parameter's own gradient: (L(θ + h·g/‖g‖) − L(θ − h·g/‖g‖)) / 2h must be ‖g‖. Float32 rounding of the loss
- * sets the tolerance. Calls vitest's `expect`; the parameters end as they were.
+ * The loss along each parameter's own gradient: (L(θ + h·g/‖g‖) − L(θ − h·g/‖g‖)) / 2h must be ‖g‖. Float32 rounding of
+ * the loss sets the tolerance. Calls vitest's `expect`; the parameters end as they were.
  *
  * @param isExact whether a parameter's gradient is that of the loss
  */
-export function expectGradients({ model, attachments }: TrainedModel, batches: readonly Batch[], isExact: (name: string) => boolean): void {
+export function expectGradients(
+  { model, attachments }: TrainedModel,
+  batches: readonly Batch[],
+  isExact: (name: string) => boolean,
+): void {
   const gradients = gradientsOf(model, attachments, batches, 2);
   const lossNow = (): number => tidy(() => lossOf(model, attachments, batches, 2).dataSync()[0] ?? NaN);
   for (const [name, variable] of attachments.flatMap(({ trainable }) => [...trainable])) {
@@ -36,7 +40,9 @@ export function expectGradients({ model, attachments }: TrainedModel, batches: r
     const slope = (4 * slopeOver(0.5) - slopeOver(1)) / 3;
     variable.assign(original as Tensor);
     original.dispose();
-    expect(Math.abs(slope - norm), `${name}: slope ${slope}, gradient norm ${norm}`).toBeLessThanOrEqual(0.02 * norm + 2e-6 / distance);
+    expect(Math.abs(slope - norm), `${name}: slope ${slope}, gradient norm ${norm}`).toBeLessThanOrEqual(
+      0.02 * norm + 2e-6 / distance,
+    );
   }
   dispose([...gradients.values()]);
 }

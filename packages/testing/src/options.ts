@@ -12,7 +12,9 @@ export interface TestedPlugin<K extends PluginKind> {
 
 export type Options = Readonly<Record<string, Json>>;
 
-/** Validates options against the plugin's schema and fills in its defaults, as a run does. Throws where they do not fit. */
+/**
+ * Validates options against the plugin's schema and fills in its defaults, as a run does. Throws where they do not fit.
+ */
 export function resolveOptions(schema: JsonSchema, options: Options): Options {
   const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false });
   const resolved = structuredClone(options);
@@ -31,6 +33,10 @@ export const testContext: PluginContext = {
 };
 
 /** Creates the plugin's instance from options as a configuration would hold them. */
-export async function createFrom<K extends PluginKind>(plugin: TestedPlugin<K>, options: Options, context: PluginContext = testContext): Promise<PluginInstances[K]> {
+export async function createFrom<K extends PluginKind>(
+  plugin: TestedPlugin<K>,
+  options: Options,
+  context: PluginContext = testContext,
+): Promise<PluginInstances[K]> {
   return plugin.create(resolveOptions(plugin.configSchema, options) as never, context);
 }

@@ -7,7 +7,12 @@ import { supervisedOf } from './batches.js';
 export type NamedGradients = Map<string, Tensor>;
 
 /** Summed cross-entropy of the batches' targets over their number, penalties included. */
-export function lossOf(model: LanguageModel, attachments: readonly Attachment[], batches: readonly Batch[], step: number): Scalar {
+export function lossOf(
+  model: LanguageModel,
+  attachments: readonly Attachment[],
+  batches: readonly Batch[],
+  step: number,
+): Scalar {
   return tidy(() => {
     const supervised = batches.map(supervisedOf);
     const tokens = supervised.reduce((count, { targets }) => count + targets.length, 0);
@@ -21,7 +26,12 @@ export function lossOf(model: LanguageModel, attachments: readonly Attachment[],
 }
 
 /** Gradients of the loss, microbatch by microbatch, added up. */
-export function gradientsOf(model: LanguageModel, attachments: readonly Attachment[], batches: readonly Batch[], step: number): NamedGradients {
+export function gradientsOf(
+  model: LanguageModel,
+  attachments: readonly Attachment[],
+  batches: readonly Batch[],
+  step: number,
+): NamedGradients {
   const trainable = new Map(attachments.flatMap((attachment) => [...attachment.trainable]));
   const names = [...trainable.keys()];
   const tokens = batches.reduce((count, batch) => count + supervisedOf(batch).targets.length, 0);
@@ -38,15 +48,26 @@ export function gradientsOf(model: LanguageModel, attachments: readonly Attachme
       gradient.dispose();
     }
   };
-  for (const batch of batches) take(() => mul(lossOf(model, [], [batch], step), supervisedOf(batch).targets.length / tokens));
+  for (const batch of batches)
+    take(() => mul(lossOf(model, [], [batch], step), supervisedOf(batch).targets.length / tokens));
   if (attachments.some(({ penalty }) => penalty !== undefined)) {
-    take(() => attachments.flatMap((attachment) => attachment.penalty?.({ step, record: () => {} }) ?? []).reduce((one, other) => add<Scalar>(one, other)));
+    take(() =>
+      attachments
+        .flatMap((attachment) => attachment.penalty?.({ step, record: () => {} }) ?? [])
+        .reduce((one, other) => add<Scalar>(one, other)),
+    );
   }
   return total;
 }
 
 /** One step of plain gradient descent, as a run does it: `beforeStep`, gradients, update. */
-export function takeStep(model: LanguageModel, attachments: readonly Attachment[], batches: readonly Batch[], step: number, learningRate: number): void {
+export function takeStep(
+  model: LanguageModel,
+  attachments: readonly Attachment[],
+  batches: readonly Batch[],
+  step: number,
+  learningRate: number,
+): void {
   model.training = true;
   for (const attachment of attachments) attachment.beforeStep?.({ step, record: () => {} });
   const gradients = gradientsOf(model, attachments, batches, step);

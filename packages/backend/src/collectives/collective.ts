@@ -3,7 +3,10 @@ import { WhetstoneError, type TensorCluster, type TensorCollective } from '@whet
 import type { Engine, EngineCollective } from '../engines/engine.js';
 import { ALL_REDUCE_KERNEL, type AllReduceAttributes } from './all-reduce-kernel.js';
 
-/** Consecutive tensors in buckets of at most so many bytes; a larger tensor is a bucket alone. Gives how many tensors each bucket has. */
+/**
+ * Consecutive tensors in buckets of at most so many bytes; a larger tensor is a bucket alone. Gives how many tensors
+ * each bucket has.
+ */
 export function bucketsOf(bytes: readonly number[], bucketBytes: number): number[] {
   const buckets: number[] = [];
   let filled = Infinity;
@@ -18,7 +21,10 @@ export function bucketsOf(bytes: readonly number[], bucketBytes: number): number
   return buckets;
 }
 
-/** So many buckets at least, where they are not smaller than a MiB: a single one would have to wait for the end of the backward pass. */
+/**
+ * So many buckets at least, where they are not smaller than a MiB: a single one would have to wait for the end of the
+ * backward pass.
+ */
 const FEWEST_BUCKETS = 8;
 
 /** Which numbers stand for which lists of shapes. */
@@ -27,12 +33,15 @@ interface Keys {
   next: number;
 }
 
-// TensorFlow tells messages apart by number, and expects the same shapes under the same number for the life of the process. All processes sum the
-// same lists in the same order, so that they count alike.
+// TensorFlow tells messages apart by number, and expects the same shapes under the same number for the life of the
+// process. All processes sum the same lists in the same order, so that they count alike.
 const keysOf = new WeakMap<EngineCollective, Keys>();
 
 /** Sums over processes by TensorFlow's collective runtime. */
-export function createCollective({ engine: own }: { readonly engine: Engine }, { count, timeoutSeconds }: TensorCluster): TensorCollective {
+export function createCollective(
+  { engine: own }: { readonly engine: Engine },
+  { count, timeoutSeconds }: TensorCluster,
+): TensorCollective {
   const { collective } = own;
   if (collective === undefined) throw new WhetstoneError('INTERNAL', `The engine ${own.name} has joined no cluster.`);
   const keys = keysOf.get(collective) ?? { byLayout: new Map<string, number>(), next: 1 };

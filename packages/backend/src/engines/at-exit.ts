@@ -6,8 +6,9 @@ const INTERRUPTED = 130;
 const waits = new Set<() => void>();
 
 /**
- * Has a process that ends wait for what its devices still do: a library whose threads are at work while its exit handlers run ends in a segmentation
- * fault. Who was interrupted and will not wait leaves without exit handlers.
+ * Has a process that ends wait for what its devices still do: a library whose threads are at work while its exit
+ * handlers run ends in a segmentation fault. Who was interrupted and will not wait leaves without exit handlers.
+ *
  * @param wait waits until the device is done
  */
 export function waitAtExit(wait: () => void): void {

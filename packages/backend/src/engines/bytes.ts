@@ -10,14 +10,21 @@ export function typedArray(type: PhysicalType, bytes: ArrayBuffer): TypedArray {
   return new Uint8Array(bytes);
 }
 
-/** Does what needs an array for all numbers of a tensor. Throws `OUT_OF_MEMORY` where JavaScript has none that is as long. */
+/**
+ * Does what needs an array for all numbers of a tensor. Throws `OUT_OF_MEMORY` where JavaScript has none that is as
+ * long.
+ */
 export function inHostMemory<R>(type: PhysicalType, shape: readonly number[], work: (byteLength: number) => R): R {
   const bytes = sizeOf(shape) * bytesPerElement[type];
   try {
     return work(bytes);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new WhetstoneError('OUT_OF_MEMORY', `JavaScript has no array for the ${gigabytes(bytes)} of a tensor ${type} [${shape.join(', ')}].`, { hint: memoryHint, details: { bytes }, cause: error });
+    throw new WhetstoneError(
+      'OUT_OF_MEMORY',
+      `JavaScript has no array for the ${gigabytes(bytes)} of a tensor ${type} [${shape.join(', ')}].`,
+      { hint: memoryHint, details: { bytes }, cause: error },
+    );
   }
 }
 

@@ -43,15 +43,27 @@ export interface Engine {
   readonly name: 'tensorflow' | 'xla';
   readonly version: string;
   readonly device: EngineDevice;
-  /** True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by chance are told apart without compiling the first anew. */
+  /**
+   * True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by
+   * chance are told apart without compiling the first anew.
+   */
   readonly staticShapes: boolean;
   /** Present where this process is one of several. */
   readonly collective?: EngineCollective;
-  /** Whether results take the memory of spent inputs: in every graph, or in those with an operation that writes in place, and of inputs that are worth it. */
+  /**
+   * Whether results take the memory of spent inputs: in every graph, or in those with an operation that writes in
+   * place, and of inputs that are worth it.
+   */
   readonly reusesInputs?: 'always' | 'in updates';
-  /** True where parts of a program that do not depend on one another are computed faster beside each other than one after the other. */
+  /**
+   * True where parts of a program that do not depend on one another are computed faster beside each other than one
+   * after the other.
+   */
   readonly gainsSideBySide?: true;
-  /** True where a recording is better handed over in pieces, wherever whoever records says that little is alive: the device works on the first while the next are recorded, and like pieces are one program. */
+  /**
+   * True where a recording is better handed over in pieces, wherever whoever records says that little is alive: the
+   * device works on the first while the next are recorded, and like pieces are one program.
+   */
   readonly runsInPieces?: boolean;
   /** How many devices there are; one where absent. */
   readonly devices?: number;
@@ -59,12 +71,22 @@ export interface Engine {
   readonly flashAttention?: FlashAttentionSupport | null;
   /** From now on graphs run on this device, or each alike on all of them. */
   useDevice?(device: number | 'all'): void;
-  /** How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on disk. */
+  /**
+   * How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on
+   * disk.
+   */
   compilations(): number;
   /** Copies host values to the device. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
-  /** Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they stay. */
-  uploadFrom(type: PhysicalType, shape: readonly number[], fill: (bytes: Uint8Array) => Promise<void>): Promise<EngineTensor>;
+  /**
+   * Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they
+   * stay.
+   */
+  uploadFrom(
+    type: PhysicalType,
+    shape: readonly number[],
+    fill: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<EngineTensor>;
   /** Waits for a tensor and copies it to the host. */
   download(tensor: EngineTensor, type: PhysicalType, size: number): TypedArray;
   /** The same without blocking the event loop. */
@@ -73,8 +95,8 @@ export interface Engine {
   /** Makes a program ready to be run many times. */
   compile(program: Program, describe: Describe): Executable;
   /**
-   * Queues an executable. The results may still be in the making when this returns. `spent` are inputs that nobody but the caller holds: the engine may compute
-   * results in their memory.
+   * Queues an executable. The results may still be in the making when this returns. `spent` are inputs that nobody but
+   * the caller holds: the engine may compute results in their memory.
    */
   run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[];
   /** Queues a program op by op, without compiling it. */

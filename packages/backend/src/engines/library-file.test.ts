@@ -17,7 +17,9 @@ async function problem(bytes: Uint8Array | string, platform = 'linux', architect
   return libraryFileProblem(path, platform, architecture);
 }
 
-/** An ELF file (System V ABI, chapter 4) with one segment: 64 bytes of header, 56 of program header, then the segment. */
+/**
+ * An ELF file (System V ABI, chapter 4) with one segment: 64 bytes of header, 56 of program header, then the segment.
+ */
 function elf({ machine = 62, type = 3, class64 = true, segment = 100, present = 100 } = {}): Buffer {
   const head = Buffer.alloc(120);
   head.writeUInt32BE(0x7f454c46, 0);
@@ -72,7 +74,11 @@ test('the formats of macOS and Windows', async () => {
 });
 
 test.skipIf(process.platform !== 'linux')('Node itself and its libraries are fine', () => {
-  const own = readFileSync('/proc/self/maps', 'utf8').split('\n').map((line) => line.split(/\s+/)[5] ?? '').find((path) => /libc\.so/.test(path)) ?? '';
+  const own =
+    readFileSync('/proc/self/maps', 'utf8')
+      .split('\n')
+      .map((line) => line.split(/\s+/)[5] ?? '')
+      .find((path) => /libc\.so/.test(path)) ?? '';
   expect(libraryFileProblem(own)).toBeNull();
 });
 

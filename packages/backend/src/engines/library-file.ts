@@ -6,15 +6,32 @@ const processors: Readonly<Record<string, { readonly elf: number; readonly macho
   arm64: { elf: 183, macho: 0x0100000c, pe: 0xaa64 },
 };
 
-const names: Readonly<Record<number, string>> = { 3: '32-bit x86', 40: '32-bit ARM', 62: 'x64', 183: 'arm64', 21: 'ppc64', 22: 's390x', 243: 'riscv64', 0x01000007: 'x64', 0x0100000c: 'arm64', 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: '32-bit x86' };
+const names: Readonly<Record<number, string>> = {
+  3: '32-bit x86',
+  40: '32-bit ARM',
+  62: 'x64',
+  183: 'arm64',
+  21: 'ppc64',
+  22: 's390x',
+  243: 'riscv64',
+  0x01000007: 'x64',
+  0x0100000c: 'arm64',
+  0x8664: 'x64',
+  0xaa64: 'arm64',
+  0x14c: '32-bit x86',
+};
 
 const named = (machine: number): string => names[machine] ?? `processor number ${machine}`;
 
 /**
- * Why a file cannot be a shared library for this machine, or null. What a loader would refuse with riddles, or what would end the process: it maps a file
- * that was cut short, and dies when it touches what is missing.
+ * Why a file cannot be a shared library for this machine, or null. What a loader would refuse with riddles, or what
+ * would end the process: it maps a file that was cut short, and dies when it touches what is missing.
  */
-export function libraryFileProblem(path: string, platform: string = process.platform, architecture: string = process.arch): string | null {
+export function libraryFileProblem(
+  path: string,
+  platform: string = process.platform,
+  architecture: string = process.arch,
+): string | null {
   if (!existsSync(path)) return 'there is no such file';
   const file = openSync(path, 'r');
   try {
@@ -32,11 +49,15 @@ export function libraryFileProblem(path: string, platform: string = process.plat
   }
 }
 
-const forAnother = (machine: number, expected: number | undefined): string | null => (expected === undefined || machine === expected ? null : `it is for ${named(machine)}, and this process is ${named(expected)}`);
+const forAnother = (machine: number, expected: number | undefined): string | null =>
+  expected === undefined || machine === expected
+    ? null
+    : `it is for ${named(machine)}, and this process is ${named(expected)}`;
 
 function elfProblem(head: Buffer, size: number, expected: number | undefined): string | null {
   if (head.length < 64 || head.readUInt32BE(0) !== 0x7f454c46) return 'it is no shared library';
-  if (head[4] !== 2 || head[5] !== 1) return `it is for ${named(head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18))}`;
+  if (head[4] !== 2 || head[5] !== 1)
+    return `it is for ${named(head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18))}`;
   const other = forAnother(head.readUInt16LE(18), expected);
   if (other !== null) return other;
   if (head.readUInt16LE(16) !== 3) return 'it is no shared library';
@@ -66,7 +87,10 @@ function peProblem(head: Buffer, expected: number | undefined): string | null {
   return forAnother(head.readUInt16LE(at + 4), expected);
 }
 
-/** Instructions that this processor lacks and a library for x64 needs: it would end the process, or die of the first that it meets. Null where all are there. */
+/**
+ * Instructions that this processor lacks and a library for x64 needs: it would end the process, or die of the first
+ * that it meets. Null where all are there.
+ */
 export function missingInstructions(needed: readonly string[], cpuinfo: string | null = readCpuinfo()): string | null {
   const flags = /^flags\s*:(.*)$/m.exec(cpuinfo ?? '')?.[1]?.split(/\s+/);
   if (flags === undefined) return null;

@@ -4,8 +4,8 @@ import koffi from 'koffi';
 import { libraryFileProblem } from './library-file.js';
 
 /**
- * Keeps a library in the process for good. koffi closes libraries while Node shuts down, before the library's exit handlers
- * run: without this, every process that used TensorFlow or XLA would end in a segmentation fault.
+ * Keeps a library in the process for good. koffi closes libraries while Node shuts down, before the library's exit
+ * handlers run: without this, every process that used TensorFlow or XLA would end in a segmentation fault.
  */
 export function pin(path: string, symbols: 'global' | 'local' = 'global'): void {
   const problem = libraryFileProblem(path);
@@ -27,8 +27,9 @@ export function pin(path: string, symbols: 'global' | 'local' = 'global'): void 
 }
 
 /**
- * Runs `work` with the standard error stream closed to native code: these libraries greet there while they are being loaded, before they can be told not to. The stream is the whole
- * process's, so that worker threads leave it alone: of two that took it and gave it back across each other, the second would give back none.
+ * Runs `work` with the standard error stream closed to native code: these libraries greet there while they are being
+ * loaded, before they can be told not to. The stream is the whole process's, so that worker threads leave it alone: of
+ * two that took it and gave it back across each other, the second would give back none.
  */
 export function unheard(work: () => void): void {
   if (process.platform === 'win32' || !isMainThread) return work();

@@ -1,11 +1,22 @@
 /** What makes a step smaller, in the order in which it costs least. */
 export const memoryHint =
-  'Lower training.perDeviceTrainBatchSize and raise gradientAccumulationSteps (the step stays the same), lower data.maxLength, or keep weights smaller (model.dtype "bfloat16", the strategy qlora).';
+  'Lower training.perDeviceTrainBatchSize and raise gradientAccumulationSteps (the step stays the same), lower ' +
+  'data.maxLength, or keep weights smaller (model.dtype "bfloat16", the strategy qlora).';
 
 export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(3)} GB`;
 
 /** Bytes of an element, by TensorFlow's names. */
-const elementBytes: Readonly<Record<string, number>> = { float: 4, int32: 4, int64: 8, double: 8, half: 2, bfloat16: 2, bool: 1, uint8: 1, int8: 1 };
+const elementBytes: Readonly<Record<string, number>> = {
+  float: 4,
+  int32: 4,
+  int64: 8,
+  double: 8,
+  half: 2,
+  bfloat16: 2,
+  bool: 1,
+  uint8: 1,
+  int8: 1,
+};
 
 const units: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
@@ -13,7 +24,11 @@ const units: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 
 export function bytesAskedFor(message: string): number | null {
   const tensor = /shape\[([\d,]*)\] and type (\w+)/.exec(message);
   const element = elementBytes[tensor?.[2] ?? ''];
-  if (tensor !== null && element !== undefined) return (tensor[1] ?? '').split(',').filter(Boolean).reduce((size, length) => size * Number(length), element);
+  if (tensor !== null && element !== undefined)
+    return (tensor[1] ?? '')
+      .split(',')
+      .filter(Boolean)
+      .reduce((size, length) => size * Number(length), element);
   const plain = /allocat\w* (\d+) bytes/i.exec(message)?.[1];
   if (plain !== undefined) return Number(plain);
   const sized = /allocat\w* ([\d.]+)\s?([KMGT]?i?B)\b/i.exec(message);

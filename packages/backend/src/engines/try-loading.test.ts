@@ -41,15 +41,31 @@ const harmless = 'int answer(void) { return 42; }\n';
 
 describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
   test('that ends its process while it is being loaded ends another one', async () => {
-    expect(await loadingProblem([await build(join(folder, 'crash.so'), crash)])).toBe('loading it ended a process with SIGABRT');
-    const segmentation = await build(join(folder, 'segmentation.so'), '__attribute__((constructor)) static void start(void) { *(volatile int *)0 = 1; }\n');
+    expect(await loadingProblem([await build(join(folder, 'crash.so'), crash)])).toBe(
+      'loading it ended a process with SIGABRT',
+    );
+    const segmentation = await build(
+      join(folder, 'segmentation.so'),
+      '__attribute__((constructor)) static void start(void) { *(volatile int *)0 = 1; }\n',
+    );
     expect(await loadingProblem([segmentation])).toBe('loading it ended a process with SIGSEGV');
-    expect(await loadingProblem([await build(join(folder, 'leaves.so'), '#include <stdlib.h>\n__attribute__((constructor)) static void start(void) { _Exit(7); }\n')])).toBe('loading it ended a process with exit code 7');
+    expect(
+      await loadingProblem([
+        await build(
+          join(folder, 'leaves.so'),
+          '#include <stdlib.h>\n__attribute__((constructor)) static void start(void) { _Exit(7); }\n',
+        ),
+      ]),
+    ).toBe('loading it ended a process with exit code 7');
   });
 
   test('that loads is tried once', async () => {
     const trace = join(folder, 'loaded.txt');
-    const path = await build(join(folder, 'harmless.so'), `#include <stdio.h>\n__attribute__((constructor)) static void start(void) { FILE *trace = fopen(${JSON.stringify(trace)}, "a"); fputc('.', trace); fclose(trace); }\n${harmless}`);
+    const path = await build(
+      join(folder, 'harmless.so'),
+      '#include <stdio.h>\n__attribute__((constructor)) static void start(void) { FILE *trace = ' +
+        `fopen(${JSON.stringify(trace)}, "a"); fputc('.', trace); fclose(trace); }\n${harmless}`,
+    );
     expect(await loadingProblem([path])).toBeNull();
     const once = await readFile(trace, 'utf8');
     expect(once).not.toBe('');
@@ -59,11 +75,21 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
 
   test('that gives its functions badly, or ends its process when it is told to initialise, ends another one', async () => {
     const abort = '#include <stdlib.h>\n';
-    expect(await loadingProblem([await build(join(folder, 'gives-nothing.so'), `${abort}void *GetPjrtApi(void) { abort(); }\n`)])).toBe('loading it ended a process with SIGABRT');
+    expect(
+      await loadingProblem([
+        await build(join(folder, 'gives-nothing.so'), `${abort}void *GetPjrtApi(void) { abort(); }\n`),
+      ]),
+    ).toBe('loading it ended a process with SIGABRT');
     // PJRT_Plugin_Initialize is the fourth function.
-    const table = 'static void *end(void *parameters) { abort(); }\nstatic void *api[100] = {(void *)800, 0, (void *)24, 0, (void *)(81ul << 32), 0, 0, 0, end};\nvoid *GetPjrtApi(void) { return api; }\n';
-    expect(await loadingProblem([await build(join(folder, 'does-not-start.so'), abort + table)])).toBe('loading it ended a process with SIGABRT');
-    expect(await loadingProblem([await build(join(folder, 'starts.so'), abort + table.replace('abort();', 'return 0;'))])).toBeNull();
+    const table =
+      'static void *end(void *parameters) { abort(); }\nstatic void *api[100] = {(void *)800, 0, (void *)24, ' +
+      '0, (void *)(81ul << 32), 0, 0, 0, end};\nvoid *GetPjrtApi(void) { return api; }\n';
+    expect(await loadingProblem([await build(join(folder, 'does-not-start.so'), abort + table)])).toBe(
+      'loading it ended a process with SIGABRT',
+    );
+    expect(
+      await loadingProblem([await build(join(folder, 'starts.so'), abort + table.replace('abort();', 'return 0;'))]),
+    ).toBeNull();
   });
 
   test('leads to the next engine and backend, with the reason of each', async () => {
@@ -72,7 +98,10 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     await build(join(library, 'libtensorflow_framework.so.2'), harmless);
     await build(join(library, 'libtensorflow_cc.so.2'), crash);
     const plugin = await build(join(folder, 'plugin.so'), harmless);
-    const info = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: plugin });
+    const info = await resolveBackend(
+      { name: 'auto', threads: null },
+      { tensorflowLibrary: library, xlaPlugin: plugin },
+    );
     expect(info.backend).toBe('wasm');
     expect(info.reason).toMatch(/whetstone: .*libtensorflow_cc\.so\.2: loading it ended a process with SIGABRT/);
     expect(info.reason).toMatch(/accelerator: The XLA plugin .*plugin\.so cannot be loaded: .*GetPjrtApi/);
@@ -84,12 +113,21 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     await build(join(library, 'libtensorflow_framework.so.2'), harmless);
     await build(join(library, 'libtensorflow_cc.so.2'), 'const char *TF_Version(void) { return "1.15.0"; }\n');
     const nothing = await build(join(folder, 'nothing.so'), 'void *GetPjrtApi(void) { return 0; }\n');
-    const old = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: nothing });
+    const old = await resolveBackend(
+      { name: 'auto', threads: null },
+      { tensorflowLibrary: library, xlaPlugin: nothing },
+    );
     expect(old.reason).toMatch(/whetstone: TensorFlow 1\.15\.0 lacks TF_\w+/);
     expect(old.reason).toMatch(/accelerator: The plugin .*nothing\.so gives no API/);
     // PJRT_Api begins with its size, an extension, and a version struct of size, extension, major and minor.
-    const future = await build(join(folder, 'future.so'), 'static unsigned long api[80] = {640, 0, 24, 0, (9ul << 32) | 3ul};\nvoid *GetPjrtApi(void) { return api; }\n');
-    await expect(resolveBackend({ name: 'xla', threads: null }, { xlaPlugin: future })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', problems: [{ message: expect.stringContaining('version 3.9') as string }] });
+    const future = await build(
+      join(folder, 'future.so'),
+      'static unsigned long api[80] = {640, 0, 24, 0, (9ul << 32) | 3ul};\nvoid *GetPjrtApi(void) { return api; }\n',
+    );
+    await expect(resolveBackend({ name: 'xla', threads: null }, { xlaPlugin: future })).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      problems: [{ message: expect.stringContaining('version 3.9') as string }],
+    });
   });
 
   test('that is garbage, empty, cut short or for another machine is refused with the reason', async () => {
@@ -103,7 +141,10 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
       await make(join(library, 'libtensorflow_framework.so.2'));
       await make(join(library, 'libtensorflow_cc.so.2'));
       await make(join(folder, `${name}.so`));
-      const info = await resolveBackend({ name: 'auto', threads: null }, { tensorflowLibrary: library, xlaPlugin: join(folder, `${name}.so`) });
+      const info = await resolveBackend(
+        { name: 'auto', threads: null },
+        { tensorflowLibrary: library, xlaPlugin: join(folder, `${name}.so`) },
+      );
       expect(info.reason.match(new RegExp(reason, 'g'))).toHaveLength(2);
     }
   });

@@ -1,7 +1,18 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
-import { findBackend, getKernel, getKernelsForBackend, registerKernel, setBackend, unregisterKernel, type DataType, type KernelBackend, type KernelConfig, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  findBackend,
+  getKernel,
+  getKernelsForBackend,
+  registerKernel,
+  setBackend,
+  unregisterKernel,
+  type DataType,
+  type KernelBackend,
+  type KernelConfig,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import { useCpuBackend } from './cpu.js';
 
 /** Makes tfjs's WebAssembly backend the current one. @returns kernels that it lacks and that run on cpu instead */
@@ -17,7 +28,10 @@ export async function useWasmBackend(): Promise<readonly string[]> {
 
 let clonesShare = false;
 
-/** A clone shares its tensor's data, as on tfjs's other backends. This one copies: every weight for each product that keeps it for the backward pass. */
+/**
+ * A clone shares its tensor's data, as on tfjs's other backends. This one copies: every weight for each product that
+ * keeps it for the backward pass.
+ */
 function shareClones(): void {
   const own = getKernel('Identity', 'wasm');
   if (clonesShare || own === undefined) return;
@@ -37,8 +51,8 @@ function shareClones(): void {
 let lentKernels: readonly string[] | null = null;
 
 /**
- * tfjs's WebAssembly backend lacks kernels that training needs (the gradient of an embedding is an UnsortedSegmentSum): those
- * that the cpu backend has are lent, at the price of a copy there and back.
+ * tfjs's WebAssembly backend lacks kernels that training needs (the gradient of an embedding is an UnsortedSegmentSum):
+ * those that the cpu backend has are lent, at the price of a copy there and back.
  */
 async function lendCpuKernels(): Promise<readonly string[]> {
   if (lentKernels !== null) return lentKernels;
@@ -61,10 +75,20 @@ function lend(kernel: KernelConfig): KernelConfig {
     kernelFunc({ inputs, attrs, backend }) {
       const from = backend as KernelBackend;
       const cpu = findBackend('cpu') as KernelBackend;
-      const lentInputs = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, Array.isArray(value) ? value.map((one: TensorInfo) => move(one, from, cpu)) : value === undefined || value === null ? value : move(value, from, cpu)]));
+      const lentInputs = Object.fromEntries(
+        Object.entries(inputs).map(([name, value]) => [
+          name,
+          Array.isArray(value)
+            ? value.map((one: TensorInfo) => move(one, from, cpu))
+            : value === undefined || value === null
+              ? value
+              : move(value, from, cpu),
+        ]),
+      );
       const result = kernel.kernelFunc({ inputs: lentInputs as typeof inputs, attrs, backend: cpu });
       const outputs = Array.isArray(result) ? result.map((one) => move(one, cpu, from)) : move(result, cpu, from);
-      for (const info of [...Object.values(lentInputs).flat(), ...[result].flat()]) if (info !== undefined && info !== null) cpu.disposeData((info as TensorInfo).dataId);
+      for (const info of [...Object.values(lentInputs).flat(), ...[result].flat()])
+        if (info !== undefined && info !== null) cpu.disposeData((info as TensorInfo).dataId);
       return outputs;
     },
   };

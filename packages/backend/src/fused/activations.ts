@@ -12,7 +12,9 @@ interface Formula {
   valueAndDerivative<T>(emit: Emitter<T>, x: T): { readonly value: T; readonly derivative: T };
 }
 
-/** x · sigmoid(x). The value alone is one pass: the gradient of softplus is the sigmoid, times a factor that is x here. */
+/**
+ * x · sigmoid(x). The value alone is one pass: the gradient of softplus is the sigmoid, times a factor that is x here.
+ */
 const silu: Formula = {
   value: (emit, x) => emit.op('SoftplusGrad', [x, x]),
   valueAndDerivative(emit, x) {
@@ -29,7 +31,10 @@ const cubic = 0.044715;
 function geluTanh<T>(emit: Emitter<T>, x: T): { readonly tanh: T; readonly square: T } {
   const { number, add, multiply, square } = arithmetic(emit);
   const squared = square(x);
-  return { tanh: emit.op('Tanh', [multiply(x, add(number(tanhScale), multiply(squared, number(tanhScale * cubic))))]), square: squared };
+  return {
+    tanh: emit.op('Tanh', [multiply(x, add(number(tanhScale), multiply(squared, number(tanhScale * cubic))))]),
+    square: squared,
+  };
 }
 
 const gelu: Formula = {
@@ -42,7 +47,10 @@ const gelu: Formula = {
     const inner = geluTanh(emit, x);
     const gate = multiply(add(inner.tanh, number(1)), number(0.5));
     const slope = add(number(tanhScale / 2), multiply(inner.square, number(1.5 * tanhScale * cubic)));
-    return { value: multiply(x, gate), derivative: add(gate, multiply(multiply(x, slope), subtract(number(1), square(inner.tanh)))) };
+    return {
+      value: multiply(x, gate),
+      derivative: add(gate, multiply(multiply(x, slope), subtract(number(1), square(inner.tanh)))),
+    };
   },
 };
 
@@ -63,14 +71,28 @@ const geluExact: Formula = {
 
 const relu: Formula = {
   value: (emit, x) => emit.op('Relu', [x]),
-  valueAndDerivative: (emit, x) => ({ value: emit.op('Relu', [x]), derivative: cast(emit, emit.op('Greater', [x, emit.constant('float32', [], [0])]), 'float32') }),
+  valueAndDerivative: (emit, x) => ({
+    value: emit.op('Relu', [x]),
+    derivative: cast(emit, emit.op('Greater', [x, emit.constant('float32', [], [0])]), 'float32'),
+  }),
 };
 
-const formulae: Readonly<Record<string, Formula>> = { silu, swish: silu, gelu: geluExact, gelu_new: gelu, gelu_pytorch_tanh: gelu, relu };
+const formulae: Readonly<Record<string, Formula>> = {
+  silu,
+  swish: silu,
+  gelu: geluExact,
+  gelu_new: gelu,
+  gelu_pytorch_tanh: gelu,
+  relu,
+};
 
 function formulaOf(name: unknown): Formula {
   const formula = formulae[String(name)];
-  if (formula === undefined) throw new WhetstoneError('BACKEND_FAILED', `The activation ${String(name)} is not known.`, { expected: Object.keys(formulae).join(', '), found: String(name) });
+  if (formula === undefined)
+    throw new WhetstoneError('BACKEND_FAILED', `The activation ${String(name)} is not known.`, {
+      expected: Object.keys(formulae).join(', '),
+      found: String(name),
+    });
   return formula;
 }
 
@@ -86,12 +108,18 @@ const gated: Kernel = {
   tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [formulaOf(activation).value(emit, gate!), up!]),
 };
 
-/** Its gradients with respect to gate and up. What it computes anew of the forward half waits for the gradient, so that nothing is kept between the two. */
+/**
+ * Its gradients with respect to gate and up. What it computes anew of the forward half waits for the gradient, so that
+ * nothing is kept between the two.
+ */
 const gatedGradient: Kernel = {
   name: 'WhetstoneGatedActivationGrad',
   inputs: ['gradient', 'gate', 'up'],
   list: true,
-  rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec, gradient as Spec], parameters: [activation as string] }),
+  rule: ([gradient], { activation }) => ({
+    outputs: [gradient as Spec, gradient as Spec],
+    parameters: [activation as string],
+  }),
   tensorflow: (emit, [gradient, gate, up], _, [activation]) => {
     const { multiply } = arithmetic(emit);
     const { value, derivative } = formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), gate!);
@@ -116,7 +144,9 @@ const aloneGradient: Kernel = {
   inputs: ['gradient', 'x'],
   list: true,
   rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec], parameters: [activation as string] }),
-  tensorflow: (emit, [gradient, x], _, [activation]) => [emit.op('Mul', [gradient!, formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), x!).derivative])],
+  tensorflow: (emit, [gradient, x], _, [activation]) => [
+    emit.op('Mul', [gradient!, formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), x!).derivative]),
+  ],
 };
 
 export const activationKernels: readonly Kernel[] = [gated, gatedGradient, alone, aloneGradient];

@@ -10,7 +10,12 @@ function update(shape: number[]): number[][] {
     const [parameter, gradient, firstMoment] = [random(shape, 1), random(shape, 2), random(shape, 3)];
     const secondMoment = tf.square(random(shape, 4));
     const scalars = { stepSize: tf.scalar(0.01), decay: tf.scalar(0.999), correction: tf.scalar(1.7) };
-    const results = adamwUpdate({ parameter, gradient, firstMoment, secondMoment }, scalars, { beta1: 0.9, beta2: 0.99, epsilon: 1e-3 }, (value) => tf.scalar(value));
+    const results = adamwUpdate(
+      { parameter, gradient, firstMoment, secondMoment },
+      scalars,
+      { beta1: 0.9, beta2: 0.99, epsilon: 1e-3 },
+      (value) => tf.scalar(value),
+    );
     return [...results, parameter, gradient, firstMoment, secondMoment].map((tensor) => [...tensor.dataSync()]);
   });
 }
@@ -31,7 +36,9 @@ for (const [engine, { missing, start }] of Object.entries(engines)) {
         const tensors = tf.memory().numTensors;
         const found = update(shape);
         expect(tf.memory().numTensors).toBe(tensors);
-        found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 6)));
+        found.forEach((values, index) =>
+          values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 6)),
+        );
       });
     }
   });

@@ -8,14 +8,18 @@ import { owned } from './owned.js';
 const ADDED_AT_ONCE = 2 ** 21;
 const MOST_STRETCHES = 32;
 
-/** Into how many stretches of as many rows a sum is cut: as few as are no larger than they should be, or as many as there may be. */
+/**
+ * Into how many stretches of as many rows a sum is cut: as few as are no larger than they should be, or as many as
+ * there may be.
+ */
 function stretchesOf(rows: number, columns: number): number {
   const wanted = (rows * columns) / ADDED_AT_ONCE;
   const counts = Array.from({ length: MOST_STRETCHES }, (_, index) => index + 1).filter((count) => rows % count === 0);
   return counts.find((count) => count >= wanted) ?? counts.at(-1) ?? 1;
 }
 
-const product = <T>(emit: Emitter<T>, a: T, b: T): T => emit.op('MatMul', [a, b], { transpose_a: flag(true), transpose_b: flag(false) });
+const product = <T>(emit: Emitter<T>, a: T, b: T): T =>
+  emit.op('MatMul', [a, b], { transpose_a: flag(true), transpose_b: flag(false) });
 
 function addInPlace<T>(emit: Emitter<T>, sum: T, a: T, b: T, [shape, stacked, one, width, ...begins]: readonly T[]): T {
   let written: T | null = null;
@@ -24,7 +28,11 @@ function addInPlace<T>(emit: Emitter<T>, sum: T, a: T, b: T, [shape, stacked, on
     const more = product(emit, emit.op('Slice', [a, begin, width!], {}, written === null ? [] : [written]), b);
     // A stretch as one row: all threads add it.
     const stretches: T = written ?? emit.op('Reshape', [owned(emit, sum, [more]), stacked!]);
-    written = emit.op('InplaceAdd', [stretches, emit.constant('int32', [1], [index]), emit.op('Reshape', [more, one!])]);
+    written = emit.op('InplaceAdd', [
+      stretches,
+      emit.constant('int32', [1], [index]),
+      emit.op('Reshape', [more, one!]),
+    ]);
   }
   return emit.op('Reshape', [written ?? sum, shape!]);
 }
@@ -42,7 +50,15 @@ export const addProduct: Kernel = {
     const count = stretchesOf(rows, columns);
     const size = rows / count;
     const begins = Array.from({ length: count }, (_, index) => vector([0, index * size]));
-    return { outputs: [{ shape, dtype: 'float32' }], host: count === 1 ? [] : [vector(shape), vector([count, -1]), vector([1, -1]), vector([(a as Spec).shape[0] ?? 0, size]), ...begins] };
+    return {
+      outputs: [{ shape, dtype: 'float32' }],
+      host:
+        count === 1
+          ? []
+          : [vector(shape), vector([count, -1]), vector([1, -1]), vector([(a as Spec).shape[0] ?? 0, size]), ...begins],
+    };
   },
-  tensorflow: (emit, [sum, a, b], host) => [host.length === 0 ? emit.op('AddV2', [sum!, product(emit, a!, b!)]) : addInPlace(emit, sum!, a!, b!, host)],
+  tensorflow: (emit, [sum, a, b], host) => [
+    host.length === 0 ? emit.op('AddV2', [sum!, product(emit, a!, b!)]) : addInPlace(emit, sum!, a!, b!, host),
+  ],
 };

@@ -1,7 +1,10 @@
 import type { Kernel } from '../kernels/kernel.js';
 import type { Spec } from '../recorder/types.js';
 
-/** Rows added to those of a table at some indices, each as often as it is named: `addGradients` of `@whetstone/core/ops`. */
+/**
+ * Rows added to those of a table at some indices, each as often as it is named: `addGradients` of
+ * `@whetstone/core/ops`.
+ */
 export const addRows: Kernel = {
   name: 'WhetstoneAddRows',
   inputs: ['x', 'indices', 'rows'],

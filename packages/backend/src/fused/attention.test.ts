@@ -7,7 +7,10 @@ import { registerLeanGradients } from './gradients.js';
 
 const [rows, groups, keyValueHeads, width] = [2, 3, 2, 4];
 
-/** Query stretches of one size, each with the keys from `first(begin)` up to its own end; `before` keys stand in front of all. */
+/**
+ * Query stretches of one size, each with the keys from `first(begin)` up to its own end; `before` keys stand in front
+ * of all.
+ */
 function blocksOf(length: number, size: number, before: number, first: (begin: number) => number): AttentionBlock[] {
   return Array.from({ length: Math.ceil(length / size) }, (_, index) => {
     const end = Math.min(length, (index + 1) * size);
@@ -25,13 +28,25 @@ function biasOf(length: number, before: number, window: number): tf.Tensor3D {
   return tf.tile(tf.tensor3d(values, [1, length, before + length]), [rows * keyValueHeads, groups, 1]);
 }
 
-function valueAndGradients(length: number, before: number, window: number, softCap: number | null, blocks: readonly AttentionBlock[] | null): number[][] {
+function valueAndGradients(
+  length: number,
+  before: number,
+  window: number,
+  softCap: number | null,
+  blocks: readonly AttentionBlock[] | null,
+): number[][] {
   return tf.tidy(() => {
-    const inputs = [random([rows, groups * keyValueHeads, length, width], 1), random([rows, keyValueHeads, before + length, width], 2), random([rows, keyValueHeads, before + length, width], 3)];
+    const inputs = [
+      random([rows, groups * keyValueHeads, length, width], 1),
+      random([rows, keyValueHeads, before + length, width], 2),
+      random([rows, keyValueHeads, before + length, width], 3),
+    ];
     const bias = biasOf(length, before, window);
     const compute = (query?: tf.Tensor, key?: tf.Tensor, value?: tf.Tensor): tf.Tensor =>
       attention(tf.mul(query!, 3) as tf.Tensor4D, key as tf.Tensor4D, value as tf.Tensor4D, bias, softCap, blocks);
-    const { value, grads } = tf.valueAndGrads((...given: tf.Tensor[]) => tf.sum(tf.mul(compute(...given), random([rows * length, groups * keyValueHeads * width], 9))))(inputs);
+    const { value, grads } = tf.valueAndGrads((...given: tf.Tensor[]) =>
+      tf.sum(tf.mul(compute(...given), random([rows * length, groups * keyValueHeads * width], 9))),
+    )(inputs);
     return [compute(...inputs), value, ...grads].map((tensor) => [...tensor.dataSync()]);
   });
 }
@@ -44,9 +59,27 @@ describe.skipIf(libraryFolder === null)('attention in blocks gives what the plai
 
   const cases = {
     'one block': { length: 6, before: 0, window: Infinity, softCap: null, blocks: null },
-    'causal blocks, the last one shorter': { length: 11, before: 0, window: Infinity, softCap: null, blocks: blocksOf(11, 3, 0, () => 0) },
-    'keys in front of all': { length: 8, before: 5, window: Infinity, softCap: null, blocks: blocksOf(8, 4, 5, () => 0) },
-    'a sliding window': { length: 12, before: 0, window: 4, softCap: null, blocks: blocksOf(12, 3, 0, (begin) => Math.max(0, begin - 3)) },
+    'causal blocks, the last one shorter': {
+      length: 11,
+      before: 0,
+      window: Infinity,
+      softCap: null,
+      blocks: blocksOf(11, 3, 0, () => 0),
+    },
+    'keys in front of all': {
+      length: 8,
+      before: 5,
+      window: Infinity,
+      softCap: null,
+      blocks: blocksOf(8, 4, 5, () => 0),
+    },
+    'a sliding window': {
+      length: 12,
+      before: 0,
+      window: 4,
+      softCap: null,
+      blocks: blocksOf(12, 3, 0, (begin) => Math.max(0, begin - 3)),
+    },
     'a soft cap': { length: 9, before: 2, window: Infinity, softCap: 1.5, blocks: blocksOf(9, 3, 2, () => 0) },
   } as const;
 
@@ -58,7 +91,9 @@ describe.skipIf(libraryFolder === null)('attention in blocks gives what the plai
       const tensors = tf.memory().numTensors;
       const found = valueAndGradients(length, before, window, softCap, blocks);
       expect(tf.memory().numTensors).toBe(tensors);
-      found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 4)));
+      found.forEach((values, index) =>
+        values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 4)),
+      );
     });
   }
 });

@@ -5,8 +5,9 @@ import { vector, type HostOperand, type Kernel, type Parameters } from '../kerne
 import type { Spec } from '../recorder/types.js';
 
 /**
- * Attention in blocks of queries, each against only those keys that it can see: under a causal mask of four blocks five eighths of the
- * products, the softmax and the kept weights. `attention` of `@whetstone/core/ops` says what is computed.
+ * Attention in blocks of queries, each against only those keys that it can see: under a causal mask of four blocks five
+ * eighths of the products, the softmax and the kept weights. `attention` of `@whetstone/core/ops` says what is
+ * computed.
  */
 
 interface Block {
@@ -44,10 +45,20 @@ function layoutOf(query: Spec, key: Spec, attributes: Readonly<Record<string, un
 
 let latest: { readonly key: string; readonly operands: readonly HostOperand[] } = { key: '', operands: [] };
 
-/** Host operands that both kernels need, in this order: how queries unfold and fold, then for each block its places. The layers of a pass share them. */
+/**
+ * Host operands that both kernels need, in this order: how queries unfold and fold, then for each block its places. The
+ * layers of a pass share them.
+ */
 function places(layout: Layout): readonly HostOperand[] {
   const { batch, groups, length, width, keys, blocks } = layout;
-  const key = [batch, groups, length, width, keys, ...blocks.flatMap((block) => [block.queries, block.firstKey, block.keys])].join();
+  const key = [
+    batch,
+    groups,
+    length,
+    width,
+    keys,
+    ...blocks.flatMap((block) => [block.queries, block.firstKey, block.keys]),
+  ].join();
   if (latest.key !== key) latest = { key, operands: Object.freeze(makePlaces(layout)) };
   return latest.operands;
 }
@@ -80,8 +91,32 @@ const OPERANDS_OF_A_BLOCK = 11;
 /** The host operands of one block by name, in the order of {@link places}. */
 function namedPlaces<T>(host: readonly T[], block: number) {
   const first = OPERANDS_OF_ALL + OPERANDS_OF_A_BLOCK * block;
-  const [queryBegin, querySize, queryFolded, keyBegin, keySize, biasBegin, biasSize, biasFolded, keyMargins, numberSize, numberFolded] = host.slice(first, first + OPERANDS_OF_A_BLOCK) as Eleven<T>;
-  return { queryBegin, querySize, queryFolded, keyBegin, keySize, biasBegin, biasSize, biasFolded, keyMargins, numberSize, numberFolded };
+  const [
+    queryBegin,
+    querySize,
+    queryFolded,
+    keyBegin,
+    keySize,
+    biasBegin,
+    biasSize,
+    biasFolded,
+    keyMargins,
+    numberSize,
+    numberFolded,
+  ] = host.slice(first, first + OPERANDS_OF_A_BLOCK) as Eleven<T>;
+  return {
+    queryBegin,
+    querySize,
+    queryFolded,
+    keyBegin,
+    keySize,
+    biasBegin,
+    biasSize,
+    biasFolded,
+    keyMargins,
+    numberSize,
+    numberFolded,
+  };
 }
 
 type Eleven<T> = [T, T, T, T, T, T, T, T, T, T, T];
@@ -94,7 +129,12 @@ class Places<T> {
   readonly unfoldedNumbers: T;
 
   constructor(private readonly host: readonly T[]) {
-    [this.unfolded, this.folded, this.unfoldedBias, this.unfoldedNumbers] = host as readonly [T, T, T, T, ...T[]] as [T, T, T, T];
+    [this.unfolded, this.folded, this.unfoldedBias, this.unfoldedNumbers] = host as readonly [T, T, T, T, ...T[]] as [
+      T,
+      T,
+      T,
+      T,
+    ];
   }
 
   of(block: number): ReturnType<typeof namedPlaces<T>> {
@@ -109,14 +149,20 @@ const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA = false, transposeB
 function queriesOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
   if (blocks === 1) return x;
   const { queryBegin, querySize, queryFolded } = places.of(block);
-  return emit.op('Reshape', [emit.op('Slice', [emit.op('Reshape', [x, places.unfolded]), queryBegin, querySize]), queryFolded]);
+  return emit.op('Reshape', [
+    emit.op('Slice', [emit.op('Reshape', [x, places.unfolded]), queryBegin, querySize]),
+    queryFolded,
+  ]);
 }
 
 /** One number a query of a block: [batch, queries, 1]. */
 function numbersOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
   if (blocks === 1) return x;
   const { queryBegin, numberSize, numberFolded } = places.of(block);
-  return emit.op('Reshape', [emit.op('Slice', [emit.op('Reshape', [x, places.unfoldedNumbers]), queryBegin, numberSize]), numberFolded]);
+  return emit.op('Reshape', [
+    emit.op('Slice', [emit.op('Reshape', [x, places.unfoldedNumbers]), queryBegin, numberSize]),
+    numberFolded,
+  ]);
 }
 
 function keysOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
@@ -141,9 +187,13 @@ function addKeys<T>(emit: Emitter<T>, parts: readonly T[], places: Places<T>): T
 }
 
 /** tanh(score / cap), before it is stretched again. */
-const squeeze = <T>(emit: Emitter<T>, scores: T, cap: number): T => emit.op('Tanh', [emit.op('Mul', [scores, emit.constant('float32', [], [1 / cap])])]);
+const squeeze = <T>(emit: Emitter<T>, scores: T, cap: number): T =>
+  emit.op('Tanh', [emit.op('Mul', [scores, emit.constant('float32', [], [1 / cap])])]);
 
-const structure = ({ blocks }: Layout, attributes: Readonly<Record<string, unknown>>): Parameters => [blocks.length, attributes['softCap'] as number];
+const structure = ({ blocks }: Layout, attributes: Readonly<Record<string, unknown>>): Parameters => [
+  blocks.length,
+  attributes['softCap'] as number,
+];
 
 function attend<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [count, softCap]: Parameters): T[] {
   const [query, key, value, bias] = inputs as readonly [T, T, T, T];
@@ -152,9 +202,21 @@ function attend<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [c
   const results: T[] = [];
   const kept = Array.from({ length: blocks }, (_, block): T => {
     const { biasBegin, biasSize, biasFolded } = places.of(block);
-    const raw = product(emit, queriesOf(emit, query, places, block, blocks), keysOf(emit, key, places, block, blocks), false, true);
+    const raw = product(
+      emit,
+      queriesOf(emit, query, places, block, blocks),
+      keysOf(emit, key, places, block, blocks),
+      false,
+      true,
+    );
     const scores = cap === 0 ? raw : emit.op('Mul', [squeeze(emit, raw, cap), emit.constant('float32', [], [cap])]);
-    const hidden = blocks === 1 ? bias : emit.op('Reshape', [emit.op('Slice', [emit.op('Reshape', [bias, places.unfoldedBias]), biasBegin, biasSize]), biasFolded]);
+    const hidden =
+      blocks === 1
+        ? bias
+        : emit.op('Reshape', [
+            emit.op('Slice', [emit.op('Reshape', [bias, places.unfoldedBias]), biasBegin, biasSize]),
+            biasFolded,
+          ]);
     const weights = emit.op('Softmax', [emit.op('AddV2', [scores, hidden])]);
     results.push(product(emit, weights, keysOf(emit, value, places, block, blocks)));
     return weights;
@@ -162,11 +224,17 @@ function attend<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [c
   return [joinQueries(emit, results, places), ...kept];
 }
 
-function attendBackwards<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [count, softCap]: Parameters): T[] {
+function attendBackwards<T>(
+  emit: Emitter<T>,
+  inputs: readonly T[],
+  places: Places<T>,
+  [count, softCap]: Parameters,
+): T[] {
   const [gradient, query, key, value, along, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
   const blocks = count as number;
   const cap = softCap as number;
-  // Stretches of queries, keys and values are cut out again: they would be kept from the way there beside the whole, or be more than it.
+  // Stretches of queries, keys and values are cut out again: they would be kept from the way there beside the whole, or
+  // be more than it.
   const later = waitingFor(emit, [gradient]);
   const parts = kept.map((weights, block) => {
     const given = queriesOf(emit, gradient, places, block, blocks);
@@ -175,11 +243,35 @@ function attendBackwards<T>(emit: Emitter<T>, inputs: readonly T[], places: Plac
     const keys = keysOf(later, key, places, block, blocks);
     const queries = queriesOf(later, query, places, block, blocks);
     // The squeezed scores are computed again: keeping them would cost what the blocks save.
-    const slope = (): T => emit.op('Sub', [emit.constant('float32', [], [1]), emit.op('Square', [squeeze(emit, product(emit, queries, keys, false, true), cap)])]);
+    const slope = (): T =>
+      emit.op('Sub', [
+        emit.constant('float32', [], [1]),
+        emit.op('Square', [squeeze(emit, product(emit, queries, keys, false, true), cap)]),
+      ]);
     const ofScores = cap === 0 ? raw : emit.op('Mul', [raw, slope()]);
-    return { query: product(emit, ofScores, keys), key: product(emit, ofScores, queries, true), value: product(emit, weights, given, true) };
+    return {
+      query: product(emit, ofScores, keys),
+      key: product(emit, ofScores, queries, true),
+      value: product(emit, weights, given, true),
+    };
   });
-  return [joinQueries(emit, parts.map((part) => part.query), places), addKeys(emit, parts.map((part) => part.key), places), addKeys(emit, parts.map((part) => part.value), places)];
+  return [
+    joinQueries(
+      emit,
+      parts.map((part) => part.query),
+      places,
+    ),
+    addKeys(
+      emit,
+      parts.map((part) => part.key),
+      places,
+    ),
+    addKeys(
+      emit,
+      parts.map((part) => part.value),
+      places,
+    ),
+  ];
 }
 
 const attention: Kernel = {
@@ -189,7 +281,10 @@ const attention: Kernel = {
   eager: false,
   rule: ([query, key], attributes) => {
     const layout = layoutOf(query as Spec, key as Spec, attributes);
-    const weights = layout.blocks.map(({ queries, keys }) => ({ shape: [layout.batch, layout.groups * queries, keys], dtype: 'float32' as const }));
+    const weights = layout.blocks.map(({ queries, keys }) => ({
+      shape: [layout.batch, layout.groups * queries, keys],
+      dtype: 'float32' as const,
+    }));
     return { outputs: [query as Spec, ...weights], parameters: structure(layout, attributes), host: places(layout) };
   },
   tensorflow: (emit, inputs, host, parameters) => attend(emit, inputs, new Places(host), parameters),
@@ -197,12 +292,23 @@ const attention: Kernel = {
 
 const attentionGradient: Kernel = {
   name: 'WhetstoneAttentionGrad',
-  inputs: ['gradient', 'query', 'key', 'value', 'along', ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`)],
+  inputs: [
+    'gradient',
+    'query',
+    'key',
+    'value',
+    'along',
+    ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`),
+  ],
   list: true,
   eager: false,
   rule: ([, query, key, value], attributes) => {
     const layout = layoutOf(query as Spec, key as Spec, attributes);
-    return { outputs: [query as Spec, key as Spec, value as Spec], parameters: structure(layout, attributes), host: places(layout) };
+    return {
+      outputs: [query as Spec, key as Spec, value as Spec],
+      parameters: structure(layout, attributes),
+      host: places(layout),
+    };
   },
   tensorflow: (emit, inputs, host, parameters) => attendBackwards(emit, inputs, new Places(host), parameters),
 };

@@ -1,8 +1,9 @@
 import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
 
 /**
- * Cross-entropy of each row against one class, and softmax − one-hot, in as few passes over the logits as XLA fuses them into: in the gradient the target's
- * place is found by comparing with a running number, so that nothing is scattered.
+ * Cross-entropy of each row against one class, and softmax − one-hot, in as few passes over the logits as XLA fuses
+ * them into: in the gradient the target's place is found by comparing with a running number, so that nothing is
+ * scattered.
  */
 export function lowerSparseCrossEntropy(b: ModuleBuilder, [logits, targets]: readonly Hlo[]): readonly Hlo[] {
   // A processor goes through rows side by side faster than along each, and wide products come transposed there.

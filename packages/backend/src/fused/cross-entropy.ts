@@ -15,12 +15,17 @@ interface Probabilities<T> {
 function wholeSoftmax<T>(emit: Emitter<T>, logits: T): Probabilities<T> {
   const columns = emit.constant('int32', [1], [1]);
   const probabilities = emit.op('Softmax', [logits]);
-  return { probabilities, largest: emit.op('Max', [probabilities, columns]), largestLogit: emit.op('Max', [logits, columns]) };
+  return {
+    probabilities,
+    largest: emit.op('Max', [probabilities, columns]),
+    largestLogit: emit.op('Max', [logits, columns]),
+  };
 }
 
 /**
- * The same in the memory of the logits, stretch of rows by stretch: oneDNN's softmax writes elsewhere, so that beside the logits lies one stretch. Nearly as fast as the whole, as a stretch
- * stays in the cache.
+ * The same in the memory of the logits, stretch of rows by stretch: oneDNN's softmax writes elsewhere, so that beside
+ * the logits lies one stretch. Nearly as fast as the whole, as a stretch stays in the cache.
+ *
  * @param numbers the numbers of the rows
  * @param bounds where each stretch begins, and where the last one ends
  * @param after what has read the logits before
@@ -33,7 +38,8 @@ function softmaxInPlace<T>(emit: Emitter<T>, logits: T, numbers: T, bounds: read
   const largestLogits: T[] = [];
   let written: T | null = null;
   for (const [index, begin] of bounds.slice(0, -1).entries()) {
-    const cut = (x: T, waits: readonly T[]): T => emit.op('StridedSlice', [x, begin, bounds[index + 1]!, one], {}, waits);
+    const cut = (x: T, waits: readonly T[]): T =>
+      emit.op('StridedSlice', [x, begin, bounds[index + 1]!, one], {}, waits);
     // One stretch after the other.
     const stretch = cut(own, written === null ? [] : [written]);
     const probabilities = emit.op('Softmax', [stretch]);
@@ -57,8 +63,9 @@ function boundsOf(rows: number, count: number): HostOperand[] {
  * Cross-entropy of each row against one class, and its gradient: logits [n, v] and targets [n] give losses [n] and
  * softmax − one-hot [n, v].
  *
- * Written with Softmax, which oneDNN computes on all cores: TensorFlow's own fused op takes four times as long over 49,152 columns. The logarithm
- * of the normaliser is exact enough from the largest logit and the largest probability, which is at least 1/v.
+ * Written with Softmax, which oneDNN computes on all cores: TensorFlow's own fused op takes four times as long over
+ * 49,152 columns. The logarithm of the normaliser is exact enough from the largest logit and the largest probability,
+ * which is at least 1/v.
  */
 export const sparseCrossEntropy: Kernel = {
   name: 'WhetstoneSparseCrossEntropy',
@@ -82,10 +89,14 @@ export const sparseCrossEntropy: Kernel = {
     const rows = emit.op('Range', [zero, emit.op('Size', [targets!], { out_type: type('int32') }), one], {});
     const chosen = emit.op('Pack', [[rows, targets!]], { axis: int(1) });
     const ofTargets = emit.op('GatherNd', [logits!, chosen]);
-    const { probabilities, largest, largestLogit } = bounds.length === 0 ? wholeSoftmax(emit, logits!) : softmaxInPlace(emit, logits!, rows, bounds, ofTargets);
+    const { probabilities, largest, largestLogit } =
+      bounds.length === 0 ? wholeSoftmax(emit, logits!) : softmaxInPlace(emit, logits!, rows, bounds, ofTargets);
     const loss = emit.op('Sub', [emit.op('Sub', [largestLogit, emit.op('Log', [largest])]), ofTargets]);
     // In the memory of the probabilities; TensorScatterSub would copy them.
-    return [loss, emit.op('ScatterNdNonAliasingAdd', [probabilities, chosen, emit.op('Neg', [emit.op('OnesLike', [loss])])])];
+    return [
+      loss,
+      emit.op('ScatterNdNonAliasingAdd', [probabilities, chosen, emit.op('Neg', [emit.op('OnesLike', [loss])])]),
+    ];
   },
   stablehlo: lowerSparseCrossEntropy,
 };

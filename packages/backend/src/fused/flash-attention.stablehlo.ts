@@ -2,8 +2,9 @@ import type { PhysicalType } from '../recorder/types.js';
 import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
 
 /**
- * Flash attention as XLA's compiler for CUDA hands it to cuDNN: a custom call in the layout [rows, tokens, heads, features], both operands and results in bfloat16. Names, operands and
- * configuration are those that JAX 0.10 lowers `dot_product_attention` to; `test/golden/cudnn` holds some of its modules.
+ * Flash attention as XLA's compiler for CUDA hands it to cuDNN: a custom call in the layout [rows, tokens, heads,
+ * features], both operands and results in bfloat16. Names, operands and configuration are those that JAX 0.10 lowers
+ * `dot_product_attention` to; `test/golden/cudnn` holds some of its modules.
  */
 
 /** Axes that a product contracts, and those of the batch. */
@@ -15,29 +16,85 @@ interface Product {
 
 /** Operands stand as [rows, tokens, heads, features], scores as [rows, heads, queries, keys]. */
 const forwardProducts: readonly Product[] = [
-  { name: 'bmm1', contracted: [3, 3], batch: [[0, 2], [0, 2]] },
-  { name: 'bmm2', contracted: [3, 1], batch: [[0, 1], [0, 2]] },
+  {
+    name: 'bmm1',
+    contracted: [3, 3],
+    batch: [
+      [0, 2],
+      [0, 2],
+    ],
+  },
+  {
+    name: 'bmm2',
+    contracted: [3, 1],
+    batch: [
+      [0, 1],
+      [0, 2],
+    ],
+  },
 ];
 
 const backwardProducts: readonly Product[] = [
-  { name: 'bmm1_grad_gemm1', contracted: [2, 1], batch: [[0, 1], [0, 2]] },
-  { name: 'bmm1_grad_gemm2', contracted: [3, 1], batch: [[0, 1], [0, 2]] },
-  { name: 'bmm2_grad_gemm1', contracted: [2, 1], batch: [[0, 1], [0, 2]] },
-  { name: 'bmm2_grad_gemm2', contracted: [3, 3], batch: [[0, 2], [0, 2]] },
+  {
+    name: 'bmm1_grad_gemm1',
+    contracted: [2, 1],
+    batch: [
+      [0, 1],
+      [0, 2],
+    ],
+  },
+  {
+    name: 'bmm1_grad_gemm2',
+    contracted: [3, 1],
+    batch: [
+      [0, 1],
+      [0, 2],
+    ],
+  },
+  {
+    name: 'bmm2_grad_gemm1',
+    contracted: [2, 1],
+    batch: [
+      [0, 1],
+      [0, 2],
+    ],
+  },
+  {
+    name: 'bmm2_grad_gemm2',
+    contracted: [3, 3],
+    batch: [
+      [0, 2],
+      [0, 2],
+    ],
+  },
 ];
 
-/** The JSON of XLA's `CudnnfMHABackendConfig`. Whole numbers of 64 bits are spelled as texts, as protocol buffers have it. */
+/**
+ * The JSON of XLA's `CudnnfMHABackendConfig`. Whole numbers of 64 bits are spelled as texts, as protocol buffers have
+ * it.
+ */
 function backendConfig(query: Hlo, key: Hlo, products: readonly Product[], segments: number, window: number): string {
   const [rows = 1, queries = 1, heads = 1] = query.shape;
   const texts = (values: readonly number[]): string[] => values.map(String);
   const dimensionNumbers = products.map(({ name, contracted: [left, right], batch: [leftBatch, rightBatch] }) => [
     `${name}_dot_dimension_numbers`,
-    { lhs_contracting_dimensions: texts([left]), rhs_contracting_dimensions: texts([right]), lhs_batch_dimensions: texts(leftBatch), rhs_batch_dimensions: texts(rightBatch) },
+    {
+      lhs_contracting_dimensions: texts([left]),
+      rhs_contracting_dimensions: texts([right]),
+      lhs_batch_dimensions: texts(leftBatch),
+      rhs_batch_dimensions: texts(rightBatch),
+    },
   ]);
   return JSON.stringify({
     operation_queue_id: '0',
     cudnn_fmha_backend_config: {
-      algorithm: { algo_id: '0', math_type: 'TENSOR_OP_MATH', tuning_knobs: { 17: '1', 24: '0' }, is_cudnn_frontend: true, workspace_size: '0' },
+      algorithm: {
+        algo_id: '0',
+        math_type: 'TENSOR_OP_MATH',
+        tuning_knobs: { 17: '1', 24: '0' },
+        is_cudnn_frontend: true,
+        workspace_size: '0',
+      },
       // The query already carries the scale.
       fmha_scale: 1,
       intermediate_tensor_shape: {
@@ -45,8 +102,16 @@ function backendConfig(query: Hlo, key: Hlo, products: readonly Product[], segme
         dimensions: texts([rows, heads, queries, key.shape[1] ?? 1]),
         tuple_shapes: [],
         layout: {
-          dim_level_types: [], dim_unique: [], dim_ordered: [], minor_to_major: texts([3, 2, 1, 0]), tiles: [], element_size_in_bits: '0', memory_space: '0',
-          index_primitive_type: 'PRIMITIVE_TYPE_INVALID', pointer_primitive_type: 'PRIMITIVE_TYPE_INVALID', dynamic_shape_metadata_prefix_bytes: '0',
+          dim_level_types: [],
+          dim_unique: [],
+          dim_ordered: [],
+          minor_to_major: texts([3, 2, 1, 0]),
+          tiles: [],
+          element_size_in_bits: '0',
+          memory_space: '0',
+          index_primitive_type: 'PRIMITIVE_TYPE_INVALID',
+          pointer_primitive_type: 'PRIMITIVE_TYPE_INVALID',
+          dynamic_shape_metadata_prefix_bytes: '0',
         },
         is_dynamic_dimension: [false, false, false, false],
       },
@@ -71,10 +136,17 @@ interface Result {
 
 const rowMajor = (shape: readonly number[]): number[] => shape.map((_, axis) => shape.length - 1 - axis);
 
-const layouts = (list: readonly (readonly number[])[]): string => `[${list.map((axes) => `dense<${axes.length === 1 ? axes[0] : `[${axes.join(', ')}]`}> : tensor<${axes.length}xindex>`).join(', ')}]`;
+const layouts = (list: readonly (readonly number[])[]): string =>
+  `[${list.map((axes) => `dense<${axes.length === 1 ? axes[0] : `[${axes.join(', ')}]`}> : tensor<${axes.length}xindex>`).join(', ')}]`;
 
 /** The call, with room to work in as its last result, which the compiler sizes. */
-function callCudnn(b: ModuleBuilder, target: string, operands: readonly Hlo[], results: readonly Result[], config: string): Hlo[] {
+function callCudnn(
+  b: ModuleBuilder,
+  target: string,
+  operands: readonly Hlo[],
+  results: readonly Result[],
+  config: string,
+): Hlo[] {
   const all: readonly Result[] = [...results, { type: 'uint8', shape: [0], minorToMajor: [0] }];
   const attributes = [
     'api_version = 2 : i32',
@@ -87,13 +159,21 @@ function callCudnn(b: ModuleBuilder, target: string, operands: readonly Hlo[], r
   return b.calls('stablehlo.custom_call', operands, all, attributes.join(', ')).slice(0, -1);
 }
 
-/** What has the shape of `like` [rows, tokens, heads, features], as cuDNN gives it: heads before tokens by name, after them in memory. */
-const headsFirst = ({ shape: [rows = 1, tokens = 1, heads = 1, features = 1] }: Hlo): Result => ({ type: 'bfloat16', shape: [rows, heads, tokens, features], minorToMajor: [3, 1, 2, 0] });
+/**
+ * What has the shape of `like` [rows, tokens, heads, features], as cuDNN gives it: heads before tokens by name, after
+ * them in memory.
+ */
+const headsFirst = ({ shape: [rows = 1, tokens = 1, heads = 1, features = 1] }: Hlo): Result => ({
+  type: 'bfloat16',
+  shape: [rows, heads, tokens, features],
+  minorToMajor: [3, 1, 2, 0],
+});
 
 const tokensFirst = (b: ModuleBuilder, x: Hlo): Hlo => b.convert(b.transpose(x, [0, 2, 1, 3]), 'float32');
 
 /** Lengths and offsets of packed rows as cuDNN takes them: of queries and of keys. */
-const placesOf = ([lengths, queryOffsets, keyOffsets]: readonly Hlo[]): readonly Hlo[] => (lengths === undefined ? [] : [lengths, lengths, queryOffsets as Hlo, keyOffsets as Hlo]);
+const placesOf = ([lengths, queryOffsets, keyOffsets]: readonly Hlo[]): readonly Hlo[] =>
+  lengths === undefined ? [] : [lengths, lengths, queryOffsets as Hlo, keyOffsets as Hlo];
 
 const segmentsOf = ([lengths]: readonly Hlo[]): number => lengths?.shape[1] ?? 1;
 
@@ -105,15 +185,36 @@ export function lowerFlashAttention(b: ModuleBuilder, inputs: readonly Hlo[], wi
   const [rows = 1, length = 1, heads = 1] = query.shape;
   const statistics: Result = { type: 'float32', shape: [rows * segments, heads, length], minorToMajor: [2, 1, 0] };
   const config = backendConfig(query, key, forwardProducts, segments, window);
-  const [result, kept] = callCudnn(b, '__cudnn$fmhaSoftmax', [query, key, value, ...placesOf(places)], [headsFirst(query), statistics], config) as [Hlo, Hlo];
+  const [result, kept] = callCudnn(
+    b,
+    '__cudnn$fmhaSoftmax',
+    [query, key, value, ...placesOf(places)],
+    [headsFirst(query), statistics],
+    config,
+  ) as [Hlo, Hlo];
   return [tokensFirst(b, result), kept];
 }
 
-/** gradient, query, key, value, result, statistics and, for packed rows, lengths, queryOffsets and keyOffsets → gradients of query, key and value. */
+/**
+ * gradient, query, key, value, result, statistics and, for packed rows, lengths, queryOffsets and keyOffsets →
+ * gradients of query, key and value.
+ */
 export function lowerFlashAttentionGradient(b: ModuleBuilder, inputs: readonly Hlo[], window: number): readonly Hlo[] {
-  const [gradient, query, key, value, result] = inputs.slice(0, 5).map((x) => b.convert(x, 'bfloat16')) as [Hlo, Hlo, Hlo, Hlo, Hlo];
+  const [gradient, query, key, value, result] = inputs.slice(0, 5).map((x) => b.convert(x, 'bfloat16')) as [
+    Hlo,
+    Hlo,
+    Hlo,
+    Hlo,
+    Hlo,
+  ];
   const places = inputs.slice(6);
   const config = backendConfig(query, key, backwardProducts, segmentsOf(places), window);
   const operands = [query, key, value, inputs[5] as Hlo, gradient, result, ...placesOf(places)];
-  return callCudnn(b, '__cudnn$fmhaSoftmaxBackward', operands, [headsFirst(query), headsFirst(key), headsFirst(value)], config).map((x) => tokensFirst(b, x));
+  return callCudnn(
+    b,
+    '__cudnn$fmhaSoftmaxBackward',
+    operands,
+    [headsFirst(query), headsFirst(key), headsFirst(value)],
+    config,
+  ).map((x) => tokensFirst(b, x));
 }

@@ -16,7 +16,9 @@ interface Call {
   readonly lines: readonly string[];
 }
 
-const golden = JSON.parse(readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8')) as { readonly calls: readonly Call[] };
+const golden = JSON.parse(
+  readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8'),
+) as { readonly calls: readonly Call[] };
 
 /** What a custom call says, whether MLIR spells it in its own or in the generic form. */
 function read(line: string): Readonly<Record<string, unknown>> {
@@ -26,7 +28,9 @@ function read(line: string): Readonly<Record<string, unknown>> {
     return found;
   };
   // MLIR escapes a character by a backslash and itself, or by a backslash and two hexadecimal digits.
-  const config = one(/backend_config = "((?:[^"\\]|\\.)*)"/).replaceAll(/\\([0-9A-F]{2}|.)/g, (_, code: string) => (code.length === 2 ? String.fromCharCode(parseInt(code, 16)) : code));
+  const config = one(/backend_config = "((?:[^"\\]|\\.)*)"/).replaceAll(/\\([0-9A-F]{2}|.)/g, (_, code: string) =>
+    code.length === 2 ? String.fromCharCode(parseInt(code, 16)) : code,
+  );
   return {
     target: one(/(__cudnn\$\w+)/),
     version: one(/api_version = (\d+ : i32)/),
@@ -37,21 +41,49 @@ function read(line: string): Readonly<Record<string, unknown>> {
   };
 }
 
-const input = (number: number, shape: readonly number[], type: Hlo['type'] = 'float32'): Hlo => ({ type, shape, name: null, input: number, values: null });
+const input = (number: number, shape: readonly number[], type: Hlo['type'] = 'float32'): Hlo => ({
+  type,
+  shape,
+  name: null,
+  input: number,
+  values: null,
+});
 
 /** Our custom calls for the same shapes. */
 function lowered({ rows, length, heads, keyValueHeads, headDim, window, segments }: Call): string[] {
   const b = new ModuleBuilder({});
   const tensor = (number: number, count: number): Hlo => input(number, [rows, length, count, headDim]);
-  const [query, key, value, gradient] = [tensor(0, heads), tensor(1, keyValueHeads), tensor(2, keyValueHeads), tensor(3, heads)] as const;
-  const places = segments === 1 ? [] : [input(4, [rows, segments], 'int32'), input(5, [rows, segments + 1], 'int32'), input(6, [rows, segments + 1], 'int32')];
+  const [query, key, value, gradient] = [
+    tensor(0, heads),
+    tensor(1, keyValueHeads),
+    tensor(2, keyValueHeads),
+    tensor(3, heads),
+  ] as const;
+  const places =
+    segments === 1
+      ? []
+      : [
+          input(4, [rows, segments], 'int32'),
+          input(5, [rows, segments + 1], 'int32'),
+          input(6, [rows, segments + 1], 'int32'),
+        ];
   const [result, statistics] = lowerFlashAttention(b, [query, key, value, ...places], window) as [Hlo, Hlo];
   expect(result).toMatchObject({ type: 'float32', shape: query.shape });
   expect(statistics).toMatchObject({ type: 'float32', shape: [rows * segments, heads, length] });
-  const gradients = lowerFlashAttentionGradient(b, [gradient, query, key, value, result, statistics, ...places], window);
-  expect(gradients.map(({ type, shape }) => ({ type, shape }))).toEqual([query, key, value].map(({ type, shape }) => ({ type, shape })));
+  const gradients = lowerFlashAttentionGradient(
+    b,
+    [gradient, query, key, value, result, statistics, ...places],
+    window,
+  );
+  expect(gradients.map(({ type, shape }) => ({ type, shape }))).toEqual(
+    [query, key, value].map(({ type, shape }) => ({ type, shape })),
+  );
   const inputs = [query, key, value, gradient, ...places];
-  const { text } = b.finish(inputs, inputs.map(({ type }) => type), [...gradients, result]);
+  const { text } = b.finish(
+    inputs,
+    inputs.map(({ type }) => type),
+    [...gradients, result],
+  );
   return text.split('\n').filter((line) => line.includes('custom_call'));
 }
 

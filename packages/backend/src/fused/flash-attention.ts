@@ -5,7 +5,9 @@ import { lowerFlashAttention, lowerFlashAttentionGradient } from './flash-attent
 
 /** Only an engine whose device has the library says that it can: nobody asks another one. */
 function onCudaOnly(): never {
-  throw new WhetstoneError('INTERNAL', 'Flash attention was asked for where there is none.', { expected: 'a CUDA device beneath the engine xla' });
+  throw new WhetstoneError('INTERNAL', 'Flash attention was asked for where there is none.', {
+    expected: 'a CUDA device beneath the engine xla',
+  });
 }
 
 const places = ['lengths', 'queryOffsets', 'keyOffsets'] as const;
@@ -31,7 +33,10 @@ const flashAttentionGradient: Kernel = {
   inputs: ['gradient', 'query', 'key', 'value', 'result', 'statistics', ...places],
   list: true,
   eager: false,
-  rule: ([, query, key, value], { window }) => ({ outputs: [query as Spec, key as Spec, value as Spec].map(({ shape }) => ({ shape, dtype: 'float32' as const })), parameters: [window as number] }),
+  rule: ([, query, key, value], { window }) => ({
+    outputs: [query as Spec, key as Spec, value as Spec].map(({ shape }) => ({ shape, dtype: 'float32' as const })),
+    parameters: [window as number],
+  }),
   tensorflow: onCudaOnly,
   stablehlo: (b, inputs, _host, [window]) => lowerFlashAttentionGradient(b, inputs, window as number),
 };

@@ -1,6 +1,18 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { activate, activateGated, activationNames, adaptedLinear, addLowRank, attention, clipByGlobalNorm, finiteProbe, layerNormalize, rmsNormalize, splitHeads } from '@whetstone/core/ops';
+import {
+  activate,
+  activateGated,
+  activationNames,
+  adaptedLinear,
+  addLowRank,
+  attention,
+  clipByGlobalNorm,
+  finiteProbe,
+  layerNormalize,
+  rmsNormalize,
+  splitHeads,
+} from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerLeanGradients } from './gradients.js';
@@ -13,32 +25,113 @@ interface Case {
 const tables = { cos: (): tf.Tensor4D => random([2, 1, 3, 8], 7), sin: (): tf.Tensor4D => random([2, 1, 3, 8], 8) };
 
 const cases: Readonly<Record<string, Case>> = {
-  ...Object.fromEntries(activationNames.map((name) => [`gated ${name}`, { inputs: [[3, 5], [3, 5]], compute: (gate?: tf.Tensor, up?: tf.Tensor) => activateGated(tf.mul(gate!, 4), up!, name) }])),
-  ...Object.fromEntries(activationNames.map((name) => [name, { inputs: [[3, 5]], compute: (x?: tf.Tensor) => activate(tf.mul(x!, 4), name) }])),
+  ...Object.fromEntries(
+    activationNames.map((name) => [
+      `gated ${name}`,
+      {
+        inputs: [
+          [3, 5],
+          [3, 5],
+        ],
+        compute: (gate?: tf.Tensor, up?: tf.Tensor) => activateGated(tf.mul(gate!, 4), up!, name),
+      },
+    ]),
+  ),
+  ...Object.fromEntries(
+    activationNames.map((name) => [
+      name,
+      { inputs: [[3, 5]], compute: (x?: tf.Tensor) => activate(tf.mul(x!, 4), name) },
+    ]),
+  ),
   'layer normalisation of rows': { inputs: [[3, 6]], compute: (x) => layerNormalize(x!, 1e-3) },
-  'a low-rank adapter': { inputs: [[4, 6], [4, 5], [2, 5], [6, 2]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, tf.scalar(0.5)) },
-  'a low-rank adapter of rank 1 without a scale': { inputs: [[4, 6], [4, 5], [1, 5], [6, 1]], compute: (base, x, a, b) => addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, null) },
+  'a low-rank adapter': {
+    inputs: [
+      [4, 6],
+      [4, 5],
+      [2, 5],
+      [6, 2],
+    ],
+    compute: (base, x, a, b) =>
+      addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, tf.scalar(0.5)),
+  },
+  'a low-rank adapter of rank 1 without a scale': {
+    inputs: [
+      [4, 6],
+      [4, 5],
+      [1, 5],
+      [6, 1],
+    ],
+    compute: (base, x, a, b) =>
+      addLowRank(base as tf.Tensor2D, x as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, null),
+  },
   'a linear layer with an adapter': {
-    inputs: [[4, 5], [6, 5], [2, 5], [6, 2]],
-    compute: (x, weight, a, b) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: null }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) }),
+    inputs: [
+      [4, 5],
+      [6, 5],
+      [2, 5],
+      [6, 2],
+    ],
+    compute: (x, weight, a, b) =>
+      adaptedLinear(
+        x as tf.Tensor2D,
+        { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: null },
+        { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) },
+      ),
   },
   'a linear layer with a bias, stored the other way round, with an adapter of rank 1 without a scale': {
     inputs: [[4, 5], [5, 6], [1, 5], [6, 1], [6]],
-    compute: (x, weight, a, b, bias) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: true, bias: bias! }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: null }),
+    compute: (x, weight, a, b, bias) =>
+      adaptedLinear(
+        x as tf.Tensor2D,
+        { weight: weight as tf.Tensor2D, fanInFanOut: true, bias: bias! },
+        { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: null },
+      ),
   },
   'a linear layer with a bias and an adapter': {
     inputs: [[4, 5], [6, 5], [2, 5], [6, 2], [6]],
-    compute: (x, weight, a, b, bias) => adaptedLinear(x as tf.Tensor2D, { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: bias! }, { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) }),
+    compute: (x, weight, a, b, bias) =>
+      adaptedLinear(
+        x as tf.Tensor2D,
+        { weight: weight as tf.Tensor2D, fanInFanOut: false, bias: bias! },
+        { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) },
+      ),
   },
   'RMS normalisation with a weight': { inputs: [[3, 6], [6]], compute: (x, weight) => rmsNormalize(x!, 1e-3, weight!) },
   'RMS normalisation of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
   'RMS normalisation of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
-  'heads, none of whose features turn': { inputs: [[6, 24]], compute: (x) => tf.mul(splitHeads(x as tf.Tensor2D, 2, 8), tables.cos()) },
-  'heads, all of whose features turn': { inputs: [[6, 24]], compute: (x) => splitHeads(x as tf.Tensor2D, 2, 8, { rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 8 } }) },
-  'heads in groups, some of whose features turn': { inputs: [[6, 32]], compute: (x) => splitHeads(x as tf.Tensor2D, 2, 8, { rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 4 }, groups: 2 }) },
+  'heads, none of whose features turn': {
+    inputs: [[6, 24]],
+    compute: (x) => tf.mul(splitHeads(x as tf.Tensor2D, 2, 8), tables.cos()),
+  },
+  'heads, all of whose features turn': {
+    inputs: [[6, 24]],
+    compute: (x) =>
+      splitHeads(x as tf.Tensor2D, 2, 8, {
+        rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 8 },
+      }),
+  },
+  'heads in groups, some of whose features turn': {
+    inputs: [[6, 32]],
+    compute: (x) =>
+      splitHeads(x as tf.Tensor2D, 2, 8, {
+        rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 4 },
+        groups: 2,
+      }),
+  },
   'attention in groups': {
-    inputs: [[6, 32], [6, 16], [6, 16]],
-    compute: (query, key, value) => attention(splitHeads(query as tf.Tensor2D, 2, 8, { groups: 2 }), splitHeads(key as tf.Tensor2D, 2, 8), splitHeads(value as tf.Tensor2D, 2, 8), random([4, 6, 3], 11), null),
+    inputs: [
+      [6, 32],
+      [6, 16],
+      [6, 16],
+    ],
+    compute: (query, key, value) =>
+      attention(
+        splitHeads(query as tf.Tensor2D, 2, 8, { groups: 2 }),
+        splitHeads(key as tf.Tensor2D, 2, 8),
+        splitHeads(value as tf.Tensor2D, 2, 8),
+        random([4, 6, 3], 11),
+        null,
+      ),
   },
 };
 
@@ -47,7 +140,9 @@ function valueAndGradients({ inputs, compute }: Case): number[][] {
   return tf.tidy(() => {
     const tensors = inputs.map((shape, index) => random(shape, index + 1));
     const value = compute(...tensors);
-    const gradients = tf.grads((...given: tf.Tensor[]) => tf.sum(tf.mul(compute(...given), random(value.shape, 9))))(tensors);
+    const gradients = tf.grads((...given: tf.Tensor[]) => tf.sum(tf.mul(compute(...given), random(value.shape, 9))))(
+      tensors,
+    );
     return [value, ...gradients].map((tensor) => [...tensor.dataSync()]);
   });
 }
@@ -67,15 +162,28 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
         const tensors = tf.memory().numTensors;
         const found = valueAndGradients(one);
         expect(tf.memory().numTensors).toBe(tensors);
-        found.forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+        found.forEach((values, index) =>
+          values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)),
+        );
       }
     });
   }
 
   test('the sum of all numbers of all tensors, which is finite exactly where they are', async () => {
     const shapes = [[3, 4], [5], []];
-    const expected = shapes.flatMap((shape, index) => [...numbers(shape.reduce((size, length) => size * length, 1), index + 1)]).reduce((sum, value) => sum + value, 0);
-    for (const start of [() => tf.setBackend('cpu'), () => startBackend(), ...(xlaPlugin === null ? [] : [() => startXlaBackend()])]) {
+    const expected = shapes
+      .flatMap((shape, index) => [
+        ...numbers(
+          shape.reduce((size, length) => size * length, 1),
+          index + 1,
+        ),
+      ])
+      .reduce((sum, value) => sum + value, 0);
+    for (const start of [
+      () => tf.setBackend('cpu'),
+      () => startBackend(),
+      ...(xlaPlugin === null ? [] : [() => startXlaBackend()]),
+    ]) {
       await start();
       const [sum, broken] = tf.tidy(() => {
         const tensors = shapes.map((shape, index) => random(shape, index + 1));
@@ -90,16 +198,34 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
     test(`clipping to a norm of ${limit}`, async () => {
       const shapes = [[3, 4], [5], []];
       // Worked from the numbers themselves: the norm of all, and each times min(1, limit ÷ (norm + 10⁻⁶)).
-      const given = shapes.map((shape, index) => numbers(shape.reduce((size, length) => size * length, 1), index + 1));
+      const given = shapes.map((shape, index) =>
+        numbers(
+          shape.reduce((size, length) => size * length, 1),
+          index + 1,
+        ),
+      );
       const norm = Math.sqrt(given.flatMap((values) => [...values]).reduce((sum, value) => sum + value * value, 0));
-      const expected = [[norm], ...given.map((values) => Array.from(values, (value) => value * Math.min(1, limit / (norm + 1e-6))))];
-      const read = (): number[][] => tf.tidy(() => {
-        const clipped = clipByGlobalNorm(shapes.map((shape, index) => random(shape, index + 1)), tf.scalar(limit));
-        return [clipped.norm, ...clipped.clipped].map((tensor) => [...tensor.dataSync()]);
-      });
-      for (const start of [() => tf.setBackend('cpu'), () => startBackend(), ...(xlaPlugin === null ? [] : [() => startXlaBackend()])]) {
+      const expected = [
+        [norm],
+        ...given.map((values) => Array.from(values, (value) => value * Math.min(1, limit / (norm + 1e-6)))),
+      ];
+      const read = (): number[][] =>
+        tf.tidy(() => {
+          const clipped = clipByGlobalNorm(
+            shapes.map((shape, index) => random(shape, index + 1)),
+            tf.scalar(limit),
+          );
+          return [clipped.norm, ...clipped.clipped].map((tensor) => [...tensor.dataSync()]);
+        });
+      for (const start of [
+        () => tf.setBackend('cpu'),
+        () => startBackend(),
+        ...(xlaPlugin === null ? [] : [() => startXlaBackend()]),
+      ]) {
         await start();
-        read().forEach((values, index) => values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)));
+        read().forEach((values, index) =>
+          values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)),
+        );
       }
     });
   }

@@ -19,9 +19,44 @@ const cases: Readonly<Record<string, Case>> = {
   'mean of all': { shapes: [[2, 3]], compute: (x) => tf.mean(x!) },
   rsqrt: { shapes: [[5]], compute: (x) => tf.rsqrt(tf.add(tf.square(x!), 0.5)) },
   softmax: { shapes: [[3, 5]], compute: (x) => tf.softmax(x!) },
-  where: { shapes: [[2, 4], [2, 4]], compute: (x, y) => tf.where(tf.tensor2d([[1, 0, 0, 1], [0, 0, 1, 1]], [2, 4], 'bool'), x!, tf.mul(y!, 2)) },
-  'gather of rows, one twice': { shapes: [[4, 3]], compute: (x) => tf.gather(x!, tf.tensor2d([[2, 0], [2, 3]], [2, 2], 'int32')) },
-  'gather along another axis': { shapes: [[2, 4, 2]], compute: (x) => tf.gather(x!, tf.tensor1d([3, 1, 1], 'int32'), 1) },
+  where: {
+    shapes: [
+      [2, 4],
+      [2, 4],
+    ],
+    compute: (x, y) =>
+      tf.where(
+        tf.tensor2d(
+          [
+            [1, 0, 0, 1],
+            [0, 0, 1, 1],
+          ],
+          [2, 4],
+          'bool',
+        ),
+        x!,
+        tf.mul(y!, 2),
+      ),
+  },
+  'gather of rows, one twice': {
+    shapes: [[4, 3]],
+    compute: (x) =>
+      tf.gather(
+        x!,
+        tf.tensor2d(
+          [
+            [2, 0],
+            [2, 3],
+          ],
+          [2, 2],
+          'int32',
+        ),
+      ),
+  },
+  'gather along another axis': {
+    shapes: [[2, 4, 2]],
+    compute: (x) => tf.gather(x!, tf.tensor1d([3, 1, 1], 'int32'), 1),
+  },
   ...Object.fromEntries(
     [false, true].flatMap((transposeA) =>
       [false, true].flatMap((transposeB) => {
@@ -30,7 +65,16 @@ const cases: Readonly<Record<string, Case>> = {
         const compute = (x?: tf.Tensor, y?: tf.Tensor): tf.Tensor => tf.matMul(x!, y!, transposeA, transposeB);
         return [
           [`matMul ${transposeA} ${transposeB}`, { shapes: [a, b], compute }],
-          [`matMul of batches ${transposeA} ${transposeB}`, { shapes: [[2, ...a], [2, ...b]], compute }],
+          [
+            `matMul of batches ${transposeA} ${transposeB}`,
+            {
+              shapes: [
+                [2, ...a],
+                [2, ...b],
+              ],
+              compute,
+            },
+          ],
           [`matMul with a shared right matrix ${transposeA} ${transposeB}`, { shapes: [[2, ...a], b], compute }],
           [`matMul with a shared left matrix ${transposeA} ${transposeB}`, { shapes: [a, [2, ...b]], compute }],
         ];
@@ -56,42 +100,50 @@ function differences(f: (inputs: tf.Tensor[]) => number, inputs: tf.Tensor[], in
 }
 
 for (const backendName of ['cpu', 'whetstone']) {
-  describe.skipIf(backendName === 'whetstone' && libraryFolder === null)(`gradients equal finite differences on ${backendName}`, () => {
-    beforeAll(async () => {
-      if (backendName === 'whetstone') await startBackend();
-      else await tf.setBackend('cpu');
-      registerLeanGradients();
-    });
-
-    for (const [name, { shapes, compute }] of Object.entries(cases)) {
-      test(name, () => {
-        const tensors = tf.memory().numTensors;
-        tf.tidy(() => {
-          const inputs = shapes.map((shape, index) => random(shape, index + 3));
-          const gradients = tf.grads((...given: tf.Tensor[]) => weighed(compute(...given)))(inputs);
-          gradients.forEach((gradient, index) => {
-            expect(gradient.shape).toEqual(shapes[index]);
-            const expected = differences((given) => weighed(compute(...given)).dataSync()[0] ?? NaN, inputs, index);
-            gradient.dataSync().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 2));
-          });
-        });
-        expect(tf.memory().numTensors).toBe(tensors);
+  describe.skipIf(backendName === 'whetstone' && libraryFolder === null)(
+    `gradients equal finite differences on ${backendName}`,
+    () => {
+      beforeAll(async () => {
+        if (backendName === 'whetstone') await startBackend();
+        else await tf.setBackend('cpu');
+        registerLeanGradients();
       });
-    }
-  });
+
+      for (const [name, { shapes, compute }] of Object.entries(cases)) {
+        test(name, () => {
+          const tensors = tf.memory().numTensors;
+          tf.tidy(() => {
+            const inputs = shapes.map((shape, index) => random(shape, index + 3));
+            const gradients = tf.grads((...given: tf.Tensor[]) => weighed(compute(...given)))(inputs);
+            gradients.forEach((gradient, index) => {
+              expect(gradient.shape).toEqual(shapes[index]);
+              const expected = differences((given) => weighed(compute(...given)).dataSync()[0] ?? NaN, inputs, index);
+              gradient.dataSync().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 2));
+            });
+          });
+          expect(tf.memory().numTensors).toBe(tensors);
+        });
+      }
+    },
+  );
 }
 
 describe.skipIf(libraryFolder === null)('fused kernels', () => {
   test('sparse cross-entropy gives what the plain operations give, loss and gradient', async () => {
     const targets = Int32Array.from([3, 0, 6, 6]);
-    const compute = (): number[][] => tf.tidy(() => {
-      const { value, grad } = tf.valueAndGrad((logits: tf.Tensor) => weighed(crossEntropy(logits as tf.Tensor2D, targets)))(tf.mul(random([4, 7], 5), 30));
-      return [[...value.dataSync()], [...grad.dataSync()]];
-    });
+    const compute = (): number[][] =>
+      tf.tidy(() => {
+        const { value, grad } = tf.valueAndGrad((logits: tf.Tensor) =>
+          weighed(crossEntropy(logits as tf.Tensor2D, targets)),
+        )(tf.mul(random([4, 7], 5), 30));
+        return [[...value.dataSync()], [...grad.dataSync()]];
+      });
     await tf.setBackend('cpu');
     const expected = compute().flat();
     await startBackend();
-    compute().flat().forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 4));
+    compute()
+      .flat()
+      .forEach((value, position) => expect(value).toBeCloseTo(expected[position] ?? NaN, 4));
   });
 
   test('and does so in stretches of rows, in the memory of the logits only where nobody else holds them', async () => {
@@ -101,8 +153,14 @@ describe.skipIf(libraryFolder === null)('fused kernels', () => {
     const computed = tf.tidy(() => {
       const logits: tf.Tensor2D = tf.mul(random([70, 11], 5), 30);
       const before = tf.clone(logits).dataSync().slice();
-      const results = [1, 8, 8].map((stretches, index) => crossEntropyAndGradient(index === 2 ? tf.mul(logits, 1) : logits, targets, stretches));
-      return { before, after: logits.dataSync(), results: results.map(({ loss, gradient }) => [...loss.dataSync(), ...gradient.dataSync()]) };
+      const results = [1, 8, 8].map((stretches, index) =>
+        crossEntropyAndGradient(index === 2 ? tf.mul(logits, 1) : logits, targets, stretches),
+      );
+      return {
+        before,
+        after: logits.dataSync(),
+        results: results.map(({ loss, gradient }) => [...loss.dataSync(), ...gradient.dataSync()]),
+      };
     });
     const [whole, inStretches, inPlace] = computed.results;
     expect(inStretches).toEqual(whole);
@@ -112,10 +170,13 @@ describe.skipIf(libraryFolder === null)('fused kernels', () => {
 
   test.skipIf(xlaPlugin === null)('and so does its StableHLO', async () => {
     const targets = Int32Array.from([3, 0, 6, 6]);
-    const compute = (): number[] => tf.tidy(() => {
-      const { value, grad } = tf.valueAndGrad((logits: tf.Tensor) => weighed(crossEntropy(logits as tf.Tensor2D, targets)))(tf.mul(random([4, 7], 5), 30));
-      return [...value.dataSync(), ...grad.dataSync()];
-    });
+    const compute = (): number[] =>
+      tf.tidy(() => {
+        const { value, grad } = tf.valueAndGrad((logits: tf.Tensor) =>
+          weighed(crossEntropy(logits as tf.Tensor2D, targets)),
+        )(tf.mul(random([4, 7], 5), 30));
+        return [...value.dataSync(), ...grad.dataSync()];
+      });
     await tf.setBackend('cpu');
     const expected = compute();
     await startXlaBackend();
@@ -123,11 +184,13 @@ describe.skipIf(libraryFolder === null)('fused kernels', () => {
     await startBackend();
   });
 
-  test('a gradient uploads nothing of an activation\'s size', async () => {
+  test("a gradient uploads nothing of an activation's size", async () => {
     const backend = await startBackend();
     const input = random([64, 64], 1);
     const before = backend.counters().hostToDeviceBytes;
-    const gradient = tf.tidy(() => tf.grad((x: tf.Tensor) => tf.add(tf.mean(tf.sum(tf.softmax(tf.square(x)), 1)), tf.max(tf.exp(x))))(input));
+    const gradient = tf.tidy(() =>
+      tf.grad((x: tf.Tensor) => tf.add(tf.mean(tf.sum(tf.softmax(tf.square(x)), 1)), tf.max(tf.exp(x))))(input),
+    );
     gradient.dataSync();
     expect(backend.counters().hostToDeviceBytes - before).toBeLessThan(64);
     tf.dispose([input, gradient]);

@@ -21,8 +21,8 @@ import {
 } from '@tensorflow/tfjs-core';
 
 /**
- * Gradients that replace tfjs-core's for every backend. tfjs-core's own upload arrays of ones of an activation's size, recompute
- * powers, or are wrong under broadcasting; these are written with plain ops and need nothing from the host.
+ * Gradients that replace tfjs-core's for every backend. tfjs-core's own upload arrays of ones of an activation's size,
+ * recompute powers, or are wrong under broadcasting; these are written with plain ops and need nothing from the host.
  */
 
 /** The shape of `dy` with the reduced axes back as ones. */
@@ -34,7 +34,9 @@ function keepDimensions(shape: readonly number[], axis: unknown): number[] {
 const sumGradient: GradConfig = {
   kernelName: 'Sum',
   inputsToSave: ['x'],
-  gradFunc: (dy, [x], { axis }) => ({ x: () => broadcastTo(reshape(dy as Tensor, keepDimensions(x!.shape, axis)), x!.shape) }),
+  gradFunc: (dy, [x], { axis }) => ({
+    x: () => broadcastTo(reshape(dy as Tensor, keepDimensions(x!.shape, axis)), x!.shape),
+  }),
 };
 
 const meanGradient: GradConfig = {
@@ -80,7 +82,10 @@ function undoBroadcast(gradient: Tensor, shape: number[]): Tensor {
 
 const flatten = (x: Tensor): Tensor => reshape(x, [-1, x.shape.at(-1) ?? 1]);
 
-/** Matrix products, batched and broadcast. The gradient of one matrix that many rows shared is one 2-D product over all rows. */
+/**
+ * Matrix products, batched and broadcast. The gradient of one matrix that many rows shared is one 2-D product over all
+ * rows.
+ */
 const matMulGradient: GradConfig = {
   kernelName: 'BatchMatMul',
   inputsToSave: ['a', 'b'],
@@ -92,7 +97,10 @@ const matMulGradient: GradConfig = {
     return {
       a: () => undoBroadcast(transposeA ? matMul(b, dy, transposeB, true) : matMul(dy, b, false, !transposeB), a.shape),
       b: () => {
-        if (sharedB) return transposeB ? matMul(flatten(dy), flatten(a), true, false) : matMul(flatten(a), flatten(dy), true, false);
+        if (sharedB)
+          return transposeB
+            ? matMul(flatten(dy), flatten(a), true, false)
+            : matMul(flatten(a), flatten(dy), true, false);
         return undoBroadcast(transposeB ? matMul(dy, a, true, transposeA) : matMul(a, dy, !transposeA, false), b.shape);
       },
     };
@@ -110,13 +118,29 @@ const gatherGradient: GradConfig = {
     const { axis, batchDims } = attributes as unknown as { axis: number; batchDims?: number };
     if (axis !== 0 || (batchDims ?? 0) !== 0) return original.gradFunc(dy, saved, attributes);
     return {
-      x: () => reshape(unsortedSegmentSum(reshape(dy as Tensor, [indices.size, ...x.shape.slice(1)]), reshape(indices, [-1]) as Tensor1D, x.shape[0] ?? 0), x.shape),
+      x: () =>
+        reshape(
+          unsortedSegmentSum(
+            reshape(dy as Tensor, [indices.size, ...x.shape.slice(1)]),
+            reshape(indices, [-1]) as Tensor1D,
+            x.shape[0] ?? 0,
+          ),
+          x.shape,
+        ),
       indices: () => zerosLike(indices),
     };
   },
 };
 
-export const leanGradients: readonly GradConfig[] = [sumGradient, meanGradient, rsqrtGradient, softmaxGradient, selectGradient, matMulGradient, gatherGradient];
+export const leanGradients: readonly GradConfig[] = [
+  sumGradient,
+  meanGradient,
+  rsqrtGradient,
+  softmaxGradient,
+  selectGradient,
+  matMulGradient,
+  gatherGradient,
+];
 
 /** Puts {@link leanGradients} in the place of tfjs-core's. */
 export function registerLeanGradients(): void {

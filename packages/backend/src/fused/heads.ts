@@ -21,17 +21,32 @@ function vectors(lists: readonly (readonly number[])[]): readonly HostOperand[] 
 
 /** The two halves of the last axis exchanged: seen as two rows and read from the last. */
 function swapAll<T>(emit: Emitter<T>, x: T, halves: T, whole: T): T {
-  return emit.op('Reshape', [emit.op('ReverseV2', [emit.op('Reshape', [x, halves]), emit.constant('int32', [1], [3])]), whole]);
+  return emit.op('Reshape', [
+    emit.op('ReverseV2', [emit.op('Reshape', [x, halves]), emit.constant('int32', [1], [3])]),
+    whole,
+  ]);
 }
 
 /** The same for the first features only; the rest stays. */
 function swapSome<T>(emit: Emitter<T>, x: T, sizes: T): T {
-  const [first, second, rest] = emit.ops('SplitV', [x, sizes, emit.constant('int32', [], [3])], { num_split: int(3) }, 3) as [T, T, T];
+  const [first, second, rest] = emit.ops(
+    'SplitV',
+    [x, sizes, emit.constant('int32', [], [3])],
+    { num_split: int(3) },
+    3,
+  ) as [T, T, T];
   return emit.op('ConcatV2', [[second, first, rest], emit.constant('int32', [], [3])]);
 }
 
 /** Rotary position embedding or its gradient, as `rotate` of `@whetstone/core/ops` has it. */
-function rotate<T>(emit: Emitter<T>, x: T, tables: readonly (T | undefined)[], [byHead, swap]: readonly [T, T], all: boolean, backwards: boolean): T {
+function rotate<T>(
+  emit: Emitter<T>,
+  x: T,
+  tables: readonly (T | undefined)[],
+  [byHead, swap]: readonly [T, T],
+  all: boolean,
+  backwards: boolean,
+): T {
   const { add, subtract, multiply } = arithmetic(emit);
   const [cos, sin] = tables as readonly [T, T];
   const crossed = multiply(all ? swapAll(emit, x, swap, byHead) : swapSome(emit, x, swap), sin);
@@ -42,7 +57,9 @@ function rotate<T>(emit: Emitter<T>, x: T, tables: readonly (T | undefined)[], [
 const turning = (byHead: readonly number[], rotated: number): readonly (readonly number[])[] => {
   const features = byHead.at(-1) ?? 0;
   if (rotated === 0) return [];
-  return [rotated === features ? [...byHead.slice(0, -1), 2, features / 2] : [rotated / 2, rotated / 2, features - rotated]];
+  return [
+    rotated === features ? [...byHead.slice(0, -1), 2, features / 2] : [rotated / 2, rotated / 2, features - rotated],
+  ];
 };
 
 const swapAxes = <T>(emit: Emitter<T>, x: T): T => emit.op('Transpose', [x, emit.constant('int32', [4], [0, 2, 1, 3])]);
@@ -67,7 +84,12 @@ const splitHeads: Kernel = {
   },
   tensorflow: (emit, [x, ...tables], [byToken, folded, byHead, swap], [turns, all]) => {
     const heads = swapAxes(emit, emit.op('Reshape', [x!, byToken!]));
-    return [emit.op('Reshape', [turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, false) : heads, folded!])];
+    return [
+      emit.op('Reshape', [
+        turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, false) : heads,
+        folded!,
+      ]),
+    ];
   },
 };
 
@@ -82,15 +104,27 @@ const joinHeads: Kernel = {
     const byHead = (x as Spec).shape;
     const [rows = 1, heads = 1, length = 1, headDim = 1] = byHead;
     const joined = [rows * length, heads * headDim];
-    return { outputs: [{ shape: joined, dtype: 'float32' }], parameters: [rotated > 0, rotated === headDim], host: vectors([byHead, joined, ...turning(byHead, rotated)]) };
+    return {
+      outputs: [{ shape: joined, dtype: 'float32' }],
+      parameters: [rotated > 0, rotated === headDim],
+      host: vectors([byHead, joined, ...turning(byHead, rotated)]),
+    };
   },
   tensorflow: (emit, [x, ...tables], [byHead, joined, swap], [turns, all]) => {
     const heads = emit.op('Reshape', [x!, byHead!]);
-    return [emit.op('Reshape', [swapAxes(emit, turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, true) : heads), joined!])];
+    return [
+      emit.op('Reshape', [
+        swapAxes(emit, turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, true) : heads),
+        joined!,
+      ]),
+    ];
   },
 };
 
-/** What the gradient of attention subtracts: the sums of gradient · result over each head's features, as `attention` of `@whetstone/core/ops` folds queries. */
+/**
+ * What the gradient of attention subtracts: the sums of gradient · result over each head's features, as `attention` of
+ * `@whetstone/core/ops` folds queries.
+ */
 const attentionAlong: Kernel = {
   name: 'WhetstoneAttentionAlong',
   inputs: ['gradient', 'result'],

@@ -14,5 +14,24 @@ import { addRows } from './add-rows.js';
 import { after } from './after.js';
 import { sparseCrossEntropy } from './cross-entropy.js';
 
-/** Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other backends. */
-export const fusedKernels: readonly Kernel[] = [sparseCrossEntropy, adamw, addProduct, addRows, after, ...attentionKernels, ...flashAttentionKernels, ...activationKernels, ...normalizationKernels, ...headKernels, ...lowRankKernels, clipByGlobalNorm, sumOfAll, randomUniform, writeSlice];
+/**
+ * Kernels under names of our own; the ops that call them live in `@whetstone/core/ops`, with plain fallbacks for other
+ * backends.
+ */
+export const fusedKernels: readonly Kernel[] = [
+  sparseCrossEntropy,
+  adamw,
+  addProduct,
+  addRows,
+  after,
+  ...attentionKernels,
+  ...flashAttentionKernels,
+  ...activationKernels,
+  ...normalizationKernels,
+  ...headKernels,
+  ...lowRankKernels,
+  clipByGlobalNorm,
+  sumOfAll,
+  randomUniform,
+  writeSlice,
+];

@@ -5,14 +5,19 @@ import { multiply } from '../kernels/matrix.js';
 import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';
 
-const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T => emit.op('MatMul', [a, b], { transpose_a: flag(transposeA), transpose_b: flag(transposeB) });
+const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T =>
+  emit.op('MatMul', [a, b], { transpose_a: flag(transposeA), transpose_b: flag(transposeB) });
 
 /** Nothing is added up over an inner length of 1: such products stay exact under every policy. */
 const forRank = <T>(emit: Emitter<T>, isOne: unknown): Emitter<T> => (isOne === true ? (emit.exact ?? emit) : emit);
 
-const scaled = <T>(emit: Emitter<T>, narrow: T, scale: T | undefined): T => (scale === undefined ? narrow : arithmetic(emit).multiply(narrow, scale));
+const scaled = <T>(emit: Emitter<T>, narrow: T, scale: T | undefined): T =>
+  scale === undefined ? narrow : arithmetic(emit).multiply(narrow, scale);
 
-/** `base + scale · (x · aᵀ) · bᵀ`, and the narrow product: `addLowRank` of `@whetstone/core/ops`, recorded as one operation. */
+/**
+ * `base + scale · (x · aᵀ) · bᵀ`, and the narrow product: `addLowRank` of `@whetstone/core/ops`, recorded as one
+ * operation.
+ */
 const addLowRank: Kernel = {
   name: 'WhetstoneAddLowRank',
   inputs: ['base', 'x', 'a', 'b', 'scale'],
@@ -20,7 +25,13 @@ const addLowRank: Kernel = {
   rule: ([base, x, a]) => {
     const [rank = 0] = (a as Spec).shape;
     const [tokens = 0] = (x as Spec).shape;
-    return { outputs: [{ shape: (base as Spec).shape, dtype: 'float32' }, { shape: [tokens, rank], dtype: 'float32' }], parameters: [rank === 1] };
+    return {
+      outputs: [
+        { shape: (base as Spec).shape, dtype: 'float32' },
+        { shape: [tokens, rank], dtype: 'float32' },
+      ],
+      parameters: [rank === 1],
+    };
   },
   tensorflow: (emit, [base, x, a, b, scale], _, [isOne]) => {
     const narrow = scaled(emit, product(emit, x!, a!, false, true), scale);
@@ -33,15 +44,23 @@ const addLowRankGradient: Kernel = {
   name: 'WhetstoneAddLowRankGrad',
   inputs: ['gradient', 'x', 'a', 'b', 'narrow', 'scale'],
   list: true,
-  rule: ([, x, a, b]) => ({ outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })), parameters: [(a as Spec).shape[0] === 1] }),
+  rule: ([, x, a, b]) => ({
+    outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })),
+    parameters: [(a as Spec).shape[0] === 1],
+  }),
   tensorflow: (emit, [gradient, x, a, b, narrow, scale], _, [isOne]) => {
     const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
-    return [product(forRank(emit, isOne), ofNarrow, a!, false, false), product(emit, ofNarrow, x!, true, false), product(emit, gradient!, narrow!, true, false)];
+    return [
+      product(forRank(emit, isOne), ofNarrow, a!, false, false),
+      product(emit, ofNarrow, x!, true, false),
+      product(emit, gradient!, narrow!, true, false),
+    ];
   },
 };
 
 /** The frozen matrix may come in bfloat16 where products are computed in it. */
-const wide = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T => multiply(emit, x, weight, ['2d', false, transposed, 'float32']);
+const wide = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T =>
+  multiply(emit, x, weight, ['2d', false, transposed, 'float32']);
 
 /** A linear layer and its adapter: `adaptedLinear` of `@whetstone/core/ops`, recorded as one operation. */
 const adaptedLinear: Kernel = {
@@ -54,13 +73,22 @@ const adaptedLinear: Kernel = {
     const [tokens = 0] = x.shape;
     const [rank = 0] = a.shape;
     const [out = 0] = b.shape;
-    return { outputs: [[tokens, out], [tokens, rank]].map((shape) => ({ shape, dtype: 'float32' as const })), parameters: [rank === 1, inFirst === true, hasScale === true, inputs.length > (hasScale === true ? 5 : 4)] };
+    return {
+      outputs: [
+        [tokens, out],
+        [tokens, rank],
+      ].map((shape) => ({ shape, dtype: 'float32' as const })),
+      parameters: [rank === 1, inFirst === true, hasScale === true, inputs.length > (hasScale === true ? 5 : 4)],
+    };
   },
   tensorflow: (emit, [x, weight, a, b, ...others], _, [isOne, inFirst, hasScale, hasBias]) => {
     const { add } = arithmetic(emit);
     const base = wide(emit, x!, weight!, inFirst !== true);
     const narrow = scaled(emit, product(emit, x!, a!, false, true), hasScale === true ? others[0] : undefined);
-    return [add(hasBias === true ? add(base, others.at(-1)!) : base, product(forRank(emit, isOne), narrow, b!, false, true)), narrow];
+    return [
+      add(hasBias === true ? add(base, others.at(-1)!) : base, product(forRank(emit, isOne), narrow, b!, false, true)),
+      narrow,
+    ];
   },
 };
 
@@ -70,10 +98,16 @@ const adaptedLinearGradient: Kernel = {
   multiplies: true,
   inputs: ['gradient', 'x', 'weight', 'a', 'b', 'narrow', 'scale'],
   list: true,
-  rule: ([, x, , a, b], { inFirst }) => ({ outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })), parameters: [(a as Spec).shape[0] === 1, inFirst === true] }),
+  rule: ([, x, , a, b], { inFirst }) => ({
+    outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })),
+    parameters: [(a as Spec).shape[0] === 1, inFirst === true],
+  }),
   tensorflow: (emit, [gradient, x, weight, a, b, narrow, scale], _, [isOne, inFirst]) => {
     const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
-    const ofX = arithmetic(emit).add(product(forRank(emit, isOne), ofNarrow, a!, false, false), wide(emit, gradient!, weight!, inFirst === true));
+    const ofX = arithmetic(emit).add(
+      product(forRank(emit, isOne), ofNarrow, a!, false, false),
+      wide(emit, gradient!, weight!, inFirst === true),
+    );
     return [ofX, product(emit, ofNarrow, x!, true, false), product(emit, gradient!, narrow!, true, false)];
   },
 };

@@ -5,9 +5,13 @@ import type { Spec } from '../recorder/types.js';
 import { arithmetic } from './arithmetic.js';
 
 /** The mean over the last axis, kept. */
-const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T => emit.op('Mean', [x, emit.constant('int32', [1], [axis])], { keep_dims: flag(true) });
+const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T =>
+  emit.op('Mean', [x, emit.constant('int32', [1], [axis])], { keep_dims: flag(true) });
 
-/** `x / √(mean(x²) + epsilon)` over the last axis, and the inverse root: `rmsNormalize` of `@whetstone/core/ops`, recorded as one operation. */
+/**
+ * `x / √(mean(x²) + epsilon)` over the last axis, and the inverse root: `rmsNormalize` of `@whetstone/core/ops`,
+ * recorded as one operation.
+ */
 const rmsNormalize: Kernel = {
   name: 'WhetstoneRmsNormalize',
   inputs: ['x'],
@@ -42,14 +46,19 @@ const rmsNormalizeGradient: Kernel = {
   },
 };
 
-/** `(x − mean) / √(variance + epsilon)` over the last axis, and the inverse root: `layerNormalize` of `@whetstone/core/ops`. */
+/**
+ * `(x − mean) / √(variance + epsilon)` over the last axis, and the inverse root: `layerNormalize` of
+ * `@whetstone/core/ops`.
+ */
 const layerNormalize: Kernel = {
   ...rmsNormalize,
   name: 'WhetstoneLayerNormalize',
   tensorflow: (emit, [x], _, [axis, epsilon]) => {
     const { number, add, subtract, multiply, square } = arithmetic(emit);
     const centred = subtract(x!, meanOfRows(emit, x!, axis as number));
-    const inverse = emit.op('Rsqrt', [add(meanOfRows(emit, square(centred), axis as number), number(epsilon as number))]);
+    const inverse = emit.op('Rsqrt', [
+      add(meanOfRows(emit, square(centred), axis as number), number(epsilon as number)),
+    ]);
     return [multiply(centred, inverse), inverse];
   },
 };
@@ -65,4 +74,9 @@ const layerNormalizeGradient: Kernel = {
   },
 };
 
-export const normalizationKernels: readonly Kernel[] = [rmsNormalize, rmsNormalizeGradient, layerNormalize, layerNormalizeGradient];
+export const normalizationKernels: readonly Kernel[] = [
+  rmsNormalize,
+  rmsNormalizeGradient,
+  layerNormalize,
+  layerNormalizeGradient,
+];

@@ -6,7 +6,12 @@ import type { WhetstoneBackend } from '../recorder/backend.js';
 
 // TensorFlow's own stateless generator is the reference: what the host and XLA compute has to be its bits.
 
-const seeds: readonly (readonly [number, number])[] = [[0, 0], [1, 2], [-1, 2 ** 31 - 1], [123_456_789, -(2 ** 31)]];
+const seeds: readonly (readonly [number, number])[] = [
+  [0, 0],
+  [1, 2],
+  [-1, 2 ** 31 - 1],
+  [123_456_789, -(2 ** 31)],
+];
 const shapes = [[1], [7], [3, 5], [64, 33]];
 
 const engines = [
@@ -22,18 +27,26 @@ describe.each(engines.filter(([, present]) => present))('%s', (_, __, start) => 
     return values;
   };
 
-  test('the bits of the host are the device\'s, whatever the seed and the shape', async () => {
+  test("the bits of the host are the device's, whatever the seed and the shape", async () => {
     await start();
-    for (const seed of seeds) for (const shape of shapes) expect(read(shape, seed), `${shape.join()} ${seed.join()}`).toEqual(philoxUniform(shape.reduce((a, b) => a * b, 1), seed));
+    for (const seed of seeds)
+      for (const shape of shapes)
+        expect(read(shape, seed), `${shape.join()} ${seed.join()}`).toEqual(
+          philoxUniform(
+            shape.reduce((a, b) => a * b, 1),
+            seed,
+          ),
+        );
   });
 
   test('another seed compiles nothing, and nothing but the seed goes to the device', async () => {
     const backend: WhetstoneBackend = await start();
-    const draw = (seed: readonly [number, number]): number => tf.tidy(() => {
-      let value: tf.Tensor = randomUniform([1000, 100], seed);
-      for (let index = 0; index < 30; index++) value = tf.mul(value, 1);
-      return tf.mean(value).dataSync()[0] ?? NaN;
-    });
+    const draw = (seed: readonly [number, number]): number =>
+      tf.tidy(() => {
+        let value: tf.Tensor = randomUniform([1000, 100], seed);
+        for (let index = 0; index < 30; index++) value = tf.mul(value, 1);
+        return tf.mean(value).dataSync()[0] ?? NaN;
+      });
     for (let round = 0; round < 5; round++) draw([7, round]);
     const before = backend.counters();
     const mean = draw([7, 99]);

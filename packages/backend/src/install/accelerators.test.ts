@@ -13,41 +13,72 @@ test('every file of every kind is a wheel for its platform, with a checksum, onc
       for (const wheel of wheels) {
         expect(wheel.sha256).toMatch(/^[0-9a-f]{64}$/);
         expect(wheel.bytes).toBeGreaterThan(1_000_000);
-        expect(wheel.target?.platform).toMatch(platform === 'linux-x64' ? /^manylinux\w*_x86_64$/ : /^manylinux\w*_aarch64$/);
+        expect(wheel.target?.platform).toMatch(
+          platform === 'linux-x64' ? /^manylinux\w*_x86_64$/ : /^manylinux\w*_aarch64$/,
+        );
       }
     }
   }
 });
 
 test('what pip is asked for is in the file name', () => {
-  const wheel = wheelOf('nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl', 1, 'x');
-  expect(wheel).toMatchObject({ name: 'nvidia-cuda-nvcc-cu12', version: '12.9.86', target: { pythonVersion: '3.12', platform: 'manylinux_2_12_x86_64' } });
+  const wheel = wheelOf(
+    'nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl',
+    1,
+    'x',
+  );
+  expect(wheel).toMatchObject({
+    name: 'nvidia-cuda-nvcc-cu12',
+    version: '12.9.86',
+    target: { pythonVersion: '3.12', platform: 'manylinux_2_12_x86_64' },
+  });
 });
 
 // Paths as the published wheels hold them.
 const wanted = [
-  'jax_plugins/xla_cuda12/xla_cuda_plugin.so', 'jax_plugins/xla_cuda13/xla_cuda_plugin.so', 'jax_plugins/xla_rocm7/xla_rocm_plugin.so', 'nvidia/cublas/lib/libcublasLt.so.12',
-  'nvidia/cu13/lib/libcublas.so.13', 'nvidia/cudnn/lib/libcudnn.so.9', 'nvidia/nccl/lib/libnccl.so.2', 'nvidia/nvshmem/lib/libnvshmem_host.so.3', 'nvidia/cu13/lib/libnvvm.so.4',
-  'nvidia/cuda_nvcc/bin/ptxas', 'nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc', 'nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so', 'nvidia/cu13/bin/ptxas', 'nvidia/cu13/nvvm/libdevice/libdevice.10.bc',
+  'jax_plugins/xla_cuda12/xla_cuda_plugin.so',
+  'jax_plugins/xla_cuda13/xla_cuda_plugin.so',
+  'jax_plugins/xla_rocm7/xla_rocm_plugin.so',
+  'nvidia/cublas/lib/libcublasLt.so.12',
+  'nvidia/cu13/lib/libcublas.so.13',
+  'nvidia/cudnn/lib/libcudnn.so.9',
+  'nvidia/nccl/lib/libnccl.so.2',
+  'nvidia/nvshmem/lib/libnvshmem_host.so.3',
+  'nvidia/cu13/lib/libnvvm.so.4',
+  'nvidia/cuda_nvcc/bin/ptxas',
+  'nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc',
+  'nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so',
+  'nvidia/cu13/bin/ptxas',
+  'nvidia/cu13/nvvm/libdevice/libdevice.10.bc',
 ];
 const unwanted = [
-  'jax_plugins/xla_cuda12/__init__.py', 'nvidia/nvshmem/lib/libnvshmem_device.a', 'nvidia/nvshmem/lib/libnvshmem_device_sm_90.bc', 'nvidia/cublas/include/cublas.h', 'nvidia/cu13/bin/nvcc',
-  'nvidia_cublas_cu12-12.9.3.13.dist-info/METADATA', 'nvidia/nvshmem/share/skills/nvshmem-docs/SKILL.md', '../jax_plugins/xla_cuda12/x.so',
+  'jax_plugins/xla_cuda12/__init__.py',
+  'nvidia/nvshmem/lib/libnvshmem_device.a',
+  'nvidia/nvshmem/lib/libnvshmem_device_sm_90.bc',
+  'nvidia/cublas/include/cublas.h',
+  'nvidia/cu13/bin/nvcc',
+  'nvidia_cublas_cu12-12.9.3.13.dist-info/METADATA',
+  'nvidia/nvshmem/share/skills/nvshmem-docs/SKILL.md',
+  '../jax_plugins/xla_cuda12/x.so',
 ];
 
-test('of the wheels, libraries and the compiler\'s parts are kept', () => {
+test("of the wheels, libraries and the compiler's parts are kept", () => {
   const { keep } = wheelOf('a-1-py3-none-any.whl', 1, 'x');
   for (const path of wanted) expect(keep.test(path), path).toBe(true);
   for (const path of unwanted) expect(keep.test(path), path).toBe(false);
 });
 
-test('a plugin lies where its own search path finds NVIDIA\'s libraries: ../../nvidia', () => {
+test("a plugin lies where its own search path finds NVIDIA's libraries: ../../nvidia", () => {
   expect(pluginPath('cuda12')).toEqual(['jax_plugins', 'xla_cuda12', 'xla_cuda_plugin.so']);
   expect(wanted).toContain(pluginPath('cuda13').join('/'));
   expect(wanted).toContain(pluginPath('rocm7').join('/'));
 });
 
 test('a platform for which nothing is published is told which have something', () => {
-  expect(() => acceleratorSet('rocm7', 'linux-arm64')).toThrow(expect.objectContaining({ code: 'DOWNLOAD_FAILED', expected: 'linux-x64' }) as Error);
-  expect(() => xlaPluginSet('xla-cpu', 'darwin-arm64')).toThrow(expect.objectContaining({ code: 'DOWNLOAD_FAILED' }) as Error);
+  expect(() => acceleratorSet('rocm7', 'linux-arm64')).toThrow(
+    expect.objectContaining({ code: 'DOWNLOAD_FAILED', expected: 'linux-x64' }) as Error,
+  );
+  expect(() => xlaPluginSet('xla-cpu', 'darwin-arm64')).toThrow(
+    expect.objectContaining({ code: 'DOWNLOAD_FAILED' }) as Error,
+  );
 });

@@ -6,24 +6,43 @@ export type { AcceleratorKind } from './accelerator-files.js';
 
 export const acceleratorKinds = Object.keys(acceleratorFiles) as readonly AcceleratorKind[];
 
-/** The plugin, shared libraries, and what XLA's compiler for CUDA starts or reads: ptxas, nvlink and libdevice. No headers, archives or examples. */
-const kept = /^(jax_plugins\/[^/]+\/[^/]+\.so|nvidia\/[^/]+\/lib\/[^/]+\.so(\.\d+)*|nvidia\/(cuda_nvcc|cu13)\/(bin\/(ptxas|nvlink|fatbinary)|nvvm\/(bin|lib64|libdevice)\/[^/]+))$/;
+/**
+ * The plugin, shared libraries, and what XLA's compiler for CUDA starts or reads: ptxas, nvlink and libdevice. No
+ * headers, archives or examples.
+ */
+const kept =
+  /^(jax_plugins\/[^/]+\/[^/]+\.so|nvidia\/[^/]+\/lib\/[^/]+\.so(\.\d+)*|nvidia\/(cuda_nvcc|cu13)\/(bin\/(ptxas|nvlink|fatbinary)|nvvm\/(bin|lib64|libdevice)\/[^/]+))$/;
 
 /** A wheel from its file name: `nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl`. */
 export function wheelOf(fileName: string, bytes: number, sha256: string): Wheel {
   const [name = '', version = '', , , platforms = ''] = fileName.replace(/\.whl$/, '').split('-');
   const [platform = ''] = platforms.split('.').toReversed();
-  return { name: name.replaceAll('_', '-'), version, fileName, sha256, bytes, target: { pythonVersion: '3.12', platform }, keep: kept };
+  return {
+    name: name.replaceAll('_', '-'),
+    version,
+    fileName,
+    sha256,
+    bytes,
+    target: { pythonVersion: '3.12', platform },
+    keep: kept,
+  };
 }
 
 /**
- * Everything that an accelerator's PJRT plugin needs on a platform, in the layout of Python's site-packages: the plugin looks for NVIDIA's libraries in
- * `../../nvidia` beside itself. Throws `DOWNLOAD_FAILED` where none is published.
+ * Everything that an accelerator's PJRT plugin needs on a platform, in the layout of Python's site-packages: the plugin
+ * looks for NVIDIA's libraries in `../../nvidia` beside itself. Throws `DOWNLOAD_FAILED` where none is published.
  */
-export function acceleratorSet(kind: AcceleratorKind, platform: string = `${process.platform}-${process.arch}`): WheelSet {
+export function acceleratorSet(
+  kind: AcceleratorKind,
+  platform: string = `${process.platform}-${process.arch}`,
+): WheelSet {
   const files = acceleratorFiles[kind][platform];
   if (files === undefined) {
-    throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for ${kind} is published for ${platform}.`, { expected: Object.keys(acceleratorFiles[kind]).join(', '), found: platform, hint: 'A plugin that is there already is named in WHETSTONE_XLA_PLUGIN.' });
+    throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for ${kind} is published for ${platform}.`, {
+      expected: Object.keys(acceleratorFiles[kind]).join(', '),
+      found: platform,
+      hint: 'A plugin that is there already is named in WHETSTONE_XLA_PLUGIN.',
+    });
   }
   const wheels = files.map(([fileName, bytes, sha256]) => wheelOf(fileName, bytes, sha256));
   return { name: `xla-${kind}`, version: wheels[0]?.version ?? '', wheels };

@@ -7,10 +7,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * Folder for everything that is fetched once and kept: libraries and models. Nothing is created.
  * `WHETSTONE_CACHE` names it outright; else `whetstone` in `XDG_CACHE_HOME` or in the platform's usual place.
  */
-export function cacheFolder(environment: Environment = process.env, platform: NodeJS.Platform = process.platform, home: string = homedir()): string {
+export function cacheFolder(
+  environment: Environment = process.env,
+  platform: NodeJS.Platform = process.platform,
+  home: string = homedir(),
+): string {
   if (environment['WHETSTONE_CACHE']) return resolve(environment['WHETSTONE_CACHE']);
   if (environment['XDG_CACHE_HOME']) return resolve(environment['XDG_CACHE_HOME'], 'whetstone');
-  if (platform === 'win32') return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'whetstone', 'Cache');
+  if (platform === 'win32')
+    return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'whetstone', 'Cache');
   if (platform === 'darwin') return join(home, 'Library', 'Caches', 'whetstone');
   return join(home, '.cache', 'whetstone');
 }

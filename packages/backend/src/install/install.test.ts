@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { cacheFolder, findTensorflow, installedFolder, installWheel, isInstalled, type InstallProgress, type Wheel } from './index.js';
+import {
+  cacheFolder,
+  findTensorflow,
+  installedFolder,
+  installWheel,
+  isInstalled,
+  type InstallProgress,
+  type Wheel,
+} from './index.js';
 
 // A `python3` that serves one file as pip would, and counts how often it is asked.
 const fakePython = (served: string, log: string): string => `#!${process.execPath}
@@ -22,7 +30,9 @@ mkdirSync(destination, { recursive: true });
 setTimeout(() => copyFileSync(${JSON.stringify(served)}, join(destination, basename(${JSON.stringify(served)}))), Number(process.env.FAKE_DELAY ?? 0));
 `;
 
-/** A zip archive of stored (not compressed) entries, byte by byte from the format's description (PKWARE APPNOTE 4.3). */
+/**
+ * A zip archive of stored (not compressed) entries, byte by byte from the format's description (PKWARE APPNOTE 4.3).
+ */
 function zip(files: Readonly<Record<string, string>>): Buffer {
   const locals: Buffer[] = [];
   const centrals: Buffer[] = [];
@@ -56,13 +66,20 @@ let log: string;
 let wheel: Wheel;
 const environment = { ...process.env };
 
-async function expectError(work: Promise<unknown>, code: ErrorCode): Promise<Error & { found?: string | undefined; hint?: string | undefined }> {
-  const error = await work.then(() => null, (caught: unknown) => caught);
+async function expectError(
+  work: Promise<unknown>,
+  code: ErrorCode,
+): Promise<Error & { found?: string | undefined; hint?: string | undefined }> {
+  const error = await work.then(
+    () => null,
+    (caught: unknown) => caught,
+  );
   if (!isWhetstoneError(error)) throw new Error(`expected ${code}, got ${String(error)}`, { cause: error });
   expect(error.code).toBe(code);
   return error;
 }
-const timesFetched = async (): Promise<number> => (existsSync(log) ? (await readFile(log, 'utf8')).trim().split('\n').length : 0);
+const timesFetched = async (): Promise<number> =>
+  existsSync(log) ? (await readFile(log, 'utf8')).trim().split('\n').length : 0;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-install-'));
@@ -77,7 +94,14 @@ beforeEach(async () => {
   process.env['PATH'] = join(folder, 'bin');
   delete process.env['WHETSTONE_PYTHON'];
   delete process.env['WHETSTONE_TENSORFLOW_LIBRARY'];
-  wheel = { name: 'tiny', version: '1.0', fileName: 'tiny-1.0-py3-none-any.whl', sha256: createHash('sha256').update(archive).digest('hex'), bytes: archive.length, keep: /^tiny\/wanted\.txt$/ };
+  wheel = {
+    name: 'tiny',
+    version: '1.0',
+    fileName: 'tiny-1.0-py3-none-any.whl',
+    sha256: createHash('sha256').update(archive).digest('hex'),
+    bytes: archive.length,
+    keep: /^tiny\/wanted\.txt$/,
+  };
 });
 afterEach(async () => {
   process.env = { ...environment };
@@ -154,14 +178,17 @@ describe('installing a wheel', () => {
     expect(error.hint).toContain('wasm');
   });
 
-  test('gives pip\'s own reason when it fails', async () => {
+  test("gives pip's own reason when it fails", async () => {
     process.env['FAKE_FAILURE'] = 'No matching distribution found for tiny==1.0';
     const error = await expectError(installWheel(wheel, { cache }), 'DOWNLOAD_FAILED');
     expect(error.found).toBe('No matching distribution found for tiny==1.0');
   });
 
   test('refuses another file than the known one', async () => {
-    const error = await expectError(installWheel({ ...wheel, fileName: 'tiny-1.0-other.whl' }, { cache }), 'DOWNLOAD_FAILED');
+    const error = await expectError(
+      installWheel({ ...wheel, fileName: 'tiny-1.0-other.whl' }, { cache }),
+      'DOWNLOAD_FAILED',
+    );
     expect(error.found).toBe(wheel.fileName);
   });
 
@@ -178,22 +205,34 @@ describe('installing a wheel', () => {
 describe('finding libtensorflow', () => {
   const library = process.platform === 'darwin' ? 'libtensorflow_cc.2.dylib' : 'libtensorflow_cc.so.2';
 
-  test.skipIf(process.platform === 'win32')('a configured folder wins, and is not replaced where it holds none', async () => {
-    await mkdir(join(folder, 'mine'));
-    await writeFile(join(folder, 'mine', library), '');
-    expect(await findTensorflow(join(folder, 'mine'), cache)).toMatchObject({ folder: join(folder, 'mine'), source: 'configuration' });
-    expect(await findTensorflow(join(folder, 'mine', library), cache)).toMatchObject({ folder: join(folder, 'mine') });
-    const missing = await findTensorflow(join(folder, 'bin'), cache);
-    expect('reasons' in missing && missing.reasons.join()).toContain(library);
-    process.env['WHETSTONE_TENSORFLOW_LIBRARY'] = join(folder, 'mine');
-    expect(await findTensorflow(null, cache)).toMatchObject({ source: 'environment' });
-  });
+  test.skipIf(process.platform === 'win32')(
+    'a configured folder wins, and is not replaced where it holds none',
+    async () => {
+      await mkdir(join(folder, 'mine'));
+      await writeFile(join(folder, 'mine', library), '');
+      expect(await findTensorflow(join(folder, 'mine'), cache)).toMatchObject({
+        folder: join(folder, 'mine'),
+        source: 'configuration',
+      });
+      expect(await findTensorflow(join(folder, 'mine', library), cache)).toMatchObject({
+        folder: join(folder, 'mine'),
+      });
+      const missing = await findTensorflow(join(folder, 'bin'), cache);
+      expect('reasons' in missing && missing.reasons.join()).toContain(library);
+      process.env['WHETSTONE_TENSORFLOW_LIBRARY'] = join(folder, 'mine');
+      expect(await findTensorflow(null, cache)).toMatchObject({ source: 'environment' });
+    },
+  );
 
   test.skipIf(process.platform === 'win32')('the TensorFlow of a Python is used as it is', async () => {
     await mkdir(join(folder, 'site', 'tensorflow'), { recursive: true });
     await writeFile(join(folder, 'site', 'tensorflow', library), '');
     process.env['FAKE_ANSWER'] = JSON.stringify({ places: [join(folder, 'site', 'tensorflow')], version: '2.99' });
-    expect(await findTensorflow(null, cache)).toEqual({ folder: join(folder, 'site', 'tensorflow'), source: 'python', version: '2.99' });
+    expect(await findTensorflow(null, cache)).toEqual({
+      folder: join(folder, 'site', 'tensorflow'),
+      source: 'python',
+      version: '2.99',
+    });
     process.env['FAKE_ANSWER'] = JSON.stringify({ places: [], version: null });
     const missing = await findTensorflow(null, cache);
     expect('reasons' in missing && missing.reasons.join('; ')).toMatch(/backend install cpu.*no TensorFlow installed/);

@@ -21,19 +21,36 @@ export interface CommandOptions {
 const MOST_MILLISECONDS = 60_000;
 
 /** Runs a program to its end and collects what it writes. Never rejects: what went wrong is in the result. */
-export function runCommand(command: string, parameters: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+export function runCommand(
+  command: string,
+  parameters: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
   return new Promise((resolve) => {
-    const child = spawn(command, parameters, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.environment }, signal: options.signal, windowsHide: true });
+    const child = spawn(command, parameters, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...options.environment },
+      signal: options.signal,
+      windowsHide: true,
+    });
     let stdout = '';
     let stderr = '';
     let startError: string | null = null;
     const { timeoutMilliseconds } = options;
-    const giveUp = timeoutMilliseconds === undefined ? undefined : setTimeout(() => {
-      child.kill('SIGKILL');
-      // What it started itself may hold its pipes open.
-      for (const pipe of [child.stdout, child.stderr]) pipe.destroy();
-      resolve({ code: null, stdout, stderr, startError: `gave no answer in ${timeoutMilliseconds / 1000} seconds` });
-    }, timeoutMilliseconds);
+    const giveUp =
+      timeoutMilliseconds === undefined
+        ? undefined
+        : setTimeout(() => {
+            child.kill('SIGKILL');
+            // What it started itself may hold its pipes open.
+            for (const pipe of [child.stdout, child.stderr]) pipe.destroy();
+            resolve({
+              code: null,
+              stdout,
+              stderr,
+              startError: `gave no answer in ${timeoutMilliseconds / 1000} seconds`,
+            });
+          }, timeoutMilliseconds);
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
       options.onOutput?.(chunk.toString());
@@ -66,11 +83,16 @@ function candidates(): Python[] {
 }
 
 /**
- * Finds a Python that can do what `probe` asks of it: `WHETSTONE_PYTHON` alone where it is set, else the usual names on the PATH.
- * One that does not answer in time is passed over.
+ * Finds a Python that can do what `probe` asks of it: `WHETSTONE_PYTHON` alone where it is set, else the usual names on
+ * the PATH. One that does not answer in time is passed over.
+ *
  * @returns the first that answers with exit code 0, or every reason why none did
  */
-export async function findPython(probe: readonly string[], signal?: AbortSignal, timeoutMilliseconds = MOST_MILLISECONDS): Promise<{ readonly python: Python; readonly result: CommandResult } | { readonly reasons: readonly string[] }> {
+export async function findPython(
+  probe: readonly string[],
+  signal?: AbortSignal,
+  timeoutMilliseconds = MOST_MILLISECONDS,
+): Promise<{ readonly python: Python; readonly result: CommandResult } | { readonly reasons: readonly string[] }> {
   const reasons: string[] = [];
   for (const python of candidates()) {
     const result = await runCommand(python.command, [...python.parameters, ...probe], { signal, timeoutMilliseconds });

@@ -26,7 +26,14 @@ const expectedFiles = (): readonly string[] => libraryFiles[process.platform] ??
 /** The folder itself, a `tensorflow` folder in it, or the folder of a library file; null where there is no library. */
 async function libraryFolder(path: string): Promise<string | null> {
   for (const folder of [path, join(path, 'tensorflow'), dirname(path)]) {
-    for (const file of expectedFiles()) if (await stat(join(folder, file)).then((found) => found.isFile(), () => false)) return folder;
+    for (const file of expectedFiles())
+      if (
+        await stat(join(folder, file)).then(
+          (found) => found.isFile(),
+          () => false,
+        )
+      )
+        return folder;
   }
   return null;
 }
@@ -39,7 +46,8 @@ const search: LibrarySearch = {
   cached: async (cache) => {
     const wheel = tensorflowCpuWheels[`${process.platform}-${process.arch}`];
     if (wheel === undefined) return { reason: `no libtensorflow is published for ${process.platform}-${process.arch}` };
-    if (await isInstalled(wheel, cache)) return { path: join(installedFolder(wheel, cache), 'tensorflow'), version: wheel.version };
+    if (await isInstalled(wheel, cache))
+      return { path: join(installedFolder(wheel, cache), 'tensorflow'), version: wheel.version };
     return { reason: 'libtensorflow is not in the cache (fetch it with `npx whetstone backend install cpu`)' };
   },
   packages: ['tensorflow'],
@@ -55,10 +63,15 @@ const search: LibrarySearch = {
 };
 
 /**
- * Looks for libtensorflow in the order of {@link findLibrary}: the configuration's folder, `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, Python's `tensorflow`.
+ * Looks for libtensorflow in the order of {@link findLibrary}: the configuration's folder,
+ * `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, Python's `tensorflow`.
+ *
  * @returns the library, or the reasons why there is none
  */
-export async function findTensorflow(configured: string | null = null, cache: string = cacheFolder()): Promise<TensorflowLibrary | { readonly reasons: readonly string[] }> {
+export async function findTensorflow(
+  configured: string | null = null,
+  cache: string = cacheFolder(),
+): Promise<TensorflowLibrary | { readonly reasons: readonly string[] }> {
   const found = await findLibrary(search, configured, cache);
   return 'reasons' in found ? found : { folder: found.path, source: found.source, version: found.version };
 }

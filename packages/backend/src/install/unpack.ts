@@ -13,14 +13,23 @@ export interface UnpackedFile {
   readonly bytes: number;
 }
 
-/** Unix permissions of an entry, for the compilers among them: the upper half of its attributes, where it was packed on Unix. */
-const modeOf = (attributes: number): number => ((attributes >>> 16) & 0o777) || 0o644;
+/**
+ * Unix permissions of an entry, for the compilers among them: the upper half of its attributes, where it was packed on
+ * Unix.
+ */
+const modeOf = (attributes: number): number => (attributes >>> 16) & 0o777 || 0o644;
 
 /**
  * Takes the entries whose path matches `keep` out of a zip archive, streaming: an entry may be larger than memory.
  * yauzl refuses absolute paths and `..`, and entries that are longer or shorter than they say.
  */
-export async function unpack(archive: string, folder: string, keep: RegExp, subject: string, options: InstallOptions = {}): Promise<UnpackedFile[]> {
+export async function unpack(
+  archive: string,
+  folder: string,
+  keep: RegExp,
+  subject: string,
+  options: InstallOptions = {},
+): Promise<UnpackedFile[]> {
   const zip = await openPromise(archive, { autoClose: false });
   try {
     const entries = [];
@@ -37,13 +46,21 @@ export async function unpack(archive: string, folder: string, keep: RegExp, subj
           done(null, chunk);
         },
       });
-      await pipeline(await zip.openReadStreamPromise(entry), count, createWriteStream(target, { highWaterMark: 1 << 20, mode: modeOf(entry.externalFileAttributes) }), { signal: options.signal });
+      await pipeline(
+        await zip.openReadStreamPromise(entry),
+        count,
+        createWriteStream(target, { highWaterMark: 1 << 20, mode: modeOf(entry.externalFileAttributes) }),
+        { signal: options.signal },
+      );
       const handle = await open(target, 'r+');
       await handle.sync().finally(() => handle.close());
     }
     return entries.map((entry) => ({ path: entry.fileName, bytes: entry.uncompressedSize }));
   } catch (cause) {
-    if (options.signal?.aborted) throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted; nothing half-done is left.`, { cause });
+    if (options.signal?.aborted)
+      throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted; nothing half-done is left.`, {
+        cause,
+      });
     throw cause;
   } finally {
     zip.close();

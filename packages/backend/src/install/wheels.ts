@@ -27,9 +27,23 @@ export interface WheelSet {
 
 const tensorflowVersion = '2.21.0';
 
-function tensorflowWheel(name: 'tensorflow' | 'tensorflow-cpu', platform: string, sha256: string, keep: RegExp, sizes: Pick<Wheel, 'bytes' | 'unpackedBytes'> = {}): Wheel {
+function tensorflowWheel(
+  name: 'tensorflow' | 'tensorflow-cpu',
+  platform: string,
+  sha256: string,
+  keep: RegExp,
+  sizes: Pick<Wheel, 'bytes' | 'unpackedBytes'> = {},
+): Wheel {
   const fileName = `${name.replace('-', '_')}-${tensorflowVersion}-cp312-cp312-${platform}.whl`;
-  return { name, version: tensorflowVersion, fileName, sha256, target: { pythonVersion: '3.12', platform }, keep, ...sizes };
+  return {
+    name,
+    version: tensorflowVersion,
+    fileName,
+    sha256,
+    target: { pythonVersion: '3.12', platform },
+    keep,
+    ...sizes,
+  };
 }
 
 const linuxLibraries = /^tensorflow\/libtensorflow_(cc|framework)\.so\.2$/;
@@ -38,33 +52,63 @@ const windowsLibraries = /^tensorflow\/python\/_pywrap_tensorflow_common\.dll$/;
 
 /** CPU builds of libtensorflow by `process.platform`-`process.arch`. */
 export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
-  'linux-x64': tensorflowWheel('tensorflow-cpu', 'manylinux_2_27_x86_64', 'dcc8afd32930e42d5296b6ee19078b773706830af4ea97fbe503b9f5e0f820cb', linuxLibraries, {
-    bytes: 274_000_871,
-    unpackedBytes: 853_308_936,
-  }),
-  'linux-arm64': tensorflowWheel('tensorflow', 'manylinux_2_27_aarch64', 'b07d15737406533898e36c7ef7944b1be18e9028dc521b9229952c537bbc5552', linuxLibraries, {
-    bytes: 281_946_471,
-    unpackedBytes: 883_062_208,
-  }),
-  'darwin-arm64': tensorflowWheel('tensorflow', 'macosx_12_0_arm64', '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712', macLibraries, {
-    bytes: 223_488_205,
-    unpackedBytes: 740_805_624,
-  }),
-  'win32-x64': tensorflowWheel('tensorflow-cpu', 'win_amd64', '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12', windowsLibraries, {
-    bytes: 350_945_555,
-    unpackedBytes: 1_056_636_416,
-  }),
+  'linux-x64': tensorflowWheel(
+    'tensorflow-cpu',
+    'manylinux_2_27_x86_64',
+    'dcc8afd32930e42d5296b6ee19078b773706830af4ea97fbe503b9f5e0f820cb',
+    linuxLibraries,
+    {
+      bytes: 274_000_871,
+      unpackedBytes: 853_308_936,
+    },
+  ),
+  'linux-arm64': tensorflowWheel(
+    'tensorflow',
+    'manylinux_2_27_aarch64',
+    'b07d15737406533898e36c7ef7944b1be18e9028dc521b9229952c537bbc5552',
+    linuxLibraries,
+    {
+      bytes: 281_946_471,
+      unpackedBytes: 883_062_208,
+    },
+  ),
+  'darwin-arm64': tensorflowWheel(
+    'tensorflow',
+    'macosx_12_0_arm64',
+    '56ecd7d47429acbe1df2694d50b75bf9fc3995ac92cb367cd9af6c4780ead712',
+    macLibraries,
+    {
+      bytes: 223_488_205,
+      unpackedBytes: 740_805_624,
+    },
+  ),
+  'win32-x64': tensorflowWheel(
+    'tensorflow-cpu',
+    'win_amd64',
+    '13ed4af80e5c5ddd6849323abecb4804eb2770f7570b57fe20208ad1e58c5d12',
+    windowsLibraries,
+    {
+      bytes: 350_945_555,
+      unpackedBytes: 1_056_636_416,
+    },
+  ),
 };
 
 /** The CPU build of libtensorflow for a platform. Throws `DOWNLOAD_FAILED` where none is published. */
 export function tensorflowCpuWheel(platform: string = process.platform, architecture: string = process.arch): Wheel {
   const wheel = tensorflowCpuWheels[`${platform}-${architecture}`];
   if (wheel === undefined) {
-    throw new WhetstoneError('DOWNLOAD_FAILED', `No libtensorflow ${tensorflowVersion} is published for ${platform}-${architecture}.`, {
-      expected: Object.keys(tensorflowCpuWheels).join(', '),
-      found: `${platform}-${architecture}`,
-      hint: 'The wasm and cpu backends work everywhere; or point WHETSTONE_TENSORFLOW_LIBRARY at a folder with a libtensorflow of your own.',
-    });
+    throw new WhetstoneError(
+      'DOWNLOAD_FAILED',
+      `No libtensorflow ${tensorflowVersion} is published for ${platform}-${architecture}.`,
+      {
+        expected: Object.keys(tensorflowCpuWheels).join(', '),
+        found: `${platform}-${architecture}`,
+        hint:
+          'The wasm and cpu backends work everywhere; or point WHETSTONE_TENSORFLOW_LIBRARY at a folder with a ' +
+          'libtensorflow of your own.',
+      },
+    );
   }
   return wheel;
 }

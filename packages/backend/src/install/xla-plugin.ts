@@ -12,7 +12,11 @@ import { xlaCpuWheels, type WheelSet } from './wheels.js';
 /** A PJRT plugin on this machine: `path` is the shared library. */
 export type XlaPlugin = FoundLibrary;
 
-const isFile = (path: string): Promise<boolean> => stat(path).then((found) => found.isFile(), () => false);
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 const pluginIn = (folder: string): string => join(folder, 'xla_plugins', 'xla_cpu_pjrt', 'xla_cpu_pjrt.so');
 
@@ -22,7 +26,11 @@ async function bestPlugin(folders: readonly string[]): Promise<string | null> {
   for (const place of folders) {
     for (const folder of await readdir(place).catch(() => [])) {
       const files = await readdir(join(place, folder)).catch(() => []);
-      plugins.push(...files.filter((file) => /(_plugin|_pjrt)\.(so|dylib|dll)$/.test(file)).map((file) => join(place, folder, file)));
+      plugins.push(
+        ...files
+          .filter((file) => /(_plugin|_pjrt)\.(so|dylib|dll)$/.test(file))
+          .map((file) => join(place, folder, file)),
+      );
     }
   }
   return plugins.toSorted((a, b) => Number(/cpu/.test(a)) - Number(/cpu/.test(b)) || a.localeCompare(b))[0] ?? null;
@@ -38,11 +46,14 @@ const search: LibrarySearch = {
     for (const kind of acceleratorKinds) {
       if (acceleratorFiles[kind][platform] === undefined) continue;
       const set = acceleratorSet(kind, platform);
-      if (await isInstalled(set, cache)) return { path: join(installedFolder(set, cache), ...pluginPath(kind)), version: set.version };
+      if (await isInstalled(set, cache))
+        return { path: join(installedFolder(set, cache), ...pluginPath(kind)), version: set.version };
     }
     const wheel = xlaCpuWheels[`${process.platform}-${process.arch}`];
-    if (wheel === undefined) return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
-    if (await isInstalled(wheel, cache)) return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
+    if (wheel === undefined)
+      return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
+    if (await isInstalled(wheel, cache))
+      return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
     return { reason: 'no XLA plugin is in the cache (fetch one with `npx whetstone backend install xla-cpu`)' };
   },
   packages: ['jax_plugins', 'xla_plugins'],
@@ -52,11 +63,15 @@ const search: LibrarySearch = {
 };
 
 /**
- * Looks for a PJRT plugin in the order of {@link findLibrary}: the configuration's file, `WHETSTONE_XLA_PLUGIN`, the cache, Python's `jax_plugins` and
- * `xla_plugins`; among those of one place an accelerator's before a CPU's.
+ * Looks for a PJRT plugin in the order of {@link findLibrary}: the configuration's file, `WHETSTONE_XLA_PLUGIN`, the
+ * cache, Python's `jax_plugins` and `xla_plugins`; among those of one place an accelerator's before a CPU's.
+ *
  * @returns the plugin, or the reasons why there is none
  */
-export async function findXlaPlugin(configured: string | null = null, cache: string = cacheFolder()): Promise<XlaPlugin | { readonly reasons: readonly string[] }> {
+export async function findXlaPlugin(
+  configured: string | null = null,
+  cache: string = cacheFolder(),
+): Promise<XlaPlugin | { readonly reasons: readonly string[] }> {
   return findLibrary(search, configured, cache);
 }
 
@@ -69,14 +84,25 @@ export type XlaPluginKind = AcceleratorKind | 'xla-cpu';
 export function xlaPluginSet(kind: XlaPluginKind, platform: string = `${process.platform}-${process.arch}`): WheelSet {
   if (kind !== 'xla-cpu') return acceleratorSet(kind, platform);
   const wheel = xlaCpuWheels[platform];
-  if (wheel === undefined) throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for CPUs is published for ${platform}.`, { expected: Object.keys(xlaCpuWheels).join(', '), found: platform });
+  if (wheel === undefined)
+    throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for CPUs is published for ${platform}.`, {
+      expected: Object.keys(xlaCpuWheels).join(', '),
+      found: platform,
+    });
   return { name: wheel.name, version: wheel.version, wheels: [wheel] };
 }
 
-/** Puts an XLA plugin, with the libraries that it needs, into the cache. Throws `DOWNLOAD_FAILED` where none is published. */
-export async function installXlaPlugin(kind: XlaPluginKind = 'xla-cpu', options: InstallOptions = {}): Promise<XlaPlugin> {
+/**
+ * Puts an XLA plugin, with the libraries that it needs, into the cache. Throws `DOWNLOAD_FAILED` where none is
+ * published.
+ */
+export async function installXlaPlugin(
+  kind: XlaPluginKind = 'xla-cpu',
+  options: InstallOptions = {},
+): Promise<XlaPlugin> {
   const set = xlaPluginSet(kind);
-  if (kind !== 'xla-cpu') return { path: join(await installWheel(set, options), ...pluginPath(kind)), source: 'cache', version: set.version };
+  if (kind !== 'xla-cpu')
+    return { path: join(await installWheel(set, options), ...pluginPath(kind)), source: 'cache', version: set.version };
   const [wheel] = set.wheels;
   return { path: pluginIn(await installWheel(wheel ?? set, options)), source: 'cache', version: set.version };
 }

@@ -8,11 +8,14 @@ export const cast = <T>(emit: Emitter<T>, tensor: T, to: PhysicalType): T =>
   emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });
 
 /** Truth values as integers, numbers as they are: TensorFlow counts and orders numbers only. */
-export const asNumbers = <T>(emit: Emitter<T>, tensor: T): T => (emit.typeOf(tensor) === 'bool' ? cast(emit, tensor, 'int32') : tensor);
+export const asNumbers = <T>(emit: Emitter<T>, tensor: T): T =>
+  emit.typeOf(tensor) === 'bool' ? cast(emit, tensor, 'int32') : tensor;
 
 const only = (inputs: readonly Spec[]): Spec => inputs[0] as Spec;
 
-/** `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back. */
+/**
+ * `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back.
+ */
 function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
   return {
     name,
@@ -21,7 +24,12 @@ function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
     rule: (inputs) => ({ outputs: [name === 'Exp' ? { shape: only(inputs).shape, dtype: 'float32' } : only(inputs)] }),
     tensorflow: (emit, [x]) => {
       const given = emit.typeOf(x!);
-      const needed = given === 'float32' || given === 'bfloat16' || (domain === 'numbers' && given === 'int32') ? given : domain === 'numbers' ? 'int32' : 'float32';
+      const needed =
+        given === 'float32' || given === 'bfloat16' || (domain === 'numbers' && given === 'int32')
+          ? given
+          : domain === 'numbers'
+            ? 'int32'
+            : 'float32';
       return cast(emit, emit.op(op, [cast(emit, x!, needed)]), name === 'Exp' ? 'float32' : given);
     },
   };
@@ -91,7 +99,35 @@ function logical(name: string, op: string): Kernel {
   };
 }
 
-const floatOnly = ['Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Cos', 'Cosh', 'Erf', 'Exp', 'Expm1', 'Log', 'Log1p', 'Rsqrt', 'Sigmoid', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Tan', 'Tanh', 'Ceil', 'Floor', 'Round', 'Elu', 'Selu', 'Reciprocal'];
+const floatOnly = [
+  'Acos',
+  'Acosh',
+  'Asin',
+  'Asinh',
+  'Atan',
+  'Atanh',
+  'Cos',
+  'Cosh',
+  'Erf',
+  'Exp',
+  'Expm1',
+  'Log',
+  'Log1p',
+  'Rsqrt',
+  'Sigmoid',
+  'Sin',
+  'Sinh',
+  'Softplus',
+  'Sqrt',
+  'Tan',
+  'Tanh',
+  'Ceil',
+  'Floor',
+  'Round',
+  'Elu',
+  'Selu',
+  'Reciprocal',
+];
 const anyNumber = ['Abs', 'Neg', 'Square', 'Relu', 'Relu6'];
 
 /** What numbers of a dtype are compared and added as: truth values as integers. */
@@ -102,15 +138,26 @@ const clip: Kernel = {
   inputs: ['x'],
   rule: (inputs, { clipValueMin, clipValueMax }) => ({
     outputs: [only(inputs)],
-    host: [scalar(clipValueMin as number, numberType(only(inputs))), scalar(clipValueMax as number, numberType(only(inputs)))],
+    host: [
+      scalar(clipValueMin as number, numberType(only(inputs))),
+      scalar(clipValueMax as number, numberType(only(inputs))),
+    ],
   }),
-  tensorflow: (emit, [x], [low, high]) => cast(emit, emit.op('Minimum', [emit.op('Maximum', [cast(emit, x!, emit.typeOf(low!)), low!]), high!]), emit.typeOf(x!)),
+  tensorflow: (emit, [x], [low, high]) =>
+    cast(
+      emit,
+      emit.op('Minimum', [emit.op('Maximum', [cast(emit, x!, emit.typeOf(low!)), low!]), high!]),
+      emit.typeOf(x!),
+    ),
 };
 
 const castKernel: Kernel = {
   name: 'Cast',
   inputs: ['x'],
-  rule: (inputs, { dtype }) => ({ outputs: [{ shape: only(inputs).shape, dtype: dtype as DataType }], parameters: [dtype as string] }),
+  rule: (inputs, { dtype }) => ({
+    outputs: [{ shape: only(inputs).shape, dtype: dtype as DataType }],
+    parameters: [dtype as string],
+  }),
   tensorflow: (emit, [x], _, [dtype]) => emit.op('Cast', [x!], { DstT: type(dtype as PhysicalType) }),
 };
 
@@ -118,22 +165,31 @@ const castKernel: Kernel = {
 const step: Kernel = {
   name: 'Step',
   inputs: ['x'],
-  rule: (inputs, { alpha }) => ({ outputs: [only(inputs)], host: [scalar((alpha as number | undefined) ?? 0, numberType(only(inputs)))] }),
+  rule: (inputs, { alpha }) => ({
+    outputs: [only(inputs)],
+    host: [scalar((alpha as number | undefined) ?? 0, numberType(only(inputs)))],
+  }),
   tensorflow: (emit, [given], [alpha]) => {
     const kind = emit.typeOf(alpha!);
     const x = cast(emit, given!, kind);
     const zero = emit.constant(kind, [], [0]);
     const one = emit.constant(kind, [], [1]);
     const stepped = emit.op('SelectV2', [emit.op('Greater', [x, zero]), one, alpha!]);
-    return kind === 'float32' ? emit.op('SelectV2', [emit.op('IsNan', [x]), x, stepped]) : cast(emit, stepped, emit.typeOf(given!));
+    return kind === 'float32'
+      ? emit.op('SelectV2', [emit.op('IsNan', [x]), x, stepped])
+      : cast(emit, stepped, emit.typeOf(given!));
   },
 };
 
 const leakyRelu: Kernel = {
   name: 'LeakyRelu',
   inputs: ['x'],
-  rule: (inputs, { alpha }) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'float32' }], parameters: [alpha as number] }),
-  tensorflow: (emit, [x], _, [alpha]) => emit.op('LeakyRelu', [cast(emit, x!, 'float32')], { alpha: float(alpha as number) }),
+  rule: (inputs, { alpha }) => ({
+    outputs: [{ shape: only(inputs).shape, dtype: 'float32' }],
+    parameters: [alpha as number],
+  }),
+  tensorflow: (emit, [x], _, [alpha]) =>
+    emit.op('LeakyRelu', [cast(emit, x!, 'float32')], { alpha: float(alpha as number) }),
 };
 
 const prelu: Kernel = {
@@ -143,7 +199,11 @@ const prelu: Kernel = {
   tensorflow: (emit, [given, alpha]) => {
     const zero = emit.constant('float32', [], [0]);
     const x = cast(emit, given!, 'float32');
-    return emit.op('SelectV2', [emit.op('GreaterEqual', [x, zero]), x, emit.op('Mul', [x, cast(emit, alpha!, 'float32')])]);
+    return emit.op('SelectV2', [
+      emit.op('GreaterEqual', [x, zero]),
+      x,
+      emit.op('Mul', [x, cast(emit, alpha!, 'float32')]),
+    ]);
   },
 };
 
@@ -154,7 +214,10 @@ const eluGradient: Kernel = {
   tensorflow: (emit, [dy, y]) => emit.op('EluGrad', [dy!, y!]),
 };
 
-/** The sum of tensors of one shape, from left to right. TensorFlow's own AddN begins with whichever operand's memory it may write to, which differs from graph to graph. */
+/**
+ * The sum of tensors of one shape, from left to right. TensorFlow's own AddN begins with whichever operand's memory it
+ * may write to, which differs from graph to graph.
+ */
 const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
@@ -162,11 +225,18 @@ const addition: Kernel = {
   tensorflow: (emit, inputs) => {
     const given = emit.typeOf(inputs[0]!);
     const [first, ...others] = inputs.map((input) => asNumbers(emit, input));
-    return cast(emit, others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!), given);
+    return cast(
+      emit,
+      others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!),
+      given,
+    );
   },
 };
 
-/** Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal, or tfjs left it to the kernel to broadcast an axis to length 0. */
+/**
+ * Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal, or tfjs left it to the
+ * kernel to broadcast an axis to length 0.
+ */
 const select: Kernel = {
   name: 'Select',
   inputs: ['condition', 't', 'e'],
@@ -175,10 +245,17 @@ const select: Kernel = {
     const choosesRows = condition.shape.length === 1 && t.shape.length > 1;
     const broadcasts = !choosesRows && !(sameShape(condition.shape, t.shape) && sameShape(t.shape, e.shape));
     const dtype = upcastType(t.dtype, e.dtype);
-    return { outputs: [{ shape: broadcasts ? broadcast([{ shape: broadcast([condition, t]), dtype }, e]) : t.shape, dtype }], parameters: [broadcasts, dtype] };
+    return {
+      outputs: [{ shape: broadcasts ? broadcast([{ shape: broadcast([condition, t]), dtype }, e]) : t.shape, dtype }],
+      parameters: [broadcasts, dtype],
+    };
   },
   tensorflow: (emit, [condition, t, e], _, [broadcasts, dtype]) =>
-    emit.op(broadcasts === true ? 'SelectV2' : 'Select', [cast(emit, condition!, 'bool'), cast(emit, t!, dtype as PhysicalType), cast(emit, e!, dtype as PhysicalType)]),
+    emit.op(broadcasts === true ? 'SelectV2' : 'Select', [
+      cast(emit, condition!, 'bool'),
+      cast(emit, t!, dtype as PhysicalType),
+      cast(emit, e!, dtype as PhysicalType),
+    ]),
 };
 
 const logicalNot: Kernel = {
@@ -189,7 +266,12 @@ const logicalNot: Kernel = {
 };
 
 function like(name: 'ZerosLike' | 'OnesLike'): Kernel {
-  return { name, inputs: ['x'], rule: (inputs) => ({ outputs: [only(inputs)] }), tensorflow: (emit, [x]) => emit.op(name, [x!]) };
+  return {
+    name,
+    inputs: ['x'],
+    rule: (inputs) => ({ outputs: [only(inputs)] }),
+    tensorflow: (emit, [x]) => emit.op(name, [x!]),
+  };
 }
 
 export const elementwise: readonly Kernel[] = [

@@ -1,4 +1,15 @@
-import { env, findBackend, getKernel, getKernelsForBackend, registerKernel, type BackendValues, type KernelBackend, type KernelConfig, type KernelFunc, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  env,
+  findBackend,
+  getKernel,
+  getKernelsForBackend,
+  registerKernel,
+  type BackendValues,
+  type KernelBackend,
+  type KernelConfig,
+  type KernelFunc,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 
 /** What of tfjs's cpu backend the fallback uses. */
@@ -15,14 +26,22 @@ const warned = new Set<string>();
 function warnOnce(name: string): void {
   if (warned.has(name)) return;
   warned.add(name);
-  console.warn(`whetstone: ${name} has no device kernel and runs on the cpu backend; its operands are copied to the host.`);
+  console.warn(
+    `whetstone: ${name} has no device kernel and runs on the cpu backend; its operands are copied to the host.`,
+  );
 }
 
 function toHost(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
   // Some of its kernels take tensors for granted and ask for their rank.
-  if (info.dtype !== 'complex64') return Object.assign(host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId)), { rank: info.shape.length });
+  if (info.dtype !== 'complex64')
+    return Object.assign(host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId)), {
+      rank: info.shape.length,
+    });
   const { real, imag } = backend.complexParts(info);
-  const parts = { real: toHost(host, backend, { ...real, shape: info.shape }), imag: toHost(host, backend, { ...imag, shape: info.shape }) };
+  const parts = {
+    real: toHost(host, backend, { ...real, shape: info.shape }),
+    imag: toHost(host, backend, { ...imag, shape: info.shape }),
+  };
   const made = host.makeTensorInfo(info.shape, 'complex64');
   complexHolder(host, made).complexTensorInfos = parts;
   return made;
@@ -37,11 +56,17 @@ const complexHolder = (host: HostBackend, info: TensorInfo): ComplexHolder =>
 
 function toDevice(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
   const parts = info.dtype === 'complex64' ? complexHolder(host, info).complexTensorInfos : undefined;
-  if (parts !== undefined) return backend.makeComplex(info.shape, toDevice(host, backend, { ...parts.real, shape: info.shape }), toDevice(host, backend, { ...parts.imag, shape: info.shape }));
+  if (parts !== undefined)
+    return backend.makeComplex(
+      info.shape,
+      toDevice(host, backend, { ...parts.real, shape: info.shape }),
+      toDevice(host, backend, { ...parts.imag, shape: info.shape }),
+    );
   return backend.makeTensorInfo(info.shape, info.dtype, host.readSync(info.dataId));
 }
 
-const mapInfos = (infos: Infos, work: (info: TensorInfo) => TensorInfo): Infos => (Array.isArray(infos) ? infos.map(work) : infos === undefined || infos === null ? infos : work(infos));
+const mapInfos = (infos: Infos, work: (info: TensorInfo) => TensorInfo): Infos =>
+  Array.isArray(infos) ? infos.map(work) : infos === undefined || infos === null ? infos : work(infos);
 
 /** Runs one of the cpu backend's kernels on copies of its operands. */
 function wrap(config: KernelConfig, host: HostBackend): KernelFunc {
@@ -53,11 +78,14 @@ function wrap(config: KernelConfig, host: HostBackend): KernelFunc {
       copies.push(made);
       return made;
     };
-    const given = Array.isArray(inputs) ? inputs.map(copy) : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, mapInfos(info as Infos, copy)]));
+    const given = Array.isArray(inputs)
+      ? inputs.map(copy)
+      : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, mapInfos(info as Infos, copy)]));
     const results = config.kernelFunc({ inputs: given as never, attrs: attrs ?? {}, backend: host });
     const list = Array.isArray(results) ? results : [results];
     const made = list.map((info) => toDevice(host, device, info));
-    for (const info of [...copies, ...list]) if (host.refCount(info.dataId) > 0) host.disposeIntermediateTensorInfo(info);
+    for (const info of [...copies, ...list])
+      if (host.refCount(info.dataId) > 0) host.disposeIntermediateTensorInfo(info);
     const [only] = made;
     return Array.isArray(results) || only === undefined ? made : only;
   };
@@ -86,7 +114,9 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   }
   const host = findBackend('cpu') as HostBackend | null;
   if (host === null) return [];
-  withoutAdvertisement(() => host.disposeIntermediateTensorInfo(host.makeTensorInfo([1], 'float32', new Float32Array(1))));
+  withoutAdvertisement(() =>
+    host.disposeIntermediateTensorInfo(host.makeTensorInfo([1], 'float32', new Float32Array(1))),
+  );
   const own = new Set(getKernelsForBackend(backendName).map(({ kernelName }) => kernelName));
   const missing = getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
   for (const config of missing) {
@@ -100,7 +130,10 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   return missing.map(({ kernelName }) => kernelName);
 }
 
-/** The cpu backend's kernel for operands that live on the host anyway (strings, complex64), or null where that backend is not installed. */
+/**
+ * The cpu backend's kernel for operands that live on the host anyway (strings, complex64), or null where that backend
+ * is not installed.
+ */
 export function hostKernel(name: string): KernelFunc | null {
   const config = getKernel(name, 'cpu');
   const host = findBackend('cpu') as HostBackend | null;

@@ -13,7 +13,16 @@ import { share, sharing } from './sharing.js';
 import { sumOverDevices } from '../replicas.js';
 
 /** Every kernel with a record of its own. */
-export const kernels: readonly Kernel[] = [...elementwise, ...reductions, ...matrix, ...movement, ...indexing, ...fusedKernels, allReduce, sumOverDevices];
+export const kernels: readonly Kernel[] = [
+  ...elementwise,
+  ...reductions,
+  ...matrix,
+  ...movement,
+  ...indexing,
+  ...fusedKernels,
+  allReduce,
+  sumOverDevices,
+];
 
 /** Kernels that need a glance at their operands first: the same dtype is shared, host-only dtypes stay on the host. */
 function exceptions(kernel: Kernel, record: KernelFunc): KernelFunc {
@@ -30,18 +39,37 @@ function exceptions(kernel: Kernel, record: KernelFunc): KernelFunc {
         return record({ ...call, inputs: { x: { ...real, shape: x.shape } }, attrs: { dtype } });
       }
       if (dtype === 'complex64') {
-        const real = x.dtype === 'float32' ? share(backend, x, x.shape) : (record({ ...call, attrs: { dtype: 'float32' } }) as TensorInfo);
-        return backend.makeComplex(x.shape, real, backend.makeTensorInfo(x.shape, 'float32', new Float32Array(x.shape.reduce((size, length) => size * length, 1))));
+        const real =
+          x.dtype === 'float32'
+            ? share(backend, x, x.shape)
+            : (record({ ...call, attrs: { dtype: 'float32' } }) as TensorInfo);
+        return backend.makeComplex(
+          x.shape,
+          real,
+          backend.makeTensorInfo(
+            x.shape,
+            'float32',
+            new Float32Array(x.shape.reduce((size, length) => size * length, 1)),
+          ),
+        );
       }
       return record(call);
     };
   }
   if (kernel.name === 'Fill') {
     return (call) => {
-      const { shape, value, dtype } = call.attrs as unknown as { shape: number[]; value: number | string; dtype?: TensorInfo['dtype'] };
+      const { shape, value, dtype } = call.attrs as unknown as {
+        shape: number[];
+        value: number | string;
+        dtype?: TensorInfo['dtype'];
+      };
       if (dtype !== 'string' && typeof value !== 'string') return record(call);
       const size = shape.reduce((product, length) => product * length, 1);
-      return (call.backend as WhetstoneBackend).makeTensorInfo(shape, 'string', Array.from({ length: size }, () => value) as unknown as string[] as never);
+      return (call.backend as WhetstoneBackend).makeTensorInfo(
+        shape,
+        'string',
+        Array.from({ length: size }, () => value) as unknown as string[] as never,
+      );
     };
   }
   return record;
@@ -63,10 +91,21 @@ function exceptHostTypes(kernel: Kernel, record: KernelFunc): KernelFunc {
 
 /** Registers every kernel record for a backend's name. Kernels that are registered already are left alone. */
 export function registerKernels(backendName: string): void {
-  for (const { name, kernel } of sharing) if (getKernel(name, backendName) === undefined) registerKernel({ kernelName: name, backendName, kernelFunc: kernel });
+  for (const { name, kernel } of sharing)
+    if (getKernel(name, backendName) === undefined)
+      registerKernel({ kernelName: name, backendName, kernelFunc: kernel });
   for (const kernel of kernels) {
     if (getKernel(kernel.name, backendName) !== undefined) continue;
-    const record: KernelFunc = ({ inputs, attrs, backend }) => (backend as WhetstoneBackend).run(kernel, inputs as unknown as KernelInputs, (attrs ?? {}) as Record<string, unknown>);
-    registerKernel({ kernelName: kernel.name, backendName, kernelFunc: exceptHostTypes(kernel, exceptions(kernel, record)) });
+    const record: KernelFunc = ({ inputs, attrs, backend }) =>
+      (backend as WhetstoneBackend).run(
+        kernel,
+        inputs as unknown as KernelInputs,
+        (attrs ?? {}) as Record<string, unknown>,
+      );
+    registerKernel({
+      kernelName: kernel.name,
+      backendName,
+      kernelFunc: exceptHostTypes(kernel, exceptions(kernel, record)),
+    });
   }
 }

@@ -15,11 +15,21 @@ const gather: Kernel = {
     const batch = (batchDims as number | undefined) ?? 0;
     const dimensions = batch < 0 ? batch + picked.length : batch;
     // Asserts what tfjs asserts of batch dimensions.
-    backend_util.segment_util.collectGatherOpShapeInfo(x as unknown as Tensor, { shape: picked, rank: picked.length } as unknown as Tensor, chosen, dimensions);
-    return { outputs: [{ shape: [...shape.slice(0, chosen), ...picked.slice(dimensions), ...shape.slice(chosen + 1)], dtype }], parameters: [chosen, dimensions] };
+    backend_util.segment_util.collectGatherOpShapeInfo(
+      x as unknown as Tensor,
+      { shape: picked, rank: picked.length } as unknown as Tensor,
+      chosen,
+      dimensions,
+    );
+    return {
+      outputs: [{ shape: [...shape.slice(0, chosen), ...picked.slice(dimensions), ...shape.slice(chosen + 1)], dtype }],
+      parameters: [chosen, dimensions],
+    };
   },
   tensorflow: (emit, [x, indices], _, [axis, batch]) =>
-    emit.op('GatherV2', [x!, cast(emit, indices!, 'int32'), emit.constant('int32', [], [axis as number])], { batch_dims: int(batch as number) }),
+    emit.op('GatherV2', [x!, cast(emit, indices!, 'int32'), emit.constant('int32', [], [axis as number])], {
+      batch_dims: int(batch as number),
+    }),
 };
 
 const gatherNd: Kernel = {
@@ -44,7 +54,9 @@ const scatterNd: Kernel = {
     inputShapes: [(indices as Spec).shape.length === 1 ? [...(indices as Spec).shape, 1] : null, null],
   }),
   tensorflow: (emit, [indices, updates], [shape], [isEmpty]) =>
-    isEmpty === true ? emit.op('Fill', [shape!, emit.constant(emit.typeOf(updates!), [], [0])]) : emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
+    isEmpty === true
+      ? emit.op('Fill', [shape!, emit.constant(emit.typeOf(updates!), [], [0])])
+      : emit.op('ScatterNd', [cast(emit, indices!, 'int32'), updates!, shape!]),
 };
 
 const tensorScatterUpdate: Kernel = {
@@ -52,7 +64,9 @@ const tensorScatterUpdate: Kernel = {
   inputs: ['tensor', 'indices', 'updates'],
   rule: ([tensor]) => ({ outputs: [tensor as Spec], parameters: [sizeOf((tensor as Spec).shape) === 0] }),
   tensorflow: (emit, [tensor, indices, updates], _, [isEmpty]) =>
-    isEmpty === true ? emit.op('Identity', [tensor!]) : emit.op('TensorScatterUpdate', [tensor!, cast(emit, indices!, 'int32'), updates!]),
+    isEmpty === true
+      ? emit.op('Identity', [tensor!])
+      : emit.op('TensorScatterUpdate', [tensor!, cast(emit, indices!, 'int32'), updates!]),
 };
 
 const unsortedSegmentSum: Kernel = {
@@ -60,9 +74,18 @@ const unsortedSegmentSum: Kernel = {
   inputs: ['x', 'segmentIds'],
   rule: ([x, ids], { numSegments }) => {
     const { shape, dtype } = x as Spec;
-    return { outputs: [{ shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)], dtype: dtype === 'bool' ? 'int32' : dtype }], host: [scalar(numSegments as number, 'int32')] };
+    return {
+      outputs: [
+        {
+          shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)],
+          dtype: dtype === 'bool' ? 'int32' : dtype,
+        },
+      ],
+      host: [scalar(numSegments as number, 'int32')],
+    };
   },
-  tensorflow: (emit, [x, ids], [count]) => emit.op('UnsortedSegmentSum', [asNumbers(emit, x!), cast(emit, ids!, 'int32'), count!]),
+  tensorflow: (emit, [x, ids], [count]) =>
+    emit.op('UnsortedSegmentSum', [asNumbers(emit, x!), cast(emit, ids!, 'int32'), count!]),
 };
 
 const oneHot: Kernel = {
@@ -75,10 +98,14 @@ const oneHot: Kernel = {
       host: [scalar(depth as number, 'int32'), scalar(onValue as number, kind), scalar(offValue as number, kind)],
     };
   },
-  tensorflow: (emit, [indices], [depth, on, off]) => emit.op('OneHot', [cast(emit, indices!, 'int32'), depth!, on!, off!]),
+  tensorflow: (emit, [indices], [depth, on, off]) =>
+    emit.op('OneHot', [cast(emit, indices!, 'int32'), depth!, on!, off!]),
 };
 
-/** A filled tensor; a scalar is a constant of the graph's structure, which is how `constant` of the core's ops spells an epsilon. */
+/**
+ * A filled tensor; a scalar is a constant of the graph's structure, which is how `constant` of the core's ops spells an
+ * epsilon.
+ */
 const fill: Kernel = {
   name: 'Fill',
   inputs: [],
@@ -86,11 +113,14 @@ const fill: Kernel = {
     const kind = (dtype as 'float32' | undefined) ?? 'float32';
     const number = Number(value);
     const outputs = [{ shape: shape as number[], dtype: kind }];
-    if ((shape as number[]).length === 0 && !Object.is(number, -0)) return { outputs, parameters: ['constant', kind, number] };
+    if ((shape as number[]).length === 0 && !Object.is(number, -0))
+      return { outputs, parameters: ['constant', kind, number] };
     return { outputs, parameters: ['fill'], host: [vector(shape as number[]), scalar(number, kind)] };
   },
   tensorflow: (emit, _, [shape, value], [form, kind, number]) =>
-    form === 'constant' ? emit.constant(kind as PhysicalType, [], [number as number]) : emit.op('Fill', [shape!, value!]),
+    form === 'constant'
+      ? emit.constant(kind as PhysicalType, [], [number as number])
+      : emit.op('Fill', [shape!, value!]),
 };
 
 /** Two int32 numbers out of one float64 seed: every seed of tfjs's gives its own stream. */
@@ -100,8 +130,8 @@ function seedOperand(seed: unknown): HostOperand {
 }
 
 /**
- * Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number of Philox. The same seed gives the same draws,
- * on both engines, but where a last bit of a probability decides.
+ * Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number of
+ * Philox. The same seed gives the same draws, on both engines, but where a last bit of a probability decides.
  */
 const multinomial: Kernel = {
   name: 'Multinomial',
@@ -117,10 +147,16 @@ const multinomial: Kernel = {
     };
   },
   tensorflow: (emit, [logits], [drawn, seed, last], [normalized]) => {
-    const running = emit.op('Cumsum', [normalized === true ? logits! : emit.op('Softmax', [logits!]), emit.constant('int32', [], [1])]);
+    const running = emit.op('Cumsum', [
+      normalized === true ? logits! : emit.op('Softmax', [logits!]),
+      emit.constant('int32', [], [1]),
+    ]);
     const total = emit.op('Max', [running, emit.constant('int32', [1], [1])], { keep_dims: flag(true) });
     const uniform = emit.op('StatelessRandomUniform', [drawn!, seed!], { dtype: type('float32') });
-    return emit.op('Minimum', [emit.op('UpperBound', [running, emit.op('Mul', [uniform, total])], { out_type: type('int32') }), last!]);
+    return emit.op('Minimum', [
+      emit.op('UpperBound', [running, emit.op('Mul', [uniform, total])], { out_type: type('int32') }),
+      last!,
+    ]);
   },
 };
 
@@ -131,10 +167,17 @@ function searchSorted(): Kernel {
     inputs: ['sortedSequence', 'values'],
     rule: ([sorted, values], { side }) => {
       const compared = upcastType((sorted as Spec).dtype, (values as Spec).dtype);
-      return { outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }], parameters: [side === 'left', compared === 'bool' ? 'int32' : compared] };
+      return {
+        outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }],
+        parameters: [side === 'left', compared === 'bool' ? 'int32' : compared],
+      };
     },
     tensorflow: (emit, operands, _, [left, compared]) =>
-      emit.op(left === true ? 'LowerBound' : 'UpperBound', operands.map((operand) => cast(emit, operand, compared as PhysicalType)), { out_type: type('int32') }),
+      emit.op(
+        left === true ? 'LowerBound' : 'UpperBound',
+        operands.map((operand) => cast(emit, operand, compared as PhysicalType)),
+        { out_type: type('int32') },
+      ),
   };
 }
 
@@ -144,8 +187,24 @@ const bincountTypes = (weights: Spec): PhysicalType => (weights.dtype === 'float
 const bincount: Kernel = {
   name: 'Bincount',
   inputs: ['x', 'weights'],
-  rule: ([, weights], { size }) => ({ outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }], parameters: [sizeOf((weights as Spec).shape) === 0], host: [scalar(size as number, 'int32')] }),
-  tensorflow: (emit, [x, weights], [size]) => emit.op('Bincount', [cast(emit, x!, 'int32'), size!, asNumbers(emit, weights!)]),
+  rule: ([, weights], { size }) => ({
+    outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }],
+    parameters: [sizeOf((weights as Spec).shape) === 0],
+    host: [scalar(size as number, 'int32')],
+  }),
+  tensorflow: (emit, [x, weights], [size]) =>
+    emit.op('Bincount', [cast(emit, x!, 'int32'), size!, asNumbers(emit, weights!)]),
 };
 
-export const indexing: readonly Kernel[] = [gather, gatherNd, scatterNd, tensorScatterUpdate, unsortedSegmentSum, oneHot, fill, multinomial, searchSorted(), bincount];
+export const indexing: readonly Kernel[] = [
+  gather,
+  gatherNd,
+  scatterNd,
+  tensorScatterUpdate,
+  unsortedSegmentSum,
+  oneHot,
+  fill,
+  multinomial,
+  searchSorted(),
+  bincount,
+];

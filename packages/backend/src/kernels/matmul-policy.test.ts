@@ -8,7 +8,10 @@ import type { WhetstoneBackend } from '../recorder/backend.js';
 /** bfloat16 has 8 bits of significand: rounding to nearest is off by at most 2⁻⁸ of the number. */
 const unit = 2 ** -8;
 
-const engines = [['tensorflow', startBackend, libraryFolder === null], ['xla', startXlaBackend, xlaPlugin === null]] as const;
+const engines = [
+  ['tensorflow', startBackend, libraryFolder === null],
+  ['xla', startXlaBackend, xlaPlugin === null],
+] as const;
 
 describe.each(engines)('products in bfloat16 on %s', (_, start, skip) => {
   if (skip) {
@@ -33,16 +36,32 @@ describe.each(engines)('products in bfloat16 on %s', (_, start, skip) => {
     const rounded = under('bfloat16', () => compute(a, b));
     const worst = exact.reduce((most, value, index) => {
       const operands = (magnitude[index] ?? 0) * ((1 + unit) ** 2 - 1);
-      return Math.max(most, Math.abs((rounded[index] ?? NaN) - value) / (operands + (Math.abs(value) + operands) * unit));
+      return Math.max(
+        most,
+        Math.abs((rounded[index] ?? NaN) - value) / (operands + (Math.abs(value) + operands) * unit),
+      );
     }, 0);
     expect(worst).toBeLessThanOrEqual(1);
-    expect([...rounded].some((value, index) => value !== exact[index]), 'something was rounded').toBe(true);
+    expect(
+      [...rounded].some((value, index) => value !== exact[index]),
+      'something was rounded',
+    ).toBe(true);
   }
 
   it('stay within what the format rounds: flat, batched, transposed, with a bias', () => {
-    const [a, b, deep, wide, bias] = [random([33, 70], 1), random([70, 21], 2), random([3, 5, 40], 3), random([3, 40, 6], 4), random<tf.Rank.R1>([21], 5)];
+    const [a, b, deep, wide, bias] = [
+      random([33, 70], 1),
+      random([70, 21], 2),
+      random([3, 5, 40], 3),
+      random([3, 40, 6], 4),
+      random<tf.Rank.R1>([21], 5),
+    ];
     expectRounded((x, y) => tf.matMul(x as tf.Tensor2D, y as tf.Tensor2D), a!, b!);
-    expectRounded((x, y) => tf.matMul(tf.transpose(x as tf.Tensor2D), tf.transpose(y as tf.Tensor2D), true, true), a!, b!);
+    expectRounded(
+      (x, y) => tf.matMul(tf.transpose(x as tf.Tensor2D), tf.transpose(y as tf.Tensor2D), true, true),
+      a!,
+      b!,
+    );
     expectRounded((x, y) => tf.matMul(x as tf.Tensor3D, y as tf.Tensor3D), deep!, wide!);
     const fused = under('bfloat16', () => tf.fused.matMul({ a: a as tf.Tensor2D, b: b as tf.Tensor2D, bias }));
     const apart = under('bfloat16', () => tf.add(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), bias));
@@ -60,7 +79,11 @@ describe.each(engines)('products in bfloat16 on %s', (_, start, skip) => {
 
   it('leave outer products, integers and everything else alone', () => {
     const [column, row, x] = [random<tf.Rank.R2>([8, 1], 1), random<tf.Rank.R2>([1, 8], 2), random([40], 3)];
-    for (const compute of [() => tf.matMul(column, row), () => tf.sum(tf.mul(x!, x!)), () => tf.softmax(x as tf.Tensor1D)]) {
+    for (const compute of [
+      () => tf.matMul(column, row),
+      () => tf.sum(tf.mul(x!, x!)),
+      () => tf.softmax(x as tf.Tensor1D),
+    ]) {
       expect([...under('bfloat16', compute)]).toEqual([...under('float32', compute)]);
     }
     tf.dispose([column, row, x!]);
@@ -68,7 +91,9 @@ describe.each(engines)('products in bfloat16 on %s', (_, start, skip) => {
 
   it('are told apart in what is compiled', () => {
     const [a, b] = [random<tf.Rank.R2>([9, 9], 1), random<tf.Rank.R2>([9, 9], 2)];
-    const results = Array.from({ length: 12 }, (__, turn) => [...under(turn % 2 === 0 ? 'float32' : 'bfloat16', () => tf.matMul(a, b))]);
+    const results = Array.from({ length: 12 }, (__, turn) => [
+      ...under(turn % 2 === 0 ? 'float32' : 'bfloat16', () => tf.matMul(a, b)),
+    ]);
     results.forEach((result, turn) => expect(result).toEqual(results[turn % 2]));
     expect(results[0]).not.toEqual(results[1]);
     tf.dispose([a, b]);

@@ -11,8 +11,8 @@ interface Product extends Recording {
 }
 
 /**
- * A (batched) matrix product. Where only one matrix stands on a side it is one 2-D product over the flattened rows of the other:
- * TensorFlow's MatMul is faster than a batch of one, and gradients of frozen projections take this way.
+ * A (batched) matrix product. Where only one matrix stands on a side it is one 2-D product over the flattened rows of
+ * the other: TensorFlow's MatMul is faster than a batch of one, and gradients of frozen projections take this way.
  */
 function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Product {
   const rankA = a.shape.length;
@@ -22,9 +22,16 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   const innerB = b.shape[transposeB ? rankB - 1 : rankB - 2] ?? 1;
   const columns = b.shape[transposeB ? rankB - 2 : rankB - 1] ?? 1;
   if (innerA !== innerB) {
-    throw new WhetstoneError('BACKEND_FAILED', `Error in matMul: inner shapes (${innerA}) and (${innerB}) of Tensors with shapes ${a.shape.join()} and ${b.shape.join()} and transposeA=${transposeA} and transposeB=${transposeB} must match.`);
+    throw new WhetstoneError(
+      'BACKEND_FAILED',
+      `Error in matMul: inner shapes (${innerA}) and (${innerB}) of Tensors with shapes ${a.shape.join()} and ` +
+        `${b.shape.join()} and transposeA=${transposeA} and transposeB=${transposeB} must match.`,
+    );
   }
-  const batch = broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2) as number[], b.shape.slice(0, -2) as number[]);
+  const batch = broadcast_util.assertAndGetBroadcastShape(
+    a.shape.slice(0, -2) as number[],
+    b.shape.slice(0, -2) as number[],
+  );
   const shape = [...batch, rows, columns];
   const dtype = upcastType(a.dtype, b.dtype);
   const oneA = sizeOf(a.shape.slice(0, -2)) === 1;
@@ -42,7 +49,12 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
       parameters: [isOuter ? 'outer' : '2d', transposeA, transposeB, dtype],
     };
   }
-  return { outputs: [{ shape, dtype }], shapes: [shape], inputShapes: [null, null], parameters: ['batch', transposeA, transposeB, dtype] };
+  return {
+    outputs: [{ shape, dtype }],
+    shapes: [shape],
+    inputShapes: [null, null],
+    parameters: ['batch', transposeA, transposeB, dtype],
+  };
 }
 
 /** Emits a product as {@link product} spells it. */
@@ -55,7 +67,10 @@ export function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA,
   const operands = [a, b].map((x) => cast(emit, x, rounds ? 'bfloat16' : kind));
   const product =
     form === '2d' || form === 'outer'
-      ? emit.op('MatMul', operands, { transpose_a: flag(transposeA as boolean), transpose_b: flag(transposeB as boolean) })
+      ? emit.op('MatMul', operands, {
+          transpose_a: flag(transposeA as boolean),
+          transpose_b: flag(transposeB as boolean),
+        })
       : emit.op('BatchMatMulV2', operands, { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
   return cast(emit, product, given);
 }
@@ -84,7 +99,11 @@ function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, 
       return emit.op('LeakyRelu', [x], { alpha: float(alpha) });
     case 'prelu':
       if (weights === undefined) throw new WhetstoneError('BACKEND_FAILED', 'prelu needs its weights.');
-      return emit.op('SelectV2', [emit.op('GreaterEqual', [x, emit.constant('float32', [], [0])]), x, emit.op('Mul', [x, weights])]);
+      return emit.op('SelectV2', [
+        emit.op('GreaterEqual', [x, emit.constant('float32', [], [0])]),
+        x,
+        emit.op('Mul', [x, weights]),
+      ]);
     default:
       throw new WhetstoneError('BACKEND_FAILED', `The activation ${activation} is not known.`);
   }
@@ -96,7 +115,12 @@ const fusedMatMul: Kernel = {
   multiplies: true,
   inputs: ['a', 'b', 'bias', 'preluActivationWeights'],
   rule: (inputs, { transposeA, transposeB, activation, leakyreluAlpha }) => {
-    const { outputs, shapes, inputShapes, parameters } = product(inputs[0] as Spec, inputs[1] as Spec, transposeA === true, transposeB === true);
+    const { outputs, shapes, inputShapes, parameters } = product(
+      inputs[0] as Spec,
+      inputs[1] as Spec,
+      transposeA === true,
+      transposeB === true,
+    );
     // Both further operands are optional; a prelu's weights come last.
     const hasWeights = activation === 'prelu';
     const hasBias = inputs.length - (hasWeights ? 1 : 0) === 3;
@@ -104,14 +128,26 @@ const fusedMatMul: Kernel = {
       outputs,
       ...(shapes === undefined ? {} : { shapes }),
       inputShapes: [...(inputShapes ?? []), ...inputs.slice(2).map(() => null)],
-      parameters: [...parameters, hasBias, hasWeights, (activation as string | undefined) ?? 'linear', (leakyreluAlpha as number | undefined) ?? 0],
+      parameters: [
+        ...parameters,
+        hasBias,
+        hasWeights,
+        (activation as string | undefined) ?? 'linear',
+        (leakyreluAlpha as number | undefined) ?? 0,
+      ],
     };
   },
   tensorflow: (emit, inputs, _, parameters) => {
     const [, , , , hasBias, hasWeights, activation, alpha] = parameters;
     const sum = multiply(emit, inputs[0]!, inputs[1]!, parameters);
     const biased = hasBias === true ? emit.op('AddV2', [sum, inputs[2]!]) : sum;
-    return activate(emit, biased, activation as string, alpha as number, hasWeights === true ? inputs.at(-1) : undefined);
+    return activate(
+      emit,
+      biased,
+      activation as string,
+      alpha as number,
+      hasWeights === true ? inputs.at(-1) : undefined,
+    );
   },
 };
 
@@ -123,13 +159,18 @@ const einsum: Kernel = {
     const { allDims, summedDims, idDims } = backend_util.decodeEinsumEquation(plain, inputs.length);
     backend_util.checkEinsumDimSizes(allDims.length, idDims, inputs as never);
     const sizes = new Map<number, number>();
-    inputs.forEach(({ shape }, operand) => shape.forEach((size, position) => sizes.set(idDims[operand]?.[position] ?? -1, size)));
+    inputs.forEach(({ shape }, operand) =>
+      shape.forEach((size, position) => sizes.set(idDims[operand]?.[position] ?? -1, size)),
+    );
     const kept = allDims.length - summedDims.length;
     const shape = Array.from({ length: kept }, (_, dimension) => sizes.get(dimension) ?? 1);
     const dtype = inputs.some((input) => input.dtype === 'float32') ? 'float32' : 'int32';
     return { outputs: [{ shape, dtype }], parameters: [plain, dtype] };
   },
-  tensorflow: (emit, inputs, _, [equation, dtype]) => emit.op('Einsum', [inputs.map((input) => cast(emit, input, dtype as PhysicalType))], { equation: text(equation as string) }),
+  tensorflow: (emit, inputs, _, [equation, dtype]) =>
+    emit.op('Einsum', [inputs.map((input) => cast(emit, input, dtype as PhysicalType))], {
+      equation: text(equation as string),
+    }),
 };
 
 export const matrix: readonly Kernel[] = [batchMatMul, fusedMatMul, einsum];

@@ -15,7 +15,8 @@ const transpose: Kernel = {
     const order = perm as readonly number[];
     return { outputs: [{ shape: order.map((axis) => shape[axis] ?? 1), dtype }], parameters: order };
   },
-  tensorflow: (emit, [x], _, order) => emit.op('Transpose', [x!, emit.constant('int32', [order.length], order as number[])]),
+  tensorflow: (emit, [x], _, order) =>
+    emit.op('Transpose', [x!, emit.constant('int32', [order.length], order as number[])]),
 };
 
 const slice: Kernel = {
@@ -38,7 +39,17 @@ const stridedSlice: Kernel = {
     const { shape, dtype } = x as Spec;
     const { begin, end, strides } = attributes as Record<'begin' | 'end' | 'strides', number[]>;
     const { beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask } = attributes as Record<string, number>;
-    const { finalShape } = slice_util.sliceInfo(shape as number[], begin, end, strides, beginMask ?? 0, endMask ?? 0, ellipsisMask ?? 0, newAxisMask ?? 0, shrinkAxisMask ?? 0);
+    const { finalShape } = slice_util.sliceInfo(
+      shape as number[],
+      begin,
+      end,
+      strides,
+      beginMask ?? 0,
+      endMask ?? 0,
+      ellipsisMask ?? 0,
+      newAxisMask ?? 0,
+      shrinkAxisMask ?? 0,
+    );
     return {
       outputs: [{ shape: finalShape, dtype }],
       parameters: [beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask].map((mask) => mask ?? 0),
@@ -61,14 +72,30 @@ const concat: Kernel = {
   rule: (inputs, { axis }) => {
     const { shape, dtype } = inputs[0] as Spec;
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
-    backend_util.assertParamsConsistent(inputs.map((input) => input.shape as number[]), chosen);
-    return { outputs: [{ shape: backend_util.computeOutShape(inputs.map((input) => input.shape as number[]), chosen), dtype }], parameters: [chosen] };
+    backend_util.assertParamsConsistent(
+      inputs.map((input) => input.shape as number[]),
+      chosen,
+    );
+    return {
+      outputs: [
+        {
+          shape: backend_util.computeOutShape(
+            inputs.map((input) => input.shape as number[]),
+            chosen,
+          ),
+          dtype,
+        },
+      ],
+      parameters: [chosen],
+    };
   },
   tensorflow: (emit, inputs, _, [axis]) => {
     const [first] = inputs;
     // tfjs asks for no one dtype; the first's is the result's.
     const alike = inputs.map((input) => cast(emit, input, emit.typeOf(first!)));
-    return inputs.length === 1 ? emit.op('Identity', [first!]) : emit.op('ConcatV2', [alike, emit.constant('int32', [], [axis as number])]);
+    return inputs.length === 1
+      ? emit.op('Identity', [first!])
+      : emit.op('ConcatV2', [alike, emit.constant('int32', [], [axis as number])]);
   },
 };
 
@@ -81,13 +108,21 @@ const splitV: Kernel = {
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     const sizes = backend_util.prepareSplitSize({ shape } as never, numOrSizeSplits as number[], chosen);
     return {
-      outputs: sizes.map((size) => ({ shape: shape.map((length, position) => (position === chosen ? size : length)), dtype })),
+      outputs: sizes.map((size) => ({
+        shape: shape.map((length, position) => (position === chosen ? size : length)),
+        dtype,
+      })),
       parameters: [chosen, sizes.length],
       host: [vector(sizes)],
     };
   },
   tensorflow: (emit, [x], [sizes], [axis, count]) =>
-    emit.ops('SplitV', [x!, sizes!, emit.constant('int32', [], [axis as number])], { num_split: int(count as number) }, count as number),
+    emit.ops(
+      'SplitV',
+      [x!, sizes!, emit.constant('int32', [], [axis as number])],
+      { num_split: int(count as number) },
+      count as number,
+    ),
 };
 
 const pack: Kernel = {
@@ -97,10 +132,17 @@ const pack: Kernel = {
     const { shape, dtype } = inputs[0] as Spec;
     const chosen = (axis as number) < 0 ? (axis as number) + shape.length + 1 : (axis as number);
     for (const input of inputs) {
-      util.assertShapesMatch(shape as number[], input.shape as number[], 'All tensors passed to stack must have matching shapes');
+      util.assertShapesMatch(
+        shape as number[],
+        input.shape as number[],
+        'All tensors passed to stack must have matching shapes',
+      );
       util.assert(input.dtype === dtype, () => 'All tensors passed to stack must have matching dtypes');
     }
-    return { outputs: [{ shape: [...shape.slice(0, chosen), inputs.length, ...shape.slice(chosen)], dtype }], parameters: [chosen] };
+    return {
+      outputs: [{ shape: [...shape.slice(0, chosen), inputs.length, ...shape.slice(chosen)], dtype }],
+      parameters: [chosen],
+    };
   },
   tensorflow: (emit, inputs, _, [axis]) => emit.op('Pack', [inputs], { axis: int(axis as number) }),
 };
@@ -116,7 +158,8 @@ const unpack: Kernel = {
     const rest = shape.filter((_, position) => position !== chosen);
     return { outputs: Array.from({ length: count }, () => ({ shape: rest, dtype })), parameters: [chosen, count] };
   },
-  tensorflow: (emit, [x], _, [axis, count]) => emit.ops('Unpack', [x!], { num: int(count as number), axis: int(axis as number) }, count as number),
+  tensorflow: (emit, [x], _, [axis, count]) =>
+    emit.ops('Unpack', [x!], { num: int(count as number), axis: int(axis as number) }, count as number),
 };
 
 const padV2: Kernel = {
@@ -162,21 +205,31 @@ const tile: Kernel = {
 const broadcastTo: Kernel = {
   name: 'BroadcastTo',
   inputs: ['x'],
-  rule: ([x], { shape }) => ({ outputs: [{ shape: shape as number[], dtype: (x as Spec).dtype }], host: [vector(shape as number[])] }),
+  rule: ([x], { shape }) => ({
+    outputs: [{ shape: shape as number[], dtype: (x as Spec).dtype }],
+    host: [vector(shape as number[])],
+  }),
   tensorflow: (emit, [x], [shape]) => emit.op('BroadcastTo', [x!, shape!]),
 };
 
 const reverse: Kernel = {
   name: 'Reverse',
   inputs: ['x'],
-  rule: ([x], { dims }) => ({ outputs: [x as Spec], parameters: util.parseAxisParam(dims as number[], (x as Spec).shape as number[]) }),
-  tensorflow: (emit, [x], _, axes) => emit.op('ReverseV2', [x!, emit.constant('int32', [axes.length], axes as number[])]),
+  rule: ([x], { dims }) => ({
+    outputs: [x as Spec],
+    parameters: util.parseAxisParam(dims as number[], (x as Spec).shape as number[]),
+  }),
+  tensorflow: (emit, [x], _, axes) =>
+    emit.op('ReverseV2', [x!, emit.constant('int32', [axes.length], axes as number[])]),
 };
 
 /** Block sizes and margins as constants: TensorFlow's shape rules refuse unknown ones here. */
 function blockConstants<T>(emit: Emitter<T>, [axes, ...numbers]: Parameters): [T, T] {
   const count = axes as number;
-  return [emit.constant('int32', [count], numbers.slice(0, count) as number[]), emit.constant('int32', [count, 2], numbers.slice(count) as number[])];
+  return [
+    emit.constant('int32', [count], numbers.slice(0, count) as number[]),
+    emit.constant('int32', [count, 2], numbers.slice(count) as number[]),
+  ];
 }
 
 const spaceToBatch: Kernel = {
@@ -186,7 +239,9 @@ const spaceToBatch: Kernel = {
     const { shape, dtype } = x as Spec;
     const block = blockShape as number[];
     const pads = paddings as number[][];
-    const inner = block.map((size, axis) => ((shape[axis + 1] ?? 0) + (pads[axis]?.[0] ?? 0) + (pads[axis]?.[1] ?? 0)) / size);
+    const inner = block.map(
+      (size, axis) => ((shape[axis + 1] ?? 0) + (pads[axis]?.[0] ?? 0) + (pads[axis]?.[1] ?? 0)) / size,
+    );
     const result = [(shape[0] ?? 1) * sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
     return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(pads)] };
   },
@@ -200,7 +255,9 @@ const batchToSpace: Kernel = {
     const { shape, dtype } = x as Spec;
     const block = blockShape as number[];
     const cut = crops as number[][];
-    const inner = block.map((size, axis) => (shape[axis + 1] ?? 0) * size - (cut[axis]?.[0] ?? 0) - (cut[axis]?.[1] ?? 0));
+    const inner = block.map(
+      (size, axis) => (shape[axis + 1] ?? 0) * size - (cut[axis]?.[0] ?? 0) - (cut[axis]?.[1] ?? 0),
+    );
     const result = [(shape[0] ?? 1) / sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
     return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(cut)] };
   },
@@ -217,4 +274,20 @@ const diag: Kernel = {
   tensorflow: (emit, [x]) => cast(emit, emit.op('Diag', [asNumbers(emit, x!)]), emit.typeOf(x!)),
 };
 
-export const movement: readonly Kernel[] = [transpose, slice, stridedSlice, concat, splitV, pack, unpack, padV2, mirrorPad, tile, broadcastTo, reverse, spaceToBatch, batchToSpace, diag];
+export const movement: readonly Kernel[] = [
+  transpose,
+  slice,
+  stridedSlice,
+  concat,
+  splitV,
+  pack,
+  unpack,
+  padV2,
+  mirrorPad,
+  tile,
+  broadcastTo,
+  reverse,
+  spaceToBatch,
+  batchToSpace,
+  diag,
+];

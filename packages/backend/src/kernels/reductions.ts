@@ -4,10 +4,16 @@ import { flag, type } from './attributes.js';
 import { asNumbers, cast } from './elementwise.js';
 import { scalar, type Kernel } from './kernel.js';
 
-const axesOf = (attribute: unknown, shape: readonly number[]): number[] => util.parseAxisParam((attribute ?? null) as number[], shape as number[]);
+const axesOf = (attribute: unknown, shape: readonly number[]): number[] =>
+  util.parseAxisParam((attribute ?? null) as number[], shape as number[]);
 
 function reducedShape(shape: readonly number[], axes: readonly number[], keepDimensions: boolean): number[] {
-  return keepDimensions ? backend_util.expandShapeToKeepDim(shape.filter((_, axis) => !axes.includes(axis)), axes as number[]) : shape.filter((_, axis) => !axes.includes(axis));
+  return keepDimensions
+    ? backend_util.expandShapeToKeepDim(
+        shape.filter((_, axis) => !axes.includes(axis)),
+        axes as number[],
+      )
+    : shape.filter((_, axis) => !axes.includes(axis));
 }
 
 /** A reduction over axes. tfjs keeps the dtype but for Mean (float32) and All / Any (bool). */
@@ -19,7 +25,8 @@ function reduction(name: string, attribute: 'axis' | 'reductionIndices', result:
       const { shape, dtype } = x as Spec;
       const axes = axesOf(attributes[attribute], shape);
       const keep = attributes['keepDims'] === true;
-      const resultType = result !== 'same' ? result : dtype === 'bool' && (name === 'Sum' || name === 'Prod') ? 'int32' : dtype;
+      const resultType =
+        result !== 'same' ? result : dtype === 'bool' && (name === 'Sum' || name === 'Prod') ? 'int32' : dtype;
       return { outputs: [{ shape: reducedShape(shape, axes, keep), dtype: resultType }], parameters: [keep, ...axes] };
     },
     tensorflow: (emit, [x], _, [keep, ...axes]) => {
@@ -39,7 +46,10 @@ function argument(name: 'ArgMax' | 'ArgMin'): Kernel {
     rule: ([x], { axis }) => {
       const { shape } = x as Spec;
       const [chosen = 0] = axesOf(axis, shape);
-      return { outputs: [{ shape: shape.filter((_, position) => position !== chosen), dtype: 'int32' }], parameters: [chosen] };
+      return {
+        outputs: [{ shape: shape.filter((_, position) => position !== chosen), dtype: 'int32' }],
+        parameters: [chosen],
+      };
     },
     tensorflow: (emit, [x], _, [axis]) => {
       const values = asNumbers(emit, x!);
@@ -56,11 +66,17 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
     rule: ([x], { axis, exclusive, reverse }) => {
       const { shape, dtype } = x as Spec;
       const [chosen = 0] = axesOf(axis, shape);
-      return { outputs: [{ shape, dtype: dtype === 'bool' ? 'int32' : dtype }], parameters: [chosen, exclusive === true, reverse === true] };
+      return {
+        outputs: [{ shape, dtype: dtype === 'bool' ? 'int32' : dtype }],
+        parameters: [chosen, exclusive === true, reverse === true],
+      };
     },
     tensorflow: (emit, [x], _, [axis, exclusive, reverse]) => {
       const values = asNumbers(emit, x!);
-      return emit.op(name, [values, emit.constant('int32', [], [axis as number])], { exclusive: flag(exclusive as boolean), reverse: flag(reverse as boolean) });
+      return emit.op(name, [values, emit.constant('int32', [], [axis as number])], {
+        exclusive: flag(exclusive as boolean),
+        reverse: flag(reverse as boolean),
+      });
     },
   };
 }

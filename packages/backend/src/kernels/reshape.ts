@@ -1,6 +1,8 @@
 import type { Kernel } from './kernel.js';
 
-/** Another shape of the same numbers, as the recorder needs it beneath tfjs's own Reshape (which only shares the data). */
+/**
+ * Another shape of the same numbers, as the recorder needs it beneath tfjs's own Reshape (which only shares the data).
+ */
 export const reshape: Kernel = {
   name: 'Reshape',
   inputs: ['x'],

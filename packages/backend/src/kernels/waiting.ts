@@ -1,8 +1,9 @@
 import type { Emitter } from './emitter.js';
 
 /**
- * An emitter whose ops wait for `after`. What is computed anew on the way back would otherwise run as soon as its operands are there, on the way
- * there, or be found equal to what was computed before: either way it would be kept in between.
+ * An emitter whose ops wait for `after`. What is computed anew on the way back would otherwise run as soon as its
+ * operands are there, on the way there, or be found equal to what was computed before: either way it would be kept in
+ * between.
  */
 export function waitingFor<T>(emit: Emitter<T>, after: readonly T[]): Emitter<T> {
   return {

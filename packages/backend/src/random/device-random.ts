@@ -1,9 +1,26 @@
-import { add, cast, cumsum, div, greaterEqual, less, max, minimum, mul, scalar, softmax, tidy, upperBound, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  cast,
+  cumsum,
+  div,
+  greaterEqual,
+  less,
+  max,
+  minimum,
+  mul,
+  scalar,
+  softmax,
+  tidy,
+  upperBound,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { philoxBlock, randomNormal, randomTruncatedNormal, randomUniform } from '@whetstone/core/ops';
 
 /**
- * A stream of random tensors made where tfjs-core's current backend computes; nothing but two numbers a draw goes to the device. The same seed gives the same draws in the
- * same order: `uniform` in [0, 1), `bernoulli` and the masks of `dropout` to the bit on every backend, what is computed from them within rounding.
+ * A stream of random tensors made where tfjs-core's current backend computes; nothing but two numbers a draw goes to
+ * the device. The same seed gives the same draws in the same order: `uniform` in [0, 1), `bernoulli` and the masks of
+ * `dropout` to the bit on every backend, what is computed from them within rounding.
  */
 export interface DeviceRandom {
   /** Float32 in [from, below). */
@@ -14,7 +31,10 @@ export interface DeviceRandom {
   truncatedNormal(shape: readonly number[], options?: { readonly mean?: number; readonly deviation?: number }): Tensor;
   /** Bool: true with a probability. */
   bernoulli(shape: readonly number[], probability: number): Tensor;
-  /** x with each number zero with probability `rate`, the others divided by 1 − rate; differentiable in x. `maskShape` is broadcast to x's. */
+  /**
+   * x with each number zero with probability `rate`, the others divided by 1 − rate; differentiable in x. `maskShape`
+   * is broadcast to x's.
+   */
   dropout<T extends Tensor>(x: T, rate: number, maskShape?: readonly number[]): T;
   /** Int32 [rows, count]: classes drawn with replacement, by the softmax of logits [rows, classes]. */
   categorical(logits: Tensor2D, count: number): Tensor2D;
@@ -33,16 +53,23 @@ function keyOf(seed: number, draw: number): readonly [number, number] {
   return [block[0] ?? 0, block[1] ?? 0];
 }
 
-const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 
 /** Throws a RangeError unless the value lies in [0, 1], or [0, 1). */
 function checkProbability(name: string, value: number, isBelow: boolean): void {
-  if (!(value >= 0 && (isBelow ? value < 1 : value <= 1))) throw new RangeError(`${name} has to be a number from 0 ${isBelow ? 'up to, not including, 1' : 'to 1'}, not ${value}.`);
+  if (!(value >= 0 && (isBelow ? value < 1 : value <= 1)))
+    throw new RangeError(
+      `${name} has to be a number from 0 ${isBelow ? 'up to, not including, 1' : 'to 1'}, not ${value}.`,
+    );
 }
 
 /** A stream from a seed: a whole number from 0 to 2⁵³ − 1. Streams of different seeds have nothing in common. */
 export function createDeviceRandom(seed: number): DeviceRandom {
-  if (!isCount(seed)) throw new RangeError(`The seed of a random stream has to be a whole number from 0 to 2^53 - 1, not ${String(seed)}.`);
+  if (!isCount(seed))
+    throw new RangeError(
+      `The seed of a random stream has to be a whole number from 0 to 2^53 - 1, not ${String(seed)}.`,
+    );
   let state = { seed, draw: 0 };
   const next = (): readonly [number, number] => keyOf(state.seed, state.draw++);
   const moved = (values: Tensor, mean: number, deviation: number): Tensor => {
@@ -50,9 +77,12 @@ export function createDeviceRandom(seed: number): DeviceRandom {
     return mean === 0 ? spread : add(spread, mean);
   };
   return {
-    uniform: (shape, { from = 0, below = 1 } = {}) => tidy(() => moved(randomUniform(shape, next()), from, below - from)),
-    normal: (shape, { mean = 0, deviation = 1 } = {}) => tidy(() => moved(randomNormal(shape, next()), mean, deviation)),
-    truncatedNormal: (shape, { mean = 0, deviation = 1 } = {}) => tidy(() => moved(randomTruncatedNormal(shape, next()), mean, deviation)),
+    uniform: (shape, { from = 0, below = 1 } = {}) =>
+      tidy(() => moved(randomUniform(shape, next()), from, below - from)),
+    normal: (shape, { mean = 0, deviation = 1 } = {}) =>
+      tidy(() => moved(randomNormal(shape, next()), mean, deviation)),
+    truncatedNormal: (shape, { mean = 0, deviation = 1 } = {}) =>
+      tidy(() => moved(randomTruncatedNormal(shape, next()), mean, deviation)),
     bernoulli: (shape, probability) => {
       checkProbability('The probability', probability, false);
       return tidy(() => less(randomUniform(shape, next()), probability));
@@ -70,7 +100,8 @@ export function createDeviceRandom(seed: number): DeviceRandom {
       }),
     saveState: () => [state.seed, state.draw],
     loadState: ([savedSeed, draw, ...rest]) => {
-      if (!isCount(savedSeed) || !isCount(draw) || rest.length > 0) throw new RangeError(`${JSON.stringify([savedSeed, draw, ...rest])} is no state of a random stream.`);
+      if (!isCount(savedSeed) || !isCount(draw) || rest.length > 0)
+        throw new RangeError(`${JSON.stringify([savedSeed, draw, ...rest])} is no state of a random stream.`);
       state = { seed: savedSeed, draw };
     },
   };

@@ -1,4 +1,14 @@
-import { backend_util, engine as tfjs, KernelBackend, util, type BackendTimingInfo, type BackendValues, type DataId, type DataType, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  backend_util,
+  engine as tfjs,
+  KernelBackend,
+  util,
+  type BackendTimingInfo,
+  type BackendValues,
+  type DataId,
+  type DataType,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Engine } from '../engines/engine.js';
@@ -13,8 +23,8 @@ import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
 /**
- * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a size cap hand the
- * recording to the engine.
+ * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a
+ * size cap hand the recording to the engine.
  */
 export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   readonly recorder: Recorder;
@@ -37,7 +47,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return this.engine.staticShapes;
   }
 
-  /** What attention the device's library has; it multiplies in bfloat16, so that none is offered where float32 is asked for. */
+  /**
+   * What attention the device's library has; it multiplies in bfloat16, so that none is offered where float32 is asked
+   * for.
+   */
   get flashAttention(): FlashAttentionSupport | null {
     return this.matmul === 'bfloat16' ? (this.engine.flashAttention ?? null) : null;
   }
@@ -47,24 +60,34 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     const infos: TensorInfo[] = [];
     if (kernel.inputs === 'list') {
       for (const info of Object.values(inputs)) if (info !== undefined) infos.push(info);
-    } else for (const name of kernel.inputs) {
-      const info = inputs[name];
-      if (info !== undefined && info !== null) infos.push(info);
-    }
+    } else
+      for (const name of kernel.inputs) {
+        const info = inputs[name];
+        if (info !== undefined && info !== null) infos.push(info);
+      }
     const recording = kernel.rule(infos, attributes);
     this.recorder.cutIfDue();
     const operands = infos.map((info, position) => {
       const value = this.find(info.dataId);
-      return position === 0 && kernel.takesAnyShape === true ? value : this.recorder.seenAs(value, recording.inputShapes?.[position] ?? info.shape);
+      return position === 0 && kernel.takesAnyShape === true
+        ? value
+        : this.recorder.seenAs(value, recording.inputShapes?.[position] ?? info.shape);
     });
     const outputs = this.recorder.record(kernel, operands, { ...recording, inputShapes: undefined });
     this.dataIds += outputs.length;
-    const made = outputs.map((value, position) => ({ dataId: value as DataId, shape: (recording.shapes?.[position] ?? value.shape) as number[], dtype: value.dtype }));
+    const made = outputs.map((value, position) => ({
+      dataId: value as DataId,
+      shape: (recording.shapes?.[position] ?? value.shape) as number[],
+      dtype: value.dtype,
+    }));
     const [only] = made;
     return made.length === 1 && only !== undefined && kernel.list !== true ? only : made;
   }
 
-  /** Hands everything recorded so far to the device; returns while the device works. The end of an optimizer step or microbatch. */
+  /**
+   * Hands everything recorded so far to the device; returns while the device works. The end of an optimizer step or
+   * microbatch.
+   */
   barrier(): void {
     this.recorder.flush();
   }
@@ -82,7 +105,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 
   counters(): BackendCounters {
-    const { runner: { counters }, memory } = this.recorder;
+    const {
+      runner: { counters },
+      memory,
+    } = this.recorder;
     return {
       graphs: counters.graphs,
       nodes: counters.nodes,
@@ -113,7 +139,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
 
   /** A tensor of tfjs's over freshly written values: for kernels that compute on the host. */
   makeTensorInfo(shape: number[], dtype: DataType, values: BackendValues): TensorInfo {
-    const encoded = dtype === 'string' && typeof values[0] === 'string' ? (values as unknown as string[]).map((value) => util.encodeString(value)) : values;
+    const encoded =
+      dtype === 'string' && typeof values[0] === 'string'
+        ? (values as unknown as string[]).map((value) => util.encodeString(value))
+        : values;
     return { dataId: this.write(encoded, shape, dtype), shape, dtype };
   }
 
@@ -132,7 +161,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
 
   override readSync(dataId: DataId): BackendValues {
     const value = this.find(dataId);
-    if (value.complex !== null) return backend_util.mergeRealAndImagArrays(this.readSync(value.complex.real.dataId) as Float32Array, this.readSync(value.complex.imag.dataId) as Float32Array);
+    if (value.complex !== null)
+      return backend_util.mergeRealAndImagArrays(
+        this.readSync(value.complex.real.dataId) as Float32Array,
+        this.readSync(value.complex.imag.dataId) as Float32Array,
+      );
     if (value.host !== null) return copied(value.host);
     const unpacked = this.held(value);
     const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.type, value.size);
@@ -144,7 +177,10 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   override async read(dataId: DataId): Promise<BackendValues> {
     const value = this.find(dataId);
     if (value.complex !== null) {
-      const [real, imag] = await Promise.all([this.read(value.complex.real.dataId), this.read(value.complex.imag.dataId)]);
+      const [real, imag] = await Promise.all([
+        this.read(value.complex.real.dataId),
+        this.read(value.complex.imag.dataId),
+      ]);
       return backend_util.mergeRealAndImagArrays(real as Float32Array, imag as Float32Array);
     }
     if (value.host !== null) return copied(value.host);
@@ -164,16 +200,25 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return this.given(this.stored.inBfloat16(this.find(x.dataId), x.shape));
   }
 
-  async storeFrom(shape: readonly number[], format: 'float32' | 'bfloat16', fill: (bytes: Uint8Array) => Promise<void>): Promise<TensorInfo> {
+  async storeFrom(
+    shape: readonly number[],
+    format: 'float32' | 'bfloat16',
+    fill: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<TensorInfo> {
     return this.given(await this.stored.from(shape, format, fill));
   }
 
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number } {
     const { stored, bytes } = this.find(dataId);
-    return stored === null ? { format: 'float32', bytes } : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
+    return stored === null
+      ? { format: 'float32', bytes }
+      : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
   }
 
-  /** Records, as a graph of its own, parts that do not depend on one another: an engine that gains by it computes them beside each other. */
+  /**
+   * Records, as a graph of its own, parts that do not depend on one another: an engine that gains by it computes them
+   * beside each other.
+   */
   sideBySide<T>(record: () => T): T {
     return this.recorder.sideBySide(record);
   }
@@ -281,7 +326,8 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     if (value.dtype === 'complex64') {
       // Another backend's pairs, moved here.
       const { real, imag } = backend_util.splitRealAndImagArrays(values as Float32Array);
-      const partOf = (numbers: Float32Array): TensorInfo => this.makeTensorInfo(value.shape.slice(), 'float32', numbers);
+      const partOf = (numbers: Float32Array): TensorInfo =>
+        this.makeTensorInfo(value.shape.slice(), 'float32', numbers);
       value.complex = { real: partOf(real), imag: partOf(imag) };
       return;
     }
@@ -291,8 +337,9 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     }
     const typed = toTypedArray(values as ArrayLike<number>, value.type);
     refuseMisshapen(value, typed.length);
-    // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of a graph may not
-    // depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the recording runs.
+    // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of
+    // a graph may not depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the
+    // recording runs.
     if (value.shape.length === 0) value.host = typed.slice();
     else this.recorder.memory.adoptUploaded(value, this.engine.upload(value.type, value.shape, typed));
   }

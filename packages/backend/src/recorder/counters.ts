@@ -13,7 +13,10 @@ export interface BackendCounters {
   readonly eagerOps: number;
   /** Everything the host gave: tensors, and shapes and scalars the first time they are seen. */
   readonly hostToDeviceBytes: number;
-  /** Tensors that are on the device now, and the most there were: what an operation needs in between is not seen from here. */
+  /**
+   * Tensors that are on the device now, and the most there were: what an operation needs in between is not seen from
+   * here.
+   */
   readonly deviceBytes: number;
   readonly peakDeviceBytes: number;
 }

@@ -17,7 +17,8 @@ import type { Spec } from './types.js';
 // What must hold on either engine, measured with the counters of one backend: differences count, not totals.
 
 const startTensorflow = (): Engine => createTensorflowEngine({ libraryFolder: libraryFolder ?? '' });
-const startXla = (options: Partial<XlaEngineOptions> = {}): Engine => createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null, ...options });
+const startXla = (options: Partial<XlaEngineOptions> = {}): Engine =>
+  createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null, ...options });
 
 const engines = [
   ['tensorflow', libraryFolder !== null, startTensorflow],
@@ -66,7 +67,9 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
 
   test('products of whole numbers are whole where float32 would round them', () => {
     const large = 2 ** 24 + 1;
-    const product = tf.tidy(() => tf.matMul(tf.tensor2d([[large, 2]], [1, 2], 'int32'), tf.tensor2d([[3], [5]], [2, 1], 'int32')));
+    const product = tf.tidy(() =>
+      tf.matMul(tf.tensor2d([[large, 2]], [1, 2], 'int32'), tf.tensor2d([[3], [5]], [2, 1], 'int32')),
+    );
     expect(product.dtype).toBe('int32');
     expect([...product.dataSync()]).toEqual([3 * large + 10]);
     product.dispose();
@@ -86,23 +89,37 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
     const heap = tf.memory().numTensors;
     for (let index = 0; index < 100; index++) step();
     await backend.settle();
-    expect({ compiles: backend.counters().compiles, deviceBytes: backend.counters().deviceBytes, tensors: tf.memory().numTensors }).toEqual({ compiles, deviceBytes, tensors: heap });
+    expect({
+      compiles: backend.counters().compiles,
+      deviceBytes: backend.counters().deviceBytes,
+      tensors: tf.memory().numTensors,
+    }).toEqual({ compiles, deviceBytes, tensors: heap });
     tf.dispose([x, weight]);
     optimizer.dispose();
   });
 
-  test('a graph that cannot be compiled names the operation and its shapes, to whoever reads at once or later, and nothing else is lost', async () => {
-    const wrong: Kernel = { name: 'Wrong', inputs: ['x'], eager: false, rule: ([x]) => ({ outputs: [x as Spec] }), tensorflow: (emit, [x]) => emit.op('NoSuchOp', [x!]) };
-    const x = random([2, 3], 1);
-    const failing = (): tf.TensorInfo => backend.run(wrong, { x }, {}) as tf.TensorInfo;
-    const reason = /Wrong\(float32 \[2, 3\]\).*NoSuchOp/s;
-    const [now, later] = [failing(), failing()];
-    expect(() => backend.readSync(now.dataId)).toThrow(reason);
-    await expect(backend.read(later.dataId)).rejects.toThrow(reason);
-    expect(() => backend.readSync(failing().dataId)).toThrow(reason);
-    expect([...tf.tidy(() => tf.mul(x, 2)).dataSync()]).toEqual([...x.dataSync()].map((value) => 2 * value));
-    x.dispose();
-  });
+  test(
+    'a graph that cannot be compiled names the operation and its shapes, to whoever reads at once or later, and ' +
+      'nothing else is lost',
+    async () => {
+      const wrong: Kernel = {
+        name: 'Wrong',
+        inputs: ['x'],
+        eager: false,
+        rule: ([x]) => ({ outputs: [x as Spec] }),
+        tensorflow: (emit, [x]) => emit.op('NoSuchOp', [x!]),
+      };
+      const x = random([2, 3], 1);
+      const failing = (): tf.TensorInfo => backend.run(wrong, { x }, {}) as tf.TensorInfo;
+      const reason = /Wrong\(float32 \[2, 3\]\).*NoSuchOp/s;
+      const [now, later] = [failing(), failing()];
+      expect(() => backend.readSync(now.dataId)).toThrow(reason);
+      await expect(backend.read(later.dataId)).rejects.toThrow(reason);
+      expect(() => backend.readSync(failing().dataId)).toThrow(reason);
+      expect([...tf.tidy(() => tf.mul(x, 2)).dataSync()]).toEqual([...x.dataSync()].map((value) => 2 * value));
+      x.dispose();
+    },
+  );
 
   test('how many executables there are is bounded', async () => {
     const { size } = backend.recorder.runner.programs;
@@ -112,12 +129,18 @@ describe.each(engines.filter(([, present]) => present))('%s', (name, _, start) =
 
 describe.skipIf(xlaPlugin === null)('pieces, on an engine that gains by them', () => {
   /** Six like layers, ten operations each, with a boundary before each or without. */
-  const compute = (between: (x: tf.Tensor) => tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor => tf.tidy(() =>
-    weights.reduce((x, weight) => tf.tidy(() => {
-      let y = between(x);
-      for (let index = 0; index < 10; index++) y = tf.tanh(tf.mul(y, weight));
-      return y;
-    }), tf.ones([8])));
+  const compute = (between: (x: tf.Tensor) => tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor =>
+    tf.tidy(() =>
+      weights.reduce(
+        (x, weight) =>
+          tf.tidy(() => {
+            let y = between(x);
+            for (let index = 0; index < 10; index++) y = tf.tanh(tf.mul(y, weight));
+            return y;
+          }),
+        tf.ones([8]),
+      ),
+    );
 
   test('like stretches are one program, handed over while the rest is recorded', async () => {
     const backend = await use('test-pieces', startXla({ inPieces: true }), { pieceNodes: 20 });
@@ -149,13 +172,16 @@ describe.skipIf(xlaPlugin === null)('shapes that never repeat, on an engine that
   test('are told once, with the operation and both shapes', async () => {
     await use('test-shapes', startXla());
     const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
-    const compute = (rows: number): void => tf.tidy(() => {
-      let value: tf.Tensor = random([rows, 3], rows);
-      for (let index = 0; index < 20; index++) value = tf.tanh(value);
-      value.dataSync();
-    });
+    const compute = (rows: number): void =>
+      tf.tidy(() => {
+        let value: tf.Tensor = random([rows, 3], rows);
+        for (let index = 0; index < 20; index++) value = tf.tanh(value);
+        value.dataSync();
+      });
     for (let rows = 2; rows < 11; rows++) compute(rows);
-    const told = said.mock.calls.map(([message]) => String(message)).filter((message) => message.includes('compiled 6 times'));
+    const told = said.mock.calls
+      .map(([message]) => String(message))
+      .filter((message) => message.includes('compiled 6 times'));
     said.mockRestore();
     expect(told).toHaveLength(1);
     expect(told[0]).toContain('Tanh(float32 [7, 3]); it was Tanh(float32 [6, 3])');

@@ -12,8 +12,8 @@ export interface GraphRunnerOptions extends ProgramCacheOptions {
 }
 
 /**
- * Graphs of this size count as a microbatch: so many may be queued behind the one at work. A queued graph holds its inputs only; the limit is there for
- * loops that never look at a result.
+ * Graphs of this size count as a microbatch: so many may be queued behind the one at work. A queued graph holds its
+ * inputs only; the limit is there for loops that never look at a result.
  */
 const LARGE_GRAPH = 1500;
 const MOST_QUEUED = 32;
@@ -41,6 +41,7 @@ export class GraphRunner {
 
   /**
    * Runs a graph and puts its results into their values.
+   *
    * @param tensorOf the device's tensor of an input
    * @param needed inputs that are needed afterwards, though tfjs may have disposed them
    */
@@ -49,7 +50,11 @@ export class GraphRunner {
     this.counters.nodes += graph.nodes.length;
     const describe = (step: number): string => describeNode(graph.nodes[step]);
     const inputs = graph.inputs.map(tensorOf);
-    const eager = !this.engine.staticShapes && graph.nodes.length <= (this.options.eagerNodes ?? 400) && this.programs.seen(graph) < EAGER_SIGHTINGS && graph.nodes.every(({ kernel }) => kernel.eager !== false);
+    const eager =
+      !this.engine.staticShapes &&
+      graph.nodes.length <= (this.options.eagerNodes ?? 400) &&
+      this.programs.seen(graph) < EAGER_SIGHTINGS &&
+      graph.nodes.every(({ kernel }) => kernel.eager !== false);
     const compiledBefore = this.engine.compilations();
     const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
     let results: EngineTensor[];
@@ -58,12 +63,21 @@ export class GraphRunner {
       const program = toProgram(graph, classes, this.operands, 'graph');
       this.counters.eagerGraphs++;
       this.counters.eagerNodes += graph.nodes.length;
-      results = this.engine.runEagerly(program, [...inputs, ...this.hostTensors(graph, classes.representatives)], describe);
+      results = this.engine.runEagerly(
+        program,
+        [...inputs, ...this.hostTensors(graph, classes.representatives)],
+        describe,
+      );
     } else {
       this.holdBack(graph);
       const { positions } = prepared.executable.program;
       const spent = this.spentInputs(graph, needed);
-      results = this.engine.run(prepared.executable, [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)], (step) => describe(positions?.[step] ?? step), spent);
+      results = this.engine.run(
+        prepared.executable,
+        [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)],
+        (step) => describe(positions?.[step] ?? step),
+        spent,
+      );
       // Their memory is the results' now, or free.
       spent.release();
       if (this.engine.compilations() > compiledBefore) this.recompiles.compiled(graph.nodes);
@@ -87,9 +101,18 @@ export class GraphRunner {
   private spentInputs(graph: Cut, needed: ReadonlySet<Value>): SpentInputs {
     const { reusesInputs } = this.engine;
     const least = reusesInputs === 'always' ? 0 : LEAST_REUSED_BYTES;
-    const isUsed = reusesInputs === 'always' || (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.writesInPlace === true));
-    const positions = isUsed ? graph.inputs.flatMap((value, position) => (value.disposed && value.tensor !== null && value.bytes >= least && !needed.has(value) ? [position] : [])) : [];
-    return { positions, release: () => positions.forEach((position) => this.memory.release(graph.inputs[position] as Value)) };
+    const isUsed =
+      reusesInputs === 'always' ||
+      (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.writesInPlace === true));
+    const positions = isUsed
+      ? graph.inputs.flatMap((value, position) =>
+          value.disposed && value.tensor !== null && value.bytes >= least && !needed.has(value) ? [position] : [],
+        )
+      : [];
+    return {
+      positions,
+      release: () => positions.forEach((position) => this.memory.release(graph.inputs[position] as Value)),
+    };
   }
 
   private hostTensors(graph: Cut, representatives: readonly number[]): EngineTensor[] {

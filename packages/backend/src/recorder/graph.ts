@@ -61,7 +61,10 @@ function hashOf(words: Int32Array): number {
 const none: ReadonlySet<Value> = new Set();
 
 /** Marks what the held results need, those left out apart. Nodes nobody needs are dropped. */
-function markNeeded(recorded: readonly RecordedNode[], leftOut: ReadonlySet<Value>): { nodes: RecordedNode[]; outputs: Value[] } {
+function markNeeded(
+  recorded: readonly RecordedNode[],
+  leftOut: ReadonlySet<Value>,
+): { nodes: RecordedNode[]; outputs: Value[] } {
   const isWanted = (output: Value): boolean => output.references > 0 && output.node !== null && !leftOut.has(output);
   for (let index = recorded.length - 1; index >= 0; index--) {
     const node = recorded[index];
@@ -85,11 +88,17 @@ function markNeeded(recorded: readonly RecordedNode[], leftOut: ReadonlySet<Valu
 }
 
 /**
- * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a number that
- * no other cut has; `operands` interns small host values; `leftOut` are results that get no memory though they are held. Input slots are written as -1, -2, …,
- * results of nodes by their number.
+ * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a
+ * number that no other cut has; `operands` interns small host values; `leftOut` are results that get no memory though
+ * they are held. Input slots are written as -1, -2, …, results of nodes by their number.
  */
-export function cut(recorded: readonly RecordedNode[], serial: number, { matmul, sideBySide }: Manner, operands: Pick<HostOperands, 'idOf' | 'typeOf'>, leftOut = none): Cut {
+export function cut(
+  recorded: readonly RecordedNode[],
+  serial: number,
+  { matmul, sideBySide }: Manner,
+  operands: Pick<HostOperands, 'idOf' | 'typeOf'>,
+  leftOut = none,
+): Cut {
   const { nodes, outputs } = markNeeded(recorded, leftOut);
   const inputs: Value[] = [];
   const host = new Integers();
@@ -129,7 +138,17 @@ export function cut(recorded: readonly RecordedNode[], serial: number, { matmul,
   words.push(OUTPUTS);
   for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
   const structure = words.take();
-  return { nodes, inputs, host: host.take(), hostValues, outputs, structure, hash: hashOf(structure), matmul, sideBySide };
+  return {
+    nodes,
+    inputs,
+    host: host.take(),
+    hostValues,
+    outputs,
+    structure,
+    hash: hashOf(structure),
+    matmul,
+    sideBySide,
+  };
 }
 
 /** Shapes and kernels of one node, in words. */

@@ -13,7 +13,8 @@ const MOST_ENTRIES = 4096;
 
 /** Exact content as a key: bits, so that -0, NaN and 0 stay apart. */
 function contentKey(type: PhysicalType, shape: readonly number[], values: TypedArray): string {
-  const bits = values instanceof Float32Array ? new Int32Array(values.buffer, values.byteOffset, values.length) : values;
+  const bits =
+    values instanceof Float32Array ? new Int32Array(values.buffer, values.byteOffset, values.length) : values;
   return `${physicalTypes.indexOf(type)}:${shape.length === 1 ? 'vector' : shape.join()}:${bits.join()}`;
 }
 
@@ -22,7 +23,10 @@ export class HostOperands {
   private ids = new Map<string, number>();
   private entries: Entry[] = [];
   /** Numbers of lists that never change, in the generation they are of: kernels give them for layer after layer. */
-  private readonly lists = new WeakMap<readonly HostOperand[], { readonly generation: number; readonly ids: readonly number[] }>();
+  private readonly lists = new WeakMap<
+    readonly HostOperand[],
+    { readonly generation: number; readonly ids: readonly number[] }
+  >();
   /** Changes whenever numbers given out before are no longer valid. */
   generation = 0;
 

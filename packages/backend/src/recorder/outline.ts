@@ -19,8 +19,9 @@ export interface Outlined {
 }
 
 /**
- * Makes pieces of a program that repeat one another, as a model's layers do, parts that are called: a compiler takes each in once. Null where nothing repeats.
- * The same operations on the same operands. A part has for outputs what any of its calls is asked for; what one call takes twice and another does not is two inputs of the part.
+ * Makes pieces of a program that repeat one another, as a model's layers do, parts that are called: a compiler takes
+ * each in once. Null where nothing repeats. The same operations on the same operands. A part has for outputs what any
+ * of its calls is asked for; what one call takes twice and another does not is two inputs of the part.
  */
 export function outline(program: Program, limits: RepeatLimits = layerLimits): Outlined | null {
   const producers = producersOf(program);
@@ -42,14 +43,24 @@ export function outline(program: Program, limits: RepeatLimits = layerLimits): O
         types.push(program.types[tensor] ?? 'float32');
       }
       const after = outerAfter(program, producers, { start, end });
-      const call = { part: parts.length, inputs: part.inputs.map((tensors) => tensors[index] ?? 0), firstOutput, outputs: part.results.length, ...(after.length === 0 ? {} : { after }) };
+      const call = {
+        part: parts.length,
+        inputs: part.inputs.map((tensors) => tensors[index] ?? 0),
+        firstOutput,
+        outputs: part.results.length,
+        ...(after.length === 0 ? {} : { after }),
+      };
       calls.set(start, { call, end });
     }
     parts.push(part.program);
   }
   const named = <S extends Pick<Step, 'inputs' | 'after'>>(step: S): S => {
     const name = (tensor: number): number => renamed.get(tensor) ?? tensor;
-    return { ...step, inputs: step.inputs.map(name), ...(step.after === undefined ? {} : { after: step.after.map(name) }) };
+    return {
+      ...step,
+      inputs: step.inputs.map(name),
+      ...(step.after === undefined ? {} : { after: step.after.map(name) }),
+    };
   };
   const made: OutlinedStep[] = [];
   let position = 0;
@@ -62,7 +73,11 @@ export function outline(program: Program, limits: RepeatLimits = layerLimits): O
 }
 
 /** Results of pieces that somebody outside of their piece asks for. */
-function leavingPieces({ steps, outputs }: Program, producers: Int32Array, pieces: readonly Piece[]): ReadonlySet<number> {
+function leavingPieces(
+  { steps, outputs }: Program,
+  producers: Int32Array,
+  pieces: readonly Piece[],
+): ReadonlySet<number> {
   const pieceOf = new Int32Array(steps.length).fill(-1);
   pieces.forEach(({ start, end }, piece) => pieceOf.fill(piece, start, end));
   const leaving = new Set(outputs);
@@ -108,7 +123,9 @@ function partOf(program: Program, producers: Int32Array, pieces: readonly Piece[
     return inputs.push(tensors) - 1;
   };
   // Inputs have the first numbers: how many there are has to be known before results are numbered.
-  const operands = own.map((step, offset) => step.inputs.map((tensor, operand) => (isInner(tensor) ? null : outer(offset, operand))));
+  const operands = own.map((step, offset) =>
+    step.inputs.map((tensor, operand) => (isInner(tensor) ? null : outer(offset, operand))),
+  );
 
   const types = inputs.map(([tensor = 0]) => allTypes[tensor] ?? 'float32');
   const inner = new Map<number, number>();
@@ -129,5 +146,16 @@ function partOf(program: Program, producers: Int32Array, pieces: readonly Piece[
     const numbered = step.inputs.map((tensor, operand) => operands[offset]?.[operand] ?? inner.get(tensor) ?? 0);
     return { ...rest, inputs: numbered, firstOutput, ...(waits.length === 0 ? {} : { after: waits }) };
   });
-  return { program: { name: `${name} part`, matmul, inputTypes: types.slice(0, inputs.length), steps: partSteps, types, outputs }, inputs, results };
+  return {
+    program: {
+      name: `${name} part`,
+      matmul,
+      inputTypes: types.slice(0, inputs.length),
+      steps: partSteps,
+      types,
+      outputs,
+    },
+    inputs,
+    results,
+  };
 }

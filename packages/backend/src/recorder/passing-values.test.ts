@@ -59,47 +59,54 @@ describe.skipIf(libraryFolder === null)('a read within tf.tidy', () => {
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test('computes again what is needed after all, even where its operands were disposed, and the next time keeps it at once', async () => {
-    const backend = await fresh({ leastLeftOut: 0 });
-    const first = random([SIDE, SIDE], 1);
-    const expected = Array.from(first.dataSync(), (value) => 2 * Math.fround(value + 1));
-    const twice = (x: tf.Tensor): void => tf.tidy(() => {
-      const moved = tf.add(x, 1);
-      tf.sum(moved).dataSync();
-      x.dispose();
-      const doubled = tf.mul(moved, 2).dataSync();
-      for (let index = 0; index < expected.length; index += 997) expect(doubled[index]).toBeCloseTo(expected[index] ?? NaN, 5);
-    });
-    twice(first);
-    expect(backend.counters()).toMatchObject({ nodes: 4, deviceBytes: 0 });
-    twice(random([SIDE, SIDE], 1));
-    expect(backend.counters()).toMatchObject({ nodes: 4 + 3, deviceBytes: 0 });
-    // The same where the scope gives it away.
-    const given = (): void => tf.tidy(() => {
-      const moved = tf.tidy(() => {
-        const made = tf.exp(random([SIDE, SIDE], 1));
-        tf.mean(made).dataSync();
-        return made;
-      });
-      expect(moved.dataSync()[0]).toBeCloseTo(Math.exp(expected[0] === undefined ? NaN : expected[0] / 2 - 1), 4);
-    });
-    for (const nodes of [3, 2]) {
-      const before = backend.counters().nodes;
-      given();
-      expect(backend.counters().nodes - before).toBe(nodes);
-    }
-    // A loop that carries a value on pays once for it, not in every round.
-    const before = backend.counters().nodes;
-    tf.tidy(() => {
-      let state = random([SIDE, SIDE], 3);
-      for (let round = 0; round < 20; round++) {
-        state = tf.tanh(state);
-        tf.sum(tf.square(state)).dataSync();
+  test(
+    'computes again what is needed after all, even where its operands were disposed, and the next time keeps it ' +
+      'at once',
+    async () => {
+      const backend = await fresh({ leastLeftOut: 0 });
+      const first = random([SIDE, SIDE], 1);
+      const expected = Array.from(first.dataSync(), (value) => 2 * Math.fround(value + 1));
+      const twice = (x: tf.Tensor): void =>
+        tf.tidy(() => {
+          const moved = tf.add(x, 1);
+          tf.sum(moved).dataSync();
+          x.dispose();
+          const doubled = tf.mul(moved, 2).dataSync();
+          for (let index = 0; index < expected.length; index += 997)
+            expect(doubled[index]).toBeCloseTo(expected[index] ?? NaN, 5);
+        });
+      twice(first);
+      expect(backend.counters()).toMatchObject({ nodes: 4, deviceBytes: 0 });
+      twice(random([SIDE, SIDE], 1));
+      expect(backend.counters()).toMatchObject({ nodes: 4 + 3, deviceBytes: 0 });
+      // The same where the scope gives it away.
+      const given = (): void =>
+        tf.tidy(() => {
+          const moved = tf.tidy(() => {
+            const made = tf.exp(random([SIDE, SIDE], 1));
+            tf.mean(made).dataSync();
+            return made;
+          });
+          expect(moved.dataSync()[0]).toBeCloseTo(Math.exp(expected[0] === undefined ? NaN : expected[0] / 2 - 1), 4);
+        });
+      for (const nodes of [3, 2]) {
+        const before = backend.counters().nodes;
+        given();
+        expect(backend.counters().nodes - before).toBe(nodes);
       }
-    });
-    expect(backend.counters().nodes - before).toBeLessThan(3 * 20 + 5);
-    expect(backend.counters().deviceBytes).toBe(0);
-  });
+      // A loop that carries a value on pays once for it, not in every round.
+      const before = backend.counters().nodes;
+      tf.tidy(() => {
+        let state = random([SIDE, SIDE], 3);
+        for (let round = 0; round < 20; round++) {
+          state = tf.tanh(state);
+          tf.sum(tf.square(state)).dataSync();
+        }
+      });
+      expect(backend.counters().nodes - before).toBeLessThan(3 * 20 + 5);
+      expect(backend.counters().deviceBytes).toBe(0);
+    },
+  );
 
   test('gives what the cpu backend gives, whatever is read, kept and disposed in whatever order', async () => {
     const outcome = (seed: number): number[] => {
@@ -114,9 +121,15 @@ describe.skipIf(libraryFolder === null)('a read within tf.tidy', () => {
         const values: tf.Tensor[] = [random([6, 6], 1), random([6, 6], 2)];
         const any = (): tf.Tensor => values[draw(values.length)] as tf.Tensor;
         const actions = [
-          () => values.push(tf.tanh(any())), () => values.push(tf.mul(any(), any())), () => values.push(tf.reshape(tf.add(tf.reshape(any(), [4, 9]), 0.1), [6, 6])),
-          () => values.push(tf.tidy(() => tf.sub(tf.tanh(any()), any()))), () => read.push(...tf.sum(any()).dataSync()), () => read.push(...any().dataSync().slice(0, 2)),
-          () => values.length > 3 && values.splice(draw(values.length), 1)[0]?.dispose(), () => outside.push(tf.keep(tf.add(any(), 1))), () => 'barrier' in tf.backend() && (tf.backend() as WhetstoneBackend).barrier(),
+          () => values.push(tf.tanh(any())),
+          () => values.push(tf.mul(any(), any())),
+          () => values.push(tf.reshape(tf.add(tf.reshape(any(), [4, 9]), 0.1), [6, 6])),
+          () => values.push(tf.tidy(() => tf.sub(tf.tanh(any()), any()))),
+          () => read.push(...tf.sum(any()).dataSync()),
+          () => read.push(...any().dataSync().slice(0, 2)),
+          () => values.length > 3 && values.splice(draw(values.length), 1)[0]?.dispose(),
+          () => outside.push(tf.keep(tf.add(any(), 1))),
+          () => 'barrier' in tf.backend() && (tf.backend() as WhetstoneBackend).barrier(),
         ];
         for (let step = 0; step < 60; step++) actions[draw(actions.length)]?.();
         for (const value of values) read.push(...value.dataSync().slice(0, 3));
@@ -131,7 +144,8 @@ describe.skipIf(libraryFolder === null)('a read within tf.tidy', () => {
     for (const [seed, values] of expected.entries()) {
       const found = outcome(seed + 1);
       expect(found).toHaveLength(values.length);
-      for (const [index, value] of values.entries()) expect(found[index], `number ${index} of program ${seed + 1}`).toBeCloseTo(value, 4);
+      for (const [index, value] of values.entries())
+        expect(found[index], `number ${index} of program ${seed + 1}`).toBeCloseTo(value, 4);
       expect(backend.counters().deviceBytes, `after program ${seed + 1}`).toBe(0);
       expect(backend.numDataIds()).toBe(0);
     }

@@ -9,10 +9,14 @@ export interface Piece {
 }
 
 /**
- * Groups of pieces that do the same: the same operations, that take the same from one another. A piece is cut where the fewest results go from one to the next. Groups have two
- * pieces or more; no two pieces overlap.
+ * Groups of pieces that do the same: the same operations, that take the same from one another. A piece is cut where the
+ * fewest results go from one to the next. Groups have two pieces or more; no two pieces overlap.
  */
-export function alikePieces(program: Program, producers: Int32Array, limits: RepeatLimits): readonly (readonly Piece[])[] {
+export function alikePieces(
+  program: Program,
+  producers: Int32Array,
+  limits: RepeatLimits,
+): readonly (readonly Piece[])[] {
   const letters = lettersOf(program);
   // What has effects is like nothing else.
   program.steps.forEach(({ kernel }, position) => {
@@ -27,11 +31,14 @@ export function alikePieces(program: Program, producers: Int32Array, limits: Rep
       else group.push(piece);
     }
   }
-  return [...groups.values()].filter((pieces) => pieces.length > 1 && pieces.every((piece) => isKnit(program, producers, piece)));
+  return [...groups.values()].filter(
+    (pieces) => pieces.length > 1 && pieces.every((piece) => isKnit(program, producers, piece)),
+  );
 }
 
 /**
  * For each step a number that says what it does, though not on which tensors.
+ *
  * @param shapeOf a number for the shape of an input of the program, where shapes are part of what is compiled
  */
 export function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (input: number) => number): Int32Array {
@@ -59,7 +66,10 @@ export function lettersOf({ steps, types, inputTypes }: Program, shapeOf?: (inpu
 
 const MOST_NUMBERS = 2 ** 24;
 
-/** The pieces of a repeat. Of the places where it may be cut equally well the one is taken whose letters come first: another repeat of the same piece is cut at the same place. */
+/**
+ * The pieces of a repeat. Of the places where it may be cut equally well the one is taken whose letters come first:
+ * another repeat of the same piece is cut at the same place.
+ */
 function cutUp(program: Program, producers: Int32Array, letters: Int32Array, repeat: Repeat): Piece[] {
   const { start, period, end } = repeat;
   const crossing = crossingsOf(program, producers, repeat);
@@ -70,10 +80,16 @@ function cutUp(program: Program, producers: Int32Array, letters: Int32Array, rep
     if (more < 0 || (more === 0 && comesFirst(letters, model + place, model + best, period))) best = place;
   }
   const count = Math.floor((end - start - best) / period);
-  return Array.from({ length: count }, (_, index) => ({ start: start + best + index * period, end: start + best + (index + 1) * period }));
+  return Array.from({ length: count }, (_, index) => ({
+    start: start + best + index * period,
+    end: start + best + (index + 1) * period,
+  }));
 }
 
-/** For each place in the second period of a repeat, how many results of the period before it are taken by the period behind it. */
+/**
+ * For each place in the second period of a repeat, how many results of the period before it are taken by the period
+ * behind it.
+ */
 function crossingsOf({ steps }: Program, producers: Int32Array, { start, period }: Repeat): Int32Array {
   const crossing = new Int32Array(period);
   const lastUses = new Map<number, number>();
@@ -85,7 +101,8 @@ function crossingsOf({ steps }: Program, producers: Int32Array, { start, period 
   }
   for (const [input, use] of lastUses) {
     const from = Math.max((producers[input] ?? -1) + 1, start + period);
-    for (let place = from; place <= use && place < start + 2 * period; place++) crossing[place - start - period] = (crossing[place - start - period] ?? 0) + 1;
+    for (let place = from; place <= use && place < start + 2 * period; place++)
+      crossing[place - start - period] = (crossing[place - start - period] ?? 0) + 1;
   }
   return crossing;
 }
@@ -113,8 +130,13 @@ function spell({ steps }: Program, producers: Int32Array, letters: Int32Array, {
   return words.join();
 }
 
-/** Whether half of its steps or more take something from one another: else it has more inputs and outputs than it saves steps. */
+/**
+ * Whether half of its steps or more take something from one another: else it has more inputs and outputs than it saves
+ * steps.
+ */
 function isKnit({ steps }: Program, producers: Int32Array, { start, end }: Piece): boolean {
-  const knit = steps.slice(start, end).filter(({ inputs }) => inputs.some((input) => (producers[input] ?? -1) >= start));
+  const knit = steps
+    .slice(start, end)
+    .filter(({ inputs }) => inputs.some((input) => (producers[input] ?? -1) >= start));
   return 2 * knit.length >= end - start;
 }

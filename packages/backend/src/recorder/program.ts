@@ -2,7 +2,9 @@ import type { Kernel, Parameters } from '../kernels/kernel.js';
 import type { MatmulPolicy } from '../kernels/matmul-policy.js';
 import type { PhysicalType } from './types.js';
 
-/** One operation of a program. Tensors are numbered: the program's inputs first, then the results of each step in order. */
+/**
+ * One operation of a program. Tensors are numbered: the program's inputs first, then the results of each step in order.
+ */
 export interface Step {
   readonly kernel: Kernel;
   /** What of the operation's attributes is part of the structure. */
@@ -18,13 +20,19 @@ export interface Step {
   readonly after?: readonly number[];
 }
 
-/** A recorded graph without its values: what an engine compiles. It knows no shapes; whatever is like a shape is an input. */
+/**
+ * A recorded graph without its values: what an engine compiles. It knows no shapes; whatever is like a shape is an
+ * input.
+ */
 export interface Program {
   /** Name for errors and profiles. */
   readonly name: string;
   /** How products of matrices are computed. */
   readonly matmul: MatmulPolicy;
-  /** Whether it consists of parts that do not depend on one another: an engine computes them beside each other, each operation on a share of the threads. */
+  /**
+   * Whether it consists of parts that do not depend on one another: an engine computes them beside each other, each
+   * operation on a share of the threads.
+   */
   readonly sideBySide?: boolean;
   readonly inputTypes: readonly PhysicalType[];
   readonly steps: readonly Step[];

@@ -7,8 +7,9 @@ import type { PhysicalType } from './types.js';
 import type { Value } from './value.js';
 
 /**
- * Which host operands of a structure share one input. Operands that were equal when the structure was compiled share one; should they
- * differ in a later graph (two lengths that happened to be equal), the classes are split and the structure is compiled once more.
+ * Which host operands of a structure share one input. Operands that were equal when the structure was compiled share
+ * one; should they differ in a later graph (two lengths that happened to be equal), the classes are split and the
+ * structure is compiled once more.
  */
 interface HostClasses {
   readonly classOf: Int32Array;
@@ -43,8 +44,9 @@ function rolesOf({ nodes, host }: Pick<Cut, 'nodes' | 'host'>): Int32Array {
 const MOST_OPERANDS = 1024;
 
 /**
- * Classes that respect these operands and the classes there were, as coarse as makes sense: host values share one only with themselves, and operands
- * only where they are the same operand of the same kernel. Others are equal by chance, and would come apart in a graph of other lengths.
+ * Classes that respect these operands and the classes there were, as coarse as makes sense: host values share one only
+ * with themselves, and operands only where they are the same operand of the same kernel. Others are equal by chance,
+ * and would come apart in a graph of other lengths.
  */
 export function classify(cut: Pick<Cut, 'nodes' | 'host' | 'hostValues'>, before: HostClasses | null): HostClasses {
   const { host, hostValues } = cut;
@@ -53,7 +55,10 @@ export function classify(cut: Pick<Cut, 'nodes' | 'host' | 'hostValues'>, before
   const classOf = new Int32Array(host.length);
   const representatives: number[] = [];
   host.forEach((id, occurrence) => {
-    const key = roles === null ? `${before?.classOf[occurrence]}:${id}` : (hostValues.get(occurrence) ?? `${roles[occurrence]}:${id}`);
+    const key =
+      roles === null
+        ? `${before?.classOf[occurrence]}:${id}`
+        : (hostValues.get(occurrence) ?? `${roles[occurrence]}:${id}`);
     let number = numbers.get(key);
     if (number === undefined) {
       number = representatives.length;
@@ -140,8 +145,8 @@ class Recent<V> {
 }
 
 /**
- * Bytes of results from which on memory is dearer than time: gradients of all weights of a model, beside which the weights and their moments lie. Whether something is computed
- * again changes no bit.
+ * Bytes of results from which on memory is dearer than time: gradients of all weights of a model, beside which the
+ * weights and their moments lie. Whether something is computed again changes no bit.
  */
 const MANY_BYTES = 2 ** 28;
 
@@ -179,7 +184,11 @@ export class ProgramCache {
 
   /** The executable of this structure if it is there and fits. */
   find(cut: Cut): { executable: Executable; classes: HostClasses } | null {
-    return this.entries.get(cut.hash)?.find((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes)) ?? null;
+    return (
+      this.entries
+        .get(cut.hash)
+        ?.find((entry) => sameWords(entry.structure, cut.structure) && fits(cut.host, entry.classes)) ?? null
+    );
   }
 
   /** Compiles this structure, or compiles it anew with finer classes. */
@@ -189,7 +198,9 @@ export class ProgramCache {
     const whole = toProgram(cut, classes, this.operands, `graph ${this.made++}`);
     // Where shapes are static, the compiler decides what it keeps.
     const program = this.engine.staticShapes ? whole : recomputeCheap(whole, bytesOf(cut.outputs) >= MANY_BYTES);
-    const executable = this.engine.compile(program, (step) => describeNode(cut.nodes[program.positions?.[step] ?? step]));
+    const executable = this.engine.compile(program, (step) =>
+      describeNode(cut.nodes[program.positions?.[step] ?? step]),
+    );
     if (known !== undefined && !this.engine.staticShapes) {
       known.executable.dispose();
       known.executable = executable;

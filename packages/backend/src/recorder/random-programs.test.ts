@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import type { WhetstoneBackend } from './backend.js';
 
-// Programs by chance, computed by tfjs's cpu backend too: layers that repeat, and what breaks a repeat. Every operation keeps values within [-2, 2] and is smooth, so that rounding stays rounding.
+// Programs by chance, computed by tfjs's cpu backend too: layers that repeat, and what breaks a repeat. Every operation
+// keeps values within [-2, 2] and is smooth, so that rounding stays rounding.
 
 type Layer = (x: tf.Tensor2D, weight: tf.Tensor2D, square: tf.Tensor2D) => tf.Tensor;
 
@@ -29,7 +30,15 @@ const operations: readonly Layer[] = [
   (x, weight) => tf.where(tf.greater(weight, 0), x, tf.neg(x)),
   (x, weight) => tf.mul(tf.cast(tf.cast(tf.greater(weight, 0), 'int32'), 'float32'), x),
   (x) => tf.sub(x, tf.mean(x, 1, true)),
-  (x) => tf.slice(tf.pad(x, [[1, 1], [0, 2]]), [1, 0], [3, 4]),
+  (x) =>
+    tf.slice(
+      tf.pad(x, [
+        [1, 1],
+        [0, 2],
+      ]),
+      [1, 0],
+      [3, 4],
+    ),
   (x) => tf.gather(x, [2, 0, 1]),
   (x) => tf.sub(tf.unstack(tf.stack([x, tf.tanh(x)]))[0] as tf.Tensor, tf.zeros([3, 4])),
 ];
@@ -46,7 +55,14 @@ async function run(seed: number): Promise<Float32Array[]> {
   const pick = chance(seed);
   const layers = 7 + pick(4);
   const body = Array.from({ length: 26 }, () => pick(operations.length));
-  const [odd, oddAt, escaping, escapingAt, reading, cutting] = [pick(2 * layers), pick(26), pick(layers), pick(26), pick(3 * layers), pick(3 * layers)];
+  const [odd, oddAt, escaping, escapingAt, reading, cutting] = [
+    pick(2 * layers),
+    pick(26),
+    pick(layers),
+    pick(26),
+    pick(3 * layers),
+    pick(3 * layers),
+  ];
   const [alternates, disposes, assigns, shares] = [pick(4) === 0, pick(2) === 0, pick(2) === 0, pick(2) === 0];
   const weights = Array.from({ length: layers }, (_, layer) => random<tf.Rank.R2>([3, 4], seed + layer));
   const squares = Array.from({ length: layers }, (_, layer) => random<tf.Rank.R2>([4, 4], seed - layer));
@@ -61,7 +77,11 @@ async function run(seed: number): Promise<Float32Array[]> {
       let value = before;
       body.forEach((number, at) => {
         const changed = (layer === odd && at === oddAt) || (alternates && layer % 2 === 1 && at === 3);
-        const made = (operations[changed ? number ^ 1 : number] as Layer)(value, weights[layer] as tf.Tensor2D, squares[layer] as tf.Tensor2D);
+        const made = (operations[changed ? number ^ 1 : number] as Layer)(
+          value,
+          weights[layer] as tf.Tensor2D,
+          squares[layer] as tf.Tensor2D,
+        );
         value = tf.clipByValue(shares && at === 5 ? tf.add(made, common) : made, -2, 2) as tf.Tensor2D;
         if (assigns && at === 9) value = tf.sin(tf.add(value, variable)) as tf.Tensor2D;
         if (layer === escaping && at === escapingAt) kept.push(tf.keep(tf.clone(value)));
@@ -84,7 +104,12 @@ async function run(seed: number): Promise<Float32Array[]> {
 }
 
 const engines = [
-  { engine: 'tensorflow', missing: libraryFolder === null, seeds: 10, start: () => startBackend({ recorder: { eagerNodes: 0, firstNodes: 20 } }) },
+  {
+    engine: 'tensorflow',
+    missing: libraryFolder === null,
+    seeds: 10,
+    start: () => startBackend({ recorder: { eagerNodes: 0, firstNodes: 20 } }),
+  },
   { engine: 'xla', missing: xlaPlugin === null, seeds: 2, start: () => startXlaBackend({ moduleFolder: null }) },
 ];
 
@@ -94,19 +119,35 @@ describe.each(engines)('programs by chance, on $engine', ({ missing, seeds, star
     if (!missing) backend = await start();
   });
 
-  test.skipIf(missing)('give what the cpu backend gives, and leave nothing', async () => {
-    for (let seed = 1; seed <= seeds; seed++) {
-      await tf.setBackend('cpu');
-      const expected = await run(seed);
-      await tf.setBackend('whetstone');
-      const before = { tensors: tf.memory().numTensors, ids: backend.numDataIds(), bytes: backend.counters().deviceBytes };
-      const found = await run(seed);
-      backend.barrier();
-      expect({ tensors: tf.memory().numTensors, ids: backend.numDataIds(), bytes: backend.counters().deviceBytes }, `seed ${seed}`).toEqual(before);
-      expect(found.length).toBe(expected.length);
-      found.forEach((values, which) => values.forEach((value, index) => {
-        expect(Math.abs(value - (expected[which]?.[index] ?? NaN)), `seed ${seed}, read ${which} at ${index}: ${value} for ${expected[which]?.[index]}`).toBeLessThan(1e-4);
-      }));
-    }
-  }, 60_000);
+  test.skipIf(missing)(
+    'give what the cpu backend gives, and leave nothing',
+    async () => {
+      for (let seed = 1; seed <= seeds; seed++) {
+        await tf.setBackend('cpu');
+        const expected = await run(seed);
+        await tf.setBackend('whetstone');
+        const before = {
+          tensors: tf.memory().numTensors,
+          ids: backend.numDataIds(),
+          bytes: backend.counters().deviceBytes,
+        };
+        const found = await run(seed);
+        backend.barrier();
+        expect(
+          { tensors: tf.memory().numTensors, ids: backend.numDataIds(), bytes: backend.counters().deviceBytes },
+          `seed ${seed}`,
+        ).toEqual(before);
+        expect(found.length).toBe(expected.length);
+        found.forEach((values, which) =>
+          values.forEach((value, index) => {
+            expect(
+              Math.abs(value - (expected[which]?.[index] ?? NaN)),
+              `seed ${seed}, read ${which} at ${index}: ${value} for ${expected[which]?.[index]}`,
+            ).toBeLessThan(1e-4);
+          }),
+        );
+      }
+    },
+    60_000,
+  );
 });

@@ -16,8 +16,8 @@ interface Skeleton {
 }
 
 /**
- * Notices that something is compiled again and again, and says once what changes: a training loop whose graph never repeats spends its time compiling.
- * `withShapes` where a shape is part of what is compiled.
+ * Notices that something is compiled again and again, and says once what changes: a training loop whose graph never
+ * repeats spends its time compiling. `withShapes` where a shape is part of what is compiled.
  */
 export class RecompileWatch {
   private readonly skeletons = new Map<number, Skeleton>();
@@ -46,15 +46,26 @@ export class RecompileWatch {
     for (const oldest of this.skeletons.keys()) if (this.skeletons.size > MOST_SKELETONS) this.skeletons.delete(oldest);
     if (compiles === MANY && before !== undefined) {
       const at = operations.findIndex((operation, position) => operation !== before.operations[position]);
-      this.tell(key, `A graph of ${nodes.length} operations was compiled ${compiles} times. ${at < 0 ? `What changes is which of its sizes are equal, as at ${describeNode(nodes[0])}` : `What changes first is ${operations[at]}; it was ${before.operations[at]}`}.`);
+      this.tell(
+        key,
+        `A graph of ${nodes.length} operations was compiled ${compiles} times. ` +
+          `${at < 0 ? `What changes is which of its sizes are equal, as at ${describeNode(nodes[0])}` : `What changes first is ${operations[at]}; it was ${before.operations[at]}`}.`,
+      );
     }
-    if (++this.inARow === ROW) this.tell(-1, `${ROW} graphs in a row had to be compiled, and none came back. The last has ${nodes.length} operations and begins with ${describeNode(nodes[0])}.`);
+    if (++this.inARow === ROW)
+      this.tell(
+        -1,
+        `${ROW} graphs in a row had to be compiled, and none came back. The last has ${nodes.length} ` +
+          `operations and begins with ${describeNode(nodes[0])}.`,
+      );
   }
 
   private tell(key: number, what: string): void {
     if (this.told.has(key)) return;
     this.told.add(key);
-    const hint = this.withShapes ? 'Pad to a few fixed lengths.' : 'Give what changes as a tensor, not as an attribute.';
+    const hint = this.withShapes
+      ? 'Pad to a few fixed lengths.'
+      : 'Give what changes as a tensor, not as an attribute.';
     this.warn(`whetstone: ${what} Each compilation costs time. ${hint}`);
   }
 }

@@ -1,7 +1,10 @@
 import { producersOf, type Program, type Step } from './program.js';
 import type { RecordedNode, Value } from './value.js';
 
-/** Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has about fifty, both ways. */
+/**
+ * Operations between two uses of a result that make keeping it in between the greater cost. A transformer's layer has
+ * about fifty, both ways.
+ */
 const FAR = 50;
 
 /** Uses from which on an operand is worth keeping for all of them: the mask of all layers' attention. */
@@ -17,8 +20,8 @@ const dear = new Set([...cheap, 'WhetstoneAttention']);
 const rearranging = new Set(['Reshape', 'Transpose', 'WhetstoneJoinHeads']);
 
 /**
- * Cheap results that need not leave the first part of a recording though they are held: the rest computes them from operands that it is given anyway. Those that
- * nothing in this part used are due now.
+ * Cheap results that need not leave the first part of a recording though they are held: the rest computes them from
+ * operands that it is given anyway. Those that nothing in this part used are due now.
  */
 export function cheapToRepeat(nodes: readonly RecordedNode[]): ReadonlySet<Value> {
   const used = new Set(nodes.flatMap(({ inputs }) => inputs));
@@ -26,15 +29,17 @@ export function cheapToRepeat(nodes: readonly RecordedNode[]): ReadonlySet<Value
   for (const { kernel, inputs, outputs } of nodes) {
     const [output] = outputs;
     if (output === undefined || !cheap.has(kernel.name) || !used.has(output) || output.references === 0) continue;
-    if (inputs.every((input) => !repeated.has(input) && (input.node === null || input.references > 0))) repeated.add(output);
+    if (inputs.every((input) => !repeated.has(input) && (input.node === null || input.references > 0)))
+      repeated.add(output);
   }
   return repeated;
 }
 
 /**
- * Computes cheap results a second time where they are used much later again, as gradients do, instead of keeping them all the while. Only those whose
- * operands are kept anyway: else one tensor would be kept for another. The second computation waits for an operand of the operation that needs it, so that
- * it neither runs early nor is merged with the first; it is the same operation on the same operands and gives the same bits.
+ * Computes cheap results a second time where they are used much later again, as gradients do, instead of keeping them
+ * all the while. Only those whose operands are kept anyway: else one tensor would be kept for another. The second
+ * computation waits for an operand of the operation that needs it, so that it neither runs early nor is merged with the
+ * first; it is the same operation on the same operands and gives the same bits.
  *
  * @param thrifty whether attention is computed again, too
  */
@@ -50,10 +55,15 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
   });
   const isKept = (tensor: number, until: number): boolean => {
     const places = uses.get(tensor) ?? [];
-    return tensor < inputTypes.length || leaving.has(tensor) || places.length >= SHARED || (places.at(-1) ?? -1) >= until;
+    return (
+      tensor < inputTypes.length || leaving.has(tensor) || places.length >= SHARED || (places.at(-1) ?? -1) >= until
+    );
   };
 
-  /** For a step that is computed again: before which one, and what it waits for. Users come before what they use, so that all that they ask for is known. */
+  /**
+   * For a step that is computed again: before which one, and what it waits for. Users come before what they use, so
+   * that all that they ask for is known.
+   */
   const again = new Map<number, Repetition>();
   for (let position = steps.length - 1; position >= 0; position--) {
     const repetition = again.get(position) ?? firstFarUse(position);
@@ -78,7 +88,10 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
       allTypes.push(types[output] ?? 'float32');
       renamed.set(output, { from: before, to: firstOutput + index });
     });
-    copies.set(before, [...(copies.get(before) ?? []), { step: { ...step, firstOutput, after: [after] }, of: position }]);
+    copies.set(before, [
+      ...(copies.get(before) ?? []),
+      { step: { ...step, firstOutput, after: [after] }, of: position },
+    ]);
   }
 
   const made: Step[] = [];
@@ -107,14 +120,19 @@ export function recomputeCheap(program: Program, thrifty = false): Program {
   /** Where a result of a step is first used far behind, if there is something that it can wait for. */
   function firstFarUse(position: number): Repetition | null {
     const results = outputsOf(stepAt(position));
-    const before = Math.min(...results.map((result) => uses.get(result)?.find((use) => use - position > FAR) ?? Infinity));
+    const before = Math.min(
+      ...results.map((result) => uses.get(result)?.find((use) => use - position > FAR) ?? Infinity),
+    );
     const after = before === Infinity ? null : waitsFor(before, results, position + FAR);
     return after === null ? null : { before, after };
   }
 
-  /** Whether a step may be computed again there: what it needs is kept until then. What only rearranges may be where what it is made of may. */
+  /**
+   * Whether a step may be computed again there: what it needs is kept until then. What only rearranges may be where
+   * what it is made of may.
+   */
   function isRepeatable(position: number, before: number): boolean {
-    for (let made = position; made >= 0; ) {
+    for (let made = position; made >= 0;) {
       const step = stepAt(made);
       if (outputsOf(step).some((output) => leaving.has(output))) return false;
       if (repeatable.has(step.kernel.name)) return step.inputs.every((input) => isKept(input, before));
@@ -143,4 +161,5 @@ interface Repetition {
   readonly after: number;
 }
 
-const outputsOf = ({ firstOutput, outputs }: Step): number[] => Array.from({ length: outputs }, (_, index) => firstOutput + index);
+const outputsOf = ({ firstOutput, outputs }: Step): number[] =>
+  Array.from({ length: outputs }, (_, index) => firstOutput + index);

@@ -28,7 +28,9 @@ const parameter = (shape: number[], seed: number): tf.Variable => tf.tidy(() => 
 
 /** A small network's loss: matmuls, activations, a reduction. */
 const loss = (input: tf.Tensor, first: tf.Tensor, second: tf.Tensor): tf.Scalar =>
-  tf.tidy(() => tf.mean(tf.square(tf.sub(tf.sigmoid(tf.matMul(tf.tanh(tf.matMul(input, first)), second)), 0.1))) as tf.Scalar);
+  tf.tidy(
+    () => tf.mean(tf.square(tf.sub(tf.sigmoid(tf.matMul(tf.tanh(tf.matMul(input, first)), second)), 0.1))) as tf.Scalar,
+  );
 
 describe.skipIf(libraryFolder === null)('recording', () => {
   let tensors = 0;
@@ -73,18 +75,25 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     step(3, 0.1);
     const { compiles } = backend.counters();
     expect(compiles).toBe(1);
-    for (const [rows, rate] of [[4, 0.2], [7, 0.3], [2, 0.05], [3, 0.1]] as const) step(rows, rate);
+    for (const [rows, rate] of [
+      [4, 0.2],
+      [7, 0.3],
+      [2, 0.05],
+      [3, 0.1],
+    ] as const)
+      step(rows, rate);
     expect(backend.counters()).toMatchObject({ compiles, cacheHits: 4 });
     tf.dispose([...weights]);
   });
 
   test('shapes that were equal by chance are told apart by compiling once more, and then for good', async () => {
     const backend = await fresh(compiledAlways);
-    const compute = (rows: number): number[] => tf.tidy(() => {
-      const x = tf.reshape(tf.mul(random([rows * 3], 4), 2), [rows, 3]);
-      const y = tf.reshape(tf.add(random([9], 5), 1), [3, 3]);
-      return [...tf.matMul(tf.mul(x, 1) as tf.Tensor2D, tf.mul(y, 1) as tf.Tensor2D).dataSync()];
-    });
+    const compute = (rows: number): number[] =>
+      tf.tidy(() => {
+        const x = tf.reshape(tf.mul(random([rows * 3], 4), 2), [rows, 3]);
+        const y = tf.reshape(tf.add(random([9], 5), 1), [3, 3]);
+        return [...tf.matMul(tf.mul(x, 1) as tf.Tensor2D, tf.mul(y, 1) as tf.Tensor2D).dataSync()];
+      });
     compute(3);
     expect(backend.counters().compiles).toBe(1);
     expect(compute(2)).toHaveLength(6);
@@ -108,10 +117,15 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     await fresh(compiledAlways);
     const a = random([700, 300], 1);
     const b = random([300, 500], 2);
-    const run = (): number[] => tf.tidy(() => {
-      const product = tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D);
-      return [...tf.concat([tf.sum(product, 0), tf.sum(product, 1), tf.reshape(tf.sum(tf.softmax(product)), [1])]).dataSync()];
-    });
+    const run = (): number[] =>
+      tf.tidy(() => {
+        const product = tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D);
+        return [
+          ...tf
+            .concat([tf.sum(product, 0), tf.sum(product, 1), tf.reshape(tf.sum(tf.softmax(product)), [1])])
+            .dataSync(),
+        ];
+      });
     const first = run();
     for (let again = 0; again < 3; again++) expect(run()).toEqual(first);
     tf.dispose([a, b]);
@@ -121,13 +135,29 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const backend = await fresh({ ...compiledAlways });
     const a = random([8, 4], 1); // 128 bytes
     const b = random([4, 2], 2); // 32 bytes
-    const compute = (): tf.Tensor => tf.tidy(() => tf.mul(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), 3)); // [8, 2]: 64 bytes; the 3: 4 bytes, once
+    // [8, 2]: 64 bytes; the 3: 4 bytes, once
+    const compute = (): tf.Tensor => tf.tidy(() => tf.mul(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), 3));
     const first = compute();
     first.dataSync();
-    expect(backend.counters()).toMatchObject({ graphs: 1, compiles: 1, cacheHits: 0, eagerGraphs: 0, hostToDeviceBytes: 164, deviceBytes: 224, peakDeviceBytes: 224 });
+    expect(backend.counters()).toMatchObject({
+      graphs: 1,
+      compiles: 1,
+      cacheHits: 0,
+      eagerGraphs: 0,
+      hostToDeviceBytes: 164,
+      deviceBytes: 224,
+      peakDeviceBytes: 224,
+    });
     const second = compute();
     second.dataSync();
-    expect(backend.counters()).toMatchObject({ graphs: 2, compiles: 1, cacheHits: 1, hostToDeviceBytes: 164, deviceBytes: 288, peakDeviceBytes: 288 });
+    expect(backend.counters()).toMatchObject({
+      graphs: 2,
+      compiles: 1,
+      cacheHits: 1,
+      hostToDeviceBytes: 164,
+      deviceBytes: 288,
+      peakDeviceBytes: 288,
+    });
     tf.dispose([a, b, first]);
     expect(backend.counters()).toMatchObject({ deviceBytes: 64, peakDeviceBytes: 288 });
     second.dispose();
@@ -138,26 +168,37 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
     const x = random([4, 6], 1);
     // The axis of a softmax by hand is structure; nothing else differs.
-    const compute = (permutation: number[]): void => tf.tidy(() => {
-      let value: tf.Tensor = tf.reshape(x, [2, 2, 6]);
-      for (let index = 0; index < 20; index++) value = tf.tanh(value);
-      tf.transpose(value, permutation).dataSync();
-    });
-    const orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    const compute = (permutation: number[]): void =>
+      tf.tidy(() => {
+        let value: tf.Tensor = tf.reshape(x, [2, 2, 6]);
+        for (let index = 0; index < 20; index++) value = tf.tanh(value);
+        tf.transpose(value, permutation).dataSync();
+      });
+    const orders = [
+      [0, 1, 2],
+      [0, 2, 1],
+      [1, 0, 2],
+      [1, 2, 0],
+      [2, 0, 1],
+      [2, 1, 0],
+    ];
     for (const order of orders) compute(order);
     for (const order of orders) compute(order);
-    expect(said.mock.calls.map(([message]) => String(message))).toEqual([expect.stringMatching(/compiled 6 times.*Transpose\(float32\) \{.*2.*1.*0\}; it was Transpose\(float32\)/)]);
+    expect(said.mock.calls.map(([message]) => String(message))).toEqual([
+      expect.stringMatching(/compiled 6 times.*Transpose\(float32\) \{.*2.*1.*0\}; it was Transpose\(float32\)/),
+    ]);
     said.mockRestore();
     x.dispose();
   });
 
   test('the executables used longest ago are thrown out', async () => {
     const backend = await fresh({ ...compiledAlways, capacity: 2 });
-    const chain = (length: number): void => tf.tidy(() => {
-      let value: tf.Tensor = tf.scalar(1);
-      for (let index = 0; index < length; index++) value = tf.add(value, 1);
-      expect(value.dataSync()[0]).toBe(length + 1);
-    });
+    const chain = (length: number): void =>
+      tf.tidy(() => {
+        let value: tf.Tensor = tf.scalar(1);
+        for (let index = 0; index < length; index++) value = tf.add(value, 1);
+        expect(value.dataSync()[0]).toBe(length + 1);
+      });
     for (const length of [1, 2, 3]) chain(length);
     expect(backend.counters().compiles).toBe(3);
     expect(backend.recorder.runner.programs.size).toBe(2);
@@ -184,10 +225,12 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const backend = await fresh({ firstNodes: 10 });
     const chain = (length: number): tf.Tensor =>
       tf.tidy(() => {
-        // Each operand is seen under another shape: reshapes that only the recording knows must not be torn from their operation.
+        // Each operand is seen under another shape: reshapes that only the recording knows must not be torn from their
+        // operation.
         const ones = tf.tensor1d([1, 1, 1, 1]);
         let value: tf.Tensor = tf.tensor1d([1, 1, 1, 1]);
-        for (let index = 0; index < length; index++) value = tf.reshape(tf.add(tf.reshape(value, [2, 2]), tf.reshape(ones, [2, 2])), [4]);
+        for (let index = 0; index < length; index++)
+          value = tf.reshape(tf.add(tf.reshape(value, [2, 2]), tf.reshape(ones, [2, 2])), [4]);
         return value;
       });
     const long = chain(60);
@@ -214,7 +257,10 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters().deviceBytes).toBe(5 * bytes);
     tf.dispose(x);
     expect([...product.dataSync()]).toEqual(expected);
-    expect([...(chain.at(-1) as tf.Tensor).dataSync()][0]).toBeCloseTo(Math.tanh(Math.tanh(Math.tanh(Math.tanh(expected[0] ?? NaN)))), 6);
+    expect([...(chain.at(-1) as tf.Tensor).dataSync()][0]).toBeCloseTo(
+      Math.tanh(Math.tanh(Math.tanh(Math.tanh(expected[0] ?? NaN)))),
+      6,
+    );
     tf.dispose([y, product, unused, ...chain]);
     expect(backend.counters().deviceBytes).toBe(0);
   });
@@ -303,7 +349,9 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const weight = parameter([16, 16], 1);
     const input = random([4, 16], 2);
     const step = (): void => {
-      const { value, grads } = tf.variableGrads(() => tf.mean(tf.square(tf.matMul(input as tf.Tensor2D, weight as tf.Tensor as tf.Tensor2D))) as tf.Scalar);
+      const { value, grads } = tf.variableGrads(
+        () => tf.mean(tf.square(tf.matMul(input as tf.Tensor2D, weight as tf.Tensor as tf.Tensor2D))) as tf.Scalar,
+      );
       const moved = tf.tidy(() => tf.sub(weight, tf.mul(Object.values(grads)[0] ?? 0, 0.01)));
       weight.assign(moved);
       tf.dispose([moved, value, ...Object.values(grads)]);
@@ -342,7 +390,10 @@ describe.skipIf(libraryFolder === null)('errors', () => {
     await fresh(compiledAlways);
     const table = random([4, 3], 1);
     const outside = tf.tensor1d([1, 9], 'int32');
-    await expect(tf.mul(tf.gather(tf.mul(table, 2), outside), 2).data()).rejects.toMatchObject({ code: 'BACKEND_FAILED', message: expect.stringContaining('GatherV2(float32 [4, 3]') as string });
+    await expect(tf.mul(tf.gather(tf.mul(table, 2), outside), 2).data()).rejects.toMatchObject({
+      code: 'BACKEND_FAILED',
+      message: expect.stringContaining('GatherV2(float32 [4, 3]') as string,
+    });
     expect(await tf.add(table, 1).data()).toHaveLength(12);
   });
 

@@ -18,7 +18,10 @@ import { Value, type RecordedNode } from './value.js';
 export interface RecorderOptions extends GraphRunnerOptions {
   /** Operations after which a recording is cut by itself. */
   readonly mostNodes?: number;
-  /** Operations after which the first part of a recording is handed over, so that the device starts while the host records the rest. 0: never. */
+  /**
+   * Operations after which the first part of a recording is handed over, so that the device starts while the host
+   * records the rest. 0: never.
+   */
   readonly firstNodes?: number;
   /** Operations from which on a piece of a recording is worth handing over for itself. */
   readonly pieceNodes?: number;
@@ -29,8 +32,9 @@ export interface RecorderOptions extends GraphRunnerOptions {
 }
 
 /**
- * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host records the rest. A fixed number, so that
- * equal recordings are cut alike; what is alive at the cut has to be kept, so the part is small.
+ * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host
+ * records the rest. A fixed number, so that equal recordings are cut alike; what is alive at the cut has to be kept, so
+ * the part is small.
  */
 const FIRST_NODES = 120;
 /** Some layers of a transformer: enough for the device that handing over costs nothing beside it, and soon recorded. */
@@ -102,8 +106,12 @@ export class Recorder {
   /** Records one operation. Nothing is computed. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
     const stored = operands[0]?.stored;
-    if (kernel.gathersRows === true && stored?.format === 'bfloat16') return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
-    const shaped = recording.inputShapes === undefined ? operands : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
+    if (kernel.gathersRows === true && stored?.format === 'bfloat16')
+      return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
+    const shaped =
+      recording.inputShapes === undefined
+        ? operands
+        : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
     const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped, kernel) : shaped;
     for (const input of inputs) {
       if (input.failure !== null) throw input.failure;
@@ -131,47 +139,73 @@ export class Recorder {
     return node.outputs as Value[];
   }
 
-  /** Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part, or what has grown too long. */
+  /**
+   * Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part,
+   * or what has grown too long.
+   */
   cutIfDue(): void {
     const { mostNodes = MOST_NODES } = this.options;
-    const limit = this.begun || this.firstNodes === 0 || this.isSideBySide ? mostNodes : Math.min(this.firstNodes, mostNodes);
+    const limit =
+      this.begun || this.firstNodes === 0 || this.isSideBySide ? mostNodes : Math.min(this.firstNodes, mostNodes);
     if (this.pending.length < limit) return;
     this.handOver({ part: true });
     this.begun = true;
   }
 
-  /** Hands over what was recorded as a piece, where the engine gains by that: for whoever knows that little is alive now. */
+  /**
+   * Hands over what was recorded as a piece, where the engine gains by that: for whoever knows that little is alive
+   * now.
+   */
   handOverPiece(): void {
-    if (this.engine.runsInPieces !== true || this.isSideBySide || this.pending.length < (this.options.pieceNodes ?? PIECE_NODES)) return;
+    if (
+      this.engine.runsInPieces !== true ||
+      this.isSideBySide ||
+      this.pending.length < (this.options.pieceNodes ?? PIECE_NODES)
+    )
+      return;
     this.handOver();
   }
 
-  /** The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result is nobody's: hold it to keep it. */
+  /**
+   * The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result
+   * is nobody's: hold it to keep it.
+   */
   unpack(value: Value, after: Value | null, type: 'float32' | 'bfloat16' = 'float32'): Value {
     const { stored } = value;
     if (stored === null) return value;
     const operands = after === null ? [...stored.parts, ...stored.tables] : [...stored.parts, ...stored.tables, after];
     const parameters = [...stored.parameters, type, after === null ? 'at once' : 'after'];
-    const [unpacked] = this.record(unpack, operands, { outputs: [{ shape: value.shape, dtype: 'float32', physical: type }], parameters, host: stored.host });
+    const [unpacked] = this.record(unpack, operands, {
+      outputs: [{ shape: value.shape, dtype: 'float32', physical: type }],
+      parameters,
+      host: stored.host,
+    });
     if (unpacked === undefined) throw new WhetstoneError('INTERNAL', 'Packed numbers were not unpacked.');
     unpacked.references = 0;
     return unpacked;
   }
 
-  /** Operands with the packed ones unpacked, no sooner than an operand that is not packed. Those in bfloat16 stay as they are where they are multiplied in it. */
+  /**
+   * Operands with the packed ones unpacked, no sooner than an operand that is not packed. Those in bfloat16 stay as
+   * they are where they are multiplied in it.
+   */
   private unpackAll(operands: readonly Value[], { multiplies }: Kernel): Value[] {
     const plain = operands.filter((operand) => operand.stored === null && operand.host === null);
     const after = plain.find((operand) => operand.node !== null) ?? plain[0] ?? null;
     return operands.map((operand) => {
       const { stored } = operand;
-      if (multiplies === true && this.matmulPolicy === 'bfloat16' && stored?.format === 'bfloat16') return stored.parts[0] ?? operand;
+      if (multiplies === true && this.matmulPolicy === 'bfloat16' && stored?.format === 'bfloat16')
+        return stored.parts[0] ?? operand;
       return this.unpack(operand, after, multiplies === true ? stored?.multipliedAs : 'float32');
     });
   }
 
   /** Rows of a table in bfloat16: they are gathered as they are, and only they are widened. */
   private recordRows(kernel: Kernel, table: Value, others: readonly Value[], recording: Recording): Value[] {
-    const [rows] = this.record(kernel, [table, ...others], { ...recording, outputs: recording.outputs.map((spec) => ({ ...spec, physical: 'bfloat16' as const })) });
+    const [rows] = this.record(kernel, [table, ...others], {
+      ...recording,
+      outputs: recording.outputs.map((spec) => ({ ...spec, physical: 'bfloat16' as const })),
+    });
     if (rows === undefined) throw new WhetstoneError('INTERNAL', 'A gather has no result.');
     rows.references = 0;
     return this.record(unpack, [rows], { outputs: recording.outputs, parameters: ['bfloat16', 'float32', 'at once'] });
@@ -223,16 +257,27 @@ export class Recorder {
    * @param whole whether what reads left out is computed, too
    * @param part whether the recording goes on
    */
-  private handOver({ wanted = null, whole = false, part = false }: { readonly wanted?: Value | null; readonly whole?: boolean; readonly part?: boolean } = {}): void {
+  private handOver({
+    wanted = null,
+    whole = false,
+    part = false,
+  }: { readonly wanted?: Value | null; readonly whole?: boolean; readonly part?: boolean } = {}): void {
     if (this.pending.length === 0 && wanted === null && !whole) return;
     const nodes = this.waiting.length === 0 ? this.pending : [...this.waiting, ...this.pending];
     // What processes sum together is computed by all of them or by none: nothing is left for later.
-    const passing = whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
+    const passing =
+      whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
     this.leftOut = passing.size;
     const leftOut = part ? new Set([...passing, ...cheapToRepeat(nodes)]) : passing;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(nodes, serial, { matmul: this.matmulPolicy, sideBySide: this.isSideBySide }, this.operands, leftOut);
+    const graph = cut(
+      nodes,
+      serial,
+      { matmul: this.matmulPolicy, sideBySide: this.isSideBySide },
+      this.operands,
+      leftOut,
+    );
     const made = new Set(graph.outputs);
     const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
     const needed = new Set(still.flatMap(({ inputs }) => inputs));
@@ -249,7 +294,10 @@ export class Recorder {
     }
   }
 
-  /** One result less that was left out is held. When there is none any more, what was kept for their sake goes, unless something recorded since needs it. */
+  /**
+   * One result less that was left out is held. When there is none any more, what was kept for their sake goes, unless
+   * something recorded since needs it.
+   */
   private forgetLeftOut(): void {
     if (--this.leftOut > 0 || this.pending.length > 0) return;
     // Their operands are no longer those of a recording.
@@ -257,8 +305,16 @@ export class Recorder {
     this.letGo(this.waiting, [], nothing, nothing);
   }
 
-  /** After a graph: results refer to their operations no longer, so that these and their operands can go, except what stays recorded. */
-  private letGo(nodes: readonly RecordedNode[], still: RecordedNode[], needed: ReadonlySet<Value>, made: ReadonlySet<Value>): void {
+  /**
+   * After a graph: results refer to their operations no longer, so that these and their operands can go, except what
+   * stays recorded.
+   */
+  private letGo(
+    nodes: readonly RecordedNode[],
+    still: RecordedNode[],
+    needed: ReadonlySet<Value>,
+    made: ReadonlySet<Value>,
+  ): void {
     const staying = new Set(still);
     for (const node of nodes) {
       const stays = staying.has(node);
@@ -283,7 +339,8 @@ export class Recorder {
     }
     if (value.failure !== null) throw value.failure;
     if (value.tensor !== null) return value.tensor;
-    if (value.host === null) throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
+    if (value.host === null)
+      throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
     return this.operands.tensor(this.operands.idOf(value));
   }
 

@@ -12,7 +12,8 @@ function dice(seed: number): (below: number) => number {
 
 const limits = { leastPeriod: 4, leastCount: 3, leastSaved: 20 };
 /** Items that come once: negative, each another. */
-const unlike = (count: number, from: number): number[] => Array.from({ length: count }, (_, index) => -(from + index) - 1);
+const unlike = (count: number, from: number): number[] =>
+  Array.from({ length: count }, (_, index) => -(from + index) - 1);
 const times = (count: number, piece: readonly number[]): number[] => Array.from({ length: count }, () => piece).flat();
 
 describe('findRepeats', () => {
@@ -29,9 +30,22 @@ describe('findRepeats', () => {
   });
 
   test('finds several, and none where nothing is saved', () => {
-    const [one, other] = [Array.from({ length: 14 }, (_, index) => index), Array.from({ length: 17 }, (_, index) => 50 + index)];
-    const letters = Int32Array.from([...times(3, one), ...unlike(2, 0), ...times(5, other), ...unlike(2, 10), ...times(3, one)]);
-    expect(findRepeats(letters, limits).map(({ start, period, end }) => [start, period, end])).toEqual([[44, 17, 129], [0, 14, 42], [131, 14, 173]]);
+    const [one, other] = [
+      Array.from({ length: 14 }, (_, index) => index),
+      Array.from({ length: 17 }, (_, index) => 50 + index),
+    ];
+    const letters = Int32Array.from([
+      ...times(3, one),
+      ...unlike(2, 0),
+      ...times(5, other),
+      ...unlike(2, 10),
+      ...times(3, one),
+    ]);
+    expect(findRepeats(letters, limits).map(({ start, period, end }) => [start, period, end])).toEqual([
+      [44, 17, 129],
+      [0, 14, 42],
+      [131, 14, 173],
+    ]);
     expect(findRepeats(letters, { ...limits, leastSaved: 69 })).toEqual([]);
     expect(findRepeats(Int32Array.of(), limits)).toEqual([]);
   });

@@ -1,4 +1,7 @@
-/** A stretch of a sequence that is one piece over and over: every item behind the first `period` is the one a period before. */
+/**
+ * A stretch of a sequence that is one piece over and over: every item behind the first `period` is the one a period
+ * before.
+ */
 export interface Repeat {
   readonly start: number;
   readonly period: number;
@@ -15,7 +18,10 @@ export interface RepeatLimits {
   readonly leastSaved: number;
 }
 
-/** A model's layers: a piece of fewer operations is not worth a call, one that is there only twice not worth a function or a module of its own. */
+/**
+ * A model's layers: a piece of fewer operations is not worth a call, one that is there only twice not worth a function
+ * or a module of its own.
+ */
 export const layerLimits: RepeatLimits = { leastPeriod: 24, leastCount: 3, leastSaved: 100 };
 
 /** Items by which places that may be alike are found. */
@@ -55,12 +61,16 @@ function likelyPeriods(letters: Int32Array, least: number): readonly number[] {
     let hash = 0x811c9dc5;
     for (let offset = 0; offset < WINDOW; offset++) hash = Math.imul(hash ^ (letters[index + offset] ?? 0), 0x01000193);
     const earlier = places.get(hash) ?? [];
-    for (const place of earlier) if (index - place >= least) counts.set(index - place, (counts.get(index - place) ?? 0) + 1);
+    for (const place of earlier)
+      if (index - place >= least) counts.set(index - place, (counts.get(index - place) ?? 0) + 1);
     earlier.push(index);
     if (earlier.length > MOST_EARLIER) earlier.shift();
     places.set(hash, earlier);
   }
-  return [...counts].toSorted(([a, many], [b, more]) => more - many || a - b).slice(0, MOST_PERIODS).map(([period]) => period);
+  return [...counts]
+    .toSorted(([a, many], [b, more]) => more - many || a - b)
+    .slice(0, MOST_PERIODS)
+    .map(([period]) => period);
 }
 
 /** The longest stretches of free items in which every item is the one a period before. */

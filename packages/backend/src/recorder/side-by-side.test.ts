@@ -11,7 +11,8 @@ describe.skipIf(libraryFolder === null)('parts that are computed beside each oth
   });
 
   /** Σ over two halves of relu(half · w), for rows of their own. */
-  const sumOfHalves = (x: tf.Tensor2D, w: tf.Tensor2D): tf.Tensor => tf.addN(tf.split(x, 2).map((half) => tf.sum(tf.relu(tf.matMul(half, w)), 0)));
+  const sumOfHalves = (x: tf.Tensor2D, w: tf.Tensor2D): tf.Tensor =>
+    tf.addN(tf.split(x, 2).map((half) => tf.sum(tf.relu(tf.matMul(half, w)), 0)));
 
   test('give the same bits, take tensors from outside, and leave theirs to what comes after', async () => {
     const x = random<tf.Rank.R2>([64, 48], 1);
@@ -35,7 +36,10 @@ describe.skipIf(libraryFolder === null)('parts that are computed beside each oth
     const table = random<tf.Rank.R2>([4, 3], 1);
     const outside = tf.tensor1d([9], 'int32');
     const failed = backend.sideBySide(() => tf.tidy(() => tf.mul(tf.gather(tf.mul(table, 2), outside), 2)));
-    await expect(failed.data()).rejects.toMatchObject({ code: 'BACKEND_FAILED', message: expect.stringContaining('GatherV2(float32 [4, 3]') as string });
+    await expect(failed.data()).rejects.toMatchObject({
+      code: 'BACKEND_FAILED',
+      message: expect.stringContaining('GatherV2(float32 [4, 3]') as string,
+    });
     const works = backend.sideBySide(() => tf.tidy(() => tf.sum(tf.mul(table, 2))));
     const sum = Array.from(table.dataSync()).reduce((total, value) => total + value, 0);
     expect(works.dataSync()[0]).toBeCloseTo(2 * sum, 5);

@@ -14,17 +14,27 @@ export class StoredTensors {
 
   pack(packed: PackedTensor): Value {
     const { parts, tables, ...form } = layoutOf(packed);
-    return stored(packed.shape, { ...form, parts: parts.map((part) => this.upload(part)), tables: tables.map((table) => this.tableOf(table)) });
+    return stored(packed.shape, {
+      ...form,
+      parts: parts.map((part) => this.upload(part)),
+      tables: tables.map((table) => this.tableOf(table)),
+    });
   }
 
   /** The numbers of a value rounded to bfloat16. */
   inBfloat16(value: Value, shape: readonly number[]): Value {
-    const [part] = this.recorder.record(toBfloat16, [this.recorder.seenAs(value, shape)], { outputs: [{ shape, dtype: 'float32', physical: 'bfloat16' }] });
+    const [part] = this.recorder.record(toBfloat16, [this.recorder.seenAs(value, shape)], {
+      outputs: [{ shape, dtype: 'float32', physical: 'bfloat16' }],
+    });
     return stored(shape, bfloat16Of(part as Value));
   }
 
   /** Numbers that `fill` writes where they stay. */
-  async from(shape: readonly number[], format: 'float32' | 'bfloat16', fill: (bytes: Uint8Array) => Promise<void>): Promise<Value> {
+  async from(
+    shape: readonly number[],
+    format: 'float32' | 'bfloat16',
+    fill: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<Value> {
     const { engine, memory } = this.recorder;
     const value = new Value(shape.slice(), 'float32', format);
     memory.adoptUploaded(value, await engine.uploadFrom(format, shape, fill));
@@ -37,7 +47,11 @@ export class StoredTensors {
   }
 
   private upload({ type, shape, values }: PartData): Value {
-    if (values.length !== sizeOf(shape)) throw new WhetstoneError('INTERNAL', 'A packed tensor lacks some of its numbers.', { expected: `${sizeOf(shape)} of ${bytesPerElement[type]} bytes`, found: String(values.length) });
+    if (values.length !== sizeOf(shape))
+      throw new WhetstoneError('INTERNAL', 'A packed tensor lacks some of its numbers.', {
+        expected: `${sizeOf(shape)} of ${bytesPerElement[type]} bytes`,
+        found: String(values.length),
+      });
     const value = new Value(shape, type === 'int8' || type === 'uint8' ? 'int32' : 'float32', type);
     this.recorder.memory.adoptUploaded(value, this.recorder.engine.upload(type, shape, values));
     return value;

@@ -6,21 +6,36 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import type { WhetstoneBackend } from './backend.js';
 
-/** Any 16 numbers will do for a code: the formula is what is tested, bitsandbytes' own numbers are in `test/numerics/nf4.test.ts`. */
+/**
+ * Any 16 numbers will do for a code: the formula is what is tested, bitsandbytes' own numbers are in
+ * `test/numerics/nf4.test.ts`.
+ */
 const code = Float32Array.from({ length: 16 }, (_, index) => Math.sin(index) / 3);
-const bytes = (count: number, seed: number): Uint8Array => Uint8Array.from(numbers(count, seed), (value) => Math.floor((value + 1) * 127.9));
+const bytes = (count: number, seed: number): Uint8Array =>
+  Uint8Array.from(numbers(count, seed), (value) => Math.floor((value + 1) * 127.9));
 
 function fourBit(shape: readonly number[], kind: 'single' | 'double', transposed = false): PackedFourBit {
   const count = shape.reduce((product, size) => product * size, 1);
   const blocks = Math.ceil(count / 64);
-  const scales = kind === 'single'
-    ? { kind, absmax: numbers(blocks, 5) }
-    : { kind, quantised: bytes(blocks, 6), nestedAbsmax: numbers(Math.ceil(blocks / 256), 7), offset: Math.fround(0.7), code: numbers(256, 8) };
+  const scales =
+    kind === 'single'
+      ? { kind, absmax: numbers(blocks, 5) }
+      : {
+          kind,
+          quantised: bytes(blocks, 6),
+          nestedAbsmax: numbers(Math.ceil(blocks / 256), 7),
+          offset: Math.fround(0.7),
+          code: numbers(256, 8),
+        };
   return { format: 'nf4', shape, transposed, code, packed: bytes(Math.ceil(count / 2), 4), scales };
 }
 
 const int8 = (rows: number, columns: number, transposed: boolean): PackedInt8 => ({
-  format: 'int8', shape: transposed ? [columns, rows] : [rows, columns], transposed, values: Int8Array.from(numbers(rows * columns, 3), (value) => Math.round(127 * value)), scales: numbers(rows, 9),
+  format: 'int8',
+  shape: transposed ? [columns, rows] : [rows, columns],
+  transposed,
+  values: Int8Array.from(numbers(rows * columns, 3), (value) => Math.round(127 * value)),
+  scales: numbers(rows, 9),
 });
 
 const cases: readonly (readonly [string, PackedTensor, bytes: number])[] = [
@@ -31,14 +46,26 @@ const cases: readonly (readonly [string, PackedTensor, bytes: number])[] = [
   ['nf4, more than one group of scales', fourBit([256, 128], 'double'), 256 * 64 + 512 + 8],
   ['int8', int8(6, 10, false), 60 + 24],
   ['int8, transposed', int8(6, 10, true), 60 + 24],
-  ['bfloat16', { format: 'bfloat16', shape: [5, 7], bits: Uint16Array.from(numbers(35, 2), (value) => Math.floor(value * 100) + 0x3f80) }, 70],
+  [
+    'bfloat16',
+    {
+      format: 'bfloat16',
+      shape: [5, 7],
+      bits: Uint16Array.from(numbers(35, 2), (value) => Math.floor(value * 100) + 0x3f80),
+    },
+    70,
+  ],
 ];
 
 const engines = [
   ['tensorflow', startBackend, libraryFolder === null],
   ['xla', startXlaBackend, xlaPlugin === null],
   // Where loops are compiled. Behind the other engine, as a backend that is there already keeps its options.
-  ['tensorflow, in functions at first sight', () => startBackend({ recorder: { eagerNodes: 0 } }), libraryFolder === null || xlaPlugin === null],
+  [
+    'tensorflow, in functions at first sight',
+    () => startBackend({ recorder: { eagerNodes: 0 } }),
+    libraryFolder === null || xlaPlugin === null,
+  ],
 ] as const;
 
 describe.each(engines)('packed tensors on %s', (name, start, skip) => {
@@ -55,7 +82,10 @@ describe.each(engines)('packed tensors on %s', (name, start, skip) => {
   const tolerance = name === 'xla' ? 1e-6 : 0;
   const near = (found: ArrayLike<number>, expected: ArrayLike<number>, distance = tolerance): void => {
     expect(found.length).toBe(expected.length);
-    const largest = Array.from(found).reduce((worst, value, index) => Math.max(worst, Math.abs(value - (expected[index] ?? NaN))), 0);
+    const largest = Array.from(found).reduce(
+      (worst, value, index) => Math.max(worst, Math.abs(value - (expected[index] ?? NaN))),
+      0,
+    );
     expect(largest).toBeLessThanOrEqual(distance);
   };
 
@@ -73,7 +103,8 @@ describe.each(engines)('packed tensors on %s', (name, start, skip) => {
     const [rows = 1, columns = 1] = packed.shape;
     const x = random<tf.Rank.R2>([3, columns]);
     const [found, wanted, back, wantedBack] = tf.tidy(() => {
-      const product = (weight: tf.Tensor) => (input: tf.Tensor) => tf.matMul(input as tf.Tensor2D, weight as tf.Tensor2D, false, true);
+      const product = (weight: tf.Tensor) => (input: tf.Tensor) =>
+        tf.matMul(input as tf.Tensor2D, weight as tf.Tensor2D, false, true);
       const results = [product(stored)(x), product(plain)(x), tf.grad(product(stored))(x), tf.grad(product(plain))(x)];
       return results.map((tensor) => tensor.dataSync());
     }) as unknown as Float32Array[];
@@ -81,18 +112,31 @@ describe.each(engines)('packed tensors on %s', (name, start, skip) => {
     near(back!, wantedBack!, 1e-5);
     // Another shape of the same data, a copy, and an operation on it alone.
     tf.tidy(() => {
-      near(tf.neg(tf.reshape(stored, [columns, rows])).dataSync(), expected.map((value) => -value));
-      near(tf.add(tf.clone(stored), plain).dataSync(), expected.map((value) => value + value), 1e-5);
+      near(
+        tf.neg(tf.reshape(stored, [columns, rows])).dataSync(),
+        expected.map((value) => -value),
+      );
+      near(
+        tf.add(tf.clone(stored), plain).dataSync(),
+        expected.map((value) => value + value),
+        1e-5,
+      );
     });
     tf.dispose([stored, plain, x]);
     expect(tf.memory().numTensors).toBe(tensors);
     expect(backend.counters().deviceBytes).toBe(before);
   });
 
-  it.each([['4 bits', fourBit([64, 64], 'double')], ['8 bits', int8(64, 64, false)]] as const)('%s are multiplied in bfloat16 where that is asked for', (_, packed) => {
+  it.each([
+    ['4 bits', fourBit([64, 64], 'double')],
+    ['8 bits', int8(64, 64, false)],
+  ] as const)('%s are multiplied in bfloat16 where that is asked for', (_, packed) => {
     const stored = storePacked({ ...packed, computeDtype: 'bfloat16' });
     const rounded = tf.tidy(() => storeBfloat16(tf.tensor2d(unpackOnHost(packed), [64, 64])));
-    near(tf.tidy(() => tf.matMul(tf.eye(64), stored as tf.Tensor2D).dataSync()), rounded.dataSync());
+    near(
+      tf.tidy(() => tf.matMul(tf.eye(64), stored as tf.Tensor2D).dataSync()),
+      rounded.dataSync(),
+    );
     tf.dispose([stored, rounded]);
   });
 
@@ -146,7 +190,9 @@ describe.each(engines)('packed tensors on %s', (name, start, skip) => {
     const halves = await storeFrom([2], 'bfloat16', async (target) => target.set([0x80, 0x3f, 0x00, 0xc0]));
     expect([...halves.dataSync()]).toEqual([1, -2]);
     tf.dispose([stored, halves]);
-    await expect(storeFrom([2], 'float32', () => Promise.reject(new Error('the disk is gone')))).rejects.toThrow('the disk is gone');
+    await expect(storeFrom([2], 'float32', () => Promise.reject(new Error('the disk is gone')))).rejects.toThrow(
+      'the disk is gone',
+    );
     expect(backend.counters().deviceBytes).toBe(before.deviceBytes);
   });
 });

@@ -14,7 +14,11 @@ it('keeps what tfjs-core knows of our values in them, and of other data where it
     const entry = { backend: engine().backend, dtype: 'float32' as const, shape: [2], bytes: 8 };
     expect(tensorInfo.has(data)).toBe(false);
     tensorInfo.set(data, entry);
-    expect([tensorInfo.has(data), tensorInfo.get(data) === entry, ours.info === entry]).toEqual([true, true, data === ours]);
+    expect([tensorInfo.has(data), tensorInfo.get(data) === entry, ours.info === entry]).toEqual([
+      true,
+      true,
+      data === ours,
+    ]);
     expect([tensorInfo.delete(data), tensorInfo.has(data), tensorInfo.delete(data)]).toEqual([true, false, false]);
   }
 });

@@ -33,8 +33,9 @@ class InfoTable implements Table {
 }
 
 /**
- * Has tfjs-core keep what it knows of our values in them. Its own table is a WeakMap with an entry for every intermediate result, thousands a step, which cost a tenth of the time that
- * recording takes: entries are made and deleted by hash, and every collection of young objects goes through them.
+ * Has tfjs-core keep what it knows of our values in them. Its own table is a WeakMap with an entry for every
+ * intermediate result, thousands a step, which cost a tenth of the time that recording takes: entries are made and
+ * deleted by hash, and every collection of young objects goes through them.
  */
 export function keepInfoInValues(): void {
   const { state } = engine();

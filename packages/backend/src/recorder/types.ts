@@ -1,6 +1,8 @@
 import type { DataType } from '@tensorflow/tfjs-core';
 
-/** Element types on the device. tfjs's dtypes map onto the first three; the others are what packed weights consist of. */
+/**
+ * Element types on the device. tfjs's dtypes map onto the first three; the others are what packed weights consist of.
+ */
 export type PhysicalType = 'float32' | 'int32' | 'bool' | 'bfloat16' | 'uint8' | 'int8';
 
 export type TypedArray = Float32Array | Int32Array | Uint8Array;
@@ -18,7 +20,14 @@ export interface Spec {
 
 export const physicalTypes: readonly PhysicalType[] = ['float32', 'int32', 'bool', 'bfloat16', 'uint8', 'int8'];
 
-export const bytesPerElement: Readonly<Record<PhysicalType, number>> = { float32: 4, int32: 4, bool: 1, bfloat16: 2, uint8: 1, int8: 1 };
+export const bytesPerElement: Readonly<Record<PhysicalType, number>> = {
+  float32: 4,
+  int32: 4,
+  bool: 1,
+  bfloat16: 2,
+  uint8: 1,
+  int8: 1,
+};
 
 /** The device dtypes among tfjs's; `string` and `complex64` values stay on the host. */
 export function isDeviceType(dtype: DataType): dtype is 'float32' | 'int32' | 'bool' {
@@ -41,7 +50,8 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
 /** Host values as the array that the device dtype is made of. */
 export function toTypedArray(values: ArrayLike<number> | ArrayLike<boolean>, type: PhysicalType): TypedArray {
   // Numbers for bfloat16 are rounded on their way to the device.
-  if (type === 'float32' || type === 'bfloat16') return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
+  if (type === 'float32' || type === 'bfloat16')
+    return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
   if (type === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values as ArrayLike<number>);
   return values instanceof Uint8Array ? values : Uint8Array.from(values as ArrayLike<number>);
 }

@@ -22,7 +22,9 @@ export interface RecordedNode {
   needed: boolean;
 }
 
-/** What a packed value consists of: ordinary values on the device, and how the operation that unpacks them is recorded. */
+/**
+ * What a packed value consists of: ordinary values on the device, and how the operation that unpacks them is recorded.
+ */
 export interface StoredParts {
   readonly format: Exclude<StorageFormat, 'float32'>;
   readonly parts: readonly Value[];

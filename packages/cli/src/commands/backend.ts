@@ -1,6 +1,21 @@
 import { cpus, totalmem } from 'node:os';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
-import { cacheFolder, findTensorflow, findXlaPlugin, installTensorflow, installXlaPlugin, measureMatmul, presentAccelerators, resolveBackend, tensorflowCpuWheel, WhetstoneBackend, xlaPluginKinds, xlaPluginSet, type Wheel, type XlaPluginKind } from '@whetstone/backend';
+import {
+  cacheFolder,
+  findTensorflow,
+  findXlaPlugin,
+  installTensorflow,
+  installXlaPlugin,
+  measureMatmul,
+  presentAccelerators,
+  resolveBackend,
+  tensorflowCpuWheel,
+  WhetstoneBackend,
+  xlaPluginKinds,
+  xlaPluginSet,
+  type Wheel,
+  type XlaPluginKind,
+} from '@whetstone/backend';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
@@ -14,25 +29,55 @@ export async function backendInfo(options: { readonly json?: boolean; readonly b
   const xla = await findXlaPlugin();
   const info = await resolveBackend({ name: options.backend ?? 'auto', threads: null });
   const current = currentBackend();
-  const engine = current instanceof WhetstoneBackend ? { name: current.engine.name, version: current.engine.version, device: current.engine.device } : { name: info.engine, version: null, device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() } };
+  const engine =
+    current instanceof WhetstoneBackend
+      ? { name: current.engine.name, version: current.engine.version, device: current.engine.device }
+      : {
+          name: info.engine,
+          version: null,
+          device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() },
+        };
   const matmul = await measureMatmul();
   const { kind, count, memoryBytes } = engine.device;
   terminal.line(info.reason);
   terminal.line(`engine:        ${engine.name}${engine.version === null ? '' : ` ${engine.version}`}`);
-  terminal.line(`device:        ${count === 1 ? '' : `${count} × `}${kind}, ${cpus().length} processors${memoryBytes === null ? '' : `, ${bytes(memoryBytes)} of memory`}`);
+  terminal.line(
+    `device:        ${count === 1 ? '' : `${count} × `}${kind}, ${cpus().length} ` +
+      `processors${memoryBytes === null ? '' : `, ${bytes(memoryBytes)} of memory`}`,
+  );
   terminal.line(`accelerator:   ${acceleratorLine(info.engine)}`);
   terminal.line(`weights:       ${weightsLine(info.backend)}`);
   terminal.line(`matmul:        ${matmul.gigaflops.toPrecision(3)} GFLOP/s at ${matmul.side} × ${matmul.side}`);
   terminal.line(`cache:         ${cacheFolder()}`);
-  terminal.line(`libtensorflow: ${'reasons' in tensorflow ? `none: ${tensorflow.reasons.join('; ')}` : `${tensorflow.version ?? 'unknown version'} from the ${tensorflow.source}, ${tensorflow.folder}`}`);
-  terminal.line(`XLA plugin:    ${'reasons' in xla ? `none: ${xla.reasons.join('; ')}` : `${xla.version ?? 'unknown version'} from the ${xla.source}, ${xla.path}`}`);
-  terminal.result({ backend: info.backend, engine: info.engine, engineVersion: engine.version, reason: info.reason, device: engine.device, processors: cpus().length, accelerators: presentAccelerators(), matmul, cache: cacheFolder(), tensorflow, xla });
+  terminal.line(
+    'libtensorflow: ' +
+      `${'reasons' in tensorflow ? `none: ${tensorflow.reasons.join('; ')}` : `${tensorflow.version ?? 'unknown version'} from the ${tensorflow.source}, ${tensorflow.folder}`}`,
+  );
+  terminal.line(
+    'XLA plugin:    ' +
+      `${'reasons' in xla ? `none: ${xla.reasons.join('; ')}` : `${xla.version ?? 'unknown version'} from the ${xla.source}, ${xla.path}`}`,
+  );
+  terminal.result({
+    backend: info.backend,
+    engine: info.engine,
+    engineVersion: engine.version,
+    reason: info.reason,
+    device: engine.device,
+    processors: cpus().length,
+    accelerators: presentAccelerators(),
+    matmul,
+    cache: cacheFolder(),
+    tensorflow,
+    xla,
+  });
 }
 
 /** What weights may be kept in. */
 function weightsLine(backend: string): string {
   if (backend === 'whetstone') return 'kept as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy ask';
-  return ['cpu', 'wasm'].includes(backend) ? "kept as int8, NF4 or FP4 where qlora asks, else as float32 (bfloat16, too)" : 'kept as float32, whatever the model and the strategy ask';
+  return ['cpu', 'wasm'].includes(backend)
+    ? 'kept as int8, NF4 or FP4 where qlora asks, else as float32 (bfloat16, too)'
+    : 'kept as float32, whatever the model and the strategy ask';
 }
 
 /** What the system shows of accelerators. */
@@ -48,16 +93,28 @@ function acceleratorLine(engine: string): string {
 const alsoNeeded: Readonly<Partial<Record<XlaPluginKind, string>>> = {
   cuda12: 'It needs an NVIDIA driver of version 525 or later; everything else of CUDA is fetched.',
   cuda13: 'It needs an NVIDIA driver of version 580 or later; everything else of CUDA is fetched.',
-  rocm7: "It needs AMD's ROCm 7 besides, which is not on the package index: it looks in /opt/rocm/lib and LD_LIBRARY_PATH. `ldd` on the plugin shows which libraries are missing.",
+  rocm7:
+    "It needs AMD's ROCm 7 besides, which is not on the package index: it looks in /opt/rocm/lib and " +
+    'LD_LIBRARY_PATH. `ldd` on the plugin shows which libraries are missing.',
 };
 
 export const installKinds: readonly string[] = ['cpu', ...xlaPluginKinds];
 
 const isPluginKind = (kind: string): kind is XlaPluginKind => (xlaPluginKinds as readonly string[]).includes(kind);
 
-/** `whetstone backend install KIND`: fetches libtensorflow, or an XLA plugin with the libraries that it needs, into the cache. */
-export async function backendInstall(kind: string, options: { readonly json?: boolean; readonly dryRun?: boolean }): Promise<void> {
-  if (kind !== 'cpu' && !isPluginKind(kind)) throw new WhetstoneError('USAGE', `There is no backend ${JSON.stringify(kind)} to install.`, { expected: installKinds.join(', '), found: kind });
+/**
+ * `whetstone backend install KIND`: fetches libtensorflow, or an XLA plugin with the libraries that it needs, into the
+ * cache.
+ */
+export async function backendInstall(
+  kind: string,
+  options: { readonly json?: boolean; readonly dryRun?: boolean },
+): Promise<void> {
+  if (kind !== 'cpu' && !isPluginKind(kind))
+    throw new WhetstoneError('USAGE', `There is no backend ${JSON.stringify(kind)} to install.`, {
+      expected: installKinds.join(', '),
+      found: kind,
+    });
   const terminal = createTerminal(options.json === true);
   if (options.dryRun === true) {
     const wheels: readonly Wheel[] = kind === 'cpu' ? [tensorflowCpuWheel()] : xlaPluginSet(kind).wheels;
@@ -65,7 +122,18 @@ export async function backendInstall(kind: string, options: { readonly json?: bo
     const total = wheels.reduce((sum, wheel) => sum + (wheel.bytes ?? 0), 0);
     terminal.line(`${bytes(total).padStart(8)}  to fetch into ${cacheFolder()}`);
     if (kind !== 'cpu' && alsoNeeded[kind] !== undefined) terminal.line(alsoNeeded[kind]);
-    terminal.result({ kind, bytes: total, cache: cacheFolder(), wheels: wheels.map(({ name, version, fileName, bytes: size, sha256 }) => ({ name, version, fileName, bytes: size, sha256 })) });
+    terminal.result({
+      kind,
+      bytes: total,
+      cache: cacheFolder(),
+      wheels: wheels.map(({ name, version, fileName, bytes: size, sha256 }) => ({
+        name,
+        version,
+        fileName,
+        bytes: size,
+        sha256,
+      })),
+    });
     return;
   }
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));

@@ -27,11 +27,17 @@ export async function chat(model: string, options: ChatOptions): Promise<void> {
 }
 
 async function converse(terminal: Terminal, opened: OpenModel, options: ChatOptions): Promise<void> {
-  const beginning: readonly Message[] = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
+  const beginning: readonly Message[] =
+    options.system === undefined ? [] : [{ role: 'system', content: options.system }];
   let messages = [...beginning];
   let replying: AbortController | null = null;
   let left = false;
-  const input = createInterface({ input: process.stdin, output: terminal.interactive ? process.stdout : undefined, terminal: terminal.interactive && process.stdin.isTTY, prompt: terminal.paint.bold('> ') });
+  const input = createInterface({
+    input: process.stdin,
+    output: terminal.interactive ? process.stdout : undefined,
+    terminal: terminal.interactive && process.stdin.isTTY,
+    prompt: terminal.paint.bold('> '),
+  });
   const interrupted = (): void => {
     if (replying !== null && !replying.signal.aborted) replying.abort();
     else {
@@ -52,7 +58,13 @@ async function converse(terminal: Terminal, opened: OpenModel, options: ChatOpti
       } else if (text.startsWith('/')) terminal.line(terminal.paint.dim(help));
       else if (text !== '') {
         replying = new AbortController();
-        messages = await takeTurn(terminal, opened, [...messages, { role: 'user', content: text }], options, replying.signal);
+        messages = await takeTurn(
+          terminal,
+          opened,
+          [...messages, { role: 'user', content: text }],
+          options,
+          replying.signal,
+        );
         replying = null;
       }
       if (terminal.interactive) input.prompt();
@@ -65,7 +77,13 @@ async function converse(terminal: Terminal, opened: OpenModel, options: ChatOpti
 }
 
 /** Streams one reply. @returns the conversation with it, or without the last message where there is no reply */
-async function takeTurn(terminal: Terminal, opened: OpenModel, messages: Message[], options: ChatOptions, signal: AbortSignal): Promise<Message[]> {
+async function takeTurn(
+  terminal: Terminal,
+  opened: OpenModel,
+  messages: Message[],
+  options: ChatOptions,
+  signal: AbortSignal,
+): Promise<Message[]> {
   let reply = '';
   try {
     for await (const { text } of generateReply(opened, messages, generationOptions(options), signal)) {

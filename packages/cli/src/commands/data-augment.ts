@@ -24,31 +24,53 @@ async function openTransforms(given: readonly string[], seed: number, terminal: 
     try {
       return JSON.parse(text) as unknown;
     } catch (cause) {
-      throw new WhetstoneError('USAGE', `A transform is not valid JSON: ${(cause as Error).message}`, { found: text, expected: '{"use": "augment-synonyms", "options": {…}}', cause });
+      throw new WhetstoneError('USAGE', `A transform is not valid JSON: ${(cause as Error).message}`, {
+        found: text,
+        expected: '{"use": "augment-synonyms", "options": {…}}',
+        cause,
+      });
     }
   });
   const baseFolder = process.cwd();
   const registry = createRegistry(builtInPlugins);
   // The rest of a configuration is there only because it has to be.
   const raw = rawConfigOf({ model: '.', strategy: 'full', data: { train: '.', transforms: uses } }, baseFolder);
-  const { config, pluginFor } = await resolveConfig(raw, { defaults: { dataSource: 'conversations' }, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder, sharedModules: {} }) });
+  const { config, pluginFor } = await resolveConfig(raw, {
+    defaults: { dataSource: 'conversations' },
+    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder, sharedModules: {} }),
+  });
   const context: PluginContext = {
-    logger: terminalLogger(terminal), seed, baseFolder, outputFolder: null,
+    logger: terminalLogger(terminal),
+    seed,
+    baseFolder,
+    outputFolder: null,
     openGenerator: async (model) => {
       await resolveBackend({ name: 'auto', threads: null });
       return openGenerator(model);
     },
   };
   const transforms: DataTransform[] = [];
-  for (const { use, options } of config.data.transforms) transforms.push((await pluginFor('data-transform', use).create(options as never, context)) as DataTransform);
+  for (const { use, options } of config.data.transforms)
+    transforms.push((await pluginFor('data-transform', use).create(options as never, context)) as DataTransform);
   return transforms;
 }
 
-/** A conversation as a row of `{"messages", "tools"?, …columns}`, or of the layout that its form needs; what was made of another says of which. */
+/**
+ * A conversation as a row of `{"messages", "tools"?, …columns}`, or of the layout that its form needs; what was made of
+ * another says of which.
+ */
 function rowOf({ form, messages, tools, columns, origin }: Conversation): string {
   const content = (index: number): unknown => messages[index]?.content;
-  const parts = form === 'text' ? { text: content(0) } : form === 'completion' ? { prompt: content(0), completion: content(1) } : { messages, ...(tools === undefined ? {} : { tools }) };
-  const from = columns?.['augmentation'] === undefined ? {} : { augmentedFrom: `${origin.file ?? ''}:${origin.line ?? origin.index + 1}` };
+  const parts =
+    form === 'text'
+      ? { text: content(0) }
+      : form === 'completion'
+        ? { prompt: content(0), completion: content(1) }
+        : { messages, ...(tools === undefined ? {} : { tools }) };
+  const from =
+    columns?.['augmentation'] === undefined
+      ? {}
+      : { augmentedFrom: `${origin.file ?? ''}:${origin.line ?? origin.index + 1}` };
   return `${JSON.stringify({ ...parts, ...columns, ...from })}\n`;
 }
 
@@ -56,14 +78,32 @@ function rowOf({ form, messages, tools, columns, origin }: Conversation): string
 export async function dataAugment(paths: readonly string[], options: AugmentOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = await openTransforms(options.with, options.seed, terminal);
-  const source = applyTransforms(await createConversationSource({ path: paths, layout: (options.layout ?? 'auto') as LayoutName | 'auto' }, process.cwd()), transforms);
+  const source = applyTransforms(
+    await createConversationSource(
+      { path: paths, layout: (options.layout ?? 'auto') as LayoutName | 'auto' },
+      process.cwd(),
+    ),
+    transforms,
+  );
   const file = resolve(options.out);
   await writeAtomically(file, async (handle) => {
     for await (const conversation of source.conversations()) await handle.write(rowOf(conversation));
     checkUnreadable(source.unreadable);
   });
-  const counts = (all: Readonly<Record<string, number>>): string => Object.entries(all).map(([kind, count]) => `${count} ${kind}`).join(', ');
-  terminal.line(table(source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [name, `${conversationsIn} → ${conversationsOut}`, counts(removed), counts(changed)])));
+  const counts = (all: Readonly<Record<string, number>>): string =>
+    Object.entries(all)
+      .map(([kind, count]) => `${count} ${kind}`)
+      .join(', ');
+  terminal.line(
+    table(
+      source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
+        name,
+        `${conversationsIn} → ${conversationsOut}`,
+        counts(removed),
+        counts(changed),
+      ]),
+    ),
+  );
   terminal.line(`All of them are in ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

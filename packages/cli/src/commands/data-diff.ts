@@ -2,7 +2,14 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Conversation, type DataSource, type Origin } from '@whetstone/core/contract';
-import { checkUnreadable, createConversationSource, diffData, diffManifests, type DataManifest, type LayoutName } from '@whetstone/data';
+import {
+  checkUnreadable,
+  createConversationSource,
+  diffData,
+  diffManifests,
+  type DataManifest,
+  type LayoutName,
+} from '@whetstone/data';
 import { table } from '../format.js';
 import { createTerminal, type Terminal } from '../terminal.js';
 import type { DataOptions } from './data.js';
@@ -15,7 +22,8 @@ interface Manifests {
   readonly eval?: DataManifest | null;
 }
 
-const read = (path: string, { layout }: DataOptions): Promise<DataSource> => createConversationSource({ path: [path], layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
+const read = (path: string, { layout }: DataOptions): Promise<DataSource> =>
+  createConversationSource({ path: [path], layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
 
 /** What a run wrote down of its data, where the path is the folder of a run or its data.json. */
 async function manifestsOf(path: string): Promise<Manifests | null> {
@@ -34,7 +42,11 @@ function tellUnreadable(name: string, { unreadable }: DataSource, conversations:
   const [first] = unreadable;
   if (first === undefined) return;
   if (conversations === 0) checkUnreadable(unreadable);
-  terminal.complain(`${terminal.paint.yellow('warning:')} ${unreadable.length === 1 ? 'One row' : `${unreadable.length} rows`} of ${name} cannot be read and ${unreadable.length === 1 ? 'is' : 'are'} not compared; the first is line ${first.origin.line ?? first.origin.index + 1}: ${first.reason}`);
+  terminal.complain(
+    `${terminal.paint.yellow('warning:')} ${unreadable.length === 1 ? 'One row' : `${unreadable.length} rows`} ` +
+      `of ${name} cannot be read and ${unreadable.length === 1 ? 'is' : 'are'} not compared; the first is line ` +
+      `${first.origin.line ?? first.origin.index + 1}: ${first.reason}`,
+  );
 }
 
 const keyOf = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? ''}:${index}`;
@@ -54,18 +66,26 @@ async function textsOf(source: DataSource, places: readonly Origin[]): Promise<R
 
 /** A turn's text in one line. */
 function short(content: unknown): string {
-  const text = (typeof content === 'string' ? content : JSON.stringify(content ?? '')).replace(/\s+/g, ' ').replace(/\p{Cc}/gu, '�');
+  const text = (typeof content === 'string' ? content : JSON.stringify(content ?? ''))
+    .replace(/\s+/g, ' ')
+    .replace(/\p{Cc}/gu, '�');
   const characters = [...text];
   return characters.length > 60 ? `${characters.slice(0, 59).join('')}…` : text;
 }
 
-/** `whetstone data diff A B`: what changed from one version of a data set to another, or between the data of two runs. */
+/**
+ * `whetstone data diff A B`: what changed from one version of a data set to another, or between the data of two runs.
+ */
 export async function dataDiff(before: string, after: string, options: DataOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const manifests = [await manifestsOf(before), await manifestsOf(after)];
   const [old, young] = manifests;
   if (old && young) return diffRuns(old, young, terminal);
-  if (old || young) throw new WhetstoneError('USAGE', 'One is the data of a run, the other is a data set.', { expected: 'two data sets, or two folders of runs', found: `${before} and ${after}` });
+  if (old || young)
+    throw new WhetstoneError('USAGE', 'One is the data of a run, the other is a data set.', {
+      expected: 'two data sets, or two folders of runs',
+      found: `${before} and ${after}`,
+    });
 
   const sources = [await read(before, options), await read(after, options)] as const;
   const diff = await diffData(...sources);
@@ -73,16 +93,30 @@ export async function dataDiff(before: string, after: string, options: DataOptio
   const unreadable = { before: sources[0].unreadable.length, after: sources[1].unreadable.length };
   tellUnreadable(before, sources[0], unchanged + removed.length + changed.length, terminal);
   tellUnreadable(after, sources[1], unchanged + added.length + changed.length, terminal);
-  terminal.line(table([['unchanged', String(unchanged)], ['added', String(added.length)], ['removed', String(removed.length)], ['answered otherwise', String(changed.length)]]));
-  const listed = { removed: removed.slice(0, LISTED), added: added.slice(0, LISTED), changed: changed.slice(0, LISTED) };
+  terminal.line(
+    table([
+      ['unchanged', String(unchanged)],
+      ['added', String(added.length)],
+      ['removed', String(removed.length)],
+      ['answered otherwise', String(changed.length)],
+    ]),
+  );
+  const listed = {
+    removed: removed.slice(0, LISTED),
+    added: added.slice(0, LISTED),
+    changed: changed.slice(0, LISTED),
+  };
   const was = await textsOf(sources[0], [...listed.removed, ...listed.changed.map((pair) => pair.before)]);
   const is = await textsOf(sources[1], [...listed.added, ...listed.changed.map((pair) => pair.after)]);
   const place = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? index + 1}`;
-  const turn = (conversation: Conversation | undefined, at: number): string => short(conversation?.messages.at(at)?.content ?? '');
+  const turn = (conversation: Conversation | undefined, at: number): string =>
+    short(conversation?.messages.at(at)?.content ?? '');
   const more = (count: number): void => (count > LISTED ? terminal.line(`  and ${count - LISTED} more`) : undefined);
-  for (const origin of listed.removed) terminal.line(`${terminal.paint.red('-')} ${place(origin)}  ${turn(was.get(keyOf(origin)), 0)}`);
+  for (const origin of listed.removed)
+    terminal.line(`${terminal.paint.red('-')} ${place(origin)}  ${turn(was.get(keyOf(origin)), 0)}`);
   more(removed.length);
-  for (const origin of listed.added) terminal.line(`${terminal.paint.green('+')} ${place(origin)}  ${turn(is.get(keyOf(origin)), 0)}`);
+  for (const origin of listed.added)
+    terminal.line(`${terminal.paint.green('+')} ${place(origin)}  ${turn(is.get(keyOf(origin)), 0)}`);
   more(added.length);
   for (const pair of listed.changed) {
     terminal.line(`${terminal.paint.yellow('~')} ${place(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
@@ -96,11 +130,21 @@ export async function dataDiff(before: string, after: string, options: DataOptio
 function diffRuns(before: Manifests, after: Manifests, terminal: Terminal): void {
   const changes = (['train', 'eval'] as const).flatMap((part) => {
     const [old, young] = [before[part] ?? null, after[part] ?? null];
-    if (old === null || young === null) return old === young ? [] : [{ path: part, before: old === null ? 'none' : 'there', after: young === null ? 'none' : 'there' }];
+    if (old === null || young === null)
+      return old === young
+        ? []
+        : [{ path: part, before: old === null ? 'none' : 'there', after: young === null ? 'none' : 'there' }];
     return diffManifests(old, young).map((change) => ({ ...change, path: `${part}.${change.path}` }));
   });
-  const shown = (value: unknown): string => (value === undefined ? '–' : short(typeof value === 'string' ? value : JSON.stringify(value)));
+  const shown = (value: unknown): string =>
+    value === undefined ? '–' : short(typeof value === 'string' ? value : JSON.stringify(value));
   if (changes.length === 0) terminal.line('Both runs learned from the same data, made in the same way.');
-  else terminal.line(table([['', 'before', 'after'], ...changes.map(({ path, before: old, after: young }) => [path, shown(old), shown(young)])]));
+  else
+    terminal.line(
+      table([
+        ['', 'before', 'after'],
+        ...changes.map(({ path, before: old, after: young }) => [path, shown(old), shown(young)]),
+      ]),
+    );
   terminal.result({ changes });
 }

@@ -2,10 +2,40 @@ import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { WhetstoneError, type ChatRenderer, type DataSource, type DataTransform, type Tokenizer } from '@whetstone/core/contract';
 import {
-  analyseData, applyTransforms, checkGate, checkUnreadable, cleanRows, createConversationSource, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform,
-  describeProof, enforceGate, findLeaks, formatInspection, inspectConversation, leakageError, progressLine, proveSupervision, readGate, reportToHtml, TRUNCATION_MODES, type BatchOptions, type LayoutName, type QualityGate, type ReadingProgress, type ThreadOptions,
+  WhetstoneError,
+  type ChatRenderer,
+  type DataSource,
+  type DataTransform,
+  type Tokenizer,
+} from '@whetstone/core/contract';
+import {
+  analyseData,
+  applyTransforms,
+  checkGate,
+  checkUnreadable,
+  cleanRows,
+  createConversationSource,
+  createDeduplicateTransform,
+  createNormalizeTransform,
+  createQualityTransform,
+  createRedactTransform,
+  describeProof,
+  enforceGate,
+  findLeaks,
+  formatInspection,
+  inspectConversation,
+  leakageError,
+  progressLine,
+  proveSupervision,
+  readGate,
+  reportToHtml,
+  TRUNCATION_MODES,
+  type BatchOptions,
+  type LayoutName,
+  type QualityGate,
+  type ReadingProgress,
+  type ThreadOptions,
 } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -28,7 +58,10 @@ export interface DataOptions {
 
 function truncationModeOf({ truncationMode = 'keep_start' }: DataOptions): BatchOptions['truncationMode'] {
   const mode = TRUNCATION_MODES.find((name) => name === truncationMode);
-  if (mode === undefined) throw new WhetstoneError('USAGE', `There is no way "${truncationMode}" to shorten a conversation.`, { expected: TRUNCATION_MODES.join(', ') });
+  if (mode === undefined)
+    throw new WhetstoneError('USAGE', `There is no way "${truncationMode}" to shorten a conversation.`, {
+      expected: TRUNCATION_MODES.join(', '),
+    });
   return mode;
 }
 
@@ -42,27 +75,37 @@ function showProgress(terminal: Terminal): (progress: ReadingProgress) => void {
   };
 }
 
-const threadsOf = ({ workers }: DataOptions, terminal: Terminal): ThreadOptions => ({ workers: workers ?? null, onNote: (note) => terminal.line(note), onProgress: showProgress(terminal) });
+const threadsOf = ({ workers }: DataOptions, terminal: Terminal): ThreadOptions => ({
+  workers: workers ?? null,
+  onNote: (note) => terminal.line(note),
+  onProgress: showProgress(terminal),
+});
 
 const read = (paths: readonly string[], { layout }: DataOptions): Promise<DataSource> =>
   createConversationSource({ path: paths, layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
 
 /** The tokenizer and the template of a model, without its weights. */
-async function openTokenizing(model: string, chatTemplate?: string): Promise<{ tokenizer: Tokenizer; renderer: ChatRenderer }> {
+async function openTokenizing(
+  model: string,
+  chatTemplate?: string,
+): Promise<{ tokenizer: Tokenizer; renderer: ChatRenderer }> {
   const folder = await findModelFolder(model);
   const tokenizer = await loadTokenizer(folder);
   return { tokenizer, renderer: await loadRenderer(folder, tokenizer, { chatTemplatePath: chatTemplate ?? null }) };
 }
 
 /** Writes a file that appears whole or not at all: `fill` is given what writes a part. */
-async function writeWhole(file: string, fill: (write: (part: string | Uint8Array) => void) => Promise<void> | void): Promise<void> {
+async function writeWhole(
+  file: string,
+  fill: (write: (part: string | Uint8Array) => void) => Promise<void> | void,
+): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.partial`;
   try {
     const handle = await open(temporary, 'wx');
     try {
       await fill((part) => {
         const bytes = typeof part === 'string' ? Buffer.from(part) : part;
-        for (let done = 0; done < bytes.length; ) done += writeSync(handle.fd, bytes, done);
+        for (let done = 0; done < bytes.length;) done += writeSync(handle.fd, bytes, done);
       });
       await handle.sync();
     } finally {
@@ -79,21 +122,42 @@ async function openGate(file: string): Promise<QualityGate> {
   try {
     value = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
-    throw new WhetstoneError('CONFIG_UNREADABLE', `The quality gate cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+    throw new WhetstoneError('CONFIG_UNREADABLE', `The quality gate cannot be read: ${(cause as Error).message}`, {
+      place: { file },
+      cause,
+    });
   }
   return readGate(value);
 }
 
 /** `whetstone data report FILES`: one HTML page about a data set, and with `--json` the same as data. */
-export async function dataReport(paths: readonly string[], options: DataOptions & { readonly out: string; readonly gate?: string; readonly losses?: number; readonly backend?: string }): Promise<void> {
+export async function dataReport(
+  paths: readonly string[],
+  options: DataOptions & {
+    readonly out: string;
+    readonly gate?: string;
+    readonly losses?: number;
+    readonly backend?: string;
+  },
+): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const gate = options.gate === undefined ? {} : await openGate(options.gate);
   const { model, chatTemplate, backend, losses = 200 } = options;
   const maxLength = options.maxLength ?? 1024;
   const source = await read(paths, options);
-  const opened = model === undefined || losses === 0 ? null : await openModel(model, { ...(backend === undefined ? {} : { backend }), ...(chatTemplate === undefined ? {} : { chatTemplate }) });
+  const opened =
+    model === undefined || losses === 0
+      ? null
+      : await openModel(model, {
+          ...(backend === undefined ? {} : { backend }),
+          ...(chatTemplate === undefined ? {} : { chatTemplate }),
+        });
   const tokenizing = opened ?? (model === undefined ? undefined : await openTokenizing(model, chatTemplate));
-  if (opened) terminal.line(`The loss of up to ${losses} conversations is measured under ${basename(opened.folder)} on ${opened.backend.backend} (--losses says how many; 0: none)`);
+  if (opened)
+    terminal.line(
+      `The loss of up to ${losses} conversations is measured under ${basename(opened.folder)} on ` +
+        `${opened.backend.backend} (--losses says how many; 0: none)`,
+    );
   const report = await analyseData({
     title: paths.map((path) => basename(path)).join(', '),
     source,
@@ -112,8 +176,17 @@ export async function dataReport(paths: readonly string[], options: DataOptions 
       ['duplicates', `${duplicates.exact} exact, ${duplicates.near} near`],
       ['suspects', String(suspects.count)],
       ['unreadable rows', String(unreadable.count)],
-      ...(report.difficulty ? [['mean loss', `${report.difficulty.losses.mean.toFixed(2)} of ${report.difficulty.losses.count} conversations`]] : []),
-      ...(report.tokens ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are learned`]] : []),
+      ...(report.difficulty
+        ? [
+            [
+              'mean loss',
+              `${report.difficulty.losses.mean.toFixed(2)} of ${report.difficulty.losses.count} conversations`,
+            ],
+          ]
+        : []),
+      ...(report.tokens
+        ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are learned`]]
+        : []),
     ]),
   );
   terminal.line(`The report is in ${file}`);
@@ -121,8 +194,14 @@ export async function dataReport(paths: readonly string[], options: DataOptions 
   enforceGate(report, gate);
 }
 
-/** `whetstone data inspect FILES --model MODEL`: the proof of what is learned, and the first conversations as the model sees them, what is learned in colour. */
-export async function dataInspect(paths: readonly string[], options: DataOptions & { readonly model: string; readonly count: number }): Promise<void> {
+/**
+ * `whetstone data inspect FILES --model MODEL`: the proof of what is learned, and the first conversations as the model
+ * sees them, what is learned in colour.
+ */
+export async function dataInspect(
+  paths: readonly string[],
+  options: DataOptions & { readonly model: string; readonly count: number },
+): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const tokenizing = await openTokenizing(options.model, options.chatTemplate);
   const batching = { maxLength: options.maxLength ?? 1024, truncationMode: truncationModeOf(options) };
@@ -135,9 +214,21 @@ export async function dataInspect(paths: readonly string[], options: DataOptions
     terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
   }
   const source = await read(paths, options);
-  if (inspections.length > 0) terminal.line(terminal.paint.isColorSupported ? `${terminal.paint.black(terminal.paint.bgGreen('learned'))}  ${terminal.paint.dim('context')}  ${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n` : '⟦learned⟧  context  ⟨cut off⟩\n');
-  const proof = await proveSupervision({ source, ...tokenizing, options: batching, threads: threadsOf(options, terminal) });
-  for (const { text, good } of describeProof(proof)) terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
+  if (inspections.length > 0)
+    terminal.line(
+      terminal.paint.isColorSupported
+        ? `${terminal.paint.black(terminal.paint.bgGreen('learned'))}  ${terminal.paint.dim('context')}  ` +
+            `${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n`
+        : '⟦learned⟧  context  ⟨cut off⟩\n',
+    );
+  const proof = await proveSupervision({
+    source,
+    ...tokenizing,
+    options: batching,
+    threads: threadsOf(options, terminal),
+  });
+  for (const { text, good } of describeProof(proof))
+    terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
   terminal.result({ inspections, proof });
 }
 
@@ -160,12 +251,21 @@ const cleaners: Readonly<Record<string, () => DataTransform>> = {
   deduplicate: createDeduplicateTransform,
 };
 
-/** `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do not. */
-export async function dataClean(paths: readonly string[], options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string }): Promise<void> {
+/**
+ * `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do
+ * not.
+ */
+export async function dataClean(
+  paths: readonly string[],
+  options: DataOptions & { readonly out: string; readonly with: readonly string[]; readonly removals?: string },
+): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = options.with.map((name) => {
     const create = cleaners[name];
-    if (!create) throw new WhetstoneError('USAGE', `There is no cleaner "${name}".`, { expected: Object.keys(cleaners).join(', ') });
+    if (!create)
+      throw new WhetstoneError('USAGE', `There is no cleaner "${name}".`, {
+        expected: Object.keys(cleaners).join(', '),
+      });
     return create();
   });
   const source = applyTransforms(await read(paths, options), transforms);
@@ -176,11 +276,24 @@ export async function dataClean(paths: readonly string[], options: DataOptions &
   });
   if (options.removals !== undefined) {
     await writeWhole(resolve(options.removals), (write) => {
-      for (const { name, removals } of source.reports) for (const removal of removals) write(`${JSON.stringify({ transform: name, ...removal })}\n`);
+      for (const { name, removals } of source.reports)
+        for (const removal of removals) write(`${JSON.stringify({ transform: name, ...removal })}\n`);
     });
   }
-  const counts = (all: Readonly<Record<string, number>>): string => Object.entries(all).map(([reason, count]) => `${count} ${reason}`).join(', ');
-  terminal.line(table(source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [name, `${conversationsIn} → ${conversationsOut}`, counts(removed), counts(changed)])));
+  const counts = (all: Readonly<Record<string, number>>): string =>
+    Object.entries(all)
+      .map(([reason, count]) => `${count} ${reason}`)
+      .join(', ');
+  terminal.line(
+    table(
+      source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
+        name,
+        `${conversationsIn} → ${conversationsOut}`,
+        counts(removed),
+        counts(changed),
+      ]),
+    ),
+  );
   terminal.line(`The conversations that stay are in ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

@@ -9,7 +9,12 @@ let folder = '';
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-evaluate-'));
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 16, layers: 1 });
-  const rows = ['one', 'two', 'three', 'four'].map((word) => ({ messages: [{ role: 'user', content: `Say ${word}.` }, { role: 'assistant', content: word }] }));
+  const rows = ['one', 'two', 'three', 'four'].map((word) => ({
+    messages: [
+      { role: 'user', content: `Say ${word}.` },
+      { role: 'assistant', content: word },
+    ],
+  }));
   await writeFile(join(folder, 'eval.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -22,12 +27,25 @@ interface Result {
   readonly replies: readonly { readonly prediction: string; readonly reference: string }[];
 }
 
-async function evaluate(...parameters: string[]): Promise<{ readonly code: number; readonly result: Result; readonly output: string }> {
+async function evaluate(
+  ...parameters: string[]
+): Promise<{ readonly code: number; readonly result: Result; readonly output: string }> {
   let output = '';
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((output += String(text)), true));
   const complain = vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((output += String(text)), true));
   try {
-    const code = await runCommandLine(['evaluate', join(folder, 'tiny'), '--data', join(folder, 'eval.jsonl'), '--backend', 'cpu', '--max-new-tokens', '3', '--json', ...parameters]);
+    const code = await runCommandLine([
+      'evaluate',
+      join(folder, 'tiny'),
+      '--data',
+      join(folder, 'eval.jsonl'),
+      '--backend',
+      'cpu',
+      '--max-new-tokens',
+      '3',
+      '--json',
+      ...parameters,
+    ]);
     return { code, result: JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as Result, output };
   } finally {
     write.mockRestore();
@@ -35,8 +53,15 @@ async function evaluate(...parameters: string[]): Promise<{ readonly code: numbe
   }
 }
 
-test('a model\'s loss over the answers, and metrics over its own', async () => {
-  const { code, result, output } = await evaluate('--metric', 'exact-match', '--metric', '{"use": "distinct-n", "options": {"orders": [1]}}', '--replies', '3');
+test("a model's loss over the answers, and metrics over its own", async () => {
+  const { code, result, output } = await evaluate(
+    '--metric',
+    'exact-match',
+    '--metric',
+    '{"use": "distinct-n", "options": {"orders": [1]}}',
+    '--replies',
+    '3',
+  );
   expect(code, output).toBe(0);
   expect(result.samples).toBe(4);
   expect(result.perplexity).toBeCloseTo(Math.exp(result.loss), 6);

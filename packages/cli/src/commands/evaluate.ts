@@ -1,4 +1,12 @@
-import { createRegistry, evaluate, loadPlugin, measureReplies, replyTasks, validateAgainst, type Named } from '@whetstone/core';
+import {
+  createRegistry,
+  evaluate,
+  loadPlugin,
+  measureReplies,
+  replyTasks,
+  validateAgainst,
+  type Named,
+} from '@whetstone/core';
 import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';
 import { builtInPlugins, replyGenerator } from '../built-ins.js';
@@ -22,10 +30,23 @@ export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
 
 async function createMetric(given: string, logger: Logger): Promise<Named<Metric>> {
   const { use, options } = given.trimStart().startsWith('{') ? parseUse(given) : { use: given, options: {} };
-  const plugin = (await loadPlugin('metric', use, { registry: createRegistry(builtInPlugins), baseFolder: process.cwd() })) as Plugin<'metric'>;
+  const plugin = (await loadPlugin('metric', use, {
+    registry: createRegistry(builtInPlugins),
+    baseFolder: process.cwd(),
+  })) as Plugin<'metric'>;
   const [problem, ...others] = validateAgainst(plugin.configSchema, options);
-  if (problem !== undefined) throw new WhetstoneError('CONFIG_INVALID', `The options of the metric ${plugin.name} are wrong: ${problem.message}`, { ...problem, problems: others });
-  const metric = await plugin.create(options as never, { logger, seed: 42, baseFolder: process.cwd(), outputFolder: null });
+  if (problem !== undefined)
+    throw new WhetstoneError(
+      'CONFIG_INVALID',
+      `The options of the metric ${plugin.name} are wrong: ${problem.message}`,
+      { ...problem, problems: others },
+    );
+  const metric = await plugin.create(options as never, {
+    logger,
+    seed: 42,
+    baseFolder: process.cwd(),
+    outputFolder: null,
+  });
   return { plugin: plugin.name, instance: metric };
 }
 
@@ -36,26 +57,68 @@ function parseUse(text: string): { readonly use: string; readonly options: objec
   } catch {
     // Said below.
   }
-  throw new WhetstoneError('USAGE', 'A metric is a name, a package, a file, or JSON as {"use": "distinct-n", "options": {"orders": [3]}}.', { found: text });
+  throw new WhetstoneError(
+    'USAGE',
+    'A metric is a name, a package, a file, or JSON as {"use": "distinct-n", "options": {"orders": [3]}}.',
+    { found: text },
+  );
 }
 
 /** `whetstone evaluate MODEL --data FILES`: the loss over the data's answers, and metrics over the model's own. */
 export async function evaluateModel(model: string, options: EvaluateOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const logger = terminalLogger(terminal);
-  if (options.data.length === 0) throw new WhetstoneError('USAGE', 'There is no data to evaluate on.', { hint: 'Give files with --data.' });
+  if (options.data.length === 0)
+    throw new WhetstoneError('USAGE', 'There is no data to evaluate on.', { hint: 'Give files with --data.' });
   const metrics = await Promise.all(options.metric.map((name) => createMetric(name, logger)));
-  const source = await createConversationSource({ path: options.data, layout: (options.layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
+  const source = await createConversationSource(
+    { path: options.data, layout: (options.layout ?? 'auto') as LayoutName | 'auto' },
+    process.cwd(),
+  );
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
   const opened = await openModel(model, options);
   try {
     const { tokenizer, renderer } = opened;
-    const data = await createBatchSource({ source, tokenizer, renderer, options: { batchSize: options.batchSize, maxLength: options.maxLength, shuffleDataset: false, samplesWithoutTargets: 'skip' }, onWarning: (message) => logger.warn(message) });
-    const report = await evaluate({ model: opened.model, data, backend: opened.backend, clock: { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() }, signal: interrupt.signal }, { step: 0, epoch: 0 });
+    const data = await createBatchSource({
+      source,
+      tokenizer,
+      renderer,
+      options: {
+        batchSize: options.batchSize,
+        maxLength: options.maxLength,
+        shuffleDataset: false,
+        samplesWithoutTargets: 'skip',
+      },
+      onWarning: (message) => logger.warn(message),
+    });
+    const report = await evaluate(
+      {
+        model: opened.model,
+        data,
+        backend: opened.backend,
+        clock: { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() },
+        signal: interrupt.signal,
+      },
+      { step: 0, epoch: 0 },
+    );
     if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     const tasks = metrics.length === 0 ? [] : await replyTasks(source.conversations(), options.replies);
-    if (metrics.length > 0 && tasks.length === 0) throw new WhetstoneError('DATA_EMPTY', 'No conversation ends with an answer that a reply could be compared with.');
-    const answered = await measureReplies(opened, { tasks, metrics, generate: replyGenerator(generationOptions(options)), batchSize: options.batchSize, maxNewTokens: options.maxNewTokens }, { signal: interrupt.signal });
+    if (metrics.length > 0 && tasks.length === 0)
+      throw new WhetstoneError(
+        'DATA_EMPTY',
+        'No conversation ends with an answer that a reply could be compared with.',
+      );
+    const answered = await measureReplies(
+      opened,
+      {
+        tasks,
+        metrics,
+        generate: replyGenerator(generationOptions(options)),
+        batchSize: options.batchSize,
+        maxNewTokens: options.maxNewTokens,
+      },
+      { signal: interrupt.signal },
+    );
     if (answered === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     const { pairs, values } = answered;
     terminal.line(
@@ -68,9 +131,22 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
         ...Object.entries(values).map(([name, value]) => [name, value.toPrecision(4)]),
       ]),
     );
-    terminal.result({ model: opened.folder, adapter: options.adapter ?? null, loss: report.loss, perplexity: report.perplexity, supervisedTokens: report.supervisedTokens, samples: report.samples, seconds: report.seconds, metrics: values, replies: pairs, backend: opened.backend.backend, engine: opened.backend.engine });
+    terminal.result({
+      model: opened.folder,
+      adapter: options.adapter ?? null,
+      loss: report.loss,
+      perplexity: report.perplexity,
+      supervisedTokens: report.supervisedTokens,
+      samples: report.samples,
+      seconds: report.seconds,
+      metrics: values,
+      replies: pairs,
+      backend: opened.backend.backend,
+      engine: opened.backend.engine,
+    });
   } catch (error) {
-    if (interrupt.signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.', { cause: error });
+    if (interrupt.signal.aborted)
+      throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.', { cause: error });
     throw error;
   } finally {
     interrupt.close();

@@ -13,11 +13,17 @@ export interface GenerateOptions extends OpenModelOptions, SamplingOptions {
   readonly json?: boolean;
 }
 
-/** `whetstone generate MODEL`: one reply a prompt, from the command line or, without any, from the lines of standard input. */
+/**
+ * `whetstone generate MODEL`: one reply a prompt, from the command line or, without any, from the lines of standard
+ * input.
+ */
 export async function generateReplies(model: string, options: GenerateOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const prompts = options.prompt.length > 0 ? options.prompt : await readLines();
-  if (prompts.length === 0) throw new WhetstoneError('USAGE', 'There is no prompt.', { hint: 'Give one with --prompt, or write one a line to the standard input.' });
+  if (prompts.length === 0)
+    throw new WhetstoneError('USAGE', 'There is no prompt.', {
+      hint: 'Give one with --prompt, or write one a line to the standard input.',
+    });
   const interrupt = listenForInterrupt(() => {});
   const opened = await openModel(model, options);
   try {
@@ -25,12 +31,19 @@ export async function generateReplies(model: string, options: GenerateOptions): 
     const started = performance.now();
     for (const [index, prompt] of prompts.entries()) {
       if (prompts.length > 1) terminal.line(`${index === 0 ? '' : '\n'}${terminal.paint.dim(`> ${prompt}`)}`);
-      const system: readonly Message[] = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
-      const text = options.raw === true ? prompt : opened.renderer.renderPrompt([...system, { role: 'user', content: prompt }]);
+      const system: readonly Message[] =
+        options.system === undefined ? [] : [{ role: 'system', content: options.system }];
+      const text =
+        options.raw === true ? prompt : opened.renderer.renderPrompt([...system, { role: 'user', content: prompt }]);
       let reply = '';
       let tokens = 0;
       let finish = null;
-      for await (const part of generateText(opened, [text], { ...generationOptions(options), addSpecialTokens: options.raw === true }, interrupt.signal)) {
+      for await (const part of generateText(
+        opened,
+        [text],
+        { ...generationOptions(options), addSpecialTokens: options.raw === true },
+        interrupt.signal,
+      )) {
         terminal.write(part.text);
         reply += part.text;
         tokens = part.tokens;
@@ -40,9 +53,16 @@ export async function generateReplies(model: string, options: GenerateOptions): 
       replies.push({ prompt, reply, tokens, finish });
     }
     const seconds = (performance.now() - started) / 1000;
-    terminal.result({ replies, seconds, tokensPerSecond: replies.reduce((sum, { tokens }) => sum + tokens, 0) / seconds, backend: opened.backend.backend, engine: opened.backend.engine });
+    terminal.result({
+      replies,
+      seconds,
+      tokensPerSecond: replies.reduce((sum, { tokens }) => sum + tokens, 0) / seconds,
+      backend: opened.backend.backend,
+      engine: opened.backend.engine,
+    });
   } catch (error) {
-    if (interrupt.signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The generation was interrupted.', { cause: error });
+    if (interrupt.signal.aborted)
+      throw new WhetstoneError('INTERRUPTED', 'The generation was interrupted.', { cause: error });
     throw error;
   } finally {
     interrupt.close();

@@ -3,7 +3,11 @@ import { listenForInterrupt } from '../interrupt.js';
 import { createTerminal } from '../terminal.js';
 
 /** `whetstone import file.gguf OUT`: weights, configuration, tokenizer and chat template as a Hugging Face folder. */
-export async function importModel(gguf: string, out: string, options: { readonly json?: boolean; readonly dtype?: ImportDtype }): Promise<void> {
+export async function importModel(
+  gguf: string,
+  out: string,
+  options: { readonly json?: boolean; readonly dtype?: ImportDtype },
+): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
   try {
@@ -15,7 +19,10 @@ export async function importModel(gguf: string, out: string, options: { readonly
       },
     });
     if (terminal.interactive) terminal.write('\r\u001B[K');
-    terminal.line(`${report.folder}: ${report.architecture}, ${(report.parameters / 1e6).toFixed(1)} million parameters in ${report.tensors} tensors of ${report.dtype}`);
+    terminal.line(
+      `${report.folder}: ${report.architecture}, ${(report.parameters / 1e6).toFixed(1)} million parameters in ` +
+        `${report.tensors} tensors of ${report.dtype}`,
+    );
     for (const note of report.notes) terminal.line(`note: ${note}`);
     terminal.result(report);
   } finally {

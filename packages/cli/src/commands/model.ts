@@ -26,11 +26,29 @@ export async function modelList(options: { readonly json?: boolean }): Promise<v
   const terminal = createTerminal(options.json === true);
   const present = await fetchedModels();
   const rows = [
-    ...present.map((name) => ({ name, fetched: true, folder: fetchedModelFolder(name), description: publishedModels[name]?.description ?? '' })),
+    ...present.map((name) => ({
+      name,
+      fetched: true,
+      folder: fetchedModelFolder(name),
+      description: publishedModels[name]?.description ?? '',
+    })),
     ...Object.values(publishedModels)
       .filter(({ name }) => !present.includes(name))
-      .map(({ name, description, licence }) => ({ name, fetched: false, folder: null, description: `${description} (${licence})` })),
+      .map(({ name, description, licence }) => ({
+        name,
+        fetched: false,
+        folder: null,
+        description: `${description} (${licence})`,
+      })),
   ];
-  terminal.line(table(rows.map(({ name, fetched, folder, description }) => [name, fetched ? 'fetched' : 'can be fetched', folder ?? description])));
+  terminal.line(
+    table(
+      rows.map(({ name, fetched, folder, description }) => [
+        name,
+        fetched ? 'fetched' : 'can be fetched',
+        folder ?? description,
+      ]),
+    ),
+  );
   terminal.result(rows);
 }

@@ -4,7 +4,10 @@ import { writeAtomically } from '@whetstone/core/files';
 import { builtInPlugins } from '../built-ins.js';
 import { createTerminal } from '../terminal.js';
 
-/** `whetstone schema`: the JSON Schema of configuration files, with the schema of each built-in plugin where its name stands. */
+/**
+ * `whetstone schema`: the JSON Schema of configuration files, with the schema of each built-in plugin where its name
+ * stands.
+ */
 export async function writeSchema(options: { readonly out?: string }): Promise<void> {
   const schema = editorSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin })));
   const text = `${JSON.stringify(schema, null, 2)}\n`;

@@ -16,23 +16,31 @@ export interface TrainOptions {
 }
 
 /**
- * `whetstone train run.json`: trains with progress, by itself or as one of several processes, of which only worker 0 shows what goes on. The first Ctrl-C ends the run with a
- * checkpoint, the second at once.
+ * `whetstone train run.json`: trains with progress, by itself or as one of several processes, of which only worker 0
+ * shows what goes on. The first Ctrl-C ends the run with a checkpoint, the second at once.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
   const place = clusterOfEnvironment();
   const loud = createTerminal(options.json === true);
   if (options.processes !== undefined && options.processes !== 1) {
-    if (options.processes === 0) throw new WhetstoneError('USAGE', 'A run needs a process.', { found: '--processes 0' });
-    if (place !== null) throw new WhetstoneError('USAGE', '--processes starts workers on this machine, but TF_CONFIG says that this is one already.', { hint: 'Leave out one of the two.' });
+    if (options.processes === 0)
+      throw new WhetstoneError('USAGE', 'A run needs a process.', { found: '--processes 0' });
+    if (place !== null)
+      throw new WhetstoneError(
+        'USAGE',
+        '--processes starts workers on this machine, but TF_CONFIG says that this is one already.',
+        { hint: 'Leave out one of the two.' },
+      );
     return launchWorkers(options.processes, commandLineOf(config, options), loud);
   }
   const terminal = place === null || place.rank === 0 ? loud : quiet(loud);
-  if (place !== null && place.rank > 0 && !isLaunched()) loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows what goes on.`);
+  if (place !== null && place.rank > 0 && !isLaunched())
+    loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows what goes on.`);
   const progress = trainingProgress(terminal);
   const interrupt = listenForInterrupt(() => {
     progress.stop();
-    if (place === null || place.rank === 0) terminal.complain('Interrupted: finishing this step and writing a checkpoint. Once more ends at once.');
+    if (place === null || place.rank === 0)
+      terminal.complain('Interrupted: finishing this step and writing a checkpoint. Once more ends at once.');
   });
   onLauncherGone(interrupt.abort);
   const trainer = new Trainer(config, {
@@ -41,8 +49,12 @@ export async function train(config: string, options: TrainOptions): Promise<void
   });
   trainer.on('run:start', (run) => {
     progress.stop();
-    if (run.stage !== undefined) terminal.line(terminal.paint.bold(`Stage ${run.stage.index + 1} of ${run.stage.count}: ${run.stage.name}`));
-    terminal.line(`${run.totalSteps} steps; ${run.trainableParameters.toLocaleString('en')} of ${run.totalParameters.toLocaleString('en')} parameters are trained.`);
+    if (run.stage !== undefined)
+      terminal.line(terminal.paint.bold(`Stage ${run.stage.index + 1} of ${run.stage.count}: ${run.stage.name}`));
+    terminal.line(
+      `${run.totalSteps} steps; ${run.trainableParameters.toLocaleString('en')} of ` +
+        `${run.totalParameters.toLocaleString('en')} parameters are trained.`,
+    );
     if (run.startStep > 0) terminal.line(`Going on after step ${run.startStep}.`);
     progress.start(run);
   });
@@ -62,21 +74,39 @@ export async function train(config: string, options: TrainOptions): Promise<void
 
 /** The same command line for each worker. */
 const commandLineOf = (config: string, { set, resume, json }: TrainOptions): string[] => [
-  'train', config, ...set.flatMap((setting) => ['--set', setting]), ...(resume === true ? ['--resume'] : []), ...(json === true ? ['--json'] : []),
+  'train',
+  config,
+  ...set.flatMap((setting) => ['--set', setting]),
+  ...(resume === true ? ['--resume'] : []),
+  ...(json === true ? ['--json'] : []),
 ];
 
 /** A terminal for a worker that shows nothing but errors. Warnings are worker 0's too. */
-const quiet = (terminal: Terminal): Terminal => ({ ...terminal, interactive: false, line: () => undefined, write: () => undefined, result: () => undefined, complain: () => undefined });
+const quiet = (terminal: Terminal): Terminal => ({
+  ...terminal,
+  interactive: false,
+  line: () => undefined,
+  write: () => undefined,
+  result: () => undefined,
+  complain: () => undefined,
+});
 
 /** What a run came to, in a few lines. */
 export function describeReport(terminal: Terminal, report: RunReport): void {
   terminal.line(
-    `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
+    `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} ` +
+      `conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ${bytes(report.peakMemoryBytes)} at most`,
   );
-  for (const stage of report.stages ?? []) terminal.line(`  ${stage.stage}: ${stage.steps} steps${stage.evalLossAfter === null ? '' : `, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`}`);
-  if (report.evalLossBefore !== null || report.evalLossAfter !== null) terminal.line(`evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`);
+  for (const stage of report.stages ?? [])
+    terminal.line(
+      `  ${stage.stage}: ${stage.steps} ` +
+        `steps${stage.evalLossAfter === null ? '' : `, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`}`,
+    );
+  if (report.evalLossBefore !== null || report.evalLossAfter !== null)
+    terminal.line(
+      `evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`,
+    );
   if (report.stopReason !== null) terminal.line(`stopped early: ${report.stopReason}`);
   if (report.outputFolder !== null) terminal.line(`everything is in ${report.outputFolder}`);
 }
-

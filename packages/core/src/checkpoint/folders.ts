@@ -25,7 +25,9 @@ export async function listCheckpoints(root: string): Promise<CheckpointFolder[]>
 }
 
 /**
- * Fills a folder under a temporary name, makes it durable and renames it: under `folder` stands the old one or the whole new one.
+ * Fills a folder under a temporary name, makes it durable and renames it: under `folder` stands the old one or the
+ * whole new one.
+ *
  * @throws `DISK_FULL` and others of `fileError`; the temporary folder is removed.
  */
 export async function writeFolder(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
@@ -47,7 +49,10 @@ export async function writeFolder(folder: string, fill: (temporary: string) => P
 
 /** Renames `from` to `to`; a folder already there is moved aside first and removed last. */
 async function replaceFolder(from: string, to: string, aside: string): Promise<void> {
-  const moved = await rename(to, aside).then(() => true, () => false);
+  const moved = await rename(to, aside).then(
+    () => true,
+    () => false,
+  );
   try {
     await rename(from, to);
   } catch (error) {
@@ -75,7 +80,11 @@ export async function removePartial(root: string): Promise<void> {
 }
 
 /** Removes the oldest checkpoints beyond `limit`; those of `protectedSteps` stay and count. */
-export async function pruneCheckpoints(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void> {
+export async function pruneCheckpoints(
+  root: string,
+  limit: number | null,
+  protectedSteps: ReadonlySet<number>,
+): Promise<void> {
   if (limit === null) return;
   const all = await listCheckpoints(root);
   const kept = new Set(all.filter(({ step }) => protectedSteps.has(step)).map(({ step }) => step));

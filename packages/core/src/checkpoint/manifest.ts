@@ -25,7 +25,9 @@ export async function hashFile(file: string): Promise<string> {
 
 /** Writes JSON under a temporary name, syncs and renames it. */
 export function writeJson(file: string, value: unknown): Promise<void> {
-  return writeAtomically(file, (handle) => writeFully(handle, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+  return writeAtomically(file, (handle) =>
+    writeFully(handle, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)),
+  );
 }
 
 /** Lists every file of the folder with its size and hash, in a file of its own: the last to be written. */
@@ -35,11 +37,17 @@ export async function writeManifest(folder: string, step: number): Promise<void>
     const file = join(folder, name);
     files[name] = { bytes: (await stat(file)).size, sha256: await hashFile(file) };
   }
-  await writeJson(join(folder, MANIFEST_FILE), { format: FORMAT, version: FORMAT_VERSION, step, files } satisfies Manifest);
+  await writeJson(join(folder, MANIFEST_FILE), {
+    format: FORMAT,
+    version: FORMAT_VERSION,
+    step,
+    files,
+  } satisfies Manifest);
 }
 
 /**
  * Proves that a checkpoint is whole: every file of its manifest is there, with its size and hash.
+ *
  * @throws `CHECKPOINT_INVALID` with everything that is wrong.
  */
 export async function proveWhole(folder: string): Promise<void> {
@@ -50,28 +58,60 @@ export async function proveWhole(folder: string): Promise<void> {
     if (problem !== null) problems.push(problem);
   }
   if (problems.length === 0) return;
-  throw new WhetstoneError('CHECKPOINT_INVALID', `${problems.length} of the checkpoint's files are not as they were written.`, {
-    place: { file: folder }, problems, hint: 'The checkpoint is torn or was changed: resume from the one before.',
-  });
+  throw new WhetstoneError(
+    'CHECKPOINT_INVALID',
+    `${problems.length} of the checkpoint's files are not as they were written.`,
+    {
+      place: { file: folder },
+      problems,
+      hint: 'The checkpoint is torn or was changed: resume from the one before.',
+    },
+  );
 }
 
-async function problemOf(file: string, expected: { readonly bytes: number; readonly sha256: string }): Promise<Problem | null> {
+async function problemOf(
+  file: string,
+  expected: { readonly bytes: number; readonly sha256: string },
+): Promise<Problem | null> {
   const found = await stat(file).catch(() => null);
   if (found === null) return { message: 'The file is missing.', place: { file } };
-  if (found.size !== expected.bytes) return { message: 'The file has another size.', place: { file }, expected: `${expected.bytes} bytes`, found: `${found.size} bytes` };
+  if (found.size !== expected.bytes)
+    return {
+      message: 'The file has another size.',
+      place: { file },
+      expected: `${expected.bytes} bytes`,
+      found: `${found.size} bytes`,
+    };
   const sha256 = await hashFile(file);
-  return sha256 === expected.sha256 ? null : { message: 'The file has other contents.', place: { file }, expected: `SHA-256 ${expected.sha256}`, found: sha256 };
+  return sha256 === expected.sha256
+    ? null
+    : {
+        message: 'The file has other contents.',
+        place: { file },
+        expected: `SHA-256 ${expected.sha256}`,
+        found: sha256,
+      };
 }
 
 async function readManifest(folder: string): Promise<Manifest> {
   const file = join(folder, MANIFEST_FILE);
   const manifest = await readJson(file);
-  const isManifest = isRecord(manifest) && manifest['format'] === FORMAT && isRecord(manifest['files'])
-    && Object.values(manifest['files']).every((entry) => isRecord(entry) && typeof entry['bytes'] === 'number' && typeof entry['sha256'] === 'string');
-  if (!isManifest) throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not the manifest of a checkpoint of Whetstone.', { place: { file } });
+  const isManifest =
+    isRecord(manifest) &&
+    manifest['format'] === FORMAT &&
+    isRecord(manifest['files']) &&
+    Object.values(manifest['files']).every(
+      (entry) => isRecord(entry) && typeof entry['bytes'] === 'number' && typeof entry['sha256'] === 'string',
+    );
+  if (!isManifest)
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not the manifest of a checkpoint of Whetstone.', {
+      place: { file },
+    });
   if (manifest['version'] !== FORMAT_VERSION) {
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint is of another version of the format.', {
-      place: { file }, expected: `version ${FORMAT_VERSION}`, found: `version ${String(manifest['version'])}`,
+      place: { file },
+      expected: `version ${FORMAT_VERSION}`,
+      found: `version ${String(manifest['version'])}`,
     });
   }
   return manifest as unknown as Manifest;
@@ -92,4 +132,5 @@ export async function readJson(file: string): Promise<unknown> {
   }
 }
 
-export const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

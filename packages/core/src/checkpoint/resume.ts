@@ -3,12 +3,16 @@ import { listCheckpoints } from './folders.js';
 import { proveWhole } from './manifest.js';
 
 /**
- * The checkpoint to go on from: the one asked for by path, or the newest whole one of the run's folder. Torn and corrupt ones are passed
- * over with a warning that says what is wrong. Null where the folder has none at all.
+ * The checkpoint to go on from: the one asked for by path, or the newest whole one of the run's folder. Torn and
+ * corrupt ones are passed over with a warning that says what is wrong. Null where the folder has none at all.
  *
  * @throws `CHECKPOINT_INVALID` where the one asked for is not whole, or none is.
  */
-export async function findCheckpoint(wanted: string | true, root: string | null, warn: (message: string) => void): Promise<string | null> {
+export async function findCheckpoint(
+  wanted: string | true,
+  root: string | null,
+  warn: (message: string) => void,
+): Promise<string | null> {
   if (typeof wanted === 'string') {
     await proveWhole(wanted);
     return wanted;
@@ -26,5 +30,8 @@ export async function findCheckpoint(wanted: string | true, root: string | null,
     }
   }
   if (problems.length === 0) return null;
-  throw new WhetstoneError('CHECKPOINT_INVALID', 'None of the checkpoints is whole.', { ...(root === null ? {} : { place: { file: root } }), problems });
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'None of the checkpoints is whole.', {
+    ...(root === null ? {} : { place: { file: root } }),
+    problems,
+  });
 }

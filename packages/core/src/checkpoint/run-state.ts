@@ -34,15 +34,29 @@ export interface RunState {
 }
 
 export const initialRunState: RunState = {
-  step: 0, epoch: 0, batchesConsumed: 0, samples: 0, tokens: 0, supervisedTokens: 0, seconds: 0,
-  evalLossBefore: null, lastEvaluation: null, best: null, logHistory: [], unloggedLosses: [],
+  step: 0,
+  epoch: 0,
+  batchesConsumed: 0,
+  samples: 0,
+  tokens: 0,
+  supervisedTokens: 0,
+  seconds: 0,
+  evalLossBefore: null,
+  lastEvaluation: null,
+  best: null,
+  logHistory: [],
+  unloggedLosses: [],
 };
 
 /** The run state out of a checkpoint's JSON. Throws `CHECKPOINT_INVALID`. */
 export function parseRunState(value: unknown, file: string): RunState {
   const wanted = Object.keys(initialRunState);
   const missing = isRecord(value) ? wanted.filter((key) => !(key in value)) : wanted;
-  if (missing.length > 0) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run lacks something.', { place: { file }, expected: missing.join(', ') });
+  if (missing.length > 0)
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run lacks something.', {
+      place: { file },
+      expected: missing.join(', '),
+    });
   return value as unknown as RunState;
 }
 
@@ -78,7 +92,9 @@ export function trainerState(state: RunState, facts: TrainerStateFacts): Json {
     num_input_tokens_seen: state.tokens,
     num_train_epochs: facts.numTrainEpochs,
     save_steps: facts.saveSteps,
-    stateful_callbacks: Object.fromEntries(Object.entries(callbacks).map(([name, attributes]) => [name, { args: {}, attributes }])),
+    stateful_callbacks: Object.fromEntries(
+      Object.entries(callbacks).map(([name, attributes]) => [name, { args: {}, attributes }]),
+    ),
     // Forward and backward pass take about six operations a parameter and token.
     total_flos: 6 * facts.totalParameters * state.tokens,
     train_batch_size: facts.trainBatchSize,

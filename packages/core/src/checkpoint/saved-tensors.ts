@@ -4,11 +4,19 @@ import { openSafetensors, writeSafetensors, type SafetensorsDtype, type TensorTo
 
 const dtypes: Readonly<Record<string, SafetensorsDtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
 
-/** Tensors as a safetensors file takes them, float32 ones as `floats`; each is read from the device when its turn comes. */
-export function tensorsToWrite(tensors: ReadonlyMap<string, Tensor>, floats: 'float32' | 'bfloat16' = 'float32'): TensorToWrite[] {
+/**
+ * Tensors as a safetensors file takes them, float32 ones as `floats`; each is read from the device when its turn comes.
+ */
+export function tensorsToWrite(
+  tensors: ReadonlyMap<string, Tensor>,
+  floats: 'float32' | 'bfloat16' = 'float32',
+): TensorToWrite[] {
   return Array.from(tensors, ([name, value]): TensorToWrite => {
     const dtype = value.dtype === 'float32' && floats === 'bfloat16' ? 'BF16' : dtypes[value.dtype];
-    if (dtype === undefined) throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, { place: { tensor: name } });
+    if (dtype === undefined)
+      throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, {
+        place: { tensor: name },
+      });
     return { name, dtype, shape: value.shape, data: () => value.data() };
   });
 }
@@ -25,7 +33,11 @@ export async function loadTensors(file: string): Promise<Map<string, Tensor>> {
   try {
     for (const { name, dtype, shape } of reader.tensors.values()) {
       if (dtype === 'F32') tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
-      else tensors.set(name, tensor((await reader.read(name)) as Int32Array | Uint8Array, [...shape], dtype === 'I32' ? 'int32' : 'bool'));
+      else
+        tensors.set(
+          name,
+          tensor((await reader.read(name)) as Int32Array | Uint8Array, [...shape], dtype === 'I32' ? 'int32' : 'bool'),
+        );
     }
     return tensors;
   } finally {

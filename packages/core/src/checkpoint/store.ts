@@ -4,7 +4,10 @@ import { pruneCheckpoints, removePartial } from './folders.js';
 import { findCheckpoint } from './resume.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
 
-/** Where checkpoints go and come from. Register another one for {@link CHECKPOINT_STORE} to keep them elsewhere, or to do more when one is written. */
+/**
+ * Where checkpoints go and come from. Register another one for {@link CHECKPOINT_STORE} to keep them elsewhere, or to
+ * do more when one is written.
+ */
 export interface CheckpointStore {
   /** Removes what a crash left half-written under the run's folder. */
   clean(root: string): Promise<void>;
@@ -13,7 +16,12 @@ export interface CheckpointStore {
   /** Puts a checkpoint back into a run and answers where that run stood. */
   load(checkpoint: string, parts: CheckpointParts, warn: (message: string) => void): Promise<RunState>;
   /** Writes a checkpoint, whole or not at all, and answers its folder. */
-  save(root: string, parts: CheckpointParts, state: RunState, facts: Omit<TrainerStateFacts, 'callbacks'>): Promise<string>;
+  save(
+    root: string,
+    parts: CheckpointParts,
+    state: RunState,
+    facts: Omit<TrainerStateFacts, 'callbacks'>,
+  ): Promise<string>;
   /** Removes the oldest beyond `limit`, but none of the protected steps. */
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }

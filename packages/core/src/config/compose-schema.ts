@@ -9,14 +9,16 @@ export interface NamedPlugin {
 }
 
 const definitionName = (kind: PluginKind, use: string): string => `${kind} ${use}`;
-const pointer = (name: string): string => `#/$defs/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
+const pointer = (name: string): string =>
+  `#/$defs/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
 
 /**
- * What has a default need not be written. Plugins name such keys as required all the same, because their `create` gets every one of them:
- * validation fills defaults in, but editors do not.
+ * What has a default need not be written. Plugins name such keys as required all the same, because their `create` gets
+ * every one of them: validation fills defaults in, but editors do not.
  */
 function asWritten(schema: JsonSchema): JsonSchema {
-  const inner = (value: unknown): unknown => (Array.isArray(value) ? value.map(inner) : isObject(value) ? asWritten(value) : value);
+  const inner = (value: unknown): unknown =>
+    Array.isArray(value) ? value.map(inner) : isObject(value) ? asWritten(value) : value;
   const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, inner(value)]));
   const { required } = schema;
   if (!Array.isArray(required)) return copy;
@@ -24,11 +26,15 @@ function asWritten(schema: JsonSchema): JsonSchema {
   return { ...copy, required: required.filter((key) => !open(key)) };
 }
 
-/** A schema with references of its own becomes a resource of its own, so that they still point where its author meant. */
+/**
+ * A schema with references of its own becomes a resource of its own, so that they still point where its author meant.
+ */
 function definitionOf({ use, plugin }: NamedPlugin): JsonSchema {
   const schema = asWritten(plugin.configSchema);
   const refersToItself = JSON.stringify(schema).includes('"$ref"');
-  return refersToItself && schema['$id'] === undefined ? { $id: `whetstone:${encodeURIComponent(definitionName(plugin.kind, use))}`, ...schema } : schema;
+  return refersToItself && schema['$id'] === undefined
+    ? { $id: `whetstone:${encodeURIComponent(definitionName(plugin.kind, use))}`, ...schema }
+    : schema;
 }
 
 function properties(schema: JsonSchema): { readonly [key: string]: JsonSchema } {
@@ -49,9 +55,16 @@ function branch({ use, plugin }: NamedPlugin, { flatProperties, defaultUse }: Sl
     ...described,
     ...(flatProperties === undefined
       ? { properties: { options: { $ref: pointer(definitionName(plugin.kind, use)), default: {} } } }
-      : { ...schema, properties: { use: true, ...flatProperties, ...properties(schema) }, additionalProperties: false }),
+      : {
+          ...schema,
+          properties: { use: true, ...flatProperties, ...properties(schema) },
+          additionalProperties: false,
+        }),
   };
-  return implication({ type: 'object', properties: { use: { const: use } }, ...(use === defaultUse ? {} : { required: ['use'] }) }, consequence);
+  return implication(
+    { type: 'object', properties: { use: { const: use } }, ...(use === defaultUse ? {} : { required: ['use'] }) },
+    consequence,
+  );
 }
 
 function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: SlotOptions): JsonSchema {
@@ -65,14 +78,29 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
     ...(defaultUse === undefined ? {} : { default: defaultUse }),
   };
   const path = { type: 'string', minLength: 1, description: 'The folder of the model, or the name of a fetched one.' };
-  const dtype = { type: 'string', enum: ['float32', 'bfloat16', 'auto'], description: 'How weights are kept on the device: float32, the default; bfloat16, rounded; auto, bfloat16 where the file has it, which changes no number.' };
-  const addTokens = { type: 'array', items: { type: 'string', minLength: 1 }, description: 'Tokens that the vocabulary gets where it has them not, as ["<|customer|>"]: read as wholes; their embeddings start as the mean of all others and are trained, under LoRA too.' };
+  const dtype = {
+    type: 'string',
+    enum: ['float32', 'bfloat16', 'auto'],
+    description:
+      'How weights are kept on the device: float32, the default; bfloat16, rounded; auto, bfloat16 where the ' +
+      'file has it, which changes no number.',
+  };
+  const addTokens = {
+    type: 'array',
+    items: { type: 'string', minLength: 1 },
+    description:
+      'Tokens that the vocabulary gets where it has them not, as ["<|customer|>"]: read as wholes; their ' +
+      'embeddings start as the mean of all others and are trained, under LoRA too.',
+  };
   return {
     ...(description === undefined ? {} : { description }),
     type: ['object', ...shortForms],
     ...(shortForms.includes('string') ? { minLength: 1 } : {}),
     ...(shortForms.includes('array') ? { items: { type: 'string', minLength: 1 }, minItems: 1 } : {}),
-    properties: flatProperties === undefined ? { use, ...(kind === 'model' ? { path, dtype, addTokens } : {}), options: { type: 'object' } } : { use },
+    properties:
+      flatProperties === undefined
+        ? { use, ...(kind === 'model' ? { path, dtype, addTokens } : {}), options: { type: 'object' } }
+        : { use },
     ...(flatProperties === undefined ? { additionalProperties: false } : {}),
     ...(kind === 'model' ? { minProperties: 1 } : {}),
     ...(defaultUse === undefined ? {} : { default: {} }),
@@ -88,12 +116,18 @@ export function editorSchema(plugins: readonly NamedPlugin[]): JsonSchema {
   const [whenever, orElse] = ['if', 'else'] as const;
   const { data, ...properties } = schema['properties'] as { readonly [key: string]: JsonSchema };
   const { required: ofData, ...looseData } = data ?? {};
-  return { ...schema, properties: { ...properties, data: looseData }, required: ['model'], [whenever]: { required: ['stages'] }, [orElse]: { ...otherwise, properties: { data: { required: ofData ?? [] } } } };
+  return {
+    ...schema,
+    properties: { ...properties, data: looseData },
+    required: ['model'],
+    [whenever]: { required: ['stages'] },
+    [orElse]: { ...otherwise, properties: { data: { required: ofData ?? [] } } },
+  };
 }
 
 /**
- * One JSON Schema (draft 2020-12) of a whole configuration: the frame, and each plugin's own schema where its `use` is named.
- * Validation uses it, and editors complete by it.
+ * One JSON Schema (draft 2020-12) of a whole configuration: the frame, and each plugin's own schema where its `use` is
+ * named. Validation uses it, and editors complete by it.
  */
 export function composeSchema(plugins: readonly NamedPlugin[]): JsonSchema {
   const definitions = plugins.filter(({ plugin }) => plugin.kind !== 'optimizer' && plugin.kind !== 'schedule');
@@ -101,6 +135,8 @@ export function composeSchema(plugins: readonly NamedPlugin[]): JsonSchema {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'A Whetstone run',
     ...frameSchema((kind, options = {}) => slotSchema(kind, plugins, options)),
-    $defs: Object.fromEntries(definitions.map((named) => [definitionName(named.plugin.kind, named.use), definitionOf(named)])),
+    $defs: Object.fromEntries(
+      definitions.map((named) => [definitionName(named.plugin.kind, named.use), definitionOf(named)]),
+    ),
   };
 }

@@ -7,7 +7,8 @@ import { isObject, valueAt } from './slots.js';
 import type { UnknownKey } from './validate-config.js';
 
 /** Turns `per_device_train_batch_size` into `perDeviceTrainBatchSize`. */
-export const camelCase = (name: string): string => name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+export const camelCase = (name: string): string =>
+  name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Where the frame's keys stand, by name; only names that stand in one place. */
 function frameKeys(schema: unknown): ReadonlyMap<string, Path> {
@@ -18,7 +19,10 @@ function frameKeys(schema: unknown): ReadonlyMap<string, Path> {
       for (const key of Object.keys(isObject(properties) ? properties : {})) {
         if (key === 'use' || key === 'options') continue;
         const present = places.get(key);
-        places.set(key, present === undefined || formatPath(present ?? []) === `${section}.${key}` ? [section, key] : null);
+        places.set(
+          key,
+          present === undefined || formatPath(present ?? []) === `${section}.${key}` ? [section, key] : null,
+        );
       }
     }
   }
@@ -40,7 +44,12 @@ export interface Rename {
 }
 
 /** What an unknown key of a configuration was meant to be, where it is the name that TRL gives to something of ours. */
-export function importUnknownKey(unknown: UnknownKey, config: unknown, schema: unknown, defaults: ConfigDefaults): Rename | undefined {
+export function importUnknownKey(
+  unknown: UnknownKey,
+  config: unknown,
+  schema: unknown,
+  defaults: ConfigDefaults,
+): Rename | undefined {
   const { path, key, known } = unknown;
   const from = [...path, key];
   const value = valueAt(config, from) as Json;
@@ -48,7 +57,10 @@ export function importUnknownKey(unknown: UnknownKey, config: unknown, schema: u
   if (camel !== key && known.includes(camel)) return { from, to: [...path, camel], append: false, value };
   // Elsewhere than at the top or in a section of the frame, a name of another trainer is a mistake.
   if (path.length > 1) return undefined;
-  const table: { readonly [name: string]: (value: Json) => ImportedValue } = { ...importedNames, ...defaults.importedNames };
+  const table: { readonly [name: string]: (value: Json) => ImportedValue } = {
+    ...importedNames,
+    ...defaults.importedNames,
+  };
   const imported = Object.hasOwn(table, key) ? table[key]?.(value) : undefined;
   if (imported !== undefined) {
     const append = imported.path.endsWith('+');
@@ -67,7 +79,9 @@ export function placeHint(key: string, schema: unknown): string | undefined {
   return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }
 
-/** Carries renames out on a raw configuration (in place). A key that is already there is left, and the rename refused. */
+/**
+ * Carries renames out on a raw configuration (in place). A key that is already there is left, and the rename refused.
+ */
 export function applyRename(config: { [key: string]: unknown }, { from, to, append, value }: Rename): boolean {
   const parentOf = (path: Path): { [key: string]: unknown } | undefined => {
     let target: unknown = config;
@@ -77,7 +91,11 @@ export function applyRename(config: { [key: string]: unknown }, { from, to, appe
       object[key] ??= {};
       target = object[key];
     }
-    return isObject(target) ? (target as { [key: string]: unknown }) : Array.isArray(target) ? (target as unknown as { [key: string]: unknown }) : undefined;
+    return isObject(target)
+      ? (target as { [key: string]: unknown })
+      : Array.isArray(target)
+        ? (target as unknown as { [key: string]: unknown })
+        : undefined;
   };
   const source = valueAt(config, from.slice(0, -1)) as { [key: string]: unknown };
   const target = parentOf(to);

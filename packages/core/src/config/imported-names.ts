@@ -1,7 +1,9 @@
 import type { Json } from '../contract/index.js';
 import type { ImportedValue } from './normalize.js';
 
-const at = (path: string) => (value: Json): ImportedValue => ({ path, value });
+const at =
+  (path: string) =>
+  (value: Json): ImportedValue => ({ path, value });
 
 /**
  * TRL's and transformers' names that are not just the camelCase form of a key of ours.
@@ -12,7 +14,10 @@ export const importedNames: { readonly [name: string]: (value: Json) => Imported
   output_dir: at('output.folder'),
   overwrite_output_dir: at('output.overwrite'),
   lr_scheduler_type: at('schedule.use'),
-  optim: (value) => ({ path: 'optimizer.use', value: typeof value === 'string' && value.startsWith('adamw') ? 'adamw' : value }),
+  optim: (value) => ({
+    path: 'optimizer.use',
+    value: typeof value === 'string' && value.startsWith('adamw') ? 'adamw' : value,
+  }),
   warmup_ratio: at('schedule.warmupSteps'),
   bf16: (value) => ({ path: 'backend.matmul', value: value === true ? 'bfloat16' : 'float32' }),
   train_file: at('data.train'),

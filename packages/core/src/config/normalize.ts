@@ -6,13 +6,19 @@ export interface PluginRequest {
   readonly options?: { readonly [key: string]: Json };
 }
 
-/** What a configuration means where it says nothing. Core knows no plugin of other packages by name: whoever composes a trainer tells. */
+/**
+ * What a configuration means where it says nothing. Core knows no plugin of other packages by name: whoever composes a
+ * trainer tells.
+ */
 export interface ConfigDefaults {
   readonly callbacks?: readonly PluginRequest[];
   readonly loggers?: readonly PluginRequest[];
   /** The data source that a path stands for: `"train.jsonl"` is `{use: dataSource, options: {path: "train.jsonl"}}`. */
   readonly dataSource?: string;
-  /** Names of other trainers' options, beside those that core knows: what they become, as a place and a value to put or, with `+`, to add to the list there. */
+  /**
+   * Names of other trainers' options, beside those that core knows: what they become, as a place and a value to put or,
+   * with `+`, to add to the list there.
+   */
   readonly importedNames?: { readonly [name: string]: (value: Json) => ImportedValue };
 }
 
@@ -25,8 +31,9 @@ export interface ImportedValue {
 type Mutable = { [key: string]: unknown };
 
 /**
- * Writes the short forms out: a plugin given by its name, data given by a path, a backend or a model given by its name; fills in the lists and names that may be left out.
- * What has a wrong type is left for validation to report. Returns a copy.
+ * Writes the short forms out: a plugin given by its name, data given by a path, a backend or a model given by its name;
+ * fills in the lists and names that may be left out. What has a wrong type is left for validation to report. Returns a
+ * copy.
  */
 export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown {
   if (!isObject(raw)) return raw;
@@ -46,7 +53,10 @@ export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown
     const key = path.at(-1);
     if (!isObject(parent) || key === undefined || kind === 'model') continue;
     const written = (value: unknown): unknown => {
-      if (kind === 'data-source') return isPath(value) && defaults.dataSource !== undefined ? { use: defaults.dataSource, options: { path: value } } : value;
+      if (kind === 'data-source')
+        return isPath(value) && defaults.dataSource !== undefined
+          ? { use: defaults.dataSource, options: { path: value } }
+          : value;
       const object = typeof value === 'string' ? { use: value } : value;
       if (!isObject(object) || !flat) return object;
       return { use: kind === 'optimizer' ? 'adamw' : 'linear', ...object };
@@ -59,5 +69,8 @@ export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown
 }
 
 function isPath(value: unknown): boolean {
-  return typeof value === 'string' || (Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string'));
+  return (
+    typeof value === 'string' ||
+    (Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string'))
+  );
 }

@@ -24,19 +24,38 @@ describe('parseOverride', () => {
 describe('applyOverrides', () => {
   it('changes a copy, in order, and makes the objects on the way', () => {
     const config = { model: 'm', training: { seed: 1 } };
-    expect(applyOverrides(config, ['training.seed=2', 'training.seed=3', 'output.folder=out'])).toEqual({ model: 'm', training: { seed: 3 }, output: { folder: 'out' } });
+    expect(applyOverrides(config, ['training.seed=2', 'training.seed=3', 'output.folder=out'])).toEqual({
+      model: 'm',
+      training: { seed: 3 },
+      output: { folder: 'out' },
+    });
     expect(config).toEqual({ model: 'm', training: { seed: 1 } });
   });
 
   it('writes a bare plugin name out where its options are set', () => {
-    expect(applyOverrides({ strategy: 'lora', callbacks: ['early-stopping'] }, ['strategy.options.rank=4', 'callbacks[0].options.patience=2'])).toEqual({
+    expect(
+      applyOverrides({ strategy: 'lora', callbacks: ['early-stopping'] }, [
+        'strategy.options.rank=4',
+        'callbacks[0].options.patience=2',
+      ]),
+    ).toEqual({
       strategy: { use: 'lora', options: { rank: 4 } },
       callbacks: [{ use: 'early-stopping', options: { patience: 2 } }],
     });
-    expect(applyOverrides({ backend: 'cpu', model: 'm', optimizer: 'sgd' }, ['backend.threads=2', 'model.options.a=1', 'optimizer.momentum=0.9'])).toEqual({
-      backend: { name: 'cpu', threads: 2 }, model: { path: 'm', options: { a: 1 } }, optimizer: { use: 'sgd', momentum: 0.9 },
+    expect(
+      applyOverrides({ backend: 'cpu', model: 'm', optimizer: 'sgd' }, [
+        'backend.threads=2',
+        'model.options.a=1',
+        'optimizer.momentum=0.9',
+      ]),
+    ).toEqual({
+      backend: { name: 'cpu', threads: 2 },
+      model: { path: 'm', options: { a: 1 } },
+      optimizer: { use: 'sgd', momentum: 0.9 },
     });
-    expect(() => applyOverrides({ data: { train: 'a.jsonl' } }, ['data.train.options.limit=1'])).toThrow(/cannot be set/);
+    expect(() => applyOverrides({ data: { train: 'a.jsonl' } }, ['data.train.options.limit=1'])).toThrow(
+      /cannot be set/,
+    );
   });
 
   it('lengthens a list by one at most', () => {

@@ -9,14 +9,19 @@ export interface Override {
 }
 
 /**
- * Reads `a.b[0].c=value`: the value is JSON where it parses as JSON, else the text as it is, so that `strategy.use=lora` needs no quotes.
+ * Reads `a.b[0].c=value`: the value is JSON where it parses as JSON, else the text as it is, so that
+ * `strategy.use=lora` needs no quotes.
+ *
  * @throws WhetstoneError `USAGE`
  */
 export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
   const path = parsePath(text.slice(0, Math.max(0, equals)).trim());
   if (equals <= 0 || path.length === 0 || path.includes('')) {
-    throw new WhetstoneError('USAGE', `The setting '${text}' is not understood.`, { expected: 'a path and a value, as optimizer.learningRate=1e-4', found: text });
+    throw new WhetstoneError('USAGE', `The setting '${text}' is not understood.`, {
+      expected: 'a path and a value, as optimizer.learningRate=1e-4',
+      found: text,
+    });
   }
   const value = text.slice(equals + 1);
   try {
@@ -26,12 +31,16 @@ export function parseOverride(text: string): Override {
   }
 }
 
-const slotAt = (path: Path) => pluginSlots.find((slot) => {
-  const own = slot.list ? path.slice(0, -1) : path;
-  return own.join('.') === slot.path.join('.') && (!slot.list || typeof path.at(-1) === 'number');
-});
+const slotAt = (path: Path) =>
+  pluginSlots.find((slot) => {
+    const own = slot.list ? path.slice(0, -1) : path;
+    return own.join('.') === slot.path.join('.') && (!slot.list || typeof path.at(-1) === 'number');
+  });
 
-/** What a bare name at this place is short for; the text as it is where it is short for nothing that more can be put into. */
+/**
+ * What a bare name at this place is short for; the text as it is where it is short for nothing that more can be put
+ * into.
+ */
 function longForm(text: string, path: Path): unknown {
   if (path.join('.') === 'backend') return { name: text };
   const kind = slotAt(path)?.kind;
@@ -40,8 +49,10 @@ function longForm(text: string, path: Path): unknown {
 }
 
 /**
- * A copy of a raw configuration with the overrides put in, in order. Objects that are missing on the way are made; a plugin, backend or model
- * written as a bare name becomes its long form; a list is only ever changed at an index that it has, or lengthened by one.
+ * A copy of a raw configuration with the overrides put in, in order. Objects that are missing on the way are made; a
+ * plugin, backend or model written as a bare name becomes its long form; a list is only ever changed at an index that
+ * it has, or lengthened by one.
+ *
  * @throws WhetstoneError `USAGE` where something else than an object or list is in the way
  */
 export function applyOverrides(config: unknown, overrides: readonly (string | Override)[]): unknown {
@@ -61,7 +72,8 @@ function put(target: unknown, path: Path, value: Json, done: Path): unknown {
     copy[key] = put(copy[key], rest, value, here);
     return copy;
   }
-  const object = target === undefined || target === null ? {} : typeof target === 'string' ? longForm(target, done) : target;
+  const object =
+    target === undefined || target === null ? {} : typeof target === 'string' ? longForm(target, done) : target;
   if (!isObject(object)) throw inTheWay(done, here, target);
   return { ...object, [key]: put(Object.hasOwn(object, key) ? object[key] : undefined, rest, value, here) };
 }
@@ -70,6 +82,6 @@ function inTheWay(done: Path, wanted: Path, found: unknown): WhetstoneError {
   return new WhetstoneError('USAGE', `'${formatPath(wanted)}' cannot be set.`, {
     place: { path: formatPath(done) },
     expected: Array.isArray(found) ? `an index from 0 to ${found.length}` : 'an object',
-    found: Array.isArray(found) ? String(wanted.at(-1)) : JSON.stringify(found) ?? String(found),
+    found: Array.isArray(found) ? String(wanted.at(-1)) : (JSON.stringify(found) ?? String(found)),
   });
 }

@@ -10,5 +10,9 @@ export function formatPath(path: Path): string {
 
 /** Reads `callbacks[0].options.maxNorm` or `callbacks.0.options.maxNorm`. */
 export function parsePath(text: string): Path {
-  return text.replaceAll(/\[(\d+)\]/g, '.$1').split('.').slice(text.startsWith('[') ? 1 : 0).map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+  return text
+    .replaceAll(/\[(\d+)\]/g, '.$1')
+    .split('.')
+    .slice(text.startsWith('[') ? 1 : 0)
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
 }

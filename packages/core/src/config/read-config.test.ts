@@ -37,7 +37,10 @@ describe('readConfigFile', () => {
     expect([error.message, error.place?.line]).toEqual(["The key 'x' stands twice in one object.", 2]);
   });
 
-  it.each([['', /empty|value expected/], ['// nothing', /empty|value expected/]])('refuses a file without content: %j', async (text, message) => {
+  it.each([
+    ['', /empty|value expected/],
+    ['// nothing', /empty|value expected/],
+  ])('refuses a file without content: %j', async (text, message) => {
     expect((await refusal(written(text))).message).toMatch(message);
   });
 

@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { findNodeAtLocation, parseTree, printParseErrorCode, getNodeValue, type Node, type ParseError } from 'jsonc-parser';
+import {
+  findNodeAtLocation,
+  parseTree,
+  printParseErrorCode,
+  getNodeValue,
+  type Node,
+  type ParseError,
+} from 'jsonc-parser';
 import { WhetstoneError, type Place } from '../contract/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject } from './slots.js';
@@ -29,11 +36,17 @@ export function withValue(raw: RawConfig, value: unknown): RawConfig {
 
 /** A configuration given as an object; relative paths start from `baseFolder`. */
 export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
-  return { value, baseFolder: baseFolderOf(value, baseFolder), file: null, locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }) };
+  return {
+    value,
+    baseFolder: baseFolderOf(value, baseFolder),
+    file: null,
+    locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }),
+  };
 }
 
 /**
  * Reads a configuration file: JSON, with comments and trailing commas where someone likes them.
+ *
  * @throws WhetstoneError `CONFIG_UNREADABLE` with the line of every syntax error
  */
 export async function readConfigFile(path: string): Promise<RawConfig> {
@@ -43,7 +56,11 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
     text = (await readFile(file, 'utf8')).replace(/^\uFEFF/, '');
   } catch (cause) {
     const missing = (cause as { code?: unknown }).code === 'ENOENT';
-    throw new WhetstoneError('CONFIG_UNREADABLE', missing ? 'The configuration file does not exist.' : 'The configuration file cannot be read.', { place: { file }, cause });
+    throw new WhetstoneError(
+      'CONFIG_UNREADABLE',
+      missing ? 'The configuration file does not exist.' : 'The configuration file cannot be read.',
+      { place: { file }, cause },
+    );
   }
   const position = (offset: number) => {
     const before = text.slice(0, offset).split('\n');
@@ -51,12 +68,27 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
   };
   const errors: ParseError[] = [];
   const tree = parseTree(text, errors, { allowTrailingComma: true });
-  const [first, ...rest] = errors.map((error) => ({ message: describeSyntaxError(error), place: position(error.offset) }));
-  if (first !== undefined) throw new WhetstoneError('CONFIG_UNREADABLE', `The configuration file is not valid JSON: ${first.message}.`, { place: first.place, problems: rest });
-  if (tree === undefined) throw new WhetstoneError('CONFIG_UNREADABLE', 'The configuration file is empty.', { place: { file }, expected: 'a JSON object' });
-  const repeated = repeatedKeys(tree).map(({ key, offset }) => ({ message: `The key '${key}' stands twice in one object.`, place: position(offset) }));
+  const [first, ...rest] = errors.map((error) => ({
+    message: describeSyntaxError(error),
+    place: position(error.offset),
+  }));
+  if (first !== undefined)
+    throw new WhetstoneError('CONFIG_UNREADABLE', `The configuration file is not valid JSON: ${first.message}.`, {
+      place: first.place,
+      problems: rest,
+    });
+  if (tree === undefined)
+    throw new WhetstoneError('CONFIG_UNREADABLE', 'The configuration file is empty.', {
+      place: { file },
+      expected: 'a JSON object',
+    });
+  const repeated = repeatedKeys(tree).map(({ key, offset }) => ({
+    message: `The key '${key}' stands twice in one object.`,
+    place: position(offset),
+  }));
   const [repetition, ...further] = repeated;
-  if (repetition !== undefined) throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
+  if (repetition !== undefined)
+    throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
 
   const value: unknown = getNodeValue(tree);
   return {
@@ -65,9 +97,15 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
     file,
     locate: (where) => {
       for (let depth = where.length; depth > 0; depth -= 1) {
-        const path = where.slice(0, depth).map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));
+        const path = where
+          .slice(0, depth)
+          .map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));
         const node = findNodeAtLocation(tree, path);
-        if (node !== undefined) return { ...position((node.parent?.type === 'property' ? node.parent : node).offset), path: formatPath(where) };
+        if (node !== undefined)
+          return {
+            ...position((node.parent?.type === 'property' ? node.parent : node).offset),
+            path: formatPath(where),
+          };
       }
       return where.length === 0 ? { file } : { file, path: formatPath(where) };
     },
@@ -75,13 +113,16 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
 }
 
 function describeSyntaxError(error: ParseError): string {
-  return printParseErrorCode(error.error).replaceAll(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
+  return printParseErrorCode(error.error)
+    .replaceAll(/([a-z])([A-Z])/g, '$1 $2')
+    .toLowerCase();
 }
 
 function repeatedKeys(node: Node): readonly { readonly key: string; readonly offset: number }[] {
   const seen = new Set<string>();
   return (node.children ?? []).flatMap((child) => {
-    const found = child.type === 'property' ? (child.children?.slice(1) ?? []).flatMap(repeatedKeys) : repeatedKeys(child);
+    const found =
+      child.type === 'property' ? (child.children?.slice(1) ?? []).flatMap(repeatedKeys) : repeatedKeys(child);
     const key = child.type === 'property' ? (child.children?.[0]?.value as string | undefined) : undefined;
     if (key === undefined) return found;
     const repeated = seen.has(key);

@@ -24,51 +24,121 @@ const builtIns: readonly Plugin[] = [
       properties: {
         rank: { type: 'integer', minimum: 1, default: 8 },
         alpha: { type: 'number', default: 16 },
-        targetModules: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }], default: 'all-linear' },
-        plus: { type: 'object', additionalProperties: false, properties: { ratio: { type: 'number', default: 1 } }, default: {} },
+        targetModules: {
+          anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }],
+          default: 'all-linear',
+        },
+        plus: {
+          type: 'object',
+          additionalProperties: false,
+          properties: { ratio: { type: 'number', default: 1 } },
+          default: {},
+        },
       },
     },
     create: never,
   }),
-  definePlugin({ apiVersion: 1, kind: 'strategy', name: 'full', configSchema: { type: 'object', additionalProperties: false }, create: never }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'strategy',
+    name: 'full',
+    configSchema: { type: 'object', additionalProperties: false },
+    create: never,
+  }),
   definePlugin({
     apiVersion: 1,
     kind: 'callback',
     name: 'gradient-clipping',
-    configSchema: { type: 'object', additionalProperties: false, required: ['maxNorm'], properties: { maxNorm: { $ref: '#/$defs/positive' } }, $defs: { positive: { type: 'number', exclusiveMinimum: 0 } } },
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['maxNorm'],
+      properties: { maxNorm: { $ref: '#/$defs/positive' } },
+      $defs: { positive: { type: 'number', exclusiveMinimum: 0 } },
+    },
     create: never,
   }),
-  definePlugin({ apiVersion: 1, kind: 'logger', name: 'metrics-jsonl', configSchema: { type: 'object', additionalProperties: false }, create: never }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'logger',
+    name: 'metrics-jsonl',
+    configSchema: { type: 'object', additionalProperties: false },
+    create: never,
+  }),
   definePlugin({
     apiVersion: 1,
     kind: 'data-source',
     name: 'conversations',
-    configSchema: { type: 'object', additionalProperties: false, required: ['path'], properties: { path: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] }, limit: { type: ['integer', 'null'], default: null } } },
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['path'],
+      properties: {
+        path: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
+        limit: { type: ['integer', 'null'], default: null },
+      },
+    },
     create: never,
   }),
   definePlugin({
     apiVersion: 1,
     kind: 'optimizer',
     name: 'adamw',
-    configSchema: { type: 'object', additionalProperties: false, required: ['weightDecay'], properties: { weightDecay: { type: 'number', minimum: 0, default: 0 }, adamBeta1: { type: 'number', default: 0.9 } } },
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['weightDecay'],
+      properties: {
+        weightDecay: { type: 'number', minimum: 0, default: 0 },
+        adamBeta1: { type: 'number', default: 0.9 },
+      },
+    },
     create: never,
   }),
-  definePlugin({ apiVersion: 1, kind: 'schedule', name: 'linear', configSchema: { type: 'object', additionalProperties: false, properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } } }, create: never }),
-  definePlugin({ apiVersion: 1, kind: 'schedule', name: 'cosine', configSchema: { type: 'object', additionalProperties: false, properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } } }, create: never }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'schedule',
+    name: 'linear',
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } },
+    },
+    create: never,
+  }),
+  definePlugin({
+    apiVersion: 1,
+    kind: 'schedule',
+    name: 'cosine',
+    configSchema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { warmupSteps: { type: 'number', minimum: 0, default: 0 } },
+    },
+    create: never,
+  }),
 ];
 
 const defaults: ConfigDefaults = {
   dataSource: 'conversations',
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl' }],
-  importedNames: { max_grad_norm: (value) => ({ path: 'callbacks+', value: { use: 'gradient-clipping', options: { maxNorm: value } } }) },
+  importedNames: {
+    max_grad_norm: (value) => ({
+      path: 'callbacks+',
+      value: { use: 'gradient-clipping', options: { maxNorm: value } },
+    }),
+  },
 };
 const base = resolve('/somewhere');
 const minimal = { model: 'm', data: { train: 'train.jsonl' }, strategy: 'lora' };
 
 function resolveObject(value: unknown, baseFolder = base): Promise<ConfigResolution> {
   const registry = createRegistry(builtIns);
-  return resolveConfig(rawConfigOf(value, baseFolder), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder }) });
+  return resolveConfig(rawConfigOf(value, baseFolder), {
+    defaults,
+    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder }),
+  });
 }
 
 async function refusal(value: unknown): Promise<WhetstoneError> {
@@ -128,8 +198,26 @@ describe('a configuration that is right', () => {
       optimizer: { use: 'adamw', learningRate: 2e-5, weightDecay: 0, adamBeta1: 0.9 },
       schedule: { use: 'linear', warmupSteps: 0 },
       training: {
-        numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 1, seed: 42, dataSeed: null, loggingSteps: 1,
-        evalStrategy: 'no', evalSteps: null, saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
+        numTrainEpochs: 3,
+        maxSteps: -1,
+        perDeviceTrainBatchSize: 8,
+        perDeviceEvalBatchSize: 8,
+        gradientAccumulationSteps: 1,
+        seed: 42,
+        dataSeed: null,
+        loggingSteps: 1,
+        evalStrategy: 'no',
+        evalSteps: null,
+        saveStrategy: 'steps',
+        saveSteps: 500,
+        saveTotalLimit: null,
+        loadBestModelAtEnd: false,
+        metricForBestModel: 'loss',
+        greaterIsBetter: null,
+        resumeFromCheckpoint: null,
+        resumeDespite: [],
+        ddpTimeout: 1800,
+        ddpBucketCapMb: 25,
       },
       output: { folder: null, overwrite: false },
     });
@@ -137,7 +225,9 @@ describe('a configuration that is right', () => {
 
   it('is frozen all the way down', async () => {
     const { config } = await resolveObject(minimal);
-    expect(Object.isFrozen(config) && Object.isFrozen(config.data.train.options) && Object.isFrozen(config.callbacks[0])).toBe(true);
+    expect(
+      Object.isFrozen(config) && Object.isFrozen(config.data.train.options) && Object.isFrozen(config.callbacks[0]),
+    ).toBe(true);
   });
 
   it('survives being resolved again', async () => {
@@ -148,24 +238,36 @@ describe('a configuration that is right', () => {
   });
 
   it('has paths that start from its own folder', async () => {
-    const { config } = await resolveObject({ ...minimal, model: './m', chatTemplatePath: 'chat.jinja', output: { folder: 'runs/a' }, training: { resumeFromCheckpoint: 'runs/a/checkpoint-5' } });
+    const { config } = await resolveObject({
+      ...minimal,
+      model: './m',
+      chatTemplatePath: 'chat.jinja',
+      output: { folder: 'runs/a' },
+      training: { resumeFromCheckpoint: 'runs/a/checkpoint-5' },
+    });
     expect(config.model.path).toBe(join(base, 'm'));
     expect(config.chatTemplatePath).toBe(join(base, 'chat.jinja'));
     expect(config.output.folder).toBe(join(base, 'runs', 'a'));
     expect(config.training.resumeFromCheckpoint).toBe(join(base, 'runs', 'a', 'checkpoint-5'));
   });
 
-  it('may come from a file with comments; its run is then kept under the file\'s name', async () => {
+  it("may come from a file with comments; its run is then kept under the file's name", async () => {
     const file = join(folder, 'mine.json');
     writeFileSync(file, `// a run\n${JSON.stringify(minimal)}`);
     const registry = createRegistry(builtIns);
-    const { config } = await resolveConfig(await readConfigFile(file), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) });
+    const { config } = await resolveConfig(await readConfigFile(file), {
+      defaults,
+      load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }),
+    });
     expect(config.output.folder).toBe(join(folder, 'runs', 'mine'));
   });
 
   it('knows what the user wrote', async () => {
     const { wasWritten } = await resolveObject({ ...minimal, strategy: { use: 'lora', options: { rank: 4 } } });
-    expect([wasWritten(['strategy', 'options', 'rank']), wasWritten(['strategy', 'options', 'alpha'])]).toEqual([true, false]);
+    expect([wasWritten(['strategy', 'options', 'rank']), wasWritten(['strategy', 'options', 'alpha'])]).toEqual([
+      true,
+      false,
+    ]);
   });
 });
 
@@ -181,10 +283,21 @@ describe('a configuration that is wrong', () => {
       colour: 'red',
     });
     expect(error.code).toBe('CONFIG_INVALID');
-    expect(new Set(placesOf(error))).toEqual(new Set([
-      'data.maxLenght', 'data.truncationMode', 'strategy.options.rank', 'strategy.options.apha', 'callbacks[0].options.maxNorm', 'callbacks[1].options.maxNorm',
-      'optimizer.learningRate', 'optimizer.weightDecay', 'optimizer.momentum', 'training.maxSteps', 'colour',
-    ]));
+    expect(new Set(placesOf(error))).toEqual(
+      new Set([
+        'data.maxLenght',
+        'data.truncationMode',
+        'strategy.options.rank',
+        'strategy.options.apha',
+        'callbacks[0].options.maxNorm',
+        'callbacks[1].options.maxNorm',
+        'optimizer.learningRate',
+        'optimizer.weightDecay',
+        'optimizer.momentum',
+        'training.maxSteps',
+        'colour',
+      ]),
+    );
     const at = (path: string) => error.problems.find((problem) => problem.place?.path === path);
     expect(at('data.maxLenght')?.hint).toBe("Did you mean 'maxLength'?");
     expect(at('strategy.options.rank')).toMatchObject({ expected: 'a whole number', found: '"eight"' });
@@ -195,8 +308,20 @@ describe('a configuration that is wrong', () => {
   });
 
   it('says where a misplaced key belongs', async () => {
-    const error = await refusal({ ...minimal, learningRate: 1, warmupStep: 1, training: { weightDecay: 0.1, maxLength: 3 } });
-    expect(error.problems.map((problem) => problem.hint)).toEqual(expect.arrayContaining(['It belongs at optimizer.learningRate.', 'It belongs at optimizer.weightDecay.', 'It belongs at data.maxLength.', 'Did you mean schedule.warmupSteps?']));
+    const error = await refusal({
+      ...minimal,
+      learningRate: 1,
+      warmupStep: 1,
+      training: { weightDecay: 0.1, maxLength: 3 },
+    });
+    expect(error.problems.map((problem) => problem.hint)).toEqual(
+      expect.arrayContaining([
+        'It belongs at optimizer.learningRate.',
+        'It belongs at optimizer.weightDecay.',
+        'It belongs at data.maxLength.',
+        'Did you mean schedule.warmupSteps?',
+      ]),
+    );
   });
 
   it('names what is missing', async () => {
@@ -208,7 +333,11 @@ describe('a configuration that is wrong', () => {
 
   it('reports a plugin that cannot be found by itself, or among the other problems', async () => {
     const alone = await refusal({ ...minimal, strategy: 'lorra' });
-    expect([alone.code, alone.hint, alone.place]).toEqual(['PLUGIN_NOT_FOUND', "Did you mean 'lora'?", { path: 'strategy.use' }]);
+    expect([alone.code, alone.hint, alone.place]).toEqual([
+      'PLUGIN_NOT_FOUND',
+      "Did you mean 'lora'?",
+      { path: 'strategy.use' },
+    ]);
     expect((await refusal({ ...minimal, strategy: 'lroa' })).hint).toBe("Did you mean 'lora'?");
     const among = await refusal({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
     expect(among.code).toBe('CONFIG_INVALID');
@@ -232,10 +361,22 @@ describe('a configuration that is wrong', () => {
 
   it('has lines and columns when it comes from a file', async () => {
     const file = join(folder, 'wrong.json');
-    writeFileSync(file, '{\n  "model": "m",\n  "data": { "train": "t" },\n  "strategy": { "use": "lora",\n    "options": { "rank": 0 } }\n}\n');
+    writeFileSync(
+      file,
+      '{\n  "model": "m",\n  "data": { "train": "t" },\n  "strategy": { "use": "lora",\n    "options": { ' +
+        '"rank": 0 } }\n}\n',
+    );
     const registry = createRegistry(builtIns);
-    const error: unknown = await resolveConfig(await readConfigFile(file), { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }) }).catch((failure: unknown) => failure);
-    expect((error as WhetstoneError).problems[0]?.place).toEqual({ file, line: 5, column: 18, path: 'strategy.options.rank' });
+    const error: unknown = await resolveConfig(await readConfigFile(file), {
+      defaults,
+      load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }),
+    }).catch((failure: unknown) => failure);
+    expect((error as WhetstoneError).problems[0]?.place).toEqual({
+      file,
+      line: 5,
+      column: 18,
+      path: 'strategy.options.rank',
+    });
   });
 });
 
@@ -270,7 +411,9 @@ describe('names of TRL', () => {
   });
 
   it('do not replace what is there, and keep their own place in errors', async () => {
-    expect(placesOf(await refusal({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(expect.arrayContaining(['learning_rate', 'seed']));
+    expect(placesOf(await refusal({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(
+      expect.arrayContaining(['learning_rate', 'seed']),
+    );
   });
 });
 
@@ -280,7 +423,15 @@ describe('composeSchema', () => {
     const validate = createAjv().compile(schema);
     const errors = () => validate.errors?.map((error) => `${error.instancePath} ${error.message}`);
     expect(validate({ ...minimal, backend: 'cpu', $schema: './x.json' }), String(errors())).toBe(true);
-    expect(validate({ ...minimal, data: { train: ['a', 'b'], eval: null }, callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }], optimizer: { use: 'adamw', weightDecay: 1 } }), String(errors())).toBe(true);
+    expect(
+      validate({
+        ...minimal,
+        data: { train: ['a', 'b'], eval: null },
+        callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
+        optimizer: { use: 'adamw', weightDecay: 1 },
+      }),
+      String(errors()),
+    ).toBe(true);
     expect(validate({ ...minimal, strategy: { use: 'lora', options: { ranks: 1 } } })).toBe(false);
     expect(JSON.parse(JSON.stringify(schema))).toEqual(schema);
   });
@@ -289,12 +440,22 @@ describe('composeSchema', () => {
 describe('openPlugin', () => {
   it('completes the options of a plugin that was named elsewhere', async () => {
     const { openPlugin } = await resolveObject(minimal);
-    expect((await openPlugin('data-source', 'conversations', { path: 'old.jsonl' }, ['data'])).options).toEqual({ path: 'old.jsonl', limit: null });
+    expect((await openPlugin('data-source', 'conversations', { path: 'old.jsonl' }, ['data'])).options).toEqual({
+      path: 'old.jsonl',
+      limit: null,
+    });
   });
   it('reports what is wrong with them, at their place', async () => {
     const { openPlugin } = await resolveObject(minimal);
-    const error: unknown = await openPlugin('data-source', 'conversations', { paht: 'old.jsonl' }, ['companions', 0, 'options', 'data']).catch((failure: unknown) => failure);
-    expect(placesOf(error as WhetstoneError)).toEqual(expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']));
+    const error: unknown = await openPlugin('data-source', 'conversations', { paht: 'old.jsonl' }, [
+      'companions',
+      0,
+      'options',
+      'data',
+    ]).catch((failure: unknown) => failure);
+    expect(placesOf(error as WhetstoneError)).toEqual(
+      expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']),
+    );
     await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(/no data-source called/);
   });
 });

@@ -11,10 +11,16 @@ export interface ResolvedStage {
 }
 
 /**
- * Resolves a configuration as written into the run, or the runs, that it stands for. All stages are checked before the first is run.
- * @throws WhetstoneError what {@link resolveConfig} throws, with the stage's name; `CONFIG_INVALID` where several stages have problems
+ * Resolves a configuration as written into the run, or the runs, that it stands for. All stages are checked before the
+ * first is run.
+ *
+ * @throws WhetstoneError what {@link resolveConfig} throws, with the stage's name; `CONFIG_INVALID` where several
+ *   stages have problems
  */
-export async function resolveStages(raw: RawConfig, options: ResolveConfigOptions): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
+export async function resolveStages(
+  raw: RawConfig,
+  options: ResolveConfigOptions,
+): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
   const stages = splitStages(raw);
   if (stages === null) return [{ name: null, resolution: await resolveConfig(raw, options) }];
   const resolved: ResolvedStage[] = [];
@@ -35,8 +41,13 @@ export async function resolveStages(raw: RawConfig, options: ResolveConfigOption
 function named(name: string, error: WhetstoneError): WhetstoneError {
   const { code, message, place, expected, found, hint, problems, details, cause } = error;
   return new WhetstoneError(code, `Stage '${name}': ${message}`, {
-    ...(place === undefined ? {} : { place }), ...(expected === undefined ? {} : { expected }), ...(found === undefined ? {} : { found }), ...(hint === undefined ? {} : { hint }),
-    problems, details: { ...details, stage: name }, cause,
+    ...(place === undefined ? {} : { place }),
+    ...(expected === undefined ? {} : { expected }),
+    ...(found === undefined ? {} : { found }),
+    ...(hint === undefined ? {} : { hint }),
+    problems,
+    details: { ...details, stage: name },
+    cause,
   });
 }
 
@@ -49,8 +60,20 @@ function together(errors: readonly { readonly name: string; readonly error: Whet
       const key = JSON.stringify([message, place, expected, found]);
       if (told.has(key)) return [];
       told.add(key);
-      return [{ message: `Stage '${name}': ${message}`, ...(place === undefined ? {} : { place }), ...(expected === undefined ? {} : { expected }), ...(found === undefined ? {} : { found }), ...(hint === undefined ? {} : { hint }) }];
+      return [
+        {
+          message: `Stage '${name}': ${message}`,
+          ...(place === undefined ? {} : { place }),
+          ...(expected === undefined ? {} : { expected }),
+          ...(found === undefined ? {} : { found }),
+          ...(hint === undefined ? {} : { hint }),
+        },
+      ];
     });
   });
-  return new WhetstoneError('CONFIG_INVALID', `The configurations of ${errors.length} stages have ${problems.length} problems.`, { problems });
+  return new WhetstoneError(
+    'CONFIG_INVALID',
+    `The configurations of ${errors.length} stages have ${problems.length} problems.`,
+    { problems },
+  );
 }

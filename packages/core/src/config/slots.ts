@@ -10,7 +10,13 @@ export interface PluginSlot {
   readonly flat: boolean;
 }
 
-const slot = (kind: PluginKind, path: readonly string[], more: Partial<PluginSlot> = {}): PluginSlot => ({ kind, path, list: false, flat: false, ...more });
+const slot = (kind: PluginKind, path: readonly string[], more: Partial<PluginSlot> = {}): PluginSlot => ({
+  kind,
+  path,
+  list: false,
+  flat: false,
+  ...more,
+});
 
 /** Every place of the configuration where a plugin is named. */
 export const pluginSlots: readonly PluginSlot[] = [

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { deepFreeze, trackReads } from './track-reads.js';
 
-const schema = { type: 'object', properties: { a: {}, list: {}, map: { type: 'object' }, inner: { type: 'object', properties: { x: {}, y: {} } } } };
+const schema = {
+  type: 'object',
+  properties: { a: {}, list: {}, map: { type: 'object' }, inner: { type: 'object', properties: { x: {}, y: {} } } },
+};
 const value = { a: 1, list: [{ z: 1 }], map: { free: 1 }, inner: { x: 1, y: 2 } };
 const make = () => trackReads(value, schema);
 

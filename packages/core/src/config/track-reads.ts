@@ -4,7 +4,10 @@ import { isObject } from './slots.js';
 
 /** Options that remember what of them was read. */
 export interface TrackedOptions {
-  /** A frozen view to hand to a plugin. It spreads, serialises and clones as the plain object would; each counts as reading. */
+  /**
+   * A frozen view to hand to a plugin. It spreads, serialises and clones as the plain object would; each counts as
+   * reading.
+   */
   readonly options: { readonly [key: string]: Json };
   /** Whether anything of it was read at all. */
   touched(): boolean;
@@ -13,21 +16,29 @@ export interface TrackedOptions {
 }
 
 /**
- * Watches which keys of validated options are read. Keys that the schema declares are watched one by one, also within declared objects;
- * what stands in lists and in maps with free keys counts as read with the list or map itself.
+ * Watches which keys of validated options are read. Keys that the schema declares are watched one by one, also within
+ * declared objects; what stands in lists and in maps with free keys counts as read with the list or map itself.
  *
- * Accessors instead of a Proxy: a proxy over frozen data may not answer with views of its members, and cannot be cloned.
+ * Accessors instead of a Proxy: a proxy over frozen data may not answer with views of its members, and cannot be
+ * cloned.
  */
 export function trackReads(options: { readonly [key: string]: Json }, schema: JsonSchema): TrackedOptions {
   const reads = new Set<string>();
   const declared: Path[] = [];
 
-  const view = (value: { readonly [key: string]: Json }, properties: { readonly [key: string]: unknown }, path: Path): { readonly [key: string]: Json } => {
+  const view = (
+    value: { readonly [key: string]: Json },
+    properties: { readonly [key: string]: unknown },
+    path: Path,
+  ): { readonly [key: string]: Json } => {
     const result = {};
     for (const [key, member] of Object.entries(value)) {
       const here = [...path, key];
       const inner = propertiesOf(properties[key]);
-      const shown: Json = inner !== undefined && isObject(member) ? view(member as { readonly [key: string]: Json }, inner, here) : member;
+      const shown: Json =
+        inner !== undefined && isObject(member)
+          ? view(member as { readonly [key: string]: Json }, inner, here)
+          : member;
       const name = JSON.stringify(here);
       declared.push(here);
       Object.defineProperty(result, key, {
@@ -44,7 +55,10 @@ export function trackReads(options: { readonly [key: string]: Json }, schema: Js
   return {
     options: view(options, propertiesOf(schema) ?? {}, []),
     touched: () => reads.size > 0,
-    unread: () => declared.filter((path) => !reads.has(JSON.stringify(path)) && reads.has(JSON.stringify(path.slice(0, -1))) === path.length > 1),
+    unread: () =>
+      declared.filter(
+        (path) => !reads.has(JSON.stringify(path)) && reads.has(JSON.stringify(path.slice(0, -1))) === path.length > 1,
+      ),
   };
 }
 

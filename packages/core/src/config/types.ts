@@ -121,7 +121,10 @@ export interface OutputConfig {
   readonly overwrite: boolean;
 }
 
-/** A configuration after validation: every default filled in, every path absolute, deeply frozen. What all of the engine reads. */
+/**
+ * A configuration after validation: every default filled in, every path absolute, deeply frozen. What all of the engine
+ * reads.
+ */
 export interface ResolvedConfig {
   /** Absolute: where the relative paths in plugins' options start. */
   readonly baseFolder: string;

@@ -16,9 +16,21 @@ export interface ConfigProblem extends Problem {
   readonly unknownKey?: UnknownKey;
 }
 
-/** An instance that agrees with everything Whetstone validates: all errors, defaults filled in, no unknown keyword; schemas need not repeat types or properties in their branches. */
+/**
+ * An instance that agrees with everything Whetstone validates: all errors, defaults filled in, no unknown keyword;
+ * schemas need not repeat types or properties in their branches.
+ */
 export function createAjv(): Ajv2020 {
-  return new Ajv2020({ allErrors: true, strict: true, strictTypes: false, strictTuples: false, strictRequired: false, useDefaults: true, verbose: true, validateFormats: false });
+  return new Ajv2020({
+    allErrors: true,
+    strict: true,
+    strictTypes: false,
+    strictTuples: false,
+    strictRequired: false,
+    useDefaults: true,
+    verbose: true,
+    validateFormats: false,
+  });
 }
 
 /** `3`, `"lora"`, `a list of 3`, `an object`: a value as it reads in a message. */
@@ -30,15 +42,32 @@ export function describeValue(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
-const pathOf = (pointer: string): string[] => pointer.split('/').slice(1).map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+const pathOf = (pointer: string): string[] =>
+  pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
 const list = (values: readonly unknown[]) => values.map((value) => JSON.stringify(value)).join(', ');
-const typeNames: Readonly<Record<string, string>> = { integer: 'a whole number', number: 'a number', string: 'a string', boolean: 'true or false', null: 'null', array: 'a list', object: 'an object' };
+const typeNames: Readonly<Record<string, string>> = {
+  integer: 'a whole number',
+  number: 'a number',
+  string: 'a string',
+  boolean: 'true or false',
+  null: 'null',
+  array: 'a list',
+  object: 'an object',
+};
 
 function expectedType(type: unknown): string {
   return (Array.isArray(type) ? type : [type]).map((name) => typeNames[String(name)] ?? String(name)).join(' or ');
 }
 
-const comparisons: Readonly<Record<string, string>> = { minimum: 'at least', maximum: 'at most', exclusiveMinimum: 'more than', exclusiveMaximum: 'less than' };
+const comparisons: Readonly<Record<string, string>> = {
+  minimum: 'at least',
+  maximum: 'at most',
+  exclusiveMinimum: 'more than',
+  exclusiveMaximum: 'less than',
+};
 
 /** What a failed keyword means to a person, or undefined where another error of the same place says it better. */
 function explain(error: ErrorObject): ConfigProblem | undefined {
@@ -51,28 +80,71 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
     case 'if':
     case 'anyOf':
     case 'oneOf':
-      return error.keyword === 'if' ? undefined : { path, message: 'None, or more than one, of the allowed forms fits.', expected: error.keyword === 'oneOf' ? 'exactly one of the forms that the schema lists' : 'one of the forms that the schema lists', found };
+      return error.keyword === 'if'
+        ? undefined
+        : {
+            path,
+            message: 'None, or more than one, of the allowed forms fits.',
+            expected:
+              error.keyword === 'oneOf'
+                ? 'exactly one of the forms that the schema lists'
+                : 'one of the forms that the schema lists',
+            found,
+          };
     case 'additionalProperties':
     case 'unevaluatedProperties': {
       const key = String(params['additionalProperty'] ?? params['unevaluatedProperty']);
       const known = isObject(parent['properties']) ? Object.keys(parent['properties']) : [];
-      return { path: [...path, key], message: `Unknown key '${key}'${place === '' ? '' : ` in ${place}`}.`, hint: didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is known here.'), unknownKey: { path, key, known } };
+      return {
+        path: [...path, key],
+        message: `Unknown key '${key}'${place === '' ? '' : ` in ${place}`}.`,
+        hint:
+          didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is known here.'),
+        unknownKey: { path, key, known },
+      };
     }
     case 'required': {
       const key = String(params['missingProperty']);
-      return { path: [...path, key], message: `'${key}' is missing${place === '' ? '' : ` in ${place}`}.`, expected: describeExpected(parent, key), found: 'nothing' };
+      return {
+        path: [...path, key],
+        message: `'${key}' is missing${place === '' ? '' : ` in ${place}`}.`,
+        expected: describeExpected(parent, key),
+        found: 'nothing',
+      };
     }
     case 'type':
       return { path, message: 'The value has the wrong type.', expected: expectedType(params['type']), found };
     case 'enum': {
       const values = params['allowedValues'] as readonly unknown[];
-      const hint = typeof error.data === 'string' ? didYouMean(error.data, values.filter((value) => typeof value === 'string')) : undefined;
-      return { path, message: 'The value is not one of the allowed ones.', expected: `one of ${list(values)}`, found, ...(hint === undefined ? {} : { hint }) };
+      const hint =
+        typeof error.data === 'string'
+          ? didYouMean(
+              error.data,
+              values.filter((value) => typeof value === 'string'),
+            )
+          : undefined;
+      return {
+        path,
+        message: 'The value is not one of the allowed ones.',
+        expected: `one of ${list(values)}`,
+        found,
+        ...(hint === undefined ? {} : { hint }),
+      };
     }
     case 'const':
-      return { path, message: 'The value is not the allowed one.', expected: describeValue(params['allowedValue']), found };
+      return {
+        path,
+        message: 'The value is not the allowed one.',
+        expected: describeValue(params['allowedValue']),
+        found,
+      };
     case 'minLength':
-      return { path, message: 'The text is too short.', expected: `at least ${String(params['limit'])} character(s)`, found };
+      return {
+        path,
+        message: 'The text is too short.',
+        expected: `at least ${String(params['limit'])} character(s)`,
+        found,
+      };
     default: {
       const comparison = comparisons[error.keyword];
       return comparison === undefined
@@ -97,16 +169,22 @@ export function validateAgainst(schema: JsonSchema, config: unknown): readonly C
   const validate = createAjv().compile(schema);
   if (validate(config)) return [];
   const problems = (validate.errors ?? []).flatMap((error) => explain(error) ?? []);
-  return withoutRepetition(problems.filter((problem) => valueAt(config, problem.path.slice(0, -1)) !== undefined || problem.path.length <= 1));
+  return withoutRepetition(
+    problems.filter((problem) => valueAt(config, problem.path.slice(0, -1)) !== undefined || problem.path.length <= 1),
+  );
 }
 
-/** One complaint a place and message; "none of the forms" only where nothing else is said of that place or of what is in it. */
+/**
+ * One complaint a place and message; "none of the forms" only where nothing else is said of that place or of what is in
+ * it.
+ */
 function withoutRepetition(problems: readonly ConfigProblem[]): readonly ConfigProblem[] {
   const vague = (problem: ConfigProblem) => problem.message.startsWith('None, or more');
   const seen = new Set<string>();
   return problems.filter((problem) => {
     const place = formatPath(problem.path);
-    if (vague(problem) && problems.some((other) => !vague(other) && formatPath(other.path).startsWith(place))) return false;
+    if (vague(problem) && problems.some((other) => !vague(other) && formatPath(other.path).startsWith(place)))
+      return false;
     const key = `${place} ${problem.message} ${problem.expected ?? ''}`;
     if (seen.has(key)) return false;
     seen.add(key);

@@ -13,7 +13,10 @@ export interface Control {
   save(): void;
   /** Leave out the update of the step at work (only from transformGradients). */
   skipUpdate(reason: string): void;
-  /** Put the weights that scored best back before the run ends (only from onEvaluate and onStep: marks the present ones as best). */
+  /**
+   * Put the weights that scored best back before the run ends (only from onEvaluate and onStep: marks the present ones
+   * as best).
+   */
   markBest(): void;
 }
 
@@ -34,7 +37,10 @@ export interface RunInfo {
 
 /** What callbacks are told when a run starts; events are told a {@link RunInfo}. */
 export interface StartingRun extends RunInfo {
-  /** The model at work with its tokenizer and renderer, for callbacks that ask it. Not theirs to change or dispose; absent where hooks are called without a run. */
+  /**
+   * The model at work with its tokenizer and renderer, for callbacks that ask it. Not theirs to change or dispose;
+   * absent where hooks are called without a run.
+   */
   readonly loaded?: LoadedModel;
 }
 
@@ -54,7 +60,11 @@ export interface HookSignatures {
   transformBatch(batch: Batch, step: StepContext): Batch;
   transformLogits(logits: Tensor2D, microbatch: MicrobatchContext): Tensor2D;
   addLoss(logits: Tensor2D, microbatch: MicrobatchContext): Scalar | undefined;
-  transformGradients(gradients: Gradients, step: StepContext & { readonly parameters: Gradients }, control: Control): Gradients;
+  transformGradients(
+    gradients: Gradients,
+    step: StepContext & { readonly parameters: Gradients },
+    control: Control,
+  ): Gradients;
   onStep(report: StepReport, control: Control): void | Promise<void>;
   onEvaluate(report: EvaluationReport, control: Control): void | Promise<void>;
   onSave(checkpoint: { readonly step: number; readonly folder: string }, control: Control): void | Promise<void>;
@@ -65,8 +75,13 @@ export interface HookSignatures {
 }
 
 /** Fails to compile where the table and the signatures differ. */
-type SameKeys = [HookName] extends [keyof HookSignatures] ? ([keyof HookSignatures] extends [HookName] ? true : never) : never;
-type TakesControl<K extends HookName> = Parameters<HookSignatures[K]> extends readonly [...unknown[], Control] ? true : false;
+type SameKeys = [HookName] extends [keyof HookSignatures]
+  ? [keyof HookSignatures] extends [HookName]
+    ? true
+    : never
+  : never;
+type TakesControl<K extends HookName> =
+  Parameters<HookSignatures[K]> extends readonly [...unknown[], Control] ? true : false;
 type SameControl = { [K in HookName]: TakesControl<K> extends (typeof hookTable)[K]['control'] ? never : K }[HookName];
 export const hooksMatchTable: [SameKeys, SameControl] extends [true, never] ? true : never = true;
 

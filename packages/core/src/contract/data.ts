@@ -20,7 +20,10 @@ export interface Message {
   readonly content: string | readonly ContentPart[] | null;
   readonly tool_calls?: readonly ToolCall[];
   readonly [key: string]: unknown;
-  /** Whether this turn belongs to the prompt of a pair of prompt and completion: it is not learned from, unless `completionOnlyLoss` is false. */
+  /**
+   * Whether this turn belongs to the prompt of a pair of prompt and completion: it is not learned from, unless
+   * `completionOnlyLoss` is false.
+   */
   readonly isPrompt?: boolean;
   /** Overrides whether this turn is learned from; by default the assistant's turns are. */
   readonly train?: boolean;
@@ -39,7 +42,10 @@ export interface Conversation {
   readonly messages: readonly Message[];
   readonly tools?: readonly ToolDefinition[];
   readonly origin: Origin;
-  /** `chat` is rendered by the template; `completion` is prompt text and reply text joined as they are; `text` is supervised throughout. */
+  /**
+   * `chat` is rendered by the template; `completion` is prompt text and reply text joined as they are; `text` is
+   * supervised throughout.
+   */
   readonly form: 'chat' | 'completion' | 'text';
   /** Further columns of the record (topic, difficulty, …), untouched. */
   readonly columns?: Readonly<Record<string, Json>>;
@@ -48,7 +54,10 @@ export interface Conversation {
 /** The label of a position that is not learned from. */
 export const IGNORED_LABEL = -100;
 
-/** One tokenised conversation. `labels[i]` is `ids[i]` where position i is learned, else {@link IGNORED_LABEL}; the shift by one is the step's. */
+/**
+ * One tokenised conversation. `labels[i]` is `ids[i]` where position i is learned, else {@link IGNORED_LABEL}; the
+ * shift by one is the step's.
+ */
 export interface Example {
   readonly ids: Int32Array;
   readonly labels: Int32Array;
@@ -56,9 +65,9 @@ export interface Example {
 }
 
 /**
- * What one forward pass sees: `rows × length` tokens, row-major, padded on the right.
- * `segmentIds` is 0 at padding and 1, 2, … for the documents of a row (all 1 where a row holds one document): attention never
- * crosses a segment. `positionIds` restart at 0 in every segment.
+ * What one forward pass sees: `rows × length` tokens, row-major, padded on the right. `segmentIds` is 0 at padding and
+ * 1, 2, … for the documents of a row (all 1 where a row holds one document): attention never crosses a segment.
+ * `positionIds` restart at 0 in every segment.
  */
 export interface Batch {
   readonly rows: number;
@@ -67,7 +76,10 @@ export interface Batch {
   readonly labels: Int32Array;
   readonly segmentIds: Int32Array;
   readonly positionIds: Int32Array;
-  /** How much each position's label counts in the loss, [rows × length]; absent where every label counts 1. Never 0 at a label that counts. */
+  /**
+   * How much each position's label counts in the loss, [rows × length]; absent where every label counts 1. Never 0 at a
+   * label that counts.
+   */
   readonly weights?: Float32Array;
   /** Conversations in the batch. */
   readonly samples: number;

@@ -31,8 +31,8 @@ export interface WhetstoneErrorOptions extends Omit<Problem, 'message'> {
 const brand = Symbol.for('whetstone.error');
 
 /**
- * The only error that Whetstone throws on purpose. `message` is a sentence without the code; `toString()` shows all of it.
- * Recognise it with {@link isWhetstoneError}: the check holds across duplicate installs of the package.
+ * The only error that Whetstone throws on purpose. `message` is a sentence without the code; `toString()` shows all of
+ * it. Recognise it with {@link isWhetstoneError}: the check holds across duplicate installs of the package.
  */
 export class WhetstoneError extends Error {
   override readonly name = 'WhetstoneError';
@@ -75,7 +75,9 @@ export function isWhetstoneError(value: unknown): value is WhetstoneError {
 export function formatPlace(place: Place): string {
   const { file, line, column, path, tensor } = place;
   const position = file === undefined ? '' : [file, line, column].filter((part) => part !== undefined).join(':');
-  return [position, path === undefined ? '' : `at ${path}`, tensor === undefined ? '' : `tensor ${tensor}`].filter(Boolean).join(' ');
+  return [position, path === undefined ? '' : `at ${path}`, tensor === undefined ? '' : `tensor ${tensor}`]
+    .filter(Boolean)
+    .join(' ');
 }
 
 function formatProblem(problem: Problem, indent: string): string {
@@ -90,5 +92,8 @@ function formatProblem(problem: Problem, indent: string): string {
 /** The whole error for a person: code, place, message, expected, found, hint, then each further problem. */
 export function formatError(error: WhetstoneError): string {
   const head = formatProblem(error, '');
-  return [`[${error.code}] ${head}`, ...error.problems.map((problem) => formatProblem(problem, '  - ').replace(/\n {2}- /g, '\n    '))].join('\n');
+  return [
+    `[${error.code}] ${head}`,
+    ...error.problems.map((problem) => formatProblem(problem, '  - ').replace(/\n {2}- /g, '\n    ')),
+  ].join('\n');
 }

@@ -11,32 +11,43 @@ interface TypeOfName {
 type OfName<S, Name> = Name extends keyof TypeOfName
   ? TypeOfName[Name]
   : Name extends 'array'
-    ? (S extends { readonly items: infer Item } ? readonly FromSchema<Item>[] : readonly Json[])
+    ? S extends { readonly items: infer Item }
+      ? readonly FromSchema<Item>[]
+      : readonly Json[]
     : Name extends 'object'
       ? OfObject<S>
       : Json;
 
 /** Keys that are there after validation: required ones, and those with a default. */
-type Present<S, P> = (S extends { readonly required: readonly (infer R)[] } ? R : never) | { [K in keyof P]: P[K] extends { readonly default: unknown } ? K : never }[keyof P];
+type Present<S, P> =
+  | (S extends { readonly required: readonly (infer R)[] } ? R : never)
+  | { [K in keyof P]: P[K] extends { readonly default: unknown } ? K : never }[keyof P];
 
 type OfObject<S> = S extends { readonly properties: infer P }
-  ? { readonly [K in keyof P as K extends Present<S, P> ? K : never]: FromSchema<P[K]> } & { readonly [K in keyof P as K extends Present<S, P> ? never : K]?: FromSchema<P[K]> }
+  ? { readonly [K in keyof P as K extends Present<S, P> ? K : never]: FromSchema<P[K]> } & {
+      readonly [K in keyof P as K extends Present<S, P> ? never : K]?: FromSchema<P[K]>;
+    }
   : S extends { readonly additionalProperties: infer Value extends object }
     ? Readonly<Record<string, FromSchema<Value>>>
     : Readonly<Record<string, Json>>;
 
 /**
- * The type of a value that fits a JSON Schema, defaults applied: enough of the language for options (`type`, `enum`, `const`, `properties`,
- * `required`, `default`, `items`, `additionalProperties`, `anyOf`, `oneOf`). What it does not know is {@link Json}.
+ * The type of a value that fits a JSON Schema, defaults applied: enough of the language for options (`type`, `enum`,
+ * `const`, `properties`, `required`, `default`, `items`, `additionalProperties`, `anyOf`, `oneOf`). What it does not
+ * know is {@link Json}.
  */
 export type FromSchema<S> = S extends { readonly const: infer Constant }
   ? Constant
   : S extends { readonly enum: readonly (infer Member)[] }
     ? Member
     : S extends { readonly type: readonly (infer Name)[] }
-      ? (Name extends unknown ? OfName<S, Name> : never)
+      ? Name extends unknown
+        ? OfName<S, Name>
+        : never
       : S extends { readonly type: infer Name }
         ? OfName<S, Name>
         : S extends { readonly anyOf: readonly (infer Member)[] } | { readonly oneOf: readonly (infer Member)[] }
-          ? (Member extends unknown ? FromSchema<Member> : never)
+          ? Member extends unknown
+            ? FromSchema<Member>
+            : never
           : Json;

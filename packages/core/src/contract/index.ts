@@ -1,4 +1,7 @@
-/** The contract: types, the hook table, errors, tokens and `definePlugin`. Everything else in Whetstone depends on it, and it on nothing. */
+/**
+ * The contract: types, the hook table, errors, tokens and `definePlugin`. Everything else in Whetstone depends on it,
+ * and it on nothing.
+ */
 export * from './callback.js';
 export * from './data.js';
 export * from './error-codes.js';

@@ -5,7 +5,10 @@ import type { Json } from './json.js';
 /** How a linear layer computes: `input` is [tokens, inFeatures], the result [tokens, outFeatures]. */
 export interface LinearForward {
   (input: Tensor2D): Tensor2D;
-  /** Where it is a product and an addition and nothing else: what it computes with at the moment. Whoever wraps it may compute that together with what it adds. */
+  /**
+   * Where it is a product and an addition and nothing else: what it computes with at the moment. Whoever wraps it may
+   * compute that together with what it adds.
+   */
   readonly plain?: () => PlainLinear;
 }
 
@@ -35,11 +38,17 @@ export interface LinearSite {
   readonly isOutput: boolean;
   /** Puts `wrapper` around the layer; wrappers nest, the last outermost. The result takes it off again. */
   wrap(wrapper: (base: LinearForward) => LinearForward): () => void;
-  /** Uses another weight, without owning it, in place of the stored one (an untied head, a dequantised weight). The result puts it back. */
+  /**
+   * Uses another weight, without owning it, in place of the stored one (an untied head, a dequantised weight). The
+   * result puts it back.
+   */
   replaceWeight(weight: () => Tensor2D): () => void;
 }
 
-/** Keys and values that every token of a row may attend to, before the row's own: [rows or 1, kvHeads, prefixLength, headDim]. */
+/**
+ * Keys and values that every token of a row may attend to, before the row's own: [rows or 1, kvHeads, prefixLength,
+ * headDim].
+ */
 export interface AttentionPrefix {
   readonly key: Tensor4D;
   readonly value: Tensor4D;
@@ -60,7 +69,10 @@ export interface EmbeddingSite {
   readonly weight: Variable;
   /** Puts virtual tokens [virtualTokens, hidden] before every row: prompt tuning. */
   setPromptEmbeddings(prompt: (() => Tensor2D) | null): void;
-  /** Looks the tokens `ids` up in `values` [ids, hidden] instead of in the stored table: embeddings of single tokens that an adapter trains. The head is not touched. */
+  /**
+   * Looks the tokens `ids` up in `values` [ids, hidden] instead of in the stored table: embeddings of single tokens
+   * that an adapter trains. The head is not touched.
+   */
   setRows(rows: { readonly ids: readonly number[]; readonly values: () => Tensor2D } | null): void;
 }
 
@@ -89,13 +101,16 @@ export interface PlainHead {
 }
 
 /**
- * What lies below the first layer that is trained: nothing there changes, so that it is computed without gradient bookkeeping, and what comes out of
- * it may be kept.
+ * What lies below the first layer that is trained: nothing there changes, so that it is computed without gradient
+ * bookkeeping, and what comes out of it may be kept.
  */
 export interface FrozenPrefix {
   /** Embeddings and this many layers; `layers` of the model where only what follows its layers is trained. */
   readonly layers: number;
-  /** Gives the hidden states [rows × length, hidden] after those layers in place of `compute(input)`: from an earlier pass, where it kept them. */
+  /**
+   * Gives the hidden states [rows × length, hidden] after those layers in place of `compute(input)`: from an earlier
+   * pass, where it kept them.
+   */
   states?(input: ForwardInput, compute: (input: ForwardInput) => Tensor2D): Tensor2D;
 }
 
@@ -126,7 +141,10 @@ export interface LanguageModel {
   readonly hiddenSize: number;
   readonly layers: number;
   readonly maxLength: number;
-  /** Every stored parameter by its Hugging Face name; all are created with `trainable: false`. A tied head has no entry of its own. */
+  /**
+   * Every stored parameter by its Hugging Face name; all are created with `trainable: false`. A tied head has no entry
+   * of its own.
+   */
   readonly parameters: ReadonlyMap<string, Variable>;
   /** Parameters that were quantised when they were read, by name: a strategy that quantises leaves them as they are. */
   readonly quantised?: ReadonlySet<string>;
@@ -136,24 +154,33 @@ export interface LanguageModel {
   /** Folder it was read from, for adapters to name. */
   readonly folder: string | null;
 
-  /** Final hidden states after the last norm, [positions, hidden]; what the chosen positions do not depend on need not be computed. Differentiable; call inside `tf.tidy`. */
+  /**
+   * Final hidden states after the last norm, [positions, hidden]; what the chosen positions do not depend on need not
+   * be computed. Differentiable; call inside `tf.tidy`.
+   */
   hiddenStates(input: ForwardInput, positions: Positions): Tensor2D;
   /** The head, soft cap included: hidden [tokens, hidden] → logits [tokens, vocabulary]. */
   head(hidden: Tensor2D): Tensor2D;
   /**
-   * The head as one matrix [vocabulary, hidden] and its soft cap, for a loss that never holds all logits; absent or null where something
-   * wraps the head or it is more than a matrix.
+   * The head as one matrix [vocabulary, hidden] and its soft cap, for a loss that never holds all logits; absent or
+   * null where something wraps the head or it is more than a matrix.
    */
   plainHead?(): PlainHead | null;
   /** `head` of the chosen positions of `hiddenStates`: [positions, vocabulary]. */
   logits(input: ForwardInput, positions: Positions): Tensor2D;
 
-  /** Says what below nothing is trained; null: anything may be. Prefixes and virtual tokens, which change every layer, set it aside. */
+  /**
+   * Says what below nothing is trained; null: anything may be. Prefixes and virtual tokens, which change every layer,
+   * set it aside.
+   */
   setFrozenPrefix?(prefix: FrozenPrefix | null): void;
 
   /** An empty cache for `rows` sequences. */
   createCache(rows: number): KeyValueCache;
-  /** Reads `length` further tokens per row and appends them to the cache. Returns logits of each row's last token, [rows, vocabulary]. */
+  /**
+   * Reads `length` further tokens per row and appends them to the cache. Returns logits of each row's last token,
+   * [rows, vocabulary].
+   */
   decode(input: ForwardInput, cache: KeyValueCache): Tensor2D;
 
   /** Randomness of layers that need it in training (dropout of adapters); evaluation is the default. */
@@ -183,7 +210,10 @@ export interface LoadedModel {
   readonly model: LanguageModel;
   readonly tokenizer: import('./tokenizer.js').Tokenizer;
   readonly renderer: import('./tokenizer.js').ChatRenderer;
-  /** Files of the tokenizer, by name, that differ from those in the model's folder, because tokens were added: they travel with what is trained. */
+  /**
+   * Files of the tokenizer, by name, that differ from those in the model's folder, because tokens were added: they
+   * travel with what is trained.
+   */
   readonly companionFiles?: Readonly<Record<string, string>>;
 }
 

@@ -10,11 +10,14 @@ export interface OptimizerStep {
   decays(name: string): boolean;
 }
 
-/** Updates parameters in place (`variable.assign`) from gradients. State is keyed by parameter name, never by position. */
+/**
+ * Updates parameters in place (`variable.assign`) from gradients. State is keyed by parameter name, never by position.
+ */
 export interface Optimizer {
   /**
-   * Makes the state that `apply` is going to need for these parameters and does not have yet; true where it made some. Called before the gradients are computed: what stays lies beside the
-   * weights then and not scattered among what a step needs, and a first update is the same graph as all later ones.
+   * Makes the state that `apply` is going to need for these parameters and does not have yet; true where it made some.
+   * Called before the gradients are computed: what stays lies beside the weights then and not scattered among what a
+   * step needs, and a first update is the same graph as all later ones.
    */
   prepare?(parameters: ReadonlyMap<string, Variable>): boolean;
   apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;

@@ -30,7 +30,15 @@ export const optionsFollowFromSchema: Same<
   }
 > = true;
 
-export const fine = definePlugin({ apiVersion: 1, kind: 'callback', name: 'fine', configSchema, create: ({ patience, minDelta }) => ({ onStep: ({ loss }, control) => (loss > patience + minDelta ? control.stop('far') : undefined) }) });
+export const fine = definePlugin({
+  apiVersion: 1,
+  kind: 'callback',
+  name: 'fine',
+  configSchema,
+  create: ({ patience, minDelta }) => ({
+    onStep: ({ loss }, control) => (loss > patience + minDelta ? control.stop('far') : undefined),
+  }),
+});
 
 // Every plugin goes into one list.
 export const list: readonly Plugin[] = [fine];
@@ -68,5 +76,11 @@ export const wrongKind = definePlugin({
 // @ts-expect-error a transform hook is synchronous
 export const asyncTransform: Callback = { transformBatch: async (batch) => batch };
 
-// @ts-expect-error another version of the plugin interface
-definePlugin({ apiVersion: 2, kind: 'callback', name: 'late', configSchema, create: () => ({ onStep: () => undefined }) });
+definePlugin({
+  // @ts-expect-error another version of the plugin interface
+  apiVersion: 2,
+  kind: 'callback',
+  name: 'late',
+  configSchema,
+  create: () => ({ onStep: () => undefined }),
+});

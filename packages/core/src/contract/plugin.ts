@@ -22,11 +22,17 @@ export interface Logger {
 /** A model on this machine that answers prompts. */
 export interface TextGenerator {
   /** The assistant's reply to one user message, at most a few hundred tokens. */
-  generate(prompt: string, options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number }): Promise<string>;
+  generate(
+    prompt: string,
+    options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number },
+  ): Promise<string>;
   dispose(): void;
 }
 
-/** Has a loaded model answer conversations: one reply each, in their order, as text without special tokens; the likeliest token every time. Whatever is trained on top of the model counts. */
+/**
+ * Has a loaded model answer conversations: one reply each, in their order, as text without special tokens; the
+ * likeliest token every time. Whatever is trained on top of the model counts.
+ */
 export type ReplyGenerator = (
   loaded: LoadedModel,
   conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly ToolDefinition[] }[],
@@ -88,10 +94,17 @@ export interface DataTransform {
 
 /** A model architecture or format: recognises a folder and loads it. */
 export interface ModelLoader {
-  /** `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need another storage bring it about themselves. */
+  /**
+   * `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need
+   * another storage bring it about themselves.
+   */
   load(
     folder: string,
-    options?: { readonly chatTemplatePath?: string | null; readonly storage?: WeightStorage | null; /** Tokens that the vocabulary gets, where it has them not. */ readonly addTokens?: readonly string[] },
+    options?: {
+      readonly chatTemplatePath?: string | null;
+      readonly storage?: WeightStorage | null;
+      /** Tokens that the vocabulary gets, where it has them not. */ readonly addTokens?: readonly string[];
+    },
   ): Promise<LoadedModel>;
   /** The model without its weights, so that options are checked against it before those are read. */
   outline?(folder: string): Promise<ModelOutline>;
@@ -99,7 +112,9 @@ export interface ModelLoader {
 
 export interface Metric {
   /** Called with each evaluation; returns plain numbers by name. */
-  compute(pairs: readonly { readonly prediction: string; readonly reference: string }[]): Readonly<Record<string, number>>;
+  compute(
+    pairs: readonly { readonly prediction: string; readonly reference: string }[],
+  ): Readonly<Record<string, number>>;
 }
 
 export interface ScheduleInputs {
@@ -124,7 +139,8 @@ export interface PluginInstances {
 export type PluginKind = keyof PluginInstances;
 
 /**
- * A plugin as the registry holds it. `C` is what `create` accepts; with the default `never`, `Plugin[]` holds every plugin.
+ * A plugin as the registry holds it. `C` is what `create` accepts; with the default `never`, `Plugin[]` holds every
+ * plugin.
  */
 export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   readonly apiVersion: typeof PLUGIN_API_VERSION;
@@ -139,14 +155,22 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
 }
 
 /** What an author writes: the type of the options follows from the schema. */
-export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> extends Omit<Plugin<K>, 'configSchema' | 'create'> {
+export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> extends Omit<
+  Plugin<K>,
+  'configSchema' | 'create'
+> {
   readonly kind: K;
   readonly configSchema: S;
   create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
-/** Declares a plugin. A schema that is written in place, or `as const` beside it, tells `create` the type of its options. */
-export function definePlugin<K extends PluginKind, const S extends JsonSchema>(definition: PluginDefinition<K, S>): Plugin<K> {
+/**
+ * Declares a plugin. A schema that is written in place, or `as const` beside it, tells `create` the type of its
+ * options.
+ */
+export function definePlugin<K extends PluginKind, const S extends JsonSchema>(
+  definition: PluginDefinition<K, S>,
+): Plugin<K> {
   return definition as unknown as Plugin<K>;
 }
 
@@ -197,7 +221,10 @@ export interface BatchOptions {
   readonly batchSize: number;
   /** Tokens; null: as long as the conversations are. */
   readonly maxLength: number | null;
-  /** What happens to a longer conversation: its start or its end is kept, whole old exchanges are dropped, or it is an error. */
+  /**
+   * What happens to a longer conversation: its start or its end is kept, whole old exchanges are dropped, or it is an
+   * error.
+   */
   readonly truncationMode: 'keep_start' | 'keep_end' | 'drop_turns' | 'error';
   /** Whether only the assistant's turns are learned from. */
   readonly assistantOnlyLoss: boolean;
@@ -207,7 +234,10 @@ export interface BatchOptions {
   readonly rolesToTrain: readonly string[];
   /** Whether only the last of these turns is learned from. */
   readonly lastTurnOnly: boolean;
-  /** How much turns of a role count in the loss; 1 for roles that are not named. A message's own `weight` comes before it. */
+  /**
+   * How much turns of a role count in the loss; 1 for roles that are not named. A message's own `weight` comes before
+   * it.
+   */
   readonly roleWeights: Readonly<Record<string, number>>;
   /** Whether the rows are shuffled once, before the first epoch. */
   readonly shuffleDataset: boolean;
@@ -221,16 +251,24 @@ export interface BatchOptions {
   /** Shares of groups; null: every conversation once. */
   readonly balance: BalanceOptions | null;
   readonly curriculum: CurriculumOptions | null;
-  /** Whether the conversations of a batch share rows, where that makes fewer positions; none of them sees another, and the loss is the same. */
+  /**
+   * Whether the conversations of a batch share rows, where that makes fewer positions; none of them sees another, and
+   * the loss is the same.
+   */
   readonly paddingFree: boolean;
   readonly padToMultipleOf: number | null;
   /** What rows that cannot be read mean; `maxShare`: an error where they are a larger share of all rows than that. */
   readonly unreadableRows: 'error' | 'skip' | { readonly maxShare: number };
   /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */
   readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
-  /** What it means where a turn's end is not learned, or training shows another text before a turn than serving would. */
+  /**
+   * What it means where a turn's end is not learned, or training shows another text before a turn than serving would.
+   */
   readonly supervisionProof: 'error' | 'warn' | 'off';
-  /** Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none but the main one. The batches are the same. */
+  /**
+   * Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none but the main one. The
+   * batches are the same.
+   */
   readonly workers: number | null;
   readonly seed: number;
 }
@@ -251,14 +289,20 @@ export interface BatchSourceDependencies {
   readonly transformOrigins?: readonly TransformOrigin[];
   /** Mean loss of each row of a batch under the model as it was loaded. */
   readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
-  /** Evaluation data that the same factory made before and that this data must not repeat: an error (`DATA_LEAKAGE`), or a warning. */
+  /**
+   * Evaluation data that the same factory made before and that this data must not repeat: an error (`DATA_LEAKAGE`), or
+   * a warning.
+   */
   readonly heldOut?: {
     readonly data: BatchSource;
     readonly policy: 'error' | 'warn';
     /** The least similarity (Jaccard, of character shingles) that counts as a repetition; 1: equal ones alone. */
     readonly threshold: number;
   };
-  /** Rules that the data must keep to, as it is after its transforms: an error (`DATA_QUALITY`) that lists those which it does not. */
+  /**
+   * Rules that the data must keep to, as it is after its transforms: an error (`DATA_QUALITY`) that lists those which
+   * it does not.
+   */
   readonly qualityGate?: QualityGate | null;
   /** Aborted: reading ends with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
@@ -266,9 +310,5 @@ export interface BatchSourceDependencies {
 
 /** Turns conversations into batches: the last stretch of the data's way. */
 export interface BatchSourceFactory {
-  create(
-    source: DataSource,
-    dependencies: BatchSourceDependencies,
-    options: BatchOptions,
-  ): Promise<BatchSource>;
+  create(source: DataSource, dependencies: BatchSourceDependencies, options: BatchOptions): Promise<BatchSource>;
 }

@@ -1,8 +1,8 @@
 import type { Json } from './json.js';
 
 /**
- * How another thread makes the same object: it imports `module` (a package or a file URL) and calls its export `name` with `argument`. What has none stays
- * on the main thread.
+ * How another thread makes the same object: it imports `module` (a package or a file URL) and calls its export `name`
+ * with `argument`. What has none stays on the main thread.
  */
 export interface Recipe {
   readonly module: string;

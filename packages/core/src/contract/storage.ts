@@ -69,20 +69,29 @@ export interface WeightRole {
 }
 
 /**
- * How a weight is to be kept: packed from its numbers, or as other numbers in float32; as bfloat16; `stored`, as bfloat16 where the file has that, which changes no number; or null,
- * as float32.
+ * How a weight is to be kept: packed from its numbers, or as other numbers in float32; as bfloat16; `stored`, as
+ * bfloat16 where the file has that, which changes no number; or null, as float32.
  */
-export type WeightStorage = (weight: WeightRole) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor | Float32Array) | null;
+export type WeightStorage = (
+  weight: WeightRole,
+) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor | Float32Array) | null;
 
 /**
- * What a tfjs-core backend has besides its own interface where it can keep float32 tensors in fewer bytes. Reads and kernels see float32 numbers; the
- * unpacked tensor is made where it is used, and does not outlive its use. Backends without it keep float32.
+ * What a tfjs-core backend has besides its own interface where it can keep float32 tensors in fewer bytes. Reads and
+ * kernels see float32 numbers; the unpacked tensor is made where it is used, and does not outlive its use. Backends
+ * without it keep float32.
  */
 export interface StoringBackend {
   /** Puts packed bytes on the device. */
   storePacked(packed: PackedTensor): TensorInfo;
   /** How a tensor of this backend is kept, and the bytes that it takes on the device. */
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number };
-  /** A tensor whose bytes `fill` writes where they stay: no copy is made on backends whose memory the host can reach. */
-  storeFrom(shape: readonly number[], format: 'float32' | 'bfloat16', fill: (bytes: Uint8Array) => Promise<void>): Promise<TensorInfo>;
+  /**
+   * A tensor whose bytes `fill` writes where they stay: no copy is made on backends whose memory the host can reach.
+   */
+  storeFrom(
+    shape: readonly number[],
+    format: 'float32' | 'bfloat16',
+    fill: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<TensorInfo>;
 }

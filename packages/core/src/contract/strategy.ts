@@ -25,15 +25,28 @@ export interface StrategyRun {
   readonly totalSteps: number;
   /** Folder of the base model, for adapters to name. */
   readonly modelFolder: string | null;
-  /** Which of several processes this is; absent where there is one. Random numbers that every sample needs anew (dropout) are to differ between them, and rank 0 alone writes files. */
+  /**
+   * Which of several processes this is; absent where there is one. Random numbers that every sample needs anew
+   * (dropout) are to differ between them, and rank 0 alone writes files.
+   */
   readonly worker?: WorkerPlace;
   /** The owner at work; given to companions. */
   readonly owner?: Attachment;
-  /** Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads its own; in its order, or shuffled once by the run's seed. What is `learned` from must not repeat the evaluation data. */
-  readonly openData?: (data: Json, options: { readonly batchSize: number; readonly shuffled?: boolean; readonly learned?: boolean }) => Promise<BatchSource>;
+  /**
+   * Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads
+   * its own; in its order, or shuffled once by the run's seed. What is `learned` from must not repeat the evaluation
+   * data.
+   */
+  readonly openData?: (
+    data: Json,
+    options: { readonly batchSize: number; readonly shuffled?: boolean; readonly learned?: boolean },
+  ) => Promise<BatchSource>;
 }
 
-/** What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and disposed. */
+/**
+ * What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and
+ * disposed.
+ */
 export interface StepContext {
   /** Optimizer steps done before this one. */
   readonly step: number;
@@ -60,7 +73,10 @@ export interface StrategyPlan {
 export interface Attachment {
   /** Parameters the optimizer updates, by their name in the saved file; empty for strategies that own no parameters. */
   readonly trainable: ReadonlyMap<string, Variable>;
-  /** Trains everything that is trained at some step, where `trainable` grows (gradual unfreezing); the result goes back to what the present step trains. */
+  /**
+   * Trains everything that is trained at some step, where `trainable` grows (gradual unfreezing); the result goes back
+   * to what the present step trains.
+   */
   trainAll?(): () => void;
   /** Learning-rate factor of a parameter (LoRA+); 1 where absent. */
   learningRateScale?(name: string): number;
@@ -70,20 +86,26 @@ export interface Attachment {
   wrapData?(source: BatchSource): BatchSource;
   /** Called before each step (gradual unfreezing). */
   beforeStep?(step: StepContext): void;
-  /** What the trained parameters come to in the base's own weights, by parameter name; absent where that cannot be told (prefixes). */
+  /**
+   * What the trained parameters come to in the base's own weights, by parameter name; absent where that cannot be told
+   * (prefixes).
+   */
   effectiveWeights?(): ReadonlyMap<string, EffectiveWeight>;
   /** The adapter alone, in PEFT's layout; absent where the whole model is what was trained. */
   exportAdapter?(): ExportedAdapter;
   /**
-   * Float32 copies of what `trainable` keeps in fewer bytes, by the same names: the optimizer updates them, and `afterUpdate` rounds them into
-   * `trainable`. Absent where `trainable` itself is updated.
+   * Float32 copies of what `trainable` keeps in fewer bytes, by the same names: the optimizer updates them, and
+   * `afterUpdate` rounds them into `trainable`. Absent where `trainable` itself is updated.
    */
   readonly masters?: ReadonlyMap<string, Variable>;
   /** What the trained model is written as; float32 where it is left out. */
   readonly savedAs?: 'float32' | 'bfloat16';
   /** Called after each update. */
   afterUpdate?(): void;
-  /** Puts what was learned into the model's own weights when the attachment is disposed; absent where that cannot be. Only for owners that export an adapter. */
+  /**
+   * Puts what was learned into the model's own weights when the attachment is disposed; absent where that cannot be.
+   * Only for owners that export an adapter.
+   */
   merge?(): void;
   /** State besides `trainable` that resume needs. */
   saveState(): SavedState;
@@ -95,11 +117,14 @@ export interface Attachment {
 export interface Strategy {
   /** `owner`: decides what is trained; exactly one a run. `companion`: regularises or mixes data beside an owner. */
   readonly role: 'owner' | 'companion';
-  /** How the model's weights are to be kept when they are read (an owner that quantises them); null for those it leaves to the configuration. */
+  /**
+   * How the model's weights are to be kept when they are read (an owner that quantises them); null for those it leaves
+   * to the configuration.
+   */
   readonly storage?: WeightStorage;
   /**
-   * Throws what `attach` would throw for options that do not fit the model, before any weight is read. `owner` is given to companions, where the owner
-   * has a plan.
+   * Throws what `attach` would throw for options that do not fit the model, before any weight is read. `owner` is given
+   * to companions, where the owner has a plan.
    */
   plan?(model: ModelOutline, owner: StrategyPlan | null): StrategyPlan | Promise<StrategyPlan>;
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;

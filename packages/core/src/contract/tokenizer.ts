@@ -12,11 +12,15 @@ export interface Tokenizer {
   readonly hash?: string;
   /** How a worker thread makes the same tokenizer. */
   readonly recipe?: Recipe;
-  /** @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates write their own. */
+  /**
+   * @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates
+   *   write their own.
+   */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
-   * `encode` without special tokens, and where in `text` each token stands: a token covers UTF-16 units `starts[i]` up to `ends[i]`.
-   * Tokens that share one character (its bytes) share its range. Ranges never run backwards; text that the tokenizer drops is covered by none.
+   * `encode` without special tokens, and where in `text` each token stands: a token covers UTF-16 units `starts[i]` up
+   * to `ends[i]`. Tokens that share one character (its bytes) share its range. Ranges never run backwards; text that
+   * the tokenizer drops is covered by none.
    */
   encodeWithSpans(text: string): EncodedText;
   /** @param options.skipSpecialTokens leaves special tokens out of the text; false by default. */
@@ -40,9 +44,14 @@ export interface TextSpan {
 
 export interface RenderedConversation {
   readonly text: string;
-  /** For each message: what the template wrote for its content, turn end included, role header excluded. Null where the template drops the message. */
+  /**
+   * For each message: what the template wrote for its content, turn end included, role header excluded. Null where the
+   * template drops the message.
+   */
   readonly turns: readonly (TextSpan | null)[];
-  /** What the template itself marks with `{% generation %}` tags, in order, exactly; absent where it has no such tags. */
+  /**
+   * What the template itself marks with `{% generation %}` tags, in order, exactly; absent where it has no such tags.
+   */
   readonly generationSpans?: readonly TextSpan[];
 }
 

@@ -22,7 +22,10 @@ export interface TensorBackendInfo {
   readonly reason: string;
   /** Ends an optimizer step: everything recorded so far is handed to the device. Does nothing on eager backends. */
   barrier(): void;
-  /** Present where parts of a step that do not depend on one another are computed faster beside each other: records them as such. */
+  /**
+   * Present where parts of a step that do not depend on one another are computed faster beside each other: records them
+   * as such.
+   */
   sideBySide?<T>(record: () => T): T;
   /** Present where it was asked for several devices. */
   readonly replicas?: TensorReplicas;
@@ -30,18 +33,37 @@ export interface TensorBackendInfo {
   readonly collective?: TensorCollective;
 }
 
-/** Several devices of one process: a model's parameters are the same on all, each computes the gradients of a part of a step. */
+/**
+ * Several devices of one process: a model's parameters are the same on all, each computes the gradients of a part of a
+ * step.
+ */
 export interface TensorReplicas {
   readonly count: number;
-  /** What is recorded from now on is computed on this device, counted from 0, or alike on `all`. What was recorded before is handed over. */
+  /**
+   * What is recorded from now on is computed on this device, counted from 0, or alike on `all`. What was recorded
+   * before is handed over.
+   */
   use(device: number | 'all'): void;
   /** The sum of one tensor from each device, on all of them. Recorded, as other operations are. */
   sum(tensors: readonly Tensor[]): Tensor;
 }
 
-/** Chooses a tensor backend and makes it tfjs-core's current one: one that sums over processes where there is a cluster. Throws `BACKEND_UNAVAILABLE`. */
+/**
+ * Chooses a tensor backend and makes it tfjs-core's current one: one that sums over processes where there is a cluster.
+ * Throws `BACKEND_UNAVAILABLE`.
+ */
 export interface BackendResolver {
-  resolve(wanted: { readonly name: string; readonly threads: number | null; readonly engine?: string | null; readonly cluster?: TensorCluster | null; readonly devices?: number | null; readonly matmul?: 'float32' | 'bfloat16' | null }, logger: Logger): Promise<TensorBackendInfo>;
+  resolve(
+    wanted: {
+      readonly name: string;
+      readonly threads: number | null;
+      readonly engine?: string | null;
+      readonly cluster?: TensorCluster | null;
+      readonly devices?: number | null;
+      readonly matmul?: 'float32' | 'bfloat16' | null;
+    },
+    logger: Logger,
+  ): Promise<TensorBackendInfo>;
 }
 
 export interface Clock {

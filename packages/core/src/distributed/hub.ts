@@ -48,7 +48,8 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
   let judging: NodeJS.Timeout | null = null;
 
   const ranks = Array.from({ length: count }, (_, rank) => rank);
-  const namesOf = (some: readonly number[]): string => some.map((rank, index) => (index === 0 ? capital(nameOf(rank)) : nameOf(rank))).join(' and ');
+  const namesOf = (some: readonly number[]): string =>
+    some.map((rank, index) => (index === 0 ? capital(nameOf(rank)) : nameOf(rank))).join(' and ');
   const tell = (message: FromHub, except?: number): void => {
     for (const [rank, { link, left }] of members) if (!left && rank !== except) link.send(message);
   };
@@ -58,7 +59,8 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
     phase = 'over';
     tell({ type: 'lost', code, message, details }, except);
   };
-  const lose = (lost: readonly number[], how: string): void => fail('WORKER_LOST', `${namesOf(lost)} ${how}`, { workers: [...lost] });
+  const lose = (lost: readonly number[], how: string): void =>
+    fail('WORKER_LOST', `${namesOf(lost)} ${how}`, { workers: [...lost] });
 
   const welcome = (): void => {
     if (members.size < count) return;
@@ -76,7 +78,11 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
     gatherings.set(sequence, gathering);
     if (gathering.what !== what) {
       const [first = 0] = gathering.values.keys();
-      fail('WORKER_FAILED', `The workers do not do the same: ${nameOf(first)} is at '${gathering.what}', ${nameOf(rank)} at '${what}'.`, { workers: [first, rank] });
+      fail(
+        'WORKER_FAILED',
+        `The workers do not do the same: ${nameOf(first)} is at '${gathering.what}', ${nameOf(rank)} at '${what}'.`,
+        { workers: [first, rank] },
+      );
       return;
     }
     gathering.values.set(rank, value);
@@ -89,8 +95,15 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
   const judge = (): void => {
     const messages = [...members.values()].flatMap(({ stuck }) => stuck ?? []);
     const late = ranks.filter((rank) => members.get(rank)?.stuck === null);
-    if (late.length === 0) fail('WORKER_LOST', `The workers cannot reach each other to sum the gradients: ${messages[0] ?? ''}`, { workers: [...ranks] });
-    else lose(late, `did not take part in summing the gradients within ${patience.timeoutSeconds} s, or cannot be reached for it.`);
+    if (late.length === 0)
+      fail('WORKER_LOST', `The workers cannot reach each other to sum the gradients: ${messages[0] ?? ''}`, {
+        workers: [...ranks],
+      });
+    else
+      lose(
+        late,
+        `did not take part in summing the gradients within ${patience.timeoutSeconds} s, or cannot be reached for it.`,
+      );
   };
 
   const take = (rank: number, member: Member, message: ToHub): void => {
@@ -98,8 +111,15 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
     if (message.type === 'gather') gather(rank, message.sequence, message.what, message.value);
     else if (message.type === 'leave') member.left = true;
     else if (message.type === 'failed') {
-      if (message.code === 'INTERRUPTED') fail('INTERRUPTED', `${capital(nameOf(rank))} was interrupted.`, { workers: [rank] }, rank);
-      else fail('WORKER_FAILED', `${capital(nameOf(rank))} failed: [${message.code}] ${message.message}`, { workers: [rank], code: message.code }, rank);
+      if (message.code === 'INTERRUPTED')
+        fail('INTERRUPTED', `${capital(nameOf(rank))} was interrupted.`, { workers: [rank] }, rank);
+      else
+        fail(
+          'WORKER_FAILED',
+          `${capital(nameOf(rank))} failed: [${message.code}] ${message.message}`,
+          { workers: [rank], code: message.code },
+          rank,
+        );
     } else if (message.type === 'stuck') {
       member.stuck = message.message;
       judging ??= setTimeout(judge, STUCK_GRACE * 1000);
@@ -112,14 +132,30 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
   };
 
   const admit = (link: Link<FromHub, ToHub>, hello: Hello): void => {
-    if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL) return refuse(link, 'CONFIG_CONFLICT', 'This is the chief of another cluster, or one of another version of Whetstone.');
+    if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL)
+      return refuse(
+        link,
+        'CONFIG_CONFLICT',
+        'This is the chief of another cluster, or one of another version of Whetstone.',
+      );
     const { rank } = hello;
     if (members.get(rank)?.left === true || phase === 'closing') {
       link.send({ type: 'later' });
       return link.end();
     }
-    if (!ranks.includes(rank) || members.has(rank)) return refuse(link, 'CONFIG_CONFLICT', `${capital(nameOf(rank))} is there already: two processes were started as the same task.`);
-    if (phase !== 'joining') return refuse(link, 'WORKER_LOST', 'The others have begun, or ended, without this worker. Start all of them anew; they go on from the last checkpoint.');
+    if (!ranks.includes(rank) || members.has(rank))
+      return refuse(
+        link,
+        'CONFIG_CONFLICT',
+        `${capital(nameOf(rank))} is there already: two processes were started as the same task.`,
+      );
+    if (phase !== 'joining')
+      return refuse(
+        link,
+        'WORKER_LOST',
+        'The others have begun, or ended, without this worker. Start all of them anew; they go on from the ' +
+          'last checkpoint.',
+      );
     const member: Member = { hello, link, heard: secondsNow(), left: false, stuck: null };
     members.set(rank, member);
     link.onMessage((message) => take(rank, member, message));
@@ -129,7 +165,13 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
     });
     const chief = members.get(0)?.hello.settings ?? hello.settings;
     const other = Object.keys({ ...chief, ...hello.settings }).filter((name) => chief[name] !== hello.settings[name]);
-    if (other.length > 0) fail('CONFIG_CONFLICT', `${capital(nameOf(rank))} runs another configuration than ${nameOf(0)}: ${other.join(', ')} ${other.length === 1 ? 'differs' : 'differ'}.`, { workers: [rank] });
+    if (other.length > 0)
+      fail(
+        'CONFIG_CONFLICT',
+        `${capital(nameOf(rank))} runs another configuration than ${nameOf(0)}: ${other.join(', ')} ` +
+          `${other.length === 1 ? 'differs' : 'differ'}.`,
+        { workers: [rank] },
+      );
     else welcome();
   };
 
@@ -137,11 +179,18 @@ export function createHub({ count, cluster, patience, nameOf }: HubOptions): Hub
     if (phase === 'over') return;
     tell({ type: 'beat' });
     const missing = ranks.filter((rank) => !members.has(rank));
-    if (phase === 'joining' && now - started > patience.timeoutSeconds) return lose(missing, `did not come within ${patience.timeoutSeconds} s.`);
-    const silent = [...members].filter(([rank, { heard, left }]) => rank !== 0 && !left && now - heard > patience.silenceSeconds).map(([rank]) => rank);
+    if (phase === 'joining' && now - started > patience.timeoutSeconds)
+      return lose(missing, `did not come within ${patience.timeoutSeconds} s.`);
+    const silent = [...members]
+      .filter(([rank, { heard, left }]) => rank !== 0 && !left && now - heard > patience.silenceSeconds)
+      .map(([rank]) => rank);
     if (silent.length > 0) return lose(silent, `gave no sign of life for ${patience.silenceSeconds} s.`);
     for (const { what, values, since } of gatherings.values()) {
-      if (now - since > patience.timeoutSeconds) return lose(ranks.filter((rank) => !values.has(rank)), `did not come to '${what}' within ${patience.timeoutSeconds} s of the first; the others wait there.`);
+      if (now - since > patience.timeoutSeconds)
+        return lose(
+          ranks.filter((rank) => !values.has(rank)),
+          `did not come to '${what}' within ${patience.timeoutSeconds} s of the first; the others wait there.`,
+        );
     }
   });
 

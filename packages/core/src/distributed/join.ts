@@ -41,27 +41,36 @@ const splitAddress = (address: string): { host: string; port: number } => {
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
 
 /**
- * Meets the other processes of a cluster: all connect to the address of rank 0, which waits for them. Returns when all are there.
+ * Meets the other processes of a cluster: all connect to the address of rank 0, which waits for them. Returns when all
+ * are there.
  *
- * The chief's address is where the processes talk; its tensors are served on a second port (free, or WHETSTONE_TENSOR_PORT). Every other address
- * is where that process's tensors are served.
+ * The chief's address is where the processes talk; its tensors are served on a second port (free, or
+ * WHETSTONE_TENSOR_PORT). Every other address is where that process's tensors are served.
  *
- * @throws `WORKER_LOST` where somebody does not come in time, `CONFIG_CONFLICT` where two differ in `settings`, `BACKEND_UNAVAILABLE` where a port is taken
+ * @throws `WORKER_LOST` where somebody does not come in time, `CONFIG_CONFLICT` where two differ in `settings`,
+ *   `BACKEND_UNAVAILABLE` where a port is taken
  */
-export async function joinCluster(place: ClusterPlace, { timeoutSeconds, settings, signal }: JoinOptions): Promise<Joined> {
+export async function joinCluster(
+  place: ClusterPlace,
+  { timeoutSeconds, settings, signal }: JoinOptions,
+): Promise<Joined> {
   const { rank, count, addresses } = place;
   const patience = patienceOf(timeoutSeconds);
   const cluster = hash(addresses.join());
   const nameOf = (other: number): string => workerName(place, other);
   const hello: Hello = {
-    type: 'hello', protocol: PROTOCOL, cluster, rank,
+    type: 'hello',
+    protocol: PROTOCOL,
+    cluster,
+    rank,
     settings: Object.fromEntries(Object.entries(settings).map(([name, text]) => [name, hash(text)])),
     cores: coresOfThisProcess(),
     address: rank === 0 ? await chiefTensorAddress(addresses[0] ?? '') : (addresses[rank] ?? ''),
   };
   const abort = new AbortController();
   const interrupted = new Promise<never>((_, reject) => {
-    const listener = (): void => reject(new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the other workers.'));
+    const listener = (): void =>
+      reject(new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the other workers.'));
     if (signal.aborted) listener();
     signal.addEventListener('abort', listener, { once: true, signal: abort.signal });
   });
@@ -69,7 +78,13 @@ export async function joinCluster(place: ClusterPlace, { timeoutSeconds, setting
   interrupted.catch(() => undefined);
   try {
     for (;;) {
-      const { link, close } = rank === 0 ? await openMeeting(addresses[0] ?? '', { count, cluster, patience, nameOf }) : { link: socketLink<ToHub, FromHub>(await connect(addresses[0] ?? '', nameOf(0), patience, signal)), close: () => undefined };
+      const { link, close } =
+        rank === 0
+          ? await openMeeting(addresses[0] ?? '', { count, cluster, patience, nameOf })
+          : {
+              link: socketLink<ToHub, FromHub>(await connect(addresses[0] ?? '', nameOf(0), patience, signal)),
+              close: () => undefined,
+            };
       const member = createMember(link, { hello, patience, chief: nameOf(0) });
       const leave = (): void => {
         member.leave();
@@ -80,7 +95,18 @@ export async function joinCluster(place: ClusterPlace, { timeoutSeconds, setting
         leave();
         throw error;
       });
-      if (answer.type === 'welcome') return { member, leave, cluster: { rank, count, addresses: answer.addresses, timeoutSeconds, sharingCores: answer.sharingCores[rank] ?? 1 } };
+      if (answer.type === 'welcome')
+        return {
+          member,
+          leave,
+          cluster: {
+            rank,
+            count,
+            addresses: answer.addresses,
+            timeoutSeconds,
+            sharingCores: answer.sharingCores[rank] ?? 1,
+          },
+        };
       leave();
       await sleep(100);
     }
@@ -93,7 +119,10 @@ export async function joinCluster(place: ClusterPlace, { timeoutSeconds, setting
 let lastMeeting: Promise<void> = Promise.resolve();
 
 /** Opens the door at the chief's address; the chief's own link does not go through it. */
-async function openMeeting(address: string, options: HubOptions): Promise<{ readonly link: Link<ToHub, FromHub>; close(): void }> {
+async function openMeeting(
+  address: string,
+  options: HubOptions,
+): Promise<{ readonly link: Link<ToHub, FromHub>; close(): void }> {
   await lastMeeting;
   const server = await listen(address);
   const hub = createHub(options);
@@ -131,12 +160,23 @@ async function listen(address: string): Promise<Server> {
   try {
     await listenOn(server, port, host);
   } catch (cause) {
-    throw new WhetstoneError('BACKEND_UNAVAILABLE', `The chief cannot listen at ${address}: ${cause instanceof Error ? cause.message : String(cause)}`, { place: { path: 'TF_CONFIG.cluster' }, cause, hint: 'Is the port taken, or the chief\'s address that of another machine?' });
+    throw new WhetstoneError(
+      'BACKEND_UNAVAILABLE',
+      `The chief cannot listen at ${address}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        place: { path: 'TF_CONFIG.cluster' },
+        cause,
+        hint: "Is the port taken, or the chief's address that of another machine?",
+      },
+    );
   }
   return server;
 }
 
-/** On the loopback interface where the others are on this machine, else on all: a name in a cluster is often not an interface's own. */
+/**
+ * On the loopback interface where the others are on this machine, else on all: a name in a cluster is often not an
+ * interface's own.
+ */
 function listenOn(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
@@ -150,7 +190,8 @@ function listenOn(server: Server, port: number, host: string): Promise<void> {
 async function chiefTensorAddress(address: string): Promise<string> {
   const { host } = splitAddress(address);
   const fixed = process.env[TENSOR_PORT_VARIABLE];
-  if (fixed !== undefined && !/^\d{1,5}$/.test(fixed)) throw new WhetstoneError('CONFIG_INVALID', `${TENSOR_PORT_VARIABLE} is no port.`, { found: fixed });
+  if (fixed !== undefined && !/^\d{1,5}$/.test(fixed))
+    throw new WhetstoneError('CONFIG_INVALID', `${TENSOR_PORT_VARIABLE} is no port.`, { found: fixed });
   tensorPort ??= fixed === undefined ? await freePort(host) : Number(fixed);
   return `${host.includes(':') ? `[${host}]` : host}:${tensorPort}`;
 }
@@ -168,16 +209,27 @@ export async function freePort(host: string): Promise<number> {
 }
 
 /** Tries until the chief is there. */
-async function connect(address: string, chief: string, { timeoutSeconds }: Patience, signal: AbortSignal): Promise<Socket> {
+async function connect(
+  address: string,
+  chief: string,
+  { timeoutSeconds }: Patience,
+  signal: AbortSignal,
+): Promise<Socket> {
   const { host, port } = splitAddress(address);
   const deadline = secondsNow() + timeoutSeconds;
   for (;;) {
     try {
       return await connectOnce(host, port);
     } catch (cause) {
-      if (signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the chief.');
+      if (signal.aborted)
+        throw new WhetstoneError('INTERRUPTED', 'The run was interrupted while it waited for the chief.');
       if (secondsNow() > deadline) {
-        throw new WhetstoneError('WORKER_LOST', `${chief.charAt(0).toUpperCase()}${chief.slice(1)}, the chief, cannot be reached within ${timeoutSeconds} s: ${cause instanceof Error ? cause.message : String(cause)}`, { details: { workers: [0] }, cause, hint: 'Was it started, and is its address right?' });
+        throw new WhetstoneError(
+          'WORKER_LOST',
+          `${chief.charAt(0).toUpperCase()}${chief.slice(1)}, the chief, cannot be reached within ` +
+            `${timeoutSeconds} s: ${cause instanceof Error ? cause.message : String(cause)}`,
+          { details: { workers: [0] }, cause, hint: 'Was it started, and is its address right?' },
+        );
       }
       await sleep(250);
     }

@@ -29,7 +29,10 @@ interface Differing {
 
 /** Joins as one of `addresses`; the meeting's processes are this one, several times over. */
 async function join(addresses: readonly string[], rank: number, more: Differing = {}): Promise<Joined> {
-  const each = await joinCluster({ rank, count: addresses.length, addresses }, { timeoutSeconds: 30, settings, signal: new AbortController().signal, ...more });
+  const each = await joinCluster(
+    { rank, count: addresses.length, addresses },
+    { timeoutSeconds: 30, settings, signal: new AbortController().signal, ...more },
+  );
   joined.push(each);
   return each;
 }
@@ -39,7 +42,11 @@ async function meet(count: number, more: Differing = {}): Promise<Joined[]> {
   return Promise.all(addresses.map((_, rank) => join(addresses, rank, more)));
 }
 
-const failureOf = (promise: Promise<unknown>): Promise<WhetstoneError> => promise.then(() => Promise.reject(new Error('it did not fail')), (error: unknown) => error as WhetstoneError);
+const failureOf = (promise: Promise<unknown>): Promise<WhetstoneError> =>
+  promise.then(
+    () => Promise.reject(new Error('it did not fail')),
+    (error: unknown) => error as WhetstoneError,
+  );
 
 describe('a meeting', () => {
   it('tells each where all serve their tensors: the chief on a second port, the others where they were said to be', async () => {
@@ -55,14 +62,19 @@ describe('a meeting', () => {
   it('gathers by rank, whoever comes first, again and again', async () => {
     const all = await meet(3);
     for (let round = 0; round < 20; round++) {
-      const answers = await Promise.all(all.toReversed().map(({ member, cluster }) => member.gather(`round ${round}`, { rank: cluster.rank, round })));
+      const answers = await Promise.all(
+        all.toReversed().map(({ member, cluster }) => member.gather(`round ${round}`, { rank: cluster.rank, round })),
+      );
       for (const answer of answers) expect(answer).toEqual([0, 1, 2].map((rank) => ({ rank, round })));
     }
   });
 
   it('notices where two are not at the same place', async () => {
     const [chief, other] = await meet(2);
-    const failures = await Promise.all([failureOf(chief!.member.gather('an evaluation', 1)), failureOf(other!.member.gather('step 3', 1))]);
+    const failures = await Promise.all([
+      failureOf(chief!.member.gather('an evaluation', 1)),
+      failureOf(other!.member.gather('step 3', 1)),
+    ]);
     for (const { code, message } of failures) {
       expect(code).toBe('WORKER_FAILED');
       expect(message).toContain("'an evaluation'");
@@ -80,7 +92,12 @@ describe('a meeting', () => {
       expect(failure.message).toContain('Worker 1 (127.0.0.1:');
       expect(failure.message).toContain('[NON_FINITE] The loss is not a number.');
       // What follows from it is explained by it.
-      expect(await explainFailure(all[0]!.member, new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: …'))).toMatchObject({ code: 'WORKER_FAILED' });
+      expect(
+        await explainFailure(
+          all[0]!.member,
+          new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: …'),
+        ),
+      ).toMatchObject({ code: 'WORKER_FAILED' });
     }
   });
 
@@ -106,19 +123,32 @@ describe('a meeting', () => {
     const addresses = await addressesFor(2);
     const controller = new AbortController();
     for (let round = 0; round < 3; round++) {
-      const [chief, other] = await Promise.all([0, 1].map((rank) => joinCluster({ rank, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal })));
+      const [chief, other] = await Promise.all(
+        [0, 1].map((rank) =>
+          joinCluster({ rank, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal }),
+        ),
+      );
       await Promise.all([chief, other].map((each) => each!.member.gather(`round ${round}`, null)));
       other!.leave();
       if (round < 2) {
         // It comes again before the chief has left.
-        const again = joinCluster({ rank: 1, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal });
+        const again = joinCluster(
+          { rank: 1, count: 2, addresses },
+          { timeoutSeconds: 30, settings, signal: controller.signal },
+        );
         await new Promise((resolve) => {
           setTimeout(resolve, 200);
         });
         chief!.leave();
-        const next = await joinCluster({ rank: 0, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal });
+        const next = await joinCluster(
+          { rank: 0, count: 2, addresses },
+          { timeoutSeconds: 30, settings, signal: controller.signal },
+        );
         const back = await again;
-        expect(await Promise.all([next.member.gather('x', 0), back.member.gather('x', 1)])).toEqual([[0, 1], [0, 1]]);
+        expect(await Promise.all([next.member.gather('x', 0), back.member.gather('x', 1)])).toEqual([
+          [0, 1],
+          [0, 1],
+        ]);
         back.leave();
         next.leave();
       } else chief!.leave();
@@ -138,16 +168,24 @@ describe('a meeting', () => {
 
   it('names the part of the configuration that differs', async () => {
     const addresses = await addressesFor(2);
-    const failures = await Promise.all([failureOf(join(addresses, 0)), failureOf(join(addresses, 1, { settings: { training: 'b' } }))]);
+    const failures = await Promise.all([
+      failureOf(join(addresses, 0)),
+      failureOf(join(addresses, 1, { settings: { training: 'b' } })),
+    ]);
     for (const { code, message } of failures) {
       expect(code).toBe('CONFIG_CONFLICT');
-      expect(message).toMatch(/^Worker 1 \(127\.0\.0\.1:\d+\) runs another configuration than worker 0 .*: training differs\.$/);
+      expect(message).toMatch(
+        /^Worker 1 \(127\.0\.0\.1:\d+\) runs another configuration than worker 0 .*: training differs\.$/,
+      );
     }
   });
 
   it('waits for those who are missing no longer than it may, and names them', async () => {
     const addresses = await addressesFor(3);
-    const failures = await Promise.all([failureOf(join(addresses, 0, { timeoutSeconds: 1 })), failureOf(join(addresses, 2, { timeoutSeconds: 1 }))]);
+    const failures = await Promise.all([
+      failureOf(join(addresses, 0, { timeoutSeconds: 1 })),
+      failureOf(join(addresses, 2, { timeoutSeconds: 1 })),
+    ]);
     for (const { code, message, details } of failures) {
       expect(code).toBe('WORKER_LOST');
       expect(message).toBe(`Worker 1 (${addresses[1]}) did not come within 1 s.`);
@@ -177,13 +215,20 @@ describe('a meeting', () => {
     await new Promise((resolve) => {
       setTimeout(resolve, 100);
     });
-    for (const words of ['GET / HTTP/1.1\r\n\r\n', '{"type":"hello","protocol":1,"cluster":"another","rank":1}\n', '']) {
+    for (const words of [
+      'GET / HTTP/1.1\r\n\r\n',
+      '{"type":"hello","protocol":1,"cluster":"another","rank":1}\n',
+      '',
+    ]) {
       const socket = connect({ port, host: '127.0.0.1' });
       socket.on('error', () => undefined);
       socket.end(words);
     }
     const other = await join(addresses, 1);
-    expect(await Promise.all([(await chief).member.gather('x', 0), other.member.gather('x', 1)])).toEqual([[0, 1], [0, 1]]);
+    expect(await Promise.all([(await chief).member.gather('x', 0), other.member.gather('x', 1)])).toEqual([
+      [0, 1],
+      [0, 1],
+    ]);
   });
 
   it('says where the chief cannot listen', async () => {
@@ -202,7 +247,15 @@ describe('a meeting', () => {
 describe('who is lost', () => {
   const patience = { timeoutSeconds: 1, beatSeconds: 0.1, silenceSeconds: 1 };
   const nameOf = (rank: number): string => `worker ${rank}`;
-  const hello = (rank: number) => ({ type: 'hello' as const, protocol: 1, cluster: 'c', rank, settings: {}, cores: String(rank), address: `h:${rank}` });
+  const hello = (rank: number) => ({
+    type: 'hello' as const,
+    protocol: 1,
+    cluster: 'c',
+    rank,
+    settings: {},
+    cores: String(rank),
+    address: `h:${rank}`,
+  });
 
   /** Workers 1 and up are links that the test speaks through itself. */
   function star(count: number) {
@@ -228,7 +281,11 @@ describe('who is lost', () => {
     await chief.welcomed;
     const waiting = failureOf(chief.gather('step 1', null));
     links[2]!.destroy();
-    expect(await waiting).toMatchObject({ code: 'WORKER_LOST', message: 'Worker 2 is gone (it was ended).', details: { workers: [2] } });
+    expect(await waiting).toMatchObject({
+      code: 'WORKER_LOST',
+      message: 'Worker 2 is gone (it was ended).',
+      details: { workers: [2] },
+    });
     chief.leave();
     hub.close();
   });
@@ -252,7 +309,9 @@ describe('who is lost', () => {
     links[2]!.send({ type: 'gather', sequence: 0, what: 'the loss of step 7', value: null });
     const failure = await failureOf(chief.gather('the loss of step 7', null));
     for (const timer of living) clearInterval(timer);
-    expect(failure.message).toBe("Worker 1 did not come to 'the loss of step 7' within 1 s of the first; the others wait there.");
+    expect(failure.message).toBe(
+      "Worker 1 did not come to 'the loss of step 7' within 1 s of the first; the others wait there.",
+    );
     chief.leave();
     hub.close();
   });
@@ -262,7 +321,10 @@ describe('who is lost', () => {
     const living = [1, 2].map((rank) => beat(links[rank]!));
     await chief.welcomed;
     links[1]!.send({ type: 'stuck', message: 'Collective has timed out' });
-    const failure = await explainFailure(chief, new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: Collective has timed out')) as WhetstoneError;
+    const failure = (await explainFailure(
+      chief,
+      new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: Collective has timed out'),
+    )) as WhetstoneError;
     for (const timer of living) clearInterval(timer);
     expect(failure.code).toBe('WORKER_LOST');
     expect(failure.message).toMatch(/^Worker 2 did not take part in summing the gradients within 1 s/);

@@ -41,7 +41,10 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
   let sequence = 0;
   let heard = secondsNow();
   let over = false;
-  let welcome: { resolve(message: Extract<FromHub, { type: 'welcome' | 'later' }>): void; reject(error: WhetstoneError): void } | null = null;
+  let welcome: {
+    resolve(message: Extract<FromHub, { type: 'welcome' | 'later' }>): void;
+    reject(error: WhetstoneError): void;
+  } | null = null;
   const welcomed = new Promise<Extract<FromHub, { type: 'welcome' | 'later' }>>((resolve, reject) => {
     welcome = { resolve, reject };
   });
@@ -57,7 +60,8 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
     waiting.clear();
     for (const listener of listeners) listener(error);
   };
-  const loseChief = (how: string): void => fail(lost('WORKER_LOST', `${chief.charAt(0).toUpperCase()}${chief.slice(1)} ${how}`, { workers: [0] }));
+  const loseChief = (how: string): void =>
+    fail(lost('WORKER_LOST', `${chief.charAt(0).toUpperCase()}${chief.slice(1)} ${how}`, { workers: [0] }));
 
   link.onMessage((message) => {
     heard = secondsNow();
@@ -72,9 +76,12 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
   const watching = watch(patience.beatSeconds, (now) => {
     link.send({ type: 'beat' });
     if (hello.rank === 0) return;
-    if (now - heard > patience.silenceSeconds) return loseChief(`gave no sign of life for ${patience.silenceSeconds} s.`);
+    if (now - heard > patience.silenceSeconds)
+      return loseChief(`gave no sign of life for ${patience.silenceSeconds} s.`);
     // The chief names who is late; where it does not, it is late itself.
-    for (const { what, since } of waiting.values()) if (now - since > 2 * patience.timeoutSeconds) return loseChief(`gave no answer about '${what}' for ${2 * patience.timeoutSeconds} s.`);
+    for (const { what, since } of waiting.values())
+      if (now - since > 2 * patience.timeoutSeconds)
+        return loseChief(`gave no answer about '${what}' for ${2 * patience.timeoutSeconds} s.`);
   });
   link.send(hello);
 
@@ -108,6 +115,12 @@ export function createMember(link: Link<ToHub, FromHub>, { hello, patience, chie
 }
 
 function lost(code: WhetstoneError['code'], message: string, details: Readonly<Record<string, Json>>): WhetstoneError {
-  const hint = code === 'WORKER_LOST' ? 'Start all workers anew with training.resumeFromCheckpoint: they go on from the last checkpoint, in whatever number.' : code === 'INTERRUPTED' ? undefined : 'Its own output says more.';
+  const hint =
+    code === 'WORKER_LOST'
+      ? 'Start all workers anew with training.resumeFromCheckpoint: they go on from the last checkpoint, in ' +
+        'whatever number.'
+      : code === 'INTERRUPTED'
+        ? undefined
+        : 'Its own output says more.';
   return new WhetstoneError(code, message, { details, ...(hint === undefined ? {} : { hint }) });
 }

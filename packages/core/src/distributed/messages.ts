@@ -32,7 +32,12 @@ export type FromHub =
   /** The run before is not quite over: come again. */
   | { readonly type: 'later' }
   | { readonly type: 'gathered'; readonly sequence: number; readonly values: readonly Json[] }
-  | { readonly type: 'lost'; readonly code: ErrorCode; readonly message: string; readonly details: Readonly<Record<string, Json>> }
+  | {
+      readonly type: 'lost';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly details: Readonly<Record<string, Json>>;
+    }
   | { readonly type: 'beat' }
   | { readonly type: 'leave' };
 

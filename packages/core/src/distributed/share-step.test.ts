@@ -9,7 +9,10 @@ interface Document {
 }
 
 /** `length` tokens that are found again by their first; the last is learned. */
-const document = (first: number, length: number, learned: readonly number[] = [length - 1]): Document => ({ ids: Array.from({ length }, (_, index) => first + index), learned });
+const document = (first: number, length: number, learned: readonly number[] = [length - 1]): Document => ({
+  ids: Array.from({ length }, (_, index) => first + index),
+  learned,
+});
 
 function batchOf(rows: readonly (readonly Document[])[], weighted = false): Batch {
   const length = Math.max(...rows.map((row) => row.reduce((sum, { ids }) => sum + ids.length, 0)));
@@ -20,18 +23,26 @@ function batchOf(rows: readonly (readonly Document[])[], weighted = false): Batc
     });
   const documents = rows.flat();
   return {
-    rows: rows.length, length,
+    rows: rows.length,
+    length,
     ids: Int32Array.from(fill(({ ids }) => ids, 0)),
-    labels: Int32Array.from(fill(({ ids, learned }) => ids.map((id, index) => (learned.includes(index) ? id : IGNORED_LABEL)), IGNORED_LABEL)),
-    segmentIds: Int32Array.from(rows.flatMap((row) => {
-      const values = row.flatMap(({ ids }, index) => ids.map(() => index + 1));
-      return [...values, ...Array.from({ length: length - values.length }, () => 0)];
-    })),
+    labels: Int32Array.from(
+      fill(({ ids, learned }) => ids.map((id, index) => (learned.includes(index) ? id : IGNORED_LABEL)), IGNORED_LABEL),
+    ),
+    segmentIds: Int32Array.from(
+      rows.flatMap((row) => {
+        const values = row.flatMap(({ ids }, index) => ids.map(() => index + 1));
+        return [...values, ...Array.from({ length: length - values.length }, () => 0)];
+      }),
+    ),
     positionIds: Int32Array.from(fill(({ ids }) => ids.map((_, index) => index), 0)),
     ...(weighted ? { weights: Float32Array.from(fill(({ ids }) => ids.map((id) => id / 8), 1)) } : {}),
     samples: documents.length,
     tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0),
-    supervisedTokens: documents.reduce((sum, { learned }) => sum + learned.filter((position) => position > 0).length, 0),
+    supervisedTokens: documents.reduce(
+      (sum, { learned }) => sum + learned.filter((position) => position > 0).length,
+      0,
+    ),
   };
 }
 
@@ -41,10 +52,23 @@ function contents(batches: readonly (Batch | null)[]): string[] {
   for (const batch of batches) {
     if (batch === null) continue;
     for (let row = 0; row < batch.rows; row++) {
-      const segments = [...new Set(batch.segmentIds.subarray(row * batch.length, (row + 1) * batch.length))].filter((segment) => segment !== 0);
+      const segments = [...new Set(batch.segmentIds.subarray(row * batch.length, (row + 1) * batch.length))].filter(
+        (segment) => segment !== 0,
+      );
       for (const segment of segments) {
-        const positions = Array.from({ length: batch.length }, (_, column) => row * batch.length + column).filter((position) => batch.segmentIds[position] === segment);
-        const text = positions.map((position) => [batch.ids[position], batch.labels[position], batch.positionIds[position], batch.weights?.[position] ?? 1].join(':')).join(' ');
+        const positions = Array.from({ length: batch.length }, (_, column) => row * batch.length + column).filter(
+          (position) => batch.segmentIds[position] === segment,
+        );
+        const text = positions
+          .map((position) =>
+            [
+              batch.ids[position],
+              batch.labels[position],
+              batch.positionIds[position],
+              batch.weights?.[position] ?? 1,
+            ].join(':'),
+          )
+          .join(' ');
         found.push({ first: batch.ids[positions[0] ?? 0] ?? 0, text });
       }
     }
@@ -59,13 +83,15 @@ describe('shareBatch', () => {
   const packedRows = [[document(10, 5), document(20, 4)], [document(30, 6), document(40, 3)], [document(50, 9)]];
 
   it.each([[1], [2], [3], [5]])('gives %d workers every document once, with labels, positions and weights', (count) => {
-    for (const batch of [batchOf(rows), batchOf(packedRows), batchOf(rows, true)]) expect(contents(shareBatch(batch, count))).toEqual(contents([batch]));
+    for (const batch of [batchOf(rows), batchOf(packedRows), batchOf(rows, true)])
+      expect(contents(shareBatch(batch, count))).toEqual(contents([batch]));
   });
 
   it('counts what a part holds', () => {
     const batch = batchOf(packedRows);
     const parts = present(shareBatch(batch, 2));
-    for (const count of ['samples', 'tokens', 'supervisedTokens'] as const) expect(parts.reduce((sum, part) => sum + part[count], 0)).toBe(batch[count]);
+    for (const count of ['samples', 'tokens', 'supervisedTokens'] as const)
+      expect(parts.reduce((sum, part) => sum + part[count], 0)).toBe(batch[count]);
   });
 
   it('deals out by tokens, the longest first: 9 | 7, then 9 | 12, 13 | 12, 13 | 15', () => {
@@ -98,7 +124,10 @@ describe('shareStep', () => {
   const batches = [10, 40, 70, 100].map((first) => batchOf([[document(first, 4)], [document(first + 10, 6)]]));
 
   it('gives out whole microbatches where they go round', () => {
-    expect(shareStep(batches, { count: 2 })).toEqual([[batches[0], batches[1]], [batches[2], batches[3]]]);
+    expect(shareStep(batches, { count: 2 })).toEqual([
+      [batches[0], batches[1]],
+      [batches[2], batches[3]],
+    ]);
   });
 
   it('deals each out where they do not, and loses nothing', () => {

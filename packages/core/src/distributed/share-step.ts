@@ -9,11 +9,15 @@ interface Document {
 }
 
 /**
- * The parts of one optimizer step, by rank: together they are the whole step, whatever the number of workers. Whole microbatches where they go round;
- * else each microbatch is dealt out by documents, the longest first, to who has the fewest tokens. Documents without a target teach nothing and are left out,
- * so that a worker may have no part; rank 0 has one.
+ * The parts of one optimizer step, by rank: together they are the whole step, whatever the number of workers. Whole
+ * microbatches where they go round; else each microbatch is dealt out by documents, the longest first, to who has the
+ * fewest tokens. Documents without a target teach nothing and are left out, so that a worker may have no part; rank 0
+ * has one.
  */
-export function shareStep(batches: readonly Batch[], { count }: Pick<WorkerPlace, 'count'>): readonly (readonly Batch[])[] {
+export function shareStep(
+  batches: readonly Batch[],
+  { count }: Pick<WorkerPlace, 'count'>,
+): readonly (readonly Batch[])[] {
   const ranks = Array.from({ length: count }, (_, rank) => rank);
   if (batches.length % count === 0) {
     const each = batches.length / count;
@@ -23,7 +27,10 @@ export function shareStep(batches: readonly Batch[], { count }: Pick<WorkerPlace
   return ranks.map((rank) => shared.flatMap((parts) => parts[rank] ?? []));
 }
 
-/** One microbatch in `count` parts; null for a worker without any. Packed rows stay packed, others stay one document a row. */
+/**
+ * One microbatch in `count` parts; null for a worker without any. Packed rows stay packed, others stay one document a
+ * row.
+ */
 export function shareBatch(batch: Batch, count: number): readonly (Batch | null)[] {
   const documents = documentsOf(batch);
   const isPacked = documents.length > batch.rows;
@@ -33,7 +40,11 @@ export function shareBatch(batch: Batch, count: number): readonly (Batch | null)
     least.documents.push(document);
     least.tokens += document.size;
   }
-  return shares.map((share) => (share.documents.length === 0 ? null : layOut(batch, isPacked ? packed(share.documents) : share.documents.map((document) => [document]))));
+  return shares.map((share) =>
+    share.documents.length === 0
+      ? null
+      : layOut(batch, isPacked ? packed(share.documents) : share.documents.map((document) => [document])),
+  );
 }
 
 /** Runs of one segment in a row. */
@@ -94,13 +105,26 @@ function layOut(batch: Batch, rows: readonly (readonly Document[])[]): Batch {
       positionIds.set(batch.positionIds.subarray(begin, end), at);
       segmentIds.fill(index + 1, at, at + size);
       if (batch.weights !== undefined) weights?.set(batch.weights.subarray(begin, end), at);
-      for (let position = begin + 1; position < end; position++) if (batch.labels[position] !== IGNORED_LABEL) supervisedTokens++;
+      for (let position = begin + 1; position < end; position++)
+        if (batch.labels[position] !== IGNORED_LABEL) supervisedTokens++;
       at += size;
       tokens += size;
       samples++;
     });
   });
-  return { rows: rows.length, length, ids, labels, segmentIds, positionIds, samples, tokens, supervisedTokens, ...(weights === undefined ? {} : { weights }), ...(batch.origins === undefined ? {} : { origins: batch.origins }) };
+  return {
+    rows: rows.length,
+    length,
+    ids,
+    labels,
+    segmentIds,
+    positionIds,
+    samples,
+    tokens,
+    supervisedTokens,
+    ...(weights === undefined ? {} : { weights }),
+    ...(batch.origins === undefined ? {} : { origins: batch.origins }),
+  };
 }
 
 /** FNV-1a over tokens and labels: equal where workers see the same step. */
@@ -109,7 +133,8 @@ export function fingerprint(batches: readonly Batch[]): number {
   for (const { rows, length, ids, labels } of batches) {
     hash = Math.imul(hash ^ rows, 0x01000193);
     hash = Math.imul(hash ^ length, 0x01000193);
-    for (const values of [ids, labels]) for (let index = 0; index < values.length; index++) hash = Math.imul(hash ^ (values[index] ?? 0), 0x01000193);
+    for (const values of [ids, labels])
+      for (let index = 0; index < values.length; index++) hash = Math.imul(hash ^ (values[index] ?? 0), 0x01000193);
   }
   return hash >>> 0;
 }

@@ -4,18 +4,28 @@ export interface Patience {
   readonly timeoutSeconds: number;
   /** Between signs of life. */
   readonly beatSeconds: number;
-  /** Without a sign of life until somebody counts as gone. A step may block a process for long, so this is no matter of seconds. */
+  /**
+   * Without a sign of life until somebody counts as gone. A step may block a process for long, so this is no matter of
+   * seconds.
+   */
   readonly silenceSeconds: number;
 }
 
 /** What follows from the longest wait that a configuration allows. */
 export function patienceOf(timeoutSeconds: number): Patience {
-  return { timeoutSeconds, beatSeconds: Math.min(5, Math.max(0.2, timeoutSeconds / 20)), silenceSeconds: Math.min(timeoutSeconds, 300) };
+  return {
+    timeoutSeconds,
+    beatSeconds: Math.min(5, Math.max(0.2, timeoutSeconds / 20)),
+    silenceSeconds: Math.min(timeoutSeconds, 300),
+  };
 }
 
 export const secondsNow = (): number => performance.now() / 1000;
 
-/** Calls `check` again and again, but not when this process itself has just been held up: what others sent meanwhile is to be read first. */
+/**
+ * Calls `check` again and again, but not when this process itself has just been held up: what others sent meanwhile is
+ * to be read first.
+ */
 export function watch(everySeconds: number, check: (now: number) => void): { stop(): void } {
   let last = secondsNow();
   const timer = setInterval(() => {

@@ -6,7 +6,12 @@ import type { Joined } from './join.js';
 import type { Member } from './member.js';
 
 /** Sums tensors through the backend, and says everything else over the line to the chief. */
-export function createWorkers({ member, cluster: { rank, count } }: Pick<Joined, 'member' | 'cluster'>, name: string, collective: TensorCollective, bucketBytes: number): Workers {
+export function createWorkers(
+  { member, cluster: { rank, count } }: Pick<Joined, 'member' | 'cluster'>,
+  name: string,
+  collective: TensorCollective,
+  bucketBytes: number,
+): Workers {
   member.onFailure((failure) => collective.abort(failure.message));
   return {
     rank,
@@ -26,9 +31,14 @@ export function createWorkers({ member, cluster: { rank, count } }: Pick<Joined,
   };
 }
 
-/** The error to show for one that was met here: that of another worker, where this one only follows from it. Of this worker's own the others are told. */
+/**
+ * The error to show for one that was met here: that of another worker, where this one only follows from it. Of this
+ * worker's own the others are told.
+ */
 export async function explainFailure(member: Member, error: unknown): Promise<unknown> {
-  const own = isWhetstoneError(error) ? error : new WhetstoneError('INTERNAL', error instanceof Error ? error.message : String(error));
+  const own = isWhetstoneError(error)
+    ? error
+    : new WhetstoneError('INTERNAL', error instanceof Error ? error.message : String(error));
   // All have agreed to end.
   if (own.code === 'INTERRUPTED' && own.details['step'] !== undefined) return error;
   if (member.failure !== null) return member.failure;

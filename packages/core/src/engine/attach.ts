@@ -13,9 +13,13 @@ export interface Attached {
 
 /**
  * Attaches the owner, then the companions in their order. What was attached is taken off again where a later one fails.
+ *
  * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error.
  */
-export async function attachStrategies({ owner, companions, loaded, stage, warn }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage' | 'warn'>, strategyRun: StrategyRun): Promise<Attached> {
+export async function attachStrategies(
+  { owner, companions, loaded, stage, warn }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage' | 'warn'>,
+  strategyRun: StrategyRun,
+): Promise<Attached> {
   const done: Named<Attachment>[] = [];
   const dispose = (): void => {
     for (const { instance } of done.toReversed()) instance.dispose();
@@ -26,7 +30,8 @@ export async function attachStrategies({ owner, companions, loaded, stage, warn 
     done.push(first);
     warnOfUntrainedTokens(loaded.model, first, warn);
     stage?.takeOver?.(first.instance);
-    for (const companion of companions) done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
+    for (const companion of companions)
+      done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
     return { all: [first, ...done.slice(1)], dispose };
   } catch (error) {
     dispose();
@@ -35,17 +40,33 @@ export async function attachStrategies({ owner, companions, loaded, stage, warn 
 }
 
 /** Tokens that were added and are not trained stay what they start as: the mean of all others. */
-function warnOfUntrainedTokens({ addedTokens, embeddingSite }: LanguageModel, { plugin, instance }: Named<Attachment>, warn: TrainRun['warn']): void {
-  if (addedTokens.length === 0 || [...instance.trainable.keys()].some((name) => name.includes(embeddingSite.name))) return;
-  warn(`'${plugin}' does not train the embeddings of the ${addedTokens.length} tokens that were added (model.addTokens): they stay the mean of all others.`);
+function warnOfUntrainedTokens(
+  { addedTokens, embeddingSite }: LanguageModel,
+  { plugin, instance }: Named<Attachment>,
+  warn: TrainRun['warn'],
+): void {
+  if (addedTokens.length === 0 || [...instance.trainable.keys()].some((name) => name.includes(embeddingSite.name)))
+    return;
+  warn(
+    `'${plugin}' does not train the embeddings of the ${addedTokens.length} tokens that were added ` +
+      '(model.addTokens): they stay the mean of all others.',
+  );
 }
 
-async function attach({ plugin, instance }: TrainRun['owner'], { model }: TrainRun['loaded'], strategyRun: StrategyRun): Promise<Named<Attachment>> {
+async function attach(
+  { plugin, instance }: TrainRun['owner'],
+  { model }: TrainRun['loaded'],
+  strategyRun: StrategyRun,
+): Promise<Named<Attachment>> {
   try {
     return { plugin, instance: await instance.attach(model, strategyRun) };
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
-    throw new WhetstoneError('PLUGIN_FAILED', `Strategy '${plugin}' could not be attached: ${cause instanceof Error ? cause.message : String(cause)}`, { details: { plugin }, cause });
+    throw new WhetstoneError(
+      'PLUGIN_FAILED',
+      `Strategy '${plugin}' could not be attached: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { details: { plugin }, cause },
+    );
   }
 }
 

@@ -8,7 +8,9 @@ export function lessIsBetter(metric: string): boolean {
   return /(loss|perplexity)$/i.test(metric);
 }
 
-/** The best weights of a run that writes nothing, in the host's memory. A run with a folder keeps them in a checkpoint. */
+/**
+ * The best weights of a run that writes nothing, in the host's memory. A run with a folder keeps them in a checkpoint.
+ */
 export interface HostWeights {
   keep(trainable: Attachment['trainable']): Promise<void>;
   restore(trainable: Attachment['trainable']): void;
@@ -35,7 +37,12 @@ export function createHostWeights(): HostWeights {
 }
 
 /** Puts the best weights back: from their checkpoint where there is one. */
-export async function restoreBest(folder: string | null, host: HostWeights, model: LanguageModel, owner: Attachment): Promise<void> {
+export async function restoreBest(
+  folder: string | null,
+  host: HostWeights,
+  model: LanguageModel,
+  owner: Attachment,
+): Promise<void> {
   if (folder === null) host.restore(owner.trainable);
   else await readTrained(folder, model, owner);
 }

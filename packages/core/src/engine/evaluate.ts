@@ -19,12 +19,15 @@ export interface EvaluationParts {
 }
 
 /**
- * Token-weighted mean loss over the whole evaluation set: every target counts once, however the batches fall. One batch's logits at
- * most are in memory, chunk by chunk; only sums leave the device.
+ * Token-weighted mean loss over the whole evaluation set: every target counts once, however the batches fall. One
+ * batch's logits at most are in memory, chunk by chunk; only sums leave the device.
  *
  * @throws `DATA_NOTHING_TO_LEARN` where the whole set has no target.
  */
-export async function evaluate({ model, data, backend, clock, signal, workers = singleWorker }: EvaluationParts, at: { readonly step: number; readonly epoch: number }): Promise<EvaluationReport | null> {
+export async function evaluate(
+  { model, data, backend, clock, signal, workers = singleWorker }: EvaluationParts,
+  at: { readonly step: number; readonly epoch: number },
+): Promise<EvaluationReport | null> {
   const started = clock.now();
   let lossSum = 0;
   let supervisedTokens = 0;
@@ -48,13 +51,31 @@ export async function evaluate({ model, data, backend, clock, signal, workers = 
     aborted = signal?.aborted === true;
     if (aborted) break;
   }
-  const shares = await workers.gather(`the evaluation at step ${at.step}`, { lossSum: String(lossSum), divisor, supervisedTokens, samples, seconds: clock.now() - started, aborted });
+  const shares = await workers.gather(`the evaluation at step ${at.step}`, {
+    lossSum: String(lossSum),
+    divisor,
+    supervisedTokens,
+    samples,
+    seconds: clock.now() - started,
+    aborted,
+  });
   if (shares.some((share) => share.aborted)) return null;
-  const sum = (of: (share: (typeof shares)[number]) => number): number => shares.reduce((result, share) => result + of(share), 0);
+  const sum = (of: (share: (typeof shares)[number]) => number): number =>
+    shares.reduce((result, share) => result + of(share), 0);
   supervisedTokens = sum((share) => share.supervisedTokens);
   if (supervisedTokens === 0) {
-    throw new WhetstoneError('DATA_NOTHING_TO_LEARN', 'The evaluation data has no supervised token.', { expected: 'at least one assistant token within data.maxLength' });
+    throw new WhetstoneError('DATA_NOTHING_TO_LEARN', 'The evaluation data has no supervised token.', {
+      expected: 'at least one assistant token within data.maxLength',
+    });
   }
   const loss = sum((share) => Number(share.lossSum)) / sum((share) => share.divisor);
-  return { ...at, loss, perplexity: Math.exp(loss), supervisedTokens, samples: sum((share) => share.samples), seconds: Math.max(...shares.map((share) => share.seconds)), metrics: {} };
+  return {
+    ...at,
+    loss,
+    perplexity: Math.exp(loss),
+    supervisedTokens,
+    samples: sum((share) => share.samples),
+    seconds: Math.max(...shares.map((share) => share.seconds)),
+    metrics: {},
+  };
 }

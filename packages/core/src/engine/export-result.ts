@@ -3,14 +3,23 @@ import { copyCompanionFiles, copyTemplate, writeCompanions, writeFolder, writeTr
 import type { LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 
-/** Writes what a run leaves behind: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the folder. */
-export async function exportResult(root: string, loaded: LoadedModel, owner: Attachment, chatTemplatePath: string | null): Promise<string> {
+/**
+ * Writes what a run leaves behind: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the
+ * folder.
+ */
+export async function exportResult(
+  root: string,
+  loaded: LoadedModel,
+  owner: Attachment,
+  chatTemplatePath: string | null,
+): Promise<string> {
   const isAdapter = owner.exportAdapter !== undefined;
   const folder = join(root, isAdapter ? 'adapter' : 'model');
   await writeFolder(folder, async (temporary) => {
     await writeTrained(temporary, loaded.model, owner);
     if (!isAdapter) return copyCompanionFiles(temporary, loaded, chatTemplatePath);
-    // A tokenizer with tokens of its own and the run's template belong to the adapter: without them it would be given other text.
+    // A tokenizer with tokens of its own and the run's template belong to the adapter: without them it would be given
+    // other text.
     await writeCompanions(temporary, loaded);
     await copyTemplate(temporary, chatTemplatePath);
   });

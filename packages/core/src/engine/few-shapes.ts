@@ -9,8 +9,9 @@ export function roundedLength(length: number): number {
 }
 
 /**
- * A batch and its supervised positions filled up to one of few shapes, for backends that compile each shape anew: rows with tokens of segment 0, which nothing looks at,
- * positions with targets of weight 0. The loss and its gradients stay what they are.
+ * A batch and its supervised positions filled up to one of few shapes, for backends that compile each shape anew: rows
+ * with tokens of segment 0, which nothing looks at, positions with targets of weight 0. The loss and its gradients stay
+ * what they are.
  */
 export function onFewShapes({ batch, positions, targets, weights }: Microbatch): Microbatch {
   const length = roundedLength(batch.length);
@@ -18,14 +19,28 @@ export function onFewShapes({ batch, positions, targets, weights }: Microbatch):
   const rowOf = (position: number): number => Math.floor(position / batch.length);
   const supervised = {
     // What is added looks at the first position, and counts nothing.
-    positions: filled(positions.map((position) => position + rowOf(position) * (length - batch.length)), count),
+    positions: filled(
+      positions.map((position) => position + rowOf(position) * (length - batch.length)),
+      count,
+    ),
     targets: filled(targets, count),
     weights: filled(weights ?? new Float32Array(positions.length).fill(1), count),
   };
   if (length === batch.length) return { batch, ...supervised };
   const wide = <A extends Int32Array | Float32Array>(values: A): A => widened(values, batch.rows, batch.length, length);
   const { ids, labels, segmentIds, positionIds } = batch;
-  return { batch: { ...batch, length, ids: wide(ids), labels: wide(labels), segmentIds: wide(segmentIds), positionIds: wide(positionIds), ...(batch.weights === undefined ? {} : { weights: wide(batch.weights) }) }, ...supervised };
+  return {
+    batch: {
+      ...batch,
+      length,
+      ids: wide(ids),
+      labels: wide(labels),
+      segmentIds: wide(segmentIds),
+      positionIds: wide(positionIds),
+      ...(batch.weights === undefined ? {} : { weights: wide(batch.weights) }),
+    },
+    ...supervised,
+  };
 }
 
 function filled<A extends Int32Array | Float32Array>(values: A, count: number): A {

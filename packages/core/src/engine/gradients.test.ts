@@ -9,7 +9,15 @@ beforeAll(() => tf.setBackend('cpu'));
 
 const parameters = (): Map<string, tf.Variable> =>
   new Map<string, tf.Variable>([
-    ['weight', tf.variable(tf.tensor2d([[0.5, -1], [2, 0.25]]))],
+    [
+      'weight',
+      tf.variable(
+        tf.tensor2d([
+          [0.5, -1],
+          [2, 0.25],
+        ]),
+      ),
+    ],
     ['bias', tf.variable(tf.tensor1d([0.1, -0.2]))],
     ['unused', tf.variable(tf.scalar(3))],
     ['detached', tf.variable(tf.scalar(4))],
@@ -19,26 +27,39 @@ const of = (given: ReadonlyMap<string, tf.Variable>, name: string): tf.Tensor =>
 
 /** A weight used twice, an operation with two results of which one counts, results that lead nowhere. */
 function loss(given: ReadonlyMap<string, tf.Variable>): tf.Scalar {
-  const input = tf.tensor2d([[1, 2], [3, -1], [0.5, 0.5]]);
+  const input = tf.tensor2d([
+    [1, 2],
+    [3, -1],
+    [0.5, 0.5],
+  ]);
   const hidden = tf.tanh(tf.add(tf.matMul(input, of(given, 'weight') as tf.Tensor2D), of(given, 'bias')));
   const [left] = tf.split(tf.matMul(hidden as tf.Tensor2D, of(given, 'weight') as tf.Tensor2D), 2, 1);
   tf.mul(of(given, 'detached'), 2);
   return tf.add(tf.mean(tf.square(left as tf.Tensor)), tf.sum(tf.mul(of(given, 'bias'), of(given, 'bias'))));
 }
 
-test('the gradients are tfjs-core\'s own, bit for bit, and what the loss does not depend on has none', () => {
+test("the gradients are tfjs-core's own, bit for bit, and what the loss does not depend on has none", () => {
   const given = parameters();
   const tensors = tf.memory().numTensors;
   const gradients = gradientsOf(given, () => loss(given));
-  const { value, grads } = tf.variableGrads(() => loss(given), [given.get('weight') as tf.Variable, given.get('bias') as tf.Variable]);
+  const { value, grads } = tf.variableGrads(
+    () => loss(given),
+    [given.get('weight') as tf.Variable, given.get('bias') as tf.Variable],
+  );
   expect([...gradients.keys()]).toEqual(['weight', 'bias']);
-  for (const [name, gradient] of gradients) expect([...gradient.dataSync()]).toEqual([...(grads[(given.get(name) as tf.Variable).name] as tf.Tensor).dataSync()]);
+  for (const [name, gradient] of gradients)
+    expect([...gradient.dataSync()]).toEqual([
+      ...(grads[(given.get(name) as tf.Variable).name] as tf.Tensor).dataSync(),
+    ]);
   tf.dispose([value, ...Object.values(grads), ...gradients.values()]);
   expect(tf.memory().numTensors).toBe(tensors);
 });
 
 test('two parameters with one and the same gradient get a tensor each', () => {
-  const given = new Map([['a', tf.variable(tf.scalar(1))], ['b', tf.variable(tf.scalar(2))]]);
+  const given = new Map([
+    ['a', tf.variable(tf.scalar(1))],
+    ['b', tf.variable(tf.scalar(2))],
+  ]);
   const gradients = gradientsOf(given, () => tf.add(of(given, 'a'), of(given, 'b')) as tf.Scalar);
   (gradients.get('a') as tf.Tensor).dispose();
   expect((gradients.get('b') as tf.Tensor).dataSync()[0]).toBe(1);
@@ -48,7 +69,10 @@ test('two parameters with one and the same gradient get a tensor each', () => {
 test('a gradient within the loss is recorded, too', () => {
   const given = new Map([['x', tf.variable(tf.scalar(3))]]);
   // d/dx (d/dx x³)² = d/dx 9x⁴ = 36x³
-  const gradients = gradientsOf(given, () => tf.square(tf.grad((x: tf.Tensor) => tf.mul(tf.mul(x, x), x))(of(given, 'x'))) as tf.Scalar);
+  const gradients = gradientsOf(
+    given,
+    () => tf.square(tf.grad((x: tf.Tensor) => tf.mul(tf.mul(x, x), x))(of(given, 'x'))) as tf.Scalar,
+  );
   expect((gradients.get('x') as tf.Tensor).dataSync()[0]).toBeCloseTo(972, 2);
   tf.dispose([...gradients.values()]);
 });
@@ -56,10 +80,12 @@ test('a gradient within the loss is recorded, too', () => {
 test('where the loss throws, the error comes out and no tensor stays', () => {
   const given = parameters();
   const tensors = tf.memory().numTensors;
-  expect(() => gradientsOf(given, () => {
-    loss(given);
-    throw new Error('in the middle');
-  })).toThrow('in the middle');
+  expect(() =>
+    gradientsOf(given, () => {
+      loss(given);
+      throw new Error('in the middle');
+    }),
+  ).toThrow('in the middle');
   expect(tf.memory().numTensors).toBe(tensors);
   // And the tape is off: this one is taken as if nothing had been.
   const gradients = gradientsOf(given, () => loss(given));
@@ -70,13 +96,19 @@ test('where the loss throws, the error comes out and no tensor stays', () => {
 test('on the way back what was saved and passed on is freed operation by operation', () => {
   const given = new Map([['x', tf.variable(tf.ones([64]))]]);
   const bytes: number[] = [];
-  const watched = (x: tf.Tensor): tf.Tensor => customGradient([x], () => ({ value: tf.mul(x, 2), saved: [x] }), (gradient) => {
-    bytes.push(tf.memory().numBytes);
-    return [tf.mul(gradient, 2)];
-  });
+  const watched = (x: tf.Tensor): tf.Tensor =>
+    customGradient(
+      [x],
+      () => ({ value: tf.mul(x, 2), saved: [x] }),
+      (gradient) => {
+        bytes.push(tf.memory().numBytes);
+        return [tf.mul(gradient, 2)];
+      },
+    );
   const gradients = gradientsOf(given, () => tf.sum(watched(watched(watched(watched(of(given, 'x')))))) as tf.Scalar);
   expect([...(gradients.get('x') as tf.Tensor).dataSync()]).toEqual(Array.from({ length: 64 }, () => 16));
-  // Each finds the four results that the loss made, less what the operations behind it had saved: 64 numbers of 4 bytes each time.
+  // Each finds the four results that the loss made, less what the operations behind it had saved: 64 numbers of 4 bytes
+  // each time.
   expect(bytes.slice(1).map((now, index) => (bytes[index] ?? 0) - now)).toEqual([256, 256, 256]);
   tf.dispose([...gradients.values()]);
 });

@@ -3,8 +3,9 @@ import { addGradients } from '../ops/gather-rows.js';
 import { backpropagate, pathsBetween, recordTape } from './tape.js';
 
 /**
- * Gradients of `loss` with respect to the trainable parameters, by our own names (tfjs-core's names of variables are unique per process,
- * not per model). A parameter that the loss does not depend on has none. Every tensor is the caller's.
+ * Gradients of `loss` with respect to the trainable parameters, by our own names (tfjs-core's names of variables are
+ * unique per process, not per model). A parameter that the loss does not depend on has none. Every tensor is the
+ * caller's.
  */
 export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () => Scalar): Map<string, Tensor> {
   const { value, tape, release, dispose } = recordTape(loss);

@@ -1,12 +1,16 @@
 import type { Batch } from '../contract/data.js';
 import { supervisedPositions } from './supervised-positions.js';
 
-/** Tokens of a half from which on two beside each other pay soon for the function of twice as many operations that has to be compiled for them. */
+/**
+ * Tokens of a half from which on two beside each other pay soon for the function of twice as many operations that has
+ * to be compiled for them.
+ */
 const LEAST_TOKENS = 512;
 
 /**
- * The rows of a batch dealt into two halves, so that both have about as many tokens; the batch itself where it has few tokens, or one half would have few or no target. Both halves have the
- * batch's length: what is recorded of them is the same for batches of other lengths.
+ * The rows of a batch dealt into two halves, so that both have about as many tokens; the batch itself where it has few
+ * tokens, or one half would have few or no target. Both halves have the batch's length: what is recorded of them is the
+ * same for batches of other lengths.
  */
 export function halvesOf(batch: Batch): readonly Batch[] {
   const { rows, tokens: all } = batch;
@@ -14,14 +18,20 @@ export function halvesOf(batch: Batch): readonly Batch[] {
   const tokens = Array.from({ length: rows }, (_, row) => tokensOf(batch, row));
   const longestFirst = tokens.map((_, row) => row).toSorted((a, b) => (tokens[b] ?? 0) - (tokens[a] ?? 0));
   // 0, 3, 4, 7, … and 1, 2, 5, 6, …: as many rows in each, and nearly as many tokens.
-  const dealt = [0, 1].map((half) => longestFirst.filter((_, place) => ((place + 1) >> 1) % 2 === half).toSorted((a, b) => a - b));
+  const dealt = [0, 1].map((half) =>
+    longestFirst.filter((_, place) => ((place + 1) >> 1) % 2 === half).toSorted((a, b) => a - b),
+  );
   const halves = dealt.map((chosen) => rowsOf(batch, chosen));
-  return halves.every(({ supervisedTokens, tokens: own }) => supervisedTokens > 0 && own >= LEAST_TOKENS) ? halves : [batch];
+  return halves.every(({ supervisedTokens, tokens: own }) => supervisedTokens > 0 && own >= LEAST_TOKENS)
+    ? halves
+    : [batch];
 }
 
 /** Tokens of a row that are not padding. */
 function tokensOf({ length, segmentIds }: Batch, row: number): number {
-  return segmentIds.subarray(row * length, (row + 1) * length).reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0);
+  return segmentIds
+    .subarray(row * length, (row + 1) * length)
+    .reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0);
 }
 
 /** Conversations of a row: its segments that are not padding. */

@@ -11,24 +11,42 @@ interface Share<M> {
   readonly microbatch: M;
 }
 
-/** Deals a step's microbatches out over devices, so that those of one turn stand beside each other: while one works, the next is recorded. */
-function dealOut<M extends { readonly batch: Batch }>(microbatches: readonly M[], microbatchOf: (batch: Batch) => M, count: number): Share<M>[] {
-  const parts = shareStep(microbatches.map(({ batch }) => batch), { count });
+/**
+ * Deals a step's microbatches out over devices, so that those of one turn stand beside each other: while one works, the
+ * next is recorded.
+ */
+function dealOut<M extends { readonly batch: Batch }>(
+  microbatches: readonly M[],
+  microbatchOf: (batch: Batch) => M,
+  count: number,
+): Share<M>[] {
+  const parts = shareStep(
+    microbatches.map(({ batch }) => batch),
+    { count },
+  );
   const turns = Math.max(...parts.map((part) => part.length));
-  return Array.from({ length: turns }, (_, turn) => parts.flatMap((part, device) => (part[turn] === undefined ? [] : [{ device, microbatch: microbatchOf(part[turn]) }]))).flat();
+  return Array.from({ length: turns }, (_, turn) =>
+    parts.flatMap((part, device) =>
+      part[turn] === undefined ? [] : [{ device, microbatch: microbatchOf(part[turn]) }],
+    ),
+  ).flat();
 }
 
 /** What of a backend decides how the microbatches of a step are computed. */
 type Devices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
 
 /**
- * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all of them, which leaves the sums,
- * and whatever is computed from them until {@link leaveDevices}, on every device. Where a backend gains by it, a microbatch is computed in two halves beside each other.
+ * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all
+ * of them, which leaves the sums, and whatever is computed from them until {@link leaveDevices}, on every device. Where
+ * a backend gains by it, a microbatch is computed in two halves beside each other.
  *
  * @param gradientsOf gradients of one microbatch, or of its halves together, recorded on the device in use
  */
 export function gradientsOverDevices<M extends { readonly batch: Batch }>(
-  microbatches: readonly M[], microbatchOf: (batch: Batch) => M, backend: Devices, gradientsOf: (beside: readonly M[]) => Map<string, Tensor>,
+  microbatches: readonly M[],
+  microbatchOf: (batch: Batch) => M,
+  backend: Devices,
+  gradientsOf: (beside: readonly M[]) => Map<string, Tensor>,
 ): Map<string, Tensor> {
   const { replicas, sideBySide } = backend;
   if (replicas === undefined) {
@@ -54,7 +72,8 @@ export function gradientsOverDevices<M extends { readonly batch: Batch }>(
     }
     replicas.use('all');
     const gradients = new Map<string, Tensor>();
-    for (const name of new Set(sums.flatMap((sum) => [...sum.keys()]))) gradients.set(name, replicas.sum(sums.flatMap((sum) => sum.get(name) ?? [])));
+    for (const name of new Set(sums.flatMap((sum) => [...sum.keys()])))
+      gradients.set(name, replicas.sum(sums.flatMap((sum) => sum.get(name) ?? [])));
     return gradients;
   } finally {
     for (const sum of sums) disposeAll(sum.values());

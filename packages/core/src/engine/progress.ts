@@ -1,5 +1,11 @@
 import { existsSync } from 'node:fs';
-import { checkpointFolder, initialRunState, type CheckpointParts, type LogEntry, type RunState } from '../checkpoint/index.js';
+import {
+  checkpointFolder,
+  initialRunState,
+  type CheckpointParts,
+  type LogEntry,
+  type RunState,
+} from '../checkpoint/index.js';
 import type { EvaluationReport, RunReport, StepReport } from '../contract/report.js';
 import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js';
 import { evaluate } from './evaluate.js';
@@ -17,7 +23,10 @@ export interface RunProgress {
   change(changes: Partial<RunState>): void;
   /** Counts a step that was made, and logs it where it is due. */
   countStep(report: StepReport): void;
-  /** Evaluates, tells the callbacks and keeps the weights where they are the best so far. Does nothing without evaluation data. */
+  /**
+   * Evaluates, tells the callbacks and keeps the weights where they are the best so far. Does nothing without
+   * evaluation data.
+   */
   evaluate(): Promise<void>;
   /** Saves a checkpoint, unless nothing has changed since the last; null where the run writes nothing. */
   save(): Promise<string | null>;
@@ -28,7 +37,13 @@ export interface RunProgress {
   report(stopReason: string | null): RunReport;
 }
 
-export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan, batchesPerEpoch: number, totalParameters: number): RunProgress {
+export function createProgress(
+  run: TrainRun,
+  parts: CheckpointParts,
+  plan: Plan,
+  batchesPerEpoch: number,
+  totalParameters: number,
+): RunProgress {
   const { checkpoints, config, hooks, outputFolder } = run;
   const { training } = config;
   const owner = parts.attachments[0].instance;
@@ -42,18 +57,31 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
     state = { ...state, ...changes };
   };
   const epochsDone = (): number => state.epoch + state.batchesConsumed / batchesPerEpoch;
-  const log = (entry: LogEntry): void => change({ logHistory: [...state.logHistory, { epoch: epochsDone(), step: state.step, ...entry }] });
-  const bestFolder = (): string | null => (outputFolder === null || state.best === null ? null : checkpointFolder(outputFolder, state.best.step));
+  const log = (entry: LogEntry): void =>
+    change({ logHistory: [...state.logHistory, { epoch: epochsDone(), step: state.step, ...entry }] });
+  const bestFolder = (): string | null =>
+    outputFolder === null || state.best === null ? null : checkpointFolder(outputFolder, state.best.step);
 
   const save = async (): Promise<string | null> => {
     if (outputFolder === null) return null;
     if (saved === state) return checkpointFolder(outputFolder, state.step);
     const folder = await checkpoints.save(outputFolder, parts, state, {
-      totalSteps: plan.totalSteps, epochsDone: epochsDone(), numTrainEpochs: plan.epochs, totalParameters,
-      evalSteps: plan.evalSteps, loggingSteps: plan.loggingSteps, saveSteps: plan.saveSteps, trainBatchSize: training.perDeviceTrainBatchSize, bestFolder: bestFolder(),
+      totalSteps: plan.totalSteps,
+      epochsDone: epochsDone(),
+      numTrainEpochs: plan.epochs,
+      totalParameters,
+      evalSteps: plan.evalSteps,
+      loggingSteps: plan.loggingSteps,
+      saveSteps: plan.saveSteps,
+      trainBatchSize: training.perDeviceTrainBatchSize,
+      bestFolder: bestFolder(),
     });
     saved = state;
-    await checkpoints.prune(outputFolder, training.saveTotalLimit, new Set([state.step, ...(state.best === null ? [] : [state.best.step])]));
+    await checkpoints.prune(
+      outputFolder,
+      training.saveTotalLimit,
+      new Set([state.step, ...(state.best === null ? [] : [state.best.step])]),
+    );
     await hooks.onSave({ step: state.step, folder });
     return folder;
   };
@@ -67,12 +95,21 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
   const measure = async (): Promise<EvaluationReport | null> => {
     const { backend, clock, signal, workers = singleWorker, evalData } = run;
     if (evalData === null) return null;
-    const report = await evaluate({ model: run.loaded.model, data: evalData, backend, clock, signal, workers }, { step: state.step, epoch: epochsDone() });
+    const report = await evaluate(
+      { model: run.loaded.model, data: evalData, backend, clock, signal, workers },
+      { step: state.step, epoch: epochsDone() },
+    );
     const { replies = null } = run;
     if (report === null || replies === null) return report;
     const started = clock.now();
-    const answered = await measureReplies(run.loaded, replies, { signal, workers, what: `the replies at step ${state.step}` });
-    return answered === null ? null : { ...report, seconds: report.seconds + clock.now() - started, metrics: answered.values };
+    const answered = await measureReplies(run.loaded, replies, {
+      signal,
+      workers,
+      what: `the replies at step ${state.step}`,
+    });
+    return answered === null
+      ? null
+      : { ...report, seconds: report.seconds + clock.now() - started, metrics: answered.values };
   };
 
   return {
@@ -109,13 +146,25 @@ export function createProgress(run: TrainRun, parts: CheckpointParts, plan: Plan
       if (measured === null) return;
       const report: EvaluationReport = { ...measured, ...stageOf(run) };
       evalLossAfter = report.loss;
-      change({ lastEvaluation: { step: state.step, loss: report.loss }, evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore });
-      log({ eval_loss: report.loss, eval_runtime: report.seconds, eval_samples_per_second: report.samples / report.seconds, ...Object.fromEntries(Object.entries(report.metrics).map(([name, value]) => [`eval_${name}`, value])) });
+      change({
+        lastEvaluation: { step: state.step, loss: report.loss },
+        evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore,
+      });
+      log({
+        eval_loss: report.loss,
+        eval_runtime: report.seconds,
+        eval_samples_per_second: report.samples / report.seconds,
+        ...Object.fromEntries(Object.entries(report.metrics).map(([name, value]) => [`eval_${name}`, value])),
+      });
       await hooks.onEvaluate(report);
       const metric = metricOf(report, training.metricForBestModel);
-      if (training.loadBestModelAtEnd && metric === undefined) run.warn(`The evaluation reports no metric '${training.metricForBestModel}': the best weights are not known.`);
+      if (training.loadBestModelAtEnd && metric === undefined)
+        run.warn(`The evaluation reports no metric '${training.metricForBestModel}': the best weights are not known.`);
       const marked = await any(workers, `the best weights at step ${state.step}`, hooks.requests.takeMarkBest());
-      const improved = training.loadBestModelAtEnd && metric !== undefined && isBetter(metric, state.best?.metric, training.greaterIsBetter ?? !lessIsBetter(training.metricForBestModel));
+      const improved =
+        training.loadBestModelAtEnd &&
+        metric !== undefined &&
+        isBetter(metric, state.best?.metric, training.greaterIsBetter ?? !lessIsBetter(training.metricForBestModel));
       if (marked || improved) await keepBest(metric ?? report.loss, report.loss);
     },
     async keepMarked() {

@@ -25,37 +25,61 @@ export interface ReplyMetrics {
 }
 
 /** The last answer in text of each conversation, with what goes before it; of the first `most` that have one. */
-export async function replyTasks(conversations: AsyncIterable<Conversation> | Iterable<Conversation>, most: number): Promise<readonly ReplyTask[]> {
+export async function replyTasks(
+  conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
+  most: number,
+): Promise<readonly ReplyTask[]> {
   const tasks: ReplyTask[] = [];
   for await (const { messages, tools, form } of conversations) {
-    const last = messages.findLastIndex(({ role, content }) => role === 'assistant' && typeof content === 'string' && content.trim() !== '');
+    const last = messages.findLastIndex(
+      ({ role, content }) => role === 'assistant' && typeof content === 'string' && content.trim() !== '',
+    );
     const answer = messages[last];
     if (form !== 'chat' || last < 1 || typeof answer?.content !== 'string') continue;
-    tasks.push({ messages: messages.slice(0, last), ...(tools === undefined ? {} : { tools }), reference: answer.content });
+    tasks.push({
+      messages: messages.slice(0, last),
+      ...(tools === undefined ? {} : { tools }),
+      reference: answer.content,
+    });
     if (tasks.length >= most) break;
   }
   return tasks;
 }
 
 /**
- * Lets a model answer, and measures its answers with every metric; workers answer a share each. Null where it was interrupted.
+ * Lets a model answer, and measures its answers with every metric; workers answer a share each. Null where it was
+ * interrupted.
  *
  * @throws `PLUGIN_FAILED` where a metric fails or reports what another one does
  */
 export async function measureReplies(
-  loaded: LoadedModel, { tasks, metrics, generate, batchSize, maxNewTokens }: ReplyMetrics, { signal, workers = singleWorker, what = 'the replies' }: { readonly signal?: AbortSignal; readonly workers?: Workers; readonly what?: string } = {},
+  loaded: LoadedModel,
+  { tasks, metrics, generate, batchSize, maxNewTokens }: ReplyMetrics,
+  {
+    signal,
+    workers = singleWorker,
+    what = 'the replies',
+  }: { readonly signal?: AbortSignal; readonly workers?: Workers; readonly what?: string } = {},
 ): Promise<{ readonly pairs: readonly ReplyPair[]; readonly values: Readonly<Record<string, number>> } | null> {
   const own = tasks.flatMap((task, index) => (index % workers.count === workers.rank ? [task] : []));
   const replies: string[] = [];
   for (let start = 0; start < own.length; start += batchSize) {
     if (signal?.aborted === true) break;
-    replies.push(...(await generate(loaded, own.slice(start, start + batchSize), { maxNewTokens, ...(signal === undefined ? {} : { signal }) })));
+    replies.push(
+      ...(await generate(loaded, own.slice(start, start + batchSize), {
+        maxNewTokens,
+        ...(signal === undefined ? {} : { signal }),
+      })),
+    );
     // Timers and signals are served between batches.
     await setImmediate();
   }
   const shares = await workers.gather(what, { replies, aborted: signal?.aborted === true });
   if (shares.some(({ aborted }) => aborted)) return null;
-  const pairs = tasks.map(({ reference }, index): ReplyPair => ({ prediction: (shares[index % workers.count]?.replies[Math.floor(index / workers.count)] ?? '').trim(), reference: reference.trim() }));
+  const pairs = tasks.map(({ reference }, index): ReplyPair => ({
+    prediction: (shares[index % workers.count]?.replies[Math.floor(index / workers.count)] ?? '').trim(),
+    reference: reference.trim(),
+  }));
   return { pairs, values: valuesOf(metrics, pairs) };
 }
 
@@ -66,7 +90,12 @@ function valuesOf(metrics: ReplyMetrics['metrics'], pairs: readonly ReplyPair[])
   const values: Record<string, number> = {};
   for (const { plugin, instance } of metrics) {
     for (const [name, value] of Object.entries(compute(plugin, instance, pairs))) {
-      if (taken.includes(name) || Object.hasOwn(values, name)) throw new WhetstoneError('PLUGIN_FAILED', `The metric '${plugin}' reports "${name}", which is reported already.`, { hint: 'Name each metric once.' });
+      if (taken.includes(name) || Object.hasOwn(values, name))
+        throw new WhetstoneError(
+          'PLUGIN_FAILED',
+          `The metric '${plugin}' reports "${name}", which is reported already.`,
+          { hint: 'Name each metric once.' },
+        );
       values[name] = value;
     }
   }
@@ -78,6 +107,10 @@ function compute(plugin: string, metric: Metric, pairs: readonly ReplyPair[]): R
     return metric.compute(pairs);
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
-    throw new WhetstoneError('PLUGIN_FAILED', `The metric '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new WhetstoneError(
+      'PLUGIN_FAILED',
+      `The metric '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
 }

@@ -4,7 +4,11 @@ import { crossEntropy } from '../ops/cross-entropy.js';
 import { supervisedPositions } from './supervised-positions.js';
 
 /** Mean loss of each row of a batch under the model as it is, in nats; 0 for a row without a target. */
-export async function rowLosses(model: LanguageModel, batch: Batch, backend: Pick<TensorBackendInfo, 'barrier'>): Promise<Float64Array> {
+export async function rowLosses(
+  model: LanguageModel,
+  batch: Batch,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): Promise<Float64Array> {
   const { positions, targets } = supervisedPositions(batch);
   const sums = new Float64Array(batch.rows);
   if (targets.length === 0) return sums;

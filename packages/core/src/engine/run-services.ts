@@ -1,6 +1,21 @@
 import type { CheckpointStore } from '../checkpoint/store.js';
 import type { ResolvedConfig } from '../config/types.js';
-import type { Attachment, BatchSource, Clock, LoadedModel, Logger, Optimizer, RunReport, Schedule, ScheduleInputs, StageInfo, StepReport, Strategy, StrategyRun, TensorBackendInfo } from '../contract/index.js';
+import type {
+  Attachment,
+  BatchSource,
+  Clock,
+  LoadedModel,
+  Logger,
+  Optimizer,
+  RunReport,
+  Schedule,
+  ScheduleInputs,
+  StageInfo,
+  StepReport,
+  Strategy,
+  StrategyRun,
+  TensorBackendInfo,
+} from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
 import type { Named } from './named.js';
 import type { ReplyMetrics } from './reply-metrics.js';
@@ -21,9 +36,9 @@ export interface RunStage extends StageInfo {
 /**
  * Everything one training run consists of, composed and ready: the seam between composition (`trainer.ts`) and engine.
  *
- * The engine attaches the strategies, calls every hook but `onRunError`, evaluates, saves and resumes, and disposes what it made (attachments).
- * The trainer owns and disposes what it handed over: model, hooks, optimizer. It calls `onRunError` and emits the events, which
- * are derived from the hooks: the engine emits none.
+ * The engine attaches the strategies, calls every hook but `onRunError`, evaluates, saves and resumes, and disposes
+ * what it made (attachments). The trainer owns and disposes what it handed over: model, hooks, optimizer. It calls
+ * `onRunError` and emits the events, which are derived from the hooks: the engine emits none.
  */
 export interface TrainRun {
   readonly config: ResolvedConfig;
@@ -37,7 +52,10 @@ export interface TrainRun {
   readonly companions: readonly Named<Strategy>[];
   readonly hooks: HookRunner;
   readonly optimizer: Named<Optimizer>;
-  /** Gives the schedule once the number of steps is known. The rate of a step is `config.optimizer.learningRate × schedule(updates done)`. */
+  /**
+   * Gives the schedule once the number of steps is known. The rate of a step is `config.optimizer.learningRate ×
+   * schedule(updates done)`.
+   */
   readonly schedule: Named<(inputs: ScheduleInputs) => Schedule>;
   readonly backend: TensorBackendInfo;
   readonly checkpoints: CheckpointStore;
@@ -55,12 +73,19 @@ export interface TrainRun {
   warn(message: string): void;
   /** Throws `CONFIG_UNUSED_KEY`. Called once by the engine: after everything is attached and before `onRunStart`. */
   checkUnusedKeys(): void;
-  /** Makes the output folder this run's own. Called once by the engine, when nothing of the configuration can be found wrong any more: before, an older run is still there. */
+  /**
+   * Makes the output folder this run's own. Called once by the engine, when nothing of the configuration can be found
+   * wrong any more: before, an older run is still there.
+   */
   claimOutput?(): Promise<void>;
 }
 
-/** The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes what the engine made. */
+/**
+ * The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes
+ * what the engine made.
+ */
 export type RunTraining = (run: TrainRun) => AsyncGenerator<StepReport, RunReport, void>;
 
 /** The stage's name as reports carry it. */
-export const stageOf = ({ stage }: TrainRun): { readonly stage?: string } => (stage === undefined ? {} : { stage: stage.name });
+export const stageOf = ({ stage }: TrainRun): { readonly stage?: string } =>
+  stage === undefined ? {} : { stage: stage.name };

@@ -1,6 +1,8 @@
 import { cast, keep, stack, tidy, type Scalar } from '@tensorflow/tfjs-core';
 
-/** Numbers that strategies and callbacks record while a step is made. A name recorded several times becomes the mean. */
+/**
+ * Numbers that strategies and callbacks record while a step is made. A name recorded several times becomes the mean.
+ */
 export interface StepMetrics {
   record(name: string, value: number | Scalar): void;
   /** Reads these scalars and, in the same transfer, what was recorded until now. The scalars stay the caller's. */
@@ -54,5 +56,7 @@ export async function readScalars(scalars: readonly Scalar[]): Promise<Float32Ar
 function means(records: readonly (readonly [string, number])[]): Record<string, number> {
   const groups = new Map<string, number[]>();
   for (const [name, value] of records) groups.set(name, [...(groups.get(name) ?? []), value]);
-  return Object.fromEntries([...groups].map(([name, values]) => [name, values.reduce((total, value) => total + value, 0) / values.length]));
+  return Object.fromEntries(
+    [...groups].map(([name, values]) => [name, values.reduce((total, value) => total + value, 0) / values.length]),
+  );
 }

@@ -3,7 +3,12 @@ import { planRun } from './plan.js';
 import { supervisedPositions } from './supervised-positions.js';
 
 describe('supervisedPositions', () => {
-  const batch = (labels: number[], segmentIds: number[], rows = 1) => ({ rows, length: labels.length / rows, labels: Int32Array.from(labels), segmentIds: Int32Array.from(segmentIds) });
+  const batch = (labels: number[], segmentIds: number[], rows = 1) => ({
+    rows,
+    length: labels.length / rows,
+    labels: Int32Array.from(labels),
+    segmentIds: Int32Array.from(segmentIds),
+  });
 
   it('shifts labels by one within their row', () => {
     const found = supervisedPositions(batch([-100, -100, 7, 8, 5, -100, 6, -100], [1, 1, 1, 1, 1, 1, 1, 0], 2));
@@ -20,12 +25,37 @@ describe('supervisedPositions', () => {
 
 describe('planRun', () => {
   const training = {
-    numTrainEpochs: 3, maxSteps: -1, perDeviceTrainBatchSize: 8, perDeviceEvalBatchSize: 8, gradientAccumulationSteps: 4, seed: 42, dataSeed: null, loggingSteps: 5, evalStrategy: 'no',
-    evalSteps: null, saveStrategy: 'steps', saveSteps: 0.1, saveTotalLimit: null, loadBestModelAtEnd: false, metricForBestModel: 'loss', greaterIsBetter: null, resumeFromCheckpoint: null, resumeDespite: [], ddpTimeout: 1800, ddpBucketCapMb: 25,
+    numTrainEpochs: 3,
+    maxSteps: -1,
+    perDeviceTrainBatchSize: 8,
+    perDeviceEvalBatchSize: 8,
+    gradientAccumulationSteps: 4,
+    seed: 42,
+    dataSeed: null,
+    loggingSteps: 5,
+    evalStrategy: 'no',
+    evalSteps: null,
+    saveStrategy: 'steps',
+    saveSteps: 0.1,
+    saveTotalLimit: null,
+    loadBestModelAtEnd: false,
+    metricForBestModel: 'loss',
+    greaterIsBetter: null,
+    resumeFromCheckpoint: null,
+    resumeDespite: [],
+    ddpTimeout: 1800,
+    ddpBucketCapMb: 25,
   } as const;
 
   it('counts the partial window of each epoch', () => {
-    expect(planRun(training, 10)).toEqual({ totalSteps: 9, stepsPerEpoch: 3, epochs: 3, loggingSteps: 5, evalSteps: 5, saveSteps: 1 });
+    expect(planRun(training, 10)).toEqual({
+      totalSteps: 9,
+      stepsPerEpoch: 3,
+      epochs: 3,
+      loggingSteps: 5,
+      evalSteps: 5,
+      saveSteps: 1,
+    });
   });
 
   it('lets maxSteps win, and rounds fractions of epochs up', () => {

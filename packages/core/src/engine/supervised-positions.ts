@@ -9,10 +9,13 @@ export interface Microbatch extends SupervisedPositions {
 export const microbatchOf = (batch: Batch): Microbatch => ({ batch, ...supervisedPositions(batch) });
 
 /**
- * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and token i + 1 is
- * supervised. A label at the first token of a segment never counts: nothing of its segment stands before it.
+ * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and
+ * token i + 1 is supervised. A label at the first token of a segment never counts: nothing of its segment stands before
+ * it.
  */
-export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds' | 'weights'>): SupervisedPositions {
+export function supervisedPositions(
+  batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds' | 'weights'>,
+): SupervisedPositions {
   const { rows, length, labels, segmentIds, weights } = batch;
   const positions: number[] = [];
   const targets: number[] = [];
@@ -27,10 +30,14 @@ export function supervisedPositions(batch: Pick<Batch, 'rows' | 'length' | 'labe
     }
   }
   const found = { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
-  return weights === undefined ? found : { ...found, weights: Float32Array.from(positions, (position) => weights[position + 1] ?? 1) };
+  return weights === undefined
+    ? found
+    : { ...found, weights: Float32Array.from(positions, (position) => weights[position + 1] ?? 1) };
 }
 
-/** What the summed loss of these targets is divided by: the sum of their weights, or their number where each counts 1. */
+/**
+ * What the summed loss of these targets is divided by: the sum of their weights, or their number where each counts 1.
+ */
 export function totalWeight({ targets, weights }: SupervisedPositions): number {
   return weights === undefined ? targets.length : weights.reduce((sum, weight) => sum + weight, 0);
 }

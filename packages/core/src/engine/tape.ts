@@ -55,10 +55,15 @@ interface PathNode {
 }
 
 /**
- * The operations that lead from any of the sources to the value, in the order in which they ran. tfjs-core's own search takes as many
- * looks at each operation as there are sources: a tenth of the time that recording a step with some hundred adapters takes.
+ * The operations that lead from any of the sources to the value, in the order in which they ran. tfjs-core's own search
+ * takes as many looks at each operation as there are sources: a tenth of the time that recording a step with some
+ * hundred adapters takes.
  */
-export function pathsBetween(tape: readonly TapeNode[], sources: readonly Tensor[], value: Tensor): readonly PathNode[] {
+export function pathsBetween(
+  tape: readonly TapeNode[],
+  sources: readonly Tensor[],
+  value: Tensor,
+): readonly PathNode[] {
   const leadsToValue = new Set([value.id]);
   const needed = new Set<TapeNode>();
   for (let index = tape.length - 1; index >= 0; index--) {
@@ -110,12 +115,20 @@ class Gradients {
 }
 
 /**
- * Gradients by tensor id, the last operation first; several of one tensor are added up in that order, as tfjs-core does. Call inside `tf.tidy`. A gradient that an operation has passed on
- * is freed: what is handed to a device in the middle of it gives back only what is still needed.
+ * Gradients by tensor id, the last operation first; several of one tensor are added up in that order, as tfjs-core
+ * does. Call inside `tf.tidy`. A gradient that an operation has passed on is freed: what is handed to a device in the
+ * middle of it gives back only what is still needed.
+ *
  * @param gradient the gradient of the value; freed
  * @param done told of every operation whose gradient is made
  */
-export function backpropagate(paths: readonly PathNode[], value: Tensor, gradient: Tensor, add: (a: Tensor, b: Tensor) => Tensor, done: (node: TapeNode) => void): ReadonlyMap<number, Tensor> {
+export function backpropagate(
+  paths: readonly PathNode[],
+  value: Tensor,
+  gradient: Tensor,
+  add: (a: Tensor, b: Tensor) => Tensor,
+  done: (node: TapeNode) => void,
+): ReadonlyMap<number, Tensor> {
   const gradients = new Gradients();
   gradients.set(value.id, gradient);
   for (let index = paths.length - 1; index >= 0; index--) {
@@ -141,9 +154,17 @@ function gradientsOfInputs(node: TapeNode, inputs: PathNode['inputs'], known: Re
   if (made === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient.`);
   return inputs.map(([name, tensor]) => {
     const make = made[name];
-    if (make === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient with respect to its input ${name}.`);
+    if (make === undefined)
+      throw new WhetstoneError(
+        'INTERNAL',
+        `The operation ${node.kernelName} has no gradient with respect to its input ${name}.`,
+      );
     const gradient = make();
     if (gradient.dtype === 'float32' && util.arraysEqual(gradient.shape, tensor.shape)) return gradient;
-    throw new WhetstoneError('INTERNAL', `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`, { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${gradient.dtype} [${gradient.shape.join(', ')}]` });
+    throw new WhetstoneError(
+      'INTERNAL',
+      `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`,
+      { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${gradient.dtype} [${gradient.shape.join(', ')}]` },
+    );
   });
 }

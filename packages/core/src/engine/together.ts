@@ -20,6 +20,7 @@ export interface OwnPart {
 
 /**
  * Deals out a step that every worker has before it.
+ *
  * @throws `WORKER_FAILED` where they have not the same step before them
  */
 export async function takePart(workers: Workers, step: number, batches: readonly Batch[]): Promise<OwnPart> {
@@ -27,16 +28,28 @@ export async function takePart(workers: Workers, step: number, batches: readonly
   const seen = await workers.gather(`step ${step + 1}`, fingerprint(batches));
   const other = seen.findIndex((each) => each !== seen[0]);
   if (other > 0) {
-    throw new WhetstoneError('WORKER_FAILED', `Worker ${other} has other data before it at step ${step + 1} than worker 0.`, {
-      hint: 'All workers read the same files. A strategy or callback that chooses samples has to choose them by the seed and the step alone.',
-    });
+    throw new WhetstoneError(
+      'WORKER_FAILED',
+      `Worker ${other} has other data before it at step ${step + 1} than worker 0.`,
+      {
+        hint:
+          'All workers read the same files. A strategy or callback that chooses samples has to choose them by ' +
+          'the seed and the step alone.',
+      },
+    );
   }
   const parts = shareStep(batches, workers);
   return { batches: parts[workers.rank] ?? [], someHaveNone: parts.some((part) => part.length === 0) };
 }
 
 /** Replaces gradients by their sums over all workers, recorded into the graph at work. */
-export async function sumGradients(workers: Workers, gradients: Map<string, Tensor>, trainable: ReadonlyMap<string, Variable>, { someHaveNone }: OwnPart, { step, record }: StepContext): Promise<void> {
+export async function sumGradients(
+  workers: Workers,
+  gradients: Map<string, Tensor>,
+  trainable: ReadonlyMap<string, Variable>,
+  { someHaveNone }: OwnPart,
+  { step, record }: StepContext,
+): Promise<void> {
   if (workers.count === 1) return;
   if (someHaveNone) {
     const [names = []] = await workers.gather(`the gradients of step ${step + 1}`, [...gradients.keys()]);
@@ -52,24 +65,44 @@ export async function sumGradients(workers: Workers, gradients: Map<string, Tens
   disposeAll(before);
 }
 
-/** What all workers have to know of a step before the update: the loss of the whole step, and whether somebody leaves the update out. */
-export async function agreeOnStep(workers: Workers, step: number, loss: number, skipReason: string | null): Promise<{ readonly loss: number; readonly skipReason: string | null }> {
+/**
+ * What all workers have to know of a step before the update: the loss of the whole step, and whether somebody leaves
+ * the update out.
+ */
+export async function agreeOnStep(
+  workers: Workers,
+  step: number,
+  loss: number,
+  skipReason: string | null,
+): Promise<{ readonly loss: number; readonly skipReason: string | null }> {
   if (workers.count === 1) return { loss, skipReason };
   // JSON has no NaN.
   const all = await workers.gather(`the loss of step ${step + 1}`, { loss: String(loss), skipReason });
-  return { loss: all.reduce((sum, each) => sum + Number(each.loss), 0), skipReason: all.find((each) => each.skipReason !== null)?.skipReason ?? null };
+  return {
+    loss: all.reduce((sum, each) => sum + Number(each.loss), 0),
+    skipReason: all.find((each) => each.skipReason !== null)?.skipReason ?? null,
+  };
 }
 
 /** Means of what the workers recorded, by name. */
-export async function meanMetrics(workers: Workers, step: number, metrics: Readonly<Record<string, number>>): Promise<Record<string, number>> {
+export async function meanMetrics(
+  workers: Workers,
+  step: number,
+  metrics: Readonly<Record<string, number>>,
+): Promise<Record<string, number>> {
   if (workers.count === 1) return { ...metrics };
-  const all = await workers.gather(`the metrics of step ${step + 1}`, Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, String(value)])));
+  const all = await workers.gather(
+    `the metrics of step ${step + 1}`,
+    Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, String(value)])),
+  );
   const means: Record<string, number> = {};
   for (const name of new Set(all.flatMap((each) => Object.keys(each)))) {
     const values = all.flatMap((each) => (name in each ? [Number(each[name])] : []));
     const [first = NaN] = values;
     // What all computed alike stays as it is, to the last bit.
-    means[name] = values.every((value) => value === first) ? first : values.reduce((sum, value) => sum + value, 0) / values.length;
+    means[name] = values.every((value) => value === first)
+      ? first
+      : values.reduce((sum, value) => sum + value, 0) / values.length;
   }
   return means;
 }
@@ -84,11 +117,22 @@ export async function barrier(workers: Workers, what: string): Promise<void> {
   if (workers.count > 1) await workers.gather(what, null);
 }
 
-/** Puts the values that the parameters have at worker 0 into those of all others: what a seed gives may differ between machines. */
-export async function startAlike(workers: Workers, owner: Pick<Attachment, 'trainable' | 'masters' | 'afterUpdate'>, backend: Pick<TensorBackendInfo, 'barrier'>): Promise<void> {
+/**
+ * Puts the values that the parameters have at worker 0 into those of all others: what a seed gives may differ between
+ * machines.
+ */
+export async function startAlike(
+  workers: Workers,
+  owner: Pick<Attachment, 'trainable' | 'masters' | 'afterUpdate'>,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): Promise<void> {
   if (workers.count === 1) return;
   const trainable = owner.masters ?? owner.trainable;
-  const own = new Map([...trainable].map(([name, variable]) => [name, workers.rank === 0 ? variable.clone() : tidy(() => zeros(variable.shape))] as const));
+  const own = new Map(
+    [...trainable].map(
+      ([name, variable]) => [name, workers.rank === 0 ? variable.clone() : tidy(() => zeros(variable.shape))] as const,
+    ),
+  );
   const sums = workers.allReduce(own);
   disposeAll(own.values());
   for (const [name, variable] of trainable) {

@@ -17,16 +17,24 @@ import { barrier, startAlike } from './together.js';
 import { windowsOf } from './windows.js';
 
 /**
- * A whole run: attach, resume, evaluate, epochs of steps, checkpoints, the best weights, the result. Callbacks are told and asked; what they
- * ask for is granted between steps.
+ * A whole run: attach, resume, evaluate, epochs of steps, checkpoints, the best weights, the result. Callbacks are told
+ * and asked; what they ask for is granted between steps.
  *
  * @throws `INTERRUPTED` after a checkpoint where the signal was aborted, and what steps, hooks, data and files throw.
  */
 export const runTraining: RunTraining = async function* (run) {
-  const { config: { training }, hooks, outputFolder, workers = singleWorker } = run;
+  const {
+    config: { training },
+    hooks,
+    outputFolder,
+    workers = singleWorker,
+  } = run;
   const firstPlan = planRun(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
-    seed: training.seed, totalSteps: firstPlan.totalSteps, modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder, ...(run.openData === undefined ? {} : { openData: run.openData }),
+    seed: training.seed,
+    totalSteps: firstPlan.totalSteps,
+    modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
+    ...(run.openData === undefined ? {} : { openData: run.openData }),
     ...(workers.count === 1 ? {} : { worker: { rank: workers.rank, count: workers.count } }),
   });
   try {
@@ -38,7 +46,13 @@ export const runTraining: RunTraining = async function* (run) {
     const counts = countParameters(run, owner);
     const parts: CheckpointParts = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
     const stepParts: StepParts = {
-      model: run.loaded.model, owner, companions: attached.all.slice(1).map(({ instance }) => instance), hooks, optimizer: run.optimizer.instance, backend: run.backend, workers,
+      model: run.loaded.model,
+      owner,
+      companions: attached.all.slice(1).map(({ instance }) => instance),
+      hooks,
+      optimizer: run.optimizer.instance,
+      backend: run.backend,
+      workers,
     };
     const progress = createProgress(run, parts, plan, data.batchesPerEpoch, counts.total);
     await resume(run, parts, progress, workers);
@@ -57,14 +71,26 @@ export const runTraining: RunTraining = async function* (run) {
       if (!startedInside) await hooks.onEpochStart(epoch);
       let isWhole = true;
       let started = run.clock.now();
-      for await (const window of windowsOf(data, epoch, progress.state.batchesConsumed, training.gradientAccumulationSteps)) {
+      for await (const window of windowsOf(
+        data,
+        epoch,
+        progress.state.batchesConsumed,
+        training.gradientAccumulationSteps,
+      )) {
         const { step } = progress.state;
         hooks.step = step + 1;
         await hooks.onStepStart(step + 1);
         const outcome = await trainStep(stepParts, window, step, learningRate * schedule(step));
         const seconds = run.clock.now() - started;
         const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
-        const report: StepReport = { ...outcome, totalSteps: plan.totalSteps, epoch: epochsDone, seconds, metrics: withShare(outcome.metrics, seconds), ...stageOf(run) };
+        const report: StepReport = {
+          ...outcome,
+          totalSteps: plan.totalSteps,
+          epoch: epochsDone,
+          seconds,
+          metrics: withShare(outcome.metrics, seconds),
+          ...stageOf(run),
+        };
         progress.countStep(report);
         await hooks.onStep(report);
         await betweenSteps(run, plan, progress, workers);
@@ -76,8 +102,10 @@ export const runTraining: RunTraining = async function* (run) {
         if (!isWhole) break;
         started = run.clock.now();
       }
-      if (progress.state.step === stepsBefore && !startedInside) throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data gave no batch.`);
-      if (isWhole || progress.state.batchesConsumed >= data.batchesPerEpoch) progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
+      if (progress.state.step === stepsBefore && !startedInside)
+        throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data gave no batch.`);
+      if (isWhole || progress.state.batchesConsumed >= data.batchesPerEpoch)
+        progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
       await hooks.onEpochEnd(epoch);
       if (training.evalStrategy === 'epoch') await progress.evaluate();
       if (training.saveStrategy === 'epoch') await progress.save();
@@ -89,7 +117,8 @@ export const runTraining: RunTraining = async function* (run) {
     if (training.saveStrategy !== 'no') await progress.save();
     await interruptWhereAsked(run, progress, workers);
     await progress.restoreBest();
-    if (outputFolder !== null) await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded, owner, run.config.chatTemplatePath);
+    if (outputFolder !== null)
+      await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded, owner, run.config.chatTemplatePath);
     await run.stage?.handOver?.(owner);
     const report = progress.report(hooks.requests.stopReason);
     await hooks.onRunEnd(report);
@@ -103,7 +132,13 @@ export const runTraining: RunTraining = async function* (run) {
 
 /** Goes on from a checkpoint, where the configuration says so and there is one. */
 async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress, workers: Workers): Promise<void> {
-  const { outputFolder, config: { output, training: { resumeFromCheckpoint: wanted } } } = run;
+  const {
+    outputFolder,
+    config: {
+      output,
+      training: { resumeFromCheckpoint: wanted },
+    },
+  } = run;
   if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
   if (wanted === null || wanted === false) return;
   await barrier(workers, 'the checkpoint to go on from');
@@ -123,18 +158,35 @@ async function proveSameCheckpoint(workers: Workers, folder: string | null): Pro
   const found = await workers.gather('the checkpoint that was found', folder === null ? null : basename(folder));
   const other = found.findIndex((name) => name !== found[0]);
   if (other < 0) return;
-  throw new WhetstoneError('CHECKPOINT_INVALID', `Worker ${other} does not find the checkpoint that worker 0 goes on from.`, {
-    expected: found[0] ?? 'none', found: found[other] ?? 'none', hint: 'The output folder has to be one that all workers see, as a network drive.',
-  });
+  throw new WhetstoneError(
+    'CHECKPOINT_INVALID',
+    `Worker ${other} does not find the checkpoint that worker 0 goes on from.`,
+    {
+      expected: found[0] ?? 'none',
+      found: found[other] ?? 'none',
+      hint: 'The output folder has to be one that all workers see, as a network drive.',
+    },
+  );
 }
 
 /** What is due or was asked for after a step: evaluation first, so that a checkpoint holds what came of it. */
 async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress, workers: Workers): Promise<void> {
-  const { config: { training }, hooks: { requests } } = run;
+  const {
+    config: { training },
+    hooks: { requests },
+  } = run;
   const { step } = progress.state;
   if (workers.count > 1) {
-    const asked = await workers.gather(`what is due after step ${step}`, { evaluate: requests.takeEvaluate(), save: requests.takeSave(), markBest: requests.takeMarkBest() });
-    requests.askAlike({ evaluate: asked.some(({ evaluate }) => evaluate), save: asked.some(({ save }) => save), markBest: asked.some(({ markBest }) => markBest) });
+    const asked = await workers.gather(`what is due after step ${step}`, {
+      evaluate: requests.takeEvaluate(),
+      save: requests.takeSave(),
+      markBest: requests.takeMarkBest(),
+    });
+    requests.askAlike({
+      evaluate: asked.some(({ evaluate }) => evaluate),
+      save: asked.some(({ save }) => save),
+      markBest: asked.some(({ markBest }) => markBest),
+    });
   }
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
@@ -147,25 +199,40 @@ async function betweenSteps(run: TrainRun, plan: Plan, progress: RunProgress, wo
 /** The time of the all-reduce as a share of the step: what of it nothing else was done in. */
 function withShare(metrics: Readonly<Record<string, number>>, seconds: number): Readonly<Record<string, number>> {
   const { allReduceWaitSeconds } = metrics;
-  return allReduceWaitSeconds === undefined || seconds <= 0 ? metrics : { ...metrics, allReduceShare: allReduceWaitSeconds / seconds };
+  return allReduceWaitSeconds === undefined || seconds <= 0
+    ? metrics
+    : { ...metrics, allReduceShare: allReduceWaitSeconds / seconds };
 }
 
-/** Ends an aborted run, after a checkpoint of what it has learned. All workers stop where one is to stop, for whatever reason. */
+/**
+ * Ends an aborted run, after a checkpoint of what it has learned. All workers stop where one is to stop, for whatever
+ * reason.
+ */
 async function interruptWhereAsked(run: TrainRun, progress: RunProgress, workers: Workers): Promise<void> {
   const { step } = progress.state;
   if (workers.count > 1) {
     const { stopReason } = run.hooks.requests;
-    const asked = await workers.gather(`whether to go on after step ${step}`, { interrupted: run.signal.aborted, stopReason });
+    const asked = await workers.gather(`whether to go on after step ${step}`, {
+      interrupted: run.signal.aborted,
+      stopReason,
+    });
     run.hooks.requests.askAlike({ stopReason: asked.find((each) => each.stopReason !== null)?.stopReason ?? null });
     if (!asked.some(({ interrupted }) => interrupted)) return;
   } else if (!run.signal.aborted) return;
   const checkpoint = step === 0 ? null : await progress.save();
   await barrier(workers, 'the last checkpoint');
-  throw new WhetstoneError('INTERRUPTED', `The run was interrupted after step ${step}${run.stage === undefined ? '' : ` of stage '${run.stage.name}'`}.`, {
-    details: { ...stageOf(run), step, checkpoint },
-    hint: checkpoint === null ? 'Nothing was saved.' : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
-    cause: run.signal.reason,
-  });
+  throw new WhetstoneError(
+    'INTERRUPTED',
+    `The run was interrupted after step ${step}${run.stage === undefined ? '' : ` of stage '${run.stage.name}'`}.`,
+    {
+      details: { ...stageOf(run), step, checkpoint },
+      hint:
+        checkpoint === null
+          ? 'Nothing was saved.'
+          : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
+      cause: run.signal.reason,
+    },
+  );
 }
 
 interface ParameterCounts {
@@ -174,7 +241,8 @@ interface ParameterCounts {
 }
 
 function countParameters({ loaded: { model } }: TrainRun, owner: Attachment): ParameterCounts {
-  const sizeOf = (parameters: Iterable<{ readonly size: number }>): number => Array.from(parameters, ({ size }) => size).reduce((sum, size) => sum + size, 0);
+  const sizeOf = (parameters: Iterable<{ readonly size: number }>): number =>
+    Array.from(parameters, ({ size }) => size).reduce((sum, size) => sum + size, 0);
   const stored = new Set(model.parameters.values());
   const added = [...owner.trainable.values()].filter((parameter) => !stored.has(parameter));
   return { trainable: sizeOf(owner.trainable.values()), total: sizeOf(stored) + sizeOf(added) };

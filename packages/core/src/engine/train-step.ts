@@ -1,5 +1,15 @@
 import { add, keep, mul, scalar, tidy, addN, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
-import type { Attachment, Batch, Gradients, LanguageModel, MicrobatchContext, Optimizer, StepContext, StepReport, TensorBackendInfo } from '../contract/index.js';
+import type {
+  Attachment,
+  Batch,
+  Gradients,
+  LanguageModel,
+  MicrobatchContext,
+  Optimizer,
+  StepContext,
+  StepReport,
+  TensorBackendInfo,
+} from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';
@@ -33,14 +43,20 @@ export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
 /**
  * One optimizer step over its microbatches, top to bottom.
  *
- * The loss is the mean over all target tokens of the step, so that 1×8, 2×4 and 4×2 microbatches, padded or packed, give the same gradients.
- * Nothing is read from the device while the gradients are made: graphs of the same structure replay. The one wait is for the loss and for
- * whether all is finite, before the update; it does not block the event loop.
+ * The loss is the mean over all target tokens of the step, so that 1×8, 2×4 and 4×2 microbatches, padded or packed,
+ * give the same gradients. Nothing is read from the device while the gradients are made: graphs of the same structure
+ * replay. The one wait is for the loss and for whether all is finite, before the update; it does not block the event
+ * loop.
  *
  * @param step optimizer steps done before this one.
  * @throws `DATA_NOTHING_TO_LEARN`, `NON_FINITE`, `HOOK_FAILED`. Parameters are as they were then.
  */
-export async function trainStep(parts: StepParts, batches: readonly Batch[], step: number, learningRate: number): Promise<StepOutcome> {
+export async function trainStep(
+  parts: StepParts,
+  batches: readonly Batch[],
+  step: number,
+  learningRate: number,
+): Promise<StepOutcome> {
   const { model, owner, hooks, backend, workers = singleWorker } = parts;
   const attachments = [owner, ...parts.companions];
   const metrics = createStepMetrics();
@@ -54,29 +70,41 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const trained = new Set<Tensor>(trainable.values());
     const updated = owner.masters ?? trainable;
 
-    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one. Several workers deal the step out among them.
+    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one. Several
+    // workers deal the step out among them.
     const whole = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
     const supervisedTokens = total(whole, ({ targets }) => targets.length);
     if (supervisedTokens === 0) throw nothingToLearn(whole);
     const divisor = total(whole, totalWeight);
     const learnable = whole.filter(({ targets }) => targets.length > 0);
-    const part = await takePart(workers, step, learnable.map(({ batch }) => batch));
+    const part = await takePart(
+      workers,
+      step,
+      learnable.map(({ batch }) => batch),
+    );
     const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
 
     if (parts.optimizer.prepare?.(updated) === true) backend.barrier();
 
-    // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass goes on.
+    // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass
+    // goes on.
     const { replicas } = backend;
     const sideBySide = backend.sideBySide?.bind(backend);
     // A hook that looks at logits sees a microbatch as a whole.
-    const devices = { barrier: () => backend.barrier(), ...(replicas === undefined ? {} : { replicas }), ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }) };
+    const devices = {
+      barrier: () => backend.barrier(),
+      ...(replicas === undefined ? {} : { replicas }),
+      ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }),
+    };
     gradients = gradientsOverDevices(microbatches, microbatchOf, devices, (beside) =>
       gradientsOf(trainable, () => {
         const { lossSum, added } = microbatchLoss(parts, beside, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
         losses.push(loss);
         // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
-        return added === undefined ? loss.clone() : (add(loss, mul(added, scalar(total(beside, totalWeight) / divisor))) as Scalar);
+        return added === undefined
+          ? loss.clone()
+          : (add(loss, mul(added, scalar(total(beside, totalWeight) / divisor))) as Scalar);
       }),
     );
     await sumGradients(workers, gradients, trainable, part, context);
@@ -85,11 +113,18 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     // 3. Penalties of strategies, once a step.
     const penalising = attachments.filter(({ penalty }) => penalty !== undefined);
     if (penalising.length > 0) {
-      accumulate(gradients, gradientsOf(trainable, () => addN(penalising.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar));
+      accumulate(
+        gradients,
+        gradientsOf(
+          trainable,
+          () => addN(penalising.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar,
+        ),
+      );
       backend.barrier();
     }
 
-    if (gradients.size === 0) throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss depends on none of the trained parameters.');
+    if (gradients.size === 0)
+      throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss depends on none of the trained parameters.');
 
     // 4. Callbacks may replace gradients; clipping is `post` and comes last.
     transformGradients(hooks, gradients, trainable, context);
@@ -101,7 +136,12 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
     const reading = metrics.readBeside([probe, ...losses]);
     losses.push(probe);
     const [probed = NaN, ...lossParts] = await reading;
-    const { loss, skipReason } = await agreeOnStep(workers, step, total(lossParts, (lossPart) => lossPart), ownSkipReason);
+    const { loss, skipReason } = await agreeOnStep(
+      workers,
+      step,
+      total(lossParts, (lossPart) => lossPart),
+      ownSkipReason,
+    );
     if (skipReason === null) proveFinite(loss, probed, step);
 
     // 6. The update.
@@ -143,10 +183,19 @@ export async function trainStep(parts: StepParts, batches: readonly Batch[], ste
 
 const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
 
-/** Summed cross-entropy of a microbatch, or of the parts of one, and what callbacks add to its mean. The whole logits are made only where a hook wants them: of a whole microbatch. */
-function microbatchLoss({ model, hooks }: StepParts, beside: readonly Microbatch[], trained: ReadonlySet<Tensor>, step: StepContext): { lossSum: Scalar; added: Scalar | undefined } {
+/**
+ * Summed cross-entropy of a microbatch, or of the parts of one, and what callbacks add to its mean. The whole logits
+ * are made only where a hook wants them: of a whole microbatch.
+ */
+function microbatchLoss(
+  { model, hooks }: StepParts,
+  beside: readonly Microbatch[],
+  trained: ReadonlySet<Tensor>,
+  step: StepContext,
+): { lossSum: Scalar; added: Scalar | undefined } {
   const [microbatch] = beside;
-  if (microbatch === undefined || !wantsLogits(hooks)) return { lossSum: summedCrossEntropy(model, beside, { trained }), added: undefined };
+  if (microbatch === undefined || !wantsLogits(hooks))
+    return { lossSum: summedCrossEntropy(model, beside, { trained }), added: undefined };
   const { batch, positions, targets, weights } = microbatch;
   const context: MicrobatchContext = { ...step, ...microbatch };
   const logits = hooks.transformLogits(model.logits(batch, positions), context);
@@ -154,7 +203,12 @@ function microbatchLoss({ model, hooks }: StepParts, beside: readonly Microbatch
 }
 
 /** Runs the hooks and leaves their result in `gradients`, disposing what was replaced. */
-function transformGradients(hooks: HookRunner, gradients: Map<string, Tensor>, parameters: Gradients, context: StepContext): void {
+function transformGradients(
+  hooks: HookRunner,
+  gradients: Map<string, Tensor>,
+  parameters: Gradients,
+  context: StepContext,
+): void {
   if (!hooks.has('transformGradients')) return;
   const before = [...gradients.values()];
   let names: readonly string[] = [];
@@ -172,12 +226,27 @@ function transformGradients(hooks: HookRunner, gradients: Map<string, Tensor>, p
 /** A microbatch alone may be without targets; a whole step may not. */
 function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
   const origins = microbatches.flatMap(({ batch }) => batch.origins ?? []);
-  const [tokens, samples] = [total(microbatches, ({ batch }) => batch.tokens), total(microbatches, ({ batch }) => batch.samples)];
-  return new WhetstoneError('DATA_NOTHING_TO_LEARN', `None of the ${tokens} tokens of a step of ${samples} conversations is learned from.`, {
-    problems: origins.map((origin) => ({ message: `Conversation ${origin.index + 1} has no supervised token.`, place: { ...(origin.file === undefined ? {} : { file: origin.file }), ...(origin.line === undefined ? {} : { line: origin.line }) } })),
-    expected: 'at least one assistant token within the maximum length',
-    hint: 'Raise data.maxLength, let data.truncationMode keep the end, or check that the conversations hold turns of the assistant.',
-  });
+  const [tokens, samples] = [
+    total(microbatches, ({ batch }) => batch.tokens),
+    total(microbatches, ({ batch }) => batch.samples),
+  ];
+  return new WhetstoneError(
+    'DATA_NOTHING_TO_LEARN',
+    `None of the ${tokens} tokens of a step of ${samples} conversations is learned from.`,
+    {
+      problems: origins.map((origin) => ({
+        message: `Conversation ${origin.index + 1} has no supervised token.`,
+        place: {
+          ...(origin.file === undefined ? {} : { file: origin.file }),
+          ...(origin.line === undefined ? {} : { line: origin.line }),
+        },
+      })),
+      expected: 'at least one assistant token within the maximum length',
+      hint:
+        'Raise data.maxLength, let data.truncationMode keep the end, or check that the conversations hold turns ' +
+        'of the assistant.',
+    },
+  );
 }
 
 function proveFinite(loss: number, probe: number, step: number): void {
@@ -190,4 +259,5 @@ function proveFinite(loss: number, probe: number, step: number): void {
   });
 }
 
-const total = <T>(items: readonly T[], of: (item: T) => number): number => items.reduce((result, item) => result + of(item), 0);
+const total = <T>(items: readonly T[], of: (item: T) => number): number =>
+  items.reduce((result, item) => result + of(item), 0);

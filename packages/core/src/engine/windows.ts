@@ -1,7 +1,15 @@
 import type { Batch, BatchSource } from '../contract/data.js';
 
-/** The batches of an epoch in windows of `size`, one an optimizer step; the last may be smaller. `skip` batches were consumed before. */
-export async function* windowsOf(source: BatchSource, epoch: number, skip: number, size: number): AsyncGenerator<readonly Batch[], void, void> {
+/**
+ * The batches of an epoch in windows of `size`, one an optimizer step; the last may be smaller. `skip` batches were
+ * consumed before.
+ */
+export async function* windowsOf(
+  source: BatchSource,
+  epoch: number,
+  skip: number,
+  size: number,
+): AsyncGenerator<readonly Batch[], void, void> {
   let window: Batch[] = [];
   for await (const batch of source.epoch(epoch, { skip })) {
     window.push(batch);

@@ -1,15 +1,27 @@
 import { WhetstoneError, isWhetstoneError } from '../contract/index.js';
 
-const codeOf = (cause: unknown): unknown => (typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined);
+const codeOf = (cause: unknown): unknown =>
+  typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
 
-/** Turns an error of the file system into ours: `FILE_NOT_FOUND`, `DISK_FULL` or `FILE_UNREADABLE`, with the file and the cause kept. */
+/**
+ * Turns an error of the file system into ours: `FILE_NOT_FOUND`, `DISK_FULL` or `FILE_UNREADABLE`, with the file and
+ * the cause kept.
+ */
 export function fileError(cause: unknown, file: string): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
   const code = codeOf(cause);
   const place = { file };
-  if (code === 'ENOENT' || code === 'ENOTDIR') return new WhetstoneError('FILE_NOT_FOUND', 'There is no such file.', { place, cause });
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return new WhetstoneError('FILE_NOT_FOUND', 'There is no such file.', { place, cause });
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new WhetstoneError('DISK_FULL', 'There is not enough space on the disk; nothing was left under the final name.', { place, hint: 'Make room, or write to another disk.', cause });
+    return new WhetstoneError(
+      'DISK_FULL',
+      'There is not enough space on the disk; nothing was left under the final name.',
+      { place, hint: 'Make room, or write to another disk.', cause },
+    );
   }
-  return new WhetstoneError('FILE_UNREADABLE', cause instanceof Error ? cause.message : String(cause), { place, cause });
+  return new WhetstoneError('FILE_UNREADABLE', cause instanceof Error ? cause.message : String(cause), {
+    place,
+    cause,
+  });
 }

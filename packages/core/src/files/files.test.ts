@@ -36,6 +36,9 @@ test('a folder is made with those above it, and made twice', async () => {
   await expect(makeFolder(join(folder, 'file', 'below'))).rejects.toMatchObject({ code: 'ENOTDIR' });
 });
 
-test.skipIf(process.platform !== 'linux')('a file system that takes no folders is an error, not an endless loop', async () => {
-  await expect(makeFolder('/proc/whetstone/run')).rejects.toMatchObject({ code: 'ENOENT' });
-});
+test.skipIf(process.platform !== 'linux')(
+  'a file system that takes no folders is an error, not an endless loop',
+  async () => {
+    await expect(makeFolder('/proc/whetstone/run')).rejects.toMatchObject({ code: 'ENOENT' });
+  },
+);

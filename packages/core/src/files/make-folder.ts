@@ -4,8 +4,8 @@ import { dirname, resolve } from 'node:path';
 const codeOf = (error: unknown): unknown => (error as { readonly code?: unknown } | null)?.code;
 
 /**
- * Makes a folder and those above it. Node's own recursive way tries for ever where a file system has the parent but refuses the child
- * with "no such file" (`/proc`); this one passes that error on.
+ * Makes a folder and those above it. Node's own recursive way tries for ever where a file system has the parent but
+ * refuses the child with "no such file" (`/proc`); this one passes that error on.
  */
 export async function makeFolder(path: string): Promise<void> {
   const folder = resolve(path);

@@ -10,7 +10,10 @@ export interface JsonFileErrors {
   invalid(message: string, cause: unknown): WhetstoneError;
 }
 
-/** The JSON object of a file. Throws what `errors` make of a file that is missing or no JSON object, and other errors of {@link fileError}. */
+/**
+ * The JSON object of a file. Throws what `errors` make of a file that is missing or no JSON object, and other errors of
+ * {@link fileError}.
+ */
 export async function readJsonObject(file: string, errors: JsonFileErrors): Promise<Readonly<Record<string, Json>>> {
   let text: string;
   try {
@@ -25,6 +28,7 @@ export async function readJsonObject(file: string, errors: JsonFileErrors): Prom
   } catch (cause) {
     throw errors.invalid(`is not JSON: ${cause instanceof Error ? cause.message : String(cause)}.`, cause);
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw errors.invalid('is not an object.', undefined);
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw errors.invalid('is not an object.', undefined);
   return json as Readonly<Record<string, Json>>;
 }

@@ -3,8 +3,8 @@ import { fileError } from './file-errors.js';
 import { temporaryName } from './temporary-name.js';
 
 /**
- * Writes a file under a temporary name in the same folder, syncs it and renames it: under `path` stands the old file or the whole new one.
- * Throws `DISK_FULL` and others of {@link fileError}; the temporary file is removed.
+ * Writes a file under a temporary name in the same folder, syncs it and renames it: under `path` stands the old file or
+ * the whole new one. Throws `DISK_FULL` and others of {@link fileError}; the temporary file is removed.
  */
 export async function writeAtomically(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
   const temporary = temporaryName(path);

@@ -2,7 +2,10 @@ import { WhetstoneError, type Control, type HookName } from '../contract/index.j
 import type { ControlRequests } from './types.js';
 
 /** Requests that make sense from some hooks alone. */
-const onlyFrom: Readonly<Record<'skipUpdate' | 'markBest', readonly HookName[]>> = { skipUpdate: ['transformGradients'], markBest: ['onEvaluate', 'onStep'] };
+const onlyFrom: Readonly<Record<'skipUpdate' | 'markBest', readonly HookName[]>> = {
+  skipUpdate: ['transformGradients'],
+  markBest: ['onEvaluate', 'onStep'],
+};
 
 export interface ControlDesk {
   readonly requests: ControlRequests;
@@ -22,7 +25,10 @@ export function createControlDesk(): ControlDesk {
   };
   const refuse = (request: keyof typeof onlyFrom, hook: HookName) => {
     if (!onlyFrom[request].includes(hook)) {
-      throw new WhetstoneError('CONFIG_CONFLICT', `control.${request} can only be asked for from ${onlyFrom[request].join(' or ')}, not from ${hook}.`);
+      throw new WhetstoneError(
+        'CONFIG_CONFLICT',
+        `control.${request} can only be asked for from ${onlyFrom[request].join(' or ')}, not from ${hook}.`,
+      );
     }
   };
 

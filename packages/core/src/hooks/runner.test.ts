@@ -1,12 +1,22 @@
 import { scalar, tensor1d, tidy, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { describe, expect, it } from 'vitest';
-import { hookTable, type Callback, type HookName, type MicrobatchContext, type RunReport, type StepContext, type StepReport, WhetstoneError } from '../contract/index.js';
+import {
+  hookTable,
+  type Callback,
+  type HookName,
+  type MicrobatchContext,
+  type RunReport,
+  type StepContext,
+  type StepReport,
+  WhetstoneError,
+} from '../contract/index.js';
 import { createHookRunner } from './runner.js';
 
 const report = { step: 3 } as StepReport;
 const stepContext: StepContext = { step: 3, record: () => undefined };
-const runner = (...callbacks: readonly Callback[]) => createHookRunner(callbacks.map((callback, index) => ({ plugin: `callback-${index}`, callback })));
+const runner = (...callbacks: readonly Callback[]) =>
+  createHookRunner(callbacks.map((callback, index) => ({ plugin: `callback-${index}`, callback })));
 
 async function failureOf(action: () => unknown): Promise<WhetstoneError> {
   try {
@@ -31,19 +41,35 @@ describe('createHookRunner', () => {
       await new Promise((resolve) => setTimeout(resolve, 5));
       calls.push(`${name} ends`);
     };
-    await runner({ onStep: { order: 'post', handler: slow('post') } }, { onStep: slow('first') }, { onStep: slow('second') }, { onStep: { order: 'pre', handler: slow('pre') } }).onStep(report);
+    await runner(
+      { onStep: { order: 'post', handler: slow('post') } },
+      { onStep: slow('first') },
+      { onStep: slow('second') },
+      { onStep: { order: 'pre', handler: slow('pre') } },
+    ).onStep(report);
     expect(calls).toEqual(['pre', 'first', 'second', 'post'].flatMap((name) => [`${name} begins`, `${name} ends`]));
   });
 
   it('hands a transformed value on', () => {
-    const hooks = runner({ transformBatch: (batch) => ({ ...batch, samples: batch.samples + 1 }) }, { transformBatch: (batch) => ({ ...batch, samples: batch.samples * 10 }) });
+    const hooks = runner(
+      { transformBatch: (batch) => ({ ...batch, samples: batch.samples + 1 }) },
+      { transformBatch: (batch) => ({ ...batch, samples: batch.samples * 10 }) },
+    );
     expect(hooks.transformBatch({ samples: 1 } as never, stepContext).samples).toBe(20);
   });
 
   it('sums what add hooks contribute, and gives nothing where nobody contributes', () => {
     const logits = undefined as unknown as Tensor2D;
     const microbatch = stepContext as MicrobatchContext;
-    const total = tidy(() => (runner({ addLoss: () => scalar(2) }, { addLoss: () => undefined }, { addLoss: () => scalar(3) }).addLoss(logits, microbatch) as Scalar).dataSync()[0]);
+    const total = tidy(
+      () =>
+        (
+          runner({ addLoss: () => scalar(2) }, { addLoss: () => undefined }, { addLoss: () => scalar(3) }).addLoss(
+            logits,
+            microbatch,
+          ) as Scalar
+        ).dataSync()[0],
+    );
     expect(total).toBe(5);
     expect(runner({ addLoss: () => undefined }).addLoss(logits, microbatch)).toBeUndefined();
   });
@@ -67,7 +93,12 @@ describe('createHookRunner', () => {
 
   describe('failures', () => {
     it.each([
-      ['sync', () => { throw new Error('no luck'); }],
+      [
+        'sync',
+        () => {
+          throw new Error('no luck');
+        },
+      ],
       ['async', () => Promise.reject(new Error('no luck'))],
     ])('names plugin, hook and step and keeps the cause (%s)', async (_, handler) => {
       const hooks = runner({}, { onStep: handler });
@@ -81,8 +112,19 @@ describe('createHookRunner', () => {
 
     it('keeps code, place and hint of what is an error of ours', async () => {
       const full = new WhetstoneError('DISK_FULL', 'no space', { place: { file: 'a.jsonl' }, hint: 'Make room.' });
-      const error = await failureOf(() => runner({ onStep: () => { throw full; } }).onStep(report));
-      expect([error.code, error.place, error.hint, error.cause]).toEqual(['DISK_FULL', { file: 'a.jsonl' }, 'Make room.', full]);
+      const error = await failureOf(() =>
+        runner({
+          onStep: () => {
+            throw full;
+          },
+        }).onStep(report),
+      );
+      expect([error.code, error.place, error.hint, error.cause]).toEqual([
+        'DISK_FULL',
+        { file: 'a.jsonl' },
+        'Make room.',
+        full,
+      ]);
       expect(error.details).toMatchObject({ plugin: 'callback-0', hook: 'onStep' });
     });
 
@@ -94,12 +136,17 @@ describe('createHookRunner', () => {
 
     it('refuses a transform hook that returns nothing', async () => {
       const transformBatch = (() => undefined) as unknown as Callback['transformBatch'];
-      expect((await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext))).message).toMatch(/returned nothing/);
+      expect(
+        (await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext))).message,
+      ).toMatch(/returned nothing/);
     });
 
     it('refuses a loss term that is no scalar', async () => {
       const addLoss = (() => tensor1d([1])) as unknown as Callback['addLoss'];
-      expect((await failureOf(() => runner({ addLoss }).addLoss(undefined as never, stepContext as MicrobatchContext))).message).toMatch(/must return a scalar/);
+      expect(
+        (await failureOf(() => runner({ addLoss }).addLoss(undefined as never, stepContext as MicrobatchContext)))
+          .message,
+      ).toMatch(/must return a scalar/);
     });
   });
 
@@ -134,13 +181,21 @@ describe('createHookRunner', () => {
       expect([hooks.requests.takeSkipUpdate(), hooks.requests.takeSkipUpdate()]).toEqual(['spike', null]);
       await hooks.onEvaluate({} as never);
       expect(hooks.requests.takeMarkBest()).toBe(true);
-      expect((await failureOf(() => hooks.onStep(report))).message).toMatch(/only be asked for from transformGradients/);
-      expect((await failureOf(() => hooks.onSave({ step: 1, folder: 'x' }))).message).toMatch(/only be asked for from onEvaluate/);
+      expect((await failureOf(() => hooks.onStep(report))).message).toMatch(
+        /only be asked for from transformGradients/,
+      );
+      expect((await failureOf(() => hooks.onSave({ step: 1, folder: 'x' }))).message).toMatch(
+        /only be asked for from onEvaluate/,
+      );
     });
 
     it('is not handed to the hooks that end a run', async () => {
       let extra: unknown[] = [];
-      await runner({ onRunEnd: (...values: unknown[]) => { extra = values.slice(1); } }).onRunEnd({} as RunReport);
+      await runner({
+        onRunEnd: (...values: unknown[]) => {
+          extra = values.slice(1);
+        },
+      }).onRunEnd({} as RunReport);
       expect(extra).toEqual([]);
     });
   });
@@ -148,10 +203,23 @@ describe('createHookRunner', () => {
   describe('state', () => {
     const counting = (start: number) => {
       let count = start;
-      return { onStep: () => { count += 1; }, saveState: () => ({ count }), loadState: (state: unknown) => { count = (state as { count: number }).count; } } satisfies Callback;
+      return {
+        onStep: () => {
+          count += 1;
+        },
+        saveState: () => ({ count }),
+        loadState: (state: unknown) => {
+          count = (state as { count: number }).count;
+        },
+      } satisfies Callback;
     };
     it('is kept by plugin name and occurrence, and put back', () => {
-      const make = (a: number, b: number) => createHookRunner([{ plugin: 'count', callback: counting(a) }, { plugin: 'other', callback: {} }, { plugin: 'count', callback: counting(b) }]);
+      const make = (a: number, b: number) =>
+        createHookRunner([
+          { plugin: 'count', callback: counting(a) },
+          { plugin: 'other', callback: {} },
+          { plugin: 'count', callback: counting(b) },
+        ]);
       const saved = make(1, 2).saveState();
       expect(saved).toEqual({ count: { count: 1 }, 'count#2': { count: 2 } });
       const second = make(0, 0);
@@ -159,7 +227,11 @@ describe('createHookRunner', () => {
       expect(second.saveState()).toEqual(saved);
     });
     it('names the plugin whose state cannot be loaded', async () => {
-      const hooks = runner({ loadState: () => { throw new Error('bad'); } });
+      const hooks = runner({
+        loadState: () => {
+          throw new Error('bad');
+        },
+      });
       const error = await failureOf(() => hooks.loadState({ 'callback-0': 1 }));
       expect([error.code, error.details]).toEqual(['PLUGIN_FAILED', { plugin: 'callback-0' }]);
       expect((await failureOf(() => hooks.loadState([]))).code).toBe('CHECKPOINT_INVALID');
@@ -168,7 +240,23 @@ describe('createHookRunner', () => {
 
   it('disposes all callbacks, the last first, although one fails', async () => {
     const calls: string[] = [];
-    const hooks = runner({ dispose: () => { calls.push('a'); } }, { dispose: () => { throw new Error('stuck'); } }, { dispose: () => { calls.push('c'); } });
+    const hooks = runner(
+      {
+        dispose: () => {
+          calls.push('a');
+        },
+      },
+      {
+        dispose: () => {
+          throw new Error('stuck');
+        },
+      },
+      {
+        dispose: () => {
+          calls.push('c');
+        },
+      },
+    );
     const error = await failureOf(() => hooks.dispose());
     expect(calls).toEqual(['c', 'a']);
     expect(error.code).toBe('PLUGIN_FAILED');

@@ -1,5 +1,13 @@
 import { addN, type Tensor } from '@tensorflow/tfjs-core';
-import { hookTable, isWhetstoneError, WhetstoneError, type Callback, type HookName, type HookOrder, type Json } from '../contract/index.js';
+import {
+  hookTable,
+  isWhetstoneError,
+  WhetstoneError,
+  type Callback,
+  type HookName,
+  type HookOrder,
+  type Json,
+} from '../contract/index.js';
 import { createControlDesk } from './control.js';
 import type { HookMethods, HookRunner } from './types.js';
 
@@ -18,14 +26,16 @@ interface Entry {
 }
 
 const rank: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 };
-const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
+const isPromise = (value: unknown): boolean =>
+  typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
 
 /** The handlers of one hook: `pre`, configuration order, `post`. */
 function entriesOf(hook: HookName, callbacks: readonly HookedCallback[]): readonly Entry[] {
   const entries = callbacks.flatMap(({ plugin, callback }): Entry[] => {
     const member = callback[hook];
     if (member === undefined) return [];
-    const [order, handler] = typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
+    const [order, handler] =
+      typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
     // `this` is the callback, so that instances of classes work.
     return [{ plugin, order, call: (...values) => Reflect.apply(handler, callback, values) as unknown }];
   });
@@ -42,8 +52,24 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
   const fail = (plugin: string, hook: HookName, cause: unknown): never => {
     const message = cause instanceof Error ? cause.message : String(cause);
     // What is an error of its own, as a full disk, stays it: with its place and hint.
-    const { code = 'HOOK_FAILED', place, expected, found, hint, problems, details }: Partial<WhetstoneError> = isWhetstoneError(cause) ? cause : {};
-    throw new WhetstoneError(code, `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, { place, expected, found, hint, problems, details: { ...details, plugin, hook, step: state.step }, cause });
+    const {
+      code = 'HOOK_FAILED',
+      place,
+      expected,
+      found,
+      hint,
+      problems,
+      details,
+    }: Partial<WhetstoneError> = isWhetstoneError(cause) ? cause : {};
+    throw new WhetstoneError(code, `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, {
+      place,
+      expected,
+      found,
+      hint,
+      problems,
+      details: { ...details, plugin, hook, step: state.step },
+      cause,
+    });
   };
   const callSync = (entry: Entry, hook: HookName, values: readonly unknown[]): unknown => {
     let result: unknown;
@@ -55,43 +81,67 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
     if (isPromise(result)) {
       // Nobody will await it: its failure must not end the process.
       void Promise.resolve(result).catch(() => undefined);
-      fail(entry.plugin, hook, new TypeError(`${hook} returned a promise, but ${hookTable[hook].kind} hooks are synchronous`));
+      fail(
+        entry.plugin,
+        hook,
+        new TypeError(`${hook} returned a promise, but ${hookTable[hook].kind} hooks are synchronous`),
+      );
     }
     return result;
   };
 
   const run = {
-    observe: (hook: HookName, own: readonly Entry[]) => async (...values: unknown[]) => {
-      for (const entry of own) {
-        try {
-          await entry.call(...values);
-        } catch (cause) {
-          fail(entry.plugin, hook, cause);
+    observe:
+      (hook: HookName, own: readonly Entry[]) =>
+      async (...values: unknown[]) => {
+        for (const entry of own) {
+          try {
+            await entry.call(...values);
+          } catch (cause) {
+            fail(entry.plugin, hook, cause);
+          }
         }
-      }
-    },
-    transform: (hook: HookName, own: readonly Entry[]) => (value: unknown, ...rest: unknown[]) =>
-      own.reduce((current: unknown, entry) => {
-        const result = callSync(entry, hook, [current, ...rest]);
-        return result ?? fail(entry.plugin, hook, new TypeError(`${hook} returned nothing: it must return the value it was given or its replacement`));
-      }, value),
-    add: (hook: HookName, own: readonly Entry[]) => (...values: unknown[]) => {
-      const terms = own.flatMap((entry): Tensor[] => {
-        const result = callSync(entry, hook, values) as Tensor | null | undefined;
-        if (result === undefined || result === null) return [];
-        if (result.rank !== 0) fail(entry.plugin, hook, new TypeError(`${hook} must return a scalar or nothing, not a tensor of shape [${String(result.shape)}]`));
-        return [result];
-      });
-      return terms.length <= 1 ? terms[0] : addN(terms);
-    },
+      },
+    transform:
+      (hook: HookName, own: readonly Entry[]) =>
+      (value: unknown, ...rest: unknown[]) =>
+        own.reduce((current: unknown, entry) => {
+          const result = callSync(entry, hook, [current, ...rest]);
+          return (
+            result ??
+            fail(
+              entry.plugin,
+              hook,
+              new TypeError(`${hook} returned nothing: it must return the value it was given or its replacement`),
+            )
+          );
+        }, value),
+    add:
+      (hook: HookName, own: readonly Entry[]) =>
+      (...values: unknown[]) => {
+        const terms = own.flatMap((entry): Tensor[] => {
+          const result = callSync(entry, hook, values) as Tensor | null | undefined;
+          if (result === undefined || result === null) return [];
+          if (result.rank !== 0)
+            fail(
+              entry.plugin,
+              hook,
+              new TypeError(`${hook} must return a scalar or nothing, not a tensor of shape [${String(result.shape)}]`),
+            );
+          return [result];
+        });
+        return terms.length <= 1 ? terms[0] : addN(terms);
+      },
   };
 
-  const methods = Object.fromEntries(hooks.map((hook) => {
-    const { kind, control } = hookTable[hook];
-    const method = run[kind](hook, entries.get(hook) ?? []) as (...values: unknown[]) => unknown;
-    const desked = desk.controlFor(hook);
-    return [hook, control ? (...values: unknown[]) => method(...values, desked) : method];
-  })) as unknown as HookMethods;
+  const methods = Object.fromEntries(
+    hooks.map((hook) => {
+      const { kind, control } = hookTable[hook];
+      const method = run[kind](hook, entries.get(hook) ?? []) as (...values: unknown[]) => unknown;
+      const desked = desk.controlFor(hook);
+      return [hook, control ? (...values: unknown[]) => method(...values, desked) : method];
+    }),
+  ) as unknown as HookMethods;
 
   return Object.assign(state, methods, {
     requests: desk.requests,
@@ -116,20 +166,26 @@ function attempt<T>(plugin: string, what: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_FAILED', `${what} of '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, { details: { plugin }, cause });
+    throw new WhetstoneError(
+      'PLUGIN_FAILED',
+      `${what} of '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { details: { plugin }, cause },
+    );
   }
 }
 
 function saveStates(callbacks: readonly HookedCallback[]): Json {
   const states: Record<string, Json> = {};
   for (const [key, { plugin, callback }] of keyed(callbacks)) {
-    if (callback.saveState !== undefined) states[key] = attempt(plugin, 'saveState', () => callback.saveState?.() ?? null);
+    if (callback.saveState !== undefined)
+      states[key] = attempt(plugin, 'saveState', () => callback.saveState?.() ?? null);
   }
   return states;
 }
 
 function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
-  if (typeof saved !== 'object' || saved === null || Array.isArray(saved)) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
+  if (typeof saved !== 'object' || saved === null || Array.isArray(saved))
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
   const states = saved as { readonly [key: string]: Json };
   for (const [key, { plugin, callback }] of keyed(callbacks)) {
     const state = states[key];

@@ -2,10 +2,14 @@ import type { Control, HookName, hookTable, HookSignatures, Json } from '../cont
 
 type WithoutControl<A extends readonly unknown[]> = A extends readonly [...infer Rest, Control] ? Rest : A;
 
-type Result<K extends HookName> = (typeof hookTable)[K]['kind'] extends 'observe' ? Promise<void> : ReturnType<HookSignatures[K]>;
+type Result<K extends HookName> = (typeof hookTable)[K]['kind'] extends 'observe'
+  ? Promise<void>
+  : ReturnType<HookSignatures[K]>;
 
 /** One method a hook, named as the hook; the runner supplies `control` itself. */
-export type HookMethods = { readonly [K in HookName]: (...values: WithoutControl<Parameters<HookSignatures[K]>>) => Result<K> };
+export type HookMethods = {
+  readonly [K in HookName]: (...values: WithoutControl<Parameters<HookSignatures[K]>>) => Result<K>;
+};
 
 /** What callbacks asked for through `control`, for the loop to grant at the next boundary between steps. */
 export interface ControlRequests {
@@ -16,7 +20,12 @@ export interface ControlRequests {
   takeSave(): boolean;
   takeMarkBest(): boolean;
   /** What callbacks of another process asked for, to be granted here too. */
-  askAlike(requests: { readonly stopReason?: string | null; readonly evaluate?: boolean; readonly save?: boolean; readonly markBest?: boolean }): void;
+  askAlike(requests: {
+    readonly stopReason?: string | null;
+    readonly evaluate?: boolean;
+    readonly save?: boolean;
+    readonly markBest?: boolean;
+  }): void;
   /** The reason to leave out the update of the step at work, or null. */
   takeSkipUpdate(): string | null;
 }
@@ -32,7 +41,9 @@ export interface HookRunner extends HookMethods {
   readonly requests: ControlRequests;
   /** Whether any callback has this hook: work done only for a hook can be left out. */
   has(hook: HookName): boolean;
-  /** States of all callbacks that have one, keyed by plugin name and occurrence (`early-stopping`, `early-stopping#2`). */
+  /**
+   * States of all callbacks that have one, keyed by plugin name and occurrence (`early-stopping`, `early-stopping#2`).
+   */
   saveState(): Json;
   loadState(state: Json): void;
   dispose(): void;

@@ -14,7 +14,17 @@ function refusal(value: unknown): WhetstoneError {
 
 describe('validateCallback', () => {
   it('accepts hooks, ordered hooks, state and dispose', () => {
-    validateCallback({ onStep: () => undefined, transformGradients: { order: 'post', handler: () => new Map() }, saveState: () => null, loadState: () => undefined, dispose: () => undefined, onSave: undefined }, 'mine');
+    validateCallback(
+      {
+        onStep: () => undefined,
+        transformGradients: { order: 'post', handler: () => new Map() },
+        saveState: () => null,
+        loadState: () => undefined,
+        dispose: () => undefined,
+        onSave: undefined,
+      },
+      'mine',
+    );
   });
 
   it('refuses a misspelled hook and says what it may have meant', () => {

@@ -8,7 +8,11 @@ const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
 /** Names of an object's own keys and of its class's methods. */
 function namesOf(value: object): { readonly own: readonly string[]; readonly inherited: readonly string[] } {
   const inherited: string[] = [];
-  for (let prototype: unknown = Object.getPrototypeOf(value); typeof prototype === 'object' && prototype !== null && prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype)) {
+  for (
+    let prototype: unknown = Object.getPrototypeOf(value);
+    typeof prototype === 'object' && prototype !== null && prototype !== Object.prototype;
+    prototype = Object.getPrototypeOf(prototype)
+  ) {
     inherited.push(...Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor'));
   }
   return { own: Object.keys(value), inherited };
@@ -27,32 +31,59 @@ function isHook(value: unknown): boolean {
 }
 
 /**
- * Checks what a callback or logger plugin created: every key must be a hook of the table, `saveState`, `loadState` or `dispose`.
- * A plain object may hold nothing else; an instance of a class may have fields and helpers that do not look like hooks.
+ * Checks what a callback or logger plugin created: every key must be a hook of the table, `saveState`, `loadState` or
+ * `dispose`. A plain object may hold nothing else; an instance of a class may have fields and helpers that do not look
+ * like hooks.
+ *
  * @throws WhetstoneError `PLUGIN_INVALID` with every misspelled hook and what it may have meant.
  */
 export function validateCallback(value: unknown, plugin: string): asserts value is Callback {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new WhetstoneError('PLUGIN_INVALID', `Callback '${plugin}' did not create an object of hooks.`, { expected: 'an object of hooks', found: describeType(value) });
+    throw new WhetstoneError('PLUGIN_INVALID', `Callback '${plugin}' did not create an object of hooks.`, {
+      expected: 'an object of hooks',
+      found: describeType(value),
+    });
   }
   const { own, inherited } = namesOf(value);
-  const plain = inherited.length === 0 && (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
+  const plain =
+    inherited.length === 0 &&
+    (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
   const names = [...new Set([...own, ...inherited])];
   const problems = names.flatMap((name): Problem[] => {
     const member: unknown = (value as Record<string, unknown>)[name];
     if (name in hookTable) {
       if (member === undefined || isHook(member)) return [];
-      return [{ message: `Hook ${name} of callback '${plugin}' is not a function.`, expected: "a function, or { order: 'pre' | 'post', handler }", found: describeType(member) }];
+      return [
+        {
+          message: `Hook ${name} of callback '${plugin}' is not a function.`,
+          expected: "a function, or { order: 'pre' | 'post', handler }",
+          found: describeType(member),
+        },
+      ];
     }
     if ((members as readonly string[]).includes(name)) {
-      return member === undefined || typeof member === 'function' ? [] : [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
+      return member === undefined || typeof member === 'function'
+        ? []
+        : [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
     }
-    const suspicious = plain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
-    return suspicious ? [{ message: `Callback '${plugin}' has a key that is no hook: ${name}.`, hint: didYouMean(name, known) ?? `Hooks are: ${known.join(', ')}.` }] : [];
+    const suspicious =
+      plain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
+    return suspicious
+      ? [
+          {
+            message: `Callback '${plugin}' has a key that is no hook: ${name}.`,
+            hint: didYouMean(name, known) ?? `Hooks are: ${known.join(', ')}.`,
+          },
+        ]
+      : [];
   });
   if (problems.length === 0 && !names.some((name) => name in hookTable)) {
-    problems.push({ message: `Callback '${plugin}' has no hook.`, hint: `Hooks are: ${Object.keys(hookTable).join(', ')}.` });
+    problems.push({
+      message: `Callback '${plugin}' has no hook.`,
+      hint: `Hooks are: ${Object.keys(hookTable).join(', ')}.`,
+    });
   }
   const [first, ...rest] = problems;
-  if (first !== undefined) throw new WhetstoneError('PLUGIN_INVALID', first.message, { ...first, problems: rest, details: { plugin } });
+  if (first !== undefined)
+    throw new WhetstoneError('PLUGIN_INVALID', first.message, { ...first, problems: rest, details: { plugin } });
 }

@@ -4,23 +4,32 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there. Fused kernels:
- * `WhetstoneActivation {x; activation}` → [value], `WhetstoneActivationGrad {gradient, x; activation}` → [gradient of x].
+ * An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there.
+ * Fused kernels: `WhetstoneActivation {x; activation}` → [value], `WhetstoneActivationGrad {gradient, x; activation}` →
+ * [gradient of x].
  */
 export function activate<T extends tf.Tensor>(x: T, name: ActivationName): T {
   return customGradient<T>(
     [x],
-    () => ({ value: (fusedKernel('WhetstoneActivation', { x }, { activation: name })?.[0] ?? activations[name].value(x)) as T, saved: [x] }),
+    () => ({
+      value: (fusedKernel('WhetstoneActivation', { x }, { activation: name })?.[0] ?? activations[name].value(x)) as T,
+      saved: [x],
+    }),
     (gradient, saved) => {
       const x = savedAt<T>(saved, 0);
-      return fusedKernel('WhetstoneActivationGrad', { gradient, x }, { activation: name }) ?? [tf.mul(gradient, activations[name].valueAndDerivative(x).derivative)];
+      return (
+        fusedKernel('WhetstoneActivationGrad', { gradient, x }, { activation: name }) ?? [
+          tf.mul(gradient, activations[name].valueAndDerivative(x).derivative),
+        ]
+      );
     },
   );
 }
 
 /**
- * `activation(gate) · up`: the gated feed-forward unit (Shazeer 2020; SwiGLU with `silu`). All of one shape. Only the inputs are kept for the gradient.
- * Fused kernels: `WhetstoneGatedActivation {gate, up; activation}` → [value], `WhetstoneGatedActivationGrad {gradient, gate, up; activation}` → [of gate, of up].
+ * `activation(gate) · up`: the gated feed-forward unit (Shazeer 2020; SwiGLU with `silu`). All of one shape. Only the
+ * inputs are kept for the gradient. Fused kernels: `WhetstoneGatedActivation {gate, up; activation}` → [value],
+ * `WhetstoneGatedActivationGrad {gradient, gate, up; activation}` → [of gate, of up].
  */
 export function activateGated<T extends tf.Tensor>(gate: T, up: T, name: ActivationName): T {
   const attributes = { activation: name };

@@ -38,7 +38,8 @@ const gelu: Activation = {
   },
 };
 
-const normalCdf = (x: tf.Tensor): tf.Tensor => tf.mul(tf.add(tf.erf(tf.mul(x, constant(Math.SQRT1_2))), constant(1)), constant(0.5));
+const normalCdf = (x: tf.Tensor): tf.Tensor =>
+  tf.mul(tf.add(tf.erf(tf.mul(x, constant(Math.SQRT1_2))), constant(1)), constant(0.5));
 
 const geluExact: Activation = {
   value: (x) => tf.mul(x, normalCdf(x)),

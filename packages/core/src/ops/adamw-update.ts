@@ -2,8 +2,9 @@ import { add, div, mul, sqrt, square, sub, type Scalar, type Tensor } from '@ten
 import { isKernelRegistered, runKernel } from './registered-kernel.js';
 
 /**
- * Fused kernel that a backend may register: inputs `parameter`, `gradient`, `firstMoment`, `secondMoment` of one shape and the scalars
- * `stepSize`, `decay`, `correction`; attributes `beta1`, `beta2`, `epsilon`; outputs the new parameter, first and second moment.
+ * Fused kernel that a backend may register: inputs `parameter`, `gradient`, `firstMoment`, `secondMoment` of one shape
+ * and the scalars `stepSize`, `decay`, `correction`; attributes `beta1`, `beta2`, `epsilon`; outputs the new parameter,
+ * first and second moment.
  */
 export const ADAMW_KERNEL = 'WhetstoneAdamW';
 
@@ -15,7 +16,10 @@ export interface AdamWInputs {
   readonly secondMoment: Tensor;
 }
 
-/** Numbers of the update as tensors, shared by all parameters: inputs of the recorded graph, so that nothing is compiled again. */
+/**
+ * Numbers of the update as tensors, shared by all parameters: inputs of the recorded graph, so that nothing is compiled
+ * again.
+ */
 export interface AdamWScalars {
   /** Learning rate ÷ (1 − β₁ᵗ). */
   readonly stepSize: Scalar;
@@ -42,7 +46,12 @@ export type AdamWResult = [parameter: Tensor, firstMoment: Tensor, secondMoment:
  *
  * @param scalarOf gives a number as a tensor that the caller shares between parameters and disposes.
  */
-export function adamwUpdate(inputs: AdamWInputs, scalars: AdamWScalars, { beta1, beta2, epsilon }: AdamWConstants, scalarOf: (value: number) => Scalar): AdamWResult {
+export function adamwUpdate(
+  inputs: AdamWInputs,
+  scalars: AdamWScalars,
+  { beta1, beta2, epsilon }: AdamWConstants,
+  scalarOf: (value: number) => Scalar,
+): AdamWResult {
   if (isKernelRegistered(ADAMW_KERNEL)) {
     const outputs = runKernel(ADAMW_KERNEL, { ...inputs, ...scalars }, { beta1, beta2, epsilon });
     if (outputs.length !== 3) throw new Error(`${ADAMW_KERNEL} has to give three tensors.`);
@@ -52,5 +61,9 @@ export function adamwUpdate(inputs: AdamWInputs, scalars: AdamWScalars, { beta1,
   const firstMoment = add(inputs.firstMoment, mul(sub(gradient, inputs.firstMoment), scalarOf(1 - beta1)));
   const secondMoment = add(mul(inputs.secondMoment, scalarOf(beta2)), mul(square(gradient), scalarOf(1 - beta2)));
   const denominator = add(mul(sqrt(secondMoment), scalars.correction), scalarOf(epsilon));
-  return [sub(mul(parameter, scalars.decay), mul(div(firstMoment, denominator), scalars.stepSize)), firstMoment, secondMoment];
+  return [
+    sub(mul(parameter, scalars.decay), mul(div(firstMoment, denominator), scalars.stepSize)),
+    firstMoment,
+    secondMoment,
+  ];
 }

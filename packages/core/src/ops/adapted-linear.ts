@@ -1,9 +1,20 @@
-import { add, matMul, mul, sum, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  mul,
+  sum,
+  type NamedTensorMap,
+  type Scalar,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import type { PlainLinear } from '../contract/model.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
-/** What a low-rank adapter consists of: `a` [rank, in], `b` [out, rank]; a `scale` of null is 1, and gets no gradient. */
+/**
+ * What a low-rank adapter consists of: `a` [rank, in], `b` [out, rank]; a `scale` of null is 1, and gets no gradient.
+ */
 export interface LowRankPair {
   readonly a: Tensor2D;
   readonly b: Tensor2D;
@@ -11,30 +22,56 @@ export interface LowRankPair {
 }
 
 /**
- * `x · Wᵀ + bias + scale · (x · aᵀ) · bᵀ`: a linear layer and its low-rank adapter (LoRA, Hu et al. 2021) as one operation each way; `x` [tokens, in]. Scaling happens on the narrow side.
- * Gradients of weight and bias are computed only where they are trained. Fused kernels: `WhetstoneAdaptedLinear {x, weight, a, b, scale?, bias?; inFirst, hasScale}` → [value, narrow = scale · x · aᵀ],
- * `WhetstoneAdaptedLinearGrad {gradient, x, weight, a, b, narrow, scale?; inFirst}` → [gradient of x, of a, of b].
+ * `x · Wᵀ + bias + scale · (x · aᵀ) · bᵀ`: a linear layer and its low-rank adapter (LoRA, Hu et al. 2021) as one
+ * operation each way; `x` [tokens, in]. Scaling happens on the narrow side. Gradients of weight and bias are computed
+ * only where they are trained. Fused kernels: `WhetstoneAdaptedLinear {x, weight, a, b, scale?, bias?; inFirst,
+ * hasScale}` → [value, narrow = scale · x · aᵀ], `WhetstoneAdaptedLinearGrad {gradient, x, weight, a, b, narrow,
+ * scale?; inFirst}` → [gradient of x, of a, of b].
  */
-export function adaptedLinear(x: Tensor2D, { weight, fanInFanOut, bias }: PlainLinear, { a, b, scale }: LowRankPair): Tensor2D {
+export function adaptedLinear(
+  x: Tensor2D,
+  { weight, fanInFanOut, bias }: PlainLinear,
+  { a, b, scale }: LowRankPair,
+): Tensor2D {
   const scales: NamedTensorMap = scale === null ? {} : { scale };
   return customGradient<Tensor2D>(
     [x, a, b, weight, ...(bias === null ? [] : [bias])],
     () => {
-      const fused = fusedKernel('WhetstoneAdaptedLinear', { x, weight, a, b, ...scales, ...(bias === null ? {} : { bias }) }, { inFirst: fanInFanOut, hasScale: scale !== null });
-      const [value, narrow] = (fused ?? adapt(x, { weight, fanInFanOut, bias }, { a, b, scale })) as [Tensor2D, Tensor2D];
+      const fused = fusedKernel(
+        'WhetstoneAdaptedLinear',
+        { x, weight, a, b, ...scales, ...(bias === null ? {} : { bias }) },
+        { inFirst: fanInFanOut, hasScale: scale !== null },
+      );
+      const [value, narrow] = (fused ?? adapt(x, { weight, fanInFanOut, bias }, { a, b, scale })) as [
+        Tensor2D,
+        Tensor2D,
+      ];
       return { value, saved: [x, a, b, weight, narrow, ...(scale === null ? [] : [scale])] };
     },
     (gradient, saved) => {
       const [x, a, b, weight, narrow] = saved as [Tensor2D, Tensor2D, Tensor2D, Tensor2D, Tensor2D];
       const factor = scale === null ? null : savedAt<Scalar>(saved, 5);
-      const fused = fusedKernel('WhetstoneAdaptedLinearGrad', { gradient, x, weight, a, b, narrow, ...(factor === null ? {} : { scale: factor }) }, { inFirst: fanInFanOut });
-      const ofWeight = (): Tensor => (fanInFanOut ? matMul(x, gradient, true, false) : matMul(gradient, x, true, false));
-      return [...(fused ?? adaptBackwards(gradient, { x, a, b, weight, narrow, factor, fanInFanOut })), ofWeight, ...(bias === null ? [] : [() => sum(gradient, 0)])];
+      const fused = fusedKernel(
+        'WhetstoneAdaptedLinearGrad',
+        { gradient, x, weight, a, b, narrow, ...(factor === null ? {} : { scale: factor }) },
+        { inFirst: fanInFanOut },
+      );
+      const ofWeight = (): Tensor =>
+        fanInFanOut ? matMul(x, gradient, true, false) : matMul(gradient, x, true, false);
+      return [
+        ...(fused ?? adaptBackwards(gradient, { x, a, b, weight, narrow, factor, fanInFanOut })),
+        ofWeight,
+        ...(bias === null ? [] : [() => sum(gradient, 0)]),
+      ];
     },
   );
 }
 
-function adapt(x: Tensor2D, { weight, fanInFanOut, bias }: PlainLinear, { a, b, scale }: LowRankPair): [Tensor2D, Tensor2D] {
+function adapt(
+  x: Tensor2D,
+  { weight, fanInFanOut, bias }: PlainLinear,
+  { a, b, scale }: LowRankPair,
+): [Tensor2D, Tensor2D] {
   const product: Tensor2D = matMul(x, weight, false, !fanInFanOut);
   const narrow = scaled(matMul(x, a, false, true), scale);
   return [add(bias === null ? product : add(product, bias), matMul(narrow, b, false, true)), narrow];
@@ -50,9 +87,16 @@ interface Kept {
   readonly fanInFanOut: boolean;
 }
 
-function adaptBackwards(gradient: Tensor2D, { x, a, b, weight, narrow, factor, fanInFanOut }: Kept): [Tensor2D, Tensor2D, Tensor2D] {
+function adaptBackwards(
+  gradient: Tensor2D,
+  { x, a, b, weight, narrow, factor, fanInFanOut }: Kept,
+): [Tensor2D, Tensor2D, Tensor2D] {
   const ofNarrow = scaled(matMul(gradient, b), factor);
-  return [add(matMul(gradient, weight, false, fanInFanOut), matMul(ofNarrow, a)), matMul(ofNarrow, x, true, false), matMul(gradient, narrow, true, false)];
+  return [
+    add(matMul(gradient, weight, false, fanInFanOut), matMul(ofNarrow, a)),
+    matMul(ofNarrow, x, true, false),
+    matMul(gradient, narrow, true, false),
+  ];
 }
 
 const scaled = (narrow: Tensor2D, scale: Scalar | null): Tensor2D => (scale === null ? narrow : mul(narrow, scale));

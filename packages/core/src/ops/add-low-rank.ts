@@ -3,9 +3,10 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * `base + scale · (x · aᵀ) · bᵀ`: what a low-rank adapter adds to a linear layer (LoRA, Hu et al. 2021). `base` [tokens, out], `x` [tokens, in],
- * `a` [rank, in], `b` [out, rank]; a `scale` of null is 1, and gets no gradient. Scaling happens on the narrow side; the tape sees one operation
- * instead of four, which is a quarter of what a LoRA step records. Fused kernels: `WhetstoneAddLowRank {base, x, a, b, scale?}` → [value, narrow = scale · x · aᵀ],
+ * `base + scale · (x · aᵀ) · bᵀ`: what a low-rank adapter adds to a linear layer (LoRA, Hu et al. 2021). `base`
+ * [tokens, out], `x` [tokens, in], `a` [rank, in], `b` [out, rank]; a `scale` of null is 1, and gets no gradient.
+ * Scaling happens on the narrow side; the tape sees one operation instead of four, which is a quarter of what a LoRA
+ * step records. Fused kernels: `WhetstoneAddLowRank {base, x, a, b, scale?}` → [value, narrow = scale · x · aᵀ],
  * `WhetstoneAddLowRankGrad {gradient, x, a, b, narrow, scale?}` → [gradient of x, of a, of b].
  */
 export function addLowRank(base: Tensor2D, x: Tensor2D, a: Tensor2D, b: Tensor2D, scale: Scalar | null): Tensor2D {
@@ -14,12 +15,27 @@ export function addLowRank(base: Tensor2D, x: Tensor2D, a: Tensor2D, b: Tensor2D
     () => {
       const fused = fusedKernel('WhetstoneAddLowRank', { base, x, a, b, ...(scale === null ? {} : { scale }) });
       const narrow = (fused?.[1] ?? scaled(matMul(x, a, false, true), scale)) as Tensor2D;
-      return { value: (fused?.[0] ?? add(base, matMul(narrow, b, false, true))) as Tensor2D, saved: [x, a, b, narrow, ...(scale === null ? [] : [scale])] };
+      return {
+        value: (fused?.[0] ?? add(base, matMul(narrow, b, false, true))) as Tensor2D,
+        saved: [x, a, b, narrow, ...(scale === null ? [] : [scale])],
+      };
     },
     (gradient, saved) => {
-      const [x, a, b, narrow] = [savedAt<Tensor2D>(saved, 0), savedAt<Tensor2D>(saved, 1), savedAt<Tensor2D>(saved, 2), savedAt<Tensor2D>(saved, 3)];
+      const [x, a, b, narrow] = [
+        savedAt<Tensor2D>(saved, 0),
+        savedAt<Tensor2D>(saved, 1),
+        savedAt<Tensor2D>(saved, 2),
+        savedAt<Tensor2D>(saved, 3),
+      ];
       const factor = scale === null ? null : savedAt<Scalar>(saved, 4);
-      const fused = fusedKernel('WhetstoneAddLowRankGrad', { gradient, x, a, b, narrow, ...(factor === null ? {} : { scale: factor }) });
+      const fused = fusedKernel('WhetstoneAddLowRankGrad', {
+        gradient,
+        x,
+        a,
+        b,
+        narrow,
+        ...(factor === null ? {} : { scale: factor }),
+      });
       if (fused !== null) return [gradient, ...fused];
       const ofNarrow = scaled(matMul(gradient, b), factor);
       return [gradient, matMul(ofNarrow, a), matMul(ofNarrow, x, true, false), matMul(gradient, narrow, true, false)];

@@ -34,10 +34,14 @@ test('a backend that records is told on the way there, and on the way back befor
     watched().handOverPiece = () => void told.push(operations);
     const counting = (y: tf.Tensor): tf.Tensor => {
       operations++;
-      return customGradient([y], () => ({ value: tf.mul(y, 1), saved: [] }), (gradient) => {
-        operations++;
-        return [gradient];
-      });
+      return customGradient(
+        [y],
+        () => ({ value: tf.mul(y, 1), saved: [] }),
+        (gradient) => {
+          operations++;
+          return [gradient];
+        },
+      );
     };
     tf.grad((y: tf.Tensor) => tf.sum(counting(boundary(counting(y)))))(x);
   });

@@ -10,13 +10,19 @@ interface RecordingBackend {
 const handOver = (): void => (backend() as RecordingBackend).handOverPiece?.();
 
 /**
- * `x`, at a place between two stretches of a computation, such as a model's layers, where little besides it is alive. A backend that records may hand over there what it has, on the way
- * there and on the way back: the device works while the host records on, and stretches that are alike are compiled once. No operation, and none where nothing is recorded.
+ * `x`, at a place between two stretches of a computation, such as a model's layers, where little besides it is alive. A
+ * backend that records may hand over there what it has, on the way there and on the way back: the device works while
+ * the host records on, and stretches that are alike are compiled once. No operation, and none where nothing is
+ * recorded.
  */
 export function boundary<T extends Tensor>(x: T): T {
   handOver();
-  return customGradient([x], () => ({ value: clone(x), saved: [] }), (gradient) => {
-    handOver();
-    return [gradient];
-  });
+  return customGradient(
+    [x],
+    () => ({ value: clone(x), saved: [] }),
+    (gradient) => {
+      handOver();
+      return [gradient];
+    },
+  );
 }

@@ -1,17 +1,32 @@
-import { exp, expandDims, gatherND, log, max, mul, oneHot, softmax, sub, sum, tensor1d, tensor2d, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  exp,
+  expandDims,
+  gatherND,
+  log,
+  max,
+  mul,
+  oneHot,
+  softmax,
+  sub,
+  sum,
+  tensor1d,
+  tensor2d,
+  type Tensor1D,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { isKernelRegistered, runKernel } from './registered-kernel.js';
 
 /**
- * Fused kernel that a backend may register: inputs `logits` [n, v] float32 and `targets` [n] int32,
- * outputs loss [n] and the gradient of its sum with respect to the logits [n, v]. Attribute `stretches`: in how many stretches of rows, one after the other, so that little memory is needed
- * beside the logits; 1 where absent.
+ * Fused kernel that a backend may register: inputs `logits` [n, v] float32 and `targets` [n] int32, outputs loss [n]
+ * and the gradient of its sum with respect to the logits [n, v]. Attribute `stretches`: in how many stretches of rows,
+ * one after the other, so that little memory is needed beside the logits; 1 where absent.
  */
 export const SPARSE_CROSS_ENTROPY_KERNEL = 'WhetstoneSparseCrossEntropy';
 
 /**
- * Cross-entropy of each position in nats: −log softmax(logits)[target], [n] from logits [n, v].
- * The gradient is softmax − one-hot, scaled by the gradient of the result. Differentiable once, with respect to the logits.
+ * Cross-entropy of each position in nats: −log softmax(logits)[target], [n] from logits [n, v]. The gradient is softmax
+ * − one-hot, scaled by the gradient of the result. Differentiable once, with respect to the logits.
  *
  * @param targets n token ids, each below v. They are host data, and an input of the recorded graph.
  */
@@ -35,16 +50,30 @@ export function crossEntropy(logits: Tensor2D, targets: Int32Array): Tensor1D {
 
 /**
  * Loss [n] of each position, and the gradient of their sum with respect to the logits [n, v]. Not differentiable.
+ *
  * @param stretches in how many stretches of rows, at most n
  */
-export function crossEntropyAndGradient(logits: Tensor2D, targets: Int32Array, stretches = 1): { readonly loss: Tensor1D; readonly gradient: Tensor2D } {
+export function crossEntropyAndGradient(
+  logits: Tensor2D,
+  targets: Int32Array,
+  stretches = 1,
+): { readonly loss: Tensor1D; readonly gradient: Tensor2D } {
   if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) return fusedLossAndGradient(logits, targets, stretches);
   return { loss: plainLoss(logits, targets), gradient: plainGradient(logits, targets) };
 }
 
-function fusedLossAndGradient(logits: Tensor2D, targets: Int32Array, stretches = 1): { loss: Tensor1D; gradient: Tensor2D } {
-  const [loss, gradient] = runKernel(SPARSE_CROSS_ENTROPY_KERNEL, { logits, targets: tensor1d(targets, 'int32') }, { stretches });
-  if (loss === undefined || gradient === undefined) throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} has to give a loss and a gradient.`);
+function fusedLossAndGradient(
+  logits: Tensor2D,
+  targets: Int32Array,
+  stretches = 1,
+): { loss: Tensor1D; gradient: Tensor2D } {
+  const [loss, gradient] = runKernel(
+    SPARSE_CROSS_ENTROPY_KERNEL,
+    { logits, targets: tensor1d(targets, 'int32') },
+    { stretches },
+  );
+  if (loss === undefined || gradient === undefined)
+    throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} has to give a loss and a gradient.`);
   return { loss: loss as Tensor1D, gradient: gradient as Tensor2D };
 }
 

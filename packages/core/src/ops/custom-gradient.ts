@@ -6,14 +6,18 @@ export interface ForwardResult<T extends tf.Tensor> {
   readonly saved: readonly tf.Tensor[];
 }
 
-/** The gradient of an input, or how to make it: asked for only where something that is trained lies behind that input. */
+/**
+ * The gradient of an input, or how to make it: asked for only where something that is trained lies behind that input.
+ */
 export type InputGradient = tf.Tensor | (() => tf.Tensor);
 
 /**
- * An operation with a gradient of its own. `backward` gets the gradient of the value and the saved tensors, and returns one gradient an input.
- * Tensors that `backward` needs must be saved, even those that are not inputs: whatever else the forward half made is gone by then.
+ * An operation with a gradient of its own. `backward` gets the gradient of the value and the saved tensors, and returns
+ * one gradient an input. Tensors that `backward` needs must be saved, even those that are not inputs: whatever else the
+ * forward half made is gone by then.
  *
- * It does what `tf.customGrad` does, without the copy that tfjs-core records of each saved tensor and the dozen functions it makes for each call.
+ * It does what `tf.customGrad` does, without the copy that tfjs-core records of each saved tensor and the dozen
+ * functions it makes for each call.
  */
 export function customGradient<T extends tf.Tensor>(
   inputs: readonly tf.Tensor[],
@@ -44,7 +48,8 @@ export function customGradient<T extends tf.Tensor>(
     inputs: numbered(inputs),
     outputs: [value],
     saved: kept,
-    gradient: ([gradient]) => numbered(backward(gradient as T, kept).map((of) => (typeof of === 'function' ? of : () => of))),
+    gradient: ([gradient]) =>
+      numbered(backward(gradient as T, kept).map((of) => (typeof of === 'function' ? of : () => of))),
   });
   return value;
 }

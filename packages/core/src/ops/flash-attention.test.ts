@@ -12,7 +12,9 @@ interface Places {
   readonly offsets: readonly (readonly number[])[];
 }
 
-const golden = JSON.parse(readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8')) as { readonly places: readonly Places[] };
+const golden = JSON.parse(
+  readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8'),
+) as { readonly places: readonly Places[] };
 
 beforeAll(async () => {
   await setBackend('cpu');
@@ -26,11 +28,14 @@ test('rows of one segment need no places', () => {
   expect(segmentPlaces([[4], [4]], { heads: 2, keyValueHeads: 1, headDim: 8 })).toBeNull();
 });
 
-test.each(golden.places.map((places) => [JSON.stringify(places.segments), places] as const))('places of %s are those that JAX gives cuDNN', (_, { segments, lengths, offsets }) => {
-  const found = segmentPlaces(segments, { heads: 6, keyValueHeads: 2, headDim: 8 });
-  if (found === null) throw new Error('There are no places.');
-  expect(found.lengths.arraySync()).toEqual(lengths);
-  expect(found.queryOffsets.arraySync()).toEqual(offsets.map((row) => row.map((token) => token * 48)));
-  expect(found.keyOffsets.arraySync()).toEqual(offsets.map((row) => row.map((token) => token * 16)));
-  dispose({ ...found });
-});
+test.each(golden.places.map((places) => [JSON.stringify(places.segments), places] as const))(
+  'places of %s are those that JAX gives cuDNN',
+  (_, { segments, lengths, offsets }) => {
+    const found = segmentPlaces(segments, { heads: 6, keyValueHeads: 2, headDim: 8 });
+    if (found === null) throw new Error('There are no places.');
+    expect(found.lengths.arraySync()).toEqual(lengths);
+    expect(found.queryOffsets.arraySync()).toEqual(offsets.map((row) => row.map((token) => token * 48)));
+    expect(found.keyOffsets.arraySync()).toEqual(offsets.map((row) => row.map((token) => token * 16)));
+    dispose({ ...found });
+  },
+);

@@ -1,4 +1,12 @@
-import { backend, reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  backend,
+  reshape,
+  tensor2d,
+  transpose,
+  type Tensor,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
@@ -25,7 +33,10 @@ export interface SegmentPlaces {
   readonly keyOffsets: Tensor;
 }
 
-/** Who sees whom: a token looks at those of its own segment up to itself, of these at the last `window` where that is not null. */
+/**
+ * Who sees whom: a token looks at those of its own segment up to itself, of these at the last `window` where that is
+ * not null.
+ */
 export interface CausalSegments {
   /** Null where every row is one segment. */
   readonly places: SegmentPlaces | null;
@@ -46,43 +57,80 @@ export function segmentLengths(rows: number, length: number, segmentIds: Int32Ar
 }
 
 /**
- * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, length, headDim] of the same tokens, as [rows × length, heads × headDim], where
- * {@link flashAttentionSupport} says that it can be had. The query already carries the scale. Computed in bfloat16 with sums in float32; what is kept for the way back is the
- * result and a number a query.
+ * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, length, headDim] of the same
+ * tokens, as [rows × length, heads × headDim], where {@link flashAttentionSupport} says that it can be had. The query
+ * already carries the scale. Computed in bfloat16 with sums in float32; what is kept for the way back is the result and
+ * a number a query.
  *
- * Fused kernels, on [rows, length, heads, headDim]: `WhetstoneFlashAttention {query, key, value, and for packed rows lengths [rows, segments], queryOffsets and keyOffsets
- * [rows, segments + 1]; window (0: none)}` → [result, statistics [rows × segments, heads, length]]; `WhetstoneFlashAttentionGrad {gradient, query, key, value, result, statistics,
- * the same}` → [gradient of query, of key, of value].
+ * Fused kernels, on [rows, length, heads, headDim]: `WhetstoneFlashAttention {query, key, value, and for packed rows
+ * lengths [rows, segments], queryOffsets and keyOffsets [rows, segments + 1]; window (0: none)}` → [result, statistics
+ * [rows × segments, heads, length]]; `WhetstoneFlashAttentionGrad {gradient, query, key, value, result, statistics, the
+ * same}` → [gradient of query, of key, of value].
  */
-export function flashAttention(query: Tensor4D, key: Tensor4D, value: Tensor4D, { places, window }: CausalSegments): Tensor2D {
+export function flashAttention(
+  query: Tensor4D,
+  key: Tensor4D,
+  value: Tensor4D,
+  { places, window }: CausalSegments,
+): Tensor2D {
   const [rows, heads, length, headDim] = query.shape;
   const attributes = { window: window ?? 0 };
   return customGradient<Tensor2D>(
     [query, key, value],
     () => {
       const operands = { query: tokensFirst(query), key: tokensFirst(key), value: tokensFirst(value) };
-      const [result, statistics] = run('WhetstoneFlashAttention', { ...operands, ...places }, attributes) as [Tensor, Tensor];
-      return { value: reshape(result, [rows * length, heads * headDim]), saved: [operands.query, operands.key, operands.value, result, statistics, ...Object.values(places ?? {})] };
+      const [result, statistics] = run('WhetstoneFlashAttention', { ...operands, ...places }, attributes) as [
+        Tensor,
+        Tensor,
+      ];
+      return {
+        value: reshape(result, [rows * length, heads * headDim]),
+        saved: [operands.query, operands.key, operands.value, result, statistics, ...Object.values(places ?? {})],
+      };
     },
     (given, saved) => {
-      const kept = Object.fromEntries(['query', 'key', 'value', 'result', 'statistics', ...Object.keys(places ?? {})].map((name, position) => [name, savedAt(saved, position)]));
-      const gradients = run('WhetstoneFlashAttentionGrad', { gradient: reshape(given, [rows, length, heads, headDim]), ...kept }, attributes);
+      const kept = Object.fromEntries(
+        ['query', 'key', 'value', 'result', 'statistics', ...Object.keys(places ?? {})].map((name, position) => [
+          name,
+          savedAt(saved, position),
+        ]),
+      );
+      const gradients = run(
+        'WhetstoneFlashAttentionGrad',
+        { gradient: reshape(given, [rows, length, heads, headDim]), ...kept },
+        attributes,
+      );
       return gradients.map((gradient) => tokensFirst(gradient as Tensor4D));
     },
   );
 }
 
-function run(name: string, operands: Readonly<Record<string, Tensor>>, attributes: { readonly window: number }): Tensor[] {
+function run(
+  name: string,
+  operands: Readonly<Record<string, Tensor>>,
+  attributes: { readonly window: number },
+): Tensor[] {
   const made = fusedKernel(name, { ...operands }, { ...attributes });
-  if (made === null) throw new WhetstoneError('INTERNAL', `The backend says that it has flash attention, but not ${name}.`);
+  if (made === null)
+    throw new WhetstoneError('INTERNAL', `The backend says that it has flash attention, but not ${name}.`);
   return made;
 }
 
 /** The axes of heads and of tokens exchanged: its own inverse. */
 const tokensFirst = (x: Tensor4D): Tensor4D => transpose(x, [0, 2, 1, 3]) as Tensor4D;
 
-/** The places of segments of these lengths in `rows` rows, for heads of `headDim` features. Null where every row is one segment. */
-export function segmentPlaces(lengths: readonly (readonly number[])[], { heads, keyValueHeads, headDim }: { readonly heads: number; readonly keyValueHeads: number; readonly headDim: number }): SegmentPlaces | null {
+/**
+ * The places of segments of these lengths in `rows` rows, for heads of `headDim` features. Null where every row is one
+ * segment.
+ */
+export function segmentPlaces(
+  lengths: readonly (readonly number[])[],
+  {
+    heads,
+    keyValueHeads,
+    headDim,
+  }: { readonly heads: number; readonly keyValueHeads: number; readonly headDim: number },
+): SegmentPlaces | null {
   const rows = lengths.length;
   const most = mostSegments(lengths);
   if (most === 1) return null;
@@ -94,9 +142,18 @@ export function segmentPlaces(lengths: readonly (readonly number[])[], { heads, 
     begins[segment] = begin;
     begin += size;
   });
-  const offsets = (perToken: number): Tensor => tensor2d(begins.map((token) => token * perToken), [rows, most + 1], 'int32');
+  const offsets = (perToken: number): Tensor =>
+    tensor2d(
+      begins.map((token) => token * perToken),
+      [rows, most + 1],
+      'int32',
+    );
   const filled = Int32Array.from({ length: rows * most }, (_, segment) => all[segment] ?? 0);
-  return { lengths: tensor2d(filled, [rows, most], 'int32'), queryOffsets: offsets(heads * headDim), keyOffsets: offsets(keyValueHeads * headDim) };
+  return {
+    lengths: tensor2d(filled, [rows, most], 'int32'),
+    queryOffsets: offsets(heads * headDim),
+    keyOffsets: offsets(keyValueHeads * headDim),
+  };
 }
 
 /** Segments a row for which there is room: a power of two, so that batches of a similar kind are compiled once. */

@@ -29,11 +29,16 @@ export function gatherRows(table: tf.Tensor2D, indices: tf.Tensor1D): tf.Tensor2
 }
 
 /**
- * The sum of two gradients of one tensor. Where the second has just come out of {@link gatherRows} (a table of embeddings that is the head, too), its rows are added to the first,
- * in its place if nobody else holds it, and the table full of zeros is never made by a backend that records. Fused kernel: `WhetstoneAddRows {x, indices [n, 1], rows [n, features]}` → [x].
+ * The sum of two gradients of one tensor. Where the second has just come out of {@link gatherRows} (a table of
+ * embeddings that is the head, too), its rows are added to the first, in its place if nobody else holds it, and the
+ * table full of zeros is never made by a backend that records. Fused kernel: `WhetstoneAddRows {x, indices [n, 1], rows
+ * [n, features]}` → [x].
  */
 export function addGradients(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   const made = rowsOf.get(b);
-  const fused = made === undefined ? null : fusedKernel('WhetstoneAddRows', { x: a, indices: tf.reshape(made.indices, [-1, 1]), rows: made.rows });
+  const fused =
+    made === undefined
+      ? null
+      : fusedKernel('WhetstoneAddRows', { x: a, indices: tf.reshape(made.indices, [-1, 1]), rows: made.rows });
   return fused?.[0] ?? tf.add(a, b);
 }

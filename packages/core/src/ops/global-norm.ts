@@ -11,10 +11,14 @@ export function globalNorm(tensors: Iterable<Tensor>): Scalar {
 export const NORM_EPSILON = 1e-6;
 
 /**
- * The norm of all tensors together, and the tensors times `min(1, limit / (norm + 10⁻⁶))`, so that they have at most `limit` (Pascanu et al. 2013). Not differentiable.
- * Call inside `tf.tidy`. Fused kernel: `WhetstoneClipByGlobalNorm {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
+ * The norm of all tensors together, and the tensors times `min(1, limit / (norm + 10⁻⁶))`, so that they have at most
+ * `limit` (Pascanu et al. 2013). Not differentiable. Call inside `tf.tidy`. Fused kernel: `WhetstoneClipByGlobalNorm
+ * {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
  */
-export function clipByGlobalNorm(tensors: readonly Tensor[], limit: Scalar): { readonly norm: Scalar; readonly clipped: readonly Tensor[] } {
+export function clipByGlobalNorm(
+  tensors: readonly Tensor[],
+  limit: Scalar,
+): { readonly norm: Scalar; readonly clipped: readonly Tensor[] } {
   const fused = fusedKernel('WhetstoneClipByGlobalNorm', { limit, ...byNumber(tensors) }, { epsilon: NORM_EPSILON });
   if (fused !== null) return { norm: fused[0] as Scalar, clipped: fused.slice(1) };
   const norm = globalNorm(tensors);
@@ -23,8 +27,8 @@ export function clipByGlobalNorm(tensors: readonly Tensor[], limit: Scalar): { r
 }
 
 /**
- * A scalar that is finite exactly where every element of every tensor is: their sum (infinities of both signs give NaN).
- * One pass, one scalar to read. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
+ * A scalar that is finite exactly where every element of every tensor is: their sum (infinities of both signs give
+ * NaN). One pass, one scalar to read. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
  */
 export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
   const all = [...tensors];
@@ -33,7 +37,8 @@ export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
 }
 
 /** Tensors under the names by which kernels of many know them. */
-const byNumber = (tensors: readonly Tensor[]): Record<string, Tensor> => Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
+const byNumber = (tensors: readonly Tensor[]): Record<string, Tensor> =>
+  Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
 
 /** The sum of scalars, one at least. */
 function addAll(scalars: readonly Tensor[]): Scalar {

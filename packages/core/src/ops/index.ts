@@ -1,4 +1,7 @@
-/** Operations that the engine, the models and the strategies share: each uses a fused kernel where the backend has one, else plain ops. */
+/**
+ * Operations that the engine, the models and the strategies share: each uses a fused kernel where the backend has one,
+ * else plain ops.
+ */
 export * from './adamw-update.js';
 export * from './add-product.js';
 export * from './cross-entropy.js';

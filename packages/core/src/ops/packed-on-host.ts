@@ -1,4 +1,15 @@
-import { engine, getKernelsForBackend, registerKernel, unregisterKernel, type DataId, type KernelBackend, type KernelConfig, type NamedTensorInfoMap, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  getKernelsForBackend,
+  registerKernel,
+  unregisterKernel,
+  type DataId,
+  type KernelBackend,
+  type KernelConfig,
+  type NamedTensorInfoMap,
+  type Tensor,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import type { PackedTensor } from '../contract/storage.js';
 import { unpackOnHost } from './unpack.js';
 
@@ -14,7 +25,10 @@ const taughtBackends = new WeakSet<KernelBackend>();
 
 type Given = TensorInfo | readonly TensorInfo[] | undefined | null;
 
-const isPacked = (info: Given): boolean => (Array.isArray(info) ? info.some(isPacked) : info !== undefined && info !== null && packedData.has((info as TensorInfo).dataId));
+const isPacked = (info: Given): boolean =>
+  Array.isArray(info)
+    ? info.some(isPacked)
+    : info !== undefined && info !== null && packedData.has((info as TensorInfo).dataId);
 
 /** The kernel on unpacked copies of its operands, which are gone when it is done. */
 function unpacking(config: KernelConfig): KernelConfig {
@@ -34,7 +48,9 @@ function unpacking(config: KernelConfig): KernelConfig {
         copies.push(copy);
         return copy;
       };
-      const given = Array.isArray(inputs) ? inputs.map(unpack) : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, unpack(info as Given)]));
+      const given = Array.isArray(inputs)
+        ? inputs.map(unpack)
+        : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, unpack(info as Given)]));
       try {
         return config.kernelFunc({ ...call, inputs: given as NamedTensorInfoMap });
       } finally {
@@ -80,8 +96,9 @@ function teach(name: string, backend: KernelBackend): void {
 }
 
 /**
- * A float32 tensor that is kept as packed bytes outside of a stock backend's memory: each kernel that takes it unpacks it for as long as it computes, in the forward and again in
- * the backward pass. Null where the backend is none of tfjs-core's own for processors.
+ * A float32 tensor that is kept as packed bytes outside of a stock backend's memory: each kernel that takes it unpacks
+ * it for as long as it computes, in the forward and again in the backward pass. Null where the backend is none of
+ * tfjs-core's own for processors.
  */
 export function keepPacked(packed: PackedTensor): Tensor | null {
   const { backendName, backend } = engine();
@@ -100,5 +117,10 @@ export function bytesOfPacked(packed: PackedTensor): number {
   if (packed.format === 'bfloat16') return packed.bits.byteLength;
   if (packed.format === 'int8') return packed.values.byteLength + packed.scales.byteLength;
   const { scales } = packed;
-  return packed.packed.byteLength + (scales.kind === 'single' ? scales.absmax.byteLength : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4);
+  return (
+    packed.packed.byteLength +
+    (scales.kind === 'single'
+      ? scales.absmax.byteLength
+      : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4)
+  );
 }

@@ -1,4 +1,7 @@
-/** Constants of Philox 4×32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and section 4.3). */
+/**
+ * Constants of Philox 4×32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and section
+ * 4.3).
+ */
 export const philox = { multipliers: [0xd2511f53, 0xcd9e8d57], weyl: [0x9e3779b9, 0xbb67ae85], rounds: 10 } as const;
 
 /** With this key TensorFlow's stateless operations turn a seed into a key and a counter. */
@@ -27,7 +30,10 @@ export function philoxBlock(words: Int32Array, key0: number, key1: number): void
   }
 }
 
-/** `count` uniform numbers in [0, 1) of 23 random bits each: what `tf.random.stateless_uniform([count], seed)` gives in TensorFlow. */
+/**
+ * `count` uniform numbers in [0, 1) of 23 random bits each: what `tf.random.stateless_uniform([count], seed)` gives in
+ * TensorFlow.
+ */
 export function philoxUniform(count: number, [seed0, seed1]: readonly [number, number]): Float32Array {
   // A seed is two signed 64-bit numbers to TensorFlow.
   const words = Int32Array.of(seed0, seed0 < 0 ? -1 : 0, seed1, seed1 < 0 ? -1 : 0);
@@ -39,7 +45,8 @@ export function philoxUniform(count: number, [seed0, seed1]: readonly [number, n
     words.set([start / 4, 0, counter2, counter3]);
     philoxBlock(words, key0, key1);
     // The mantissa of a number in [1, 2).
-    for (let index = 0; index < 4 && start + index < count; index++) bits[start + index] = ((words[index] ?? 0) & 0x7fffff) | 0x3f800000;
+    for (let index = 0; index < 4 && start + index < count; index++)
+      bits[start + index] = ((words[index] ?? 0) & 0x7fffff) | 0x3f800000;
   }
   for (let index = 0; index < count; index++) values[index] = (values[index] ?? 1) - 1;
   return values;

@@ -2,9 +2,10 @@ import { concat, cos, log, mul, neg, reshape, sin, slice, sqrt, sub, tidy, type 
 import { randomUniform } from './random-uniform.js';
 
 /**
- * Normal numbers of mean 0 and deviation 1, made where the backend computes (Box and Muller 1958, "A note on the generation of random normal deviates"): of
- * 2 · n uniform numbers the first n give radii and the others angles, for n cosines and then n sines. The same seed gives the same numbers everywhere, within the
- * rounding of logarithm, sine and cosine. None is beyond 5.65, as a uniform number has 23 bits.
+ * Normal numbers of mean 0 and deviation 1, made where the backend computes (Box and Muller 1958, "A note on the
+ * generation of random normal deviates"): of 2 · n uniform numbers the first n give radii and the others angles, for n
+ * cosines and then n sines. The same seed gives the same numbers everywhere, within the rounding of logarithm, sine and
+ * cosine. None is beyond 5.65, as a uniform number has 23 bits.
  */
 export function randomNormal(shape: readonly number[], seed: readonly [number, number]): Tensor {
   return tidy(() => {

@@ -4,16 +4,23 @@ import { randomUniform } from './random-uniform.js';
 /** erf(√2): how much of a normal distribution lies within two deviations. */
 const WITHIN_TWO = 0.954_499_736_103_641_6;
 
-/** Coefficients of erf⁻¹(x) / x in w − 2.5 for w = −ln((1 − x)(1 + x)) < 5, highest first (Giles 2010, "Approximating the erfinv function", single precision). */
-const inverseErf = [2.810_226_36e-8, 3.432_739_39e-7, -3.523_387_7e-6, -4.391_506_54e-6, 0.000_218_580_87, -0.001_253_725_03, -0.004_177_681_64, 0.246_640_727, 1.501_409_41] as const;
+/**
+ * Coefficients of erf⁻¹(x) / x in w − 2.5 for w = −ln((1 − x)(1 + x)) < 5, highest first (Giles 2010, "Approximating
+ * the erfinv function", single precision).
+ */
+const inverseErf = [
+  2.810_226_36e-8, 3.432_739_39e-7, -3.523_387_7e-6, -4.391_506_54e-6, 0.000_218_580_87, -0.001_253_725_03,
+  -0.004_177_681_64, 0.246_640_727, 1.501_409_41,
+] as const;
 
 /**
- * Normal numbers of mean 0 and deviation 1 of which none is farther than 2 from 0, made where the backend computes, by inversion: one uniform number each.
- * The same seed gives the same numbers everywhere, within rounding.
+ * Normal numbers of mean 0 and deviation 1 of which none is farther than 2 from 0, made where the backend computes, by
+ * inversion: one uniform number each. The same seed gives the same numbers everywhere, within rounding.
  */
 export function randomTruncatedNormal(shape: readonly number[], seed: readonly [number, number]): Tensor {
   return tidy(() => {
-    // The middle of each of the 2²³ steps, so that both ends are alike: in (−1, 1), then narrowed to the part that is kept.
+    // The middle of each of the 2²³ steps, so that both ends are alike: in (−1, 1), then narrowed to the part that is
+    // kept.
     const x: Tensor = mul(add(mul(randomUniform(shape, seed), 2), 2 ** -23 - 1), WITHIN_TWO);
     const w = sub(neg(log(mul(sub(1, x), add(1, x)))), 2.5);
     const [first, second, ...rest] = inverseErf;

@@ -1,4 +1,11 @@
-import { engine, getBackend, getKernel, type NamedAttrMap, type NamedTensorMap, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  getBackend,
+  getKernel,
+  type NamedAttrMap,
+  type NamedTensorMap,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 
 /** Whether the backend in use brings a fused kernel of that name. */
 export function isKernelRegistered(name: string): boolean {

@@ -4,29 +4,45 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * `x / sqrt(mean(x²) + epsilon)` over the last axis, times `weight` [features] where there is one (RMSNorm, Zhang and Sennrich 2019). Same shape as `x`.
+ * `x / sqrt(mean(x²) + epsilon)` over the last axis, times `weight` [features] where there is one (RMSNorm, Zhang and
+ * Sennrich 2019). Same shape as `x`.
  *
- * What is kept is the value before the weight, and one number a row. The weight's gradient is computed only where it is trained. Fused kernels: `WhetstoneRmsNormalize {x; epsilon}` →
- * [value before the weight, inverse root mean square [..., 1]], `WhetstoneRmsNormalizeGrad {gradient, value, inverse, weight?}` → [gradient of x].
+ * What is kept is the value before the weight, and one number a row. The weight's gradient is computed only where it is
+ * trained. Fused kernels: `WhetstoneRmsNormalize {x; epsilon}` → [value before the weight, inverse root mean square
+ * [..., 1]], `WhetstoneRmsNormalizeGrad {gradient, value, inverse, weight?}` → [gradient of x].
  */
 export function rmsNormalize<T extends tf.Tensor>(x: T, epsilon: number, weight: tf.Tensor | null = null): T {
   return customGradient<T>(
     weight === null ? [x] : [x, weight],
     () => {
-      const [value, inverse] = (fusedKernel('WhetstoneRmsNormalize', { x }, { epsilon }) ?? normalize(x, epsilon)) as [T, tf.Tensor];
-      return weight === null ? { value, saved: [value, inverse] } : { value: tf.mul(value, weight), saved: [value, inverse, weight] };
+      const [value, inverse] = (fusedKernel('WhetstoneRmsNormalize', { x }, { epsilon }) ?? normalize(x, epsilon)) as [
+        T,
+        tf.Tensor,
+      ];
+      return weight === null
+        ? { value, saved: [value, inverse] }
+        : { value: tf.mul(value, weight), saved: [value, inverse, weight] };
     },
     (gradient, saved) => {
       const value = savedAt<T>(saved, 0);
       const inverse = savedAt(saved, 1);
       const ofX = (): tf.Tensor => {
-        const fused = fusedKernel('WhetstoneRmsNormalizeGrad', { gradient, value, inverse, ...(weight === null ? {} : { weight: savedAt(saved, 2) }) });
+        const fused = fusedKernel('WhetstoneRmsNormalizeGrad', {
+          gradient,
+          value,
+          inverse,
+          ...(weight === null ? {} : { weight: savedAt(saved, 2) }),
+        });
         if (fused !== null) return fused[0] as tf.Tensor;
         const given = weight === null ? gradient : tf.mul(gradient, savedAt(saved, 2));
         const along = tf.mean(tf.mul(given, value), -1, true);
         return tf.mul(tf.sub(given, tf.mul(value, along)), inverse);
       };
-      const ofWeight = (): tf.Tensor => tf.sum(tf.mul(gradient, value), Array.from({ length: value.rank - 1 }, (_, axis) => axis));
+      const ofWeight = (): tf.Tensor =>
+        tf.sum(
+          tf.mul(gradient, value),
+          Array.from({ length: value.rank - 1 }, (_, axis) => axis),
+        );
       return weight === null ? [ofX] : [ofX, ofWeight];
     },
   );

@@ -13,9 +13,10 @@ export interface Rotation {
 }
 
 /**
- * Rotary position embedding (Su et al. 2021) of `x` [rows, heads, length, headDim] in plain operations, in the half-split layout: feature i is paired with i + rotated/2.
- * `tables.sin` is negative in its first half, so that `y = x · cos + swap(x) · sin`; features from `rotated` on have sine 0 and are only
- * multiplied by their cosine (1, or an attention scale folded into the tables). The gradient is the rotation backwards.
+ * Rotary position embedding (Su et al. 2021) of `x` [rows, heads, length, headDim] in plain operations, in the
+ * half-split layout: feature i is paired with i + rotated/2. `tables.sin` is negative in its first half, so that `y = x
+ * · cos + swap(x) · sin`; features from `rotated` on have sine 0 and are only multiplied by their cosine (1, or an
+ * attention scale folded into the tables). The gradient is the rotation backwards.
  */
 export function rotate(x: tf.Tensor4D, { tables: { cos, sin }, rotated }: Rotation, backwards: boolean): tf.Tensor4D {
   const straight = tf.mul<tf.Tensor4D>(x, cos);

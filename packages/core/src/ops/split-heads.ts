@@ -4,27 +4,59 @@ import { fusedKernel } from './fused-kernel.js';
 import { rotate, type Rotation } from './rotary.js';
 
 /**
- * Features of tokens [rows × length, heads × headDim] by head: [rows, heads, length, headDim], turned by their positions where there is a `rotation`. A backend may lay the result out as
- * {@link attention} will fold it, so many heads (`groups`) to a key/value head; the numbers are the same. Fused kernels: `WhetstoneSplitHeads {x, cos?, sin?; rows, headDim, groups, rotated}` →
- * [by head], `WhetstoneJoinHeads {x, cos?, sin?; rotated}` → [by token, turned back].
+ * Features of tokens [rows × length, heads × headDim] by head: [rows, heads, length, headDim], turned by their
+ * positions where there is a `rotation`. A backend may lay the result out as {@link attention} will fold it, so many
+ * heads (`groups`) to a key/value head; the numbers are the same. Fused kernels: `WhetstoneSplitHeads {x, cos?, sin?;
+ * rows, headDim, groups, rotated}` → [by head], `WhetstoneJoinHeads {x, cos?, sin?; rotated}` → [by token, turned
+ * back].
  */
-export function splitHeads(x: Tensor2D, rows: number, headDim: number, { rotation = null, groups = 1 }: { readonly rotation?: Rotation | null; readonly groups?: number } = {}): Tensor4D {
+export function splitHeads(
+  x: Tensor2D,
+  rows: number,
+  headDim: number,
+  { rotation = null, groups = 1 }: { readonly rotation?: Rotation | null; readonly groups?: number } = {},
+): Tensor4D {
   return customGradient<Tensor4D>(
     [x],
     () => {
-      const fused = fusedKernel('WhetstoneSplitHeads', { x, ...(rotation === null ? {} : { ...rotation.tables }) }, { rows, headDim, groups, rotated: rotation?.rotated ?? 0 });
-      return { value: (fused?.[0] ?? split(x, rows, headDim, rotation)) as Tensor4D, saved: rotation === null ? [] : [rotation.tables.cos, rotation.tables.sin] };
+      const fused = fusedKernel(
+        'WhetstoneSplitHeads',
+        { x, ...(rotation === null ? {} : { ...rotation.tables }) },
+        { rows, headDim, groups, rotated: rotation?.rotated ?? 0 },
+      );
+      return {
+        value: (fused?.[0] ?? split(x, rows, headDim, rotation)) as Tensor4D,
+        saved: rotation === null ? [] : [rotation.tables.cos, rotation.tables.sin],
+      };
     },
-    (gradient, saved) => [() => joinHeads(gradient, rotation === null ? null : { tables: { cos: savedAt(saved, 0), sin: savedAt(saved, 1) }, rotated: rotation.rotated })],
+    (gradient, saved) => [
+      () =>
+        joinHeads(
+          gradient,
+          rotation === null
+            ? null
+            : { tables: { cos: savedAt(saved, 0), sin: savedAt(saved, 1) }, rotated: rotation.rotated },
+        ),
+    ],
   );
 }
 
-/** The inverse of {@link splitHeads}. It is on no tape: call it where gradients are made, or within an operation with a gradient of its own. */
+/**
+ * The inverse of {@link splitHeads}. It is on no tape: call it where gradients are made, or within an operation with a
+ * gradient of its own.
+ */
 export function joinHeads(x: Tensor4D, rotation: Rotation | null = null): Tensor2D {
-  const fused = fusedKernel('WhetstoneJoinHeads', { x, ...(rotation === null ? {} : { ...rotation.tables }) }, { rotated: rotation?.rotated ?? 0 });
+  const fused = fusedKernel(
+    'WhetstoneJoinHeads',
+    { x, ...(rotation === null ? {} : { ...rotation.tables }) },
+    { rotated: rotation?.rotated ?? 0 },
+  );
   if (fused !== null) return fused[0] as Tensor2D;
   const [rows, heads, length, headDim] = x.shape;
-  return reshape(transpose(rotation === null ? x : rotate(x, rotation, true), [0, 2, 1, 3]), [rows * length, heads * headDim]);
+  return reshape(transpose(rotation === null ? x : rotate(x, rotation, true), [0, 2, 1, 3]), [
+    rows * length,
+    heads * headDim,
+  ]);
 }
 
 function split(x: Tensor2D, rows: number, headDim: number, rotation: Rotation | null): Tensor4D {

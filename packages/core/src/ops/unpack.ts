@@ -7,7 +7,10 @@ const NESTED_BLOCK = 256;
 export function scalesOfBlocks({ scales }: Pick<PackedFourBit, 'scales'>): Float32Array {
   if (scales.kind === 'single') return scales.absmax;
   const { quantised, nestedAbsmax, offset, code } = scales;
-  return Float32Array.from(quantised, (byte, index) => Math.fround((code[byte] ?? 0) * (nestedAbsmax[Math.floor(index / NESTED_BLOCK)] ?? 0)) + offset);
+  return Float32Array.from(
+    quantised,
+    (byte, index) => Math.fround((code[byte] ?? 0) * (nestedAbsmax[Math.floor(index / NESTED_BLOCK)] ?? 0)) + offset,
+  );
 }
 
 function unpackFourBit(tensor: PackedFourBit, count: number): Float32Array {
@@ -48,7 +51,8 @@ function widen(bits: Uint16Array): Float32Array {
 /** [columns, rows] as [rows, columns]. */
 export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) result[row * columns + column] = values[column * rows + row] ?? 0;
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) result[row * columns + column] = values[column * rows + row] ?? 0;
   return result;
 }
 

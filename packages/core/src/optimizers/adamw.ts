@@ -31,22 +31,25 @@ export function createAdamW(options: AdamWOptions): Optimizer {
     moments.set(name, made);
     return made;
   };
-  const momentsOf = (name: string, parameter: Tensor): Moments => moments.get(name) ?? replace(name, { first: noMoment(parameter), second: noMoment(parameter), updates: 0 });
+  const momentsOf = (name: string, parameter: Tensor): Moments =>
+    moments.get(name) ?? replace(name, { first: noMoment(parameter), second: noMoment(parameter), updates: 0 });
 
   const update = (name: string, parameter: Variable, gradient: Tensor, scalars: Scalars, step: OptimizerStep): void => {
     const before = momentsOf(name, parameter);
     const updates = before.updates + 1;
     const rate = step.learningRate * step.learningRateScale(name);
-    const [value, first, second] = tidy(() => adamwUpdate(
-      { parameter, gradient, firstMoment: before.first, secondMoment: before.second },
-      {
-        stepSize: scalars(rate / (1 - constants.beta1 ** updates)),
-        decay: scalars(step.decays(name) ? 1 - rate * options.weightDecay : 1),
-        correction: scalars(1 / Math.sqrt(1 - constants.beta2 ** updates)),
-      },
-      constants,
-      scalars,
-    ));
+    const [value, first, second] = tidy(() =>
+      adamwUpdate(
+        { parameter, gradient, firstMoment: before.first, secondMoment: before.second },
+        {
+          stepSize: scalars(rate / (1 - constants.beta1 ** updates)),
+          decay: scalars(step.decays(name) ? 1 - rate * options.weightDecay : 1),
+          correction: scalars(1 / Math.sqrt(1 - constants.beta2 ** updates)),
+        },
+        constants,
+        scalars,
+      ),
+    );
     parameter.assign(value);
     value.dispose();
     replace(name, { first, second, updates });
@@ -82,7 +85,9 @@ export function createAdamW(options: AdamWOptions): Optimizer {
         const first = tensors.get(`${name}.firstMoment`);
         const second = tensors.get(`${name}.secondMoment`);
         if (first === undefined || second === undefined) {
-          throw new WhetstoneError('CHECKPOINT_INVALID', 'The optimizer\'s state lacks the moments of a parameter.', { place: { tensor: name } });
+          throw new WhetstoneError('CHECKPOINT_INVALID', "The optimizer's state lacks the moments of a parameter.", {
+            place: { tensor: name },
+          });
         }
         replace(name, { first: first.clone(), second: second.clone(), updates });
       }
@@ -97,11 +102,15 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   };
 }
 
-/** Parameters up to this size begin with zeros that the host gives: they take no operation each, and come to the device with the first update. Larger ones had better lie beside the weights. */
+/**
+ * Parameters up to this size begin with zeros that the host gives: they take no operation each, and come to the device
+ * with the first update. Larger ones had better lie beside the weights.
+ */
 const SMALL = 2 ** 16;
 
 /** The zeros that a parameter's moments begin with. */
-const noMoment = (parameter: Tensor): Tensor => (parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape));
+const noMoment = (parameter: Tensor): Tensor =>
+  parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape);
 
 type Scalars = (value: number) => Scalar;
 
@@ -123,7 +132,7 @@ function createScalars(): Scalars & { dispose(): void } {
 function updatesOf(values: unknown): Record<string, number> {
   const updates = typeof values === 'object' && values !== null && 'updates' in values ? values.updates : undefined;
   if (typeof updates !== 'object' || updates === null) {
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The optimizer\'s state is not one of adamw.');
+    throw new WhetstoneError('CHECKPOINT_INVALID', "The optimizer's state is not one of adamw.");
   }
   return updates as Record<string, number>;
 }
@@ -132,10 +141,32 @@ const configSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    weightDecay: { type: 'number', minimum: 0, default: 0, description: 'Decoupled decay per unit of learning rate; biases and norms are left out.' },
-    adamBeta1: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0.9, description: 'Decay of the first moment.' },
-    adamBeta2: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0.999, description: 'Decay of the second moment.' },
-    adamEpsilon: { type: 'number', exclusiveMinimum: 0, default: 1e-8, description: 'Added to the root of the second moment.' },
+    weightDecay: {
+      type: 'number',
+      minimum: 0,
+      default: 0,
+      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
+    },
+    adamBeta1: {
+      type: 'number',
+      minimum: 0,
+      exclusiveMaximum: 1,
+      default: 0.9,
+      description: 'Decay of the first moment.',
+    },
+    adamBeta2: {
+      type: 'number',
+      minimum: 0,
+      exclusiveMaximum: 1,
+      default: 0.999,
+      description: 'Decay of the second moment.',
+    },
+    adamEpsilon: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      default: 1e-8,
+      description: 'Added to the root of the second moment.',
+    },
   },
   required: ['weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
 } as const;

@@ -9,7 +9,13 @@ import { createSgd } from './sgd.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-const stepOf = (update: number, changes: Partial<OptimizerStep> = {}): OptimizerStep => ({ update, learningRate: 0.1, learningRateScale: () => 1, decays: () => true, ...changes });
+const stepOf = (update: number, changes: Partial<OptimizerStep> = {}): OptimizerStep => ({
+  update,
+  learningRate: 0.1,
+  learningRateScale: () => 1,
+  decays: () => true,
+  ...changes,
+});
 
 /** A variable with one element, 1. */
 function one(): tf.Variable {
@@ -39,7 +45,8 @@ describe('adamw', () => {
     const variable = one();
     // Step 1: m̂ = g, v̂ = g²: the step is the rate against the gradient's sign. 1 · (1 − 0.1 · 0.5) − 0.1.
     expect(apply(optimizer, variable, 2, stepOf(1))).toBeCloseTo(0.85, 6);
-    // Step 2, g = −1: m = 0.9 · 0.2 − 0.1 = 0.08, m̂ = 0.08 / 0.19; v = 0.99 · 0.04 + 0.01 = 0.0496, v̂ = 0.0496 / 0.0199.
+    // Step 2, g = −1: m = 0.9 · 0.2 − 0.1 = 0.08, m̂ = 0.08 / 0.19; v = 0.99 · 0.04 + 0.01 = 0.0496, v̂ = 0.0496 /
+    // 0.0199.
     const expected = 0.85 * 0.95 - (0.1 * (0.08 / 0.19)) / Math.sqrt(0.0496 / 0.0199);
     expect(apply(optimizer, variable, -1, stepOf(2))).toBeCloseTo(expected, 6);
     optimizer.dispose();
@@ -49,7 +56,10 @@ describe('adamw', () => {
   it('scales the rate by parameter and leaves out decay', () => {
     const optimizer = createAdamW(options);
     const variable = one();
-    expect(apply(optimizer, variable, 2, stepOf(1, { learningRateScale: () => 3, decays: () => false }))).toBeCloseTo(0.7, 6);
+    expect(apply(optimizer, variable, 2, stepOf(1, { learningRateScale: () => 3, decays: () => false }))).toBeCloseTo(
+      0.7,
+      6,
+    );
     optimizer.dispose();
     variable.dispose();
   });
@@ -59,7 +69,15 @@ describe('adamw', () => {
       kernelName: ADAMW_KERNEL,
       backendName: 'cpu',
       kernelFunc: ({ inputs, attrs }) => {
-        expect(Object.keys(inputs).toSorted()).toEqual(['correction', 'decay', 'firstMoment', 'gradient', 'parameter', 'secondMoment', 'stepSize']);
+        expect(Object.keys(inputs).toSorted()).toEqual([
+          'correction',
+          'decay',
+          'firstMoment',
+          'gradient',
+          'parameter',
+          'secondMoment',
+          'stepSize',
+        ]);
         expect(attrs).toEqual({ beta1: 0.9, beta2: 0.99, epsilon: 1e-8 });
         return [tf.tensor1d([7]), tf.tensor1d([8]), tf.tensor1d([9])];
       },
@@ -77,7 +95,17 @@ describe('adamw', () => {
     const [early, late] = [one(), one()];
     const gradient = tf.tensor1d([2]);
     optimizer.apply(new Map([['early', early]]), new Map([['early', gradient]]), stepOf(1));
-    optimizer.apply(new Map([['late', late], ['early', early]]), new Map([['late', gradient], ['early', gradient]]), stepOf(2));
+    optimizer.apply(
+      new Map([
+        ['late', late],
+        ['early', early],
+      ]),
+      new Map([
+        ['late', gradient],
+        ['early', gradient],
+      ]),
+      stepOf(2),
+    );
     // The late one's first update is a whole step, bias-corrected for its own count.
     expect(late.dataSync()[0]).toBeCloseTo(0.9, 6);
     tf.dispose([early, late, gradient]);
@@ -87,7 +115,10 @@ describe('adamw', () => {
   it('makes moments beforehand, once, and saves those of parameters that were updated', () => {
     const [prepared, plain] = [createAdamW(options), createAdamW(options)];
     const [first, second, idle] = [one(), one(), one()];
-    const parameters = new Map([['weight', first], ['idle', idle]]);
+    const parameters = new Map([
+      ['weight', first],
+      ['idle', idle],
+    ]);
     const before = tf.memory().numTensors;
     expect(prepared.prepare?.(parameters)).toBe(true);
     expect(tf.memory().numTensors).toBe(before + 4);
@@ -101,8 +132,11 @@ describe('adamw', () => {
   });
 
   it('refuses a state without its moments', () => {
-    const load = (values: object): void => createAdamW(options).loadState({ tensors: new Map(), values: values as never });
-    expect(() => load({ updates: { weight: 1 } })).toThrow(expect.objectContaining({ code: 'CHECKPOINT_INVALID' }) as Error);
+    const load = (values: object): void =>
+      createAdamW(options).loadState({ tensors: new Map(), values: values as never });
+    expect(() => load({ updates: { weight: 1 } })).toThrow(
+      expect.objectContaining({ code: 'CHECKPOINT_INVALID' }) as Error,
+    );
     expect(() => load({})).toThrow(expect.objectContaining({ code: 'CHECKPOINT_INVALID' }) as Error);
   });
 });
@@ -146,8 +180,21 @@ it.each([
 });
 
 it('weight decay leaves out biases and norms', () => {
-  const decays = ['model.embed_tokens.weight', 'lm_head.weight', 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight', 'transformer.h.0.attn.c_attn.weight', 'prompt_embeddings'];
-  const left = ['model.norm.weight', 'model.layers.0.input_layernorm.weight', 'model.layers.0.self_attn.q_norm.weight', 'model.layers.0.self_attn.q_proj.bias', 'transformer.h.0.ln_1.weight', 'transformer.ln_f.weight'];
+  const decays = [
+    'model.embed_tokens.weight',
+    'lm_head.weight',
+    'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight',
+    'transformer.h.0.attn.c_attn.weight',
+    'prompt_embeddings',
+  ];
+  const left = [
+    'model.norm.weight',
+    'model.layers.0.input_layernorm.weight',
+    'model.layers.0.self_attn.q_norm.weight',
+    'model.layers.0.self_attn.q_proj.bias',
+    'transformer.h.0.ln_1.weight',
+    'transformer.ln_f.weight',
+  ];
   expect(decays.filter((name) => !weightDecayApplies(name))).toEqual([]);
   expect(left.filter((name) => weightDecayApplies(name))).toEqual([]);
 });

@@ -23,7 +23,8 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
         const decay = step.decays(name) ? 1 - rate * weightDecay : 1;
         const [value, velocity] = tidy(() => {
           const before = velocities.get(name);
-          const direction = momentum === 0 || before === undefined ? gradient.clone() : add(mul(before, momentum), gradient);
+          const direction =
+            momentum === 0 || before === undefined ? gradient.clone() : add(mul(before, momentum), gradient);
           return [sub(mul(parameter, scalar(decay)), mul(direction, scalar(rate))), direction] as [Tensor, Tensor];
         });
         parameter.assign(value);
@@ -48,7 +49,12 @@ const configSchema = {
   additionalProperties: false,
   properties: {
     momentum: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0 },
-    weightDecay: { type: 'number', minimum: 0, default: 0, description: 'Decoupled decay per unit of learning rate; biases and norms are left out.' },
+    weightDecay: {
+      type: 'number',
+      minimum: 0,
+      default: 0,
+      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
+    },
   },
   required: ['momentum', 'weightDecay'],
 } as const;

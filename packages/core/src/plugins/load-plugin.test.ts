@@ -16,15 +16,21 @@ const write = (path: string, text: string) => {
 };
 
 const schema = { type: 'object', additionalProperties: false } as const;
-const builtIn = (kind: PluginKind, name: string): Plugin => definePlugin({ apiVersion: 1, kind, name, configSchema: schema, create: () => ({}) as never });
-const load = (kind: PluginKind, use: string, registry = createRegistry([builtIn('callback', 'early-stopping'), builtIn('strategy', 'lora')])) =>
-  loadPlugin(kind, use, { registry, baseFolder: folder, sharedModules: { '@whetstone/core': contract } });
+const builtIn = (kind: PluginKind, name: string): Plugin =>
+  definePlugin({ apiVersion: 1, kind, name, configSchema: schema, create: () => ({}) as never });
+const load = (
+  kind: PluginKind,
+  use: string,
+  registry = createRegistry([builtIn('callback', 'early-stopping'), builtIn('strategy', 'lora')]),
+) => loadPlugin(kind, use, { registry, baseFolder: folder, sharedModules: { '@whetstone/core': contract } });
 async function refusal(kind: PluginKind, use: string): Promise<WhetstoneError> {
   const error: unknown = await load(kind, use).catch((failure: unknown) => failure);
   if (error instanceof WhetstoneError) return error;
   throw new Error('was accepted');
 }
-const plugin = (name: string, kind = 'callback') => `{ apiVersion: 1, kind: '${kind}', name: '${name}', configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep() {} }) }`;
+const plugin = (name: string, kind = 'callback') =>
+  `{ apiVersion: 1, kind: '${kind}', name: '${name}', configSchema: { type: 'object', additionalProperties: ` +
+  'false }, create: () => ({ onStep() {} }) }';
 
 describe('a registered plugin', () => {
   it('is found by kind and name', async () => {
@@ -42,18 +48,24 @@ describe('a registered plugin', () => {
 
 describe('a local file', () => {
   it('may be TypeScript, import a neighbour, and see the running instance of core', async () => {
-    write('mine.ts', `import { definePlugin, WhetstoneError } from '@whetstone/core';
+    write(
+      'mine.ts',
+      `import { definePlugin, WhetstoneError } from '@whetstone/core';
       import { name } from './name.ts';
       interface Unused { readonly a: string }
       export const error: unknown = WhetstoneError;
-      export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep(): void { throw new WhetstoneError('INTERNAL', 'same'); } }) });`);
-    write('name.ts', 'export const name: string = \'mine\';');
+      export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep(): void { throw new WhetstoneError('INTERNAL', 'same'); } }) });`,
+    );
+    write('name.ts', "export const name: string = 'mine';");
     const loaded = await load('callback', './mine.ts');
     expect(loaded.name).toBe('mine');
-    const callback = await loaded.create(undefined as never, undefined as never) as { onStep(): void };
+    const callback = (await loaded.create(undefined as never, undefined as never)) as { onStep(): void };
     expect(() => callback.onStep()).toThrow(WhetstoneError);
   });
-  it.each([['esm.mjs', 'export default'], ['common.cjs', 'module.exports =']])('may be %s', async (file, syntax) => {
+  it.each([
+    ['esm.mjs', 'export default'],
+    ['common.cjs', 'module.exports ='],
+  ])('may be %s', async (file, syntax) => {
     write(file, `${syntax} ${plugin(file)};`);
     expect((await load('callback', `./${file}`)).name).toBe(file);
   });
@@ -76,11 +88,14 @@ describe('a local file', () => {
 
 describe('an npm package', () => {
   const install = (name: string, main: string, more: object = {}) => {
-    write(`node_modules/${name}/package.json`, JSON.stringify({ name, version: '1.0.0', type: 'module', exports: { import: './index.js' }, ...more }));
+    write(
+      `node_modules/${name}/package.json`,
+      JSON.stringify({ name, version: '1.0.0', type: 'module', exports: { import: './index.js' }, ...more }),
+    );
     write(`node_modules/${name}/index.js`, main);
   };
 
-  it('is resolved from the configuration\'s folder', async () => {
+  it("is resolved from the configuration's folder", async () => {
     install('@acme/whetstone-shout', `export default ${plugin('shout')}`);
     expect((await load('callback', '@acme/whetstone-shout')).name).toBe('shout');
   });
@@ -90,7 +105,10 @@ describe('an npm package', () => {
     expect((await load('callback', 'many#two')).name).toBe('two');
     expect((await refusal('callback', 'many')).hint).toBe('Name one, as "many#one".');
     expect((await refusal('callback', 'many#twoo')).hint).toBe("Did you mean 'two'?");
-    expect((await refusal('strategy', 'many'))).toMatchObject({ code: 'PLUGIN_INVALID', expected: 'a plugin of kind strategy' });
+    expect(await refusal('strategy', 'many')).toMatchObject({
+      code: 'PLUGIN_INVALID',
+      expected: 'a plugin of kind strategy',
+    });
   });
   it('that is not installed gets a hint', async () => {
     expect((await refusal('callback', '@acme/nothing')).hint).toContain('npm install @acme/nothing');
@@ -105,24 +123,62 @@ describe('an npm package', () => {
   it('may not take the name of another plugin', async () => {
     install('imposter', `export default ${plugin('early-stopping')}`);
     const error = await refusal('callback', 'imposter');
-    expect(error).toMatchObject({ code: 'PLUGIN_CONFLICT', details: { name: 'early-stopping', origins: ['the built-in plugins', 'imposter'] } });
+    expect(error).toMatchObject({
+      code: 'PLUGIN_CONFLICT',
+      details: { name: 'early-stopping', origins: ['the built-in plugins', 'imposter'] },
+    });
   });
   it('may be asked for twice', async () => {
     const registry = createRegistry([]);
-    expect(await load('callback', '@acme/whetstone-shout', registry)).toBe(await load('callback', '@acme/whetstone-shout', registry));
+    expect(await load('callback', '@acme/whetstone-shout', registry)).toBe(
+      await load('callback', '@acme/whetstone-shout', registry),
+    );
   });
 });
 
 describe('a module that exports no proper plugin', () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     ['nothing.mjs', 'export const a = 1;', /kind/],
-    ['version.mjs', 'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", additionalProperties: false }, create() {} };', /another version/],
-    ['kind.mjs', 'export default { apiVersion: 1, kind: "calback", name: "x", configSchema: { type: "object", additionalProperties: false }, create() {} };', /Did you mean 'callback'/],
-    ['name.mjs', 'export default { apiVersion: 1, kind: "callback", name: "", configSchema: { type: "object", additionalProperties: false }, create() {} };', /no proper name/],
-    ['schema.mjs', 'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "objekt" }, create() {} };', /must describe an object/],
-    ['schema2.mjs', 'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", additionalProperties: false, properties: { a: { tpye: "string" } } }, create() {} };', /not a valid JSON Schema/],
-    ['open.mjs', 'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object" }, create() {} };', /misspelled options would pass/],
-    ['create.mjs', 'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", additionalProperties: false }, creat() {} };', /Did you mean 'create'/],
+    [
+      'version.mjs',
+      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false }, create() {} };',
+      /another version/,
+    ],
+    [
+      'kind.mjs',
+      'export default { apiVersion: 1, kind: "calback", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false }, create() {} };',
+      /Did you mean 'callback'/,
+    ],
+    [
+      'name.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "", configSchema: { type: "object", ' +
+        'additionalProperties: false }, create() {} };',
+      /no proper name/,
+    ],
+    [
+      'schema.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "objekt" }, create() {} };',
+      /must describe an object/,
+    ],
+    [
+      'schema2.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false, properties: { a: { tpye: "string" } } }, create() {} };',
+      /not a valid JSON Schema/,
+    ],
+    [
+      'open.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object" }, create() {} };',
+      /misspelled options would pass/,
+    ],
+    [
+      'create.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false }, creat() {} };',
+      /Did you mean 'create'/,
+    ],
     ['empty.mjs', 'export default [];', /empty list/],
     ['number.mjs', 'export default 3;', /does not export a plugin/],
   ];
@@ -135,6 +191,8 @@ describe('a module that exports no proper plugin', () => {
 });
 
 it('createRegistry refuses two plugins of one kind and name', () => {
-  expect(() => createRegistry([builtIn('callback', 'a'), builtIn('callback', 'a')])).toThrow(/Two plugins of kind callback/);
+  expect(() => createRegistry([builtIn('callback', 'a'), builtIn('callback', 'a')])).toThrow(
+    /Two plugins of kind callback/,
+  );
   expect(createRegistry([builtIn('callback', 'a'), builtIn('logger', 'a')]).plugins).toHaveLength(2);
 });

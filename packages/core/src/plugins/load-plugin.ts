@@ -9,8 +9,8 @@ import type { PluginRegistry } from './registry.js';
 import { pluginsOf } from './validate-plugin.js';
 
 /**
- * Modules that a local file gets from the running program, whatever is installed beside it, so that there is one instance of each: the module itself,
- * or {@link later} for one that is imported when a file is loaded.
+ * Modules that a local file gets from the running program, whatever is installed beside it, so that there is one
+ * instance of each: the module itself, or {@link later} for one that is imported when a file is loaded.
  */
 export type SharedModules = Readonly<Record<string, unknown>>;
 
@@ -25,10 +25,17 @@ export function later(load: () => Promise<unknown>): unknown {
   return { [deferred]: load };
 }
 
-const isDeferred = (module: unknown): module is Deferred => typeof module === 'object' && module !== null && deferred in module;
+const isDeferred = (module: unknown): module is Deferred =>
+  typeof module === 'object' && module !== null && deferred in module;
 
 async function ready(modules: SharedModules): Promise<Record<string, unknown>> {
-  return Object.fromEntries(await Promise.all(Object.entries(modules).map(async ([name, module]) => [name, isDeferred(module) ? await module[deferred]() : module] as const)));
+  return Object.fromEntries(
+    await Promise.all(
+      Object.entries(modules).map(
+        async ([name, module]) => [name, isDeferred(module) ? await module[deferred]() : module] as const,
+      ),
+    ),
+  );
 }
 
 export interface LoadPluginOptions {
@@ -43,8 +50,10 @@ const isPackageName = (use: string) => /^(?:@[\w.~-]+\/)?[\w.~-]+(?:\/[\w.~/-]+)
 const messageOf = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause));
 
 /**
- * The plugin that `use` names: a registered one, an npm package seen from the configuration's folder, or a local file (TypeScript too).
- * Of a module with several plugins of the kind, `module#name` names one. What was loaded is added to the registry.
+ * The plugin that `use` names: a registered one, an npm package seen from the configuration's folder, or a local file
+ * (TypeScript too). Of a module with several plugins of the kind, `module#name` names one. What was loaded is added to
+ * the registry.
+ *
  * @throws WhetstoneError `PLUGIN_NOT_FOUND`, `PLUGIN_INVALID` (the cause of a failed import is kept), `PLUGIN_CONFLICT`
  */
 export async function loadPlugin(kind: PluginKind, use: string, options: LoadPluginOptions): Promise<Plugin> {
@@ -52,7 +61,9 @@ export async function loadPlugin(kind: PluginKind, use: string, options: LoadPlu
   const registered = registry.find(kind, use);
   if (registered !== undefined) return registered;
   const [specifier = '', name] = splitName(use);
-  const exported = isFile(specifier) ? await importFile(specifier, options) : await importPackage(kind, specifier, options);
+  const exported = isFile(specifier)
+    ? await importFile(specifier, options)
+    : await importPackage(kind, specifier, options);
   const plugin = choose(pluginsOf(exported, specifier), kind, name, specifier);
   registry.add(plugin, specifier);
   return plugin;
@@ -69,12 +80,31 @@ function choose(plugins: readonly Plugin[], kind: PluginKind, name: string | und
   if (only !== undefined && second === undefined) return only;
   const holds = plugins.map((plugin) => `${plugin.kind} '${plugin.name}'`).join(', ');
   if (only !== undefined) {
-    throw new WhetstoneError('PLUGIN_NOT_FOUND', `${origin} holds several plugins of kind ${kind}.`, { found: holds, hint: `Name one, as "${origin}#${only.name}".`, details: { kind, origin } });
+    throw new WhetstoneError('PLUGIN_NOT_FOUND', `${origin} holds several plugins of kind ${kind}.`, {
+      found: holds,
+      hint: `Name one, as "${origin}#${only.name}".`,
+      details: { kind, origin },
+    });
   }
   if (ofKind.length > 0 && name !== undefined) {
-    throw new WhetstoneError('PLUGIN_NOT_FOUND', `${origin} holds no plugin of kind ${kind} that is called '${name}'.`, { found: holds, hint: didYouMean(name, ofKind.map((plugin) => plugin.name)), details: { kind, origin } });
+    throw new WhetstoneError(
+      'PLUGIN_NOT_FOUND',
+      `${origin} holds no plugin of kind ${kind} that is called '${name}'.`,
+      {
+        found: holds,
+        hint: didYouMean(
+          name,
+          ofKind.map((plugin) => plugin.name),
+        ),
+        details: { kind, origin },
+      },
+    );
   }
-  throw new WhetstoneError('PLUGIN_INVALID', `${origin} holds no plugin of kind ${kind}.`, { expected: `a plugin of kind ${kind}`, found: holds, details: { kind, origin } });
+  throw new WhetstoneError('PLUGIN_INVALID', `${origin} holds no plugin of kind ${kind}.`, {
+    expected: `a plugin of kind ${kind}`,
+    found: holds,
+    details: { kind, origin },
+  });
 }
 
 /** The default export of a module; of a CommonJS module what it exports. */
@@ -88,16 +118,31 @@ function defaultExport(module: unknown): unknown {
 
 async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadPluginOptions): Promise<unknown> {
   const file = use.startsWith('file:') ? fileURLToPath(use) : resolve(baseFolder, use);
-  if (!existsSync(file)) throw new WhetstoneError('PLUGIN_NOT_FOUND', `The plugin file ${use} does not exist.`, { place: { file }, hint: 'Files are relative to the folder of the configuration.' });
+  if (!existsSync(file))
+    throw new WhetstoneError('PLUGIN_NOT_FOUND', `The plugin file ${use} does not exist.`, {
+      place: { file },
+      hint: 'Files are relative to the folder of the configuration.',
+    });
   try {
-    const jiti = createJiti(pathToFileURL(file).href, { fsCache: false, interopDefault: false, virtualModules: await ready(sharedModules) });
+    const jiti = createJiti(pathToFileURL(file).href, {
+      fsCache: false,
+      interopDefault: false,
+      virtualModules: await ready(sharedModules),
+    });
     return defaultExport(await jiti.import(file));
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_INVALID', `The plugin file ${use} cannot be loaded: ${messageOf(cause)}`, { place: { file }, cause });
+    throw new WhetstoneError('PLUGIN_INVALID', `The plugin file ${use} cannot be loaded: ${messageOf(cause)}`, {
+      place: { file },
+      cause,
+    });
   }
 }
 
-async function importPackage(kind: PluginKind, use: string, { registry, baseFolder }: LoadPluginOptions): Promise<unknown> {
+async function importPackage(
+  kind: PluginKind,
+  use: string,
+  { registry, baseFolder }: LoadPluginOptions,
+): Promise<unknown> {
   const known = registry.names(kind);
   const notFound = (cause?: unknown) => {
     const suggestion = didYouMean(use, known);
@@ -105,11 +150,16 @@ async function importPackage(kind: PluginKind, use: string, { registry, baseFold
     const hints = [
       suggestion,
       others.length > 0 ? `'${use}' is a ${others.join(' and a ')}, not a ${kind}.` : undefined,
-      suggestion === undefined && isPackageName(use) ? `If it is an npm package, install it beside the configuration: npm install ${use}` : undefined,
+      suggestion === undefined && isPackageName(use)
+        ? `If it is an npm package, install it beside the configuration: npm install ${use}`
+        : undefined,
       suggestion === undefined && existsSync(resolve(baseFolder, use)) ? `If it is a file, write ./${use}` : undefined,
     ].filter((hint) => hint !== undefined);
     return new WhetstoneError('PLUGIN_NOT_FOUND', `There is no ${kind} called '${use}'.`, {
-      expected: known.length > 0 ? `one of ${known.join(', ')}; a package; or a file as ./mine.ts` : 'a package, or a file as ./mine.ts',
+      expected:
+        known.length > 0
+          ? `one of ${known.join(', ')}; a package; or a file as ./mine.ts`
+          : 'a package, or a file as ./mine.ts',
       found: JSON.stringify(use),
       ...(hints.length > 0 ? { hint: hints.join(' ') } : {}),
       details: { kind, use, known },
@@ -123,6 +173,10 @@ async function importPackage(kind: PluginKind, use: string, { registry, baseFold
   try {
     return defaultExport(await import(/* @vite-ignore */ url));
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_INVALID', `The package ${use} cannot be loaded: ${messageOf(cause)}`, { hint: 'The cause is below; it is often a dependency of the package that is not installed.', details: { kind, use, url }, cause });
+    throw new WhetstoneError('PLUGIN_INVALID', `The package ${use} cannot be loaded: ${messageOf(cause)}`, {
+      hint: 'The cause is below; it is often a dependency of the package that is not installed.',
+      details: { kind, use, url },
+      cause,
+    });
   }
 }

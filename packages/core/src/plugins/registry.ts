@@ -20,14 +20,19 @@ export function createRegistry(builtIns: readonly Plugin[]): PluginRegistry {
       const present = entries.get(key(plugin.kind, plugin.name));
       if (present?.plugin === plugin) return;
       if (present !== undefined) {
-        throw new WhetstoneError('PLUGIN_CONFLICT', `Two plugins of kind ${plugin.kind} are called '${plugin.name}': one of ${present.origin}, one of ${origin}.`, {
-          hint: 'Rename one of them; names appear in checkpoints and errors.',
-          details: { kind: plugin.kind, name: plugin.name, origins: [present.origin, origin] },
-        });
+        throw new WhetstoneError(
+          'PLUGIN_CONFLICT',
+          `Two plugins of kind ${plugin.kind} are called '${plugin.name}': one of ${present.origin}, one of ${origin}.`,
+          {
+            hint: 'Rename one of them; names appear in checkpoints and errors.',
+            details: { kind: plugin.kind, name: plugin.name, origins: [present.origin, origin] },
+          },
+        );
       }
       entries.set(key(plugin.kind, plugin.name), { plugin, origin });
     },
-    names: (kind) => [...entries.values()].filter(({ plugin }) => plugin.kind === kind).map(({ plugin }) => plugin.name),
+    names: (kind) =>
+      [...entries.values()].filter(({ plugin }) => plugin.kind === kind).map(({ plugin }) => plugin.name),
     get plugins() {
       return [...entries.values()].map(({ plugin }) => plugin);
     },

@@ -2,7 +2,10 @@ import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus, xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
-/** A stream of random numbers: the same seed, the same numbers, on every machine. Its state is plain data, so that a checkpoint can hold it. */
+/**
+ * A stream of random numbers: the same seed, the same numbers, on every machine. Its state is plain data, so that a
+ * checkpoint can hold it.
+ */
 export interface Random {
   /** Uniform in [0, 1). */
   uniform(): number;
@@ -22,8 +25,8 @@ function mixSeed(seed: number, purpose: readonly (string | number)[]): number {
 }
 
 /**
- * The stream for one purpose (`'shuffle', epoch`; a layer's name), by xoroshiro128+. Streams of different purposes do not depend on one another,
- * so drawing more of one, or adding a layer, never changes the other.
+ * The stream for one purpose (`'shuffle', epoch`; a layer's name), by xoroshiro128+. Streams of different purposes do
+ * not depend on one another, so drawing more of one, or adding a layer, never changes the other.
  */
 export function createRandom(seed: number, ...purpose: readonly (string | number)[]): Random {
   let generator = xoroshiro128plus(mixSeed(seed, purpose));
@@ -59,5 +62,8 @@ export function shuffle<T extends { readonly length: number; [index: number]: un
 
 /** The numbers from 0 up to `count` in random order. */
 export function permutation(count: number, random: Random): Int32Array {
-  return shuffle(Int32Array.from({ length: count }, (_, index) => index), random);
+  return shuffle(
+    Int32Array.from({ length: count }, (_, index) => index),
+    random,
+  );
 }

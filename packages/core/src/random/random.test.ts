@@ -7,7 +7,8 @@ test('a seed and a purpose give one stream, other purposes another, whatever els
   const again = createRandom(7, 'rows', 1);
   createRandom(7, 'rows', 2).uniform();
   expect([again.uniform(), again.normal(), again.integer(100)]).toEqual(numbers);
-  for (const other of [createRandom(8, 'rows', 1), createRandom(7, 'rows', 2), createRandom(7)]) expect(other.uniform()).not.toBe(numbers[0]);
+  for (const other of [createRandom(8, 'rows', 1), createRandom(7, 'rows', 2), createRandom(7)])
+    expect(other.uniform()).not.toBe(numbers[0]);
 });
 
 test('a saved state goes on where it was saved, through JSON', () => {
@@ -35,7 +36,8 @@ test('moments of the distributions: 1/2 and 1/12; 0 and 1; each whole number as 
   expect(Math.abs(mean)).toBeLessThan(0.02);
   expect(Math.abs(variance - 1)).toBeLessThan(0.03);
   const drawn = Array.from({ length: count }, () => random.integer(4));
-  for (const number of [0, 1, 2, 3]) expect(Math.abs(drawn.filter((one) => one === number).length / count - 0.25)).toBeLessThan(0.009);
+  for (const number of [0, 1, 2, 3])
+    expect(Math.abs(drawn.filter((one) => one === number).length / count - 0.25)).toBeLessThan(0.009);
 });
 
 test('a permutation holds every number once, and is none that was there before', () => {

@@ -1,10 +1,24 @@
-/** Element types of the safetensors format, and how their bytes become numbers. Little-endian throughout, as the format and every host of Node is. */
+/**
+ * Element types of the safetensors format, and how their bytes become numbers. Little-endian throughout, as the format
+ * and every host of Node is.
+ */
 
 export const bytesPerElement = {
-  BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1,
-  I16: 2, U16: 2, F16: 2, BF16: 2,
-  I32: 4, U32: 4, F32: 4,
-  F64: 8, I64: 8, U64: 8,
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
 } as const;
 
 export type SafetensorsDtype = keyof typeof bytesPerElement;
@@ -13,27 +27,54 @@ export type SafetensorsDtype = keyof typeof bytesPerElement;
 export type WeightDtype = 'F32' | 'F16' | 'BF16';
 
 export type TensorData =
-  | Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array;
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
 
 export function isSafetensorsDtype(name: unknown): name is SafetensorsDtype {
   return typeof name === 'string' && Object.hasOwn(bytesPerElement, name);
 }
 
-/** Views `bytes` (aligned, little-endian) as elements of `dtype`; half-precision and 8-bit floats stay their bit patterns. */
+/**
+ * Views `bytes` (aligned, little-endian) as elements of `dtype`; half-precision and 8-bit floats stay their bit
+ * patterns.
+ */
 export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
   const { buffer, byteOffset } = bytes;
   const length = bytes.byteLength / bytesPerElement[dtype];
   switch (dtype) {
-    case 'F32': return new Float32Array(buffer, byteOffset, length);
-    case 'F64': return new Float64Array(buffer, byteOffset, length);
-    case 'I8': return new Int8Array(buffer, byteOffset, length);
-    case 'I16': return new Int16Array(buffer, byteOffset, length);
-    case 'I32': return new Int32Array(buffer, byteOffset, length);
-    case 'U32': return new Uint32Array(buffer, byteOffset, length);
-    case 'I64': return new BigInt64Array(buffer, byteOffset, length);
-    case 'U64': return new BigUint64Array(buffer, byteOffset, length);
-    case 'F16': case 'BF16': case 'U16': return new Uint16Array(buffer, byteOffset, length);
-    case 'BOOL': case 'U8': case 'F8_E5M2': case 'F8_E4M3': return new Uint8Array(buffer, byteOffset, length);
+    case 'F32':
+      return new Float32Array(buffer, byteOffset, length);
+    case 'F64':
+      return new Float64Array(buffer, byteOffset, length);
+    case 'I8':
+      return new Int8Array(buffer, byteOffset, length);
+    case 'I16':
+      return new Int16Array(buffer, byteOffset, length);
+    case 'I32':
+      return new Int32Array(buffer, byteOffset, length);
+    case 'U32':
+      return new Uint32Array(buffer, byteOffset, length);
+    case 'I64':
+      return new BigInt64Array(buffer, byteOffset, length);
+    case 'U64':
+      return new BigUint64Array(buffer, byteOffset, length);
+    case 'F16':
+    case 'BF16':
+    case 'U16':
+      return new Uint16Array(buffer, byteOffset, length);
+    case 'BOOL':
+    case 'U8':
+    case 'F8_E5M2':
+    case 'F8_E4M3':
+      return new Uint8Array(buffer, byteOffset, length);
   }
 }
 

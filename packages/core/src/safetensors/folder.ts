@@ -10,7 +10,11 @@ import { byteSize, writeSafetensors, type TensorToWrite } from './write.js';
 export const SINGLE_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
 
-const exists = async (file: string): Promise<boolean> => stat(file).then((found) => found.isFile(), () => false);
+const exists = async (file: string): Promise<boolean> =>
+  stat(file).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 /**
  * Opens the weights of a model folder: `model.safetensors`, or all shards that `model.safetensors.index.json` names.
@@ -23,7 +27,9 @@ export async function openWeights(folder: string): Promise<TensorReader> {
   if (await exists(index)) return openSharded(folder, index);
   throw new WhetstoneError('MODEL_NOT_FOUND', `The folder holds neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
     place: { file: folder },
-    hint: 'Weights in pytorch_model.bin must be converted to safetensors; a GGUF file is imported with `whetstone import`.',
+    hint:
+      'Weights in pytorch_model.bin must be converted to safetensors; a GGUF file is imported with `whetstone ' +
+      'import`.',
   });
 }
 
@@ -41,7 +47,8 @@ async function openSharded(folder: string, index: string): Promise<TensorReader>
 
 /** Tensor name → shard file, from the index. A shard outside the folder is refused. */
 async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
-  const bad = (message: string): WhetstoneError => new WhetstoneError('SAFETENSORS_INVALID', message, { place: { file: index } });
+  const bad = (message: string): WhetstoneError =>
+    new WhetstoneError('SAFETENSORS_INVALID', message, { place: { file: index } });
   let json: unknown;
   try {
     json = JSON.parse(await readFile(index, 'utf8'));
@@ -53,13 +60,18 @@ async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
   if (typeof map !== 'object' || map === null) throw bad('The index has no weight_map.');
   const result = new Map<string, string>();
   for (const [name, shard] of Object.entries(map)) {
-    if (typeof shard !== 'string' || basename(shard) !== shard || shard === '..' ) throw bad(`The shard of ${name} is not a file name: ${JSON.stringify(shard)}.`);
+    if (typeof shard !== 'string' || basename(shard) !== shard || shard === '..')
+      throw bad(`The shard of ${name} is not a file name: ${JSON.stringify(shard)}.`);
     result.set(name, shard);
   }
   return result;
 }
 
-function joinShards(index: string, shardNames: ReadonlyMap<string, string>, shards: ReadonlyMap<string, TensorReader>): TensorReader {
+function joinShards(
+  index: string,
+  shardNames: ReadonlyMap<string, string>,
+  shards: ReadonlyMap<string, TensorReader>,
+): TensorReader {
   const tensors = new Map<string, TensorEntry>();
   const owners = new Map<string, TensorReader>();
   const problems: Problem[] = [];
@@ -67,18 +79,28 @@ function joinShards(index: string, shardNames: ReadonlyMap<string, string>, shar
     const reader = shards.get(shard);
     const entry = reader?.tensors.get(name);
     if (reader === undefined || entry === undefined) {
-      problems.push({ message: `The index places the tensor in ${shard}, which does not hold it.`, place: { file: index, tensor: name } });
+      problems.push({
+        message: `The index places the tensor in ${shard}, which does not hold it.`,
+        place: { file: index, tensor: name },
+      });
     } else {
       tensors.set(name, entry);
       owners.set(name, reader);
     }
   }
   if (problems.length > 0) {
-    throw new WhetstoneError('SAFETENSORS_INVALID', `The index and its shards contradict each other at ${problems.length} tensors.`, { place: { file: index }, problems });
+    throw new WhetstoneError(
+      'SAFETENSORS_INVALID',
+      `The index and its shards contradict each other at ${problems.length} tensors.`,
+      { place: { file: index }, problems },
+    );
   }
   const ownerOf = (name: string): TensorReader => {
     const reader = owners.get(name);
-    if (reader === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'No shard holds such a tensor.', { place: { file: index, tensor: name } });
+    if (reader === undefined)
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'No shard holds such a tensor.', {
+        place: { file: index, tensor: name },
+      });
     return reader;
   };
   return {
@@ -96,10 +118,15 @@ function joinShards(index: string, shardNames: ReadonlyMap<string, string>, shar
 }
 
 /**
- * Writes a model's weights into `folder`: one `model.safetensors`, or shards of at most `maxShardBytes` with their index (5 GB by default, as transformers).
- * Each file is written atomically, the index last. Errors as {@link writeSafetensors}.
+ * Writes a model's weights into `folder`: one `model.safetensors`, or shards of at most `maxShardBytes` with their
+ * index (5 GB by default, as transformers). Each file is written atomically, the index last. Errors as
+ * {@link writeSafetensors}.
  */
-export async function writeWeights(folder: string, tensors: Iterable<TensorToWrite>, options: { readonly maxShardBytes?: number } = {}): Promise<void> {
+export async function writeWeights(
+  folder: string,
+  tensors: Iterable<TensorToWrite>,
+  options: { readonly maxShardBytes?: number } = {},
+): Promise<void> {
   const shards = splitIntoShards([...tensors], options.maxShardBytes ?? 5e9);
   const [only] = shards;
   if (shards.length <= 1) return writeSafetensors(join(folder, SINGLE_FILE), only ?? []);
@@ -115,7 +142,9 @@ export async function writeWeights(folder: string, tensors: Iterable<TensorToWri
     }
   }
   const index = JSON.stringify({ metadata: { total_size: totalSize }, weight_map: weightMap }, null, 2);
-  await writeAtomically(join(folder, INDEX_FILE), (handle) => writeFully(handle, new TextEncoder().encode(`${index}\n`)));
+  await writeAtomically(join(folder, INDEX_FILE), (handle) =>
+    writeFully(handle, new TextEncoder().encode(`${index}\n`)),
+  );
 }
 
 function splitIntoShards(tensors: readonly TensorToWrite[], maxShardBytes: number): TensorToWrite[][] {

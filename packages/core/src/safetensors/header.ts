@@ -27,20 +27,34 @@ export function invalidFile(file: string, message: string, found?: string, expec
   });
 }
 
-/** The header's length in bytes from the file's first eight, checked against the file's size. Throws `SAFETENSORS_INVALID`. */
+/**
+ * The header's length in bytes from the file's first eight, checked against the file's size. Throws
+ * `SAFETENSORS_INVALID`.
+ */
 export function headerLength(file: string, prefix: Uint8Array, fileBytes: number): number {
-  if (prefix.byteLength < 8) throw invalidFile(file, 'The file is too short to be a safetensors file.', `${fileBytes} bytes`, 'at least 8 bytes');
+  if (prefix.byteLength < 8)
+    throw invalidFile(
+      file,
+      'The file is too short to be a safetensors file.',
+      `${fileBytes} bytes`,
+      'at least 8 bytes',
+    );
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   const limit = Math.min(MAXIMUM_HEADER_BYTES, fileBytes - 8);
   if (length > BigInt(limit)) {
-    throw invalidFile(file, 'The header claims to be longer than it can be.', `${length} bytes`, `at most ${limit} bytes`);
+    throw invalidFile(
+      file,
+      'The header claims to be longer than it can be.',
+      `${length} bytes`,
+      `at most ${limit} bytes`,
+    );
   }
   return Number(length);
 }
 
 /**
- * Parses and checks the JSON header: every dtype known, sizes equal to shape × dtype, offsets inside the file, without gaps or overlaps.
- * Throws `SAFETENSORS_INVALID` with every tensor that is wrong.
+ * Parses and checks the JSON header: every dtype known, sizes equal to shape × dtype, offsets inside the file, without
+ * gaps or overlaps. Throws `SAFETENSORS_INVALID` with every tensor that is wrong.
  */
 export function parseHeader(file: string, text: string, dataStart: number, fileBytes: number): SafetensorsHeader {
   let json: unknown;
@@ -64,7 +78,9 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
     } else if (entry.end > fileBytes) {
       problems.push({
         message: 'The tensor ends beyond the end of the file.',
-        place: { file, tensor: name }, expected: `at most byte ${fileBytes}`, found: `byte ${entry.end}`,
+        place: { file, tensor: name },
+        expected: `at most byte ${fileBytes}`,
+        found: `byte ${entry.end}`,
       });
     } else {
       tensors.set(name, entry);
@@ -73,13 +89,17 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
   if (problems.length === 0) problems.push(...layoutProblems(file, tensors, dataStart, fileBytes));
   if (problems.length > 0) {
     const [first] = problems;
-    throw new WhetstoneError('SAFETENSORS_INVALID', problems.length === 1 && first ? first.message : `${problems.length} tensors of the header are wrong.`, {
-      place: problems.length === 1 && first?.place ? first.place : { file },
-      ...(problems.length === 1 && first?.expected !== undefined ? { expected: first.expected } : {}),
-      ...(problems.length === 1 && first?.found !== undefined ? { found: first.found } : {}),
-      hint: 'The file is damaged or was not downloaded whole: fetch it again.',
-      problems: problems.length === 1 ? [] : problems,
-    });
+    throw new WhetstoneError(
+      'SAFETENSORS_INVALID',
+      problems.length === 1 && first ? first.message : `${problems.length} tensors of the header are wrong.`,
+      {
+        place: problems.length === 1 && first?.place ? first.place : { file },
+        ...(problems.length === 1 && first?.expected !== undefined ? { expected: first.expected } : {}),
+        ...(problems.length === 1 && first?.found !== undefined ? { found: first.found } : {}),
+        hint: 'The file is damaged or was not downloaded whole: fetch it again.',
+        problems: problems.length === 1 ? [] : problems,
+      },
+    );
   }
   return { tensors, metadata };
 }
@@ -88,34 +108,54 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
 function parseEntry(name: string, value: unknown, dataStart: number): TensorEntry | string {
   if (!isRecord(value)) return 'The entry is not an object.';
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isSafetensorsDtype(dtype)) return `The dtype ${JSON.stringify(dtype)} is unknown; known are ${Object.keys(bytesPerElement).join(', ')}.`;
+  if (!isSafetensorsDtype(dtype))
+    return `The dtype ${JSON.stringify(dtype)} is unknown; known are ${Object.keys(bytesPerElement).join(', ')}.`;
   if (!Array.isArray(shape) || !shape.every(isSize)) return 'The shape is not a list of sizes.';
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) return 'data_offsets is not a pair of byte offsets.';
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+    return 'data_offsets is not a pair of byte offsets.';
   const [begin, end] = offsets as [number, number];
   const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
   if (!Number.isSafeInteger(bytes)) return `The shape [${shape.join(', ')}] is too large.`;
-  if (end - begin !== bytes) return `The shape [${shape.join(', ')}] of ${dtype} takes ${bytes} bytes, but the offsets span ${end - begin}.`;
+  if (end - begin !== bytes)
+    return `The shape [${shape.join(', ')}] of ${dtype} takes ${bytes} bytes, but the offsets span ${end - begin}.`;
   return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end };
 }
 
-function layoutProblems(file: string, tensors: ReadonlyMap<string, TensorEntry>, dataStart: number, fileBytes: number): Problem[] {
+function layoutProblems(
+  file: string,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  dataStart: number,
+  fileBytes: number,
+): Problem[] {
   const problems: Problem[] = [];
   let previous: TensorEntry | undefined;
   let position = dataStart;
   for (const entry of [...tensors.values()].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (entry.begin < position) {
-      problems.push({ message: `The tensor overlaps ${previous?.name ?? 'the header'}.`, place: { file, tensor: entry.name } });
+      problems.push({
+        message: `The tensor overlaps ${previous?.name ?? 'the header'}.`,
+        place: { file, tensor: entry.name },
+      });
     } else if (entry.begin > position) {
-      problems.push({ message: `There are ${entry.begin - position} unaccounted bytes before the tensor.`, place: { file, tensor: entry.name } });
+      problems.push({
+        message: `There are ${entry.begin - position} unaccounted bytes before the tensor.`,
+        place: { file, tensor: entry.name },
+      });
     }
     position = Math.max(position, entry.end);
     previous = entry;
   }
   if (problems.length === 0 && position !== fileBytes) {
-    problems.push({ message: 'The file is longer than its tensors.', place: { file }, expected: `${position} bytes`, found: `${fileBytes} bytes` });
+    problems.push({
+      message: 'The file is longer than its tensors.',
+      place: { file },
+      expected: `${position} bytes`,
+      found: `${fileBytes} bytes`,
+    });
   }
   return problems;
 }
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

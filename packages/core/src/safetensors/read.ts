@@ -23,7 +23,10 @@ export interface TensorReader {
 
 const CHUNK_BYTES = 8 * 1024 * 1024;
 
-/** Opens a file and checks its whole header; tensors are read on demand, by range. Throws `SAFETENSORS_INVALID`, `FILE_NOT_FOUND`. */
+/**
+ * Opens a file and checks its whole header; tensors are read on demand, by range. Throws `SAFETENSORS_INVALID`,
+ * `FILE_NOT_FOUND`.
+ */
 export async function openSafetensors(file: string): Promise<TensorReader> {
   let handle: FileHandle;
   try {
@@ -60,7 +63,10 @@ async function readHeader(file: string, handle: FileHandle): Promise<Safetensors
 function readerOf(file: string, handle: FileHandle, { tensors, metadata }: SafetensorsHeader): TensorReader {
   const entryOf = (name: string): TensorEntry => {
     const entry = tensors.get(name);
-    if (entry === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', { place: { file, tensor: name } });
+    if (entry === undefined)
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', {
+        place: { file, tensor: name },
+      });
     return entry;
   };
   return {
@@ -81,7 +87,11 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
     readFloat32Into,
     async readBytesInto(name, target) {
       const { begin, end } = entryOf(name);
-      if (target.byteLength !== end - begin) throw new WhetstoneError('INTERNAL', 'A tensor was to be read into memory of another size.', { expected: `${end - begin} bytes`, found: String(target.byteLength) });
+      if (target.byteLength !== end - begin)
+        throw new WhetstoneError('INTERNAL', 'A tensor was to be read into memory of another size.', {
+          expected: `${end - begin} bytes`,
+          found: String(target.byteLength),
+        });
       await readExactly(file, handle, target, begin, name);
     },
     close: () => handle.close(),
@@ -90,9 +100,18 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
   async function readFloat32Into(name: string, result: Float32Array): Promise<void> {
     const { dtype, begin, end } = entryOf(name);
     if (!isNumeric(dtype)) {
-      throw new WhetstoneError('SAFETENSORS_INVALID', `Tensors of dtype ${dtype} cannot be read as numbers.`, { place: { file, tensor: name } });
+      throw new WhetstoneError('SAFETENSORS_INVALID', `Tensors of dtype ${dtype} cannot be read as numbers.`, {
+        place: { file, tensor: name },
+      });
     }
-    if (dtype === 'F32') return readExactly(file, handle, new Uint8Array(result.buffer, result.byteOffset, result.byteLength), begin, name);
+    if (dtype === 'F32')
+      return readExactly(
+        file,
+        handle,
+        new Uint8Array(result.buffer, result.byteOffset, result.byteLength),
+        begin,
+        name,
+      );
     const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
     const bytesAnElement = result.length === 0 ? 1 : (end - begin) / result.length;
     for (let position = begin; position < end; position += chunk.byteLength) {
@@ -104,12 +123,20 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
 }
 
 /** Fills `target` from `position` on; one system call moves at most 2 GiB. */
-async function readExactly(file: string, handle: FileHandle, target: Uint8Array, position: number, tensor?: string): Promise<void> {
+async function readExactly(
+  file: string,
+  handle: FileHandle,
+  target: Uint8Array,
+  position: number,
+  tensor?: string,
+): Promise<void> {
   let done = 0;
   while (done < target.byteLength) {
     const { bytesRead } = await handle.read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
     if (bytesRead === 0) {
-      throw new WhetstoneError('SAFETENSORS_INVALID', 'The file ends too early.', { place: { file, ...(tensor === undefined ? {} : { tensor }) } });
+      throw new WhetstoneError('SAFETENSORS_INVALID', 'The file ends too early.', {
+        place: { file, ...(tensor === undefined ? {} : { tensor }) },
+      });
     }
     done += bytesRead;
   }

@@ -3,8 +3,9 @@ import { writeAtomically, writeFully } from '../files/write-atomically.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from './dtypes.js';
 
 /**
- * A tensor to be written. `data` may be a function, so that only one tensor at a time is held: it is called once, when the tensor's turn has
- * come. For F32, F16 and BF16 a Float32Array is rounded to the dtype; anything else must hold the dtype's own bytes.
+ * A tensor to be written. `data` may be a function, so that only one tensor at a time is held: it is called once, when
+ * the tensor's turn has come. For F32, F16 and BF16 a Float32Array is rounded to the dtype; anything else must hold the
+ * dtype's own bytes.
  */
 export interface TensorToWrite {
   readonly name: string;
@@ -17,10 +18,15 @@ export const byteSize = ({ dtype, shape }: Pick<TensorToWrite, 'dtype' | 'shape'
   shape.reduce((product, size) => product * size, bytesPerElement[dtype]);
 
 /**
- * Writes a safetensors file atomically, one tensor at a time. Tensors are laid out by falling element size, so that each is aligned.
- * Throws `SAFETENSORS_INVALID` for data that does not fit its shape, `DISK_FULL` and other file errors; nothing is left under `file` then.
+ * Writes a safetensors file atomically, one tensor at a time. Tensors are laid out by falling element size, so that
+ * each is aligned. Throws `SAFETENSORS_INVALID` for data that does not fit its shape, `DISK_FULL` and other file
+ * errors; nothing is left under `file` then.
  */
-export async function writeSafetensors(file: string, tensors: Iterable<TensorToWrite>, metadata: Readonly<Record<string, string>> = { format: 'pt' }): Promise<void> {
+export async function writeSafetensors(
+  file: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): Promise<void> {
   const ordered = [...tensors].sort((a, b) => bytesPerElement[b.dtype] - bytesPerElement[a.dtype]);
   const header = encodeHeader(file, ordered, metadata);
   await writeAtomically(file, async (handle) => {
@@ -32,12 +38,19 @@ export async function writeSafetensors(file: string, tensors: Iterable<TensorToW
   });
 }
 
-function encodeHeader(file: string, tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>>): Uint8Array {
+function encodeHeader(
+  file: string,
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
   const entries: [string, unknown][] = [['__metadata__', metadata]];
   const names = new Set<string>();
   let position = 0;
   for (const tensor of tensors) {
-    if (names.has(tensor.name)) throw new WhetstoneError('SAFETENSORS_INVALID', 'Two tensors have the same name.', { place: { file, tensor: tensor.name } });
+    if (names.has(tensor.name))
+      throw new WhetstoneError('SAFETENSORS_INVALID', 'Two tensors have the same name.', {
+        place: { file, tensor: tensor.name },
+      });
     names.add(tensor.name);
     const end = position + byteSize(tensor);
     entries.push([tensor.name, { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [position, end] }]);
@@ -53,12 +66,15 @@ function encodeHeader(file: string, tensors: readonly TensorToWrite[], metadata:
 
 function bytesOf(file: string, tensor: TensorToWrite, data: TensorData): Uint8Array {
   const { dtype } = tensor;
-  const bytes = data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16' || dtype === 'F32')
-    ? narrow(data, dtype)
-    : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const bytes =
+    data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16' || dtype === 'F32')
+      ? narrow(data, dtype)
+      : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (bytes.byteLength !== byteSize(tensor)) {
     throw new WhetstoneError('SAFETENSORS_INVALID', 'The data of a tensor does not fit its shape.', {
-      place: { file, tensor: tensor.name }, expected: `${byteSize(tensor)} bytes of ${dtype} [${tensor.shape.join(', ')}]`, found: `${bytes.byteLength} bytes`,
+      place: { file, tensor: tensor.name },
+      expected: `${byteSize(tensor)} bytes of ${dtype} [${tensor.shape.join(', ')}]`,
+      found: `${bytes.byteLength} bytes`,
     });
   }
   return bytes;

@@ -7,7 +7,12 @@ export function constantSchedule(options: { readonly warmupSteps: number }, inpu
   return withWarmup(countWarmupSteps(options.warmupSteps, inputs), () => 1);
 }
 
-const configSchema = { type: 'object', additionalProperties: false, properties: { warmupSteps }, required: ['warmupSteps'] } as const;
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { warmupSteps },
+  required: ['warmupSteps'],
+} as const;
 
 export const constant = definePlugin({
   apiVersion: 1,

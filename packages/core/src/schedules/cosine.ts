@@ -14,7 +14,9 @@ const raised = (factor: number, floor: number): number => Math.max(0, factor * (
 /** Follows a cosine from 1 after warmup (Loshchilov & Hutter, 2017, without restarts). */
 export function cosineSchedule({ numCycles, ...options }: CosineOptions, inputs: ScheduleInputs, floor = 0): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
-  return withWarmup(warmup, (step) => raised(wave(numCycles, progressAfterWarmup(step, warmup, inputs.totalSteps)), floor));
+  return withWarmup(warmup, (step) =>
+    raised(wave(numCycles, progressAfterWarmup(step, warmup, inputs.totalSteps)), floor),
+  );
 }
 
 /** A cosine that starts anew `numCycles` times and ends at 0. */
@@ -41,20 +43,31 @@ export function cosineWithMinLrSchedule(options: CosineOptions & FloorOptions, i
   return cosineSchedule(options, inputs, floorOf(options, inputs));
 }
 
-/** As {@link cosineWithMinLrSchedule}, but counted from step 1: warmup starts above 0, at `warmupLrRate` where that is given. */
+/**
+ * As {@link cosineWithMinLrSchedule}, but counted from step 1: warmup starts above 0, at `warmupLrRate` where that is
+ * given.
+ */
 export function cosineWarmupWithMinLrSchedule(
-  options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number }, inputs: ScheduleInputs,
+  options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number },
+  inputs: ScheduleInputs,
 ): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   const floor = floorOf(options, inputs);
   const { warmupLrRate, numCycles } = options;
   return (step) => {
     if (step >= warmup) return raised(wave(numCycles, progressAfterWarmup(step + 1, warmup, inputs.totalSteps)), floor);
-    return warmupLrRate === undefined ? (step + 1) / Math.max(1, warmup) : warmupLrRate + ((1 - warmupLrRate) * step) / Math.max(1, warmup - 1);
+    return warmupLrRate === undefined
+      ? (step + 1) / Math.max(1, warmup)
+      : warmupLrRate + ((1 - warmupLrRate) * step) / Math.max(1, warmup - 1);
   };
 }
 
-const numCycles = { type: 'number', exclusiveMinimum: 0, default: 0.5, description: 'Waves over the run; 0.5 falls once from the base rate.' } as const;
+const numCycles = {
+  type: 'number',
+  exclusiveMinimum: 0,
+  default: 0.5,
+  description: 'Waves over the run; 0.5 falls once from the base rate.',
+} as const;
 const floors = {
   minLr: { type: 'number', minimum: 0, description: 'The least rate, absolute.' },
   minLrRate: { type: 'number', minimum: 0, maximum: 1, description: 'The least rate, as a ratio of the base rate.' },
@@ -87,7 +100,8 @@ export const cosineWithMinLr = definePlugin({
   name: 'cosine_with_min_lr',
   description: 'Falls to a least rate along a cosine.',
   configSchema: { ...base, ...oneFloor, properties: { warmupSteps, numCycles, ...floors } } as const,
-  create: (options: CosineOptions & FloorOptions) => (inputs: ScheduleInputs) => cosineWithMinLrSchedule(options, inputs),
+  create: (options: CosineOptions & FloorOptions) => (inputs: ScheduleInputs) =>
+    cosineWithMinLrSchedule(options, inputs),
 });
 
 export const cosineWarmupWithMinLr = definePlugin({
@@ -96,8 +110,20 @@ export const cosineWarmupWithMinLr = definePlugin({
   name: 'cosine_warmup_with_min_lr',
   description: 'Falls to a least rate along a cosine; warmup starts above 0.',
   configSchema: {
-    ...base, ...oneFloor,
-    properties: { warmupSteps, numCycles, ...floors, warmupLrRate: { type: 'number', minimum: 0, maximum: 1, description: 'Where warmup starts, as a ratio of the base rate.' } },
+    ...base,
+    ...oneFloor,
+    properties: {
+      warmupSteps,
+      numCycles,
+      ...floors,
+      warmupLrRate: {
+        type: 'number',
+        minimum: 0,
+        maximum: 1,
+        description: 'Where warmup starts, as a ratio of the base rate.',
+      },
+    },
   } as const,
-  create: (options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number }) => (inputs: ScheduleInputs) => cosineWarmupWithMinLrSchedule(options, inputs),
+  create: (options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number }) => (inputs: ScheduleInputs) =>
+    cosineWarmupWithMinLrSchedule(options, inputs),
 });

@@ -8,5 +8,14 @@ import { polynomial } from './polynomial.js';
 import { warmupStableDecay } from './warmup-stable-decay.js';
 
 export const schedulePlugins: readonly Plugin<'schedule'>[] = [
-  linear, cosine, constant, constantWithWarmup, cosineWithRestarts, cosineWithMinLr, cosineWarmupWithMinLr, polynomial, inverseSqrt, warmupStableDecay,
+  linear,
+  cosine,
+  constant,
+  constantWithWarmup,
+  cosineWithRestarts,
+  cosineWithMinLr,
+  cosineWarmupWithMinLr,
+  polynomial,
+  inverseSqrt,
+  warmupStableDecay,
 ];

@@ -18,7 +18,14 @@ export function inverseSqrtSchedule(options: InverseSqrtOptions, inputs: Schedul
 const configSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { warmupSteps, timescale: { type: 'integer', minimum: 1, description: 'Steps; the warmup\'s length, or 10,000, where it is left out.' } },
+  properties: {
+    warmupSteps,
+    timescale: {
+      type: 'integer',
+      minimum: 1,
+      description: "Steps; the warmup's length, or 10,000, where it is left out.",
+    },
+  },
   required: ['warmupSteps'],
 } as const;
 

@@ -8,7 +8,12 @@ export function linearSchedule(options: { readonly warmupSteps: number }, inputs
   return withWarmup(warmup, (step) => Math.max(0, 1 - progressAfterWarmup(step, warmup, inputs.totalSteps)));
 }
 
-const configSchema = { type: 'object', additionalProperties: false, properties: { warmupSteps }, required: ['warmupSteps'] } as const;
+const configSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { warmupSteps },
+  required: ['warmupSteps'],
+} as const;
 
 export const linear = definePlugin({
   apiVersion: 1,

@@ -23,7 +23,8 @@ export function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inp
   return (step) => {
     if (step < warmup) return raised(rise(options.warmupType, step / Math.max(1, warmup)));
     if (step < decayStart) return 1;
-    if (step < Math.max(decayStart, warmup) + numDecaySteps) return raised(fall(options.decayType, (step - decayStart) / Math.max(1, numDecaySteps), numCycles));
+    if (step < Math.max(decayStart, warmup) + numDecaySteps)
+      return raised(fall(options.decayType, (step - decayStart) / Math.max(1, numDecaySteps), numCycles));
     return minLrRatio;
   };
 }
@@ -47,8 +48,19 @@ const configSchema = {
     numDecaySteps: { type: 'integer', minimum: 1, description: 'Steps of the fall at the end.' },
     warmupType: { ...shapes, default: 'linear' },
     decayType: { ...shapes, default: 'cosine' },
-    minLrRatio: { type: 'number', minimum: 0, maximum: 1, default: 0, description: 'The least rate, as a ratio of the base rate.' },
-    numCycles: { type: 'number', exclusiveMinimum: 0, default: 0.5, description: 'Waves of a cosine fall; 0.5 falls once.' },
+    minLrRatio: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 0,
+      description: 'The least rate, as a ratio of the base rate.',
+    },
+    numCycles: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      default: 0.5,
+      description: 'Waves of a cosine fall; 0.5 falls once.',
+    },
   },
   required: ['warmupSteps', 'numDecaySteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
 } as const;

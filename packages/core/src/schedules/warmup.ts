@@ -3,8 +3,12 @@ import type { ScheduleInputs } from '../contract/plugin.js';
 
 /** The option that every schedule has. */
 export const warmupSteps = {
-  type: 'number', minimum: 0, default: 0,
-  description: 'Steps over which the rate rises linearly from 0; below 1: a ratio of all steps. The very first update then has rate 0.',
+  type: 'number',
+  minimum: 0,
+  default: 0,
+  description:
+    'Steps over which the rate rises linearly from 0; below 1: a ratio of all steps. The very first update ' +
+    'then has rate 0.',
 } as const;
 
 /** The number of warmup steps that an option means: below 1 it is a ratio of all steps, rounded up. */

@@ -1,6 +1,28 @@
 import {
-  BATCH_SOURCE_FACTORY, CLOCK, EVAL_DATA, isWhetstoneError, LOADED_MODEL, LOGGER, MODEL_LOADER, TEXT_GENERATORS, TRAIN_DATA, WhetstoneError,
-  type BatchSource, type BatchSourceDependencies, type Callback, type DataSource, type DataTransform, type Json, type LoadedModel, type ModelLoader, type ModelOutline, type PluginInstances, type PluginKind, type Strategy, type StrategyRun, type WeightStorage,
+  BATCH_SOURCE_FACTORY,
+  CLOCK,
+  EVAL_DATA,
+  isWhetstoneError,
+  LOADED_MODEL,
+  LOGGER,
+  MODEL_LOADER,
+  TEXT_GENERATORS,
+  TRAIN_DATA,
+  WhetstoneError,
+  type BatchSource,
+  type BatchSourceDependencies,
+  type Callback,
+  type DataSource,
+  type DataTransform,
+  type Json,
+  type LoadedModel,
+  type ModelLoader,
+  type ModelOutline,
+  type PluginInstances,
+  type PluginKind,
+  type Strategy,
+  type StrategyRun,
+  type WeightStorage,
 } from '../contract/index.js';
 import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
@@ -9,7 +31,15 @@ import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.j
 import type { Services } from '../container.js';
 import type { Named } from '../engine/named.js';
 import type { RunStage, TrainRun } from '../engine/run-services.js';
-import { CLUSTER, createWorkers, explainFailure, joinCluster, singleWorker, workerName, type Joined } from '../distributed/index.js';
+import {
+  CLUSTER,
+  createWorkers,
+  explainFailure,
+  joinCluster,
+  singleWorker,
+  workerName,
+  type Joined,
+} from '../distributed/index.js';
 import { rowLosses } from '../engine/row-losses.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
@@ -69,8 +99,8 @@ function createUndo(): { add(action: () => void): void; undo(): void } {
 }
 
 /**
- * Makes a run from its configuration, in the order in which mistakes are cheapest: output folder, backend, plugins, data sources, model, batches.
- * What was made before a failure is disposed.
+ * Makes a run from its configuration, in the order in which mistakes are cheapest: output folder, backend, plugins,
+ * data sources, model, batches. What was made before a failure is disposed.
  */
 export async function composeRun(options: ComposeOptions): Promise<ComposedRun> {
   const undo = createUndo();
@@ -93,7 +123,11 @@ interface Meeting {
   joined: Joined | null;
 }
 
-async function compose({ resolution, services, events, callbacks, signal, stage, useModel }: ComposeOptions, undo: ReturnType<typeof createUndo>, meeting: Meeting): Promise<ComposedRun> {
+async function compose(
+  { resolution, services, events, callbacks, signal, stage, useModel }: ComposeOptions,
+  undo: ReturnType<typeof createUndo>,
+  meeting: Meeting,
+): Promise<ComposedRun> {
   const { config } = resolution;
   const logger = services.get(LOGGER);
   const place = services.has(CLUSTER) ? services.get(CLUSTER).place() : null;
@@ -105,7 +139,8 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
     events.emit('warning', { message });
   };
   const checkpoint = () => {
-    if (signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The run was interrupted before it began.', { cause: signal.reason });
+    if (signal.aborted)
+      throw new WhetstoneError('INTERRUPTED', 'The run was interrupted before it began.', { cause: signal.reason });
   };
   for (const notice of resolution.notices) warn(notice);
   await checkOutputFolder(config);
@@ -119,25 +154,52 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   const backend = await useBackend(config.backend, services, meeting.joined?.cluster ?? null);
   undo.add(backend.release);
   const { collective } = backend.info;
-  const workers = place === null || meeting.joined === null || collective === undefined ? singleWorker : createWorkers(meeting.joined, workerName(place, place.rank), collective, ddpBucketCapMb * 2 ** 20);
+  const workers =
+    place === null || meeting.joined === null || collective === undefined
+      ? singleWorker
+      : createWorkers(meeting.joined, workerName(place, place.rank), collective, ddpBucketCapMb * 2 ** 20);
   checkpoint();
 
-  const maker = createPluginMaker({ logger, seed: config.training.seed, baseFolder: config.baseFolder, outputFolder, ...(services.has(TEXT_GENERATORS) ? { openGenerator: services.get(TEXT_GENERATORS) } : {}) }, resolution.wasWritten);
-  const make = async <K extends PluginKind>(kind: K, { use, options }: PluginUse, path: Path): Promise<Named<PluginInstances[K]>> => {
+  const maker = createPluginMaker(
+    {
+      logger,
+      seed: config.training.seed,
+      baseFolder: config.baseFolder,
+      outputFolder,
+      ...(services.has(TEXT_GENERATORS) ? { openGenerator: services.get(TEXT_GENERATORS) } : {}),
+    },
+    resolution.wasWritten,
+  );
+  const make = async <K extends PluginKind>(
+    kind: K,
+    { use, options }: PluginUse,
+    path: Path,
+  ): Promise<Named<PluginInstances[K]>> => {
     const plugin = resolution.pluginFor(kind, use);
     return { plugin: plugin.name, instance: await maker.create(kind, plugin, options, path) };
   };
-  const makeAll = async <K extends PluginKind>(kind: K, uses: readonly PluginUse[], path: Path): Promise<readonly Named<PluginInstances[K]>[]> => {
+  const makeAll = async <K extends PluginKind>(
+    kind: K,
+    uses: readonly PluginUse[],
+    path: Path,
+  ): Promise<readonly Named<PluginInstances[K]>[]> => {
     const made: Named<PluginInstances[K]>[] = [];
     for (const [index, use] of uses.entries()) made.push(await make(kind, use, [...path, index, 'options']));
     return made;
   };
 
   const owner = requireRole(await make('strategy', config.strategy, ['strategy', 'options']), 'owner', 'strategy.use');
-  const companions = (await makeAll('strategy', config.companions, ['companions'])).map((strategy, index) => requireRole(strategy, 'companion', `companions[${index}].use`, owner.plugin));
+  const companions = (await makeAll('strategy', config.companions, ['companions'])).map((strategy, index) =>
+    requireRole(strategy, 'companion', `companions[${index}].use`, owner.plugin),
+  );
   const hooked: HookedCallback[] = [];
-  for (const { plugin, instance } of [...(await makeAll('callback', config.callbacks, ['callbacks'])), ...(workers.rank === 0 ? await makeAll('logger', config.loggers, ['loggers']) : [])]) hooked.push({ plugin, callback: instance });
-  for (const [index, callback] of callbacks.entries()) hooked.push({ plugin: `callbacks[${index}] of the program`, callback, stays: stage?.isLast === false });
+  for (const { plugin, instance } of [
+    ...(await makeAll('callback', config.callbacks, ['callbacks'])),
+    ...(workers.rank === 0 ? await makeAll('logger', config.loggers, ['loggers']) : []),
+  ])
+    hooked.push({ plugin, callback: instance });
+  for (const [index, callback] of callbacks.entries())
+    hooked.push({ plugin: `callbacks[${index}] of the program`, callback, stays: stage?.isLast === false });
   hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
   const runner = createHookRunner(hooked);
   undo.add(() => runner.dispose());
@@ -147,14 +209,21 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   undo.add(() => optimizer.instance.dispose());
   const schedule = await make('schedule', optionsOf(config.schedule, []), ['schedule']);
   const metrics = await makeAll('metric', config.evaluation.metrics, ['evaluation', 'metrics']);
-  const trainSource = services.has(TRAIN_DATA) ? null : (await make('data-source', config.data.train, ['data', 'train', 'options'])).instance;
-  const evalSource = services.has(EVAL_DATA) || config.data.eval === null ? null : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
+  const trainSource = services.has(TRAIN_DATA)
+    ? null
+    : (await make('data-source', config.data.train, ['data', 'train', 'options'])).instance;
+  const evalSource =
+    services.has(EVAL_DATA) || config.data.eval === null
+      ? null
+      : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
   checkpoint();
 
   const loader = await makeLoader(config, services, make);
   await planStrategies(await outlineOf(config, services, loader), owner, companions);
   checkpoint();
-  const loaded = services.has(LOADED_MODEL) ? services.get(LOADED_MODEL) : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
+  const loaded = services.has(LOADED_MODEL)
+    ? services.get(LOADED_MODEL)
+    : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
   if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
   else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
   const unpacked = keptAsFloat32(loaded.model, backend.info.backend);
@@ -162,29 +231,89 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
   checkpoint();
 
   const transforms: DataTransform[] = [];
-  const transformOrigins = config.data.transforms.map(({ use, options }) => ({ version: resolution.pluginFor('data-transform', use).version ?? null, options }));
-  for (const [index, use] of config.data.transforms.entries()) transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
-  const batches = (source: DataSource, purpose: 'train' | 'eval', further: Pick<BatchSourceDependencies, 'heldOut' | 'qualityGate'> = {}) =>
-    services.get(BATCH_SOURCE_FACTORY).create(source, { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger: { ...logger, warn }, transforms, transformOrigins, signal, rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info), ...further }, batchOptions(config, purpose));
+  const transformOrigins = config.data.transforms.map(({ use, options }) => ({
+    version: resolution.pluginFor('data-transform', use).version ?? null,
+    options,
+  }));
+  for (const [index, use] of config.data.transforms.entries())
+    transforms.push((await make('data-transform', use, ['data', 'transforms', index, 'options'])).instance);
+  const batches = (
+    source: DataSource,
+    purpose: 'train' | 'eval',
+    further: Pick<BatchSourceDependencies, 'heldOut' | 'qualityGate'> = {},
+  ) =>
+    services.get(BATCH_SOURCE_FACTORY).create(
+      source,
+      {
+        tokenizer: loaded.tokenizer,
+        renderer: loaded.renderer,
+        logger: { ...logger, warn },
+        transforms,
+        transformOrigins,
+        signal,
+        rowLosses: (batch) => rowLosses(loaded.model, batch, backend.info),
+        ...further,
+      },
+      batchOptions(config, purpose),
+    );
   // Evaluation data first: what is learned from must not repeat it.
-  const evalData: BatchSource | null = evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
+  const evalData: BatchSource | null =
+    evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
   const replies = await repliesOf(config, services, evalSource, transforms, metrics);
   const heldOut = heldOutOf(config, evalData);
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
-  const openData: NonNullable<StrategyRun['openData']> = async (data, { batchSize, shuffled = false, learned = false }) => {
+  const openData: NonNullable<StrategyRun['openData']> = async (
+    data,
+    { batchSize, shuffled = false, learned = false },
+  ) => {
     const further = furtherData(data, config.data.train);
     const { plugin, options } = await resolution.openPlugin('data-source', further.use, further.options, ['data']);
     const source = await maker.create('data-source', plugin, options, ['data']);
-    const dependencies = { tokenizer: loaded.tokenizer, renderer: loaded.renderer, logger, transforms, ...(learned ? heldOut : {}) };
-    return services.get(BATCH_SOURCE_FACTORY).create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled });
+    const dependencies = {
+      tokenizer: loaded.tokenizer,
+      renderer: loaded.renderer,
+      logger,
+      transforms,
+      ...(learned ? heldOut : {}),
+    };
+    return services
+      .get(BATCH_SOURCE_FACTORY)
+      .create(source, dependencies, { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled });
   };
-  const trainData: BatchSource = trainSource === null ? services.get(TRAIN_DATA) : await batches(trainSource, 'train', { ...heldOut, qualityGate: config.data.qualityGate });
-  for (const message of beyondContext(config.data.maxLength, resolution.wasWritten(['data', 'maxLength']), loaded.model.maxLength, [trainData, evalData])) warn(message);
+  const trainData: BatchSource =
+    trainSource === null
+      ? services.get(TRAIN_DATA)
+      : await batches(trainSource, 'train', { ...heldOut, qualityGate: config.data.qualityGate });
+  for (const message of beyondContext(
+    config.data.maxLength,
+    resolution.wasWritten(['data', 'maxLength']),
+    loaded.model.maxLength,
+    [trainData, evalData],
+  ))
+    warn(message);
   checkpoint();
 
   const run: TrainRun = {
-    config, ...(stage === undefined ? {} : { stage: stage.run }), loaded, trainData, evalData, replies, owner, companions, hooks: runner, optimizer, schedule,
-    backend: backend.info, checkpoints: services.get(CHECKPOINT_STORE), clock: services.get(CLOCK), logger, signal, outputFolder, warn, openData, workers,
+    config,
+    ...(stage === undefined ? {} : { stage: stage.run }),
+    loaded,
+    trainData,
+    evalData,
+    replies,
+    owner,
+    companions,
+    hooks: runner,
+    optimizer,
+    schedule,
+    backend: backend.info,
+    checkpoints: services.get(CHECKPOINT_STORE),
+    clock: services.get(CLOCK),
+    logger,
+    signal,
+    outputFolder,
+    warn,
+    openData,
+    workers,
     checkUnusedKeys: maker.checkUnusedKeys,
     claimOutput: async () => {
       if (workers.rank !== 0) return;
@@ -194,39 +323,77 @@ async function compose({ resolution, services, events, callbacks, signal, stage,
     },
   };
   const { joined } = meeting;
-  return { run, maker, explain: async (error) => (joined === null ? error : explainFailure(joined.member, error)), dispose: undo.undo };
+  return {
+    run,
+    maker,
+    explain: async (error) => (joined === null ? error : explainFailure(joined.member, error)),
+    dispose: undo.undo,
+  };
 }
 
 /** What workers have to agree on. Paths are their own affair: where they see other data, the first step tells. */
-function settingsOf({ backend, training, data, evaluation, optimizer, schedule, strategy, companions, callbacks }: ResolvedConfig): Readonly<Record<string, string>> {
+function settingsOf({
+  backend,
+  training,
+  data,
+  evaluation,
+  optimizer,
+  schedule,
+  strategy,
+  companions,
+  callbacks,
+}: ResolvedConfig): Readonly<Record<string, string>> {
   const { train: _train, eval: _evaluation, transforms: _transforms, ...batching } = data;
   const { resumeFromCheckpoint, ...steps } = training;
   const text = (value: unknown): string => JSON.stringify(value);
   return {
-    training: text(steps), 'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false), data: text(batching), evaluation: text(evaluation), optimizer: text(optimizer), schedule: text(schedule),
-    'backend.matmul': text(backend.matmul ?? null), strategy: text(strategy.use), companions: text(companions.map(({ use }) => use)), callbacks: text(callbacks),
+    training: text(steps),
+    'training.resumeFromCheckpoint': text(resumeFromCheckpoint !== null && resumeFromCheckpoint !== false),
+    data: text(batching),
+    evaluation: text(evaluation),
+    optimizer: text(optimizer),
+    schedule: text(schedule),
+    'backend.matmul': text(backend.matmul ?? null),
+    strategy: text(strategy.use),
+    companions: text(companions.map(({ use }) => use)),
+    callbacks: text(callbacks),
   };
 }
 
 /** @param owner the strategy that decides already, for a companion's error to name */
 function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string, owner?: string): Named<Strategy> {
   if (strategy.instance.role === role) return strategy;
-  throw new WhetstoneError('CONFIG_CONFLICT', role === 'owner' ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.` : `'${strategy.plugin}' decides what is trained, and so does '${owner ?? 'the strategy'}': only one can.`, {
-    place: { path },
-    expected: role === 'owner' ? 'a strategy that owns the parameters' : 'a strategy that stands beside the owner',
-    found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
-    hint: role === 'owner' ? 'Put it into companions, and choose a strategy such as full or lora.' : 'Name it as the strategy, instead of the present one.',
-  });
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    role === 'owner'
+      ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.`
+      : `'${strategy.plugin}' decides what is trained, and so does '${owner ?? 'the strategy'}': only one can.`,
+    {
+      place: { path },
+      expected: role === 'owner' ? 'a strategy that owns the parameters' : 'a strategy that stands beside the owner',
+      found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
+      hint:
+        role === 'owner'
+          ? 'Put it into companions, and choose a strategy such as full or lora.'
+          : 'Name it as the strategy, instead of the present one.',
+    },
+  );
 }
 
 /** The options that stand beside `use` and belong to the plugin rather than to the frame. */
 function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUse {
-  const options = Object.fromEntries(Object.entries(section).filter(([key]) => key !== 'use' && !ofFrame.includes(key)));
+  const options = Object.fromEntries(
+    Object.entries(section).filter(([key]) => key !== 'use' && !ofFrame.includes(key)),
+  );
   return { use: section.use, options };
 }
 
 function loadModel(config: ResolvedConfig, owner: Strategy, loader: ModelLoader): Promise<LoadedModel> {
-  return loader.load(config.model.path ?? config.baseFolder, { chatTemplatePath: config.chatTemplatePath, storage: storageOf(config.model.dtype, owner), addTokens: config.model.addTokens });
+  return loader.load(config.model.path ?? config.baseFolder, {
+    chatTemplatePath: config.chatTemplatePath,
+    storage: storageOf(config.model.dtype, owner),
+    addTokens: config.model.addTokens,
+  });
 }
 
 /** The owner decides first; what it leaves open is kept as the configuration says. */
@@ -236,19 +403,35 @@ function storageOf(dtype: ResolvedConfig['model']['dtype'], owner: Strategy): We
 }
 
 /**
- * Rotary positions go on beyond what a model was trained with, but it makes less and less of them: a length beyond its context is told, whether it was asked
- * for or conversations have it.
+ * Rotary positions go on beyond what a model was trained with, but it makes less and less of them: a length beyond its
+ * context is told, whether it was asked for or conversations have it.
  */
-function beyondContext(maxLength: number | null, wasWritten: boolean, context: number, sources: readonly (BatchSource | null)[]): string[] {
+function beyondContext(
+  maxLength: number | null,
+  wasWritten: boolean,
+  context: number,
+  sources: readonly (BatchSource | null)[],
+): string[] {
   const hint = `Set data.maxLength to ${context} at most.`;
-  if (wasWritten && maxLength !== null && maxLength > context) return [`data.maxLength is ${maxLength}, where the model's context has ${context} tokens (max_position_embeddings). ${hint}`];
+  if (wasWritten && maxLength !== null && maxLength > context)
+    return [
+      `data.maxLength is ${maxLength}, where the model's context has ${context} tokens ` +
+        `(max_position_embeddings). ${hint}`,
+    ];
   const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
-  return longest > context ? [`The longest conversation has ${longest} tokens, where the model's context has ${context} (max_position_embeddings). ${hint}`] : [];
+  return longest > context
+    ? [
+        `The longest conversation has ${longest} tokens, where the model's context has ${context} ` +
+          `(max_position_embeddings). ${hint}`,
+      ]
+    : [];
 }
 
 /** The plugin that loads the model; null where the model or the loader is a service. */
 async function makeLoader(
-  config: ResolvedConfig, services: Services, make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
+  config: ResolvedConfig,
+  services: Services,
+  make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
 ): Promise<ModelLoader | null> {
   const { use, options } = config.model;
   if (services.has(LOADED_MODEL) || use === null) return null;
@@ -256,7 +439,11 @@ async function makeLoader(
 }
 
 /** The model without its weights; null where its loader cannot tell. */
-async function outlineOf(config: ResolvedConfig, services: Services, loader: ModelLoader | null): Promise<ModelOutline | null> {
+async function outlineOf(
+  config: ResolvedConfig,
+  services: Services,
+  loader: ModelLoader | null,
+): Promise<ModelOutline | null> {
   if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL).model;
   const { outline } = loader ?? services.get(MODEL_LOADER);
   return outline === undefined ? null : outline(config.model.path ?? config.baseFolder);
@@ -266,11 +453,23 @@ async function outlineOf(config: ResolvedConfig, services: Services, loader: Mod
 function namingBoth(cause: unknown, companion: string, owner: string, path: string): unknown {
   if (!isWhetstoneError(cause) || cause.code !== 'CONFIG_CONFLICT') return cause;
   const { place, expected, hint, problems, details } = cause;
-  return new WhetstoneError('CONFIG_CONFLICT', cause.message, { place: { ...place, path }, expected, found: `'${companion}' beside '${owner}'`, hint, problems, details, cause });
+  return new WhetstoneError('CONFIG_CONFLICT', cause.message, {
+    place: { ...place, path },
+    expected,
+    found: `'${companion}' beside '${owner}'`,
+    hint,
+    problems,
+    details,
+    cause,
+  });
 }
 
 /** Lets strategies say no to options that do not fit the model, before its weights are read. */
-async function planStrategies(model: ModelOutline | null, owner: Named<Strategy>, companions: readonly Named<Strategy>[]): Promise<void> {
+async function planStrategies(
+  model: ModelOutline | null,
+  owner: Named<Strategy>,
+  companions: readonly Named<Strategy>[],
+): Promise<void> {
   if (model === null) return;
   const plan = (await owner.instance.plan?.(model, null)) ?? null;
   for (const [index, { plugin, instance }] of companions.entries()) {
@@ -285,7 +484,20 @@ async function planStrategies(model: ModelOutline | null, owner: Named<Strategy>
 /** Makes the data sources of a configuration, to find what is missing before anything long is begun. */
 export async function checkDataSources({ config, pluginFor }: ConfigResolution, services: Services): Promise<void> {
   const { data, training, baseFolder } = config;
-  const maker = createPluginMaker({ logger: services.get(LOGGER), seed: training.seed, baseFolder, outputFolder: null }, () => false);
-  if (!services.has(TRAIN_DATA)) await maker.create('data-source', pluginFor('data-source', data.train.use), data.train.options, ['data', 'train', 'options']);
-  if (!services.has(EVAL_DATA) && data.eval !== null) await maker.create('data-source', pluginFor('data-source', data.eval.use), data.eval.options, ['data', 'eval', 'options']);
+  const maker = createPluginMaker(
+    { logger: services.get(LOGGER), seed: training.seed, baseFolder, outputFolder: null },
+    () => false,
+  );
+  if (!services.has(TRAIN_DATA))
+    await maker.create('data-source', pluginFor('data-source', data.train.use), data.train.options, [
+      'data',
+      'train',
+      'options',
+    ]);
+  if (!services.has(EVAL_DATA) && data.eval !== null)
+    await maker.create('data-source', pluginFor('data-source', data.eval.use), data.eval.options, [
+      'data',
+      'eval',
+      'options',
+    ]);
 }

@@ -18,4 +18,9 @@ export const standardErrorLogger: Logger = {
 };
 
 /** What every run has unless something else is registered. */
-export const defaultServices: readonly ServiceRegistration[] = [provide(CLOCK, systemClock), provide(LOGGER, standardErrorLogger), provide(CHECKPOINT_STORE, folderCheckpoints), provide(CLUSTER, environmentCluster)];
+export const defaultServices: readonly ServiceRegistration[] = [
+  provide(CLOCK, systemClock),
+  provide(LOGGER, standardErrorLogger),
+  provide(CHECKPOINT_STORE, folderCheckpoints),
+  provide(CLUSTER, environmentCluster),
+];

@@ -13,7 +13,8 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
   } catch (cause) {
     const code = (cause as { code?: unknown }).code;
     if (code === 'ENOENT') return [];
-    if (code === 'ENOTDIR') throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is a file.', { place: { file: folder } });
+    if (code === 'ENOTDIR')
+      throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is a file.', { place: { file: folder } });
     throw fileError(cause, folder);
   }
 }
@@ -21,14 +22,20 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
 const contains = (folder: string, path: string): boolean => !relative(folder, path).startsWith('..');
 
 /** Whether the run of the folder is the one that is resumed, rather than one elsewhere. */
-const goesOn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean => (typeof resume === 'string' ? contains(folder, resume) : resume === true);
+const goesOn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean =>
+  typeof resume === 'string' ? contains(folder, resume) : resume === true;
 
 /**
- * Checks that a run may write into its folder: it is empty or missing, or it holds the run that is resumed, or one that may be overwritten.
- * Nothing is written yet.
+ * Checks that a run may write into its folder: it is empty or missing, or it holds the run that is resumed, or one that
+ * may be overwritten. Nothing is written yet.
+ *
  * @throws WhetstoneError `OUTPUT_EXISTS`
  */
-export async function checkOutputFolder({ output, training, baseFolder }: Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>): Promise<void> {
+export async function checkOutputFolder({
+  output,
+  training,
+  baseFolder,
+}: Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>): Promise<void> {
   const { folder, overwrite } = output;
   if (folder === null) return;
   const entries = await entriesOf(folder);
@@ -36,16 +43,27 @@ export async function checkOutputFolder({ output, training, baseFolder }: Pick<R
   if (entries.length === 0 || (isRun && goesOn(folder, training.resumeFromCheckpoint))) return;
   const place = { file: folder };
   const found = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
-  if (!isRun) throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder holds something that is no run.', { place, found, hint: 'Choose another output.folder, or empty this one.' });
+  if (!isRun)
+    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder holds something that is no run.', {
+      place,
+      found,
+      hint: 'Choose another output.folder, or empty this one.',
+    });
   if (!overwrite) {
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder already holds a run.', {
       place,
       found,
-      hint: 'Go on with it (training.resumeFromCheckpoint: true), replace it (output.overwrite: true), or choose another output.folder.',
+      hint:
+        'Go on with it (training.resumeFromCheckpoint: true), replace it (output.overwrite: true), or choose ' +
+        'another output.folder.',
     });
   }
   if (contains(folder, resolve(baseFolder)) || contains(folder, process.cwd())) {
-    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder holds the configuration\'s own folder and is not overwritten.', { place, hint: 'Choose another output.folder.' });
+    throw new WhetstoneError(
+      'OUTPUT_EXISTS',
+      "The output folder holds the configuration's own folder and is not overwritten.",
+      { place, hint: 'Choose another output.folder.' },
+    );
   }
 }
 
@@ -62,15 +80,23 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
   } catch (cause) {
     throw fileError(cause, folder);
   }
-  await writeAtomically(join(folder, RESOLVED_CONFIG_FILE), async (handle) => handle.writeFile(`${JSON.stringify(config, null, 2)}\n`));
+  await writeAtomically(join(folder, RESOLVED_CONFIG_FILE), async (handle) =>
+    handle.writeFile(`${JSON.stringify(config, null, 2)}\n`),
+  );
 }
 
 /** The file that says what data a run learned from. */
 export const DATA_MANIFEST_FILE = 'data.json';
 
 /** Saves what the data was made of, where its source tells. */
-export async function saveDataManifest(folder: string | null, train: BatchSource, evaluation: BatchSource | null): Promise<void> {
+export async function saveDataManifest(
+  folder: string | null,
+  train: BatchSource,
+  evaluation: BatchSource | null,
+): Promise<void> {
   const manifest = { train: train.summary.manifest ?? null, eval: evaluation?.summary.manifest ?? null };
   if (folder === null || (manifest.train === null && manifest.eval === null)) return;
-  await writeAtomically(join(folder, DATA_MANIFEST_FILE), async (handle) => handle.writeFile(`${JSON.stringify(manifest, null, 2)}\n`));
+  await writeAtomically(join(folder, DATA_MANIFEST_FILE), async (handle) =>
+    handle.writeFile(`${JSON.stringify(manifest, null, 2)}\n`),
+  );
 }

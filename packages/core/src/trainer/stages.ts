@@ -14,23 +14,35 @@ import { findResume, stageFolder, writeDone } from './stage-folders.js';
 
 /** Composes and runs one stage; the model that it worked on is told. */
 export type RunOneStage = (
-  resolution: ConfigResolution, services: readonly ServiceRegistration[], stage: StageComposition, useModel: (loaded: LoadedModel, isOurs: boolean) => void,
+  resolution: ConfigResolution,
+  services: readonly ServiceRegistration[],
+  stage: StageComposition,
+  useModel: (loaded: LoadedModel, isOurs: boolean) => void,
 ) => AsyncGenerator<StepReport, RunReport, void>;
 
-/** The folder of a stage's merged model, where the next stage has another strategy and cannot go on with the adapter. */
+/**
+ * The folder of a stage's merged model, where the next stage has another strategy and cannot go on with the adapter.
+ */
 const MERGED_FOLDER = 'merged';
 const HAND_OVER_FOLDER = 'hand-over';
 
 /**
- * Runs stages one after the other, each from where the one before ended: the same strategy goes on with what it trained, another one starts from the model
- * with all of that in its weights. All write into one folder, a subfolder each; the last stage's result is the run's. A stage that is done is not run again
- * on resume.
+ * Runs stages one after the other, each from where the one before ended: the same strategy goes on with what it
+ * trained, another one starts from the model with all of that in its weights. All write into one folder, a subfolder
+ * each; the last stage's result is the run's. A stage that is done is not run again on resume.
  */
-export async function* runStages(stages: readonly ResolvedStage[], runOne: RunOneStage, checkData: (stage: ResolvedStage) => Promise<void>): AsyncGenerator<StepReport, RunReport, void> {
+export async function* runStages(
+  stages: readonly ResolvedStage[],
+  runOne: RunOneStage,
+  checkData: (stage: ResolvedStage) => Promise<void>,
+): AsyncGenerator<StepReport, RunReport, void> {
   const names = stages.map(({ name }) => name ?? '');
   const [first] = stages;
   if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
-  const shared: ResolvedConfig = { ...first.resolution.config, stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })) };
+  const shared: ResolvedConfig = {
+    ...first.resolution.config,
+    stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
+  };
   const root = shared.output.folder;
   await checkOutputFolder(shared);
   const resume = await findResume(shared, names);
@@ -48,20 +60,30 @@ export async function* runStages(stages: readonly ResolvedStage[], runOne: RunOn
       const folder = root === null ? null : stageFolder(root, index, name ?? '');
       const isRead = loaded === null;
       const modelFolder = root === null ? null : modelBefore(root, names, index);
-      if (isRead && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index])) handOver = await takeFromFolder(join(stageFolder(root, index - 1, names[index - 1] ?? ''), HAND_OVER_FOLDER));
+      if (isRead && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index]))
+        handOver = await takeFromFolder(join(stageFolder(root, index - 1, names[index - 1] ?? ''), HAND_OVER_FOLDER));
       const takes = handOver;
       let gives: HandOver | null = null;
       const goesOn = next !== undefined && sameOwner(stages[index], next);
       let merges = false;
       const run: RunStage = {
-        name: name ?? '', index, count: stages.length, modelFolder,
+        name: name ?? '',
+        index,
+        count: stages.length,
+        modelFolder,
         resultFolder: next === undefined ? root : folder,
         takeOver: (owner) => {
           if (takes !== null) putInto(owner, takes);
           if (next === undefined || goesOn || owner.exportAdapter === undefined || owner.merge !== undefined) return;
-          throw new WhetstoneError('CONFIG_CONFLICT', `Stage '${next.name}' has another strategy than stage '${name}', whose adapter cannot become part of the model.`, {
-            expected: 'the same strategy and options in both, or one before it that can be merged', found: `${ownerOf(stages[index])}, then ${ownerOf(next)}`,
-          });
+          throw new WhetstoneError(
+            'CONFIG_CONFLICT',
+            `Stage '${next.name}' has another strategy than stage '${name}', whose adapter cannot become part ` +
+              'of the model.',
+            {
+              expected: 'the same strategy and options in both, or one before it that can be merged',
+              found: `${ownerOf(stages[index])}, then ${ownerOf(next)}`,
+            },
+          );
         },
         handOver: async (owner) => {
           if (next === undefined || owner.exportAdapter === undefined) return;
@@ -73,7 +95,8 @@ export async function* runStages(stages: readonly ResolvedStage[], runOne: RunOn
         },
       };
       const composition: StageComposition = {
-        run, isLast: next === undefined,
+        run,
+        isLast: next === undefined,
         claimOutput: async () => {
           if (!claimed) await claimOutputFolder(shared);
           claimed = true;
@@ -81,7 +104,10 @@ export async function* runStages(stages: readonly ResolvedStage[], runOne: RunOn
         },
       };
       const services = loaded === null ? [] : [provide(LOADED_MODEL, loaded)];
-      const own = stageResolution(resolution, folder, resume, { index: index - (resume?.done.length ?? 0), path: isRead ? modelFolder : null });
+      const own = stageResolution(resolution, folder, resume, {
+        index: index - (resume?.done.length ?? 0),
+        path: isRead ? modelFolder : null,
+      });
       const report = yield* runOne(own, services, composition, (model, isOurs) => {
         if (loaded === null) disposes = isOurs;
         loaded = model;
@@ -103,7 +129,8 @@ export async function* runStages(stages: readonly ResolvedStage[], runOne: RunOn
 }
 
 const ownerOf = (stage: ResolvedStage | undefined): string => JSON.stringify(stage?.resolution.config.strategy ?? null);
-const sameOwner = (one: ResolvedStage | undefined, other: ResolvedStage | undefined): boolean => ownerOf(one) === ownerOf(other);
+const sameOwner = (one: ResolvedStage | undefined, other: ResolvedStage | undefined): boolean =>
+  ownerOf(one) === ownerOf(other);
 
 /** The model as the latest of the stages before `index` left it on disk; null where none did. */
 function modelBefore(root: string, names: readonly string[], index: number): string | null {
@@ -131,7 +158,10 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
 
 /** The configuration of a stage, in its own folder. `path` is the model to start from instead of the configured one. */
 function stageResolution(
-  resolution: ConfigResolution, folder: string | null, resume: Awaited<ReturnType<typeof findResume>>, { index, path }: { readonly index: number; readonly path: string | null },
+  resolution: ConfigResolution,
+  folder: string | null,
+  resume: Awaited<ReturnType<typeof findResume>>,
+  { index, path }: { readonly index: number; readonly path: string | null },
 ): ConfigResolution {
   const { config } = resolution;
   const resumeFromCheckpoint = index === 0 ? (resume?.next ?? null) : null;
@@ -151,7 +181,8 @@ function wholeReport(reports: readonly RunReport[], outputFolder: string | null)
   if (first === undefined || last === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no report.');
   const { stage: _, ...rest } = last;
   const seconds = reports.reduce((sum, report) => sum + report.seconds, 0);
-  const rate = (of: (report: RunReport) => number): number => (seconds > 0 ? reports.reduce((sum, report) => sum + of(report) * report.seconds, 0) / seconds : 0);
+  const rate = (of: (report: RunReport) => number): number =>
+    seconds > 0 ? reports.reduce((sum, report) => sum + of(report) * report.seconds, 0) / seconds : 0;
   return {
     ...rest,
     stages: reports,

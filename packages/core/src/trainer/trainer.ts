@@ -1,5 +1,24 @@
-import { LOGGER, WhetstoneError, type Callback, type LoadedModel, type Plugin, type RunReport, type StepReport } from '../contract/index.js';
-import { applyOverrides, rawConfigOf, readConfigFile, resolveStages, withValue, type ConfigDefaults, type ConfigResolution, type ResolvedStage, type Override, type ResolvedConfig } from '../config/index.js';
+import {
+  LOGGER,
+  WhetstoneError,
+  type Callback,
+  type LoadedModel,
+  type Plugin,
+  type RunReport,
+  type StepReport,
+} from '../contract/index.js';
+import {
+  applyOverrides,
+  rawConfigOf,
+  readConfigFile,
+  resolveStages,
+  withValue,
+  type ConfigDefaults,
+  type ConfigResolution,
+  type ResolvedStage,
+  type Override,
+  type ResolvedConfig,
+} from '../config/index.js';
 import { createServices, type ServiceRegistration, type Services } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
 import { runTraining } from '../engine/index.js';
@@ -36,22 +55,25 @@ export interface RunOptions {
 /**
  * Trains a model as a configuration says.
  *
- * `run()` trains to the end; `for await (const report of trainer)` gives a report a step; `on('step', …)` listens. Several trainers may work in one
- * process, one after the other or at the same time on the same tensor backend.
+ * `run()` trains to the end; `for await (const report of trainer)` gives a report a step; `on('step', …)` listens.
+ * Several trainers may work in one process, one after the other or at the same time on the same tensor backend.
  */
 export class Trainer implements AsyncIterable<StepReport> {
   readonly #source: string | object;
   readonly #options: TrainerOptions;
   readonly #stop = new AbortController();
   #services: Services | null = null;
-  readonly #events = createEventHub(() => (this.#services ?? createServices([...defaultServices, ...(this.#options.services ?? [])])).get(LOGGER));
+  readonly #events = createEventHub(() =>
+    (this.#services ?? createServices([...defaultServices, ...(this.#options.services ?? [])])).get(LOGGER),
+  );
   #working: Promise<void> | null = null;
 
   /** @param config a configuration, or the path of a file that holds one */
   constructor(config: string | object, options: TrainerOptions = {}) {
     this.#source = config;
     this.#options = options;
-    for (const [index, callback] of (options.callbacks ?? []).entries()) validateCallback(callback, `callbacks[${index}]`);
+    for (const [index, callback] of (options.callbacks ?? []).entries())
+      validateCallback(callback, `callbacks[${index}]`);
   }
 
   on<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): this {
@@ -69,11 +91,17 @@ export class Trainer implements AsyncIterable<StepReport> {
     return this;
   }
 
-  /** Reads, completes and checks the configuration, and does nothing else: that of its first stage, and of every one under `stages`, where it has stages. Throws what is wrong with it, all at once. */
+  /**
+   * Reads, completes and checks the configuration, and does nothing else: that of its first stage, and of every one
+   * under `stages`, where it has stages. Throws what is wrong with it, all at once.
+   */
   async resolve(): Promise<ResolvedConfig> {
     const [first, ...others] = await this.#resolve();
     if (first.name === null) return first.resolution.config;
-    return { ...first.resolution.config, stages: [first, ...others].map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })) };
+    return {
+      ...first.resolution.config,
+      stages: [first, ...others].map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
+    };
   }
 
   /** Trains to the end. Rejects with a `WhetstoneError`. */
@@ -92,20 +120,28 @@ export class Trainer implements AsyncIterable<StepReport> {
   /** A report a step; the report of the run is the generator's return value. Leaving the loop early ends the run. */
   async *reports({ signal }: RunOptions = {}): AsyncGenerator<StepReport, RunReport, void> {
     if (this.#stop.signal.aborted) throw new WhetstoneError('USAGE', 'The trainer was disposed.');
-    if (this.#working !== null) throw new WhetstoneError('USAGE', 'The trainer is already at work.', { hint: 'Await its run, or make another Trainer.' });
+    if (this.#working !== null)
+      throw new WhetstoneError('USAGE', 'The trainer is already at work.', {
+        hint: 'Await its run, or make another Trainer.',
+      });
     let finished = (): void => undefined;
     this.#working = new Promise((resolve) => {
       finished = resolve;
     });
     try {
-      return yield* this.#train(signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]));
+      return yield* this.#train(
+        signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]),
+      );
     } finally {
       this.#working = null;
       finished();
     }
   }
 
-  /** Ends a run that is at work, as its signal would, and waits for that; forgets the listeners. The trainer cannot be used afterwards. */
+  /**
+   * Ends a run that is at work, as its signal would, and waits for that; forgets the listeners. The trainer cannot be
+   * used afterwards.
+   */
   async dispose(): Promise<void> {
     this.#stop.abort(new WhetstoneError('INTERRUPTED', 'The trainer was disposed.'));
     await this.#working;
@@ -113,11 +149,21 @@ export class Trainer implements AsyncIterable<StepReport> {
   }
 
   async #resolve(): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
-    const { plugins = [], defaults = {}, baseFolder = process.cwd(), overrides = [], sharedModules = {} } = this.#options;
-    const written = typeof this.#source === 'string' ? await readConfigFile(this.#source) : rawConfigOf(this.#source, baseFolder);
+    const {
+      plugins = [],
+      defaults = {},
+      baseFolder = process.cwd(),
+      overrides = [],
+      sharedModules = {},
+    } = this.#options;
+    const written =
+      typeof this.#source === 'string' ? await readConfigFile(this.#source) : rawConfigOf(this.#source, baseFolder);
     const raw = overrides.length === 0 ? written : withValue(written, applyOverrides(written.value, overrides));
     const registry = createRegistry([...corePlugins, ...plugins]);
-    return resolveStages(raw, { defaults, load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }) });
+    return resolveStages(raw, {
+      defaults,
+      load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }),
+    });
   }
 
   async *#train(signal: AbortSignal): AsyncGenerator<StepReport, RunReport, void> {
@@ -133,15 +179,27 @@ export class Trainer implements AsyncIterable<StepReport> {
     const alone = createServices([...defaultServices, ...(this.#options.services ?? [])]);
     const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).place() !== null;
     await alone.dispose();
-    if (isOneOfSeveral) throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', { place: { path: 'stages' }, hint: 'Train the stages as runs of their own, each on the model that the one before left.' });
-    return yield* runStages(stages, (resolution, services, stage, useModel) => this.#runOne(signal, resolution, { services, stage, useModel }), async ({ resolution }) => {
-      const services = createServices([...defaultServices, ...(this.#options.services ?? [])]);
-      await checkDataSources(resolution, services).finally(() => services.dispose());
-    });
+    if (isOneOfSeveral)
+      throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', {
+        place: { path: 'stages' },
+        hint: 'Train the stages as runs of their own, each on the model that the one before left.',
+      });
+    return yield* runStages(
+      stages,
+      (resolution, services, stage, useModel) => this.#runOne(signal, resolution, { services, stage, useModel }),
+      async ({ resolution }) => {
+        const services = createServices([...defaultServices, ...(this.#options.services ?? [])]);
+        await checkDataSources(resolution, services).finally(() => services.dispose());
+      },
+    );
   }
 
   /** Composes one run, or one stage of a run, and trains it to its end. */
-  async *#runOne(signal: AbortSignal, resolution: ConfigResolution, more?: StageServices): AsyncGenerator<StepReport, RunReport, void> {
+  async *#runOne(
+    signal: AbortSignal,
+    resolution: ConfigResolution,
+    more?: StageServices,
+  ): AsyncGenerator<StepReport, RunReport, void> {
     const services = createServices([...defaultServices, ...(this.#options.services ?? []), ...(more?.services ?? [])]);
     this.#services = services;
     let composed: ComposedRun | null = null;
@@ -157,7 +215,11 @@ export class Trainer implements AsyncIterable<StepReport> {
     };
     try {
       composed = await composeRun({
-        resolution, services, events: this.#events, callbacks: this.#options.callbacks ?? [], signal,
+        resolution,
+        services,
+        events: this.#events,
+        callbacks: this.#options.callbacks ?? [],
+        signal,
         ...(more === undefined ? {} : { stage: more.stage, useModel: more.useModel }),
       });
       const report = yield* runTraining(composed.run);
@@ -169,7 +231,10 @@ export class Trainer implements AsyncIterable<StepReport> {
       await fail(error);
       throw error;
     } finally {
-      if (outcome === 'left') await leave(new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'));
+      if (outcome === 'left')
+        await leave(
+          new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'),
+        );
       try {
         composed?.dispose();
       } finally {

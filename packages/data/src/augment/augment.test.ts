@@ -8,21 +8,37 @@ import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/index.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { rejectParaphrase } from './paraphrase.js';
-import { createParaphraseTransform, createSynonymTransform, createTurnTransform, defaultParaphraseOptions } from './plugins.js';
+import {
+  createParaphraseTransform,
+  createSynonymTransform,
+  createTurnTransform,
+  defaultParaphraseOptions,
+} from './plugins.js';
 import { replaceSynonyms } from './synonyms.js';
 
-const run = (conversations: readonly Omit<Conversation, 'origin'>[], transform: DataTransform): Promise<Conversation[]> => collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
+const run = (
+  conversations: readonly Omit<Conversation, 'origin'>[],
+  transform: DataTransform,
+): Promise<Conversation[]> => collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
 const contents = ({ messages }: Conversation): unknown[] => messages.map(({ content }) => content);
 
 describe('synonyms', () => {
   const all = { rate: 1, protect: new Set(['acme']) };
-  const words = new Map([['quick', ['fast']], ['parcel', ['package']], ['smith', ['forger']], ['acme', ['top']], ['快递', ['包裹']], ['快', ['慢']], ['什么时候', ['何时']]]);
+  const words = new Map([
+    ['quick', ['fast']],
+    ['parcel', ['package']],
+    ['smith', ['forger']],
+    ['acme', ['top']],
+    ['快递', ['包裹']],
+    ['快', ['慢']],
+    ['什么时候', ['何时']],
+  ]);
   const replace = (text: string): string => replaceSynonyms(text, words, all, createRandom(1));
 
   test('are written like the word; names, placeholders, code and protected words stay', () => {
-    expect(replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel')).toBe(
-      'Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel',
-    );
+    expect(
+      replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel'),
+    ).toBe('Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel');
   });
 
   test('entity slots of all kinds stay, also in Chinese', () => {
@@ -37,9 +53,18 @@ describe('synonyms', () => {
 
   test('from a file, as JSON or tab-separated', async () => {
     const folder = temporaryFolder();
-    expect(await readDictionary(writeInto(folder, 'a.json', '{"Big": ["large", "huge"]}'))).toEqual(new Map([['big', ['large', 'huge']]]));
-    expect(await readDictionary(writeInto(folder, 'b.tsv', 'big\tlarge, huge\n快递\t包裹、邮包\n'))).toEqual(new Map([['big', ['large', 'huge']], ['快递', ['包裹', '邮包']]]));
-    await expect(readDictionary(writeInto(folder, 'c.json', '{"big": 1}'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
+    expect(await readDictionary(writeInto(folder, 'a.json', '{"Big": ["large", "huge"]}'))).toEqual(
+      new Map([['big', ['large', 'huge']]]),
+    );
+    expect(await readDictionary(writeInto(folder, 'b.tsv', 'big\tlarge, huge\n快递\t包裹、邮包\n'))).toEqual(
+      new Map([
+        ['big', ['large', 'huge']],
+        ['快递', ['包裹', '邮包']],
+      ]),
+    );
+    await expect(readDictionary(writeInto(folder, 'c.json', '{"big": 1}'))).rejects.toMatchObject({
+      code: 'FILE_UNREADABLE',
+    });
   });
 
   test('from WordNet: words with one sense only', async () => {
@@ -54,12 +79,20 @@ describe('synonyms', () => {
     const transform = createSynonymTransform({ rate: 1 }, { words });
     const conversations = [chat('Where is my parcel?', 'Your parcel comes.'), chat('Hello', 'Hi')];
     const result = await run(conversations, transform);
-    expect(result.map(contents)).toEqual([['Where is my parcel?', 'Your parcel comes.'], ['Where is my package?', 'Your parcel comes.'], ['Hello', 'Hi']]);
+    expect(result.map(contents)).toEqual([
+      ['Where is my parcel?', 'Your parcel comes.'],
+      ['Where is my package?', 'Your parcel comes.'],
+      ['Hello', 'Hi'],
+    ]);
     expect(result[1]).toMatchObject({ origin: { line: 1 }, columns: { augmentation: 'synonyms' } });
     expect(await run(conversations, transform)).toEqual(result);
     expect(transform.report).toMatchObject({ conversationsIn: 2, conversationsOut: 3, changed: { added: 1 } });
     expect(transform.trainOnly).toBe(true);
-    expect(await collect(applyTransforms(sourceOf(result), [createSynonymTransform({ rate: 1 }, { words })]).conversations())).toHaveLength(4);
+    expect(
+      await collect(
+        applyTransforms(sourceOf(result), [createSynonymTransform({ rate: 1 }, { words })]).conversations(),
+      ),
+    ).toHaveLength(4);
   });
 });
 
@@ -74,8 +107,14 @@ describe('turns', () => {
   });
 
   test('single exchanges of one topic become a conversation', async () => {
-    const about = (topic: string, question: string) => ({ ...chat(question, question.toUpperCase()), columns: { topic } });
-    const result = await run([about('x', 'a'), about('y', 'b'), about('x', 'c'), about('x', 'c'), about('x', 'd')], createTurnTransform({ methods: ['join'], turns: 3 }));
+    const about = (topic: string, question: string) => ({
+      ...chat(question, question.toUpperCase()),
+      columns: { topic },
+    });
+    const result = await run(
+      [about('x', 'a'), about('y', 'b'), about('x', 'c'), about('x', 'c'), about('x', 'd')],
+      createTurnTransform({ methods: ['join'], turns: 3 }),
+    );
     const joined = result.filter(({ columns }) => columns?.['augmentation'] === 'turns');
     expect(joined.map(contents)).toEqual([['a', 'A', 'c', 'C', 'd', 'D']]);
     expect(joined[0]?.origin.line).toBe(5);
@@ -83,7 +122,8 @@ describe('turns', () => {
 });
 
 describe('paraphrases', () => {
-  const reject = (original: string, text: string): string | null => rejectParaphrase(original, text, { ...defaultParaphraseOptions, protect: ['Acme'] });
+  const reject = (original: string, text: string): string | null =>
+    rejectParaphrase(original, text, { ...defaultParaphraseOptions, protect: ['Acme'] });
 
   test('are looked at', () => {
     expect(reject('Where is my parcel from Acme?', 'My parcel from Acme, where is it?')).toBeNull();
@@ -94,7 +134,9 @@ describe('paraphrases', () => {
     expect(reject('Where is my parcel right now?', 'Bananas grow well in warm countries.')).toBe('meaning');
     expect(reject('Where is my parcel?', '我的包裹在哪里，什么时候到呢？')).toBe('language');
     expect(reject('Where is my parcel?', 'No.')).toBe('length');
-    expect(reject('You can return the shoes within thirty days.', 'You cannot return the shoes within thirty days.')).not.toBeNull();
+    expect(
+      reject('You can return the shoes within thirty days.', 'You cannot return the shoes within thirty days.'),
+    ).not.toBeNull();
     expect(reject('You can return worn shoes to us.', 'You can never return worn shoes to us.')).toBe('meaning');
     expect(reject('鞋子穿过可以退货。', '鞋子穿过不可以退货。')).toBe('meaning');
     expect(reject('鞋子能不能退货？', '请问可以退鞋子的货吗？')).toBeNull();
@@ -105,10 +147,19 @@ describe('paraphrases', () => {
   let server: Server | undefined;
   afterEach(() => server?.close());
 
-  type Reply = { readonly status?: number; readonly headers?: Record<string, string>; readonly body?: string; readonly never?: boolean } | string;
+  type Reply =
+    | {
+        readonly status?: number;
+        readonly headers?: Record<string, string>;
+        readonly body?: string;
+        readonly never?: boolean;
+      }
+    | string;
 
   /** A real server on this machine: what it gives to the n-th request, the last of it to all that follow. */
-  async function serve(...replies: readonly Reply[]): Promise<{ endpoint: string; requests: { prompt: string; at: number; authorization: string | undefined }[] }> {
+  async function serve(
+    ...replies: readonly Reply[]
+  ): Promise<{ endpoint: string; requests: { prompt: string; at: number; authorization: string | undefined }[] }> {
     const requests: { prompt: string; at: number; authorization: string | undefined }[] = [];
     server = createServer((request, response) => {
       let body = '';
@@ -126,7 +177,10 @@ describe('paraphrases', () => {
   }
 
   const asked = chat('Where is my parcel?', 'On its way.');
-  const answered = [['Where is my parcel?', 'On its way.'], ['My parcel, where is it?', 'On its way.']];
+  const answered = [
+    ['Where is my parcel?', 'On its way.'],
+    ['My parcel, where is it?', 'On its way.'],
+  ];
 
   test.each<readonly [string, readonly Reply[]]>([
     ['too many requests', [{ status: 429, headers: { 'retry-after': '0' } }]],
@@ -148,16 +202,28 @@ describe('paraphrases', () => {
     const { endpoint, requests } = await serve('My parcel, where is it?', { status: 500 });
     const cacheFolder = temporaryFolder();
     const both = [asked, chat('Is the shop open?', 'Yes.')];
-    const transform = (): DataTransform => createParaphraseTransform({ endpoint, model: 'm', cacheFolder, pauseSeconds: 0.01, attempts: 3 });
-    await expect(run(both, transform())).rejects.toMatchObject({ code: 'PLUGIN_FAILED', message: expect.stringMatching(/asked 3 times: 500/) as string });
+    const transform = (): DataTransform =>
+      createParaphraseTransform({ endpoint, model: 'm', cacheFolder, pauseSeconds: 0.01, attempts: 3 });
+    await expect(run(both, transform())).rejects.toMatchObject({
+      code: 'PLUGIN_FAILED',
+      message: expect.stringMatching(/asked 3 times: 500/) as string,
+    });
     expect(requests).toHaveLength(4);
     await expect(run(both, transform())).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
     expect(requests).toHaveLength(7);
   });
 
   test('wait as long as the server asks, and longer after each attempt', async () => {
-    const { endpoint, requests } = await serve({ status: 429, headers: { 'retry-after': '1' } }, { status: 500 }, { status: 500 }, 'My parcel, where is it?');
-    await run([asked], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.1 }));
+    const { endpoint, requests } = await serve(
+      { status: 429, headers: { 'retry-after': '1' } },
+      { status: 500 },
+      { status: 500 },
+      'My parcel, where is it?',
+    );
+    await run(
+      [asked],
+      createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.1 }),
+    );
     const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
     // At least so long, whatever the machine is busy with; timers may be a little early.
     for (const [index, least] of [1000, 200, 400].entries()) expect(pauses[index]).toBeGreaterThan(least - 20);
@@ -166,11 +232,23 @@ describe('paraphrases', () => {
   test('by way of another language: there and back again, each once, with the key of the environment', async () => {
     process.env['WHETSTONE_TEST_KEY'] = 'secret';
     const { endpoint, requests } = await serve('Wo ist mein Paket?', 'My parcel, where is it?');
-    const result = await run([asked], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), method: 'back-translation', apiKeyVariable: 'WHETSTONE_TEST_KEY' }));
+    const result = await run(
+      [asked],
+      createParaphraseTransform({
+        endpoint,
+        model: 'm',
+        cacheFolder: temporaryFolder(),
+        method: 'back-translation',
+        apiKeyVariable: 'WHETSTONE_TEST_KEY',
+      }),
+    );
     delete process.env['WHETSTONE_TEST_KEY'];
     expect(result.map(contents)).toEqual(answered);
     expect(result[1]).toMatchObject({ origin: { line: 1 }, columns: { augmentation: 'paraphrase' } });
-    expect(requests.map(({ prompt }) => prompt)).toEqual([expect.stringMatching(/into German.*Where is my parcel\?/s), expect.stringMatching(/into English.*Wo ist mein Paket\?/s)]);
+    expect(requests.map(({ prompt }) => prompt)).toEqual([
+      expect.stringMatching(/into German.*Where is my parcel\?/s),
+      expect.stringMatching(/into English.*Wo ist mein Paket\?/s),
+    ]);
     expect(requests[0]?.authorization).toBe('Bearer secret');
   });
 
@@ -178,25 +256,41 @@ describe('paraphrases', () => {
     const log: string[] = [];
     const openGenerator: PluginContext['openGenerator'] = async (model) => {
       log.push(`open ${model}`);
-      return { generate: async (prompt) => (log.push(prompt.includes('Where is my parcel?') ? 'asked' : prompt), 'My parcel, where is it?'), dispose: () => void log.push('closed') };
+      return {
+        generate: async (prompt) => (
+          log.push(prompt.includes('Where is my parcel?') ? 'asked' : prompt),
+          'My parcel, where is it?'
+        ),
+        dispose: () => void log.push('closed'),
+      };
     };
-    const transform = createParaphraseTransform({ endpoint: null, model: 'smollm2-135m', cacheFolder: temporaryFolder() }, { openGenerator });
+    const transform = createParaphraseTransform(
+      { endpoint: null, model: 'smollm2-135m', cacheFolder: temporaryFolder() },
+      { openGenerator },
+    );
     expect((await run([asked], transform)).map(contents)).toEqual(answered);
     expect(log).toEqual(['open smollm2-135m', 'asked', 'closed']);
     expect((await run([asked], transform)).map(contents)).toEqual(answered);
     expect(log).toHaveLength(3);
-    await expect(run([asked], createParaphraseTransform({ endpoint: null, model: 'm', cacheFolder: temporaryFolder() }))).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
+    await expect(
+      run([asked], createParaphraseTransform({ endpoint: null, model: 'm', cacheFolder: temporaryFolder() })),
+    ).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
   });
 
   test('that change the meaning are counted and not taken; a wrong request is an error at once', async () => {
     const ask = (): Promise<string> => Promise.resolve('Bananas grow in warm countries.');
-    const transform = createParaphraseTransform({ endpoint: 'http://unused', model: 'm', cacheFolder: 'unused' }, { ask });
+    const transform = createParaphraseTransform(
+      { endpoint: 'http://unused', model: 'm', cacheFolder: 'unused' },
+      { ask },
+    );
     expect(await run([chat('Where is my parcel?', 'On its way.')], transform)).toHaveLength(1);
     expect(transform.report.changed).toMatchObject({ 'rejected: meaning': 1 });
 
     server = createServer((_request, response) => response.writeHead(401).end());
     await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
     const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    await expect(run([chat('a b c', 'd')], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder() }))).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
+    await expect(
+      run([chat('a b c', 'd')], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder() })),
+    ).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
   });
 });

@@ -3,7 +3,11 @@ import { createRandom, type Random } from '@whetstone/core/random';
 import { createTransform, type TransformLog } from '../transforms/transform-log.js';
 
 /** Makes further conversations of one; none where it cannot. */
-export type Augment = (conversation: Conversation, random: Random, log: TransformLog) => readonly (readonly Message[])[] | Promise<readonly (readonly Message[])[]>;
+export type Augment = (
+  conversation: Conversation,
+  random: Random,
+  log: TransformLog,
+) => readonly (readonly Message[])[] | Promise<readonly (readonly Message[])[]>;
 
 /** A transform that never touches evaluation data. */
 export interface AugmentTransform extends DataTransform {
@@ -20,12 +24,17 @@ export function augmented(original: Conversation, messages: readonly Message[], 
 export const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
 
 /**
- * Makes a transform that gives every conversation on, followed by what is made of it. Each conversation has random numbers of its own, by its place in the
- * data, so that it fares the same wherever the others go.
+ * Makes a transform that gives every conversation on, followed by what is made of it. Each conversation has random
+ * numbers of its own, by its place in the data, so that it fares the same wherever the others go.
  *
  * @param end called when a pass is over, or was left
  */
-export function createAugmentTransform(kind: string, seed: number, begin: () => Augment | Promise<Augment>, end: () => void = () => {}): AugmentTransform {
+export function createAugmentTransform(
+  kind: string,
+  seed: number,
+  begin: () => Augment | Promise<Augment>,
+  end: () => void = () => {},
+): AugmentTransform {
   const produced: Conversation[] = [];
   // The log counts one conversation out for each that comes in; what is made beside it is counted as a change.
   const inner = createTransform(`augment-${kind}`, async () => {

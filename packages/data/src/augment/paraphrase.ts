@@ -17,10 +17,17 @@ export type Rejection = 'unchanged' | 'length' | 'language' | 'lost-entity' | 'm
 
 /** What must not change: numbers, placeholders, protected words. */
 function entitiesOf(text: string, protect: readonly string[]): string[] {
-  return [...slotsOf(text), ...(text.match(/\d+(?:[.,:]\d+)*/g) ?? []), ...protect.filter((word) => text.includes(word))];
+  return [
+    ...slotsOf(text),
+    ...(text.match(/\d+(?:[.,:]\d+)*/g) ?? []),
+    ...protect.filter((word) => text.includes(word)),
+  ];
 }
 
-/** The share of telling words of the shorter text that the other holds, too. Chinese is compared by characters, whose order paraphrases change. */
+/**
+ * The share of telling words of the shorter text that the other holds, too. Chinese is compared by characters, whose
+ * order paraphrases change.
+ */
 export function wordOverlap(a: string, b: string): number {
   const words = (text: string): Set<string> => new Set(/\p{Script=Han}/u.test(text) ? unitsOf(text) : termsOf(text));
   const [one, two] = [words(a), words(b)];
@@ -30,14 +37,20 @@ export function wordOverlap(a: string, b: string): number {
 
 const negations = /\b(?:not|never|no|none|nobody|nothing|nowhere|neither|cannot|without)\b|n['’]t\b|[不没無无未别勿]/iu;
 /** What holds a sign for "not" and denies nothing; questions such as 是不是 among it. */
-const noNegations = /(\p{Script=Han})不\1|有没有|不过|不仅|不但|不同|不断|不久|不错|差不多|对不起|没关系|特别|分别|区别|别人|\bno problem\b/giu;
+const noNegations =
+  /(\p{Script=Han})不\1|有没有|不过|不仅|不但|不同|不断|不久|不错|差不多|对不起|没关系|特别|分别|区别|别人|\bno problem\b/giu;
 const denies = (text: string): boolean => negations.test(text.replace(noNegations, ''));
 
 /**
- * Looks whether a paraphrase says the same: another text, of like length, in the same language, with every number and name, enough words in common, and a denial
- * where the other has one. It compares words: what turns a meaning round in words of its own ("open" to "closed") is not seen.
+ * Looks whether a paraphrase says the same: another text, of like length, in the same language, with every number and
+ * name, enough words in common, and a denial where the other has one. It compares words: what turns a meaning round in
+ * words of its own ("open" to "closed") is not seen.
  */
-export function rejectParaphrase(original: string, paraphrase: string, { minSimilarity, protect }: ParaphraseOptions): Rejection {
+export function rejectParaphrase(
+  original: string,
+  paraphrase: string,
+  { minSimilarity, protect }: ParaphraseOptions,
+): Rejection {
   const same = (text: string): string => unitsOf(text).join(' ');
   if (same(original) === same(paraphrase)) return 'unchanged';
   const ratio = paraphrase.length / Math.max(1, original.length);
@@ -51,9 +64,13 @@ export function rejectParaphrase(original: string, paraphrase: string, { minSimi
 
 const keep = 'Keep every number, every name and all text in brackets exactly. Answer with the text alone.';
 
-/** A text said otherwise by a model, directly or by way of another language. Not yet looked at: see {@link rejectParaphrase}. */
+/**
+ * A text said otherwise by a model, directly or by way of another language. Not yet looked at: see
+ * {@link rejectParaphrase}.
+ */
 export async function paraphrase(text: string, ask: Ask, { method, pivot }: ParaphraseOptions): Promise<string> {
-  if (method === 'paraphrase') return ask(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);
+  if (method === 'paraphrase')
+    return ask(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);
   const there = await ask(`Translate the following into ${pivot}. ${keep}\n\n${text}`);
   const language = languageOf(text);
   const back = language.startsWith('other') || language === 'no letters' ? 'the language of the first text' : language;

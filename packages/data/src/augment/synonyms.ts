@@ -17,9 +17,15 @@ const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
 const LONGEST_WORD = 6;
 
 /** A replacement written like the word: with a capital where that had one. */
-const likeWord = (word: string, replacement: string): string => (/^\p{Lu}/u.test(word) ? replacement.charAt(0).toUpperCase() + replacement.slice(1) : replacement);
+const likeWord = (word: string, replacement: string): string =>
+  /^\p{Lu}/u.test(word) ? replacement.charAt(0).toUpperCase() + replacement.slice(1) : replacement;
 
-function replaceWords(text: string, dictionary: SynonymDictionary, { rate, protect }: ReplaceOptions, random: Random): string {
+function replaceWords(
+  text: string,
+  dictionary: SynonymDictionary,
+  { rate, protect }: ReplaceOptions,
+  random: Random,
+): string {
   return text.replace(WORD_OR_SLOT, (word, offset: number) => {
     if (!/^\p{L}/u.test(word) || protect.has(word.toLowerCase()) || ideograph.test(word)) return word;
     // A capital within a sentence is a name's.
@@ -31,10 +37,15 @@ function replaceWords(text: string, dictionary: SynonymDictionary, { rate, prote
 }
 
 /** Chinese and Japanese have no spaces: the longest word of the dictionary at each place is taken. */
-function replaceIdeographs(text: string, dictionary: SynonymDictionary, { rate, protect }: ReplaceOptions, random: Random): string {
+function replaceIdeographs(
+  text: string,
+  dictionary: SynonymDictionary,
+  { rate, protect }: ReplaceOptions,
+  random: Random,
+): string {
   const characters = [...text];
   let result = '';
-  for (let index = 0; index < characters.length; ) {
+  for (let index = 0; index < characters.length;) {
     let taken = 1;
     let written = characters[index] ?? '';
     if (ideograph.test(written)) {
@@ -43,7 +54,8 @@ function replaceIdeographs(text: string, dictionary: SynonymDictionary, { rate, 
         const synonyms = protect.has(word) ? [] : dictionary.get(word);
         if (synonyms === undefined) continue;
         taken = length;
-        written = synonyms.length > 0 && random.uniform() < rate ? (synonyms[random.integer(synonyms.length)] ?? word) : word;
+        written =
+          synonyms.length > 0 && random.uniform() < rate ? (synonyms[random.integer(synonyms.length)] ?? word) : word;
         break;
       }
     }
@@ -54,11 +66,19 @@ function replaceIdeographs(text: string, dictionary: SynonymDictionary, { rate, 
 }
 
 /** Puts synonyms in the place of some words. Code, web addresses, placeholders, names and protected words stay. */
-export function replaceSynonyms(text: string, dictionary: SynonymDictionary, options: ReplaceOptions, random: Random): string {
+export function replaceSynonyms(
+  text: string,
+  dictionary: SynonymDictionary,
+  options: ReplaceOptions,
+  random: Random,
+): string {
   return changeProse(text, (prose) => {
     const words = replaceWords(prose, dictionary, options, random);
     if (!ideograph.test(words)) return words;
     // Between the slots: what stands in one is a name of something.
-    return words.split(new RegExp(`(${ENTITY_SLOT.source})`, 'u')).map((part, index) => (index % 2 === 1 ? part : replaceIdeographs(part, dictionary, options, random))).join('');
+    return words
+      .split(new RegExp(`(${ENTITY_SLOT.source})`, 'u'))
+      .map((part, index) => (index % 2 === 1 ? part : replaceIdeographs(part, dictionary, options, random)))
+      .join('');
   });
 }

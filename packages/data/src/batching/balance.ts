@@ -15,14 +15,22 @@ export interface GroupShare {
   readonly drawn: number;
 }
 
-function sharesOf(names: readonly string[], counts: readonly number[], { weights = {}, temperature = 1 }: BalanceOptions): number[] {
+function sharesOf(
+  names: readonly string[],
+  counts: readonly number[],
+  { weights = {}, temperature = 1 }: BalanceOptions,
+): number[] {
   const total = counts.reduce((sum, count) => sum + count, 0);
   const unknown = Object.keys(weights).filter((name) => !names.includes(name));
   if (unknown.length > 0) {
-    throw new WhetstoneError('CONFIG_CONFLICT', `The balance gives a weight to ${unknown.map((name) => `"${name}"`).join(', ')}, which the data does not hold.`, {
-      place: { path: 'data.balance.weights' },
-      expected: names.slice(0, 20).join(', '),
-    });
+    throw new WhetstoneError(
+      'CONFIG_CONFLICT',
+      `The balance gives a weight to ${unknown.map((name) => `"${name}"`).join(', ')}, which the data does not hold.`,
+      {
+        place: { path: 'data.balance.weights' },
+        expected: names.slice(0, 20).join(', '),
+      },
+    );
   }
   // Sizes flattened by the temperature: 1 keeps them, a high one makes them equal.
   const natural = counts.map((count) => (count / total) ** (1 / temperature));
@@ -30,11 +38,15 @@ function sharesOf(names: readonly string[], counts: readonly number[], { weights
   const stated = given.reduce<number>((sum, weight) => sum + (weight ?? 0), 0);
   const restNatural = natural.reduce((sum, share, index) => sum + (given[index] === undefined ? share : 0), 0);
   if (restNatural > 0 && stated >= 1) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The weights of the balance leave nothing for the groups that have none.', {
-      place: { path: 'data.balance.weights' },
-      expected: 'weights below 1 in all, or one for every group',
-      found: `${stated} in all`,
-    });
+    throw new WhetstoneError(
+      'CONFIG_CONFLICT',
+      'The weights of the balance leave nothing for the groups that have none.',
+      {
+        place: { path: 'data.balance.weights' },
+        expected: 'weights below 1 in all, or one for every group',
+        found: `${stated} in all`,
+      },
+    );
   }
   return natural.map((share, index) => {
     const weight = given[index];
@@ -44,12 +56,17 @@ function sharesOf(names: readonly string[], counts: readonly number[], { weights
 }
 
 /**
- * The samples of an epoch, group by group as often as its share asks for: whole copies of a group and a random part of it, at most `maxRepeats` copies.
- * The epoch has as many samples as the data, unless the cap leaves a group short. Order: by sample.
+ * The samples of an epoch, group by group as often as its share asks for: whole copies of a group and a random part of
+ * it, at most `maxRepeats` copies. The epoch has as many samples as the data, unless the cap leaves a group short.
+ * Order: by sample.
  *
  * @throws CONFIG_CONFLICT where weights name groups that are not there, or leave nothing for others
  */
-export function balanceSamples({ names, groupOf }: Groups, options: BalanceOptions, seed: number): { readonly samples: Int32Array; readonly shares: readonly GroupShare[] } {
+export function balanceSamples(
+  { names, groupOf }: Groups,
+  options: BalanceOptions,
+  seed: number,
+): { readonly samples: Int32Array; readonly shares: readonly GroupShare[] } {
   const members: number[][] = names.map(() => []);
   for (let sample = 0; sample < groupOf.length; sample++) members[groupOf[sample] ?? 0]?.push(sample);
   const counts = members.map(({ length }) => length);

@@ -9,7 +9,12 @@ import type { BatchOptions } from './options.js';
 const sequential = { shuffleDataset: false, samplingStrategy: 'sequential' } as const;
 
 function build(conversations: readonly Omit<Conversation, 'origin'>[], options: Partial<BatchOptions> = {}) {
-  return createBatchSource({ source: sourceOf(conversations), tokenizer: characterTokenizer, renderer: plainRenderer, options });
+  return createBatchSource({
+    source: sourceOf(conversations),
+    tokenizer: characterTokenizer,
+    renderer: plainRenderer,
+    options,
+  });
 }
 
 /** The rows of a batch as text, and what of each is learned. */
@@ -24,7 +29,10 @@ function show(batch: Batch): { text: string; learned: string }[] {
   });
 }
 
-async function firstBatch(conversations: readonly Omit<Conversation, 'origin'>[], options: Partial<BatchOptions> = {}): Promise<Batch> {
+async function firstBatch(
+  conversations: readonly Omit<Conversation, 'origin'>[],
+  options: Partial<BatchOptions> = {},
+): Promise<Batch> {
   const source = await build(conversations, { ...sequential, ...options });
   const [batch] = await collect(source.epoch(0));
   if (!batch) throw new Error('no batch');
@@ -32,9 +40,12 @@ async function firstBatch(conversations: readonly Omit<Conversation, 'origin'>[]
 }
 
 describe('what is learned', () => {
-  test('the assistant\'s turns and their ends, nothing else', async () => {
+  test("the assistant's turns and their ends, nothing else", async () => {
     expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')]))).toEqual([
-      { text: 'user:Hi<eos>\nassistant:Hello<eos>\nuser:Bye<eos>\nassistant:See you<eos>\n', learned: 'Hello<eos>See you<eos>' },
+      {
+        text: 'user:Hi<eos>\nassistant:Hello<eos>\nuser:Bye<eos>\nassistant:See you<eos>\n',
+        learned: 'Hello<eos>See you<eos>',
+      },
     ]);
   });
 
@@ -46,7 +57,9 @@ describe('what is learned', () => {
       { role: 'assistant', content: 'Right' },
     ];
     expect(show(await firstBatch([{ form: 'chat', messages }]))[0]?.learned).toBe('Hi<eos>Right<eos>');
-    expect(show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.learned).not.toContain('Wrong');
+    expect(
+      show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.learned,
+    ).not.toContain('Wrong');
   });
 
   /** The learned text of each weight, in the order in which it stands. */
@@ -62,24 +75,53 @@ describe('what is learned', () => {
     return parts;
   };
   const turns = (...weights: readonly (number | undefined)[]): Omit<Conversation, 'origin'> => ({
-    form: 'chat', messages: weights.flatMap((weight, index) => [{ role: 'user', content: 'q' }, { role: 'assistant', content: `a${index}`, ...(weight === undefined ? {} : { weight }) }]),
+    form: 'chat',
+    messages: weights.flatMap((weight, index) => [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: `a${index}`, ...(weight === undefined ? {} : { weight }) },
+    ]),
   });
 
   test('with the weight of the turn, or of its role; never with weight 0', async () => {
-    expect(byWeight(await firstBatch([turns(0.5, undefined, 0, 2)]))).toEqual([[0.5, 'a0<eos>'], [1, 'a1<eos>'], [2, 'a3<eos>']]);
-    expect(byWeight(await firstBatch([turns(0.5, undefined)], { roleWeights: { assistant: 0.25, user: 9 } }))).toEqual([[0.5, 'a0<eos>'], [0.25, 'a1<eos>']]);
-    expect(byWeight(await firstBatch([turns(0.5, undefined)], { rolesToTrain: ['assistant', 'user'], roleWeights: { assistant: 0 } }))).toEqual([[1, 'q<eos>'], [0.5, 'a0<eos>'], [1, 'q<eos>']]);
+    expect(byWeight(await firstBatch([turns(0.5, undefined, 0, 2)]))).toEqual([
+      [0.5, 'a0<eos>'],
+      [1, 'a1<eos>'],
+      [2, 'a3<eos>'],
+    ]);
+    expect(byWeight(await firstBatch([turns(0.5, undefined)], { roleWeights: { assistant: 0.25, user: 9 } }))).toEqual([
+      [0.5, 'a0<eos>'],
+      [0.25, 'a1<eos>'],
+    ]);
+    expect(
+      byWeight(
+        await firstBatch([turns(0.5, undefined)], {
+          rolesToTrain: ['assistant', 'user'],
+          roleWeights: { assistant: 0 },
+        }),
+      ),
+    ).toEqual([
+      [1, 'q<eos>'],
+      [0.5, 'a0<eos>'],
+      [1, 'q<eos>'],
+    ]);
     expect((await firstBatch([turns(1, undefined)])).weights).toBeUndefined();
   });
 
   test.each([
-    ['packed', { packing: true, maxLength: 200 }, 1], ['split and packed', { packing: true, packingStrategy: 'bfd_split', maxLength: 16 }, undefined], ['sharing rows', { paddingFree: true }, undefined], ['padded', {}, 2],
+    ['packed', { packing: true, maxLength: 200 }, 1],
+    ['split and packed', { packing: true, packingStrategy: 'bfd_split', maxLength: 16 }, undefined],
+    ['sharing rows', { paddingFree: true }, undefined],
+    ['padded', {}, 2],
   ] as const)('with its weights where rows are %s, and where the start is cut off', async (_name, options, rows) => {
     const batch = await firstBatch([turns(0.5, 3), turns(2)], { ...options, batchSize: 20 });
     if (rows !== undefined) expect(batch.rows).toBe(rows);
-    const found = byWeight(batch).map(([weight, text]) => `${weight}:${text}`).sort();
+    const found = byWeight(batch)
+      .map(([weight, text]) => `${weight}:${text}`)
+      .sort();
     expect(found).toEqual(['0.5:a0<eos>', '2:a0<eos>', '3:a1<eos>']);
-    expect(byWeight(await firstBatch([turns(0.5, 3)], { maxLength: 10, truncationMode: 'keep_end' }))).toEqual([[3, 'a1<eos>']]);
+    expect(byWeight(await firstBatch([turns(0.5, 3)], { maxLength: 10, truncationMode: 'keep_end' }))).toEqual([
+      [3, 'a1<eos>'],
+    ]);
   });
 
   test('everything, without assistantOnlyLoss', async () => {
@@ -88,12 +130,20 @@ describe('what is learned', () => {
   });
 
   test('the last turn only; other roles', async () => {
-    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.learned).toBe('See you<eos>');
+    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.learned).toBe(
+      'See you<eos>',
+    );
     expect(show(await firstBatch([chat('Hi', 'Hello')], { rolesToTrain: ['user'] }))[0]?.learned).toBe('Hi<eos>');
   });
 
   test('a completion and the end of text; a text throughout', async () => {
-    const completion: Omit<Conversation, 'origin'> = { form: 'completion', messages: [{ role: 'user', content: '2+2=' }, { role: 'assistant', content: '4' }] };
+    const completion: Omit<Conversation, 'origin'> = {
+      form: 'completion',
+      messages: [
+        { role: 'user', content: '2+2=' },
+        { role: 'assistant', content: '4' },
+      ],
+    };
     const text: Omit<Conversation, 'origin'> = { form: 'text', messages: [{ role: 'assistant', content: 'Once' }] };
     expect(show(await firstBatch([completion, text]))).toEqual([
       { text: '<bos>2+2=4<eos>', learned: '4<eos>' },
@@ -102,15 +152,37 @@ describe('what is learned', () => {
   });
 
   test('of a prompt nothing, or what a conversation would learn, unless the completion alone counts', async () => {
-    const text: Omit<Conversation, 'origin'> = { form: 'completion', messages: [{ role: 'user', content: '2+2=' }, { role: 'assistant', content: '4' }] };
-    const turns: Omit<Conversation, 'origin'> = { form: 'chat', messages: chat('Hi', 'Hello', 'Bye', 'See you').messages.map((message, index) => (index < 3 ? { ...message, isPrompt: true } : message)) };
-    const learned = async (conversation: Omit<Conversation, 'origin'>, options: Partial<BatchOptions>): Promise<string | undefined> => show(await firstBatch([conversation], options))[0]?.learned;
+    const text: Omit<Conversation, 'origin'> = {
+      form: 'completion',
+      messages: [
+        { role: 'user', content: '2+2=' },
+        { role: 'assistant', content: '4' },
+      ],
+    };
+    const turns: Omit<Conversation, 'origin'> = {
+      form: 'chat',
+      messages: chat('Hi', 'Hello', 'Bye', 'See you').messages.map((message, index) =>
+        index < 3 ? { ...message, isPrompt: true } : message,
+      ),
+    };
+    const learned = async (
+      conversation: Omit<Conversation, 'origin'>,
+      options: Partial<BatchOptions>,
+    ): Promise<string | undefined> => show(await firstBatch([conversation], options))[0]?.learned;
     expect(await learned(text, { completionOnlyLoss: false })).toBe('2+2=4<eos>');
     expect(await learned(turns, {})).toBe('See you<eos>');
     expect(await learned(turns, { completionOnlyLoss: false })).toBe('Hello<eos>See you<eos>');
     // Without the template's words before the completion, and with a turn that says otherwise.
     expect(await learned(turns, { assistantOnlyLoss: false })).toBe('See you<eos>\n');
-    expect(await learned({ ...turns, messages: turns.messages.map((message, index) => (index === 1 ? { ...message, train: true } : message)) }, { assistantOnlyLoss: false })).toBe('Hello<eos>See you<eos>\n');
+    expect(
+      await learned(
+        {
+          ...turns,
+          messages: turns.messages.map((message, index) => (index === 1 ? { ...message, train: true } : message)),
+        },
+        { assistantOnlyLoss: false },
+      ),
+    ).toBe('Hello<eos>See you<eos>\n');
     const [everything] = show(await firstBatch([turns], { assistantOnlyLoss: false, completionOnlyLoss: false }));
     expect(`u${everything?.learned}`).toBe(everything?.text);
   });
@@ -133,39 +205,60 @@ describe('what is learned', () => {
 });
 
 describe('batches', () => {
-  test('share rows where that makes fewer positions: the same samples, targets and segments, each with positions of its own', async () => {
-    const conversations = [chat('a', 'b'), chat('a', 'a rather long answer, longer than all the others together are'), chat('b', 'c'), chat('c', 'd')];
-    const apart = await firstBatch(conversations);
-    const shared = await firstBatch(conversations, { paddingFree: true });
-    expect(shared.rows).toBeLessThan(apart.rows);
-    expect(shared.rows * shared.length).toBeLessThan(apart.rows * apart.length);
-    for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(apart[key]);
-    // Each segment is one whole conversation, token for token what it is in a row of its own.
-    const segmentsOf = (batch: Batch): string[] => {
-      const segments = new Map<string, string[]>();
-      batch.segmentIds.forEach((segment, index) => {
-        if (segment === 0) return;
-        const key = `${Math.floor(index / batch.length)}/${segment}`;
-        segments.set(key, [...(segments.get(key) ?? []), `${batch.ids[index]}:${batch.labels[index]}:${batch.positionIds[index]}`]);
-      });
-      return [...segments.values()].map((tokens) => tokens.join(' ')).sort();
-    };
-    expect(segmentsOf(shared)).toEqual(segmentsOf(apart));
-  });
+  test(
+    'share rows where that makes fewer positions: the same samples, targets and segments, each with positions of ' +
+      'its own',
+    async () => {
+      const conversations = [
+        chat('a', 'b'),
+        chat('a', 'a rather long answer, longer than all the others together are'),
+        chat('b', 'c'),
+        chat('c', 'd'),
+      ];
+      const apart = await firstBatch(conversations);
+      const shared = await firstBatch(conversations, { paddingFree: true });
+      expect(shared.rows).toBeLessThan(apart.rows);
+      expect(shared.rows * shared.length).toBeLessThan(apart.rows * apart.length);
+      for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(apart[key]);
+      // Each segment is one whole conversation, token for token what it is in a row of its own.
+      const segmentsOf = (batch: Batch): string[] => {
+        const segments = new Map<string, string[]>();
+        batch.segmentIds.forEach((segment, index) => {
+          if (segment === 0) return;
+          const key = `${Math.floor(index / batch.length)}/${segment}`;
+          segments.set(key, [
+            ...(segments.get(key) ?? []),
+            `${batch.ids[index]}:${batch.labels[index]}:${batch.positionIds[index]}`,
+          ]);
+        });
+        return [...segments.values()].map((tokens) => tokens.join(' ')).sort();
+      };
+      expect(segmentsOf(shared)).toEqual(segmentsOf(apart));
+    },
+  );
 
   test('are padded on the right, with segment 0 and no label at padding', async () => {
     const batch = await firstBatch([chat('a', 'b'), chat('a', 'bcd')], { padToMultipleOf: 8 });
     expect(batch.length % 8).toBe(0);
     const short = 'user:a<eos>\nassistant:b<eos>\n'.replaceAll('<eos>', '.').length;
     const row = <T>(values: ArrayLike<T>): T[] => Array.from(values).slice(0, batch.length);
-    expect(row(batch.segmentIds)).toEqual([...Array<number>(short).fill(1), ...Array<number>(batch.length - short).fill(0)]);
+    expect(row(batch.segmentIds)).toEqual([
+      ...Array<number>(short).fill(1),
+      ...Array<number>(batch.length - short).fill(0),
+    ]);
     expect(row(batch.positionIds).slice(0, short)).toEqual(Array.from({ length: short }, (_, index) => index));
-    expect(row(batch.labels).slice(short).every((label) => label === IGNORED_LABEL)).toBe(true);
+    expect(
+      row(batch.labels)
+        .slice(short)
+        .every((label) => label === IGNORED_LABEL),
+    ).toBe(true);
     expect(batch).toMatchObject({ rows: 2, samples: 2, tokens: short * 2 + 2, supervisedTokens: 2 + 4 });
   });
 
   test('epochs are replayed exactly, and resumed in the middle', async () => {
-    const conversations = Array.from({ length: 23 }, (_, index) => chat(`question ${index}`, 'x'.repeat(1 + ((index * 7) % 11))));
+    const conversations = Array.from({ length: 23 }, (_, index) =>
+      chat(`question ${index}`, 'x'.repeat(1 + ((index * 7) % 11))),
+    );
     for (const samplingStrategy of ['random', 'sequential', 'group_by_length', 'mixed_length'] as const) {
       const source = await build(conversations, { samplingStrategy, batchSize: 4 });
       const again = await build(conversations, { samplingStrategy, batchSize: 4 });
@@ -193,7 +286,11 @@ describe('batches', () => {
       const slots = batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
       return 1 - batches.reduce((sum, { tokens }) => sum + tokens, 0) / slots;
     };
-    const [random, mixed, grouped] = [await paddingOf('random'), await paddingOf('mixed_length'), await paddingOf('group_by_length')];
+    const [random, mixed, grouped] = [
+      await paddingOf('random'),
+      await paddingOf('mixed_length'),
+      await paddingOf('group_by_length'),
+    ];
     expect(grouped).toBeLessThan(mixed);
     expect(mixed).toBeLessThan(random / 2);
   });
@@ -201,23 +298,28 @@ describe('batches', () => {
 
 describe('packing and token budgets', () => {
   const conversations = Array.from({ length: 40 }, (_, index) => chat('q', `${index}${'x'.repeat((index * 13) % 60)}`));
-  const slots = (batches: readonly Batch[]): number => batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
+  const slots = (batches: readonly Batch[]): number =>
+    batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
 
-  test.each(['bfd', 'bfd_split', 'wrapped'] as const)('%s: every sample once, in segments of its own, replayed exactly', async (packingStrategy) => {
-    const source = await build(conversations, { packing: true, packingStrategy, maxLength: 128, batchSize: 2 });
-    const batches = await collect(source.epoch(0));
-    expect(batches).toHaveLength(source.batchesPerEpoch);
-    expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
-    expect(batches.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(source.summary.tokens);
-    expect(batches.every(({ length }) => length <= 128)).toBe(true);
-    expect(await collect(source.epoch(0, { skip: 1 }))).toEqual(batches.slice(1));
-    for (const batch of batches) {
-      batch.positionIds.forEach((position, index) => {
-        const starts = batch.segmentIds[index] !== batch.segmentIds[index - 1] || index % batch.length === 0;
-        if (starts && batch.segmentIds[index] !== 0) expect([position, batch.labels[index]]).toEqual([0, IGNORED_LABEL]);
-      });
-    }
-  });
+  test.each(['bfd', 'bfd_split', 'wrapped'] as const)(
+    '%s: every sample once, in segments of its own, replayed exactly',
+    async (packingStrategy) => {
+      const source = await build(conversations, { packing: true, packingStrategy, maxLength: 128, batchSize: 2 });
+      const batches = await collect(source.epoch(0));
+      expect(batches).toHaveLength(source.batchesPerEpoch);
+      expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
+      expect(batches.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(source.summary.tokens);
+      expect(batches.every(({ length }) => length <= 128)).toBe(true);
+      expect(await collect(source.epoch(0, { skip: 1 }))).toEqual(batches.slice(1));
+      for (const batch of batches) {
+        batch.positionIds.forEach((position, index) => {
+          const starts = batch.segmentIds[index] !== batch.segmentIds[index - 1] || index % batch.length === 0;
+          if (starts && batch.segmentIds[index] !== 0)
+            expect([position, batch.labels[index]]).toEqual([0, IGNORED_LABEL]);
+        });
+      }
+    },
+  );
 
   test('bfd_split trains on what is beyond the length, bfd cuts it off', async () => {
     const long = [chat('q', 'x'.repeat(300))];
@@ -230,21 +332,27 @@ describe('packing and token budgets', () => {
   });
 
   test('packing without a length is a conflict', async () => {
-    await expect(build(conversations, { packing: true, maxLength: null })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(build(conversations, { packing: true, maxLength: null })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+    });
   });
 
-  test.each(['random', 'sequential', 'group_by_length', 'mixed_length'] as const)('a budget of tokens holds for every batch: %s', async (samplingStrategy) => {
-    const source = await build(conversations, { tokensPerBatch: 400, samplingStrategy, padToMultipleOf: 8 });
-    for (const epoch of [0, 1]) {
-      const batches = await collect(source.epoch(epoch));
-      expect(batches).toHaveLength(source.batchesPerEpoch);
-      expect(Math.max(...batches.map(({ rows, length }) => rows * length))).toBeLessThanOrEqual(400);
-      expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
-      expect(slots(batches) / batches.length).toBeGreaterThan(250);
-      // A run that is resumed goes on with the very batch that would have come next.
-      for (const skip of [1, batches.length - 1]) expect(await collect(source.epoch(epoch, { skip }))).toEqual(batches.slice(skip));
-    }
-  });
+  test.each(['random', 'sequential', 'group_by_length', 'mixed_length'] as const)(
+    'a budget of tokens holds for every batch: %s',
+    async (samplingStrategy) => {
+      const source = await build(conversations, { tokensPerBatch: 400, samplingStrategy, padToMultipleOf: 8 });
+      for (const epoch of [0, 1]) {
+        const batches = await collect(source.epoch(epoch));
+        expect(batches).toHaveLength(source.batchesPerEpoch);
+        expect(Math.max(...batches.map(({ rows, length }) => rows * length))).toBeLessThanOrEqual(400);
+        expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
+        expect(slots(batches) / batches.length).toBeGreaterThan(250);
+        // A run that is resumed goes on with the very batch that would have come next.
+        for (const skip of [1, batches.length - 1])
+          expect(await collect(source.epoch(epoch, { skip }))).toEqual(batches.slice(skip));
+      }
+    },
+  );
 });
 
 describe('truncation', () => {
@@ -255,7 +363,9 @@ describe('truncation', () => {
   test('keep_start, keep_end', async () => {
     const start = await build([long], { ...sequential, maxLength: 24 });
     expect(start.summary).toMatchObject({ truncated: 1, tokens: 24 });
-    expect(show((await collect(start.epoch(0)))[0] as Batch)).toEqual([{ text: 'user:Hi<eos>\nassistant:Hello', learned: 'Hello' }]);
+    expect(show((await collect(start.epoch(0)))[0] as Batch)).toEqual([
+      { text: 'user:Hi<eos>\nassistant:Hello', learned: 'Hello' },
+    ]);
     expect(show(await firstBatch([long], { maxLength: length, truncationMode: 'keep_end' }))[0]?.text).toBe(tail);
   });
 
@@ -263,7 +373,9 @@ describe('truncation', () => {
     const withSystem = { ...long, messages: [{ role: 'system', content: 'S' }, ...long.messages] };
     const batch = await firstBatch([withSystem], { maxLength: 70, truncationMode: 'drop_turns' });
     expect(show(batch)[0]?.text).toBe(`system:S<eos>\nuser:More<eos>\nassistant:Words<eos>\n${tail}`);
-    expect(show(await firstBatch([withSystem], { maxLength: 50, truncationMode: 'drop_turns' }))[0]?.text).toBe(`system:S<eos>\n${tail}`);
+    expect(show(await firstBatch([withSystem], { maxLength: 50, truncationMode: 'drop_turns' }))[0]?.text).toBe(
+      `system:S<eos>\n${tail}`,
+    );
   });
 
   test('error', async () => {
@@ -279,25 +391,50 @@ describe('nothing to learn', () => {
 
   test.each([
     ['role', { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }, {}],
-    ['template', { form: 'chat', messages: [{ role: 'user', content: 'Hi' }, { role: 'dropped', content: 'Hello' }] }, { rolesToTrain: ['assistant', 'dropped'] }],
+    [
+      'template',
+      {
+        form: 'chat',
+        messages: [
+          { role: 'user', content: 'Hi' },
+          { role: 'dropped', content: 'Hello' },
+        ],
+      },
+      { rolesToTrain: ['assistant', 'dropped'] },
+    ],
     ['truncation', chat('A question that is long', 'Hello'), { maxLength: 22 }],
     ['empty', { form: 'text', messages: [{ role: 'assistant', content: '' }] }, {}],
   ] as const)('names the cause: %s', async (cause, bad, options) => {
     const error: unknown = await build([good, bad], options).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'DATA_NOTHING_TO_LEARN', place: { file: 'memory.jsonl', line: 2 }, details: { causes: { [cause]: 1 } } });
+    expect(error).toMatchObject({
+      code: 'DATA_NOTHING_TO_LEARN',
+      place: { file: 'memory.jsonl', line: 2 },
+      details: { causes: { [cause]: 1 } },
+    });
     expect(String(error)).toContain(`(${cause})`);
     const skipped = await build([good, bad], { ...options, samplesWithoutTargets: 'skip' });
-    expect(skipped.summary).toMatchObject({ conversations: 2, samples: 1, withoutTargets: 1, withoutTargetsByCause: { [cause]: 1 } });
+    expect(skipped.summary).toMatchObject({
+      conversations: 2,
+      samples: 1,
+      withoutTargets: 1,
+      withoutTargetsByCause: { [cause]: 1 },
+    });
   });
 
   test('is an error whatever the policy where no sample has a target', async () => {
-    await expect(build([{ form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { samplesWithoutTargets: 'skip' })).rejects.toMatchObject({
+    await expect(
+      build([{ form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { samplesWithoutTargets: 'skip' }),
+    ).rejects.toMatchObject({
       code: 'DATA_NOTHING_TO_LEARN',
     });
   });
 
   test('may fill a whole batch under "keep": whether a step has targets is seen there', async () => {
-    const source = await build([good, { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { ...sequential, samplesWithoutTargets: 'keep', batchSize: 1 });
+    const source = await build([good, { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], {
+      ...sequential,
+      samplesWithoutTargets: 'keep',
+      batchSize: 1,
+    });
     expect((await collect(source.epoch(0))).map(({ supervisedTokens }) => supervisedTokens)).toEqual([6, 0]);
   });
 
@@ -307,7 +444,8 @@ describe('nothing to learn', () => {
 });
 
 test('the content hash depends on the contents alone', async () => {
-  const hash = async (conversations: readonly Omit<Conversation, 'origin'>[]) => (await build(conversations)).summary.contentHash;
+  const hash = async (conversations: readonly Omit<Conversation, 'origin'>[]) =>
+    (await build(conversations)).summary.contentHash;
   const one = await hash([chat('a', 'b')]);
   expect(await hash([{ ...chat('a', 'b'), columns: { topic: 'x' } }])).toBe(one);
   expect(await hash([chat('a', 'c')])).not.toBe(one);

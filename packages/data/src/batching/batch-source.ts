@@ -54,7 +54,11 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
     throw nothingToLearn(withoutTargets, all, 'No conversation has anything to learn from.');
   }
   if (withoutTargets.length > 0 && options.samplesWithoutTargets === 'error') {
-    throw nothingToLearn(withoutTargets, all, `${withoutTargets.length} of ${all} conversations have nothing to learn from.`);
+    throw nothingToLearn(
+      withoutTargets,
+      all,
+      `${withoutTargets.length} of ${all} conversations have nothing to learn from.`,
+    );
   }
 }
 
@@ -63,28 +67,51 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
  *
  * @throws CONFIG_CONFLICT where rows are packed or batches follow a token budget: these have an order of their own
  */
-function rowDifficulties(table: RowTable, values: readonly number[], { curriculum, packing, tokensPerBatch }: BatchOptions): ArrayLike<number> | null {
+function rowDifficulties(
+  table: RowTable,
+  values: readonly number[],
+  { curriculum, packing, tokensPerBatch }: BatchOptions,
+): ArrayLike<number> | null {
   if (curriculum === null) return null;
   if (packing || tokensPerBatch !== null) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum orders single conversations, which packing and token budgets do not leave in order.', {
-      place: { path: 'data.curriculum' },
-      hint: 'Turn "packing" off and "tokensPerBatch" to null, or do without the curriculum.',
-    });
+    throw new WhetstoneError(
+      'CONFIG_CONFLICT',
+      'A curriculum orders single conversations, which packing and token budgets do not leave in order.',
+      {
+        place: { path: 'data.curriculum' },
+        hint: 'Turn "packing" off and "tokensPerBatch" to null, or do without the curriculum.',
+      },
+    );
   }
   return curriculum.by === 'length' ? table.length : Array.from(table.sample, (sample) => values[sample] ?? 0);
 }
 
-/** What a curriculum goes by, sample by sample: a column's numbers, or losses that are measured now. @throws CONFIG_CONFLICT where nothing can measure them */
-async function measuredDifficulties(store: TokenStore, traits: SampleTraits, padTokenId: number, { rowLosses }: BatchSourceInputs, { curriculum }: BatchOptions): Promise<readonly number[]> {
+/**
+ * What a curriculum goes by, sample by sample: a column's numbers, or losses that are measured now. @throws
+ * CONFIG_CONFLICT where nothing can measure them
+ */
+async function measuredDifficulties(
+  store: TokenStore,
+  traits: SampleTraits,
+  padTokenId: number,
+  { rowLosses }: BatchSourceInputs,
+  { curriculum }: BatchOptions,
+): Promise<readonly number[]> {
   if (curriculum?.by !== 'loss') return traits.difficulties;
-  if (rowLosses === undefined) throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum by loss needs a model to measure it with.', { place: { path: 'data.curriculum.by' }, expected: 'rowLosses beside the tokenizer' });
+  if (rowLosses === undefined)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum by loss needs a model to measure it with.', {
+      place: { path: 'data.curriculum.by' },
+      expected: 'rowLosses beside the tokenizer',
+    });
   return sampleLosses(store, padTokenId, rowLosses);
 }
 
 /**
- * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of times, from any position.
+ * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of
+ * times, from any position.
  *
- * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, DATA_SUPERVISION, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and whatever reading the source throws
+ * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, DATA_SUPERVISION, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and
+ *   whatever reading the source throws
  */
 export async function createBatchSource(inputs: BatchSourceInputs): Promise<PreparedBatchSource> {
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
@@ -93,14 +120,30 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const { store, supervision, traits, leaks } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
-  const balanced = options.balance === null ? null : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
-  const summary: BatchSourceSummary = { ...prepared.summary, ...(balanced === null ? {} : { groups: balanced.shares }) };
-  const table = layOutRows(store, balanced?.samples ?? Int32Array.from({ length: store.samples }, (_, sample) => sample), options);
+  const balanced =
+    options.balance === null
+      ? null
+      : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
+  const summary: BatchSourceSummary = {
+    ...prepared.summary,
+    ...(balanced === null ? {} : { groups: balanced.shares }),
+  };
+  const table = layOutRows(
+    store,
+    balanced?.samples ?? Int32Array.from({ length: store.samples }, (_, sample) => sample),
+    options,
+  );
   const lengths = rowLengths(table);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
-  const difficulties = rowDifficulties(table, await measuredDifficulties(store, traits, padTokenId, inputs, options), options);
+  const difficulties = rowDifficulties(
+    table,
+    await measuredDifficulties(store, traits, padTokenId, inputs, options),
+    options,
+  );
   const planOf = (epoch: number): EpochPlan =>
-    difficulties !== null && epoch < (options.curriculum?.epochs ?? 0) ? planCurriculum(difficulties, options, epoch) : planEpoch(lengths, options, epoch);
+    difficulties !== null && epoch < (options.curriculum?.epochs ?? 0)
+      ? planCurriculum(difficulties, options, epoch)
+      : planEpoch(lengths, options, epoch);
   const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf, paddingFree: options.paddingFree };
 
   function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {

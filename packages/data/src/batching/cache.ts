@@ -20,11 +20,20 @@ function entriesOf(cacheFolder: string): Entry[] {
     if (!entry.isDirectory()) return [];
     const folder = path.join(cacheFolder, entry.name);
     const files = readdirSync(folder).map((file) => statSync(path.join(folder, file), { throwIfNoEntry: false }));
-    return [{ folder, bytes: files.reduce((sum, file) => sum + (file?.size ?? 0), 0), used: statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0 }];
+    return [
+      {
+        folder,
+        bytes: files.reduce((sum, file) => sum + (file?.size ?? 0), 0),
+        used: statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0,
+      },
+    ];
   });
 }
 
-/** Removes from a cache what was used longest ago, until it is small enough; and what was never finished. `keep` stays. What cannot be removed stays, too. */
+/**
+ * Removes from a cache what was used longest ago, until it is small enough; and what was never finished. `keep` stays.
+ * What cannot be removed stays, too.
+ */
 export function trimCache(cacheFolder: string, keep: string, mostBytes = MOST_BYTES, now = Date.now()): void {
   const remove = (folder: string): void => {
     try {
@@ -56,7 +65,10 @@ export function touchEntry(folder: string): void {
   }
 }
 
-/** Saves a store into its cache and trims that. The cache is a convenience: what goes wrong (a full disk) is told, not thrown. */
+/**
+ * Saves a store into its cache and trims that. The cache is a convenience: what goes wrong (a full disk) is told, not
+ * thrown.
+ */
 export function saveInCache(folder: string, store: TokenStore, details: Json): string | null {
   try {
     saveStore(folder, store, details);

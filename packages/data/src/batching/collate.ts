@@ -14,10 +14,16 @@ export interface CollateOptions {
 }
 
 /**
- * Puts rows together into one batch, padded on the right to the longest (rounded up to `padToMultipleOf`). Segments count from 1 in each row, positions
- * from 0 in each segment; padding has segment 0. Weights are there where some turn of the batch does not count 1. The first label of a segment is never a target, as nothing before it may predict it.
+ * Puts rows together into one batch, padded on the right to the longest (rounded up to `padToMultipleOf`). Segments
+ * count from 1 in each row, positions from 0 in each segment; padding has segment 0. Weights are there where some turn
+ * of the batch does not count 1. The first label of a segment is never a target, as nothing before it may predict it.
  */
-export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenStore, { padTokenId, padToMultipleOf, paddingFree = false }: CollateOptions): Batch {
+export function collate(
+  rows: ArrayLike<number>,
+  table: RowTable,
+  store: TokenStore,
+  { padTokenId, padToMultipleOf, paddingFree = false }: CollateOptions,
+): Batch {
   const laidOut = layOut(Array.from(rows), table, paddingFree);
   const sizes = laidOut.map((pieces) => pieces.reduce((sum, piece) => sum + (table.length[piece] ?? 0), 0));
   const longest = Math.max(1, ...sizes);
@@ -38,7 +44,8 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
       const sample = table.sample[piece] ?? 0;
       const tokens = store.read(sample, offset, offset + (table.length[piece] ?? 0));
       const runs = store.weightsOf(sample);
-      if (runs !== null) fillWeights((weights ??= new Float32Array(total).fill(1)), position, runs, offset, offset + tokens.length);
+      if (runs !== null)
+        fillWeights((weights ??= new Float32Array(total).fill(1)), position, runs, offset, offset + tokens.length);
       for (let index = 0; index < tokens.length; index++, position++) {
         const packed = tokens[index] ?? 0;
         const id = idOf(packed);
@@ -53,7 +60,18 @@ export function collate(rows: ArrayLike<number>, table: RowTable, store: TokenSt
     });
   });
   const tokens = sizes.reduce((sum, size) => sum + size, 0);
-  return { rows: laidOut.length, length, ids, labels, segmentIds, positionIds, ...(weights === undefined ? {} : { weights }), samples, tokens, supervisedTokens };
+  return {
+    rows: laidOut.length,
+    length,
+    ids,
+    labels,
+    segmentIds,
+    positionIds,
+    ...(weights === undefined ? {} : { weights }),
+    samples,
+    tokens,
+    supervisedTokens,
+  };
 }
 
 /** The pieces of each row of the batch, as the table has them or with rows put together. */

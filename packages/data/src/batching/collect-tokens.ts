@@ -55,30 +55,62 @@ export function createTokenCollector(watch: LeakWatch | null): TokenCollector {
       const weights = new Map(block.weights);
       let start = 0;
       for (const [number, length] of block.lengths.entries()) {
-        const sample = store.add(block.ids.subarray(start, start + length), block.learned.subarray(start, start + length), weights.get(number));
+        const sample = store.add(
+          block.ids.subarray(start, start + length),
+          block.learned.subarray(start, start + length),
+          weights.get(number),
+        );
         start += length;
         tokens += length;
         supervisedTokens += store.targetsOf(sample);
         longest = Math.max(longest, length);
       }
       appendTraits(traits, block.traits);
-      if (block.supervision) supervision = supervision === null ? block.supervision : mergeFindings(supervision, block.supervision);
-      if (watch && block.index) for (let number = 0; number < block.index.fingerprints.hashes.length; number++) watch.look(fingerprintAt(block.index.fingerprints, number), originAt(block.index.origins, number));
+      if (block.supervision)
+        supervision = supervision === null ? block.supervision : mergeFindings(supervision, block.supervision);
+      if (watch && block.index)
+        for (let number = 0; number < block.index.fingerprints.hashes.length; number++)
+          watch.look(fingerprintAt(block.index.fingerprints, number), originAt(block.index.origins, number));
     },
     result() {
       const withoutTargetsByCause: Partial<Record<NothingToLearnCause, number>> = {};
       for (const { cause } of withoutTargets) withoutTargetsByCause[cause] = (withoutTargetsByCause[cause] ?? 0) + 1;
-      const counts: Counts = { conversations, truncated, withoutTargets: withoutTargets.length, withoutTargetsByCause, samples: store.samples, tokens, supervisedTokens, longest };
-      return { store, counts, contentHash: hash.digest('hex'), withoutTargets, supervision, traits, leaks: watch?.findings ?? null };
+      const counts: Counts = {
+        conversations,
+        truncated,
+        withoutTargets: withoutTargets.length,
+        withoutTargetsByCause,
+        samples: store.samples,
+        tokens,
+        supervisedTokens,
+        longest,
+      };
+      return {
+        store,
+        counts,
+        contentHash: hash.digest('hex'),
+        withoutTargets,
+        supervision,
+        traits,
+        leaks: watch?.findings ?? null,
+      };
     },
   };
 }
 
-/** Conversations that are tokenised together where one thread does all: few, so that a mistake among the first is soon found. */
+/**
+ * Conversations that are tokenised together where one thread does all: few, so that a mistake among the first is soon
+ * found.
+ */
 const TOGETHER = 64;
 
 /** Tokenises conversations as they come, on this thread. What fails is thrown once everything before it is taken. */
-export async function tokenizeInOrder(conversations: AsyncIterable<Conversation> | Iterable<Conversation>, tokenize: (conversations: readonly Conversation[]) => TokenizedBlock, collector: TokenCollector, signal?: AbortSignal): Promise<void> {
+export async function tokenizeInOrder(
+  conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
+  tokenize: (conversations: readonly Conversation[]) => TokenizedBlock,
+  collector: TokenCollector,
+  signal?: AbortSignal,
+): Promise<void> {
   let waiting: Conversation[] = [];
   const flush = (): void => {
     const { block, failure } = tokenize(waiting);

@@ -8,16 +8,36 @@ const list = (counts: Readonly<Partial<Record<string, number>>>): string =>
 
 /** What was read, changed, left out and why, in lines for people. Nothing is left out without being named here. */
 export function describeSummary(summary: BatchSourceSummary, reports: readonly TransformReport[] = []): string[] {
-  const { conversations, samples, tokens, supervisedTokens, unreadable, truncated, withoutTargets, withoutTargetsByCause } = summary;
+  const {
+    conversations,
+    samples,
+    tokens,
+    supervisedTokens,
+    unreadable,
+    truncated,
+    withoutTargets,
+    withoutTargetsByCause,
+  } = summary;
   const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
-  const lines = [`${samples} of ${conversations} conversations, ${tokens} tokens, of which ${supervisedTokens} (${share.toFixed(1)} %) are learned`];
+  const lines = [
+    `${samples} of ${conversations} conversations, ${tokens} tokens, of which ${supervisedTokens} ` +
+      `(${share.toFixed(1)} %) are learned`,
+  ];
   if (unreadable.length > 0) {
     const { origin, reason } = unreadable[0] as (typeof unreadable)[number];
-    lines.push(`${unreadable.length} rows cannot be read and are left out; the first: ${origin.file ?? 'row'}:${origin.line ?? origin.index + 1}: ${reason}`);
+    lines.push(
+      `${unreadable.length} rows cannot be read and are left out; the first: ` +
+        `${origin.file ?? 'row'}:${origin.line ?? origin.index + 1}: ${reason}`,
+    );
   }
   if (truncated > 0) lines.push(`${truncated} conversations are longer than is kept and were cut`);
-  if (withoutTargets > 0) lines.push(`${withoutTargets} conversations have nothing to learn from (${list(withoutTargetsByCause)})`);
-  if (summary.groups) lines.push(`an epoch draws ${summary.groups.map(({ name, samples: held, drawn }) => `${drawn} of ${held} ${name || 'without a group'}`).join(', ')}`);
+  if (withoutTargets > 0)
+    lines.push(`${withoutTargets} conversations have nothing to learn from (${list(withoutTargetsByCause)})`);
+  if (summary.groups)
+    lines.push(
+      'an epoch draws ' +
+        `${summary.groups.map(({ name, samples: held, drawn }) => `${drawn} of ${held} ${name || 'without a group'}`).join(', ')}`,
+    );
   for (const { name, conversationsIn, conversationsOut, removed, changed } of reports) {
     const parts = [`${conversationsIn} in, ${conversationsOut} out`];
     if (Object.keys(removed).length > 0) parts.push(`removed ${list(removed)}`);

@@ -26,8 +26,15 @@ test('sends conversations through the transforms, tells what they did, and leave
     { ...defaultBatchOptions, purpose: 'train' },
   );
   expect(source.summary.conversations).toBe(2);
-  expect(lines).toEqual([expect.stringMatching(/^info: train data: 2 of 2 conversations/), 'info: train data: deduplicate: 3 in, 2 out; removed 1 exact-duplicate']);
-  expect(source.summary.manifest).toMatchObject({ format: 1, counts: { conversations: 2 }, transforms: [{ name: 'deduplicate' }] });
+  expect(lines).toEqual([
+    expect.stringMatching(/^info: train data: 2 of 2 conversations/),
+    'info: train data: deduplicate: 3 in, 2 out; removed 1 exact-duplicate',
+  ]);
+  expect(source.summary.manifest).toMatchObject({
+    format: 1,
+    counts: { conversations: 2 },
+    transforms: [{ name: 'deduplicate' }],
+  });
 });
 
 test('evaluation data goes past what is for training data alone', async () => {
@@ -36,7 +43,12 @@ test('evaluation data goes past what is for training data alone', async () => {
     trainOnly: true,
     async *transform() {},
   };
-  const create = (purpose: 'train' | 'eval') => createBatchSourceFactory().create(sourceOf([chat('a', '1')]), { ...dependencies, logger, transforms: [nothing] }, { ...defaultBatchOptions, purpose });
+  const create = (purpose: 'train' | 'eval') =>
+    createBatchSourceFactory().create(
+      sourceOf([chat('a', '1')]),
+      { ...dependencies, logger, transforms: [nothing] },
+      { ...defaultBatchOptions, purpose },
+    );
   expect((await create('eval')).summary.conversations).toBe(1);
   await expect(create('train')).rejects.toMatchObject({ code: 'DATA_EMPTY' });
 });
@@ -44,53 +56,109 @@ test('evaluation data goes past what is for training data alone', async () => {
 test('a quality gate lets a run begin or not, by the data as it is after its transforms', async () => {
   const { logger } = recorder();
   const create = (transforms: readonly DataTransform[], maxDuplicates: number) =>
-    createBatchSourceFactory().create(sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]), { ...dependencies, logger, transforms, qualityGate: { maxDuplicates, minConversations: 3 } }, { ...defaultBatchOptions, purpose: 'train' });
-  await expect(create([], 0.2)).rejects.toMatchObject({ code: 'DATA_QUALITY', problems: [{ message: 'maxDuplicates', expected: 'at most 0.2', found: '0.25' }] });
+    createBatchSourceFactory().create(
+      sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]),
+      { ...dependencies, logger, transforms, qualityGate: { maxDuplicates, minConversations: 3 } },
+      { ...defaultBatchOptions, purpose: 'train' },
+    );
+  await expect(create([], 0.2)).rejects.toMatchObject({
+    code: 'DATA_QUALITY',
+    problems: [{ message: 'maxDuplicates', expected: 'at most 0.2', found: '0.25' }],
+  });
   expect((await create([], 0.25)).summary.conversations).toBe(4);
   const deduplicated = await create([createDeduplicateTransform()], 0);
-  expect(deduplicated.summary.manifest).toMatchObject({ transforms: [{ name: 'deduplicate', conversationsIn: 4, conversationsOut: 3 }] });
+  expect(deduplicated.summary.manifest).toMatchObject({
+    transforms: [{ name: 'deduplicate', conversationsIn: 4, conversationsOut: 3 }],
+  });
 });
 
 describe('evaluation data in the training data, or almost', () => {
   const returns = 'You can return shoes within thirty days, as long as they were not worn outside.';
-  const [asked, almost, far] = [chat('Can I return my shoes?', returns), chat('Can I return my new shoes?', returns), chat('Where is my parcel?', 'It will arrive tomorrow.')];
+  const [asked, almost, far] = [
+    chat('Can I return my shoes?', returns),
+    chat('Can I return my new shoes?', returns),
+    chat('Where is my parcel?', 'It will arrive tomorrow.'),
+  ];
   const { logger, lines } = recorder();
   const factory = createBatchSourceFactory();
-  const learn = async (train: Parameters<typeof sourceOf>[0], held: Parameters<typeof sourceOf>[0], policy: 'error' | 'warn', threshold = 0.7): Promise<BatchSource> => {
-    const data = await factory.create(sourceOf(held), { ...dependencies, logger }, { ...defaultBatchOptions, purpose: 'eval' });
+  const learn = async (
+    train: Parameters<typeof sourceOf>[0],
+    held: Parameters<typeof sourceOf>[0],
+    policy: 'error' | 'warn',
+    threshold = 0.7,
+  ): Promise<BatchSource> => {
+    const data = await factory.create(
+      sourceOf(held),
+      { ...dependencies, logger },
+      { ...defaultBatchOptions, purpose: 'eval' },
+    );
     lines.length = 0;
-    return factory.create(sourceOf(train), { ...dependencies, logger, heldOut: { data, policy, threshold } }, { ...defaultBatchOptions, purpose: 'train' });
+    return factory.create(
+      sourceOf(train),
+      { ...dependencies, logger, heldOut: { data, policy, threshold } },
+      { ...defaultBatchOptions, purpose: 'train' },
+    );
   };
 
   test('is an error that lists the pairs', async () => {
     await expect(learn([far, asked, almost], [asked], 'error')).rejects.toMatchObject({
-      code: 'DATA_LEAKAGE', details: { leaks: 2 },
+      code: 'DATA_LEAKAGE',
+      details: { leaks: 2 },
       problems: [
         { message: 'the same as memory.jsonl:1', place: { file: 'memory.jsonl', line: 2 } },
-        { message: expect.stringMatching(/^[789]\d % like memory\.jsonl:1$/) as string, place: { file: 'memory.jsonl', line: 3 } },
+        {
+          message: expect.stringMatching(/^[789]\d % like memory\.jsonl:1$/) as string,
+          place: { file: 'memory.jsonl', line: 3 },
+        },
       ],
     });
   });
 
   test('or a warning, or allowed where only equal ones count', async () => {
     expect((await learn([far, almost], [asked], 'warn')).summary.conversations).toBe(2);
-    expect(lines).toContainEqual(expect.stringMatching(/^warn: .*1 conversation of the training data is also in the evaluation data, or almost/));
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^warn: .*1 conversation of the training data is also in the evaluation data, or almost/),
+    );
     expect((await learn([far, almost], [asked], 'error', 1)).summary.conversations).toBe(2);
-    await expect(learn([far, chat('can i return my SHOES', returns)], [asked], 'error', 1)).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
+    await expect(learn([far, chat('can i return my SHOES', returns)], [asked], 'error', 1)).rejects.toMatchObject({
+      code: 'DATA_LEAKAGE',
+    });
     await learn([far], [asked], 'error');
   });
 
   test('is found in what the cache holds, too, and the cache is not that of other evaluation data', async () => {
     const folder = temporaryFolder();
-    const [cacheFolder, train, held] = [join(folder, 'cache'), writeInto(folder, 'train.jsonl', asLines([far, almost].map(({ messages }) => ({ messages })))), writeInto(folder, 'eval.jsonl', asLines([{ messages: asked.messages }]))];
+    const [cacheFolder, train, held] = [
+      join(folder, 'cache'),
+      writeInto(folder, 'train.jsonl', asLines([far, almost].map(({ messages }) => ({ messages })))),
+      writeInto(folder, 'eval.jsonl', asLines([{ messages: asked.messages }])),
+    ];
     const cached = createBatchSourceFactory({ cacheFolder, cacheFromBytes: 0 });
     const known = { ...dependencies, tokenizer: remakeHashed(), logger };
     const learnFiles = async (evalFile: string): Promise<BatchSource> => {
-      const data = await cached.create(await createConversationSource({ path: evalFile }, folder), known, { ...defaultBatchOptions, purpose: 'eval' });
-      return cached.create(await createConversationSource({ path: train }, folder), { ...known, heldOut: { data, policy: 'error', threshold: 0.7 } }, { ...defaultBatchOptions, purpose: 'train' });
+      const data = await cached.create(await createConversationSource({ path: evalFile }, folder), known, {
+        ...defaultBatchOptions,
+        purpose: 'eval',
+      });
+      return cached.create(
+        await createConversationSource({ path: train }, folder),
+        { ...known, heldOut: { data, policy: 'error', threshold: 0.7 } },
+        { ...defaultBatchOptions, purpose: 'train' },
+      );
     };
-    for (const _ of [1, 2]) await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE', details: { leaks: 1 } });
-    expect((await learnFiles(writeInto(folder, 'other.jsonl', asLines([{ messages: chat('What is your name?', 'I have none.').messages }])))).summary.conversations).toBe(2);
+    for (const _ of [1, 2])
+      await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE', details: { leaks: 1 } });
+    expect(
+      (
+        await learnFiles(
+          writeInto(
+            folder,
+            'other.jsonl',
+            asLines([{ messages: chat('What is your name?', 'I have none.').messages }]),
+          ),
+        )
+      ).summary.conversations,
+    ).toBe(2);
     await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
     // Two evaluation files, and the training file once with each.
     expect(readdirSync(cacheFolder)).toHaveLength(4);

@@ -1,5 +1,11 @@
 import { statSync } from 'node:fs';
-import type { BatchSource, BatchSourceDependencies, BatchSourceFactory, DataSource, Json } from '@whetstone/core/contract';
+import type {
+  BatchSource,
+  BatchSourceDependencies,
+  BatchSourceFactory,
+  DataSource,
+  Json,
+} from '@whetstone/core/contract';
 import { analyseData } from '../report/analyse.js';
 import { enforceGate } from '../report/gate.js';
 import { applyTransforms } from '../transforms/apply.js';
@@ -23,21 +29,47 @@ function bytesOf({ files }: DataSource): number {
 }
 
 /**
- * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms, makes batches of them, and tells
- * the logger what was left out and why.
+ * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms,
+ * makes batches of them, and tells the logger what was left out and why.
  */
-export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = CACHE_FROM_BYTES }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
+export function createBatchSourceFactory({
+  cacheFolder = null,
+  cacheFromBytes = CACHE_FROM_BYTES,
+}: BatchSourceFactoryOptions = {}): BatchSourceFactory {
   const made = new WeakMap<BatchSource, DataSource>();
   const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | null => {
     const source = made.get(data);
     if (source === undefined) return null;
     const options = leakageOptions(threshold);
-    return { key: `${data.summary.contentHash} ${threshold}`, fingerprints: options, open: () => finderOf(source, options, true) };
+    return {
+      key: `${data.summary.contentHash} ${threshold}`,
+      fingerprints: options,
+      open: () => finderOf(source, options, true),
+    };
   };
   return {
-    async create(source, { tokenizer, renderer, logger, transforms = [], transformOrigins = [], rowLosses, signal, heldOut, qualityGate = null }, { purpose, ...options }) {
-      const applied = transforms.flatMap((transform, index) => (purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : []));
-      const transformed = applyTransforms(source, applied.map(({ transform }) => transform));
+    async create(
+      source,
+      {
+        tokenizer,
+        renderer,
+        logger,
+        transforms = [],
+        transformOrigins = [],
+        rowLosses,
+        signal,
+        heldOut,
+        qualityGate = null,
+      },
+      { purpose, ...options },
+    ) {
+      const applied = transforms.flatMap((transform, index) =>
+        purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : [],
+      );
+      const transformed = applyTransforms(
+        source,
+        applied.map(({ transform }) => transform),
+      );
       const held = heldOut === undefined ? null : heldOutOf(heldOut);
       const batches = await createBatchSource({
         source: transformed,
@@ -58,10 +90,31 @@ export function createBatchSourceFactory({ cacheFolder = null, cacheFromBytes = 
         if (heldOut.policy === 'error') throw error;
         logger.warn(error.toString());
       }
-      if (qualityGate !== null) enforceGate(await analyseData({ title: `${purpose} data`, source: transformed, tokenizing: { tokenizer, renderer }, options, threads: { workers: options.workers, ...(signal === undefined ? {} : { signal }) } }), qualityGate);
+      if (qualityGate !== null)
+        enforceGate(
+          await analyseData({
+            title: `${purpose} data`,
+            source: transformed,
+            tokenizing: { tokenizer, renderer },
+            options,
+            threads: { workers: options.workers, ...(signal === undefined ? {} : { signal }) },
+          }),
+          qualityGate,
+        );
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
-      const manifest = await createManifest({ summary: batches.summary, reports: transformed.reports, transforms: transformed.transforms, origins: applied.map(({ origin }) => origin), options, renderer, tokenizer });
-      const result: BatchSource = { ...batches, summary: { ...batches.summary, manifest: manifest as unknown as Json } };
+      const manifest = await createManifest({
+        summary: batches.summary,
+        reports: transformed.reports,
+        transforms: transformed.transforms,
+        origins: applied.map(({ origin }) => origin),
+        options,
+        renderer,
+        tokenizer,
+      });
+      const result: BatchSource = {
+        ...batches,
+        summary: { ...batches.summary, manifest: manifest as unknown as Json },
+      };
       made.set(result, transformed);
       return result;
     },

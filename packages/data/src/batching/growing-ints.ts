@@ -24,7 +24,9 @@ export class GrowingInts {
   /** A copy of what was pushed so far. */
   values(): Int32Array {
     const all = new Int32Array(this.length);
-    this.#pages.forEach((page, index) => all.set(page.subarray(0, Math.min(PAGE, this.length - index * PAGE)), index * PAGE));
+    this.#pages.forEach((page, index) =>
+      all.set(page.subarray(0, Math.min(PAGE, this.length - index * PAGE)), index * PAGE),
+    );
     return all;
   }
 }

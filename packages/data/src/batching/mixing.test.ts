@@ -9,7 +9,10 @@ import { createBatchSource } from './batch-source.js';
 import type { BatchOptions } from './options.js';
 
 /** Sixty samples of "domain", thirty of "style", ten of "general". */
-const groups = { names: ['domain', 'style', 'general'], groupOf: Array.from({ length: 100 }, (_, index) => (index < 60 ? 0 : index < 90 ? 1 : 2)) };
+const groups = {
+  names: ['domain', 'style', 'general'],
+  groupOf: Array.from({ length: 100 }, (_, index) => (index < 60 ? 0 : index < 90 ? 1 : 2)),
+};
 const draw = (options: Omit<BalanceOptions, 'by'>) => balanceSamples(groups, { by: 'topic', ...options }, 42);
 const drawn = (options: Omit<BalanceOptions, 'by'>) => draw(options).shares.map((share) => share.drawn);
 
@@ -24,10 +27,12 @@ describe('balance', () => {
   });
 
   test('weights for all groups are shares of their sum; no sample comes more often than the cap', () => {
-    expect(drawn({ weights: { domain: 1, style: 1, general: 2 } })).toEqual([25, 25, 30]); // 50 would be five times each of the ten
+    // 50 would be five times each of the ten
+    expect(drawn({ weights: { domain: 1, style: 1, general: 2 } })).toEqual([25, 25, 30]);
     expect(drawn({ weights: { domain: 1, style: 1, general: 2 }, maxRepeats: 10 })).toEqual([25, 25, 50]);
     const counts = new Map<number, number>();
-    for (const sample of draw({ weights: { domain: 0, style: 0, general: 1 }, maxRepeats: 2.5 }).samples) counts.set(sample, (counts.get(sample) ?? 0) + 1);
+    for (const sample of draw({ weights: { domain: 0, style: 0, general: 1 }, maxRepeats: 2.5 }).samples)
+      counts.set(sample, (counts.get(sample) ?? 0) + 1);
     expect([...counts.values()].sort()).toEqual([...Array<number>(5).fill(2), ...Array<number>(5).fill(3)]);
   });
 
@@ -46,29 +51,63 @@ describe('balance', () => {
   });
 });
 
-const texts = (batches: readonly Batch[]): string[] => batches.flatMap((batch) => Array.from({ length: batch.rows }, (_, row) => characterTokenizer.decode([...batch.ids.subarray(row * batch.length, (row + 1) * batch.length)])));
+const texts = (batches: readonly Batch[]): string[] =>
+  batches.flatMap((batch) =>
+    Array.from({ length: batch.rows }, (_, row) =>
+      characterTokenizer.decode([...batch.ids.subarray(row * batch.length, (row + 1) * batch.length)]),
+    ),
+  );
 
 test('a mixture of files in different layouts, balanced by source', async () => {
   const folder = temporaryFolder();
-  writeInto(folder, 'domain.jsonl', asLines(Array.from({ length: 9 }, (_, index) => ({ messages: chat(`domain ${index}`, 'yes').messages }))));
+  writeInto(
+    folder,
+    'domain.jsonl',
+    asLines(Array.from({ length: 9 }, (_, index) => ({ messages: chat(`domain ${index}`, 'yes').messages }))),
+  );
   writeInto(folder, 'general.csv', 'instruction,output\ngeneral 0,no\ngeneral 1,no\ngeneral 2,no\n');
-  const source = await createMixtureSource([{ name: 'domain', path: ['domain.jsonl'] }, { name: 'general', path: ['general.csv'] }], folder);
-  const batches = await createBatchSource({ source, tokenizer: characterTokenizer, renderer: plainRenderer, options: { balance: { by: 'source', weights: { general: 0.5 } } } });
-  expect(batches.summary.groups).toEqual([{ name: 'domain', samples: 9, drawn: 6 }, { name: 'general', samples: 3, drawn: 6 }]);
+  const source = await createMixtureSource(
+    [
+      { name: 'domain', path: ['domain.jsonl'] },
+      { name: 'general', path: ['general.csv'] },
+    ],
+    folder,
+  );
+  const batches = await createBatchSource({
+    source,
+    tokenizer: characterTokenizer,
+    renderer: plainRenderer,
+    options: { balance: { by: 'source', weights: { general: 0.5 } } },
+  });
+  expect(batches.summary.groups).toEqual([
+    { name: 'domain', samples: 9, drawn: 6 },
+    { name: 'general', samples: 3, drawn: 6 },
+  ]);
   const all = texts(await collect(batches.epoch(0)));
   expect(all.filter((text) => text.includes('general'))).toHaveLength(6);
   expect(new Set(all.filter((text) => text.includes('general'))).size).toBe(3);
 });
 
 describe('curriculum', () => {
-  const conversations = Array.from({ length: 40 }, (_, index): Omit<Conversation, 'origin'> => ({ ...chat('q', 'x'.repeat(1 + ((index * 17) % 40))), columns: { difficulty: (index * 7) % 40 } }));
-  const build = (options: Partial<BatchOptions>) => createBatchSource({ source: sourceOf(conversations), tokenizer: characterTokenizer, renderer: plainRenderer, options: { batchSize: 2, ...options } });
+  const conversations = Array.from({ length: 40 }, (_, index): Omit<Conversation, 'origin'> => ({
+    ...chat('q', 'x'.repeat(1 + ((index * 17) % 40))),
+    columns: { difficulty: (index * 7) % 40 },
+  }));
+  const build = (options: Partial<BatchOptions>) =>
+    createBatchSource({
+      source: sourceOf(conversations),
+      tokenizer: characterTokenizer,
+      renderer: plainRenderer,
+      options: { batchSize: 2, ...options },
+    });
 
   test('goes from short to long in the first epoch, and is random after it', async () => {
     const source = await build({ curriculum: { by: 'length', epochs: 1 } });
     const means = async (epoch: number): Promise<number[]> => {
       const tokens = (await collect(source.epoch(epoch))).map((batch) => batch.tokens);
-      return [0, 1, 2, 3].map((quarter) => tokens.slice(quarter * 5, quarter * 5 + 5).reduce((sum, count) => sum + count, 0));
+      return [0, 1, 2, 3].map((quarter) =>
+        tokens.slice(quarter * 5, quarter * 5 + 5).reduce((sum, count) => sum + count, 0),
+      );
     };
     const first = await means(0);
     expect(first).toEqual([...first].sort((a, b) => a - b));
@@ -80,22 +119,38 @@ describe('curriculum', () => {
   test('by a column; a conversation without it is an error with its place', async () => {
     const source = await build({ curriculum: { by: 'difficulty', epochs: 1 }, shuffleDataset: false });
     expect(await collect(source.epoch(0))).toHaveLength(20);
-    await expect(build({ curriculum: { by: 'hardness', epochs: 1 } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { file: 'memory.jsonl', line: 1 } });
+    await expect(build({ curriculum: { by: 'hardness', epochs: 1 } })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      place: { file: 'memory.jsonl', line: 1 },
+    });
   });
 
   test('by the loss of each conversation, whatever its place and length', async () => {
     // The loss of a conversation is its difficulty, told by the number of its letters.
-    const lossOf = (ids: ArrayLike<number>): number => ((Array.from(ids).filter((id) => id === 'x'.charCodeAt(0)).length - 1) * 23) % 40;
-    const rowLosses = async ({ rows, length, ids }: Batch): Promise<number[]> => Array.from({ length: rows }, (_, row) => lossOf(ids.subarray(row * length, (row + 1) * length)));
-    const source = await createBatchSource({ source: sourceOf(conversations), tokenizer: characterTokenizer, renderer: plainRenderer, rowLosses, options: { batchSize: 1, curriculum: { by: 'loss', epochs: 1 } } });
+    const lossOf = (ids: ArrayLike<number>): number =>
+      ((Array.from(ids).filter((id) => id === 'x'.charCodeAt(0)).length - 1) * 23) % 40;
+    const rowLosses = async ({ rows, length, ids }: Batch): Promise<number[]> =>
+      Array.from({ length: rows }, (_, row) => lossOf(ids.subarray(row * length, (row + 1) * length)));
+    const source = await createBatchSource({
+      source: sourceOf(conversations),
+      tokenizer: characterTokenizer,
+      renderer: plainRenderer,
+      rowLosses,
+      options: { batchSize: 1, curriculum: { by: 'loss', epochs: 1 } },
+    });
     const losses = (await collect(source.epoch(0))).map(({ ids }) => lossOf(ids));
     // Sorted, but for the shuffle within four batches.
     for (const [index, loss] of losses.entries()) expect(Math.abs(loss - index)).toBeLessThan(4);
     expect(new Set(losses).size).toBe(40);
-    await expect(build({ curriculum: { by: 'loss', epochs: 1 } })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'data.curriculum.by' } });
+    await expect(build({ curriculum: { by: 'loss', epochs: 1 } })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      place: { path: 'data.curriculum.by' },
+    });
   });
 
   test('does not go with packing', async () => {
-    await expect(build({ curriculum: { by: 'length', epochs: 1 }, packing: true })).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
+    await expect(build({ curriculum: { by: 'length', epochs: 1 }, packing: true })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+    });
   });
 });

@@ -9,7 +9,11 @@ export interface SampleWithoutTargets {
 }
 
 /** Why a sample that was cut to nothing to learn from has nothing. `whole` is the sample before it was cut. */
-export function causeOf(conversation: Conversation, whole: Tokenized, options: SupervisionOptions): NothingToLearnCause {
+export function causeOf(
+  conversation: Conversation,
+  whole: Tokenized,
+  options: SupervisionOptions,
+): NothingToLearnCause {
   if (countTargets(whole.learned) > 0) return 'truncation';
   if (whole.ids.length < 2) return 'empty';
   if (conversation.form !== 'chat') return 'empty';
@@ -20,7 +24,9 @@ const explanations: Readonly<Record<NothingToLearnCause, { readonly what: string
   empty: { what: 'hold no text', hint: 'Remove the empty samples.' },
   role: {
     what: 'have no turn to learn from',
-    hint: 'Nothing but the assistant\'s turns is learned ("assistantOnlyLoss"); look at the roles and at "train": false, or map the roles with "roles".',
+    hint:
+      'Nothing but the assistant\'s turns is learned ("assistantOnlyLoss"); look at the roles and at "train": ' +
+      'false, or map the roles with "roles".',
   },
   template: {
     what: 'have turns to learn from that the chat template does not write',
@@ -33,22 +39,36 @@ const explanations: Readonly<Record<NothingToLearnCause, { readonly what: string
 };
 
 /** The error for samples without targets: how many for which cause, where the first are, and what helps. */
-export function nothingToLearn(found: readonly SampleWithoutTargets[], samples: number, message: string): WhetstoneError {
+export function nothingToLearn(
+  found: readonly SampleWithoutTargets[],
+  samples: number,
+  message: string,
+): WhetstoneError {
   const causes = (Object.keys(explanations) as NothingToLearnCause[])
     .map((cause) => ({ cause, of: found.filter((sample) => sample.cause === cause) }))
     .filter(({ of }) => of.length > 0);
   const first = found[0]?.origin;
   return new WhetstoneError('DATA_NOTHING_TO_LEARN', message, {
-    ...(first?.file === undefined ? {} : { place: { file: first.file, ...(first.line === undefined ? {} : { line: first.line }) } }),
+    ...(first?.file === undefined
+      ? {}
+      : { place: { file: first.file, ...(first.line === undefined ? {} : { line: first.line }) } }),
     expected: 'at least one supervised token in every sample',
     found: causes.map(({ cause, of }) => `${of.length} ${explanations[cause].what} (${cause})`).join('; '),
-    hint: `${causes.map(({ cause }) => explanations[cause].hint).join(' ')} Or set "samplesWithoutTargets" to "skip" to go on without them.`,
+    hint:
+      `${causes.map(({ cause }) => explanations[cause].hint).join(' ')} Or set "samplesWithoutTargets" to "skip" ` +
+      'to go on without them.',
     problems: causes.flatMap(({ cause, of }) =>
       of.slice(0, 5).map(({ origin }) => ({
         message: `nothing to learn: ${cause}`,
-        ...(origin.file === undefined ? {} : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+        ...(origin.file === undefined
+          ? {}
+          : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
       })),
     ),
-    details: { samples, withoutTargets: found.length, causes: Object.fromEntries(causes.map(({ cause, of }) => [cause, of.length])) },
+    details: {
+      samples,
+      withoutTargets: found.length,
+      causes: Object.fromEntries(causes.map(({ cause, of }) => [cause, of.length])),
+    },
   });
 }

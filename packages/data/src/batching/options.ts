@@ -3,7 +3,10 @@ import type { BatchOptions as ContractBatchOptions } from '@whetstone/core/contr
 /** How conversations become batches; see the contract for each. */
 export type BatchOptions = Omit<ContractBatchOptions, 'purpose'>;
 
-/** The defaults: TRL's where it has them, except that only the assistant's turns are learned, and that what would be lost silently is an error. */
+/**
+ * The defaults: TRL's where it has them, except that only the assistant's turns are learned, and that what would be
+ * lost silently is an error.
+ */
 export const defaultBatchOptions: BatchOptions = {
   batchSize: 8,
   maxLength: 1024,

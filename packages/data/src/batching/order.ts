@@ -4,12 +4,14 @@ export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', '
 
 /**
  * How the rows of an epoch are put into batches.
+ *
  * - `random`: a new random order each epoch. Batches waste the most on padding, and each is a fair sample of the data.
  * - `sequential`: the order of the data, the same each epoch.
- * - `group_by_length`: random stretches of up to 50 batches are sorted by length and cut into batches, which come in random order. Hardly any padding; but
- *   batches of one length teach worse, as a batch of short replies moves the weights as far as one of long ones.
- * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are near, not equal. Most of the padding is saved, and every few steps
- *   have seen the whole range of lengths.
+ * - `group_by_length`: random stretches of up to 50 batches are sorted by length and cut into batches, which come in
+ *   random order. Hardly any padding; but batches of one length teach worse, as a batch of short replies moves the
+ *   weights as far as one of long ones.
+ * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are near, not equal. Most of the padding
+ *   is saved, and every few steps have seen the whole range of lengths.
  */
 export type SamplingStrategy = (typeof SAMPLING_STRATEGIES)[number];
 
@@ -31,7 +33,10 @@ function cut(rows: Int32Array, batchSize: number): EpochPlan {
   return { rows, starts };
 }
 
-/** Puts the batches of a plan into random order. The last batch, which may be smaller, keeps its size and moves like the others. */
+/**
+ * Puts the batches of a plan into random order. The last batch, which may be smaller, keeps its size and moves like the
+ * others.
+ */
 function shuffleBatches(plan: EpochPlan, random: ReturnType<typeof createRandom>): EpochPlan {
   const order = permutation(plan.starts.length - 1, random);
   const rows = new Int32Array(plan.rows.length);
@@ -48,15 +53,23 @@ function shuffleBatches(plan: EpochPlan, random: ReturnType<typeof createRandom>
 }
 
 function sortStretches(rows: Int32Array, lengths: ArrayLike<number>, batchSize: number, stretch: number): void {
-  // As many stretches as there are whole ones, but at least four where the data allows, as Hugging Face's sampler does: small data stays mixed.
+  // As many stretches as there are whole ones, but at least four where the data allows, as Hugging Face's sampler does:
+  // small data stays mixed.
   const batches = Math.max(1, Math.min(stretch, Math.floor(rows.length / (batchSize * 4))));
   for (let start = 0; start < rows.length; start += batches * batchSize) {
     rows.subarray(start, start + batches * batchSize).sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0) || a - b);
   }
 }
 
-/** Cuts rows into batches whose padded tokens stay within a budget; a row that exceeds it alone is a batch of its own. */
-function cutByTokens(rows: Int32Array, lengths: ArrayLike<number>, tokensPerBatch: number, padToMultipleOf: number): EpochPlan {
+/**
+ * Cuts rows into batches whose padded tokens stay within a budget; a row that exceeds it alone is a batch of its own.
+ */
+function cutByTokens(
+  rows: Int32Array,
+  lengths: ArrayLike<number>,
+  tokensPerBatch: number,
+  padToMultipleOf: number,
+): EpochPlan {
   const starts = [0];
   let longest = 0;
   rows.forEach((row, index) => {
@@ -95,13 +108,15 @@ function planByTokens(lengths: ArrayLike<number>, budget: number, options: Order
 }
 
 /**
- * The batches of one epoch. The same arguments give the same plan, on every platform; other epochs give other orders, of the same number of batches.
+ * The batches of one epoch. The same arguments give the same plan, on every platform; other epochs give other orders,
+ * of the same number of batches.
  *
  * @param lengths tokens of each row
  */
 export function planEpoch(lengths: ArrayLike<number>, options: OrderOptions, epoch: number): EpochPlan {
   const { batchSize, samplingStrategy, seed, tokensPerBatch } = options;
-  if (tokensPerBatch !== undefined && tokensPerBatch !== null) return planByTokens(lengths, tokensPerBatch, options, epoch);
+  if (tokensPerBatch !== undefined && tokensPerBatch !== null)
+    return planByTokens(lengths, tokensPerBatch, options, epoch);
   if (samplingStrategy === 'sequential') return cut(inOrder(lengths.length), batchSize);
   const rows = permutation(lengths.length, createRandom(seed, 'rows', epoch));
   if (samplingStrategy === 'random') return cut(rows, batchSize);
@@ -118,12 +133,17 @@ export function datasetOrder(samples: Int32Array, shuffled: boolean, seed: numbe
 const CURRICULUM_STRETCH = 4;
 
 /**
- * An epoch from easy to hard: rows by difficulty, shuffled within stretches of a few batches, so that neighbours are alike in difficulty but come in no
- * fixed order.
+ * An epoch from easy to hard: rows by difficulty, shuffled within stretches of a few batches, so that neighbours are
+ * alike in difficulty but come in no fixed order.
  */
-export function planCurriculum(difficulties: ArrayLike<number>, { batchSize, seed }: OrderOptions, epoch: number): EpochPlan {
+export function planCurriculum(
+  difficulties: ArrayLike<number>,
+  { batchSize, seed }: OrderOptions,
+  epoch: number,
+): EpochPlan {
   const random = createRandom(seed, 'curriculum', epoch);
   const rows = permutation(difficulties.length, random).sort((a, b) => (difficulties[a] ?? 0) - (difficulties[b] ?? 0));
-  for (let start = 0; start < rows.length; start += batchSize * CURRICULUM_STRETCH) shuffle(rows.subarray(start, start + batchSize * CURRICULUM_STRETCH), random);
+  for (let start = 0; start < rows.length; start += batchSize * CURRICULUM_STRETCH)
+    shuffle(rows.subarray(start, start + batchSize * CURRICULUM_STRETCH), random);
   return cut(rows, batchSize);
 }

@@ -21,7 +21,10 @@ export interface PrepareInputs extends Omit<ThreadOptions, 'workers'> {
   readonly source: DataSource;
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
-  /** A folder for tokenised data: where the same data was tokenised in the same way before, it is taken from there. Null or absent: no cache. */
+  /**
+   * A folder for tokenised data: where the same data was tokenised in the same way before, it is taken from there. Null
+   * or absent: no cache.
+   */
   readonly cacheFolder?: string | null;
   /** Evaluation data, to find what of it is in this data, too. */
   readonly heldOut?: HeldOut;
@@ -38,8 +41,18 @@ export interface Prepared {
   readonly leaks: LeakFindings | null;
 }
 
-function complete({ store, counts, contentHash, withoutTargets, supervision, traits, leaks }: Tokenized, source: DataSource): Prepared {
-  return { store, withoutTargets, supervision, traits, leaks, summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash } };
+function complete(
+  { store, counts, contentHash, withoutTargets, supervision, traits, leaks }: Tokenized,
+  source: DataSource,
+): Prepared {
+  return {
+    store,
+    withoutTargets,
+    supervision,
+    traits,
+    leaks,
+    summary: { ...counts, files: source.files, unreadable: [...source.unreadable], contentHash },
+  };
 }
 
 async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promise<Tokenized> {
@@ -48,7 +61,12 @@ async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promis
   const onThreads = await tokenizeOnThreads({ ...inputs, ...(held === null ? {} : { held }) }, options);
   if (onThreads) return onThreads;
   const collector = createTokenCollector(held === null ? null : createLeakWatch(held.finder));
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, fingerprints: held?.fingerprints ?? null }), collector, inputs.signal);
+  await tokenizeInOrder(
+    source.conversations(),
+    createBlockTokenizer({ tokenizer, renderer, options, fingerprints: held?.fingerprints ?? null }),
+    collector,
+    inputs.signal,
+  );
   return collector.result();
 }
 
@@ -58,11 +76,20 @@ interface CachedDetails extends Omit<Tokenized, 'store'> {
   readonly reports: readonly TransformReport[];
 }
 
-/** Reads, renders, tokenises and cuts all conversations of a source, or takes what was made of the same ones before from the cache. */
+/**
+ * Reads, renders, tokenises and cuts all conversations of a source, or takes what was made of the same ones before from
+ * the cache.
+ */
 export async function prepare(inputs: PrepareInputs, options: BatchOptions): Promise<Prepared> {
   const { source, tokenizer, renderer, heldOut, cacheFolder = null } = inputs;
   if (cacheFolder === null || tokenizer.hash === undefined) return complete(await tokenizeAll(inputs, options), source);
-  const folder = cacheFolderOf(cacheFolder, { sourceKey: await keyOfSource(source), tokenizerHash: tokenizer.hash, renderer, options, heldOutKey: heldOut?.key ?? null });
+  const folder = cacheFolderOf(cacheFolder, {
+    sourceKey: await keyOfSource(source),
+    tokenizerHash: tokenizer.hash,
+    renderer,
+    options,
+    heldOutKey: heldOut?.key ?? null,
+  });
   const cached = openStore(folder);
   if (cached) {
     touchEntry(folder);
@@ -73,7 +100,11 @@ export async function prepare(inputs: PrepareInputs, options: BatchOptions): Pro
   }
   const tokenized = await tokenizeAll(inputs, options);
   const { store, ...rest } = tokenized;
-  const details: CachedDetails = { ...rest, unreadable: source.unreadable, reports: isTransformed(source) ? source.reports : [] };
+  const details: CachedDetails = {
+    ...rest,
+    unreadable: source.unreadable,
+    reports: isTransformed(source) ? source.reports : [],
+  };
   // What is an error now is one the next time, too: it is not worth a file.
   if (store.samples > 0) {
     const problem = saveInCache(folder, store, details as unknown as Json);

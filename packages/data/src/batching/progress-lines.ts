@@ -4,11 +4,15 @@ import type { ReadingProgress } from '../parallel/pass.js';
 const EVERY_SECONDS = 5;
 
 /** Seconds as people say them: `40 s`, `3 min`. */
-const spoken = (seconds: number): string => (seconds < 100 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+const spoken = (seconds: number): string =>
+  seconds < 100 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
 
 /** A line for people every few seconds: how far the reading is, and how long it will still take. */
 export function progressLine({ share, conversations, secondsLeft }: ReadingProgress): string {
-  return `${Math.floor(share * 100)} % read, ${conversations.toLocaleString('en-US')} conversations, about ${spoken(secondsLeft)} left`;
+  return (
+    `${Math.floor(share * 100)} % read, ${conversations.toLocaleString('en-US')} conversations, about ` +
+    `${spoken(secondsLeft)} left`
+  );
 }
 
 /** Tells a logger every few seconds how far the reading is. */

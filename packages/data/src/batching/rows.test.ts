@@ -15,7 +15,13 @@ test('packed rows are those of pack, which the golden packings hold to: empty sa
   for (const shuffleDataset of [true, false]) {
     const options = { ...defaultBatchOptions, packing: true, maxLength: 30, shuffleDataset, seed: 5 };
     const samples = Int32Array.from({ length: store.samples }, (_, sample) => sample);
-    const expected = tableOfRows(pack(Array.from(datasetOrder(samples, shuffleDataset, 5), (sample) => ({ sample, length: store.lengthOf(sample) })), 30, 'bfd'));
+    const expected = tableOfRows(
+      pack(
+        Array.from(datasetOrder(samples, shuffleDataset, 5), (sample) => ({ sample, length: store.lengthOf(sample) })),
+        30,
+        'bfd',
+      ),
+    );
     expect(expected.sample.length).toBeLessThan(400);
     expect(layOutRows(store, samples, options)).toEqual(expected);
   }

@@ -7,8 +7,8 @@ import { datasetOrder } from './order.js';
 import { isLearned, type TokenStore } from './token-store.js';
 
 /**
- * What each row of a batch is made of: pieces of samples, end to end. Row `r` holds pieces `starts[r]` up to `starts[r + 1]`; piece `p` is the tokens
- * `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
+ * What each row of a batch is made of: pieces of samples, end to end. Row `r` holds pieces `starts[r]` up to `starts[r +
+ * 1]`; piece `p` is the tokens `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
  */
 export interface RowTable {
   readonly starts: Int32Array;
@@ -23,7 +23,8 @@ export const rowCount = (table: RowTable): number => table.starts.length - 1;
 export function rowLengths(table: RowTable): Int32Array {
   return Int32Array.from({ length: rowCount(table) }, (_, row) => {
     let tokens = 0;
-    for (let piece = table.starts[row] ?? 0; piece < (table.starts[row + 1] ?? 0); piece++) tokens += table.length[piece] ?? 0;
+    for (let piece = table.starts[row] ?? 0; piece < (table.starts[row + 1] ?? 0); piece++)
+      tokens += table.length[piece] ?? 0;
     return tokens;
   });
 }
@@ -72,11 +73,17 @@ export function tableOfRows(rows: PackedRows): RowTable {
 
 /** Whether a row has a token to learn that something predicts. */
 function teaches(row: PackedRows[number], store: TokenStore): boolean {
-  return row.some(({ sample, offset, length }) => store.read(sample, offset, offset + length).subarray(1).some(isLearned));
+  return row.some(({ sample, offset, length }) =>
+    store
+      .read(sample, offset, offset + length)
+      .subarray(1)
+      .some(isLearned),
+  );
 }
 
 /**
- * Puts samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt) are left out.
+ * Puts samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt)
+ * are left out.
  *
  * @throws CONFIG_CONFLICT where rows are to be packed and no length is given
  */
@@ -91,7 +98,12 @@ export function layOutRows(store: TokenStore, samples: Int32Array, options: Batc
       hint: 'Set "maxLength", or turn "packing" off.',
     });
   }
-  if (packingStrategy === 'bfd') return packWhole(order.filter((sample) => store.lengthOf(sample) > 0), (sample) => Math.min(store.lengthOf(sample), maxLength), maxLength);
+  if (packingStrategy === 'bfd')
+    return packWhole(
+      order.filter((sample) => store.lengthOf(sample) > 0),
+      (sample) => Math.min(store.lengthOf(sample), maxLength),
+      maxLength,
+    );
   const lengths = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
   return tableOfRows(pack(lengths, maxLength, packingStrategy).filter((row) => teaches(row, store)));
 }

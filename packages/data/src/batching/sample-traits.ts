@@ -3,7 +3,9 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
-/** What of each sample must be kept for balance and curriculum; plain data, as it goes into the cache with the tokens. */
+/**
+ * What of each sample must be kept for balance and curriculum; plain data, as it goes into the cache with the tokens.
+ */
 export interface SampleTraits {
   readonly groupNames: string[];
   /** The group of each sample; empty where no balance is asked for. */
@@ -22,10 +24,16 @@ function groupOf({ origin, columns }: Conversation, by: string): string {
 function difficultyOf({ origin, columns }: Conversation, by: string): number {
   const value = Number(columns?.[by] ?? Number.NaN);
   if (Number.isFinite(value)) return value;
-  throw new WhetstoneError('CONFIG_CONFLICT', `The curriculum goes by the column "${by}", which a conversation has not as a number.`, {
-    ...(origin.file === undefined ? {} : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
-    found: JSON.stringify(columns?.[by] ?? null),
-  });
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    `The curriculum goes by the column "${by}", which a conversation has not as a number.`,
+    {
+      ...(origin.file === undefined
+        ? {}
+        : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+      found: JSON.stringify(columns?.[by] ?? null),
+    },
+  );
 }
 
 /** Puts the traits of further samples behind those that are there. */
@@ -39,7 +47,10 @@ export function appendTraits(all: SampleTraits, { groupNames, groups, difficulti
 }
 
 /** Collects the traits of samples as they are added to the store. */
-export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions, 'balance' | 'curriculum'>): { add(conversation: Conversation): void; readonly traits: SampleTraits } {
+export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions, 'balance' | 'curriculum'>): {
+  add(conversation: Conversation): void;
+  readonly traits: SampleTraits;
+} {
   const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
   const known = new Map<string, number>();
   return {
@@ -54,7 +65,8 @@ export function createTraitCollector({ balance, curriculum }: Pick<BatchOptions,
         }
         traits.groups.push(group);
       }
-      if (curriculum !== null && curriculum.by !== 'length' && curriculum.by !== 'loss') traits.difficulties.push(difficultyOf(conversation, curriculum.by));
+      if (curriculum !== null && curriculum.by !== 'length' && curriculum.by !== 'loss')
+        traits.difficulties.push(difficultyOf(conversation, curriculum.by));
     },
   };
 }

@@ -1,4 +1,16 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
 import { readPage, type Page, type TokenStore } from './token-store.js';
@@ -17,12 +29,12 @@ interface StoreHeader {
 
 function writeAll(file: number, values: Int32Array): void {
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done);
+  for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done, bytes.length - done);
 }
 
 /**
- * Writes a store into a folder of its own: `tokens.bin` (the index, then the pages, as 32-bit numbers of this machine's byte order) and `store.json`.
- * The folder appears whole or not at all.
+ * Writes a store into a folder of its own: `tokens.bin` (the index, then the pages, as 32-bit numbers of this machine's
+ * byte order) and `store.json`. The folder appears whole or not at all.
  */
 export function saveStore(folder: string, store: TokenStore, details: Json): void {
   const temporary = `${folder}.${process.pid}.part`;
@@ -37,7 +49,13 @@ export function saveStore(folder: string, store: TokenStore, details: Json): voi
     } finally {
       closeSync(file);
     }
-    const header: StoreHeader = { format: FORMAT, samples: store.samples, pages: pages.map(({ tokens }) => tokens), weights, details };
+    const header: StoreHeader = {
+      format: FORMAT,
+      samples: store.samples,
+      pages: pages.map(({ tokens }) => tokens),
+      weights,
+      details,
+    };
     writeFileSync(path.join(temporary, 'store.json'), JSON.stringify(header), { flush: true });
     rmSync(folder, { recursive: true, force: true });
     renameSync(temporary, folder);
@@ -49,7 +67,7 @@ export function saveStore(folder: string, store: TokenStore, details: Json): voi
 function readInts(file: number, count: number, position: number): Int32Array {
   const values = new Int32Array(count);
   const bytes = new Uint8Array(values.buffer);
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const read = readSync(file, bytes, done, bytes.length - done, position + done);
     if (read === 0) throw new Error('The file of tokens ends early.');
     done += read;
@@ -57,7 +75,10 @@ function readInts(file: number, count: number, position: number): Int32Array {
   return values;
 }
 
-/** Opens a saved store; its tokens stay in their file and are read sample by sample. Null where there is none, or none that is whole. */
+/**
+ * Opens a saved store; its tokens stay in their file and are read sample by sample. Null where there is none, or none
+ * that is whole.
+ */
 export function openStore(folder: string): { readonly store: TokenStore; readonly details: Json } | null {
   let header: StoreHeader;
   let file: number;
@@ -72,7 +93,9 @@ export function openStore(folder: string): { readonly store: TokenStore; readonl
   }
   const { samples } = header;
   const weights = new Map(header.weights);
-  const [pageOf, offsetOf, lengths, targets] = [0, 1, 2, 3].map((index) => readInts(file, samples, index * samples * 4)) as [Int32Array, Int32Array, Int32Array, Int32Array];
+  const [pageOf, offsetOf, lengths, targets] = [0, 1, 2, 3].map((index) =>
+    readInts(file, samples, index * samples * 4),
+  ) as [Int32Array, Int32Array, Int32Array, Int32Array];
   let position = samples * 16;
   const pages = header.pages.map((tokens): Page => {
     const page = { file, position };
@@ -91,7 +114,17 @@ export function openStore(folder: string): { readonly store: TokenStore; readonl
       return readPage(pages[pageOf[sample] ?? 0] as Page, offset + start, offset + end);
     },
     weightsOf: (sample) => weights.get(sample) ?? null,
-    snapshot: () => ({ weights: header.weights, pageOf, offsetOf, lengths, targets, pages: pages.map((page, index) => ({ tokens: header.pages[index] ?? 0, read: () => readPage(page, 0, header.pages[index] ?? 0) })) }),
+    snapshot: () => ({
+      weights: header.weights,
+      pageOf,
+      offsetOf,
+      lengths,
+      targets,
+      pages: pages.map((page, index) => ({
+        tokens: header.pages[index] ?? 0,
+        read: () => readPage(page, 0, header.pages[index] ?? 0),
+      })),
+    }),
   };
   return { store, details: header.details };
 }

@@ -13,10 +13,17 @@ import type { BatchOptions } from './options.js';
 import { openStore, saveStore } from './store-file.js';
 import { createTokenStore, idOf, isLearned, type TokenStore } from './token-store.js';
 
-const samples = Array.from({ length: 50 }, (_, index) => Array.from({ length: (index * 7) % 23 }, (_unused, token) => index * 100 + token));
+const samples = Array.from({ length: 50 }, (_, index) =>
+  Array.from({ length: (index * 7) % 23 }, (_unused, token) => index * 100 + token),
+);
 
 function fill(store: TokenStore): TokenStore {
-  for (const ids of samples) store.add(ids, Uint8Array.from(ids, (id) => id % 2), ids.length % 5 === 1 ? Float32Array.from(ids, (_, token) => (token < 3 ? 0.5 : 2)) : undefined);
+  for (const ids of samples)
+    store.add(
+      ids,
+      Uint8Array.from(ids, (id) => id % 2),
+      ids.length % 5 === 1 ? Float32Array.from(ids, (_, token) => (token < 3 ? 0.5 : 2)) : undefined,
+    );
   return store;
 }
 
@@ -26,7 +33,9 @@ function check(store: TokenStore): void {
     const packed = [...store.read(sample, 0, store.lengthOf(sample))];
     expect(packed.map(idOf)).toEqual(ids);
     expect(packed.map(isLearned)).toEqual(ids.map((id) => id % 2 === 1));
-    expect(store.weightsOf(sample)).toEqual(ids.length % 5 !== 1 ? null : ids.length === 1 ? [1, 0.5] : [3, 0.5, ids.length, 2]);
+    expect(store.weightsOf(sample)).toEqual(
+      ids.length % 5 !== 1 ? null : ids.length === 1 ? [1, 0.5] : [3, 0.5, ids.length, 2],
+    );
     expect(store.targetsOf(sample)).toBe(ids.slice(1).filter((id) => id % 2 === 1).length);
   }
 }
@@ -65,7 +74,8 @@ describe('the cache of tokenised data', () => {
     },
   };
   const conversations = Array.from({ length: 12 }, (_, index) => chat(`question ${index}`, 'x'.repeat(index + 1)));
-  const build = (source: DataSource, options: Partial<BatchOptions> = {}, renderer = plainRenderer) => createBatchSource({ source, tokenizer, renderer, options, cacheFolder });
+  const build = (source: DataSource, options: Partial<BatchOptions> = {}, renderer = plainRenderer) =>
+    createBatchSource({ source, tokenizer, renderer, options, cacheFolder });
 
   test('gives the same batches without tokenising, and knows when something differs', async () => {
     const first = await build(sourceOf(conversations));
@@ -112,14 +122,30 @@ test('a cache keeps to its size: what was used longest ago goes first, and what 
 
 test('files are known by their bytes: nothing is parsed where they, the transforms and the options are as before', async () => {
   const [folder, cacheFolder] = [temporaryFolder(), temporaryFolder()];
-  const rows = (count: number): string => asLines([...Array.from({ length: count }, (_, index) => ({ messages: chat(`question ${index % 9}`, 'yes').messages })), 'no row']);
+  const rows = (count: number): string =>
+    asLines([
+      ...Array.from({ length: count }, (_, index) => ({ messages: chat(`question ${index % 9}`, 'yes').messages })),
+      'no row',
+    ]);
   writeInto(folder, 'a.jsonl', rows(200));
   let tokenized = 0;
-  const tokenizer = { ...characterTokenizer, hash: 'counted', encodeWithSpans: (text: string) => (tokenized++, characterTokenizer.encodeWithSpans(text)) };
+  const tokenizer = {
+    ...characterTokenizer,
+    hash: 'counted',
+    encodeWithSpans: (text: string) => (tokenized++, characterTokenizer.encodeWithSpans(text)),
+  };
   const open = async (threshold = 0.7) => {
-    const source = applyTransforms(await createConversationSource({ path: 'a.jsonl' }, folder), [createDeduplicateTransform({ threshold })]);
+    const source = applyTransforms(await createConversationSource({ path: 'a.jsonl' }, folder), [
+      createDeduplicateTransform({ threshold }),
+    ]);
     tokenized = 0;
-    const { summary } = await createBatchSource({ source, tokenizer, renderer: plainRenderer, options: { supervisionProof: 'off' }, cacheFolder });
+    const { summary } = await createBatchSource({
+      source,
+      tokenizer,
+      renderer: plainRenderer,
+      options: { supervisionProof: 'off' },
+      cacheFolder,
+    });
     return { tokenized, summary, reports: source.reports };
   };
   const first = await open();

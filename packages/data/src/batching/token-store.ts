@@ -4,16 +4,25 @@ import path from 'node:path';
 import { GrowingInts } from './growing-ints.js';
 import { runsOf, type WeightRuns } from './token-weights.js';
 
-/** Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is learned. */
+/**
+ * Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is
+ * learned.
+ */
 export interface TokenStore {
   readonly samples: number;
-  /** Adds a sample and returns its number. `learned[i]` is 1 where token i is learned; `weights[i]` is what it counts, 1 where there are none. */
+  /**
+   * Adds a sample and returns its number. `learned[i]` is 1 where token i is learned; `weights[i]` is what it counts, 1
+   * where there are none.
+   */
   add(ids: ArrayLike<number>, learned: Uint8Array, weights?: Float32Array): number;
   /** Tokens of a sample. */
   lengthOf(sample: number): number;
   /** Tokens of a sample that are learned and that something predicts. */
   targetsOf(sample: number): number;
-  /** A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isLearned}. Do not write to it. */
+  /**
+   * A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isLearned}. Do not write
+   * to it.
+   */
   read(sample: number, start: number, end: number): Int32Array;
   /** What a sample's tokens count; null where each counts 1. */
   weightsOf(sample: number): WeightRuns | null;
@@ -51,7 +60,7 @@ export function readPage(page: Page, start: number, end: number): Int32Array {
   if ('values' in page) return page.values.subarray(start, end);
   const result = new Int32Array(end - start);
   const bytes = new Uint8Array(result.buffer);
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const read = readSync(page.file, bytes, done, bytes.length - done, page.position + start * 4 + done);
     if (read === 0) throw new Error('The file of tokens ends early.');
     done += read;
@@ -59,7 +68,10 @@ export function readPage(page: Page, start: number, end: number): Int32Array {
   return result;
 }
 
-/** A file for pages that do not fit into memory. It has no name where the system allows that, and is gone when the process ends. */
+/**
+ * A file for pages that do not fit into memory. It has no name where the system allows that, and is gone when the
+ * process ends.
+ */
 export function openOverflow(): number {
   const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-tokens-'));
   const file = openSync(path.join(folder, 'tokens'), 'w+');
@@ -76,10 +88,13 @@ export function openOverflow(): number {
 }
 
 /**
- * A store of four bytes a token: in memory up to `memoryTokens`, beyond that in a temporary file that is read sample by sample. Besides, 16 bytes a
- * sample are kept.
+ * A store of four bytes a token: in memory up to `memoryTokens`, beyond that in a temporary file that is read sample by
+ * sample. Besides, 16 bytes a sample are kept.
  */
-export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PAGE_TOKENS }: { readonly memoryTokens?: number; readonly pageTokens?: number } = {}): TokenStore {
+export function createTokenStore({
+  memoryTokens = MEMORY_TOKENS,
+  pageTokens = PAGE_TOKENS,
+}: { readonly memoryTokens?: number; readonly pageTokens?: number } = {}): TokenStore {
   const pages: Page[] = [];
   const sizes: number[] = [];
   const pageOf = new GrowingInts();
@@ -105,7 +120,8 @@ export function createTokenStore({ memoryTokens = MEMORY_TOKENS, pageTokens = PA
     }
     overflow ??= openOverflow();
     const bytes = new Uint8Array(current.buffer, 0, used * 4);
-    for (let done = 0; done < bytes.length; ) done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
+    for (let done = 0; done < bytes.length;)
+      done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
     pages[last] = { file: overflow, position: written };
     written += bytes.length;
   }

@@ -1,5 +1,6 @@
 /**
- * What tokens count in the loss, for the few samples in which not all count 1: stretches `[end, weight, end, weight, …]`, one after the other.
+ * What tokens count in the loss, for the few samples in which not all count 1: stretches `[end, weight, end, weight,
+ * …]`, one after the other.
  */
 export type WeightRuns = readonly number[];
 
@@ -7,7 +8,7 @@ export type WeightRuns = readonly number[];
 export function runsOf(weights: Float32Array | undefined): WeightRuns | null {
   if (weights === undefined || weights.every((weight) => weight === 1)) return null;
   const runs: number[] = [];
-  for (let start = 0; start < weights.length; ) {
+  for (let start = 0; start < weights.length;) {
     let end = start + 1;
     while (end < weights.length && weights[end] === weights[start]) end++;
     runs.push(end, weights[start] ?? 1);

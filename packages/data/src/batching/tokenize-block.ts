@@ -13,7 +13,10 @@ import { createTraitCollector, type SampleTraits } from './sample-traits.js';
 /** What of a conversation's tokens is kept: ids, which of them are learned, and what they count where that is not 1. */
 type Sample = Pick<ReturnType<Tokenize>, 'ids' | 'learned' | 'weights'>;
 
-/** Samples of some conversations in a row, as typed arrays; what is known of the whole data set comes from putting these together in their order. */
+/**
+ * Samples of some conversations in a row, as typed arrays; what is known of the whole data set comes from putting these
+ * together in their order.
+ */
 export interface TokenBlock {
   readonly conversations: number;
   /** A SHA-256 of each conversation's content, 32 bytes each. */
@@ -40,11 +43,16 @@ export interface TokenizeBlockInputs {
   readonly fingerprints: FingerprintOptions | null;
 }
 
-/** What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that nothing learns. */
-const contentOf = ({ form, messages, tools }: Conversation): string => `${JSON.stringify([form, messages, tools ?? null])}\n`;
+/**
+ * What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that
+ * nothing learns.
+ */
+const contentOf = ({ form, messages, tools }: Conversation): string =>
+  `${JSON.stringify([form, messages, tools ?? null])}\n`;
 
 /** Strategies that split long samples over rows cut nothing off. */
-const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null => (packing && packingStrategy !== 'bfd' ? null : maxLength);
+const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>
+  packing && packingStrategy !== 'bfd' ? null : maxLength;
 
 function joinSamples(samples: readonly Sample[]): Pick<TokenBlock, 'lengths' | 'ids' | 'learned' | 'weights'> {
   const lengths = Int32Array.from(samples, ({ ids }) => ids.length);
@@ -57,7 +65,9 @@ function joinSamples(samples: readonly Sample[]): Pick<TokenBlock, 'lengths' | '
     learned.set(sample.learned, start);
     start += sample.ids.length;
   }
-  const weights = samples.flatMap((sample, index) => (sample.weights === undefined ? [] : [[index, sample.weights] as const]));
+  const weights = samples.flatMap((sample, index) =>
+    sample.weights === undefined ? [] : [[index, sample.weights] as const],
+  );
   return { lengths, ids, learned, weights };
 }
 
@@ -67,8 +77,15 @@ export interface TokenizedBlock {
   readonly failure: { readonly error: unknown } | null;
 }
 
-/** Makes the function that renders, tokenises, marks and cuts some conversations: any thread may call it, in any order. */
-export function createBlockTokenizer({ tokenizer, renderer, options, fingerprints }: TokenizeBlockInputs): (conversations: readonly Conversation[]) => TokenizedBlock {
+/**
+ * Makes the function that renders, tokenises, marks and cuts some conversations: any thread may call it, in any order.
+ */
+export function createBlockTokenizer({
+  tokenizer,
+  renderer,
+  options,
+  fingerprints,
+}: TokenizeBlockInputs): (conversations: readonly Conversation[]) => TokenizedBlock {
   const tokenize = createTokenize({ tokenizer, renderer }, options);
   return (given) => {
     const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
@@ -97,10 +114,21 @@ export function createBlockTokenizer({ tokenizer, renderer, options, fingerprint
       digests.push(createHash('sha256').update(contentOf(conversation)).digest());
     }
     const done = given.slice(0, digests.length);
-    const index = fingerprints ? { fingerprints: packFingerprints(done.map((conversation) => fingerprintOf(conversation, fingerprints))), origins: packOrigins(done.map(({ origin }) => origin)) } : null;
+    const index = fingerprints
+      ? {
+          fingerprints: packFingerprints(done.map((conversation) => fingerprintOf(conversation, fingerprints))),
+          origins: packOrigins(done.map(({ origin }) => origin)),
+        }
+      : null;
     // A copy of its own: what Buffer.concat gives may be part of a pool, which no thread can hand over.
     const block: TokenBlock = {
-      conversations: done.length, digests: Uint8Array.from(Buffer.concat(digests)), index, ...joinSamples(samples), traits: collector.traits, truncated, withoutTargets,
+      conversations: done.length,
+      digests: Uint8Array.from(Buffer.concat(digests)),
+      index,
+      ...joinSamples(samples),
+      traits: collector.traits,
+      truncated,
+      withoutTargets,
       supervision: observer?.findings() ?? null,
     };
     return { block, failure };

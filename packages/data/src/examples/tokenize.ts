@@ -1,7 +1,24 @@
 import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
-import type { ChatRenderer, Conversation, EncodedText, Example, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
+import type {
+  ChatRenderer,
+  Conversation,
+  EncodedText,
+  Example,
+  Message,
+  TextSpan,
+  Tokenizer,
+} from '@whetstone/core/contract';
 import { textOf } from './message-text.js';
-import { isUnlearnedPrompt, marksOf, tokenRanges, turnsToLearn, weightOf, weightsOf, type SupervisionOptions, type TokenRange } from './supervision.js';
+import {
+  isUnlearnedPrompt,
+  marksOf,
+  tokenRanges,
+  turnsToLearn,
+  weightOf,
+  weightsOf,
+  type SupervisionOptions,
+  type TokenRange,
+} from './supervision.js';
 import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
 /** Ids of a whole conversation, before it is cut to length. */
@@ -31,22 +48,44 @@ export interface Tokenizing {
   readonly renderer: ChatRenderer;
 }
 
-function tokenizeChat(messages: readonly Message[], conversation: Conversation, { tokenizer, renderer }: Tokenizing, options: SupervisionOptions): Tokenized {
+function tokenizeChat(
+  messages: readonly Message[],
+  conversation: Conversation,
+  { tokenizer, renderer }: Tokenizing,
+  options: SupervisionOptions,
+): Tokenized {
   const { text, turns } = renderer.render(messages, conversation.tools);
   const encoded = tokenizer.encodeWithSpans(text);
   const learns = turnsToLearn(messages, options);
   const empty: TextSpan = { start: 0, end: 0 };
-  const ranges = tokenRangesInOrder(encoded, turns.map((span) => span ?? empty));
+  const ranges = tokenRangesInOrder(
+    encoded,
+    turns.map((span) => span ?? empty),
+  );
   const all = messages.map((_, message) => ({ message, tokens: ranges[message] ?? null }));
   const { ids } = encoded;
   const wanted = all.filter(({ message }) => learns[message] === true);
-  const weights = weightsOf(ids.length, wanted.map(({ message, tokens }) => ({ range: tokens, weight: weightOf(messages[message] as Message, options) })));
+  const weights = weightsOf(
+    ids.length,
+    wanted.map(({ message, tokens }) => ({ range: tokens, weight: weightOf(messages[message] as Message, options) })),
+  );
   const weighted = weights === undefined ? {} : { weights };
   if (options.assistantOnlyLoss || options.lastTurnOnly) {
-    return { ids, learned: marksOf(ids.length, wanted.map(({ tokens }) => tokens)), turns: wanted, ...weighted };
+    return {
+      ids,
+      learned: marksOf(
+        ids.length,
+        wanted.map(({ tokens }) => tokens),
+      ),
+      turns: wanted,
+      ...weighted,
+    };
   }
   // Everything is learned, headers and all, besides the turns that say otherwise.
-  const excluded = marksOf(ids.length, all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens));
+  const excluded = marksOf(
+    ids.length,
+    all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens),
+  );
   // Of a prompt, that goes for what the template writes around its turns as well, up to where the completion begins.
   const completion = messages.findLastIndex((message) => isUnlearnedPrompt(message, options)) + 1;
   if (completion > 0) {
@@ -56,24 +95,39 @@ function tokenizeChat(messages: readonly Message[], conversation: Conversation, 
   return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted, ...weighted };
 }
 
-/** Ranges of spans in any order: a template may write messages in another order than they come in (a system message last). */
+/**
+ * Ranges of spans in any order: a template may write messages in another order than they come in (a system message
+ * last).
+ */
 function tokenRangesInOrder(encoded: EncodedText, spans: readonly TextSpan[]): (TokenRange | null)[] {
   const order = spans.map((_, index) => index).sort((a, b) => (spans[a]?.start ?? 0) - (spans[b]?.start ?? 0));
-  const sorted = tokenRanges(encoded, order.map((index) => spans[index] as TextSpan));
+  const sorted = tokenRanges(
+    encoded,
+    order.map((index) => spans[index] as TextSpan),
+  );
   const ranges: (TokenRange | null)[] = [];
   order.forEach((index, position) => (ranges[index] = sorted[position] ?? null));
   return ranges;
 }
 
-/** Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is learned. */
-function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, special: SpecialTokens, { completionOnlyLoss }: SupervisionOptions): Tokenized {
+/**
+ * Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is
+ * learned.
+ */
+function tokenizeJoined(
+  conversation: Conversation,
+  tokenizer: Tokenizer,
+  special: SpecialTokens,
+  { completionOnlyLoss }: SupervisionOptions,
+): Tokenized {
   const parts = conversation.messages.map((message) => textOf(message));
   const text = parts.join('');
   const learnedFrom = conversation.form === 'text' || !completionOnlyLoss ? 0 : (parts[0] ?? '').length;
   const encoded = tokenizer.encodeWithSpans(text);
   const inside = marksOf(encoded.ids.length, tokenRanges(encoded, [{ start: learnedFrom, end: text.length }]));
   const end = special.after.length > 0 ? special.after : tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
-  const endThere = end.length > 0 && end.every((id, index) => encoded.ids[encoded.ids.length - end.length + index] === id);
+  const endThere =
+    end.length > 0 && end.every((id, index) => encoded.ids[encoded.ids.length - end.length + index] === id);
   const after = endThere || text === '' ? [] : end;
   const learned = new Uint8Array(special.before.length + encoded.ids.length + after.length);
   learned.set(inside, special.before.length);
@@ -81,7 +135,10 @@ function tokenizeJoined(conversation: Conversation, tokenizer: Tokenizer, specia
   return { ids: [...special.before, ...encoded.ids, ...after], learned };
 }
 
-/** Turns conversations into ids and marks, whole. `messages` may stand in for the conversation's own (some of its turns left out). */
+/**
+ * Turns conversations into ids and marks, whole. `messages` may stand in for the conversation's own (some of its turns
+ * left out).
+ */
 export type Tokenize = (conversation: Conversation, messages?: readonly Message[]) => Tokenized;
 
 /**
@@ -105,7 +162,15 @@ export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptio
 function locate(error: unknown, { origin }: Conversation): unknown {
   if (!(error instanceof WhetstoneError)) return error;
   const { code, message, place, expected, found, hint, problems, details, cause } = error;
-  const located = { ...place, ...(place?.file === undefined ? { ...(origin.file === undefined ? {} : { file: origin.file }), ...(origin.line === undefined ? {} : { line: origin.line }) } : {}) };
+  const located = {
+    ...place,
+    ...(place?.file === undefined
+      ? {
+          ...(origin.file === undefined ? {} : { file: origin.file }),
+          ...(origin.line === undefined ? {} : { line: origin.line }),
+        }
+      : {}),
+  };
   return new WhetstoneError(code, message, {
     place: located,
     ...(expected === undefined ? {} : { expected }),

@@ -5,8 +5,8 @@ import type { Tokenize, Tokenized } from './tokenize.js';
 export const TRUNCATION_MODES = ['keep_start', 'keep_end', 'drop_turns', 'error'] as const;
 
 /**
- * What happens to a sample that is longer than `maxLength`: its start is kept (TRL's default), or its end; whole old exchanges are dropped until the rest
- * fits (the system message stays); or it is an error.
+ * What happens to a sample that is longer than `maxLength`: its start is kept (TRL's default), or its end; whole old
+ * exchanges are dropped until the rest fits (the system message stays); or it is an error.
  */
 export type TruncationMode = (typeof TRUNCATION_MODES)[number];
 
@@ -14,9 +14,14 @@ export interface Truncated extends Tokenized {
   readonly truncated: boolean;
 }
 
-/** The first message of each exchange: where a user's turn starts after something else. Leading system messages belong to no exchange. */
+/**
+ * The first message of each exchange: where a user's turn starts after something else. Leading system messages belong
+ * to no exchange.
+ */
 function exchangeStarts(messages: readonly Message[]): number[] {
-  return messages.flatMap((message, index) => (message.role === 'user' && messages[index - 1]?.role !== 'user' ? [index] : []));
+  return messages.flatMap((message, index) =>
+    message.role === 'user' && messages[index - 1]?.role !== 'user' ? [index] : [],
+  );
 }
 
 /** The conversation without its first `count` exchanges. */
@@ -27,14 +32,16 @@ function withoutExchanges(messages: readonly Message[], starts: readonly number[
 }
 
 /**
- * Drops as few old exchanges as will do. How many can be kept is found by doubling and halving from the end, so that little more is rendered than what
- * stays. The last exchange always stays; where it alone is too long, its start is kept.
+ * Drops as few old exchanges as will do. How many can be kept is found by doubling and halving from the end, so that
+ * little more is rendered than what stays. The last exchange always stays; where it alone is too long, its start is
+ * kept.
  */
 function dropTurns(conversation: Conversation, maxLength: number, tokenize: Tokenize): Tokenized {
   const { messages } = conversation;
   const starts = exchangeStarts(messages);
   if (conversation.form !== 'chat' || starts.length < 2) return tokenize(conversation);
-  const keeping = (count: number): Tokenized => tokenize(conversation, withoutExchanges(messages, starts, starts.length - count));
+  const keeping = (count: number): Tokenized =>
+    tokenize(conversation, withoutExchanges(messages, starts, starts.length - count));
   let best = keeping(1);
   let fits = 1;
   let tooMany = starts.length;
@@ -53,11 +60,19 @@ function dropTurns(conversation: Conversation, maxLength: number, tokenize: Toke
 }
 
 const cut = ({ ids, learned, weights }: Tokenized, start: number, end: number): Tokenized => ({
-  ids: ids.slice(start, end), learned: learned.slice(start, end), ...(weights === undefined ? {} : { weights: weights.slice(start, end) }),
+  ids: ids.slice(start, end),
+  learned: learned.slice(start, end),
+  ...(weights === undefined ? {} : { weights: weights.slice(start, end) }),
 });
 
 /** Cuts a sample to `maxLength` tokens. @throws CONTEXT_EXCEEDED under `error` */
-export function truncate(conversation: Conversation, whole: Tokenized, maxLength: number | null, mode: TruncationMode, tokenize: Tokenize): Truncated {
+export function truncate(
+  conversation: Conversation,
+  whole: Tokenized,
+  maxLength: number | null,
+  mode: TruncationMode,
+  tokenize: Tokenize,
+): Truncated {
   if (maxLength === null || whole.ids.length <= maxLength) return { ...whole, truncated: false };
   switch (mode) {
     case 'keep_start':

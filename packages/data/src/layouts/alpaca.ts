@@ -6,7 +6,8 @@ import { checkText, listFromText, optionalText } from './values.js';
 function readHistory(given: unknown, place: string): Message[] {
   const value = listFromText(given);
   if (value === undefined || value === null || value === '') return [];
-  if (!Array.isArray(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a list of [user, assistant] pairs is expected`);
+  if (!Array.isArray(value))
+    throw new RowProblem(`${place} is ${describeValue(value)}, where a list of [user, assistant] pairs is expected`);
   return value.flatMap((pair: unknown, index): Message[] => {
     if (!Array.isArray(pair) || pair.length !== 2) {
       throw new RowProblem(`${place}[${index}] is ${describeValue(pair)}, where a pair [user, assistant] is expected`);
@@ -18,7 +19,10 @@ function readHistory(given: unknown, place: string): Message[] {
   });
 }
 
-/** `{"instruction", "input"?, "output", "system"?, "history"?: [[user, assistant], …]}`; the input follows the instruction on a line of its own. */
+/**
+ * `{"instruction", "input"?, "output", "system"?, "history"?: [[user, assistant], …]}`; the input follows the
+ * instruction on a line of its own.
+ */
 export const alpacaLayout: Layout = {
   name: 'alpaca',
   requires: ['instruction', 'output'],

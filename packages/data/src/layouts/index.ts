@@ -9,7 +9,12 @@ import { textLayout } from './text.js';
 
 /** Every layout, in the order in which they are tried. */
 export const layouts: readonly Layout[] = [
-  conversationLayout, messagesLayout, shareGptLayout, promptCompletionLayout, alpacaLayout, textLayout,
+  conversationLayout,
+  messagesLayout,
+  shareGptLayout,
+  promptCompletionLayout,
+  alpacaLayout,
+  textLayout,
 ];
 
 export const LAYOUT_NAMES = ['conversation', 'messages', 'sharegpt', 'prompt-completion', 'alpaca', 'text'] as const;
@@ -23,9 +28,17 @@ export function layoutByName(name: string): Layout | undefined {
 export function detectLayout(record: DataRecord, options: LayoutOptions): Layout {
   const found = layouts.find((layout) => layout.requires.every((column) => keyOf(column, options) in record));
   if (found) return found;
-  const keys = Object.keys(record).slice(0, 12).map((key) => `"${key}"`).join(', ');
-  const known = layouts.map((layout) => layout.requires.map((column) => `"${keyOf(column, options)}"`).join(' + ')).join(', ');
-  throw new RowProblem(`no layout is recognised: the row has ${keys || 'no keys'}, where one of ${known} is expected; state "layout" and "columns"`);
+  const keys = Object.keys(record)
+    .slice(0, 12)
+    .map((key) => `"${key}"`)
+    .join(', ');
+  const known = layouts
+    .map((layout) => layout.requires.map((column) => `"${keyOf(column, options)}"`).join(' + '))
+    .join(', ');
+  throw new RowProblem(
+    `no layout is recognised: the row has ${keys || 'no keys'}, where one of ${known} is expected; state ` +
+      '"layout" and "columns"',
+  );
 }
 
 export type { ColumnName, DataRecord, Layout, LayoutOptions, ParsedRecord } from './layout.js';

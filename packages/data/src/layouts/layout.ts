@@ -2,8 +2,22 @@ import type { Conversation, Json } from '@whetstone/core/contract';
 
 /** The names under which a layout finds its parts; a mapping renames them (`{"prompt": "question"}`). */
 export const COLUMN_NAMES = [
-  'conversation', 'messages', 'conversations', 'tools', 'role', 'content', 'from', 'value',
-  'prompt', 'completion', 'instruction', 'input', 'output', 'system', 'history', 'text',
+  'conversation',
+  'messages',
+  'conversations',
+  'tools',
+  'role',
+  'content',
+  'from',
+  'value',
+  'prompt',
+  'completion',
+  'instruction',
+  'input',
+  'output',
+  'system',
+  'history',
+  'text',
 ] as const;
 export type ColumnName = (typeof COLUMN_NAMES)[number];
 
@@ -40,7 +54,11 @@ export function valueOf(record: DataRecord, column: ColumnName, options: LayoutO
 }
 
 /** Whatever of a record its layout does not use: topic, source, difficulty, … */
-export function furtherColumns(record: DataRecord, layout: Layout, options: LayoutOptions): Record<string, Json> | undefined {
+export function furtherColumns(
+  record: DataRecord,
+  layout: Layout,
+  options: LayoutOptions,
+): Record<string, Json> | undefined {
   const used = new Set([...layout.requires, ...layout.allows].map((column) => keyOf(column, options)));
   const further = Object.entries(record).filter(([key]) => !used.has(key));
   return further.length === 0 ? undefined : (Object.fromEntries(further) as Record<string, Json>);

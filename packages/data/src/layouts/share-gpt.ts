@@ -34,22 +34,30 @@ function parseCalls(text: string): Message['tool_calls'] | null {
 }
 
 function readTurn(value: unknown, place: string, options: LayoutOptions): Message {
-  if (!isRecord(value)) throw new RowProblem(`${place} is ${describeValue(value)}, where a turn {"from", "value"} is expected`);
+  if (!isRecord(value))
+    throw new RowProblem(`${place} is ${describeValue(value)}, where a turn {"from", "value"} is expected`);
   const from = checkText(value[keyOf('from', options)], `${place}.${keyOf('from', options)}`);
   const content = checkText(value[keyOf('value', options)], `${place}.${keyOf('value', options)}`);
   const overrides = readOverrides(value, place);
   if (from === 'function_call') {
     const calls = parseCalls(content);
-    return calls === null || calls === undefined ? { role: 'assistant', content, ...overrides } : { role: 'assistant', content: null, tool_calls: calls, ...overrides };
+    return calls === null || calls === undefined
+      ? { role: 'assistant', content, ...overrides }
+      : { role: 'assistant', content: null, tool_calls: calls, ...overrides };
   }
   const role = options.roles?.[from] ?? ROLES[from];
   if (role === undefined) {
-    throw new RowProblem(`${place} is from "${from}", which is none of ${Object.keys(ROLES).join(', ')}; name it in "roles"`);
+    throw new RowProblem(
+      `${place} is from "${from}", which is none of ${Object.keys(ROLES).join(', ')}; name it in "roles"`,
+    );
   }
   return { role, content, ...overrides };
 }
 
-/** `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns written `{"role", "content"}` are read too. */
+/**
+ * `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns written `{"role",
+ * "content"}` are read too.
+ */
 export const shareGptLayout: Layout = {
   name: 'sharegpt',
   requires: ['conversations'],
@@ -57,7 +65,8 @@ export const shareGptLayout: Layout = {
   read(record, options) {
     const place = keyOf('conversations', options);
     const turns = listFromText(valueOf(record, 'conversations', options));
-    if (!Array.isArray(turns)) throw new RowProblem(`${place} is ${describeValue(turns)}, where a list of turns is expected`);
+    if (!Array.isArray(turns))
+      throw new RowProblem(`${place} is ${describeValue(turns)}, where a list of turns is expected`);
     if (turns.length === 0) throw new RowProblem(`${place} holds no turn`);
     const first: unknown = turns[0];
     const messages =

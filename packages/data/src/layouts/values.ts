@@ -22,7 +22,10 @@ export function optionalText(value: unknown, place: string): string | undefined 
   return value === undefined || value === null ? undefined : checkText(value, place);
 }
 
-/** A value from a parsed file, looked through for text that is broken and nesting that is too deep. Works without recursion. */
+/**
+ * A value from a parsed file, looked through for text that is broken and nesting that is too deep. Works without
+ * recursion.
+ */
 export function checkJson(value: unknown, place: string): Json {
   const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -36,7 +39,10 @@ export function checkJson(value: unknown, place: string): Json {
   return value as Json;
 }
 
-/** The list that text stands for, where it is one written as JSON (tables and Parquet files carry lists so); anything else as it is. */
+/**
+ * The list that text stands for, where it is one written as JSON (tables and Parquet files carry lists so); anything
+ * else as it is.
+ */
 export function listFromText(value: unknown): unknown {
   if (typeof value !== 'string' || !value.trimStart().startsWith('[')) return value;
   try {

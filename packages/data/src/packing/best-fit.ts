@@ -1,7 +1,10 @@
 import { GrowingInts } from '../batching/growing-ints.js';
 import type { PackedRows, Piece } from './pieces.js';
 
-/** Bins that have the same space left wait in one queue, first in, first out. A bitmap over the spaces finds the smallest that is large enough. */
+/**
+ * Bins that have the same space left wait in one queue, first in, first out. A bitmap over the spaces finds the
+ * smallest that is large enough.
+ */
 class SpaceQueues {
   readonly #bits: Int32Array;
   readonly #head: Int32Array;
@@ -48,14 +51,19 @@ class SpaceQueues {
   }
 }
 
-/** Which bin each piece is in, and in which order the pieces were put in: within a bin they stand in that order, too. */
+/**
+ * Which bin each piece is in, and in which order the pieces were put in: within a bin they stand in that order, too.
+ */
 export interface BinAssignment {
   readonly bins: number;
   readonly binOf: Int32Array;
   readonly order: Int32Array;
 }
 
-/** Indices from the longest to the shortest, equal ones in their order: sorted by counting, as lengths are small whole numbers. */
+/**
+ * Indices from the longest to the shortest, equal ones in their order: sorted by counting, as lengths are small whole
+ * numbers.
+ */
 function longestFirst(lengths: Int32Array, capacity: number): Int32Array {
   const places = new Int32Array(capacity + 2);
   for (const length of lengths) places[capacity - length + 1] = (places[capacity - length + 1] ?? 0) + 1;
@@ -70,9 +78,10 @@ function longestFirst(lengths: Int32Array, capacity: number): Int32Array {
 }
 
 /**
- * Best-fit-decreasing bin packing: pieces from the longest to the shortest (equal ones in their order), each into the bin that it fills best, the one
- * that has waited longest among equals; a new bin where none has room. Bins count in the order in which they were opened. 12 bytes a piece.
- * (Ding et al., "Fewer Truncations Improve Language Modeling", 2024; the bins are those of TRL's `bfd`.)
+ * Best-fit-decreasing bin packing: pieces from the longest to the shortest (equal ones in their order), each into the
+ * bin that it fills best, the one that has waited longest among equals; a new bin where none has room. Bins count in
+ * the order in which they were opened. 12 bytes a piece. (Ding et al., "Fewer Truncations Improve Language Modeling",
+ * 2024; the bins are those of TRL's `bfd`.)
  *
  * @param lengths none longer than `capacity`, none 0
  */
@@ -98,7 +107,10 @@ export function assignBestFit(lengths: Int32Array, capacity: number): BinAssignm
  * @param pieces none longer than `capacity`, none empty
  */
 export function packBestFit(pieces: readonly Piece[], capacity: number): PackedRows {
-  const { bins, binOf, order } = assignBestFit(Int32Array.from(pieces, ({ length }) => length), capacity);
+  const { bins, binOf, order } = assignBestFit(
+    Int32Array.from(pieces, ({ length }) => length),
+    capacity,
+  );
   const rows: Piece[][] = Array.from({ length: bins }, () => []);
   for (const index of order) rows[binOf[index] ?? 0]?.push(pieces[index] as Piece);
   return rows;

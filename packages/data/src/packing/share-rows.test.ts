@@ -7,7 +7,11 @@ const positions = (rows: readonly (readonly number[])[], lengths: readonly numbe
 describe('shareRows', () => {
   it('keeps every row once', () => {
     const lengths = [40, 7, 33, 90, 12, 5, 61, 28];
-    expect(shareRows(lengths).flat().sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(
+      shareRows(lengths)
+        .flat()
+        .sort((a, b) => a - b),
+    ).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 
   it('fills two rows of 100 exactly', () => {

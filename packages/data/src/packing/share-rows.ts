@@ -2,14 +2,15 @@ import type { Piece } from './pieces.js';
 import { packBestFit } from './best-fit.js';
 
 /**
- * Keys at which attention costs as much again as all other work on a token: about this many for models of 100M parameters, more for larger ones.
- * Long rows waste fewer positions and cost more attention; this weighs the two.
+ * Keys at which attention costs as much again as all other work on a token: about this many for models of 100M
+ * parameters, more for larger ones. Long rows waste fewer positions and cost more attention; this weighs the two.
  */
 const ATTENTION_WEIGHT = 2048;
 
 /**
- * Puts rows of the given lengths (in tokens) into fewer, fuller rows, so that little of a batch is padding.
- * Of the row lengths that best-fit-decreasing could do with, the one whose rows cost least is taken; rows that cannot be put together stay as they are.
+ * Puts rows of the given lengths (in tokens) into fewer, fuller rows, so that little of a batch is padding. Of the row
+ * lengths that best-fit-decreasing could do with, the one whose rows cost least is taken; rows that cannot be put
+ * together stay as they are.
  *
  * @returns the old rows' indices, new row by new row; each old row once
  */
@@ -32,8 +33,8 @@ export function shareRows(lengths: readonly number[]): readonly (readonly number
 }
 
 /**
- * What a position costs beside attention, as a share of what a token costs: a model computes tokens once and padding not at all, but moves tokens to the positions where attention
- * has them, and back.
+ * What a position costs beside attention, as a share of what a token costs: a model computes tokens once and padding
+ * not at all, but moves tokens to the positions where attention has them, and back.
  */
 const POSITION = 0.3;
 

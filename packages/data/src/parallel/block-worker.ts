@@ -1,4 +1,13 @@
-import type { ChatRenderer, Conversation, DataSummary, DataTransform, Json, Origin, Recipe, Tokenizer } from '@whetstone/core/contract';
+import type {
+  ChatRenderer,
+  Conversation,
+  DataSummary,
+  DataTransform,
+  Json,
+  Origin,
+  Recipe,
+  Tokenizer,
+} from '@whetstone/core/contract';
 import { createBlockTokenizer, type TokenizedBlock } from '../batching/tokenize-block.js';
 import { jsonRowsOf } from '../reading/jsonl.js';
 import { textRowsOf } from '../reading/plain-text.js';
@@ -6,17 +15,28 @@ import { RowProblem, type Row } from '../reading/row.js';
 import { createMeasure, measureAll, measuredBuffers, type MeasureHint } from '../report/measure.js';
 import { createRowReader } from '../sources/conversations.js';
 import { packOrigins } from '../transforms/duplicates/origin-list.js';
-import { createLog, type ReportingTransform, type Stage, type TransformLog, type Visit } from '../transforms/transform-log.js';
+import {
+  createLog,
+  type ReportingTransform,
+  type Stage,
+  type TransformLog,
+  type Visit,
+} from '../transforms/transform-log.js';
 import { rowOf } from '../versions/row-of.js';
 import { fingerprintBuffers, packFingerprints } from './fingerprints.js';
 import { toPlainError, type PlainError } from './plain-error.js';
 import type { Block, FirstLeg, FromWorker, Leg, LegOutput, Setup, ToWorker } from './protocol.js';
 
 /** A transform as it is run here. */
-type Step = { readonly name: string; readonly visit: Visit } | { readonly name: string; readonly decide: Extract<Stage, { kind: 'decide' }> };
+type Step =
+  | { readonly name: string; readonly visit: Visit }
+  | { readonly name: string; readonly decide: Extract<Stage, { kind: 'decide' }> };
 
 /** What is made of the conversations that stay, and how one of them failed. */
-type Finish = (conversations: readonly Conversation[], hint: MeasureHint) => { readonly output: LegOutput; readonly failure: PlainError | null };
+type Finish = (
+  conversations: readonly Conversation[],
+  hint: MeasureHint,
+) => { readonly output: LegOutput; readonly failure: PlainError | null };
 
 /** A block between two legs. */
 interface Held {
@@ -46,12 +66,18 @@ async function stepOf(recipe: Recipe): Promise<Step> {
   return stage.kind === 'visit' ? { name, visit: await stage.begin() } : { name, decide: stage };
 }
 
-function rowsOf(block: Exclude<Block, { kind: 'conversations' }>, { maxRowBytes }: { readonly maxRowBytes?: number }): Iterable<Row> {
+function rowsOf(
+  block: Exclude<Block, { kind: 'conversations' }>,
+  { maxRowBytes }: { readonly maxRowBytes?: number },
+): Iterable<Row> {
   if (block.kind === 'rows') return block.rows;
   return block.format === 'jsonl' ? jsonRowsOf(block, maxRowBytes) : textRowsOf(block, maxRowBytes);
 }
 
-/** A thread's part of the work, whatever carries the messages: makes conversations of blocks, sends them through transforms, and to their goal. */
+/**
+ * A thread's part of the work, whatever carries the messages: makes conversations of blocks, sends them through
+ * transforms, and to their goal.
+ */
 export interface BlockWorker {
   handle(message: ToWorker): Promise<FromWorker>;
 }
@@ -73,12 +99,23 @@ export function createBlockWorker(): BlockWorker {
     const renderer = recipes && tokenizer && (await make<ChatRenderer>(recipes.renderer, tokenizer));
     const tokenizing = tokenizer && renderer && { tokenizer, renderer };
     if (goal.kind === 'report') finish = measuringWith(createMeasure(tokenizing, goal.measure));
-    else if (goal.kind === 'tokens' && tokenizing) finish = tokenizingWith(createBlockTokenizer({ ...goal, ...tokenizing }));
-    return { type: 'opened', tokenizerHash: tokenizer?.hash ?? null, rendererHash: renderer?.hash ?? null, vocabularySize: tokenizer?.vocabularySize ?? null };
+    else if (goal.kind === 'tokens' && tokenizing)
+      finish = tokenizingWith(createBlockTokenizer({ ...goal, ...tokenizing }));
+    return {
+      type: 'opened',
+      tokenizerHash: tokenizer?.hash ?? null,
+      rendererHash: renderer?.hash ?? null,
+      vocabularySize: tokenizer?.vocabularySize ?? null,
+    };
   }
 
-  function read(block: Block, layout: string | null, limit: number): { conversations: Conversation[] } & Pick<FirstLeg, 'rows' | 'layout' | 'unreadable'> {
-    if (block.kind === 'conversations') return { conversations: [...block.conversations], rows: block.conversations.length, layout, unreadable: [] };
+  function read(
+    block: Block,
+    layout: string | null,
+    limit: number,
+  ): { conversations: Conversation[] } & Pick<FirstLeg, 'rows' | 'layout' | 'unreadable'> {
+    if (block.kind === 'conversations')
+      return { conversations: [...block.conversations], rows: block.conversations.length, layout, unreadable: [] };
     const part = setup.parts[block.part];
     const reader = createRowReader(part?.options ?? {}, part?.name, layout);
     const conversations: Conversation[] = [];
@@ -102,14 +139,21 @@ export function createBlockWorker(): BlockWorker {
     const at = held.get(id);
     if (!at) throw new Error(`No block ${id} is held.`);
     const stop = steps.findIndex((step, index) => index >= at.next && 'decide' in step);
-    const visits = steps.slice(at.next, stop === -1 ? undefined : stop).flatMap((step) => ('visit' in step ? { visit: step.visit, log: createLog(step.name) } : []));
+    const visits = steps
+      .slice(at.next, stop === -1 ? undefined : stop)
+      .flatMap((step) => ('visit' in step ? { visit: step.visit, log: createLog(step.name) } : []));
     const passed = await visitAll(at.conversations, visits);
     const reports = visits.map(({ log }) => log.report);
     const step = steps[stop];
     if (step && 'decide' in step) {
       at.conversations = passed.conversations;
       at.next = stop + 1;
-      const output = { kind: 'fingerprints', transform: stop, origins: packOrigins(at.conversations.map(({ origin }) => origin)), fingerprints: packFingerprints(at.conversations.map(step.decide.fingerprint)) } as const;
+      const output = {
+        kind: 'fingerprints',
+        transform: stop,
+        origins: packOrigins(at.conversations.map(({ origin }) => origin)),
+        fingerprints: packFingerprints(at.conversations.map(step.decide.fingerprint)),
+      } as const;
       return { reports, output, failure: passed.failure };
     }
     held.delete(id);
@@ -135,7 +179,11 @@ export function createBlockWorker(): BlockWorker {
           const at = held.get(message.id);
           if (!at) throw new Error(`No block ${message.id} is held.`);
           at.conversations = at.conversations.filter((_, index) => message.keep[index] === 1);
-          if (!at.absolute) at.conversations = at.conversations.map((conversation) => ({ ...conversation, origin: { ...conversation.origin, index: conversation.origin.index + message.base } }));
+          if (!at.absolute)
+            at.conversations = at.conversations.map((conversation) => ({
+              ...conversation,
+              origin: { ...conversation.origin, index: conversation.origin.index + message.base },
+            }));
           at.absolute = true;
           return { type: 'continued', id: message.id, leg: await advance(message.id) };
         }
@@ -144,23 +192,33 @@ export function createBlockWorker(): BlockWorker {
   };
 }
 
-const linesOf: Finish = (conversations) => ({ output: { kind: 'lines', bytes: new TextEncoder().encode(conversations.map(rowOf).join('')) }, failure: null });
+const linesOf: Finish = (conversations) => ({
+  output: { kind: 'lines', bytes: new TextEncoder().encode(conversations.map(rowOf).join('')) },
+  failure: null,
+});
 
-const tokenizingWith = (tokenize: (conversations: readonly Conversation[]) => TokenizedBlock): Finish => (conversations) => {
-  const { block, failure } = tokenize(conversations);
-  return { output: { kind: 'tokens', block }, failure: failure && toPlainError(failure.error) };
-};
+const tokenizingWith =
+  (tokenize: (conversations: readonly Conversation[]) => TokenizedBlock): Finish =>
+  (conversations) => {
+    const { block, failure } = tokenize(conversations);
+    return { output: { kind: 'tokens', block }, failure: failure && toPlainError(failure.error) };
+  };
 
-const measuringWith = (measure: ReturnType<typeof createMeasure>): Finish => (conversations, hint) => {
-  try {
-    return { output: { kind: 'report', block: measure(conversations, hint) }, failure: null };
-  } catch (error) {
-    return { output: { kind: 'report', block: measure([], hint) }, failure: toPlainError(error) };
-  }
-};
+const measuringWith =
+  (measure: ReturnType<typeof createMeasure>): Finish =>
+  (conversations, hint) => {
+    try {
+      return { output: { kind: 'report', block: measure(conversations, hint) }, failure: null };
+    } catch (error) {
+      return { output: { kind: 'report', block: measure([], hint) }, failure: toPlainError(error) };
+    }
+  };
 
 /** Each conversation through all visits before the next one, as one thread alone would do it. */
-async function visitAll(given: readonly Conversation[], visits: readonly { readonly visit: Visit; readonly log: TransformLog }[]): Promise<{ conversations: Conversation[]; failure: PlainError | null }> {
+async function visitAll(
+  given: readonly Conversation[],
+  visits: readonly { readonly visit: Visit; readonly log: TransformLog }[],
+): Promise<{ conversations: Conversation[]; failure: PlainError | null }> {
   const conversations: Conversation[] = [];
   for (const conversation of given) {
     try {

@@ -33,9 +33,20 @@ async function* rowBlocks(rows: AsyncIterable<Row>, part: number, file: string):
 }
 
 /** A file cut into blocks: by lines where lines are rows, so that threads parse them. */
-async function* blocksOfFile(file: string, part: number, options: RowOptions, onBytes: (bytes: number) => void, blockBytes: number | undefined): AsyncGenerator<Block> {
+async function* blocksOfFile(
+  file: string,
+  part: number,
+  options: RowOptions,
+  onBytes: (bytes: number) => void,
+  blockBytes: number | undefined,
+): AsyncGenerator<Block> {
   const format = options.format === undefined || options.format === 'auto' ? formatOf(file) : options.format;
-  const lines = format === 'jsonl' || (format === 'json' && (await holdsJsonLines(file))) ? 'jsonl' : format === 'text' && (options.textUnit ?? 'line') === 'line' ? 'text' : null;
+  const lines =
+    format === 'jsonl' || (format === 'json' && (await holdsJsonLines(file)))
+      ? 'jsonl'
+      : format === 'text' && (options.textUnit ?? 'line') === 'line'
+        ? 'text'
+        : null;
   if (lines === null) {
     yield* rowBlocks(readRows(file, options, onBytes), part, file);
     return;
@@ -43,12 +54,24 @@ async function* blocksOfFile(file: string, part: number, options: RowOptions, on
   for await (const block of readLineBlocks(file, options.maxRowBytes, onBytes, blockBytes)) {
     // A copy: what is left of the chunk that was read is still needed here.
     if ('problem' in block) yield { kind: 'rows', part, file, rows: [block] };
-    else yield { kind: 'lines', part, file, format: lines, bytes: new Uint8Array(block.bytes), firstLine: block.firstLine };
+    else
+      yield {
+        kind: 'lines',
+        part,
+        file,
+        format: lines,
+        bytes: new Uint8Array(block.bytes),
+        firstLine: block.firstLine,
+      };
   }
 }
 
 /** Everything that is to be read, in its order. */
-export async function* blocksOfParts(parts: readonly SourcePart[], onBytes: (bytes: number) => void, blockBytes?: number): AsyncGenerator<ReadBlock> {
+export async function* blocksOfParts(
+  parts: readonly SourcePart[],
+  onBytes: (bytes: number) => void,
+  blockBytes?: number,
+): AsyncGenerator<ReadBlock> {
   for (const [number, { files, options, limit }] of parts.entries()) {
     const part = { state: { taken: 0, full: false }, limit };
     const stated = options.layout === undefined || options.layout === 'auto' ? null : options.layout;
@@ -66,6 +89,9 @@ export async function* blocksOfParts(parts: readonly SourcePart[], onBytes: (byt
 const CONVERSATIONS_TOGETHER = 500;
 
 /** Conversations that the main thread makes, for others to tokenise. */
-export async function* blocksOfConversations(conversations: AsyncIterable<Conversation> | Iterable<Conversation>): AsyncGenerator<ReadBlock> {
-  for await (const some of together(conversations, CONVERSATIONS_TOGETHER)) yield { block: { kind: 'conversations', conversations: some }, file: null, part: null };
+export async function* blocksOfConversations(
+  conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
+): AsyncGenerator<ReadBlock> {
+  for await (const some of together(conversations, CONVERSATIONS_TOGETHER))
+    yield { block: { kind: 'conversations', conversations: some }, file: null, part: null };
 }

@@ -14,7 +14,11 @@ export function packFingerprints(fingerprints: readonly Fingerprint[]): PackedFi
   const sets = fingerprints.flatMap(({ set }) => set ?? []);
   const signatures = new Uint32Array(sets.length * SIGNATURE_VALUES);
   for (const [index, { signature }] of sets.entries()) signatures.set(signature, index * SIGNATURE_VALUES);
-  return { hashes: Float64Array.from(fingerprints, ({ hash }) => hash), signatures, sketches: joinArrays(sets.map(({ sketch }) => sketch)) };
+  return {
+    hashes: Float64Array.from(fingerprints, ({ hash }) => hash),
+    signatures,
+    sketches: joinArrays(sets.map(({ sketch }) => sketch)),
+  };
 }
 
 /** The fingerprint of a conversation: views into the packed ones. */
@@ -25,4 +29,8 @@ export function fingerprintAt({ hashes, signatures, sketches }: PackedFingerprin
   return { hash, set: { signature, sketch: arrayAt(sketches, index) } };
 }
 
-export const fingerprintBuffers = ({ hashes, signatures, sketches }: PackedFingerprints): readonly ArrayBufferView[] => [hashes, signatures, sketches.values, sketches.ends];
+export const fingerprintBuffers = ({
+  hashes,
+  signatures,
+  sketches,
+}: PackedFingerprints): readonly ArrayBufferView[] => [hashes, signatures, sketches.values, sketches.ends];

@@ -17,4 +17,5 @@ export function joinArrays(arrays: readonly Uint32Array[]): JoinedArrays {
 }
 
 /** One of them: a view. */
-export const arrayAt = ({ values, ends }: JoinedArrays, index: number): Uint32Array => values.subarray(index === 0 ? 0 : ends[index - 1], ends[index]);
+export const arrayAt = ({ values, ends }: JoinedArrays, index: number): Uint32Array =>
+  values.subarray(index === 0 ? 0 : ends[index - 1], ends[index]);

@@ -11,13 +11,24 @@ import { createMixtureSource } from '../sources/mixture.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
-import { applyTransforms, createDecontaminateTransform, createDeduplicateTransform, createNormalizeTransform, createQualityTransform, createRedactTransform } from '../transforms/index.js';
+import {
+  applyTransforms,
+  createDecontaminateTransform,
+  createDeduplicateTransform,
+  createNormalizeTransform,
+  createQualityTransform,
+  createRedactTransform,
+} from '../transforms/index.js';
 import { finderOf, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { passOnThreads } from './pass.js';
 import { startInPlace, startThread, type Thread } from './thread-pool.js';
 
 const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
-const tokenizer = { ...characterTokenizer, hash: 'characters', recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe };
+const tokenizer = {
+  ...characterTokenizer,
+  hash: 'characters',
+  recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe,
+};
 const renderer = { ...plainRenderer, recipe: { module: fakes, name: 'remakeRenderer', argument: null } as Recipe };
 
 const small = { fromBytes: 0, blockBytes: 12_000 };
@@ -25,35 +36,87 @@ const folder = temporaryFolder();
 const words = 'order parcel shoes return refund invoice address delivery late broken'.split(' ');
 const row = (index: number): string => {
   const word = (step: number): string => words[(index * step) % words.length] ?? '';
-  const messages = [{ role: 'user', content: `Where is my ${word(3)} ${index % 70}, my number is 13812345678` }, { role: 'assistant', content: `Your ${word(7)} and ${word(3)} will come on day ${index % 31}.`, ...(index % 50 === 3 ? { weight: 0.5 } : {}) }];
+  const messages = [
+    { role: 'user', content: `Where is my ${word(3)} ${index % 70}, my number is 13812345678` },
+    {
+      role: 'assistant',
+      content: `Your ${word(7)} and ${word(3)} will come on day ${index % 31}.`,
+      ...(index % 50 === 3 ? { weight: 0.5 } : {}),
+    },
+  ];
   return `${JSON.stringify({ messages, topic: word(1) })}\n`;
 };
 // 1500 rows in blocks of some 60, with blank lines, rows that cannot be read and a row that has nothing to learn.
-const rows = Array.from({ length: 1500 }, (_, index) => (index % 150 === 77 ? '{"messages": [}\n' : index % 301 === 5 ? '\n' : index === 1123 ? '{"messages": [{"role": "user", "content": "only a question"}]}\n' : row(index)));
+const rows = Array.from({ length: 1500 }, (_, index) =>
+  index % 150 === 77
+    ? '{"messages": [}\n'
+    : index % 301 === 5
+      ? '\n'
+      : index === 1123
+        ? '{"messages": [{"role": "user", "content": "only a question"}]}\n'
+        : row(index),
+);
 const file = writeInto(folder, 'many.jsonl', rows.join(''));
 const other = writeInto(folder, 'others.jsonl.gz', gzipSync(rows.slice(0, 400).join('')));
-writeInto(folder, 'table.csv', `prompt,completion\n${Array.from({ length: 700 }, (_, index) => `"question ${index}","an answer, number ${index}"\n`).join('')}`);
+writeInto(
+  folder,
+  'table.csv',
+  'prompt,completion\n' +
+    `${Array.from({ length: 700 }, (_, index) => `"question ${index}","an answer, number ${index}"\n`).join('')}`,
+);
 writeInto(folder, 'bench.jsonl', '{"prompt": "where is my refund 12 my number is 13812345678", "completion": ""}\n');
 
 const cleaners = (): DataTransform[] => [
-  createNormalizeTransform(), createRedactTransform(), createDeduplicateTransform({ near: true, threshold: 0.9 }), createDecontaminateTransform({ benchmarks: ['bench.jsonl'], words: 4 }, folder),
-  createQualityTransform({ roleOrder: false }), createDeduplicateTransform({ part: 'prompt', near: false }),
+  createNormalizeTransform(),
+  createRedactTransform(),
+  createDeduplicateTransform({ near: true, threshold: 0.9 }),
+  createDecontaminateTransform({ benchmarks: ['bench.jsonl'], words: 4 }, folder),
+  createQualityTransform({ roleOrder: false }),
+  createDeduplicateTransform({ part: 'prompt', near: false }),
 ];
-const options: Partial<BatchOptions> = { maxLength: 200, packing: true, unreadableRows: 'skip', samplesWithoutTargets: 'skip', balance: { by: 'topic' } };
+const options: Partial<BatchOptions> = {
+  maxLength: 200,
+  packing: true,
+  unreadableRows: 'skip',
+  samplesWithoutTargets: 'skip',
+  balance: { by: 'topic' },
+};
 
 // In the training data word for word, or nearly.
-const evaluation = [chat('Where is my address 7, my number is [PHONE_1]', 'Your order and address will come on day 7.'), chat('Where is my address 7, my number is 13812345678', 'Your order and address will come on day 7.'), chat('question 5', 'an answer, number 5')];
-const heldOut: HeldOut = { key: 'eval', fingerprints: leakageOptions(0.6), open: () => finderOf(sourceOf(evaluation), leakageOptions(0.6)) };
+const evaluation = [
+  chat('Where is my address 7, my number is [PHONE_1]', 'Your order and address will come on day 7.'),
+  chat('Where is my address 7, my number is 13812345678', 'Your order and address will come on day 7.'),
+  chat('question 5', 'an answer, number 5'),
+];
+const heldOut: HeldOut = {
+  key: 'eval',
+  fingerprints: leakageOptions(0.6),
+  open: () => finderOf(sourceOf(evaluation), leakageOptions(0.6)),
+};
 
 interface Made {
   readonly source: DataSource;
   readonly batches: PreparedBatchSource;
 }
 
-async function make(open: () => Promise<DataSource>, transforms: DataTransform[], workers: number, start: () => Thread = startInPlace, more: Partial<BatchOptions> = {}): Promise<Made> {
+async function make(
+  open: () => Promise<DataSource>,
+  transforms: DataTransform[],
+  workers: number,
+  start: () => Thread = startInPlace,
+  more: Partial<BatchOptions> = {},
+): Promise<Made> {
   const inner = await open();
   const source = transforms.length === 0 ? inner : applyTransforms(inner, transforms);
-  const batches = await createBatchSource({ source, tokenizer, renderer, heldOut, options: { ...options, ...more, workers }, ...small, startThread: start });
+  const batches = await createBatchSource({
+    source,
+    tokenizer,
+    renderer,
+    heldOut,
+    options: { ...options, ...more, workers },
+    ...small,
+    startThread: start,
+  });
   return { source, batches };
 }
 
@@ -76,7 +139,10 @@ async function expectSame(one: Made, two: Made): Promise<void> {
   expect(right).toEqual(left);
 }
 
-const conversations = (given: Partial<ConversationSourceOptions> = {}) => () => createConversationSource({ path: [file, other], ...given }, folder);
+const conversations =
+  (given: Partial<ConversationSourceOptions> = {}) =>
+  () =>
+    createConversationSource({ path: [file, other], ...given }, folder);
 
 // Every way is gone several times, on whatever machine.
 vi.setConfig({ testTimeout: 240_000 });
@@ -85,34 +151,80 @@ describe('any number of threads makes what one does', () => {
   test('batches, counts, reports, unreadable rows and the hash, after every cleaner', async () => {
     const alone = await make(conversations(), cleaners(), 0);
     expect(alone.batches.summary.unreadable.length).toBeGreaterThan(8);
-    expect(alone.source).toMatchObject({ reports: [{ name: 'normalize-text' }, { changed: { phone: expect.any(Number) as number } }, { removed: { 'near-duplicate': expect.any(Number) as number } }, { removed: { 'in-benchmark': expect.any(Number) as number } }, {}, {}] });
+    expect(alone.source).toMatchObject({
+      reports: [
+        { name: 'normalize-text' },
+        { changed: { phone: expect.any(Number) as number } },
+        { removed: { 'near-duplicate': expect.any(Number) as number } },
+        { removed: { 'in-benchmark': expect.any(Number) as number } },
+        {},
+        {},
+      ],
+    });
     for (const workers of [1, 3]) await expectSame(alone, await make(conversations(), cleaners(), workers));
   });
 
-  test('without transforms; up to a limit; of several sources and formats; with a transform that stays on the main thread', async () => {
-    const mixture = () => createMixtureSource([{ name: 'a', path: [file], limit: 301 }, { name: 'b', path: ['table.csv'], limit: 555 }, { name: 'c', path: [other] }], folder);
-    const shorten: DataTransform = {
-      async *transform(all: AsyncIterable<Conversation>) {
-        for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
-      },
-    };
-    for (const [open, transforms] of [[conversations(), []], [conversations({ limit: 777 }), []], [mixture, []], [mixture, [shorten]]] as const) {
-      await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
-    }
-  });
+  test(
+    'without transforms; up to a limit; of several sources and formats; with a transform that stays on the main ' +
+      'thread',
+    async () => {
+      const mixture = () =>
+        createMixtureSource(
+          [
+            { name: 'a', path: [file], limit: 301 },
+            { name: 'b', path: ['table.csv'], limit: 555 },
+            { name: 'c', path: [other] },
+          ],
+          folder,
+        );
+      const shorten: DataTransform = {
+        async *transform(all: AsyncIterable<Conversation>) {
+          for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
+        },
+      };
+      for (const [open, transforms] of [
+        [conversations(), []],
+        [conversations({ limit: 777 }), []],
+        [mixture, []],
+        [mixture, [shorten]],
+      ] as const) {
+        await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
+      }
+    },
+  );
 
   test('the mistake that comes first, with its file and line', async () => {
-    const failing = async (workers: number, more: Partial<BatchOptions>, transforms: DataTransform[] = []): Promise<unknown> => make(conversations(), transforms, workers, startInPlace, more).catch((error: unknown) => error);
-    const long = `${JSON.stringify({ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'x'.repeat(500) }] })}\n`;
+    const failing = async (
+      workers: number,
+      more: Partial<BatchOptions>,
+      transforms: DataTransform[] = [],
+    ): Promise<unknown> =>
+      make(conversations(), transforms, workers, startInPlace, more).catch((error: unknown) => error);
+    const long = `${JSON.stringify({
+      messages: [
+        { role: 'user', content: 'a' },
+        { role: 'assistant', content: 'x'.repeat(500) },
+      ],
+    })}\n`;
     appendFileSync(file, long);
-    for (const more of [{ truncationMode: 'error', packing: false }, { samplesWithoutTargets: 'error' }, { unreadableRows: 'error' }] as const) {
+    for (const more of [
+      { truncationMode: 'error', packing: false },
+      { samplesWithoutTargets: 'error' },
+      { unreadableRows: 'error' },
+    ] as const) {
       const one = await failing(0, more);
-      expect(one).toMatchObject({ code: expect.any(String) as string, place: { file, line: expect.any(Number) as number } });
+      expect(one).toMatchObject({
+        code: expect.any(String) as string,
+        place: { file, line: expect.any(Number) as number },
+      });
       const two = await failing(3, more);
       expect({ ...(two as object) }).toEqual({ ...(one as object) });
       expect((two as Error).message).toBe((one as Error).message);
     }
-    const against = [createNormalizeTransform(), createDeduplicateTransform({ against: ['bench.jsonl'], part: 'prompt', threshold: 0.4 }, folder)];
+    const against = [
+      createNormalizeTransform(),
+      createDeduplicateTransform({ against: ['bench.jsonl'], part: 'prompt', threshold: 0.4 }, folder),
+    ];
     const leak = await failing(0, {}, against);
     expect(leak).toMatchObject({ code: 'DATA_LEAKAGE' });
     expect({ ...((await failing(3, {}, against)) as object) }).toEqual({ ...(leak as object) });
@@ -123,11 +235,22 @@ describe('any number of threads makes what one does', () => {
       files: [file],
       unreadable: [],
       async *conversations() {
-        for (let index = 0; index < 40; index++) yield { form: 'chat', messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'x'.repeat(index === 20 ? 90 : 5) }], origin: { file, line: index + 1, index } } as const;
+        for (let index = 0; index < 40; index++)
+          yield {
+            form: 'chat',
+            messages: [
+              { role: 'user', content: 'a' },
+              { role: 'assistant', content: 'x'.repeat(index === 20 ? 90 : 5) },
+            ],
+            origin: { file, line: index + 1, index },
+          } as const;
         throw new WhetstoneError('FILE_UNREADABLE', 'The rest cannot be read.');
       },
     });
-    for (const workers of [0, 2]) await expect(make(breaking, [], workers, startInPlace, { truncationMode: 'error', maxLength: 60, packing: false })).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED', place: { line: 21 } });
+    for (const workers of [0, 2])
+      await expect(
+        make(breaking, [], workers, startInPlace, { truncationMode: 'error', maxLength: 60, packing: false }),
+      ).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED', place: { line: 21 } });
   });
 
   test.each([0, 2])('an interruption ends the reading: %i threads', async (workers) => {
@@ -138,14 +261,33 @@ describe('any number of threads makes what one does', () => {
     };
     if (workers === 0) setTimeout(() => stop.abort(), 1);
     const source = await conversations()();
-    await expect(createBatchSource({ source, tokenizer, renderer, options: { ...options, workers }, ...small, startThread: start, signal: stop.signal })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    await expect(
+      createBatchSource({
+        source,
+        tokenizer,
+        renderer,
+        options: { ...options, workers },
+        ...small,
+        startThread: start,
+        signal: stop.signal,
+      }),
+    ).rejects.toMatchObject({ code: 'INTERRUPTED' });
   });
 
   test('JSON Lines of what stays', async () => {
     const lines = async (workers: number): Promise<string> => {
-      const source = applyTransforms(await conversations()(), [createQualityTransform(), createDeduplicateTransform({ near: false })]);
+      const source = applyTransforms(await conversations()(), [
+        createQualityTransform(),
+        createDeduplicateTransform({ near: false }),
+      ]);
       const parts: Uint8Array[] = [];
-      const done = await passOnThreads(source, { kind: 'lines' }, null, { workers, ...small, startThread: startInPlace }, ({ output }) => void (output.kind === 'lines' && parts.push(output.bytes)));
+      const done = await passOnThreads(
+        source,
+        { kind: 'lines' },
+        null,
+        { workers, ...small, startThread: startInPlace },
+        ({ output }) => void (output.kind === 'lines' && parts.push(output.bytes)),
+      );
       expect(done).toBe(workers > 0);
       return Buffer.concat(parts).toString();
     };
@@ -159,11 +301,20 @@ describe('where threads cannot be had', () => {
     const thread = startInPlace();
     let posted = 0;
     let tell: (reply: Error) => void = () => {};
-    return { ...thread, onReply: (listener) => (thread.onReply(listener), (tell = listener)), post: (message, over) => (posted++ < after ? thread.post(message, over) : tell(new Error('ended'))) };
+    return {
+      ...thread,
+      onReply: (listener) => (thread.onReply(listener), (tell = listener)),
+      post: (message, over) => (posted++ < after ? thread.post(message, over) : tell(new Error('ended'))),
+    };
   };
 
   test.each([
-    ['that do not start', () => { throw Object.assign(new Error('no threads here'), { code: 'ERR_WORKER_INIT_FAILED' }); }],
+    [
+      'that do not start',
+      () => {
+        throw Object.assign(new Error('no threads here'), { code: 'ERR_WORKER_INIT_FAILED' });
+      },
+    ],
     ['that end at once', ending(0)],
     ['that end on the way', ending(5)],
   ])('one thread does the work of those %s', async (_, start) => {
@@ -174,7 +325,15 @@ describe('where threads cannot be had', () => {
   test('a thread that would tokenise otherwise is not used', async () => {
     const notes: string[] = [];
     const changed = { ...tokenizer, hash: 'another' };
-    await createBatchSource({ source: await conversations()(), tokenizer: changed, renderer, options: { ...options, workers: 2 }, ...small, startThread: startInPlace, onNote: (note) => notes.push(note) });
+    await createBatchSource({
+      source: await conversations()(),
+      tokenizer: changed,
+      renderer,
+      options: { ...options, workers: 2 },
+      ...small,
+      startThread: startInPlace,
+      onNote: (note) => notes.push(note),
+    });
     expect(notes).toEqual([expect.stringMatching(/one thread: A thread would make another tokenizer/)]);
   });
 });
@@ -183,11 +342,22 @@ const built = existsSync(new URL('../../dist/parallel/worker.js', import.meta.ur
 if (!built) console.warn('SKIPPED: worker threads run what `npm run build` makes, and it was not run.');
 test.skipIf(!built)('real threads do the same', async () => {
   const module = new URL('../../dist/testing/fakes.js', import.meta.url).href;
-  const real = { tokenizer: { ...tokenizer, recipe: { ...tokenizer.recipe, module } }, renderer: { ...renderer, recipe: { ...renderer.recipe, module } } };
+  const real = {
+    tokenizer: { ...tokenizer, recipe: { ...tokenizer.recipe, module } },
+    renderer: { ...renderer, recipe: { ...renderer.recipe, module } },
+  };
   const notes: string[] = [];
   const alone = await make(conversations(), cleaners(), 0);
   const source = applyTransforms(await conversations()(), cleaners());
-  const batches = await createBatchSource({ source, ...real, heldOut, options: { ...options, workers: 2 }, ...small, startThread, onNote: (note) => notes.push(note) });
+  const batches = await createBatchSource({
+    source,
+    ...real,
+    heldOut,
+    options: { ...options, workers: 2 },
+    ...small,
+    startThread,
+    onNote: (note) => notes.push(note),
+  });
   expect(notes).toEqual([]);
   await expectSame(alone, { source, batches });
   expect(defaultBatchOptions.workers).toBeNull();

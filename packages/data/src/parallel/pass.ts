@@ -1,6 +1,13 @@
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { DataSource, DataSummary, DataTransform, Recipe, Removal, TransformReport } from '@whetstone/core/contract';
+import type {
+  DataSource,
+  DataSummary,
+  DataTransform,
+  Recipe,
+  Removal,
+  TransformReport,
+} from '@whetstone/core/contract';
 import { isFileSource, type FileSource } from '../sources/conversations.js';
 import { isTransformed } from '../transforms/apply.js';
 import type { ReportingTransform } from '../transforms/transform-log.js';
@@ -50,7 +57,8 @@ const FROM_BYTES = 8 * 1024 * 1024;
 const MOST_THREADS = 12;
 const PROGRESS_EVERY = 1000;
 
-export const bytesOf = (files: readonly string[]): number => files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
+export const bytesOf = (files: readonly string[]): number =>
+  files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
 
 /** How many threads data of this size is worth; 0 for none. */
 export function threadsFor(files: readonly string[], { workers, fromBytes = FROM_BYTES }: ThreadOptions): number {
@@ -60,10 +68,15 @@ export function threadsFor(files: readonly string[], { workers, fromBytes = FROM
 }
 
 /** A source as threads can share it: files with transforms that each have a recipe. Null where it is another. */
-export function sharedSource(source: DataSource): { readonly files: FileSource; readonly transforms: readonly (DataTransform & { readonly recipe: Recipe })[] } | null {
+export function sharedSource(source: DataSource): {
+  readonly files: FileSource;
+  readonly transforms: readonly (DataTransform & { readonly recipe: Recipe })[];
+} | null {
   const [inner, transforms] = isTransformed(source) ? [source.source, source.transforms] : [source, []];
   if (!isFileSource(inner)) return null;
-  const portable = transforms.filter((transform): transform is DataTransform & { readonly recipe: Recipe } => transform.recipe !== undefined);
+  const portable = transforms.filter(
+    (transform): transform is DataTransform & { readonly recipe: Recipe } => transform.recipe !== undefined,
+  );
   return portable.length === transforms.length ? { files: inner, transforms: portable } : null;
 }
 
@@ -72,11 +85,18 @@ const plain = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 /** A goal as another thread can be sent it. */
 function plainGoal(goal: Goal): Goal {
-  if (goal.kind === 'tokens') return { ...goal, options: plain(goal.options), tokenizer: plain(goal.tokenizer), renderer: plain(goal.renderer) };
-  return goal.kind === 'report' ? { ...goal, tokenizing: goal.tokenizing && plain(goal.tokenizing), measure: plain(goal.measure) } : goal;
+  if (goal.kind === 'tokens')
+    return { ...goal, options: plain(goal.options), tokenizer: plain(goal.tokenizer), renderer: plain(goal.renderer) };
+  return goal.kind === 'report'
+    ? { ...goal, tokenizing: goal.tokenizing && plain(goal.tokenizing), measure: plain(goal.measure) }
+    : goal;
 }
 
-function createProgress(total: number, conversations: () => number, tell: ThreadOptions['onProgress']): (bytes: number) => void {
+function createProgress(
+  total: number,
+  conversations: () => number,
+  tell: ThreadOptions['onProgress'],
+): (bytes: number) => void {
   const started = performance.now();
   let done = 0;
   let last = started;
@@ -87,13 +107,28 @@ function createProgress(total: number, conversations: () => number, tell: Thread
     last = now;
     const share = Math.min(1, done / Math.max(1, total));
     const seconds = (now - started) / 1000;
-    tell({ share, conversations: conversations(), seconds, secondsLeft: (seconds / Math.max(share, 1e-6)) * (1 - share) });
+    tell({
+      share,
+      conversations: conversations(),
+      seconds,
+      secondsLeft: (seconds / Math.max(share, 1e-6)) * (1 - share),
+    });
   };
 }
 
 /** Reports of blocks as one a transform. */
-function createReportSum(names: readonly string[]): { add(reports: readonly TransformReport[]): void; result(): TransformReport[] } {
-  const sums = names.map((name) => ({ name, conversationsIn: 0, conversationsOut: 0, removed: {} as Record<string, number>, changed: {} as Record<string, number>, removals: [] as Removal[] }));
+function createReportSum(names: readonly string[]): {
+  add(reports: readonly TransformReport[]): void;
+  result(): TransformReport[];
+} {
+  const sums = names.map((name) => ({
+    name,
+    conversationsIn: 0,
+    conversationsOut: 0,
+    removed: {} as Record<string, number>,
+    changed: {} as Record<string, number>,
+    removals: [] as Removal[],
+  }));
   const count = (all: Record<string, number>, more: Readonly<Record<string, number>>): void => {
     for (const [key, value] of Object.entries(more)) all[key] = (all[key] ?? 0) + value;
   };
@@ -114,12 +149,18 @@ function createReportSum(names: readonly string[]): { add(reports: readonly Tran
 }
 
 /**
- * Sends all of a source through threads, and what comes out to `take`, in the order of the data. False where threads are of no use: the source is small or
- * none that can be shared, or threads cannot be started; nothing was taken then.
+ * Sends all of a source through threads, and what comes out to `take`, in the order of the data. False where threads
+ * are of no use: the source is small or none that can be shared, or threads cannot be started; nothing was taken then.
  *
  * @throws whatever reading, transforms and the goal throw, at the same conversation as one thread would
  */
-export async function passOnThreads(source: DataSource, goal: Goal, expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null, options: ThreadOptions, take: (block: FinishedBlock) => void): Promise<boolean> {
+export async function passOnThreads(
+  source: DataSource,
+  goal: Goal,
+  expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null,
+  options: ThreadOptions,
+  take: (block: FinishedBlock) => void,
+): Promise<boolean> {
   const size = threadsFor(source.files, options);
   if (size === 0) return false;
   const shared = sharedSource(source);
@@ -135,14 +176,17 @@ export async function passOnThreads(source: DataSource, goal: Goal, expected: { 
     const deciders = new Map<number, Decider>();
     for (const [index, transform] of transforms.entries()) {
       const { stage } = transform as DataTransform & Partial<ReportingTransform>;
-      if (stage?.kind === 'decide') deciders.set(index, { name: transform.report?.name ?? '', decide: await stage.begin() });
+      if (stage?.kind === 'decide')
+        deciders.set(index, { name: transform.report?.name ?? '', decide: await stage.begin() });
     }
     const pool = await openThreadPool(size, setup, expected, options.startThread ?? startThread);
     try {
       options.onThreads?.(size);
       let conversations = 0;
       const onBytes = createProgress(bytesOf(source.files), () => conversations, options.onProgress);
-      const blocks: AsyncIterable<ReadBlock> = shared ? blocksOfParts(shared.files.parts, onBytes, options.blockBytes) : blocksOfConversations(source.conversations());
+      const blocks: AsyncIterable<ReadBlock> = shared
+        ? blocksOfParts(shared.files.parts, onBytes, options.blockBytes)
+        : blocksOfConversations(source.conversations());
       const unreadable: DataSummary['unreadable'][number][] = [];
       const reports = createReportSum(transforms.map((transform) => transform.report?.name ?? transform.recipe.name));
       for await (const block of runBlocks(blocks, pool, deciders, options.hint)) {

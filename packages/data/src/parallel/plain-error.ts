@@ -9,10 +9,25 @@ export interface PlainError {
 }
 
 export function toPlainError(error: unknown): PlainError {
-  if (!isWhetstoneError(error)) return { code: null, message: error instanceof Error ? error.message : String(error), stack: error instanceof Error ? error.stack : undefined, options: {} };
+  if (!isWhetstoneError(error))
+    return {
+      code: null,
+      message: error instanceof Error ? error.message : String(error),
+      stack: error instanceof Error ? error.stack : undefined,
+      options: {},
+    };
   const { code, message, stack, place, expected, found, hint, problems, details } = error;
   const given = Object.entries({ place, expected, found, hint }).filter(([, value]) => value !== undefined);
-  return { code, message, stack, options: { ...Object.fromEntries(given), problems, details: JSON.parse(JSON.stringify(details)) as Record<string, unknown> } };
+  return {
+    code,
+    message,
+    stack,
+    options: {
+      ...Object.fromEntries(given),
+      problems,
+      details: JSON.parse(JSON.stringify(details)) as Record<string, unknown>,
+    },
+  };
 }
 
 export function fromPlainError({ code, message, stack, options }: PlainError): Error {

@@ -11,11 +11,21 @@ import type { PlainError } from './plain-error.js';
 
 /** What comes of the conversations that stay. */
 export type Goal =
-  | { readonly kind: 'tokens'; readonly tokenizer: Recipe; readonly renderer: Recipe; readonly options: BatchOptions; readonly fingerprints: FingerprintOptions | null }
+  | {
+      readonly kind: 'tokens';
+      readonly tokenizer: Recipe;
+      readonly renderer: Recipe;
+      readonly options: BatchOptions;
+      readonly fingerprints: FingerprintOptions | null;
+    }
   /** JSON Lines. */
   | { readonly kind: 'lines' }
   /** What a report says of them. */
-  | { readonly kind: 'report'; readonly tokenizing: { readonly tokenizer: Recipe; readonly renderer: Recipe } | null; readonly measure: MeasureOptions };
+  | {
+      readonly kind: 'report';
+      readonly tokenizing: { readonly tokenizer: Recipe; readonly renderer: Recipe } | null;
+      readonly measure: MeasureOptions;
+    };
 
 /** What a thread must know before it is given blocks; plain data. */
 export interface Setup {
@@ -26,7 +36,14 @@ export interface Setup {
 
 /** Some rows of a file, or some conversations that the main thread has made. */
 export type Block =
-  | { readonly kind: 'lines'; readonly part: number; readonly file: string; readonly format: 'jsonl' | 'text'; readonly bytes: Uint8Array; readonly firstLine: number }
+  | {
+      readonly kind: 'lines';
+      readonly part: number;
+      readonly file: string;
+      readonly format: 'jsonl' | 'text';
+      readonly bytes: Uint8Array;
+      readonly firstLine: number;
+    }
   | { readonly kind: 'rows'; readonly part: number; readonly file: string; readonly rows: readonly Row[] }
   | { readonly kind: 'conversations'; readonly conversations: readonly Conversation[] };
 
@@ -41,7 +58,12 @@ export interface Leg {
 
 export type LegOutput =
   /** For a transform that must see all conversations in their order. */
-  | { readonly kind: 'fingerprints'; readonly transform: number; readonly origins: PackedOrigins; readonly fingerprints: PackedFingerprints }
+  | {
+      readonly kind: 'fingerprints';
+      readonly transform: number;
+      readonly origins: PackedOrigins;
+      readonly fingerprints: PackedFingerprints;
+    }
   | { readonly kind: 'tokens'; readonly block: TokenBlock }
   | { readonly kind: 'lines'; readonly bytes: Uint8Array }
   | { readonly kind: 'report'; readonly block: MeasuredBlock };
@@ -59,12 +81,24 @@ export interface FirstLeg extends Leg {
 export type ToWorker =
   | { readonly type: 'open'; readonly setup: Setup }
   /** `limit`: only up to so many conversations; null: all of them. `hint`: what a report needs not know any more. */
-  | { readonly type: 'start'; readonly id: number; readonly block: Block; readonly layout: string | null; readonly limit: number | null; readonly hint: MeasureHint | null }
+  | {
+      readonly type: 'start';
+      readonly id: number;
+      readonly block: Block;
+      readonly layout: string | null;
+      readonly limit: number | null;
+      readonly hint: MeasureHint | null;
+    }
   /** Goes on after the decision, with the conversations of which `keep` is 1; origins count from `base` from now on. */
   | { readonly type: 'continue'; readonly id: number; readonly keep: Uint8Array; readonly base: number };
 
 export type FromWorker =
-  | { readonly type: 'opened'; readonly tokenizerHash: string | null; readonly rendererHash: string | null; readonly vocabularySize: number | null }
+  | {
+      readonly type: 'opened';
+      readonly tokenizerHash: string | null;
+      readonly rendererHash: string | null;
+      readonly vocabularySize: number | null;
+    }
   | { readonly type: 'refused'; readonly id: number | null; readonly error: PlainError }
   | { readonly type: 'started'; readonly id: number; readonly leg: FirstLeg }
   | { readonly type: 'continued'; readonly id: number; readonly leg: Leg };

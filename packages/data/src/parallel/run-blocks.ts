@@ -37,37 +37,62 @@ class Turns {
   }
 }
 
-const shifted = (origin: Origin, base: number): Origin => (base === 0 ? origin : { ...origin, index: origin.index + base });
-const shiftReport = (report: TransformReport, base: number): TransformReport => ({ ...report, removals: report.removals.map((removal) => ({ ...removal, origin: shifted(removal.origin, base) })) });
+const shifted = (origin: Origin, base: number): Origin =>
+  base === 0 ? origin : { ...origin, index: origin.index + base };
+const shiftReport = (report: TransformReport, base: number): TransformReport => ({
+  ...report,
+  removals: report.removals.map((removal) => ({ ...removal, origin: shifted(removal.origin, base) })),
+});
 
 /** The numbers of origins, counted within a block so far, as those of the whole data. */
 function shiftOutput(output: FinishedBlock['output'], base: number): FinishedBlock['output'] {
   if (output.kind === 'lines' || base === 0) return output;
-  const shiftIndexes = (indexes: Int32Array): void => indexes.forEach((value, index) => (indexes[index] = value + base));
-  const shiftAll = <T extends { readonly origin: Origin }>(all: readonly T[]): T[] => all.map((one) => ({ ...one, origin: shifted(one.origin, base) }));
+  const shiftIndexes = (indexes: Int32Array): void =>
+    indexes.forEach((value, index) => (indexes[index] = value + base));
+  const shiftAll = <T extends { readonly origin: Origin }>(all: readonly T[]): T[] =>
+    all.map((one) => ({ ...one, origin: shifted(one.origin, base) }));
   const shiftFindings = (found: SupervisionFindings): SupervisionFindings => ({
-    ...found, withoutStop: { ...found.withoutStop, first: shiftAll(found.withoutStop.first) }, otherPrefix: { ...found.otherPrefix, first: shiftAll(found.otherPrefix.first) },
+    ...found,
+    withoutStop: { ...found.withoutStop, first: shiftAll(found.withoutStop.first) },
+    otherPrefix: { ...found.otherPrefix, first: shiftAll(found.otherPrefix.first) },
   });
   if (output.kind === 'report') {
     const { block } = output;
     shiftIndexes(block.origins.indexes);
-    const shiftDrawn = (drawn: MeasuredBlock['topicSample']): MeasuredBlock['topicSample'] => drawn.map(({ priority, value }) => ({ priority, value: { ...value, origin: shifted(value.origin, base) } }));
+    const shiftDrawn = (drawn: MeasuredBlock['topicSample']): MeasuredBlock['topicSample'] =>
+      drawn.map(({ priority, value }) => ({ priority, value: { ...value, origin: shifted(value.origin, base) } }));
     const tokens = block.tokens && { ...block.tokens, supervision: shiftFindings(block.tokens.supervision) };
-    return { kind: 'report', block: { ...block, topicSample: shiftDrawn(block.topicSample), lossSample: shiftDrawn(block.lossSample), tokens } };
+    return {
+      kind: 'report',
+      block: { ...block, topicSample: shiftDrawn(block.topicSample), lossSample: shiftDrawn(block.lossSample), tokens },
+    };
   }
   const { block } = output;
   if (block.index) shiftIndexes(block.index.origins.indexes);
-  return { kind: 'tokens', block: { ...block, withoutTargets: shiftAll(block.withoutTargets), supervision: block.supervision && shiftFindings(block.supervision) } };
+  return {
+    kind: 'tokens',
+    block: {
+      ...block,
+      withoutTargets: shiftAll(block.withoutTargets),
+      supervision: block.supervision && shiftFindings(block.supervision),
+    },
+  };
 }
 
 /** Blocks for each thread that are read before the first of them is done. */
 const AHEAD = 3;
 
 /**
- * Sends blocks through a pool. What comes out, and in which order, does not depend on the number of threads: each block is worked on for itself, and whatever
- * needs the order (numbers of rows, limits, transforms that decide) waits for its turn on this thread.
+ * Sends blocks through a pool. What comes out, and in which order, does not depend on the number of threads: each block
+ * is worked on for itself, and whatever needs the order (numbers of rows, limits, transforms that decide) waits for its
+ * turn on this thread.
  */
-export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadPool, deciders: ReadonlyMap<number, Decider>, hint?: () => MeasureHint): AsyncGenerator<FinishedBlock> {
+export async function* runBlocks(
+  blocks: AsyncIterable<ReadBlock>,
+  pool: ThreadPool,
+  deciders: ReadonlyMap<number, Decider>,
+  hint?: () => MeasureHint,
+): AsyncGenerator<FinishedBlock> {
   const rowTurns = new Turns();
   const decisionTurns = new Map([...deciders.keys()].map((transform) => [transform, new Turns()]));
   const inFlight: Promise<FinishedBlock | null>[] = [];
@@ -75,7 +100,10 @@ export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadP
   let count = 0;
 
   /** Judges one block's conversations, in its turn. An error stands for all that would have come after. */
-  function judge({ transform, origins, fingerprints }: Extract<LegOutput, { kind: 'fingerprints' }>, base: number): { keep: Uint8Array; log: TransformLog; failure: PlainError | null } {
+  function judge(
+    { transform, origins, fingerprints }: Extract<LegOutput, { kind: 'fingerprints' }>,
+    base: number,
+  ): { keep: Uint8Array; log: TransformLog; failure: PlainError | null } {
     const decider = deciders.get(transform);
     if (!decider) throw new Error(`Transform ${transform} decides nothing.`);
     const log = createLog(decider.name);
@@ -99,14 +127,21 @@ export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadP
     const turns = new Map([...decisionTurns].map(([transform, line]) => [transform, line.next()]));
     try {
       const again = part !== null && part.limit !== null;
-      let first: FirstLeg = await pool.start(id, again ? structuredClone(block) : block, file?.layout ?? null, null, hint?.());
+      let first: FirstLeg = await pool.start(
+        id,
+        again ? structuredClone(block) : block,
+        file?.layout ?? null,
+        null,
+        hint?.(),
+      );
       if (file) file.layout ??= first.layout;
       onStarted();
       await rowTurn.come;
       if (part && part.limit !== null) {
         if (part.state.full) return null;
         if (part.state.taken + first.read >= part.limit) {
-          if (part.state.taken + first.read > part.limit) first = await pool.start(id, block, file?.layout ?? null, part.limit - part.state.taken, hint?.());
+          if (part.state.taken + first.read > part.limit)
+            first = await pool.start(id, block, file?.layout ?? null, part.limit - part.state.taken, hint?.());
           part.state.full = true;
         }
         part.state.taken += first.read;
@@ -132,7 +167,13 @@ export async function* runBlocks(blocks: AsyncIterable<ReadBlock>, pool: ThreadP
         failure = leg.failure ?? judged.failure ?? failure;
       }
       const unreadable = first.unreadable.map(({ origin, reason }) => ({ origin: shifted(origin, base), reason }));
-      return { output: told ? leg.output : shiftOutput(leg.output, base), unreadable, reports, failure, read: first.read };
+      return {
+        output: told ? leg.output : shiftOutput(leg.output, base),
+        unreadable,
+        reports,
+        failure,
+        read: first.read,
+      };
     } finally {
       onStarted();
       rowTurn.done();

@@ -21,7 +21,9 @@ export interface Thread {
 
 /** Starts a worker thread. Throws where the program that it runs is not there (sources that were never built). */
 export function startThread(): Thread {
-  const worker = new Worker(pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/data/worker')), { execArgv: [] });
+  const worker = new Worker(pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/data/worker')), {
+    execArgv: [],
+  });
   return {
     post: (message, handOver) => worker.postMessage(message, handOver),
     onReply(listener) {
@@ -45,7 +47,11 @@ export function startInPlace(): Thread {
   return {
     post(message) {
       working = working.then(async () => {
-        const reply = await worker.handle(structuredClone(message)).catch((error: unknown): FromWorker => ({ type: 'refused', id: 'id' in message ? message.id : null, error: toPlainError(error) }));
+        const reply = await worker.handle(structuredClone(message)).catch((error: unknown): FromWorker => ({
+          type: 'refused',
+          id: 'id' in message ? message.id : null,
+          error: toPlainError(error),
+        }));
         for (const listener of listeners) listener(structuredClone(reply));
       });
     },
@@ -74,9 +80,15 @@ interface Member {
  * Starts threads and sets them up.
  *
  * @param expected what tokenizer and template must be on each thread; null where nothing is tokenised
- * @throws ThreadsUnavailable where threads cannot be started, or would tokenise otherwise than this one; WhetstoneError where the setup is wrong
+ * @throws ThreadsUnavailable where threads cannot be started, or would tokenise otherwise than this one; WhetstoneError
+ *   where the setup is wrong
  */
-export async function openThreadPool(size: number, setup: Setup, expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null, start: () => Thread = startThread): Promise<ThreadPool> {
+export async function openThreadPool(
+  size: number,
+  setup: Setup,
+  expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null,
+  start: () => Thread = startThread,
+): Promise<ThreadPool> {
   const members: Member[] = [];
   const memberOf = new Map<number, Member>();
   let failed: Error | null = null;
@@ -90,7 +102,12 @@ export async function openThreadPool(size: number, setup: Setup, expected: { rea
       waiting.clear();
     }
   };
-  const ask = (member: Member, key: number | 'open', message: ToWorker, handOver: ArrayBuffer[] = []): Promise<FromWorker> =>
+  const ask = (
+    member: Member,
+    key: number | 'open',
+    message: ToWorker,
+    handOver: ArrayBuffer[] = [],
+  ): Promise<FromWorker> =>
     new Promise((resolve, reject) => {
       if (failed) return reject(failed);
       member.waiting.set(key, { resolve, reject });
@@ -117,11 +134,20 @@ export async function openThreadPool(size: number, setup: Setup, expected: { rea
       listen(member);
     }
     const replies = await Promise.all(members.map((member) => ask(member, 'open', { type: 'open', setup })));
-    const other = expected !== null && replies.some((reply) => reply.type === 'opened' && (reply.tokenizerHash !== expected.tokenizerHash || reply.rendererHash !== expected.rendererHash));
-    if (other) throw new ThreadsUnavailable('A thread would make another tokenizer or template than the one that is used here.');
+    const other =
+      expected !== null &&
+      replies.some(
+        (reply) =>
+          reply.type === 'opened' &&
+          (reply.tokenizerHash !== expected.tokenizerHash || reply.rendererHash !== expected.rendererHash),
+      );
+    if (other)
+      throw new ThreadsUnavailable('A thread would make another tokenizer or template than the one that is used here.');
   } catch (error) {
     close();
-    throw error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_') ? new ThreadsUnavailable(error.message, { cause: error }) : error;
+    throw error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_')
+      ? new ThreadsUnavailable(error.message, { cause: error })
+      : error;
   }
 
   return {
@@ -131,7 +157,10 @@ export async function openThreadPool(size: number, setup: Setup, expected: { rea
       if (!memberOf.has(id)) member.blocks++;
       memberOf.set(id, member);
       // What may be asked for again is copied instead.
-      const handOver = block.kind === 'lines' && limit === null && block.bytes.buffer instanceof ArrayBuffer ? [block.bytes.buffer] : [];
+      const handOver =
+        block.kind === 'lines' && limit === null && block.bytes.buffer instanceof ArrayBuffer
+          ? [block.bytes.buffer]
+          : [];
       const reply = await ask(member, id, { type: 'start', id, block, layout, limit, hint: hint ?? null }, handOver);
       if (reply.type !== 'started') throw new Error('A thread gave another answer than was asked for.');
       return reply.leg;

@@ -13,15 +13,33 @@ export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
   readonly held?: { readonly fingerprints: HeldOut['fingerprints']; readonly finder: DuplicateFinder };
 }
 
-/** Reads, cleans and tokenises large data on worker threads; null where it is small, or cannot be shared among threads. The result is the same. */
-export async function tokenizeOnThreads({ source, tokenizer, renderer, held, ...threads }: ThreadedInputs, options: BatchOptions): Promise<Tokenized | null> {
+/**
+ * Reads, cleans and tokenises large data on worker threads; null where it is small, or cannot be shared among threads.
+ * The result is the same.
+ */
+export async function tokenizeOnThreads(
+  { source, tokenizer, renderer, held, ...threads }: ThreadedInputs,
+  options: BatchOptions,
+): Promise<Tokenized | null> {
   if (!tokenizer.recipe || !renderer.recipe) return null;
   const collector = createTokenCollector(held === undefined ? null : createLeakWatch(held.finder));
-  const goal = { kind: 'tokens', tokenizer: tokenizer.recipe, renderer: renderer.recipe, options, fingerprints: held?.fingerprints ?? null } as const;
+  const goal = {
+    kind: 'tokens',
+    tokenizer: tokenizer.recipe,
+    renderer: renderer.recipe,
+    options,
+    fingerprints: held?.fingerprints ?? null,
+  } as const;
   try {
-    const done = await passOnThreads(source, goal, { tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash }, { ...threads, workers: options.workers }, ({ output }) => {
-      if (output.kind === 'tokens') collector.take(output.block);
-    });
+    const done = await passOnThreads(
+      source,
+      goal,
+      { tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash },
+      { ...threads, workers: options.workers },
+      ({ output }) => {
+        if (output.kind === 'tokens') collector.take(output.block);
+      },
+    );
     if (!done) return null;
   } catch (error) {
     if (!(error instanceof ThreadsStopped)) throw error;

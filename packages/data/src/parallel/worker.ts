@@ -10,7 +10,11 @@ let working: Promise<void> = Promise.resolve();
 
 parentPort?.on('message', (message: ToWorker) => {
   working = working.then(async () => {
-    const reply: FromWorker = await worker.handle(message).catch((error: unknown): FromWorker => ({ type: 'refused', id: 'id' in message ? message.id : null, error: toPlainError(error) }));
+    const reply: FromWorker = await worker.handle(message).catch((error: unknown): FromWorker => ({
+      type: 'refused',
+      id: 'id' in message ? message.id : null,
+      error: toPlainError(error),
+    }));
     parentPort?.postMessage(reply, buffersOf(reply));
   });
 });

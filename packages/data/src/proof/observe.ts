@@ -22,12 +22,18 @@ export interface SupervisionFindings {
   readonly otherPrefix: { readonly count: number; readonly first: readonly TurnFinding[] };
 }
 
-/** Whether a conversation's prompts are rendered once more, as serving would, and compared: the first of each file, and a few everywhere. */
+/**
+ * Whether a conversation's prompts are rendered once more, as serving would, and compared: the first of each file, and
+ * a few everywhere.
+ */
 const isCompared = ({ line, index }: Origin): boolean => {
   const place = line ?? index + 1;
   return place <= 64 || place % 101 === 0;
 };
-/** Of a long conversation, the prompts of its first turns and of its last are compared: each costs a rendering of everything before it. */
+/**
+ * Of a long conversation, the prompts of its first turns and of its last are compared: each costs a rendering of
+ * everything before it.
+ */
 const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
 
@@ -42,8 +48,12 @@ class Findings {
 
 /** The findings of two parts of a data set as those of both. */
 export function mergeFindings(one: SupervisionFindings, other: SupervisionFindings): SupervisionFindings {
-  const both = (a: SupervisionFindings['withoutStop'], b: SupervisionFindings['withoutStop']): SupervisionFindings['withoutStop'] => ({
-    count: a.count + b.count, first: [...a.first, ...b.first].slice(0, KEPT_FINDINGS),
+  const both = (
+    a: SupervisionFindings['withoutStop'],
+    b: SupervisionFindings['withoutStop'],
+  ): SupervisionFindings['withoutStop'] => ({
+    count: a.count + b.count,
+    first: [...a.first, ...b.first].slice(0, KEPT_FINDINGS),
   });
   return {
     turns: one.turns + other.turns,
@@ -61,7 +71,8 @@ export interface SupervisionObserver {
 }
 
 /**
- * Where the prompt of serving and the start of the training text part: null where the prompt is that start, token for token, and reaches to the turn.
+ * Where the prompt of serving and the start of the training text part: null where the prompt is that start, token for
+ * token, and reaches to the turn.
  */
 function difference(prompt: readonly number[], ids: readonly number[], turnStart: number): number | null {
   const parts = prompt.findIndex((id, index) => ids[index] !== id);
@@ -84,13 +95,22 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
       prompt = tokenizer.encode(renderer.renderPrompt(messages.slice(0, message), tools));
     } catch (error) {
       if (!isWhetstoneError(error)) throw error;
-      otherPrefix.add({ origin, message, detail: `the template cannot render the messages before it as a prompt: ${error.message}` });
+      otherPrefix.add({
+        origin,
+        message,
+        detail: `the template cannot render the messages before it as a prompt: ${error.message}`,
+      });
       return;
     }
     const at = difference(prompt, ids, turnStart);
     if (at === null) return;
-    const around = (all: readonly number[]): string => JSON.stringify(tokenizer.decode(all.slice(Math.max(0, at - 4), at + 8)));
-    otherPrefix.add({ origin, message, detail: `at token ${at}, training has ${around(ids)} where serving sends ${around(prompt)}` });
+    const around = (all: readonly number[]): string =>
+      JSON.stringify(tokenizer.decode(all.slice(Math.max(0, at - 4), at + 8)));
+    otherPrefix.add({
+      origin,
+      message,
+      detail: `at token ${at}, training has ${around(ids)} where serving sends ${around(prompt)}`,
+    });
   }
 
   return {
@@ -104,12 +124,22 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
           withoutStop.add({ origin: conversation.origin, message, detail: `the turn ends in ${end}` });
         }
         // Only an assistant's turn is ever asked for, and a prompt needs something to answer.
-        if (compares && (index < COMPARED_TURNS || index === learned.length - 1) && message > 0 && conversation.messages[message]?.role === 'assistant') {
+        if (
+          compares &&
+          (index < COMPARED_TURNS || index === learned.length - 1) &&
+          message > 0 &&
+          conversation.messages[message]?.role === 'assistant'
+        ) {
           prefixesChecked++;
           comparePrompt(conversation, message, ids, tokens.start);
         }
       }
     },
-    findings: () => ({ turns, withoutStop: { count: withoutStop.count, first: withoutStop.first }, prefixesChecked, otherPrefix: { count: otherPrefix.count, first: otherPrefix.first } }),
+    findings: () => ({
+      turns,
+      withoutStop: { count: withoutStop.count, first: withoutStop.first },
+      prefixesChecked,
+      otherPrefix: { count: otherPrefix.count, first: otherPrefix.first },
+    }),
   };
 }

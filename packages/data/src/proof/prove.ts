@@ -32,18 +32,43 @@ export interface ProofInputs {
 
 async function tokenizeHere({ source, tokenizer, renderer }: ProofInputs, options: BatchOptions): Promise<Tokenized> {
   const collector = createTokenCollector(null);
-  await tokenizeInOrder(source.conversations(), createBlockTokenizer({ tokenizer, renderer, options, fingerprints: null }), collector);
+  await tokenizeInOrder(
+    source.conversations(),
+    createBlockTokenizer({ tokenizer, renderer, options, fingerprints: null }),
+    collector,
+  );
   return collector.result();
 }
 
 /** Reads and tokenises a whole source, and tells what is learned of it; nothing that is found is thrown. */
-export async function proveSupervision({ source, tokenizer, renderer, options, threads }: ProofInputs): Promise<SupervisionProof> {
-  const all: BatchOptions = { ...defaultBatchOptions, ...options, supervisionProof: 'warn', samplesWithoutTargets: 'skip' };
-  const { counts, supervision } = (threads && (await tokenizeOnThreads({ source, tokenizer, renderer, ...threads }, { ...all, workers: threads.workers }))) ?? (await tokenizeHere({ source, tokenizer, renderer }, all));
+export async function proveSupervision({
+  source,
+  tokenizer,
+  renderer,
+  options,
+  threads,
+}: ProofInputs): Promise<SupervisionProof> {
+  const all: BatchOptions = {
+    ...defaultBatchOptions,
+    ...options,
+    supervisionProof: 'warn',
+    samplesWithoutTargets: 'skip',
+  };
+  const { counts, supervision } =
+    (threads &&
+      (await tokenizeOnThreads({ source, tokenizer, renderer, ...threads }, { ...all, workers: threads.workers }))) ??
+    (await tokenizeHere({ source, tokenizer, renderer }, all));
   const { conversations, tokens, supervisedTokens, truncated, withoutTargets, withoutTargetsByCause } = counts;
   const none = { count: 0, first: [] };
   return {
-    conversations, unreadable: source.unreadable.length, tokens, supervisedTokens, truncated, maxLength: all.maxLength, withoutTargets, withoutTargetsByCause,
+    conversations,
+    unreadable: source.unreadable.length,
+    tokens,
+    supervisedTokens,
+    truncated,
+    maxLength: all.maxLength,
+    withoutTargets,
+    withoutTargetsByCause,
     findings: supervision ?? { turns: 0, withoutStop: none, prefixesChecked: 0, otherPrefix: none },
   };
 }
@@ -51,17 +76,54 @@ export async function proveSupervision({ source, tokenizer, renderer, options, t
 const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`;
 
 /** A proof in sentences, each with whether it is as it should be. */
-export function describeProof({ conversations, unreadable, tokens, supervisedTokens, truncated, maxLength, withoutTargets, withoutTargetsByCause, findings }: SupervisionProof): { readonly text: string; readonly good: boolean }[] {
+export function describeProof({
+  conversations,
+  unreadable,
+  tokens,
+  supervisedTokens,
+  truncated,
+  maxLength,
+  withoutTargets,
+  withoutTargetsByCause,
+  findings,
+}: SupervisionProof): { readonly text: string; readonly good: boolean }[] {
   const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
-  const causes = Object.entries(withoutTargetsByCause).map(([cause, count]) => `${count} by ${cause}`).join(', ');
-  const problems = supervisionProblems(findings).map(({ message, hint }) => ({ text: hint === undefined ? message : `${message} ${hint}`, good: false }));
+  const causes = Object.entries(withoutTargetsByCause)
+    .map(([cause, count]) => `${count} by ${cause}`)
+    .join(', ');
+  const problems = supervisionProblems(findings).map(({ message, hint }) => ({
+    text: hint === undefined ? message : `${message} ${hint}`,
+    good: false,
+  }));
   return [
-    { text: `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation', 'conversations')} are learned (${share.toFixed(1)} %)`, good: supervisedTokens > 0 },
-    withoutTargets === 0 ? { text: 'every conversation has something to learn from', good: true } : { text: `${counted(withoutTargets, 'conversation has', 'conversations have')} nothing to learn from: ${causes}`, good: false },
-    { text: `${truncated === 0 ? 'no conversation is' : counted(truncated, 'conversation is', 'conversations are')} cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`, good: truncated === 0 },
+    {
+      text:
+        `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation', 'conversations')} ` +
+        `are learned (${share.toFixed(1)} %)`,
+      good: supervisedTokens > 0,
+    },
+    withoutTargets === 0
+      ? { text: 'every conversation has something to learn from', good: true }
+      : {
+          text: `${counted(withoutTargets, 'conversation has', 'conversations have')} nothing to learn from: ${causes}`,
+          good: false,
+        },
+    {
+      text:
+        `${truncated === 0 ? 'no conversation is' : counted(truncated, 'conversation is', 'conversations are')} ` +
+        `cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`,
+      good: truncated === 0,
+    },
     ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row', 'rows')} cannot be read`, good: false }]),
     ...(problems.length > 0
       ? problems
-      : [{ text: `the end of each of ${findings.turns} turns is learned, and serving sends what training shows (${findings.prefixesChecked} prompts compared, token for token)`, good: true }]),
+      : [
+          {
+            text:
+              `the end of each of ${findings.turns} turns is learned, and serving sends what training shows ` +
+              `(${findings.prefixesChecked} prompts compared, token for token)`,
+            good: true,
+          },
+        ]),
   ];
 }

@@ -6,8 +6,12 @@ const GZIP_MAGIC = [0x1f, 0x8b];
 
 function readFailed(file: string, cause: unknown): WhetstoneError {
   const code = (cause as { code?: string }).code;
-  if (code === 'ENOENT') return new WhetstoneError('FILE_NOT_FOUND', 'The data file does not exist.', { place: { file }, cause });
-  return new WhetstoneError('FILE_UNREADABLE', `The data file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+  if (code === 'ENOENT')
+    return new WhetstoneError('FILE_NOT_FOUND', 'The data file does not exist.', { place: { file }, cause });
+  return new WhetstoneError('FILE_UNREADABLE', `The data file cannot be read: ${(cause as Error).message}`, {
+    place: { file },
+    cause,
+  });
 }
 
 /** Hears how many bytes of a file were read, as it lies on the disk. */
@@ -36,10 +40,11 @@ async function* gunzip(chunks: AsyncGenerator<Buffer>, file: string): AsyncGener
     try {
       for await (const chunk of chunks) {
         if (stream.destroyed) return;
-        if (!stream.write(chunk)) await new Promise<void>((resolve) => {
-          stream.once('drain', resolve);
-          stream.once('close', resolve);
-        });
+        if (!stream.write(chunk))
+          await new Promise<void>((resolve) => {
+            stream.once('drain', resolve);
+            stream.once('close', resolve);
+          });
       }
       stream.end();
     } catch (error) {
@@ -60,24 +65,32 @@ async function* gunzip(chunks: AsyncGenerator<Buffer>, file: string): AsyncGener
   }
 }
 
-async function* utf16ToUtf8(chunks: AsyncGenerator<Buffer>, label: 'utf-16le' | 'utf-16be', file: string): AsyncGenerator<Buffer> {
+async function* utf16ToUtf8(
+  chunks: AsyncGenerator<Buffer>,
+  label: 'utf-16le' | 'utf-16be',
+  file: string,
+): AsyncGenerator<Buffer> {
   const decoder = new TextDecoder(label, { fatal: true });
   try {
     for await (const chunk of chunks) yield Buffer.from(decoder.decode(chunk, { stream: true }));
     yield Buffer.from(decoder.decode());
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause;
-    throw new WhetstoneError('FILE_UNREADABLE', `The file starts as ${label.toUpperCase()} but is not valid ${label.toUpperCase()}.`, {
-      place: { file },
-      hint: 'Convert it to UTF-8.',
-      cause,
-    });
+    throw new WhetstoneError(
+      'FILE_UNREADABLE',
+      `The file starts as ${label.toUpperCase()} but is not valid ${label.toUpperCase()}.`,
+      {
+        place: { file },
+        hint: 'Convert it to UTF-8.',
+        cause,
+      },
+    );
   }
 }
 
 /**
- * The bytes of a file as UTF-8 (not checked), in chunks: gzip is unpacked whatever the file is called, UTF-16 with a byte-order mark is converted,
- * a UTF-8 byte-order mark is left to the reader of lines.
+ * The bytes of a file as UTF-8 (not checked), in chunks: gzip is unpacked whatever the file is called, UTF-16 with a
+ * byte-order mark is converted, a UTF-8 byte-order mark is left to the reader of lines.
  *
  * @throws FILE_NOT_FOUND, FILE_UNREADABLE
  */

@@ -1,4 +1,7 @@
-/** Fields of one record of a table, read line by line: a quoted field may hold line breaks, and a quote within it is doubled. */
+/**
+ * Fields of one record of a table, read line by line: a quoted field may hold line breaks, and a quote within it is
+ * doubled.
+ */
 export interface RecordReader {
   /** Reads a line; after `open`, the next line goes on within a quoted field. */
   feed(line: string): 'open' | 'done' | 'stray-quote';

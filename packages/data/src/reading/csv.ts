@@ -12,7 +12,10 @@ function delimiterOf(header: string): string {
 const STRAY_QUOTE = 'a quote stands within a field; fields with quotes must be quoted, their quotes doubled';
 const NEVER_CLOSED = 'a quote is opened and never closed';
 
-/** Reads records of lines. Where one cannot be read, the line on which it starts is reported, and the next line is tried as the start of another. */
+/**
+ * Reads records of lines. Where one cannot be read, the line on which it starts is reported, and the next line is tried
+ * as the start of another.
+ */
 class Records {
   readonly #delimiter: string;
   readonly #maxBytes: number;
@@ -31,7 +34,10 @@ class Records {
     if ('problem' in line) {
       // A record that is open is broken by it.
       yield* this.giveUp(STRAY_QUOTE);
-      yield { line: line.line, problem: line.problem.includes('UTF-8') ? 'the row holds bytes that are not UTF-8' : line.problem };
+      yield {
+        line: line.line,
+        problem: line.problem.includes('UTF-8') ? 'the row holds bytes that are not UTF-8' : line.problem,
+      };
       return;
     }
     if (this.#waiting.length === 0 && line.text.trim() === '') return;
@@ -69,8 +75,15 @@ class Records {
   }
 }
 
-/** Rows of a table with a header, `.csv` or `.tsv`; quoted fields may hold line breaks. Every value is text; the line is where the row starts. */
-export async function* readCsv(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes): AsyncGenerator<Row> {
+/**
+ * Rows of a table with a header, `.csv` or `.tsv`; quoted fields may hold line breaks. Every value is text; the line is
+ * where the row starts.
+ */
+export async function* readCsv(
+  file: string,
+  maxRowBytes = DEFAULT_MAX_ROW_BYTES,
+  onBytes?: OnBytes,
+): AsyncGenerator<Row> {
   let records: Records | undefined;
   let names: readonly string[] | undefined;
   const rowOf = (record: Row): Row | null => {
@@ -80,11 +93,15 @@ export async function* readCsv(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES
       names = fields.map((name) => name.trim());
       return null;
     }
-    if (fields.length !== names.length) return { line: record.line, problem: 'the row has another number of fields than the header' };
+    if (fields.length !== names.length)
+      return { line: record.line, problem: 'the row has another number of fields than the header' };
     return { line: record.line, value: Object.fromEntries(names.map((name, index) => [name, fields[index] ?? ''])) };
   };
   for await (const line of readLines(file, maxRowBytes, onBytes)) {
-    records ??= new Records(/\.tsv(\.gz)?$/i.test(file) ? '\t' : delimiterOf('text' in line ? line.text : ''), maxRowBytes);
+    records ??= new Records(
+      /\.tsv(\.gz)?$/i.test(file) ? '\t' : delimiterOf('text' in line ? line.text : ''),
+      maxRowBytes,
+    );
     for (const record of records.take(line)) {
       const row = rowOf(record);
       if (row) yield row;

@@ -19,8 +19,9 @@ async function expand(pattern: string, baseFolder: string): Promise<string[]> {
 }
 
 /**
- * The files that paths, globs and folders stand for, relative ones from `baseFolder`. A path that exists is taken as it is, even where it looks like a glob;
- * a folder stands for every data file beneath it. Files of one pattern come in the order of their names, each file once.
+ * The files that paths, globs and folders stand for, relative ones from `baseFolder`. A path that exists is taken as it
+ * is, even where it looks like a glob; a folder stands for every data file beneath it. Files of one pattern come in the
+ * order of their names, each file once.
  *
  * @throws FILE_NOT_FOUND where a pattern matches nothing
  */

@@ -7,7 +7,10 @@ import { FORMATS, readRows } from './read-rows.js';
 
 const folder = temporaryFolder();
 
-/** What every reader owes for every input: it ends, each row has a value or a reason and a line, and errors are Whetstone's. */
+/**
+ * What every reader owes for every input: it ends, each row has a value or a reason and a line, and errors are
+ * Whetstone's.
+ */
 async function readToTheEnd(file: string, format: (typeof FORMATS)[number]): Promise<void> {
   try {
     const source = await createConversationSource({ path: file, format }, folder);
@@ -26,7 +29,28 @@ async function readToTheEnd(file: string, format: (typeof FORMATS)[number]): Pro
   }
 }
 
-const awkwardText = fc.string({ unit: fc.constantFrom('a', '"', '\\', '\n', '\r', ',', '[', ']', '{', '}', ':', '\0', '\ufeff', '世', '😀', '\ud83d', ' ', '1') });
+const awkwardText = fc.string({
+  unit: fc.constantFrom(
+    'a',
+    '"',
+    '\\',
+    '\n',
+    '\r',
+    ',',
+    '[',
+    ']',
+    '{',
+    '}',
+    ':',
+    '\0',
+    '\ufeff',
+    '世',
+    '😀',
+    '\ud83d',
+    ' ',
+    '1',
+  ),
+});
 const anyBytes = fc.oneof(
   fc.uint8Array({ maxLength: 400 }),
   awkwardText.map((text) => Buffer.from(text)),
@@ -64,11 +88,18 @@ test('what is written is read: tables, whatever is in their fields', async () =>
   const field = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', ';', ' ', '世', '😀', '\t') });
   const quote = (text: string): string => `"${text.replaceAll('"', '""')}"`;
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.tuple(field, field), { maxLength: 6 }), fc.constantFrom(',', ';', '\t', '|'), fc.constantFrom('\n', '\r\n'), async (records, delimiter, end) => {
-      const text = [['p', 'c'], ...records].map((fields) => fields.map(quote).join(delimiter)).join(end);
-      const rows = await collect(readRows(writeInto(folder, 'round.csv', text)));
-      expect(rows.map((row) => ('value' in row ? row.value : row.problem))).toEqual(records.map(([p, c]) => ({ p, c })));
-    }),
+    fc.asyncProperty(
+      fc.array(fc.tuple(field, field), { maxLength: 6 }),
+      fc.constantFrom(',', ';', '\t', '|'),
+      fc.constantFrom('\n', '\r\n'),
+      async (records, delimiter, end) => {
+        const text = [['p', 'c'], ...records].map((fields) => fields.map(quote).join(delimiter)).join(end);
+        const rows = await collect(readRows(writeInto(folder, 'round.csv', text)));
+        expect(rows.map((row) => ('value' in row ? row.value : row.problem))).toEqual(
+          records.map(([p, c]) => ({ p, c })),
+        );
+      },
+    ),
     { numRuns: 100 },
   );
 });

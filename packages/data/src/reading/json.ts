@@ -37,19 +37,28 @@ class Element {
 
   row(): Row {
     const { line } = this;
-    if (this.#bytes > this.maxBytes) return { line, problem: `the element has ${this.#bytes} bytes; the longest that is read has ${this.maxBytes} (option maxRowBytes)` };
+    if (this.#bytes > this.maxBytes)
+      return {
+        line,
+        problem:
+          `the element has ${this.#bytes} bytes; the longest that is read has ${this.maxBytes} (option ` +
+          'maxRowBytes)',
+      };
     try {
       const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(this.#pieces));
       return { line, value: JSON.parse(text) as unknown };
     } catch (error) {
-      return { line, problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the element is not valid UTF-8' };
+      return {
+        line,
+        problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the element is not valid UTF-8',
+      };
     }
   }
 }
 
 /**
- * The elements of a file that is one JSON list, in constant memory: brackets and quotes are counted to find where each element ends, so that one that
- * is not valid costs only itself.
+ * The elements of a file that is one JSON list, in constant memory: brackets and quotes are counted to find where each
+ * element ends, so that one that is not valid costs only itself.
  */
 async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   let line = 1;
@@ -124,22 +133,32 @@ async function* readObject(file: string, maxBytes: number, onBytes?: OnBytes): A
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)));
   } catch (error) {
-    yield { line: 1, problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the file is not valid UTF-8' };
+    yield {
+      line: 1,
+      problem: error instanceof SyntaxError ? `not valid JSON: ${error.message}` : 'the file is not valid UTF-8',
+    };
     return;
   }
-  const key = isRecord(value) ? ROW_KEYS.find((name) => Array.isArray((value as Record<string, unknown>)[name])) : undefined;
+  const key = isRecord(value)
+    ? ROW_KEYS.find((name) => Array.isArray((value as Record<string, unknown>)[name]))
+    : undefined;
   const rows = isRecord(value) && key !== undefined ? (value[key] as unknown[]) : [value];
   for (const row of rows) yield { line: 1, value: row };
 }
 
 /** What a file starts with: the first byte that says something, and whether its first line is JSON in itself. */
-async function lookAtStart(file: string): Promise<{ readonly first: number | undefined; readonly lineIsJson: boolean }> {
+async function lookAtStart(
+  file: string,
+): Promise<{ readonly first: number | undefined; readonly lineIsJson: boolean }> {
   let head = Buffer.alloc(0);
   for await (const chunk of readBytes(file)) {
     head = Buffer.concat([head, chunk]);
     if (head.includes(NEWLINE) || head.length > 1 << 20) break;
   }
-  const text = head.toString('utf8').replace(/^\ufeff/, '').trimStart();
+  const text = head
+    .toString('utf8')
+    .replace(/^\ufeff/, '')
+    .trimStart();
   const line = text.split('\n', 1)[0] ?? '';
   let lineIsJson = false;
   try {
@@ -157,8 +176,15 @@ export async function holdsJsonLines(file: string): Promise<boolean> {
   return lineIsJson && first !== OPEN_LIST;
 }
 
-/** Rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or in truth JSON Lines. */
-export async function* readJson(file: string, maxRowBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes): AsyncGenerator<Row> {
+/**
+ * Rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or in truth JSON
+ * Lines.
+ */
+export async function* readJson(
+  file: string,
+  maxRowBytes = DEFAULT_MAX_ROW_BYTES,
+  onBytes?: OnBytes,
+): AsyncGenerator<Row> {
   const { first, lineIsJson } = await lookAtStart(file);
   if (first === undefined) return;
   if (lineIsJson && first !== OPEN_LIST) yield* readJsonLines(file, maxRowBytes, onBytes);

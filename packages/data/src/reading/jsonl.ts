@@ -6,7 +6,9 @@ function parseLine(line: number, text: string): Row {
   try {
     return { line, value: JSON.parse(text) as unknown };
   } catch (error) {
-    const reason = text.includes('\0') ? 'the line holds NUL characters; the file may be damaged' : `not valid JSON: ${(error as Error).message}`;
+    const reason = text.includes('\0')
+      ? 'the line holds NUL characters; the file may be damaged'
+      : `not valid JSON: ${(error as Error).message}`;
     return { line, problem: reason };
   }
 }

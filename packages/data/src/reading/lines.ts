@@ -7,7 +7,9 @@ const BYTE_ORDER_MARK = '\ufeff';
 export const DEFAULT_MAX_ROW_BYTES = 32 * 1024 * 1024;
 
 /** One line of text without its end, or the reason why it cannot be had. */
-export type Line = { readonly line: number; readonly text: string } | { readonly line: number; readonly problem: string };
+export type Line =
+  | { readonly line: number; readonly text: string }
+  | { readonly line: number; readonly problem: string };
 
 const megabytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
@@ -29,10 +31,21 @@ function countLines(bytes: Buffer): number {
   return lines;
 }
 
-const tooLong = (line: number, bytes: number, maxBytes: number): Line => ({ line, problem: `the line has ${megabytes(bytes)}; the longest that is read has ${megabytes(maxBytes)} (option maxRowBytes)` });
+const tooLong = (line: number, bytes: number, maxBytes: number): Line => ({
+  line,
+  problem: `the line has ${megabytes(bytes)}; the longest that is read has ${megabytes(maxBytes)} (option maxRowBytes)`,
+});
 
-/** A text file as blocks of whole lines, in constant memory: a line longer than `maxBytes` comes as a problem of its own. */
-export async function* readLineBlocks(file: string, maxBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes, chunkBytes?: number): AsyncGenerator<LineBlock | { readonly line: number; readonly problem: string }> {
+/**
+ * A text file as blocks of whole lines, in constant memory: a line longer than `maxBytes` comes as a problem of its
+ * own.
+ */
+export async function* readLineBlocks(
+  file: string,
+  maxBytes = DEFAULT_MAX_ROW_BYTES,
+  onBytes?: OnBytes,
+  chunkBytes?: number,
+): AsyncGenerator<LineBlock | { readonly line: number; readonly problem: string }> {
   let begun: Buffer[] = [];
   let begunBytes = 0;
   let line = 1;
@@ -57,7 +70,10 @@ export async function* readLineBlocks(file: string, maxBytes = DEFAULT_MAX_ROW_B
     }
     const last = chunk.lastIndexOf(NEWLINE);
     if (last >= start) {
-      const bytes = begun.length === 0 ? chunk.subarray(start, last + 1) : Buffer.concat([...begun, chunk.subarray(start, last + 1)]);
+      const bytes =
+        begun.length === 0
+          ? chunk.subarray(start, last + 1)
+          : Buffer.concat([...begun, chunk.subarray(start, last + 1)]);
       yield { bytes, firstLine: line };
       line += countLines(bytes);
       [begun, begunBytes] = [[], 0];
@@ -89,7 +105,7 @@ export function* linesOf({ bytes, firstLine }: LineBlock, maxBytes = DEFAULT_MAX
     }
   }
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let start = 0; start < buffer.length; ) {
+  for (let start = 0; start < buffer.length;) {
     const found = buffer.indexOf(NEWLINE, start);
     const end = found === -1 ? buffer.length : found;
     yield end - start > maxBytes ? tooLong(line, end - start, maxBytes) : decodeLine(line, buffer.subarray(start, end));
@@ -107,10 +123,14 @@ function decodeWhole(bytes: Uint8Array): string | null {
 }
 
 /**
- * The lines of a text file, in constant memory. LF and CRLF both end a line; a byte-order mark at the start of a line is dropped.
- * Lines that are not UTF-8 or longer than `maxBytes` come as problems, and reading goes on after them.
+ * The lines of a text file, in constant memory. LF and CRLF both end a line; a byte-order mark at the start of a line
+ * is dropped. Lines that are not UTF-8 or longer than `maxBytes` come as problems, and reading goes on after them.
  */
-export async function* readLines(file: string, maxBytes = DEFAULT_MAX_ROW_BYTES, onBytes?: OnBytes): AsyncGenerator<Line> {
+export async function* readLines(
+  file: string,
+  maxBytes = DEFAULT_MAX_ROW_BYTES,
+  onBytes?: OnBytes,
+): AsyncGenerator<Line> {
   for await (const block of readLineBlocks(file, maxBytes, onBytes)) {
     if ('problem' in block) yield block;
     else yield* linesOf(block, maxBytes);

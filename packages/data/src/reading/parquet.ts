@@ -12,15 +12,25 @@ function toPlain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(toPlain);
   if (typeof value === 'object' && value !== null) {
     // Absent fields of a struct come as undefined or null; the layouts take both for "not there".
-    return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined).map(([key, field]) => [key, toPlain(field)]));
+    return Object.fromEntries(
+      Object.entries(value)
+        .filter(([, field]) => field !== undefined)
+        .map(([key, field]) => [key, toPlain(field)]),
+    );
   }
   return value;
 }
 
 const unreadable = (file: string, cause: unknown): WhetstoneError =>
-  new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, { place: { file }, cause });
+  new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, {
+    place: { file },
+    cause,
+  });
 
-/** Row groups up to this size (uncompressed) are decoded at once; of larger ones, where their pages can be found, as many rows as this holds. */
+/**
+ * Row groups up to this size (uncompressed) are decoded at once; of larger ones, where their pages can be found, as
+ * many rows as this holds.
+ */
 const DECODED_BYTES = 64 * 1024 * 1024;
 
 /** The largest group that is decoded whole, by default: what it becomes takes two to three times as much. */
@@ -31,12 +41,17 @@ type RowGroup = FileMetaData['row_groups'][number];
 const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
 /**
- * Rows that are decoded at once of a group. Pages before a row can be passed over where the file has an index of them, or where no column is nested; of
- * other groups every reading decodes all.
+ * Rows that are decoded at once of a group. Pages before a row can be passed over where the file has an index of them,
+ * or where no column is nested; of other groups every reading decodes all.
  *
  * @throws FILE_UNREADABLE for a group that must be decoded whole and is too large for that
  */
-function rowsAtOnce(group: RowGroup, number: number, file: string, { decodedBytes, maxGroupBytes }: GroupLimits): number {
+function rowsAtOnce(
+  group: RowGroup,
+  number: number,
+  file: string,
+  { decodedBytes, maxGroupBytes }: GroupLimits,
+): number {
   const rows = Number(group.num_rows);
   const bytes = Number(group.total_byte_size);
   if (bytes <= decodedBytes) return rows;
@@ -44,12 +59,19 @@ function rowsAtOnce(group: RowGroup, number: number, file: string, { decodedByte
   const flat = group.columns.every(({ meta_data: column }) => (column?.path_in_schema.length ?? 2) === 1);
   if (indexed || flat) return Math.max(1, Math.ceil((rows * decodedBytes) / bytes));
   if (bytes <= maxGroupBytes) return rows;
-  throw new WhetstoneError('FILE_UNREADABLE', `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without an index of their pages: it can only be decoded whole.`, {
-    place: { file },
-    expected: `at most ${mebibytes(maxGroupBytes)} a group (option maxGroupBytes), or a page index`,
-    found: `${rows} rows, ${mebibytes(bytes)}`,
-    hint: 'Write the file anew with a page index or smaller groups, as in pyarrow: pq.write_table(table, "new.parquet", write_page_index=True, row_group_size=10_000).',
-  });
+  throw new WhetstoneError(
+    'FILE_UNREADABLE',
+    `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without an index of ` +
+      'their pages: it can only be decoded whole.',
+    {
+      place: { file },
+      expected: `at most ${mebibytes(maxGroupBytes)} a group (option maxGroupBytes), or a page index`,
+      found: `${rows} rows, ${mebibytes(bytes)}`,
+      hint:
+        'Write the file anew with a page index or smaller groups, as in pyarrow: pq.write_table(table, ' +
+        '"new.parquet", write_page_index=True, row_group_size=10_000).',
+    },
+  );
 }
 
 export interface GroupLimits {
@@ -59,8 +81,14 @@ export interface GroupLimits {
   readonly maxGroupBytes: number;
 }
 
-/** Rows of a Parquet file, decoded some at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE */
-export async function* readParquet(file: string, onBytes?: OnBytes, limits: Partial<GroupLimits> = {}): AsyncGenerator<Row> {
+/**
+ * Rows of a Parquet file, decoded some at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE
+ */
+export async function* readParquet(
+  file: string,
+  onBytes?: OnBytes,
+  limits: Partial<GroupLimits> = {},
+): AsyncGenerator<Row> {
   const all: GroupLimits = { decodedBytes: DECODED_BYTES, maxGroupBytes: DEFAULT_MAX_GROUP_BYTES, ...limits };
   let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   let metadata: FileMetaData;
@@ -81,7 +109,14 @@ export async function* readParquet(file: string, onBytes?: OnBytes, limits: Part
       const to = Math.min(end, from + step);
       let rows: Record<string, unknown>[];
       try {
-        rows = await parquetReadObjects({ file: buffer, metadata, rowStart: from, rowEnd: to, compressors, useOffsetIndex: to - from < end - start });
+        rows = await parquetReadObjects({
+          file: buffer,
+          metadata,
+          rowStart: from,
+          rowEnd: to,
+          compressors,
+          useOffsetIndex: to - from < end - start,
+        });
       } catch (cause) {
         throw unreadable(file, cause);
       }

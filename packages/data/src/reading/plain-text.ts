@@ -15,7 +15,12 @@ export function* textRowsOf(block: LineBlock, maxRowBytes?: number): Generator<R
 }
 
 /** Rows `{"text"}` of a plain text file. Blank lines are no samples. */
-export async function* readPlainText(file: string, unit: TextUnit = 'line', maxRowBytes?: number, onBytes?: OnBytes): AsyncGenerator<Row> {
+export async function* readPlainText(
+  file: string,
+  unit: TextUnit = 'line',
+  maxRowBytes?: number,
+  onBytes?: OnBytes,
+): AsyncGenerator<Row> {
   let waiting: string[] = [];
   let first = 1;
   for await (const line of readLines(file, maxRowBytes, onBytes)) {

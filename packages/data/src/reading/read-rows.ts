@@ -36,7 +36,11 @@ export function formatOf(file: string): Format {
 }
 
 /** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
-export function readRows(file: string, { format = 'auto', maxRowBytes, maxGroupBytes, textUnit }: ReadOptions = {}, onBytes?: OnBytes): AsyncIterable<Row> {
+export function readRows(
+  file: string,
+  { format = 'auto', maxRowBytes, maxGroupBytes, textUnit }: ReadOptions = {},
+  onBytes?: OnBytes,
+): AsyncIterable<Row> {
   switch (format === 'auto' ? formatOf(file) : format) {
     case 'jsonl':
       return readJsonLines(file, maxRowBytes, onBytes);

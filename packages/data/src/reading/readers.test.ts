@@ -12,7 +12,8 @@ const folder = temporaryFolder();
 const fixture = (name: string): string => fileURLToPath(new URL(`../../test-data/${name}`, import.meta.url));
 
 /** Rows as `line: value` or `line! problem`. */
-const show = (rows: readonly Row[]): string[] => rows.map((row) => ('problem' in row ? `${row.line}! ${row.problem}` : `${row.line}: ${JSON.stringify(row.value)}`));
+const show = (rows: readonly Row[]): string[] =>
+  rows.map((row) => ('problem' in row ? `${row.line}! ${row.problem}` : `${row.line}: ${JSON.stringify(row.value)}`));
 
 async function rowsOf(name: string, content: string | Uint8Array, options?: ReadOptions): Promise<string[]> {
   return show(await collect(readRows(writeInto(folder, name, content), options)));
@@ -20,13 +21,18 @@ async function rowsOf(name: string, content: string | Uint8Array, options?: Read
 
 async function turnsOf(path: string, options: Partial<ConversationSourceOptions> = {}) {
   const source = await createConversationSource({ path, ...options }, folder);
-  const turns = (await collect(source.conversations())).map(({ messages }) => messages.map(({ role, content }) => `${role}:${content as string}`));
+  const turns = (await collect(source.conversations())).map(({ messages }) =>
+    messages.map(({ role, content }) => `${role}:${content as string}`),
+  );
   return { turns, problems: source.unreadable.map(({ origin, reason }) => `${origin.line}! ${reason}`) };
 }
 
 describe('JSON', () => {
   test('a list, with the line of each element', async () => {
-    expect(await rowsOf('a.json', '\ufeff[\n {"text": "a, ]"},\n\n {"text":\n "b\\"}"}\n]\n')).toEqual(['2: {"text":"a, ]"}', '4: {"text":"b\\"}"}']);
+    expect(await rowsOf('a.json', '\ufeff[\n {"text": "a, ]"},\n\n {"text":\n "b\\"}"}\n]\n')).toEqual([
+      '2: {"text":"a, ]"}',
+      '4: {"text":"b\\"}"}',
+    ]);
     expect(await rowsOf('empty.json', '[ ]')).toEqual([]);
     expect(await rowsOf('nothing.json', '')).toEqual([]);
   });
@@ -39,22 +45,36 @@ describe('JSON', () => {
   });
 
   test('a list that is cut short, or followed by something', async () => {
-    expect((await rowsOf('cut.json', '[{"a": 1},\n{"a": 2')).at(-1)).toBe('2! the list does not end: the file may be cut short');
+    expect((await rowsOf('cut.json', '[{"a": 1},\n{"a": 2')).at(-1)).toBe(
+      '2! the list does not end: the file may be cut short',
+    );
     expect((await rowsOf('more.json', '[1]\n[2]')).at(-1)).toBe('2! something follows the end of the list');
-    expect(await rowsOf('commas.json', '[1,,2]')).toEqual(['1: 1', '1! an element is missing between two commas', '1: 2']);
+    expect(await rowsOf('commas.json', '[1,,2]')).toEqual([
+      '1: 1',
+      '1! an element is missing between two commas',
+      '1: 2',
+    ]);
   });
 
   test('elements over several chunks, and one that is too long', async () => {
     const long = 'x'.repeat(2_500_000);
     const rows = await rowsOf('long.json', JSON.stringify([{ text: long }, { text: 'b' }]));
     expect(rows.map((row) => row.length)).toEqual([long.length + 14, 15]);
-    expect((await rowsOf('limited.json', JSON.stringify([{ text: long }, { text: 'b' }]), { maxRowBytes: 100_000 }))[0]).toMatch(/^1! the element has \d+ bytes/);
+    expect(
+      (await rowsOf('limited.json', JSON.stringify([{ text: long }, { text: 'b' }]), { maxRowBytes: 100_000 }))[0],
+    ).toMatch(/^1! the element has \d+ bytes/);
   });
 
   test('an object with rows, one conversation, and JSON Lines under another name', async () => {
-    expect(await rowsOf('data.json', '{\n"version": 1,\n"data": [{"text": "a"}, {"text": "b"}]}')).toEqual(['1: {"text":"a"}', '1: {"text":"b"}']);
+    expect(await rowsOf('data.json', '{\n"version": 1,\n"data": [{"text": "a"}, {"text": "b"}]}')).toEqual([
+      '1: {"text":"a"}',
+      '1: {"text":"b"}',
+    ]);
     expect(await rowsOf('one.json', '{\n"text": "a"}')).toEqual(['1: {"text":"a"}']);
-    expect(await rowsOf('lines.json', '{"text": "a"}\n{"text": "b"}\n')).toEqual(['1: {"text":"a"}', '2: {"text":"b"}']);
+    expect(await rowsOf('lines.json', '{"text": "a"}\n{"text": "b"}\n')).toEqual([
+      '1: {"text":"a"}',
+      '2: {"text":"b"}',
+    ]);
   });
 });
 
@@ -85,11 +105,17 @@ describe('CSV', () => {
     const rows = await rowsOf('e.csv', `prompt,completion\na,b\n"never,closed\n${'x,y\n'.repeat(1000)}`);
     expect(rows[0]).toContain('"a"');
     expect(rows[1]).toBe('3! a quote is opened and never closed');
-    expect(rows.slice(2)).toEqual(Array.from({ length: 1000 }, (_, index) => `${index + 4}: {"prompt":"x","completion":"y"}`));
+    expect(rows.slice(2)).toEqual(
+      Array.from({ length: 1000 }, (_, index) => `${index + 4}: {"prompt":"x","completion":"y"}`),
+    );
   });
 
   test('messages as JSON in a field', async () => {
-    const file = writeInto(folder, 'f.csv', 'messages,topic\n"[{""role"":""user"",""content"":""Hi""},{""role"":""assistant"",""content"":""Hello""}]",x\n');
+    const file = writeInto(
+      folder,
+      'f.csv',
+      'messages,topic\n"[{""role"":""user"",""content"":""Hi""},{""role"":""assistant"",""content"":""Hello""}]",x\n',
+    );
     expect((await turnsOf(file)).turns).toEqual([['user:Hi', 'assistant:Hello']]);
   });
 
@@ -107,7 +133,9 @@ describe('Parquet', () => {
       ['user:Hi', 'assistant:Grüße, 世界'],
       ['user:2+2', 'assistant:4'],
     ]);
-    const [conversation] = await collect((await createConversationSource({ path: fixture(name) }, folder)).conversations());
+    const [conversation] = await collect(
+      (await createConversationSource({ path: fixture(name) }, folder)).conversations(),
+    );
     expect(conversation?.columns).toEqual({ score: 1, topic: 'a' });
     expect(conversation?.messages[0]).toEqual({ role: 'user', content: 'Hi' });
     expect(conversation?.messages[1]).toMatchObject({ name: 'Ada' });
@@ -124,7 +152,8 @@ describe('Parquet', () => {
     const whole = await collect(readParquet(fixture(name)));
     expect(whole.map(({ line }) => line)).toEqual(Array.from({ length: 600 }, (_, index) => index + 1));
     expect(JSON.stringify(whole[599])).toMatch(/q(uestion )?599.*a(nswer )?599/);
-    for (const bytes of [1000, 7777]) expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(whole);
+    for (const bytes of [1000, 7777])
+      expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(whole);
   });
 
   test('a large group that can only be decoded whole is an error with its size, before anything is decoded', async () => {
@@ -132,12 +161,22 @@ describe('Parquet', () => {
     const whole = await collect(readParquet(nested));
     expect(await collect(readParquet(nested, undefined, { decodedBytes: 1 }))).toEqual(whole);
     let bytes = 0;
-    const error: unknown = await collect(readParquet(nested, (read) => (bytes += read), { decodedBytes: 1, maxGroupBytes: 100 })).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'FILE_UNREADABLE', place: { file: nested }, expected: expect.stringContaining('maxGroupBytes') as string, hint: expect.stringContaining('write_page_index') as string });
+    const error: unknown = await collect(
+      readParquet(nested, (read) => (bytes += read), { decodedBytes: 1, maxGroupBytes: 100 }),
+    ).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: 'FILE_UNREADABLE',
+      place: { file: nested },
+      expected: expect.stringContaining('maxGroupBytes') as string,
+      hint: expect.stringContaining('write_page_index') as string,
+    });
     expect(String(error)).toMatch(/Row group 0 .* has 0\.0 MiB of nested columns/);
     expect(bytes).toBe(0);
     // Where pages are indexed or columns flat, parts are decoded, whatever the size.
-    for (const name of ['pages.snappy.parquet', 'flat.snappy.parquet']) expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: 1000, maxGroupBytes: 100 }))).toHaveLength(600);
+    for (const name of ['pages.snappy.parquet', 'flat.snappy.parquet'])
+      expect(
+        await collect(readParquet(fixture(name), undefined, { decodedBytes: 1000, maxGroupBytes: 100 })),
+      ).toHaveLength(600);
   });
 
   test('wrong types are reported row by row', async () => {
@@ -159,12 +198,17 @@ describe('plain text', () => {
   const content = 'One\nTwo\n\n\nThree\n';
   test('by line, paragraph or document', async () => {
     expect(await rowsOf('a.txt', content)).toEqual(['1: {"text":"One"}', '2: {"text":"Two"}', '5: {"text":"Three"}']);
-    expect(await rowsOf('a.txt', content, { textUnit: 'paragraph' })).toEqual(['1: {"text":"One\\nTwo"}', '5: {"text":"Three"}']);
+    expect(await rowsOf('a.txt', content, { textUnit: 'paragraph' })).toEqual([
+      '1: {"text":"One\\nTwo"}',
+      '5: {"text":"Three"}',
+    ]);
     expect(await rowsOf('a.txt', content, { textUnit: 'document' })).toEqual(['1: {"text":"One\\nTwo\\n\\n\\nThree"}']);
   });
 });
 
 test('gzip, whatever the format', async () => {
-  expect(await rowsOf('a.csv.gz', gzipSync('prompt,completion\na,b\n'))).toEqual(['2: {"prompt":"a","completion":"b"}']);
+  expect(await rowsOf('a.csv.gz', gzipSync('prompt,completion\na,b\n'))).toEqual([
+    '2: {"prompt":"a","completion":"b"}',
+  ]);
   expect(await rowsOf('a.json.gz', gzipSync('[{"text": "a"}]'))).toEqual(['1: {"text":"a"}']);
 });

@@ -3,7 +3,10 @@ export type Row =
   | { readonly line: number; readonly value: unknown }
   | { readonly line: number; readonly problem: string };
 
-/** Why a row cannot be used: thrown while one row is looked at, and caught by the source, which reports it with file and line. */
+/**
+ * Why a row cannot be used: thrown while one row is looked at, and caught by the source, which reports it with file and
+ * line.
+ */
 export class RowProblem extends Error {
   override readonly name = 'RowProblem';
 }

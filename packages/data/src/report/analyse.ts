@@ -30,7 +30,10 @@ const HARDEST = 12;
 const TOGETHER = 64;
 
 /** The losses of conversations under a model, where they have any. */
-async function measureLosses(sample: readonly Conversation[], lossesOf: NonNullable<AnalyseInputs['lossesOf']>): Promise<{ conversation: Conversation; origin: Origin; loss: number }[]> {
+async function measureLosses(
+  sample: readonly Conversation[],
+  lossesOf: NonNullable<AnalyseInputs['lossesOf']>,
+): Promise<{ conversation: Conversation; origin: Origin; loss: number }[]> {
   const found: { conversation: Conversation; origin: Origin; loss: number }[] = [];
   for (let start = 0; start < sample.length; start += TOGETHER) {
     const members = sample.slice(start, start + TOGETHER);
@@ -44,7 +47,11 @@ async function measureLosses(sample: readonly Conversation[], lossesOf: NonNulla
 }
 
 /** Measures all of a source on this thread. */
-async function measureInOrder(source: DataSource, tokenizing: Tokenizing | null, options: MeasureOptions): Promise<Gatherer> {
+async function measureInOrder(
+  source: DataSource,
+  tokenizing: Tokenizing | null,
+  options: MeasureOptions,
+): Promise<Gatherer> {
   const gatherer = createGatherer(options, tokenizing !== null);
   const measure = createMeasure(tokenizing, options);
   for await (const some of together(source.conversations(), TOGETHER)) gatherer.take(measure(some, gatherer.hint()));
@@ -52,12 +59,27 @@ async function measureInOrder(source: DataSource, tokenizing: Tokenizing | null,
 }
 
 /**
- * Reads a source to its end and measures it: counts, lengths, languages, topics, diversity, duplicates, suspects and a score for every sample; with a
- * tokenizer also what is learned, with a model also how difficult it is. Some 700 bytes a conversation are kept in memory.
+ * Reads a source to its end and measures it: counts, lengths, languages, topics, diversity, duplicates, suspects and a
+ * score for every sample; with a tokenizer also what is learned, with a model also how difficult it is. Some 700 bytes
+ * a conversation are kept in memory.
  */
-export async function analyseData({ title, source, tokenizing, options = {}, lossesOf, lossSample = 500, reports, threads }: AnalyseInputs): Promise<DataReport> {
-  const measured: MeasureOptions = { options: { ...defaultBatchOptions, ...options }, lossSample: lossesOf ? lossSample : 0 };
-  const gatherer = (threads ? await measureOnThreads(source, tokenizing ?? null, measured, threads) : null) ?? (await measureInOrder(source, tokenizing ?? null, measured));
+export async function analyseData({
+  title,
+  source,
+  tokenizing,
+  options = {},
+  lossesOf,
+  lossSample = 500,
+  reports,
+  threads,
+}: AnalyseInputs): Promise<DataReport> {
+  const measured: MeasureOptions = {
+    options: { ...defaultBatchOptions, ...options },
+    lossSample: lossesOf ? lossSample : 0,
+  };
+  const gatherer =
+    (threads ? await measureOnThreads(source, tokenizing ?? null, measured, threads) : null) ??
+    (await measureInOrder(source, tokenizing ?? null, measured));
   const found = gatherer.result();
   const losses = lossesOf ? await measureLosses(found.lossSample, lossesOf) : [];
   const outlying = outlyingLosses(losses);
@@ -65,7 +87,10 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
     title,
     files: source.files,
     ...found.report,
-    suspects: { count: found.suspects.count + outlying.length, first: [...found.suspects.first, ...outlying].slice(0, LISTED) },
+    suspects: {
+      count: found.suspects.count + outlying.length,
+      first: [...found.suspects.first, ...outlying].slice(0, LISTED),
+    },
     unreadable: { count: source.unreadable.length, first: source.unreadable.slice(0, LISTED) },
     transforms: reports?.() ?? [],
     tokens: found.tokens && { ...found.tokens, maxLength: measured.options.maxLength },
@@ -73,8 +98,19 @@ export async function analyseData({ title, source, tokenizing, options = {}, los
       losses.length === 0
         ? null
         : {
-            losses: histogramOf(losses.map(({ loss }) => loss), 24, false),
-            hardest: [...losses].sort((a, b) => b.loss - a.loss).slice(0, HARDEST).map(({ conversation, loss }) => ({ origin: conversation.origin, loss, preview: previewOf(conversation) })),
+            losses: histogramOf(
+              losses.map(({ loss }) => loss),
+              24,
+              false,
+            ),
+            hardest: [...losses]
+              .sort((a, b) => b.loss - a.loss)
+              .slice(0, HARDEST)
+              .map(({ conversation, loss }) => ({
+                origin: conversation.origin,
+                loss,
+                preview: previewOf(conversation),
+              })),
           },
   };
 }

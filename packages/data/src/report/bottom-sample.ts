@@ -1,4 +1,7 @@
-/** A fair sample of all that is added, however much that is: what has the smallest priorities. The same whatever the order, where no two priorities are equal. */
+/**
+ * A fair sample of all that is added, however much that is: what has the smallest priorities. The same whatever the
+ * order, where no two priorities are equal.
+ */
 export interface BottomSample<T> {
   add(priority: number, value: T): void;
   /** What has this priority or a larger one cannot become part of the sample any more. */

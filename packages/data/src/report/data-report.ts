@@ -26,12 +26,19 @@ export interface DataReport {
   readonly languages: Readonly<Record<string, number>>;
   readonly topics: Topics;
   readonly diversity: Diversity;
-  readonly duplicates: { readonly exact: number; readonly near: number; readonly first: readonly { readonly origin: Origin; readonly detail: string }[] };
+  readonly duplicates: {
+    readonly exact: number;
+    readonly near: number;
+    readonly first: readonly { readonly origin: Origin; readonly detail: string }[];
+  };
   readonly scores: Histogram;
   readonly parts: { readonly completeness: number; readonly conciseness: number; readonly consistency: number };
   readonly worst: readonly ListedSample[];
   readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
-  readonly unreadable: { readonly count: number; readonly first: readonly { readonly origin: Origin; readonly reason: string }[] };
+  readonly unreadable: {
+    readonly count: number;
+    readonly first: readonly { readonly origin: Origin; readonly reason: string }[];
+  };
   readonly transforms: readonly TransformReport[];
   /** With a tokenizer and a template alone. */
   readonly tokens: {
@@ -44,6 +51,12 @@ export interface DataReport {
     readonly supervision: SupervisionFindings;
     readonly inspections: readonly Inspection[];
   } | null;
-  /** With a model alone: mean loss a token under it, as a measure of difficulty; of a fair sample where there are many conversations. */
-  readonly difficulty: { readonly losses: Histogram; readonly hardest: readonly { readonly origin: Origin; readonly loss: number; readonly preview: string }[] } | null;
+  /**
+   * With a model alone: mean loss a token under it, as a measure of difficulty; of a fair sample where there are many
+   * conversations.
+   */
+  readonly difficulty: {
+    readonly losses: Histogram;
+    readonly hardest: readonly { readonly origin: Origin; readonly loss: number; readonly preview: string }[];
+  } | null;
 }

@@ -2,7 +2,10 @@ import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { unitsOf } from './terms.js';
 
-/** How varied the replies are (Li et al., "A Diversity-Promoting Objective Function", 2016): distinct n-grams as a share of all. */
+/**
+ * How varied the replies are (Li et al., "A Diversity-Promoting Objective Function", 2016): distinct n-grams as a share
+ * of all.
+ */
 export interface Diversity {
   readonly words: number;
   readonly vocabulary: number;
@@ -16,8 +19,14 @@ const MOST_NGRAMS = 2_000_000;
 
 type Ngrams = readonly [Float64Array, Float64Array, Float64Array];
 
-/** Words of texts, and hashes of their n-grams of one, two and three words, in their order; no hashes where only words are to be counted. */
-export function ngramHashes(texts: readonly string[], withHashes: boolean): { readonly words: number; readonly hashes: Ngrams | null } {
+/**
+ * Words of texts, and hashes of their n-grams of one, two and three words, in their order; no hashes where only words
+ * are to be counted.
+ */
+export function ngramHashes(
+  texts: readonly string[],
+  withHashes: boolean,
+): { readonly words: number; readonly hashes: Ngrams | null } {
   const hashes: [number[], number[], number[]] = [[], [], []];
   let words = 0;
   for (const text of texts) {
@@ -25,10 +34,16 @@ export function ngramHashes(texts: readonly string[], withHashes: boolean): { re
     words += units.length;
     if (!withHashes) continue;
     for (const [shorter, all] of hashes.entries()) {
-      for (let start = 0; start + shorter < units.length; start++) all.push(hashText(shorter === 0 ? (units[start] ?? '') : units.slice(start, start + shorter + 1).join(' ')));
+      for (let start = 0; start + shorter < units.length; start++)
+        all.push(hashText(shorter === 0 ? (units[start] ?? '') : units.slice(start, start + shorter + 1).join(' ')));
     }
   }
-  return { words, hashes: withHashes ? [Float64Array.from(hashes[0]), Float64Array.from(hashes[1]), Float64Array.from(hashes[2])] : null };
+  return {
+    words,
+    hashes: withHashes
+      ? [Float64Array.from(hashes[0]), Float64Array.from(hashes[1]), Float64Array.from(hashes[2])]
+      : null,
+  };
 }
 
 export interface DiversityCounter {

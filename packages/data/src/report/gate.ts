@@ -12,17 +12,34 @@ export interface GateResult {
 }
 
 /** Every rule of a gate. */
-const RULES: readonly (keyof QualityGate)[] = ['minConversations', 'minMeanScore', 'maxDuplicates', 'maxUnreadable', 'maxSuspects', 'maxTruncated', 'minSupervised', 'minTopicBalance'];
+const RULES: readonly (keyof QualityGate)[] = [
+  'minConversations',
+  'minMeanScore',
+  'maxDuplicates',
+  'maxUnreadable',
+  'maxSuspects',
+  'maxTruncated',
+  'minSupervised',
+  'minTopicBalance',
+];
 
-/** A gate as somebody wrote it. @throws CONFIG_INVALID where it has a rule that there is not, a limit that is no number, or no rule at all */
+/**
+ * A gate as somebody wrote it. @throws CONFIG_INVALID where it has a rule that there is not, a limit that is no number,
+ * or no rule at all
+ */
 export function readGate(value: unknown): QualityGate {
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
   const problems = (isObject ? Object.entries(value) : []).flatMap(([rule, limit]) => {
     if (!RULES.includes(rule as keyof QualityGate)) return [{ message: `There is no rule "${rule}".` }];
-    return typeof limit === 'number' && Number.isFinite(limit) && limit >= 0 ? [] : [{ message: `The limit of "${rule}" is no number from 0 on.`, found: JSON.stringify(limit) }];
+    return typeof limit === 'number' && Number.isFinite(limit) && limit >= 0
+      ? []
+      : [{ message: `The limit of "${rule}" is no number from 0 on.`, found: JSON.stringify(limit) }];
   });
   if (isObject && problems.length === 0 && Object.keys(value).length > 0) return value as QualityGate;
-  throw new WhetstoneError('CONFIG_INVALID', 'The quality gate is wrong.', { expected: `an object with some of ${RULES.join(', ')}`, problems });
+  throw new WhetstoneError('CONFIG_INVALID', 'The quality gate is wrong.', {
+    expected: `an object with some of ${RULES.join(', ')}`,
+    problems,
+  });
 }
 
 /** Measures a report against a gate; rules about tokens are left out of reports without tokens. */

@@ -10,7 +10,15 @@ import type { DataReport, ListedSample } from './data-report.js';
 import { createBottomSample } from './bottom-sample.js';
 import { createDiversityCounter } from './diversity.js';
 import { histogramOf } from './histogram.js';
-import { LISTED, SHOWN_SAMPLES, type Counts, type MeasuredBlock, type MeasureHint, type MeasuredTokens, type MeasureOptions } from './measure.js';
+import {
+  LISTED,
+  SHOWN_SAMPLES,
+  type Counts,
+  type MeasuredBlock,
+  type MeasureHint,
+  type MeasuredTokens,
+  type MeasureOptions,
+} from './measure.js';
 import { createContradictionFinder, type Suspect } from './suspects.js';
 import { topicsOf, TOPIC_SAMPLE } from './topics.js';
 
@@ -18,7 +26,10 @@ type Tokens = Omit<NonNullable<DataReport['tokens']>, 'maxLength'>;
 
 /** What was gathered of all blocks. */
 export interface Gathered {
-  readonly report: Omit<DataReport, 'title' | 'files' | 'suspects' | 'unreadable' | 'transforms' | 'tokens' | 'difficulty'>;
+  readonly report: Omit<
+    DataReport,
+    'title' | 'files' | 'suspects' | 'unreadable' | 'transforms' | 'tokens' | 'difficulty'
+  >;
   readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
   readonly tokens: Tokens | null;
   readonly lossSample: readonly Conversation[];
@@ -41,7 +52,11 @@ function addCounts(sums: Map<string, number>, counts: Counts): void {
 }
 
 /** Puts together what blocks say of their tokens. */
-function createTokenGatherer(): { take(tokens: MeasuredTokens): void; readonly inspections: readonly Inspection[]; result(): Tokens | null } {
+function createTokenGatherer(): {
+  take(tokens: MeasuredTokens): void;
+  readonly inspections: readonly Inspection[];
+  result(): Tokens | null;
+} {
   const lengths = new GrowingInts();
   const inspections: Inspection[] = [];
   const withoutTargets: Partial<Record<NothingToLearnCause, number>> = {};
@@ -54,15 +69,32 @@ function createTokenGatherer(): { take(tokens: MeasuredTokens): void; readonly i
       supervised += tokens.supervised;
       total += tokens.total;
       truncated += tokens.truncated;
-      for (const [cause, count] of Object.entries(tokens.withoutTargets) as [NothingToLearnCause, number][]) withoutTargets[cause] = (withoutTargets[cause] ?? 0) + count;
+      for (const [cause, count] of Object.entries(tokens.withoutTargets) as [NothingToLearnCause, number][])
+        withoutTargets[cause] = (withoutTargets[cause] ?? 0) + count;
       supervision = supervision === null ? tokens.supervision : mergeFindings(supervision, tokens.supervision);
       for (const inspection of tokens.inspections) if (inspections.length < SHOWN_SAMPLES) inspections.push(inspection);
     },
-    result: () => (supervision === null ? null : { lengths: histogramOf(lengths.values()), supervised, total, truncated, withoutTargets, supervision, inspections }),
+    result: () =>
+      supervision === null
+        ? null
+        : {
+            lengths: histogramOf(lengths.values()),
+            supervised,
+            total,
+            truncated,
+            withoutTargets,
+            supervision,
+            inspections,
+          },
   };
 }
 
-const nothing: SupervisionFindings = { turns: 0, withoutStop: { count: 0, first: [] }, prefixesChecked: 0, otherPrefix: { count: 0, first: [] } };
+const nothing: SupervisionFindings = {
+  turns: 0,
+  withoutStop: { count: 0, first: [] },
+  prefixesChecked: 0,
+  otherPrefix: { count: 0, first: [] },
+};
 
 /** @param withTokens whether tokens are measured, so that they are in the report of no data at all, too */
 export function createGatherer({ lossSample }: MeasureOptions, withTokens = false): Gatherer {
@@ -94,12 +126,23 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
     const duplicate = duplicates.find(fingerprint);
     if (duplicate) {
       counts[duplicate.kind]++;
-      if (firstDuplicates.length < LISTED) firstDuplicates.push({ origin, detail: `${duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % like`} ${placeOf(duplicate.of)}` });
+      if (firstDuplicates.length < LISTED)
+        firstDuplicates.push({
+          origin,
+          detail:
+            `${duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % like`} ` +
+            `${placeOf(duplicate.of)}`,
+        });
     } else {
       duplicates.add(fingerprint, origin);
     }
     const contradicted = contradictions.add(block.answers, number, origin);
-    if (contradicted) suspect({ origin, reason: 'contradiction', detail: `the question is answered otherwise in ${placeOf(contradicted)}` });
+    if (contradicted)
+      suspect({
+        origin,
+        reason: 'contradiction',
+        detail: `the question is answered otherwise in ${placeOf(contradicted)}`,
+      });
   };
 
   return {
@@ -118,7 +161,16 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
         if (detail !== undefined) suspect({ origin: originAt(block.origins, number), reason: 'inconsistent', detail });
         for (let part = 0; part < 3; part++) parts[part] = (parts[part] ?? 0) + (block.parts[number * 3 + part] ?? 0);
       }
-      worst = [...worst, ...block.worst.map(({ number, score, preview }) => ({ origin: originAt(block.origins, number), score, preview }))].sort((a, b) => a.score.total - b.score.total).slice(0, LISTED);
+      worst = [
+        ...worst,
+        ...block.worst.map(({ number, score, preview }) => ({
+          origin: originAt(block.origins, number),
+          score,
+          preview,
+        })),
+      ]
+        .sort((a, b) => a.score.total - b.score.total)
+        .slice(0, LISTED);
       for (const { priority, value } of block.topicSample) topics.add(priority, value);
       for (const { priority, value } of block.lossSample) losses.add(priority, value);
       if (block.tokens) {
@@ -126,11 +178,26 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
         tokens.take(block.tokens);
       }
     },
-    hint: () => ({ topicsBelow: topics.below, lossesBelow: losses.below, ngrams: diversity.wantsMore, inspections: tokens.inspections.length < SHOWN_SAMPLES }),
+    hint: () => ({
+      topicsBelow: topics.below,
+      lossesBelow: losses.below,
+      ngrams: diversity.wantsMore,
+      inspections: tokens.inspections.length < SHOWN_SAMPLES,
+    }),
     result() {
       const count = Math.max(1, scores.length);
       const [completeness, conciseness, consistency] = parts.map((sum) => sum / count) as [number, number, number];
-      const noTokens: Tokens | null = measuredTokens ? { lengths: histogramOf([]), supervised: 0, total: 0, truncated: 0, withoutTargets: {}, supervision: nothing, inspections: [] } : null;
+      const noTokens: Tokens | null = measuredTokens
+        ? {
+            lengths: histogramOf([]),
+            supervised: 0,
+            total: 0,
+            truncated: 0,
+            withoutTargets: {},
+            supervision: nothing,
+            inspections: [],
+          }
+        : null;
       return {
         report: {
           conversations: scores.length,
@@ -138,7 +205,11 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
           turns: histogramOf(turns.values()),
           characters: histogramOf(characters.values()),
           languages: Object.fromEntries([...languages].sort(([, a], [, b]) => b - a)),
-          topics: topicsOf(topicColumns, topics.sample().map(({ value }) => value), scores.length),
+          topics: topicsOf(
+            topicColumns,
+            topics.sample().map(({ value }) => value),
+            scores.length,
+          ),
           diversity: diversity.result(),
           duplicates: { ...counts, first: firstDuplicates },
           scores: histogramOf(scores.values(), 20),

@@ -37,6 +37,8 @@ export function histogramOf(values: ArrayLike<number>, bins = 24, whole = true):
     counts[bin] = (counts[bin] ?? 0) + 1;
   }
   const mean = count === 0 ? 0 : sorted.reduce((sum, value) => sum + value, 0) / count;
-  const bounds = Array.from({ length: number + 1 }, (_, index) => (index === number ? Math.max(largest, first + number * width) : first + index * width));
+  const bounds = Array.from({ length: number + 1 }, (_, index) =>
+    index === number ? Math.max(largest, first + number * width) : first + index * width,
+  );
   return { bounds, counts, count, mean, smallest, median: quantile(sorted, 0.5), p95: quantile(sorted, 0.95), largest };
 }

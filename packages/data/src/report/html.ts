@@ -8,36 +8,57 @@ import type { SampleScore } from './score.js';
 import { pageStyle } from './style.js';
 
 const escape = (text: string): string => text.replace(/[&<>"']/g, (mark) => `&#${mark.charCodeAt(0)};`);
-const number = (value: number): string => (Number.isInteger(value) ? value.toLocaleString('en-US') : value.toLocaleString('en-US', { maximumFractionDigits: 2 }));
+const number = (value: number): string =>
+  Number.isInteger(value) ? value.toLocaleString('en-US') : value.toLocaleString('en-US', { maximumFractionDigits: 2 });
 const percent = (share: number): string => `${(share * 100).toLocaleString('en-US', { maximumFractionDigits: 1 })} %`;
 
 /** The end of a path: the whole one is in the tooltip. */
 function place({ file, line, index }: Origin): string {
-  const short = file === undefined ? `conversation ${index + 1}` : `${file.split(/[/\\]/).at(-1) ?? file}:${line ?? index + 1}`;
+  const short =
+    file === undefined ? `conversation ${index + 1}` : `${file.split(/[/\\]/).at(-1) ?? file}:${line ?? index + 1}`;
   return `<code title="${escape(file ?? '')}">${escape(short)}</code>`;
 }
 
 /** One figure with what it counts. */
-const tile = (value: string, label: string, tone = ''): string => `<div class="tile ${tone}"><b>${value}</b><span>${escape(label)}</span></div>`;
+const tile = (value: string, label: string, tone = ''): string =>
+  `<div class="tile ${tone}"><b>${value}</b><span>${escape(label)}</span></div>`;
 
-/** A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. Bars stretch with the page; words beside them do not. */
-function histogram({ bounds, counts, mean, median, p95, largest }: Histogram, label: string, mark?: { readonly value: number; readonly label: string }): string {
+/**
+ * A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. Bars
+ * stretch with the page; words beside them do not.
+ */
+function histogram(
+  { bounds, counts, mean, median, p95, largest }: Histogram,
+  label: string,
+  mark?: { readonly value: number; readonly label: string },
+): string {
   const [width, height] = [640, 150];
   const top = Math.max(1, ...counts);
   const bar = width / Math.max(1, counts.length);
   const bars = counts.map((count, index) => {
     const size = count === 0 ? 0 : Math.max(1.5, (count / top) * height);
     const range = `${number(bounds[index] ?? 0)}–${number(bounds[index + 1] ?? 0)}: ${number(count)}`;
-    return `<rect x="${(index * bar + bar * 0.04).toFixed(1)}" y="${(height - size).toFixed(1)}" width="${(bar * 0.92).toFixed(1)}" height="${size.toFixed(1)}"><title>${range}</title></rect>`;
+    return (
+      `<rect x="${(index * bar + bar * 0.04).toFixed(1)}" y="${(height - size).toFixed(1)}" ` +
+      `width="${(bar * 0.92).toFixed(1)}" height="${size.toFixed(1)}"><title>${range}</title></rect>`
+    );
   });
   const step = (bounds[1] ?? 1) - (bounds[0] ?? 0);
   const at = mark === undefined ? -1 : ((mark.value - (bounds[0] ?? 0)) / step) * bar;
   const share = (100 * at) / width;
-  const line = mark !== undefined && at >= 0 && at <= width ? `<i class="mark" style="left:${share.toFixed(2)}%"><span${share > 60 ? ' class="left"' : ''}>${escape(mark.label)}</span></i>` : '';
+  const line =
+    mark !== undefined && at >= 0 && at <= width
+      ? '<i class="mark" ' +
+        `style="left:${share.toFixed(2)}%"><span${share > 60 ? ' class="left"' : ''}>${escape(mark.label)}</span></i>`
+      : '';
   const last = counts.length - 1;
   const open = largest >= (bounds[last] ?? 0) + step ? '+' : '';
   const ticks = [...new Set([0, Math.floor(counts.length / 2), last])];
-  const axis = ticks.map((tick) => `<span style="left:${((100 * tick) / Math.max(1, counts.length)).toFixed(2)}%">${number(bounds[tick] ?? 0)}${tick === last && last > 0 ? open : ''}</span>`);
+  const axis = ticks.map(
+    (tick) =>
+      '<span ' +
+      `style="left:${((100 * tick) / Math.max(1, counts.length)).toFixed(2)}%">${number(bounds[tick] ?? 0)}${tick === last && last > 0 ? open : ''}</span>`,
+  );
   return `<figure><div class="plot${line === '' ? '' : ' marked'}"><svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none" role="img" aria-label="${escape(label)}">${bars.join('')}</svg>${line}</div><div class="axis">${axis.join('')}</div>
 <figcaption>${escape(label)}: mean ${number(mean)}, median ${number(median)}, 95 % below ${number(p95)}, largest ${number(largest)}</figcaption></figure>`;
 }
@@ -49,7 +70,10 @@ function shares(rows: readonly (readonly [name: string, count: number])[], total
   const all = rest > 0 ? [...shown, [`${rows.length - most} others`, rest] as const] : shown;
   const top = Math.max(1, ...all.map(([, count]) => count));
   return `<div class="shares">${all
-    .map(([name, count]) => `<span>${escape(name)}</span><i><em style="width:${((count / top) * 100).toFixed(1)}%"></em></i><span class="count">${number(count)} · ${percent(count / Math.max(1, total))}</span>`)
+    .map(
+      ([name, count]) =>
+        `<span>${escape(name)}</span><i><em style="width:${((count / top) * 100).toFixed(1)}%"></em></i><span class="count">${number(count)} · ${percent(count / Math.max(1, total))}</span>`,
+    )
     .join('')}</div>`;
 }
 
@@ -58,18 +82,34 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], mo
   if (rows.length === 0) return '<p class="none">None.</p>';
   const body = rows.map((cells) => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n');
   const rest = more > 0 ? `<p class="none">and ${number(more)} more</p>` : '';
-  return `<div class="scroll"><table${figures ? '' : ' class="texts"'}><thead><tr>${head.map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead><tbody>${body}</tbody></table></div>${rest}`;
+  return (
+    '<div ' +
+    `class="scroll"><table${figures ? '' : ' class="texts"'}><thead><tr>${head.map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead><tbody>${body}</tbody></table></div>${rest}`
+  );
 }
 
-const section = (title: string, note: string, body: string): string => `<section><h2>${escape(title)}</h2>${note === '' ? '' : `<p class="note">${escape(note)}</p>`}${body}</section>`;
+const section = (title: string, note: string, body: string): string =>
+  `<section><h2>${escape(title)}</h2>${note === '' ? '' : `<p class="note">${escape(note)}</p>`}${body}</section>`;
 
 function sample({ stretches, tokens, supervisedTokens }: Inspection): string {
-  const text = stretches.map(({ text: part, state }) => (state === 'context' ? escape(part) : `<mark class="${state}">${escape(part)}</mark>`)).join('');
-  return `<pre class="sample">${text}</pre><p class="note">${number(supervisedTokens)} of ${number(tokens)} tokens are learned</p>`;
+  const text = stretches
+    .map(({ text: part, state }) =>
+      state === 'context' ? escape(part) : `<mark class="${state}">${escape(part)}</mark>`,
+    )
+    .join('');
+  return (
+    `<pre class="sample">${text}</pre><p class="note">${number(supervisedTokens)} of ${number(tokens)} tokens ` +
+    'are learned</p>'
+  );
 }
 
 function tokensSection({ tokens, conversations }: DataReport): string {
-  if (!tokens) return section('Tokens', 'Give a model with --model to see lengths in tokens, what is learned and what is cut.', '');
+  if (!tokens)
+    return section(
+      'Tokens',
+      'Give a model with --model to see lengths in tokens, what is learned and what is cut.',
+      '',
+    );
   const { lengths, supervised, total, maxLength, truncated, withoutTargets, supervision, inspections } = tokens;
   const without = Object.entries(withoutTargets).map(([cause, count]) => `${number(count)} by ${cause}`);
   const withoutCount = Object.values(withoutTargets).reduce((sum, count) => sum + count, 0);
@@ -77,33 +117,76 @@ function tokensSection({ tokens, conversations }: DataReport): string {
   const tiles = [
     tile(number(total), 'tokens are kept'),
     tile(percent(supervised / Math.max(1, total)), 'of them are learned', supervised === 0 ? 'bad' : ''),
-    tile(number(truncated), `of ${number(conversations)} are cut${maxLength === null ? '' : ` at ${number(maxLength)}`}`, truncated > conversations / 20 ? 'warn' : ''),
-    tile(number(withoutCount), `have nothing to learn${without.length === 0 ? '' : `: ${without.join(', ')}`}`, without.length > 0 ? 'warn' : ''),
+    tile(
+      number(truncated),
+      `of ${number(conversations)} are cut${maxLength === null ? '' : ` at ${number(maxLength)}`}`,
+      truncated > conversations / 20 ? 'warn' : '',
+    ),
+    tile(
+      number(withoutCount),
+      `have nothing to learn${without.length === 0 ? '' : `: ${without.join(', ')}`}`,
+      without.length > 0 ? 'warn' : '',
+    ),
   ];
-  const proof = warnings.length === 0 ? `<p class="good">Every turn's end is learned, and serving sends what training shows (${number(supervision.prefixesChecked)} prompts compared).</p>` : warnings.map((warning) => `<p class="bad">${escape(warning)}</p>`).join('');
+  const proof =
+    warnings.length === 0
+      ? `<p class="good">Every turn's end is learned, and serving sends what training shows ` +
+        `(${number(supervision.prefixesChecked)} prompts compared).</p>`
+      : warnings.map((warning) => `<p class="bad">${escape(warning)}</p>`).join('');
   return (
-    section('Tokens', '', `<div class="tiles">${tiles.join('')}</div>${histogram(lengths, 'Tokens of a conversation', maxLength === null ? undefined : { value: maxLength, label: `cut at ${number(maxLength)}` })}${proof}`) +
-    section('What is learned', 'The first samples as the model sees them. Marked text is learned; struck text is cut off.', inspections.map(sample).join(''))
+    section(
+      'Tokens',
+      '',
+      '<div ' +
+        `class="tiles">${tiles.join('')}</div>${histogram(lengths, 'Tokens of a conversation', maxLength === null ? undefined : { value: maxLength, label: `cut at ${number(maxLength)}` })}${proof}`,
+    ) +
+    section(
+      'What is learned',
+      'The first samples as the model sees them. Marked text is learned; struck text is cut off.',
+      inspections.map(sample).join(''),
+    )
   );
 }
 
 function difficultySection({ losses, hardest }: NonNullable<DataReport['difficulty']>, conversations: number): string {
-  const measured = losses.count < conversations ? `${number(losses.count)} conversations, drawn at random` : 'All conversations';
-  const rows = hardest.map(({ origin, loss, preview }) => [`<b>${loss.toFixed(2)}</b>`, place(origin), escape(preview)]);
-  return section('Difficulty', `Mean loss a learned token under the model: high where it is far from the answer. ${measured}.`, `${histogram(losses, 'Loss')}<h3>Hardest</h3>${table(['Loss', 'Where', 'Sample'], rows)}`);
+  const measured =
+    losses.count < conversations ? `${number(losses.count)} conversations, drawn at random` : 'All conversations';
+  const rows = hardest.map(({ origin, loss, preview }) => [
+    `<b>${loss.toFixed(2)}</b>`,
+    place(origin),
+    escape(preview),
+  ]);
+  return section(
+    'Difficulty',
+    `Mean loss a learned token under the model: high where it is far from the answer. ${measured}.`,
+    `${histogram(losses, 'Loss')}<h3>Hardest</h3>${table(['Loss', 'Where', 'Sample'], rows)}`,
+  );
 }
 
-const suspectNames = { contradiction: 'other answer', 'outlying-loss': 'outlying loss', inconsistent: 'inconsistent' } as const;
+const suspectNames = {
+  contradiction: 'other answer',
+  'outlying-loss': 'outlying loss',
+  inconsistent: 'inconsistent',
+} as const;
 
 const ruleNames: Readonly<Record<GateResult['rule'], string>> = {
-  minConversations: 'conversations, at least', minMeanScore: 'mean score, at least', maxDuplicates: 'duplicates, at most', maxUnreadable: 'unreadable rows, at most', maxSuspects: 'suspects, at most',
-  maxTruncated: 'cut conversations, at most', minSupervised: 'learned tokens, at least', minTopicBalance: 'balance of topics, at least',
+  minConversations: 'conversations, at least',
+  minMeanScore: 'mean score, at least',
+  maxDuplicates: 'duplicates, at most',
+  maxUnreadable: 'unreadable rows, at most',
+  maxSuspects: 'suspects, at most',
+  maxTruncated: 'cut conversations, at most',
+  minSupervised: 'learned tokens, at least',
+  minTopicBalance: 'balance of topics, at least',
 };
 /** Rules about shares in percent, others in numbers. */
-const measured = (rule: GateResult['rule'], value: number): string => (rule === 'minConversations' || rule === 'minMeanScore' ? number(value) : percent(value));
+const measured = (rule: GateResult['rule'], value: number): string =>
+  rule === 'minConversations' || rule === 'minMeanScore' ? number(value) : percent(value);
 
 /** The parts of a score, from 0 to 100. */
-const partsOf = ({ completeness, conciseness, consistency }: SampleScore): string => `<span class="parts">complete ${Math.round(100 * completeness)} · concise ${Math.round(100 * conciseness)} · consistent ${Math.round(100 * consistency)}</span>`;
+const partsOf = ({ completeness, conciseness, consistency }: SampleScore): string =>
+  `<span class="parts">complete ${Math.round(100 * completeness)} · concise ${Math.round(100 * conciseness)} · ` +
+  `consistent ${Math.round(100 * consistency)}</span>`;
 
 /** Files by their names: whole paths stand at the top of the page. */
 function withoutFolders(text: string, files: readonly string[]): string {
@@ -131,35 +214,92 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
       : section(
           'Quality gate',
           failed === 0 ? 'The data keeps to every rule.' : `The data fails ${failed} of ${gate.length} rules.`,
-          table(['', 'Rule', 'Limit', 'Measured'], gate.map(({ rule, limit, value, passed }) => [passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>', escape(ruleNames[rule]), measured(rule, limit), measured(rule, value)]), 0, true),
+          table(
+            ['', 'Rule', 'Limit', 'Measured'],
+            gate.map(({ rule, limit, value, passed }) => [
+              passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>',
+              escape(ruleNames[rule]),
+              measured(rule, limit),
+              measured(rule, value),
+            ]),
+            0,
+            true,
+          ),
         ),
     tokensSection(report),
-    section('Turns and lengths', '', histogram(report.turns, 'Turns of a conversation') + histogram(report.characters, 'Characters of a conversation')),
-    section('Languages', 'By script and letters; short texts cannot always be told.', shares(Object.entries(report.languages), conversations)),
+    section(
+      'Turns and lengths',
+      '',
+      histogram(report.turns, 'Turns of a conversation') + histogram(report.characters, 'Characters of a conversation'),
+    ),
+    section(
+      'Languages',
+      'By script and letters; short texts cannot always be told.',
+      shares(Object.entries(report.languages), conversations),
+    ),
     section(
       'Topics',
-      `${topics.from === 'column' ? 'From a column of the data' : 'Found by clustering: each is named by the words that set it apart'}. Balance ${percent(topics.balance)}: 100 % would be equal shares.`,
-      shares(topics.topics.map(({ name, conversations: count }) => [name, count] as const), conversations),
+      `${topics.from === 'column' ? 'From a column of the data' : 'Found by clustering: each is named by the words that set it apart'}. ` +
+        `Balance ${percent(topics.balance)}: 100 % would be equal shares.`,
+      shares(
+        topics.topics.map(({ name, conversations: count }) => [name, count] as const),
+        conversations,
+      ),
     ),
     section(
       'Diversity of the replies',
       'Distinct n-grams as a share of all: near 0 % where the same is said again and again.',
-      `<div class="tiles">${tile(number(diversity.vocabulary), 'different words')}${tile(percent(diversity.distinct1), 'distinct words')}${tile(percent(diversity.distinct2), 'distinct pairs')}${tile(percent(diversity.distinct3), 'distinct triples')}</div>`,
+      '<div ' +
+        `class="tiles">${tile(number(diversity.vocabulary), 'different words')}${tile(percent(diversity.distinct1), 'distinct words')}${tile(percent(diversity.distinct2), 'distinct pairs')}${tile(percent(diversity.distinct3), 'distinct triples')}</div>`,
     ),
     section(
       'Scores',
       'Rules of thumb that rank samples for a person to look at.',
       `<div class="tiles">${tile(percent(parts.completeness), 'completeness')}${tile(percent(parts.conciseness), 'conciseness')}${tile(percent(parts.consistency), 'consistency')}</div>${histogram(scores, 'Score of a sample')}
-<h3>Lowest scores</h3>${table(['Score', 'Where', 'Sample', 'Why'], report.worst.map(({ origin, score, preview: text }) => [`<b>${score.total}</b>`, place(origin), escape(text), [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>')]))}`,
+<h3>Lowest scores</h3>${table(
+        ['Score', 'Where', 'Sample', 'Why'],
+        report.worst.map(({ origin, score, preview: text }) => [
+          `<b>${score.total}</b>`,
+          place(origin),
+          escape(text),
+          [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>'),
+        ]),
+      )}`,
     ),
     report.difficulty ? difficultySection(report.difficulty, conversations) : '',
-    section('Suspects', 'Samples that may be labelled wrongly: look at them.', table(['What', 'Where', 'Detail'], suspects.first.map(({ origin, reason, detail }) => [suspectNames[reason], place(origin), escape(withoutFolders(detail, report.files))]), suspects.count - suspects.first.length)),
+    section(
+      'Suspects',
+      'Samples that may be labelled wrongly: look at them.',
+      table(
+        ['What', 'Where', 'Detail'],
+        suspects.first.map(({ origin, reason, detail }) => [
+          suspectNames[reason],
+          place(origin),
+          escape(withoutFolders(detail, report.files)),
+        ]),
+        suspects.count - suspects.first.length,
+      ),
+    ),
     section(
       'Duplicates',
       `${number(duplicates.exact)} repeat an earlier conversation, ${number(duplicates.near)} nearly.`,
-      table(['Where', 'Detail'], duplicates.first.map(({ origin, detail }) => [place(origin), escape(withoutFolders(detail, report.files))]), repeated - duplicates.first.length),
+      table(
+        ['Where', 'Detail'],
+        duplicates.first.map(({ origin, detail }) => [place(origin), escape(withoutFolders(detail, report.files))]),
+        repeated - duplicates.first.length,
+      ),
     ),
-    unreadable.count === 0 ? '' : section('Rows that cannot be read', '', table(['Where', 'Why'], unreadable.first.map(({ origin, reason }) => [place(origin), escape(reason)]), unreadable.count - unreadable.first.length)),
+    unreadable.count === 0
+      ? ''
+      : section(
+          'Rows that cannot be read',
+          '',
+          table(
+            ['Where', 'Why'],
+            unreadable.first.map(({ origin, reason }) => [place(origin), escape(reason)]),
+            unreadable.count - unreadable.first.length,
+          ),
+        ),
     report.transforms.length === 0
       ? ''
       : section(
@@ -168,8 +308,14 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
           table(
             ['Transform', 'In', 'Out', 'Removed', 'Changed'],
             report.transforms.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
-              escape(name), number(conversationsIn), number(conversationsOut),
-              ...[removed, changed].map((counts) => Object.entries(counts).map(([reason, count]) => `${escape(reason)} ${number(count)}`).join('<br>')),
+              escape(name),
+              number(conversationsIn),
+              number(conversationsOut),
+              ...[removed, changed].map((counts) =>
+                Object.entries(counts)
+                  .map(([reason, count]) => `${escape(reason)} ${number(count)}`)
+                  .join('<br>'),
+              ),
             ]),
           ),
         ),

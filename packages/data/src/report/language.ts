@@ -13,14 +13,33 @@ const scripts: readonly (readonly [language: string, pattern: RegExp])[] = [
 ];
 
 const names: Readonly<Record<string, string>> = {
-  eng: 'English', deu: 'German', fra: 'French', spa: 'Spanish', por: 'Portuguese', ita: 'Italian', nld: 'Dutch', pol: 'Polish', swe: 'Swedish', tur: 'Turkish',
-  ron: 'Romanian', ces: 'Czech', hun: 'Hungarian', vie: 'Vietnamese', ind: 'Indonesian', rus: 'Russian', ukr: 'Ukrainian',
+  eng: 'English',
+  deu: 'German',
+  fra: 'French',
+  spa: 'Spanish',
+  por: 'Portuguese',
+  ita: 'Italian',
+  nld: 'Dutch',
+  pol: 'Polish',
+  swe: 'Swedish',
+  tur: 'Turkish',
+  ron: 'Romanian',
+  ces: 'Czech',
+  hun: 'Hungarian',
+  vie: 'Vietnamese',
+  ind: 'Indonesian',
+  rus: 'Russian',
+  ukr: 'Ukrainian',
 };
 
 /** English words that hardly occur in other languages: enough to tell short sentences. */
-const english = /\b(?:the|is|are|you|what|and|how|your|my|of|do|does|it|that|this|who|why|can|i'm|don't|hello|yes|please)\b/gi;
+const english =
+  /\b(?:the|is|are|you|what|and|how|your|my|of|do|does|it|that|this|who|why|can|i'm|don't|hello|yes|please)\b/gi;
 
-/** The language of a text, by its script and, in Latin script, its letters; texts that are too short to tell are `other (Latin)`. */
+/**
+ * The language of a text, by its script and, in Latin script, its letters; texts that are too short to tell are `other
+ * (Latin)`.
+ */
 export function languageOf(text: string): string {
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
   if (letters === 0) return 'no letters';

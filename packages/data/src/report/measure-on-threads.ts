@@ -4,16 +4,33 @@ import { createGatherer, type Gatherer } from './gather.js';
 import type { MeasureOptions, Tokenizing } from './measure.js';
 
 /** Reads and measures large data on worker threads; null where it is small, or cannot be shared among threads. */
-export async function measureOnThreads(source: DataSource, tokenizing: Tokenizing | null, measure: MeasureOptions, threads: ThreadOptions): Promise<Gatherer | null> {
+export async function measureOnThreads(
+  source: DataSource,
+  tokenizing: Tokenizing | null,
+  measure: MeasureOptions,
+  threads: ThreadOptions,
+): Promise<Gatherer | null> {
   const { tokenizer, renderer } = tokenizing ?? {};
   if (tokenizing && (!tokenizer?.recipe || !renderer?.recipe)) return null;
   const gatherer = createGatherer(measure, tokenizing !== null);
-  const goal = { kind: 'report', tokenizing: tokenizer?.recipe && renderer?.recipe ? { tokenizer: tokenizer.recipe, renderer: renderer.recipe } : null, measure } as const;
-  const expected = tokenizer && renderer ? { tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash } : null;
+  const goal = {
+    kind: 'report',
+    tokenizing:
+      tokenizer?.recipe && renderer?.recipe ? { tokenizer: tokenizer.recipe, renderer: renderer.recipe } : null,
+    measure,
+  } as const;
+  const expected =
+    tokenizer && renderer ? { tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash } : null;
   try {
-    const done = await passOnThreads(source, goal, expected, { ...threads, hint: () => gatherer.hint() }, ({ output }) => {
-      if (output.kind === 'report') gatherer.take(output.block);
-    });
+    const done = await passOnThreads(
+      source,
+      goal,
+      expected,
+      { ...threads, hint: () => gatherer.hint() },
+      ({ output }) => {
+        if (output.kind === 'report') gatherer.take(output.block);
+      },
+    );
     return done ? gatherer : null;
   } catch (error) {
     if (!(error instanceof ThreadsStopped)) throw error;

@@ -32,7 +32,12 @@ export interface MeasureHint {
   readonly inspections: boolean;
 }
 
-export const measureAll: MeasureHint = { topicsBelow: Infinity, lossesBelow: Infinity, ngrams: true, inspections: true };
+export const measureAll: MeasureHint = {
+  topicsBelow: Infinity,
+  lossesBelow: Infinity,
+  ngrams: true,
+  inspections: true,
+};
 
 /** A conversation of the block, by its number in it. */
 export interface Noted {
@@ -49,7 +54,10 @@ export interface NotedSample {
 /** How often each was met, by when it was first met. */
 export type Counts = readonly (readonly [name: string, count: number])[];
 
-/** What some conversations in a row come to: plain data, which a thread hands over; what is known of all comes from putting these together in their order. */
+/**
+ * What some conversations in a row come to: plain data, which a thread hands over; what is known of all comes from
+ * putting these together in their order.
+ */
 export interface MeasuredBlock {
   readonly conversations: number;
   readonly messages: number;
@@ -101,7 +109,12 @@ export const previewOf = ({ messages }: Conversation): string =>
     .slice(0, 240);
 
 /** Measures tokens: lengths, what is learned, what is cut. */
-function measureTokens(conversations: readonly Conversation[], { tokenizer, renderer }: Tokenizing, options: BatchOptions, withInspections: boolean): MeasuredTokens {
+function measureTokens(
+  conversations: readonly Conversation[],
+  { tokenizer, renderer }: Tokenizing,
+  options: BatchOptions,
+  withInspections: boolean,
+): MeasuredTokens {
   const tokenize = createTokenize({ tokenizer, renderer }, options);
   const observer = createSupervisionObserver({ tokenizer, renderer });
   const withoutTargets: Partial<Record<NothingToLearnCause, number>> = {};
@@ -109,7 +122,13 @@ function measureTokens(conversations: readonly Conversation[], { tokenizer, rend
   const lengths = Int32Array.from(conversations, (conversation) => {
     const whole = tokenize(conversation);
     observer.observe(conversation, whole);
-    const sample = truncate(conversation, whole, options.maxLength, options.truncationMode === 'error' ? 'keep_start' : options.truncationMode, tokenize);
+    const sample = truncate(
+      conversation,
+      whole,
+      options.maxLength,
+      options.truncationMode === 'error' ? 'keep_start' : options.truncationMode,
+      tokenize,
+    );
     if (sample.truncated) truncated++;
     const targets = countTargets(sample.learned);
     total += sample.ids.length;
@@ -120,7 +139,13 @@ function measureTokens(conversations: readonly Conversation[], { tokenizer, rend
     }
     return whole.ids.length;
   });
-  const inspections = withInspections ? conversations.slice(0, SHOWN_SAMPLES).map((conversation) => inspectConversation(conversation, { tokenizer, renderer }, { ...options, truncationMode: 'keep_start' })) : [];
+  const inspections = withInspections
+    ? conversations
+        .slice(0, SHOWN_SAMPLES)
+        .map((conversation) =>
+          inspectConversation(conversation, { tokenizer, renderer }, { ...options, truncationMode: 'keep_start' }),
+        )
+    : [];
   return { lengths, supervised, total, truncated, withoutTargets, supervision: observer.findings(), inspections };
 }
 
@@ -131,7 +156,12 @@ function countBy(values: readonly (string | null)[]): Counts {
 }
 
 /** Conversations with the smallest priorities, drawn by content and line: the same ones whoever draws them. */
-function drawFrom(conversations: readonly Conversation[], priorities: readonly number[], size: number, below: number): readonly Prioritised<Conversation>[] {
+function drawFrom(
+  conversations: readonly Conversation[],
+  priorities: readonly number[],
+  size: number,
+  below: number,
+): readonly Prioritised<Conversation>[] {
   const drawn = createBottomSample<Conversation>(size);
   for (const [number, conversation] of conversations.entries()) {
     const priority = priorities[number] ?? 0;
@@ -141,14 +171,22 @@ function drawFrom(conversations: readonly Conversation[], priorities: readonly n
 }
 
 /** Makes the function that measures some conversations for themselves: any thread may call it, in any order. */
-export function createMeasure(tokenizing: Tokenizing | null, { options, lossSample }: MeasureOptions): (conversations: readonly Conversation[], hint: MeasureHint) => MeasuredBlock {
+export function createMeasure(
+  tokenizing: Tokenizing | null,
+  { options, lossSample }: MeasureOptions,
+): (conversations: readonly Conversation[], hint: MeasureHint) => MeasuredBlock {
   return (conversations, hint) => {
     const texts = conversations.map(({ messages }) => messages.map((message) => textOf(message)).join('\n'));
-    const replies = conversations.flatMap(({ messages }) => messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message)));
+    const replies = conversations.flatMap(({ messages }) =>
+      messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message)),
+    );
     const fingerprints = conversations.map((conversation) => fingerprintOf(conversation, defaultDuplicateOptions));
     const scores = conversations.map(scoreSample);
     const { words, hashes } = ngramHashes(replies, hint.ngrams);
-    const priorities = (purpose: number): number[] => conversations.map(({ origin }, number) => hashText(`${fingerprints[number]?.hash ?? 0}:${origin.line ?? origin.index}`, purpose));
+    const priorities = (purpose: number): number[] =>
+      conversations.map(({ origin }, number) =>
+        hashText(`${fingerprints[number]?.hash ?? 0}:${origin.line ?? origin.index}`, purpose),
+      );
     return {
       conversations: conversations.length,
       messages: conversations.reduce((sum, { messages }) => sum + messages.length, 0),
@@ -162,8 +200,12 @@ export function createMeasure(tokenizing: Tokenizing | null, { options, lossSamp
       fingerprints: packFingerprints(fingerprints),
       answers: packAnswers(conversations),
       scores: Int32Array.from(scores, ({ total }) => total),
-      parts: Float64Array.from(scores.flatMap(({ completeness, conciseness, consistency }) => [completeness, conciseness, consistency])),
-      inconsistent: scores.flatMap(({ consistency, note }, number) => (consistency < 0.6 ? [{ number, detail: note ?? 'the turns do not fit one another' }] : [])),
+      parts: Float64Array.from(
+        scores.flatMap(({ completeness, conciseness, consistency }) => [completeness, conciseness, consistency]),
+      ),
+      inconsistent: scores.flatMap(({ consistency, note }, number) =>
+        consistency < 0.6 ? [{ number, detail: note ?? 'the turns do not fit one another' }] : [],
+      ),
       worst: scores
         .map((score, number) => ({ number, score }))
         .filter(({ score }) => score.total < 60)
@@ -178,6 +220,24 @@ export function createMeasure(tokenizing: Tokenizing | null, { options, lossSamp
 }
 
 /** The buffers of a measured block, which are handed over instead of copied. */
-export const measuredBuffers = ({ turns, characters, ngrams, fingerprints, answers, scores, parts, tokens }: MeasuredBlock): readonly ArrayBufferView[] => [
-  turns, characters, ...(ngrams ?? []), ...fingerprintBuffers(fingerprints), answers.questions, answers.sketches.values, answers.sketches.ends, scores, parts, ...(tokens ? [tokens.lengths] : []),
+export const measuredBuffers = ({
+  turns,
+  characters,
+  ngrams,
+  fingerprints,
+  answers,
+  scores,
+  parts,
+  tokens,
+}: MeasuredBlock): readonly ArrayBufferView[] => [
+  turns,
+  characters,
+  ...(ngrams ?? []),
+  ...fingerprintBuffers(fingerprints),
+  answers.questions,
+  answers.sketches.values,
+  answers.sketches.ends,
+  scores,
+  parts,
+  ...(tokens ? [tokens.lengths] : []),
 ];

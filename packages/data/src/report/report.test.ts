@@ -18,13 +18,26 @@ const conversations = [
   chat('Tell me more', ''),
 ];
 
-const analyse = () => analyseData({ title: 'A test <of> reports', source: sourceOf(conversations), tokenizing: { tokenizer: characterTokenizer, renderer: plainRenderer }, options: { maxLength: 60 } });
+const analyse = () =>
+  analyseData({
+    title: 'A test <of> reports',
+    source: sourceOf(conversations),
+    tokenizing: { tokenizer: characterTokenizer, renderer: plainRenderer },
+    options: { maxLength: 60 },
+  });
 
 describe('the report', () => {
   test('counts, finds duplicates, contradictions and languages', async () => {
     const report = await analyse();
-    expect(report).toMatchObject({ conversations: 6, messages: 12, duplicates: { exact: 1, near: 0 }, languages: { English: 4, Chinese: 1, 'other (Latin)': 1 } });
-    expect(report.suspects.first.filter(({ reason }) => reason === 'contradiction').map(({ origin }) => origin.line)).toEqual([3]);
+    expect(report).toMatchObject({
+      conversations: 6,
+      messages: 12,
+      duplicates: { exact: 1, near: 0 },
+      languages: { English: 4, Chinese: 1, 'other (Latin)': 1 },
+    });
+    expect(
+      report.suspects.first.filter(({ reason }) => reason === 'contradiction').map(({ origin }) => origin.line),
+    ).toEqual([3]);
     expect(report.worst[0]?.origin.line).toBe(6);
     expect(report.tokens).toMatchObject({ truncated: 4, supervision: { turns: 6, withoutStop: { count: 0 } } });
   });
@@ -49,14 +62,28 @@ describe('the report', () => {
 
   test('a gate lists every rule that is not kept', async () => {
     const report = await analyse();
-    expect(checkGate(report, { minConversations: 5, maxDuplicates: 0.1 }).map(({ rule, passed }) => [rule, passed])).toEqual([['minConversations', true], ['maxDuplicates', false]]);
+    expect(
+      checkGate(report, { minConversations: 5, maxDuplicates: 0.1 }).map(({ rule, passed }) => [rule, passed]),
+    ).toEqual([
+      ['minConversations', true],
+      ['maxDuplicates', false],
+    ]);
     expect(() => enforceGate(report, { maxDuplicates: 0.5 })).not.toThrow();
-    expect(() => enforceGate(report, { maxDuplicates: 0.1, minSupervised: 0.99 })).toThrow(expect.objectContaining({ code: 'DATA_QUALITY', problems: [expect.objectContaining({ message: 'maxDuplicates' }), expect.objectContaining({ message: 'minSupervised' })] }));
+    expect(() => enforceGate(report, { maxDuplicates: 0.1, minSupervised: 0.99 })).toThrow(
+      expect.objectContaining({
+        code: 'DATA_QUALITY',
+        problems: [
+          expect.objectContaining({ message: 'maxDuplicates' }),
+          expect.objectContaining({ message: 'minSupervised' }),
+        ],
+      }),
+    );
   });
 
   test('a gate that is written wrongly is told', () => {
     expect(readGate({ maxDuplicates: 0.1 })).toEqual({ maxDuplicates: 0.1 });
-    for (const wrong of [{ maxDuplicate: 0.1 }, { minMeanScore: '60' }, {}, [], null]) expect(() => readGate(wrong)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
+    for (const wrong of [{ maxDuplicate: 0.1 }, { minMeanScore: '60' }, {}, [], null])
+      expect(() => readGate(wrong)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
   });
 
   test('every score has its parts on the page, and limits are in the units of what was measured', async () => {
@@ -68,17 +95,35 @@ describe('the report', () => {
   });
 
   test('difficulty and outlying losses, where a model tells them', async () => {
-    const report = await analyseData({ title: 'Losses', source: sourceOf(Array.from({ length: 30 }, (_, index) => chat(`question ${index}`, `answer ${index * 17}`))), lossesOf: async (conversations) => conversations.map(({ origin }) => (origin.index === 7 ? 9 : origin.index === 8 ? null : 2 + (origin.index % 5) / 10)) });
+    const report = await analyseData({
+      title: 'Losses',
+      source: sourceOf(Array.from({ length: 30 }, (_, index) => chat(`question ${index}`, `answer ${index * 17}`))),
+      lossesOf: async (conversations) =>
+        conversations.map(({ origin }) =>
+          origin.index === 7 ? 9 : origin.index === 8 ? null : 2 + (origin.index % 5) / 10,
+        ),
+    });
     expect(report.difficulty?.losses.count).toBe(29); // one has nothing to learn
     expect(report.difficulty?.hardest[0]).toMatchObject({ origin: { index: 7 }, loss: 9 });
     expect(reportToHtml(report)).toContain('Hardest');
-    expect(report.suspects.first.filter(({ reason }) => reason === 'outlying-loss').map(({ origin }) => origin.index)).toEqual([7]);
+    expect(
+      report.suspects.first.filter(({ reason }) => reason === 'outlying-loss').map(({ origin }) => origin.index),
+    ).toEqual([7]);
     expect(outlyingLosses([])).toEqual([]);
   });
 });
 
 test('languages', () => {
-  expect(['What is your name?', '你叫什么名字？', 'あなたの名前は何ですか', '이름이 무엇입니까', 'Как тебя зовут?', '123'].map(languageOf)).toEqual(['English', 'Chinese', 'Japanese', 'Korean', 'Russian and others (Cyrillic)', 'no letters']);
+  expect(
+    [
+      'What is your name?',
+      '你叫什么名字？',
+      'あなたの名前は何ですか',
+      '이름이 무엇입니까',
+      'Как тебя зовут?',
+      '123',
+    ].map(languageOf),
+  ).toEqual(['English', 'Chinese', 'Japanese', 'Korean', 'Russian and others (Cyrillic)', 'no letters']);
   expect(languageOf('Ich hätte gern gewusst, wann meine Bestellung endlich geliefert wird.')).toBe('German');
 });
 
@@ -86,7 +131,13 @@ test('histograms hold every value once', () => {
   const values = Array.from({ length: 1000 }, (_, index) => (index * index) % 997);
   const { counts, bounds } = histogramOf(values);
   expect(counts.reduce((sum, count) => sum + count, 0)).toBe(1000);
-  counts.forEach((count, bin) => expect(values.filter((value) => value >= (bounds[bin] ?? 0) && (bin === counts.length - 1 || value < (bounds[bin + 1] ?? 0)))).toHaveLength(count));
+  counts.forEach((count, bin) =>
+    expect(
+      values.filter(
+        (value) => value >= (bounds[bin] ?? 0) && (bin === counts.length - 1 || value < (bounds[bin + 1] ?? 0)),
+      ),
+    ).toHaveLength(count),
+  );
 });
 
 test('balance: 1 for equal shares, near 0 where one has it all', () => {

@@ -1,6 +1,9 @@
 import { createRandom } from '@whetstone/core/random';
 
-/** A fair sample of all that is added, however much that is: each has the same chance to stay. The same for the same things in the same order. */
+/**
+ * A fair sample of all that is added, however much that is: each has the same chance to stay. The same for the same
+ * things in the same order.
+ */
 export interface Reservoir<T> {
   readonly sample: readonly T[];
   add(value: T): void;

@@ -4,7 +4,10 @@ import { judgeQuality, repetitionShare } from '../transforms/quality/checks.js';
 import { languageOf } from './language.js';
 import { termsOf } from './terms.js';
 
-/** Parts of a sample's score, each from 0 (bad) to 1 (good). They are rules of thumb: they rank samples for a person to look at. */
+/**
+ * Parts of a sample's score, each from 0 (bad) to 1 (good). They are rules of thumb: they rank samples for a person to
+ * look at.
+ */
 export interface SampleScore {
   /** The replies are there, whole, and long enough for what was asked. */
   readonly completeness: number;
@@ -24,7 +27,8 @@ function completenessOf(replies: readonly string[], reason: string | undefined):
   if (replies.length === 0 || reason === 'empty-turn') return 0;
   if (reason === 'truncated-reply') return 0.3;
   const shortest = Math.min(...replies.map((reply) => reply.trim().length));
-  // A reply of a few characters can be right, but teaches little: full marks from a dozen (half that in Chinese, where a character says more).
+  // A reply of a few characters can be right, but teaches little: full marks from a dozen (half that in Chinese, where
+  // a character says more).
   const weight = /\p{Script=Han}/u.test(replies.join('')) ? 2 : 1;
   return clamp(0.4 + (0.6 * shortest * weight) / 12);
 }
@@ -38,9 +42,15 @@ function concisenessOf(replies: readonly string[]): number {
 function consistencyOf(conversation: Conversation, reason: string | undefined): number {
   if (reason === 'role-order') return 0.2;
   const turns = conversation.messages.filter(({ role }) => role === 'user' || role === 'assistant');
-  const [question, answer] = ['user', 'assistant'].map((role) => turns.filter((turn) => turn.role === role).map((turn) => textOf(turn)).join('\n')) as [string, string];
+  const [question, answer] = ['user', 'assistant'].map((role) =>
+    turns
+      .filter((turn) => turn.role === role)
+      .map((turn) => textOf(turn))
+      .join('\n'),
+  ) as [string, string];
   const [asked, answered] = [languageOf(question), languageOf(answer)];
-  const told = asked.startsWith('other') || answered.startsWith('other') || asked === 'no letters' || answered === 'no letters';
+  const told =
+    asked.startsWith('other') || answered.startsWith('other') || asked === 'no letters' || answered === 'no letters';
   const language = told || asked === answered ? 1 : 0.5;
   if (turns.length < 6) return language;
   const [askedTerms, answeredTerms] = [new Set(termsOf(question)), new Set(termsOf(answer))];
@@ -57,6 +67,14 @@ export function scoreSample(conversation: Conversation): SampleScore {
   const consistency = consistencyOf(conversation, finding?.reason);
   const parts = [completeness, conciseness, consistency];
   const other = finding && !['empty-turn', 'truncated-reply', 'role-order'].includes(finding.reason) ? 0.5 : 1;
-  const total = Math.round(100 * other * ((parts.reduce((sum, part) => sum + part, 0) / parts.length) * 0.5 + Math.min(...parts) * 0.5));
-  return { completeness, conciseness, consistency, total, note: finding ? `${finding.reason}: ${finding.detail}` : null };
+  const total = Math.round(
+    100 * other * ((parts.reduce((sum, part) => sum + part, 0) / parts.length) * 0.5 + Math.min(...parts) * 0.5),
+  );
+  return {
+    completeness,
+    conciseness,
+    consistency,
+    total,
+    note: finding ? `${finding.reason}: ${finding.detail}` : null,
+  };
 }

@@ -31,9 +31,14 @@ const ANSWER_HASHES = 64;
 export function packAnswers(conversations: readonly Conversation[]): PackedAnswers {
   const all = conversations.map((conversation) => {
     const [question, answer] = [comparablePart(conversation, 'prompt'), comparablePart(conversation, 'reply')];
-    return question === '' || answer === '' ? null : { key: hashText(question), sketch: sketchOf(shingleHashes(answer)).subarray(0, ANSWER_HASHES) };
+    return question === '' || answer === ''
+      ? null
+      : { key: hashText(question), sketch: sketchOf(shingleHashes(answer)).subarray(0, ANSWER_HASHES) };
   });
-  return { questions: Float64Array.from(all, (one) => one?.key ?? Number.NaN), sketches: joinArrays(all.map((one) => one?.sketch ?? new Uint32Array(0))) };
+  return {
+    questions: Float64Array.from(all, (one) => one?.key ?? Number.NaN),
+    sketches: joinArrays(all.map((one) => one?.sketch ?? new Uint32Array(0))),
+  };
 }
 
 export interface ContradictionFinder {
@@ -41,7 +46,10 @@ export interface ContradictionFinder {
   add(answers: PackedAnswers, number: number, origin: Origin): Origin | null;
 }
 
-/** Finds questions that are answered in quite different ways. Some 40 bytes a question are kept in memory, and a sketch of its answer in memory or a temporary file. */
+/**
+ * Finds questions that are answered in quite different ways. Some 40 bytes a question are kept in memory, and a sketch
+ * of its answer in memory or a temporary file.
+ */
 export function createContradictionFinder(): ContradictionFinder {
   const known = new HashMap();
   const origins = createOriginList();
@@ -61,10 +69,21 @@ export function createContradictionFinder(): ContradictionFinder {
 }
 
 /** Losses far above the others: more than `deviations` median absolute deviations above the median. */
-export function outlyingLosses(losses: readonly { readonly origin: Origin; readonly loss: number }[], deviations = 5): Suspect[] {
+export function outlyingLosses(
+  losses: readonly { readonly origin: Origin; readonly loss: number }[],
+  deviations = 5,
+): Suspect[] {
   const sorted = losses.map(({ loss }) => loss).sort((a, b) => a - b);
   const median = quantile(sorted, 0.5);
-  const spread = quantile(sorted.map((loss) => Math.abs(loss - median)).sort((a, b) => a - b), 0.5) * 1.4826;
+  const spread =
+    quantile(
+      sorted.map((loss) => Math.abs(loss - median)).sort((a, b) => a - b),
+      0.5,
+    ) * 1.4826;
   const limit = median + deviations * Math.max(spread, 0.05);
-  return losses.flatMap(({ origin, loss }) => (loss > limit ? [{ origin, reason: 'outlying-loss', detail: `loss ${loss.toFixed(2)}, where ${median.toFixed(2)} is usual` }] : []));
+  return losses.flatMap(({ origin, loss }) =>
+    loss > limit
+      ? [{ origin, reason: 'outlying-loss', detail: `loss ${loss.toFixed(2)}, where ${median.toFixed(2)} is usual` }]
+      : [],
+  );
 }

@@ -12,7 +12,11 @@ import { createBottomSample } from './bottom-sample.js';
 
 const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
 const tokenizing = {
-  tokenizer: { ...characterTokenizer, hash: 'characters', recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe },
+  tokenizer: {
+    ...characterTokenizer,
+    hash: 'characters',
+    recipe: { module: fakes, name: 'remakeHashed', argument: null } as Recipe,
+  },
   renderer: { ...plainRenderer, recipe: { module: fakes, name: 'remakeRenderer', argument: null } as Recipe },
 };
 
@@ -22,22 +26,46 @@ const words = 'order parcel shoes return refund invoice address delivery late br
 const rows = Array.from({ length: 420 }, (_, index) => {
   if (index % 70 === 37) return '{"messages": [}';
   const word = (step: number): string => words[(index * step) % words.length] ?? '';
-  const answer = index % 90 === 4 ? '' : index % 12 === 1 ? 'Nobody knows anything about that here.' : `Your ${word(7)} and ${word(3)} will come on day ${index % 31}, ${'soon '.repeat(index % 9)}I think.`;
-  return JSON.stringify({ messages: [{ role: 'user', content: `Where is my ${word(3)} ${index % 7}?` }, { role: 'assistant', content: answer }] });
+  const answer =
+    index % 90 === 4
+      ? ''
+      : index % 12 === 1
+        ? 'Nobody knows anything about that here.'
+        : `Your ${word(7)} and ${word(3)} will come on day ${index % 31}, ${'soon '.repeat(index % 9)}I think.`;
+  return JSON.stringify({
+    messages: [
+      { role: 'user', content: `Where is my ${word(3)} ${index % 7}?` },
+      { role: 'assistant', content: answer },
+    ],
+  });
 });
 const file = writeInto(folder, 'many.jsonl', `${rows.join('\n')}\n`);
 const threads = (workers: number) => ({ workers, fromBytes: 0, blockBytes: 12_000, startThread: startInPlace });
-const lossesOf: NonNullable<AnalyseInputs['lossesOf']> = async (conversations: readonly Conversation[]) => conversations.map(({ origin }) => (origin.index % 17 === 0 ? 9 : 2 + (origin.index % 5) / 10));
+const lossesOf: NonNullable<AnalyseInputs['lossesOf']> = async (conversations: readonly Conversation[]) =>
+  conversations.map(({ origin }) => (origin.index % 17 === 0 ? 9 : 2 + (origin.index % 5) / 10));
 const open = async (): Promise<DataSource> => createConversationSource({ path: file }, folder);
 
 async function report(more: Partial<AnalyseInputs>, source?: DataSource): Promise<DataReport> {
-  return analyseData({ title: 'Many', source: source ?? (await open()), tokenizing, options: { maxLength: 80 }, lossesOf, lossSample: 60, ...more });
+  return analyseData({
+    title: 'Many',
+    source: source ?? (await open()),
+    tokenizing,
+    options: { maxLength: 80 },
+    lossesOf,
+    lossSample: 60,
+    ...more,
+  });
 }
 
 describe('any number of threads writes the same report', () => {
   test('with tokens and losses, with the same places', async () => {
     const alone = await report({});
-    expect(alone).toMatchObject({ conversations: 414, unreadable: { count: 6 }, duplicates: { exact: expect.any(Number) as number }, difficulty: { losses: { count: 60 } } });
+    expect(alone).toMatchObject({
+      conversations: 414,
+      unreadable: { count: 6 },
+      duplicates: { exact: expect.any(Number) as number },
+      difficulty: { losses: { count: 60 } },
+    });
     expect(alone.suspects.count).toBeGreaterThan(10);
     expect(alone.duplicates.exact + alone.duplicates.near).toBeGreaterThan(10);
     expect(alone.worst.length).toBeGreaterThan(3);
@@ -51,7 +79,10 @@ describe('any number of threads writes the same report', () => {
 
   test('without a tokenizer, after a transform, up to a limit', async () => {
     const { tokenizing: _without, ...rest } = { tokenizing, lossSample: 60 };
-    for (const source of [async () => applyTransforms(await open(), [createNormalizeTransform()]), () => createConversationSource({ path: file, limit: 210 }, folder)]) {
+    for (const source of [
+      async () => applyTransforms(await open(), [createNormalizeTransform()]),
+      () => createConversationSource({ path: file, limit: 210 }, folder),
+    ]) {
       const alone = await analyseData({ title: 'Many', source: await source(), ...rest });
       expect(await analyseData({ title: 'Many', source: await source(), ...rest, threads: threads(2) })).toEqual(alone);
     }
@@ -60,7 +91,9 @@ describe('any number of threads writes the same report', () => {
   test('the proof of what is learned, too', async () => {
     const alone = await proveSupervision({ source: await open(), ...tokenizing, options: { maxLength: 80 } });
     expect(alone.truncated).toBeGreaterThan(10);
-    expect(await proveSupervision({ source: await open(), ...tokenizing, options: { maxLength: 80 }, threads: threads(3) })).toEqual(alone);
+    expect(
+      await proveSupervision({ source: await open(), ...tokenizing, options: { maxLength: 80 }, threads: threads(3) }),
+    ).toEqual(alone);
   });
 
   test('threads that end on the way cost nothing but time', async () => {
@@ -68,10 +101,17 @@ describe('any number of threads writes the same report', () => {
     const startThread = () => {
       const thread = startInPlace();
       let tell: (reply: Error) => void = () => {};
-      return { ...thread, onReply: (listener: Parameters<typeof thread.onReply>[0]) => (thread.onReply(listener), (tell = listener)), post: (...message: Parameters<typeof thread.post>) => (posted++ < 5 ? thread.post(...message) : tell(new Error('ended'))) };
+      return {
+        ...thread,
+        onReply: (listener: Parameters<typeof thread.onReply>[0]) => (thread.onReply(listener), (tell = listener)),
+        post: (...message: Parameters<typeof thread.post>) =>
+          posted++ < 5 ? thread.post(...message) : tell(new Error('ended')),
+      };
     };
     const notes: string[] = [];
-    expect(await report({ threads: { ...threads(2), startThread, onNote: (note) => notes.push(note) } })).toEqual(await report({}));
+    expect(await report({ threads: { ...threads(2), startThread, onNote: (note) => notes.push(note) } })).toEqual(
+      await report({}),
+    );
     expect(notes).toEqual([expect.stringMatching(/again, on one thread/)]);
   });
 });

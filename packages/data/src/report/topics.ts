@@ -27,14 +27,21 @@ export function topicColumnOf({ columns }: Conversation): string | null {
 export function balanceOf(counts: readonly number[]): number {
   const total = counts.reduce((sum, count) => sum + count, 0);
   if (counts.length < 2 || total === 0) return counts.length === 1 ? 0 : 1;
-  const entropy = counts.reduce((sum, count) => (count === 0 ? sum : sum - (count / total) * Math.log(count / total)), 0);
+  const entropy = counts.reduce(
+    (sum, count) => (count === 0 ? sum : sum - (count / total) * Math.log(count / total)),
+    0,
+  );
   return entropy / Math.log(counts.length);
 }
 
 /** Topics of a sample by clustering. */
 function clustersOf(sample: readonly Conversation[]): Topic[] {
   const found = clusterTopics(sample.map(termCounts));
-  return found === null ? [] : found.names.map((name, cluster) => ({ name, conversations: found.members.filter((member) => member === cluster).length })).filter(({ conversations }) => conversations > 0);
+  return found === null
+    ? []
+    : found.names
+        .map((name, cluster) => ({ name, conversations: found.members.filter((member) => member === cluster).length }))
+        .filter(({ conversations }) => conversations > 0);
 }
 
 /**
@@ -42,12 +49,23 @@ function clustersOf(sample: readonly Conversation[]): Topic[] {
  *
  * @param conversations how many there are in all
  */
-export function topicsOf(byColumn: ReadonlyMap<string, number>, sample: readonly Conversation[], conversations: number): Topics {
+export function topicsOf(
+  byColumn: ReadonlyMap<string, number>,
+  sample: readonly Conversation[],
+  conversations: number,
+): Topics {
   const counted = [...byColumn];
   const fromColumn = counted.reduce((sum, [, count]) => sum + count, 0) > conversations / 2;
   const topics = fromColumn
     ? counted.map(([name, count]) => ({ name, conversations: count }))
-    : clustersOf(sample).map(({ name, conversations: count }) => ({ name, conversations: Math.round((count / sample.length) * conversations) }));
+    : clustersOf(sample).map(({ name, conversations: count }) => ({
+        name,
+        conversations: Math.round((count / sample.length) * conversations),
+      }));
   topics.sort((a, b) => b.conversations - a.conversations);
-  return { from: fromColumn ? 'column' : 'clusters', topics, balance: balanceOf(topics.map((topic) => topic.conversations)) };
+  return {
+    from: fromColumn ? 'column' : 'clusters',
+    topics,
+    balance: balanceOf(topics.map((topic) => topic.conversations)),
+  };
 }

@@ -17,7 +17,9 @@ async function read(content: string | Uint8Array, options: Partial<ConversationS
     file,
     source,
     conversations,
-    turns: conversations.map(({ messages }) => messages.map(({ role, content: text }) => `${role}:${typeof text === 'string' ? text : JSON.stringify(text)}`)),
+    turns: conversations.map(({ messages }) =>
+      messages.map(({ role, content: text }) => `${role}:${typeof text === 'string' ? text : JSON.stringify(text)}`),
+    ),
     problems: source.unreadable.map(({ origin, reason }) => ({ line: origin.line, reason })),
   };
 }
@@ -36,8 +38,14 @@ describe('layouts', () => {
 
   test('messages, with tools and tool calls', async () => {
     const tools = [{ type: 'function', function: { name: 'weather', parameters: {} } }];
-    const call = { role: 'assistant', content: null, tool_calls: [{ type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }] };
-    const { conversations } = await read(asLines([{ messages: [user, call, { role: 'tool', content: '3 °C', tool_call_id: '1' }, assistant], tools }]));
+    const call = {
+      role: 'assistant',
+      content: null,
+      tool_calls: [{ type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }],
+    };
+    const { conversations } = await read(
+      asLines([{ messages: [user, call, { role: 'tool', content: '3 °C', tool_call_id: '1' }, assistant], tools }]),
+    );
     expect(conversations[0]?.tools).toEqual(tools);
     expect(conversations[0]?.messages[1]).toEqual(call);
     expect(conversations[0]?.messages[2]).toMatchObject({ tool_call_id: '1' });
@@ -88,22 +96,60 @@ describe('layouts', () => {
       ]),
     );
     expect(turns).toEqual([['system:Help', 'user:Weather?', 'assistant:null', 'tool:3', 'assistant:Cold']]);
-    expect(conversations[0]?.messages[2]?.tool_calls).toEqual([{ type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } }]);
+    expect(conversations[0]?.messages[2]?.tool_calls).toEqual([
+      { type: 'function', function: { name: 'weather', arguments: { city: 'Oslo' } } },
+    ]);
   });
 
   test('a turn may say whether it is learned and how much it counts, in every layout of turns', async () => {
-    const messages = await read(asLines([{ messages: [user, { ...assistant, weight: 0.5, train: true }] }, { messages: [user, { ...assistant, weight: -1 }] }]));
-    const shared = await read(asLines([{ conversations: [{ from: 'human', value: 'Hi' }, { from: 'gpt', value: 'Hello', weight: 0, train: null }] }, { conversations: [{ from: 'gpt', value: 'x', weight: 'much' }] }]));
-    expect([...messages.conversations, ...shared.conversations].map(({ messages: [, reply] }) => [reply?.weight, reply?.train])).toEqual([[0.5, true], [0, undefined]]);
-    expect([...messages.problems, ...shared.problems].map(({ reason }) => reason)).toEqual([expect.stringContaining('weight'), expect.stringContaining('weight')]);
+    const messages = await read(
+      asLines([
+        { messages: [user, { ...assistant, weight: 0.5, train: true }] },
+        { messages: [user, { ...assistant, weight: -1 }] },
+      ]),
+    );
+    const shared = await read(
+      asLines([
+        {
+          conversations: [
+            { from: 'human', value: 'Hi' },
+            { from: 'gpt', value: 'Hello', weight: 0, train: null },
+          ],
+        },
+        { conversations: [{ from: 'gpt', value: 'x', weight: 'much' }] },
+      ]),
+    );
+    expect(
+      [...messages.conversations, ...shared.conversations].map(({ messages: [, reply] }) => [
+        reply?.weight,
+        reply?.train,
+      ]),
+    ).toEqual([
+      [0.5, true],
+      [0, undefined],
+    ]);
+    expect([...messages.problems, ...shared.problems].map(({ reason }) => reason)).toEqual([
+      expect.stringContaining('weight'),
+      expect.stringContaining('weight'),
+    ]);
   });
 
   test('stated with a column mapping and a role mapping', async () => {
-    const { turns } = await read(asLines([{ dialog: [{ who: 'customer', says: 'Hi' }, { who: 'agent', says: 'Hello' }] }]), {
-      layout: 'messages',
-      columns: { messages: 'dialog', role: 'who', content: 'says' },
-      roles: { customer: 'user', agent: 'assistant' },
-    });
+    const { turns } = await read(
+      asLines([
+        {
+          dialog: [
+            { who: 'customer', says: 'Hi' },
+            { who: 'agent', says: 'Hello' },
+          ],
+        },
+      ]),
+      {
+        layout: 'messages',
+        columns: { messages: 'dialog', role: 'who', content: 'says' },
+        roles: { customer: 'user', agent: 'assistant' },
+      },
+    );
     expect(turns).toEqual([['user:Hi', 'assistant:Hello']]);
   });
 
@@ -116,7 +162,12 @@ describe('layouts', () => {
 });
 
 describe('rows that cannot be read', () => {
-  const good = JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }, { role: 'assistant', content: 'Hello' }] });
+  const good = JSON.stringify({
+    messages: [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: 'Hello' },
+    ],
+  });
 
   test('are listed with their line and reason, and the rest is read', async () => {
     const rows = [
@@ -161,7 +212,10 @@ describe('rows that cannot be read', () => {
       }
     })();
     expect(isWhetstoneError(error) && error.code).toBe('DATA_UNREADABLE');
-    expect(isWhetstoneError(error) && error.problems.map(({ place }) => place)).toEqual([{ file, line: 2 }, { file, line: 4 }]);
+    expect(isWhetstoneError(error) && error.problems.map(({ place }) => place)).toEqual([
+      { file, line: 2 },
+      { file, line: 4 },
+    ]);
     expect(String(error)).toContain('2 rows cannot be read');
   });
 
@@ -173,11 +227,15 @@ describe('rows that cannot be read', () => {
 
   test('no layout: says which keys there are and which are known', async () => {
     const { problems } = await read('{"question": "a", "answer": "b"}\n');
-    expect(problems[0]?.reason).toMatch(/no layout is recognised: the row has "question", "answer".*"prompt" \+ "completion"/);
+    expect(problems[0]?.reason).toMatch(
+      /no layout is recognised: the row has "question", "answer".*"prompt" \+ "completion"/,
+    );
   });
 
   test('deep nesting is refused without a stack overflow', async () => {
-    const { problems, conversations } = await read(`{"text": "a", "extra": ${'['.repeat(50_000)}${']'.repeat(50_000)}}\n${JSON.stringify({ text: 'b' })}\n`);
+    const { problems, conversations } = await read(
+      `{"text": "a", "extra": ${'['.repeat(50_000)}${']'.repeat(50_000)}}\n${JSON.stringify({ text: 'b' })}\n`,
+    );
     expect(problems).toEqual([{ line: 1, reason: expect.stringMatching(/nested deeper than 64/) as string }]);
     expect(conversations).toHaveLength(1);
   });
@@ -189,7 +247,10 @@ describe('encodings', () => {
   test('byte-order mark, CRLF, no line break at the end', async () => {
     const { conversations, problems } = await read(`\ufeff${row}\r\n\r\n${row}`);
     expect(problems).toEqual([]);
-    expect(conversations.map(({ messages, origin }) => [messages[0]?.content, origin.line])).toEqual([['Grüße, 世界', 1], ['Grüße, 世界', 3]]);
+    expect(conversations.map(({ messages, origin }) => [messages[0]?.content, origin.line])).toEqual([
+      ['Grüße, 世界', 1],
+      ['Grüße, 世界', 3],
+    ]);
   });
 
   test('UTF-16 with a byte-order mark', async () => {
@@ -198,7 +259,9 @@ describe('encodings', () => {
   });
 
   test('a line in Latin-1 is reported, the others are read', async () => {
-    const { conversations, problems } = await read(Buffer.concat([Buffer.from(row), Buffer.from('\n{"text": "Gr\xfc\xdfe"}\n', 'latin1'), Buffer.from(row)]));
+    const { conversations, problems } = await read(
+      Buffer.concat([Buffer.from(row), Buffer.from('\n{"text": "Gr\xfc\xdfe"}\n', 'latin1'), Buffer.from(row)]),
+    );
     expect(conversations).toHaveLength(2);
     expect(problems).toEqual([{ line: 2, reason: 'the line is not valid UTF-8' }]);
   });
@@ -210,7 +273,9 @@ describe('encodings', () => {
   });
 
   test('a line longer than the limit is reported and passed over', async () => {
-    const { conversations, problems } = await read(`${JSON.stringify({ text: 'x'.repeat(3_000_000) })}\n${row}\n`, { maxRowBytes: 1_000_000 });
+    const { conversations, problems } = await read(`${JSON.stringify({ text: 'x'.repeat(3_000_000) })}\n${row}\n`, {
+      maxRowBytes: 1_000_000,
+    });
     expect(conversations).toHaveLength(1);
     expect(problems[0]?.reason).toMatch(/2\.9 MiB; the longest that is read has 1\.0 MiB/);
   });
@@ -232,6 +297,8 @@ describe('files', () => {
   });
 
   test('a path that does not exist is an error that says where it was looked for', async () => {
-    await expect(createConversationSource({ path: 'missing.jsonl' }, folder)).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
+    await expect(createConversationSource({ path: 'missing.jsonl' }, folder)).rejects.toMatchObject({
+      code: 'FILE_NOT_FOUND',
+    });
   });
 });

@@ -1,5 +1,12 @@
 import type { Conversation, DataSource, DataSummary, Origin } from '@whetstone/core/contract';
-import { detectLayout, furtherColumns, layoutByName, type Layout, type LayoutName, type LayoutOptions } from '../layouts/index.js';
+import {
+  detectLayout,
+  furtherColumns,
+  layoutByName,
+  type Layout,
+  type LayoutName,
+  type LayoutOptions,
+} from '../layouts/index.js';
 import { checkJson } from '../layouts/values.js';
 import { describeValue, isRecord, RowProblem, type Row } from '../reading/row.js';
 import { expandFiles } from '../reading/files.js';
@@ -55,7 +62,8 @@ export function createRowReader(options: RowOptions, name?: string, known: strin
     },
     read(row, origin) {
       if ('problem' in row) throw new RowProblem(row.problem);
-      if (!isRecord(row.value)) throw new RowProblem(`the row is ${describeValue(row.value)}, where an object is expected`);
+      if (!isRecord(row.value))
+        throw new RowProblem(`the row is ${describeValue(row.value)}, where an object is expected`);
       const found = layout ?? detectLayout(row.value, options);
       const parsed = found.read(row.value, options);
       const further = furtherColumns(row.value, found, options);
@@ -112,17 +120,25 @@ export function createFileSource(parts: readonly SourcePart[]): FileSource {
 }
 
 /** The files that options name, and how they are read. @throws FILE_NOT_FOUND */
-export async function openPart({ path, limit = null, ...options }: ConversationSourceOptions, baseFolder: string, name?: string): Promise<SourcePart> {
+export async function openPart(
+  { path, limit = null, ...options }: ConversationSourceOptions,
+  baseFolder: string,
+  name?: string,
+): Promise<SourcePart> {
   const files = await expandFiles(typeof path === 'string' ? [path] : path, baseFolder);
   return { files, options, limit, ...(name === undefined ? {} : { name }) };
 }
 
 /**
- * Conversations of files, in the order of the files and their lines. Each iteration reads the files anew, in constant memory. A row that cannot be read
- * is left out and listed in `unreadable` with file, line and reason: whoever iterates decides what that means (see {@link checkUnreadable}).
+ * Conversations of files, in the order of the files and their lines. Each iteration reads the files anew, in constant
+ * memory. A row that cannot be read is left out and listed in `unreadable` with file, line and reason: whoever iterates
+ * decides what that means (see {@link checkUnreadable}).
  *
  * @throws FILE_NOT_FOUND, FILE_UNREADABLE while iterating
  */
-export async function createConversationSource(options: ConversationSourceOptions, baseFolder: string): Promise<FileSource> {
+export async function createConversationSource(
+  options: ConversationSourceOptions,
+  baseFolder: string,
+): Promise<FileSource> {
   return createFileSource([await openPart(options, baseFolder)]);
 }

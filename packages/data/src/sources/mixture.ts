@@ -9,11 +9,14 @@ export interface MixedSource extends ConversationSourceOptions {
 }
 
 /**
- * Several sources, one after the other, each with its own layout; every conversation gets a column `source` with the name of its own. How often each is
- * learned from is the balance's affair: `"balance": {"by": "source", "weights": {"general": 0.07}}`.
+ * Several sources, one after the other, each with its own layout; every conversation gets a column `source` with the
+ * name of its own. How often each is learned from is the balance's affair: `"balance": {"by": "source", "weights":
+ * {"general": 0.07}}`.
  */
 export async function createMixtureSource(sources: readonly MixedSource[], baseFolder: string): Promise<FileSource> {
-  return createFileSource(await Promise.all(sources.map(({ name, ...options }) => openPart(options, baseFolder, name))));
+  return createFileSource(
+    await Promise.all(sources.map(({ name, ...options }) => openPart(options, baseFolder, name))),
+  );
 }
 
 export const mixturePlugin = definePlugin({
@@ -35,11 +38,30 @@ export const mixturePlugin = definePlugin({
           required: ['name', 'path'],
           properties: {
             name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
-            path: { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 }, description: 'Files, folders or globs.' },
+            path: {
+              type: 'array',
+              minItems: 1,
+              items: { type: 'string', minLength: 1 },
+              description: 'Files, folders or globs.',
+            },
             layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
-            columns: { description: 'What the parts are called in the files.', type: 'object', additionalProperties: false, properties: columnProperties },
-            roles: { description: 'What roles in the files stand for.', type: 'object', additionalProperties: { type: 'string', minLength: 1 } },
-            limit: { type: ['integer', 'null'], minimum: 1, default: null, description: 'Take only the first this many conversations.' },
+            columns: {
+              description: 'What the parts are called in the files.',
+              type: 'object',
+              additionalProperties: false,
+              properties: columnProperties,
+            },
+            roles: {
+              description: 'What roles in the files stand for.',
+              type: 'object',
+              additionalProperties: { type: 'string', minLength: 1 },
+            },
+            limit: {
+              type: ['integer', 'null'],
+              minimum: 1,
+              default: null,
+              description: 'Take only the first this many conversations.',
+            },
           },
         },
       },

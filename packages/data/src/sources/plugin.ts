@@ -5,9 +5,9 @@ import { FORMATS } from '../reading/read-rows.js';
 import { createConversationSource } from './conversations.js';
 
 /** What stands under "columns". */
-export const columnProperties = Object.fromEntries(COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }])) as Readonly<
-  Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>
->;
+export const columnProperties = Object.fromEntries(
+  COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }]),
+) as Readonly<Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>>;
 
 const configSchema = {
   type: 'object',
@@ -15,14 +15,23 @@ const configSchema = {
   additionalProperties: false,
   properties: {
     path: {
-      description: 'A file, a folder, a glob, or a list of them; relative ones start from the folder of the configuration.',
+      description:
+        'A file, a folder, a glob, or a list of them; relative ones start from the folder of the configuration.',
       anyOf: [
         { type: 'string', minLength: 1 },
         { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
       ],
     },
-    layout: { description: 'How the rows are written; by default each file is looked at.', enum: ['auto', ...LAYOUT_NAMES], default: 'auto' },
-    format: { description: 'What the files are; by default their endings say it.', enum: ['auto', ...FORMATS], default: 'auto' },
+    layout: {
+      description: 'How the rows are written; by default each file is looked at.',
+      enum: ['auto', ...LAYOUT_NAMES],
+      default: 'auto',
+    },
+    format: {
+      description: 'What the files are; by default their endings say it.',
+      enum: ['auto', ...FORMATS],
+      default: 'auto',
+    },
     textUnit: { description: 'What of a plain text file is one sample.', enum: [...TEXT_UNITS], default: 'line' },
     columns: {
       description: 'What the parts are called in the file, as {"prompt": "question"}.',
@@ -35,9 +44,26 @@ const configSchema = {
       type: 'object',
       additionalProperties: { type: 'string', minLength: 1 },
     },
-    limit: { description: 'Take only the first this many conversations.', type: ['integer', 'null'], minimum: 1, default: null },
-    maxRowBytes: { description: 'Rows longer than this are reported instead of read.', type: 'integer', minimum: 1, default: 33554432 },
-    maxGroupBytes: { description: 'Row groups of Parquet files with nested columns and no page index that are larger than this, uncompressed, are an error: they can only be decoded whole.', type: 'integer', minimum: 1, default: 536870912 },
+    limit: {
+      description: 'Take only the first this many conversations.',
+      type: ['integer', 'null'],
+      minimum: 1,
+      default: null,
+    },
+    maxRowBytes: {
+      description: 'Rows longer than this are reported instead of read.',
+      type: 'integer',
+      minimum: 1,
+      default: 33554432,
+    },
+    maxGroupBytes: {
+      description:
+        'Row groups of Parquet files with nested columns and no page index that are larger than this, ' +
+        'uncompressed, are an error: they can only be decoded whole.',
+      type: 'integer',
+      minimum: 1,
+      default: 536870912,
+    },
   },
 } as const;
 

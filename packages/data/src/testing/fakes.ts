@@ -15,7 +15,7 @@ export const characterTokenizer: Tokenizer = {
     const ids: number[] = [];
     const starts: number[] = [];
     const ends: number[] = [];
-    for (let start = 0; start < text.length; ) {
+    for (let start = 0; start < text.length;) {
       const special = ['<bos>', '<eos>'].findIndex((token) => text.startsWith(token, start));
       const size = special === -1 ? 1 : 5;
       ids.push(special === -1 ? text.charCodeAt(start) : 65_536 + special);
@@ -25,8 +25,10 @@ export const characterTokenizer: Tokenizer = {
     }
     return { ids, starts, ends };
   },
-  decode: (ids) => ids.map((id) => (id < 65_536 ? String.fromCharCode(id) : id === 65_536 ? '<bos>' : '<eos>')).join(''),
-  tokenId: (token) => ({ '<bos>': 65_536, '<eos>': 65_537 })[token] ?? (token.length === 1 ? token.charCodeAt(0) : undefined),
+  decode: (ids) =>
+    ids.map((id) => (id < 65_536 ? String.fromCharCode(id) : id === 65_536 ? '<bos>' : '<eos>')).join(''),
+  tokenId: (token) =>
+    ({ '<bos>': 65_536, '<eos>': 65_537 })[token] ?? (token.length === 1 ? token.charCodeAt(0) : undefined),
 };
 
 /** For tests: `role:content<eos>` and a line break a message; messages of the role `dropped` are not written. */

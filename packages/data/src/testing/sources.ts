@@ -3,7 +3,11 @@ import type { Conversation, DataSource, Message } from '@whetstone/core/contract
 /** For tests: a source of conversations that are already there. */
 export function sourceOf(conversations: readonly Omit<Conversation, 'origin'>[]): DataSource {
   return {
-    conversations: () => conversations.map((conversation, index) => ({ ...conversation, origin: { file: 'memory.jsonl', line: index + 1, index } })),
+    conversations: () =>
+      conversations.map((conversation, index) => ({
+        ...conversation,
+        origin: { file: 'memory.jsonl', line: index + 1, index },
+      })),
     unreadable: [],
     files: ['memory.jsonl'],
   };
@@ -11,5 +15,8 @@ export function sourceOf(conversations: readonly Omit<Conversation, 'origin'>[])
 
 /** A chat whose turns alternate between user and assistant. */
 export function chat(...contents: readonly string[]): Omit<Conversation, 'origin'> {
-  return { form: 'chat', messages: contents.map((content, index): Message => ({ role: index % 2 === 0 ? 'user' : 'assistant', content })) };
+  return {
+    form: 'chat',
+    messages: contents.map((content, index): Message => ({ role: index % 2 === 0 ? 'user' : 'assistant', content })),
+  };
 }

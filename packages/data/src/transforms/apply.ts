@@ -21,7 +21,9 @@ export function isTransformed(source: DataSource): source is TransformedSource {
   return 'transforms' in source && 'adopt' in source;
 }
 
-async function* asAsync(conversations: AsyncIterable<Conversation> | Iterable<Conversation>): AsyncGenerator<Conversation> {
+async function* asAsync(
+  conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
+): AsyncGenerator<Conversation> {
   yield* conversations;
 }
 
@@ -31,7 +33,10 @@ export function applyTransforms(source: DataSource, transforms: readonly DataTra
   return {
     conversations() {
       adopted = null;
-      return transforms.reduce<AsyncIterable<Conversation>>((conversations, transform) => transform.transform(conversations), asAsync(source.conversations()));
+      return transforms.reduce<AsyncIterable<Conversation>>(
+        (conversations, transform) => transform.transform(conversations),
+        asAsync(source.conversations()),
+      );
     },
     get unreadable(): DataSummary['unreadable'] {
       return adopted?.unreadable ?? source.unreadable;

@@ -10,12 +10,64 @@ import { applyTransforms, normalizeText, redactText } from './index.js';
 import { defaultRedactOptions } from './redact/plugin.js';
 
 const piece = fc.constantFrom(
-  'a', 'Hello ', '你好', '，', '!', '。', ' ', '\n', '```', '`', '13812345678', 'a@b.co', '@', '4111 1111 1111 1111', '::1', '1.2.3.4', '北京市', '海淀区', '路', '街', '号', '1', '-', '+44', 'Mr. ', 'My name is ',
-  'John', '我叫', '李', '[PHONE_1]', 'https://x.y/z', '\u200d', '👨‍👩‍👧', '\ufe0f', '(', ')', '“', 'http', '\t', '\u3000', 'Ａ',
+  'a',
+  'Hello ',
+  '你好',
+  '，',
+  '!',
+  '。',
+  ' ',
+  '\n',
+  '```',
+  '`',
+  '13812345678',
+  'a@b.co',
+  '@',
+  '4111 1111 1111 1111',
+  '::1',
+  '1.2.3.4',
+  '北京市',
+  '海淀区',
+  '路',
+  '街',
+  '号',
+  '1',
+  '-',
+  '+44',
+  'Mr. ',
+  'My name is ',
+  'John',
+  '我叫',
+  '李',
+  '[PHONE_1]',
+  'https://x.y/z',
+  '\u200d',
+  '👨‍👩‍👧',
+  '\ufe0f',
+  '(',
+  ')',
+  '“',
+  'http',
+  '\t',
+  '\u3000',
+  'Ａ',
 );
 const text = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(''));
-const message = fc.record({ role: fc.constantFrom('system', 'user', 'assistant', 'tool', 'other'), content: fc.oneof(text, fc.constant(null), fc.array(text.map((part) => ({ type: 'text', text: part })), { maxLength: 3 })) });
-const conversation = fc.record({ form: fc.constantFrom('chat' as const, 'completion' as const, 'text' as const), messages: fc.array(message as fc.Arbitrary<Message>, { minLength: 1, maxLength: 6 }) });
+const message = fc.record({
+  role: fc.constantFrom('system', 'user', 'assistant', 'tool', 'other'),
+  content: fc.oneof(
+    text,
+    fc.constant(null),
+    fc.array(
+      text.map((part) => ({ type: 'text', text: part })),
+      { maxLength: 3 },
+    ),
+  ),
+});
+const conversation = fc.record({
+  form: fc.constantFrom('chat' as const, 'completion' as const, 'text' as const),
+  messages: fc.array(message as fc.Arbitrary<Message>, { minLength: 1, maxLength: 6 }),
+});
 
 /** Cleaners that need something of their own before they can be made. */
 const needed: Readonly<Record<string, Record<string, unknown>>> = {
@@ -28,44 +80,76 @@ const apart = new Set(['augment-paraphrase']);
 const cleaners = dataPlugins.filter(({ kind, name }) => kind === 'data-transform' && !apart.has(name));
 
 const folder = temporaryFolder();
-writeInto(folder, 'benchmark.jsonl', asLines([{ prompt: 'Hello 你好 My name is John and 13812345678 is a number', completion: '' }]));
+writeInto(
+  folder,
+  'benchmark.jsonl',
+  asLines([{ prompt: 'Hello 你好 My name is John and 13812345678 is a number', completion: '' }]),
+);
 writeInto(folder, 'words.txt', 'hello hi\n你好 您好\n');
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** A plugin's options with the defaults of its schema, as a configuration would fill them in. */
 function optionsOf({ name, configSchema }: Plugin): never {
   const properties = (configSchema['properties'] ?? {}) as Readonly<Record<string, { readonly default?: unknown }>>;
-  const defaults = Object.fromEntries(Object.entries(properties).flatMap(([key, schema]) => ('default' in schema ? [[key, schema.default]] : [])));
+  const defaults = Object.fromEntries(
+    Object.entries(properties).flatMap(([key, schema]) => ('default' in schema ? [[key, schema.default]] : [])),
+  );
   return { ...defaults, ...needed[name] } as never;
 }
 
 const makeAll = (): Promise<DataTransform[]> =>
-  Promise.all(cleaners.map(async (plugin) => (await plugin.create(optionsOf(plugin), { logger: silent, seed: 1, baseFolder: folder, outputFolder: null })) as DataTransform));
+  Promise.all(
+    cleaners.map(
+      async (plugin) =>
+        (await plugin.create(optionsOf(plugin), {
+          logger: silent,
+          seed: 1,
+          baseFolder: folder,
+          outputFolder: null,
+        })) as DataTransform,
+    ),
+  );
 
-test('the list of cleaners is the registry\'s', () => {
-  expect(cleaners.map(({ name }) => name)).toEqual(expect.arrayContaining(['normalize-text', 'quality-filter', 'redact', 'deduplicate', 'decontaminate', 'augment-synonyms', 'augment-turns']));
-});
-
-test('any conversation goes through every cleaner of the registry, alone and one after the other, and into the report', async () => {
-  const alone = await makeAll();
-  const together = await makeAll();
-  await fc.assert(
-    fc.asyncProperty(fc.array(conversation, { maxLength: 6 }), async (conversations) => {
-      for (const transforms of [...alone.map((one) => [one]), together]) {
-        const kept = await collect(applyTransforms(sourceOf(conversations), transforms).conversations());
-        for (const { report } of transforms) {
-          if (!report) continue;
-          const removed = Object.values(report.removed).reduce((sum, count) => sum + count, 0);
-          expect(report.removals).toHaveLength(removed);
-          expect(report.conversationsOut).toBe(report.conversationsIn - removed + (report.changed['added'] ?? 0));
-        }
-        expect(kept.every(({ messages }: Conversation) => messages.length > 0)).toBe(true);
-      }
-      expect(reportToHtml(await analyseData({ title: 'any', source: sourceOf(conversations) }))).not.toMatch(/NaN|undefined/);
-    }),
-    { numRuns: 20 },
+test("the list of cleaners is the registry's", () => {
+  expect(cleaners.map(({ name }) => name)).toEqual(
+    expect.arrayContaining([
+      'normalize-text',
+      'quality-filter',
+      'redact',
+      'deduplicate',
+      'decontaminate',
+      'augment-synonyms',
+      'augment-turns',
+    ]),
   );
 });
+
+test(
+  'any conversation goes through every cleaner of the registry, alone and one after the other, and into the ' +
+    'report',
+  async () => {
+    const alone = await makeAll();
+    const together = await makeAll();
+    await fc.assert(
+      fc.asyncProperty(fc.array(conversation, { maxLength: 6 }), async (conversations) => {
+        for (const transforms of [...alone.map((one) => [one]), together]) {
+          const kept = await collect(applyTransforms(sourceOf(conversations), transforms).conversations());
+          for (const { report } of transforms) {
+            if (!report) continue;
+            const removed = Object.values(report.removed).reduce((sum, count) => sum + count, 0);
+            expect(report.removals).toHaveLength(removed);
+            expect(report.conversationsOut).toBe(report.conversationsIn - removed + (report.changed['added'] ?? 0));
+          }
+          expect(kept.every(({ messages }: Conversation) => messages.length > 0)).toBe(true);
+        }
+        expect(reportToHtml(await analyseData({ title: 'any', source: sourceOf(conversations) }))).not.toMatch(
+          /NaN|undefined/,
+        );
+      }),
+      { numRuns: 20 },
+    );
+  },
+);
 
 describe('long texts take no time out of proportion', () => {
   test.each([

@@ -23,11 +23,22 @@ export { createTransform } from './transform-log.js';
 export type { ReportingTransform, TransformLog, Visit } from './transform-log.js';
 
 /** Every cleaning transform. */
-export const transformPlugins = [normalizeTextPlugin, qualityFilterPlugin, redactPlugin, deduplicatePlugin, decontaminatePlugin, topicsPlugin] as const;
+export const transformPlugins = [
+  normalizeTextPlugin,
+  qualityFilterPlugin,
+  redactPlugin,
+  deduplicatePlugin,
+  decontaminatePlugin,
+  topicsPlugin,
+] as const;
 
 /** Makes the transform of a recipe, on a worker thread: a built-in one by its plugin's name. */
 export function remakeTransform(argument: Json): DataTransform | Promise<DataTransform> {
-  const { use, options, baseFolder } = argument as { readonly use: string; readonly options: Json; readonly baseFolder: string };
+  const { use, options, baseFolder } = argument as {
+    readonly use: string;
+    readonly options: Json;
+    readonly baseFolder: string;
+  };
   const plugin = transformPlugins.find(({ name }) => name === use);
   if (!plugin) throw new Error(`There is no transform "${use}".`);
   const silent = (): void => {};

@@ -3,10 +3,15 @@ import type { Conversation, Message } from '@whetstone/core/contract';
 function mapContent(content: Message['content'], change: (text: string) => string): Message['content'] {
   if (content === null) return null;
   if (typeof content === 'string') return change(content);
-  return content.map((part) => (part.type === 'text' && part.text !== undefined ? { ...part, text: change(part.text) } : part));
+  return content.map((part) =>
+    part.type === 'text' && part.text !== undefined ? { ...part, text: change(part.text) } : part,
+  );
 }
 
-/** The conversation with every text changed; the same object where nothing changes. Tool calls and definitions stay as they are. */
+/**
+ * The conversation with every text changed; the same object where nothing changes. Tool calls and definitions stay as
+ * they are.
+ */
 export function mapText(conversation: Conversation, change: (text: string, message: Message) => string): Conversation {
   let touched = false;
   const messages = conversation.messages.map((message) => {

@@ -33,15 +33,28 @@ export function createLog(name: string): TransformLog {
 }
 
 /** Looks at one conversation: gives it back, changed or not, or null after `log.remove`. */
-export type Visit = (conversation: Conversation, log: TransformLog) => Conversation | null | Promise<Conversation | null>;
+export type Visit = (
+  conversation: Conversation,
+  log: TransformLog,
+) => Conversation | null | Promise<Conversation | null>;
 
-/** Says of conversations, one after the other, whether they stay: what must see all of them in their order, but only little of each. */
+/**
+ * Says of conversations, one after the other, whether they stay: what must see all of them in their order, but only
+ * little of each.
+ */
 export type Decide = (fingerprint: Fingerprint, origin: Origin, log: TransformLog) => boolean;
 
-/** A transform as threads share its work: `visit` is done wherever the conversation is; `decide` on one thread, by what others made of each conversation. */
+/**
+ * A transform as threads share its work: `visit` is done wherever the conversation is; `decide` on one thread, by what
+ * others made of each conversation.
+ */
 export type Stage =
   | { readonly kind: 'visit'; begin(): Visit | Promise<Visit> }
-  | { readonly kind: 'decide'; fingerprint(conversation: Conversation): Fingerprint; begin(): Decide | Promise<Decide> };
+  | {
+      readonly kind: 'decide';
+      fingerprint(conversation: Conversation): Fingerprint;
+      begin(): Decide | Promise<Decide>;
+    };
 
 /** A transform with its report. */
 export interface ReportingTransform {
@@ -55,15 +68,21 @@ export interface ReportingTransform {
 async function visitOf(stage: Stage): Promise<Visit> {
   if (stage.kind === 'visit') return stage.begin();
   const decide = await stage.begin();
-  return (conversation, log) => (decide(stage.fingerprint(conversation), conversation.origin, log) ? conversation : null);
+  return (conversation, log) =>
+    decide(stage.fingerprint(conversation), conversation.origin, log) ? conversation : null;
 }
 
 /**
- * Makes a transform that looks at one conversation after the other. Its stage is begun anew in every pass, so that nothing is kept from one to the next.
+ * Makes a transform that looks at one conversation after the other. Its stage is begun anew in every pass, so that
+ * nothing is kept from one to the next.
  *
  * @param recipe how a worker thread makes it; without one it stays on the main thread
  */
-export function createTransform(name: string, given: Stage | (() => Visit | Promise<Visit>), recipe?: Recipe): ReportingTransform {
+export function createTransform(
+  name: string,
+  given: Stage | (() => Visit | Promise<Visit>),
+  recipe?: Recipe,
+): ReportingTransform {
   const stage: Stage = typeof given === 'function' ? { kind: 'visit', begin: given } : given;
   let log = createLog(name);
   return {
@@ -87,10 +106,18 @@ export function createTransform(name: string, given: Stage | (() => Visit | Prom
   };
 }
 
-/** Raised whenever a built-in transform makes other conversations of the same ones than before: part of manifests, and of the key of cached tokens. */
+/**
+ * Raised whenever a built-in transform makes other conversations of the same ones than before: part of manifests, and
+ * of the key of cached tokens.
+ */
 export const TRANSFORMS_VERSION = 3;
 
 /** The recipe of a built-in transform: its plugin's name and options. */
 export function recipeOf(use: string, options: object, baseFolder: string, files?: readonly string[]): Recipe {
-  return { module: '@whetstone/data', name: 'remakeTransform', argument: { use, options: options as Record<string, never>, baseFolder, version: TRANSFORMS_VERSION }, ...(files === undefined ? {} : { files }) };
+  return {
+    module: '@whetstone/data',
+    name: 'remakeTransform',
+    argument: { use, options: options as Record<string, never>, baseFolder, version: TRANSFORMS_VERSION },
+    ...(files === undefined ? {} : { files }),
+  };
 }

@@ -11,12 +11,18 @@ export interface DataDiff {
   readonly changed: readonly { readonly before: Origin; readonly after: Origin }[];
 }
 
-const contentHash = ({ form, messages, tools }: Conversation): number => hashText(JSON.stringify([form, messages, tools ?? null]));
+const contentHash = ({ form, messages, tools }: Conversation): number =>
+  hashText(JSON.stringify([form, messages, tools ?? null]));
 
 /** What is asked: everything before the last reply. */
 function promptHash({ messages }: Conversation): number {
   const last = messages.findLastIndex(({ role }) => role === 'assistant');
-  return hashText(messages.slice(0, last === -1 ? messages.length : last).map((message) => `${message.role}:${textOf(message)}`).join('\n'));
+  return hashText(
+    messages
+      .slice(0, last === -1 ? messages.length : last)
+      .map((message) => `${message.role}:${textOf(message)}`)
+      .join('\n'),
+  );
 }
 
 interface Known {
@@ -37,7 +43,9 @@ async function index(source: DataSource): Promise<Map<number, Known[]>> {
   return byContent;
 }
 
-/** Compares two versions of a data set by content: the order does not matter. Some 100 bytes a conversation are kept. */
+/**
+ * Compares two versions of a data set by content: the order does not matter. Some 100 bytes a conversation are kept.
+ */
 export async function diffData(before: DataSource, after: DataSource): Promise<DataDiff> {
   const [old, young] = [await index(before), await index(after)];
   let unchanged = 0;

@@ -1,5 +1,12 @@
 import { statSync } from 'node:fs';
-import type { ChatRenderer, DataTransform, Json, Tokenizer, TransformOrigin, TransformReport } from '@whetstone/core/contract';
+import type {
+  ChatRenderer,
+  DataTransform,
+  Json,
+  Tokenizer,
+  TransformOrigin,
+  TransformReport,
+} from '@whetstone/core/contract';
 import type { BatchOptions } from '../batching/options.js';
 import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
@@ -11,7 +18,10 @@ export interface DataManifest {
   readonly contentHash: string;
   readonly sources: readonly { readonly file: string; readonly bytes: number; readonly sha256: string }[];
   /** What was done, in order: with the version and options of those that say them, and what came in and went out. */
-  readonly transforms: readonly (Omit<TransformReport, 'removals'> & { readonly version: Json; readonly options: Json })[];
+  readonly transforms: readonly (Omit<TransformReport, 'removals'> & {
+    readonly version: Json;
+    readonly options: Json;
+  })[];
   readonly counts: {
     readonly conversations: number;
     readonly unreadable: number;
@@ -44,21 +54,54 @@ async function describeFile(file: string): Promise<DataManifest['sources'][numbe
 }
 
 /** The manifest of a data set that was read: hashes every file. */
-export async function createManifest({ summary, reports, transforms = [], origins = [], options, renderer, tokenizer }: ManifestInputs): Promise<DataManifest> {
-  const { contentHash, conversations, unreadable, truncated, withoutTargets, samples, tokens, supervisedTokens } = summary;
-  const described = transforms.flatMap((transform, index) => (transform.report === undefined ? [] : [transform.recipe?.argument ?? origins[index] ?? {}]));
+export async function createManifest({
+  summary,
+  reports,
+  transforms = [],
+  origins = [],
+  options,
+  renderer,
+  tokenizer,
+}: ManifestInputs): Promise<DataManifest> {
+  const { contentHash, conversations, unreadable, truncated, withoutTargets, samples, tokens, supervisedTokens } =
+    summary;
+  const described = transforms.flatMap((transform, index) =>
+    transform.report === undefined ? [] : [transform.recipe?.argument ?? origins[index] ?? {}],
+  );
   const sources: DataManifest['sources'][number][] = [];
   // Sources need not be files: what is none is named without a hash.
-  for (const file of summary.files) sources.push(statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' });
+  for (const file of summary.files)
+    sources.push(
+      statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' },
+    );
   return {
     format: 1,
     contentHash,
     sources,
     transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }, index) => {
-      const { version = null, options: given = null } = (described[index] ?? {}) as { readonly version?: Json; readonly options?: Json };
-      return { name, version, options: given, conversationsIn, conversationsOut, removed: { ...removed }, changed: { ...changed } };
+      const { version = null, options: given = null } = (described[index] ?? {}) as {
+        readonly version?: Json;
+        readonly options?: Json;
+      };
+      return {
+        name,
+        version,
+        options: given,
+        conversationsIn,
+        conversationsOut,
+        removed: { ...removed },
+        changed: { ...changed },
+      };
     }),
-    counts: { conversations, unreadable: unreadable.length, truncated, withoutTargets, samples, tokens, supervisedTokens },
+    counts: {
+      conversations,
+      unreadable: unreadable.length,
+      truncated,
+      withoutTargets,
+      samples,
+      tokens,
+      supervisedTokens,
+    },
     templateHash: renderer.hash,
     tokenizerHash: tokenizer.hash ?? null,
     options,
@@ -72,7 +115,8 @@ export interface ManifestChange {
   readonly after: Json | undefined;
 }
 
-const isObject = (value: unknown): value is Readonly<Record<string, Json>> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Readonly<Record<string, Json>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function differences(before: Json | undefined, after: Json | undefined, path: string): ManifestChange[] {
   if (isObject(before) && isObject(after)) {
@@ -80,7 +124,9 @@ function differences(before: Json | undefined, after: Json | undefined, path: st
     return keys.flatMap((key) => differences(before[key], after[key], path === '' ? key : `${path}.${key}`));
   }
   if (Array.isArray(before) && Array.isArray(after)) {
-    return Array.from({ length: Math.max(before.length, after.length) }).flatMap((_, index) => differences(before[index] as Json | undefined, after[index] as Json | undefined, `${path}[${index}]`));
+    return Array.from({ length: Math.max(before.length, after.length) }).flatMap((_, index) =>
+      differences(before[index] as Json | undefined, after[index] as Json | undefined, `${path}[${index}]`),
+    );
   }
   return JSON.stringify(before) === JSON.stringify(after) ? [] : [{ path, before, after }];
 }

@@ -13,23 +13,54 @@ test('a manifest says what the data was made of, and its diff what changed', asy
   const folder = temporaryFolder();
   const manifestOf = async (rows: readonly unknown[], seed = 42) => {
     writeInto(folder, 'train.jsonl', asLines(rows));
-    const source = applyTransforms(await createConversationSource({ path: 'train.jsonl' }, folder), [createDeduplicateTransform()]);
+    const source = applyTransforms(await createConversationSource({ path: 'train.jsonl' }, folder), [
+      createDeduplicateTransform(),
+    ]);
     const options = { ...defaultBatchOptions, seed };
-    const { summary } = await createBatchSource({ source, tokenizer: characterTokenizer, renderer: plainRenderer, options });
-    return createManifest({ summary, reports: source.reports, transforms: source.transforms, options, tokenizer: characterTokenizer, renderer: plainRenderer });
+    const { summary } = await createBatchSource({
+      source,
+      tokenizer: characterTokenizer,
+      renderer: plainRenderer,
+      options,
+    });
+    return createManifest({
+      summary,
+      reports: source.reports,
+      transforms: source.transforms,
+      options,
+      tokenizer: characterTokenizer,
+      renderer: plainRenderer,
+    });
   };
-  const rows = [chat('Hi', 'Hello'), chat('Hi', 'Hello'), chat('Where is my parcel?', 'On its way.')].map(({ messages }) => ({ messages }));
+  const rows = [chat('Hi', 'Hello'), chat('Hi', 'Hello'), chat('Where is my parcel?', 'On its way.')].map(
+    ({ messages }) => ({ messages }),
+  );
   const first = await manifestOf(rows);
   expect(first).toMatchObject({
     counts: { conversations: 2, samples: 2, unreadable: 0 },
-    transforms: [{ name: 'deduplicate', version: 3, options: { near: true, threshold: 0.7 }, conversationsIn: 3, conversationsOut: 2, removed: { 'exact-duplicate': 1 } }],
+    transforms: [
+      {
+        name: 'deduplicate',
+        version: 3,
+        options: { near: true, threshold: 0.7 },
+        conversationsIn: 3,
+        conversationsOut: 2,
+        removed: { 'exact-duplicate': 1 },
+      },
+    ],
     sources: [{ bytes: asLines(rows).length }],
   });
   expect(first.sources[0]?.sha256).toMatch(/^[0-9a-f]{64}$/);
   expect(diffManifests(first, await manifestOf(rows))).toEqual([]);
   const changed = diffManifests(first, await manifestOf(rows.slice(0, 2), 7));
   expect(changed.map(({ path }) => path)).toEqual(
-    expect.arrayContaining(['contentHash', 'sources[0].sha256', 'counts.conversations', 'transforms[0].conversationsIn', 'options.seed']),
+    expect.arrayContaining([
+      'contentHash',
+      'sources[0].sha256',
+      'counts.conversations',
+      'transforms[0].conversationsIn',
+      'options.seed',
+    ]),
   );
   expect(changed.find(({ path }) => path === 'options.seed')).toEqual({ path: 'options.seed', before: 42, after: 7 });
 });

@@ -1,7 +1,10 @@
 import type { Pair } from './chrf.js';
 import { countsOf, ngramsOf } from './tokens.js';
 
-/** How sacrebleu splits texts: `13a` for languages with spaces, `zh` for Chinese, `char` into characters, `none` at white space. */
+/**
+ * How sacrebleu splits texts: `13a` for languages with spaces, `zh` for Chinese, `char` into characters, `none` at
+ * white space.
+ */
 export type BleuTokenize = '13a' | 'zh' | 'char' | 'none';
 
 const ORDER = 4;
@@ -19,22 +22,42 @@ function separate(text: string): string[] {
   );
 }
 
-const entities: readonly (readonly [string, string])[] = [['&quot;', '"'], ['&amp;', '&'], ['&lt;', '<'], ['&gt;', '>']];
-const isChinese = /[\p{Script=Han}\u2e80-\u2fdf\u3000-\u303f\u31c0-\u31ef\uff00-\uffef\ufe30-\ufe4f\u3100-\u312f\u31a0-\u31bf\u2f00-\u2fff]/u;
+const entities: readonly (readonly [string, string])[] = [
+  ['&quot;', '"'],
+  ['&amp;', '&'],
+  ['&lt;', '<'],
+  ['&gt;', '>'],
+];
+const isChinese =
+  /[\p{Script=Han}\u2e80-\u2fdf\u3000-\u303f\u31c0-\u31ef\uff00-\uffef\ufe30-\ufe4f\u3100-\u312f\u31a0-\u31bf\u2f00-\u2fff]/u;
 
 const tokenizers: Readonly<Record<BleuTokenize, (text: string) => string[]>> = {
   none: wordsOf,
   char: (text) => [...text].filter((character) => character.trim() !== ''),
-  zh: (text) => separate([...text.trim()].map((character) => (isChinese.test(character) ? ` ${character} ` : character)).join('')),
-  '13a': (text) => separate(entities.reduce((result, [entity, mark]) => result.replaceAll(entity, mark), text.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' '))),
+  zh: (text) =>
+    separate([...text.trim()].map((character) => (isChinese.test(character) ? ` ${character} ` : character)).join('')),
+  '13a': (text) =>
+    separate(
+      entities.reduce(
+        (result, [entity, mark]) => result.replaceAll(entity, mark),
+        text.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' '),
+      ),
+    ),
 };
 
 /**
- * BLEU (Papineni et al. 2002) of a corpus, 0 to 100, as sacrebleu gives it: n-grams up to 4, zero counts smoothed by halving (`exp`), case kept.
+ * BLEU (Papineni et al. 2002) of a corpus, 0 to 100, as sacrebleu gives it: n-grams up to 4, zero counts smoothed by
+ * halving (`exp`), case kept.
  *
  * @param effectiveOrder leave out orders that the texts are too short for: for single sentences
  */
-export function bleu(pairs: readonly Pair[], { tokenize = '13a', effectiveOrder = false }: { readonly tokenize?: BleuTokenize; readonly effectiveOrder?: boolean } = {}): number {
+export function bleu(
+  pairs: readonly Pair[],
+  {
+    tokenize = '13a',
+    effectiveOrder = false,
+  }: { readonly tokenize?: BleuTokenize; readonly effectiveOrder?: boolean } = {},
+): number {
   const split = tokenizers[tokenize];
   const matches = Array.from({ length: ORDER }, () => 0);
   const totals = Array.from({ length: ORDER }, () => 0);
@@ -47,7 +70,8 @@ export function bleu(pairs: readonly Pair[], { tokenize = '13a', effectiveOrder 
       const available = countsOf(ngramsOf(wanted, order));
       const own = ngramsOf(found, order);
       totals[order - 1] = (totals[order - 1] ?? 0) + own.length;
-      for (const [ngram, count] of countsOf(own)) matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);
+      for (const [ngram, count] of countsOf(own))
+        matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);
     }
   }
   if (matches.every((count) => count === 0)) return 0;

@@ -14,16 +14,20 @@ const punctuation = /[!-/:-@[-`{-~]/;
 
 /** Words with a mark at their end or start split off, as sacrebleu splits them for chrF++. */
 const wordsOf = (text: string): string[] =>
-  text.split(/\s+/).filter((word) => word !== '').flatMap((word) => {
-    const characters = [...word];
-    if (characters.length === 1) return [word];
-    if (punctuation.test(characters.at(-1) ?? '')) return [characters.slice(0, -1).join(''), characters.at(-1) ?? ''];
-    return punctuation.test(characters[0] ?? '') ? [characters[0] ?? '', characters.slice(1).join('')] : [word];
-  });
+  text
+    .split(/\s+/)
+    .filter((word) => word !== '')
+    .flatMap((word) => {
+      const characters = [...word];
+      if (characters.length === 1) return [word];
+      if (punctuation.test(characters.at(-1) ?? '')) return [characters.slice(0, -1).join(''), characters.at(-1) ?? ''];
+      return punctuation.test(characters[0] ?? '') ? [characters[0] ?? '', characters.slice(1).join('')] : [word];
+    });
 
 /**
- * chrF (Popović 2015), from 0 to 100: F₂ of character n-grams up to 6, white space left out, counted over the whole corpus; of any language. With
- * `wordOrder` 2 it is chrF++ (2017): runs of words count as well. As sacrebleu gives it: orders that either side has none of are left out of the mean.
+ * chrF (Popović 2015), from 0 to 100: F₂ of character n-grams up to 6, white space left out, counted over the whole
+ * corpus; of any language. With `wordOrder` 2 it is chrF++ (2017): runs of words count as well. As sacrebleu gives it:
+ * orders that either side has none of are left out of the mean.
  */
 export function chrf(pairs: readonly Pair[], { wordOrder = 0 }: { readonly wordOrder?: number } = {}): number {
   let precision = 0;

@@ -18,7 +18,10 @@ test('distinct-n counts over all texts, but within each', () => {
 });
 
 test('exact match looks past white space, and past what it is told to', () => {
-  const pairs = [{ prediction: ' Yes,  it is. ', reference: 'Yes, it is.' }, { prediction: 'yes it is', reference: 'Yes, it is.' }];
+  const pairs = [
+    { prediction: ' Yes,  it is. ', reference: 'Yes, it is.' },
+    { prediction: 'yes it is', reference: 'Yes, it is.' },
+  ];
   expect(exactMatch(pairs)).toBe(0.5);
   expect(exactMatch(pairs, { ignoreCase: true })).toBe(0.5);
   expect(exactMatch(pairs, { ignoreCase: true, ignorePunctuation: true })).toBe(1);

@@ -7,7 +7,10 @@ export interface RougeScore {
   readonly f: number;
 }
 
-/** `words`: rouge-score's own, Latin letters and digits alone; `characters`: what languages without spaces need, as the other gives them 0. */
+/**
+ * `words`: rouge-score's own, Latin letters and digits alone; `characters`: what languages without spaces need, as the
+ * other gives them 0.
+ */
 export type RougeTokenize = 'words' | 'characters';
 export const ROUGE_KINDS = ['rouge1', 'rouge2', 'rougeL', 'rougeLsum'] as const;
 export type RougeKind = (typeof ROUGE_KINDS)[number];
@@ -27,7 +30,9 @@ function lengths(reference: readonly string[], prediction: readonly string[]): I
   const table = Array.from({ length: reference.length + 1 }, () => new Int32Array(prediction.length + 1));
   for (let i = 1; i <= reference.length; i++) {
     const [row, above] = [table[i] as Int32Array, table[i - 1] as Int32Array];
-    for (let j = 1; j <= prediction.length; j++) row[j] = reference[i - 1] === prediction[j - 1] ? (above[j - 1] ?? 0) + 1 : Math.max(above[j] ?? 0, row[j - 1] ?? 0);
+    for (let j = 1; j <= prediction.length; j++)
+      row[j] =
+        reference[i - 1] === prediction[j - 1] ? (above[j - 1] ?? 0) + 1 : Math.max(above[j] ?? 0, row[j - 1] ?? 0);
   }
   return table;
 }
@@ -47,7 +52,10 @@ function commonPlaces(reference: readonly string[], prediction: readonly string[
   return places.reverse();
 }
 
-/** ROUGE-Lsum: for each line of the reference the union of what it has in common with any line of the prediction; no token counts twice. */
+/**
+ * ROUGE-Lsum: for each line of the reference the union of what it has in common with any line of the prediction; no
+ * token counts twice.
+ */
 function summaryScore(predicted: readonly (readonly string[])[], expected: readonly (readonly string[])[]): RougeScore {
   const [left, wanted] = [countsOf(predicted.flat()), countsOf(expected.flat())];
   let hits = 0;
@@ -69,11 +77,16 @@ function summaryScore(predicted: readonly (readonly string[])[], expected: reado
 export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize: RougeTokenize = 'words'): RougeScore {
   const split = tokenizers[tokenize];
   if (kind === 'rougeLsum') {
-    const lines = (text: string): string[][] => text.split('\n').filter((line) => line !== '').map(split);
+    const lines = (text: string): string[][] =>
+      text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map(split);
     return summaryScore(lines(prediction), lines(reference));
   }
   const [found, wanted] = [split(prediction), split(reference)];
-  if (kind === 'rougeL') return scoreOf(lengths(wanted, found)[wanted.length]?.[found.length] ?? 0, found.length, wanted.length);
+  if (kind === 'rougeL')
+    return scoreOf(lengths(wanted, found)[wanted.length]?.[found.length] ?? 0, found.length, wanted.length);
   const order = kind === 'rouge1' ? 1 : 2;
   const [own, available] = [ngramsOf(found, order), countsOf(ngramsOf(wanted, order))];
   let hits = 0;

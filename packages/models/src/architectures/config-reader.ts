@@ -30,9 +30,13 @@ export function configReader(record: ConfigRecord, file: string): { readonly rea
     check() {
       const [first] = problems;
       if (first === undefined) return;
-      throw new WhetstoneError('MODEL_CONFIG_INVALID', problems.length === 1 ? first.message : `config.json has ${problems.length} problems.`, {
-        ...(problems.length === 1 ? first : { place: { file }, problems }),
-      });
+      throw new WhetstoneError(
+        'MODEL_CONFIG_INVALID',
+        problems.length === 1 ? first.message : `config.json has ${problems.length} problems.`,
+        {
+          ...(problems.length === 1 ? first : { place: { file }, problems }),
+        },
+      );
     },
   };
 }
@@ -41,8 +45,14 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
   const problem = (key: string, expected: string, found: string): void => {
     problems.push({ message: `The field does not fit.`, place: { file, path: path + key }, expected, found });
   };
-  const show = (value: Json | undefined): string => (value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80));
-  const numberOf = (key: string, accepts: (value: number) => boolean, expected: string, fallback: number | undefined): number => {
+  const show = (value: Json | undefined): string =>
+    value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
+  const numberOf = (
+    key: string,
+    accepts: (value: number) => boolean,
+    expected: string,
+    fallback: number | undefined,
+  ): number => {
     const value = record[key];
     if ((value === undefined || value === null) && fallback !== undefined) return fallback;
     if (typeof value === 'number' && accepts(value)) return value;
@@ -53,9 +63,12 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
     record,
     problem,
     number: (key, fallback) => numberOf(key, Number.isFinite, 'a number', fallback),
-    size: (key, fallback) => numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'a whole number above 0', fallback),
+    size: (key, fallback) =>
+      numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'a whole number above 0', fallback),
     optionalNumber(key) {
-      return record[key] === undefined || record[key] === null ? null : numberOf(key, Number.isFinite, 'a number or null', 1);
+      return record[key] === undefined || record[key] === null
+        ? null
+        : numberOf(key, Number.isFinite, 'a number or null', 1);
     },
     optionalText(key) {
       const value = record[key];
@@ -73,7 +86,8 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
     },
     numbers(key, count) {
       const value = record[key];
-      if (Array.isArray(value) && value.length === count && value.every((item) => typeof item === 'number')) return value as readonly number[];
+      if (Array.isArray(value) && value.length === count && value.every((item) => typeof item === 'number'))
+        return value as readonly number[];
       problem(key, `a list of ${count} numbers`, Array.isArray(value) ? `a list of ${value.length}` : show(value));
       return [];
     },

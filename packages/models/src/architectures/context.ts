@@ -1,13 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
-import { constant, flashAttentionSupport, segmentLengths, segmentPlaces, type AttentionBlock, type CausalSegments, type RotaryTables, type SegmentPlaces } from '@whetstone/core/ops';
+import {
+  constant,
+  flashAttentionSupport,
+  segmentLengths,
+  segmentPlaces,
+  type AttentionBlock,
+  type CausalSegments,
+  type RotaryTables,
+  type SegmentPlaces,
+} from '@whetstone/core/ops';
 import type { KeyPlaces } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
 /** The segment of keys that every token sees, whatever its own segment: prefixes and prompt embeddings. */
 export const SHARED_SEGMENT = -1;
 
-/** Tokens as the layers see them: virtual ones included, positions moved behind prefixes. [rows × length], row-major. */
+/**
+ * Tokens as the layers see them: virtual ones included, positions moved behind prefixes. [rows × length], row-major.
+ */
 export interface Places {
   readonly rows: number;
   readonly length: number;
@@ -26,7 +37,9 @@ export interface ForwardContext extends Places {
   /** Null where each place is a token of its own. */
   readonly spread: Spread | null;
   /** Rotary tables of a layer, or null where it rotates nothing. The layer's scale is part of the query's. */
-  tables(layer: LayerShape): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
+  tables(
+    layer: LayerShape,
+  ): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
   /** What flash attention has to know of a layer, or null where it cannot serve it. Then there is a bias. */
   flash(layer: LayerShape): CausalSegments | null;
   /** 0 where a query may look, −1e9 elsewhere: [rows × kvHeads, groups × length, keys]. */
@@ -69,10 +82,16 @@ export function prefixKeys(rows: number, count: number): KeyPlaces {
 }
 
 /**
- * The context of one forward pass. `keys` are all keys that the pass attends to; the last `places.length` of each row are its own.
- * Everything large is computed on the device from small host inputs, so that a recorded graph is the same for every shape.
+ * The context of one forward pass. `keys` are all keys that the pass attends to; the last `places.length` of each row
+ * are its own. Everything large is computed on the device from small host inputs, so that a recorded graph is the same
+ * for every shape.
  */
-export function createContext(shape: DecoderShape, places: Places, keys: KeyPlaces, spread: Spread | null = null): ForwardContext {
+export function createContext(
+  shape: DecoderShape,
+  places: Places,
+  keys: KeyPlaces,
+  spread: Spread | null = null,
+): ForwardContext {
   const { rows, length } = places;
   const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
   const flash = flashSegments(shape, places, keys);
@@ -98,22 +117,48 @@ export function createContext(shape: DecoderShape, places: Places, keys: KeyPlac
   };
 }
 
-/** Where the segments are, if the device has flash attention and nothing stands in its way: keys before the row's own, tokens that all see, squeezed scores. */
-function flashSegments(shape: DecoderShape, { rows, length, segmentIds }: Places, keys: KeyPlaces): { readonly places: SegmentPlaces | null } | null {
+/**
+ * Where the segments are, if the device has flash attention and nothing stands in its way: keys before the row's own,
+ * tokens that all see, squeezed scores.
+ */
+function flashSegments(
+  shape: DecoderShape,
+  { rows, length, segmentIds }: Places,
+  keys: KeyPlaces,
+): { readonly places: SegmentPlaces | null } | null {
   const support = flashAttentionSupport();
-  if (support === null || shape.attentionSoftCap !== null || shape.headDim % 8 !== 0 || shape.headDim > support.mostFeatures) return null;
+  if (
+    support === null ||
+    shape.attentionSoftCap !== null ||
+    shape.headDim % 8 !== 0 ||
+    shape.headDim > support.mostFeatures
+  )
+    return null;
   if (keys.capacity !== length || keys.segmentIds.some((segment) => segment < 0)) return null;
   const places = segmentPlaces(segmentLengths(rows, length, segmentIds), shape);
   return places === null || support.packed ? { places } : null;
 }
 
-/** Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a recorded graph the same for every length. */
+/**
+ * Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a
+ * recorded graph the same for every length.
+ */
 const BLOCKS = 4;
-/** Below this many positions the stretches are too short to pay; and a run of shorter rows has one structure to compile, and a smaller one. */
+/**
+ * Below this many positions the stretches are too short to pay; and a run of shorter rows has one structure to compile,
+ * and a smaller one.
+ */
 const SHORTEST = 256;
 
-/** For each of a few stretches of positions, the keys between the first and the last that a query of any row can see there. */
-function attentionBlocks({ rows, length, segmentIds }: Places, keys: KeyPlaces, window: number | null): AttentionBlock[] | null {
+/**
+ * For each of a few stretches of positions, the keys between the first and the last that a query of any row can see
+ * there.
+ */
+function attentionBlocks(
+  { rows, length, segmentIds }: Places,
+  keys: KeyPlaces,
+  window: number | null,
+): AttentionBlock[] | null {
   if (length < SHORTEST) return null;
   const before = keys.count - length;
   const shared = keys.segmentIds.some((segment) => segment < 0);
@@ -132,22 +177,39 @@ function attentionBlocks({ rows, length, segmentIds }: Places, keys: KeyPlaces, 
   });
 }
 
-function rotaryTables(shape: DecoderShape, index: number, { rows, length, positionIds }: Places): ReturnType<ForwardContext['tables']> {
+function rotaryTables(
+  shape: DecoderShape,
+  index: number,
+  { rows, length, positionIds }: Places,
+): ReturnType<ForwardContext['tables']> {
   const rope = shape.ropes[index];
   if (rope === undefined) return null;
   const { rotated, attentionFactor } = rope;
   const longest = positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
   const pairs = rope.frequencies(longest);
-  const feature = (values: (at: number) => number): tf.Tensor => tf.tensor(Float32Array.from({ length: shape.headDim }, (_, at) => values(at)), [1, 1, 1, shape.headDim]);
+  const feature = (values: (at: number) => number): tf.Tensor =>
+    tf.tensor(
+      Float32Array.from({ length: shape.headDim }, (_, at) => values(at)),
+      [1, 1, 1, shape.headDim],
+    );
   const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
   const made = tf.tidy(() => {
     const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
     // Features that are not rotated have frequency 0: cosine 1 and sine 0.
-    const angles = tf.mul(positions, feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)));
+    const angles = tf.mul(
+      positions,
+      feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)),
+    );
     const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
     return [scale, 1].flatMap((each) => [
-      tf.mul(cos, feature((at) => each * (at < rotated ? attentionFactor : 1))),
-      tf.mul(sin, feature((at) => each * attentionFactor * (at < rotated / 2 ? -1 : 1))),
+      tf.mul(
+        cos,
+        feature((at) => each * (at < rotated ? attentionFactor : 1)),
+      ),
+      tf.mul(
+        sin,
+        feature((at) => each * attentionFactor * (at < rotated / 2 ? -1 : 1)),
+      ),
     ]);
   });
   const [queryCos, querySin, keyCos, keySin] = made as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
@@ -165,7 +227,10 @@ function causalMask({ rows, length, segmentIds }: Places, keys: KeyPlaces): Mask
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
   const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
-  const distance = tf.sub(tf.tensor(queryIndex, [1, 1, length, 1], 'int32'), tf.tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'));
+  const distance = tf.sub(
+    tf.tensor(queryIndex, [1, 1, length, 1], 'int32'),
+    tf.tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'),
+  );
   const ofQuery = tf.tensor(segmentIds, [rows, 1, length, 1], 'int32');
   const ofKey = tf.tensor(roomy(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
   const sameSegment = tf.logicalOr(tf.equal(ofQuery, ofKey), tf.less(ofKey, zero));
@@ -181,17 +246,33 @@ function roomy(rows: number, { count, capacity, segmentIds }: KeyPlaces): Int32A
 }
 
 /** A mask for each window, added to scores. */
-function attentionBiases(shape: DecoderShape, places: Places, keys: KeyPlaces, windows: readonly (number | null)[]): tf.Tensor3D[] {
+function attentionBiases(
+  shape: DecoderShape,
+  places: Places,
+  keys: KeyPlaces,
+  windows: readonly (number | null)[],
+): tf.Tensor3D[] {
   if (windows.length === 0) return [];
   const mask = causalMask(places, keys);
   return windows.map((window) => attentionBias(shape, places, keys, mask, window));
 }
 
-function attentionBias(shape: DecoderShape, { rows, length }: Places, keys: KeyPlaces, mask: Mask, window: number | null): tf.Tensor3D {
-  const visible = window === null ? mask.visible : tf.logicalAnd(mask.visible, tf.less(mask.distance, constant(window, 'int32')));
+function attentionBias(
+  shape: DecoderShape,
+  { rows, length }: Places,
+  keys: KeyPlaces,
+  mask: Mask,
+  window: number | null,
+): tf.Tensor3D {
+  const visible =
+    window === null ? mask.visible : tf.logicalAnd(mask.visible, tf.less(mask.distance, constant(window, 'int32')));
   // Finite, so that a row in which everything is hidden still gives numbers.
   const bias = tf.mul(tf.sub(tf.cast(visible, 'float32'), constant(1)), constant(1e9));
   // Once for all layers at full size: adding operands of one shape is far cheaper than broadcasting in every layer.
   const groups = shape.heads / shape.keyValueHeads;
-  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [rows * shape.keyValueHeads, groups * length, keys.capacity]);
+  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [
+    rows * shape.keyValueHeads,
+    groups * length,
+    keys.capacity,
+  ]);
 }

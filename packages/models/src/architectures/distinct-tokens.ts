@@ -14,12 +14,17 @@ const LEAST_SAVED = 1 / 32;
 const MOST_IDS = 2 ** 24;
 
 /**
- * The tokens that hidden states at the `wanted` places depend on. Under a causal mask nothing sees what stands behind the last wanted place of a segment, nor padding; and tokens with the
- * same tokens before them have the same hidden states in every layer, so that the beginning that segments share (a system message, a template's first words) is computed once.
+ * The tokens that hidden states at the `wanted` places depend on. Under a causal mask nothing sees what stands behind
+ * the last wanted place of a segment, nor padding; and tokens with the same tokens before them have the same hidden
+ * states in every layer, so that the beginning that segments share (a system message, a template's first words) is
+ * computed once.
  *
  * @returns null where that would save too little
  */
-export function distinctTokens({ rows, length, ids, segmentIds, positionIds }: ForwardInput, wanted: Int32Array): DistinctTokens | null {
+export function distinctTokens(
+  { rows, length, ids, segmentIds, positionIds }: ForwardInput,
+  wanted: Int32Array,
+): DistinctTokens | null {
   const isWanted = new Uint8Array(rows * length);
   for (const place of wanted) isWanted[place] = 1;
   const placeOf: number[] = [];

@@ -7,8 +7,9 @@ import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import { createRandomModel } from '../random-model.js';
 
 /**
- * Models on a backend that says it had cuDNN's attention: the kernels here compute by plain loops what cuDNN's documentation says of its operands, so that models ask for the right thing.
- * What is asked of cuDNN itself is in `packages/backend/src/fused/flash-attention.test.ts`.
+ * Models on a backend that says it had cuDNN's attention: the kernels here compute by plain loops what cuDNN's
+ * documentation says of its operands, so that models ask for the right thing. What is asked of cuDNN itself is in
+ * `packages/backend/src/fused/flash-attention.test.ts`.
  */
 
 let calls = 0;
@@ -18,19 +19,33 @@ interface Operand {
   readonly values: Float32Array | Int32Array;
 }
 
-/** Goes through all segments, heads and queries as their lengths and offsets say: where the query's numbers begin, where those of the keys that it sees, and the place of its statistic. */
-function throughAll(operands: Readonly<Record<string, Operand>>, window: number, visit: (queryAt: number, keysAt: readonly number[], statistic: number) => void): void {
-  const { query, key, lengths, queryOffsets, keyOffsets } = operands as Readonly<Record<'query' | 'key', Operand>> & Readonly<Partial<Record<'lengths' | 'queryOffsets' | 'keyOffsets', Operand>>>;
+/**
+ * Goes through all segments, heads and queries as their lengths and offsets say: where the query's numbers begin, where
+ * those of the keys that it sees, and the place of its statistic.
+ */
+function throughAll(
+  operands: Readonly<Record<string, Operand>>,
+  window: number,
+  visit: (queryAt: number, keysAt: readonly number[], statistic: number) => void,
+): void {
+  const { query, key, lengths, queryOffsets, keyOffsets } = operands as Readonly<Record<'query' | 'key', Operand>> &
+    Readonly<Partial<Record<'lengths' | 'queryOffsets' | 'keyOffsets', Operand>>>;
   const [rows, length, heads, width] = query.shape as [number, number, number, number];
   const keyHeads = key.shape[2] as number;
   const count = lengths?.values.length ?? rows;
   for (let segment = 0; segment < count; segment++) {
     const size = lengths?.values[segment] ?? length;
-    const [fromQuery, fromKey] = [queryOffsets?.values[segment] ?? segment * length * heads * width, keyOffsets?.values[segment] ?? segment * length * keyHeads * width];
+    const [fromQuery, fromKey] = [
+      queryOffsets?.values[segment] ?? segment * length * heads * width,
+      keyOffsets?.values[segment] ?? segment * length * keyHeads * width,
+    ];
     for (let at = 0; at < size; at++) {
       for (let head = 0; head < heads; head++) {
         const first = window === 0 ? 0 : Math.max(0, at - window + 1);
-        const keysAt = Array.from({ length: at - first + 1 }, (_, other) => fromKey + ((first + other) * keyHeads + Math.floor(head / (heads / keyHeads))) * width);
+        const keysAt = Array.from(
+          { length: at - first + 1 },
+          (_, other) => fromKey + ((first + other) * keyHeads + Math.floor(head / (heads / keyHeads))) * width,
+        );
         visit(fromQuery + (at * heads + head) * width, keysAt, (segment * heads + head) * length + at);
       }
     }
@@ -39,25 +54,49 @@ function throughAll(operands: Readonly<Record<string, Operand>>, window: number,
 
 const dot = (a: Operand, at: number, b: Operand, other: number, width: number): number => {
   let sum = 0;
-  for (let feature = 0; feature < width; feature++) sum += (a.values[at + feature] as number) * (b.values[other + feature] as number);
+  for (let feature = 0; feature < width; feature++)
+    sum += (a.values[at + feature] as number) * (b.values[other + feature] as number);
   return sum;
 };
 
-function kernel(kernelName: string, compute: (operands: Readonly<Record<string, Operand>>, window: number, make: (shape: readonly number[], values: Float32Array) => tf.TensorInfo) => tf.TensorInfo[]): tf.KernelConfig {
+function kernel(
+  kernelName: string,
+  compute: (
+    operands: Readonly<Record<string, Operand>>,
+    window: number,
+    make: (shape: readonly number[], values: Float32Array) => tf.TensorInfo,
+  ) => tf.TensorInfo[],
+): tf.KernelConfig {
   return {
     kernelName,
     backendName: 'cpu',
     kernelFunc: ({ inputs, attrs, backend }) => {
       calls++;
-      const cpu = backend as tf.KernelBackend & { makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): tf.TensorInfo };
-      const operands = Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, { shape: (info as tf.TensorInfo).shape, values: cpu.readSync((info as tf.TensorInfo).dataId) as Float32Array }]));
-      return compute(operands, (attrs as { window: number }).window, (shape, values) => cpu.makeTensorInfo([...shape], 'float32', values));
+      const cpu = backend as tf.KernelBackend & {
+        makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): tf.TensorInfo;
+      };
+      const operands = Object.fromEntries(
+        Object.entries(inputs).map(([name, info]) => [
+          name,
+          {
+            shape: (info as tf.TensorInfo).shape,
+            values: cpu.readSync((info as tf.TensorInfo).dataId) as Float32Array,
+          },
+        ]),
+      );
+      return compute(operands, (attrs as { window: number }).window, (shape, values) =>
+        cpu.makeTensorInfo([...shape], 'float32', values),
+      );
     },
   };
 }
 
 const forward = kernel('WhetstoneFlashAttention', (operands, window, make) => {
-  const { query, key, value, lengths } = operands as Readonly<Record<string, Operand>> & { readonly query: Operand; readonly key: Operand; readonly value: Operand };
+  const { query, key, value, lengths } = operands as Readonly<Record<string, Operand>> & {
+    readonly query: Operand;
+    readonly key: Operand;
+    readonly value: Operand;
+  };
   const [rows, length, heads, width] = query.shape as [number, number, number, number];
   // What no segment holds is never written: not-a-number shows whoever reads it.
   const result = new Float32Array(query.values.length).fill(NaN);
@@ -66,40 +105,65 @@ const forward = kernel('WhetstoneFlashAttention', (operands, window, make) => {
     const scores = keysAt.map((keyAt) => dot(query, queryAt, key, keyAt, width));
     const logSum = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0));
     statistics[statistic] = logSum;
-    for (let feature = 0; feature < width; feature++) result[queryAt + feature] = keysAt.reduce((sum, keyAt, at) => sum + Math.exp((scores[at] as number) - logSum) * (value.values[keyAt + feature] as number), 0);
+    for (let feature = 0; feature < width; feature++)
+      result[queryAt + feature] = keysAt.reduce(
+        (sum, keyAt, at) => sum + Math.exp((scores[at] as number) - logSum) * (value.values[keyAt + feature] as number),
+        0,
+      );
   });
   return [make(query.shape, result), make([rows * (lengths?.shape[1] ?? 1), heads, length], statistics)];
 });
 
 const backward = kernel('WhetstoneFlashAttentionGrad', (operands, window, make) => {
-  const { gradient, query, key, value, result, statistics } = operands as Readonly<Record<'gradient' | 'query' | 'key' | 'value' | 'result' | 'statistics', Operand>>;
+  const { gradient, query, key, value, result, statistics } = operands as Readonly<
+    Record<'gradient' | 'query' | 'key' | 'value' | 'result' | 'statistics', Operand>
+  >;
   const width = query.shape[3] as number;
-  const [ofQuery, ofKey, ofValue] = [query, key, value].map(({ values }) => new Float32Array(values.length)) as [Float32Array, Float32Array, Float32Array];
+  const [ofQuery, ofKey, ofValue] = [query, key, value].map(({ values }) => new Float32Array(values.length)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   throughAll(operands, window, (queryAt, keysAt, statistic) => {
     const along = dot(gradient, queryAt, result, queryAt, width);
     for (const keyAt of keysAt) {
       const weight = Math.exp(dot(query, queryAt, key, keyAt, width) - (statistics.values[statistic] as number));
       const ofScore = weight * (dot(gradient, queryAt, value, keyAt, width) - along);
       for (let feature = 0; feature < width; feature++) {
-        ofQuery[queryAt + feature] = (ofQuery[queryAt + feature] as number) + ofScore * (key.values[keyAt + feature] as number);
-        ofKey[keyAt + feature] = (ofKey[keyAt + feature] as number) + ofScore * (query.values[queryAt + feature] as number);
-        ofValue[keyAt + feature] = (ofValue[keyAt + feature] as number) + weight * (gradient.values[queryAt + feature] as number);
+        ofQuery[queryAt + feature] =
+          (ofQuery[queryAt + feature] as number) + ofScore * (key.values[keyAt + feature] as number);
+        ofKey[keyAt + feature] =
+          (ofKey[keyAt + feature] as number) + ofScore * (query.values[queryAt + feature] as number);
+        ofValue[keyAt + feature] =
+          (ofValue[keyAt + feature] as number) + weight * (gradient.values[queryAt + feature] as number);
       }
     }
   });
   return [make(query.shape, ofQuery), make(key.shape, ofKey), make(value.shape, ofValue)];
 });
 
-const support = (value: FlashAttentionSupport | null): void => void Object.assign(tf.backend(), { flashAttention: value });
+const support = (value: FlashAttentionSupport | null): void =>
+  void Object.assign(tf.backend(), { flashAttention: value });
 
 const config: Record<string, Json> = {
-  model_type: 'llama', vocab_size: 23, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 8, max_position_embeddings: 64, initializer_range: 0.3,
+  model_type: 'llama',
+  vocab_size: 23,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  max_position_embeddings: 64,
+  initializer_range: 0.3,
 };
 
 const input = (segments: readonly (readonly number[])[]): ForwardInput => {
   const length = segments[0]?.length ?? 0;
   const segmentIds = Int32Array.from(segments.flat());
-  const positionIds = segmentIds.map((segment, at) => at - (Math.floor(at / length) * length + segments[Math.floor(at / length)]!.indexOf(segment)));
+  const positionIds = segmentIds.map(
+    (segment, at) => at - (Math.floor(at / length) * length + segments[Math.floor(at / length)]!.indexOf(segment)),
+  );
   return { rows: segments.length, length, ids: segmentIds.map((_, at) => (at * 7 + 3) % 23), segmentIds, positionIds };
 };
 
@@ -111,7 +175,13 @@ function numbersOf(model: LanguageModel, given: ForwardInput): number[][] {
       const logits = model.logits(given, 'all');
       return tf.sum(tf.mul(logits, tf.cos(tf.reshape(tf.range(0, logits.size), logits.shape)))) as tf.Scalar;
     }, [...model.parameters.values()]);
-    return [model.logits(given, 'all'), value, ...Object.keys(grads).sort().map((name) => grads[name] as tf.Tensor)].map((tensor) => [...tensor.dataSync()]);
+    return [
+      model.logits(given, 'all'),
+      value,
+      ...Object.keys(grads)
+        .sort()
+        .map((name) => grads[name] as tf.Tensor),
+    ].map((tensor) => [...tensor.dataSync()]);
   });
 }
 
@@ -127,11 +197,24 @@ beforeEach(() => {
   calls = 0;
 });
 
-const packed = input([[1, 1, 1, 2, 2, 3, 3, 3, 0], [4, 4, 4, 4, 4, 4, 4, 4, 4], [5, 6, 6, 6, 6, 6, 0, 0, 0]]);
-const whole = input([[1, 1, 1, 1, 1], [2, 2, 2, 2, 2]]);
+const packed = input([
+  [1, 1, 1, 2, 2, 3, 3, 3, 0],
+  [4, 4, 4, 4, 4, 4, 4, 4, 4],
+  [5, 6, 6, 6, 6, 6, 0, 0, 0],
+]);
+const whole = input([
+  [1, 1, 1, 1, 1],
+  [2, 2, 2, 2, 2],
+]);
 const models = {
   llama: config,
-  'windows in every other layer': { ...config, model_type: 'gemma3_text', sliding_window: 3, sliding_window_pattern: 2, query_pre_attn_scalar: 8 },
+  'windows in every other layer': {
+    ...config,
+    model_type: 'gemma3_text',
+    sliding_window: 3,
+    sliding_window_pattern: 2,
+    query_pre_attn_scalar: 8,
+  },
 };
 
 for (const [name, modelConfig] of Object.entries(models)) {
@@ -148,7 +231,9 @@ for (const [name, modelConfig] of Object.entries(models)) {
       expect(calls).toBe(6);
       expect(tf.memory().numTensors).toBe(tensors);
       expect(found.map((values) => values.length)).toEqual(expected.map((values) => values.length));
-      found.forEach((values, index) => values.forEach((value, at) => expect(value).toBeCloseTo(expected[index]?.[at] ?? NaN, 3)));
+      found.forEach((values, index) =>
+        values.forEach((value, at) => expect(value).toBeCloseTo(expected[index]?.[at] ?? NaN, 3)),
+      );
       model.dispose();
     });
   }
@@ -159,7 +244,11 @@ test('what the device cannot do is left to plain operations', () => {
     [{ mostFeatures: 128, packed: false }, config, packed],
     [{ mostFeatures: 4, packed: true }, config, whole],
     [{ mostFeatures: 128, packed: true }, { ...config, head_dim: 6 }, whole],
-    [{ mostFeatures: 128, packed: true }, { ...config, model_type: 'gemma2', sliding_window: 3, query_pre_attn_scalar: 8 }, whole],
+    [
+      { mostFeatures: 128, packed: true },
+      { ...config, model_type: 'gemma2', sliding_window: 3, query_pre_attn_scalar: 8 },
+      whole,
+    ],
   ];
   for (const [value, modelConfig, given] of cases) {
     const model = createRandomModel(modelConfig, 5);

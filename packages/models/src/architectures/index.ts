@@ -1,4 +1,7 @@
-/** Decoder architectures: what they are (`specs/`, `shape.ts`), how they compute (`decoder.ts`), and the model that the rest of Whetstone sees. */
+/**
+ * Decoder architectures: what they are (`specs/`, `shape.ts`), how they compute (`decoder.ts`), and the model that the
+ * rest of Whetstone sees.
+ */
 export { createLanguageModel, type LanguageModelParts } from './language-model.js';
 export { outlineOf } from './outline.js';
 export { countParameters, parameterShapes, type ParameterShape } from './parameters.js';

@@ -11,8 +11,8 @@ export interface KeyPlaces {
 }
 
 /**
- * Keys and values of every layer, [rows, kvHeads, keys, headDim], growing with what was read: key by key, or, where shapes are static, by doubling room that is
- * written in place.
+ * Keys and values of every layer, [rows, kvHeads, keys, headDim], growing with what was read: key by key, or, where
+ * shapes are static, by doubling room that is written in place.
  */
 export interface DecoderCache extends KeyValueCache {
   readonly rows: number;
@@ -21,7 +21,11 @@ export interface DecoderCache extends KeyValueCache {
   /** `count` keys as this cache will have room for them. */
   withRoom(keys: KeyPlaces): KeyPlaces;
   /** The layer's keys and values with the new ones appended; the cache keeps the result. */
-  append(layer: number, key: tf.Tensor4D, value: tf.Tensor4D): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D };
+  append(
+    layer: number,
+    key: tf.Tensor4D,
+    value: tf.Tensor4D,
+  ): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D };
   /** Notes that `tokens` tokens were read, after which the keys are at `places`. */
   advance(tokens: number, places: KeyPlaces): void;
 }
@@ -36,9 +40,26 @@ export function createKeyValueCache(rows: number): DecoderCache {
     tf.tidy(() => {
       const length = part.shape[2];
       const room = capacityFor(places.count + length);
-      if (before === undefined) return tf.pad(part, [[0, 0], [0, 0], [0, room - length], [0, 0]]);
+      if (before === undefined)
+        return tf.pad(part, [
+          [0, 0],
+          [0, 0],
+          [0, room - length],
+          [0, 0],
+        ]);
       const missing = room - before.shape[2];
-      return writeSlice(missing === 0 ? before : tf.pad(before, [[0, 0], [0, 0], [0, missing], [0, 0]]), part, places.count);
+      return writeSlice(
+        missing === 0
+          ? before
+          : tf.pad(before, [
+              [0, 0],
+              [0, 0],
+              [0, missing],
+              [0, 0],
+            ]),
+        part,
+        places.count,
+      );
     });
   return {
     rows,
@@ -51,7 +72,11 @@ export function createKeyValueCache(rows: number): DecoderCache {
     withRoom: (keys) => (hasRoom ? { ...keys, capacity: capacityFor(keys.count) } : keys),
     append(layer, key, value) {
       const before = layers.get(layer);
-      const joined = hasRoom ? { key: write(before?.key, key), value: write(before?.value, value) } : before === undefined ? { key: tf.clone(key), value: tf.clone(value) } : { key: tf.concat([before.key, key], 2), value: tf.concat([before.value, value], 2) };
+      const joined = hasRoom
+        ? { key: write(before?.key, key), value: write(before?.value, value) }
+        : before === undefined
+          ? { key: tf.clone(key), value: tf.clone(value) }
+          : { key: tf.concat([before.key, key], 2), value: tf.concat([before.value, value], 2) };
       tf.keep(joined.key);
       tf.keep(joined.value);
       before?.key.dispose();

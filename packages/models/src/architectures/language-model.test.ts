@@ -8,8 +8,17 @@ import { distinctTokens } from './distinct-tokens.js';
 
 /** Small models with something of everything: windows, two rotary bases, soft caps, learned positions. */
 const common: Record<string, Json> = {
-  vocab_size: 23, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 6, max_position_embeddings: 64,
-  initializer_range: 0.3, query_pre_attn_scalar: 5, sliding_window: 3,
+  vocab_size: 23,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 6,
+  max_position_embeddings: 64,
+  initializer_range: 0.3,
+  query_pre_attn_scalar: 5,
+  sliding_window: 3,
 };
 const configs: Record<string, Record<string, Json>> = {
   llama: { ...common, model_type: 'llama' },
@@ -17,7 +26,16 @@ const configs: Record<string, Record<string, Json>> = {
   phi3: { ...common, model_type: 'phi3', partial_rotary_factor: 0.67 },
   gemma2: { ...common, model_type: 'gemma2' },
   gemma3: { ...common, model_type: 'gemma3_text', sliding_window_pattern: 2 },
-  gpt2: { model_type: 'gpt2', vocab_size: 23, n_embd: 16, n_head: 4, n_layer: 2, n_positions: 64, initializer_range: 0.3, scale_attn_by_inverse_layer_idx: true },
+  gpt2: {
+    model_type: 'gpt2',
+    vocab_size: 23,
+    n_embd: 16,
+    n_head: 4,
+    n_layer: 2,
+    n_positions: 64,
+    initializer_range: 0.3,
+    scale_attn_by_inverse_layer_idx: true,
+  },
 };
 
 const models: LanguageModel[] = [];
@@ -34,12 +52,18 @@ beforeAll(async () => {
 });
 
 const row = (ids: number[], segments = ids.map(() => 1), positions = ids.map((_, at) => at)): ForwardInput => ({
-  rows: 1, length: ids.length, ids: Int32Array.from(ids), segmentIds: Int32Array.from(segments), positionIds: Int32Array.from(positions),
+  rows: 1,
+  length: ids.length,
+  ids: Int32Array.from(ids),
+  segmentIds: Int32Array.from(segments),
+  positionIds: Int32Array.from(positions),
 });
-const allLogits = (model: LanguageModel, input: ForwardInput): number[][] => tf.tidy(() => model.logits(input, 'all').arraySync());
+const allLogits = (model: LanguageModel, input: ForwardInput): number[][] =>
+  tf.tidy(() => model.logits(input, 'all').arraySync());
 const expectClose = (found: readonly (readonly number[])[], expected: readonly (readonly number[])[]): void => {
   expect(found.length).toBe(expected.length);
-  for (const [at, line] of expected.entries()) for (const [id, value] of line.entries()) expect(found[at]?.[id] ?? NaN).toBeCloseTo(value, 4);
+  for (const [at, line] of expected.entries())
+    for (const [id, value] of line.entries()) expect(found[at]?.[id] ?? NaN).toBeCloseTo(value, 4);
 };
 
 const ids = [3, 17, 9, 22, 0, 5, 11, 8, 8, 2];
@@ -53,7 +77,14 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     const pieces = [ids.slice(0, 4), [ids[4] ?? 0], ids.slice(5, 8), ids.slice(8, 9), ids.slice(9)];
     let read = 0;
     for (const piece of pieces) {
-      const logits = model.decode(row(piece, piece.map(() => 1), piece.map((_, at) => read + at)), cache);
+      const logits = model.decode(
+        row(
+          piece,
+          piece.map(() => 1),
+          piece.map((_, at) => read + at),
+        ),
+        cache,
+      );
       read += piece.length;
       expect(cache.length).toBe(read);
       expectClose(logits.arraySync(), [whole[read - 1] ?? []]);
@@ -75,35 +106,62 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
   it('gathers positions before the head', () => {
     const model = modelOf(config);
     const whole = allLogits(model, row(ids));
-    expectClose(tf.tidy(() => model.logits(row(ids), Int32Array.from([7, 2])).arraySync()), [whole[7] ?? [], whole[2] ?? []]);
+    expectClose(
+      tf.tidy(() => model.logits(row(ids), Int32Array.from([7, 2])).arraySync()),
+      [whole[7] ?? [], whole[2] ?? []],
+    );
     const hidden = tf.tidy(() => tf.slice(model.hiddenStates(row(ids), 'all'), [7, 0], [1, -1]));
-    expectClose(tf.tidy(() => model.head(hidden).arraySync()), [whole[7] ?? []]);
+    expectClose(
+      tf.tidy(() => model.head(hidden).arraySync()),
+      [whole[7] ?? []],
+    );
     hidden.dispose();
   });
 
   it('gives the same where beginnings are shared, what nothing sees is left out, and rows are padded', () => {
     const model = modelOf(config);
-    // Three texts, two of which begin alike, in rows of nine with two and one of them; the last token of each, and the padding, is seen by nothing that is asked for.
-    const [first, second, third] = [[3, 17, 9, 22, 1], [3, 17, 9, 4], [3, 5, 11, 8, 2]];
+    // Three texts, two of which begin alike, in rows of nine with two and one of them; the last token of each, and the
+    // padding, is seen by nothing that is asked for.
+    const [first, second, third] = [
+      [3, 17, 9, 22, 1],
+      [3, 17, 9, 4],
+      [3, 5, 11, 8, 2],
+    ];
     const packed: ForwardInput = {
-      rows: 2, length: 9,
+      rows: 2,
+      length: 9,
       ids: Int32Array.from([...first, ...second, ...third, 7, 7, 7, 7]),
       segmentIds: Int32Array.from([1, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]),
       positionIds: Int32Array.from([0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0, 0, 0]),
     };
     const places = Int32Array.from([3, 7, 2, 12, 9]);
-    expect(distinctTokens(packed, places)?.placeOf.length, 'four and no further one of the first two, three more').toBe(7);
+    expect(distinctTokens(packed, places)?.placeOf.length, 'four and no further one of the first two, three more').toBe(
+      7,
+    );
     const weight = model.linearSites.get([...model.linearSites.keys()][0] ?? '')?.weight as tf.Variable;
-    const measured = (logits: () => tf.Tensor): number[][] => tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(() => tf.sum(tf.square(logits())) as tf.Scalar, [weight]);
-      return [[...logits().dataSync()], [...(grads[weight.name] as tf.Tensor).dataSync()], [...value.dataSync()]];
-    });
+    const measured = (logits: () => tf.Tensor): number[][] =>
+      tf.tidy(() => {
+        const { value, grads } = tf.variableGrads(() => tf.sum(tf.square(logits())) as tf.Scalar, [weight]);
+        return [[...logits().dataSync()], [...(grads[weight.name] as tf.Tensor).dataSync()], [...value.dataSync()]];
+      });
     weight.trainable = true;
     const apart = measured(() => {
       const [a, b, c] = [first, second, third].map((text) => model.logits(row(text), 'all'));
-      return tf.concat([[a, 3], [b, 2], [a, 2], [c, 3], [c, 0]].map(([logits, at]) => tf.slice(logits as tf.Tensor2D, [at as number, 0], [1, -1])), 0);
+      return tf.concat(
+        [
+          [a, 3],
+          [b, 2],
+          [a, 2],
+          [c, 3],
+          [c, 0],
+        ].map(([logits, at]) => tf.slice(logits as tf.Tensor2D, [at as number, 0], [1, -1])),
+        0,
+      );
     });
-    expectClose(measured(() => model.logits(packed, places)), apart);
+    expectClose(
+      measured(() => model.logits(packed, places)),
+      apart,
+    );
   });
 
   it('goes on from a prefix and from prompt embeddings as it does at once', () => {
@@ -134,7 +192,10 @@ describe('linear sites', () => {
     const before = allLogits(model, row(ids));
     const site = model.linearSites.get('model.layers.0.mlp.up_proj');
     if (site === undefined) throw new Error('no such site');
-    const [doubling, adding] = [site.wrap((base) => (x) => tf.mul(base(x), 2)), site.wrap((base) => (x) => tf.add(base(x), 1))];
+    const [doubling, adding] = [
+      site.wrap((base) => (x) => tf.mul(base(x), 2)),
+      site.wrap((base) => (x) => tf.add(base(x), 1)),
+    ];
     const both = allLogits(model, row(ids));
     doubling();
     const added = allLogits(model, row(ids));
@@ -157,7 +218,11 @@ describe('linear sites', () => {
     expect(model.parameters.has('lm_head.weight')).toBe(false);
     const zeros = tf.zerosLike(model.embeddingSite.weight) as tf.Tensor2D;
     const restore = head?.replaceWeight(() => zeros);
-    expect(allLogits(model, row(ids)).flat().every((value) => value === 0)).toBe(true);
+    expect(
+      allLogits(model, row(ids))
+        .flat()
+        .every((value) => value === 0),
+    ).toBe(true);
     restore?.();
     zeros.dispose();
   });

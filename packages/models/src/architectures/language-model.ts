@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  WhetstoneError, type AttentionPrefix, type AttentionSite, type ForwardInput, type FrozenPrefix, type Json, type KeyValueCache, type LanguageModel, type Positions,
+  WhetstoneError,
+  type AttentionPrefix,
+  type AttentionSite,
+  type ForwardInput,
+  type FrozenPrefix,
+  type Json,
+  type KeyValueCache,
+  type LanguageModel,
+  type Positions,
 } from '@whetstone/core/contract';
 import { constant, gatherRows, outsideOfTape, shapesAreStatic } from '@whetstone/core/ops';
 import { createContext, joinKeys, placesOf, prefixKeys, type Places } from './context.js';
@@ -25,19 +33,29 @@ export interface LanguageModelParts {
 }
 
 /** A {@link LanguageModel} over variables that are already there. */
-export function createLanguageModel({ shape, config, parameters, folder, quantised = new Set(), addedTokens = [] }: LanguageModelParts): LanguageModel {
+export function createLanguageModel({
+  shape,
+  config,
+  parameters,
+  folder,
+  quantised = new Set(),
+  addedTokens = [],
+}: LanguageModelParts): LanguageModel {
   const parameter = (name: string): tf.Variable => {
     const variable = parameters.get(name);
-    if (variable === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model has no such parameter.', { place: { tensor: name } });
+    if (variable === undefined)
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model has no such parameter.', { place: { tensor: name } });
     return variable;
   };
   const embedding = parameter(`${embeddingName(shape)}.weight`);
   const positionTable = positionsName(shape);
-  const linearSites = new Map<string, ComputedLinearSite>(linearShapes(shape).map((linear) => {
-    const weight = linear.isOutput && shape.tiedHead ? embedding : parameter(`${linear.name}.weight`);
-    const bias = linear.bias ? parameter(`${linear.name}.bias`) : null;
-    return [linear.name, createLinearSite(linear, weight, bias, shape.fanInFanOut && !linear.isOutput)];
-  }));
+  const linearSites = new Map<string, ComputedLinearSite>(
+    linearShapes(shape).map((linear) => {
+      const weight = linear.isOutput && shape.tiedHead ? embedding : parameter(`${linear.name}.weight`);
+      const bias = linear.bias ? parameter(`${linear.name}.bias`) : null;
+      return [linear.name, createLinearSite(linear, weight, bias, shape.fanInFanOut && !linear.isOutput)];
+    }),
+  );
   const linear = (name: string): ComputedLinearSite['forward'] => {
     const site = linearSites.get(name);
     if (site === undefined) throw new Error(`There is no linear layer ${name}.`);
@@ -59,7 +77,10 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
   let frozenPrefix: FrozenPrefix | null = null;
   let ownRows: { readonly places: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
 
-  /** One forward pass over the input and, with a cache, all that was read before: hidden states [positions, hidden] of the input's own tokens. */
+  /**
+   * One forward pass over the input and, with a cache, all that was read before: hidden states [positions, hidden] of
+   * the input's own tokens.
+   */
   const run = (input: ForwardInput, cache: DecoderCache | null, positions: Positions): tf.Tensor2D => {
     checkInput(shape, input);
     const first = cache === null || cache.length === 0;
@@ -76,36 +97,68 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
     const frozen = cache === null && prompt === null && prefixLength === 0 ? frozenPrefix : null;
     // What is kept of frozen layers is kept whole; and a compiler of shapes would compile each number of tokens.
-    const distinct = positions === 'all' || cache !== null || prompt !== null || frozen !== null || shapesAreStatic() ? null : distinctTokens(input, positions);
-    const spread = distinct === null ? null : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), placeOf: tf.tensor1d(distinct.placeOf, 'int32') };
+    const distinct =
+      positions === 'all' || cache !== null || prompt !== null || frozen !== null || shapesAreStatic()
+        ? null
+        : distinctTokens(input, positions);
+    const spread =
+      distinct === null
+        ? null
+        : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), placeOf: tf.tensor1d(distinct.placeOf, 'int32') };
     const context = createContext(shape, places, keys, spread);
-    const tokens = distinct === null ? { ids: input.ids, positionIds: places.positionIds } : { ids: pick(input.ids, distinct.placeOf), positionIds: pick(places.positionIds, distinct.placeOf) };
+    const tokens =
+      distinct === null
+        ? { ids: input.ids, positionIds: places.positionIds }
+        : { ids: pick(input.ids, distinct.placeOf), positionIds: pick(places.positionIds, distinct.placeOf) };
     const below = frozen === null ? embed(input, tokens, prompt) : frozenStates(frozen, parts, input);
-    const wanted = positions === 'all' ? null : wantedTokens(positions, input.length, virtual, distinct?.tokenOf ?? null);
+    const wanted =
+      positions === 'all' ? null : wantedTokens(positions, input.length, virtual, distinct?.tokenOf ?? null);
     const firstLayer = frozen?.layers ?? 0;
     const last = runLayers(shape, parts, context, below, cache, firstLayer, shape.layers.length, wanted);
     cache?.advance(input.length, keys);
-    const hidden = normalizeLast(shape, parts, wanted !== null && firstLayer === shape.layers.length ? gatherRows(last, wanted.tokens) : last);
+    const hidden = normalizeLast(
+      shape,
+      parts,
+      wanted !== null && firstLayer === shape.layers.length ? gatherRows(last, wanted.tokens) : last,
+    );
     return virtual === 0 || wanted !== null ? hidden : withoutVirtual(hidden, places, virtual);
   };
 
-  /** What comes out of the layers that nothing trains: outside of the tape, and from an earlier pass where it was kept. */
+  /**
+   * What comes out of the layers that nothing trains: outside of the tape, and from an earlier pass where it was kept.
+   */
   const frozenStates = ({ layers, states }: FrozenPrefix, parts: DecoderParts, input: ForwardInput): tf.Tensor2D => {
     const compute = (rows: ForwardInput): tf.Tensor2D => {
       const places = placesOf(rows, 0, 0);
       const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), places);
-      return runLayers(shape, parts, createContext(shape, places, keys), embed(rows, { ids: rows.ids, positionIds: places.positionIds }, null), null, 0, layers);
+      return runLayers(
+        shape,
+        parts,
+        createContext(shape, places, keys),
+        embed(rows, { ids: rows.ids, positionIds: places.positionIds }, null),
+        null,
+        0,
+        layers,
+      );
     };
     return outsideOfTape(() => (states === undefined ? compute(input) : states(input, compute)));
   };
 
   /** `tokens` of the input: their ids and, virtual tokens included, their positions. */
-  const embed = (input: ForwardInput, { ids, positionIds }: Pick<ForwardInput, 'ids' | 'positionIds'>, prompt: tf.Tensor2D | null): tf.Tensor2D => {
+  const embed = (
+    input: ForwardInput,
+    { ids, positionIds }: Pick<ForwardInput, 'ids' | 'positionIds'>,
+    prompt: tf.Tensor2D | null,
+  ): tf.Tensor2D => {
     const looked = lookUp(ids);
-    const scaled = shape.embeddingScale === 1 ? looked : (tf.mul(looked, constant(shape.embeddingScale)) as tf.Tensor2D);
+    const scaled =
+      shape.embeddingScale === 1 ? looked : (tf.mul(looked, constant(shape.embeddingScale)) as tf.Tensor2D);
     const whole = prompt === null ? scaled : withPrompt(scaled, input, prompt);
     if (positionTable === null) return whole;
-    return tf.add(whole, gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(positionIds, 'int32')));
+    return tf.add(
+      whole,
+      gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(positionIds, 'int32')),
+    );
   };
 
   /** Embeddings of tokens, [tokens, hidden]; of those whose rows were replaced, the replacement's. */
@@ -113,8 +166,17 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     const stored = gatherRows(embedding as tf.Tensor as tf.Tensor2D, tf.tensor1d(ids, 'int32'));
     if (ownRows === null) return stored;
     const { places, values } = ownRows;
-    const isOwn = tf.tensor2d(Float32Array.from(ids, (id) => (places.has(id) ? 1 : 0)), [ids.length, 1]);
-    const own = gatherRows(values(), tf.tensor1d(Int32Array.from(ids, (id) => places.get(id) ?? 0), 'int32'));
+    const isOwn = tf.tensor2d(
+      Float32Array.from(ids, (id) => (places.has(id) ? 1 : 0)),
+      [ids.length, 1],
+    );
+    const own = gatherRows(
+      values(),
+      tf.tensor1d(
+        Int32Array.from(ids, (id) => places.get(id) ?? 0),
+        'int32',
+      ),
+    );
     return tf.add(tf.mul(stored, tf.sub(constant(1), isOwn)), tf.mul(own, isOwn));
   };
 
@@ -143,7 +205,8 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
         promptEmbeddings = prompt;
       },
       setRows(rows) {
-        ownRows = rows === null ? null : { places: new Map(rows.ids.map((id, index) => [id, index])), values: rows.values };
+        ownRows =
+          rows === null ? null : { places: new Map(rows.ids.map((id, index) => [id, index])), values: rows.values };
       },
     },
     folder,
@@ -156,7 +219,11 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
     },
     logits: (input, positions) => head(run(input, null, positions)),
     setFrozenPrefix(prefix) {
-      if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length)) throw new WhetstoneError('INTERNAL', 'The model has not as many layers.', { expected: `0 to ${shape.layers.length}`, found: String(prefix.layers) });
+      if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length))
+        throw new WhetstoneError('INTERNAL', 'The model has not as many layers.', {
+          expected: `0 to ${shape.layers.length}`,
+          found: String(prefix.layers),
+        });
       frozenPrefix = prefix;
     },
     createCache: (rows) => createKeyValueCache(rows),
@@ -173,8 +240,14 @@ export function createLanguageModel({ shape, config, parameters, folder, quantis
 const pick = (values: Int32Array, places: Int32Array): Int32Array => places.map((place) => values[place] ?? 0);
 
 /** The tokens at the chosen positions of the input, and their places: in each row behind the virtual ones. */
-function wantedTokens(positions: Int32Array, length: number, virtual: number, tokenOf: Int32Array | null): WantedTokens {
-  const places = virtual === 0 ? positions : positions.map((position) => position + virtual * (1 + Math.floor(position / length)));
+function wantedTokens(
+  positions: Int32Array,
+  length: number,
+  virtual: number,
+  tokenOf: Int32Array | null,
+): WantedTokens {
+  const places =
+    virtual === 0 ? positions : positions.map((position) => position + virtual * (1 + Math.floor(position / length)));
   const indices = tf.tensor1d(places, 'int32');
   return { places: indices, tokens: tokenOf === null ? indices : tf.tensor1d(pick(tokenOf, places), 'int32') };
 }
@@ -182,7 +255,10 @@ function wantedTokens(positions: Int32Array, length: number, virtual: number, to
 function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
   const own = cache as Partial<DecoderCache>;
   if (own.append === undefined || own.rows !== rows) {
-    throw new WhetstoneError('INTERNAL', 'The cache was made for another number of rows.', { expected: `${rows} rows`, found: `${own.rows ?? 'no'} rows` });
+    throw new WhetstoneError('INTERNAL', 'The cache was made for another number of rows.', {
+      expected: `${rows} rows`,
+      found: `${own.rows ?? 'no'} rows`,
+    });
   }
   return cache as DecoderCache;
 }
@@ -191,12 +267,17 @@ function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
 function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segmentIds }: ForwardInput): void {
   const tokens = rows * length;
   if (ids.length !== tokens || positionIds.length !== tokens || segmentIds.length !== tokens) {
-    throw new WhetstoneError('INTERNAL', 'A batch\'s arrays do not fit its rows and length.', { expected: `${rows} × ${length}`, found: `${ids.length}, ${positionIds.length}, ${segmentIds.length}` });
+    throw new WhetstoneError('INTERNAL', "A batch's arrays do not fit its rows and length.", {
+      expected: `${rows} × ${length}`,
+      found: `${ids.length}, ${positionIds.length}, ${segmentIds.length}`,
+    });
   }
   const foreign = ids.find((id) => id < 0 || id >= shape.vocabularySize);
   if (foreign !== undefined) {
-    throw new WhetstoneError('TOKENIZER_INVALID', 'A token id is outside of the model\'s vocabulary.', {
-      expected: `0 to ${shape.vocabularySize - 1}`, found: String(foreign), hint: 'The tokenizer belongs to another model.',
+    throw new WhetstoneError('TOKENIZER_INVALID', "A token id is outside of the model's vocabulary.", {
+      expected: `0 to ${shape.vocabularySize - 1}`,
+      found: String(foreign),
+      hint: 'The tokenizer belongs to another model.',
     });
   }
 }
@@ -206,13 +287,19 @@ function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
   if (shape.names.positions === null) return;
   const beyond = positionIds.find((position) => position >= shape.maxLength);
   if (beyond !== undefined) {
-    throw new WhetstoneError('CONTEXT_EXCEEDED', 'A sequence is longer than the model has positions for.', { expected: `at most ${shape.maxLength} tokens`, found: `position ${beyond}` });
+    throw new WhetstoneError('CONTEXT_EXCEEDED', 'A sequence is longer than the model has positions for.', {
+      expected: `at most ${shape.maxLength} tokens`,
+      found: `position ${beyond}`,
+    });
   }
 }
 
 function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, AttentionPrefix>): number {
   const lengths = new Set(shape.layers.map((_, layer) => prefixes.get(layer)?.key.shape[2] ?? 0));
-  if (lengths.size > 1) throw new WhetstoneError('INTERNAL', 'The prefixes of the layers differ in length.', { found: [...lengths].join(', ') });
+  if (lengths.size > 1)
+    throw new WhetstoneError('INTERNAL', 'The prefixes of the layers differ in length.', {
+      found: [...lengths].join(', '),
+    });
   return [...lengths][0] ?? 0;
 }
 
@@ -220,11 +307,18 @@ function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, Atten
 function withPrompt(embedded: tf.Tensor2D, { rows, length }: ForwardInput, prompt: tf.Tensor2D): tf.Tensor2D {
   const [virtual, hidden] = prompt.shape;
   const forRows = tf.tile(tf.reshape(prompt, [1, virtual, hidden]), [rows, 1, 1]);
-  return tf.reshape(tf.concat([forRows, tf.reshape(embedded, [rows, length, hidden])], 1), [rows * (virtual + length), hidden]);
+  return tf.reshape(tf.concat([forRows, tf.reshape(embedded, [rows, length, hidden])], 1), [
+    rows * (virtual + length),
+    hidden,
+  ]);
 }
 
 function withoutVirtual(hidden: tf.Tensor2D, { rows, length }: Places, virtual: number): tf.Tensor2D {
   const features = hidden.shape[1];
-  const own = tf.slice(tf.reshape(hidden, [rows, length, features]), [0, virtual, 0], [rows, length - virtual, features]);
+  const own = tf.slice(
+    tf.reshape(hidden, [rows, length, features]),
+    [0, virtual, 0],
+    [rows, length - virtual, features],
+  );
   return tf.reshape(own, [rows * (length - virtual), features]);
 }

@@ -11,8 +11,18 @@ export function outlineOf(shape: DecoderShape): ModelOutline {
     hiddenSize,
     layers: shape.layers.length,
     parameters: new Map(parameterShapes(shape).map(({ name, shape: sizes }) => [name, { shape: sizes }])),
-    linearSites: new Map(linearShapes(shape).map(({ name, inFeatures, outFeatures, isOutput }) => [name, { name, inFeatures, outFeatures, isOutput, fanInFanOut: shape.fanInFanOut && !isOutput }])),
-    attentionSites: shape.layers.map((_, layer) => ({ name: layerNames(shape, layer).attention, layer, keyValueHeads, headDim })),
+    linearSites: new Map(
+      linearShapes(shape).map(({ name, inFeatures, outFeatures, isOutput }) => [
+        name,
+        { name, inFeatures, outFeatures, isOutput, fanInFanOut: shape.fanInFanOut && !isOutput },
+      ]),
+    ),
+    attentionSites: shape.layers.map((_, layer) => ({
+      name: layerNames(shape, layer).attention,
+      layer,
+      keyValueHeads,
+      headDim,
+    })),
     embeddingSite: { name: embeddingName(shape) },
   };
 }

@@ -52,7 +52,8 @@ export function layerNames({ names }: DecoderShape, layer: number): LayerNames {
 }
 
 export const embeddingName = ({ names }: DecoderShape): string => `${names.prefix}.${names.embedding}`;
-export const positionsName = ({ names }: DecoderShape): string | null => (names.positions === null ? null : `${names.prefix}.${names.positions}`);
+export const positionsName = ({ names }: DecoderShape): string | null =>
+  names.positions === null ? null : `${names.prefix}.${names.positions}`;
 export const finalNormName = ({ names }: DecoderShape): string => `${names.prefix}.${names.norms.final}`;
 export const HEAD_NAME = 'lm_head';
 
@@ -61,41 +62,66 @@ export function linearShapes(shape: DecoderShape): readonly LinearShape[] {
   const { hiddenSize, intermediateSize, biases } = shape;
   const queries = shape.heads * shape.headDim;
   const keys = shape.keyValueHeads * shape.headDim;
-  const linear = (name: string, inFeatures: number, outFeatures: number, bias: boolean): LinearShape => ({ name, inFeatures, outFeatures, bias, isOutput: false });
+  const linear = (name: string, inFeatures: number, outFeatures: number, bias: boolean): LinearShape => ({
+    name,
+    inFeatures,
+    outFeatures,
+    bias,
+    isOutput: false,
+  });
   const layers = shape.layers.flatMap((_, index) => {
     const names = layerNames(shape, index);
     const queryKeyValueSizes = names.queryKeyValue.length === 1 ? [queries + 2 * keys] : [queries, keys, keys];
     const gateUpSize = shape.names.gateUp.kind === 'stacked' ? 2 * intermediateSize : intermediateSize;
     return [
-      ...names.queryKeyValue.map((name, part) => linear(name, hiddenSize, queryKeyValueSizes[part] ?? 0, biases.queryKeyValue)),
+      ...names.queryKeyValue.map((name, part) =>
+        linear(name, hiddenSize, queryKeyValueSizes[part] ?? 0, biases.queryKeyValue),
+      ),
       linear(names.attentionOutput, queries, hiddenSize, biases.attentionOutput),
       ...names.gateUp.map((name) => linear(name, hiddenSize, gateUpSize, biases.gateUp)),
       linear(names.down, intermediateSize, hiddenSize, biases.down),
     ];
   });
-  return [...layers, { name: HEAD_NAME, inFeatures: hiddenSize, outFeatures: shape.vocabularySize, bias: false, isOutput: true }];
+  return [
+    ...layers,
+    { name: HEAD_NAME, inFeatures: hiddenSize, outFeatures: shape.vocabularySize, bias: false, isOutput: true },
+  ];
 }
 
 /** Every parameter that the model's files must hold. A tied head has none of its own. */
 export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] {
   const { hiddenSize, headDim, norm, fanInFanOut } = shape;
-  const table = (name: string, rows: number): ParameterShape => ({ name: `${name}.weight`, shape: [rows, hiddenSize], fresh: 'random' });
+  const table = (name: string, rows: number): ParameterShape => ({
+    name: `${name}.weight`,
+    shape: [rows, hiddenSize],
+    fresh: 'random',
+  });
   const normOf = (name: string | null, size: number): readonly ParameterShape[] => {
     if (name === null) return [];
-    const weight: ParameterShape = { name: `${name}.weight`, shape: [size], fresh: norm.weightOffset === 1 ? 'zeros' : 'ones' };
+    const weight: ParameterShape = {
+      name: `${name}.weight`,
+      shape: [size],
+      fresh: norm.weightOffset === 1 ? 'zeros' : 'ones',
+    };
     return norm.kind === 'rms' ? [weight] : [weight, { name: `${name}.bias`, shape: [size], fresh: 'zeros' }];
   };
   const positions = positionsName(shape);
   const linears = linearShapes(shape)
     .filter((linear) => !(linear.isOutput && shape.tiedHead))
     .flatMap(({ name, inFeatures, outFeatures, bias, isOutput }): readonly ParameterShape[] => [
-      { name: `${name}.weight`, shape: fanInFanOut && !isOutput ? [inFeatures, outFeatures] : [outFeatures, inFeatures], fresh: 'random' },
+      {
+        name: `${name}.weight`,
+        shape: fanInFanOut && !isOutput ? [inFeatures, outFeatures] : [outFeatures, inFeatures],
+        fresh: 'random',
+      },
       ...(bias ? [{ name: `${name}.bias`, shape: [outFeatures], fresh: 'zeros' } as const] : []),
     ]);
   const norms = shape.layers.flatMap((_, index) => {
     const names = layerNames(shape, index);
     const ofHeads = shape.queryKeyNorm ? [...normOf(names.queryNorm, headDim), ...normOf(names.keyNorm, headDim)] : [];
-    return [names.beforeAttention, names.afterAttention, names.beforeMlp, names.afterMlp].flatMap((name) => normOf(name, hiddenSize)).concat(ofHeads);
+    return [names.beforeAttention, names.afterAttention, names.beforeMlp, names.afterMlp]
+      .flatMap((name) => normOf(name, hiddenSize))
+      .concat(ofHeads);
   });
   return [
     table(embeddingName(shape), shape.vocabularySize),
@@ -108,5 +134,8 @@ export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] 
 
 /** How many numbers the model stores; a tied head counts once. */
 export function countParameters(shape: DecoderShape): number {
-  return parameterShapes(shape).reduce((total, parameter) => total + parameter.shape.reduce((product, size) => product * size, 1), 0);
+  return parameterShapes(shape).reduce(
+    (total, parameter) => total + parameter.shape.reduce((product, size) => product * size, 1),
+    0,
+  );
 }

@@ -6,10 +6,14 @@ import type { DecoderShape, LayerShape, Rope } from './shape.js';
 import { architectures, type ArchitectureSpec } from './specs/index.js';
 
 /**
- * The decoder that a config.json describes. `file` is named in errors; `known` are the architectures it may be.
- * Throws `MODEL_ARCHITECTURE_UNKNOWN` with the known ones, or `MODEL_CONFIG_INVALID` with every field that does not fit.
+ * The decoder that a config.json describes. `file` is named in errors; `known` are the architectures it may be. Throws
+ * `MODEL_ARCHITECTURE_UNKNOWN` with the known ones, or `MODEL_CONFIG_INVALID` with every field that does not fit.
  */
-export function readShape(config: ConfigRecord, file = 'config.json', known: ReadonlyMap<string, ArchitectureSpec> = architectures): DecoderShape {
+export function readShape(
+  config: ConfigRecord,
+  file = 'config.json',
+  known: ReadonlyMap<string, ArchitectureSpec> = architectures,
+): DecoderShape {
   const spec = specOf(config, file, known);
   const { reader, check } = configReader(withDefaults(spec, config), file);
   const hiddenSize = reader.size('hidden_size');
@@ -17,9 +21,11 @@ export function readShape(config: ConfigRecord, file = 'config.json', known: Rea
   const keyValueHeads = reader.size('num_key_value_heads', heads);
   const headDim = reader.size('head_dim', Math.max(1, Math.floor(hiddenSize / heads)));
   const maxLength = reader.size('max_position_embeddings');
-  if (heads % keyValueHeads !== 0) reader.problem('num_key_value_heads', `a divisor of num_attention_heads (${heads})`, String(keyValueHeads));
+  if (heads % keyValueHeads !== 0)
+    reader.problem('num_key_value_heads', `a divisor of num_attention_heads (${heads})`, String(keyValueHeads));
   const ropes = readRopes(spec, reader, headDim, maxLength);
-  const biasOf = (decidedBy: boolean | string): boolean => (typeof decidedBy === 'boolean' ? decidedBy : reader.flag(decidedBy, false));
+  const biasOf = (decidedBy: boolean | string): boolean =>
+    typeof decidedBy === 'boolean' ? decidedBy : reader.flag(decidedBy, false);
   const shape: DecoderShape = {
     architecture: spec.modelType,
     vocabularySize: reader.size('vocab_size'),
@@ -32,7 +38,11 @@ export function readShape(config: ConfigRecord, file = 'config.json', known: Rea
     layers: readLayers(spec, reader, headDim),
     norm: { ...spec.norm, epsilon: reader.number('rms_norm_eps') },
     queryKeyNorm: spec.queryKeyNorm ?? false,
-    activation: reader.choice('hidden_activation', activationNames, reader.choice('hidden_act', activationNames, spec.defaultActivation)),
+    activation: reader.choice(
+      'hidden_activation',
+      activationNames,
+      reader.choice('hidden_act', activationNames, spec.defaultActivation),
+    ),
     ropes,
     attentionSoftCap: reader.optionalNumber('attn_logit_softcapping'),
     logitSoftCap: reader.optionalNumber('final_logit_softcapping'),
@@ -56,17 +66,24 @@ function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, A
   const modelType = config['model_type'];
   const spec = typeof modelType === 'string' ? known.get(modelType) : undefined;
   if (spec !== undefined) return spec;
-  throw new WhetstoneError('MODEL_ARCHITECTURE_UNKNOWN', modelType === undefined ? 'config.json does not say which architecture the model has.' : 'The model\'s architecture is not supported.', {
-    place: { file, path: 'model_type' },
-    expected: `one of ${[...known.keys()].join(', ')}`,
-    found: modelType === undefined ? 'nothing' : JSON.stringify(modelType),
-  });
+  throw new WhetstoneError(
+    'MODEL_ARCHITECTURE_UNKNOWN',
+    modelType === undefined
+      ? 'config.json does not say which architecture the model has.'
+      : "The model's architecture is not supported.",
+    {
+      place: { file, path: 'model_type' },
+      expected: `one of ${[...known.keys()].join(', ')}`,
+      found: modelType === undefined ? 'nothing' : JSON.stringify(modelType),
+    },
+  );
 }
 
 /** config.json under its usual names, with the architecture's defaults beneath. */
 function withDefaults(spec: ArchitectureSpec, config: ConfigRecord): ConfigRecord {
   const merged: Record<string, Json> = { ...spec.defaults };
-  for (const [key, value] of Object.entries(config)) if (value !== null || !Object.hasOwn(merged, key) || mayBeNull.has(key)) merged[key] = value;
+  for (const [key, value] of Object.entries(config))
+    if (value !== null || !Object.hasOwn(merged, key) || mayBeNull.has(key)) merged[key] = value;
   for (const [usual, own] of Object.entries(spec.renamed ?? {})) {
     const value = merged[own];
     if (value !== undefined && value !== null) merged[usual] = value;
@@ -107,20 +124,32 @@ function readLayerTypes(spec: ArchitectureSpec, reader: ConfigReader, count: num
   }
   const listed = record['layer_types'];
   if (listed === undefined || listed === null) {
-    return Array.from({ length: count }, (_, layer) => (sliding(layer, record) ? 'sliding_attention' : 'full_attention'));
+    return Array.from({ length: count }, (_, layer) =>
+      sliding(layer, record) ? 'sliding_attention' : 'full_attention',
+    );
   }
-  if (Array.isArray(listed) && listed.length === count && listed.every((type) => type === 'full_attention' || type === 'sliding_attention')) {
+  if (
+    Array.isArray(listed) &&
+    listed.length === count &&
+    listed.every((type) => type === 'full_attention' || type === 'sliding_attention')
+  ) {
     return listed as readonly LayerType[];
   }
-  reader.problem('layer_types', `${count} times full_attention or sliding_attention`, JSON.stringify(listed).slice(0, 120));
+  reader.problem(
+    'layer_types',
+    `${count} times full_attention or sliding_attention`,
+    JSON.stringify(listed).slice(0, 120),
+  );
   return Array.from({ length: count }, () => 'full_attention');
 }
 
-const isRecord = (value: Json | undefined): value is ConfigRecord => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRecord = (value: Json | undefined): value is ConfigRecord =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * Rotary tables from either spelling: `rope_parameters` (flat, or one record a layer type), or `rope_theta`, `rope_scaling`, `partial_rotary_factor`
- * and `rope_local_base_freq` at the top. Table 0 serves full layers, table 1, where there is one, sliding layers.
+ * Rotary tables from either spelling: `rope_parameters` (flat, or one record a layer type), or `rope_theta`,
+ * `rope_scaling`, `partial_rotary_factor` and `rope_local_base_freq` at the top. Table 0 serves full layers, table 1,
+ * where there is one, sliding layers.
  */
 function readRopes(spec: ArchitectureSpec, reader: ConfigReader, headDim: number, maxLength: number): readonly Rope[] {
   if (spec.rope === 'none') return [];
@@ -129,17 +158,22 @@ function readRopes(spec: ArchitectureSpec, reader: ConfigReader, headDim: number
   const local: ConfigRecord = { rope_theta: record['rope_local_base_freq'] ?? 10_000 };
   const parameters = record['rope_parameters'];
   const scaling = record['rope_scaling'];
-  const read = (path: string, own: ConfigRecord, beneath: ConfigRecord): Rope => readRope(reader.nested(path, { ...beneath, ...withoutNull(own) }), headDim, maxLength);
+  const read = (path: string, own: ConfigRecord, beneath: ConfigRecord): Rope =>
+    readRope(reader.nested(path, { ...beneath, ...withoutNull(own) }), headDim, maxLength);
   if (isRecord(parameters) && isRecord(parameters['full_attention'])) {
     const full = read('rope_parameters.full_attention', parameters['full_attention'], shared);
     if (spec.rope === 'one') return [full];
     const sliding = parameters['sliding_attention'];
     return [full, read('rope_parameters.sliding_attention', isRecord(sliding) ? sliding : {}, local)];
   }
-  const [path, own] = isRecord(parameters) ? ['rope_parameters', parameters] : ['rope_scaling', isRecord(scaling) ? scaling : {}];
+  const [path, own] = isRecord(parameters)
+    ? ['rope_parameters', parameters]
+    : ['rope_scaling', isRecord(scaling) ? scaling : {}];
   const full = read(path, own, shared);
   return spec.rope === 'one' ? [full] : [full, read('rope_local_base_freq', {}, local)];
 }
 
-const withoutNull = (record: ConfigRecord): ConfigRecord => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null));
-const pick = (record: ConfigRecord, keys: readonly string[]): ConfigRecord => withoutNull(Object.fromEntries(keys.map((key) => [key, record[key] ?? null])));
+const withoutNull = (record: ConfigRecord): ConfigRecord =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null));
+const pick = (record: ConfigRecord, keys: readonly string[]): ConfigRecord =>
+  withoutNull(Object.fromEntries(keys.map((key) => [key, record[key] ?? null])));

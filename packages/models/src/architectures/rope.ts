@@ -2,8 +2,8 @@ import type { ConfigReader } from './config-reader.js';
 import type { Rope } from './shape.js';
 
 /**
- * Rotary frequencies of one layer type from a flat record of `rope_theta`, `rope_type`, `factor`, …: default, linear (Chen et al. 2023), dynamic
- * (NTK-aware, by length), llama3, yarn (Peng et al. 2023), longrope (Ding et al. 2024).
+ * Rotary frequencies of one layer type from a flat record of `rope_theta`, `rope_type`, `factor`, …: default, linear
+ * (Chen et al. 2023), dynamic (NTK-aware, by length), llama3, yarn (Peng et al. 2023), longrope (Ding et al. 2024).
  *
  * @param maxLength `max_position_embeddings`. @param headDim features of a head.
  */
@@ -11,7 +11,8 @@ export function readRope(reader: ConfigReader, headDim: number, maxLength: numbe
   const kind = reader.optionalText('rope_type') ?? reader.optionalText('type') ?? 'default';
   const theta = reader.number('rope_theta', 10_000);
   const rotated = Math.floor(headDim * reader.number('partial_rotary_factor', 1));
-  if (rotated % 2 !== 0 || rotated < 2) reader.problem('partial_rotary_factor', `an even number of rotated features, at least 2`, String(rotated));
+  if (rotated % 2 !== 0 || rotated < 2)
+    reader.problem('partial_rotary_factor', `an even number of rotated features, at least 2`, String(rotated));
   const make = kinds[kind === 'su' ? 'longrope' : kind];
   if (make === undefined) {
     reader.problem('rope_type', `one of ${Object.keys(kinds).join(', ')}`, JSON.stringify(kind));
@@ -34,7 +35,10 @@ function baseFrequencies(theta: number, rotated: number): Float32Array {
   return Float32Array.from({ length: rotated / 2 }, (_, pair) => theta ** ((-2 * pair) / rotated));
 }
 
-const fixed = (frequencies: Float32Array, attentionFactor = 1): Omit<Rope, 'rotated'> => ({ attentionFactor, frequencies: () => frequencies });
+const fixed = (frequencies: Float32Array, attentionFactor = 1): Omit<Rope, 'rotated'> => ({
+  attentionFactor,
+  frequencies: () => frequencies,
+});
 
 const kinds: Readonly<Record<string, RopeKind>> = {
   default: ({ theta, rotated }) => fixed(baseFrequencies(theta, rotated)),
@@ -60,13 +64,15 @@ const kinds: Readonly<Record<string, RopeKind>> = {
     const low = reader.number('low_freq_factor');
     const high = reader.number('high_freq_factor');
     const original = reader.number('original_max_position_embeddings', maxLength);
-    return fixed(baseFrequencies(theta, rotated).map((frequency) => {
-      const turns = (original * frequency) / (2 * Math.PI);
-      if (turns < low) return frequency / factor;
-      if (turns > high) return frequency;
-      const smooth = (turns - low) / (high - low);
-      return ((1 - smooth) * frequency) / factor + smooth * frequency;
-    }));
+    return fixed(
+      baseFrequencies(theta, rotated).map((frequency) => {
+        const turns = (original * frequency) / (2 * Math.PI);
+        if (turns < low) return frequency / factor;
+        if (turns > high) return frequency;
+        const smooth = (turns - low) / (high - low);
+        return ((1 - smooth) * frequency) / factor + smooth * frequency;
+      }),
+    );
   },
 
   yarn({ reader, theta, rotated, maxLength }) {
@@ -75,9 +81,12 @@ const kinds: Readonly<Record<string, RopeKind>> = {
     const magnitude = (scale: number): number => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
     const mscale = reader.optionalNumber('mscale');
     const mscaleAll = reader.optionalNumber('mscale_all_dim');
-    const attentionFactor = reader.optionalNumber('attention_factor') ?? (mscale && mscaleAll ? magnitude(mscale) / magnitude(mscaleAll) : magnitude(1));
+    const attentionFactor =
+      reader.optionalNumber('attention_factor') ??
+      (mscale && mscaleAll ? magnitude(mscale) / magnitude(mscaleAll) : magnitude(1));
     // The pair that turns so many times over the original length.
-    const pairOf = (turns: number): number => (rotated * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+    const pairOf = (turns: number): number =>
+      (rotated * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
     const truncate = reader.flag('truncate', true);
     const first = pairOf(reader.optionalNumber('beta_fast') ?? 32);
     const last = pairOf(reader.optionalNumber('beta_slow') ?? 1);
@@ -94,7 +103,9 @@ const kinds: Readonly<Record<string, RopeKind>> = {
   longrope({ reader, theta, rotated, maxLength }) {
     const original = reader.number('original_max_position_embeddings', maxLength);
     const factor = reader.optionalNumber('factor') ?? maxLength / original;
-    const attentionFactor = reader.optionalNumber('attention_factor') ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)));
+    const attentionFactor =
+      reader.optionalNumber('attention_factor') ??
+      (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)));
     const scaled = (key: string): Float32Array => {
       const factors = reader.numbers(key, rotated / 2);
       return baseFrequencies(theta, rotated).map((frequency, pair) => frequency / (factors[pair] ?? 1));

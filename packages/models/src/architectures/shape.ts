@@ -1,8 +1,8 @@
 import type { ActivationName } from '@whetstone/core/ops';
 
 /**
- * A decoder, described: everything that distinguishes one model from another, as plain data. `decoder.ts` computes whatever stands here;
- * `specs/` says how each architecture's config.json becomes one.
+ * A decoder, described: everything that distinguishes one model from another, as plain data. `decoder.ts` computes
+ * whatever stands here; `specs/` says how each architecture's config.json becomes one.
  */
 export interface DecoderShape {
   /** `model_type` of config.json. */
@@ -60,7 +60,10 @@ export interface Biases {
   readonly down: boolean;
 }
 
-/** What the parts of the model are called in its files. A layer's tensor is `<prefix>.<layers>.<i>.<block>.<name>.weight`. */
+/**
+ * What the parts of the model are called in its files. A layer's tensor is
+ * `<prefix>.<layers>.<i>.<block>.<name>.weight`.
+ */
 export interface TensorNames {
   readonly prefix: string;
   readonly embedding: string;

@@ -9,7 +9,19 @@ import { arithmetic } from './operators.js';
 import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
 import { generationStart } from './source.js';
 import type { Arguments } from './text-methods.js';
-import { equals, flag, integer, isCallable, isList, isMissing, isText, missing, printed, text, typeName } from './values.js';
+import {
+  equals,
+  flag,
+  integer,
+  isCallable,
+  isList,
+  isMissing,
+  isText,
+  missing,
+  printed,
+  text,
+  typeName,
+} from './values.js';
 
 /** Limits that no honest template meets: they turn a template that never ends into an error. */
 const MOST_STEPS = 2_000_000;
@@ -23,10 +35,14 @@ export interface Surroundings {
 }
 
 /**
- * Runs templates: the library parses them and evaluates what it evaluates as Jinja does; blocks, loops, macros, operators, methods and filters
- * are evaluated here, where Python's rules must hold and every text must remember which message it came from.
+ * Runs templates: the library parses them and evaluates what it evaluates as Jinja does; blocks, loops, macros,
+ * operators, methods and filters are evaluated here, where Python's rules must hold and every text must remember which
+ * message it came from.
  */
-export function createEvaluator({ provenance, messageOf, callables }: Surroundings, globals: Environment): (program: Node) => Value {
+export function createEvaluator(
+  { provenance, messageOf, callables }: Surroundings,
+  globals: Environment,
+): (program: Node) => Value {
   const interpreter = new library.Interpreter(globals);
   const base = interpreter.evaluate.bind(interpreter);
   let steps = 0;
@@ -43,16 +59,26 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   const evaluate = (at: Node | undefined, scope: Environment): Value => {
     step(1);
     switch (at?.type) {
-      case 'Held': return at['held'] as Value;
-      case 'Program': return captured(nodes(at['body']), scope);
-      case 'StringLiteral': return text(String(at['value']));
-      case 'Identifier': return scope.lookupVariable(name(at));
-      case 'BinaryExpression': return binary(at, scope);
-      case 'MemberExpression': return member(at, scope);
-      case 'CallExpression': return call(at, scope);
-      case 'FilterExpression': return filtered(evaluate(node(at['operand']), scope), node(at['filter']), scope);
-      case 'TestExpression': return tested(at, scope);
-      default: return base(at, scope);
+      case 'Held':
+        return at['held'] as Value;
+      case 'Program':
+        return captured(nodes(at['body']), scope);
+      case 'StringLiteral':
+        return text(String(at['value']));
+      case 'Identifier':
+        return scope.lookupVariable(name(at));
+      case 'BinaryExpression':
+        return binary(at, scope);
+      case 'MemberExpression':
+        return member(at, scope);
+      case 'CallExpression':
+        return call(at, scope);
+      case 'FilterExpression':
+        return filtered(evaluate(node(at['operand']), scope), node(at['filter']), scope);
+      case 'TestExpression':
+        return tested(at, scope);
+      default:
+        return base(at, scope);
     }
   };
   interpreter.evaluate = evaluate;
@@ -82,24 +108,67 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
 
   const execute = (statement: Node, scope: Environment, out: Builder): void => {
     switch (statement.type) {
-      case 'Comment': return;
-      case 'If': return run(nodes(evaluate(node(statement['test']), scope).__bool__().value ? statement['body'] : statement['alternate']), scope, out);
-      case 'For': return loop(statement, scope, out);
-      case 'Set': return assign(statement, scope);
+      case 'Comment':
+        return;
+      case 'If':
+        return run(
+          nodes(evaluate(node(statement['test']), scope).__bool__().value ? statement['body'] : statement['alternate']),
+          scope,
+          out,
+        );
+      case 'For':
+        return loop(statement, scope, out);
+      case 'Set':
+        return assign(statement, scope);
       case 'Macro': {
-        scope.setVariable(name(statement['name']), callables.define(createMacro({ label: `macro '${name(statement['name'])}'`, parameters: nodes(statement['args']), body: nodes(statement['body']), scope, evaluate, capture: captured })));
+        scope.setVariable(
+          name(statement['name']),
+          callables.define(
+            createMacro({
+              label: `macro '${name(statement['name'])}'`,
+              parameters: nodes(statement['args']),
+              body: nodes(statement['body']),
+              scope,
+              evaluate,
+              capture: captured,
+            }),
+          ),
+        );
         return;
       }
       case 'CallStatement': {
-        const caller = callables.define(createMacro({ label: 'macro None', parameters: nodes(statement['callerArgs'] ?? []), body: nodes(statement['body']), scope, evaluate, capture: captured }));
+        const caller = callables.define(
+          createMacro({
+            label: 'macro None',
+            parameters: nodes(statement['callerArgs'] ?? []),
+            body: nodes(statement['body']),
+            scope,
+            evaluate,
+            capture: captured,
+          }),
+        );
         const target = node(statement['call']);
         const args = argumentsOf(nodes(target['args']), scope);
-        return emit(invoke(evaluate(node(target['callee']), scope), { ...args, keywords: new Map([...args.keywords, ['caller', caller]]) }, scope), out);
+        return emit(
+          invoke(
+            evaluate(node(target['callee']), scope),
+            { ...args, keywords: new Map([...args.keywords, ['caller', caller]]) },
+            scope,
+          ),
+          out,
+        );
       }
-      case 'FilterStatement': return emit(filtered(captured(nodes(statement['body']), scopeWithin(scope)), node(statement['filter']), scope), out);
-      case 'Break': throw new LoopControl('break');
-      case 'Continue': throw new LoopControl('continue');
-      default: emit(evaluate(statement, scope), out);
+      case 'FilterStatement':
+        return emit(
+          filtered(captured(nodes(statement['body']), scopeWithin(scope)), node(statement['filter']), scope),
+          out,
+        );
+      case 'Break':
+        throw new LoopControl('break');
+      case 'Continue':
+        throw new LoopControl('continue');
+      default:
+        emit(evaluate(statement, scope), out);
     }
   };
 
@@ -124,7 +193,9 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       return inner;
     };
     const traces = provenance.of(source);
-    const all = isText(source) ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces))) : iterate(source);
+    const all = isText(source)
+      ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces)))
+      : iterate(source);
     step(all.length);
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
     const loopUses = usesOfLoop(statement);
@@ -133,7 +204,8 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     try {
       for (const [index, item] of items.entries()) {
         const inner = bind(item);
-        if (loopUses === 'all' || loopUses.size > 0) inner.setVariable('loop', loopVariable({ items, index, changed, callables }, loopUses));
+        if (loopUses === 'all' || loopUses.size > 0)
+          inner.setVariable('loop', loopVariable({ items, index, changed, callables }, loopUses));
         const message = messageOf(item);
         current = message ?? outer;
         atMessage = message !== undefined;
@@ -160,7 +232,10 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   };
 
   const assign = (statement: Node, scope: Environment): void => {
-    const value = statement['value'] === null ? captured(nodes(statement['body']), scopeWithin(scope)) : evaluate(node(statement['value']), scope);
+    const value =
+      statement['value'] === null
+        ? captured(nodes(statement['body']), scopeWithin(scope))
+        : evaluate(node(statement['value']), scope);
     const target = node(statement['assignee']);
     // `{% set message = messages[i] %}` in a loop over positions: from here on the loop is at that message.
     const message = atMessage || target.type !== 'Identifier' ? undefined : messageOf(value);
@@ -177,7 +252,12 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     } else if (target.type === 'TupleLiteral') {
       const targets = nodes(target['value']);
       const items = iterate(value);
-      if (items.length !== targets.length) throw new Error(items.length > targets.length ? `too many values to unpack (expected ${targets.length})` : `not enough values to unpack (expected ${targets.length}, got ${items.length})`);
+      if (items.length !== targets.length)
+        throw new Error(
+          items.length > targets.length
+            ? `too many values to unpack (expected ${targets.length})`
+            : `not enough values to unpack (expected ${targets.length}, got ${items.length})`,
+        );
       for (const [i, part] of targets.entries()) assignTo(part, items[i] ?? missing, scope);
     } else {
       base({ type: 'Set', assignee: target, value: held(value), body: [] }, scope);
@@ -196,7 +276,8 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const joined = operator === '~' || (operator === '+' && isText(left) && isText(right));
     if (joined) {
       const [first, second] = [printed(left), printed(right)];
-      if (first.length + second.length > MOST_UNITS) throw new Error(`the template does not come to an end: a text of more than ${MOST_UNITS} characters`);
+      if (first.length + second.length > MOST_UNITS)
+        throw new Error(`the template does not come to an end: a text of more than ${MOST_UNITS} characters`);
       return provenance.set(text(first + second), [...tracesOf(left), ...shifted(tracesOf(right), first.length)]);
     }
     const own = arithmetic(operator, left, right);
@@ -204,7 +285,8 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     return isText(own) ? provenance.set(own, whole(own.value.length, [...tracesOf(left), ...tracesOf(right)])) : own;
   };
 
-  const tracesOf = (value: Value): readonly Trace[] => (isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value)));
+  const tracesOf = (value: Value): readonly Trace[] =>
+    isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value));
 
   const member = (at: Node, scope: Environment): Value => {
     const object = evaluate(node(at['object']), scope);
@@ -213,9 +295,16 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       if (isMissing(object)) throw new Error(`${describe(node(at['object']))} is undefined`);
       return keepOrigin(base({ ...at, object: held(object) }, scope), object);
     }
-    const key = at['computed'] === true ? evaluate(property, scope) : property.type === 'IntegerLiteral' ? integer(Number(property['value'])) : text(name(property));
+    const key =
+      at['computed'] === true
+        ? evaluate(property, scope)
+        : property.type === 'IntegerLiteral'
+          ? integer(Number(property['value']))
+          : text(name(property));
     const own = readMember(object, key, at['computed'] === true);
-    return own === null ? base({ ...at, computed: true, object: held(object), property: held(key) }, scope) : keepOrigin(own, object);
+    return own === null
+      ? base({ ...at, computed: true, object: held(object), property: held(key) }, scope)
+      : keepOrigin(own, object);
   };
 
   const keepOrigin = (result: Value, source: Value): Value => {
@@ -225,7 +314,11 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
 
   const call = (at: Node, scope: Environment): Value => {
     const callee = node(at['callee']);
-    if (callee.type === 'MemberExpression' && node(callee['property']).type === 'Identifier' && callee['computed'] !== true) {
+    if (
+      callee.type === 'MemberExpression' &&
+      node(callee['property']).type === 'Identifier' &&
+      callee['computed'] !== true
+    ) {
       const object = evaluate(node(callee['object']), scope);
       if (isMissing(object)) throw new Error(`${describe(node(callee['object']))} is undefined`);
       const args = argumentsOf(nodes(at['args']), scope);
@@ -233,7 +326,10 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
       if (result !== null) {
         const sources = [object, ...args.positional];
         if (!isText(object)) return result;
-        if (isText(result)) return sources.slice(1).some((value) => tracesOf(value).length > 0 || isList(value)) ? provenance.set(result, whole(result.value.length, sources.flatMap(origins))) : keepOrigin(result, object);
+        if (isText(result))
+          return sources.slice(1).some((value) => tracesOf(value).length > 0 || isList(value))
+            ? provenance.set(result, whole(result.value.length, sources.flatMap(origins)))
+            : keepOrigin(result, object);
         if (isList(result)) for (const part of result.value) keepOrigin(part, object);
         return result;
       }
@@ -243,19 +339,29 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
   };
 
   const invoke = (target: Value, args: Arguments, scope: Environment, label = 'the value'): Value => {
-    if (!isCallable(target)) throw new Error(isMissing(target) ? `${label} is undefined` : `'${typeName(target)}' object is not callable`);
+    if (!isCallable(target))
+      throw new Error(isMissing(target) ? `${label} is undefined` : `'${typeName(target)}' object is not callable`);
     const own = callables.get(target);
     if (own !== undefined) return own(args);
-    const keywords = [...args.keywords].map(([key, value]) => ({ type: 'KeywordArgumentExpression', key: { type: 'Identifier', value: key }, value: held(value) }));
-    return base({ type: 'CallExpression', callee: held(target), args: [...args.positional.map(held), ...keywords] }, scope);
+    const keywords = [...args.keywords].map(([key, value]) => ({
+      type: 'KeywordArgumentExpression',
+      key: { type: 'Identifier', value: key },
+      value: held(value),
+    }));
+    return base(
+      { type: 'CallExpression', callee: held(target), args: [...args.positional.map(held), ...keywords] },
+      scope,
+    );
   };
 
   const argumentsOf = (list: readonly Node[], scope: Environment): Arguments => {
     const positional: Value[] = [];
     const keywords = new Map<string, Value>();
     for (const argument of list) {
-      if (argument.type === 'SpreadExpression') positional.push(...iterate(evaluate(node(argument['argument']), scope)));
-      else if (argument.type === 'KeywordArgumentExpression') keywords.set(name(argument['key']), evaluate(node(argument['value']), scope));
+      if (argument.type === 'SpreadExpression')
+        positional.push(...iterate(evaluate(node(argument['argument']), scope)));
+      else if (argument.type === 'KeywordArgumentExpression')
+        keywords.set(name(argument['key']), evaluate(node(argument['value']), scope));
       else if (argument.type === 'KeywordSpreadExpression') {
         const value = evaluate(node(argument['argument']), scope).value;
         if (value instanceof Map) for (const [key, item] of value) keywords.set(String(key), item as Value);
@@ -269,9 +375,14 @@ export function createEvaluator({ provenance, messageOf, callables }: Surroundin
     const filterName = name(isCall ? filter['callee'] : filter);
     const own = Object.hasOwn(filters, filterName) ? filters[filterName] : undefined;
     if (own === undefined) return base({ type: 'FilterExpression', operand: held(operand), filter }, scope);
-    const result = own(operand, isCall ? argumentsOf(nodes(filter['args']), scope) : { positional: [], keywords: new Map() });
+    const result = own(
+      operand,
+      isCall ? argumentsOf(nodes(filter['args']), scope) : { positional: [], keywords: new Map() },
+    );
     if (result === operand || !isText(result)) return result;
-    return isText(operand) ? keepOrigin(result, operand) : provenance.set(result, whole(result.value.length, origins(operand)));
+    return isText(operand)
+      ? keepOrigin(result, operand)
+      : provenance.set(result, whole(result.value.length, origins(operand)));
   };
 
   const tested = (at: Node, scope: Environment): Value => {

@@ -1,11 +1,33 @@
 import { toJson, type JsonOptions } from './json.js';
 import type { Value } from './library.js';
 import { strip, textMethods, type Arguments } from './text-methods.js';
-import { equals, flag, float, integer, isList, isMapping, isMissing, isNone, isNumber, isText, list, mapping, missing, printed, representation, text, tuple, typeName } from './values.js';
+import {
+  equals,
+  flag,
+  float,
+  integer,
+  isList,
+  isMapping,
+  isMissing,
+  isNone,
+  isNumber,
+  isText,
+  list,
+  mapping,
+  missing,
+  printed,
+  representation,
+  text,
+  tuple,
+  typeName,
+} from './values.js';
 
 type Filter = (operand: Value, args: Arguments) => Value;
 
-/** What a `for` loop or a filter over items goes through. Undefined holds nothing; a text its characters; a mapping its keys. */
+/**
+ * What a `for` loop or a filter over items goes through. Undefined holds nothing; a text its characters; a mapping its
+ * keys.
+ */
 export function iterate(value: Value): readonly Value[] {
   if (isList(value)) return value.value;
   if (isText(value)) return Array.from(value.value, text);
@@ -14,16 +36,19 @@ export function iterate(value: Value): readonly Value[] {
   throw new Error(`'${typeName(value)}' object is not iterable`);
 }
 
-const given = ({ positional, keywords }: Arguments, index: number, name: string): Value | undefined => positional[index] ?? keywords.get(name);
+const given = ({ positional, keywords }: Arguments, index: number, name: string): Value | undefined =>
+  positional[index] ?? keywords.get(name);
 const truth = (value: Value | undefined): boolean => value !== undefined && value.__bool__().value;
 
 /** An attribute by its dotted path, as `map(attribute=…)` and `sort(attribute=…)` look it up. */
 function attribute(item: Value, path: Value): Value {
-  return printed(path).split('.').reduce((value, part) => {
-    if (isMapping(value)) return value.value.get(part) ?? missing;
-    if (isList(value) && /^\d+$/.test(part)) return value.value[Number(part)] ?? missing;
-    return missing;
-  }, item);
+  return printed(path)
+    .split('.')
+    .reduce((value, part) => {
+      if (isMapping(value)) return value.value.get(part) ?? missing;
+      if (isList(value) && /^\d+$/.test(part)) return value.value[Number(part)] ?? missing;
+      return missing;
+    }, item);
 }
 
 /** Tests by name, as `selectattr('role', 'equalto', 'user')` names them. */
@@ -41,8 +66,12 @@ export const tests: Readonly<Record<string, (value: Value, other: Value) => bool
   boolean: (value) => value.type === 'BooleanValue',
   true: (value) => value.type === 'BooleanValue' && value.value === true,
   false: (value) => value.type === 'BooleanValue' && value.value === false,
-  equalto: equals, eq: equals, '==': equals, sameas: equals,
-  ne: (value, other) => !equals(value, other), '!=': (value, other) => !equals(value, other),
+  equalto: equals,
+  eq: equals,
+  '==': equals,
+  sameas: equals,
+  ne: (value, other) => !equals(value, other),
+  '!=': (value, other) => !equals(value, other),
   in: (value, other) => contains(other, value),
   odd: (value) => Math.abs(wholeNumber(value) % 2) === 1,
   even: (value) => wholeNumber(value) % 2 === 0,
@@ -52,7 +81,8 @@ export const tests: Readonly<Record<string, (value: Value, other: Value) => bool
 };
 
 function wholeNumber(value: Value): number {
-  if (value.type !== 'IntegerValue' && value.type !== 'BooleanValue') throw new Error(`a whole number is needed, not '${typeName(value)}'`);
+  if (value.type !== 'IntegerValue' && value.type !== 'BooleanValue')
+    throw new Error(`a whole number is needed, not '${typeName(value)}'`);
   return Number(value.value);
 }
 
@@ -74,7 +104,11 @@ function selecting(keep: boolean, byAttribute: boolean): Filter {
     const [path, name, other] = byAttribute ? positional : [undefined, ...positional];
     const test = name === undefined ? truth : tests[printed(name)];
     if (test === undefined) throw new Error(`no test named '${printed(name ?? missing)}'`);
-    return list(iterate(operand).filter((item) => test(path === undefined ? item : attribute(item, path), other ?? missing) === keep));
+    return list(
+      iterate(operand).filter(
+        (item) => test(path === undefined ? item : attribute(item, path), other ?? missing) === keep,
+      ),
+    );
   };
 }
 
@@ -84,7 +118,8 @@ function compare(a: Value, b: Value, caseSensitive: boolean): number {
     return left < right ? -1 : left > right ? 1 : 0;
   }
   const [left, right] = [Number(a.value), Number(b.value)];
-  if (Number.isNaN(left) || Number.isNaN(right) || isText(a) || isText(b)) throw new Error(`'<' not supported between instances of '${typeName(a)}' and '${typeName(b)}'`);
+  if (Number.isNaN(left) || Number.isNaN(right) || isText(a) || isText(b))
+    throw new Error(`'<' not supported between instances of '${typeName(a)}' and '${typeName(b)}'`);
   return left - right;
 }
 
@@ -101,7 +136,11 @@ function jsonOptions(args: Arguments): JsonOptions {
   const separators = args.keywords.get('separators');
   const parts = separators !== undefined && isList(separators) ? separators.value.map(printed) : null;
   return {
-    indent: isNumber(indent) ? ' '.repeat(Math.max(0, Math.min(indent.value, 64))) : isText(indent) ? indent.value : null,
+    indent: isNumber(indent)
+      ? ' '.repeat(Math.max(0, Math.min(indent.value, 64)))
+      : isText(indent)
+        ? indent.value
+        : null,
     ensureAscii: truth(given(args, 0, 'ensure_ascii')),
     sortKeys: truth(args.keywords.get('sort_keys')),
     separators: parts === null ? null : [parts[0] ?? ', ', parts[1] ?? ': '],
@@ -109,12 +148,20 @@ function jsonOptions(args: Arguments): JsonOptions {
 }
 
 const numeric = (operand: Value, args: Arguments, whole: boolean): Value => {
-  const number = isNumber(operand) || operand.type === 'BooleanValue' ? Number(operand.value) : isText(operand) && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(operand.value) ? Number(operand.value) : NaN;
+  const number =
+    isNumber(operand) || operand.type === 'BooleanValue'
+      ? Number(operand.value)
+      : isText(operand) && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(operand.value)
+        ? Number(operand.value)
+        : NaN;
   if (Number.isNaN(number)) return given(args, 0, 'default') ?? (whole ? integer(0) : float(0));
   return whole ? integer(Math.trunc(number)) : float(number);
 };
 
-const method = (name: string): Filter => (operand, args) => (textMethods[name] ?? (() => missing))(printed(operand), args);
+const method =
+  (name: string): Filter =>
+  (operand, args) =>
+    (textMethods[name] ?? (() => missing))(printed(operand), args);
 
 /** Jinja's filters, as far as templates use them; whatever is not here goes to the library. */
 export const filters: Readonly<Record<string, Filter>> = {
@@ -133,28 +180,44 @@ export const filters: Readonly<Record<string, Filter>> = {
   },
   first: (operand) => iterate(operand)[0] ?? missing,
   last: (operand) => iterate(operand).at(-1) ?? missing,
-  reverse: (operand) => (isText(operand) ? text(Array.from(operand.value).reverse().join('')) : list([...iterate(operand)].reverse())),
-  unique: (operand) => list(iterate(operand).filter((item, at, all) => all.findIndex((other) => equals(other, item)) === at)),
+  reverse: (operand) =>
+    isText(operand) ? text(Array.from(operand.value).reverse().join('')) : list([...iterate(operand)].reverse()),
+  unique: (operand) =>
+    list(iterate(operand).filter((item, at, all) => all.findIndex((other) => equals(other, item)) === at)),
   sort: (operand, args) => {
     const path = given(args, 2, 'attribute');
     const key = (item: Value): Value => (path === undefined || isNone(path) ? item : attribute(item, path));
-    const sorted = [...iterate(operand)].sort((a, b) => compare(key(a), key(b), truth(given(args, 1, 'case_sensitive'))));
+    const sorted = [...iterate(operand)].sort((a, b) =>
+      compare(key(a), key(b), truth(given(args, 1, 'case_sensitive'))),
+    );
     return list(truth(given(args, 0, 'reverse')) ? sorted.reverse() : sorted);
   },
   dictsort: (operand, args) => {
     if (!isMapping(operand)) throw new Error('dictsort needs a mapping');
     const by = printed(given(args, 1, 'by') ?? text('key')) === 'value' ? 1 : 0;
-    const pairs = [...operand.value].map(([key, value]) => [text(key), value] as const).sort((a, b) => compare(a[by], b[by], truth(given(args, 0, 'case_sensitive'))));
+    const pairs = [...operand.value]
+      .map(([key, value]) => [text(key), value] as const)
+      .sort((a, b) => compare(a[by], b[by], truth(given(args, 0, 'case_sensitive'))));
     return list((truth(given(args, 2, 'reverse')) ? pairs.reverse() : pairs).map(tuple));
   },
   join: (operand, args) => {
     const path = given(args, 1, 'attribute');
-    return text(iterate(operand).map((item) => printed(path === undefined ? item : attribute(item, path))).join(printed(given(args, 0, 'd') ?? text(''))));
+    return text(
+      iterate(operand)
+        .map((item) => printed(path === undefined ? item : attribute(item, path)))
+        .join(printed(given(args, 0, 'd') ?? text(''))),
+    );
   },
   map: (operand, args) => {
     const path = args.keywords.get('attribute');
     const fallback = args.keywords.get('default');
-    if (path !== undefined) return list(iterate(operand).map((item) => { const value = attribute(item, path); return isMissing(value) && fallback !== undefined ? fallback : value; }));
+    if (path !== undefined)
+      return list(
+        iterate(operand).map((item) => {
+          const value = attribute(item, path);
+          return isMissing(value) && fallback !== undefined ? fallback : value;
+        }),
+      );
     const [name, ...positional] = args.positional;
     const filter = filters[name === undefined ? '' : printed(name)];
     if (filter === undefined) throw new Error(`No filter named '${printed(name ?? missing)}'.`);
@@ -164,7 +227,10 @@ export const filters: Readonly<Record<string, Filter>> = {
   reject: selecting(false, false),
   selectattr: selecting(true, true),
   rejectattr: selecting(false, true),
-  default: (operand, args) => (isMissing(operand) || (truth(given(args, 1, 'boolean')) && !operand.__bool__().value) ? (given(args, 0, 'default_value') ?? text('')) : operand),
+  default: (operand, args) =>
+    isMissing(operand) || (truth(given(args, 1, 'boolean')) && !operand.__bool__().value)
+      ? (given(args, 0, 'default_value') ?? text(''))
+      : operand,
   d: (operand, args) => (filters['default'] ?? (() => operand))(operand, args),
   tojson: (operand, args) => text(toJson(operand, jsonOptions(args))),
   int: (operand, args) => numeric(operand, args, true),
@@ -176,13 +242,26 @@ export const filters: Readonly<Record<string, Filter>> = {
   title: method('title'),
   capitalize: method('capitalize'),
   replace: method('replace'),
-  escape: (operand) => text(printed(operand).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&#34;').replaceAll("'", '&#39;')),
+  escape: (operand) =>
+    text(
+      printed(operand)
+        .replaceAll('&', '&amp;')
+        .replaceAll('<', '&lt;')
+        .replaceAll('>', '&gt;')
+        .replaceAll('"', '&#34;')
+        .replaceAll("'", '&#39;'),
+    ),
   e: (operand, args) => (filters['escape'] ?? (() => operand))(operand, args),
   indent: (operand, args) => {
     const width = given(args, 0, 'width') ?? integer(4);
     const margin = isNumber(width) ? ' '.repeat(Math.max(0, Math.min(width.value, 1000))) : printed(width);
     const [first, blank] = [truth(given(args, 1, 'first')), truth(given(args, 2, 'blank'))];
-    return text(printed(operand).split('\n').map((line, at) => ((at === 0 && !first) || (line === '' && !blank && at > 0) ? line : margin + line)).join('\n'));
+    return text(
+      printed(operand)
+        .split('\n')
+        .map((line, at) => ((at === 0 && !first) || (line === '' && !blank && at > 0) ? line : margin + line))
+        .join('\n'),
+    );
   },
   sum: (operand) => integer(iterate(operand).reduce((sum, item) => sum + Number(item.value), 0)),
   max: (operand) => [...iterate(operand)].sort((a, b) => compare(b, a, false))[0] ?? missing,
@@ -195,7 +274,18 @@ export const filters: Readonly<Record<string, Filter>> = {
       const key = printed(attribute(item, path));
       groups.set(key, [...(groups.get(key) ?? []), item]);
     }
-    return list([...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, items]) => mapping(new Map([['grouper', text(key)], ['list', list(items)]]))));
+    return list(
+      [...groups]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([key, items]) =>
+          mapping(
+            new Map([
+              ['grouper', text(key)],
+              ['list', list(items)],
+            ]),
+          ),
+        ),
+    );
   },
   bool: (operand) => flag(operand.__bool__().value),
 };

@@ -1,8 +1,8 @@
 import * as jinja from '@huggingface/jinja';
 
 /**
- * The parts of `@huggingface/jinja` that are used here, typed: its own declarations name files without their endings, which TypeScript does
- * not follow for ES modules under Node.
+ * The parts of `@huggingface/jinja` that are used here, typed: its own declarations name files without their endings,
+ * which TypeScript does not follow for ES modules under Node.
  */
 interface Library {
   tokenize(source: string, options: { readonly lstrip_blocks: boolean; readonly trim_blocks: boolean }): Token[];
@@ -56,5 +56,9 @@ function Scope(this: ScopeFields, parent: Environment & { readonly tests?: unkno
 }
 Scope.prototype = jinja.Environment.prototype as object;
 
-/** A scope within another one. The library's own constructor declares its built-in functions again in each; they are found in the outermost. */
-export const scopeWithin = (parent: Environment): Environment => new (Scope as unknown as new (parent: Environment) => Environment)(parent);
+/**
+ * A scope within another one. The library's own constructor declares its built-in functions again in each; they are
+ * found in the outermost.
+ */
+export const scopeWithin = (parent: Environment): Environment =>
+  new (Scope as unknown as new (parent: Environment) => Environment)(parent);

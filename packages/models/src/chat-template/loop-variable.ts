@@ -12,7 +12,10 @@ export interface Iteration {
 }
 
 /** Jinja's `loop`, with those of its members that the body asks for: to make all of them in every turn takes long. */
-export function loopVariable({ items, index, changed, callables }: Iteration, uses: ReadonlySet<string> | 'all'): Value {
+export function loopVariable(
+  { items, index, changed, callables }: Iteration,
+  uses: ReadonlySet<string> | 'all',
+): Value {
   const members = new Map<string, Value>();
   const define = (member: string, value: () => Value): void => {
     if (uses === 'all' || uses.has(member)) members.set(member, value());
@@ -28,12 +31,16 @@ export function loopVariable({ items, index, changed, callables }: Iteration, us
   define('depth0', () => integer(0));
   define('previtem', () => items[index - 1] ?? missing);
   define('nextitem', () => items[index + 1] ?? missing);
-  define('cycle', () => callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing));
+  define('cycle', () =>
+    callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing),
+  );
   define('changed', () => changed);
   return mapping(members);
 }
 
-/** Jinja's `loop.changed(*values)`: whether it is called for the first time, or with other values than the last time. */
+/**
+ * Jinja's `loop.changed(*values)`: whether it is called for the first time, or with other values than the last time.
+ */
 export function changeDetector(callables: Callables): Value {
   let before: Value | null = null;
   return callables.define(({ positional }) => {

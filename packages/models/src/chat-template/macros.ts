@@ -53,7 +53,8 @@ export function createMacro({ label, parameters, body, scope, evaluate, capture 
       rest.delete('caller');
     }
     if (takesRest) inner.setVariable('varargs', list(positional.slice(parameters.length)));
-    else if (positional.length > parameters.length) throw new Error(`${label} takes not more than ${parameters.length} argument(s)`);
+    else if (positional.length > parameters.length)
+      throw new Error(`${label} takes not more than ${parameters.length} argument(s)`);
     if (takesKeywords) inner.setVariable('kwargs', mapping(rest));
     else for (const key of rest.keys()) throw new Error(`${label} takes no keyword argument '${key}'`);
     return capture(body, inner);

@@ -1,6 +1,18 @@
 import type { Value } from './library.js';
 import { listMethods, textMethods, type Arguments } from './text-methods.js';
-import { isList, isMapping, isMissing, isNumber, isText, list, missing, none, text, tuple, typeName } from './values.js';
+import {
+  isList,
+  isMapping,
+  isMissing,
+  isNumber,
+  isText,
+  list,
+  missing,
+  none,
+  text,
+  tuple,
+  typeName,
+} from './values.js';
 
 type MappingMethod = (self: ReadonlyMap<string, Value>, args: Arguments) => Value;
 
@@ -16,9 +28,16 @@ const mappingMethods: Readonly<Record<string, MappingMethod>> = {
 
 /** Calls a method of a text, list or mapping as Python has it; null where the value has no such method. */
 export function callMethod(object: Value, method: string, args: Arguments): Value | null {
-  if (isText(object)) return Object.hasOwn(textMethods, method) ? (textMethods[method]?.(object.value, args) ?? null) : noMethod(object, method);
-  if (isList(object)) return Object.hasOwn(listMethods, method) ? (listMethods[method]?.(object.value, args) ?? null) : noMethod(object, method);
-  if (isMapping(object) && Object.hasOwn(mappingMethods, method)) return mappingMethods[method]?.(object.value, args) ?? null;
+  if (isText(object))
+    return Object.hasOwn(textMethods, method)
+      ? (textMethods[method]?.(object.value, args) ?? null)
+      : noMethod(object, method);
+  if (isList(object))
+    return Object.hasOwn(listMethods, method)
+      ? (listMethods[method]?.(object.value, args) ?? null)
+      : noMethod(object, method);
+  if (isMapping(object) && Object.hasOwn(mappingMethods, method))
+    return mappingMethods[method]?.(object.value, args) ?? null;
   return null;
 }
 

@@ -1,4 +1,6 @@
-/** Parsed templates, part by part. Which parts a node has depends on its type; the library's own types say too little. */
+/**
+ * Parsed templates, part by part. Which parts a node has depends on its type; the library's own types say too little.
+ */
 import type { Node, Value } from './library.js';
 import { generationEnd, generationStart } from './source.js';
 
@@ -15,7 +17,9 @@ export function namesVariable(part: unknown, variable: string): boolean {
   if (part instanceof Map) return [...part].some((entry) => namesVariable(entry, variable));
   if (typeof part !== 'object' || part === null) return false;
   const { type, value } = part as Partial<Node>;
-  return (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable));
+  return (
+    (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable))
+  );
 }
 
 const loopUses = new WeakMap<Node, ReadonlySet<string> | 'all'>();
@@ -29,7 +33,12 @@ function membersOfLoop(part: unknown, found: Set<string>): boolean {
   if (type === 'Identifier') return value !== 'loop';
   if (type === 'MemberExpression') {
     const { object, property, computed } = part as Node & { readonly object: Node; readonly property: Node };
-    if (object.type === 'Identifier' && name(object) === 'loop' && computed !== true && property.type === 'Identifier') {
+    if (
+      object.type === 'Identifier' &&
+      name(object) === 'loop' &&
+      computed !== true &&
+      property.type === 'Identifier'
+    ) {
       found.add(name(property));
       return true;
     }
@@ -50,7 +59,11 @@ export function usesOfLoop(statement: Node): ReadonlySet<string> | 'all' {
 
 /** Whether a statement is one of the marks that stand for generation tags. */
 export function isMarker(statement: Node, marker: string): boolean {
-  return statement.type === 'Set' && node(statement['assignee']).type === 'Identifier' && name(statement['assignee']) === marker;
+  return (
+    statement.type === 'Set' &&
+    node(statement['assignee']).type === 'Identifier' &&
+    name(statement['assignee']) === marker
+  );
 }
 
 /** The mark that closes the one at `start`, in the same block. */
@@ -68,7 +81,8 @@ export function matchingEnd(body: readonly Node[], start: number): number {
 /** How an expression reads, for messages: `message.content`. */
 export function describe(at: Node): string {
   if (at.type === 'Identifier') return `'${name(at)}'`;
-  if (at.type === 'MemberExpression' && node(at['property']).type === 'Identifier') return `'${describe(node(at['object'])).replaceAll("'", '')}.${name(at['property'])}'`;
+  if (at.type === 'MemberExpression' && node(at['property']).type === 'Identifier')
+    return `'${describe(node(at['object'])).replaceAll("'", '')}.${name(at['property'])}'`;
   return 'the value';
 }
 

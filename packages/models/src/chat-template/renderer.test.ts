@@ -13,7 +13,11 @@ const tokenizer = {
   encodeWithSpans(text: string) {
     const pieces = [...text.matchAll(/<[^<>]*>|[^<\s]+|\s+/g)];
     const ids = pieces.map(([piece]) => (words.includes(piece) ? words.indexOf(piece) : words.push(piece) - 1));
-    return { ids, starts: pieces.map(({ index }) => index), ends: pieces.map(({ index, 0: piece }) => index + piece.length) };
+    return {
+      ids,
+      starts: pieces.map(({ index }) => index),
+      ends: pieces.map(({ index, 0: piece }) => index + piece.length),
+    };
   },
   isAddedToken: (id: number) => /^<.*>$/.test(words[id] ?? ''),
 } as unknown as FolderTokenizer;
@@ -21,12 +25,26 @@ const tokenizer = {
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-renderer-'));
-  await writeFile(join(folder, 'tokenizer.json'), JSON.stringify({ added_tokens: [], model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null }));
+  await writeFile(
+    join(folder, 'tokenizer.json'),
+    JSON.stringify({
+      added_tokens: [],
+      model: { type: 'BPE', vocab: { a: 0 }, merges: [] },
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: null,
+    }),
+  );
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const chat = [{ role: 'user', content: 'hi' }, { role: 'assistant', content: 'yo' }];
-const configure = (config: unknown): Promise<void> => writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+const chat = [
+  { role: 'user', content: 'hi' },
+  { role: 'assistant', content: 'yo' },
+];
+const configure = (config: unknown): Promise<void> =>
+  writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
 
 describe('the template of a folder', () => {
   it('is chat_template.jinja before the one in tokenizer_config.json, and a given path before both', async () => {
@@ -39,11 +57,18 @@ describe('the template of a folder', () => {
     expect((await loadRenderer(folder, tokenizer, { chatTemplatePath: other })).render(chat).text).toBe('given');
     await mkdir(join(folder, 'elsewhere'));
     await writeFile(join(folder, 'elsewhere', 'chat_template.jinja'), 'folder');
-    expect((await loadRenderer(folder, tokenizer, { chatTemplatePath: join(folder, 'elsewhere') })).render(chat).text).toBe('folder');
+    expect(
+      (await loadRenderer(folder, tokenizer, { chatTemplatePath: join(folder, 'elsewhere') })).render(chat).text,
+    ).toBe('folder');
   });
 
   it('is chosen by name where there are several', async () => {
-    await configure({ chat_template: [{ name: 'default', template: 'plain' }, { name: 'tool_use', template: 'tools' }] });
+    await configure({
+      chat_template: [
+        { name: 'default', template: 'plain' },
+        { name: 'tool_use', template: 'tools' },
+      ],
+    });
     const renderer = await loadRenderer(folder, tokenizer);
     expect(renderer.render(chat).text).toBe('plain');
     expect(renderer.render(chat, [{ name: 'f' }]).text).toBe('tools');
@@ -56,8 +81,13 @@ describe('the template of a folder', () => {
 
   it('is refused with its file where it cannot be parsed or read', async () => {
     await writeFile(join(folder, 'chat_template.jinja'), 'x\n{% if %}');
-    await expect(loadRenderer(folder, tokenizer)).rejects.toMatchObject({ code: 'TEMPLATE_FAILED', place: { file: join(folder, 'chat_template.jinja'), line: 2 } });
-    await expect(loadRenderer(folder, tokenizer, { chatTemplatePath: join(folder, 'none.jinja') })).rejects.toMatchObject({ code: 'TEMPLATE_FAILED' });
+    await expect(loadRenderer(folder, tokenizer)).rejects.toMatchObject({
+      code: 'TEMPLATE_FAILED',
+      place: { file: join(folder, 'chat_template.jinja'), line: 2 },
+    });
+    await expect(
+      loadRenderer(folder, tokenizer, { chatTemplatePath: join(folder, 'none.jinja') }),
+    ).rejects.toMatchObject({ code: 'TEMPLATE_FAILED' });
   });
 });
 
@@ -67,44 +97,90 @@ describe('turns and stop tokens', () => {
     const { text, turns } = createRenderer(template, options).render(messages);
     return turns.map((turn) => (turn === null ? null : text.slice(turn.start, turn.end)));
   };
-  const chatml = "{% for m in messages %}{{ '<im>' + m.role + '\\n' + m.content + '<end>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<im>assistant\\n' }}{% endif %}";
+  const chatml =
+    "{% for m in messages %}{{ '<im>' + m.role + '\\n' + m.content + '<end>\\n' }}{% endfor %}{% if " +
+    "add_generation_prompt %}{{ '<im>assistant\\n' }}{% endif %}";
 
   it.each<[string, string, (string | null)[]]>([
     ['ChatML in one expression', chatml, ['hi<end>', 'yo<end>']],
-    ['a loop over positions', "{% for i in range(messages|length) %}{% set m = messages[i] %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}", ['hi<end>', 'yo<end>']],
-    ['no loop at all', "U: {{ messages[0].content }} A: {{ messages[1].content }}", ['hi', 'yo']],
-    ['an end of text after the loop', "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}</s>", ['hi', 'yo</s>']],
-    ['the opening of the next turn as the end', "{% for m in messages + messages %}<{{ m.role }}>\n{{ m.content }}{% endfor %}", ['hi', 'yo']],
-    ['a dropped message', "{% for m in messages if m.role == 'assistant' %}{{ m.content }}<end>{% endfor %}", [null, 'yo<end>']],
-    ['content that is written twice', "{% for m in messages %}<{{ m.role }}>{{ m.content }}|{{ m.content }}<end>{% endfor %}", ['hi|hi<end>', 'yo|yo<end>']],
-    ['a header without the role\'s name', "{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else ' ' + m.content + '</s>' }}{% endfor %}", ['hi [/INST]', ' yo</s>']],
-    ['tags', "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<end>{% endgeneration %}{% else %}{{ m.content }}<end>{% endif %}{% endfor %}", ['hi<end>', 'yo<end>']],
-    ['a system message merged into the user\'s', "{% for m in messages %}<{{ m.role }}>{% if loop.first %}You are X. {% endif %}{{ m.content | trim }}<end>{% endfor %}", ['hi<end>', 'yo<end>']],
+    [
+      'a loop over positions',
+      '{% for i in range(messages|length) %}{% set m = messages[i] %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}',
+      ['hi<end>', 'yo<end>'],
+    ],
+    ['no loop at all', 'U: {{ messages[0].content }} A: {{ messages[1].content }}', ['hi', 'yo']],
+    [
+      'an end of text after the loop',
+      '{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}</s>',
+      ['hi', 'yo</s>'],
+    ],
+    [
+      'the opening of the next turn as the end',
+      '{% for m in messages + messages %}<{{ m.role }}>\n{{ m.content }}{% endfor %}',
+      ['hi', 'yo'],
+    ],
+    [
+      'a dropped message',
+      "{% for m in messages if m.role == 'assistant' %}{{ m.content }}<end>{% endfor %}",
+      [null, 'yo<end>'],
+    ],
+    [
+      'content that is written twice',
+      '{% for m in messages %}<{{ m.role }}>{{ m.content }}|{{ m.content }}<end>{% endfor %}',
+      ['hi|hi<end>', 'yo|yo<end>'],
+    ],
+    [
+      "a header without the role's name",
+      "{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else ' ' + m.content + " +
+        "'</s>' }}{% endfor %}",
+      ['hi [/INST]', ' yo</s>'],
+    ],
+    [
+      'tags',
+      "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content " +
+        '}}<end>{% endgeneration %}{% else %}{{ m.content }}<end>{% endif %}{% endfor %}',
+      ['hi<end>', 'yo<end>'],
+    ],
+    [
+      "a system message merged into the user's",
+      '{% for m in messages %}<{{ m.role }}>{% if loop.first %}You are X. {% endif %}{{ m.content | trim ' +
+        '}}<end>{% endfor %}',
+      ['hi<end>', 'yo<end>'],
+    ],
   ])('%s', (_, template, expected) => {
     expect(turnsOf(template)).toEqual(expected);
   });
 
-  it('of turns that end with the next one\'s opening, that opening is the end', () => {
-    const template = '{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}';
+  it("of turns that end with the next one's opening, that opening is the end", () => {
+    const template =
+      '{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{% endfor %}{% if add_generation_prompt ' +
+      '%}<assistant>{% endif %}';
     expect(turnsOf(template, [...chat, ...chat])).toEqual(['hi', '\nyo<user>', 'hi', '\nyo']);
   });
 
-  it('stop tokens are what the template ends the assistant\'s turns with', () => {
+  it("stop tokens are what the template ends the assistant's turns with", () => {
     const { stopTokenIds } = createRenderer(chatml, options);
     expect(stopTokenIds.map((id) => words[id])).toEqual(['<end>']);
   });
 
   it('words that end a turn stop nothing', () => {
-    expect(createRenderer("{% for m in messages %}{{ m.role }}: {{ m.content }} over.\n{% endfor %}", options).stopTokenIds).toEqual([]);
+    expect(
+      createRenderer('{% for m in messages %}{{ m.role }}: {{ m.content }} over.\n{% endfor %}', options).stopTokenIds,
+    ).toEqual([]);
   });
 
   it('the hash follows the template and the special tokens', () => {
-    const hash = (template: string, bos: string): string => createRenderer(template, { ...options, specialTokens: { bos_token: bos } }).hash;
+    const hash = (template: string, bos: string): string =>
+      createRenderer(template, { ...options, specialTokens: { bos_token: bos } }).hash;
     expect(hash('a', '<s>')).toBe(hash('a', '<s>'));
     expect(new Set([hash('a', '<s>'), hash('b', '<s>'), hash('a', '<t>')]).size).toBe(3);
   });
 
   it('`train` is not shown to templates', () => {
-    expect(createRenderer('{{ messages[0].train is defined }}', options).render([{ role: 'user', content: 'a', train: true }]).text).toBe('False');
+    expect(
+      createRenderer('{{ messages[0].train is defined }}', options).render([
+        { role: 'user', content: 'a', train: true },
+      ]).text,
+    ).toBe('False');
   });
 });

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
-import { WhetstoneError, type ChatRenderer, type Message, type RenderedConversation, type Tokenizer, type ToolDefinition } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type ChatRenderer,
+  type Message,
+  type RenderedConversation,
+  type Tokenizer,
+  type ToolDefinition,
+} from '@whetstone/core/contract';
 import type { FolderTokenizer } from '../tokenizer/index.js';
 import { recipeFor } from '../recipes.js';
 import { readTokenizerFiles } from '../tokenizer/index.js';
@@ -20,33 +27,67 @@ export interface RendererOptions {
 }
 
 /**
- * The chat renderer of a model folder. A folder without a template gets one that says so when it is used: completions and plain text need none.
- * Throws `TEMPLATE_FAILED` for a template that cannot be read or parsed.
+ * The chat renderer of a model folder. A folder without a template gets one that says so when it is used: completions
+ * and plain text need none. Throws `TEMPLATE_FAILED` for a template that cannot be read or parsed.
  */
-export async function loadRenderer(folder: string, tokenizer: FolderTokenizer, options: { readonly chatTemplatePath?: string | null; readonly now?: () => Date } = {}): Promise<ChatRenderer> {
+export async function loadRenderer(
+  folder: string,
+  tokenizer: FolderTokenizer,
+  options: { readonly chatTemplatePath?: string | null; readonly now?: () => Date } = {},
+): Promise<ChatRenderer> {
   const { config } = await readTokenizerFiles(folder);
   const found = await readTemplates(folder, config, options.chatTemplatePath);
   const { now } = options;
   if (found === null) return withoutTemplate(folder, tokenizer);
-  const renderer = createRenderer(found.templates, { specialTokens: tokenizer.specialTokens, tokenizer, file: found.file, ...(now === undefined ? {} : { now }) });
+  const renderer = createRenderer(found.templates, {
+    specialTokens: tokenizer.specialTokens,
+    tokenizer,
+    file: found.file,
+    ...(now === undefined ? {} : { now }),
+  });
   // A clock of the caller's own cannot be sent to another thread.
-  const recipe = now === undefined && tokenizer.recipe !== undefined ? recipeFor('remakeRenderer', { folder, chatTemplatePath: typeof options.chatTemplatePath === 'string' ? resolve(options.chatTemplatePath) : null }) : undefined;
+  const recipe =
+    now === undefined && tokenizer.recipe !== undefined
+      ? recipeFor('remakeRenderer', {
+          folder,
+          chatTemplatePath: typeof options.chatTemplatePath === 'string' ? resolve(options.chatTemplatePath) : null,
+        })
+      : undefined;
   return Object.assign(renderer, recipe === undefined ? {} : { recipe });
 }
 
-/** A renderer of one template, or of several by name (`default`, `tool_use`), of which tools choose. Throws `TEMPLATE_FAILED`. */
+/**
+ * A renderer of one template, or of several by name (`default`, `tool_use`), of which tools choose. Throws
+ * `TEMPLATE_FAILED`.
+ */
 export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
   const named = typeof template === 'string' ? new Map([['default', template]]) : template;
   const compiled = new Map([...named].map(([name, source]) => [name, compileTemplate(source, options.file)]));
   const choose = (tools: readonly ToolDefinition[] | undefined): CompiledTemplate => {
-    const chosen = (tools === undefined ? undefined : compiled.get('tool_use')) ?? compiled.get('default') ?? (compiled.size === 1 ? [...compiled.values()][0] : undefined);
-    if (chosen === undefined) throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, none of them named default.', { ...(options.file === undefined ? {} : { place: { file: options.file } }), found: [...compiled.keys()].join(', ') });
+    const chosen =
+      (tools === undefined ? undefined : compiled.get('tool_use')) ??
+      compiled.get('default') ??
+      (compiled.size === 1 ? [...compiled.values()][0] : undefined);
+    if (chosen === undefined)
+      throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, none of them named default.', {
+        ...(options.file === undefined ? {} : { place: { file: options.file } }),
+        found: [...compiled.keys()].join(', '),
+      });
     return chosen;
   };
-  const run = (messages: readonly Message[], tools: readonly ToolDefinition[] | undefined, addGenerationPrompt: boolean): TemplateOutput =>
+  const run = (
+    messages: readonly Message[],
+    tools: readonly ToolDefinition[] | undefined,
+    addGenerationPrompt: boolean,
+  ): TemplateOutput =>
     choose(tools).run({
       messages: messages.map(withoutOurKeys),
-      variables: { ...options.specialTokens, tools: tools ?? null, documents: null, add_generation_prompt: addGenerationPrompt },
+      variables: {
+        ...options.specialTokens,
+        tools: tools ?? null,
+        documents: null,
+        add_generation_prompt: addGenerationPrompt,
+      },
       now: options.now?.() ?? new Date(),
     });
 
@@ -54,20 +95,28 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   const generationPrompt = (tools: readonly ToolDefinition[] | undefined): string => {
     const key = choose(tools);
     let prompt = prompts.get(key);
-    if (prompt === undefined) prompts.set(key, (prompt = findGenerationPrompt((messages, add) => run(messages, undefined, add))));
+    if (prompt === undefined)
+      prompts.set(key, (prompt = findGenerationPrompt((messages, add) => run(messages, undefined, add))));
     return prompt;
   };
 
   const render = (messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation => {
     const output = run(messages, tools, false);
     const { tagged } = choose(tools);
-    const turns = findTurns({ output, messages, tagged, generationPrompt: tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools) });
+    const turns = findTurns({
+      output,
+      messages,
+      tagged,
+      generationPrompt: tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools),
+    });
     return { text: output.text, turns, ...(tagged ? { generationSpans: generationSpans(output) } : {}) };
   };
 
   let stops: readonly number[] | undefined;
   return {
-    hash: createHash('sha256').update(JSON.stringify([[...named], Object.entries(options.specialTokens).sort()])).digest('hex'),
+    hash: createHash('sha256')
+      .update(JSON.stringify([[...named], Object.entries(options.specialTokens).sort()]))
+      .digest('hex'),
     render,
     renderPrompt: (messages, tools) => run(messages, tools, true).text,
     get stopTokenIds() {
@@ -85,17 +134,20 @@ function withoutOurKeys(message: Message): Readonly<Record<string, unknown>> {
 }
 
 /**
- * What the template adds where the assistant is to write, from the first small conversation that it accepts: the prompt from where the
- * assistant's own message would begin, or what the prompt has more than the conversation alone.
+ * What the template adds where the assistant is to write, from the first small conversation that it accepts: the prompt
+ * from where the assistant's own message would begin, or what the prompt has more than the conversation alone.
  */
-function findGenerationPrompt(run: (messages: readonly Message[], addGenerationPrompt: boolean) => TemplateOutput): string {
+function findGenerationPrompt(
+  run: (messages: readonly Message[], addGenerationPrompt: boolean) => TemplateOutput,
+): string {
   for (const messages of PROBES) {
     try {
       const prompted = run(messages, true).text;
       const answered = [...messages, { role: 'assistant', content: 'b' }];
       const output = run(answered, false);
       const start = regionStart(output, answered, messages.length);
-      if (start !== undefined && start <= prompted.length && prompted.startsWith(output.text.slice(0, start))) return prompted.slice(start);
+      if (start !== undefined && start <= prompted.length && prompted.startsWith(output.text.slice(0, start)))
+        return prompted.slice(start);
       const without = run(messages, false).text;
       if (prompted.startsWith(without)) return prompted.slice(without.length);
     } catch {
@@ -106,13 +158,24 @@ function findGenerationPrompt(run: (messages: readonly Message[], addGenerationP
 }
 
 const user: Message = { role: 'user', content: 'a' };
-const PROBES: readonly (readonly Message[])[] = [[user], [{ role: 'system', content: 's' }, user], [{ role: 'user', content: [{ type: 'text', text: 'a' }] }]];
+const PROBES: readonly (readonly Message[])[] = [
+  [user],
+  [{ role: 'system', content: 's' }, user],
+  [{ role: 'user', content: [{ type: 'text', text: 'a' }] }],
+];
 
 function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
   const refuse = (): never => {
     throw new WhetstoneError('TEMPLATE_FAILED', 'The model has no chat template.', {
-      place: { file: folder }, expected: 'chat_template.jinja, or chat_template in tokenizer_config.json', hint: 'Give one with chatTemplatePath, or train on completions or plain text.',
+      place: { file: folder },
+      expected: 'chat_template.jinja, or chat_template in tokenizer_config.json',
+      hint: 'Give one with chatTemplatePath, or train on completions or plain text.',
     });
   };
-  return { hash: createHash('sha256').update('').digest('hex'), render: refuse, renderPrompt: refuse, stopTokenIds: tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId] };
+  return {
+    hash: createHash('sha256').update('').digest('hex'),
+    render: refuse,
+    renderPrompt: refuse,
+    stopTokenIds: tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId],
+  };
 }

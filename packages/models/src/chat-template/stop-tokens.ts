@@ -4,19 +4,47 @@ import type { Message, RenderedConversation, Tokenizer } from '@whetstone/core/c
 export type StopTokenizer = Tokenizer & { isAddedToken?(id: number): boolean };
 
 const call = { type: 'function', function: { name: 'f', arguments: { x: 'y' } } } as const;
-const tool = { type: 'function', function: { name: 'f', description: 'd', parameters: { type: 'object', properties: { x: { type: 'string', description: 'd' } }, required: ['x'] } } } as const;
+const tool = {
+  type: 'function',
+  function: {
+    name: 'f',
+    description: 'd',
+    parameters: { type: 'object', properties: { x: { type: 'string', description: 'd' } }, required: ['x'] },
+  },
+} as const;
 
-/** Small conversations that show how a template ends the assistant's turns: in between, at the end, and at a tool call. */
+/**
+ * Small conversations that show how a template ends the assistant's turns: in between, at the end, and at a tool call.
+ */
 const conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly (typeof tool)[] }[] = [
-  { messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }, { role: 'user', content: 'c' }, { role: 'assistant', content: 'd' }] },
-  { messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: '', tool_calls: [call] }, { role: 'tool', name: 'f', content: 'z' }, { role: 'assistant', content: 'd' }], tools: [tool] },
+  {
+    messages: [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: 'b' },
+      { role: 'user', content: 'c' },
+      { role: 'assistant', content: 'd' },
+    ],
+  },
+  {
+    messages: [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: '', tool_calls: [call] },
+      { role: 'tool', name: 'f', content: 'z' },
+      { role: 'assistant', content: 'd' },
+    ],
+    tools: [tool],
+  },
 ];
 
 /**
- * Ids that end an assistant's turn: the last token of what the template writes after the assistant's words, as rendered and tokenised, and the
- * tokenizer's end of text. Only tokens that ordinary text cannot spell count: `.` at a turn's end stops nothing.
+ * Ids that end an assistant's turn: the last token of what the template writes after the assistant's words, as rendered
+ * and tokenised, and the tokenizer's end of text. Only tokens that ordinary text cannot spell count: `.` at a turn's
+ * end stops nothing.
  */
-export function findStopTokens(render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation, tokenizer: StopTokenizer): readonly number[] {
+export function findStopTokens(
+  render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation,
+  tokenizer: StopTokenizer,
+): readonly number[] {
   const stops = new Set<number>();
   for (const { messages, tools } of conversations) {
     for (const id of turnEnds(messages, tools, render, tokenizer)) stops.add(id);
@@ -25,7 +53,12 @@ export function findStopTokens(render: (messages: readonly Message[], tools?: re
   return [...stops];
 }
 
-function turnEnds(messages: readonly Message[], tools: readonly (typeof tool)[] | undefined, render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation, tokenizer: StopTokenizer): number[] {
+function turnEnds(
+  messages: readonly Message[],
+  tools: readonly (typeof tool)[] | undefined,
+  render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation,
+  tokenizer: StopTokenizer,
+): number[] {
   let rendered: RenderedConversation;
   try {
     rendered = render(messages, tools);
@@ -40,7 +73,8 @@ function turnEnds(messages: readonly Message[], tools: readonly (typeof tool)[] 
     const last = ids.findIndex((_, token) => (starts[token] ?? 0) < end && (ends[token] ?? 0) >= end);
     const id = ids[last];
     const content = messages[index]?.content;
-    const isOwn = typeof content === 'string' && content !== '' && text.slice(starts[last], ends[last]).includes(content);
+    const isOwn =
+      typeof content === 'string' && content !== '' && text.slice(starts[last], ends[last]).includes(content);
     return id === undefined || isOwn || !isAtomic(tokenizer, id) ? [] : [id];
   });
 }

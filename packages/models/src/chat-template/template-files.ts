@@ -10,12 +10,20 @@ export interface NamedTemplates {
 }
 
 /**
- * Finds the chat template of a model folder: the path that is given (a file, or a folder to look in), chat_template.jinja,
- * or `chat_template` of tokenizer_config.json, as text or as a named list. Null where there is none. Throws `TEMPLATE_FAILED`.
+ * Finds the chat template of a model folder: the path that is given (a file, or a folder to look in),
+ * chat_template.jinja, or `chat_template` of tokenizer_config.json, as text or as a named list. Null where there is
+ * none. Throws `TEMPLATE_FAILED`.
  */
-export async function readTemplates(folder: string, config: Readonly<Record<string, Json>>, chatTemplatePath?: string | null): Promise<NamedTemplates | null> {
+export async function readTemplates(
+  folder: string,
+  config: Readonly<Record<string, Json>>,
+  chatTemplatePath?: string | null,
+): Promise<NamedTemplates | null> {
   if (chatTemplatePath !== undefined && chatTemplatePath !== null) {
-    const isFolder = await stat(chatTemplatePath).then((found) => found.isDirectory(), () => false);
+    const isFolder = await stat(chatTemplatePath).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
     const file = isFolder ? join(chatTemplatePath, 'chat_template.jinja') : chatTemplatePath;
     return single(file, await readTemplate(file));
   }
@@ -33,14 +41,27 @@ function configured(written: Json | undefined, file: string): NamedTemplates | n
   if (!Array.isArray(written)) return null;
   const templates = new Map<string, string>();
   for (const entry of written) {
-    const isNamed = typeof entry === 'object' && entry !== null && !Array.isArray(entry) && typeof entry['name'] === 'string' && typeof entry['template'] === 'string';
-    if (!isNamed) throw new WhetstoneError('TEMPLATE_FAILED', 'The list of chat templates is not a list of names and templates.', { place: { file, path: 'chat_template' }, expected: '{"name": …, "template": …}', found: JSON.stringify(entry).slice(0, 80) });
+    const isNamed =
+      typeof entry === 'object' &&
+      entry !== null &&
+      !Array.isArray(entry) &&
+      typeof entry['name'] === 'string' &&
+      typeof entry['template'] === 'string';
+    if (!isNamed)
+      throw new WhetstoneError('TEMPLATE_FAILED', 'The list of chat templates is not a list of names and templates.', {
+        place: { file, path: 'chat_template' },
+        expected: '{"name": …, "template": …}',
+        found: JSON.stringify(entry).slice(0, 80),
+      });
     templates.set(String(entry['name']), String(entry['template']));
   }
   return templates.size === 0 ? null : { templates, file };
 }
 
-const single = (file: string, template: string): NamedTemplates => ({ templates: new Map([['default', template]]), file });
+const single = (file: string, template: string): NamedTemplates => ({
+  templates: new Map([['default', template]]),
+  file,
+});
 
 async function readTemplate(file: string): Promise<string> {
   return readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
@@ -49,5 +70,9 @@ async function readTemplate(file: string): Promise<string> {
 }
 
 function unreadable(file: string, cause: Error): WhetstoneError {
-  return new WhetstoneError('TEMPLATE_FAILED', 'The chat template cannot be read.', { place: { file }, cause, hint: 'Check chatTemplatePath.' });
+  return new WhetstoneError('TEMPLATE_FAILED', 'The chat template cannot be read.', {
+    place: { file },
+    cause,
+    hint: 'Check chatTemplatePath.',
+  });
 }

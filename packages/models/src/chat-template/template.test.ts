@@ -12,7 +12,11 @@ interface Reference {
 const reference = JSON.parse(readFileSync(new URL('testing/jinja-cases.json', import.meta.url), 'utf8')) as Reference;
 
 const render = (template: string, messages: readonly unknown[] = reference.messages): string =>
-  compileTemplate(template, 'chat_template.jinja').run({ messages, variables: { tools: null, documents: null, add_generation_prompt: false }, now: new Date(reference.now) }).text;
+  compileTemplate(template, 'chat_template.jinja').run({
+    messages,
+    variables: { tools: null, documents: null, add_generation_prompt: false },
+    now: new Date(reference.now),
+  }).text;
 
 function errorOf(run: () => unknown): { readonly code: string; readonly message: string; readonly place: unknown } {
   try {
@@ -24,8 +28,13 @@ function errorOf(run: () => unknown): { readonly code: string; readonly message:
 }
 
 /** What Jinja does and we do not, each with its reason. */
-const exponent = 'the library\'s parser knows no numbers with an exponent';
-const cannot: Readonly<Record<string, string>> = { '{{ (1,) }}': 'the library\'s parser takes no comma after the last item of a tuple', '{{ 1e20 }}': exponent, '{{ 1e-7 }}': exponent, '{{ 1e20|tojson }}': exponent };
+const exponent = "the library's parser knows no numbers with an exponent";
+const cannot: Readonly<Record<string, string>> = {
+  '{{ (1,) }}': "the library's parser takes no comma after the last item of a tuple",
+  '{{ 1e20 }}': exponent,
+  '{{ 1e-7 }}': exponent,
+  '{{ 1e20|tojson }}': exponent,
+};
 
 describe('as transformers and Jinja render it', () => {
   it.each(reference.cases.map((example) => [example.template, example] as const))('%s', (template, { text, error }) => {
@@ -50,7 +59,10 @@ describe('a template that cannot be used', () => {
   it.each([
     ['nested loops', '{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'],
     ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}'],
-    ['a text that doubles', '{% set ns = namespace(s="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}'],
+    [
+      'a text that doubles',
+      '{% set ns = namespace(s="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}',
+    ],
     ['endless output', `{% for a in range(99999) %}{{ "${'x'.repeat(2000)}" }}{% endfor %}`],
     ['a huge repetition', '{{ "a" * 1000000000 }}'],
     ['a tag that is not closed', '{% generation %}{{ 1 }}'],
@@ -59,27 +71,71 @@ describe('a template that cannot be used', () => {
   });
 
   it('fails in no other way, whatever it says', () => {
-    const piece = fc.constantFrom('{{', '}}', '{%', '%}', '{#', '#}', ' for ', ' in ', ' if ', ' else ', ' endif ', ' endfor ', ' set ', ' x ', ' = ', ' messages ', '[0]', '.content', '|trim', '(', ')', "'a'", ' 1 ', '+', '~', 'macro m()', 'endmacro', ' generation ', ' endgeneration ', '\n', '-');
-    fc.assert(fc.property(fc.array(piece, { maxLength: 14 }), (pieces) => {
-      const { code } = errorOf(() => render(pieces.join('')));
-      expect(code === 'TEMPLATE_FAILED' || code.startsWith('none')).toBe(true);
-    }), { numRuns: 3000 });
+    const piece = fc.constantFrom(
+      '{{',
+      '}}',
+      '{%',
+      '%}',
+      '{#',
+      '#}',
+      ' for ',
+      ' in ',
+      ' if ',
+      ' else ',
+      ' endif ',
+      ' endfor ',
+      ' set ',
+      ' x ',
+      ' = ',
+      ' messages ',
+      '[0]',
+      '.content',
+      '|trim',
+      '(',
+      ')',
+      "'a'",
+      ' 1 ',
+      '+',
+      '~',
+      'macro m()',
+      'endmacro',
+      ' generation ',
+      ' endgeneration ',
+      '\n',
+      '-',
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 14 }), (pieces) => {
+        const { code } = errorOf(() => render(pieces.join('')));
+        expect(code === 'TEMPLATE_FAILED' || code.startsWith('none')).toBe(true);
+      }),
+      { numRuns: 3000 },
+    );
   });
 });
 
 describe('where each part came from', () => {
   const traces = (template: string, messages: readonly unknown[]): string[] => {
     const { text, traces: found } = compileTemplate(template).run({ messages, variables: {}, now: new Date() });
-    return found.filter(({ kind, start, end }) => kind === 'content' && end > start).map(({ start, end, message }) => `${message}:${text.slice(start, end)}`);
+    return found
+      .filter(({ kind, start, end }) => kind === 'content' && end > start)
+      .map(({ start, end, message }) => `${message}:${text.slice(start, end)}`);
   };
-  const messages = [{ role: 'user', content: ' ab ' }, { role: 'assistant', content: 'x</t>y', tool_calls: [{ name: 'f', arguments: { n: 1 } }] }];
+  const messages = [
+    { role: 'user', content: ' ab ' },
+    { role: 'assistant', content: 'x</t>y', tool_calls: [{ name: 'f', arguments: { n: 1 } }] },
+  ];
 
   it.each<[string, string, string[]]>([
     ['joined', "{{ '<' + messages[0].content + '>' ~ messages[1].content }}", ['0: ab ', '1:x</t>y']],
     ['trimmed', "{{ '[' + messages[0]['content'] | trim + ']' }}", ['0:ab']],
     ['split', "{{ messages[1].content.split('</t>')[-1] }}", ['1:y']],
     ['sliced', '{{ messages[1].content[1:4] }}', ['1:</t']],
-    ['through a variable, a macro and a block', '{% macro m(t) %}<{{ t }}>{% endmacro %}{% set v %}{{ m(messages[0].content) }}{% endset %}{{ v | trim }}', ['0: ab ']],
+    [
+      'through a variable, a macro and a block',
+      '{% macro m(t) %}<{{ t }}>{% endmacro %}{% set v %}{{ m(messages[0].content) }}{% endset %}{{ v | trim }}',
+      ['0: ab '],
+    ],
     ['as JSON', '{{ messages[1].tool_calls | tojson }}', ['1:[{"name": "f", "arguments": {"n": 1}}]']],
     ['not at all', "{{ 'ab' }}{{ messages | length }}", []],
   ])('%s', (_, template, expected) => {

@@ -5,7 +5,20 @@ import { createCallables, type Callables, type Native } from './macros.js';
 import { createProvenance, type Provenance, type Trace } from './provenance.js';
 import { markGenerationTags } from './source.js';
 import { strftime } from './strftime.js';
-import { flag, integer, isList, isMapping, isNumber, isText, list, mapping, missing, none, printed, text } from './values.js';
+import {
+  flag,
+  integer,
+  isList,
+  isMapping,
+  isNumber,
+  isText,
+  list,
+  mapping,
+  missing,
+  none,
+  printed,
+  text,
+} from './values.js';
 
 export interface TemplateRun {
   readonly messages: readonly unknown[];
@@ -67,7 +80,12 @@ export function compileTemplate(template: string, file?: string): CompiledTempla
 
 function templateError(cause: unknown, file: string | undefined): WhetstoneError {
   if (cause instanceof WhetstoneError) return cause;
-  const message = cause instanceof RangeError && /call stack/i.test(cause.message) ? 'the template calls itself without end' : cause instanceof Error ? cause.message : String(cause);
+  const message =
+    cause instanceof RangeError && /call stack/i.test(cause.message)
+      ? 'the template calls itself without end'
+      : cause instanceof Error
+        ? cause.message
+        : String(cause);
   return new WhetstoneError('TEMPLATE_FAILED', message, { ...(file === undefined ? {} : { place: { file } }), cause });
 }
 
@@ -84,9 +102,19 @@ function parse(source: string, file: string | undefined): Node {
     });
     return library.parse(watched);
   } catch (cause) {
-    const line = tokens.length === 0 ? undefined : lineOfToken(source, tokens.map(({ value }) => value), furthest);
+    const line =
+      tokens.length === 0
+        ? undefined
+        : lineOfToken(
+            source,
+            tokens.map(({ value }) => value),
+            furthest,
+          );
     throw new WhetstoneError('TEMPLATE_FAILED', `The template cannot be parsed: ${(cause as Error).message}`, {
-      ...(file === undefined && line === undefined ? {} : { place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) } }), cause,
+      ...(file === undefined && line === undefined
+        ? {}
+        : { place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) } }),
+      cause,
     });
   }
 }
@@ -107,9 +135,16 @@ function toValue(data: unknown): Value {
   if (data === null) return none;
   if (typeof data === 'string') return text(data);
   if (typeof data === 'boolean') return flag(data);
-  if (typeof data === 'number') return Number.isInteger(data) ? integer(data) : new library.Environment().set('number', data);
+  if (typeof data === 'number')
+    return Number.isInteger(data) ? integer(data) : new library.Environment().set('number', data);
   if (Array.isArray(data)) return list(data.map(toValue));
-  return mapping(new Map(Object.entries(data).filter(([, value]) => value !== undefined).map(([key, value]) => [key, toValue(value)])));
+  return mapping(
+    new Map(
+      Object.entries(data)
+        .filter(([, value]) => value !== undefined)
+        .map(([key, value]) => [key, toValue(value)]),
+    ),
+  );
 }
 
 /** Marks everything within a message as coming from it. */
@@ -117,11 +152,20 @@ function markOrigin(value: Value, message: number, provenance: Provenance, kind:
   // What is no text has no characters yet: whoever prints it marks all that it prints.
   provenance.set(value, [{ start: 0, end: isText(value) ? value.value.length : 0, message, kind }]);
   if (isList(value)) for (const item of value.value) markOrigin(item, message, provenance, kind);
-  if (isMapping(value)) for (const [key, item] of value.value) markOrigin(item, message, provenance, key === 'role' ? 'role' : kind);
+  if (isMapping(value))
+    for (const [key, item] of value.value) markOrigin(item, message, provenance, key === 'role' ? 'role' : kind);
 }
 
 function declareGlobals(globals: Environment, callables: Callables, clock: { readonly now: Date }): void {
-  for (const [name, value] of Object.entries({ true: flag(true), True: flag(true), false: flag(false), False: flag(false), none, None: none })) globals.setVariable(name, value);
+  for (const [name, value] of Object.entries({
+    true: flag(true),
+    True: flag(true),
+    false: flag(false),
+    False: flag(false),
+    none,
+    None: none,
+  }))
+    globals.setVariable(name, value);
   const natives: Readonly<Record<string, Native>> = {
     raise_exception: ({ positional }) => {
       throw new Error(printed(positional[0] ?? missing));
@@ -138,9 +182,11 @@ function range(positional: readonly Value[]): number[] {
     if (value.type !== 'IntegerValue' || !isNumber(value)) throw new Error('range() takes whole numbers');
     return value.value;
   });
-  const [start, stop, step] = numbers.length === 1 ? [0, numbers[0] ?? 0, 1] : [numbers[0] ?? 0, numbers[1] ?? 0, numbers[2] ?? 1];
+  const [start, stop, step] =
+    numbers.length === 1 ? [0, numbers[0] ?? 0, 1] : [numbers[0] ?? 0, numbers[1] ?? 0, numbers[2] ?? 1];
   if (step === 0) throw new Error('range() arg 3 must not be zero');
   const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (count > LONGEST_RANGE) throw new Error(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${LONGEST_RANGE}).`);
+  if (count > LONGEST_RANGE)
+    throw new Error(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${LONGEST_RANGE}).`);
   return Array.from({ length: count }, (_, i) => start + i * step);
 }

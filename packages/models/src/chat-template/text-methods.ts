@@ -1,4 +1,19 @@
-import { equals, flag, integer, isList, isMissing, isNone, isNumber, isText, list, missing, printed, text, tuple, typeName } from './values.js';
+import {
+  equals,
+  flag,
+  integer,
+  isList,
+  isMissing,
+  isNone,
+  isNumber,
+  isText,
+  list,
+  missing,
+  printed,
+  text,
+  tuple,
+  typeName,
+} from './values.js';
 import type { Value } from './library.js';
 
 /** Positional and keyword arguments of a call. */
@@ -9,7 +24,10 @@ export interface Arguments {
 
 type Method = (self: string, args: Arguments) => Value;
 
-/** White space as Python's `str.strip` and `str.split` see it: not U+FEFF, but the separators U+001C to U+001F and U+0085. */
+/**
+ * White space as Python's `str.strip` and `str.split` see it: not U+FEFF, but the separators U+001C to U+001F and
+ * U+0085.
+ */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const LEADING = new RegExp(`^[${SPACE}]+`, 'u');
 const TRAILING = new RegExp(`[${SPACE}]+$`, 'u');
@@ -40,7 +58,8 @@ function argument({ positional, keywords }: Arguments, index: number, name: stri
 
 function textArgument(args: Arguments, index: number, name: string): string {
   const value = argument(args, index, name);
-  if (value === undefined || !isText(value)) throw new Error(`argument ${index + 1} must be str, not ${value === undefined ? 'nothing' : typeName(value)}`);
+  if (value === undefined || !isText(value))
+    throw new Error(`argument ${index + 1} must be str, not ${value === undefined ? 'nothing' : typeName(value)}`);
   return value.value;
 }
 
@@ -54,12 +73,18 @@ function count(args: Arguments, index: number, name: string): number {
   return value !== undefined && isNumber(value) && value.value >= 0 ? value.value : Infinity;
 }
 
-const stripping = (left: boolean, right: boolean): Method => (self, args) => text(strip(self, optionalText(args, 0, 'chars'), left, right));
+const stripping =
+  (left: boolean, right: boolean): Method =>
+  (self, args) =>
+    text(strip(self, optionalText(args, 0, 'chars'), left, right));
 const texts = (parts: readonly string[]): Value => list(parts.map(text));
 
 function splitText(self: string, separator: string | null, most: number, fromRight: boolean): string[] {
   if (separator === '') throw new Error('empty separator');
-  const ranges = separator === null ? Array.from(self.matchAll(WORDS), ({ index, 0: word }) => [index, index + word.length] as const) : rangesBetween(self, separator);
+  const ranges =
+    separator === null
+      ? Array.from(self.matchAll(WORDS), ({ index, 0: word }) => [index, index + word.length] as const)
+      : rangesBetween(self, separator);
   const pieces = ranges.map(([start, end]) => self.slice(start, end));
   if (pieces.length <= most + 1) return pieces;
   const kept = fromRight ? ranges.length - most : most;
@@ -89,7 +114,10 @@ const partition = (self: string, at: number, separator: string, none: readonly s
   tuple((at < 0 ? none : [self.slice(0, at), separator, self.slice(at + separator.length)]).map(text));
 const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase();
 
-/** Methods of Python's `str` that templates call; arguments and edge cases as Python has them, which the library's own are not throughout. */
+/**
+ * Methods of Python's `str` that templates call; arguments and edge cases as Python has them, which the library's own
+ * are not throughout.
+ */
 export const textMethods: Readonly<Record<string, Method>> = {
   strip: stripping(true, true),
   lstrip: stripping(true, false),
@@ -101,13 +129,22 @@ export const textMethods: Readonly<Record<string, Method>> = {
     const lines = self.match(LINES) ?? [];
     return texts(keep !== undefined && keep.__bool__().value ? lines : lines.map((line) => line.replace(LINE_END, '')));
   },
-  partition: (self, args) => partition(self, self.indexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), [self, '', '']),
-  rpartition: (self, args) => partition(self, self.lastIndexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), ['', '', self]),
+  partition: (self, args) =>
+    partition(self, self.indexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), [self, '', '']),
+  rpartition: (self, args) =>
+    partition(self, self.lastIndexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), ['', '', self]),
   startswith: (self, args) => affix(args, (prefix) => self.startsWith(prefix)),
   endswith: (self, args) => affix(args, (suffix) => self.endsWith(suffix)),
-  removeprefix: (self, args) => text(self.startsWith(textArgument(args, 0, 'prefix')) ? self.slice(textArgument(args, 0, 'prefix').length) : self),
-  removesuffix: (self, args) => text(textArgument(args, 0, 'suffix') !== '' && self.endsWith(textArgument(args, 0, 'suffix')) ? self.slice(0, -textArgument(args, 0, 'suffix').length) : self),
-  replace: (self, args) => text(replaceText(self, textArgument(args, 0, 'old'), textArgument(args, 1, 'new'), count(args, 2, 'count'))),
+  removeprefix: (self, args) =>
+    text(self.startsWith(textArgument(args, 0, 'prefix')) ? self.slice(textArgument(args, 0, 'prefix').length) : self),
+  removesuffix: (self, args) =>
+    text(
+      textArgument(args, 0, 'suffix') !== '' && self.endsWith(textArgument(args, 0, 'suffix'))
+        ? self.slice(0, -textArgument(args, 0, 'suffix').length)
+        : self,
+    ),
+  replace: (self, args) =>
+    text(replaceText(self, textArgument(args, 0, 'old'), textArgument(args, 1, 'new'), count(args, 2, 'count'))),
   join: (self, args) => {
     const parts = args.positional[0] ?? missing;
     const items = isList(parts) ? parts.value : isText(parts) ? Array.from(parts.value, text) : null;
@@ -127,15 +164,22 @@ export const textMethods: Readonly<Record<string, Method>> = {
   isspace: (self) => flag(self !== '' && strip(self, null) === ''),
   isupper: (self) => flag(/\p{Lu}/u.test(self) && self === self.toUpperCase()),
   islower: (self) => flag(/\p{Ll}/u.test(self) && self === self.toLowerCase()),
-  zfill: (self, args) => text(/^[+-]/.test(self) ? self.charAt(0) + self.slice(1).padStart(count(args, 0, 'width') - 1, '0') : self.padStart(Math.min(count(args, 0, 'width'), 10_000), '0')),
+  zfill: (self, args) =>
+    text(
+      /^[+-]/.test(self)
+        ? self.charAt(0) + self.slice(1).padStart(count(args, 0, 'width') - 1, '0')
+        : self.padStart(Math.min(count(args, 0, 'width'), 10_000), '0'),
+    ),
   format: (self, { positional, keywords }) => {
     let next = 0;
-    return text(self.replace(/\{\{|\}\}|\{(\w*)\}/g, (written, name: string | undefined) => {
-      if (name === undefined) return written.charAt(0);
-      const value = name === '' ? positional[next++] : (keywords.get(name) ?? positional[Number(name)]);
-      if (value === undefined || isMissing(value)) throw new Error('Replacement index out of range');
-      return printed(value);
-    }));
+    return text(
+      self.replace(/\{\{|\}\}|\{(\w*)\}/g, (written, name: string | undefined) => {
+        if (name === undefined) return written.charAt(0);
+        const value = name === '' ? positional[next++] : (keywords.get(name) ?? positional[Number(name)]);
+        if (value === undefined || isMissing(value)) throw new Error('Replacement index out of range');
+        return printed(value);
+      }),
+    );
   },
 };
 
@@ -144,7 +188,12 @@ const codePoints = (self: string, at: number): number => (at < 0 ? -1 : Array.fr
 function replaceText(self: string, old: string, next: string, most: number): string {
   const parts = old === '' ? ['', ...Array.from(self), ''] : self.split(old);
   if (parts.length - 1 <= most) return parts.join(next);
-  return parts.slice(0, most).map((part) => part + next).join('') + parts.slice(most).join(old);
+  return (
+    parts
+      .slice(0, most)
+      .map((part) => part + next)
+      .join('') + parts.slice(most).join(old)
+  );
 }
 
 /** Methods of Python's `list` that change nothing. */

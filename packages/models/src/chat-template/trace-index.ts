@@ -1,7 +1,9 @@
 import type { TextSpan } from '@whetstone/core/contract';
 import type { Trace } from './provenance.js';
 
-/** Finds traces by their message and by their place, so that long conversations take time in proportion to their length. */
+/**
+ * Finds traces by their message and by their place, so that long conversations take time in proportion to their length.
+ */
 export interface TraceIndex {
   /** The traces of one message, in the order in which they were written; -1 for those of none. */
   of(message: number): readonly Trace[];

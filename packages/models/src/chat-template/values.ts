@@ -4,7 +4,10 @@ import { library, type Environment, type Value } from './library.js';
 const probe = new library.Environment();
 type Make<T> = (value: T) => Value;
 
-/** Makes values of the library's class of a sample. The class sets and redefines fields one by one, which took a tenth of all time that data preparation takes; these are set at once. */
+/**
+ * Makes values of the library's class of a sample. The class sets and redefines fields one by one, which took a tenth
+ * of all time that data preparation takes; these are set at once.
+ */
 function makerOf<T>(sample: Value): Make<T> {
   const { type } = sample;
   const fields = Object.keys(sample).filter((key) => key !== 'type' && key !== 'value');
@@ -29,25 +32,41 @@ export const float = maker<number>('float', 0.5);
 export const flag = maker<boolean>('flag', true);
 export const list = maker<readonly Value[]>('list', []);
 /** Tuples are only made by evaluating one. */
-export const tuple = makerOf<readonly Value[]>(new library.Interpreter(probe).evaluate({ type: 'TupleLiteral', value: [] }, probe));
+export const tuple = makerOf<readonly Value[]>(
+  new library.Interpreter(probe).evaluate({ type: 'TupleLiteral', value: [] }, probe),
+);
 export const mapping = maker<ReadonlyMap<string, Value>>('mapping', {});
 export const callable = maker<(args: Value[], scope: Environment) => Value>('callable', () => null);
 export const none: Value = maker<null>('none', null)(null);
 export const missing: Value = maker<undefined>('missing', undefined)(undefined);
 
 export const isText = (value: Value): value is Value & { readonly value: string } => value.type === 'StringValue';
-export const isList = (value: Value): value is Value & { readonly value: readonly Value[] } => value.type === 'ArrayValue' || value.type === 'TupleValue';
-export const isMapping = (value: Value): value is Value & { readonly value: ReadonlyMap<string, Value> } => value.type === 'ObjectValue' || value.type === 'KeywordArgumentsValue';
-export const isNumber = (value: Value): value is Value & { readonly value: number } => value.type === 'IntegerValue' || value.type === 'FloatValue';
+export const isList = (value: Value): value is Value & { readonly value: readonly Value[] } =>
+  value.type === 'ArrayValue' || value.type === 'TupleValue';
+export const isMapping = (value: Value): value is Value & { readonly value: ReadonlyMap<string, Value> } =>
+  value.type === 'ObjectValue' || value.type === 'KeywordArgumentsValue';
+export const isNumber = (value: Value): value is Value & { readonly value: number } =>
+  value.type === 'IntegerValue' || value.type === 'FloatValue';
 export const isMissing = (value: Value): boolean => value.type === 'UndefinedValue';
 export const isNone = (value: Value): boolean => value.type === 'NullValue';
-export const isCallable = (value: Value): value is Value & { readonly value: (args: Value[], scope: Environment) => Value } => value.type === 'FunctionValue';
+export const isCallable = (
+  value: Value,
+): value is Value & { readonly value: (args: Value[], scope: Environment) => Value } => value.type === 'FunctionValue';
 
 /** Python's name of a value's type, for messages like its own. */
 export function typeName(value: Value): string {
   const names: Readonly<Record<string, string>> = {
-    StringValue: 'str', IntegerValue: 'int', FloatValue: 'float', BooleanValue: 'bool', ArrayValue: 'list', TupleValue: 'tuple', ObjectValue: 'dict', NullValue: 'NoneType',
-    UndefinedValue: 'Undefined', FunctionValue: 'function', NamespaceValue: 'Namespace',
+    StringValue: 'str',
+    IntegerValue: 'int',
+    FloatValue: 'float',
+    BooleanValue: 'bool',
+    ArrayValue: 'list',
+    TupleValue: 'tuple',
+    ObjectValue: 'dict',
+    NullValue: 'NoneType',
+    UndefinedValue: 'Undefined',
+    FunctionValue: 'function',
+    NamespaceValue: 'Namespace',
   };
   return names[value.type] ?? value.type;
 }
@@ -63,9 +82,13 @@ export function representation(value: Value): string {
   if (isText(value)) return quoted(value.value);
   if (isNone(value)) return 'None';
   if (value.type === 'BooleanValue') return value.value === true ? 'True' : 'False';
-  if (value.type === 'TupleValue' && isList(value)) return value.value.length === 1 ? `(${value.value.map(representation).join('')},)` : `(${value.value.map(representation).join(', ')})`;
+  if (value.type === 'TupleValue' && isList(value))
+    return value.value.length === 1
+      ? `(${value.value.map(representation).join('')},)`
+      : `(${value.value.map(representation).join(', ')})`;
   if (isList(value)) return `[${value.value.map(representation).join(', ')}]`;
-  if (isMapping(value)) return `{${[...value.value].map(([key, item]) => `${quoted(key)}: ${representation(item)}`).join(', ')}}`;
+  if (isMapping(value))
+    return `{${[...value.value].map(([key, item]) => `${quoted(key)}: ${representation(item)}`).join(', ')}}`;
   if (value.type === 'FloatValue' && typeof value.value === 'number') return pythonFloat(value.value);
   return value.toString();
 }
@@ -73,7 +96,8 @@ export function representation(value: Value): string {
 function pythonFloat(number: number): string {
   if (Number.isNaN(number)) return 'nan';
   if (!Number.isFinite(number)) return number > 0 ? 'inf' : '-inf';
-  if (number !== 0 && (Math.abs(number) >= 1e16 || Math.abs(number) < 1e-4)) return number.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
+  if (number !== 0 && (Math.abs(number) >= 1e16 || Math.abs(number) < 1e-4))
+    return number.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
   return Number.isInteger(number) ? (Object.is(number, -0) ? '-0.0' : `${number}.0`) : String(number);
 }
 
@@ -87,17 +111,31 @@ function quoted(string: string): string {
     if (escape !== undefined) return escape;
     if (!/[\p{C}\p{Zl}\p{Zp}\p{Zs}]/u.test(character) || character === ' ') return character;
     const point = character.codePointAt(0) ?? 0;
-    return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : point < 0x10000 ? `\\u${point.toString(16).padStart(4, '0')}` : `\\U${point.toString(16).padStart(8, '0')}`;
+    return point < 0x100
+      ? `\\x${point.toString(16).padStart(2, '0')}`
+      : point < 0x10000
+        ? `\\u${point.toString(16).padStart(4, '0')}`
+        : `\\U${point.toString(16).padStart(8, '0')}`;
   });
   return quote + body.join('') + quote;
 }
 
 /** Python's `==`: by content, numbers and truth values alike, never across other types. */
 export function equals(left: Value, right: Value): boolean {
-  const number = (value: Value): number | undefined => (isNumber(value) ? value.value : value.type === 'BooleanValue' ? Number(value.value) : undefined);
+  const number = (value: Value): number | undefined =>
+    isNumber(value) ? value.value : value.type === 'BooleanValue' ? Number(value.value) : undefined;
   const [a, b] = [number(left), number(right)];
   if (a !== undefined && b !== undefined) return a === b;
-  if (isList(left) && isList(right)) return left.type === right.type && left.value.length === right.value.length && left.value.every((item, i) => equals(item, right.value[i] ?? missing));
-  if (isMapping(left) && isMapping(right)) return left.value.size === right.value.size && [...left.value].every(([key, item]) => equals(item, right.value.get(key) ?? missing));
+  if (isList(left) && isList(right))
+    return (
+      left.type === right.type &&
+      left.value.length === right.value.length &&
+      left.value.every((item, i) => equals(item, right.value[i] ?? missing))
+    );
+  if (isMapping(left) && isMapping(right))
+    return (
+      left.value.size === right.value.size &&
+      [...left.value].every(([key, item]) => equals(item, right.value.get(key) ?? missing))
+    );
   return left.type === right.type && left.value === right.value;
 }

@@ -28,13 +28,19 @@ export interface GenerationControl {
 }
 
 /**
- * Continues prompts token by token: the tokens of all rows for one position, then those of the next. Prompts of unlike length are padded on the left,
- * which no result depends on. A row ends at a stop token (which is given out), after `maxNewTokens`, or where the model's context ends.
+ * Continues prompts token by token: the tokens of all rows for one position, then those of the next. Prompts of unlike
+ * length are padded on the left, which no result depends on. A row ends at a stop token (which is given out), after
+ * `maxNewTokens`, or where the model's context ends.
  *
- * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty or an option is out of its range, and the signal's reason when it is aborted.
+ * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty or an option is out
+ * of its range, and the signal's reason when it is aborted.
  */
 export async function* generateIds(
-  model: LanguageModel, prompts: readonly (readonly number[])[], options: GenerationOptions = {}, signal?: AbortSignal, control?: (control: GenerationControl) => void,
+  model: LanguageModel,
+  prompts: readonly (readonly number[])[],
+  options: GenerationOptions = {},
+  signal?: AbortSignal,
+  control?: (control: GenerationControl) => void,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
   if (prompts.length === 0) return;
   checkOptions(options);
@@ -42,7 +48,11 @@ export async function* generateIds(
   const { maxNewTokens = 256, temperature = 0, stopTokenIds = [] } = options;
   const process = processorOf(options);
   const randoms = prompts.map((_, row) => createRandom(options.seed ?? 0, 'row', row));
-  const rows = prompts.map((prompt): Row => ({ ids: [...prompt], promptLength: prompt.length, finished: maxNewTokens <= 0 }));
+  const rows = prompts.map((prompt): Row => ({
+    ids: [...prompt],
+    promptLength: prompt.length,
+    finished: maxNewTokens <= 0,
+  }));
   control?.({
     finish(row) {
       const found = rows[row];
@@ -59,7 +69,10 @@ export async function* generateIds(
       const scores = await nextScores(model, input, cache);
       for (const [index, row] of rows.entries()) {
         if (row.finished) continue;
-        const processed = process(scores.subarray(index * model.vocabularySize, (index + 1) * model.vocabularySize), row);
+        const processed = process(
+          scores.subarray(index * model.vocabularySize, (index + 1) * model.vocabularySize),
+          row,
+        );
         const random = randoms[index];
         const id = temperature > 0 && random !== undefined ? drawToken(processed, random) : bestToken(processed);
         row.ids.push(id);
@@ -78,8 +91,10 @@ export async function* generateIds(
 function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
   if (prompt.length === 0) throw new WhetstoneError('USAGE', 'The prompt is empty: there is nothing to continue.');
   if (prompt.length < model.maxLength) return;
-  throw new WhetstoneError('CONTEXT_EXCEEDED', 'The prompt does not fit the model\'s context.', {
-    expected: `at most ${model.maxLength - 1} tokens, so that one can follow`, found: `${prompt.length} tokens`, hint: 'Shorten the prompt or the conversation.',
+  throw new WhetstoneError('CONTEXT_EXCEEDED', "The prompt does not fit the model's context.", {
+    expected: `at most ${model.maxLength - 1} tokens, so that one can follow`,
+    found: `${prompt.length} tokens`,
+    hint: 'Shorten the prompt or the conversation.',
   });
 }
 
@@ -87,7 +102,8 @@ function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
 const PROMPT_STRIDE = 32;
 
 /**
- * All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. With a `longest` the length is one of few, up to it.
+ * All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. With a `longest` the
+ * length is one of few, up to it.
  */
 function promptInput(prompts: readonly (readonly number[])[], longest: number | null): ForwardInput {
   const rows = prompts.length;
@@ -118,7 +134,11 @@ function nextInput(rows: readonly Row[]): ForwardInput {
   };
 }
 
-async function nextScores(model: LanguageModel, input: ForwardInput, cache: ReturnType<LanguageModel['createCache']>): Promise<Float32Array> {
+async function nextScores(
+  model: LanguageModel,
+  input: ForwardInput,
+  cache: ReturnType<LanguageModel['createCache']>,
+): Promise<Float32Array> {
   const logits = model.decode(input, cache);
   try {
     return await logits.data<'float32'>();

@@ -16,7 +16,10 @@ export interface GeneratedText {
 }
 
 export interface TextGenerationOptions extends GenerationOptions {
-  /** Whether the tokenizer adds the special tokens of a text of its own (a beginning of text); false by default, as chat templates write theirs. */
+  /**
+   * Whether the tokenizer adds the special tokens of a text of its own (a beginning of text); false by default, as chat
+   * templates write theirs.
+   */
   readonly addSpecialTokens?: boolean;
 }
 
@@ -28,16 +31,31 @@ export interface GenerationParts {
 }
 
 /**
- * Continues texts, streaming: parts of text by row as they become whole. Ends at the tokenizer's end token, the chat template's stop tokens or
- * `stopTokenIds`, and before a stop text. Errors as {@link generateIds}.
+ * Continues texts, streaming: parts of text by row as they become whole. Ends at the tokenizer's end token, the chat
+ * template's stop tokens or `stopTokenIds`, and before a stop text. Errors as {@link generateIds}.
  */
 export async function* generateText(
-  { model, tokenizer, renderer }: GenerationParts, prompts: readonly string[], options: TextGenerationOptions = {}, signal?: AbortSignal,
+  { model, tokenizer, renderer }: GenerationParts,
+  prompts: readonly string[],
+  options: TextGenerationOptions = {},
+  signal?: AbortSignal,
 ): AsyncGenerator<GeneratedText, void, undefined> {
-  const stopTokenIds = [...new Set([...(options.stopTokenIds ?? []), ...(renderer?.stopTokenIds ?? []), ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId])])];
-  const rows = prompts.map(() => ({ decoder: createStreamDecoder(tokenizer, { skipSpecialTokens: true }), watch: watchForStops(options.stopStrings ?? []), tokens: 0 }));
+  const stopTokenIds = [
+    ...new Set([
+      ...(options.stopTokenIds ?? []),
+      ...(renderer?.stopTokenIds ?? []),
+      ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId]),
+    ]),
+  ];
+  const rows = prompts.map(() => ({
+    decoder: createStreamDecoder(tokenizer, { skipSpecialTokens: true }),
+    watch: watchForStops(options.stopStrings ?? []),
+    tokens: 0,
+  }));
   let control: GenerationControl | undefined;
-  const ids = prompts.map((prompt) => tokenizer.encode(prompt, { addSpecialTokens: options.addSpecialTokens ?? false }));
+  const ids = prompts.map((prompt) =>
+    tokenizer.encode(prompt, { addSpecialTokens: options.addSpecialTokens ?? false }),
+  );
   const tokens = generateIds(model, ids, { ...options, stopTokenIds }, signal, (given) => {
     control = given;
   });
@@ -53,9 +71,14 @@ export async function* generateText(
   }
 }
 
-/** The assistant's reply to a conversation, streaming. The conversation is rendered by the model's own chat template. */
+/**
+ * The assistant's reply to a conversation, streaming. The conversation is rendered by the model's own chat template.
+ */
 export async function* generateReply(
-  loaded: GenerationParts & { readonly renderer: ChatRenderer }, messages: readonly Message[], options: GenerationOptions & { readonly tools?: readonly ToolDefinition[] } = {}, signal?: AbortSignal,
+  loaded: GenerationParts & { readonly renderer: ChatRenderer },
+  messages: readonly Message[],
+  options: GenerationOptions & { readonly tools?: readonly ToolDefinition[] } = {},
+  signal?: AbortSignal,
 ): AsyncGenerator<GeneratedText, void, undefined> {
   yield* generateText(loaded, [loaded.renderer.renderPrompt(messages, options.tools)], options, signal);
 }

@@ -14,9 +14,19 @@ import { watchForStops } from './stop-strings.js';
 let model: LanguageModel;
 beforeAll(async () => {
   await tf.setBackend('cpu');
-  model = createRandomModel({
-    model_type: 'llama', vocab_size: 26, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 24, initializer_range: 0.5,
-  }, 11);
+  model = createRandomModel(
+    {
+      model_type: 'llama',
+      vocab_size: 26,
+      hidden_size: 16,
+      intermediate_size: 24,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      max_position_embeddings: 24,
+      initializer_range: 0.5,
+    },
+    11,
+  );
 });
 afterAll(() => model.dispose());
 
@@ -27,12 +37,19 @@ const letters: Tokenizer = {
   eosTokenId: 25,
   padTokenId: null,
   encode: (text) => [...text].map((letter) => letter.charCodeAt(0) - 97),
-  encodeWithSpans: (text) => ({ ids: letters.encode(text), starts: [...text].map((_, at) => at), ends: [...text].map((_, at) => at + 1) }),
+  encodeWithSpans: (text) => ({
+    ids: letters.encode(text),
+    starts: [...text].map((_, at) => at),
+    ends: [...text].map((_, at) => at + 1),
+  }),
   decode: (ids) => ids.map((id) => String.fromCharCode(97 + id)).join(''),
   tokenId: (token) => token.charCodeAt(0) - 97,
 };
 
-async function idsOf(prompts: number[][], options: GenerationOptions): Promise<{ ids: number[][]; finishes: (string | null)[] }> {
+async function idsOf(
+  prompts: number[][],
+  options: GenerationOptions,
+): Promise<{ ids: number[][]; finishes: (string | null)[] }> {
   const ids = prompts.map((): number[] => []);
   const finishes: (string | null)[] = prompts.map(() => null);
   for await (const { row, id, finish } of generateIds(model, prompts, options)) {
@@ -55,7 +72,10 @@ describe('generateIds', () => {
   it('ends where the context ends, and refuses prompts that leave no room', async () => {
     const prompt = Array.from({ length: 20 }, (_, at) => at);
     expect((await idsOf([prompt], {})).ids[0]?.length).toBe(4);
-    for (const [length, code] of [[24, 'CONTEXT_EXCEEDED'], [0, 'USAGE']] as const) {
+    for (const [length, code] of [
+      [24, 'CONTEXT_EXCEEDED'],
+      [0, 'USAGE'],
+    ] as const) {
       const error: unknown = await idsOf([Array.from({ length }, () => 1)], {}).catch((cause: unknown) => cause);
       expect(isWhetstoneError(error) && error.code).toBe(code);
     }
@@ -73,23 +93,30 @@ describe('generateIds', () => {
     const abort = new AbortController();
     setTimeout(() => abort.abort(new Error('enough')), 1);
     // A bounded loop: where nothing is served, a test that waits for the timer would never end.
-    await expect((async () => {
-      const until = performance.now() + 2000;
-      while (performance.now() < until) for await (const _ of generateIds(model, [[1]], { maxNewTokens: 4 }, abort.signal)) await Promise.resolve();
-      throw new Error('no timer was served for two seconds');
-    })()).rejects.toThrow('enough');
+    await expect(
+      (async () => {
+        const until = performance.now() + 2000;
+        while (performance.now() < until)
+          for await (const _ of generateIds(model, [[1]], { maxNewTokens: 4 }, abort.signal)) await Promise.resolve();
+        throw new Error('no timer was served for two seconds');
+      })(),
+    ).rejects.toThrow('enough');
   });
 
   it('refuses options that are out of their range, all at once', async () => {
     const refused = generateIds(model, [[1]], { temperature: -1, topP: 2, repetitionPenalty: 0 }).next();
-    await expect(refused).rejects.toMatchObject({ code: 'USAGE', problems: [{ found: '-1' }, { found: '2' }, { found: '0' }] });
+    await expect(refused).rejects.toMatchObject({
+      code: 'USAGE',
+      problems: [{ found: '-1' }, { found: '2' }, { found: '0' }],
+    });
   });
 
   it('leaves no tensor behind when it is aborted or left early', async () => {
     const before = tf.memory().numTensors;
     const abort = new AbortController();
     const aborted = (async () => {
-      for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 }, abort.signal)) abort.abort(new Error('enough'));
+      for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 }, abort.signal))
+        abort.abort(new Error('enough'));
     })();
     await expect(aborted).rejects.toThrow('enough');
     for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 })) break;
@@ -123,7 +150,9 @@ describe('stop texts', () => {
 describe('choosing', () => {
   it('takes presence and frequency off what was generated, not off the prompt', () => {
     const scores = Float32Array.from([1, 1, 1]);
-    expect([...presenceAndFrequencyPenalty(0.5, 0.25)(scores, { ids: [0, 1, 2, 2], promptLength: 1 })]).toEqual([1, 0.25, 0]);
+    expect([...presenceAndFrequencyPenalty(0.5, 0.25)(scores, { ids: [0, 1, 2, 2], promptLength: 1 })]).toEqual([
+      1, 0.25, 0,
+    ]);
   });
 
   it('draws in proportion to softmax', () => {

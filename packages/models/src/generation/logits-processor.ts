@@ -7,14 +7,16 @@ export interface ProcessorContext {
 }
 
 /**
- * Turns the scores of all tokens [vocabulary] into others; −Infinity takes a token out. Pure: the given scores stay as they are.
- * Names, formulas and their order follow Hugging Face's `generate`.
+ * Turns the scores of all tokens [vocabulary] into others; −Infinity takes a token out. Pure: the given scores stay as
+ * they are. Names, formulas and their order follow Hugging Face's `generate`.
  */
 export type LogitsProcessor = (scores: Float32Array, context: ProcessorContext) => Float32Array;
 
 /** Several processors, one after the other. */
-export const inOrder = (processors: readonly LogitsProcessor[]): LogitsProcessor => (scores, context) =>
-  processors.reduce((current, processor) => processor(current, context), scores);
+export const inOrder =
+  (processors: readonly LogitsProcessor[]): LogitsProcessor =>
+  (scores, context) =>
+    processors.reduce((current, processor) => processor(current, context), scores);
 
 /** exp(score) normalised to sum 1; float64 sums. */
 export function softmax(scores: Float32Array): Float64Array {

@@ -1,6 +1,6 @@
 /**
- * ggml's K types: super-blocks of 256 numbers with one half-precision scale, whose sub-blocks have small integer scales of their own.
- * Within a super-block the numbers come in runs of 32 whose bits lie side by side in the same bytes.
+ * ggml's K types: super-blocks of 256 numbers with one half-precision scale, whose sub-blocks have small integer scales
+ * of their own. Within a super-block the numbers come in runs of 32 whose bits lie side by side in the same bytes.
  */
 import { half } from './half.js';
 
@@ -35,7 +35,10 @@ const q3: KBlock = (bytes, at, out, to) => {
   }
 };
 
-/** The eight six-bit scales and minima of Q4_K and Q5_K, packed in twelve bytes: four plain, four split over the others' upper bits. */
+/**
+ * The eight six-bit scales and minima of Q4_K and Q5_K, packed in twelve bytes: four plain, four split over the others'
+ * upper bits.
+ */
 function scaleOf(bytes: Uint8Array, at: number, sub: number): number {
   return sub < 4 ? at8(bytes, at + sub) & 63 : (at8(bytes, at + 4 + sub) & 15) | ((at8(bytes, at + sub - 4) >> 6) << 4);
 }

@@ -1,4 +1,7 @@
-/** ggml's types with tables or powers instead of plain steps: IQ4 (a curve of sixteen values), MXFP4 (four-bit floats) and TQ (three values). */
+/**
+ * ggml's types with tables or powers instead of plain steps: IQ4 (a curve of sixteen values), MXFP4 (four-bit floats)
+ * and TQ (three values).
+ */
 import { half } from './half.js';
 
 type Block = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
@@ -11,7 +14,14 @@ const CURVE = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 
 const E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /** 32 numbers as nibbles of a table, the low ones first. */
-function nibbles(table: readonly number[], scale: number, bytes: Uint8Array, at: number, out: Float32Array, to: number): void {
+function nibbles(
+  table: readonly number[],
+  scale: number,
+  bytes: Uint8Array,
+  at: number,
+  out: Float32Array,
+  to: number,
+): void {
   for (let i = 0; i < 16; i++) {
     const byte = at8(bytes, at + i);
     out[to + i] = scale * (table[byte & 15] ?? 0);
@@ -36,11 +46,14 @@ const mxfp4: Block = (bytes, at, out, to) => nibbles(E2M1, 2 ** (at8(bytes, at) 
 
 const tq2: Block = (bytes, at, out, to) => {
   const d = half(at16(bytes, at + 64));
-  for (let i = 0; i < 256; i++) out[to + i] = d * (((at8(bytes, at + (i >> 7) * 32 + (i & 31)) >> (((i >> 5) & 3) * 2)) & 3) - 1);
+  for (let i = 0; i < 256; i++)
+    out[to + i] = d * (((at8(bytes, at + (i >> 7) * 32 + (i & 31)) >> (((i >> 5) & 3) * 2)) & 3) - 1);
 };
 
 const POWERS = [1, 3, 9, 27, 81];
-/** Five digits of base three in a byte, as a fraction of 256: digit n is the whole part of 3·(byte·3ⁿ mod 256) / 256. */
+/**
+ * Five digits of base three in a byte, as a fraction of 256: digit n is the whole part of 3·(byte·3ⁿ mod 256) / 256.
+ */
 const digit = (byte: number, n: number): number => ((((byte * (POWERS[n] ?? 1)) & 255) * 3) >> 8) - 1;
 
 const tq1: Block = (bytes, at, out, to) => {
@@ -52,7 +65,9 @@ const tq1: Block = (bytes, at, out, to) => {
   }
 };
 
-export const tableBlocks: Readonly<Record<string, { readonly bytes: number; readonly elements: number; readonly read: Block }>> = {
+export const tableBlocks: Readonly<
+  Record<string, { readonly bytes: number; readonly elements: number; readonly read: Block }>
+> = {
   IQ4_NL: { bytes: 18, elements: 32, read: iq4nl },
   IQ4_XS: { bytes: 136, elements: 256, read: iq4xs },
   MXFP4: { bytes: 17, elements: 32, read: mxfp4 },

@@ -7,7 +7,9 @@ import { tensorTypes } from './tensor-types.js';
 interface Reference {
   readonly types: Record<string, { readonly elements: number; readonly bytes: string; readonly numbers: string }>;
 }
-const reference = JSON.parse(readFileSync(new URL('testing/reference-blocks.json', import.meta.url), 'utf8')) as Reference;
+const reference = JSON.parse(
+  readFileSync(new URL('testing/reference-blocks.json', import.meta.url), 'utf8'),
+) as Reference;
 const decode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'));
 
 describe('dequantise', () => {
@@ -15,11 +17,27 @@ describe('dequantise', () => {
     const expected = new Float32Array(decode(numbers).buffer);
     const values = dequantize(name, decode(bytes), elements);
     expect(values.length).toBe(expected.length);
-    for (const [i, value] of values.entries()) expect(Object.is(value, expected[i]) || value === expected[i], `${i}: ${value} ${expected[i]}`).toBe(true);
+    for (const [i, value] of values.entries())
+      expect(Object.is(value, expected[i]) || value === expected[i], `${i}: ${value} ${expected[i]}`).toBe(true);
   });
 
   it('reads every type that imports promise', () => {
-    for (const name of ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K']) expect(canDequantize(name), name).toBe(true);
+    for (const name of [
+      'F32',
+      'F16',
+      'BF16',
+      'Q4_0',
+      'Q4_1',
+      'Q5_0',
+      'Q5_1',
+      'Q8_0',
+      'Q2_K',
+      'Q3_K',
+      'Q4_K',
+      'Q5_K',
+      'Q6_K',
+    ])
+      expect(canDequantize(name), name).toBe(true);
     expect(canDequantize('IQ2_XXS')).toBe(false);
     expect(canDequantize('constructor')).toBe(false);
   });

@@ -1,6 +1,6 @@
 /**
- * Blocks of GGUF's tensor types to float32. Layouts are ggml's: `d` is a block's scale, `m` its minimum, both half precision;
- * the low nibbles of a block hold its first half, the high nibbles its second.
+ * Blocks of GGUF's tensor types to float32. Layouts are ggml's: `d` is a block's scale, `m` its minimum, both half
+ * precision; the low nibbles of a block hold its first half, the high nibbles its second.
  */
 import { dequantizeKBlocks, isKType } from './dequantize-k.js';
 import { tableBlocks } from './dequantize-more.js';
@@ -32,7 +32,8 @@ const q41: Block = (bytes, at, out, to) => {
 };
 
 /** Fifth bits stand apart: bit i of 32 belongs to number i. */
-const fifthBit = (bytes: Uint8Array, at: number, i: number): number => (((bytes[at + (i >> 3)] ?? 0) >> (i & 7)) & 1) << 4;
+const fifthBit = (bytes: Uint8Array, at: number, i: number): number =>
+  (((bytes[at + (i >> 3)] ?? 0) >> (i & 7)) & 1) << 4;
 
 const q50: Block = (bytes, at, out, to) => {
   const d = halfAt(bytes, at);
@@ -65,7 +66,13 @@ const blocks: Readonly<Record<string, { readonly bytes: number; readonly element
   Q5_1: { bytes: 24, elements: 32, read: q51 },
   Q8_0: { bytes: 34, elements: 32, read: q80 },
   ...tableBlocks,
-  F16: { bytes: 2, elements: 1, read: (bytes, at, out, to) => { out[to] = halfAt(bytes, at); } },
+  F16: {
+    bytes: 2,
+    elements: 1,
+    read: (bytes, at, out, to) => {
+      out[to] = halfAt(bytes, at);
+    },
+  },
 };
 
 /** Whether {@link dequantize} can read tensors of this type. */

@@ -8,13 +8,21 @@ import { HeaderTooShort, parseHeader, type GgufHeader } from './header.js';
 import { openGguf } from './read-gguf.js';
 import { float32Bytes, writeGguf, type Lies } from './testing/write-gguf.js';
 
-const metadata = { 'general.architecture': 'llama', 'llama.block_count': 2, 'a.list': ['x', 'yz'], 'a.flag': true, 'a.float': -0.5, 'a.nested': [[1, 2], [3]] } as const;
+const metadata = {
+  'general.architecture': 'llama',
+  'llama.block_count': 2,
+  'a.list': ['x', 'yz'],
+  'a.flag': true,
+  'a.float': -0.5,
+  'a.nested': [[1, 2], [3]],
+} as const;
 const tensors = [
   { name: 'a', shape: [2, 3], bytes: float32Bytes([1, 2, 3, 4, 5, 6]) },
   { name: 'b', shape: [32], type: 8, bytes: new Uint8Array(34) },
 ];
 const valid = writeGguf(metadata, tensors);
-const parse = (bytes: Uint8Array, fileBytes = bytes.length): GgufHeader => parseHeader({ file: 'model.gguf', bytes, fileBytes });
+const parse = (bytes: Uint8Array, fileBytes = bytes.length): GgufHeader =>
+  parseHeader({ file: 'model.gguf', bytes, fileBytes });
 
 function codeOf(run: () => unknown): { readonly code: string; readonly text: string } {
   try {
@@ -42,15 +50,42 @@ describe('GGUF header', () => {
     ['an empty file', new Uint8Array(0), /does not begin/],
     ['more tensors than fit', writeGguf(metadata, tensors, { tensorCount: 1n << 60n }), /more tensors/],
     ['more metadata than fits', writeGguf(metadata, tensors, { entryCount: 1n << 40n }), /more metadata/],
-    ['a tensor beyond the end', writeGguf(metadata, tensors, { offset: (offset) => BigInt(offset) + 4096n }), /beyond the end/],
-    ['an offset near 2^64', writeGguf(metadata, tensors, { offset: () => 0xffff_ffff_ffff_ffe0n }), /aligned offset|beyond the end/],
+    [
+      'a tensor beyond the end',
+      writeGguf(metadata, tensors, { offset: (offset) => BigInt(offset) + 4096n }),
+      /beyond the end/,
+    ],
+    [
+      'an offset near 2^64',
+      writeGguf(metadata, tensors, { offset: () => 0xffff_ffff_ffff_ffe0n }),
+      /aligned offset|beyond the end/,
+    ],
     ['a misaligned tensor', writeGguf(metadata, tensors, { offset: (offset) => BigInt(offset) + 4n }), /aligned/],
     ['tensors that overlap', writeGguf(metadata, tensors, { offset: () => 0n }), /overlaps/],
-    ['two tensors of one name', writeGguf(metadata, [tensors[0], tensors[0]].filter((tensor) => tensor !== undefined)), /same name/],
-    ['an unknown tensor type', writeGguf(metadata, [{ name: 'a', shape: [32], type: 77, bytes: new Uint8Array(64) }]), /type that is not known/],
-    ['half a block in a row', writeGguf(metadata, [{ name: 'a', shape: [2, 16], type: 8, bytes: new Uint8Array(34) }]), /whole blocks/],
+    [
+      'two tensors of one name',
+      writeGguf(
+        metadata,
+        [tensors[0], tensors[0]].filter((tensor) => tensor !== undefined),
+      ),
+      /same name/,
+    ],
+    [
+      'an unknown tensor type',
+      writeGguf(metadata, [{ name: 'a', shape: [32], type: 77, bytes: new Uint8Array(64) }]),
+      /type that is not known/,
+    ],
+    [
+      'half a block in a row',
+      writeGguf(metadata, [{ name: 'a', shape: [2, 16], type: 8, bytes: new Uint8Array(34) }]),
+      /whole blocks/,
+    ],
     ['a size of zero', writeGguf(metadata, [{ name: 'a', shape: [0], bytes: new Uint8Array(0) }]), /impossible size/],
-    ['a product beyond numbers', writeGguf(metadata, [{ name: 'a', shape: [2 ** 40, 2 ** 40], bytes: new Uint8Array(4) }]), /too large/],
+    [
+      'a product beyond numbers',
+      writeGguf(metadata, [{ name: 'a', shape: [2 ** 40, 2 ** 40], bytes: new Uint8Array(4) }]),
+      /too large/,
+    ],
     ['an odd alignment', writeGguf({ ...metadata, 'general.alignment': 3 }, tensors), /alignment/],
   ])('refuses %s', (_, bytes, message) => {
     const { code, text } = codeOf(() => parse(bytes));
@@ -59,7 +94,10 @@ describe('GGUF header', () => {
     expect(text).toContain('model.gguf');
   });
 
-  it.each<[string, Lies]>([['version 1', { version: 1 }], ['big-endian order', { version: 0x0300_0000 }]])('does not support %s', (_, lies) => {
+  it.each<[string, Lies]>([
+    ['version 1', { version: 1 }],
+    ['big-endian order', { version: 0x0300_0000 }],
+  ])('does not support %s', (_, lies) => {
     expect(codeOf(() => parse(writeGguf(metadata, tensors, lies))).code).toBe('GGUF_UNSUPPORTED');
   });
 
@@ -76,15 +114,24 @@ describe('GGUF header', () => {
   });
 
   it('never fails otherwise, whatever the bytes', () => {
-    fc.assert(fc.property(fc.array(fc.tuple(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 }), (changes) => {
-      const bytes = valid.slice();
-      for (const [at, byte] of changes) bytes[at] = byte;
-      expect(['none', 'GGUF_INVALID', 'GGUF_UNSUPPORTED']).toContain(codeOf(() => parse(bytes)).code);
-    }), { numRuns: 2000 });
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (tail) => {
-      const bytes = new Uint8Array([...valid.subarray(0, 24), ...tail]);
-      expect(['none', 'GGUF_INVALID', 'GGUF_UNSUPPORTED']).toContain(codeOf(() => parse(bytes)).code);
-    }), { numRuns: 500 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 }),
+        (changes) => {
+          const bytes = valid.slice();
+          for (const [at, byte] of changes) bytes[at] = byte;
+          expect(['none', 'GGUF_INVALID', 'GGUF_UNSUPPORTED']).toContain(codeOf(() => parse(bytes)).code);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (tail) => {
+        const bytes = new Uint8Array([...valid.subarray(0, 24), ...tail]);
+        expect(['none', 'GGUF_INVALID', 'GGUF_UNSUPPORTED']).toContain(codeOf(() => parse(bytes)).code);
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 
@@ -98,7 +145,7 @@ describe('openGguf', () => {
 
   it('reads tensors by name', async () => {
     const gguf = await openGguf(join(folder, 'a.gguf'));
-    expect([...await gguf.readFloat32('a')]).toEqual([1, 2, 3, 4, 5, 6]);
+    expect([...(await gguf.readFloat32('a'))]).toEqual([1, 2, 3, 4, 5, 6]);
     await expect(gguf.readFloat32('c')).rejects.toMatchObject({ code: 'MODEL_TENSOR_MISSING' });
     await gguf.close();
   });

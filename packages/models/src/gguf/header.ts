@@ -36,11 +36,19 @@ export class HeaderTooShort extends Error {
 const MAGIC = 0x46554747; // 'GGUF', little-endian
 const DEEPEST_ARRAY = 4;
 const MOST_DIMENSIONS = 4;
-/** Least bytes of a key with its value, and of a tensor's entry: what a count is checked against before anything is allocated. */
+/**
+ * Least bytes of a key with its value, and of a tensor's entry: what a count is checked against before anything is
+ * allocated.
+ */
 const LEAST_ENTRY = 13;
 const LEAST_TENSOR = 24;
 
-export function invalidGguf(file: string, message: string, offset?: number, options: { readonly expected?: string; readonly found?: string; readonly tensor?: string } = {}): WhetstoneError {
+export function invalidGguf(
+  file: string,
+  message: string,
+  offset?: number,
+  options: { readonly expected?: string; readonly found?: string; readonly tensor?: string } = {},
+): WhetstoneError {
   const { tensor, ...rest } = options;
   return new WhetstoneError('GGUF_INVALID', offset === undefined ? message : `${message} (at byte ${offset})`, {
     place: { file, ...(tensor === undefined ? {} : { tensor }) },
@@ -50,17 +58,27 @@ export function invalidGguf(file: string, message: string, offset?: number, opti
   });
 }
 
-/** Reads and checks a whole header. Throws `GGUF_INVALID`, `GGUF_UNSUPPORTED`, or {@link HeaderTooShort} where more bytes must be read. */
+/**
+ * Reads and checks a whole header. Throws `GGUF_INVALID`, `GGUF_UNSUPPORTED`, or {@link HeaderTooShort} where more
+ * bytes must be read.
+ */
 export function parseHeader(source: HeaderSource): GgufHeader {
   const cursor = createCursor(source);
   const { file, fileBytes } = source;
-  if (fileBytes < 24 || cursor.uint32() !== MAGIC) throw invalidGguf(file, 'The file does not begin as a GGUF file does.', 0, { expected: 'the letters GGUF' });
+  if (fileBytes < 24 || cursor.uint32() !== MAGIC)
+    throw invalidGguf(file, 'The file does not begin as a GGUF file does.', 0, { expected: 'the letters GGUF' });
   const version = cursor.uint32();
   if (version !== 2 && version !== 3) {
     const swapped = version % 65_536 === 0 && version !== 0;
-    throw new WhetstoneError('GGUF_UNSUPPORTED', swapped ? 'The file is written in big-endian order.' : 'The version of the file is not supported.', {
-      place: { file }, expected: 'version 2 or 3, little-endian', found: `version ${swapped ? version >>> 24 : version}`,
-    });
+    throw new WhetstoneError(
+      'GGUF_UNSUPPORTED',
+      swapped ? 'The file is written in big-endian order.' : 'The version of the file is not supported.',
+      {
+        place: { file },
+        expected: 'version 2 or 3, little-endian',
+        found: `version ${swapped ? version >>> 24 : version}`,
+      },
+    );
   }
   const tensorCount = cursor.count(LEAST_TENSOR, 'tensors');
   const entryCount = cursor.count(LEAST_ENTRY, 'metadata entries');
@@ -72,8 +90,17 @@ export function parseHeader(source: HeaderSource): GgufHeader {
     metadata.set(key, cursor.value(cursor.uint32(), 0));
   }
   const alignment = metadata.get('general.alignment') ?? 32;
-  if (typeof alignment !== 'number' || !Number.isInteger(alignment) || alignment < 1 || alignment > 1 << 20 || alignment % 8 !== 0) {
-    throw invalidGguf(file, 'general.alignment is not an alignment.', undefined, { expected: 'a multiple of 8', found: String(alignment) });
+  if (
+    typeof alignment !== 'number' ||
+    !Number.isInteger(alignment) ||
+    alignment < 1 ||
+    alignment > 1 << 20 ||
+    alignment % 8 !== 0
+  ) {
+    throw invalidGguf(file, 'general.alignment is not an alignment.', undefined, {
+      expected: 'a multiple of 8',
+      found: String(alignment),
+    });
   }
   const entries = Array.from({ length: tensorCount }, () => readTensorEntry(cursor, file));
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
@@ -92,11 +119,18 @@ interface TensorEntry {
 function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
   const at = cursor.position();
   const name = cursor.string();
-  const wrong = (message: string, found: unknown, expected?: string): WhetstoneError => invalidGguf(file, message, at, { tensor: name, found: String(found), ...(expected === undefined ? {} : { expected }) });
+  const wrong = (message: string, found: unknown, expected?: string): WhetstoneError =>
+    invalidGguf(file, message, at, {
+      tensor: name,
+      found: String(found),
+      ...(expected === undefined ? {} : { expected }),
+    });
   const dimensions = cursor.uint32();
-  if (dimensions < 1 || dimensions > MOST_DIMENSIONS) throw wrong('The tensor has an impossible number of dimensions.', dimensions, `1 to ${MOST_DIMENSIONS}`);
+  if (dimensions < 1 || dimensions > MOST_DIMENSIONS)
+    throw wrong('The tensor has an impossible number of dimensions.', dimensions, `1 to ${MOST_DIMENSIONS}`);
   const sizes = Array.from({ length: dimensions }, () => cursor.uint64());
-  if (sizes.some((size) => size < 1n || size > BigInt(Number.MAX_SAFE_INTEGER))) throw wrong('The tensor has an impossible size.', `[${sizes.join(', ')}]`);
+  if (sizes.some((size) => size < 1n || size > BigInt(Number.MAX_SAFE_INTEGER)))
+    throw wrong('The tensor has an impossible size.', `[${sizes.join(', ')}]`);
   const shape = sizes.map(Number).reverse();
   const typeNumber = cursor.uint32();
   const type = tensorTypes.get(typeNumber);
@@ -104,25 +138,51 @@ function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
   const elements = shape.reduce((product, size) => product * size, 1);
   const row = shape.at(-1) ?? 1;
   if (!Number.isSafeInteger(elements)) throw wrong('The tensor is too large.', `[${shape.join(', ')}]`);
-  if (row % type.elements !== 0) throw wrong(`A row does not hold whole blocks of ${type.name}.`, `${row} numbers`, `a multiple of ${type.elements}`);
+  if (row % type.elements !== 0)
+    throw wrong(
+      `A row does not hold whole blocks of ${type.name}.`,
+      `${row} numbers`,
+      `a multiple of ${type.elements}`,
+    );
   const offset = cursor.uint64();
-  return { at, name, shape, type, bytes: (elements / type.elements) * type.bytes, offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? Infinity : Number(offset) };
+  return {
+    at,
+    name,
+    shape,
+    type,
+    bytes: (elements / type.elements) * type.bytes,
+    offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? Infinity : Number(offset),
+  };
 }
 
-function placeTensors(entries: readonly TensorEntry[], layout: { readonly file: string; readonly fileBytes: number; readonly dataStart: number; readonly alignment: number }): Map<string, GgufTensor> {
+function placeTensors(
+  entries: readonly TensorEntry[],
+  layout: { readonly file: string; readonly fileBytes: number; readonly dataStart: number; readonly alignment: number },
+): Map<string, GgufTensor> {
   const { file, fileBytes, dataStart, alignment } = layout;
   const tensors = new Map<string, GgufTensor>();
   for (const { at, name, shape, type, bytes, offset } of entries) {
     if (tensors.has(name)) throw invalidGguf(file, 'Two tensors have the same name.', at, { tensor: name });
-    if (offset % alignment !== 0) throw invalidGguf(file, 'The tensor does not begin at an aligned offset.', at, { tensor: name, expected: `a multiple of ${alignment}`, found: String(offset) });
+    if (offset % alignment !== 0)
+      throw invalidGguf(file, 'The tensor does not begin at an aligned offset.', at, {
+        tensor: name,
+        expected: `a multiple of ${alignment}`,
+        found: String(offset),
+      });
     const begin = dataStart + offset;
     const end = begin + bytes;
-    if (end > fileBytes) throw invalidGguf(file, 'The tensor ends beyond the end of the file.', at, { tensor: name, expected: `at most byte ${fileBytes}`, found: `byte ${end}` });
+    if (end > fileBytes)
+      throw invalidGguf(file, 'The tensor ends beyond the end of the file.', at, {
+        tensor: name,
+        expected: `at most byte ${fileBytes}`,
+        found: `byte ${end}`,
+      });
     tensors.set(name, { name, shape, type, begin, end });
   }
   let previous: GgufTensor | undefined;
   for (const tensor of [...tensors.values()].sort((a, b) => a.begin - b.begin)) {
-    if (previous !== undefined && tensor.begin < previous.end) throw invalidGguf(file, `The tensor overlaps ${previous.name}.`, undefined, { tensor: tensor.name });
+    if (previous !== undefined && tensor.begin < previous.end)
+      throw invalidGguf(file, `The tensor overlaps ${previous.name}.`, undefined, { tensor: tensor.name });
     previous = tensor;
   }
   return tensors;
@@ -147,7 +207,11 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
   let at = 0;
   const take = (size: number): number => {
     const from = at;
-    if (from + size > fileBytes) throw invalidGguf(file, 'The file ends in the middle of its header.', from, { expected: `at least ${from + size} bytes`, found: `${fileBytes} bytes` });
+    if (from + size > fileBytes)
+      throw invalidGguf(file, 'The file ends in the middle of its header.', from, {
+        expected: `at least ${from + size} bytes`,
+        found: `${fileBytes} bytes`,
+      });
     if (from + size > bytes.byteLength) throw new HeaderTooShort(from + size);
     at += size;
     return from;
@@ -158,7 +222,11 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
     const from = at;
     const number = uint64();
     const most = Math.floor((fileBytes - at) / leastBytes);
-    if (number > BigInt(most)) throw invalidGguf(file, `The file claims more ${of} than it has room for.`, from, { expected: `at most ${most}`, found: String(number) });
+    if (number > BigInt(most))
+      throw invalidGguf(file, `The file claims more ${of} than it has room for.`, from, {
+        expected: `at most ${most}`,
+        found: String(number),
+      });
     return Number(number);
   };
   const string = (): string => {
@@ -166,23 +234,41 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
     const from = take(length);
     return text.decode(bytes.subarray(from, from + length));
   };
-  const safe = (value: bigint): number | bigint => (value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value);
+  const safe = (value: bigint): number | bigint =>
+    value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
   const value = (type: number, depth: number): GgufValue => {
     switch (type) {
-      case 0: return view.getUint8(take(1));
-      case 1: return view.getInt8(take(1));
-      case 2: return view.getUint16(take(2), true);
-      case 3: return view.getInt16(take(2), true);
-      case 4: return uint32();
-      case 5: return view.getInt32(take(4), true);
-      case 6: return view.getFloat32(take(4), true);
-      case 7: return view.getUint8(take(1)) !== 0;
-      case 8: return string();
-      case 9: return array(depth);
-      case 10: return safe(uint64());
-      case 11: return safe(view.getBigInt64(take(8), true));
-      case 12: return view.getFloat64(take(8), true);
-      default: throw invalidGguf(file, 'A metadata value has a type that is not known.', at - 4, { expected: '0 to 12', found: String(type) });
+      case 0:
+        return view.getUint8(take(1));
+      case 1:
+        return view.getInt8(take(1));
+      case 2:
+        return view.getUint16(take(2), true);
+      case 3:
+        return view.getInt16(take(2), true);
+      case 4:
+        return uint32();
+      case 5:
+        return view.getInt32(take(4), true);
+      case 6:
+        return view.getFloat32(take(4), true);
+      case 7:
+        return view.getUint8(take(1)) !== 0;
+      case 8:
+        return string();
+      case 9:
+        return array(depth);
+      case 10:
+        return safe(uint64());
+      case 11:
+        return safe(view.getBigInt64(take(8), true));
+      case 12:
+        return view.getFloat64(take(8), true);
+      default:
+        throw invalidGguf(file, 'A metadata value has a type that is not known.', at - 4, {
+          expected: '0 to 12',
+          found: String(type),
+        });
     }
   };
   const array = (depth: number): GgufValue[] => {

@@ -20,7 +20,10 @@ export interface ImportProgress {
 }
 
 export interface ImportOptions {
-  /** How weights are stored. Default: float32 or float16 where all matrices of the file are, else bfloat16 (quantised files hold less than that). */
+  /**
+   * How weights are stored. Default: float32 or float16 where all matrices of the file are, else bfloat16 (quantised
+   * files hold less than that).
+   */
   readonly dtype?: ImportDtype;
   readonly onProgress?: (progress: ImportProgress) => void;
   readonly signal?: AbortSignal;
@@ -42,11 +45,15 @@ const storedAs: Readonly<Record<ImportDtype, WeightDtype>> = { float32: 'F32', f
 const bytesOf: Readonly<Record<ImportDtype, number>> = { float32: 4, float16: 2, bfloat16: 2 };
 
 /**
- * Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. One tensor at a time is held.
- * The folder is written under a temporary name and renamed once it is whole. Throws `GGUF_INVALID`, `GGUF_UNSUPPORTED`, `OUTPUT_EXISTS`,
- * `DISK_FULL`, `INTERRUPTED`.
+ * Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. One
+ * tensor at a time is held. The folder is written under a temporary name and renamed once it is whole. Throws
+ * `GGUF_INVALID`, `GGUF_UNSUPPORTED`, `OUTPUT_EXISTS`, `DISK_FULL`, `INTERRUPTED`.
  */
-export async function importGguf(file: string, outputFolder: string, options: ImportOptions = {}): Promise<ImportReport> {
+export async function importGguf(
+  file: string,
+  outputFolder: string,
+  options: ImportOptions = {},
+): Promise<ImportReport> {
   const output = resolve(outputFolder);
   await refuseExisting(output);
   const handle = await open(file, 'r').catch((cause: unknown) => {
@@ -61,10 +68,17 @@ export async function importGguf(file: string, outputFolder: string, options: Im
     await refuseFullDisk(dirname(output), plan.parameters * bytesOf[plan.dtype]);
     await mkdir(temporary);
     const tensors = plan.weights.map(({ source, target }, index): TensorToWrite => ({
-      name: target.name, dtype: storedAs[plan.dtype], shape: target.shape,
+      name: target.name,
+      dtype: storedAs[plan.dtype],
+      shape: target.shape,
       data: async () => {
-        if (options.signal?.aborted === true) throw new WhetstoneError('INTERRUPTED', 'The import was interrupted; nothing was left behind.', { cause: options.signal.reason });
-        const values = target.transform(dequantize(source.type.name, await readTensorBytes(handle, file, source), elementsOf(source)));
+        if (options.signal?.aborted === true)
+          throw new WhetstoneError('INTERRUPTED', 'The import was interrupted; nothing was left behind.', {
+            cause: options.signal.reason,
+          });
+        const values = target.transform(
+          dequantize(source.type.name, await readTensorBytes(handle, file, source), elementsOf(source)),
+        );
         options.onProgress?.({ tensor: target.name, done: index + 1, total: plan.weights.length });
         return values;
       },
@@ -73,7 +87,15 @@ export async function importGguf(file: string, outputFolder: string, options: Im
     await writeTexts(temporary, plan.config, plan.tokenizer);
     await rmdir(output).catch(() => undefined);
     await rename(temporary, output);
-    return { folder: output, architecture: plan.architecture, dtype: plan.dtype, tensors: plan.weights.length, parameters: plan.parameters, sourceTypes: plan.sourceTypes, notes: plan.notes };
+    return {
+      folder: output,
+      architecture: plan.architecture,
+      dtype: plan.dtype,
+      tensors: plan.weights.length,
+      parameters: plan.parameters,
+      sourceTypes: plan.sourceTypes,
+      notes: plan.notes,
+    };
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true });
     throw fileError(cause, output);
@@ -87,7 +109,10 @@ const elementsOf = ({ shape }: GgufTensor): number => shape.reduce((product, siz
 interface Plan {
   readonly architecture: string;
   readonly dtype: ImportDtype;
-  readonly weights: readonly { readonly source: GgufTensor; readonly target: NonNullable<ReturnType<typeof mapWeight>> }[];
+  readonly weights: readonly {
+    readonly source: GgufTensor;
+    readonly target: NonNullable<ReturnType<typeof mapWeight>>;
+  }[];
   readonly parameters: number;
   readonly config: Json;
   readonly tokenizer: TokenizerOutput;
@@ -96,30 +121,56 @@ interface Plan {
 }
 
 /** Everything that can be known to fail is found here, before a byte is written. */
-async function planImport(handle: FileHandle, file: string, header: GgufHeader, asked: ImportDtype | undefined): Promise<Plan> {
+async function planImport(
+  handle: FileHandle,
+  file: string,
+  header: GgufHeader,
+  asked: ImportDtype | undefined,
+): Promise<Plan> {
   const metadata = readMetadata(file, header);
   if ((metadata.optionalNumber('split.count') ?? 1) > 1) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The file is one of several that hold the model together.', { place: { file }, hint: 'Merge them first with `gguf-split --merge`.' });
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The file is one of several that hold the model together.', {
+      place: { file },
+      hint: 'Merge them first with `gguf-split --merge`.',
+    });
   }
   const sources = [...header.tensors.values()];
   const unreadable = sources.filter(({ type }) => !canDequantize(type.name));
   if (unreadable.length > 0) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', `${unreadable.length} tensors are stored as types that cannot be read.`, {
-      place: { file }, found: [...new Set(unreadable.map(({ type }) => type.name))].join(', '), hint: 'Quantise the model as Q8_0, Q4_K, Q6_K or another of the plain or K types.',
-      problems: unreadable.slice(0, 20).map(({ name, type }) => ({ message: `stored as ${type.name}`, place: { file, tensor: name } })),
-    });
+    throw new WhetstoneError(
+      'GGUF_UNSUPPORTED',
+      `${unreadable.length} tensors are stored as types that cannot be read.`,
+      {
+        place: { file },
+        found: [...new Set(unreadable.map(({ type }) => type.name))].join(', '),
+        hint: 'Quantise the model as Q8_0, Q4_K, Q6_K or another of the plain or K types.',
+        problems: unreadable
+          .slice(0, 20)
+          .map(({ name, type }) => ({ message: `stored as ${type.name}`, place: { file, tensor: name } })),
+      },
+    );
   }
   const mapped = sources.map((source) => ({ source, target: mapWeight(file, metadata, source) }));
   const weights = mapped.flatMap(({ source, target }) => (target === null ? [] : [{ source, target }]));
   const factors = new Map<string, Float32Array>();
-  for (const { source, target } of mapped) if (target === null) factors.set(source.name, dequantize(source.type.name, await readTensorBytes(handle, file, source), elementsOf(source)));
+  for (const { source, target } of mapped)
+    if (target === null)
+      factors.set(
+        source.name,
+        dequantize(source.type.name, await readTensorBytes(handle, file, source), elementsOf(source)),
+      );
   const sourceTypes: Record<string, number> = {};
   for (const { type } of sources) sourceTypes[type.name] = (sourceTypes[type.name] ?? 0) + 1;
   const dtype = asked ?? defaultDtype(sources);
   const config = createConfig({ file, header, metadata, factors, dtype });
   const tokenizer = createTokenizerFiles(file, metadata);
   return {
-    architecture: String(config['model_type']), dtype, weights, sourceTypes, config, tokenizer,
+    architecture: String(config['model_type']),
+    dtype,
+    weights,
+    sourceTypes,
+    config,
+    tokenizer,
     parameters: weights.reduce((sum, { source }) => sum + elementsOf(source), 0),
     notes: notesOn(config, tokenizer, sourceTypes, dtype),
   };
@@ -131,11 +182,24 @@ function defaultDtype(sources: readonly GgufTensor[]): ImportDtype {
   return matrices.every(({ type }) => type.name === 'F16' || type.name === 'F32') ? 'float16' : 'bfloat16';
 }
 
-function notesOn(config: Record<string, Json>, tokenizer: TokenizerOutput, sourceTypes: Readonly<Record<string, number>>, dtype: ImportDtype): string[] {
+function notesOn(
+  config: Record<string, Json>,
+  tokenizer: TokenizerOutput,
+  sourceTypes: Readonly<Record<string, number>>,
+  dtype: ImportDtype,
+): string[] {
   const notes: string[] = [];
   const quantised = Object.keys(sourceTypes).filter((type) => !['F32', 'F16', 'BF16'].includes(type));
-  if (quantised.length > 0) notes.push(`The weights were quantised (${quantised.join(', ')}) and are stored as ${dtype}: what quantisation lost stays lost.`);
-  if (config['pad_token_id'] !== undefined && config['pad_token_id'] === config['eos_token_id']) notes.push('The padding token is also the end of a turn; padding is told from text by position, so that training still learns to stop.');
+  if (quantised.length > 0)
+    notes.push(
+      `The weights were quantised (${quantised.join(', ')}) and are stored as ${dtype}: what quantisation lost ` +
+        'stays lost.',
+    );
+  if (config['pad_token_id'] !== undefined && config['pad_token_id'] === config['eos_token_id'])
+    notes.push(
+      'The padding token is also the end of a turn; padding is told from text by position, so that training ' +
+        'still learns to stop.',
+    );
   if (tokenizer.chatTemplate === null) notes.push('The file holds no chat template: give one with chatTemplatePath.');
   return notes;
 }
@@ -153,9 +217,17 @@ async function writeTexts(folder: string, config: Json, tokenizer: TokenizerOutp
 async function refuseExisting(folder: string): Promise<void> {
   const entries = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
-    throw new WhetstoneError('OUTPUT_EXISTS', 'Something that is not a folder has the name of the output folder.', { place: { file: folder }, cause });
+    throw new WhetstoneError('OUTPUT_EXISTS', 'Something that is not a folder has the name of the output folder.', {
+      place: { file: folder },
+      cause,
+    });
   });
-  if (entries.length > 0) throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', { place: { file: folder }, found: entries.slice(0, 5).join(', '), hint: 'Name another folder, or empty this one.' });
+  if (entries.length > 0)
+    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
+      place: { file: folder },
+      found: entries.slice(0, 5).join(', '),
+      hint: 'Name another folder, or empty this one.',
+    });
 }
 
 async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
@@ -163,6 +235,10 @@ async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
   const free = bavail * bsize;
   if (free < bytes + 32e6) {
     const gigabytes = (count: number): string => `${(count / 1e9).toFixed(2)} GB`;
-    throw new WhetstoneError('DISK_FULL', 'The model does not fit on the disk.', { place: { file: folder }, expected: gigabytes(bytes), found: `${gigabytes(free)} free` });
+    throw new WhetstoneError('DISK_FULL', 'The model does not fit on the disk.', {
+      place: { file: folder },
+      expected: gigabytes(bytes),
+      found: `${gigabytes(free)} free`,
+    });
   }
 }

@@ -1,7 +1,10 @@
 import type { GgufHeader, GgufValue } from './header.js';
 import { invalidGguf } from './header.js';
 
-/** Typed access to a header's metadata; `arch` stands for the architecture's own prefix. Throws `GGUF_INVALID` for values of another kind. */
+/**
+ * Typed access to a header's metadata; `arch` stands for the architecture's own prefix. Throws `GGUF_INVALID` for
+ * values of another kind.
+ */
 export interface Metadata {
   readonly architecture: string;
   has(key: string): boolean;
@@ -16,12 +19,20 @@ export interface Metadata {
 }
 
 export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
-  const wrong = (key: string, expected: string): Error => invalidGguf(file, `The metadata ${key} is not what it must be.`, undefined, { expected, found: describe(metadata.get(key)) });
+  const wrong = (key: string, expected: string): Error =>
+    invalidGguf(file, `The metadata ${key} is not what it must be.`, undefined, {
+      expected,
+      found: describe(metadata.get(key)),
+    });
   const named = metadata.get('general.architecture');
   if (typeof named !== 'string') throw wrong('general.architecture', 'a string');
   const architecture: string = named;
   const resolve = (key: string): string => (key.startsWith('arch.') ? `${architecture}.${key.slice(5)}` : key);
-  const optional = <T extends GgufValue>(key: string, is: (value: GgufValue) => value is T, expected: string): T | undefined => {
+  const optional = <T extends GgufValue>(
+    key: string,
+    is: (value: GgufValue) => value is T,
+    expected: string,
+  ): T | undefined => {
     const value = metadata.get(resolve(key));
     if (value === undefined) return undefined;
     if (!is(value)) throw wrong(resolve(key), expected);
@@ -34,7 +45,11 @@ export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
     if (value === undefined) throw wrong(resolve(key), expected);
     return value;
   };
-  const list = <T extends GgufValue>(key: string, is: (value: GgufValue) => value is T, expected: string): readonly T[] => {
+  const list = <T extends GgufValue>(
+    key: string,
+    is: (value: GgufValue) => value is T,
+    expected: string,
+  ): readonly T[] => {
     const values = required(key, optional(key, isList, expected), expected);
     if (!values.every(is)) throw wrong(resolve(key), expected);
     return values as readonly T[];

@@ -15,25 +15,41 @@ export interface ConfigInputs {
 type Config = Record<string, Json>;
 
 const classNames: Readonly<Record<string, string>> = {
-  llama: 'LlamaForCausalLM', mistral: 'MistralForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM', phi3: 'Phi3ForCausalLM',
-  gemma2: 'Gemma2ForCausalLM', gemma3_text: 'Gemma3ForCausalLM', gpt2: 'GPT2LMHeadModel',
+  llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
+  phi3: 'Phi3ForCausalLM',
+  gemma2: 'Gemma2ForCausalLM',
+  gemma3_text: 'Gemma3ForCausalLM',
+  gpt2: 'GPT2LMHeadModel',
 };
 
-/** `config.json` of the model that a GGUF file holds. Throws `GGUF_UNSUPPORTED` for what it cannot say, `GGUF_INVALID` for missing metadata. */
+/**
+ * `config.json` of the model that a GGUF file holds. Throws `GGUF_UNSUPPORTED` for what it cannot say, `GGUF_INVALID`
+ * for missing metadata.
+ */
 export function createConfig(inputs: ConfigInputs): Config {
   const { metadata, header, dtype } = inputs;
   const make = makers[metadata.architecture];
   if (make === undefined) throw unknownArchitecture(inputs.file, metadata.architecture);
   const config = make(inputs);
   const embedding = header.tensors.get('token_embd.weight');
-  const special = Object.fromEntries((['bos', 'eos'] as const).flatMap((name) => {
-    const id = metadata.optionalNumber(`tokenizer.ggml.${name}_token_id`);
-    return id === undefined ? [] : [[`${name}_token_id`, id]];
-  }));
+  const special = Object.fromEntries(
+    (['bos', 'eos'] as const).flatMap((name) => {
+      const id = metadata.optionalNumber(`tokenizer.ggml.${name}_token_id`);
+      return id === undefined ? [] : [[`${name}_token_id`, id]];
+    }),
+  );
   const pad = metadata.optionalNumber('tokenizer.ggml.padding_token_id');
   return {
-    architectures: [classNames[String(config['model_type'])] ?? ''], ...config, ...special, ...(pad === undefined ? {} : { pad_token_id: pad }),
-    vocab_size: embedding?.shape[0] ?? metadata.number('arch.vocab_size'), torch_dtype: dtype, use_cache: true,
+    architectures: [classNames[String(config['model_type'])] ?? ''],
+    ...config,
+    ...special,
+    ...(pad === undefined ? {} : { pad_token_id: pad }),
+    vocab_size: embedding?.shape[0] ?? metadata.number('arch.vocab_size'),
+    torch_dtype: dtype,
+    use_cache: true,
   };
 }
 
@@ -47,7 +63,10 @@ function decoder({ metadata, header }: ConfigInputs): Config {
     num_hidden_layers: metadata.number('arch.block_count'),
     num_attention_heads: heads,
     num_key_value_heads: metadata.optionalNumber('arch.attention.head_count_kv') ?? heads,
-    head_dim: metadata.optionalNumber('arch.attention.key_length') ?? metadata.optionalNumber('arch.rope.dimension_count') ?? hidden / heads,
+    head_dim:
+      metadata.optionalNumber('arch.attention.key_length') ??
+      metadata.optionalNumber('arch.rope.dimension_count') ??
+      hidden / heads,
     max_position_embeddings: metadata.number('arch.context_length'),
     rms_norm_eps: rounded(metadata.number('arch.attention.layer_norm_rms_epsilon')),
     rope_theta: rounded(metadata.optionalNumber('arch.rope.freq_base') ?? 10_000),
@@ -67,11 +86,33 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   llama(inputs) {
     const { metadata, header } = inputs;
     const window = metadata.optionalNumber('arch.attention.sliding_window');
-    const bias = { attention_bias: header.tensors.has('blk.0.attn_q.bias'), mlp_bias: header.tensors.has('blk.0.ffn_up.bias') };
-    return { model_type: window === undefined ? 'llama' : 'mistral', ...decoder(inputs), hidden_act: 'silu', ...(window === undefined ? bias : { sliding_window: window }), ...ropeScaling(inputs) };
+    const bias = {
+      attention_bias: header.tensors.has('blk.0.attn_q.bias'),
+      mlp_bias: header.tensors.has('blk.0.ffn_up.bias'),
+    };
+    return {
+      model_type: window === undefined ? 'llama' : 'mistral',
+      ...decoder(inputs),
+      hidden_act: 'silu',
+      ...(window === undefined ? bias : { sliding_window: window }),
+      ...ropeScaling(inputs),
+    };
   },
-  qwen2: (inputs) => ({ model_type: 'qwen2', ...decoder(inputs), hidden_act: 'silu', use_sliding_window: false, ...ropeScaling(inputs) }),
-  qwen3: (inputs) => ({ model_type: 'qwen3', ...decoder(inputs), hidden_act: 'silu', attention_bias: false, use_sliding_window: false, ...ropeScaling(inputs) }),
+  qwen2: (inputs) => ({
+    model_type: 'qwen2',
+    ...decoder(inputs),
+    hidden_act: 'silu',
+    use_sliding_window: false,
+    ...ropeScaling(inputs),
+  }),
+  qwen3: (inputs) => ({
+    model_type: 'qwen3',
+    ...decoder(inputs),
+    hidden_act: 'silu',
+    attention_bias: false,
+    use_sliding_window: false,
+    ...ropeScaling(inputs),
+  }),
   phi3(inputs) {
     const { metadata } = inputs;
     const config = decoder(inputs);
@@ -79,56 +120,98 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
     const rotated = metadata.optionalNumber('arch.rope.dimension_count') ?? headDim;
     const { head_dim: _, ...rest } = config;
     return {
-      model_type: 'phi3', ...rest, hidden_act: 'silu', partial_rotary_factor: rotated / headDim, sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? null,
-      original_max_position_embeddings: metadata.optionalNumber('arch.rope.scaling.original_context_length') ?? Number(config['max_position_embeddings']), ...ropeScaling(inputs),
+      model_type: 'phi3',
+      ...rest,
+      hidden_act: 'silu',
+      partial_rotary_factor: rotated / headDim,
+      sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? null,
+      original_max_position_embeddings:
+        metadata.optionalNumber('arch.rope.scaling.original_context_length') ??
+        Number(config['max_position_embeddings']),
+      ...ropeScaling(inputs),
     };
   },
   gemma2(inputs) {
     const { metadata } = inputs;
     const config = decoder(inputs);
     return {
-      model_type: 'gemma2', ...config, hidden_activation: 'gelu_pytorch_tanh', sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 4096,
-      attn_logit_softcapping: metadata.optionalNumber('arch.attn_logit_softcapping') ?? 50, final_logit_softcapping: metadata.optionalNumber('arch.final_logit_softcapping') ?? 30,
-      query_pre_attn_scalar: queryScalar(metadata, config, 46), layer_types: layerTypes(config, 2),
+      model_type: 'gemma2',
+      ...config,
+      hidden_activation: 'gelu_pytorch_tanh',
+      sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 4096,
+      attn_logit_softcapping: metadata.optionalNumber('arch.attn_logit_softcapping') ?? 50,
+      final_logit_softcapping: metadata.optionalNumber('arch.final_logit_softcapping') ?? 30,
+      query_pre_attn_scalar: queryScalar(metadata, config, 46),
+      layer_types: layerTypes(config, 2),
     };
   },
   gemma3(inputs) {
     const { metadata } = inputs;
     const config = decoder(inputs);
     return {
-      model_type: 'gemma3_text', ...config, hidden_activation: 'gelu_pytorch_tanh', sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 1024,
-      sliding_window_pattern: metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6, rope_theta: rounded(metadata.optionalNumber('arch.rope.freq_base') ?? 1_000_000), rope_local_base_freq: 10_000,
-      attn_logit_softcapping: null, final_logit_softcapping: null, query_pre_attn_scalar: queryScalar(metadata, config, 62),
-      layer_types: layerTypes(config, metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6), ...ropeScaling(inputs),
+      model_type: 'gemma3_text',
+      ...config,
+      hidden_activation: 'gelu_pytorch_tanh',
+      sliding_window: metadata.optionalNumber('arch.attention.sliding_window') ?? 1024,
+      sliding_window_pattern: metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6,
+      rope_theta: rounded(metadata.optionalNumber('arch.rope.freq_base') ?? 1_000_000),
+      rope_local_base_freq: 10_000,
+      attn_logit_softcapping: null,
+      final_logit_softcapping: null,
+      query_pre_attn_scalar: queryScalar(metadata, config, 62),
+      layer_types: layerTypes(config, metadata.optionalNumber('arch.attention.sliding_window_pattern') ?? 6),
+      ...ropeScaling(inputs),
     };
   },
   gpt2: ({ metadata }) => ({
-    model_type: 'gpt2', activation_function: 'gelu_new', n_embd: metadata.number('arch.embedding_length'), n_layer: metadata.number('arch.block_count'), n_head: metadata.number('arch.attention.head_count'),
-    n_inner: metadata.number('arch.feed_forward_length'), n_positions: metadata.number('arch.context_length'), layer_norm_epsilon: rounded(metadata.number('arch.attention.layer_norm_epsilon')),
-    tie_word_embeddings: true, attn_pdrop: 0, embd_pdrop: 0, resid_pdrop: 0, initializer_range: 0.02,
+    model_type: 'gpt2',
+    activation_function: 'gelu_new',
+    n_embd: metadata.number('arch.embedding_length'),
+    n_layer: metadata.number('arch.block_count'),
+    n_head: metadata.number('arch.attention.head_count'),
+    n_inner: metadata.number('arch.feed_forward_length'),
+    n_positions: metadata.number('arch.context_length'),
+    layer_norm_epsilon: rounded(metadata.number('arch.attention.layer_norm_epsilon')),
+    tie_word_embeddings: true,
+    attn_pdrop: 0,
+    embd_pdrop: 0,
+    resid_pdrop: 0,
+    initializer_range: 0.02,
   }),
 };
 
 /** Every `period`-th layer sees the whole text, the others a window. */
 function layerTypes(config: Config, period: number): string[] {
-  return Array.from({ length: Number(config['num_hidden_layers']) }, (_, layer) => ((layer + 1) % period === 0 ? 'full_attention' : 'sliding_attention'));
+  return Array.from({ length: Number(config['num_hidden_layers']) }, (_, layer) =>
+    (layer + 1) % period === 0 ? 'full_attention' : 'sliding_attention',
+  );
 }
 
 /**
- * Gemma divides queries by the square root of the head's width, save in its 27-billion models, which are known by their depth, and where the
- * file gives a scale of its own.
+ * Gemma divides queries by the square root of the head's width, save in its 27-billion models, which are known by their
+ * depth, and where the file gives a scale of its own.
  */
 function queryScalar(metadata: Metadata, config: Config, depthOf27B: number): number {
   const scale = metadata.optionalNumber('arch.attention.scale');
   if (scale !== undefined && scale > 0) return rounded(Math.fround(scale ** -2));
-  return config['num_hidden_layers'] === depthOf27B ? Number(config['hidden_size']) / Number(config['num_attention_heads']) : Number(config['head_dim']);
+  return config['num_hidden_layers'] === depthOf27B
+    ? Number(config['hidden_size']) / Number(config['num_attention_heads'])
+    : Number(config['head_dim']);
 }
 
 function ropeScaling(inputs: ConfigInputs): Config {
   const { metadata, factors, file } = inputs;
   const long = factors.get('rope_factors_long.weight');
   const short = factors.get('rope_factors_short.weight');
-  if (long !== undefined && short !== undefined) return { rope_scaling: { type: 'longrope', rope_type: 'longrope', long_factor: [...long].map(rounded), short_factor: [...short].map(rounded) } };
+  if (long !== undefined && short !== undefined)
+    return {
+      rope_scaling: {
+        type: 'longrope',
+        rope_type: 'longrope',
+        long_factor: [...long].map(rounded),
+        short_factor: [...short].map(rounded),
+      },
+    };
   const llama3 = factors.get('rope_freqs.weight');
   if (llama3 !== undefined) return { rope_scaling: llama3Scaling(inputs, llama3) };
   const type = metadata.optionalText('arch.rope.scaling.type');
@@ -136,11 +219,25 @@ function ropeScaling(inputs: ConfigInputs): Config {
   if (type === undefined || type === 'none' || factor === undefined) return {};
   const original = metadata.optionalNumber('arch.rope.scaling.original_context_length');
   if (type === 'linear') return { rope_scaling: { rope_type: 'linear', factor } };
-  if (type === 'yarn') return { rope_scaling: { rope_type: 'yarn', factor, ...(original === undefined ? {} : { original_max_position_embeddings: original }) } };
-  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary scaling cannot be imported.', { place: { file, path: `${metadata.architecture}.rope.scaling.type` }, expected: 'none, linear, yarn or longrope', found: type });
+  if (type === 'yarn')
+    return {
+      rope_scaling: {
+        rope_type: 'yarn',
+        factor,
+        ...(original === undefined ? {} : { original_max_position_embeddings: original }),
+      },
+    };
+  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary scaling cannot be imported.', {
+    place: { file, path: `${metadata.architecture}.rope.scaling.type` },
+    expected: 'none, linear, yarn or longrope',
+    found: type,
+  });
 }
 
-/** GGUF stores what Llama 3's rule comes to, one divisor a frequency. The rule's numbers are the published ones; they must give the stored divisors. */
+/**
+ * GGUF stores what Llama 3's rule comes to, one divisor a frequency. The rule's numbers are the published ones; they
+ * must give the stored divisors.
+ */
 function llama3Scaling({ metadata, file }: ConfigInputs, stored: Float32Array): Config {
   const factor = Math.max(...stored);
   const theta = metadata.optionalNumber('arch.rope.freq_base') ?? 10_000;
@@ -151,6 +248,15 @@ function llama3Scaling({ metadata, file }: ConfigInputs, stored: Float32Array): 
     const expected = turns < low ? factor : turns > high ? 1 : 1 / ((1 - smooth) / factor + smooth);
     return Math.abs(divisor - expected) <= 1e-3 * expected;
   });
-  if (!agrees) throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary frequencies follow no rule that is known here.', { place: { file, tensor: 'rope_freqs.weight' } });
-  return { rope_type: 'llama3', factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original };
+  if (!agrees)
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary frequencies follow no rule that is known here.', {
+      place: { file, tensor: 'rope_freqs.weight' },
+    });
+  return {
+    rope_type: 'llama3',
+    factor,
+    low_freq_factor: low,
+    high_freq_factor: high,
+    original_max_position_embeddings: original,
+  };
 }

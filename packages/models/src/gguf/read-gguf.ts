@@ -9,7 +9,10 @@ const FIRST_READ = 8 * 1024 * 1024;
 /** An open GGUF file whose header was checked. */
 export interface GgufFile {
   readonly header: GgufHeader;
-  /** The numbers of a tensor, row-major. Throws `MODEL_TENSOR_MISSING`, or `GGUF_UNSUPPORTED` for a type that cannot be read. */
+  /**
+   * The numbers of a tensor, row-major. Throws `MODEL_TENSOR_MISSING`, or `GGUF_UNSUPPORTED` for a type that cannot be
+   * read.
+   */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
 }
@@ -25,9 +28,20 @@ export async function openGguf(file: string): Promise<GgufFile> {
       header,
       async readFloat32(name) {
         const tensor = header.tensors.get(name);
-        if (tensor === undefined) throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', { place: { file, tensor: name } });
-        if (!canDequantize(tensor.type.name)) throw new WhetstoneError('GGUF_UNSUPPORTED', 'The tensor is stored as a type that cannot be read.', { place: { file, tensor: name }, found: tensor.type.name });
-        return dequantize(tensor.type.name, await readTensorBytes(handle, file, tensor), tensor.shape.reduce((product, size) => product * size, 1));
+        if (tensor === undefined)
+          throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', {
+            place: { file, tensor: name },
+          });
+        if (!canDequantize(tensor.type.name))
+          throw new WhetstoneError('GGUF_UNSUPPORTED', 'The tensor is stored as a type that cannot be read.', {
+            place: { file, tensor: name },
+            found: tensor.type.name,
+          });
+        return dequantize(
+          tensor.type.name,
+          await readTensorBytes(handle, file, tensor),
+          tensor.shape.reduce((product, size) => product * size, 1),
+        );
       },
       close: () => handle.close(),
     };
@@ -37,10 +51,13 @@ export async function openGguf(file: string): Promise<GgufFile> {
   }
 }
 
-/** Reads and checks the header of an open GGUF file: no more of the file than the header takes, and never more than there is. */
+/**
+ * Reads and checks the header of an open GGUF file: no more of the file than the header takes, and never more than
+ * there is.
+ */
 export async function readGgufHeader(handle: FileHandle, file: string): Promise<GgufHeader> {
   const { size } = await handle.stat();
-  for (let length = Math.min(size, FIRST_READ); ; ) {
+  for (let length = Math.min(size, FIRST_READ); ;) {
     const bytes = await readRange(handle, file, 0, length);
     try {
       return parseHeader({ file, bytes, fileBytes: size });
@@ -58,10 +75,12 @@ export function readTensorBytes(handle: FileHandle, file: string, { begin, end }
 
 async function readRange(handle: FileHandle, file: string, position: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(length - done, 1 << 30), position + done).catch((cause: unknown) => {
-      throw fileError(cause, file);
-    });
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await handle
+      .read(bytes, done, Math.min(length - done, 1 << 30), position + done)
+      .catch((cause: unknown) => {
+        throw fileError(cause, file);
+      });
     if (bytesRead === 0) throw invalidGguf(file, 'The file ends before it should.', position + done);
     done += bytesRead;
   }

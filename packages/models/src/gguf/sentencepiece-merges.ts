@@ -2,12 +2,17 @@
 const MERGEABLE = new Set([1, 4]);
 
 /**
- * The merges that SentencePiece's BPE makes implicitly. It joins the two neighbours whose joint piece has the highest score, so that each
- * piece yields a merge for every way to cut it into two pieces, in the order of the scores.
+ * The merges that SentencePiece's BPE makes implicitly. It joins the two neighbours whose joint piece has the highest
+ * score, so that each piece yields a merge for every way to cut it into two pieces, in the order of the scores.
  */
-export function mergesFromScores(tokens: readonly string[], scores: readonly number[], types: readonly number[]): string[][] {
+export function mergesFromScores(
+  tokens: readonly string[],
+  scores: readonly number[],
+  types: readonly number[],
+): string[][] {
   const ids = new Map(tokens.flatMap((token, id) => (MERGEABLE.has(types[id] ?? 1) ? [[token, id] as const] : [])));
-  const merges: { readonly pair: string[]; readonly score: number; readonly left: number; readonly right: number }[] = [];
+  const merges: { readonly pair: string[]; readonly score: number; readonly left: number; readonly right: number }[] =
+    [];
   for (const [token, id] of ids) {
     const characters = Array.from(token);
     let cut = 0;

@@ -7,7 +7,10 @@ export interface TensorType {
 
 const type = (name: string, elements: number, bytes: number): TensorType => ({ name, elements, bytes });
 
-/** Types by their number in the file, as ggml numbers them; all are known by size so that a file can be checked, not all can be read. */
+/**
+ * Types by their number in the file, as ggml numbers them; all are known by size so that a file can be checked, not all
+ * can be read.
+ */
 export const tensorTypes: ReadonlyMap<number, TensorType> = new Map([
   [0, type('F32', 1, 4)],
   [1, type('F16', 1, 2)],

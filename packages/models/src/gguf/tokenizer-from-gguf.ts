@@ -23,23 +23,40 @@ interface Vocabulary {
   readonly types: readonly number[];
 }
 
-/** Rebuilds a tokenizer from GGUF metadata. Throws `GGUF_UNSUPPORTED` for kinds that cannot be rebuilt, `GGUF_INVALID` for contradictions. */
+/**
+ * Rebuilds a tokenizer from GGUF metadata. Throws `GGUF_UNSUPPORTED` for kinds that cannot be rebuilt, `GGUF_INVALID`
+ * for contradictions.
+ */
 export function createTokenizerFiles(file: string, metadata: Metadata): TokenizerOutput {
   const kind = metadata.optionalText('tokenizer.ggml.model');
   const vocabulary = readVocabulary(file, metadata);
   if (kind === 'gpt2') return assemble(metadata, vocabulary, byteLevel(file, metadata, vocabulary));
   if (kind === 'llama') return assemble(metadata, vocabulary, sentencePiece(file, metadata, vocabulary));
-  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The kind of tokenizer cannot be imported.', { place: { file, path: 'tokenizer.ggml.model' }, expected: 'gpt2 (byte-level BPE) or llama (SentencePiece BPE)', found: kind ?? 'nothing' });
+  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The kind of tokenizer cannot be imported.', {
+    place: { file, path: 'tokenizer.ggml.model' },
+    expected: 'gpt2 (byte-level BPE) or llama (SentencePiece BPE)',
+    found: kind ?? 'nothing',
+  });
 }
 
 function readVocabulary(file: string, metadata: Metadata): Vocabulary {
   const tokens = metadata.texts('tokenizer.ggml.tokens');
-  const types = metadata.has('tokenizer.ggml.token_type') ? metadata.numbers('tokenizer.ggml.token_type') : tokens.map(() => 1);
-  if (types.length !== tokens.length) throw invalidGguf(file, 'Tokens and their types differ in number.', undefined, { expected: String(tokens.length), found: String(types.length) });
+  const types = metadata.has('tokenizer.ggml.token_type')
+    ? metadata.numbers('tokenizer.ggml.token_type')
+    : tokens.map(() => 1);
+  if (types.length !== tokens.length)
+    throw invalidGguf(file, 'Tokens and their types differ in number.', undefined, {
+      expected: String(tokens.length),
+      found: String(types.length),
+    });
   if (new Set(tokens).size !== tokens.length) throw invalidGguf(file, 'A token occurs twice in the vocabulary.');
   for (const name of ['bos', 'eos', 'unknown', 'padding']) {
     const id = metadata.optionalNumber(`tokenizer.ggml.${name}_token_id`);
-    if (id !== undefined && tokens[id] === undefined) throw invalidGguf(file, `tokenizer.ggml.${name}_token_id is outside the vocabulary.`, undefined, { expected: `0 to ${tokens.length - 1}`, found: String(id) });
+    if (id !== undefined && tokens[id] === undefined)
+      throw invalidGguf(file, `tokenizer.ggml.${name}_token_id is outside the vocabulary.`, undefined, {
+        expected: `0 to ${tokens.length - 1}`,
+        found: String(id),
+      });
   }
   return { tokens, types };
 }
@@ -56,22 +73,47 @@ function byteLevel(file: string, metadata: Metadata, { tokens }: Vocabulary): Pa
   const name = metadata.optionalText('tokenizer.ggml.pre') ?? 'gpt-2';
   const rules = Object.hasOwn(byteLevelRules, name) ? byteLevelRules[name] : undefined;
   if (rules === undefined) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The splitting rule of the tokenizer is not known.', { place: { file, path: 'tokenizer.ggml.pre' }, expected: `one of ${Object.keys(byteLevelRules).join(', ')}`, found: name });
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The splitting rule of the tokenizer is not known.', {
+      place: { file, path: 'tokenizer.ggml.pre' },
+      expected: `one of ${Object.keys(byteLevelRules).join(', ')}`,
+      found: name,
+    });
   }
   const merges = metadata.texts('tokenizer.ggml.merges').map((merge, index) => {
     const space = merge.indexOf(' ', 1);
-    if (space < 1 || space === merge.length - 1) throw invalidGguf(file, `Merge ${index} is not two tokens.`, undefined, { found: JSON.stringify(merge).slice(0, 60) });
+    if (space < 1 || space === merge.length - 1)
+      throw invalidGguf(file, `Merge ${index} is not two tokens.`, undefined, {
+        found: JSON.stringify(merge).slice(0, 60),
+      });
     return [merge.slice(0, space), merge.slice(space + 1)];
   });
   return {
-    normalizer: rules.normalizer, preTokenizer: rules.preTokenizer, decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true }, addsBos: rules.addsBos,
-    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: rules.ignoreMerges, vocab: ids(tokens), merges },
+    normalizer: rules.normalizer,
+    preTokenizer: rules.preTokenizer,
+    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+    addsBos: rules.addsBos,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: rules.ignoreMerges,
+      vocab: ids(tokens),
+      merges,
+    },
   };
 }
 
 function sentencePiece(file: string, metadata: Metadata, { tokens, types }: Vocabulary): Parts {
   const scores = metadata.numbers('tokenizer.ggml.scores');
-  if (scores.length !== tokens.length) throw invalidGguf(file, 'Tokens and their scores differ in number.', undefined, { expected: String(tokens.length), found: String(scores.length) });
+  if (scores.length !== tokens.length)
+    throw invalidGguf(file, 'Tokens and their scores differ in number.', undefined, {
+      expected: String(tokens.length),
+      found: String(scores.length),
+    });
   const prefix = metadata.optionalFlag('tokenizer.ggml.add_space_prefix') ?? true;
   const replace = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
   const strip = prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : [];
@@ -79,13 +121,33 @@ function sentencePiece(file: string, metadata: Metadata, { tokens, types }: Voca
   return {
     normalizer: prefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, replace] } : replace,
     preTokenizer: null,
-    decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }, ...strip] },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...strip,
+      ],
+    },
     addsBos: true,
-    model: { type: 'BPE', dropout: null, unk_token: unknown, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false, vocab: ids(tokens), merges: mergesFromScores(tokens, scores, types) },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: unknown,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: true,
+      ignore_merges: false,
+      vocab: ids(tokens),
+      merges: mergesFromScores(tokens, scores, types),
+    },
   };
 }
 
-const ids = (tokens: readonly string[]): Record<string, number> => Object.fromEntries(tokens.map((token, id) => [token, id]));
+const ids = (tokens: readonly string[]): Record<string, number> =>
+  Object.fromEntries(tokens.map((token, id) => [token, id]));
 
 function assemble(metadata: Metadata, { tokens, types }: Vocabulary, parts: Parts): TokenizerOutput {
   const idOf = (name: string): number | undefined => metadata.optionalNumber(`tokenizer.ggml.${name}_token_id`);
@@ -95,21 +157,39 @@ function assemble(metadata: Metadata, { tokens, types }: Vocabulary, parts: Part
   const addBos = bos !== undefined && (metadata.optionalFlag('tokenizer.ggml.add_bos_token') ?? parts.addsBos);
   const addEos = eos !== undefined && (metadata.optionalFlag('tokenizer.ggml.add_eos_token') ?? false);
   const named = { bos_token: bos, eos_token: eos, unk_token: textOf('unknown'), pad_token: textOf('padding') };
-  const specialTokens = Object.fromEntries(Object.entries(named).flatMap(([name, text]) => (text === undefined ? [] : [[name, text]])));
+  const specialTokens = Object.fromEntries(
+    Object.entries(named).flatMap(([name, text]) => (text === undefined ? [] : [[name, text]])),
+  );
   const special = new Set(Object.values(specialTokens));
   const added = tokens.flatMap((content, id) => {
     const isSpecial = types[id] === CONTROL || special.has(content);
-    return isSpecial || types[id] === USER_DEFINED ? [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: isSpecial }] : [];
+    return isSpecial || types[id] === USER_DEFINED
+      ? [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: isSpecial }]
+      : [];
   });
   const chatTemplate = metadata.optionalText('tokenizer.chat_template') ?? null;
   const stops = [...new Set([idOf('eos'), idOf('eot'), idOf('eom')])].filter((id) => id !== undefined);
   const tokenizer = {
-    version: '1.0', truncation: null, padding: null, added_tokens: added, normalizer: parts.normalizer as Json, pre_tokenizer: parts.preTokenizer as Json,
-    post_processor: postProcessor(addBos ? bos : undefined, addEos ? eos : undefined, tokens) as Json, decoder: parts.decoder as Json, model: parts.model,
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: added,
+    normalizer: parts.normalizer as Json,
+    pre_tokenizer: parts.preTokenizer as Json,
+    post_processor: postProcessor(addBos ? bos : undefined, addEos ? eos : undefined, tokens) as Json,
+    decoder: parts.decoder as Json,
+    model: parts.model,
   };
   return {
     tokenizer,
-    tokenizerConfig: { ...specialTokens, add_bos_token: addBos, add_eos_token: addEos, clean_up_tokenization_spaces: false, model_max_length: metadata.optionalNumber('arch.context_length') ?? 2048, tokenizer_class: 'PreTrainedTokenizerFast' },
+    tokenizerConfig: {
+      ...specialTokens,
+      add_bos_token: addBos,
+      add_eos_token: addEos,
+      clean_up_tokenization_spaces: false,
+      model_max_length: metadata.optionalNumber('arch.context_length') ?? 2048,
+      tokenizer_class: 'PreTrainedTokenizerFast',
+    },
     specialTokensMap: specialTokens,
     generationConfig: {
       ...(idOf('bos') === undefined ? {} : { bos_token_id: idOf('bos') ?? null }),
@@ -122,8 +202,20 @@ function assemble(metadata: Metadata, { tokens, types }: Vocabulary, parts: Part
 
 function postProcessor(bos: string | undefined, eos: string | undefined, tokens: readonly string[]): object | null {
   if (bos === undefined && eos === undefined) return null;
-  const token = (text: string | undefined, type: number): object[] => (text === undefined ? [] : [{ SpecialToken: { id: text, type_id: type } }]);
-  const part = (id: string, type: number): object[] => [...token(bos, type), { Sequence: { id, type_id: type } }, ...token(eos, type)];
-  const listed = [bos, eos].filter((text) => text !== undefined).map((text) => [text, { id: text, ids: [tokens.indexOf(text)], tokens: [text] }]);
-  return { type: 'TemplateProcessing', single: part('A', 0), pair: [...part('A', 0), ...part('B', 1)], special_tokens: Object.fromEntries(listed) };
+  const token = (text: string | undefined, type: number): object[] =>
+    text === undefined ? [] : [{ SpecialToken: { id: text, type_id: type } }];
+  const part = (id: string, type: number): object[] => [
+    ...token(bos, type),
+    { Sequence: { id, type_id: type } },
+    ...token(eos, type),
+  ];
+  const listed = [bos, eos]
+    .filter((text) => text !== undefined)
+    .map((text) => [text, { id: text, ids: [tokens.indexOf(text)], tokens: [text] }]);
+  return {
+    type: 'TemplateProcessing',
+    single: part('A', 0),
+    pair: [...part('A', 0), ...part('B', 1)],
+    special_tokens: Object.fromEntries(listed),
+  };
 }

@@ -26,11 +26,27 @@ const common: Families = {
   ffn_down: 'mlp.down_proj',
 };
 const plain: Families = { ...common, ffn_norm: 'post_attention_layernorm' };
-const gemma: Families = { ...common, post_attention_norm: 'post_attention_layernorm', ffn_norm: 'pre_feedforward_layernorm', post_ffw_norm: 'post_feedforward_layernorm' };
+const gemma: Families = {
+  ...common,
+  post_attention_norm: 'post_attention_layernorm',
+  ffn_norm: 'pre_feedforward_layernorm',
+  post_ffw_norm: 'post_feedforward_layernorm',
+};
 const phi3: Families = { ...plain, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' };
-const gpt2: Families = { attn_norm: 'ln_1', attn_qkv: 'attn.c_attn', attn_output: 'attn.c_proj', ffn_norm: 'ln_2', ffn_up: 'mlp.c_fc', ffn_down: 'mlp.c_proj' };
+const gpt2: Families = {
+  attn_norm: 'ln_1',
+  attn_qkv: 'attn.c_attn',
+  attn_output: 'attn.c_proj',
+  ffn_norm: 'ln_2',
+  ffn_up: 'mlp.c_fc',
+  ffn_down: 'mlp.c_proj',
+};
 const topLevel: Families = { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' };
-const gpt2Top: Families = { token_embd: 'transformer.wte', position_embd: 'transformer.wpe', output_norm: 'transformer.ln_f' };
+const gpt2Top: Families = {
+  token_embd: 'transformer.wte',
+  position_embd: 'transformer.wpe',
+  output_norm: 'transformer.ln_f',
+};
 
 interface Layout {
   readonly layers: Families;
@@ -61,7 +77,10 @@ const notStored = new Set(['rope_freqs.weight', 'rope_factors_long.weight', 'rop
 
 const same = (values: Float32Array): Float32Array => values;
 
-/** Where each tensor goes. Null for tensors that a Hugging Face folder does not store. Throws `GGUF_UNSUPPORTED` for tensors nobody knows. */
+/**
+ * Where each tensor goes. Null for tensors that a Hugging Face folder does not store. Throws `GGUF_UNSUPPORTED` for
+ * tensors nobody knows.
+ */
 export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor): WeightTarget | null {
   const layout = layouts[metadata.architecture];
   if (layout === undefined) throw unknownArchitecture(file, metadata.architecture);
@@ -72,17 +91,27 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
   const [, block, family, kind] = match ?? [];
   const target = family === undefined ? undefined : block === undefined ? layout.top[family] : layout.layers[family];
   if (family === undefined || target === undefined) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', `The tensor is not part of a ${metadata.architecture} model as it is known here.`, {
-      place: { file, tensor: tensor.name }, hint: 'Mixtures of experts, vision parts and split files cannot be imported.',
-    });
+    throw new WhetstoneError(
+      'GGUF_UNSUPPORTED',
+      `The tensor is not part of a ${metadata.architecture} model as it is known here.`,
+      {
+        place: { file, tensor: tensor.name },
+        hint: 'Mixtures of experts, vision parts and split files cannot be imported.',
+      },
+    );
   }
   const name = `${block === undefined ? '' : `${layout.layerPrefix}.${block}.`}${target}.${kind ?? 'weight'}`;
   const { shape } = tensor;
   if (layout.permuted === true && (family === 'attn_q' || family === 'attn_k')) {
-    const heads = metadata.number(family === 'attn_q' || !metadata.has('arch.attention.head_count_kv') ? 'arch.attention.head_count' : 'arch.attention.head_count_kv');
+    const heads = metadata.number(
+      family === 'attn_q' || !metadata.has('arch.attention.head_count_kv')
+        ? 'arch.attention.head_count'
+        : 'arch.attention.head_count_kv',
+    );
     return { name, shape, transform: (values) => unpermuteRows(values, heads, shape[0] ?? 1) };
   }
-  if (layout.normPlusOne === true && family.endsWith('norm')) return { name, shape, transform: (values) => values.map((value) => value - 1) };
+  if (layout.normPlusOne === true && family.endsWith('norm'))
+    return { name, shape, transform: (values) => values.map((value) => value - 1) };
   const [rows, columns] = shape;
   if (layout.transposed === true && block !== undefined && rows !== undefined && columns !== undefined) {
     return { name, shape: [columns, rows], transform: (values) => transpose(values, rows, columns) };
@@ -92,13 +121,15 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
 
 export function unknownArchitecture(file: string, architecture: string): WhetstoneError {
   return new WhetstoneError('GGUF_UNSUPPORTED', 'The architecture of the model cannot be imported.', {
-    place: { file, path: 'general.architecture' }, expected: `one of ${supportedArchitectures.join(', ')}`, found: architecture,
+    place: { file, path: 'general.architecture' },
+    expected: `one of ${supportedArchitectures.join(', ')}`,
+    found: architecture,
   });
 }
 
 /**
- * GGUF keeps a llama head's rotary pairs side by side (row 2i and 2i + 1), Hugging Face half a head apart (row i and i + headDim / 2):
- * (heads, headDim / 2, 2, …) → (heads, 2, headDim / 2, …).
+ * GGUF keeps a llama head's rotary pairs side by side (row 2i and 2i + 1), Hugging Face half a head apart (row i and i +
+ * headDim / 2): (heads, headDim / 2, 2, …) → (heads, 2, headDim / 2, …).
  */
 export function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
   const width = values.length / rows;
@@ -115,6 +146,7 @@ export function unpermuteRows(values: Float32Array, heads: number, rows: number)
 
 export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column] ?? 0;
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column] ?? 0;
   return out;
 }

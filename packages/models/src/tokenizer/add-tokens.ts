@@ -21,47 +21,87 @@ function idsOf({ tokenizer }: TokenizerFiles): ReadonlyMap<string, number> {
 }
 
 /**
- * Adds tokens that are read as wholes (`<|customer|>`): special ones, with ids behind all others. Tokens that the vocabulary has already stay as they are.
+ * Adds tokens that are read as wholes (`<|customer|>`): special ones, with ids behind all others. Tokens that the
+ * vocabulary has already stay as they are.
  *
  * @throws WhetstoneError `TOKENIZER_INVALID` for a token that is empty
  */
 export function addTokens(files: TokenizerFiles, tokens: readonly string[]): GrownTokenizer {
-  if (tokens.some((token) => token.trim() === '')) throw new WhetstoneError('TOKENIZER_INVALID', 'A token to be added is empty.', { place: { path: 'model.addTokens' } });
+  if (tokens.some((token) => token.trim() === ''))
+    throw new WhetstoneError('TOKENIZER_INVALID', 'A token to be added is empty.', {
+      place: { path: 'model.addTokens' },
+    });
   const ids = idsOf(files);
   const fresh = [...new Set(tokens)].filter((token) => !ids.has(token));
   if (fresh.length === 0) return { files, added: [], written: {} };
   const first = [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1) + 1;
-  const entries = fresh.map((content, index): AddedTokenConfig => ({ id: first + index, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
+  const entries = fresh.map((content, index): AddedTokenConfig => ({
+    id: first + index,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  }));
   const tokenizer = { ...files.tokenizer, added_tokens: [...files.tokenizer.added_tokens, ...entries] };
   const config = grownConfig(files.config, entries);
   return {
     files: { ...files, tokenizer, config },
     added: entries.map(({ id }) => id),
-    written: { 'tokenizer.json': `${JSON.stringify(tokenizer, null, 2)}\n`, 'tokenizer_config.json': `${JSON.stringify(config, null, 2)}\n` },
+    written: {
+      'tokenizer.json': `${JSON.stringify(tokenizer, null, 2)}\n`,
+      'tokenizer_config.json': `${JSON.stringify(config, null, 2)}\n`,
+    },
   };
 }
 
 /** Where a configuration lists its added tokens, the new ones join them. */
-function grownConfig(config: Readonly<Record<string, Json>>, entries: readonly AddedTokenConfig[]): Readonly<Record<string, Json>> {
+function grownConfig(
+  config: Readonly<Record<string, Json>>,
+  entries: readonly AddedTokenConfig[],
+): Readonly<Record<string, Json>> {
   const { added_tokens_decoder: decoder } = config;
   const isObject = typeof decoder === 'object' && decoder !== null && !Array.isArray(decoder);
-  const joined = Object.fromEntries(['additional_special_tokens', 'extra_special_tokens'].flatMap((key) => {
-    const list = config[key];
-    return Array.isArray(list) ? [[key, [...(list as readonly Json[]), ...entries.map(({ content }) => content)]]] : [];
-  })) as Readonly<Record<string, Json>>;
+  const joined = Object.fromEntries(
+    ['additional_special_tokens', 'extra_special_tokens'].flatMap((key) => {
+      const list = config[key];
+      return Array.isArray(list)
+        ? [[key, [...(list as readonly Json[]), ...entries.map(({ content }) => content)]]]
+        : [];
+    }),
+  ) as Readonly<Record<string, Json>>;
   return {
-    ...config, ...joined,
-    ...(isObject ? { added_tokens_decoder: { ...(decoder as Readonly<Record<string, Json>>), ...Object.fromEntries(entries.map(({ id, ...token }) => [String(id), token as unknown as Json])) } } : {}),
+    ...config,
+    ...joined,
+    ...(isObject
+      ? {
+          added_tokens_decoder: {
+            ...(decoder as Readonly<Record<string, Json>>),
+            ...Object.fromEntries(entries.map(({ id, ...token }) => [String(id), token as unknown as Json])),
+          },
+        }
+      : {}),
   };
 }
 
-/** The tokens that `grown` has more than `base`, in the order of their ids. @throws WhetstoneError `TOKENIZER_INVALID` where the two tell other tokens apart */
+/**
+ * The tokens that `grown` has more than `base`, in the order of their ids. @throws WhetstoneError `TOKENIZER_INVALID`
+ * where the two tell other tokens apart
+ */
 export function tokensAddedTo(base: TokenizerFiles, grown: TokenizerFiles): readonly string[] {
   const before = idsOf(base);
   const more = [...idsOf(grown)].filter(([token]) => !before.has(token)).sort(([, a], [, b]) => a - b);
-  const again = addTokens(base, more.map(([token]) => token));
+  const again = addTokens(
+    base,
+    more.map(([token]) => token),
+  );
   if (more.some(([, id], index) => again.added[index] !== id)) {
-    throw new WhetstoneError('TOKENIZER_INVALID', 'The two tokenizers differ in more than tokens that were added at the end.', { place: { file: grown.folder }, expected: `the tokenizer of ${base.folder}, and further tokens` });
+    throw new WhetstoneError(
+      'TOKENIZER_INVALID',
+      'The two tokenizers differ in more than tokens that were added at the end.',
+      { place: { file: grown.folder }, expected: `the tokenizer of ${base.folder}, and further tokens` },
+    );
   }
   return more.map(([token]) => token);
 }

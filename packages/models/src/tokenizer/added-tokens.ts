@@ -1,6 +1,9 @@
 import type { AddedTokenConfig } from './tokenizer-files.js';
 
-/** A stretch of text: an added token, or what lies between added tokens. `start` and `end` include white space that the token swallows. */
+/**
+ * A stretch of text: an added token, or what lies between added tokens. `start` and `end` include white space that the
+ * token swallows.
+ */
 export interface Section {
   readonly start: number;
   readonly end: number;
@@ -18,7 +21,9 @@ const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
  * Finds added tokens in text, leftmost and longest first, honouring `single_word`, `lstrip` and `rstrip`.
  * Returns sections that cover the text without gaps; empty ones are left out.
  */
-export function createAddedTokenSplitter(tokens: readonly { readonly text: string; readonly token: AddedTokenConfig }[]): (text: string) => Section[] {
+export function createAddedTokenSplitter(
+  tokens: readonly { readonly text: string; readonly token: AddedTokenConfig }[],
+): (text: string) => Section[] {
   const root: TrieNode = { next: new Map(), token: null };
   for (const { text, token } of tokens) {
     let node = root;
@@ -36,7 +41,7 @@ export function createAddedTokenSplitter(tokens: readonly { readonly text: strin
 function split(text: string, root: TrieNode): Section[] {
   const sections: Section[] = [];
   let from = 0;
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const match = root.next.has(text.charCodeAt(at)) ? longestAt(text, at, root) : null;
     if (match === null) {
       at++;
@@ -58,7 +63,11 @@ function split(text: string, root: TrieNode): Section[] {
   return sections;
 }
 
-function longestAt(text: string, start: number, root: TrieNode): { start: number; end: number; token: AddedTokenConfig } | null {
+function longestAt(
+  text: string,
+  start: number,
+  root: TrieNode,
+): { start: number; end: number; token: AddedTokenConfig } | null {
   let found: { start: number; end: number; token: AddedTokenConfig } | null = null;
   let node: TrieNode | undefined = root;
   for (let at = start; node !== undefined; at++) {

@@ -1,6 +1,7 @@
 /**
  * A text that was derived from another one, and which range of the original each of its UTF-16 units came from.
- * `starts` and `ends` are absent while the derived text is a slice of the original that begins at `base`: the common case costs nothing.
+ * `starts` and `ends` are absent while the derived text is a slice of the original that begins at `base`: the common
+ * case costs nothing.
  */
 export interface AlignedText {
   readonly text: string;
@@ -35,7 +36,10 @@ export function originalEnd(aligned: AlignedText, index: number): number {
 
 /** Builds a derived text piece by piece. */
 export interface AlignmentBuilder {
-  /** Appends `piece`, which came from units `from` up to `to` of `source`: character k of it from character k there, those beyond from the last one. */
+  /**
+   * Appends `piece`, which came from units `from` up to `to` of `source`: character k of it from character k there,
+   * those beyond from the last one.
+   */
   append(piece: string, from: number, to: number): void;
   finish(): AlignedText;
 }
@@ -63,7 +67,10 @@ export function alignmentBuilder(source: AlignedText): AlignmentBuilder {
   };
 }
 
-/** Applies `change` to every stretch of the text that `stretches` matches and that is independent of one another, keeping the alignment of each. */
+/**
+ * Applies `change` to every stretch of the text that `stretches` matches and that is independent of one another,
+ * keeping the alignment of each.
+ */
 export function mapStretches(source: AlignedText, stretches: RegExp, change: (stretch: string) => string): AlignedText {
   const builder = alignmentBuilder(source);
   let at = 0;
@@ -76,15 +83,27 @@ export function mapStretches(source: AlignedText, stretches: RegExp, change: (st
   return builder.finish();
 }
 
-/** Replaces every match of `pattern`; a replacement stands where the last character of its match stood, as in Hugging Face's reference. */
-export function replaceMatches(source: AlignedText, pattern: RegExp, replacement: (match: string) => string): AlignedText {
+/**
+ * Replaces every match of `pattern`; a replacement stands where the last character of its match stood, as in Hugging
+ * Face's reference.
+ */
+export function replaceMatches(
+  source: AlignedText,
+  pattern: RegExp,
+  replacement: (match: string) => string,
+): AlignedText {
   const builder = alignmentBuilder(source);
   let at = 0;
   for (const match of source.text.matchAll(pattern)) {
     if (match.index > at) builder.append(source.text.slice(at, match.index), at, match.index);
     at = match.index + match[0].length;
     const last = at - 1;
-    if (match[0] !== '') builder.append(replacement(match[0]), isLowSurrogate(source.text.charCodeAt(last)) && last > match.index ? last - 1 : last, at);
+    if (match[0] !== '')
+      builder.append(
+        replacement(match[0]),
+        isLowSurrogate(source.text.charCodeAt(last)) && last > match.index ? last - 1 : last,
+        at,
+      );
   }
   if (at < source.text.length) builder.append(source.text.slice(at), at, source.text.length);
   return builder.finish();

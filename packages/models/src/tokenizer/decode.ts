@@ -12,7 +12,8 @@ const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Joins the texts of tokens as the tokenizer's file describes it. Bytes are decoded here and not by the library, which
- * resets at every added token, replaces broken bytes otherwise than Hugging Face's reference and cleans up spaces unasked.
+ * resets at every added token, replaces broken bytes otherwise than Hugging Face's reference and cleans up spaces
+ * unasked.
  */
 export function createDecoder(config: DecoderConfig | null): (tokens: string[]) => string {
   if (config === null) return (tokens) => tokens.join(' ');

@@ -1,8 +1,8 @@
 import * as tokenizers from '@huggingface/tokenizers';
 
 /**
- * The parts of `@huggingface/tokenizers` that are used here. Its own declarations name files without their endings, which
- * TypeScript does not follow for ES modules under Node, so that they would all be `any`.
+ * The parts of `@huggingface/tokenizers` that are used here. Its own declarations name files without their endings,
+ * which TypeScript does not follow for ES modules under Node, so that they would all be `any`.
  */
 interface Library {
   readonly Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
@@ -13,7 +13,13 @@ interface Library {
 
 export interface LibraryTokenizer {
   readonly model: LibraryModel;
-  readonly post_processor: ((first: readonly string[], second: readonly string[] | null, addSpecialTokens: boolean) => { readonly tokens: readonly string[]; readonly tokens_pair?: readonly string[] | null }) | null;
+  readonly post_processor:
+    | ((
+        first: readonly string[],
+        second: readonly string[] | null,
+        addSpecialTokens: boolean,
+      ) => { readonly tokens: readonly string[]; readonly tokens_pair?: readonly string[] | null })
+    | null;
 }
 
 /** A tokenization model: pieces of text to the texts of tokens. */

@@ -6,14 +6,21 @@ import type { NormalizerConfig } from './tokenizer-files.js';
 /** One step of normalisation that knows where each character came from. */
 export type AlignedNormalizer = (source: AlignedText) => AlignedText;
 
-/** A base character with its marks, or a Hangul syllable in its letters: what Unicode normalisation may join or take apart, and nothing more. */
+/**
+ * A base character with its marks, or a Hangul syllable in its letters: what Unicode normalisation may join or take
+ * apart, and nothing more.
+ */
 const COMPOSABLE = /[\u1100-\u115f][\u1160-\u11a7][\u11a8-\u11ff]?|\P{M}\p{M}*|\p{M}+/gu;
 
-/** A normaliser as the tokenizer's file describes it, the library's own but aligned; null where the text stays as it is. */
+/**
+ * A normaliser as the tokenizer's file describes it, the library's own but aligned; null where the text stays as it is.
+ */
 export function createNormalizer(config: NormalizerConfig | null): AlignedNormalizer | null {
   if (config === null) return null;
   if (config.type === 'Sequence') {
-    const steps = (config['normalizers'] as readonly NormalizerConfig[]).map(createNormalizer).filter((step) => step !== null);
+    const steps = (config['normalizers'] as readonly NormalizerConfig[])
+      .map(createNormalizer)
+      .filter((step) => step !== null);
     return (source) => steps.reduce((text, step) => step(text), source);
   }
   if (config.type === 'Prepend') return prepending(String(config['prepend'] ?? ''));
@@ -25,7 +32,9 @@ export function createNormalizer(config: NormalizerConfig | null): AlignedNormal
   return aligned(libraryNormalizer(config));
 }
 
-/** The library's normaliser of any kind: a sequence of one, since only sequences build their parts from a description. */
+/**
+ * The library's normaliser of any kind: a sequence of one, since only sequences build their parts from a description.
+ */
 function libraryNormalizer(config: NormalizerConfig): (text: string) => string {
   const sequence = new library.SequenceNormalizer({ type: 'Sequence', normalizers: [config] });
   return (text) => sequence.normalize(text);
@@ -56,7 +65,12 @@ function alignedByEnds(source: AlignedText, whole: string): AlignedText {
   let head = 0;
   while (head < before.length && head < whole.length && before[head] === whole[head]) head++;
   let tail = 0;
-  while (tail < before.length - head && tail < whole.length - head && before[before.length - 1 - tail] === whole[whole.length - 1 - tail]) tail++;
+  while (
+    tail < before.length - head &&
+    tail < whole.length - head &&
+    before[before.length - 1 - tail] === whole[whole.length - 1 - tail]
+  )
+    tail++;
   const builder = alignmentBuilder(source);
   if (head > 0) builder.append(before.slice(0, head), 0, head);
   const middle = whole.slice(head, whole.length - tail);

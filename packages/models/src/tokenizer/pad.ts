@@ -14,16 +14,38 @@ export interface PadOptions {
   readonly side?: 'left' | 'right';
 }
 
-/** Encodes texts with special tokens into rows of one length. Throws `TOKENIZER_INVALID` where the tokenizer has no padding token. */
-export function encodePadded(tokenizer: FolderTokenizer, texts: readonly string[], { maxLength, side = 'right' }: PadOptions = {}): PaddedTexts {
+/**
+ * Encodes texts with special tokens into rows of one length. Throws `TOKENIZER_INVALID` where the tokenizer has no
+ * padding token.
+ */
+export function encodePadded(
+  tokenizer: FolderTokenizer,
+  texts: readonly string[],
+  { maxLength, side = 'right' }: PadOptions = {},
+): PaddedTexts {
   const { padTokenId } = tokenizer;
-  if (padTokenId === null) throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer has no padding token.', { expected: 'pad_token in tokenizer_config.json' });
+  if (padTokenId === null)
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer has no padding token.', {
+      expected: 'pad_token in tokenizer_config.json',
+    });
   const special = tokenizer.withSpecialTokens([]).length;
-  const rows = texts.map((text) => tokenizer.withSpecialTokens(tokenizer.encode(text).slice(0, maxLength === undefined ? undefined : Math.max(0, maxLength - special))));
+  const rows = texts.map((text) =>
+    tokenizer.withSpecialTokens(
+      tokenizer.encode(text).slice(0, maxLength === undefined ? undefined : Math.max(0, maxLength - special)),
+    ),
+  );
   const length = maxLength ?? Math.max(0, ...rows.map((row) => row.length));
   const pad = <T>(row: readonly T[], filler: T): T[] => {
     const filling = Array.from({ length: Math.max(0, length - row.length) }, () => filler);
     return side === 'left' ? [...filling, ...row] : [...row, ...filling];
   };
-  return { ids: rows.map((row) => pad(row, padTokenId)), attentionMask: rows.map((row) => pad(row.map(() => 1), 0)) };
+  return {
+    ids: rows.map((row) => pad(row, padTokenId)),
+    attentionMask: rows.map((row) =>
+      pad(
+        row.map(() => 1),
+        0,
+      ),
+    ),
+  };
 }

@@ -8,7 +8,12 @@ export interface Pattern {
 
 /** The pattern as a JavaScript expression: the library translates the Oniguruma syntax that these files use. */
 export function compilePattern(pattern: Pattern): RegExp {
-  const { pattern: compiled } = new library.SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated', invert: true });
+  const { pattern: compiled } = new library.SplitPreTokenizer({
+    type: 'Split',
+    pattern,
+    behavior: 'Isolated',
+    invert: true,
+  });
   if (compiled === null) throw new Error(`pattern ${JSON.stringify(pattern)} is neither a string nor an expression`);
   return compiled;
 }

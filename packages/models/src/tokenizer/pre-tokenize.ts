@@ -15,7 +15,10 @@ export interface PreTokenizer {
 const GPT2_WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 
-/** Cuts a text into the pieces that never share a token, as the tokenizer's file describes it. Throws for kinds that nobody knows. */
+/**
+ * Cuts a text into the pieces that never share a token, as the tokenizer's file describes it. Throws for kinds that
+ * nobody knows.
+ */
 export function createPreTokenizer(config: PreTokenizerConfig | null): PreTokenizer {
   const parts = flatten(config);
   const stages = parts.flatMap(createStages);
@@ -24,7 +27,11 @@ export function createPreTokenizer(config: PreTokenizerConfig | null): PreTokeni
     byteLevel,
     split(section, first) {
       let pieces = [section];
-      for (const stage of stages) pieces = pieces.length === 1 && pieces[0] !== undefined ? stage(pieces[0], first) : pieces.flatMap((piece, index) => stage(piece, first && index === 0));
+      for (const stage of stages)
+        pieces =
+          pieces.length === 1 && pieces[0] !== undefined
+            ? stage(pieces[0], first)
+            : pieces.flatMap((piece, index) => stage(piece, first && index === 0));
       return pieces;
     },
   };
@@ -32,17 +39,22 @@ export function createPreTokenizer(config: PreTokenizerConfig | null): PreTokeni
 
 function flatten(config: PreTokenizerConfig | null): PreTokenizerConfig[] {
   if (config === null) return [];
-  return config.type === 'Sequence' ? (config['pretokenizers'] as readonly PreTokenizerConfig[]).flatMap(flatten) : [config];
+  return config.type === 'Sequence'
+    ? (config['pretokenizers'] as readonly PreTokenizerConfig[]).flatMap(flatten)
+    : [config];
 }
 
 function createStages(config: PreTokenizerConfig): Stage[] {
   const behaviour = typeof config['behavior'] === 'string' ? config['behavior'] : undefined;
   switch (config.type) {
     case 'Split':
-      return [splitting(compilePattern(config['pattern'] as Pattern), behaviour ?? 'Isolated', config['invert'] === true)];
+      return [
+        splitting(compilePattern(config['pattern'] as Pattern), behaviour ?? 'Isolated', config['invert'] === true),
+      ];
     case 'ByteLevel': {
       const stages: Stage[] = [];
-      if (config['add_prefix_space'] === true) stages.push((piece) => [piece.text === '' || piece.text.startsWith(' ') ? piece : prefixed(piece, ' ')]);
+      if (config['add_prefix_space'] === true)
+        stages.push((piece) => [piece.text === '' || piece.text.startsWith(' ') ? piece : prefixed(piece, ' ')]);
       if (config['use_regex'] !== false) stages.push(splitting(GPT2_WORDS, 'Isolated', false));
       return stages;
     }
@@ -79,16 +91,25 @@ function metaspace(config: PreTokenizerConfig): Stage[] {
     (piece, first) => {
       const replaced = piece.text.includes(' ') ? replaceUnits(piece, ' ', replacement) : piece;
       const prepend = scheme === 'always' || (scheme === 'first' && first);
-      return [prepend && replaced.text !== '' && !replaced.text.startsWith(replacement) ? prefixed(replaced, replacement) : replaced];
+      return [
+        prepend && replaced.text !== '' && !replaced.text.startsWith(replacement)
+          ? prefixed(replaced, replacement)
+          : replaced,
+      ];
     },
   ];
-  if (config['split'] !== false) stages.push(splitting(new RegExp(replacement.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu'), 'MergedWithNext', false));
+  if (config['split'] !== false)
+    stages.push(
+      splitting(new RegExp(replacement.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu'), 'MergedWithNext', false),
+    );
   return stages;
 }
 
 /** One unit for another of the same length: the alignment stays what it was. */
 function replaceUnits(piece: AlignedText, from: string, to: string): AlignedText {
-  return to.length === from.length ? { ...piece, text: piece.text.replaceAll(from, to) } : replaceMatches(piece, new RegExp(from, 'g'), () => to);
+  return to.length === from.length
+    ? { ...piece, text: piece.text.replaceAll(from, to) }
+    : replaceMatches(piece, new RegExp(from, 'g'), () => to);
 }
 
 function prefixed(piece: AlignedText, prefix: string): AlignedText {
@@ -120,7 +141,8 @@ function splitting(pattern: RegExp, behaviour: string, invert: boolean): Stage {
       const last = pieces.at(-1);
       if (!matched) pieces.push(slice(piece, start, end));
       else if (behaviour === 'Isolated') pieces.push(slice(piece, start, end));
-      else if (behaviour === 'MergedWithPrevious' && last !== undefined && !previousMatched) pieces[pieces.length - 1] = slice(piece, start - last.text.length, end);
+      else if (behaviour === 'MergedWithPrevious' && last !== undefined && !previousMatched)
+        pieces[pieces.length - 1] = slice(piece, start - last.text.length, end);
       else if (behaviour === 'MergedWithPrevious') pieces.push(slice(piece, start, end));
       else if (behaviour === 'MergedWithNext' || (behaviour === 'Contiguous' && pendingStart < 0)) pendingStart = start;
       previousMatched = matched;

@@ -7,17 +7,23 @@ export interface StreamDecoder {
   finish(): string;
 }
 
-/** Groups of ids, each a whole number of characters, that are decoded anew with each push: decoders look at a token's left neighbours. */
+/**
+ * Groups of ids, each a whole number of characters, that are decoded anew with each push: decoders look at a token's
+ * left neighbours.
+ */
 const CONTEXT = 2;
 
 /** Ids after which text that is still broken is given out as it is: no character stays unfinished for so long. */
 const PATIENCE = 64;
 
 /**
- * Decodes ids as they come, giving out whole characters only: a token may hold a part of a character, whose rest comes with the next ones.
- * The parts joined are `tokenizer.decode` of all ids.
+ * Decodes ids as they come, giving out whole characters only: a token may hold a part of a character, whose rest comes
+ * with the next ones. The parts joined are `tokenizer.decode` of all ids.
  */
-export function createStreamDecoder(tokenizer: Pick<Tokenizer, 'decode'>, options: { readonly skipSpecialTokens?: boolean } = {}): StreamDecoder {
+export function createStreamDecoder(
+  tokenizer: Pick<Tokenizer, 'decode'>,
+  options: { readonly skipSpecialTokens?: boolean } = {},
+): StreamDecoder {
   let groups: number[][] = [];
   let pending: number[] = [];
   /** UTF-16 units of the pending ids' text that were given out already. */

@@ -7,7 +7,10 @@ import { loadTokenizer } from './tokenizer.js';
 
 const small = {
   added_tokens: [{ id: 3, content: '<end>', special: true }],
-  normalizer: null, pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true }, post_processor: null, decoder: { type: 'ByteLevel' },
+  normalizer: null,
+  pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+  post_processor: null,
+  decoder: { type: 'ByteLevel' },
   model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] },
 };
 
@@ -17,13 +20,18 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const write = (name: string, value: unknown): Promise<void> => writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
+const write = (name: string, value: unknown): Promise<void> =>
+  writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
 
 describe('a tokenizer folder', () => {
   it('gives its special tokens, however they are written', async () => {
     await write('tokenizer.json', small);
     await write('special_tokens_map.json', { bos_token: { content: 'a', lstrip: false } });
-    await write('tokenizer_config.json', { eos_token: { content: '<end>' }, pad_token: '<gone>', added_tokens_decoder: { 4: { content: '<new>', special: true } } });
+    await write('tokenizer_config.json', {
+      eos_token: { content: '<end>' },
+      pad_token: '<gone>',
+      added_tokens_decoder: { 4: { content: '<new>', special: true } },
+    });
     const tokenizer = await loadTokenizer(folder);
     expect([tokenizer.bosTokenId, tokenizer.eosTokenId, tokenizer.padTokenId]).toEqual([0, 3, null]);
     expect(tokenizer.encode('ab<new>b')).toEqual([2, 4, 1]);
@@ -38,16 +46,27 @@ describe('a tokenizer folder', () => {
     ['no model', { ...small, model: null }, /model/],
     ['no vocabulary', { ...small, model: { type: 'BPE' } }, /model\.vocab/],
     ['no merges', { ...small, model: { type: 'BPE', vocab: {} } }, /model\.merges/],
-    ['an id that is no number', { ...small, model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } }, /model\.vocab\["a"\]/],
+    [
+      'an id that is no number',
+      { ...small, model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } },
+      /model\.vocab\["a"\]/,
+    ],
     ['an absurd id', { ...small, model: { type: 'BPE', vocab: { a: 4e9 }, merges: [] } }, /model\.vocab\["a"\]/],
     ['an added token without id', { ...small, added_tokens: [{ content: 'x' }] }, /added_tokens\[0\]/],
     ['an unknown pre-tokenizer', { ...small, pre_tokenizer: { type: 'Nope' } }, /Nope/],
     ['an unknown normaliser', { ...small, normalizer: { type: 'Nope' } }, /Nope/],
     ['an unknown decoder', { ...small, decoder: { type: 'Nope' } }, /Nope/],
-    ['a pattern that is none', { ...small, pre_tokenizer: { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' } }, /./],
+    [
+      'a pattern that is none',
+      { ...small, pre_tokenizer: { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' } },
+      /./,
+    ],
   ])('with %s is refused with its file', async (_, value, message) => {
     if (value !== undefined) await write('tokenizer.json', value);
-    await expect(loadTokenizer(folder)).rejects.toMatchObject({ code: 'TOKENIZER_INVALID', place: { file: join(folder, 'tokenizer.json') } });
+    await expect(loadTokenizer(folder)).rejects.toMatchObject({
+      code: 'TOKENIZER_INVALID',
+      place: { file: join(folder, 'tokenizer.json') },
+    });
     await expect(loadTokenizer(folder).catch((error: unknown) => String(error))).resolves.toMatch(message);
   });
 
@@ -62,7 +81,10 @@ describe('a tokenizer folder', () => {
 
 describe('streaming', () => {
   /** Bytes as ids: decoding is that of the bytes, broken ones replaced. */
-  const bytes = { decode: (ids: readonly number[]): string => new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(ids)) };
+  const bytes = {
+    decode: (ids: readonly number[]): string =>
+      new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(ids)),
+  };
 
   it('gives out whole characters only', () => {
     const stream = createStreamDecoder(bytes);

@@ -42,18 +42,27 @@ export interface TokenizerFiles {
 
 const SPECIAL_NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
-/** Reads the tokenizer of a Hugging Face folder. Throws `TOKENIZER_INVALID` with the file, and the line where JSON does not parse. */
+/**
+ * Reads the tokenizer of a Hugging Face folder. Throws `TOKENIZER_INVALID` with the file, and the line where JSON does
+ * not parse.
+ */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const tokenizer = await readJson(join(folder, 'tokenizer.json'), true);
   const config = (await readJson(join(folder, 'tokenizer_config.json'), false)) ?? {};
   const specialMap = (await readJson(join(folder, 'special_tokens_map.json'), false)) ?? {};
   const file = join(folder, 'tokenizer.json');
-  return { folder, tokenizer: describe(tokenizer ?? {}, config, file), config: config as Record<string, Json>, specialTokens: specialTokensOf({ ...specialMap, ...config }) };
+  return {
+    folder,
+    tokenizer: describe(tokenizer ?? {}, config, file),
+    config: config as Record<string, Json>,
+    specialTokens: specialTokensOf({ ...specialMap, ...config }),
+  };
 }
 
 type JsonObject = Record<string, unknown>;
 
-const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 async function readJson(file: string, required: boolean): Promise<JsonObject | undefined> {
   let text: string;
@@ -61,15 +70,29 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
     text = await readFile(file, 'utf8');
   } catch (cause) {
     if (!required && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer file cannot be read.', { place: { file }, cause, hint: 'A model folder needs tokenizer.json, as save_pretrained writes it; `whetstone import` makes one from a GGUF file.' });
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer file cannot be read.', {
+      place: { file },
+      cause,
+      hint:
+        'A model folder needs tokenizer.json, as save_pretrained writes it; `whetstone import` makes one from a ' +
+        'GGUF file.',
+    });
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new WhetstoneError('TOKENIZER_INVALID', `The file is not JSON: ${(cause as Error).message}`, { place: { file, ...lineOf(text, cause as Error) }, cause });
+    throw new WhetstoneError('TOKENIZER_INVALID', `The file is not JSON: ${(cause as Error).message}`, {
+      place: { file, ...lineOf(text, cause as Error) },
+      cause,
+    });
   }
-  if (!isObject(value)) throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not hold a JSON object.', { place: { file }, expected: 'an object', found: Array.isArray(value) ? 'a list' : String(value) });
+  if (!isObject(value))
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not hold a JSON object.', {
+      place: { file },
+      expected: 'an object',
+      found: Array.isArray(value) ? 'a list' : String(value),
+    });
   return value;
 }
 
@@ -81,34 +104,52 @@ function lineOf(text: string, error: Error): { line?: number } {
 /** Checks what the code here relies on; adds tokens that only `tokenizer_config.json` lists. */
 function describe(tokenizer: JsonObject, config: JsonObject, file: string): TokenizerDescription {
   const wrong = (path: string, expected: string, found: unknown): never => {
-    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer's ${path} is not what it must be.`, { place: { file, path }, expected, found: found === undefined ? 'nothing' : (JSON.stringify(found) ?? 'nothing').slice(0, 80) });
+    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer's ${path} is not what it must be.`, {
+      place: { file, path },
+      expected,
+      found: found === undefined ? 'nothing' : (JSON.stringify(found) ?? 'nothing').slice(0, 80),
+    });
   };
   const typed = (key: string): Typed | null => {
     const value = tokenizer[key] ?? null;
     if (value === null) return null;
-    return isObject(value) && typeof value['type'] === 'string' ? (value as Typed) : wrong(key, 'an object with a type, or null', value);
+    return isObject(value) && typeof value['type'] === 'string'
+      ? (value as Typed)
+      : wrong(key, 'an object with a type, or null', value);
   };
   const model = tokenizer['model'];
   if (!isObject(model)) return wrong('model', 'an object', model);
   const vocabulary = model['vocab'];
-  if (!isObject(vocabulary) && !Array.isArray(vocabulary)) wrong('model.vocab', 'an object of token to id, or a list of [token, score]', vocabulary);
+  if (!isObject(vocabulary) && !Array.isArray(vocabulary))
+    wrong('model.vocab', 'an object of token to id, or a list of [token, score]', vocabulary);
   if (model['type'] === 'BPE' && !Array.isArray(model['merges'])) wrong('model.merges', 'a list', model['merges']);
   if (isObject(vocabulary)) checkIds(vocabulary, wrong);
   const listed = tokenizer['added_tokens'] ?? [];
   if (!Array.isArray(listed)) return wrong('added_tokens', 'a list', listed);
   const added = listed.map((token: unknown, index) => {
-    if (!isObject(token) || typeof token['content'] !== 'string' || !isId(token['id'])) return wrong(`added_tokens[${index}]`, 'an object with content and id', token);
+    if (!isObject(token) || typeof token['content'] !== 'string' || !isId(token['id']))
+      return wrong(`added_tokens[${index}]`, 'an object with content and id', token);
     return token as unknown as AddedTokenConfig;
   });
-  return { ...tokenizer, added_tokens: withConfigured(added, config), normalizer: typed('normalizer'), pre_tokenizer: typed('pre_tokenizer'), post_processor: typed('post_processor'), decoder: typed('decoder'), model: model as Typed };
+  return {
+    ...tokenizer,
+    added_tokens: withConfigured(added, config),
+    normalizer: typed('normalizer'),
+    pre_tokenizer: typed('pre_tokenizer'),
+    post_processor: typed('post_processor'),
+    decoder: typed('decoder'),
+    model: model as Typed,
+  };
 }
 
 /** Ids are places in an embedding: an absurd one would make a list of that length. */
 const LARGEST_ID = 16_777_216;
-const isId = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 0 && (value as number) < LARGEST_ID;
+const isId = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < LARGEST_ID;
 
 function checkIds(vocabulary: JsonObject, wrong: (path: string, expected: string, found: unknown) => never): void {
-  for (const [token, id] of Object.entries(vocabulary)) if (!isId(id)) wrong(`model.vocab[${JSON.stringify(token)}]`, 'an id: a whole number from 0 on', id);
+  for (const [token, id] of Object.entries(vocabulary))
+    if (!isId(id)) wrong(`model.vocab[${JSON.stringify(token)}]`, 'an id: a whole number from 0 on', id);
 }
 
 function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject): AddedTokenConfig[] {
@@ -117,7 +158,9 @@ function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject)
   const known = new Set(listed.map(({ id }) => id));
   const further = Object.entries(decoder).flatMap(([id, token]): AddedTokenConfig[] => {
     const number = Number(id);
-    return !known.has(number) && isId(number) && isObject(token) && typeof token['content'] === 'string' ? [{ ...token, content: token['content'], id: number }] : [];
+    return !known.has(number) && isId(number) && isObject(token) && typeof token['content'] === 'string'
+      ? [{ ...token, content: token['content'], id: number }]
+      : [];
   });
   return [...listed, ...further];
 }
@@ -125,7 +168,8 @@ function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject)
 function specialTokensOf(source: JsonObject): SpecialTokens {
   const tokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(source)) {
-    if (!name.endsWith('_token') || !(SPECIAL_NAMES.includes(name) || isObject(value) || typeof value === 'string')) continue;
+    if (!name.endsWith('_token') || !(SPECIAL_NAMES.includes(name) || isObject(value) || typeof value === 'string'))
+      continue;
     if (typeof value === 'string') tokens[name] = value;
     else if (isObject(value) && typeof value['content'] === 'string') tokens[name] = value['content'];
   }

@@ -7,7 +7,12 @@ import { createDecoder } from './decode.js';
 import { library } from './library.js';
 import { createNormalizer } from './normalize.js';
 import { createPreTokenizer } from './pre-tokenize.js';
-import { readTokenizerFiles, type AddedTokenConfig, type SpecialTokens, type TokenizerFiles } from './tokenizer-files.js';
+import {
+  readTokenizerFiles,
+  type AddedTokenConfig,
+  type SpecialTokens,
+  type TokenizerFiles,
+} from './tokenizer-files.js';
 import { createWordEncoder } from './word-encoder.js';
 import { join } from 'node:path';
 
@@ -33,13 +38,19 @@ export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
   return Object.assign(createTokenizer(await readTokenizerFiles(folder)), recipe === undefined ? {} : { recipe });
 }
 
-/** Makes a tokenizer from its files' contents: `@huggingface/tokenizers` does the work, offsets and decoding are exact where the library is not. */
+/**
+ * Makes a tokenizer from its files' contents: `@huggingface/tokenizers` does the work, offsets and decoding are exact
+ * where the library is not.
+ */
 export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
   try {
     return build(files);
   } catch (cause) {
     if (cause instanceof WhetstoneError) throw cause;
-    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer cannot be used: ${(cause as Error).message}`, { place: { file: join(files.folder, 'tokenizer.json') }, cause });
+    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer cannot be used: ${(cause as Error).message}`, {
+      place: { file: join(files.folder, 'tokenizer.json') },
+      cause,
+    });
   }
 }
 
@@ -49,16 +60,25 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
   const unknown = model.unk_token_id;
   const idOf = (token: string): number => {
     const id = addedByText.get(token)?.id ?? model.tokens_to_ids.get(token) ?? unknown;
-    if (id === undefined) throw new WhetstoneError('TOKENIZER_INVALID', `The token ${JSON.stringify(token)} is not in the vocabulary, which has no unknown token either.`);
+    if (id === undefined)
+      throw new WhetstoneError(
+        'TOKENIZER_INVALID',
+        `The token ${JSON.stringify(token)} is not in the vocabulary, which has no unknown token either.`,
+      );
     return id;
   };
 
   const normalize = createNormalizer(tokenizer.normalizer);
   const preTokenizer = createPreTokenizer(tokenizer.pre_tokenizer);
   const encodeWord = createWordEncoder(model, { byteLevel: preTokenizer.byteLevel, idOf });
-  const isNormalized = (token: AddedTokenConfig): boolean => (token.normalized ?? token.special !== true) && normalize !== null;
-  const splitRaw = createAddedTokenSplitter(tokenizer.added_tokens.filter((token) => !isNormalized(token)).map((token) => ({ text: token.content, token })));
-  const normalizedTokens = tokenizer.added_tokens.filter(isNormalized).map((token) => ({ text: normalize?.(unchanged(token.content, 0)).text ?? token.content, token }));
+  const isNormalized = (token: AddedTokenConfig): boolean =>
+    (token.normalized ?? token.special !== true) && normalize !== null;
+  const splitRaw = createAddedTokenSplitter(
+    tokenizer.added_tokens.filter((token) => !isNormalized(token)).map((token) => ({ text: token.content, token })),
+  );
+  const normalizedTokens = tokenizer.added_tokens
+    .filter(isNormalized)
+    .map((token) => ({ text: normalize?.(unchanged(token.content, 0)).text ?? token.content, token }));
   const splitNormalized = createAddedTokenSplitter(normalizedTokens);
 
   const ids: number[] = [];
@@ -95,7 +115,8 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
         continue;
       }
       for (const part of splitNormalized(section.text)) {
-        if (part.token !== null) pushToken(part.token, originalStart(section, part.start), originalEnd(section, part.end - 1));
+        if (part.token !== null)
+          pushToken(part.token, originalStart(section, part.start), originalEnd(section, part.end - 1));
         else pushWords(sliceOf(section, part.start, part.end), start === 0 && part.start === 0);
       }
     }
@@ -111,15 +132,22 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
   };
   const addedIds = new Set(tokenizer.added_tokens.map(({ id }) => id));
   const specialTexts = new Set(Object.values(specialTokens));
-  const specialTokenIds = new Set(tokenizer.added_tokens.filter(({ special, content }) => special === true || specialTexts.has(content)).map(({ id }) => id));
+  const specialTokenIds = new Set(
+    tokenizer.added_tokens
+      .filter(({ special, content }) => special === true || specialTexts.has(content))
+      .map(({ id }) => id),
+  );
   const decodeTokens = createDecoder(tokenizer.decoder);
   const tokenId = (token: string): number | undefined => addedByText.get(token)?.id ?? model.tokens_to_ids.get(token);
-  const special = (name: string): number | null => (specialTokens[name] === undefined ? null : (tokenId(specialTokens[name]) ?? null));
+  const special = (name: string): number | null =>
+    specialTokens[name] === undefined ? null : (tokenId(specialTokens[name]) ?? null);
 
   let hash: string | undefined;
   return {
     get hash() {
-      return (hash ??= createHash('sha256').update(JSON.stringify([tokenizer, config])).digest('hex'));
+      return (hash ??= createHash('sha256')
+        .update(JSON.stringify([tokenizer, config]))
+        .digest('hex'));
     },
     vocabularySize: model.vocab.length,
     bosTokenId: special('bos_token'),
@@ -131,10 +159,16 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
     tokens,
     tokenId,
     withSpecialTokens: (list) => postProcess(list, null),
-    encode: (text, options) => (options?.addSpecialTokens === true ? postProcess(run(text).ids, null) : [...run(text).ids]),
+    encode: (text, options) =>
+      options?.addSpecialTokens === true ? postProcess(run(text).ids, null) : [...run(text).ids],
     encodePair: (first, second) => postProcess(run(first).ids, run(second).ids),
     encodeWithSpans: run,
-    decode: (list, options) => decodeTokens(tokens(options?.skipSpecialTokens === true ? list.filter((id) => !specialTokenIds.has(id)) : list).filter((token) => token !== undefined)),
+    decode: (list, options) =>
+      decodeTokens(
+        tokens(options?.skipSpecialTokens === true ? list.filter((id) => !specialTokenIds.has(id)) : list).filter(
+          (token) => token !== undefined,
+        ),
+      ),
   };
 }
 

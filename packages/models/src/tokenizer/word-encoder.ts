@@ -14,7 +14,10 @@ const LONGEST_CACHED = 48;
 const BYTE_TOKEN = /^<0x([0-9A-F]{2})>$/;
 const utf8 = new TextEncoder();
 
-/** Printable stand-ins for the 256 bytes, as GPT-2's vocabulary writes them: printable Latin-1 as itself, the rest from U+0100 on. */
+/**
+ * Printable stand-ins for the 256 bytes, as GPT-2's vocabulary writes them: printable Latin-1 as itself, the rest from
+ * U+0100 on.
+ */
 export const byteCharacters: readonly string[] = (() => {
   let spare = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {
@@ -23,10 +26,14 @@ export const byteCharacters: readonly string[] = (() => {
   });
 })();
 
-
-
-/** Encodes pieces with the library's model. Words come again and again: what was encoded once is remembered, within a bound. */
-export function createWordEncoder(model: LibraryModel, options: { readonly byteLevel: boolean; readonly idOf: (token: string) => number }): WordEncoder {
+/**
+ * Encodes pieces with the library's model. Words come again and again: what was encoded once is remembered, within a
+ * bound.
+ */
+export function createWordEncoder(
+  model: LibraryModel,
+  options: { readonly byteLevel: boolean; readonly idOf: (token: string) => number },
+): WordEncoder {
   const cache = new Map<string, EncodedWord>();
   const encode = (piece: string): EncodedWord => {
     const written = options.byteLevel ? Array.from(utf8.encode(piece), (byte) => byteCharacters[byte]).join('') : piece;
@@ -103,7 +110,13 @@ function tokenRanges(piece: string, tokens: readonly string[], model: LibraryMod
       if (bytesLeft === 0) at += width;
       return;
     } else {
-      end = endOfUnknown(piece, at, tokens.slice(index + 1).map((next, offset) => surface(next, index + 1 + offset)), width, model.fuse_unk);
+      end = endOfUnknown(
+        piece,
+        at,
+        tokens.slice(index + 1).map((next, offset) => surface(next, index + 1 + offset)),
+        width,
+        model.fuse_unk,
+      );
     }
     ranges.starts.push(at);
     ranges.ends.push(end);
@@ -112,8 +125,17 @@ function tokenRanges(piece: string, tokens: readonly string[], model: LibraryMod
   return ranges;
 }
 
-/** An unknown token stands for one character, or where unknowns are fused or are whole words, for all up to the next known token. */
-function endOfUnknown(piece: string, start: number, following: readonly string[], width: number, fused: boolean): number {
+/**
+ * An unknown token stands for one character, or where unknowns are fused or are whole words, for all up to the next
+ * known token.
+ */
+function endOfUnknown(
+  piece: string,
+  start: number,
+  following: readonly string[],
+  width: number,
+  fused: boolean,
+): number {
   const next = following[0];
   if (next === undefined) return piece.length;
   if (!fused) return start + width;

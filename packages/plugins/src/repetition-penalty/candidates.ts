@@ -4,11 +4,19 @@ import type { Batch, SupervisedPositions } from '@whetstone/core/contract';
 export type Span = readonly [number, number];
 
 /** Replies among the supervised positions: index of the first position of each, and one past the last. */
-export function repliesOf({ positions }: SupervisedPositions, { length }: Pick<Batch, 'length'>, segmentIds: Int32Array): readonly Span[] {
+export function repliesOf(
+  { positions }: SupervisedPositions,
+  { length }: Pick<Batch, 'length'>,
+  segmentIds: Int32Array,
+): readonly Span[] {
   const replies: [number, number][] = [];
   for (const [index, position] of positions.entries()) {
     const before = positions[index - 1];
-    const goesOn = before !== undefined && position === before + 1 && position % length !== 0 && segmentIds[position] === segmentIds[before];
+    const goesOn =
+      before !== undefined &&
+      position === before + 1 &&
+      position % length !== 0 &&
+      segmentIds[position] === segmentIds[before];
     const last = replies.at(-1);
     if (goesOn && last !== undefined) last[1] = index + 1;
     else replies.push([index, index + 1]);
@@ -17,17 +25,23 @@ export function repliesOf({ positions }: SupervisedPositions, { length }: Pick<B
 }
 
 /**
- * For each target, the tokens that it must not be: those among the reply's last `window` tokens, or, for n-grams, those that would
- * repeat the n − 1 tokens before with the token that then followed. The target itself is never among them (Welleck et al. 2019).
+ * For each target, the tokens that it must not be: those among the reply's last `window` tokens, or, for n-grams, those
+ * that would repeat the n − 1 tokens before with the token that then followed. The target itself is never among them
+ * (Welleck et al. 2019).
  */
-export function candidatesOf(targets: Int32Array, replies: readonly Span[], { ngram, window }: { readonly ngram: number; readonly window: number }): readonly (readonly number[])[] {
+export function candidatesOf(
+  targets: Int32Array,
+  replies: readonly Span[],
+  { ngram, window }: { readonly ngram: number; readonly window: number },
+): readonly (readonly number[])[] {
   const candidates: number[][] = Array.from(targets, () => []);
   for (const [start, end] of replies) {
     for (let at = start + 1; at < end; at += 1) {
       const used = new Set<number>();
       for (let earlier = Math.max(start + ngram - 1, at - window); earlier < at; earlier += 1) {
         let repeats = true;
-        for (let back = 1; back < ngram && repeats; back += 1) repeats = at - back >= start && targets[earlier - back] === targets[at - back];
+        for (let back = 1; back < ngram && repeats; back += 1)
+          repeats = at - back >= start && targets[earlier - back] === targets[at - back];
         if (repeats && targets[earlier] !== targets[at]) used.add(targets[earlier] ?? 0);
       }
       candidates[at] = [...used];
@@ -55,7 +69,10 @@ export function repetitionRate(tokens: readonly number[], n: number): number {
 }
 
 /** What stands before the first token that is learned, of each conversation of a batch. */
-export function promptsOf({ rows, length, ids, labels, segmentIds }: Pick<Batch, 'rows' | 'length' | 'ids' | 'labels' | 'segmentIds'>, ignoredLabel: number): readonly (readonly number[])[] {
+export function promptsOf(
+  { rows, length, ids, labels, segmentIds }: Pick<Batch, 'rows' | 'length' | 'ids' | 'labels' | 'segmentIds'>,
+  ignoredLabel: number,
+): readonly (readonly number[])[] {
   const prompts: (readonly number[])[] = [];
   for (let row = 0; row < rows; row += 1) {
     let start = row * length;

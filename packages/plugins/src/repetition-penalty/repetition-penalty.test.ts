@@ -1,6 +1,18 @@
 import '@whetstone/core/tfjs-gradients';
 import '@tensorflow/tfjs-backend-cpu';
-import { add, clone, engine, memory, mul, ready, setBackend, tensor2d, tidy, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  clone,
+  engine,
+  memory,
+  mul,
+  ready,
+  setBackend,
+  tensor2d,
+  tidy,
+  type Scalar,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { candidatesOf, repliesOf } from './candidates.js';
 import { concentration, unlikelihood } from './terms.js';
@@ -14,7 +26,8 @@ function expectGradient(loss: (logits: Tensor2D) => Scalar, logits: Tensor2D): v
   const [gradient] = grads as [Tensor2D];
   const values = Array.from(gradient.dataSync());
   const norm = Math.sqrt(values.reduce((sum, each) => sum + each * each, 0));
-  const at = (distance: number): number => numberOf(() => loss(add(logits, mul(gradient, distance / norm)) as Tensor2D));
+  const at = (distance: number): number =>
+    numberOf(() => loss(add(logits, mul(gradient, distance / norm)) as Tensor2D));
   expect((at(1e-2) - at(-1e-2)) / 2e-2).toBeCloseTo(norm, 3);
   value.dispose();
   gradient.dispose();
@@ -29,13 +42,28 @@ describe('repetition-penalty', () => {
 
   it('finds replies: runs of positions in one row and segment', () => {
     const supervised = { positions: Int32Array.of(1, 2, 5, 6, 8, 9), targets: new Int32Array(6) };
-    expect(repliesOf(supervised, { length: 8 }, Int32Array.of(1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1))).toEqual([[0, 2], [2, 4], [4, 6]]);
+    expect(repliesOf(supervised, { length: 8 }, Int32Array.of(1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1))).toEqual(
+      [
+        [0, 2],
+        [2, 4],
+        [4, 6],
+      ],
+    );
   });
 
   it('forbids what the reply has used, never the target', () => {
     const targets = Int32Array.of(5, 6, 5, 7, 5, 6);
     expect(candidatesOf(targets, [[0, 6]], { ngram: 1, window: 64 })).toEqual([[], [5], [6], [5, 6], [6, 7], [5, 7]]);
-    expect(candidatesOf(targets, [[0, 3], [3, 6]], { ngram: 1, window: 1 })).toEqual([[], [5], [6], [], [7], [5]]);
+    expect(
+      candidatesOf(
+        targets,
+        [
+          [0, 3],
+          [3, 6],
+        ],
+        { ngram: 1, window: 1 },
+      ),
+    ).toEqual([[], [5], [6], [], [7], [5]]);
     // After 5 came 6 and 7: whatever is not the target repeats two tokens in a row.
     expect(candidatesOf(targets, [[0, 6]], { ngram: 2, window: 64 })).toEqual([[], [], [], [6], [], [7]]);
   });
@@ -50,14 +78,28 @@ describe('repetition-penalty', () => {
   });
 
   it('has the gradients of its terms', () => {
-    const logits = tensor2d([[0.3, -0.5, 1.2, 0.1], [2, 0.4, -1, 0.3], [0.2, 0.2, -0.7, 1.5]]);
+    const logits = tensor2d([
+      [0.3, -0.5, 1.2, 0.1],
+      [2, 0.4, -1, 0.3],
+      [0.2, 0.2, -0.7, 1.5],
+    ]);
     expectGradient((values) => unlikelihood(values, [[], [0, 3], [1]]), logits);
-    expectGradient((values) => concentration(values, [[0, 2], [2, 3]]), logits);
+    expectGradient(
+      (values) =>
+        concentration(values, [
+          [0, 2],
+          [2, 3],
+        ]),
+      logits,
+    );
     logits.dispose();
   });
 
   it('makes repetition less likely where it is followed downhill', () => {
-    let logits = tensor2d([[0, 0, 0], [3, 0, 0]]) as Tensor2D;
+    let logits = tensor2d([
+      [0, 0, 0],
+      [3, 0, 0],
+    ]) as Tensor2D;
     const candidates = [[], [0]];
     for (let step = 0; step < 20; step += 1) {
       const { value, grads } = engine().gradients(() => unlikelihood(logits, candidates), [logits]);

@@ -1,5 +1,23 @@
 import {
-  clipByValue, div, expandDims, gatherND, log, matMul, mul, neg, reshape, scatterND, softmax, square, sub, sum, tensor1d, tensor2d, type Scalar, type Tensor1D, type Tensor2D,
+  clipByValue,
+  div,
+  expandDims,
+  gatherND,
+  log,
+  matMul,
+  mul,
+  neg,
+  reshape,
+  scatterND,
+  softmax,
+  square,
+  sub,
+  sum,
+  tensor1d,
+  tensor2d,
+  type Scalar,
+  type Tensor1D,
+  type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 import type { Span } from './candidates.js';
@@ -8,13 +26,17 @@ import type { Span } from './candidates.js';
 const smallestComplement = 1e-4;
 
 /**
- * −Σ log(1 − p(c)) over every position's candidates c (Welleck et al. 2019), in nats. Differentiable once, with respect to the logits
- * [positions, vocabulary].
+ * −Σ log(1 − p(c)) over every position's candidates c (Welleck et al. 2019), in nats. Differentiable once, with respect
+ * to the logits [positions, vocabulary].
  */
 export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly number[])[]): Scalar {
   const widest = Math.max(1, ...candidates.map((each) => each.length));
-  const flat = candidates.flatMap((each, position) => Array.from({ length: widest }, (_, index) => [position, each[index] ?? 0]));
-  const counts = candidates.flatMap((each) => Array.from({ length: widest }, (_, index) => (index < each.length ? 1 : 0)));
+  const flat = candidates.flatMap((each, position) =>
+    Array.from({ length: widest }, (_, index) => [position, each[index] ?? 0]),
+  );
+  const counts = candidates.flatMap((each) =>
+    Array.from({ length: widest }, (_, index) => (index < each.length ? 1 : 0)),
+  );
   const rows = candidates.length;
   return customGradient<Scalar>(
     [logits],
@@ -26,7 +48,10 @@ export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly nu
       const complement = clipByValue(sub(1, chosen), smallestComplement, 1);
       // −log(1 − p) falls by p / (1 − p) a unit of log p; the bound keeps a certain repetition from an infinite pull.
       const coefficients = mul<Tensor1D>(weights, div(chosen, complement));
-      return { value: neg(sum(mul(weights, log(complement)))) as Scalar, saved: [probabilities, indices, coefficients] };
+      return {
+        value: neg(sum(mul(weights, log(complement)))) as Scalar,
+        saved: [probabilities, indices, coefficients],
+      };
     },
     (gradient, saved) => {
       const probabilities = savedAt<Tensor2D>(saved, 0);
@@ -39,11 +64,15 @@ export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly nu
   );
 }
 
-/** Mean over replies of Σ_v p̄(v)², p̄ the reply's mean prediction: Simpson's index, 1 where all fall on one token. Differentiable. */
+/**
+ * Mean over replies of Σ_v p̄(v)², p̄ the reply's mean prediction: Simpson's index, 1 where all fall on one token.
+ * Differentiable.
+ */
 export function concentration(logits: Tensor2D, replies: readonly Span[]): Scalar {
   const positions = logits.shape[0];
   const share = new Float32Array(replies.length * positions);
-  for (const [row, [start, end]] of replies.entries()) share.fill(1 / (end - start), row * positions + start, row * positions + end);
+  for (const [row, [start, end]] of replies.entries())
+    share.fill(1 / (end - start), row * positions + start, row * positions + end);
   const mean = matMul(tensor2d(share, [replies.length, positions]), softmax(logits));
   return div(sum(square(mean)), replies.length);
 }

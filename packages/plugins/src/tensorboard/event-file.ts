@@ -13,7 +13,10 @@ export function crc32c(bytes: Uint8Array): number {
   return (value ^ 0xffffffff) >>> 0;
 }
 
-/** TFRecord stores checksums rotated by 15 bits plus a constant, so that a checksum of data that holds checksums stays one. */
+/**
+ * TFRecord stores checksums rotated by 15 bits plus a constant, so that a checksum of data that holds checksums stays
+ * one.
+ */
 const masked = (bytes: Uint8Array): number => {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
@@ -45,7 +48,8 @@ const wireTypes = { varint: 0, fixed64: 1, lengthDelimited: 2, fixed32: 5 } as c
 const key = (field: number, type: keyof typeof wireTypes): Buffer => varint((field << 3) | wireTypes[type]);
 
 const integerField = (field: number, value: number): Buffer => Buffer.concat([key(field, 'varint'), varint(value)]);
-const bytesField = (field: number, value: Uint8Array): Buffer => Buffer.concat([key(field, 'lengthDelimited'), varint(value.length), value]);
+const bytesField = (field: number, value: Uint8Array): Buffer =>
+  Buffer.concat([key(field, 'lengthDelimited'), varint(value.length), value]);
 function doubleField(field: number, value: number): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeDoubleLE(value);
@@ -65,11 +69,16 @@ export type TensorBoardEvent = { readonly seconds: number; readonly step: number
   | { readonly kind: 'scalars'; readonly scalars: Readonly<Record<string, number>> }
 );
 
-/** `tensorflow.Event`: wall_time 1, step 2, file_version 3, summary 5 of values 1 {tag 1, simple_value 2}, session_log 7 {status 1}. */
+/**
+ * `tensorflow.Event`: wall_time 1, step 2, file_version 3, summary 5 of values 1 {tag 1, simple_value 2}, session_log 7
+ * {status 1}.
+ */
 export function encodeEvent(event: TensorBoardEvent): Buffer {
   const head = Buffer.concat([doubleField(1, event.seconds), integerField(2, event.step)]);
   if (event.kind === 'version') return Buffer.concat([head, bytesField(3, Buffer.from('brain.Event:2'))]);
   if (event.kind === 'start') return Buffer.concat([head, bytesField(7, integerField(1, 1))]);
-  const values = Object.entries(event.scalars).map(([tag, value]) => bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), floatField(2, value)])));
+  const values = Object.entries(event.scalars).map(([tag, value]) =>
+    bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), floatField(2, value)])),
+  );
   return Buffer.concat([head, bytesField(5, Buffer.concat(values))]);
 }

@@ -8,15 +8,45 @@ import { crc32c, encodeEvent, frameRecord } from './event-file.js';
 import { createTensorBoardLog } from './tensorboard.js';
 
 const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate() {}, markBest() {} };
-const run = (startStep: number): RunInfo => ({ totalSteps: 4, epochs: 1, startStep, outputFolder: null, backend: 'cpu', engine: 'cpu', trainableParameters: 1, totalParameters: 1 });
-const step = (number: number, loss: number): StepReport => ({
-  step: number, totalSteps: 4, epoch: 0.5, loss, learningRate: 1e-3, microbatches: 1, samples: 1, tokens: 2, supervisedTokens: 1, seconds: 1, updated: true, metrics: { gradNorm: 2 },
+const run = (startStep: number): RunInfo => ({
+  totalSteps: 4,
+  epochs: 1,
+  startStep,
+  outputFolder: null,
+  backend: 'cpu',
+  engine: 'cpu',
+  trainableParameters: 1,
+  totalParameters: 1,
 });
-const evaluation: EvaluationReport = { step: 4, epoch: 1, loss: 1.5, perplexity: 4.5, supervisedTokens: 1, samples: 1, seconds: 1, metrics: { bleu: 12 } };
+const step = (number: number, loss: number): StepReport => ({
+  step: number,
+  totalSteps: 4,
+  epoch: 0.5,
+  loss,
+  learningRate: 1e-3,
+  microbatches: 1,
+  samples: 1,
+  tokens: 2,
+  supervisedTokens: 1,
+  seconds: 1,
+  updated: true,
+  metrics: { gradNorm: 2 },
+});
+const evaluation: EvaluationReport = {
+  step: 4,
+  epoch: 1,
+  loss: 1.5,
+  perplexity: 4.5,
+  supervisedTokens: 1,
+  samples: 1,
+  seconds: 1,
+  metrics: { bleu: 12 },
+};
 
 async function play(callback: Callback, startStep: number, losses: Readonly<Record<number, number>>): Promise<void> {
   await (callback.onRunStart as (info: RunInfo, control: Control) => Promise<void>)(run(startStep), control);
-  for (const [number, loss] of Object.entries(losses)) await (callback.onStep as (report: StepReport, control: Control) => void)(step(Number(number), loss), control);
+  for (const [number, loss] of Object.entries(losses))
+    await (callback.onStep as (report: StepReport, control: Control) => void)(step(Number(number), loss), control);
 }
 
 describe('event files', () => {
@@ -30,7 +60,9 @@ describe('event files', () => {
   it('are framed protocol buffers', () => {
     const event = encodeEvent({ kind: 'scalars', seconds: 1, step: 300, scalars: { 'a/b': 0.5 } });
     // wall_time 1.0 · step 300 = 0xac02 · summary { value { tag "a/b", simple_value 0.5 } }
-    expect(event.toString('hex')).toBe(['09000000000000f03f', '10ac02', '2a0c', '0a0a', '0a03612f62', '150000003f'].join(''));
+    expect(event.toString('hex')).toBe(
+      ['09000000000000f03f', '10ac02', '2a0c', '0a0a', '0a03612f62', '150000003f'].join(''),
+    );
     const record = frameRecord(event);
     expect([record.readBigUInt64LE(0), record.length]).toEqual([BigInt(event.length), 12 + event.length + 4]);
   });
@@ -54,7 +86,11 @@ const hasTensorBoard = (): boolean => {
   }
 };
 const readable = hasTensorBoard();
-if (!readable) console.warn('Event files are not read with TensorBoard itself: set WHETSTONE_TENSORBOARD_PYTHON to a python that has tensorboard (pip install tensorboard).');
+if (!readable)
+  console.warn(
+    'Event files are not read with TensorBoard itself: set WHETSTONE_TENSORBOARD_PYTHON to a python that has ' +
+      'tensorboard (pip install tensorboard).',
+  );
 
 describe('tensorboard', () => {
   let folder = '';
@@ -88,18 +124,27 @@ describe('tensorboard', () => {
     expect(open()).toBe(during - 1);
   });
 
-  it.runIf(readable)('is read by TensorBoard, which forgets what a resumed run does again', async () => {
-    let clock = 1_700_000_000_000;
-    const log = createTensorBoardLog(folder, 1, () => (clock += 1000));
-    await play(log, 0, { 1: 3, 2: 2.5, 3: 9, 4: 9 });
-    log.dispose?.();
-    await play(log, 2, { 3: 2, 4: 1.75 });
-    await (log.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation, control);
-    log.dispose?.();
-    const read = JSON.parse(execFileSync(python ?? '', ['-c', reader, folder]).toString()) as Record<string, unknown>;
-    expect(read['train/loss']).toEqual([[1, 3], [2, 2.5], [3, 2], [4, 1.75]]);
-    expect(read['eval/perplexity']).toEqual([[4, 4.5]]);
-    expect(read['eval/bleu']).toEqual([[4, 12]]);
-    expect(Object.keys(read)).not.toContain('train/step');
-  }, 60_000);
+  it.runIf(readable)(
+    'is read by TensorBoard, which forgets what a resumed run does again',
+    async () => {
+      let clock = 1_700_000_000_000;
+      const log = createTensorBoardLog(folder, 1, () => (clock += 1000));
+      await play(log, 0, { 1: 3, 2: 2.5, 3: 9, 4: 9 });
+      log.dispose?.();
+      await play(log, 2, { 3: 2, 4: 1.75 });
+      await (log.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation, control);
+      log.dispose?.();
+      const read = JSON.parse(execFileSync(python ?? '', ['-c', reader, folder]).toString()) as Record<string, unknown>;
+      expect(read['train/loss']).toEqual([
+        [1, 3],
+        [2, 2.5],
+        [3, 2],
+        [4, 1.75],
+      ]);
+      expect(read['eval/perplexity']).toEqual([[4, 4.5]]);
+      expect(read['eval/bleu']).toEqual([[4, 12]]);
+      expect(Object.keys(read)).not.toContain('train/step');
+    },
+    60_000,
+  );
 });

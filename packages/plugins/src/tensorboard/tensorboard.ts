@@ -8,8 +8,18 @@ import { encodeEvent, frameRecord, type TensorBoardEvent } from './event-file.js
 const configSchema = {
   type: 'object',
   properties: {
-    folder: { type: 'string', minLength: 1, default: '.', description: 'Folder for the event files, within the run\'s.' },
-    everySteps: { type: 'integer', minimum: 1, default: 1, description: 'Write every so many steps; the last step always is.' },
+    folder: {
+      type: 'string',
+      minLength: 1,
+      default: '.',
+      description: "Folder for the event files, within the run's.",
+    },
+    everySteps: {
+      type: 'integer',
+      minimum: 1,
+      default: 1,
+      description: 'Write every so many steps; the last step always is.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -18,14 +28,19 @@ const configSchema = {
 const notMeasured = new Set(['step', 'totalSteps', 'metrics', 'updated', 'microbatches']);
 
 /** The numbers of a report by tag: `train/loss`, `eval/perplexity`. A run's own metrics stand beside them. */
-export function scalarsOf(prefix: 'train' | 'eval', { metrics, ...report }: { readonly metrics: Readonly<Record<string, number>> }): Record<string, number> {
-  const numbers = Object.entries({ ...report, ...metrics }).filter((entry): entry is [string, number] => !notMeasured.has(entry[0]) && typeof entry[1] === 'number');
+export function scalarsOf(
+  prefix: 'train' | 'eval',
+  { metrics, ...report }: { readonly metrics: Readonly<Record<string, number>> },
+): Record<string, number> {
+  const numbers = Object.entries({ ...report, ...metrics }).filter(
+    (entry): entry is [string, number] => !notMeasured.has(entry[0]) && typeof entry[1] === 'number',
+  );
   return Object.fromEntries(numbers.map(([name, value]) => [`${prefix}/${name}`, value]));
 }
 
 /**
- * Writes steps and evaluations as TensorBoard reads them: `tensorboard --logdir runs`. Each start of a run is a file of its own; a resumed
- * run tells TensorBoard to forget what it will do again. Throws `DISK_FULL`.
+ * Writes steps and evaluations as TensorBoard reads them: `tensorboard --logdir runs`. Each start of a run is a file of
+ * its own; a resumed run tells TensorBoard to forget what it will do again. Throws `DISK_FULL`.
  */
 export function createTensorBoardLog(folder: string, everySteps = 1, now: () => number = Date.now): Callback {
   let open: { readonly descriptor: number; readonly file: string } | null = null;
@@ -49,15 +64,20 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
       mkdirSync(folder, { recursive: true });
       const seconds = now() / 1000;
       // TensorBoard knows event files by this name, and reads them in its order.
-      const file = join(folder, `events.out.tfevents.${seconds.toFixed(3).replace('.', '').padStart(13, '0')}.${hostname()}.${process.pid}`);
+      const file = join(
+        folder,
+        `events.out.tfevents.${seconds.toFixed(3).replace('.', '').padStart(13, '0')}.${hostname()}.${process.pid}`,
+      );
       open = { file, descriptor: openSync(file, 'a') };
       write({ kind: 'version', seconds, step: 0 });
       write({ kind: 'start', seconds, step: startStep + 1 });
     },
     onStep: (report) => {
-      if (report.step % everySteps === 0 || report.step === report.totalSteps) write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('train', report) });
+      if (report.step % everySteps === 0 || report.step === report.totalSteps)
+        write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('train', report) });
     },
-    onEvaluate: (report) => write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('eval', report) }),
+    onEvaluate: (report) =>
+      write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('eval', report) }),
     onSave: () => {
       if (open !== null) fsyncSync(open.descriptor);
     },
@@ -71,7 +91,8 @@ export const tensorBoard = definePlugin({
   apiVersion: 1,
   kind: 'logger',
   name: 'tensorboard',
-  description: 'Writes every step and evaluation as TensorBoard event files into the run\'s folder.',
+  description: "Writes every step and evaluation as TensorBoard event files into the run's folder.",
   configSchema,
-  create: ({ folder, everySteps }, { outputFolder }) => (outputFolder === null ? { onRunStart: () => {} } : createTensorBoardLog(join(outputFolder, folder), everySteps)),
+  create: ({ folder, everySteps }, { outputFolder }) =>
+    outputFolder === null ? { onRunStart: () => {} } : createTensorBoardLog(join(outputFolder, folder), everySteps),
 });

@@ -1,7 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type NamedTensors, type Problem } from '@whetstone/core/contract';
 
-/** A PEFT adapter folder as read: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The caller owns the tensors. */
+/**
+ * A PEFT adapter folder as read: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The caller owns
+ * the tensors.
+ */
 export interface AdapterFiles {
   readonly config: Json;
   readonly tensors: NamedTensors;
@@ -22,36 +25,64 @@ export interface ConfigFields {
   raw(key: string): Json | undefined;
 }
 
-const isObject = (value: unknown): value is { readonly [key: string]: Json } => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isStrings = (value: unknown): value is readonly string[] => Array.isArray(value) && value.every((item) => typeof item === 'string');
+const isObject = (value: unknown): value is { readonly [key: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isStrings = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string');
 
 /** Typed access to `adapter_config.json`. @throws ADAPTER_INVALID where it is no object. */
 export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   const file = configFile(folder);
-  if (!isObject(config)) throw new WhetstoneError('ADAPTER_INVALID', 'The adapter\'s configuration is not an object.', { place: { file }, expected: 'a JSON object', found: JSON.stringify(config) });
+  if (!isObject(config))
+    throw new WhetstoneError('ADAPTER_INVALID', "The adapter's configuration is not an object.", {
+      place: { file },
+      expected: 'a JSON object',
+      found: JSON.stringify(config),
+    });
   const problems: Problem[] = [];
   const read = <T>(key: string, otherwise: T, expected: string, fits: (value: unknown) => value is T): T => {
     const value = config[key];
     if (value === undefined || value === null) return otherwise;
     if (fits(value)) return value;
-    problems.push({ message: `${key} has the wrong type.`, place: { file, path: key }, expected, found: JSON.stringify(value) });
+    problems.push({
+      message: `${key} has the wrong type.`,
+      place: { file, path: key },
+      expected,
+      found: JSON.stringify(value),
+    });
     return otherwise;
   };
   const isString = (value: unknown): value is string => typeof value === 'string';
   return {
     problems,
     number: (key, otherwise) => read(key, otherwise, 'a number', (value): value is number => typeof value === 'number'),
-    boolean: (key, otherwise) => read(key, otherwise, 'true or false', (value): value is boolean => typeof value === 'boolean'),
+    boolean: (key, otherwise) =>
+      read(key, otherwise, 'true or false', (value): value is boolean => typeof value === 'boolean'),
     stringOrNull: (key) => read<string | null>(key, null, 'a string or null', isString),
     strings: (key) => read<readonly string[] | null>(key, null, 'a list of strings or null', isStrings),
-    stringOrStrings: (key) => read<string | readonly string[] | null>(key, null, 'a string, a list of strings or null', (value): value is string | readonly string[] => isString(value) || isStrings(value)),
-    numbersByName: (key) => read<Readonly<Record<string, number>>>(key, {}, 'an object of numbers', (value): value is Readonly<Record<string, number>> => isObject(value) && Object.values(value).every((item) => typeof item === 'number')),
+    stringOrStrings: (key) =>
+      read<string | readonly string[] | null>(
+        key,
+        null,
+        'a string, a list of strings or null',
+        (value): value is string | readonly string[] => isString(value) || isStrings(value),
+      ),
+    numbersByName: (key) =>
+      read<Readonly<Record<string, number>>>(
+        key,
+        {},
+        'an object of numbers',
+        (value): value is Readonly<Record<string, number>> =>
+          isObject(value) && Object.values(value).every((item) => typeof item === 'number'),
+      ),
     raw: (key) => config[key],
   };
 }
 
-export const configFile = (folder: string | undefined): string => (folder === undefined ? 'adapter_config.json' : `${folder}/adapter_config.json`);
-export const tensorFile = (folder: string | undefined): string => (folder === undefined ? 'adapter_model.safetensors' : `${folder}/adapter_model.safetensors`);
+export const configFile = (folder: string | undefined): string =>
+  folder === undefined ? 'adapter_config.json' : `${folder}/adapter_config.json`;
+export const tensorFile = (folder: string | undefined): string =>
+  folder === undefined ? 'adapter_model.safetensors' : `${folder}/adapter_model.safetensors`;
 
 /** @throws ADAPTER_INVALID with every problem, where there is one. */
 export function throwProblems(problems: readonly Problem[], { folder }: AdapterFiles): void {
@@ -64,7 +95,18 @@ export function throwProblems(problems: readonly Problem[], { folder }: AdapterF
 }
 
 /** Checks a tensor's shape; null and a problem where it is another. */
-export function shapeProblem(name: string, tensor: Tensor, expected: readonly number[], files: AdapterFiles): Problem | null {
-  if (tensor.shape.length === expected.length && tensor.shape.every((size, axis) => size === expected[axis])) return null;
-  return { message: 'A tensor has another shape.', place: { file: tensorFile(files.folder), tensor: name }, expected: `[${expected.join(', ')}]`, found: `[${tensor.shape.join(', ')}]` };
+export function shapeProblem(
+  name: string,
+  tensor: Tensor,
+  expected: readonly number[],
+  files: AdapterFiles,
+): Problem | null {
+  if (tensor.shape.length === expected.length && tensor.shape.every((size, axis) => size === expected[axis]))
+    return null;
+  return {
+    message: 'A tensor has another shape.',
+    place: { file: tensorFile(files.folder), tensor: name },
+    expected: `[${expected.join(', ')}]`,
+    found: `[${tensor.shape.join(', ')}]`,
+  };
 }

@@ -7,9 +7,15 @@ export interface AdapterSet {
   readonly names: readonly string[];
   /** The adapter at work; null: the base alone. */
   readonly active: string | null;
-  /** Loads an adapter beside the others; it is not at work yet. The files' tensors may be disposed afterwards. @throws ADAPTER_INVALID */
+  /**
+   * Loads an adapter beside the others; it is not at work yet. The files' tensors may be disposed afterwards. @throws
+   * ADAPTER_INVALID
+   */
   add(name: string, files: AdapterFiles): void;
-  /** Puts one adapter in the place of the present one, or takes it off; nothing is read. @throws USAGE for a name that is not there. */
+  /**
+   * Puts one adapter in the place of the present one, or takes it off; nothing is read. @throws USAGE for a name that
+   * is not there.
+   */
   use(name: string | null): void;
   remove(name: string): void;
   dispose(): void;
@@ -21,7 +27,11 @@ export function createAdapterSet(model: LanguageModel): AdapterSet {
   let active: string | null = null;
   const get = (name: string): LoadedAdapter => {
     const adapter = adapters.get(name);
-    if (adapter === undefined) throw new WhetstoneError('USAGE', 'There is no adapter of this name.', { expected: [...adapters.keys()].join(', ') || 'none was added', found: name });
+    if (adapter === undefined)
+      throw new WhetstoneError('USAGE', 'There is no adapter of this name.', {
+        expected: [...adapters.keys()].join(', ') || 'none was added',
+        found: name,
+      });
     return adapter;
   };
   const use = (name: string | null): void => {
@@ -38,7 +48,8 @@ export function createAdapterSet(model: LanguageModel): AdapterSet {
       return active;
     },
     add: (name, files) => {
-      if (adapters.has(name)) throw new WhetstoneError('USAGE', 'There is an adapter of this name already.', { found: name });
+      if (adapters.has(name))
+        throw new WhetstoneError('USAGE', 'There is an adapter of this name already.', { found: name });
       const before = active;
       use(null);
       try {

@@ -29,12 +29,17 @@ export function peftTypeOf(files: AdapterFiles): LoadedAdapter['peftType'] {
   const type = readFields(files).stringOrNull('peft_type');
   const known = peftTypes.find((name) => name === type);
   if (known !== undefined) return known;
-  throw new WhetstoneError('ADAPTER_INVALID', 'Adapters of this type cannot be read.', { place: { file: configFile(files.folder), path: 'peft_type' }, expected: peftTypes.join(', '), found: type ?? 'nothing' });
+  throw new WhetstoneError('ADAPTER_INVALID', 'Adapters of this type cannot be read.', {
+    place: { file: configFile(files.folder), path: 'peft_type' },
+    expected: peftTypes.join(', '),
+    found: type ?? 'nothing',
+  });
 }
 
 /**
- * Puts a PEFT adapter on a model: LoRA with all its variants, prefix tuning, prompt tuning, IA3. It comes back active. The files'
- * tensors may be disposed afterwards.
+ * Puts a PEFT adapter on a model: LoRA with all its variants, prefix tuning, prompt tuning, IA3. It comes back active.
+ * The files' tensors may be disposed afterwards.
+ *
  * @throws ADAPTER_INVALID listing everything that does not fit.
  */
 export function loadAdapter(model: LanguageModel, files: AdapterFiles): LoadedAdapter {
@@ -94,7 +99,10 @@ const prepareLora: Prepare = (model, files) => {
 };
 
 const preparePrefix: Prepare = (model, files) => {
-  const embeddings = promptEmbeddings(files, (virtualTokens) => [virtualTokens, model.attentionSites.reduce((width, site) => width + 2 * site.keyValueHeads * site.headDim, 0)]);
+  const embeddings = promptEmbeddings(files, (virtualTokens) => [
+    virtualTokens,
+    model.attentionSites.reduce((width, site) => width + 2 * site.keyValueHeads * site.headDim, 0),
+  ]);
   return { dispose: () => {}, attach: () => attachPrefix(model, () => embeddings) };
 };
 
@@ -107,7 +115,10 @@ function promptEmbeddings(files: AdapterFiles, shapeOf: (virtualTokens: number) 
   const fields = readFields(files);
   const virtualTokens = fields.number('num_virtual_tokens', 0);
   const tensor = files.tensors.get('prompt_embeddings');
-  const problem = tensor === undefined ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } } : shapeProblem('prompt_embeddings', tensor, shapeOf(virtualTokens), files);
+  const problem =
+    tensor === undefined
+      ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
+      : shapeProblem('prompt_embeddings', tensor, shapeOf(virtualTokens), files);
   throwProblems([...fields.problems, ...(problem === null ? [] : [problem])], files);
   return tensor as Tensor2D;
 }
@@ -123,14 +134,18 @@ export interface Ia3Layer {
 export function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
   const fields = readFields(files);
   const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
-  const isFeedforward = (name: string): boolean => (typeof feedforward === 'string' ? new RegExp(`^(?:${feedforward})$`).test(name) : matchesName(name, feedforward));
+  const isFeedforward = (name: string): boolean =>
+    typeof feedforward === 'string' ? new RegExp(`^(?:${feedforward})$`).test(name) : matchesName(name, feedforward);
   const problems: Problem[] = [...fields.problems];
   const layers: Ia3Layer[] = [];
   for (const [key, scale] of files.tensors) {
     const name = key.replace(peftPrefix, '').replace(/\.ia3_l$/, '');
     const site = key.endsWith('.ia3_l') ? model.linearSites.get(name) : undefined;
     if (site === undefined) {
-      problems.push({ message: 'The model has no such module.', place: { file: tensorFile(files.folder), tensor: key } });
+      problems.push({
+        message: 'The model has no such module.',
+        place: { file: tensorFile(files.folder), tensor: key },
+      });
       continue;
     }
     const feeds = isFeedforward(name);
@@ -160,4 +175,9 @@ const prepareIa3: Prepare = (model, files) => {
   };
 };
 
-const preparers: Readonly<Record<LoadedAdapter['peftType'], Prepare>> = { LORA: prepareLora, PREFIX_TUNING: preparePrefix, PROMPT_TUNING: preparePrompt, IA3: prepareIa3 };
+const preparers: Readonly<Record<LoadedAdapter['peftType'], Prepare>> = {
+  LORA: prepareLora,
+  PREFIX_TUNING: preparePrefix,
+  PROMPT_TUNING: preparePrompt,
+  IA3: prepareIa3,
+};

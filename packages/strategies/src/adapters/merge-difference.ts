@@ -43,8 +43,8 @@ function rounded(weight: Tensor, dtype: WeightDtype): Tensor {
 }
 
 /**
- * Makes a model compute with what a merge would write: the merged weights in the place of its own, and with a shorter `dtype` all weights rounded to it.
- * For good: the model's own weights are gone.
+ * Makes a model compute with what a merge would write: the merged weights in the place of its own, and with a shorter
+ * `dtype` all weights rounded to it. For good: the model's own weights are gone.
  */
 export function becomeMerged(model: LanguageModel, weights: ReadonlyMap<string, Tensor>, dtype: WeightDtype): void {
   for (const [name, parameter] of model.parameters) {
@@ -57,6 +57,8 @@ export function becomeMerged(model: LanguageModel, weights: ReadonlyMap<string, 
   // A tied head that got a weight of its own has no parameter.
   for (const [name, weight] of weights) {
     if (model.parameters.has(name)) continue;
-    model.linearSites.get(name.replace(/\.weight$/, ''))?.replaceWeight(() => (dtype === 'F32' ? weight : rounded(weight, dtype)) as Tensor2D);
+    model.linearSites
+      .get(name.replace(/\.weight$/, ''))
+      ?.replaceWeight(() => (dtype === 'F32' ? weight : rounded(weight, dtype)) as Tensor2D);
   }
 }

@@ -15,35 +15,66 @@ interface MlxConfig {
 
 /** Whether a configuration is mlx-lm's rather than PEFT's. */
 export function isMlxConfig(config: Json): boolean {
-  return typeof config === 'object' && config !== null && !Array.isArray(config) && 'lora_parameters' in config && !('peft_type' in config);
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    !Array.isArray(config) &&
+    'lora_parameters' in config &&
+    !('peft_type' in config)
+  );
 }
 
-/** The last part of a tensor's name in mlx-lm's files, and in PEFT's: matrices are transposed, DoRA's magnitudes are as they are. */
+/**
+ * The last part of a tensor's name in mlx-lm's files, and in PEFT's: matrices are transposed, DoRA's magnitudes are as
+ * they are.
+ */
 const parts = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m: 'lora_magnitude_vector' } as const;
 
 /**
- * mlx-lm's LoRA or DoRA as PEFT's: `lora_a` [in, rank] and `lora_b` [rank, out] are transposed, `scale` becomes alpha = scale · rank, `m` are the magnitudes.
- * The result's tensors are the caller's too.
+ * mlx-lm's LoRA or DoRA as PEFT's: `lora_a` [in, rank] and `lora_b` [rank, out] are transposed, `scale` becomes alpha =
+ * scale · rank, `m` are the magnitudes. The result's tensors are the caller's too.
+ *
  * @throws ADAPTER_INVALID for fine-tunes that are no LoRA, and files that hold something else.
  */
 export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): AdapterFiles {
   const { fine_tune_type: type = 'lora', lora_parameters: parameters = {} } = config as MlxConfig;
   const { rank = 8, scale = 10, dropout = 0 } = parameters;
   const file = configFile(folder);
-  if (type !== 'lora' && type !== 'dora') throw new WhetstoneError('ADAPTER_INVALID', 'Of mlx-lm\'s adapters only LoRA and DoRA can be read.', { place: { file, path: 'fine_tune_type' }, expected: 'lora or dora', found: type });
+  if (type !== 'lora' && type !== 'dora')
+    throw new WhetstoneError('ADAPTER_INVALID', "Of mlx-lm's adapters only LoRA and DoRA can be read.", {
+      place: { file, path: 'fine_tune_type' },
+      expected: 'lora or dora',
+      found: type,
+    });
   const known = type === 'dora' ? /\.(lora_[ab]|m)$/ : /\.lora_[ab]$/;
   const unknown = [...tensors.keys()].filter((name) => !known.test(name));
   if (tensors.size === 0 || unknown.length > 0) {
-    throw new WhetstoneError('ADAPTER_INVALID', 'The file holds something else than LoRA matrices.', { place: { file: folder ?? mlxFiles.tensors }, expected: 'keys ending with .lora_a and .lora_b, of DoRA also .m', found: unknown.join(', ') || 'nothing' });
+    throw new WhetstoneError('ADAPTER_INVALID', 'The file holds something else than LoRA matrices.', {
+      place: { file: folder ?? mlxFiles.tensors },
+      expected: 'keys ending with .lora_a and .lora_b, of DoRA also .m',
+      found: unknown.join(', ') || 'nothing',
+    });
   }
   const converted = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
     const part = name.slice(name.lastIndexOf('.') + 1) as keyof typeof parts;
-    converted.set(`${peftPrefix}${name.replace(known, '')}.${parts[part]}`, tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))));
+    converted.set(
+      `${peftPrefix}${name.replace(known, '')}.${parts[part]}`,
+      tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
+    );
   }
   const modules = [...new Set([...tensors.keys()].map((name) => name.replace(known, '')))].sort();
   return {
-    config: { peft_type: 'LORA', task_type: 'CAUSAL_LM', r: rank, lora_alpha: scale * rank, lora_dropout: dropout, target_modules: modules, bias: 'none', use_dora: type === 'dora' },
+    config: {
+      peft_type: 'LORA',
+      task_type: 'CAUSAL_LM',
+      r: rank,
+      lora_alpha: scale * rank,
+      lora_dropout: dropout,
+      target_modules: modules,
+      bias: 'none',
+      use_dora: type === 'dora',
+    },
     tensors: converted,
     ...(folder === undefined ? {} : { folder }),
   };
@@ -51,26 +82,53 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
 
 /**
  * A LoRA adapter in mlx-lm's layout. The result's tensors are the caller's.
- * @throws ADAPTER_INVALID where mlx-lm has no such thing: other ranks or scales for some modules, whole modules, biases.
+ *
+ * @throws ADAPTER_INVALID where mlx-lm has no such thing: other ranks or scales for some modules, whole modules,
+ *   biases.
  */
 export function adapterToMlx(model: LanguageModel, files: AdapterFiles): AdapterFiles {
   const fields = readFields(files);
   const options = loraOptionsOf(fields, files);
   const names = [...files.tensors.keys()];
-  const modules = names.filter((name) => name.endsWith('.lora_A.weight')).map((name) => name.slice(peftPrefix.length, -'.lora_A.weight'.length));
-  const scales = new Set(modules.map((module) => {
-    const rank = valueByPattern(options.rankPattern, module, options.rank, 'rank_pattern');
-    return `${rank} ${loraScale(valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern'), rank, options.useRslora)}`;
-  }));
+  const modules = names
+    .filter((name) => name.endsWith('.lora_A.weight'))
+    .map((name) => name.slice(peftPrefix.length, -'.lora_A.weight'.length));
+  const scales = new Set(
+    modules.map((module) => {
+      const rank = valueByPattern(options.rankPattern, module, options.rank, 'rank_pattern');
+      return (
+        `${rank} ` +
+        `${loraScale(valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern'), rank, options.useRslora)}`
+      );
+    }),
+  );
   const foreign = names.find((name) => !/\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(name));
   const isPlain = fields.stringOrNull('peft_type') === 'LORA' && scales.size === 1 && foreign === undefined;
-  if (!isPlain) throw new WhetstoneError('ADAPTER_INVALID', 'mlx-lm\'s layout holds LoRA and DoRA of one rank and scale only.', { place: { file: configFile(files.folder) }, found: scales.size > 1 ? `ranks and scales ${[...scales].join(', ')}` : (foreign ?? 'another kind of adapter') });
+  if (!isPlain)
+    throw new WhetstoneError('ADAPTER_INVALID', "mlx-lm's layout holds LoRA and DoRA of one rank and scale only.", {
+      place: { file: configFile(files.folder) },
+      found: scales.size > 1 ? `ranks and scales ${[...scales].join(', ')}` : (foreign ?? 'another kind of adapter'),
+    });
   const [rank = 0, scale = 0] = ([...scales][0] ?? '').split(' ').map(Number);
   return {
-    config: { fine_tune_type: options.useDora ? 'dora' : 'lora', num_layers: model.layers, lora_parameters: { rank, scale, dropout: options.dropout, keys: [...new Set(modules.map((module) => module.replace(/^.*?\.\d+\./, '')))] } },
-    tensors: new Map([...files.tensors].map(([name, tensor]) => {
-      const [part, theirs] = Object.entries(parts).find(([, ending]) => name.endsWith(`.${ending}`)) ?? ['', ''];
-      return [name.slice(peftPrefix.length, -theirs.length) + part, tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D)))];
-    })),
+    config: {
+      fine_tune_type: options.useDora ? 'dora' : 'lora',
+      num_layers: model.layers,
+      lora_parameters: {
+        rank,
+        scale,
+        dropout: options.dropout,
+        keys: [...new Set(modules.map((module) => module.replace(/^.*?\.\d+\./, '')))],
+      },
+    },
+    tensors: new Map(
+      [...files.tensors].map(([name, tensor]) => {
+        const [part, theirs] = Object.entries(parts).find(([, ending]) => name.endsWith(`.${ending}`)) ?? ['', ''];
+        return [
+          name.slice(peftPrefix.length, -theirs.length) + part,
+          tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
+        ];
+      }),
+    ),
   };
 }

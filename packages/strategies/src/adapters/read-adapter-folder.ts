@@ -12,8 +12,8 @@ export interface ReadAdapter extends AdapterFiles {
 }
 
 /**
- * Reads a PEFT adapter folder, `adapter_config.json` and `adapter_model.safetensors`, or one of mlx-lm, which becomes PEFT's.
- * Throws `ADAPTER_INVALID` and errors of the files.
+ * Reads a PEFT adapter folder, `adapter_config.json` and `adapter_model.safetensors`, or one of mlx-lm, which becomes
+ * PEFT's. Throws `ADAPTER_INVALID` and errors of the files.
  */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   const config = await readConfig(folder);
@@ -24,7 +24,8 @@ export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
     for (const one of tensors.values()) one.dispose();
   };
   try {
-    for (const [name, { shape }] of reader.tensors) tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
+    for (const [name, { shape }] of reader.tensors)
+      tensors.set(name, tensor(await reader.readFloat32(name), [...shape], 'float32'));
     if (!isMlx) return { config, tensors, folder, dispose };
     const adapter = adapterFromMlx({ config, tensors, folder });
     dispose();
@@ -50,7 +51,13 @@ export async function withAdapter<T>(folder: string, work: (files: AdapterFiles)
 async function readConfig(folder: string): Promise<Json> {
   const file = join(folder, 'adapter_config.json');
   return readJsonObject(file, {
-    missing: (cause) => new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', { place: { file: folder }, hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.', cause }),
-    invalid: (message, cause) => new WhetstoneError('ADAPTER_INVALID', `adapter_config.json ${message}`, { place: { file }, cause }),
+    missing: (cause) =>
+      new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', {
+        place: { file: folder },
+        hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.',
+        cause,
+      }),
+    invalid: (message, cause) =>
+      new WhetstoneError('ADAPTER_INVALID', `adapter_config.json ${message}`, { place: { file }, cause }),
   });
 }

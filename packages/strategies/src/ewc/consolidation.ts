@@ -1,4 +1,17 @@
-import { addN, clone, keep, mul, scalar, square, sub, sum, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import {
+  addN,
+  clone,
+  keep,
+  mul,
+  scalar,
+  square,
+  sub,
+  sum,
+  tidy,
+  type Scalar,
+  type Tensor,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
 /** What an old task asks of the parameters: where they were, and how much each matters. By parameter name. */
@@ -25,10 +38,14 @@ function weightedDistance(value: Tensor, importance: Tensor, origin: Tensor): Sc
 }
 
 /**
- * λ/2 · Σ F (θ − θ*)² over the parameters that are present and consolidated (Kirkpatrick et al. 2017). Differentiable with respect
- * to the parameters, which may be made of others. `halfLambda` is λ/2 as a tensor made once.
+ * λ/2 · Σ F (θ − θ*)² over the parameters that are present and consolidated (Kirkpatrick et al. 2017). Differentiable
+ * with respect to the parameters, which may be made of others. `halfLambda` is λ/2 as a tensor made once.
  */
-export function consolidationPenalty(parameters: ReadonlyMap<string, Tensor>, { fisher, anchor }: Consolidation, halfLambda: Scalar): Scalar {
+export function consolidationPenalty(
+  parameters: ReadonlyMap<string, Tensor>,
+  { fisher, anchor }: Consolidation,
+  halfLambda: Scalar,
+): Scalar {
   const terms = [...parameters].flatMap(([name, parameter]) => {
     const [importance, origin] = [fisher.get(name), anchor.get(name)];
     return importance === undefined || origin === undefined ? [] : [weightedDistance(parameter, importance, origin)];
@@ -37,9 +54,18 @@ export function consolidationPenalty(parameters: ReadonlyMap<string, Tensor>, { 
 }
 
 /** Online EWC (Schwarz et al. 2018): γ·F_old + F_new. Both stay the caller's, and so does the result. */
-export function addFisher(old: ReadonlyMap<string, Tensor>, fresh: ReadonlyMap<string, Tensor>, decay: number): Map<string, Tensor> {
-  return new Map([...fresh].map(([name, tensor]) => {
-    const before = old.get(name);
-    return [name, keep(tidy(() => (before === undefined ? clone(tensor) : addN([mul(before, decay), tensor]))))] as const;
-  }));
+export function addFisher(
+  old: ReadonlyMap<string, Tensor>,
+  fresh: ReadonlyMap<string, Tensor>,
+  decay: number,
+): Map<string, Tensor> {
+  return new Map(
+    [...fresh].map(([name, tensor]) => {
+      const before = old.get(name);
+      return [
+        name,
+        keep(tidy(() => (before === undefined ? clone(tensor) : addN([mul(before, decay), tensor])))),
+      ] as const;
+    }),
+  );
 }

@@ -1,7 +1,16 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { addN, clone, dispose, keep, scalar, square, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type BatchSource, type Json, type LanguageModel, type Logger, type Strategy, type StrategyRun } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  WhetstoneError,
+  type BatchSource,
+  type Json,
+  type LanguageModel,
+  type Logger,
+  type Strategy,
+  type StrategyRun,
+} from '@whetstone/core/contract';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { addFisher, consolidationPenalty, type Consolidation } from './consolidation.js';
 import { checkFisherFile, readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
@@ -12,13 +21,45 @@ const configSchema = {
   type: 'object',
   properties: {
     lambda: { type: 'number', minimum: 0, default: 100, description: 'Weight of the penalty λ/2·ΣF(θ−θ*)².' },
-    data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Data of the old task, as data.train is given.' },
-    samples: { type: 'integer', minimum: 1, default: 200, description: 'Samples that the Fisher information is estimated from.' },
-    batchSize: { type: 'integer', minimum: 1, default: 1, description: '1: exact, sample by sample; more: faster, estimated from gradients of batches.' },
-    on: { enum: ['parameters', 'effective-weights'], default: 'parameters', description: 'What is held: the trained parameters, or, over adapters, what they make of the base\'s weights.' },
-    fisherFile: { type: 'string', minLength: 1, description: 'Keeps the Fisher information and the anchor: reused where it fits, else written.' },
-    onlineDecay: { type: 'number', minimum: 0, maximum: 1, default: 1, description: 'What of earlier tasks in fisherFile is kept when a new one is added (online EWC).' },
-    reportEverySteps: { type: 'integer', minimum: 0, default: 10, description: 'Report the loss on the old task as `retainedLoss` this often; 0: never.' },
+    data: {
+      anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }],
+      description: 'Data of the old task, as data.train is given.',
+    },
+    samples: {
+      type: 'integer',
+      minimum: 1,
+      default: 200,
+      description: 'Samples that the Fisher information is estimated from.',
+    },
+    batchSize: {
+      type: 'integer',
+      minimum: 1,
+      default: 1,
+      description: '1: exact, sample by sample; more: faster, estimated from gradients of batches.',
+    },
+    on: {
+      enum: ['parameters', 'effective-weights'],
+      default: 'parameters',
+      description: "What is held: the trained parameters, or, over adapters, what they make of the base's weights.",
+    },
+    fisherFile: {
+      type: 'string',
+      minLength: 1,
+      description: 'Keeps the Fisher information and the anchor: reused where it fits, else written.',
+    },
+    onlineDecay: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 1,
+      description: 'What of earlier tasks in fisherFile is kept when a new one is added (online EWC).',
+    },
+    reportEverySteps: {
+      type: 'integer',
+      minimum: 0,
+      default: 10,
+      description: 'Report the loss on the old task as `retainedLoss` this often; 0: never.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -49,7 +90,11 @@ interface Prepared {
 async function openBatches(options: EwcOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
-  if (run.openData === undefined) throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', { place: { path: 'companions' }, hint: 'Give the strategy its batches, or a fisherFile.' });
+  if (run.openData === undefined)
+    throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', {
+      place: { path: 'companions' },
+      hint: 'Give the strategy its batches, or a fisherFile.',
+    });
   return run.openData(options.data, { batchSize: options.batchSize ?? 1, shuffled: true });
 }
 
@@ -58,7 +103,12 @@ const disposeAll = (...maps: readonly ReadonlyMap<string, Tensor>[]): void => {
 };
 
 /** From the file, from the data, or from both: what the old tasks ask of the weights. */
-async function prepare(model: LanguageModel, held: HeldWeights, run: StrategyRun, options: EwcOptions): Promise<Prepared> {
+async function prepare(
+  model: LanguageModel,
+  held: HeldWeights,
+  run: StrategyRun,
+  options: EwcOptions,
+): Promise<Prepared> {
   const { fisherFile, samples = 200, batchSize = 1, onlineDecay = 1, logger } = options;
   const batches = await openBatches(options, run);
   const isThere = fisherFile !== undefined && existsSync(fisherFile);
@@ -70,23 +120,34 @@ async function prepare(model: LanguageModel, held: HeldWeights, run: StrategyRun
     if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor);
     throw error;
   }
-  if (batches === null) return { consolidation: stored?.consolidation ?? { fisher: new Map(), anchor: new Map() }, batches };
+  if (batches === null)
+    return { consolidation: stored?.consolidation ?? { fisher: new Map(), anchor: new Map() }, batches };
   const task: FisherTask = { contentHash: batches.summary.contentHash, samples, batchSize, seed: run.seed };
   if (stored !== null && JSON.stringify(stored.provenance.tasks.at(-1)) === JSON.stringify(task)) {
     logger?.info('ewc: the Fisher information of this data was estimated before and is reused', { fisherFile });
     return { consolidation: stored.consolidation, batches };
   }
-  const onProgress = logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
-  const fresh = await held.withProbes((probes) => diagonalFisher(model, probes, batches.epoch(0), { samples, ...(onProgress === undefined ? {} : { onProgress }) }));
+  const onProgress =
+    logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
+  const fresh = await held.withProbes((probes) =>
+    diagonalFisher(model, probes, batches.epoch(0), { samples, ...(onProgress === undefined ? {} : { onProgress }) }),
+  );
   const fisher = stored === null ? fresh : addFisher(stored.consolidation.fisher, fresh, onlineDecay);
   if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, fresh);
   const consolidation = { fisher, anchor: valuesNow(held) };
-  if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0) await writeFisherFile(fisherFile, consolidation, { model: run.modelFolder, tasks: [...(stored?.provenance.tasks ?? []), task] });
+  if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0)
+    await writeFisherFile(fisherFile, consolidation, {
+      model: run.modelFolder,
+      tasks: [...(stored?.provenance.tasks ?? []), task],
+    });
   return { consolidation, batches };
 }
 
 const nothingToHold = (fisherFile: string | undefined): WhetstoneError =>
-  new WhetstoneError('CONFIG_INVALID', 'ewc needs the old task\'s data, or a fisherFile that exists.', { place: { path: 'companions' }, ...(fisherFile === undefined ? {} : { found: fisherFile }) });
+  new WhetstoneError('CONFIG_INVALID', "ewc needs the old task's data, or a fisherFile that exists.", {
+    place: { path: 'companions' },
+    ...(fisherFile === undefined ? {} : { found: fisherFile }),
+  });
 
 /** A line now and then: at the first sample, then every few seconds, and at the last. */
 function reportProgress(logger: Logger, wanted: number): (progress: FisherProgress) => void {
@@ -97,14 +158,23 @@ function reportProgress(logger: Logger, wanted: number): (progress: FisherProgre
     if (now - told < 3000 && samples < wanted) return;
     told = now;
     const secondsLeft = Math.max(0, Math.round((((now - started) / samples) * (wanted - samples)) / 1000));
-    logger.info(`ewc: Fisher information, sample ${Math.min(samples, wanted)} of ${wanted}, loss ${loss.toFixed(3)}, ${secondsLeft} s left`);
+    logger.info(
+      `ewc: Fisher information, sample ${Math.min(samples, wanted)} of ${wanted}, loss ${loss.toFixed(3)}, ` +
+        `${secondsLeft} s left`,
+    );
   };
 }
 
-/** How far the anchor may be from the weights now, as a share of its own length: training moves them by a few hundredths, another model is beyond 1. */
+/**
+ * How far the anchor may be from the weights now, as a share of its own length: training moves them by a few
+ * hundredths, another model is beyond 1.
+ */
 const farthestAnchor = 0.5;
 
-/** Another model of the same shapes is told by its weights. Adapters' own parameters start anew each time and tell nothing. */
+/**
+ * Another model of the same shapes is told by its weights. Adapters' own parameters start anew each time and tell
+ * nothing.
+ */
 function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, held: HeldWeights, file: string): void {
   const [away, length] = tidy(() => {
     const pairs = [...held.all()].flatMap(([name, value]) => {
@@ -116,9 +186,16 @@ function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, 
   }) as [number, number];
   const distance = Math.sqrt(away / length);
   if (!(distance > farthestAnchor)) return;
-  throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model: its weights have the same shapes and other values.', {
-    place: { file }, expected: `weights within ${farthestAnchor} of the anchor's length`, found: `${distance.toFixed(2)} of it`, hint: 'Give a file of this model, or another name to make one.',
-  });
+  throw new WhetstoneError(
+    'CHECKPOINT_INVALID',
+    'The Fisher file is of another model: its weights have the same shapes and other values.',
+    {
+      place: { file },
+      expected: `weights within ${farthestAnchor} of the anchor's length`,
+      found: `${distance.toFixed(2)} of it`,
+      hint: 'Give a file of this model, or another name to make one.',
+    },
+  );
 }
 
 /** Gives the mean loss over the first batches of the old task, in nats a token. */
@@ -141,8 +218,8 @@ async function lossOnFirstBatches(source: BatchSource): Promise<(model: Language
 }
 
 /**
- * Elastic weight consolidation (Kirkpatrick et al. 2017) beside any owner of parameters: keeps what mattered to an old task near its
- * value. The parameters' values at attaching are θ*; each report gets `ewcPenalty`.
+ * Elastic weight consolidation (Kirkpatrick et al. 2017) beside any owner of parameters: keeps what mattered to an old
+ * task near its value. The parameters' values at attaching are θ*; each report gets `ewcPenalty`.
  */
 export function ewcStrategy(options: EwcOptions): Strategy {
   const { fisherFile, on = 'parameters' } = options;
@@ -157,7 +234,10 @@ export function ewcStrategy(options: EwcOptions): Strategy {
     },
     attach: async (model, run) => {
       const { owner } = run;
-      if (owner === undefined) throw new WhetstoneError('CONFIG_CONFLICT', 'ewc works beside a strategy that owns the parameters.', { place: { path: 'companions' } });
+      if (owner === undefined)
+        throw new WhetstoneError('CONFIG_CONFLICT', 'ewc works beside a strategy that owns the parameters.', {
+          place: { path: 'companions' },
+        });
       const held = heldWeightsOf(on, owner);
       const { consolidation, batches } = await prepare(model, held, run, options);
       const halfLambda = keep(scalar(options.lambda / 2));
@@ -178,9 +258,19 @@ export function ewcStrategy(options: EwcOptions): Strategy {
           model.training = training;
         },
         // The anchor is where the run began, which a resumed run cannot see any more.
-        saveState: () => ({ tensors: new Map([...prefixed('fisher.', consolidation.fisher), ...prefixed('anchor.', consolidation.anchor)]), values: null }),
+        saveState: () => ({
+          tensors: new Map([
+            ...prefixed('fisher.', consolidation.fisher),
+            ...prefixed('anchor.', consolidation.anchor),
+          ]),
+          values: null,
+        }),
         loadState: ({ tensors }) => {
-          for (const [prefix, map] of [['fisher.', consolidation.fisher], ['anchor.', consolidation.anchor]] as const) replaceAll(map as Map<string, Tensor>, prefix, tensors);
+          for (const [prefix, map] of [
+            ['fisher.', consolidation.fisher],
+            ['anchor.', consolidation.anchor],
+          ] as const)
+            replaceAll(map as Map<string, Tensor>, prefix, tensors);
         },
         dispose: () => {
           disposeAll(consolidation.fisher, consolidation.anchor);
@@ -191,12 +281,16 @@ export function ewcStrategy(options: EwcOptions): Strategy {
   };
 }
 
-const prefixed = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] => [...tensors].map(([name, tensor]) => [prefix + name, tensor]);
+const prefixed = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] =>
+  [...tensors].map(([name, tensor]) => [prefix + name, tensor]);
 
 function replaceAll(map: Map<string, Tensor>, prefix: string, saved: ReadonlyMap<string, Tensor>): void {
   for (const [name, before] of map) {
     const value = saved.get(prefix + name);
-    if (value === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks what ewc keeps of the old task.', { place: { tensor: prefix + name } });
+    if (value === undefined)
+      throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks what ewc keeps of the old task.', {
+        place: { tensor: prefix + name },
+      });
     map.set(name, keep(clone(value)));
     before.dispose();
   }
@@ -208,5 +302,10 @@ export const ewc = definePlugin({
   name: 'ewc',
   description: 'Elastic weight consolidation: keeps what mattered to an old task, beside any other strategy.',
   configSchema,
-  create: ({ fisherFile, ...options }, { baseFolder, logger }) => ewcStrategy({ ...options, logger, ...(fisherFile === undefined ? {} : { fisherFile: resolve(baseFolder, fisherFile) }) } as EwcOptions),
+  create: ({ fisherFile, ...options }, { baseFolder, logger }) =>
+    ewcStrategy({
+      ...options,
+      logger,
+      ...(fisherFile === undefined ? {} : { fisherFile: resolve(baseFolder, fisherFile) }),
+    } as EwcOptions),
 });

@@ -24,10 +24,22 @@ const prefixes = { fisher: 'fisher.', anchor: 'anchor.' } as const;
 const provenanceKey = 'whetstone.ewc';
 
 /** Writes importance and anchor as one safetensors file, with their provenance in its metadata. */
-export async function writeFisherFile(file: string, { fisher, anchor }: Consolidation, provenance: FisherProvenance): Promise<void> {
+export async function writeFisherFile(
+  file: string,
+  { fisher, anchor }: Consolidation,
+  provenance: FisherProvenance,
+): Promise<void> {
   const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
-    [...tensors].map(([name, value]) => ({ name: prefix + name, dtype: 'F32' as const, shape: value.shape, data: async () => Float32Array.from(await value.data()) }));
-  await writeSafetensors(file, [...entries(prefixes.fisher, fisher), ...entries(prefixes.anchor, anchor)], { format: 'pt', [provenanceKey]: JSON.stringify(provenance) });
+    [...tensors].map(([name, value]) => ({
+      name: prefix + name,
+      dtype: 'F32' as const,
+      shape: value.shape,
+      data: async () => Float32Array.from(await value.data()),
+    }));
+  await writeSafetensors(file, [...entries(prefixes.fisher, fisher), ...entries(prefixes.anchor, anchor)], {
+    format: 'pt',
+    [provenanceKey]: JSON.stringify(provenance),
+  });
 }
 
 /** Throws what {@link readFisherFile} would throw, without reading a tensor. */
@@ -42,15 +54,20 @@ export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, 
 
 /**
  * Reads a Fisher file for weights of these shapes; it may hold more. The caller owns the tensors.
+ *
  * @throws CHECKPOINT_INVALID where the file is none, or of another model: every parameter that differs is listed.
  */
-export async function readFisherFile(file: string, shapes: ReadonlyMap<string, readonly number[]>): Promise<{ readonly consolidation: Consolidation; readonly provenance: FisherProvenance }> {
+export async function readFisherFile(
+  file: string,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): Promise<{ readonly consolidation: Consolidation; readonly provenance: FisherProvenance }> {
   const reader = await openSafetensors(file);
   try {
     const provenance = checkHeader(file, reader, shapes);
     const read = async (prefix: string): Promise<Map<string, Tensor>> => {
       const result = new Map<string, Tensor>();
-      for (const [name, shape] of shapes) result.set(name, keep(tensor(await reader.readFloat32(prefix + name), [...shape])));
+      for (const [name, shape] of shapes)
+        result.set(name, keep(tensor(await reader.readFloat32(prefix + name), [...shape])));
       return result;
     };
     return { consolidation: { fisher: await read(prefixes.fisher), anchor: await read(prefixes.anchor) }, provenance };
@@ -59,18 +76,31 @@ export async function readFisherFile(file: string, shapes: ReadonlyMap<string, r
   }
 }
 
-function checkHeader(file: string, reader: TensorReader, shapes: ReadonlyMap<string, readonly number[]>): FisherProvenance {
+function checkHeader(
+  file: string,
+  reader: TensorReader,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): FisherProvenance {
   const provenance = parseProvenance(file, reader.metadata[provenanceKey]);
   const problems: Problem[] = [];
   for (const [name, shape] of shapes) {
     for (const prefix of Object.values(prefixes)) {
       const found = reader.tensors.get(prefix + name)?.shape;
       if (found !== undefined && found.join() === shape.join()) continue;
-      problems.push({ message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.', place: { file, tensor: prefix + name }, expected: `[${shape.join(', ')}]`, found: found === undefined ? 'nothing' : `[${found.join(', ')}]` });
+      problems.push({
+        message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.',
+        place: { file, tensor: prefix + name },
+        expected: `[${shape.join(', ')}]`,
+        found: found === undefined ? 'nothing' : `[${found.join(', ')}]`,
+      });
     }
   }
   if (problems.length === 0) return provenance;
-  throw new WhetstoneError('CHECKPOINT_INVALID', 'The Fisher file is of another model, or of another choice of trained parameters.', { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems });
+  throw new WhetstoneError(
+    'CHECKPOINT_INVALID',
+    'The Fisher file is of another model, or of another choice of trained parameters.',
+    { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems },
+  );
 }
 
 function parseProvenance(file: string, text: string | undefined): FisherProvenance {
@@ -80,5 +110,9 @@ function parseProvenance(file: string, text: string | undefined): FisherProvenan
   } catch {
     // told below
   }
-  throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not a Fisher file: its metadata do not say where it comes from.', { place: { file } });
+  throw new WhetstoneError(
+    'CHECKPOINT_INVALID',
+    'This is not a Fisher file: its metadata do not say where it comes from.',
+    { place: { file } },
+  );
 }

@@ -1,8 +1,20 @@
-import { clone, keep, matMul, tidy, variable, zerosLike, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
+import {
+  clone,
+  keep,
+  matMul,
+  tidy,
+  variable,
+  zerosLike,
+  type Tensor,
+  type Tensor2D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Attachment, type LinearSite, type StrategyPlan } from '@whetstone/core/contract';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
-/** What the penalty holds near its old values: the trained parameters, or what they come to in the base's own weights. */
+/**
+ * What the penalty holds near its old values: the trained parameters, or what they come to in the base's own weights.
+ */
 export type HeldKind = 'parameters' | 'effective-weights';
 
 /** Weights by name, as they are now and as variables whose gradients tell how much each matters. */
@@ -13,15 +25,21 @@ export interface HeldWeights {
   all(): ReadonlyMap<string, Tensor>;
   shapes(): ReadonlyMap<string, readonly number[]>;
   /**
-   * Calls `work` with variables whose gradients are those of the weights. For an effective weight that is a zero beside the layer: the gradient of
-   * the loss with respect to it is the same, and the weight itself need not exist.
+   * Calls `work` with variables whose gradients are those of the weights. For an effective weight that is a zero beside
+   * the layer: the gradient of the loss with respect to it is the same, and the weight itself need not exist.
    */
   withProbes<T>(work: (probes: ReadonlyMap<string, Variable>) => Promise<T>): Promise<T>;
 }
 
-const nothingEffective = (): WhetstoneError => new WhetstoneError('CONFIG_CONFLICT', 'ewc cannot hold effective weights beside this strategy: what it trains lies outside of the base\'s weights.', {
-  place: { path: 'companions' }, hint: 'Leave `on` out, so that ewc holds the trained parameters themselves.',
-});
+const nothingEffective = (): WhetstoneError =>
+  new WhetstoneError(
+    'CONFIG_CONFLICT',
+    "ewc cannot hold effective weights beside this strategy: what it trains lies outside of the base's weights.",
+    {
+      place: { path: 'companions' },
+      hint: 'Leave `on` out, so that ewc holds the trained parameters themselves.',
+    },
+  );
 
 /** Shapes of what would be held, from the owner's plan. @throws CONFIG_CONFLICT */
 export function plannedShapes(kind: HeldKind, plan: StrategyPlan): ReadonlyMap<string, readonly number[]> {
@@ -57,7 +75,8 @@ export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
   return {
     values,
     all: values,
-    shapes: () => new Map([...weights].map(([name, { site, weight }]) => [name, site?.weight.shape ?? tidy(() => weight().shape)])),
+    shapes: () =>
+      new Map([...weights].map(([name, { site, weight }]) => [name, site?.weight.shape ?? tidy(() => weight().shape)])),
     withProbes: async (work) => {
       const probes = new Map<string, Variable>();
       const undo: (() => void)[] = [];
@@ -71,7 +90,10 @@ export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
           const probe = variable(zero, true);
           zero.dispose();
           probes.set(name, probe);
-          undo.push(site.wrap((base) => (input) => probed(base(input), input, probe as Tensor as Tensor2D, site)), () => probe.dispose());
+          undo.push(
+            site.wrap((base) => (input) => probed(base(input), input, probe as Tensor as Tensor2D, site)),
+            () => probe.dispose(),
+          );
         }
         return await work(probes);
       } finally {
@@ -81,7 +103,10 @@ export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
   };
 }
 
-/** `output` as it is; the probe's gradient is that of the layer's weight: gradientᵀ · input, in the layout of the weight. */
+/**
+ * `output` as it is; the probe's gradient is that of the layer's weight: gradientᵀ · input, in the layout of the
+ * weight.
+ */
 function probed(output: Tensor2D, input: Tensor2D, probe: Tensor2D, { fanInFanOut }: LinearSite): Tensor2D {
   return customGradient<Tensor2D>(
     [output, probe],
@@ -96,9 +121,11 @@ function probed(output: Tensor2D, input: Tensor2D, probe: Tensor2D, { fanInFanOu
 /** Copies of weights as they are now. The caller owns them. */
 export function valuesNow(held: HeldWeights): Map<string, Tensor> {
   const names: string[] = [];
-  const tensors = tidy(() => [...held.all()].map(([name, value]) => {
-    names.push(name);
-    return clone(value);
-  }));
+  const tensors = tidy(() =>
+    [...held.all()].map(([name, value]) => {
+      names.push(name);
+      return clone(value);
+    }),
+  );
   return new Map(names.map((name, index) => [name, keep(tensors[index] as Tensor)]));
 }

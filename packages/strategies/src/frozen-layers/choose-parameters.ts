@@ -13,14 +13,22 @@ export interface ChoiceOptions {
 }
 
 const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>
-  new WhetstoneError('CONFIG_INVALID', message, { place: { path: `strategy.options.${option}` }, found, ...(expected === undefined ? {} : { expected }) });
+  new WhetstoneError('CONFIG_INVALID', message, {
+    place: { path: `strategy.options.${option}` },
+    found,
+    ...(expected === undefined ? {} : { expected }),
+  });
 
 function compile(option: string, sources: readonly string[]): RegExp[] {
   return sources.map((source, index) => {
     try {
       return new RegExp(`^(?:${source})$`);
     } catch (cause) {
-      throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', { place: { path: `strategy.options.${option}[${index}]` }, found: source, cause });
+      throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', {
+        place: { path: `strategy.options.${option}[${index}]` },
+        found: source,
+        cause,
+      });
     }
   });
 }
@@ -29,15 +37,22 @@ function compile(option: string, sources: readonly string[]): RegExp[] {
 function firstTrainedLayer(model: ModelOutline, options: ChoiceOptions): number {
   const { trainLastLayers: last, freezeFirstLayers: first } = options;
   if (last !== undefined && first !== undefined) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers exclude each other.', { place: { path: 'strategy.options' }, hint: 'Keep one of them.' });
+    throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers exclude each other.', {
+      place: { path: 'strategy.options' },
+      hint: 'Keep one of them.',
+    });
   }
   const option = first === undefined ? 'trainLastLayers' : 'freezeFirstLayers';
   const count = first ?? last ?? Math.min(2, model.layers);
-  if (count > model.layers) throw invalid(option, `The model has ${model.layers} layers.`, String(count), `at most ${model.layers}`);
+  if (count > model.layers)
+    throw invalid(option, `The model has ${model.layers} layers.`, String(count), `at most ${model.layers}`);
   return first === undefined ? model.layers - count : count;
 }
 
-/** Which parameters the options choose, each with its layer (null outside the layers). @throws CONFIG_INVALID, CONFIG_CONFLICT, STRATEGY_TARGETS_NOTHING */
+/**
+ * Which parameters the options choose, each with its layer (null outside the layers). @throws CONFIG_INVALID,
+ * CONFIG_CONFLICT, STRATEGY_TARGETS_NOTHING
+ */
 export function chooseParameters(model: ModelOutline, options: ChoiceOptions): Map<string, number | null> {
   const firstLayer = firstTrainedLayer(model, options);
   const train = compile('train', options.train ?? []);
@@ -57,12 +72,17 @@ export function chooseParameters(model: ModelOutline, options: ChoiceOptions): M
   const chosen = new Map<string, number | null>();
   for (const [name, { shape }] of model.parameters) {
     const layer = layerIndexOf(name);
-    const matches = (expressions: readonly RegExp[]): boolean => expressions.some((expression) => expression.test(name));
+    const matches = (expressions: readonly RegExp[]): boolean =>
+      expressions.some((expression) => expression.test(name));
     if (!matches(freeze) && (matches(train) || chosenByPart(name, shape.length, layer))) chosen.set(name, layer);
   }
-  for (const [option, expressions] of [['train', train], ['freeze', freeze]] as const) {
+  for (const [option, expressions] of [
+    ['train', train],
+    ['freeze', freeze],
+  ] as const) {
     for (const [index, expression] of expressions.entries()) {
-      if (![...model.parameters.keys()].some((name) => expression.test(name))) throw matchesNothing(model, `strategy.options.${option}[${index}]`, expression.source.slice(4, -2));
+      if (![...model.parameters.keys()].some((name) => expression.test(name)))
+        throw matchesNothing(model, `strategy.options.${option}[${index}]`, expression.source.slice(4, -2));
     }
   }
   if (chosen.size === 0) throw matchesNothing(model, 'strategy.options', 'options that freeze every parameter');

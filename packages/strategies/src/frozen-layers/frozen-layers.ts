@@ -1,5 +1,12 @@
 import type { Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type LanguageModel, type Logger, type ModelOutline, type Strategy } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  WhetstoneError,
+  type LanguageModel,
+  type Logger,
+  type ModelOutline,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { unfreeze } from '../support/unfreeze.js';
 import { chooseParameters, type ChoiceOptions } from './choose-parameters.js';
@@ -10,17 +17,33 @@ const patterns = { type: 'array', items: { type: 'string', minLength: 1 } } as c
 const configSchema = {
   type: 'object',
   properties: {
-    trainLastLayers: { type: 'integer', minimum: 0, description: 'Train only the last k layers; 2 where freezeFirstLayers is not given either.' },
+    trainLastLayers: {
+      type: 'integer',
+      minimum: 0,
+      description: 'Train only the last k layers; 2 where freezeFirstLayers is not given either.',
+    },
     freezeFirstLayers: { type: 'integer', minimum: 0, description: 'Freeze the first k layers and train those above.' },
     embeddings: { type: 'boolean', default: false, description: 'Train token and position embeddings.' },
-    head: { type: 'boolean', description: 'Train the output layer. By default: yes, unless it is tied to the embeddings and those are frozen.' },
+    head: {
+      type: 'boolean',
+      description: 'Train the output layer. By default: yes, unless it is tied to the embeddings and those are frozen.',
+    },
     finalNorm: { type: 'boolean', default: false, description: 'Train the norm before the output layer.' },
-    train: { ...patterns, default: [], description: 'Parameters to train whatever the rest says: regular expressions that match the whole name.' },
-    freeze: { ...patterns, default: [], description: 'Parameters to freeze whatever the rest says; stronger than `train`.' },
+    train: {
+      ...patterns,
+      default: [],
+      description: 'Parameters to train whatever the rest says: regular expressions that match the whole name.',
+    },
+    freeze: {
+      ...patterns,
+      default: [],
+      description: 'Parameters to freeze whatever the rest says; stronger than `train`.',
+    },
     unfreezeEverySteps: {
       type: 'integer',
       minimum: 1,
-      description: 'Gradual unfreezing: begin with the topmost trained layer and take in one layer more after this many steps.',
+      description:
+        'Gradual unfreezing: begin with the topmost trained layer and take in one layer more after this many steps.',
     },
     cacheFrozenPrefix: {
       anyOf: [
@@ -28,14 +51,24 @@ const configSchema = {
         {
           type: 'object',
           properties: {
-            maxMemoryMegabytes: { type: 'number', minimum: 0, description: 'Host memory that kept states may take; 1024 by default.' },
-            maxDiskMegabytes: { type: 'number', minimum: 0, description: 'What more may go into a temporary file; 0 by default.' },
+            maxMemoryMegabytes: {
+              type: 'number',
+              minimum: 0,
+              description: 'Host memory that kept states may take; 1024 by default.',
+            },
+            maxDiskMegabytes: {
+              type: 'number',
+              minimum: 0,
+              description: 'What more may go into a temporary file; 0 by default.',
+            },
           },
           additionalProperties: false,
         },
       ],
       default: false,
-      description: 'Keep what comes out of the frozen layers for each sample, so that later epochs and evaluations begin at the first trained layer.',
+      description:
+        'Keep what comes out of the frozen layers for each sample, so that later epochs and evaluations begin ' +
+        'at the first trained layer.',
     },
   },
   additionalProperties: false,
@@ -54,25 +87,41 @@ function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | und
   return sorted[taken - 1] ?? 0;
 }
 
-/** A cache where one is asked for and can serve. @throws CONFIG_CONFLICT where no layer is frozen, or the embeddings are not. */
-function cacheOf({ cacheFrozenPrefix: wanted = false }: FrozenLayersOptions, model: ModelOutline, chosen: ReadonlyMap<string, number | null>): StateCache | null {
+/**
+ * A cache where one is asked for and can serve. @throws CONFIG_CONFLICT where no layer is frozen, or the embeddings are
+ * not.
+ */
+function cacheOf(
+  { cacheFrozenPrefix: wanted = false }: FrozenLayersOptions,
+  model: ModelOutline,
+  chosen: ReadonlyMap<string, number | null>,
+): StateCache | null {
   checkCache(wanted, model, chosen);
   return wanted === false ? null : createStateCache(wanted === true ? {} : wanted, model.hiddenSize);
 }
 
-function checkCache(wanted: FrozenLayersOptions['cacheFrozenPrefix'], model: ModelOutline, chosen: ReadonlyMap<string, number | null>): void {
+function checkCache(
+  wanted: FrozenLayersOptions['cacheFrozenPrefix'],
+  model: ModelOutline,
+  chosen: ReadonlyMap<string, number | null>,
+): void {
   if (wanted === undefined || wanted === false || (frozenLayersBelow(model, chosen.keys()) ?? 0) > 0) return;
-  throw new WhetstoneError('CONFIG_CONFLICT', 'cacheFrozenPrefix has nothing to keep: the first layer or the embeddings are trained.', {
-    place: { path: 'strategy.options.cacheFrozenPrefix' },
-    hint: 'Freeze embeddings (a head tied to them too) and the first layers, or leave cacheFrozenPrefix out.',
-  });
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    'cacheFrozenPrefix has nothing to keep: the first layer or the embeddings are trained.',
+    {
+      place: { path: 'strategy.options.cacheFrozenPrefix' },
+      hint: 'Freeze embeddings (a head tied to them too) and the first layers, or leave cacheFrozenPrefix out.',
+    },
+  );
 }
 
 /**
  * Trains a part of the model's own parameters and freezes the rest. Under gradual unfreezing (ULMFiT, Howard and Ruder 2018)
- * `trainable` grows from the top layer down; the optimizer keeps its moments by name. What lies below the first trained layer is
- * computed without gradient bookkeeping, and under `cacheFrozenPrefix` once only; reports then get `cachedTokens`, the tokens so far
- * that were not computed again, and `cachedSeconds`, the time that they took the first time less that of fetching them.
+ * `trainable` grows from the top layer down; the optimizer keeps its moments by name. What lies below the first trained
+ * layer is computed without gradient bookkeeping, and under `cacheFrozenPrefix` once only; reports then get
+ * `cachedTokens`, the tokens so far that were not computed again, and `cachedSeconds`, the time that they took the
+ * first time less that of fetching them.
  */
 export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy {
   const options = { ...given };
@@ -94,14 +143,17 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
         if (next === lowest) return;
         lowest = next;
         freezeAgain();
-        trainable = new Map([...chosen].flatMap(([name, layer]) => {
-          const parameter = model.parameters.get(name);
-          return parameter === undefined || (layer !== null && layer < next) ? [] : [[name, parameter] as const];
-        }));
+        trainable = new Map(
+          [...chosen].flatMap(([name, layer]) => {
+            const parameter = model.parameters.get(name);
+            return parameter === undefined || (layer !== null && layer < next) ? [] : [[name, parameter] as const];
+          }),
+        );
         freezeAgain = unfreeze(trainable.values());
         freezePrefix(model, trainable.keys(), cache);
       };
-      const moveTo = (step: number): void => unfreezeFrom(lowestUnfrozenLayer(layers, options.unfreezeEverySteps, step));
+      const moveTo = (step: number): void =>
+        unfreezeFrom(lowestUnfrozenLayer(layers, options.unfreezeEverySteps, step));
       moveTo(0);
       return {
         get trainable() {
@@ -148,8 +200,12 @@ function freezePrefix(model: LanguageModel, trained: Iterable<string>, cache: St
 const percent = (part: number, whole: number): string => `${(whole === 0 ? 0 : (100 * part) / whole).toFixed(1)} %`;
 
 function describeSavings({ tokens, computedTokens, seconds, computeSeconds, samples, bytes }: CacheSavings): string {
-  return `cacheFrozenPrefix: ${tokens} of ${tokens + computedTokens} tokens (${percent(tokens, tokens + computedTokens)}) were not computed again in the frozen layers, `
-    + `about ${seconds.toFixed(1)} s saved beside ${computeSeconds.toFixed(1)} s spent there; ${samples} samples kept, ${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  return (
+    `cacheFrozenPrefix: ${tokens} of ${tokens + computedTokens} tokens ` +
+    `(${percent(tokens, tokens + computedTokens)}) were not computed again in the frozen layers, ` +
+    `about ${seconds.toFixed(1)} s saved beside ${computeSeconds.toFixed(1)} s spent there; ${samples} samples ` +
+    `kept, ${(bytes / 2 ** 20).toFixed(1)} MiB`
+  );
 }
 
 export const frozenLayers = definePlugin({

@@ -16,10 +16,11 @@ export function segmentsOf({ rows, length, ids, segmentIds, positionIds }: Forwa
   const segments: Segment[] = [];
   for (let row = 0; row < rows; row += 1) {
     const end = (row + 1) * length;
-    for (let start = row * length; start < end; ) {
+    for (let start = row * length; start < end;) {
       let next = start + 1;
       while (next < end && segmentIds[next] === segmentIds[start]) next += 1;
-      if (segmentIds[start] !== IGNORED_SEGMENT) segments.push({ start, ids: ids.slice(start, next), positionIds: positionIds.slice(start, next) });
+      if (segmentIds[start] !== IGNORED_SEGMENT)
+        segments.push({ start, ids: ids.slice(start, next), positionIds: positionIds.slice(start, next) });
       start = next;
     }
   }

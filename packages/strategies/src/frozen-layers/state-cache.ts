@@ -37,18 +37,25 @@ export interface StateCache {
 type Stored = Float32Array | { readonly offset: number; readonly length: number };
 
 /**
- * Keeps what comes out of frozen layers as the float32 it is. A sample (a document within a packed row, too) is known by its ids and positions,
- * wherever it stands in a batch. What is kept stays: epochs pass over all samples in turn, where making room for the latest
- * would throw out each sample just before it is wanted again.
+ * Keeps what comes out of frozen layers as the float32 it is. A sample (a document within a packed row, too) is known
+ * by its ids and positions, wherever it stands in a batch. What is kept stays: epochs pass over all samples in turn,
+ * where making room for the latest would throw out each sample just before it is wanted again.
  */
-export function createStateCache({ maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>, hiddenSize: number): StateCache {
+export function createStateCache(
+  { maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>,
+  hiddenSize: number,
+): StateCache {
   const kept = new Map<string, Stored>();
   const disk = createDisk();
   let memoryBytes = 0;
   let [tokens, computedTokens, fetchSeconds, computeSeconds, timedTokens] = [0, 0, 0, 0, 0];
 
   const hasRoomFor = (bytes: number): 'memory' | 'disk' | null =>
-    memoryBytes + bytes <= maxMemoryMegabytes * 2 ** 20 ? 'memory' : disk.bytes + bytes <= maxDiskMegabytes * 2 ** 20 ? 'disk' : null;
+    memoryBytes + bytes <= maxMemoryMegabytes * 2 ** 20
+      ? 'memory'
+      : disk.bytes + bytes <= maxDiskMegabytes * 2 ** 20
+        ? 'disk'
+        : null;
   const keep = (key: string, values: Float32Array): void => {
     const room = hasRoomFor(values.byteLength);
     if (room === null || kept.has(key)) return;
@@ -57,7 +64,11 @@ export function createStateCache({ maxMemoryMegabytes = 1024, maxDiskMegabytes =
   };
   const fetch = (key: string): Float32Array | null => {
     const stored = kept.get(key);
-    return stored === undefined ? null : stored instanceof Float32Array ? stored : disk.read(stored.offset, stored.length);
+    return stored === undefined
+      ? null
+      : stored instanceof Float32Array
+        ? stored
+        : disk.read(stored.offset, stored.length);
   };
 
   return {
@@ -73,7 +84,11 @@ export function createStateCache({ maxMemoryMegabytes = 1024, maxDiskMegabytes =
       const missingTokens = missing.reduce((sum, { ids }) => sum + ids.length, 0);
       tokens += segments.reduce((sum, { ids }) => sum + ids.length, 0) - missingTokens;
       computedTokens += missingTokens;
-      if (missing.length === segments.length && hasRoomFor(Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4) === null) return compute(input);
+      if (
+        missing.length === segments.length &&
+        hasRoomFor(Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4) === null
+      )
+        return compute(input);
 
       let spent = 0;
       if (missing.length > 0) {
@@ -95,7 +110,14 @@ export function createStateCache({ maxMemoryMegabytes = 1024, maxDiskMegabytes =
     },
     get savings() {
       const again = timedTokens === 0 ? 0 : (tokens * computeSeconds) / timedTokens;
-      return { tokens, computedTokens, seconds: again - fetchSeconds, computeSeconds, samples: kept.size, bytes: memoryBytes + disk.bytes };
+      return {
+        tokens,
+        computedTokens,
+        seconds: again - fetchSeconds,
+        computeSeconds,
+        samples: kept.size,
+        bytes: memoryBytes + disk.bytes,
+      };
     },
     clear: () => {
       kept.clear();
@@ -114,7 +136,8 @@ function keyOf({ ids, positionIds }: Segment): string {
   return createHash('sha256').update(bytesOf(ids)).update(bytesOf(positionIds)).digest('base64');
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Float32Array): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength);
+const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Float32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Samples as a batch of their own, one a row. */
 function rowsOf(segments: readonly Segment[]): ForwardInput {
@@ -128,11 +151,23 @@ function rowsOf(segments: readonly Segment[]): ForwardInput {
     }
     return values;
   };
-  return { rows: segments.length, length, ids: fill(segments[0]?.ids[0] ?? 0, ({ ids }) => ids), positionIds: fill(0, ({ positionIds }) => positionIds), segmentIds: fill(IGNORED_SEGMENT, () => 1) };
+  return {
+    rows: segments.length,
+    length,
+    ids: fill(segments[0]?.ids[0] ?? 0, ({ ids }) => ids),
+    positionIds: fill(0, ({ positionIds }) => positionIds),
+    segmentIds: fill(IGNORED_SEGMENT, () => 1),
+  };
 }
 
 /** A temporary file that is written at its end and read anywhere; made with the first write. */
-function createDisk(): { readonly bytes: number; write(values: Float32Array): Stored; read(offset: number, length: number): Float32Array; clear(): void; dispose(): void } {
+function createDisk(): {
+  readonly bytes: number;
+  write(values: Float32Array): Stored;
+  read(offset: number, length: number): Float32Array;
+  clear(): void;
+  dispose(): void;
+} {
   let open: { readonly folder: string; readonly descriptor: number } | null = null;
   let end = 0;
   const dispose = (): void => {
@@ -152,7 +187,8 @@ function createDisk(): { readonly bytes: number; write(values: Float32Array): St
         open = { folder, descriptor: openSync(join(folder, 'states.bin'), 'w+') };
       }
       const bytes = bytesOf(values);
-      for (let done = 0; done < bytes.length; ) done += writeSync(open.descriptor, bytes, done, bytes.length - done, end + done);
+      for (let done = 0; done < bytes.length;)
+        done += writeSync(open.descriptor, bytes, done, bytes.length - done, end + done);
       const stored = { offset: end, length: values.length };
       end += bytes.length;
       return stored;
@@ -160,9 +196,12 @@ function createDisk(): { readonly bytes: number; write(values: Float32Array): St
     read: (offset, length) => {
       const values = new Float32Array(length);
       const bytes = bytesOf(values);
-      for (let done = 0; done < bytes.length; ) {
+      for (let done = 0; done < bytes.length;) {
         const count = open === null ? 0 : readSync(open.descriptor, bytes, done, bytes.length - done, offset + done);
-        if (count === 0) throw new WhetstoneError('FILE_UNREADABLE', 'The temporary file of cacheFrozenPrefix was cut short.', { place: { file: open?.folder ?? '' } });
+        if (count === 0)
+          throw new WhetstoneError('FILE_UNREADABLE', 'The temporary file of cacheFrozenPrefix was cut short.', {
+            place: { file: open?.folder ?? '' },
+          });
         done += count;
       }
       return values;

@@ -1,5 +1,12 @@
 import { tidy } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Batch, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  WhetstoneError,
+  type Batch,
+  type Json,
+  type LanguageModel,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createRandom } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, samplesOf, withSamples, type PlainRow, type ReplayRow } from '../replay/rows.js';
@@ -9,12 +16,45 @@ import { drawSamples, offerSamples, type DrawLimits, type PooledSample } from '.
 const configSchema = {
   type: 'object',
   properties: {
-    ratio: { type: 'number', exclusiveMinimum: 0, maximum: 0.5, default: 0.1, description: 'Share of hard samples, shown again, in training.' },
-    everyBatches: { type: 'integer', minimum: 1, default: 100, description: 'Batches between two measurements of losses.' },
-    poolSize: { type: 'integer', minimum: 1, maximum: 4096, default: 256, description: 'Samples that are watched: a random part of those seen.' },
-    maxWeight: { type: 'number', minimum: 1, default: 3, description: 'A sample is at most this many times as likely as the mean one.' },
-    maxRepeats: { type: 'integer', minimum: 1, default: 2, description: 'Times that a sample is shown again at most between two measurements.' },
-    ignoreHardest: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0.05, description: 'Share of the very hardest that is left out: wrong labels are hard, too.' },
+    ratio: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      maximum: 0.5,
+      default: 0.1,
+      description: 'Share of hard samples, shown again, in training.',
+    },
+    everyBatches: {
+      type: 'integer',
+      minimum: 1,
+      default: 100,
+      description: 'Batches between two measurements of losses.',
+    },
+    poolSize: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 4096,
+      default: 256,
+      description: 'Samples that are watched: a random part of those seen.',
+    },
+    maxWeight: {
+      type: 'number',
+      minimum: 1,
+      default: 3,
+      description: 'A sample is at most this many times as likely as the mean one.',
+    },
+    maxRepeats: {
+      type: 'integer',
+      minimum: 1,
+      default: 2,
+      description: 'Times that a sample is shown again at most between two measurements.',
+    },
+    ignoreHardest: {
+      type: 'number',
+      minimum: 0,
+      exclusiveMaximum: 1,
+      default: 0.05,
+      description: 'Share of the very hardest that is left out: wrong labels are hard, too.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -25,12 +65,29 @@ export interface HardSamplesOptions extends DrawLimits {
   readonly poolSize: number;
 }
 
-export const defaultHardSamplesOptions: HardSamplesOptions = { ratio: 0.1, everyBatches: 100, poolSize: 256, maxWeight: 3, maxRepeats: 2, ignoreHardest: 0.05 };
+export const defaultHardSamplesOptions: HardSamplesOptions = {
+  ratio: 0.1,
+  everyBatches: 100,
+  poolSize: 256,
+  maxWeight: 3,
+  maxRepeats: 2,
+  ignoreHardest: 0.05,
+};
 
 /** Samples whose losses are measured in one forward pass. */
 const MEASURED_AT_ONCE = 8;
 
-const emptyBatch: Batch = { rows: 0, length: 0, ids: new Int32Array(0), labels: new Int32Array(0), segmentIds: new Int32Array(0), positionIds: new Int32Array(0), samples: 0, tokens: 0, supervisedTokens: 0 };
+const emptyBatch: Batch = {
+  rows: 0,
+  length: 0,
+  ids: new Int32Array(0),
+  labels: new Int32Array(0),
+  segmentIds: new Int32Array(0),
+  positionIds: new Int32Array(0),
+  samples: 0,
+  tokens: 0,
+  supervisedTokens: 0,
+};
 
 /** Mean loss of each row under the present model; rows of like length go through it together. */
 async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promise<number[]> {
@@ -38,7 +95,10 @@ async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promi
   const order = rows.map((_, index) => index).sort((a, b) => (rows[a]?.ids.length ?? 0) - (rows[b]?.ids.length ?? 0));
   for (let start = 0; start < order.length; start += MEASURED_AT_ONCE) {
     const members = order.slice(start, start + MEASURED_AT_ONCE);
-    const batch = withSamples(emptyBatch, members.flatMap((index) => rows[index] ?? []));
+    const batch = withSamples(
+      emptyBatch,
+      members.flatMap((index) => rows[index] ?? []),
+    );
     const { positions, targets } = targetsOf(batch);
     const each = tidy(() => crossEntropy(model.logits(batch, positions), targets));
     const values = await each.data();
@@ -50,7 +110,8 @@ async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promi
       losses[member] = (losses[member] ?? 0) + value;
       counts[row] = (counts[row] ?? 0) + 1;
     }
-    for (const [row, member] of members.entries()) losses[member] = (losses[member] ?? 0) / Math.max(1, counts[row] ?? 0);
+    for (const [row, member] of members.entries())
+      losses[member] = (losses[member] ?? 0) / Math.max(1, counts[row] ?? 0);
   }
   return losses;
 }
@@ -62,14 +123,20 @@ interface SavedPool {
 }
 
 /**
- * Shows hard samples more often: a part of the samples seen is watched, their losses are measured now and then with the model as it is, and each batch gets
- * some of them in addition, the harder the likelier. Their influence is bounded on all sides: the share of a batch, the chance and the repeats of a sample;
- * and the very hardest are left out. What is drawn follows from the seed, the place in the data and the losses: a resumed run draws the same.
+ * Shows hard samples more often: a part of the samples seen is watched, their losses are measured now and then with the
+ * model as it is, and each batch gets some of them in addition, the harder the likelier. Their influence is bounded on
+ * all sides: the share of a batch, the chance and the repeats of a sample; and the very hardest are left out. What is
+ * drawn follows from the seed, the place in the data and the losses: a resumed run draws the same.
  */
 export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): Strategy {
   const options: HardSamplesOptions = { ...defaultHardSamplesOptions, ...given };
   const { ratio, everyBatches, poolSize } = options;
-  if (!(ratio > 0 && ratio <= 0.5)) throw new WhetstoneError('CONFIG_INVALID', 'The ratio of hard samples is out of range.', { place: { path: 'companions' }, expected: 'more than 0 and at most 0.5', found: String(ratio) });
+  if (!(ratio > 0 && ratio <= 0.5))
+    throw new WhetstoneError('CONFIG_INVALID', 'The ratio of hard samples is out of range.', {
+      place: { path: 'companions' },
+      expected: 'more than 0 and at most 0.5',
+      found: String(ratio),
+    });
   return {
     role: 'companion',
     attach: (model, { seed }) => {
@@ -86,7 +153,10 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
             let index = epochOptions.skip ?? 0;
             for await (const batch of source.epoch(epoch, epochOptions)) {
               if (batches > 0 && batches % everyBatches === 0) {
-                const losses = await lossesOf(model, pool.map(({ row }) => row));
+                const losses = await lossesOf(
+                  model,
+                  pool.map(({ row }) => row),
+                );
                 pool = pool.map(({ row }, place) => ({ row, loss: losses[place] ?? null, repeats: 0 }));
               }
               const random = createRandom(seed, `hard samples ${epoch} ${index}`);
@@ -95,12 +165,20 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
               ({ pool, offered } = offerSamples(drawn.pool, samplesOf(batch), poolSize, offered, random));
               batches += 1;
               index += 1;
-              // All that changes is changed before the batch is given away: a checkpoint after it holds what the next one follows from.
+              // All that changes is changed before the batch is given away: a checkpoint after it holds what the next
+              // one follows from.
               yield withSamples(batch, drawn.rows);
             }
           },
         }),
-        saveState: () => ({ tensors: new Map(), values: { offered, batches, pool: pool.map((sample) => ({ ...sample, row: plainRow(sample.row) })) } satisfies SavedPool as unknown as Json }),
+        saveState: () => ({
+          tensors: new Map(),
+          values: {
+            offered,
+            batches,
+            pool: pool.map((sample) => ({ ...sample, row: plainRow(sample.row) })),
+          } satisfies SavedPool as unknown as Json,
+        }),
         loadState: ({ values }) => {
           const saved = values as unknown as SavedPool;
           ({ offered, batches } = saved);
@@ -116,7 +194,8 @@ export const hardSamples = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'hard-samples',
-  description: 'Shows samples on which the model has the greater loss more often, within bounds, beside any other strategy.',
+  description:
+    'Shows samples on which the model has the greater loss more often, within bounds, beside any other strategy.',
   configSchema,
   create: (options) => hardSamplesStrategy(options),
 });

@@ -12,8 +12,17 @@ export interface PooledSample {
 
 const keyOf = ({ ids, labels }: ReplayRow): string => `${ids.join()}|${labels.join()}`;
 
-/** Offers samples to a pool of at most `size`: a uniform sample of all that were offered, each once (Vitter's algorithm R). */
-export function offerSamples(pool: readonly PooledSample[], rows: readonly ReplayRow[], size: number, offered: number, random: Random): { readonly pool: readonly PooledSample[]; readonly offered: number } {
+/**
+ * Offers samples to a pool of at most `size`: a uniform sample of all that were offered, each once (Vitter's algorithm
+ * R).
+ */
+export function offerSamples(
+  pool: readonly PooledSample[],
+  rows: readonly ReplayRow[],
+  size: number,
+  offered: number,
+  random: Random,
+): { readonly pool: readonly PooledSample[]; readonly offered: number } {
   const kept = [...pool];
   const known = new Set(kept.map(({ row }) => keyOf(row)));
   let seen = offered;
@@ -37,18 +46,34 @@ export interface DrawLimits {
   readonly maxRepeats: number;
 }
 
-/** The chance of each sample to be drawn, not normalised: its loss over the mean loss, bounded; 0 where it is not to be shown. */
-export function drawWeights(pool: readonly PooledSample[], { maxWeight, ignoreHardest, maxRepeats }: DrawLimits): number[] {
+/**
+ * The chance of each sample to be drawn, not normalised: its loss over the mean loss, bounded; 0 where it is not to be
+ * shown.
+ */
+export function drawWeights(
+  pool: readonly PooledSample[],
+  { maxWeight, ignoreHardest, maxRepeats }: DrawLimits,
+): number[] {
   const losses = pool.flatMap(({ loss }) => (loss === null ? [] : [loss])).sort((a, b) => a - b);
   if (losses.length === 0) return pool.map(() => 0);
   const kept = losses.slice(0, Math.max(1, losses.length - Math.floor(ignoreHardest * losses.length)));
   const most = kept.at(-1) ?? 0;
   const mean = kept.reduce((sum, loss) => sum + loss, 0) / kept.length;
-  return pool.map(({ loss, repeats }) => (loss === null || loss > most || repeats >= maxRepeats || mean <= 0 ? 0 : Math.min(maxWeight, loss / mean)));
+  return pool.map(({ loss, repeats }) =>
+    loss === null || loss > most || repeats >= maxRepeats || mean <= 0 ? 0 : Math.min(maxWeight, loss / mean),
+  );
 }
 
-/** Draws up to `count` samples by their weights, never one beyond its repeats. Gives the drawn rows and the pool that remembers them. */
-export function drawSamples(pool: readonly PooledSample[], count: number, limits: DrawLimits, random: Random): { readonly rows: readonly ReplayRow[]; readonly pool: readonly PooledSample[] } {
+/**
+ * Draws up to `count` samples by their weights, never one beyond its repeats. Gives the drawn rows and the pool that
+ * remembers them.
+ */
+export function drawSamples(
+  pool: readonly PooledSample[],
+  count: number,
+  limits: DrawLimits,
+  random: Random,
+): { readonly rows: readonly ReplayRow[]; readonly pool: readonly PooledSample[] } {
   let current = pool;
   const rows: ReplayRow[] = [];
   for (let drawn = 0; drawn < count; drawn += 1) {

@@ -8,16 +8,23 @@ import { describeTokenRows, type TokenRows } from './token-rows.js';
 const peftVersion = '0.21.2';
 
 /** True for a list that names no layer by its whole path (an adapter that is trained on does). */
-const areEndings = (model: LanguageModel, names: LoraOptions['targetModules']): names is readonly string[] => Array.isArray(names) && !names.some((name: string) => model.linearSites.has(name));
+const areEndings = (model: LanguageModel, names: LoraOptions['targetModules']): names is readonly string[] =>
+  Array.isArray(names) && !names.some((name: string) => model.linearSites.has(name));
 
 const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key: string]: Json } =>
   Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 
 /**
- * `adapter_config.json` of a LoRA adapter, keys sorted, every field that PEFT writes. `target_modules` names what was adapted in
- * this model, also where the options said `all-linear`.
+ * `adapter_config.json` of a LoRA adapter, keys sorted, every field that PEFT writes. `target_modules` names what was
+ * adapted in this model, also where the options said `all-linear`.
  */
-export function loraAdapterConfig(model: LanguageModel, targets: readonly LinearSite[], options: LoraOptions, modelFolder: string | null, tokenRows: readonly TokenRows[] = []): Json {
+export function loraAdapterConfig(
+  model: LanguageModel,
+  targets: readonly LinearSite[],
+  options: LoraOptions,
+  modelFolder: string | null,
+  tokenRows: readonly TokenRows[] = [],
+): Json {
   const { targetModules } = options;
   const isRegularExpression = typeof targetModules === 'string' && targetModules.toLowerCase() !== 'all-linear';
   return sortedObject({
@@ -53,10 +60,20 @@ export function loraAdapterConfig(model: LanguageModel, targets: readonly Linear
     r: options.rank,
     rank_pattern: options.rankPattern,
     revision: null,
-    target_modules: isRegularExpression ? targetModules : areEndings(model, targetModules) ? [...targetModules].sort() : describeTargets(model, targets),
+    target_modules: isRegularExpression
+      ? targetModules
+      : areEndings(model, targetModules)
+        ? [...targetModules].sort()
+        : describeTargets(model, targets),
     target_parameters: null,
     task_type: 'CAUSAL_LM',
-    trainable_token_indices: tokenRows.length === 0 ? null : describeTokenRows(tokenRows.map(({ module }) => module), tokenRows[0]?.ids ?? []),
+    trainable_token_indices:
+      tokenRows.length === 0
+        ? null
+        : describeTokenRows(
+            tokenRows.map(({ module }) => module),
+            tokenRows[0]?.ids ?? [],
+          ),
     use_bdlora: null,
     use_dora: options.useDora,
     use_qalora: false,

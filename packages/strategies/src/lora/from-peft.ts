@@ -1,6 +1,25 @@
-import { scalar, tidy, add, matMul, mul, transpose, type Scalar, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  scalar,
+  tidy,
+  add,
+  matMul,
+  mul,
+  transpose,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import type { Json, LanguageModel, LinearSite, Problem } from '@whetstone/core/contract';
-import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles, type ConfigFields } from '../adapters/adapter-files.js';
+import {
+  configFile,
+  readFields,
+  shapeProblem,
+  tensorFile,
+  throwProblems,
+  type AdapterFiles,
+  type ConfigFields,
+} from '../adapters/adapter-files.js';
 import { squaresByOutput, type LoraLayer } from './layer.js';
 import { tokenRowsKey, type TokenRows } from './token-rows.js';
 import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
@@ -10,15 +29,30 @@ export const peftPrefix = 'base_model.model.';
 
 /** Fields that change what a LoRA computes in ways that are not known here, by the values that leave them off. */
 const unsupported = [
-  'lora_bias', 'use_qalora', 'layer_replication', 'target_parameters', 'alora_invocation_tokens', 'arrow_config',
-  'use_bdlora', 'kasa_config', 'velora_config', 'monteclora_config', 'ensure_weight_tying',
+  'lora_bias',
+  'use_qalora',
+  'layer_replication',
+  'target_parameters',
+  'alora_invocation_tokens',
+  'arrow_config',
+  'use_bdlora',
+  'kasa_config',
+  'velora_config',
+  'monteclora_config',
+  'ensure_weight_tying',
 ] as const;
-const isOff = (value: unknown): boolean => value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
+const isOff = (value: unknown): boolean =>
+  value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
 
 /** The options that an `adapter_config.json` of type LORA stands for. */
 export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOptions {
   for (const key of unsupported) {
-    if (!isOff(fields.raw(key))) fields.problems.push({ message: `${key} is not supported.`, place: { file: configFile(files.folder), path: key }, found: JSON.stringify(fields.raw(key)) });
+    if (!isOff(fields.raw(key)))
+      fields.problems.push({
+        message: `${key} is not supported.`,
+        place: { file: configFile(files.folder), path: key },
+        found: JSON.stringify(fields.raw(key)),
+      });
   }
   const bias = fields.stringOrNull('bias') ?? 'none';
   return {
@@ -59,8 +93,9 @@ interface Parts {
 const keyPattern = /^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?$/;
 
 /**
- * Reads a LoRA adapter against a model. What the tensors say decides which layers are adapted; ranks must agree with the
- * configuration.
+ * Reads a LoRA adapter against a model. What the tensors say decides which layers are adapted; ranks must agree with
+ * the configuration.
+ *
  * @throws ADAPTER_INVALID listing every tensor that is unknown, missing or misshapen.
  */
 export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): LoraAdapter {
@@ -93,7 +128,10 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     const [, module = '', part = ''] = match ?? [];
     const isEmbedding = part.startsWith('lora_embedding');
     if (match === null || !(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module))) {
-      problems.push({ message: 'The model has no such module.', place: { file: tensorFile(files.folder), tensor: key } });
+      problems.push({
+        message: 'The model has no such module.',
+        place: { file: tensorFile(files.folder), tensor: key },
+      });
       continue;
     }
     const group = isEmbedding ? embeddings : sites;
@@ -103,7 +141,12 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     else if (part.endsWith('_B')) parts.b = tensor;
     else parts.magnitude = tensor;
   }
-  if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0) problems.push({ message: 'The file holds no LoRA tensors.', place: { file: tensorFile(files.folder) }, expected: `keys such as ${peftPrefix}<module>.lora_A.weight` });
+  if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0)
+    problems.push({
+      message: 'The file holds no LoRA tensors.',
+      place: { file: tensorFile(files.folder) },
+      expected: `keys such as ${peftPrefix}<module>.lora_A.weight`,
+    });
   throwProblems(problems, files);
 
   const scales = new Map<number, Scalar>();
@@ -147,28 +190,58 @@ function tokenIndicesOf(fields: ConfigFields): readonly number[] | null {
   return isAlike && lists.length > 0 ? (lists[0] as readonly number[]) : null;
 }
 
-/** Rows of single tokens; which ones, `trainable_token_indices` says: a list, or one by the end of each module's path. Null, and a problem, where they do not fit. */
-function tokenRowsOf(model: LanguageModel, key: string, module: string, tensor: Tensor, fields: ConfigFields, files: AdapterFiles): TokenRows | null {
+/**
+ * Rows of single tokens; which ones, `trainable_token_indices` says: a list, or one by the end of each module's path.
+ * Null, and a problem, where they do not fit.
+ */
+function tokenRowsOf(
+  model: LanguageModel,
+  key: string,
+  module: string,
+  tensor: Tensor,
+  fields: ConfigFields,
+  files: AdapterFiles,
+): TokenRows | null {
   const written = fields.raw('trainable_token_indices');
-  const byModule = typeof written === 'object' && written !== null && !Array.isArray(written) ? (written as Readonly<Record<string, unknown>>) : { [module.slice(module.lastIndexOf('.') + 1)]: written };
+  const byModule =
+    typeof written === 'object' && written !== null && !Array.isArray(written)
+      ? (written as Readonly<Record<string, unknown>>)
+      : { [module.slice(module.lastIndexOf('.') + 1)]: written };
   const ids = Object.entries(byModule).find(([name]) => module === name || module.endsWith(`.${name}`))?.[1];
   const table = model.parameters.get(`${module}.weight`);
-  const isIds = (value: unknown): value is readonly number[] => Array.isArray(value) && value.every((id) => Number.isInteger(id) && (id as number) >= 0);
+  const isIds = (value: unknown): value is readonly number[] =>
+    Array.isArray(value) && value.every((id) => Number.isInteger(id) && (id as number) >= 0);
   if (table === undefined || !isIds(ids)) {
-    fields.problems.push({ message: table === undefined ? 'The model has no such module.' : 'trainable_token_indices does not say which tokens these are.', place: { file: table === undefined ? tensorFile(files.folder) : configFile(files.folder), tensor: key } });
+    fields.problems.push({
+      message:
+        table === undefined
+          ? 'The model has no such module.'
+          : 'trainable_token_indices does not say which tokens these are.',
+      place: { file: table === undefined ? tensorFile(files.folder) : configFile(files.folder), tensor: key },
+    });
     return null;
   }
   const beyond = ids.find((id) => id >= model.vocabularySize);
-  const problem = beyond === undefined
-    ? shapeProblem(key, tensor, [ids.length, model.hiddenSize], files)
-    : { message: 'The adapter has tokens that the model has not.', place: { file: configFile(files.folder), path: 'trainable_token_indices' }, expected: `ids below ${model.vocabularySize}`, found: String(beyond), hint: 'Load the model with the adapter\'s own tokenizer (model.addTokens).' };
+  const problem =
+    beyond === undefined
+      ? shapeProblem(key, tensor, [ids.length, model.hiddenSize], files)
+      : {
+          message: 'The adapter has tokens that the model has not.',
+          place: { file: configFile(files.folder), path: 'trainable_token_indices' },
+          expected: `ids below ${model.vocabularySize}`,
+          found: String(beyond),
+          hint: "Load the model with the adapter's own tokenizer (model.addTokens).",
+        };
   if (problem === null) return { module, ids, values: tensor as Tensor2D };
   fields.problems.push(problem);
   return null;
 }
 
 /** The stored parameter, or the tied head's weight, that a key of `modules_to_save` or of a bias means. */
-function parameterOf(model: LanguageModel, path: string): { readonly name: string; readonly shape: readonly number[] } | null {
+function parameterOf(
+  model: LanguageModel,
+  path: string,
+): { readonly name: string; readonly shape: readonly number[] } | null {
   const name = path.replace('.base_layer.', '.').replace(/\.modules_to_save(\.default)?\./, '.');
   const stored = model.parameters.get(name);
   if (stored !== undefined) return { name, shape: stored.shape };
@@ -182,32 +255,69 @@ function rankAndScale(name: string, options: LoraOptions): { readonly rank: numb
   return { rank, scale: loraScale(alpha, rank, options.useRslora) };
 }
 
-function layerOf(site: LinearSite, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): LoraLayer | null {
+function layerOf(
+  site: LinearSite,
+  parts: Parts,
+  options: LoraOptions,
+  files: AdapterFiles,
+  problems: Problem[],
+): LoraLayer | null {
   const { rank, scale } = rankAndScale(site.name, options);
   const key = (part: string): string => `${peftPrefix}${site.name}.${part}`;
   const expected: [string, Tensor | undefined, readonly number[]][] = [
     [key('lora_A.weight'), parts.a, [rank, site.inFeatures]],
     [key('lora_B.weight'), parts.b, [site.outFeatures, rank]],
-    ...(options.useDora ? [[key('lora_magnitude_vector'), parts.magnitude, [site.outFeatures]] as [string, Tensor | undefined, readonly number[]]] : []),
+    ...(options.useDora
+      ? [
+          [key('lora_magnitude_vector'), parts.magnitude, [site.outFeatures]] as [
+            string,
+            Tensor | undefined,
+            readonly number[],
+          ],
+        ]
+      : []),
   ];
   const found = checkParts(expected, files);
   problems.push(...found);
   const { a, b, magnitude } = parts;
   if (found.length > 0 || a === undefined || b === undefined) return null;
-  const dora = options.useDora && magnitude !== undefined ? { magnitude: magnitude as Tensor1D, weightSquares: squaresByOutput(site) } : null;
+  const dora =
+    options.useDora && magnitude !== undefined
+      ? { magnitude: magnitude as Tensor1D, weightSquares: squaresByOutput(site) }
+      : null;
   return { site, a: a as Tensor2D, b: b as Tensor2D, scale, scaleTensor: null, dora };
 }
 
-function checkParts(expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[], files: AdapterFiles): Problem[] {
+function checkParts(
+  expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[],
+  files: AdapterFiles,
+): Problem[] {
   return expected.flatMap(([name, tensor, shape]): readonly Problem[] => {
-    if (tensor === undefined) return [{ message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: name }, expected: `[${shape.join(', ')}]` }];
+    if (tensor === undefined)
+      return [
+        {
+          message: 'A tensor is missing.',
+          place: { file: tensorFile(files.folder), tensor: name },
+          expected: `[${shape.join(', ')}]`,
+        },
+      ];
     const problem = shapeProblem(name, tensor, shape, files);
     return problem === null ? [] : [problem];
   });
 }
 
-/** W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. PEFT may save W itself with them. */
-function mergedEmbedding(model: LanguageModel, name: string, savedWeight: Tensor | undefined, parts: Parts, options: LoraOptions, files: AdapterFiles, problems: Problem[]): Tensor | null {
+/**
+ * W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. PEFT may save W itself with them.
+ */
+function mergedEmbedding(
+  model: LanguageModel,
+  name: string,
+  savedWeight: Tensor | undefined,
+  parts: Parts,
+  options: LoraOptions,
+  files: AdapterFiles,
+  problems: Problem[],
+): Tensor | null {
   const { rank, scale } = rankAndScale(name, options);
   const weight = savedWeight ?? model.embeddingSite.weight;
   const [vocabulary = 0, hidden = 0] = weight.shape;
@@ -222,7 +332,10 @@ function mergedEmbedding(model: LanguageModel, name: string, savedWeight: Tensor
   const { a, b } = parts;
   if (found.length > 0 || a === undefined || b === undefined) return null;
   if (options.useDora) {
-    problems.push({ message: 'DoRA on an embedding is not supported.', place: { file: configFile(files.folder), path: 'use_dora' } });
+    problems.push({
+      message: 'DoRA on an embedding is not supported.',
+      place: { file: configFile(files.folder), path: 'use_dora' },
+    });
     return null;
   }
   return tidy(() => add(weight, mul(transpose(matMul(b as Tensor2D, a as Tensor2D)), scale)));

@@ -1,4 +1,19 @@
-import { add, cast, customGrad, div, expandDims, greaterEqual, matMul, mul, sqrt, square, sub, sum, tidy, transpose } from '@tensorflow/tfjs-core';
+import {
+  add,
+  cast,
+  customGrad,
+  div,
+  expandDims,
+  greaterEqual,
+  matMul,
+  mul,
+  sqrt,
+  square,
+  sub,
+  sum,
+  tidy,
+  transpose,
+} from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import { adaptedLinear, addLowRank, randomUniform } from '@whetstone/core/ops';
@@ -33,8 +48,16 @@ export interface DropoutConstants {
   readonly gain: Scalar;
 }
 
-/** A dropout mask [tokens, features], made on the device: zeros with probability `rate`, else 1 / (1 − rate). Two numbers of the stream seed it. */
-export function dropoutMask(tokens: number, features: number, random: Random, { rate, gain }: DropoutConstants): Tensor2D {
+/**
+ * A dropout mask [tokens, features], made on the device: zeros with probability `rate`, else 1 / (1 − rate). Two
+ * numbers of the stream seed it.
+ */
+export function dropoutMask(
+  tokens: number,
+  features: number,
+  random: Random,
+  { rate, gain }: DropoutConstants,
+): Tensor2D {
   const uniform = randomUniform([tokens, features], [random.integer(2 ** 31), random.integer(2 ** 31)]);
   return mul(cast(greaterEqual(uniform, rate), 'float32'), gain);
 }
@@ -44,11 +67,12 @@ export function squaresByOutput(site: LinearSite): Tensor1D {
   return tidy(() => sum(square(site.weight), site.fanInFanOut ? 0 : 1));
 }
 
-const scaled = (layer: Pick<LoraLayer, 'scaleTensor'>, value: Tensor2D): Tensor2D => (layer.scaleTensor === null ? value : mul(value, layer.scaleTensor));
+const scaled = (layer: Pick<LoraLayer, 'scaleTensor'>, value: Tensor2D): Tensor2D =>
+  layer.scaleTensor === null ? value : mul(value, layer.scaleTensor);
 
 /**
- * Row norms of V = W + s·B·A, [out], without forming V: ‖w‖² + sb·(2·W·Aᵀ + sb·A·Aᵀ), row by row. The backward pass takes it
- * for a constant (section 4.3 of the DoRA paper).
+ * Row norms of V = W + s·B·A, [out], without forming V: ‖w‖² + sb·(2·W·Aᵀ + sb·A·Aᵀ), row by row. The backward pass
+ * takes it for a constant (section 4.3 of the DoRA paper).
  */
 function directionNorm(layer: LoraLayer, { weightSquares }: DoraParts): Tensor1D {
   const compute = (): Tensor1D => {
@@ -75,7 +99,8 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
     const mask = dropout?.(input.shape[0]) ?? null;
     const adapterInput = mask === null ? input : mul<Tensor2D>(input, mask);
     const { dora, site } = layer;
-    if (dora === null && mask === null && base.plain !== undefined) return adaptedLinear(input, base.plain(), { a: layer.a, b: layer.b, scale: layer.scaleTensor });
+    if (dora === null && mask === null && base.plain !== undefined)
+      return adaptedLinear(input, base.plain(), { a: layer.a, b: layer.b, scale: layer.scaleTensor });
     if (dora === null) return addLowRank(base(input), adapterInput, layer.a, layer.b, layer.scaleTensor);
     const ratio = div<Tensor1D>(dora.magnitude, directionNorm(layer, dora));
     if (mask !== null) {
@@ -88,7 +113,10 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
   };
 }
 
-/** W + s·B·A, under DoRA rescaled to its magnitudes, in the layout of the site's weight. `base` in place of W under PiSSA. The caller owns it. */
+/**
+ * W + s·B·A, under DoRA rescaled to its magnitudes, in the layout of the site's weight. `base` in place of W under
+ * PiSSA. The caller owns it.
+ */
 export function mergedWeight(layer: LoraLayer, base: Tensor = layer.site.weight): Tensor2D {
   return tidy(() => {
     const { site, dora } = layer;

@@ -1,10 +1,45 @@
 import { resolve } from 'node:path';
-import { clone, gather, keep, scalar, tensor1d, tensor2d, tidy, variable, zeros, sqrt, type Rank, type Scalar, type Tensor, type Tensor1D, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type EffectiveWeight, type ExportedAdapter, type Json, type LanguageModel, type LinearSite, type Strategy, type WorkerPlace } from '@whetstone/core/contract';
+import {
+  clone,
+  gather,
+  keep,
+  scalar,
+  tensor1d,
+  tensor2d,
+  tidy,
+  variable,
+  zeros,
+  sqrt,
+  type Rank,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
+import {
+  definePlugin,
+  WhetstoneError,
+  type Attachment,
+  type EffectiveWeight,
+  type ExportedAdapter,
+  type Json,
+  type LanguageModel,
+  type LinearSite,
+  type Strategy,
+  type WorkerPlace,
+} from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
-import { adaptedForward, dropoutMask, mergedWeight, squaresByOutput, type LoraDropout, type LoraLayer } from './layer.js';
+import {
+  adaptedForward,
+  dropoutMask,
+  mergedWeight,
+  squaresByOutput,
+  type LoraDropout,
+  type LoraLayer,
+} from './layer.js';
 import { peftPrefix } from './from-peft.js';
 import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
 import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
@@ -41,19 +76,40 @@ function createConstants(): { get(value: number): Scalar; dispose(): void } {
   };
 }
 
-/** The tokens whose rows are trained: those asked for, else those that were added, unless the whole embedding is trained. */
-function trainedTokens(model: LanguageModel, { trainableTokenIndices }: LoraOptions, saved: ReadonlyMap<string, Variable>): readonly number[] {
+/**
+ * The tokens whose rows are trained: those asked for, else those that were added, unless the whole embedding is
+ * trained.
+ */
+function trainedTokens(
+  model: LanguageModel,
+  { trainableTokenIndices }: LoraOptions,
+  saved: ReadonlyMap<string, Variable>,
+): readonly number[] {
   const isWhole = saved.has(`${model.embeddingSite.name}.weight`);
   if (isWhole && (trainableTokenIndices?.length ?? 0) > 0) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The whole embedding is trained, and single tokens of it besides.', { place: { path: 'strategy.options.trainableTokenIndices' }, hint: 'Leave out trainableTokenIndices, or the embedding in modulesToSave.' });
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The whole embedding is trained, and single tokens of it besides.', {
+      place: { path: 'strategy.options.trainableTokenIndices' },
+      hint: 'Leave out trainableTokenIndices, or the embedding in modulesToSave.',
+    });
   }
   const beyond = trainableTokenIndices?.find((id) => id >= model.vocabularySize);
-  if (beyond !== undefined) throw new WhetstoneError('CONFIG_INVALID', 'A token to be trained is outside of the vocabulary.', { place: { path: 'strategy.options.trainableTokenIndices' }, expected: `ids below ${model.vocabularySize}`, found: String(beyond) });
+  if (beyond !== undefined)
+    throw new WhetstoneError('CONFIG_INVALID', 'A token to be trained is outside of the vocabulary.', {
+      place: { path: 'strategy.options.trainableTokenIndices' },
+      expected: `ids below ${model.vocabularySize}`,
+      found: String(beyond),
+    });
   return isWhole ? [] : (trainableTokenIndices ?? model.addedTokens);
 }
 
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
-export function attachLora(model: LanguageModel, options: LoraOptions, seed: number, modelFolder: string | null, worker: WorkerPlace = { rank: 0, count: 1 }): Attachment {
+export function attachLora(
+  model: LanguageModel,
+  options: LoraOptions,
+  seed: number,
+  modelFolder: string | null,
+  worker: WorkerPlace = { rank: 0, count: 1 },
+): Attachment {
   const targets = findTargets(model, options);
   const savedNames = savedParameters(model, targets, options);
   const constants = createConstants();
@@ -72,7 +128,10 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const dropoutOf = (site: LinearSite): LoraDropout | null => {
     if (options.dropout === 0) return null;
     // Workers see other samples at a time: they drop other features.
-    const random = createRandom(seed, worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`);
+    const random = createRandom(
+      seed,
+      worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`,
+    );
     randoms.set(site.name, random);
     const shared = { rate: constants.get(options.dropout), gain: constants.get(1 / (1 - options.dropout)) };
     return (tokens) => (model.training ? dropoutMask(tokens, site.inFeatures, random, shared) : null);
@@ -88,13 +147,22 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
       pissaStarts.set(site.name, pissa);
       undo.push(pissa.dispose);
     }
-    const a = own(`${key}.lora_A.weight`, pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a));
+    const a = own(
+      `${key}.lora_A.weight`,
+      pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a),
+    );
     const b = own(`${key}.lora_B.weight`, pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b));
     let dora: LoraLayer['dora'] = null;
     if (options.useDora) {
       const weightSquares = squaresByOutput(site);
       undo.push(() => weightSquares.dispose());
-      dora = { weightSquares, magnitude: own<Tensor1D>(`${key}.lora_magnitude_vector`, tidy(() => sqrt(weightSquares))) };
+      dora = {
+        weightSquares,
+        magnitude: own<Tensor1D>(
+          `${key}.lora_magnitude_vector`,
+          tidy(() => sqrt(weightSquares)),
+        ),
+      };
     }
     const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants.get(scale), dora };
     layers.push(layer);
@@ -104,16 +172,25 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const saved = ownParameters(model, savedNames, true);
   undo.push(saved.dispose);
   const tokenIds = trainedTokens(model, options, saved.parameters);
-  const below = frozenLayersBelow(model, [...targets.map(({ name }) => name), ...savedNames, ...(tokenIds.length === 0 ? [] : [`${model.embeddingSite.name}.weight`])]);
+  const below = frozenLayersBelow(model, [
+    ...targets.map(({ name }) => name),
+    ...savedNames,
+    ...(tokenIds.length === 0 ? [] : [`${model.embeddingSite.name}.weight`]),
+  ]);
   if (below !== null && below > 0) {
     model.setFrozenPrefix?.({ layers: below });
     undo.push(() => model.setFrozenPrefix?.(null));
   }
   for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
-  const tokenRows = tokenIds.length === 0 ? [] : tokenModules(model).map((module): TokenRows => {
-    const rows = tidy(() => gather(model.parameters.get(`${module}.weight`) as unknown as Tensor2D, tensor1d([...tokenIds], 'int32')));
-    return { module, ids: tokenIds, values: own(peftPrefix + tokenRowsKey(module), rows) };
-  });
+  const tokenRows =
+    tokenIds.length === 0
+      ? []
+      : tokenModules(model).map((module): TokenRows => {
+          const rows = tidy(() =>
+            gather(model.parameters.get(`${module}.weight`) as unknown as Tensor2D, tensor1d([...tokenIds], 'int32')),
+          );
+          return { module, ids: tokenIds, values: own(peftPrefix + tokenRowsKey(module), rows) };
+        });
   undo.push(attachTokenRows(model, tokenRows));
 
   const converted: Tensor[] = [];
@@ -122,7 +199,11 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   };
   let merged: MergedWeights | null = null;
   const exportAdapter = (): ExportedAdapter => {
-    if (options.initLoraWeights !== 'pissa') return { tensors: new Map(trainable), config: loraAdapterConfig(model, targets, options, modelFolder, tokenRows) };
+    if (options.initLoraWeights !== 'pissa')
+      return {
+        tensors: new Map(trainable),
+        config: loraAdapterConfig(model, targets, options, modelFolder, tokenRows),
+      };
     disposeConverted();
     const tensors = new Map<string, Tensor>(trainable);
     for (const { site, a, b } of layers) {
@@ -138,21 +219,41 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
   const { loraPlusRatio } = options;
   return {
     trainable,
-    ...(loraPlusRatio === null ? {} : { learningRateScale: (name: string) => (isFast(name, trainable) ? loraPlusRatio : 1) }),
-    effectiveWeights: () => new Map<string, EffectiveWeight>([
-      ...layers.map((layer) => [`${layer.site.name}.weight`, { site: layer.site, weight: () => mergedWeight(layer, pissaStarts.get(layer.site.name)?.residual) }] as const),
-      ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
-    ]),
+    ...(loraPlusRatio === null
+      ? {}
+      : { learningRateScale: (name: string) => (isFast(name, trainable) ? loraPlusRatio : 1) }),
+    effectiveWeights: () =>
+      new Map<string, EffectiveWeight>([
+        ...layers.map(
+          (layer) =>
+            [
+              `${layer.site.name}.weight`,
+              { site: layer.site, weight: () => mergedWeight(layer, pissaStarts.get(layer.site.name)?.residual) },
+            ] as const,
+        ),
+        ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
+      ]),
     exportAdapter,
     saveState: () => ({
-      tensors: new Map([...pissaStarts].flatMap(([name, { a, b }]) => [[`${name}.pissa_A`, a], [`${name}.pissa_B`, b]] as [string, Tensor][])),
+      tensors: new Map(
+        [...pissaStarts].flatMap(
+          ([name, { a, b }]) =>
+            [
+              [`${name}.pissa_A`, a],
+              [`${name}.pissa_B`, b],
+            ] as [string, Tensor][],
+        ),
+      ),
       values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) },
     }),
     loadState: ({ tensors, values }) => {
       restoreDropout(randoms, values, worker);
       for (const [name, start] of pissaStarts) {
         const [a, b] = [tensors.get(`${name}.pissa_A`), tensors.get(`${name}.pissa_B`)];
-        if (a === undefined || b === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the first matrices of a PiSSA layer.', { place: { tensor: name } });
+        if (a === undefined || b === undefined)
+          throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the first matrices of a PiSSA layer.', {
+            place: { tensor: name },
+          });
         start.replaceStart(a, b);
       }
     },
@@ -161,27 +262,42 @@ export function attachLora(model: LanguageModel, options: LoraOptions, seed: num
       merged?.dispose();
       merged = mergeAdapter(model, adapter);
       if (!merged.untiesHead) return;
-      throw new WhetstoneError('CONFIG_CONFLICT', 'The adapter trains the head apart from the embedding that it shares its weight with: the two cannot be one matrix again.', { place: { path: 'strategy.options.modulesToSave' }, hint: 'Leave the head out of modulesToSave.' });
+      throw new WhetstoneError(
+        'CONFIG_CONFLICT',
+        'The adapter trains the head apart from the embedding that it shares its weight with: the two cannot ' +
+          'be one matrix again.',
+        { place: { path: 'strategy.options.modulesToSave' }, hint: 'Leave the head out of modulesToSave.' },
+      );
     },
     dispose: () => {
       disposeConverted();
       for (const step of undo.reverse()) step();
-      for (const [name, weight] of merged?.weights ?? []) model.parameters.get(name)?.assign(weight as ReturnType<Variable['clone']>);
+      for (const [name, weight] of merged?.weights ?? [])
+        model.parameters.get(name)?.assign(weight as ReturnType<Variable['clone']>);
       merged?.dispose();
     },
   };
 }
 
-/** Whether LoRA+ raises a parameter's rate: PEFT's `create_loraplus_optimizer` counts all vectors (biases, norms, DoRA's magnitudes) to the group of B. */
-const isFast = (name: string, trainable: ReadonlyMap<string, Variable>): boolean => name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
+/**
+ * Whether LoRA+ raises a parameter's rate: PEFT's `create_loraplus_optimizer` counts all vectors (biases, norms, DoRA's
+ * magnitudes) to the group of B.
+ */
+const isFast = (name: string, trainable: ReadonlyMap<string, Variable>): boolean =>
+  name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
 
 /** Worker 0 has saved its generators; the others go on from these by ways of their own. */
 function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerPlace): void {
   const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
   for (const [name, random] of randoms) {
     const state = states[name];
-    if (state === undefined) throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the dropout state of a layer.', { expected: name });
-    random.loadState(rank === 0 ? state : state.map((word, index) => (index === 0 ? word ^ Math.imul(rank, 0x9e3779b9) : word)));
+    if (state === undefined)
+      throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the dropout state of a layer.', {
+        expected: name,
+      });
+    random.loadState(
+      rank === 0 ? state : state.map((word, index) => (index === 0 ? word ^ Math.imul(rank, 0x9e3779b9) : word)),
+    );
     if (rank > 0) for (let round = 0; round < 12; round += 1) random.uniform();
   }
 }
@@ -190,23 +306,32 @@ function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { ra
 export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
   const resolved = { ...defaultLoraOptions, ...options };
   if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', { place: { path: 'strategy.options' }, hint: 'Leave out useDora, or initLoraWeights.' });
+    throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', {
+      place: { path: 'strategy.options' },
+      hint: 'Leave out useDora, or initLoraWeights.',
+    });
   }
   const { adapter } = resolved;
   if (adapter !== null) {
     return {
       role: 'owner',
-      plan: (model) => withAdapter(adapter, async (files) => planContinued(model, continuedOptions(resolved, files), files)),
-      attach: (model, run) => withAdapter(adapter, async (files) => {
-        const options = continuedOptions(resolved, files);
-        planContinued(model, options, files);
-        const attachment = attachLora(model, options, run.seed, run.modelFolder, run.worker);
-        putValues(attachment.trainable, files);
-        return attachment;
-      }),
+      plan: (model) =>
+        withAdapter(adapter, async (files) => planContinued(model, continuedOptions(resolved, files), files)),
+      attach: (model, run) =>
+        withAdapter(adapter, async (files) => {
+          const options = continuedOptions(resolved, files);
+          planContinued(model, options, files);
+          const attachment = attachLora(model, options, run.seed, run.modelFolder, run.worker);
+          putValues(attachment.trainable, files);
+          return attachment;
+        }),
     };
   }
-  return { role: 'owner', plan: (model) => planLora(model, resolved), attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker) };
+  return {
+    role: 'owner',
+    plan: (model) => planLora(model, resolved),
+    attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker),
+  };
 }
 
 export const lora = definePlugin({
@@ -215,5 +340,6 @@ export const lora = definePlugin({
   name: 'lora',
   description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
   configSchema: loraConfigSchema,
-  create: ({ adapter, ...options }, { baseFolder }) => loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
+  create: ({ adapter, ...options }, { baseFolder }) =>
+    loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
 });

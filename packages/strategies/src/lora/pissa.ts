@@ -1,12 +1,30 @@
-import { clone, concat, keep, matMul, mul, neg, sub, tensor2d, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  clone,
+  concat,
+  keep,
+  matMul,
+  mul,
+  neg,
+  sub,
+  tensor2d,
+  tidy,
+  transpose,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import type { LinearSite } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
 import type { LoraOptions } from './options.js';
 import { principalComponents } from './principal-components.js';
 
-/** PiSSA's start of one layer (Meng et al. 2024): A and B hold the principal part of W, the base computes with what is left of it. */
+/**
+ * PiSSA's start of one layer (Meng et al. 2024): A and B hold the principal part of W, the base computes with what is
+ * left of it.
+ */
 export interface PissaStart {
-  /** [rank, in] and [out, rank], as they were at the start: adapters are told apart from the original weight by them. */
+  /**
+   * [rank, in] and [out, rank], as they were at the start: adapters are told apart from the original weight by them.
+   */
   readonly a: Tensor2D;
   readonly b: Tensor2D;
   /** What the base computes with, in the layout of the site's weight. */
@@ -18,17 +36,31 @@ export interface PissaStart {
 
 /** Makes the start, with a rank that the layer has, and puts the residual W − s·B₀·A₀ in the weight's place. */
 export function startPissa(site: LinearSite, rank: number, scale: number, seed: number): PissaStart {
-  const oriented = tidy(() => (site.fanInFanOut ? transpose(site.weight as unknown as Tensor2D) : (clone(site.weight) as Tensor2D)));
+  const oriented = tidy(() =>
+    site.fanInFanOut ? transpose(site.weight as unknown as Tensor2D) : (clone(site.weight) as Tensor2D),
+  );
   const { left, values, right } = principalComponents(oriented, rank, createRandom(seed, `pissa ${site.name}`));
   oriented.dispose();
   const root = (index: number): number => Math.sqrt((values[index] ?? 0) / scale);
-  let a = keep(tensor2d(right.map((value, index) => value * root(Math.floor(index / site.inFeatures))), [rank, site.inFeatures]));
-  let b = keep(tensor2d(left.map((value, index) => value * root(index % rank)), [site.outFeatures, rank]));
+  let a = keep(
+    tensor2d(
+      right.map((value, index) => value * root(Math.floor(index / site.inFeatures))),
+      [rank, site.inFeatures],
+    ),
+  );
+  let b = keep(
+    tensor2d(
+      left.map((value, index) => value * root(index % rank)),
+      [site.outFeatures, rank],
+    ),
+  );
   const residualOf = (): Tensor2D =>
-    keep(tidy(() => {
-      const product = mul<Tensor2D>(matMul(b, a), scale);
-      return sub<Tensor2D>(site.weight, site.fanInFanOut ? transpose(product) : product);
-    }));
+    keep(
+      tidy(() => {
+        const product = mul<Tensor2D>(matMul(b, a), scale);
+        return sub<Tensor2D>(site.weight, site.fanInFanOut ? transpose(product) : product);
+      }),
+    );
   let residual = residualOf();
   const putBack = site.replaceWeight(() => residual);
   return {
@@ -55,17 +87,22 @@ export function startPissa(site: LinearSite, rank: number, scale: number, seed: 
 }
 
 /**
- * A trained PiSSA layer as LoRA on the original weight, of twice the rank: s·(B·A − B₀·A₀) = s·[B, −B₀]·[A; A₀]. The caller owns
- * both.
+ * A trained PiSSA layer as LoRA on the original weight, of twice the rank: s·(B·A − B₀·A₀) = s·[B, −B₀]·[A; A₀]. The
+ * caller owns both.
  */
-export function pissaAsLora(start: PissaStart, a: Tensor2D, b: Tensor2D): { readonly a: Tensor2D; readonly b: Tensor2D } {
+export function pissaAsLora(
+  start: PissaStart,
+  a: Tensor2D,
+  b: Tensor2D,
+): { readonly a: Tensor2D; readonly b: Tensor2D } {
   return tidy(() => ({ a: concat([a, start.a], 0), b: concat([b, neg(start.b)], 1) }));
 }
 
 /** The options under which {@link pissaAsLora} has the same scale: twice the rank everywhere. */
 export function pissaOptionsAsLora(options: LoraOptions): LoraOptions {
   const { useRslora } = options;
-  const times = (patterns: Readonly<Record<string, number>>, factor: number): Record<string, number> => Object.fromEntries(Object.entries(patterns).map(([key, value]) => [key, value * factor]));
+  const times = (patterns: Readonly<Record<string, number>>, factor: number): Record<string, number> =>
+    Object.fromEntries(Object.entries(patterns).map(([key, value]) => [key, value * factor]));
   const factor = useRslora ? Math.SQRT2 : 2;
   return {
     ...options,

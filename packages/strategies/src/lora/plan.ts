@@ -12,7 +12,11 @@ function biasNames(model: ModelOutline, targets: readonly LinearSiteOutline[], b
 }
 
 /** Names in the model of the parameters that an adapter trains whole: `modulesToSave` and biases. */
-export function savedParameters(model: ModelOutline, targets: readonly LinearSiteOutline[], options: Pick<LoraOptions, 'modulesToSave' | 'bias'>): string[] {
+export function savedParameters(
+  model: ModelOutline,
+  targets: readonly LinearSiteOutline[],
+  options: Pick<LoraOptions, 'modulesToSave' | 'bias'>,
+): string[] {
   return [...findSavedModules(model, options.modulesToSave ?? []), ...biasNames(model, targets, options.bias)];
 }
 
@@ -41,7 +45,9 @@ export function planLora(model: ModelOutline, options: LoraOptions): StrategyPla
     trainable.set(savedKey(name, targets), shape);
     effectiveWeights.set(name, shape);
   }
-  for (const module of options.trainableTokenIndices === null || options.trainableTokenIndices.length === 0 ? [] : tokenModules(model)) {
+  for (const module of options.trainableTokenIndices === null || options.trainableTokenIndices.length === 0
+    ? []
+    : tokenModules(model)) {
     trainable.set(peftPrefix + tokenRowsKey(module), [options.trainableTokenIndices?.length ?? 0, model.hiddenSize]);
   }
   return { trainable, effectiveWeights };
@@ -50,5 +56,9 @@ export function planLora(model: ModelOutline, options: LoraOptions): StrategyPla
 function checkPissaRank(name: string, rank: number, inFeatures: number, outFeatures: number): void {
   const most = Math.min(inFeatures, outFeatures);
   if (rank <= most) return;
-  throw new WhetstoneError('CONFIG_INVALID', 'PiSSA needs a rank no larger than the layer.', { place: { path: 'strategy.options.rank' }, expected: `at most ${most} for ${name}`, found: String(rank) });
+  throw new WhetstoneError('CONFIG_INVALID', 'PiSSA needs a rank no larger than the layer.', {
+    place: { path: 'strategy.options.rank' },
+    expected: `at most ${most} for ${name}`,
+    found: String(rank),
+  });
 }

@@ -14,13 +14,30 @@ describe('principalComponents', () => {
   const decaying = (rows: number, columns: number): Tensor2D => {
     const random = createRandom(5);
     return tidy(() => {
-      const left = tensor2d(fillFloat32(rows * 12, () => random.normal()), [rows, 12]);
-      const right = tensor2d(fillFloat32(12 * columns, (() => { let at = 0; return () => random.normal() * 0.5 ** Math.floor(at++ / columns); })()), [12, columns]);
+      const left = tensor2d(
+        fillFloat32(rows * 12, () => random.normal()),
+        [rows, 12],
+      );
+      const right = tensor2d(
+        fillFloat32(
+          12 * columns,
+          (() => {
+            let at = 0;
+            return () => random.normal() * 0.5 ** Math.floor(at++ / columns);
+          })(),
+        ),
+        [12, columns],
+      );
       return matMul(left, right);
     });
   };
 
-  it.each([[10, 7], [7, 10], [90, 70], [70, 120]])('finds orthonormal directions and what W does to them, %i × %i', (rows, columns) => {
+  it.each([
+    [10, 7],
+    [7, 10],
+    [90, 70],
+    [70, 120],
+  ])('finds orthonormal directions and what W does to them, %i × %i', (rows, columns) => {
     const before = memory().numTensors;
     const weight = decaying(rows, columns);
     const rank = 5;
@@ -29,14 +46,18 @@ describe('principalComponents', () => {
     for (let one = 0; one < rank; one += 1) {
       for (let other = 0; other < rank; other += 1) {
         let product = 0;
-        for (let row = 0; row < rows; row += 1) product += (left[row * rank + one] ?? NaN) * (left[row * rank + other] ?? NaN);
+        for (let row = 0; row < rows; row += 1)
+          product += (left[row * rank + one] ?? NaN) * (left[row * rank + other] ?? NaN);
         expect(product).toBeCloseTo(one === other ? 1 : 0, 4);
       }
       // W·v = σ·u is what makes them singular vectors.
       for (let row = 0; row < rows; row += 1) {
         let image = 0;
-        for (let column = 0; column < columns; column += 1) image += (numbers[row * columns + column] ?? NaN) * (right[one * columns + column] ?? NaN);
-        expect(Math.abs(image - (values[one] ?? NaN) * (left[row * rank + one] ?? NaN))).toBeLessThan(1e-3 * (values[0] ?? 1));
+        for (let column = 0; column < columns; column += 1)
+          image += (numbers[row * columns + column] ?? NaN) * (right[one * columns + column] ?? NaN);
+        expect(Math.abs(image - (values[one] ?? NaN) * (left[row * rank + one] ?? NaN))).toBeLessThan(
+          1e-3 * (values[0] ?? 1),
+        );
       }
       if (one > 0) expect(values[one]).toBeLessThanOrEqual(values[one - 1] ?? NaN);
     }

@@ -14,11 +14,14 @@ const exactSize = 64;
 const oversampling = 16;
 const iterations = 12;
 
-const toMatrix = (values: ArrayLike<number>, rows: number, columns: number): Matrix => Matrix.from1DArray(rows, columns, Array.from(values));
+const toMatrix = (values: ArrayLike<number>, rows: number, columns: number): Matrix =>
+  Matrix.from1DArray(rows, columns, Array.from(values));
 const hostMatrix = (value: Tensor2D): Matrix => toMatrix(value.dataSync(), value.shape[0], value.shape[1]);
 /** An orthonormal basis of the columns. */
-const orthonormal = (matrix: Matrix): Matrix => new QrDecomposition(matrix).orthogonalMatrix.subMatrix(0, matrix.rows - 1, 0, matrix.columns - 1);
-const deviceMatrix = (matrix: Matrix): Tensor2D => tensor2d(Float32Array.from(matrix.to1DArray()), [matrix.rows, matrix.columns]);
+const orthonormal = (matrix: Matrix): Matrix =>
+  new QrDecomposition(matrix).orthogonalMatrix.subMatrix(0, matrix.rows - 1, 0, matrix.columns - 1);
+const deviceMatrix = (matrix: Matrix): Tensor2D =>
+  tensor2d(Float32Array.from(matrix.to1DArray()), [matrix.rows, matrix.columns]);
 
 /** A product computed by the backend, on the host. */
 function onDevice(product: () => Tensor2D): Matrix {
@@ -29,14 +32,16 @@ function onDevice(product: () => Tensor2D): Matrix {
 }
 
 /**
- * Principal components of `weight` [rows, columns]: exact for small matrices, else by randomised subspace iteration (Halko, Martinsson and
- * Tropp 2011), whose large products run on the backend.
+ * Principal components of `weight` [rows, columns]: exact for small matrices, else by randomised subspace iteration
+ * (Halko, Martinsson and Tropp 2011), whose large products run on the backend.
  */
 export function principalComponents(weight: Tensor2D, rank: number, random: Random): PrincipalComponents {
   const [rows, columns] = weight.shape;
   if (Math.min(rows, columns) <= exactSize) return takeLargest(hostMatrix(weight), null, rank);
   const width = Math.min(rank + oversampling, rows, columns);
-  let basis = orthonormal(new Matrix(Array.from({ length: rows }, () => Array.from({ length: width }, () => random.normal()))));
+  let basis = orthonormal(
+    new Matrix(Array.from({ length: rows }, () => Array.from({ length: width }, () => random.normal()))),
+  );
   for (let round = 0; round < iterations; round += 1) {
     const previous = basis;
     basis = orthonormal(onDevice(() => matMul(weight, matMul(weight, deviceMatrix(previous), true, false))));
@@ -47,8 +52,13 @@ export function principalComponents(weight: Tensor2D, rank: number, random: Rand
 
 /** The largest triplets of `matrix`, or of `basis · matrix` where a basis is given. */
 function takeLargest(matrix: Matrix, basis: Matrix | null, rank: number): PrincipalComponents {
-  const { leftSingularVectors, diagonal, rightSingularVectors } = new SingularValueDecomposition(matrix, { autoTranspose: true });
-  const order = diagonal.map((value, index) => ({ value, index })).sort((one, other) => other.value - one.value).slice(0, rank);
+  const { leftSingularVectors, diagonal, rightSingularVectors } = new SingularValueDecomposition(matrix, {
+    autoTranspose: true,
+  });
+  const order = diagonal
+    .map((value, index) => ({ value, index }))
+    .sort((one, other) => other.value - one.value)
+    .slice(0, rank);
   const left = basis === null ? leftSingularVectors : basis.mmul(leftSingularVectors);
   const indices = order.map(({ index }) => index);
   return {

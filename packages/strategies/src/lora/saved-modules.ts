@@ -18,7 +18,9 @@ export function belongsTo(parameter: string, modules: readonly string[]): boolea
 
 /** Names in the model of the parameters that `modulesToSave` means, a tied head's included. */
 export function findSavedModules(model: ModelOutline, modulesToSave: readonly string[]): string[] {
-  const tied = [...model.linearSites.values()].map((site) => `${site.name}.weight`).filter((name) => !model.parameters.has(name));
+  const tied = [...model.linearSites.values()]
+    .map((site) => `${site.name}.weight`)
+    .filter((name) => !model.parameters.has(name));
   const candidates = [...model.parameters.keys(), ...tied];
   const lost = modulesToSave.filter((module) => !candidates.some((name) => belongsTo(name, [module])));
   if (lost.length > 0) {
@@ -34,11 +36,17 @@ export function findSavedModules(model: ModelOutline, modulesToSave: readonly st
 }
 
 /**
- * `modules_to_save` for PEFT, which takes every module whose path ends with one of the names, `input_layernorm` for `norm` too: where that
- * would be more than is meant, whole paths.
+ * `modules_to_save` for PEFT, which takes every module whose path ends with one of the names, `input_layernorm` for
+ * `norm` too: where that would be more than is meant, whole paths.
  */
 export function describeSavedModules(model: LanguageModel, modulesToSave: readonly string[]): string[] {
-  const modules = [...new Set([...model.parameters.keys(), ...[...model.linearSites.keys()].map((name) => `${name}.weight`)].map((name) => name.replace(/\.[^.]*$/, '')))];
+  const modules = [
+    ...new Set(
+      [...model.parameters.keys(), ...[...model.linearSites.keys()].map((name) => `${name}.weight`)].map((name) =>
+        name.replace(/\.[^.]*$/, ''),
+      ),
+    ),
+  ];
   return modulesToSave.flatMap((key) => {
     const meant = modules.filter((module) => belongsTo(`${module}.weight`, [key]));
     const found = modules.filter((module) => module.endsWith(key));
@@ -47,8 +55,9 @@ export function describeSavedModules(model: LanguageModel, modulesToSave: readon
 }
 
 /**
- * Makes the named parameters an adapter's own. They are trained in place, and their first values put back at the end. A tied
- * head gets a weight of its own, and a head tied to an embedding that is trained keeps the embedding's first value, as in PEFT.
+ * Makes the named parameters an adapter's own. They are trained in place, and their first values put back at the end. A
+ * tied head gets a weight of its own, and a head tied to an embedding that is trained keeps the embedding's first
+ * value, as in PEFT.
  */
 export function ownParameters(model: LanguageModel, names: readonly string[], trainable: boolean): SavedModules {
   const parameters = new Map<string, Variable>();

@@ -3,20 +3,30 @@ import { WhetstoneError, type LinearSiteOutline, type Problem } from '@whetstone
 import { layerIndexOf } from '../support/layer-index.js';
 import { compilePattern, type LoraOptions } from './options.js';
 
-type TargetOptions = Pick<LoraOptions, 'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'>;
+type TargetOptions = Pick<
+  LoraOptions,
+  'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'
+>;
 
 /** True where `name` is one of the keys or ends with one after a dot: how PEFT matches lists of modules. */
 export function matchesName(name: string, keys: readonly string[]): boolean {
   return keys.some((key) => name === key || name.endsWith(`.${key}`));
 }
 
-const asList = <T>(value: T | readonly T[] | null): readonly T[] => (value === null ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T]);
+const asList = <T>(value: T | readonly T[] | null): readonly T[] =>
+  value === null ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
 
 function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptions): boolean {
-  if (typeof excludeModules === 'string' && compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules').test(name)) return true;
+  if (
+    typeof excludeModules === 'string' &&
+    compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules').test(name)
+  )
+    return true;
   if (Array.isArray(excludeModules) && matchesName(name, excludeModules as readonly string[])) return true;
   // A module that is trained whole never gets an adapter too.
-  return (modulesToSave ?? []).some((key) => compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name));
+  return (modulesToSave ?? []).some((key) =>
+    compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name),
+  );
 }
 
 function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
@@ -37,13 +47,20 @@ function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
 /**
  * The linear layers that the options mean, in the model's order; PEFT's rules for `target_modules`, `exclude_modules`,
  * `layers_to_transform` and `modules_to_save`.
+ *
  * @throws STRATEGY_TARGETS_NOTHING where a name, or everything together, matches nothing; it lists what exists.
  */
-export function findTargets<S extends LinearSiteOutline>(model: { readonly linearSites: ReadonlyMap<string, S> }, options: TargetOptions): S[] {
+export function findTargets<S extends LinearSiteOutline>(
+  model: { readonly linearSites: ReadonlyMap<string, S> },
+  options: TargetOptions,
+): S[] {
   const sites = [...model.linearSites.values()];
   const found = sites.filter((site) => isTargeted(site, options));
   const { targetModules } = options;
-  const lost = typeof targetModules === 'string' ? [] : targetModules.filter((key) => !sites.some((site) => matchesName(site.name, [key])));
+  const lost =
+    typeof targetModules === 'string'
+      ? []
+      : targetModules.filter((key) => !sites.some((site) => matchesName(site.name, [key])));
   if (found.length > 0 && lost.length === 0) return found;
 
   const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
@@ -56,13 +73,19 @@ export function findTargets<S extends LinearSiteOutline>(model: { readonly linea
       ...(close === null ? {} : { hint: `Did you mean "${close}"?` }),
     };
   });
-  throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', lost.length > 0 ? 'Some of targetModules match nothing in the model.' : 'The targets of LoRA match nothing in the model.', {
-    place: { path: 'strategy.options.targetModules' },
-    expected: `one or more of: ${endings.join(', ')}; or "all-linear"`,
-    found: JSON.stringify(targetModules),
-    problems,
-    details: { linearSites: sites.map((site) => site.name) },
-  });
+  throw new WhetstoneError(
+    'STRATEGY_TARGETS_NOTHING',
+    lost.length > 0
+      ? 'Some of targetModules match nothing in the model.'
+      : 'The targets of LoRA match nothing in the model.',
+    {
+      place: { path: 'strategy.options.targetModules' },
+      expected: `one or more of: ${endings.join(', ')}; or "all-linear"`,
+      found: JSON.stringify(targetModules),
+      problems,
+      details: { linearSites: sites.map((site) => site.name) },
+    },
+  );
 }
 
 /** The candidate with the fewest edits, where at most two in five characters differ. */
@@ -73,10 +96,13 @@ function closestOf(word: string, candidates: readonly string[]): string | null {
 }
 
 /**
- * The shortest `target_modules` that mean exactly `targets` in this model: endings such as `q_proj` where they reach no other
- * linear layer, whole paths otherwise.
+ * The shortest `target_modules` that mean exactly `targets` in this model: endings such as `q_proj` where they reach no
+ * other linear layer, whole paths otherwise.
  */
-export function describeTargets(model: { readonly linearSites: ReadonlyMap<string, LinearSiteOutline> }, targets: readonly LinearSiteOutline[]): string[] {
+export function describeTargets(
+  model: { readonly linearSites: ReadonlyMap<string, LinearSiteOutline> },
+  targets: readonly LinearSiteOutline[],
+): string[] {
   const chosen = new Set(targets.map((site) => site.name));
   const all = [...model.linearSites.keys()];
   const described = new Set<string>();

@@ -15,14 +15,19 @@ export interface TokenRows {
 export const tokenRowsKey = (module: string): string => `${module}.token_adapter.trainable_tokens_delta`;
 
 /** Modules whose rows of a token are its own: the embedding, and the head where it is another matrix. */
-export function tokenModules(model: Pick<ModelOutline, 'linearSites' | 'parameters' | 'embeddingSite'>): readonly string[] {
+export function tokenModules(
+  model: Pick<ModelOutline, 'linearSites' | 'parameters' | 'embeddingSite'>,
+): readonly string[] {
   const head = [...model.linearSites.values()].find((site) => site.isOutput);
   const isTied = head === undefined || !model.parameters.has(`${head.name}.weight`);
   return [model.embeddingSite.name, ...(isTied ? [] : [head.name])];
 }
 
 /** `trainable_token_indices` of `adapter_config.json`: ids by the last part of each module's path. */
-export function describeTokenRows(modules: readonly string[], ids: readonly number[]): { readonly [module: string]: readonly number[] } {
+export function describeTokenRows(
+  modules: readonly string[],
+  ids: readonly number[],
+): { readonly [module: string]: readonly number[] } {
   return Object.fromEntries(modules.map((module) => [module.slice(module.lastIndexOf('.') + 1), ids]));
 }
 
@@ -50,7 +55,9 @@ function replacerOf(vocabulary: number, ids: readonly number[]): RowReplacer {
   };
 }
 
-/** Computes with trained rows in the place of the stored ones, in embedding and head. The result takes them off again. */
+/**
+ * Computes with trained rows in the place of the stored ones, in embedding and head. The result takes them off again.
+ */
 export function attachTokenRows(model: LanguageModel, rows: readonly TokenRows[]): () => void {
   const undo: (() => void)[] = [];
   const head = [...model.linearSites.values()].find((site) => site.isOutput);
@@ -60,7 +67,9 @@ export function attachTokenRows(model: LanguageModel, rows: readonly TokenRows[]
       embeddingSite.setRows({ ids, values: () => values });
       undo.push(() => embeddingSite.setRows(null));
     }
-    const isHead = head !== undefined && (module === head.name || (module === embeddingSite.name && head.weight === embeddingSite.weight));
+    const isHead =
+      head !== undefined &&
+      (module === head.name || (module === embeddingSite.name && head.weight === embeddingSite.weight));
     if (!isHead) continue;
     const replacer = replacerOf(model.vocabularySize, ids);
     undo.push(replacer.dispose);
@@ -83,7 +92,10 @@ export function mergedTable(model: LanguageModel, { module, ids, values }: Token
   }
 }
 
-/** Writes the rows into the stored matrices, so that nothing is computed anew at each token; the result puts the old ones back. */
+/**
+ * Writes the rows into the stored matrices, so that nothing is computed anew at each token; the result puts the old
+ * ones back.
+ */
 export function storeTokenRows(model: LanguageModel, rows: readonly TokenRows[]): () => void {
   const undo = rows.flatMap((each) => {
     const table = model.parameters.get(`${each.module}.weight`);

@@ -2,8 +2,8 @@ import { reshape, slice, split, transpose, type Tensor2D, type Tensor4D } from '
 import type { LanguageModel } from '@whetstone/core/contract';
 
 /**
- * Gives every attention layer its part of `embeddings()`, [virtualTokens, Σ 2·kvHeads·headDim]: of layer l the key comes first,
- * then the value, each as heads × headDim (PEFT's PREFIX_TUNING). The result takes them off.
+ * Gives every attention layer its part of `embeddings()`, [virtualTokens, Σ 2·kvHeads·headDim]: of layer l the key
+ * comes first, then the value, each as heads × headDim (PEFT's PREFIX_TUNING). The result takes them off.
  */
 export function attachPrefix(model: LanguageModel, embeddings: () => Tensor2D): () => void {
   let column = 0;
@@ -15,7 +15,12 @@ export function attachPrefix(model: LanguageModel, embeddings: () => Tensor2D): 
     site.setPrefix(() => {
       const whole = embeddings();
       const virtualTokens = whole.shape[0];
-      const layer = reshape(slice(whole, [0, start], [virtualTokens, width]), [virtualTokens, 2, keyValueHeads, headDim]);
+      const layer = reshape(slice(whole, [0, start], [virtualTokens, width]), [
+        virtualTokens,
+        2,
+        keyValueHeads,
+        headDim,
+      ]);
       const [key, value] = split(transpose(layer, [1, 2, 0, 3]), 2, 0) as [Tensor4D, Tensor4D];
       return { key, value };
     });

@@ -1,7 +1,35 @@
 import { resolve } from 'node:path';
-import { add, keep, matMul, tanh, tensor, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Attachment, type Json, type LanguageModel, type ModelOutline, type Strategy, type StrategyPlan, type StrategyRun } from '@whetstone/core/contract';
-import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from '../adapters/adapter-files.js';
+import {
+  add,
+  keep,
+  matMul,
+  tanh,
+  tensor,
+  tidy,
+  variable,
+  type Tensor,
+  type Tensor2D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
+import {
+  definePlugin,
+  WhetstoneError,
+  type Attachment,
+  type Json,
+  type LanguageModel,
+  type ModelOutline,
+  type Strategy,
+  type StrategyPlan,
+  type StrategyRun,
+} from '@whetstone/core/contract';
+import {
+  configFile,
+  readFields,
+  shapeProblem,
+  tensorFile,
+  throwProblems,
+  type AdapterFiles,
+} from '../adapters/adapter-files.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
@@ -11,11 +39,30 @@ const configSchema = {
   type: 'object',
   properties: {
     virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Length of the prefix.' },
-    depth: { enum: ['every-layer', 'input'], default: 'every-layer', description: 'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text (prompt tuning).' },
-    projection: { type: 'boolean', default: false, description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.' },
+    depth: {
+      enum: ['every-layer', 'input'],
+      default: 'every-layer',
+      description:
+        'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text ' +
+        '(prompt tuning).',
+    },
+    projection: {
+      type: 'boolean',
+      default: false,
+      description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.',
+    },
     encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
-    adapter: { type: ['string', 'null'], minLength: 1, default: null, description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.' },
-    init: { enum: ['random', 'zero', 'vocabulary'], default: 'random', description: 'vocabulary: embeddings of random tokens, for depth `input`.' },
+    adapter: {
+      type: ['string', 'null'],
+      minLength: 1,
+      default: null,
+      description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.',
+    },
+    init: {
+      enum: ['random', 'zero', 'vocabulary'],
+      default: 'random',
+      description: 'vocabulary: embeddings of random tokens, for depth `input`.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -30,13 +77,23 @@ export interface PrefixOptions {
   readonly adapter?: string | null;
 }
 
-const defaultPrefixOptions: PrefixOptions = { virtualTokens: 20, depth: 'every-layer', projection: false, init: 'random', adapter: null };
+const defaultPrefixOptions: PrefixOptions = {
+  virtualTokens: 20,
+  depth: 'every-layer',
+  projection: false,
+  init: 'random',
+  adapter: null,
+};
 
 /** Deviation of fresh prefixes: near nothing, so that training starts close to the base model. */
 const initialDeviation = 0.02;
 
 /** Owns variables by name. */
-function createParameters(): { readonly trainable: Map<string, Variable>; make(name: string, values: Float32Array, shape: number[]): Tensor2D; dispose(): void } {
+function createParameters(): {
+  readonly trainable: Map<string, Variable>;
+  make(name: string, values: Float32Array, shape: number[]): Tensor2D;
+  dispose(): void;
+} {
   const trainable = new Map<string, Variable>();
   return {
     trainable,
@@ -58,17 +115,28 @@ function keyShape(model: ModelOutline): { readonly heads: number; readonly token
   const shapes = new Set(model.attentionSites.map((site) => `${site.keyValueHeads}×${site.headDim}`));
   const first = model.attentionSites[0];
   if (first === undefined || shapes.size !== 1) {
-    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Prefixes need attention layers of one shape.', { place: { path: 'strategy.use' }, found: [...shapes].join(', ') || 'no attention layer' });
+    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Prefixes need attention layers of one shape.', {
+      place: { path: 'strategy.use' },
+      found: [...shapes].join(', ') || 'no attention layer',
+    });
   }
   return { heads: first.keyValueHeads, tokenDim: first.keyValueHeads * first.headDim };
 }
 
-const normal = (random: Random, count: number, deviation: number): Float32Array => fillFloat32(count, () => deviation * random.normal());
+const normal = (random: Random, count: number, deviation: number): Float32Array =>
+  fillFloat32(count, () => deviation * random.normal());
 /** nn.Linear's default: U(±1/√in) for weight and bias. */
-const linear = (random: Random, count: number, inFeatures: number): Float32Array => fillFloat32(count, () => (2 * random.uniform() - 1) / Math.sqrt(inFeatures));
+const linear = (random: Random, count: number, inFeatures: number): Float32Array =>
+  fillFloat32(count, () => (2 * random.uniform() - 1) / Math.sqrt(inFeatures));
 
 /** PEFT's `adapter_config.json`, keys sorted. */
-function configOf(model: LanguageModel, options: PrefixOptions, tokenDim: number, heads: number, modelFolder: string | null): Json {
+function configOf(
+  model: LanguageModel,
+  options: PrefixOptions,
+  tokenDim: number,
+  heads: number,
+  modelFolder: string | null,
+): Json {
   const common = {
     auto_mapping: null,
     base_model_name_or_path: modelFolder ?? model.folder,
@@ -83,14 +151,31 @@ function configOf(model: LanguageModel, options: PrefixOptions, tokenDim: number
     task_type: 'CAUSAL_LM',
     token_dim: tokenDim,
   };
-  const own: { readonly [key: string]: Json } = options.depth === 'every-layer'
-    ? { peft_type: 'PREFIX_TUNING', prefix_projection: options.projection, encoder_hidden_size: options.encoderHiddenSize ?? tokenDim, init_weights: options.init === 'zero' ? 'zero' : null }
-    : { peft_type: 'PROMPT_TUNING', prompt_tuning_init: 'RANDOM', prompt_tuning_init_text: null, tokenizer_kwargs: null, tokenizer_name_or_path: null };
+  const own: { readonly [key: string]: Json } =
+    options.depth === 'every-layer'
+      ? {
+          peft_type: 'PREFIX_TUNING',
+          prefix_projection: options.projection,
+          encoder_hidden_size: options.encoderHiddenSize ?? tokenDim,
+          init_weights: options.init === 'zero' ? 'zero' : null,
+        }
+      : {
+          peft_type: 'PROMPT_TUNING',
+          prompt_tuning_init: 'RANDOM',
+          prompt_tuning_init_text: null,
+          tokenizer_kwargs: null,
+          tokenizer_name_or_path: null,
+        };
   return Object.fromEntries(Object.entries({ ...common, ...own }).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 /** Prefix tuning: keys and values of every layer, [virtualTokens, 2·layers·tokenDim] (P-tuning v2, Liu et al. 2021). */
-function attachEveryLayer(model: LanguageModel, options: PrefixOptions, seed: number, modelFolder: string | null): Attachment {
+function attachEveryLayer(
+  model: LanguageModel,
+  options: PrefixOptions,
+  seed: number,
+  modelFolder: string | null,
+): Attachment {
   const { heads, tokenDim } = keyShape(model);
   const { virtualTokens, projection } = options;
   const hidden = options.encoderHiddenSize ?? tokenDim;
@@ -100,14 +185,33 @@ function attachEveryLayer(model: LanguageModel, options: PrefixOptions, seed: nu
   const isZero = options.init === 'zero';
   let embeddings: () => Tensor2D;
   if (projection) {
-    const embedding = parameters.make('prompt_encoder.embedding.weight', normal(random, virtualTokens * tokenDim, 1), [virtualTokens, tokenDim]);
-    const first = parameters.make('prompt_encoder.transform.0.weight', linear(random, hidden * tokenDim, tokenDim), [hidden, tokenDim]);
+    const embedding = parameters.make('prompt_encoder.embedding.weight', normal(random, virtualTokens * tokenDim, 1), [
+      virtualTokens,
+      tokenDim,
+    ]);
+    const first = parameters.make('prompt_encoder.transform.0.weight', linear(random, hidden * tokenDim, tokenDim), [
+      hidden,
+      tokenDim,
+    ]);
     const firstBias = parameters.make('prompt_encoder.transform.0.bias', linear(random, hidden, tokenDim), [hidden]);
-    const second = parameters.make('prompt_encoder.transform.2.weight', isZero ? new Float32Array(width * hidden) : linear(random, width * hidden, hidden), [width, hidden]);
-    const secondBias = parameters.make('prompt_encoder.transform.2.bias', isZero ? new Float32Array(width) : linear(random, width, hidden), [width]);
-    embeddings = () => add(matMul(tanh(add(matMul(embedding, first, false, true), firstBias)), second, false, true), secondBias);
+    const second = parameters.make(
+      'prompt_encoder.transform.2.weight',
+      isZero ? new Float32Array(width * hidden) : linear(random, width * hidden, hidden),
+      [width, hidden],
+    );
+    const secondBias = parameters.make(
+      'prompt_encoder.transform.2.bias',
+      isZero ? new Float32Array(width) : linear(random, width, hidden),
+      [width],
+    );
+    embeddings = () =>
+      add(matMul(tanh(add(matMul(embedding, first, false, true), firstBias)), second, false, true), secondBias);
   } else {
-    const prefix = parameters.make('prompt_embeddings', isZero ? new Float32Array(virtualTokens * width) : normal(random, virtualTokens * width, initialDeviation), [virtualTokens, width]);
+    const prefix = parameters.make(
+      'prompt_embeddings',
+      isZero ? new Float32Array(virtualTokens * width) : normal(random, virtualTokens * width, initialDeviation),
+      [virtualTokens, width],
+    );
     embeddings = () => prefix;
   }
   const detach = attachPrefix(model, embeddings);
@@ -132,11 +236,19 @@ function attachEveryLayer(model: LanguageModel, options: PrefixOptions, seed: nu
 }
 
 /** Prompt tuning (Lester et al. 2021): trained embeddings before the text, [virtualTokens, hidden]. */
-async function attachInput(model: LanguageModel, options: PrefixOptions, seed: number, modelFolder: string | null): Promise<Attachment> {
+async function attachInput(
+  model: LanguageModel,
+  options: PrefixOptions,
+  seed: number,
+  modelFolder: string | null,
+): Promise<Attachment> {
   const { virtualTokens, init } = options;
   const { hiddenSize } = model;
   const random = createRandom(seed, 'prompt');
-  const values = init === 'random' ? normal(random, virtualTokens * hiddenSize, initialDeviation) : new Float32Array(virtualTokens * hiddenSize);
+  const values =
+    init === 'random'
+      ? normal(random, virtualTokens * hiddenSize, initialDeviation)
+      : new Float32Array(virtualTokens * hiddenSize);
   if (init === 'vocabulary') {
     const table = await model.embeddingSite.weight.data<'float32'>();
     for (let token = 0; token < virtualTokens; token += 1) {
@@ -150,7 +262,10 @@ async function attachInput(model: LanguageModel, options: PrefixOptions, seed: n
   const heads = model.config['num_attention_heads'] ?? model.config['n_head'];
   return {
     trainable: parameters.trainable,
-    exportAdapter: () => ({ tensors: new Map(parameters.trainable), config: configOf(model, options, hiddenSize, typeof heads === 'number' ? heads : 1, modelFolder) }),
+    exportAdapter: () => ({
+      tensors: new Map(parameters.trainable),
+      config: configOf(model, options, hiddenSize, typeof heads === 'number' ? heads : 1, modelFolder),
+    }),
     saveState: () => ({ tensors: new Map(), values: null }),
     loadState: () => {},
     dispose: () => {
@@ -170,31 +285,62 @@ function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
   if (!projection) return { trainable: new Map([['prompt_embeddings', [virtualTokens, width]]]) };
   return {
     trainable: new Map<string, readonly number[]>([
-      ['prompt_encoder.embedding.weight', [virtualTokens, tokenDim]], ['prompt_encoder.transform.0.weight', [hidden, tokenDim]], ['prompt_encoder.transform.0.bias', [hidden]],
-      ['prompt_encoder.transform.2.weight', [width, hidden]], ['prompt_encoder.transform.2.bias', [width]],
+      ['prompt_encoder.embedding.weight', [virtualTokens, tokenDim]],
+      ['prompt_encoder.transform.0.weight', [hidden, tokenDim]],
+      ['prompt_encoder.transform.0.bias', [hidden]],
+      ['prompt_encoder.transform.2.weight', [width, hidden]],
+      ['prompt_encoder.transform.2.bias', [width]],
     ]),
   };
 }
 
 /**
  * The options under which a stored prefix or prompt goes on being trained.
- * @throws ADAPTER_INVALID where it is another kind or has another shape; CONFIG_CONFLICT where other options are given beside it.
+ *
+ * @throws ADAPTER_INVALID where it is another kind or has another shape; CONFIG_CONFLICT where other options are given
+ *   beside it.
  */
 function continuedOptions(model: ModelOutline, given: PrefixOptions, files: AdapterFiles): PrefixOptions {
   const fields = readFields(files);
   const type = fields.stringOrNull('peft_type');
-  if (type !== 'PREFIX_TUNING' && type !== 'PROMPT_TUNING') throw new WhetstoneError('ADAPTER_INVALID', 'p-tuning-v2 can only train on a prefix or a prompt.', { place: { file: configFile(files.folder), path: 'peft_type' }, expected: 'PREFIX_TUNING or PROMPT_TUNING', found: type ?? 'nothing' });
-  const own = { virtualTokens: fields.number('num_virtual_tokens', 0), depth: type === 'PREFIX_TUNING' ? 'every-layer' : 'input' } as const;
+  if (type !== 'PREFIX_TUNING' && type !== 'PROMPT_TUNING')
+    throw new WhetstoneError('ADAPTER_INVALID', 'p-tuning-v2 can only train on a prefix or a prompt.', {
+      place: { file: configFile(files.folder), path: 'peft_type' },
+      expected: 'PREFIX_TUNING or PROMPT_TUNING',
+      found: type ?? 'nothing',
+    });
+  const own = {
+    virtualTokens: fields.number('num_virtual_tokens', 0),
+    depth: type === 'PREFIX_TUNING' ? 'every-layer' : 'input',
+  } as const;
   const problems = [...fields.problems];
   for (const key of ['virtualTokens', 'depth'] as const) {
-    if (given[key] !== defaultPrefixOptions[key] && given[key] !== own[key]) problems.push({ message: `${key} is not the adapter's.`, place: { path: `strategy.options.${key}` }, expected: String(own[key]), found: String(given[key]) });
+    if (given[key] !== defaultPrefixOptions[key] && given[key] !== own[key])
+      problems.push({
+        message: `${key} is not the adapter's.`,
+        place: { path: `strategy.options.${key}` },
+        expected: String(own[key]),
+        found: String(given[key]),
+      });
   }
-  if (given.projection) problems.push({ message: 'The MLP of a stored prefix is not saved with it.', place: { path: 'strategy.options.projection' } });
-  if (problems.length > fields.problems.length) throw new WhetstoneError('CONFIG_CONFLICT', 'The options and the adapter that is trained on exclude each other.', { place: { path: 'strategy.options.adapter' }, problems, hint: 'Leave these options out: the adapter decides them.' });
+  if (given.projection)
+    problems.push({
+      message: 'The MLP of a stored prefix is not saved with it.',
+      place: { path: 'strategy.options.projection' },
+    });
+  if (problems.length > fields.problems.length)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The options and the adapter that is trained on exclude each other.', {
+      place: { path: 'strategy.options.adapter' },
+      problems,
+      hint: 'Leave these options out: the adapter decides them.',
+    });
   const options: PrefixOptions = { ...given, ...own, projection: false, init: 'zero' };
   const shape = planPrefix(model, options).trainable.get('prompt_embeddings') ?? [];
   const stored = files.tensors.get('prompt_embeddings');
-  const problem = stored === undefined ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } } : shapeProblem('prompt_embeddings', stored, shape, files);
+  const problem =
+    stored === undefined
+      ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
+      : shapeProblem('prompt_embeddings', stored, shape, files);
   throwProblems([...problems, ...(problem === null ? [] : [problem])], files);
   return options;
 }
@@ -205,19 +351,33 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
   const refuse = (path: string, message: string): never => {
     throw new WhetstoneError('CONFIG_CONFLICT', message, { place: { path: `strategy.options.${path}` } });
   };
-  if (resolved.depth === 'input' && resolved.projection) refuse('projection', 'Only prefixes of every layer go through an MLP.');
-  if (resolved.depth === 'every-layer' && resolved.init === 'vocabulary') refuse('init', 'Only virtual tokens before the text can start from the vocabulary.');
-  const attach = (model: LanguageModel, use: PrefixOptions, { seed, modelFolder }: StrategyRun): Attachment | Promise<Attachment> => (use.depth === 'input' ? attachInput : attachEveryLayer)(model, use, seed, modelFolder);
+  if (resolved.depth === 'input' && resolved.projection)
+    refuse('projection', 'Only prefixes of every layer go through an MLP.');
+  if (resolved.depth === 'every-layer' && resolved.init === 'vocabulary')
+    refuse('init', 'Only virtual tokens before the text can start from the vocabulary.');
+  const attach = (
+    model: LanguageModel,
+    use: PrefixOptions,
+    { seed, modelFolder }: StrategyRun,
+  ): Attachment | Promise<Attachment> =>
+    (use.depth === 'input' ? attachInput : attachEveryLayer)(model, use, seed, modelFolder);
   const { adapter = null } = resolved;
-  if (adapter === null) return { role: 'owner', plan: (model) => planPrefix(model, resolved), attach: (model, run) => attach(model, resolved, run) };
+  if (adapter === null)
+    return {
+      role: 'owner',
+      plan: (model) => planPrefix(model, resolved),
+      attach: (model, run) => attach(model, resolved, run),
+    };
   return {
     role: 'owner',
     plan: (model) => withAdapter(adapter, (files) => planPrefix(model, continuedOptions(model, resolved, files))),
-    attach: (model, run) => withAdapter(adapter, async (files) => {
-      const attachment = await attach(model, continuedOptions(model, resolved, files), run);
-      for (const [name, parameter] of attachment.trainable) assignCopy(parameter, files.tensors.get(name) ?? parameter);
-      return attachment;
-    }),
+    attach: (model, run) =>
+      withAdapter(adapter, async (files) => {
+        const attachment = await attach(model, continuedOptions(model, resolved, files), run);
+        for (const [name, parameter] of attachment.trainable)
+          assignCopy(parameter, files.tensors.get(name) ?? parameter);
+        return attachment;
+      }),
   };
 }
 
@@ -225,7 +385,10 @@ export const pTuningV2 = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'p-tuning-v2',
-  description: 'Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT\'s PREFIX_TUNING or PROMPT_TUNING.',
+  description:
+    "Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT's " +
+    'PREFIX_TUNING or PROMPT_TUNING.',
   configSchema,
-  create: ({ adapter, ...options }, { baseFolder }) => prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
+  create: ({ adapter, ...options }, { baseFolder }) =>
+    prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
 });

@@ -2,24 +2,43 @@
 export type FourBitType = 'nf4' | 'fp4';
 
 /**
- * Values of the 16 nibbles, in [−1, 1]. NF4: quantiles of the normal distribution (Dettmers et al. 2023, appendix E). FP4: one sign bit,
- * two of exponent, one of mantissa, over its largest value.
+ * Values of the 16 nibbles, in [−1, 1]. NF4: quantiles of the normal distribution (Dettmers et al. 2023, appendix E).
+ * FP4: one sign bit, two of exponent, one of mantissa, over its largest value.
  */
 export const fourBitCodes: Readonly<Record<FourBitType, Float32Array>> = {
   nf4: Float32Array.of(
-    -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
-    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+    -1,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1,
   ),
   fp4: Float32Array.from([0, 0.0625, 8, 12, 4, 6, 2, 3, -0, -0.0625, -8, -12, -4, -6, -2, -3], (value) => value / 12),
 };
 
-/** How values are told apart: thresholds between the sorted codes, and the nibble of each. A value on a threshold goes to the lower code. */
+/**
+ * How values are told apart: thresholds between the sorted codes, and the nibble of each. A value on a threshold goes
+ * to the lower code.
+ */
 export interface DecisionTable {
   /** Halfway between neighbours, rising. */
   readonly thresholds: Float32Array;
   /** Nibble of each interval, one more than there are thresholds. */
   readonly nibbles: Uint8Array;
-  /** Interval in which each of {@link BUCKETS} equal stretches of [−1, 1] begins: where the search of a value starts. */
+  /**
+   * Interval in which each of {@link BUCKETS} equal stretches of [−1, 1] begins: where the search of a value starts.
+   */
   readonly starts: Uint8Array;
 }
 
@@ -28,9 +47,17 @@ const bucketOf = (value: number): number => Math.floor((value + 1) * (BUCKETS / 
 
 /** The thresholds of a code: rounded to float32 as bitsandbytes does it. */
 export function decisionTable(code: Float32Array): DecisionTable {
-  const order = Array.from(code, (_, index) => index).sort((one, other) => (code[one] ?? 0) - (code[other] ?? 0) || one - other);
-  const thresholds = Float32Array.from({ length: code.length - 1 }, (_, index) => Math.fround((code[order[index] ?? 0] ?? 0) + (code[order[index + 1] ?? 0] ?? 0)) / 2);
-  const starts = Uint8Array.from({ length: BUCKETS + 1 }, (_, bucket) => thresholds.filter((threshold) => bucketOf(threshold) < bucket).length);
+  const order = Array.from(code, (_, index) => index).sort(
+    (one, other) => (code[one] ?? 0) - (code[other] ?? 0) || one - other,
+  );
+  const thresholds = Float32Array.from(
+    { length: code.length - 1 },
+    (_, index) => Math.fround((code[order[index] ?? 0] ?? 0) + (code[order[index + 1] ?? 0] ?? 0)) / 2,
+  );
+  const starts = Uint8Array.from(
+    { length: BUCKETS + 1 },
+    (_, bucket) => thresholds.filter((threshold) => bucketOf(threshold) < bucket).length,
+  );
   return { thresholds, nibbles: Uint8Array.from(order), starts };
 }
 
@@ -44,12 +71,14 @@ export function intervalOf({ thresholds, starts }: DecisionTable, value: number)
 /** n numbers from `start` to `end` as torch.linspace gives them in float32: from both ends towards the middle. */
 function linspace(start: number, end: number, count: number): Float32Array {
   const step = Math.fround(Math.fround(Math.fround(end) - Math.fround(start)) / (count - 1));
-  return Float32Array.from({ length: count }, (_, index) => (index < count / 2 ? Math.fround(start) + step * index : Math.fround(end) - step * (count - 1 - index)));
+  return Float32Array.from({ length: count }, (_, index) =>
+    index < count / 2 ? Math.fround(start) + step * index : Math.fround(end) - step * (count - 1 - index),
+  );
 }
 
 /**
- * The signed 8-bit dynamic code that block maxima are quantised with: the fewer bits the exponent takes, the more are left for the fraction
- * (Dettmers 2015). 256 values in [−1, 1], rising.
+ * The signed 8-bit dynamic code that block maxima are quantised with: the fewer bits the exponent takes, the more are
+ * left for the fraction (Dettmers 2015). 256 values in [−1, 1], rising.
  */
 export function dynamicCode(): Float32Array {
   const exponents = 7;

@@ -1,5 +1,13 @@
 import { WhetstoneError, type DoubleScales, type PackedFourBit } from '@whetstone/core/contract';
-import { BUCKETS, decisionTable, dynamicCode, fourBitCodes, intervalOf, type DecisionTable, type FourBitType } from './code-tables.js';
+import {
+  BUCKETS,
+  decisionTable,
+  dynamicCode,
+  fourBitCodes,
+  intervalOf,
+  type DecisionTable,
+  type FourBitType,
+} from './code-tables.js';
 
 /** Elements that share a scale. */
 export const blockSize = 64;
@@ -7,7 +15,10 @@ const nestedBlockSize = 256;
 /** What a maximum is held to from below before it divides. */
 const smallestMaximum = Math.fround(1e-38);
 
-const tables: Readonly<Record<FourBitType, DecisionTable>> = { nf4: decisionTable(fourBitCodes.nf4), fp4: decisionTable(fourBitCodes.fp4) };
+const tables: Readonly<Record<FourBitType, DecisionTable>> = {
+  nf4: decisionTable(fourBitCodes.nf4),
+  fp4: decisionTable(fourBitCodes.fp4),
+};
 const nestedCode = dynamicCode();
 const nestedTable = decisionTable(nestedCode);
 
@@ -27,8 +38,8 @@ const largestOf = (values: Float32Array, start: number, end: number): number => 
 };
 
 /**
- * Quantises blocks of 64 by a code. Whole blocks are multiplied by the rounded reciprocal of their maximum and a short last one is divided by it,
- * all in float32: it decides which side of a threshold a value falls on.
+ * Quantises blocks of 64 by a code. Whole blocks are multiplied by the rounded reciprocal of their maximum and a short
+ * last one is divided by it, all in float32: it decides which side of a threshold a value falls on.
  */
 function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
   const { starts, thresholds, nibbles } = table;
@@ -66,7 +77,9 @@ function pairwiseSum(values: Float32Array, start: number, end: number): number {
 function compressScales(absmax: Float32Array): DoubleScales {
   const offset = Math.fround(pairwiseSum(absmax, 0, absmax.length) / absmax.length);
   const centred = absmax.map((value) => value - offset);
-  const nestedAbsmax = Float32Array.from({ length: Math.ceil(centred.length / nestedBlockSize) }, (_, block) => largestOf(centred, block * nestedBlockSize, Math.min((block + 1) * nestedBlockSize, centred.length)));
+  const nestedAbsmax = Float32Array.from({ length: Math.ceil(centred.length / nestedBlockSize) }, (_, block) =>
+    largestOf(centred, block * nestedBlockSize, Math.min((block + 1) * nestedBlockSize, centred.length)),
+  );
   const quantised = Uint8Array.from(centred, (value, index) => {
     const largest = nestedAbsmax[Math.floor(index / nestedBlockSize)] ?? 0;
     return largest === 0 ? 0 : nestedCodeOf(Math.fround(value * Math.fround(1 / largest)));
@@ -74,7 +87,10 @@ function compressScales(absmax: Float32Array): DoubleScales {
   return { kind: 'double', quantised, nestedAbsmax, offset, code: nestedCode };
 }
 
-/** bitsandbytes looks 8-bit codes up in a table over 65,536 even steps of [−1, 1]: a value gets the code nearest to its step. */
+/**
+ * bitsandbytes looks 8-bit codes up in a table over 65,536 even steps of [−1, 1]: a value gets the code nearest to its
+ * step.
+ */
 function nestedCodeOf(value: number): number {
   const step = Math.floor(Math.fround(Math.fround(Math.fround(value + 1) * 32767.5) + 0.5));
   return intervalOf(nestedTable, Math.min(1, Math.max(-1, Math.fround(-1 + (2 * step) / 65535))));
@@ -83,23 +99,45 @@ function nestedCodeOf(value: number): number {
 /**
  * Quantises to 4 bits in blocks of 64 along the flattened tensor (QLoRA, Dettmers et al. 2023).
  * Bytes and values equal those of bitsandbytes' `quantize_4bit`.
+ *
  * @param options.doubleQuantisation quantises the block maxima too: 4.13 instead of 4.5 bits an element.
  * @param options.transposed whether `values` are the transposed matrix of `shape`.
  * @throws INTERNAL where values and shape differ in size.
  */
-export function quantiseFourBit(values: Float32Array, shape: readonly number[], type: FourBitType, options: { readonly doubleQuantisation: boolean; readonly transposed?: boolean }): PackedFourBit {
+export function quantiseFourBit(
+  values: Float32Array,
+  shape: readonly number[],
+  type: FourBitType,
+  options: { readonly doubleQuantisation: boolean; readonly transposed?: boolean },
+): PackedFourBit {
   if (shape.reduce((product, size) => product * size, 1) !== values.length) {
-    throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', { expected: `[${shape.join(', ')}]`, found: `${values.length} values` });
+    throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', {
+      expected: `[${shape.join(', ')}]`,
+      found: `${values.length} values`,
+    });
   }
   const { absmax, codes } = quantiseBlocks(values, tables[type]);
   // An odd tail leaves a nibble that belongs to no element: that of the value 0.
   const zero = tables[type].nibbles[intervalOf(tables[type], 0)] ?? 0;
   const packed = new Uint8Array(Math.ceil(values.length / 2));
-  for (let index = 0; index < packed.length; index += 1) packed[index] = ((codes[2 * index] ?? zero) << 4) | (codes[2 * index + 1] ?? zero);
-  return { format: type, shape, transposed: options.transposed ?? false, code: fourBitCodes[type], packed, scales: options.doubleQuantisation ? compressScales(absmax) : { kind: 'single', absmax } };
+  for (let index = 0; index < packed.length; index += 1)
+    packed[index] = ((codes[2 * index] ?? zero) << 4) | (codes[2 * index + 1] ?? zero);
+  return {
+    format: type,
+    shape,
+    transposed: options.transposed ?? false,
+    code: fourBitCodes[type],
+    packed,
+    scales: options.doubleQuantisation ? compressScales(absmax) : { kind: 'single', absmax },
+  };
 }
 
 /** Bytes that a tensor takes as it is stored. */
 export function storedBytes({ packed, scales }: PackedFourBit): number {
-  return packed.byteLength + (scales.kind === 'single' ? scales.absmax.byteLength : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4);
+  return (
+    packed.byteLength +
+    (scales.kind === 'single'
+      ? scales.absmax.byteLength
+      : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4)
+  );
 }

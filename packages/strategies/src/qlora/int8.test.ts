@@ -17,7 +17,9 @@ function byDefinition(values: Float32Array, columns: number): number[] {
 it('rounds as float16 and ties to even, from the smallest numbers to large ones', () => {
   for (const size of [2 ** -24, 2 ** -20, 2 ** -14, 1, 1000, 60000]) {
     const values = Float32Array.from({ length: 256 }, (_, index) => Math.sin(index * 1.7) * size);
-    expect([...quantiseInt8(values, [4, 64]).values], String(size)).toEqual(byDefinition(values, 64).map((value) => value + 0));
+    expect([...quantiseInt8(values, [4, 64]).values], String(size)).toEqual(
+      byDefinition(values, 64).map((value) => value + 0),
+    );
   }
   // 127 beside halves: the scale is 1.
   const ties = Float32Array.of(127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 3);

@@ -5,6 +5,7 @@ import { quantizationFile, quantizationOf, type QuantizationOptions } from './qu
 
 /**
  * How the base of an adapter was quantised when it was trained, from its folder; null where it was not.
+ *
  * @throws ADAPTER_INVALID where the file is none, or says what is not known here.
  */
 export async function readQuantization(adapterFolder: string): Promise<QuantizationOptions | null> {
@@ -13,7 +14,8 @@ export async function readQuantization(adapterFolder: string): Promise<Quantizat
   try {
     const config = await readJsonObject(file, {
       missing: () => absent,
-      invalid: (message, cause) => new WhetstoneError('ADAPTER_INVALID', `${quantizationFile} ${message}`, { place: { file }, cause }),
+      invalid: (message, cause) =>
+        new WhetstoneError('ADAPTER_INVALID', `${quantizationFile} ${message}`, { place: { file }, cause }),
     });
     return quantizationOf(config, file);
   } catch (error) {

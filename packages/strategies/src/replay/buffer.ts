@@ -14,7 +14,12 @@ export interface ReplayBuffer {
 export const emptyBuffer: ReplayBuffer = { rows: [], offered: 0 };
 
 /** Offers rows to the reservoir (Vitter's algorithm R); `limit` rows are kept at most, all of them where it is null. */
-export function offerRows(buffer: ReplayBuffer, rows: Iterable<ReplayRow>, limit: number | null, random: Random): ReplayBuffer {
+export function offerRows(
+  buffer: ReplayBuffer,
+  rows: Iterable<ReplayRow>,
+  limit: number | null,
+  random: Random,
+): ReplayBuffer {
   const kept = [...buffer.rows];
   let { offered } = buffer;
   for (const row of rows) {
@@ -32,7 +37,10 @@ const parts = ['ids', 'labels', 'segmentIds', 'positionIds'] as const;
 
 /** Writes a buffer as JSON lines: the first says how much was offered, then a row a line. */
 export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer): Promise<void> {
-  const lines = [JSON.stringify({ format: 'whetstone-replay', version: 1, offered }), ...rows.map((row) => JSON.stringify(plainRow(row)))];
+  const lines = [
+    JSON.stringify({ format: 'whetstone-replay', version: 1, offered }),
+    ...rows.map((row) => JSON.stringify(plainRow(row))),
+  ];
   await writeAtomically(file, async (handle) => handle.writeFile(`${lines.join('\n')}\n`));
 }
 
@@ -44,11 +52,13 @@ export async function readBuffer(file: string, vocabularySize: number): Promise<
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');
   const rows = lines.map((line, index) => rowOf(parse(line, file, index + 2), file, index + 2, vocabularySize));
   const { offered, format } = parse(head, file, 1) as { readonly offered?: unknown; readonly format?: unknown };
-  if (format !== 'whetstone-replay' || typeof offered !== 'number' || offered < rows.length) throw unreadable(file, 1, 'This is not a replay buffer.');
+  if (format !== 'whetstone-replay' || typeof offered !== 'number' || offered < rows.length)
+    throw unreadable(file, 1, 'This is not a replay buffer.');
   return { rows, offered };
 }
 
-const unreadable = (file: string, line: number, message: string, cause?: unknown): WhetstoneError => new WhetstoneError('DATA_UNREADABLE', message, { place: { file, line }, cause });
+const unreadable = (file: string, line: number, message: string, cause?: unknown): WhetstoneError =>
+  new WhetstoneError('DATA_UNREADABLE', message, { place: { file, line }, cause });
 
 function parse(line: string, file: string, number: number): Readonly<Record<string, unknown>> {
   try {
@@ -58,16 +68,35 @@ function parse(line: string, file: string, number: number): Readonly<Record<stri
   }
 }
 
-function rowOf(value: Readonly<Record<string, unknown>>, file: string, line: number, vocabularySize: number): ReplayRow {
+function rowOf(
+  value: Readonly<Record<string, unknown>>,
+  file: string,
+  line: number,
+  vocabularySize: number,
+): ReplayRow {
   const lists = parts.map((part) => value[part]);
-  const isIntegers = (list: unknown): list is readonly number[] => Array.isArray(list) && list.every((item) => Number.isInteger(item));
+  const isIntegers = (list: unknown): list is readonly number[] =>
+    Array.isArray(list) && list.every((item) => Number.isInteger(item));
   const [ids, labels, segmentIds, positionIds] = lists;
-  if (!isIntegers(ids) || !isIntegers(labels) || !isIntegers(segmentIds) || !isIntegers(positionIds) || lists.some((list) => (list as readonly number[]).length !== ids.length)) {
+  if (
+    !isIntegers(ids) ||
+    !isIntegers(labels) ||
+    !isIntegers(segmentIds) ||
+    !isIntegers(positionIds) ||
+    lists.some((list) => (list as readonly number[]).length !== ids.length)
+  ) {
     throw unreadable(file, line, 'A row of the replay buffer has not four lists of integers of one length.');
   }
-  if (ids.some((id) => id < 0 || id >= vocabularySize)) throw unreadable(file, line, 'A row of the replay buffer has token ids outside of the vocabulary: it is of another model.');
+  if (ids.some((id) => id < 0 || id >= vocabularySize))
+    throw unreadable(
+      file,
+      line,
+      'A row of the replay buffer has token ids outside of the vocabulary: it is of another model.',
+    );
   const { weights } = value;
-  const isWeights = (list: unknown): list is readonly number[] => Array.isArray(list) && list.length === ids.length && list.every((item) => typeof item === 'number');
-  if (weights !== undefined && !isWeights(weights)) throw unreadable(file, line, 'A row of the replay buffer has weights that are no list of numbers of its length.');
+  const isWeights = (list: unknown): list is readonly number[] =>
+    Array.isArray(list) && list.length === ids.length && list.every((item) => typeof item === 'number');
+  if (weights !== undefined && !isWeights(weights))
+    throw unreadable(file, line, 'A row of the replay buffer has weights that are no list of numbers of its length.');
   return fromPlainRow({ ids, labels, segmentIds, positionIds, ...(isWeights(weights) ? { weights } : {}) });
 }

@@ -1,7 +1,16 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { tidy } from '@tensorflow/tfjs-core';
-import { definePlugin, WhetstoneError, type Batch, type BatchSource, type Json, type LanguageModel, type Strategy, type StrategyRun } from '@whetstone/core/contract';
+import {
+  definePlugin,
+  WhetstoneError,
+  type Batch,
+  type BatchSource,
+  type Json,
+  type LanguageModel,
+  type Strategy,
+  type StrategyRun,
+} from '@whetstone/core/contract';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
@@ -10,12 +19,31 @@ import { fromPlainRow, plainRow, samplesOf, targetsIn, withSamples, type PlainRo
 const configSchema = {
   type: 'object',
   properties: {
-    ratio: { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1, default: 0.1, description: 'Share of replayed data in training; 0.05 to 0.1 is usual.' },
+    ratio: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      exclusiveMaximum: 1,
+      default: 0.1,
+      description: 'Share of replayed data in training; 0.05 to 0.1 is usual.',
+    },
     unit: { enum: ['sample', 'token'], default: 'sample', description: 'What the ratio counts.' },
-    data: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }], description: 'Earlier or general data, as data.train is given.' },
-    bufferFile: { type: 'string', minLength: 1, description: 'Keeps a sample of all data seen, task after task: read at the start, and written with this run\'s data in it after the first epoch, or at the last step where that comes before.' },
+    data: {
+      anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }],
+      description: 'Earlier or general data, as data.train is given.',
+    },
+    bufferFile: {
+      type: 'string',
+      minLength: 1,
+      description:
+        "Keeps a sample of all data seen, task after task: read at the start, and written with this run's data " +
+        'in it after the first epoch, or at the last step where that comes before.',
+    },
     bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Samples that are kept at most.' },
-    priority: { enum: ['uniform', 'loss'], default: 'uniform', description: 'loss: rows on which the model has the greater loss at the start are drawn more often.' },
+    priority: {
+      enum: ['uniform', 'loss'],
+      default: 'uniform',
+      description: 'loss: rows on which the model has the greater loss at the start are drawn more often.',
+    },
   },
   additionalProperties: false,
 } as const;
@@ -35,7 +63,11 @@ export interface ReplayOptions {
 async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
-  if (run.openData === undefined) throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', { place: { path: 'companions' }, hint: 'Give the strategy its batches, or a bufferFile.' });
+  if (run.openData === undefined)
+    throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', {
+      place: { path: 'companions' },
+      hint: 'Give the strategy its batches, or a bufferFile.',
+    });
   return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
@@ -63,18 +95,32 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 /** The rows that are replayed: those of the buffer file, and a sample of the given data. */
 async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ReplayOptions): Promise<ReplayBuffer> {
   const { bufferFile, bufferSize = 2000 } = options;
-  const stored = bufferFile !== undefined && existsSync(bufferFile) ? await readBuffer(bufferFile, model.vocabularySize) : emptyBuffer;
+  const stored =
+    bufferFile !== undefined && existsSync(bufferFile)
+      ? await readBuffer(bufferFile, model.vocabularySize)
+      : emptyBuffer;
   const batches = await openBatches(options, run);
   const rows = batches === null ? [] : await collect(learnableSamples(batches));
   const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
-  if (buffer.rows.length === 0 && bufferFile === undefined) throw new WhetstoneError('DATA_EMPTY', 'replay has nothing to replay.', { place: { path: 'companions' }, hint: 'Give data, or a bufferFile.' });
+  if (buffer.rows.length === 0 && bufferFile === undefined)
+    throw new WhetstoneError('DATA_EMPTY', 'replay has nothing to replay.', {
+      place: { path: 'companions' },
+      hint: 'Give data, or a bufferFile.',
+    });
   return buffer;
 }
 
 /** Mean loss of each row under the present model. */
 function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Array {
   return Float64Array.from(rows, (row) => {
-    const batch: Batch = { ...row, rows: 1, length: row.ids.length, samples: 1, tokens: row.ids.length, supervisedTokens: targetsIn(row) };
+    const batch: Batch = {
+      ...row,
+      rows: 1,
+      length: row.ids.length,
+      samples: 1,
+      tokens: row.ids.length,
+      supervisedTokens: targetsIn(row),
+    };
     return tidy(() => meanLoss(model, batch, targetsOf(batch)).dataSync()[0] ?? 0);
   });
 }
@@ -105,12 +151,18 @@ interface SavedReplay {
 }
 
 /**
- * Mixes earlier or general data into training: each batch gets replayed rows in addition, so that their share of all samples or
- * tokens is `ratio` in expectation. What a batch gets depends on seed, epoch and its place alone: a resumed run sees the same.
+ * Mixes earlier or general data into training: each batch gets replayed rows in addition, so that their share of all
+ * samples or tokens is `ratio` in expectation. What a batch gets depends on seed, epoch and its place alone: a resumed
+ * run sees the same.
  */
 export function replayStrategy(options: ReplayOptions): Strategy {
   const { ratio, unit = 'sample', bufferFile, bufferSize = 2000, priority = 'uniform' } = options;
-  if (!(ratio > 0 && ratio < 1)) throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is outside of 0 to 1.', { place: { path: 'companions' }, expected: 'more than 0 and less than 1', found: String(ratio) });
+  if (!(ratio > 0 && ratio < 1))
+    throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is outside of 0 to 1.', {
+      place: { path: 'companions' },
+      expected: 'more than 0 and less than 1',
+      found: String(ratio),
+    });
   return {
     role: 'companion',
     attach: async (model, run) => {
@@ -126,7 +178,12 @@ export function replayStrategy(options: ReplayOptions): Strategy {
         const share = ratio / (1 - ratio);
         const expected = unit === 'sample' ? share * batch.samples : (share * batch.tokens) / meanTokens;
         const count = Math.floor(expected + random.uniform());
-        return withSamples(batch, Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter((row) => row !== undefined));
+        return withSamples(
+          batch,
+          Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter(
+            (row) => row !== undefined,
+          ),
+        );
       };
 
       return {
@@ -151,14 +208,23 @@ export function replayStrategy(options: ReplayOptions): Strategy {
               isWhole = true;
             } finally {
               // A run that is interrupted is resumed, and offers its rows then.
-              if (target !== null && (isWhole || isLastStep)) await writeBuffer(target, offerRows({ rows, offered }, seen, bufferSize, createRandom(run.seed, 'replay kept')));
+              if (target !== null && (isWhole || isLastStep))
+                await writeBuffer(
+                  target,
+                  offerRows({ rows, offered }, seen, bufferSize, createRandom(run.seed, 'replay kept')),
+                );
             }
           },
         }),
         // A buffer file goes on growing while the run does: what this run replays is kept with its checkpoints.
         saveState: () => ({
           tensors: new Map(),
-          values: { count: rows.length, offered, rows: bufferFile === undefined ? null : rows.map(plainRow), weights: priority === 'loss' ? [...sums] : null },
+          values: {
+            count: rows.length,
+            offered,
+            rows: bufferFile === undefined ? null : rows.map(plainRow),
+            weights: priority === 'loss' ? [...sums] : null,
+          },
         }),
         loadState: ({ values }) => {
           const saved = values as unknown as SavedReplay;
@@ -167,7 +233,11 @@ export function replayStrategy(options: ReplayOptions): Strategy {
             offered = saved.offered;
             sums = runningSums(new Float64Array(rows.length).fill(1));
           }
-          if (saved.count !== rows.length) throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', { expected: `${saved.count} rows`, found: `${rows.length} rows` });
+          if (saved.count !== rows.length)
+            throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', {
+              expected: `${saved.count} rows`,
+              found: `${rows.length} rows`,
+            });
           if (saved.weights !== null) sums = Float64Array.from(saved.weights);
         },
         dispose: () => {},
@@ -182,5 +252,9 @@ export const replay = definePlugin({
   name: 'replay',
   description: 'Mixes earlier or general data into training, beside any other strategy.',
   configSchema,
-  create: ({ bufferFile, ...options }, { baseFolder }) => replayStrategy({ ...options, ...(bufferFile === undefined ? {} : { bufferFile: resolve(baseFolder, bufferFile) }) } as ReplayOptions),
+  create: ({ bufferFile, ...options }, { baseFolder }) =>
+    replayStrategy({
+      ...options,
+      ...(bufferFile === undefined ? {} : { bufferFile: resolve(baseFolder, bufferFile) }),
+    } as ReplayOptions),
 });

@@ -16,11 +16,18 @@ export type PlainRow = { readonly [K in Part]: readonly number[] } & { readonly 
 type Part = Exclude<keyof ReplayRow, 'weights'>;
 
 export const plainRow = ({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): PlainRow => ({
-  ids: [...ids], labels: [...labels], segmentIds: [...segmentIds], positionIds: [...positionIds], ...(weights === undefined ? {} : { weights: [...weights] }),
+  ids: [...ids],
+  labels: [...labels],
+  segmentIds: [...segmentIds],
+  positionIds: [...positionIds],
+  ...(weights === undefined ? {} : { weights: [...weights] }),
 });
 
 export const fromPlainRow = ({ ids, labels, segmentIds, positionIds, weights }: PlainRow): ReplayRow => ({
-  ids: Int32Array.from(ids), labels: Int32Array.from(labels), segmentIds: Int32Array.from(segmentIds), positionIds: Int32Array.from(positionIds),
+  ids: Int32Array.from(ids),
+  labels: Int32Array.from(labels),
+  segmentIds: Int32Array.from(segmentIds),
+  positionIds: Int32Array.from(positionIds),
   ...(weights === undefined ? {} : { weights: Float32Array.from(weights) }),
 });
 
@@ -30,22 +37,34 @@ export function rowsOf({ rows, length, ids, labels, segmentIds, positionIds, wei
     const start = row * length;
     let end = start + length;
     while (end > start && segmentIds[end - 1] === 0) end -= 1;
-    const part = { ids: ids.slice(start, end), labels: labels.slice(start, end), segmentIds: segmentIds.slice(start, end), positionIds: positionIds.slice(start, end) };
+    const part = {
+      ids: ids.slice(start, end),
+      labels: labels.slice(start, end),
+      segmentIds: segmentIds.slice(start, end),
+      positionIds: positionIds.slice(start, end),
+    };
     return weights === undefined ? part : { ...part, weights: weights.slice(start, end) };
   }).filter((row) => row.ids.length > 0);
 }
 
 /** The samples of a batch that hold a target, each in a row of its own: packed rows are taken apart. */
 export function samplesOf(batch: Batch): ReplayRow[] {
-  return rowsOf(batch).flatMap(splitSegments).filter((row) => targetsIn(row) > 0);
+  return rowsOf(batch)
+    .flatMap(splitSegments)
+    .filter((row) => targetsIn(row) > 0);
 }
 
 function splitSegments({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): ReplayRow[] {
   const parts: ReplayRow[] = [];
-  for (let start = 0; start < ids.length; ) {
+  for (let start = 0; start < ids.length;) {
     let end = start + 1;
     while (end < ids.length && segmentIds[end] === segmentIds[start]) end += 1;
-    const part = { ids: ids.slice(start, end), labels: labels.slice(start, end), segmentIds: new Int32Array(end - start).fill(1), positionIds: positionIds.slice(start, end) };
+    const part = {
+      ids: ids.slice(start, end),
+      labels: labels.slice(start, end),
+      segmentIds: new Int32Array(end - start).fill(1),
+      positionIds: positionIds.slice(start, end),
+    };
     parts.push(weights === undefined ? part : { ...part, weights: weights.slice(start, end) });
     start = end;
   }
@@ -56,7 +75,8 @@ function splitSegments({ ids, labels, segmentIds, positionIds, weights }: Replay
 export function targetsIn({ labels, segmentIds }: ReplayRow): number {
   let count = 0;
   for (let index = 1; index < labels.length; index += 1) {
-    if (labels[index] !== IGNORED_LABEL && segmentIds[index] !== 0 && segmentIds[index] === segmentIds[index - 1]) count += 1;
+    if (labels[index] !== IGNORED_LABEL && segmentIds[index] !== 0 && segmentIds[index] === segmentIds[index - 1])
+      count += 1;
   }
   return count;
 }
@@ -64,14 +84,17 @@ export function targetsIn({ labels, segmentIds }: ReplayRow): number {
 function fillWeights(batch: Batch, added: readonly ReplayRow[], rows: number, length: number): Float32Array {
   const values = new Float32Array(rows * length).fill(1);
   for (let row = 0; row < batch.rows; row += 1) {
-    if (batch.weights !== undefined) values.set(batch.weights.subarray(row * batch.length, (row + 1) * batch.length), row * length);
+    if (batch.weights !== undefined)
+      values.set(batch.weights.subarray(row * batch.length, (row + 1) * batch.length), row * length);
   }
-  for (const [index, { weights }] of added.entries()) if (weights !== undefined) values.set(weights, (batch.rows + index) * length);
+  for (const [index, { weights }] of added.entries())
+    if (weights !== undefined) values.set(weights, (batch.rows + index) * length);
   return values;
 }
 
 /** How many segments a row holds: one after the other, without gaps. */
-const segmentsIn = ({ segmentIds }: ReplayRow): number => segmentIds.reduce((count, segment, at) => count + (segment !== 0 && segment !== segmentIds[at - 1] ? 1 : 0), 0);
+const segmentsIn = ({ segmentIds }: ReplayRow): number =>
+  segmentIds.reduce((count, segment, at) => count + (segment !== 0 && segment !== segmentIds[at - 1] ? 1 : 0), 0);
 
 /** Samples in one row, each a segment of its own. */
 function joined(samples: readonly ReplayRow[]): ReplayRow {
@@ -84,8 +107,20 @@ function joined(samples: readonly ReplayRow[]): ReplayRow {
     before += Math.max(...sample.segmentIds);
     return [...sample.segmentIds].map((segment) => first + segment);
   });
-  const weights = samples.some((sample) => sample.weights !== undefined) ? { weights: Float32Array.from(samples.flatMap(({ ids, weights: own }) => (own === undefined ? Array.from(ids, () => 1) : [...own]))) } : {};
-  return { ids: join('ids'), labels: join('labels'), segmentIds: Int32Array.from(segmentIds), positionIds: join('positionIds'), ...weights };
+  const weights = samples.some((sample) => sample.weights !== undefined)
+    ? {
+        weights: Float32Array.from(
+          samples.flatMap(({ ids, weights: own }) => (own === undefined ? Array.from(ids, () => 1) : [...own])),
+        ),
+      }
+    : {};
+  return {
+    ids: join('ids'),
+    labels: join('labels'),
+    segmentIds: Int32Array.from(segmentIds),
+    positionIds: join('positionIds'),
+    ...weights,
+  };
 }
 
 /** Samples put into as few rows of at most `length` tokens as the longest-first order finds. */
@@ -101,7 +136,8 @@ function sharingRows(samples: readonly ReplayRow[], length: number): ReplayRow[]
 }
 
 /**
- * The batch with further samples below its own rows, padded to the longest: in rows of their own, or sharing rows where those of the batch do. Its `origins` stay those of its own rows.
+ * The batch with further samples below its own rows, padded to the longest: in rows of their own, or sharing rows where
+ * those of the batch do. Its `origins` stay those of its own rows.
  */
 export function withSamples(batch: Batch, samples: readonly ReplayRow[]): Batch {
   if (samples.length === 0) return batch;
@@ -110,7 +146,8 @@ export function withSamples(batch: Batch, samples: readonly ReplayRow[]): Batch 
   const rows = batch.rows + added.length;
   const fill = (own: Int32Array, part: Part, padding: number): Int32Array => {
     const values = new Int32Array(rows * length).fill(padding);
-    for (let row = 0; row < batch.rows; row += 1) values.set(own.subarray(row * batch.length, (row + 1) * batch.length), row * length);
+    for (let row = 0; row < batch.rows; row += 1)
+      values.set(own.subarray(row * batch.length, (row + 1) * batch.length), row * length);
     for (const [index, each] of added.entries()) values.set(each[part], (batch.rows + index) * length);
     return values;
   };

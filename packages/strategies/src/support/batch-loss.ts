@@ -7,7 +7,13 @@ export function targetsOf({ length, labels, segmentIds }: Batch): SupervisedPosi
   const positions: number[] = [];
   const targets: number[] = [];
   for (const [index, label] of labels.entries()) {
-    if (label === IGNORED_LABEL || index % length === 0 || segmentIds[index] === 0 || segmentIds[index - 1] !== segmentIds[index]) continue;
+    if (
+      label === IGNORED_LABEL ||
+      index % length === 0 ||
+      segmentIds[index] === 0 ||
+      segmentIds[index - 1] !== segmentIds[index]
+    )
+      continue;
     positions.push(index - 1);
     targets.push(label);
   }
@@ -19,9 +25,22 @@ export function meanLoss(model: LanguageModel, batch: Batch, { positions, target
   return mul(sum(crossEntropy(model.logits(batch, positions), targets)), 1 / targets.length);
 }
 
-/** Gradients of a batch's mean loss by parameter name; a parameter that the loss does not depend on has none. The caller owns them. */
-export function meanLossGradients(model: LanguageModel, parameters: ReadonlyMap<string, Variable>, batch: Batch, supervised: SupervisedPositions): { readonly loss: Scalar; readonly gradients: ReadonlyMap<string, Tensor> } {
-  const { value, grads } = engine().gradients(() => meanLoss(model, batch, supervised), [...parameters.values()], undefined, true);
+/**
+ * Gradients of a batch's mean loss by parameter name; a parameter that the loss does not depend on has none. The caller
+ * owns them.
+ */
+export function meanLossGradients(
+  model: LanguageModel,
+  parameters: ReadonlyMap<string, Variable>,
+  batch: Batch,
+  supervised: SupervisedPositions,
+): { readonly loss: Scalar; readonly gradients: ReadonlyMap<string, Tensor> } {
+  const { value, grads } = engine().gradients(
+    () => meanLoss(model, batch, supervised),
+    [...parameters.values()],
+    undefined,
+    true,
+  );
   const found = [...parameters.keys()].flatMap((name, index) => {
     const gradient = grads[index] as Tensor | null | undefined;
     return gradient === null || gradient === undefined ? [] : [[name, gradient] as const];

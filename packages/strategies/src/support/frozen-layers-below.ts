@@ -2,10 +2,14 @@ import type { ModelOutline } from '@whetstone/core/contract';
 import { layerIndexOf } from './layer-index.js';
 
 /**
- * Layers below everything that is trained: how many of the first layers, and the embeddings before them, never change. Null where the
- * embeddings themselves are trained, a tied head included. `names` are parameters or modules of the model.
+ * Layers below everything that is trained: how many of the first layers, and the embeddings before them, never change.
+ * Null where the embeddings themselves are trained, a tied head included. `names` are parameters or modules of the
+ * model.
  */
-export function frozenLayersBelow(model: Pick<ModelOutline, 'layers' | 'parameters' | 'linearSites' | 'embeddingSite'>, names: Iterable<string>): number | null {
+export function frozenLayersBelow(
+  model: Pick<ModelOutline, 'layers' | 'parameters' | 'linearSites' | 'embeddingSite'>,
+  names: Iterable<string>,
+): number | null {
   let lowest = model.layers;
   for (const name of names) {
     const layer = layerIndexOf(`${name}.`);
@@ -15,8 +19,16 @@ export function frozenLayersBelow(model: Pick<ModelOutline, 'layers' | 'paramete
   return lowest;
 }
 
-/** Whether a parameter outside of the layers belongs to what follows them: the last norm, or a head with a weight of its own. */
-function isAfterLayers({ parameters, linearSites }: Pick<ModelOutline, 'parameters' | 'linearSites'>, name: string): boolean {
-  const isHead = [...linearSites.values()].some((site) => site.isOutput && (name === site.name || name.startsWith(`${site.name}.`)));
+/**
+ * Whether a parameter outside of the layers belongs to what follows them: the last norm, or a head with a weight of its
+ * own.
+ */
+function isAfterLayers(
+  { parameters, linearSites }: Pick<ModelOutline, 'parameters' | 'linearSites'>,
+  name: string,
+): boolean {
+  const isHead = [...linearSites.values()].some(
+    (site) => site.isOutput && (name === site.name || name.startsWith(`${site.name}.`)),
+  );
   return isHead || parameters.get(name)?.shape.length === 1;
 }

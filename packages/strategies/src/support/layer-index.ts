@@ -4,7 +4,10 @@
  * (PEFT's `layers_pattern`, regular expressions). Null outside the layers.
  */
 export function layerIndexOf(path: string, patterns: readonly string[] = []): number | null {
-  const expressions = patterns.length === 0 ? [/^.*?\.[^.]*\.(\d+)\./] : patterns.map((pattern) => new RegExp(`^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
+  const expressions =
+    patterns.length === 0
+      ? [/^.*?\.[^.]*\.(\d+)\./]
+      : patterns.map((pattern) => new RegExp(`^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
   for (const expression of expressions) {
     const index = expression.exec(path)?.[1];
     if (index !== undefined) return Number(index);

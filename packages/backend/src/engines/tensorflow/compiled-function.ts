@@ -18,7 +18,10 @@ export interface TakingFunction {
   readonly positions: readonly number[];
 }
 
-/** A program as a TensorFlow function: made slice by slice, so that the event loop comes round in between, or all at once for somebody who cannot wait. */
+/**
+ * A program as a TensorFlow function: made slice by slice, so that the event loop comes round in between, or all at
+ * once for somebody who cannot wait.
+ */
 export class CompiledFunction implements Executable {
   readonly name = `whetstone_${count++}`;
   /** Whether it ran before: TensorFlow has prepared it then, and handing it over takes no time any more. */
@@ -49,7 +52,13 @@ export class CompiledFunction implements Executable {
     if (known !== undefined || this.variants.size >= MOST_VARIANTS) return known ?? null;
     const { library, context, status, program } = this;
     const compiled = new CompiledFunction(library, context, status, program, describe, positions);
-    const handOver = new CompiledFunction(library, context, status, handOverProgram(program, compiled.name, positions), () => 'Handing inputs over');
+    const handOver = new CompiledFunction(
+      library,
+      context,
+      status,
+      handOverProgram(program, compiled.name, positions),
+      () => 'Handing inputs over',
+    );
     const made = { compiled, handOver, positions };
     this.variants.set(key, made);
     return made;
@@ -108,7 +117,8 @@ export class CompiledFunction implements Executable {
     if (!this.disposed || this.uses > 0) return;
     this.making?.return([]);
     this.making = null;
-    for (const name of this.known.toReversed()) this.library.TFE_ContextRemoveFunction(this.context, name, this.status.pointer);
+    for (const name of this.known.toReversed())
+      this.library.TFE_ContextRemoveFunction(this.context, name, this.status.pointer);
     this.known = [];
   }
 }

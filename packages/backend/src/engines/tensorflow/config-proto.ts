@@ -4,7 +4,10 @@ export interface SessionConfig {
   readonly intraOpThreads: number;
   /** Operations that run side by side. */
   readonly interOpThreads: number;
-  /** Grappler's rewrites. Off: they cost seconds on a large graph, and rewritten arithmetic differs in its last bits from op-by-op execution. */
+  /**
+   * Grappler's rewrites. Off: they cost seconds on a large graph, and rewritten arithmetic differs in its last bits
+   * from op-by-op execution.
+   */
   readonly optimizeGraphs: boolean;
   /** TensorFlow's own passes over a graph before it runs: common subexpressions and constant folding. */
   readonly optimizeFunctions: boolean;
@@ -22,7 +25,11 @@ export function varint(value: number): number[] {
 }
 
 export const integerField = (field: number, value: number): number[] => [...varint(field << 3), ...varint(value)];
-export const messageField = (field: number, message: readonly number[]): number[] => [...varint((field << 3) | 2), ...varint(message.length), ...message];
+export const messageField = (field: number, message: readonly number[]): number[] => [
+  ...varint((field << 3) | 2),
+  ...varint(message.length),
+  ...message,
+];
 
 /** The bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
 export function encodeConfigProto(config: SessionConfig): Uint8Array {
@@ -33,5 +40,9 @@ export function encodeConfigProto(config: SessionConfig): Uint8Array {
   const optimizing = config.optimizeFunctions ? [] : levelZero;
   const options = [...optimizing, ...rewriting];
   const graphOptions = options.length === 0 ? [] : messageField(10, options);
-  return Uint8Array.from([...integerField(2, config.intraOpThreads), ...integerField(5, config.interOpThreads), ...graphOptions]);
+  return Uint8Array.from([
+    ...integerField(2, config.intraOpThreads),
+    ...integerField(5, config.interOpThreads),
+    ...graphOptions,
+  ]);
 }

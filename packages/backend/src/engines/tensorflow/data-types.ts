@@ -1,7 +1,14 @@
 import type { PhysicalType } from '../../recorder/types.js';
 
 /** TF_DataType of each physical dtype. */
-export const tensorflowType: Readonly<Record<PhysicalType, number>> = { float32: 1, int32: 3, bool: 10, bfloat16: 14, uint8: 4, int8: 6 };
+export const tensorflowType: Readonly<Record<PhysicalType, number>> = {
+  float32: 1,
+  int32: 3,
+  bool: 10,
+  bfloat16: 14,
+  uint8: 4,
+  int8: 6,
+};
 
 /** TF_DataType of a variable's handle. */
 export const RESOURCE = 20;

@@ -28,9 +28,22 @@ function setAttributes(library: TensorflowLibrary, status: Status, operation: Po
     else if (attribute.kind === 'int') library.TFE_OpSetAttrInt(operation, name, attribute.value);
     else if (attribute.kind === 'float') library.TFE_OpSetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TFE_OpSetAttrType(operation, name, tensorflowType[attribute.value]);
-    else if (attribute.kind === 'ints') library.TFE_OpSetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else if (attribute.kind === 'ints')
+      library.TFE_OpSetAttrIntList(
+        operation,
+        name,
+        BigInt64Array.from(attribute.value, BigInt),
+        attribute.value.length,
+      );
     else if (attribute.kind === 'any-shape') library.TFE_OpSetAttrShape(operation, name, null, -1, status.pointer);
-    else if (attribute.kind === 'texts') library.TFE_OpSetAttrStringList(operation, name, attribute.value, BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))), attribute.value.length);
+    else if (attribute.kind === 'texts')
+      library.TFE_OpSetAttrStringList(
+        operation,
+        name,
+        attribute.value,
+        BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))),
+        attribute.value.length,
+      );
     else {
       const bytes = utf8.encode(attribute.value);
       library.TFE_OpSetAttrString(operation, name, bytes, bytes.length);
@@ -54,12 +67,18 @@ export class EagerEmitter implements Emitter<EagerTensor> {
 
   /** Frees what the last step made and did not give away. */
   leave(kept: readonly EagerTensor[]): void {
-    for (const handle of this.made) if (!kept.some((tensor) => tensor.handle === handle)) this.library.TFE_DeleteTensorHandle(handle);
+    for (const handle of this.made)
+      if (!kept.some((tensor) => tensor.handle === handle)) this.library.TFE_DeleteTensorHandle(handle);
     this.made = [];
   }
 
   /** Runs one op or function and returns the handles of its results. */
-  execute(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes, results: number): Pointer[] {
+  execute(
+    name: string,
+    inputs: readonly (Pointer | readonly Pointer[])[],
+    attributes: Attributes,
+    results: number,
+  ): Pointer[] {
     const { library, status } = this;
     const operation = this.operation(name, inputs, attributes);
     try {
@@ -86,12 +105,25 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     return operation;
   }
 
-  op(name: string, inputs: readonly (EagerTensor | readonly EagerTensor[])[], attributes: Attributes = {}): EagerTensor {
+  op(
+    name: string,
+    inputs: readonly (EagerTensor | readonly EagerTensor[])[],
+    attributes: Attributes = {},
+  ): EagerTensor {
     return at(this.ops(name, inputs, attributes, 1), 0);
   }
 
-  ops(name: string, inputs: readonly (EagerTensor | readonly EagerTensor[])[], attributes: Attributes, results: number): EagerTensor[] {
-    const handles = inputs.map((input) => (Array.isArray(input) ? (input as readonly EagerTensor[]).map(({ handle }) => handle) : (input as EagerTensor).handle));
+  ops(
+    name: string,
+    inputs: readonly (EagerTensor | readonly EagerTensor[])[],
+    attributes: Attributes,
+    results: number,
+  ): EagerTensor[] {
+    const handles = inputs.map((input) =>
+      Array.isArray(input)
+        ? (input as readonly EagerTensor[]).map(({ handle }) => handle)
+        : (input as EagerTensor).handle,
+    );
     const type = resultType(name, inputs, attributes);
     const made = this.execute(name, handles, attributes, results);
     this.made.push(...made);
@@ -103,7 +135,11 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     const known = this.constants.get(key);
     if (known !== undefined) return known;
     if (this.constants.size > 4096) this.dispose();
-    const made = { handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)), type, shared: true as const };
+    const made = {
+      handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)),
+      type,
+      shared: true as const,
+    };
     this.constants.set(key, made);
     return made;
   }
@@ -131,12 +167,20 @@ export class EagerEmitter implements Emitter<EagerTensor> {
 }
 
 /** Runs a program op by op; every intermediate is freed after its last use. */
-export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, program: Program, inputs: readonly EngineTensor[]): EngineTensor[] {
+export function runEagerly(
+  library: TensorflowLibrary,
+  emitter: EagerEmitter,
+  program: Program,
+  inputs: readonly EngineTensor[],
+): EngineTensor[] {
   const lastUse = new Map<number, number>();
   program.steps.forEach((step, position) => step.inputs.forEach((number) => lastUse.set(number, position)));
   const leaving = new Set(program.outputs);
   const own = (number: number): boolean => number >= inputs.length && !leaving.has(number);
-  const tensors: (EagerTensor | undefined)[] = inputs.map((handle, position) => ({ handle, type: at(program.inputTypes, position) }));
+  const tensors: (EagerTensor | undefined)[] = inputs.map((handle, position) => ({
+    handle,
+    type: at(program.inputTypes, position),
+  }));
   const release = (number: number): void => {
     const tensor = tensors[number];
     if (tensor !== undefined && tensor.shared === undefined) library.TFE_DeleteTensorHandle(tensor.handle);
@@ -147,15 +191,21 @@ export function runEagerly(library: TensorflowLibrary, emitter: EagerEmitter, pr
       // A step that fails half-way leaves its own handles to the emitter.
       const emitted = emitStep(emitter, program, step, tensors as readonly EagerTensor[]);
       emitter.leave(emitted);
-      // A kernel may give an operand back (a sum of one tensor): freed once as an operand, it must not be freed again as a result.
+      // A kernel may give an operand back (a sum of one tensor): freed once as an operand, it must not be freed again
+      // as a result.
       const operands = new Set(step.inputs.map((number) => tensors[number]?.handle));
-      const results = emitted.map((result) => (operands.has(result.handle) && result.shared === undefined ? { ...result, handle: emitter.handleOfItsOwn(result.handle) } : result));
+      const results = emitted.map((result) =>
+        operands.has(result.handle) && result.shared === undefined
+          ? { ...result, handle: emitter.handleOfItsOwn(result.handle) }
+          : result,
+      );
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
         tensors[number] = { ...result, type: at(program.types, number) };
       });
       for (const number of new Set(step.inputs)) if (own(number) && lastUse.get(number) === position) release(number);
-      for (let number = step.firstOutput; number < step.firstOutput + results.length; number++) if (own(number) && !lastUse.has(number)) release(number);
+      for (let number = step.firstOutput; number < step.firstOutput + results.length; number++)
+        if (own(number) && !lastUse.has(number)) release(number);
     });
   } catch (error) {
     emitter.leave([]);

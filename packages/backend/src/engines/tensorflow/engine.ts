@@ -35,7 +35,9 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
   const main = openPlace(library, status, { ...options, threads, ofOperation: threads });
   const { context, emitter } = main;
   const collective = options.cluster === undefined ? undefined : joinCluster(library, context, options.cluster);
-  /** Where parts are computed beside each other, each with half of the threads; opened when there is something for it. */
+  /**
+   * Where parts are computed beside each other, each with half of the threads; opened when there is something for it.
+   */
   let halved: Place | null = null;
   const places = (): readonly Place[] => (halved === null ? [main] : [main, halved]);
   const placeOf = ({ sideBySide }: Program): Place => {
@@ -60,7 +62,13 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       },
       runLater: (pointers) => {
         log.remember(name, program, describe);
-        return startFlight(library, placeOf(program).emitter.operation(name, pointers, {}), new Status(library), results, (error) => log.recovered(error));
+        return startFlight(
+          library,
+          placeOf(program).emitter.operation(name, pointers, {}),
+          new Status(library),
+          results,
+          (error) => log.recovered(error),
+        );
       },
     });
   };
@@ -106,13 +114,23 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     },
     run: (executable, inputs, describe, spent): EngineTensor[] => {
       const compiled = executable as CompiledFunction;
-      const taking = spent === undefined || spent.positions.length === 0 ? null : compiled.taking(spent.positions, describe);
+      const taking =
+        spent === undefined || spent.positions.length === 0 ? null : compiled.taking(spent.positions, describe);
       if (spent === undefined || taking === null) return add(compiled, inputs, describe);
       const taken = new Set(taking.positions);
-      for (const done of add(taking.handOver, taking.positions.map((position) => inputs[position] ?? 0n), () => 'Handing inputs over')) handles.release(done);
+      for (const done of add(
+        taking.handOver,
+        taking.positions.map((position) => inputs[position] ?? 0n),
+        () => 'Handing inputs over',
+      ))
+        handles.release(done);
       // Before it begins: what anybody else holds, it cannot write into.
       spent.release();
-      return add(taking.compiled, inputs.filter((_, position) => !taken.has(position)), describe);
+      return add(
+        taking.compiled,
+        inputs.filter((_, position) => !taken.has(position)),
+        describe,
+      );
     },
     runEagerly: (program, inputs, describe) =>
       queue.add({

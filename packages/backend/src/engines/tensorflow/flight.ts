@@ -13,11 +13,19 @@ const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Executes an operation on a thread of libuv's. Takes over the operation and the status.
+ *
  * @param results how many there will be; at least one
  * @param named gives the error with the operation that it is about
  */
-export function startFlight(library: TensorflowLibrary, operation: Pointer, status: Status, results: number, named: (error: unknown) => Error): Flight {
-  // In one piece of memory with their number: as long as somebody asks for the results, the collector leaves both alone, and TensorFlow may write to both.
+export function startFlight(
+  library: TensorflowLibrary,
+  operation: Pointer,
+  status: Status,
+  results: number,
+  named: (error: unknown) => Error,
+): Flight {
+  // In one piece of memory with their number: as long as somebody asks for the results, the collector leaves both
+  // alone, and TensorFlow may write to both.
   const memory = new ArrayBuffer(8 * (results + 1));
   const target = new BigUint64Array(memory, 0, results);
   const count = new Int32Array(memory, 8 * results, 1).fill(results);
@@ -31,7 +39,8 @@ export function startFlight(library: TensorflowLibrary, operation: Pointer, stat
   };
   const landed = new Promise<void>((resolve) => {
     library.TFE_Execute.async(operation, target, count, status.pointer, (error) => {
-      if (error !== null && error !== undefined) outcome ??= { error: error instanceof Error ? error : new Error(String(error)) };
+      if (error !== null && error !== undefined)
+        outcome ??= { error: error instanceof Error ? error : new Error(String(error)) };
       take();
       library.TFE_DeleteOp(operation);
       status.dispose();

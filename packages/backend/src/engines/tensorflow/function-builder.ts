@@ -18,11 +18,17 @@ export interface MadeFunction {
 }
 
 /**
- * Compiles a program into TF_Functions, a little at a time: it yields wherever it may rest. The first is called `name` and is the program, the others are those that it calls for pieces that
- * repeat one another, and loops. The caller deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
+ * Compiles a program into TF_Functions, a little at a time: it yields wherever it may rest. The first is called `name`
+ * and is the program, the others are those that it calls for pieces that repeat one another, and loops. The caller
+ * deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
  */
 export function* buildFunctions(
-  library: TensorflowLibrary, status: Status, program: Program, name: string, describe: Describe, taken: ReadonlySet<number> = new Set(),
+  library: TensorflowLibrary,
+  status: Status,
+  program: Program,
+  name: string,
+  describe: Describe,
+  taken: ReadonlySet<number> = new Set(),
 ): Generator<void, readonly MadeFunction[]> {
   const outlined = outline(program);
   const taking = takingSteps(program, taken);
@@ -32,18 +38,38 @@ export function* buildFunctions(
   try {
     for (const [number, part] of (outlined?.parts ?? []).entries()) {
       const first = outlined?.steps.find((step) => 'call' in step && step.call.part === number)?.position ?? 0;
-      parts.push(yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }));
+      parts.push(
+        yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }),
+      );
     }
     const outlinedParts = parts.length;
     for (const [number, { program: part, first, inVariables }] of taking.parts.entries()) {
-      parts.push(yield* buildPart(library, status, part, partName(name, outlinedParts + number), (step) => describe(first + step), { loops, inVariables }));
+      parts.push(
+        yield* buildPart(
+          library,
+          status,
+          part,
+          partName(name, outlinedParts + number),
+          (step) => describe(first + step),
+          { loops, inVariables },
+        ),
+      );
     }
     yield;
-    const steps = (outlined?.steps ?? program.steps.map((step, position) => ({ position, step }))).map((entry): OutlinedStep => {
-      const part = taking.partOf.get(entry.position);
-      return part === undefined || 'call' in entry ? entry : { position: entry.position, call: { ...entry.step, part: outlinedParts + part } };
+    const steps = (outlined?.steps ?? program.steps.map((step, position) => ({ position, step }))).map(
+      (entry): OutlinedStep => {
+        const part = taking.partOf.get(entry.position);
+        return part === undefined || 'call' in entry
+          ? entry
+          : { position: entry.position, call: { ...entry.step, part: outlinedParts + part } };
+      },
+    );
+    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, {
+      loops,
+      parts,
+      taken,
+      handedOn: taking.inputs,
     });
-    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, { loops, parts, taken, handedOn: taking.inputs });
     return [main, ...parts, ...loops.values()];
   } finally {
     if (main === null) for (const { pointer } of [...parts, ...loops.values()]) library.TF_DeleteFunction(pointer);
@@ -51,8 +77,22 @@ export function* buildFunctions(
 }
 
 /** Builds a function that others call. */
-function* buildPart(library: TensorflowLibrary, status: Status, part: Program, name: string, describe: Describe, options: FunctionOptions): Generator<void, MadeFunction> {
-  const made = yield* buildFunction(library, status, { ...part, steps: part.steps.map((step, position) => ({ position, step })) }, name, describe, options);
+function* buildPart(
+  library: TensorflowLibrary,
+  status: Status,
+  part: Program,
+  name: string,
+  describe: Describe,
+  options: FunctionOptions,
+): Generator<void, MadeFunction> {
+  const made = yield* buildFunction(
+    library,
+    status,
+    { ...part, steps: part.steps.map((step, position) => ({ position, step })) },
+    name,
+    describe,
+    options,
+  );
   // Else TensorFlow puts it back where it is called.
   library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
   status.check('Marking a function');
@@ -74,7 +114,11 @@ interface FunctionOptions {
 
 /** Builds one function. */
 function* buildFunction(
-  library: TensorflowLibrary, status: Status, program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] }, name: string, describe: Describe,
+  library: TensorflowLibrary,
+  status: Status,
+  program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] },
+  name: string,
+  describe: Describe,
   { loops, parts = [], taken = new Set(), handedOn = new Set(), inVariables = new Set() }: FunctionOptions,
 ): Generator<void, MadeFunction> {
   const graph = library.TF_NewGraph();
@@ -93,13 +137,18 @@ function* buildFunction(
         return inVariables.has(position) ? { ...takeInput(emitter, argument, type), type } : argument;
       }
       const variable = waitingInput(emitter, name, position, type);
-      return handedOn.has(position) ? { ...variable, type, isVariable: true } : { ...takeInput(emitter, variable, type), type };
+      return handedOn.has(position)
+        ? { ...variable, type, isVariable: true }
+        : { ...takeInput(emitter, variable, type), type };
     });
     const inputs = pack(given);
     const emit = (entry: OutlinedStep): void => {
       const { firstOutput, outputs } = 'step' in entry ? entry.step : entry.call;
       const types = program.types.slice(firstOutput, firstOutput + outputs);
-      const results = 'step' in entry ? emitStep(emitter, program, entry.step, tensors) : emitCall(emitter, entry.call, at(parts, entry.call.part).name, types, tensors);
+      const results =
+        'step' in entry
+          ? emitStep(emitter, program, entry.step, tensors)
+          : emitCall(emitter, entry.call, at(parts, entry.call.part).name, types, tensors);
       results.forEach((result, offset) => {
         tensors[firstOutput + offset] = { oper: result.oper, index: result.index, type: at(types, offset) };
       });
@@ -110,7 +159,21 @@ function* buildFunction(
       yield;
     }
     const outputs = pack(program.outputs.map((number) => at(tensors, number)));
-    const pointer = library.TF_GraphToFunction(graph, name, 0, -1, null, given.length, inputs, program.outputs.length, outputs, null, null, null, status.pointer);
+    const pointer = library.TF_GraphToFunction(
+      graph,
+      name,
+      0,
+      -1,
+      null,
+      given.length,
+      inputs,
+      program.outputs.length,
+      outputs,
+      null,
+      null,
+      null,
+      status.pointer,
+    );
     status.check('Making a function of a graph');
     return { name, pointer };
   } finally {
@@ -118,13 +181,35 @@ function* buildFunction(
   }
 }
 
-function emitCall(emitter: GraphEmitter, { inputs, after = [] }: Call, name: string, types: readonly PhysicalType[], tensors: readonly GraphTensor[]): GraphTensor[] {
-  return emitter.call(name, inputs.map((number) => at(tensors, number)), types, after.map((number) => at(tensors, number)));
+function emitCall(
+  emitter: GraphEmitter,
+  { inputs, after = [] }: Call,
+  name: string,
+  types: readonly PhysicalType[],
+  tensors: readonly GraphTensor[],
+): GraphTensor[] {
+  return emitter.call(
+    name,
+    inputs.map((number) => at(tensors, number)),
+    types,
+    after.map((number) => at(tensors, number)),
+  );
 }
 
 /** Emits one step; its host operands follow its tensor inputs. */
-export function emitStep<T>(emitter: Emitter<T>, program: Pick<Program, 'matmul'>, step: Step, tensors: readonly T[]): readonly T[] {
+export function emitStep<T>(
+  emitter: Emitter<T>,
+  program: Pick<Program, 'matmul'>,
+  step: Step,
+  tensors: readonly T[],
+): readonly T[] {
   const operands = step.inputs.map((number) => at(tensors, number));
-  const own = step.after === undefined ? emitter : waitingFor(emitter, step.after.map((number) => at(tensors, number)));
+  const own =
+    step.after === undefined
+      ? emitter
+      : waitingFor(
+          emitter,
+          step.after.map((number) => at(tensors, number)),
+        );
   return emitKernel(own, program, step, operands);
 }

@@ -19,7 +19,12 @@ export interface GraphTensor extends OperationOutput {
 const dataType = ({ type, isVariable }: GraphTensor): number => (isVariable === true ? RESOURCE : tensorflowType[type]);
 
 const utf8 = new TextEncoder();
-const callConfig = encodeConfigProto({ intraOpThreads: 0, interOpThreads: 0, optimizeGraphs: false, optimizeFunctions: true });
+const callConfig = encodeConfigProto({
+  intraOpThreads: 0,
+  interOpThreads: 0,
+  optimizeGraphs: false,
+  optimizeFunctions: true,
+});
 /** An AttrValue that is true. */
 export const trueAttribute = Uint8Array.of(0x28, 1);
 
@@ -32,9 +37,17 @@ function setAttributes(library: TensorflowLibrary, operation: Pointer, attribute
     else if (attribute.kind === 'int') library.TF_SetAttrInt(operation, name, attribute.value);
     else if (attribute.kind === 'float') library.TF_SetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TF_SetAttrType(operation, name, tensorflowType[attribute.value]);
-    else if (attribute.kind === 'ints') library.TF_SetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
+    else if (attribute.kind === 'ints')
+      library.TF_SetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
     else if (attribute.kind === 'any-shape') library.TF_SetAttrShape(operation, name, null, -1);
-    else if (attribute.kind === 'texts') library.TF_SetAttrStringList(operation, name, attribute.value, BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))), attribute.value.length);
+    else if (attribute.kind === 'texts')
+      library.TF_SetAttrStringList(
+        operation,
+        name,
+        attribute.value,
+        BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))),
+        attribute.value.length,
+      );
     else {
       const bytes = utf8.encode(attribute.value);
       library.TF_SetAttrString(operation, name, bytes, bytes.length);
@@ -93,12 +106,22 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     return { oper: this.finish(operation), index: 0, type };
   }
 
-  op(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes = {}, after: readonly GraphTensor[] = []): GraphTensor {
+  op(
+    name: string,
+    inputs: readonly (GraphTensor | readonly GraphTensor[])[],
+    attributes: Attributes = {},
+    after: readonly GraphTensor[] = [],
+  ): GraphTensor {
     const oper = this.add(name, inputs, attributes, after);
     return { oper, index: 0, type: resultType(name, inputs, attributes) };
   }
 
-  ops(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, results: number): GraphTensor[] {
+  ops(
+    name: string,
+    inputs: readonly (GraphTensor | readonly GraphTensor[])[],
+    attributes: Attributes,
+    results: number,
+  ): GraphTensor[] {
     const oper = this.add(name, inputs, attributes);
     const type = resultType(name, inputs, attributes);
     return Array.from({ length: results }, (_, index) => ({ oper, index, type }));
@@ -126,15 +149,31 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     return tensor.type;
   }
 
-  /** Calls a function. TensorFlow prepares it once, however often it is called, and with the same passes as any other. */
-  call(functionName: string, inputs: readonly GraphTensor[], results: readonly PhysicalType[], after: readonly GraphTensor[]): GraphTensor[] {
+  /**
+   * Calls a function. TensorFlow prepares it once, however often it is called, and with the same passes as any other.
+   */
+  call(
+    functionName: string,
+    inputs: readonly GraphTensor[],
+    results: readonly PhysicalType[],
+    after: readonly GraphTensor[],
+  ): GraphTensor[] {
     const { library } = this;
     const hasEffects = inputs.some(({ isVariable }) => isVariable === true);
-    const operation = library.TF_NewOperation(this.graph, hasEffects ? 'StatefulPartitionedCall' : 'PartitionedCall', this.prefix);
+    const operation = library.TF_NewOperation(
+      this.graph,
+      hasEffects ? 'StatefulPartitionedCall' : 'PartitionedCall',
+      this.prefix,
+    );
     library.TF_AddInputList(operation, pack(inputs), inputs.length);
     for (const { oper } of after) library.TF_AddControlInput(operation, oper);
     library.TF_SetAttrTypeList(operation, 'Tin', Int32Array.from(inputs, dataType), inputs.length);
-    library.TF_SetAttrTypeList(operation, 'Tout', Int32Array.from(results, (type) => tensorflowType[type]), results.length);
+    library.TF_SetAttrTypeList(
+      operation,
+      'Tout',
+      Int32Array.from(results, (type) => tensorflowType[type]),
+      results.length,
+    );
     library.TF_SetAttrFuncName(operation, 'f', functionName, Buffer.byteLength(functionName));
     // Without one, Grappler would rewrite what is called.
     library.TF_SetAttrString(operation, 'config_proto', callConfig, callConfig.length);
@@ -160,12 +199,27 @@ export class GraphEmitter implements Emitter<GraphTensor> {
       const emitter = new GraphEmitter(library, status, graph, this.describe, this.loops);
       const given = inputs.map(({ type }, position) => emitter.placeholder(position, type, false));
       const result = compute(emitter, given);
-      const pointer = library.TF_GraphToFunction(graph, loopName(name), 0, -1, null, given.length, pack(given), 1, pack([result]), null, null, null, status.pointer);
+      const pointer = library.TF_GraphToFunction(
+        graph,
+        loopName(name),
+        0,
+        -1,
+        null,
+        given.length,
+        pack(given),
+        1,
+        pack([result]),
+        null,
+        null,
+        null,
+        status.pointer,
+      );
       status.check('Making a loop of a graph');
       const loop = { name: loopName(name), pointer, type: result.type };
       this.loops.set(name, loop);
       // Not put where it is called, either.
-      for (const attribute of [COMPILED_BY_XLA, '_noinline']) library.TF_FunctionSetAttrValueProto(pointer, attribute, trueAttribute, trueAttribute.length, status.pointer);
+      for (const attribute of [COMPILED_BY_XLA, '_noinline'])
+        library.TF_FunctionSetAttrValueProto(pointer, attribute, trueAttribute, trueAttribute.length, status.pointer);
       status.check('Marking a loop');
       return loop;
     } finally {
@@ -173,7 +227,12 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     }
   }
 
-  private add(name: string, inputs: readonly (GraphTensor | readonly GraphTensor[])[], attributes: Attributes, after: readonly GraphTensor[] = []): Pointer {
+  private add(
+    name: string,
+    inputs: readonly (GraphTensor | readonly GraphTensor[])[],
+    attributes: Attributes,
+    after: readonly GraphTensor[] = [],
+  ): Pointer {
     const nodeId = this.count === 0 ? this.prefix : `${this.prefix}/${this.count}`;
     this.count++;
     const operation = this.library.TF_NewOperation(this.graph, name, nodeId);

@@ -13,8 +13,8 @@ interface Entry {
 }
 
 /**
- * Tensors of the engine: mostly TensorFlow's own handles as they are. What queued work will make is promised under a negative number, which stands for it
- * until it is released; and what queued work needs is not freed before.
+ * Tensors of the engine: mostly TensorFlow's own handles as they are. What queued work will make is promised under a
+ * negative number, which stands for it until it is released; and what queued work needs is not freed before.
  */
 export class Handles {
   private readonly entries = new Map<EngineTensor, Entry>();
@@ -49,7 +49,8 @@ export class Handles {
     if (tensor > 0n) return tensor;
     const entry = this.entries.get(tensor);
     if (entry?.failure) throw entry.failure;
-    if (entry === undefined || entry.handle === null) throw new WhetstoneError('INTERNAL', 'A tensor was used before it was made, or after it was freed.');
+    if (entry === undefined || entry.handle === null)
+      throw new WhetstoneError('INTERNAL', 'A tensor was used before it was made, or after it was freed.');
     return entry.handle;
   }
 

@@ -15,7 +15,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function refusal(path: string): { readonly code: string; readonly message: string; readonly found: string | undefined } {
+function refusal(path: string): {
+  readonly code: string;
+  readonly message: string;
+  readonly found: string | undefined;
+} {
   try {
     probeTensorflow(path);
   } catch (error) {
@@ -29,16 +33,27 @@ test('a folder without the library, or that does not exist, is refused with the 
   expect(refusal(join(folder, 'absent'))).toMatchObject({ code: 'BACKEND_UNAVAILABLE', found: 'no such folder' });
 });
 
-test.skipIf(process.platform !== 'linux')('a library that is no library is refused with the loader\'s reason', async () => {
-  await writeFile(join(folder, 'libtensorflow_framework.so.2'), 'not a library');
-  await writeFile(join(folder, 'libtensorflow_cc.so.2'), 'not a library');
-  expect(refusal(folder)).toMatchObject({ code: 'BACKEND_UNAVAILABLE', message: expect.stringMatching(/cannot be loaded: /) as string });
-});
+test.skipIf(process.platform !== 'linux')(
+  "a library that is no library is refused with the loader's reason",
+  async () => {
+    await writeFile(join(folder, 'libtensorflow_framework.so.2'), 'not a library');
+    await writeFile(join(folder, 'libtensorflow_cc.so.2'), 'not a library');
+    expect(refusal(folder)).toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      message: expect.stringMatching(/cannot be loaded: /) as string,
+    });
+  },
+);
 
 test('the bytes of a ConfigProto', () => {
-  // intra_op_parallelism_threads = 2 (field 2), inter_op_parallelism_threads = 1 (field 5), graph_options.rewrite_options.disable_meta_optimizer = true (10.10.19)
-  expect([...encodeConfigProto({ intraOpThreads: 2, interOpThreads: 1, optimizeGraphs: false, optimizeFunctions: true })]).toEqual([0x10, 2, 0x28, 1, 0x52, 5, 0x52, 3, 0x98, 0x01, 1]);
-  expect([...encodeConfigProto({ intraOpThreads: 300, interOpThreads: 1, optimizeGraphs: true, optimizeFunctions: true })]).toEqual([0x10, 0xac, 0x02, 0x28, 1]);
+  // intra_op_parallelism_threads = 2 (field 2), inter_op_parallelism_threads = 1 (field 5),
+  // graph_options.rewrite_options.disable_meta_optimizer = true (10.10.19)
+  expect([
+    ...encodeConfigProto({ intraOpThreads: 2, interOpThreads: 1, optimizeGraphs: false, optimizeFunctions: true }),
+  ]).toEqual([0x10, 2, 0x28, 1, 0x52, 5, 0x52, 3, 0x98, 0x01, 1]);
+  expect([
+    ...encodeConfigProto({ intraOpThreads: 300, interOpThreads: 1, optimizeGraphs: true, optimizeFunctions: true }),
+  ]).toEqual([0x10, 0xac, 0x02, 0x28, 1]);
 });
 
 test('bfloat16 is rounded to nearest even, and NaN stays NaN', () => {
@@ -57,7 +72,8 @@ describe.skipIf(libraryFolder === null)('a real library', () => {
   });
 
   test('says nothing, and lets the process end as it should', () => {
-    // Without care the process would end in a segmentation fault: koffi closes libraries before their exit handlers run.
+    // Without care the process would end in a segmentation fault: koffi closes libraries before their exit handlers
+    // run.
     const script = `import { registerWhetstoneBackend } from ${JSON.stringify(new URL('../../../dist/index.js', import.meta.url).href)};
       import { matMul, tensor2d } from '@tensorflow/tfjs-core';
       await registerWhetstoneBackend({ libraryFolder: process.env.LIBRARY });

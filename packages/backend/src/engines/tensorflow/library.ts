@@ -8,7 +8,9 @@ import { pin, unheard } from '../native-library.js';
 /** Address of something of TensorFlow's. 0n is null. */
 export type Pointer = bigint;
 
-type Call<A extends readonly unknown[], R> = ((...parameters: A) => R) & { async(...parameters: [...A, (error: unknown, result: R) => void]): void };
+type Call<A extends readonly unknown[], R> = ((...parameters: A) => R) & {
+  async(...parameters: [...A, (error: unknown, result: R) => void]): void;
+};
 
 /** TF_Output, by value. */
 export interface OperationOutput {
@@ -74,7 +76,10 @@ export interface TensorflowLibrary {
   readonly TF_SetAttrFuncName: Call<[Pointer, string, string, number], void>;
   readonly TF_SetAttrTensor: Call<[Pointer, string, Pointer, Pointer], void>;
   readonly TF_FinishOperation: Call<[Pointer, Pointer], Pointer>;
-  readonly TF_GraphToFunction: Call<[Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer], Pointer>;
+  readonly TF_GraphToFunction: Call<
+    [Pointer, string, number, number, null, number, BigUint64Array, number, BigUint64Array, null, null, null, Pointer],
+    Pointer
+  >;
   readonly TF_GraphCopyFunction: Call<[Pointer, Pointer, Pointer, Pointer], void>;
   readonly TF_FunctionSetAttrValueProto: Call<[Pointer, string, Uint8Array, number, Pointer], void>;
   readonly TF_DeleteFunction: Call<[Pointer], void>;
@@ -153,7 +158,22 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TF_SetAttrFuncName: ['void', 'void *', 'const char *', 'const char *', 'size_t'],
   TF_SetAttrTensor: ['void', 'void *', 'const char *', 'void *', 'void *'],
   TF_FinishOperation: ['void *', 'void *', 'void *'],
-  TF_GraphToFunction: ['void *', 'void *', 'const char *', 'uint8_t', 'int', 'void *', 'int', 'void *', 'int', 'void *', 'void *', 'void *', 'const char *', 'void *'],
+  TF_GraphToFunction: [
+    'void *',
+    'void *',
+    'const char *',
+    'uint8_t',
+    'int',
+    'void *',
+    'int',
+    'void *',
+    'int',
+    'void *',
+    'void *',
+    'void *',
+    'const char *',
+    'void *',
+  ],
   TF_GraphCopyFunction: ['void', 'void *', 'void *', 'void *', 'void *'],
   TF_FunctionSetAttrValueProto: ['void', 'void *', 'const char *', 'void *', 'size_t', 'void *'],
   TF_DeleteFunction: ['void', 'void *'],
@@ -166,8 +186,14 @@ const libraryNames: Readonly<Record<string, readonly [framework: string, core: s
   win32: [join('python', '_pywrap_tensorflow_common.dll'), join('python', '_pywrap_tensorflow_common.dll')],
 };
 
-const unavailable = (message: string, options: { found?: string; hint?: string; cause?: unknown } = {}): WhetstoneError =>
-  new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Install it with: npx whetstone backend install cpu', ...options });
+const unavailable = (
+  message: string,
+  options: { found?: string; hint?: string; cause?: unknown } = {},
+): WhetstoneError =>
+  new WhetstoneError('BACKEND_UNAVAILABLE', message, {
+    hint: 'Install it with: npx whetstone backend install cpu',
+    ...options,
+  });
 
 function findLibrary(folder: string, name: string): string {
   const path = join(folder, name);
@@ -176,7 +202,10 @@ function findLibrary(folder: string, name: string): string {
   throw unavailable(`TensorFlow's library ${name} is not in ${folder}.`, { found: holds });
 }
 
-/** TensorFlow logs through Abseil, which reads no environment variable. What fails is also in a status, so only fatal words reach the terminal. */
+/**
+ * TensorFlow logs through Abseil, which reads no environment variable. What fails is also in a status, so only fatal
+ * words reach the terminal.
+ */
 function silence(framework: LibraryHandle): void {
   const fatalOnly = 3;
   for (const name of ['_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE']) {
@@ -191,8 +220,8 @@ function silence(framework: LibraryHandle): void {
 const loaded = new Map<string, TensorflowLibrary>();
 
 /**
- * Loads libtensorflow from a folder that holds `libtensorflow_framework.so.2` and `libtensorflow_cc.so.2` (a TensorFlow wheel's
- * `tensorflow/`). A process loads one folder once. Throws `BACKEND_UNAVAILABLE` with the reason.
+ * Loads libtensorflow from a folder that holds `libtensorflow_framework.so.2` and `libtensorflow_cc.so.2` (a TensorFlow
+ * wheel's `tensorflow/`). A process loads one folder once. Throws `BACKEND_UNAVAILABLE` with the reason.
  */
 export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary {
   const known = loaded.get(libraryFolder);
@@ -203,10 +232,16 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
   const corePath = findLibrary(libraryFolder, names[1]);
   for (const path of new Set([frameworkPath, corePath])) {
     const problem = libraryFileProblem(path);
-    if (problem !== null) throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${path}: ${problem}.`);
+    if (problem !== null)
+      throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${path}: ${problem}.`);
   }
   const lacking = missingInstructions(['avx']);
-  if (lacking !== null) throw unavailable(`TensorFlow's library cannot be used: ${lacking}.`, { hint: 'Use the backend wasm, or name a TensorFlow that was built for this processor in WHETSTONE_TENSORFLOW_LIBRARY.' });
+  if (lacking !== null)
+    throw unavailable(`TensorFlow's library cannot be used: ${lacking}.`, {
+      hint:
+        'Use the backend wasm, or name a TensorFlow that was built for this processor in ' +
+        'WHETSTONE_TENSORFLOW_LIBRARY.',
+    });
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
   try {
     // The framework first, lazily and globally: the other library takes its symbols from it.
@@ -219,7 +254,11 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
     return library;
   } catch (cause) {
     if (cause instanceof WhetstoneError) throw cause;
-    throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw unavailable(
+      `TensorFlow's library in ${libraryFolder} cannot be loaded: ` +
+        `${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -244,7 +283,8 @@ function bind(handle: LibraryHandle): TensorflowLibrary {
 function bindCollective(handle: LibraryHandle): CollectiveLibrary | null {
   const bound: Record<string, unknown> = {};
   try {
-    for (const [name, [result, ...parameters]] of Object.entries(collectiveSignatures)) bound[name] = handle.func(name, result, parameters);
+    for (const [name, [result, ...parameters]] of Object.entries(collectiveSignatures))
+      bound[name] = handle.func(name, result, parameters);
   } catch {
     return null;
   }

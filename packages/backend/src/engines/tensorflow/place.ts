@@ -12,7 +12,10 @@ export interface PlaceOptions {
   readonly asynchronous?: boolean;
 }
 
-/** A context of TensorFlow's. How many threads share an operation belongs to it; tensors go from one to another as they are. */
+/**
+ * A context of TensorFlow's. How many threads share an operation belongs to it; tensors go from one to another as they
+ * are.
+ */
 export interface Place {
   readonly context: Pointer;
   readonly emitter: EagerEmitter;
@@ -54,10 +57,20 @@ export function openPlace(library: TensorflowLibrary, status: Status, options: P
   };
 }
 
-function newContext(library: TensorflowLibrary, status: Status, { threads, ofOperation, session, asynchronous }: PlaceOptions): Pointer {
+function newContext(
+  library: TensorflowLibrary,
+  status: Status,
+  { threads, ofOperation, session, asynchronous }: PlaceOptions,
+): Pointer {
   // Else all contexts of a process share the threads of the first one's operations.
   process.env['TF_OVERRIDE_GLOBAL_THREADPOOL'] ??= '1';
-  const config = encodeConfigProto({ intraOpThreads: ofOperation, interOpThreads: Math.min(2, threads), optimizeGraphs: false, optimizeFunctions: true, ...session });
+  const config = encodeConfigProto({
+    intraOpThreads: ofOperation,
+    interOpThreads: Math.min(2, threads),
+    optimizeGraphs: false,
+    optimizeFunctions: true,
+    ...session,
+  });
   const contextOptions = library.TFE_NewContextOptions();
   try {
     library.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, status.pointer);

@@ -2,15 +2,45 @@ import type { Attributes } from '../../kernels/attributes.js';
 import type { PhysicalType } from '../../recorder/types.js';
 
 /** Dtype of an op's results as far as emitters ask: the attribute that says so, a truth value, or the first input's. */
-export function resultType<T extends { readonly type: PhysicalType }>(name: string, inputs: readonly (T | readonly T[])[], attributes: Attributes): PhysicalType {
+export function resultType<T extends { readonly type: PhysicalType }>(
+  name: string,
+  inputs: readonly (T | readonly T[])[],
+  attributes: Attributes,
+): PhysicalType {
   for (const key of ['DstT', 'output_type', 'out_type', 'dtype', 'output_dtype']) {
     const attribute = attributes[key];
     if (attribute?.kind === 'type') return attribute.value;
   }
   if (truthOps.has(name)) return 'bool';
-  const source = inputs[name === 'Select' || name === 'SelectV2' ? 1 : name === 'Fill' ? 1 : name === 'OneHot' ? 2 : name === 'ScatterNd' ? 1 : 0];
+  const source =
+    inputs[
+      name === 'Select' || name === 'SelectV2'
+        ? 1
+        : name === 'Fill'
+          ? 1
+          : name === 'OneHot'
+            ? 2
+            : name === 'ScatterNd'
+              ? 1
+              : 0
+    ];
   const first = Array.isArray(source) ? (source as readonly T[])[0] : (source as T | undefined);
   return first?.type ?? 'float32';
 }
 
-const truthOps = new Set(['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual', 'LogicalAnd', 'LogicalOr', 'LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'All', 'Any']);
+const truthOps = new Set([
+  'Equal',
+  'NotEqual',
+  'Less',
+  'LessEqual',
+  'Greater',
+  'GreaterEqual',
+  'LogicalAnd',
+  'LogicalOr',
+  'LogicalNot',
+  'IsNan',
+  'IsInf',
+  'IsFinite',
+  'All',
+  'Any',
+]);

@@ -15,7 +15,10 @@ interface Run {
 /** Runs whose operations can still be named when one fails: more are never queued. */
 const RUNS_REMEMBERED = 8;
 
-/** Errors come later than their operations: what was handed over lately says which operation a message of TensorFlow's means. */
+/**
+ * Errors come later than their operations: what was handed over lately says which operation a message of TensorFlow's
+ * means.
+ */
 export class RunLog {
   private readonly runs: Run[] = [];
   /** Number of the last run. */
@@ -44,12 +47,18 @@ export class RunLog {
     const { operation, tensorflowCode, tensorflowMessage } = error.details;
     if (operation !== undefined || tensorflowCode === undefined) return error;
     const place = namedIn(String(tensorflowMessage));
-    const run = place === null ? this.runs.findLast(({ functionName }) => functionName === null) : this.runs.findLast(({ functionName }) => functionName === place.functionName);
+    const run =
+      place === null
+        ? this.runs.findLast(({ functionName }) => functionName === null)
+        : this.runs.findLast(({ functionName }) => functionName === place.functionName);
     const description = run === undefined ? undefined : place === null ? oneOf(run) : run.describe(place.step);
     return failure(Number(tensorflowCode), String(tensorflowMessage), description);
   }
 
-  /** Does what hands something to TensorFlow. A failed operation poisons the queue behind it: it is emptied, so that what comes next can run. */
+  /**
+   * Does what hands something to TensorFlow. A failed operation poisons the queue behind it: it is emptied, so that
+   * what comes next can run.
+   */
   guarded<R>(work: () => R): R {
     try {
       return work();
@@ -61,7 +70,8 @@ export class RunLog {
   /** Empties TensorFlow's queues after an error, and gives the error with its operation. */
   recovered(error: unknown): Error {
     for (const context of this.contexts()) {
-      // A result tells of an error before the queue that it came from has heard of it: cleared too soon, the queue would refuse what comes next.
+      // A result tells of an error before the queue that it came from has heard of it: cleared too soon, the queue
+      // would refuse what comes next.
       if (this.ends) this.awaitAll(context);
       const executor = this.library.TFE_ContextGetExecutorForThread(context);
       this.library.TFE_ExecutorClearError(executor);

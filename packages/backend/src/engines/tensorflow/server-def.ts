@@ -13,10 +13,21 @@ const textField = (field: number, value: string): number[] => messageField(field
 /** All tasks are of this job, whatever their types are called in TF_CONFIG. */
 const JOB = 'worker';
 
-/** The bytes of a ServerDef (tensorflow/core/protobuf/tensorflow_server.proto, cluster.proto, config.proto) whose first task leads the collectives. */
+/**
+ * The bytes of a ServerDef (tensorflow/core/protobuf/tensorflow_server.proto, cluster.proto, config.proto) whose first
+ * task leads the collectives.
+ */
 export function encodeServerDef({ addresses, rank }: ServerDefinition): Uint8Array {
-  const tasks = addresses.flatMap((address, index) => messageField(2, [...integerField(1, index), ...textField(2, address)]));
+  const tasks = addresses.flatMap((address, index) =>
+    messageField(2, [...integerField(1, index), ...textField(2, address)]),
+  );
   const job = messageField(1, [...textField(1, JOB), ...tasks]);
   const experimental = messageField(16, textField(1, `/job:${JOB}/replica:0/task:0`));
-  return Uint8Array.from([...messageField(1, job), ...textField(2, JOB), ...integerField(3, rank), ...messageField(4, experimental), ...textField(5, 'grpc')]);
+  return Uint8Array.from([
+    ...messageField(1, job),
+    ...textField(2, JOB),
+    ...integerField(3, rank),
+    ...messageField(4, experimental),
+    ...textField(5, 'grpc'),
+  ]);
 }

@@ -4,7 +4,10 @@ import type { Pointer, TensorflowLibrary } from './library.js';
 
 const RESOURCE_EXHAUSTED = 8;
 
-/** Names that compiled functions give their nodes, so that an error of TensorFlow's leads back to the operation: `step12`. */
+/**
+ * Names that compiled functions give their nodes, so that an error of TensorFlow's leads back to the operation:
+ * `step12`.
+ */
 export const nodeName = (step: number): string => `step${step}`;
 
 /** Names of the functions that a function calls. */
@@ -14,8 +17,8 @@ const nodePattern = /\[\[(?:\{\{node )?step(\d+)/g;
 const functionPattern = /\{\{function_node ([^}]+?)(_part\d+)?\}\}/g;
 
 /**
- * Which function and which step of its program a message of TensorFlow's names. Where a part fails, the message names the step of the part first and the call last, and steps of a part count
- * from its call.
+ * Which function and which step of its program a message of TensorFlow's names. Where a part fails, the message names
+ * the step of the part first and the call last, and steps of a part count from its call.
  */
 export function namedIn(message: string): { readonly functionName: string; readonly step: number } | null {
   const functions = [...message.matchAll(functionPattern)];
@@ -34,10 +37,19 @@ export function failure(code: number, message: string, operation: string | undef
   const [firstLine = ''] = message.replace(/\{\{function_node [^}]*\}\} ?/g, '').split('\n');
   const where = operation === undefined ? 'TensorFlow failed' : `${operation} failed in TensorFlow`;
   const bytes = errorCode === 'OUT_OF_MEMORY' ? bytesAskedFor(message) : null;
-  return new WhetstoneError(errorCode, `${where}: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`, {
-    ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
-    details: { ...(bytes === null ? {} : { bytes }), tensorflowCode: code, tensorflowMessage: message, ...(operation === undefined ? {} : { operation }) },
-  });
+  return new WhetstoneError(
+    errorCode,
+    `${where}: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`,
+    {
+      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
+      details: {
+        ...(bytes === null ? {} : { bytes }),
+        tensorflowCode: code,
+        tensorflowMessage: message,
+        ...(operation === undefined ? {} : { operation }),
+      },
+    },
+  );
 }
 
 /** A reusable TF_Status. */

@@ -36,17 +36,23 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     return address;
   };
   const addresses = ({ parameter, first, second }: Updated): bigint[] => [parameter, first, second].map(addressOf);
-  const start = (): Updated => ({ parameter: tf.tensor1d(numbers(size, 1)), first: tf.tensor1d(numbers(size, 2)), second: tf.abs(tf.tensor1d(numbers(size, 3))) });
+  const start = (): Updated => ({
+    parameter: tf.tensor1d(numbers(size, 1)),
+    first: tf.tensor1d(numbers(size, 2)),
+    second: tf.abs(tf.tensor1d(numbers(size, 3))),
+  });
 
   /** Records one update, and lets go of what it replaces, as the optimizer does. */
   const record = ({ parameter, first, second }: Updated, seed: number): Updated => {
     const gradient = tf.tensor1d(numbers(size, seed));
-    const [newParameter, newFirst, newSecond] = tf.tidy(() => adamwUpdate(
-      { parameter, gradient, firstMoment: first, secondMoment: second },
-      { stepSize: tf.scalar(rates.stepSize), decay: tf.scalar(rates.decay), correction: tf.scalar(rates.correction) },
-      { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
-      (value) => tf.scalar(value),
-    ));
+    const [newParameter, newFirst, newSecond] = tf.tidy(() =>
+      adamwUpdate(
+        { parameter, gradient, firstMoment: first, secondMoment: second },
+        { stepSize: tf.scalar(rates.stepSize), decay: tf.scalar(rates.decay), correction: tf.scalar(rates.correction) },
+        { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+        (value) => tf.scalar(value),
+      ),
+    );
     tf.dispose([parameter, first, second, gradient]);
     return { parameter: newParameter, first: newFirst, second: newSecond };
   };
@@ -55,7 +61,8 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     backend.barrier();
     return updated;
   };
-  const read = ({ parameter, first, second }: Updated): number[][] => [parameter, first, second].map((tensor) => Array.from(tensor.dataSync()));
+  const read = ({ parameter, first, second }: Updated): number[][] =>
+    [parameter, first, second].map((tensor) => Array.from(tensor.dataSync()));
 
   test('an update writes where the parameter and its moments lie', () => {
     let state = start();

@@ -13,15 +13,21 @@ function work(layers: number, seed: number): tf.Tensor {
     const w = random<tf.Rank.R2>([256, 256], 2);
     const deep = (given: tf.Tensor2D): tf.Scalar => {
       let y = given;
-      for (let layer = 0; layer < layers; layer++) y = tf.mul(tf.tanh(tf.matMul(tf.sub(tf.mul(y, 0.5), tf.mul(tf.square(y), 0.1)), w)), 0.3);
+      for (let layer = 0; layer < layers; layer++)
+        y = tf.mul(tf.tanh(tf.matMul(tf.sub(tf.mul(y, 0.5), tf.mul(tf.square(y), 0.1)), w)), 0.3);
       return tf.sum(y);
     };
     return tf.sum(tf.square(tf.grad(deep as (given: tf.Tensor) => tf.Scalar)(x)));
   });
 }
 
-/** The longest time that the event loop did not come round while something is begun and awaited, and how often a timer of 10 ms was served. */
-async function longestPause(begin: () => Promise<unknown>): Promise<{ readonly ticks: number; readonly longest: number; readonly whole: number }> {
+/**
+ * The longest time that the event loop did not come round while something is begun and awaited, and how often a timer
+ * of 10 ms was served.
+ */
+async function longestPause(
+  begin: () => Promise<unknown>,
+): Promise<{ readonly ticks: number; readonly longest: number; readonly whole: number }> {
   const started = performance.now();
   let [ticks, longest, last] = [0, 0, started];
   const timer = setInterval(() => {
@@ -35,10 +41,16 @@ async function longestPause(begin: () => Promise<unknown>): Promise<{ readonly t
   return { ticks, longest, whole: performance.now() - started };
 }
 
-const fresh = (recorder: RecorderOptions = { eagerNodes: 0 }): WhetstoneBackend => new WhetstoneBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), recorder);
+const fresh = (recorder: RecorderOptions = { eagerNodes: 0 }): WhetstoneBackend =>
+  new WhetstoneBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), recorder);
 
 /** A kernel of one TensorFlow op of one operand. */
-const unary = (op: string): Kernel => ({ name: op, inputs: ['x'], rule: ([x]) => ({ outputs: [x ?? { shape: [], dtype: 'float32' }] }), tensorflow: (emit, [x]) => emit.op(op, [x!]) });
+const unary = (op: string): Kernel => ({
+  name: op,
+  inputs: ['x'],
+  rule: ([x]) => ({ outputs: [x ?? { shape: [], dtype: 'float32' }] }),
+  tensorflow: (emit, [x]) => emit.op(op, [x!]),
+});
 
 function chainOn(backend: WhetstoneBackend, first: tf.TensorInfo, kernels: readonly Kernel[]): tf.TensorInfo[] {
   const chain = [first];
@@ -50,28 +62,42 @@ function chainOn(backend: WhetstoneBackend, first: tf.TensorInfo, kernels: reado
 }
 
 describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', () => {
-  test('a timer is served while a graph is compiled and computed the first time, and later', { timeout: 120_000 }, async () => {
-    const backend = await startBackend();
-    for (const [seed, compiles] of [[1, 1], [2, 0], [3, 0]] as const) {
-      const before = backend.counters().compiles;
-      // Recording is done before the clock starts: it is the host's own work.
-      const result = work(120, seed);
-      const { ticks, longest, whole } = await longestPause(() => result.data());
-      expect(ticks).toBeGreaterThan(3);
-      expect(longest).toBeLessThan(whole / 2);
-      expect(backend.counters().compiles - before).toBe(compiles);
-      result.dispose();
-    }
-  });
+  test(
+    'a timer is served while a graph is compiled and computed the first time, and later',
+    { timeout: 120_000 },
+    async () => {
+      const backend = await startBackend();
+      for (const [seed, compiles] of [
+        [1, 1],
+        [2, 0],
+        [3, 0],
+      ] as const) {
+        const before = backend.counters().compiles;
+        // Recording is done before the clock starts: it is the host's own work.
+        const result = work(120, seed);
+        const { ticks, longest, whole } = await longestPause(() => result.data());
+        expect(ticks).toBeGreaterThan(3);
+        expect(longest).toBeLessThan(whole / 2);
+        expect(backend.counters().compiles - before).toBe(compiles);
+        result.dispose();
+      }
+    },
+  );
 
   test('the same in whatever order results are asked for, at once or later; nothing stays on the device', async () => {
     const backend = fresh();
-    const chain = chainOn(backend, backend.makeTensorInfo([3], 'float32', Float32Array.of(1, 2, 3)), ['Neg', 'Abs', 'Square', 'Neg', 'Exp'].map(unary));
+    const chain = chainOn(
+      backend,
+      backend.makeTensorInfo([3], 'float32', Float32Array.of(1, 2, 3)),
+      ['Neg', 'Abs', 'Square', 'Neg', 'Exp'].map(unary),
+    );
     const [, second, third, , fifth, last] = chain.map(({ dataId }) => dataId);
     const later = backend.read(last ?? {});
     // Half of the queue is still to be built: a synchronous read does not wait for the event loop.
     expect([...(backend.readSync(third ?? {}) as Float32Array)]).toEqual([1, 2, 3]);
-    expect(Array.from((await later) as Float32Array, (value) => Math.log(value))).toEqual([-1, -4, -9].map((value) => expect.closeTo(value, 4) as number));
+    expect(Array.from((await later) as Float32Array, (value) => Math.log(value))).toEqual(
+      [-1, -4, -9].map((value) => expect.closeTo(value, 4) as number),
+    );
     expect([...((await backend.read(second ?? {})) as Float32Array)]).toEqual([-1, -2, -3]);
     expect([...(backend.readSync(fifth ?? {}) as Float32Array)]).toEqual([-1, -4, -9]);
     for (const { dataId } of chain) backend.disposeData(dataId);
@@ -79,20 +105,25 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test('somebody who cannot wait gets a result of which the first run is being handed over on another thread', { timeout: 120_000 }, async () => {
-    const backend = await startBackend();
-    // Turns of the event loop until the function is built and its first run is under way: some of the reads meet it there, others before or after.
-    for (const turns of [0, 20, 40, 80, 160]) {
-      const result = work(20 + turns / 2, 5);
-      const later = result.data();
-      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
-      const [atOnce = NaN] = result.dataSync();
-      expect(atOnce).not.toBeNaN();
-      expect((await later)[0]).toBe(atOnce);
-      result.dispose();
-    }
-    await backend.settle();
-  });
+  test(
+    'somebody who cannot wait gets a result of which the first run is being handed over on another thread',
+    { timeout: 120_000 },
+    async () => {
+      const backend = await startBackend();
+      // Turns of the event loop until the function is built and its first run is under way: some of the reads meet it
+      // there, others before or after.
+      for (const turns of [0, 20, 40, 80, 160]) {
+        const result = work(20 + turns / 2, 5);
+        const later = result.data();
+        for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+        const [atOnce = NaN] = result.dataSync();
+        expect(atOnce).not.toBeNaN();
+        expect((await later)[0]).toBe(atOnce);
+        result.dispose();
+      }
+      await backend.settle();
+    },
+  );
 
   test('a loop that never lets the event loop come round is computed all the same, and what it disposed is gone', async () => {
     const backend = fresh();
@@ -111,9 +142,16 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     const backend = fresh();
     // TensorFlow finds out when it builds the function: it has no such op.
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
-    const [, failed, behind] = chainOn(backend, x, [unary('NoSuchOp'), unary('Neg')]) as [tf.TensorInfo, tf.TensorInfo, tf.TensorInfo];
+    const [, failed, behind] = chainOn(backend, x, [unary('NoSuchOp'), unary('Neg')]) as [
+      tf.TensorInfo,
+      tf.TensorInfo,
+      tf.TensorInfo,
+    ];
     const [, fine] = chainOn(backend, x, [unary('Neg')]) as [tf.TensorInfo, tf.TensorInfo];
-    await expect(backend.read(behind.dataId)).rejects.toMatchObject({ code: 'BACKEND_FAILED', message: expect.stringContaining('NoSuchOp(float32 [2])') as string });
+    await expect(backend.read(behind.dataId)).rejects.toMatchObject({
+      code: 'BACKEND_FAILED',
+      message: expect.stringContaining('NoSuchOp(float32 [2])') as string,
+    });
     expect(() => backend.readSync(failed.dataId)).toThrow(/NoSuchOp\(float32 \[2\]\)/);
     expect([...((await backend.read(fine.dataId)) as Float32Array)]).toEqual([-1, -2]);
     // It is asked for again, and refused again, op by op and compiled.

@@ -15,7 +15,9 @@ export type Work = {
   | { readonly compiled: null }
   | {
       readonly compiled: CompiledFunction;
-      /** Hands it over on another thread: a function that never ran is prepared then, for longer than it took to build. */
+      /**
+       * Hands it over on another thread: a function that never ran is prepared then, for longer than it took to build.
+       */
       runLater(inputs: readonly Pointer[]): Flight;
     }
 );
@@ -38,8 +40,9 @@ const eventLoop = (): Promise<void> =>
   });
 
 /**
- * Hands work to TensorFlow in the order in which it came. A function that is still to be built is built in slices between which the event loop comes round, its
- * first run is handed over on another thread, and what came later waits behind it; somebody who cannot wait (a synchronous read) has it done at once.
+ * Hands work to TensorFlow in the order in which it came. A function that is still to be built is built in slices
+ * between which the event loop comes round, its first run is handed over on another thread, and what came later waits
+ * behind it; somebody who cannot wait (a synchronous read) has it done at once.
  */
 export class WorkQueue {
   private readonly queue: Queued[] = [];
@@ -52,7 +55,8 @@ export class WorkQueue {
 
   /** Hands work over, or promises its results. */
   add(work: Work): EngineTensor[] {
-    if (this.queue.length === 0 && work.compiled?.warm !== false) return work.run(work.inputs.map((input) => this.handles.handle(input)));
+    if (this.queue.length === 0 && work.compiled?.warm !== false)
+      return work.run(work.inputs.map((input) => this.handles.handle(input)));
     const outputs = Array.from({ length: work.results }, () => this.handles.promise());
     for (const input of work.inputs) this.handles.use(input);
     work.compiled?.use();

@@ -10,12 +10,22 @@ import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** PJRT_Buffer_Type of each physical dtype. */
-const bufferType: Readonly<Record<PhysicalType, number>> = { float32: 11, int32: 4, bool: 1, bfloat16: 13, uint8: 6, int8: 2 };
+const bufferType: Readonly<Record<PhysicalType, number>> = {
+  float32: 11,
+  int32: 4,
+  bool: 1,
+  bfloat16: 13,
+  uint8: 6,
+  int8: 2,
+};
 
 /** PJRT_HostBufferSemantics: the plugin copies before the call returns. */
 const COPIED_DURING_CALL = 0;
 
-/** A `PJRT_Buffer_MemoryLayout` without tiles (76 bytes, of them 56 the tiled kind's) in which the last axis is the nearest: how the host has its numbers. */
+/**
+ * A `PJRT_Buffer_MemoryLayout` without tiles (76 bytes, of them 56 the tiled kind's) in which the last axis is the
+ * nearest: how the host has its numbers.
+ */
 function rowMajor(rank: number): { readonly layout: BigUint64Array; readonly minorToMajor: BigUint64Array } {
   const minorToMajor = words(Array.from({ length: rank }, (_, axis) => rank - 1 - axis));
   return { layout: words([76, 0, 56, 0, address(minorToMajor), rank, 0, 0, 0, 0]), minorToMajor };
@@ -68,8 +78,14 @@ export class XlaClient {
     this.platformVersion = text('PJRT_Client_PlatformVersion');
     const [, devices = 0n, deviceCount = 0n] = pjrt.call('PJRT_Client_AddressableDevices', [this.client]);
     this.deviceCount = Number(deviceCount);
-    if (this.deviceCount === 0) throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} found no device.`);
-    if (this.deviceCount < least) throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} has fewer devices than are asked for.`, { expected: `${least} devices`, found: String(this.deviceCount) });
+    if (this.deviceCount === 0)
+      throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} found no device.`);
+    if (this.deviceCount < least)
+      throw new WhetstoneError(
+        'BACKEND_UNAVAILABLE',
+        `The XLA plugin for ${this.platform} has fewer devices than are asked for.`,
+        { expected: `${least} devices`, found: String(this.deviceCount) },
+      );
     this.devices = Array.from(new BigUint64Array(koffi.view(devices, 8 * this.deviceCount)));
     const description = pjrt.call('PJRT_Device_GetDescription', [this.device(0)])[1] ?? 0n;
     const [, kind = 0n, kindLength = 0n] = pjrt.call('PJRT_DeviceDescription_Kind', [description]);
@@ -93,7 +109,11 @@ export class XlaClient {
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device = 0): Pointer {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
     const length = sizeOf(shape) * bytesPerElement[type];
-    if (source.byteLength !== length) throw new WhetstoneError('INTERNAL', `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`);
+    if (source.byteLength !== length)
+      throw new WhetstoneError(
+        'INTERNAL',
+        `A tensor of shape [${shape.join(', ')}] needs ${length} bytes, but ${source.byteLength} were given.`,
+      );
     return this.uploadBytes(type, shape, source, device);
   }
 
@@ -101,8 +121,24 @@ export class XlaClient {
   uploadBytes(type: PhysicalType, shape: readonly number[], bytes: ArrayBufferView, device = 0): Pointer {
     const given = bytes.byteLength === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
-    const fields = [this.client, address(given), bufferType[type], address(dimensions), shape.length, 0, 0, COPIED_DURING_CALL, this.device(device)];
-    const result = this.pjrt.call('PJRT_Client_BufferFromHostBuffer', fields, `Uploading ${type} [${shape.join(', ')}]`, given, dimensions);
+    const fields = [
+      this.client,
+      address(given),
+      bufferType[type],
+      address(dimensions),
+      shape.length,
+      0,
+      0,
+      COPIED_DURING_CALL,
+      this.device(device),
+    ];
+    const result = this.pjrt.call(
+      'PJRT_Client_BufferFromHostBuffer',
+      fields,
+      `Uploading ${type} [${shape.join(', ')}]`,
+      given,
+      dimensions,
+    );
     const [done = 0n, buffer = 0n] = result.subarray(11);
     finish(this.pjrt, done);
     return buffer;
@@ -124,7 +160,13 @@ export class XlaClient {
 
   /** A buffer's copy on another device. */
   copyTo(buffer: Pointer, device: number): Pointer {
-    return this.pjrt.call('PJRT_Buffer_CopyToDevice', [buffer, this.device(device)], 'Copying a tensor to another device')[2] ?? 0n;
+    return (
+      this.pjrt.call(
+        'PJRT_Buffer_CopyToDevice',
+        [buffer, this.device(device)],
+        'Copying a tensor to another device',
+      )[2] ?? 0n
+    );
   }
 
   /** Frees a buffer; what still computes with it holds it. */
@@ -147,7 +189,11 @@ export class XlaClient {
   /** A compiled module as bytes that {@link deserialize} of the same plugin on the same kind of device takes. */
   serialize(executable: LoadedExecutable): Uint8Array<ArrayBuffer> {
     return this.inner(executable.pointer, (inner) => {
-      const [, bytes = 0n, length = 0n, holder = 0n, deleter = 0n] = this.pjrt.call('PJRT_Executable_Serialize', [inner], 'Serialising a module');
+      const [, bytes = 0n, length = 0n, holder = 0n, deleter = 0n] = this.pjrt.call(
+        'PJRT_Executable_Serialize',
+        [inner],
+        'Serialising a module',
+      );
       const copy = new Uint8Array(Number(length));
       copy.set(new Uint8Array(koffi.view(bytes, Number(length))));
       if (deleter !== 0n) (koffi.decode(deleter, deleterPrototype) as (pointer: Pointer) => void)(holder);
@@ -156,18 +202,36 @@ export class XlaClient {
   }
 
   deserialize(bytes: Uint8Array): LoadedExecutable {
-    return this.adopt(this.pjrt.call('PJRT_Executable_DeserializeAndLoad', [this.client, address(bytes), bytes.length], 'Loading a module', bytes)[3] ?? 0n);
+    return this.adopt(
+      this.pjrt.call(
+        'PJRT_Executable_DeserializeAndLoad',
+        [this.client, address(bytes), bytes.length],
+        'Loading a module',
+        bytes,
+      )[3] ?? 0n,
+    );
   }
 
   /** The same on another thread. */
   async deserializeLater(bytes: Uint8Array): Promise<LoadedExecutable> {
-    return this.adopt((await this.pjrt.callLater('PJRT_Executable_DeserializeAndLoad', [this.client, address(bytes), bytes.length], 'Loading a module', bytes))[3] ?? 0n);
+    return this.adopt(
+      (
+        await this.pjrt.callLater(
+          'PJRT_Executable_DeserializeAndLoad',
+          [this.client, address(bytes), bytes.length],
+          'Loading a module',
+          bytes,
+        )
+      )[3] ?? 0n,
+    );
   }
 
   /** What a module will take, or null where the plugin does not say. */
   memoryOf(executable: LoadedExecutable): ModuleMemory | null {
     try {
-      const [, , , outputs = 0n, shared = 0n, temporaries = 0n] = this.inner(executable.pointer, (inner) => this.pjrt.call('PJRT_Executable_GetCompiledMemoryStats', [inner]));
+      const [, , , outputs = 0n, shared = 0n, temporaries = 0n] = this.inner(executable.pointer, (inner) =>
+        this.pjrt.call('PJRT_Executable_GetCompiledMemoryStats', [inner]),
+      );
       return { outputs: Number(outputs) - Number(shared), temporaries: Number(temporaries) };
     } catch {
       return null;
@@ -175,20 +239,67 @@ export class XlaClient {
   }
 
   /**
-   * Queues an executable: once on `device` with its list of inputs, or, compiled for several replicas, on the first devices with a list for each.
-   * Inputs whose numbers are in `kept` are not donated; those in `donated` are, and their handles are released when it is done: that would wait for it. Gives a list of results for each list of inputs.
+   * Queues an executable: once on `device` with its list of inputs, or, compiled for several replicas, on the first
+   * devices with a list for each. Inputs whose numbers are in `kept` are not donated; those in `donated` are, and their
+   * handles are released when it is done: that would wait for it. Gives a list of results for each list of inputs.
    */
-  execute(executable: LoadedExecutable, inputs: readonly (readonly Pointer[])[], { kept = [], donated = [] }: Donation, subject: string, device: number | null = null): Pointer[][] {
+  execute(
+    executable: LoadedExecutable,
+    inputs: readonly (readonly Pointer[])[],
+    { kept = [], donated = [] }: Donation,
+    subject: string,
+    device: number | null = null,
+  ): Pointer[][] {
     const [first = []] = inputs;
     const given = inputs.map((list) => words(list));
     const results = inputs.map(() => words(Array.from({ length: executable.outputs }, () => 0n)));
     const [lists, resultLists] = [words(given.map(address)), words(results.map(address))];
     const events = words(inputs.map(() => 0n));
     const vetoes = words(kept);
-    const options = words([112, 0, 0, 0, 0, 0, 0, kept.length === 0 ? 0n : address(vetoes), kept.length, 0, 0, 0, 0, 0]);
-    const fields = [executable.pointer, address(options), address(lists), inputs.length, first.length, address(resultLists), address(events), device === null ? 0n : this.device(device)];
-    this.pjrt.call('PJRT_LoadedExecutable_Execute', fields, subject, given, lists, results, resultLists, events, options, vetoes);
-    this.executions.add(Array.from(events, (event, index) => ({ event, donated: donated.flatMap((position) => inputs[index]?.[position] ?? []) })));
+    const options = words([
+      112,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      kept.length === 0 ? 0n : address(vetoes),
+      kept.length,
+      0,
+      0,
+      0,
+      0,
+      0,
+    ]);
+    const fields = [
+      executable.pointer,
+      address(options),
+      address(lists),
+      inputs.length,
+      first.length,
+      address(resultLists),
+      address(events),
+      device === null ? 0n : this.device(device),
+    ];
+    this.pjrt.call(
+      'PJRT_LoadedExecutable_Execute',
+      fields,
+      subject,
+      given,
+      lists,
+      results,
+      resultLists,
+      events,
+      options,
+      vetoes,
+    );
+    this.executions.add(
+      Array.from(events, (event, index) => ({
+        event,
+        donated: donated.flatMap((position) => inputs[index]?.[position] ?? []),
+      })),
+    );
     return results.map((list) => Array.from(list.subarray(0, executable.outputs)));
   }
 
@@ -217,16 +328,26 @@ export class XlaClient {
 
   private device(number: number): Pointer {
     const device = this.devices[number];
-    if (device === undefined) throw new WhetstoneError('BACKEND_FAILED', `The XLA plugin has no device ${number}.`, { expected: `a number below ${this.deviceCount}`, found: String(number) });
+    if (device === undefined)
+      throw new WhetstoneError('BACKEND_FAILED', `The XLA plugin has no device ${number}.`, {
+        expected: `a number below ${this.deviceCount}`,
+        found: String(number),
+      });
     return device;
   }
 
-  private compilation(module: string, choice: CompileChoice): { readonly fields: readonly (Pointer | number)[]; readonly keep: readonly unknown[] } {
+  private compilation(
+    module: string,
+    choice: CompileChoice,
+  ): { readonly fields: readonly (Pointer | number)[]; readonly keep: readonly unknown[] } {
     const code = bytesOf(module);
     const options = compileOptions(this.platform, choice);
     const format = bytesOf('mlir');
     const program = words([48, 0, address(code), code.length, address(format), format.length]);
-    return { fields: [this.client, address(program), address(options), options.length], keep: [program, code, format, options] };
+    return {
+      fields: [this.client, address(program), address(options), options.length],
+      keep: [program, code, format, options],
+    };
   }
 
   /** Works with the executable beneath a loaded one. */
@@ -240,14 +361,28 @@ export class XlaClient {
   }
 
   private adopt(pointer: Pointer): LoadedExecutable {
-    return { pointer, outputs: Number(this.inner(pointer, (inner) => this.pjrt.call('PJRT_Executable_NumOutputs', [inner]))[1] ?? 0n) };
+    return {
+      pointer,
+      outputs: Number(this.inner(pointer, (inner) => this.pjrt.call('PJRT_Executable_NumOutputs', [inner]))[1] ?? 0n),
+    };
   }
 
-  private startDownload(buffer: Pointer, type: PhysicalType, shape: readonly number[]): { readonly bytes: ArrayBuffer; readonly event: Event } {
+  private startDownload(
+    buffer: Pointer,
+    type: PhysicalType,
+    shape: readonly number[],
+  ): { readonly bytes: ArrayBuffer; readonly event: Event } {
     const bytes = inHostMemory(type, shape, (length) => new ArrayBuffer(length));
     if (bytes.byteLength === 0) return { bytes, event: 0n };
     const { layout, minorToMajor } = rowMajor(shape.length);
-    const result = this.pjrt.call('PJRT_Buffer_ToHostBuffer', [buffer, address(layout), koffi.address(bytes), bytes.byteLength], 'Reading a result', bytes, layout, minorToMajor);
+    const result = this.pjrt.call(
+      'PJRT_Buffer_ToHostBuffer',
+      [buffer, address(layout), koffi.address(bytes), bytes.byteLength],
+      'Reading a result',
+      bytes,
+      layout,
+      minorToMajor,
+    );
     return { bytes, event: result[4] ?? 0n };
   }
 }

@@ -49,14 +49,16 @@ export class DeviceTensors {
 
   at(handle: EngineTensor): DeviceTensor {
     const tensor = this.tensors.get(handle);
-    if (tensor === undefined) throw new WhetstoneError('INTERNAL', 'A tensor of the xla engine was used after it was freed.');
+    if (tensor === undefined)
+      throw new WhetstoneError('INTERNAL', 'A tensor of the xla engine was used after it was freed.');
     return tensor;
   }
 
   /** Host values as a tensor. Small ones go to a device when somebody computes with them: shapes never do. */
   upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device: number): EngineTensor {
     // Packed weights are no shapes.
-    const small = values.length <= MOST_KEPT && (values instanceof Float32Array || values instanceof Int32Array || type === 'bool');
+    const small =
+      values.length <= MOST_KEPT && (values instanceof Float32Array || values instanceof Int32Array || type === 'bool');
     const tensor = this.empty(type, shape, small ? (values.slice() as TypedArray) : null);
     if (!small) tensor.buffers[device] = this.client.upload(type, shape, values, device);
     return this.keep(tensor);
@@ -72,7 +74,18 @@ export class DeviceTensors {
   /** A tensor that is still to be made. */
   empty(type: PhysicalType, shape: readonly number[], values: TypedArray | null = null): DeviceTensor {
     const buffers = Array.from({ length: this.devices }, () => null);
-    return { type, shape, values, signature: this.numbering.of(`${type}[${shape.join()}]`), content: -1, buffers, maker: null, failure: null, uses: 0, released: false };
+    return {
+      type,
+      shape,
+      values,
+      signature: this.numbering.of(`${type}[${shape.join()}]`),
+      content: -1,
+      buffers,
+      maker: null,
+      failure: null,
+      uses: 0,
+      released: false,
+    };
   }
 
   keep(tensor: DeviceTensor): EngineTensor {
@@ -86,7 +99,10 @@ export class DeviceTensors {
     const known = tensor.buffers[device];
     if (known !== null && known !== undefined) return known;
     const other = tensor.buffers.find((buffer) => buffer !== null);
-    const made = other === undefined || other === null ? this.client.upload(tensor.type, tensor.shape, tensor.values ?? new Uint8Array(0), device) : this.client.copyTo(other, device);
+    const made =
+      other === undefined || other === null
+        ? this.client.upload(tensor.type, tensor.shape, tensor.values ?? new Uint8Array(0), device)
+        : this.client.copyTo(other, device);
     tensor.buffers[device] = made;
     return made;
   }
@@ -97,7 +113,8 @@ export class DeviceTensors {
   }
 
   contentOf(tensor: DeviceTensor): number {
-    if (tensor.content < 0) tensor.content = this.numbering.of(`=${tensor.values === null ? '?' : tensor.values.join()}`);
+    if (tensor.content < 0)
+      tensor.content = this.numbering.of(`=${tensor.values === null ? '?' : tensor.values.join()}`);
     return tensor.content;
   }
 

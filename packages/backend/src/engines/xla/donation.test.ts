@@ -82,7 +82,12 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
     const before = backend.counters().deviceBytes;
     for (let update = 1; update <= 3; update++) {
       tf.tidy(() => {
-        const made = adamwUpdate({ parameter, gradient, firstMoment: moments[0], secondMoment: moments[1] }, scalars, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, tf.scalar);
+        const made = adamwUpdate(
+          { parameter, gradient, firstMoment: moments[0], secondMoment: moments[1] },
+          scalars,
+          { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+          tf.scalar,
+        );
         [parameter, ...moments].forEach((own, index) => own.assign(made[index] as tf.Tensor));
       });
       backend.barrier();
@@ -92,14 +97,32 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
   });
 });
 
-test('a module says which results take which inputs\' memory: new versions take the old ones\' place', () => {
+test("a module says which results take which inputs' memory: new versions take the old ones' place", () => {
   const vector = { type: 'float32' as const, shape: [8] };
   const scalar = { type: 'float32' as const, shape: [] };
   const inputs = [vector, vector, vector, vector, scalar, scalar, scalar].map((input) => ({ ...input, values: null }));
-  const step = { kernel: adamw, parameters: [0.9, 0.999, 1e-8], inputs: [0, 1, 2, 3, 4, 5, 6], tensorInputs: 7, firstOutput: 7, outputs: 3 };
-  const program = { name: 'update', inputTypes: inputs.map(({ type }) => type), steps: [step], types: Array.from({ length: 10 }, () => 'float32' as const), outputs: [7, 8, 9], matmul: 'float32' as const };
-  const spent = (...numbers: number[]): string => lower(program, inputs, () => 'AdamW', { spent: new Set(numbers) }).text.split('\n')[0] ?? '';
-  const aliases = (head: string): string[] => [...head.matchAll(/%arg(\d): tensor<8xf32> \{tf.aliasing_output = (\d) : i32\}/g)].map(([, input, output]) => `${input} → ${output}`);
+  const step = {
+    kernel: adamw,
+    parameters: [0.9, 0.999, 1e-8],
+    inputs: [0, 1, 2, 3, 4, 5, 6],
+    tensorInputs: 7,
+    firstOutput: 7,
+    outputs: 3,
+  };
+  const program = {
+    name: 'update',
+    inputTypes: inputs.map(({ type }) => type),
+    steps: [step],
+    types: Array.from({ length: 10 }, () => 'float32' as const),
+    outputs: [7, 8, 9],
+    matmul: 'float32' as const,
+  };
+  const spent = (...numbers: number[]): string =>
+    lower(program, inputs, () => 'AdamW', { spent: new Set(numbers) }).text.split('\n')[0] ?? '';
+  const aliases = (head: string): string[] =>
+    [...head.matchAll(/%arg(\d): tensor<8xf32> \{tf.aliasing_output = (\d) : i32\}/g)].map(
+      ([, input, output]) => `${input} → ${output}`,
+    );
   expect(aliases(spent(0, 1, 2, 3))).toEqual(['0 → 0', '2 → 1', '3 → 2']);
   expect(aliases(spent(1, 3))).toEqual(['3 → 2']);
   expect(aliases(spent())).toEqual([]);

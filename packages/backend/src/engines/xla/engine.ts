@@ -33,11 +33,17 @@ export interface XlaEngine extends Engine {
   readonly moduleCounters: ModuleCounters;
 }
 
-/** The engine on a PJRT plugin. Shapes are part of a compiled module, so one program has a module for each set of shapes that it meets. */
+/**
+ * The engine on a PJRT plugin. Shapes are part of a compiled module, so one program has a module for each set of shapes
+ * that it meets.
+ */
 export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const { devices = 1 } = options;
   const pjrt = loadPjrt(options.plugin);
-  const client = withThreads(options.threads, () => new XlaClient(pjrt, { ...clientOptions(options.plugin, devices), ...options.client }, devices));
+  const client = withThreads(
+    options.threads,
+    () => new XlaClient(pjrt, { ...clientOptions(options.plugin, devices), ...options.client }, devices),
+  );
   const modules = createModuleLoader(client, options.moduleFolder, devices);
   const tensors = new DeviceTensors(client, devices);
   const variants = new Variants(client, tensors, modules, options.mostModules ?? 512, devices);
@@ -45,14 +51,22 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   let device: number | 'all' = 0;
   const first = (): number => (device === 'all' ? 0 : device);
 
-  const run = (given: Executable, handles: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[] => {
+  const run = (
+    given: Executable,
+    handles: readonly EngineTensor[],
+    describe: Describe,
+    spent?: SpentInputs,
+  ): EngineTensor[] => {
     const executable = given as XlaExecutable;
     const { program } = executable;
     const inputs = handles.map((handle) => tensors.at(handle));
     const spentInputs = new Set(spent?.positions);
     const variant = variants.find(executable, inputs, spentInputs, describe);
     const outputs = variant.outputs.map(({ type, shape }) => tensors.empty(type, shape));
-    const subject = program.steps.length === 1 ? describe(0) : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
+    const subject =
+      program.steps.length === 1
+        ? describe(0)
+        : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
     queue.add({ variant, inputs, outputs, spent: spentInputs, device, subject });
     return outputs.map((output) => tensors.keep(output));
   };
@@ -62,7 +76,8 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
     device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
     staticShapes: true,
-    // A processor has no time of its own in which the host could record, and is given the like parts of the whole (`stages.ts`).
+    // A processor has no time of its own in which the host could record, and is given the like parts of the whole
+    // (`stages.ts`).
     runsInPieces: options.inPieces ?? client.platform !== 'cpu',
     compilations: () => variants.made,
     reusesInputs: 'always',

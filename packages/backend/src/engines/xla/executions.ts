@@ -10,7 +10,10 @@ export interface Execution {
 /** XLA's CPU client lets 32 executions be in flight. */
 const MOST_IN_FLIGHT = 30;
 
-/** The executions of a client that may still be at work, in their order. What was donated to one is released when it is done: released sooner, that would wait for it. */
+/**
+ * The executions of a client that may still be at work, in their order. What was donated to one is released when it is
+ * done: released sooner, that would wait for it.
+ */
 export class Executions {
   private running: Execution[] = [];
 

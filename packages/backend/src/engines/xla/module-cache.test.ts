@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -13,7 +22,8 @@ if (!existsSync(built)) console.warn('SKIPPED: the package is not built. Build i
 
 describe('the cache of compiled modules', () => {
   let folder = '';
-  const open = (version = '1'): ModuleCache => openModuleCache(join(folder, 'modules'), { path: join(folder, 'plugin.so'), version, device: 'cpu' });
+  const open = (version = '1'): ModuleCache =>
+    openModuleCache(join(folder, 'modules'), { path: join(folder, 'plugin.so'), version, device: 'cpu' });
   const bytes = Uint8Array.from({ length: 1000 }, (_, index) => index % 251);
 
   beforeEach(() => {
@@ -33,7 +43,10 @@ describe('the cache of compiled modules', () => {
 
   test.each([
     ['cut', (file: Buffer) => file.subarray(0, file.length - 7)],
-    ['changed', (file: Buffer) => Buffer.from(file.map((byte, index) => (index === file.length - 1 ? byte ^ 1 : byte)))],
+    [
+      'changed',
+      (file: Buffer) => Buffer.from(file.map((byte, index) => (index === file.length - 1 ? byte ^ 1 : byte))),
+    ],
     ['emptied', () => Buffer.alloc(0)],
     ['foreign', () => Buffer.from('something else altogether, and long enough to hold a mark and a digest of it')],
   ])('a file that was %s is not used, and goes', (_, damage) => {
@@ -51,7 +64,11 @@ describe('the cache of compiled modules', () => {
   });
 
   test('what was used longest ago goes where there is too much, and what a killed writer left an hour ago', () => {
-    const cache = openModuleCache(join(folder, 'modules'), { path: join(folder, 'plugin.so'), version: '1', device: 'cpu' }, 6000);
+    const cache = openModuleCache(
+      join(folder, 'modules'),
+      { path: join(folder, 'plugin.so'), version: '1', device: 'cpu' },
+      6000,
+    );
     const names = Array.from({ length: 12 }, (_, index) => `module ${String(index).padStart(2, '0')}`);
     names.forEach((name, index) => {
       cache.save(name, bytes);
@@ -70,41 +87,47 @@ describe('the cache of compiled modules', () => {
     expect(left).not.toContain('left.partial');
   });
 
-  test.skipIf(!existsSync(built))('two processes that write the same modules and are killed while they do leave whole files or none', { timeout: 120_000 }, async () => {
-    const large = 3_000_000;
-    // A module's bytes follow from its name, so that a mixture of two would be seen.
-    const script = `import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
+  test.skipIf(!existsSync(built))(
+    'two processes that write the same modules and are killed while they do leave whole files or none',
+    { timeout: 120_000 },
+    async () => {
+      const large = 3_000_000;
+      // A module's bytes follow from its name, so that a mixture of two would be seen.
+      const script = `import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
       const cache = openModuleCache(${JSON.stringify(join(folder, 'modules'))}, { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' });
       console.log('ready');
       for (let round = 0; ; round++) cache.save(cache.keyOf(String(round % 5)), new Uint8Array(${large}).fill(round % 5));`;
-    // On a busy machine a writer may be killed before it has made the folder.
-    mkdirSync(join(folder, 'modules'));
-    const cache = open();
-    let killedWhileWriting = 0;
-    for (let round = 0; round < 8; round++) {
-      const writers = Array.from({ length: 2 }, () => spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }));
-      await Promise.all(writers.map((writer) => once(writer.stdout, 'data')));
-      await setTimeout(Math.random() * 40);
-      const ended = writers.map((writer) => once(writer, 'exit'));
-      for (const writer of writers) writer.kill('SIGKILL');
-      // Somebody reads meanwhile.
-      for (let module = 0; module < 5; module++) cache.load(cache.keyOf(String(module)));
-      await Promise.all(ended);
-      const files = readdirSync(join(folder, 'modules'));
-      killedWhileWriting += files.filter((name) => name.endsWith('.partial')).length;
-      let whole = 0;
-      for (let module = 0; module < 5; module++) {
-        const found = cache.load(cache.keyOf(String(module)));
-        if (found === null) continue;
-        whole++;
-        expect(found.length).toBe(large);
-        expect(found.every((byte) => byte === module)).toBe(true);
+      // On a busy machine a writer may be killed before it has made the folder.
+      mkdirSync(join(folder, 'modules'));
+      const cache = open();
+      let killedWhileWriting = 0;
+      for (let round = 0; round < 8; round++) {
+        const writers = Array.from({ length: 2 }, () =>
+          spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] }),
+        );
+        await Promise.all(writers.map((writer) => once(writer.stdout, 'data')));
+        await setTimeout(Math.random() * 40);
+        const ended = writers.map((writer) => once(writer, 'exit'));
+        for (const writer of writers) writer.kill('SIGKILL');
+        // Somebody reads meanwhile.
+        for (let module = 0; module < 5; module++) cache.load(cache.keyOf(String(module)));
+        await Promise.all(ended);
+        const files = readdirSync(join(folder, 'modules'));
+        killedWhileWriting += files.filter((name) => name.endsWith('.partial')).length;
+        let whole = 0;
+        for (let module = 0; module < 5; module++) {
+          const found = cache.load(cache.keyOf(String(module)));
+          if (found === null) continue;
+          whole++;
+          expect(found.length).toBe(large);
+          expect(found.every((byte) => byte === module)).toBe(true);
+        }
+        // None was found damaged and thrown away.
+        expect(whole).toBe(files.filter((name) => name.endsWith('.module')).length);
       }
-      // None was found damaged and thrown away.
-      expect(whole).toBe(files.filter((name) => name.endsWith('.module')).length);
-    }
-    expect(killedWhileWriting).toBeGreaterThan(0);
-  });
+      expect(killedWhileWriting).toBeGreaterThan(0);
+    },
+  );
 
   test('a folder that cannot be made stops nobody', () => {
     writeFileSync(join(folder, 'modules'), 'in the way');

@@ -1,12 +1,24 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Compiled modules on disk, so that a second process need not compile them again. A file holds a mark, the SHA-256 of what follows, and the
- * plugin's bytes; it is written under a temporary name and renamed, so that writers beside each other and a kill leave whole files or none. What a
- * power failure leaves is told by its digest: nothing waits for the disk. Whatever is wrong with the folder only costs a compilation.
+ * Compiled modules on disk, so that a second process need not compile them again. A file holds a mark, the SHA-256 of
+ * what follows, and the plugin's bytes; it is written under a temporary name and renamed, so that writers beside each
+ * other and a kill leave whole files or none. What a power failure leaves is told by its digest: nothing waits for the
+ * disk. Whatever is wrong with the folder only costs a compilation.
  */
 export interface ModuleCache {
   /** Name of a module's file. */
@@ -38,9 +50,20 @@ function processorFeatures(): string {
 }
 
 /** The cache in a folder, for one plugin: its file, its versions and its device are part of every key. */
-export function openModuleCache(folder: string, plugin: { readonly path: string; readonly version: string; readonly device: string }, mostBytes: number = MOST_BYTES): ModuleCache {
+export function openModuleCache(
+  folder: string,
+  plugin: { readonly path: string; readonly version: string; readonly device: string },
+  mostBytes: number = MOST_BYTES,
+): ModuleCache {
   const { size, mtimeMs } = statSync(plugin.path);
-  const place = [String(size), String(mtimeMs), plugin.version, plugin.device, processorFeatures(), process.env['XLA_FLAGS'] ?? ''].join('\n');
+  const place = [
+    String(size),
+    String(mtimeMs),
+    plugin.version,
+    plugin.device,
+    processorFeatures(),
+    process.env['XLA_FLAGS'] ?? '',
+  ].join('\n');
   const pathOf = (key: string): string => join(folder, key + suffix);
   /** Bytes written since the folder was last looked through; at first nobody knows what is there. */
   let written = Infinity;
@@ -57,7 +80,10 @@ export function openModuleCache(folder: string, plugin: { readonly path: string;
         return null;
       }
       const payload = file.subarray(MARK.length + DIGEST);
-      if (!file.subarray(0, MARK.length).equals(MARK) || !digestOf(payload).equals(file.subarray(MARK.length, MARK.length + DIGEST))) {
+      if (
+        !file.subarray(0, MARK.length).equals(MARK) ||
+        !digestOf(payload).equals(file.subarray(MARK.length, MARK.length + DIGEST))
+      ) {
         forget(key);
         return null;
       }
@@ -76,7 +102,8 @@ export function openModuleCache(folder: string, plugin: { readonly path: string;
         try {
           const handle = openSync(temporary, 'wx');
           try {
-            for (const part of [MARK, digestOf(bytes), bytes]) for (let from = 0; from < part.length; ) from += writeSync(handle, part, from);
+            for (const part of [MARK, digestOf(bytes), bytes])
+              for (let from = 0; from < part.length;) from += writeSync(handle, part, from);
           } finally {
             closeSync(handle);
           }
@@ -106,7 +133,8 @@ function prune(folder: string, mostBytes: number): void {
     const found = statSync(path, { throwIfNoEntry: false });
     return found === undefined ? [] : [{ path, bytes: found.size, used: found.mtimeMs, whole: name.endsWith(suffix) }];
   });
-  for (const { path, used, whole } of files) if (!whole && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) rmSync(path, { force: true });
+  for (const { path, used, whole } of files)
+    if (!whole && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) rmSync(path, { force: true });
   let total = 0;
   for (const { path, bytes } of files.filter(({ whole }) => whole).sort((a, b) => b.used - a.used)) {
     total += bytes;

@@ -17,21 +17,39 @@ export interface ModuleCounters {
 
 export interface ModuleLoader {
   readonly counters: ModuleCounters;
-  /** The module from disk where one is there that loads, else compiled. `subject` begins the message where that fails. */
+  /**
+   * The module from disk where one is there that loads, else compiled. `subject` begins the message where that fails.
+   */
   load(module: LoweredModule, subject: string): LoadedExecutable;
   /** The same without blocking the event loop. */
   loadLater(module: LoweredModule, subject: string): Promise<LoadedExecutable>;
 }
 
 /** Makes modules ready to run: from a folder of compiled ones (null for none), or by compiling. */
-export function createModuleLoader(client: XlaClient, folder: string | null | undefined, devices: number): ModuleLoader {
+export function createModuleLoader(
+  client: XlaClient,
+  folder: string | null | undefined,
+  devices: number,
+): ModuleLoader {
   const chosen = folder === undefined ? join(cacheFolder(), 'xla-modules') : folder;
   const { pjrt } = client;
-  const cache = chosen === null ? null : openModuleCache(chosen, { path: pjrt.path, version: `${pjrt.version} ${client.platformVersion}`, device: `${client.deviceKind} × ${client.deviceCount}` });
+  const cache =
+    chosen === null
+      ? null
+      : openModuleCache(chosen, {
+          path: pjrt.path,
+          version: `${pjrt.version} ${client.platformVersion}`,
+          device: `${client.deviceKind} × ${client.deviceCount}`,
+        });
   const counters: ModuleCounters = { compiled: 0, fromDisk: 0 };
 
-  const choiceFor = ({ work, replicas }: LoweredModule): CompileChoice => ({ hastily: client.platform === 'cpu' && work < LITTLE_WORK, replicas, portable: devices > 1 && replicas === 1 });
-  const keyOf = (module: LoweredModule): string | undefined => cache?.keyOf(`${JSON.stringify(choiceFor(module))}\n${module.text}`);
+  const choiceFor = ({ work, replicas }: LoweredModule): CompileChoice => ({
+    hastily: client.platform === 'cpu' && work < LITTLE_WORK,
+    replicas,
+    portable: devices > 1 && replicas === 1,
+  });
+  const keyOf = (module: LoweredModule): string | undefined =>
+    cache?.keyOf(`${JSON.stringify(choiceFor(module))}\n${module.text}`);
   const found = (loaded: LoadedExecutable): LoadedExecutable => {
     counters.fromDisk++;
     return loaded;

@@ -2,12 +2,19 @@ import koffi from 'koffi';
 import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pointer } from './pjrt.js';
 
-/** Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the value and its length. */
+/**
+ * Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the
+ * value and its length.
+ */
 const NAMED_VALUE_WORDS = 7;
 const STRING_VALUE = 0;
 
 /** `PJRT_NamedValue`s: whole numbers as int64, others as float. */
-export function namedValues(options: ClientOptions): { readonly values: BigUint64Array; readonly count: number; readonly keep: readonly unknown[] } {
+export function namedValues(options: ClientOptions): {
+  readonly values: BigUint64Array;
+  readonly count: number;
+  readonly keep: readonly unknown[];
+} {
   const keep: unknown[] = [];
   const pointerTo = (bytes: Uint8Array): Pointer => {
     keep.push(bytes);
@@ -33,8 +40,12 @@ export function textsAmong(pointer: Pointer, count: number): Map<string, string>
   if (pointer === 0n || count === 0) return new Map();
   const fields = new BigUint64Array(koffi.view(pointer, NAMED_VALUE_WORDS * 8 * count));
   return new Map(
-    Array.from({ length: count }, (_, value) => fields.subarray(NAMED_VALUE_WORDS * value, NAMED_VALUE_WORDS * (value + 1))).flatMap(([, , name = 0n, nameLength = 0n, kind = 0n, text = 0n, textLength = 0n]) =>
-      Number(kind & 0xffffffffn) === STRING_VALUE ? [[textAt(name, nameLength), textAt(text, textLength)] as const] : [],
+    Array.from({ length: count }, (_, value) =>
+      fields.subarray(NAMED_VALUE_WORDS * value, NAMED_VALUE_WORDS * (value + 1)),
+    ).flatMap(([, , name = 0n, nameLength = 0n, kind = 0n, text = 0n, textLength = 0n]) =>
+      Number(kind & 0xffffffffn) === STRING_VALUE
+        ? [[textAt(name, nameLength), textAt(text, textLength)] as const]
+        : [],
     ),
   );
 }

@@ -5,20 +5,25 @@ import { describe, expect, test } from 'vitest';
 import { clientOptions, companionLibraries, xlaFlags } from './options.js';
 
 describe('what a plugin is started with', () => {
-  test('a GPU\'s memory is not taken at once; a CPU is one device', () => {
-    expect(clientOptions('/packages/jax_plugins/xla_cuda13/xla_cuda_plugin.so')).toEqual({ allocator: 'bfc', preallocate: false });
+  test("a GPU's memory is not taken at once; a CPU is one device", () => {
+    expect(clientOptions('/packages/jax_plugins/xla_cuda13/xla_cuda_plugin.so')).toEqual({
+      allocator: 'bfc',
+      preallocate: false,
+    });
     expect(clientOptions('/cache/xla_cpu_pjrt.so')).toEqual({ cpu_device_count: 1 });
     expect(clientOptions('/packages/libtpu/libtpu.so')).toEqual({});
   });
 
-  test('CUDA\'s files are found beside the plugin, and what is set already stays', () => {
+  test("CUDA's files are found beside the plugin, and what is set already stays", () => {
     const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
     try {
       const plugin = join(packages, 'jax_plugins', 'xla_cuda12', 'xla_cuda_plugin.so');
       expect(xlaFlags(plugin, {})).toBeNull();
       const own = join(packages, 'toolkit');
       mkdirSync(own);
-      expect(xlaFlags(plugin, { CUDA_ROOT: join(packages, 'gone'), CUDA_HOME: '', CUDA_PATH: own })).toBe(`--xla_gpu_cuda_data_dir=${own}`);
+      expect(xlaFlags(plugin, { CUDA_ROOT: join(packages, 'gone'), CUDA_HOME: '', CUDA_PATH: own })).toBe(
+        `--xla_gpu_cuda_data_dir=${own}`,
+      );
       mkdirSync(join(packages, 'nvidia', 'cuda_nvcc'), { recursive: true });
       const flag = `--xla_gpu_cuda_data_dir=${join(packages, 'nvidia', 'cuda_nvcc')}`;
       expect(xlaFlags(plugin, { CUDA_HOME: own })).toBe(flag);
@@ -30,7 +35,7 @@ describe('what a plugin is started with', () => {
     }
   });
 
-  test('NVIDIA\'s libraries that are there are loaded first, in their order, those of the plugin\'s own CUDA', () => {
+  test("NVIDIA's libraries that are there are loaded first, in their order, those of the plugin's own CUDA", () => {
     const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
     try {
       const place = (...path: string[]): string => {
@@ -39,7 +44,8 @@ describe('what a plugin is started with', () => {
         writeFileSync(file, '');
         return file;
       };
-      const plugin = (version: string): string => join(packages, 'jax_plugins', `xla_cuda${version}`, 'xla_cuda_plugin.so');
+      const plugin = (version: string): string =>
+        join(packages, 'jax_plugins', `xla_cuda${version}`, 'xla_cuda_plugin.so');
       expect(companionLibraries(plugin('13'))).toEqual([]);
       const cudnn = place('cudnn', 'lib', 'libcudnn.so.9');
       const nvshmem = place('nvshmem', 'lib', 'libnvshmem_host.so.3');

@@ -6,10 +6,18 @@ import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import type { XlaEngine } from './engine.js';
 import { partsOf } from './parts.js';
 
-const kernel = (name: string): Kernel => ({ name, inputs: ['x'], rule: () => ({ outputs: [] }), tensorflow: (emit, [x]) => emit.op('Neg', [x as never]) });
+const kernel = (name: string): Kernel => ({
+  name,
+  inputs: ['x'],
+  rule: () => ({ outputs: [] }),
+  tensorflow: (emit, [x]) => emit.op('Neg', [x as never]),
+});
 const kernels = Array.from({ length: 30 }, (_, place) => kernel(`K${place}`));
 
-/** `layers` times 30 steps in a row, one more before and one behind; the first step of each layer also takes the layer's weight, the last step of the whole what the first one made. */
+/**
+ * `layers` times 30 steps in a row, one more before and one behind; the first step of each layer also takes the layer's
+ * weight, the last step of the whole what the first one made.
+ */
 function layered(layers: number): Program {
   const count = 30 * layers + 2;
   const first = layers + 1;
@@ -17,11 +25,26 @@ function layered(layers: number): Program {
     const before = position === 0 ? 0 : first + position - 1;
     const inner = position - 1;
     const isEdge = position === 0 || position === count - 1;
-    const inputs = position === count - 1 ? [before, first] : inner % 30 === 0 && !isEdge ? [before, 1 + inner / 30] : [before];
-    return { kernel: isEdge ? kernel('Edge') : (kernels[inner % 30] as Kernel), parameters: [], inputs, tensorInputs: inputs.length, firstOutput: first + position, outputs: 1 };
+    const inputs =
+      position === count - 1 ? [before, first] : inner % 30 === 0 && !isEdge ? [before, 1 + inner / 30] : [before];
+    return {
+      kernel: isEdge ? kernel('Edge') : (kernels[inner % 30] as Kernel),
+      parameters: [],
+      inputs,
+      tensorInputs: inputs.length,
+      firstOutput: first + position,
+      outputs: 1,
+    };
   });
   const types = Array.from({ length: first + count }, () => 'float32' as const);
-  return { name: 'layers', matmul: 'float32', inputTypes: types.slice(0, first), steps, types, outputs: [first + count - 1] };
+  return {
+    name: 'layers',
+    matmul: 'float32',
+    inputTypes: types.slice(0, first),
+    steps,
+    types,
+    outputs: [first + count - 1],
+  };
 }
 
 test('layers that repeat are parts that are spelled alike, and what stands before and behind them is in others', () => {
@@ -36,7 +59,8 @@ test('layers that repeat are parts that are spelled alike, and what stands befor
   expect([first?.inputs, first?.outputs]).toEqual([[6, 1], [36]]);
   expect([second?.inputs, second?.outputs]).toEqual([[36, 2], [66]]);
   expect([behind?.inputs, behind?.outputs]).toEqual([[156, 6], [157]]);
-  // What the step before the layers made is asked for by the last step, too; weights and what a layer hands on are not asked for again.
+  // What the step before the layers made is asked for by the last step, too; weights and what a layer hands on are not
+  // asked for again.
   expect([...(first?.last ?? [])]).toEqual([1]);
   expect([...(second?.last ?? [])]).toEqual([0, 1]);
 });
@@ -49,7 +73,9 @@ test('updates that write in place repeat, too: parts are run in order', () => {
 });
 
 test('many layers are taken several at a time, and layers on inputs of other shapes are others', () => {
-  expect(partsOf(layered(20), () => 0)?.map(({ program }) => program.steps.length)).toEqual([1, 90, 90, 90, 90, 90, 90, 61]);
+  expect(partsOf(layered(20), () => 0)?.map(({ program }) => program.steps.length)).toEqual([
+    1, 90, 90, 90, 90, 90, 90, 61,
+  ]);
   expect(partsOf(layered(5), (input) => input)).toBeNull();
   expect(partsOf(layered(2), () => 0)).toBeNull();
 });
@@ -64,11 +90,14 @@ describe.skipIf(xlaPlugin === null)('a program in parts', () => {
     // 30 operations a layer: x ← |x ± w| · ½, ten times, with a plus in rounds that do not repeat within the layer.
     const plus = new Set([0, 1, 3, 6]);
     const layer = (x: tf.Tensor, weight: tf.Tensor): tf.Tensor => {
-      for (let round = 0; round < rounds; round++) x = tf.mul(tf.abs((plus.has(round) ? tf.add : tf.sub)(x, weight)), 0.5);
+      for (let round = 0; round < rounds; round++)
+        x = tf.mul(tf.abs((plus.has(round) ? tf.add : tf.sub)(x, weight)), 0.5);
       return x;
     };
     const expected = (x: number, place: number, behind = layers): number => {
-      for (const weight of numbers.slice(0, behind)) for (let round = 0; round < rounds; round++) x = Math.fround(Math.abs(Math.fround(x + (plus.has(round) ? 1 : -1) * (weight[place] ?? 0))) * 0.5);
+      for (const weight of numbers.slice(0, behind))
+        for (let round = 0; round < rounds; round++)
+          x = Math.fround(Math.abs(Math.fround(x + (plus.has(round) ? 1 : -1) * (weight[place] ?? 0))) * 0.5);
       return x;
     };
     let x: tf.Tensor = random([size], 1);

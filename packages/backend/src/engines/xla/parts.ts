@@ -4,7 +4,9 @@ import { findRepeats, layerLimits } from '../../recorder/repeats.js';
 
 /** Some successive steps of a program as a program of their own. */
 export interface Part {
-  /** Its inputs are numbered in the order in which its steps ask for them, so that parts that do the same are the same. */
+  /**
+   * Its inputs are numbered in the order in which its steps ask for them, so that parts that do the same are the same.
+   */
   readonly program: Program;
   /** Number of its first step in the whole. */
   readonly firstStep: number;
@@ -16,11 +18,15 @@ export interface Part {
   readonly last: ReadonlySet<number>;
 }
 
-/** Layers that come more often are taken several at a time: each part is an execution, and a plugin allows few in flight. */
+/**
+ * Layers that come more often are taken several at a time: each part is an execution, and a plugin allows few in
+ * flight.
+ */
 const MOST_TIMES = 8;
 
 /**
  * A program in parts, so that layers that repeat one another are compiled and loaded once; null where nothing repeats.
+ *
  * @param shapeOf a number for type and shape of each of the program's inputs
  */
 export function partsOf(program: Program, shapeOf: (input: number) => number): readonly Part[] | null {
@@ -38,16 +44,24 @@ export function partsOf(program: Program, shapeOf: (input: number) => number): r
     for (const input of inputs) lastUse.set(input, position);
   });
   for (const output of program.outputs) lastUse.set(output, Infinity);
-  return bounds.slice(1).map((end, index) => partOf(program, bounds[index] ?? 0, end, (tensor) => lastUse.get(tensor) ?? -1));
+  return bounds
+    .slice(1)
+    .map((end, index) => partOf(program, bounds[index] ?? 0, end, (tensor) => lastUse.get(tensor) ?? -1));
 }
 
 function partOf(program: Program, from: number, to: number, lastUse: (tensor: number) => number): Part {
   const whole = program.steps.slice(from, to);
-  const made = new Set(whole.flatMap(({ firstOutput, outputs }) => Array.from({ length: outputs }, (_, offset) => firstOutput + offset)));
+  const made = new Set(
+    whole.flatMap(({ firstOutput, outputs }) => Array.from({ length: outputs }, (_, offset) => firstOutput + offset)),
+  );
   const inputs = [...new Set(whole.flatMap((step) => step.inputs))].filter((tensor) => !made.has(tensor));
   const numbers = new Map([...inputs, ...made].map((tensor, number) => [tensor, number]));
   const numberOf = (tensor: number): number => numbers.get(tensor) ?? -1;
-  const steps = whole.map((step): Step => ({ ...step, inputs: step.inputs.map(numberOf), firstOutput: numberOf(step.firstOutput) }));
+  const steps = whole.map((step): Step => ({
+    ...step,
+    inputs: step.inputs.map(numberOf),
+    firstOutput: numberOf(step.firstOutput),
+  }));
   const types = [...numbers.keys()].map((tensor) => program.types[tensor] ?? 'float32');
   const outputs = [...made].filter((tensor) => lastUse(tensor) >= to);
   return {

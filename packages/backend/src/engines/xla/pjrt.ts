@@ -9,11 +9,14 @@ import { companionLibraries, xlaFlags } from './options.js';
 /** Address of something of the plugin's. 0n is null. */
 export type Pointer = bigint;
 
-type Native = ((parameters: Pointer) => Pointer) & { async(parameters: Pointer, done: (error: unknown, result: Pointer) => void): void };
+type Native = ((parameters: Pointer) => Pointer) & {
+  async(parameters: Pointer, done: (error: unknown, result: Pointer) => void): void;
+};
 
 /**
- * Functions of the PJRT C API by their place in its table, which every release keeps: new ones come last. Their one parameter is
- * a struct of 8-byte fields that begins with its own size and a null pointer; the numbers of further fields stand beside the place.
+ * Functions of the PJRT C API by their place in its table, which every release keeps: new ones come last. Their one
+ * parameter is a struct of 8-byte fields that begins with its own size and a null pointer; the numbers of further
+ * fields stand beside the place.
  */
 const functions = {
   PJRT_Error_Destroy: [0, 1],
@@ -52,13 +55,19 @@ const functions = {
 
 export type PjrtFunction = keyof typeof functions;
 
-/** Where the table of functions begins, in words of 8 bytes: after the API struct's size, its extensions and its version. */
+/**
+ * Where the table of functions begins, in words of 8 bytes: after the API struct's size, its extensions and its
+ * version.
+ */
 const TABLE = 5;
 const RESOURCE_EXHAUSTED = 8;
 
 const utf8 = new TextEncoder();
 
-/** A struct that native code reads or writes: 8-byte words outside the JavaScript heap, so that they stay where they are. */
+/**
+ * A struct that native code reads or writes: 8-byte words outside the JavaScript heap, so that they stay where they
+ * are.
+ */
 export function words(values: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
   const made = new BigUint64Array(new ArrayBuffer(8 * Math.max(1, values.length)));
   values.forEach((value, position) => (made[position] = BigInt(value)));
@@ -68,34 +77,44 @@ export function words(values: readonly (Pointer | number)[]): BigUint64Array<Arr
 export const bytesOf = (text: string): Uint8Array => utf8.encode(text);
 
 /**
- * Address of an array's first byte; the array has to be kept alive. Asked of the buffer, because a small typed array may lie on the heap,
- * where the garbage collector moves it, until somebody wants its buffer.
+ * Address of an array's first byte; the array has to be kept alive. Asked of the buffer, because a small typed array
+ * may lie on the heap, where the garbage collector moves it, until somebody wants its buffer.
  */
 export function address(array: ArrayBufferView): Pointer {
   return koffi.address(array.buffer) + BigInt(array.byteOffset);
 }
 
 /** Text of the plugin's that is not ended by a zero. */
-export const textAt = (pointer: Pointer, length: Pointer): string => (pointer === 0n || length === 0n ? '' : Buffer.from(koffi.view(pointer, Number(length))).toString('utf8'));
+export const textAt = (pointer: Pointer, length: Pointer): string =>
+  pointer === 0n || length === 0n ? '' : Buffer.from(koffi.view(pointer, Number(length))).toString('utf8');
 
 const unavailable = (message: string, cause?: unknown): WhetstoneError =>
-  new WhetstoneError('BACKEND_UNAVAILABLE', message, { hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu', ...(cause === undefined ? {} : { cause }) });
+  new WhetstoneError('BACKEND_UNAVAILABLE', message, {
+    hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu',
+    ...(cause === undefined ? {} : { cause }),
+  });
 
 /** Turns what a plugin says of a failed call into an error of ours; `subject` begins the message. */
 export function failure(code: number, text: string, subject: string): WhetstoneError {
   const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = text.split('\n');
   const bytes = errorCode === 'OUT_OF_MEMORY' ? bytesAskedFor(text) : null;
-  return new WhetstoneError(errorCode, `${subject} failed in XLA: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`, {
-    ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
-    details: { ...(bytes === null ? {} : { bytes }), xlaCode: code, xlaMessage: text },
-  });
+  return new WhetstoneError(
+    errorCode,
+    `${subject} failed in XLA: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`,
+    {
+      ...(errorCode === 'OUT_OF_MEMORY' ? { hint: memoryHint } : {}),
+      details: { ...(bytes === null ? {} : { bytes }), xlaCode: code, xlaMessage: text },
+    },
+  );
 }
 
 /** A loaded PJRT plugin. */
 export class Pjrt {
   private readonly calls = new Map<PjrtFunction, Native>();
-  /** What native code may still read during the present call: held here, so that nothing of it is collected meanwhile. */
+  /**
+   * What native code may still read during the present call: held here, so that nothing of it is collected meanwhile.
+   */
   kept: readonly unknown[] = [];
 
   constructor(
@@ -106,10 +125,16 @@ export class Pjrt {
   ) {}
 
   /**
-   * Calls a function with the fields of its struct after size and extension, and gives these fields back with what was written into them.
-   * Throws what the plugin says; `subject` begins the message. `keep` are the arrays to which fields point.
+   * Calls a function with the fields of its struct after size and extension, and gives these fields back with what was
+   * written into them. Throws what the plugin says; `subject` begins the message. `keep` are the arrays to which fields
+   * point.
    */
-  call(name: PjrtFunction, fields: readonly (Pointer | number)[], subject = 'A call of XLA', ...keep: readonly unknown[]): BigUint64Array {
+  call(
+    name: PjrtFunction,
+    fields: readonly (Pointer | number)[],
+    subject = 'A call of XLA',
+    ...keep: readonly unknown[]
+  ): BigUint64Array {
     const parameters = this.parameters(name, fields);
     this.kept = keep;
     const error = this.native(name)(address(parameters));
@@ -119,12 +144,18 @@ export class Pjrt {
   }
 
   /** The same on another thread. */
-  callLater(name: PjrtFunction, fields: readonly (Pointer | number)[], subject = 'A call of XLA', ...keep: readonly unknown[]): Promise<BigUint64Array> {
+  callLater(
+    name: PjrtFunction,
+    fields: readonly (Pointer | number)[],
+    subject = 'A call of XLA',
+    ...keep: readonly unknown[]
+  ): Promise<BigUint64Array> {
     const parameters = this.parameters(name, fields);
     return new Promise((resolve, reject) => {
       this.native(name).async(address(parameters), (problem, error) => {
         void keep.length;
-        if (problem !== null && problem !== undefined) reject(problem instanceof Error ? problem : new Error(String(problem)));
+        if (problem !== null && problem !== undefined)
+          reject(problem instanceof Error ? problem : new Error(String(problem)));
         else if (error !== 0n && error !== null) reject(this.failureOf(error, subject));
         else resolve(parameters.subarray(2));
       });
@@ -148,7 +179,8 @@ export class Pjrt {
 
   private parameters(name: PjrtFunction, fields: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
     const [, count] = functions[name];
-    if (fields.length > count) throw new WhetstoneError('INTERNAL', `${name} takes ${count} fields, not ${fields.length}.`);
+    if (fields.length > count)
+      throw new WhetstoneError('INTERNAL', `${name} takes ${count} fields, not ${fields.length}.`);
     const parameters = new BigUint64Array(new ArrayBuffer(8 * (2 + count)));
     parameters[0] = BigInt(parameters.byteLength);
     fields.forEach((field, position) => (parameters[2 + position] = BigInt(field)));
@@ -178,7 +210,10 @@ function pinIfPossible(path: string): void {
 const prototype = koffi.proto('void *', ['void *']);
 const loaded = new Map<string, Pjrt>();
 
-/** Loads a PJRT plugin: a shared library that exports `GetPjrtApi`. A process loads one file once. Throws `BACKEND_UNAVAILABLE` with the reason. */
+/**
+ * Loads a PJRT plugin: a shared library that exports `GetPjrtApi`. A process loads one file once. Throws
+ * `BACKEND_UNAVAILABLE` with the reason.
+ */
 export function loadPjrt(path: string): Pjrt {
   const known = loaded.get(path);
   if (known !== undefined) return known;
@@ -197,7 +232,8 @@ export function loadPjrt(path: string): Pjrt {
     const size = Number(head[0] ?? 0n);
     const version = new Int32Array(head.buffer, 4 * 8, 2);
     const [major = 0, minor = 0] = version;
-    if (major !== 0 || size < 8 * (TABLE + 73)) throw unavailable(`The plugin ${path} speaks version ${major}.${minor} of PJRT, which is not known here.`);
+    if (major !== 0 || size < 8 * (TABLE + 73))
+      throw unavailable(`The plugin ${path} speaks version ${major}.${minor} of PJRT, which is not known here.`);
     const table = new BigUint64Array(koffi.view(api, size)).slice(TABLE);
     const pjrt = new Pjrt(path, `${major}.${minor}`, table);
     unheard(() => pjrt.call('PJRT_Plugin_Initialize', [], `Initialising ${path}`));
@@ -205,6 +241,9 @@ export function loadPjrt(path: string): Pjrt {
     return pjrt;
   } catch (cause) {
     if (cause instanceof WhetstoneError && cause.code === 'BACKEND_UNAVAILABLE') throw cause;
-    throw unavailable(`The XLA plugin ${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw unavailable(
+      `The XLA plugin ${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`,
+      cause,
+    );
   }
 }

@@ -42,18 +42,40 @@ export interface StageInput extends KnownInput {
   readonly signature: number;
 }
 
-/** Spells a program as modules: on a processor the layers that repeat are one module, elsewhere the whole program is. */
-export function stagesOf(program: Program, inputs: readonly StageInput[], describe: Describe, options: LowerOptions): Stages {
-  const parts = options.onProcessor === true && (options.replicas ?? 1) === 1 ? partsOf(program, (input) => inputs[input]?.signature ?? -1) : null;
+/**
+ * Spells a program as modules: on a processor the layers that repeat are one module, elsewhere the whole program is.
+ */
+export function stagesOf(
+  program: Program,
+  inputs: readonly StageInput[],
+  describe: Describe,
+  options: LowerOptions,
+): Stages {
+  const parts =
+    options.onProcessor === true && (options.replicas ?? 1) === 1
+      ? partsOf(program, (input) => inputs[input]?.signature ?? -1)
+      : null;
   const inParts = parts === null ? null : stagesOfParts(program, parts, inputs, describe, options);
   if (inParts !== null) return inParts;
   const lowered = lower(program, inputs, describe, options);
   const module: Module = { lowered, firstStep: 0, loaded: null, memory: null };
-  return { stages: [{ module, inputs: inputs.map((_, number) => number), outputs: program.outputs, spent: [] }], modules: [module], leaving: program.outputs, outputs: lowered.outputs, fixed: lowered.fixed };
+  return {
+    stages: [{ module, inputs: inputs.map((_, number) => number), outputs: program.outputs, spent: [] }],
+    modules: [module],
+    leaving: program.outputs,
+    outputs: lowered.outputs,
+    fixed: lowered.fixed,
+  };
 }
 
 /** Null where a part cannot be lowered without the others. */
-function stagesOfParts(program: Program, parts: readonly Part[], inputs: readonly KnownInput[], describe: Describe, options: LowerOptions): Stages | null {
+function stagesOfParts(
+  program: Program,
+  parts: readonly Part[],
+  inputs: readonly KnownInput[],
+  describe: Describe,
+  options: LowerOptions,
+): Stages | null {
   const known = new Map<number, KnownInput>(inputs.map((input, number) => [number, input]));
   const isMade = (number: number): boolean => number >= inputs.length;
   const fixed = new Set<number>();
@@ -61,9 +83,12 @@ function stagesOfParts(program: Program, parts: readonly Part[], inputs: readonl
   const lowerPart = ({ program: own, inputs: numbers, outputs, last, firstStep }: Part): LoweredModule => {
     const given = numbers.map((number) => known.get(number) as KnownInput);
     // Nobody else holds what an earlier part made.
-    const spent = numbers.flatMap((number, place) => (last.has(place) && (isMade(number) || options.spent?.has(number) === true) ? [place] : []));
+    const spent = numbers.flatMap((number, place) =>
+      last.has(place) && (isMade(number) || options.spent?.has(number) === true) ? [place] : [],
+    );
     const key = spell(own, given, spent);
-    const lowered = alike.get(key) ?? lower(own, given, (step) => describe(firstStep + step), { ...options, spent: new Set(spent) });
+    const lowered =
+      alike.get(key) ?? lower(own, given, (step) => describe(firstStep + step), { ...options, spent: new Set(spent) });
     alike.set(key, lowered);
     outputs.forEach((number, place) => known.set(number, lowered.outputs[place] as KnownInput));
     for (const number of lowered.fixed.map((place) => numbers[place] ?? 0)) if (!isMade(number)) fixed.add(number);
@@ -84,15 +109,30 @@ function stagesOfParts(program: Program, parts: readonly Part[], inputs: readonl
     const own = lowered[index] as LoweredModule;
     const module = modules.get(own.text) ?? { lowered: { ...own, work }, firstStep, loaded: null, memory: null };
     modules.set(own.text, module);
-    return { module, inputs: numbers, outputs, spent: numbers.filter((number, place) => last.has(place) && isMade(number)) };
+    return {
+      module,
+      inputs: numbers,
+      outputs,
+      spent: numbers.filter((number, place) => last.has(place) && isMade(number)),
+    };
   });
-  return { stages, modules: [...modules.values()], leaving: program.outputs, outputs: program.outputs.map((number) => known.get(number) as KnownInput), fixed: [...fixed].sort((a, b) => a - b) };
+  return {
+    stages,
+    modules: [...modules.values()],
+    leaving: program.outputs,
+    outputs: program.outputs.map((number) => known.get(number) as KnownInput),
+    fixed: [...fixed].sort((a, b) => a - b),
+  };
 }
 
 /** All that the lowering of a part depends on: what is spelled alike is lowered once. */
 function spell({ steps, outputs }: Program, inputs: readonly KnownInput[], spent: readonly number[]): string {
-  const words = steps.map(({ kernel, parameters, inputs: operands }) => `${kernelNumber(kernel)}|${parameters.join('|')}|${operands.join()}`);
-  const given = inputs.map(({ type, shape, values }) => `${type}[${shape.join()}]${values === null ? '' : Array.from(values).join()}`);
+  const words = steps.map(
+    ({ kernel, parameters, inputs: operands }) => `${kernelNumber(kernel)}|${parameters.join('|')}|${operands.join()}`,
+  );
+  const given = inputs.map(
+    ({ type, shape, values }) => `${type}[${shape.join()}]${values === null ? '' : Array.from(values).join()}`,
+  );
   return `${words.join(';')};${given.join(';')};${spent.join()};${outputs.join()}`;
 }
 

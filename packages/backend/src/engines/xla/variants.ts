@@ -27,7 +27,8 @@ export interface XlaExecutable extends Executable {
   readonly variants: Map<string, Variant>;
 }
 
-const sameList = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((item, position) => item === b[position]);
+const sameList = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((item, position) => item === b[position]);
 
 const linePattern = /(?:^|\n)[^\n:]*:(\d+):\d+: error/;
 
@@ -60,14 +61,34 @@ export class Variants {
     return { program, fixedLists: [], variants, dispose };
   }
 
-  /** The variant for these inputs; lowered, but not compiled, where there was none. `spent` are the inputs whose memory results may take. */
-  find(executable: XlaExecutable, inputs: readonly DeviceTensor[], spent: ReadonlySet<number>, describe: Describe): Variant {
+  /**
+   * The variant for these inputs; lowered, but not compiled, where there was none. `spent` are the inputs whose memory
+   * results may take.
+   */
+  find(
+    executable: XlaExecutable,
+    inputs: readonly DeviceTensor[],
+    spent: ReadonlySet<number>,
+    describe: Describe,
+  ): Variant {
     for (const fixed of executable.fixedLists) {
       const found = executable.variants.get(this.keyOf(inputs, fixed));
       if (found !== undefined && sameList(found.fixed, fixed)) return this.touch(executable, found);
     }
-    const stages = stagesOf(executable.program, inputs, describe, { spent, replicas: this.devices, onProcessor: this.client.platform === 'cpu' });
-    const made: Variant = { ...stages, describe, name: executable.program.name, loaded: false, bytes: 0, uses: 0, dropped: false };
+    const stages = stagesOf(executable.program, inputs, describe, {
+      spent,
+      replicas: this.devices,
+      onProcessor: this.client.platform === 'cpu',
+    });
+    const made: Variant = {
+      ...stages,
+      describe,
+      name: executable.program.name,
+      loaded: false,
+      bytes: 0,
+      uses: 0,
+      dropped: false,
+    };
     this.made++;
     const { fixed } = made;
     if (!executable.fixedLists.some((list) => sameList(list, fixed))) executable.fixedLists.push(fixed);
@@ -121,7 +142,8 @@ export class Variants {
   private allLoaded(variant: Variant): void {
     if (variant.loaded) return;
     variant.loaded = true;
-    for (const module of variant.modules) module.memory = module.loaded === null ? null : this.client.memoryOf(module.loaded);
+    for (const module of variant.modules)
+      module.memory = module.loaded === null ? null : this.client.memoryOf(module.loaded);
     variant.bytes = bytesOf(variant);
     variant.describe = null;
     if (variant.dropped) this.free(variant);
@@ -169,5 +191,12 @@ function named({ describe }: Variant, { lowered, firstStep }: Module, error: unk
   const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];
   const step = line === undefined ? null : lowered.stepOfLine(Number(line));
   if (step === null || describe === null) return error;
-  return new WhetstoneError('BACKEND_FAILED', `${describe(firstStep + step)}: ${error.message}`, { cause: error, details: { ...error.details, operation: describe(firstStep + step), line: lowered.text.split('\n')[Number(line) - 1] ?? '' } });
+  return new WhetstoneError('BACKEND_FAILED', `${describe(firstStep + step)}: ${error.message}`, {
+    cause: error,
+    details: {
+      ...error.details,
+      operation: describe(firstStep + step),
+      line: lowered.text.split('\n')[Number(line) - 1] ?? '',
+    },
+  });
 }

@@ -20,8 +20,9 @@ interface Queued extends Work {
 const WORTH_ASKING = 2 ** 28;
 
 /**
- * Runs modules in the order in which they were handed in. A module that is not compiled yet is compiled on another thread, once the event loop
- * comes round, and what was handed in later waits behind it; somebody who cannot wait (a synchronous read) has it compiled at once.
+ * Runs modules in the order in which they were handed in. A module that is not compiled yet is compiled on another
+ * thread, once the event loop comes round, and what was handed in later waits behind it; somebody who cannot wait (a
+ * synchronous read) has it compiled at once.
  */
 export class WorkQueue {
   private readonly queue: Queued[] = [];
@@ -38,7 +39,8 @@ export class WorkQueue {
     for (const input of work.inputs) input.uses++;
     for (const output of work.outputs) output.maker = queued;
     work.variant.uses++;
-    if (this.queue.length === 0 && work.variant.loaded && this.client.hasRoom(work.variant.stages.length)) return this.hand(queued);
+    if (this.queue.length === 0 && work.variant.loaded && this.client.hasRoom(work.variant.stages.length))
+      return this.hand(queued);
     this.queue.push(queued);
     this.pump();
   }
@@ -126,9 +128,13 @@ export class WorkQueue {
   /** A CPU's plugin takes what it is promised until the system ends the process. */
   private refuseTooLarge({ bytes }: Variant, subject: string): void {
     if (this.client.platform !== 'cpu' || bytes < WORTH_ASKING || bytes <= totalmem()) return;
-    throw new WhetstoneError('OUT_OF_MEMORY', `${subject} needs ${gigabytes(bytes)} besides its inputs; this machine has ${gigabytes(totalmem())}.`, {
-      hint: memoryHint,
-      details: { bytes, totalBytes: totalmem() },
-    });
+    throw new WhetstoneError(
+      'OUT_OF_MEMORY',
+      `${subject} needs ${gigabytes(bytes)} besides its inputs; this machine has ${gigabytes(totalmem())}.`,
+      {
+        hint: memoryHint,
+        details: { bytes, totalBytes: totalmem() },
+      },
+    );
   }
 }

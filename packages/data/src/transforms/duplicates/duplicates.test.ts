@@ -11,9 +11,14 @@ import { minHashSignature, shingleHashes, SKETCH_HASHES, sketchOf, sketchSimilar
 import { createDeduplicateTransform } from './plugin.js';
 import { createSimilarityIndex } from './similarity-index.js';
 
-const text = (content: string): Conversation => ({ form: 'text', messages: [{ role: 'assistant', content }], origin: { index: 0 } });
+const text = (content: string): Conversation => ({
+  form: 'text',
+  messages: [{ role: 'assistant', content }],
+  origin: { index: 0 },
+});
 
-// 20 pairs that a person would call duplicates (typing errors, widths, a word more or less) and 20 that are only alike, English and Chinese.
+// 20 pairs that a person would call duplicates (typing errors, widths, a word more or less) and 20 that are only alike,
+// English and Chinese.
 const pairs = readFileSync(new URL('../../../../../test/labelled/near-duplicates.jsonl', import.meta.url), 'utf8')
   .trim()
   .split('\n')
@@ -50,10 +55,13 @@ test('sketches give the Jaccard similarity: exactly for short texts, nearly for 
       else expect(similarity).toBeLessThan(atLeast);
     }
   }
-  const numbers = (from: number, to: number): string => Array.from({ length: to - from }, (_, index) => `n${from + index}`).join(' ');
+  const numbers = (from: number, to: number): string =>
+    Array.from({ length: to - from }, (_, index) => `n${from + index}`).join(' ');
   const [one, two] = [shingleHashes(numbers(0, 2000)), shingleHashes(numbers(300, 2300))];
   // Four standard errors of 256 hashes.
-  expect(Math.abs(sketchSimilarity(sketchOf(one), sketchOf(two)) - jaccard(one, two))).toBeLessThan(4 * Math.sqrt(0.25 / SKETCH_HASHES));
+  expect(Math.abs(sketchSimilarity(sketchOf(one), sketchOf(two)) - jaccard(one, two))).toBeLessThan(
+    4 * Math.sqrt(0.25 / SKETCH_HASHES),
+  );
 });
 
 test('the index finds what a comparison of all with all finds', () => {
@@ -62,7 +70,9 @@ test('the index finds what a comparison of all with all finds', () => {
   texts.forEach((one, position) => {
     const hashes = shingleHashes(one);
     const set = { signature: minHashSignature(hashes), sketch: sketchOf(hashes) };
-    const similarities = texts.slice(0, position).map((other) => sketchSimilarity(sketchOf(hashes), sketchOf(shingleHashes(other))));
+    const similarities = texts
+      .slice(0, position)
+      .map((other) => sketchSimilarity(sketchOf(hashes), sketchOf(shingleHashes(other))));
     const best = Math.max(0, ...similarities);
     const found = index.find(set);
     expect(found !== null).toBe(best >= 0.7);
@@ -97,15 +107,29 @@ describe('the transform', () => {
       const transform = createDeduplicateTransform({ against: ['eval.jsonl'], onLeak, near: false }, folder);
       return collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
     };
-    await expect(run('error')).rejects.toMatchObject({ code: 'DATA_LEAKAGE', problems: [{ place: { file: 'memory.jsonl', line: 4 } }] });
+    await expect(run('error')).rejects.toMatchObject({
+      code: 'DATA_LEAKAGE',
+      problems: [{ place: { file: 'memory.jsonl', line: 4 } }],
+    });
     expect((await run('drop')).map(({ origin }) => origin.index)).toEqual([0, 2]);
-    expect(await findLeaks(sourceOf(conversations), sourceOf([conversations[3] as (typeof conversations)[number]]))).toMatchObject({ count: 1, first: [{ train: { index: 3 }, eval: { index: 0 }, similarity: 1 }] });
+    expect(
+      await findLeaks(sourceOf(conversations), sourceOf([conversations[3] as (typeof conversations)[number]])),
+    ).toMatchObject({ count: 1, first: [{ train: { index: 3 }, eval: { index: 0 }, similarity: 1 }] });
   });
 });
 
 test('decontamination: a run of words of a benchmark, in English and Chinese', async () => {
   const folder = temporaryFolder();
-  writeInto(folder, 'a.jsonl', asLines([{ prompt: 'Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.', completion: '72' }]));
+  writeInto(
+    folder,
+    'a.jsonl',
+    asLines([
+      {
+        prompt: 'Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.',
+        completion: '72',
+      },
+    ]),
+  );
   writeInto(folder, 'b.csv', 'text\n小明有五个苹果，他吃了两个，还剩几个苹果？\n');
   const transform = createDecontaminateTransform({ benchmarks: ['a.jsonl', 'b.csv'], words: 10 }, folder);
   const kept = await collect(

@@ -18,7 +18,12 @@ export interface DuplicateOptions {
 /** What decides a fingerprint. */
 export type FingerprintOptions = Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>;
 
-export const defaultDuplicateOptions: DuplicateOptions = { part: 'conversation', near: true, threshold: 0.7, shingle: 4 };
+export const defaultDuplicateOptions: DuplicateOptions = {
+  part: 'conversation',
+  near: true,
+  threshold: 0.7,
+  shingle: 4,
+};
 
 /** What of a conversation is needed to tell whether it repeats another one. */
 export interface Fingerprint {
@@ -66,4 +71,5 @@ export function createDuplicateFinder({ threshold }: Pick<DuplicateOptions, 'thr
   };
 }
 
-export const placeOf = ({ file, line, index }: Origin): string => (file === undefined ? `conversation ${index + 1}` : `${file}:${line ?? index + 1}`);
+export const placeOf = ({ file, line, index }: Origin): string =>
+  file === undefined ? `conversation ${index + 1}` : `${file}:${line ?? index + 1}`;

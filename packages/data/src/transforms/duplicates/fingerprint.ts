@@ -10,19 +10,35 @@ const plainText = /^[\t-\r -~]*$/;
 /** The text that duplicates are recognised by: case, width, spaces and punctuation do not matter. */
 export function comparableText(text: string): string {
   // The same for ASCII, at a third of the time.
-  if (plainText.test(text)) return text.toLowerCase().replace(/[^a-z0-9]+/g, ' ').trim();
-  return text.normalize('NFKC').toLowerCase().replace(/[\p{P}\p{S}\s]+/gu, ' ').trim();
+  if (plainText.test(text))
+    return text
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, ' ')
+      .trim();
+  return text
+    .normalize('NFKC')
+    .toLowerCase()
+    .replace(/[\p{P}\p{S}\s]+/gu, ' ')
+    .trim();
 }
 
 /** The part of a conversation that is compared, a line a turn; system messages and tools' answers do not matter. */
 export function comparablePart({ messages }: Conversation, part: DuplicatePart): string {
   const turns = messages.filter(({ role }) => role !== 'system' && role !== 'tool');
   const lastReply = turns.findLastIndex(({ role }) => role === 'assistant');
-  const wanted = part === 'conversation' ? turns : part === 'prompt' ? turns.slice(0, lastReply === -1 ? turns.length : lastReply) : turns.slice(lastReply, lastReply + 1);
+  const wanted =
+    part === 'conversation'
+      ? turns
+      : part === 'prompt'
+        ? turns.slice(0, lastReply === -1 ? turns.length : lastReply)
+        : turns.slice(lastReply, lastReply + 1);
   return wanted.map((message) => comparableText(textOf(message))).join('\n');
 }
 
-/** A 53-bit hash of a text, in two 32-bit halves mixed together (cyrb53's construction: two multiplicative hashes, cross-mixed). */
+/**
+ * A 53-bit hash of a text, in two 32-bit halves mixed together (cyrb53's construction: two multiplicative hashes,
+ * cross-mixed).
+ */
 export function hashText(text: string, seed = 0): number {
   let high = 0xdeadbeef ^ seed;
   let low = 0x41c6ce57 ^ seed;

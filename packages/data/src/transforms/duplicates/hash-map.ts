@@ -1,6 +1,6 @@
 /**
- * Numbers from 0 upwards under 53-bit hashes, in typed arrays: some 20 bytes an entry, where a Map takes 60 and the garbage collector looks at each.
- * Open addressing with linear probing, at most half full.
+ * Numbers from 0 upwards under 53-bit hashes, in typed arrays: some 20 bytes an entry, where a Map takes 60 and the
+ * garbage collector looks at each. Open addressing with linear probing, at most half full.
  */
 export class HashMap {
   #low = new Int32Array(1 << 10);
@@ -25,7 +25,8 @@ export class HashMap {
   #slotOf(low: number, high: number): number {
     const mask = this.#values.length - 1;
     let slot = (low ^ Math.imul(high, 0x9e3779b1)) & mask;
-    while (this.#values[slot] !== -1 && (this.#low[slot] !== low || this.#high[slot] !== high)) slot = (slot + 1) & mask;
+    while (this.#values[slot] !== -1 && (this.#low[slot] !== low || this.#high[slot] !== high))
+      slot = (slot + 1) & mask;
     return slot;
   }
 
@@ -52,8 +53,8 @@ const NODE_PAGE_BITS = 15;
 const NODE_PAGE = 1 << NODE_PAGE_BITS;
 
 /**
- * Which entries stand under which of their keys: each entry has the same number of keys, one a band. 10 to 12 bytes a key. The keys of all bands share one
- * table; a band's number must be part of its keys.
+ * Which entries stand under which of their keys: each entry has the same number of keys, one a band. 10 to 12 bytes a
+ * key. The keys of all bands share one table; a band's number must be part of its keys.
  */
 export class BandTable {
   #heads = new Int32Array(1 << 12).fill(-1);
@@ -78,7 +79,7 @@ export class BandTable {
   /** Calls `visit` with the entries under a key, the latest first, until it says that it has enough. */
   visit(key: number, visit: (entry: number) => boolean): void {
     const wanted = key | 0;
-    for (let place = this.#heads[key & (this.#heads.length - 1)] ?? -1; place !== -1; ) {
+    for (let place = this.#heads[key & (this.#heads.length - 1)] ?? -1; place !== -1;) {
       const page = this.#nodes[place >> NODE_PAGE_BITS] as Int32Array;
       const at = (place & (NODE_PAGE - 1)) * 2;
       if (page[at] === wanted && !visit(Math.floor(place / this.#bands))) return;
@@ -97,6 +98,7 @@ export class BandTable {
 
   #grow(): void {
     this.#heads = new Int32Array(this.#heads.length * 2).fill(-1);
-    for (let place = 0; place < this.#length; place++) this.#link(place, (this.#nodes[place >> NODE_PAGE_BITS] as Int32Array)[(place & (NODE_PAGE - 1)) * 2] as number);
+    for (let place = 0; place < this.#length; place++)
+      this.#link(place, (this.#nodes[place >> NODE_PAGE_BITS] as Int32Array)[(place & (NODE_PAGE - 1)) * 2] as number);
   }
 }

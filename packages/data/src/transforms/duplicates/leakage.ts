@@ -1,7 +1,16 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { DataSource, Origin } from '@whetstone/core/contract';
 import { checkUnreadable } from '../../sources/unreadable.js';
-import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type DuplicateFinder, type DuplicateOptions, type Fingerprint, type FingerprintOptions } from './finder.js';
+import {
+  createDuplicateFinder,
+  defaultDuplicateOptions,
+  fingerprintOf,
+  placeOf,
+  type DuplicateFinder,
+  type DuplicateOptions,
+  type Fingerprint,
+  type FingerprintOptions,
+} from './finder.js';
 
 /** A conversation of the training data that is also, or almost, in the evaluation data. */
 export interface Leak {
@@ -11,32 +20,60 @@ export interface Leak {
 }
 
 /** Remembers a whole source. @throws DATA_UNREADABLE where the caller has not judged that before */
-export async function finderOf(source: DataSource, options: DuplicateOptions, judged = false): Promise<DuplicateFinder> {
+export async function finderOf(
+  source: DataSource,
+  options: DuplicateOptions,
+  judged = false,
+): Promise<DuplicateFinder> {
   const finder = createDuplicateFinder(options);
-  for await (const conversation of source.conversations()) finder.add(fingerprintOf(conversation, options), conversation.origin);
+  for await (const conversation of source.conversations())
+    finder.add(fingerprintOf(conversation, options), conversation.origin);
   // What cannot be read cannot be kept out of the training data.
   if (!judged) checkUnreadable(source.unreadable);
   return finder;
 }
 
 /** The conversations of the training data that repeat one of the evaluation data, or almost. */
-export async function findLeaks(train: DataSource, evaluation: DataSource, options: Partial<DuplicateOptions> = {}): Promise<LeakFindings> {
+export async function findLeaks(
+  train: DataSource,
+  evaluation: DataSource,
+  options: Partial<DuplicateOptions> = {},
+): Promise<LeakFindings> {
   const all = { ...defaultDuplicateOptions, ...options };
   const watch = createLeakWatch(await finderOf(evaluation, all));
-  for await (const conversation of train.conversations()) watch.look(fingerprintOf(conversation, all), conversation.origin);
+  for await (const conversation of train.conversations())
+    watch.look(fingerprintOf(conversation, all), conversation.origin);
   return watch.findings;
 }
 
 /** The error for leaks: how many, and where the first are. */
 export function leakageError({ count, first }: LeakFindings): WhetstoneError {
-  return new WhetstoneError('DATA_LEAKAGE', `${count} ${count === 1 ? 'conversation of the training data is' : 'conversations of the training data are'} also in the evaluation data, or almost.`, {
-    hint: 'The evaluation would measure memory. Take them out: put {"use": "deduplicate", "options": {"against": ["<evaluation file>"], "onLeak": "drop"}} into data.transforms. Where they may stay, set data.leakage to "warn" or "off", or to {"threshold": 1} for equal ones alone.',
-    problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
-      message: `${similarity === 1 ? 'the same as' : `${Math.round(similarity * 100)} % like`} ${placeOf(other)}`,
-      ...(train.file === undefined ? {} : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
-    })),
-    details: { leaks: count, pairs: first.map(({ train, eval: other, similarity }) => ({ train: placeOf(train), eval: placeOf(other), similarity })) },
-  });
+  return new WhetstoneError(
+    'DATA_LEAKAGE',
+    `${count} ` +
+      `${count === 1 ? 'conversation of the training data is' : 'conversations of the training data are'} also ` +
+      'in the evaluation data, or almost.',
+    {
+      hint:
+        'The evaluation would measure memory. Take them out: put {"use": "deduplicate", "options": {"against": ' +
+        '["<evaluation file>"], "onLeak": "drop"}} into data.transforms. Where they may stay, set data.leakage ' +
+        'to "warn" or "off", or to {"threshold": 1} for equal ones alone.',
+      problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
+        message: `${similarity === 1 ? 'the same as' : `${Math.round(similarity * 100)} % like`} ${placeOf(other)}`,
+        ...(train.file === undefined
+          ? {}
+          : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
+      })),
+      details: {
+        leaks: count,
+        pairs: first.map(({ train, eval: other, similarity }) => ({
+          train: placeOf(train),
+          eval: placeOf(other),
+          similarity,
+        })),
+      },
+    },
+  );
 }
 
 /** Evaluation data that training data is looked through for. */
@@ -48,7 +85,10 @@ export interface HeldOut {
   open(): Promise<DuplicateFinder>;
 }
 
-/** How evaluation data and training data are compared: whole conversations; a threshold of 1 finds equal ones alone (case, width, spaces and punctuation aside). */
+/**
+ * How evaluation data and training data are compared: whole conversations; a threshold of 1 finds equal ones alone
+ * (case, width, spaces and punctuation aside).
+ */
 export function leakageOptions(threshold: number): DuplicateOptions {
   return { ...defaultDuplicateOptions, threshold, near: threshold < 1 };
 }

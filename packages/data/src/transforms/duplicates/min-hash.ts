@@ -5,7 +5,10 @@ export const SKETCH_HASHES = 256;
 
 const ideographs = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/gu;
 
-/** Characters of a shingle: `size`; half as many in Chinese, Japanese and Korean, where a character says more; one less in short texts. */
+/**
+ * Characters of a shingle: `size`; half as many in Chinese, Japanese and Korean, where a character says more; one less
+ * in short texts.
+ */
 function shingleLength(text: string, size: number): number {
   if ((text.match(ideographs)?.length ?? 0) * 2 > text.length) return Math.max(1, Math.round(size / 2));
   return text.length < 8 * size ? Math.max(2, size - 1) : size;
@@ -18,21 +21,24 @@ export function shingleHashes(text: string, size = 4): Uint32Array {
   const hashes = new Uint32Array(count);
   for (let start = 0; start < count; start++) {
     let hash = 0x811c9dc5;
-    for (let index = start; index < start + length; index++) hash = Math.imul(hash ^ (text.charCodeAt(index) || 0), 0x01000193);
+    for (let index = start; index < start + length; index++)
+      hash = Math.imul(hash ^ (text.charCodeAt(index) || 0), 0x01000193);
     hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
     hashes[start] = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   }
   hashes.sort();
   let distinct = 1;
-  for (let index = 1; index < count; index++) if (hashes[index] !== hashes[index - 1]) hashes[distinct++] = hashes[index] as number;
+  for (let index = 1; index < count; index++)
+    if (hashes[index] !== hashes[index - 1]) hashes[distinct++] = hashes[index] as number;
   return hashes.slice(0, distinct);
 }
 
 /**
- * A signature of a set: two sets have each of its values in common with a probability of their Jaccard similarity, as with MinHash (Broder, "On the resemblance
- * and containment of documents", 1997), at a cost of some v·ln v + n steps for v values and n members instead of v·n (Dahlgaard, Knudsen and Thorup, "Fast
- * Similarity Sketching", 2017). In every round each member falls into the place of one value, until every place is filled; a place keeps its smallest member of the
- * round that filled it.
+ * A signature of a set: two sets have each of its values in common with a probability of their Jaccard similarity, as
+ * with MinHash (Broder, "On the resemblance and containment of documents", 1997), at a cost of some v·ln v + n steps
+ * for v values and n members instead of v·n (Dahlgaard, Knudsen and Thorup, "Fast Similarity Sketching", 2017). In
+ * every round each member falls into the place of one value, until every place is filled; a place keeps its smallest
+ * member of the round that filled it.
  *
  * @param hashes the members: distinct, mixed hashes, at least one
  */
@@ -42,7 +48,8 @@ export function minHashSignature(hashes: Uint32Array): Uint32Array {
   let empty = SIGNATURE_VALUES;
   for (let round = 1; empty > 0; round++) {
     const seed = Math.imul(round, 0x9e3779b1);
-    // Small sets would take long to hit every place by chance: after so many rounds all members fall into one place after the other.
+    // Small sets would take long to hit every place by chance: after so many rounds all members fall into one place
+    // after the other.
     const place = round - SIGNATURE_VALUES - 1;
     for (let index = 0; index < hashes.length; index++) {
       let value = Math.imul((hashes[index] as number) ^ seed, 0x85ebca6b);
@@ -65,15 +72,17 @@ export function minHashSignature(hashes: Uint32Array): Uint32Array {
 export const sketchOf = (hashes: Uint32Array): Uint32Array => hashes.slice(0, SKETCH_HASHES);
 
 /**
- * Jaccard similarity of two sets from their sketches: the share of the smallest hashes of the union that are in both (bottom-k sketches, Cohen and
- * Kaplan 2007). Exact where both sketches hold their whole set.
+ * Jaccard similarity of two sets from their sketches: the share of the smallest hashes of the union that are in both
+ * (bottom-k sketches, Cohen and Kaplan 2007). Exact where both sketches hold their whole set.
  *
- * @param atLeast gives 0 as soon as it is plain that the similarity is below this: most pairs are done after a few hashes
+ * @param atLeast gives 0 as soon as it is plain that the similarity is below this: most pairs are done after a few
+ *   hashes
  */
 export function sketchSimilarity(a: Uint32Array, b: Uint32Array, atLeast = 0): number {
   const complete = a.length < SKETCH_HASHES && b.length < SKETCH_HASHES;
   const most = complete ? a.length + b.length : SKETCH_HASHES;
-  // Of n hashes in the union, at least atLeast · n must be in both. With whole sets, the union is at most (|a| + |b|) / (1 + atLeast) then.
+  // Of n hashes in the union, at least atLeast · n must be in both. With whole sets, the union is at most (|a| + |b|) /
+  // (1 + atLeast) then.
   const mostInOne = (1 - atLeast) * (complete ? most / (1 + atLeast) : most);
   let inBoth = 0;
   let inUnion = 0;
@@ -90,5 +99,7 @@ export function sketchSimilarity(a: Uint32Array, b: Uint32Array, atLeast = 0): n
 
 /** The most rows of a band under which two texts at the threshold still share a band in 98 of 100 cases. */
 export function rowsOfBand(threshold: number): number {
-  return [24, 16, 12, 8, 6, 4, 3, 2].find((rows) => 1 - (1 - threshold ** rows) ** (SIGNATURE_VALUES / rows) >= 0.98) ?? 1;
+  return (
+    [24, 16, 12, 8, 6, 4, 3, 2].find((rows) => 1 - (1 - threshold ** rows) ** (SIGNATURE_VALUES / rows) >= 0.98) ?? 1
+  );
 }

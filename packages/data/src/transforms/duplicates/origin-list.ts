@@ -44,7 +44,12 @@ export function packOrigins(origins: readonly Origin[]): PackedOrigins {
     if (files.length === 0 || files.at(-1) !== file) files.push(file);
     return files.length - 1;
   });
-  return { files, fileOf, lines: Int32Array.from(origins, ({ line }) => line ?? 0), indexes: Int32Array.from(origins, ({ index }) => index) };
+  return {
+    files,
+    fileOf,
+    lines: Int32Array.from(origins, ({ line }) => line ?? 0),
+    indexes: Int32Array.from(origins, ({ index }) => index),
+  };
 }
 
 export function originAt({ files, fileOf, lines, indexes }: PackedOrigins, number: number): Origin {

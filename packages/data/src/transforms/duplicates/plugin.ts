@@ -1,7 +1,14 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { createConversationSource } from '../../sources/conversations.js';
 import { createTransform, recipeOf, type Decide, type ReportingTransform, type Stage } from '../transform-log.js';
-import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf, placeOf, type Duplicate, type DuplicateOptions } from './finder.js';
+import {
+  createDuplicateFinder,
+  defaultDuplicateOptions,
+  fingerprintOf,
+  placeOf,
+  type Duplicate,
+  type DuplicateOptions,
+} from './finder.js';
 import { DUPLICATE_PARTS } from './fingerprint.js';
 import { finderOf, leakageError } from './leakage.js';
 
@@ -12,21 +19,29 @@ export interface DeduplicateOptions extends DuplicateOptions {
   readonly onLeak: 'error' | 'drop';
 }
 
-const describe = ({ kind, of, similarity }: Duplicate): string => (kind === 'exact' ? `the same as ${placeOf(of)}` : `${Math.round(similarity * 100)} % like ${placeOf(of)}`);
+const describe = ({ kind, of, similarity }: Duplicate): string =>
+  kind === 'exact' ? `the same as ${placeOf(of)}` : `${Math.round(similarity * 100)} % like ${placeOf(of)}`;
 
 /**
- * A transform that takes out conversations which repeat an earlier one: the first of them stays. With `against`, what repeats evaluation data is an error
- * (DATA_LEAKAGE), or taken out; the transform is then for training data alone.
+ * A transform that takes out conversations which repeat an earlier one: the first of them stays. With `against`, what
+ * repeats evaluation data is an error (DATA_LEAKAGE), or taken out; the transform is then for training data alone.
  */
-export function createDeduplicateTransform(options: Partial<DeduplicateOptions> = {}, baseFolder = '.'): ReportingTransform & { readonly trainOnly: boolean } {
+export function createDeduplicateTransform(
+  options: Partial<DeduplicateOptions> = {},
+  baseFolder = '.',
+): ReportingTransform & { readonly trainOnly: boolean } {
   const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
   const begin = async (): Promise<Decide> => {
     const own = createDuplicateFinder(all);
-    const held = all.against.length === 0 ? null : await finderOf(await createConversationSource({ path: all.against }, baseFolder), all);
+    const held =
+      all.against.length === 0
+        ? null
+        : await finderOf(await createConversationSource({ path: all.against }, baseFolder), all);
     return (fingerprint, origin, log) => {
       const leak = held?.find(fingerprint) ?? null;
       if (leak) {
-        if (all.onLeak === 'error') throw leakageError({ count: 1, first: [{ train: origin, eval: leak.of, similarity: leak.similarity }] });
+        if (all.onLeak === 'error')
+          throw leakageError({ count: 1, first: [{ train: origin, eval: leak.of, similarity: leak.similarity }] });
         log.remove({ origin }, 'in-evaluation-data', describe(leak));
         return false;
       }
@@ -56,16 +71,38 @@ export const deduplicatePlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'deduplicate',
-  description: 'Takes out conversations that repeat an earlier one, or almost; and those that are in the evaluation data.',
+  description:
+    'Takes out conversations that repeat an earlier one, or almost; and those that are in the evaluation data.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      part: { enum: [...DUPLICATE_PARTS], default: 'conversation', description: 'What of two conversations is compared.' },
+      part: {
+        enum: [...DUPLICATE_PARTS],
+        default: 'conversation',
+        description: 'What of two conversations is compared.',
+      },
       near: { type: 'boolean', default: true, description: 'Look for almost equal ones, too.' },
-      threshold: { type: 'number', minimum: 0.3, maximum: 1, default: 0.7, description: 'The least similarity of near duplicates.' },
-      shingle: { type: 'integer', minimum: 2, maximum: 20, default: 4, description: 'Characters of a shingle; half as many in Chinese, Japanese and Korean.' },
-      against: { type: 'array', items: { type: 'string', minLength: 1 }, default: [], description: 'Files of evaluation data that must not be repeated.' },
+      threshold: {
+        type: 'number',
+        minimum: 0.3,
+        maximum: 1,
+        default: 0.7,
+        description: 'The least similarity of near duplicates.',
+      },
+      shingle: {
+        type: 'integer',
+        minimum: 2,
+        maximum: 20,
+        default: 4,
+        description: 'Characters of a shingle; half as many in Chinese, Japanese and Korean.',
+      },
+      against: {
+        type: 'array',
+        items: { type: 'string', minLength: 1 },
+        default: [],
+        description: 'Files of evaluation data that must not be repeated.',
+      },
       onLeak: { enum: ['error', 'drop'], default: 'error', description: 'What it means where they are.' },
     },
   } as const,

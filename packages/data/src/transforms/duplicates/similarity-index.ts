@@ -9,7 +9,10 @@ export interface SetSummary {
   readonly sketch: Uint32Array;
 }
 
-/** Finds sets that are much like an earlier one, by locality-sensitive hashing: what shares a whole band of its signature is compared. */
+/**
+ * Finds sets that are much like an earlier one, by locality-sensitive hashing: what shares a whole band of its
+ * signature is compared.
+ */
 export interface SimilarityIndex {
   /** A set that was added before and is at least as similar as the threshold; of several, a late one. */
   find(set: SetSummary): { readonly entry: number; readonly similarity: number } | null;
@@ -22,7 +25,8 @@ function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
   const keys = new Uint32Array(SIGNATURE_VALUES / rows);
   for (let band = 0; band < keys.length; band++) {
     let key = 0x811c9dc5 ^ band;
-    for (let index = band * rows; index < (band + 1) * rows; index++) key = Math.imul(key ^ (signature[index] as number), 0x01000193);
+    for (let index = band * rows; index < (band + 1) * rows; index++)
+      key = Math.imul(key ^ (signature[index] as number), 0x01000193);
     key = Math.imul(key ^ (key >>> 16), 0x85ebca6b);
     keys[band] = key ^ (key >>> 13);
   }
@@ -30,8 +34,8 @@ function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
 }
 
 /**
- * Sets that one search compares at most, the latest first. Where thousands are half alike (letters from one form), all of them share bands, and comparing
- * each with all would take for ever.
+ * Sets that one search compares at most, the latest first. Where thousands are half alike (letters from one form), all
+ * of them share bands, and comparing each with all would take for ever.
  */
 const MOST_COMPARED = 200;
 /** Sets whose signatures one search looks at, at most: a look costs a hundredth of a comparison. */
@@ -45,7 +49,10 @@ const ENTRIES_A_PAGE = 1 << 12;
 /** 0x80 in every byte of a word that is zero. */
 const zeroBytes = (word: number): number => ~(((word & 0x7f7f7f7f) + 0x7f7f7f7f) | word | 0x7f7f7f7f);
 
-/** The lowest byte of the first values of every signature: enough to see that two sets are not nearly alike, without their sketches. */
+/**
+ * The lowest byte of the first values of every signature: enough to see that two sets are not nearly alike, without
+ * their sketches.
+ */
 class SignatureBytes {
   readonly #pages: Int32Array[] = [];
   #length = 0;
@@ -53,14 +60,20 @@ class SignatureBytes {
   static pack(signature: Uint32Array): Int32Array {
     const packed = new Int32Array(ENTRY_WORDS);
     for (let word = 0, at = 0; word < ENTRY_WORDS; word++, at += 4) {
-      const [a, b, c, d] = [signature[at] as number, signature[at + 1] as number, signature[at + 2] as number, signature[at + 3] as number];
+      const [a, b, c, d] = [
+        signature[at] as number,
+        signature[at + 1] as number,
+        signature[at + 2] as number,
+        signature[at + 3] as number,
+      ];
       packed[word] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
     }
     return packed;
   }
 
   add(packed: Int32Array): void {
-    if (this.#length === this.#pages.length * ENTRIES_A_PAGE) this.#pages.push(new Int32Array(ENTRIES_A_PAGE * ENTRY_WORDS));
+    if (this.#length === this.#pages.length * ENTRIES_A_PAGE)
+      this.#pages.push(new Int32Array(ENTRIES_A_PAGE * ENTRY_WORDS));
     this.#pages[this.#pages.length - 1]?.set(packed, (this.#length++ % ENTRIES_A_PAGE) * ENTRY_WORDS);
   }
 
@@ -85,14 +98,16 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
   const rows = rowsOfBand(threshold);
   const table = new BandTable(SIGNATURE_VALUES / rows);
   const signatures = new SignatureBytes();
-  // The share of equal values is the similarity, give or take 0.06: what lies two and a half times that below the threshold is not compared.
+  // The share of equal values is the similarity, give or take 0.06: what lies two and a half times that below the
+  // threshold is not compared.
   const leastAgreement = Math.floor(KEPT_BYTES * (threshold - 0.15));
   // The number of the search that compared an entry last: none is compared twice in one.
   const seenBy = new GrowingInts();
   let finds = 0;
   let latest: { signature: Uint32Array; keys: Uint32Array; packed: Int32Array } | null = null;
   const prepared = (signature: Uint32Array) => {
-    if (latest?.signature !== signature) latest = { signature, keys: bandKeys(signature, rows), packed: SignatureBytes.pack(signature) };
+    if (latest?.signature !== signature)
+      latest = { signature, keys: bandKeys(signature, rows), packed: SignatureBytes.pack(signature) };
     return latest;
   };
 

@@ -3,7 +3,10 @@ import { GrowingInts } from '../../batching/growing-ints.js';
 import { openOverflow, readPage, type Page } from '../../batching/token-store.js';
 
 const PAGE_VALUES = 1 << 18;
-/** Values that are kept in memory: 64 MB. Beyond that, sketches are read from a temporary file, which the system keeps in its cache. */
+/**
+ * Values that are kept in memory: 64 MB. Beyond that, sketches are read from a temporary file, which the system keeps
+ * in its cache.
+ */
 const MEMORY_VALUES = 16 << 20;
 
 /** Sketches by number, in memory and beyond that in a file. */
@@ -13,7 +16,10 @@ export interface SketchStore {
   read(entry: number): Uint32Array;
 }
 
-export function createSketchStore({ memoryValues = MEMORY_VALUES, pageValues = PAGE_VALUES }: { readonly memoryValues?: number; readonly pageValues?: number } = {}): SketchStore {
+export function createSketchStore({
+  memoryValues = MEMORY_VALUES,
+  pageValues = PAGE_VALUES,
+}: { readonly memoryValues?: number; readonly pageValues?: number } = {}): SketchStore {
   const pages: Page[] = [];
   const pageOf = new GrowingInts();
   const startOf = new GrowingInts();
@@ -29,7 +35,8 @@ export function createSketchStore({ memoryValues = MEMORY_VALUES, pageValues = P
     if (pages.length === 0 || kept * pageValues <= memoryValues) return new Int32Array(pageValues);
     overflow ??= openOverflow();
     const bytes = new Uint8Array(current.buffer, 0, used * 4);
-    for (let done = 0; done < bytes.length; ) done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
+    for (let done = 0; done < bytes.length;)
+      done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
     pages[pages.length - 1] = { file: overflow, position: written };
     written += bytes.length;
     return current;

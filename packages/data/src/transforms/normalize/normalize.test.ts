@@ -22,14 +22,43 @@ describe('normalising', () => {
     ['emoji of several parts stay', '👨‍👩‍👧 ok', '👨‍👩‍👧 ok'],
     ['composed letters', 'e\u0301', 'é'],
     ['line ends', 'a\r\nb\rc', 'a\nb\nc'],
-    ['code and addresses stay', 'Run `a  ,b` at https://example.com/a,b!!!x。', 'Run `a  ,b` at https://example.com/a,b!!!x。'],
+    [
+      'code and addresses stay',
+      'Run `a  ,b` at https://example.com/a,b!!!x。',
+      'Run `a  ,b` at https://example.com/a,b!!!x。',
+    ],
     ['code blocks stay', '看:\n```py\nx  =  "，"  \n```', '看：\n```py\nx  =  "，"  \n```'],
   ])('%s', (_, given, expected) => {
     expect(normalizeText(given)).toBe(expected);
   });
 
   test('twice is once, for any text', () => {
-    const unit = fc.constantFrom('a', 'B', '你', '，', ',', '.', '。', '!', '！', ' ', '\u3000', '\n', '“', '’', '`', '1', '?', '(', ')', '\u200b', '-', '…', '~', 'é');
+    const unit = fc.constantFrom(
+      'a',
+      'B',
+      '你',
+      '，',
+      ',',
+      '.',
+      '。',
+      '!',
+      '！',
+      ' ',
+      '\u3000',
+      '\n',
+      '“',
+      '’',
+      '`',
+      '1',
+      '?',
+      '(',
+      ')',
+      '\u200b',
+      '-',
+      '…',
+      '~',
+      'é',
+    );
     fc.assert(
       fc.property(fc.string({ unit, maxLength: 40 }), (text) => {
         const once = normalizeText(text);
@@ -41,8 +70,16 @@ describe('normalising', () => {
 
   test('counts what it changed', async () => {
     const transform = createNormalizeTransform();
-    const source = applyTransforms(sourceOf([{ form: 'text', messages: [{ role: 'assistant', content: '你好,  ok!!' }] }, { form: 'text', messages: [{ role: 'assistant', content: 'fine' }] }]), [transform]);
+    const source = applyTransforms(
+      sourceOf([
+        { form: 'text', messages: [{ role: 'assistant', content: '你好,  ok!!' }] },
+        { form: 'text', messages: [{ role: 'assistant', content: 'fine' }] },
+      ]),
+      [transform],
+    );
     expect(await collect(source.conversations())).toHaveLength(2);
-    expect(source.reports).toMatchObject([{ name: 'normalize-text', conversationsIn: 2, conversationsOut: 2, changed: { 'repeated-marks': 1, spaces: 1 } }]);
+    expect(source.reports).toMatchObject([
+      { name: 'normalize-text', conversationsIn: 2, conversationsOut: 2, changed: { 'repeated-marks': 1, spaces: 1 } },
+    ]);
   });
 });

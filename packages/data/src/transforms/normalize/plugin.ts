@@ -2,7 +2,15 @@ import { definePlugin } from '@whetstone/core/contract';
 import { mapText } from '../map-text.js';
 import { changeProse } from '../protected-text.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { fitPunctuation, limitRepeatedMarks, narrowLetters, normalizeUnicode, removeInvisible, straightenQuotes, tidySpaces } from './rules.js';
+import {
+  fitPunctuation,
+  limitRepeatedMarks,
+  narrowLetters,
+  normalizeUnicode,
+  removeInvisible,
+  straightenQuotes,
+  tidySpaces,
+} from './rules.js';
 
 export interface NormalizeOptions {
   readonly unicode: 'NFC' | 'NFKC' | 'none';
@@ -13,7 +21,14 @@ export interface NormalizeOptions {
   readonly repeatedMarks: boolean;
 }
 
-export const defaultNormalizeOptions: NormalizeOptions = { unicode: 'NFC', invisible: true, widths: true, quotes: true, spaces: true, repeatedMarks: true };
+export const defaultNormalizeOptions: NormalizeOptions = {
+  unicode: 'NFC',
+  invisible: true,
+  widths: true,
+  quotes: true,
+  spaces: true,
+  repeatedMarks: true,
+};
 
 type Rule = readonly [kind: string, apply: (text: string) => string];
 
@@ -30,7 +45,10 @@ function rulesOf(options: NormalizeOptions): Rule[] {
   return rules.filter((rule) => rule !== null);
 }
 
-/** Passes until nothing changes any more: what one rule leaves may be work for another (a space gone, two marks meet). Two are nearly always enough. */
+/**
+ * Passes until nothing changes any more: what one rule leaves may be work for another (a space gone, two marks meet).
+ * Two are nearly always enough.
+ */
 const MOST_PASSES = 6;
 
 function pass(text: string, rules: readonly Rule[], spaces: boolean, onChange: (kind: string) => void): string {
@@ -48,10 +66,14 @@ function pass(text: string, rules: readonly Rule[], spaces: boolean, onChange: (
 }
 
 /**
- * Normalises a text: Unicode form, invisible characters, width of letters and punctuation, quotes, repeated marks, spaces. Code and web addresses stay as
- * they are. Normalising twice changes nothing more.
+ * Normalises a text: Unicode form, invisible characters, width of letters and punctuation, quotes, repeated marks,
+ * spaces. Code and web addresses stay as they are. Normalising twice changes nothing more.
  */
-export function normalizeText(text: string, options: NormalizeOptions = defaultNormalizeOptions, onChange: (kind: string) => void = () => {}): string {
+export function normalizeText(
+  text: string,
+  options: NormalizeOptions = defaultNormalizeOptions,
+  onChange: (kind: string) => void = () => {},
+): string {
   const rules = rulesOf(options);
   const kinds = new Set<string>();
   let current = text;
@@ -67,7 +89,11 @@ export function normalizeText(text: string, options: NormalizeOptions = defaultN
 /** A transform that normalises every message. */
 export function createNormalizeTransform(options: Partial<NormalizeOptions> = {}): ReportingTransform {
   const all = { ...defaultNormalizeOptions, ...options };
-  return createTransform('normalize-text', () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))), recipeOf('normalize-text', all, '.'));
+  return createTransform(
+    'normalize-text',
+    () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))),
+    recipeOf('normalize-text', all, '.'),
+  );
 }
 
 const flag = (description: string) => ({ type: 'boolean', default: true, description }) as const;

@@ -2,24 +2,57 @@
 
 const HAN = '\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\u3001-\\u303f';
 
-/** Canonical composition (`é` as one character), or compatibility composition, which also unfolds ligatures, ㎏ and ①. */
-export const normalizeUnicode = (form: 'NFC' | 'NFKC') => (text: string): string => text.normalize(form);
+/**
+ * Canonical composition (`é` as one character), or compatibility composition, which also unfolds ligatures, ㎏ and ①.
+ */
+export const normalizeUnicode =
+  (form: 'NFC' | 'NFKC') =>
+  (text: string): string =>
+    text.normalize(form);
 
 // After an emoji, a mark or an Arabic letter, a joiner joins something.
-const invisible = /[\u200b\u2060\ufeff\u00ad]|(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}\p{M}\p{Script=Arabic}])\u200d/gu;
+const invisible =
+  /[\u200b\u2060\ufeff\u00ad]|(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}\p{M}\p{Script=Arabic}])\u200d/gu;
 const control = /(?![\t\n])\p{Cc}/gu;
 
 /** Takes out control characters and marks of no width; the joiners of emoji and of Indic and Arabic scripts stay. */
-export const removeInvisible = (text: string): string => text.replace(/\r\n?/g, '\n').replace(control, '').replace(invisible, '');
+export const removeInvisible = (text: string): string =>
+  text.replace(/\r\n?/g, '\n').replace(control, '').replace(invisible, '');
 
 const fullWidthWord = /[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]/g;
 
 /** Full-width letters and digits (`Ａ１`) as the common ones (`A1`), in any language. */
-export const narrowLetters = (text: string): string => text.replace(fullWidthWord, (mark) => String.fromCharCode(mark.charCodeAt(0) - 0xfee0));
+export const narrowLetters = (text: string): string =>
+  text.replace(fullWidthWord, (mark) => String.fromCharCode(mark.charCodeAt(0) - 0xfee0));
 
-const toFullWidth: Readonly<Record<string, string>> = { ',': '，', '!': '！', '?': '？', ';': '；', ':': '：', '(': '（', ')': '）' };
+const toFullWidth: Readonly<Record<string, string>> = {
+  ',': '，',
+  '!': '！',
+  '?': '？',
+  ';': '；',
+  ':': '：',
+  '(': '（',
+  ')': '）',
+};
 const toHalfWidth: Readonly<Record<string, string>> = {
-  '，': ', ', '！': '! ', '？': '? ', '；': '; ', '：': ': ', '（': ' (', '）': ') ', '。': '. ', '、': ', ', '％': '%', '＆': '&', '＋': '+', '－': '-', '／': '/', '＝': '=', '＠': '@', '＃': '#', '＊': '*',
+  '，': ', ',
+  '！': '! ',
+  '？': '? ',
+  '；': '; ',
+  '：': ': ',
+  '（': ' (',
+  '）': ') ',
+  '。': '. ',
+  '、': ', ',
+  '％': '%',
+  '＆': '&',
+  '＋': '+',
+  '－': '-',
+  '／': '/',
+  '＝': '=',
+  '＠': '@',
+  '＃': '#',
+  '＊': '*',
 };
 const halfAfterHan = new RegExp(`(?<=[${HAN}])[ \\t]*([,!?;:])(?!//)[ \\t]*(?=[${HAN}\\n]|$)`, 'gu');
 const bracketsInHan = new RegExp(`(?<=[${HAN}])\\(([^()\\n]*[${HAN}][^()\\n]*)\\)`, 'gu');
@@ -47,7 +80,10 @@ export function straightenQuotes(text: string): string {
 
 const betweenHan = new RegExp(`(?<=[${HAN}，。！？；：、])[ \\t]+(?=[${HAN}，。！？；：、])`, 'gu');
 
-/** Spaces of all kinds as one common space; none between Chinese characters, before closing punctuation, and at the ends of lines; two empty lines at most. */
+/**
+ * Spaces of all kinds as one common space; none between Chinese characters, before closing punctuation, and at the ends
+ * of lines; two empty lines at most.
+ */
 export function tidySpaces(text: string): string {
   return text
     .replace(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/g, ' ')

@@ -25,8 +25,16 @@ export interface QualityOptions {
 
 /** What assistants say of themselves; training on it teaches nothing else. */
 export const commonBoilerplate = [
-  'as an ai language model', 'as a large language model', 'i am an ai assistant and cannot', 'my knowledge cutoff', 'regenerate response',
-  '作为一个人工智能语言模型', '作为一个ai语言模型', '作为ai语言模型', '我是一个人工智能，无法', '我的知识截止',
+  'as an ai language model',
+  'as a large language model',
+  'i am an ai assistant and cannot',
+  'my knowledge cutoff',
+  'regenerate response',
+  '作为一个人工智能语言模型',
+  '作为一个ai语言模型',
+  '作为ai语言模型',
+  '我是一个人工智能，无法',
+  '我的知识截止',
 ];
 
 export const defaultQualityOptions: QualityOptions = {
@@ -53,7 +61,8 @@ export interface QualityFinding {
 type Check = (conversation: Conversation, text: string, options: QualityOptions) => QualityFinding | null;
 
 const percent = (share: number): string => `${Math.round(share * 100)} %`;
-const replies = ({ messages }: Conversation): string[] => messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message));
+const replies = ({ messages }: Conversation): string[] =>
+  messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message));
 const code = /```[\s\S]*?(?:```|$)/g;
 
 const length: Check = (_, text, { minCharacters, maxCharacters }) => {
@@ -106,9 +115,13 @@ const language: Check = (_, text, { scripts, minScriptShare }) => {
   if (scripts.length === 0) return null;
   const letters = text.replace(code, '').match(/\p{L}/gu)?.length ?? 0;
   if (letters < 4) return null;
-  const wanted = text.replace(code, '').match(new RegExp(`[${scripts.map((script) => `\\p{Script=${script}}`).join('')}]`, 'gu'))?.length ?? 0;
+  const wanted =
+    text.replace(code, '').match(new RegExp(`[${scripts.map((script) => `\\p{Script=${script}}`).join('')}]`, 'gu'))
+      ?.length ?? 0;
   const share = wanted / letters;
-  return share < minScriptShare ? { reason: 'language', detail: `${percent(share)} of the letters are ${scripts.join(' or ')}` } : null;
+  return share < minScriptShare
+    ? { reason: 'language', detail: `${percent(share)} of the letters are ${scripts.join(' or ')}` }
+    : null;
 };
 
 const boilerplate: Check = (conversation, _, { boilerplate: phrases }) => {
@@ -124,17 +137,24 @@ const roleOrder: Check = ({ form, messages }, _, options) => {
   const broken = (detail: string): QualityFinding => ({ reason: 'role-order', detail });
   for (const [index, { role }] of messages.entries()) {
     const before = messages[index - 1]?.role;
-    if (role === 'system' && firstTurn !== -1 && index > firstTurn) return broken(`a system message is message ${index + 1}`);
-    if ((role === 'user' || role === 'assistant') && role === before) return broken(`messages ${index} and ${index + 1} are both the ${role}'s`);
-    if (role === 'tool' && before !== 'assistant' && before !== 'tool') return broken(`message ${index + 1} is a tool's, after the ${before ?? 'start'}`);
+    if (role === 'system' && firstTurn !== -1 && index > firstTurn)
+      return broken(`a system message is message ${index + 1}`);
+    if ((role === 'user' || role === 'assistant') && role === before)
+      return broken(`messages ${index} and ${index + 1} are both the ${role}'s`);
+    if (role === 'tool' && before !== 'assistant' && before !== 'tool')
+      return broken(`message ${index + 1} is a tool's, after the ${before ?? 'start'}`);
     if (role === 'assistant' && index === firstTurn) return broken('the assistant speaks first');
   }
-  return messages.at(-1)?.role === 'assistant' ? null : broken(`the last message is the ${messages.at(-1)?.role ?? 'nobody'}'s`);
+  return messages.at(-1)?.role === 'assistant'
+    ? null
+    : broken(`the last message is the ${messages.at(-1)?.role ?? 'nobody'}'s`);
 };
 
 const emptyTurns: Check = ({ messages }, _, options) => {
   if (!options.emptyTurns) return null;
-  const empty = messages.findIndex((message) => textOf(message).trim() === '' && (message.tool_calls?.length ?? 0) === 0);
+  const empty = messages.findIndex(
+    (message) => textOf(message).trim() === '' && (message.tool_calls?.length ?? 0) === 0,
+  );
   return empty === -1 ? null : { reason: 'empty-turn', detail: `message ${empty + 1} is empty` };
 };
 
@@ -144,19 +164,35 @@ const endMark = /[.!?…。！？”"'」』）)\]】:：;；~～*`>}|\p{Extende
 const truncatedReplies: Check = (conversation, _, options) => {
   if (!options.truncatedReplies) return null;
   for (const reply of replies(conversation)) {
-    if ((reply.match(/```/g)?.length ?? 0) % 2 === 1) return { reason: 'truncated-reply', detail: 'code is opened and never closed' };
+    if ((reply.match(/```/g)?.length ?? 0) % 2 === 1)
+      return { reason: 'truncated-reply', detail: 'code is opened and never closed' };
     const text = reply.trim();
     const ending = JSON.stringify(text.slice(-24));
-    if (/[,，、(（]$/u.test(text) || /\s(?:and|or|but|the|a|an|of|to|with|because)$/.test(text)) return { reason: 'truncated-reply', detail: `a reply ends in ${ending}` };
-    if (text.length > 400 && !endMark.test(text) && !/\n[-*\d|#][^\n]*$/.test(text)) return { reason: 'truncated-reply', detail: `a long reply ends in ${ending}` };
+    if (/[,，、(（]$/u.test(text) || /\s(?:and|or|but|the|a|an|of|to|with|because)$/.test(text))
+      return { reason: 'truncated-reply', detail: `a reply ends in ${ending}` };
+    if (text.length > 400 && !endMark.test(text) && !/\n[-*\d|#][^\n]*$/.test(text))
+      return { reason: 'truncated-reply', detail: `a long reply ends in ${ending}` };
   }
   return null;
 };
 
-const checks: readonly Check[] = [emptyTurns, length, turnCount, roleOrder, truncatedReplies, boilerplate, repetition, symbols, language];
+const checks: readonly Check[] = [
+  emptyTurns,
+  length,
+  turnCount,
+  roleOrder,
+  truncatedReplies,
+  boilerplate,
+  repetition,
+  symbols,
+  language,
+];
 
 /** The first thing that is wrong with a conversation, or null. */
-export function judgeQuality(conversation: Conversation, options: QualityOptions = defaultQualityOptions): QualityFinding | null {
+export function judgeQuality(
+  conversation: Conversation,
+  options: QualityOptions = defaultQualityOptions,
+): QualityFinding | null {
   const text = conversation.messages.map((message) => textOf(message)).join('\n');
   for (const check of checks) {
     const finding = check(conversation, text, options);

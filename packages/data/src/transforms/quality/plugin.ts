@@ -5,24 +5,32 @@ import { commonBoilerplate, defaultQualityOptions, judgeQuality, type QualityOpt
 /** A transform that takes out conversations of low quality, each with its reason. */
 export function createQualityTransform(options: Partial<QualityOptions> = {}): ReportingTransform {
   const all = { ...defaultQualityOptions, ...options };
-  return createTransform('quality-filter', () => (conversation, log) => {
-    const finding = judgeQuality(conversation, all);
-    if (!finding) return conversation;
-    log.remove(conversation, finding.reason, finding.detail);
-    return null;
-  }, recipeOf('quality-filter', all, '.'));
+  return createTransform(
+    'quality-filter',
+    () => (conversation, log) => {
+      const finding = judgeQuality(conversation, all);
+      if (!finding) return conversation;
+      log.remove(conversation, finding.reason, finding.detail);
+      return null;
+    },
+    recipeOf('quality-filter', all, '.'),
+  );
 }
 
 const defaults = defaultQualityOptions;
-const share = (value: number, description: string) => ({ type: 'number', minimum: 0, maximum: 1, default: value, description }) as const;
-const count = (value: number, description: string) => ({ type: 'integer', minimum: 0, default: value, description }) as const;
+const share = (value: number, description: string) =>
+  ({ type: 'number', minimum: 0, maximum: 1, default: value, description }) as const;
+const count = (value: number, description: string) =>
+  ({ type: 'integer', minimum: 0, default: value, description }) as const;
 const flag = (description: string) => ({ type: 'boolean', default: true, description }) as const;
 
 export const qualityFilterPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'quality-filter',
-  description: 'Takes out conversations that are too short or long, repeat themselves, are broken off, or are not what they should be.',
+  description:
+    'Takes out conversations that are too short or long, repeat themselves, are broken off, or are not what ' +
+    'they should be.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
@@ -33,9 +41,19 @@ export const qualityFilterPlugin = definePlugin({
       maxTurns: count(defaults.maxTurns, 'Turns that a conversation has at most.'),
       maxRepetition: share(defaults.maxRepetition, 'The largest share of a reply that may repeat itself.'),
       maxSymbolShare: share(defaults.maxSymbolShare, 'The largest share of symbols.'),
-      scripts: { type: 'array', items: { type: 'string', pattern: '^[A-Za-z_]+$' }, default: [], description: 'Scripts that are wanted, as Latin or Han; empty for any.' },
+      scripts: {
+        type: 'array',
+        items: { type: 'string', pattern: '^[A-Za-z_]+$' },
+        default: [],
+        description: 'Scripts that are wanted, as Latin or Han; empty for any.',
+      },
       minScriptShare: share(defaults.minScriptShare, 'The least share of letters in these scripts.'),
-      boilerplate: { type: 'array', items: { type: 'string', minLength: 1 }, default: commonBoilerplate, description: 'Phrases that no reply may hold.' },
+      boilerplate: {
+        type: 'array',
+        items: { type: 'string', minLength: 1 },
+        default: commonBoilerplate,
+        description: 'Phrases that no reply may hold.',
+      },
       roleOrder: flag('User and assistant must speak by turns, the assistant last.'),
       emptyTurns: flag('No turn may be empty.'),
       truncatedReplies: flag('No reply may be broken off.'),

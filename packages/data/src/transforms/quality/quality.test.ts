@@ -6,8 +6,12 @@ import { applyTransforms } from '../apply.js';
 import { defaultQualityOptions, judgeQuality, repetitionShare } from './checks.js';
 import { createQualityTransform } from './plugin.js';
 
-const judge = (conversation: Omit<Conversation, 'origin'>, options = {}) => judgeQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;
-const roles = (...names: string[]): Omit<Conversation, 'origin'> => ({ form: 'chat', messages: names.map((role): Message => ({ role, content: 'Some words.' })) });
+const judge = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
+  judgeQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;
+const roles = (...names: string[]): Omit<Conversation, 'origin'> => ({
+  form: 'chat',
+  messages: names.map((role): Message => ({ role, content: 'Some words.' })),
+});
 
 const longReply = `Rivers carve valleys over thousands of years, while glaciers grind whole mountains into gravel. Wind moves dunes across deserts; rain
 dissolves limestone until caves open beneath our feet. Earthquakes lift coasts out of the sea within seconds. Volcanoes build islands, and waves take them
@@ -64,9 +68,15 @@ test('the share of a text that repeats itself', () => {
 
 test('the transform lists every removal with its reason', async () => {
   const transform = createQualityTransform();
-  const kept = await collect(applyTransforms(sourceOf([chat('Hi', 'Hello'), chat('Hi', ''), roles('user')]), [transform]).conversations());
+  const kept = await collect(
+    applyTransforms(sourceOf([chat('Hi', 'Hello'), chat('Hi', ''), roles('user')]), [transform]).conversations(),
+  );
   expect(kept).toHaveLength(1);
-  expect(transform.report).toMatchObject({ conversationsIn: 3, conversationsOut: 1, removed: { 'empty-turn': 1, 'role-order': 1 } });
+  expect(transform.report).toMatchObject({
+    conversationsIn: 3,
+    conversationsOut: 1,
+    removed: { 'empty-turn': 1, 'role-order': 1 },
+  });
   expect(transform.report.removals.map(({ origin, detail }) => [origin.line, detail])).toEqual([
     [2, 'message 2 is empty'],
     [3, "the last message is the user's"],

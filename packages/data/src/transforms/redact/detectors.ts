@@ -23,7 +23,11 @@ export interface DetectOptions {
 type Detect = (text: string, options: DetectOptions) => Omit<Detection, 'kind'>[];
 
 /** Everything that a pattern finds and a check confirms; a capture group narrows what is taken. */
-function matches(text: string, pattern: RegExp, confirm: (found: string) => boolean = () => true): Omit<Detection, 'kind'>[] {
+function matches(
+  text: string,
+  pattern: RegExp,
+  confirm: (found: string) => boolean = () => true,
+): Omit<Detection, 'kind'>[] {
   return Array.from(text.matchAll(pattern)).flatMap((match) => {
     const group = match.slice(1).find((part) => part !== undefined);
     const found = group ?? match[0];
@@ -33,19 +37,36 @@ function matches(text: string, pattern: RegExp, confirm: (found: string) => bool
 }
 
 // No letter or digit of the same kind may go on before or after: a part of a longer number is none.
-const email: Detect = (text) => matches(text, /(?<![\w.+-])[\w.+-]{1,64}(?:'[\w.+-]{1,32}){0,2}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w-])/gi, (found) => validator.isEmail(found));
+const email: Detect = (text) =>
+  matches(
+    text,
+    /(?<![\w.+-])[\w.+-]{1,64}(?:'[\w.+-]{1,32}){0,2}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w-])/gi,
+    (found) => validator.isEmail(found),
+  );
 
 const digits = (found: string): string => found.replace(/\D/g, '');
 
 /** 13 to 19 digits that pass the Luhn check and start as the cards of a network do. */
 const card: Detect = (text) =>
-  matches(text, /(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])/g, (found) => validator.isCreditCard(digits(found)) || (/^(?:62|81)/.test(digits(found)) && validator.isLuhnNumber(digits(found))));
+  matches(
+    text,
+    /(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d-])/g,
+    (found) =>
+      validator.isCreditCard(digits(found)) ||
+      (/^(?:62|81)/.test(digits(found)) && validator.isLuhnNumber(digits(found))),
+  );
 
-const iban: Detect = (text) => matches(text, /(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}(?![A-Za-z0-9])/g, (found) => validator.isIBAN(found.replaceAll(' ', '')));
+const iban: Detect = (text) =>
+  matches(text, /(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}(?![A-Za-z0-9])/g, (found) =>
+    validator.isIBAN(found.replaceAll(' ', '')),
+  );
 
 const chineseWeights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 
-/** The 18 characters of a Chinese identity number: a date that exists, and the check character of GB 11643 (ISO 7064, MOD 11-2). */
+/**
+ * The 18 characters of a Chinese identity number: a date that exists, and the check character of GB 11643 (ISO 7064,
+ * MOD 11-2).
+ */
 export function isChineseIdentityNumber(text: string): boolean {
   const parts = /^[1-9]\d{5}((?:18|19|20)\d{2})(\d{2})(\d{2})\d{3}[\dXx]$/.exec(text);
   if (!parts) return false;
@@ -56,7 +77,10 @@ export function isChineseIdentityNumber(text: string): boolean {
   return '10X98765432'[sum % 11] === text[17]?.toUpperCase();
 }
 
-/** US social security numbers as they are written; the areas 000, 666 and 9xx, group 00 and serial 0000 were never given out. */
+/**
+ * US social security numbers as they are written; the areas 000, 666 and 9xx, group 00 and serial 0000 were never given
+ * out.
+ */
 const isSocialSecurityNumber = (found: string): boolean => /^(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}$/.test(found);
 
 const nationalIds: Detect = (text) => [
@@ -69,16 +93,26 @@ const namesDocument = /dni|nie|documento|codice fiscale|cf|aadhaar|passport|护�
 
 /** Other countries' numbers, where the text says that one follows, with the checks that are known. */
 const namedIds = (text: string): Omit<Detection, 'kind'>[] => [
-  ...matches(text, /(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) => validator.isIdentityCard(found.replace('-', '').toUpperCase(), 'ES')),
-  ...matches(text, /(?<=\b(?:codice fiscale|CF)\b\W{0,4})([A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z])\b/gi, (found) => validator.isIdentityCard(found.toUpperCase(), 'IT')),
-  ...matches(text, /(?<=\bAadhaar\b\D{0,12})(\d{4} ?\d{4} ?\d{4})\b/gi, (found) => validator.isIdentityCard(found, 'IN')),
+  ...matches(text, /(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) =>
+    validator.isIdentityCard(found.replace('-', '').toUpperCase(), 'ES'),
+  ),
+  ...matches(text, /(?<=\b(?:codice fiscale|CF)\b\W{0,4})([A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z])\b/gi, (found) =>
+    validator.isIdentityCard(found.toUpperCase(), 'IT'),
+  ),
+  ...matches(text, /(?<=\bAadhaar\b\D{0,12})(\d{4} ?\d{4} ?\d{4})\b/gi, (found) =>
+    validator.isIdentityCard(found, 'IN'),
+  ),
   ...matches(text, /(?<=\bpassport\b(?: (?:number|no\.?))?(?: is)?\W{0,4})([A-Z]{1,2}\d{6,8})\b/gi),
   ...matches(text, /(?<=护照(?:号码?)?(?:是|为)?[：:\s]{0,3})([EGDSPHK][A-Z]?\d{7,8})(?!\d)/gi),
 ];
 
 const ip: Detect = (text) => [
   ...matches(text, /(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)/g, (found) => validator.isIP(found, 4)),
-  ...matches(text, /(?<![0-9a-f:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-f:]|\.\d)/gi, (found) => found.length > 6 && validator.isIP(found, 6)),
+  ...matches(
+    text,
+    /(?<![0-9a-f:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-f:]|\.\d)/gi,
+    (found) => found.length > 6 && validator.isIP(found, 6),
+  ),
 ];
 
 const chineseMobile = /(?<![\d.])(?:(?:\+|00)?86[ -]?)?1[3-9]\d(?:[ -]?\d{4}){2}(?!\d)/g;
@@ -86,7 +120,10 @@ const chineseLandline = /(?<!\d)(?:0\d{2,3}[- ]?|（0\d{2,3}）|\(0\d{2,3}\))[2-
 
 const phoneWord = /(?:phone|call|mobile|cell|tel|fax|whatsapp|电话|手机|致电|拨打|联系)[^\n.,;，。；]{0,20}$/i;
 
-/** Numbers of ten digits and more that are written like a phone number; bare digits count only where the text speaks of phones. */
+/**
+ * Numbers of ten digits and more that are written like a phone number; bare digits count only where the text speaks of
+ * phones.
+ */
 function looksLikePhone(text: string, start: number, end: number): boolean {
   const found = text.slice(start, end);
   if (found.startsWith('+')) return true;
@@ -109,34 +146,46 @@ function without(text: string, stretches: readonly Omit<Detection, 'kind'>[]): s
 const phone: Detect = (text, { countries }) => {
   const chinese = [...matches(text, chineseMobile), ...matches(text, chineseLandline)];
   const zones = onlyPhoneZones(chinese.length === 0 ? text : without(text, chinese));
-  const international = zones === null ? [] : (countries.length === 0 ? [undefined] : countries).flatMap((country) =>
-    findPhoneNumbersInText(zones, country === undefined ? {} : { defaultCountry: country })
-      .filter(({ number, startsAt, endsAt }) => number.isValid() && looksLikePhone(text, startsAt, endsAt))
-      .map(({ startsAt, endsAt }) => ({ start: startsAt, end: endsAt })),
-  );
+  const international =
+    zones === null
+      ? []
+      : (countries.length === 0 ? [undefined] : countries).flatMap((country) =>
+          findPhoneNumbersInText(zones, country === undefined ? {} : { defaultCountry: country })
+            .filter(({ number, startsAt, endsAt }) => number.isValid() && looksLikePhone(text, startsAt, endsAt))
+            .map(({ startsAt, endsAt }) => ({ start: startsAt, end: endsAt })),
+        );
   return [...chinese, ...international];
 };
 
 // A place name, without the words that lead to it ("住在", "地址是").
 const placeName = '(?:(?![在住址是于为到从去往来的])\\p{Script=Han})';
 const region = `(?:${placeName}{2,8}?(?:省|自治区|特别行政区))?`;
-// Each stretch ends at the first word for a street or a quarter, so that there is one way to read a text: nested choices would take time without end.
+// Each stretch ends at the first word for a street or a quarter, so that there is one way to read a text: nested
+// choices would take time without end.
 const quarter = '(?:路|街|大道|巷|胡同|弄|村|镇|小区|花园|新村)';
 const beforeQuarter = `(?:(?!${quarter})[\\p{Script=Han}\\dA-Za-z])`;
 const chineseAddress = new RegExp(
   `${region}${placeName}{2,6}?(?:市|州|盟|地区)(?:[\\p{Script=Han}]{1,8}?(?:区|县|旗|市))?[\\p{Script=Han}\\dA-Za-z]${beforeQuarter}{0,13}${quarter}(?:${beforeQuarter}{0,14}${quarter}){0,5}(?:[\\dA-Za-z一二三四五六七八九十百]{1,6}(?:号楼|号院|号|弄|幢|栋|座|单元|楼|室|层|-)?)+`,
   'gu',
 );
-const streetKind = '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
+const streetKind =
+  '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
 const westernAddress = new RegExp(
-  `(?<![\\d.,])\\d{1,5}[A-Z]?(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])(?:\\s+(?:[NS][EW]|[NSEW])\\b)?(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?(?:,\\s*[A-Z][\\w'-]*(?: [A-Z][\\w'-]*){0,2}){0,2}(?:,?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?|,?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2})?`,
+  `(?<![\\d.,])\\d{1,5}[A-Z]?(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])(?:\\s+(?:[NS][EW]|[NSEW])\\b)?(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?(?:,\\s*[A-Z][\\w'-]*(?: ` +
+    `[A-Z][\\w'-]*){0,2}){0,2}(?:,?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?|,?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2})?`,
   'g',
 );
-const europeanAddress = /\b\p{Lu}[\p{L}-]{2,24}(?:straße|strasse|str\.|weg|gasse|allee|platz) \d{1,4}[a-z]?(?:, \d{5} \p{Lu}[\p{L}-]+)?/gu;
+const europeanAddress =
+  /\b\p{Lu}[\p{L}-]{2,24}(?:straße|strasse|str\.|weg|gasse|allee|platz) \d{1,4}[a-z]?(?:, \d{5} \p{Lu}[\p{L}-]+)?/gu;
 
-const address: Detect = (text) => [...matches(text, chineseAddress), ...matches(text, westernAddress), ...matches(text, europeanAddress)];
+const address: Detect = (text) => [
+  ...matches(text, chineseAddress),
+  ...matches(text, westernAddress),
+  ...matches(text, europeanAddress),
+];
 
-const surnames = '王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤';
+const surnames =
+  '王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤';
 const chineseName = `(?:欧阳|司马|上官|诸葛|[${surnames}])[\\p{Script=Han}]{1,2}`;
 const chineseNames = new RegExp(
   `(?:(?:我叫|我的名字是|我的名字叫|姓名|联系人|收件人|收货人|本人)(?:是|为)?[：:\\s]{0,3}(${chineseName})(?=$|[\\s，。,.！!？?；;、（(]|的|电话|手机|，))|(?<![\\p{Script=Han}])(${chineseName})(?=先生|女士|小姐|太太|经理|老师|同学)`,
@@ -144,15 +193,30 @@ const chineseNames = new RegExp(
 );
 const capitalised = "[A-Z][a-z]+(?:[-'’][A-Z][a-z]+)?";
 const westernNames = new RegExp(
-  `(?:\\b(?:[Mm]y (?:full )?name is|[Nn]ame(?: is)?:|[Tt]his is|[Cc]ontact|[Aa]ttn:?|[Ss]igned,?|[Rr]egards,|[Ss]incerely,)\\s+(${capitalised}(?:\\s+(?:[A-Z]\\.\\s*)?${capitalised}){1,2}))|(?:\\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Señor|Señora|Mme|M)\\b\\.?\\s+(${capitalised}(?:\\s+${capitalised})?))|(?:\\b[Mm]y name is\\s+(${capitalised}))`,
+  '(?:\\b(?:[Mm]y (?:full )?name is|[Nn]ame(?: is)?:|[Tt]his ' +
+    `is|[Cc]ontact|[Aa]ttn:?|[Ss]igned,?|[Rr]egards,|[Ss]incerely,)\\s+(${capitalised}(?:\\s+(?:[A-Z]\\.\\s*)?${capitalised}){1,2}))|(?:\\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Señor|Señora|Mme|M)\\b\\.?\\s+(${capitalised}(?:\\s+${capitalised})?))|(?:\\b[Mm]y ` +
+    `name is\\s+(${capitalised}))`,
   'g',
 );
 /** Words that start with a capital after "this is", and are nobody. */
-const noNames = /^(?:The|This|That|Customer|Support|Service|Team|Not|Our|Your|It|Contact|Sales|Help|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|January|February|March|April|May|June|July|August|September|October|November|December)\b/;
+const noNames =
+  /^(?:The|This|That|Customer|Support|Service|Team|Not|Our|Your|It|Contact|Sales|Help|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|January|February|March|April|May|June|July|August|September|October|November|December)\b/;
 
-const name: Detect = (text) => [...matches(text, chineseNames), ...matches(text, westernNames, (found) => !noNames.test(found))];
+const name: Detect = (text) => [
+  ...matches(text, chineseNames),
+  ...matches(text, westernNames, (found) => !noNames.test(found)),
+];
 
-const detectors: Readonly<Record<PersonalDataKind, Detect>> = { email, 'national-id': nationalIds, card, iban, ip, phone, address, name };
+const detectors: Readonly<Record<PersonalDataKind, Detect>> = {
+  email,
+  'national-id': nationalIds,
+  card,
+  iban,
+  ip,
+  phone,
+  address,
+  name,
+};
 
 /** What a text must hold for a detector to find anything: most texts hold none of it, and are done with one look. */
 const worthLooking: Readonly<Partial<Record<PersonalDataKind, RegExp>>> = {

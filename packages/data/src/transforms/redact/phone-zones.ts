@@ -7,15 +7,27 @@ const MOST_DIGITS = 40;
 const MOST_STRETCHES = 21;
 
 /** What may stand between the digits of one number: the punctuation of libphonenumber. */
-const between = /^[-\u2010-\u2015\u2212\u30fc\uff0d\uff0f/\uff0e. \u00a0\u00ad\u200b\u2060\u3000()\uff08\uff09\uff3b\uff3d[\]~\u2053\u223c\uff5e]{0,4}$/;
+const between =
+  /^[-\u2010-\u2015\u2212\u30fc\uff0d\uff0f/\uff0e. \u00a0\u00ad\u200b\u2060\u3000()\uff08\uff09\uff3b\uff3d[\]~\u2053\u223c\uff5e]{0,4}$/;
 const plusBefore = /[+\uff0b][-. ([\u3000\uff08]{0,4}$/;
 const digit = /\p{Nd}/gu;
 
 /** Characters after a number in which its extension may stand. */
 const EXTENSION = 24;
 
-/** What numbers beside one another are parted by, each kind for itself: slashes, brackets, hyphens with a space, wide hyphens, stops, spaces, and numbers of one or two digits. */
-const partings: readonly RegExp[] = [/\/+/g, /(?=\()/g, / -|- /g, /[\u2012-\u2015\uff0d]/g, /\.+/g, /[\s\u00a0\u3000]+/g, /(?:(?<=\s|^)\d{1,2}(?:\s|$))+/g];
+/**
+ * What numbers beside one another are parted by, each kind for itself: slashes, brackets, hyphens with a space, wide
+ * hyphens, stops, spaces, and numbers of one or two digits.
+ */
+const partings: readonly RegExp[] = [
+  /\/+/g,
+  /(?=\()/g,
+  / -|- /g,
+  /[\u2012-\u2015\uff0d]/g,
+  /\.+/g,
+  /[\s\u00a0\u3000]+/g,
+  /(?:(?<=\s|^)\d{1,2}(?:\s|$))+/g,
+];
 
 /** Digits with nothing but a phone number's punctuation between them, as long as they go on. */
 interface Zone {
@@ -41,12 +53,19 @@ function* zonesOf(text: string): Generator<Zone> {
       continue;
     }
     if (zone !== null) yield zone;
-    zone = { start: index, end: index + found.length, digits: found.length, stretches: 1, plus: plusBefore.test(text.slice(Math.max(0, index - 5), index)) };
+    zone = {
+      start: index,
+      end: index + found.length,
+      digits: found.length,
+      stretches: 1,
+      plus: plusBefore.test(text.slice(Math.max(0, index - 5), index)),
+    };
   }
   if (zone !== null) yield zone;
 }
 
-const couldBeOne = (digits: number, plus: boolean): boolean => digits <= MOST_DIGITS && digits >= (plus ? LEAST_INTERNATIONAL : LEAST_NATIONAL);
+const couldBeOne = (digits: number, plus: boolean): boolean =>
+  digits <= MOST_DIGITS && digits >= (plus ? LEAST_INTERNATIONAL : LEAST_NATIONAL);
 
 /** The parts of a zone of many numbers that could each be a phone number; neighbours that touch are one part. */
 function hopefulParts(text: string, { start, end, plus }: Zone): Range[] {
@@ -56,7 +75,8 @@ function hopefulParts(text: string, { start, end, plus }: Zone): Range[] {
     let from = 0;
     const take = (to: number): void => {
       const part = inside.slice(from, to);
-      if (couldBeOne(part.match(digit)?.length ?? 0, plus && from === 0)) parts.push({ start: start + from, end: start + to });
+      if (couldBeOne(part.match(digit)?.length ?? 0, plus && from === 0))
+        parts.push({ start: start + from, end: start + to });
     };
     for (const { index, 0: found } of inside.matchAll(parting)) {
       take(index);
@@ -67,12 +87,16 @@ function hopefulParts(text: string, { start, end, plus }: Zone): Range[] {
   return parts.sort((a, b) => a.start - b.start || a.end - b.end);
 }
 
-/** The stretches of a text in which libphonenumber can find something that counts as a phone number, each with room for an extension. */
+/**
+ * The stretches of a text in which libphonenumber can find something that counts as a phone number, each with room for
+ * an extension.
+ */
 function hopefulRanges(text: string): Range[] {
   const ranges: Range[] = [];
   for (const zone of zonesOf(text)) {
     if (zone.stretches <= MOST_STRETCHES && zone.digits <= MOST_DIGITS) {
-      if (couldBeOne(zone.digits, zone.plus)) ranges.push({ start: zone.start, end: Math.min(text.length, zone.end + EXTENSION) });
+      if (couldBeOne(zone.digits, zone.plus))
+        ranges.push({ start: zone.start, end: Math.min(text.length, zone.end + EXTENSION) });
     } else {
       for (const part of hopefulParts(text, zone)) ranges.push(part);
     }
@@ -81,8 +105,9 @@ function hopefulRanges(text: string): Range[] {
 }
 
 /**
- * The text with a line break in place of every digit that cannot be part of a phone number: in tables of numbers, libphonenumber tries each for itself and in many
- * combinations. Null where nothing is left. Takes time in proportion to the text's length.
+ * The text with a line break in place of every digit that cannot be part of a phone number: in tables of numbers,
+ * libphonenumber tries each for itself and in many combinations. Null where nothing is left. Takes time in proportion
+ * to the text's length.
  */
 export function onlyPhoneZones(text: string): string | null {
   const ranges = hopefulRanges(text);

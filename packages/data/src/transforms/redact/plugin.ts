@@ -9,16 +9,34 @@ export interface RedactOptions extends DetectOptions {
   readonly action: 'redact' | 'drop';
 }
 
-export const defaultRedactOptions: RedactOptions = { kinds: PERSONAL_DATA_KINDS, countries: ['CN', 'US', 'GB'], action: 'redact' };
+export const defaultRedactOptions: RedactOptions = {
+  kinds: PERSONAL_DATA_KINDS,
+  countries: ['CN', 'US', 'GB'],
+  action: 'redact',
+};
 
 const labels: Readonly<Record<PersonalDataKind, string>> = {
-  email: 'EMAIL', card: 'CARD', iban: 'IBAN', 'national-id': 'ID', ip: 'IP', phone: 'PHONE', address: 'ADDRESS', name: 'NAME',
+  email: 'EMAIL',
+  card: 'CARD',
+  iban: 'IBAN',
+  'national-id': 'ID',
+  ip: 'IP',
+  phone: 'PHONE',
+  address: 'ADDRESS',
+  name: 'NAME',
 };
 
 /** The same thing however it is written: without spaces and hyphens, in lower case. */
-const identityOf = (text: string): string => text.toLowerCase().replace(/[\s().+-]/g, '').replace(/^(?:00)?86(?=1\d{10}$)/, '');
+const identityOf = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[\s().+-]/g, '')
+    .replace(/^(?:00)?86(?=1\d{10}$)/, '');
 
-/** Gives out placeholders: the same value has the same one within a conversation (`[PHONE_1]` in the question and in the answer). */
+/**
+ * Gives out placeholders: the same value has the same one within a conversation (`[PHONE_1]` in the question and in the
+ * answer).
+ */
 export function createPlaceholders(): (kind: PersonalDataKind, value: string) => string {
   const numbers = new Map<string, number>();
   const counts = new Map<PersonalDataKind, number>();
@@ -35,7 +53,12 @@ export function createPlaceholders(): (kind: PersonalDataKind, value: string) =>
 }
 
 /** A text with placeholders in place of personal data. */
-export function redactText(text: string, options: DetectOptions, placeholder = createPlaceholders(), onFound: (kind: PersonalDataKind) => void = () => {}): string {
+export function redactText(
+  text: string,
+  options: DetectOptions,
+  placeholder = createPlaceholders(),
+  onFound: (kind: PersonalDataKind) => void = () => {},
+): string {
   let result = '';
   let position = 0;
   for (const { kind, start, end } of detectPersonalData(text, options)) {
@@ -49,39 +72,54 @@ export function redactText(text: string, options: DetectOptions, placeholder = c
 /** A transform that redacts personal data, or takes out the conversations that hold some. */
 export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
   const all = { ...defaultRedactOptions, ...options };
-  return createTransform('redact', () => (conversation, log) => {
-    const placeholder = createPlaceholders();
-    const found = new Set<PersonalDataKind>();
-    const redacted = mapText(conversation, (text) =>
-      redactText(text, all, placeholder, (kind) => {
-        found.add(kind);
-        if (all.action === 'redact') log.changed(kind);
-      }),
-    );
-    if (all.action === 'redact' || found.size === 0) return redacted;
-    log.remove(conversation, 'personal-data', `holds ${[...found].join(', ')}`);
-    return null;
-  }, recipeOf('redact', all, '.'));
+  return createTransform(
+    'redact',
+    () => (conversation, log) => {
+      const placeholder = createPlaceholders();
+      const found = new Set<PersonalDataKind>();
+      const redacted = mapText(conversation, (text) =>
+        redactText(text, all, placeholder, (kind) => {
+          found.add(kind);
+          if (all.action === 'redact') log.changed(kind);
+        }),
+      );
+      if (all.action === 'redact' || found.size === 0) return redacted;
+      log.remove(conversation, 'personal-data', `holds ${[...found].join(', ')}`);
+      return null;
+    },
+    recipeOf('redact', all, '.'),
+  );
 }
 
 export const redactPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'redact',
-  description: 'Puts placeholders in the place of e-mail addresses, phone, card and identity numbers, addresses and names.',
+  description:
+    'Puts placeholders in the place of e-mail addresses, phone, card and identity numbers, addresses and names.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      kinds: { type: 'array', items: { enum: [...PERSONAL_DATA_KINDS] }, default: [...PERSONAL_DATA_KINDS], description: 'What is looked for.' },
+      kinds: {
+        type: 'array',
+        items: { enum: [...PERSONAL_DATA_KINDS] },
+        default: [...PERSONAL_DATA_KINDS],
+        description: 'What is looked for.',
+      },
       countries: {
         type: 'array',
         items: { type: 'string', pattern: '^[A-Z]{2}$' },
         default: ['CN', 'US', 'GB'],
         description: 'Countries (ISO 3166) whose phone numbers are recognised without a country code.',
       },
-      action: { enum: ['redact', 'drop'], default: 'redact', description: 'Put placeholders in, or take the conversation out.' },
+      action: {
+        enum: ['redact', 'drop'],
+        default: 'redact',
+        description: 'Put placeholders in, or take the conversation out.',
+      },
     },
   } as const,
-  create: ({ kinds, countries, action }) => createRedactTransform({ kinds, countries: countries as CountryCode[], action }),
+  create: ({ kinds, countries, action }) =>
+    createRedactTransform({ kinds, countries: countries as CountryCode[], action }),
 });

@@ -24,7 +24,8 @@ const TELLING_TERMS = 4;
 
 export function termCounts({ messages }: Pick<Conversation, 'messages'>): TermCounts {
   const counts = new Map<string, number>();
-  for (const term of termsOf(messages.map((message) => textOf(message)).join('\n'))) counts.set(term, (counts.get(term) ?? 0) + 1);
+  for (const term of termsOf(messages.map((message) => textOf(message)).join('\n')))
+    counts.set(term, (counts.get(term) ?? 0) + 1);
   return counts;
 }
 
@@ -34,16 +35,19 @@ function vectorOf(terms: TermCounts, inverseFrequency: (term: string) => number)
   for (const [term, count] of terms) {
     const hash = hashText(term);
     const place = hash % DIMENSIONS;
-    vector[place] = (vector[place] ?? 0) + (1 + Math.log(count)) * inverseFrequency(term) * (hash % 2097143 & 1 ? 1 : -1);
+    vector[place] =
+      (vector[place] ?? 0) + (1 + Math.log(count)) * inverseFrequency(term) * ((hash % 2097143) & 1 ? 1 : -1);
   }
   const length = Math.hypot(...vector) || 1;
   return vector.map((value) => value / length);
 }
 
-const squaredDistance = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, index) => sum + (value - (b[index] ?? 0)) ** 2, 0);
+const squaredDistance = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((sum, value, index) => sum + (value - (b[index] ?? 0)) ** 2, 0);
 
 /** As many clusters as the number of documents bears, where nobody says. */
-export const usualCount = (documents: number): number => Math.min(10, Math.max(2, Math.round(Math.sqrt(documents / 20))));
+export const usualCount = (documents: number): number =>
+  Math.min(10, Math.max(2, Math.round(Math.sqrt(documents / 20))));
 
 /** The terms that are in a cluster much more often than elsewhere. */
 function nameOf(members: readonly TermCounts[], frequency: ReadonlyMap<string, number>, documents: number): string {
@@ -51,22 +55,40 @@ function nameOf(members: readonly TermCounts[], frequency: ReadonlyMap<string, n
   for (const terms of members) for (const term of terms.keys()) inside.set(term, (inside.get(term) ?? 0) + 1);
   const telling = [...inside]
     .filter(([, count]) => count > 1)
-    .map(([term, count]) => ({ term, weight: (count / members.length) * Math.log((count / members.length + 1e-9) / ((frequency.get(term) ?? 1) / documents)) }))
+    .map(([term, count]) => ({
+      term,
+      weight:
+        (count / members.length) * Math.log((count / members.length + 1e-9) / ((frequency.get(term) ?? 1) / documents)),
+    }))
     .sort((a, b) => b.weight - a.weight)
     .slice(0, TELLING_TERMS);
   return telling.map(({ term }) => term).join(', ') || 'various';
 }
 
-/** Clusters documents by their terms (k-means over hashed TF-IDF vectors): the same for the same documents. Null where there are too few. */
-export function clusterTopics(documents: readonly TermCounts[], count = usualCount(documents.length)): TopicClusters | null {
+/**
+ * Clusters documents by their terms (k-means over hashed TF-IDF vectors): the same for the same documents. Null where
+ * there are too few.
+ */
+export function clusterTopics(
+  documents: readonly TermCounts[],
+  count = usualCount(documents.length),
+): TopicClusters | null {
   if (documents.length < Math.max(FEWEST, count)) return null;
   const frequency = new Map<string, number>();
   for (const terms of documents) for (const term of terms.keys()) frequency.set(term, (frequency.get(term) ?? 0) + 1);
   const inverse = (term: string): number => Math.log(documents.length / (frequency.get(term) ?? 1)) + 0.1;
-  const { clusters: members, centroids } = kmeans(documents.map((terms) => vectorOf(terms, inverse)), count, { seed: 1, maxIterations: 30 });
+  const { clusters: members, centroids } = kmeans(
+    documents.map((terms) => vectorOf(terms, inverse)),
+    count,
+    { seed: 1, maxIterations: 30 },
+  );
   const seen = new Map<string, number>();
   const names = centroids.map((_, cluster) => {
-    const name = nameOf(documents.filter((_document, index) => members[index] === cluster), frequency, documents.length);
+    const name = nameOf(
+      documents.filter((_document, index) => members[index] === cluster),
+      frequency,
+      documents.length,
+    );
     const before = seen.get(name) ?? 0;
     seen.set(name, before + 1);
     return before === 0 ? name : `${name} (${before + 1})`;

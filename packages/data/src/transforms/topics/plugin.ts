@@ -20,10 +20,14 @@ export const defaultTopicOptions: TopicOptions = { column: 'topic', count: null,
 const UNKNOWN = 'various';
 
 /**
- * A transform that gives every conversation a topic, in a column: clusters of conversations with words in common, named by the words that set them apart.
- * What has the column already keeps it. All of the data is read before the first conversation goes on; beyond 16 million characters it waits in a temporary file.
+ * A transform that gives every conversation a topic, in a column: clusters of conversations with words in common, named
+ * by the words that set them apart. What has the column already keeps it. All of the data is read before the first
+ * conversation goes on; beyond 16 million characters it waits in a temporary file.
  */
-export function createTopicTransform(options: Partial<TopicOptions> = {}, seed = 0): DataTransform & { readonly trainOnly: true; readonly report: TransformReport } {
+export function createTopicTransform(
+  options: Partial<TopicOptions> = {},
+  seed = 0,
+): DataTransform & { readonly trainOnly: true; readonly report: TransformReport } {
   const { column, count, sample } = { ...defaultTopicOptions, ...options };
   let log = createLog('topics');
   return {
@@ -66,14 +70,31 @@ export const topicsPlugin = definePlugin({
   kind: 'data-transform',
   name: 'topics',
   version: String(TRANSFORMS_VERSION),
-  description: 'Writes the topic of each conversation into a column, by clustering: for balance by topic where the data has none.',
+  description:
+    'Writes the topic of each conversation into a column, by clustering: for balance by topic where the data has none.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      column: { type: 'string', minLength: 1, default: 'topic', description: 'The column that is written; what has it keeps it.' },
-      count: { type: ['integer', 'null'], minimum: 2, maximum: 100, default: null, description: 'Clusters; null: 2 to 10, by the number of conversations.' },
-      sample: { type: 'integer', minimum: 20, default: 2000, description: 'Conversations that are clustered, drawn at random; the others join the nearest cluster.' },
+      column: {
+        type: 'string',
+        minLength: 1,
+        default: 'topic',
+        description: 'The column that is written; what has it keeps it.',
+      },
+      count: {
+        type: ['integer', 'null'],
+        minimum: 2,
+        maximum: 100,
+        default: null,
+        description: 'Clusters; null: 2 to 10, by the number of conversations.',
+      },
+      sample: {
+        type: 'integer',
+        minimum: 20,
+        default: 2000,
+        description: 'Conversations that are clustered, drawn at random; the others join the nearest cluster.',
+      },
     },
   } as const,
   create: (options, context) => createTopicTransform(options, context.seed),

@@ -3,7 +3,9 @@ import { createInterface } from 'node:readline';
 import type { Json } from '@whetstone/core/contract';
 import { openOverflow } from '../../batching/token-store.js';
 
-/** Plain data that is put aside and read again in its order: in memory up to a limit, beyond that in a temporary file. */
+/**
+ * Plain data that is put aside and read again in its order: in memory up to a limit, beyond that in a temporary file.
+ */
 export interface Spool<T> {
   add(value: T): void;
   read(): AsyncGenerator<T>;
@@ -20,7 +22,7 @@ export function createSpool<T>(memoryCharacters = MEMORY_CHARACTERS): Spool<T> {
   const flush = (): void => {
     file ??= openOverflow();
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-    for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done, written + done);
+    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done, bytes.length - done, written + done);
     written += bytes.length;
     lines = [];
     characters = 0;
@@ -35,7 +37,8 @@ export function createSpool<T>(memoryCharacters = MEMORY_CHARACTERS): Spool<T> {
     async *read() {
       if (file !== null) {
         const stream = createReadStream('', { fd: file, start: 0, end: written - 1, autoClose: false });
-        for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) yield JSON.parse(line) as Json as T;
+        for await (const line of createInterface({ input: stream, crlfDelay: Infinity }))
+          yield JSON.parse(line) as Json as T;
       }
       for (const line of lines) yield JSON.parse(line) as Json as T;
     },

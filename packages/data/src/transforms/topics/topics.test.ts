@@ -11,22 +11,66 @@ import { createSpool } from './spool.js';
 
 // Three themes of quite different sizes, English and Chinese, mixed.
 const pick = (words: string, index: number): string => words.split(' ')[index % words.split(' ').length] ?? '';
-const themes: readonly (readonly [name: string, count: number, make: (index: number) => Omit<Conversation, 'origin'>])[] = [
-  ['parcel', 120, (index) => chat(`Where is my parcel to ${pick('London Leeds York Bath', index)}, ordered ${pick('monday tuesday friday', index)}?`, `The parcel was handed to the courier; delivery of parcel ${index} takes two days.`)],
-  ['printer', 50, (index) => chat(`The printer ${pick('jams blinks smears hums', index)} when printing ${pick('photos letters labels', index)}`, `Clean the printer cartridge ${index % 5} times and restart printing.`)],
-  ['退款', 30, (index) => chat(`我要退款，订单${index}什么时候退款到账？`, `退款会在${(index % 6) + 1}天内到账，请耐心等待退款。`)],
+const themes: readonly (readonly [
+  name: string,
+  count: number,
+  make: (index: number) => Omit<Conversation, 'origin'>,
+])[] = [
+  [
+    'parcel',
+    120,
+    (index) =>
+      chat(
+        `Where is my parcel to ${pick('London Leeds York Bath', index)}, ordered ` +
+          `${pick('monday tuesday friday', index)}?`,
+        `The parcel was handed to the courier; delivery of parcel ${index} takes two days.`,
+      ),
+  ],
+  [
+    'printer',
+    50,
+    (index) =>
+      chat(
+        `The printer ${pick('jams blinks smears hums', index)} when printing ${pick('photos letters labels', index)}`,
+        `Clean the printer cartridge ${index % 5} times and restart printing.`,
+      ),
+  ],
+  [
+    '退款',
+    30,
+    (index) => chat(`我要退款，订单${index}什么时候退款到账？`, `退款会在${(index % 6) + 1}天内到账，请耐心等待退款。`),
+  ],
 ];
-const mixed = themes.flatMap(([name, count, make]) => Array.from({ length: count }, (_, index) => ({ name, at: (index * 7919) % count, conversation: make(index) }))).sort((a, b) => a.at - b.at || (a.name < b.name ? -1 : 1));
+const mixed = themes
+  .flatMap(([name, count, make]) =>
+    Array.from({ length: count }, (_, index) => ({ name, at: (index * 7919) % count, conversation: make(index) })),
+  )
+  .sort((a, b) => a.at - b.at || (a.name < b.name ? -1 : 1));
 const conversations = mixed.map(({ conversation }) => conversation);
-const topicsOf = async (given: readonly Omit<Conversation, 'origin'>[], options: Parameters<typeof createTopicTransform>[0] = {}): Promise<unknown[]> =>
-  (await collect(applyTransforms(sourceOf(given), [createTopicTransform(options)]).conversations())).map(({ columns }) => columns?.['topic']);
+const topicsOf = async (
+  given: readonly Omit<Conversation, 'origin'>[],
+  options: Parameters<typeof createTopicTransform>[0] = {},
+): Promise<unknown[]> =>
+  (await collect(applyTransforms(sourceOf(given), [createTopicTransform(options)]).conversations())).map(
+    ({ columns }) => columns?.['topic'],
+  );
 
 describe('topics of raw data', () => {
   test('are the themes, named by words of theirs, and the same every time', async () => {
     const found = await topicsOf(conversations, { count: 3 });
     const themesOf = new Map<unknown, Set<string>>();
-    found.forEach((topic, index) => themesOf.set(topic, (themesOf.get(topic) ?? new Set()).add(mixed[index]?.name ?? '')));
-    expect([...themesOf].map(([topic, names]) => [[...names], [...names].some((name) => String(topic).includes(name))])).toEqual(expect.arrayContaining([[['parcel'], true], [['printer'], true], [['退款'], true]]));
+    found.forEach((topic, index) =>
+      themesOf.set(topic, (themesOf.get(topic) ?? new Set()).add(mixed[index]?.name ?? '')),
+    );
+    expect(
+      [...themesOf].map(([topic, names]) => [[...names], [...names].some((name) => String(topic).includes(name))]),
+    ).toEqual(
+      expect.arrayContaining([
+        [['parcel'], true],
+        [['printer'], true],
+        [['退款'], true],
+      ]),
+    );
     expect(themesOf.size).toBe(3);
     expect(await topicsOf(conversations, { count: 3 })).toEqual(found);
     // A small sample is enough: the others join the nearest cluster.
@@ -35,7 +79,9 @@ describe('topics of raw data', () => {
   });
 
   test('leave a column that is there, and say nothing where there are too few', async () => {
-    const own = conversations.map((conversation, index) => (index < 5 ? { ...conversation, columns: { topic: 'mine' } } : conversation));
+    const own = conversations.map((conversation, index) =>
+      index < 5 ? { ...conversation, columns: { topic: 'mine' } } : conversation,
+    );
     expect((await topicsOf(own)).slice(0, 5)).toEqual(Array.from({ length: 5 }, () => 'mine'));
     expect(await topicsOf(conversations.slice(0, 3))).toEqual(['various', 'various', 'various']);
   });
@@ -43,26 +89,48 @@ describe('topics of raw data', () => {
   test('are what temperature sampling goes by', async () => {
     const options = { workers: 0, balance: { by: 'topic', temperature: 4, maxRepeats: 10 } };
     const source = applyTransforms(sourceOf(conversations), [createTopicTransform({ count: 3 })]);
-    const { summary } = await createBatchSource({ source, tokenizer: characterTokenizer, renderer: plainRenderer, options });
+    const { summary } = await createBatchSource({
+      source,
+      tokenizer: characterTokenizer,
+      renderer: plainRenderer,
+      options,
+    });
     // Shares ∝ size^(1/4), of as many samples as there are.
     const flattened = [120, 50, 30].map((size) => size ** 0.25);
-    const drawn = flattened.map((share) => Math.round((200 * share) / flattened.reduce((sum, value) => sum + value, 0)));
-    expect(summary.groups?.map((group) => [group.samples, group.drawn]).sort(([a = 0], [b = 0]) => b - a)).toEqual([120, 50, 30].map((size, index) => [size, drawn[index]]));
+    const drawn = flattened.map((share) =>
+      Math.round((200 * share) / flattened.reduce((sum, value) => sum + value, 0)),
+    );
+    expect(summary.groups?.map((group) => [group.samples, group.drawn]).sort(([a = 0], [b = 0]) => b - a)).toEqual(
+      [120, 50, 30].map((size, index) => [size, drawn[index]]),
+    );
   });
 
   test('are not mistaken for those of other options in the cache', async () => {
     const folder = temporaryFolder();
     const file = writeInto(folder, 'raw.jsonl', asLines(conversations.map(({ messages }) => ({ messages }))));
     const groups = async (count: number): Promise<number | undefined> => {
-      const source = applyTransforms(await createConversationSource({ path: file }, folder), [createTopicTransform({ count })]);
-      return (await createBatchSource({ source, tokenizer: remakeHashed(), renderer: plainRenderer, options: { workers: 0, balance: { by: 'topic' } }, cacheFolder: folder })).summary.groups?.length;
+      const source = applyTransforms(await createConversationSource({ path: file }, folder), [
+        createTopicTransform({ count }),
+      ]);
+      return (
+        await createBatchSource({
+          source,
+          tokenizer: remakeHashed(),
+          renderer: plainRenderer,
+          options: { workers: 0, balance: { by: 'topic' } },
+          cacheFolder: folder,
+        })
+      ).summary.groups?.length;
     };
     expect([await groups(3), await groups(2), await groups(3)]).toEqual([3, 2, 3]);
   });
 });
 
 test('what is put aside comes back in its order, from memory and from the file', async () => {
-  const values = Array.from({ length: 50 }, (_, index) => ({ index, text: `line\nend "${'字'.repeat(index)}" \ud800` }));
+  const values = Array.from({ length: 50 }, (_, index) => ({
+    index,
+    text: `line\nend "${'字'.repeat(index)}" \ud800`,
+  }));
   for (const memory of [1e6, 500]) {
     const spool = createSpool<(typeof values)[number]>(memory);
     for (const value of values) spool.add(value);

@@ -29,7 +29,13 @@ const mistral: ArchitectureSpec = {
 const qwen2: ArchitectureSpec = {
   ...llama,
   modelType: 'qwen2',
-  defaults: { ...llama.defaults, max_position_embeddings: 32_768, use_sliding_window: false, sliding_window: 4096, max_window_layers: 28 },
+  defaults: {
+    ...llama.defaults,
+    max_position_embeddings: 32_768,
+    use_sliding_window: false,
+    sliding_window: 4096,
+    max_window_layers: 28,
+  },
   biases: { ...noBiases, queryKeyValue: true },
   sliding: (layer, config) => config['use_sliding_window'] === true && layer >= Number(config['max_window_layers']),
 };
@@ -45,7 +51,12 @@ const qwen3: ArchitectureSpec = {
 const phi3: ArchitectureSpec = {
   ...llama,
   modelType: 'phi3',
-  defaults: { ...llama.defaults, max_position_embeddings: 4096, original_max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
+  defaults: {
+    ...llama.defaults,
+    max_position_embeddings: 4096,
+    original_max_position_embeddings: 4096,
+    rms_norm_eps: 1e-5,
+  },
   names: phi3Names,
   biases: noBiases,
   sliding: 'all',
@@ -65,7 +76,12 @@ const gemma2: ArchitectureSpec = {
   ...gemma,
   modelType: 'gemma2',
   defaults: {
-    ...gemma.defaults, num_key_value_heads: 4, query_pre_attn_scalar: 256, sliding_window: 4096, attn_logit_softcapping: 50, final_logit_softcapping: 30,
+    ...gemma.defaults,
+    num_key_value_heads: 4,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+    attn_logit_softcapping: 50,
+    final_logit_softcapping: 30,
   },
   names: gemma2Names,
   sliding: (layer) => layer % 2 === 0,
@@ -76,15 +92,21 @@ const gemma3: ArchitectureSpec = {
   ...gemma2,
   modelType: 'gemma3_text',
   defaults: {
-    ...gemma2.defaults, max_position_embeddings: 131_072, attn_logit_softcapping: null, final_logit_softcapping: null,
-    rope_theta: 1_000_000, rope_local_base_freq: 10_000, sliding_window_pattern: 6,
+    ...gemma2.defaults,
+    max_position_embeddings: 131_072,
+    attn_logit_softcapping: null,
+    final_logit_softcapping: null,
+    rope_theta: 1_000_000,
+    rope_local_base_freq: 10_000,
+    sliding_window_pattern: 6,
   },
   queryKeyNorm: true,
   sliding: (layer, config) => (layer + 1) % slidingPattern(config) !== 0,
   rope: 'by layer type',
 };
 
-const slidingPattern = (config: ConfigRecord): number => Number(config['_sliding_window_pattern'] ?? config['sliding_window_pattern']);
+const slidingPattern = (config: ConfigRecord): number =>
+  Number(config['_sliding_window_pattern'] ?? config['sliding_window_pattern']);
 
 const gpt2: ArchitectureSpec = {
   modelType: 'gpt2',

@@ -51,5 +51,13 @@ export const gpt2Names: TensorNames = {
   mlp: 'mlp',
   gateUp: { kind: 'plain', layers: ['c_fc'] },
   down: 'c_proj',
-  norms: { beforeAttention: 'ln_1', afterAttention: null, beforeMlp: 'ln_2', afterMlp: null, final: 'ln_f', query: 'q_norm', key: 'k_norm' },
+  norms: {
+    beforeAttention: 'ln_1',
+    afterAttention: null,
+    beforeMlp: 'ln_2',
+    afterMlp: null,
+    final: 'ln_f',
+    query: 'q_norm',
+    key: 'k_norm',
+  },
 };

@@ -3,8 +3,9 @@ import type { ConfigRecord } from '../config-reader.js';
 import type { Biases, NormShape, TensorNames } from '../shape.js';
 
 /**
- * What an architecture has of its own, as data. Adding one that fits the decoder means writing such a record and listing it in `index.ts`.
- * Numbers that config.json may leave out stand in `defaults`, under config.json's own names, as transformers assumes them.
+ * What an architecture has of its own, as data. Adding one that fits the decoder means writing such a record and
+ * listing it in `index.ts`. Numbers that config.json may leave out stand in `defaults`, under config.json's own names,
+ * as transformers assumes them.
  */
 export interface ArchitectureSpec {
   /** `model_type` in config.json. */
@@ -20,11 +21,14 @@ export interface ArchitectureSpec {
   /** Biases, each fixed or decided by a field of config.json. */
   readonly biases: { readonly [K in keyof Biases]: boolean | string };
   /**
-   * Which layers see only a window of `sliding_window` tokens: none; all, where the field is set; or some, by `layer_types` or, where that is
-   * absent, by the function.
+   * Which layers see only a window of `sliding_window` tokens: none; all, where the field is set; or some, by
+   * `layer_types` or, where that is absent, by the function.
    */
   readonly sliding: 'none' | 'all' | ((layer: number, config: ConfigRecord) => boolean);
-  /** `scaling: 'by layer type'`: full layers take `rope_theta` and `rope_scaling`, sliding ones `rope_local_base_freq` (Gemma 3). */
+  /**
+   * `scaling: 'by layer type'`: full layers take `rope_theta` and `rope_scaling`, sliding ones `rope_local_base_freq`
+   * (Gemma 3).
+   */
   readonly rope: 'none' | 'one' | 'by layer type';
   /** Factor of query · key: 1/√headDim, or 1/√`query_pre_attn_scalar`. */
   readonly attentionScale: 'head dim' | 'query_pre_attn_scalar';

@@ -18,8 +18,15 @@ export interface Lies {
   readonly offset?: (offset: number, name: string) => bigint;
 }
 
-/** Bytes of a GGUF file: version 3, numbers as float32 where they are no whole numbers, lists by their first element. For tests. */
-export function writeGguf(metadata: Readonly<Record<string, GgufValue>>, tensors: readonly TensorToWrite[], lies: Lies = {}): Uint8Array {
+/**
+ * Bytes of a GGUF file: version 3, numbers as float32 where they are no whole numbers, lists by their first element.
+ * For tests.
+ */
+export function writeGguf(
+  metadata: Readonly<Record<string, GgufValue>>,
+  tensors: readonly TensorToWrite[],
+  lies: Lies = {},
+): Uint8Array {
   const parts: Uint8Array[] = [];
   const push = (size: number, set: (view: DataView) => void): void => {
     const bytes = new Uint8Array(size);
@@ -43,14 +50,16 @@ export function writeGguf(metadata: Readonly<Record<string, GgufValue>>, tensors
       uint32(typeOf(data[0] ?? 0, data));
       uint64(BigInt(data.length));
       for (const item of data) {
-        if (typeof item === 'number' && typeOf(data[0] ?? 0, data) === 6) push(4, (view) => view.setFloat32(0, item, true));
+        if (typeof item === 'number' && typeOf(data[0] ?? 0, data) === 6)
+          push(4, (view) => view.setFloat32(0, item, true));
         else value(item);
       }
     }
   };
   const length = (): number => parts.reduce((sum, part) => sum + part.length, 0);
   const alignment = lies.alignment ?? 32;
-  const padTo = (multiple: number): void => void parts.push(new Uint8Array((multiple - (length() % multiple)) % multiple));
+  const padTo = (multiple: number): void =>
+    void parts.push(new Uint8Array((multiple - (length() % multiple)) % multiple));
 
   parts.push(new TextEncoder().encode('GGUF'));
   uint32(lies.version ?? 3);
@@ -89,7 +98,8 @@ function typeOf(data: GgufValue, siblings: readonly GgufValue[] = [data]): numbe
   if (typeof data === 'string') return 8;
   if (typeof data === 'boolean') return 7;
   if (typeof data === 'bigint') return 10;
-  if (typeof data === 'number') return siblings.every((item) => typeof item === 'number' && Number.isInteger(item) && item >= 0) ? 4 : 6;
+  if (typeof data === 'number')
+    return siblings.every((item) => typeof item === 'number' && Number.isInteger(item) && item >= 0) ? 4 : 6;
   return 9;
 }
 

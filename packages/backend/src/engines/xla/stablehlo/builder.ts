@@ -3,7 +3,10 @@ import type { Attributes } from '../../../kernels/attributes.js';
 import type { Emitter } from '../../../kernels/emitter.js';
 import { sameShape, sizeOf, type PhysicalType, type Spec } from '../../../recorder/types.js';
 
-/** A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody computes with them. */
+/**
+ * A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody
+ * computes with them.
+ */
 export interface Hlo {
   readonly type: PhysicalType;
   readonly shape: readonly number[];
@@ -16,26 +19,42 @@ export interface Hlo {
 }
 
 /** Lowers one TensorFlow op to StableHLO. Lists of inputs come flattened. */
-export type Row = (b: ModuleBuilder, inputs: readonly Hlo[], attributes: Attributes, results: number) => Hlo | readonly Hlo[];
+export type Row = (
+  b: ModuleBuilder,
+  inputs: readonly Hlo[],
+  attributes: Attributes,
+  results: number,
+) => Hlo | readonly Hlo[];
 
-const element: Readonly<Record<PhysicalType, string>> = { float32: 'f32', int32: 'i32', bool: 'i1', bfloat16: 'bf16', uint8: 'ui8', int8: 'i8' };
+const element: Readonly<Record<PhysicalType, string>> = {
+  float32: 'f32',
+  int32: 'i32',
+  bool: 'i1',
+  bfloat16: 'bf16',
+  uint8: 'ui8',
+  int8: 'i8',
+};
 
-export const tensorType = (type: PhysicalType, shape: readonly number[]): string => `tensor<${shape.map((size) => `${size}x`).join('')}${element[type]}>`;
+export const tensorType = (type: PhysicalType, shape: readonly number[]): string =>
+  `tensor<${shape.map((size) => `${size}x`).join('')}${element[type]}>`;
 
 export const isFloat = (type: PhysicalType): boolean => type === 'float32' || type === 'bfloat16';
 
 /** One number as MLIR spells it exactly. */
 function literal(type: PhysicalType, value: number): string {
   if (type === 'bool') return value === 0 ? 'false' : 'true';
-  if (type === 'float32') return `0x${(new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0).toString(16).padStart(8, '0').toUpperCase()}`;
-  if (type === 'bfloat16') return `0x${((new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0) >>> 16).toString(16).padStart(4, '0').toUpperCase()}`;
+  if (type === 'float32')
+    return `0x${(new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0).toString(16).padStart(8, '0').toUpperCase()}`;
+  if (type === 'bfloat16')
+    return `0x${((new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0) >>> 16).toString(16).padStart(4, '0').toUpperCase()}`;
   return String(Math.trunc(value));
 }
 
 /** How the numbers compare that these reductions keep. */
 const extremes: Readonly<Record<string, string>> = { maximum: 'GT', minimum: 'LT' };
 
-export const i64s = (values: readonly number[]): string => (values.length === 0 ? 'array<i64>' : `array<i64: ${values.join(', ')}>`);
+export const i64s = (values: readonly number[]): string =>
+  values.length === 0 ? 'array<i64>' : `array<i64: ${values.join(', ')}>`;
 
 /** Writes the text of one StableHLO module. Operations are spelled in MLIR's generic form, which changes least. */
 export class ModuleBuilder implements Emitter<Hlo> {
@@ -89,7 +108,11 @@ export class ModuleBuilder implements Emitter<Hlo> {
 
   /** The numbers of a tensor whose content is part of the module: a shape, an axis, a slice's begin. */
   numbers(tensor: Hlo): number[] {
-    if (tensor.values === null) throw new WhetstoneError('BACKEND_FAILED', `XLA needs shapes that are known on the host, but [${tensor.shape.join(', ')}] was computed.`);
+    if (tensor.values === null)
+      throw new WhetstoneError(
+        'BACKEND_FAILED',
+        `XLA needs shapes that are known on the host, but [${tensor.shape.join(', ')}] was computed.`,
+      );
     if (tensor.input !== null) this.fixed.add(tensor.input);
     return Array.from(tensor.values);
   }
@@ -113,21 +136,42 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   /** Adds one operation with one result. `attributes` stand between `<{` and `}>`. */
-  call(name: string, inputs: readonly Hlo[], type: PhysicalType, shape: readonly number[], attributes = '', region = ''): Hlo {
+  call(
+    name: string,
+    inputs: readonly Hlo[],
+    type: PhysicalType,
+    shape: readonly number[],
+    attributes = '',
+    region = '',
+  ): Hlo {
     const [result] = this.calls(name, inputs, [{ type, shape }], attributes, region);
     return result as Hlo;
   }
 
-  calls(name: string, inputs: readonly Hlo[], results: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[], attributes = '', region = ''): Hlo[] {
+  calls(
+    name: string,
+    inputs: readonly Hlo[],
+    results: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[],
+    attributes = '',
+    region = '',
+  ): Hlo[] {
     const names = inputs.map((input) => this.use(input));
     const base = `%${this.count++}`;
     const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
     const made = results.map(({ type, shape }) => tensorType(type, shape));
     for (const { shape } of results) this.work += sizeOf(shape);
     this.line(
-      `${base}${results.length === 1 ? '' : `:${results.length}`} = "${name}"(${names.join(', ')})${attributes === '' ? '' : ` <{${attributes}}>`}${region === '' ? '' : ` (${region})`} : (${types}) -> ${made.length === 1 ? made[0] : `(${made.join(', ')})`}`,
+      `${base}${results.length === 1 ? '' : `:${results.length}`} = ` +
+        `"${name}"(${names.join(', ')})${attributes === '' ? '' : ` <{${attributes}}>`}${region === '' ? '' : ` (${region})`} ` +
+        `: (${types}) -> ${made.length === 1 ? made[0] : `(${made.join(', ')})`}`,
     );
-    return results.map(({ type, shape }, index) => ({ type, shape, name: results.length === 1 ? base : `${base}#${index}`, input: null, values: null }));
+    return results.map(({ type, shape }, index) => ({
+      type,
+      shape,
+      name: results.length === 1 ? base : `${base}#${index}`,
+      input: null,
+      values: null,
+    }));
   }
 
   /** The same numbers under another shape. */
@@ -139,7 +183,13 @@ export class ModuleBuilder implements Emitter<Hlo> {
   broadcast(x: Hlo, shape: readonly number[]): Hlo {
     if (sameShape(x.shape, shape)) return x;
     const offset = shape.length - x.shape.length;
-    return this.call('stablehlo.broadcast_in_dim', [x], x.type, shape, `broadcast_dimensions = ${i64s(x.shape.map((_, axis) => axis + offset))}`);
+    return this.call(
+      'stablehlo.broadcast_in_dim',
+      [x],
+      x.type,
+      shape,
+      `broadcast_dimensions = ${i64s(x.shape.map((_, axis) => axis + offset))}`,
+    );
   }
 
   /** Places the axes of `x` at `axes` of a larger shape. */
@@ -154,7 +204,13 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   compare(direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE', a: Hlo, b: Hlo): Hlo {
-    return this.call('stablehlo.compare', [a, b], 'bool', a.shape, `comparison_direction = #stablehlo<comparison_direction ${direction}>`);
+    return this.call(
+      'stablehlo.compare',
+      [a, b],
+      'bool',
+      a.shape,
+      `comparison_direction = #stablehlo<comparison_direction ${direction}>`,
+    );
   }
 
   select(condition: Hlo, yes: Hlo, no: Hlo): Hlo {
@@ -170,32 +226,65 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.call(name.includes('.') ? name : `stablehlo.${name}`, [x], x.type, x.shape);
   }
 
-  /** A function's results, computed once whoever reads them: XLA's compiler repeats no division in several loops, and does not know that this one is by 1. */
+  /**
+   * A function's results, computed once whoever reads them: XLA's compiler repeats no division in several loops, and
+   * does not know that this one is by 1.
+   */
   once(name: string, x: Hlo): Hlo {
-    const one = this.binary('add', this.binary('multiply', x, this.splat(x.type, x.shape, 0)), this.splat(x.type, x.shape, 1));
+    const one = this.binary(
+      'add',
+      this.binary('multiply', x, this.splat(x.type, x.shape, 0)),
+      this.splat(x.type, x.shape, 1),
+    );
     return this.binary('divide', this.unary(name, x), one);
   }
 
   transpose(x: Hlo, order: readonly number[]): Hlo {
     if (order.every((axis, position) => axis === position)) return x;
-    return this.call('stablehlo.transpose', [x], x.type, order.map((axis) => x.shape[axis] ?? 1), `permutation = ${i64s(order)}`);
+    return this.call(
+      'stablehlo.transpose',
+      [x],
+      x.type,
+      order.map((axis) => x.shape[axis] ?? 1),
+      `permutation = ${i64s(order)}`,
+    );
   }
 
-  slice(x: Hlo, begin: readonly number[], end: readonly number[], strides: readonly number[] = begin.map(() => 1)): Hlo {
+  slice(
+    x: Hlo,
+    begin: readonly number[],
+    end: readonly number[],
+    strides: readonly number[] = begin.map(() => 1),
+  ): Hlo {
     const shape = begin.map((start, axis) => Math.max(0, Math.ceil(((end[axis] ?? 0) - start) / (strides[axis] ?? 1))));
     if (sameShape(shape, x.shape) && strides.every((stride) => stride === 1)) return x;
-    return this.call('stablehlo.slice', [x], x.type, shape, `start_indices = ${i64s(begin)}, limit_indices = ${i64s(end)}, strides = ${i64s(strides)}`);
+    return this.call(
+      'stablehlo.slice',
+      [x],
+      x.type,
+      shape,
+      `start_indices = ${i64s(begin)}, limit_indices = ${i64s(end)}, strides = ${i64s(strides)}`,
+    );
   }
 
   pad(x: Hlo, low: readonly number[], high: readonly number[], value: Hlo): Hlo {
     const shape = x.shape.map((size, axis) => size + (low[axis] ?? 0) + (high[axis] ?? 0));
-    return this.call('stablehlo.pad', [x, value], x.type, shape, `edge_padding_low = ${i64s(low)}, edge_padding_high = ${i64s(high)}, interior_padding = ${i64s(low.map(() => 0))}`);
+    return this.call(
+      'stablehlo.pad',
+      [x, value],
+      x.type,
+      shape,
+      `edge_padding_low = ${i64s(low)}, edge_padding_high = ${i64s(high)}, interior_padding = ` +
+        `${i64s(low.map(() => 0))}`,
+    );
   }
 
   concatenate(inputs: readonly Hlo[], axis: number): Hlo {
     const [first] = inputs as [Hlo, ...Hlo[]];
     if (inputs.length === 1) return first;
-    const shape = first.shape.map((size, position) => (position === axis ? inputs.reduce((sum, input) => sum + (input.shape[axis] ?? 0), 0) : size));
+    const shape = first.shape.map((size, position) =>
+      position === axis ? inputs.reduce((sum, input) => sum + (input.shape[axis] ?? 0), 0) : size,
+    );
     return this.call('stablehlo.concatenate', inputs, first.type, shape, `dimension = ${axis} : i64`);
   }
 
@@ -210,18 +299,27 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const scalar = tensorType(type, []);
     const direction = extremes[name];
     if (direction !== undefined && isFloat(type)) return this.extreme(direction, scalar, number);
-    return `{ ^bb0(%a${number}: ${scalar}, %b${number}: ${scalar}): %c${number} = "stablehlo.${name}"(%a${number}, %b${number}) : (${scalar}, ${scalar}) -> ${scalar} "stablehlo.return"(%c${number}) : (${scalar}) -> () }`;
+    return (
+      `{ ^bb0(%a${number}: ${scalar}, %b${number}: ${scalar}): %c${number} = "stablehlo.${name}"(%a${number}, ` +
+      `%b${number}) : (${scalar}, ${scalar}) -> ${scalar} "stablehlo.return"(%c${number}) : (${scalar}) -> () }`
+    );
   }
 
-  /** The larger or smaller of two numbers, or the one that is NaN: what `stablehlo.maximum` means, spelled so that XLA's CPU compiler makes vectors of it (six times as fast). */
+  /**
+   * The larger or smaller of two numbers, or the one that is NaN: what `stablehlo.maximum` means, spelled so that XLA's
+   * CPU compiler makes vectors of it (six times as fast).
+   */
   private extreme(direction: string, scalar: string, number: number): string {
     const [a, b] = [`%a${number}`, `%b${number}`];
     const truth = tensorType('bool', []);
-    const compare = (name: string, left: string, right: string, way: string): string => `%${name}${number} = "stablehlo.compare"(${left}, ${right}) <{comparison_direction = #stablehlo<comparison_direction ${way}>}> : (${scalar}, ${scalar}) -> ${truth} `;
+    const compare = (name: string, left: string, right: string, way: string): string =>
+      `%${name}${number} = "stablehlo.compare"(${left}, ${right}) <{comparison_direction = ` +
+      `#stablehlo<comparison_direction ${way}>}> : (${scalar}, ${scalar}) -> ${truth} `;
     return (
       `{ ^bb0(${a}: ${scalar}, ${b}: ${scalar}): ${compare('beyond', a, b, direction)}${compare('lost', a, a, 'NE')}` +
       `%take${number} = "stablehlo.or"(%beyond${number}, %lost${number}) : (${truth}, ${truth}) -> ${truth} ` +
-      `%c${number} = "stablehlo.select"(%take${number}, ${a}, ${b}) : (${truth}, ${scalar}, ${scalar}) -> ${scalar} "stablehlo.return"(%c${number}) : (${scalar}) -> () }`
+      `%c${number} = "stablehlo.select"(%take${number}, ${a}, ${b}) : (${truth}, ${scalar}, ${scalar}) -> ` +
+      `${scalar} "stablehlo.return"(%c${number}) : (${scalar}) -> () }`
     );
   }
 
@@ -232,28 +330,66 @@ export class ModuleBuilder implements Emitter<Hlo> {
 
   reduce(name: string, x: Hlo, axes: readonly number[], initial: number): Hlo {
     const shape = x.shape.filter((_, axis) => !axes.includes(axis));
-    return this.call('stablehlo.reduce', [x, this.splat(x.type, [], initial)], x.type, shape, `dimensions = ${i64s(axes)}`, this.combiner(name, x.type));
+    return this.call(
+      'stablehlo.reduce',
+      [x, this.splat(x.type, [], initial)],
+      x.type,
+      shape,
+      `dimensions = ${i64s(axes)}`,
+      this.combiner(name, x.type),
+    );
   }
 
-  /** The sum of one tensor a device: each replica gives its own and gets the sum. Null where the tensors are not inputs, one a replica. */
+  /**
+   * The sum of one tensor a device: each replica gives its own and gets the sum. Null where the tensors are not inputs,
+   * one a replica.
+   */
   allReduce(inputs: readonly Hlo[]): Hlo | null {
     const [first] = inputs;
-    if (this.replicas === 1 || first === undefined || inputs.length !== this.replicas || inputs.some(({ input }) => input === null)) return null;
-    this.shards.set(first.input ?? 0, inputs.map(({ input }) => input ?? 0));
-    const groups = `dense<[[${Array.from({ length: this.replicas }, (_, replica) => replica).join(', ')}]]> : tensor<1x${this.replicas}xi64>`;
-    return this.call('stablehlo.all_reduce', [first], first.type, first.shape, `replica_groups = ${groups}`, this.combiner('add', first.type));
+    if (
+      this.replicas === 1 ||
+      first === undefined ||
+      inputs.length !== this.replicas ||
+      inputs.some(({ input }) => input === null)
+    )
+      return null;
+    this.shards.set(
+      first.input ?? 0,
+      inputs.map(({ input }) => input ?? 0),
+    );
+    const groups =
+      `dense<[[${Array.from({ length: this.replicas }, (_, replica) => replica).join(', ')}]]> : ` +
+      `tensor<1x${this.replicas}xi64>`;
+    return this.call(
+      'stablehlo.all_reduce',
+      [first],
+      first.type,
+      first.shape,
+      `replica_groups = ${groups}`,
+      this.combiner('add', first.type),
+    );
   }
 
   /** The whole module. */
-  finish(inputs: readonly Pick<Spec, 'shape'>[], types: readonly PhysicalType[], outputs: readonly Hlo[], donations: ReadonlyMap<number, number> = new Map()): { readonly text: string; readonly arguments: readonly number[] } {
+  finish(
+    inputs: readonly Pick<Spec, 'shape'>[],
+    types: readonly PhysicalType[],
+    outputs: readonly Hlo[],
+    donations: ReadonlyMap<number, number> = new Map(),
+  ): { readonly text: string; readonly arguments: readonly number[] } {
     const names = outputs.map((output) => this.use(output));
     const list = [...this.used].sort((a, b) => a - b);
     const signature = list.map((input) => {
       const target = donations.get(input);
-      return `%arg${input}: ${tensorType(types[input] ?? 'float32', inputs[input]?.shape ?? [])}${target === undefined ? '' : ` {tf.aliasing_output = ${target} : i32}`}`;
+      return (
+        `%arg${input}: ` +
+        `${tensorType(types[input] ?? 'float32', inputs[input]?.shape ?? [])}${target === undefined ? '' : ` {tf.aliasing_output = ${target} : i32}`}`
+      );
     });
     const results = outputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
-    const text = `func.func @main(${signature.join(', ')}) -> (${results}) {\n${this.lines.join('\n')}\n"func.return"(${names.join(', ')}) : (${results}) -> ()\n}\n`;
+    const text =
+      `func.func @main(${signature.join(', ')}) -> (${results}) {\n${this.lines.join('\n')}\n` +
+      `"func.return"(${names.join(', ')}) : (${results}) -> ()\n}\n`;
     return { text, arguments: list };
   }
 
@@ -274,9 +410,15 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const uniform = numbers.every((number) => number === first);
     // Lists of truth values are packed differently from version to version: they are spelled as bytes and compared.
     const spelledType: PhysicalType = type === 'bool' && !uniform ? 'int32' : type;
-    const spelled = uniform ? first : `[${(type === 'bool' ? numbers.map((number) => (number === 'true' ? '1' : '0')) : numbers).join(', ')}]`;
+    const spelled = uniform
+      ? first
+      : `[${(type === 'bool' ? numbers.map((number) => (number === 'true' ? '1' : '0')) : numbers).join(', ')}]`;
     const name = `%${this.count++}`;
-    this.line(`${name} = "stablehlo.constant"() <{value = dense<${size === 0 ? '' : spelled}> : ${tensorType(spelledType, uniform ? shape : flat)}}> : () -> ${tensorType(spelledType, uniform ? shape : flat)}`);
+    this.line(
+      `${name} = "stablehlo.constant"() <{value = dense<${size === 0 ? '' : spelled}> : ` +
+        `${tensorType(spelledType, uniform ? shape : flat)}}> : () -> ` +
+        `${tensorType(spelledType, uniform ? shape : flat)}`,
+    );
     if (uniform) return name;
     const made: Hlo = { type: spelledType, shape: flat, name, input: null, values: null };
     return this.use(this.reshape(this.convert(made, type), shape));

@@ -35,7 +35,11 @@ const positive = (b: ModuleBuilder, x: Hlo): Hlo => b.compare('GT', x, number(b,
 const floorMod: Pair = (b, x, y) => {
   const rest = b.binary('remainder', x, y);
   const zero = number(b, x, 0);
-  const differs = b.compare('NE', b.convert(b.compare('LT', rest, zero), 'int32'), b.convert(b.compare('LT', y, zero), 'int32'));
+  const differs = b.compare(
+    'NE',
+    b.convert(b.compare('LT', rest, zero), 'int32'),
+    b.convert(b.compare('LT', y, zero), 'int32'),
+  );
   return b.select(b.binary('and', b.compare('NE', rest, zero), differs), b.binary('add', rest, y), rest);
 };
 
@@ -90,7 +94,14 @@ const pairRows: Readonly<Record<string, string>> = {
   LogicalOr: 'or',
 };
 
-const comparisons = { Equal: 'EQ', NotEqual: 'NE', Less: 'LT', LessEqual: 'LE', Greater: 'GT', GreaterEqual: 'GE' } as const;
+const comparisons = {
+  Equal: 'EQ',
+  NotEqual: 'NE',
+  Less: 'LT',
+  LessEqual: 'LE',
+  Greater: 'GT',
+  GreaterEqual: 'GE',
+} as const;
 
 const one =
   (compute: (b: ModuleBuilder, x: Hlo) => Hlo): Row =>
@@ -98,7 +109,8 @@ const one =
     compute(b, inputs[0] as Hlo);
 
 const select: Row = (b, [condition, yes, no]) => {
-  const chosen = condition!.shape.length === 1 && yes!.shape.length > 1 ? b.place(condition!, yes!.shape, [0]) : condition!;
+  const chosen =
+    condition!.shape.length === 1 && yes!.shape.length > 1 ? b.place(condition!, yes!.shape, [0]) : condition!;
   const [c, y, n] = broadcastAll(b, [chosen, yes!, no!]) as [Hlo, Hlo, Hlo];
   return b.select(c, y, n);
 };
@@ -110,9 +122,18 @@ function cast(b: ModuleBuilder, x: Hlo, type: PhysicalType): Hlo {
 }
 
 export const elementwiseRows: Readonly<Record<string, Row>> = {
-  ...Object.fromEntries(Object.entries(unaryRows).map(([name, op]): [string, Row] => [name, one((b, x) => b.unary(op, x))])),
-  ...Object.fromEntries(Object.entries(pairRows).map(([name, op]): [string, Row] => [name, pair((b, x, y) => b.binary(op, x, y))])),
-  ...Object.fromEntries(Object.entries(comparisons).map(([name, direction]): [string, Row] => [name, pair((b, x, y) => b.compare(direction, x, y))])),
+  ...Object.fromEntries(
+    Object.entries(unaryRows).map(([name, op]): [string, Row] => [name, one((b, x) => b.unary(op, x))]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(pairRows).map(([name, op]): [string, Row] => [name, pair((b, x, y) => b.binary(op, x, y))]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(comparisons).map(([name, direction]): [string, Row] => [
+      name,
+      pair((b, x, y) => b.compare(direction, x, y)),
+    ]),
+  ),
   // XLA would compute them again in each loop that reads them: those of rotary positions in ten loops a layer.
   Cos: one((b, x) => b.once('cosine', x)),
   Sin: one((b, x) => b.once('sine', x)),
@@ -121,11 +142,29 @@ export const elementwiseRows: Readonly<Record<string, Row>> = {
   Relu: one((b, x) => b.binary('maximum', x, number(b, x, 0))),
   Relu6: one((b, x) => b.binary('minimum', b.binary('maximum', x, number(b, x, 0)), number(b, x, 6))),
   Elu: one(elu),
-  Selu: one((b, x) => b.binary('multiply', number(b, x, SELU_SCALE), b.select(positive(b, x), x, b.binary('multiply', number(b, x, SELU_ALPHA), b.unary('exponential_minus_one', x))))),
-  Softplus: one((b, x) => b.binary('add', b.binary('maximum', x, number(b, x, 0)), b.unary('log_plus_one', b.unary('exponential', b.unary('negate', b.unary('abs', x)))))),
+  Selu: one((b, x) =>
+    b.binary(
+      'multiply',
+      number(b, x, SELU_SCALE),
+      b.select(positive(b, x), x, b.binary('multiply', number(b, x, SELU_ALPHA), b.unary('exponential_minus_one', x))),
+    ),
+  ),
+  Softplus: one((b, x) =>
+    b.binary(
+      'add',
+      b.binary('maximum', x, number(b, x, 0)),
+      b.unary('log_plus_one', b.unary('exponential', b.unary('negate', b.unary('abs', x)))),
+    ),
+  ),
   SoftplusGrad: (b, [dy, x]) => b.binary('multiply', dy!, b.unary('logistic', x!)),
-  EluGrad: (b, [dy, y]) => b.select(b.compare('LT', y!, number(b, y!, 0)), b.binary('multiply', dy!, b.binary('add', y!, number(b, y!, 1))), dy!),
-  LeakyRelu: (b, [x], { alpha }) => b.select(positive(b, x!), x!, b.binary('multiply', x!, number(b, x!, alpha?.kind === 'float' ? alpha.value : 0.2))),
+  EluGrad: (b, [dy, y]) =>
+    b.select(
+      b.compare('LT', y!, number(b, y!, 0)),
+      b.binary('multiply', dy!, b.binary('add', y!, number(b, y!, 1))),
+      dy!,
+    ),
+  LeakyRelu: (b, [x], { alpha }) =>
+    b.select(positive(b, x!), x!, b.binary('multiply', x!, number(b, x!, alpha?.kind === 'float' ? alpha.value : 0.2))),
   IsNan: one((b, x) => b.compare('NE', x, x)),
   IsInf: one((b, x) => b.compare('EQ', b.unary('abs', x), number(b, x, Infinity))),
   IsFinite: one((b, x) => b.call('stablehlo.is_finite', [x], 'bool', x.shape)),

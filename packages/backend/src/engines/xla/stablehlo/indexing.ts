@@ -2,16 +2,21 @@ import { sizeOf, type PhysicalType } from '../../../recorder/types.js';
 import { i64s, isFloat, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 import { intOf } from './movement.js';
 
-const from = (first: number, count: number): number[] => Array.from({ length: Math.max(0, count) }, (_, index) => first + index);
+const from = (first: number, count: number): number[] =>
+  Array.from({ length: Math.max(0, count) }, (_, index) => first + index);
 const list = (values: readonly number[]): string => `[${values.join(', ')}]`;
 
-/** What stands where an index points outside the table: not a number, or the least of whole numbers, so that the mistake is seen. XLA itself would take the nearest row. */
+/**
+ * What stands where an index points outside the table: not a number, or the least of whole numbers, so that the mistake
+ * is seen. XLA itself would take the nearest row.
+ */
 function outside(b: ModuleBuilder, picked: Hlo, inside: Hlo, axes: readonly number[]): Hlo {
   const filler = isFloat(picked.type) ? NaN : picked.type === 'int32' ? -(2 ** 31) : 0;
   return b.select(b.place(inside, picked.shape, axes), picked, b.splat(picked.type, picked.shape, filler));
 }
 
-const within = (b: ModuleBuilder, indices: Hlo, size: Hlo): Hlo => b.binary('and', b.compare('GE', indices, b.splat('int32', indices.shape, 0)), b.compare('LT', indices, size));
+const within = (b: ModuleBuilder, indices: Hlo, size: Hlo): Hlo =>
+  b.binary('and', b.compare('GE', indices, b.splat('int32', indices.shape, 0)), b.compare('LT', indices, size));
 
 /** Rows along one axis; the first `batch` axes are walked together in both. */
 const gather: Row = (b, [x, indices, axisOf], attributes) => {
@@ -24,10 +29,22 @@ const gather: Row = (b, [x, indices, axisOf], attributes) => {
   const shape = [...x!.shape.slice(0, axis), ...indices!.shape.slice(batch), ...x!.shape.slice(axis + 1)];
   if (sizeOf(shape) === 0) return b.splat(x!.type, shape, 0);
   const offsets = [...from(batch, axis - batch), ...from(axis + picked - batch, rank - axis - 1)];
-  const numbers = `#stablehlo.gather<offset_dims = ${list(offsets)}, collapsed_slice_dims = [${axis}], operand_batching_dims = ${list(batches)}, start_indices_batching_dims = ${list(batches)}, start_index_map = [${axis}], index_vector_dim = ${picked}>`;
+  const numbers =
+    `#stablehlo.gather<offset_dims = ${list(offsets)}, collapsed_slice_dims = [${axis}], operand_batching_dims = ` +
+    `${list(batches)}, start_indices_batching_dims = ${list(batches)}, start_index_map = [${axis}], ` +
+    `index_vector_dim = ${picked}>`;
   const sizes = x!.shape.map((size, position) => (position === axis || position < batch ? 1 : size));
-  const rows = b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
-  return outside(b, rows, within(b, indices!, b.splat('int32', indices!.shape, x!.shape[axis] ?? 0)), [...batches, ...from(axis, picked - batch)]);
+  const rows = b.call(
+    'stablehlo.gather',
+    [x!, indices!],
+    x!.type,
+    shape,
+    `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`,
+  );
+  return outside(b, rows, within(b, indices!, b.splat('int32', indices!.shape, x!.shape[axis] ?? 0)), [
+    ...batches,
+    ...from(axis, picked - batch),
+  ]);
 };
 
 const gatherNd: Row = (b, [x, indices]) => {
@@ -35,9 +52,17 @@ const gatherNd: Row = (b, [x, indices]) => {
   const outer = indices!.shape.length - 1;
   const rest = x!.shape.slice(depth);
   const shape = [...indices!.shape.slice(0, -1), ...rest];
-  const numbers = `#stablehlo.gather<offset_dims = ${list(from(outer, rest.length))}, collapsed_slice_dims = ${list(from(0, depth))}, start_index_map = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
+  const numbers =
+    `#stablehlo.gather<offset_dims = ${list(from(outer, rest.length))}, collapsed_slice_dims = ` +
+    `${list(from(0, depth))}, start_index_map = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
   const sizes = x!.shape.map((size, axis) => (axis < depth ? 1 : size));
-  const rows = b.call('stablehlo.gather', [x!, indices!], x!.type, shape, `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`);
+  const rows = b.call(
+    'stablehlo.gather',
+    [x!, indices!],
+    x!.type,
+    shape,
+    `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`,
+  );
   if (depth === 0) return rows;
   const limits = b.broadcast(b.constant('int32', [depth], x!.shape.slice(0, depth)), indices!.shape);
   return outside(b, rows, b.reduce('and', within(b, indices!, limits), [outer], 1), from(0, outer));
@@ -57,14 +82,32 @@ function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add'
   const outer = indices.shape.length - 1;
   const rest = x.shape.slice(depth);
   const given = b.broadcast(updates, [...indices.shape.slice(0, -1), ...rest]);
-  const numbers = `#stablehlo.scatter<update_window_dims = ${list(from(outer, rest.length))}, inserted_window_dims = ${list(from(0, depth))}, scatter_dims_to_operand_dims = ${list(from(0, depth))}, index_vector_dim = ${outer}>`;
-  return b.call('stablehlo.scatter', [x, indices, given], x.type, x.shape, `scatter_dimension_numbers = ${numbers}, indices_are_sorted = false, unique_indices = false`, region(b, x.type, op));
+  const numbers =
+    `#stablehlo.scatter<update_window_dims = ${list(from(outer, rest.length))}, inserted_window_dims = ` +
+    `${list(from(0, depth))}, scatter_dims_to_operand_dims = ${list(from(0, depth))}, index_vector_dim = ` +
+    `${outer}>`;
+  return b.call(
+    'stablehlo.scatter',
+    [x, indices, given],
+    x.type,
+    x.shape,
+    `scatter_dimension_numbers = ${numbers}, indices_are_sorted = false, unique_indices = false`,
+    region(b, x.type, op),
+  );
 }
 
 const oneHot: Row = (b, [indices, depthOf, on, off]) => {
   const [depth = 0] = b.numbers(depthOf!);
   const shape = [...indices!.shape, depth];
-  const hit = b.compare('EQ', b.place(indices!, shape, indices!.shape.map((_, axis) => axis)), b.iota(shape, shape.length - 1));
+  const hit = b.compare(
+    'EQ',
+    b.place(
+      indices!,
+      shape,
+      indices!.shape.map((_, axis) => axis),
+    ),
+    b.iota(shape, shape.length - 1),
+  );
   return b.select(hit, b.broadcast(on!, shape), b.broadcast(off!, shape));
 };
 
@@ -72,7 +115,13 @@ const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
   const [count = 0] = b.numbers(countOf!);
   const rest = x!.shape.slice(ids!.shape.length);
   const size = sizeOf(ids!.shape);
-  return scatter(b, b.splat(x!.type, [count, ...rest], 0), b.reshape(ids!, [size, 1]), b.reshape(x!, [size, ...rest]), 'add');
+  return scatter(
+    b,
+    b.splat(x!.type, [count, ...rest], 0),
+    b.reshape(ids!, [size, 1]),
+    b.reshape(x!, [size, ...rest]),
+    'add',
+  );
 };
 
 const bincount: Row = (b, [x, sizeOfResult, weights]) => {
@@ -96,7 +145,8 @@ const bound =
 export const indexingRows: Readonly<Record<string, Row>> = {
   GatherV2: gather,
   GatherNd: gatherNd,
-  ScatterNd: (b, [indices, updates, shape]) => scatter(b, b.splat(updates!.type, b.numbers(shape!), 0), indices!, updates!, 'add'),
+  ScatterNd: (b, [indices, updates, shape]) =>
+    scatter(b, b.splat(updates!.type, b.numbers(shape!), 0), indices!, updates!, 'add'),
   TensorScatterUpdate: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'replace'),
   ScatterNdNonAliasingAdd: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'add'),
   InplaceAdd: (b, [x, rows, updates]) => scatter(b, x!, b.reshape(rows!, [...rows!.shape, 1]), updates!, 'add'),
@@ -107,7 +157,13 @@ export const indexingRows: Readonly<Record<string, Row>> = {
     const [[first = 0], [end = 0], [by = 1]] = [b.numbers(start!), b.numbers(limit!), b.numbers(delta!)];
     const count = Math.max(0, Math.ceil((end - first) / by));
     const places = b.convert(b.iota([count], 0), start!.type);
-    return first === 0 && by === 1 ? places : b.binary('add', b.binary('multiply', places, b.splat(start!.type, [count], by)), b.splat(start!.type, [count], first));
+    return first === 0 && by === 1
+      ? places
+      : b.binary(
+          'add',
+          b.binary('multiply', places, b.splat(start!.type, [count], by)),
+          b.splat(start!.type, [count], first),
+        );
   },
   Size: (b, [x]) => b.constant('int32', [], [sizeOf(x!.shape)]),
   LowerBound: bound('LT'),

@@ -10,12 +10,33 @@ import { rows } from './lower.js';
 /** Names of TensorFlow ops in the text of the records. */
 function opsOfRecords(): string[] {
   const source = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-  const files = ['kernels', 'fused'].flatMap((folder) => readdirSync(join(source, folder)).filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts')).map((name) => join(source, folder, name)));
-  return [...new Set(files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bops?\('([A-Z]\w+)'/g)].map(([, name = '']) => name)))];
+  const files = ['kernels', 'fused'].flatMap((folder) =>
+    readdirSync(join(source, folder))
+      .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+      .map((name) => join(source, folder, name)),
+  );
+  return [
+    ...new Set(
+      files.flatMap((file) =>
+        [...readFileSync(file, 'utf8').matchAll(/\bops?\('([A-Z]\w+)'/g)].map(([, name = '']) => name),
+      ),
+    ),
+  ];
 }
 
-/** Ops of records that have a lowering of their own: TensorFlow's variables of the AdamW update, its random numbers, and the softmax in the memory of its logits. */
-const behindOwnLowering = new Set(['VarHandleOp', 'AssignVariableOp', 'ReadVariableOp', 'DestroyResourceOp', 'ResourceApplyAdam', 'StatelessRandomUniform', 'InplaceUpdate']);
+/**
+ * Ops of records that have a lowering of their own: TensorFlow's variables of the AdamW update, its random numbers, and
+ * the softmax in the memory of its logits.
+ */
+const behindOwnLowering = new Set([
+  'VarHandleOp',
+  'AssignVariableOp',
+  'ReadVariableOp',
+  'DestroyResourceOp',
+  'ResourceApplyAdam',
+  'StatelessRandomUniform',
+  'InplaceUpdate',
+]);
 
 test('every TensorFlow op that a record names has a lowering', () => {
   const names = opsOfRecords();
@@ -31,15 +52,23 @@ test.each([
   ['int32', false, 'int32'],
 ] as const)('a product of %s numbers (on a processor: %s) is of type %s', (type, onProcessor, expected) => {
   const input = (number: number): Hlo => ({ type, shape: [2, 2], name: null, input: number, values: null });
-  expect(new ModuleBuilder(rows, 1, onProcessor).op('MatMul', [input(0), input(1)])).toMatchObject({ type: expected, shape: [2, 2] });
+  expect(new ModuleBuilder(rows, 1, onProcessor).op('MatMul', [input(0), input(1)])).toMatchObject({
+    type: expected,
+    shape: [2, 2],
+  });
 });
 
-describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core\'s', () => {
+describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core's", () => {
   beforeAll(async () => void (await startXlaBackend()));
-  const run = async (compute: () => tf.Tensor): Promise<readonly number[]> => (await outcomes('whetstone', compute))[0]?.values ?? [];
+  const run = async (compute: () => tf.Tensor): Promise<readonly number[]> =>
+    (await outcomes('whetstone', compute))[0]?.values ?? [];
 
-  test('a NaN is the largest and the smallest number, and nobody\'s place', async () => {
-    const given = (): tf.Tensor => tf.tensor([[3, NaN, 5], [NaN, NaN, NaN]]);
+  test("a NaN is the largest and the smallest number, and nobody's place", async () => {
+    const given = (): tf.Tensor =>
+      tf.tensor([
+        [3, NaN, 5],
+        [NaN, NaN, NaN],
+      ]);
     expect(await run(() => tf.max(given(), 1))).toEqual([NaN, NaN]);
     expect(await run(() => tf.min(given(), 1))).toEqual([NaN, NaN]);
     expect(await run(() => tf.maximum(given(), tf.scalar(4)))).toEqual([4, NaN, 5, NaN, NaN, NaN]);
@@ -51,19 +80,64 @@ describe.skipIf(xlaPlugin === null)('where XLA\'s own ways differ from tfjs-core
     const table = (): tf.Tensor2D => tf.tensor2d([1, 2, 3, 4], [2, 2]);
     const indices = (): tf.Tensor1D => tf.tensor1d([1, 2, -1, 0], 'int32');
     expect(await run(() => tf.gather(table(), indices()))).toEqual([3, 4, NaN, NaN, NaN, NaN, 1, 2]);
-    expect(await run(() => tf.gather(tf.cast(table(), 'int32'), indices(), 1))).toEqual([2, -(2 ** 31), -(2 ** 31), 1, 4, -(2 ** 31), -(2 ** 31), 3]);
-    expect(await run(() => tf.gatherND(table(), tf.tensor2d([[0, 1], [1, 2], [-1, 0]], undefined, 'int32')))).toEqual([2, NaN, NaN]);
-    expect(await run(() => tf.scatterND(tf.tensor2d([[0], [7]], undefined, 'int32'), tf.tensor1d([5, 6]), [2]))).toEqual([5, 0]);
+    expect(await run(() => tf.gather(tf.cast(table(), 'int32'), indices(), 1))).toEqual([
+      2,
+      -(2 ** 31),
+      -(2 ** 31),
+      1,
+      4,
+      -(2 ** 31),
+      -(2 ** 31),
+      3,
+    ]);
+    expect(
+      await run(() =>
+        tf.gatherND(
+          table(),
+          tf.tensor2d(
+            [
+              [0, 1],
+              [1, 2],
+              [-1, 0],
+            ],
+            undefined,
+            'int32',
+          ),
+        ),
+      ),
+    ).toEqual([2, NaN, NaN]);
+    expect(
+      await run(() => tf.scatterND(tf.tensor2d([[0], [7]], undefined, 'int32'), tf.tensor1d([5, 6]), [2])),
+    ).toEqual([5, 0]);
   });
 
   test('products whose transposed result is computed are the same products', async () => {
     const number = (row: number, column: number): number => ((3 * row + 5 * column) % 7) - 3;
-    const matrix = (rows: number, columns: number): tf.Tensor2D => tf.tensor2d(Float32Array.from({ length: rows * columns }, (_, at) => number(Math.floor(at / columns), at % columns)), [rows, columns]);
-    const expected = (rows: number, columns: number, inner: number, left: (row: number, at: number) => number, right: (at: number, column: number) => number): number[] =>
-      Array.from({ length: rows * columns }, (_, place) => Array.from({ length: inner }, (__, at) => left(Math.floor(place / columns), at) * right(at, place % columns)).reduce((sum, term) => sum + term, 0));
+    const matrix = (rows: number, columns: number): tf.Tensor2D =>
+      tf.tensor2d(
+        Float32Array.from({ length: rows * columns }, (_, at) => number(Math.floor(at / columns), at % columns)),
+        [rows, columns],
+      );
+    const expected = (
+      rows: number,
+      columns: number,
+      inner: number,
+      left: (row: number, at: number) => number,
+      right: (at: number, column: number) => number,
+    ): number[] =>
+      Array.from({ length: rows * columns }, (_, place) =>
+        Array.from(
+          { length: inner },
+          (__, at) => left(Math.floor(place / columns), at) * right(at, place % columns),
+        ).reduce((sum, term) => sum + term, 0),
+      );
     // The gradient of an adapter's narrow matrix, and logits.
-    expect(await run(() => tf.matMul(matrix(4, 9), matrix(4, 2), true, false))).toEqual(expected(9, 2, 4, (row, at) => number(at, row), number));
-    expect(await run(() => tf.matMul(matrix(2, 3), matrix(8200, 3), false, true))).toEqual(expected(2, 8200, 3, number, (at, column) => number(column, at)));
+    expect(await run(() => tf.matMul(matrix(4, 9), matrix(4, 2), true, false))).toEqual(
+      expected(9, 2, 4, (row, at) => number(at, row), number),
+    );
+    expect(await run(() => tf.matMul(matrix(2, 3), matrix(8200, 3), false, true))).toEqual(
+      expected(2, 8200, 3, number, (at, column) => number(column, at)),
+    );
   });
 
   test('sine and cosine of what is no number of an angle are NaN', async () => {

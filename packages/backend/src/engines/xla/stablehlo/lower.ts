@@ -13,7 +13,14 @@ import { randomRows } from './random.js';
 import { reductionRows } from './reductions.js';
 
 /** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
-export const rows: Readonly<Record<string, Row>> = { ...elementwiseRows, ...reductionRows, ...matrixRows, ...movementRows, ...indexingRows, ...randomRows };
+export const rows: Readonly<Record<string, Row>> = {
+  ...elementwiseRows,
+  ...reductionRows,
+  ...matrixRows,
+  ...movementRows,
+  ...indexingRows,
+  ...randomRows,
+};
 
 /** What is known of one input of a program when it is lowered. */
 export interface KnownInput {
@@ -54,7 +61,12 @@ export interface LowerOptions {
 }
 
 /** Spells a program as a StableHLO module for inputs of these shapes. */
-export function lower(program: Program, inputs: readonly KnownInput[], describe: Describe, { spent = new Set(), replicas = 1, onProcessor = false }: LowerOptions = {}): LoweredModule {
+export function lower(
+  program: Program,
+  inputs: readonly KnownInput[],
+  describe: Describe,
+  { spent = new Set(), replicas = 1, onProcessor = false }: LowerOptions = {},
+): LoweredModule {
   const builder = new ModuleBuilder(rows, replicas, onProcessor);
   const tensors: Hlo[] = inputs.map(({ type, shape, values }, input) => ({ type, shape, name: null, input, values }));
   program.steps.forEach((step, position) => {
@@ -62,7 +74,10 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
     const operands = step.inputs.map((number) => tensors[number] as Hlo);
     try {
       const lowering = step.kernel.stablehlo;
-      const made = lowering === undefined ? emitKernel<Hlo>(builder, program, step, operands) : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
+      const made =
+        lowering === undefined
+          ? emitKernel<Hlo>(builder, program, step, operands)
+          : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
       const results = Array.isArray(made) ? (made as readonly Hlo[]) : [made as Hlo];
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
@@ -70,7 +85,12 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
       });
     } catch (error) {
       if (error instanceof WhetstoneError && error.code !== 'BACKEND_FAILED') throw error;
-      throw new WhetstoneError('BACKEND_FAILED', `${describe(position)} cannot be lowered to StableHLO: ${error instanceof Error ? error.message : String(error)}`, { cause: error, details: { operation: describe(position) } });
+      throw new WhetstoneError(
+        'BACKEND_FAILED',
+        `${describe(position)} cannot be lowered to StableHLO: ` +
+          `${error instanceof Error ? error.message : String(error)}`,
+        { cause: error, details: { operation: describe(position) } },
+      );
     }
   });
   const outputs = program.outputs.map((number) => tensors[number] as Hlo);
@@ -89,5 +109,11 @@ export function lower(program: Program, inputs: readonly KnownInput[], describe:
   };
 }
 
-/** The first line is the function's head. Made here, so that what is kept with a compiled module holds neither the text that was built nor the graph's values. */
-const stepFinder = (steps: readonly number[]) => (line: number): number | null => steps[line - 2] ?? null;
+/**
+ * The first line is the function's head. Made here, so that what is kept with a compiled module holds neither the text
+ * that was built nor the graph's values.
+ */
+const stepFinder =
+  (steps: readonly number[]) =>
+  (line: number): number | null =>
+    steps[line - 2] ?? null;

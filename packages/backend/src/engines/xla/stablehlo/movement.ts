@@ -8,25 +8,47 @@ export const intOf = (attributes: Attributes, name: string): number => {
   return attribute?.kind === 'int' ? attribute.value : 0;
 };
 
-export const reverseAxes = (b: ModuleBuilder, x: Hlo, axes: readonly number[]): Hlo => (axes.length === 0 ? x : b.call('stablehlo.reverse', [x], x.type, x.shape, `dimensions = ${i64s(axes)}`));
+export const reverseAxes = (b: ModuleBuilder, x: Hlo, axes: readonly number[]): Hlo =>
+  axes.length === 0 ? x : b.call('stablehlo.reverse', [x], x.type, x.shape, `dimensions = ${i64s(axes)}`);
 
 /** One stretch of one axis. */
 export function stretch(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: number): Hlo {
-  return b.slice(x, x.shape.map((_, position) => (position === axis ? from : 0)), x.shape.map((size, position) => (position === axis ? to : size)));
+  return b.slice(
+    x,
+    x.shape.map((_, position) => (position === axis ? from : 0)),
+    x.shape.map((size, position) => (position === axis ? to : size)),
+  );
 }
 
 const slice: Row = (b, [x, begin, size]) => {
   const start = b.numbers(begin!);
   const extent = b.numbers(size!);
-  return b.slice(x!, start, start.map((from, axis) => from + (extent[axis] ?? 0)));
+  return b.slice(
+    x!,
+    start,
+    start.map((from, axis) => from + (extent[axis] ?? 0)),
+  );
 };
 
-/** Negative strides run backwards from `begin` to before `end`: the stretch between is taken forwards from its last element, then reversed. */
+/**
+ * Negative strides run backwards from `begin` to before `end`: the stretch between is taken forwards from its last
+ * element, then reversed.
+ */
 const stridedSlice: Row = (b, [x, begin, end, strides], attributes) => {
-  const masks = ['begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask', 'shrink_axis_mask'].map((name) => intOf(attributes, name)) as [number, number, number, number, number];
-  const found = slice_util.sliceInfo(x!.shape as number[], b.numbers(begin!), b.numbers(end!), b.numbers(strides!), ...masks);
+  const masks = ['begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask', 'shrink_axis_mask'].map((name) =>
+    intOf(attributes, name),
+  ) as [number, number, number, number, number];
+  const found = slice_util.sliceInfo(
+    x!.shape as number[],
+    b.numbers(begin!),
+    b.numbers(end!),
+    b.numbers(strides!),
+    ...masks,
+  );
   if (found.finalShape.some((size) => size === 0)) return b.splat(x!.type, found.finalShape, 0);
-  const counts = found.begin.map((from, axis) => Math.max(0, Math.ceil(((found.end[axis] ?? 0) - from) / (found.strides[axis] ?? 1))));
+  const counts = found.begin.map((from, axis) =>
+    Math.max(0, Math.ceil(((found.end[axis] ?? 0) - from) / (found.strides[axis] ?? 1))),
+  );
   const backwards = found.strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
   const last = found.begin.map((from, axis) => from + ((counts[axis] ?? 1) - 1) * (found.strides[axis] ?? 1));
   const low = found.begin.map((from, axis) => (backwards.includes(axis) ? (last[axis] ?? 0) : from));
@@ -42,13 +64,18 @@ const splitV: Row = (b, [x, sizes, axis]) => {
 
 const pack: Row = (b, inputs, attributes) => {
   const axis = intOf(attributes, 'axis');
-  return b.concatenate(inputs.map((input) => b.reshape(input, [...input.shape.slice(0, axis), 1, ...input.shape.slice(axis)])), axis);
+  return b.concatenate(
+    inputs.map((input) => b.reshape(input, [...input.shape.slice(0, axis), 1, ...input.shape.slice(axis)])),
+    axis,
+  );
 };
 
 const unpack: Row = (b, [x], attributes) => {
   const axis = intOf(attributes, 'axis');
   const shape = x!.shape.filter((_, position) => position !== axis);
-  return Array.from({ length: intOf(attributes, 'num') }, (_, index) => b.reshape(stretch(b, x!, axis, index, index + 1), shape));
+  return Array.from({ length: intOf(attributes, 'num') }, (_, index) =>
+    b.reshape(stretch(b, x!, axis, index, index + 1), shape),
+  );
 };
 
 /** Margins before and after each axis, of pairs in one list. */
@@ -80,7 +107,14 @@ const tile: Row = (b, [x, repeats]) => {
   const times = b.numbers(repeats!);
   if (times.every((count) => count === 1)) return x!;
   const wide = x!.shape.flatMap((size, axis) => [times[axis] ?? 1, size]);
-  return b.reshape(b.place(x!, wide, x!.shape.map((_, axis) => 2 * axis + 1)), x!.shape.map((size, axis) => size * (times[axis] ?? 1)));
+  return b.reshape(
+    b.place(
+      x!,
+      wide,
+      x!.shape.map((_, axis) => 2 * axis + 1),
+    ),
+    x!.shape.map((size, axis) => size * (times[axis] ?? 1)),
+  );
 };
 
 const spaceToBatch: Row = (b, [x, blocks, paddings]) => {
@@ -93,7 +127,12 @@ const spaceToBatch: Row = (b, [x, blocks, paddings]) => {
   const inner = block.map((size, axis) => (lengths[axis] ?? 0) / size);
   const cut = b.reshape(padded, [batch, ...block.flatMap((size, axis) => [inner[axis] ?? 0, size]), ...rest]);
   const count = block.length;
-  const order = [...block.map((_, axis) => 2 + 2 * axis), 0, ...block.map((_, axis) => 1 + 2 * axis), ...rest.map((_, axis) => 1 + 2 * count + axis)];
+  const order = [
+    ...block.map((_, axis) => 2 + 2 * axis),
+    0,
+    ...block.map((_, axis) => 1 + 2 * axis),
+    ...rest.map((_, axis) => 1 + 2 * count + axis),
+  ];
   return b.reshape(b.transpose(cut, order), [batch * sizeOf(block), ...inner, ...rest]);
 };
 
@@ -106,8 +145,16 @@ const batchToSpace: Row = (b, [x, blocks, crops]) => {
   const rest = lengths.slice(count);
   const outer = batch / sizeOf(block);
   const cut = b.reshape(x!, [...block, outer, ...inner, ...rest]);
-  const order = [count, ...block.flatMap((_, axis) => [count + 1 + axis, axis]), ...rest.map((_, axis) => 2 * count + 1 + axis)];
-  const wide = b.reshape(b.transpose(cut, order), [outer, ...inner.map((size, axis) => size * (block[axis] ?? 1)), ...rest]);
+  const order = [
+    count,
+    ...block.flatMap((_, axis) => [count + 1 + axis, axis]),
+    ...rest.map((_, axis) => 2 * count + 1 + axis),
+  ];
+  const wide = b.reshape(b.transpose(cut, order), [
+    outer,
+    ...inner.map((size, axis) => size * (block[axis] ?? 1)),
+    ...rest,
+  ]);
   const begin = [0, ...low, ...rest.map(() => 0)];
   const end = wide.shape.map((size, axis) => size - (axis === 0 || axis > count ? 0 : (high[axis - 1] ?? 0)));
   return b.slice(wide, begin, end);
@@ -117,14 +164,20 @@ const diag: Row = (b, [x]) => {
   const size = sizeOf(x!.shape);
   const flat = b.reshape(x!, [size]);
   const same = b.compare('EQ', b.iota([size, size], 0), b.iota([size, size], 1));
-  return b.reshape(b.select(same, b.place(flat, [size, size], [0]), b.splat(x!.type, [size, size], 0)), [...x!.shape, ...x!.shape]);
+  return b.reshape(b.select(same, b.place(flat, [size, size], [0]), b.splat(x!.type, [size, size], 0)), [
+    ...x!.shape,
+    ...x!.shape,
+  ]);
 };
 
 export const movementRows: Readonly<Record<string, Row>> = {
   Reshape: (b, [x, shape]) => {
     const target = b.numbers(shape!);
     const known = target.reduce((product, size) => (size < 0 ? product : product * size), 1);
-    return b.reshape(x!, target.map((size) => (size < 0 ? sizeOf(x!.shape) / known : size)));
+    return b.reshape(
+      x!,
+      target.map((size) => (size < 0 ? sizeOf(x!.shape) / known : size)),
+    );
   },
   Transpose: (b, [x, order]) => b.transpose(x!, b.numbers(order!)),
   Slice: slice,

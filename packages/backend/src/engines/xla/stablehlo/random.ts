@@ -17,7 +17,10 @@ class Region {
 
   add(name: string, operands: readonly string[], attributes = ''): string {
     const made = `%r${this.b.fresh()}`;
-    this.lines.push(`${made} = "stablehlo.${name}"(${operands.join(', ')})${attributes} : (${operands.map(() => this.type).join(', ')}) -> ${this.type}`);
+    this.lines.push(
+      `${made} = "stablehlo.${name}"(${operands.join(', ')})${attributes} : ` +
+        `(${operands.map(() => this.type).join(', ')}) -> ${this.type}`,
+    );
     return made;
   }
 
@@ -42,20 +45,29 @@ class Region {
   }
 }
 
-/** Philox over arrays, one counter an element, in 32-bit integers that wrap. The rounds are a loop: written out for each dropout of a model, they would take XLA minutes. */
+/**
+ * Philox over arrays, one counter an element, in 32-bit integers that wrap. The rounds are a loop: written out for each
+ * dropout of a model, they would take XLA minutes.
+ */
 function blocks(b: ModuleBuilder, counter: readonly [Hlo, Hlo, Hlo, Hlo], key: readonly [Hlo, Hlo]): readonly Hlo[] {
   const { shape } = counter[0];
   const arrays = tensorType('int32', shape);
   const scalar = tensorType('int32', []);
   const state = (): { readonly names: readonly string[]; readonly head: string } => {
     const names = Array.from({ length: 7 }, () => `%s${b.fresh()}`);
-    return { names, head: `^bb0(${names.map((name, index) => `${name}: ${index === 0 ? scalar : arrays}`).join(', ')}):` };
+    return {
+      names,
+      head: `^bb0(${names.map((name, index) => `${name}: ${index === 0 ? scalar : arrays}`).join(', ')}):`,
+    };
   };
   const condition = state();
   const test = new Region(b, scalar);
   const last = test.constant(philox.rounds);
   const goesOn = `%r${b.fresh()}`;
-  const conditionText = `{ ${condition.head} ${String(test)} ${goesOn} = "stablehlo.compare"(${condition.names[0]}, ${last}) <{comparison_direction = #stablehlo<comparison_direction LT>}> : (${scalar}, ${scalar}) -> tensor<i1> "stablehlo.return"(${goesOn}) : (tensor<i1>) -> () }`;
+  const conditionText =
+    `{ ${condition.head} ${String(test)} ${goesOn} = "stablehlo.compare"(${condition.names[0]}, ${last}) ` +
+    `<{comparison_direction = #stablehlo<comparison_direction LT>}> : (${scalar}, ${scalar}) -> tensor<i1> ` +
+    `"stablehlo.return"(${goesOn}) : (tensor<i1>) -> () }`;
 
   const body = state();
   const [round = '', word0 = '', word1 = '', word2 = '', word3 = '', key0 = '', key1 = ''] = body.names;
@@ -72,13 +84,24 @@ function blocks(b: ModuleBuilder, counter: readonly [Hlo, Hlo, Hlo, Hlo], key: r
     work.add('add', [key1, work.constant(philox.weyl[1])]),
   ];
   const types = [scalar, ...made.map(() => arrays)].join(', ');
-  const bodyText = `{ ${body.head} ${String(counting)} ${String(work)} "stablehlo.return"(${[next, ...made].join(', ')}) : (${types}) -> () }`;
+  const bodyText =
+    `{ ${body.head} ${String(counting)} ${String(work)} "stablehlo.return"(${[next, ...made].join(', ')}) : ` +
+    `(${types}) -> () }`;
   const results = [{ type: 'int32' as const, shape: [] }, ...made.map(() => ({ type: 'int32' as const, shape }))];
-  return b.calls('stablehlo.while', [b.splat('int32', [], 0), ...counter, ...key], results, '', `${conditionText}, ${bodyText}`).slice(1, 5);
+  return b
+    .calls(
+      'stablehlo.while',
+      [b.splat('int32', [], 0), ...counter, ...key],
+      results,
+      '',
+      `${conditionText}, ${bodyText}`,
+    )
+    .slice(1, 5);
 }
 
 /**
- * Uniform numbers in [0, 1) of 23 bits from a seed of two 32-bit integers: the bits of TensorFlow's op, which XLA's own generators do not give.
+ * Uniform numbers in [0, 1) of 23 bits from a seed of two 32-bit integers: the bits of TensorFlow's op, which XLA's own
+ * generators do not give.
  */
 const uniform: Row = (b, [wanted, seed]) => {
   const shape = b.numbers(wanted!);
@@ -88,10 +111,24 @@ const uniform: Row = (b, [wanted, seed]) => {
   // A seed is two signed 64-bit numbers: the upper halves are the sign.
   const sign = (of: Hlo): Hlo => b.binary('shift_right_arithmetic', of, b.splat('int32', [], 31));
   const scalar = (value: number): Hlo => b.splat('int32', [], value | 0);
-  const [key0, key1, counter2, counter3] = blocks(b, [word(0), sign(word(0)), word(1), sign(word(1))], [scalar(scrambleKey[0]), scalar(scrambleKey[1])]);
+  const [key0, key1, counter2, counter3] = blocks(
+    b,
+    [word(0), sign(word(0)), word(1), sign(word(1))],
+    [scalar(scrambleKey[0]), scalar(scrambleKey[1])],
+  );
   const all = (of: Hlo | undefined): Hlo => b.broadcast(of as Hlo, [groups]);
-  const made = blocks(b, [b.iota([groups], 0), b.splat('int32', [groups], 0), all(counter2), all(counter3)], [all(key0), all(key1)]);
-  const words = b.reshape(b.concatenate(made.map((one) => b.reshape(one, [groups, 1])), 1), [4 * groups]);
+  const made = blocks(
+    b,
+    [b.iota([groups], 0), b.splat('int32', [groups], 0), all(counter2), all(counter3)],
+    [all(key0), all(key1)],
+  );
+  const words = b.reshape(
+    b.concatenate(
+      made.map((one) => b.reshape(one, [groups, 1])),
+      1,
+    ),
+    [4 * groups],
+  );
   const taken = b.slice(words, [0], [size]);
   const mantissa = b.binary('and', taken, b.splat('int32', [size], 0x7fffff));
   const bits = b.binary('or', mantissa, b.splat('int32', [size], 0x3f800000));

@@ -6,12 +6,20 @@ const flagOf = (attributes: Attributes, name: string): boolean => {
   return attribute?.kind === 'bool' && attribute.value;
 };
 
-const axesOf = (b: ModuleBuilder, axes: Hlo, rank: number): number[] => b.numbers(axes).map((axis) => (axis < 0 ? axis + rank : axis)).sort((a, c) => a - c);
+const axesOf = (b: ModuleBuilder, axes: Hlo, rank: number): number[] =>
+  b
+    .numbers(axes)
+    .map((axis) => (axis < 0 ? axis + rank : axis))
+    .sort((a, c) => a - c);
 
 const lowest = (x: Hlo): number => (isFloat(x.type) ? -Infinity : x.type === 'int32' ? -(2 ** 31) : 0);
 const highest = (x: Hlo): number => (isFloat(x.type) ? Infinity : x.type === 'int32' ? 2 ** 31 - 1 : 1);
 
-const keep = (b: ModuleBuilder, reduced: Hlo, x: Hlo, axes: readonly number[]): Hlo => b.reshape(reduced, x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size)));
+const keep = (b: ModuleBuilder, reduced: Hlo, x: Hlo, axes: readonly number[]): Hlo =>
+  b.reshape(
+    reduced,
+    x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size)),
+  );
 
 function reduction(op: string, initial: (x: Hlo) => number): Row {
   return (b, [x, axes], attributes) => {
@@ -26,15 +34,25 @@ const sum = reduction('add', () => 0);
 const mean: Row = (b, inputs, attributes, results) => {
   const total = sum(b, inputs, attributes, results) as Hlo;
   const [x] = inputs as [Hlo];
-  const count = x.shape.reduce((product, size) => product * size, 1) / Math.max(1, total.shape.reduce((product, size) => product * size, 1));
+  const count =
+    x.shape.reduce((product, size) => product * size, 1) /
+    Math.max(
+      1,
+      total.shape.reduce((product, size) => product * size, 1),
+    );
   return b.binary('divide', total, b.splat(total.type, total.shape, count));
 };
 
-/** Where the largest or smallest number stands: the first one of equals. A NaN counts as less than everything (for the smallest, as more), as tfjs-core has it. */
+/**
+ * Where the largest or smallest number stands: the first one of equals. A NaN counts as less than everything (for the
+ * smallest, as more), as tfjs-core has it.
+ */
 function argument(direction: 'GT' | 'LT'): Row {
   return (b, [given, axis]) => {
     const bound = direction === 'GT' ? lowest(given!) : highest(given!);
-    const x = isFloat(given!.type) ? b.select(b.compare('NE', given!, given!), b.splat(given!.type, given!.shape, bound), given!) : given!;
+    const x = isFloat(given!.type)
+      ? b.select(b.compare('NE', given!, given!), b.splat(given!.type, given!.shape, bound), given!)
+      : given!;
     const [chosen = 0] = axesOf(b, axis!, x.shape.length);
     const places = b.iota(x.shape, chosen);
     const shape = x.shape.filter((_, position) => position !== chosen);
@@ -42,15 +60,33 @@ function argument(direction: 'GT' | 'LT'): Row {
     const truth = tensorType('bool', []);
     const whole = tensorType('int32', []);
     const n = b.fresh();
-    const compare = (name: string, a: string, c: string, type: string, way: string): string => `%${name}${n} = "stablehlo.compare"(%${a}${n}, %${c}${n}) <{comparison_direction = #stablehlo<comparison_direction ${way}>}> : (${type}, ${type}) -> ${truth} `;
-    const logic = (name: string, op: string, a: string, c: string): string => `%${name}${n} = "stablehlo.${op}"(%${a}${n}, %${c}${n}) : (${truth}, ${truth}) -> ${truth} `;
-    const choose = (name: string, a: string, c: string, type: string): string => `%${name}${n} = "stablehlo.select"(%take${n}, %${a}${n}, %${c}${n}) : (${truth}, ${type}, ${type}) -> ${type} `;
+    const compare = (name: string, a: string, c: string, type: string, way: string): string =>
+      `%${name}${n} = "stablehlo.compare"(%${a}${n}, %${c}${n}) <{comparison_direction = ` +
+      `#stablehlo<comparison_direction ${way}>}> : (${type}, ${type}) -> ${truth} `;
+    const logic = (name: string, op: string, a: string, c: string): string =>
+      `%${name}${n} = "stablehlo.${op}"(%${a}${n}, %${c}${n}) : (${truth}, ${truth}) -> ${truth} `;
+    const choose = (name: string, a: string, c: string, type: string): string =>
+      `%${name}${n} = "stablehlo.select"(%take${n}, %${a}${n}, %${c}${n}) : (${truth}, ${type}, ${type}) -> ${type} `;
     const region =
       `{ ^bb0(%v${n}: ${value}, %i${n}: ${whole}, %w${n}: ${value}, %j${n}: ${whole}): ` +
-      compare('better', 'v', 'w', value, direction) + compare('same', 'v', 'w', value, 'EQ') + compare('before', 'i', 'j', whole, 'LT') +
-      logic('tie', 'and', 'same', 'before') + logic('take', 'or', 'better', 'tie') +
-      choose('value', 'v', 'w', value) + choose('place', 'i', 'j', whole) + `"stablehlo.return"(%value${n}, %place${n}) : (${value}, ${whole}) -> () }`;
-    const [, place] = b.calls('stablehlo.reduce', [x, places, b.splat(x.type, [], bound), b.splat('int32', [], 2 ** 31 - 1)], [{ type: x.type, shape }, { type: 'int32', shape }], `dimensions = ${i64s([chosen])}`, region);
+      compare('better', 'v', 'w', value, direction) +
+      compare('same', 'v', 'w', value, 'EQ') +
+      compare('before', 'i', 'j', whole, 'LT') +
+      logic('tie', 'and', 'same', 'before') +
+      logic('take', 'or', 'better', 'tie') +
+      choose('value', 'v', 'w', value) +
+      choose('place', 'i', 'j', whole) +
+      `"stablehlo.return"(%value${n}, %place${n}) : (${value}, ${whole}) -> () }`;
+    const [, place] = b.calls(
+      'stablehlo.reduce',
+      [x, places, b.splat(x.type, [], bound), b.splat('int32', [], 2 ** 31 - 1)],
+      [
+        { type: x.type, shape },
+        { type: 'int32', shape },
+      ],
+      `dimensions = ${i64s([chosen])}`,
+      region,
+    );
     return place as Hlo;
   };
 }
@@ -93,7 +129,15 @@ export const reductionRows: Readonly<Record<string, Row>> = {
   /** Half the sum of squares. */
   L2Loss: (b, [x]) => {
     const squares = b.binary('multiply', x!, x!);
-    const total = x!.shape.length === 0 ? squares : b.reduce('add', squares, x!.shape.map((_, axis) => axis), 0);
+    const total =
+      x!.shape.length === 0
+        ? squares
+        : b.reduce(
+            'add',
+            squares,
+            x!.shape.map((_, axis) => axis),
+            0,
+          );
     return b.binary('multiply', total, b.splat(x!.type, [], 0.5));
   },
   Prod: reduction('multiply', () => 1),
@@ -117,7 +161,15 @@ export const reductionRows: Readonly<Record<string, Row>> = {
     const [count = 1] = b.numbers(k!);
     const shape = [...x!.shape.slice(0, -1), count];
     const given = x!.type === 'bool' ? b.convert(x!, 'int32') : x!;
-    const [values, places] = b.calls('chlo.top_k', [given], [{ type: given.type, shape }, { type: 'int32', shape }], `k = ${count} : i64`) as [Hlo, Hlo];
+    const [values, places] = b.calls(
+      'chlo.top_k',
+      [given],
+      [
+        { type: given.type, shape },
+        { type: 'int32', shape },
+      ],
+      `k = ${count} : i64`,
+    ) as [Hlo, Hlo];
     return [b.convert(values, x!.type), places];
   },
 };
