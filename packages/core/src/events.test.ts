@@ -42,6 +42,34 @@ describe('createEventHub', () => {
     expect(calls).toEqual([1]);
     expect(errors).toEqual(["A listener of 'step' failed: sync", "A listener of 'step' failed: async"]);
   });
+
+  it('reports a function that listens to two events under the event that failed', () => {
+    const { events, errors } = hub();
+    const fail = () => {
+      throw new Error('no');
+    };
+    events.on('step', fail);
+    events.on('warning', fail);
+    events.emit('warning', { message: 'careful' });
+    events.emit('step', report);
+    events.off('step', fail);
+    events.emit('step', report);
+    events.emit('warning', { message: 'careful' });
+    expect(errors).toEqual([
+      "A listener of 'warning' failed: no",
+      "A listener of 'step' failed: no",
+      "A listener of 'warning' failed: no",
+    ]);
+  });
+
+  it('keeps all listeners when one is taken off that never listened', () => {
+    const { events } = hub();
+    const steps: number[] = [];
+    events.on('step', ({ step }) => void steps.push(step));
+    events.off('step', () => undefined);
+    events.emit('step', report);
+    expect(steps).toEqual([1]);
+  });
 });
 
 it('eventCallback stands last in every hook that it has', () => {

@@ -13,13 +13,24 @@ export interface EventHub {
   clear(): void;
 }
 
-/** @param logger where failures of listeners are told, asked for at each failure */
+/**
+ * Creates an event hub.
+ *
+ * @param logger returns the logger that failures of listeners are reported to; called at each failure.
+ */
 export function createEventHub(logger: () => Logger): EventHub {
   const emitter = new EventEmitter();
   // eventemitter3 drops promises, and a listener that throws keeps the next ones from being called: each is wrapped.
-  const guarded = new Map<unknown, (...values: unknown[]) => void>();
+  // One wrapper per event and listener, so that a function that listens to two events is reported under the right one.
+  const guarded = new Map<TrainerEvent, Map<unknown, (...values: unknown[]) => void>>();
+  const guardsOf = (event: TrainerEvent) => {
+    const present = guarded.get(event) ?? new Map<unknown, (...values: unknown[]) => void>();
+    guarded.set(event, present);
+    return present;
+  };
   const guard = <E extends TrainerEvent>(event: E, listener: TrainerListener<E>) => {
-    const present = guarded.get(listener);
+    const guards = guardsOf(event);
+    const present = guards.get(listener);
     if (present !== undefined) return present;
     const report = (cause: unknown) =>
       logger().error(`A listener of '${event}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
@@ -35,13 +46,13 @@ export function createEventHub(logger: () => Logger): EventHub {
         report(cause);
       }
     };
-    guarded.set(listener, wrapped);
+    guards.set(listener, wrapped);
     return wrapped;
   };
   return {
     on: (event, listener) => void emitter.on(event, guard(event, listener)),
     once: (event, listener) => void emitter.once(event, guard(event, listener)),
-    off: (event, listener) => void emitter.off(event, guarded.get(listener)),
+    off: (event, listener) => void emitter.off(event, guard(event, listener)),
     emit: (event, ...values) => void emitter.emit(event, ...values),
     clear: () => {
       emitter.removeAllListeners();

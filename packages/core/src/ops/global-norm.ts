@@ -2,7 +2,10 @@ import { add, addN, div, minimum, mul, sqrt, square, sum, type Scalar, type Tens
 import { constant } from './constant.js';
 import { fusedKernel } from './fused-kernel.js';
 
-/** The Euclidean norm of all tensors together, as if they were one vector. */
+/**
+ * Returns the Euclidean norm of all tensors together, as if they were one vector. The sum of squares is a float32: it
+ * overflows, and the norm is Infinity, if the norm exceeds 1.8·10¹⁹.
+ */
 export function globalNorm(tensors: Iterable<Tensor>): Scalar {
   return sqrt(addAll(Array.from(tensors, (tensor) => sum(square(tensor)))));
 }
@@ -27,8 +30,10 @@ export function clipByGlobalNorm(
 }
 
 /**
- * A scalar that is finite exactly where every element of every tensor is: their sum (infinities of both signs give
- * NaN). One pass, one scalar to read. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
+ * Returns the sum of all elements of all tensors, which tells in one pass whether they are finite. If the sum is
+ * finite, every element is: NaN and Infinity stay in a sum, and infinities of both signs give NaN. The reverse holds
+ * unless the sum itself overflows: finite elements whose partial sums exceed the float32 range (3.4·10³⁸) also give a
+ * sum that is not finite. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
  */
 export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
   const all = [...tensors];

@@ -26,8 +26,8 @@ export interface ArchitectureSpec {
    */
   readonly sliding: 'none' | 'all' | ((layer: number, config: ConfigRecord) => boolean);
   /**
-   * `scaling: 'by layer type'`: full layers take `rope_theta` and `rope_scaling`, sliding ones `rope_local_base_freq`
-   * (Gemma 3).
+   * Rotary tables: none, one for all layers, or one per layer type. By layer type, full layers use `rope_theta` and
+   * `rope_scaling`, sliding ones `rope_local_base_freq` (Gemma 3); or each its record of `rope_parameters`.
    */
   readonly rope: 'none' | 'one' | 'by layer type';
   /** Factor of query · key: 1/√headDim, or 1/√`query_pre_attn_scalar`. */
