@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The folder of golden numbers: `WHETSTONE_GOLDEN` where it is set, else the committed one. */
-export function goldenFolder(): string {
+function goldenFolder(): string {
   return process.env['WHETSTONE_GOLDEN'] ?? fileURLToPath(new URL('../golden', import.meta.url));
 }
 

@@ -38,7 +38,7 @@ export const builtInPlugins: readonly Plugin[] = [
 ];
 
 /** Loads Hugging Face folders, and fetched models by their names. */
-export const folderModelLoader: ModelLoader = {
+const folderModelLoader: ModelLoader = {
   load: async (model, options) => loadModel(await findModelFolder(model), options),
   outline: async (model) => readOutline(await findModelFolder(model)),
 };

@@ -105,7 +105,7 @@ export function createParameter(values: Float32Array, shape: readonly number[]):
 }
 
 /** config.json of a model folder. Throws `MODEL_NOT_FOUND` or `MODEL_CONFIG_INVALID`. */
-export async function readConfig(folder: string): Promise<Readonly<Record<string, Json>>> {
+async function readConfig(folder: string): Promise<Readonly<Record<string, Json>>> {
   const file = join(folder, 'config.json');
   return readJsonObject(file, {
     missing: async (cause) => {

@@ -30,4 +30,3 @@ export const plugins = [
   consoleLog,
   tensorBoard,
 ];
-export default plugins;

@@ -25,7 +25,7 @@ interface Line {
 /**
  * The lines of a log that a run continuing after `step` steps keeps: whole ones, not of a later step, not of an end.
  */
-export function linesToKeep(text: string, step: number): string[] {
+function linesToKeep(text: string, step: number): string[] {
   return text.split('\n').filter((line) => {
     try {
       const parsed = JSON.parse(line) as Partial<Line>;

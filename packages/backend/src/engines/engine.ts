@@ -31,7 +31,7 @@ export interface EngineCollective {
 }
 
 /** What an engine computes on. */
-export interface EngineDevice {
+interface EngineDevice {
   readonly kind: string;
   readonly count: number;
   /** Of one device; null where the engine does not tell. */

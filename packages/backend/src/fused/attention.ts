@@ -18,7 +18,7 @@ interface Block {
 }
 
 /** Most blocks that the gradient's record has names for. */
-export const MOST_BLOCKS = 8;
+const MOST_BLOCKS = 8;
 
 interface Layout {
   readonly batch: number;

@@ -132,7 +132,7 @@ const gatherGradient: GradConfig = {
   },
 };
 
-export const leanGradients: readonly GradConfig[] = [
+const leanGradients: readonly GradConfig[] = [
   sumGradient,
   meanGradient,
   rsqrtGradient,

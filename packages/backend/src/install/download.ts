@@ -16,7 +16,7 @@ export interface DownloadOptions {
 const MOST_ATTEMPTS = 4;
 
 /** The server said no: trying again would not help. */
-export class Refused extends Error {}
+class Refused extends Error {}
 
 const sizeOf = (file: string): Promise<number> =>
   stat(file).then(

@@ -7,8 +7,6 @@ export type Attribute =
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'string'; readonly value: string }
   | { readonly kind: 'type'; readonly value: PhysicalType }
-  | { readonly kind: 'ints'; readonly value: readonly number[] }
-  | { readonly kind: 'texts'; readonly value: readonly string[] }
   /** A shape of which nothing is known. */
   | { readonly kind: 'any-shape' };
 
@@ -19,10 +17,4 @@ export const int = (value: number): Attribute => ({ kind: 'int', value });
 export const float = (value: number): Attribute => ({ kind: 'float', value });
 export const text = (value: string): Attribute => ({ kind: 'string', value });
 export const type = (value: PhysicalType): Attribute => ({ kind: 'type', value });
-export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
-
-export const texts = (value: readonly string[]): Attribute => ({ kind: 'texts', value });
-
 export const anyShape: Attribute = { kind: 'any-shape' };
-
-export const noAttributes: Attributes = {};

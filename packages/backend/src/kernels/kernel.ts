@@ -31,7 +31,7 @@ export interface Recording {
 }
 
 /** Named inputs of tfjs kernels, or a list. */
-export type InputNames = readonly string[] | 'list';
+type InputNames = readonly string[] | 'list';
 
 /**
  * A kernel is one record in one place: its tfjs name, its shape and dtype rule, and its lowerings.

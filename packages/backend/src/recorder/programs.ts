@@ -71,7 +71,7 @@ export function classify(cut: Pick<Cut, 'nodes' | 'host' | 'hostValues'>, before
 }
 
 /** Whether operands that share a class are equal in this graph too. */
-export function fits(host: Int32Array, classes: HostClasses): boolean {
+function fits(host: Int32Array, classes: HostClasses): boolean {
   const { classOf, representatives } = classes;
   for (let occurrence = 0; occurrence < host.length; occurrence++) {
     if (host[occurrence] !== host[representatives[classOf[occurrence] ?? 0] ?? 0]) return false;

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
 import { fileError, writeAtomically, writeFully } from '../files/index.js';
 
-export const MANIFEST_FILE = 'manifest.json';
+const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'whetstone-checkpoint';
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 
 interface Manifest {
   readonly format: string;
@@ -17,7 +17,7 @@ interface Manifest {
 }
 
 /** Hex SHA-256 of a file, read as a stream. */
-export async function hashFile(file: string): Promise<string> {
+async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');

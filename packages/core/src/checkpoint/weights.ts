@@ -10,8 +10,8 @@ import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
 import { saveTensors, tensorsToWrite } from './saved-tensors.js';
 
-export const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
-export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
+const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 /**
  * Trained parameters that the exported files do not hold as they are (a reparameterisation, an initialisation taken
  * off).
@@ -148,7 +148,7 @@ function writeText(file: string, text: string): Promise<void> {
 }
 
 /** JSON as Python writes it with indent 2 and sorted keys: what PEFT's own folders look like. */
-export function pythonJson(value: Json): string {
+function pythonJson(value: Json): string {
   return JSON.stringify(sorted(value), null, 2);
 }
 

@@ -7,7 +7,7 @@ import { isObject, valueAt } from './slots.js';
 import type { UnknownKey } from './validate-config.js';
 
 /** Turns `per_device_train_batch_size` into `perDeviceTrainBatchSize`. */
-export const camelCase = (name: string): string =>
+const camelCase = (name: string): string =>
   name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Where the frame's keys stand, by name; only names that stand in one place. */

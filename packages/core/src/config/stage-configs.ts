@@ -12,8 +12,8 @@ export interface StageConfig {
 }
 
 /** Sections of which a stage may change single keys, and those that it replaces whole. */
-export const MERGED_SECTIONS = ['data', 'optimizer', 'schedule', 'training'] as const;
-export const REPLACED_SECTIONS = ['strategy', 'companions', 'callbacks', 'loggers'] as const;
+const MERGED_SECTIONS = ['data', 'optimizer', 'schedule', 'training'] as const;
+const REPLACED_SECTIONS = ['strategy', 'companions', 'callbacks', 'loggers'] as const;
 
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u;
 const sections: readonly string[] = [...MERGED_SECTIONS, ...REPLACED_SECTIONS];

@@ -17,7 +17,7 @@ import { onFewShapes } from './few-shapes.js';
 import type { Microbatch } from './supervised-positions.js';
 
 /** Logits that are held at once, by default: 20 Mi numbers, 80 MiB as float32. */
-export const LOGITS_AT_ONCE = 20 * 2 ** 20;
+const LOGITS_AT_ONCE = 20 * 2 ** 20;
 
 export interface LossOptions {
   /** What is trained, where gradients are wanted; null for evaluation. */

@@ -43,7 +43,7 @@ export function createStepMetrics(): StepMetrics {
 }
 
 /** Reads scalars of the device in one transfer, without blocking the event loop; they stay the caller's. */
-export async function readScalars(scalars: readonly Scalar[]): Promise<Float32Array> {
+async function readScalars(scalars: readonly Scalar[]): Promise<Float32Array> {
   if (scalars.length === 0) return new Float32Array(0);
   const stacked = tidy(() => stack(scalars.map((tensor) => cast(tensor, 'float32'))));
   try {

@@ -7,8 +7,8 @@ import type { TensorEntry } from './header.js';
 import { openSafetensors, type TensorReader } from './read.js';
 import { byteSize, writeSafetensors, type TensorToWrite } from './write.js';
 
-export const SINGLE_FILE = 'model.safetensors';
-export const INDEX_FILE = 'model.safetensors.index.json';
+const SINGLE_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
 
 const exists = async (file: string): Promise<boolean> =>
   stat(file).then(

@@ -16,7 +16,7 @@ export interface SafetensorsHeader {
 }
 
 /** The format's own limit. */
-export const MAXIMUM_HEADER_BYTES = 100_000_000;
+const MAXIMUM_HEADER_BYTES = 100_000_000;
 
 export function invalidFile(file: string, message: string, found?: string, expected?: string): WhetstoneError {
   return new WhetstoneError('SAFETENSORS_INVALID', message, {

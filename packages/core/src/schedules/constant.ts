@@ -3,7 +3,7 @@ import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
 
 /** The base rate throughout, after warmup. */
-export function constantSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
+function constantSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
   return withWarmup(countWarmupSteps(options.warmupSteps, inputs), () => 1);
 }
 

@@ -20,7 +20,7 @@ export function cosineSchedule({ numCycles, ...options }: CosineOptions, inputs:
 }
 
 /** A cosine that starts anew `numCycles` times and ends at 0. */
-export function cosineWithRestartsSchedule({ numCycles, ...options }: CosineOptions, inputs: ScheduleInputs): Schedule {
+function cosineWithRestartsSchedule({ numCycles, ...options }: CosineOptions, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) => {
     const progress = progressAfterWarmup(step, warmup, inputs.totalSteps);
@@ -39,7 +39,7 @@ const floorOf = ({ minLr, minLrRate }: FloorOptions, { learningRate }: ScheduleI
   minLr === undefined ? (minLrRate ?? 0) : minLr / learningRate;
 
 /** A cosine that ends at a least rate instead of 0. */
-export function cosineWithMinLrSchedule(options: CosineOptions & FloorOptions, inputs: ScheduleInputs): Schedule {
+function cosineWithMinLrSchedule(options: CosineOptions & FloorOptions, inputs: ScheduleInputs): Schedule {
   return cosineSchedule(options, inputs, floorOf(options, inputs));
 }
 
@@ -47,7 +47,7 @@ export function cosineWithMinLrSchedule(options: CosineOptions & FloorOptions, i
  * As {@link cosineWithMinLrSchedule}, but counted from step 1: warmup starts above 0, at `warmupLrRate` where that is
  * given.
  */
-export function cosineWarmupWithMinLrSchedule(
+function cosineWarmupWithMinLrSchedule(
   options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number },
   inputs: ScheduleInputs,
 ): Schedule {

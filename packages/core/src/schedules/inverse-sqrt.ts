@@ -9,7 +9,7 @@ export interface InverseSqrtOptions {
 }
 
 /** 1 ÷ √(1 + steps since warmup ÷ timescale). */
-export function inverseSqrtSchedule(options: InverseSqrtOptions, inputs: ScheduleInputs): Schedule {
+function inverseSqrtSchedule(options: InverseSqrtOptions, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   const timescale = options.timescale ?? (warmup || 10_000);
   return withWarmup(warmup, (step) => 1 / Math.sqrt((step + timescale - warmup) / timescale));

@@ -3,7 +3,7 @@ import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, progressAfterWarmup, warmupSteps, withWarmup } from './warmup.js';
 
 /** From 1 down to 0 in a straight line after warmup. */
-export function linearSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
+function linearSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) => Math.max(0, 1 - progressAfterWarmup(step, warmup, inputs.totalSteps)));
 }

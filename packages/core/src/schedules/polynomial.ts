@@ -2,7 +2,7 @@ import type { Schedule } from '../contract/optimizer.js';
 import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
 
-export interface PolynomialOptions {
+interface PolynomialOptions {
   readonly warmupSteps: number;
   /** The rate at the end, absolute. */
   readonly lrEnd: number;
@@ -10,7 +10,7 @@ export interface PolynomialOptions {
 }
 
 /** From the base rate to `lrEnd` as a power of what remains. */
-export function polynomialSchedule({ lrEnd, power, ...options }: PolynomialOptions, inputs: ScheduleInputs): Schedule {
+function polynomialSchedule({ lrEnd, power, ...options }: PolynomialOptions, inputs: ScheduleInputs): Schedule {
   const { totalSteps, learningRate } = inputs;
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) => {

@@ -4,7 +4,7 @@ import { countWarmupSteps, warmupSteps } from './warmup.js';
 
 type Shape = 'linear' | 'cosine' | '1-sqrt';
 
-export interface WarmupStableDecayOptions {
+interface WarmupStableDecayOptions {
   readonly warmupSteps: number;
   readonly numDecaySteps: number;
   readonly warmupType: Shape;
@@ -15,7 +15,7 @@ export interface WarmupStableDecayOptions {
 }
 
 /** Rises, stays, and falls over the last `numDecaySteps` (Hu et al., MiniCPM, 2024). */
-export function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inputs: ScheduleInputs): Schedule {
+function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inputs: ScheduleInputs): Schedule {
   const { numDecaySteps, minLrRatio, numCycles } = options;
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   const decayStart = inputs.totalSteps - numDecaySteps;

@@ -4,13 +4,13 @@ import { provide, type ServiceRegistration } from '../container.js';
 import { CLUSTER, environmentCluster } from '../distributed/index.js';
 
 /** Monotonic seconds of the process, and wall time. */
-export const systemClock: Clock = {
+const systemClock: Clock = {
   now: () => performance.now() / 1000,
   timestamp: () => new Date().toISOString(),
 };
 
 /** Writes warnings and errors to standard error; what else is told is left out. */
-export const standardErrorLogger: Logger = {
+const standardErrorLogger: Logger = {
   debug: () => undefined,
   info: () => undefined,
   warn: (message) => void process.stderr.write(`warning: ${message}\n`),

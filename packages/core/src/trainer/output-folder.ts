@@ -86,7 +86,7 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
 }
 
 /** The file that says what data a run learned from. */
-export const DATA_MANIFEST_FILE = 'data.json';
+const DATA_MANIFEST_FILE = 'data.json';
 
 /** Saves what the data was made of, where its source tells. */
 export async function saveDataManifest(

@@ -5,7 +5,7 @@ import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError, type RunReport } from '../contract/index.js';
 
 /** The file in the folder of a staged run that says which of its stages are done, and what they came to. */
-export const STAGES_FILE = 'stages.json';
+const STAGES_FILE = 'stages.json';
 
 const FORMAT = 'whetstone-stages';
 
@@ -21,7 +21,7 @@ export const stageFolder = (root: string, index: number, name: string): string =
  * Reports of the stages that are done, from the first on. @throws WhetstoneError `CHECKPOINT_INVALID` where the folder
  * is of other stages
  */
-export async function readDone(root: string, names: readonly string[]): Promise<readonly RunReport[]> {
+async function readDone(root: string, names: readonly string[]): Promise<readonly RunReport[]> {
   const file = join(root, STAGES_FILE);
   const text = await readFile(file, 'utf8').catch(() => null);
   if (text === null) return [];

@@ -16,12 +16,12 @@ export interface AugmentTransform extends DataTransform {
 }
 
 /** The conversation that was made of another: the same origin, and a column that says how it came about. */
-export function augmented(original: Conversation, messages: readonly Message[], kind: string): Conversation {
+function augmented(original: Conversation, messages: readonly Message[], kind: string): Conversation {
   return { ...original, messages, columns: { ...original.columns, augmentation: kind } };
 }
 
 /** Whether a conversation is itself augmented: nothing is made of what was made. */
-export const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
+const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
 
 /**
  * Makes a transform that gives every conversation on, followed by what is made of it. Each conversation has random

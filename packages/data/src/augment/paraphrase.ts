@@ -28,7 +28,7 @@ function entitiesOf(text: string, protect: readonly string[]): string[] {
  * The share of telling words of the shorter text that the other holds, too. Chinese is compared by characters, whose
  * order paraphrases change.
  */
-export function wordOverlap(a: string, b: string): number {
+function wordOverlap(a: string, b: string): number {
   const words = (text: string): Set<string> => new Set(/\p{Script=Han}/u.test(text) ? unitsOf(text) : termsOf(text));
   const [one, two] = [words(a), words(b)];
   const common = [...one].filter((word) => two.has(word)).length;

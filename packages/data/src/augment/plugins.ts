@@ -22,7 +22,7 @@ export interface SynonymOptions {
   readonly protect: readonly string[];
 }
 
-export const defaultSynonymOptions: SynonymOptions = {
+const defaultSynonymOptions: SynonymOptions = {
   dictionary: null,
   copies: 1,
   rate: 0.3,
@@ -67,7 +67,7 @@ export interface TurnOptions {
   readonly turns: number;
 }
 
-export const defaultTurnOptions: TurnOptions = {
+const defaultTurnOptions: TurnOptions = {
   methods: ['drop', 'merge', 'join'],
   rate: 0.5,
   column: 'topic',
@@ -175,7 +175,7 @@ const strings = (value: readonly string[], description: string) =>
 const share = (value: number, description: string) =>
   ({ type: 'number', minimum: 0, maximum: 1, default: value, description }) as const;
 
-export const augmentSynonymsPlugin = definePlugin({
+const augmentSynonymsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-synonyms',
@@ -207,7 +207,7 @@ export const augmentSynonymsPlugin = definePlugin({
   create: (options, context) => createSynonymTransform(options, context),
 });
 
-export const augmentTurnsPlugin = definePlugin({
+const augmentTurnsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-turns',
@@ -242,7 +242,7 @@ export const augmentTurnsPlugin = definePlugin({
   create: (options, context) => createTurnTransform(options, context),
 });
 
-export const augmentParaphrasePlugin = definePlugin({
+const augmentParaphrasePlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'augment-paraphrase',

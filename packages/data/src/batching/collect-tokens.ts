@@ -14,7 +14,7 @@ import { createTokenStore, type TokenStore } from './token-store.js';
 import type { TokenBlock, TokenizedBlock } from './tokenize-block.js';
 
 /** What was counted while conversations were tokenised; what is known besides comes from the source. */
-export type Counts = Omit<BatchSourceSummary, 'files' | 'unreadable' | 'contentHash'>;
+type Counts = Omit<BatchSourceSummary, 'files' | 'unreadable' | 'contentHash'>;
 
 /** A data set tokenised, and what was met on the way. */
 export interface Tokenized {

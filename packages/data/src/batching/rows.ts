@@ -17,7 +17,7 @@ export interface RowTable {
   readonly length: Int32Array;
 }
 
-export const rowCount = (table: RowTable): number => table.starts.length - 1;
+const rowCount = (table: RowTable): number => table.starts.length - 1;
 
 /** Tokens of each row. */
 export function rowLengths(table: RowTable): Int32Array {

@@ -31,7 +31,7 @@ export interface TokenStore {
 }
 
 /** A store as plain arrays: where each sample stands, and the tokens page by page. */
-export interface StoreSnapshot {
+interface StoreSnapshot {
   readonly pageOf: Int32Array;
   readonly offsetOf: Int32Array;
   readonly lengths: Int32Array;

@@ -8,7 +8,7 @@ import { shareGptLayout } from './share-gpt.js';
 import { textLayout } from './text.js';
 
 /** Every layout, in the order in which they are tried. */
-export const layouts: readonly Layout[] = [
+const layouts: readonly Layout[] = [
   conversationLayout,
   messagesLayout,
   shareGptLayout,
@@ -41,5 +41,5 @@ export function detectLayout(record: DataRecord, options: LayoutOptions): Layout
   );
 }
 
-export type { ColumnName, DataRecord, Layout, LayoutOptions, ParsedRecord } from './layout.js';
+export type { ColumnName, DataRecord, Layout, LayoutOptions } from './layout.js';
 export { COLUMN_NAMES, furtherColumns } from './layout.js';

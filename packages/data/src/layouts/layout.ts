@@ -31,7 +31,7 @@ export interface LayoutOptions {
 export type DataRecord = Readonly<Record<string, unknown>>;
 
 /** A conversation as a layout reads it, before it is known where it stood. */
-export type ParsedRecord = Omit<Conversation, 'origin' | 'columns'>;
+type ParsedRecord = Omit<Conversation, 'origin' | 'columns'>;
 
 /** One way of writing a conversation down. */
 export interface Layout {

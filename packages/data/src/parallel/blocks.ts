@@ -8,12 +8,12 @@ import type { Block } from './protocol.js';
 import { together } from '../reading/together.js';
 
 /** A file that is being read: its layout is found by its first rows, on some thread. */
-export interface FileState {
+interface FileState {
   layout: string | null;
 }
 
 /** A part that is being read: no more of it is wanted once its limit is reached. */
-export interface PartState {
+interface PartState {
   taken: number;
   full: boolean;
 }

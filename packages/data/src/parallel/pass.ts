@@ -46,18 +46,12 @@ export interface ThreadOptions {
   readonly startThread?: () => Thread;
 }
 
-/** What was found besides the goal. */
-export interface PassResult {
-  readonly unreadable: DataSummary['unreadable'];
-  readonly reports: readonly TransformReport[];
-}
-
 const FROM_BYTES = 8 * 1024 * 1024;
 /** The main thread keeps so many busy; more would only take memory. */
 const MOST_THREADS = 12;
 const PROGRESS_EVERY = 1000;
 
-export const bytesOf = (files: readonly string[]): number =>
+const bytesOf = (files: readonly string[]): number =>
   files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
 
 /** How many threads data of this size is worth; 0 for none. */

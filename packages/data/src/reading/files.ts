@@ -4,7 +4,7 @@ import { glob, isDynamicPattern } from 'tinyglobby';
 import { WhetstoneError } from '@whetstone/core/contract';
 
 /** Endings of files that are read when a folder is named. */
-export const DATA_FILE_ENDINGS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet', 'txt'] as const;
+const DATA_FILE_ENDINGS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet', 'txt'] as const;
 
 const folderPattern = `**/*.{${DATA_FILE_ENDINGS.join(',')}}{,.gz}`;
 

@@ -34,7 +34,7 @@ const unreadable = (file: string, cause: unknown): WhetstoneError =>
 const DECODED_BYTES = 64 * 1024 * 1024;
 
 /** The largest group that is decoded whole, by default: what it becomes takes two to three times as much. */
-export const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
+const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
 
 type RowGroup = FileMetaData['row_groups'][number];
 

@@ -25,7 +25,7 @@ import { topicsOf, TOPIC_SAMPLE } from './topics.js';
 type Tokens = Omit<NonNullable<DataReport['tokens']>, 'maxLength'>;
 
 /** What was gathered of all blocks. */
-export interface Gathered {
+interface Gathered {
   readonly report: Omit<
     DataReport,
     'title' | 'files' | 'suspects' | 'unreadable' | 'transforms' | 'tokens' | 'difficulty'

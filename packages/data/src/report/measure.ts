@@ -40,12 +40,12 @@ export const measureAll: MeasureHint = {
 };
 
 /** A conversation of the block, by its number in it. */
-export interface Noted {
+interface Noted {
   readonly number: number;
   readonly detail: string;
 }
 
-export interface NotedSample {
+interface NotedSample {
   readonly number: number;
   readonly score: SampleScore;
   readonly preview: string;

@@ -1,7 +1,7 @@
 import type { Conversation } from '@whetstone/core/contract';
 import { clusterTopics, termCounts } from '../transforms/topics/clusters.js';
 
-export interface Topic {
+interface Topic {
   readonly name: string;
   readonly conversations: number;
 }

@@ -1,7 +1,7 @@
 import type { Conversation, DataSource, DataSummary, DataTransform, TransformReport } from '@whetstone/core/contract';
 
 /** What a pass over a source found, where worker threads made it. */
-export interface PassFindings {
+interface PassFindings {
   readonly unreadable: DataSummary['unreadable'];
   readonly reports: readonly TransformReport[];
 }

@@ -14,7 +14,7 @@ import type { KeyPlaces } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
 /** The segment of keys that every token sees, whatever its own segment: prefixes and prompt embeddings. */
-export const SHARED_SEGMENT = -1;
+const SHARED_SEGMENT = -1;
 
 /**
  * Tokens as the layers see them: virtual ones included, positions moved behind prefixes. [rows × length], row-major.

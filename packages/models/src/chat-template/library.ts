@@ -11,7 +11,7 @@ interface Library {
   readonly Interpreter: new (environment: Environment) => Interpreter;
 }
 
-export interface Token {
+interface Token {
   readonly value: string;
   readonly type: string;
 }
@@ -29,7 +29,7 @@ export interface Environment {
   lookupVariable(name: string): Value;
 }
 
-export interface Interpreter {
+interface Interpreter {
   evaluate(node: Node | undefined, environment: Environment): Value;
 }
 

@@ -41,7 +41,7 @@ export function shifted(traces: readonly Trace[], by: number): readonly Trace[] 
 }
 
 /** The traces of a part of a marked text. */
-export function clipped(traces: readonly Trace[], start: number, end: number): readonly Trace[] {
+function clipped(traces: readonly Trace[], start: number, end: number): readonly Trace[] {
   if (traces.length === 0) return traces;
   return traces.flatMap((trace) => {
     const from = Math.max(trace.start, start);

@@ -20,7 +20,7 @@ import {
   text,
 } from './values.js';
 
-export interface TemplateRun {
+interface TemplateRun {
   readonly messages: readonly unknown[];
   readonly variables: Readonly<Record<string, unknown>>;
   /** The time that `strftime_now` tells. */

@@ -70,7 +70,7 @@ const layouts: Readonly<Record<string, Layout>> = {
   gpt2: { layers: gpt2, top: gpt2Top, layerPrefix: 'transformer.h', transposed: true },
 };
 
-export const supportedArchitectures: readonly string[] = Object.keys(layouts);
+const supportedArchitectures: readonly string[] = Object.keys(layouts);
 
 /** Tensors that hold what config.json says in numbers; read there, not stored. */
 const notStored = new Set(['rope_freqs.weight', 'rope_factors_long.weight', 'rope_factors_short.weight']);
@@ -131,7 +131,7 @@ export function unknownArchitecture(file: string, architecture: string): Whetsto
  * GGUF keeps a llama head's rotary pairs side by side (row 2i and 2i + 1), Hugging Face half a head apart (row i and i +
  * headDim / 2): (heads, headDim / 2, 2, …) → (heads, 2, headDim / 2, …).
  */
-export function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
+function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
   const width = values.length / rows;
   const headRows = rows / heads;
   const out = new Float32Array(values.length);
@@ -144,7 +144,7 @@ export function unpermuteRows(values: Float32Array, heads: number, rows: number)
   return out;
 }
 
-export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
   for (let row = 0; row < rows; row++)
     for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column] ?? 0;

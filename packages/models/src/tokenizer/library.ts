@@ -11,7 +11,7 @@ interface Library {
   readonly SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp | null };
 }
 
-export interface LibraryTokenizer {
+interface LibraryTokenizer {
   readonly model: LibraryModel;
   readonly post_processor:
     | ((

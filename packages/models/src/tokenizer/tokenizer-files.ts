@@ -21,7 +21,7 @@ export type PreTokenizerConfig = Typed;
 export type DecoderConfig = Typed;
 
 /** `tokenizer.json` as far as it is read here; the library reads the rest. */
-export interface TokenizerDescription {
+interface TokenizerDescription {
   readonly added_tokens: readonly AddedTokenConfig[];
   readonly normalizer: NormalizerConfig | null;
   readonly pre_tokenizer: PreTokenizerConfig | null;

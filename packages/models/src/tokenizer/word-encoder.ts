@@ -1,7 +1,7 @@
 import type { LibraryModel } from './library.js';
 
 /** The tokens of one piece; token i covers UTF-16 units `starts[i]` up to `ends[i]` of the piece. */
-export interface EncodedWord {
+interface EncodedWord {
   readonly ids: readonly number[];
   readonly starts: readonly number[];
   readonly ends: readonly number[];

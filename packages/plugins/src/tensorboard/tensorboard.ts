@@ -28,7 +28,7 @@ const configSchema = {
 const notMeasured = new Set(['step', 'totalSteps', 'metrics', 'updated', 'microbatches']);
 
 /** The numbers of a report by tag: `train/loss`, `eval/perplexity`. A run's own metrics stand beside them. */
-export function scalarsOf(
+function scalarsOf(
   prefix: 'train' | 'eval',
   { metrics, ...report }: { readonly metrics: Readonly<Record<string, number>> },
 ): Record<string, number> {

@@ -65,7 +65,7 @@ export interface HardSamplesOptions extends DrawLimits {
   readonly poolSize: number;
 }
 
-export const defaultHardSamplesOptions: HardSamplesOptions = {
+const defaultHardSamplesOptions: HardSamplesOptions = {
   ratio: 0.1,
   everyBatches: 100,
   poolSize: 256,

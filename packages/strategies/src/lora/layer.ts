@@ -32,7 +32,7 @@ export interface LoraLayer {
   readonly dora: DoraParts | null;
 }
 
-export interface DoraParts {
+interface DoraParts {
   /** [out] */
   readonly magnitude: Tensor1D;
   /** Σ over the input features of the frozen weight's squares, [out]. */

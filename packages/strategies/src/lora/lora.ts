@@ -103,7 +103,7 @@ function trainedTokens(
 }
 
 /** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
-export function attachLora(
+function attachLora(
   model: LanguageModel,
   options: LoraOptions,
   seed: number,

@@ -1,4 +1,4 @@
-import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { WhetstoneError } from '@whetstone/core/contract';
 
 const names = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 } as const;
 
@@ -173,5 +173,3 @@ export function valueByPattern(
   }
   return otherwise;
 }
-
-export type JsonObject = { readonly [key: string]: Json };

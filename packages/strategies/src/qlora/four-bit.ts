@@ -10,7 +10,7 @@ import {
 } from './code-tables.js';
 
 /** Elements that share a scale. */
-export const blockSize = 64;
+const blockSize = 64;
 const nestedBlockSize = 256;
 /** What a maximum is held to from below before it divides. */
 const smallestMaximum = Math.fround(1e-38);

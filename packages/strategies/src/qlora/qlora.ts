@@ -60,7 +60,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
-export const defaultQloraOptions: QloraOptions = {
+const defaultQloraOptions: QloraOptions = {
   ...defaultLoraOptions,
   quantType: 'nf4',
   doubleQuantization: true,

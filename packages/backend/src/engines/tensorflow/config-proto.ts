@@ -13,7 +13,7 @@ export interface SessionConfig {
   readonly optimizeFunctions: boolean;
 }
 
-export function varint(value: number): number[] {
+function varint(value: number): number[] {
   const bytes: number[] = [];
   let rest = value;
   while (rest > 0x7f) {

@@ -28,22 +28,7 @@ function setAttributes(library: TensorflowLibrary, status: Status, operation: Po
     else if (attribute.kind === 'int') library.TFE_OpSetAttrInt(operation, name, attribute.value);
     else if (attribute.kind === 'float') library.TFE_OpSetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TFE_OpSetAttrType(operation, name, tensorflowType[attribute.value]);
-    else if (attribute.kind === 'ints')
-      library.TFE_OpSetAttrIntList(
-        operation,
-        name,
-        BigInt64Array.from(attribute.value, BigInt),
-        attribute.value.length,
-      );
     else if (attribute.kind === 'any-shape') library.TFE_OpSetAttrShape(operation, name, null, -1, status.pointer);
-    else if (attribute.kind === 'texts')
-      library.TFE_OpSetAttrStringList(
-        operation,
-        name,
-        attribute.value,
-        BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))),
-        attribute.value.length,
-      );
     else {
       const bytes = utf8.encode(attribute.value);
       library.TFE_OpSetAttrString(operation, name, bytes, bytes.length);

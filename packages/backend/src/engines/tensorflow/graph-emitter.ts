@@ -37,17 +37,7 @@ function setAttributes(library: TensorflowLibrary, operation: Pointer, attribute
     else if (attribute.kind === 'int') library.TF_SetAttrInt(operation, name, attribute.value);
     else if (attribute.kind === 'float') library.TF_SetAttrFloat(operation, name, attribute.value);
     else if (attribute.kind === 'type') library.TF_SetAttrType(operation, name, tensorflowType[attribute.value]);
-    else if (attribute.kind === 'ints')
-      library.TF_SetAttrIntList(operation, name, BigInt64Array.from(attribute.value, BigInt), attribute.value.length);
     else if (attribute.kind === 'any-shape') library.TF_SetAttrShape(operation, name, null, -1);
-    else if (attribute.kind === 'texts')
-      library.TF_SetAttrStringList(
-        operation,
-        name,
-        attribute.value,
-        BigUint64Array.from(attribute.value, (text) => BigInt(Buffer.byteLength(text))),
-        attribute.value.length,
-      );
     else {
       const bytes = utf8.encode(attribute.value);
       library.TF_SetAttrString(operation, name, bytes, bytes.length);

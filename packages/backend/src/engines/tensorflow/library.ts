@@ -54,8 +54,6 @@ export interface TensorflowLibrary {
   readonly TFE_OpSetAttrFloat: Call<[Pointer, string, number], void>;
   readonly TFE_OpSetAttrBool: Call<[Pointer, string, number], void>;
   readonly TFE_OpSetAttrType: Call<[Pointer, string, number], void>;
-  readonly TFE_OpSetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
-  readonly TFE_OpSetAttrStringList: Call<[Pointer, string, readonly string[], BigUint64Array, number], void>;
   readonly TFE_OpSetAttrShape: Call<[Pointer, string, null, number, Pointer], void>;
   readonly TFE_Execute: Call<[Pointer, BigUint64Array, Int32Array, Pointer], void>;
   readonly TF_NewGraph: Call<[], Pointer>;
@@ -69,8 +67,6 @@ export interface TensorflowLibrary {
   readonly TF_SetAttrFloat: Call<[Pointer, string, number], void>;
   readonly TF_SetAttrBool: Call<[Pointer, string, number], void>;
   readonly TF_SetAttrType: Call<[Pointer, string, number], void>;
-  readonly TF_SetAttrIntList: Call<[Pointer, string, BigInt64Array, number], void>;
-  readonly TF_SetAttrStringList: Call<[Pointer, string, readonly string[], BigUint64Array, number], void>;
   readonly TF_SetAttrShape: Call<[Pointer, string, null, number], void>;
   readonly TF_SetAttrTypeList: Call<[Pointer, string, Int32Array, number], void>;
   readonly TF_SetAttrFuncName: Call<[Pointer, string, string, number], void>;
@@ -88,7 +84,7 @@ export interface TensorflowLibrary {
 }
 
 /** The functions about several processes. */
-export interface CollectiveLibrary {
+interface CollectiveLibrary {
   readonly TF_SetStatus: Call<[Pointer, number, string], void>;
   readonly TFE_EnableCollectiveOps: Call<[Pointer, Uint8Array, number, Pointer], void>;
   readonly TFE_AbortCollectiveOps: Call<[Pointer, Pointer], void>;
@@ -136,8 +132,6 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TFE_OpSetAttrFloat: ['void', 'void *', 'const char *', 'float'],
   TFE_OpSetAttrBool: ['void', 'void *', 'const char *', 'uint8_t'],
   TFE_OpSetAttrType: ['void', 'void *', 'const char *', 'int'],
-  TFE_OpSetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
-  TFE_OpSetAttrStringList: ['void', 'void *', 'const char *', 'const char **', 'size_t *', 'int'],
   TFE_OpSetAttrShape: ['void', 'void *', 'const char *', 'int64_t *', 'int', 'void *'],
   TFE_Execute: ['void', 'void *', 'void *', 'int *', 'void *'],
   TF_NewGraph: ['void *'],
@@ -151,8 +145,6 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TF_SetAttrFloat: ['void', 'void *', 'const char *', 'float'],
   TF_SetAttrBool: ['void', 'void *', 'const char *', 'uint8_t'],
   TF_SetAttrType: ['void', 'void *', 'const char *', 'int'],
-  TF_SetAttrIntList: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
-  TF_SetAttrStringList: ['void', 'void *', 'const char *', 'const char **', 'size_t *', 'int'],
   TF_SetAttrShape: ['void', 'void *', 'const char *', 'int64_t *', 'int'],
   TF_SetAttrTypeList: ['void', 'void *', 'const char *', 'void *', 'int'],
   TF_SetAttrFuncName: ['void', 'void *', 'const char *', 'const char *', 'size_t'],

@@ -71,7 +71,7 @@ export function takeInput<T>(emit: Emitter<T>, handle: T, kind: PhysicalType): T
 }
 
 /** A step that takes inputs over, as a program: these of its inputs are given in the variables in which they wait. */
-export interface TakingPart {
+interface TakingPart {
   readonly program: Program;
   /** Position of the first step that it stands for. */
   readonly first: number;

@@ -17,7 +17,7 @@ export interface Module {
 }
 
 /** One of the runs of modules, one after the other, that a program is. Tensors go by their numbers in the program. */
-export interface Stage {
+interface Stage {
   readonly module: Module;
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];

@@ -21,7 +21,7 @@ export interface NormalizeOptions {
   readonly repeatedMarks: boolean;
 }
 
-export const defaultNormalizeOptions: NormalizeOptions = {
+const defaultNormalizeOptions: NormalizeOptions = {
   unicode: 'NFC',
   invisible: true,
   widths: true,

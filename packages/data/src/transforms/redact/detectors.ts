@@ -67,7 +67,7 @@ const chineseWeights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
  * The 18 characters of a Chinese identity number: a date that exists, and the check character of GB 11643 (ISO 7064,
  * MOD 11-2).
  */
-export function isChineseIdentityNumber(text: string): boolean {
+function isChineseIdentityNumber(text: string): boolean {
   const parts = /^[1-9]\d{5}((?:18|19|20)\d{2})(\d{2})(\d{2})\d{3}[\dXx]$/.exec(text);
   if (!parts) return false;
   const [year, month, day] = parts.slice(1).map(Number) as [number, number, number];

@@ -37,7 +37,7 @@ const identityOf = (text: string): string =>
  * Gives out placeholders: the same value has the same one within a conversation (`[PHONE_1]` in the question and in the
  * answer).
  */
-export function createPlaceholders(): (kind: PersonalDataKind, value: string) => string {
+function createPlaceholders(): (kind: PersonalDataKind, value: string) => string {
   const numbers = new Map<string, number>();
   const counts = new Map<PersonalDataKind, number>();
   return (kind, value) => {

@@ -14,7 +14,7 @@ export interface TopicOptions {
   readonly sample: number;
 }
 
-export const defaultTopicOptions: TopicOptions = { column: 'topic', count: null, sample: 2000 };
+const defaultTopicOptions: TopicOptions = { column: 'topic', count: null, sample: 2000 };
 
 /** What conversations without a cluster of their own are called. */
 const UNKNOWN = 'various';

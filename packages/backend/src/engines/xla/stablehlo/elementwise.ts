@@ -14,7 +14,7 @@ function common(shapes: readonly (readonly number[])[]): number[] {
   });
 }
 
-export function broadcastAll(b: ModuleBuilder, inputs: readonly Hlo[]): Hlo[] {
+function broadcastAll(b: ModuleBuilder, inputs: readonly Hlo[]): Hlo[] {
   const shape = common(inputs.map((input) => input.shape));
   return inputs.map((input) => b.broadcast(input, shape));
 }

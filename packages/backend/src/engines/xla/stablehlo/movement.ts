@@ -8,11 +8,11 @@ export const intOf = (attributes: Attributes, name: string): number => {
   return attribute?.kind === 'int' ? attribute.value : 0;
 };
 
-export const reverseAxes = (b: ModuleBuilder, x: Hlo, axes: readonly number[]): Hlo =>
+const reverseAxes = (b: ModuleBuilder, x: Hlo, axes: readonly number[]): Hlo =>
   axes.length === 0 ? x : b.call('stablehlo.reverse', [x], x.type, x.shape, `dimensions = ${i64s(axes)}`);
 
 /** One stretch of one axis. */
-export function stretch(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: number): Hlo {
+function stretch(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: number): Hlo {
   return b.slice(
     x,
     x.shape.map((_, position) => (position === axis ? from : 0)),
