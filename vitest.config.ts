@@ -1,11 +1,36 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-// Workspace packages resolve to their sources, so that tests need no build.
-const conditions = ['whetstone-source', 'module', 'node', 'development|production', 'import', 'default'];
+interface Manifest {
+  readonly name: string;
+  readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
+}
+
+const packages = new URL('packages/', import.meta.url);
+
+/**
+ * Every typed export of the workspace packages, by its source: tests need no build. An export without types is a file
+ * that the build makes, or that a worker thread loads, and stays in `dist`.
+ */
+const sources = readdirSync(packages).flatMap((folder) => {
+  const { name, exports } = JSON.parse(readFileSync(new URL(`${folder}/package.json`, packages), 'utf8')) as Manifest;
+  return Object.entries(exports).flatMap(([path, target]) =>
+    typeof target === 'string'
+      ? []
+      : [
+          {
+            find: new RegExp(`^${name}${path.slice(1)}$`),
+            replacement: fileURLToPath(
+              new URL(`${folder}/${target.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts')}`, packages),
+            ),
+          },
+        ],
+  );
+});
 
 export default defineConfig({
-  resolve: { conditions },
-  ssr: { resolve: { conditions } },
+  resolve: { alias: sources },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts', 'bench/**/*.test.ts'],
     // Native libraries keep state for the life of a process: one process a file.
