@@ -1,5 +1,6 @@
-import { findPhoneNumbersInText, type CountryCode } from 'libphonenumber-js';
+import type { CountryCode } from 'libphonenumber-js';
 import validator from 'validator';
+import { phoneLibrary } from './phone-library.js';
 import { onlyPhoneZones } from './phone-zones.js';
 
 /** Where something personal stands in a text. */
@@ -17,7 +18,7 @@ export interface DetectOptions {
   /** What is looked for. */
   readonly kinds: readonly PersonalDataKind[];
   /** Where phone numbers without a country code are at home, as ISO 3166 codes. */
-  readonly countries: readonly CountryCode[];
+  readonly countries: readonly string[];
 }
 
 type Detect = (text: string, options: DetectOptions) => Omit<Detection, 'kind'>[];
@@ -150,7 +151,8 @@ const phone: Detect = (text, { countries }) => {
     zones === null
       ? []
       : (countries.length === 0 ? [undefined] : countries).flatMap((country) =>
-          findPhoneNumbersInText(zones, country === undefined ? {} : { defaultCountry: country })
+          phoneLibrary()
+            .findPhoneNumbersInText(zones, country === undefined ? {} : { defaultCountry: country as CountryCode })
             .filter(({ number, startsAt, endsAt }) => number.isValid() && looksLikePhone(text, startsAt, endsAt))
             .map(({ startsAt, endsAt }) => ({ start: startsAt, end: endsAt })),
         );

@@ -1,8 +1,8 @@
 import { definePlugin } from '@whetstone/core/contract';
-import type { CountryCode } from 'libphonenumber-js';
 import { mapText } from '../map-text.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { detectPersonalData, PERSONAL_DATA_KINDS, type DetectOptions, type PersonalDataKind } from './detectors.js';
+import { phoneLibrary } from './phone-library.js';
 
 export interface RedactOptions extends DetectOptions {
   /** Put a placeholder in its place, or take the whole conversation out. */
@@ -69,9 +69,15 @@ export function redactText(
   return result + text.slice(position);
 }
 
-/** A transform that redacts personal data, or takes out the conversations that hold some. */
+/**
+ * A transform that redacts personal data, or takes out the conversations that hold some.
+ *
+ * @throws {WhetstoneError} PLUGIN_FAILED if phone numbers are redacted and `libphonenumber-js` is not installed.
+ */
 export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
   const all = { ...defaultRedactOptions, ...options };
+  // A missing library is reported before any data is read.
+  if (all.kinds.includes('phone')) phoneLibrary();
   return createTransform(
     'redact',
     () => (conversation, log) => {
@@ -120,6 +126,5 @@ export const redactPlugin = definePlugin({
       },
     },
   } as const,
-  create: ({ kinds, countries, action }) =>
-    createRedactTransform({ kinds, countries: countries as CountryCode[], action }),
+  create: createRedactTransform,
 });
