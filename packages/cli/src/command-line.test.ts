@@ -376,6 +376,11 @@ describe('using what was trained', () => {
     });
   });
 
+  test('generate goes on until the shortest length that was asked for', async () => {
+    const longest = await generate(['tiny', '--min-new-tokens', '6']);
+    expect(longest.json).toMatchObject({ replies: [{ tokens: 6, finish: 'length' }] });
+  });
+
   test('a QLoRA says how its base was quantised; merged onto the original base it would be another model', async () => {
     await writeConfig(
       'qlora.json',
@@ -441,7 +446,11 @@ describe('looking around', () => {
     const plugins = await whetstone(['plugins', '--json']);
     expect(plugins.json).toEqual(expect.arrayContaining([expect.objectContaining({ kind: 'strategy', name: 'lora' })]));
     expect((await whetstone(['model', 'list', '--json'])).json).toEqual([
-      expect.objectContaining({ name: 'smollm2-135m', fetched: false }),
+      expect.objectContaining({
+        name: 'smollm2-135m',
+        fetched: false,
+        description: expect.stringContaining('Q4_1 GGUF (4 bits a weight), dequantised to bfloat16') as string,
+      }),
     ]);
     expect((await whetstone(['backend', 'info', '--backend', 'cpu', '--json'])).json).toMatchObject({
       backend: 'cpu',

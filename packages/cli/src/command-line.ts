@@ -26,6 +26,7 @@ function withSampling(command: Command): Command {
   return command
     .option('--adapter <folder>', 'PEFT adapter to put on the model')
     .option('--max-new-tokens <count>', 'longest reply, in tokens', wholeNumber, 256)
+    .option('--min-new-tokens <count>', 'shortest reply, in tokens: the model may not end it before', wholeNumber)
     .option('--temperature <number>', 'above 0: sample instead of taking the likeliest token', number)
     .option('--top-k <count>', 'sample among the k likeliest tokens (0: all)', wholeNumber)
     .option('--top-p <number>', 'sample among the likeliest tokens that together have this probability', number)

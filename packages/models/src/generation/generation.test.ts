@@ -89,6 +89,17 @@ describe('generateIds', () => {
     expect(finishes).toEqual(['stop']);
   });
 
+  it('does not stop before minNewTokens, and takes the next likeliest token instead', async () => {
+    const free = (await idsOf([[1, 2, 3]], { maxNewTokens: 6 })).ids[0] ?? [];
+    const stop = free[0] ?? -1;
+    const options = { maxNewTokens: 6, stopTokenIds: [stop] };
+    expect((await idsOf([[1, 2, 3]], options)).ids[0]).toEqual([stop]);
+    const longer = await idsOf([[1, 2, 3]], { ...options, minNewTokens: 4 });
+    expect(longer.ids[0]?.slice(0, 4)).toHaveLength(4);
+    expect(longer.ids[0]?.slice(0, 4)).not.toContain(stop);
+    await expect(idsOf([[1]], { minNewTokens: 1.5 })).rejects.toMatchObject({ code: 'USAGE', found: '1.5' });
+  });
+
   it('serves timers and signals between tokens, where the backend never waits for anything', async () => {
     const abort = new AbortController();
     setTimeout(() => abort.abort(new Error('enough')), 1);

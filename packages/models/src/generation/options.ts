@@ -36,7 +36,7 @@ export interface GenerationOptions {
 export function checkOptions(options: GenerationOptions): void {
   const problems: Problem[] = [];
   const check = (
-    name: 'maxNewTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'typicalP' | 'repetitionPenalty',
+    name: 'maxNewTokens' | 'minNewTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'typicalP' | 'repetitionPenalty',
     expected: string,
     accepts: (value: number) => boolean,
   ): void => {
@@ -45,6 +45,7 @@ export function checkOptions(options: GenerationOptions): void {
       problems.push({ message: `${name} is out of its range.`, expected, found: String(value) });
   };
   check('maxNewTokens', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
+  check('minNewTokens', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
   check('temperature', 'a number not below 0', (value) => value >= 0);
   check('topK', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
   check('topP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);

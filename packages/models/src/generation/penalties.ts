@@ -46,8 +46,11 @@ export const noRepeatNgram =
 /** Takes the end tokens out until so many tokens were generated. */
 export const minNewTokens =
   (count: number, endIds: readonly number[]): LogitsProcessor =>
-  (scores, { ids, promptLength }) =>
-    ids.length - promptLength < count ? without(scores, (id) => endIds.includes(id)) : scores.slice();
+  (scores, { ids, promptLength }) => {
+    const result = scores.slice();
+    if (ids.length - promptLength < count) for (const id of endIds) if (id < result.length) result[id] = -Infinity;
+    return result;
+  };
 
 /** Takes tokens out for good. */
 export const suppressTokens = (tokens: readonly number[]): LogitsProcessor => {
