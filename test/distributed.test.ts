@@ -324,6 +324,48 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     }
   });
 
+  it('skip a step alike where the numbers of one of them are not finite', async () => {
+    const bad = (name: string, condition: string): string =>
+      plugin(
+        name,
+        `addLoss: (logits, { step }) => (${condition} ? tf.tidy(() => tf.mul(tf.sum(logits), tf.scalar(NaN))) : tf.scalar(0))`,
+        "import * as tf from '@tensorflow/tfjs-core';",
+      );
+    await writeFile(join(folder, 'bad-alone.mjs'), bad('bad-alone', '[2, 3, 9].includes(step)'));
+    await writeFile(join(folder, 'bad-one.mjs'), bad('bad-one', 'rank === 1 && [2, 3, 9].includes(step)'));
+    const settings = (name: string): string[] => [
+      'training.maxSteps=12',
+      `callbacks=["./${name}.mjs",{"use":"nan-guard","options":{"action":"skip","maxSkips":2}}]`,
+    ];
+    const trained = async (name: string, processes: readonly string[]): Promise<string> => {
+      const out = output();
+      const { code, errors } = await start(folder, [...processes, ...into(out, ...settings(name))]).ended;
+      expect(code).toBe(0);
+      // The worker that writes is the only one to warn.
+      expect(errors.match(/Step \d+ made no update/g)).toEqual([3, 4, 10].map((step) => `Step ${step} made no update`));
+      return out;
+    };
+    const one = await trained('bad-alone', []);
+    const three = await trained('bad-one', ['--processes', '3']);
+    await expectSame(one, three);
+    const skipped = (await metricsOf(three)).filter(({ updated }) => updated === false);
+    expect(skipped.map(({ step, nonFinite }) => [step, nonFinite])).toEqual(
+      [3, 4, 10].map((step) => [step, 'gradient']),
+    );
+
+    const ends = await endOf(
+      await startWorkers(
+        folder,
+        2,
+        into(output(), 'callbacks=["./bad-one.mjs",{"use":"nan-guard","options":{"action":"skip","maxSkips":1}}]'),
+      ),
+    );
+    for (const { code, errors } of ends) {
+      expect(code).toBe(1);
+      expect(errors).toMatch(/\[NON_FINITE\].*At step 4/);
+    }
+  });
+
   it('are refused where they run different configurations, on another backend, or without the chief', async () => {
     const different = await endOf(await startWorkers(folder, 2, into(output()), { 1: ['--set', 'training.seed=7'] }));
     for (const { code, errors } of different) {

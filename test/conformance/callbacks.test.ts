@@ -37,8 +37,16 @@ const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
     badOptions: { 'a norm of nothing': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
   },
   'nan-guard': {
-    options: { 'by default': {}, 'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 } },
-    badOptions: { 'no patience': { patience: 0 } },
+    options: {
+      'by default': {},
+      'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 },
+      'skipping what is not finite': { action: 'skip', maxSkips: 2 },
+    },
+    badOptions: {
+      'no patience': { patience: 0 },
+      'an unknown action': { action: 'leave' },
+      'no skip at all': { action: 'skip', maxSkips: 0 },
+    },
   },
   'metrics-jsonl': {
     options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } },

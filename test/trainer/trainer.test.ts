@@ -180,6 +180,32 @@ describe('callbacks', () => {
   it('that are misspelled are refused at once', () => {
     const callback = { onStpe: () => undefined } as unknown as Callback;
     expect(() => tinyTrainer({}, { callbacks: [callback] })).toThrow(/no hook: onStpe/);
+    const value = { nonFinite: 'skpi' } as unknown as Callback;
+    expect(() => tinyTrainer({}, { callbacks: [value] })).toThrow(/nonFinite of callback 'callbacks\[0\]'/);
+  });
+
+  it('may skip steps that are not finite: nan-guard does, and warns', async () => {
+    const logger = recordingLogger();
+    const reports: StepReport[] = [];
+    const bad: Callback = {
+      transformLogits: (logits, { step }) => (step === 1 ? tf.mul(logits, NaN) : tf.clone(logits)),
+    };
+    await tinyTrainer(
+      { callbacks: [{ use: 'nan-guard', options: { action: 'skip', maxSkips: 4 } }] },
+      { callbacks: [bad], services: [provide(LOGGER, logger)] },
+    )
+      .on('step', (report) => reports.push(report))
+      .run();
+    expect(reports.map(({ updated }) => updated)).toEqual([true, false, true, true, true, true]);
+    expect(logger.lines).toEqual(['warn: Step 2 made no update: the loss is NaN (1 in a row, at most 4).']);
+  });
+
+  it.each([
+    ['maxSkips without skip', { maxSkips: 4 }],
+    ['patience with skip and no threshold', { action: 'skip', patience: 3 }],
+  ])('options of nan-guard without effect are refused: %s', async (_, options) => {
+    const error = await failureOf(tinyTrainer({ callbacks: [{ use: 'nan-guard', options }] }).run());
+    expect(error.code).toBe('CONFIG_UNUSED_KEY');
   });
 
   it('that fail end the run with their name, and everything is disposed', async () => {

@@ -130,8 +130,10 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
   };
 
   return {
-    onStep: ({ loss, step }, control) => {
+    onStep: ({ loss, step, updated }, control) => {
       if (metric !== 'trainLoss') return;
+      // A skipped step tells nothing about the weights, and one NaN would hide the whole window.
+      if (!updated && !Number.isFinite(loss)) return;
       const windowSum = state.windowSum + loss;
       const windowSteps = state.windowSteps + 1;
       const isFull = windowSteps >= trainLossWindow;

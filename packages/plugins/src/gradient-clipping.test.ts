@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { memory, ready, setBackend, tensor, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Callback, Control, HookSignatures } from '@whetstone/core/contract';
-import { createGradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
+import { createGradientClipping, gradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
 
 type TransformGradients = HookSignatures['transformGradients'];
 const handlerOf = (callback: Callback): TransformGradients =>
@@ -118,5 +118,29 @@ describe('gradient-clipping', () => {
     expect(once({ nonFinite: 'skip' }, { a: [Number.NaN] }).skipped).toHaveLength(1);
     expect(() => once({ nonFinite: 'stop' }, { a: [Number.POSITIVE_INFINITY] })).toThrow(/norm of step 1/);
     expect(once({}, { a: [Number.NaN] }).skipped).toHaveLength(0);
+  });
+  it.each([
+    ['pass', []],
+    ['skip', [expect.stringMatching(/nan-guard with "action": "skip"/)]],
+    ['stop', [expect.stringMatching(/Leave it out/)]],
+  ])('says once that nan-guard replaces nonFinite: %s', async (nonFinite, expected) => {
+    const warnings: string[] = [];
+    const silent = (): void => {};
+    const logger = {
+      debug: silent,
+      info: silent,
+      error: silent,
+      warn: (message: string) => void warnings.push(message),
+    };
+    const callback = await gradientClipping.create({ nonFinite } as never, {
+      logger,
+      seed: 1,
+      baseFolder: '/',
+      outputFolder: null,
+    });
+    clip(callback, { a: [3] });
+    clip(callback, { a: [3] });
+    callback.dispose?.();
+    expect(warnings).toEqual(expected);
   });
 });

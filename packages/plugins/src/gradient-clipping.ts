@@ -48,8 +48,8 @@ const configSchema = {
       enum: ['pass', 'skip', 'stop'],
       default: 'pass',
       description:
-        'Gradients that are no numbers: leave them to the engine, skip the update, or stop the run. Skipping ' +
-        'and stopping read the norm back each step.',
+        'Replaced by the callback nan-guard. What to do about gradients that are not finite: leave them to the ' +
+        'engine, skip the update, or stop the run. Skipping and stopping read the norm back in each step.',
     },
   },
   additionalProperties: false,
@@ -242,11 +242,24 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
   };
 }
 
+/** What to write instead of `nonFinite`. */
+const replacedBy = {
+  skip:
+    "gradient-clipping: nonFinite 'skip' reads the device a second time in each step. Use the callback nan-guard with " +
+    '"action": "skip" instead, which needs no additional read.',
+  stop:
+    "gradient-clipping: nonFinite 'stop' reads the device a second time in each step. Leave it out: a step that is " +
+    'not finite fails the run anyway. The callback nan-guard offers other actions.',
+} as const;
+
 export const gradientClipping = definePlugin({
   apiVersion: 1,
   kind: 'callback',
   name: 'gradient-clipping',
   description: 'Bounds gradients by global norm, parameter norm, value or adaptively, and reports the norms.',
   configSchema,
-  create: (options) => createGradientClipping(options),
+  create: (options, { logger }) => {
+    if (options.nonFinite !== 'pass') logger.warn(replacedBy[options.nonFinite]);
+    return createGradientClipping(options);
+  },
 });

@@ -1,51 +1,84 @@
-import { definePlugin, WhetstoneError, type Callback, type Json } from '@whetstone/core/contract';
+import { definePlugin, WhetstoneError, type Callback, type Json, type StepReport } from '@whetstone/core/contract';
 
 const configSchema = {
   type: 'object',
   properties: {
     action: {
-      enum: ['stop', 'error'],
+      enum: ['stop', 'error', 'skip'],
       default: 'error',
-      description: 'stop: end the run as if it were done; error: fail with NON_FINITE.',
+      description:
+        'stop: end the run as if it were done; error: fail with NON_FINITE; skip: leave out the update of a step ' +
+        'whose loss or gradients are not finite, and fail if too many follow one another.',
     },
     lossThreshold: {
       type: ['number', 'null'],
       default: null,
-      description: 'A loss above this counts as gone astray too.',
+      description: 'A loss above this counts as diverged. With `skip`, such steps are made, and fail the run.',
     },
-    patience: { type: 'integer', minimum: 1, default: 1, description: 'Steps in a row before the guard acts.' },
+    patience: {
+      type: 'integer',
+      minimum: 1,
+      default: 1,
+      description: 'Diverged steps in a row before the guard acts. With `skip`, those above lossThreshold.',
+    },
+    maxSkips: {
+      type: 'integer',
+      minimum: 1,
+      default: 10,
+      description: 'With `skip`: steps left out in a row at most; the next one fails the run.',
+    },
   },
   additionalProperties: false,
 } as const;
 
 export interface NanGuardOptions {
-  readonly action?: 'stop' | 'error';
+  readonly action?: 'stop' | 'error' | 'skip';
   readonly lossThreshold?: number | null;
   readonly patience?: number;
+  readonly maxSkips?: number;
 }
 
-/** Ends a run whose loss or gradient norm is no finite number, or whose loss stays above a threshold. */
-export function createNanGuard(options: NanGuardOptions = {}): Callback {
-  const { action = 'error', lossThreshold = null, patience = 1 } = options;
+/** Says that the loss is above the threshold; null if it is not. */
+function aboveThreshold(loss: number, threshold: number | null): string | null {
+  return threshold !== null && loss > threshold ? `the loss ${loss} is above ${threshold}` : null;
+}
+
+/** Says why a step diverged; null if it did not. */
+function divergence({ loss, metrics: { gradNorm } }: StepReport, threshold: number | null): string | null {
+  if (!Number.isFinite(loss)) return `the loss is ${loss}`;
+  if (gradNorm !== undefined && !Number.isFinite(gradNorm)) return `the gradient norm is ${gradNorm}`;
+  return aboveThreshold(loss, threshold);
+}
+
+/** `At step 7 the loss is NaN, for 3 steps in a row.` */
+const sentence = (step: number, problem: string, inARow: number): string =>
+  `At step ${step} ${problem}${inARow > 1 ? `, for ${inARow} steps in a row` : ''}.`;
+
+function nonFinite(message: string, hint: string, { step, loss, metrics: { gradNorm } }: StepReport): WhetstoneError {
+  return new WhetstoneError('NON_FINITE', message, { hint, details: { step, loss, gradNorm } });
+}
+
+/**
+ * Ends a run whose loss or gradient norm is not a finite number, or whose loss stays above a threshold; or skips the
+ * steps that are not finite.
+ *
+ * @param warn receives a message for each skipped step
+ */
+export function createNanGuard(options: NanGuardOptions = {}, warn: (message: string) => void = () => {}): Callback {
+  return options.action === 'skip' ? createSkippingGuard(options, warn) : createEndingGuard(options);
+}
+
+/** Counts diverged steps in a row and acts on the last one that `patience` allows. */
+function createEndingGuard({ action = 'error', lossThreshold = null, patience = 1 }: NanGuardOptions): Callback {
   let inARow = 0;
   return {
-    onStep: ({ step, loss, metrics }, control) => {
-      const { gradNorm } = metrics;
-      const problem = !Number.isFinite(loss)
-        ? `the loss is ${loss}`
-        : gradNorm !== undefined && !Number.isFinite(gradNorm)
-          ? `the gradient norm is ${gradNorm}`
-          : lossThreshold !== null && loss > lossThreshold
-            ? `the loss ${loss} is above ${lossThreshold}`
-            : null;
+    onStep: (report, control) => {
+      const problem = divergence(report, lossThreshold);
       inARow = problem === null ? 0 : inARow + 1;
       if (problem === null || inARow < patience) return;
-      const reason = `At step ${step} ${problem}${inARow > 1 ? `, for ${inARow} steps in a row` : ''}.`;
+      const reason = sentence(report.step, problem, inARow);
       if (action === 'stop') return control.stop(reason);
-      throw new WhetstoneError('NON_FINITE', reason, {
-        hint: 'Lower the learning rate, add warmup steps, or look at the batch of that step.',
-        details: { step, loss, gradNorm },
-      });
+      throw nonFinite(reason, 'Lower the learning rate, add warmup steps, or look at the batch of that step.', report);
     },
     saveState: (): Json => ({ inARow }),
     loadState: (state) => {
@@ -54,11 +87,50 @@ export function createNanGuard(options: NanGuardOptions = {}): Callback {
   };
 }
 
+/**
+ * Has the engine skip steps that are not finite. Weights that are not finite themselves make every step so: a bound on
+ * the skips in a row ends such a run.
+ */
+function createSkippingGuard(options: NanGuardOptions, warn: (message: string) => void): Callback {
+  const { lossThreshold = null, maxSkips = 10 } = options;
+  // Without a threshold nothing waits: `patience` then stays unread, which a run reports as an unused key.
+  const patience = lossThreshold === null ? 1 : (options.patience ?? 1);
+  let skipped = 0;
+  let inARow = 0;
+  return {
+    nonFinite: 'skip',
+    onStep: (report) => {
+      const { step, loss, skipReason = 'the step is not finite' } = report;
+      if (report.nonFinite !== undefined) {
+        skipped += 1;
+        if (skipped > maxSkips)
+          throw nonFinite(
+            sentence(step, skipReason, skipped),
+            'The weights may no longer be finite. Lower the learning rate, add warmup steps, or continue from an ' +
+              'earlier checkpoint.',
+            report,
+          );
+        warn(`Step ${step} made no update: ${skipReason} (${skipped} in a row, at most ${maxSkips}).`);
+        return;
+      }
+      skipped = 0;
+      const problem = aboveThreshold(loss, lossThreshold);
+      inARow = problem === null ? 0 : inARow + 1;
+      if (problem !== null && inARow >= patience)
+        throw nonFinite(sentence(step, problem, inARow), 'Lower the learning rate or add warmup steps.', report);
+    },
+    saveState: (): Json => ({ skipped, inARow }),
+    loadState: (state) => {
+      ({ skipped = 0, inARow = 0 } = state as { skipped?: number; inARow?: number });
+    },
+  };
+}
+
 export const nanGuard = definePlugin({
   apiVersion: 1,
   kind: 'callback',
   name: 'nan-guard',
-  description: 'Ends a run whose loss or gradients are no longer numbers.',
+  description: 'Skips steps whose loss or gradients are not finite numbers, or ends the run at them.',
   configSchema,
-  create: (options) => createNanGuard(options),
+  create: (options, { logger }) => createNanGuard(options, (message) => logger.warn(message)),
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { memory, randomUniform, tensor, tidy, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  callbackMembers,
   hookTable,
   PLUGIN_API_VERSION,
   type Callback,
@@ -246,7 +247,7 @@ export function describeCallback(
     describe.each(Object.entries(settings.options))('%s', (_name, options) => {
       it('has hooks, all of which exist', async () => {
         const callback = await create(options);
-        const known = [...Object.keys(hookTable), 'saveState', 'loadState', 'dispose'];
+        const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
         expect(Object.keys(callback).filter((key) => !known.includes(key))).toEqual([]);
         expect(Object.keys(callback).some((key) => key in hookTable)).toBe(true);
         expect('saveState' in callback, 'saveState and loadState come together').toBe('loadState' in callback);

@@ -1,6 +1,6 @@
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Batch } from './data.js';
-import type { HookName, hookTable } from './hook-table.js';
+import type { CallbackMember, HookName, hookTable } from './hook-table.js';
 import type { Json } from './json.js';
 import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
@@ -90,9 +90,20 @@ export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readon
 
 export type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
 
-/** A callback: an object of hooks, and state where it has some. */
+/** A callback: an object of hooks, with optional state. */
 export interface Callback extends Hooks {
+  /**
+   * `'skip'`: a step whose loss or gradients are not finite is reported, but makes no update. Without it, such a step
+   * fails the run with `NON_FINITE`. Read once, when the run is composed. The engine checks every step anyway, so this
+   * costs no additional read of the device.
+   */
+  readonly nonFinite?: 'skip';
   saveState?(): Json;
   loadState?(state: Json): void;
   dispose?(): void;
 }
+
+/** Fails to compile if {@link CallbackMember} and the members of {@link Callback} differ. */
+type OwnMember = Exclude<keyof Callback, HookName>;
+export const membersMatchCallback: [OwnMember, CallbackMember] extends [CallbackMember, OwnMember] ? true : never =
+  true;

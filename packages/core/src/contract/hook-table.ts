@@ -55,3 +55,8 @@ export const hookTable = {
 >;
 
 export type HookName = keyof typeof hookTable;
+
+/** What a callback may have besides hooks. */
+export const callbackMembers = ['nonFinite', 'saveState', 'loadState', 'dispose'] as const;
+
+export type CallbackMember = (typeof callbackMembers)[number];

@@ -23,8 +23,12 @@ export interface StepReport {
   readonly tokens: number;
   readonly supervisedTokens: number;
   readonly seconds: number;
-  /** Whether the update was made; false where a callback asked to skip it. */
+  /** Whether the update was made; false if a callback asked to skip it. */
   readonly updated: boolean;
+  /** Why the update was skipped; absent if it was made. */
+  readonly skipReason?: string;
+  /** What is not finite: the loss, or only a gradient. Absent if both are finite. Such a step makes no update. */
+  readonly nonFinite?: 'loss' | 'gradient';
   /** What strategies and callbacks recorded (`gradNorm`, `ewcPenalty`, …). */
   readonly metrics: Readonly<Record<string, number>>;
 }

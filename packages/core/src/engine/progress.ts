@@ -123,7 +123,8 @@ export function createProgress(
     save,
     countStep(report) {
       lastLoss = report.loss;
-      const unloggedLosses = [...state.unloggedLosses, report.loss];
+      // A skipped step may have no finite loss: it has no share in the mean, and JSON could not keep it.
+      const unloggedLosses = [...state.unloggedLosses, report.loss].filter(Number.isFinite);
       change({
         step: report.step,
         batchesConsumed: state.batchesConsumed + report.microbatches,
@@ -136,7 +137,11 @@ export function createProgress(
       if (report.step % plan.loggingSteps !== 0 && report.step !== plan.totalSteps) return;
       const loss = unloggedLosses.reduce((sum, value) => sum + value, 0) / unloggedLosses.length;
       const gradNorm = report.metrics['gradNorm'];
-      log({ loss, learning_rate: report.learningRate, ...(gradNorm === undefined ? {} : { grad_norm: gradNorm }) });
+      log({
+        ...(unloggedLosses.length === 0 ? {} : { loss }),
+        learning_rate: report.learningRate,
+        ...(gradNorm === undefined || !Number.isFinite(gradNorm) ? {} : { grad_norm: gradNorm }),
+      });
       change({ unloggedLosses: [] });
     },
     async evaluate() {

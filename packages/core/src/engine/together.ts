@@ -65,22 +65,35 @@ export async function sumGradients(
   disposeAll(before);
 }
 
+/** What decides whether a step makes its update. */
+export interface StepVerdict {
+  readonly loss: number;
+  /** Not finite if a gradient is not. */
+  readonly probe: number;
+  /** Why a callback asked to skip the update; null if none did. */
+  readonly skipReason: string | null;
+  /** Whether a callback asks to skip the update of a step that is not finite. */
+  readonly skipsNonFinite: boolean;
+}
+
 /**
- * What all workers have to know of a step before the update: the loss of the whole step, and whether somebody leaves
- * the update out.
+ * Merges what the workers know of a step before its update, so that all of them make it or none does. The loss is the
+ * sum over the workers; the update is skipped if any of them asks for that.
  */
-export async function agreeOnStep(
-  workers: Workers,
-  step: number,
-  loss: number,
-  skipReason: string | null,
-): Promise<{ readonly loss: number; readonly skipReason: string | null }> {
-  if (workers.count === 1) return { loss, skipReason };
+export async function agreeOnStep(workers: Workers, step: number, own: StepVerdict): Promise<StepVerdict> {
+  if (workers.count === 1) return own;
   // JSON has no NaN.
-  const all = await workers.gather(`the loss of step ${step + 1}`, { loss: String(loss), skipReason });
+  const all = await workers.gather(`the loss of step ${step + 1}`, {
+    ...own,
+    loss: String(own.loss),
+    probe: String(own.probe),
+  });
+  const probes = all.map((each) => Number(each.probe));
   return {
     loss: all.reduce((sum, each) => sum + Number(each.loss), 0),
+    probe: probes.find((probe) => !Number.isFinite(probe)) ?? own.probe,
     skipReason: all.find((each) => each.skipReason !== null)?.skipReason ?? null,
+    skipsNonFinite: all.some((each) => each.skipsNonFinite),
   };
 }
 

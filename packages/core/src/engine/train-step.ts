@@ -22,7 +22,7 @@ import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
 import { gradientsOverDevices, leaveDevices } from './over-devices.js';
 import { createStepMetrics } from './step-metrics.js';
 import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
-import { agreeOnStep, meanMetrics, sumGradients, takePart } from './together.js';
+import { agreeOnStep, meanMetrics, sumGradients, takePart, type StepVerdict } from './together.js';
 
 /** What a step works on; the same for all steps of a run. */
 export interface StepParts {
@@ -49,7 +49,8 @@ export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
  * loop.
  *
  * @param step optimizer steps done before this one.
- * @throws `DATA_NOTHING_TO_LEARN`, `NON_FINITE`, `HOOK_FAILED`. Parameters are as they were then.
+ * @throws `DATA_NOTHING_TO_LEARN`, `HOOK_FAILED`, and `NON_FINITE` unless a callback skips such steps. Parameters are as
+ *   they were then.
  */
 export async function trainStep(
   parts: StepParts,
@@ -128,21 +129,23 @@ export async function trainStep(
 
     // 4. Callbacks may replace gradients; clipping is `post` and comes last.
     transformGradients(hooks, gradients, trainable, context);
-    const ownSkipReason = hooks.requests.takeSkipUpdate();
+    const askedToSkip = hooks.requests.takeSkipUpdate();
 
-    // 5. Everything finite, or no update.
+    // 5. No update unless everything is finite: the step fails, or is skipped if a callback asked for that.
     const probe = tidy(() => finiteProbe(gradients.values()));
     // What was recorded until now comes along: who reads it after the update waits for the update.
     const reading = metrics.readBeside([probe, ...losses]);
     losses.push(probe);
     const [probed = NaN, ...lossParts] = await reading;
-    const { loss, skipReason } = await agreeOnStep(
-      workers,
-      step,
-      total(lossParts, (lossPart) => lossPart),
-      ownSkipReason,
-    );
-    if (skipReason === null) proveFinite(loss, probed, step);
+    const agreed = await agreeOnStep(workers, step, {
+      loss: total(lossParts, (lossPart) => lossPart),
+      probe: probed,
+      skipReason: askedToSkip,
+      skipsNonFinite: hooks.skipsNonFinite,
+    });
+    const { loss } = agreed;
+    const nonFinite = nonFiniteOf(agreed);
+    const skipReason = agreed.skipReason ?? (nonFinite === null ? null : skipNonFinite(agreed, nonFinite, step));
 
     // 6. The update.
     if (skipReason === null) {
@@ -170,6 +173,8 @@ export async function trainStep(
       tokens: total(whole, ({ batch }) => batch.tokens),
       supervisedTokens,
       updated: skipReason === null,
+      ...(skipReason === null ? {} : { skipReason }),
+      ...(nonFinite === null ? {} : { nonFinite }),
       metrics: await meanMetrics(workers, step, await metrics.read()),
     };
   } finally {
@@ -249,14 +254,30 @@ function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
   );
 }
 
-function proveFinite(loss: number, probe: number, step: number): void {
-  if (Number.isFinite(loss) && Number.isFinite(probe)) return;
-  const culprit = Number.isFinite(loss) ? 'A gradient' : 'The loss';
-  throw new WhetstoneError('NON_FINITE', `${culprit} of step ${step + 1} is not a finite number. No update was made.`, {
-    details: { step: step + 1, loss },
-    found: `loss ${loss}`,
-    hint: 'Lower the learning rate, clip gradients, or use the callback nan-guard to leave such steps out.',
-  });
+/** What of a step is not finite: the loss, or else a gradient; null if both are. */
+function nonFiniteOf({ loss, probe }: StepVerdict): 'loss' | 'gradient' | null {
+  if (!Number.isFinite(loss)) return 'loss';
+  return Number.isFinite(probe) ? null : 'gradient';
+}
+
+/**
+ * The reason to skip a step that is not finite.
+ *
+ * @throws `NON_FINITE` if no callback asked to skip such steps
+ */
+function skipNonFinite({ loss, skipsNonFinite }: StepVerdict, culprit: 'loss' | 'gradient', step: number): string {
+  if (skipsNonFinite) return culprit === 'loss' ? `the loss is ${loss}` : 'a gradient is not a finite number';
+  throw new WhetstoneError(
+    'NON_FINITE',
+    `${culprit === 'loss' ? 'The loss' : 'A gradient'} of step ${step + 1} is not a finite number. No update was made.`,
+    {
+      details: { step: step + 1, loss },
+      found: `loss ${loss}`,
+      hint:
+        'Lower the learning rate or clip gradients. To skip such steps, add the callback nan-guard with the option ' +
+        '"action": "skip".',
+    },
+  );
 }
 
 const total = <T>(items: readonly T[], of: (item: T) => number): number =>

@@ -145,6 +145,7 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
 
   return Object.assign(state, methods, {
     requests: desk.requests,
+    skipsNonFinite: callbacks.some(({ callback }) => callback.nonFinite === 'skip'),
     has: (hook: HookName) => (entries.get(hook)?.length ?? 0) > 0,
     saveState: () => saveStates(callbacks),
     loadState: (saved: Json) => loadStates(callbacks, saved),

@@ -39,6 +39,8 @@ export interface HookRunner extends HookMethods {
   /** The step that errors name: the loop sets it before each step. */
   step: number;
   readonly requests: ControlRequests;
+  /** Whether any callback asks to skip the update of a step whose loss or gradients are not finite. */
+  readonly skipsNonFinite: boolean;
   /** Whether any callback has this hook: work done only for a hook can be left out. */
   has(hook: HookName): boolean;
   /**

@@ -39,6 +39,28 @@ describe('validateCallback', () => {
     expect([error.message, ...error.problems.map((problem) => problem.message)]).toHaveLength(3);
   });
 
+  it("accepts nonFinite: 'skip', also without any hook", () => {
+    validateCallback({ nonFinite: 'skip' }, 'mine');
+    validateCallback({ nonFinite: 'skip', onStep: () => undefined }, 'mine');
+    validateCallback({ nonFinite: undefined, onStep: () => undefined }, 'mine');
+  });
+
+  it('refuses another value of nonFinite, also of an instance of a class', () => {
+    const misspelled = refusal({ nonFinite: 'skpi', onStep: () => undefined });
+    expect(misspelled).toMatchObject({ code: 'PLUGIN_INVALID', found: "'skpi'", hint: "Did you mean 'skip'?" });
+    expect(misspelled.message).toContain("nonFinite of callback 'mine'");
+    expect(refusal({ nonFinite: true })).toMatchObject({ code: 'PLUGIN_INVALID', found: 'a boolean' });
+    class Stops {
+      nonFinite = 'stop';
+      onStep(): void {}
+    }
+    expect(refusal(new Stops())).toMatchObject({ found: "'stop'", hint: undefined });
+  });
+
+  it('refuses a misspelled nonFinite', () => {
+    expect(refusal({ nonFinit: 'skip' }).hint).toBe("Did you mean 'nonFinite'?");
+  });
+
   it('refuses an order that does not exist', () => {
     expect(refusal({ onStep: { order: 'first', handler: () => undefined } }).expected).toContain("'pre' | 'post'");
   });

@@ -1,8 +1,14 @@
-import { hookTable, WhetstoneError, type Callback, type Problem } from '../contract/index.js';
+import {
+  callbackMembers,
+  hookTable,
+  WhetstoneError,
+  type Callback,
+  type CallbackMember,
+  type Problem,
+} from '../contract/index.js';
 import { didYouMean, nearest } from '../config/did-you-mean.js';
 
-const members = ['saveState', 'loadState', 'dispose'] as const;
-const known: readonly string[] = [...Object.keys(hookTable), ...members];
+const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
 
 /** Names of an object's own keys and of its class's methods. */
@@ -30,10 +36,31 @@ function isHook(value: unknown): boolean {
   return (order === 'pre' || order === 'post') && typeof handler === 'function';
 }
 
+const isMember = (name: string): name is CallbackMember => (callbackMembers as readonly string[]).includes(name);
+
+/** What is wrong with a member that is not a hook; empty if it is valid. */
+function memberProblems(name: CallbackMember, member: unknown, plugin: string): readonly Problem[] {
+  if (member === undefined) return [];
+  if (name !== 'nonFinite') {
+    if (typeof member === 'function') return [];
+    return [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
+  }
+  if (member === 'skip') return [];
+  const hint = typeof member === 'string' ? didYouMean(member, ['skip']) : undefined;
+  return [
+    {
+      message: `nonFinite of callback '${plugin}' has an invalid value.`,
+      expected: "'skip', or no key 'nonFinite': then a step that is not finite fails the run",
+      found: typeof member === 'string' ? `'${member}'` : describeType(member),
+      ...(hint === undefined ? {} : { hint }),
+    },
+  ];
+}
+
 /**
- * Checks what a callback or logger plugin created: every key must be a hook of the table, `saveState`, `loadState` or
- * `dispose`. A plain object may hold nothing else; an instance of a class may have fields and helpers that do not look
- * like hooks.
+ * Checks what a callback or logger plugin created: every key must be a hook of the table or one of
+ * {@link callbackMembers}. A plain object may hold nothing else. An instance of a class may have fields and helpers that
+ * do not look like hooks.
  *
  * @throws WhetstoneError `PLUGIN_INVALID` with every misspelled hook and what it may have meant.
  */
@@ -49,7 +76,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
     inherited.length === 0 &&
     (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
   const names = [...new Set([...own, ...inherited])];
-  const problems = names.flatMap((name): Problem[] => {
+  const problems = names.flatMap((name): readonly Problem[] => {
     const member: unknown = (value as Record<string, unknown>)[name];
     if (name in hookTable) {
       if (member === undefined || isHook(member)) return [];
@@ -61,11 +88,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
         },
       ];
     }
-    if ((members as readonly string[]).includes(name)) {
-      return member === undefined || typeof member === 'function'
-        ? []
-        : [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
-    }
+    if (isMember(name)) return memberProblems(name, member, plugin);
     const suspicious =
       plain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
     return suspicious
@@ -77,7 +100,8 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
         ]
       : [];
   });
-  if (problems.length === 0 && !names.some((name) => name in hookTable)) {
+  const { nonFinite } = value as { readonly nonFinite?: unknown };
+  if (problems.length === 0 && nonFinite === undefined && !names.some((name) => name in hookTable)) {
     problems.push({
       message: `Callback '${plugin}' has no hook.`,
       hint: `Hooks are: ${Object.keys(hookTable).join(', ')}.`,

@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import type { Callback, Control, StepReport } from '@whetstone/core/contract';
+import { createNanGuard, type NanGuardOptions } from './nan-guard.js';
+
+const reportOf = (step: number, changes: Partial<StepReport> = {}): StepReport => ({
+  step,
+  totalSteps: 20,
+  epoch: step / 20,
+  loss: 2,
+  learningRate: 1e-3,
+  microbatches: 1,
+  samples: 4,
+  tokens: 40,
+  supervisedTokens: 20,
+  seconds: 0.1,
+  updated: true,
+  metrics: {},
+  ...changes,
+});
+const skippedAt = (step: number): StepReport =>
+  reportOf(step, { loss: NaN, updated: false, nonFinite: 'loss', skipReason: 'the loss is NaN' });
+
+/** Reports steps to a guard; why it stopped the run, if it did. */
+async function watch(guard: Callback, ...reports: readonly StepReport[]): Promise<string | null> {
+  let reason: string | null = null;
+  const ignore = (): void => {};
+  const control: Control = {
+    stop: (why) => void (reason ??= why),
+    evaluate: ignore,
+    save: ignore,
+    skipUpdate: ignore,
+    markBest: ignore,
+  };
+  for (const report of reports)
+    await (guard.onStep as (report: StepReport, control: Control) => unknown)(report, control);
+  return reason;
+}
+
+describe('nan-guard', () => {
+  it('fails at a loss or gradient norm that is not finite', async () => {
+    const failing = [reportOf(3, { loss: NaN }), reportOf(3, { metrics: { gradNorm: Infinity } })];
+    for (const report of failing)
+      await expect(watch(createNanGuard(), reportOf(2), report)).rejects.toMatchObject({
+        code: 'NON_FINITE',
+        message: expect.stringMatching(/^At step 3 the (loss is NaN|gradient norm is Infinity)\.$/) as string,
+      });
+  });
+
+  it('stops once the loss is above the threshold for as many steps in a row as its patience', async () => {
+    const high = (step: number): StepReport => reportOf(step, { loss: 5 });
+    const options: NanGuardOptions = { action: 'stop', lossThreshold: 4, patience: 2 };
+    expect(await watch(createNanGuard(options), high(1), reportOf(2), high(3))).toBeNull();
+    expect(await watch(createNanGuard(options), high(1), high(2))).toBe(
+      'At step 2 the loss 5 is above 4, for 2 steps in a row.',
+    );
+  });
+
+  it('asks the engine to skip steps that are not finite with the action skip alone', () => {
+    expect(createNanGuard({ action: 'skip' }).nonFinite).toBe('skip');
+    for (const action of ['stop', 'error'] as const) expect(createNanGuard({ action })).not.toHaveProperty('nonFinite');
+  });
+
+  it('warns of each skipped step, and fails at one more in a row than maxSkips', async () => {
+    const warnings: string[] = [];
+    const guard = createNanGuard({ action: 'skip', maxSkips: 2 }, (message) => void warnings.push(message));
+    await watch(guard, skippedAt(1), skippedAt(2), reportOf(3), skippedAt(4), skippedAt(5));
+    expect(warnings).toHaveLength(4);
+    await expect(watch(guard, skippedAt(6))).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      message: 'At step 6 the loss is NaN, for 3 steps in a row.',
+    });
+  });
+
+  it('fails above the threshold with skip too: such an update was made already', async () => {
+    const guard = createNanGuard({ action: 'skip', lossThreshold: 4, patience: 2 });
+    await watch(guard, reportOf(1, { loss: 5 }));
+    await expect(watch(guard, reportOf(2, { loss: 5 }))).rejects.toMatchObject({
+      code: 'NON_FINITE',
+      message: 'At step 2 the loss 5 is above 4, for 2 steps in a row.',
+    });
+  });
+
+  it('counts on from its state, also from one that knows no skipped steps', async () => {
+    const first = createNanGuard({ action: 'skip', maxSkips: 1 });
+    await watch(first, skippedAt(1));
+    const second = createNanGuard({ action: 'skip', maxSkips: 1 });
+    second.loadState?.(JSON.parse(JSON.stringify(first.saveState?.())));
+    await expect(watch(second, skippedAt(2))).rejects.toMatchObject({ code: 'NON_FINITE' });
+    const third = createNanGuard({ action: 'skip', maxSkips: 1 });
+    third.loadState?.({ inARow: 0 });
+    expect(await watch(third, skippedAt(2))).toBeNull();
+  });
+});
