@@ -27,7 +27,7 @@ export default {
   ignoreIssues: {
     // A block of code on a page may define a plugin, and may import a package that depends on the page's own.
     '**/*.md': ['exports', 'types', 'unlisted'],
-    // An example plugin is exported by name and as the default, which `use: "<package>"` loads.
-    'examples/**': ['duplicates'],
+    // Plugins are exported by name and as the default, which `use: "<package>"` loads.
+    '{examples,packages/plugins,packages/strategies}/**': ['duplicates'],
   },
 } satisfies KnipConfig;

@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { errorCodes, hookTable, type ErrorCode, type HookName } from '@whetstone/core/contract';
 import { clusterOfEnvironment } from '@whetstone/core';
 import { describe, expect, it } from 'vitest';
+import { mayImport } from '../scripts/import-rules.mjs';
 
 const page = (name: string) => readFileSync(new URL(`../docs/${name}`, import.meta.url), 'utf8');
 
@@ -50,6 +51,21 @@ describe('docs/hooks.md', () => {
       })),
     );
   });
+});
+
+it('ARCHITECTURE.md shows the import directions that are checked', () => {
+  const rows = page('../ARCHITECTURE.md').matchAll(/^\| `packages\/([^`]+)` \| .* \| (.+) \|$/gm);
+  const shown = [...rows].flatMap(([, path = '', imports = '']) => {
+    const folder = path.replace('/src/', '/');
+    const listed = imports === 'nothing' ? [] : [...imports.matchAll(/`([^`]+)`/g)].map(([, name]) => name);
+    return folder === 'core/src' ? [] : [[folder, listed]];
+  });
+  const checked = Object.entries(mayImport).filter(([folder]) => !folder.startsWith('core/'));
+  expect(shown).toEqual([
+    ['core/contract', mayImport['core/contract']],
+    ['core/ops', mayImport['core/ops']],
+    ...checked,
+  ]);
 });
 
 it('docs/lifecycle.md names every hook', () => {

@@ -1,13 +1,17 @@
-import * as core from '@whetstone/core';
-import * as contract from '@whetstone/core/contract';
-import * as tfjs from '@tensorflow/tfjs-core';
+import {
+  later,
+  Trainer as CoreTrainer,
+  type ConfigDefaults,
+  type SharedModules,
+  type TrainerOptions,
+} from '@whetstone/core';
 import { builtInPlugins, builtInServices } from './built-ins.js';
 
 /**
  * What a configuration means where it is silent about callbacks and loggers: TRL's gradient clipping, and a log of all
  * metrics.
  */
-export const configDefaults: core.ConfigDefaults = {
+export const configDefaults: ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl', options: {} }],
   dataSource: 'conversations',
@@ -23,20 +27,25 @@ export const configDefaults: core.ConfigDefaults = {
   },
 };
 
-/** Local plugin files get these modules from the running program, so that there is one instance of each. */
-const sharedModules: core.SharedModules = {
-  '@whetstone/core': core,
-  '@whetstone/core/contract': contract,
-  '@tensorflow/tfjs-core': tfjs,
-  '@whetstone/core/ops': core.later(() => import('@whetstone/core/ops')),
-  '@whetstone/core/random': core.later(() => import('@whetstone/core/random')),
-  '@whetstone/models': core.later(() => import('@whetstone/models')),
-  '@whetstone/strategies': core.later(() => import('@whetstone/strategies')),
-  whetstone: core.later(() => import('./index.js')),
-};
+/** What local plugin files may import from the running program, so that there is one instance of each module. */
+const SHARED_MODULES = [
+  '@tensorflow/tfjs-core',
+  '@whetstone/core',
+  '@whetstone/core/contract',
+  '@whetstone/core/ops',
+  '@whetstone/core/random',
+  '@whetstone/models',
+  '@whetstone/strategies',
+  'whetstone',
+];
+
+/** By name, because this module is itself part of `whetstone`. */
+const sharedModules: SharedModules = Object.fromEntries(
+  SHARED_MODULES.map((name) => [name, later(() => import(/* @vite-ignore */ name))]),
+);
 
 /** The options of core's Trainer, with everything that is built in behind what the caller gives. */
-export function withBuiltIns(options: core.TrainerOptions = {}): core.TrainerOptions {
+export function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
   return {
     ...options,
     plugins: [...builtInPlugins, ...(options.plugins ?? [])],
@@ -47,9 +56,9 @@ export function withBuiltIns(options: core.TrainerOptions = {}): core.TrainerOpt
 }
 
 /** Core's Trainer with all built-in plugins and services: only what its constructor is given differs. */
-export class Trainer extends core.Trainer {
+export class Trainer extends CoreTrainer {
   /** @param config a configuration, or the path of a file that holds one */
-  constructor(config: string | object, options: core.TrainerOptions = {}) {
+  constructor(config: string | object, options: TrainerOptions = {}) {
     super(config, withBuiltIns(options));
   }
 }

@@ -30,3 +30,4 @@ export const plugins = [
   consoleLog,
   tensorBoard,
 ];
+export default plugins;

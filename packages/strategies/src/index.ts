@@ -34,3 +34,4 @@ export { replay, replayStrategy, type ReplayOptions } from './replay/replay.js';
 
 /** Every strategy of this package, for a registry. */
 export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay, hardSamples];
+export default strategies;

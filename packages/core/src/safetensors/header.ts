@@ -1,5 +1,5 @@
 import { WhetstoneError, type Problem } from '../contract/index.js';
-import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from './dtypes.js';
+import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from '../dtypes.js';
 
 /** One tensor of a file. Offsets are bytes from the start of the file. */
 export interface TensorEntry {

@@ -1,7 +1,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { WhetstoneError } from '../contract/index.js';
 import { fileError } from '../files/file-errors.js';
-import { isNumeric, viewAs, widenInto, type TensorData } from './dtypes.js';
+import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
 
 /** Tensors that can be read one at a time: of one file, or of all shards of a folder. */

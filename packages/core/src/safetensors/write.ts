@@ -1,6 +1,6 @@
 import { WhetstoneError } from '../contract/index.js';
 import { writeAtomically, writeFully } from '../files/write-atomically.js';
-import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from './dtypes.js';
+import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from '../dtypes.js';
 
 /**
  * A tensor to be written. `data` may be a function, so that only one tensor at a time is held: it is called once, when

@@ -1,0 +1,160 @@
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { execute, repository, type CommandResult } from './support/scratch-project.js';
+import { temporaryFolder } from './support/temporary-folder.js';
+
+// Each rule of `npm run lint` that the repository adds or configures, on a small repository that breaks it.
+
+/** Writes a repository with the packages `@whetstone/core` and `whetstone`, and these files. */
+async function repositoryOf(files: Readonly<Record<string, string>>): Promise<string> {
+  const root = await temporaryFolder();
+  const packageOf = (name: string, exported: string) =>
+    JSON.stringify({
+      name,
+      version: '1.0.0',
+      type: 'module',
+      exports: { [exported]: { 'whetstone-source': `./src/${exported === '.' ? '' : `${exported}/`}index.ts` } },
+    });
+  const all = {
+    'package.json': JSON.stringify({ name: 'small', private: true, type: 'module', workspaces: ['packages/*'] }),
+    'packages/core/package.json': packageOf('@whetstone/core', './contract'),
+    'packages/cli/package.json': packageOf('whetstone', '.'),
+    ...files,
+  };
+  for (const [name, text] of Object.entries(all)) {
+    await mkdir(dirname(join(root, name)), { recursive: true });
+    await writeFile(join(root, name), text);
+  }
+  return root;
+}
+
+const node = (script: string, ...parameters: readonly string[]): Promise<CommandResult> =>
+  execute(process.execPath, [join(repository, script), ...parameters], repository);
+
+describe('npm run lint:imports', () => {
+  const check = async (files: Readonly<Record<string, string>>): Promise<CommandResult> =>
+    node('scripts/check-imports.mjs', await repositoryOf(files));
+
+  it('passes where every folder imports what it may', async () => {
+    const result = await check({
+      'packages/core/src/contract/index.ts': 'export const one = 1;',
+      'packages/core/src/engine/step.ts': "import { one } from '../contract/index.js';\nexport const two = 2 * one;",
+      'packages/cli/src/index.ts': "export { one } from '@whetstone/core/contract';",
+    });
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('fails for an import against the table, and says what the folder may import', async () => {
+    const result = await check({
+      'packages/core/src/contract/index.ts': 'export const one = 1;',
+      'packages/core/src/trainer/run.ts': 'export type Run = number;',
+      'packages/core/src/engine/step.ts':
+        "// A step.\nimport type { Run } from '../trainer/run.js';\nexport type Step = Run;",
+    });
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain('packages/core/src/engine/step.ts:2: core/engine may not import core/trainer');
+    expect(result.stderr).toMatch(/it may import core\/contract, .*Move what both need/);
+  });
+
+  it('fails for a package that imports another against the table, and not for its tests', async () => {
+    const imports = "import { main } from 'whetstone';\nexport const twice = [main, main];";
+    const files = {
+      'packages/cli/src/index.ts': 'export const main = 1;',
+      'packages/core/src/hooks/own.test.ts': imports,
+    };
+    expect(await check(files)).toMatchObject({ code: 0, stderr: '' });
+    const result = await check({ ...files, 'packages/core/src/hooks/own.ts': imports });
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/^packages\/core\/src\/hooks\/own\.ts:1: core\/hooks may not import cli;/);
+  });
+
+  it('fails for a file of another package that is imported by its path', async () => {
+    const result = await check({
+      'packages/core/src/contract/index.ts': 'export const one = 1;',
+      'packages/cli/src/index.ts': "export { one } from '../../core/src/contract/index.js';",
+    });
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/packages\/cli\/src\/index\.ts:1: .*Import it by the package's name\./);
+  });
+
+  it('fails for a new folder of core without a row in the table', async () => {
+    const result = await check({
+      'packages/core/src/contract/index.ts': 'export const one = 1;',
+      'packages/core/src/brand-new/a.ts': "export { one } from '../contract/index.js';",
+    });
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain('core/brand-new has no row in scripts/import-rules.mjs. Add one');
+  });
+
+  it.each([
+    ['static imports', "import { b } from './b.js';\nexport const a = () => b;"],
+    ['type imports', "import type { b } from './b.js';\nexport const a = (value: typeof b) => value;"],
+    ['dynamic imports', "export const a = () => import('./b.js');"],
+    ['re-exports', "export { b } from './b.js';\nexport const a = 1;"],
+    ['imports of the package by its own name', "import { b } from 'whetstone';\nexport const a = () => b;"],
+  ])('fails for a cycle through %s', async (_kind, source) => {
+    const result = await check({
+      'packages/cli/src/a.ts': source,
+      'packages/cli/src/b.ts': "import { a } from './a.js';\nexport const b = () => a;",
+      'packages/cli/src/index.ts': "export { b } from './b.js';",
+    });
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/^Import cycle: packages\/cli\/src\/(\w+\.ts) → .*packages\/cli\/src\/\1\. Move/);
+    expect(result.stderr).toContain('packages/cli/src/a.ts');
+  });
+});
+
+describe('npm run lint:exports', () => {
+  const check = async (files: Readonly<Record<string, string>>): Promise<CommandResult> => {
+    const root = await repositoryOf(files);
+    await symlink(join(repository, 'node_modules'), join(root, 'node_modules'));
+    const options = [
+      '--directory',
+      root,
+      '--config',
+      join(repository, 'knip.ts'),
+      '--no-config-hints',
+      '--no-progress',
+    ];
+    const reporters = ['--reporter', 'symbols', '--reporter', join(repository, 'scripts/explain-unused.mjs')];
+    return node('node_modules/knip/bin/knip.js', ...options, ...reporters);
+  };
+
+  it('fails for an unused export, type, file and dependency, and says what to do about each', async () => {
+    const result = await check({
+      'packages/core/src/contract/index.ts': "export { used } from './used.js';",
+      'packages/core/src/contract/used.ts': 'export const used = 1;\nexport const unused = 2;\nexport type Unused = 3;',
+      'packages/core/src/forgotten.ts': 'export const forgotten = 1;',
+      'packages/cli/package.json': JSON.stringify({
+        name: 'whetstone',
+        type: 'module',
+        exports: { '.': { 'whetstone-source': './src/index.ts' } },
+        dependencies: { '@whetstone/core': '1.0.0', tinyglobby: '1.0.0' },
+      }),
+      'packages/cli/src/index.ts': "export { used } from '@whetstone/core/contract';",
+    });
+    expect(result.code).toBe(1);
+    expect(result.stdout).toMatch(/^unused .*packages\/core\/src\/contract\/used\.ts:2/m);
+    expect(result.stdout).toMatch(/^Unused .*packages\/core\/src\/contract\/used\.ts:3/m);
+    expect(result.stdout).toMatch(/^packages\/core\/src\/forgotten\.ts/m);
+    expect(result.stdout).toMatch(/^tinyglobby .*packages\/cli\/package\.json/m);
+    expect(result.stderr).toContain('Unused export: remove `export`, or delete the declaration');
+    expect(result.stderr).toContain('Unused exported type: remove `export`');
+    expect(result.stderr).toContain('Unused file: delete it');
+    expect(result.stderr).toContain('Unused dependency: remove it from package.json.');
+  });
+});
+
+describe('oxlint', () => {
+  it('fails for `any`, and says what to write in its place', async () => {
+    const root = await repositoryOf({ 'packages/core/src/a.ts': 'export const a = (value: any): number => value;' });
+    const result = await execute(
+      join(repository, 'node_modules/.bin/oxlint'),
+      ['--config', join(repository, '.oxlintrc.json'), '--deny-warnings', root],
+      root,
+    );
+    expect(result.code).toBe(1);
+    expect(result.stdout).toMatch(/no-explicit-any[\s\S]*a\.ts:1[\s\S]*help: Use `unknown` instead/);
+  });
+});
