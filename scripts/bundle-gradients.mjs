@@ -4,7 +4,7 @@
 // installed copy; which must be there first, or the bundle's own Tensor class, which has no operations, would become
 // everybody's: hence the import in the banner.
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -30,3 +30,5 @@ await build({
   },
   logLevel: 'warning',
 });
+// The module exports nothing: it registers.
+writeFileSync(out.replace(/\.js$/, '.d.ts'), 'export {};\n');

@@ -1,28 +1,26 @@
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readPage } from './docs/markdown.js';
 import { execute, repository } from './support/scratch-project.js';
 
 // Runs the page from top to bottom, with the built packages, as `npm test` makes them.
 
-const page = await readFile(join(repository, 'docs/write-a-strategy.md'), 'utf8');
-const blocks = [...page.matchAll(/^```(\w+)(?: file=(\S+))?\n([\s\S]*?)^```$/gm)].map(
-  ([, language = '', file, text = '']) => ({ language, file, text }),
-);
+const { blocks } = await readPage('docs/write-a-strategy.md');
 
 describe('docs/write-a-strategy.md', () => {
   let folder = '';
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'whetstone-write-a-strategy-'));
     await symlink(join(repository, 'node_modules'), join(folder, 'node_modules'), 'junction');
-    for (const { file, text } of blocks) if (file !== undefined) await writeFile(join(folder, file), text);
+    for (const { file, text } of blocks) if (file !== null) await writeFile(join(folder, file), text);
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   it('says of every block what it is', () => {
     expect(blocks.length).toBeGreaterThan(0);
-    expect(blocks.filter(({ language, file }) => language !== 'sh' && file === undefined)).toEqual([]);
+    expect(blocks.filter(({ language, file }) => language !== 'sh' && file === null)).toEqual([]);
   });
 
   it.each(blocks.filter(({ language }) => language === 'sh').map(({ text }) => text.trim()))(

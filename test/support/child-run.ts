@@ -1,6 +1,6 @@
 /**
- * A run in a process of its own, to be killed: `node child-run.mjs FOLDER resume|start`. Prints `step N` after each
- * step, and at the end a hash of all weights.
+ * A run in a process of its own, to be killed. Its parameters are a folder and `resume` or `start`. Prints `step N`
+ * after each step, and at the end a hash of all weights.
  */
 import { createHash } from 'node:crypto';
 import '@tensorflow/tfjs-backend-cpu';

@@ -13,6 +13,6 @@ export interface InstallOptions {
   /** Told once in plain words whenever something worth knowing happens: what is fetched, waited for or reused. */
   readonly onMessage?: (message: string) => void;
   readonly signal?: AbortSignal | undefined;
-  /** Folder for everything fetched; by default {@link cacheFolder}. */
+  /** Folder for everything fetched; by default `cacheFolder()`. */
   readonly cache?: string;
 }

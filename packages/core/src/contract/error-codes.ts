@@ -8,7 +8,7 @@ interface ErrorKind {
 const failed = (summary: string): ErrorKind => ({ exitCode: 1, summary });
 const usage = (summary: string): ErrorKind => ({ exitCode: 2, summary });
 
-/** Every code that a {@link WhetstoneError} can carry. */
+/** Every code that a `WhetstoneError` can carry. */
 export const errorCodes = {
   // usage and configuration
   USAGE: usage('The command line is not understood.'),

@@ -5,7 +5,7 @@ import { rotate, type Rotation } from './rotary.js';
 
 /**
  * Features of tokens [rows × length, heads × headDim] by head: [rows, heads, length, headDim], turned by their
- * positions where there is a `rotation`. A backend may lay the result out as {@link attention} will fold it, so many
+ * positions where there is a `rotation`. A backend may lay the result out as `attention` will fold it, so many
  * heads (`groups`) to a key/value head; the numbers are the same. Fused kernels: `WhetstoneSplitHeads {x, cos?, sin?;
  * rows, headDim, groups, rotated}` → [by head], `WhetstoneJoinHeads {x, cos?, sin?; rotated}` → [by token, turned
  * back].

@@ -33,7 +33,7 @@ import { runStages } from './stages.js';
 export interface TrainerOptions {
   /** Plugins that configurations may call by name, beside the optimizers and schedules that core brings. */
   readonly plugins?: readonly Plugin[];
-  /** Replace or complete what a run is made of; see {@link provide}. */
+  /** Replace or complete what a run is made of; see `provide`. */
   readonly services?: readonly ServiceRegistration[];
   /** What a configuration means where it says nothing. */
   readonly defaults?: ConfigDefaults;

@@ -8,7 +8,7 @@ const CACHE_VERSION = 4;
 
 /** Everything that the tokens of a data set depend on. */
 export interface CacheInputs {
-  /** See {@link keyOfSource}. */
+  /** See `keyOfSource`. */
   readonly sourceKey: string;
   readonly tokenizerHash: string;
   readonly renderer: ChatRenderer;

@@ -132,7 +132,7 @@ export async function openPart(
 /**
  * Conversations of files, in the order of the files and their lines. Each iteration reads the files anew, in constant
  * memory. A row that cannot be read is left out and listed in `unreadable` with file, line and reason: whoever iterates
- * decides what that means (see {@link checkUnreadable}).
+ * decides what that means (see `checkUnreadable`).
  *
  * @throws FILE_NOT_FOUND, FILE_UNREADABLE while iterating
  */
