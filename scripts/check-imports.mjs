@@ -62,9 +62,11 @@ function createResolver(root) {
     const owner = packages.find(({ name }) => specifier === name || specifier.startsWith(`${name}/`));
     if (owner === undefined) return undefined;
     const subpath = specifier.slice(owner.name.length);
-    const source = owner.exports?.[`.${subpath}`]?.['whetstone-source'];
+    const exported = owner.exports?.[`.${subpath}`];
+    const built = typeof exported === 'string' ? exported : exported?.default;
+    const source = built && asSource(join(root, owner.folder, built.replace('./dist/', './src/')));
     // What the build generates has no source.
-    return source === undefined ? `${owner.folder}/src${subpath}` : asSource(join(root, owner.folder, source));
+    return source ?? `${owner.folder}/src${subpath}`;
   };
 }
 

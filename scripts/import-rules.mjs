@@ -28,6 +28,7 @@ export const mayImport = {
     'core/hooks',
     'core/ops',
     'core/optimizers',
+    'core/tfjs-gradients',
   ],
   'core/trainer': [
     'core/contract',

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { errorCodes, hookTable, type ErrorCode, type HookName } from '@whetstone/core/contract';
-import { clusterOfEnvironment } from '@whetstone/core';
+import { clusterOfEnvironment } from '@whetstone/core/distributed';
 import { describe, expect, it } from 'vitest';
 import { mayImport } from '../scripts/import-rules.mjs';
 

@@ -14,10 +14,13 @@ async function repositoryOf(files: Readonly<Record<string, string>>): Promise<st
       name,
       version: '1.0.0',
       type: 'module',
-      exports: { [exported]: { 'whetstone-source': `./src/${exported === '.' ? '' : `${exported}/`}index.ts` } },
+      exports: { [exported]: { default: `./dist/${exported === '.' ? '' : `${exported}/`}index.js` } },
     });
+  const tsconfig = JSON.stringify({ compilerOptions: { rootDir: 'src', outDir: 'dist' }, include: ['src'] });
   const all = {
     'package.json': JSON.stringify({ name: 'small', private: true, type: 'module', workspaces: ['packages/*'] }),
+    'packages/core/tsconfig.json': tsconfig,
+    'packages/cli/tsconfig.json': tsconfig,
     'packages/core/package.json': packageOf('@whetstone/core', './contract'),
     'packages/cli/package.json': packageOf('whetstone', '.'),
     ...files,
@@ -108,7 +111,8 @@ describe('npm run lint:imports', () => {
 describe('npm run lint:exports', () => {
   const check = async (files: Readonly<Record<string, string>>): Promise<CommandResult> => {
     const root = await repositoryOf(files);
-    await symlink(join(repository, 'node_modules'), join(root, 'node_modules'));
+    await mkdir(join(root, 'node_modules/@whetstone'), { recursive: true });
+    await symlink(join(root, 'packages/core'), join(root, 'node_modules/@whetstone/core'));
     const options = [
       '--directory',
       root,
@@ -129,7 +133,7 @@ describe('npm run lint:exports', () => {
       'packages/cli/package.json': JSON.stringify({
         name: 'whetstone',
         type: 'module',
-        exports: { '.': { 'whetstone-source': './src/index.ts' } },
+        exports: { '.': { default: './dist/index.js' } },
         dependencies: { '@whetstone/core': '1.0.0', tinyglobby: '1.0.0' },
       }),
       'packages/cli/src/index.ts': "export { used } from '@whetstone/core/contract';",

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { editorSchema } from '@whetstone/core';
+import { editorSchema } from '@whetstone/core/config';
 import { builtInPlugins } from '../packages/cli/src/built-ins.js';
 
 type Run = Record<string, Record<string, unknown>>;

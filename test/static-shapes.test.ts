@@ -1,7 +1,9 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
-import { createAdamW, createHookRunner, trainStep, type StepParts } from '@whetstone/core';
+import { trainStep, type StepParts } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import { generateIds } from '@whetstone/models';
 import { fullStrategy } from '@whetstone/strategies';
 import { batchOf } from '@whetstone/testing';

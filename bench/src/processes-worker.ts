@@ -3,14 +3,14 @@ import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
 import {
   clusterOfEnvironment,
-  createAdamW,
-  createHookRunner,
   createWorkers,
   joinCluster,
   singleWorker,
-  trainStep,
   workerName,
-} from '@whetstone/core';
+} from '@whetstone/core/distributed';
+import { trainStep } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import type { ProcessesBenchOptions, WorkerLine } from './processes.js';

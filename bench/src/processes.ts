@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '@whetstone/core';
+import { freePort } from '@whetstone/core/distributed';
 import { median, ratio, report } from './report.js';
 
 export interface ProcessesBenchOptions {

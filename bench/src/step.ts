@@ -1,14 +1,10 @@
 import { cpus } from 'node:os';
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
-import {
-  createAdamW,
-  createHookRunner,
-  trainStep,
-  type Batch,
-  type Json,
-  type TensorBackendInfo,
-} from '@whetstone/core';
+import { type Batch, type Json, type TensorBackendInfo } from '@whetstone/core/contract';
+import { trainStep } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { numberOf, runPeer } from './peer.js';

@@ -2,7 +2,8 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findModelFolder, Trainer, type Json } from 'whetstone';
+import type { Json } from '@whetstone/core/contract';
+import { findModelFolder, Trainer } from 'whetstone';
 import { lastLineOf, numberOf, runPeer } from './peer.js';
 import { report } from './report.js';
 

@@ -1,7 +1,9 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, resolveBackend } from '@whetstone/backend';
-import { createAdamW, createHookRunner, trainStep } from '@whetstone/core';
+import { trainStep } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
 import { batchOf } from '@whetstone/testing';

@@ -1,7 +1,9 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { createAdamW, createHookRunner, trainStep, type StepOutcome } from '@whetstone/core';
+import { trainStep, type StepOutcome } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import type { Attachment, Batch, Callback, LanguageModel } from '@whetstone/core/contract';
 import { fullStrategy, loraStrategy } from '@whetstone/strategies';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import { weightDecayApplies } from '@whetstone/core';
+import { weightDecayApplies } from '@whetstone/core/optimizers';
 import type { Attachment, Strategy } from '@whetstone/core/contract';
 import { loadLanguageModel } from '@whetstone/models';
 import { frozenLayersStrategy, fullStrategy, loraStrategy } from '@whetstone/strategies';

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Json, LanguageModel, Strategy } from '@whetstone/core/contract';
-import { writeTrained } from '@whetstone/core';
+import { writeTrained } from '@whetstone/core/checkpoint';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, loraStrategy, prefixStrategy, qloraStrategy } from '@whetstone/strategies';

@@ -3,7 +3,7 @@ import { backend as currentBackend, tidy } from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { WhetstoneBackend } from '@whetstone/backend';
-import { writeTrained } from '@whetstone/core';
+import { writeTrained } from '@whetstone/core/checkpoint';
 import { storageOf } from '@whetstone/core/ops';
 import { openSafetensors } from '@whetstone/core/safetensors';
 import { batchOf, randomRows } from '@whetstone/testing';

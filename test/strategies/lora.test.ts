@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
-import { createAdamW } from '@whetstone/core';
+import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import {
   adapterFromMlx,

@@ -1,4 +1,7 @@
-import { createAdamW, createHookRunner, folderCheckpoints, runTraining, type TrainRun } from '@whetstone/core';
+import { folderCheckpoints } from '@whetstone/core/checkpoint';
+import { runTraining, type TrainRun } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import type {
   Batch,
   BatchSource,

@@ -1,4 +1,6 @@
-import { createAdamW, createHookRunner, trainStep, type StepOutcome } from '@whetstone/core';
+import { trainStep, type StepOutcome } from '@whetstone/core/engine';
+import { createHookRunner } from '@whetstone/core/hooks';
+import { createAdamW } from '@whetstone/core/optimizers';
 import type { Attachment, Batch, Callback, LanguageModel, Schedule, Strategy } from '@whetstone/core/contract';
 import { globalNorm } from '@whetstone/core/ops';
 import { createGradientClipping } from '@whetstone/plugins';

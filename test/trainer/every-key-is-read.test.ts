@@ -2,19 +2,11 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  CHECKPOINT_STORE,
-  composeSchema,
-  corePlugins,
-  createRegistry,
-  folderCheckpoints,
-  loadPlugin,
-  provide,
-  rawConfigOf,
-  resolveConfig,
-  runTraining,
-  type ResolvedConfig,
-} from '@whetstone/core';
+import { CHECKPOINT_STORE, corePlugins, provide, type ResolvedConfig } from '@whetstone/core';
+import { folderCheckpoints } from '@whetstone/core/checkpoint';
+import { composeSchema, rawConfigOf, resolveConfig } from '@whetstone/core/config';
+import { runTraining } from '@whetstone/core/engine';
+import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { BATCH_SOURCE_FACTORY, BACKEND_RESOLVER, CLOCK, LOGGER, MODEL_LOADER } from '@whetstone/core/contract';
 import { beforeAll, expect, it } from 'vitest';
 import { createServices } from '../../packages/core/src/container.js';

@@ -2,7 +2,8 @@ import '@tensorflow/tfjs-backend-cpu';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHECKPOINT_STORE, folderCheckpoints, provide, Trainer } from '@whetstone/core';
+import { CHECKPOINT_STORE, provide, Trainer } from '@whetstone/core';
+import { folderCheckpoints } from '@whetstone/core/checkpoint';
 import {
   definePlugin,
   isWhetstoneError,

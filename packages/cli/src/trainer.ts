@@ -11,7 +11,7 @@ import { builtInPlugins, builtInServices } from './built-ins.js';
  * What a configuration means where it is silent about callbacks and loggers: TRL's gradient clipping, and a log of all
  * metrics.
  */
-export const configDefaults: ConfigDefaults = {
+const configDefaults: ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl', options: {} }],
   dataSource: 'conversations',
@@ -45,7 +45,7 @@ const sharedModules: SharedModules = Object.fromEntries(
 );
 
 /** The options of core's Trainer, with everything that is built in behind what the caller gives. */
-export function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
+function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
   return {
     ...options,
     plugins: [...builtInPlugins, ...(options.plugins ?? [])],

@@ -1,14 +1,35 @@
-/** The training engine: what one composes a trainer of. `@whetstone/core/contract` alone is what plugins need. */
-import '@whetstone/core/tfjs-gradients';
-
-export * from './contract/index.js';
-export * from './config/index.js';
-export * from './distributed/index.js';
-export * from './engine/index.js';
-export * from './hooks/index.js';
-export * from './optimizers/index.js';
-export * from './plugins/index.js';
-export * from './trainer/index.js';
+/**
+ * Composes and runs trainings: the Trainer, and the services that a run is made of, with their tokens. Plugins are
+ * written against `@whetstone/core/contract`; what programs need of it as well is exported here too.
+ */
+export {
+  BACKEND_RESOLVER,
+  BATCH_SOURCE_FACTORY,
+  CLOCK,
+  definePlugin,
+  defineToken,
+  EVAL_DATA,
+  formatError,
+  isWhetstoneError,
+  LOADED_MODEL,
+  LOGGER,
+  MODEL_LOADER,
+  REPLY_GENERATOR,
+  TENSOR_BACKEND,
+  TEXT_GENERATORS,
+  TRAIN_DATA,
+  WhetstoneError,
+  type Callback,
+  type Clock,
+  type EvaluationReport,
+  type Logger,
+  type Plugin,
+  type RunReport,
+  type StepReport,
+  type Token,
+} from './contract/index.js';
+export { CHECKPOINT_STORE, type CheckpointStore } from './checkpoint/store.js';
+export type { ConfigDefaults, Override, ResolvedConfig } from './config/index.js';
 export {
   inject,
   injectable,
@@ -18,6 +39,8 @@ export {
   type ServiceRegistration,
   type Services,
 } from './container.js';
-export type { TrainerEvent, TrainerListener } from './events.js';
 export { corePlugins } from './core-plugins.js';
-export * from './checkpoint/index.js';
+export { CLUSTER, type ClusterSource } from './distributed/index.js';
+export type { TrainerEvent, TrainerListener } from './events.js';
+export { later, type SharedModules } from './plugins/index.js';
+export { Trainer, type RunOptions, type TrainerOptions } from './trainer/trainer.js';

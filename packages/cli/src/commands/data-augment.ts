@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { resolveBackend } from '@whetstone/backend';
-import { createRegistry, loadPlugin, rawConfigOf, resolveConfig } from '@whetstone/core';
+import { rawConfigOf, resolveConfig } from '@whetstone/core/config';
+import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { WhetstoneError, type Conversation, type DataTransform, type PluginContext } from '@whetstone/core/contract';
 import { writeAtomically } from '@whetstone/core/files';
 import { applyTransforms, checkUnreadable, createConversationSource, type LayoutName } from '@whetstone/data';

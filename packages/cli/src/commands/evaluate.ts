@@ -1,12 +1,6 @@
-import {
-  createRegistry,
-  evaluate,
-  loadPlugin,
-  measureReplies,
-  replyTasks,
-  validateAgainst,
-  type Named,
-} from '@whetstone/core';
+import { validateAgainst } from '@whetstone/core/config';
+import { evaluate, measureReplies, replyTasks, type Named } from '@whetstone/core/engine';
+import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';
 import { builtInPlugins, replyGenerator } from '../built-ins.js';

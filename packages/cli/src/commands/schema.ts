@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { editorSchema } from '@whetstone/core';
+import { editorSchema } from '@whetstone/core/config';
 import { writeAtomically } from '@whetstone/core/files';
 import { builtInPlugins } from '../built-ins.js';
 import { createTerminal } from '../terminal.js';

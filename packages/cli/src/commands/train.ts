@@ -1,4 +1,5 @@
-import { clusterOfEnvironment, LOGGER, provide, WhetstoneError, workerName, type RunReport } from '@whetstone/core';
+import { LOGGER, provide, WhetstoneError, type RunReport } from '@whetstone/core';
+import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { duration, loss, bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone } from '../launched.js';

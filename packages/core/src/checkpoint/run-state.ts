@@ -6,7 +6,7 @@ import { isRecord } from './manifest.js';
 export type LogEntry = Readonly<Record<string, number>>;
 
 /** The best weights so far and what they scored; `loss` is that of the evaluation, null where none was made of them. */
-export interface BestWeights {
+interface BestWeights {
   readonly step: number;
   /** The value of `metricForBestModel`, or of the loss where a callback marked them. */
   readonly metric: number;

@@ -1,11 +1,9 @@
 /** Configurations: read, overridden, validated against the plugins they name, defaulted and frozen. */
-export * from './compose-schema.js';
-export * from './normalize.js';
-export * from './overrides.js';
-export * from './paths.js';
-export * from './read-config.js';
-export * from './resolve-config.js';
-export * from './resolve-stages.js';
-export * from './track-reads.js';
-export * from './types.js';
+export { composeSchema, editorSchema } from './compose-schema.js';
+export type { ConfigDefaults } from './normalize.js';
+export { applyOverrides, type Override } from './overrides.js';
+export { rawConfigOf, readConfigFile, withValue } from './read-config.js';
+export { resolveConfig, type ConfigResolution } from './resolve-config.js';
+export { resolveStages, type ResolvedStage } from './resolve-stages.js';
+export type { ResolvedConfig } from './types.js';
 export { validateAgainst } from './validate-config.js';

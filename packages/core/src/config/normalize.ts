@@ -1,7 +1,7 @@
 import type { Json } from '../contract/index.js';
 import { isObject, pluginSlots, valueAt } from './slots.js';
 
-export interface PluginRequest {
+interface PluginRequest {
   readonly use: string;
   readonly options?: { readonly [key: string]: Json };
 }

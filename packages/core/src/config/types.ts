@@ -14,7 +14,7 @@ export interface FlatPluginUse {
 }
 
 /** `path` is absolute where a file or folder of that name exists, else the name of a fetched model. */
-export interface ModelConfig {
+interface ModelConfig {
   /** Null for the registered `MODEL_LOADER`. */
   readonly use: string | null;
   readonly path: string | null;
@@ -37,9 +37,9 @@ export interface BackendConfig {
   readonly matmul: 'float32' | 'bfloat16';
 }
 
-export type LeakagePolicy = 'error' | 'warn' | 'off';
+type LeakagePolicy = 'error' | 'warn' | 'off';
 
-export interface DataConfig {
+interface DataConfig {
   readonly train: PluginUse;
   readonly eval: PluginUse | null;
   /** What happens to the conversations before they are rendered, in this order. */
@@ -71,14 +71,14 @@ export interface DataConfig {
 }
 
 /** What is measured besides the loss, on the model's own answers. */
-export interface EvaluationConfig {
+interface EvaluationConfig {
   readonly metrics: readonly PluginUse[];
   /** Conversations that are answered, at most. */
   readonly replies: number;
   readonly maxNewTokens: number;
 }
 
-export interface OptimizerConfig extends FlatPluginUse {
+interface OptimizerConfig extends FlatPluginUse {
   /** The base rate; the schedule multiplies it. */
   readonly learningRate: number;
 }
@@ -115,7 +115,7 @@ export interface TrainingConfig {
   readonly ddpBucketCapMb: number;
 }
 
-export interface OutputConfig {
+interface OutputConfig {
   /** Absolute, or null for a run that writes nothing. */
   readonly folder: string | null;
   readonly overwrite: boolean;

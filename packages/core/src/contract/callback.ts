@@ -1,6 +1,6 @@
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Batch } from './data.js';
-import type { CallbackMember, HookName, hookTable } from './hook-table.js';
+import type { HookName } from './hook-table.js';
 import type { Json } from './json.js';
 import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
@@ -74,21 +74,10 @@ export interface HookSignatures {
   onRunError(error: unknown): void | Promise<void>;
 }
 
-/** Fails to compile where the table and the signatures differ. */
-type SameKeys = [HookName] extends [keyof HookSignatures]
-  ? [keyof HookSignatures] extends [HookName]
-    ? true
-    : never
-  : never;
-type TakesControl<K extends HookName> =
-  Parameters<HookSignatures[K]> extends readonly [...unknown[], Control] ? true : false;
-type SameControl = { [K in HookName]: TakesControl<K> extends (typeof hookTable)[K]['control'] ? never : K }[HookName];
-export const hooksMatchTable: [SameKeys, SameControl] extends [true, never] ? true : never = true;
-
 export type HookOrder = 'pre' | 'normal' | 'post';
 export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readonly handler: F };
 
-export type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
+type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
 
 /** A callback: an object of hooks, with optional state. */
 export interface Callback extends Hooks {
@@ -102,8 +91,3 @@ export interface Callback extends Hooks {
   loadState?(state: Json): void;
   dispose?(): void;
 }
-
-/** Fails to compile if {@link CallbackMember} and the members of {@link Callback} differ. */
-type OwnMember = Exclude<keyof Callback, HookName>;
-export const membersMatchCallback: [OwnMember, CallbackMember] extends [CallbackMember, OwnMember] ? true : never =
-  true;

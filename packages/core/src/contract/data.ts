@@ -1,5 +1,10 @@
 import type { Json } from './json.js';
 
+/**
+ * A call of a tool that the assistant asks for.
+ *
+ * @public
+ */
 export interface ToolCall {
   readonly id?: string;
   readonly type?: 'function';
@@ -90,9 +95,6 @@ export interface Batch {
   /** Where its conversations came from, for errors to name. */
   readonly origins?: readonly Origin[];
 }
-
-/** Where a stream of batches stands, exactly: plain data, kept in checkpoints. */
-export type DataCursor = Json;
 
 /**
  * A finite, replayable dataset. `epoch(n)` is the same sequence at every call with the same n.

@@ -72,7 +72,7 @@ export function isWhetstoneError(value: unknown): value is WhetstoneError {
 }
 
 /** `data.jsonl:3:7`, `run.json at strategy.options.rank`, `tensor model.norm.weight`: whatever of a place is known. */
-export function formatPlace(place: Place): string {
+function formatPlace(place: Place): string {
   const { file, line, column, path, tensor } = place;
   const position = file === undefined ? '' : [file, line, column].filter((part) => part !== undefined).join(':');
   return [position, path === undefined ? '' : `at ${path}`, tensor === undefined ? '' : `tensor ${tensor}`]

@@ -1,5 +1,4 @@
-import type { Scalar, Tensor, Tensor2D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
-import type { Batch } from './data.js';
+import type { Tensor, Tensor2D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
 import type { Json } from './json.js';
 
 /** How a linear layer computes: `input` is [tokens, inFeatures], the result [tokens, outFeatures]. */
@@ -64,6 +63,11 @@ export interface AttentionSite {
   setPrefix(prefix: (() => AttentionPrefix) | null): void;
 }
 
+/**
+ * The table of token embeddings.
+ *
+ * @public
+ */
 export interface EmbeddingSite {
   readonly name: string;
   readonly weight: Variable;
@@ -94,7 +98,11 @@ export interface ForwardInput {
 /** Which positions of a batch get logits, in row-major order of [rows, length]. */
 export type Positions = Int32Array | 'all';
 
-/** logits = hidden · weightᵀ, then softCap · tanh(logits ÷ softCap) where there is a cap. */
+/**
+ * logits = hidden · weightᵀ, then softCap · tanh(logits ÷ softCap) if there is a cap.
+ *
+ * @public
+ */
 export interface PlainHead {
   readonly weight: Tensor2D;
   readonly softCap: number | null;
@@ -196,12 +204,6 @@ export interface SupervisedPositions {
   readonly weights?: Float32Array;
 }
 
-/** Summed cross-entropy and what it was summed over. */
-export interface LossParts {
-  readonly lossSum: Scalar;
-  readonly supervisedTokens: number;
-}
-
 /** Named tensors on their way to or from a safetensors file. */
 export type NamedTensors = ReadonlyMap<string, Tensor>;
 
@@ -216,5 +218,3 @@ export interface LoadedModel {
    */
   readonly companionFiles?: Readonly<Record<string, string>>;
 }
-
-export type ForwardBatch = Pick<Batch, keyof ForwardInput>;

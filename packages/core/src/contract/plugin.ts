@@ -206,7 +206,11 @@ export interface QualityGate {
   readonly minTopicBalance?: number;
 }
 
-/** From easy to hard. */
+/**
+ * Orders the data from easy to hard.
+ *
+ * @public
+ */
 export interface CurriculumOptions {
   /** `length` (tokens), `loss` (under the model as it was loaded), or a column of the data with numbers. */
   readonly by: string;

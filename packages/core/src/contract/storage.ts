@@ -3,7 +3,11 @@ import type { DataId, TensorInfo } from '@tensorflow/tfjs-core';
 /** How the numbers of a float32 tensor are kept. Whoever computes with it sees float32 numbers. */
 export type StorageFormat = 'float32' | 'bfloat16' | 'nf4' | 'fp4' | 'int8';
 
-/** One float32 scale for each block of 64 numbers. */
+/**
+ * One float32 scale for each block of 64 numbers.
+ *
+ * @public
+ */
 export interface SingleScales {
   readonly kind: 'single';
   readonly absmax: Float32Array;
@@ -47,7 +51,11 @@ export interface PackedInt8 {
   readonly computeDtype?: 'bfloat16';
 }
 
-/** The upper halves of float32 numbers. */
+/**
+ * The upper halves of float32 numbers.
+ *
+ * @public
+ */
 export interface PackedBfloat16 {
   readonly format: 'bfloat16';
   readonly shape: readonly number[];

@@ -2,10 +2,9 @@
 import { defineToken, type Token } from '../contract/tokens.js';
 import { clusterOfEnvironment, type ClusterPlace } from './tf-config.js';
 
-export { freePort, joinCluster, workerName, type Joined, type JoinOptions } from './join.js';
-export { shareBatch, shareStep } from './share-step.js';
+export { freePort, joinCluster, workerName, type Joined } from './join.js';
 export { singleWorker } from './single-worker.js';
-export { clusterOfEnvironment, type ClusterPlace } from './tf-config.js';
+export { clusterOfEnvironment } from './tf-config.js';
 export { createWorkers, explainFailure } from './workers.js';
 
 /** Says whether this process is one of several. */

@@ -1,4 +1,3 @@
 /** Runs the hooks of callbacks as `contract/hook-table.ts` says. */
-export * from './runner.js';
-export * from './types.js';
-export * from './validate-callback.js';
+export { createHookRunner, type HookedCallback } from './runner.js';
+export { validateCallback } from './validate-callback.js';

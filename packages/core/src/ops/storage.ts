@@ -9,7 +9,7 @@ import { unpackOnHost } from './unpack.js';
  * Kernel of backends that keep bfloat16: input `x`, float32; output the same numbers, rounded and kept in two bytes
  * each.
  */
-export const STORE_BFLOAT16_KERNEL = 'WhetstoneStoreBfloat16';
+const STORE_BFLOAT16_KERNEL = 'WhetstoneStoreBfloat16';
 
 /** The backend in use where it keeps tensors in fewer bytes, else null. */
 function storing(): (KernelBackend & StoringBackend) | null {

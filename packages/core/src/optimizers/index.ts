@@ -1,3 +1,3 @@
-export { adamw, createAdamW, type AdamWOptions } from './adamw.js';
+export { adamw, createAdamW } from './adamw.js';
 export { weightDecayApplies } from './decays.js';
-export { createSgd, sgd, type SgdOptions } from './sgd.js';
+export { sgd } from './sgd.js';

@@ -1,4 +1,3 @@
 /** Plugins: checked, kept by kind and name, loaded from packages and files. */
-export * from './load-plugin.js';
-export * from './registry.js';
-export * from './validate-plugin.js';
+export { later, loadPlugin, type SharedModules } from './load-plugin.js';
+export { createRegistry } from './registry.js';

@@ -15,7 +15,7 @@ const kinds = {
   schedule: 'learning rates',
 } as const satisfies Record<PluginKind, string>;
 
-export const pluginKinds = Object.keys(kinds) as readonly PluginKind[];
+const pluginKinds = Object.keys(kinds) as readonly PluginKind[];
 
 const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'configSchema', 'create'];
 

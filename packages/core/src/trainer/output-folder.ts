@@ -5,7 +5,7 @@ import type { ResolvedConfig } from '../config/types.js';
 import { fileError, makeFolder, writeAtomically } from '../files/index.js';
 
 /** The file that marks a folder as that of a run. */
-export const RESOLVED_CONFIG_FILE = 'config.resolved.json';
+const RESOLVED_CONFIG_FILE = 'config.resolved.json';
 
 async function entriesOf(folder: string): Promise<readonly string[]> {
   try {
