@@ -1,0 +1,6 @@
+/** Helpers that every package uses. They import nothing. */
+export { messageOf } from './errors.js';
+export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
+export { LruMap } from './lru-map.js';
+export { isRecord } from './records.js';
+export { sameShape, sizeOfShape } from './shape.js';

@@ -1,0 +1,14 @@
+/** Returns the number of elements of a tensor with this shape: 1 for a scalar. */
+export function sizeOfShape(shape: readonly number[]): number {
+  let size = 1;
+  for (let axis = 0; axis < shape.length; axis++) size *= shape[axis] ?? 0;
+  return size;
+}
+
+/** Returns whether two shapes are equal. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false;
+  return true;
+}
