@@ -1,4 +1,5 @@
 """What of our cleaning the peer's scripts do, with what a Python user would take: quality rules, redaction with Google's phonenumbers, near duplicates by MinHash in numpy."""
+
 import re
 import unicodedata
 
@@ -31,9 +32,17 @@ BOILERPLATE = ("as an ai language model", "as a large language model", "my knowl
 def is_good(row):
     messages = row["messages"]
     turns = [message["role"] for message in messages if message["role"] != "system"]
-    if not all(message["content"].strip() for message in messages) or not 2 <= sum(len(message["content"]) for message in messages) <= 200_000:
+    if (
+        not all(message["content"].strip() for message in messages)
+        or not 2 <= sum(len(message["content"]) for message in messages) <= 200_000
+    ):
         return False
-    if not turns or turns[0] == "assistant" or turns[-1] != "assistant" or any(one == other for one, other in zip(turns, turns[1:])):
+    if (
+        not turns
+        or turns[0] == "assistant"
+        or turns[-1] != "assistant"
+        or any(one == other for one, other in zip(turns, turns[1:]))
+    ):
         return False
     for message in messages:
         if message["role"] != "assistant":
@@ -41,7 +50,10 @@ def is_good(row):
         text = message["content"]
         if CUT.search(text.strip()) or any(phrase in text.lower() for phrase in BOILERPLATE) or repetition(text) > 0.6:
             return False
-        if len(text) >= 10 and sum(not (character.isalnum() or character.isspace() or unicodedata.category(character).startswith("P")) for character in text) > 0.4 * len(text):
+        if len(text) >= 10 and sum(
+            not (character.isalnum() or character.isspace() or unicodedata.category(character).startswith("P"))
+            for character in text
+        ) > 0.4 * len(text):
             return False
     return True
 
@@ -52,7 +64,12 @@ PATTERNS = [
     ("IBAN", re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}(?![A-Za-z0-9])")),
     ("ID", re.compile(r"(?<![\d-])(?:\d{3}-\d{2}-\d{4}|[1-9]\d{16}[\dXx])(?![\d-])")),
     ("IP", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")),
-    ("ADDRESS", re.compile(r"\d{1,5}(?:\s+[A-Z][\w'.-]*){1,4}?\s+(?:Street|St|Avenue|Ave|Road|Rd|Lane|Drive|Court|Square|Way)\b")),
+    (
+        "ADDRESS",
+        re.compile(
+            r"\d{1,5}(?:\s+[A-Z][\w'.-]*){1,4}?\s+(?:Street|St|Avenue|Ave|Road|Rd|Lane|Drive|Court|Square|Way)\b"
+        ),
+    ),
     ("NAME", re.compile(r"(?:[Mm]y name is|[Cc]ontact|\bMrs?\.?|\bMs\.?|\bDr\.?)\s+[A-Z][a-z]+(?:\s+[A-Z][a-z]+)?")),
 ]
 DIGITS = re.compile(r"\d(?:\D{0,4}\d){6}")
@@ -82,8 +99,12 @@ BANDS = 16
 
 def signature(row):
     text = "\n".join(re.sub(r"[\W_]+", " ", message["content"].lower()).strip() for message in row["messages"])
-    shingles = np.fromiter({hash(text[start : start + 4]) & 0x7FFFFFFF for start in range(max(1, len(text) - 3))}, dtype=np.uint64)
-    return {"signature": ((shingles[None, :] * FACTORS + OFFSETS) >> np.uint64(32)).min(axis=1).astype(np.int64).tolist()}
+    shingles = np.fromiter(
+        {hash(text[start : start + 4]) & 0x7FFFFFFF for start in range(max(1, len(text) - 3))}, dtype=np.uint64
+    )
+    return {
+        "signature": ((shingles[None, :] * FACTORS + OFFSETS) >> np.uint64(32)).min(axis=1).astype(np.int64).tolist()
+    }
 
 
 class First:

@@ -1,9 +1,7 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import {
   applyTransforms,
   createBatchSource,
@@ -18,59 +16,28 @@ import {
 import type { Tokenizer } from '@whetstone/core/contract';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from 'whetstone';
-import { numberOf, runPeer, type PeerLine } from './peer.js';
-import { peakMemoryBytes, ratio, report } from './report.js';
+import { writeCorpus, type Corpus } from './corpora.js';
+import { numberOf, runOnce, runPeer, toParameters, type PeerLine } from './peer.js';
+import { markdownTable, medianOf, peakMemoryBytes, ratio, report, spread, summarize, type Summary } from './report.js';
+import { measureInTurns, type Contender } from './runs.js';
 
 export interface DataBenchOptions {
   readonly model: string;
+  readonly corpus: Corpus;
   readonly train: string;
   readonly conversations: number;
   readonly maxLength: number;
   /** Worker threads; without it, as many as there are cores. */
   readonly workers?: number;
+  readonly runs: number;
   readonly peerPython?: string;
-  /**
-   * What the peer does: tidy, drop equal ones and tokenise; or also quality, redaction, near duplicates and marks, as
-   * we do.
-   */
-  readonly peerWork?: string;
+  /** `same`: the peer does all that we do. `less`: it tidies, drops exact duplicates and tokenises. `both`: both peers. */
+  readonly peerWork: 'less' | 'same' | 'both';
   readonly json?: boolean;
-}
-
-interface Dialogue {
-  readonly conversation: readonly { readonly role: string; readonly content: string }[];
-}
-
-/**
- * Real dialogues, over and over, each with a made-up question and answer of words from all of them behind it; a tenth
- * of the rows repeats an earlier one. The same file in every run.
- */
-async function writeConversations(file: string, train: string, count: number): Promise<void> {
-  const dialogues: Dialogue[] = [];
-  for await (const line of createInterface({ input: createReadStream(train) }))
-    dialogues.push(JSON.parse(line) as Dialogue);
-  const words = dialogues.flatMap(({ conversation }) => conversation.flatMap(({ content }) => content.split(/\s+/)));
-  const stream = createWriteStream(file);
-  let state = 1;
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 4294967296) * below);
-  };
-  const sentence = (): string =>
-    `${Array.from({ length: 6 + random(14) }, () => words[random(words.length)] ?? '').join(' ')}.`;
-  for (let index = 0; index < count; index++) {
-    const row = index % 10 === 9 ? index - 9 : index;
-    state = row + 1;
-    const real = dialogues[row % dialogues.length]?.conversation ?? [];
-    const turns = [
-      ...real,
-      { role: 'user', content: `${sentence()} (ticket ${row})` },
-      { role: 'assistant', content: sentence() },
-    ];
-    if (!stream.write(`${JSON.stringify({ messages: turns })}\n`)) await once(stream, 'drain');
-  }
-  stream.end();
-  await once(stream, 'finish');
+  /** Measures one run in this process, on the files `data` and `texts`, and prints it as JSON. */
+  readonly one?: boolean;
+  readonly data?: string;
+  readonly texts?: string;
 }
 
 /** CPU seconds of this process so far, all of its threads. */
@@ -79,140 +46,179 @@ const cpuSeconds = (): number => {
   return (user + system) / 1e6;
 };
 
+/** Both sides render with this template: it marks the assistant's part, which the model's own does not. */
+const chatTemplatePath = fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url));
+
+/** Texts for tokenising alone: the first ones warm up the tokenizer of each side and are not timed. */
+const [WARM_UP_TEXTS, TIMED_TEXTS] = [2_000, 18_000];
+
 /**
  * `bench data`: read, clean, deduplicate, render, tokenise, mark and pack, on all cores; and tokenising alone, on one.
+ * Each run is a process of its own, so that no tokenizer has seen the texts before.
  */
 export async function benchData(options: DataBenchOptions): Promise<void> {
+  if (options.one === true) {
+    process.stdout.write(`${JSON.stringify(await measureRun(options))}\n`);
+    return;
+  }
+  const { corpus, conversations, runs, maxLength, peerPython, peerWork } = options;
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-bench-data-'));
   try {
-    const file = join(folder, 'conversations.jsonl');
-    await writeConversations(file, options.train, options.conversations);
     const model = await findModelFolder(options.model);
-    const tokenizer = await loadTokenizer(model);
-    const renderer = await loadRenderer(model, tokenizer);
-    const source = await createConversationSource({ path: file }, folder);
-    const workers = options.workers ?? null;
-    const threads = threadsFor(source.files, { workers });
-
-    const [started, cpuStarted] = [performance.now(), cpuSeconds()];
-    const cleaned = applyTransforms(source, [
-      createNormalizeTransform(),
-      createQualityTransform(),
-      createRedactTransform(),
-      createDeduplicateTransform(),
-    ]);
-    let lastLine = 0;
-    const batches = await createBatchSource({
-      source: cleaned,
-      tokenizer,
-      renderer,
-      options: { maxLength: options.maxLength, packing: true, samplesWithoutTargets: 'skip', workers },
-      onNote: (note) => process.stderr.write(`${note}\n`),
-      onProgress(progress) {
-        if (progress.seconds - lastLine < 10) return;
-        lastLine = progress.seconds;
-        process.stderr.write(`${progressLine(progress)}\n`);
-      },
+    const data = join(folder, 'conversations.jsonl');
+    await writeCorpus(data, corpus, options.train, conversations);
+    const texts = join(folder, 'texts.json');
+    await writeFile(texts, JSON.stringify(await renderedTexts(model, data)));
+    const { files } = await createConversationSource({ path: data }, folder);
+    const threads = threadsFor(files, { workers: options.workers ?? null });
+    const processes = Math.max(1, threads);
+    const flags = { model, data, texts, 'max-length': maxLength };
+    const peer = (python: string, work: 'less' | 'same'): Contender<PeerLine> => ({
+      name: work === 'same' ? 'datasets + tokenizers, the same work' : 'datasets + tokenizers, less work',
+      measure: () => runPeer(python, 'peer_data.py', toParameters({ ...flags, processes, work })),
     });
-    let rows = 0;
-    for (const batch of batches.epoch(0) as Iterable<{ readonly rows: number }>) rows += batch.rows;
-    const seconds = (performance.now() - started) / 1000;
-    const cpu = cpuSeconds() - cpuStarted;
-    const peak = peakMemoryBytes();
-
-    const texts: string[] = [];
-    for await (const { messages, tools } of source.conversations())
-      if (texts.push(renderer.render(messages, tools).text) === 20_000) break;
-    const tokenizing = measureTokenizing(tokenizer, texts);
-    const { summary } = batches;
-    const ours = {
-      conversations: options.conversations,
-      kept: summary.samples,
-      tokens: summary.tokens,
-      packedRows: rows,
-      threads,
-      seconds,
-      cpuSeconds: cpu,
-      conversationsPerSecond: options.conversations / seconds,
-      tokensPerSecond: summary.tokens / seconds,
-      peakMemoryBytes: peak,
-      tokenizingTokensPerSecond: tokenizing,
-    };
-    const lines = [
-      `whole pipeline, ${threads === 0 ? 'one thread' : `${threads} worker threads`}: ${seconds.toFixed(1)} s ` +
-        `(${cpu.toFixed(1)} s of CPU), ${Math.round(ours.conversationsPerSecond)} conversations/s, ` +
-        `${Math.round(ours.tokensPerSecond)} tokens/s, ${Math.round(peak / 1e6)} MB at most`,
-      `kept ${summary.samples} of ${options.conversations}: ${summary.tokens} tokens in ${rows} rows of ` +
-        `${options.maxLength}`,
-      `tokenising alone, one core: ${Math.round(tokenizing)} tokens/s of CPU time`,
+    const contenders: Contender<PeerLine>[] = [
+      {
+        name: 'whetstone',
+        measure: () => runOnce('data', { ...flags, conversations, workers: options.workers, one: true }),
+      },
+      ...(peerPython === undefined || peerWork === 'less' ? [] : [peer(peerPython, 'same')]),
+      ...(peerPython === undefined || peerWork === 'same' ? [] : [peer(peerPython, 'less')]),
     ];
-    const peer =
-      options.peerPython === undefined
-        ? undefined
-        : await measurePeer(options.peerPython, {
-            folder,
-            file,
-            model,
-            texts,
-            maxLength: options.maxLength,
-            processes: Math.max(1, threads),
-            work: options.peerWork ?? 'less',
-          });
-    if (peer) {
-      lines.push(
-        'peer, ' +
-          `${options.peerWork === 'same' ? 'whole pipeline' : 'no quality rules, redaction, near duplicates and marks'}, ` +
-          `${Math.max(1, threads)} processes: ${numberOf(peer, 'seconds').toFixed(1)} s ` +
-          `(${numberOf(peer, 'cpuSeconds').toFixed(1)} s of CPU), ` +
-          `${Math.round(numberOf(peer, 'tokensPerSecond'))} tokens/s; we are ` +
-          `${ratio(numberOf(peer, 'seconds'), seconds)} as fast, with ` +
-          `${ratio(numberOf(peer, 'cpuSeconds'), cpu)} the work a CPU second`,
-        `peer, tokenising alone, one core: ${Math.round(numberOf(peer, 'tokenizingTokensPerSecond'))} tokens/s ` +
-          `of CPU time; we have ${ratio(tokenizing, numberOf(peer, 'tokenizingTokensPerSecond'))}`,
-      );
-    }
-    report(lines, { ...ours, ...(peer === undefined ? {} : { peer }) }, options.json === true);
+    const results = await measureInTurns(contenders, runs);
+    const rows = contenders.map(({ name }, index) => summarizeRuns(name, results[index] ?? []));
+    report(
+      describe(rows, options, threads),
+      { corpus, conversations, maxLength, runs, threads, rows, results },
+      options.json === true,
+    );
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Tokens a second of CPU time, on this thread alone; the first texts warm the compiler up. */
+interface DataRow {
+  readonly name: string;
+  readonly kept: Summary;
+  readonly tokens: Summary;
+  readonly seconds: Summary;
+  readonly cpuSeconds: Summary;
+  readonly peakMemoryBytes: Summary;
+  readonly tokenizingTokensPerSecond: Summary;
+}
+
+function summarizeRuns(name: string, lines: readonly PeerLine[]): DataRow {
+  const of = (field: string): Summary => summarize(lines.map((line) => numberOf(line, field)));
+  return {
+    name,
+    kept: of('kept'),
+    tokens: of('tokens'),
+    seconds: of('seconds'),
+    cpuSeconds: of('cpuSeconds'),
+    peakMemoryBytes: of('peakMemoryBytes'),
+    tokenizingTokensPerSecond: of('tokenizingTokensPerSecond'),
+  };
+}
+
+function describe(
+  rows: readonly DataRow[],
+  { corpus, conversations, runs, peerWork }: DataBenchOptions,
+  threads: number,
+): string[] {
+  const [own] = rows;
+  const speed = (row: DataRow): string =>
+    row === own || own === undefined ? '' : ratio(row.seconds.median, own.seconds.median);
+  return [
+    `${conversations} conversations of the corpus ${corpus}, ${threads === 0 ? 'one thread' : `${threads} threads`}; ` +
+      `${medianOf(runs)}`,
+    ...markdownTable(
+      ['', 'seconds', 'CPU seconds', 'conversations/s', 'kept', 'tokens', 'speed of whetstone', 'tokenising alone'],
+      rows.map((row) => [
+        row.name,
+        spread(row.seconds, 1),
+        spread(row.cpuSeconds, 1),
+        (conversations / row.seconds.median).toFixed(0),
+        String(row.kept.median),
+        String(row.tokens.median),
+        speed(row),
+        `${spread(summarize(row.tokenizingTokensPerSecond.values.map((value) => value / 1e6)))} M tokens/s of CPU time`,
+      ]),
+    ),
+    ...(rows.length > 1 && peerWork !== 'same'
+      ? ['Less work: no quality rules, redaction, near duplicates and marks of what is learned.']
+      : []),
+    ...rows
+      .slice(0, 1)
+      .map(({ name, peakMemoryBytes: peak }) => `${name}: ${Math.round(peak.median / 1e6)} MB of memory at most`),
+  ];
+}
+
+/** The first conversations as the template writes them: what both sides tokenise alone. */
+async function renderedTexts(model: string, data: string): Promise<string[]> {
+  const tokenizer = await loadTokenizer(model);
+  const renderer = await loadRenderer(model, tokenizer, { chatTemplatePath });
+  const source = await createConversationSource({ path: data }, tmpdir());
+  const texts: string[] = [];
+  for await (const { messages, tools } of source.conversations())
+    if (texts.push(renderer.render(messages, tools).text) === WARM_UP_TEXTS + TIMED_TEXTS) break;
+  return texts;
+}
+
+/** One run in this process, in the names of `peers/peer_data.py`. */
+async function measureRun(options: DataBenchOptions): Promise<PeerLine> {
+  const { data = '', texts = '', model, maxLength, workers = null } = options;
+  const tokenizer = await loadTokenizer(model);
+  const renderer = await loadRenderer(model, tokenizer, { chatTemplatePath });
+  const source = await createConversationSource({ path: data }, tmpdir());
+  const [started, cpuStarted] = [performance.now(), cpuSeconds()];
+  const cleaned = applyTransforms(source, [
+    createNormalizeTransform(),
+    createQualityTransform(),
+    createRedactTransform(),
+    createDeduplicateTransform(),
+  ]);
+  let lastLine = 0;
+  const batches = await createBatchSource({
+    source: cleaned,
+    tokenizer,
+    renderer,
+    options: { maxLength, packing: true, samplesWithoutTargets: 'skip', workers },
+    onNote: (note) => process.stderr.write(`${note}\n`),
+    onProgress(progress) {
+      if (progress.seconds - lastLine < 10) return;
+      lastLine = progress.seconds;
+      process.stderr.write(`${progressLine(progress)}\n`);
+    },
+  });
+  let packedRows = 0;
+  for (const batch of batches.epoch(0) as Iterable<{ readonly rows: number }>) packedRows += batch.rows;
+  const seconds = (performance.now() - started) / 1000;
+  const cpu = cpuSeconds() - cpuStarted;
+  const { summary } = batches;
+  return {
+    peer: 'whetstone',
+    kept: summary.samples,
+    tokens: summary.tokens,
+    packedRows,
+    seconds,
+    cpuSeconds: cpu,
+    peakMemoryBytes: peakMemoryBytes(),
+    // A tokenizer of its own: the one above has seen these texts.
+    tokenizingTokensPerSecond: measureTokenizing(
+      await loadTokenizer(model),
+      JSON.parse(await readFile(texts, 'utf8')) as string[],
+    ),
+  };
+}
+
+/** Tokens per second of CPU time, on this thread alone. */
 function measureTokenizing(tokenizer: Tokenizer, texts: readonly string[]): number {
-  for (const text of texts.slice(0, 2000)) tokenizer.encodeWithSpans(text);
+  const warmUp = warmUpTexts(texts.length);
+  for (const text of texts.slice(0, warmUp)) tokenizer.encodeWithSpans(text);
   const begun = cpuSeconds();
-  const tokens = texts.reduce((sum, text) => sum + tokenizer.encodeWithSpans(text).ids.length, 0);
+  const tokens = texts.slice(warmUp).reduce((sum, text) => sum + tokenizer.encodeWithSpans(text).ids.length, 0);
   return tokens / (cpuSeconds() - begun);
 }
 
-interface PeerInputs {
-  readonly folder: string;
-  readonly file: string;
-  readonly model: string;
-  readonly texts: readonly string[];
-  readonly maxLength: number;
-  readonly processes: number;
-  readonly work: string;
-}
-
-async function measurePeer(
-  python: string,
-  { folder, file, model, texts, maxLength, processes, work }: PeerInputs,
-): Promise<PeerLine> {
-  const textFile = join(folder, 'texts.json');
-  await writeFile(textFile, JSON.stringify(texts));
-  return runPeer(python, 'peer_data.py', [
-    '--data',
-    file,
-    '--model',
-    model,
-    '--texts',
-    textFile,
-    '--max-length',
-    String(maxLength),
-    '--processes',
-    String(processes),
-    '--work',
-    work,
-  ]);
-}
+/** How many of the texts warm up a tokenizer, on both sides. */
+const warmUpTexts = (count: number): number => Math.min(WARM_UP_TEXTS, Math.floor(count / 10));

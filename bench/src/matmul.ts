@@ -1,7 +1,7 @@
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { resolveBackend, WhetstoneBackend } from '@whetstone/backend';
-import { median, ratio, report } from './report.js';
+import { medianOf, ratio, report, spread, summarize, type Summary } from './report.js';
 import { shapes } from './shapes.js';
 import { measureStep } from './step.js';
 
@@ -46,7 +46,7 @@ export async function benchMatmul(options: MatmulBenchOptions): Promise<void> {
   if (!(ours instanceof WhetstoneBackend)) throw new Error('The backend whetstone is not there.');
   const lines: string[] = [];
   const products: object[] = [];
-  const secondsThroughTfjs: number[] = [];
+  const gigaflopsThroughTfjs: number[] = [];
   for (const shape of shapes) {
     const through = throughTfjs(ours, shape);
     const alone = byTheLibrary(ours, shape);
@@ -58,44 +58,40 @@ export async function benchMatmul(options: MatmulBenchOptions): Promise<void> {
     }
     through.dispose();
     alone.dispose();
-    const [tfjsSeconds, librarySeconds] = [best(times.through), best(times.alone)];
-    secondsThroughTfjs.push(tfjsSeconds);
-    const result = {
-      ...shape,
-      gigaflopsThroughTfjs: gigaflops(shape) / tfjsSeconds,
-      gigaflopsOfLibrary: gigaflops(shape) / librarySeconds,
-      medianRatio: median(times.alone.slice(WARM_UP)) / median(times.through.slice(WARM_UP)),
-    };
-    products.push(result);
+    const [tfjs, library] = [speeds(shape, times.through), speeds(shape, times.alone)];
+    gigaflopsThroughTfjs.push(tfjs.median);
+    products.push({ ...shape, gigaflopsThroughTfjs: tfjs, gigaflopsOfLibrary: library });
     lines.push(
-      `${spelled(shape)} through tfjs: ${result.gigaflopsThroughTfjs.toFixed(1)} GFLOP/s; TensorFlow's own: ` +
-        `${result.gigaflopsOfLibrary.toFixed(1)} GFLOP/s; ours to theirs: ${ratio(librarySeconds, tfjsSeconds)} ` +
-        `(medians: ${result.medianRatio.toFixed(2)}×)`,
+      `${spelled(shape)} through tfjs: ${spread(tfjs, 1)} GFLOP/s; by TensorFlow itself: ${spread(library, 1)} ` +
+        `GFLOP/s; ratio: ${ratio(tfjs.median, library.median)}`,
     );
   }
   const [first] = shapes;
   const wasm =
-    options.wasm && first !== undefined ? await besideWasm(first, threads, secondsThroughTfjs[0] ?? NaN) : null;
-  report([...lines, ...(wasm?.lines ?? [])], { threads, products, ...wasm?.result }, options.json === true);
+    options.wasm && first !== undefined ? await besideWasm(first, threads, gigaflopsThroughTfjs[0] ?? NaN) : null;
+  report(
+    [medianOf(rounds, 'round'), ...lines, ...(wasm?.lines ?? [])],
+    { threads, rounds, products, ...wasm?.result },
+    options.json === true,
+  );
 }
 
 /** The first shape and a small LoRA step on tfjs's WebAssembly. */
 async function besideWasm(
   shape: ProductShape,
   threads: number,
-  tfjsSeconds: number,
+  gigaflopsOfOurs: number,
 ): Promise<{ readonly lines: readonly string[]; readonly result: object }> {
   const stepSeconds = await smallStep('whetstone', threads);
   await resolveBackend({ name: 'wasm', threads });
-  const wasmSeconds = await onWasm(shape);
+  const gigaflopsOfWasm = speeds(shape, await onWasm(shape), 1);
   const wasmStepSeconds = await smallStep('wasm', threads);
-  const gigaflopsOfWasm = gigaflops(shape) / wasmSeconds;
   return {
     lines: [
-      `${spelled(shape)} on tfjs-backend-wasm: ${gigaflopsOfWasm.toFixed(1)} GFLOP/s; ours to theirs: ` +
-        `${ratio(wasmSeconds, tfjsSeconds)}`,
-      `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${stepSeconds.toFixed(2)} ` +
-        `s, wasm ${wasmStepSeconds.toFixed(2)} s; ours to theirs: ${ratio(wasmStepSeconds, stepSeconds)}`,
+      `${spelled(shape)} on tfjs-backend-wasm: ${spread(gigaflopsOfWasm, 1)} GFLOP/s; ratio: ` +
+        `${ratio(gigaflopsOfOurs, gigaflopsOfWasm.median)}`,
+      `LoRA step of ${SMALL.layers} layers, ${SMALL.batch} × ${SMALL.length} tokens: ${spread(stepSeconds)} s, ` +
+        `wasm ${spread(wasmStepSeconds)} s; speed: ${ratio(wasmStepSeconds.median, stepSeconds.median)}`,
     ],
     result: { gigaflopsOfWasm, stepSeconds, wasmStepSeconds },
   };
@@ -107,7 +103,9 @@ const spelled = ({ rows, inner, columns }: ProductShape): string => `[${rows}, $
 /** Rounds that are left out: a small graph runs op by op three times before it is compiled. */
 const WARM_UP = 5;
 
-const best = (seconds: readonly number[]): number => Math.min(...seconds.slice(WARM_UP));
+/** GFLOP/s of the rounds after the first ones. */
+const speeds = (shape: ProductShape, seconds: readonly number[], warmUp = WARM_UP): Summary =>
+  summarize(seconds.slice(warmUp).map((value) => gigaflops(shape) / value));
 
 interface Rounds {
   /** Seconds a product. */
@@ -188,11 +186,12 @@ function byTheLibrary({ engine }: WhetstoneBackend, shape: ProductShape): Rounds
   };
 }
 
-async function onWasm({ rows, inner, columns }: ProductShape): Promise<number> {
+/** Seconds of each product; the first warms up. */
+async function onWasm({ rows, inner, columns }: ProductShape): Promise<number[]> {
   const left = tf.tensor2d(values(rows * inner), [rows, inner]);
   const right = tf.tensor2d(values(columns * inner), [columns, inner]);
   const seconds: number[] = [];
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < 6; round++) {
     const started = performance.now();
     const product = tf.matMul(left, right, false, true);
     await product.data();
@@ -200,19 +199,20 @@ async function onWasm({ rows, inner, columns }: ProductShape): Promise<number> {
     product.dispose();
   }
   tf.dispose([left, right]);
-  return Math.min(...seconds.slice(1));
+  return seconds;
 }
 
 const SMALL = { layers: 2, batch: 2, length: 64 } as const;
 
-async function smallStep(backend: string, threads: number): Promise<number> {
+/** Seconds of the steps after the first. */
+async function smallStep(backend: string, threads: number): Promise<Summary> {
   const info = await resolveBackend({ name: backend, threads });
   const shape = { ...shapes.smol, num_hidden_layers: SMALL.layers };
   const { seconds } = await measureStep(info, shape, {
     mode: 'lora',
     batch: SMALL.batch,
     length: SMALL.length,
-    steps: 2,
+    steps: 5,
   });
-  return Math.min(...seconds.slice(1));
+  return summarize(seconds.slice(1));
 }

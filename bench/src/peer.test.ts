@@ -2,8 +2,9 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { numberOf, runPeer } from './peer.js';
-import { median, ratio } from './report.js';
+import { numberOf, runPeer, toParameters } from './peer.js';
+import { markdownTable, median, medianOf, ratio, spread, summarize } from './report.js';
+import { measureInTurns } from './runs.js';
 
 let folder: string;
 const python = async (name: string, script: string): Promise<string> => {
@@ -36,4 +37,52 @@ test('a peer that fails, or that is not there, is no result', async () => {
 test('median and ratio', () => {
   expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5]);
   expect(ratio(3, 2)).toBe('1.50×');
+});
+
+test('a summary is the median with the least and the greatest', () => {
+  const summary = summarize([3, 1, 2]);
+  expect(summary).toEqual({ median: 2, min: 1, max: 3, values: [3, 1, 2] });
+  expect([spread(summary), spread(summary, 0), spread(summarize([1.001, 1]))]).toEqual([
+    '2.00 (1.00–3.00)',
+    '2 (1–3)',
+    '1.00',
+  ]);
+});
+
+test('a report says of how many runs its figures are', () => {
+  expect([medianOf(5), medianOf(12, 'round'), medianOf(1)]).toEqual([
+    'median of 5 runs (least–greatest)',
+    'median of 12 rounds (least–greatest)',
+    'one run',
+  ]);
+});
+
+test('flags become parameters, without those that are off', () => {
+  expect(toParameters({ threads: 2, compile: true, autocast: false, peak: undefined, dtype: 'float32' })).toEqual([
+    '--threads',
+    '2',
+    '--compile',
+    '--dtype',
+    'float32',
+  ]);
+});
+
+test('contenders are measured in turns, and each gets its own results', async () => {
+  const order: string[] = [];
+  const contender = (name: string): { name: string; measure(): Promise<string> } => ({
+    name,
+    measure: async () => `${name}${order.push(name)}`,
+  });
+  const told: string[] = [];
+  const results = await measureInTurns([contender('a'), contender('b')], 2, (name, run) => told.push(`${name} ${run}`));
+  expect(order).toEqual(['a', 'b', 'a', 'b']);
+  expect(results).toEqual([
+    ['a1', 'a3'],
+    ['b2', 'b4'],
+  ]);
+  expect(told).toEqual(['a 1', 'b 1', 'a 2', 'b 2']);
+});
+
+test('a table is Markdown', () => {
+  expect(markdownTable(['', 's'], [['ours', '1']])).toEqual(['|  | s |', '| --- | ---: |', '| ours | 1 |']);
 });

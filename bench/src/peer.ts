@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** The line that a peer's script prints: its own names and units. */
+/** The JSON object that a measuring process prints last, in its own names and units. */
 export type PeerLine = Readonly<Record<string, unknown>>;
 
 /**
- * Runs a program to its end, its messages on our standard error. Returns the JSON line that it prints last; without
- * one, or with another exit code than 0, it has failed.
+ * Runs a program to its end; its messages go to our standard error. Returns the JSON object that it prints last.
+ *
+ * @throws if it ends with an exit code other than 0, or prints no object
  */
 export async function lastLineOf(
   program: string,
@@ -33,14 +34,35 @@ export async function lastLineOf(
 }
 
 /**
- * Runs one of the peers' scripts of `bench/peers` to its end and returns the JSON line that it prints last.
+ * Runs one of the scripts of `bench/peers` and returns the JSON object that it prints last.
  *
- * @param python a Python that has torch, transformers, peft and trl
+ * @param python a Python that has the packages of the script
  */
 export async function runPeer(python: string, script: string, parameters: readonly string[]): Promise<PeerLine> {
   const file = fileURLToPath(new URL(`../peers/${script}`, import.meta.url));
   return lastLineOf(python, [file, ...parameters], { ...process.env, TOKENIZERS_PARALLELISM: 'false' });
 }
+
+/**
+ * Runs a command of the bench in a process of its own, with the hidden option `--one` that measures one thing once and
+ * prints it as JSON. Memory, compiled functions and caches are then those of that measurement alone.
+ */
+export async function runOnce(command: string, flags: Flags): Promise<PeerLine> {
+  return lastLineOf(process.execPath, [
+    fileURLToPath(new URL('./main.js', import.meta.url)),
+    command,
+    ...toParameters(flags),
+  ]);
+}
+
+export type Flags = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Command-line parameters: `true` is a flag without a value; `false` and `undefined` are left out. */
+export const toParameters = (flags: Flags): string[] =>
+  Object.entries(flags).flatMap(([name, value]) => {
+    if (value === undefined || value === false) return [];
+    return value === true ? [`--${name}`] : [`--${name}`, String(value)];
+  });
 
 export function numberOf(line: PeerLine, name: string): number {
   const value = line[name];

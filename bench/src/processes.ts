@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@whetstone/core/distributed';
-import { median, ratio, report } from './report.js';
+import { median, medianOf, ratio, report, spread, summarize, type Summary } from './report.js';
+import { measureInTurns } from './runs.js';
 
 export interface ProcessesBenchOptions {
   readonly mode: 'lora' | 'full';
@@ -11,6 +12,7 @@ export interface ProcessesBenchOptions {
   readonly layers: number;
   readonly processes: number;
   readonly bucket: number;
+  readonly runs: number;
   readonly json?: boolean;
 }
 
@@ -54,57 +56,74 @@ async function measure(count: number, threads: number, options: ProcessesBenchOp
 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
+/** The workers of one process alone, and of several processes, in one run. */
+interface ProcessesRun {
+  readonly alone: WorkerLine;
+  readonly workers: readonly WorkerLine[];
+}
+
 /**
  * One process with n threads, then n processes with one, on the same random step; the same losses are part of the
  * proof.
  */
 export async function benchProcesses(options: ProcessesBenchOptions): Promise<void> {
-  const { mode, batch, length, processes, json = false } = options;
-  const [alone] = await measure(1, processes, options);
-  const workers = await measure(processes, 1, options);
-  const [first] = workers;
-  if (alone === undefined || first === undefined) throw new Error('Nothing was measured.');
-  const best = (seconds: readonly number[]): number => Math.min(...seconds);
-  const processorOf = (lines: readonly WorkerLine[]): number =>
-    total(lines.map(({ processorSeconds }) => best(processorSeconds)));
-  const worst = Math.max(...alone.losses.map((loss, index) => Math.abs((first.losses[index] ?? NaN) - loss) / loss));
-  const of = (name: 'allReduceSeconds' | 'allReduceWaitSeconds'): number =>
+  const { mode, batch, length, processes, runs, json = false } = options;
+  const lines = await measureInTurns(
+    [
+      { name: `one process, ${processes} threads`, measure: () => measure(1, processes, options) },
+      { name: `${processes} processes, one thread each`, measure: () => measure(processes, 1, options) },
+    ],
+    runs,
+  );
+  const measured = (lines[0] ?? []).flatMap(([alone], run): ProcessesRun[] => {
+    const workers = lines[1]?.[run] ?? [];
+    return alone === undefined || workers.length === 0 ? [] : [{ alone, workers }];
+  });
+  const [first] = measured;
+  if (first === undefined) throw new Error('Nothing was measured.');
+  const over = (figure: (run: ProcessesRun) => number): Summary => summarize(measured.map(figure));
+  const processorOf = (workers: readonly WorkerLine[]): number =>
+    total(workers.map(({ processorSeconds }) => median(processorSeconds)));
+  const meanOf = (workers: readonly WorkerLine[], name: 'allReduceSeconds' | 'allReduceWaitSeconds'): number =>
     total(workers.map((line) => median(line[name]))) / workers.length;
-  const [busy, waited] = [of('allReduceSeconds'), of('allReduceWaitSeconds')];
-  const step = median(first.seconds);
   const result = {
-    mode,
-    batch,
-    length,
-    processes,
-    alone,
-    workers,
-    speed: best(alone.seconds) / best(first.seconds),
-    processorSpeed: processorOf([alone]) / processorOf(workers),
-    allReduceSeconds: busy,
-    allReduceWaitSeconds: waited,
-    allReduceShare: waited / step,
-    overlap: 1 - waited / busy,
-    worstLossDifference: worst,
+    aloneSeconds: over(({ alone }) => median(alone.seconds)),
+    aloneProcessorSeconds: over(({ alone }) => processorOf([alone])),
+    aloneFirstSeconds: over(({ alone }) => alone.firstSeconds),
+    seconds: over(({ workers }) => median(workers[0]?.seconds ?? [])),
+    processorSeconds: over(({ workers }) => processorOf(workers)),
+    firstSeconds: over(({ workers }) => Math.max(...workers.map(({ firstSeconds }) => firstSeconds))),
+    allReduceSeconds: over(({ workers }) => meanOf(workers, 'allReduceSeconds')),
+    allReduceWaitSeconds: over(({ workers }) => meanOf(workers, 'allReduceWaitSeconds')),
+    worstLossDifference: Math.max(
+      ...measured.flatMap(({ alone, workers }) =>
+        alone.losses.map((loss, index) => Math.abs((workers[0]?.losses[index] ?? NaN) - loss) / loss),
+      ),
+    ),
   };
+  const share = (100 * result.allReduceWaitSeconds.median) / result.seconds.median;
+  const hidden = 100 * (1 - result.allReduceWaitSeconds.median / result.allReduceSeconds.median);
   report(
     [
-      `${mode}, ${batch} × ${length} tokens a step, ${(first.gradientBytes / 2 ** 20).toFixed(1)} MiB of gradients`,
-      `one process with ${processes} threads: ${best(alone.seconds).toFixed(2)} s a step at best, ` +
-        `${processorOf([alone]).toFixed(2)} s of processor time, ${(alone.peakMemoryBytes / 1e9).toFixed(1)} GB`,
-      `${processes} processes with a thread each: ${best(first.seconds).toFixed(2)} s a step at best, ` +
-        `${processorOf(workers).toFixed(2)} s of processor time, ` +
-        `${workers.map(({ peakMemoryBytes }) => (peakMemoryBytes / 1e9).toFixed(1)).join(' + ')} GB`,
-      `speed of ${processes} processes to one: ${ratio(best(alone.seconds), best(first.seconds))} by the ` +
-        `clock, ${ratio(processorOf([alone]), processorOf(workers))} by processor time`,
-      `all-reduce: ${busy.toFixed(3)} s from the first gradients sent to the last sum there, of which ` +
-        `${waited.toFixed(3)} s after the backward pass: ${(100 * (waited / step)).toFixed(1)} % of the step ` +
-        `(${step.toFixed(2)} s), ${(100 * (1 - waited / busy)).toFixed(0)} % of it behind the computation`,
-      `first step, compiling: ${alone.firstSeconds.toFixed(2)} s in one process, ` +
-        `${Math.max(...workers.map(({ firstSeconds }) => firstSeconds)).toFixed(2)} s in ${processes}`,
-      `losses differ by ${worst.toExponential(1)} at most`,
+      `${mode}, ${batch} × ${length} tokens a step, ${(first.alone.gradientBytes / 2 ** 20).toFixed(1)} MiB of ` +
+        `gradients; ${medianOf(runs)}`,
+      `one process with ${processes} threads: ${spread(result.aloneSeconds)} s a step, ` +
+        `${spread(result.aloneProcessorSeconds)} s of processor time, ` +
+        `${(first.alone.peakMemoryBytes / 1e9).toFixed(1)} GB`,
+      `${processes} processes with a thread each: ${spread(result.seconds)} s a step, ` +
+        `${spread(result.processorSeconds)} s of processor time, ` +
+        `${first.workers.map(({ peakMemoryBytes }) => (peakMemoryBytes / 1e9).toFixed(1)).join(' + ')} GB`,
+      `speed of ${processes} processes compared with one: ` +
+        `${ratio(result.aloneSeconds.median, result.seconds.median)} by the clock, ` +
+        `${ratio(result.aloneProcessorSeconds.median, result.processorSeconds.median)} by processor time`,
+      `all-reduce: ${spread(result.allReduceSeconds, 3)} s from the first gradients sent to the last sum received, of ` +
+        `which ${spread(result.allReduceWaitSeconds, 3)} s after the backward pass: ${share.toFixed(1)} % of the step; ` +
+        `${hidden.toFixed(0)} % of it is hidden behind the computation`,
+      `first step, compiling: ${spread(result.aloneFirstSeconds)} s in one process, ${spread(result.firstSeconds)} s ` +
+        `in ${processes}`,
+      `losses differ by ${result.worstLossDifference.toExponential(1)} at most`,
     ],
-    result,
+    { mode, batch, length, processes, runs, ...result, measured },
     json,
   );
 }

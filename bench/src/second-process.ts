@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, registerWhetstoneBackend, type RegisterOptions } from '@whetstone/backend';
 import { trainStep } from '@whetstone/core/engine';
@@ -10,8 +9,9 @@ import { createAdamW } from '@whetstone/core/optimizers';
 import { loadModel } from '@whetstone/models';
 import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
 import { findModelFolder } from 'whetstone';
-import { lastLineOf, numberOf, type PeerLine } from './peer.js';
-import { report } from './report.js';
+import { numberOf, runOnce } from './peer.js';
+import { median, medianOf, report, spread, summarize } from './report.js';
+import { measureInTurns } from './runs.js';
 import { randomBatch } from './step.js';
 
 export interface SecondProcessBenchOptions {
@@ -20,6 +20,7 @@ export interface SecondProcessBenchOptions {
   readonly batch: number;
   readonly length: number;
   readonly threads: number;
+  readonly runs: number;
   readonly json?: boolean;
   /**
    * A folder of compiled modules, where it is this very process that is measured: what the command calls itself with.
@@ -40,31 +41,32 @@ export async function benchSecondProcess(options: SecondProcessBenchOptions): Pr
     process.stdout.write(`${JSON.stringify(await measure(options, options.one))}\n`);
     return;
   }
-  const { model, engine, batch, length, threads, json = false } = options;
-  const folder = await mkdtemp(join(tmpdir(), 'whetstone-modules-'));
-  try {
-    const parameters = Object.entries({ model, engine, batch, length, threads, one: folder }).flatMap(
-      ([name, value]) => [`--${name}`, String(value)],
+  const { model, engine, batch, length, threads, runs, json = false } = options;
+  const pair = {
+    name: engine,
+    async measure() {
+      const folder = await mkdtemp(join(tmpdir(), 'whetstone-modules-'));
+      try {
+        const flags = { model, engine, batch, length, threads, one: folder };
+        return [await runOnce('second-process', flags), await runOnce('second-process', flags)];
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  };
+  const [pairs = []] = await measureInTurns([pair], runs);
+  const lines = ['first', 'second'].map((which, index) => {
+    const of = (name: string): string => spread(summarize(pairs.map((both) => numberOf(both[index] ?? {}, name))));
+    return (
+      `${which} process: library ${of('librarySeconds')} s, model and adapter ${of('modelSeconds')} s, ` +
+      `first step ${of('firstStepSeconds')} s, later steps ${of('laterStepSeconds')} s`
     );
-    const run = (): Promise<PeerLine> =>
-      lastLineOf(process.execPath, [
-        fileURLToPath(new URL('./main.js', import.meta.url)),
-        'second-process',
-        ...parameters,
-      ]);
-    const processes = [await run(), await run()];
-    const lines = processes.map((line, index) => {
-      const of = (name: string): string => numberOf(line, name).toFixed(2);
-      return (
-        `${index === 0 ? 'first' : 'second'} process: library ${of('librarySeconds')} s, model and adapter ` +
-        `${of('modelSeconds')} s, first step ${of('firstStepSeconds')} s, later steps ${of('laterStepSeconds')} ` +
-        's at best'
-      );
-    });
-    report([`lora, ${batch} × ${length} tokens, ${engine}`, ...lines], { engine, batch, length, processes }, json);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
+  report(
+    [`lora, ${batch} × ${length} tokens, ${engine}; ${medianOf(runs)}`, ...lines],
+    { engine, batch, length, runs, pairs },
+    json,
+  );
 }
 
 async function engineOptions(
@@ -123,5 +125,5 @@ async function measure(
     seconds.push(lap());
   }
   const [firstStepSeconds = NaN, ...later] = seconds;
-  return { librarySeconds, modelSeconds, firstStepSeconds, laterStepSeconds: Math.min(...later) };
+  return { librarySeconds, modelSeconds, firstStepSeconds, laterStepSeconds: median(later) };
 }

@@ -7,8 +7,19 @@ import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
-import { numberOf, runPeer } from './peer.js';
-import { median, peakMemoryBytes, ratio, report } from './report.js';
+import { numberOf, runOnce, runPeer, toParameters, type PeerLine } from './peer.js';
+import {
+  markdownTable,
+  median,
+  medianOf,
+  peakMemoryBytes,
+  ratio,
+  report,
+  spread,
+  summarize,
+  type Summary,
+} from './report.js';
+import { measureInTurns, type Contender } from './runs.js';
 import { operationsOf, shapes, type ShapeName } from './shapes.js';
 
 export interface StepBenchOptions {
@@ -23,14 +34,17 @@ export interface StepBenchOptions {
   readonly shape: ShapeName;
   /** How frozen matrices are kept: with LoRA those of the base, with full training none. */
   readonly weights: 'float32' | 'bfloat16';
-  /** TFLOP/s of which the share that was reached is told; of a card's dense bfloat16 products, say. */
+  /** TFLOP/s of the device, such as a card's dense bfloat16 products; the share that was reached is reported. */
   readonly peak?: number;
+  readonly runs: number;
   readonly peerPython?: string;
-  /** What the peer computes on; the CPU where it is left out. */
+  /** The peer's device; by default the CPU. */
   readonly peerDevice?: 'cpu' | 'cuda';
-  /** Whether the peer's model is compiled (torch.compile). */
+  /** Whether the peer is also measured with `torch.compile`. */
   readonly peerCompile?: boolean;
   readonly json?: boolean;
+  /** Measures one run in this process and prints it as JSON. */
+  readonly one?: boolean;
 }
 
 export interface StepTimes {
@@ -76,104 +90,115 @@ export async function measureStep(
   return times;
 }
 
-/** Times one optimizer step, the first left out; the peer first, so that neither runs beside the other's memory. */
+/**
+ * `bench step`: seconds of one optimizer step, the first step of a process left out. Every run is a process of its own;
+ * its figure is the median of its steps, and the reported figure is the median of the runs.
+ */
 export async function benchStep(options: StepBenchOptions): Promise<void> {
-  const {
-    mode,
-    batch,
-    length,
-    steps,
-    threads,
-    backend,
-    precision,
-    shape,
-    weights,
-    peak,
-    peerPython,
-    peerDevice = 'cpu',
-    peerCompile = false,
-  } = options;
-  const flags = [
-    '--shape',
-    shape,
-    '--device',
-    peerDevice,
-    ...(weights === 'bfloat16' && mode === 'lora' ? ['--dtype', 'bfloat16'] : []),
-    ...(peak === undefined ? [] : ['--peak', String(peak)]),
-    ...(precision === 'bfloat16' ? ['--autocast'] : []),
-    ...(peerCompile ? ['--compile'] : []),
-  ];
-  const peer =
-    peerPython === undefined
-      ? undefined
-      : await runPeer(peerPython, 'peer_step.py', [
-          mode,
-          String(batch),
-          String(length),
-          String(steps),
-          '--threads',
-          String(threads),
-          ...flags,
-        ]);
-  const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
-  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, shapes[shape], {
-    mode,
-    batch,
-    length,
-    steps,
-    weights,
+  if (options.one === true) {
+    process.stdout.write(`${JSON.stringify(await measureRun(options))}\n`);
+    return;
+  }
+  const { mode, batch, length, steps, threads, backend, engine, precision, shape, weights, peak, runs } = options;
+  const { peerPython, peerDevice = 'cpu', peerCompile = false } = options;
+  const ours = { mode, precision, shape, weights, peak, batch, length, steps, threads, backend, engine, one: true };
+  const peer = (python: string, compile: boolean): Contender<PeerLine> => ({
+    name: `torch + peft${compile ? ', torch.compile' : ''}`,
+    measure: () =>
+      runPeer(python, 'peer_step.py', [
+        mode,
+        String(batch),
+        String(length),
+        String(steps),
+        ...toParameters({
+          threads,
+          shape,
+          device: peerDevice,
+          dtype: weights === 'bfloat16' && mode === 'lora' ? 'bfloat16' : undefined,
+          peak,
+          autocast: precision === 'bfloat16',
+          compile,
+        }),
+      ]),
   });
+  const contenders: Contender<PeerLine>[] = [
+    { name: 'whetstone', measure: () => runOnce('step', ours) },
+    ...(peerPython === undefined ? [] : [peer(peerPython, false)]),
+    ...(peerPython === undefined || !peerCompile ? [] : [peer(peerPython, true)]),
+  ];
+  const results = await measureInTurns(contenders, runs);
+  const rows = results.map((lines, index) => summarizeRuns(contenders[index]?.name ?? '', lines));
+  const [own] = rows;
+  if (own === undefined) throw new Error('Nothing was measured.');
+  const perSecond = ({ seconds }: StepRow): string => ((batch * length) / seconds.median).toFixed(0);
+  report(
+    [
+      String(results[0]?.[0]?.['reason']),
+      `${shape === 'smol' ? '' : `${shape}, `}${mode}, ${batch} × ${length} tokens, ${precision}; ` +
+        `${medianOf(runs)}, ${steps} steps each`,
+      ...markdownTable(
+        ['', 's a step', 's of the first step', 'tokens/s', 'peak memory, GB', 'speed of whetstone', 'memory'],
+        rows.map((row) => [
+          row.name,
+          spread(row.seconds),
+          spread(row.firstSeconds, 1),
+          perSecond(row),
+          spread(row.peakMemoryGb, 1),
+          row === own ? '' : ratio(row.seconds.median, own.seconds.median),
+          row === own ? '' : ratio(own.peakMemoryGb.median, row.peakMemoryGb.median),
+        ]),
+      ),
+      `whetstone: ${spread(own.processorSeconds)} s of processor time a step, host busy for ` +
+        `${spread(summarize((results[0] ?? []).map((line) => numberOf(line, 'host_s'))))} s`,
+      ...rows.flatMap(({ name, shareOfPeak }) =>
+        shareOfPeak === null ? [] : [`${name}: ${(100 * shareOfPeak.median).toFixed(1)} % of ${peak} TFLOP/s`],
+      ),
+    ],
+    { mode, shape, batch, length, precision, weights, steps, runs, threads, processors: cpus().length, rows, results },
+    options.json === true,
+  );
+}
+
+interface StepRow {
+  readonly name: string;
+  readonly seconds: Summary;
+  readonly firstSeconds: Summary;
+  readonly processorSeconds: Summary;
+  readonly peakMemoryGb: Summary;
+  readonly shareOfPeak: Summary | null;
+}
+
+function summarizeRuns(name: string, lines: readonly PeerLine[]): StepRow {
+  const of = (field: string): Summary => summarize(lines.map((line) => numberOf(line, field)));
+  return {
+    name,
+    seconds: of('median_s'),
+    firstSeconds: of('first_s'),
+    processorSeconds: of('median_cpu_s'),
+    peakMemoryGb: of('peak_rss_gb'),
+    shareOfPeak: lines.every((line) => typeof line['share_of_peak'] === 'number') ? of('share_of_peak') : null,
+  };
+}
+
+/** One run in this process, in the names of `peers/peer_step.py`. */
+async function measureRun(options: StepBenchOptions): Promise<PeerLine> {
+  const { threads, backend, precision, shape, peak } = options;
+  const info = await resolveBackend({ name: backend, threads, engine: options.engine ?? null, matmul: precision });
+  const { seconds, processorSeconds, hostSeconds } = await measureStep(info, shapes[shape], options);
   const [firstSeconds = NaN, ...measured] = seconds;
-  const secondsPerStepMin = Math.min(...measured);
-  const result = {
-    mode,
-    shape,
-    batch,
-    length,
-    precision,
-    weights,
-    firstSeconds,
-    secondsPerStepMin,
-    processorSecondsPerStepMin: Math.min(...processorSeconds.slice(1)),
-    hostSecondsPerStepMin: Math.min(...hostSeconds.slice(1)),
-    secondsPerStepMedian: median(measured),
-    tokensPerSecond: (batch * length) / secondsPerStepMin,
-    peakMemoryBytes: peakMemoryBytes(),
-    ...(peak === undefined ? {} : { shareOfPeak: operationsOf(shape, options) / secondsPerStepMin / (peak * 1e12) }),
+  return {
+    peer: 'whetstone',
+    reason: info.reason,
     backend: info.backend,
     engine: info.engine,
-    threads,
-    processors: cpus().length,
-    ...(peer === undefined ? {} : { peer, ratio: numberOf(peer, 'min_s') / secondsPerStepMin }),
+    first_s: firstSeconds,
+    min_s: Math.min(...measured),
+    median_s: median(measured),
+    median_cpu_s: median(processorSeconds.slice(1)),
+    host_s: median(hostSeconds.slice(1)),
+    peak_rss_gb: peakMemoryBytes() / 1e9,
+    ...(peak === undefined ? {} : { share_of_peak: operationsOf(shape, options) / median(measured) / (peak * 1e12) }),
   };
-  const lines = [
-    info.reason,
-    `${shape === 'smol' ? '' : `${shape}, `}${mode}, ${batch} × ${length} tokens, ${precision}: ` +
-      `${secondsPerStepMin.toFixed(2)} s a step at best, ${result.secondsPerStepMedian.toFixed(2)} s median, the ` +
-      `first ${firstSeconds.toFixed(2)} s, ${result.processorSecondsPerStepMin.toFixed(2)} s of processor time, ` +
-      `host busy for ${result.hostSecondsPerStepMin.toFixed(2)} s ` +
-      `(${((100 * result.hostSecondsPerStepMin) / secondsPerStepMin).toFixed(1)} %), ` +
-      `${result.tokensPerSecond.toFixed(0)} tokens/s, ${(result.peakMemoryBytes / 1e9).toFixed(1)} GB`,
-  ];
-  if (result.shareOfPeak !== undefined) lines.push(`${(100 * result.shareOfPeak).toFixed(1)} % of ${peak} TFLOP/s`);
-  if (peer !== undefined) {
-    lines.push(
-      `${String(peer['peer'])}${peerCompile ? `, compiled in ${numberOf(peer, 'first_s').toFixed(0)} s` : ''}: ` +
-        `${numberOf(peer, 'min_s').toFixed(2)} s a step at best, ${numberOf(peer, 'min_cpu_s').toFixed(2)} s of ` +
-        `processor time, ${numberOf(peer, 'tokens_per_s').toFixed(0)} tokens/s, ` +
-        `${numberOf(peer, 'peak_rss_gb').toFixed(1)} GB`,
-    );
-    if (typeof peer['share_of_peak'] === 'number')
-      lines.push(
-        `theirs: ${(100 * peer['share_of_peak']).toFixed(1)} % of ${peak ?? 989} TFLOP/s, ` +
-          `${numberOf(peer, 'peak_gpu_gb').toFixed(1)} GB of ${String(peer['device_name'])}`,
-      );
-    lines.push(
-      `speed, ours to theirs: ${ratio(numberOf(peer, 'min_s'), secondsPerStepMin)}; memory: ` +
-        `${ratio(result.peakMemoryBytes / 1e9, numberOf(peer, 'peak_rss_gb'))}`,
-    );
-  }
-  report(lines, result, options.json === true);
 }
 
 /** Random tokens, each of which is a target where one can be. */

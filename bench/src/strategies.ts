@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Json } from '@whetstone/core/contract';
 import { findModelFolder, Trainer } from 'whetstone';
-import { lastLineOf, numberOf, runPeer } from './peer.js';
-import { report } from './report.js';
+import { numberOf, runOnce, runPeer, toParameters } from './peer.js';
+import { median, medianOf, report, spread, summarize, type Summary } from './report.js';
 
 export interface StrategiesBenchOptions {
   readonly model: string;
@@ -18,6 +18,7 @@ export interface StrategiesBenchOptions {
   readonly threads: number;
   readonly backend: string;
   readonly only?: string;
+  readonly runs: number;
   readonly peerPython?: string;
   readonly json?: boolean;
   /** One strategy, measured in this very process: what the command calls itself with. */
@@ -97,7 +98,7 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
   const wanted = options.only?.split(';').map((name) => name.trim()) ?? names;
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0) throw new Error(`Not measured here: ${unknown.join('; ')}. There are: ${names.join('; ')}`);
-  const rows: Measured[] = [];
+  const rows: StrategyRow[] = [];
   // On a machine at rest the first process of each side reads its libraries from the disk and wakes the processor: that
   // is nobody's row.
   for (const name of wanted.slice(0, 1))
@@ -105,21 +106,24 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
   const failures: string[] = [];
   for (const name of wanted) {
     try {
-      rows.push(...(await measureBoth(name, options)));
+      const runs: Measured[][] = [];
+      for (let run = 0; run < options.runs; run++) runs.push(await measureBoth(name, options));
+      rows.push(...medianRows(runs));
     } catch (error) {
       failures.push(`${name}: ${(error as Error).message}`);
       process.stderr.write(`${failures.at(-1)}\n`);
     }
   }
   const lines = [
+    medianOf(options.runs),
     '| strategy | trained parameters | peak memory | tokens/s | of the later half of the steps | eval loss ' +
       'before | after | saved |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
     ...rows.map(
       (row) =>
         `| ${row.name} | ${row.trainableParameters.toLocaleString('en')} | ` +
-        `${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${row.tokensPerSecond.toFixed(0)} | ` +
-        `${row.laterTokensPerSecond.toFixed(0)} | ${row.evalLossBefore?.toFixed(4)} | ` +
+        `${(row.peakMemoryBytes / 1e9).toFixed(2)} GB | ${spread(row.speed, 0)} | ` +
+        `${spread(row.laterSpeed, 0)} | ${row.evalLossBefore?.toFixed(4)} | ` +
         `${row.evalLossAfter?.toFixed(4)} | ${row.saved}, ${(row.savedBytes / 1e6).toFixed(1)} MB |`,
     ),
     ...failures,
@@ -127,8 +131,33 @@ export async function benchStrategies(options: StrategiesBenchOptions): Promise<
       ? ['Beside TRL and PEFT, where they have the same: --peer-python <python>.']
       : []),
   ];
-  report(lines, { steps: options.steps, batch: options.batch, rows, failures }, options.json === true);
+  const { steps, batch, runs } = options;
+  report(lines, { steps, batch, runs, rows, failures }, options.json === true);
   if (failures.length > 0) process.exitCode = 1;
+}
+
+/** A strategy over all of its runs: medians, losses of the first run. */
+interface StrategyRow extends Measured {
+  readonly speed: Summary;
+  readonly laterSpeed: Summary;
+}
+
+/** @param runs for each run the rows of both sides, in the same order */
+function medianRows(runs: readonly (readonly Measured[])[]): StrategyRow[] {
+  return (runs[0] ?? []).map((first, side) => {
+    const of = (number: (one: Measured) => number): number[] =>
+      runs.flatMap((rows) => (rows[side] === undefined ? [] : [number(rows[side])]));
+    const speed = summarize(of((one) => one.tokensPerSecond));
+    const laterSpeed = summarize(of((one) => one.laterTokensPerSecond));
+    return {
+      ...first,
+      peakMemoryBytes: median(of((one) => one.peakMemoryBytes)),
+      tokensPerSecond: speed.median,
+      laterTokensPerSecond: laterSpeed.median,
+      speed,
+      laterSpeed,
+    };
+  });
 }
 
 /** A strategy, and the peer's where there are both. */
@@ -165,11 +194,7 @@ async function measurePeer(
       threads,
       lr,
     };
-    const line = await runPeer(
-      python,
-      'peer_strategies.py',
-      Object.entries(given).flatMap(([key, value]) => [`--${key}`, String(value)]),
-    );
+    const line = await runPeer(python, 'peer_strategies.py', toParameters(given));
     process.stderr.write(`${name} by ${String(line['peer'])}: done\n`);
     return {
       name: `– ${String(line['peer'])}`,
@@ -210,7 +235,7 @@ async function batchesOf(file: string, steps: number, batch: number, folder: str
 
 async function inProcess(name: string, options: StrategiesBenchOptions): Promise<Measured> {
   const { model, train, evalSamples, steps, batch, maxLength, threads, backend } = options;
-  const parameters = Object.entries({
+  const measured: unknown = await runOnce('strategies', {
     model,
     train,
     eval: options.eval,
@@ -221,12 +246,7 @@ async function inProcess(name: string, options: StrategiesBenchOptions): Promise
     threads,
     backend,
     one: name,
-  }).flatMap(([key, value]) => [`--${key}`, String(value)]);
-  const measured: unknown = await lastLineOf(process.execPath, [
-    fileURLToPath(new URL('./main.js', import.meta.url)),
-    'strategies',
-    ...parameters,
-  ]);
+  });
   return measured as Measured;
 }
 
