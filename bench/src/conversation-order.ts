@@ -7,8 +7,8 @@ export type Order = (typeof ORDERS)[number];
  * The lines of all steps in the order in which both sides read them. The same lines are taken for every order.
  *
  * - `random`: lines in random order, so that a batch holds conversations of different lengths.
- * - `by-length`: the same lines, with conversations of similar length in one batch and the batches in random order. It is
- *   what `group_by_length` of TRL is for: little padding.
+ * - `by-length`: the same lines, with conversations of similar length in one batch and the batches in random order, as
+ *   `group_by_length` of TRL has it: little padding.
  */
 export function orderOfSteps(lines: readonly string[], steps: number, batch: number, order: Order): string[] {
   const chosen: string[] = [];

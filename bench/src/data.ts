@@ -31,7 +31,7 @@ export interface DataBenchOptions {
   readonly workers?: number;
   readonly runs: number;
   readonly peerPython?: string;
-  /** `same`: the peer does all that we do. `less`: it tidies, drops exact duplicates and tokenises. `both`: both peers. */
+  /** `same`: the peer does all that we do. `less`: it tidies, drops exact duplicates and tokenises. `both`: both. */
   readonly peerWork: 'less' | 'same' | 'both';
   readonly json?: boolean;
   /** Measures one run in this process, on the files `data` and `texts`, and prints it as JSON. */

@@ -116,9 +116,9 @@ export async function benchProcesses(options: ProcessesBenchOptions): Promise<vo
       `speed of ${processes} processes compared with one: ` +
         `${ratio(result.aloneSeconds.median, result.seconds.median)} by the clock, ` +
         `${ratio(result.aloneProcessorSeconds.median, result.processorSeconds.median)} by processor time`,
-      `all-reduce: ${spread(result.allReduceSeconds, 3)} s from the first gradients sent to the last sum received, of ` +
-        `which ${spread(result.allReduceWaitSeconds, 3)} s after the backward pass: ${share.toFixed(1)} % of the step; ` +
-        `${hidden.toFixed(0)} % of it is hidden behind the computation`,
+      `all-reduce: ${spread(result.allReduceSeconds, 3)} s from the first gradients sent to the last sum received, ` +
+        `of which ${spread(result.allReduceWaitSeconds, 3)} s after the backward pass: ` +
+        `${share.toFixed(1)} % of the step; ${hidden.toFixed(0)} % of it is hidden behind the computation`,
       `first step, compiling: ${spread(result.aloneFirstSeconds)} s in one process, ${spread(result.firstSeconds)} s ` +
         `in ${processes}`,
       `losses differ by ${result.worstLossDifference.toExponential(1)} at most`,

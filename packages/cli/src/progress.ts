@@ -151,16 +151,14 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
           `supervised tokens/s  ${words.left}`,
       );
     },
-    evaluated: (report) =>
-      around(() =>
-        terminal.line(
-          `evaluated at step ${report.step}: loss ${loss(report.loss)}, perplexity ${report.perplexity.toFixed(2)}${Object.entries(
-            report.metrics,
-          )
-            .map(([name, value]) => `, ${name} ${value.toPrecision(4)}`)
-            .join('')}`,
-        ),
-      ),
+    evaluated: (report) => {
+      const values = [
+        `loss ${loss(report.loss)}`,
+        `perplexity ${report.perplexity.toFixed(2)}`,
+        ...Object.entries(report.metrics).map(([name, value]) => `${name} ${value.toPrecision(4)}`),
+      ];
+      around(() => terminal.line(`evaluated at step ${report.step}: ${values.join(', ')}`));
+    },
     line: (text) => around(() => terminal.line(text)),
     logger: ({ debug, info, warn, error }) => ({
       debug,

@@ -245,8 +245,8 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
 /** What to write instead of `nonFinite`. */
 const replacedBy = {
   skip:
-    "gradient-clipping: nonFinite 'skip' reads the device a second time in each step. Use the callback nan-guard with " +
-    '"action": "skip" instead, which needs no additional read.',
+    "gradient-clipping: nonFinite 'skip' reads the device a second time in each step. Use the callback nan-guard " +
+    'with "action": "skip" instead, which needs no additional read.',
   stop:
     "gradient-clipping: nonFinite 'stop' reads the device a second time in each step. Leave it out: a step that is " +
     'not finite fails the run anyway. The callback nan-guard offers other actions.',

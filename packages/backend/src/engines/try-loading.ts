@@ -22,7 +22,9 @@ for (const path of process.argv.slice(2)) {
   const initialise = new BigUint64Array(koffi.view(api, 80))[8];
   const parameters = new BigUint64Array(new ArrayBuffer(16));
   parameters[0] = 16n;
-  if (initialise !== 0n) koffi.decode(initialise, koffi.proto('void *initialise(void *)'))(koffi.address(parameters.buffer));
+  if (initialise === 0n) continue;
+  const signature = koffi.proto('void *initialise(void *)');
+  koffi.decode(initialise, signature)(koffi.address(parameters.buffer));
 }
 process.kill(process.pid, 'SIGKILL');
 `;

@@ -136,8 +136,13 @@ interface Result {
 
 const rowMajor = (shape: readonly number[]): number[] => shape.map((_, axis) => shape.length - 1 - axis);
 
-const layouts = (list: readonly (readonly number[])[]): string =>
-  `[${list.map((axes) => `dense<${axes.length === 1 ? axes[0] : `[${axes.join(', ')}]`}> : tensor<${axes.length}xindex>`).join(', ')}]`;
+/** Writes one layout as MLIR; a list of one axis has no brackets. */
+const layout = (axes: readonly number[]): string => {
+  const values = axes.length === 1 ? axes[0] : `[${axes.join(', ')}]`;
+  return `dense<${values}> : tensor<${axes.length}xindex>`;
+};
+
+const layouts = (list: readonly (readonly number[])[]): string => `[${list.map(layout).join(', ')}]`;
 
 /** The call, with room to work in as its last result, which the compiler sizes. */
 function callCudnn(

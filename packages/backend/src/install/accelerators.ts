@@ -7,11 +7,16 @@ export type { AcceleratorKind } from './accelerator-files.js';
 export const acceleratorKinds = Object.keys(acceleratorFiles) as readonly AcceleratorKind[];
 
 /**
- * The plugin, shared libraries, and what XLA's compiler for CUDA starts or reads: ptxas, nvlink and libdevice. No
- * headers, archives or examples.
+ * The files that are kept: the plugin, shared libraries, and the tools and libdevice that XLA's compiler for CUDA uses.
+ * Headers, archives and examples are not.
  */
-const kept =
-  /^(jax_plugins\/[^/]+\/[^/]+\.so|nvidia\/[^/]+\/lib\/[^/]+\.so(\.\d+)*|nvidia\/(cuda_nvcc|cu13)\/(bin\/(ptxas|nvlink|fatbinary)|nvvm\/(bin|lib64|libdevice)\/[^/]+))$/;
+const keptFiles = [
+  'jax_plugins/[^/]+/[^/]+\\.so',
+  'nvidia/[^/]+/lib/[^/]+\\.so(\\.\\d+)*',
+  'nvidia/(cuda_nvcc|cu13)/bin/(ptxas|nvlink|fatbinary)',
+  'nvidia/(cuda_nvcc|cu13)/nvvm/(bin|lib64|libdevice)/[^/]+',
+];
+const kept = new RegExp(`^(${keptFiles.join('|')})$`);
 
 /** A wheel from its file name: `nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl`. */
 export function wheelOf(fileName: string, bytes: number, sha256: string): Wheel {

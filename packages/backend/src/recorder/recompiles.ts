@@ -46,11 +46,11 @@ export class RecompileWatch {
     for (const oldest of this.skeletons.keys()) if (this.skeletons.size > MOST_SKELETONS) this.skeletons.delete(oldest);
     if (compiles === MANY && before !== undefined) {
       const at = operations.findIndex((operation, position) => operation !== before.operations[position]);
-      this.tell(
-        key,
-        `A graph of ${nodes.length} operations was compiled ${compiles} times. ` +
-          `${at < 0 ? `What changes is which of its sizes are equal, as at ${describeNode(nodes[0])}` : `What changes first is ${operations[at]}; it was ${before.operations[at]}`}.`,
-      );
+      const change =
+        at < 0
+          ? `What changes is which of its sizes are equal, as at ${describeNode(nodes[0])}.`
+          : `What changes first is ${operations[at]}; it was ${before.operations[at]}.`;
+      this.tell(key, `A graph of ${nodes.length} operations was compiled ${compiles} times. ${change}`);
     }
     if (++this.inARow === ROW)
       this.tell(

@@ -50,13 +50,9 @@ export async function backendInfo(options: { readonly json?: boolean; readonly b
   terminal.line(`matmul:        ${matmul.gigaflops.toPrecision(3)} GFLOP/s at ${matmul.side} × ${matmul.side}`);
   terminal.line(`cache:         ${cacheFolder()}`);
   terminal.line(
-    'libtensorflow: ' +
-      `${'reasons' in tensorflow ? `none: ${tensorflow.reasons.join('; ')}` : `${tensorflow.version ?? 'unknown version'} from the ${tensorflow.source}, ${tensorflow.folder}`}`,
+    `libtensorflow: ${'reasons' in tensorflow ? missingLine(tensorflow) : libraryLine(tensorflow, tensorflow.folder)}`,
   );
-  terminal.line(
-    'XLA plugin:    ' +
-      `${'reasons' in xla ? `none: ${xla.reasons.join('; ')}` : `${xla.version ?? 'unknown version'} from the ${xla.source}, ${xla.path}`}`,
-  );
+  terminal.line(`XLA plugin:    ${'reasons' in xla ? missingLine(xla) : libraryLine(xla, xla.path)}`);
   terminal.result({
     backend: info.backend,
     engine: info.engine,
@@ -71,6 +67,13 @@ export async function backendInfo(options: { readonly json?: boolean; readonly b
     xla,
   });
 }
+
+const missingLine = ({ reasons }: { readonly reasons: readonly string[] }): string => `none: ${reasons.join('; ')}`;
+
+const libraryLine = (
+  { version, source }: { readonly version: string | null; readonly source: string },
+  path: string,
+): string => `${version ?? 'unknown version'} from the ${source}, ${path}`;
 
 /** What weights may be kept in. */
 function weightsLine(backend: string): string {

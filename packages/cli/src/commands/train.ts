@@ -99,11 +99,10 @@ export function describeReport(terminal: Terminal, report: RunReport): void {
       `conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ${bytes(report.peakMemoryBytes)} at most`,
   );
-  for (const stage of report.stages ?? [])
-    terminal.line(
-      `  ${stage.stage}: ${stage.steps} ` +
-        `steps${stage.evalLossAfter === null ? '' : `, evaluation loss ${loss(stage.evalLossBefore)} → ${loss(stage.evalLossAfter)}`}`,
-    );
+  for (const { stage, steps, evalLossBefore, evalLossAfter } of report.stages ?? []) {
+    const losses = evalLossAfter === null ? '' : `, evaluation loss ${loss(evalLossBefore)} → ${loss(evalLossAfter)}`;
+    terminal.line(`  ${stage}: ${steps} steps${losses}`);
+  }
   if (report.evalLossBefore !== null || report.evalLossAfter !== null)
     terminal.line(
       `evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`,

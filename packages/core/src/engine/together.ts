@@ -8,8 +8,8 @@ import { fingerprint, shareStep } from '../distributed/share-step.js';
 import { disposeAll } from './gradients.js';
 
 /*
- * What several workers do together in a step and between steps. Each function is called by all of them at the same place; in a run of one process
- * each gives back what it was given.
+ * What several workers do together, in a step and between steps. All workers call each function at the same point of
+ * the run. In a run of one process, each function returns its input unchanged.
  */
 
 /** This worker's part of a step. `someHaveNone`: a worker without a part has to be told which gradients there are. */

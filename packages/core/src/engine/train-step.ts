@@ -49,8 +49,8 @@ export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
  * loop.
  *
  * @param step optimizer steps done before this one.
- * @throws `DATA_NOTHING_TO_LEARN`, `HOOK_FAILED`, and `NON_FINITE` unless a callback skips such steps. Parameters are as
- *   they were then.
+ * @throws `DATA_NOTHING_TO_LEARN`, `HOOK_FAILED`, and `NON_FINITE` unless a callback skips such steps. All leave the
+ *   parameters unchanged.
  */
 export async function trainStep(
   parts: StepParts,

@@ -59,8 +59,8 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
 
 /**
  * Checks what a callback or logger plugin created: every key must be a hook of the table or one of
- * {@link callbackMembers}. A plain object may hold nothing else. An instance of a class may have fields and helpers that
- * do not look like hooks.
+ * {@link callbackMembers}. A plain object may hold nothing else. An instance of a class may have fields and helpers
+ * that do not look like hooks.
  *
  * @throws WhetstoneError `PLUGIN_INVALID` with every misspelled hook and what it may have meant.
  */

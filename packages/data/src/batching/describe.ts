@@ -33,11 +33,12 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
   if (truncated > 0) lines.push(`${truncated} conversations are longer than is kept and were cut`);
   if (withoutTargets > 0)
     lines.push(`${withoutTargets} conversations have nothing to learn from (${list(withoutTargetsByCause)})`);
-  if (summary.groups)
-    lines.push(
-      'an epoch draws ' +
-        `${summary.groups.map(({ name, samples: held, drawn }) => `${drawn} of ${held} ${name || 'without a group'}`).join(', ')}`,
+  if (summary.groups) {
+    const draws = summary.groups.map(
+      (group) => `${group.drawn} of ${group.samples} ${group.name || 'without a group'}`,
     );
+    lines.push(`an epoch draws ${draws.join(', ')}`);
+  }
   for (const { name, conversationsIn, conversationsOut, removed, changed } of reports) {
     const parts = [`${conversationsIn} in, ${conversationsOut} out`];
     if (Object.keys(removed).length > 0) parts.push(`removed ${list(removed)}`);

@@ -10,8 +10,8 @@ export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', '
  * - `group_by_length`: random stretches of up to 50 batches are sorted by length and cut into batches, which come in
  *   random order. Hardly any padding; but batches of one length teach worse, as a batch of short replies moves the
  *   weights as far as one of long ones.
- * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are near, not equal. Most of the padding
- *   is saved, and every few steps have seen the whole range of lengths.
+ * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are similar, not equal. Saves most of
+ *   the padding, and every few steps cover the whole range of lengths.
  */
 export type SamplingStrategy = (typeof SAMPLING_STRATEGIES)[number];
 

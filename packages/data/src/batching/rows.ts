@@ -7,8 +7,8 @@ import { datasetOrder } from './order.js';
 import { isLearned, type TokenStore } from './token-store.js';
 
 /**
- * What each row of a batch is made of: pieces of samples, end to end. Row `r` holds pieces `starts[r]` up to `starts[r +
- * 1]`; piece `p` is the tokens `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
+ * The contents of each row of a batch: pieces of samples, end to end. Row `r` holds the pieces from `starts[r]` up to
+ * `starts[r + 1]`. Piece `p` is the tokens from `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
  */
 export interface RowTable {
   readonly starts: Int32Array;

@@ -23,6 +23,8 @@ function place({ file, line, index }: Origin): string {
 const tile = (value: string, label: string, tone = ''): string =>
   `<div class="tile ${tone}"><b>${value}</b><span>${escape(label)}</span></div>`;
 
+const tileRow = (tiles: readonly string[]): string => `<div class="tiles">${tiles.join('')}</div>`;
+
 /**
  * A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. Bars
  * stretch with the page; words beside them do not.
@@ -54,13 +56,20 @@ function histogram(
   const last = counts.length - 1;
   const open = largest >= (bounds[last] ?? 0) + step ? '+' : '';
   const ticks = [...new Set([0, Math.floor(counts.length / 2), last])];
-  const axis = ticks.map(
-    (tick) =>
-      '<span ' +
-      `style="left:${((100 * tick) / Math.max(1, counts.length)).toFixed(2)}%">${number(bounds[tick] ?? 0)}${tick === last && last > 0 ? open : ''}</span>`,
+  const axis = ticks.map((tick) => {
+    const left = ((100 * tick) / Math.max(1, counts.length)).toFixed(2);
+    return `<span style="left:${left}%">${number(bounds[tick] ?? 0)}${tick === last && last > 0 ? open : ''}</span>`;
+  });
+  const svg =
+    `<svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none" role="img" aria-label="${escape(label)}">` +
+    `${bars.join('')}</svg>`;
+  const caption =
+    `${escape(label)}: mean ${number(mean)}, median ${number(median)}, ` +
+    `95 % below ${number(p95)}, largest ${number(largest)}`;
+  return (
+    `<figure><div class="plot${line === '' ? '' : ' marked'}">${svg}${line}</div>` +
+    `<div class="axis">${axis.join('')}</div>\n<figcaption>${caption}</figcaption></figure>`
   );
-  return `<figure><div class="plot${line === '' ? '' : ' marked'}"><svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none" role="img" aria-label="${escape(label)}">${bars.join('')}</svg>${line}</div><div class="axis">${axis.join('')}</div>
-<figcaption>${escape(label)}: mean ${number(mean)}, median ${number(median)}, 95 % below ${number(p95)}, largest ${number(largest)}</figcaption></figure>`;
 }
 
 /** Shares as horizontal bars. */
@@ -69,12 +78,12 @@ function shares(rows: readonly (readonly [name: string, count: number])[], total
   const rest = rows.slice(most).reduce((sum, [, count]) => sum + count, 0);
   const all = rest > 0 ? [...shown, [`${rows.length - most} others`, rest] as const] : shown;
   const top = Math.max(1, ...all.map(([, count]) => count));
-  return `<div class="shares">${all
-    .map(
-      ([name, count]) =>
-        `<span>${escape(name)}</span><i><em style="width:${((count / top) * 100).toFixed(1)}%"></em></i><span class="count">${number(count)} · ${percent(count / Math.max(1, total))}</span>`,
-    )
-    .join('')}</div>`;
+  const bars = all.map(([name, count]) => {
+    const width = ((count / top) * 100).toFixed(1);
+    const figures = `${number(count)} · ${percent(count / Math.max(1, total))}`;
+    return `<span>${escape(name)}</span><i><em style="width:${width}%"></em></i><span class="count">${figures}</span>`;
+  });
+  return `<div class="shares">${bars.join('')}</div>`;
 }
 
 /** On narrow screens the cells of a row stand below one another, unless it is a table of figures. */
@@ -82,9 +91,10 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], mo
   if (rows.length === 0) return '<p class="none">None.</p>';
   const body = rows.map((cells) => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n');
   const rest = more > 0 ? `<p class="none">and ${number(more)} more</p>` : '';
+  const titles = head.map((cell) => `<th>${escape(cell)}</th>`).join('');
   return (
-    '<div ' +
-    `class="scroll"><table${figures ? '' : ' class="texts"'}><thead><tr>${head.map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead><tbody>${body}</tbody></table></div>${rest}`
+    `<div class="scroll"><table${figures ? '' : ' class="texts"'}><thead><tr>${titles}</tr></thead>` +
+    `<tbody>${body}</tbody></table></div>${rest}`
   );
 }
 
@@ -133,13 +143,9 @@ function tokensSection({ tokens, conversations }: DataReport): string {
       ? `<p class="good">Every turn's end is learned, and serving sends what training shows ` +
         `(${number(supervision.prefixesChecked)} prompts compared).</p>`
       : warnings.map((warning) => `<p class="bad">${escape(warning)}</p>`).join('');
+  const limit = maxLength === null ? undefined : { value: maxLength, label: `cut at ${number(maxLength)}` };
   return (
-    section(
-      'Tokens',
-      '',
-      '<div ' +
-        `class="tiles">${tiles.join('')}</div>${histogram(lengths, 'Tokens of a conversation', maxLength === null ? undefined : { value: maxLength, label: `cut at ${number(maxLength)}` })}${proof}`,
-    ) +
+    section('Tokens', '', tileRow(tiles) + histogram(lengths, 'Tokens of a conversation', limit) + proof) +
     section(
       'What is learned',
       'The first samples as the model sees them. Marked text is learned; struck text is cut off.',
@@ -206,9 +212,14 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     tile(number(suspects.count), 'suspects', suspects.count > conversations / 20 ? 'warn' : 'fine'),
     tile(number(unreadable.count), 'unreadable rows', unreadable.count > 0 ? 'bad' : 'fine'),
   ];
+  const files = report.files.map((file) => `<code>${escape(file)}</code>`).join(' ');
+  const topicsFrom =
+    topics.from === 'column'
+      ? 'From a column of the data'
+      : 'Found by clustering: each is named by the words that set it apart';
   const body = [
-    `<header><h1>${escape(report.title)}</h1><p>${report.files.map((file) => `<code>${escape(file)}</code>`).join(' ')}</p></header>`,
-    `<div class="tiles">${tiles.join('')}</div>`,
+    `<header><h1>${escape(report.title)}</h1><p>${files}</p></header>`,
+    tileRow(tiles),
     gate.length === 0
       ? ''
       : section(
@@ -239,8 +250,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     ),
     section(
       'Topics',
-      `${topics.from === 'column' ? 'From a column of the data' : 'Found by clustering: each is named by the words that set it apart'}. ` +
-        `Balance ${percent(topics.balance)}: 100 % would be equal shares.`,
+      `${topicsFrom}. Balance ${percent(topics.balance)}: 100 % would be equal shares.`,
       shares(
         topics.topics.map(({ name, conversations: count }) => [name, count] as const),
         conversations,
@@ -249,22 +259,32 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     section(
       'Diversity of the replies',
       'Distinct n-grams as a share of all: near 0 % where the same is said again and again.',
-      '<div ' +
-        `class="tiles">${tile(number(diversity.vocabulary), 'different words')}${tile(percent(diversity.distinct1), 'distinct words')}${tile(percent(diversity.distinct2), 'distinct pairs')}${tile(percent(diversity.distinct3), 'distinct triples')}</div>`,
+      tileRow([
+        tile(number(diversity.vocabulary), 'different words'),
+        tile(percent(diversity.distinct1), 'distinct words'),
+        tile(percent(diversity.distinct2), 'distinct pairs'),
+        tile(percent(diversity.distinct3), 'distinct triples'),
+      ]),
     ),
     section(
       'Scores',
       'Rules of thumb that rank samples for a person to look at.',
-      `<div class="tiles">${tile(percent(parts.completeness), 'completeness')}${tile(percent(parts.conciseness), 'conciseness')}${tile(percent(parts.consistency), 'consistency')}</div>${histogram(scores, 'Score of a sample')}
-<h3>Lowest scores</h3>${table(
-        ['Score', 'Where', 'Sample', 'Why'],
-        report.worst.map(({ origin, score, preview: text }) => [
-          `<b>${score.total}</b>`,
-          place(origin),
-          escape(text),
-          [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>'),
-        ]),
-      )}`,
+      tileRow([
+        tile(percent(parts.completeness), 'completeness'),
+        tile(percent(parts.conciseness), 'conciseness'),
+        tile(percent(parts.consistency), 'consistency'),
+      ]) +
+        histogram(scores, 'Score of a sample') +
+        '\n<h3>Lowest scores</h3>' +
+        table(
+          ['Score', 'Where', 'Sample', 'Why'],
+          report.worst.map(({ origin, score, preview: text }) => [
+            `<b>${score.total}</b>`,
+            place(origin),
+            escape(text),
+            [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>'),
+          ]),
+        ),
     ),
     report.difficulty ? difficultySection(report.difficulty, conversations) : '',
     section(
@@ -321,7 +341,10 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
         ),
   ];
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${escape(report.title)}</title>
+<html lang="en"><head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escape(report.title)}</title>
 <style>${pageStyle}</style></head><body><main>
 ${body.join('\n')}
 </main></body></html>

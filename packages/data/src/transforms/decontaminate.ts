@@ -14,11 +14,11 @@ export interface DecontaminateOptions {
   readonly words: number;
 }
 
+const cjk = '\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}';
+const word = new RegExp(`[${cjk}]|[^\\s${cjk}]+`, 'gu');
+
 /** Words of a text; every Han, Kana or Hangul character is one. */
-const wordsOf = (text: string): string[] =>
-  comparableText(text).match(
-    /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]|[^\s\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]+/gu,
-  ) ?? [];
+const wordsOf = (text: string): string[] => comparableText(text).match(word) ?? [];
 
 /** Hashes of every run of `size` words; a shorter text is one run, if it has at least half as many words. */
 function runsOf(text: string, size: number): number[] {

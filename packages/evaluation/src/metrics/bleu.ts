@@ -28,8 +28,17 @@ const entities: readonly (readonly [string, string])[] = [
   ['&lt;', '<'],
   ['&gt;', '>'],
 ];
-const isChinese =
-  /[\p{Script=Han}\u2e80-\u2fdf\u3000-\u303f\u31c0-\u31ef\uff00-\uffef\ufe30-\ufe4f\u3100-\u312f\u31a0-\u31bf\u2f00-\u2fff]/u;
+const chineseCharacters = [
+  '\\p{Script=Han}',
+  '\\u2e80-\\u2fdf', // radicals
+  '\\u3000-\\u303f', // symbols and punctuation
+  '\\u31c0-\\u31ef', // strokes
+  '\\uff00-\\uffef', // half-width and full-width forms
+  '\\ufe30-\\ufe4f', // compatibility forms
+  '\\u3100-\\u312f\\u31a0-\\u31bf', // Bopomofo
+  '\\u2f00-\\u2fff', // Kangxi radicals and ideographic description characters
+];
+const isChinese = new RegExp(`[${chineseCharacters.join('')}]`, 'u');
 
 const tokenizers: Readonly<Record<BleuTokenize, (text: string) => string[]>> = {
   none: wordsOf,

@@ -25,16 +25,20 @@ const bytes = (useRegex: boolean): object => ({
 const sequence = (...pretokenizers: object[]): object => ({ type: 'Sequence', pretokenizers });
 
 const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const beforeWord = '[^\\r\\n\\p{L}\\p{N}]?';
+const blanks = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
 const words = (digits: string): string =>
-  `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ` +
-  '?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
+  [contractions, `${beforeWord}\\p{L}+`, digits, ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*', blanks].join('|');
 const casedWords = (endings: string, digits: string): string => {
   const upper = '\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}';
   const lower = '\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}';
-  return (
-    `[^\\r\\n\\p{L}\\p{N}]?[${upper}]*[${lower}]+${endings}|[^\\r\\n\\p{L}\\p{N}]?[${upper}]+[${lower}]*${endings}|${digits}| ` +
-    '?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
-  );
+  return [
+    `${beforeWord}[${upper}]*[${lower}]+${endings}`,
+    `${beforeWord}[${upper}]+[${lower}]*${endings}`,
+    digits,
+    ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*',
+    blanks,
+  ].join('|');
 };
 
 const plain: ByteLevelRules = { normalizer: null, preTokenizer: bytes(true), ignoreMerges: false, addsBos: false };

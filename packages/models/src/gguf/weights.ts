@@ -128,8 +128,9 @@ export function unknownArchitecture(file: string, architecture: string): Whetsto
 }
 
 /**
- * GGUF keeps a llama head's rotary pairs side by side (row 2i and 2i + 1), Hugging Face half a head apart (row i and i +
- * headDim / 2): (heads, headDim / 2, 2, …) → (heads, 2, headDim / 2, …).
+ * Reorders the rows of a llama projection from GGUF's layout to Hugging Face's. GGUF keeps a head's rotary pairs side
+ * by side (rows 2i and 2i + 1). Hugging Face keeps them half a head apart (rows i and i + headDim / 2). Shapes:
+ * `[heads, headDim / 2, 2, …]` to `[heads, 2, headDim / 2, …]`.
  */
 function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
   const width = values.length / rows;

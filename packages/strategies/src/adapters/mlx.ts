@@ -96,10 +96,8 @@ export function adapterToMlx(model: LanguageModel, files: AdapterFiles): Adapter
   const scales = new Set(
     modules.map((module) => {
       const rank = valueByPattern(options.rankPattern, module, options.rank, 'rank_pattern');
-      return (
-        `${rank} ` +
-        `${loraScale(valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern'), rank, options.useRslora)}`
-      );
+      const alpha = valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern');
+      return `${rank} ${loraScale(alpha, rank, options.useRslora)}`;
     }),
   );
   const foreign = names.find((name) => !/\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(name));

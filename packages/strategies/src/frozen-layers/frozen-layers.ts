@@ -117,11 +117,11 @@ function checkCache(
 }
 
 /**
- * Trains a part of the model's own parameters and freezes the rest. Under gradual unfreezing (ULMFiT, Howard and Ruder 2018)
- * `trainable` grows from the top layer down; the optimizer keeps its moments by name. What lies below the first trained
- * layer is computed without gradient bookkeeping, and under `cacheFrozenPrefix` once only; reports then get
- * `cachedTokens`, the tokens so far that were not computed again, and `cachedSeconds`, the time that they took the
- * first time less that of fetching them.
+ * Trains a part of the model's own parameters and freezes the rest. Under gradual unfreezing (ULMFiT, Howard and Ruder,
+ * 2018), `trainable` grows from the top layer down; the optimizer keeps its moments by name. Layers below the first
+ * trained one are computed without a gradient tape. With `cacheFrozenPrefix` they are computed only once. Reports
+ * then contain `cachedTokens`, the number of tokens so far that were not computed again. `cachedSeconds` is the
+ * time that they took the first time, less the time to fetch them.
  */
 export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy {
   const options = { ...given };

@@ -166,17 +166,28 @@ const region = `(?:${placeName}{2,8}?(?:省|自治区|特别行政区))?`;
 // choices would take time without end.
 const quarter = '(?:路|街|大道|巷|胡同|弄|村|镇|小区|花园|新村)';
 const beforeQuarter = `(?:(?!${quarter})[\\p{Script=Han}\\dA-Za-z])`;
-const chineseAddress = new RegExp(
-  `${region}${placeName}{2,6}?(?:市|州|盟|地区)(?:[\\p{Script=Han}]{1,8}?(?:区|县|旗|市))?[\\p{Script=Han}\\dA-Za-z]${beforeQuarter}{0,13}${quarter}(?:${beforeQuarter}{0,14}${quarter}){0,5}(?:[\\dA-Za-z一二三四五六七八九十百]{1,6}(?:号楼|号院|号|弄|幢|栋|座|单元|楼|室|层|-)?)+`,
-  'gu',
-);
+const city = `${placeName}{2,6}?(?:市|州|盟|地区)`;
+const district = '(?:[\\p{Script=Han}]{1,8}?(?:区|县|旗|市))?';
+const streets = `[\\p{Script=Han}\\dA-Za-z]${beforeQuarter}{0,13}${quarter}(?:${beforeQuarter}{0,14}${quarter}){0,5}`;
+const building = '(?:[\\dA-Za-z一二三四五六七八九十百]{1,6}(?:号楼|号院|号|弄|幢|栋|座|单元|楼|室|层|-)?)+';
+const chineseAddress = new RegExp(region + city + district + streets + building, 'gu');
+
 const streetKind =
-  '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
+  '(?:Street|St\\.?|Avenue|Ave\\.?|Road|Rd\\.?|Boulevard|Blvd\\.?|Lane|Ln\\.?|Drive|Dr\\.?|Court|Ct\\.?|' +
+  'Square|Sq\\.?|Terrace|Way|Place|Pl\\.?|Highway|Hwy\\.?|Parkway)';
+const houseNumber = '(?<![\\d.,])\\d{1,5}[A-Z]?';
+const direction = '(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?';
+const street = `(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])`;
+const quadrant = '(?:\\s+(?:[NS][EW]|[NSEW])\\b)?';
+const unit = '(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?';
+const towns = "(?:,\\s*[A-Z][\\w'-]*(?: [A-Z][\\w'-]*){0,2}){0,2}";
+const zipCode = ',?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?';
+const britishPostcode = ',?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2}';
 const westernAddress = new RegExp(
-  `(?<![\\d.,])\\d{1,5}[A-Z]?(?:\\s+(?:N|S|E|W|North|South|East|West)\\.?)?(?:\\s+[A-Z][\\w'’.-]*){1,4}?\\s+${streetKind}(?![a-z])(?:\\s+(?:[NS][EW]|[NSEW])\\b)?(?:,?\\s+(?:Apt|Apartment|Suite|Unit|#)\\.?\\s*\\w{1,5})?(?:,\\s*[A-Z][\\w'-]*(?: ` +
-    `[A-Z][\\w'-]*){0,2}){0,2}(?:,?\\s+[A-Z]{2}\\s+\\d{5}(?:-\\d{4})?|,?\\s+[A-Z]{1,2}\\d[A-Z\\d]?\\s*\\d[A-Z]{2})?`,
+  `${houseNumber}${direction}${street}${quadrant}${unit}${towns}(?:${zipCode}|${britishPostcode})?`,
   'g',
 );
+
 const europeanAddress =
   /\b\p{Lu}[\p{L}-]{2,24}(?:straße|strasse|str\.|weg|gasse|allee|platz) \d{1,4}[a-z]?(?:, \d{5} \p{Lu}[\p{L}-]+)?/gu;
 
@@ -189,20 +200,30 @@ const address: Detect = (text) => [
 const surnames =
   '王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤';
 const chineseName = `(?:欧阳|司马|上官|诸葛|[${surnames}])[\\p{Script=Han}]{1,2}`;
+const chineseIntroduction = '(?:我叫|我的名字是|我的名字叫|姓名|联系人|收件人|收货人|本人)(?:是|为)?[：:\\s]{0,3}';
+const chineseNameEnd = '(?=$|[\\s，。,.！!？?；;、（(]|的|电话|手机|，)';
+const chineseTitle = '(?=先生|女士|小姐|太太|经理|老师|同学)';
 const chineseNames = new RegExp(
-  `(?:(?:我叫|我的名字是|我的名字叫|姓名|联系人|收件人|收货人|本人)(?:是|为)?[：:\\s]{0,3}(${chineseName})(?=$|[\\s，。,.！!？?；;、（(]|的|电话|手机|，))|(?<![\\p{Script=Han}])(${chineseName})(?=先生|女士|小姐|太太|经理|老师|同学)`,
+  `(?:${chineseIntroduction}(${chineseName})${chineseNameEnd})|(?<![\\p{Script=Han}])(${chineseName})${chineseTitle}`,
   'gu',
 );
 const capitalised = "[A-Z][a-z]+(?:[-'’][A-Z][a-z]+)?";
+const introduction =
+  '(?:[Mm]y (?:full )?name is|[Nn]ame(?: is)?:|[Tt]his is|[Cc]ontact|[Aa]ttn:?|[Ss]igned,?|[Rr]egards,|[Ss]incerely,)';
+const title = '(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Señor|Señora|Mme|M)';
 const westernNames = new RegExp(
-  '(?:\\b(?:[Mm]y (?:full )?name is|[Nn]ame(?: is)?:|[Tt]his ' +
-    `is|[Cc]ontact|[Aa]ttn:?|[Ss]igned,?|[Rr]egards,|[Ss]incerely,)\\s+(${capitalised}(?:\\s+(?:[A-Z]\\.\\s*)?${capitalised}){1,2}))|(?:\\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Señor|Señora|Mme|M)\\b\\.?\\s+(${capitalised}(?:\\s+${capitalised})?))|(?:\\b[Mm]y ` +
-    `name is\\s+(${capitalised}))`,
+  [
+    `(?:\\b${introduction}\\s+(${capitalised}(?:\\s+(?:[A-Z]\\.\\s*)?${capitalised}){1,2}))`,
+    `(?:\\b${title}\\b\\.?\\s+(${capitalised}(?:\\s+${capitalised})?))`,
+    `(?:\\b[Mm]y name is\\s+(${capitalised}))`,
+  ].join('|'),
   'g',
 );
-/** Words that start with a capital after "this is", and are nobody. */
-const noNames =
-  /^(?:The|This|That|Customer|Support|Service|Team|Not|Our|Your|It|Contact|Sales|Help|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|January|February|March|April|May|June|July|August|September|October|November|December)\b/;
+const addressees = 'The|This|That|Customer|Support|Service|Team|Not|Our|Your|It|Contact|Sales|Help';
+const weekdays = 'Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday';
+const months = 'January|February|March|April|May|June|July|August|September|October|November|December';
+/** Capitalised words that follow "this is" but are not names. */
+const noNames = new RegExp(`^(?:${addressees}|${weekdays}|${months})\\b`);
 
 const name: Detect = (text) => [
   ...matches(text, chineseNames),

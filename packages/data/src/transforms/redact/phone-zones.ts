@@ -6,9 +6,13 @@ const MOST_DIGITS = 40;
 /** So many stretches of digits are taken for one number at most. */
 const MOST_STRETCHES = 21;
 
-/** What may stand between the digits of one number: the punctuation of libphonenumber. */
-const between =
-  /^[-\u2010-\u2015\u2212\u30fc\uff0d\uff0f/\uff0e. \u00a0\u00ad\u200b\u2060\u3000()\uff08\uff09\uff3b\uff3d[\]~\u2053\u223c\uff5e]{0,4}$/;
+const dashes = '-\\u2010-\\u2015\\u2212\\u30fc\\uff0d';
+const slashesAndStops = '\\uff0f/\\uff0e.';
+const spaces = ' \\u00a0\\u00ad\\u200b\\u2060\\u3000';
+const brackets = '()\\uff08\\uff09\\uff3b\\uff3d[\\]';
+const tildes = '~\\u2053\\u223c\\uff5e';
+/** Matches the text between two digits of one number: the punctuation of libphonenumber. */
+const between = new RegExp(`^[${dashes}${slashesAndStops}${spaces}${brackets}${tildes}]{0,4}$`);
 const plusBefore = /[+\uff0b][-. ([\u3000\uff08]{0,4}$/;
 const digit = /\p{Nd}/gu;
 

@@ -40,13 +40,16 @@ export const tensorType = (type: PhysicalType, shape: readonly number[]): string
 
 export const isFloat = (type: PhysicalType): boolean => type === 'float32' || type === 'bfloat16';
 
-/** One number as MLIR spells it exactly. */
+/** The bits of a float32 number. */
+const float32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
+
+const hex = (bits: number, digits: number): string => `0x${bits.toString(16).padStart(digits, '0').toUpperCase()}`;
+
+/** Writes a number as an exact MLIR literal. */
 function literal(type: PhysicalType, value: number): string {
   if (type === 'bool') return value === 0 ? 'false' : 'true';
-  if (type === 'float32')
-    return `0x${(new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0).toString(16).padStart(8, '0').toUpperCase()}`;
-  if (type === 'bfloat16')
-    return `0x${((new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0) >>> 16).toString(16).padStart(4, '0').toUpperCase()}`;
+  if (type === 'float32') return hex(float32Bits(value), 8);
+  if (type === 'bfloat16') return hex(float32Bits(value) >>> 16, 4);
   return String(Math.trunc(value));
 }
 
@@ -160,11 +163,11 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
     const made = results.map(({ type, shape }) => tensorType(type, shape));
     for (const { shape } of results) this.work += sizeOf(shape);
-    this.line(
-      `${base}${results.length === 1 ? '' : `:${results.length}`} = ` +
-        `"${name}"(${names.join(', ')})${attributes === '' ? '' : ` <{${attributes}}>`}${region === '' ? '' : ` (${region})`} ` +
-        `: (${types}) -> ${made.length === 1 ? made[0] : `(${made.join(', ')})`}`,
-    );
+    const result = results.length === 1 ? base : `${base}:${results.length}`;
+    const properties = attributes === '' ? '' : ` <{${attributes}}>`;
+    const body = region === '' ? '' : ` (${region})`;
+    const resultTypes = made.length === 1 ? made[0] : `(${made.join(', ')})`;
+    this.line(`${result} = "${name}"(${names.join(', ')})${properties}${body} : (${types}) -> ${resultTypes}`);
     return results.map(({ type, shape }, index) => ({
       type,
       shape,
@@ -381,10 +384,8 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const list = [...this.used].sort((a, b) => a - b);
     const signature = list.map((input) => {
       const target = donations.get(input);
-      return (
-        `%arg${input}: ` +
-        `${tensorType(types[input] ?? 'float32', inputs[input]?.shape ?? [])}${target === undefined ? '' : ` {tf.aliasing_output = ${target} : i32}`}`
-      );
+      const alias = target === undefined ? '' : ` {tf.aliasing_output = ${target} : i32}`;
+      return `%arg${input}: ${tensorType(types[input] ?? 'float32', inputs[input]?.shape ?? [])}${alias}`;
     });
     const results = outputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
     const text =
