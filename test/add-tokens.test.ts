@@ -106,7 +106,7 @@ describe('tokens that are added', () => {
     grown.model.dispose();
   });
 
-  test('are trained under LoRA, saved with the adapter as PEFT saves them, and go along into chat and merge', async () => {
+  test('are trained under LoRA, saved with the adapter in the layout of PEFT, and used by chat and merge', async () => {
     const resting = await loadModel(model, { addTokens });
     const ids = [...resting.tokenizer.encode('<|user|>Hello!<|im_end|><|assistant|>')];
     const untrained = await resting.model.embeddingSite.weight.data<'float32'>();

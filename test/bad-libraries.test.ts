@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { metricsOf, start, writeProject } from './support/workers.js';
 
 /*
- * `whetstone train` where the libraries that would compute are bad in ways that a machine can have them: the next engine or backend trains, the log says why, and the
+ * `whetstone train` on a machine with broken libraries: the next engine or backend trains, the log says why, and the
  * process ends by itself.
  */
 const library = await findTensorflow();

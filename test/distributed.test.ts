@@ -16,7 +16,8 @@ import {
 } from './support/workers.js';
 
 /*
- * Real processes on the loopback interface. What matters most runs always; the rest with WHETSTONE_TEST_DISTRIBUTED=all (`npm run test:distributed`).
+ * Real processes on the loopback interface. The most important tests always run; the rest only with
+ * WHETSTONE_TEST_DISTRIBUTED=all (`npm run test:distributed`).
  */
 const library = await findTensorflow();
 const present = 'folder' in library;
@@ -232,7 +233,10 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
       plugin(
         'wishes',
         `
-      transformGradients: (gradients, step, control) => { if (rank === 1 && step.step === 2) control.skipUpdate('worker 1 says so'); return gradients; },
+      transformGradients: (gradients, { step }, control) => {
+        if (rank === 1 && step === 2) control.skipUpdate('worker 1 says so');
+        return gradients;
+      },
       onStep: ({ step }, control) => {
         if (rank === 1 && step === 3) control.save();
         if (rank === 1 && step === 5) control.evaluate();
@@ -328,7 +332,9 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     const bad = (name: string, condition: string): string =>
       plugin(
         name,
-        `addLoss: (logits, { step }) => (${condition} ? tf.tidy(() => tf.mul(tf.sum(logits), tf.scalar(NaN))) : tf.scalar(0))`,
+        `
+      addLoss: (logits, { step }) =>
+        ${condition} ? tf.tidy(() => tf.mul(tf.sum(logits), tf.scalar(NaN))) : tf.scalar(0)`,
         "import * as tf from '@tensorflow/tfjs-core';",
       );
     await writeFile(join(folder, 'bad-alone.mjs'), bad('bad-alone', '[2, 3, 9].includes(step)'));
@@ -407,6 +413,12 @@ function plugin(name: string, hooks: string, imports = ''): string {
   return `${imports}
 import { definePlugin } from '@whetstone/core/contract';
 const rank = JSON.parse(process.env.TF_CONFIG ?? '{"task":{"index":0}}').task.index;
-export default definePlugin({ apiVersion: 1, kind: 'callback', name: '${name}', configSchema: { type: 'object', properties: {}, additionalProperties: false }, create: () => ({ ${hooks} }) });
+export default definePlugin({
+  apiVersion: 1,
+  kind: 'callback',
+  name: '${name}',
+  configSchema: { type: 'object', properties: {}, additionalProperties: false },
+  create: () => ({ ${hooks} }),
+});
 `;
 }

@@ -72,10 +72,8 @@ describe.skipIf(!(megabytes > 0))(`a file of ${megabytes} MB with a heap of 256 
       runCommand(['train', configure(name, { train, workers: 2 }, { maxSteps, saveSteps: 10 }).file, ...more], limits);
     const runs = [await run('whole', 20), await run('half', 10), await run('half', 20, '--resume')];
     const [whole, half] = [join(folder, 'whole'), join(folder, 'half')];
-    console.log(
-      `${(statSync(train).size / 1e9).toFixed(2)} GB: ` +
-        `${runs.map(({ seconds, peakBytes }) => `${seconds.toFixed(0)} s, ${(peakBytes / 1e6).toFixed(0)} MB`).join('; ')}`,
-    );
+    const figures = runs.map((each) => `${each.seconds.toFixed(0)} s, ${(each.peakBytes / 1e6).toFixed(0)} MB`);
+    console.log(`${(statSync(train).size / 1e9).toFixed(2)} GB: ${figures.join('; ')}`);
     const last = checkpointsOf(whole).at(-1) ?? '';
     expect(checkpointsOf(half).at(-1)).toBe(last);
     const files = readdirSync(join(whole, last)).filter((name) => name.endsWith('.safetensors'));

@@ -113,7 +113,13 @@ it('a local TypeScript file takes part as well, and shares the one copy of core'
     join(folder, 'mine.ts'),
     `import { definePlugin } from '@whetstone/core';
     const name: string = 'mine';
-    export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: (_report, control) => control.stop('mine says so') }) });`,
+    export default definePlugin({
+      apiVersion: 1,
+      kind: 'callback',
+      name,
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => ({ onStep: (_report, control) => control.stop('mine says so') }),
+    });`,
   );
   const result = await train('local', { use: './mine.ts' });
   expect(result, result.stderr).toMatchObject({ code: 0 });

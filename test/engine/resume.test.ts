@@ -110,7 +110,7 @@ describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equa
 });
 
 describe('an aborted run', () => {
-  it('finishes its step, saves a checkpoint and fails with INTERRUPTED; resumed, it ends as if nothing had been', async () => {
+  it('finishes its step, saves and fails with INTERRUPTED; resumed, it ends like an uninterrupted run', async () => {
     const whole = testRun(base({ outputFolder: await temporaryFolder() }));
     const expected = await endOf(whole);
 

@@ -28,12 +28,37 @@ async function train(
     import { createRandomModel } from '@whetstone/models';
     import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
     import { batchOf, randomRows } from '@whetstone/testing';
-    const backend = await registerWhetstoneBackend({ engine: 'xla', plugin: ${JSON.stringify(path)}, moduleFolder: ${JSON.stringify(folder)} });
-    const model = createRandomModel({ model_type: 'llama', vocab_size: 64, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 4, tie_word_embeddings: true, rope_theta: 10000, rms_norm_eps: 1e-6, max_position_embeddings: 64, hidden_act: 'silu', initializer_range: 0.2 }, 0);
-    const owner = await loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 }).attach(model, { seed: 0, totalSteps: 2, modelFolder: null });
+    const backend = await registerWhetstoneBackend({
+      engine: 'xla',
+      plugin: ${JSON.stringify(path)},
+      moduleFolder: ${JSON.stringify(folder)},
+    });
+    const config = {
+      model_type: 'llama',
+      vocab_size: 64,
+      hidden_size: 16,
+      intermediate_size: 32,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      head_dim: 4,
+      tie_word_embeddings: true,
+      rope_theta: 10000,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 64,
+      hidden_act: 'silu',
+      initializer_range: 0.2,
+    };
+    const model = createRandomModel(config, 0);
+    const strategy = loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 });
+    const owner = await strategy.attach(model, { seed: 0, totalSteps: 2, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
+    const services = { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend };
     const losses = [];
-    for (let step = 0; step < 2; step++) losses.push((await trainStep({ model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend }, [batchOf(randomRows(4, 64, 3))], step, 1e-2)).loss);
+    for (let step = 0; step < 2; step++) {
+      const { loss } = await trainStep(services, [batchOf(randomRows(4, 64, 3))], step, 1e-2);
+      losses.push(loss);
+    }
     await backend.settle();
     console.log(JSON.stringify({ losses, ...backend.engine.moduleCounters }));`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {

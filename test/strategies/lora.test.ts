@@ -99,7 +99,7 @@ describe('lora', () => {
     );
   });
 
-  it("drops the asked share of the adapter's input while training, anew each time, the same from the same state", async () => {
+  it("drops the configured share of the adapter's input in training, reproducibly from the saved state", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });
       fill(attachment, 1);

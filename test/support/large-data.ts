@@ -8,10 +8,16 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
-const words =
-  'order parcel shoes return refund invoice address delivery late broken weekend courier colour size window letter'.split(
-    ' ',
-  );
+const vocabulary =
+  'order parcel shoes return refund invoice address delivery late broken weekend courier colour size window letter';
+const words = vocabulary.split(' ');
+
+/** A module that prints the peak memory of its process at exit. */
+const memoryScript = `
+  import process from 'node:process';
+  import { isMainThread } from 'node:worker_threads';
+  const print = () => process.stderr.write('PEAK ' + process.resourceUsage().maxRSS * 1024 + '\\n');
+  if (isMainThread) process.on('exit', print);`;
 
 /**
  * Writes conversations until a file has so many bytes; the same ones each time. Some rows repeat an earlier one, some
@@ -56,11 +62,11 @@ export async function runCommand(
   parameters: readonly string[],
   { cache, nodeOptions = [] }: { readonly cache: string; readonly nodeOptions?: readonly string[] },
 ): Promise<CommandRun> {
-  const tellMemory = `data:text/javascript,${encodeURIComponent('import process from "node:process"; import { isMainThread } from "node:worker_threads"; if (isMainThread) process.on("exit", () => process.stderr.write(`PEAK ${process.resourceUsage().maxRSS * 1024}\\n`));')}`;
+  const printMemory = `data:text/javascript,${encodeURIComponent(memoryScript)}`;
   const begun = performance.now();
   const { stderr } = await run(
     process.execPath,
-    [...nodeOptions, '--import', tellMemory, program, ...parameters, '--json'],
+    [...nodeOptions, '--import', printMemory, program, ...parameters, '--json'],
     { env: { ...process.env, WHETSTONE_CACHE: cache }, maxBuffer: 64 << 20 },
   );
   return {

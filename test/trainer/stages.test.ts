@@ -133,7 +133,7 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
     output: { folder },
   });
 
-  it('start each from the one before, in one folder, and are exact when resumed in the middle of any of them', async () => {
+  it('start from the stage before, in one folder, and resume exactly in the middle of any stage', async () => {
     const before = tf.memory().numTensors;
     const folder = join(await temporaryFolder(), 'run');
     const whole = await runAll(trainerOf(config(folder)));

@@ -83,18 +83,24 @@ test.skipIf(libraryFolder === null)(
   async () => {
     const { code, stdout, stderr } = await run(
       'workers.mjs',
-      `import { Worker, isMainThread, parentPort } from 'node:worker_threads';
-    import { fileURLToPath } from 'node:url';
-    if (isMainThread) {
-      const sums = await Promise.all([1, 2, 3].map(() => new Promise((resolve, reject) => new Worker(fileURLToPath(import.meta.url)).on('message', resolve).on('error', reject))));
-      console.log(sums.join(' '));
-      console.error('heard');
-    } else {
-      const tf = await import('@tensorflow/tfjs-core');
-      await import('@whetstone/backend');
-      await tf.setBackend('whetstone');
-      parentPort.postMessage(tf.sum(tf.matMul(tf.ones([8, 8]), tf.ones([8, 8]))).dataSync()[0]);
-    }`,
+      `
+      import { Worker, isMainThread, parentPort } from 'node:worker_threads';
+      import { fileURLToPath } from 'node:url';
+      const sumOfWorker = () =>
+        new Promise((resolve, reject) => {
+          const worker = new Worker(fileURLToPath(import.meta.url));
+          worker.on('message', resolve).on('error', reject);
+        });
+      if (isMainThread) {
+        const sums = await Promise.all([sumOfWorker(), sumOfWorker(), sumOfWorker()]);
+        console.log(sums.join(' '));
+        console.error('heard');
+      } else {
+        const tf = await import('@tensorflow/tfjs-core');
+        await import('@whetstone/backend');
+        await tf.setBackend('whetstone');
+        parentPort.postMessage(tf.sum(tf.matMul(tf.ones([8, 8]), tf.ones([8, 8]))).dataSync()[0]);
+      }`,
     );
     expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
     expect(stderr).toContain('heard');

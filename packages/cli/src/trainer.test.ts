@@ -17,7 +17,13 @@ test('a local TypeScript plugin far from any node_modules imports whetstone, and
     import { createRandom } from '@whetstone/core/random';
     const registry = globalThis as { sharedWithPlugin?: unknown };
     registry.sharedWithPlugin = { Trainer, draw: createRandom(1).uniform() };
-    export default definePlugin({ apiVersion: 1, kind: 'callback', name: 'mine', configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep: () => undefined }) });`,
+    export default definePlugin({
+      apiVersion: 1,
+      kind: 'callback',
+      name: 'mine',
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => ({ onStep: () => undefined }),
+    });`,
   );
   await writeFile(
     join(folder, 'run.json'),

@@ -73,7 +73,7 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     expect(await readFile(trace, 'utf8')).toBe(once);
   });
 
-  test('that gives its functions badly, or ends its process when it is told to initialise, ends another one', async () => {
+  test('that aborts in GetPjrtApi, or while it initialises, ends only a separate process', async () => {
     const abort = '#include <stdlib.h>\n';
     expect(
       await loadingProblem([

@@ -123,7 +123,11 @@ describe('a wheel', () => {
       `#!${process.execPath}
 const parameters = process.argv.slice(2);
 if (parameters.includes('--version')) { console.log('pip 99'); process.exit(0); }
-if (parameters.includes('--report')) { console.log(JSON.stringify({ version: '1', install: [{ download_info: { url: process.env.FAKE_URL } }] })); process.exit(0); }
+if (parameters.includes('--report')) {
+  const install = [{ download_info: { url: process.env.FAKE_URL } }];
+  console.log(JSON.stringify({ version: '1', install }));
+  process.exit(0);
+}
 console.error('ERROR: this pip downloads nothing');
 process.exit(1);
 `,

@@ -24,10 +24,15 @@ if (parameters.includes('--version')) { console.log('pip 99'); process.exit(0); 
 if (parameters[0] === '-c') { console.log(process.env.FAKE_ANSWER ?? 'null'); process.exit(0); }
 if (parameters.includes('--report')) { console.error('no such option: --report'); process.exit(2); }
 appendFileSync(${JSON.stringify(log)}, parameters.join(' ') + '\\n');
-if (process.env.FAKE_FAILURE) { console.error('WARNING: something\\nERROR: ' + process.env.FAKE_FAILURE); process.exit(1); }
+if (process.env.FAKE_FAILURE) {
+  console.error('WARNING: something\\nERROR: ' + process.env.FAKE_FAILURE);
+  process.exit(1);
+}
 const destination = parameters[parameters.indexOf('--dest') + 1];
 mkdirSync(destination, { recursive: true });
-setTimeout(() => copyFileSync(${JSON.stringify(served)}, join(destination, basename(${JSON.stringify(served)}))), Number(process.env.FAKE_DELAY ?? 0));
+const served = ${JSON.stringify(served)};
+const serve = () => copyFileSync(served, join(destination, basename(served)));
+setTimeout(serve, Number(process.env.FAKE_DELAY ?? 0));
 `;
 
 /**

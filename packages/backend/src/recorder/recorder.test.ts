@@ -54,7 +54,7 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([a, used]);
   });
 
-  test('a graph of the same structure is compiled once: other lengths, other scalars and other weights replay it', async () => {
+  test('graphs of one structure are compiled once, whatever their lengths, scalars and weights', async () => {
     const backend = await fresh(compiledAlways);
     const weights = [parameter([6, 8], 2), parameter([8, 5], 3)] as const;
     const step = (rows: number, rate: number): number => {
@@ -221,7 +221,7 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     result.dispose();
   });
 
-  test('the first part of a long recording is handed over while the rest is recorded, once between two barriers', async () => {
+  test('the start of a long recording is submitted while the rest is recorded, once between two barriers', async () => {
     const backend = await fresh({ firstNodes: 10 });
     const chain = (length: number): tf.Tensor =>
       tf.tidy(() => {

@@ -49,7 +49,7 @@ const failureOf = (promise: Promise<unknown>): Promise<WhetstoneError> =>
   );
 
 describe('a meeting', () => {
-  it('tells each where all serve their tensors: the chief on a second port, the others where they were said to be', async () => {
+  it('tells all workers the tensor addresses: a second port of the chief, else the configured ones', async () => {
     const addresses = await addressesFor(3);
     const [chief, first, second] = await Promise.all([2, 0, 1].map((rank) => join(addresses, rank)));
     for (const each of [chief, first, second]) expect(each?.cluster.addresses.slice(1)).toEqual(addresses.slice(1));

@@ -34,7 +34,7 @@ function batchOf(rows: readonly Row[]): Batch {
   };
 }
 
-test('the rows of a batch are dealt into halves of about as many tokens, each with all that belongs to its rows', () => {
+test('splits a batch into halves of similar token counts, each with all data of its rows', () => {
   const weights = Float32Array.from({ length: 5 * 400 }, (_, place) => 1 + Math.floor(place / 400));
   const batch = {
     ...batchOf([row(400, 1000), row(100, 2000), row(300, 3000), row(200, 4000), row(350, 5000)]),

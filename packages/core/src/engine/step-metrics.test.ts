@@ -7,7 +7,7 @@ beforeAll(async () => {
   await setBackend('cpu');
 });
 
-it('reads what was recorded beside other scalars, what came later at the end, and means of what came twice', async () => {
+it('reads metrics together with other scalars, later ones at the end, and averages repeated ones', async () => {
   const before = memory().numTensors;
   const metrics = createStepMetrics();
   const loss = scalar(5);

@@ -54,7 +54,17 @@ describe('a local file', () => {
       import { name } from './name.ts';
       interface Unused { readonly a: string }
       export const error: unknown = WhetstoneError;
-      export default definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: { type: 'object', additionalProperties: false }, create: () => ({ onStep(): void { throw new WhetstoneError('INTERNAL', 'same'); } }) });`,
+      export default definePlugin({
+        apiVersion: 1,
+        kind: 'callback',
+        name,
+        configSchema: { type: 'object', additionalProperties: false },
+        create: () => ({
+          onStep(): void {
+            throw new WhetstoneError('INTERNAL', 'same');
+          },
+        }),
+      });`,
     );
     write('name.ts', "export const name: string = 'mine';");
     const loaded = await load('callback', './mine.ts');

@@ -75,7 +75,7 @@ describe('synonyms', () => {
     expect(wordNet.get('run')).toBeUndefined();
   });
 
-  test('the transform adds copies with their origin, the same each time, and never augments what was augmented', async () => {
+  test('the transform adds copies with their origin, is deterministic, and never augments a copy', async () => {
     const transform = createSynonymTransform({ rate: 1 }, { words });
     const conversations = [chat('Where is my parcel?', 'Your parcel comes.'), chat('Hello', 'Hi')];
     const result = await run(conversations, transform);
@@ -198,7 +198,7 @@ describe('paraphrases', () => {
     expect(requests).toHaveLength(faults.length + 1);
   });
 
-  test('are given up after the stated number of attempts, with what went wrong; an answer that was had is kept', async () => {
+  test('fail with the reason after the configured number of attempts; earlier answers stay in the cache', async () => {
     const { endpoint, requests } = await serve('My parcel, where is it?', { status: 500 });
     const cacheFolder = temporaryFolder();
     const both = [asked, chat('Is the shop open?', 'Yes.')];

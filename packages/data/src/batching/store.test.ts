@@ -120,7 +120,7 @@ test('a cache keeps to its size: what was used longest ago goes first, and what 
   expect(readdirSync(cacheFolder).sort()).toEqual(['begun.1.part', 'kept']);
 });
 
-test('files are known by their bytes: nothing is parsed where they, the transforms and the options are as before', async () => {
+test('files are identified by content: if files, transforms and options are unchanged, nothing is parsed', async () => {
   const [folder, cacheFolder] = [temporaryFolder(), temporaryFolder()];
   const rows = (count: number): string =>
     asLines([

@@ -227,11 +227,8 @@ describe('what rows that cannot be read mean', () => {
 
   test('by default more than one in a hundred is an error; fewer are counted and listed', async () => {
     const build = async (rows: number) => {
-      const file = writeInto(
-        folder,
-        `share-${rows}.jsonl`,
-        `${'{broken\n'}${asLines(Array.from({ length: rows }, (_, index) => ({ messages: chat(`q${index}`, 'a').messages })))}`,
-      );
+      const good = Array.from({ length: rows }, (_, index) => ({ messages: chat(`q${index}`, 'a').messages }));
+      const file = writeInto(folder, `share-${rows}.jsonl`, `{broken\n${asLines(good)}`);
       return createBatchSource({
         source: await createConversationSource({ path: file }, folder),
         tokenizer: characterTokenizer,

@@ -156,7 +156,7 @@ describe('Parquet', () => {
       expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(whole);
   });
 
-  test('a large group that can only be decoded whole is an error with its size, before anything is decoded', async () => {
+  test('a large group that can only be decoded whole is an error with its size; nothing is decoded', async () => {
     const nested = fixture('messages.snappy.parquet');
     const whole = await collect(readParquet(nested));
     expect(await collect(readParquet(nested, undefined, { decodedBytes: 1 }))).toEqual(whole);

@@ -74,7 +74,9 @@ describe.skipIf(libraryFolder === null)('a real library', () => {
   test('says nothing, and lets the process end as it should', () => {
     // Without care the process would end in a segmentation fault: koffi closes libraries before their exit handlers
     // run.
-    const script = `import { registerWhetstoneBackend } from ${JSON.stringify(new URL('../../../dist/index.js', import.meta.url).href)};
+    const built = new URL('../../../dist/index.js', import.meta.url).href;
+    const script = `
+      import { registerWhetstoneBackend } from ${JSON.stringify(built)};
       import { matMul, tensor2d } from '@tensorflow/tfjs-core';
       await registerWhetstoneBackend({ libraryFolder: process.env.LIBRARY });
       console.log(matMul(tensor2d([[1, 2], [3, 4]]), tensor2d([[1, 0], [0, 1]])).dataSync().join());`;

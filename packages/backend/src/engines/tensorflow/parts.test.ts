@@ -42,7 +42,7 @@ describe.skipIf(libraryFolder === null)('layers that are functions of their own'
     backend = await startBackend({ recorder: { eagerNodes: 0, firstNodes: 0 } });
   });
 
-  test('give the bits that each layer gives in a graph of its own, once and again, alone and beside each other', async () => {
+  test('give bitwise the same result as one graph per layer, when repeated and when run side by side', async () => {
     const given = { x: x(), weights: weights(), rows: [row(2), row(3)] };
     const whole = (done?: () => void): tf.Tensor =>
       tf.tidy(() => stack(given.x, given.weights, (layer) => given.rows[layer % 2] as tf.Tensor1D, done));

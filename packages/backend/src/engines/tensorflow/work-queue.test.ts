@@ -125,7 +125,7 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     },
   );
 
-  test('a loop that never lets the event loop come round is computed all the same, and what it disposed is gone', async () => {
+  test('a loop that never yields to the event loop is computed, and what it disposed is freed', async () => {
     const backend = fresh();
     const negate = unary('Neg');
     let x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));

@@ -38,7 +38,7 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
     tf.dispose([x, y]);
   });
 
-  test('a tensor that somebody else holds keeps its numbers, also where the module was made to take its memory', async () => {
+  test('a tensor with a second holder keeps its values, even if the module may reuse its memory', async () => {
     const y = random([size], 4);
     const x = random([size], 3);
     const original = x.dataSync().slice();

@@ -199,9 +199,15 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
       const built = join(dirname(new URL(import.meta.url).pathname), '../../../dist/index.js');
       if (!existsSync(built))
         return void console.warn('SKIPPED: the package is not built. Build it with: npm run build');
-      const script = `import { readdirSync, readFileSync } from 'node:fs'; import * as tf from '@tensorflow/tfjs-core'; import { registerWhetstoneBackend } from ${JSON.stringify(built)};
-      await registerWhetstoneBackend({ engine: 'xla', plugin: ${JSON.stringify(plugin)}, threads: 3 }); tf.add(1, 2).dataSync();
-      console.log(readdirSync('/proc/self/task').filter((task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8').includes('XLAEigen')).length);`;
+      const script = `
+        import { readdirSync, readFileSync } from 'node:fs';
+        import * as tf from '@tensorflow/tfjs-core';
+        import { registerWhetstoneBackend } from ${JSON.stringify(built)};
+        await registerWhetstoneBackend({ engine: 'xla', plugin: ${JSON.stringify(plugin)}, threads: 3 });
+        tf.add(1, 2).dataSync();
+        const threadName = (task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8');
+        const tasks = readdirSync('/proc/self/task');
+        console.log(tasks.filter((task) => threadName(task).includes('XLAEigen')).length);`;
       const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
         cwd: dirname(built),
         stdio: ['ignore', 'pipe', 'inherit'],

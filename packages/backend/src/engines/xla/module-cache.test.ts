@@ -93,10 +93,15 @@ describe('the cache of compiled modules', () => {
     async () => {
       const large = 3_000_000;
       // A module's bytes follow from its name, so that a mixture of two would be seen.
-      const script = `import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
-      const cache = openModuleCache(${JSON.stringify(join(folder, 'modules'))}, { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' });
-      console.log('ready');
-      for (let round = 0; ; round++) cache.save(cache.keyOf(String(round % 5)), new Uint8Array(${large}).fill(round % 5));`;
+      const script = `
+        import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
+        const plugin = { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' };
+        const cache = openModuleCache(${JSON.stringify(join(folder, 'modules'))}, plugin);
+        console.log('ready');
+        for (let round = 0; ; round++) {
+          const module = round % 5;
+          cache.save(cache.keyOf(String(module)), new Uint8Array(${large}).fill(module));
+        }`;
       // On a busy machine a writer may be killed before it has made the folder.
       mkdirSync(join(folder, 'modules'));
       const cache = open();

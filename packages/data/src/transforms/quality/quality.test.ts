@@ -13,10 +13,11 @@ const roles = (...names: string[]): Omit<Conversation, 'origin'> => ({
   messages: names.map((role): Message => ({ role, content: 'Some words.' })),
 });
 
-const longReply = `Rivers carve valleys over thousands of years, while glaciers grind whole mountains into gravel. Wind moves dunes across deserts; rain
-dissolves limestone until caves open beneath our feet. Earthquakes lift coasts out of the sea within seconds. Volcanoes build islands, and waves take them
-down again. Farmers, meanwhile, terrace slopes, drain marshes and plant hedges against storms. Every landscape that you look at is the sum of such quarrels,
-none of which is ever quite decided.`;
+const longReply = `Rivers carve valleys over thousands of years, while glaciers grind whole mountains into gravel.
+Wind moves dunes across deserts; rain dissolves limestone until caves open beneath our feet. Earthquakes lift coasts out
+of the sea within seconds. Volcanoes build islands, and waves take them down again. Farmers, meanwhile, terrace slopes,
+drain marshes and plant hedges against storms. Every landscape that you look at is the sum of such quarrels, none of
+which is ever quite decided.`;
 
 describe('good conversations stay', () => {
   test.each([

@@ -76,7 +76,7 @@ describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core'
     expect(await run(() => tf.argMin(given(), 1))).toEqual([0, 0]);
   });
 
-  test('an index outside a table reads NaN or the least whole number, and takes nothing from its neighbours', async () => {
+  test('an index outside a table reads NaN or the smallest integer; its neighbours are unaffected', async () => {
     const table = (): tf.Tensor2D => tf.tensor2d([1, 2, 3, 4], [2, 2]);
     const indices = (): tf.Tensor1D => tf.tensor1d([1, 2, -1, 0], 'int32');
     expect(await run(() => tf.gather(table(), indices()))).toEqual([3, 4, NaN, NaN, NaN, NaN, 1, 2]);
