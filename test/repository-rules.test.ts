@@ -162,3 +162,37 @@ describe('oxlint', () => {
     expect(result.stdout).toMatch(/no-explicit-any[\s\S]*a\.ts:1[\s\S]*help: Use `unknown` instead/);
   });
 });
+
+describe('the lint rule for long lines', () => {
+  /** Lints one file with the repository's configuration; the output has one line per problem. */
+  const lint = async (name: string, lines: readonly string[]): Promise<CommandResult> => {
+    const file = join(await temporaryFolder(), name);
+    await writeFile(file, `${lines.join('\n')}\n`);
+    const options = ['--deny-warnings', '--format=unix', '--config', join(repository, '.oxlintrc.json')];
+    return node('node_modules/oxlint/bin/oxlint', ...options, file);
+  };
+
+  /** A statement of `length` characters, of which most take more than one byte. */
+  const statement = (length: number): string => `export const text = '${'字'.repeat(length - 23)}';`;
+
+  it.each(['ts', 'mts', 'cts', 'tsx', 'js', 'mjs'])('fails for 121 characters in a .%s file', async (extension) => {
+    const result = await lint(`long.${extension}`, ['// A statement.', statement(121)]);
+    expect(result.code).toBe(1);
+    expect(result.stdout).toMatch(/long\.\w+:2:\d+: This line has 121 characters; the limit is 120\. Wrap it: `npm/);
+    expect(result.stdout).not.toMatch(/long\.\w+:1:/);
+  });
+
+  it('passes for 120 characters', async () => {
+    expect(await lint('short.ts', [statement(120)])).toMatchObject({ code: 0 });
+  });
+
+  it('counts comments, templates and regular expressions', async () => {
+    const { stdout } = await lint('kinds.ts', [
+      `// ${'x'.repeat(118)}`,
+      'export const template = `',
+      `${'y'.repeat(130)}\`;`,
+      `export const pattern = /${'z'.repeat(120)}/;`,
+    ]);
+    expect(stdout.match(/kinds\.ts:\d+/g)).toEqual(['kinds.ts:1', 'kinds.ts:3', 'kinds.ts:4']);
+  });
+});

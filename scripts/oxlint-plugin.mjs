@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs';
+
+// Lint rules of this repository. oxlint loads them: see `jsPlugins` in .oxlintrc.json.
+
+const { printWidth } = JSON.parse(readFileSync(new URL('../.oxfmtrc.json', import.meta.url), 'utf8'));
+
+const advice =
+  'Wrap it: `npm run format` wraps code. Split a long string, template or regular expression into named constants, ' +
+  'rewrap a comment, and shorten a test title.';
+
+/** Reports lines that are longer than the formatter's width: it does not wrap strings or regular expressions. */
+const lineLength = {
+  createOnce: (context) => ({
+    // The lines need no syntax tree: `false` skips building it, which would take most of the time.
+    before() {
+      context.sourceCode.lines.forEach(({ length }, index) => {
+        if (length <= printWidth) return;
+        const line = index + 1;
+        context.report({
+          loc: { start: { line, column: printWidth }, end: { line, column: length } },
+          message: `This line has ${length} characters; the limit is ${printWidth}. ${advice}`,
+        });
+      });
+      return false;
+    },
+    // A rule without a visitor is not run at all.
+    Program() {},
+  }),
+};
+
+export default { meta: { name: 'whetstone' }, rules: { 'line-length': lineLength } };
