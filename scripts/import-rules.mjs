@@ -29,7 +29,7 @@ export const mayImport = {
     'core/safetensors',
     'core/util',
   ],
-  'core/engine': [
+  'core/training': [
     'core/contract',
     'core/checkpoint',
     'core/config',
@@ -47,7 +47,7 @@ export const mayImport = {
     'core/container',
     'core/core-plugins',
     'core/distributed',
-    'core/engine',
+    'core/training',
     'core/events',
     'core/files',
     'core/hooks',

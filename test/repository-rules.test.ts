@@ -56,7 +56,7 @@ describe('npm run lint:imports', () => {
         "// A step.\nimport type { Run } from '../trainer/run.js';\nexport type Step = Run;",
     });
     expect(result.code).toBe(1);
-    expect(result.stderr).toContain('packages/core/src/engine/step.ts:2: core/engine may not import core/trainer');
+    expect(result.stderr).toContain('packages/core/src/engine/step.ts:2: core/training may not import core/trainer');
     expect(result.stderr).toMatch(/it may import core\/contract, .*Move what both need/);
   });
 

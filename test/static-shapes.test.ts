@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
-import { trainStep, type StepParts } from '@whetstone/core/engine';
+import { trainStep, type StepParts } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { generateIds } from '@whetstone/models';

@@ -8,7 +8,7 @@ import {
   singleWorker,
   workerName,
 } from '@whetstone/core/distributed';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, registerWhetstoneBackend, type RegisterOptions } from '@whetstone/backend';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { loadModel } from '@whetstone/models';

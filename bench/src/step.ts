@@ -2,7 +2,7 @@ import { cpus } from 'node:os';
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
 import { type Batch, type Json, type TensorBackendInfo } from '@whetstone/core/contract';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';

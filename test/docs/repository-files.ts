@@ -37,7 +37,7 @@ export function createPathLookup(files: readonly string[]): (path: string, folde
     return (
       known.has(path) ||
       known.has(join(folder, path).replaceAll('\\', '/')) ||
-      // `core/engine/train-step.ts` is short for a file of that package.
+      // `core/training/train-step.ts` is short for a file of that package.
       known.has(`packages/${first}/src/${rest.join('/')}`) ||
       files.some((file) => file.endsWith(`/${path.replace(/^(?:\.\/)+/, '')}`))
     );

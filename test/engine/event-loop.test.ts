@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, resolveBackend } from '@whetstone/backend';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { runTraining } from '@whetstone/core/engine';
+import { runTraining } from '@whetstone/core/training';
 import type { Callback, EvaluationReport, HookName } from '@whetstone/core/contract';
 import { hookTable } from '@whetstone/core/contract';
 import { createEarlyStopping } from '@whetstone/plugins';

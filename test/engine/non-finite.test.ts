@@ -3,7 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { runTraining, trainStep, type StepOutcome } from '@whetstone/core/engine';
+import { runTraining, trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Callback, StepReport, Strategy, TensorBackendInfo } from '@whetstone/core/contract';

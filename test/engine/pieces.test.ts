@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';

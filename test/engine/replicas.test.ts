@@ -3,7 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { createBackendResolver, findXlaPlugin, resolveBackend } from '@whetstone/backend';
 import { provide, Trainer } from '@whetstone/core';
-import { trainStep } from '@whetstone/core/engine';
+import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { BACKEND_RESOLVER, LOGGER, MODEL_LOADER, TRAIN_DATA } from '@whetstone/core/contract';

@@ -1,7 +1,7 @@
 import { appendFile, cp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { proveWhole } from '@whetstone/core/checkpoint';
-import { runTraining, type TrainRun } from '@whetstone/core/engine';
+import { runTraining, type TrainRun } from '@whetstone/core/training';
 import type { Callback, Json, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';

@@ -3,8 +3,8 @@ import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { batchOf, batchSourceOf, randomRows } from '@whetstone/testing';
 import { beforeAll, expect, it } from 'vitest';
-import { evaluate } from '../../packages/core/src/engine/evaluate.js';
-import { rowLosses } from '../../packages/core/src/engine/row-losses.js';
+import { evaluate } from '../../packages/core/src/training/evaluate.js';
+import { rowLosses } from '../../packages/core/src/training/row-losses.js';
 import { tinyLlama, tinyModel } from '../support/training.js';
 
 beforeAll(() => tf.setBackend('cpu'));

@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { trainStep, type StepOutcome } from '@whetstone/core/engine';
+import { trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Attachment, Batch, Callback, LanguageModel } from '@whetstone/core/contract';

@@ -3,7 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { runTraining } from '@whetstone/core/engine';
+import { runTraining } from '@whetstone/core/training';
 import type { Batch, Callback } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
 import { hardSamplesStrategy, loraStrategy } from '@whetstone/strategies';

@@ -1,4 +1,4 @@
-import { supervisedPositions } from '@whetstone/core/engine';
+import { supervisedPositions } from '@whetstone/core/training';
 import type { Batch } from '@whetstone/core/contract';
 
 /** A batch as the fixtures write it: rows of one length; `position_ids` where rows are packed. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { runTraining } from '@whetstone/core/engine';
+import { runTraining } from '@whetstone/core/training';
 import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';
 import { shuffledSource, testRun } from './training.js';
 

@@ -1,5 +1,5 @@
 import { folderCheckpoints } from '@whetstone/core/checkpoint';
-import { runTraining, type TrainRun } from '@whetstone/core/engine';
+import { runTraining, type TrainRun } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type {

@@ -1,4 +1,4 @@
-import { trainStep, type StepOutcome } from '@whetstone/core/engine';
+import { trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Attachment, Batch, Callback, LanguageModel, Schedule, Strategy } from '@whetstone/core/contract';

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { CHECKPOINT_STORE, corePlugins, provide, type ResolvedConfig } from '@whetstone/core';
 import { folderCheckpoints } from '@whetstone/core/checkpoint';
 import { composeSchema, rawConfigOf, resolveConfig } from '@whetstone/core/config';
-import { runTraining } from '@whetstone/core/engine';
+import { runTraining } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { BATCH_SOURCE_FACTORY, BACKEND_RESOLVER, CLOCK, LOGGER, MODEL_LOADER } from '@whetstone/core/contract';
 import { beforeAll, expect, it } from 'vitest';

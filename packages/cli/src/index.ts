@@ -4,7 +4,7 @@
  */
 export * from '@whetstone/core';
 export { findTensorflow, installTensorflow, type InstallOptions } from '@whetstone/backend';
-export { evaluate } from '@whetstone/core/engine';
+export { evaluate } from '@whetstone/core/training';
 export { generateReply, generateText, type GenerationOptions } from '@whetstone/models';
 export { builtInPlugins } from './built-ins.js';
 export { fetchModel, findModelFolder } from './fetched-models.js';

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@tensorflow/tfjs-backend-cpu';
-import { evaluate } from '@whetstone/core/engine';
+import { evaluate } from '@whetstone/core/training';
 import type { Conversation } from '@whetstone/core/contract';
 import { createBatchSource } from '@whetstone/data';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
 import { tidy } from '@tensorflow/tfjs-core';
-import { supervisedPositions } from '@whetstone/core/engine';
+import { supervisedPositions } from '@whetstone/core/training';
 import type { Batch, Conversation, Example } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createExampleMaker } from '@whetstone/data';

@@ -1,5 +1,5 @@
 import { validateAgainst } from '@whetstone/core/config';
-import { evaluate, measureReplies, replyTasks, type Named } from '@whetstone/core/engine';
+import { evaluate, measureReplies, replyTasks, type Named } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource, type LayoutName } from '@whetstone/data';

@@ -19,7 +19,7 @@ interface Stateful<T> {
 }
 
 /** What a checkpoint is taken of and put back into: everything of a run that changes. */
-export interface CheckpointParts {
+export interface CheckpointSources {
   readonly config: ResolvedConfig;
   readonly loaded: LoadedModel;
   /** The owner first. */
@@ -42,7 +42,7 @@ interface Identity {
   readonly configHash: string;
 }
 
-const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash }: CheckpointParts): Identity => ({
+const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash }: CheckpointSources): Identity => ({
   plugins: {
     strategies: attachments.map(({ plugin }) => plugin),
     optimizer: optimizer.plugin,
@@ -73,7 +73,7 @@ function hashConfig(config: ResolvedConfig): string {
  */
 export async function saveCheckpoint(
   root: string,
-  parts: CheckpointParts,
+  parts: CheckpointSources,
   state: RunState,
   facts: Omit<TrainerStateFacts, 'callbacks'>,
 ): Promise<string> {
@@ -108,7 +108,7 @@ export async function saveCheckpoint(
  */
 export async function loadCheckpoint(
   folder: string,
-  parts: CheckpointParts,
+  parts: CheckpointSources,
   warn: (message: string) => void,
 ): Promise<RunState> {
   const file = join(folder, STATE_FILE);
@@ -134,7 +134,7 @@ export async function loadCheckpoint(
 }
 
 /** What a run may go on with only where it was told to: what the model would see is no longer what it saw. */
-const deliberate = [
+const intendedChanges = [
   {
     name: 'template',
     key: 'rendererHash',
@@ -166,7 +166,7 @@ function compareIdentity(
       hint: 'Resume under the configuration that wrote it, or start a new run.',
     });
   }
-  for (const { name, key, message } of deliberate) {
+  for (const { name, key, message } of intendedChanges) {
     if (saved[key] === present[key]) continue;
     if (despite.includes(name)) {
       warn(message);

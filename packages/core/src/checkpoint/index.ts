@@ -1,5 +1,5 @@
 /** Checkpoints: written whole or not at all, proven before they are used, and exact. */
-export type { CheckpointParts } from './checkpoint.js';
+export type { CheckpointSources as CheckpointParts } from './checkpoint.js';
 export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
 export { proveWhole, writeJson } from './manifest.js';
 export { initialRunState, type LogEntry, type RunState } from './run-state.js';

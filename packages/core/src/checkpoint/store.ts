@@ -1,5 +1,5 @@
 import { defineToken, type Token } from '../contract/tokens.js';
-import { loadCheckpoint, saveCheckpoint, type CheckpointParts } from './checkpoint.js';
+import { loadCheckpoint, saveCheckpoint, type CheckpointSources } from './checkpoint.js';
 import { pruneCheckpoints, removePartial } from './folders.js';
 import { findCheckpoint } from './resume.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
@@ -14,11 +14,11 @@ export interface CheckpointStore {
   /** The checkpoint to go on from: the one at a path, or the newest whole one; null where there is none. */
   find(wanted: string | true, root: string | null, warn: (message: string) => void): Promise<string | null>;
   /** Puts a checkpoint back into a run and answers where that run stood. */
-  load(checkpoint: string, parts: CheckpointParts, warn: (message: string) => void): Promise<RunState>;
+  load(checkpoint: string, parts: CheckpointSources, warn: (message: string) => void): Promise<RunState>;
   /** Writes a checkpoint, whole or not at all, and answers its folder. */
   save(
     root: string,
-    parts: CheckpointParts,
+    parts: CheckpointSources,
     state: RunState,
     facts: Omit<TrainerStateFacts, 'callbacks'>,
   ): Promise<string>;

@@ -3,7 +3,7 @@ import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
 import type { LanguageModel, LinearSite, ModelOutline } from './model.js';
 import type { WeightStorage } from './storage.js';
-import type { WorkerPlace } from './workers.js';
+import type { WorkerRank } from './workers.js';
 
 /** Tensors and plain data of something that can be saved. The tensors stay owned by whoever gave them. */
 export interface SavedState {
@@ -29,7 +29,7 @@ export interface StrategyRun {
    * Which of several processes this is; absent where there is one. Random numbers that every sample needs anew
    * (dropout) are to differ between them, and rank 0 alone writes files.
    */
-  readonly worker?: WorkerPlace;
+  readonly worker?: WorkerRank;
   /** The owner at work; given to companions. */
   readonly owner?: Attachment;
   /**

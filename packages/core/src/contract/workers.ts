@@ -2,7 +2,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { Json } from './json.js';
 
 /** Which of several processes that train together this one is. The one of rank 0 writes. */
-export interface WorkerPlace {
+export interface WorkerRank {
   readonly rank: number;
   readonly count: number;
 }
@@ -13,7 +13,7 @@ export interface WorkerPlace {
  *
  * @throws by every method: `WORKER_LOST`, `WORKER_FAILED` where another worker is gone, too slow, or failed
  */
-export interface Workers extends WorkerPlace {
+export interface Workers extends WorkerRank {
   /** This worker and where it is, for people: `worker 1 (10.0.0.7:2222)`. */
   readonly name: string;
   /**
@@ -27,7 +27,7 @@ export interface Workers extends WorkerPlace {
 }
 
 /** What a tensor backend needs to know to sum tensors over processes. */
-export interface TensorCluster extends WorkerPlace {
+export interface TensorCluster extends WorkerRank {
   /** `host:port` by rank, where each process serves its tensors. */
   readonly addresses: readonly string[];
   /** After so long an operation that waits for other processes fails. */

@@ -18,16 +18,16 @@ export interface Hello {
 }
 
 /** To the chief. */
-export type ToHub =
+export type ToCoordinator =
   | Hello
   | { readonly type: 'gather'; readonly sequence: number; readonly what: string; readonly value: Json }
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string }
-  | { readonly type: 'stuck'; readonly message: string }
-  | { readonly type: 'beat' }
+  | { readonly type: 'allReduceStalled'; readonly message: string }
+  | { readonly type: 'heartbeat' }
   | { readonly type: 'leave' };
 
 /** From the chief. */
-export type FromHub =
+export type FromCoordinator =
   | { readonly type: 'welcome'; readonly addresses: readonly string[]; readonly sharingCores: readonly number[] }
   /** The run before is not quite over: come again. */
   | { readonly type: 'later' }
@@ -38,7 +38,7 @@ export type FromHub =
       readonly message: string;
       readonly details: Readonly<Record<string, Json>>;
     }
-  | { readonly type: 'beat' }
+  | { readonly type: 'heartbeat' }
   | { readonly type: 'leave' };
 
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;

@@ -1,8 +1,8 @@
 import { WhetstoneError } from '../contract/errors.js';
-import type { WorkerPlace } from '../contract/workers.js';
+import type { WorkerRank } from '../contract/workers.js';
 
 /** Where the processes of a run are, and which of them this is. */
-export interface ClusterPlace extends WorkerPlace {
+export interface ClusterMembership extends WorkerRank {
   /** `host:port` by rank. */
   readonly addresses: readonly string[];
 }
@@ -58,7 +58,7 @@ function addressesOf(cluster: Readonly<Record<string, unknown>>, type: string): 
  */
 export function clusterOfEnvironment(
   environment: Readonly<Record<string, string | undefined>> = process.env,
-): ClusterPlace | null {
+): ClusterMembership | null {
   const text = environment[VARIABLE];
   if (text === undefined || text.trim() === '') return null;
   const config = parse(text);

@@ -2,12 +2,12 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { isWhetstoneError, WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { TensorCollective, Workers } from '../contract/workers.js';
-import type { Joined } from './join.js';
-import type { Member } from './member.js';
+import type { Rendezvous } from './rendezvous.js';
+import type { WorkerClient } from './worker-client.js';
 
 /** Sums tensors through the backend, and says everything else over the line to the chief. */
 export function createWorkers(
-  { member, cluster: { rank, count } }: Pick<Joined, 'member' | 'cluster'>,
+  { member, cluster: { rank, count } }: Pick<Rendezvous, 'member' | 'cluster'>,
   name: string,
   collective: TensorCollective,
   bucketBytes: number,
@@ -35,24 +35,24 @@ export function createWorkers(
  * The error to show for one that was met here: that of another worker, where this one only follows from it. Of this
  * worker's own the others are told.
  */
-export async function explainFailure(member: Member, error: unknown): Promise<unknown> {
+export async function explainFailure(member: WorkerClient, error: unknown): Promise<unknown> {
   const own = isWhetstoneError(error)
     ? error
     : new WhetstoneError('INTERNAL', error instanceof Error ? error.message : String(error));
   // All have agreed to end.
   if (own.code === 'INTERRUPTED' && own.details['step'] !== undefined) return error;
   if (member.failure !== null) return member.failure;
-  if (!comesOfAllReduce(own)) {
+  if (!isAllReduceFailure(own)) {
     member.fail(own);
     return error;
   }
-  member.stuck(own.message);
+  member.stalled(own.message);
   return new Promise((resolve) => {
     member.onFailure(resolve);
   });
 }
 
 /** Whether an error is TensorFlow's word for others that do not answer. */
-function comesOfAllReduce({ code, message }: WhetstoneError): boolean {
+function isAllReduceFailure({ code, message }: WhetstoneError): boolean {
   return code === 'BACKEND_FAILED' && /Collective ops is aborted|WhetstoneAllReduce/.test(message);
 }

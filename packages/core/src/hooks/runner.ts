@@ -8,7 +8,7 @@ import {
   type HookOrder,
   type Json,
 } from '../contract/index.js';
-import { createControlDesk } from './control.js';
+import { createControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
 
 /** A callback and the plugin that made it. */
@@ -44,7 +44,7 @@ function entriesOf(hook: HookName, callbacks: readonly HookedCallback[]): readon
 
 /** Builds the runner of one run. Its methods are made from the hook table: a new row there is a new method here. */
 export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunner {
-  const desk = createControlDesk();
+  const desk = createControlState();
   const hooks = Object.keys(hookTable) as HookName[];
   const entries = new Map(hooks.map((hook) => [hook, entriesOf(hook, callbacks)]));
   const state = { step: 0 };

@@ -20,7 +20,7 @@ export interface ControlRequests {
   takeSave(): boolean;
   takeMarkBest(): boolean;
   /** What callbacks of another process asked for, to be granted here too. */
-  askAlike(requests: {
+  mergeRequests(requests: {
     readonly stopReason?: string | null;
     readonly evaluate?: boolean;
     readonly save?: boolean;

@@ -29,8 +29,8 @@ import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
 import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
 import type { Services } from '../container.js';
-import type { Named } from '../engine/named.js';
-import type { RunStage, TrainRun } from '../engine/run-services.js';
+import type { Named } from '../training/named.js';
+import type { RunStage, TrainRun } from '../training/train-run.js';
 import {
   CLUSTER,
   createWorkers,
@@ -40,13 +40,13 @@ import {
   workerName,
   type Joined,
 } from '../distributed/index.js';
-import { rowLosses } from '../engine/row-losses.js';
+import { rowLosses } from '../training/row-losses.js';
 import { eventCallback, type EventHub } from '../events.js';
 import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { batchOptions, furtherData, heldOutOf } from './batch-options.js';
 import { useBackend } from './backend-use.js';
-import { keptAsFloat32 } from './kept-as-float32.js';
-import { repliesOf } from './replies.js';
+import { float32StorageWarning } from './float32-storage.js';
+import { composeReplyMetrics } from './reply-metrics.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
 
@@ -130,7 +130,7 @@ async function compose(
 ): Promise<ComposedRun> {
   const { config } = resolution;
   const logger = services.get(LOGGER);
-  const place = services.has(CLUSTER) ? services.get(CLUSTER).place() : null;
+  const place = services.has(CLUSTER) ? services.get(CLUSTER).membership() : null;
   const { ddpTimeout, ddpBucketCapMb } = config.training;
   // One worker writes.
   const outputFolder = place === null || place.rank === 0 ? config.output.folder : null;
@@ -226,7 +226,7 @@ async function compose(
     : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
   if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
   else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
-  const unpacked = keptAsFloat32(loaded.model, backend.info.backend);
+  const unpacked = float32StorageWarning(loaded.model, backend.info.backend);
   if (unpacked !== null) warn(unpacked);
   checkpoint();
 
@@ -259,7 +259,7 @@ async function compose(
   // Evaluation data first: what is learned from must not repeat it.
   const evalData: BatchSource | null =
     evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
-  const replies = await repliesOf(config, services, evalSource, transforms, metrics);
+  const replies = await composeReplyMetrics(config, services, evalSource, transforms, metrics);
   const heldOut = heldOutOf(config, evalData);
   // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (

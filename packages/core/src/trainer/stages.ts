@@ -6,9 +6,15 @@ import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { LOADED_MODEL, WhetstoneError, type LoadedModel, type RunReport, type StepReport } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
-import type { RunStage } from '../engine/run-services.js';
+import type { RunStage } from '../training/train-run.js';
 import type { StageComposition } from './compose.js';
-import { putInto, readHandOver, takeFrom, writeHandOver, type HandOver } from './hand-over.js';
+import {
+  importState,
+  readStageTransfer,
+  exportState,
+  writeStageTransfer,
+  type StageTransfer,
+} from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
 import { findResume, stageFolder, writeDone } from './stage-folders.js';
 
@@ -24,7 +30,7 @@ export type RunOneStage = (
  * The folder of a stage's merged model, where the next stage has another strategy and cannot go on with the adapter.
  */
 const MERGED_FOLDER = 'merged';
-const HAND_OVER_FOLDER = 'hand-over';
+const TRANSFER_FOLDER = 'hand-over';
 
 /**
  * Runs stages one after the other, each from where the one before ended: the same strategy goes on with what it
@@ -50,7 +56,7 @@ export async function* runStages(
   // A file that is missing is told before the first stage is trained, not after.
   for (const stage of stages.slice(reports.length)) await checkData(stage);
   let loaded: LoadedModel | null = null;
-  let handOver: HandOver | null = null;
+  let handOver: StageTransfer | null = null;
   let claimed = false;
   let disposes = false;
   try {
@@ -61,9 +67,11 @@ export async function* runStages(
       const isRead = loaded === null;
       const modelFolder = root === null ? null : modelBefore(root, names, index);
       if (isRead && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index]))
-        handOver = await takeFromFolder(join(stageFolder(root, index - 1, names[index - 1] ?? ''), HAND_OVER_FOLDER));
+        handOver = await readTransferFolder(
+          join(stageFolder(root, index - 1, names[index - 1] ?? ''), TRANSFER_FOLDER),
+        );
       const takes = handOver;
-      let gives: HandOver | null = null;
+      let gives: StageTransfer | null = null;
       const goesOn = next !== undefined && sameOwner(stages[index], next);
       let merges = false;
       const run: RunStage = {
@@ -72,8 +80,8 @@ export async function* runStages(
         count: stages.length,
         modelFolder,
         resultFolder: next === undefined ? root : folder,
-        takeOver: (owner) => {
-          if (takes !== null) putInto(owner, takes);
+        importState: (owner) => {
+          if (takes !== null) importState(owner, takes);
           if (next === undefined || goesOn || owner.exportAdapter === undefined || owner.merge !== undefined) return;
           throw new WhetstoneError(
             'CONFIG_CONFLICT',
@@ -85,9 +93,9 @@ export async function* runStages(
             },
           );
         },
-        handOver: async (owner) => {
+        exportState: async (owner) => {
           if (next === undefined || owner.exportAdapter === undefined) return;
-          if (goesOn) gives = await takeFrom(owner);
+          if (goesOn) gives = await exportState(owner);
           else {
             owner.merge?.();
             merges = true;
@@ -113,7 +121,7 @@ export async function* runStages(
         loaded = model;
       });
       handOver = gives;
-      if (folder !== null && gives !== null) await writeHandOver(join(folder, HAND_OVER_FOLDER), gives);
+      if (folder !== null && gives !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), gives);
       if (folder !== null && merges) await saveMerged(join(folder, MERGED_FOLDER), loaded, shared.chatTemplatePath);
       reports.push(report);
       if (root !== null) await writeDone(root, names, reports);
@@ -144,8 +152,8 @@ function modelBefore(root: string, names: readonly string[], index: number): str
 }
 
 /** Null where the stage before trained the model itself: that is in its model folder. */
-async function takeFromFolder(folder: string): Promise<HandOver | null> {
-  return existsSync(folder) ? readHandOver(folder) : null;
+async function readTransferFolder(folder: string): Promise<StageTransfer | null> {
+  return existsSync(folder) ? readStageTransfer(folder) : null;
 }
 
 async function saveMerged(folder: string, loaded: LoadedModel | null, chatTemplatePath: string | null): Promise<void> {

@@ -21,7 +21,7 @@ import {
 } from '../config/index.js';
 import { createServices, type ServiceRegistration, type Services } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
-import { runTraining } from '../engine/index.js';
+import { runTraining } from '../training/index.js';
 import { CLUSTER } from '../distributed/index.js';
 import { createEventHub, type TrainerEvent, type TrainerListener } from '../events.js';
 import { validateCallback } from '../hooks/index.js';
@@ -177,7 +177,7 @@ export class Trainer implements AsyncIterable<StepReport> {
     const [first] = stages;
     if (first.name === null) return yield* this.#runOne(signal, first.resolution);
     const alone = createServices([...defaultServices, ...(this.#options.services ?? [])]);
-    const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).place() !== null;
+    const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).membership() !== null;
     await alone.dispose();
     if (isOneOfSeveral)
       throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', {
@@ -211,7 +211,7 @@ export class Trainer implements AsyncIterable<StepReport> {
     const fail = async (error: unknown) => {
       outcome = 'failed';
       if (composed === null) this.#events.emit('run:error', error);
-      else await tellOfFailure(composed, error);
+      else await reportFailure(composed, error);
     };
     try {
       composed = await composeRun({
@@ -252,7 +252,7 @@ interface StageServices {
 }
 
 /** Calls `onRunError`; a hook that fails there is logged, so that it does not hide the failure of the run. */
-async function tellOfFailure({ run }: ComposedRun, error: unknown): Promise<void> {
+async function reportFailure({ run }: ComposedRun, error: unknown): Promise<void> {
   try {
     await run.hooks.onRunError(error);
   } catch (failure) {

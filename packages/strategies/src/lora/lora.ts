@@ -27,7 +27,7 @@ import {
   type LanguageModel,
   type LinearSite,
   type Strategy,
-  type WorkerPlace,
+  type WorkerRank,
 } from '@whetstone/core/contract';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
@@ -108,7 +108,7 @@ function attachLora(
   options: LoraOptions,
   seed: number,
   modelFolder: string | null,
-  worker: WorkerPlace = { rank: 0, count: 1 },
+  worker: WorkerRank = { rank: 0, count: 1 },
 ): Attachment {
   const targets = findTargets(model, options);
   const savedNames = savedParameters(model, targets, options);
@@ -287,7 +287,7 @@ const isFast = (name: string, trainable: ReadonlyMap<string, Variable>): boolean
   name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
 
 /** Worker 0 has saved its generators; the others go on from these by ways of their own. */
-function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerPlace): void {
+function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerRank): void {
   const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
   for (const [name, random] of randoms) {
     const state = states[name];

@@ -1,0 +1,140 @@
+import { IGNORED_LABEL, type Batch } from '../contract/data.js';
+import type { WorkerRank } from '../contract/workers.js';
+
+/** One document of a batch: where its tokens stand. */
+interface Document {
+  readonly begin: number;
+  readonly end: number;
+  readonly size: number;
+}
+
+/**
+ * The parts of one optimizer step, by rank: together they are the whole step, whatever the number of workers. Whole
+ * microbatches where they go round; else each microbatch is dealt out by documents, the longest first, to who has the
+ * fewest tokens. Documents without a target teach nothing and are left out, so that a worker may have no part; rank 0
+ * has one.
+ */
+export function shardBatches(
+  batches: readonly Batch[],
+  { count }: Pick<WorkerRank, 'count'>,
+): readonly (readonly Batch[])[] {
+  const ranks = Array.from({ length: count }, (_, rank) => rank);
+  if (batches.length % count === 0) {
+    const each = batches.length / count;
+    return ranks.map((rank) => batches.slice(rank * each, (rank + 1) * each));
+  }
+  const shared = batches.map((batch) => shardBatch(batch, count));
+  return ranks.map((rank) => shared.flatMap((parts) => parts[rank] ?? []));
+}
+
+/**
+ * One microbatch in `count` parts; null for a worker without any. Packed rows stay packed, others stay one document a
+ * row.
+ */
+export function shardBatch(batch: Batch, count: number): readonly (Batch | null)[] {
+  const documents = documentsOf(batch);
+  const isPacked = documents.length > batch.rows;
+  const shares = Array.from({ length: count }, () => ({ tokens: 0, documents: [] as Document[] }));
+  for (const document of documents.filter((each) => teaches(batch, each)).toSorted((a, b) => b.size - a.size)) {
+    const least = shares.reduce((best, share) => (share.tokens < best.tokens ? share : best));
+    least.documents.push(document);
+    least.tokens += document.size;
+  }
+  return shares.map((share) =>
+    share.documents.length === 0
+      ? null
+      : layOut(batch, isPacked ? packed(share.documents) : share.documents.map((document) => [document])),
+  );
+}
+
+/** Runs of one segment in a row. */
+function documentsOf({ rows, length, segmentIds }: Batch): Document[] {
+  const documents: Document[] = [];
+  for (let row = 0; row < rows; row++) {
+    let begin = row * length;
+    const rowEnd = begin + length;
+    while (begin < rowEnd) {
+      const segment = segmentIds[begin];
+      let end = begin + 1;
+      while (end < rowEnd && segmentIds[end] === segment) end++;
+      if (segment !== 0) documents.push({ begin, end, size: end - begin });
+      begin = end;
+    }
+  }
+  return documents;
+}
+
+/** Whether a document has a target: the label of its first token counts for nothing. */
+function teaches({ labels }: Batch, { begin, end }: Document): boolean {
+  for (let index = begin + 1; index < end; index++) if (labels[index] !== IGNORED_LABEL) return true;
+  return false;
+}
+
+/** First fit of documents, the longest first, into rows as long as the longest. */
+function packed(documents: readonly Document[]): Document[][] {
+  const length = documents[0]?.size ?? 0;
+  const rows: { room: number; documents: Document[] }[] = [];
+  for (const document of documents) {
+    const row = rows.find(({ room }) => room >= document.size);
+    if (row === undefined) rows.push({ room: length - document.size, documents: [document] });
+    else {
+      row.documents.push(document);
+      row.room -= document.size;
+    }
+  }
+  return rows.map((row) => row.documents);
+}
+
+function layOut(batch: Batch, rows: readonly (readonly Document[])[]): Batch {
+  const length = Math.max(...rows.map((row) => row.reduce((sum, { size }) => sum + size, 0)));
+  const total = rows.length * length;
+  // Whatever the batch was padded with: nothing attends to it.
+  const ids = new Int32Array(total).fill(batch.ids.at(-1) ?? 0);
+  const labels = new Int32Array(total).fill(IGNORED_LABEL);
+  const segmentIds = new Int32Array(total);
+  const positionIds = new Int32Array(total);
+  const weights = batch.weights === undefined ? undefined : new Float32Array(total).fill(1);
+  let tokens = 0;
+  let supervisedTokens = 0;
+  let samples = 0;
+  rows.forEach((documents, row) => {
+    let at = row * length;
+    documents.forEach(({ begin, end, size }, index) => {
+      ids.set(batch.ids.subarray(begin, end), at);
+      labels.set(batch.labels.subarray(begin, end), at);
+      positionIds.set(batch.positionIds.subarray(begin, end), at);
+      segmentIds.fill(index + 1, at, at + size);
+      if (batch.weights !== undefined) weights?.set(batch.weights.subarray(begin, end), at);
+      for (let position = begin + 1; position < end; position++)
+        if (batch.labels[position] !== IGNORED_LABEL) supervisedTokens++;
+      at += size;
+      tokens += size;
+      samples++;
+    });
+  });
+  return {
+    rows: rows.length,
+    length,
+    ids,
+    labels,
+    segmentIds,
+    positionIds,
+    samples,
+    tokens,
+    supervisedTokens,
+    ...(weights === undefined ? {} : { weights }),
+    ...(batch.origins === undefined ? {} : { origins: batch.origins }),
+  };
+}
+
+/** FNV-1a over tokens and labels: equal where workers see the same step. */
+export function fingerprint(batches: readonly Batch[]): number {
+  let hash = 0x811c9dc5;
+  for (const { rows, length, ids, labels } of batches) {
+    hash = Math.imul(hash ^ rows, 0x01000193);
+    hash = Math.imul(hash ^ length, 0x01000193);
+    for (const values of [ids, labels])
+      for (let index = 0; index < values.length; index++) hash = Math.imul(hash ^ (values[index] ?? 0), 0x01000193);
+  }
+  return hash >>> 0;
+}

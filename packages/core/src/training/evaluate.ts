@@ -1,0 +1,81 @@
+import { setImmediate } from 'node:timers/promises';
+import { tidy } from '@tensorflow/tfjs-core';
+import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
+import { WhetstoneError } from '../contract/errors.js';
+import { summedCrossEntropy } from './microbatch-loss.js';
+import { microbatchOf, totalWeight } from './supervised-positions.js';
+import { singleWorker } from '../distributed/single-worker.js';
+import type { Workers } from '../contract/workers.js';
+
+export interface EvaluationServices {
+  readonly model: LanguageModel;
+  readonly data: BatchSource;
+  readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+  readonly clock: Clock;
+  /** Aborted: evaluation ends after the batch at work and gives null. */
+  readonly signal?: AbortSignal;
+  /** Those that evaluate together, each its share of the batches; one by default. */
+  readonly workers?: Workers;
+}
+
+/**
+ * Token-weighted mean loss over the whole evaluation set: every target counts once, however the batches fall. One
+ * batch's logits at most are in memory, chunk by chunk; only sums leave the device.
+ *
+ * @throws `DATA_NOTHING_TO_LEARN` where the whole set has no target.
+ */
+export async function evaluate(
+  { model, data, backend, clock, signal, workers = singleWorker }: EvaluationServices,
+  at: { readonly step: number; readonly epoch: number },
+): Promise<EvaluationReport | null> {
+  const started = clock.now();
+  let lossSum = 0;
+  let supervisedTokens = 0;
+  let divisor = 0;
+  let samples = 0;
+  let number = 0;
+  let aborted = false;
+  for await (const batch of data.epoch(0)) {
+    if (number++ % workers.count !== workers.rank) continue;
+    samples += batch.samples;
+    const microbatch = microbatchOf(batch);
+    if (microbatch.targets.length === 0) continue;
+    const sum = tidy(() => summedCrossEntropy(model, [microbatch], { trained: null }));
+    backend.barrier();
+    lossSum += (await sum.data())[0] ?? NaN;
+    sum.dispose();
+    supervisedTokens += microbatch.targets.length;
+    divisor += totalWeight(microbatch);
+    // Timers and signals are served between batches.
+    await setImmediate();
+    aborted = signal?.aborted === true;
+    if (aborted) break;
+  }
+  const shares = await workers.gather(`the evaluation at step ${at.step}`, {
+    lossSum: String(lossSum),
+    divisor,
+    supervisedTokens,
+    samples,
+    seconds: clock.now() - started,
+    aborted,
+  });
+  if (shares.some((share) => share.aborted)) return null;
+  const sum = (of: (share: (typeof shares)[number]) => number): number =>
+    shares.reduce((result, share) => result + of(share), 0);
+  supervisedTokens = sum((share) => share.supervisedTokens);
+  if (supervisedTokens === 0) {
+    throw new WhetstoneError('DATA_NOTHING_TO_LEARN', 'The evaluation data has no supervised token.', {
+      expected: 'at least one assistant token within data.maxLength',
+    });
+  }
+  const loss = sum((share) => Number(share.lossSum)) / sum((share) => share.divisor);
+  return {
+    ...at,
+    loss,
+    perplexity: Math.exp(loss),
+    supervisedTokens,
+    samples: sum((share) => share.samples),
+    seconds: Math.max(...shares.map((share) => share.seconds)),
+    metrics: {},
+  };
+}

@@ -1,0 +1,10 @@
+/** The engine: one step, evaluation, the loop. */
+import '@whetstone/core/tfjs-gradients';
+
+export { evaluate } from './evaluate.js';
+export { measureReplies, replyTasks } from './reply-metrics.js';
+export type { Named } from './named.js';
+export type { TrainRun } from './train-run.js';
+export { supervisedPositions } from './supervised-positions.js';
+export { trainStep, type StepOutcome, type StepServices as StepParts } from './train-step.js';
+export { runTraining } from './train-loop.js';

@@ -1,0 +1,116 @@
+import { setImmediate } from 'node:timers/promises';
+import type { Conversation, LoadedModel, Message, Metric, ReplyGenerator, ToolDefinition } from '../contract/index.js';
+import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
+import type { Workers } from '../contract/workers.js';
+import { singleWorker } from '../distributed/single-worker.js';
+import type { Named } from './named.js';
+
+/** A reply to be given: what was said before, and what the data answers. */
+export interface ReplyTask {
+  readonly messages: readonly Message[];
+  readonly tools?: readonly ToolDefinition[];
+  readonly reference: string;
+}
+
+/** A model's own reply beside the one of the data. */
+export type ReplyPair = Parameters<Metric['compute']>[0][number];
+
+/** What is needed to have a model answer, and to measure its answers. */
+export interface ReplyMetrics {
+  readonly tasks: readonly ReplyTask[];
+  readonly metrics: readonly Named<Metric>[];
+  readonly generate: ReplyGenerator;
+  readonly batchSize: number;
+  readonly maxNewTokens: number;
+}
+
+/** The last answer in text of each conversation, with what goes before it; of the first `most` that have one. */
+export async function replyTasks(
+  conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
+  most: number,
+): Promise<readonly ReplyTask[]> {
+  const tasks: ReplyTask[] = [];
+  for await (const { messages, tools, form } of conversations) {
+    const last = messages.findLastIndex(
+      ({ role, content }) => role === 'assistant' && typeof content === 'string' && content.trim() !== '',
+    );
+    const answer = messages[last];
+    if (form !== 'chat' || last < 1 || typeof answer?.content !== 'string') continue;
+    tasks.push({
+      messages: messages.slice(0, last),
+      ...(tools === undefined ? {} : { tools }),
+      reference: answer.content,
+    });
+    if (tasks.length >= most) break;
+  }
+  return tasks;
+}
+
+/**
+ * Lets a model answer, and measures its answers with every metric; workers answer a share each. Null where it was
+ * interrupted.
+ *
+ * @throws `PLUGIN_FAILED` where a metric fails or reports what another one does
+ */
+export async function measureReplies(
+  loaded: LoadedModel,
+  { tasks, metrics, generate, batchSize, maxNewTokens }: ReplyMetrics,
+  {
+    signal,
+    workers = singleWorker,
+    what = 'the replies',
+  }: { readonly signal?: AbortSignal; readonly workers?: Workers; readonly what?: string } = {},
+): Promise<{ readonly pairs: readonly ReplyPair[]; readonly values: Readonly<Record<string, number>> } | null> {
+  const own = tasks.flatMap((task, index) => (index % workers.count === workers.rank ? [task] : []));
+  const replies: string[] = [];
+  for (let start = 0; start < own.length; start += batchSize) {
+    if (signal?.aborted === true) break;
+    replies.push(
+      ...(await generate(loaded, own.slice(start, start + batchSize), {
+        maxNewTokens,
+        ...(signal === undefined ? {} : { signal }),
+      })),
+    );
+    // Timers and signals are served between batches.
+    await setImmediate();
+  }
+  const shares = await workers.gather(what, { replies, aborted: signal?.aborted === true });
+  if (shares.some(({ aborted }) => aborted)) return null;
+  const pairs = tasks.map(({ reference }, index): ReplyPair => ({
+    prediction: (shares[index % workers.count]?.replies[Math.floor(index / workers.count)] ?? '').trim(),
+    reference: reference.trim(),
+  }));
+  return { pairs, values: valuesOf(metrics, pairs) };
+}
+
+/** What an evaluation reports besides metrics. */
+const reservedNames = ['loss', 'perplexity'];
+
+function valuesOf(metrics: ReplyMetrics['metrics'], pairs: readonly ReplyPair[]): Readonly<Record<string, number>> {
+  const values: Record<string, number> = {};
+  for (const { plugin, instance } of metrics) {
+    for (const [name, value] of Object.entries(compute(plugin, instance, pairs))) {
+      if (reservedNames.includes(name) || Object.hasOwn(values, name))
+        throw new WhetstoneError(
+          'PLUGIN_FAILED',
+          `The metric '${plugin}' reports "${name}", which is reported already.`,
+          { hint: 'Name each metric once.' },
+        );
+      values[name] = value;
+    }
+  }
+  return values;
+}
+
+function compute(plugin: string, metric: Metric, pairs: readonly ReplyPair[]): Readonly<Record<string, number>> {
+  try {
+    return metric.compute(pairs);
+  } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
+    throw new WhetstoneError(
+      'PLUGIN_FAILED',
+      `The metric '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
+  }
+}

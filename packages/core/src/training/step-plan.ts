@@ -1,0 +1,38 @@
+import type { TrainingConfig } from '../config/types.js';
+import { WhetstoneError } from '../contract/errors.js';
+
+/** How many steps a run has, and after which of them something is due. */
+export interface StepPlan {
+  readonly totalSteps: number;
+  readonly stepsPerEpoch: number;
+  /** Epochs begun at least. */
+  readonly epochs: number;
+  readonly loggingSteps: number;
+  readonly evalSteps: number;
+  readonly saveSteps: number;
+}
+
+/**
+ * Counts steps as transformers does: the last window of an epoch may be partial, `maxSteps` above 0 wins over epochs, a
+ * fraction of an epoch is rounded up to whole steps, and intervals below 1 are ratios of all steps.
+ *
+ * @throws `DATA_EMPTY` where there is no batch to train on.
+ */
+export function planSteps(config: TrainingConfig, batchesPerEpoch: number): StepPlan {
+  if (batchesPerEpoch < 1)
+    throw new WhetstoneError('DATA_EMPTY', 'The training data makes no batch.', {
+      hint: 'Every conversation was unreadable, too long, or without anything to learn from.',
+    });
+  const stepsPerEpoch = Math.ceil(batchesPerEpoch / config.gradientAccumulationSteps);
+  const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * stepsPerEpoch);
+  const interval = (value: number): number =>
+    value < 1 ? Math.max(1, Math.ceil(value * totalSteps)) : Math.floor(value);
+  return {
+    totalSteps,
+    stepsPerEpoch,
+    epochs: Math.ceil(totalSteps / stepsPerEpoch),
+    loggingSteps: interval(config.loggingSteps),
+    evalSteps: interval(config.evalSteps ?? config.loggingSteps),
+    saveSteps: interval(config.saveSteps),
+  };
+}
