@@ -105,7 +105,7 @@ async function measure(
   const devices = {
     barrier: () => backend.barrier(),
     ...(backend.engine.gainsSideBySide === true
-      ? { sideBySide: <T>(record: () => T): T => backend.sideBySide(record) }
+      ? { sideBySide: <T>(record: () => T): T => backend.recordConcurrently(record) }
       : {}),
   };
   const parts = {

@@ -3,13 +3,13 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { waitAtExit } from './engines/at-exit.js';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
-import { registerLeanGradients } from './fused/gradients.js';
+import { registerGradients } from './tfjs-patches/gradients.js';
 import { registerHostFallback } from './kernels/host-fallback.js';
 import { registerKernels } from './kernels/index.js';
-import { cutAfterOptimizers } from './optimizer-barrier.js';
+import { submitAfterMinimize } from './tfjs-patches/optimizer-barrier.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';
-import { keepInfoInValues } from './recorder/tensor-info.js';
+import { storeTensorInfoInValues } from './tfjs-patches/tensor-info.js';
 
 export const BACKEND_NAME = 'whetstone';
 
@@ -20,7 +20,7 @@ export type RegisterOptions = { readonly recorder?: RecorderOptions } & (
 );
 
 /** The backend that tfjs-core holds under our name, once there is one. */
-function present(): WhetstoneBackend | null {
+function registeredBackend(): WhetstoneBackend | null {
   const backend = tfjs().registry[BACKEND_NAME];
   return backend instanceof WhetstoneBackend ? backend : null;
 }
@@ -29,7 +29,7 @@ function present(): WhetstoneBackend | null {
  * A process belongs to one cluster, and to it from the start: what TensorFlow has computed before cannot be taken
  * along.
  */
-function mayJoin(backend: WhetstoneBackend, cluster: TensorflowEngineOptions['cluster']): boolean {
+function isSameCluster(backend: WhetstoneBackend, cluster: TensorflowEngineOptions['cluster']): boolean {
   const { collective } = backend.engine;
   if (
     collective !== undefined &&
@@ -57,10 +57,10 @@ function mayJoin(backend: WhetstoneBackend, cluster: TensorflowEngineOptions['cl
  * Whether the backend there is has the engine that is asked for. One that has another, and holds tensors still, is not
  * thrown away.
  */
-function mayStay(backend: WhetstoneBackend, options: RegisterOptions): boolean {
+function canReuse(backend: WhetstoneBackend, options: RegisterOptions): boolean {
   const { engine = 'tensorflow' } = options;
   const { cluster } = options as { readonly cluster?: TensorflowEngineOptions['cluster'] };
-  if (cluster !== undefined || backend.engine.collective !== undefined) return mayJoin(backend, cluster);
+  if (cluster !== undefined || backend.engine.collective !== undefined) return isSameCluster(backend, cluster);
   if (
     backend.engine.name === engine &&
     (backend.engine.devices ?? 1) === (options.engine === 'xla' ? (options.devices ?? 1) : 1)
@@ -88,9 +88,9 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
   if (engine.collective === undefined) waitAtExit(() => engine.wait());
   registerKernels(BACKEND_NAME);
   await registerHostFallback(BACKEND_NAME);
-  registerLeanGradients();
-  cutAfterOptimizers();
-  keepInfoInValues();
+  registerGradients();
+  submitAfterMinimize();
+  storeTensorInfoInValues();
   env().set('CHECK_COMPUTATION_FOR_ERRORS', false);
   return backend;
 }
@@ -101,8 +101,8 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
  * returned. Throws `BACKEND_UNAVAILABLE` with the reason.
  */
 export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
-  const there = present();
-  if (there !== null && mayStay(there, options)) {
+  const there = registeredBackend();
+  if (there !== null && canReuse(there, options)) {
     await setBackend(BACKEND_NAME);
     return there;
   }

@@ -19,20 +19,20 @@ import {
   chooseAccelerator,
   chooseTensorflow,
   chooseXla,
-  NoAccelerator,
+  NoAcceleratorError,
   type EngineChoice,
   type EngineOptions,
-} from './choose-engine.js';
-import type { MatmulPolicy } from './kernels/matmul-policy.js';
+} from './engine-choice.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
-import { createReplicas } from './replicas.js';
+import { createReplicas } from './collectives/replicas.js';
 import { expectedProduct } from './smoke-test.js';
+import type { MatmulPolicy } from './kernels/kernel.js';
 
 export type ResolveOptions = EngineOptions;
 
 /** What a configuration asks for. `engine` chooses within `whetstone`: null or absent for what suits the machine. */
-export interface WantedBackend {
+export interface BackendRequest {
   readonly name: string;
   readonly threads: number | null;
   readonly engine?: string | null;
@@ -58,39 +58,36 @@ interface Started {
 interface Candidate {
   readonly name: string;
   /** What in a configuration asks for this one. */
-  readonly answersTo: readonly string[];
+  readonly names: readonly string[];
   /** Starts it and makes it tfjs-core's current backend. Throws, with the reason, where it cannot. */
-  start(wanted: WantedBackend, options: ResolveOptions): Promise<Started>;
+  start(wanted: BackendRequest, options: ResolveOptions): Promise<Started>;
 }
 
 /** From best to worst: what `auto` tries in turn. */
 const candidates: readonly Candidate[] = [
   {
     name: 'whetstone on an accelerator',
-    answersTo: [],
+    names: [],
     start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)),
   },
-  { name: 'whetstone', answersTo: ['whetstone'], start: startTensorflow },
+  { name: 'whetstone', names: ['whetstone'], start: startTensorflow },
   {
     name: 'xla',
-    answersTo: ['xla', 'whetstone'],
+    names: ['xla', 'whetstone'],
     start: async (wanted, options) => startEngine(await chooseXla(options, wanted)),
   },
   {
     name: '@tensorflow/tfjs-node-gpu',
-    answersTo: ['tensorflow'],
+    names: ['tensorflow'],
     start: () => startTfjsNode('@tensorflow/tfjs-node-gpu'),
   },
-  { name: '@tensorflow/tfjs-node', answersTo: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
-  { name: 'wasm', answersTo: ['wasm'], start: startWasm },
-  { name: 'cpu', answersTo: ['cpu'], start: startCpu },
+  { name: '@tensorflow/tfjs-node', names: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
+  { name: 'wasm', names: ['wasm'], start: startWasm },
+  { name: 'cpu', names: ['cpu'], start: startCpu },
 ];
 
 /** Names that a configuration may ask for. */
-export const backendNames: readonly string[] = [
-  'auto',
-  ...new Set(candidates.flatMap((candidate) => candidate.answersTo)),
-];
+export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.names))];
 
 /**
  * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that
@@ -99,17 +96,15 @@ export const backendNames: readonly string[] = [
  * @returns what was chosen and why, with why each better one was not
  * @throws `BACKEND_UNAVAILABLE` with every reason, `CONFIG_INVALID` for a name that none has
  */
-export async function resolveBackend(wanted: WantedBackend, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
+export async function resolveBackend(wanted: BackendRequest, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
   const cluster = wanted.cluster ?? null;
-  if (cluster !== null) proveCollective(wanted);
-  if ((wanted.devices ?? 1) > 1) proveReplicas(wanted);
+  if (cluster !== null) checkClusterSupport(wanted);
+  if ((wanted.devices ?? 1) > 1) checkDeviceSupport(wanted);
   if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
   const onlyTensorflow =
     cluster !== null || (wanted.engine === 'tensorflow' && ['auto', 'whetstone'].includes(wanted.name));
   const asked = candidates.filter((candidate) =>
-    onlyTensorflow
-      ? candidate.name === 'whetstone'
-      : wanted.name === 'auto' || candidate.answersTo.includes(wanted.name),
+    onlyTensorflow ? candidate.name === 'whetstone' : wanted.name === 'auto' || candidate.names.includes(wanted.name),
   );
   if (asked.length === 0) {
     throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
@@ -122,7 +117,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
   for (const candidate of asked) {
     try {
       const started = await candidate.start(wanted, options);
-      const products = usePolicy(wanted.matmul ?? 'float32');
+      const products = applyMatmulPolicy(wanted.matmul ?? 'float32');
       smokeTest();
       return {
         backend: started.backend,
@@ -134,7 +129,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
         ...(started.sideBySide === undefined ? {} : { sideBySide: started.sideBySide }),
       };
     } catch (error) {
-      if (error instanceof NoAccelerator) continue;
+      if (error instanceof NoAcceleratorError) continue;
       const why =
         error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
       // One plugin is asked twice: as an accelerator, and for the processor.
@@ -164,7 +159,7 @@ export async function resolveBackend(wanted: WantedBackend, options: ResolveOpti
 }
 
 /** Several processes sum their gradients through TensorFlow's collective runtime, and through nothing else. */
-function proveCollective({ name, engine = null }: WantedBackend): void {
+function checkClusterSupport({ name, engine = null }: BackendRequest): void {
   if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
   throw new WhetstoneError(
     'CONFIG_CONFLICT',
@@ -180,7 +175,7 @@ function proveCollective({ name, engine = null }: WantedBackend): void {
 }
 
 /** Several devices in one process are XLA's. */
-function proveReplicas({ name, engine = null, devices }: WantedBackend): void {
+function checkDeviceSupport({ name, engine = null, devices }: BackendRequest): void {
   if (name === 'xla' || engine === 'xla') return;
   throw new WhetstoneError('CONFIG_CONFLICT', `Only the engine xla computes on ${devices} devices in one process.`, {
     place: { path: 'backend.devices' },
@@ -208,7 +203,7 @@ function reason(title: string, wanted: string, failures: readonly string[]): str
 }
 
 /** Sets how matrices are multiplied, and says what is worth knowing of it. */
-function usePolicy(policy: MatmulPolicy): string {
+function applyMatmulPolicy(policy: MatmulPolicy): string {
   const present = backend();
   if (!(present instanceof WhetstoneBackend))
     return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} knows no other way.`;
@@ -242,7 +237,7 @@ function smokeTest(): void {
 }
 
 /** TensorFlow by itself, or as one of several processes: those on the same cores share them out. */
-async function startTensorflow({ threads, cluster = null }: WantedBackend, options: ResolveOptions): Promise<Started> {
+async function startTensorflow({ threads, cluster = null }: BackendRequest, options: ResolveOptions): Promise<Started> {
   if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
   const share =
     cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
@@ -269,7 +264,7 @@ async function startEngine({ options, title }: EngineChoice): Promise<Started> {
     title: title(backend.engine.version),
     barrier: () => backend.barrier(),
     ...(replicas.count === 1 ? {} : { replicas }),
-    ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.sideBySide(record) } : {}),
+    ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.recordConcurrently(record) } : {}),
   };
 }
 

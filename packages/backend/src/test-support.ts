@@ -1,12 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { sizeOfShape } from '@whetstone/core/util';
 import { findTensorflow, findXlaPlugin } from './install/index.js';
-import type { WhetstoneBackend } from './recorder/backend.js';
+import type { Engine } from './engines/engine.js';
+import { registerKernels } from './kernels/index.js';
+import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';
 import { registerWhetstoneBackend } from './register.js';
 
 const found = await findTensorflow();
 
-/** Folder of libtensorflow, or null; then tests say how to get it, and skip. */
+/** Folder of libtensorflow. If null, tests print how to install it and are skipped. */
 export const libraryFolder: string | null = 'reasons' in found ? null : found.folder;
 
 if (libraryFolder === null)
@@ -14,34 +17,46 @@ if (libraryFolder === null)
 
 const plugin = await findXlaPlugin();
 
-/** The XLA plugin, or null; then tests say how to get it, and skip. */
+/** Path of the XLA plugin. If null, tests print how to install it and are skipped. */
 export const xlaPlugin: string | null = 'reasons' in plugin ? null : plugin.path;
 
 if (xlaPlugin === null)
   console.warn('SKIPPED: no XLA plugin is installed. Fetch it with: npx whetstone backend install xla-cpu');
 
-/** The backend under test, current in tfjs-core. */
+/** Starts the backend on its tensorflow engine and makes it tfjs-core's current one. */
 export async function startBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {
-  if (libraryFolder === null) throw new Error('Tests that need libtensorflow have to be skipped without it.');
+  if (libraryFolder === null) throw new Error('Skip tests that need libtensorflow if it is not installed.');
   return registerWhetstoneBackend({ libraryFolder, ...options });
 }
 
-/** The backend on its xla engine, current in tfjs-core. */
+/** Starts the backend on its xla engine and makes it tfjs-core's current one. */
 export async function startXlaBackend(
   options: { readonly recorder?: RecorderOptions; readonly moduleFolder?: string | null } = {},
 ): Promise<WhetstoneBackend> {
-  if (xlaPlugin === null) throw new Error('Tests that need an XLA plugin have to be skipped without it.');
+  if (xlaPlugin === null) throw new Error('Skip tests that need an XLA plugin if none is installed.');
   return registerWhetstoneBackend({ engine: 'xla', plugin: xlaPlugin, ...options });
 }
 
-/** What a computation gave, as plain data. */
+let created = 0;
+
+/** Returns a backend under a name of its own, current in tfjs-core. Its counters start at zero. */
+export async function createTestBackend(engine: Engine, options: RecorderOptions = {}): Promise<WhetstoneBackend> {
+  const name = `whetstone-test-${created++}`;
+  const backend = new WhetstoneBackend(engine, options);
+  tf.registerBackend(name, () => backend);
+  registerKernels(name);
+  await tf.setBackend(name);
+  return backend;
+}
+
+/** A result of a computation as plain data. */
 export interface Outcome {
   readonly shape: readonly number[];
   readonly dtype: string;
   readonly values: readonly number[];
 }
 
-/** Runs a computation on a backend and reads its results. Throws where it leaves a tensor or a data id behind. */
+/** Runs a computation on a backend and returns its results. Throws if it leaks a tensor or a data id. */
 export async function outcomes(backendName: string, compute: () => tf.Tensor | tf.Tensor[]): Promise<Outcome[]> {
   await tf.setBackend(backendName);
   const tensors = tf.memory().numTensors;
@@ -55,13 +70,13 @@ export async function outcomes(backendName: string, compute: () => tf.Tensor | t
   }));
   tf.dispose(results);
   if (tf.memory().numTensors !== tensors)
-    throw new Error(`${tf.memory().numTensors - tensors} tensors were left on ${backendName}`);
+    throw new Error(`${tf.memory().numTensors - tensors} tensors leaked on ${backendName}`);
   if (tf.backend().numDataIds() !== dataIds)
-    throw new Error(`${tf.backend().numDataIds() - dataIds} data ids were left on ${backendName}`);
+    throw new Error(`${tf.backend().numDataIds() - dataIds} data ids leaked on ${backendName}`);
   return read;
 }
 
-/** A repeatable stream of numbers in [-1, 1). */
+/** Returns numbers in [-1, 1) that repeat for a seed. */
 export function numbers(count: number, seed = 1): Float32Array {
   let state = seed >>> 0;
   return Float32Array.from({ length: count }, () => {
@@ -70,12 +85,6 @@ export function numbers(count: number, seed = 1): Float32Array {
   });
 }
 
-/** A float32 tensor of such numbers. */
+/** Returns a float32 tensor of {@link numbers}. */
 export const random = <R extends tf.Rank>(shape: number[], seed = 1): tf.Tensor<R> =>
-  tf.tensor(
-    numbers(
-      shape.reduce((size, length) => size * length, 1),
-      seed,
-    ),
-    shape as never,
-  ) as unknown as tf.Tensor<R>;
+  tf.tensor(numbers(sizeOfShape(shape), seed), shape as never) as unknown as tf.Tensor<R>;

@@ -1,5 +1,4 @@
-import { int, text, type } from '../kernels/attributes.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, int, text, type } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
 
 /** Name of the kernel: inputs a list of tensors; attributes as {@link AllReduceAttributes} says. */
@@ -26,9 +25,9 @@ const GROUP_KEY = 1;
 export const allReduce: Kernel = {
   name: ALL_REDUCE_KERNEL,
   inputs: 'list',
-  list: true,
+  returnsList: true,
   eager: false,
-  hasEffects: true,
+  hasSideEffects: true,
   rule: (inputs, attributes) => {
     const { buckets, firstKey, workers, timeoutSeconds } = attributes as unknown as AllReduceAttributes;
     const seconds = { shape: [], dtype: 'float32' as const };

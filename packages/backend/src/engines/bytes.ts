@@ -1,9 +1,10 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { bytesPerElement, sizeOf, type PhysicalType, type TypedArray } from '../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { bytesPerElement, type StorageDtype, type TypedArray } from '../recorder/types.js';
 import { gigabytes, memoryHint } from './out-of-memory.js';
 
 /** A typed array over bytes that belong to the caller alone. */
-export function typedArray(type: PhysicalType, bytes: ArrayBuffer): TypedArray {
+export function typedArray(type: StorageDtype, bytes: ArrayBuffer): TypedArray {
   if (type === 'float32') return new Float32Array(bytes);
   if (type === 'int32') return new Int32Array(bytes);
   if (type === 'bfloat16') return widen(new Uint16Array(bytes));
@@ -14,8 +15,8 @@ export function typedArray(type: PhysicalType, bytes: ArrayBuffer): TypedArray {
  * Does what needs an array for all numbers of a tensor. Throws `OUT_OF_MEMORY` where JavaScript has none that is as
  * long.
  */
-export function inHostMemory<R>(type: PhysicalType, shape: readonly number[], work: (byteLength: number) => R): R {
-  const bytes = sizeOf(shape) * bytesPerElement[type];
+export function inHostMemory<R>(type: StorageDtype, shape: readonly number[], work: (byteLength: number) => R): R {
+  const bytes = sizeOfShape(shape) * bytesPerElement[type];
   try {
     return work(bytes);
   } catch (error) {

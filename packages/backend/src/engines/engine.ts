@@ -1,6 +1,6 @@
 import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Program } from '../recorder/program.js';
-import type { DeviceArray, PhysicalType, TypedArray } from '../recorder/types.js';
+import type { DeviceArray, StorageDtype, TypedArray } from '../recorder/types.js';
 
 /** A tensor that lives in an engine. Opaque to everyone else. */
 export type EngineTensor = bigint;
@@ -77,20 +77,20 @@ export interface Engine {
    */
   compilations(): number;
   /** Copies host values to the device. */
-  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray): EngineTensor;
+  upload(type: StorageDtype, shape: readonly number[], values: DeviceArray): EngineTensor;
   /**
    * Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they
    * stay.
    */
   uploadFrom(
-    type: PhysicalType,
+    type: StorageDtype,
     shape: readonly number[],
     fill: (bytes: Uint8Array) => Promise<void>,
   ): Promise<EngineTensor>;
   /** Waits for a tensor and copies it to the host. */
-  download(tensor: EngineTensor, type: PhysicalType, size: number): TypedArray;
+  download(tensor: EngineTensor, type: StorageDtype, size: number): TypedArray;
   /** The same without blocking the event loop. */
-  downloadLater(tensor: EngineTensor, type: PhysicalType, size: number): Promise<TypedArray>;
+  downloadLater(tensor: EngineTensor, type: StorageDtype, size: number): Promise<TypedArray>;
   release(tensor: EngineTensor): void;
   /** Makes a program ready to be run many times. */
   compile(program: Program, describe: Describe): Executable;

@@ -1,10 +1,8 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cast } from '../kernels/elementwise.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, withControlInputs, arithmetic } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
-import { waitingFor } from '../kernels/waiting.js';
-import type { Spec } from '../recorder/types.js';
-import { arithmetic } from './arithmetic.js';
+import type { TensorSpec } from '../recorder/types.js';
 
 /** An activation's value and derivative at x, as `activations` of `@whetstone/core/ops` defines them. */
 interface Formula {
@@ -100,10 +98,10 @@ function formulaOf(name: unknown): Formula {
 const gated: Kernel = {
   name: 'WhetstoneGatedActivation',
   inputs: ['gate', 'up'],
-  list: true,
+  returnsList: true,
   rule: ([gate], { activation }) => {
     formulaOf(activation);
-    return { outputs: [gate as Spec], parameters: [activation as string] };
+    return { outputs: [gate as TensorSpec], parameters: [activation as string] };
   },
   tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [formulaOf(activation).value(emit, gate!), up!]),
 };
@@ -115,14 +113,14 @@ const gated: Kernel = {
 const gatedGradient: Kernel = {
   name: 'WhetstoneGatedActivationGrad',
   inputs: ['gradient', 'gate', 'up'],
-  list: true,
+  returnsList: true,
   rule: ([gradient], { activation }) => ({
-    outputs: [gradient as Spec, gradient as Spec],
+    outputs: [gradient as TensorSpec, gradient as TensorSpec],
     parameters: [activation as string],
   }),
   tensorflow: (emit, [gradient, gate, up], _, [activation]) => {
     const { multiply } = arithmetic(emit);
-    const { value, derivative } = formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), gate!);
+    const { value, derivative } = formulaOf(activation).valueAndDerivative(withControlInputs(emit, [gradient!]), gate!);
     return [multiply(multiply(gradient!, up!), derivative), multiply(gradient!, value)];
   },
 };
@@ -131,10 +129,10 @@ const gatedGradient: Kernel = {
 const alone: Kernel = {
   name: 'WhetstoneActivation',
   inputs: ['x'],
-  list: true,
+  returnsList: true,
   rule: ([x], { activation }) => {
     formulaOf(activation);
-    return { outputs: [x as Spec], parameters: [activation as string] };
+    return { outputs: [x as TensorSpec], parameters: [activation as string] };
   },
   tensorflow: (emit, [x], _, [activation]) => [formulaOf(activation).value(emit, x!)],
 };
@@ -142,10 +140,13 @@ const alone: Kernel = {
 const aloneGradient: Kernel = {
   name: 'WhetstoneActivationGrad',
   inputs: ['gradient', 'x'],
-  list: true,
-  rule: ([gradient], { activation }) => ({ outputs: [gradient as Spec], parameters: [activation as string] }),
+  returnsList: true,
+  rule: ([gradient], { activation }) => ({ outputs: [gradient as TensorSpec], parameters: [activation as string] }),
   tensorflow: (emit, [gradient, x], _, [activation]) => [
-    emit.op('Mul', [gradient!, formulaOf(activation).valueAndDerivative(waitingFor(emit, [gradient!]), x!).derivative]),
+    emit.op('Mul', [
+      gradient!,
+      formulaOf(activation).valueAndDerivative(withControlInputs(emit, [gradient!]), x!).derivative,
+    ]),
   ],
 };
 

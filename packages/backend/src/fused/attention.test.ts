@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { attention, type AttentionBlock } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, random, startBackend } from '../test-support.js';
-import { registerLeanGradients } from './gradients.js';
+import { registerGradients } from '../tfjs-patches/gradients.js';
 
 const [rows, groups, keyValueHeads, width] = [2, 3, 2, 4];
 
@@ -54,7 +54,7 @@ function valueAndGradients(
 describe.skipIf(libraryFolder === null)('attention in blocks gives what the plain operations give', () => {
   beforeAll(async () => {
     await tf.setBackend('cpu');
-    registerLeanGradients();
+    registerGradients();
   });
 
   const cases = {

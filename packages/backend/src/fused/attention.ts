@@ -1,8 +1,6 @@
-import { flag } from '../kernels/attributes.js';
-import { waitingFor } from '../kernels/waiting.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, flag, withControlInputs } from '../kernels/emitter.js';
 import { vector, type HostOperand, type Kernel, type Parameters } from '../kernels/kernel.js';
-import type { Spec } from '../recorder/types.js';
+import type { TensorSpec } from '../recorder/types.js';
 
 /**
  * Attention in blocks of queries, each against only those keys that it can see: under a causal mask of four blocks five
@@ -29,7 +27,7 @@ interface Layout {
   readonly blocks: readonly Block[];
 }
 
-function layoutOf(query: Spec, key: Spec, attributes: Readonly<Record<string, unknown>>): Layout {
+function layoutOf(query: TensorSpec, key: TensorSpec, attributes: Readonly<Record<string, unknown>>): Layout {
   const [batch = 1, queries = 1, width = 1] = query.shape;
   const groups = attributes['groups'] as number;
   const numbers = attributes['blocks'] as readonly number[];
@@ -235,7 +233,7 @@ function attendBackwards<T>(
   const cap = softCap as number;
   // Stretches of queries, keys and values are cut out again: they would be kept from the way there beside the whole, or
   // be more than it.
-  const later = waitingFor(emit, [gradient]);
+  const later = withControlInputs(emit, [gradient]);
   const parts = kept.map((weights, block) => {
     const given = queriesOf(emit, gradient, places, block, blocks);
     const ofWeights = product(emit, given, keysOf(later, value, places, block, blocks), false, true);
@@ -277,15 +275,19 @@ function attendBackwards<T>(
 const attention: Kernel = {
   name: 'WhetstoneAttention',
   inputs: ['query', 'key', 'value', 'bias'],
-  list: true,
+  returnsList: true,
   eager: false,
   rule: ([query, key], attributes) => {
-    const layout = layoutOf(query as Spec, key as Spec, attributes);
+    const layout = layoutOf(query as TensorSpec, key as TensorSpec, attributes);
     const weights = layout.blocks.map(({ queries, keys }) => ({
       shape: [layout.batch, layout.groups * queries, keys],
       dtype: 'float32' as const,
     }));
-    return { outputs: [query as Spec, ...weights], parameters: structure(layout, attributes), host: places(layout) };
+    return {
+      outputs: [query as TensorSpec, ...weights],
+      parameters: structure(layout, attributes),
+      host: places(layout),
+    };
   },
   tensorflow: (emit, inputs, host, parameters) => attend(emit, inputs, new Places(host), parameters),
 };
@@ -300,12 +302,12 @@ const attentionGradient: Kernel = {
     'along',
     ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`),
   ],
-  list: true,
+  returnsList: true,
   eager: false,
   rule: ([, query, key, value], attributes) => {
-    const layout = layoutOf(query as Spec, key as Spec, attributes);
+    const layout = layoutOf(query as TensorSpec, key as TensorSpec, attributes);
     return {
-      outputs: [query as Spec, key as Spec, value as Spec],
+      outputs: [query as TensorSpec, key as TensorSpec, value as TensorSpec],
       parameters: structure(layout, attributes),
       host: places(layout),
     };

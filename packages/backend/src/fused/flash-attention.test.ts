@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ModuleBuilder, type Hlo } from '../engines/xla/stablehlo/builder.js';
-import { lowerFlashAttention, lowerFlashAttentionGradient } from './flash-attention.stablehlo.js';
+import { lowerFlashAttention, lowerFlashAttentionGradient } from './flash-attention.js';
 
 interface Call {
   readonly name: string;

@@ -15,7 +15,7 @@ import {
 } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
-import { registerLeanGradients } from './gradients.js';
+import { registerGradients } from '../tfjs-patches/gradients.js';
 
 interface Case {
   readonly inputs: readonly number[][];
@@ -150,7 +150,7 @@ function valueAndGradients({ inputs, compute }: Case): number[][] {
 describe.skipIf(libraryFolder === null)('fused kernels give what the plain operations of other backends give', () => {
   beforeAll(async () => {
     await tf.setBackend('cpu');
-    registerLeanGradients();
+    registerGradients();
   });
 
   for (const [name, one] of Object.entries(cases)) {

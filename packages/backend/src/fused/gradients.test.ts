@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { crossEntropy, crossEntropyAndGradient } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
-import { registerLeanGradients } from './gradients.js';
+import { registerGradients } from '../tfjs-patches/gradients.js';
 
 interface Case {
   readonly shapes: readonly number[][];
@@ -106,7 +106,7 @@ for (const backendName of ['cpu', 'whetstone']) {
       beforeAll(async () => {
         if (backendName === 'whetstone') await startBackend();
         else await tf.setBackend('cpu');
-        registerLeanGradients();
+        registerGradients();
       });
 
       for (const [name, { shapes, compute }] of Object.entries(cases)) {

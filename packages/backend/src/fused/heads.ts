@@ -1,8 +1,6 @@
-import { flag, int } from '../kernels/attributes.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, flag, int, arithmetic } from '../kernels/emitter.js';
 import { vector, type HostOperand, type Kernel } from '../kernels/kernel.js';
-import type { Spec } from '../recorder/types.js';
-import { arithmetic } from './arithmetic.js';
+import type { TensorSpec } from '../recorder/types.js';
 
 const operands = new Map<string, readonly HostOperand[]>();
 /** Far more than the shapes of heads that a model has in a step. */
@@ -68,16 +66,16 @@ const swapAxes = <T>(emit: Emitter<T>, x: T): T => emit.op('Transpose', [x, emit
 const splitHeads: Kernel = {
   name: 'WhetstoneSplitHeads',
   inputs: ['x', 'cos', 'sin'],
-  list: true,
+  returnsList: true,
   rule: ([x], attributes) => {
     const { rows, headDim, groups, rotated } = attributes as Record<'rows' | 'headDim' | 'groups' | 'rotated', number>;
-    const [tokens = 0, features = 0] = (x as Spec).shape;
+    const [tokens = 0, features = 0] = (x as TensorSpec).shape;
     const [length, heads] = [tokens / rows, features / headDim];
     const byHead = [rows, heads, length, headDim];
     const folded = [(rows * heads) / groups, groups * length, headDim];
     return {
       outputs: [{ shape: folded, dtype: 'float32' }],
-      shapes: [byHead],
+      outputShapes: [byHead],
       parameters: [rotated > 0, rotated === headDim],
       host: vectors([[rows, length, heads, headDim], folded, byHead, ...turning(byHead, rotated)]),
     };
@@ -97,11 +95,11 @@ const splitHeads: Kernel = {
 const joinHeads: Kernel = {
   name: 'WhetstoneJoinHeads',
   inputs: ['x', 'cos', 'sin'],
-  takesAnyShape: true,
-  list: true,
+  acceptsAnyShape: true,
+  returnsList: true,
   rule: ([x], attributes) => {
     const rotated = attributes['rotated'] as number;
-    const byHead = (x as Spec).shape;
+    const byHead = (x as TensorSpec).shape;
     const [rows = 1, heads = 1, length = 1, headDim = 1] = byHead;
     const joined = [rows * length, heads * headDim];
     return {
@@ -128,10 +126,10 @@ const joinHeads: Kernel = {
 const attentionAlong: Kernel = {
   name: 'WhetstoneAttentionAlong',
   inputs: ['gradient', 'result'],
-  list: true,
+  returnsList: true,
   rule: ([gradient], attributes) => {
     const { rows, headDim, batch } = attributes as Record<'rows' | 'headDim' | 'batch', number>;
-    const [tokens = 0, features = 0] = (gradient as Spec).shape;
+    const [tokens = 0, features = 0] = (gradient as TensorSpec).shape;
     const [length, heads] = [tokens / rows, features / headDim];
     const folded = [batch, (tokens * heads) / batch, 1];
     return { outputs: [{ shape: folded, dtype: 'float32' }], host: vectors([[rows, length, heads, headDim], folded]) };

@@ -1,9 +1,7 @@
-import { flag } from '../kernels/attributes.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, flag, arithmetic } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
-import { multiply } from '../kernels/matrix.js';
-import type { Spec } from '../recorder/types.js';
-import { arithmetic } from './arithmetic.js';
+import { emitProduct } from '../kernels/matrix.js';
+import type { TensorSpec } from '../recorder/types.js';
 
 const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T =>
   emit.op('MatMul', [a, b], { transpose_a: flag(transposeA), transpose_b: flag(transposeB) });
@@ -21,13 +19,13 @@ const scaled = <T>(emit: Emitter<T>, narrow: T, scale: T | undefined): T =>
 const addLowRank: Kernel = {
   name: 'WhetstoneAddLowRank',
   inputs: ['base', 'x', 'a', 'b', 'scale'],
-  list: true,
+  returnsList: true,
   rule: ([base, x, a]) => {
-    const [rank = 0] = (a as Spec).shape;
-    const [tokens = 0] = (x as Spec).shape;
+    const [rank = 0] = (a as TensorSpec).shape;
+    const [tokens = 0] = (x as TensorSpec).shape;
     return {
       outputs: [
-        { shape: (base as Spec).shape, dtype: 'float32' },
+        { shape: (base as TensorSpec).shape, dtype: 'float32' },
         { shape: [tokens, rank], dtype: 'float32' },
       ],
       parameters: [rank === 1],
@@ -43,10 +41,10 @@ const addLowRank: Kernel = {
 const addLowRankGradient: Kernel = {
   name: 'WhetstoneAddLowRankGrad',
   inputs: ['gradient', 'x', 'a', 'b', 'narrow', 'scale'],
-  list: true,
+  returnsList: true,
   rule: ([, x, a, b]) => ({
-    outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })),
-    parameters: [(a as Spec).shape[0] === 1],
+    outputs: [x, a, b].map((of) => ({ shape: (of as TensorSpec).shape, dtype: 'float32' as const })),
+    parameters: [(a as TensorSpec).shape[0] === 1],
   }),
   tensorflow: (emit, [gradient, x, a, b, narrow, scale], _, [isOne]) => {
     const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
@@ -60,16 +58,16 @@ const addLowRankGradient: Kernel = {
 
 /** The frozen matrix may come in bfloat16 where products are computed in it. */
 const wide = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T =>
-  multiply(emit, x, weight, ['2d', false, transposed, 'float32']);
+  emitProduct(emit, x, weight, ['2d', false, transposed, 'float32']);
 
 /** A linear layer and its adapter: `adaptedLinear` of `@whetstone/core/ops`, recorded as one operation. */
 const adaptedLinear: Kernel = {
   name: 'WhetstoneAdaptedLinear',
-  multiplies: true,
+  isMatrixProduct: true,
   inputs: ['x', 'weight', 'a', 'b', 'scale', 'bias'],
-  list: true,
+  returnsList: true,
   rule: (inputs, { inFirst, hasScale }) => {
-    const [x, , a, b] = inputs as readonly [Spec, Spec, Spec, Spec, ...Spec[]];
+    const [x, , a, b] = inputs as readonly [TensorSpec, TensorSpec, TensorSpec, TensorSpec, ...TensorSpec[]];
     const [tokens = 0] = x.shape;
     const [rank = 0] = a.shape;
     const [out = 0] = b.shape;
@@ -95,12 +93,12 @@ const adaptedLinear: Kernel = {
 /** Its gradients with respect to x, a and b. */
 const adaptedLinearGradient: Kernel = {
   name: 'WhetstoneAdaptedLinearGrad',
-  multiplies: true,
+  isMatrixProduct: true,
   inputs: ['gradient', 'x', 'weight', 'a', 'b', 'narrow', 'scale'],
-  list: true,
+  returnsList: true,
   rule: ([, x, , a, b], { inFirst }) => ({
-    outputs: [x, a, b].map((of) => ({ shape: (of as Spec).shape, dtype: 'float32' as const })),
-    parameters: [(a as Spec).shape[0] === 1, inFirst === true],
+    outputs: [x, a, b].map((of) => ({ shape: (of as TensorSpec).shape, dtype: 'float32' as const })),
+    parameters: [(a as TensorSpec).shape[0] === 1, inFirst === true],
   }),
   tensorflow: (emit, [gradient, x, weight, a, b, narrow, scale], _, [isOne, inFirst]) => {
     const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);

@@ -1,8 +1,6 @@
-import { flag } from '../kernels/attributes.js';
-import type { Emitter } from '../kernels/emitter.js';
+import { type Emitter, flag, arithmetic } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
-import type { Spec } from '../recorder/types.js';
-import { arithmetic } from './arithmetic.js';
+import type { TensorSpec } from '../recorder/types.js';
 
 /** The mean over the last axis, kept. */
 const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T =>
@@ -15,9 +13,9 @@ const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T =>
 const rmsNormalize: Kernel = {
   name: 'WhetstoneRmsNormalize',
   inputs: ['x'],
-  list: true,
+  returnsList: true,
   rule: ([x], { epsilon }) => {
-    const { shape } = x as Spec;
+    const { shape } = x as TensorSpec;
     return {
       outputs: [
         { shape, dtype: 'float32' },
@@ -36,8 +34,11 @@ const rmsNormalize: Kernel = {
 const rmsNormalizeGradient: Kernel = {
   name: 'WhetstoneRmsNormalizeGrad',
   inputs: ['gradient', 'value', 'inverse', 'weight'],
-  list: true,
-  rule: ([gradient]) => ({ outputs: [gradient as Spec], parameters: [(gradient as Spec).shape.length - 1] }),
+  returnsList: true,
+  rule: ([gradient]) => ({
+    outputs: [gradient as TensorSpec],
+    parameters: [(gradient as TensorSpec).shape.length - 1],
+  }),
   tensorflow: (emit, [gradient, value, inverse, weight], _, [axis]) => {
     const { subtract, multiply } = arithmetic(emit);
     const given = weight === undefined ? gradient! : multiply(gradient!, weight);

@@ -1,17 +1,17 @@
 import { backend_util, upcastType, type DataType } from '@tensorflow/tfjs-core';
-import { sameShape, type PhysicalType, type Spec } from '../recorder/types.js';
-import { float, type } from './attributes.js';
-import type { Emitter } from './emitter.js';
+import { sameShape } from '@whetstone/core/util';
+import { type StorageDtype, type TensorSpec } from '../recorder/types.js';
+import { type Emitter, float, type } from './emitter.js';
 import { scalar, type Kernel } from './kernel.js';
 
-export const cast = <T>(emit: Emitter<T>, tensor: T, to: PhysicalType): T =>
+export const cast = <T>(emit: Emitter<T>, tensor: T, to: StorageDtype): T =>
   emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });
 
 /** Truth values as integers, numbers as they are: TensorFlow counts and orders numbers only. */
-export const asNumbers = <T>(emit: Emitter<T>, tensor: T): T =>
+export const boolToInt = <T>(emit: Emitter<T>, tensor: T): T =>
   emit.typeOf(tensor) === 'bool' ? cast(emit, tensor, 'int32') : tensor;
 
-const only = (inputs: readonly Spec[]): Spec => inputs[0] as Spec;
+const first = (inputs: readonly TensorSpec[]): TensorSpec => inputs[0] as TensorSpec;
 
 /**
  * `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back.
@@ -21,7 +21,9 @@ function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
     name,
     inputs: ['x'],
     // tfjs keeps the dtype, but for exp.
-    rule: (inputs) => ({ outputs: [name === 'Exp' ? { shape: only(inputs).shape, dtype: 'float32' } : only(inputs)] }),
+    rule: (inputs) => ({
+      outputs: [name === 'Exp' ? { shape: first(inputs).shape, dtype: 'float32' } : first(inputs)],
+    }),
     tensorflow: (emit, [x]) => {
       const given = emit.typeOf(x!);
       const needed =
@@ -40,7 +42,7 @@ function test(name: string): Kernel {
   return {
     name,
     inputs: ['x'],
-    rule: (inputs) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'bool' }] }),
+    rule: (inputs) => ({ outputs: [{ shape: first(inputs).shape, dtype: 'bool' }] }),
     tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
   };
 }
@@ -49,7 +51,7 @@ function test(name: string): Kernel {
 const sign: Kernel = {
   name: 'Sign',
   inputs: ['x'],
-  rule: (inputs) => ({ outputs: [only(inputs)] }),
+  rule: (inputs) => ({ outputs: [first(inputs)] }),
   tensorflow: (emit, [x]) => {
     const given = emit.typeOf(x!);
     if (given !== 'float32') return cast(emit, emit.op('Sign', [cast(emit, x!, 'int32')]), given);
@@ -57,8 +59,8 @@ const sign: Kernel = {
   },
 };
 
-function broadcast(inputs: readonly Spec[]): readonly number[] {
-  const [a, b] = inputs as readonly [Spec, Spec];
+function broadcast(inputs: readonly TensorSpec[]): readonly number[] {
+  const [a, b] = inputs as readonly [TensorSpec, TensorSpec];
   return backend_util.assertAndGetBroadcastShape(a.shape as number[], b.shape as number[]);
 }
 
@@ -67,7 +69,7 @@ function binary(name: string, op: string, domain: 'floats' | 'numbers' = 'number
   return {
     name,
     inputs: ['a', 'b'],
-    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: only(inputs).dtype }] }),
+    rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: first(inputs).dtype }] }),
     tensorflow: (emit, [a, b]) => {
       const given = emit.typeOf(a!);
       const needed = domain === 'floats' ? 'float32' : given === 'bool' ? 'int32' : given;
@@ -131,16 +133,16 @@ const floatOnly = [
 const anyNumber = ['Abs', 'Neg', 'Square', 'Relu', 'Relu6'];
 
 /** What numbers of a dtype are compared and added as: truth values as integers. */
-const numberType = ({ dtype }: Spec): PhysicalType => (dtype === 'bool' ? 'int32' : (dtype as PhysicalType));
+const numberType = ({ dtype }: TensorSpec): StorageDtype => (dtype === 'bool' ? 'int32' : (dtype as StorageDtype));
 
 const clip: Kernel = {
   name: 'ClipByValue',
   inputs: ['x'],
   rule: (inputs, { clipValueMin, clipValueMax }) => ({
-    outputs: [only(inputs)],
+    outputs: [first(inputs)],
     host: [
-      scalar(clipValueMin as number, numberType(only(inputs))),
-      scalar(clipValueMax as number, numberType(only(inputs))),
+      scalar(clipValueMin as number, numberType(first(inputs))),
+      scalar(clipValueMax as number, numberType(first(inputs))),
     ],
   }),
   tensorflow: (emit, [x], [low, high]) =>
@@ -155,10 +157,10 @@ const castKernel: Kernel = {
   name: 'Cast',
   inputs: ['x'],
   rule: (inputs, { dtype }) => ({
-    outputs: [{ shape: only(inputs).shape, dtype: dtype as DataType }],
+    outputs: [{ shape: first(inputs).shape, dtype: dtype as DataType }],
     parameters: [dtype as string],
   }),
-  tensorflow: (emit, [x], _, [dtype]) => emit.op('Cast', [x!], { DstT: type(dtype as PhysicalType) }),
+  tensorflow: (emit, [x], _, [dtype]) => emit.op('Cast', [x!], { DstT: type(dtype as StorageDtype) }),
 };
 
 /** `x > 0 ? 1 : alpha`, and NaN stays. */
@@ -166,8 +168,8 @@ const step: Kernel = {
   name: 'Step',
   inputs: ['x'],
   rule: (inputs, { alpha }) => ({
-    outputs: [only(inputs)],
-    host: [scalar((alpha as number | undefined) ?? 0, numberType(only(inputs)))],
+    outputs: [first(inputs)],
+    host: [scalar((alpha as number | undefined) ?? 0, numberType(first(inputs)))],
   }),
   tensorflow: (emit, [given], [alpha]) => {
     const kind = emit.typeOf(alpha!);
@@ -185,7 +187,7 @@ const leakyRelu: Kernel = {
   name: 'LeakyRelu',
   inputs: ['x'],
   rule: (inputs, { alpha }) => ({
-    outputs: [{ shape: only(inputs).shape, dtype: 'float32' }],
+    outputs: [{ shape: first(inputs).shape, dtype: 'float32' }],
     parameters: [alpha as number],
   }),
   tensorflow: (emit, [x], _, [alpha]) =>
@@ -210,7 +212,7 @@ const prelu: Kernel = {
 const eluGradient: Kernel = {
   name: 'EluGrad',
   inputs: ['dy', 'y'],
-  rule: (inputs) => ({ outputs: [inputs[1] as Spec] }),
+  rule: (inputs) => ({ outputs: [inputs[1] as TensorSpec] }),
   tensorflow: (emit, [dy, y]) => emit.op('EluGrad', [dy!, y!]),
 };
 
@@ -221,10 +223,10 @@ const eluGradient: Kernel = {
 const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
-  rule: (inputs) => ({ outputs: [only(inputs)] }),
+  rule: (inputs) => ({ outputs: [first(inputs)] }),
   tensorflow: (emit, inputs) => {
     const given = emit.typeOf(inputs[0]!);
-    const [first, ...others] = inputs.map((input) => asNumbers(emit, input));
+    const [first, ...others] = inputs.map((input) => boolToInt(emit, input));
     return cast(
       emit,
       others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!),
@@ -241,7 +243,7 @@ const select: Kernel = {
   name: 'Select',
   inputs: ['condition', 't', 'e'],
   rule: (inputs) => {
-    const [condition, t, e] = inputs as readonly [Spec, Spec, Spec];
+    const [condition, t, e] = inputs as readonly [TensorSpec, TensorSpec, TensorSpec];
     const choosesRows = condition.shape.length === 1 && t.shape.length > 1;
     const broadcasts = !choosesRows && !(sameShape(condition.shape, t.shape) && sameShape(t.shape, e.shape));
     const dtype = upcastType(t.dtype, e.dtype);
@@ -253,15 +255,15 @@ const select: Kernel = {
   tensorflow: (emit, [condition, t, e], _, [broadcasts, dtype]) =>
     emit.op(broadcasts === true ? 'SelectV2' : 'Select', [
       cast(emit, condition!, 'bool'),
-      cast(emit, t!, dtype as PhysicalType),
-      cast(emit, e!, dtype as PhysicalType),
+      cast(emit, t!, dtype as StorageDtype),
+      cast(emit, e!, dtype as StorageDtype),
     ]),
 };
 
 const logicalNot: Kernel = {
   name: 'LogicalNot',
   inputs: ['x'],
-  rule: (inputs) => ({ outputs: [{ shape: only(inputs).shape, dtype: 'bool' }] }),
+  rule: (inputs) => ({ outputs: [{ shape: first(inputs).shape, dtype: 'bool' }] }),
   tensorflow: (emit, [x]) => emit.op('LogicalNot', [cast(emit, x!, 'bool')]),
 };
 
@@ -269,7 +271,7 @@ function like(name: 'ZerosLike' | 'OnesLike'): Kernel {
   return {
     name,
     inputs: ['x'],
-    rule: (inputs) => ({ outputs: [only(inputs)] }),
+    rule: (inputs) => ({ outputs: [first(inputs)] }),
     tensorflow: (emit, [x]) => emit.op(name, [x!]),
   };
 }

@@ -134,7 +134,7 @@ export async function registerHostFallback(backendName: string): Promise<readonl
  * The cpu backend's kernel for operands that live on the host anyway (strings, complex64), or null where that backend
  * is not installed.
  */
-export function hostKernel(name: string): KernelFunc | null {
+export function cpuKernel(name: string): KernelFunc | null {
   const config = getKernel(name, 'cpu');
   const host = findBackend('cpu') as HostBackend | null;
   return config === undefined || host === null ? null : wrap(config, host);

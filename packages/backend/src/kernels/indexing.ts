@@ -1,16 +1,17 @@
 import { backend_util, gather_util, upcastType, util, type Tensor } from '@tensorflow/tfjs-core';
-import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
-import { flag, int, type } from './attributes.js';
-import { asNumbers, cast } from './elementwise.js';
-import { scalar, vector, type HostOperand, type Kernel } from './kernel.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { type StorageDtype, type TensorSpec } from '../recorder/types.js';
+import { boolToInt, cast } from './elementwise.js';
+import { scalar, vector, type Kernel } from './kernel.js';
+import { int, type } from './emitter.js';
 
 const gather: Kernel = {
   name: 'GatherV2',
   inputs: ['x', 'indices'],
   gathersRows: true,
   rule: ([x, indices], { axis, batchDims }) => {
-    const { shape, dtype } = x as Spec;
-    const picked = (indices as Spec).shape;
+    const { shape, dtype } = x as TensorSpec;
+    const picked = (indices as TensorSpec).shape;
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     const batch = (batchDims as number | undefined) ?? 0;
     const dimensions = batch < 0 ? batch + picked.length : batch;
@@ -37,7 +38,7 @@ const gatherNd: Kernel = {
   inputs: ['params', 'indices'],
   rule: ([params, indices]) => {
     const [shape] = gather_util.prepareAndValidate(params as never, indices as never);
-    return { outputs: [{ shape, dtype: (params as Spec).dtype }] };
+    return { outputs: [{ shape, dtype: (params as TensorSpec).dtype }] };
   },
   tensorflow: (emit, [params, indices]) => emit.op('GatherNd', [params!, cast(emit, indices!, 'int32')]),
 };
@@ -46,12 +47,12 @@ const scatterNd: Kernel = {
   name: 'ScatterNd',
   inputs: ['indices', 'updates'],
   rule: ([indices, updates], { shape }) => ({
-    outputs: [{ shape: shape as number[], dtype: (updates as Spec).dtype }],
+    outputs: [{ shape: shape as number[], dtype: (updates as TensorSpec).dtype }],
     // TensorFlow refuses rows for a result that has none.
-    parameters: [sizeOf(shape as number[]) === 0],
+    parameters: [sizeOfShape(shape as number[]) === 0],
     host: [vector(shape as number[])],
     // A list of indices is a list of rows.
-    inputShapes: [(indices as Spec).shape.length === 1 ? [...(indices as Spec).shape, 1] : null, null],
+    inputShapes: [(indices as TensorSpec).shape.length === 1 ? [...(indices as TensorSpec).shape, 1] : null, null],
   }),
   tensorflow: (emit, [indices, updates], [shape], [isEmpty]) =>
     isEmpty === true
@@ -62,7 +63,10 @@ const scatterNd: Kernel = {
 const tensorScatterUpdate: Kernel = {
   name: 'TensorScatterUpdate',
   inputs: ['tensor', 'indices', 'updates'],
-  rule: ([tensor]) => ({ outputs: [tensor as Spec], parameters: [sizeOf((tensor as Spec).shape) === 0] }),
+  rule: ([tensor]) => ({
+    outputs: [tensor as TensorSpec],
+    parameters: [sizeOfShape((tensor as TensorSpec).shape) === 0],
+  }),
   tensorflow: (emit, [tensor, indices, updates], _, [isEmpty]) =>
     isEmpty === true
       ? emit.op('Identity', [tensor!])
@@ -73,11 +77,11 @@ const unsortedSegmentSum: Kernel = {
   name: 'UnsortedSegmentSum',
   inputs: ['x', 'segmentIds'],
   rule: ([x, ids], { numSegments }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     return {
       outputs: [
         {
-          shape: [numSegments as number, ...shape.slice((ids as Spec).shape.length)],
+          shape: [numSegments as number, ...shape.slice((ids as TensorSpec).shape.length)],
           dtype: dtype === 'bool' ? 'int32' : dtype,
         },
       ],
@@ -85,7 +89,7 @@ const unsortedSegmentSum: Kernel = {
     };
   },
   tensorflow: (emit, [x, ids], [count]) =>
-    emit.op('UnsortedSegmentSum', [asNumbers(emit, x!), cast(emit, ids!, 'int32'), count!]),
+    emit.op('UnsortedSegmentSum', [boolToInt(emit, x!), cast(emit, ids!, 'int32'), count!]),
 };
 
 const oneHot: Kernel = {
@@ -94,7 +98,7 @@ const oneHot: Kernel = {
   rule: ([indices], { depth, onValue, offValue, dtype }) => {
     const kind = ((dtype as string | undefined) ?? 'int32') as 'int32';
     return {
-      outputs: [{ shape: [...(indices as Spec).shape, depth as number], dtype: kind }],
+      outputs: [{ shape: [...(indices as TensorSpec).shape, depth as number], dtype: kind }],
       host: [scalar(depth as number, 'int32'), scalar(onValue as number, kind), scalar(offValue as number, kind)],
     };
   },
@@ -119,45 +123,8 @@ const fill: Kernel = {
   },
   tensorflow: (emit, _, [shape, value], [form, kind, number]) =>
     form === 'constant'
-      ? emit.constant(kind as PhysicalType, [], [number as number])
+      ? emit.constant(kind as StorageDtype, [], [number as number])
       : emit.op('Fill', [shape!, value!]),
-};
-
-/** Two int32 numbers out of one float64 seed: every seed of tfjs's gives its own stream. */
-function seedOperand(seed: unknown): HostOperand {
-  const words = new Int32Array(Float64Array.of(Number(seed) || 0).buffer);
-  return { type: 'int32', shape: [2], values: words };
-}
-
-/**
- * Draws with replacement: the first class at which the running sum of the probabilities passes a uniform number of
- * Philox. The same seed gives the same draws, on both engines, but where a last bit of a probability decides.
- */
-const multinomial: Kernel = {
-  name: 'Multinomial',
-  inputs: ['logits'],
-  // It holds a Softmax.
-  eager: false,
-  rule: ([logits], { numSamples, seed, normalized }) => {
-    const [rows = 1, classes = 1] = (logits as Spec).shape;
-    return {
-      outputs: [{ shape: [rows, numSamples as number], dtype: 'int32' }],
-      parameters: [normalized === true],
-      host: [vector([rows, numSamples as number]), seedOperand(seed), scalar(classes - 1, 'int32')],
-    };
-  },
-  tensorflow: (emit, [logits], [drawn, seed, last], [normalized]) => {
-    const running = emit.op('Cumsum', [
-      normalized === true ? logits! : emit.op('Softmax', [logits!]),
-      emit.constant('int32', [], [1]),
-    ]);
-    const total = emit.op('Max', [running, emit.constant('int32', [1], [1])], { keep_dims: flag(true) });
-    const uniform = emit.op('StatelessRandomUniform', [drawn!, seed!], { dtype: type('float32') });
-    return emit.op('Minimum', [
-      emit.op('UpperBound', [running, emit.op('Mul', [uniform, total])], { out_type: type('int32') }),
-      last!,
-    ]);
-  },
 };
 
 /** Where values would be inserted into sorted rows. */
@@ -166,34 +133,34 @@ function searchSorted(): Kernel {
     name: 'SearchSorted',
     inputs: ['sortedSequence', 'values'],
     rule: ([sorted, values], { side }) => {
-      const compared = upcastType((sorted as Spec).dtype, (values as Spec).dtype);
+      const compared = upcastType((sorted as TensorSpec).dtype, (values as TensorSpec).dtype);
       return {
-        outputs: [{ shape: (values as Spec).shape, dtype: 'int32' }],
+        outputs: [{ shape: (values as TensorSpec).shape, dtype: 'int32' }],
         parameters: [side === 'left', compared === 'bool' ? 'int32' : compared],
       };
     },
     tensorflow: (emit, operands, _, [left, compared]) =>
       emit.op(
         left === true ? 'LowerBound' : 'UpperBound',
-        operands.map((operand) => cast(emit, operand, compared as PhysicalType)),
+        operands.map((operand) => cast(emit, operand, compared as StorageDtype)),
         { out_type: type('int32') },
       ),
   };
 }
 
-const bincountTypes = (weights: Spec): PhysicalType => (weights.dtype === 'float32' ? 'float32' : 'int32');
+const bincountTypes = (weights: TensorSpec): StorageDtype => (weights.dtype === 'float32' ? 'float32' : 'int32');
 
 /** Counts of small integers, weighted. */
 const bincount: Kernel = {
   name: 'Bincount',
   inputs: ['x', 'weights'],
   rule: ([, weights], { size }) => ({
-    outputs: [{ shape: [size as number], dtype: bincountTypes(weights as Spec) as 'int32' }],
-    parameters: [sizeOf((weights as Spec).shape) === 0],
+    outputs: [{ shape: [size as number], dtype: bincountTypes(weights as TensorSpec) as 'int32' }],
+    parameters: [sizeOfShape((weights as TensorSpec).shape) === 0],
     host: [scalar(size as number, 'int32')],
   }),
   tensorflow: (emit, [x, weights], [size]) =>
-    emit.op('Bincount', [cast(emit, x!, 'int32'), size!, asNumbers(emit, weights!)]),
+    emit.op('Bincount', [cast(emit, x!, 'int32'), size!, boolToInt(emit, weights!)]),
 };
 
 export const indexing: readonly Kernel[] = [
@@ -204,7 +171,6 @@ export const indexing: readonly Kernel[] = [
   unsortedSegmentSum,
   oneHot,
   fill,
-  multinomial,
   searchSorted(),
   bincount,
 ];

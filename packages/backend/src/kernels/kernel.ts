@@ -1,81 +1,69 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { PhysicalType, Spec, TypedArray } from '../recorder/types.js';
+import type { StorageDtype, TensorSpec, TypedArray } from '../recorder/types.js';
 import type { Hlo, ModuleBuilder } from '../engines/xla/stablehlo/builder.js';
 import type { Emitter } from './emitter.js';
 
-/**
- * Attributes that are part of a graph's structure (axes, flags, permutations): another value means another compiled
- * graph.
- */
+/** How matrices are multiplied: `bfloat16` rounds both operands to bfloat16 and accumulates in float32. */
+export type MatmulPolicy = 'float32' | 'bfloat16';
+
+/** Attributes that belong to a graph's structure (axes, flags, permutations): a new value compiles a new graph. */
 export type Parameters = readonly (number | string | boolean)[];
 
 /**
- * A small host tensor that an operation needs: a target shape, a slice's begin, a fill value. Fed as an input: another
- * value recompiles nothing.
+ * A small tensor from the host that an operation needs: a target shape, the begin of a slice, a fill value. It is an
+ * input of the graph, so a new value compiles nothing.
  */
 export interface HostOperand {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   readonly shape: readonly number[];
   readonly values: TypedArray;
 }
 
-/** What recording an operation comes to. */
+/** What the recorder needs to record one operation. */
 export interface Recording {
-  readonly outputs: readonly Spec[];
+  readonly outputs: readonly TensorSpec[];
   readonly parameters?: Parameters;
   readonly host?: readonly HostOperand[];
-  /** Target shapes of inputs that must be seen under another shape first (flattened matmuls). */
+  /** Shapes to which inputs are reshaped first, such as flattened matrices. Null keeps an input's shape. */
   readonly inputShapes?: readonly (readonly number[] | null)[] | undefined;
-  /** Shapes of the results as tfjs sees them, where the op makes them under another shape of the same size. */
-  readonly shapes?: readonly (readonly number[])[];
+  /** Shapes that tfjs-core gets for the results, if the op computes them under other shapes of the same size. */
+  readonly outputShapes?: readonly (readonly number[])[];
 }
 
-/** Named inputs of tfjs kernels, or a list. */
+/** Names of a tfjs kernel's inputs, or `list`. */
 type InputNames = readonly string[] | 'list';
 
-/**
- * A kernel is one record in one place: its tfjs name, its shape and dtype rule, and its lowerings.
- */
+/** A kernel: its name in tfjs-core, its shape and dtype rule, and its lowerings. */
 export interface Kernel {
   /** Name under which tfjs-core calls it. */
   readonly name: string;
   readonly inputs: InputNames;
-  /** True where tfjs expects a list even of one result (SplitV, Unpack). */
-  readonly list?: boolean;
-  /** True where the results are rows of the first input: they are taken from a table in bfloat16 as they are. */
+  /** True if tfjs-core expects a list even of one result (SplitV, Unpack). */
+  readonly returnsList?: boolean;
+  /** True if the results are rows of the first input. Rows of a bfloat16 table are gathered before they are widened. */
   readonly gathersRows?: true;
+  /** True for matrix products. Under the policy `bfloat16` they take bfloat16 operands without widening them. */
+  readonly isMatrixProduct?: true;
+  /** True if the first operand may have any shape of its size: the recorded operation reshapes it. */
+  readonly acceptsAnyShape?: true;
   /**
-   * True where the operands are multiplied as matrices: under the policy bfloat16 they are taken in bfloat16 as they
-   * are.
-   */
-  readonly multiplies?: true;
-  /** True where the first operand may come in any shape of its size: what is recorded gives it its shape. */
-  readonly takesAnyShape?: true;
-  /**
-   * False where TensorFlow computes other last bits op by op than in a function: its graphs are always compiled, so
-   * that a resumed run repeats itself exactly.
+   * False if TensorFlow's eager execution rounds differently from a function. Graphs with such a kernel are always
+   * compiled, so that a resumed run repeats the same bits.
    */
   readonly eager?: false;
-  /**
-   * For each result the inputs whose new version it is: an engine may compute it in their memory where nobody holds
-   * them any more.
-   */
+  /** For each result, the inputs that it replaces: an engine may reuse their memory if nothing else holds them. */
   readonly replaces?: readonly (readonly number[])[];
-  /** True where TensorFlow's ops, too, write in the memory of what they replace, if nobody else holds it. */
+  /** True if TensorFlow's ops also write into the replaced input, if nothing else holds it. */
   readonly writesInPlace?: true;
-  /**
-   * True where it does more than give results (variables, sums with other processes): it is never part of what is
-   * called several times.
-   */
-  readonly hasEffects?: true;
-  /** Shape and dtype rule: from the inputs' specs and tfjs's attributes to what is recorded. */
-  rule(inputs: readonly Spec[], attributes: Readonly<Record<string, unknown>>): Recording;
-  /** TensorFlow ops; `inputs` are the tensor inputs, `host` the host operands, in order. */
+  /** True for variables and sums over processes. Such an operation never becomes part of a repeated segment. */
+  readonly hasSideEffects?: true;
+  /** Returns what to record for inputs with these specs and tfjs-core's attributes. */
+  rule(inputs: readonly TensorSpec[], attributes: Readonly<Record<string, unknown>>): Recording;
+  /** Lowers to TensorFlow ops. `inputs` are the tensor inputs and `host` the host operands, both in order. */
   tensorflow<T>(emit: Emitter<T>, inputs: readonly T[], host: readonly T[], parameters: Parameters): T | readonly T[];
   /**
-   * StableHLO, for the xla engine: where it is left out, the ops of `tensorflow` are lowered one by one
-   * (`engines/xla/stablehlo`), which suits nearly every kernel. Write one where shapes that are known allow something
-   * better.
+   * Lowers to StableHLO for the xla engine. Without it, the ops of `tensorflow` are lowered one by one
+   * (`engines/xla/stablehlo`), which suits nearly every kernel.
    */
   readonly stablehlo?: (
     b: ModuleBuilder,
@@ -87,13 +75,13 @@ export interface Kernel {
 
 export type KernelInputs = Readonly<Record<string, TensorInfo | undefined>>;
 
-/** A vector of int32 as a host operand: shapes, begins, sizes, paddings. */
+/** Returns an int32 vector as a host operand: a shape, begins, sizes or paddings. */
 export function vector(values: readonly number[], shape: readonly number[] = [values.length]): HostOperand {
   return { type: 'int32', shape, values: Int32Array.from(values) };
 }
 
-/** One number as a host operand. */
-export function scalar(value: number, type: PhysicalType): HostOperand {
+/** Returns one number as a host operand. */
+export function scalar(value: number, type: StorageDtype): HostOperand {
   return {
     type,
     shape: [],

@@ -1,9 +1,9 @@
 import { backend_util, broadcast_util, upcastType } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
-import { float, flag, text } from './attributes.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { type StorageDtype, type TensorSpec } from '../recorder/types.js';
 import { cast } from './elementwise.js';
-import type { Emitter } from './emitter.js';
+import { type Emitter, float, flag, text } from './emitter.js';
 import type { Kernel, Parameters, Recording } from './kernel.js';
 
 interface Product extends Recording {
@@ -14,7 +14,7 @@ interface Product extends Recording {
  * A (batched) matrix product. Where only one matrix stands on a side it is one 2-D product over the flattened rows of
  * the other: TensorFlow's MatMul is faster than a batch of one, and gradients of frozen projections take this way.
  */
-function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Product {
+function productRecording(a: TensorSpec, b: TensorSpec, transposeA: boolean, transposeB: boolean): Product {
   const rankA = a.shape.length;
   const rankB = b.shape.length;
   const rows = a.shape[transposeA ? rankA - 1 : rankA - 2] ?? 1;
@@ -34,32 +34,32 @@ function product(a: Spec, b: Spec, transposeA: boolean, transposeB: boolean): Pr
   );
   const shape = [...batch, rows, columns];
   const dtype = upcastType(a.dtype, b.dtype);
-  const oneA = sizeOf(a.shape.slice(0, -2)) === 1;
-  const oneB = sizeOf(b.shape.slice(0, -2)) === 1;
+  const oneA = sizeOfShape(a.shape.slice(0, -2)) === 1;
+  const oneB = sizeOfShape(b.shape.slice(0, -2)) === 1;
   const flatA = a.shape.slice(-2);
   const flatB = b.shape.slice(-2);
   // Nothing is added up in an outer product: it costs what writing it costs, and stays exact under every policy.
   const isOuter = innerA === 1;
   if (oneB && (oneA || !transposeA)) {
-    const flatRows = oneA ? rows : sizeOf(a.shape.slice(0, -1));
+    const flatRows = oneA ? rows : sizeOfShape(a.shape.slice(0, -1));
     return {
       outputs: [{ shape: [flatRows, columns], dtype }],
-      shapes: [shape],
+      outputShapes: [shape],
       inputShapes: [oneA ? flatA : [flatRows, innerA], flatB],
       parameters: [isOuter ? 'outer' : '2d', transposeA, transposeB, dtype],
     };
   }
   return {
     outputs: [{ shape, dtype }],
-    shapes: [shape],
+    outputShapes: [shape],
     inputShapes: [null, null],
     parameters: ['batch', transposeA, transposeB, dtype],
   };
 }
 
 /** Emits a product as {@link product} spells it. */
-export function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
-  const given = dtype as PhysicalType;
+export function emitProduct<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
+  const given = dtype as StorageDtype;
   const kind = given === 'float32' ? given : 'int32';
   const emit = form === 'outer' ? (rounding.exact ?? rounding) : rounding;
   // Weights come in bfloat16 where they are to be multiplied in it.
@@ -77,10 +77,11 @@ export function multiply<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA,
 
 const batchMatMul: Kernel = {
   name: 'BatchMatMul',
-  multiplies: true,
+  isMatrixProduct: true,
   inputs: ['a', 'b'],
-  rule: ([a, b], { transposeA, transposeB }) => product(a as Spec, b as Spec, transposeA === true, transposeB === true),
-  tensorflow: (emit, [a, b], _, parameters) => multiply(emit, a!, b!, parameters),
+  rule: ([a, b], { transposeA, transposeB }) =>
+    productRecording(a as TensorSpec, b as TensorSpec, transposeA === true, transposeB === true),
+  tensorflow: (emit, [a, b], _, parameters) => emitProduct(emit, a!, b!, parameters),
 };
 
 function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, weights: T | undefined): T {
@@ -112,21 +113,21 @@ function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, 
 /** Matrix product, bias and activation in one. */
 const fusedMatMul: Kernel = {
   name: '_FusedMatMul',
-  multiplies: true,
+  isMatrixProduct: true,
   inputs: ['a', 'b', 'bias', 'preluActivationWeights'],
   rule: (inputs, { transposeA, transposeB, activation, leakyreluAlpha }) => {
-    const { outputs, shapes, inputShapes, parameters } = product(
-      inputs[0] as Spec,
-      inputs[1] as Spec,
-      transposeA === true,
-      transposeB === true,
-    );
+    const {
+      outputs,
+      outputShapes: shapes,
+      inputShapes,
+      parameters,
+    } = productRecording(inputs[0] as TensorSpec, inputs[1] as TensorSpec, transposeA === true, transposeB === true);
     // Both further operands are optional; a prelu's weights come last.
     const hasWeights = activation === 'prelu';
     const hasBias = inputs.length - (hasWeights ? 1 : 0) === 3;
     return {
       outputs,
-      ...(shapes === undefined ? {} : { shapes }),
+      outputShapes: shapes,
       inputShapes: [...(inputShapes ?? []), ...inputs.slice(2).map(() => null)],
       parameters: [
         ...parameters,
@@ -139,7 +140,7 @@ const fusedMatMul: Kernel = {
   },
   tensorflow: (emit, inputs, _, parameters) => {
     const [, , , , hasBias, hasWeights, activation, alpha] = parameters;
-    const sum = multiply(emit, inputs[0]!, inputs[1]!, parameters);
+    const sum = emitProduct(emit, inputs[0]!, inputs[1]!, parameters);
     const biased = hasBias === true ? emit.op('AddV2', [sum, inputs[2]!]) : sum;
     return activate(
       emit,
@@ -168,7 +169,7 @@ const einsum: Kernel = {
     return { outputs: [{ shape, dtype }], parameters: [plain, dtype] };
   },
   tensorflow: (emit, inputs, _, [equation, dtype]) =>
-    emit.op('Einsum', [inputs.map((input) => cast(emit, input, dtype as PhysicalType))], {
+    emit.op('Einsum', [inputs.map((input) => cast(emit, input, dtype as StorageDtype))], {
       equation: text(equation as string),
     }),
 };

@@ -1,17 +1,27 @@
 import { backend_util, slice_util, util, type TensorInfo } from '@tensorflow/tfjs-core';
-import { sizeOf, type PhysicalType, type Spec } from '../recorder/types.js';
-import { int, text } from './attributes.js';
-import { asNumbers, cast } from './elementwise.js';
-import type { Emitter } from './emitter.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { type StorageDtype, type TensorSpec } from '../recorder/types.js';
+import { boolToInt, cast } from './elementwise.js';
+import { type Emitter, int, text } from './emitter.js';
 import { scalar, vector, type Kernel, type Parameters } from './kernel.js';
 
 const flatPairs = (pairs: readonly (readonly number[])[]): number[] => pairs.flatMap((pair) => [...pair]);
+
+/** Reshape for the recorder's own views. tfjs-core's Reshape shares the data and records nothing. */
+export const reshape: Kernel = {
+  name: 'Reshape',
+  inputs: ['x'],
+  rule: () => {
+    throw new Error('The recorder records Reshape without a rule.');
+  },
+  tensorflow: (emit, [x], [shape]) => emit.op('Reshape', [x!, shape!]),
+};
 
 const transpose: Kernel = {
   name: 'Transpose',
   inputs: ['x'],
   rule: ([x], { perm }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const order = perm as readonly number[];
     return { outputs: [{ shape: order.map((axis) => shape[axis] ?? 1), dtype }], parameters: order };
   },
@@ -23,7 +33,7 @@ const slice: Kernel = {
   name: 'Slice',
   inputs: ['x'],
   rule: ([x], { begin, size }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const seen = { shape, rank: shape.length } as unknown as TensorInfo;
     const [start = [], extent = []] = slice_util.parseSliceParams(seen, begin as number[], size as number[]);
     slice_util.assertParamsValid(seen, start, extent);
@@ -36,7 +46,7 @@ const stridedSlice: Kernel = {
   name: 'StridedSlice',
   inputs: ['x'],
   rule: ([x], attributes) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const { begin, end, strides } = attributes as Record<'begin' | 'end' | 'strides', number[]>;
     const { beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask } = attributes as Record<string, number>;
     const { finalShape } = slice_util.sliceInfo(
@@ -70,7 +80,7 @@ const concat: Kernel = {
   name: 'Concat',
   inputs: 'list',
   rule: (inputs, { axis }) => {
-    const { shape, dtype } = inputs[0] as Spec;
+    const { shape, dtype } = inputs[0] as TensorSpec;
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     backend_util.assertParamsConsistent(
       inputs.map((input) => input.shape as number[]),
@@ -102,9 +112,9 @@ const concat: Kernel = {
 const splitV: Kernel = {
   name: 'SplitV',
   inputs: ['x'],
-  list: true,
+  returnsList: true,
   rule: ([x], { numOrSizeSplits, axis }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     const sizes = backend_util.prepareSplitSize({ shape } as never, numOrSizeSplits as number[], chosen);
     return {
@@ -129,7 +139,7 @@ const pack: Kernel = {
   name: 'Pack',
   inputs: 'list',
   rule: (inputs, { axis }) => {
-    const { shape, dtype } = inputs[0] as Spec;
+    const { shape, dtype } = inputs[0] as TensorSpec;
     const chosen = (axis as number) < 0 ? (axis as number) + shape.length + 1 : (axis as number);
     for (const input of inputs) {
       util.assertShapesMatch(
@@ -150,9 +160,9 @@ const pack: Kernel = {
 const unpack: Kernel = {
   name: 'Unpack',
   inputs: ['value'],
-  list: true,
+  returnsList: true,
   rule: ([x], { axis }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const chosen = (axis as number) < 0 ? (axis as number) + shape.length : (axis as number);
     const count = shape[chosen] ?? 0;
     const rest = shape.filter((_, position) => position !== chosen);
@@ -166,11 +176,11 @@ const padV2: Kernel = {
   name: 'PadV2',
   inputs: ['x'],
   rule: ([x], { paddings, constantValue }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const pairs = paddings as [number, number][];
     return {
       outputs: [{ shape: shape.map((size, axis) => size + (pairs[axis]?.[0] ?? 0) + (pairs[axis]?.[1] ?? 0)), dtype }],
-      host: [vector(flatPairs(pairs), [pairs.length, 2]), scalar(constantValue as number, dtype as PhysicalType)],
+      host: [vector(flatPairs(pairs), [pairs.length, 2]), scalar(constantValue as number, dtype as StorageDtype)],
     };
   },
   tensorflow: (emit, [x], [paddings, value]) => emit.op('PadV2', [x!, paddings!, value!]),
@@ -180,7 +190,7 @@ const mirrorPad: Kernel = {
   name: 'MirrorPad',
   inputs: ['x'],
   rule: ([x], { paddings, mode }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const pairs = paddings as [number, number][];
     return {
       outputs: [{ shape: shape.map((size, axis) => size + (pairs[axis]?.[0] ?? 0) + (pairs[axis]?.[1] ?? 0)), dtype }],
@@ -195,7 +205,7 @@ const tile: Kernel = {
   name: 'Tile',
   inputs: ['x'],
   rule: ([x], { reps }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const times = reps as number[];
     return { outputs: [{ shape: shape.map((size, axis) => size * (times[axis] ?? 1)), dtype }], host: [vector(times)] };
   },
@@ -206,7 +216,7 @@ const broadcastTo: Kernel = {
   name: 'BroadcastTo',
   inputs: ['x'],
   rule: ([x], { shape }) => ({
-    outputs: [{ shape: shape as number[], dtype: (x as Spec).dtype }],
+    outputs: [{ shape: shape as number[], dtype: (x as TensorSpec).dtype }],
     host: [vector(shape as number[])],
   }),
   tensorflow: (emit, [x], [shape]) => emit.op('BroadcastTo', [x!, shape!]),
@@ -216,8 +226,8 @@ const reverse: Kernel = {
   name: 'Reverse',
   inputs: ['x'],
   rule: ([x], { dims }) => ({
-    outputs: [x as Spec],
-    parameters: util.parseAxisParam(dims as number[], (x as Spec).shape as number[]),
+    outputs: [x as TensorSpec],
+    parameters: util.parseAxisParam(dims as number[], (x as TensorSpec).shape as number[]),
   }),
   tensorflow: (emit, [x], _, axes) =>
     emit.op('ReverseV2', [x!, emit.constant('int32', [axes.length], axes as number[])]),
@@ -236,13 +246,13 @@ const spaceToBatch: Kernel = {
   name: 'SpaceToBatchND',
   inputs: ['x'],
   rule: ([x], { blockShape, paddings }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const block = blockShape as number[];
     const pads = paddings as number[][];
     const inner = block.map(
       (size, axis) => ((shape[axis + 1] ?? 0) + (pads[axis]?.[0] ?? 0) + (pads[axis]?.[1] ?? 0)) / size,
     );
-    const result = [(shape[0] ?? 1) * sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
+    const result = [(shape[0] ?? 1) * sizeOfShape(block), ...inner, ...shape.slice(1 + block.length)];
     return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(pads)] };
   },
   tensorflow: (emit, [x], _, parameters) => emit.op('SpaceToBatchND', [x!, ...blockConstants(emit, parameters)]),
@@ -252,13 +262,13 @@ const batchToSpace: Kernel = {
   name: 'BatchToSpaceND',
   inputs: ['x'],
   rule: ([x], { blockShape, crops }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const block = blockShape as number[];
     const cut = crops as number[][];
     const inner = block.map(
       (size, axis) => (shape[axis + 1] ?? 0) * size - (cut[axis]?.[0] ?? 0) - (cut[axis]?.[1] ?? 0),
     );
-    const result = [(shape[0] ?? 1) / sizeOf(block), ...inner, ...shape.slice(1 + block.length)];
+    const result = [(shape[0] ?? 1) / sizeOfShape(block), ...inner, ...shape.slice(1 + block.length)];
     return { outputs: [{ shape: result, dtype }], parameters: [block.length, ...block, ...flatPairs(cut)] };
   },
   tensorflow: (emit, [x], _, parameters) => emit.op('BatchToSpaceND', [x!, ...blockConstants(emit, parameters)]),
@@ -268,10 +278,10 @@ const diag: Kernel = {
   name: 'Diag',
   inputs: ['x'],
   rule: ([x]) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     return { outputs: [{ shape: [...shape, ...shape], dtype }] };
   },
-  tensorflow: (emit, [x]) => cast(emit, emit.op('Diag', [asNumbers(emit, x!)]), emit.typeOf(x!)),
+  tensorflow: (emit, [x]) => cast(emit, emit.op('Diag', [boolToInt(emit, x!)]), emit.typeOf(x!)),
 };
 
 export const movement: readonly Kernel[] = [

@@ -1,8 +1,9 @@
 import { backend_util, util } from '@tensorflow/tfjs-core';
-import { sizeOf, type Spec } from '../recorder/types.js';
-import { flag, type } from './attributes.js';
-import { asNumbers, cast } from './elementwise.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { type TensorSpec } from '../recorder/types.js';
+import { boolToInt, cast } from './elementwise.js';
 import { scalar, type Kernel } from './kernel.js';
+import { flag, type } from './emitter.js';
 
 const axesOf = (attribute: unknown, shape: readonly number[]): number[] =>
   util.parseAxisParam((attribute ?? null) as number[], shape as number[]);
@@ -22,7 +23,7 @@ function reduction(name: string, attribute: 'axis' | 'reductionIndices', result:
     name,
     inputs: ['x'],
     rule: ([x], attributes) => {
-      const { shape, dtype } = x as Spec;
+      const { shape, dtype } = x as TensorSpec;
       const axes = axesOf(attributes[attribute], shape);
       const keep = attributes['keepDims'] === true;
       const resultType =
@@ -44,7 +45,7 @@ function argument(name: 'ArgMax' | 'ArgMin'): Kernel {
     name,
     inputs: ['x'],
     rule: ([x], { axis }) => {
-      const { shape } = x as Spec;
+      const { shape } = x as TensorSpec;
       const [chosen = 0] = axesOf(axis, shape);
       return {
         outputs: [{ shape: shape.filter((_, position) => position !== chosen), dtype: 'int32' }],
@@ -52,7 +53,7 @@ function argument(name: 'ArgMax' | 'ArgMin'): Kernel {
       };
     },
     tensorflow: (emit, [x], _, [axis]) => {
-      const values = asNumbers(emit, x!);
+      const values = boolToInt(emit, x!);
       return emit.op(name, [values, emit.constant('int32', [], [axis as number])], { output_type: type('int32') });
     },
   };
@@ -64,7 +65,7 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
     name,
     inputs: ['x'],
     rule: ([x], { axis, exclusive, reverse }) => {
-      const { shape, dtype } = x as Spec;
+      const { shape, dtype } = x as TensorSpec;
       const [chosen = 0] = axesOf(axis, shape);
       return {
         outputs: [{ shape, dtype: dtype === 'bool' ? 'int32' : dtype }],
@@ -72,7 +73,7 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
       };
     },
     tensorflow: (emit, [x], _, [axis, exclusive, reverse]) => {
-      const values = asNumbers(emit, x!);
+      const values = boolToInt(emit, x!);
       return emit.op(name, [values, emit.constant('int32', [], [axis as number])], {
         exclusive: flag(exclusive as boolean),
         reverse: flag(reverse as boolean),
@@ -91,10 +92,10 @@ function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
     inputs: ['logits'],
     eager: false,
     rule: ([x]) => {
-      const { shape } = x as Spec;
+      const { shape } = x as TensorSpec;
       if (shape.length <= MOST_AXES) return { outputs: [{ shape, dtype: 'float32' }] };
-      const rows = [sizeOf(shape.slice(0, -1)), shape.at(-1) ?? 1];
-      return { outputs: [{ shape: rows, dtype: 'float32' }], shapes: [shape], inputShapes: [rows] };
+      const rows = [sizeOfShape(shape.slice(0, -1)), shape.at(-1) ?? 1];
+      return { outputs: [{ shape: rows, dtype: 'float32' }], outputShapes: [shape], inputShapes: [rows] };
     },
     tensorflow: (emit, [x]) => emit.op(name, [cast(emit, x!, 'float32')]),
   };
@@ -104,9 +105,9 @@ function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
 const topK: Kernel = {
   name: 'TopK',
   inputs: ['x'],
-  list: true,
+  returnsList: true,
   rule: ([x], { k, sorted }) => {
-    const { shape, dtype } = x as Spec;
+    const { shape, dtype } = x as TensorSpec;
     const result = [...shape.slice(0, -1), k as number];
     return {
       outputs: [
@@ -118,7 +119,7 @@ const topK: Kernel = {
     };
   },
   tensorflow: (emit, [x], [k], [sorted]) => {
-    const [values, indices] = emit.ops('TopKV2', [asNumbers(emit, x!), k!], { sorted: flag(sorted as boolean) }, 2);
+    const [values, indices] = emit.ops('TopKV2', [boolToInt(emit, x!), k!], { sorted: flag(sorted as boolean) }, 2);
     return [cast(emit, values!, emit.typeOf(x!)), indices!];
   },
 };

@@ -12,51 +12,69 @@ import {
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { FlashAttentionSupport } from '@whetstone/core/ops';
 import type { Engine } from '../engines/engine.js';
-import type { Kernel, KernelInputs } from '../kernels/kernel.js';
-import type { MatmulPolicy } from '../kernels/matmul-policy.js';
-import type { BackendCounters } from './counters.js';
+import type { Kernel, KernelInputs, MatmulPolicy } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
-import { refuseMisshapen } from './refuse.js';
-import { copied } from './host-values.js';
-import { StoredTensors } from './stored-tensors.js';
+import { checkHostValues } from './shape-checks.js';
+import { PackedTensorStore } from './packed-tensors.js';
 import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
+/** Counts since a backend was created. */
+export interface BackendCounters {
+  /** Graphs submitted to the engine. */
+  readonly graphs: number;
+  /** Operations in these graphs. */
+  readonly nodes: number;
+  /** Programs compiled. With static shapes each set of shapes counts. */
+  readonly compiles: number;
+  /** Graphs that were compiled before: `graphs` = `cacheHits` + graphs that had to be compiled + `eagerGraphs`. */
+  readonly cacheHits: number;
+  /** Graphs and operations that ran op by op. */
+  readonly eagerGraphs: number;
+  readonly eagerOps: number;
+  /** Bytes copied to the device: tensors, and each new shape or scalar once. */
+  readonly hostToDeviceBytes: number;
+  /** Bytes of tensors on the device, now and at most. Temporary memory of operations is not included. */
+  readonly deviceBytes: number;
+  readonly peakDeviceBytes: number;
+}
+
 /**
- * The tfjs-core backend `whetstone`: a dataId is a {@link Value}, kernels only record, and reads, {@link barrier} or a
- * size cap hand the recording to the engine.
+ * The tfjs-core backend `whetstone`. A dataId is a {@link Value}. Kernels only record. A read, {@link barrier} or a
+ * size limit submits the recording to the engine.
  */
 export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   readonly recorder: Recorder;
   private dataIds = 0;
-  /** Values whose dataId was made by another backend and moved here. */
-  private readonly moved = new WeakMap<DataId, Value>();
-  private readonly stored: StoredTensors;
+  /** Values by the dataId of another backend, from which they were moved. */
+  private readonly movedValues = new WeakMap<DataId, Value>();
+  private readonly packedTensors: PackedTensorStore;
 
   constructor(
     readonly engine: Engine,
     options: RecorderOptions = {},
   ) {
     super();
-    this.recorder = new Recorder(engine, { ...options, onForgotten: () => this.dataIds-- });
-    this.stored = new StoredTensors(this.recorder);
+    this.recorder = new Recorder(engine, { ...options, onCollected: () => this.dataIds-- });
+    this.packedTensors = new PackedTensorStore(this.recorder);
   }
 
-  /** Whether every new shape is compiled anew. */
+  /** Whether each new set of shapes is compiled. */
   get staticShapes(): boolean {
     return this.engine.staticShapes;
   }
 
-  /**
-   * What attention the device's library has; it multiplies in bfloat16, so that none is offered where float32 is asked
-   * for.
-   */
+  /** The device library's attention. It multiplies in bfloat16, so this is null under the policy `float32`. */
   get flashAttention(): FlashAttentionSupport | null {
     return this.matmul === 'bfloat16' ? (this.engine.flashAttention ?? null) : null;
   }
 
-  /** Records a kernel that tfjs-core calls. */
-  run(kernel: Kernel, inputs: KernelInputs, attributes: Readonly<Record<string, unknown>>): TensorInfo | TensorInfo[] {
+  /** Records a kernel that tfjs-core calls, and returns its results. */
+  recordKernel(
+    kernel: Kernel,
+    inputs: KernelInputs,
+    attributes: Readonly<Record<string, unknown>>,
+  ): TensorInfo | TensorInfo[] {
     const infos: TensorInfo[] = [];
     if (kernel.inputs === 'list') {
       for (const info of Object.values(inputs)) if (info !== undefined) infos.push(info);
@@ -69,39 +87,39 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     this.recorder.cutIfDue();
     const operands = infos.map((info, position) => {
       const value = this.find(info.dataId);
-      return position === 0 && kernel.takesAnyShape === true
+      return position === 0 && kernel.acceptsAnyShape === true
         ? value
-        : this.recorder.seenAs(value, recording.inputShapes?.[position] ?? info.shape);
+        : this.recorder.reshapeView(value, recording.inputShapes?.[position] ?? info.shape);
     });
     const outputs = this.recorder.record(kernel, operands, { ...recording, inputShapes: undefined });
     this.dataIds += outputs.length;
     const made = outputs.map((value, position) => ({
       dataId: value as DataId,
-      shape: (recording.shapes?.[position] ?? value.shape) as number[],
+      shape: (recording.outputShapes?.[position] ?? value.shape) as number[],
       dtype: value.dtype,
     }));
     const [only] = made;
-    return made.length === 1 && only !== undefined && kernel.list !== true ? only : made;
+    return made.length === 1 && only !== undefined && kernel.returnsList !== true ? only : made;
   }
 
   /**
-   * Hands everything recorded so far to the device; returns while the device works. The end of an optimizer step or
-   * microbatch.
+   * Submits everything recorded so far and returns while the device works. Call it at the end of a microbatch or
+   * optimizer step.
    */
   barrier(): void {
     this.recorder.flush();
   }
 
-  /** A place in a computation where little is alive, see `boundary` of `@whetstone/core/ops`. */
-  handOverPiece(): void {
-    this.recorder.handOverPiece();
+  /** Submits a graph segment if the engine prefers segments: see `boundary` of `@whetstone/core/ops`. */
+  submitSegment(): void {
+    this.recorder.submitSegment();
   }
 
-  /** The same, and resolves when the device is done. Timers and signals are served meanwhile. */
+  /** Submits everything and resolves when the device is done. The event loop keeps running. */
   async settle(): Promise<void> {
     this.recorder.flush();
     await this.engine.waitLater();
-    this.recorder.runner.settled();
+    this.recorder.runner.markIdle();
   }
 
   counters(): BackendCounters {
@@ -124,20 +142,20 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
 
   override write(values: BackendValues, shape: number[], dtype: DataType): DataId {
     const value = new Value(shape.slice(), dtype);
-    this.put(value, values);
+    this.setContents(value, values);
     this.dataIds++;
     return value;
   }
 
   override move(dataId: DataId, values: BackendValues, shape: number[], dtype: DataType, refCount: number): void {
     const value = new Value(shape.slice(), dtype);
-    this.put(value, values);
+    this.setContents(value, values);
     value.references = refCount;
-    this.moved.set(dataId, value);
+    this.movedValues.set(dataId, value);
     this.dataIds++;
   }
 
-  /** A tensor of tfjs's over freshly written values: for kernels that compute on the host. */
+  /** Returns a tensor with new values, for kernels that compute on the host. */
   makeTensorInfo(shape: number[], dtype: DataType, values: BackendValues): TensorInfo {
     const encoded =
       dtype === 'string' && typeof values[0] === 'string'
@@ -146,16 +164,16 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return { dataId: this.write(encoded, shape, dtype), shape, dtype };
   }
 
-  /** A complex64 tensor of two float32 ones, whose data it owns. */
+  /** Returns a complex64 tensor that takes ownership of two float32 tensors. */
   makeComplex(shape: number[], real: TensorInfo, imag: TensorInfo): TensorInfo {
     const value = new Value(shape.slice(), 'complex64');
     value.complex = { real, imag };
-    return this.given(value);
+    return this.toTensorInfo(value);
   }
 
   complexParts(info: TensorInfo): { readonly real: TensorInfo; readonly imag: TensorInfo } {
     const { complex } = this.find(info.dataId);
-    if (complex === null) throw new WhetstoneError('INTERNAL', 'A complex64 tensor has no parts.');
+    if (complex === null) throw new WhetstoneError('INTERNAL', 'A complex64 tensor has no real and imaginary part.');
     return complex;
   }
 
@@ -166,11 +184,11 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
         this.readSync(value.complex.real.dataId) as Float32Array,
         this.readSync(value.complex.imag.dataId) as Float32Array,
       );
-    if (value.host !== null) return copied(value.host);
-    const unpacked = this.held(value);
-    const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.type, value.size);
-    this.recorder.runner.settled();
-    this.letGo(unpacked, value);
+    if (value.host !== null) return copyOf(value.host);
+    const unpacked = this.unpackForRead(value);
+    const values = this.engine.download(this.recorder.materialise(unpacked), unpacked.storageDtype, value.size);
+    this.recorder.runner.markIdle();
+    this.releaseUnpacked(unpacked, value);
     return values;
   }
 
@@ -183,21 +201,21 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
       ]);
       return backend_util.mergeRealAndImagArrays(real as Float32Array, imag as Float32Array);
     }
-    if (value.host !== null) return copied(value.host);
-    const unpacked = this.held(value);
-    const values = this.engine.downloadLater(this.recorder.materialise(unpacked), unpacked.type, value.size);
-    // The engine holds what it downloads.
-    this.letGo(unpacked, value);
+    if (value.host !== null) return copyOf(value.host);
+    const unpacked = this.unpackForRead(value);
+    const values = this.engine.downloadLater(this.recorder.materialise(unpacked), unpacked.storageDtype, value.size);
+    // The engine keeps the tensor until the download ends.
+    this.releaseUnpacked(unpacked, value);
     return values;
   }
 
   storePacked(packed: PackedTensor): TensorInfo {
-    return this.given(this.stored.pack(packed));
+    return this.toTensorInfo(this.packedTensors.pack(packed));
   }
 
-  /** The same numbers rounded to bfloat16, which is how they are kept. */
+  /** Returns the tensor rounded to bfloat16 and stored as such. */
   storeBfloat16(x: TensorInfo): TensorInfo {
-    return this.given(this.stored.inBfloat16(this.find(x.dataId), x.shape));
+    return this.toTensorInfo(this.packedTensors.roundToBfloat16(this.find(x.dataId), x.shape));
   }
 
   async storeFrom(
@@ -205,25 +223,22 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     format: 'float32' | 'bfloat16',
     fill: (bytes: Uint8Array) => Promise<void>,
   ): Promise<TensorInfo> {
-    return this.given(await this.stored.from(shape, format, fill));
+    return this.toTensorInfo(await this.packedTensors.load(shape, format, fill));
   }
 
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number } {
-    const { stored, bytes } = this.find(dataId);
-    return stored === null
+    const { packed, bytes } = this.find(dataId);
+    return packed === null
       ? { format: 'float32', bytes }
-      : { format: stored.format, bytes: stored.parts.reduce((sum, part) => sum + part.bytes, 0) };
+      : { format: packed.format, bytes: packed.components.reduce((sum, component) => sum + component.bytes, 0) };
   }
 
-  /**
-   * Records, as a graph of its own, parts that do not depend on one another: an engine that gains by it computes them
-   * beside each other.
-   */
-  sideBySide<T>(record: () => T): T {
-    return this.recorder.sideBySide(record);
+  /** Records independent computations as one graph, which the engine may run concurrently. */
+  recordConcurrently<T>(record: () => T): T {
+    return this.recorder.recordConcurrently(record);
   }
 
-  /** How products of matrices are computed from now on. */
+  /** Sets the policy for matrix products recorded from now on. */
   setMatmul(policy: MatmulPolicy): void {
     this.recorder.matmul = policy;
   }
@@ -233,7 +248,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
   }
 
   override refCount(dataId: DataId): number {
-    const value = this.owned(dataId);
+    const value = this.lookUp(dataId);
     return value === undefined ? 0 : value.references;
   }
 
@@ -241,9 +256,9 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     this.find(dataId).references++;
   }
 
-  /** Gives up one reference, or all with `force`. True when the data are gone. */
+  /** Releases one reference, or all with `force`. Returns whether the data are gone. */
   override disposeData(dataId: DataId, force = false): boolean {
-    const value = this.owned(dataId);
+    const value = this.lookUp(dataId);
     if (value === undefined) return true;
     value.references--;
     if (!force && value.references > 0) return false;
@@ -252,7 +267,7 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
       this.disposeData(value.complex.real.dataId, force);
       this.disposeData(value.complex.imag.dataId, force);
     }
-    this.moved.delete(dataId);
+    this.movedValues.delete(dataId);
     this.recorder.dispose(value);
     this.dataIds--;
     return true;
@@ -280,67 +295,68 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     return 32;
   }
 
-  /** Forgets everything; tfjs-core may start the backend again afterwards. */
+  /** Releases everything. tfjs-core may use the backend again afterwards. */
   override dispose(): void {
     this.recorder.reset();
-    this.stored.clear();
+    this.packedTensors.clear();
     this.dataIds = 0;
   }
 
-  private owned(dataId: DataId): Value | undefined {
+  private lookUp(dataId: DataId): Value | undefined {
     if (dataId instanceof Value && !dataId.disposed) return dataId;
-    return this.moved.get(dataId);
+    return this.movedValues.get(dataId);
   }
 
   private find(dataId: DataId): Value {
-    const value = this.owned(dataId);
+    const value = this.lookUp(dataId);
     if (value !== undefined) return value;
-    // tfjs-core knows which backend holds it, and moves it here.
+    // The data belong to another backend: tfjs-core moves them here.
     tfjs().moveData(this, dataId);
-    const moved = this.moved.get(dataId);
-    if (moved === undefined) throw new WhetstoneError('INTERNAL', 'A tensor has no data: it was disposed.');
+    const moved = this.movedValues.get(dataId);
+    if (moved === undefined) throw new WhetstoneError('INTERNAL', 'A tensor has no data because it was disposed.');
     return moved;
   }
 
-  /** A value as a tensor of tfjs's. */
-  private given(value: Value): TensorInfo {
+  private toTensorInfo(value: Value): TensorInfo {
     this.dataIds++;
     return { dataId: value, shape: value.shape.slice(), dtype: value.dtype };
   }
 
-  /** The value itself, or its unpacked numbers under a reference of our own. */
-  private held(value: Value): Value {
-    if (value.stored === null) return value;
+  /** Returns the value itself, or its unpacked numbers with a reference that the caller releases. */
+  private unpackForRead(value: Value): Value {
+    if (value.packed === null) return value;
     const unpacked = this.recorder.unpack(value, null);
     unpacked.references = 1;
     return unpacked;
   }
 
-  private letGo(unpacked: Value, value: Value): void {
+  private releaseUnpacked(unpacked: Value, value: Value): void {
     if (unpacked === value) return;
     unpacked.references = 0;
     this.recorder.dispose(unpacked);
   }
 
-  private put(value: Value, values: BackendValues): void {
+  private setContents(value: Value, values: BackendValues): void {
     if (value.dtype === 'complex64') {
-      // Another backend's pairs, moved here.
+      // Values that are moved here from another backend.
       const { real, imag } = backend_util.splitRealAndImagArrays(values as Float32Array);
-      const partOf = (numbers: Float32Array): TensorInfo =>
+      const toInfo = (numbers: Float32Array): TensorInfo =>
         this.makeTensorInfo(value.shape.slice(), 'float32', numbers);
-      value.complex = { real: partOf(real), imag: partOf(imag) };
+      value.complex = { real: toInfo(real), imag: toInfo(imag) };
       return;
     }
     if (!isDeviceType(value.dtype)) {
       value.host = values;
       return;
     }
-    const typed = toTypedArray(values as ArrayLike<number>, value.type);
-    refuseMisshapen(value, typed.length);
-    // Scalars stay on the host and are interned by content; a size would not do as the limit, because the structure of
-    // a graph may not depend on a length. Both ways take a snapshot: whoever wrote the array may change it before the
-    // recording runs.
+    const typed = toTypedArray(values as ArrayLike<number>, value.storageDtype);
+    checkHostValues(value, typed.length);
+    // Scalars stay on the host and are interned by content. The rank decides, not the size: a graph's structure must
+    // not depend on a length. Both branches copy, because the caller may change the array before the recording runs.
     if (value.shape.length === 0) value.host = typed.slice();
-    else this.recorder.memory.adoptUploaded(value, this.engine.upload(value.type, value.shape, typed));
+    else this.recorder.memory.adoptUploaded(value, this.engine.upload(value.storageDtype, value.shape, typed));
   }
 }
+
+/** Returns a copy of numeric values, so that a reader may change them. */
+const copyOf = (values: BackendValues): BackendValues => (ArrayBuffer.isView(values) ? values.slice() : values);

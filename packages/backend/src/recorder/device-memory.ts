@@ -1,27 +1,27 @@
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import type { Value } from './value.js';
 
-interface Held {
+interface Allocation {
   readonly tensor: EngineTensor;
   readonly bytes: number;
 }
 
-/** Which value owns which device tensor, and how many bytes that comes to. */
+/** Tracks which value owns which tensor on the device, and counts their bytes. */
 export class DeviceMemory {
   bytes = 0;
   peakBytes = 0;
   hostToDeviceBytes = 0;
-  /** The net under values that nobody disposed: when JavaScript forgets one, its tensor is freed. */
-  private readonly net: FinalizationRegistry<Held>;
+  /** Frees the tensors of values that were garbage-collected without being disposed. */
+  private readonly registry: FinalizationRegistry<Allocation>;
 
-  /** @param onForgotten told of each value that nobody disposed */
+  /** @param onCollected called for each value that was garbage-collected without being disposed */
   constructor(
     private readonly engine: Engine,
-    onForgotten: () => void,
+    onCollected: () => void,
   ) {
-    this.net = new FinalizationRegistry((held) => {
-      this.free(held);
-      onForgotten();
+    this.registry = new FinalizationRegistry((allocation) => {
+      this.free(allocation);
+      onCollected();
     });
   }
 
@@ -29,10 +29,10 @@ export class DeviceMemory {
     value.tensor = tensor;
     this.bytes += value.bytes;
     if (this.bytes > this.peakBytes) this.peakBytes = this.bytes;
-    this.net.register(value, { tensor, bytes: value.bytes }, value);
+    this.registry.register(value, { tensor, bytes: value.bytes }, value);
   }
 
-  /** The same for a tensor that was made of host memory. */
+  /** Adopts a tensor that was uploaded from the host. */
   adoptUploaded(value: Value, tensor: EngineTensor): void {
     this.adopt(value, tensor);
     this.hostToDeviceBytes += value.bytes;
@@ -40,13 +40,13 @@ export class DeviceMemory {
 
   release(value: Value): void {
     if (value.tensor === null) return;
-    this.net.unregister(value);
+    this.registry.unregister(value);
     this.free({ tensor: value.tensor, bytes: value.bytes });
     value.tensor = null;
   }
 
-  private free(held: Held): void {
-    this.engine.release(held.tensor);
-    this.bytes -= held.bytes;
+  private free(allocation: Allocation): void {
+    this.engine.release(allocation.tensor);
+    this.bytes -= allocation.bytes;
   }
 }

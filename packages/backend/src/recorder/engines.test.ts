@@ -8,13 +8,11 @@ import type { Engine } from '../engines/engine.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from '../engines/xla/engine.js';
-import { registerKernels } from '../kernels/index.js';
-import { libraryFolder, random, xlaPlugin } from '../test-support.js';
-import { WhetstoneBackend } from './backend.js';
-import type { RecorderOptions } from './recorder.js';
-import type { Spec } from './types.js';
+import { createTestBackend, libraryFolder, random, xlaPlugin } from '../test-support.js';
+import type { WhetstoneBackend } from './backend.js';
+import type { TensorSpec } from './types.js';
 
-// What must hold on either engine, measured with the counters of one backend: differences count, not totals.
+// Tests for both engines. All tests of an engine share one backend, so they compare differences of its counters.
 
 const startTensorflow = (): Engine => createTensorflowEngine({ libraryFolder: libraryFolder ?? '' });
 const startXla = (options: Partial<XlaEngineOptions> = {}): Engine =>
@@ -25,16 +23,7 @@ const engines = [
   ['xla', xlaPlugin !== null, startXla],
 ] as const;
 
-/** A backend of its own, current in tfjs-core. */
-async function use(name: string, engine: Engine, options: RecorderOptions = {}): Promise<WhetstoneBackend> {
-  const backend = new WhetstoneBackend(engine, options);
-  tf.registerBackend(name, () => backend);
-  registerKernels(name);
-  await tf.setBackend(name);
-  return backend;
-}
-
-/** Runs the collector until the counter is where it should be, or a few seconds are over. */
+/** Runs the garbage collector until `done` returns true, for a few seconds at most. */
 async function collectUntil(done: () => boolean): Promise<void> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
@@ -48,17 +37,17 @@ for (const [name, present, start] of engines) {
   describe.skipIf(!present)(name, () => {
     let backend: WhetstoneBackend;
     beforeAll(async () => {
-      backend = await use(`test-${name}`, start());
+      backend = await createTestBackend(start());
     });
     afterEach(() => vi.restoreAllMocks());
 
-    test('tensors that a program forgot are freed when the collector finds them', async () => {
+    test('garbage-collected tensors free their device memory', async () => {
       const before = backend.counters().deviceBytes;
       const ids = backend.numDataIds();
-      const forget = (): void => {
+      const leak = (): void => {
         for (let index = 0; index < 10; index++) tf.add(random([100, 100], index), 1).dataSync();
       };
-      forget();
+      leak();
       // Twenty tensors of 40,000 bytes.
       expect(backend.counters().deviceBytes - before).toBe(800_000);
       await collectUntil(() => backend.counters().deviceBytes <= before);
@@ -66,7 +55,7 @@ for (const [name, present, start] of engines) {
       expect(backend.numDataIds()).toBe(ids);
     });
 
-    test('products of whole numbers are whole where float32 would round them', () => {
+    test('products of integers are exact beyond the integers of float32', () => {
       const large = 2 ** 24 + 1;
       const product = tf.tidy(() =>
         tf.matMul(tf.tensor2d([[large, 2]], [1, 2], 'int32'), tf.tensor2d([[3], [5]], [2, 1], 'int32')),
@@ -76,7 +65,7 @@ for (const [name, present, start] of engines) {
       product.dispose();
     });
 
-    test('a hundred steps of a training loop compile nothing new and leave no byte', async () => {
+    test('a hundred steps of a training loop compile nothing and leak no byte', async () => {
       const x = random<tf.Rank.R2>([16, 8], 1);
       const weight = tf.variable(random([8, 4], 2));
       const optimizer = tf.train.adam(0.01);
@@ -87,50 +76,46 @@ for (const [name, present, start] of engines) {
       for (let index = 0; index < 10; index++) step();
       await backend.settle();
       const { compiles, deviceBytes } = backend.counters();
-      const heap = tf.memory().numTensors;
+      const tensors = tf.memory().numTensors;
       for (let index = 0; index < 100; index++) step();
       await backend.settle();
       expect({
         compiles: backend.counters().compiles,
         deviceBytes: backend.counters().deviceBytes,
         tensors: tf.memory().numTensors,
-      }).toEqual({ compiles, deviceBytes, tensors: heap });
+      }).toEqual({ compiles, deviceBytes, tensors });
       tf.dispose([x, weight]);
       optimizer.dispose();
     });
 
-    test(
-      'a graph that cannot be compiled names the operation and its shapes, to whoever reads at once or later, and ' +
-        'nothing else is lost',
-      async () => {
-        const wrong: Kernel = {
-          name: 'Wrong',
-          inputs: ['x'],
-          eager: false,
-          rule: ([x]) => ({ outputs: [x as Spec] }),
-          tensorflow: (emit, [x]) => emit.op('NoSuchOp', [x!]),
-        };
-        const x = random([2, 3], 1);
-        const failing = (): tf.TensorInfo => backend.run(wrong, { x }, {}) as tf.TensorInfo;
-        const reason = /Wrong\(float32 \[2, 3\]\).*NoSuchOp/s;
-        const [now, later] = [failing(), failing()];
-        expect(() => backend.readSync(now.dataId)).toThrow(reason);
-        await expect(backend.read(later.dataId)).rejects.toThrow(reason);
-        expect(() => backend.readSync(failing().dataId)).toThrow(reason);
-        expect([...tf.tidy(() => tf.mul(x, 2)).dataSync()]).toEqual([...x.dataSync()].map((value) => 2 * value));
-        x.dispose();
-      },
-    );
+    test('every read of a graph that cannot be compiled names the operation and its shapes', async () => {
+      const wrong: Kernel = {
+        name: 'Wrong',
+        inputs: ['x'],
+        eager: false,
+        rule: ([x]) => ({ outputs: [x as TensorSpec] }),
+        tensorflow: (emit, [x]) => emit.op('NoSuchOp', [x!]),
+      };
+      const x = random([2, 3], 1);
+      const failing = (): tf.TensorInfo => backend.recordKernel(wrong, { x }, {}) as tf.TensorInfo;
+      const reason = /Wrong\(float32 \[2, 3\]\).*NoSuchOp/s;
+      const [now, later] = [failing(), failing()];
+      expect(() => backend.readSync(now.dataId)).toThrow(reason);
+      await expect(backend.read(later.dataId)).rejects.toThrow(reason);
+      expect(() => backend.readSync(failing().dataId)).toThrow(reason);
+      expect([...tf.tidy(() => tf.mul(x, 2)).dataSync()]).toEqual([...x.dataSync()].map((value) => 2 * value));
+      x.dispose();
+    });
 
-    test('how many executables there are is bounded', async () => {
+    test('the number of executables is limited', async () => {
       const { size } = backend.recorder.runner.programs;
       expect(size).toBeLessThanOrEqual(256);
     });
   });
 }
 
-describe.skipIf(xlaPlugin === null)('pieces, on an engine that gains by them', () => {
-  /** Six like layers, ten operations each, with a boundary before each or without. */
+describe.skipIf(xlaPlugin === null)('graph segments', () => {
+  /** Computes six equal layers of twenty operations, with `between` before each. */
   const compute = (between: (x: tf.Tensor) => tf.Tensor, weights: readonly tf.Tensor[]): tf.Tensor =>
     tf.tidy(() =>
       weights.reduce(
@@ -144,36 +129,36 @@ describe.skipIf(xlaPlugin === null)('pieces, on an engine that gains by them', (
       ),
     );
 
-  test('like stretches are one program, handed over while the rest is recorded', async () => {
-    const backend = await use('test-pieces', startXla({ inPieces: true }), { pieceNodes: 20 });
+  test('equal segments are one program and are submitted while the rest is recorded', async () => {
+    const backend = await createTestBackend(startXla({ inPieces: true }), { minSegmentNodes: 20 });
     const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
     const whole = compute((x) => x, weights);
     const expected = [...whole.dataSync()];
     const before = backend.counters();
-    const inPieces = compute(boundary, weights);
-    // The last layer has no boundary behind it.
+    const inSegments = compute(boundary, weights);
+    // There is no boundary after the last layer.
     expect(backend.counters().graphs - before.graphs).toBe(5);
-    expect([...inPieces.dataSync()]).toEqual(expected);
+    expect([...inSegments.dataSync()]).toEqual(expected);
     expect(backend.counters()).toMatchObject({ graphs: before.graphs + 6, compiles: before.compiles + 1 });
-    tf.dispose([whole, inPieces, ...weights]);
+    tf.dispose([whole, inSegments, ...weights]);
   });
 
-  test('a stretch that is no piece of work stays with the next', async () => {
-    const backend = await use('test-small-pieces', startXla({ inPieces: true }), { pieceNodes: 41 });
+  test('a segment that is too small is submitted with the next', async () => {
+    const backend = await createTestBackend(startXla({ inPieces: true }), { minSegmentNodes: 41 });
     const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
-    const made = compute(boundary, weights);
-    // Twenty operations a layer: three layers are a piece.
+    const result = compute(boundary, weights);
+    // Three layers of twenty operations are a segment.
     expect(backend.counters()).toMatchObject({ graphs: 1, nodes: 60 });
-    made.dataSync();
+    result.dataSync();
     expect(backend.counters()).toMatchObject({ graphs: 2, nodes: 120 });
-    tf.dispose([made, ...weights]);
+    tf.dispose([result, ...weights]);
   });
 });
 
-describe.skipIf(xlaPlugin === null)('shapes that never repeat, on an engine that compiles for shapes', () => {
-  test('are told once, with the operation and both shapes', async () => {
-    await use('test-shapes', startXla());
-    const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+describe.skipIf(xlaPlugin === null)('static shapes', () => {
+  test('shapes that never repeat cause one warning with the operation and both shapes', async () => {
+    await createTestBackend(startXla());
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
     const compute = (rows: number): void =>
       tf.tidy(() => {
         let value: tf.Tensor = random([rows, 3], rows);
@@ -181,12 +166,12 @@ describe.skipIf(xlaPlugin === null)('shapes that never repeat, on an engine that
         value.dataSync();
       });
     for (let rows = 2; rows < 11; rows++) compute(rows);
-    const told = said.mock.calls
+    const warnings = warn.mock.calls
       .map(([message]) => String(message))
       .filter((message) => message.includes('compiled 6 times'));
-    said.mockRestore();
-    expect(told).toHaveLength(1);
-    expect(told[0]).toContain('Tanh(float32 [7, 3]); it was Tanh(float32 [6, 3])');
-    expect(told[0]).toContain('Pad to a few fixed lengths');
+    warn.mockRestore();
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain('Tanh(float32 [7, 3]), which was Tanh(float32 [6, 3])');
+    expect(warnings[0]).toContain('Pad to a few fixed lengths');
   });
 });

@@ -1,28 +1,27 @@
 import type { Engine, EngineTensor, SpentInputs } from '../engines/engine.js';
 import type { DeviceMemory } from './device-memory.js';
-import { describeNode, type Cut } from './graph.js';
+import { describeNode, type RecordedGraph } from './graph.js';
 import type { HostOperands } from './host-operands.js';
-import { classify, ProgramCache, toProgram, type ProgramCacheOptions } from './programs.js';
-import { RecompileWatch } from './recompiles.js';
+import { buildProgram, classifyOperands } from './program-builder.js';
+import { ProgramCache, type ProgramCacheOptions } from './program-cache.js';
+import { RecompileWatch } from './recompile-watch.js';
 import type { Value } from './value.js';
 
 export interface GraphRunnerOptions extends ProgramCacheOptions {
-  /** Graphs up to this size run op by op until they come back. */
-  readonly eagerNodes?: number;
+  /** Graphs up to this size run op by op the first times. */
+  readonly maxEagerNodes?: number;
 }
 
-/**
- * Graphs of this size count as a microbatch: so many may be queued behind the one at work. A queued graph holds its
- * inputs only; the limit is there for loops that never look at a result.
- */
+/** Operations from which on a graph counts as a microbatch. */
 const LARGE_GRAPH = 1500;
-const MOST_QUEUED = 32;
-/** Below this it costs more to take an input's memory over than to make a result elsewhere. */
-const LEAST_REUSED_BYTES = 2 ** 18;
-/** How often a small graph is run op by op before it is worth compiling. */
-const EAGER_SIGHTINGS = 3;
+/** Large graphs that may be queued. A queued graph holds only its inputs; the limit is for loops that never read. */
+const MAX_QUEUED = 32;
+/** Fewest bytes for which reusing an input's memory costs less than allocating a result. */
+const MIN_REUSED_BYTES = 2 ** 18;
+/** Times that a small graph runs op by op before it is compiled. */
+const EAGER_RUNS = 3;
 
-/** Hands graphs to the engine: op by op, compiled before, or compiled now. */
+/** Runs graphs on the engine: op by op, or as compiled programs. */
 export class GraphRunner {
   readonly programs: ProgramCache;
   readonly counters = { graphs: 0, nodes: 0, cacheHits: 0, eagerGraphs: 0, eagerNodes: 0 };
@@ -40,73 +39,84 @@ export class GraphRunner {
   }
 
   /**
-   * Runs a graph and puts its results into their values.
+   * Runs a graph and gives its results to their values.
    *
-   * @param tensorOf the device's tensor of an input
-   * @param needed inputs that are needed afterwards, though tfjs may have disposed them
+   * @param tensorOf returns the device tensor of an input
+   * @param needed inputs that are needed later, though tfjs-core may have disposed them
    */
-  run(graph: Cut, tensorOf: (value: Value) => EngineTensor, needed: ReadonlySet<Value>): void {
+  run(graph: RecordedGraph, tensorOf: (value: Value) => EngineTensor, needed: ReadonlySet<Value>): void {
     this.counters.graphs++;
     this.counters.nodes += graph.nodes.length;
-    const describe = (step: number): string => describeNode(graph.nodes[step]);
     const inputs = graph.inputs.map(tensorOf);
-    const eager =
+    const runsEagerly =
       !this.engine.staticShapes &&
-      graph.nodes.length <= (this.options.eagerNodes ?? 400) &&
-      this.programs.seen(graph) < EAGER_SIGHTINGS &&
+      graph.nodes.length <= (this.options.maxEagerNodes ?? 400) &&
+      this.programs.countSighting(graph) < EAGER_RUNS &&
       graph.nodes.every(({ kernel }) => kernel.eager !== false);
     const compiledBefore = this.engine.compilations();
-    const prepared = this.programs.find(graph) ?? (eager ? null : this.programs.compile(graph));
-    let results: EngineTensor[];
-    if (prepared === null) {
-      const classes = classify(graph, null);
-      const program = toProgram(graph, classes, this.operands, 'graph');
-      this.counters.eagerGraphs++;
-      this.counters.eagerNodes += graph.nodes.length;
-      results = this.engine.runEagerly(
-        program,
-        [...inputs, ...this.hostTensors(graph, classes.representatives)],
-        describe,
-      );
-    } else {
-      this.holdBack(graph);
-      const { positions } = prepared.executable.program;
-      const spent = this.spentInputs(graph, needed);
-      results = this.engine.run(
-        prepared.executable,
-        [...inputs, ...this.hostTensors(graph, prepared.classes.representatives)],
-        (step) => describe(positions?.[step] ?? step),
-        spent,
-      );
-      // Their memory is the results' now, or free.
-      spent.release();
-      if (this.engine.compilations() > compiledBefore) this.recompiles.compiled(graph.nodes);
-      else {
-        this.counters.cacheHits++;
-        this.recompiles.found();
-      }
-    }
+    const compiled = this.programs.find(graph) ?? (runsEagerly ? null : this.programs.compile(graph));
+    const results =
+      compiled === null ? this.runEagerly(graph, inputs) : this.runCompiled(graph, compiled, inputs, needed);
+    if (compiled !== null) this.countCompiled(graph, this.engine.compilations() > compiledBefore);
     graph.outputs.forEach((output, position) => {
       const tensor = results[position];
       if (tensor !== undefined) this.memory.adopt(output, tensor);
     });
   }
 
-  /** Everything queued is known to be done. */
-  settled(): void {
+  /** Call when the device has finished everything queued. */
+  markIdle(): void {
     this.queued = 0;
   }
 
-  /** Inputs that only this graph still needs, where the engine makes use of them. */
-  private spentInputs(graph: Cut, needed: ReadonlySet<Value>): SpentInputs {
+  private runEagerly(graph: RecordedGraph, inputs: readonly EngineTensor[]): EngineTensor[] {
+    const classes = classifyOperands(graph, null);
+    const program = buildProgram(graph, classes, this.operands, 'graph');
+    this.counters.eagerGraphs++;
+    this.counters.eagerNodes += graph.nodes.length;
+    return this.engine.runEagerly(program, [...inputs, ...this.hostTensors(graph, classes.representatives)], (step) =>
+      describeNode(graph.nodes[step]),
+    );
+  }
+
+  private runCompiled(
+    graph: RecordedGraph,
+    { executable, classes }: NonNullable<ReturnType<ProgramCache['find']>>,
+    inputs: readonly EngineTensor[],
+    needed: ReadonlySet<Value>,
+  ): EngineTensor[] {
+    this.limitQueue(graph);
+    const { positions } = executable.program;
+    const spent = this.spentInputs(graph, needed);
+    const results = this.engine.run(
+      executable,
+      [...inputs, ...this.hostTensors(graph, classes.representatives)],
+      (step) => describeNode(graph.nodes[positions?.[step] ?? step]),
+      spent,
+    );
+    spent.release();
+    return results;
+  }
+
+  private countCompiled(graph: RecordedGraph, isNew: boolean): void {
+    if (isNew) {
+      this.recompiles.compiled(graph.nodes);
+      return;
+    }
+    this.counters.cacheHits++;
+    this.recompiles.found();
+  }
+
+  /** Returns the inputs that only this graph still needs, if the engine reuses their memory. */
+  private spentInputs(graph: RecordedGraph, needed: ReadonlySet<Value>): SpentInputs {
     const { reusesInputs } = this.engine;
-    const least = reusesInputs === 'always' ? 0 : LEAST_REUSED_BYTES;
+    const minBytes = reusesInputs === 'always' ? 0 : MIN_REUSED_BYTES;
     const isUsed =
       reusesInputs === 'always' ||
       (reusesInputs === 'in updates' && graph.nodes.some(({ kernel }) => kernel.writesInPlace === true));
     const positions = isUsed
       ? graph.inputs.flatMap((value, position) =>
-          value.disposed && value.tensor !== null && value.bytes >= least && !needed.has(value) ? [position] : [],
+          value.disposed && value.tensor !== null && value.bytes >= minBytes && !needed.has(value) ? [position] : [],
         )
       : [];
     return {
@@ -115,14 +125,14 @@ export class GraphRunner {
     };
   }
 
-  private hostTensors(graph: Cut, representatives: readonly number[]): EngineTensor[] {
+  private hostTensors(graph: RecordedGraph, representatives: readonly number[]): EngineTensor[] {
     return representatives.map((occurrence) => this.operands.tensor(graph.host[occurrence] ?? 0));
   }
 
-  /** Keeps a host that never reads from running ahead of the device without end. */
-  private holdBack(graph: Cut): void {
+  /** Waits for the device if too many large graphs are queued. */
+  private limitQueue(graph: RecordedGraph): void {
     if (graph.nodes.length < LARGE_GRAPH) return;
-    if (this.queued >= MOST_QUEUED) {
+    if (this.queued >= MAX_QUEUED) {
       this.engine.wait();
       this.queued = 0;
     }

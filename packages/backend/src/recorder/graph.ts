@@ -1,39 +1,40 @@
-import type { MatmulPolicy } from '../kernels/matmul-policy.js';
+import { fnv1a, FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
+import type { MatmulPolicy } from '../kernels/kernel.js';
 import type { HostOperands } from './host-operands.js';
-import { physicalTypes } from './types.js';
+import { storageDtypes } from './types.js';
 import type { RecordedNode, Value } from './value.js';
 
-/** A recording that was cut: what has to be computed, in order, and how it is spelled. */
-export interface Cut {
+/** A graph cut from a recording: the operations to compute, in order, and their structure. */
+export interface RecordedGraph {
   readonly nodes: readonly RecordedNode[];
   /** Values that exist already, in the order in which the nodes first use them. */
   readonly inputs: readonly Value[];
-  /** Host operands of all nodes in order, small host values among their inputs included, as interned ids. */
+  /** Ids of the host operands of all nodes in order, including small host values among their inputs. */
   readonly host: Int32Array;
-  /** The values that stand among `host`, by position: two that are equal today may differ in the next graph. */
+  /** The host values among `host` by position. Two that are equal now may differ in the next graph. */
   readonly hostValues: ReadonlyMap<number, Value>;
-  /** Values that somebody still holds. */
+  /** Results that are still held. */
   readonly outputs: readonly Value[];
   /** The structure without any value or shape. Equal structures mean equal programs. */
   readonly structure: Int32Array;
   readonly hash: number;
   readonly matmul: MatmulPolicy;
-  /** Whether its operations are parts that do not depend on one another. */
-  readonly sideBySide: boolean;
+  /** Whether the graph consists of independent computations that may run concurrently. */
+  readonly concurrent: boolean;
 }
 
-/** How a recording is to be computed. */
-export type Manner = Pick<Cut, 'matmul' | 'sideBySide'>;
+/** How a graph is executed. */
+export type ExecutionPolicy = Pick<RecordedGraph, 'matmul' | 'concurrent'>;
 
-/** Marks of the structure that no number of a tensor reaches. */
+/** Marks in a structure. Tensor numbers are never that small. */
 const HOST_VALUE = -0x20000000;
 const INPUT_TYPES = -0x40000000;
 const OUTPUTS = -0x40000001;
 const IN_BFLOAT16 = -0x40000002;
-const SIDE_BY_SIDE = -0x40000003;
+const CONCURRENT = -0x40000003;
 
 /** A growing list of 32-bit integers. */
-class Integers {
+class Int32List {
   private items = new Int32Array(1024);
   length = 0;
 
@@ -46,30 +47,23 @@ class Integers {
     this.items[this.length++] = item;
   }
 
-  take(): Int32Array {
+  toArray(): Int32Array {
     return this.items.slice(0, this.length);
   }
 }
 
-/** FNV-1a over 32-bit words. Collisions only cost a comparison: structures are compared whole. */
-function hashOf(words: Int32Array): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < words.length; index++) hash = Math.imul(hash ^ (words[index] ?? 0), 0x01000193);
-  return hash >>> 0;
-}
+const noValues: ReadonlySet<Value> = new Set();
 
-const none: ReadonlySet<Value> = new Set();
-
-/** Marks what the held results need, those left out apart. Nodes nobody needs are dropped. */
+/** Returns the nodes that held results need, and these results. Other nodes are dropped. */
 function markNeeded(
   recorded: readonly RecordedNode[],
-  leftOut: ReadonlySet<Value>,
+  omitted: ReadonlySet<Value>,
 ): { nodes: RecordedNode[]; outputs: Value[] } {
-  const isWanted = (output: Value): boolean => output.references > 0 && output.node !== null && !leftOut.has(output);
+  const isOutput = (output: Value): boolean => output.references > 0 && output.node !== null && !omitted.has(output);
   for (let index = recorded.length - 1; index >= 0; index--) {
     const node = recorded[index];
     if (node === undefined) continue;
-    if (!node.needed) node.needed = node.outputs.some(isWanted);
+    if (!node.needed) node.needed = node.outputs.some(isOutput);
     if (!node.needed) continue;
     for (const input of node.inputs) if (input.node !== null) input.node.needed = true;
   }
@@ -82,28 +76,31 @@ function markNeeded(
     node.firstOutput = results;
     results += node.outputs.length;
     nodes.push(node);
-    for (const output of node.outputs) if (isWanted(output)) outputs.push(output);
+    for (const output of node.outputs) if (isOutput(output)) outputs.push(output);
   }
   return { nodes, outputs };
 }
 
 /**
- * Cuts a recording: finds what is needed for the values that are still held, and spells the structure. `serial` is a
- * number that no other cut has; `operands` interns small host values; `leftOut` are results that get no memory though
- * they are held. Input slots are written as -1, -2, …, results of nodes by their number.
+ * Cuts a graph from a recording: finds what the held values need, and encodes its structure. In a structure, inputs are
+ * −1, −2, … and results of nodes have their number.
+ *
+ * @param serial a number that no other graph has
+ * @param operands interns small host values
+ * @param omitted results that get no memory though they are held
  */
-export function cut(
+export function cutGraph(
   recorded: readonly RecordedNode[],
   serial: number,
-  { matmul, sideBySide }: Manner,
+  { matmul, concurrent }: ExecutionPolicy,
   operands: Pick<HostOperands, 'idOf' | 'typeOf'>,
-  leftOut = none,
-): Cut {
-  const { nodes, outputs } = markNeeded(recorded, leftOut);
+  omitted = noValues,
+): RecordedGraph {
+  const { nodes, outputs } = markNeeded(recorded, omitted);
   const inputs: Value[] = [];
-  const host = new Integers();
+  const host = new Int32List();
   const hostValues = new Map<number, Value>();
-  const words = new Integers();
+  const words = new Int32List();
   for (const node of nodes) {
     words.push(node.kernelId);
     words.push(node.parameterId);
@@ -114,44 +111,52 @@ export function cut(
         continue;
       }
       if (input.host !== null) {
-        words.push(HOST_VALUE - physicalTypes.indexOf(input.type));
+        words.push(HOST_VALUE - storageDtypes.indexOf(input.storageDtype));
         hostValues.set(host.length, input);
         host.push(operands.idOf(input));
         continue;
       }
-      if (input.cut !== serial) {
-        input.cut = serial;
-        input.slot = inputs.length;
+      if (input.graphSerial !== serial) {
+        input.graphSerial = serial;
+        input.inputIndex = inputs.length;
         inputs.push(input);
       }
-      words.push(-1 - input.slot);
+      words.push(-1 - input.inputIndex);
     }
     for (const id of node.host) {
-      words.push(physicalTypes.indexOf(operands.typeOf(id)));
+      words.push(storageDtypes.indexOf(operands.typeOf(id)));
       host.push(id);
     }
   }
   if (matmul === 'bfloat16') words.push(IN_BFLOAT16);
-  if (sideBySide) words.push(SIDE_BY_SIDE);
+  if (concurrent) words.push(CONCURRENT);
   words.push(INPUT_TYPES);
-  for (const input of inputs) words.push(physicalTypes.indexOf(input.type));
+  for (const input of inputs) words.push(storageDtypes.indexOf(input.storageDtype));
   words.push(OUTPUTS);
   for (const output of outputs) words.push((output.node?.firstOutput ?? 0) + output.outputIndex);
-  const structure = words.take();
+  const structure = words.toArray();
   return {
     nodes,
     inputs,
-    host: host.take(),
+    host: host.toArray(),
     hostValues,
     outputs,
     structure,
-    hash: hashOf(structure),
+    // A collision costs one comparison: structures are compared as a whole.
+    hash: fnv1a(structure),
     matmul,
-    sideBySide,
+    concurrent,
   };
 }
 
-/** Shapes and kernels of one node, in words. */
+/** Returns a hash of the sequence of kernels, whatever their shapes and parameters. */
+export function kernelSequenceHash(nodes: readonly RecordedNode[]): number {
+  let hash = FNV_OFFSET;
+  for (const { kernelId } of nodes) hash = fnv1aStep(hash, kernelId);
+  return hash >>> 0;
+}
+
+/** Returns a node's kernel, shapes and parameters as text. */
 export function describeNode(node: RecordedNode | undefined): string {
   if (node === undefined) return 'An operation';
   const shapes = node.inputs.map((input) => `${input.dtype} [${input.shape.join(', ')}]`).join(', ');

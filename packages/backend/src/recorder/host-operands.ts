@@ -1,6 +1,6 @@
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import type { HostOperand } from '../kernels/kernel.js';
-import { physicalTypes, toTypedArray, type PhysicalType, type TypedArray } from './types.js';
+import { storageDtypes, toTypedArray, type StorageDtype, type TypedArray } from './types.js';
 import type { Value } from './value.js';
 
 interface Entry {
@@ -8,29 +8,29 @@ interface Entry {
   tensor: EngineTensor | null;
 }
 
-/** Enough for the shapes and scalars of many graphs; a table that grows past it is emptied between two graphs. */
-const MOST_ENTRIES = 4096;
+/** Enough for the shapes and scalars of many graphs. A larger table is cleared between two graphs. */
+const MAX_ENTRIES = 4096;
 
-/** Exact content as a key: bits, so that -0, NaN and 0 stay apart. */
-function contentKey(type: PhysicalType, shape: readonly number[], values: TypedArray): string {
+/** Returns the exact content as a key. It uses bits, because -0 and NaN must stay distinct. */
+function contentKey(type: StorageDtype, shape: readonly number[], values: TypedArray): string {
   const bits =
     values instanceof Float32Array ? new Int32Array(values.buffer, values.byteOffset, values.length) : values;
-  return `${physicalTypes.indexOf(type)}:${shape.length === 1 ? 'vector' : shape.join()}:${bits.join()}`;
+  return `${storageDtypes.indexOf(type)}:${shape.length === 1 ? 'vector' : shape.join()}:${bits.join()}`;
 }
 
-/** Interns small host tensors: one number and one device tensor for each content. */
+/** Interns small tensors from the host: one id and one device tensor per content. */
 export class HostOperands {
   private ids = new Map<string, number>();
   private entries: Entry[] = [];
-  /** Numbers of lists that never change, in the generation they are of: kernels give them for layer after layer. */
+  /** Ids of frozen operand lists, which kernels share between layers, with the generation of the ids. */
   private readonly lists = new WeakMap<
     readonly HostOperand[],
     { readonly generation: number; readonly ids: readonly number[] }
   >();
-  /** Changes whenever numbers given out before are no longer valid. */
+  /** Changes when earlier ids become invalid. */
   generation = 0;
 
-  /** @param onUpload told the bytes of whatever goes to the device */
+  /** @param onUpload called with the number of bytes of each upload */
   constructor(
     private readonly engine: Engine,
     private readonly onUpload: (bytes: number) => void,
@@ -46,17 +46,17 @@ export class HostOperands {
     return id;
   }
 
-  /** The number of a value that is on the host. */
+  /** Returns the id of a value on the host. */
   idOf(value: Value): number {
     if (value.hostGeneration !== this.generation) {
-      const values = toTypedArray(value.host as ArrayLike<number>, value.type);
-      value.hostId = this.intern({ type: value.type, shape: value.shape, values });
+      const values = toTypedArray(value.host as ArrayLike<number>, value.storageDtype);
+      value.hostId = this.intern({ type: value.storageDtype, shape: value.shape, values });
       value.hostGeneration = this.generation;
     }
     return value.hostId;
   }
 
-  /** The numbers of a kernel's operands. A frozen list is looked through once. */
+  /** Returns the ids of a kernel's operands. Those of a frozen list are looked up once per generation. */
   internAll(operands: readonly HostOperand[]): readonly number[] {
     const known = Object.isFrozen(operands) ? this.lists.get(operands) : undefined;
     if (known?.generation === this.generation) return known.ids;
@@ -65,11 +65,11 @@ export class HostOperands {
     return ids;
   }
 
-  typeOf(id: number): PhysicalType {
+  typeOf(id: number): StorageDtype {
     return this.entry(id).operand.type;
   }
 
-  /** The device's copy; stays owned by the table. */
+  /** Returns the tensor on the device, which this table owns. */
   tensor(id: number): EngineTensor {
     const entry = this.entry(id);
     if (entry.tensor === null) {
@@ -79,9 +79,9 @@ export class HostOperands {
     return entry.tensor;
   }
 
-  /** Call between graphs: bounds the table. */
-  sweep(): void {
-    if (this.entries.length > MOST_ENTRIES) this.clear();
+  /** Clears a table that grew too large. Call it between graphs only. */
+  trim(): void {
+    if (this.entries.length > MAX_ENTRIES) this.clear();
   }
 
   clear(): void {
@@ -93,7 +93,7 @@ export class HostOperands {
 
   private entry(id: number): Entry {
     const entry = this.entries[id];
-    if (entry === undefined) throw new RangeError(`no host operand ${id}`);
+    if (entry === undefined) throw new RangeError(`There is no host operand ${id}.`);
     return entry;
   }
 }

@@ -1,13 +1,10 @@
-import type { Kernel, Parameters } from '../kernels/kernel.js';
-import type { MatmulPolicy } from '../kernels/matmul-policy.js';
-import type { PhysicalType } from './types.js';
+import type { Kernel, MatmulPolicy, Parameters } from '../kernels/kernel.js';
+import type { StorageDtype } from './types.js';
 
-/**
- * One operation of a program. Tensors are numbered: the program's inputs first, then the results of each step in order.
- */
+/** One operation of a program. Tensors are numbered: the program's inputs, then the results of each step in order. */
 export interface Step {
   readonly kernel: Kernel;
-  /** What of the operation's attributes is part of the structure. */
+  /** The operation's attributes that are part of the structure. */
   readonly parameters: Parameters;
   /** Tensors, then host operands. */
   readonly inputs: readonly number[];
@@ -16,35 +13,28 @@ export interface Step {
   /** Number of the first result. */
   readonly firstOutput: number;
   readonly outputs: number;
-  /** What has to be there before it begins, beside its inputs. */
-  readonly after?: readonly number[];
+  /** Tensors that must exist before the step runs, in addition to its inputs. */
+  readonly controlInputs?: readonly number[];
 }
 
-/**
- * A recorded graph without its values: what an engine compiles. It knows no shapes; whatever is like a shape is an
- * input.
- */
+/** A recorded graph without its values, as an engine compiles it. Shapes are inputs, not part of the program. */
 export interface Program {
   /** Name for errors and profiles. */
   readonly name: string;
-  /** How products of matrices are computed. */
   readonly matmul: MatmulPolicy;
-  /**
-   * Whether it consists of parts that do not depend on one another: an engine computes them beside each other, each
-   * operation on a share of the threads.
-   */
-  readonly sideBySide?: boolean;
-  readonly inputTypes: readonly PhysicalType[];
+  /** Whether it consists of independent computations that may run concurrently, each on a share of the threads. */
+  readonly concurrent?: boolean;
+  readonly inputTypes: readonly StorageDtype[];
   readonly steps: readonly Step[];
-  /** For each step, which operation of the recording it stands for; absent where all are there. */
+  /** For each step, the position of its operation in the recording. Absent if the positions are equal. */
   readonly positions?: readonly number[];
   /** Dtype of every numbered tensor. */
-  readonly types: readonly PhysicalType[];
-  /** Numbers of the tensors that leave the program. */
+  readonly types: readonly StorageDtype[];
+  /** Numbers of the tensors that the program returns. */
   readonly outputs: readonly number[];
 }
 
-/** For each tensor of a program the step that makes it; -1 for inputs. */
+/** Returns, for each tensor of a program, the step that computes it; −1 for inputs. */
 export function producersOf({ steps, types }: Program): Int32Array {
   const producers = new Int32Array(types.length).fill(-1);
   steps.forEach(({ firstOutput, outputs }, position) => producers.fill(position, firstOutput, firstOutput + outputs));

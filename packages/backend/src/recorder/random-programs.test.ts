@@ -4,12 +4,12 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import type { WhetstoneBackend } from './backend.js';
 
-// Programs by chance, computed by tfjs's cpu backend too: layers that repeat, and what breaks a repeat. Every operation
-// keeps values within [-2, 2] and is smooth, so that rounding stays rounding.
+// Compares random programs with tfjs's cpu backend: repeated layers, and deviations that break a repeat. Every
+// operation is smooth and keeps values within [-2, 2], so that rounding errors stay small.
 
 type Layer = (x: tf.Tensor2D, weight: tf.Tensor2D, square: tf.Tensor2D) => tf.Tensor;
 
-/** In pairs of two that are easily taken for one another. */
+/** Pairs of operations that are easily confused. */
 const operations: readonly Layer[] = [
   (x) => tf.tanh(x),
   (x, weight) => tf.sin(tf.add(x, weight)),
@@ -43,16 +43,16 @@ const operations: readonly Layer[] = [
   (x) => tf.sub(tf.unstack(tf.stack([x, tf.tanh(x)]))[0] as tf.Tensor, tf.zeros([3, 4])),
 ];
 
-/** A repeatable stream of whole numbers below a limit. */
-function chance(seed: number): (limit: number) => number {
+/** Returns a generator of integers below a limit that repeats for a seed. */
+function createPick(seed: number): (limit: number) => number {
   const stream = numbers(4096, seed * 7919 + 1);
   let position = 0;
   return (limit) => Math.min(limit - 1, Math.floor((((stream[position++ % stream.length] ?? 0) + 1) / 2) * limit));
 }
 
-/** Runs the program of a seed on the current backend. Gives all that it reads, and leaves nothing. */
+/** Runs the program of a seed on the current backend and returns everything that it reads. */
 async function run(seed: number): Promise<Float32Array[]> {
-  const pick = chance(seed);
+  const pick = createPick(seed);
   const layers = 7 + pick(4);
   const body = Array.from({ length: 26 }, () => pick(operations.length));
   const [odd, oddAt, escaping, escapingAt, reading, cutting] = [
@@ -108,19 +108,19 @@ const engines = [
     engine: 'tensorflow',
     missing: libraryFolder === null,
     seeds: 10,
-    start: () => startBackend({ recorder: { eagerNodes: 0, firstNodes: 20 } }),
+    start: () => startBackend({ recorder: { maxEagerNodes: 0, firstNodes: 20 } }),
   },
   { engine: 'xla', missing: xlaPlugin === null, seeds: 2, start: () => startXlaBackend({ moduleFolder: null }) },
 ];
 
-describe.each(engines)('programs by chance, on $engine', ({ missing, seeds, start }) => {
+describe.each(engines)('random programs, on $engine', ({ missing, seeds, start }) => {
   let backend: WhetstoneBackend;
   beforeAll(async () => {
     if (!missing) backend = await start();
   });
 
   test.skipIf(missing)(
-    'give what the cpu backend gives, and leave nothing',
+    'equal the cpu backend and leak nothing',
     async () => {
       for (let seed = 1; seed <= seeds; seed++) {
         await tf.setBackend('cpu');

@@ -3,30 +3,22 @@ import '@tensorflow/tfjs-backend-cpu';
 import { isWhetstoneError, type WhetstoneError } from '@whetstone/core/contract';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';
-import { registerLeanGradients } from '../fused/gradients.js';
-import { registerKernels } from '../kernels/index.js';
-import { libraryFolder, numbers, random } from '../test-support.js';
-import { WhetstoneBackend } from './backend.js';
+import { registerGradients } from '../tfjs-patches/gradients.js';
+import { createTestBackend, libraryFolder, numbers, random } from '../test-support.js';
+import type { WhetstoneBackend } from './backend.js';
 import type { RecorderOptions } from './recorder.js';
 
-let count = 0;
-
-/** A backend of its own under a name of its own, so that its counters start at zero. */
-async function fresh(options: RecorderOptions = {}): Promise<WhetstoneBackend> {
-  const name = `whetstone-test-${count++}`;
-  const backend = new WhetstoneBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), options);
-  tf.registerBackend(name, () => backend);
-  registerKernels(name);
-  registerLeanGradients();
-  await tf.setBackend(name);
-  return backend;
+/** Returns a new backend, whose counters start at zero. */
+async function start(options: RecorderOptions = {}): Promise<WhetstoneBackend> {
+  registerGradients();
+  return createTestBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), options);
 }
 
-const compiledAlways: RecorderOptions = { eagerNodes: 0 };
+const compiledAlways: RecorderOptions = { maxEagerNodes: 0 };
 
 const parameter = (shape: number[], seed: number): tf.Variable => tf.tidy(() => tf.variable(random(shape, seed)));
 
-/** A small network's loss: matmuls, activations, a reduction. */
+/** The loss of a small network: matrix products, activations and a reduction. */
 const loss = (input: tf.Tensor, first: tf.Tensor, second: tf.Tensor): tf.Scalar =>
   tf.tidy(
     () => tf.mean(tf.square(tf.sub(tf.sigmoid(tf.matMul(tf.tanh(tf.matMul(input, first)), second)), 0.1))) as tf.Scalar,
@@ -38,12 +30,12 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tensors = tf.memory().numTensors;
   });
   afterEach(() => {
-    expect(tf.memory().numTensors, 'tensors left behind').toBe(tensors);
-    expect(tf.backend().numDataIds(), 'data ids left behind').toBe(0);
+    expect(tf.memory().numTensors, 'leaked tensors').toBe(tensors);
+    expect(tf.backend().numDataIds(), 'leaked data ids').toBe(0);
   });
 
-  test('nothing is computed until somebody looks, and what nobody holds never is', async () => {
-    const backend = await fresh();
+  test('nothing is computed before a read, and disposed results are never computed', async () => {
+    const backend = await start();
     const a = random([4, 4]);
     const unused = tf.matMul(a as tf.Tensor2D, a as tf.Tensor2D);
     const used = tf.add(a, 1);
@@ -54,18 +46,18 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([a, used]);
   });
 
-  test('graphs of one structure are compiled once, whatever their lengths, scalars and weights', async () => {
-    const backend = await fresh(compiledAlways);
+  test('a structure is compiled once and reused for other lengths, scalars and weights', async () => {
+    const backend = await start(compiledAlways);
     const weights = [parameter([6, 8], 2), parameter([8, 5], 3)] as const;
     const step = (rows: number, rate: number): number => {
       const input = random([rows, 6], rows);
       const { value, grads } = tf.variableGrads(() => loss(input, ...weights));
       for (const weight of weights) {
         const gradient = grads[weight.name];
-        if (gradient === undefined) throw new Error('a gradient is missing');
-        const moved = tf.tidy(() => tf.sub(weight, tf.mul(gradient, tf.scalar(rate))));
-        weight.assign(moved);
-        moved.dispose();
+        if (gradient === undefined) throw new Error(`There is no gradient of ${weight.name}.`);
+        const updated = tf.tidy(() => tf.sub(weight, tf.mul(gradient, tf.scalar(rate))));
+        weight.assign(updated);
+        updated.dispose();
       }
       backend.barrier();
       const [read = NaN] = value.dataSync();
@@ -86,8 +78,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([...weights]);
   });
 
-  test('shapes that were equal by chance are told apart by compiling once more, and then for good', async () => {
-    const backend = await fresh(compiledAlways);
+  test('shapes that were equal by coincidence cause one more compilation when they differ', async () => {
+    const backend = await start(compiledAlways);
     const compute = (rows: number): number[] =>
       tf.tidy(() => {
         const x = tf.reshape(tf.mul(random([rows * 3], 4), 2), [rows, 3]);
@@ -102,8 +94,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters().compiles).toBe(2);
   });
 
-  test('small graphs run op by op until they come back; both ways give the same bits', async () => {
-    const backend = await fresh();
+  test('small graphs run op by op three times, then compiled, with the same bits', async () => {
+    const backend = await start();
     const input = random([5, 6], 1);
     const weights = [random([6, 8], 2), random([8, 5], 3)] as const;
     const gradient = tf.grad((x: tf.Tensor) => loss(x, ...weights));
@@ -113,8 +105,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([input, ...weights]);
   });
 
-  test('two runs of one large reduction give the same bits', async () => {
-    await fresh(compiledAlways);
+  test('repeated large reductions give the same bits', async () => {
+    await start(compiledAlways);
     const a = random([700, 300], 1);
     const b = random([300, 500], 2);
     const run = (): number[] =>
@@ -131,11 +123,11 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([a, b]);
   });
 
-  test('the counters of a computation that can be counted by hand', async () => {
-    const backend = await fresh({ ...compiledAlways });
+  test('counters equal those of a computation counted by hand', async () => {
+    const backend = await start(compiledAlways);
     const a = random([8, 4], 1); // 128 bytes
     const b = random([4, 2], 2); // 32 bytes
-    // [8, 2]: 64 bytes; the 3: 4 bytes, once
+    // [8, 2] takes 64 bytes, and the 3 takes 4 bytes once.
     const compute = (): tf.Tensor => tf.tidy(() => tf.mul(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), 3));
     const first = compute();
     first.dataSync();
@@ -163,11 +155,11 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     second.dispose();
   });
 
-  test('a graph that is compiled again and again is told once, with what changes', async () => {
-    await fresh(compiledAlways);
-    const said = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+  test('a graph that is compiled repeatedly causes one warning, which names the difference', async () => {
+    await start(compiledAlways);
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
     const x = random([4, 6], 1);
-    // The axis of a softmax by hand is structure; nothing else differs.
+    // Only the permutation differs, which is part of the structure.
     const compute = (permutation: number[]): void =>
       tf.tidy(() => {
         let value: tf.Tensor = tf.reshape(x, [2, 2, 6]);
@@ -184,15 +176,15 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     ];
     for (const order of orders) compute(order);
     for (const order of orders) compute(order);
-    expect(said.mock.calls.map(([message]) => String(message))).toEqual([
-      expect.stringMatching(/compiled 6 times.*Transpose\(float32\) \{.*2.*1.*0\}; it was Transpose\(float32\)/),
+    expect(warn.mock.calls.map(([message]) => String(message))).toEqual([
+      expect.stringMatching(/compiled 6 times.*Transpose\(float32\) \{.*2.*1.*0\}, which was Transpose\(float32\)/),
     ]);
-    said.mockRestore();
+    warn.mockRestore();
     x.dispose();
   });
 
-  test('the executables used longest ago are thrown out', async () => {
-    const backend = await fresh({ ...compiledAlways, capacity: 2 });
+  test('the least recently used executables are evicted', async () => {
+    const backend = await start({ ...compiledAlways, capacity: 2 });
     const chain = (length: number): void =>
       tf.tidy(() => {
         let value: tf.Tensor = tf.scalar(1);
@@ -209,8 +201,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters().compiles).toBe(4);
   });
 
-  test('a size cap cuts the recording', async () => {
-    const backend = await fresh({ mostNodes: 10 });
+  test('a recording is submitted at the size limit', async () => {
+    const backend = await start({ maxNodes: 10 });
     const result = tf.tidy(() => {
       let value: tf.Tensor = tf.scalar(0);
       for (let index = 0; index < 35; index++) value = tf.add(value, 1);
@@ -221,12 +213,11 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     result.dispose();
   });
 
-  test('the start of a long recording is submitted while the rest is recorded, once between two barriers', async () => {
-    const backend = await fresh({ firstNodes: 10 });
+  test('the first segment of a long recording is submitted early, once between two barriers', async () => {
+    const backend = await start({ firstNodes: 10 });
     const chain = (length: number): tf.Tensor =>
       tf.tidy(() => {
-        // Each operand is seen under another shape: reshapes that only the recording knows must not be torn from their
-        // operation.
+        // Every operand needs a view of another shape: a view must stay in the segment of its operation.
         const ones = tf.tensor1d([1, 1, 1, 1]);
         let value: tf.Tensor = tf.tensor1d([1, 1, 1, 1]);
         for (let index = 0; index < length; index++)
@@ -243,8 +234,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([long, short]);
   });
 
-  test('the first part keeps no cheap result that the rest can compute from what is kept anyway', async () => {
-    const backend = await fresh({ firstNodes: 4 });
+  test('the first segment keeps no cheap result that the rest can recompute', async () => {
+    const backend = await start({ firstNodes: 4 });
     const [x, y] = [random([64, 64], 1), random([64, 64], 2)];
     const bytes = 4 * 64 * 64;
     const expected = [...x.dataSync()].map((value, index) => Math.fround(value * (y.dataSync()[index] ?? NaN)));
@@ -253,7 +244,7 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     const unused = tf.mul(y, y);
     for (let index = 0; index < 3; index++) chain.push(tf.tanh(chain.at(-1) as tf.Tensor));
     expect(backend.counters()).toMatchObject({ graphs: 1, nodes: 4 });
-    // x, y, two of the chain and the product that nothing in this part used.
+    // x, y, two results of the chain, and the product that no operation has used.
     expect(backend.counters().deviceBytes).toBe(5 * bytes);
     tf.dispose(x);
     expect([...product.dataSync()]).toEqual(expected);
@@ -265,28 +256,28 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test('a host array that changes after it was given changes nothing', async () => {
-    await fresh();
+  test('changing a host array after creating a tensor has no effect', async () => {
+    await start();
     for (const size of [3, 100]) {
       const values = new Float32Array(size).fill(1);
-      const given = tf.tensor1d(values);
-      const doubled = tf.mul(given, 2);
+      const tensor = tf.tensor1d(values);
+      const doubled = tf.mul(tensor, 2);
       values.fill(9);
       expect(doubled.dataSync()[0]).toBe(2);
-      tf.dispose([given, doubled]);
+      tf.dispose([tensor, doubled]);
     }
   });
 
-  test('a value that is read can be changed by the reader', async () => {
-    await fresh();
-    const given = tf.tensor1d([1, 2]);
-    given.dataSync().fill(7);
-    expect([...given.dataSync()]).toEqual([1, 2]);
-    given.dispose();
+  test('changing the result of a read has no effect', async () => {
+    await start();
+    const tensor = tf.tensor1d([1, 2]);
+    tensor.dataSync().fill(7);
+    expect([...tensor.dataSync()]).toEqual([1, 2]);
+    tensor.dispose();
   });
 
-  test('an asynchronous read serves the event loop, and survives that its tensor is disposed meanwhile', async () => {
-    await fresh();
+  test('the event loop runs during an asynchronous read, whose tensor may be disposed', async () => {
+    await start();
     const a = random([1200, 1200], 1) as tf.Tensor2D;
     const product = tf.tidy(() => {
       let value = a;
@@ -304,19 +295,19 @@ describe.skipIf(libraryFolder === null)('recording', () => {
   });
 
   test('tensors move between backends and back', async () => {
-    await fresh();
+    await start();
     const own = tf.getBackend();
     const a = tf.tidy(() => tf.add(random([3, 3], 1), 1));
     await tf.setBackend('cpu');
-    const there = tf.mul(a, 2);
+    const onCpu = tf.mul(a, 2);
     await tf.setBackend(own);
-    const back = tf.add(there, a);
+    const back = tf.add(onCpu, a);
     expect(back.dataSync()[0]).toBeCloseTo(3 * ((numbers(1, 1)[0] ?? 0) + 1), 5);
-    tf.dispose([a, there, back]);
+    tf.dispose([a, onCpu, back]);
   });
 
-  test('complex numbers of another backend move here, and go with their parts', async () => {
-    const backend = await fresh();
+  test('complex numbers of another backend are moved and disposed with both parts', async () => {
+    const backend = await start();
     const own = tf.getBackend();
     await tf.setBackend('cpu');
     const pairs = tf.tidy(() => tf.complex(tf.tensor1d([1, 2]), tf.tensor1d([3, 4])));
@@ -330,8 +321,8 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test('device memory is counted, and freed when tfjs disposes', async () => {
-    const backend = await fresh();
+  test('device memory is counted, and freed by disposal', async () => {
+    const backend = await start();
     const a = random([100, 100], 1);
     expect(backend.counters()).toMatchObject({ deviceBytes: 40_000, hostToDeviceBytes: 40_000 });
     const b = tf.add(a, 1);
@@ -344,17 +335,17 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     expect(backend.counters()).toMatchObject({ deviceBytes: 0, peakDeviceBytes: 80_000 });
   });
 
-  test('a thousand steps leave memory as it was', async () => {
-    const backend = await fresh();
+  test('a thousand steps leak no memory', async () => {
+    const backend = await start();
     const weight = parameter([16, 16], 1);
     const input = random([4, 16], 2);
     const step = (): void => {
       const { value, grads } = tf.variableGrads(
         () => tf.mean(tf.square(tf.matMul(input as tf.Tensor2D, weight as tf.Tensor as tf.Tensor2D))) as tf.Scalar,
       );
-      const moved = tf.tidy(() => tf.sub(weight, tf.mul(Object.values(grads)[0] ?? 0, 0.01)));
-      weight.assign(moved);
-      tf.dispose([moved, value, ...Object.values(grads)]);
+      const updated = tf.tidy(() => tf.sub(weight, tf.mul(Object.values(grads)[0] ?? 0, 0.01)));
+      weight.assign(updated);
+      tf.dispose([updated, value, ...Object.values(grads)]);
       backend.barrier();
     };
     for (let index = 0; index < 10; index++) step();
@@ -373,11 +364,11 @@ describe.skipIf(libraryFolder === null)('errors', () => {
       if (isWhetstoneError(error)) return error;
       throw error;
     }
-    throw new Error('nothing was thrown');
+    throw new Error('Nothing was thrown.');
   };
 
-  test('an operation that fails is named with its shapes, and the next one works', async () => {
-    await fresh();
+  test('an error names the failed operation and its shapes, and later operations work', async () => {
+    await start();
     const table = random([4, 3], 1);
     const outside = tf.tensor1d([1, 9], 'int32');
     const error = caught(() => tf.gather(table, outside).dataSync());
@@ -386,8 +377,8 @@ describe.skipIf(libraryFolder === null)('errors', () => {
     expect(tf.add(table, 1).dataSync()).toHaveLength(12);
   });
 
-  test('the same in a compiled graph and in an asynchronous read', async () => {
-    await fresh(compiledAlways);
+  test('an error in a compiled graph names the operation in an asynchronous read', async () => {
+    await start(compiledAlways);
     const table = random([4, 3], 1);
     const outside = tf.tensor1d([1, 9], 'int32');
     await expect(tf.mul(tf.gather(tf.mul(table, 2), outside), 2).data()).rejects.toMatchObject({
@@ -397,21 +388,21 @@ describe.skipIf(libraryFolder === null)('errors', () => {
     expect(await tf.add(table, 1).data()).toHaveLength(12);
   });
 
-  test('what depends on a failed value fails with its reason', async () => {
-    await fresh();
+  test('an operation on a failed value throws the original error', async () => {
+    await start();
     const failed = tf.gather(random([4, 3], 1), tf.tensor1d([9], 'int32'));
-    const after = tf.add(failed, 1);
-    expect(caught(() => after.dataSync()).message).toContain('GatherV2');
+    const dependent = tf.add(failed, 1);
+    expect(caught(() => dependent.dataSync()).message).toContain('GatherV2');
   });
 
-  test('shapes that do not fit are refused when the operation is called', async () => {
-    await fresh();
+  test('incompatible shapes throw when the operation is called', async () => {
+    await start();
     expect(() => tf.add(random([2, 3], 1), random([4, 5], 1))).toThrow(/2,3/);
     expect(() => tf.matMul(random([2, 3], 1) as tf.Tensor2D, random([4, 5], 1) as tf.Tensor2D)).toThrow(/inner/i);
   });
 
-  test('more memory than the machine has is refused before anything breaks', async () => {
-    await fresh();
+  test("a result larger than the machine's memory throws, and later operations work", async () => {
+    await start();
     expect(caught(() => tf.tile(random([4, 4], 1), [1 << 22, 1 << 22])).code).toBe('OUT_OF_MEMORY');
     expect(tf.add(1, 1).dataSync()[0]).toBe(2);
   });

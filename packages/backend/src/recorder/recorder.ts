@@ -1,82 +1,89 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import { sameShape } from '@whetstone/core/util';
 import type { Engine, EngineTensor } from '../engines/engine.js';
-import { vector, type Kernel, type Parameters, type Recording } from '../kernels/kernel.js';
-import type { MatmulPolicy } from '../kernels/matmul-policy.js';
-import { reshape } from '../kernels/reshape.js';
-import { unpack } from '../kernels/unpack.js';
+import { vector, type Kernel, type MatmulPolicy, type Parameters, type Recording } from '../kernels/kernel.js';
+import { reshape } from '../kernels/movement.js';
+import { unpackWeights } from '../kernels/packed-weights.js';
+import { DeferredValues } from './deferred-values.js';
 import { DeviceMemory } from './device-memory.js';
-import { cut } from './graph.js';
+import { cutGraph } from './graph.js';
 import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
-import { numbering } from './numbering.js';
-import { PassingValues } from './passing-values.js';
-import { cheapToRepeat } from './recompute.js';
-import { refuseImpossible } from './refuse.js';
-import { sameShape } from './types.js';
+import { createInterner } from './interner.js';
+import { recomputableResults } from './rematerialization.js';
+import { checkResult } from './shape-checks.js';
 import { Value, type RecordedNode } from './value.js';
 
 export interface RecorderOptions extends GraphRunnerOptions {
-  /** Operations after which a recording is cut by itself. */
-  readonly mostNodes?: number;
+  /** Operations at which a recording is submitted automatically. */
+  readonly maxNodes?: number;
   /**
-   * Operations after which the first part of a recording is handed over, so that the device starts while the host
-   * records the rest. 0: never.
+   * Operations of a recording's first segment, which is submitted early so that the device works while the host records
+   * the rest. 0 submits none.
    */
   readonly firstNodes?: number;
-  /** Operations from which on a piece of a recording is worth handing over for itself. */
-  readonly pieceNodes?: number;
-  /** Bytes of intermediate values from which on a read within `tf.tidy` leaves them out. */
-  readonly leastLeftOut?: number;
-  /** Told of each value on the device that JavaScript forgot before tfjs disposed it. */
-  readonly onForgotten?: () => void;
+  /** Fewest operations that {@link Recorder.submitSegment} submits. */
+  readonly minSegmentNodes?: number;
+  /** Fewest bytes of intermediate values that a read within `tf.tidy` defers. */
+  readonly minDeferredBytes?: number;
+  /** Called for each value on the device that was garbage-collected without being disposed. */
+  readonly onCollected?: () => void;
 }
 
 /**
- * Operations of a recording's first part: three layers of a transformer, enough work for the device while the host
- * records the rest. A fixed number, so that equal recordings are cut alike; what is alive at the cut has to be kept, so
- * the part is small.
+ * Operations of the first segment: three layers of a transformer, enough work for the device while the host records. A
+ * fixed number cuts equal recordings alike. It is small because values that are alive at the cut must be kept.
  */
 const FIRST_NODES = 120;
-/** Some layers of a transformer: enough for the device that handing over costs nothing beside it, and soon recorded. */
-const PIECE_NODES = 100;
-const MOST_NODES = 60_000;
+/** Some layers of a transformer: enough work to hide the cost of submitting, and recorded quickly. */
+const MIN_SEGMENT_NODES = 100;
+const MAX_NODES = 60_000;
 
 const noParameters: Parameters = [];
-const nothing: ReadonlySet<Value> = new Set();
+const noValues: ReadonlySet<Value> = new Set();
 
-/** Records operations, and hands them to the engine when somebody wants to see a result. */
+interface SubmitOptions {
+  /** The value that is being read, or null. */
+  readonly requested?: Value | null;
+  /** Whether deferred values are computed too. */
+  readonly includeDeferred?: boolean;
+  /** Whether the recording continues after this segment. */
+  readonly isFirstSegment?: boolean;
+}
+
+/** Records operations and submits them to the engine when a value is needed. */
 export class Recorder {
   readonly memory: DeviceMemory;
   readonly operands: HostOperands;
   readonly runner: GraphRunner;
-  private readonly passing: PassingValues;
+  private readonly deferral: DeferredValues;
   private matmulPolicy: MatmulPolicy = 'float32';
-  private isSideBySide = false;
+  private isConcurrent = false;
   private pending: RecordedNode[] = [];
-  /** Operations before the pending ones whose results a read left out. */
-  private waiting: RecordedNode[] = [];
-  /** How many of these results are held. */
-  private leftOut = 0;
-  /** Whether part of what is being recorded was handed over already. */
-  private begun = false;
+  /** Submitted operations that stay recorded because a read deferred some of their results. */
+  private deferredNodes: RecordedNode[] = [];
+  /** Number of deferred results that are still held. */
+  private deferredCount = 0;
+  private hasSubmittedFirst = false;
   private readonly firstNodes: number;
+  /** Identifies the current recording. */
   private serial = 0;
-  /** Values disposed while the recording still needs them. */
-  private graveyard: Value[] = [];
-  private readonly kernelId = numbering<Kernel>();
-  private readonly parameterId = numbering<string>();
+  /** Disposed values that the recording still needs. */
+  private pendingDisposals: Value[] = [];
+  private readonly kernelId = createInterner<Kernel>();
+  private readonly parameterId = createInterner<string>();
 
   constructor(
     readonly engine: Engine,
     private readonly options: RecorderOptions = {},
   ) {
-    this.memory = new DeviceMemory(engine, () => options.onForgotten?.());
+    this.memory = new DeviceMemory(engine, () => options.onCollected?.());
     this.operands = new HostOperands(engine, (bytes) => {
       this.memory.hostToDeviceBytes += bytes;
     });
     this.runner = new GraphRunner(engine, this.memory, this.operands, options);
-    this.passing = new PassingValues(options.leastLeftOut);
-    // Where shapes are static a compiler sees more in one large graph.
+    this.deferral = new DeferredValues(options.minDeferredBytes);
+    // A compiler for static shapes optimizes one large graph better.
     this.firstNodes = engine.staticShapes ? 0 : (options.firstNodes ?? FIRST_NODES);
   }
 
@@ -84,38 +91,40 @@ export class Recorder {
     return this.matmulPolicy;
   }
 
-  /** What is recorded from now on is multiplied that way; what is pending is handed over as it was meant. */
+  /** Sets the policy for operations recorded from now on. Pending operations are submitted under the old one. */
   set matmul(policy: MatmulPolicy) {
-    if (policy !== this.matmulPolicy) this.handOver({ whole: true });
+    if (policy !== this.matmulPolicy) this.submit({ includeDeferred: true });
     this.matmulPolicy = policy;
   }
 
-  /** Records, as a graph of its own, parts that do not depend on one another. */
-  sideBySide<T>(record: () => T): T {
+  /** Records independent computations as one graph. */
+  recordConcurrently<T>(record: () => T): T {
     this.flush();
-    this.isSideBySide = true;
+    this.isConcurrent = true;
     try {
-      const made = record();
+      const result = record();
       this.flush();
-      return made;
+      return result;
     } finally {
-      this.isSideBySide = false;
+      this.isConcurrent = false;
     }
   }
 
-  /** Records one operation. Nothing is computed. */
+  /** Records one operation and returns its results, which are not computed yet. */
   record(kernel: Kernel, operands: readonly Value[], recording: Recording): Value[] {
-    const stored = operands[0]?.stored;
-    if (kernel.gathersRows === true && stored?.format === 'bfloat16')
-      return this.recordRows(kernel, stored.parts[0] as Value, operands.slice(1), recording);
+    const packed = operands[0]?.packed;
+    if (kernel.gathersRows === true && packed?.format === 'bfloat16')
+      return this.recordRows(kernel, packed.components[0] as Value, operands.slice(1), recording);
     const shaped =
       recording.inputShapes === undefined
         ? operands
-        : operands.map((operand, position) => this.seenAs(operand, recording.inputShapes?.[position] ?? operand.shape));
-    const inputs = shaped.some((operand) => operand.stored !== null) ? this.unpackAll(shaped, kernel) : shaped;
+        : operands.map((operand, position) =>
+            this.reshapeView(operand, recording.inputShapes?.[position] ?? operand.shape),
+          );
+    const inputs = shaped.some((operand) => operand.packed !== null) ? this.unpackAll(shaped, kernel) : shaped;
     for (const input of inputs) {
       if (input.failure !== null) throw input.failure;
-      input.usedBy = this.serial;
+      input.lastUsedIn = this.serial;
     }
     const parameters = recording.parameters ?? noParameters;
     const node: RecordedNode = {
@@ -125,13 +134,13 @@ export class Recorder {
       parameters,
       inputs,
       host: recording.host === undefined || recording.host.length === 0 ? [] : this.operands.internAll(recording.host),
-      outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype, spec.physical)),
+      outputs: recording.outputs.map((spec) => new Value(spec.shape, spec.dtype, spec.storageDtype)),
       position: -1,
       firstOutput: -1,
       needed: false,
     };
     node.outputs.forEach((output, index) => {
-      refuseImpossible(node, output);
+      checkResult(node, output);
       output.node = node;
       output.outputIndex = index;
     });
@@ -140,89 +149,91 @@ export class Recorder {
   }
 
   /**
-   * Call between two operations of tfjs's, when nothing is held that only the recording knows: hands over a first part,
-   * or what has grown too long.
+   * Submits the first segment, or a recording that reached the size limit. Call it between two of tfjs-core's
+   * operations, when no intermediate value of an operation is alive.
    */
   cutIfDue(): void {
-    const { mostNodes = MOST_NODES } = this.options;
+    const { maxNodes = MAX_NODES } = this.options;
     const limit =
-      this.begun || this.firstNodes === 0 || this.isSideBySide ? mostNodes : Math.min(this.firstNodes, mostNodes);
+      this.hasSubmittedFirst || this.firstNodes === 0 || this.isConcurrent
+        ? maxNodes
+        : Math.min(this.firstNodes, maxNodes);
     if (this.pending.length < limit) return;
-    this.handOver({ part: true });
-    this.begun = true;
+    this.submit({ isFirstSegment: true });
+    this.hasSubmittedFirst = true;
   }
 
-  /**
-   * Hands over what was recorded as a piece, where the engine gains by that: for whoever knows that little is alive
-   * now.
-   */
-  handOverPiece(): void {
+  /** Submits pending operations as a segment, if the engine prefers segments. Call it where few values are alive. */
+  submitSegment(): void {
     if (
       this.engine.runsInPieces !== true ||
-      this.isSideBySide ||
-      this.pending.length < (this.options.pieceNodes ?? PIECE_NODES)
+      this.isConcurrent ||
+      this.pending.length < (this.options.minSegmentNodes ?? MIN_SEGMENT_NODES)
     )
       return;
-    this.handOver();
+    this.submit();
   }
 
   /**
-   * The float32 numbers of a packed value, as an operation of the graph. They come no sooner than `after`. The result
-   * is nobody's: hold it to keep it.
+   * Records an operation that unpacks a packed value, no earlier than `after` exists. The result has no reference: add
+   * one to keep it.
    */
-  unpack(value: Value, after: Value | null, type: 'float32' | 'bfloat16' = 'float32'): Value {
-    const { stored } = value;
-    if (stored === null) return value;
-    const operands = after === null ? [...stored.parts, ...stored.tables] : [...stored.parts, ...stored.tables, after];
-    const parameters = [...stored.parameters, type, after === null ? 'at once' : 'after'];
-    const [unpacked] = this.record(unpack, operands, {
-      outputs: [{ shape: value.shape, dtype: 'float32', physical: type }],
-      parameters,
-      host: stored.host,
-    });
+  unpack(value: Value, after: Value | null, dtype: 'float32' | 'bfloat16' = 'float32'): Value {
+    const { packed } = value;
+    if (packed === null) return value;
+    const { components, tables, parameters, host } = packed;
+    const [unpacked] = this.record(
+      unpackWeights,
+      after === null ? [...components, ...tables] : [...components, ...tables, after],
+      {
+        outputs: [{ shape: value.shape, dtype: 'float32', storageDtype: dtype }],
+        parameters: [...parameters, dtype, after === null ? 'at once' : 'after'],
+        host,
+      },
+    );
     if (unpacked === undefined) throw new WhetstoneError('INTERNAL', 'Packed numbers were not unpacked.');
     unpacked.references = 0;
     return unpacked;
   }
 
-  /**
-   * Operands with the packed ones unpacked, no sooner than an operand that is not packed. Those in bfloat16 stay as
-   * they are where they are multiplied in it.
-   */
-  private unpackAll(operands: readonly Value[], { multiplies }: Kernel): Value[] {
-    const plain = operands.filter((operand) => operand.stored === null && operand.host === null);
+  /** Unpacks packed operands, no earlier than one that is not packed. Products in bfloat16 take bfloat16 as it is. */
+  private unpackAll(operands: readonly Value[], { isMatrixProduct }: Kernel): Value[] {
+    const plain = operands.filter((operand) => operand.packed === null && operand.host === null);
     const after = plain.find((operand) => operand.node !== null) ?? plain[0] ?? null;
     return operands.map((operand) => {
-      const { stored } = operand;
-      if (multiplies === true && this.matmulPolicy === 'bfloat16' && stored?.format === 'bfloat16')
-        return stored.parts[0] ?? operand;
-      return this.unpack(operand, after, multiplies === true ? stored?.multipliedAs : 'float32');
+      const { packed } = operand;
+      if (isMatrixProduct === true && this.matmulPolicy === 'bfloat16' && packed?.format === 'bfloat16')
+        return packed.components[0] ?? operand;
+      return this.unpack(operand, after, isMatrixProduct === true ? packed?.productDtype : 'float32');
     });
   }
 
-  /** Rows of a table in bfloat16: they are gathered as they are, and only they are widened. */
+  /** Gathers rows of a bfloat16 table and widens only these rows. */
   private recordRows(kernel: Kernel, table: Value, others: readonly Value[], recording: Recording): Value[] {
     const [rows] = this.record(kernel, [table, ...others], {
       ...recording,
-      outputs: recording.outputs.map((spec) => ({ ...spec, physical: 'bfloat16' as const })),
+      outputs: recording.outputs.map((spec) => ({ ...spec, storageDtype: 'bfloat16' })),
     });
     if (rows === undefined) throw new WhetstoneError('INTERNAL', 'A gather has no result.');
     rows.references = 0;
-    return this.record(unpack, [rows], { outputs: recording.outputs, parameters: ['bfloat16', 'float32', 'at once'] });
+    return this.record(unpackWeights, [rows], {
+      outputs: recording.outputs,
+      parameters: ['bfloat16', 'float32', 'at once'],
+    });
   }
 
-  /** A value under another shape of the same size. Made once per recording; never a value of tfjs's. */
-  seenAs(value: Value, shape: readonly number[]): Value {
+  /** Returns a value under another shape of the same size. It is created once per recording and has no reference. */
+  reshapeView(value: Value, shape: readonly number[]): Value {
     if (sameShape(value.shape, shape)) return value;
-    if (value.viewsOf !== this.serial) {
+    if (value.viewsSerial !== this.serial) {
       value.views = null;
-      value.viewsOf = this.serial;
+      value.viewsSerial = this.serial;
     }
     const known = value.views?.find((view) => sameShape(view.shape, shape));
     if (known !== undefined) return known;
     let view: Value | undefined;
     if (value.host !== null) {
-      view = new Value(shape, value.dtype, value.type);
+      view = new Value(shape, value.dtype, value.storageDtype);
       view.host = value.host;
     } else [view] = this.record(reshape, [value], { outputs: [{ shape, dtype: value.dtype }], host: [vector(shape)] });
     if (view === undefined) throw new WhetstoneError('INTERNAL', 'A reshape has no result.');
@@ -231,111 +242,99 @@ export class Recorder {
     return view;
   }
 
-  /** Frees a value that tfjs no longer holds, at once or when the recording that uses it has been handed over. */
+  /** Frees a value that tfjs-core no longer holds: at once, or when the recording that uses it is submitted. */
   dispose(value: Value): void {
-    value.host = value.usedBy === this.serial ? value.host : null;
+    value.host = value.lastUsedIn === this.serial ? value.host : null;
     value.complex = null;
     value.views = null;
-    for (const part of value.stored?.parts ?? []) {
-      part.references = 0;
-      this.dispose(part);
+    for (const component of value.packed?.components ?? []) {
+      component.references = 0;
+      this.dispose(component);
     }
     if (value.tensor !== null) {
-      if (value.usedBy === this.serial) this.graveyard.push(value);
+      if (value.lastUsedIn === this.serial) this.pendingDisposals.push(value);
       else this.memory.release(value);
-    } else if (value.leftOut !== -1 && value.node !== null) this.forgetLeftOut();
+    } else if (value.deferredKind !== -1 && value.node !== null) this.dropDeferred();
   }
 
-  /** Hands everything recorded to the engine. Returns at once where the engine works asynchronously. */
+  /** Submits everything recorded. Returns at once if the engine works asynchronously. */
   flush(): void {
-    this.begun = false;
-    this.handOver();
+    this.hasSubmittedFirst = false;
+    this.submit();
   }
 
-  /**
-   * @param wanted what a read asks for; null without one
-   * @param whole whether what reads left out is computed, too
-   * @param part whether the recording goes on
-   */
-  private handOver({
-    wanted = null,
-    whole = false,
-    part = false,
-  }: { readonly wanted?: Value | null; readonly whole?: boolean; readonly part?: boolean } = {}): void {
-    if (this.pending.length === 0 && wanted === null && !whole) return;
-    const nodes = this.waiting.length === 0 ? this.pending : [...this.waiting, ...this.pending];
-    // What processes sum together is computed by all of them or by none: nothing is left for later.
-    const passing =
-      whole || this.engine.collective !== undefined ? nothing : this.passing.find(nodes, this.pending, wanted);
-    this.leftOut = passing.size;
-    const leftOut = part ? new Set([...passing, ...cheapToRepeat(nodes)]) : passing;
+  private submit({ requested = null, includeDeferred = false, isFirstSegment = false }: SubmitOptions = {}): void {
+    if (this.pending.length === 0 && requested === null && !includeDeferred) return;
+    const nodes = this.deferredNodes.length === 0 ? this.pending : [...this.deferredNodes, ...this.pending];
+    // Every process must compute the same sums, so nothing is deferred if there are several.
+    const deferred =
+      includeDeferred || this.engine.collective !== undefined
+        ? noValues
+        : this.deferral.select(nodes, this.pending, requested);
+    this.deferredCount = deferred.size;
+    const omitted = isFirstSegment ? new Set([...deferred, ...recomputableResults(nodes)]) : deferred;
     this.pending = [];
     const serial = this.serial++;
-    const graph = cut(
-      nodes,
-      serial,
-      { matmul: this.matmulPolicy, sideBySide: this.isSideBySide },
-      this.operands,
-      leftOut,
-    );
-    const made = new Set(graph.outputs);
-    const still = leftOut.size === 0 ? [] : this.passing.recordedStill(nodes, leftOut, made);
-    const needed = new Set(still.flatMap(({ inputs }) => inputs));
+    const policy = { matmul: this.matmulPolicy, concurrent: this.isConcurrent };
+    const graph = cutGraph(nodes, serial, policy, this.operands, omitted);
+    const computed = new Set(graph.outputs);
+    const kept = omitted.size === 0 ? [] : this.deferral.nodesToKeep(nodes, omitted, computed);
+    const needed = new Set(kept.flatMap(({ inputs }) => inputs));
     try {
       if (graph.outputs.length > 0) this.runner.run(graph, (value) => this.materialise(value), needed);
     } catch (error) {
       const failure = error instanceof Error ? error : new Error(String(error));
-      for (const output of [...graph.outputs, ...leftOut]) if (output.tensor === null) output.failure = failure;
-      still.length = 0;
+      for (const output of [...graph.outputs, ...omitted]) if (output.tensor === null) output.failure = failure;
+      kept.length = 0;
       needed.clear();
       throw failure;
     } finally {
-      this.letGo(nodes, still, needed, made);
+      this.release(nodes, kept, needed, computed);
     }
   }
 
-  /**
-   * One result less that was left out is held. When there is none any more, what was kept for their sake goes, unless
-   * something recorded since needs it.
-   */
-  private forgetLeftOut(): void {
-    if (--this.leftOut > 0 || this.pending.length > 0) return;
-    // Their operands are no longer those of a recording.
+  /** Counts one deferred result less. After the last one, releases what was kept for them, unless it is in use. */
+  private dropDeferred(): void {
+    if (--this.deferredCount > 0 || this.pending.length > 0) return;
+    // The operands of deferred operations no longer belong to a recording.
     this.serial++;
-    this.letGo(this.waiting, [], nothing, nothing);
+    this.release(this.deferredNodes, [], noValues, noValues);
   }
 
   /**
-   * After a graph: results refer to their operations no longer, so that these and their operands can go, except what
-   * stays recorded.
+   * Detaches results from their operations after a graph ran, so that these and their operands can be freed.
+   *
+   * @param kept operations that stay recorded
+   * @param needed operands of these operations
+   * @param computed results that were computed
    */
-  private letGo(
+  private release(
     nodes: readonly RecordedNode[],
-    still: RecordedNode[],
+    kept: RecordedNode[],
     needed: ReadonlySet<Value>,
-    made: ReadonlySet<Value>,
+    computed: ReadonlySet<Value>,
   ): void {
-    const staying = new Set(still);
+    const keptNodes = new Set(kept);
     for (const node of nodes) {
-      const stays = staying.has(node);
-      for (const output of node.outputs) if (!stays || made.has(output)) output.node = null;
-      if (!stays) continue;
+      const isKept = keptNodes.has(node);
+      for (const output of node.outputs) if (!isKept || computed.has(output)) output.node = null;
+      if (!isKept) continue;
       node.needed = false;
       node.position = -1;
-      for (const input of node.inputs) input.usedBy = this.serial;
+      for (const input of node.inputs) input.lastUsedIn = this.serial;
     }
-    this.waiting = still;
-    for (const value of this.graveyard) if (value.disposed && !needed.has(value)) this.memory.release(value);
-    this.graveyard = this.graveyard.filter((value) => needed.has(value));
-    // Recorded operations name host operands by their numbers.
-    if (still.length === 0) this.operands.sweep();
+    this.deferredNodes = kept;
+    for (const value of this.pendingDisposals) if (value.disposed && !needed.has(value)) this.memory.release(value);
+    this.pendingDisposals = this.pendingDisposals.filter((value) => needed.has(value));
+    // Recorded operations refer to host operands by number, which trimming invalidates.
+    if (kept.length === 0) this.operands.trim();
   }
 
-  /** Makes sure a value is on the device and returns its tensor. */
+  /** Computes a value if necessary, and returns its tensor on the device. */
   materialise(value: Value): EngineTensor {
     if (value.node !== null) {
-      this.begun = false;
-      this.handOver({ wanted: value });
+      this.hasSubmittedFirst = false;
+      this.submit({ requested: value });
     }
     if (value.failure !== null) throw value.failure;
     if (value.tensor !== null) return value.tensor;
@@ -344,11 +343,11 @@ export class Recorder {
     return this.operands.tensor(this.operands.idOf(value));
   }
 
-  /** Drops what was recorded and compiled. */
+  /** Drops all recorded operations and compiled programs. */
   reset(): void {
     this.pending = [];
-    this.waiting = [];
-    this.begun = false;
+    this.deferredNodes = [];
+    this.hasSubmittedFirst = false;
     this.serial++;
     this.engine.wait();
     this.runner.programs.clear();

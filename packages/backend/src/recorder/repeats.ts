@@ -1,46 +1,42 @@
-/**
- * A stretch of a sequence that is one piece over and over: every item behind the first `period` is the one a period
- * before.
- */
+import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
+
+/** A range of a sequence that repeats one period: every item after the first period equals the one a period before. */
 export interface Repeat {
   readonly start: number;
   readonly period: number;
-  /** One behind its last item; what is left at the end may be less than a period. */
+  /** End of the range, exclusive. The last period may be incomplete. */
   readonly end: number;
 }
 
 export interface RepeatLimits {
-  /** Shortest piece that counts. */
-  readonly leastPeriod: number;
-  /** How often it has to be there. */
-  readonly leastCount: number;
-  /** Fewest items that a stretch has to save: all but its first period. */
-  readonly leastSaved: number;
+  /** Shortest period that counts. */
+  readonly minPeriod: number;
+  /** Fewest complete periods. */
+  readonly minCount: number;
+  /** Fewest items that a repeat must save: all but its first period. */
+  readonly minSaved: number;
 }
 
-/**
- * A model's layers: a piece of fewer operations is not worth a call, one that is there only twice not worth a function
- * or a module of its own.
- */
-export const layerLimits: RepeatLimits = { leastPeriod: 24, leastCount: 3, leastSaved: 100 };
+/** Limits for a model's layers. A function or module for shorter or rarer segments costs more than it saves. */
+export const layerLimits: RepeatLimits = { minPeriod: 24, minCount: 3, minSaved: 100 };
 
-/** Items by which places that may be alike are found. */
+/** Items in the window whose hash finds candidate positions. */
 const WINDOW = 12;
-/** How many distances between such places are looked at, the most frequent ones. */
-const MOST_PERIODS = 24;
-/** Earlier places like this one that are compared with it: a piece may hold smaller ones that repeat. */
-const MOST_EARLIER = 6;
+/** Candidate periods that are examined, the most frequent first. */
+const MAX_PERIODS = 24;
+/** Earlier positions with an equal window that are compared: a period may contain shorter repeats. */
+const MAX_EARLIER = 6;
 
-/** The stretches of a sequence that repeat, the one that saves most first; they do not overlap. */
-export function findRepeats(letters: Int32Array, limits: RepeatLimits): readonly Repeat[] {
-  const free = new Uint8Array(letters.length).fill(1);
-  const periods = likelyPeriods(letters, limits.leastPeriod);
+/** Returns the repeats of a sequence, without overlap, the one that saves most first. */
+export function findRepeats(symbols: Int32Array, limits: RepeatLimits): readonly Repeat[] {
+  const free = new Uint8Array(symbols.length).fill(1);
+  const periods = candidatePeriods(symbols, limits.minPeriod);
   const found: Repeat[] = [];
   for (;;) {
     let best: Repeat | null = null;
-    let most = limits.leastSaved - 1;
+    let most = limits.minSaved - 1;
     for (const period of periods) {
-      for (const repeat of repeatsOf(letters, free, period, limits.leastCount)) {
+      for (const repeat of repeatsOf(symbols, free, period, limits.minCount)) {
         const saved = repeat.end - repeat.start - period;
         if (saved <= most) continue;
         most = saved;
@@ -53,42 +49,44 @@ export function findRepeats(letters: Int32Array, limits: RepeatLimits): readonly
   }
 }
 
-/** Distances at which the same items come again, the most frequent first. */
-function likelyPeriods(letters: Int32Array, least: number): readonly number[] {
-  const places = new Map<number, number[]>();
+/** Returns the distances between equal windows, the most frequent first. */
+function candidatePeriods(symbols: Int32Array, minPeriod: number): readonly number[] {
+  const positions = new Map<number, number[]>();
   const counts = new Map<number, number>();
-  for (let index = 0; index + WINDOW <= letters.length; index++) {
-    let hash = 0x811c9dc5;
-    for (let offset = 0; offset < WINDOW; offset++) hash = Math.imul(hash ^ (letters[index + offset] ?? 0), 0x01000193);
-    const earlier = places.get(hash) ?? [];
-    for (const place of earlier)
-      if (index - place >= least) counts.set(index - place, (counts.get(index - place) ?? 0) + 1);
+  for (let index = 0; index + WINDOW <= symbols.length; index++) {
+    let hash = FNV_OFFSET;
+    for (let offset = 0; offset < WINDOW; offset++) hash = fnv1aStep(hash, symbols[index + offset] ?? 0);
+    const earlier = positions.get(hash) ?? [];
+    for (const position of earlier) {
+      const distance = index - position;
+      if (distance >= minPeriod) counts.set(distance, (counts.get(distance) ?? 0) + 1);
+    }
     earlier.push(index);
-    if (earlier.length > MOST_EARLIER) earlier.shift();
-    places.set(hash, earlier);
+    if (earlier.length > MAX_EARLIER) earlier.shift();
+    positions.set(hash, earlier);
   }
   return [...counts]
-    .toSorted(([a, many], [b, more]) => more - many || a - b)
-    .slice(0, MOST_PERIODS)
+    .toSorted(([a, countA], [b, countB]) => countB - countA || a - b)
+    .slice(0, MAX_PERIODS)
     .map(([period]) => period);
 }
 
-/** The longest stretches of free items in which every item is the one a period before. */
-function repeatsOf(letters: Int32Array, free: Uint8Array, period: number, leastCount: number): Repeat[] {
+/** Returns the longest ranges of free items in which every item equals the one a period before. */
+function repeatsOf(symbols: Int32Array, free: Uint8Array, period: number, minCount: number): Repeat[] {
   const repeats: Repeat[] = [];
   let start = 0;
   const close = (end: number): void => {
-    if (end - start >= leastCount * period) repeats.push({ start, period, end });
+    if (end - start >= minCount * period) repeats.push({ start, period, end });
   };
-  for (let index = 0; index < letters.length; index++) {
+  for (let index = 0; index < symbols.length; index++) {
     if (free[index] === 0) {
       close(index);
       start = index + 1;
-    } else if (index - start >= period && letters[index] !== letters[index - period]) {
+    } else if (index - start >= period && symbols[index] !== symbols[index - period]) {
       close(index);
       start = index - period + 1;
     }
   }
-  close(letters.length);
+  close(symbols.length);
   return repeats;
 }

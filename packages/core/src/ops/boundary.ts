@@ -4,10 +4,10 @@ import { customGradient } from './custom-gradient.js';
 /** A backend that records. */
 interface RecordingBackend {
   /** Few values are alive: what was recorded may be handed to the device, if it is worth a piece of its own. */
-  handOverPiece?(): void;
+  submitSegment?(): void;
 }
 
-const handOver = (): void => (backend() as RecordingBackend).handOverPiece?.();
+const submit = (): void => (backend() as RecordingBackend).submitSegment?.();
 
 /**
  * `x`, at a place between two stretches of a computation, such as a model's layers, where little besides it is alive. A
@@ -16,12 +16,12 @@ const handOver = (): void => (backend() as RecordingBackend).handOverPiece?.();
  * recorded.
  */
 export function boundary<T extends Tensor>(x: T): T {
-  handOver();
+  submit();
   return customGradient(
     [x],
     () => ({ value: clone(x), saved: [] }),
     (gradient) => {
-      handOver();
+      submit();
       return [gradient];
     },
   );

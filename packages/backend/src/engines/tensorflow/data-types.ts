@@ -1,7 +1,7 @@
-import type { PhysicalType } from '../../recorder/types.js';
+import type { StorageDtype } from '../../recorder/types.js';
 
 /** TF_DataType of each physical dtype. */
-export const tensorflowType: Readonly<Record<PhysicalType, number>> = {
+export const tensorflowType: Readonly<Record<StorageDtype, number>> = {
   float32: 1,
   int32: 3,
   bool: 10,

@@ -1,7 +1,6 @@
-import type { Attributes } from '../../kernels/attributes.js';
-import type { Emitter } from '../../kernels/emitter.js';
+import type { Emitter, Attributes } from '../../kernels/emitter.js';
 import type { Program } from '../../recorder/program.js';
-import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
+import { toTypedArray, type StorageDtype } from '../../recorder/types.js';
 import type { EngineTensor } from '../engine.js';
 import { tensorflowType } from './data-types.js';
 import { emitStep } from './function-builder.js';
@@ -13,7 +12,7 @@ import { upload } from './tensors.js';
 
 interface EagerTensor {
   readonly handle: Pointer;
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   /** A constant of the emitter's, which nobody else frees. */
   readonly shared?: true;
 }
@@ -115,7 +114,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     return made.map((handle) => ({ handle, type }));
   }
 
-  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): EagerTensor {
+  constant(type: StorageDtype, shape: readonly number[], values: readonly number[]): EagerTensor {
     const key = `${type}:${shape.join()}:${values.join()}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known;
@@ -141,7 +140,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     return copy;
   }
 
-  typeOf(tensor: EagerTensor): PhysicalType {
+  typeOf(tensor: EagerTensor): StorageDtype {
     return tensor.type;
   }
 

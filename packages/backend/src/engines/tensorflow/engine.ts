@@ -40,7 +40,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
    */
   let halved: Place | null = null;
   const places = (): readonly Place[] => (halved === null ? [main] : [main, halved]);
-  const placeOf = ({ sideBySide }: Program): Place => {
+  const placeOf = ({ concurrent: sideBySide }: Program): Place => {
     if (sideBySide !== true || collective !== undefined) return main;
     return (halved ??= openPlace(library, status, { ...options, threads, ofOperation: Math.ceil(threads / 2) }));
   };

@@ -1,15 +1,14 @@
-import { emitKernel } from '../../kernels/emit.js';
-import type { Emitter } from '../../kernels/emitter.js';
-import { waitingFor } from '../../kernels/waiting.js';
-import { outline, type Call, type OutlinedStep } from '../../recorder/outline.js';
+import { type Emitter, withControlInputs } from '../../kernels/emitter.js';
+import { extractFunctions, type FunctionCall, type CallOrStep } from '../../recorder/function-extraction.js';
 import type { Program, Step } from '../../recorder/program.js';
-import type { PhysicalType } from '../../recorder/types.js';
+import type { StorageDtype } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
 import { at, GraphEmitter, pack, trueAttribute, type GraphTensor } from './graph-emitter.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Loop } from './loops.js';
 import { partName, type Status } from './status.js';
 import { takeInput, takingSteps, waitingInput } from './taken-inputs.js';
+import { emitKernel } from '../../kernels/matmul-policy.js';
 
 /** A function of TensorFlow's, and its name. */
 export interface MadeFunction {
@@ -30,14 +29,14 @@ export function* buildFunctions(
   describe: Describe,
   taken: ReadonlySet<number> = new Set(),
 ): Generator<void, readonly MadeFunction[]> {
-  const outlined = outline(program);
+  const outlined = extractFunctions(program);
   const taking = takingSteps(program, taken);
   const parts: MadeFunction[] = [];
   const loops = new Map<string, Loop>();
   let main: MadeFunction | null = null;
   try {
-    for (const [number, part] of (outlined?.parts ?? []).entries()) {
-      const first = outlined?.steps.find((step) => 'call' in step && step.call.part === number)?.position ?? 0;
+    for (const [number, part] of (outlined?.functions ?? []).entries()) {
+      const first = outlined?.steps.find((step) => 'call' in step && step.call.callee === number)?.position ?? 0;
       parts.push(
         yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }),
       );
@@ -57,11 +56,11 @@ export function* buildFunctions(
     }
     yield;
     const steps = (outlined?.steps ?? program.steps.map((step, position) => ({ position, step }))).map(
-      (entry): OutlinedStep => {
+      (entry): CallOrStep => {
         const part = taking.partOf.get(entry.position);
         return part === undefined || 'call' in entry
           ? entry
-          : { position: entry.position, call: { ...entry.step, part: outlinedParts + part } };
+          : { position: entry.position, call: { ...entry.step, callee: outlinedParts + part } };
       },
     );
     main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, {
@@ -116,7 +115,7 @@ interface FunctionOptions {
 function* buildFunction(
   library: TensorflowLibrary,
   status: Status,
-  program: Omit<Program, 'steps'> & { readonly steps: readonly OutlinedStep[] },
+  program: Omit<Program, 'steps'> & { readonly steps: readonly CallOrStep[] },
   name: string,
   describe: Describe,
   { loops, parts = [], taken = new Set(), handedOn = new Set(), inVariables = new Set() }: FunctionOptions,
@@ -142,13 +141,13 @@ function* buildFunction(
         : { ...takeInput(emitter, variable, type), type };
     });
     const inputs = pack(given);
-    const emit = (entry: OutlinedStep): void => {
+    const emit = (entry: CallOrStep): void => {
       const { firstOutput, outputs } = 'step' in entry ? entry.step : entry.call;
       const types = program.types.slice(firstOutput, firstOutput + outputs);
       const results =
         'step' in entry
           ? emitStep(emitter, program, entry.step, tensors)
-          : emitCall(emitter, entry.call, at(parts, entry.call.part).name, types, tensors);
+          : emitCall(emitter, entry.call, at(parts, entry.call.callee).name, types, tensors);
       results.forEach((result, offset) => {
         tensors[firstOutput + offset] = { oper: result.oper, index: result.index, type: at(types, offset) };
       });
@@ -183,9 +182,9 @@ function* buildFunction(
 
 function emitCall(
   emitter: GraphEmitter,
-  { inputs, after = [] }: Call,
+  { inputs, controlInputs: after = [] }: FunctionCall,
   name: string,
-  types: readonly PhysicalType[],
+  types: readonly StorageDtype[],
   tensors: readonly GraphTensor[],
 ): GraphTensor[] {
   return emitter.call(
@@ -205,11 +204,11 @@ export function emitStep<T>(
 ): readonly T[] {
   const operands = step.inputs.map((number) => at(tensors, number));
   const own =
-    step.after === undefined
+    step.controlInputs === undefined
       ? emitter
-      : waitingFor(
+      : withControlInputs(
           emitter,
-          step.after.map((number) => at(tensors, number)),
+          step.controlInputs.map((number) => at(tensors, number)),
         );
   return emitKernel(own, program, step, operands);
 }

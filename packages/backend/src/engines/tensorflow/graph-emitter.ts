@@ -1,6 +1,5 @@
-import { flag, type Attributes } from '../../kernels/attributes.js';
-import type { Emitter, LoopBody } from '../../kernels/emitter.js';
-import { toTypedArray, type PhysicalType } from '../../recorder/types.js';
+import { type Emitter, type LoopBody, flag, type Attributes } from '../../kernels/emitter.js';
+import { toTypedArray, type StorageDtype } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
 import { encodeConfigProto } from './config-proto.js';
 import { RESOURCE, tensorflowType } from './data-types.js';
@@ -11,7 +10,7 @@ import { nodeName, type Status } from './status.js';
 import { newTensor } from './tensors.js';
 
 export interface GraphTensor extends OperationOutput {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   /** True where it is the variable in which a tensor of that type waits. */
   readonly isVariable?: true;
 }
@@ -90,7 +89,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     this.count = 0;
   }
 
-  placeholder(position: number, type: PhysicalType, isVariable: boolean): GraphTensor {
+  placeholder(position: number, type: StorageDtype, isVariable: boolean): GraphTensor {
     const operation = this.library.TF_NewOperation(this.graph, 'Placeholder', `argument${position}`);
     this.library.TF_SetAttrType(operation, 'dtype', isVariable ? RESOURCE : tensorflowType[type]);
     return { oper: this.finish(operation), index: 0, type };
@@ -117,7 +116,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     return Array.from({ length: results }, (_, index) => ({ oper, index, type }));
   }
 
-  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): GraphTensor {
+  constant(type: StorageDtype, shape: readonly number[], values: readonly number[]): GraphTensor {
     const key = `${type}:${shape.join()}:${values.join()}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known;
@@ -135,7 +134,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     return { ...at(this.ops('IdentityN', [[tensor, other]], {}, 2), 0), type: tensor.type };
   }
 
-  typeOf(tensor: GraphTensor): PhysicalType {
+  typeOf(tensor: GraphTensor): StorageDtype {
     return tensor.type;
   }
 
@@ -145,7 +144,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
   call(
     functionName: string,
     inputs: readonly GraphTensor[],
-    results: readonly PhysicalType[],
+    results: readonly StorageDtype[],
     after: readonly GraphTensor[],
   ): GraphTensor[] {
     const { library } = this;

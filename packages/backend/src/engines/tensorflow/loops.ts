@@ -1,4 +1,4 @@
-import type { PhysicalType } from '../../recorder/types.js';
+import type { StorageDtype } from '../../recorder/types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { Status } from './status.js';
 
@@ -10,7 +10,7 @@ export interface Loop {
   readonly name: string;
   readonly pointer: Pointer;
   /** Of its result. */
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
 }
 
 /** Loops have one name in all programs, so that they are compiled once. */

@@ -39,7 +39,7 @@ describe.skipIf(libraryFolder === null)('layers that are functions of their own'
   let backend: WhetstoneBackend;
   beforeAll(async () => {
     // Recorded whole, and compiled at first sight.
-    backend = await startBackend({ recorder: { eagerNodes: 0, firstNodes: 0 } });
+    backend = await startBackend({ recorder: { maxEagerNodes: 0, firstNodes: 0 } });
   });
 
   test('give bitwise the same result as one graph per layer, when repeated and when run side by side', async () => {
@@ -49,7 +49,7 @@ describe.skipIf(libraryFolder === null)('layers that are functions of their own'
     const expected = await whole(() => backend.barrier()).data();
     expect(expected.every((value) => Number.isFinite(value) && value !== 0)).toBe(true);
     for (let repetition = 0; repetition < 2; repetition++) expect(await whole().data()).toEqual(expected);
-    expect(await backend.sideBySide(whole).data()).toEqual(expected);
+    expect(await backend.recordConcurrently(whole).data()).toEqual(expected);
   });
 
   test('that fail say which operation of which layer it was', async () => {

@@ -1,12 +1,12 @@
-import type { Attributes } from '../../kernels/attributes.js';
-import type { PhysicalType } from '../../recorder/types.js';
+import type { StorageDtype } from '../../recorder/types.js';
+import type { Attributes } from '../../kernels/emitter.js';
 
 /** Dtype of an op's results as far as emitters ask: the attribute that says so, a truth value, or the first input's. */
-export function resultType<T extends { readonly type: PhysicalType }>(
+export function resultType<T extends { readonly type: StorageDtype }>(
   name: string,
   inputs: readonly (T | readonly T[])[],
   attributes: Attributes,
-): PhysicalType {
+): StorageDtype {
   for (const key of ['DstT', 'output_type', 'out_type', 'dtype', 'output_dtype']) {
     const attribute = attributes[key];
     if (attribute?.kind === 'type') return attribute.value;

@@ -1,8 +1,7 @@
-import { anyShape, text, type } from '../../kernels/attributes.js';
-import type { Emitter } from '../../kernels/emitter.js';
+import { type Emitter, anyShape, text, type } from '../../kernels/emitter.js';
 import type { Kernel } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
-import type { PhysicalType } from '../../recorder/types.js';
+import type { StorageDtype } from '../../recorder/types.js';
 
 /**
  * Inputs that a function makes its own. A tensor that is handed to a function stays the caller's while the function
@@ -14,7 +13,7 @@ import type { PhysicalType } from '../../recorder/types.js';
 /** TensorFlow's name of the variable in which one input of a function waits. */
 const variableName = (functionName: string, position: number): string => `${functionName}/input${position}`;
 
-const variable = <T>(emit: Emitter<T>, kind: PhysicalType, name: string): T =>
+const variable = <T>(emit: Emitter<T>, kind: StorageDtype, name: string): T =>
   emit.op('VarHandleOp', [], { dtype: type(kind), shape: anyShape, shared_name: text(name) });
 
 /** The program that puts its inputs into the variables from which `functionName` takes them. */
@@ -23,7 +22,7 @@ export function handOverProgram(program: Program, functionName: string, position
   const handOver: Kernel = {
     name: 'HandOver',
     inputs: 'list',
-    hasEffects: true,
+    hasSideEffects: true,
     rule: () => ({ outputs: [] }),
     tensorflow: (emit, inputs) => {
       const done = inputs.map((input, index) => {
@@ -50,7 +49,7 @@ export function handOverProgram(program: Program, functionName: string, position
   return {
     name: `${program.name} inputs`,
     matmul: program.matmul,
-    sideBySide: program.sideBySide ?? false,
+    concurrent: program.concurrent ?? false,
     inputTypes,
     steps: [step],
     types: [...inputTypes, 'int32'],
@@ -59,12 +58,12 @@ export function handOverProgram(program: Program, functionName: string, position
 }
 
 /** The variable in which one input of `functionName` waits. */
-export function waitingInput<T>(emit: Emitter<T>, functionName: string, position: number, kind: PhysicalType): T {
+export function waitingInput<T>(emit: Emitter<T>, functionName: string, position: number, kind: StorageDtype): T {
   return variable(emit, kind, variableName(functionName, position));
 }
 
 /** What is in a variable, which is gone before anybody uses it. */
-export function takeInput<T>(emit: Emitter<T>, handle: T, kind: PhysicalType): T {
+export function takeInput<T>(emit: Emitter<T>, handle: T, kind: StorageDtype): T {
   const value = emit.op('ReadVariableOp', [handle], { dtype: type(kind) });
   const destroyed = emit.op('DestroyResourceOp', [handle], {}, [value]);
   return emit.op('Identity', [value], {}, [destroyed]);
@@ -114,7 +113,7 @@ export function takingSteps(program: Program, taken: ReadonlySet<number>): Takin
       return;
     }
     const inputTypes = inputs.map((input) => program.types[input] ?? 'float32');
-    const { after: _, ...alone } = step;
+    const { controlInputs: _, ...alone } = step;
     const part: Program = {
       name: `${program.name} step`,
       matmul: program.matmul,

@@ -1,7 +1,8 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
-import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { bytesPerElement, type DeviceArray, type StorageDtype, type TypedArray } from '../../recorder/types.js';
 import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { gigabytes, memoryHint } from '../out-of-memory.js';
 import { dimensions, tensorflowType } from './data-types.js';
@@ -25,7 +26,7 @@ function eachPiece(
 }
 
 /** A TF_Tensor of so many bytes, whatever they are. Its owner deletes it. */
-function allocate(library: TensorflowLibrary, type: PhysicalType, shape: readonly number[], length: number): Pointer {
+function allocate(library: TensorflowLibrary, type: StorageDtype, shape: readonly number[], length: number): Pointer {
   if (length > totalmem()) {
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
@@ -50,12 +51,12 @@ function allocate(library: TensorflowLibrary, type: PhysicalType, shape: readonl
 /** A TF_Tensor that holds a copy of `values`. Its owner deletes it. */
 export function newTensor(
   library: TensorflowLibrary,
-  type: PhysicalType,
+  type: StorageDtype,
   shape: readonly number[],
   values: DeviceArray,
 ): Pointer {
   const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
-  const length = sizeOf(shape) * bytesPerElement[type];
+  const length = sizeOfShape(shape) * bytesPerElement[type];
   if (source.byteLength !== length) {
     throw new WhetstoneError(
       'INTERNAL',
@@ -73,7 +74,7 @@ export function newTensor(
 export function upload(
   library: TensorflowLibrary,
   status: Status,
-  type: PhysicalType,
+  type: StorageDtype,
   shape: readonly number[],
   values: DeviceArray,
 ): Pointer {
@@ -87,11 +88,11 @@ export function upload(
 /** Hands out TensorFlow's own memory to be filled, and gives the handle of the tensor: no copy is made. */
 export async function uploadFrom(
   library: TensorflowLibrary,
-  type: PhysicalType,
+  type: StorageDtype,
   shape: readonly number[],
   fill: (bytes: Uint8Array) => Promise<void>,
 ): Promise<Pointer> {
-  const length = sizeOf(shape) * bytesPerElement[type];
+  const length = sizeOfShape(shape) * bytesPerElement[type];
   if (length > MOST_FILLED)
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
@@ -116,7 +117,7 @@ export async function uploadFrom(
 }
 
 /** Copies a resolved tensor out and deletes it. */
-function takeValues(library: TensorflowLibrary, tensor: Pointer, type: PhysicalType, size: number): TypedArray {
+function takeValues(library: TensorflowLibrary, tensor: Pointer, type: StorageDtype, size: number): TypedArray {
   try {
     const length = library.TF_TensorByteSize(tensor);
     if (length !== size * bytesPerElement[type]) {
@@ -138,7 +139,7 @@ export function download(
   library: TensorflowLibrary,
   status: Status,
   handle: Pointer,
-  type: PhysicalType,
+  type: StorageDtype,
   size: number,
 ): TypedArray {
   const tensor = library.TFE_TensorHandleResolve(handle, status.pointer);
@@ -150,7 +151,7 @@ export function download(
 export function downloadLater(
   library: TensorflowLibrary,
   handle: Pointer,
-  type: PhysicalType,
+  type: StorageDtype,
   size: number,
 ): Promise<TypedArray> {
   const status = library.TF_NewStatus();

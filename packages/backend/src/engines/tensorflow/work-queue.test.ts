@@ -41,7 +41,7 @@ async function longestPause(
   return { ticks, longest, whole: performance.now() - started };
 }
 
-const fresh = (recorder: RecorderOptions = { eagerNodes: 0 }): WhetstoneBackend =>
+const fresh = (recorder: RecorderOptions = { maxEagerNodes: 0 }): WhetstoneBackend =>
   new WhetstoneBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), recorder);
 
 /** A kernel of one TensorFlow op of one operand. */
@@ -55,7 +55,7 @@ const unary = (op: string): Kernel => ({
 function chainOn(backend: WhetstoneBackend, first: tf.TensorInfo, kernels: readonly Kernel[]): tf.TensorInfo[] {
   const chain = [first];
   for (const kernel of kernels) {
-    chain.push(backend.run(kernel, { x: chain.at(-1) }, {}) as tf.TensorInfo);
+    chain.push(backend.recordKernel(kernel, { x: chain.at(-1) }, {}) as tf.TensorInfo);
     backend.barrier();
   }
   return chain;

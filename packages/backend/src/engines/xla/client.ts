@@ -1,6 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
-import { bytesPerElement, sizeOf, type DeviceArray, type PhysicalType, type TypedArray } from '../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { bytesPerElement, type DeviceArray, type StorageDtype, type TypedArray } from '../../recorder/types.js';
 import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
 import { finish, finishLater, type Event } from './events.js';
@@ -10,7 +11,7 @@ import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** PJRT_Buffer_Type of each physical dtype. */
-const bufferType: Readonly<Record<PhysicalType, number>> = {
+const bufferType: Readonly<Record<StorageDtype, number>> = {
   float32: 11,
   int32: 4,
   bool: 1,
@@ -106,9 +107,9 @@ export class XlaClient {
   }
 
   /** Copies host values to a device. */
-  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device = 0): Pointer {
+  upload(type: StorageDtype, shape: readonly number[], values: DeviceArray, device = 0): Pointer {
     const source = type === 'bfloat16' && values instanceof Float32Array ? narrow(values) : values;
-    const length = sizeOf(shape) * bytesPerElement[type];
+    const length = sizeOfShape(shape) * bytesPerElement[type];
     if (source.byteLength !== length)
       throw new WhetstoneError(
         'INTERNAL',
@@ -118,7 +119,7 @@ export class XlaClient {
   }
 
   /** Copies bytes to the device as they are. */
-  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: ArrayBufferView, device = 0): Pointer {
+  uploadBytes(type: StorageDtype, shape: readonly number[], bytes: ArrayBufferView, device = 0): Pointer {
     const given = bytes.byteLength === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
     const fields = [
@@ -145,14 +146,14 @@ export class XlaClient {
   }
 
   /** Waits for a buffer and copies it to the host, row by row whatever its layout on the device. */
-  download(buffer: Pointer, type: PhysicalType, shape: readonly number[]): TypedArray {
+  download(buffer: Pointer, type: StorageDtype, shape: readonly number[]): TypedArray {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) finish(this.pjrt, event);
     return inHostMemory(type, shape, () => typedArray(type, bytes));
   }
 
   /** The same on another thread. */
-  async downloadLater(buffer: Pointer, type: PhysicalType, shape: readonly number[]): Promise<TypedArray> {
+  async downloadLater(buffer: Pointer, type: StorageDtype, shape: readonly number[]): Promise<TypedArray> {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) await finishLater(this.pjrt, event);
     return inHostMemory(type, shape, () => typedArray(type, bytes));
@@ -369,7 +370,7 @@ export class XlaClient {
 
   private startDownload(
     buffer: Pointer,
-    type: PhysicalType,
+    type: StorageDtype,
     shape: readonly number[],
   ): { readonly bytes: ArrayBuffer; readonly event: Event } {
     const bytes = inHostMemory(type, shape, (length) => new ArrayBuffer(length));

@@ -1,5 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { DeviceArray, PhysicalType, TypedArray } from '../../recorder/types.js';
+import type { DeviceArray, StorageDtype, TypedArray } from '../../recorder/types.js';
 import type { EngineTensor } from '../engine.js';
 import type { XlaClient } from './client.js';
 import type { Pointer } from './pjrt.js';
@@ -9,7 +9,7 @@ const MOST_KEPT = 4096;
 
 /** A tensor of the engine's: on some of the devices, on the host, or still to be made by work that is queued. */
 export interface DeviceTensor {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   readonly shape: readonly number[];
   readonly values: TypedArray | null;
   /** Type and shape as one number, and the content as another once somebody asked. */
@@ -55,7 +55,7 @@ export class DeviceTensors {
   }
 
   /** Host values as a tensor. Small ones go to a device when somebody computes with them: shapes never do. */
-  upload(type: PhysicalType, shape: readonly number[], values: DeviceArray, device: number): EngineTensor {
+  upload(type: StorageDtype, shape: readonly number[], values: DeviceArray, device: number): EngineTensor {
     // Packed weights are no shapes.
     const small =
       values.length <= MOST_KEPT && (values instanceof Float32Array || values instanceof Int32Array || type === 'bool');
@@ -65,14 +65,14 @@ export class DeviceTensors {
   }
 
   /** Bytes as they are as a tensor. */
-  uploadBytes(type: PhysicalType, shape: readonly number[], bytes: Uint8Array, device: number): EngineTensor {
+  uploadBytes(type: StorageDtype, shape: readonly number[], bytes: Uint8Array, device: number): EngineTensor {
     const tensor = this.empty(type, shape);
     tensor.buffers[device] = this.client.uploadBytes(type, shape, bytes, device);
     return this.keep(tensor);
   }
 
   /** A tensor that is still to be made. */
-  empty(type: PhysicalType, shape: readonly number[], values: TypedArray | null = null): DeviceTensor {
+  empty(type: StorageDtype, shape: readonly number[], values: TypedArray | null = null): DeviceTensor {
     const buffers = Array.from({ length: this.devices }, () => null);
     return {
       type,

@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { adamwUpdate } from '@whetstone/core/ops';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { WhetstoneBackend } from '../../recorder/backend.js';
-import { adamw } from '../../fused/adamw.js';
 import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import { lower } from './stablehlo/lower.js';
+import { adamw } from '../../fused/optimizer.js';
 
 /** More than the host keeps a copy of. */
 const size = 10_000;

@@ -119,7 +119,7 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
         emit.op('NoSuchOp', [x as T]),
     };
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
-    const made = backend.run(wrong, { x }, {}) as tf.TensorInfo;
+    const made = backend.recordKernel(wrong, { x }, {}) as tf.TensorInfo;
     expect(() => backend.readSync(made.dataId)).toThrow(/Wrong\(float32 \[2\]\).*NoSuchOp/);
     expect([...(backend.readSync(x.dataId) as Float32Array)]).toEqual([1, 2]);
   });
@@ -138,7 +138,7 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
     };
     for (const size of [2, 3, 4, 5, 2]) {
       const x = backend.makeTensorInfo([size], 'float32', new Float32Array(size).fill(3));
-      expect(backend.readSync((backend.run(identity, { x }, {}) as tf.TensorInfo).dataId)).toEqual(
+      expect(backend.readSync((backend.recordKernel(identity, { x }, {}) as tf.TensorInfo).dataId)).toEqual(
         new Float32Array(size).fill(-3),
       );
     }
@@ -174,7 +174,7 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
     const square: Kernel = {
       name: 'Square',
       inputs: ['x'],
-      list: true,
+      returnsList: true,
       rule: () => ({ outputs: [0, 1].map(() => ({ shape: [length, length], dtype: 'float32' })) }),
       tensorflow: (emit, [x]) => {
         const whole = emit.op('BroadcastTo', [x!, emit.constant('int32', [2], [length, length])]);
@@ -182,7 +182,7 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
       },
     };
     const x = backend.makeTensorInfo([length], 'float32', new Float32Array(length));
-    const [made] = backend.run(square, { x }, {}) as tf.TensorInfo[];
+    const [made] = backend.recordKernel(square, { x }, {}) as tf.TensorInfo[];
     expect(() => backend.readSync(made?.dataId ?? {})).toThrow(
       expect.objectContaining({
         code: 'OUT_OF_MEMORY',
@@ -237,7 +237,9 @@ describe.skipIf(xlaPlugin === null)('modules on disk', () => {
             emit.op('AddV2', [x as T, x as T]),
         };
         const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(4, 5));
-        return (backend.readSync((backend.run(twice, { x }, {}) as tf.TensorInfo).dataId) as Float32Array)[1] ?? NaN;
+        return (
+          (backend.readSync((backend.recordKernel(twice, { x }, {}) as tf.TensorInfo).dataId) as Float32Array)[1] ?? NaN
+        );
       };
       expect(compute()).toBe(10);
       const [file = ''] = readdirSync(folder);

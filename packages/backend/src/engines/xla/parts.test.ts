@@ -67,7 +67,7 @@ test('layers that repeat are parts that are spelled alike, and what stands befor
 
 test('updates that write in place repeat, too: parts are run in order', () => {
   const program = layered(5);
-  const writing = new Map(kernels.map((own): [Kernel, Kernel] => [own, { ...own, hasEffects: true }]));
+  const writing = new Map(kernels.map((own): [Kernel, Kernel] => [own, { ...own, hasSideEffects: true }]));
   const steps = program.steps.map((step) => ({ ...step, kernel: writing.get(step.kernel) ?? step.kernel }));
   expect(partsOf({ ...program, steps }, () => 0)?.length).toBe(7);
 });

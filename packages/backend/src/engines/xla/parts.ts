@@ -1,4 +1,4 @@
-import { lettersOf } from '../../recorder/pieces.js';
+import { stepSymbols } from '../../recorder/repeated-segments.js';
 import type { Program, Step } from '../../recorder/program.js';
 import { findRepeats, layerLimits } from '../../recorder/repeats.js';
 
@@ -30,7 +30,7 @@ const MOST_TIMES = 8;
  * @param shapeOf a number for type and shape of each of the program's inputs
  */
 export function partsOf(program: Program, shapeOf: (input: number) => number): readonly Part[] | null {
-  const repeats = findRepeats(lettersOf(program, shapeOf), layerLimits);
+  const repeats = findRepeats(stepSymbols(program, shapeOf), layerLimits);
   if (repeats.length === 0) return null;
   const cuts = repeats.flatMap(({ start, period, end }) => {
     const times = Math.floor((end - start) / period);

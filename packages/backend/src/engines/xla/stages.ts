@@ -1,7 +1,8 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import { sizeOfShape } from '@whetstone/core/util';
 import type { Kernel } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
-import { bytesPerElement, sizeOf } from '../../recorder/types.js';
+import { bytesPerElement } from '../../recorder/types.js';
 import type { Describe } from '../engine.js';
 import type { LoadedExecutable, ModuleMemory } from './client.js';
 import { partsOf, type Part } from './parts.js';
@@ -156,7 +157,7 @@ export function bytesOf({ stages }: Stages): number {
     if (memory !== null) most = Math.max(most, held + (memory.outputs + memory.temporaries) * lowered.replicas);
     outputs.forEach((number, place) => {
       const { type, shape } = lowered.outputs[place] as KnownInput;
-      sizes.set(number, sizeOf(shape) * bytesPerElement[type]);
+      sizes.set(number, sizeOfShape(shape) * bytesPerElement[type]);
       held += sizes.get(number) ?? 0;
     });
     for (const number of spent) held -= sizes.get(number) ?? 0;

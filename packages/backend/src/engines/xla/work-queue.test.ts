@@ -59,7 +59,7 @@ describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
     };
     const chain: tf.TensorInfo[] = [backend.makeTensorInfo([3], 'float32', Float32Array.of(1, 2, 3))];
     for (let step = 0; step < 4; step++) {
-      chain.push(backend.run(double, { x: chain.at(-1) as tf.TensorInfo }, {}) as tf.TensorInfo);
+      chain.push(backend.recordKernel(double, { x: chain.at(-1) as tf.TensorInfo }, {}) as tf.TensorInfo);
       backend.barrier();
     }
     const [, second, third, , last] = chain as [
@@ -103,11 +103,11 @@ describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
         emit.op('Neg', [x as T]),
     };
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
-    const failed = backend.run(wrong as never, { x }, {}) as tf.TensorInfo;
+    const failed = backend.recordKernel(wrong as never, { x }, {}) as tf.TensorInfo;
     backend.barrier();
-    const behind = backend.run(negate, { x: failed }, {}) as tf.TensorInfo;
+    const behind = backend.recordKernel(negate, { x: failed }, {}) as tf.TensorInfo;
     backend.barrier();
-    const fine = backend.run(negate, { x }, {}) as tf.TensorInfo;
+    const fine = backend.recordKernel(negate, { x }, {}) as tf.TensorInfo;
     await expect(backend.read(behind.dataId)).rejects.toMatchObject({
       code: 'BACKEND_FAILED',
       message: expect.stringContaining('Wrong(float32 [2])') as string,

@@ -1,14 +1,14 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Attributes } from '../../../kernels/attributes.js';
-import type { Emitter } from '../../../kernels/emitter.js';
-import { sameShape, sizeOf, type PhysicalType, type Spec } from '../../../recorder/types.js';
+import { sameShape, sizeOfShape } from '@whetstone/core/util';
+import type { Emitter, Attributes } from '../../../kernels/emitter.js';
+import { type StorageDtype, type TensorSpec } from '../../../recorder/types.js';
 
 /**
  * A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody
  * computes with them.
  */
 export interface Hlo {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   readonly shape: readonly number[];
   /** Name in the module; null where it has none yet. */
   name: string | null;
@@ -26,7 +26,7 @@ export type Row = (
   results: number,
 ) => Hlo | readonly Hlo[];
 
-const element: Readonly<Record<PhysicalType, string>> = {
+const element: Readonly<Record<StorageDtype, string>> = {
   float32: 'f32',
   int32: 'i32',
   bool: 'i1',
@@ -35,10 +35,10 @@ const element: Readonly<Record<PhysicalType, string>> = {
   int8: 'i8',
 };
 
-export const tensorType = (type: PhysicalType, shape: readonly number[]): string =>
+export const tensorType = (type: StorageDtype, shape: readonly number[]): string =>
   `tensor<${shape.map((size) => `${size}x`).join('')}${element[type]}>`;
 
-export const isFloat = (type: PhysicalType): boolean => type === 'float32' || type === 'bfloat16';
+export const isFloat = (type: StorageDtype): boolean => type === 'float32' || type === 'bfloat16';
 
 /** The bits of a float32 number. */
 const float32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
@@ -46,7 +46,7 @@ const float32Bits = (value: number): number => new Uint32Array(Float32Array.of(v
 const hex = (bits: number, digits: number): string => `0x${bits.toString(16).padStart(digits, '0').toUpperCase()}`;
 
 /** Writes a number as an exact MLIR literal. */
-function literal(type: PhysicalType, value: number): string {
+function literal(type: StorageDtype, value: number): string {
   if (type === 'bool') return value === 0 ? 'false' : 'true';
   if (type === 'float32') return hex(float32Bits(value), 8);
   if (type === 'bfloat16') return hex(float32Bits(value) >>> 16, 4);
@@ -99,11 +99,11 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return Array.isArray(made) ? [...(made as readonly Hlo[])] : [made as Hlo];
   }
 
-  constant(type: PhysicalType, shape: readonly number[], values: readonly number[]): Hlo {
+  constant(type: StorageDtype, shape: readonly number[], values: readonly number[]): Hlo {
     return { type, shape, name: null, input: null, values };
   }
 
-  typeOf(tensor: Hlo): PhysicalType {
+  typeOf(tensor: Hlo): StorageDtype {
     return tensor.type;
   }
 
@@ -133,7 +133,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   /** A tensor filled with one number. */
-  splat(type: PhysicalType, shape: readonly number[], value: number): Hlo {
+  splat(type: StorageDtype, shape: readonly number[], value: number): Hlo {
     const scalar: Hlo = { type, shape: [], name: null, input: null, values: [value] };
     return shape.length === 0 ? scalar : this.broadcast(scalar, shape);
   }
@@ -142,7 +142,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
   call(
     name: string,
     inputs: readonly Hlo[],
-    type: PhysicalType,
+    type: StorageDtype,
     shape: readonly number[],
     attributes = '',
     region = '',
@@ -154,7 +154,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
   calls(
     name: string,
     inputs: readonly Hlo[],
-    results: readonly { readonly type: PhysicalType; readonly shape: readonly number[] }[],
+    results: readonly { readonly type: StorageDtype; readonly shape: readonly number[] }[],
     attributes = '',
     region = '',
   ): Hlo[] {
@@ -162,7 +162,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const base = `%${this.count++}`;
     const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
     const made = results.map(({ type, shape }) => tensorType(type, shape));
-    for (const { shape } of results) this.work += sizeOf(shape);
+    for (const { shape } of results) this.work += sizeOfShape(shape);
     const result = results.length === 1 ? base : `${base}:${results.length}`;
     const properties = attributes === '' ? '' : ` <{${attributes}}>`;
     const body = region === '' ? '' : ` (${region})`;
@@ -200,7 +200,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.call('stablehlo.broadcast_in_dim', [x], x.type, shape, `broadcast_dimensions = ${i64s(axes)}`);
   }
 
-  convert(x: Hlo, type: PhysicalType): Hlo {
+  convert(x: Hlo, type: StorageDtype): Hlo {
     if (x.type === type) return x;
     if (type === 'bool') return this.compare('NE', x, this.splat(x.type, x.shape, 0));
     return this.call('stablehlo.convert', [x], type, x.shape);
@@ -297,7 +297,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   /** A region of one operation on two scalars, as reductions and scatters take it. */
-  combiner(name: string, type: PhysicalType): string {
+  combiner(name: string, type: StorageDtype): string {
     const number = this.count++;
     const scalar = tensorType(type, []);
     const direction = extremes[name];
@@ -375,8 +375,8 @@ export class ModuleBuilder implements Emitter<Hlo> {
 
   /** The whole module. */
   finish(
-    inputs: readonly Pick<Spec, 'shape'>[],
-    types: readonly PhysicalType[],
+    inputs: readonly Pick<TensorSpec, 'shape'>[],
+    types: readonly StorageDtype[],
     outputs: readonly Hlo[],
     donations: ReadonlyMap<number, number> = new Map(),
   ): { readonly text: string; readonly arguments: readonly number[] } {
@@ -394,7 +394,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return { text, arguments: list };
   }
 
-  private spell(type: PhysicalType, shape: readonly number[], values: ArrayLike<number>): string {
+  private spell(type: StorageDtype, shape: readonly number[], values: ArrayLike<number>): string {
     const numbers = Array.from(values, (value) => literal(type, value));
     const key = `${type}:${shape.join()}:${numbers.join()}`;
     const known = this.constants.get(key);
@@ -404,13 +404,13 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return name;
   }
 
-  private write(type: PhysicalType, shape: readonly number[], numbers: readonly string[]): string {
+  private write(type: StorageDtype, shape: readonly number[], numbers: readonly string[]): string {
     const [first = '0'] = numbers;
-    const size = sizeOf(shape);
+    const size = sizeOfShape(shape);
     const flat = [size];
     const uniform = numbers.every((number) => number === first);
     // Lists of truth values are packed differently from version to version: they are spelled as bytes and compared.
-    const spelledType: PhysicalType = type === 'bool' && !uniform ? 'int32' : type;
+    const spelledType: StorageDtype = type === 'bool' && !uniform ? 'int32' : type;
     const spelled = uniform
       ? first
       : `[${(type === 'bool' ? numbers.map((number) => (number === 'true' ? '1' : '0')) : numbers).join(', ')}]`;

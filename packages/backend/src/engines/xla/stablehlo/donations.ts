@@ -1,8 +1,9 @@
+import { sameShape } from '@whetstone/core/util';
 import type { Program } from '../../../recorder/program.js';
-import { sameShape, type PhysicalType } from '../../../recorder/types.js';
+import { type StorageDtype } from '../../../recorder/types.js';
 
 interface Shaped {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   readonly shape: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-import type { PhysicalType } from '../../../recorder/types.js';
+import type { StorageDtype } from '../../../recorder/types.js';
 import { isFloat, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 
 /** The shape that both broadcast to; the rules of the kernels have checked that there is one. */
@@ -116,7 +116,7 @@ const select: Row = (b, [condition, yes, no]) => {
 };
 
 /** Float to whole numbers cuts towards zero. */
-function cast(b: ModuleBuilder, x: Hlo, type: PhysicalType): Hlo {
+function cast(b: ModuleBuilder, x: Hlo, type: StorageDtype): Hlo {
   if (type === 'uint8' && isFloat(x.type)) return b.convert(b.convert(x, 'int32'), type);
   return b.convert(x, type);
 }

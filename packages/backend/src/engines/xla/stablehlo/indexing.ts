@@ -1,4 +1,5 @@
-import { sizeOf, type PhysicalType } from '../../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
+import { type StorageDtype } from '../../../recorder/types.js';
 import { i64s, isFloat, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 import { intOf } from './movement.js';
 
@@ -27,7 +28,7 @@ const gather: Row = (b, [x, indices, axisOf], attributes) => {
   const picked = indices!.shape.length;
   const batches = from(0, batch);
   const shape = [...x!.shape.slice(0, axis), ...indices!.shape.slice(batch), ...x!.shape.slice(axis + 1)];
-  if (sizeOf(shape) === 0) return b.splat(x!.type, shape, 0);
+  if (sizeOfShape(shape) === 0) return b.splat(x!.type, shape, 0);
   const offsets = [...from(batch, axis - batch), ...from(axis + picked - batch, rank - axis - 1)];
   const numbers =
     `#stablehlo.gather<offset_dims = ${list(offsets)}, collapsed_slice_dims = [${axis}], operand_batching_dims = ` +
@@ -69,7 +70,7 @@ const gatherNd: Row = (b, [x, indices]) => {
 };
 
 /** What is done where an update falls on a number: `op` of both, or the update itself. */
-function region(b: ModuleBuilder, type: PhysicalType, op: 'add' | 'replace'): string {
+function region(b: ModuleBuilder, type: StorageDtype, op: 'add' | 'replace'): string {
   if (op !== 'replace') return b.combiner(type === 'bool' ? 'or' : op, type);
   const n = b.fresh();
   const scalar = tensorType(type, []);
@@ -114,7 +115,7 @@ const oneHot: Row = (b, [indices, depthOf, on, off]) => {
 const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
   const [count = 0] = b.numbers(countOf!);
   const rest = x!.shape.slice(ids!.shape.length);
-  const size = sizeOf(ids!.shape);
+  const size = sizeOfShape(ids!.shape);
   return scatter(
     b,
     b.splat(x!.type, [count, ...rest], 0),
@@ -126,8 +127,8 @@ const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
 
 const bincount: Row = (b, [x, sizeOfResult, weights]) => {
   const [count = 0] = b.numbers(sizeOfResult!);
-  const size = sizeOf(x!.shape);
-  const given = sizeOf(weights!.shape) === 0 ? b.splat(weights!.type, [size], 1) : b.reshape(weights!, [size]);
+  const size = sizeOfShape(x!.shape);
+  const given = sizeOfShape(weights!.shape) === 0 ? b.splat(weights!.type, [size], 1) : b.reshape(weights!, [size]);
   return scatter(b, b.splat(given.type, [count], 0), b.reshape(x!, [size, 1]), given, 'add');
 };
 
@@ -165,7 +166,7 @@ export const indexingRows: Readonly<Record<string, Row>> = {
           b.splat(start!.type, [count], first),
         );
   },
-  Size: (b, [x]) => b.constant('int32', [], [sizeOf(x!.shape)]),
+  Size: (b, [x]) => b.constant('int32', [], [sizeOfShape(x!.shape)]),
   LowerBound: bound('LT'),
   UpperBound: bound('LE'),
   Bincount: bincount,

@@ -1,7 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { emitKernel } from '../../../kernels/emit.js';
 import type { Program } from '../../../recorder/program.js';
-import type { PhysicalType } from '../../../recorder/types.js';
+import type { StorageDtype } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
 import { ModuleBuilder, type Hlo, type Row } from './builder.js';
 import { donationsOf } from './donations.js';
@@ -11,6 +10,7 @@ import { matrixRows } from './matrix.js';
 import { movementRows } from './movement.js';
 import { randomRows } from './random.js';
 import { reductionRows } from './reductions.js';
+import { emitKernel } from '../../../kernels/matmul-policy.js';
 
 /** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
 export const rows: Readonly<Record<string, Row>> = {
@@ -24,7 +24,7 @@ export const rows: Readonly<Record<string, Row>> = {
 
 /** What is known of one input of a program when it is lowered. */
 export interface KnownInput {
-  readonly type: PhysicalType;
+  readonly type: StorageDtype;
   readonly shape: readonly number[];
   /** Its numbers, where the host still has them. */
   readonly values: ArrayLike<number> | null;

@@ -1,8 +1,8 @@
 import { backend_util } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Attributes } from '../../../kernels/attributes.js';
-import { sizeOf } from '../../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
 import type { Hlo, ModuleBuilder, Row } from './builder.js';
+import type { Attributes } from '../../../kernels/emitter.js';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
   const attribute = attributes[name];
@@ -25,7 +25,8 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
     of.shape.filter((_, axis) => axis >= batch && axis !== contracted);
   const batches = batch === 0 ? '' : `lhs_batching_dimensions = [${axes}], rhs_batching_dimensions = [${axes}], `;
   b.work +=
-    sizeOf(x.shape) * (sizeOf(y.shape) / Math.max(1, sizeOf(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
+    sizeOfShape(x.shape) *
+    (sizeOfShape(y.shape) / Math.max(1, sizeOfShape(y.shape.slice(0, batch)) * (y.shape[contractY] ?? 1)));
   const result = typeOfProduct(b, x.type);
   const precision = `#stablehlo<precision ${x.type === 'bfloat16' ? 'DEFAULT' : 'HIGHEST'}>`;
   const numbers =
@@ -72,7 +73,7 @@ const batchMatMul: Row = (b, [x, y], attributes) => {
     y!.shape.slice(0, -2) as number[],
   );
   const folded = (z: Hlo): Hlo =>
-    b.reshape(b.broadcast(z, [...batch, ...z.shape.slice(-2)]), [sizeOf(batch), ...z.shape.slice(-2)]);
+    b.reshape(b.broadcast(z, [...batch, ...z.shape.slice(-2)]), [sizeOfShape(batch), ...z.shape.slice(-2)]);
   const product = dot(
     b,
     folded(x!),
@@ -130,7 +131,7 @@ const einsum: Row = (b, inputs, { equation }) => {
   for (const { tensor, labels } of [x, y])
     [...labels].forEach((label, axis) => sizes.set(label, tensor.shape[axis] ?? 1));
   const shapeOf = (labels: string): number[] => [...labels].map((label) => sizes.get(label) ?? 1);
-  const size = (labels: string): number => sizeOf(shapeOf(labels));
+  const size = (labels: string): number => sizeOfShape(shapeOf(labels));
   const first = b.reshape(order(x.tensor, x.labels, batch + freeX + contracted), [
     size(batch),
     size(freeX),

@@ -1,7 +1,7 @@
 import { slice_util } from '@tensorflow/tfjs-core';
-import type { Attributes } from '../../../kernels/attributes.js';
-import { sizeOf } from '../../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
 import { i64s, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import type { Attributes } from '../../../kernels/emitter.js';
 
 export const intOf = (attributes: Attributes, name: string): number => {
   const attribute = attributes[name];
@@ -133,7 +133,7 @@ const spaceToBatch: Row = (b, [x, blocks, paddings]) => {
     ...block.map((_, axis) => 1 + 2 * axis),
     ...rest.map((_, axis) => 1 + 2 * count + axis),
   ];
-  return b.reshape(b.transpose(cut, order), [batch * sizeOf(block), ...inner, ...rest]);
+  return b.reshape(b.transpose(cut, order), [batch * sizeOfShape(block), ...inner, ...rest]);
 };
 
 const batchToSpace: Row = (b, [x, blocks, crops]) => {
@@ -143,7 +143,7 @@ const batchToSpace: Row = (b, [x, blocks, crops]) => {
   const [batch = 1, ...lengths] = x!.shape;
   const inner = lengths.slice(0, count);
   const rest = lengths.slice(count);
-  const outer = batch / sizeOf(block);
+  const outer = batch / sizeOfShape(block);
   const cut = b.reshape(x!, [...block, outer, ...inner, ...rest]);
   const order = [
     count,
@@ -161,7 +161,7 @@ const batchToSpace: Row = (b, [x, blocks, crops]) => {
 };
 
 const diag: Row = (b, [x]) => {
-  const size = sizeOf(x!.shape);
+  const size = sizeOfShape(x!.shape);
   const flat = b.reshape(x!, [size]);
   const same = b.compare('EQ', b.iota([size, size], 0), b.iota([size, size], 1));
   return b.reshape(b.select(same, b.place(flat, [size, size], [0]), b.splat(x!.type, [size, size], 0)), [
@@ -176,7 +176,7 @@ export const movementRows: Readonly<Record<string, Row>> = {
     const known = target.reduce((product, size) => (size < 0 ? product : product * size), 1);
     return b.reshape(
       x!,
-      target.map((size) => (size < 0 ? sizeOf(x!.shape) / known : size)),
+      target.map((size) => (size < 0 ? sizeOfShape(x!.shape) / known : size)),
     );
   },
   Transpose: (b, [x, order]) => b.transpose(x!, b.numbers(order!)),

@@ -1,5 +1,5 @@
 import { philox, scrambleKey } from '@whetstone/core/ops';
-import { sizeOf } from '../../../recorder/types.js';
+import { sizeOfShape } from '@whetstone/core/util';
 import { tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 
 /** The lines of a region: names with numbers of the module's own, so that no two regions share one. */
@@ -105,7 +105,7 @@ function blocks(b: ModuleBuilder, counter: readonly [Hlo, Hlo, Hlo, Hlo], key: r
  */
 const uniform: Row = (b, [wanted, seed]) => {
   const shape = b.numbers(wanted!);
-  const size = sizeOf(shape);
+  const size = sizeOfShape(shape);
   const groups = Math.ceil(size / 4);
   const word = (index: number): Hlo => b.reshape(b.slice(seed!, [index], [index + 1]), []);
   // A seed is two signed 64-bit numbers: the upper halves are the sign.

@@ -1,5 +1,5 @@
-import type { Attributes } from '../../../kernels/attributes.js';
 import { isFloat, type Hlo, type ModuleBuilder, type Row, tensorType, i64s } from './builder.js';
+import type { Attributes } from '../../../kernels/emitter.js';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
   const attribute = attributes[name];

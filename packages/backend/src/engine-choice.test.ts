@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest';
+import { chooseAccelerator, cudaForDriver, NoAcceleratorError, presentAccelerators } from './engine-choice.js';
+
+// Texts of /proc/driver/nvidia/version as NVIDIA's closed and open kernel modules write them.
+
+test('the driver says which CUDA it supports', () => {
+  expect(
+    cudaForDriver(
+      'NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  ' +
+        'gcc version 12.2.0 (Debian 12.2.0-14)\n',
+    ),
+  ).toBe('cuda12');
+  expect(
+    cudaForDriver(
+      'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)\nGCC ' +
+        'version:  gcc version 13.3.0\n',
+    ),
+  ).toBe('cuda13');
+  expect(cudaForDriver(null)).toBe('cuda12');
+});
+
+test.skipIf(process.platform !== 'linux')(
+  'an accelerator is seen by its device file, and told with the command that fetches its plugin',
+  () => {
+    expect(presentAccelerators(() => false)).toEqual([]);
+    expect(presentAccelerators((path) => path === '/dev/nvidia0')).toEqual([
+      { title: 'NVIDIA GPU', hint: expect.stringMatching(/^npx whetstone backend install cuda1[23]$/) as string },
+    ]);
+    expect(presentAccelerators((path) => path === '/dev/kfd')).toEqual([
+      { title: 'AMD GPU', hint: 'npx whetstone backend install rocm7' },
+    ]);
+  },
+);
+
+test('without a plugin, the machine says whether there is anything to say', async () => {
+  const seen = presentAccelerators() ?? [];
+  await expect(chooseAccelerator({ xlaPlugin: '/no/such/plugin.so' })).rejects.toThrow(
+    seen.length === 0 ? NoAcceleratorError : /no XLA plugin for it/,
+  );
+});
