@@ -1,5 +1,5 @@
 import type { Plugin } from './contract/plugin.js';
-import { adamw, sgd } from './optimizers/index.js';
+import { adamw, sgd } from './optimizers/plugins.js';
 import { schedulePlugins } from './schedules/index.js';
 
 /** The plugins that core brings itself: optimizers and schedules. */

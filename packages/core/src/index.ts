@@ -43,4 +43,5 @@ export { corePlugins } from './core-plugins.js';
 export { CLUSTER, type ClusterSource } from './distributed/index.js';
 export type { TrainerEvent, TrainerListener } from './events.js';
 export { later, type SharedModules } from './plugins/index.js';
-export { Trainer, type RunOptions, type TrainerOptions } from './trainer/trainer.js';
+export type { TrainerOptions } from './trainer/options.js';
+export { Trainer, type RunOptions } from './trainer/trainer.js';

@@ -1,7 +1,6 @@
 import { keep, scalar, tidy, zeros, zerosLike, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
-import { definePlugin } from '../contract/plugin.js';
 import { adamwUpdate } from '../ops/adamw-update.js';
 
 export interface AdamWOptions {
@@ -136,47 +135,3 @@ function updatesOf(values: unknown): Record<string, number> {
   }
   return updates as Record<string, number>;
 }
-
-const configSchema = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    weightDecay: {
-      type: 'number',
-      minimum: 0,
-      default: 0,
-      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
-    },
-    adamBeta1: {
-      type: 'number',
-      minimum: 0,
-      exclusiveMaximum: 1,
-      default: 0.9,
-      description: 'Decay of the first moment.',
-    },
-    adamBeta2: {
-      type: 'number',
-      minimum: 0,
-      exclusiveMaximum: 1,
-      default: 0.999,
-      description: 'Decay of the second moment.',
-    },
-    adamEpsilon: {
-      type: 'number',
-      exclusiveMinimum: 0,
-      default: 1e-8,
-      description: 'Added to the root of the second moment.',
-    },
-  },
-  required: ['weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
-} as const;
-
-export const adamw = definePlugin({
-  apiVersion: 1,
-  kind: 'optimizer',
-  name: 'adamw',
-  description: 'Adam with decoupled weight decay.',
-  configSchema,
-  // Copied: they are first needed at the first update, after it is checked that every key was read.
-  create: (options) => createAdamW({ ...options }),
-});

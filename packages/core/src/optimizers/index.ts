@@ -1,3 +1,3 @@
-export { adamw, createAdamW } from './adamw.js';
+export { createAdamW } from './adamw.js';
 export { weightDecayApplies } from './decays.js';
-export { sgd } from './sgd.js';
+export { adamw, sgd } from './plugins.js';

@@ -1,6 +1,5 @@
 import { add, keep, mul, scalar, sub, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import type { Optimizer } from '../contract/optimizer.js';
-import { definePlugin } from '../contract/plugin.js';
 
 export interface SgdOptions {
   readonly momentum: number;
@@ -43,28 +42,3 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
     },
   };
 }
-
-const configSchema = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    momentum: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0 },
-    weightDecay: {
-      type: 'number',
-      minimum: 0,
-      default: 0,
-      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
-    },
-  },
-  required: ['momentum', 'weightDecay'],
-} as const;
-
-export const sgd = definePlugin({
-  apiVersion: 1,
-  kind: 'optimizer',
-  name: 'sgd',
-  description: 'Stochastic gradient descent, with momentum where asked.',
-  configSchema,
-  // Copied: they are first needed at the first update, after it is checked that every key was read.
-  create: (options) => createSgd({ ...options }),
-});

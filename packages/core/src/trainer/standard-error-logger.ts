@@ -1,0 +1,9 @@
+import type { Logger } from '../contract/index.js';
+
+/** Writes warnings and errors to standard error; information and debugging are left out. */
+export const standardErrorLogger: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: (message) => void process.stderr.write(`warning: ${message}\n`),
+  error: (message) => void process.stderr.write(`error: ${message}\n`),
+};

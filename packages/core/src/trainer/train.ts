@@ -1,0 +1,174 @@
+import {
+  LOGGER,
+  WhetstoneError,
+  type LoadedModel,
+  type Logger,
+  type RunReport,
+  type StepReport,
+} from '../contract/index.js';
+import {
+  applyOverrides,
+  rawConfigOf,
+  readConfigFile,
+  resolveStages,
+  withValue,
+  type ConfigResolution,
+  type ResolvedStage,
+} from '../config/index.js';
+import { createServices, type ServiceRegistration, type Services } from '../container.js';
+import { corePlugins } from '../core-plugins.js';
+import { runTraining } from '../training/index.js';
+import { CLUSTER } from '../distributed/index.js';
+import type { EventHub } from '../events.js';
+import { createRegistry, loadPlugin } from '../plugins/index.js';
+import { checkDataSources, composeRun, type ComposedRun, type StageComposition } from './compose.js';
+import { defaultServices } from './default-services.js';
+import type { TrainerOptions } from './options.js';
+import { runStages } from './stages.js';
+
+export interface TrainingContext {
+  readonly events: EventHub;
+  readonly signal: AbortSignal;
+  /** Called once, with a function that returns the logger of the run at work. */
+  useLogger(logger: () => Logger): void;
+}
+
+/**
+ * Reads a configuration, applies overrides and defaults, and validates it with the plugins that it names.
+ *
+ * @param source a configuration, or the path of a file that holds one.
+ * @throws {WhetstoneError} with every problem of the configuration.
+ */
+export async function resolveConfiguration(
+  source: string | object,
+  { plugins = [], defaults = {}, baseFolder = process.cwd(), overrides = [], sharedModules = {} }: TrainerOptions,
+): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
+  const written = typeof source === 'string' ? await readConfigFile(source) : rawConfigOf(source, baseFolder);
+  const raw = overrides.length === 0 ? written : withValue(written, applyOverrides(written.value, overrides));
+  const registry = createRegistry([...corePlugins, ...plugins]);
+  return resolveStages(raw, {
+    defaults,
+    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }),
+  });
+}
+
+/** Trains as a configuration says: yields the report of each step and returns the report of the run. */
+export async function* train(
+  source: string | object,
+  options: TrainerOptions,
+  { events, signal, useLogger }: TrainingContext,
+): AsyncGenerator<StepReport, RunReport, void> {
+  const servicesWith = (more: readonly ServiceRegistration[] = []): Services =>
+    createServices([...defaultServices, ...(options.services ?? []), ...more]);
+  let current: Services | null = null;
+  useLogger(() => (current ?? servicesWith()).get(LOGGER));
+  const trainOne = async function* (
+    resolution: ConfigResolution,
+    stage?: StageServices,
+  ): AsyncGenerator<StepReport, RunReport, void> {
+    const services = servicesWith(stage?.services);
+    current = services;
+    try {
+      return yield* runOne({ resolution, services, events, signal, options, stage });
+    } finally {
+      await services.dispose();
+      current = null;
+    }
+  };
+
+  let stages: readonly [ResolvedStage, ...ResolvedStage[]];
+  try {
+    stages = await resolveConfiguration(source, options);
+  } catch (error) {
+    events.emit('run:error', error);
+    throw error;
+  }
+  const [first] = stages;
+  if (first.name === null) return yield* trainOne(first.resolution);
+  const alone = servicesWith();
+  const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).membership() !== null;
+  await alone.dispose();
+  if (isOneOfSeveral)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', {
+      place: { path: 'stages' },
+      hint: 'Train the stages as runs of their own, each on the model that the one before left.',
+    });
+  return yield* runStages(
+    stages,
+    (resolution, services, stage, useModel) => trainOne(resolution, { services, stage, useModel }),
+    async ({ resolution }) => {
+      const services = servicesWith();
+      await checkDataSources(resolution, services).finally(() => services.dispose());
+    },
+  );
+}
+
+interface StageServices {
+  readonly services: readonly ServiceRegistration[];
+  readonly stage: StageComposition;
+  readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
+}
+
+interface OneRun {
+  readonly resolution: ConfigResolution;
+  readonly services: Services;
+  readonly events: EventHub;
+  readonly signal: AbortSignal;
+  readonly options: TrainerOptions;
+  readonly stage: StageServices | undefined;
+}
+
+/** Composes one run, or one stage of a run, and trains it to its end. */
+async function* runOne({
+  resolution,
+  services,
+  events,
+  signal,
+  options,
+  stage,
+}: OneRun): AsyncGenerator<StepReport, RunReport, void> {
+  let composed: ComposedRun | null = null;
+  let outcome: 'left' | 'done' | 'failed' = 'left';
+  const leave = async (error: unknown) => {
+    await composed?.explain(error);
+    await fail(error);
+  };
+  const fail = async (error: unknown) => {
+    outcome = 'failed';
+    if (composed === null) events.emit('run:error', error);
+    else await reportFailure(composed, error);
+  };
+  try {
+    composed = await composeRun({
+      resolution,
+      services,
+      events,
+      callbacks: options.callbacks ?? [],
+      signal,
+      ...(stage === undefined ? {} : { stage: stage.stage, useModel: stage.useModel }),
+    });
+    const report = yield* runTraining(composed.run);
+    outcome = 'done';
+    for (const message of composed.maker.unusedAtEnd()) composed.run.warn(message);
+    return report;
+  } catch (cause) {
+    const error = composed === null ? cause : await composed.explain(cause);
+    await fail(error);
+    throw error;
+  } finally {
+    if (outcome === 'left')
+      await leave(
+        new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'),
+      );
+    composed?.dispose();
+  }
+}
+
+/** Calls `onRunError`; a hook that fails there is logged, so that it does not hide the failure of the run. */
+async function reportFailure({ run }: ComposedRun, error: unknown): Promise<void> {
+  try {
+    await run.hooks.onRunError(error);
+  } catch (failure) {
+    run.logger.error(failure instanceof Error ? failure.message : String(failure));
+  }
+}
