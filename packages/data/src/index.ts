@@ -1,14 +1,4 @@
 /** From raw conversations to batches. */
-import {
-  augmentPlugins,
-  createParaphraseTransform,
-  createSynonymTransform,
-  createTurnTransform,
-} from './augment/plugins.js';
-import { createMixtureSource, mixturePlugin } from './sources/mixture.js';
-import { conversationsPlugin } from './sources/plugin.js';
-import { transformPlugins } from './transforms/index.js';
-
 export { createBatchSource } from './batching/batch-source.js';
 export type { BatchSourceInputs, PreparedBatchSource } from './batching/batch-source.js';
 export { createBatchSourceFactory } from './batching/factory.js';
@@ -26,10 +16,13 @@ export type { RowTable } from './batching/rows.js';
 export { createTokenStore } from './batching/token-store.js';
 export type { TokenStore } from './batching/token-store.js';
 export { createExampleMaker } from './examples/make-examples.js';
-export { TRUNCATION_MODES } from './examples/truncate.js';
-export type { TruncationMode } from './examples/truncate.js';
-export { LAYOUT_NAMES } from './layouts/index.js';
-export type { LayoutName } from './layouts/index.js';
+export {
+  LAYOUT_NAMES,
+  PERSONAL_DATA_KINDS,
+  TRUNCATION_MODES,
+  type LayoutName,
+  type TruncationMode,
+} from './choices.js';
 export { PACKING_STRATEGIES, pack } from './packing/pack.js';
 export type { PackingStrategy } from './packing/pack.js';
 export type { PackedRows, Piece } from './packing/pieces.js';
@@ -39,7 +32,8 @@ export type { InspectedStretch, Inspection } from './proof/inspect.js';
 export type { SupervisionFindings, TurnFinding } from './proof/observe.js';
 export { createConversationSource } from './sources/conversations.js';
 export type { ConversationSourceOptions } from './sources/conversations.js';
-export { createMixtureSource, createParaphraseTransform, createSynonymTransform, createTurnTransform };
+export { createMixtureSource } from './sources/mixture.js';
+export { createParaphraseTransform, createSynonymTransform, createTurnTransform } from './augment/transforms.js';
 export { checkUnreadable, judgeUnreadable } from './sources/unreadable.js';
 
 export * from './report/index.js';
@@ -55,6 +49,4 @@ export { diffData } from './versions/diff.js';
 export type { DataDiff } from './versions/diff.js';
 export { createManifest, diffManifests } from './versions/manifest.js';
 export type { DataManifest, ManifestChange } from './versions/manifest.js';
-
-/** Every plugin of this package. */
-export const dataPlugins = [conversationsPlugin, mixturePlugin, ...transformPlugins, ...augmentPlugins] as const;
+export { dataPlugins } from './plugins.js';

@@ -2,11 +2,9 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   WhetstoneError,
-  definePlugin,
   type LanguageModel,
   type LoadedModel,
   type ModelLoader,
-  type Plugin,
   type Tokenizer,
   type WeightStorage,
 } from '@whetstone/core/contract';
@@ -108,18 +106,3 @@ function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: Languag
 }
 
 export const huggingFaceLoader: ModelLoader = { load: loadModel, outline: readOutline };
-
-const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
-
-/** The model plugin `hugging-face`: folders with config.json, safetensors, tokenizer.json and a chat template. */
-export const huggingFacePlugin: Plugin<'model'> = definePlugin({
-  apiVersion: 1,
-  kind: 'model',
-  name: 'hugging-face',
-  description: 'Models from Hugging Face folders: gpt2 and the llama family.',
-  configSchema,
-  create: () => huggingFaceLoader,
-});
-
-/** Every model plugin that comes with Whetstone. */
-export const modelPlugins: readonly Plugin[] = [huggingFacePlugin];

@@ -8,12 +8,8 @@ import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/index.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { rejectParaphrase } from './paraphrase.js';
-import {
-  createParaphraseTransform,
-  createSynonymTransform,
-  createTurnTransform,
-  defaultParaphraseOptions,
-} from './plugins.js';
+import { createParaphraseTransform, createSynonymTransform, createTurnTransform } from './transforms.js';
+import { defaultParaphraseOptions } from './options.js';
 import { replaceSynonyms } from './synonyms.js';
 
 const run = (

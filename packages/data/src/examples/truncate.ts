@@ -1,14 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, Message } from '@whetstone/core/contract';
 import type { Tokenize, Tokenized } from './tokenize.js';
-
-export const TRUNCATION_MODES = ['keep_start', 'keep_end', 'drop_turns', 'error'] as const;
-
-/**
- * What happens to a sample that is longer than `maxLength`: its start is kept (TRL's default), or its end; whole old
- * exchanges are dropped until the rest fits (the system message stays); or it is an error.
- */
-export type TruncationMode = (typeof TRUNCATION_MODES)[number];
+import type { TruncationMode } from '../choices.js';
 
 export interface Truncated extends Tokenized {
   readonly truncated: boolean;

@@ -17,9 +17,6 @@ const layouts: readonly Layout[] = [
   textLayout,
 ];
 
-export const LAYOUT_NAMES = ['conversation', 'messages', 'sharegpt', 'prompt-completion', 'alpaca', 'text'] as const;
-export type LayoutName = (typeof LAYOUT_NAMES)[number];
-
 export function layoutByName(name: string): Layout | undefined {
   return layouts.find((layout) => layout.name === name);
 }
@@ -41,5 +38,5 @@ export function detectLayout(record: DataRecord, options: LayoutOptions): Layout
   );
 }
 
-export type { ColumnName, DataRecord, Layout, LayoutOptions } from './layout.js';
-export { COLUMN_NAMES, furtherColumns } from './layout.js';
+export type { DataRecord, Layout, LayoutOptions } from './layout.js';
+export { furtherColumns } from './layout.js';

@@ -1,25 +1,5 @@
 import type { Conversation, Json } from '@whetstone/core/contract';
-
-/** The names under which a layout finds its parts; a mapping renames them (`{"prompt": "question"}`). */
-export const COLUMN_NAMES = [
-  'conversation',
-  'messages',
-  'conversations',
-  'tools',
-  'role',
-  'content',
-  'from',
-  'value',
-  'prompt',
-  'completion',
-  'instruction',
-  'input',
-  'output',
-  'system',
-  'history',
-  'text',
-] as const;
-export type ColumnName = (typeof COLUMN_NAMES)[number];
+import type { ColumnName } from '../choices.js';
 
 export interface LayoutOptions {
   /** What a part is called in the file, where it is not called by its own name. */

@@ -1,4 +1,5 @@
-import { keyOf, valueOf, type ColumnName, type Layout } from './layout.js';
+import type { ColumnName } from '../choices.js';
+import { keyOf, valueOf, type Layout } from './layout.js';
 import { readMessages, readTools } from './message-list.js';
 
 const messageLayout = (name: string, column: ColumnName): Layout => ({

@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { createConversationSource } from '../sources/conversations.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
-import { FORMATS, readRows } from './read-rows.js';
+import { FORMATS } from '../choices.js';
+import { readRows } from './read-rows.js';
 
 const folder = temporaryFolder();
 

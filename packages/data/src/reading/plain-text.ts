@@ -1,10 +1,7 @@
 import type { OnBytes } from './bytes.js';
 import { linesOf, readLines, type LineBlock } from './lines.js';
 import type { Row } from './row.js';
-
-export const TEXT_UNITS = ['line', 'paragraph', 'document'] as const;
-/** What of a text file is one sample: a line, what stands between blank lines, or the whole file. */
-export type TextUnit = (typeof TEXT_UNITS)[number];
+import type { TextUnit } from '../choices.js';
 
 /** A row a line of a block. */
 export function* textRowsOf(block: LineBlock, maxRowBytes?: number): Generator<Row> {

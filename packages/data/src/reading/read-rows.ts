@@ -1,13 +1,11 @@
+import type { Format, TextUnit } from '../choices.js';
 import type { OnBytes } from './bytes.js';
 import { readCsv } from './csv.js';
 import { readJson } from './json.js';
 import { readJsonLines } from './jsonl.js';
 import { readParquet } from './parquet.js';
-import { readPlainText, type TextUnit } from './plain-text.js';
+import { readPlainText } from './plain-text.js';
 import type { Row } from './row.js';
-
-export const FORMATS = ['jsonl', 'json', 'csv', 'parquet', 'text'] as const;
-export type Format = (typeof FORMATS)[number];
 
 const endings: Readonly<Record<string, Format>> = {
   jsonl: 'jsonl',

@@ -1,12 +1,6 @@
 import type { Conversation, DataSource, DataSummary, Origin } from '@whetstone/core/contract';
-import {
-  detectLayout,
-  furtherColumns,
-  layoutByName,
-  type Layout,
-  type LayoutName,
-  type LayoutOptions,
-} from '../layouts/index.js';
+import { detectLayout, furtherColumns, layoutByName, type Layout, type LayoutOptions } from '../layouts/index.js';
+import type { LayoutName } from '../choices.js';
 import { checkJson } from '../layouts/values.js';
 import { describeValue, isRecord, RowProblem, type Row } from '../reading/row.js';
 import { expandFiles } from '../reading/files.js';

@@ -1,6 +1,3 @@
-import { definePlugin } from '@whetstone/core/contract';
-import { LAYOUT_NAMES } from '../layouts/index.js';
-import { columnProperties } from './plugin.js';
 import { createFileSource, openPart, type ConversationSourceOptions, type FileSource } from './conversations.js';
 
 /** A source of its own within a mixture. */
@@ -18,54 +15,3 @@ export async function createMixtureSource(sources: readonly MixedSource[], baseF
     await Promise.all(sources.map(({ name, ...options }) => openPart(options, baseFolder, name))),
   );
 }
-
-export const mixturePlugin = definePlugin({
-  apiVersion: 1,
-  kind: 'data-source',
-  name: 'mixture',
-  description: 'Several sources of conversations under names, to be balanced by "source".',
-  configSchema: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['sources'],
-    properties: {
-      sources: {
-        type: 'array',
-        minItems: 1,
-        items: {
-          type: 'object',
-          additionalProperties: false,
-          required: ['name', 'path'],
-          properties: {
-            name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
-            path: {
-              type: 'array',
-              minItems: 1,
-              items: { type: 'string', minLength: 1 },
-              description: 'Files, folders or globs.',
-            },
-            layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
-            columns: {
-              description: 'What the parts are called in the files.',
-              type: 'object',
-              additionalProperties: false,
-              properties: columnProperties,
-            },
-            roles: {
-              description: 'What roles in the files stand for.',
-              type: 'object',
-              additionalProperties: { type: 'string', minLength: 1 },
-            },
-            limit: {
-              type: ['integer', 'null'],
-              minimum: 1,
-              default: null,
-              description: 'Take only the first this many conversations.',
-            },
-          },
-        },
-      },
-    },
-  } as const,
-  create: ({ sources }, context) => createMixtureSource(sources, context.baseFolder),
-});

@@ -7,7 +7,7 @@ import { reportToHtml } from '../report/html.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { sourceOf } from '../testing/sources.js';
 import { applyTransforms, normalizeText, redactText } from './index.js';
-import { defaultRedactOptions } from './redact/plugin.js';
+import { defaultRedactOptions } from './redact/transform.js';
 
 const piece = fc.constantFrom(
   'a',

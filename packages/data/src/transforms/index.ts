@@ -1,47 +1,15 @@
 /** What happens to conversations between reading and rendering. */
-import type { DataTransform, Json } from '@whetstone/core/contract';
-import { decontaminatePlugin } from './decontaminate.js';
-import { deduplicatePlugin } from './duplicates/plugin.js';
-import { normalizeTextPlugin } from './normalize/plugin.js';
-import { qualityFilterPlugin } from './quality/plugin.js';
-import { redactPlugin } from './redact/plugin.js';
-import { topicsPlugin } from './topics/plugin.js';
-
 export { applyTransforms } from './apply.js';
 export type { TransformedSource } from './apply.js';
-export { createDecontaminateTransform } from './decontaminate.js';
-export { createDeduplicateTransform } from './duplicates/plugin.js';
+export { createDecontaminateTransform } from './decontaminate/transform.js';
+export { createDeduplicateTransform } from './duplicates/transform.js';
 export { findLeaks, leakageError } from './duplicates/leakage.js';
 export type { Leak, LeakFindings } from './duplicates/leakage.js';
-export { createNormalizeTransform, normalizeText } from './normalize/plugin.js';
-export { createQualityTransform } from './quality/plugin.js';
+export { createNormalizeTransform, normalizeText } from './normalize/transform.js';
+export { createQualityTransform } from './quality/transform.js';
 export { judgeQuality } from './quality/checks.js';
-export { createRedactTransform, redactText } from './redact/plugin.js';
-export { detectPersonalData, PERSONAL_DATA_KINDS } from './redact/detectors.js';
-export { createTopicTransform } from './topics/plugin.js';
+export { createRedactTransform, redactText } from './redact/transform.js';
+export { detectPersonalData } from './redact/detectors.js';
+export { createTopicTransform } from './topics/transform.js';
 export { createTransform } from './transform-log.js';
 export type { ReportingTransform, TransformLog, Visit } from './transform-log.js';
-
-/** Every cleaning transform. */
-export const transformPlugins = [
-  normalizeTextPlugin,
-  qualityFilterPlugin,
-  redactPlugin,
-  deduplicatePlugin,
-  decontaminatePlugin,
-  topicsPlugin,
-] as const;
-
-/** Makes the transform of a recipe, on a worker thread: a built-in one by its plugin's name. */
-export function remakeTransform(argument: Json): DataTransform | Promise<DataTransform> {
-  const { use, options, baseFolder } = argument as {
-    readonly use: string;
-    readonly options: Json;
-    readonly baseFolder: string;
-  };
-  const plugin = transformPlugins.find(({ name }) => name === use);
-  if (!plugin) throw new Error(`There is no transform "${use}".`);
-  const silent = (): void => {};
-  const logger = { debug: silent, info: silent, warn: silent, error: silent };
-  return plugin.create(options as never, { logger, seed: 0, baseFolder, outputFolder: null });
-}

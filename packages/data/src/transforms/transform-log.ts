@@ -115,7 +115,7 @@ export const TRANSFORMS_VERSION = 3;
 /** The recipe of a built-in transform: its plugin's name and options. */
 export function recipeOf(use: string, options: object, baseFolder: string, files?: readonly string[]): Recipe {
   return {
-    module: '@whetstone/data',
+    module: '@whetstone/data/plugins',
     name: 'remakeTransform',
     argument: { use, options: options as Record<string, never>, baseFolder, version: TRANSFORMS_VERSION },
     ...(files === undefined ? {} : { files }),

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import {
   clone,
   gather,
@@ -18,7 +17,6 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import {
-  definePlugin,
   WhetstoneError,
   type Attachment,
   type EffectiveWeight,
@@ -42,7 +40,7 @@ import {
 } from './layer.js';
 import { peftPrefix } from './from-peft.js';
 import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
-import { defaultLoraOptions, loraConfigSchema, loraScale, valueByPattern, type LoraOptions } from './options.js';
+import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
 import { continuedOptions, planContinued, putValues } from './continue-adapter.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { planLora, savedKey, savedParameters } from './plan.js';
@@ -333,13 +331,3 @@ export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
     attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker),
   };
 }
-
-export const lora = definePlugin({
-  apiVersion: 1,
-  kind: 'strategy',
-  name: 'lora',
-  description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
-  configSchema: loraConfigSchema,
-  create: ({ adapter, ...options }, { baseFolder }) =>
-    loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
-});

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import {
   add,
   keep,
@@ -12,7 +11,6 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import {
-  definePlugin,
   WhetstoneError,
   type Attachment,
   type Json,
@@ -34,38 +32,6 @@ import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { attachPrefix, attachPrompt } from './attach.js';
-
-const configSchema = {
-  type: 'object',
-  properties: {
-    virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Length of the prefix.' },
-    depth: {
-      enum: ['every-layer', 'input'],
-      default: 'every-layer',
-      description:
-        'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text ' +
-        '(prompt tuning).',
-    },
-    projection: {
-      type: 'boolean',
-      default: false,
-      description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.',
-    },
-    encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
-    adapter: {
-      type: ['string', 'null'],
-      minLength: 1,
-      default: null,
-      description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.',
-    },
-    init: {
-      enum: ['random', 'zero', 'vocabulary'],
-      default: 'random',
-      description: 'vocabulary: embeddings of random tokens, for depth `input`.',
-    },
-  },
-  additionalProperties: false,
-} as const;
 
 export interface PrefixOptions {
   readonly virtualTokens: number;
@@ -380,15 +346,3 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
       }),
   };
 }
-
-export const pTuningV2 = definePlugin({
-  apiVersion: 1,
-  kind: 'strategy',
-  name: 'p-tuning-v2',
-  description:
-    "Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT's " +
-    'PREFIX_TUNING or PROMPT_TUNING.',
-  configSchema,
-  create: ({ adapter, ...options }, { baseFolder }) =>
-    prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) }),
-});

@@ -4,11 +4,11 @@ import type { Conversation } from '@whetstone/core/contract';
 import { asLines, collect, temporaryFolder, writeInto } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { createDecontaminateTransform } from '../decontaminate.js';
+import { createDecontaminateTransform } from '../decontaminate/transform.js';
 import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf } from './finder.js';
 import { findLeaks } from './leakage.js';
 import { minHashSignature, shingleHashes, SKETCH_HASHES, sketchOf, sketchSimilarity } from './min-hash.js';
-import { createDeduplicateTransform } from './plugin.js';
+import { createDeduplicateTransform } from './transform.js';
 import { createSimilarityIndex } from './similarity-index.js';
 
 const text = (content: string): Conversation => ({

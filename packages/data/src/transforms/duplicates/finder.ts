@@ -1,5 +1,6 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
-import { comparablePart, hashText, type DuplicatePart } from './fingerprint.js';
+import type { DuplicatePart } from '../../choices.js';
+import { comparablePart, hashText } from './fingerprint.js';
 import { HashMap } from './hash-map.js';
 import { minHashSignature, shingleHashes, sketchOf } from './min-hash.js';
 import { createOriginList } from './origin-list.js';

@@ -1,9 +1,6 @@
 import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../../examples/message-text.js';
-
-export const DUPLICATE_PARTS = ['conversation', 'prompt', 'reply'] as const;
-/** What of two conversations is compared: all of both, what is asked (all but the last reply), or what is answered. */
-export type DuplicatePart = (typeof DUPLICATE_PARTS)[number];
+import type { DuplicatePart } from '../../choices.js';
 
 const plainText = /^[\t-\r -~]*$/;
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { collect } from '../../testing/files.js';
 import { sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { createNormalizeTransform, normalizeText } from './plugin.js';
+import { createNormalizeTransform, normalizeText } from './transform.js';
 
 describe('normalising', () => {
   test.each([

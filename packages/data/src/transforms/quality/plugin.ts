@@ -1,21 +1,5 @@
 import { definePlugin } from '@whetstone/core/contract';
-import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { commonBoilerplate, defaultQualityOptions, judgeQuality, type QualityOptions } from './checks.js';
-
-/** A transform that takes out conversations of low quality, each with its reason. */
-export function createQualityTransform(options: Partial<QualityOptions> = {}): ReportingTransform {
-  const all = { ...defaultQualityOptions, ...options };
-  return createTransform(
-    'quality-filter',
-    () => (conversation, log) => {
-      const finding = judgeQuality(conversation, all);
-      if (!finding) return conversation;
-      log.remove(conversation, finding.reason, finding.detail);
-      return null;
-    },
-    recipeOf('quality-filter', all, '.'),
-  );
-}
+import { commonBoilerplate, defaultQualityOptions } from './checks.js';
 
 const defaults = defaultQualityOptions;
 const share = (value: number, description: string) =>
@@ -59,5 +43,8 @@ export const qualityFilterPlugin = definePlugin({
       truncatedReplies: flag('No reply may be broken off.'),
     },
   } as const,
-  create: (options) => createQualityTransform(options),
+  create: async (options) => {
+    const { createQualityTransform } = await import('./transform.js');
+    return createQualityTransform(options);
+  },
 });

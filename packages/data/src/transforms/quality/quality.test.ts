@@ -4,7 +4,7 @@ import { collect } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
 import { defaultQualityOptions, judgeQuality, repetitionShare } from './checks.js';
-import { createQualityTransform } from './plugin.js';
+import { createQualityTransform } from './transform.js';
 
 const judge = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
   judgeQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;

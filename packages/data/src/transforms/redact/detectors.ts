@@ -2,6 +2,7 @@ import type { CountryCode } from 'libphonenumber-js';
 import validator from 'validator';
 import { phoneLibrary } from './phone-library.js';
 import { onlyPhoneZones } from './phone-zones.js';
+import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
 
 /** Where something personal stands in a text. */
 export interface Detection {
@@ -9,10 +10,6 @@ export interface Detection {
   readonly start: number;
   readonly end: number;
 }
-
-/** In this order: what is found first keeps its place where two overlap. */
-export const PERSONAL_DATA_KINDS = ['email', 'national-id', 'card', 'iban', 'ip', 'phone', 'address', 'name'] as const;
-export type PersonalDataKind = (typeof PERSONAL_DATA_KINDS)[number];
 
 export interface DetectOptions {
   /** What is looked for. */

@@ -1,101 +1,5 @@
 import { definePlugin } from '@whetstone/core/contract';
-import { mapText } from '../map-text.js';
-import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { detectPersonalData, PERSONAL_DATA_KINDS, type DetectOptions, type PersonalDataKind } from './detectors.js';
-import { phoneLibrary } from './phone-library.js';
-
-export interface RedactOptions extends DetectOptions {
-  /** Put a placeholder in its place, or take the whole conversation out. */
-  readonly action: 'redact' | 'drop';
-}
-
-export const defaultRedactOptions: RedactOptions = {
-  kinds: PERSONAL_DATA_KINDS,
-  countries: ['CN', 'US', 'GB'],
-  action: 'redact',
-};
-
-const labels: Readonly<Record<PersonalDataKind, string>> = {
-  email: 'EMAIL',
-  card: 'CARD',
-  iban: 'IBAN',
-  'national-id': 'ID',
-  ip: 'IP',
-  phone: 'PHONE',
-  address: 'ADDRESS',
-  name: 'NAME',
-};
-
-/** The same thing however it is written: without spaces and hyphens, in lower case. */
-const identityOf = (text: string): string =>
-  text
-    .toLowerCase()
-    .replace(/[\s().+-]/g, '')
-    .replace(/^(?:00)?86(?=1\d{10}$)/, '');
-
-/**
- * Gives out placeholders: the same value has the same one within a conversation (`[PHONE_1]` in the question and in the
- * answer).
- */
-function createPlaceholders(): (kind: PersonalDataKind, value: string) => string {
-  const numbers = new Map<string, number>();
-  const counts = new Map<PersonalDataKind, number>();
-  return (kind, value) => {
-    const key = `${kind}|${identityOf(value)}`;
-    let number = numbers.get(key);
-    if (number === undefined) {
-      number = (counts.get(kind) ?? 0) + 1;
-      counts.set(kind, number);
-      numbers.set(key, number);
-    }
-    return `[${labels[kind]}_${number}]`;
-  };
-}
-
-/** A text with placeholders in place of personal data. */
-export function redactText(
-  text: string,
-  options: DetectOptions,
-  placeholder = createPlaceholders(),
-  onFound: (kind: PersonalDataKind) => void = () => {},
-): string {
-  let result = '';
-  let position = 0;
-  for (const { kind, start, end } of detectPersonalData(text, options)) {
-    onFound(kind);
-    result += text.slice(position, start) + placeholder(kind, text.slice(start, end));
-    position = end;
-  }
-  return result + text.slice(position);
-}
-
-/**
- * A transform that redacts personal data, or takes out the conversations that hold some.
- *
- * @throws {WhetstoneError} PLUGIN_FAILED if phone numbers are redacted and `libphonenumber-js` is not installed.
- */
-export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
-  const all = { ...defaultRedactOptions, ...options };
-  // A missing library is reported before any data is read.
-  if (all.kinds.includes('phone')) phoneLibrary();
-  return createTransform(
-    'redact',
-    () => (conversation, log) => {
-      const placeholder = createPlaceholders();
-      const found = new Set<PersonalDataKind>();
-      const redacted = mapText(conversation, (text) =>
-        redactText(text, all, placeholder, (kind) => {
-          found.add(kind);
-          if (all.action === 'redact') log.changed(kind);
-        }),
-      );
-      if (all.action === 'redact' || found.size === 0) return redacted;
-      log.remove(conversation, 'personal-data', `holds ${[...found].join(', ')}`);
-      return null;
-    },
-    recipeOf('redact', all, '.'),
-  );
-}
+import { PERSONAL_DATA_KINDS } from '../../choices.js';
 
 export const redactPlugin = definePlugin({
   apiVersion: 1,
@@ -126,5 +30,8 @@ export const redactPlugin = definePlugin({
       },
     },
   } as const,
-  create: createRedactTransform,
+  create: async (options) => {
+    const { createRedactTransform } = await import('./transform.js');
+    return createRedactTransform(options);
+  },
 });

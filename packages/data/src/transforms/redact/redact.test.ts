@@ -7,7 +7,7 @@ import { sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
 import { detectPersonalData } from './detectors.js';
 import { loadPhoneLibrary } from './phone-library.js';
-import { createRedactTransform, defaultRedactOptions, redactText } from './plugin.js';
+import { createRedactTransform, defaultRedactOptions, redactText } from './transform.js';
 
 const readLabelled = (name: string): string[] =>
   readFileSync(new URL(`../../../../../test/labelled/${name}`, import.meta.url), 'utf8')

@@ -1,69 +1,5 @@
 import { definePlugin } from '@whetstone/core/contract';
-import type { Conversation, DataTransform, TransformReport } from '@whetstone/core/contract';
-import { createReservoir } from '../../report/reservoir.js';
-import { createLog, TRANSFORMS_VERSION } from '../transform-log.js';
-import { clusterTopics, termCounts, usualCount } from './clusters.js';
-import { createSpool } from './spool.js';
-
-export interface TopicOptions {
-  /** The column that is written. */
-  readonly column: string;
-  /** Clusters; null: by the number of conversations. */
-  readonly count: number | null;
-  /** Conversations that are clustered, drawn at random from all; the others join the nearest cluster. */
-  readonly sample: number;
-}
-
-const defaultTopicOptions: TopicOptions = { column: 'topic', count: null, sample: 2000 };
-
-/** What conversations without a cluster of their own are called. */
-const UNKNOWN = 'various';
-
-/**
- * A transform that gives every conversation a topic, in a column: clusters of conversations with words in common, named
- * by the words that set them apart. What has the column already keeps it. All of the data is read before the first
- * conversation goes on; beyond 16 million characters it waits in a temporary file.
- */
-export function createTopicTransform(
-  options: Partial<TopicOptions> = {},
-  seed = 0,
-): DataTransform & { readonly trainOnly: true; readonly report: TransformReport } {
-  const { column, count, sample } = { ...defaultTopicOptions, ...options };
-  let log = createLog('topics');
-  return {
-    trainOnly: true,
-    async *transform(conversations) {
-      log = createLog('topics');
-      const current = log;
-      const spool = createSpool<Conversation>();
-      try {
-        const drawn = createReservoir<Conversation>(sample, 'topics', seed);
-        for await (const conversation of conversations) {
-          current.in();
-          spool.add(conversation);
-          if (conversation.columns?.[column] === undefined) drawn.add(conversation);
-        }
-        const documents = drawn.sample.map(termCounts);
-        const clusters = clusterTopics(documents, count ?? usualCount(documents.length));
-        for await (const conversation of spool.read()) {
-          current.out();
-          if (conversation.columns?.[column] !== undefined) {
-            yield conversation;
-            continue;
-          }
-          const topic = clusters?.names[clusters.nearest(termCounts(conversation))] ?? UNKNOWN;
-          current.changed(topic);
-          yield { ...conversation, columns: { ...conversation.columns, [column]: topic } };
-        }
-      } finally {
-        spool.close();
-      }
-    },
-    get report(): TransformReport {
-      return log.report;
-    },
-  };
-}
+import { TRANSFORMS_VERSION } from '../transform-log.js';
 
 export const topicsPlugin = definePlugin({
   apiVersion: 1,
@@ -97,5 +33,8 @@ export const topicsPlugin = definePlugin({
       },
     },
   } as const,
-  create: (options, context) => createTopicTransform(options, context.seed),
+  create: async (options, context) => {
+    const { createTopicTransform } = await import('./transform.js');
+    return createTopicTransform(options, context.seed);
+  },
 });

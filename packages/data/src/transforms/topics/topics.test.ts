@@ -6,7 +6,7 @@ import { characterTokenizer, plainRenderer, remakeHashed } from '../../testing/f
 import { asLines, collect, temporaryFolder, writeInto } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { createTopicTransform } from './plugin.js';
+import { createTopicTransform } from './transform.js';
 import { createSpool } from './spool.js';
 
 // Three themes of quite different sizes, English and Chinese, mixed.

@@ -1,11 +1,8 @@
 import { definePlugin } from '@whetstone/core/contract';
-import { COLUMN_NAMES, LAYOUT_NAMES, type ColumnName } from '../layouts/index.js';
-import { TEXT_UNITS } from '../reading/plain-text.js';
-import { FORMATS } from '../reading/read-rows.js';
-import { createConversationSource } from './conversations.js';
+import { COLUMN_NAMES, FORMATS, LAYOUT_NAMES, TEXT_UNITS, type ColumnName } from '../choices.js';
 
 /** What stands under "columns". */
-export const columnProperties = Object.fromEntries(
+const columnProperties = Object.fromEntries(
   COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }]),
 ) as Readonly<Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>>;
 
@@ -74,5 +71,62 @@ export const conversationsPlugin = definePlugin({
   name: 'conversations',
   description: 'Conversations from files: JSON Lines, JSON, CSV, Parquet and text, in any of the common layouts.',
   configSchema,
-  create: (options, context) => createConversationSource(options, context.baseFolder),
+  create: async (options, context) => {
+    const { createConversationSource } = await import('./conversations.js');
+    return createConversationSource(options, context.baseFolder);
+  },
+});
+
+export const mixturePlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'data-source',
+  name: 'mixture',
+  description: 'Several sources of conversations under names, to be balanced by "source".',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['sources'],
+    properties: {
+      sources: {
+        type: 'array',
+        minItems: 1,
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['name', 'path'],
+          properties: {
+            name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
+            path: {
+              type: 'array',
+              minItems: 1,
+              items: { type: 'string', minLength: 1 },
+              description: 'Files, folders or globs.',
+            },
+            layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
+            columns: {
+              description: 'What the parts are called in the files.',
+              type: 'object',
+              additionalProperties: false,
+              properties: columnProperties,
+            },
+            roles: {
+              description: 'What roles in the files stand for.',
+              type: 'object',
+              additionalProperties: { type: 'string', minLength: 1 },
+            },
+            limit: {
+              type: ['integer', 'null'],
+              minimum: 1,
+              default: null,
+              description: 'Take only the first this many conversations.',
+            },
+          },
+        },
+      },
+    },
+  } as const,
+  create: async ({ sources }, context) => {
+    const { createMixtureSource } = await import('./mixture.js');
+    return createMixtureSource(sources, context.baseFolder);
+  },
 });

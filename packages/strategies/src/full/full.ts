@@ -1,27 +1,7 @@
 import { clone, mul, tidy, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import {
-  definePlugin,
-  WhetstoneError,
-  type LanguageModel,
-  type SavedState,
-  type Strategy,
-} from '@whetstone/core/contract';
+import { WhetstoneError, type LanguageModel, type SavedState, type Strategy } from '@whetstone/core/contract';
 import { constant, storeBfloat16 } from '@whetstone/core/ops';
-import { unfreeze } from './support/unfreeze.js';
-
-const configSchema = {
-  type: 'object',
-  properties: {
-    weights: {
-      enum: ['float32', 'bfloat16'],
-      default: 'float32',
-      description:
-        'What the model computes with and is saved as. bfloat16: rounded weights of two bytes, whose float32 ' +
-        'masters take the updates (Micikevicius et al. 2018).',
-    },
-  },
-  additionalProperties: false,
-} as const;
+import { unfreeze } from '../support/unfreeze.js';
 
 export interface FullOptions {
   readonly weights: 'float32' | 'bfloat16';
@@ -108,12 +88,3 @@ export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }):
     },
   };
 }
-
-export const full = definePlugin({
-  apiVersion: 1,
-  kind: 'strategy',
-  name: 'full',
-  description: 'Trains every parameter of the model, in float32 or with bfloat16 weights over float32 masters.',
-  configSchema,
-  create: (options) => fullStrategy({ ...options }),
-});

@@ -2,7 +2,8 @@ import '@tensorflow/tfjs-backend-cpu';
 import { memory, ready, setBackend, tensor, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Callback, Control, HookSignatures } from '@whetstone/core/contract';
-import { createGradientClipping, gradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
+import { createGradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
+import { gradientClipping } from './plugin.js';
 
 type TransformGradients = HookSignatures['transformGradients'];
 const handlerOf = (callback: Callback): TransformGradients =>

@@ -1,11 +1,10 @@
-import { definePlugin } from '@whetstone/core/contract';
 import type { Conversation } from '@whetstone/core/contract';
-import { textOf } from '../examples/message-text.js';
-import { createConversationSource } from '../sources/conversations.js';
-import { checkUnreadable } from '../sources/unreadable.js';
-import { comparableText, hashText } from './duplicates/fingerprint.js';
-import { placeOf } from './duplicates/finder.js';
-import { createTransform, recipeOf, type ReportingTransform } from './transform-log.js';
+import { textOf } from '../../examples/message-text.js';
+import { createConversationSource } from '../../sources/conversations.js';
+import { checkUnreadable } from '../../sources/unreadable.js';
+import { comparableText, hashText } from '../duplicates/fingerprint.js';
+import { placeOf } from '../duplicates/finder.js';
+import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 
 export interface DecontaminateOptions {
   /** Benchmark files, in any layout that can be read. */
@@ -63,31 +62,3 @@ export function createDecontaminateTransform(
     recipeOf('decontaminate', { benchmarks, words }, baseFolder, benchmarks),
   );
 }
-
-export const decontaminatePlugin = definePlugin({
-  apiVersion: 1,
-  kind: 'data-transform',
-  name: 'decontaminate',
-  description: 'Takes out conversations that share a run of words with a benchmark.',
-  configSchema: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['benchmarks'],
-    properties: {
-      benchmarks: {
-        type: 'array',
-        minItems: 1,
-        items: { type: 'string', minLength: 1 },
-        description: 'Benchmark files, in any layout that can be read.',
-      },
-      words: {
-        type: 'integer',
-        minimum: 3,
-        maximum: 50,
-        default: 10,
-        description: 'Words in a row that make an overlap.',
-      },
-    },
-  } as const,
-  create: (options, context) => createDecontaminateTransform(options, context.baseFolder),
-});

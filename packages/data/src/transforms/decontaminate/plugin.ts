@@ -1,0 +1,32 @@
+import { definePlugin } from '@whetstone/core/contract';
+
+export const decontaminatePlugin = definePlugin({
+  apiVersion: 1,
+  kind: 'data-transform',
+  name: 'decontaminate',
+  description: 'Takes out conversations that share a run of words with a benchmark.',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['benchmarks'],
+    properties: {
+      benchmarks: {
+        type: 'array',
+        minItems: 1,
+        items: { type: 'string', minLength: 1 },
+        description: 'Benchmark files, in any layout that can be read.',
+      },
+      words: {
+        type: 'integer',
+        minimum: 3,
+        maximum: 50,
+        default: 10,
+        description: 'Words in a row that make an overlap.',
+      },
+    },
+  } as const,
+  create: async (options, context) => {
+    const { createDecontaminateTransform } = await import('./transform.js');
+    return createDecontaminateTransform(options, context.baseFolder);
+  },
+});

@@ -1,0 +1,96 @@
+import { mapText } from '../map-text.js';
+import { changeProse } from '../protected-text.js';
+import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
+import {
+  fitPunctuation,
+  limitRepeatedMarks,
+  narrowLetters,
+  normalizeUnicode,
+  removeInvisible,
+  straightenQuotes,
+  tidySpaces,
+} from './rules.js';
+
+export interface NormalizeOptions {
+  readonly unicode: 'NFC' | 'NFKC' | 'none';
+  readonly invisible: boolean;
+  readonly widths: boolean;
+  readonly quotes: boolean;
+  readonly spaces: boolean;
+  readonly repeatedMarks: boolean;
+}
+
+const defaultNormalizeOptions: NormalizeOptions = {
+  unicode: 'NFC',
+  invisible: true,
+  widths: true,
+  quotes: true,
+  spaces: true,
+  repeatedMarks: true,
+};
+
+type Rule = readonly [kind: string, apply: (text: string) => string];
+
+/** The rules that the options ask for, in the order in which they are applied. */
+function rulesOf(options: NormalizeOptions): Rule[] {
+  const { unicode } = options;
+  const rules: (Rule | null)[] = [
+    unicode === 'none' ? null : ['unicode', normalizeUnicode(unicode)],
+    options.invisible ? ['invisible', removeInvisible] : null,
+    options.widths ? ['widths', (text) => fitPunctuation(narrowLetters(text))] : null,
+    options.quotes ? ['quotes', straightenQuotes] : null,
+    options.repeatedMarks ? ['repeated-marks', limitRepeatedMarks] : null,
+  ];
+  return rules.filter((rule) => rule !== null);
+}
+
+/**
+ * Passes until nothing changes any more: what one rule leaves may be work for another (a space gone, two marks meet).
+ * Two are nearly always enough.
+ */
+const MOST_PASSES = 6;
+
+function pass(text: string, rules: readonly Rule[], spaces: boolean, onChange: (kind: string) => void): string {
+  let current = text;
+  for (const [kind, apply] of rules) {
+    const next = changeProse(current, apply);
+    if (next !== current) onChange(kind);
+    current = next;
+  }
+  if (!spaces) return current;
+  // Prose beside code keeps the spaces that join them.
+  const tidy = current.includes('`') ? current.trim() : tidySpaces(current);
+  if (tidy !== current) onChange('spaces');
+  return tidy;
+}
+
+/**
+ * Normalises a text: Unicode form, invisible characters, width of letters and punctuation, quotes, repeated marks,
+ * spaces. Code and web addresses stay as they are. Normalising twice changes nothing more.
+ */
+export function normalizeText(
+  text: string,
+  options: NormalizeOptions = defaultNormalizeOptions,
+  onChange: (kind: string) => void = () => {},
+): string {
+  const rules = rulesOf(options);
+  const kinds = new Set<string>();
+  let current = text;
+  for (let passes = 0; passes < MOST_PASSES; passes++) {
+    const next = pass(current, rules, options.spaces, (kind) => kinds.add(kind));
+    if (next === current) break;
+    current = next;
+  }
+  for (const kind of kinds) onChange(kind);
+  return current;
+}
+
+/** A transform that normalises every message. */
+export function createNormalizeTransform(options: Partial<NormalizeOptions> = {}): ReportingTransform {
+  const all = { ...defaultNormalizeOptions, ...options };
+  return createTransform(
+    'normalize-text',
+    () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))),
+    recipeOf('normalize-text', all, '.'),
+  );
+}

@@ -1,0 +1,15 @@
+import { resolve } from 'node:path';
+import { definePlugin } from '@whetstone/core/contract';
+import { loraConfigSchema } from './options.js';
+
+export const lora = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'lora',
+  description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
+  configSchema: loraConfigSchema,
+  create: async ({ adapter, ...options }, { baseFolder }) => {
+    const { loraStrategy } = await import('./lora.js');
+    return loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });
+  },
+});

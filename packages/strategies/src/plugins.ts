@@ -1,0 +1,12 @@
+/** The built-in strategies: names and options. A strategy's code is loaded when it is created. */
+import { ewc } from './ewc/plugin.js';
+import { frozenLayers } from './frozen-layers/plugin.js';
+import { full } from './full/plugin.js';
+import { hardSamples } from './hard-samples/plugin.js';
+import { lora } from './lora/plugin.js';
+import { pTuningV2 } from './prompt/plugin.js';
+import { qlora } from './qlora/plugin.js';
+import { replay } from './replay/plugin.js';
+
+/** Every strategy of this package, for a registry. */
+export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay, hardSamples];

@@ -1,0 +1,48 @@
+import { resolve } from 'node:path';
+import { definePlugin } from '@whetstone/core/contract';
+
+const configSchema = {
+  type: 'object',
+  properties: {
+    virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Length of the prefix.' },
+    depth: {
+      enum: ['every-layer', 'input'],
+      default: 'every-layer',
+      description:
+        'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text ' +
+        '(prompt tuning).',
+    },
+    projection: {
+      type: 'boolean',
+      default: false,
+      description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.',
+    },
+    encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
+    adapter: {
+      type: ['string', 'null'],
+      minLength: 1,
+      default: null,
+      description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.',
+    },
+    init: {
+      enum: ['random', 'zero', 'vocabulary'],
+      default: 'random',
+      description: 'vocabulary: embeddings of random tokens, for depth `input`.',
+    },
+  },
+  additionalProperties: false,
+} as const;
+
+export const pTuningV2 = definePlugin({
+  apiVersion: 1,
+  kind: 'strategy',
+  name: 'p-tuning-v2',
+  description:
+    "Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT's " +
+    'PREFIX_TUNING or PROMPT_TUNING.',
+  configSchema,
+  create: async ({ adapter, ...options }, { baseFolder }) => {
+    const { prefixStrategy } = await import('./p-tuning-v2.js');
+    return prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });
+  },
+});
