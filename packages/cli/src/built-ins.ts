@@ -1,31 +1,33 @@
 import { join } from 'node:path';
-import { cacheFolder, createBackendResolver } from '@whetstone/backend';
+import { cacheFolder } from '@whetstone/backend/install';
 import {
   BACKEND_RESOLVER,
   BATCH_SOURCE_FACTORY,
   MODEL_LOADER,
   REPLY_GENERATOR,
   TEXT_GENERATORS,
+  type BatchSourceFactory,
   type ModelLoader,
   type Plugin,
   type ReplyGenerator,
   type TextGenerator,
 } from '@whetstone/core/contract';
 import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
-import { createBatchSourceFactory, dataPlugins } from '@whetstone/data';
-import { metrics } from '@whetstone/evaluation';
+import { dataPlugins } from '@whetstone/data/plugins';
+import { metrics } from '@whetstone/evaluation/plugins';
+import type { GenerationOptions } from '@whetstone/models';
+import { modelPlugins } from '@whetstone/models/plugins';
+import { plugins } from '@whetstone/plugins/plugins';
+import { strategies } from '@whetstone/strategies/plugins';
+import { findModelFolder } from './fetched-models.js';
 import {
   collectText,
+  createBackendResolver,
   generateReply,
   generateText,
   loadModel,
-  modelPlugins,
   readOutline,
-  type GenerationOptions,
-} from '@whetstone/models';
-import { plugins } from '@whetstone/plugins';
-import { strategies } from '@whetstone/strategies';
-import { findModelFolder } from './fetched-models.js';
+} from './on-demand.js';
 
 /** Every plugin that comes with Whetstone. */
 export const builtInPlugins: readonly Plugin[] = [
@@ -72,11 +74,26 @@ export const replyGenerator =
       conversations.length,
     );
 
+/** Loads the code that makes batches when the first data is prepared, and makes one factory for all data of a run. */
+function createLazyBatchSourceFactory(): BatchSourceFactory {
+  let factory: Promise<BatchSourceFactory> | null = null;
+  const load = async (): Promise<BatchSourceFactory> => {
+    const { createBatchSourceFactory } = await import('@whetstone/data');
+    return createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') });
+  };
+  return {
+    create: async (...inputs) => {
+      factory ??= load();
+      return (await factory).create(...inputs);
+    },
+  };
+}
+
 /** The services that a run has unless others are registered in their place. */
 export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),
   provide(TEXT_GENERATORS, openGenerator),
   provide(REPLY_GENERATOR, replyGenerator()),
-  provide(BATCH_SOURCE_FACTORY, createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') })),
+  provide(BATCH_SOURCE_FACTORY, createLazyBatchSourceFactory()),
 ];

@@ -1,4 +1,4 @@
-import { LAYOUT_NAMES, TRUNCATION_MODES } from '@whetstone/data';
+import { LAYOUT_NAMES, TRUNCATION_MODES } from '@whetstone/data/choices';
 import { Option, type Command } from 'commander';
 
 const layout = (): Option =>

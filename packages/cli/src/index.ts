@@ -3,11 +3,11 @@
  * that compose their own trainer import `@whetstone/core` and the packages they need.
  */
 export * from '@whetstone/core';
-export { findTensorflow, installTensorflow, type InstallOptions } from '@whetstone/backend';
-export { evaluate } from '@whetstone/core/training';
-export { generateReply, generateText, type GenerationOptions } from '@whetstone/models';
+export { findTensorflow, installTensorflow, type InstallOptions } from '@whetstone/backend/install';
+export type { GenerationOptions } from '@whetstone/models';
 export { builtInPlugins } from './built-ins.js';
 export { fetchModel, findModelFolder } from './fetched-models.js';
+export { evaluate, generateReply, generateText } from './on-demand.js';
 export { openModel, putAdapter, type OpenModel, type OpenModelOptions } from './open-model.js';
 export { createTinyModel, type TinyModelOptions } from './tiny-model.js';
 export { Trainer } from './trainer.js';

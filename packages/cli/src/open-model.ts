@@ -1,16 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { resolveBackend } from '@whetstone/backend';
 import type { LanguageModel, LoadedModel, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
-import { loadModel, readTokenizerFiles, tokensAddedTo } from '@whetstone/models';
-import {
-  baseNumbers,
-  loadAdapter,
-  readAdapterFolder,
-  readQuantization,
-  type LoadedAdapter,
-} from '@whetstone/strategies';
+import type { LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
+import { loadModel, resolveBackend } from './on-demand.js';
 
 export interface OpenModelOptions {
   readonly backend?: string;
@@ -42,7 +35,7 @@ export async function openModel(
     addTokens:
       tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null
         ? []
-        : tokensAddedTo(await readTokenizerFiles(folder), await readTokenizerFiles(tokenizer)),
+        : await addedTokens(folder, tokenizer),
   });
   try {
     const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter);
@@ -61,6 +54,12 @@ export async function openModel(
   }
 }
 
+/** The tokens of one folder's tokenizer that another's lacks. */
+async function addedTokens(from: string, to: string): Promise<readonly string[]> {
+  const { readTokenizerFiles, tokensAddedTo } = await import('@whetstone/models');
+  return tokensAddedTo(await readTokenizerFiles(from), await readTokenizerFiles(to));
+}
+
 /**
  * A file of a folder that may be there. An adapter brings its template along, and a tokenizer with added tokens: what
  * it was trained with is what it is asked with.
@@ -75,12 +74,15 @@ function ownFile(folder: string, name: string): string | null {
  * as much for one as for many.
  */
 async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
-  const quantization = adapter === undefined ? null : await readQuantization(adapter);
+  if (adapter === undefined) return null;
+  const { baseNumbers, readQuantization } = await import('@whetstone/strategies');
+  const quantization = await readQuantization(adapter);
   return quantization === null ? null : baseNumbers(quantization);
 }
 
 /** Reads an adapter folder and puts it on a model. */
 export async function putAdapter(model: LanguageModel, folder: string): Promise<LoadedAdapter> {
+  const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
   const files = await readAdapterFolder(folder);
   try {
     return loadAdapter(model, files);
