@@ -78,7 +78,7 @@ export const replyGenerator =
 function createLazyBatchSourceFactory(): BatchSourceFactory {
   let factory: Promise<BatchSourceFactory> | null = null;
   const load = async (): Promise<BatchSourceFactory> => {
-    const { createBatchSourceFactory } = await import('@whetstone/data');
+    const { createBatchSourceFactory } = await import('@whetstone/data/batches');
     return createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') });
   };
   return {

@@ -4,7 +4,6 @@ import { dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { openPromise } from 'yauzl';
 import type { InstallOptions } from './progress.js';
 
 export interface UnpackedFile {
@@ -30,6 +29,7 @@ export async function unpack(
   subject: string,
   options: InstallOptions = {},
 ): Promise<UnpackedFile[]> {
+  const { openPromise } = await import('yauzl');
   const zip = await openPromise(archive, { autoClose: false });
   try {
     const entries = [];

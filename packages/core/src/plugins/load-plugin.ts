@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { createJiti } from 'jiti';
 import { WhetstoneError, type Plugin, type PluginKind } from '../contract/index.js';
 import { didYouMean } from '../config/did-you-mean.js';
 import type { PluginRegistry } from './registry.js';
@@ -124,6 +123,7 @@ async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadP
       hint: 'Files are relative to the folder of the configuration.',
     });
   try {
+    const { createJiti } = await import('jiti');
     const jiti = createJiti(pathToFileURL(file).href, {
       fsCache: false,
       interopDefault: false,
@@ -167,6 +167,7 @@ async function importPackage(
     });
   };
   if (!isPackageName(use) || isBuiltin(use)) throw notFound();
+  const { createJiti } = await import('jiti');
   const jiti = createJiti(pathToFileURL(resolve(baseFolder, 'run.json')).href);
   const url = jiti.esmResolve(use, { try: true });
   if (url === undefined || url === '') throw notFound();

@@ -6,8 +6,6 @@ import type {
   DataSource,
   Json,
 } from '@whetstone/core/contract';
-import { analyseData } from '../report/analyse.js';
-import { enforceGate } from '../report/gate.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
@@ -90,7 +88,9 @@ export function createBatchSourceFactory({
         if (heldOut.policy === 'error') throw error;
         logger.warn(error.toString());
       }
-      if (qualityGate !== null)
+      if (qualityGate !== null) {
+        const { analyseData } = await import('../report/analyse.js');
+        const { enforceGate } = await import('../report/gate.js');
         enforceGate(
           await analyseData({
             title: `${purpose} data`,
@@ -101,6 +101,7 @@ export function createBatchSourceFactory({
           }),
           qualityGate,
         );
+      }
       for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
       const manifest = await createManifest({
         summary: batches.summary,

@@ -2,7 +2,6 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { MeasureHint } from '../report/measure.js';
-import { createBlockWorker } from './block-worker.js';
 import { fromPlainError, toPlainError } from './plain-error.js';
 import type { FirstLeg, FromWorker, Leg, Setup, ToWorker, Block } from './protocol.js';
 
@@ -41,13 +40,15 @@ export function startThread(): Thread {
 
 /** The same work on this thread, for tests. */
 export function startInPlace(): Thread {
-  const worker = createBlockWorker();
+  // Worker threads load this module themselves: the thread that starts them does without it.
+  const worker = import('./block-worker.js').then(({ createBlockWorker }) => createBlockWorker());
   const listeners: ((reply: FromWorker | Error) => void)[] = [];
   let working: Promise<void> = Promise.resolve();
   return {
     post(message) {
       working = working.then(async () => {
-        const reply = await worker.handle(structuredClone(message)).catch((error: unknown): FromWorker => ({
+        const { handle } = await worker;
+        const reply = await handle(structuredClone(message)).catch((error: unknown): FromWorker => ({
           type: 'refused',
           id: 'id' in message ? message.id : null,
           error: toPlainError(error),

@@ -3,7 +3,7 @@ import type { OnBytes } from './bytes.js';
 import { readCsv } from './csv.js';
 import { readJson } from './json.js';
 import { readJsonLines } from './jsonl.js';
-import { readParquet } from './parquet.js';
+import type * as parquet from './parquet.js';
 import { readPlainText } from './plain-text.js';
 import type { Row } from './row.js';
 
@@ -33,6 +33,11 @@ export function formatOf(file: string): Format {
   return endings[ending] ?? 'json';
 }
 
+/** Loads the Parquet reader, which is large, with the first Parquet file. */
+const readParquetRows: typeof parquet.readParquet = async function* (...inputs) {
+  yield* (await import('./parquet.js')).readParquet(...inputs);
+};
+
 /** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
 export function readRows(
   file: string,
@@ -47,7 +52,7 @@ export function readRows(
     case 'csv':
       return readCsv(file, maxRowBytes, onBytes);
     case 'parquet':
-      return readParquet(file, onBytes, maxGroupBytes === undefined ? {} : { maxGroupBytes });
+      return readParquetRows(file, onBytes, maxGroupBytes === undefined ? {} : { maxGroupBytes });
     case 'text':
       return readPlainText(file, textUnit, maxRowBytes, onBytes);
   }
