@@ -40,8 +40,8 @@ export {
   type Services,
 } from './container.js';
 export { corePlugins } from './core-plugins.js';
-export { CLUSTER, type ClusterSource } from './distributed/index.js';
+export { CLUSTER, type ClusterSource } from './distributed/cluster.js';
 export type { TrainerEvent, TrainerListener } from './events.js';
-export { later, type SharedModules } from './plugins/index.js';
+export { later, type SharedModules } from './plugins/shared-modules.js';
 export type { TrainerOptions } from './trainer/options.js';
 export { Trainer, type RunOptions } from './trainer/trainer.js';

@@ -3,5 +3,6 @@ export type { CheckpointSources as CheckpointParts } from './checkpoint.js';
 export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
 export { proveWhole, writeJson } from './manifest.js';
 export { initialRunState, type LogEntry, type RunState } from './run-state.js';
-export { CHECKPOINT_STORE, folderCheckpoints } from './store.js';
+export { folderCheckpoints } from './folder-checkpoints.js';
+export { CHECKPOINT_STORE } from './store.js';
 export { copyCompanionFiles, copyTemplate, readTrained, writeCompanions, writeModel, writeTrained } from './weights.js';

@@ -1,7 +1,5 @@
 import { defineToken, type Token } from '../contract/tokens.js';
-import { loadCheckpoint, saveCheckpoint, type CheckpointSources } from './checkpoint.js';
-import { pruneCheckpoints, removePartial } from './folders.js';
-import { findCheckpoint } from './resume.js';
+import type { CheckpointSources } from './checkpoint.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
 
 /**
@@ -25,14 +23,5 @@ export interface CheckpointStore {
   /** Removes the oldest beyond `limit`, but none of the protected steps. */
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }
-
-/** Folders `checkpoint-<step>` in the folder of the run. */
-export const folderCheckpoints: CheckpointStore = {
-  clean: removePartial,
-  find: findCheckpoint,
-  load: loadCheckpoint,
-  save: saveCheckpoint,
-  prune: pruneCheckpoints,
-};
 
 export const CHECKPOINT_STORE: Token<CheckpointStore> = defineToken('CHECKPOINT_STORE');

@@ -1,3 +1,3 @@
 /** Plugins: checked, kept by kind and name, loaded from packages and files. */
-export { later, loadPlugin, type SharedModules } from './load-plugin.js';
+export { loadPlugin } from './load-plugin.js';
 export { createRegistry } from './registry.js';

@@ -5,37 +5,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { WhetstoneError, type Plugin, type PluginKind } from '../contract/index.js';
 import { didYouMean } from '../config/did-you-mean.js';
 import type { PluginRegistry } from './registry.js';
+import { importShared, type SharedModules } from './shared-modules.js';
 import { pluginsOf } from './validate-plugin.js';
-
-/**
- * Modules that a local file gets from the running program, whatever is installed beside it, so that there is one
- * instance of each: the module itself, or {@link later} for one that is imported when a file is loaded.
- */
-export type SharedModules = Readonly<Record<string, unknown>>;
-
-const deferred = Symbol('a module that is imported later');
-
-interface Deferred {
-  readonly [deferred]: () => Promise<unknown>;
-}
-
-/** A shared module that is imported only when a local file is loaded. */
-export function later(load: () => Promise<unknown>): unknown {
-  return { [deferred]: load };
-}
-
-const isDeferred = (module: unknown): module is Deferred =>
-  typeof module === 'object' && module !== null && deferred in module;
-
-async function ready(modules: SharedModules): Promise<Record<string, unknown>> {
-  return Object.fromEntries(
-    await Promise.all(
-      Object.entries(modules).map(
-        async ([name, module]) => [name, isDeferred(module) ? await module[deferred]() : module] as const,
-      ),
-    ),
-  );
-}
 
 export interface LoadPluginOptions {
   readonly registry: PluginRegistry;
@@ -127,7 +98,7 @@ async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadP
     const jiti = createJiti(pathToFileURL(file).href, {
       fsCache: false,
       interopDefault: false,
-      virtualModules: await ready(sharedModules),
+      virtualModules: await importShared(sharedModules),
     });
     return defaultExport(await jiti.import(file));
   } catch (cause) {

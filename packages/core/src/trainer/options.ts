@@ -1,7 +1,7 @@
 import type { ConfigDefaults, Override } from '../config/index.js';
 import type { ServiceRegistration } from '../container.js';
 import type { Callback, Plugin } from '../contract/index.js';
-import type { SharedModules } from '../plugins/index.js';
+import type { SharedModules } from '../plugins/shared-modules.js';
 
 export interface TrainerOptions {
   /** Plugins that configurations may call by name, beside the optimizers and schedules that core brings. */
