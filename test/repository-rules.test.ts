@@ -42,7 +42,7 @@ describe('npm run lint:imports', () => {
   it('passes where every folder imports what it may', async () => {
     const result = await check({
       'packages/core/src/contract/index.ts': 'export const one = 1;',
-      'packages/core/src/engine/step.ts': "import { one } from '../contract/index.js';\nexport const two = 2 * one;",
+      'packages/core/src/training/step.ts': "import { one } from '../contract/index.js';\nexport const two = 2 * one;",
       'packages/cli/src/index.ts': "export { one } from '@whetstone/core/contract';",
     });
     expect(result).toMatchObject({ code: 0, stderr: '' });
@@ -52,11 +52,11 @@ describe('npm run lint:imports', () => {
     const result = await check({
       'packages/core/src/contract/index.ts': 'export const one = 1;',
       'packages/core/src/trainer/run.ts': 'export type Run = number;',
-      'packages/core/src/engine/step.ts':
+      'packages/core/src/training/step.ts':
         "// A step.\nimport type { Run } from '../trainer/run.js';\nexport type Step = Run;",
     });
     expect(result.code).toBe(1);
-    expect(result.stderr).toContain('packages/core/src/engine/step.ts:2: core/training may not import core/trainer');
+    expect(result.stderr).toContain('packages/core/src/training/step.ts:2: core/training may not import core/trainer');
     expect(result.stderr).toMatch(/it may import core\/contract, .*Move what both need/);
   });
 

@@ -16,7 +16,10 @@ describe('names in documentation', () => {
   });
 
   it('comments name parameters, error codes, files and commands that exist', () => {
-    const code = sources.filter(({ path }) => /\.(?:ts|mjs|js)$/.test(path));
+    // repository-rules.test.ts writes small repositories, whose files are not ours.
+    const code = sources.filter(
+      ({ path }) => /\.(?:ts|mjs|js)$/.test(path) && path !== 'test/repository-rules.test.ts',
+    );
     expect(code.length).toBeGreaterThan(300);
     expect(formatProblems(code.flatMap((source) => checkDocstrings(source, files)))).toEqual([]);
   });

@@ -24,7 +24,9 @@ async function train(
   const script = `
     import '@whetstone/core/tfjs-gradients';
     import { registerWhetstoneBackend } from '@whetstone/backend';
-    import { createAdamW, createHookRunner, trainStep } from '@whetstone/core';
+    import { createHookRunner } from '@whetstone/core/hooks';
+    import { createAdamW } from '@whetstone/core/optimizers';
+    import { trainStep } from '@whetstone/core/training';
     import { createRandomModel } from '@whetstone/models';
     import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
     import { batchOf, randomRows } from '@whetstone/testing';

@@ -46,11 +46,11 @@ const scaledPairs: LoopBody = <T>(emit: Emitter<T>, [bytes, scales, pairs]: read
 };
 
 /**
- * Numbers out of packed ones; `stored.ts` lays them out. Inputs: the parts, the tables, and with the last parameter
- * `after` an operand of the operation that uses the numbers. They are then made no sooner than that operand, and
- * compilers cannot take two uses for one: nothing would keep the unpacked numbers of all layers from lying in memory at
- * once otherwise. The parameter before it is the type that they come in. Where loops are compiled, all of it but the
- * scales is one.
+ * Numbers out of packed ones; `packed-tensors.ts` lays them out. Inputs: the parts, the tables, and with the last
+ * parameter `after` an operand of the operation that uses the numbers. They are then made no sooner than that operand,
+ * and compilers cannot take two uses for one: nothing would keep the unpacked numbers of all layers from lying in
+ * memory at once otherwise. The parameter before it is the type that they come in. Where loops are compiled, all of it
+ * but the scales is one.
  */
 export const unpackWeights: Kernel = {
   name: 'WhetstoneUnpack',

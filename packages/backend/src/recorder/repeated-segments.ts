@@ -12,7 +12,7 @@ export interface Segment {
  * Returns groups of equal segments: the same operations, connected in the same way. Segments are cut where the fewest
  * results cross. Every group has two segments or more, and no two segments overlap.
  *
- * @param producers the step that computes each tensor: {@link producersOf}
+ * @param producers the step that computes each tensor: see `producersOf` in `program.ts`
  */
 export function findRepeatedSegments(
   program: Program,

@@ -50,7 +50,7 @@ export interface MicrobatchContext extends StepContext, SupervisedPositions {
 
 export type Gradients = ReadonlyMap<string, Tensor>;
 
-/** The signatures of the hooks of {@link hookTable}, kind by kind. */
+/** The signatures of the hooks in `hook-table.ts`, kind by kind. */
 export interface HookSignatures {
   onRunStart(run: StartingRun, control: Control): void | Promise<void>;
   /** `epoch` counts from 0; a run that resumes within an epoch does not start it again. */

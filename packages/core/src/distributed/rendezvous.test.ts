@@ -6,7 +6,7 @@ import { freePort, joinCluster, type Rendezvous } from './rendezvous.js';
 import { createWorkerClient } from './worker-client.js';
 import { createCoordinator } from './coordinator.js';
 import { localConnections } from './connection.js';
-import type { FromCoordinator, ToCoordinator } from './messages.js';
+import { PROTOCOL, type FromCoordinator, type ToCoordinator } from './messages.js';
 import { explainFailure } from './workers.js';
 
 const settings = { training: 'a' };
@@ -217,7 +217,7 @@ describe('a meeting', () => {
     });
     for (const words of [
       'GET / HTTP/1.1\r\n\r\n',
-      '{"type":"hello","protocol":1,"cluster":"another","rank":1}\n',
+      '{"type":"hello","protocol":2,"cluster":"another","rank":1}\n',
       '',
     ]) {
       const socket = connect({ port, host: '127.0.0.1' });
@@ -249,7 +249,7 @@ describe('who is lost', () => {
   const nameOf = (rank: number): string => `worker ${rank}`;
   const hello = (rank: number) => ({
     type: 'hello' as const,
-    protocol: 1,
+    protocol: PROTOCOL,
     cluster: 'c',
     rank,
     settings: {},
