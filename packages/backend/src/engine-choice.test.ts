@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { chooseAccelerator, cudaForDriver, NoAcceleratorError, presentAccelerators } from './engine-choice.js';
 
-// Texts of /proc/driver/nvidia/version as NVIDIA's closed and open kernel modules write them.
+// The texts are from /proc/driver/nvidia/version of NVIDIA's closed and open kernel modules.
 
-test('the driver says which CUDA it supports', () => {
+test('the driver version determines the CUDA release', () => {
   expect(
     cudaForDriver(
       'NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  ' +
@@ -20,7 +20,7 @@ test('the driver says which CUDA it supports', () => {
 });
 
 test.skipIf(process.platform !== 'linux')(
-  'an accelerator is seen by its device file, and told with the command that fetches its plugin',
+  'accelerators are found by device file and listed with the command that fetches the plugin',
   () => {
     expect(presentAccelerators(() => false)).toEqual([]);
     expect(presentAccelerators((path) => path === '/dev/nvidia0')).toEqual([
@@ -32,9 +32,9 @@ test.skipIf(process.platform !== 'linux')(
   },
 );
 
-test('without a plugin, the machine says whether there is anything to say', async () => {
-  const seen = presentAccelerators() ?? [];
+test('without a plugin, an accelerator is an error that names it, and no accelerator is not reported', async () => {
+  const present = presentAccelerators() ?? [];
   await expect(chooseAccelerator({ xlaPlugin: '/no/such/plugin.so' })).rejects.toThrow(
-    seen.length === 0 ? NoAcceleratorError : /no XLA plugin for it/,
+    present.length === 0 ? NoAcceleratorError : /no XLA plugin for it/,
   );
 });

@@ -6,86 +6,101 @@ import { loadingProblem } from './engines/try-loading.js';
 import { findTensorflow, findXlaPlugin, type LibrarySource } from './install/index.js';
 import type { RegisterOptions } from './register.js';
 
-/** Where libraries are, if not where they would be found. */
+/** Locations of libraries that replace the search for them. */
 export interface EngineOptions {
-  /** Folder of a libtensorflow to use instead of the one that would be found. */
+  /** Folder of libtensorflow. */
   readonly tensorflowLibrary?: string | null;
-  /** A PJRT plugin to use instead of the one that would be found. */
+  /** Path of a PJRT plugin. */
   readonly xlaPlugin?: string | null;
 }
 
-/** An engine that could be started, and where its library comes from, in words. */
+/** An engine whose library was found. */
 export interface EngineChoice {
   readonly options: RegisterOptions;
-  /** `(version) => 'whetstone with TensorFlow 2.21.0 from the cache'`. */
+  /** Names the engine and where its library was found: "whetstone with TensorFlow 2.21.0 from the cache". */
   title(version: string): string;
 }
 
-const origins: Readonly<Record<LibrarySource, string>> = {
-  configuration: 'the configured place',
+const sourceNames: Readonly<Record<LibrarySource, string>> = {
+  configuration: 'the configured path',
   environment: 'the environment',
   cache: 'the cache',
   python: 'the installed Python package',
 };
 
-/** No accelerator is there to be used: not a failure worth a word. */
+/** Thrown if the machine has no accelerator. This is not reported as a failure. */
 export class NoAcceleratorError extends Error {}
 
 /**
- * What was fetched and checked by us is known to load; anything else shows it in a process of its own, so that it
- * cannot take this one down.
+ * Starts the first candidate that works. `started` is null if none does.
+ *
+ * @returns the started candidate, and the error of each earlier one except {@link NoAcceleratorError}
+ */
+export async function startFirst<C, S>(
+  candidates: readonly C[],
+  start: (candidate: C) => Promise<S>,
+): Promise<{
+  readonly started: { readonly candidate: C; readonly value: S } | null;
+  readonly failures: readonly { readonly candidate: C; readonly error: unknown }[];
+}> {
+  const failures: { candidate: C; error: unknown }[] = [];
+  for (const candidate of candidates) {
+    try {
+      return { started: { candidate, value: await start(candidate) }, failures };
+    } catch (error) {
+      if (!(error instanceof NoAcceleratorError)) failures.push({ candidate, error });
+    }
+  }
+  return { started: null, failures };
+}
+
+/**
+ * Loads a library in a child process first, so that a broken one cannot end this process. Libraries in the cache were
+ * checked when they were downloaded.
+ *
+ * @throws {Error} with the reason if loading fails
  */
 async function checkLoads(files: readonly string[], source: LibrarySource): Promise<void> {
   if (source === 'cache') return;
-  // A file that is no library at all is refused with its own words later on.
+  // A file that is not a library gets a more precise error when the engine loads it.
   if (files.some((file) => libraryFileProblem(file) !== null)) return;
   const problem = await loadingProblem(files);
   if (problem !== null) throw new Error(`${files.at(-1) ?? 'the library'}: ${problem}`);
 }
 
-/** TensorFlow on the processor. Throws with every reason why there is none. */
+/** Returns TensorFlow on the CPU. Throws with every reason if it is not available. */
 export async function chooseTensorflow(threads: number | null, options: EngineOptions): Promise<EngineChoice> {
   const library = await findTensorflow(options.tensorflowLibrary ?? null);
   if ('reasons' in library) throw new Error(library.reasons.join(', and '));
   await checkLoads(tensorflowFiles(library.folder), library.source);
   return {
-    options: { libraryFolder: library.folder, ...(threads === null ? {} : { threads }) },
-    title: (version) => `whetstone with TensorFlow ${version} from ${origins[library.source]}`,
+    options: { libraryFolder: library.folder, threads: threads ?? undefined },
+    title: (version) => `whetstone with TensorFlow ${version} from ${sourceNames[library.source]}`,
   };
 }
 
 export interface XlaRequest {
-  /** Threads of a CPU plugin; null for every core. */
+  /** Threads of a CPU plugin; null for all cores. */
   readonly threads?: number | null;
-  /** Devices that are used; null for one. */
+  /** Number of devices; null for one. */
   readonly devices?: number | null;
 }
 
-/** XLA on whatever plugin is found. Throws with every reason why there is none. */
-export async function chooseXla(
-  options: EngineOptions,
-  { threads = null, devices = null }: XlaRequest = {},
-): Promise<EngineChoice> {
+/** Returns XLA with the first plugin found. Throws with every reason if there is none. */
+export async function chooseXla(options: EngineOptions, { threads, devices }: XlaRequest = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
   await checkLoads([plugin.path], plugin.source);
+  const deviceCount = devices ?? 1;
   return {
-    options: {
-      engine: 'xla',
-      plugin: plugin.path,
-      ...(threads === null ? {} : { threads }),
-      ...(devices === null ? {} : { devices }),
-    },
+    options: { engine: 'xla', plugin: plugin.path, threads: threads ?? undefined, devices: devices ?? undefined },
     title: (version) =>
-      `whetstone with XLA (${version}) from ` +
-      `${origins[plugin.source]}${devices === null || devices === 1 ? '' : `, on ${devices} devices`}`,
+      `whetstone with XLA (${version}) from ${sourceNames[plugin.source]}` +
+      `${deviceCount === 1 ? '' : `, on ${deviceCount} devices`}`,
   };
 }
 
-/**
- * Accelerators by the device files without which a plugin cannot find one, on Linux. `/dev/dxg` is any GPU of Windows
- * beneath.
- */
+/** Accelerators with the device files that their plugins need on Linux. */
 const accelerators: readonly {
   readonly plugin: RegExp;
   readonly title: string;
@@ -101,7 +116,10 @@ const accelerators: readonly {
   { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd'], hint: () => 'npx whetstone backend install rocm7' },
 ];
 
-/** What this machine's NVIDIA driver supports: CUDA 13 asks for version 580 at least. */
+/** Device file of any GPU under the Windows Subsystem for Linux. */
+const WSL_GPU = '/dev/dxg';
+
+/** Returns the CUDA release that the NVIDIA driver supports. CUDA 13 needs driver 580 or newer. */
 export function cudaForDriver(version: string | null = readDriverVersion()): 'cuda12' | 'cuda13' {
   const major = Number(/\s(\d+)\.\d/.exec(version ?? '')?.[1]);
   return major >= 580 ? 'cuda13' : 'cuda12';
@@ -116,8 +134,8 @@ function readDriverVersion(): string | null {
 }
 
 /**
- * Accelerators that the system has device files for, each with the command that fetches its plugin; null where the
- * system does not tell (it is not Linux).
+ * Returns the machine's accelerators, each with the command that fetches its plugin. Null if the system is not Linux,
+ * where they are unknown.
  */
 export function presentAccelerators(
   isThere: (path: string) => boolean = existsSync,
@@ -127,25 +145,27 @@ export function presentAccelerators(
 }
 
 /**
- * The same for an accelerator. Throws {@link NoAcceleratorError} where there is neither a plugin for one nor, as far as
- * the system tells, one; an error that says what is missing where there is one of the two.
+ * Returns XLA on an accelerator.
+ *
+ * @throws {NoAcceleratorError} if there is neither an accelerator nor a plugin for one
+ * @throws {Error} that names the missing one, if only one of the two is there
  */
-export async function chooseAccelerator(options: EngineOptions, wishes: XlaRequest = {}): Promise<EngineChoice> {
+export async function chooseAccelerator(options: EngineOptions, request: XlaRequest = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) {
     const [present] = presentAccelerators() ?? [];
     if (present === undefined) throw new NoAcceleratorError();
     throw new Error(`there is an ${present.title}, but no XLA plugin for it (${present.hint})`);
   }
-  const kind = accelerators.find((one) => one.plugin.test(plugin.path));
-  // What was named is tried, whatever the machine looks like.
+  const kind = accelerators.find((accelerator) => accelerator.plugin.test(plugin.path));
+  // A plugin that the user named is tried on any machine.
   if (
     process.platform === 'linux' &&
     kind !== undefined &&
     ['cache', 'python'].includes(plugin.source) &&
-    ![...kind.files, '/dev/dxg'].some((file) => existsSync(file))
+    ![...kind.files, WSL_GPU].some((file) => existsSync(file))
   ) {
-    throw new Error(`${plugin.path} is there, but no ${kind.title} is`);
+    throw new Error(`${plugin.path} is installed, but there is no ${kind.title}`);
   }
-  return chooseXla(options, wishes);
+  return chooseXla(options, request);
 }

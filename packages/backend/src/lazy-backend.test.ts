@@ -6,14 +6,14 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { libraryFolder, xlaPlugin } from './test-support.js';
 
-// Programs of other people: they run as processes of their own, on the built packages.
+// User programs, run in child processes with the built packages.
 
 vi.setConfig({ testTimeout: 240_000 });
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 let folder = '';
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'whetstone-offer-'));
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-lazy-backend-'));
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -33,7 +33,7 @@ async function run(
   return { code, stdout, stderr };
 }
 
-test.skipIf(libraryFolder === null)('the program of the README trains by import alone', async () => {
+test.skipIf(libraryFolder === null)('the program of the README trains after importing the package', async () => {
   const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
   const program = /^```js\n([\s\S]*?)^```/m.exec(readme)?.[1] ?? '';
   expect(program.trim().split('\n').length).toBeLessThanOrEqual(12);
@@ -42,7 +42,7 @@ test.skipIf(libraryFolder === null)('the program of the README trains by import 
 });
 
 test.skipIf(libraryFolder === null)(
-  "a loop of tfjs's own optimizer that looks at nothing is cut at each step, and compiled once",
+  "a loop with tfjs-core's optimizer that reads nothing is submitted at each step and compiled once",
   async () => {
     const { code, stdout, stderr } = await run(
       'loop.mjs',
@@ -63,7 +63,7 @@ test.skipIf(libraryFolder === null)(
 );
 
 test.skipIf(libraryFolder === null)(
-  'a process that ends while the device works ends as it should, interrupted or not',
+  'a process that ends while the device works exits with its own code, interrupted or not',
   async () => {
     const program = `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
@@ -78,12 +78,10 @@ test.skipIf(libraryFolder === null)(
   },
 );
 
-test.skipIf(libraryFolder === null)(
-  'worker threads compute beside each other, and leave the process its standard error stream',
-  async () => {
-    const { code, stdout, stderr } = await run(
-      'workers.mjs',
-      `
+test.skipIf(libraryFolder === null)('worker threads compute concurrently, and standard error still works', async () => {
+  const { code, stdout, stderr } = await run(
+    'workers.mjs',
+    `
       import { Worker, isMainThread, parentPort } from 'node:worker_threads';
       import { fileURLToPath } from 'node:url';
       const sumOfWorker = () =>
@@ -94,43 +92,45 @@ test.skipIf(libraryFolder === null)(
       if (isMainThread) {
         const sums = await Promise.all([sumOfWorker(), sumOfWorker(), sumOfWorker()]);
         console.log(sums.join(' '));
-        console.error('heard');
+        console.error('still works');
       } else {
         const tf = await import('@tensorflow/tfjs-core');
         await import('@whetstone/backend');
         await tf.setBackend('whetstone');
         parentPort.postMessage(tf.sum(tf.matMul(tf.ones([8, 8]), tf.ones([8, 8]))).dataSync()[0]);
       }`,
-    );
-    expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
-    expect(stderr).toContain('heard');
-    expect(stderr).not.toContain('Warning');
-  },
-);
+  );
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '512 512 512\n' });
+  expect(stderr).toContain('still works');
+  expect(stderr).not.toContain('Warning');
+});
 
 test.skipIf(libraryFolder === null || process.platform === 'win32')(
-  'a program that computes without a pause ends when it is told to',
+  'a program that computes without a pause ends on a signal',
   async () => {
     await writeFile(
       join(folder, 'busy.mjs'),
       `import * as tf from '@tensorflow/tfjs-core';
     import '@whetstone/backend';
     await tf.setBackend('whetstone');
-    console.log('begun');
+    console.log('started');
     for (const end = Date.now() + 20_000; Date.now() < end; ) tf.add(1, 2).dataSync();`,
     );
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const child = spawn(process.execPath, [join(folder, 'busy.mjs')], { cwd: folder });
-      const ended = new Promise((resolve) => child.on('close', (_, by) => resolve(by)));
+      const ended = new Promise((resolve) => child.on('close', (_, endSignal) => resolve(endSignal)));
       child.stdout.once('data', () => child.kill(signal));
       expect(await ended).toBe(signal);
     }
   },
 );
 
-const elsewhere = { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder', WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so' };
+const missingLibraries = {
+  WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder',
+  WHETSTONE_XLA_PLUGIN: '/no/such/plugin.so',
+};
 
-test('without a library tfjs says why, and which command helps; another backend goes on', async () => {
+test('without a library, the reason and the command are printed, and other backends work', async () => {
   const { code, stdout, stderr } = await run(
     'missing.mjs',
     `import * as tf from '@tensorflow/tfjs-core';
@@ -140,7 +140,7 @@ test('without a library tfjs says why, and which command helps; another backend 
     console.log(await tf.setBackend('whetstone'));
     await tf.setBackend('cpu');
     console.log((await tf.add(1, 2).data())[0]);`,
-    elsewhere,
+    missingLibraries,
   );
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
   expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/);
@@ -148,7 +148,7 @@ test('without a library tfjs says why, and which command helps; another backend 
 });
 
 test.skipIf(xlaPlugin === null)(
-  'who named a library that is not there is told which engine computes instead',
+  'a missing named library causes a warning that names the engine used instead',
   async () => {
     const { code, stdout, stderr } = await run(
       'instead.mjs',
@@ -159,11 +159,11 @@ test.skipIf(xlaPlugin === null)(
       { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder' },
     );
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'xla\n' });
-    expect(stderr).toMatch(/computing with the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
+    expect(stderr).toMatch(/using the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
   },
 );
 
-test('who imports it and asks for nothing goes on with what tfjs would have taken', async () => {
+test('importing the package does not change the backend that tfjs-core selects', async () => {
   const result = await run(
     'silent.mjs',
     `import * as tf from '@tensorflow/tfjs-core';
@@ -171,7 +171,7 @@ test('who imports it and asks for nothing goes on with what tfjs would have take
     import '@tensorflow/tfjs-backend-cpu';
     tf.enableProdMode();
     console.log(tf.add(1, 2).dataSync()[0], tf.getBackend());`,
-    elsewhere,
+    missingLibraries,
   );
   expect(result).toEqual({ code: 0, stdout: '3 cpu\n', stderr: '' });
 });

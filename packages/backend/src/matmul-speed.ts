@@ -1,18 +1,18 @@
 import { matMul, memory, randomUniform, slice, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 
-/** Seconds that a measurement should take at least, to be worth something. */
-const LEAST_SECONDS = 0.15;
-const MOST_SIDE = 4096;
+/** Shortest duration in seconds that is long enough to measure. */
+const MIN_SECONDS = 0.15;
+const MAX_SIDE = 4096;
 
-/** How fast tfjs-core's current backend multiplies square matrices. */
+/** Speed of a product of square matrices on tfjs-core's current backend. */
 export interface MatmulSpeed {
   /** Rows and columns of each operand. */
   readonly side: number;
-  /** Floating-point operations a second, in billions: 2 · side³ a product. */
+  /** Billions of floating-point operations per second: 2 · side³ per product. */
   readonly gigaflops: number;
 }
 
-/** Multiplies larger and larger matrices until it takes long enough. Leaves no tensor behind. */
+/** Measures products of growing matrices until one measurement takes long enough. */
 export async function measureMatmul(): Promise<MatmulSpeed> {
   const before = memory().numTensors;
   for (let side = 256; ; side *= 2) {
@@ -28,12 +28,12 @@ export async function measureMatmul(): Promise<MatmulSpeed> {
       corner.dispose();
       return (performance.now() - started) / 1000;
     };
-    // The first one compiles; of the others the best counts, as the machine may be at something else, too.
+    // The first run compiles. The best of the others counts, because other programs may run.
     await multiply(4);
     const seconds = Math.min(await multiply(4), await multiply(4), await multiply(4));
     operand.dispose();
-    if (seconds < LEAST_SECONDS && side < MOST_SIDE) continue;
-    if (memory().numTensors !== before) throw new Error('the measurement left a tensor behind');
+    if (seconds < MIN_SECONDS && side < MAX_SIDE) continue;
+    if (memory().numTensors !== before) throw new Error('the measurement leaked a tensor');
     return { side, gigaflops: (4 * 2 * side ** 3) / seconds / 1e9 };
   }
 }

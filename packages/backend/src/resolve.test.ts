@@ -6,23 +6,23 @@ import { libraryFolder } from './test-support.js';
 
 afterEach(() => vi.restoreAllMocks());
 
-test('cpu is taken when it is asked for, without an advertisement and with a reason', async () => {
-  const said = vi.spyOn(console, 'warn');
+test('cpu is used if configured, with a reason and without a notice about tfjs-node', async () => {
+  const warn = vi.spyOn(console, 'warn');
   const info = await resolveBackend({ name: 'cpu', threads: null });
   expect(info).toMatchObject({ backend: 'cpu', engine: 'cpu' });
-  expect(info.reason).toContain('as asked for');
+  expect(info.reason).toContain('as configured');
   info.barrier();
   expect(tf.getBackend()).toBe('cpu');
-  expect(said).not.toHaveBeenCalled();
+  expect(warn).not.toHaveBeenCalled();
 });
 
-test('a backend that multiplies in float32 alone says so', async () => {
+test('a backend without bfloat16 products reports that', async () => {
   const info = await resolveBackend({ name: 'cpu', threads: null, matmul: 'bfloat16' });
-  expect(info.reason).toContain('Matrices are multiplied in float32: cpu knows no other way.');
+  expect(info.reason).toContain('Matrices are multiplied in float32: cpu supports only that.');
 });
 
 test.skipIf(libraryFolder === null)(
-  'whetstone multiplies as it is told, and in float32 again when nobody says otherwise',
+  'whetstone multiplies in bfloat16 if configured, and in float32 by default',
   async () => {
     const { reason } = await resolveBackend({ name: 'whetstone', threads: null, matmul: 'bfloat16' });
     expect(reason).toContain('multiplied in bfloat16');
@@ -35,7 +35,7 @@ test.skipIf(libraryFolder === null)(
   },
 );
 
-test('wasm is taken when it is asked for, and cpu lends it what it lacks', async () => {
+test('wasm is used if configured, with kernels of cpu that it lacks', async () => {
   expect(await resolveBackend({ name: 'wasm', threads: 2 })).toMatchObject({ backend: 'wasm' });
   const before = tf.memory().numTensors;
   const sum = tf.tidy(() =>
@@ -55,7 +55,7 @@ test('wasm is taken when it is asked for, and cpu lends it what it lacks', async
   expect(tf.findBackend('cpu').numDataIds()).toBe(0);
 });
 
-test("on wasm a clone shares its tensor's data, and outlives it", async () => {
+test("a clone on wasm shares its tensor's data and outlives the tensor", async () => {
   await resolveBackend({ name: 'wasm', threads: null });
   const data = tf.backend().numDataIds();
   const x = tf.tensor1d([1, 2, 3]);
@@ -69,7 +69,7 @@ test("on wasm a clone shares its tensor's data, and outlives it", async () => {
   words.dispose();
 });
 
-test('auto falls back to the next, and says why each better one was not taken', async () => {
+test('auto falls back to the next backend and reports why each better one failed', async () => {
   const messages: string[] = [];
   const logger = {
     debug: () => {},
@@ -91,7 +91,7 @@ test('auto falls back to the next, and says why each better one was not taken', 
   expect(messages).toEqual([info.reason]);
 });
 
-test('an explicit choice that fails is an error that says why', async () => {
+test('a configured backend that fails is an error with the reason', async () => {
   for (const [name, pattern] of [
     ['tensorflow', /tfjs-node: not installed/],
     ['whetstone', /no\/such\/folder/],

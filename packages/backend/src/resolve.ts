@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { backend, getBackend, matMul, setBackend, tensor2d } from '@tensorflow/tfjs-core';
+import { backend, getBackend, setBackend } from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
   type BackendResolver,
@@ -12,42 +12,44 @@ import {
   type TensorCollective,
   type TensorReplicas,
 } from '@whetstone/core/contract';
+import { messageOf } from '@whetstone/core/util';
 import { createCollective } from './collectives/collective.js';
-import { useCpuBackend } from './fallback/cpu.js';
-import { useWasmBackend } from './fallback/wasm.js';
+import { createReplicas } from './collectives/replicas.js';
 import {
   chooseAccelerator,
   chooseTensorflow,
   chooseXla,
-  NoAcceleratorError,
+  startFirst,
   type EngineChoice,
   type EngineOptions,
 } from './engine-choice.js';
+import { useCpuBackend } from './fallback/cpu.js';
+import { useWasmBackend } from './fallback/wasm.js';
+import type { MatmulPolicy } from './kernels/kernel.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
-import { createReplicas } from './collectives/replicas.js';
-import { expectedProduct } from './smoke-test.js';
-import type { MatmulPolicy } from './kernels/kernel.js';
+import { smokeTestCurrentBackend } from './smoke-test.js';
 
 export type ResolveOptions = EngineOptions;
 
-/** What a configuration asks for. `engine` chooses within `whetstone`: null or absent for what suits the machine. */
+/** The backend that a configuration asks for. */
 export interface BackendRequest {
   readonly name: string;
   readonly threads: number | null;
+  /** Engine of `whetstone`; null or absent for the best one. */
   readonly engine?: string | null;
-  /** Devices of the engine xla that make a step together; null or absent for one. */
+  /** Devices of the engine xla that share a step; null or absent for one. */
   readonly devices?: number | null;
-  /** The processes that train together; only the engine tensorflow can sum over them. */
+  /** The processes that train together. Only the engine tensorflow sums over processes. */
   readonly cluster?: TensorCluster | null;
-  /** How matrices are multiplied; float32 where it is left out. Backends other than `whetstone` know float32 alone. */
+  /** How matrices are multiplied; float32 by default. Only `whetstone` supports other policies. */
   readonly matmul?: MatmulPolicy | null;
 }
 
-interface Started {
+interface StartedBackend {
   readonly backend: string;
   readonly engine: string;
-  /** What it is, in a few words for people. */
+  /** Describes the backend in a few words. */
   readonly title: string;
   readonly barrier?: () => void;
   readonly collective?: TensorCollective;
@@ -57,24 +59,24 @@ interface Started {
 
 interface Candidate {
   readonly name: string;
-  /** What in a configuration asks for this one. */
+  /** Configured names that select this candidate. */
   readonly names: readonly string[];
-  /** Starts it and makes it tfjs-core's current backend. Throws, with the reason, where it cannot. */
-  start(wanted: BackendRequest, options: ResolveOptions): Promise<Started>;
+  /** Starts the backend and makes it tfjs-core's current one. Throws with the reason if it cannot start. */
+  start(request: BackendRequest, options: ResolveOptions): Promise<StartedBackend>;
 }
 
-/** From best to worst: what `auto` tries in turn. */
+/** Candidates from best to worst, in the order in which `auto` tries them. */
 const candidates: readonly Candidate[] = [
   {
     name: 'whetstone on an accelerator',
     names: [],
-    start: async (wanted, options) => startEngine(await chooseAccelerator(options, wanted)),
+    start: async (request, options) => startEngine(await chooseAccelerator(options, request)),
   },
   { name: 'whetstone', names: ['whetstone'], start: startTensorflow },
   {
     name: 'xla',
     names: ['xla', 'whetstone'],
-    start: async (wanted, options) => startEngine(await chooseXla(options, wanted)),
+    start: async (request, options) => startEngine(await chooseXla(options, request)),
   },
   {
     name: '@tensorflow/tfjs-node-gpu',
@@ -86,137 +88,159 @@ const candidates: readonly Candidate[] = [
   { name: 'cpu', names: ['cpu'], start: startCpu },
 ];
 
-/** Names that a configuration may ask for. */
+/** Backend names that a configuration may use. */
 export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.names))];
 
 /**
- * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works; a name takes that
- * one or nothing.
+ * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works. Any other name takes
+ * only that backend.
  *
- * @returns what was chosen and why, with why each better one was not
- * @throws `BACKEND_UNAVAILABLE` with every reason, `CONFIG_INVALID` for a name that none has
+ * @returns the backend, with the reason for the choice and the reasons against better ones
+ * @throws {WhetstoneError} BACKEND_UNAVAILABLE with every reason if none works, CONFIG_INVALID for an unknown name,
+ *   CONFIG_CONFLICT if the backend does not support several processes or devices
  */
-export async function resolveBackend(wanted: BackendRequest, options: ResolveOptions = {}): Promise<TensorBackendInfo> {
-  const cluster = wanted.cluster ?? null;
-  if (cluster !== null) checkClusterSupport(wanted);
-  if ((wanted.devices ?? 1) > 1) checkDeviceSupport(wanted);
-  if (wanted.engine === 'xla') return resolveBackend({ ...wanted, name: 'xla', engine: null }, options);
-  const onlyTensorflow =
-    cluster !== null || (wanted.engine === 'tensorflow' && ['auto', 'whetstone'].includes(wanted.name));
-  const asked = candidates.filter((candidate) =>
-    onlyTensorflow ? candidate.name === 'whetstone' : wanted.name === 'auto' || candidate.names.includes(wanted.name),
-  );
-  if (asked.length === 0) {
-    throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend called ${JSON.stringify(wanted.name)}.`, {
-      place: { path: 'backend' },
-      expected: backendNames.join(', '),
-      found: wanted.name,
-    });
-  }
-  const failures: string[] = [];
-  for (const candidate of asked) {
-    try {
-      const started = await candidate.start(wanted, options);
-      const products = applyMatmulPolicy(wanted.matmul ?? 'float32');
-      smokeTest();
-      return {
-        backend: started.backend,
-        engine: started.engine,
-        reason: `${reason(started.title, wanted.name, failures)}${products}`,
-        barrier: started.barrier ?? (() => undefined),
-        ...(started.collective === undefined ? {} : { collective: started.collective }),
-        ...(started.replicas === undefined ? {} : { replicas: started.replicas }),
-        ...(started.sideBySide === undefined ? {} : { sideBySide: started.sideBySide }),
-      };
-    } catch (error) {
-      if (error instanceof NoAcceleratorError) continue;
-      const why =
-        error instanceof Error ? (error.message.trim().split('\n')[0] ?? '').replace(/\.$/, '') : String(error);
-      // One plugin is asked twice: as an accelerator, and for the processor.
-      if (candidate.name !== 'xla' || !failures.some((failure) => failure.endsWith(`: ${why}`)))
-        failures.push(`${candidate.name}: ${why}`);
-    }
-  }
-  throw new WhetstoneError(
-    'BACKEND_UNAVAILABLE',
-    wanted.name === 'auto'
-      ? 'No tensor backend can be used.'
-      : `The tensor backend ${JSON.stringify(wanted.name)} cannot be used.`,
-    {
-      place: { path: 'backend' },
-      hint:
-        cluster !== null
-          ? 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.'
-          : wanted.name === 'xla'
-            ? 'Fetch a plugin for CPUs with `npx whetstone backend install xla-cpu`, or name one in ' +
-              'WHETSTONE_XLA_PLUGIN.'
-            : wanted.name === 'whetstone'
-              ? 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".'
-              : 'Set "backend": "auto" to take the best that works here.',
-      problems: failures.map((message) => ({ message })),
-    },
-  );
-}
-
-/** Several processes sum their gradients through TensorFlow's collective runtime, and through nothing else. */
-function checkClusterSupport({ name, engine = null }: BackendRequest): void {
-  if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
-  throw new WhetstoneError(
-    'CONFIG_CONFLICT',
-    `The backend ${JSON.stringify(engine === 'xla' ? 'whetstone with its engine xla' : name)} does not train ` +
-      'in several processes.',
-    {
-      place: { path: 'backend' },
-      expected: 'whetstone with its engine tensorflow',
-      found: engine === null ? name : `${name}, engine ${engine}`,
-      hint: 'Set "backend": "whetstone", or train in one process.',
-    },
-  );
-}
-
-/** Several devices in one process are XLA's. */
-function checkDeviceSupport({ name, engine = null, devices }: BackendRequest): void {
-  if (name === 'xla' || engine === 'xla') return;
-  throw new WhetstoneError('CONFIG_CONFLICT', `Only the engine xla computes on ${devices} devices in one process.`, {
-    place: { path: 'backend.devices' },
-    expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}',
-    found: engine === null ? name : `${name}, engine ${engine}`,
-    hint: 'On processors, several processes are the faster way: whetstone train run.json --processes 2.',
+export async function resolveBackend(
+  request: BackendRequest,
+  options: ResolveOptions = {},
+): Promise<TensorBackendInfo> {
+  if (hasCluster(request)) checkClusterSupport(request);
+  if ((request.devices ?? 1) > 1) checkDeviceSupport(request);
+  if (request.engine === 'xla') return resolveBackend({ ...request, name: 'xla', engine: null }, options);
+  const { started, failures } = await startFirst(candidatesFor(request), async (candidate) => {
+    const backendInfo = await candidate.start(request, options);
+    const matmulNote = applyMatmulPolicy(request.matmul ?? 'float32');
+    smokeTestCurrentBackend();
+    return { ...backendInfo, matmulNote };
   });
+  const reasons = failureReasons(failures);
+  if (started === null) throw unavailable(request, reasons);
+  const { title, matmulNote, backend: name, engine, barrier, collective, replicas, sideBySide } = started.value;
+  return {
+    backend: name,
+    engine,
+    reason: choiceReason(title, request.name, reasons) + matmulNote,
+    barrier: barrier ?? (() => undefined),
+    collective,
+    replicas,
+    sideBySide,
+  };
 }
 
-/** {@link resolveBackend} as the service that a Trainer asks for; the choice and its reason go to the log. */
+/** Returns {@link resolveBackend} as the service of a Trainer. The choice and its reason are logged. */
 export function createBackendResolver(options: ResolveOptions = {}): BackendResolver {
   return {
-    async resolve(wanted, logger: Logger) {
-      const info = await resolveBackend(wanted, options);
+    async resolve(request, logger: Logger) {
+      const info = await resolveBackend(request, options);
       logger.info(info.reason, { backend: info.backend, engine: info.engine });
       return info;
     },
   };
 }
 
-function reason(title: string, wanted: string, failures: readonly string[]): string {
-  const why = wanted === 'auto' ? 'the best that works here' : 'as asked for';
-  const without = failures.length === 0 ? '' : ` (${failures.join('; ')})`;
-  return `Computing on ${title}, ${why}${without}.`;
+const hasCluster = ({ cluster = null }: BackendRequest): boolean => cluster !== null;
+
+/** @throws {WhetstoneError} CONFIG_INVALID for an unknown name */
+function candidatesFor(request: BackendRequest): readonly Candidate[] {
+  const { name, engine } = request;
+  const onlyTensorflow = hasCluster(request) || (engine === 'tensorflow' && ['auto', 'whetstone'].includes(name));
+  const matching = candidates.filter((candidate) =>
+    onlyTensorflow ? candidate.name === 'whetstone' : name === 'auto' || candidate.names.includes(name),
+  );
+  if (matching.length > 0) return matching;
+  throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend ${JSON.stringify(name)}.`, {
+    place: { path: 'backend' },
+    expected: backendNames.join(', '),
+    found: name,
+  });
 }
 
-/** Sets how matrices are multiplied, and says what is worth knowing of it. */
-function applyMatmulPolicy(policy: MatmulPolicy): string {
-  const present = backend();
-  if (!(present instanceof WhetstoneBackend))
-    return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} knows no other way.`;
-  present.setMatmul(policy);
-  if (policy === 'float32') return '';
-  const isSlow = present.engine.name === 'tensorflow' && !multipliesBfloat16();
-  return (
-    ' Matrices are multiplied in bfloat16, added up in ' +
-    `float32${isSlow ? '; this processor has no instructions for that, float32 is faster' : ''}.`
+/** Returns one line per failed candidate. */
+function failureReasons(
+  failures: readonly { readonly candidate: Candidate; readonly error: unknown }[],
+): readonly string[] {
+  const reasons: string[] = [];
+  for (const { candidate, error } of failures) {
+    const [firstLine = ''] = messageOf(error).trim().split('\n');
+    const reason = firstLine.replace(/\.$/, '');
+    // One plugin may fail twice: as an accelerator and as xla.
+    if (candidate.name !== 'xla' || !reasons.some((line) => line.endsWith(`: ${reason}`)))
+      reasons.push(`${candidate.name}: ${reason}`);
+  }
+  return reasons;
+}
+
+function unavailable(request: BackendRequest, reasons: readonly string[]): WhetstoneError {
+  return new WhetstoneError(
+    'BACKEND_UNAVAILABLE',
+    request.name === 'auto'
+      ? 'No tensor backend is available.'
+      : `The tensor backend ${JSON.stringify(request.name)} is not available.`,
+    {
+      place: { path: 'backend' },
+      hint: unavailableHint(request),
+      problems: reasons.map((message) => ({ message })),
+    },
   );
 }
 
-/** Whether the processor multiplies bfloat16 itself. Where the system does not tell, it is believed to. */
+function unavailableHint(request: BackendRequest): string {
+  if (hasCluster(request)) return 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.';
+  switch (request.name) {
+    case 'xla':
+      return 'Fetch a CPU plugin with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.';
+    case 'whetstone':
+      return 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".';
+    default:
+      return 'Set "backend": "auto" to use the best available backend.';
+  }
+}
+
+/** Only TensorFlow's collective runtime sums gradients over processes. */
+function checkClusterSupport({ name, engine = null }: BackendRequest): void {
+  if (['auto', 'whetstone'].includes(name) && engine !== 'xla') return;
+  const rejected = engine === 'xla' ? 'whetstone with the engine xla' : name;
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    `The backend ${JSON.stringify(rejected)} does not support training in several processes.`,
+    {
+      place: { path: 'backend' },
+      expected: 'whetstone with the engine tensorflow',
+      found: engine === null ? name : `${name}, engine ${engine}`,
+      hint: 'Set "backend": "whetstone", or train in one process.',
+    },
+  );
+}
+
+/** Only XLA uses several devices in one process. */
+function checkDeviceSupport({ name, engine = null, devices }: BackendRequest): void {
+  if (name === 'xla' || engine === 'xla') return;
+  throw new WhetstoneError('CONFIG_CONFLICT', `Only the engine xla supports ${devices} devices in one process.`, {
+    place: { path: 'backend.devices' },
+    expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}',
+    found: engine === null ? name : `${name}, engine ${engine}`,
+    hint: 'On CPUs, several processes are faster: whetstone train run.json --processes 2.',
+  });
+}
+
+function choiceReason(title: string, name: string, reasons: readonly string[]): string {
+  const why = name === 'auto' ? 'the best available backend' : 'as configured';
+  const against = reasons.length === 0 ? '' : ` (${reasons.join('; ')})`;
+  return `Computing on ${title}, ${why}${against}.`;
+}
+
+/** Sets how matrices are multiplied, and returns a note for the user. */
+function applyMatmulPolicy(policy: MatmulPolicy): string {
+  const current = backend();
+  if (!(current instanceof WhetstoneBackend))
+    return policy === 'float32' ? '' : ` Matrices are multiplied in float32: ${getBackend()} supports only that.`;
+  current.setMatmul(policy);
+  if (policy === 'float32') return '';
+  const isSlow = current.engine.name === 'tensorflow' && !multipliesBfloat16();
+  const warning = isSlow ? '. This CPU has no bfloat16 instructions, so float32 is faster' : '';
+  return ` Matrices are multiplied in bfloat16 and accumulated in float32${warning}.`;
+}
+
+/** Returns whether the CPU has bfloat16 instructions. True if the system does not report them. */
 function multipliesBfloat16(): boolean {
   try {
     return /amx_bf16|avx512_bf16|\bbf16\b/.test(readFileSync('/proc/cpuinfo', 'latin1'));
@@ -225,50 +249,42 @@ function multipliesBfloat16(): boolean {
   }
 }
 
-/** A backend that loads but cannot multiply is of no use: tfjs-node under a newer Node is one. */
-function smokeTest(): void {
-  const left = tensor2d([1, 2, 3, 4], [2, 2]);
-  const product = matMul(left, left);
-  const values = product.dataSync();
-  left.dispose();
-  product.dispose();
-  if (expectedProduct.some((value, index) => values[index] !== value))
-    throw new Error(`${getBackend()} multiplies wrongly: [${[...values].join(', ')}]`);
-}
-
-/** TensorFlow by itself, or as one of several processes: those on the same cores share them out. */
-async function startTensorflow({ threads, cluster = null }: BackendRequest, options: ResolveOptions): Promise<Started> {
+/** Starts TensorFlow alone or as one of several processes. Processes on the same machine share its cores. */
+async function startTensorflow(
+  { threads, cluster = null }: BackendRequest,
+  options: ResolveOptions,
+): Promise<StartedBackend> {
   if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
   const share =
     cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
   const choice = await chooseTensorflow(threads ?? share, options);
-  const backend = await registerWhetstoneBackend({
+  const started = await registerWhetstoneBackend({
     ...choice.options,
     cluster: { addresses: cluster.addresses, rank: cluster.rank },
   } as RegisterOptions);
   return {
     backend: BACKEND_NAME,
-    engine: backend.engine.name,
-    title: `${choice.title(backend.engine.version)}, one of ${cluster.count} workers`,
-    barrier: () => backend.barrier(),
-    collective: createCollective(backend, cluster),
+    engine: started.engine.name,
+    title: `${choice.title(started.engine.version)}, one of ${cluster.count} workers`,
+    barrier: () => started.barrier(),
+    collective: createCollective(started, cluster),
   };
 }
 
-async function startEngine({ options, title }: EngineChoice): Promise<Started> {
-  const backend = await registerWhetstoneBackend(options);
-  const replicas = createReplicas(backend);
+async function startEngine({ options, title }: EngineChoice): Promise<StartedBackend> {
+  const started = await registerWhetstoneBackend(options);
+  const replicas = createReplicas(started);
   return {
-    backend: 'whetstone',
-    engine: backend.engine.name,
-    title: title(backend.engine.version),
-    barrier: () => backend.barrier(),
-    ...(replicas.count === 1 ? {} : { replicas }),
-    ...(backend.engine.gainsSideBySide === true ? { sideBySide: (record) => backend.recordConcurrently(record) } : {}),
+    backend: BACKEND_NAME,
+    engine: started.engine.name,
+    title: title(started.engine.version),
+    barrier: () => started.barrier(),
+    replicas: replicas.count === 1 ? undefined : replicas,
+    sideBySide: started.engine.gainsSideBySide === true ? (record) => started.recordConcurrently(record) : undefined,
   };
 }
 
-async function startTfjsNode(name: string): Promise<Started> {
+async function startTfjsNode(name: string): Promise<StartedBackend> {
   let file: string;
   try {
     file = createRequire(import.meta.url).resolve(name);
@@ -282,12 +298,12 @@ async function startTfjsNode(name: string): Promise<Started> {
   return { backend: 'tensorflow', engine: 'tensorflow', title: `${name} ${version?.['tfjs-node'] ?? ''}`.trim() };
 }
 
-async function startWasm(): Promise<Started> {
+async function startWasm(): Promise<StartedBackend> {
   await useWasmBackend();
-  return { backend: 'wasm', engine: 'wasm', title: 'WebAssembly, on one thread' };
+  return { backend: 'wasm', engine: 'wasm', title: 'WebAssembly with one thread' };
 }
 
-async function startCpu(): Promise<Started> {
+async function startCpu(): Promise<StartedBackend> {
   await useCpuBackend();
-  return { backend: 'cpu', engine: 'cpu', title: 'plain JavaScript, slowly' };
+  return { backend: 'cpu', engine: 'cpu', title: 'plain JavaScript (slow)' };
 }

@@ -37,6 +37,12 @@ export async function startXlaBackend(
   return registerWhetstoneBackend({ engine: 'xla', plugin: xlaPlugin, ...options });
 }
 
+/** Both engines, for tests that run on each. */
+export const engines = [
+  { engine: 'tensorflow', missing: libraryFolder === null, start: startBackend },
+  { engine: 'xla', missing: xlaPlugin === null, start: startXlaBackend },
+] as const;
+
 let created = 0;
 
 /** Returns a backend under a name of its own, current in tfjs-core. Its counters start at zero. */

@@ -1,15 +1,13 @@
 import { type Emitter, int, text, type } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
 
-/** Name of the kernel: inputs a list of tensors; attributes as {@link AllReduceAttributes} says. */
+/** Name of the kernel. Its inputs are a list of tensors, its attributes {@link AllReduceAttributes}. */
 export const ALL_REDUCE_KERNEL = 'WhetstoneAllReduce';
 
 export interface AllReduceAttributes {
-  /** Tensors of each bucket: the first bucket takes the first tensors, and so on. */
+  /** Number of tensors in each bucket, in order. */
   readonly buckets: readonly number[];
-  /**
-   * Number that the first bucket has in the whole cluster; the others follow. A number stands for one list of shapes.
-   */
+  /** Instance key of the first bucket in the whole cluster. A key stands for one list of shapes. */
   readonly firstKey: number;
   readonly workers: number;
   readonly timeoutSeconds: number;
@@ -18,9 +16,9 @@ export interface AllReduceAttributes {
 const GROUP_KEY = 1;
 
 /**
- * Sums tensors over all workers. One bucket is one message: it sets out when its last tensor is computed, while
- * TensorFlow goes on with what is recorded beside it. Gives the sums, and two numbers of seconds: from the first
- * bucket's setting out to the last one's arrival, and what of that was after the last tensor was computed.
+ * Sums tensors over all workers. A bucket is one message, sent when its last tensor is computed, while TensorFlow
+ * computes the next ones. Results are the sums, then two times in seconds: from the first bucket's start to the last
+ * one's end, and the share of it after the last tensor was computed.
  */
 export const allReduce: Kernel = {
   name: ALL_REDUCE_KERNEL,
@@ -38,24 +36,26 @@ export const allReduce: Kernel = {
   },
   tensorflow: (emit, inputs, _, [workers, timeoutSeconds, firstKey, ...buckets]) => {
     const number = (value: number) => emit.constant('int32', [], [value]);
-    const began = emit.op('Timestamp', []);
-    const since = (after: readonly (typeof began)[]) =>
-      emit.op('Cast', [emit.op('Sub', [emit.op('Timestamp', [], {}, after), began])], { DstT: type('float32') });
-    const ready: (typeof began)[] = [];
-    const done: (typeof began)[] = [];
-    const sums: (typeof began)[] = [];
+    const start = emit.op('Timestamp', []);
+    const secondsAfter = (controlInputs: readonly (typeof start)[]) =>
+      emit.op('Cast', [emit.op('Sub', [emit.op('Timestamp', [], {}, controlInputs), start])], {
+        DstT: type('float32'),
+      });
+    const ready: (typeof start)[] = [];
+    const done: (typeof start)[] = [];
+    const sums: (typeof start)[] = [];
     let first = 0;
     buckets.forEach((count, index) => {
-      const parts = inputs
+      const bucket = inputs
         .slice(first, first + Number(count))
         .map((input) =>
           emit.typeOf(input) === 'float32' ? input : emit.op('Cast', [input], { DstT: type('float32') }),
         );
       first += Number(count);
-      ready.push(since(parts));
+      ready.push(secondsAfter(bucket));
       const reduced = emit.op(
         'CollectiveReduceV2',
-        [joined(emit, parts), number(Number(workers)), number(GROUP_KEY), number(Number(firstKey) + index), []],
+        [concatenate(emit, bucket), number(Number(workers)), number(GROUP_KEY), number(Number(firstKey) + index), []],
         {
           merge_op: text('Add'),
           final_op: text('Id'),
@@ -63,41 +63,44 @@ export const allReduce: Kernel = {
           timeout_seconds: { kind: 'float', value: Number(timeoutSeconds) },
         },
       );
-      done.push(since([reduced]));
-      sums.push(...parted(emit, reduced, parts));
+      done.push(secondsAfter([reduced]));
+      sums.push(...split(emit, reduced, bucket));
     });
     const axis = number(0);
-    const arrived = emit.op('Max', [emit.op('Pack', [done], { axis: int(0) }), axis]);
+    const lastDone = emit.op('Max', [emit.op('Pack', [done], { axis: int(0) }), axis]);
     const times = emit.op('Pack', [ready], { axis: int(0) });
     return [
       ...sums,
-      emit.op('Sub', [arrived, emit.op('Min', [times, axis])]),
-      emit.op('Sub', [arrived, emit.op('Max', [times, axis])]),
+      emit.op('Sub', [lastDone, emit.op('Min', [times, axis])]),
+      emit.op('Sub', [lastDone, emit.op('Max', [times, axis])]),
     ];
   },
 };
 
-/** Tensors as one vector; a tensor alone travels as it is. */
-function joined<T>(emit: Emitter<T>, parts: readonly T[]): T {
-  const [only] = parts;
-  if (parts.length === 1 && only !== undefined) return only;
+/** Returns tensors as one vector, or a single tensor unchanged. */
+function concatenate<T>(emit: Emitter<T>, tensors: readonly T[]): T {
+  const [only] = tensors;
+  if (tensors.length === 1 && only !== undefined) return only;
   const flat = emit.constant('int32', [1], [-1]);
-  return emit.op('ConcatV2', [parts.map((part) => emit.op('Reshape', [part, flat])), emit.constant('int32', [], [0])]);
+  return emit.op('ConcatV2', [
+    tensors.map((tensor) => emit.op('Reshape', [tensor, flat])),
+    emit.constant('int32', [], [0]),
+  ]);
 }
 
-/** A vector as tensors of the shapes of `parts`. */
-function parted<T>(emit: Emitter<T>, vector: T, parts: readonly T[]): T[] {
-  if (parts.length === 1) return [vector];
-  const sizes = emit.op('Pack', [parts.map((part) => emit.op('Size', [part], { out_type: type('int32') }))], {
+/** Splits a vector into tensors with the shapes of `tensors`. */
+function split<T>(emit: Emitter<T>, vector: T, tensors: readonly T[]): T[] {
+  if (tensors.length === 1) return [vector];
+  const sizes = emit.op('Pack', [tensors.map((tensor) => emit.op('Size', [tensor], { out_type: type('int32') }))], {
     axis: int(0),
   });
-  const pieces = emit.ops(
+  const vectors = emit.ops(
     'SplitV',
     [vector, sizes, emit.constant('int32', [], [0])],
-    { num_split: int(parts.length) },
-    parts.length,
+    { num_split: int(tensors.length) },
+    tensors.length,
   );
-  return pieces.map((piece, index) =>
-    emit.op('Reshape', [piece, emit.op('Shape', [parts[index] as T], { out_type: type('int32') })]),
+  return vectors.map((values, index) =>
+    emit.op('Reshape', [values, emit.op('Shape', [tensors[index] as T], { out_type: type('int32') })]),
   );
 }

@@ -3,18 +3,18 @@ import { encodeServerDef } from '../engines/tensorflow/server-def.js';
 import { bucketsOf } from './collective.js';
 
 it.each([
-  ['what fits is put together', [4, 4, 4], 12, [3]],
-  ['the next begins a new one', [4, 4, 5], 12, [2, 1]],
-  ['what is larger is alone', [4, 40, 4, 4], 12, [1, 1, 2]],
-  ['also at the end', [4, 40], 12, [1, 1]],
-  ['nothing', [], 12, []],
-])('buckets: %s', (_, bytes, most, buckets) => {
-  expect(bucketsOf(bytes, most)).toEqual(buckets);
+  ['tensors that fit share a bucket', [4, 4, 4], 12, [3]],
+  ['a tensor that does not fit starts a new bucket', [4, 4, 5], 12, [2, 1]],
+  ['a larger tensor is a bucket by itself', [4, 40, 4, 4], 12, [1, 1, 2]],
+  ['a larger tensor at the end', [4, 40], 12, [1, 1]],
+  ['no tensors', [], 12, []],
+])('buckets: %s', (_, bytes, limit, buckets) => {
+  expect(bucketsOf(bytes, limit)).toEqual(buckets);
 });
 
 it('a server definition has the bytes of tensorflow_server.proto', () => {
   const text = (value: string): number[] => [...new TextEncoder().encode(value)];
-  // tag = field << 3 | 2 for what has a length, field << 3 for a number.
+  // A tag is field << 3 | 2 for length-delimited fields and field << 3 for numbers.
   const task = (index: number, address: string): number[] => [
     0x12,
     4 + address.length,

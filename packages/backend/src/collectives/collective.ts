@@ -1,11 +1,11 @@
-import { engine, type NamedTensorMap, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { engine as tfjs, type NamedTensorMap, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
 import type { Engine, EngineCollective } from '../engines/engine.js';
 import { ALL_REDUCE_KERNEL, type AllReduceAttributes } from './all-reduce-kernel.js';
 
 /**
- * Consecutive tensors in buckets of at most so many bytes; a larger tensor is a bucket alone. Gives how many tensors
- * each bucket has.
+ * Groups consecutive tensors into buckets of at most `bucketBytes`. A larger tensor is a bucket by itself. Returns the
+ * number of tensors of each bucket.
  */
 export function bucketsOf(bytes: readonly number[], bucketBytes: number): number[] {
   const buckets: number[] = [];
@@ -21,36 +21,34 @@ export function bucketsOf(bytes: readonly number[], bucketBytes: number): number
   return buckets;
 }
 
-/**
- * So many buckets at least, where they are not smaller than a MiB: a single one would have to wait for the end of the
- * backward pass.
- */
-const FEWEST_BUCKETS = 8;
+/** Fewest buckets, unless they would be smaller than 1 MiB: one bucket would wait for the end of the backward pass. */
+const MIN_BUCKETS = 8;
 
-/** Which numbers stand for which lists of shapes. */
-interface Keys {
+/** Instance keys by list of shapes. */
+interface InstanceKeys {
   readonly byLayout: Map<string, number>;
   next: number;
 }
 
-// TensorFlow tells messages apart by number, and expects the same shapes under the same number for the life of the
-// process. All processes sum the same lists in the same order, so that they count alike.
-const keysOf = new WeakMap<EngineCollective, Keys>();
+// TensorFlow identifies messages by instance key, and expects the same shapes for a key until the process ends. All
+// processes sum the same lists in the same order, so that they assign the same keys.
+const keysOf = new WeakMap<EngineCollective, InstanceKeys>();
 
-/** Sums over processes by TensorFlow's collective runtime. */
+/** Returns sums over processes through TensorFlow's collective runtime. */
 export function createCollective(
-  { engine: own }: { readonly engine: Engine },
+  { engine }: { readonly engine: Engine },
   { count, timeoutSeconds }: TensorCluster,
 ): TensorCollective {
-  const { collective } = own;
-  if (collective === undefined) throw new WhetstoneError('INTERNAL', `The engine ${own.name} has joined no cluster.`);
+  const { collective } = engine;
+  if (collective === undefined)
+    throw new WhetstoneError('INTERNAL', `The engine ${engine.name} does not belong to a cluster.`);
   const keys = keysOf.get(collective) ?? { byLayout: new Map<string, number>(), next: 1 };
   keysOf.set(collective, keys);
   return {
     sum: (tensors, bucketBytes) => {
       const bytes = tensors.map(({ size }) => 4 * size);
-      const most = Math.max(2 ** 20, bytes.reduce((sum, each) => sum + each, 0) / FEWEST_BUCKETS);
-      const buckets = bucketsOf(bytes, Math.min(bucketBytes, most));
+      const limit = Math.max(2 ** 20, bytes.reduce((sum, each) => sum + each, 0) / MIN_BUCKETS);
+      const buckets = bucketsOf(bytes, Math.min(bucketBytes, limit));
       const layout = `${buckets.join()};${tensors.map(({ shape }) => shape.join('x')).join()}`;
       let firstKey = keys.byLayout.get(layout);
       if (firstKey === undefined) {
@@ -60,7 +58,7 @@ export function createCollective(
       }
       const attributes: AllReduceAttributes = { buckets, firstKey, workers: count, timeoutSeconds };
       const inputs: NamedTensorMap = Object.fromEntries(tensors.map((tensor, index) => [String(index), tensor]));
-      const outputs = engine().runKernel<Tensor[]>(ALL_REDUCE_KERNEL, inputs, attributes as never);
+      const outputs = tfjs().runKernel<Tensor[]>(ALL_REDUCE_KERNEL, inputs, attributes as never);
       const [seconds, waitSeconds] = outputs.slice(tensors.length) as [Scalar, Scalar];
       return { sums: outputs.slice(0, tensors.length), seconds, waitSeconds };
     },

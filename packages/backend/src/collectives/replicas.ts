@@ -7,7 +7,7 @@ import type { WhetstoneBackend } from '../recorder/backend.js';
 
 const SUM_OVER_DEVICES = 'WhetstoneSumOverDevices';
 
-/** The sum of tensors that stand on as many devices. On one device it is a sum like any other. */
+/** The sum of one tensor from each device, on all of them. On one device it is an ordinary sum. */
 export const sumOverDevices: Kernel = {
   name: SUM_OVER_DEVICES,
   inputs: 'list',
@@ -16,7 +16,7 @@ export const sumOverDevices: Kernel = {
   stablehlo: (b, inputs) => b.allReduce(inputs) ?? b.op('AddN', [inputs]),
 };
 
-/** The devices of a backend's engine, each with a copy of what is computed on all. */
+/** Returns the devices of a backend's engine. */
 export function createReplicas(backend: WhetstoneBackend): TensorReplicas {
   const { engine } = backend;
   const count = engine.devices ?? 1;

@@ -4,16 +4,14 @@ import { type Emitter, withControlInputs, arithmetic } from '../kernels/emitter.
 import type { Kernel } from '../kernels/kernel.js';
 import type { TensorSpec } from '../recorder/types.js';
 
-/** An activation's value and derivative at x, as `activations` of `@whetstone/core/ops` defines them. */
-interface Formula {
+/** An activation's value and derivative at x: `activations` of `@whetstone/core/ops` defines the formulas. */
+interface Activation {
   value<T>(emit: Emitter<T>, x: T): T;
   valueAndDerivative<T>(emit: Emitter<T>, x: T): { readonly value: T; readonly derivative: T };
 }
 
-/**
- * x · sigmoid(x). The value alone is one pass: the gradient of softplus is the sigmoid, times a factor that is x here.
- */
-const silu: Formula = {
+/** x · sigmoid(x). SoftplusGrad computes the value in one pass: the gradient of softplus is the sigmoid. */
+const silu: Activation = {
   value: (emit, x) => emit.op('SoftplusGrad', [x, x]),
   valueAndDerivative(emit, x) {
     const { add, subtract, multiply } = arithmetic(emit);
@@ -23,19 +21,20 @@ const silu: Formula = {
   },
 };
 
-const tanhScale = Math.sqrt(2 / Math.PI);
-const cubic = 0.044715;
+/** √(2/π) and the cubic coefficient of GELU's tanh approximation (Hendrycks and Gimpel, 2016). */
+const TANH_SCALE = Math.sqrt(2 / Math.PI);
+const CUBIC = 0.044715;
 
 function geluTanh<T>(emit: Emitter<T>, x: T): { readonly tanh: T; readonly square: T } {
   const { number, add, multiply, square } = arithmetic(emit);
   const squared = square(x);
   return {
-    tanh: emit.op('Tanh', [multiply(x, add(number(tanhScale), multiply(squared, number(tanhScale * cubic))))]),
+    tanh: emit.op('Tanh', [multiply(x, add(number(TANH_SCALE), multiply(squared, number(TANH_SCALE * CUBIC))))]),
     square: squared,
   };
 }
 
-const gelu: Formula = {
+const gelu: Activation = {
   value(emit, x) {
     const { number, add, multiply } = arithmetic(emit);
     return multiply(multiply(x, number(0.5)), add(geluTanh(emit, x).tanh, number(1)));
@@ -44,7 +43,7 @@ const gelu: Formula = {
     const { number, add, subtract, multiply, square } = arithmetic(emit);
     const inner = geluTanh(emit, x);
     const gate = multiply(add(inner.tanh, number(1)), number(0.5));
-    const slope = add(number(tanhScale / 2), multiply(inner.square, number(1.5 * tanhScale * cubic)));
+    const slope = add(number(TANH_SCALE / 2), multiply(inner.square, number(1.5 * TANH_SCALE * CUBIC)));
     return {
       value: multiply(x, gate),
       derivative: add(gate, multiply(multiply(x, slope), subtract(number(1), square(inner.tanh)))),
@@ -57,7 +56,7 @@ function normalCdf<T>(emit: Emitter<T>, x: T): T {
   return multiply(add(emit.op('Erf', [multiply(x, number(Math.SQRT1_2))]), number(1)), number(0.5));
 }
 
-const geluExact: Formula = {
+const geluExact: Activation = {
   value: (emit, x) => emit.op('Mul', [x, normalCdf(emit, x)]),
   valueAndDerivative(emit, x) {
     const { number, add, multiply, square } = arithmetic(emit);
@@ -67,7 +66,7 @@ const geluExact: Formula = {
   },
 };
 
-const relu: Formula = {
+const relu: Activation = {
   value: (emit, x) => emit.op('Relu', [x]),
   valueAndDerivative: (emit, x) => ({
     value: emit.op('Relu', [x]),
@@ -75,7 +74,7 @@ const relu: Formula = {
   }),
 };
 
-const formulae: Readonly<Record<string, Formula>> = {
+const activations: Readonly<Record<string, Activation>> = {
   silu,
   swish: silu,
   gelu: geluExact,
@@ -84,32 +83,29 @@ const formulae: Readonly<Record<string, Formula>> = {
   relu,
 };
 
-function formulaOf(name: unknown): Formula {
-  const formula = formulae[String(name)];
-  if (formula === undefined)
-    throw new WhetstoneError('BACKEND_FAILED', `The activation ${String(name)} is not known.`, {
-      expected: Object.keys(formulae).join(', '),
+function activationOf(name: unknown): Activation {
+  const activation = activations[String(name)];
+  if (activation === undefined)
+    throw new WhetstoneError('BACKEND_FAILED', `There is no activation ${String(name)}.`, {
+      expected: Object.keys(activations).join(', '),
       found: String(name),
     });
-  return formula;
+  return activation;
 }
 
-/** `activation(gate) · up`, recorded as one operation. */
+/** `activation(gate) · up`. */
 const gated: Kernel = {
   name: 'WhetstoneGatedActivation',
   inputs: ['gate', 'up'],
   returnsList: true,
   rule: ([gate], { activation }) => {
-    formulaOf(activation);
+    activationOf(activation);
     return { outputs: [gate as TensorSpec], parameters: [activation as string] };
   },
-  tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [formulaOf(activation).value(emit, gate!), up!]),
+  tensorflow: (emit, [gate, up], _, [activation]) => emit.op('Mul', [activationOf(activation).value(emit, gate!), up!]),
 };
 
-/**
- * Its gradients with respect to gate and up. What it computes anew of the forward half waits for the gradient, so that
- * nothing is kept between the two.
- */
+/** Gradients with respect to gate and up. The recomputed forward values wait for the gradient, so none is kept. */
 const gatedGradient: Kernel = {
   name: 'WhetstoneGatedActivationGrad',
   inputs: ['gradient', 'gate', 'up'],
@@ -120,24 +116,28 @@ const gatedGradient: Kernel = {
   }),
   tensorflow: (emit, [gradient, gate, up], _, [activation]) => {
     const { multiply } = arithmetic(emit);
-    const { value, derivative } = formulaOf(activation).valueAndDerivative(withControlInputs(emit, [gradient!]), gate!);
+    const { value, derivative } = activationOf(activation).valueAndDerivative(
+      withControlInputs(emit, [gradient!]),
+      gate!,
+    );
     return [multiply(multiply(gradient!, up!), derivative), multiply(gradient!, value)];
   },
 };
 
-/** The activation alone, and its gradient. */
-const alone: Kernel = {
+/** The activation without a gate. */
+const plain: Kernel = {
   name: 'WhetstoneActivation',
   inputs: ['x'],
   returnsList: true,
   rule: ([x], { activation }) => {
-    formulaOf(activation);
+    activationOf(activation);
     return { outputs: [x as TensorSpec], parameters: [activation as string] };
   },
-  tensorflow: (emit, [x], _, [activation]) => [formulaOf(activation).value(emit, x!)],
+  tensorflow: (emit, [x], _, [activation]) => [activationOf(activation).value(emit, x!)],
 };
 
-const aloneGradient: Kernel = {
+/** Gradient of an activation without a gate. */
+const plainGradient: Kernel = {
   name: 'WhetstoneActivationGrad',
   inputs: ['gradient', 'x'],
   returnsList: true,
@@ -145,9 +145,9 @@ const aloneGradient: Kernel = {
   tensorflow: (emit, [gradient, x], _, [activation]) => [
     emit.op('Mul', [
       gradient!,
-      formulaOf(activation).valueAndDerivative(withControlInputs(emit, [gradient!]), x!).derivative,
+      activationOf(activation).valueAndDerivative(withControlInputs(emit, [gradient!]), x!).derivative,
     ]),
   ],
 };
 
-export const activationKernels: readonly Kernel[] = [gated, gatedGradient, alone, aloneGradient];
+export const activationKernels: readonly Kernel[] = [gated, gatedGradient, plain, plainGradient];

@@ -7,10 +7,7 @@ import { registerGradients } from '../tfjs-patches/gradients.js';
 
 const [rows, groups, keyValueHeads, width] = [2, 3, 2, 4];
 
-/**
- * Query stretches of one size, each with the keys from `first(begin)` up to its own end; `before` keys stand in front
- * of all.
- */
+/** Returns query blocks of one size. Each sees keys from `first(begin)` to its own end, and `before` earlier keys. */
 function blocksOf(length: number, size: number, before: number, first: (begin: number) => number): AttentionBlock[] {
   return Array.from({ length: Math.ceil(length / size) }, (_, index) => {
     const end = Math.min(length, (index + 1) * size);
@@ -19,7 +16,7 @@ function blocksOf(length: number, size: number, before: number, first: (begin: n
   });
 }
 
-/** A causal bias over `before` further keys, with a sliding window. */
+/** Returns a causal bias with `before` earlier keys and a sliding window. */
 function biasOf(length: number, before: number, window: number): tf.Tensor3D {
   const values = new Float32Array(length * (before + length)).map((_, at) => {
     const distance = before + Math.floor(at / (before + length)) - (at % (before + length));
@@ -44,14 +41,14 @@ function valueAndGradients(
     const bias = biasOf(length, before, window);
     const compute = (query?: tf.Tensor, key?: tf.Tensor, value?: tf.Tensor): tf.Tensor =>
       attention(tf.mul(query!, 3) as tf.Tensor4D, key as tf.Tensor4D, value as tf.Tensor4D, bias, softCap, blocks);
-    const { value, grads } = tf.valueAndGrads((...given: tf.Tensor[]) =>
-      tf.sum(tf.mul(compute(...given), random([rows * length, groups * keyValueHeads * width], 9))),
+    const { value, grads } = tf.valueAndGrads((...operands: tf.Tensor[]) =>
+      tf.sum(tf.mul(compute(...operands), random([rows * length, groups * keyValueHeads * width], 9))),
     )(inputs);
     return [compute(...inputs), value, ...grads].map((tensor) => [...tensor.dataSync()]);
   });
 }
 
-describe.skipIf(libraryFolder === null)('attention in blocks gives what the plain operations give', () => {
+describe.skipIf(libraryFolder === null)('attention in blocks equals plain operations', () => {
   beforeAll(async () => {
     await tf.setBackend('cpu');
     registerGradients();
@@ -59,14 +56,14 @@ describe.skipIf(libraryFolder === null)('attention in blocks gives what the plai
 
   const cases = {
     'one block': { length: 6, before: 0, window: Infinity, softCap: null, blocks: null },
-    'causal blocks, the last one shorter': {
+    'causal blocks, the last of which is shorter': {
       length: 11,
       before: 0,
       window: Infinity,
       softCap: null,
       blocks: blocksOf(11, 3, 0, () => 0),
     },
-    'keys in front of all': {
+    'earlier keys': {
       length: 8,
       before: 5,
       window: Infinity,

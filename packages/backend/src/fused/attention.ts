@@ -1,12 +1,12 @@
-import { type Emitter, flag, withControlInputs } from '../kernels/emitter.js';
+import { flag, withControlInputs, type Emitter } from '../kernels/emitter.js';
 import { vector, type HostOperand, type Kernel, type Parameters } from '../kernels/kernel.js';
 import type { TensorSpec } from '../recorder/types.js';
 
-/**
- * Attention in blocks of queries, each against only those keys that it can see: under a causal mask of four blocks five
- * eighths of the products, the softmax and the kept weights. `attention` of `@whetstone/core/ops` says what is
- * computed.
- */
+// Attention in blocks of queries, each with only the keys that it can see. Under a causal mask, four blocks compute and
+// keep five eighths of the products and weights. `attention` of `@whetstone/core/ops` defines the result.
+//
+// Shapes: query [batch, groups · length, width], key and value [batch, keys, width], bias [batch, groups · length,
+// keys], where batch = rows · key heads. "Folded" means that the queries of a group's heads share the second axis.
 
 interface Block {
   readonly firstQuery: number;
@@ -15,8 +15,8 @@ interface Block {
   readonly keys: number;
 }
 
-/** Most blocks that the gradient's record has names for. */
-const MOST_BLOCKS = 8;
+/** Most blocks: the gradient has one named input per block. */
+const MAX_BLOCKS = 8;
 
 interface Layout {
   readonly batch: number;
@@ -43,11 +43,8 @@ function layoutOf(query: TensorSpec, key: TensorSpec, attributes: Readonly<Recor
 
 let latest: { readonly key: string; readonly operands: readonly HostOperand[] } = { key: '', operands: [] };
 
-/**
- * Host operands that both kernels need, in this order: how queries unfold and fold, then for each block its places. The
- * layers of a pass share them.
- */
-function places(layout: Layout): readonly HostOperand[] {
+/** Returns the host operands of both kernels: the folded and unfolded shapes, then the slices of each block. */
+function hostOperands(layout: Layout): readonly HostOperand[] {
   const { batch, groups, length, width, keys, blocks } = layout;
   const key = [
     batch,
@@ -57,38 +54,41 @@ function places(layout: Layout): readonly HostOperand[] {
     keys,
     ...blocks.flatMap((block) => [block.queries, block.firstKey, block.keys]),
   ].join();
-  if (latest.key !== key) latest = { key, operands: Object.freeze(makePlaces(layout)) };
+  // The layers of a pass have the same layout and share one frozen list.
+  if (latest.key !== key) latest = { key, operands: Object.freeze(createHostOperands(layout)) };
   return latest.operands;
 }
 
-function makePlaces({ batch, groups, length, width, keys, blocks }: Layout): HostOperand[] {
+function createHostOperands({ batch, groups, length, width, keys, blocks }: Layout): HostOperand[] {
   return [
     vector([batch, groups, length, width]),
     vector([batch, groups * length, width]),
     vector([batch, groups, length, keys]),
     vector([batch, groups, length, 1]),
-    ...blocks.flatMap(({ firstQuery, queries, firstKey, keys: seen }) => [
+    ...blocks.flatMap(({ firstQuery, queries, firstKey, keys: visible }) => [
       vector([0, 0, firstQuery, 0]),
       vector([batch, groups, queries, width]),
       vector([batch, groups * queries, width]),
       vector([0, firstKey, 0]),
-      vector([batch, seen, width]),
+      vector([batch, visible, width]),
       vector([0, 0, firstQuery, firstKey]),
-      vector([batch, groups, queries, seen]),
-      vector([batch, groups * queries, seen]),
-      vector([0, 0, firstKey, keys - firstKey - seen, 0, 0], [3, 2]),
+      vector([batch, groups, queries, visible]),
+      vector([batch, groups * queries, visible]),
+      vector([0, 0, firstKey, keys - firstKey - visible, 0, 0], [3, 2]),
       vector([batch, groups, queries, 1]),
       vector([batch, groups * queries, 1]),
     ]),
   ];
 }
 
-const OPERANDS_OF_ALL = 4;
-const OPERANDS_OF_A_BLOCK = 11;
+const SHARED_OPERANDS = 4;
+const BLOCK_OPERANDS = 11;
 
-/** The host operands of one block by name, in the order of {@link places}. */
-function namedPlaces<T>(host: readonly T[], block: number) {
-  const first = OPERANDS_OF_ALL + OPERANDS_OF_A_BLOCK * block;
+type Eleven<T> = [T, T, T, T, T, T, T, T, T, T, T];
+
+/** Returns the host operands of one block by name, in the order of {@link createHostOperands}. */
+function blockOperands<T>(host: readonly T[], block: number) {
+  const first = SHARED_OPERANDS + BLOCK_OPERANDS * block;
   const [
     queryBegin,
     querySize,
@@ -98,10 +98,10 @@ function namedPlaces<T>(host: readonly T[], block: number) {
     biasBegin,
     biasSize,
     biasFolded,
-    keyMargins,
-    numberSize,
-    numberFolded,
-  ] = host.slice(first, first + OPERANDS_OF_A_BLOCK) as Eleven<T>;
+    keyPadding,
+    scalarSize,
+    scalarFolded,
+  ] = host.slice(first, first + BLOCK_OPERANDS) as Eleven<T>;
   return {
     queryBegin,
     querySize,
@@ -111,81 +111,85 @@ function namedPlaces<T>(host: readonly T[], block: number) {
     biasBegin,
     biasSize,
     biasFolded,
-    keyMargins,
-    numberSize,
-    numberFolded,
+    keyPadding,
+    scalarSize,
+    scalarFolded,
   };
 }
 
-type Eleven<T> = [T, T, T, T, T, T, T, T, T, T, T];
-
-/** All host operands by name. */
-class Places<T> {
+/** The host operands of a kernel by name. */
+class Shapes<T> {
   readonly unfolded: T;
   readonly folded: T;
   readonly unfoldedBias: T;
-  readonly unfoldedNumbers: T;
+  readonly unfoldedScalars: T;
 
   constructor(private readonly host: readonly T[]) {
-    [this.unfolded, this.folded, this.unfoldedBias, this.unfoldedNumbers] = host as readonly [T, T, T, T, ...T[]] as [
-      T,
-      T,
-      T,
-      T,
-    ];
+    [this.unfolded, this.folded, this.unfoldedBias, this.unfoldedScalars] = host as readonly T[] as [T, T, T, T];
   }
 
-  of(block: number): ReturnType<typeof namedPlaces<T>> {
-    return namedPlaces(this.host, block);
+  block(index: number): ReturnType<typeof blockOperands<T>> {
+    return blockOperands(this.host, index);
   }
 }
 
 const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA = false, transposeB = false): T =>
   emit.op('BatchMatMulV2', [a, b], { adj_x: flag(transposeA), adj_y: flag(transposeB) });
 
-/** Queries (or what has their shape) of one block, folded. The whole where there is but one. */
-function queriesOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
+/** Returns the queries of one block, folded; `x` may be any tensor with the shape of the queries. */
+function queriesOf<T>(emit: Emitter<T>, x: T, shapes: Shapes<T>, block: number, blocks: number): T {
   if (blocks === 1) return x;
-  const { queryBegin, querySize, queryFolded } = places.of(block);
+  const { queryBegin, querySize, queryFolded } = shapes.block(block);
   return emit.op('Reshape', [
-    emit.op('Slice', [emit.op('Reshape', [x, places.unfolded]), queryBegin, querySize]),
+    emit.op('Slice', [emit.op('Reshape', [x, shapes.unfolded]), queryBegin, querySize]),
     queryFolded,
   ]);
 }
 
-/** One number a query of a block: [batch, queries, 1]. */
-function numbersOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
+/** Returns one number per query of a block: [batch, groups · queries, 1]. */
+function scalarsOf<T>(emit: Emitter<T>, x: T, shapes: Shapes<T>, block: number, blocks: number): T {
   if (blocks === 1) return x;
-  const { queryBegin, numberSize, numberFolded } = places.of(block);
+  const { queryBegin, scalarSize, scalarFolded } = shapes.block(block);
   return emit.op('Reshape', [
-    emit.op('Slice', [emit.op('Reshape', [x, places.unfoldedNumbers]), queryBegin, numberSize]),
-    numberFolded,
+    emit.op('Slice', [emit.op('Reshape', [x, shapes.unfoldedScalars]), queryBegin, scalarSize]),
+    scalarFolded,
   ]);
 }
 
-function keysOf<T>(emit: Emitter<T>, x: T, places: Places<T>, block: number, blocks: number): T {
-  const { keyBegin, keySize } = places.of(block);
+/** Returns the keys, or values, that one block can see. */
+function keysOf<T>(emit: Emitter<T>, x: T, shapes: Shapes<T>, block: number, blocks: number): T {
+  const { keyBegin, keySize } = shapes.block(block);
   return blocks === 1 ? x : emit.op('Slice', [x, keyBegin, keySize]);
 }
 
-/** Blocks of queries put together again. */
-function joinQueries<T>(emit: Emitter<T>, parts: readonly T[], places: Places<T>): T {
-  const [only] = parts;
-  if (parts.length === 1 && only !== undefined) return only;
-  const unfolded = parts.map((part, block) => emit.op('Reshape', [part, places.of(block).querySize]));
-  return emit.op('Reshape', [emit.op('ConcatV2', [unfolded, emit.constant('int32', [], [2])]), places.folded]);
+/** Returns the bias of one block. */
+function biasOf<T>(emit: Emitter<T>, bias: T, shapes: Shapes<T>, block: number, blocks: number): T {
+  const { biasBegin, biasSize, biasFolded } = shapes.block(block);
+  if (blocks === 1) return bias;
+  return emit.op('Reshape', [
+    emit.op('Slice', [emit.op('Reshape', [bias, shapes.unfoldedBias]), biasBegin, biasSize]),
+    biasFolded,
+  ]);
 }
 
-/** What each block says of its keys, added up. */
-function addKeys<T>(emit: Emitter<T>, parts: readonly T[], places: Places<T>): T {
-  const [only] = parts;
-  if (parts.length === 1 && only !== undefined) return only;
+/** Concatenates the query blocks. */
+function joinQueries<T>(emit: Emitter<T>, blocks: readonly T[], shapes: Shapes<T>): T {
+  const [only] = blocks;
+  if (blocks.length === 1 && only !== undefined) return only;
+  const unfolded = blocks.map((queries, block) => emit.op('Reshape', [queries, shapes.block(block).querySize]));
+  return emit.op('Reshape', [emit.op('ConcatV2', [unfolded, emit.constant('int32', [], [2])]), shapes.folded]);
+}
+
+/** Adds the blocks' gradients of their keys. */
+function addKeys<T>(emit: Emitter<T>, blocks: readonly T[], shapes: Shapes<T>): T {
+  const [only] = blocks;
+  if (blocks.length === 1 && only !== undefined) return only;
   const zero = emit.constant('float32', [], [0]);
-  return emit.op('AddN', [parts.map((part, block) => emit.op('PadV2', [part, places.of(block).keyMargins, zero]))]);
+  return emit.op('AddN', [blocks.map((keys, block) => emit.op('PadV2', [keys, shapes.block(block).keyPadding, zero]))]);
 }
 
-/** tanh(score / cap), before it is stretched again. */
-const squeeze = <T>(emit: Emitter<T>, scores: T, cap: number): T =>
+/** Returns tanh(score / cap), a soft-capped score before it is scaled by the cap. */
+const squash = <T>(emit: Emitter<T>, scores: T, cap: number): T =>
   emit.op('Tanh', [emit.op('Mul', [scores, emit.constant('float32', [], [1 / cap])])]);
 
 const structure = ({ blocks }: Layout, attributes: Readonly<Record<string, unknown>>): Parameters => [
@@ -193,83 +197,60 @@ const structure = ({ blocks }: Layout, attributes: Readonly<Record<string, unkno
   attributes['softCap'] as number,
 ];
 
-function attend<T>(emit: Emitter<T>, inputs: readonly T[], places: Places<T>, [count, softCap]: Parameters): T[] {
+/** Emits attention. Returns the result and the weights of each block. */
+function attend<T>(emit: Emitter<T>, inputs: readonly T[], shapes: Shapes<T>, [count, softCap]: Parameters): T[] {
   const [query, key, value, bias] = inputs as readonly [T, T, T, T];
   const blocks = count as number;
   const cap = softCap as number;
   const results: T[] = [];
   const kept = Array.from({ length: blocks }, (_, block): T => {
-    const { biasBegin, biasSize, biasFolded } = places.of(block);
-    const raw = product(
-      emit,
-      queriesOf(emit, query, places, block, blocks),
-      keysOf(emit, key, places, block, blocks),
-      false,
-      true,
-    );
-    const scores = cap === 0 ? raw : emit.op('Mul', [squeeze(emit, raw, cap), emit.constant('float32', [], [cap])]);
-    const hidden =
-      blocks === 1
-        ? bias
-        : emit.op('Reshape', [
-            emit.op('Slice', [emit.op('Reshape', [bias, places.unfoldedBias]), biasBegin, biasSize]),
-            biasFolded,
-          ]);
-    const weights = emit.op('Softmax', [emit.op('AddV2', [scores, hidden])]);
-    results.push(product(emit, weights, keysOf(emit, value, places, block, blocks)));
+    const queries = queriesOf(emit, query, shapes, block, blocks);
+    const raw = product(emit, queries, keysOf(emit, key, shapes, block, blocks), false, true);
+    const scores = cap === 0 ? raw : emit.op('Mul', [squash(emit, raw, cap), emit.constant('float32', [], [cap])]);
+    const masked = emit.op('AddV2', [scores, biasOf(emit, bias, shapes, block, blocks)]);
+    const weights = emit.op('Softmax', [masked]);
+    results.push(product(emit, weights, keysOf(emit, value, shapes, block, blocks)));
     return weights;
   });
-  return [joinQueries(emit, results, places), ...kept];
+  return [joinQueries(emit, results, shapes), ...kept];
 }
 
+/** Emits the gradient of attention with respect to query, key and value. */
 function attendBackwards<T>(
   emit: Emitter<T>,
   inputs: readonly T[],
-  places: Places<T>,
+  shapes: Shapes<T>,
   [count, softCap]: Parameters,
 ): T[] {
   const [gradient, query, key, value, along, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
   const blocks = count as number;
   const cap = softCap as number;
-  // Stretches of queries, keys and values are cut out again: they would be kept from the way there beside the whole, or
-  // be more than it.
+  // Blocks of queries, keys and values are sliced again: those of the forward pass would be kept beside the whole.
   const later = withControlInputs(emit, [gradient]);
-  const parts = kept.map((weights, block) => {
-    const given = queriesOf(emit, gradient, places, block, blocks);
-    const ofWeights = product(emit, given, keysOf(later, value, places, block, blocks), false, true);
-    const raw = emit.op('Mul', [emit.op('Sub', [ofWeights, numbersOf(emit, along, places, block, blocks)]), weights]);
-    const keys = keysOf(later, key, places, block, blocks);
-    const queries = queriesOf(later, query, places, block, blocks);
-    // The squeezed scores are computed again: keeping them would cost what the blocks save.
+  const gradients = kept.map((weights, block) => {
+    const resultGradient = queriesOf(emit, gradient, shapes, block, blocks);
+    const weightGradient = product(emit, resultGradient, keysOf(later, value, shapes, block, blocks), false, true);
+    const raw = emit.op('Mul', [
+      emit.op('Sub', [weightGradient, scalarsOf(emit, along, shapes, block, blocks)]),
+      weights,
+    ]);
+    const keys = keysOf(later, key, shapes, block, blocks);
+    const queries = queriesOf(later, query, shapes, block, blocks);
+    // Soft-capped scores are recomputed: keeping them would cost the memory that the blocks save.
     const slope = (): T =>
       emit.op('Sub', [
         emit.constant('float32', [], [1]),
-        emit.op('Square', [squeeze(emit, product(emit, queries, keys, false, true), cap)]),
+        emit.op('Square', [squash(emit, product(emit, queries, keys, false, true), cap)]),
       ]);
-    const ofScores = cap === 0 ? raw : emit.op('Mul', [raw, slope()]);
+    const scoreGradient = cap === 0 ? raw : emit.op('Mul', [raw, slope()]);
     return {
-      query: product(emit, ofScores, keys),
-      key: product(emit, ofScores, queries, true),
-      value: product(emit, weights, given, true),
+      query: product(emit, scoreGradient, keys),
+      key: product(emit, scoreGradient, queries, true),
+      value: product(emit, weights, resultGradient, true),
     };
   });
-  return [
-    joinQueries(
-      emit,
-      parts.map((part) => part.query),
-      places,
-    ),
-    addKeys(
-      emit,
-      parts.map((part) => part.key),
-      places,
-    ),
-    addKeys(
-      emit,
-      parts.map((part) => part.value),
-      places,
-    ),
-  ];
+  const of = (name: 'query' | 'key' | 'value'): T[] => gradients.map((block) => block[name]);
+  return [joinQueries(emit, of('query'), shapes), addKeys(emit, of('key'), shapes), addKeys(emit, of('value'), shapes)];
 }
 
 const attention: Kernel = {
@@ -286,10 +267,10 @@ const attention: Kernel = {
     return {
       outputs: [query as TensorSpec, ...weights],
       parameters: structure(layout, attributes),
-      host: places(layout),
+      host: hostOperands(layout),
     };
   },
-  tensorflow: (emit, inputs, host, parameters) => attend(emit, inputs, new Places(host), parameters),
+  tensorflow: (emit, inputs, host, parameters) => attend(emit, inputs, new Shapes(host), parameters),
 };
 
 const attentionGradient: Kernel = {
@@ -300,7 +281,7 @@ const attentionGradient: Kernel = {
     'key',
     'value',
     'along',
-    ...Array.from({ length: MOST_BLOCKS }, (_, block) => `kept${block}`),
+    ...Array.from({ length: MAX_BLOCKS }, (_, block) => `kept${block}`),
   ],
   returnsList: true,
   eager: false,
@@ -309,10 +290,10 @@ const attentionGradient: Kernel = {
     return {
       outputs: [query as TensorSpec, key as TensorSpec, value as TensorSpec],
       parameters: structure(layout, attributes),
-      host: places(layout),
+      host: hostOperands(layout),
     };
   },
-  tensorflow: (emit, inputs, host, parameters) => attendBackwards(emit, inputs, new Places(host), parameters),
+  tensorflow: (emit, inputs, host, parameters) => attendBackwards(emit, inputs, new Shapes(host), parameters),
 };
 
 export const attentionKernels: readonly Kernel[] = [attention, attentionGradient];

@@ -20,14 +20,14 @@ const golden = JSON.parse(
   readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8'),
 ) as { readonly calls: readonly Call[] };
 
-/** What a custom call says, whether MLIR spells it in its own or in the generic form. */
+/** Returns the parts of a custom call, in MLIR's custom or generic form. */
 function read(line: string): Readonly<Record<string, unknown>> {
   const one = (pattern: RegExp): string => {
     const found = pattern.exec(line)?.[1];
-    if (found === undefined) throw new Error(`${pattern} is not in ${line}`);
+    if (found === undefined) throw new Error(`${pattern} does not match ${line}`);
     return found;
   };
-  // MLIR escapes a character by a backslash and itself, or by a backslash and two hexadecimal digits.
+  // MLIR escapes a character with a backslash and itself, or with a backslash and two hexadecimal digits.
   const config = one(/backend_config = "((?:[^"\\]|\\.)*)"/).replaceAll(/\\([0-9A-F]{2}|.)/g, (_, code: string) =>
     code.length === 2 ? String.fromCharCode(parseInt(code, 16)) : code,
   );
@@ -49,8 +49,8 @@ const input = (number: number, shape: readonly number[], type: Hlo['type'] = 'fl
   values: null,
 });
 
-/** Our custom calls for the same shapes. */
-function lowered({ rows, length, heads, keyValueHeads, headDim, window, segments }: Call): string[] {
+/** Returns Whetstone's custom calls for the same shapes. */
+function lower({ rows, length, heads, keyValueHeads, headDim, window, segments }: Call): string[] {
   const b = new ModuleBuilder({});
   const tensor = (number: number, count: number): Hlo => input(number, [rows, length, count, headDim]);
   const [query, key, value, gradient] = [
@@ -59,7 +59,7 @@ function lowered({ rows, length, heads, keyValueHeads, headDim, window, segments
     tensor(2, keyValueHeads),
     tensor(3, heads),
   ] as const;
-  const places =
+  const packing =
     segments === 1
       ? []
       : [
@@ -67,18 +67,18 @@ function lowered({ rows, length, heads, keyValueHeads, headDim, window, segments
           input(5, [rows, segments + 1], 'int32'),
           input(6, [rows, segments + 1], 'int32'),
         ];
-  const [result, statistics] = lowerFlashAttention(b, [query, key, value, ...places], window) as [Hlo, Hlo];
+  const [result, statistics] = lowerFlashAttention(b, [query, key, value, ...packing], window) as [Hlo, Hlo];
   expect(result).toMatchObject({ type: 'float32', shape: query.shape });
   expect(statistics).toMatchObject({ type: 'float32', shape: [rows * segments, heads, length] });
   const gradients = lowerFlashAttentionGradient(
     b,
-    [gradient, query, key, value, result, statistics, ...places],
+    [gradient, query, key, value, result, statistics, ...packing],
     window,
   );
   expect(gradients.map(({ type, shape }) => ({ type, shape }))).toEqual(
     [query, key, value].map(({ type, shape }) => ({ type, shape })),
   );
-  const inputs = [query, key, value, gradient, ...places];
+  const inputs = [query, key, value, gradient, ...packing];
   const { text } = b.finish(
     inputs,
     inputs.map(({ type }) => type),
@@ -87,9 +87,9 @@ function lowered({ rows, length, heads, keyValueHeads, headDim, window, segments
   return text.split('\n').filter((line) => line.includes('custom_call'));
 }
 
-describe('flash attention is the custom call that JAX lowers to for CUDA', () => {
+describe('flash attention lowers to the custom calls of JAX for CUDA', () => {
   test.each(golden.calls.map((call) => [call.name, call] as const))('%s', (_, call) => {
     expect(call.lines).toHaveLength(2);
-    expect(lowered(call).map(read)).toEqual(call.lines.map(read));
+    expect(lower(call).map(read)).toEqual(call.lines.map(read));
   });
 });

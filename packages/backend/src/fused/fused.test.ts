@@ -13,6 +13,7 @@ import {
   rmsNormalize,
   splitHeads,
 } from '@whetstone/core/ops';
+import { sizeOfShape } from '@whetstone/core/util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { registerGradients } from '../tfjs-patches/gradients.js';
@@ -43,7 +44,7 @@ const cases: Readonly<Record<string, Case>> = {
       { inputs: [[3, 5]], compute: (x?: tf.Tensor) => activate(tf.mul(x!, 4), name) },
     ]),
   ),
-  'layer normalisation of rows': { inputs: [[3, 6]], compute: (x) => layerNormalize(x!, 1e-3) },
+  'layer normalization of rows': { inputs: [[3, 6]], compute: (x) => layerNormalize(x!, 1e-3) },
   'a low-rank adapter': {
     inputs: [
       [4, 6],
@@ -78,7 +79,7 @@ const cases: Readonly<Record<string, Case>> = {
         { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) },
       ),
   },
-  'a linear layer with a bias, stored the other way round, with an adapter of rank 1 without a scale': {
+  'a linear layer stored [in, out], with a bias and an adapter of rank 1 without a scale': {
     inputs: [[4, 5], [5, 6], [1, 5], [6, 1], [6]],
     compute: (x, weight, a, b, bias) =>
       adaptedLinear(
@@ -96,21 +97,21 @@ const cases: Readonly<Record<string, Case>> = {
         { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: tf.scalar(0.5) },
       ),
   },
-  'RMS normalisation with a weight': { inputs: [[3, 6], [6]], compute: (x, weight) => rmsNormalize(x!, 1e-3, weight!) },
-  'RMS normalisation of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
-  'RMS normalisation of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
-  'heads, none of whose features turn': {
+  'RMS normalization with a weight': { inputs: [[3, 6], [6]], compute: (x, weight) => rmsNormalize(x!, 1e-3, weight!) },
+  'RMS normalization of rows': { inputs: [[3, 6]], compute: (x) => rmsNormalize(x!, 1e-3) },
+  'RMS normalization of heads': { inputs: [[2, 3, 4]], compute: (x) => rmsNormalize(x!, 1e-3) },
+  'heads without rotary features': {
     inputs: [[6, 24]],
     compute: (x) => tf.mul(splitHeads(x as tf.Tensor2D, 2, 8), tables.cos()),
   },
-  'heads, all of whose features turn': {
+  'heads with only rotary features': {
     inputs: [[6, 24]],
     compute: (x) =>
       splitHeads(x as tf.Tensor2D, 2, 8, {
         rotation: { tables: { cos: tables.cos(), sin: tables.sin() }, rotated: 8 },
       }),
   },
-  'heads in groups, some of whose features turn': {
+  'heads in groups with some rotary features': {
     inputs: [[6, 32]],
     compute: (x) =>
       splitHeads(x as tf.Tensor2D, 2, 8, {
@@ -135,19 +136,19 @@ const cases: Readonly<Record<string, Case>> = {
   },
 };
 
-/** The value, and the gradient of a weighed sum of it with respect to each input. */
+/** Returns the value, and the gradient of a weighted sum of it with respect to each input. */
 function valueAndGradients({ inputs, compute }: Case): number[][] {
   return tf.tidy(() => {
     const tensors = inputs.map((shape, index) => random(shape, index + 1));
     const value = compute(...tensors);
-    const gradients = tf.grads((...given: tf.Tensor[]) => tf.sum(tf.mul(compute(...given), random(value.shape, 9))))(
-      tensors,
-    );
+    const gradients = tf.grads((...operands: tf.Tensor[]) =>
+      tf.sum(tf.mul(compute(...operands), random(value.shape, 9))),
+    )(tensors);
     return [value, ...gradients].map((tensor) => [...tensor.dataSync()]);
   });
 }
 
-describe.skipIf(libraryFolder === null)('fused kernels give what the plain operations of other backends give', () => {
+describe.skipIf(libraryFolder === null)('fused kernels equal plain operations of the cpu backend', () => {
   beforeAll(async () => {
     await tf.setBackend('cpu');
     registerGradients();
@@ -169,15 +170,10 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
     });
   }
 
-  test('the sum of all numbers of all tensors, which is finite exactly where they are', async () => {
+  test('the finite probe is the sum of all numbers, which is finite if they are', async () => {
     const shapes = [[3, 4], [5], []];
     const expected = shapes
-      .flatMap((shape, index) => [
-        ...numbers(
-          shape.reduce((size, length) => size * length, 1),
-          index + 1,
-        ),
-      ])
+      .flatMap((shape, index) => [...numbers(sizeOfShape(shape), index + 1)])
       .reduce((sum, value) => sum + value, 0);
     for (const start of [
       () => tf.setBackend('cpu'),
@@ -197,17 +193,12 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
   for (const limit of [0.5, 100]) {
     test(`clipping to a norm of ${limit}`, async () => {
       const shapes = [[3, 4], [5], []];
-      // Worked from the numbers themselves: the norm of all, and each times min(1, limit ÷ (norm + 10⁻⁶)).
-      const given = shapes.map((shape, index) =>
-        numbers(
-          shape.reduce((size, length) => size * length, 1),
-          index + 1,
-        ),
-      );
-      const norm = Math.sqrt(given.flatMap((values) => [...values]).reduce((sum, value) => sum + value * value, 0));
+      // Expected: the norm of all numbers, and each number times min(1, limit ÷ (norm + 10⁻⁶)).
+      const values = shapes.map((shape, index) => numbers(sizeOfShape(shape), index + 1));
+      const norm = Math.sqrt(values.flatMap((list) => [...list]).reduce((sum, value) => sum + value * value, 0));
       const expected = [
         [norm],
-        ...given.map((values) => Array.from(values, (value) => value * Math.min(1, limit / (norm + 1e-6)))),
+        ...values.map((list) => Array.from(list, (value) => value * Math.min(1, limit / (norm + 1e-6)))),
       ];
       const read = (): number[][] =>
         tf.tidy(() => {
@@ -223,8 +214,8 @@ describe.skipIf(libraryFolder === null)('fused kernels give what the plain opera
         ...(xlaPlugin === null ? [] : [() => startXlaBackend()]),
       ]) {
         await start();
-        read().forEach((values, index) =>
-          values.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)),
+        read().forEach((list, index) =>
+          list.forEach((value, position) => expect(value).toBeCloseTo(expected[index]?.[position] ?? NaN, 5)),
         );
       }
     });

@@ -2,22 +2,22 @@ import { type Emitter, flag, int, arithmetic } from '../kernels/emitter.js';
 import { vector, type HostOperand, type Kernel } from '../kernels/kernel.js';
 import type { TensorSpec } from '../recorder/types.js';
 
-const operands = new Map<string, readonly HostOperand[]>();
-/** Far more than the shapes of heads that a model has in a step. */
-const MOST_OPERANDS = 64;
+const operandLists = new Map<string, readonly HostOperand[]>();
+/** Far more than the head shapes of a model in one step. */
+const MAX_OPERAND_LISTS = 64;
 
-/** Vectors as host operands: the layers of a pass share them. */
+/** Returns vectors as host operands, which the layers of a pass share. */
 function vectors(lists: readonly (readonly number[])[]): readonly HostOperand[] {
   const key = lists.join(';');
-  const known = operands.get(key);
+  const known = operandLists.get(key);
   if (known !== undefined) return known;
-  if (operands.size >= MOST_OPERANDS) operands.clear();
-  const made = Object.freeze(lists.map((list) => vector(list)));
-  operands.set(key, made);
-  return made;
+  if (operandLists.size >= MAX_OPERAND_LISTS) operandLists.clear();
+  const created = Object.freeze(lists.map((list) => vector(list)));
+  operandLists.set(key, created);
+  return created;
 }
 
-/** The two halves of the last axis exchanged: seen as two rows and read from the last. */
+/** Swaps the two halves of the last axis: reshapes them to two rows and reverses these. */
 function swapAll<T>(emit: Emitter<T>, x: T, halves: T, whole: T): T {
   return emit.op('Reshape', [
     emit.op('ReverseV2', [emit.op('Reshape', [x, halves]), emit.constant('int32', [1], [3])]),
@@ -25,7 +25,7 @@ function swapAll<T>(emit: Emitter<T>, x: T, halves: T, whole: T): T {
   ]);
 }
 
-/** The same for the first features only; the rest stays. */
+/** Swaps the halves of the first features; the rest stays. */
 function swapSome<T>(emit: Emitter<T>, x: T, sizes: T): T {
   const [first, second, rest] = emit.ops(
     'SplitV',
@@ -36,7 +36,7 @@ function swapSome<T>(emit: Emitter<T>, x: T, sizes: T): T {
   return emit.op('ConcatV2', [[second, first, rest], emit.constant('int32', [], [3])]);
 }
 
-/** Rotary position embedding or its gradient, as `rotate` of `@whetstone/core/ops` has it. */
+/** Applies rotary position embedding or its gradient: `rotate` of `@whetstone/core/ops`. */
 function rotate<T>(
   emit: Emitter<T>,
   x: T,
@@ -51,8 +51,8 @@ function rotate<T>(
   return (backwards ? subtract : add)(multiply(x, cos), crossed);
 }
 
-/** Whether all features turn, and what exchanging halves needs; nothing where none turns. */
-const turning = (byHead: readonly number[], rotated: number): readonly (readonly number[])[] => {
+/** Returns the shape or sizes with which {@link rotate} swaps halves. Empty if no feature is rotated. */
+const swapOperands = (byHead: readonly number[], rotated: number): readonly (readonly number[])[] => {
   const features = byHead.at(-1) ?? 0;
   if (rotated === 0) return [];
   return [
@@ -62,7 +62,7 @@ const turning = (byHead: readonly number[], rotated: number): readonly (readonly
 
 const swapAxes = <T>(emit: Emitter<T>, x: T): T => emit.op('Transpose', [x, emit.constant('int32', [4], [0, 2, 1, 3])]);
 
-/** `splitHeads` of `@whetstone/core/ops`, recorded as one operation; its result lies folded, as attention takes it. */
+/** `splitHeads` of `@whetstone/core/ops`. The op's result is folded, as attention expects it. */
 const splitHeads: Kernel = {
   name: 'WhetstoneSplitHeads',
   inputs: ['x', 'cos', 'sin'],
@@ -77,21 +77,21 @@ const splitHeads: Kernel = {
       outputs: [{ shape: folded, dtype: 'float32' }],
       outputShapes: [byHead],
       parameters: [rotated > 0, rotated === headDim],
-      host: vectors([[rows, length, heads, headDim], folded, byHead, ...turning(byHead, rotated)]),
+      host: vectors([[rows, length, heads, headDim], folded, byHead, ...swapOperands(byHead, rotated)]),
     };
   },
-  tensorflow: (emit, [x, ...tables], [byToken, folded, byHead, swap], [turns, all]) => {
+  tensorflow: (emit, [x, ...tables], [byToken, folded, byHead, swap], [rotates, all]) => {
     const heads = swapAxes(emit, emit.op('Reshape', [x!, byToken!]));
     return [
       emit.op('Reshape', [
-        turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, false) : heads,
+        rotates === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, false) : heads,
         folded!,
       ]),
     ];
   },
 };
 
-/** `joinHeads` of `@whetstone/core/ops`, recorded as one operation. */
+/** `joinHeads` of `@whetstone/core/ops`. */
 const joinHeads: Kernel = {
   name: 'WhetstoneJoinHeads',
   inputs: ['x', 'cos', 'sin'],
@@ -105,14 +105,14 @@ const joinHeads: Kernel = {
     return {
       outputs: [{ shape: joined, dtype: 'float32' }],
       parameters: [rotated > 0, rotated === headDim],
-      host: vectors([byHead, joined, ...turning(byHead, rotated)]),
+      host: vectors([byHead, joined, ...swapOperands(byHead, rotated)]),
     };
   },
-  tensorflow: (emit, [x, ...tables], [byHead, joined, swap], [turns, all]) => {
+  tensorflow: (emit, [x, ...tables], [byHead, joined, swap], [rotates, all]) => {
     const heads = emit.op('Reshape', [x!, byHead!]);
     return [
       emit.op('Reshape', [
-        swapAxes(emit, turns === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, true) : heads),
+        swapAxes(emit, rotates === true ? rotate(emit, heads, tables, [byHead!, swap!], all === true, true) : heads),
         joined!,
       ]),
     ];
@@ -120,8 +120,8 @@ const joinHeads: Kernel = {
 };
 
 /**
- * What the gradient of attention subtracts: the sums of gradient · result over each head's features, as `attention` of
- * `@whetstone/core/ops` folds queries.
+ * Sums gradient · result over each head's features, folded like queries. The gradient of attention subtracts these sums
+ * from the gradients of its weights.
  */
 const attentionAlong: Kernel = {
   name: 'WhetstoneAttentionAlong',

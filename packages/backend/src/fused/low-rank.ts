@@ -6,15 +6,16 @@ import type { TensorSpec } from '../recorder/types.js';
 const product = <T>(emit: Emitter<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T =>
   emit.op('MatMul', [a, b], { transpose_a: flag(transposeA), transpose_b: flag(transposeB) });
 
-/** Nothing is added up over an inner length of 1: such products stay exact under every policy. */
-const forRank = <T>(emit: Emitter<T>, isOne: unknown): Emitter<T> => (isOne === true ? (emit.exact ?? emit) : emit);
+/** Products of rank 1 add nothing up: they stay exact under every policy. */
+const emitterForRank = <T>(emit: Emitter<T>, isOne: unknown): Emitter<T> =>
+  isOne === true ? (emit.exact ?? emit) : emit;
 
 const scaled = <T>(emit: Emitter<T>, narrow: T, scale: T | undefined): T =>
   scale === undefined ? narrow : arithmetic(emit).multiply(narrow, scale);
 
 /**
- * `base + scale · (x · aᵀ) · bᵀ`, and the narrow product: `addLowRank` of `@whetstone/core/ops`, recorded as one
- * operation.
+ * `base + scale · (x · aᵀ) · bᵀ`, and the scaled product x · aᵀ: `addLowRank` of `@whetstone/core/ops`. Shapes: base
+ * [tokens, out], x [tokens, in], a [rank, in], b [out, rank].
  */
 const addLowRank: Kernel = {
   name: 'WhetstoneAddLowRank',
@@ -33,34 +34,34 @@ const addLowRank: Kernel = {
   },
   tensorflow: (emit, [base, x, a, b, scale], _, [isOne]) => {
     const narrow = scaled(emit, product(emit, x!, a!, false, true), scale);
-    return [arithmetic(emit).add(base!, product(forRank(emit, isOne), narrow, b!, false, true)), narrow];
+    return [arithmetic(emit).add(base!, product(emitterForRank(emit, isOne), narrow, b!, false, true)), narrow];
   },
 };
 
-/** Its gradients with respect to x, a and b; that of the base is the gradient itself. */
+/** Gradients with respect to x, a and b. The gradient of base is the given one. */
 const addLowRankGradient: Kernel = {
   name: 'WhetstoneAddLowRankGrad',
   inputs: ['gradient', 'x', 'a', 'b', 'narrow', 'scale'],
   returnsList: true,
   rule: ([, x, a, b]) => ({
-    outputs: [x, a, b].map((of) => ({ shape: (of as TensorSpec).shape, dtype: 'float32' as const })),
+    outputs: [x, a, b].map((operand) => ({ shape: (operand as TensorSpec).shape, dtype: 'float32' as const })),
     parameters: [(a as TensorSpec).shape[0] === 1],
   }),
   tensorflow: (emit, [gradient, x, a, b, narrow, scale], _, [isOne]) => {
-    const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
+    const narrowGradient = scaled(emit, product(emit, gradient!, b!, false, false), scale);
     return [
-      product(forRank(emit, isOne), ofNarrow, a!, false, false),
-      product(emit, ofNarrow, x!, true, false),
+      product(emitterForRank(emit, isOne), narrowGradient, a!, false, false),
+      product(emit, narrowGradient, x!, true, false),
       product(emit, gradient!, narrow!, true, false),
     ];
   },
 };
 
-/** The frozen matrix may come in bfloat16 where products are computed in it. */
-const wide = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T =>
+/** Multiplies by the frozen matrix, which may be bfloat16 under that policy. */
+const frozenProduct = <T>(emit: Emitter<T>, x: T, weight: T, transposed: boolean): T =>
   emitProduct(emit, x, weight, ['2d', false, transposed, 'float32']);
 
-/** A linear layer and its adapter: `adaptedLinear` of `@whetstone/core/ops`, recorded as one operation. */
+/** A frozen linear layer with a LoRA adapter: `adaptedLinear` of `@whetstone/core/ops`. */
 const adaptedLinear: Kernel = {
   name: 'WhetstoneAdaptedLinear',
   isMatrixProduct: true,
@@ -81,32 +82,35 @@ const adaptedLinear: Kernel = {
   },
   tensorflow: (emit, [x, weight, a, b, ...others], _, [isOne, inFirst, hasScale, hasBias]) => {
     const { add } = arithmetic(emit);
-    const base = wide(emit, x!, weight!, inFirst !== true);
+    const base = frozenProduct(emit, x!, weight!, inFirst !== true);
     const narrow = scaled(emit, product(emit, x!, a!, false, true), hasScale === true ? others[0] : undefined);
     return [
-      add(hasBias === true ? add(base, others.at(-1)!) : base, product(forRank(emit, isOne), narrow, b!, false, true)),
+      add(
+        hasBias === true ? add(base, others.at(-1)!) : base,
+        product(emitterForRank(emit, isOne), narrow, b!, false, true),
+      ),
       narrow,
     ];
   },
 };
 
-/** Its gradients with respect to x, a and b. */
+/** Gradients with respect to x, a and b. */
 const adaptedLinearGradient: Kernel = {
   name: 'WhetstoneAdaptedLinearGrad',
   isMatrixProduct: true,
   inputs: ['gradient', 'x', 'weight', 'a', 'b', 'narrow', 'scale'],
   returnsList: true,
   rule: ([, x, , a, b], { inFirst }) => ({
-    outputs: [x, a, b].map((of) => ({ shape: (of as TensorSpec).shape, dtype: 'float32' as const })),
+    outputs: [x, a, b].map((operand) => ({ shape: (operand as TensorSpec).shape, dtype: 'float32' as const })),
     parameters: [(a as TensorSpec).shape[0] === 1, inFirst === true],
   }),
   tensorflow: (emit, [gradient, x, weight, a, b, narrow, scale], _, [isOne, inFirst]) => {
-    const ofNarrow = scaled(emit, product(emit, gradient!, b!, false, false), scale);
-    const ofX = arithmetic(emit).add(
-      product(forRank(emit, isOne), ofNarrow, a!, false, false),
-      wide(emit, gradient!, weight!, inFirst === true),
+    const narrowGradient = scaled(emit, product(emit, gradient!, b!, false, false), scale);
+    const xGradient = arithmetic(emit).add(
+      product(emitterForRank(emit, isOne), narrowGradient, a!, false, false),
+      frozenProduct(emit, gradient!, weight!, inFirst === true),
     );
-    return [ofX, product(emit, ofNarrow, x!, true, false), product(emit, gradient!, narrow!, true, false)];
+    return [xGradient, product(emit, narrowGradient, x!, true, false), product(emit, gradient!, narrow!, true, false)];
   },
 };
 

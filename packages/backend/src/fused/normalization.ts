@@ -2,13 +2,13 @@ import { type Emitter, flag, arithmetic } from '../kernels/emitter.js';
 import type { Kernel } from '../kernels/kernel.js';
 import type { TensorSpec } from '../recorder/types.js';
 
-/** The mean over the last axis, kept. */
+/** Returns the mean over the last axis, which stays as an axis of length 1. */
 const meanOfRows = <T>(emit: Emitter<T>, x: T, axis: number): T =>
   emit.op('Mean', [x, emit.constant('int32', [1], [axis])], { keep_dims: flag(true) });
 
 /**
- * `x / √(mean(x²) + epsilon)` over the last axis, and the inverse root: `rmsNormalize` of `@whetstone/core/ops`,
- * recorded as one operation.
+ * `x / √(mean(x²) + epsilon)` over the last axis, and the inverse root: `rmsNormalize` of `@whetstone/core/ops`.
+ * Shapes: x [..., width], inverse root [..., 1].
  */
 const rmsNormalize: Kernel = {
   name: 'WhetstoneRmsNormalize',
@@ -31,6 +31,7 @@ const rmsNormalize: Kernel = {
   },
 };
 
+/** Gradient of RMS normalization with respect to x, from its value and inverse root. */
 const rmsNormalizeGradient: Kernel = {
   name: 'WhetstoneRmsNormalizeGrad',
   inputs: ['gradient', 'value', 'inverse', 'weight'],
@@ -41,9 +42,9 @@ const rmsNormalizeGradient: Kernel = {
   }),
   tensorflow: (emit, [gradient, value, inverse, weight], _, [axis]) => {
     const { subtract, multiply } = arithmetic(emit);
-    const given = weight === undefined ? gradient! : multiply(gradient!, weight);
-    const along = meanOfRows(emit, multiply(given, value!), axis as number);
-    return multiply(subtract(given, multiply(value!, along)), inverse!);
+    const scaled = weight === undefined ? gradient! : multiply(gradient!, weight);
+    const projection = meanOfRows(emit, multiply(scaled, value!), axis as number);
+    return multiply(subtract(scaled, multiply(value!, projection)), inverse!);
   },
 };
 
@@ -64,14 +65,15 @@ const layerNormalize: Kernel = {
   },
 };
 
+/** Gradient of layer normalization with respect to x, from its value and inverse root. */
 const layerNormalizeGradient: Kernel = {
   ...rmsNormalizeGradient,
   name: 'WhetstoneLayerNormalizeGrad',
   tensorflow: (emit, [gradient, value, inverse], _, [axis]) => {
     const { subtract, multiply } = arithmetic(emit);
-    const along = meanOfRows(emit, multiply(gradient!, value!), axis as number);
+    const projection = meanOfRows(emit, multiply(gradient!, value!), axis as number);
     const centred = subtract(gradient!, meanOfRows(emit, gradient!, axis as number));
-    return multiply(subtract(centred, multiply(value!, along)), inverse!);
+    return multiply(subtract(centred, multiply(value!, projection)), inverse!);
   },
 };
 

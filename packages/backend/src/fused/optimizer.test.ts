@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { adamwUpdate } from '@whetstone/core/ops';
 import { describe, expect, test } from 'vitest';
-import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
+import { engines, random } from '../test-support.js';
 
-/** New parameter and moments, and what the operands hold afterwards. */
+/** Returns the new parameter and moments, then the operands after the update. */
 function update(shape: number[]): number[][] {
   return tf.tidy(() => {
     const [parameter, gradient, firstMoment] = [random(shape, 1), random(shape, 2), random(shape, 3)];
@@ -20,16 +20,11 @@ function update(shape: number[]): number[][] {
   });
 }
 
-const engines = {
-  tensorflow: { missing: libraryFolder === null, start: startBackend },
-  xla: { missing: xlaPlugin === null, start: startXlaBackend },
-};
-
-for (const [engine, { missing, start }] of Object.entries(engines)) {
-  describe.skipIf(missing)(`the fused AdamW update on ${engine}`, () => {
-    // Sizes that are no multiple of a vector register's, and one that is shared between threads.
+for (const { engine, missing, start } of engines) {
+  describe.skipIf(missing)(`fused AdamW on ${engine}`, () => {
+    // Sizes that are not multiples of a vector register, and one that is split between threads.
     for (const shape of [[1], [7], [3, 5], [257, 129]]) {
-      test(`gives what the plain operations give, and leaves its operands alone: [${shape.join(', ')}]`, async () => {
+      test(`[${shape.join(', ')}]: equals plain operations and does not change its operands`, async () => {
         await tf.setBackend('cpu');
         const expected = update(shape);
         await start();

@@ -7,37 +7,39 @@ import { scalar, type Kernel } from './kernel.js';
 export const cast = <T>(emit: Emitter<T>, tensor: T, to: StorageDtype): T =>
   emit.typeOf(tensor) === to ? tensor : emit.op('Cast', [tensor], { DstT: type(to) });
 
-/** Truth values as integers, numbers as they are: TensorFlow counts and orders numbers only. */
+/** Returns bool as int32 and numbers unchanged: TensorFlow sums and orders only numbers. */
 export const boolToInt = <T>(emit: Emitter<T>, tensor: T): T =>
   emit.typeOf(tensor) === 'bool' ? cast(emit, tensor, 'int32') : tensor;
 
 const first = (inputs: readonly TensorSpec[]): TensorSpec => inputs[0] as TensorSpec;
 
 /**
- * `x → f(x)`: same shape and dtype. `floats`: TensorFlow's op knows no integers, so these go through float32 and back.
+ * Returns a kernel `x → f(x)` of the same shape and dtype.
+ *
+ * @param domain `floats` if TensorFlow's op takes no integers, which are then cast to float32 and back
  */
 function unary(name: string, op: string, domain: 'floats' | 'numbers'): Kernel {
   return {
     name,
     inputs: ['x'],
-    // tfjs keeps the dtype, but for exp.
+    // tfjs-core expects the dtype of x, except for Exp.
     rule: (inputs) => ({
       outputs: [name === 'Exp' ? { shape: first(inputs).shape, dtype: 'float32' } : first(inputs)],
     }),
     tensorflow: (emit, [x]) => {
-      const given = emit.typeOf(x!);
+      const dtype = emit.typeOf(x!);
       const needed =
-        given === 'float32' || given === 'bfloat16' || (domain === 'numbers' && given === 'int32')
-          ? given
+        dtype === 'float32' || dtype === 'bfloat16' || (domain === 'numbers' && dtype === 'int32')
+          ? dtype
           : domain === 'numbers'
             ? 'int32'
             : 'float32';
-      return cast(emit, emit.op(op, [cast(emit, x!, needed)]), name === 'Exp' ? 'float32' : given);
+      return cast(emit, emit.op(op, [cast(emit, x!, needed)]), name === 'Exp' ? 'float32' : dtype);
     },
   };
 }
 
-/** `x → whether`: bool of the same shape; integers count as floats. */
+/** Returns a kernel from numbers to bool. Integers are cast to float32. */
 function test(name: string): Kernel {
   return {
     name,
@@ -47,14 +49,14 @@ function test(name: string): Kernel {
   };
 }
 
-/** -1, 0 or 1; tfjs gives 0 for NaN. */
+/** −1, 0 or 1. tfjs-core expects 0 for NaN. */
 const sign: Kernel = {
   name: 'Sign',
   inputs: ['x'],
   rule: (inputs) => ({ outputs: [first(inputs)] }),
   tensorflow: (emit, [x]) => {
-    const given = emit.typeOf(x!);
-    if (given !== 'float32') return cast(emit, emit.op('Sign', [cast(emit, x!, 'int32')]), given);
+    const dtype = emit.typeOf(x!);
+    if (dtype !== 'float32') return cast(emit, emit.op('Sign', [cast(emit, x!, 'int32')]), dtype);
     return emit.op('SelectV2', [emit.op('IsNan', [x!]), emit.constant('float32', [], [0]), emit.op('Sign', [x!])]);
   },
 };
@@ -64,29 +66,29 @@ function broadcast(inputs: readonly TensorSpec[]): readonly number[] {
   return backend_util.assertAndGetBroadcastShape(a.shape as number[], b.shape as number[]);
 }
 
-/** `(a, b) → f(a, b)` with broadcasting. Truth values are computed with as integers. */
+/** Returns a kernel `(a, b) → f(a, b)` with broadcasting. bool operands are cast to int32. */
 function binary(name: string, op: string, domain: 'floats' | 'numbers' = 'numbers'): Kernel {
   return {
     name,
     inputs: ['a', 'b'],
     rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: first(inputs).dtype }] }),
     tensorflow: (emit, [a, b]) => {
-      const given = emit.typeOf(a!);
-      const needed = domain === 'floats' ? 'float32' : given === 'bool' ? 'int32' : given;
-      return cast(emit, emit.op(op, [cast(emit, a!, needed), cast(emit, b!, needed)]), given);
+      const dtype = emit.typeOf(a!);
+      const needed = domain === 'floats' ? 'float32' : dtype === 'bool' ? 'int32' : dtype;
+      return cast(emit, emit.op(op, [cast(emit, a!, needed), cast(emit, b!, needed)]), dtype);
     },
   };
 }
 
-/** `(a, b) → whether`, with broadcasting. */
+/** Returns a kernel that compares numbers, with broadcasting. */
 function comparison(name: string): Kernel {
   return {
     name,
     inputs: ['a', 'b'],
     rule: (inputs) => ({ outputs: [{ shape: broadcast(inputs), dtype: 'bool' }] }),
     tensorflow: (emit, [a, b]) => {
-      const given = emit.typeOf(a!);
-      const needed = given === 'bool' && name !== 'Equal' && name !== 'NotEqual' ? 'int32' : given;
+      const dtype = emit.typeOf(a!);
+      const needed = dtype === 'bool' && name !== 'Equal' && name !== 'NotEqual' ? 'int32' : dtype;
       return emit.op(name, [cast(emit, a!, needed), cast(emit, b!, needed)]);
     },
   };
@@ -132,7 +134,7 @@ const floatOnly = [
 ];
 const anyNumber = ['Abs', 'Neg', 'Square', 'Relu', 'Relu6'];
 
-/** What numbers of a dtype are compared and added as: truth values as integers. */
+/** Returns the dtype in which values are compared and added: int32 for bool. */
 const numberType = ({ dtype }: TensorSpec): StorageDtype => (dtype === 'bool' ? 'int32' : (dtype as StorageDtype));
 
 const clip: Kernel = {
@@ -163,7 +165,7 @@ const castKernel: Kernel = {
   tensorflow: (emit, [x], _, [dtype]) => emit.op('Cast', [x!], { DstT: type(dtype as StorageDtype) }),
 };
 
-/** `x > 0 ? 1 : alpha`, and NaN stays. */
+/** `x > 0 ? 1 : alpha`; NaN stays NaN. */
 const step: Kernel = {
   name: 'Step',
   inputs: ['x'],
@@ -217,35 +219,35 @@ const eluGradient: Kernel = {
 };
 
 /**
- * The sum of tensors of one shape, from left to right. TensorFlow's own AddN begins with whichever operand's memory it
- * may write to, which differs from graph to graph.
+ * The sum of tensors of one shape, from left to right. TensorFlow's AddN starts with an operand whose memory it can
+ * reuse, so that its rounding differs between graphs.
  */
 const addition: Kernel = {
   name: 'AddN',
   inputs: 'list',
   rule: (inputs) => ({ outputs: [first(inputs)] }),
   tensorflow: (emit, inputs) => {
-    const given = emit.typeOf(inputs[0]!);
+    const dtype = emit.typeOf(inputs[0]!);
     const [first, ...others] = inputs.map((input) => boolToInt(emit, input));
     return cast(
       emit,
       others.reduce((sum, other) => emit.op('AddV2', [sum, other]), first!),
-      given,
+      dtype,
     );
   },
 };
 
 /**
- * Rows of `t` or `e`: a condition of rank 1 chooses whole rows, otherwise the shapes are equal, or tfjs left it to the
- * kernel to broadcast an axis to length 0.
+ * Elements of `t` or `e`. A condition of rank 1 selects whole rows. Otherwise shapes are equal, or must be broadcast to
+ * an axis of length 0, which tfjs-core leaves to the kernel.
  */
 const select: Kernel = {
   name: 'Select',
   inputs: ['condition', 't', 'e'],
   rule: (inputs) => {
     const [condition, t, e] = inputs as readonly [TensorSpec, TensorSpec, TensorSpec];
-    const choosesRows = condition.shape.length === 1 && t.shape.length > 1;
-    const broadcasts = !choosesRows && !(sameShape(condition.shape, t.shape) && sameShape(t.shape, e.shape));
+    const selectsRows = condition.shape.length === 1 && t.shape.length > 1;
+    const broadcasts = !selectsRows && !(sameShape(condition.shape, t.shape) && sameShape(t.shape, e.shape));
     const dtype = upcastType(t.dtype, e.dtype);
     return {
       outputs: [{ shape: broadcasts ? broadcast([{ shape: broadcast([condition, t]), dtype }, e]) : t.shape, dtype }],
@@ -267,7 +269,7 @@ const logicalNot: Kernel = {
   tensorflow: (emit, [x]) => emit.op('LogicalNot', [cast(emit, x!, 'bool')]),
 };
 
-function like(name: 'ZerosLike' | 'OnesLike'): Kernel {
+function filledLike(name: 'ZerosLike' | 'OnesLike'): Kernel {
   return {
     name,
     inputs: ['x'],
@@ -306,6 +308,6 @@ export const elementwise: readonly Kernel[] = [
   eluGradient,
   addition,
   select,
-  like('ZerosLike'),
-  like('OnesLike'),
+  filledLike('ZerosLike'),
+  filledLike('OnesLike'),
 ];

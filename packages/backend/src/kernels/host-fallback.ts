@@ -1,5 +1,4 @@
 import {
-  env,
   findBackend,
   getKernel,
   getKernelsForBackend,
@@ -11,8 +10,9 @@ import {
   type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import type { WhetstoneBackend } from '../recorder/backend.js';
+import { withoutTfjsNodeNotice } from '../tfjs-patches/tfjs-node-notice.js';
 
-/** What of tfjs's cpu backend the fallback uses. */
+/** Members of tfjs's cpu backend that the fallback uses. */
 interface HostBackend extends KernelBackend {
   makeTensorInfo(shape: number[], dtype: TensorInfo['dtype'], values?: BackendValues | string[]): TensorInfo;
   disposeIntermediateTensorInfo(info: TensorInfo): void;
@@ -22,7 +22,7 @@ type Infos = TensorInfo | TensorInfo[] | undefined;
 
 const warned = new Set<string>();
 
-/** Says once a kernel that it runs on the host. */
+/** Warns once per kernel that it runs on the host. */
 function warnOnce(name: string): void {
   if (warned.has(name)) return;
   warned.add(name);
@@ -32,7 +32,7 @@ function warnOnce(name: string): void {
 }
 
 function toHost(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
-  // Some of its kernels take tensors for granted and ask for their rank.
+  // Some kernels of the cpu backend expect tensors and read their rank.
   if (info.dtype !== 'complex64')
     return Object.assign(host.makeTensorInfo(info.shape, info.dtype, backend.readSync(info.dataId)), {
       rank: info.shape.length,
@@ -42,9 +42,9 @@ function toHost(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo):
     real: toHost(host, backend, { ...real, shape: info.shape }),
     imag: toHost(host, backend, { ...imag, shape: info.shape }),
   };
-  const made = host.makeTensorInfo(info.shape, 'complex64');
-  complexHolder(host, made).complexTensorInfos = parts;
-  return made;
+  const copy = host.makeTensorInfo(info.shape, 'complex64');
+  complexHolder(host, copy).complexTensorInfos = parts;
+  return copy;
 }
 
 interface ComplexHolder {
@@ -68,43 +68,32 @@ function toDevice(host: HostBackend, backend: WhetstoneBackend, info: TensorInfo
 const mapInfos = (infos: Infos, work: (info: TensorInfo) => TensorInfo): Infos =>
   Array.isArray(infos) ? infos.map(work) : infos === undefined || infos === null ? infos : work(infos);
 
-/** Runs one of the cpu backend's kernels on copies of its operands. */
-function wrap(config: KernelConfig, host: HostBackend): KernelFunc {
+/** Returns a function that runs a kernel of the cpu backend on copies of its operands. */
+function onCpu(config: KernelConfig, host: HostBackend): KernelFunc {
   return ({ inputs, attrs, backend }) => {
     const device = backend as WhetstoneBackend;
     const copies: TensorInfo[] = [];
     const copy = (info: TensorInfo): TensorInfo => {
-      const made = toHost(host, device, info);
-      copies.push(made);
-      return made;
+      const copied = toHost(host, device, info);
+      copies.push(copied);
+      return copied;
     };
-    const given = Array.isArray(inputs)
+    const operands = Array.isArray(inputs)
       ? inputs.map(copy)
       : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, mapInfos(info as Infos, copy)]));
-    const results = config.kernelFunc({ inputs: given as never, attrs: attrs ?? {}, backend: host });
+    const results = config.kernelFunc({ inputs: operands as never, attrs: attrs ?? {}, backend: host });
     const list = Array.isArray(results) ? results : [results];
-    const made = list.map((info) => toDevice(host, device, info));
+    const outputs = list.map((info) => toDevice(host, device, info));
     for (const info of [...copies, ...list])
       if (host.refCount(info.dataId) > 0) host.disposeIntermediateTensorInfo(info);
-    const [only] = made;
-    return Array.isArray(results) || only === undefined ? made : only;
+    const [only] = outputs;
+    return Array.isArray(results) || only === undefined ? outputs : only;
   };
 }
 
-/** The cpu backend's first write in Node advertises tfjs-node, but not in tfjs's production mode. */
-function withoutAdvertisement(write: () => void): void {
-  const before = env().getBool('PROD');
-  env().set('PROD', true);
-  try {
-    write();
-  } finally {
-    env().set('PROD', before);
-  }
-}
-
 /**
- * Registers every kernel of tfjs's cpu backend that `backendName` lacks, as far as that optional package is installed.
- * Returns the names.
+ * Registers every kernel of tfjs's cpu backend that a backend lacks, if that optional package is installed. Returns the
+ * kernels' names.
  */
 export async function registerHostFallback(backendName: string): Promise<readonly string[]> {
   try {
@@ -114,13 +103,13 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   }
   const host = findBackend('cpu') as HostBackend | null;
   if (host === null) return [];
-  withoutAdvertisement(() =>
+  withoutTfjsNodeNotice(() =>
     host.disposeIntermediateTensorInfo(host.makeTensorInfo([1], 'float32', new Float32Array(1))),
   );
   const own = new Set(getKernelsForBackend(backendName).map(({ kernelName }) => kernelName));
   const missing = getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
   for (const config of missing) {
-    const run = wrap(config, host);
+    const run = onCpu(config, host);
     const kernelFunc: KernelFunc = (call) => {
       warnOnce(config.kernelName);
       return run(call);
@@ -130,12 +119,9 @@ export async function registerHostFallback(backendName: string): Promise<readonl
   return missing.map(({ kernelName }) => kernelName);
 }
 
-/**
- * The cpu backend's kernel for operands that live on the host anyway (strings, complex64), or null where that backend
- * is not installed.
- */
+/** Returns the cpu backend's kernel for operands on the host (string, complex64). Null if it is not installed. */
 export function cpuKernel(name: string): KernelFunc | null {
   const config = getKernel(name, 'cpu');
   const host = findBackend('cpu') as HostBackend | null;
-  return config === undefined || host === null ? null : wrap(config, host);
+  return config === undefined || host === null ? null : onCpu(config, host);
 }

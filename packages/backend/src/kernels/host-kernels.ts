@@ -10,8 +10,8 @@ type Implementation = (
 ) => TensorInfo | TensorInfo[];
 
 /**
- * The same data under another shape: counts a reference, computes nothing. Always a fresh record: tfjs-core does not
- * count a tensor that is handed back as it is.
+ * Returns the same data under another shape and counts a reference. The record is always new: tfjs-core does not count
+ * a tensor that a kernel returns unchanged.
  */
 export function share(backend: WhetstoneBackend, x: TensorInfo, shape: number[]): TensorInfo {
   backend.incRef(x.dataId);
@@ -39,7 +39,7 @@ function range(
   return backend.makeTensorInfo([count], dtype, values);
 }
 
-/** Kernels that compute nothing on the device: shared data, and values the host knows. */
+/** Kernels that compute nothing on the device: they share data, or the host knows the values. */
 const implementations: Readonly<Record<string, Implementation>> = {
   Identity: (backend, { x }) => share(backend, x!, x!.shape),
   Reshape: (backend, { x }, { shape }) => {
@@ -76,7 +76,7 @@ const implementations: Readonly<Record<string, Implementation>> = {
   Imag: (backend, { input }) => share(backend, backend.complexParts(input!).imag, input!.shape),
 };
 
-/** The sharing kernels as tfjs-core registers them. */
+/** These kernels as tfjs-core registers them. */
 export const hostKernels: readonly { readonly name: string; readonly kernel: KernelFunc }[] = Object.entries(
   implementations,
 ).map(([name, implementation]) => ({

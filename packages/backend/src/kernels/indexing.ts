@@ -15,7 +15,7 @@ const gather: Kernel = {
     const [chosen = 0] = util.parseAxisParam(axis as number, shape as number[]);
     const batch = (batchDims as number | undefined) ?? 0;
     const dimensions = batch < 0 ? batch + picked.length : batch;
-    // Asserts what tfjs asserts of batch dimensions.
+    // Throws if the batch dimensions are invalid.
     backend_util.segment_util.collectGatherOpShapeInfo(
       x as unknown as Tensor,
       { shape: picked, rank: picked.length } as unknown as Tensor,
@@ -48,10 +48,10 @@ const scatterNd: Kernel = {
   inputs: ['indices', 'updates'],
   rule: ([indices, updates], { shape }) => ({
     outputs: [{ shape: shape as number[], dtype: (updates as TensorSpec).dtype }],
-    // TensorFlow refuses rows for a result that has none.
+    // TensorFlow rejects updates of an empty result.
     parameters: [sizeOfShape(shape as number[]) === 0],
     host: [vector(shape as number[])],
-    // A list of indices is a list of rows.
+    // Indices of rank 1 select rows.
     inputShapes: [(indices as TensorSpec).shape.length === 1 ? [...(indices as TensorSpec).shape, 1] : null, null],
   }),
   tensorflow: (emit, [indices, updates], [shape], [isEmpty]) =>
@@ -106,10 +106,7 @@ const oneHot: Kernel = {
     emit.op('OneHot', [cast(emit, indices!, 'int32'), depth!, on!, off!]),
 };
 
-/**
- * A filled tensor; a scalar is a constant of the graph's structure, which is how `constant` of the core's ops spells an
- * epsilon.
- */
+/** A filled tensor. A scalar is a constant of the graph's structure, as `constant` of `@whetstone/core/ops` expects. */
 const fill: Kernel = {
   name: 'Fill',
   inputs: [],

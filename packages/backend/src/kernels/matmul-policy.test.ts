@@ -2,18 +2,13 @@ import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { storeBfloat16 } from '@whetstone/core/ops';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
+import { engines, random } from '../test-support.js';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 
-/** bfloat16 has 8 bits of significand: rounding to nearest is off by at most 2⁻⁸ of the number. */
+/** bfloat16 has an 8-bit significand: rounding to nearest is off by at most 2⁻⁸ of the number. */
 const unit = 2 ** -8;
 
-const engines = [
-  ['tensorflow', startBackend, libraryFolder === null],
-  ['xla', startXlaBackend, xlaPlugin === null],
-] as const;
-
-for (const [engine, start, missing] of engines) {
+for (const { engine, missing, start } of engines) {
   describe.skipIf(missing)(`products in bfloat16 on ${engine}`, () => {
     let backend: WhetstoneBackend;
     beforeAll(async () => {
@@ -26,7 +21,7 @@ for (const [engine, start, missing] of engines) {
       return tf.tidy(() => compute().dataSync()) as Float32Array;
     };
 
-    /** |Σ ab − Σ âb̂| ≤ Σ|a||b|·((1 + u)² − 1), and the sum is rounded once more. */
+    /** Checks |Σ ab − Σ âb̂| ≤ Σ|a||b|·((1 + u)² − 1), plus one rounding of the sum. */
     function expectRounded(compute: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor, a: tf.Tensor, b: tf.Tensor): void {
       const exact = under('float32', () => compute(a, b));
       const magnitude = under('float32', () => compute(tf.abs(a), tf.abs(b)));
@@ -41,11 +36,11 @@ for (const [engine, start, missing] of engines) {
       expect(worst).toBeLessThanOrEqual(1);
       expect(
         [...rounded].some((value, index) => value !== exact[index]),
-        'something was rounded',
+        'some number was rounded',
       ).toBe(true);
     }
 
-    it('stay within what the format rounds: flat, batched, transposed, with a bias', () => {
+    it('are within the rounding bounds: flat, batched, transposed, with a bias', () => {
       const [a, b, deep, wide, bias] = [
         random([33, 70], 1),
         random([70, 21], 2),
@@ -61,12 +56,12 @@ for (const [engine, start, missing] of engines) {
       );
       expectRounded((x, y) => tf.matMul(x as tf.Tensor3D, y as tf.Tensor3D), deep!, wide!);
       const fused = under('bfloat16', () => tf.fused.matMul({ a: a as tf.Tensor2D, b: b as tf.Tensor2D, bias }));
-      const apart = under('bfloat16', () => tf.add(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), bias));
-      expect([...fused]).toEqual([...apart]);
+      const separate = under('bfloat16', () => tf.add(tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), bias));
+      expect([...fused]).toEqual([...separate]);
       tf.dispose([a!, b!, deep!, wide!, bias]);
     });
 
-    it('take weights that are kept in bfloat16 as they are', () => {
+    it('use weights stored in bfloat16 without rounding them again', () => {
       const [a, b] = [random<tf.Rank.R2>([17, 32], 1), random<tf.Rank.R2>([32, 9], 2)];
       const kept = storeBfloat16(b) as tf.Tensor2D;
       const product = (weight: tf.Tensor2D) => (): tf.Tensor => tf.matMul(a, weight);
@@ -74,7 +69,7 @@ for (const [engine, start, missing] of engines) {
       tf.dispose([a, b, kept]);
     });
 
-    it('leave outer products, integers and everything else alone', () => {
+    it('do not affect outer products, sums and softmax', () => {
       const [column, row, x] = [random<tf.Rank.R2>([8, 1], 1), random<tf.Rank.R2>([1, 8], 2), random([40], 3)];
       for (const compute of [
         () => tf.matMul(column, row),
@@ -86,7 +81,7 @@ for (const [engine, start, missing] of engines) {
       tf.dispose([column, row, x!]);
     });
 
-    it('are told apart in what is compiled', () => {
+    it('compile to different programs than float32 products', () => {
       const [a, b] = [random<tf.Rank.R2>([9, 9], 1), random<tf.Rank.R2>([9, 9], 2)];
       const results = Array.from({ length: 12 }, (__, turn) => [
         ...under(turn % 2 === 0 ? 'float32' : 'bfloat16', () => tf.matMul(a, b)),

@@ -11,8 +11,10 @@ interface Product extends Recording {
 }
 
 /**
- * A (batched) matrix product. Where only one matrix stands on a side it is one 2-D product over the flattened rows of
- * the other: TensorFlow's MatMul is faster than a batch of one, and gradients of frozen projections take this way.
+ * Returns the recording of a matrix product. If the right operand is one matrix, it is one 2-D product over the
+ * flattened rows of the left operand: TensorFlow's MatMul is faster than a batch of one.
+ *
+ * @throws {WhetstoneError} BACKEND_FAILED if the inner lengths differ
  */
 function productRecording(a: TensorSpec, b: TensorSpec, transposeA: boolean, transposeB: boolean): Product {
   const rankA = a.shape.length;
@@ -38,7 +40,7 @@ function productRecording(a: TensorSpec, b: TensorSpec, transposeA: boolean, tra
   const oneB = sizeOfShape(b.shape.slice(0, -2)) === 1;
   const flatA = a.shape.slice(-2);
   const flatB = b.shape.slice(-2);
-  // Nothing is added up in an outer product: it costs what writing it costs, and stays exact under every policy.
+  // An outer product adds nothing up: it costs no more than writing it, and stays exact under every policy.
   const isOuter = innerA === 1;
   if (oneB && (oneA || !transposeA)) {
     const flatRows = oneA ? rows : sizeOfShape(a.shape.slice(0, -1));
@@ -57,12 +59,12 @@ function productRecording(a: TensorSpec, b: TensorSpec, transposeA: boolean, tra
   };
 }
 
-/** Emits a product as {@link product} spells it. */
+/** Emits the product that {@link productRecording} recorded. */
 export function emitProduct<T>(rounding: Emitter<T>, a: T, b: T, [form, transposeA, transposeB, dtype]: Parameters): T {
-  const given = dtype as StorageDtype;
-  const kind = given === 'float32' ? given : 'int32';
+  const resultDtype = dtype as StorageDtype;
+  const kind = resultDtype === 'float32' ? resultDtype : 'int32';
   const emit = form === 'outer' ? (rounding.exact ?? rounding) : rounding;
-  // Weights come in bfloat16 where they are to be multiplied in it.
+  // Weights are passed in bfloat16 if the policy asks for it.
   const rounds = [a, b].some((x) => emit.typeOf(x) === 'bfloat16');
   const operands = [a, b].map((x) => cast(emit, x, rounds ? 'bfloat16' : kind));
   const product =
@@ -72,7 +74,7 @@ export function emitProduct<T>(rounding: Emitter<T>, a: T, b: T, [form, transpos
           transpose_b: flag(transposeB as boolean),
         })
       : emit.op('BatchMatMulV2', operands, { adj_x: flag(transposeA as boolean), adj_y: flag(transposeB as boolean) });
-  return cast(emit, product, given);
+  return cast(emit, product, resultDtype);
 }
 
 const batchMatMul: Kernel = {
@@ -99,18 +101,18 @@ function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, 
     case 'leakyrelu':
       return emit.op('LeakyRelu', [x], { alpha: float(alpha) });
     case 'prelu':
-      if (weights === undefined) throw new WhetstoneError('BACKEND_FAILED', 'prelu needs its weights.');
+      if (weights === undefined) throw new WhetstoneError('BACKEND_FAILED', 'The activation prelu needs weights.');
       return emit.op('SelectV2', [
         emit.op('GreaterEqual', [x, emit.constant('float32', [], [0])]),
         x,
         emit.op('Mul', [x, weights]),
       ]);
     default:
-      throw new WhetstoneError('BACKEND_FAILED', `The activation ${activation} is not known.`);
+      throw new WhetstoneError('BACKEND_FAILED', `There is no activation ${activation}.`);
   }
 }
 
-/** Matrix product, bias and activation in one. */
+/** Matrix product with optional bias and activation. */
 const fusedMatMul: Kernel = {
   name: '_FusedMatMul',
   isMatrixProduct: true,
@@ -122,7 +124,7 @@ const fusedMatMul: Kernel = {
       inputShapes,
       parameters,
     } = productRecording(inputs[0] as TensorSpec, inputs[1] as TensorSpec, transposeA === true, transposeB === true);
-    // Both further operands are optional; a prelu's weights come last.
+    // Bias and the weights of prelu are optional. The weights come last.
     const hasWeights = activation === 'prelu';
     const hasBias = inputs.length - (hasWeights ? 1 : 0) === 3;
     return {

@@ -34,9 +34,9 @@ const slice: Kernel = {
   inputs: ['x'],
   rule: ([x], { begin, size }) => {
     const { shape, dtype } = x as TensorSpec;
-    const seen = { shape, rank: shape.length } as unknown as TensorInfo;
-    const [start = [], extent = []] = slice_util.parseSliceParams(seen, begin as number[], size as number[]);
-    slice_util.assertParamsValid(seen, start, extent);
+    const tensor = { shape, rank: shape.length } as unknown as TensorInfo;
+    const [start = [], extent = []] = slice_util.parseSliceParams(tensor, begin as number[], size as number[]);
+    slice_util.assertParamsValid(tensor, start, extent);
     return { outputs: [{ shape: extent, dtype }], host: [vector(start), vector(extent)] };
   },
   tensorflow: (emit, [x], [begin, size]) => emit.op('Slice', [x!, begin!, size!]),
@@ -101,11 +101,11 @@ const concat: Kernel = {
   },
   tensorflow: (emit, inputs, _, [axis]) => {
     const [first] = inputs;
-    // tfjs asks for no one dtype; the first's is the result's.
-    const alike = inputs.map((input) => cast(emit, input, emit.typeOf(first!)));
+    // tfjs-core allows different dtypes; the result has the first one.
+    const sameDtype = inputs.map((input) => cast(emit, input, emit.typeOf(first!)));
     return inputs.length === 1
       ? emit.op('Identity', [first!])
-      : emit.op('ConcatV2', [alike, emit.constant('int32', [], [axis as number])]);
+      : emit.op('ConcatV2', [sameDtype, emit.constant('int32', [], [axis as number])]);
   },
 };
 
@@ -233,7 +233,7 @@ const reverse: Kernel = {
     emit.op('ReverseV2', [x!, emit.constant('int32', [axes.length], axes as number[])]),
 };
 
-/** Block sizes and margins as constants: TensorFlow's shape rules refuse unknown ones here. */
+/** Returns block sizes and paddings as constants: TensorFlow's shape functions reject unknown ones here. */
 function blockConstants<T>(emit: Emitter<T>, [axes, ...numbers]: Parameters): [T, T] {
   const count = axes as number;
   return [

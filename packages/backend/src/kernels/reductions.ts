@@ -17,7 +17,7 @@ function reducedShape(shape: readonly number[], axes: readonly number[], keepDim
     : shape.filter((_, axis) => !axes.includes(axis));
 }
 
-/** A reduction over axes. tfjs keeps the dtype but for Mean (float32) and All / Any (bool). */
+/** Returns a reduction over axes. The dtype stays, except for Mean (float32), All and Any (bool). */
 function reduction(name: string, attribute: 'axis' | 'reductionIndices', result: 'same' | 'float32' | 'bool'): Kernel {
   return {
     name,
@@ -59,7 +59,7 @@ function argument(name: 'ArgMax' | 'ArgMin'): Kernel {
   };
 }
 
-/** Running sum or product along one axis. */
+/** Returns a cumulative sum or product along one axis. */
 function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
   return {
     name,
@@ -82,10 +82,10 @@ function cumulative(name: 'Cumsum' | 'Cumprod'): Kernel {
   };
 }
 
-/** Axes that oneDNN's softmax takes. */
-const MOST_AXES = 5;
+/** Most axes that oneDNN's softmax supports. */
+const MAX_SOFTMAX_AXES = 5;
 
-/** Normalised exponentials along the last axis, the only one tfjs asks for. */
+/** Returns a softmax along the last axis, the only one that tfjs-core uses. */
 function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
   return {
     name,
@@ -93,7 +93,7 @@ function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
     eager: false,
     rule: ([x]) => {
       const { shape } = x as TensorSpec;
-      if (shape.length <= MOST_AXES) return { outputs: [{ shape, dtype: 'float32' }] };
+      if (shape.length <= MAX_SOFTMAX_AXES) return { outputs: [{ shape, dtype: 'float32' }] };
       const rows = [sizeOfShape(shape.slice(0, -1)), shape.at(-1) ?? 1];
       return { outputs: [{ shape: rows, dtype: 'float32' }], outputShapes: [shape], inputShapes: [rows] };
     },
@@ -101,7 +101,7 @@ function softmax(name: 'Softmax' | 'LogSoftmax'): Kernel {
   };
 }
 
-/** The largest `k` along the last axis, and where they stand. */
+/** The `k` largest values along the last axis, and their indices. */
 const topK: Kernel = {
   name: 'TopK',
   inputs: ['x'],

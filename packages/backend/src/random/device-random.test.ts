@@ -8,8 +8,8 @@ import { libraryFolder, startBackend, startXlaBackend, xlaPlugin } from '../test
 import { resolveBackend } from '../resolve.js';
 import { createDeviceRandom, type DeviceRandom } from './device-random.js';
 
-// Expected: the same formulas in the test, in double precision, over the uniform numbers of Philox (whose known answers
-// stand in philox.test.ts).
+// Expected values come from the same formulas in double precision, applied to uniform numbers of Philox. The known
+// answers of Philox are in philox.test.ts.
 
 const backends = [
   ['cpu', true, () => resolveBackend({ name: 'cpu', threads: null })],
@@ -18,14 +18,14 @@ const backends = [
   ['xla', xlaPlugin !== null, () => startXlaBackend()],
 ] as const;
 
-/** The uniform numbers of a stream's draw. */
+/** Returns the uniform numbers of a stream's draw. */
 function uniforms(seed: number, draw: number, count: number): Float32Array {
   const words = Int32Array.of(draw, 0, 0, 0);
   philoxBlock(words, seed | 0, Math.floor(seed / 2 ** 32));
   return philoxUniform(count, [words[0] ?? 0, words[1] ?? 0]);
 }
 
-/** erf by its Maclaurin series. */
+/** Returns erf(x) by its Maclaurin series. */
 function erf(x: number): number {
   let [sum, term] = [x, x];
   for (let n = 1; n < 80; n++) sum += (term *= -(x * x) / n) / (2 * n + 1);
@@ -34,17 +34,17 @@ function erf(x: number): number {
 
 const seed = 2 ** 40 + 7;
 
-/** What a stream's draw gives; nothing may be left behind. */
+/** Returns the result of a draw and checks that no tensor leaks. */
 function read(draw: (random: DeviceRandom) => tf.Tensor): {
   readonly shape: readonly number[];
   readonly dtype: string;
   readonly values: number[];
 } {
   const before = tf.memory().numTensors;
-  const made = draw(createDeviceRandom(seed));
-  const values = Array.from(made.dataSync(), Number);
-  const { shape, dtype } = made;
-  made.dispose();
+  const drawn = draw(createDeviceRandom(seed));
+  const values = Array.from(drawn.dataSync(), Number);
+  const { shape, dtype } = drawn;
+  drawn.dispose();
   expect(tf.memory().numTensors).toBe(before);
   return { shape, dtype, values };
 }
@@ -62,7 +62,7 @@ for (const [backend, present, start] of backends) {
   describe.skipIf(!present)(`random tensors on ${backend}`, () => {
     beforeAll(async () => void (await start()));
 
-    test('uniform: the bits of Philox, moved to where they are wanted', () => {
+    test('uniform: the bits of Philox, scaled and shifted', () => {
       const expected = Array.from(uniforms(seed, 0, 15));
       expect(read((random) => random.uniform([3, 5]))).toEqual({ shape: [3, 5], dtype: 'float32', values: expected });
       close(
@@ -72,7 +72,7 @@ for (const [backend, present, start] of backends) {
       );
     });
 
-    test('normal: Box and Muller, in pairs', () => {
+    test('normal: the Box–Muller transform, in pairs', () => {
       const u = uniforms(seed, 0, 8);
       const radius = (index: number): number => Math.sqrt(-2 * Math.log(1 - (u[index] ?? NaN)));
       const angle = (index: number): number => 2 * Math.PI * (u[4 + index] ?? NaN);
@@ -89,7 +89,7 @@ for (const [backend, present, start] of backends) {
       );
     });
 
-    test('truncated normal: the share of the distribution below each number is its uniform number', () => {
+    test('truncated normal: the cumulative probability of each number is its uniform number', () => {
       const { values } = read((random) => random.truncatedNormal([500]));
       expect(Math.max(...values.map(Math.abs))).toBeLessThanOrEqual(2);
       close(
@@ -109,7 +109,7 @@ for (const [backend, present, start] of backends) {
       expect(read((random) => random.bernoulli([40], 1)).values).toEqual(Array.from({ length: 40 }, () => 1));
     });
 
-    test('dropout: zeros, and a gain that keeps the mean; its gradient is its mask', () => {
+    test('dropout: zeros and a gain that keeps the mean; the gradient is the mask', () => {
       const mask = Array.from(uniforms(seed, 0, 6), (u) => (u < Math.fround(0.4) ? 0 : 1 / 0.6));
       const x = tf.tensor2d([
         [1, 2],
@@ -121,8 +121,8 @@ for (const [backend, present, start] of backends) {
         mask.map((gain, index) => gain * (index + 1)),
         1e-5,
       );
-      close(read((random) => tf.tidy(() => tf.grad((of) => random.dropout(of, 0.4))(x))).values, mask, 1e-6);
-      // One number for each row.
+      close(read((random) => tf.tidy(() => tf.grad((input) => random.dropout(input, 0.4))(x))).values, mask, 1e-6);
+      // One mask number per row.
       const rows = Array.from(uniforms(seed, 0, 3), (u) => (u < Math.fround(0.4) ? 0 : 1 / 0.6));
       close(
         read((random) => random.dropout(x, 0.4, [3, 1])).values,
@@ -132,7 +132,7 @@ for (const [backend, present, start] of backends) {
       x.dispose();
     });
 
-    test('categorical: the first class at which the running sum of probabilities passes a uniform number', () => {
+    test('categorical: the first class whose cumulative probability exceeds a uniform number', () => {
       const probabilities = [
         [0.1, 0, 0.6, 0.3],
         [0.25, 0.25, 0.25, 0.25],
@@ -153,7 +153,7 @@ for (const [backend, present, start] of backends) {
       logits.dispose();
     });
 
-    test('each draw is another one, and a saved stream goes on where it was', () => {
+    test('draws differ, and a saved stream continues where it was', () => {
       const random = createDeviceRandom(seed);
       const draw = (): number[] => tf.tidy(() => Array.from(random.uniform([9]).dataSync()));
       const [first, second] = [draw(), draw()];
@@ -170,7 +170,7 @@ for (const [backend, present, start] of backends) {
 
 for (const [backend, present, start] of backends.slice(2)) {
   describe.skipIf(!present)(`tf.multinomial on ${backend}`, () => {
-    test('takes the first class at which the running sum passes a uniform number of Philox', async () => {
+    test('draws the first class whose cumulative probability exceeds a uniform number of Philox', async () => {
       await start();
       const logits = tf.tidy(() =>
         tf.log(
@@ -189,9 +189,9 @@ for (const [backend, present, start] of backends.slice(2)) {
       expect(new Set(found.slice(4000))).toEqual(new Set([0]));
       expect(draw(3)).toEqual(found);
       expect(draw(4)).not.toEqual(found);
-      // The seed's two words are tfjs's float64, the numbers Philox's.
+      // The two words of the float64 seed are the key of Philox.
       const [low = 0, high = 0] = new Int32Array(Float64Array.of(3).buffer);
-      // Running sums in float32 may fall on the other side of a number once in a while.
+      // float32 sums may round to the other side of a uniform number, which is rare.
       const expected = Array.from(philoxUniform(8000, [low, high]).subarray(0, 4000), (u) =>
         [0.1, 0.3, 1].findIndex((running) => u < running),
       );
@@ -203,11 +203,11 @@ for (const [backend, present, start] of backends.slice(2)) {
   });
 }
 
-test('what is no seed, no probability or no state is refused', () => {
+test('invalid seeds, probabilities and states throw', () => {
   expect(() => createDeviceRandom(-1)).toThrow(/seed.*-1/);
   expect(() => createDeviceRandom(0.5)).toThrow(RangeError);
   const random = createDeviceRandom(1);
   expect(() => random.bernoulli([1], 1.5)).toThrow(/probability.*1\.5/);
   expect(() => random.dropout(tf.scalar(1), 1)).toThrow(/rate.*not including/);
-  expect(() => random.loadState([1, 2, 3])).toThrow(/no state/);
+  expect(() => random.loadState([1, 2, 3])).toThrow(/not a state/);
 });

@@ -1,12 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { libraryFolder, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
-
-const engines = [
-  { engine: 'tensorflow', missing: libraryFolder === null, start: startBackend },
-  { engine: 'xla', missing: xlaPlugin === null, start: startXlaBackend },
-];
+import { engines } from '../test-support.js';
 
 const cases: readonly (readonly [string, () => tf.Tensor, Readonly<Record<string, unknown>>])[] = [
   // The cpu backend computes Conv2D and returns the shape [1, -3, -3, 1].

@@ -20,12 +20,10 @@ import {
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
 
-/**
- * Gradients that replace tfjs-core's for every backend. tfjs-core's own upload arrays of ones of an activation's size,
- * recompute powers, or are wrong under broadcasting; these are written with plain ops and need nothing from the host.
- */
+// Gradients that replace those of tfjs-core for every backend. tfjs-core's upload arrays of ones as large as an
+// activation, recompute powers, or are wrong under broadcasting. These use plain operations and no data from the host.
 
-/** The shape of `dy` with the reduced axes back as ones. */
+/** Returns a shape with length 1 for the reduced axes. */
 function keepDimensions(shape: readonly number[], axis: unknown): number[] {
   const axes = new Set(util.parseAxisParam((axis ?? null) as number[], shape as number[]));
   return shape.map((size, position) => (axes.has(position) ? 1 : size));
@@ -50,7 +48,7 @@ const meanGradient: GradConfig = {
   }),
 };
 
-/** d x^(-1/2) = -1/2 y³, from the result alone. */
+/** d(x^(−1/2))/dx = −1/2 · y³, from the result alone. */
 const rsqrtGradient: GradConfig = {
   kernelName: 'Rsqrt',
   outputsToSave: [true],
@@ -63,7 +61,7 @@ const softmaxGradient: GradConfig = {
   gradFunc: (dy, [y]) => ({ logits: () => mul(sub(dy as Tensor, sum(mul(dy as Tensor, y!), -1, true)), y!) }),
 };
 
-/** The chosen side gets the gradient as it is: a product with a mask would turn 0 · ∞ into NaN. */
+/** Selects the gradient instead of multiplying it by a mask, which would turn 0 · ∞ into NaN. */
 const selectGradient: GradConfig = {
   kernelName: 'Select',
   inputsToSave: ['condition'],
@@ -82,15 +80,12 @@ function undoBroadcast(gradient: Tensor, shape: number[]): Tensor {
 
 const flatten = (x: Tensor): Tensor => reshape(x, [-1, x.shape.at(-1) ?? 1]);
 
-/**
- * Matrix products, batched and broadcast. The gradient of one matrix that many rows shared is one 2-D product over all
- * rows.
- */
+/** Matrix products, batched and broadcast. The gradient of a matrix that a batch shares is one 2-D product. */
 const matMulGradient: GradConfig = {
   kernelName: 'BatchMatMul',
   inputsToSave: ['a', 'b'],
-  gradFunc: (given, saved, attributes) => {
-    const dy = given as Tensor;
+  gradFunc: (gradient, saved, attributes) => {
+    const dy = gradient as Tensor;
     const [a, b] = saved as [Tensor, Tensor];
     const { transposeA, transposeB } = attributes as unknown as { transposeA: boolean; transposeB: boolean };
     const sharedB = b.rank === 2 && a.rank > 2 && !transposeA;
@@ -107,16 +102,16 @@ const matMulGradient: GradConfig = {
   },
 };
 
-const original = getGradient('GatherV2');
+const originalGatherGradient = getGradient('GatherV2');
 
-/** Rows of a table: their gradients are added up where the rows were taken. Other axes go tfjs-core's way. */
+/** Adds gradients of gathered rows with a segment sum. tfjs-core's gradient handles other axes. */
 const gatherGradient: GradConfig = {
   kernelName: 'GatherV2',
   inputsToSave: ['x', 'indices'],
   gradFunc: (dy, saved, attributes) => {
     const [x, indices] = saved as [Tensor, Tensor];
     const { axis, batchDims } = attributes as unknown as { axis: number; batchDims?: number };
-    if (axis !== 0 || (batchDims ?? 0) !== 0) return original.gradFunc(dy, saved, attributes);
+    if (axis !== 0 || (batchDims ?? 0) !== 0) return originalGatherGradient.gradFunc(dy, saved, attributes);
     return {
       x: () =>
         reshape(
@@ -142,7 +137,7 @@ const gradients: readonly GradConfig[] = [
   gatherGradient,
 ];
 
-/** Puts {@link gradients} in the place of tfjs-core's. */
+/** Replaces tfjs-core's gradients. */
 export function registerGradients(): void {
   for (const gradient of gradients) registerGradient(gradient);
 }

@@ -4,15 +4,14 @@ import { WhetstoneBackend } from '../recorder/backend.js';
 let isPatched = false;
 
 /**
- * Makes tfjs-core's own optimizers end a step where a step ends: what `minimize` recorded is handed over when it
- * returns. A loop that looks at no loss would otherwise be one endless graph, cut anywhere, and none like the one
- * before.
+ * Makes `minimize` of tfjs-core's optimizers submit the recorded operations. A training loop that never reads its loss
+ * would otherwise record one endless graph, which the size limit cuts at a different operation each time.
  */
 export function submitAfterMinimize(): void {
   if (isPatched) return;
   isPatched = true;
   const { minimize } = Optimizer.prototype;
-  Optimizer.prototype.minimize = function minimizeAndCut(
+  Optimizer.prototype.minimize = function minimizeAndSubmit(
     this: Optimizer,
     ...parameters: Parameters<Optimizer['minimize']>
   ) {

@@ -5,8 +5,8 @@ type State = ReturnType<typeof engine>['state'];
 type Table = State['tensorInfo'];
 type DataKey = Parameters<Table['get']>[0];
 
-/** tfjs-core's table of data, with the entries of our values kept in the values themselves. */
-class InfoTable implements Table {
+/** Replaces tfjs-core's table of data records. Records of {@link Value}s are stored in the values. */
+class TensorInfoTable implements Table {
   readonly [Symbol.toStringTag] = 'WeakMap';
 
   constructor(private readonly others: Table) {}
@@ -33,11 +33,11 @@ class InfoTable implements Table {
 }
 
 /**
- * Has tfjs-core keep what it knows of our values in them. Its own table is a WeakMap with an entry for every
- * intermediate result, thousands a step, which cost a tenth of the time that recording takes: entries are made and
- * deleted by hash, and every collection of young objects goes through them.
+ * Makes tfjs-core store its records of Whetstone values in the values. Its own table is a WeakMap with an entry for
+ * each of the thousands of intermediate results of a step. That takes a tenth of the recording time: entries are found
+ * by hash, and each minor garbage collection visits all of them.
  */
 export function storeTensorInfoInValues(): void {
   const { state } = engine();
-  if (!(state.tensorInfo instanceof InfoTable)) state.tensorInfo = new InfoTable(state.tensorInfo);
+  if (!(state.tensorInfo instanceof TensorInfoTable)) state.tensorInfo = new TensorInfoTable(state.tensorInfo);
 }

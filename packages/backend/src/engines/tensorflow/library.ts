@@ -4,6 +4,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import koffi, { type LibraryHandle } from 'koffi';
 import { libraryFileProblem, missingInstructions } from '../library-file.js';
 import { pin, unheard } from '../native-library.js';
+import { printErrorsOnly } from '../../tfjs-patches/environment.js';
 
 /** Address of something of TensorFlow's. 0n is null. */
 export type Pointer = bigint;
@@ -234,7 +235,7 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
         'Use the backend wasm, or name a TensorFlow that was built for this processor in ' +
         'WHETSTONE_TENSORFLOW_LIBRARY.',
     });
-  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  printErrorsOnly();
   try {
     // The framework first, lazily and globally: the other library takes its symbols from it.
     unheard(() => pin(frameworkPath));

@@ -2,6 +2,7 @@ import { encodeConfigProto, type SessionConfig } from './config-proto.js';
 import { EagerEmitter } from './eager.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { Status } from './status.js';
+import { separateThreadPools } from '../../tfjs-patches/environment.js';
 
 export interface PlaceOptions {
   /** Threads of the whole place. */
@@ -62,8 +63,7 @@ function newContext(
   status: Status,
   { threads, ofOperation, session, asynchronous }: PlaceOptions,
 ): Pointer {
-  // Else all contexts of a process share the threads of the first one's operations.
-  process.env['TF_OVERRIDE_GLOBAL_THREADPOOL'] ??= '1';
+  separateThreadPools();
   const config = encodeConfigProto({
     intraOpThreads: ofOperation,
     interOpThreads: Math.min(2, threads),

@@ -5,10 +5,11 @@ import { XlaClient } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
 import { flashAttentionSupport } from './flash-attention-support.js';
 import { createModuleLoader, type ModuleCounters } from './modules.js';
-import { clientOptions, withThreads, type ClientOptions } from './options.js';
+import { clientOptions, type ClientOptions } from './options.js';
 import { loadPjrt } from './pjrt.js';
 import { Variants, type XlaExecutable } from './variants.js';
 import { WorkQueue } from './work-queue.js';
+import { withXlaThreads } from '../../tfjs-patches/environment.js';
 
 export interface XlaEngineOptions {
   /** The plugin: a shared library that exports `GetPjrtApi`. */
@@ -40,7 +41,7 @@ export interface XlaEngine extends Engine {
 export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const { devices = 1 } = options;
   const pjrt = loadPjrt(options.plugin);
-  const client = withThreads(
+  const client = withXlaThreads(
     options.threads,
     () => new XlaClient(pjrt, { ...clientOptions(options.plugin, devices), ...options.client }, devices),
   );

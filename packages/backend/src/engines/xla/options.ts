@@ -96,16 +96,3 @@ export function companionLibraries(plugin: string): readonly string[] {
     )
     .filter((file) => existsSync(file));
 }
-
-/** XLA's CPU client asks the environment how many threads it may have, while it is being made. */
-export function withThreads<R>(threads: number | undefined, make: () => R): R {
-  if (threads === undefined) return make();
-  const before = process.env['PJRT_NPROC'];
-  process.env['PJRT_NPROC'] = String(Math.max(1, Math.trunc(threads)));
-  try {
-    return make();
-  } finally {
-    if (before === undefined) delete process.env['PJRT_NPROC'];
-    else process.env['PJRT_NPROC'] = before;
-  }
-}

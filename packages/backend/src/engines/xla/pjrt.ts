@@ -5,6 +5,7 @@ import { libraryFileProblem } from '../library-file.js';
 import { bytesAskedFor, gigabytes, memoryHint } from '../out-of-memory.js';
 import { pin, unheard } from '../native-library.js';
 import { companionLibraries, xlaFlags } from './options.js';
+import { printErrorsOnly, setXlaFlags } from '../../tfjs-patches/environment.js';
 
 /** Address of something of the plugin's. 0n is null. */
 export type Pointer = bigint;
@@ -220,9 +221,9 @@ export function loadPjrt(path: string): Pjrt {
   if (!existsSync(path)) throw unavailable(`There is no XLA plugin at ${path}.`);
   const problem = libraryFileProblem(path);
   if (problem !== null) throw unavailable(`The XLA plugin ${path} cannot be loaded: ${problem}.`);
-  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  printErrorsOnly();
   const flags = xlaFlags(path, process.env);
-  if (flags !== null) process.env['XLA_FLAGS'] = flags;
+  if (flags !== null) setXlaFlags(flags);
   try {
     for (const companion of companionLibraries(path)) pinIfPossible(companion);
     unheard(() => pin(path, 'local'));
