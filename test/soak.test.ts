@@ -11,8 +11,8 @@ import { createTinyModel } from '../packages/cli/src/tiny-model.js';
 import { Trainer } from '../packages/cli/src/trainer.js';
 import { slope } from './support/slope.js';
 
-// A whole run, with evaluation, checkpoints and logs, watched for whatever grows. `npm run soak` makes two thousand
-// steps on each engine.
+// A whole run, with evaluation, checkpoints and logs, watched for whatever grows. `npm run test:soak` makes two
+// thousand steps on each engine.
 
 const steps = Number(process.env['WHETSTONE_SOAK_STEPS'] ?? 100);
 const isLong = steps >= 500;

@@ -1,12 +1,21 @@
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createScratchProject, execute, repository, type CommandResult } from './support/scratch-project.js';
 
 // Needs the built packages, as `npm test` makes them.
 
+/** The Node.js that runs what is installed: `npm run test:nodes` gives one that is too old for vitest. */
+const node = process.env['WHETSTONE_TEST_NODE'] ?? process.execPath;
+
 let folder: string;
+const whetstone = (...parameters: readonly string[]): Promise<CommandResult> =>
+  execute(join(folder, 'node_modules/.bin/whetstone'), parameters, folder, {
+    ...process.env,
+    PATH: `${dirname(node)}${delimiter}${process.env['PATH'] ?? ''}`,
+  });
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-third-party-'));
   await createScratchProject(folder, [
@@ -17,7 +26,7 @@ beforeAll(async () => {
     join(folder, 'make-model.mjs'),
     "import { createTinyModel } from 'whetstone';\nawait createTinyModel('tiny', { hiddenSize: 32, layers: 1 });\n",
   );
-  const made = await execute(process.execPath, ['make-model.mjs'], folder);
+  const made = await execute(node, ['make-model.mjs'], folder);
   expect(made, made.stderr).toMatchObject({ code: 0 });
   const rows = Array.from({ length: 8 }, (_, index) => ({
     messages: [
@@ -42,7 +51,7 @@ async function train(name: string, callback: object, more: object = {}): Promise
     ...more,
   };
   await writeFile(join(folder, `${name}.json`), JSON.stringify(config));
-  return execute(join(folder, 'node_modules/.bin/whetstone'), ['train', `${name}.json`, '--json'], folder);
+  return whetstone('train', `${name}.json`, '--json');
 }
 
 describe("a third party's callback, packed, installed and named in a configuration", () => {
@@ -92,11 +101,7 @@ describe("a third party's strategy, packed, installed and named in a configurati
     const config =
       (await readdir(root, { recursive: true })).find((file) => file.endsWith('adapter_config.json')) ?? 'no adapter';
     expect(JSON.parse(await readFile(join(root, config), 'utf8'))).toMatchObject({ peft_type: 'LORA', r: 2 });
-    const merged = await execute(
-      join(folder, 'node_modules/.bin/whetstone'),
-      ['merge', 'tiny', dirname(join(root, config)), 'merged'],
-      folder,
-    );
+    const merged = await whetstone('merge', 'tiny', dirname(join(root, config)), 'merged');
     expect(merged, merged.stderr).toMatchObject({ code: 0 });
   });
 

@@ -1,0 +1,31 @@
+// Fails if a test was skipped that `test/allowed-skips.json` does not allow, or if that list allows a skip that no
+// longer happens. `node scripts/tests/check-skips.mjs REPORT [--provided libtensorflow,xla-cpu]`: REPORT is a report of
+// vitest's JSON reporter; tests that need what is provided must not be skipped.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { judgeSkips, readReport, repository } from './report.mjs';
+
+const list = 'test/allowed-skips.json';
+
+/** Prints what is wrong with the skipped tests of a report. @returns whether nothing is */
+export function checkSkips(report, provided) {
+  const allowed = JSON.parse(readFileSync(join(repository, list), 'utf8'));
+  const tests = readReport(report);
+  const { unlisted, stale } = judgeSkips(tests, allowed, provided);
+  for (const { file, name } of unlisted) console.error(`SKIPPED, and ${list} does not allow it: ${file} > ${name}`);
+  for (const { file, pattern } of stale)
+    console.error(`Not skipped any more, take it off ${list}: ${file} > ${JSON.stringify(pattern)}`);
+  const skipped = tests.filter(({ status }) => status === 'skipped').length;
+  if (unlisted.length + stale.length === 0) console.error(`${skipped} tests were skipped, each for a listed reason.`);
+  return unlisted.length + stale.length === 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values, positionals } = parseArgs({
+    options: { provided: { type: 'string', default: '' } },
+    allowPositionals: true,
+  });
+  if (!checkSkips(positionals[0], values.provided.split(',').filter(Boolean))) process.exitCode = 1;
+}

@@ -1,0 +1,46 @@
+// The quick suite: `npm test` as on a machine on which nothing was fetched, without the tests that take long.
+// `npm run test:quick -- [--node PROGRAM] [--report FILE] [test files]`. It hides Python and what is in the caches.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { createBareEnvironment } from './bare-environment.mjs';
+import { checkSkips } from './check-skips.mjs';
+import { repository } from './report.mjs';
+
+/** Files that compute for more than 20 seconds without libtensorflow. */
+const slow = [
+  'packages/data/src/parallel/parallel.test.ts',
+  'test/engine/resume.test.ts',
+  'test/numerics/trajectories.test.ts',
+];
+
+/**
+ * Runs the quick suite.
+ *
+ * @returns whether it passed, and no test was skipped but those that need something that was not fetched
+ */
+export function runQuickSuite({ node = process.execPath, report = null, files = [] } = {}) {
+  const { folder, env, remove } = createBareEnvironment(node);
+  try {
+    const file = report ?? join(folder, 'report.json');
+    const excluded = slow.flatMap((path) => ['--exclude', path]);
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+    const { status } = spawnSync('npm', ['test', '--', ...excluded, ...reporters, ...files], {
+      cwd: repository,
+      env,
+      stdio: 'inherit',
+    });
+    return status === 0 && checkSkips(file, []);
+  } finally {
+    remove();
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values, positionals } = parseArgs({
+    options: { node: { type: 'string' }, report: { type: 'string' } },
+    allowPositionals: true,
+  });
+  if (!runQuickSuite({ ...values, files: positionals })) process.exitCode = 1;
+}
