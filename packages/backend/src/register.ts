@@ -2,7 +2,7 @@ import { engine as tfjs, registerBackend, removeBackend, setBackend } from '@ten
 import { WhetstoneError } from '@whetstone/core/contract';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
-import { registerHostFallback } from './kernels/host-fallback.js';
+import { registerCpuKernels } from './fallback/cpu-kernels.js';
 import { registerKernels } from './kernels/index.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';
@@ -93,7 +93,7 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
   // A process of a cluster does not wait: its sum might wait forever for a process that is gone.
   if (engine.collective === undefined) waitAtExit(() => engine.wait());
   registerKernels(BACKEND_NAME);
-  await registerHostFallback(BACKEND_NAME);
+  await registerCpuKernels(BACKEND_NAME);
   patchTfjs();
   return backend;
 }

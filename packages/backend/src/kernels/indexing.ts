@@ -124,7 +124,7 @@ const fill: Kernel = {
       : emit.op('Fill', [shape!, value!]),
 };
 
-/** Where values would be inserted into sorted rows. */
+/** Positions at which values would be inserted into sorted rows. */
 function searchSorted(): Kernel {
   return {
     name: 'SearchSorted',

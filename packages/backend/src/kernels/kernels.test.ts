@@ -326,7 +326,7 @@ const indexing: Cases = {
     tf.scatterND(whole([1, 0], [2, 1]), tf.zeros([2, 0, 3]), [4, 0, 3]),
     tf.tensorScatterUpdate(tf.zeros([3, 0]), whole([1], [1, 1]), tf.zeros([1, 0])),
   ],
-  // Programs that differ in nothing but the dtype of what the host gives.
+  // Programs that differ only in the dtype of a value from the host.
   ...Object.fromEntries(
     (['float32', 'int32', 'bool'] as const).flatMap((dtype) => [
       [`fill of ${dtype}`, (): tf.Tensor => fill([2, 3], 1, dtype)],
@@ -342,7 +342,7 @@ const onHost: Cases = {
   fft: () => tf.real(tf.fft(tf.complex(random<tf.Rank.R1>([4], 1), random<tf.Rank.R1>([4], 2)))),
 };
 
-/** TensorFlow runs a small graph op by op three times, then compiled. XLA compiles at once. */
+/** TensorFlow runs a small graph op by op three times, then compiled. XLA always compiles. */
 const runs = { tensorflow: 5, xla: 2 };
 
 describe.each(engines)('kernels equal the cpu backend, on $engine', ({ engine, missing, start }) => {

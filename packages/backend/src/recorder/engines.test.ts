@@ -136,7 +136,7 @@ describe.skipIf(xlaPlugin === null)('graph segments', () => {
     const expected = [...whole.dataSync()];
     const before = backend.counters();
     const inSegments = compute(boundary, weights);
-    // There is no boundary after the last layer.
+    // The last layer has no boundary after it.
     expect(backend.counters().graphs - before.graphs).toBe(5);
     expect([...inSegments.dataSync()]).toEqual(expected);
     expect(backend.counters()).toMatchObject({ graphs: before.graphs + 6, compiles: before.compiles + 1 });

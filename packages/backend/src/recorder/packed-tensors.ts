@@ -117,7 +117,7 @@ function layoutOf(packed: PackedTensor): PackedLayout {
   }
 }
 
-/** The shape in which a packed matrix lies in memory. */
+/** Returns the shape in which a packed matrix is stored. */
 const storedShape = ({ shape, transposed }: { readonly shape: readonly number[]; readonly transposed: boolean }) =>
   transposed ? [...shape].reverse() : shape;
 
