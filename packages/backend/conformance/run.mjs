@@ -1,7 +1,7 @@
-// Runs tfjs-core's own suite, as its npm package ships it, against the backend `whetstone`. npm run test:tfjs --
-// [--engine tensorflow] [--only TEXT] [--share N] [--json] --only takes the specs whose name holds a text, --share
-// every Nth. Specs that are known to fail stand in exceptions-<engine>.json with their reason; any other failure, and
-// any exception that passes, fails the run.
+// Runs tfjs-core's test suite, from its npm package, on the backend `whetstone`.
+// Usage: npm run test:tfjs -- [--engine tensorflow] [--only TEXT] [--share N] [--json]
+// --only runs the specs whose name contains a text, --share every Nth spec. exceptions-<engine>.json lists known
+// failures with their reason. Any other failure, and any exception that passes, fails the run.
 import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -21,14 +21,14 @@ const require = createRequire(import.meta.url);
 const tfjs = join(dirname(require.resolve('@tensorflow/tfjs-core/package.json')), 'dist');
 const exceptions = JSON.parse(readFileSync(new URL(`exceptions-${options.engine}.json`, import.meta.url), 'utf8'));
 
-// Jasmine's globals have to stand before the suite is loaded.
+// The suite needs Jasmine's globals when it is loaded.
 const jasmineRequire = require('jasmine-core');
 const jasmine = jasmineRequire.boot(jasmineRequire);
 jasmine.DEFAULT_TIMEOUT_INTERVAL = 60_000;
 const jasmineEnvironment = jasmine.getEnv();
 Object.assign(globalThis, jasmineRequire.interface(jasmine, jasmineEnvironment), { jasmine });
 
-// Beside the built backend, where it finds jasmine-core.
+// In the backend's dist folder, from where jasmine-core resolves.
 const bundle = fileURLToPath(new URL(`../dist/tfjs-suite-${process.pid}.cjs`, import.meta.url));
 process.on('exit', () => rmSync(bundle, { force: true }));
 await build({
@@ -86,7 +86,7 @@ await jasmineEnvironment.execute();
 
 const unexpected = failed.filter(({ name }) => exceptions[name] === undefined);
 const failedNames = new Set(failed.map(({ name }) => name));
-const healed =
+const fixed =
   options.only === undefined && share === 1 ? Object.keys(exceptions).filter((name) => !failedNames.has(name)) : [];
 if (options.json)
   console.log(
@@ -95,16 +95,16 @@ if (options.json)
       ...counts,
       exceptions: failed.length - unexpected.length,
       unexpected,
-      healed,
+      fixed,
       counters: backend.counters(),
     }),
   );
 else {
   for (const { name, message } of unexpected) console.log(`FAILED ${name}\n       ${message.split('\n')[0]}`);
-  for (const name of healed) console.log(`PASSES NOW, take it off the list: ${name}`);
+  for (const name of fixed) console.log(`PASSES, remove it from the exceptions: ${name}`);
   console.log(
     `${counts.passed} passed, ${unexpected.length} failed, ${failed.length - unexpected.length} known ` +
       `exceptions, ${counts.skipped} not for this backend`,
   );
 }
-process.exitCode = unexpected.length > 0 || healed.length > 0 ? 1 : 0;
+process.exitCode = unexpected.length > 0 || fixed.length > 0 ? 1 : 0;

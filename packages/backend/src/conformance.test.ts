@@ -9,7 +9,7 @@ const built = existsSync(new URL('../dist/index.js', import.meta.url));
 interface SuiteResult {
   readonly passed: number;
   readonly unexpected: readonly unknown[];
-  readonly healed: readonly unknown[];
+  readonly fixed: readonly unknown[];
 }
 
 function runSuite(...options: string[]): { readonly result: SuiteResult; readonly stderr: string } {
@@ -22,18 +22,18 @@ function runSuite(...options: string[]): { readonly result: SuiteResult; readonl
 }
 
 test.skipIf(libraryFolder === null || !built)(
-  "tfjs-core's own suite passes on the built backend, but for the exceptions listed with their reasons",
+  "tfjs-core's test suite passes on the built backend, except for the listed exceptions",
   { timeout: 400_000 },
   () => {
     const { result, stderr } = runSuite();
     expect(result.unexpected, stderr).toEqual([]);
-    expect(result.healed).toEqual([]);
+    expect(result.fixed).toEqual([]);
     expect(result.passed).toBeGreaterThan(4000);
   },
 );
 
 test.skipIf(xlaPlugin === null || !built)(
-  'a share of it passes on the xla engine: all of it with npm run test:tfjs -- --engine xla',
+  'every 23rd test of the suite passes on the engine xla',
   { timeout: 400_000 },
   () => {
     const { result, stderr } = runSuite('--engine', 'xla', '--share', '23');
