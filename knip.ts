@@ -30,7 +30,7 @@ export default {
     // A block of code on a page may define a plugin, and may import a package that depends on the page's own.
     '**/*.md': ['exports', 'types', 'unlisted'],
     // What the public entry points export is documented (`npm run docs:api`), used in this repository or not.
-    'packages/{core,cli}/src/index.ts': ['exports', 'types'],
+    'packages/{cli,core}/src/{index,ops/index}.ts': ['exports', 'types'],
     // Plugins are exported by name and as the default, which `use: "<package>"` loads.
     '{examples,packages/plugins,packages/strategies}/**': ['duplicates'],
   },

@@ -196,3 +196,22 @@ describe('the lint rule for long lines', () => {
     expect(stdout.match(/kinds\.ts:\d+/g)).toEqual(['kinds.ts:1', 'kinds.ts:3', 'kinds.ts:4']);
   });
 });
+
+describe('npm run docs:api', () => {
+  it('fails for a public export without a docstring, and names it and its file', async () => {
+    const root = await repositoryOf({
+      'packages/cli/src/index.ts': '/** One. */\nexport const one = 1;\nexport interface Two {\n  readonly two: 2;\n}',
+      'packages/cli/typedoc.json': JSON.stringify({
+        extends: [join(repository, 'docs/api/typedoc.json')],
+        entryPoints: ['src/index.ts'],
+        tsconfig: 'tsconfig.json',
+      }),
+    });
+    const options = ['--options', join(root, 'packages/cli/typedoc.json'), '--emit', 'none'];
+    const result = await node('docs/api/node_modules/typedoc/bin/typedoc', ...options);
+    expect(result.code).not.toBe(0);
+    const output = result.stdout + result.stderr;
+    expect(output).toMatch(/Two \(Interface\), defined in .*index\.ts, does not have any documentation/);
+    expect(output).not.toMatch(/\bone \(/);
+  });
+});

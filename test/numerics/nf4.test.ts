@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSafetensors, type TensorReader } from '@whetstone/core/safetensors';
-import { scalesOfBlocks, unpackOnHost } from '@whetstone/core/ops';
+import { scalesOfBlocks, unpackOnHost } from '@whetstone/core/ops/internal';
 import { dynamicCode, fourBitCodes, quantiseFourBit, storedBytes, type FourBitType } from '@whetstone/strategies';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { largestDifference } from '../support/model-numbers.js';

@@ -1,6 +1,8 @@
 /**
  * Whetstone in one import: the Trainer with everything that is built in, and what goes before and after a run. Programs
  * that compose their own trainer import `@whetstone/core` and the packages they need.
+ *
+ * @module whetstone
  */
 export * from '@whetstone/core';
 export { findTensorflow, installTensorflow, type InstallOptions } from '@whetstone/backend/install';

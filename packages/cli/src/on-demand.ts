@@ -20,15 +20,33 @@ export const readOutline: typeof models.readOutline = async (...inputs) => (awai
 
 export const importGguf: typeof models.importGguf = async (...inputs) => (await loadModels()).importGguf(...inputs);
 
+/**
+ * Continues texts, and streams what is generated: parts of text by row as they become whole. A text ends at the
+ * tokenizer's end token, the chat template's stop tokens or `stopTokenIds`, and before a stop text.
+ *
+ * @function
+ * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` for one that does not fit the model's context
+ */
 export const generateText: typeof models.generateText = async function* (...inputs) {
   yield* (await loadModels()).generateText(...inputs);
 };
 
+/**
+ * Streams the assistant's reply to a conversation, which the model's own chat template renders.
+ *
+ * @function
+ */
 export const generateReply: typeof models.generateReply = async function* (...inputs) {
   yield* (await loadModels()).generateReply(...inputs);
 };
 
 export const collectText: typeof models.collectText = async (...inputs) => (await loadModels()).collectText(...inputs);
 
+/**
+ * Measures the token-weighted mean loss over a whole data set; null if its signal was aborted.
+ *
+ * @function
+ * @throws WhetstoneError `DATA_NOTHING_TO_LEARN` if the data has no target
+ */
 export const evaluate: typeof training.evaluate = async (...inputs) =>
   (await import('@whetstone/core/training')).evaluate(...inputs);

@@ -5,6 +5,7 @@ import type { LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 import { loadModel, resolveBackend } from './on-demand.js';
 
+/** Options of {@link openModel}. */
 export interface OpenModelOptions {
   readonly backend?: string;
   readonly adapter?: string;
@@ -19,6 +20,7 @@ export interface OpenModelOptions {
 export interface OpenModel extends LoadedModel {
   readonly folder: string;
   readonly backend: TensorBackendInfo;
+  /** Frees the model and its adapter. */
   dispose(): void;
 }
 

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeSafetensors, type TensorToWrite } from '@whetstone/core/safetensors';
 
+/** The shape of a tiny model. */
 export interface TinyModelOptions {
   readonly seed?: number;
   readonly hiddenSize?: number;

@@ -10,6 +10,7 @@ export type ServiceClass<T> = new (...parameters: never[]) => T;
 /** What is registered for a token: made by {@link provide}, {@link provideFactory} or {@link provideClass}. */
 export interface ServiceRegistration {
   readonly token: symbol;
+  /** Registers the service in the container of a run. */
   readonly register: (container: DependencyContainer, services: Services, own: (instance: unknown) => void) => void;
 }
 
@@ -17,6 +18,7 @@ export interface ServiceRegistration {
 export interface Services {
   /** Throws `SERVICE_NOT_REGISTERED` with the token's name. */
   get<T>(token: Token<T>): T;
+  /** Whether a service is registered for the token. */
   has<T>(token: Token<T>): boolean;
   /**
    * Disposes what factories and classes made, the last first. What was registered ready-made belongs to whoever made

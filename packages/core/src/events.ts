@@ -1,7 +1,9 @@
 import { EventEmitter } from 'eventemitter3';
 import type { Callback, Logger, TrainerEvents } from './contract/index.js';
 
+/** The name of an event of a Trainer. */
 export type TrainerEvent = keyof TrainerEvents;
+/** A listener of an event of a Trainer. */
 export type TrainerListener<E extends TrainerEvent> = (...values: TrainerEvents[E]) => unknown;
 
 /** Typed, observe-only events. A listener that throws or rejects is logged and harms no one. */

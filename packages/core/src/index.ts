@@ -1,6 +1,8 @@
 /**
  * Composes and runs trainings: the Trainer, and the services that a run is made of, with their tokens. Plugins are
  * written against `@whetstone/core/contract`; what programs need of it as well is exported here too.
+ *
+ * @module @whetstone/core
  */
 export {
   BACKEND_RESOLVER,

@@ -1,6 +1,7 @@
 import { tensor, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { WeightRole, WeightStorage } from '@whetstone/core/contract';
-import { storeFrom, storePacked } from '@whetstone/core/ops';
+import { storePacked } from '@whetstone/core/ops';
+import { storeFrom } from '@whetstone/core/ops/internal';
 import { embeddingName, HEAD_NAME, linearShapes, type ParameterShape } from './architectures/parameters.js';
 import type { DecoderShape } from './architectures/shape.js';
 import { narrow, type TensorReader } from './safetensors/index.js';

@@ -1,4 +1,4 @@
-import type { FlashAttentionSupport } from '@whetstone/core/ops';
+import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 import type { Program } from '../recorder/program.js';
 import type { DeviceArray, StorageDtype, TypedArray } from '../recorder/types.js';
 

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { crossEntropy, crossEntropyAndGradient } from '@whetstone/core/ops';
+import { crossEntropy } from '@whetstone/core/ops';
+import { crossEntropyAndGradient } from '@whetstone/core/ops/internal';
 import { describe, expect, test } from 'vitest';
 import { libraryFolder, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 

@@ -8,11 +8,11 @@ import {
   addLowRank,
   attention,
   clipByGlobalNorm,
-  finiteProbe,
   layerNormalize,
   rmsNormalize,
   splitHeads,
 } from '@whetstone/core/ops';
+import { finiteProbe } from '@whetstone/core/ops/internal';
 import { sizeOfShape } from '@whetstone/core/util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, numbers, random, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { runKernel } from '@whetstone/core/ops';
+import { runKernel } from '@whetstone/core/ops/internal';
 import { describe, expect, test } from 'vitest';
 import { engines } from '../test-support.js';
 

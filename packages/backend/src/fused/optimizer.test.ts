@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { adamwUpdate } from '@whetstone/core/ops';
+import { adamwUpdate } from '@whetstone/core/ops/internal';
 import { describe, expect, test } from 'vitest';
 import { engines, random } from '../test-support.js';
 

@@ -8,7 +8,9 @@ export interface InstallProgress {
   readonly totalBytes: number | null;
 }
 
+/** Options of a download. */
 export interface InstallOptions {
+  /** Called as the download proceeds. */
   readonly onProgress?: (progress: InstallProgress) => void;
   /** Told once in plain words whenever something worth knowing happens: what is fetched, waited for or reused. */
   readonly onMessage?: (message: string) => void;

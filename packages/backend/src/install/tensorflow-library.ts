@@ -63,8 +63,8 @@ const search: LibrarySearch = {
 };
 
 /**
- * Looks for libtensorflow in the order of {@link findLibrary}: the configuration's folder,
- * `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, Python's `tensorflow`.
+ * Looks for libtensorflow in this order: the configuration's folder, `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, and
+ * Python's `tensorflow`.
  *
  * @returns the library, or the reasons why there is none
  */

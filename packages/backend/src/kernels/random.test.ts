@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { philoxUniform, randomUniform } from '@whetstone/core/ops';
+import { randomUniform } from '@whetstone/core/ops';
+import { philoxUniform } from '@whetstone/core/ops/internal';
 import { sizeOfShape } from '@whetstone/core/util';
 import { describe, expect, test } from 'vitest';
 import { engines } from '../test-support.js';

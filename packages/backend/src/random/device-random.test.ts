@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
-import { philoxBlock, philoxUniform } from '@whetstone/core/ops';
+import { philoxBlock, philoxUniform } from '@whetstone/core/ops/internal';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder, startBackend, startXlaBackend, xlaPlugin } from '../test-support.js';
 import { resolveBackend } from '../resolve.js';

@@ -15,7 +15,8 @@ import {
   type Tensor,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
-import { philoxBlock, randomNormal, randomTruncatedNormal, randomUniform } from '@whetstone/core/ops';
+import { randomNormal, randomTruncatedNormal, randomUniform } from '@whetstone/core/ops';
+import { philoxBlock } from '@whetstone/core/ops/internal';
 
 /**
  * A stream of random tensors that tfjs-core's current backend computes. Each draw uploads only two numbers. The same

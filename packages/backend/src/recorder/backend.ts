@@ -10,7 +10,7 @@ import {
   type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
-import type { FlashAttentionSupport } from '@whetstone/core/ops';
+import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel, KernelInputs, MatmulPolicy } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';

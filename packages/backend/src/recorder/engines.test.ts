@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm';
 import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { boundary } from '@whetstone/core/ops';
+import { boundary } from '@whetstone/core/ops/internal';
 import type { Engine } from '../engines/engine.js';
 import type { Kernel } from '../kernels/kernel.js';
 import { createTensorflowEngine } from '../engines/tensorflow/engine.js';

@@ -24,4 +24,5 @@ export interface CheckpointStore {
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }
 
+/** Writes and reads the checkpoints of a run. */
 export const CHECKPOINT_STORE: Token<CheckpointStore> = defineToken('CHECKPOINT_STORE');

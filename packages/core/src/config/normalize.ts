@@ -19,7 +19,7 @@ export interface ConfigDefaults {
    * Names of other trainers' options, beside those that core knows: what they become, as a place and a value to put or,
    * with `+`, to add to the list there.
    */
-  readonly importedNames?: { readonly [name: string]: (value: Json) => ImportedValue };
+  readonly importedNames?: Readonly<Record<string, (value: Json) => ImportedValue>>;
 }
 
 export interface ImportedValue {

@@ -10,6 +10,7 @@ export interface ToolCall {
   readonly type?: 'function';
   readonly function: { readonly name: string; readonly arguments: Json };
 }
+/** The definition of a tool, as the chat template expects it. */
 export type ToolDefinition = Json;
 
 /** One part of a message whose content is a list (`{type: 'text', text}`). */
@@ -19,6 +20,7 @@ export interface ContentPart {
   readonly [key: string]: Json | undefined;
 }
 
+/** One message of a conversation. */
 export interface Message {
   /** `system`, `user`, `assistant`, `tool`, or whatever the template knows. */
   readonly role: string;
@@ -43,6 +45,7 @@ export interface Origin {
   readonly index: number;
 }
 
+/** One conversation of a data set, as read. */
 export interface Conversation {
   readonly messages: readonly Message[];
   readonly tools?: readonly ToolDefinition[];
@@ -103,11 +106,13 @@ export interface Batch {
 export interface BatchSource {
   /** Batches in one epoch. */
   readonly batchesPerEpoch: number;
+  /** Returns the batches of one epoch, in its order, without the first `skip`. */
   epoch(epoch: number, options?: { readonly skip?: number }): Iterable<Batch> | AsyncIterable<Batch>;
   /** What was read, skipped and why: for the report at the start of a run. */
   readonly summary: DataSummary;
 }
 
+/** What a data set holds, and what was left out of it. */
 export interface DataSummary {
   readonly files: readonly string[];
   readonly conversations: number;

@@ -67,4 +67,5 @@ export const errorCodes = {
   INTERNAL: failed('A mistake in Whetstone itself.'),
 } as const satisfies Record<string, ErrorKind>;
 
+/** The code of a `WhetstoneError`. */
 export type ErrorCode = keyof typeof errorCodes;

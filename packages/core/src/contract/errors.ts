@@ -20,6 +20,7 @@ export interface Problem {
   readonly hint?: string;
 }
 
+/** Details of a {@link WhetstoneError} besides its code and message. */
 export interface WhetstoneErrorOptions extends Omit<Problem, 'message'> {
   /** Everything that is wrong, where it is more than one thing. */
   readonly problems?: readonly Problem[];

@@ -54,9 +54,11 @@ export const hookTable = {
   { readonly kind: 'observe' | 'transform' | 'add'; readonly control: boolean; readonly summary: string }
 >;
 
+/** The name of a hook. */
 export type HookName = keyof typeof hookTable;
 
 /** What a callback may have besides hooks. */
 export const callbackMembers = ['nonFinite', 'saveState', 'loadState', 'dispose'] as const;
 
+/** The name of a member of a callback that is not a hook. */
 export type CallbackMember = (typeof callbackMembers)[number];

@@ -1,6 +1,8 @@
 /**
  * The contract: types, the hook table, errors, tokens and `definePlugin`. Everything else in Whetstone depends on it,
  * and it on nothing.
+ *
+ * @module @whetstone/core/contract
  */
 export * from './callback.js';
 export * from './data.js';

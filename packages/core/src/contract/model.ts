@@ -53,6 +53,7 @@ export interface AttentionPrefix {
   readonly value: Tensor4D;
 }
 
+/** An attention layer, to which a strategy may add keys and values. */
 export interface AttentionSite {
   /** The module path, as `model.layers.0.self_attn`. */
   readonly name: string;
@@ -83,9 +84,11 @@ export interface EmbeddingSite {
 /** Keys and values of the tokens that were already read. Owned by whoever made it. */
 export interface KeyValueCache {
   readonly length: number;
+  /** Frees the keys and values. */
   dispose(): void;
 }
 
+/** The tokens of one forward pass, [rows × length] and row-major. */
 export interface ForwardInput {
   readonly rows: number;
   readonly length: number;
@@ -193,6 +196,7 @@ export interface LanguageModel {
 
   /** Randomness of layers that need it in training (dropout of adapters); evaluation is the default. */
   training: boolean;
+  /** Frees the parameters. */
   dispose(): void;
 }
 

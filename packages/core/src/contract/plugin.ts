@@ -9,13 +9,18 @@ import type { WeightStorage } from './storage.js';
 import type { Strategy } from './strategy.js';
 import type { ChatRenderer, Tokenizer } from './tokenizer.js';
 
+/** The version of the plugin contract; `apiVersion` of a plugin names it. */
 export const PLUGIN_API_VERSION = 1;
 
 /** Leveled, structured messages. */
 export interface Logger {
+  /** Reports a detail that helps to find a fault. */
   debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** Reports progress. */
   info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** Reports what may be wrong; the run continues. */
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** Reports a failure. */
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
@@ -26,6 +31,7 @@ export interface TextGenerator {
     prompt: string,
     options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number },
   ): Promise<string>;
+  /** Frees the model. */
   dispose(): void;
 }
 
@@ -53,6 +59,7 @@ export interface PluginContext {
 
 /** Reads conversations: plain, in order, replayable. */
 export interface DataSource {
+  /** Iterates over the conversations, from the first one at each call. */
   conversations(): AsyncIterable<Conversation> | Iterable<Conversation>;
   /** Rows that could not be read so far. */
   readonly unreadable: DataSummary['unreadable'];
@@ -81,6 +88,7 @@ export interface TransformReport {
   readonly removals: readonly Removal[];
 }
 
+/** Changes, adds or removes conversations between reading and rendering. */
 export interface DataTransform {
   /** Each call starts anew: a transform keeps nothing from one pass to the next. */
   transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
@@ -110,6 +118,7 @@ export interface ModelLoader {
   outline?(folder: string): Promise<ModelOutline>;
 }
 
+/** Scores generated replies against references. */
 export interface Metric {
   /** Called with each evaluation; returns plain numbers by name. */
   compute(
@@ -117,6 +126,7 @@ export interface Metric {
   ): Readonly<Record<string, number>>;
 }
 
+/** What a schedule is made for. */
 export interface ScheduleInputs {
   readonly totalSteps: number;
   /** The base rate, for schedules with an absolute floor; the schedule itself gives a factor of it. */
@@ -132,10 +142,12 @@ export interface PluginInstances {
   'data-transform': DataTransform;
   metric: Metric;
   optimizer: Optimizer;
+  /** Makes the schedule of a run. */
   schedule: (inputs: ScheduleInputs) => Schedule;
   logger: Callback;
 }
 
+/** A kind of plugin: one section of the configuration each. */
 export type PluginKind = keyof PluginInstances;
 
 /**
@@ -151,6 +163,7 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   readonly description?: string;
   /** JSON Schema of the options, an object with `additionalProperties: false`. Defaults are applied from it. */
   readonly configSchema: JsonSchema;
+  /** Makes what the plugin is for, with options that passed the schema. */
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
@@ -161,6 +174,7 @@ export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> ex
 > {
   readonly kind: K;
   readonly configSchema: S;
+  /** Makes what the plugin is for; the type of `options` follows from the schema. */
   create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
@@ -314,5 +328,6 @@ export interface BatchSourceDependencies {
 
 /** Turns conversations into batches: the last stretch of the data's way. */
 export interface BatchSourceFactory {
+  /** Reads, cleans, tokenises and batches a data source. */
   create(source: DataSource, dependencies: BatchSourceDependencies, options: BatchOptions): Promise<BatchSource>;
 }

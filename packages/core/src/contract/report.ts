@@ -33,6 +33,7 @@ export interface StepReport {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** What one evaluation measured, in plain numbers. */
 export interface EvaluationReport {
   readonly stage?: string;
   readonly step: number;
@@ -46,6 +47,7 @@ export interface EvaluationReport {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** What a run did, in plain numbers. */
 export interface RunReport {
   /** The stage that was run; the report of a whole run with stages has none, but theirs. */
   readonly stage?: string;

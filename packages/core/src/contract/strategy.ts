@@ -50,6 +50,7 @@ export interface StrategyRun {
 export interface StepContext {
   /** Optimizer steps done before this one. */
   readonly step: number;
+  /** Adds a number to `metrics` of the report of the step. A scalar is read and disposed after the step. */
   record(name: string, value: number | Scalar): void;
 }
 
@@ -109,11 +110,13 @@ export interface Attachment {
   merge?(): void;
   /** State besides `trainable` that resume needs. */
   saveState(): SavedState;
+  /** Restores what `saveState` returned. */
   loadState(state: SavedState): void;
   /** Takes every wrapper off and disposes what the strategy made. */
   dispose(): void;
 }
 
+/** Decides what is trained, or adds a penalty or data beside a strategy that does. */
 export interface Strategy {
   /** `owner`: decides what is trained; exactly one a run. `companion`: regularises or mixes data beside an owner. */
   readonly role: 'owner' | 'companion';
@@ -127,5 +130,6 @@ export interface Strategy {
    * to companions, where the owner has a plan.
    */
   plan?(model: ModelOutline, owner: StrategyPlan | null): StrategyPlan | Promise<StrategyPlan>;
+  /** Puts the strategy on a loaded model. The attachment owns what it makes. */
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
 }

@@ -13,6 +13,8 @@ export interface Tokenizer {
   /** How a worker thread makes the same tokenizer. */
   readonly recipe?: Recipe;
   /**
+   * Returns the ids of a text.
+   *
    * @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates
    *   write their own.
    */
@@ -23,7 +25,11 @@ export interface Tokenizer {
    * the tokenizer drops is covered by none.
    */
   encodeWithSpans(text: string): EncodedText;
-  /** @param options.skipSpecialTokens leaves special tokens out of the text; false by default. */
+  /**
+   * Returns the text of ids.
+   *
+   * @param options.skipSpecialTokens leaves special tokens out of the text; false by default.
+   */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** The id of one token's exact text, as `<|im_end|>`. */
   tokenId(token: string): number | undefined;
@@ -42,6 +48,7 @@ export interface TextSpan {
   readonly end: number;
 }
 
+/** A conversation as one text, and which part of it belongs to which message. */
 export interface RenderedConversation {
   readonly text: string;
   /**

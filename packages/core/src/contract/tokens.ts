@@ -53,6 +53,7 @@ export interface TensorReplicas {
  * Throws `BACKEND_UNAVAILABLE`.
  */
 export interface BackendResolver {
+  /** Chooses a backend and makes it the current one of tfjs-core. */
   resolve(
     wanted: {
       readonly name: string;
@@ -66,6 +67,7 @@ export interface BackendResolver {
   ): Promise<TensorBackendInfo>;
 }
 
+/** Tells the time. */
 export interface Clock {
   /** Monotonic seconds. */
   now(): number;
@@ -74,10 +76,15 @@ export interface Clock {
 }
 
 // What the caller of a Trainer registers.
+/** Chooses the tensor backend. */
 export const BACKEND_RESOLVER = defineToken<BackendResolver>('BACKEND_RESOLVER');
+/** Loads the model. */
 export const MODEL_LOADER = defineToken<ModelLoader>('MODEL_LOADER');
+/** Makes batches from data sources. */
 export const BATCH_SOURCE_FACTORY = defineToken<BatchSourceFactory>('BATCH_SOURCE_FACTORY');
+/** Measures the time of steps and of the run. */
 export const CLOCK = defineToken<Clock>('CLOCK');
+/** Receives the messages of a run. */
 export const LOGGER = defineToken<Logger>('LOGGER');
 
 /** Loads models that plugins ask (paraphrases); optional. */
@@ -87,7 +94,11 @@ export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenera
 export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');
 
 // What a run makes from its configuration, unless it is registered ready-made.
+/** The tensor backend in use; registered ready-made, it is not resolved. */
 export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');
+/** The model that is trained; registered ready-made, it is not loaded. */
 export const LOADED_MODEL = defineToken<LoadedModel>('LOADED_MODEL');
+/** The training data; registered ready-made, `data.train` is not read. */
 export const TRAIN_DATA = defineToken<BatchSource>('TRAIN_DATA');
+/** The evaluation data, or null for none; registered ready-made, `data.eval` is not read. */
 export const EVAL_DATA = defineToken<BatchSource | null>('EVAL_DATA');

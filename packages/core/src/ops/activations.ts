@@ -65,6 +65,8 @@ export const activations = {
   relu,
 } as const satisfies Record<string, Activation>;
 
+/** The name of an activation function, as `hidden_act` of a config.json has it. */
 export type ActivationName = keyof typeof activations;
 
+/** Every activation function that has a name. */
 export const activationNames = Object.keys(activations) as ActivationName[];

@@ -1,34 +1,26 @@
 /**
- * Operations that the engine, the models and the strategies share: each uses a fused kernel where the backend has one,
- * else plain ops.
+ * Differentiable operations for models, strategies and callbacks. Each uses a fused kernel if the backend has one, and
+ * plain operations of tfjs-core otherwise.
+ *
+ * @module @whetstone/core/ops
  */
-export * from './adamw-update.js';
-export * from './add-product.js';
-export * from './cross-entropy.js';
-export * from './global-norm.js';
-export * from './philox.js';
-export * from './random-normal.js';
-export * from './random-truncated-normal.js';
-export * from './random-uniform.js';
-export * from './registered-kernel.js';
-export * from './activate.js';
-export * from './adapted-linear.js';
-export * from './activations.js';
-export * from './add-low-rank.js';
-export * from './attention.js';
-export * from './boundary.js';
-export * from './constant.js';
-export * from './custom-gradient.js';
-export * from './flash-attention.js';
-export * from './fused-kernel.js';
-export * from './gather-rows.js';
-export * from './layer-normalize.js';
-export * from './linear-cross-entropy.js';
-export * from './outside-of-tape.js';
-export * from './residual.js';
-export * from './rms-normalize.js';
-export * from './rotary.js';
-export * from './split-heads.js';
-export * from './storage.js';
-export * from './unpack.js';
-export * from './write-slice.js';
+export { activate, activateGated } from './activate.js';
+export { activationNames, type ActivationName } from './activations.js';
+export { adaptedLinear, type LowRankPair } from './adapted-linear.js';
+export { addLowRank } from './add-low-rank.js';
+export { attention, type AttentionBlock } from './attention.js';
+export { constant } from './constant.js';
+export { crossEntropy } from './cross-entropy.js';
+export { customGradient, savedAt, share, type ForwardResult, type InputGradient } from './custom-gradient.js';
+export { gatherRows } from './gather-rows.js';
+export { clipByGlobalNorm, globalNorm } from './global-norm.js';
+export { layerNormalize } from './layer-normalize.js';
+export { linearCrossEntropy, type LinearCrossEntropyOptions } from './linear-cross-entropy.js';
+export { randomNormal } from './random-normal.js';
+export { randomTruncatedNormal } from './random-truncated-normal.js';
+export { randomUniform } from './random-uniform.js';
+export { addResidual } from './residual.js';
+export { rmsNormalize } from './rms-normalize.js';
+export { rotate, type RotaryTables, type Rotation } from './rotary.js';
+export { joinHeads, splitHeads } from './split-heads.js';
+export { storageOf, storeBfloat16, storePacked } from './storage.js';

@@ -19,6 +19,7 @@ import { constant } from './constant.js';
 import { crossEntropyAndGradient } from './cross-entropy.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 
+/** Options of {@link linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions {
   /** Most positions of a part whose logits are in memory at once. */
   readonly chunk: number;

@@ -3,6 +3,7 @@ import type { ServiceRegistration } from '../container.js';
 import type { Callback, Plugin } from '../contract/index.js';
 import type { SharedModules } from '../plugins/shared-modules.js';
 
+/** Options of a Trainer. */
 export interface TrainerOptions {
   /** Plugins that configurations may call by name, beside the optimizers and schedules that core brings. */
   readonly plugins?: readonly Plugin[];

@@ -8,6 +8,7 @@ import { standardErrorLogger } from './standard-error-logger.js';
 /** The code that reads a configuration and trains is loaded when it is first needed: importing a Trainer is fast. */
 const loadTraining = () => import('./train.js');
 
+/** Options of one run. */
 export interface RunOptions {
   /** Aborted: the run finishes its step, writes a checkpoint and rejects with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
@@ -35,16 +36,19 @@ export class Trainer implements AsyncIterable<StepReport> {
       validateCallback(callback, `callbacks[${index}]`);
   }
 
+  /** Calls `listener` at every event of this name. */
   on<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): this {
     this.#events.on(event, listener);
     return this;
   }
 
+  /** Calls `listener` at the next event of this name. */
   once<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): this {
     this.#events.once(event, listener);
     return this;
   }
 
+  /** Removes a listener. */
   off<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): this {
     this.#events.off(event, listener);
     return this;
@@ -73,6 +77,7 @@ export class Trainer implements AsyncIterable<StepReport> {
     }
   }
 
+  /** Trains, and gives a report a step. */
   [Symbol.asyncIterator](): AsyncGenerator<StepReport, RunReport, void> {
     return this.reports();
   }

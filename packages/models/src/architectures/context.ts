@@ -1,15 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
+import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/core/ops';
 import {
-  constant,
   flashAttentionSupport,
   segmentLengths,
   segmentPlaces,
-  type AttentionBlock,
   type CausalSegments,
-  type RotaryTables,
   type SegmentPlaces,
-} from '@whetstone/core/ops';
+} from '@whetstone/core/ops/internal';
 import type { KeyPlaces } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 

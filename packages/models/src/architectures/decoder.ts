@@ -5,14 +5,13 @@ import {
   activateGated,
   addResidual,
   attention,
-  boundary,
   constant,
-  flashAttention,
   gatherRows,
   layerNormalize,
   rmsNormalize,
   splitHeads,
 } from '@whetstone/core/ops';
+import { boundary, flashAttention } from '@whetstone/core/ops/internal';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';

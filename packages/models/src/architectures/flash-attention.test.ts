@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ForwardInput, Json, LanguageModel } from '@whetstone/core/contract';
-import type { FlashAttentionSupport } from '@whetstone/core/ops';
+import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 import { createRandomModel } from '../random-model.js';
 
 /**

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from '@whetstone/core/contract';
-import { shapesAreStatic, writeSlice } from '@whetstone/core/ops';
+import { shapesAreStatic, writeSlice } from '@whetstone/core/ops/internal';
 
 /** What every key of a sequence needs besides its numbers, for the mask: host data, [rows × count]. */
 export interface KeyPlaces {

@@ -10,7 +10,8 @@ import {
   type LanguageModel,
   type Positions,
 } from '@whetstone/core/contract';
-import { constant, gatherRows, outsideOfTape, shapesAreStatic } from '@whetstone/core/ops';
+import { constant, gatherRows } from '@whetstone/core/ops';
+import { outsideOfTape, shapesAreStatic } from '@whetstone/core/ops/internal';
 import { createContext, joinKeys, placesOf, prefixKeys, type Places } from './context.js';
 import { normalizeLast, runLayers, type DecoderParts, type WantedTokens } from './decoder.js';
 import { distinctTokens } from './distinct-tokens.js';

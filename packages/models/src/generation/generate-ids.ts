@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type ForwardInput, type LanguageModel } from '@whetstone/core/contract';
-import { shapesAreStatic } from '@whetstone/core/ops';
+import { shapesAreStatic } from '@whetstone/core/ops/internal';
 import { createRandom } from '@whetstone/core/random';
 import { bestToken, drawToken } from './choose-token.js';
 import { checkOptions, processorOf, type GenerationOptions } from './options.js';

@@ -32,7 +32,9 @@ export interface GenerationParts {
 
 /**
  * Continues texts, streaming: parts of text by row as they become whole. Ends at the tokenizer's end token, the chat
- * template's stop tokens or `stopTokenIds`, and before a stop text. Errors as {@link generateIds}.
+ * template's stop tokens or `stopTokenIds`, and before a stop text.
+ *
+ * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` for one that does not fit the model's context
  */
 export async function* generateText(
   { model, tokenizer, renderer }: GenerationParts,

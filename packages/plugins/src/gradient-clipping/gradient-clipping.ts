@@ -21,7 +21,8 @@ import {
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
-import { clipByGlobalNorm, globalNorm, NORM_EPSILON } from '@whetstone/core/ops';
+import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
+import { NORM_EPSILON } from '@whetstone/core/ops/internal';
 
 export interface GradientClippingOptions {
   readonly mode?: 'norm' | 'parameter-norm' | 'value' | 'adaptive';

@@ -1,6 +1,6 @@
 import { argMax, tidy } from '@tensorflow/tfjs-core';
 import type { ForwardInput, LanguageModel } from '@whetstone/core/contract';
-import { shapesAreStatic } from '@whetstone/core/ops';
+import { shapesAreStatic } from '@whetstone/core/ops/internal';
 
 /** Prompts are filled up to a multiple of this where each length is compiled anew. */
 const promptStride = 32;

@@ -5,7 +5,7 @@ import {
   type WeightRole,
   type WeightStorage,
 } from '@whetstone/core/contract';
-import { transposed, unpackOnHost } from '@whetstone/core/ops';
+import { transposed, unpackOnHost } from '@whetstone/core/ops/internal';
 import { belongsTo } from '../lora/saved-modules.js';
 import { quantiseFourBit } from './four-bit.js';
 import { quantiseInt8 } from './int8.js';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { adamwUpdate } from '@whetstone/core/ops';
+import { adamwUpdate } from '@whetstone/core/ops/internal';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { WhetstoneBackend } from '../../recorder/backend.js';
 import type { Value } from '../../recorder/value.js';

@@ -1,4 +1,4 @@
-import type { FlashAttentionSupport } from '@whetstone/core/ops';
+import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 
 /**
  * What cuDNN's attention can do on a device, as XLA's compiler for CUDA and JAX 0.10 know it: bfloat16 from compute

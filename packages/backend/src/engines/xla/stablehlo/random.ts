@@ -1,4 +1,4 @@
-import { philox, scrambleKey } from '@whetstone/core/ops';
+import { philox, scrambleKey } from '@whetstone/core/ops/internal';
 import { sizeOfShape } from '@whetstone/core/util';
 import { tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
 
