@@ -5,17 +5,17 @@ import { afterEach, beforeAll, expect, test } from 'vitest';
 import { boundary } from './boundary.js';
 import { customGradient } from './custom-gradient.js';
 
-const watched = (): { handOverPiece?(): void } => tf.backend() as { handOverPiece?(): void };
+const observed = (): { submitSegment?(): void } => tf.backend() as { submitSegment?(): void };
 
 beforeAll(() => tf.setBackend('cpu'));
 afterEach(() => {
-  delete watched().handOverPiece;
+  delete observed().submitSegment;
 });
 
 /** Σ (2x)², whose gradient is 8x. */
 const loss = (x: tf.Tensor): tf.Scalar => tf.sum(tf.square(boundary(tf.mul(x, 2))));
 
-test('a boundary changes neither value nor gradient, and leaves no tensor', () => {
+test('a boundary changes neither value nor gradient, and leaks no tensor', () => {
   const x = tf.tensor1d([1, -3]);
   const before = tf.memory().numTensors;
   const { value, grad } = tf.valueAndGrad(loss)(x);
@@ -26,12 +26,12 @@ test('a boundary changes neither value nor gradient, and leaves no tensor', () =
   x.dispose();
 });
 
-test('a backend that records is told on the way there, and on the way back before anything behind it', () => {
-  const told: number[] = [];
+test('a boundary submits a segment in the forward pass and, before earlier gradients, in the backward pass', () => {
+  const submitted: number[] = [];
   const x = tf.tensor1d([1, -3]);
   let operations = 0;
   tf.tidy(() => {
-    watched().handOverPiece = () => void told.push(operations);
+    observed().submitSegment = () => void submitted.push(operations);
     const counting = (y: tf.Tensor): tf.Tensor => {
       operations++;
       return customGradient(
@@ -45,8 +45,8 @@ test('a backend that records is told on the way there, and on the way back befor
     };
     tf.grad((y: tf.Tensor) => tf.sum(counting(boundary(counting(y)))))(x);
   });
-  // On the way there one operation stands before it; on the way back there are the one behind it and its gradient, too.
-  expect(told).toEqual([1, 3]);
+  // One operation runs before the boundary. In the backward pass, the operation after it and its gradient have run too.
+  expect(submitted).toEqual([1, 3]);
   expect(operations).toBe(4);
   x.dispose();
 });
