@@ -2,7 +2,7 @@ import { engine as tfjs, registerBackend, removeBackend, setBackend } from '@ten
 import { WhetstoneError } from '@whetstone/core/contract';
 import { createTensorflowEngine, type TensorflowEngineOptions } from './engines/tensorflow/engine.js';
 import { createXlaEngine, type XlaEngineOptions } from './engines/xla/engine.js';
-import { registerCpuKernels } from './fallback/cpu-kernels.js';
+import { registerCpuKernels } from './fallback/cpu.js';
 import { registerKernels } from './kernels/index.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import type { RecorderOptions } from './recorder/recorder.js';

@@ -3,8 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import { findBackend, registerKernel, setBackend, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
 import { shareWasmClones } from '../tfjs-patches/wasm-identity.js';
-import { missingCpuKernels, runOnCpu } from './cpu-kernels.js';
-import { useCpuBackend } from './cpu.js';
+import { missingCpuKernels, runOnCpu, useCpuBackend } from './cpu.js';
 
 /** Makes tfjs's WebAssembly backend tfjs-core's current one. */
 export async function useWasmBackend(): Promise<void> {

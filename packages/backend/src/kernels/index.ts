@@ -2,7 +2,7 @@ import { getKernel, registerKernel, type KernelFunc, type TensorInfo } from '@te
 import { sizeOfShape } from '@whetstone/core/util';
 import { allReduce } from '../collectives/all-reduce-kernel.js';
 import { sumOverDevices } from '../collectives/replicas.js';
-import { cpuKernel } from '../fallback/cpu-kernels.js';
+import { cpuKernel } from '../fallback/cpu.js';
 import { fusedKernels } from '../fused/kernels.js';
 import type { WhetstoneBackend } from '../recorder/backend.js';
 import { elementwise } from './elementwise.js';
