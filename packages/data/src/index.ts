@@ -47,6 +47,6 @@ export type { ReadingProgress, ThreadOptions } from './parallel/pass.js';
 export { progressLine } from './batching/progress-lines.js';
 export { diffData } from './versions/diff.js';
 export type { DataDiff } from './versions/diff.js';
-export { createManifest, diffManifests } from './versions/manifest.js';
+export { createManifest, DATA_MANIFEST_VERSION, diffManifests } from './versions/manifest.js';
 export type { DataManifest, ManifestChange } from './versions/manifest.js';
 export { dataPlugins } from './plugins.js';

@@ -2,9 +2,11 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Conversation, type DataSource, type Origin } from '@whetstone/core/contract';
+import { checkFormatVersion } from '@whetstone/core/files';
 import {
   checkUnreadable,
   createConversationSource,
+  DATA_MANIFEST_VERSION,
   diffData,
   diffManifests,
   type DataManifest,
@@ -29,12 +31,17 @@ const read = (path: string, { layout }: DataOptions): Promise<DataSource> =>
 async function manifestsOf(path: string): Promise<Manifests | null> {
   const file = path.endsWith('data.json') ? path : join(path, 'data.json');
   if (!existsSync(file)) return null;
+  let value: Manifests;
   try {
-    const value = JSON.parse(await readFile(file, 'utf8')) as Manifests;
-    return value.train?.format === 1 ? value : null;
+    value = JSON.parse(await readFile(file, 'utf8')) as Manifests;
   } catch {
     return null;
   }
+  const formats = [value.train, value.eval].flatMap((manifest) => manifest?.format ?? []);
+  if (!formats.every(Number.isInteger) || formats.length === 0) return null;
+  for (const found of formats)
+    checkFormatVersion({ file, what: 'The description of the data', found, supported: DATA_MANIFEST_VERSION });
+  return value;
 }
 
 /** Rows that cannot be read are in no comparison: they are told, and an error where there is nothing else. */

@@ -1,17 +1,20 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, readFileSync } from 'node:fs';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
-import { fileError, writeAtomically, writeFully } from '../files/index.js';
+import { checkFormatVersion, fileError, writeAtomically, writeFully } from '../files/index.js';
 
 const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'whetstone-checkpoint';
+/** Raised when an earlier version of Whetstone would misread a checkpoint; see docs/versioning.md. */
 const FORMAT_VERSION = 1;
 
 interface Manifest {
   readonly format: string;
   readonly version: number;
+  /** The version of Whetstone that wrote the checkpoint. */
+  readonly whetstone: string;
   readonly step: number;
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
 }
@@ -40,15 +43,21 @@ export async function writeManifest(folder: string, step: number): Promise<void>
   await writeJson(join(folder, MANIFEST_FILE), {
     format: FORMAT,
     version: FORMAT_VERSION,
+    whetstone: packageVersion(),
     step,
     files,
   } satisfies Manifest);
 }
 
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { readonly version: string }).version;
+}
+
 /**
  * Proves that a checkpoint is whole: every file of its manifest is there, with its size and hash.
  *
- * @throws `CHECKPOINT_INVALID` with everything that is wrong.
+ * @throws `VERSION_UNSUPPORTED` if a later version wrote it, `CHECKPOINT_INVALID` with everything that is wrong.
  */
 export async function proveWhole(folder: string): Promise<void> {
   const manifest = await readManifest(folder);
@@ -96,9 +105,18 @@ async function problemOf(
 async function readManifest(folder: string): Promise<Manifest> {
   const file = join(folder, MANIFEST_FILE);
   const manifest = await readJson(file);
+  // The version first: a later one may keep its files otherwise.
+  const isOurs = isRecord(manifest) && manifest['format'] === FORMAT;
+  if (isOurs)
+    checkFormatVersion({
+      file,
+      what: 'The checkpoint',
+      found: manifest['version'],
+      supported: FORMAT_VERSION,
+      writtenBy: manifest['whetstone'],
+    });
   const isManifest =
-    isRecord(manifest) &&
-    manifest['format'] === FORMAT &&
+    isOurs &&
     isRecord(manifest['files']) &&
     Object.values(manifest['files']).every(
       (entry) => isRecord(entry) && typeof entry['bytes'] === 'number' && typeof entry['sha256'] === 'string',
@@ -107,13 +125,6 @@ async function readManifest(folder: string): Promise<Manifest> {
     throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not the manifest of a checkpoint of Whetstone.', {
       place: { file },
     });
-  if (manifest['version'] !== FORMAT_VERSION) {
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint is of another version of the format.', {
-      place: { file },
-      expected: `version ${FORMAT_VERSION}`,
-      found: `version ${String(manifest['version'])}`,
-    });
-  }
   return manifest as unknown as Manifest;
 }
 

@@ -6,7 +6,8 @@ import { proveWhole } from './manifest.js';
  * The checkpoint to go on from: the one asked for by path, or the newest whole one of the run's folder. Torn and
  * corrupt ones are passed over with a warning that says what is wrong. Null where the folder has none at all.
  *
- * @throws `CHECKPOINT_INVALID` where the one asked for is not whole, or none is.
+ * @throws `VERSION_UNSUPPORTED` if a later version wrote it: to continue from an older checkpoint would undo steps
+ *   without being asked. `CHECKPOINT_INVALID` where the one asked for is not whole, or none is.
  */
 export async function findCheckpoint(
   wanted: string | true,
@@ -24,7 +25,7 @@ export async function findCheckpoint(
       await proveWhole(folder);
       return folder;
     } catch (error) {
-      if (!isWhetstoneError(error)) throw error;
+      if (!isWhetstoneError(error) || error.code === 'VERSION_UNSUPPORTED') throw error;
       problems.push(error);
       warn(`A checkpoint cannot be used, the one before is tried: ${error.toString()}`);
     }

@@ -28,6 +28,7 @@ export const errorCodes = {
   FILE_UNREADABLE: failed('A file exists but cannot be read.'),
   DISK_FULL: failed('There is not enough space on the disk.'),
   OUTPUT_EXISTS: usage('The output folder already holds something else.'),
+  VERSION_UNSUPPORTED: failed('A file was written by a version of Whetstone that this one cannot read.'),
   // models
   MODEL_NOT_FOUND: failed('The model folder does not exist or holds no model.'),
   MODEL_CONFIG_INVALID: failed("A model's config.json is missing something or contradicts itself."),

@@ -3,14 +3,17 @@ import { join, relative } from 'node:path';
 import { listCheckpoints, writeJson } from '../checkpoint/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError, type RunReport } from '../contract/index.js';
+import { checkFormatVersion } from '../files/index.js';
 
 /** The file in the folder of a staged run that says which of its stages are done, and what they came to. */
 const STAGES_FILE = 'stages.json';
 
 const FORMAT = 'whetstone-stages';
+const FORMAT_VERSION = 1;
 
 interface StagesFile {
   readonly format: typeof FORMAT;
+  readonly version: number;
   readonly stages: readonly { readonly name: string; readonly report: RunReport | null }[];
 }
 
@@ -19,7 +22,7 @@ export const stageFolder = (root: string, index: number, name: string): string =
 
 /**
  * Reports of the stages that are done, from the first on. @throws WhetstoneError `CHECKPOINT_INVALID` where the folder
- * is of other stages
+ * is of other stages, `VERSION_UNSUPPORTED` if a later version wrote it
  */
 async function readDone(root: string, names: readonly string[]): Promise<readonly RunReport[]> {
   const file = join(root, STAGES_FILE);
@@ -31,6 +34,8 @@ async function readDone(root: string, names: readonly string[]): Promise<readonl
   } catch (cause) {
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The list of stages is not JSON.', { place: { file }, cause });
   }
+  if (saved.format === FORMAT)
+    checkFormatVersion({ file, what: 'The list of stages', found: saved.version, supported: FORMAT_VERSION });
   const known = saved.stages?.map(({ name }) => name) ?? [];
   if (saved.format !== FORMAT || known.join('\n') !== names.join('\n')) {
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The folder belongs to a run with other stages.', {
@@ -52,6 +57,7 @@ async function readDone(root: string, names: readonly string[]): Promise<readonl
 export function writeDone(root: string, names: readonly string[], reports: readonly RunReport[]): Promise<void> {
   const stages: StagesFile = {
     format: FORMAT,
+    version: FORMAT_VERSION,
     stages: names.map((name, index) => ({ name, report: reports[index] ?? null })),
   };
   return writeJson(join(root, STAGES_FILE), stages);

@@ -11,9 +11,12 @@ import type { BatchOptions } from '../batching/options.js';
 import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
 
+/** The version of the format of {@link DataManifest}; see docs/versioning.md. */
+export const DATA_MANIFEST_VERSION = 1;
+
 /** What a data set was made of, and what happened to it: plain data, to be kept with whatever was trained on it. */
 export interface DataManifest {
-  readonly format: 1;
+  readonly format: typeof DATA_MANIFEST_VERSION;
   /** Hash of the conversations that were learned from: two manifests with the same one stand for the same data. */
   readonly contentHash: string;
   readonly sources: readonly { readonly file: string; readonly bytes: number; readonly sha256: string }[];
@@ -75,7 +78,7 @@ export async function createManifest({
       statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' },
     );
   return {
-    format: 1,
+    format: DATA_MANIFEST_VERSION,
     contentHash,
     sources,
     transforms: reports.map(({ name, conversationsIn, conversationsOut, removed, changed }, index) => {

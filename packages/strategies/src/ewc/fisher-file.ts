@@ -1,5 +1,6 @@
 import { keep, tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { checkFormatVersion } from '@whetstone/core/files';
 import { openSafetensors, writeSafetensors, type TensorReader } from '@whetstone/core/safetensors';
 import type { Consolidation } from './consolidation.js';
 
@@ -22,6 +23,7 @@ export interface FisherProvenance {
 
 const prefixes = { fisher: 'fisher.', anchor: 'anchor.' } as const;
 const provenanceKey = 'whetstone.ewc';
+const FORMAT_VERSION = 1;
 
 /** Writes importance and anchor as one safetensors file, with their provenance in its metadata. */
 export async function writeFisherFile(
@@ -38,7 +40,7 @@ export async function writeFisherFile(
     }));
   await writeSafetensors(file, [...entries(prefixes.fisher, fisher), ...entries(prefixes.anchor, anchor)], {
     format: 'pt',
-    [provenanceKey]: JSON.stringify(provenance),
+    [provenanceKey]: JSON.stringify({ version: FORMAT_VERSION, ...provenance }),
   });
 }
 
@@ -56,6 +58,7 @@ export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, 
  * Reads a Fisher file for weights of these shapes; it may hold more. The caller owns the tensors.
  *
  * @throws CHECKPOINT_INVALID where the file is none, or of another model: every parameter that differs is listed.
+ *   VERSION_UNSUPPORTED if a later version wrote it.
  */
 export async function readFisherFile(
   file: string,
@@ -104,12 +107,15 @@ function checkHeader(
 }
 
 function parseProvenance(file: string, text: string | undefined): FisherProvenance {
+  let parsed: Partial<FisherProvenance> & { readonly version?: unknown } = {};
   try {
-    const parsed = JSON.parse(text ?? '') as FisherProvenance;
-    if (Array.isArray(parsed.tasks)) return parsed;
+    parsed = JSON.parse(text ?? '') as typeof parsed;
   } catch {
     // told below
   }
+  if (text !== undefined)
+    checkFormatVersion({ file, what: 'The Fisher file', found: parsed.version, supported: FORMAT_VERSION });
+  if (Array.isArray(parsed.tasks)) return { model: parsed.model ?? null, tasks: parsed.tasks };
   throw new WhetstoneError(
     'CHECKPOINT_INVALID',
     'This is not a Fisher file: its metadata do not say where it comes from.',

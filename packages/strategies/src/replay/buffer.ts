@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { fileError, writeAtomically } from '@whetstone/core/files';
+import { checkFormatVersion, fileError, writeAtomically } from '@whetstone/core/files';
 import type { Random } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
 
@@ -33,26 +33,32 @@ export function offerRows(
   return { rows: kept, offered };
 }
 
+const FORMAT = 'whetstone-replay';
+const FORMAT_VERSION = 1;
+
 const parts = ['ids', 'labels', 'segmentIds', 'positionIds'] as const;
 
 /** Writes a buffer as JSON lines: the first says how much was offered, then a row a line. */
 export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer): Promise<void> {
   const lines = [
-    JSON.stringify({ format: 'whetstone-replay', version: 1, offered }),
+    JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, offered }),
     ...rows.map((row) => JSON.stringify(plainRow(row))),
   ];
   await writeAtomically(file, async (handle) => handle.writeFile(`${lines.join('\n')}\n`));
 }
 
-/** Reads a buffer that {@link writeBuffer} wrote. @throws DATA_UNREADABLE, FILE_NOT_FOUND */
+/** Reads a buffer that {@link writeBuffer} wrote. @throws DATA_UNREADABLE, FILE_NOT_FOUND, VERSION_UNSUPPORTED */
 export async function readBuffer(file: string, vocabularySize: number): Promise<ReplayBuffer> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');
+  const { offered, format, version } = parse(head, file, 1);
+  // The version first: a later one may write its rows otherwise.
+  if (format === FORMAT)
+    checkFormatVersion({ file, what: 'The replay buffer', found: version, supported: FORMAT_VERSION });
   const rows = lines.map((line, index) => rowOf(parse(line, file, index + 2), file, index + 2, vocabularySize));
-  const { offered, format } = parse(head, file, 1) as { readonly offered?: unknown; readonly format?: unknown };
-  if (format !== 'whetstone-replay' || typeof offered !== 'number' || offered < rows.length)
+  if (format !== FORMAT || typeof offered !== 'number' || offered < rows.length)
     throw unreadable(file, 1, 'This is not a replay buffer.');
   return { rows, offered };
 }
