@@ -35,7 +35,7 @@ export function checkDocstrings({ path, text }: SourceFile, files: readonly stri
       // `./my-callback.ts` is a file of a user.
       if (!file.startsWith('./') && !pathExists(file, dirname(path))) report(index + at, `There is no file ${file}.`);
 
-  for (const { 1: command = '', index } of text.matchAll(/`(?:npx )?whetstone ([a-z][^`\n$…]*?)(?: …)?`/g))
+  for (const { 1: command = '', index } of text.matchAll(/`(?:npx )?whetstone ([a-z][^`\n$…\\]*?)(?: …)?`/g))
     for (const message of mentionProblems(command.split(' '))) report(index, `whetstone ${command}: ${message}`);
   return problems;
 }

@@ -44,8 +44,12 @@ export function checkReferences(page: Page, known: KnownNames): DocumentationPro
   const own = new Set(page.blocks.flatMap(({ text }) => text.match(/\w+/g) ?? []));
   for (const { line, code } of inlineCode(page)) {
     for (const [path] of code.matchAll(/(?<![\w.<@/-])(?:[\w.@-]+\/)*[\w.-]+\.(?:ts|mjs|js|md|py)\b/g))
-      if (!path.startsWith('./') && !own.has(path.split('.')[0] ?? '') && !pathExists(path, dirname(page.path)))
+      // `./mine.ts` is a file of a user, and what is built is not there before.
+      if (!/^(?:\.\/|dist\/)/.test(path) && !own.has(path.split('.')[0] ?? '') && !pathExists(path, dirname(page.path)))
         report(line, `There is no file ${path}.`);
+    const [folder] = /^(?:packages|test|docs|examples|bench|scripts)\/[\w/-]*$/.exec(code) ?? [];
+    if (folder !== undefined && !known.files.some((file) => file.startsWith(`${folder.replace(/\/$/, '')}/`)))
+      report(line, `There is no folder ${folder}.`);
     // A decision records what was tried: its names may be of what is gone, or of others.
     if (page.path.includes('docs/decisions/') || isForeign(code)) continue;
     for (const [name] of code.matchAll(/(?<![\w$-])[A-Za-z_]\w*/g))

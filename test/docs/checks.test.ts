@@ -115,7 +115,7 @@ describe('the checks of the documentation', () => {
       ],
       [
         '`engine/nowhere.ts`',
-        /no file engine\/nowhere\.ts[^]*onBatchEnd[^]*saveEverything[^]*NO_SUCH_CODE[^]*WHETSTONE_NOTHING/,
+        /no file engine\/nowhere\.ts[^]*no folder packages\/core\/src\/nowhere\/[^]*onBatchEnd[^]*saveEverything[^]*NO_SUCH_CODE[^]*WHETSTONE_NOTHING/,
       ],
       ['`training.maxStep`', /maxStep[^]*--no-such-option/],
     ]);
