@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { errorCodes } from '@whetstone/core/contract';
 import { mentionProblems } from './check-commands.js';
 import type { DocumentationProblem } from './markdown.js';
-import { createPathLookup, type SourceFile } from './repository-files.js';
+import { commentPattern, createPathLookup, type SourceFile } from './repository-files.js';
 
 /**
  * Checks the comments of a source file: names of `@param` are parameters of what follows, `{@link}` leads to something
@@ -30,7 +30,7 @@ export function checkDocstrings({ path, text }: SourceFile, files: readonly stri
   }
 
   const pathExists = createPathLookup(files);
-  for (const { 0: comment, index } of text.matchAll(/\/\*[^]*?\*\/|^[ \t]*\/\/.*$/gm))
+  for (const { 0: comment, index } of text.matchAll(commentPattern))
     for (const { 0: file, index: at } of comment.matchAll(/(?<![\w.<@/-])(?:[\w.@-]+\/)*[\w-]+\.(?:ts|mjs|md|py)\b/g))
       // `./my-callback.ts` is a file of a user.
       if (!file.startsWith('./') && !pathExists(file, dirname(path))) report(index + at, `There is no file ${file}.`);

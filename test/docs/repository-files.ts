@@ -26,8 +26,11 @@ export function sourceFiles(files: readonly string[] = repositoryFiles()): Sourc
     .map((path) => ({ path, text: readFileSync(join(repository, path), 'utf8') }));
 }
 
+/** Comments on lines of their own: elsewhere `/*` may be the beginning of a comment or a part of a glob. */
+export const commentPattern = /^[ \t]*(?:\/\*[^]*?\*\/|\/\/.*$)/gm;
+
 /** Source code without its comments. */
-export const withoutComments = (text: string): string => text.replaceAll(/\/\*[^]*?\*\/|^[ \t]*\/\/.*$/gm, '');
+export const withoutComments = (text: string): string => text.replaceAll(commentPattern, '');
 
 /** Whether a path that a text names exists: whole, from the text's own folder, or by its last parts. */
 export function createPathLookup(files: readonly string[]): (path: string, folder: string) => boolean {
