@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -159,7 +160,9 @@ describe('oxlint', () => {
       root,
     );
     expect(result.code).toBe(1);
-    expect(result.stdout).toMatch(/no-explicit-any[\s\S]*a\.ts:1[\s\S]*help: Use `unknown` instead/);
+    // oxlint writes colours if the variable CI is set.
+    const output = stripVTControlCharacters(result.stdout);
+    expect(output).toMatch(/no-explicit-any[\s\S]*a\.ts:1[\s\S]*help: Use `unknown` instead/);
   });
 });
 
