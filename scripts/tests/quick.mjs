@@ -9,11 +9,17 @@ import { createBareEnvironment } from './bare-environment.mjs';
 import { checkSkips } from './check-skips.mjs';
 import { repository } from './report.mjs';
 
-/** Files that compute for more than 20 seconds without libtensorflow. */
+/** Files that take more than 20 seconds and prove nothing more on a machine without libraries; `npm test` runs them. */
 const slow = [
   'packages/data/src/parallel/parallel.test.ts',
+  'test/docs/examples.test.ts',
   'test/engine/resume.test.ts',
+  'test/numerics/peft.test.ts',
   'test/numerics/trajectories.test.ts',
+  'test/repository-rules.test.ts',
+  'test/strategies/plan.test.ts',
+  'test/trainer/stages.test.ts',
+  'test/versions/versions.test.ts',
 ];
 
 /**
