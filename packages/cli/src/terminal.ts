@@ -1,5 +1,6 @@
 import { formatError, isWhetstoneError, type Json, type Logger, type Problem } from '@whetstone/core/contract';
 import colors from 'picocolors';
+import { messageOf } from '@whetstone/core/util';
 
 /** Where a command writes: text for people, and one object for programs. */
 export interface Terminal {
@@ -39,8 +40,7 @@ export function createTerminal(json: boolean): Terminal {
 
 /** What is known of an error, as plain data. */
 export function errorAsJson(error: unknown): { readonly error: Json } {
-  if (!isWhetstoneError(error))
-    return { error: { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error) } };
+  if (!isWhetstoneError(error)) return { error: { code: 'INTERNAL', message: messageOf(error) } };
   const plain = ({ message, place, expected, found, hint }: Problem): Json =>
     JSON.parse(JSON.stringify({ message, place, expected, found, hint })) as Json;
   const details = plainDetails(error.details);

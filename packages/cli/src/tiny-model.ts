@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeSafetensors, type TensorToWrite } from '@whetstone/core/safetensors';
+import { sizeOfShape } from '@whetstone/core/util';
 
 /** The shape of a tiny model. */
 export interface TinyModelOptions {
@@ -66,8 +67,7 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     name,
     dtype: 'F32',
     shape,
-    data: () =>
-      Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () => normal() * deviation),
+    data: () => Float32Array.from({ length: sizeOfShape(shape) }, () => normal() * deviation),
   });
   const ones = (name: string): TensorToWrite => ({
     name,

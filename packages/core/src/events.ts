@@ -1,5 +1,6 @@
 import { EventEmitter } from 'eventemitter3';
 import type { Callback, Logger, TrainerEvents } from './contract/index.js';
+import { messageOf } from './util/index.js';
 
 /** The name of an event of a Trainer. */
 export type TrainerEvent = keyof TrainerEvents;
@@ -35,7 +36,7 @@ export function createEventHub(logger: () => Logger): EventHub {
     const present = guards.get(listener);
     if (present !== undefined) return present;
     const report = (cause: unknown) =>
-      logger().error(`A listener of '${event}' failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      logger().error(`A listener of '${event}' failed: ${messageOf(cause)}`, {
         event,
         cause,
       });

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Json } from '@whetstone/core/contract';
 import type { DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** What a model grows by: rows for the tokens from id `first` on. */
 export interface VocabularyGrowth {
@@ -20,7 +21,7 @@ export function grownConfig(
   vocabularySize: number,
 ): Readonly<Record<string, Json>> {
   const { text_config: text } = config;
-  const isNested = !('vocab_size' in config) && typeof text === 'object' && text !== null && !Array.isArray(text);
+  const isNested = !('vocab_size' in config) && isRecord(text);
   return isNested
     ? { ...config, text_config: { ...(text as Readonly<Record<string, Json>>), vocab_size: vocabularySize } }
     : { ...config, vocab_size: vocabularySize };

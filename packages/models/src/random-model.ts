@@ -5,6 +5,7 @@ import { createLanguageModel, parameterShapes, readShape } from './architectures
 import { createParameter } from './load-language-model.js';
 import { narrow } from './safetensors/index.js';
 import { createRandom } from '@whetstone/core/random';
+import { sizeOfShape } from '@whetstone/core/util';
 
 /**
  * A model of the given config.json with fresh weights and no files: for tests, benchmarks, and training from nothing.
@@ -23,7 +24,7 @@ export function createRandomModel(
   const width = shape.initializerRange * Math.sqrt(12); // a uniform number of width w deviates by w / √12
   const parameters = new Map(
     parameterShapes(shape).map((parameter) => {
-      const values = new Float32Array(parameter.shape.reduce((product, size) => product * size, 1));
+      const values = new Float32Array(sizeOfShape(parameter.shape));
       if (parameter.fresh === 'ones') values.fill(1);
       else if (parameter.fresh === 'random')
         for (let i = 0; i < values.length; i++) values[i] = (random.uniform() - 0.5) * width;

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cacheFolder } from '../install/cache-folder.js';
+import { messageOf } from '@whetstone/core/util';
 
 /**
  * Loads libraries one after another as the engines do, in a process of its own. A plugin is asked for its functions
@@ -55,7 +56,7 @@ export async function loadingProblem(paths: readonly string[]): Promise<string |
   try {
     mark = markOf(paths);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
   if (existsSync(mark)) return null;
   const { createRequire } = await import('node:module');

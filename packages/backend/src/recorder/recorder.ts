@@ -1,5 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { sameShape } from '@whetstone/core/util';
+import { sameShape, toError } from '@whetstone/core/util';
 import type { Engine, EngineTensor } from '../engines/engine.js';
 import { vector, type Kernel, type MatmulPolicy, type Parameters, type Recording } from '../kernels/kernel.js';
 import { reshape } from '../kernels/movement.js';
@@ -283,7 +283,7 @@ export class Recorder {
     try {
       if (graph.outputs.length > 0) this.runner.run(graph, (value) => this.materialise(value), needed);
     } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error));
+      const failure = toError(error);
       for (const output of [...graph.outputs, ...omitted]) if (output.tensor === null) output.failure = failure;
       kept.length = 0;
       needed.clear();

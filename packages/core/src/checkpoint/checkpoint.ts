@@ -8,10 +8,11 @@ import type { Optimizer } from '../contract/optimizer.js';
 import type { Attachment, SavedState } from '../contract/strategy.js';
 import type { HookRunner } from '../hooks/types.js';
 import { checkpointFolder, writeFolder } from './folders.js';
-import { isRecord, readJson, writeJson, writeManifest } from './manifest.js';
+import { readJson, writeJson, writeManifest } from './manifest.js';
 import { parseRunState, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
 import { copyTemplate, readTrained, writeCompanions, writeRestOfTrainable, writeTrained } from './weights.js';
+import { isRecord } from '../util/index.js';
 
 interface Stateful<T> {
   readonly plugin: string;

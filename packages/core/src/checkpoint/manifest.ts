@@ -4,6 +4,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
 import { checkFormatVersion, fileError, writeAtomically, writeFully } from '../files/index.js';
+import { isRecord } from '../util/index.js';
 
 const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'whetstone-checkpoint';
@@ -142,6 +143,3 @@ export async function readJson(file: string): Promise<unknown> {
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The file is not JSON.', { place: { file }, cause });
   }
 }
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

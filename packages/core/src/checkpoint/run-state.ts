@@ -1,6 +1,6 @@
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import { isRecord } from './manifest.js';
+import { isRecord } from '../util/index.js';
 
 /** An entry of `log_history` in trainer_state.json, under the keys of transformers. */
 export type LogEntry = Readonly<Record<string, number>>;

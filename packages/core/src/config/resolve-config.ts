@@ -159,15 +159,7 @@ function report(
   const [failure, second] = failures;
   if (failure !== undefined && second === undefined && problems.length === 0) {
     const { error, request } = failure;
-    throw new WhetstoneError(error.code, error.message, {
-      ...(error.expected === undefined ? {} : { expected: error.expected }),
-      ...(error.found === undefined ? {} : { found: error.found }),
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-      place: { ...locate([...request.path, 'use']), ...error.place },
-      problems: error.problems,
-      details: error.details,
-      cause: error.cause,
-    });
+    throw WhetstoneError.with(error, { place: { ...locate([...request.path, 'use']), ...error.place } });
   }
   const all: Problem[] = [
     ...failures.map(({ error, request }): Problem => ({

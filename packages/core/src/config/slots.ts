@@ -1,4 +1,5 @@
 import type { PluginKind } from '../contract/index.js';
+import { isRecord } from '../util/index.js';
 
 /** A place of the configuration where a plugin is named. */
 export interface PluginSlot {
@@ -36,7 +37,7 @@ export const pluginSlots: readonly PluginSlot[] = [
 type RawObject = { readonly [key: string]: unknown };
 
 export function isObject(value: unknown): value is RawObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isRecord(value);
 }
 
 /** The value at `path` of a raw configuration, or undefined. */

@@ -57,6 +57,20 @@ export class WhetstoneError extends Error {
     Object.defineProperty(this, brand, { value: true });
   }
 
+  /**
+   * Returns a copy of an error with some of its fields replaced, which may come from another installed copy of the
+   * package. Its cause is the original error's, or the original error if it has none.
+   */
+  static with(
+    error: WhetstoneError,
+    { message, ...changes }: WhetstoneErrorOptions & { readonly message?: string },
+  ): WhetstoneError {
+    const { code, place, expected, found, hint, problems, details } = error;
+    const cause = error.cause ?? error;
+    const options = { place, expected, found, hint, problems, details, cause, ...changes };
+    return new WhetstoneError(code, message ?? error.message, options);
+  }
+
   /** Process exit code that fits this error: 2 for usage and configuration, 130 for an interruption, else 1. */
   get exitCode(): number {
     return errorCodes[this.code].exitCode;

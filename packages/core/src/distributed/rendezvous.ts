@@ -11,6 +11,7 @@ import { createWorkerClient, type WorkerClient } from './worker-client.js';
 import { PROTOCOL, type FromCoordinator, type Hello, type ToCoordinator } from './messages.js';
 import type { ClusterMembership } from './tf-config.js';
 import { timeoutsFor, secondsNow, type Timeouts } from './timeouts.js';
+import { messageOf } from '../util/index.js';
 
 export interface JoinOptions {
   readonly timeoutSeconds: number;
@@ -162,15 +163,11 @@ async function listen(address: string): Promise<Server> {
   try {
     await listenOn(server, port, host);
   } catch (cause) {
-    throw new WhetstoneError(
-      'BACKEND_UNAVAILABLE',
-      `The chief cannot listen at ${address}: ${cause instanceof Error ? cause.message : String(cause)}`,
-      {
-        place: { path: 'TF_CONFIG.cluster' },
-        cause,
-        hint: "Is the port taken, or the chief's address that of another machine?",
-      },
-    );
+    throw new WhetstoneError('BACKEND_UNAVAILABLE', `The chief cannot listen at ${address}: ${messageOf(cause)}`, {
+      place: { path: 'TF_CONFIG.cluster' },
+      cause,
+      hint: "Is the port taken, or the chief's address that of another machine?",
+    });
   }
   return server;
 }
@@ -229,7 +226,7 @@ async function connect(
         throw new WhetstoneError(
           'WORKER_LOST',
           `${chief.charAt(0).toUpperCase()}${chief.slice(1)}, the chief, cannot be reached within ` +
-            `${timeoutSeconds} s: ${cause instanceof Error ? cause.message : String(cause)}`,
+            `${timeoutSeconds} s: ${messageOf(cause)}`,
           { details: { workers: [0] }, cause, hint: 'Was it started, and is its address right?' },
         );
       }

@@ -1,5 +1,6 @@
 import { WhetstoneError } from '../contract/errors.js';
 import type { WorkerRank } from '../contract/workers.js';
+import { isRecord, messageOf } from '../util/index.js';
 
 /** Where the processes of a run are, and which of them this is. */
 export interface ClusterMembership extends WorkerRank {
@@ -19,9 +20,6 @@ const wrong = (
     ...rest,
   });
 };
-
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Whether text is `host:port`. The host may be a name, an address, or an IPv6 address in brackets. */
 function isAddress(text: unknown): text is string {
@@ -121,7 +119,7 @@ function parse(text: string): Readonly<Record<string, unknown>> {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw wrong(`It is no JSON: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    throw wrong(`It is no JSON: ${messageOf(cause)}`, {
       expected: '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}',
     });
   }

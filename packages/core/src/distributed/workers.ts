@@ -4,6 +4,7 @@ import type { Json } from '../contract/json.js';
 import type { TensorCollective, Workers } from '../contract/workers.js';
 import type { Rendezvous } from './rendezvous.js';
 import type { WorkerClient } from './worker-client.js';
+import { messageOf } from '../util/index.js';
 
 /** Sums tensors through the backend, and says everything else over the line to the chief. */
 export function createWorkers(
@@ -36,9 +37,7 @@ export function createWorkers(
  * worker's own the others are told.
  */
 export async function explainFailure(member: WorkerClient, error: unknown): Promise<unknown> {
-  const own = isWhetstoneError(error)
-    ? error
-    : new WhetstoneError('INTERNAL', error instanceof Error ? error.message : String(error));
+  const own = isWhetstoneError(error) ? error : new WhetstoneError('INTERNAL', messageOf(error));
   // All have agreed to end.
   if (own.code === 'INTERRUPTED' && own.details['step'] !== undefined) return error;
   if (member.failure !== null) return member.failure;

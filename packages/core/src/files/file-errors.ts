@@ -1,4 +1,5 @@
 import { WhetstoneError, isWhetstoneError } from '../contract/index.js';
+import { messageOf } from '../util/index.js';
 
 const codeOf = (cause: unknown): unknown =>
   typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
@@ -20,7 +21,7 @@ export function fileError(cause: unknown, file: string): WhetstoneError {
       { place, hint: 'Make room, or write to another disk.', cause },
     );
   }
-  return new WhetstoneError('FILE_UNREADABLE', cause instanceof Error ? cause.message : String(cause), {
+  return new WhetstoneError('FILE_UNREADABLE', messageOf(cause), {
     place,
     cause,
   });

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Json, WhetstoneError } from '../contract/index.js';
 import { fileError } from './file-errors.js';
+import { isRecord, messageOf } from '../util/index.js';
 
 /** What is thrown where a file is missing or holds no JSON object. */
 export interface JsonFileErrors {
@@ -26,9 +27,8 @@ export async function readJsonObject(file: string, errors: JsonFileErrors): Prom
   try {
     json = JSON.parse(text) as Json;
   } catch (cause) {
-    throw errors.invalid(`is not JSON: ${cause instanceof Error ? cause.message : String(cause)}.`, cause);
+    throw errors.invalid(`is not JSON: ${messageOf(cause)}.`, cause);
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw errors.invalid('is not an object.', undefined);
+  if (!isRecord(json)) throw errors.invalid('is not an object.', undefined);
   return json as Readonly<Record<string, Json>>;
 }

@@ -10,6 +10,7 @@ import {
 } from '../contract/index.js';
 import { createControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
+import { isRecord, messageOf } from '../util/index.js';
 
 /** A callback and the plugin that made it. */
 export interface HookedCallback {
@@ -50,7 +51,7 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
   const state = { step: 0 };
 
   const fail = (plugin: string, hook: HookName, cause: unknown): never => {
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     // What is an error of its own, as a full disk, stays it: with its place and hint.
     const {
       code = 'HOOK_FAILED',
@@ -167,11 +168,10 @@ function attempt<T>(plugin: string, what: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
-    throw new WhetstoneError(
-      'PLUGIN_FAILED',
-      `${what} of '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { details: { plugin }, cause },
-    );
+    throw new WhetstoneError('PLUGIN_FAILED', `${what} of '${plugin}' failed: ${messageOf(cause)}`, {
+      details: { plugin },
+      cause,
+    });
   }
 }
 
@@ -185,8 +185,7 @@ function saveStates(callbacks: readonly HookedCallback[]): Json {
 }
 
 function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
-  if (typeof saved !== 'object' || saved === null || Array.isArray(saved))
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
+  if (!isRecord(saved)) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
   const states = saved as { readonly [key: string]: Json };
   for (const [key, { plugin, callback }] of keyed(callbacks)) {
     const state = states[key];

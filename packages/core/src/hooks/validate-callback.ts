@@ -7,6 +7,7 @@ import {
   type Problem,
 } from '../contract/index.js';
 import { didYouMean, nearest } from '../config/did-you-mean.js';
+import { isRecord } from '../util/index.js';
 
 const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
@@ -65,7 +66,7 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
  * @throws WhetstoneError `PLUGIN_INVALID` with every misspelled hook and what it may have meant.
  */
 export function validateCallback(value: unknown, plugin: string): asserts value is Callback {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isRecord(value)) {
     throw new WhetstoneError('PLUGIN_INVALID', `Callback '${plugin}' did not create an object of hooks.`, {
       expected: 'an object of hooks',
       found: describeType(value),

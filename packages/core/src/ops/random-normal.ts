@@ -1,5 +1,6 @@
 import { concat, cos, log, mul, neg, reshape, sin, slice, sqrt, sub, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from './random-uniform.js';
+import { sizeOfShape } from '../util/index.js';
 
 /**
  * Normal numbers of mean 0 and deviation 1, made where the backend computes (Box and Muller 1958, "A note on the
@@ -9,7 +10,7 @@ import { randomUniform } from './random-uniform.js';
  */
 export function randomNormal(shape: readonly number[], seed: readonly [number, number]): Tensor {
   return tidy(() => {
-    const size = shape.reduce((product, length) => product * length, 1);
+    const size = sizeOfShape(shape);
     const half = Math.ceil(size / 2);
     const uniform = randomUniform([2, half], seed);
     const radius = sqrt(mul(neg(log(sub(1, slice(uniform, [0, 0], [1, half])))), 2));

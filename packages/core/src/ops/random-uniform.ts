@@ -1,6 +1,7 @@
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { fusedKernel } from './fused-kernel.js';
 import { philoxUniform } from './philox.js';
+import { sizeOfShape } from '../util/index.js';
 
 /**
  * Uniform numbers in [0, 1) of a shape, made where the backend computes: the same seed (two 32-bit integers) gives the
@@ -10,12 +11,5 @@ import { philoxUniform } from './philox.js';
 export function randomUniform(shape: readonly number[], seed: readonly [number, number]): Tensor {
   const fused = fusedKernel('WhetstoneRandomUniform', {}, { shape: [...shape], seed: [...seed] });
   if (fused?.[0] !== undefined) return fused[0];
-  return tensor(
-    philoxUniform(
-      shape.reduce((size, length) => size * length, 1),
-      seed,
-    ),
-    [...shape],
-    'float32',
-  );
+  return tensor(philoxUniform(sizeOfShape(shape), seed), [...shape], 'float32');
 }

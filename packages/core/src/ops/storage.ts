@@ -4,6 +4,7 @@ import { narrow } from '../dtypes.js';
 import { fusedKernel } from './fused-kernel.js';
 import { bytesOfPacked, keepPacked, packedOf } from './packed-on-host.js';
 import { unpackOnHost } from './unpack.js';
+import { sizeOfShape } from '../util/index.js';
 
 /**
  * Kernel of backends that keep bfloat16: input `x`, float32; output the same numbers, rounded and kept in two bytes
@@ -69,7 +70,7 @@ export async function storeFrom(
 ): Promise<Tensor> {
   const owner = storing();
   if (owner !== null) return tensorOf(await owner.storeFrom(shape, format, fill), owner);
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = sizeOfShape(shape);
   if (format === 'bfloat16') {
     const bits = new Uint16Array(count);
     await fill(new Uint8Array(bits.buffer));

@@ -1,4 +1,5 @@
 import type { PackedFourBit, PackedInt8, PackedTensor } from '../contract/storage.js';
+import { sizeOfShape } from '../util/index.js';
 
 const BLOCK = 64;
 const NESTED_BLOCK = 256;
@@ -59,7 +60,7 @@ export function transposed(values: Float32Array, rows: number, columns: number):
 /** The float32 numbers that a packed tensor stands for, in the order of its shape. */
 export function unpackOnHost(packed: PackedTensor): Float32Array {
   if (packed.format === 'bfloat16') return widen(packed.bits);
-  const count = packed.shape.reduce((product, size) => product * size, 1);
+  const count = sizeOfShape(packed.shape);
   const values = packed.format === 'int8' ? unpackInt8(packed, count) : unpackFourBit(packed, count);
   const [rows = 1, columns = 1] = packed.shape;
   return packed.transposed ? transposed(values, rows, columns) : values;

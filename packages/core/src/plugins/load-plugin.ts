@@ -7,6 +7,7 @@ import { didYouMean } from '../config/did-you-mean.js';
 import type { PluginRegistry } from './registry.js';
 import { importShared, type SharedModules } from './shared-modules.js';
 import { pluginsOf } from './validate-plugin.js';
+import { messageOf } from '../util/index.js';
 
 export interface LoadPluginOptions {
   readonly registry: PluginRegistry;
@@ -17,7 +18,6 @@ export interface LoadPluginOptions {
 
 const isFile = (use: string) => /^\.{1,2}[\\/]/.test(use) || isAbsolute(use) || use.startsWith('file:');
 const isPackageName = (use: string) => /^(?:@[\w.~-]+\/)?[\w.~-]+(?:\/[\w.~/-]+)?$/.test(use);
-const messageOf = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause));
 
 /**
  * The plugin that `use` names: a registered one, an npm package seen from the configuration's folder, or a local file

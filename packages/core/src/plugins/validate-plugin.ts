@@ -1,6 +1,7 @@
 import { PLUGIN_API_VERSION, WhetstoneError, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
 import { didYouMean } from '../config/did-you-mean.js';
 import { createAjv, describeValue } from '../config/validate-config.js';
+import { isRecord, messageOf } from '../util/index.js';
 
 /** Every kind of plugin, with what it creates: `satisfies` keeps the list whole. */
 const kinds = {
@@ -20,7 +21,7 @@ const pluginKinds = Object.keys(kinds) as readonly PluginKind[];
 const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'configSchema', 'create'];
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isRecord(value);
 }
 
 let shared: ReturnType<typeof createAjv> | undefined;
@@ -67,7 +68,7 @@ function schemaProblem(schema: unknown): Problem | undefined {
     return undefined;
   } catch (cause) {
     return {
-      message: `configSchema is not a valid JSON Schema: ${cause instanceof Error ? cause.message : String(cause)}`,
+      message: `configSchema is not a valid JSON Schema: ${messageOf(cause)}`,
       place: { path: 'configSchema' },
     };
   }

@@ -1,6 +1,7 @@
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus, xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
+import { FNV_OFFSET, fnv1aStep } from '../util/index.js';
 
 /**
  * A stream of random numbers: the same seed, the same numbers, on every machine. Its state is plain data, so that a
@@ -19,8 +20,8 @@ export interface Random {
 
 /** FNV-1a over the code points of a seed and the names of a purpose: streams for different purposes are independent. */
 function mixSeed(seed: number, purpose: readonly (string | number)[]): number {
-  let hash = 0x811c9dc5;
-  for (const unit of `${seed}|${purpose.join('|')}`) hash = Math.imul(hash ^ (unit.codePointAt(0) ?? 0), 0x01000193);
+  let hash = FNV_OFFSET;
+  for (const unit of `${seed}|${purpose.join('|')}`) hash = fnv1aStep(hash, unit.codePointAt(0) ?? 0);
   return hash | 0;
 }
 

@@ -1,5 +1,6 @@
 import { WhetstoneError, type Problem } from '../contract/index.js';
 import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from '../dtypes.js';
+import { isRecord, messageOf } from '../util/index.js';
 
 /** One tensor of a file. Offsets are bytes from the start of the file. */
 export interface TensorEntry {
@@ -61,7 +62,7 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw invalidFile(file, `The header is not JSON: ${cause instanceof Error ? cause.message : String(cause)}.`);
+    throw invalidFile(file, `The header is not JSON: ${messageOf(cause)}.`);
   }
   if (!isRecord(json)) throw invalidFile(file, 'The header is not a JSON object.');
   const problems: Problem[] = [];
@@ -157,5 +158,3 @@ function layoutProblems(
 }
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

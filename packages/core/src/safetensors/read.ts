@@ -3,6 +3,7 @@ import { WhetstoneError } from '../contract/index.js';
 import { fileError } from '../files/file-errors.js';
 import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
+import { sizeOfShape } from '../util/index.js';
 
 /** Tensors that can be read one at a time: of one file, or of all shards of a folder. */
 export interface TensorReader {
@@ -80,7 +81,7 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
       return viewAs(dtype, bytes);
     },
     async readFloat32(name) {
-      const result = new Float32Array(entryOf(name).shape.reduce((product, size) => product * size, 1));
+      const result = new Float32Array(sizeOfShape(entryOf(name).shape));
       await readFloat32Into(name, result);
       return result;
     },

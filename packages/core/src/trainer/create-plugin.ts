@@ -12,6 +12,7 @@ import { formatPath, type Path } from '../config/paths.js';
 import { isObject, valueAt } from '../config/slots.js';
 import { trackReads, type TrackedOptions } from '../config/track-reads.js';
 import { validateCallback } from '../hooks/index.js';
+import { messageOf } from '../util/index.js';
 
 /** What an instance of each kind must have; callbacks and loggers are checked hook by hook. */
 const members: Readonly<Record<Exclude<PluginKind, 'callback' | 'logger' | 'schedule'>, readonly string[]>> = {
@@ -102,7 +103,7 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
         if (isWhetstoneError(cause)) throw cause;
         throw new WhetstoneError(
           'PLUGIN_FAILED',
-          `${kind} '${plugin.name}' could not be created: ${cause instanceof Error ? cause.message : String(cause)}`,
+          `${kind} '${plugin.name}' could not be created: ${messageOf(cause)}`,
           { place: { path: formatPath(path) }, details: { plugin: plugin.name, kind }, cause },
         );
       }

@@ -25,6 +25,7 @@ import { checkDataSources, composeRun, type ComposedRun, type StageComposition }
 import { defaultServices } from './default-services.js';
 import type { TrainerOptions } from './options.js';
 import { runStages } from './stages.js';
+import { messageOf } from '../util/index.js';
 
 export interface TrainingContext {
   readonly events: EventHub;
@@ -169,6 +170,6 @@ async function reportFailure({ run }: ComposedRun, error: unknown): Promise<void
   try {
     await run.hooks.onRunError(error);
   } catch (failure) {
-    run.logger.error(failure instanceof Error ? failure.message : String(failure));
+    run.logger.error(messageOf(failure));
   }
 }

@@ -4,6 +4,7 @@ import type { LanguageModel } from '../contract/model.js';
 import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
+import { messageOf } from '../util/index.js';
 
 export interface Attached {
   /** The owner first. */
@@ -62,11 +63,10 @@ async function attach(
     return { plugin, instance: await instance.attach(model, strategyRun) };
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
-    throw new WhetstoneError(
-      'PLUGIN_FAILED',
-      `Strategy '${plugin}' could not be attached: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { details: { plugin }, cause },
-    );
+    throw new WhetstoneError('PLUGIN_FAILED', `Strategy '${plugin}' could not be attached: ${messageOf(cause)}`, {
+      details: { plugin },
+      cause,
+    });
   }
 }
 

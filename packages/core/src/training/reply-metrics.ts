@@ -4,6 +4,7 @@ import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Named } from './named.js';
+import { messageOf } from '../util/index.js';
 
 /** A reply to be given: what was said before, and what the data answers. */
 export interface ReplyTask {
@@ -107,10 +108,6 @@ function compute(plugin: string, metric: Metric, pairs: readonly ReplyPair[]): R
     return metric.compute(pairs);
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
-    throw new WhetstoneError(
-      'PLUGIN_FAILED',
-      `The metric '${plugin}' failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
+    throw new WhetstoneError('PLUGIN_FAILED', `The metric '${plugin}' failed: ${messageOf(cause)}`, { cause });
   }
 }

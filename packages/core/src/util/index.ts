@@ -1,5 +1,5 @@
 /** Helpers that every package uses. They import nothing. */
-export { messageOf } from './errors.js';
+export { messageOf, toError } from './errors.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { isRecord } from './records.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { fnv1a, fnv1aStep, FNV_OFFSET, isRecord, LruMap, messageOf, sameShape, sizeOfShape } from './index.js';
+import { fnv1a, fnv1aStep, FNV_OFFSET, isRecord, LruMap, messageOf, sameShape, sizeOfShape, toError } from './index.js';
 
 describe('fnv1a', () => {
   // Test vectors of the Internet-Draft draft-eastlake-fnv, 32 bits.
@@ -71,4 +71,10 @@ test('the message of an error, or the value as text', () => {
   expect(messageOf(new TypeError('broken'))).toBe('broken');
   expect(messageOf('broken')).toBe('broken');
   expect(messageOf(undefined)).toBe('undefined');
+});
+
+test('an error stays what it is, and another thrown value becomes the message of one', () => {
+  const error = new TypeError('broken');
+  expect(toError(error)).toBe(error);
+  expect(toError('broken')).toEqual(new Error('broken'));
 });

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { isRecord } from '../reading/row.js';
 import type { SynonymDictionary } from './synonyms.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** Reads a user's dictionary: `{"word": ["synonym", …]}` as JSON, or a line `word<TAB>synonym, synonym` each. */
 export async function readDictionary(file: string): Promise<SynonymDictionary> {

@@ -1,4 +1,4 @@
-import { IGNORED_LABEL, WhetstoneError } from '@whetstone/core/contract';
+import { IGNORED_LABEL, isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import type {
   ChatRenderer,
   Conversation,
@@ -160,25 +160,11 @@ export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptio
 
 /** The same error with the place of the conversation that it happened at. */
 function locate(error: unknown, { origin }: Conversation): unknown {
-  if (!(error instanceof WhetstoneError)) return error;
-  const { code, message, place, expected, found, hint, problems, details, cause } = error;
-  const located = {
-    ...place,
-    ...(place?.file === undefined
-      ? {
-          ...(origin.file === undefined ? {} : { file: origin.file }),
-          ...(origin.line === undefined ? {} : { line: origin.line }),
-        }
-      : {}),
-  };
-  return new WhetstoneError(code, message, {
-    place: located,
-    ...(expected === undefined ? {} : { expected }),
-    ...(found === undefined ? {} : { found }),
-    ...(hint === undefined ? {} : { hint }),
-    problems,
+  if (!isWhetstoneError(error)) return error;
+  const { place, details } = error;
+  return WhetstoneError.with(error, {
+    place: place?.file === undefined ? { ...place, file: origin.file, line: origin.line } : place,
     details: { ...details, origin },
-    cause: cause ?? error,
   });
 }
 

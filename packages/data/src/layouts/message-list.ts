@@ -1,7 +1,8 @@
 import type { ContentPart, Message, ToolDefinition } from '@whetstone/core/contract';
-import { describeValue, isRecord, RowProblem } from '../reading/row.js';
+import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
+import { isRecord } from '@whetstone/core/util';
 
 function readContent(content: unknown, hasCalls: boolean, place: string): Message['content'] {
   if (content === undefined || content === null) {

@@ -1,8 +1,9 @@
 import type { Json, Message } from '@whetstone/core/contract';
-import { describeValue, isRecord, RowProblem } from '../reading/row.js';
+import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
 import { readMessages, readOverrides, readTools } from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
+import { isRecord } from '@whetstone/core/util';
 
 const ROLES: Readonly<Record<string, string>> = {
   human: 'user',

@@ -1,4 +1,5 @@
 import { isWhetstoneError, WhetstoneError, type ErrorCode, type WhetstoneErrorOptions } from '@whetstone/core/contract';
+import { messageOf } from '@whetstone/core/util';
 
 /** An error as another thread can be sent it. */
 export interface PlainError {
@@ -12,7 +13,7 @@ export function toPlainError(error: unknown): PlainError {
   if (!isWhetstoneError(error))
     return {
       code: null,
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
       stack: error instanceof Error ? error.stack : undefined,
       options: {},
     };

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { MeasureHint } from '../report/measure.js';
 import { fromPlainError, toPlainError } from './plain-error.js';
 import type { FirstLeg, FromWorker, Leg, Setup, ToWorker, Block } from './protocol.js';
+import { toError } from '@whetstone/core/util';
 
 /** Why threads are of no use here: the work can be done without them. */
 export class ThreadsUnavailable extends Error {
@@ -27,7 +28,7 @@ export function startThread(): Thread {
     post: (message, handOver) => worker.postMessage(message, handOver),
     onReply(listener) {
       worker.on('message', listener);
-      worker.on('error', (error) => listener(error instanceof Error ? error : new Error(String(error))));
+      worker.on('error', (error) => listener(toError(error)));
       worker.on('messageerror', (error) => listener(error));
       worker.on('exit', (code) => listener(new Error(`A worker thread ended with code ${code}.`)));
     },

@@ -2,7 +2,8 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { readBytes, type OnBytes } from './bytes.js';
 import { readJsonLines } from './jsonl.js';
 import { DEFAULT_MAX_ROW_BYTES } from './lines.js';
-import { isRecord, type Row } from './row.js';
+import { type Row } from './row.js';
+import { isRecord } from '@whetstone/core/util';
 
 const code = (character: string): number => character.charCodeAt(0);
 const QUOTE = code('"');

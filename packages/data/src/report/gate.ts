@@ -1,5 +1,6 @@
 import { WhetstoneError, type QualityGate } from '@whetstone/core/contract';
 import type { DataReport } from './data-report.js';
+import { isRecord } from '@whetstone/core/util';
 
 export type { QualityGate };
 
@@ -28,7 +29,7 @@ const RULES: readonly (keyof QualityGate)[] = [
  * or no rule at all
  */
 export function readGate(value: unknown): QualityGate {
-  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  const isObject = isRecord(value);
   const problems = (isObject ? Object.entries(value) : []).flatMap(([rule, limit]) => {
     if (!RULES.includes(rule as keyof QualityGate)) return [{ message: `There is no rule "${rule}".` }];
     return typeof limit === 'number' && Number.isFinite(limit) && limit >= 0

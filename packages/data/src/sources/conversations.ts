@@ -2,9 +2,10 @@ import type { Conversation, DataSource, DataSummary, Origin } from '@whetstone/c
 import { detectLayout, furtherColumns, layoutByName, type Layout, type LayoutOptions } from '../layouts/index.js';
 import type { LayoutName } from '../choices.js';
 import { checkJson } from '../layouts/values.js';
-import { describeValue, isRecord, RowProblem, type Row } from '../reading/row.js';
+import { describeValue, RowProblem, type Row } from '../reading/row.js';
 import { expandFiles } from '../reading/files.js';
 import { readRows, type ReadOptions } from '../reading/read-rows.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** How the rows of files are taken; plain data, that another thread can be sent. */
 export interface RowOptions extends LayoutOptions, ReadOptions {

@@ -10,6 +10,7 @@ import type {
 import type { BatchOptions } from '../batching/options.js';
 import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** The version of the format of {@link DataManifest}; see docs/versioning.md. */
 export const DATA_MANIFEST_VERSION = 1;
@@ -118,11 +119,8 @@ export interface ManifestChange {
   readonly after: Json | undefined;
 }
 
-const isObject = (value: unknown): value is Readonly<Record<string, Json>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 function differences(before: Json | undefined, after: Json | undefined, path: string): ManifestChange[] {
-  if (isObject(before) && isObject(after)) {
+  if (isRecord(before) && isRecord(after)) {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
     return keys.flatMap((key) => differences(before[key], after[key], path === '' ? key : `${path}.${key}`));
   }

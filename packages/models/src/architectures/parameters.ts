@@ -1,4 +1,5 @@
 import type { DecoderShape } from './shape.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 /** One stored parameter: what it is called, its shape, and what fresh ones hold. */
 export interface ParameterShape {
@@ -134,8 +135,5 @@ export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] 
 
 /** How many numbers the model stores; a tied head counts once. */
 export function countParameters(shape: DecoderShape): number {
-  return parameterShapes(shape).reduce(
-    (total, parameter) => total + parameter.shape.reduce((product, size) => product * size, 1),
-    0,
-  );
+  return parameterShapes(shape).reduce((total, parameter) => total + sizeOfShape(parameter.shape), 0);
 }

@@ -4,6 +4,7 @@ import { configReader, type ConfigReader, type ConfigRecord } from './config-rea
 import { readRope } from './rope.js';
 import type { DecoderShape, LayerShape, Rope } from './shape.js';
 import { architectures, type ArchitectureSpec } from './specs/index.js';
+import { isRecord } from '@whetstone/core/util';
 
 /**
  * The decoder that a config.json describes. `file` is named in errors; `known` are the architectures it may be. Throws
@@ -142,9 +143,6 @@ function readLayerTypes(spec: ArchitectureSpec, reader: ConfigReader, count: num
   );
   return Array.from({ length: count }, () => 'full_attention');
 }
-
-const isRecord = (value: Json | undefined): value is ConfigRecord =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
  * Rotary tables from either spelling: `rope_parameters` (flat, or one record a layer type), or `rope_theta`,

@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { createEvaluator } from './evaluate.js';
 import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { createCallables, type Callables, type Native } from './macros.js';
@@ -79,7 +79,7 @@ export function compileTemplate(template: string, file?: string): CompiledTempla
 }
 
 function templateError(cause: unknown, file: string | undefined): WhetstoneError {
-  if (cause instanceof WhetstoneError) return cause;
+  if (isWhetstoneError(cause)) return cause;
   const message =
     cause instanceof RangeError && /call stack/i.test(cause.message)
       ? 'the template calls itself without end'

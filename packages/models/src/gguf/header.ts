@@ -1,5 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { tensorTypes, type TensorType } from './tensor-types.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 
@@ -135,7 +136,7 @@ function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
   const typeNumber = cursor.uint32();
   const type = tensorTypes.get(typeNumber);
   if (type === undefined) throw wrong('The tensor has a type that is not known.', typeNumber);
-  const elements = shape.reduce((product, size) => product * size, 1);
+  const elements = sizeOfShape(shape);
   const row = shape.at(-1) ?? 1;
   if (!Number.isSafeInteger(elements)) throw wrong('The tensor is too large.', `[${shape.join(', ')}]`);
   if (row % type.elements !== 0)

@@ -10,6 +10,7 @@ import { createConfig } from './model-config.js';
 import { readGgufHeader, readTensorBytes } from './read-gguf.js';
 import { createTokenizerFiles, type TokenizerOutput } from './tokenizer-from-gguf.js';
 import { mapWeight } from './weights.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 export type ImportDtype = 'float32' | 'float16' | 'bfloat16';
 
@@ -104,7 +105,7 @@ export async function importGguf(
   }
 }
 
-const elementsOf = ({ shape }: GgufTensor): number => shape.reduce((product, size) => product * size, 1);
+const elementsOf = ({ shape }: GgufTensor): number => sizeOfShape(shape);
 
 interface Plan {
   readonly architecture: string;

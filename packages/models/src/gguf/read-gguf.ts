@@ -3,6 +3,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { fileError } from '@whetstone/core/files';
 import { canDequantize, dequantize } from './dequantize.js';
 import { HeaderTooShort, invalidGguf, parseHeader, type GgufHeader, type GgufTensor } from './header.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 const FIRST_READ = 8 * 1024 * 1024;
 
@@ -37,11 +38,7 @@ export async function openGguf(file: string): Promise<GgufFile> {
             place: { file, tensor: name },
             found: tensor.type.name,
           });
-        return dequantize(
-          tensor.type.name,
-          await readTensorBytes(handle, file, tensor),
-          tensor.shape.reduce((product, size) => product * size, 1),
-        );
+        return dequantize(tensor.type.name, await readTensorBytes(handle, file, tensor), sizeOfShape(tensor.shape));
       },
       close: () => handle.close(),
     };

@@ -1,5 +1,6 @@
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import type { AddedTokenConfig, TokenizerFiles } from './tokenizer-files.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** A tokenizer with further tokens, and the files that a folder needs to have the same. */
 export interface GrownTokenizer {
@@ -62,7 +63,7 @@ function grownConfig(
   entries: readonly AddedTokenConfig[],
 ): Readonly<Record<string, Json>> {
   const { added_tokens_decoder: decoder } = config;
-  const isObject = typeof decoder === 'object' && decoder !== null && !Array.isArray(decoder);
+  const isObject = isRecord(decoder);
   const joined = Object.fromEntries(
     ['additional_special_tokens', 'extra_special_tokens'].flatMap((key) => {
       const list = config[key];

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { isRecord } from '@whetstone/core/util';
 
 export interface AddedTokenConfig {
   readonly id: number;
@@ -61,9 +62,6 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
 
 type JsonObject = Record<string, unknown>;
 
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 async function readJson(file: string, required: boolean): Promise<JsonObject | undefined> {
   let text: string;
   try {
@@ -87,7 +85,7 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
       cause,
     });
   }
-  if (!isObject(value))
+  if (!isRecord(value))
     throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not hold a JSON object.', {
       place: { file },
       expected: 'an object',
@@ -113,21 +111,21 @@ function describe(tokenizer: JsonObject, config: JsonObject, file: string): Toke
   const typed = (key: string): Typed | null => {
     const value = tokenizer[key] ?? null;
     if (value === null) return null;
-    return isObject(value) && typeof value['type'] === 'string'
+    return isRecord(value) && typeof value['type'] === 'string'
       ? (value as Typed)
       : wrong(key, 'an object with a type, or null', value);
   };
   const model = tokenizer['model'];
-  if (!isObject(model)) return wrong('model', 'an object', model);
+  if (!isRecord(model)) return wrong('model', 'an object', model);
   const vocabulary = model['vocab'];
-  if (!isObject(vocabulary) && !Array.isArray(vocabulary))
+  if (!isRecord(vocabulary) && !Array.isArray(vocabulary))
     wrong('model.vocab', 'an object of token to id, or a list of [token, score]', vocabulary);
   if (model['type'] === 'BPE' && !Array.isArray(model['merges'])) wrong('model.merges', 'a list', model['merges']);
-  if (isObject(vocabulary)) checkIds(vocabulary, wrong);
+  if (isRecord(vocabulary)) checkIds(vocabulary, wrong);
   const listed = tokenizer['added_tokens'] ?? [];
   if (!Array.isArray(listed)) return wrong('added_tokens', 'a list', listed);
   const added = listed.map((token: unknown, index) => {
-    if (!isObject(token) || typeof token['content'] !== 'string' || !isId(token['id']))
+    if (!isRecord(token) || typeof token['content'] !== 'string' || !isId(token['id']))
       return wrong(`added_tokens[${index}]`, 'an object with content and id', token);
     return token as unknown as AddedTokenConfig;
   });
@@ -154,11 +152,11 @@ function checkIds(vocabulary: JsonObject, wrong: (path: string, expected: string
 
 function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject): AddedTokenConfig[] {
   const decoder = config['added_tokens_decoder'];
-  if (!isObject(decoder)) return [...listed];
+  if (!isRecord(decoder)) return [...listed];
   const known = new Set(listed.map(({ id }) => id));
   const further = Object.entries(decoder).flatMap(([id, token]): AddedTokenConfig[] => {
     const number = Number(id);
-    return !known.has(number) && isId(number) && isObject(token) && typeof token['content'] === 'string'
+    return !known.has(number) && isId(number) && isRecord(token) && typeof token['content'] === 'string'
       ? [{ ...token, content: token['content'], id: number }]
       : [];
   });
@@ -168,10 +166,10 @@ function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject)
 function specialTokensOf(source: JsonObject): SpecialTokens {
   const tokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(source)) {
-    if (!name.endsWith('_token') || !(SPECIAL_NAMES.includes(name) || isObject(value) || typeof value === 'string'))
+    if (!name.endsWith('_token') || !(SPECIAL_NAMES.includes(name) || isRecord(value) || typeof value === 'string'))
       continue;
     if (typeof value === 'string') tokens[name] = value;
-    else if (isObject(value) && typeof value['content'] === 'string') tokens[name] = value['content'];
+    else if (isRecord(value) && typeof value['content'] === 'string') tokens[name] = value['content'];
   }
   return tokens;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { WhetstoneError, type EncodedText, type Tokenizer } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type EncodedText, type Tokenizer } from '@whetstone/core/contract';
 import { recipeFor } from '../recipes.js';
 import { createAddedTokenSplitter } from './added-tokens.js';
 import { originalEnd, originalStart, unchanged, type AlignedText } from './aligned-text.js';
@@ -46,7 +46,7 @@ export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
   try {
     return build(files);
   } catch (cause) {
-    if (cause instanceof WhetstoneError) throw cause;
+    if (isWhetstoneError(cause)) throw cause;
     throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer cannot be used: ${(cause as Error).message}`, {
       place: { file: join(files.folder, 'tokenizer.json') },
       cause,

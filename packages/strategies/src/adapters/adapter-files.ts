@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type NamedTensors, type Problem } from '@whetstone/core/contract';
+import { isRecord } from '@whetstone/core/util';
 
 /**
  * A PEFT adapter folder as read: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The caller owns
@@ -25,15 +26,13 @@ export interface ConfigFields {
   raw(key: string): Json | undefined;
 }
 
-const isObject = (value: unknown): value is { readonly [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isStrings = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((item) => typeof item === 'string');
 
 /** Typed access to `adapter_config.json`. @throws ADAPTER_INVALID where it is no object. */
 export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   const file = configFile(folder);
-  if (!isObject(config))
+  if (!isRecord(config))
     throw new WhetstoneError('ADAPTER_INVALID', "The adapter's configuration is not an object.", {
       place: { file },
       expected: 'a JSON object',
@@ -73,7 +72,7 @@ export function readFields({ config, folder }: AdapterFiles): ConfigFields {
         {},
         'an object of numbers',
         (value): value is Readonly<Record<string, number>> =>
-          isObject(value) && Object.values(value).every((item) => typeof item === 'number'),
+          isRecord(value) && Object.values(value).every((item) => typeof item === 'number'),
       ),
     raw: (key) => config[key],
   };

@@ -23,6 +23,7 @@ import {
 import { squaresByOutput, type LoraLayer } from './layer.js';
 import { tokenRowsKey, type TokenRows } from './token-rows.js';
 import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** Prefix of every key in a PEFT adapter file. */
 export const peftPrefix = 'base_model.model.';
@@ -203,10 +204,9 @@ function tokenRowsOf(
   files: AdapterFiles,
 ): TokenRows | null {
   const written = fields.raw('trainable_token_indices');
-  const byModule =
-    typeof written === 'object' && written !== null && !Array.isArray(written)
-      ? (written as Readonly<Record<string, unknown>>)
-      : { [module.slice(module.lastIndexOf('.') + 1)]: written };
+  const byModule = isRecord(written)
+    ? (written as Readonly<Record<string, unknown>>)
+    : { [module.slice(module.lastIndexOf('.') + 1)]: written };
   const ids = Object.entries(byModule).find(([name]) => module === name || module.endsWith(`.${name}`))?.[1];
   const table = model.parameters.get(`${module}.weight`);
   const isIds = (value: unknown): value is readonly number[] =>

@@ -8,6 +8,7 @@ import {
   type DecisionTable,
   type FourBitType,
 } from './code-tables.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 /** Elements that share a scale. */
 const blockSize = 64;
@@ -110,7 +111,7 @@ export function quantiseFourBit(
   type: FourBitType,
   options: { readonly doubleQuantisation: boolean; readonly transposed?: boolean },
 ): PackedFourBit {
-  if (shape.reduce((product, size) => product * size, 1) !== values.length) {
+  if (sizeOfShape(shape) !== values.length) {
     throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', {
       expected: `[${shape.join(', ')}]`,
       found: `${values.length} values`,

@@ -9,6 +9,7 @@ import { transposed, unpackOnHost } from '@whetstone/core/ops/internal';
 import { belongsTo } from '../lora/saved-modules.js';
 import { quantiseFourBit } from './four-bit.js';
 import { quantiseInt8 } from './int8.js';
+import { isRecord } from '@whetstone/core/util';
 
 /** How the base of a QLoRA is quantised: bitsandbytes' terms. */
 export interface QuantizationOptions {
@@ -96,7 +97,7 @@ export function quantizationConfig(
  * @throws ADAPTER_INVALID where it says something else than 4 or 8 bits of bitsandbytes.
  */
 export function quantizationOf(config: Json, file: string): QuantizationOptions {
-  const fields = (typeof config === 'object' && config !== null && !Array.isArray(config) ? config : {}) as {
+  const fields = (isRecord(config) ? config : {}) as {
     readonly [key: string]: Json;
   };
   const type = fields['load_in_8bit'] === true ? 'int8' : (fields['bnb_4bit_quant_type'] ?? 'fp4');

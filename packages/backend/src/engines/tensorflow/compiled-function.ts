@@ -4,6 +4,7 @@ import { buildFunctions, type MadeFunction } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Status } from './status.js';
 import { handOverProgram } from './taken-inputs.js';
+import { toError } from '@whetstone/core/util';
 
 let count = 0;
 
@@ -79,7 +80,7 @@ export class CompiledFunction implements Executable {
       }
     } catch (error) {
       this.making = null;
-      this.failure = error instanceof Error ? error : new Error(String(error));
+      this.failure = toError(error);
       throw this.failure;
     }
   }

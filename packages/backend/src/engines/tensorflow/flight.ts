@@ -1,5 +1,6 @@
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Status } from './status.js';
+import { toError } from '@whetstone/core/util';
 
 /** An operation that is being handed over on another thread. */
 export interface Flight {
@@ -39,8 +40,7 @@ export function startFlight(
   };
   const landed = new Promise<void>((resolve) => {
     library.TFE_Execute.async(operation, target, count, status.pointer, (error) => {
-      if (error !== null && error !== undefined)
-        outcome ??= { error: error instanceof Error ? error : new Error(String(error)) };
+      if (error !== null && error !== undefined) outcome ??= { error: toError(error) };
       take();
       library.TFE_DeleteOp(operation);
       status.dispose();

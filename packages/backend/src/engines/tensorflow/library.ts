@@ -1,10 +1,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import koffi, { type LibraryHandle } from 'koffi';
 import { libraryFileProblem, missingInstructions } from '../library-file.js';
 import { pin, unheard } from '../native-library.js';
 import { printErrorsOnly } from '../../tfjs-patches/environment.js';
+import { messageOf } from '@whetstone/core/util';
 
 /** Address of something of TensorFlow's. 0n is null. */
 export type Pointer = bigint;
@@ -246,12 +247,8 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
     loaded.set(libraryFolder, library);
     return library;
   } catch (cause) {
-    if (cause instanceof WhetstoneError) throw cause;
-    throw unavailable(
-      `TensorFlow's library in ${libraryFolder} cannot be loaded: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    );
+    if (isWhetstoneError(cause)) throw cause;
+    throw unavailable(`TensorFlow's library in ${libraryFolder} cannot be loaded: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -3,6 +3,7 @@ import { EagerEmitter } from './eager.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { Status } from './status.js';
 import { separateThreadPools } from '../../tfjs-patches/environment.js';
+import { toError } from '@whetstone/core/util';
 
 export interface PlaceOptions {
   /** Threads of the whole place. */
@@ -43,7 +44,7 @@ export function openPlace(library: TensorflowLibrary, status: Status, options: P
         await new Promise<void>((resolve, reject) => {
           library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
             if (error === null || error === undefined) resolve();
-            else reject(error instanceof Error ? error : new Error(String(error)));
+            else reject(toError(error));
           });
         });
         own.check();

@@ -1,8 +1,9 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe } from '../engine.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { failure, namedIn, Status } from './status.js';
+import { toError } from '@whetstone/core/util';
 
 interface Run {
   readonly serial: number;
@@ -43,7 +44,7 @@ export class RunLog {
 
   /** The same error with the operation that it is about. */
   named(error: unknown): Error {
-    if (!(error instanceof WhetstoneError)) return error instanceof Error ? error : new Error(String(error));
+    if (!isWhetstoneError(error)) return toError(error);
     const { operation, tensorflowCode, tensorflowMessage } = error.details;
     if (operation !== undefined || tensorflowCode === undefined) return error;
     const place = namedIn(String(tensorflowMessage));

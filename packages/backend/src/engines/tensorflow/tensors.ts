@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { WhetstoneError } from '@whetstone/core/contract';
 import koffi from 'koffi';
-import { sizeOfShape } from '@whetstone/core/util';
+import { sizeOfShape, toError } from '@whetstone/core/util';
 import { bytesPerElement, type DeviceArray, type StorageDtype, type TypedArray } from '../../recorder/types.js';
 import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { gigabytes, memoryHint } from '../out-of-memory.js';
@@ -172,7 +172,7 @@ export function downloadLater(
         if (error !== null && error !== undefined) throw error;
         resolve(finish(tensor));
       } catch (cause) {
-        reject(cause instanceof Error ? cause : new Error(String(cause)));
+        reject(toError(cause));
       }
     });
   });

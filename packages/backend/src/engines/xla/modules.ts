@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError } from '@whetstone/core/contract';
 import { cacheFolder } from '../../install/cache-folder.js';
 import type { CompileChoice } from './compile-options.js';
 import type { LoadedExecutable, XlaClient } from './client.js';
@@ -61,7 +61,7 @@ export function createModuleLoader(
       cache?.save(key, client.serialize(loaded));
     } catch (error) {
       // A plugin that cannot serialise its modules compiles them in each process.
-      if (!(error instanceof WhetstoneError)) throw error;
+      if (!isWhetstoneError(error)) throw error;
     }
     return loaded;
   };

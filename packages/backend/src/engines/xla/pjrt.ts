@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
-import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
 import { bytesAskedFor, gigabytes, memoryHint } from '../out-of-memory.js';
 import { pin, unheard } from '../native-library.js';
 import { companionLibraries, xlaFlags } from './options.js';
 import { printErrorsOnly, setXlaFlags } from '../../tfjs-patches/environment.js';
+import { messageOf, toError } from '@whetstone/core/util';
 
 /** Address of something of the plugin's. 0n is null. */
 export type Pointer = bigint;
@@ -155,8 +156,7 @@ export class Pjrt {
     return new Promise((resolve, reject) => {
       this.native(name).async(address(parameters), (problem, error) => {
         void keep.length;
-        if (problem !== null && problem !== undefined)
-          reject(problem instanceof Error ? problem : new Error(String(problem)));
+        if (problem !== null && problem !== undefined) reject(toError(problem));
         else if (error !== 0n && error !== null) reject(this.failureOf(error, subject));
         else resolve(parameters.subarray(2));
       });
@@ -241,10 +241,7 @@ export function loadPjrt(path: string): Pjrt {
     loaded.set(path, pjrt);
     return pjrt;
   } catch (cause) {
-    if (cause instanceof WhetstoneError && cause.code === 'BACKEND_UNAVAILABLE') throw cause;
-    throw unavailable(
-      `The XLA plugin ${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`,
-      cause,
-    );
+    if (isWhetstoneError(cause) && cause.code === 'BACKEND_UNAVAILABLE') throw cause;
+    throw unavailable(`The XLA plugin ${path} cannot be loaded: ${messageOf(cause)}`, cause);
   }
 }

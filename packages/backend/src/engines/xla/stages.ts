@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError } from '@whetstone/core/contract';
 import { sizeOfShape } from '@whetstone/core/util';
 import type { Kernel } from '../../kernels/kernel.js';
 import type { Program } from '../../recorder/program.js';
@@ -100,7 +100,7 @@ function stagesOfParts(
     lowered = parts.map(lowerPart);
   } catch (error) {
     // A shape that an earlier part passes on. What cannot be lowered at all is told by who tries it whole.
-    if (error instanceof WhetstoneError && error.code === 'BACKEND_FAILED') return null;
+    if (isWhetstoneError(error) && error.code === 'BACKEND_FAILED') return null;
     throw error;
   }
   // How well to compile is a question of the whole.

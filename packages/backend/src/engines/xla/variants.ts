@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Executable } from '../engine.js';
 import type { XlaClient } from './client.js';
@@ -187,11 +187,12 @@ export class Variants {
 
 /** An error of the compiler's, with the operation whose line it names. */
 function named({ describe }: Variant, { lowered, firstStep }: Module, error: unknown): unknown {
-  if (!(error instanceof WhetstoneError)) return error;
+  if (!isWhetstoneError(error)) return error;
   const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];
   const step = line === undefined ? null : lowered.stepOfLine(Number(line));
   if (step === null || describe === null) return error;
-  return new WhetstoneError('BACKEND_FAILED', `${describe(firstStep + step)}: ${error.message}`, {
+  return WhetstoneError.with(error, {
+    message: `${describe(firstStep + step)}: ${error.message}`,
     cause: error,
     details: {
       ...error.details,

@@ -5,6 +5,7 @@ import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
 import { runStages, type StagesRun } from './run-stages.js';
 import type { Variant, Variants } from './variants.js';
+import { toError } from '@whetstone/core/util';
 
 /** One run of a program: waits in the queue until its modules are compiled. */
 export interface Work extends StagesRun {
@@ -109,7 +110,7 @@ export class WorkQueue {
       if (failed?.failure) throw failed.failure;
       this.run(queued);
     } catch (error) {
-      for (const output of queued.outputs) output.failure = error instanceof Error ? error : new Error(String(error));
+      for (const output of queued.outputs) output.failure = toError(error);
     }
     queued.done = true;
     for (const output of queued.outputs) output.maker = null;

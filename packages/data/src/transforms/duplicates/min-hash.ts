@@ -1,3 +1,5 @@
+import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
+
 /** Values of a signature, which finds candidates; a sketch then says how alike they are. */
 export const SIGNATURE_VALUES = 192;
 /** Hashes of a sketch: texts with fewer shingles are compared exactly. */
@@ -20,9 +22,8 @@ export function shingleHashes(text: string, size = 4): Uint32Array {
   const count = Math.max(1, text.length - length + 1);
   const hashes = new Uint32Array(count);
   for (let start = 0; start < count; start++) {
-    let hash = 0x811c9dc5;
-    for (let index = start; index < start + length; index++)
-      hash = Math.imul(hash ^ (text.charCodeAt(index) || 0), 0x01000193);
+    let hash = FNV_OFFSET;
+    for (let index = start; index < start + length; index++) hash = fnv1aStep(hash, text.charCodeAt(index) || 0);
     hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
     hashes[start] = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   }

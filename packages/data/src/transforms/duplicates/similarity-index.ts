@@ -2,6 +2,7 @@ import { GrowingInts } from '../../batching/growing-ints.js';
 import { BandTable } from './hash-map.js';
 import { rowsOfBand, SIGNATURE_VALUES, sketchSimilarity } from './min-hash.js';
 import { createSketchStore, type SketchStore } from './sketch-store.js';
+import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
 
 /** What of a set is needed to find others like it. */
 export interface SetSummary {
@@ -24,9 +25,8 @@ export interface SimilarityIndex {
 function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
   const keys = new Uint32Array(SIGNATURE_VALUES / rows);
   for (let band = 0; band < keys.length; band++) {
-    let key = 0x811c9dc5 ^ band;
-    for (let index = band * rows; index < (band + 1) * rows; index++)
-      key = Math.imul(key ^ (signature[index] as number), 0x01000193);
+    let key = FNV_OFFSET ^ band;
+    for (let index = band * rows; index < (band + 1) * rows; index++) key = fnv1aStep(key, signature[index] as number);
     key = Math.imul(key ^ (key >>> 16), 0x85ebca6b);
     keys[band] = key ^ (key >>> 13);
   }

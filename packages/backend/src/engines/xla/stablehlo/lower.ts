@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../../recorder/program.js';
 import type { StorageDtype } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
@@ -11,6 +11,7 @@ import { movementRows } from './movement.js';
 import { randomRows } from './random.js';
 import { reductionRows } from './reductions.js';
 import { emitKernel } from '../../../kernels/matmul-policy.js';
+import { messageOf } from '@whetstone/core/util';
 
 /** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
 export const rows: Readonly<Record<string, Row>> = {
@@ -84,11 +85,10 @@ export function lower(
         tensors[number] = builder.convert(result, program.types[number] ?? result.type);
       });
     } catch (error) {
-      if (error instanceof WhetstoneError && error.code !== 'BACKEND_FAILED') throw error;
+      if (isWhetstoneError(error) && error.code !== 'BACKEND_FAILED') throw error;
       throw new WhetstoneError(
         'BACKEND_FAILED',
-        `${describe(position)} cannot be lowered to StableHLO: ` +
-          `${error instanceof Error ? error.message : String(error)}`,
+        `${describe(position)} cannot be lowered to StableHLO: ${messageOf(error)}`,
         { cause: error, details: { operation: describe(position) } },
       );
     }

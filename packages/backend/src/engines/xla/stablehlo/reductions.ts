@@ -1,5 +1,6 @@
 import { isFloat, type Hlo, type ModuleBuilder, type Row, tensorType, i64s } from './builder.js';
 import type { Attributes } from '../../../kernels/emitter.js';
+import { sizeOfShape } from '@whetstone/core/util';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
   const attribute = attributes[name];
@@ -34,12 +35,7 @@ const sum = reduction('add', () => 0);
 const mean: Row = (b, inputs, attributes, results) => {
   const total = sum(b, inputs, attributes, results) as Hlo;
   const [x] = inputs as [Hlo];
-  const count =
-    x.shape.reduce((product, size) => product * size, 1) /
-    Math.max(
-      1,
-      total.shape.reduce((product, size) => product * size, 1),
-    );
+  const count = sizeOfShape(x.shape) / Math.max(1, sizeOfShape(total.shape));
   return b.binary('divide', total, b.splat(total.type, total.shape, count));
 };
 
