@@ -2,11 +2,13 @@
 // and an adapter, a run with stages that was interrupted in its second one, a Fisher file and a replay buffer.
 // test/versions/versions.test.ts reads the folders of all versions. Run `npm run build` first; run this when the
 // format of any of these files has changed, and commit what it writes. Folders of earlier versions stay as they are.
+// In these files the folder of the runs is `/fixture`, wherever they were made.
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createTinyModel, Trainer } from 'whetstone';
+import { replaceFolder } from './replace-folder.mjs';
 
 const repository = fileURLToPath(new URL('..', import.meta.url));
 const { version } = JSON.parse(await readFile(join(repository, 'packages/cli/package.json'), 'utf8'));
@@ -98,6 +100,7 @@ await trainer.run({ signal: interruption.signal }).catch((error) => {
   if (error.code !== 'INTERRUPTED') throw error;
 });
 
+replaceFolder(folder, folder, '/fixture');
 await rm(target, { recursive: true, force: true });
 await cp(folder, target, { recursive: true });
 await rm(folder, { recursive: true });

@@ -69,6 +69,17 @@ async function change(file: string, edit: (value: Record<string, unknown>) => vo
 }
 
 describe.each(versions)('files of version %s', patience, (version) => {
+  it('they name no folder of the machine on which they were made', async () => {
+    const folder = join(repository, 'test/versions', version);
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    expect(files).toContain(join(folder, 'memory/fisher.safetensors'));
+    for (const file of files)
+      expect(await readFile(file, 'latin1'), file).not.toMatch(/\/(?:tmp|var|home|root|Users|work)\//);
+    const text = await readFile(join(folder, 'run/config.resolved.json'), 'utf8');
+    expect(JSON.parse(text)).toMatchObject({ baseFolder: '/fixture' });
+  });
+
   it('a run resumes from its checkpoint exactly', async () => {
     const folder = await copyOf(version);
     const whole = await logOf(join(folder, 'run'));
@@ -95,7 +106,7 @@ describe.each(versions)('files of version %s', patience, (version) => {
     const whole = await logOf(join(folder, 'run'));
     const file = join(folder, 'run/config.resolved.json');
     const text = await readFile(file, 'utf8');
-    // The configuration has absolute paths: those of the folder in which it was made.
+    // The configuration has absolute paths, with `/fixture` for the folder in which it was made.
     const { baseFolder } = JSON.parse(text) as { readonly baseFolder: string };
     await writeFile(join(folder, 'repeated.json'), text.replaceAll(JSON.stringify(baseFolder).slice(1, -1), folder));
     // What a run has seen goes into the replay buffer of the next one: it begins as it was before.
