@@ -2,7 +2,8 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createScratchProject, execute, repository, type CommandResult } from './support/scratch-project.js';
+import { createScratchProject } from '../scripts/tests/scratch-project.mjs';
+import { execute, repository, type CommandResult } from './support/scratch-project.js';
 
 // Needs the built packages, as `npm test` makes them.
 

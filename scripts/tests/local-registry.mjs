@@ -1,46 +1,38 @@
 import { execFile, spawn } from 'node:child_process';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** What npm reads of a `package.json`. Other fields are passed on as they are. */
-interface Manifest {
-  readonly name: string;
-  readonly version: string;
-}
+/**
+ * @typedef {{ readonly name: string; readonly version: string }} Manifest What npm reads of a `package.json`. Other
+ *   fields are passed on as they are.
+ *
+ * @typedef {import('node:http').ServerResponse} ServerResponse
+ *
+ * @typedef {{ readonly manifest: Manifest; send(response: ServerResponse): void }} Release A version of a package, and
+ *   how its archive is sent.
+ */
 
-interface LockEntry {
-  readonly version?: string;
-  readonly link?: boolean;
-}
-
-/** A version of a package, and how its archive is sent. */
-interface Release {
-  readonly manifest: Manifest;
-  send(response: ServerResponse): void;
-}
-
-export interface LocalRegistry {
-  readonly url: string;
-  close(): Promise<void>;
-}
-
-async function releaseOfArchive(archive: string): Promise<Release> {
+/** @returns {Promise<Release>} */
+async function releaseOfArchive(archive) {
   const { stdout } = await run('tar', ['-xOf', archive, 'package/package.json']);
   return {
-    manifest: JSON.parse(stdout) as Manifest,
+    manifest: JSON.parse(stdout),
     send: (response) => void createReadStream(archive).pipe(response),
   };
 }
 
-/** A module of `node_modules` is archived when it is asked for. npm also accepts archives that are not compressed. */
-function releaseOfModule(folder: string): Release {
+/**
+ * A module of `node_modules` is archived when it is asked for. npm also accepts archives that are not compressed.
+ *
+ * @returns {Release}
+ */
+function releaseOfModule(folder) {
   return {
-    manifest: JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest,
+    manifest: JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')),
     send(response) {
       const name = basename(folder);
       const tar = spawn('tar', ['-cf', '-', '-C', dirname(folder), `--exclude=${name}/node_modules`, name], {
@@ -57,11 +49,11 @@ function releaseOfModule(folder: string): Release {
 /**
  * Releases of all third-party packages in the lock file. A package that npm left out because it is for another platform
  * has no archive; npm only reads that platform.
+ *
+ * @returns {Release[]}
  */
-function releasesOfLock(repository: string): Release[] {
-  const lock = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8')) as {
-    readonly packages: Readonly<Record<string, LockEntry>>;
-  };
+function releasesOfLock(repository) {
+  const lock = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8'));
   return Object.entries(lock.packages)
     .filter(([path, { link }]) => path.includes('node_modules/') && link !== true)
     .map(([path, entry]) => {
@@ -70,7 +62,7 @@ function releasesOfLock(repository: string): Release[] {
       const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
       return {
         manifest: { ...entry, name, version: entry.version ?? '' },
-        send: (response: ServerResponse) => void response.writeHead(404).end(),
+        send: (response) => void response.writeHead(404).end(),
       };
     });
 }
@@ -80,12 +72,14 @@ function releasesOfLock(repository: string): Release[] {
  * that are installed in the repository. npm can then install packages as a user would, without a network and with an
  * empty cache.
  *
- * @param archives paths of the packed packages
+ * @param {string} repository
+ * @param {readonly string[]} archives Paths of the packed packages
+ * @returns {Promise<{ readonly url: string; close(): Promise<void> }>}
  */
-export async function startLocalRegistry(repository: string, archives: readonly string[]): Promise<LocalRegistry> {
+export async function startLocalRegistry(repository, archives) {
   const releases = [...(await Promise.all(archives.map(releaseOfArchive))), ...releasesOfLock(repository)];
   const byArchive = new Map(releases.map((release, index) => [`/-/${index}.tgz`, release]));
-  const byName = new Map<string, [path: string, release: Release][]>();
+  const byName = new Map();
   for (const [path, release] of byArchive) {
     const { name } = release.manifest;
     byName.set(name, [...(byName.get(name) ?? []), [path, release]]);
@@ -111,8 +105,8 @@ export async function startLocalRegistry(repository: string, archives: readonly 
         }),
       );
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${server.address().port}/`;
   return {
     url,
     close: () =>
