@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { analyseData, createBatchSource, createConversationSource } from '@whetstone/data';
+import { analyseData } from '../packages/data/src/report/analyse.js';
+import { createBatchSource, createConversationSource } from '@whetstone/data';
 import { createRenderer, loadTokenizer } from '@whetstone/models';
 import { goldenPath } from './support/golden.js';
 

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Message } from '@whetstone/core/contract';
-import { analyseData, createBatchSource } from '@whetstone/data';
+import { analyseData } from '../packages/data/src/report/analyse.js';
+import { createBatchSource } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { goldenPath } from './support/golden.js';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { memory, softmax, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { LoadedModel } from '@whetstone/core/contract';
 import { generateIds } from '@whetstone/models';
-import { createRepetitionPenalty } from '@whetstone/plugins';
+import { createRepetitionPenalty } from '../packages/plugins/src/repetition-penalty/repetition-penalty.js';
 import { batchOf, batchSourceOf, randomRows } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { promptsOf, repeatedTokens } from '../packages/plugins/src/repetition-penalty/candidates.js';

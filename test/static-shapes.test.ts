@@ -5,7 +5,7 @@ import { trainStep, type StepParts } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { generateIds } from '@whetstone/models';
-import { fullStrategy } from '@whetstone/strategies';
+import { fullStrategy } from '../packages/strategies/src/full/full.js';
 import { batchOf } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
 import { tinyLlama, tinyModel } from './support/training.js';

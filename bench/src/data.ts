@@ -10,9 +10,8 @@ import {
   createNormalizeTransform,
   createQualityTransform,
   createRedactTransform,
-  progressLine,
-  threadsFor,
 } from '@whetstone/data';
+import { progressLine, threadsFor } from '@whetstone/data/internal';
 import type { Tokenizer } from '@whetstone/core/contract';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from 'whetstone';

@@ -12,7 +12,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
 import type { ProcessesBenchOptions, WorkerLine } from './processes.js';
 import { peakMemoryBytes } from './report.js';
 import { shapes } from './shapes.js';

@@ -7,7 +7,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { loadModel } from '@whetstone/models';
-import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
+import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies/internal';
 import { findModelFolder } from 'whetstone';
 import { numberOf, runOnce } from './peer.js';
 import { median, medianOf, report, spread, summarize } from './report.js';

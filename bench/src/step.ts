@@ -6,7 +6,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies';
+import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
 import { numberOf, runOnce, runPeer, toParameters, type PeerLine } from './peer.js';
 import {
   markdownTable,

@@ -2,7 +2,11 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import type { Callback } from '@whetstone/core/contract';
 import { generateIds } from '@whetstone/models';
-import { createRepetitionPenalty, repetitionRate, type RepetitionPenaltyOptions } from '@whetstone/plugins';
+import {
+  createRepetitionPenalty,
+  type RepetitionPenaltyOptions,
+} from '../../packages/plugins/src/repetition-penalty/repetition-penalty.js';
+import { repetitionRate } from '@whetstone/plugins';
 import { batchSourceOf, testRandom, type Row } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
 import { useBackend } from '../../test/support/backend.js';

@@ -5,19 +5,19 @@ import { createRandomModel } from '@whetstone/models';
 import {
   ewc,
   frozenLayers,
-  frozenLayersStrategy,
   full,
-  fullStrategy,
   hardSamples,
   loadAdapter,
   lora,
-  loraStrategy,
   mergeAdapter,
-  prefixStrategy,
   pTuningV2,
   qlora,
   replay,
 } from '@whetstone/strategies';
+import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
 import { builtInPlugins } from 'whetstone';
 import {
   batchSourceOf,

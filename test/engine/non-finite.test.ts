@@ -7,8 +7,10 @@ import { runTraining, trainStep, type StepOutcome } from '@whetstone/core/traini
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Callback, StepReport, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
-import { createEarlyStopping, createGradientClipping, createNanGuard } from '@whetstone/plugins';
-import { fullStrategy } from '@whetstone/strategies';
+import { createEarlyStopping } from '../../packages/plugins/src/early-stopping.js';
+import { createGradientClipping } from '../../packages/plugins/src/gradient-clipping/gradient-clipping.js';
+import { createNanGuard } from '../../packages/plugins/src/nan-guard.js';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { testBackends, useBackend } from '../support/backend.js';

@@ -6,14 +6,11 @@ import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Batch, BatchSource, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import {
-  anchorOf,
-  consolidationPenalty,
-  diagonalFisher,
-  ewcStrategy,
-  fullStrategy,
-  loraStrategy,
-} from '@whetstone/strategies';
+import { anchorOf, consolidationPenalty } from '../../packages/strategies/src/ewc/consolidation.js';
+import { diagonalFisher } from '../../packages/strategies/src/ewc/fisher.js';
+import { ewcStrategy } from '../../packages/strategies/src/ewc/ewc.js';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { expectNoLeak, largestDifference, readTensorFile, type LabelledRows } from '../support/model-numbers.js';

@@ -1,14 +1,6 @@
-import {
-  bleu,
-  chrf,
-  distinct,
-  perplexity,
-  rouge,
-  ROUGE_KINDS,
-  type BleuTokenize,
-  type RougeKind,
-  type RougeTokenize,
-} from '@whetstone/evaluation';
+import { bleu, chrf, distinct, perplexity, rouge } from '@whetstone/evaluation';
+import { ROUGE_KINDS, type RougeKind, type RougeTokenize } from '../../packages/evaluation/src/metrics/rouge.js';
+import type { BleuTokenize } from '../../packages/evaluation/src/metrics/bleu.js';
 import { expect, test } from 'vitest';
 import { readGolden } from '../support/golden.js';
 

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSafetensors, type TensorReader } from '@whetstone/core/safetensors';
 import { scalesOfBlocks, unpackOnHost } from '@whetstone/core/ops/internal';
-import { dynamicCode, fourBitCodes, quantiseFourBit, storedBytes, type FourBitType } from '@whetstone/strategies';
+import { dynamicCode, fourBitCodes, type FourBitType } from '../../packages/strategies/src/qlora/code-tables.js';
+import { quantiseFourBit, storedBytes } from '../../packages/strategies/src/qlora/four-bit.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { largestDifference } from '../support/model-numbers.js';
 

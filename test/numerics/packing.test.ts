@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { collate, createTokenStore, pack, tableOfRows, type PackingStrategy } from '@whetstone/data';
+import { collate } from '../../packages/data/src/batching/collate.js';
+import { createTokenStore } from '../../packages/data/src/batching/token-store.js';
+import { pack } from '@whetstone/data';
+import { tableOfRows } from '../../packages/data/src/batching/rows.js';
+import type { PackingStrategy } from '../../packages/data/src/packing/pack.js';
 import { readGolden } from '../support/golden.js';
 
 // Rows of TRL's pack_dataset and of its padding-free collator. Token values are a running index over all samples; two

@@ -8,7 +8,7 @@ import {
   type RenderedConversation,
   type ToolDefinition,
 } from '@whetstone/core/contract';
-import { proveSupervision } from '@whetstone/data';
+import { proveSupervision } from '../../packages/data/src/proof/prove.js';
 import { createRenderer, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { cacheFolder } from '@whetstone/backend';
 import { loadLanguageModel } from '@whetstone/models';
-import { loraStrategy } from '@whetstone/strategies';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { expect, it } from 'vitest';
 import { testBackends, useBackend } from '../support/backend.js';
 import { goldenPath, readGolden } from '../support/golden.js';

@@ -8,18 +8,12 @@ import { createTinyModel, Trainer } from 'whetstone';
 import type { LanguageModel, StepReport, Strategy, WeightRole } from '@whetstone/core/contract';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import {
-  adapterToMlx,
-  createAdapterSet,
-  loadAdapter,
-  loraStrategy,
-  prefixStrategy,
-  qloraStrategy,
-  readAdapterFolder,
-  type LoraOptions,
-  type PrefixOptions,
-  type QloraOptions,
-} from '@whetstone/strategies';
+import { adapterToMlx } from '../../packages/strategies/src/adapters/mlx.js';
+import { createAdapterSet, loadAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import { prefixStrategy, type PrefixOptions } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
+import { qloraStrategy, type QloraOptions } from '../../packages/strategies/src/qlora/qlora.js';
+import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';

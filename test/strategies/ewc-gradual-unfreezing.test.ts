@@ -1,7 +1,8 @@
 import '@whetstone/core/tfjs-gradients';
 import { add, engine, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import type { StepContext, StrategyRun } from '@whetstone/core/contract';
-import { ewcStrategy, frozenLayersStrategy } from '@whetstone/strategies';
+import { ewcStrategy } from '../../packages/strategies/src/ewc/ewc.js';
+import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
 import { batchSourceOf, randomRows } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../support/backend.js';

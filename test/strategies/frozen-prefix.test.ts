@@ -3,7 +3,11 @@ import '@whetstone/core/tfjs-gradients';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Batch, LanguageModel, StepReport } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { frozenLayersStrategy, loraStrategy, type FrozenLayersOptions } from '@whetstone/strategies';
+import {
+  frozenLayersStrategy,
+  type FrozenLayersOptions,
+} from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf, randomRows, supervisedOf } from '@whetstone/testing';
 import { testBackends, useBackend } from '../support/backend.js';
 import { disposeRun, shuffledSource, testRun, tinyLlama, train } from '../support/training.js';

@@ -8,7 +8,7 @@ import { storageOf } from '@whetstone/core/ops';
 import { openSafetensors } from '@whetstone/core/safetensors';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import { fullStrategy } from '@whetstone/strategies';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 import { testBackends, useBackend } from '../support/backend.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { runSteps } from '../support/trajectory.js';

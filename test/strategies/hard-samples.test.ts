@@ -6,7 +6,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { runTraining } from '@whetstone/core/training';
 import type { Batch, Callback } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
-import { hardSamplesStrategy, loraStrategy } from '@whetstone/strategies';
+import { hardSamplesStrategy } from '../../packages/strategies/src/hard-samples/hard-samples.js';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf, batchSourceOf, randomRows, type Row } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {

@@ -4,16 +4,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import {
-  adapterFromMlx,
-  adapterToMlx,
-  isMlxConfig,
-  loadAdapter,
-  loraStrategy,
-  mergeAdapter,
-  type AdapterFiles,
-  type LoraOptions,
-} from '@whetstone/strategies';
+import { adapterFromMlx, adapterToMlx, isMlxConfig } from '../../packages/strategies/src/adapters/mlx.js';
+import { loadAdapter, mergeAdapter } from '@whetstone/strategies';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import type { AdapterFiles } from '../../packages/strategies/src/adapters/adapter-files.js';
+import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { expectNoLeak } from '../support/model-numbers.js';

@@ -13,7 +13,10 @@ import {
   type Strategy,
 } from '@whetstone/core/contract';
 import { createRandomModel, loadLanguageModel, loadModel, readOutline } from '@whetstone/models';
-import { frozenLayersStrategy, fullStrategy, loraStrategy, prefixStrategy } from '@whetstone/strategies';
+import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
 import { goldenPath } from '../support/golden.js';
 import { useBackend } from '../support/backend.js';
 

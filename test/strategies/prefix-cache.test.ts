@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { LanguageModel } from '@whetstone/core/contract';
 import { generateIds } from '@whetstone/models';
-import { loadAdapter, prefixStrategy } from '@whetstone/strategies';
+import { loadAdapter } from '@whetstone/strategies';
+import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
 import { batchOf } from '@whetstone/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testBackends, useBackend } from '../support/backend.js';

@@ -12,7 +12,8 @@ import {
   type StrategyRun,
 } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { fullStrategy, replayStrategy, type ReplayOptions } from '@whetstone/strategies';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
+import { replayStrategy, type ReplayOptions } from '../../packages/strategies/src/replay/replay.js';
 import { batchSourceOf, randomRows, supervisedOf } from '@whetstone/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { createRandom } from '@whetstone/core/random';

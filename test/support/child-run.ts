@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { runTraining } from '@whetstone/core/training';
-import { createEarlyStopping, createGradientClipping } from '@whetstone/plugins';
+import { createEarlyStopping } from '../../packages/plugins/src/early-stopping.js';
+import { createGradientClipping } from '../../packages/plugins/src/gradient-clipping/gradient-clipping.js';
 import { shuffledSource, testRun } from './training.js';
 
 const [folder = '', mode = 'start'] = process.argv.slice(2);

@@ -15,7 +15,7 @@ import type {
 } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { batchOf as batchOfRows, batchSourceOf, randomRows, testRandom } from '@whetstone/testing';
-import { fullStrategy } from '@whetstone/strategies';
+import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 
 /** config.json of a model small enough for every test. */
 export const tinyLlama = {

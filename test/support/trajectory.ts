@@ -3,7 +3,7 @@ import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Attachment, Batch, Callback, LanguageModel, Schedule, Strategy } from '@whetstone/core/contract';
 import { globalNorm } from '@whetstone/core/ops';
-import { createGradientClipping } from '@whetstone/plugins';
+import { createGradientClipping } from '../../packages/plugins/src/gradient-clipping/gradient-clipping.js';
 import { batchOf, type FixtureBatch } from './batch.js';
 
 export interface Hyper {

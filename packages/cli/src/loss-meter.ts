@@ -2,7 +2,7 @@ import { tidy } from '@tensorflow/tfjs-core';
 import { supervisedPositions } from '@whetstone/core/training';
 import type { Batch, Conversation, Example } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
-import { createExampleMaker } from '@whetstone/data';
+import { createExampleMaker } from '@whetstone/data/internal';
 import type { OpenModel } from './open-model.js';
 
 /** Examples that one forward pass sees: few enough that the logits of long ones fit into memory. */

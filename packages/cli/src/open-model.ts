@@ -77,7 +77,7 @@ function ownFile(folder: string, name: string): string | null {
  */
 async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
   if (adapter === undefined) return null;
-  const { baseNumbers, readQuantization } = await import('@whetstone/strategies');
+  const { baseNumbers, readQuantization } = await import('@whetstone/strategies/internal');
   const quantization = await readQuantization(adapter);
   return quantization === null ? null : baseNumbers(quantization);
 }

@@ -1,16 +1,12 @@
-/** Metrics over replies and references, as functions and as plugins. */
-export { bleu, type BleuTokenize } from './metrics/bleu.js';
-export { chrf, type Pair } from './metrics/chrf.js';
+/**
+ * Metrics over replies and references, as functions and as plugins.
+ *
+ * @module @whetstone/evaluation
+ */
+export { bleu } from './metrics/bleu.js';
+export { chrf } from './metrics/chrf.js';
 export { distinct, repetition } from './metrics/diversity.js';
 export { exactMatch } from './metrics/exact-match.js';
 export { perplexity } from './metrics/perplexity.js';
-export { rouge, ROUGE_KINDS, type RougeKind, type RougeScore, type RougeTokenize } from './metrics/rouge.js';
-export {
-  bleuPlugin,
-  chrfPlugin,
-  distinctPlugin,
-  exactMatchPlugin,
-  metrics,
-  repetitionPlugin,
-  rougePlugin,
-} from './plugins.js';
+export { rouge } from './metrics/rouge.js';
+export { metrics } from './plugins.js';

@@ -8,7 +8,7 @@ import { rouge, ROUGE_KINDS } from './metrics/rouge.js';
 const orders = (byDefault: readonly number[]) =>
   ({ type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1, default: byDefault }) as const;
 
-export const exactMatchPlugin = definePlugin({
+const exactMatchPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'exact-match',
@@ -24,7 +24,7 @@ export const exactMatchPlugin = definePlugin({
   create: (options) => ({ compute: (pairs) => ({ exactMatch: exactMatch(pairs, options) }) }),
 });
 
-export const distinctPlugin = definePlugin({
+const distinctPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'distinct-n',
@@ -44,7 +44,7 @@ export const distinctPlugin = definePlugin({
   }),
 });
 
-export const repetitionPlugin = definePlugin({
+const repetitionPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'repetition',
@@ -64,7 +64,7 @@ export const repetitionPlugin = definePlugin({
   }),
 });
 
-export const chrfPlugin = definePlugin({
+const chrfPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'chrf',
@@ -85,7 +85,7 @@ export const chrfPlugin = definePlugin({
   create: (options) => ({ compute: (pairs) => ({ chrf: chrf(pairs, options) }) }),
 });
 
-export const bleuPlugin = definePlugin({
+const bleuPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'bleu',
@@ -104,7 +104,7 @@ export const bleuPlugin = definePlugin({
   create: (options) => ({ compute: (pairs) => ({ bleu: bleu(pairs, options) }) }),
 });
 
-export const rougePlugin = definePlugin({
+const rougePlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'rouge',

@@ -14,7 +14,7 @@ const configSchema = {
 } as const;
 
 /** `1:02:03`, `2:03`. */
-export function formatSeconds(seconds: number): string {
+function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const two = (part: number): string => String(part).padStart(2, '0');
@@ -22,7 +22,7 @@ export function formatSeconds(seconds: number): string {
 }
 
 /** One line about a step: `step 12/200 loss 2.3456 lr 1.00e-4 gradNorm 0.87 850 tokens/s 3:20 left`. */
-export function formatStep(report: StepReport, secondsLeft: number): string {
+function formatStep(report: StepReport, secondsLeft: number): string {
   const { gradNorm } = report.metrics;
   return [
     `step ${report.step}/${report.totalSteps}`,
@@ -36,7 +36,7 @@ export function formatStep(report: StepReport, secondsLeft: number): string {
 }
 
 /** Plain lines for logs and pipes. `write` gets each line without its end. */
-export function createConsoleLog(write: (line: string) => void, everySteps = 1): Callback {
+function createConsoleLog(write: (line: string) => void, everySteps = 1): Callback {
   let seconds = 0;
   let steps = 0;
   return {

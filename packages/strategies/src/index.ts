@@ -1,36 +1,21 @@
-/** The built-in strategies, and what adapters need beyond training. */
+/**
+ * The built-in strategies, and adapters after training. Whetstone's own packages also import `./internal.js`.
+ *
+ * @module @whetstone/strategies
+ */
 import { strategies } from './plugins.js';
 
-export { anchorOf, consolidationPenalty, type Consolidation } from './ewc/consolidation.js';
-export { ewcStrategy, type EwcOptions } from './ewc/ewc.js';
-export { ewc } from './ewc/plugin.js';
-export { diagonalFisher, type FisherProgress } from './ewc/fisher.js';
-export { frozenLayersStrategy, type FrozenLayersOptions } from './frozen-layers/frozen-layers.js';
-export { frozenLayers } from './frozen-layers/plugin.js';
-export { fullStrategy } from './full/full.js';
-export { full } from './full/plugin.js';
-export { hardSamplesStrategy, type HardSamplesOptions } from './hard-samples/hard-samples.js';
-export { hardSamples } from './hard-samples/plugin.js';
-export { loraStrategy } from './lora/lora.js';
-export { lora } from './lora/plugin.js';
-export { type AdapterFiles } from './adapters/adapter-files.js';
-export { createAdapterSet, type AdapterSet } from './adapters/adapter-set.js';
-export { readAdapterFolder, type ReadAdapter } from './adapters/read-adapter-folder.js';
+export { createAdapterSet } from './adapters/adapter-set.js';
 export { loadAdapter, type LoadedAdapter } from './adapters/load-adapter.js';
-export { adapterFromMlx, adapterToMlx, isMlxConfig, mlxFiles } from './adapters/mlx.js';
-export { becomeMerged, largestLogitDifference, probeLogits } from './adapters/merge-difference.js';
-export { mergeAdapter, type MergedWeights } from './adapters/merge-adapter.js';
-export { defaultLoraOptions, type LoraOptions } from './lora/options.js';
-export { prefixStrategy, type PrefixOptions } from './prompt/p-tuning-v2.js';
+export { mergeAdapter } from './adapters/merge-adapter.js';
+export { readAdapterFolder } from './adapters/read-adapter-folder.js';
+export { ewc } from './ewc/plugin.js';
+export { frozenLayers } from './frozen-layers/plugin.js';
+export { full } from './full/plugin.js';
+export { hardSamples } from './hard-samples/plugin.js';
+export { lora } from './lora/plugin.js';
 export { pTuningV2 } from './prompt/plugin.js';
-export { quantiseFourBit, storedBytes } from './qlora/four-bit.js';
-export { quantiseInt8 } from './qlora/int8.js';
-export { readQuantization } from './qlora/read-quantization.js';
-export { baseNumbers, baseStorage, quantizationOf, type QuantizationOptions } from './qlora/quantization.js';
-export { qloraStrategy, type QloraOptions } from './qlora/qlora.js';
 export { qlora } from './qlora/plugin.js';
-export { dynamicCode, fourBitCodes, type FourBitType } from './qlora/code-tables.js';
-export { replayStrategy, type ReplayOptions } from './replay/replay.js';
 export { replay } from './replay/plugin.js';
 export { strategies };
 export default strategies;

@@ -35,12 +35,12 @@ export interface DescribeCallbackOptions {
 }
 
 /** What a callback asked for, in order. */
-export interface RecordedControl extends Control {
+interface RecordedControl extends Control {
   readonly asked: string[];
 }
 
 /** A control that only writes down what it is asked for. */
-export function recordControl(): RecordedControl {
+function recordControl(): RecordedControl {
   const asked: string[] = [];
   return {
     asked,
@@ -53,7 +53,7 @@ export function recordControl(): RecordedControl {
 }
 
 /** A step's report with a loss and whatever else matters to the test. */
-export function stepReport(step: number, changes: Partial<StepReport> = {}): StepReport {
+function stepReport(step: number, changes: Partial<StepReport> = {}): StepReport {
   return {
     step,
     totalSteps: 20,
@@ -72,7 +72,7 @@ export function stepReport(step: number, changes: Partial<StepReport> = {}): Ste
 }
 
 /** An evaluation's report. */
-export function evaluationReport(step: number, changes: Partial<EvaluationReport> = {}): EvaluationReport {
+function evaluationReport(step: number, changes: Partial<EvaluationReport> = {}): EvaluationReport {
   return {
     step,
     epoch: step / 20,

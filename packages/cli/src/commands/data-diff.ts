@@ -5,13 +5,13 @@ import { WhetstoneError, type Conversation, type DataSource, type Origin } from 
 import { checkFormatVersion } from '@whetstone/core/files';
 import {
   checkUnreadable,
-  createConversationSource,
   DATA_MANIFEST_VERSION,
   diffData,
   diffManifests,
   type DataManifest,
-  type LayoutName,
-} from '@whetstone/data';
+} from '@whetstone/data/internal';
+import { createConversationSource } from '@whetstone/data';
+import type { LayoutName } from '@whetstone/data/choices';
 import { table } from '../format.js';
 import { createTerminal, type Terminal } from '../terminal.js';
 import type { DataOptions } from './data.js';

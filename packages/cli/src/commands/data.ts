@@ -7,19 +7,14 @@ import {
   type ChatRenderer,
   type DataSource,
   type DataTransform,
+  type QualityGate,
   type Tokenizer,
 } from '@whetstone/core/contract';
 import {
   analyseData,
-  applyTransforms,
   checkGate,
   checkUnreadable,
   cleanRows,
-  createConversationSource,
-  createDeduplicateTransform,
-  createNormalizeTransform,
-  createQualityTransform,
-  createRedactTransform,
   describeProof,
   enforceGate,
   findLeaks,
@@ -30,13 +25,19 @@ import {
   proveSupervision,
   readGate,
   reportToHtml,
-  TRUNCATION_MODES,
   type BatchOptions,
-  type LayoutName,
-  type QualityGate,
   type ReadingProgress,
   type ThreadOptions,
+} from '@whetstone/data/internal';
+import {
+  applyTransforms,
+  createConversationSource,
+  createDeduplicateTransform,
+  createNormalizeTransform,
+  createQualityTransform,
+  createRedactTransform,
 } from '@whetstone/data';
+import { TRUNCATION_MODES, type LayoutName } from '@whetstone/data/choices';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
 import { table } from '../format.js';

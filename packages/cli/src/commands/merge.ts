@@ -6,12 +6,10 @@ import {
   baseNumbers,
   becomeMerged,
   largestLogitDifference,
-  loadAdapter,
-  mergeAdapter,
   probeLogits,
-  readAdapterFolder,
   readQuantization,
-} from '@whetstone/strategies';
+} from '@whetstone/strategies/internal';
+import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { listenForInterrupt } from '../interrupt.js';
 import { openModel, type OpenModel } from '../open-model.js';
 import { createTerminal } from '../terminal.js';

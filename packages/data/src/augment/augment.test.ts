@@ -5,7 +5,7 @@ import type { Conversation, DataTransform, PluginContext } from '@whetstone/core
 import { createRandom } from '@whetstone/core/random';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
-import { applyTransforms } from '../transforms/index.js';
+import { applyTransforms } from '../transforms/apply.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { rejectParaphrase } from './paraphrase.js';
 import { createParaphraseTransform, createSynonymTransform, createTurnTransform } from './transforms.js';

@@ -6,7 +6,7 @@ import { characterTokenizer, plainRenderer, remakeHashed } from '../testing/fake
 import { asLines, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { createConversationSource } from '../sources/conversations.js';
-import { createDeduplicateTransform } from '../transforms/index.js';
+import { createDeduplicateTransform } from '../transforms/duplicates/transform.js';
 import { createBatchSourceFactory } from './factory.js';
 import { defaultBatchOptions } from './options.js';
 

@@ -1,7 +1,5 @@
 import { createRandom, permutation, shuffle } from '@whetstone/core/random';
 
-export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', 'mixed_length'] as const;
-
 /**
  * How the rows of an epoch are put into batches.
  *
@@ -13,7 +11,7 @@ export const SAMPLING_STRATEGIES = ['random', 'sequential', 'group_by_length', '
  * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are similar, not equal. Saves most of
  *   the padding, and every few steps cover the whole range of lengths.
  */
-export type SamplingStrategy = (typeof SAMPLING_STRATEGIES)[number];
+type SamplingStrategy = 'random' | 'sequential' | 'group_by_length' | 'mixed_length';
 
 /** Batches of a stretch that is sorted by length. */
 const STRETCH: Readonly<Record<'group_by_length' | 'mixed_length', number>> = { group_by_length: 50, mixed_length: 4 };

@@ -1,8 +1,6 @@
 import { packBestFit } from './best-fit.js';
 import type { PackedRows, Piece } from './pieces.js';
 
-export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
-
 /**
  * How samples are put into rows of `maxLength` tokens.
  *
@@ -14,7 +12,7 @@ export const PACKING_STRATEGIES = ['bfd', 'bfd_split', 'wrapped'] as const;
  * Rows are those of TRL's strategies of the same names. In all of them a sample never attends to another one, also in
  * `wrapped`, where TRL lets it.
  */
-export type PackingStrategy = (typeof PACKING_STRATEGIES)[number];
+export type PackingStrategy = 'bfd' | 'bfd_split' | 'wrapped';
 
 /** Cuts a sample into pieces of at most `capacity` tokens; the last may be shorter. */
 function split(sample: number, length: number, capacity: number): Piece[] {

@@ -11,14 +11,12 @@ import { createMixtureSource } from '../sources/mixture.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
-import {
-  applyTransforms,
-  createDecontaminateTransform,
-  createDeduplicateTransform,
-  createNormalizeTransform,
-  createQualityTransform,
-  createRedactTransform,
-} from '../transforms/index.js';
+import { applyTransforms } from '../transforms/apply.js';
+import { createDecontaminateTransform } from '../transforms/decontaminate/transform.js';
+import { createDeduplicateTransform } from '../transforms/duplicates/transform.js';
+import { createNormalizeTransform } from '../transforms/normalize/transform.js';
+import { createQualityTransform } from '../transforms/quality/transform.js';
+import { createRedactTransform } from '../transforms/redact/transform.js';
 import { finderOf, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { passOnThreads } from './pass.js';
 import { startInPlace, startThread, type Thread } from './thread-pool.js';

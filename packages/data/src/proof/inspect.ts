@@ -6,7 +6,7 @@ import { createTokenize, type Tokenized } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
 
 /** A stretch of a sample whose tokens are all learned, all context, or all cut off. */
-export interface InspectedStretch {
+interface InspectedStretch {
   readonly text: string;
   readonly tokens: number;
   readonly state: 'learned' | 'context' | 'cut';

@@ -1,12 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Conversation, DataTransform, Message, Plugin } from '@whetstone/core/contract';
-import { dataPlugins } from '../index.js';
+import { dataPlugins } from '../plugins.js';
 import { analyseData } from '../report/analyse.js';
 import { reportToHtml } from '../report/html.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { sourceOf } from '../testing/sources.js';
-import { applyTransforms, normalizeText, redactText } from './index.js';
+import { applyTransforms } from './apply.js';
+import { normalizeText } from './normalize/transform.js';
+import { redactText } from './redact/transform.js';
 import { defaultRedactOptions } from './redact/transform.js';
 
 const piece = fc.constantFrom(

@@ -5,7 +5,8 @@ import { createConversationSource } from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { asLines, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
-import { applyTransforms, createDeduplicateTransform } from '../transforms/index.js';
+import { applyTransforms } from '../transforms/apply.js';
+import { createDeduplicateTransform } from '../transforms/duplicates/transform.js';
 import { diffData } from './diff.js';
 import { createManifest, diffManifests } from './manifest.js';
 

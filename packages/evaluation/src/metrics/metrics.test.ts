@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { distinct, exactMatch, repetition } from '../index.js';
+import { distinct, repetition } from './diversity.js';
+import { exactMatch } from './exact-match.js';
 
 test('a text that loops repeats itself, one that does not does not', () => {
   // a b a b a b: five pairs of words, of which two are different.

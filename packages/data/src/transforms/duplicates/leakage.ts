@@ -13,7 +13,7 @@ import {
 } from './finder.js';
 
 /** A conversation of the training data that is also, or almost, in the evaluation data. */
-export interface Leak {
+interface Leak {
   readonly train: Origin;
   readonly eval: Origin;
   readonly similarity: number;

@@ -1,0 +1,15 @@
+/** What the command and the benchmarks use besides the public exports. It may change in any release. */
+export type { BatchOptions } from './batching/options.js';
+export { progressLine } from './batching/progress-lines.js';
+export { createExampleMaker } from './examples/make-examples.js';
+export { cleanRows } from './parallel/clean-rows.js';
+export { threadsFor, type ReadingProgress, type ThreadOptions } from './parallel/pass.js';
+export { formatInspection, inspectConversation } from './proof/inspect.js';
+export { describeProof, proveSupervision } from './proof/prove.js';
+export { analyseData } from './report/analyse.js';
+export { checkGate, enforceGate, readGate } from './report/gate.js';
+export { reportToHtml } from './report/html.js';
+export { checkUnreadable } from './sources/unreadable.js';
+export { findLeaks, leakageError } from './transforms/duplicates/leakage.js';
+export { diffData } from './versions/diff.js';
+export { DATA_MANIFEST_VERSION, diffManifests, type DataManifest } from './versions/manifest.js';
