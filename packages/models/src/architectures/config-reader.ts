@@ -2,27 +2,31 @@ import { WhetstoneError, type Json, type Problem } from '@whetstone/core/contrac
 
 export type ConfigRecord = Readonly<Record<string, Json>>;
 
-/** Reads fields of a config.json and collects everything that is wrong, so that it can be reported at once. */
+/** Reads fields of a config.json and collects all problems, so that they can be reported together. */
 export interface ConfigReader {
   readonly record: ConfigRecord;
-  /** A finite number; without a fallback it must be there. */
+  /** Reads a finite number. Without a fallback the field is required. */
   number(key: string, fallback?: number): number;
-  /** A whole number above 0; without a fallback it must be there. */
+  /** Reads a positive integer. Without a fallback the field is required. */
   size(key: string, fallback?: number): number;
   optionalNumber(key: string): number | null;
   optionalText(key: string): string | null;
   flag(key: string, fallback: boolean): boolean;
-  /** Exactly `count` numbers. */
+  /** Reads a list of exactly `count` numbers. */
   numbers(key: string, count: number): readonly number[];
-  /** Text that is one of `allowed`. */
+  /** Reads a string that is one of `allowed`. */
   choice<T extends string>(key: string, allowed: readonly T[], fallback: T): T;
-  /** Notes that a field is not as it must be. */
+  /** Records that a field is invalid. */
   problem(key: string, expected: string, found: string): void;
-  /** A reader of another record whose problems count as this one's. */
+  /** Returns a reader of a nested record; its problems are collected with those of this reader. */
   nested(path: string, record: ConfigRecord): ConfigReader;
 }
 
-/** A reader and what throws if it met problems: `MODEL_CONFIG_INVALID` with all of them. */
+/**
+ * Creates a reader. Call `check` after reading.
+ *
+ * @throws MODEL_CONFIG_INVALID from `check` if the reader recorded problems; lists all of them.
+ */
 export function configReader(record: ConfigRecord, file: string): { readonly reader: ConfigReader; check(): void } {
   const problems: Problem[] = [];
   return {
@@ -43,7 +47,7 @@ export function configReader(record: ConfigRecord, file: string): { readonly rea
 
 function readerAt(record: ConfigRecord, path: string, file: string, problems: Problem[]): ConfigReader {
   const problem = (key: string, expected: string, found: string): void => {
-    problems.push({ message: `The field does not fit.`, place: { file, path: path + key }, expected, found });
+    problems.push({ message: `The field has an invalid value.`, place: { file, path: path + key }, expected, found });
   };
   const show = (value: Json | undefined): string =>
     value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
@@ -64,7 +68,7 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
     problem,
     number: (key, fallback) => numberOf(key, Number.isFinite, 'a number', fallback),
     size: (key, fallback) =>
-      numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'a whole number above 0', fallback),
+      numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'an integer above 0', fallback),
     optionalNumber(key) {
       return record[key] === undefined || record[key] === null
         ? null
@@ -98,6 +102,6 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
       if (match === undefined) problem(key, `one of ${allowed.join(', ')}`, show(value));
       return match ?? fallback;
     },
-    nested: (below, other) => readerAt(other, `${path}${below}.`, file, problems),
+    nested: (key, nested) => readerAt(nested, `${path}${key}.`, file, problems),
   };
 }

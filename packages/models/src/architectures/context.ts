@@ -8,63 +8,72 @@ import {
   type CausalSegments,
   type SegmentPlaces,
 } from '@whetstone/core/ops/internal';
-import type { KeyPlaces } from './key-value-cache.js';
+import type { KeyGrid } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
-/** The segment of keys that every token sees, whatever its own segment: prefixes and prompt embeddings. */
+/** The segment of prefixes and prompt embeddings: tokens of every segment may attend to them. */
 const SHARED_SEGMENT = -1;
 
 /**
- * Tokens as the layers see them: virtual ones included, positions moved behind prefixes. [rows × length], row-major.
+ * The tokens of a pass as attention sees them, [rows × length], row-major. It includes prompt embeddings, and positions
+ * start after the prefix. A cell is an index into the grid: row · length + column.
  */
-export interface Places {
+export interface TokenGrid {
   readonly rows: number;
   readonly length: number;
   readonly segmentIds: Int32Array;
   readonly positionIds: Int32Array;
 }
 
-/** How tokens get to the places where attention has them, [places], and back, [tokens]. */
-export interface Spread {
+/** Maps cells of the token grid to distinct tokens and back. */
+export interface CellMap {
+  /** The token in each cell, [rows × length]. */
   readonly tokenOf: tf.Tensor1D;
-  readonly placeOf: tf.Tensor1D;
+  /** One cell of each token, [tokens]. */
+  readonly cellOf: tf.Tensor1D;
 }
 
-/** What is the same for all layers of one forward pass, made once. */
-export interface ForwardContext extends Places {
-  /** Null where each place is a token of its own. */
-  readonly spread: Spread | null;
-  /** Rotary tables of a layer, or null where it rotates nothing. The layer's scale is part of the query's. */
+/** What all layers of one forward pass share. */
+export interface ForwardContext extends TokenGrid {
+  /** Null if every cell has its own token. */
+  readonly cellMap: CellMap | null;
+  /**
+   * The rotary tables of a layer, or null if it has no rotary positions. The query's tables include the attention
+   * scale.
+   */
   tables(
     layer: LayerShape,
   ): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
-  /** What flash attention has to know of a layer, or null where it cannot serve it. Then there is a bias. */
+  /** The segments for flash attention, or null if flash attention does not support the layer; then `bias` exists. */
   flash(layer: LayerShape): CausalSegments | null;
-  /** 0 where a query may look, −1e9 elsewhere: [rows × kvHeads, groups × length, keys]. */
+  /** The attention mask [rows × kvHeads, groups × length, keys]: 0 for visible keys, −1e9 for hidden keys. */
   bias(layer: LayerShape): tf.Tensor3D;
-  /** Which keys stretches of positions can see at all, where that is worth telling. */
+  /** The range of keys that each block of queries can see, or null for short rows. */
   blocks(layer: LayerShape): readonly AttentionBlock[] | null;
 }
 
-/** Puts `virtual` shared tokens before every row and moves positions behind them and behind `prefix` cached keys. */
-export function placesOf(input: ForwardInput, virtual: number, prefix: number): Places {
+/**
+ * Creates the grid of an input: `promptLength` shared cells before every row, positions shifted by `positionOffset`.
+ */
+export function createTokenGrid(input: ForwardInput, promptLength: number, positionOffset: number): TokenGrid {
   const { rows } = input;
-  const length = input.length + virtual;
+  const length = input.length + promptLength;
   const segmentIds = new Int32Array(rows * length);
   const positionIds = new Int32Array(rows * length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < length; column++) {
-      const at = row * length + column;
-      const from = row * input.length + column - virtual;
-      segmentIds[at] = column < virtual ? SHARED_SEGMENT : (input.segmentIds[from] ?? 0);
-      positionIds[at] = column < virtual ? column : (input.positionIds[from] ?? 0) + virtual + prefix;
+      const cell = row * length + column;
+      const from = row * input.length + column - promptLength;
+      segmentIds[cell] = column < promptLength ? SHARED_SEGMENT : (input.segmentIds[from] ?? 0);
+      positionIds[cell] =
+        column < promptLength ? column : (input.positionIds[from] ?? 0) + promptLength + positionOffset;
     }
   }
   return { rows, length, segmentIds, positionIds };
 }
 
-/** Segments of `before` and, after them in each row, of `own`. */
-export function joinKeys(rows: number, before: KeyPlaces, own: Pick<Places, 'length' | 'segmentIds'>): KeyPlaces {
+/** Appends the keys of the tokens `own` to the keys `before`, row by row. */
+export function joinKeys(rows: number, before: KeyGrid, own: Pick<TokenGrid, 'length' | 'segmentIds'>): KeyGrid {
   const count = before.count + own.length;
   const segmentIds = new Int32Array(rows * count);
   for (let row = 0; row < rows; row++) {
@@ -74,41 +83,41 @@ export function joinKeys(rows: number, before: KeyPlaces, own: Pick<Places, 'len
   return { count, capacity: count, segmentIds };
 }
 
-/** Keys that every row sees, before its own: a prefix. */
-export function prefixKeys(rows: number, count: number): KeyPlaces {
+/** Returns the keys of a prefix: `count` keys before every row that all tokens may attend to. */
+export function prefixKeys(rows: number, count: number): KeyGrid {
   return { count, capacity: count, segmentIds: new Int32Array(rows * count).fill(SHARED_SEGMENT) };
 }
 
 /**
- * The context of one forward pass. `keys` are all keys that the pass attends to; the last `places.length` of each row
- * are its own. Everything large is computed on the device from small host inputs, so that a recorded graph is the same
- * for every shape.
+ * Creates the context of one forward pass. `keys` are all keys that the pass attends to. The last `grid.length` keys of
+ * each row belong to the tokens of the grid. Large tensors are computed on the device from small host inputs, so that a
+ * recorded graph is the same for every shape.
  */
 export function createContext(
   shape: DecoderShape,
-  places: Places,
-  keys: KeyPlaces,
-  spread: Spread | null = null,
+  grid: TokenGrid,
+  keys: KeyGrid,
+  cellMap: CellMap | null = null,
 ): ForwardContext {
-  const { rows, length } = places;
-  const rotaries = shape.ropes.map((_, rope) => rotaryTables(shape, rope, places));
-  const flash = flashSegments(shape, places, keys);
+  const { rows, length } = grid;
+  const tables = shape.ropes.map((_, rope) => rotaryTables(shape, rope, grid));
+  const flash = flashSegments(shape, grid, keys);
   const windows = flash === null ? [...new Set(shape.layers.map(({ window }) => window))] : [];
-  const made = tf.tidy(() => attentionBiases(shape, places, keys, windows));
-  const biases = new Map(windows.map((window, index) => [window, made[index]]));
-  const blocks = new Map(windows.map((window) => [window, attentionBlocks(places, keys, window)]));
+  const masks = tf.tidy(() => attentionBiases(shape, grid, keys, windows));
+  const biases = new Map(windows.map((window, index) => [window, masks[index]]));
+  const blocks = new Map(windows.map((window) => [window, attentionBlocks(grid, keys, window)]));
   return {
-    ...places,
+    ...grid,
     rows,
     length,
-    spread,
+    cellMap,
     tables(layer) {
-      return layer.rope === null ? null : (rotaries[layer.rope] ?? null);
+      return layer.rope === null ? null : (tables[layer.rope] ?? null);
     },
     flash: (layer) => (flash === null ? null : { ...flash, window: layer.window }),
     bias(layer) {
       const bias = biases.get(layer.window);
-      if (bias === undefined) throw new Error(`No mask was made for the window ${layer.window}.`);
+      if (bias === undefined) throw new Error(`No mask was created for the window ${layer.window}.`);
       return bias;
     },
     blocks: (layer) => blocks.get(layer.window) ?? null,
@@ -116,13 +125,13 @@ export function createContext(
 }
 
 /**
- * Where the segments are, if the device has flash attention and nothing stands in its way: keys before the row's own,
- * tokens that all see, squeezed scores.
+ * Returns the segments for flash attention, or null if it cannot be used: the device lacks it, the head size is
+ * unsupported, scores have a soft cap, or keys precede the tokens of the row (prefix, prompt embeddings, cache).
  */
 function flashSegments(
   shape: DecoderShape,
-  { rows, length, segmentIds }: Places,
-  keys: KeyPlaces,
+  { rows, length, segmentIds }: TokenGrid,
+  keys: KeyGrid,
 ): { readonly places: SegmentPlaces | null } | null {
   const support = flashAttentionSupport();
   if (
@@ -138,26 +147,20 @@ function flashSegments(
 }
 
 /**
- * Stretches of positions whose keys are told apart. More save little and cost a call each; a fixed number keeps a
- * recorded graph the same for every length.
+ * Number of query blocks. More blocks save little and cost one call each. The number is fixed so that a recorded graph
+ * is the same for every length.
  */
 const BLOCKS = 4;
-/**
- * Below this many positions the stretches are too short to pay; and a run of shorter rows has one structure to compile,
- * and a smaller one.
- */
-const SHORTEST = 256;
+/** Minimum row length for blocks: shorter blocks do not save time, and short rows compile to a smaller graph. */
+const MIN_LENGTH = 256;
 
-/**
- * For each of a few stretches of positions, the keys between the first and the last that a query of any row can see
- * there.
- */
+/** Returns the range of keys that the queries of each block can see, over all rows. */
 function attentionBlocks(
-  { rows, length, segmentIds }: Places,
-  keys: KeyPlaces,
+  { rows, length, segmentIds }: TokenGrid,
+  keys: KeyGrid,
   window: number | null,
 ): AttentionBlock[] | null {
-  if (length < SHORTEST) return null;
+  if (length < MIN_LENGTH) return null;
   const before = keys.count - length;
   const shared = keys.segmentIds.some((segment) => segment < 0);
   const size = Math.ceil(length / BLOCKS);
@@ -166,7 +169,7 @@ function attentionBlocks(
     const end = Math.min(length, begin + size);
     let first = shared || before > 0 ? 0 : begin;
     for (let row = 0; row < rows && first > 0; row++) {
-      // A segment is contiguous: the first query's is the one that reaches back furthest.
+      // A segment is contiguous, so the segment of the first query starts earliest.
       const segment = segmentIds[row * length + begin];
       while (first > 0 && segmentIds[row * length + first - 1] === segment) first--;
     }
@@ -175,10 +178,13 @@ function attentionBlocks(
   });
 }
 
+/**
+ * Computes cosines and sines of the rope `index`, [rows, 1, length, headDim]; the query's include the attention scale.
+ */
 function rotaryTables(
   shape: DecoderShape,
   index: number,
-  { rows, length, positionIds }: Places,
+  { rows, length, positionIds }: TokenGrid,
 ): ReturnType<ForwardContext['tables']> {
   const rope = shape.ropes[index];
   if (rope === undefined) return null;
@@ -191,9 +197,9 @@ function rotaryTables(
       [1, 1, 1, shape.headDim],
     );
   const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
-  const made = tf.tidy(() => {
+  const tables = tf.tidy(() => {
     const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
-    // Features that are not rotated have frequency 0: cosine 1 and sine 0.
+    // Features without rotation have frequency 0, so cosine 1 and sine 0.
     const angles = tf.mul(
       positions,
       feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)),
@@ -210,18 +216,19 @@ function rotaryTables(
       ),
     ]);
   });
-  const [queryCos, querySin, keyCos, keySin] = made as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+  const [queryCos, querySin, keyCos, keySin] = tables as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
   return { query: { cos: queryCos, sin: querySin }, key: { cos: keyCos, sin: keySin }, rotated };
 }
 
 interface Mask {
   /** [rows, 1, length, keys], boolean. */
   readonly visible: tf.Tensor;
-  /** How far before the query the key stands, [1, 1, length, keys], int32. */
+  /** Index of the query minus index of the key, [1, 1, length, keys], int32. */
   readonly distance: tf.Tensor;
 }
 
-function causalMask({ rows, length, segmentIds }: Places, keys: KeyPlaces): Mask {
+/** Computes which keys each query can see: keys of its own or the shared segment that do not come after it. */
+function causalMask({ rows, length, segmentIds }: TokenGrid, keys: KeyGrid): Mask {
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
   const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
@@ -230,43 +237,43 @@ function causalMask({ rows, length, segmentIds }: Places, keys: KeyPlaces): Mask
     tf.tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'),
   );
   const ofQuery = tf.tensor(segmentIds, [rows, 1, length, 1], 'int32');
-  const ofKey = tf.tensor(roomy(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
+  const ofKey = tf.tensor(padToCapacity(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
   const sameSegment = tf.logicalOr(tf.equal(ofQuery, ofKey), tf.less(ofKey, zero));
   return { visible: tf.logicalAnd(sameSegment, tf.greaterEqual(distance, zero)), distance };
 }
 
-/** Segments of all keys; of what is not there yet the segment does not matter, because it stands behind every query. */
-function roomy(rows: number, { count, capacity, segmentIds }: KeyPlaces): Int32Array {
+/** Pads the segments to the capacity of the cache. Unused keys come after every query, so the mask hides them. */
+function padToCapacity(rows: number, { count, capacity, segmentIds }: KeyGrid): Int32Array {
   if (capacity === count) return segmentIds;
   const all = new Int32Array(rows * capacity);
   for (let row = 0; row < rows; row++) all.set(segmentIds.subarray(row * count, (row + 1) * count), row * capacity);
   return all;
 }
 
-/** A mask for each window, added to scores. */
+/** Computes one mask per window; it is added to the attention scores. */
 function attentionBiases(
   shape: DecoderShape,
-  places: Places,
-  keys: KeyPlaces,
+  grid: TokenGrid,
+  keys: KeyGrid,
   windows: readonly (number | null)[],
 ): tf.Tensor3D[] {
   if (windows.length === 0) return [];
-  const mask = causalMask(places, keys);
-  return windows.map((window) => attentionBias(shape, places, keys, mask, window));
+  const mask = causalMask(grid, keys);
+  return windows.map((window) => attentionBias(shape, grid, keys, mask, window));
 }
 
 function attentionBias(
   shape: DecoderShape,
-  { rows, length }: Places,
-  keys: KeyPlaces,
+  { rows, length }: TokenGrid,
+  keys: KeyGrid,
   mask: Mask,
   window: number | null,
 ): tf.Tensor3D {
   const visible =
     window === null ? mask.visible : tf.logicalAnd(mask.visible, tf.less(mask.distance, constant(window, 'int32')));
-  // Finite, so that a row in which everything is hidden still gives numbers.
+  // Finite, so that the softmax of a row without visible keys (padding) is not NaN.
   const bias = tf.mul(tf.sub(tf.cast(visible, 'float32'), constant(1)), constant(1e9));
-  // Once for all layers at full size: adding operands of one shape is far cheaper than broadcasting in every layer.
+  // Tiled once for all layers: adding tensors of equal shape is much faster than broadcasting in every layer.
   const groups = shape.heads / shape.keyValueHeads;
   return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [
     rows * shape.keyValueHeads,

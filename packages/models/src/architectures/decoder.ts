@@ -17,141 +17,174 @@ import type { DecoderCache } from './key-value-cache.js';
 import { finalNormName, layerNames } from './parameters.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
-/** The parts of a model that the computation asks for by name. */
-export interface DecoderParts {
+/**
+ * The computation of a decoder-only transformer, for every architecture in `specs/`.
+ *
+ * ```text
+ *   token ids
+ *       │ embedding (language-model.ts), × embeddingScale
+ *       ▼
+ *   hidden [tokens, hidden] ────────────┐
+ *       │ beforeAttention norm          │
+ *       │ query, key, value             │
+ *       │ query and key norms, rotation │   one layer (runLayer),
+ *       │ softmax(query · keyᵀ) · value │   shape.layers.length times
+ *       │ attentionOutput               │
+ *       │ afterAttention norm (Gemma)   │
+ *       ▼                               │
+ *       + ◄─────────────────────────────┘
+ *       ├───────────────────────────────┐
+ *       │ beforeMlp norm                │
+ *       │ activation(gate) × up         │
+ *       │ down                          │
+ *       │ afterMlp norm (Gemma)         │
+ *       ▼                               │
+ *       + ◄─────────────────────────────┘
+ *       │
+ *       │ final norm (normalizeLast)
+ *       ▼
+ *   head (language-model.ts) → logits [outputs, vocab]
+ * ```
+ *
+ * Sizes in the comments: `tokens` are the tokens of all rows in one axis, so that every linear layer is one matmul.
+ * Only attention knows rows: it reads the tokens as a grid [rows × length]. `outputs` are the positions whose hidden
+ * states the caller needs.
+ */
+
+/** The weights and layers of a model, by name. */
+export interface DecoderModules {
   parameter(name: string): tf.Variable;
   linear(name: string): LinearForward;
-  /** What the tokens of a layer may see before their own keys. */
+  /** The keys and values that a strategy puts before those of the tokens of a layer. */
   prefix(layer: number): AttentionPrefix | null;
 }
 
-/**
- * Tokens that are wanted of the last layer: their numbers among the tokens of the pass, and where attention has them.
- */
-export interface WantedTokens {
+/** The positions whose hidden states are needed after the last layer, as indices of tokens and of grid cells. */
+export interface OutputPositions {
+  /** Index of each position among the tokens of the pass, [outputs]. */
   readonly tokens: tf.Tensor1D;
-  readonly places: tf.Tensor1D;
+  /** Index of each position in the token grid, [outputs]. */
+  readonly cells: tf.Tensor1D;
 }
 
 /**
- * The decoder's layers from `first` up to `end`, not included: hidden states [tokens, hidden] in and out. Tokens of all
- * rows stand flattened in one axis, so that every linear layer is one matrix product; attention alone knows rows. Of
- * the last layer come the wanted tokens alone: of the others nothing but keys and values is computed there.
+ * Computes the layers from `first` to `end` (exclusive): hidden states [tokens, hidden] → [tokens, hidden]. With
+ * `outputPositions`, layer `end - 1` returns these positions only, [outputs, hidden]. It still computes the keys and
+ * values of all tokens.
  */
 export function runLayers(
   shape: DecoderShape,
-  parts: DecoderParts,
+  modules: DecoderModules,
   context: ForwardContext,
   input: tf.Tensor2D,
   cache: DecoderCache | null,
   first = 0,
   end = shape.layers.length,
-  wanted: WantedTokens | null = null,
+  outputPositions: OutputPositions | null = null,
 ): tf.Tensor2D {
-  return shape.layers.slice(first, end).reduce((hidden, layer, index) => {
-    const number = first + index;
-    const run = (): tf.Tensor2D =>
-      runLayer(shape, parts, context, boundary(hidden), layer, number, cache, number === end - 1 ? wanted : null);
-    // What a cache takes over stays. Otherwise nothing but what gradients need outlives its layer.
+  return shape.layers.slice(first, end).reduce((hidden, layer, offset) => {
+    const index = first + offset;
+    const outputs = index === end - 1 ? outputPositions : null;
+    const run = (): tf.Tensor2D => runLayer(shape, modules, context, boundary(hidden), layer, index, cache, outputs);
+    // tidy would dispose the keys and values that a cache stores. Without a cache, only what gradients need survives.
     return cache === null ? tf.tidy(run) : run();
   }, input);
 }
 
-/** The norm after the last layer. */
-export function normalizeLast(shape: DecoderShape, parts: DecoderParts, hidden: tf.Tensor2D): tf.Tensor2D {
-  return normalize(shape, parts, finalNormName(shape), hidden);
+/** Applies the norm after the last layer, [outputs, hidden] → [outputs, hidden]. */
+export function normalizeLast(shape: DecoderShape, modules: DecoderModules, hidden: tf.Tensor2D): tf.Tensor2D {
+  return normalize(shape, modules, finalNormName(shape), hidden);
 }
 
+/** Computes one layer, [tokens, hidden] → [tokens or outputs, hidden]. */
 function runLayer(
   shape: DecoderShape,
-  parts: DecoderParts,
+  modules: DecoderModules,
   context: ForwardContext,
   hidden: tf.Tensor2D,
   layer: LayerShape,
   index: number,
   cache: DecoderCache | null,
-  wanted: WantedTokens | null,
+  outputPositions: OutputPositions | null,
 ): tf.Tensor2D {
   const names = layerNames(shape, index);
-  const attended = attend(
-    shape,
-    parts,
-    context,
-    normalize(shape, parts, names.beforeAttention, hidden),
-    layer,
-    index,
-    cache,
-    wanted,
-  );
+  const normed = normalize(shape, modules, names.beforeAttention, hidden); // [tokens, hidden]
+  const attended = attend(shape, modules, context, normed, layer, index, cache, outputPositions); // [outputs, hidden]
   const middle = addResidual(
-    wanted === null ? hidden : gatherRows(hidden, wanted.tokens),
-    names.afterAttention === null ? attended : normalize(shape, parts, names.afterAttention, attended),
-  );
-  const fed = feedForward(shape, parts, normalize(shape, parts, names.beforeMlp, middle), index);
-  return addResidual(middle, names.afterMlp === null ? fed : normalize(shape, parts, names.afterMlp, fed));
+    outputPositions === null ? hidden : gatherRows(hidden, outputPositions.tokens),
+    names.afterAttention === null ? attended : normalize(shape, modules, names.afterAttention, attended),
+  ); // [outputs, hidden]
+  const normedMiddle = normalize(shape, modules, names.beforeMlp, middle); // [outputs, hidden]
+  const fed = feedForward(shape, modules, normedMiddle, index); // [outputs, hidden]
+  return addResidual(middle, names.afterMlp === null ? fed : normalize(shape, modules, names.afterMlp, fed));
 }
 
-/** Self-attention of one layer, [tokens, hidden] → [tokens or wanted tokens, hidden]. */
+/** Computes self-attention of one layer, [tokens, hidden] → [tokens or outputs, hidden]. */
 function attend(
   shape: DecoderShape,
-  parts: DecoderParts,
+  modules: DecoderModules,
   context: ForwardContext,
   input: tf.Tensor2D,
   layer: LayerShape,
   index: number,
   cache: DecoderCache | null,
-  wanted: WantedTokens | null,
+  outputPositions: OutputPositions | null,
 ): tf.Tensor2D {
   const { heads, keyValueHeads, headDim } = shape;
-  const { rows, spread } = context;
-  const toPlaces = (x: tf.Tensor2D): tf.Tensor2D => (spread === null ? x : gatherRows(x, spread.tokenOf));
+  const { rows, cellMap } = context;
+  /** [tokens, features] → [rows × length, features] */
+  const toCells = (x: tf.Tensor2D): tf.Tensor2D => (cellMap === null ? x : gatherRows(x, cellMap.tokenOf));
   const names = layerNames(shape, index);
-  const [query, key, value] = splitLinear(parts, names.queryKeyValue, input, [
-    heads * headDim,
-    keyValueHeads * headDim,
-    keyValueHeads * headDim,
+  const [query, key, value] = splitLinear(modules, names.queryKeyValue, input, [
+    heads * headDim, // query [tokens, heads × headDim]
+    keyValueHeads * headDim, // key [tokens, kvHeads × headDim]
+    keyValueHeads * headDim, // value [tokens, kvHeads × headDim]
   ]);
   const tables = context.tables(layer);
 
-  const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.queryNorm, query) : query;
-  const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, parts, names.keyNorm, key) : key;
-  const headQuery = splitHeads(toPlaces(normedQuery), rows, headDim, {
+  const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, modules, names.queryNorm, query) : query;
+  const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, modules, names.keyNorm, key) : key;
+  const headQuery = splitHeads(toCells(normedQuery), rows, headDim, {
     groups: heads / keyValueHeads,
     rotation: tables === null ? null : { tables: tables.query, rotated: tables.rotated },
-  });
-  const placedQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : headQuery;
-  const placedKey = splitHeads(toPlaces(normedKey), rows, headDim, {
+  }); // [rows, heads, length, headDim]
+  // The rotary tables of the query already contain the attention scale.
+  const scaledQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : headQuery;
+  const headKey = splitHeads(toCells(normedKey), rows, headDim, {
     rotation: tables === null ? null : { tables: tables.key, rotated: tables.rotated },
-  });
-  const all = withEarlierKeys(parts, index, rows, placedKey, splitHeads(toPlaces(value), rows, headDim), cache);
+  }); // [rows, kvHeads, length, headDim]
+  const headValue = splitHeads(toCells(value), rows, headDim); // [rows, kvHeads, length, headDim]
+  const all = withEarlierKeys(modules, index, rows, headKey, headValue, cache); // [rows, kvHeads, keys, headDim]
   const flash = context.flash(layer);
   const attended =
     flash === null
       ? attention(
-          placedQuery as tf.Tensor4D,
+          scaledQuery as tf.Tensor4D,
           all.key,
           all.value,
           context.bias(layer),
           shape.attentionSoftCap,
           context.blocks(layer),
         )
-      : flashAttention(placedQuery as tf.Tensor4D, all.key, all.value, flash);
-  const back = wanted?.places ?? spread?.placeOf ?? null;
-  return parts.linear(names.attentionOutput)(back === null ? attended : gatherRows(attended, back));
+      : flashAttention(scaledQuery as tf.Tensor4D, all.key, all.value, flash); // [rows × length, heads × headDim]
+  const cells = outputPositions?.cells ?? cellMap?.cellOf ?? null;
+  return modules.linear(names.attentionOutput)(cells === null ? attended : gatherRows(attended, cells));
 }
 
-/** The prefix or the cached keys before the row's own. */
+/**
+ * Prepends the prefix or the cached keys and values: [rows, kvHeads, length, headDim] → [rows, kvHeads, keys, headDim].
+ */
 function withEarlierKeys(
-  parts: DecoderParts,
+  modules: DecoderModules,
   index: number,
   rows: number,
   key: tf.Tensor4D,
   value: tf.Tensor4D,
   cache: DecoderCache | null,
 ): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D } {
-  // A cache that has read something already holds the prefix.
-  const prefix = cache === null || cache.length === 0 ? parts.prefix(index) : null;
-  const forRows = (part: tf.Tensor4D): tf.Tensor4D => (part.shape[0] === rows ? part : tf.tile(part, [rows, 1, 1, 1]));
+  // A cache that is not empty already contains the prefix.
+  const prefix = cache === null || cache.length === 0 ? modules.prefix(index) : null;
+  const forRows = (x: tf.Tensor4D): tf.Tensor4D => (x.shape[0] === rows ? x : tf.tile(x, [rows, 1, 1, 1]));
   const joined =
     prefix === null
       ? { key, value }
@@ -159,40 +192,44 @@ function withEarlierKeys(
   return cache === null ? joined : cache.append(index, joined.key, joined.value);
 }
 
-/** The feed-forward block of one layer, [tokens, hidden] → [tokens, hidden]. */
-function feedForward(shape: DecoderShape, parts: DecoderParts, input: tf.Tensor2D, index: number): tf.Tensor2D {
+/** Computes the feed-forward block of one layer, [tokens, hidden] → [tokens, hidden]. */
+function feedForward(shape: DecoderShape, modules: DecoderModules, input: tf.Tensor2D, index: number): tf.Tensor2D {
   const names = layerNames(shape, index);
-  const down = parts.linear(names.down);
+  const down = modules.linear(names.down); // [tokens, intermediate] → [tokens, hidden]
   const [first] = names.gateUp;
   if (shape.names.gateUp.kind === 'plain' && first !== undefined)
-    return down(activate(parts.linear(first)(input), shape.activation));
-  const [gate, up] = splitLinear(parts, names.gateUp, input, [shape.intermediateSize, shape.intermediateSize]);
+    return down(activate(modules.linear(first)(input), shape.activation));
+  const sizes = [shape.intermediateSize, shape.intermediateSize] as const;
+  const [gate, up] = splitLinear(modules, names.gateUp, input, sizes); // [tokens, intermediate] each
   return down(activateGated(gate, up, shape.activation));
 }
 
-/** Several linear layers of one input: one layer each, or one layer for all whose result is cut into `sizes`. */
+/**
+ * Applies one linear layer per size, or one stacked layer whose output is split: [tokens, in] → [tokens, size] each.
+ */
 function splitLinear<const S extends readonly number[]>(
-  parts: DecoderParts,
+  modules: DecoderModules,
   names: readonly string[],
   input: tf.Tensor2D,
   sizes: S,
 ): { -readonly [K in keyof S]: tf.Tensor2D } {
-  const [only] = names;
+  const [stacked] = names;
   const results =
-    names.length === 1 && only !== undefined
-      ? tf.split(parts.linear(only)(input), [...sizes], 1)
-      : names.map((name) => parts.linear(name)(input));
+    names.length === 1 && stacked !== undefined
+      ? tf.split(modules.linear(stacked)(input), [...sizes], 1)
+      : names.map((name) => modules.linear(name)(input));
   return results as { -readonly [K in keyof S]: tf.Tensor2D };
 }
 
-function normalizeHeads(shape: DecoderShape, parts: DecoderParts, name: string, x: tf.Tensor2D): tf.Tensor2D {
-  return tf.reshape(normalize(shape, parts, name, tf.reshape(x, [-1, shape.headDim])), x.shape);
+/** Normalizes each head by itself, [tokens, heads × headDim] → [tokens, heads × headDim]. */
+function normalizeHeads(shape: DecoderShape, modules: DecoderModules, name: string, x: tf.Tensor2D): tf.Tensor2D {
+  return tf.reshape(normalize(shape, modules, name, tf.reshape(x, [-1, shape.headDim])), x.shape);
 }
 
-/** The norm called `name`, over the last axis. */
-function normalize(shape: DecoderShape, parts: DecoderParts, name: string, x: tf.Tensor2D): tf.Tensor2D {
+/** Applies the norm called `name` over the last axis, [tokens, features] → [tokens, features]. */
+function normalize(shape: DecoderShape, modules: DecoderModules, name: string, x: tf.Tensor2D): tf.Tensor2D {
   const { kind, epsilon, weightOffset } = shape.norm;
-  const stored = parts.parameter(`${name}.weight`);
-  if (kind === 'layer') return tf.add(tf.mul(layerNormalize(x, epsilon), stored), parts.parameter(`${name}.bias`));
+  const stored = modules.parameter(`${name}.weight`); // [features]
+  if (kind === 'layer') return tf.add(tf.mul(layerNormalize(x, epsilon), stored), modules.parameter(`${name}.bias`));
   return rmsNormalize(x, epsilon, weightOffset === 0 ? stored : tf.add(stored, constant(weightOffset)));
 }

@@ -7,9 +7,9 @@ import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 import { createRandomModel } from '../random-model.js';
 
 /**
- * Models on a backend that says it had cuDNN's attention: the kernels here compute by plain loops what cuDNN's
- * documentation says of its operands, so that models ask for the right thing. What is asked of cuDNN itself is in
- * `packages/backend/src/fused/flash-attention.test.ts`.
+ * Models on a backend that claims to have cuDNN's attention. The kernels here implement the semantics of its
+ * documentation with plain loops, which checks the operands that models pass.
+ * `packages/backend/src/fused/flash-attention.test.ts` tests cuDNN itself.
  */
 
 let calls = 0;
@@ -20,10 +20,10 @@ interface Operand {
 }
 
 /**
- * Goes through all segments, heads and queries as their lengths and offsets say: where the query's numbers begin, where
- * those of the keys that it sees, and the place of its statistic.
+ * Visits every query of every segment and head: with the offset of the query's features, the offsets of the keys that
+ * it sees, and the index of its statistic.
  */
-function throughAll(
+function visitQueries(
   operands: Readonly<Record<string, Operand>>,
   window: number,
   visit: (queryAt: number, keysAt: readonly number[], statistic: number) => void,
@@ -98,10 +98,10 @@ const forward = kernel('WhetstoneFlashAttention', (operands, window, make) => {
     readonly value: Operand;
   };
   const [rows, length, heads, width] = query.shape as [number, number, number, number];
-  // What no segment holds is never written: not-a-number shows whoever reads it.
+  // Elements outside of all segments stay NaN, so that a read of them is noticed.
   const result = new Float32Array(query.values.length).fill(NaN);
   const statistics = new Float32Array(rows * (lengths?.shape[1] ?? 1) * heads * length).fill(NaN);
-  throughAll(operands, window, (queryAt, keysAt, statistic) => {
+  visitQueries(operands, window, (queryAt, keysAt, statistic) => {
     const scores = keysAt.map((keyAt) => dot(query, queryAt, key, keyAt, width));
     const logSum = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0));
     statistics[statistic] = logSum;
@@ -124,7 +124,7 @@ const backward = kernel('WhetstoneFlashAttentionGrad', (operands, window, make) 
     Float32Array,
     Float32Array,
   ];
-  throughAll(operands, window, (queryAt, keysAt, statistic) => {
+  visitQueries(operands, window, (queryAt, keysAt, statistic) => {
     const along = dot(gradient, queryAt, result, queryAt, width);
     for (const keyAt of keysAt) {
       const weight = Math.exp(dot(query, queryAt, key, keyAt, width) - (statistics.values[statistic] as number));
@@ -167,7 +167,7 @@ const input = (segments: readonly (readonly number[])[]): ForwardInput => {
   return { rows: segments.length, length, ids: segmentIds.map((_, at) => (at * 7 + 3) % 23), segmentIds, positionIds };
 };
 
-/** Logits, and the gradient of all parameters of a sum over them. */
+/** Returns the logits, a weighted sum of them, and the gradients of that sum for all parameters. */
 function numbersOf(model: LanguageModel, given: ForwardInput): number[][] {
   for (const variable of model.parameters.values()) variable.trainable = true;
   return tf.tidy(() => {
@@ -208,7 +208,7 @@ const whole = input([
 ]);
 const models = {
   llama: config,
-  'windows in every other layer': {
+  'sliding windows in every other layer': {
     ...config,
     model_type: 'gemma3_text',
     sliding_window: 3,
@@ -219,7 +219,7 @@ const models = {
 
 for (const [name, modelConfig] of Object.entries(models)) {
   for (const [kind, given] of Object.entries({ 'rows of one segment': whole, 'packed rows': packed })) {
-    test(`${name}, ${kind}: logits and gradients are those of attention by plain operations`, () => {
+    test(`${name}, ${kind}: logits and gradients equal those of attention without flash kernels`, () => {
       const model = createRandomModel(modelConfig, 5);
       support(null);
       const expected = numbersOf(model, given);
@@ -227,7 +227,7 @@ for (const [name, modelConfig] of Object.entries(models)) {
       support({ mostFeatures: 128, packed: true });
       const tensors = tf.memory().numTensors;
       const found = numbersOf(model, given);
-      // Twice forward, once back, in two layers.
+      // Two forward passes and one backward pass, in two layers.
       expect(calls).toBe(6);
       expect(tf.memory().numTensors).toBe(tensors);
       expect(found.map((values) => values.length)).toEqual(expected.map((values) => values.length));
@@ -239,7 +239,7 @@ for (const [name, modelConfig] of Object.entries(models)) {
   }
 }
 
-test('what the device cannot do is left to plain operations', () => {
+test('falls back to plain operations if the device does not support the model', () => {
   const cases: readonly (readonly [FlashAttentionSupport, Record<string, Json>, ForwardInput])[] = [
     [{ mostFeatures: 128, packed: false }, config, packed],
     [{ mostFeatures: 4, packed: true }, config, whole],
@@ -259,7 +259,7 @@ test('what the device cannot do is left to plain operations', () => {
   }
 });
 
-test('keys in front of the row’s own are left to plain operations', () => {
+test('falls back to plain operations with keys before those of the row', () => {
   const model = createRandomModel(config, 5);
   support({ mostFeatures: 128, packed: true });
   const prefix = tf.zeros([1, 2, 3, 8]) as tf.Tensor4D;

@@ -1,8 +1,8 @@
 /**
- * Decoder architectures: what they are (`specs/`, `shape.ts`), how they compute (`decoder.ts`), and the model that the
- * rest of Whetstone sees.
+ * Decoder architectures: their descriptions (`specs/`, `shape.ts`), their computation (`decoder.ts`), and the
+ * implementation of the contract's `LanguageModel` (`language-model.ts`).
  */
-export { createLanguageModel, type LanguageModelParts } from './language-model.js';
+export { createLanguageModel, type LanguageModelOptions } from './language-model.js';
 export { outlineOf } from './outline.js';
 export { countParameters, parameterShapes, type ParameterShape } from './parameters.js';
 export { readShape } from './read-shape.js';

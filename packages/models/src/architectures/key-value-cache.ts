@@ -2,52 +2,54 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from '@whetstone/core/contract';
 import { shapesAreStatic, writeSlice } from '@whetstone/core/ops/internal';
 
-/** What every key of a sequence needs besides its numbers, for the mask: host data, [rows × count]. */
-export interface KeyPlaces {
+/** The keys of a pass as the mask needs them: host data, [rows × count]. */
+export interface KeyGrid {
+  /** Keys per row. */
   readonly count: number;
-  /** How many keys there is room for: those behind `count` are not there yet, and nobody may look at them. */
+  /** Allocated keys per row; the keys from `count` on are unused and must be masked. */
   readonly capacity: number;
   readonly segmentIds: Int32Array;
 }
 
 /**
- * Keys and values of every layer, [rows, kvHeads, keys, headDim], growing with what was read: key by key, or, where
- * shapes are static, by doubling room that is written in place.
+ * Keys and values of every layer, [rows, kvHeads, keys, headDim]. They grow with each pass: by concatenation or, if
+ * shapes are static, by writing into memory whose capacity doubles.
  */
 export interface DecoderCache extends KeyValueCache {
   readonly rows: number;
-  /** Segments of all keys so far, those of a prefix included. */
-  readonly places: KeyPlaces;
-  /** `count` keys as this cache will have room for them. */
-  withRoom(keys: KeyPlaces): KeyPlaces;
-  /** The layer's keys and values with the new ones appended; the cache keeps the result. */
+  /** All keys in the cache, including those of a prefix. */
+  readonly keys: KeyGrid;
+  /** Returns `keys` with the capacity that this cache will allocate for them. */
+  withCapacity(keys: KeyGrid): KeyGrid;
+  /** Appends keys and values of a layer and returns all of them. The cache owns the result. */
   append(
     layer: number,
     key: tf.Tensor4D,
     value: tf.Tensor4D,
   ): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D };
-  /** Notes that `tokens` tokens were read, after which the keys are at `places`. */
-  advance(tokens: number, places: KeyPlaces): void;
+  /** Records that a pass read `tokens` tokens per row and that the cache now contains `keys`. */
+  advance(tokens: number, keys: KeyGrid): void;
 }
 
+/** Creates an empty cache for `rows` sequences. */
 export function createKeyValueCache(rows: number): DecoderCache {
   const layers = new Map<number, { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D }>();
   let length = 0;
-  let places: KeyPlaces = { count: 0, capacity: 0, segmentIds: new Int32Array(0) };
-  const hasRoom = shapesAreStatic();
-  /** New keys written behind those there are, into room that is made where there is none. */
-  const write = (before: tf.Tensor4D | undefined, part: tf.Tensor4D): tf.Tensor4D =>
+  let cachedKeys: KeyGrid = { count: 0, capacity: 0, segmentIds: new Int32Array(0) };
+  const preallocates = shapesAreStatic();
+  /** Writes `added` after the `cachedKeys.count` keys in `before`, which is enlarged first if it is full. */
+  const write = (before: tf.Tensor4D | undefined, added: tf.Tensor4D): tf.Tensor4D =>
     tf.tidy(() => {
-      const length = part.shape[2];
-      const room = capacityFor(places.count + length);
+      const length = added.shape[2];
+      const capacity = capacityFor(cachedKeys.count + length);
       if (before === undefined)
-        return tf.pad(part, [
+        return tf.pad(added, [
           [0, 0],
           [0, 0],
-          [0, room - length],
+          [0, capacity - length],
           [0, 0],
         ]);
-      const missing = room - before.shape[2];
+      const missing = capacity - before.shape[2];
       return writeSlice(
         missing === 0
           ? before
@@ -57,8 +59,8 @@ export function createKeyValueCache(rows: number): DecoderCache {
               [0, missing],
               [0, 0],
             ]),
-        part,
-        places.count,
+        added,
+        cachedKeys.count,
       );
     });
   return {
@@ -66,13 +68,13 @@ export function createKeyValueCache(rows: number): DecoderCache {
     get length() {
       return length;
     },
-    get places() {
-      return places;
+    get keys() {
+      return cachedKeys;
     },
-    withRoom: (keys) => (hasRoom ? { ...keys, capacity: capacityFor(keys.count) } : keys),
+    withCapacity: (keys) => (preallocates ? { ...keys, capacity: capacityFor(keys.count) } : keys),
     append(layer, key, value) {
       const before = layers.get(layer);
-      const joined = hasRoom
+      const joined = preallocates
         ? { key: write(before?.key, key), value: write(before?.value, value) }
         : before === undefined
           ? { key: tf.clone(key), value: tf.clone(value) }
@@ -84,9 +86,9 @@ export function createKeyValueCache(rows: number): DecoderCache {
       layers.set(layer, joined);
       return joined;
     },
-    advance(tokens, next) {
+    advance(tokens, keys) {
       length += tokens;
-      places = next;
+      cachedKeys = keys;
     },
     dispose() {
       for (const { key, value } of layers.values()) tf.dispose([key, value]);
@@ -95,7 +97,8 @@ export function createKeyValueCache(rows: number): DecoderCache {
   };
 }
 
-const LEAST_ROOM = 64;
+const MIN_CAPACITY = 64;
 
-/** Room for keys doubles: the shapes of a long reply are few, and half the room at most is empty. */
-const capacityFor = (count: number): number => LEAST_ROOM * 2 ** Math.max(0, Math.ceil(Math.log2(count / LEAST_ROOM)));
+/** Returns the capacity for `count` keys. It doubles, so that a long reply needs few shapes and wastes at most half. */
+const capacityFor = (count: number): number =>
+  MIN_CAPACITY * 2 ** Math.max(0, Math.ceil(Math.log2(count / MIN_CAPACITY)));

@@ -6,7 +6,7 @@ import { isWhetstoneError, type ForwardInput, type Json, type LanguageModel } fr
 import { createRandomModel } from '../random-model.js';
 import { distinctTokens } from './distinct-tokens.js';
 
-/** Small models with something of everything: windows, two rotary bases, soft caps, learned positions. */
+/** Small models that cover windows, two rotary bases, soft caps and learned positions. */
 const common: Record<string, Json> = {
   vocab_size: 23,
   hidden_size: 16,
@@ -69,32 +69,32 @@ const expectClose = (found: readonly (readonly number[])[], expected: readonly (
 const ids = [3, 17, 9, 22, 0, 5, 11, 8, 8, 2];
 
 describe.each(Object.entries(configs))('%s', (_, config) => {
-  it('reads with a cache what it computes at once', () => {
+  it('computes the same logits with a cache as in one pass', () => {
     const model = modelOf(config);
-    const whole = allLogits(model, row(ids));
+    const expected = allLogits(model, row(ids));
     const before = tf.memory().numTensors;
     const cache = model.createCache(1);
-    const pieces = [ids.slice(0, 4), [ids[4] ?? 0], ids.slice(5, 8), ids.slice(8, 9), ids.slice(9)];
+    const chunks = [ids.slice(0, 4), [ids[4] ?? 0], ids.slice(5, 8), ids.slice(8, 9), ids.slice(9)];
     let read = 0;
-    for (const piece of pieces) {
+    for (const chunk of chunks) {
       const logits = model.decode(
         row(
-          piece,
-          piece.map(() => 1),
-          piece.map((_, at) => read + at),
+          chunk,
+          chunk.map(() => 1),
+          chunk.map((_, at) => read + at),
         ),
         cache,
       );
-      read += piece.length;
+      read += chunk.length;
       expect(cache.length).toBe(read);
-      expectClose(logits.arraySync(), [whole[read - 1] ?? []]);
+      expectClose(logits.arraySync(), [expected[read - 1] ?? []]);
       logits.dispose();
     }
     cache.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('gives packed segments what they give alone, whatever the padding', () => {
+  it('computes packed segments as if each were alone, whatever the padding contains', () => {
     const model = modelOf(config);
     const [first, second] = [ids.slice(0, 4), ids.slice(4, 9)];
     const packed = row([...first, ...second, 7], [1, 1, 1, 1, 2, 2, 2, 2, 2, 0], [0, 1, 2, 3, 0, 1, 2, 3, 4, 0]);
@@ -103,25 +103,26 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     expect(logits.flat().every(Number.isFinite)).toBe(true);
   });
 
-  it('gathers positions before the head', () => {
+  it('selects positions before the head', () => {
     const model = modelOf(config);
-    const whole = allLogits(model, row(ids));
+    const expected = allLogits(model, row(ids));
     expectClose(
       tf.tidy(() => model.logits(row(ids), Int32Array.from([7, 2])).arraySync()),
-      [whole[7] ?? [], whole[2] ?? []],
+      [expected[7] ?? [], expected[2] ?? []],
     );
     const hidden = tf.tidy(() => tf.slice(model.hiddenStates(row(ids), 'all'), [7, 0], [1, -1]));
     expectClose(
       tf.tidy(() => model.head(hidden).arraySync()),
-      [whole[7] ?? []],
+      [expected[7] ?? []],
     );
     hidden.dispose();
   });
 
-  it('gives the same where beginnings are shared, what nothing sees is left out, and rows are padded', () => {
+  it('computes the same with shared beginnings, skipped tokens and padded rows', () => {
     const model = modelOf(config);
-    // Three texts, two of which begin alike, in rows of nine with two and one of them; the last token of each, and the
-    // padding, is seen by nothing that is asked for.
+    // Three texts in two rows of nine: the first two share a beginning. No output depends on the last token of each
+    // text
+    // or on the padding.
     const [first, second, third] = [
       [3, 17, 9, 22, 1],
       [3, 17, 9, 4],
@@ -134,10 +135,9 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
       segmentIds: Int32Array.from([1, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]),
       positionIds: Int32Array.from([0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0, 0, 0]),
     };
-    const places = Int32Array.from([3, 7, 2, 12, 9]);
-    expect(distinctTokens(packed, places)?.placeOf.length, 'four and no further one of the first two, three more').toBe(
-      7,
-    );
+    const outputPositions = Int32Array.from([3, 7, 2, 12, 9]);
+    // Four tokens of the first text, none of the second (its first three are shared), three of the third.
+    expect(distinctTokens(packed, outputPositions)?.cellOf.length).toBe(7);
     const weight = model.linearSites.get([...model.linearSites.keys()][0] ?? '')?.weight as tf.Variable;
     const measured = (logits: () => tf.Tensor): number[][] =>
       tf.tidy(() => {
@@ -159,12 +159,12 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
       );
     });
     expectClose(
-      measured(() => model.logits(packed, places)),
+      measured(() => model.logits(packed, outputPositions)),
       apart,
     );
   });
 
-  it('goes on from a prefix and from prompt embeddings as it does at once', () => {
+  it('computes the same with a cache after a prefix and prompt embeddings', () => {
     const model = modelOf(config);
     const { keyValueHeads, headDim } = model.attentionSites[0] ?? { keyValueHeads: 0, headDim: 0 };
     const key = tf.randomNormal([1, keyValueHeads, 2, headDim], 0, 1, 'float32', 1) as tf.Tensor4D;
@@ -172,13 +172,13 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     const prompt = tf.randomNormal([3, model.hiddenSize], 0, 1, 'float32', 2) as tf.Tensor2D;
     const plain = allLogits(model, row(ids));
     model.embeddingSite.setPromptEmbeddings(() => prompt);
-    const whole = allLogits(model, row(ids));
-    expect(whole.length).toBe(ids.length);
-    expect(whole).not.toEqual(plain);
+    const expected = allLogits(model, row(ids));
+    expect(expected.length).toBe(ids.length);
+    expect(expected).not.toEqual(plain);
     const cache = model.createCache(1);
     model.decode(row(ids.slice(0, 6)), cache).dispose();
     const logits = model.decode(row(ids.slice(6), [1, 1, 1, 1], [6, 7, 8, 9]), cache);
-    expectClose(logits.arraySync(), [whole[9] ?? []]);
+    expectClose(logits.arraySync(), [expected[9] ?? []]);
     cache.dispose();
     tf.dispose([key, prompt, logits]);
     for (const site of model.attentionSites) site.setPrefix(null);
@@ -187,11 +187,11 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
 });
 
 describe('linear sites', () => {
-  it('wrap, nest, replace weights, and come off in any order', () => {
+  it('wraps nest and replaced weights are restored in any order', () => {
     const model = modelOf(configs['llama'] ?? {});
     const before = allLogits(model, row(ids));
     const site = model.linearSites.get('model.layers.0.mlp.up_proj');
-    if (site === undefined) throw new Error('no such site');
+    if (site === undefined) throw new Error('the site does not exist');
     const [doubling, adding] = [
       site.wrap((base) => (x) => tf.mul(base(x), 2)),
       site.wrap((base) => (x) => tf.add(base(x), 1)),
@@ -228,7 +228,7 @@ describe('linear sites', () => {
   });
 });
 
-describe('input that does not fit', () => {
+describe('invalid input', () => {
   const codeOf = (run: () => unknown): string => {
     try {
       run();
@@ -237,7 +237,7 @@ describe('input that does not fit', () => {
     }
     return 'nothing';
   };
-  it('is refused', () => {
+  it('is rejected', () => {
     const model = modelOf(configs['gpt2'] ?? {});
     expect(codeOf(() => allLogits(model, row([3, 99])))).toBe('TOKENIZER_INVALID');
     expect(codeOf(() => allLogits(model, row([3, 4], [1, 1], [0, 64])))).toBe('CONTEXT_EXCEEDED');

@@ -12,28 +12,34 @@ import {
 } from '@whetstone/core/contract';
 import { constant, gatherRows } from '@whetstone/core/ops';
 import { outsideOfTape, shapesAreStatic } from '@whetstone/core/ops/internal';
-import { createContext, joinKeys, placesOf, prefixKeys, type Places } from './context.js';
-import { normalizeLast, runLayers, type DecoderParts, type WantedTokens } from './decoder.js';
+import { createContext, createTokenGrid, joinKeys, prefixKeys, type TokenGrid } from './context.js';
+import { normalizeLast, runLayers, type DecoderModules, type OutputPositions } from './decoder.js';
 import { distinctTokens } from './distinct-tokens.js';
 import { createKeyValueCache, type DecoderCache } from './key-value-cache.js';
 import { createLinearSite, type ComputedLinearSite } from './linear-site.js';
 import { HEAD_NAME, embeddingName, layerNames, linearShapes, positionsName } from './parameters.js';
 import type { DecoderShape } from './shape.js';
 
-export interface LanguageModelParts {
+export interface LanguageModelOptions {
   readonly shape: DecoderShape;
-  /** config.json as read. */
+  /** The contents of config.json. */
   readonly config: Readonly<Record<string, Json>>;
-  /** By name; the model owns and disposes them. */
+  /** Parameters by name; the model owns and disposes them. */
   readonly parameters: ReadonlyMap<string, tf.Variable>;
+  /** The folder that the model was read from, or null. */
   readonly folder: string | null;
-  /** Parameters that were quantised when they were read. */
+  /** Names of the parameters that were quantised when they were read. */
   readonly quantised?: ReadonlySet<string>;
-  /** Ids of tokens that the vocabulary was given after the model was trained. */
+  /** Ids of the tokens that were added to the vocabulary after the model was trained. */
   readonly addedTokens?: readonly number[];
 }
 
-/** A {@link LanguageModel} over variables that are already there. */
+/**
+ * Creates a {@link LanguageModel} from existing variables. One forward pass is `run`: embed the tokens, compute the
+ * layers (`decoder.ts`), normalize; then `head` computes the logits.
+ *
+ * @throws MODEL_TENSOR_MISSING if a parameter of the shape is not among the variables.
+ */
 export function createLanguageModel({
   shape,
   config,
@@ -41,11 +47,11 @@ export function createLanguageModel({
   folder,
   quantised = new Set(),
   addedTokens = [],
-}: LanguageModelParts): LanguageModel {
+}: LanguageModelOptions): LanguageModel {
   const parameter = (name: string): tf.Variable => {
     const variable = parameters.get(name);
     if (variable === undefined)
-      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model has no such parameter.', { place: { tensor: name } });
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model lacks a parameter.', { place: { tensor: name } });
     return variable;
   };
   const embedding = parameter(`${embeddingName(shape)}.weight`);
@@ -76,67 +82,88 @@ export function createLanguageModel({
   }));
   let promptEmbeddings: (() => tf.Tensor2D) | null = null;
   let frozenPrefix: FrozenPrefix | null = null;
-  let ownRows: { readonly places: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
+  let replacedRows: { readonly rowOf: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
 
   /**
-   * One forward pass over the input and, with a cache, all that was read before: hidden states [positions, hidden] of
-   * the input's own tokens.
+   * Computes one forward pass over the input and the tokens in the cache, if any. Returns the final hidden states
+   * [positions, hidden] of the chosen positions of the input.
    */
   const run = (input: ForwardInput, cache: DecoderCache | null, positions: Positions): tf.Tensor2D => {
     checkInput(shape, input);
     const first = cache === null || cache.length === 0;
-    const given = new Map([...prefixes].map(([layer, prefix]) => [layer, prefix()]));
-    const prefixLength = prefixLengthOf(shape, given);
-    const prompt = first ? (promptEmbeddings?.() ?? null) : null;
-    const virtual = prompt?.shape[0] ?? 0;
-    const behind = first ? prefixLength : prefixLength + (promptEmbeddings?.().shape[0] ?? 0);
-    const places = placesOf(input, virtual, behind);
-    checkPositions(shape, places.positionIds);
-    const before = cache === null || cache.length === 0 ? prefixKeys(input.rows, prefixLength) : cache.places;
-    const joined = joinKeys(input.rows, before, places);
-    const keys = cache === null ? joined : cache.withRoom(joined);
-    const parts: DecoderParts = { parameter, linear, prefix: (layer) => given.get(layer) ?? null };
+
+    // Prefixes (per layer) and prompt embeddings (at the input) precede every row.
+    const layerPrefixes = new Map([...prefixes].map(([layer, prefix]) => [layer, prefix()]));
+    const prefixLength = prefixLengthOf(shape, layerPrefixes);
+    const prompt = first ? (promptEmbeddings?.() ?? null) : null; // [promptLength, hidden]
+    const promptLength = prompt?.shape[0] ?? 0;
+    const positionOffset = first ? prefixLength : prefixLength + (promptEmbeddings?.().shape[0] ?? 0);
+
+    // The grid [rows × (promptLength + length)] of this pass, and all keys that its tokens may attend to.
+    const grid = createTokenGrid(input, promptLength, positionOffset);
+    checkPositions(shape, grid.positionIds);
+    const earlierKeys = cache === null || cache.length === 0 ? prefixKeys(input.rows, prefixLength) : cache.keys;
+    const joined = joinKeys(input.rows, earlierKeys, grid);
+    const keys = cache === null ? joined : cache.withCapacity(joined);
+    const modules: DecoderModules = { parameter, linear, prefix: (layer) => layerPrefixes.get(layer) ?? null };
+
+    // Equal beginnings are computed once. Not with frozen layers: their cached states cover all tokens of the grid. Not
+    // with static shapes: each number of distinct tokens would be compiled separately.
     const frozen = cache === null && prompt === null && prefixLength === 0 ? frozenPrefix : null;
-    // What is kept of frozen layers is kept whole; and a compiler of shapes would compile each number of tokens.
     const distinct =
       positions === 'all' || cache !== null || prompt !== null || frozen !== null || shapesAreStatic()
         ? null
         : distinctTokens(input, positions);
-    const spread =
+    const cellMap =
       distinct === null
         ? null
-        : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), placeOf: tf.tensor1d(distinct.placeOf, 'int32') };
-    const context = createContext(shape, places, keys, spread);
+        : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), cellOf: tf.tensor1d(distinct.cellOf, 'int32') };
     const tokens =
       distinct === null
-        ? { ids: input.ids, positionIds: places.positionIds }
-        : { ids: pick(input.ids, distinct.placeOf), positionIds: pick(places.positionIds, distinct.placeOf) };
-    const below = frozen === null ? embed(input, tokens, prompt) : frozenStates(frozen, parts, input);
-    const wanted =
-      positions === 'all' ? null : wantedTokens(positions, input.length, virtual, distinct?.tokenOf ?? null);
+        ? { ids: input.ids, positionIds: grid.positionIds }
+        : { ids: pick(input.ids, distinct.cellOf), positionIds: pick(grid.positionIds, distinct.cellOf) };
+
+    const context = createContext(shape, grid, keys, cellMap);
+    // [tokens, hidden]
+    const layerInput = frozen === null ? embed(input, tokens, prompt) : frozenStates(frozen, modules, input);
+    const outputPositions =
+      positions === 'all' ? null : locateOutputs(positions, input.length, promptLength, distinct?.tokenOf ?? null);
     const firstLayer = frozen?.layers ?? 0;
-    const last = runLayers(shape, parts, context, below, cache, firstLayer, shape.layers.length, wanted);
-    cache?.advance(input.length, keys);
-    const hidden = normalizeLast(
+    const last = runLayers(
       shape,
-      parts,
-      wanted !== null && firstLayer === shape.layers.length ? gatherRows(last, wanted.tokens) : last,
+      modules,
+      context,
+      layerInput,
+      cache,
+      firstLayer,
+      shape.layers.length,
+      outputPositions,
     );
-    return virtual === 0 || wanted !== null ? hidden : withoutVirtual(hidden, places, virtual);
+    cache?.advance(input.length, keys);
+    // If every layer is frozen, runLayers computed none and did not select the output positions.
+    const outputs =
+      outputPositions !== null && firstLayer === shape.layers.length ? gatherRows(last, outputPositions.tokens) : last;
+    const hidden = normalizeLast(shape, modules, outputs); // [outputs, hidden]
+    return promptLength === 0 || outputPositions !== null ? hidden : withoutPrompt(hidden, grid, promptLength);
   };
 
   /**
-   * What comes out of the layers that nothing trains: outside of the tape, and from an earlier pass where it was kept.
+   * Returns the hidden states after the frozen layers, [rows × length, hidden]: computed without gradient bookkeeping,
+   * or from the cache that `FrozenPrefix.states` provides.
    */
-  const frozenStates = ({ layers, states }: FrozenPrefix, parts: DecoderParts, input: ForwardInput): tf.Tensor2D => {
+  const frozenStates = (
+    { layers, states }: FrozenPrefix,
+    modules: DecoderModules,
+    input: ForwardInput,
+  ): tf.Tensor2D => {
     const compute = (rows: ForwardInput): tf.Tensor2D => {
-      const places = placesOf(rows, 0, 0);
-      const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), places);
+      const grid = createTokenGrid(rows, 0, 0);
+      const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), grid);
       return runLayers(
         shape,
-        parts,
-        createContext(shape, places, keys),
-        embed(rows, { ids: rows.ids, positionIds: places.positionIds }, null),
+        modules,
+        createContext(shape, grid, keys),
+        embed(rows, { ids: rows.ids, positionIds: grid.positionIds }, null),
         null,
         0,
         layers,
@@ -145,42 +172,45 @@ export function createLanguageModel({
     return outsideOfTape(() => (states === undefined ? compute(input) : states(input, compute)));
   };
 
-  /** `tokens` of the input: their ids and, virtual tokens included, their positions. */
+  /**
+   * Embeds tokens: [tokens] → [tokens, hidden], preceded in each row by the prompt embeddings, which `positionIds`
+   * covers.
+   */
   const embed = (
     input: ForwardInput,
     { ids, positionIds }: Pick<ForwardInput, 'ids' | 'positionIds'>,
     prompt: tf.Tensor2D | null,
   ): tf.Tensor2D => {
-    const looked = lookUp(ids);
-    const scaled =
-      shape.embeddingScale === 1 ? looked : (tf.mul(looked, constant(shape.embeddingScale)) as tf.Tensor2D);
-    const whole = prompt === null ? scaled : withPrompt(scaled, input, prompt);
-    if (positionTable === null) return whole;
+    const rows = lookUp(ids);
+    const scaled = shape.embeddingScale === 1 ? rows : (tf.mul(rows, constant(shape.embeddingScale)) as tf.Tensor2D);
+    const embedded = prompt === null ? scaled : withPrompt(scaled, input, prompt);
+    if (positionTable === null) return embedded;
     return tf.add(
-      whole,
+      embedded,
       gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(positionIds, 'int32')),
     );
   };
 
-  /** Embeddings of tokens, [tokens, hidden]; of those whose rows were replaced, the replacement's. */
+  /** Returns the rows of the embedding table, or their replacements: [tokens] → [tokens, hidden]. */
   const lookUp = (ids: Int32Array): tf.Tensor2D => {
     const stored = gatherRows(embedding as tf.Tensor as tf.Tensor2D, tf.tensor1d(ids, 'int32'));
-    if (ownRows === null) return stored;
-    const { places, values } = ownRows;
-    const isOwn = tf.tensor2d(
-      Float32Array.from(ids, (id) => (places.has(id) ? 1 : 0)),
+    if (replacedRows === null) return stored;
+    const { rowOf, values } = replacedRows;
+    const isReplaced = tf.tensor2d(
+      Float32Array.from(ids, (id) => (rowOf.has(id) ? 1 : 0)),
       [ids.length, 1],
     );
-    const own = gatherRows(
+    const replacement = gatherRows(
       values(),
       tf.tensor1d(
-        Int32Array.from(ids, (id) => places.get(id) ?? 0),
+        Int32Array.from(ids, (id) => rowOf.get(id) ?? 0),
         'int32',
       ),
     );
-    return tf.add(tf.mul(stored, tf.sub(constant(1), isOwn)), tf.mul(own, isOwn));
+    return tf.add(tf.mul(stored, tf.sub(constant(1), isReplaced)), tf.mul(replacement, isReplaced));
   };
 
+  /** Computes logits, soft cap included: [outputs, hidden] → [outputs, vocab]. */
   const head = (hidden: tf.Tensor2D): tf.Tensor2D => {
     const logits = linear(HEAD_NAME)(hidden);
     const cap = shape.logitSoftCap;
@@ -206,8 +236,8 @@ export function createLanguageModel({
         promptEmbeddings = prompt;
       },
       setRows(rows) {
-        ownRows =
-          rows === null ? null : { places: new Map(rows.ids.map((id, index) => [id, index])), values: rows.values };
+        replacedRows =
+          rows === null ? null : { rowOf: new Map(rows.ids.map((id, index) => [id, index])), values: rows.values };
       },
     },
     folder,
@@ -221,7 +251,7 @@ export function createLanguageModel({
     logits: (input, positions) => head(run(input, null, positions)),
     setFrozenPrefix(prefix) {
       if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length))
-        throw new WhetstoneError('INTERNAL', 'The model has not as many layers.', {
+        throw new WhetstoneError('INTERNAL', 'The frozen prefix has more layers than the model.', {
           expected: `0 to ${shape.layers.length}`,
           found: String(prefix.layers),
         });
@@ -238,37 +268,44 @@ export function createLanguageModel({
   };
 }
 
-const pick = (values: Int32Array, places: Int32Array): Int32Array => places.map((place) => values[place] ?? 0);
+const pick = (values: Int32Array, cells: Int32Array): Int32Array => cells.map((cell) => values[cell] ?? 0);
 
-/** The tokens at the chosen positions of the input, and their places: in each row behind the virtual ones. */
-function wantedTokens(
+/** Finds the chosen positions of the input in the grid, in which each row starts with the prompt embeddings. */
+function locateOutputs(
   positions: Int32Array,
   length: number,
-  virtual: number,
+  promptLength: number,
   tokenOf: Int32Array | null,
-): WantedTokens {
-  const places =
-    virtual === 0 ? positions : positions.map((position) => position + virtual * (1 + Math.floor(position / length)));
-  const indices = tf.tensor1d(places, 'int32');
-  return { places: indices, tokens: tokenOf === null ? indices : tf.tensor1d(pick(tokenOf, places), 'int32') };
+): OutputPositions {
+  const cells =
+    promptLength === 0
+      ? positions
+      : positions.map((position) => position + promptLength * (1 + Math.floor(position / length)));
+  const indices = tf.tensor1d(cells, 'int32');
+  return { cells: indices, tokens: tokenOf === null ? indices : tf.tensor1d(pick(tokenOf, cells), 'int32') };
 }
 
 function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
-  const own = cache as Partial<DecoderCache>;
-  if (own.append === undefined || own.rows !== rows) {
-    throw new WhetstoneError('INTERNAL', 'The cache was made for another number of rows.', {
+  const candidate = cache as Partial<DecoderCache>;
+  if (candidate.append === undefined || candidate.rows !== rows) {
+    throw new WhetstoneError('INTERNAL', 'The cache was created for a different number of rows.', {
       expected: `${rows} rows`,
-      found: `${own.rows ?? 'no'} rows`,
+      found: `${candidate.rows ?? 'no'} rows`,
     });
   }
   return cache as DecoderCache;
 }
 
-/** Refuses what would read outside the model's tables. */
+/**
+ * Checks that the arrays match the grid and that every id is in the vocabulary.
+ *
+ * @throws INTERNAL if an array has another length.
+ * @throws TOKENIZER_INVALID if an id is outside of the vocabulary.
+ */
 function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segmentIds }: ForwardInput): void {
   const tokens = rows * length;
   if (ids.length !== tokens || positionIds.length !== tokens || segmentIds.length !== tokens) {
-    throw new WhetstoneError('INTERNAL', "A batch's arrays do not fit its rows and length.", {
+    throw new WhetstoneError('INTERNAL', 'The arrays of a batch do not match its rows and length.', {
       expected: `${rows} × ${length}`,
       found: `${ids.length}, ${positionIds.length}, ${segmentIds.length}`,
     });
@@ -278,12 +315,17 @@ function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segme
     throw new WhetstoneError('TOKENIZER_INVALID', "A token id is outside of the model's vocabulary.", {
       expected: `0 to ${shape.vocabularySize - 1}`,
       found: String(foreign),
-      hint: 'The tokenizer belongs to another model.',
+      hint: 'Use the tokenizer of this model: the tokenizer in use has a larger vocabulary.',
     });
   }
 }
 
-/** Learned positions end where their table does; those behind a prefix or prompt embeddings count. */
+/**
+ * Checks positions against the table of learned positions, if the model has one. A prefix or prompt embeddings shift
+ * the positions.
+ *
+ * @throws CONTEXT_EXCEEDED if a position is beyond the table.
+ */
 function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
   if (shape.names.positions === null) return;
   const beyond = positionIds.find((position) => position >= shape.maxLength);
@@ -295,31 +337,33 @@ function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
   }
 }
 
+/** Returns the number of prefix keys, which must be equal in all layers. */
 function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, AttentionPrefix>): number {
   const lengths = new Set(shape.layers.map((_, layer) => prefixes.get(layer)?.key.shape[2] ?? 0));
   if (lengths.size > 1)
-    throw new WhetstoneError('INTERNAL', 'The prefixes of the layers differ in length.', {
+    throw new WhetstoneError('INTERNAL', 'The prefixes of the layers have different lengths.', {
       found: [...lengths].join(', '),
     });
   return [...lengths][0] ?? 0;
 }
 
-/** Prompt embeddings before every row of [rows × length, hidden]. */
+/** Inserts prompt embeddings before every row: [rows × length, hidden] → [rows × (promptLength + length), hidden]. */
 function withPrompt(embedded: tf.Tensor2D, { rows, length }: ForwardInput, prompt: tf.Tensor2D): tf.Tensor2D {
-  const [virtual, hidden] = prompt.shape;
-  const forRows = tf.tile(tf.reshape(prompt, [1, virtual, hidden]), [rows, 1, 1]);
+  const [promptLength, hidden] = prompt.shape;
+  const forRows = tf.tile(tf.reshape(prompt, [1, promptLength, hidden]), [rows, 1, 1]);
   return tf.reshape(tf.concat([forRows, tf.reshape(embedded, [rows, length, hidden])], 1), [
-    rows * (virtual + length),
+    rows * (promptLength + length),
     hidden,
   ]);
 }
 
-function withoutVirtual(hidden: tf.Tensor2D, { rows, length }: Places, virtual: number): tf.Tensor2D {
+/** Removes the prompt embeddings from every row: the inverse of `withPrompt`. */
+function withoutPrompt(hidden: tf.Tensor2D, { rows, length }: TokenGrid, promptLength: number): tf.Tensor2D {
   const features = hidden.shape[1];
-  const own = tf.slice(
+  const inputTokens = tf.slice(
     tf.reshape(hidden, [rows, length, features]),
-    [0, virtual, 0],
-    [rows, length - virtual, features],
+    [0, promptLength, 0],
+    [rows, length - promptLength, features],
   );
-  return tf.reshape(own, [rows * (length - virtual), features]);
+  return tf.reshape(inputTokens, [rows * (length - promptLength), features]);
 }

@@ -2,17 +2,15 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import type { LinearShape } from './parameters.js';
 
-/** A linear site as the decoder uses it: with its computation, wrappers applied. */
+/** A linear site with its computation, as the decoder uses it. */
 export interface ComputedLinearSite extends LinearSite {
+  /** Computes the layer with its wrappers, [tokens, in] → [tokens, out]. */
   readonly forward: LinearForward;
-  /**
-   * The matrix [out, in] that is all there is to the layer; null where it is wrapped, has a bias or is stored the other
-   * way round.
-   */
+  /** Returns the matrix [out, in], or null if the layer is wrapped, has a bias or stores its weight as [in, out]. */
   plainWeight(): tf.Tensor2D | null;
 }
 
-/** Puts an element on a stack; the result takes that very element off again, wherever it is by then. */
+/** Pushes an item onto a stack. Returns a function that removes this item, wherever it is in the stack by then. */
 function push<T>(stack: { readonly item: T }[], item: T): () => void {
   const entry = { item };
   stack.push(entry);
@@ -22,6 +20,7 @@ function push<T>(stack: { readonly item: T }[], item: T): () => void {
   };
 }
 
+/** Creates a linear site. `weight` is [out, in], or [in, out] under `fanInFanOut`. The site does not own it. */
 export function createLinearSite(
   shape: LinearShape,
   weight: tf.Variable,

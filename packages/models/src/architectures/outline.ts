@@ -2,7 +2,7 @@ import type { ModelOutline } from '@whetstone/core/contract';
 import { embeddingName, layerNames, linearShapes, parameterShapes } from './parameters.js';
 import type { DecoderShape } from './shape.js';
 
-/** A model as its shape describes it, without any weight. */
+/** Returns the outline of the model that a shape describes: names and sizes, no weights. */
 export function outlineOf(shape: DecoderShape): ModelOutline {
   const { architecture, vocabularySize, hiddenSize, keyValueHeads, headDim } = shape;
   return {

@@ -1,14 +1,14 @@
 import type { DecoderShape } from './shape.js';
 import { sizeOfShape } from '@whetstone/core/util';
 
-/** One stored parameter: what it is called, its shape, and what fresh ones hold. */
+/** One stored parameter: its name, its shape and its initial values in a new model. */
 export interface ParameterShape {
   readonly name: string;
   readonly shape: readonly number[];
   readonly fresh: 'random' | 'zeros' | 'ones';
 }
 
-/** A linear layer's place in the model. */
+/** Name and sizes of a linear layer. */
 export interface LinearShape {
   readonly name: string;
   readonly inFeatures: number;
@@ -32,6 +32,7 @@ export interface LayerNames {
   readonly keyNorm: string;
 }
 
+/** Returns the module paths of layer number `layer`. */
 export function layerNames({ names }: DecoderShape, layer: number): LayerNames {
   const at = `${names.prefix}.${names.layers}.${layer}`;
   const attention = `${at}.${names.attention}`;
@@ -58,7 +59,7 @@ export const positionsName = ({ names }: DecoderShape): string | null =>
 export const finalNormName = ({ names }: DecoderShape): string => `${names.prefix}.${names.norms.final}`;
 export const HEAD_NAME = 'lm_head';
 
-/** The linear layers in the order of computation, the head last. */
+/** Returns the linear layers in the order of computation, the head last. */
 export function linearShapes(shape: DecoderShape): readonly LinearShape[] {
   const { hiddenSize, intermediateSize, biases } = shape;
   const queries = shape.heads * shape.headDim;
@@ -75,8 +76,8 @@ export function linearShapes(shape: DecoderShape): readonly LinearShape[] {
     const queryKeyValueSizes = names.queryKeyValue.length === 1 ? [queries + 2 * keys] : [queries, keys, keys];
     const gateUpSize = shape.names.gateUp.kind === 'stacked' ? 2 * intermediateSize : intermediateSize;
     return [
-      ...names.queryKeyValue.map((name, part) =>
-        linear(name, hiddenSize, queryKeyValueSizes[part] ?? 0, biases.queryKeyValue),
+      ...names.queryKeyValue.map((name, which) =>
+        linear(name, hiddenSize, queryKeyValueSizes[which] ?? 0, biases.queryKeyValue),
       ),
       linear(names.attentionOutput, queries, hiddenSize, biases.attentionOutput),
       ...names.gateUp.map((name) => linear(name, hiddenSize, gateUpSize, biases.gateUp)),
@@ -89,7 +90,7 @@ export function linearShapes(shape: DecoderShape): readonly LinearShape[] {
   ];
 }
 
-/** Every parameter that the model's files must hold. A tied head has none of its own. */
+/** Returns every parameter that the model's files must contain. A tied head has no parameter of its own. */
 export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] {
   const { hiddenSize, headDim, norm, fanInFanOut } = shape;
   const table = (name: string, rows: number): ParameterShape => ({
@@ -133,7 +134,7 @@ export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] 
   ];
 }
 
-/** How many numbers the model stores; a tied head counts once. */
+/** Returns the number of stored parameters; a tied head counts once. */
 export function countParameters(shape: DecoderShape): number {
   return parameterShapes(shape).reduce((total, parameter) => total + sizeOfShape(parameter.shape), 0);
 }

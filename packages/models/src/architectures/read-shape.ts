@@ -7,8 +7,12 @@ import { architectures, type ArchitectureSpec } from './specs/index.js';
 import { isRecord } from '@whetstone/core/util';
 
 /**
- * The decoder that a config.json describes. `file` is named in errors; `known` are the architectures it may be. Throws
- * `MODEL_ARCHITECTURE_UNKNOWN` with the known ones, or `MODEL_CONFIG_INVALID` with every field that does not fit.
+ * Reads the decoder shape that a config.json describes.
+ *
+ * @param file Path of config.json, for errors.
+ * @param known The supported architectures by `model_type`.
+ * @throws MODEL_ARCHITECTURE_UNKNOWN if `model_type` is not supported; lists the supported ones.
+ * @throws MODEL_CONFIG_INVALID if fields are invalid; lists all of them.
  */
 export function readShape(
   config: ConfigRecord,
@@ -70,7 +74,7 @@ function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, A
   throw new WhetstoneError(
     'MODEL_ARCHITECTURE_UNKNOWN',
     modelType === undefined
-      ? 'config.json does not say which architecture the model has.'
+      ? 'config.json does not name the architecture of the model.'
       : "The model's architecture is not supported.",
     {
       place: { file, path: 'model_type' },
@@ -80,7 +84,7 @@ function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, A
   );
 }
 
-/** config.json under its usual names, with the architecture's defaults beneath. */
+/** Returns config.json with the usual field names and the defaults of the architecture. */
 function withDefaults(spec: ArchitectureSpec, config: ConfigRecord): ConfigRecord {
   const merged: Record<string, Json> = { ...spec.defaults };
   for (const [key, value] of Object.entries(config))
@@ -92,16 +96,16 @@ function withDefaults(spec: ArchitectureSpec, config: ConfigRecord): ConfigRecor
   return merged;
 }
 
-/** Fields whose null means "none" instead of "as usual". */
+/** Fields in which null means "none" instead of "the default". */
 const mayBeNull = new Set(['sliding_window', 'attn_logit_softcapping', 'final_logit_softcapping']);
 
-/** Far more than any model has: the list of layers is made by this number before the weights are looked at. */
-const mostLayers = 10_000;
+/** Far more layers than any model has. The check is needed because layers are created before weights are read. */
+const maxLayers = 10_000;
 
 function readLayers(spec: ArchitectureSpec, reader: ConfigReader, headDim: number): readonly LayerShape[] {
   const written = reader.size('num_hidden_layers');
-  if (written > mostLayers) reader.problem('num_hidden_layers', `at most ${mostLayers}`, String(written));
-  const count = Math.min(written, mostLayers);
+  if (written > maxLayers) reader.problem('num_hidden_layers', `at most ${maxLayers}`, String(written));
+  const count = Math.min(written, maxLayers);
   const types = readLayerTypes(spec, reader, count);
   const window = types.includes('sliding_attention') ? reader.size('sliding_window') : null;
   const base = spec.attentionScale === 'head dim' ? headDim : reader.number('query_pre_attn_scalar');
@@ -116,6 +120,7 @@ function readLayers(spec: ArchitectureSpec, reader: ConfigReader, headDim: numbe
 
 type LayerType = 'full_attention' | 'sliding_attention';
 
+/** Returns the attention type of each layer: from `layer_types`, or else by the rule of the architecture. */
 function readLayerTypes(spec: ArchitectureSpec, reader: ConfigReader, count: number): readonly LayerType[] {
   const { sliding } = spec;
   const { record } = reader;
@@ -145,9 +150,9 @@ function readLayerTypes(spec: ArchitectureSpec, reader: ConfigReader, count: num
 }
 
 /**
- * Rotary tables from either spelling: `rope_parameters` (flat, or one record a layer type), or `rope_theta`,
- * `rope_scaling`, `partial_rotary_factor` and `rope_local_base_freq` at the top. Table 0 serves full layers, table 1,
- * where there is one, sliding layers.
+ * Reads the rotary tables from either notation: `rope_parameters` (flat, or one record per layer type), or the
+ * top-level fields `rope_theta`, `rope_scaling`, `partial_rotary_factor` and `rope_local_base_freq`. Table 0 is for
+ * layers with full attention; table 1, if the architecture has it, for layers with sliding windows.
  */
 function readRopes(spec: ArchitectureSpec, reader: ConfigReader, headDim: number, maxLength: number): readonly Rope[] {
   if (spec.rope === 'none') return [];
@@ -156,8 +161,8 @@ function readRopes(spec: ArchitectureSpec, reader: ConfigReader, headDim: number
   const local: ConfigRecord = { rope_theta: record['rope_local_base_freq'] ?? 10_000 };
   const parameters = record['rope_parameters'];
   const scaling = record['rope_scaling'];
-  const read = (path: string, own: ConfigRecord, beneath: ConfigRecord): Rope =>
-    readRope(reader.nested(path, { ...beneath, ...withoutNull(own) }), headDim, maxLength);
+  const read = (path: string, own: ConfigRecord, defaults: ConfigRecord): Rope =>
+    readRope(reader.nested(path, { ...defaults, ...withoutNull(own) }), headDim, maxLength);
   if (isRecord(parameters) && isRecord(parameters['full_attention'])) {
     const full = read('rope_parameters.full_attention', parameters['full_attention'], shared);
     if (spec.rope === 'one') return [full];

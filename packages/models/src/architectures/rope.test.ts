@@ -33,7 +33,7 @@ const cases: [string, Record<string, Json>, number, number[], number][] = [
     1,
   ],
   [
-    'dynamic beyond it',
+    'dynamic beyond the length',
     { rope_type: 'dynamic', factor: 4 },
     512,
     [1, 0.2512737513, 0.0631385073, 0.0158650484, 0.0039864704, 0.0010016954, 0.0002516998, 6.32455e-5],
@@ -47,7 +47,7 @@ const cases: [string, Record<string, Json>, number, number[], number][] = [
     1.138629436111989,
   ],
   [
-    'yarn with everything given',
+    'yarn with all options',
     {
       rope_type: 'yarn',
       factor: 4,
@@ -69,7 +69,7 @@ const cases: [string, Record<string, Json>, number, number[], number][] = [
     1.1547005383792517,
   ],
   [
-    'longrope beyond it',
+    'longrope beyond the original length',
     { rope_type: 'longrope', original_max_position_embeddings: 64, short_factor: short, long_factor: long },
     65,
     [0.5, 0.1264911145, 0.0333333351, 0.0090350788, 0.0024999999, 0.0007027284, 0.0002, 5.7496e-5],
@@ -86,11 +86,11 @@ const cases: [string, Record<string, Json>, number, number[], number][] = [
 
 describe('rotary frequencies equal transformers', () => {
   it.each(cases)('%s', (_, parameters, length, expected, attentionFactor) => {
-    const spellings: Record<string, Json>[] = [
+    const notations: Record<string, Json>[] = [
       { rope_parameters: { rope_theta: 10_000, ...parameters } },
       { rope_theta: 10_000, rope_scaling: parameters },
     ];
-    for (const config of spellings) {
+    for (const config of notations) {
       const rope = ropeOf(config);
       const frequencies = rope.frequencies(length);
       expect(frequencies.length).toBe(expected.length);
@@ -100,7 +100,7 @@ describe('rotary frequencies equal transformers', () => {
     }
   });
 
-  it("reads Gemma 3's two tables in both spellings", () => {
+  it("reads Gemma 3's two tables in both notations", () => {
     const gemma: Record<string, Json> = {
       ...base,
       model_type: 'gemma3_text',
@@ -140,7 +140,7 @@ describe('config.json', () => {
     return '';
   };
 
-  it('names every field that does not fit, at once', () => {
+  it('reports all invalid fields together', () => {
     const text = problemsOf({
       ...base,
       vocab_size: -1,
@@ -164,12 +164,12 @@ describe('config.json', () => {
     expect(problemsOf({ ...base, model_type: 'qwen2', layer_types: ['full_attention', 'x'] })).toContain('layer_types');
   });
 
-  it('makes no list of layers by an impossible number', () => {
+  it('rejects an impossible number of layers before it creates them', () => {
     const text = problemsOf({ ...base, num_hidden_layers: 2 ** 50 });
     for (const part of ['MODEL_CONFIG_INVALID', 'num_hidden_layers', 'at most']) expect(text).toContain(part);
   });
 
-  it('lists the known architectures for an unknown one', () => {
+  it('lists the known architectures if the architecture is unknown', () => {
     const text = problemsOf({ ...base, model_type: 'mamba' });
     for (const part of ['MODEL_ARCHITECTURE_UNKNOWN', '"mamba"', 'gpt2', 'gemma3_text']) expect(text).toContain(part);
   });

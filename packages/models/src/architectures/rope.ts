@@ -2,10 +2,12 @@ import type { ConfigReader } from './config-reader.js';
 import type { Rope } from './shape.js';
 
 /**
- * Rotary frequencies of one layer type from a flat record of `rope_theta`, `rope_type`, `factor`, …: default, linear
- * (Chen et al. 2023), dynamic (NTK-aware, by length), llama3, yarn (Peng et al. 2023), longrope (Ding et al. 2024).
+ * Reads the rotary frequencies of one layer type from a flat record of `rope_theta`, `rope_type`, `factor` and so on.
+ * Types: default, linear (Chen et al. 2023), dynamic (NTK-aware, by length), llama3, yarn (Peng et al. 2023) and
+ * longrope (Ding et al. 2024).
  *
- * @param maxLength `max_position_embeddings`. @param headDim features of a head.
+ * @param headDim Features per head.
+ * @param maxLength `max_position_embeddings`.
  */
 export function readRope(reader: ConfigReader, headDim: number, maxLength: number): Rope {
   const kind = reader.optionalText('rope_type') ?? reader.optionalText('type') ?? 'default';
@@ -30,7 +32,7 @@ interface RopeInputs {
 
 type RopeKind = (inputs: RopeInputs) => Omit<Rope, 'rotated'>;
 
-/** θ^(−2i / rotated) for every rotated pair. */
+/** Returns θ^(−2i ÷ rotated) for every rotated pair i. */
 function baseFrequencies(theta: number, rotated: number): Float32Array {
   return Float32Array.from({ length: rotated / 2 }, (_, pair) => theta ** ((-2 * pair) / rotated));
 }
@@ -84,7 +86,7 @@ const kinds: Readonly<Record<string, RopeKind>> = {
     const attentionFactor =
       reader.optionalNumber('attention_factor') ??
       (mscale && mscaleAll ? magnitude(mscale) / magnitude(mscaleAll) : magnitude(1));
-    // The pair that turns so many times over the original length.
+    // The pair that makes `turns` full rotations over the original length.
     const pairOf = (turns: number): number =>
       (rotated * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
     const truncate = reader.flag('truncate', true);

@@ -1,8 +1,8 @@
 import type { ActivationName } from '@whetstone/core/ops';
 
 /**
- * A decoder, described: everything that distinguishes one model from another, as plain data. `decoder.ts` computes
- * whatever stands here; `specs/` says how each architecture's config.json becomes one.
+ * Describes a decoder as plain data: everything that distinguishes one model from another. `decoder.ts` computes it.
+ * `read-shape.ts` reads it from config.json, with the rules of the architecture in `specs/`.
  */
 export interface DecoderShape {
   /** `model_type` of config.json. */
@@ -11,35 +11,35 @@ export interface DecoderShape {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly heads: number;
-  /** Query heads share key/value heads in groups of heads / keyValueHeads. */
+  /** heads ÷ keyValueHeads query heads share one key/value head. */
   readonly keyValueHeads: number;
   readonly headDim: number;
-  /** Longest sequence the model was made for. */
+  /** Length of the longest sequence that the model supports, in tokens. */
   readonly maxLength: number;
   readonly layers: readonly LayerShape[];
   readonly norm: NormShape;
   /** RMSNorm of each head's query and key, before the rotation (Qwen 3, Gemma 3). */
   readonly queryKeyNorm: boolean;
   readonly activation: ActivationName;
-  /** Rotary tables that layers point to; empty where positions are learned. */
+  /** Rotary tables, which `LayerShape.rope` refers to by index; empty if positions are learned. */
   readonly ropes: readonly Rope[];
   readonly attentionSoftCap: number | null;
   readonly logitSoftCap: number | null;
-  /** Embeddings are multiplied by it (Gemma: √hiddenSize). */
+  /** Factor of the embeddings (Gemma: √hiddenSize). */
   readonly embeddingScale: number;
   readonly tiedHead: boolean;
   readonly biases: Biases;
   /** Linear weights are stored [in, out] (GPT-2's Conv1D) instead of [out, in]. */
   readonly fanInFanOut: boolean;
   readonly names: TensorNames;
-  /** Standard deviation of fresh weights. */
+  /** Standard deviation of newly initialised weights. */
   readonly initializerRange: number;
 }
 
 export interface LayerShape {
-  /** A token sees itself and the window − 1 tokens before it; null: all of them. */
+  /** A token sees itself and the `window − 1` tokens before it; if null, all tokens before it. */
   readonly window: number | null;
-  /** Index into `ropes`, or null where the layer rotates nothing. */
+  /** Index into `ropes`, or null if the layer has no rotary positions. */
   readonly rope: number | null;
   /** Factor of query · key. */
   readonly attentionScale: number;
@@ -61,21 +61,21 @@ export interface Biases {
 }
 
 /**
- * What the parts of the model are called in its files. A layer's tensor is
+ * Names of the modules in the model's files. The weight of a linear layer is
  * `<prefix>.<layers>.<i>.<block>.<name>.weight`.
  */
 export interface TensorNames {
   readonly prefix: string;
   readonly embedding: string;
-  /** Learned positions (GPT-2), or null. */
+  /** The table of learned positions (GPT-2), or null. */
   readonly positions: string | null;
   readonly layers: string;
   readonly attention: string;
-  /** Query, key and value; a single name is one layer with the three stacked in that order. */
+  /** Query, key and value; a single name means one layer that stacks the three in this order. */
   readonly queryKeyValue: readonly string[];
   readonly attentionOutput: string;
   readonly mlp: string;
-  /** `gate, up`: two layers. `stacked`: one layer with gate above up. `plain`: no gate at all. */
+  /** `gate, up`: two layers. `stacked`: one layer, gate rows before up rows. `plain`: no gate. */
   readonly gateUp: { readonly kind: 'gate, up' | 'stacked' | 'plain'; readonly layers: readonly string[] };
   readonly down: string;
   readonly norms: {
@@ -89,12 +89,12 @@ export interface TensorNames {
   };
 }
 
-/** One table of rotary frequencies. */
+/** Rotary frequencies of the layers that refer to them. */
 export interface Rope {
-  /** Features of a head that are rotated: the first `rotated`. */
+  /** Number of rotated features per head; they are the first ones. */
   readonly rotated: number;
-  /** Cosines and sines are multiplied by it (yarn, longrope). */
+  /** Factor of the cosines and sines (yarn, longrope). */
   readonly attentionFactor: number;
-  /** Radians per position, [rotated / 2]. Some kinds depend on the length at hand: the largest position + 1. */
+  /** Returns radians per position, [rotated / 2]. `length` is the largest position + 1; dynamic and longrope use it. */
   frequencies(length: number): Float32Array;
 }

@@ -130,7 +130,7 @@ const gpt2: ArchitectureSpec = {
   attentionScale: 'head dim',
 };
 
-/** Every architecture that the decoder computes, by `model_type`. */
+/** The supported architectures by `model_type`. */
 export const architectures: ReadonlyMap<string, ArchitectureSpec> = new Map(
   [gpt2, llama, mistral, qwen2, qwen3, phi3, gemma, gemma2, gemma3].map((spec) => [spec.modelType, spec]),
 );

@@ -1,6 +1,6 @@
 import type { TensorNames } from '../shape.js';
 
-/** Llama's names, which most decoders took over. */
+/** Llama's names, which most decoders use. */
 export const llamaNames: TensorNames = {
   prefix: 'model',
   embedding: 'embed_tokens',
@@ -23,7 +23,10 @@ export const llamaNames: TensorNames = {
   },
 };
 
-/** Gemma 2 and 3: a norm before and after each block. `post_attention_layernorm` names another place than Llama's. */
+/**
+ * Gemma 2 and 3: a norm before and after each block. `post_attention_layernorm` is the norm after attention; in Llama
+ * it is the norm before the feed-forward block.
+ */
 export const gemma2Names: TensorNames = {
   ...llamaNames,
   norms: {

@@ -3,35 +3,35 @@ import type { ConfigRecord } from '../config-reader.js';
 import type { Biases, NormShape, TensorNames } from '../shape.js';
 
 /**
- * What an architecture has of its own, as data. Adding one that fits the decoder means writing such a record and
- * listing it in `index.ts`. Numbers that config.json may leave out stand in `defaults`, under config.json's own names,
- * as transformers assumes them.
+ * Describes an architecture as data. To add an architecture that the decoder can compute, write a record and list it in
+ * `index.ts`. `defaults` has the values that transformers assumes for fields that config.json omits, under the field
+ * names of config.json.
  */
 export interface ArchitectureSpec {
   /** `model_type` in config.json. */
   readonly modelType: string;
   readonly defaults: ConfigRecord;
-  /** Other names of config.json's fields, by their usual name. */
+  /** The architecture's own field names in config.json, by their usual name. */
   readonly renamed?: Readonly<Record<string, string>>;
   readonly names: TensorNames;
   readonly norm: Omit<NormShape, 'epsilon'>;
   readonly queryKeyNorm?: boolean;
   readonly fanInFanOut?: boolean;
   readonly defaultActivation: ActivationName;
-  /** Biases, each fixed or decided by a field of config.json. */
+  /** Biases: fixed, or the name of the field of config.json that decides. */
   readonly biases: { readonly [K in keyof Biases]: boolean | string };
   /**
-   * Which layers see only a window of `sliding_window` tokens: none; all, where the field is set; or some, by
-   * `layer_types` or, where that is absent, by the function.
+   * Layers that see only a window of `sliding_window` tokens: none; all, if the field is set; or the layers that
+   * `layer_types` lists. If `layer_types` is absent, the function decides.
    */
   readonly sliding: 'none' | 'all' | ((layer: number, config: ConfigRecord) => boolean);
   /**
-   * Rotary tables: none, one for all layers, or one per layer type. By layer type, full layers use `rope_theta` and
-   * `rope_scaling`, sliding ones `rope_local_base_freq` (Gemma 3); or each its record of `rope_parameters`.
+   * Rotary tables: none, one for all layers, or one per layer type. With one per layer type (Gemma 3), full layers use
+   * `rope_theta` and `rope_scaling`, sliding layers `rope_local_base_freq`; or each has a record in `rope_parameters`.
    */
   readonly rope: 'none' | 'one' | 'by layer type';
-  /** Factor of query · key: 1/√headDim, or 1/√`query_pre_attn_scalar`. */
+  /** Factor of query · key: 1 ÷ √headDim, or 1 ÷ √`query_pre_attn_scalar`. */
   readonly attentionScale: 'head dim' | 'query_pre_attn_scalar';
-  /** Embeddings are multiplied by √hiddenSize. */
+  /** True if embeddings are multiplied by √hiddenSize. */
   readonly scaledEmbedding?: boolean;
 }
