@@ -1,7 +1,7 @@
-// Type tests: checked by the build, run by nothing.
+// Type tests: the build checks them; they never run.
 import type { Callback, CallbackMember, Control, HookName, HookSignatures, hookTable } from './index.js';
 
-/** Fails to compile where the table and the signatures differ. */
+/** Fails to compile if the hook table and the signatures name different hooks. */
 type SameKeys = [HookName] extends [keyof HookSignatures]
   ? [keyof HookSignatures] extends [HookName]
     ? true

@@ -6,71 +6,97 @@ import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
 import type { StepContext } from './strategy.js';
 
-/** What a callback may ask for. The loop decides when: at the next boundary between steps. */
+/**
+ * The requests that a callback can make of the training loop. The loop acts on them after the current step, except
+ * `skipUpdate`, which applies to the current step itself.
+ */
 export interface Control {
-  /** Ends the run after the step at work. `reason` becomes `stopReason` of its report. */
+  /** Ends the run after the current step. `reason` becomes `stopReason` of the run report; the first reason counts. */
   stop(reason: string): void;
-  /** Evaluates once the step at work is done. */
+  /** Evaluates after the current step. */
   evaluate(): void;
-  /** Writes a checkpoint once the step at work is done. */
+  /** Writes a checkpoint after the current step. */
   save(): void;
-  /** Leave out the update of the step at work (only from transformGradients). */
+  /**
+   * Skips the update of the current step. `reason` becomes `skipReason` of the step report.
+   *
+   * @throws `CONFIG_CONFLICT` if called from a hook other than `transformGradients`
+   */
   skipUpdate(reason: string): void;
   /**
-   * Put the weights that scored best back before the run ends (only from onEvaluate and onStep: marks the present ones
-   * as best).
+   * Marks the current weights as the best so far. The best weights are restored before the run ends.
+   *
+   * @throws `CONFIG_CONFLICT` if called from a hook other than `onEvaluate` and `onStep`
    */
   markBest(): void;
 }
 
-/** What is known of a run, or of a stage, when it starts. */
+/** Describes a run, or one stage of a run, at its start. */
 export interface RunInfo {
-  /** The stage that starts, where a run has several: `onRunStart` and `onRunEnd` are called for each. */
+  /** The stage that starts; absent if the run has no stages. */
   readonly stage?: StageInfo;
+  /** Optimizer steps from step 1 to the end, including those done before a resume. */
   readonly totalSteps: number;
   readonly epochs: number;
+  /** Optimizer steps done before this start: 0, or the step of the checkpoint that the run resumes from. */
   readonly startStep: number;
+  /** The absolute path of the run's folder, or null if the run writes nothing. */
   readonly outputFolder: string | null;
+  /** The name of the tfjs-core backend. */
   readonly backend: string;
+  /** The engine of the backend: `tensorflow`, `xla`, or the backend's own name. */
   readonly engine: string;
-  /** Processes that train together. */
+  /** The number of processes that train together; 1 if absent. */
   readonly workers?: number;
+  /** The number of scalars that the optimizer updates. */
   readonly trainableParameters: number;
+  /** The number of scalars in the model, including those of an adapter. */
   readonly totalParameters: number;
 }
 
-/** What callbacks are told when a run starts; events are told a {@link RunInfo}. */
+/** The argument of `onRunStart`. Listeners of the event `run:start` get only the {@link RunInfo}. */
 export interface StartingRun extends RunInfo {
   /**
-   * The model at work with its tokenizer and renderer, for callbacks that ask it. Not theirs to change or dispose;
-   * absent where hooks are called without a run.
+   * The model in training with its tokenizer and renderer, for callbacks that generate text or compute with it. The run
+   * owns it: a callback must neither change nor dispose it. Absent if hooks are called without a run, as in tests.
    */
   readonly loaded?: LoadedModel;
 }
 
-/** The microbatch that a hook computes with: its batch, and which positions are supervised. */
+/** The context of one microbatch: the batch, its supervised positions and the step it belongs to. */
 export interface MicrobatchContext extends StepContext, SupervisedPositions {
   readonly batch: Batch;
 }
 
-/** Gradients, or parameters, by the name of the parameter. */
+/** Tensors by parameter name: gradients, or the parameters themselves. */
 export type Gradients = ReadonlyMap<string, Tensor>;
 
-/** The signatures of the hooks in `hook-table.ts`, kind by kind. */
+/** The signatures of the hooks that `hook-table.ts` lists. */
 export interface HookSignatures {
-  /** Called once, or once a stage, before the first step or evaluation. */
+  /** Called once per run, or once per stage, before the first step or evaluation. */
   onRunStart(run: StartingRun, control: Control): void | Promise<void>;
-  /** `epoch` counts from 0; a run that resumes within an epoch does not start it again. */
+  /**
+   * Called before the first batch of an epoch. `epoch` counts from 0. A run that resumes in the middle of an epoch does
+   * not call it for that epoch.
+   */
   onEpochStart(epoch: number, control: Control): void | Promise<void>;
-  /** `step` is the number that the step's report will have: 1 for the first. */
+  /** Called before each optimizer step. `step` is the number that the step's report will have: 1 for the first. */
   onStepStart(step: number, control: Control): void | Promise<void>;
-  /** Returns the microbatch that goes through the model in place of `batch`. */
+  /** Returns the microbatch that the model computes with instead of `batch`. */
   transformBatch(batch: Batch, step: StepContext): Batch;
-  /** Returns logits [positions, vocabulary] in place of those of the supervised positions. Differentiable. */
+  /**
+   * Returns the logits that replace `logits`. Must be differentiable.
+   *
+   * @param logits of the supervised positions of the microbatch, `[positions, vocabulary]`
+   */
   transformLogits(logits: Tensor2D, microbatch: MicrobatchContext): Tensor2D;
-  /** Returns a loss term of one microbatch, a differentiable scalar, or undefined for none. */
+  /**
+   * Returns a loss term of the microbatch, a differentiable scalar, or undefined to add nothing.
+   *
+   * @param logits of the supervised positions of the microbatch, `[positions, vocabulary]`
+   */
   addLoss(logits: Tensor2D, microbatch: MicrobatchContext): Scalar | undefined;
-  /** Returns the gradients that the optimizer gets in place of the accumulated ones. */
+  /** Returns the gradients that the optimizer uses instead of the accumulated ones. */
   transformGradients(
     gradients: Gradients,
     step: StepContext & { readonly parameters: Gradients },
@@ -80,35 +106,38 @@ export interface HookSignatures {
   onStep(report: StepReport, control: Control): void | Promise<void>;
   /** Called after each evaluation. */
   onEvaluate(report: EvaluationReport, control: Control): void | Promise<void>;
-  /** Called after a checkpoint was written to `folder`. */
+  /** Called after a checkpoint has been written to `folder`. */
   onSave(checkpoint: { readonly step: number; readonly folder: string }, control: Control): void | Promise<void>;
-  /** Also where the run ends or stops within the epoch. */
+  /** Called after the last step of an epoch, and if the run ends or stops in the middle of one. */
   onEpochEnd(epoch: number, control: Control): void | Promise<void>;
-  /** Called once, or once a stage, after the last step and evaluation of a run that did not fail. */
+  /** Called once per run, or once per stage, after the last step and evaluation. Not called if the run failed. */
   onRunEnd(report: RunReport): void | Promise<void>;
-  /** Called once, in place of `onRunEnd`, if the run failed or was interrupted. */
+  /** Called once, instead of `onRunEnd`, if the run failed or was interrupted. */
   onRunError(error: unknown): void | Promise<void>;
 }
 
-/** When a hook is called, compared with the same hook of other callbacks: `pre` first, `post` last. */
+/**
+ * The position of a hook among the hooks of the same name in other callbacks: `pre` hooks are called first, `post`
+ * hooks last. Within one order, callbacks are called in the order of the configuration.
+ */
 export type HookOrder = 'pre' | 'normal' | 'post';
-/** A hook, or a hook that is called before or after those of other callbacks. */
+/** A hook: a function, or an object that also says when the function is called ({@link HookOrder}). */
 export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readonly handler: F };
 
 type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
 
-/** A callback: an object of hooks, with optional state. */
+/** A callback: an object of hooks, with optional state. It must have at least one hook or `nonFinite`. */
 export interface Callback extends Hooks {
   /**
-   * `'skip'`: a step whose loss or gradients are not finite is reported, but makes no update. Without it, such a step
-   * fails the run with `NON_FINITE`. Read once, when the run is composed. The engine checks every step anyway, so this
-   * costs no additional read of the device.
+   * `'skip'`: a step whose loss or gradients are not finite is reported but makes no update. If no callback sets it,
+   * the run fails with `NON_FINITE`. Read once, when the run is composed. The engine checks every step in any case, so
+   * the option costs no additional read of the device.
    */
   readonly nonFinite?: 'skip';
-  /** Returns the state that a checkpoint keeps, as plain JSON. */
+  /** Returns the state to store in a checkpoint, as plain JSON. */
   saveState?(): Json;
-  /** Restores what `saveState` returned, when a run resumes. */
+  /** Restores the state that `saveState` returned. Called when a run resumes. */
   loadState?(state: Json): void;
-  /** Frees what the callback holds. Called once, when the run is over. */
+  /** Releases everything that the callback owns. Called once, when the run is over, even if it failed. */
   dispose?(): void;
 }

@@ -1,7 +1,7 @@
 import type { Json } from './json.js';
 
 /**
- * A call of a tool that the assistant asks for.
+ * A tool call in a message of the assistant.
  *
  * @public
  */
@@ -10,61 +10,64 @@ export interface ToolCall {
   readonly type?: 'function';
   readonly function: { readonly name: string; readonly arguments: Json };
 }
-/** The definition of a tool, as the chat template expects it. */
+/** The definition of a tool, in the form that the chat template expects. */
 export type ToolDefinition = Json;
 
-/** One part of a message whose content is a list (`{type: 'text', text}`). */
+/** One element of a message whose content is a list, for example `{type: 'text', text: 'Hello'}`. */
 export interface ContentPart {
   readonly type: string;
   readonly text?: string;
   readonly [key: string]: Json | undefined;
 }
 
-/** One message of a conversation. */
+/** One message (turn) of a conversation. */
 export interface Message {
-  /** `system`, `user`, `assistant`, `tool`, or whatever the template knows. */
+  /** `system`, `user`, `assistant`, `tool`, or any other role that the chat template supports. */
   readonly role: string;
   readonly content: string | readonly ContentPart[] | null;
   readonly tool_calls?: readonly ToolCall[];
   readonly [key: string]: unknown;
   /**
-   * Whether this turn belongs to the prompt of a pair of prompt and completion: it is not learned from, unless
-   * `completionOnlyLoss` is false.
+   * True for the prompt of a prompt-completion pair: its tokens are not supervised unless `completionOnlyLoss` is
+   * false.
    */
   readonly isPrompt?: boolean;
-  /** Overrides whether this turn is learned from; by default the assistant's turns are. */
+  /** Overrides whether the tokens of this turn are supervised. By default only the assistant's turns are. */
   readonly train?: boolean;
-  /** How much the tokens of this turn count in the loss, where it is learned from; 1 by default, 0 for not at all. */
+  /** The weight of the turn's supervised tokens in the loss: 1 by default; 0 excludes them. */
   readonly weight?: number;
 }
 
-/** Where a record came from. `line` counts from 1. */
+/** The source of a record: its file and its position in the data. */
 export interface Origin {
   readonly file?: string;
+  /** The line in `file`, counted from 1. */
   readonly line?: number;
+  /** The position of the record in its data source, counted from 0. */
   readonly index: number;
 }
 
-/** One conversation of a data set, as read. */
+/** One conversation of a data set, as read from its source. */
 export interface Conversation {
   readonly messages: readonly Message[];
   readonly tools?: readonly ToolDefinition[];
   readonly origin: Origin;
   /**
-   * `chat` is rendered by the template; `completion` is prompt text and reply text joined as they are; `text` is
-   * supervised throughout.
+   * - `chat`: rendered by the chat template.
+   * - `completion`: prompt and completion are concatenated without a template.
+   * - `text`: plain text; every token is supervised.
    */
   readonly form: 'chat' | 'completion' | 'text';
-  /** Further columns of the record (topic, difficulty, …), untouched. */
+  /** The other columns of the record (topic, difficulty, …), unchanged. */
   readonly columns?: Readonly<Record<string, Json>>;
 }
 
-/** The label of a position that is not learned from. */
+/** The label of a position that does not count in the loss. */
 export const IGNORED_LABEL = -100;
 
 /**
- * One tokenised conversation. `labels[i]` is `ids[i]` where position i is learned, else {@link IGNORED_LABEL}; the
- * shift by one is the step's.
+ * One tokenized conversation. `labels[i]` is `ids[i]` if token i is supervised, and {@link IGNORED_LABEL} otherwise.
+ * Labels are not shifted: the training step shifts them by one.
  */
 export interface Example {
   readonly ids: Int32Array;
@@ -73,58 +76,66 @@ export interface Example {
 }
 
 /**
- * What one forward pass sees: `rows × length` tokens, row-major, padded on the right. `segmentIds` is 0 at padding and
- * 1, 2, … for the documents of a row (all 1 where a row holds one document): attention never crosses a segment.
- * `positionIds` restart at 0 in every segment.
+ * The input of one forward pass: `rows × length` tokens, row-major, padded on the right. A row may hold several
+ * documents; attention never crosses from one document to another.
  */
 export interface Batch {
   readonly rows: number;
   readonly length: number;
+  /** Token ids, `[rows × length]`. */
   readonly ids: Int32Array;
+  /** The token id at supervised positions, {@link IGNORED_LABEL} elsewhere, `[rows × length]`. Not shifted. */
   readonly labels: Int32Array;
+  /** 0 at padding; 1, 2, … for the first, second, … document of a row, `[rows × length]`. */
   readonly segmentIds: Int32Array;
+  /** The position of each token in its document, counted from 0, `[rows × length]`. */
   readonly positionIds: Int32Array;
   /**
-   * How much each position's label counts in the loss, [rows × length]; absent where every label counts 1. Never 0 at a
-   * label that counts.
+   * The weight of each label in the loss, `[rows × length]`; absent if every label has weight 1. Never 0 at a
+   * supervised position.
    */
   readonly weights?: Float32Array;
-  /** Conversations in the batch. */
+  /** The number of conversations in the batch. */
   readonly samples: number;
-  /** Tokens that are not padding. */
+  /** The number of tokens that are not padding. */
   readonly tokens: number;
-  /** Targets: labels that count after the shift by one within their segment. */
+  /** The number of target tokens: labels that remain supervised after the shift by one within their document. */
   readonly supervisedTokens: number;
-  /** Where its conversations came from, for errors to name. */
+  /** The sources of the conversations, for error messages. */
   readonly origins?: readonly Origin[];
 }
 
 /**
- * A finite, replayable dataset. `epoch(n)` is the same sequence at every call with the same n.
- * Iterating never changes the source; a position is resumed with `skip` batches already consumed.
+ * A finite data set that can be iterated repeatedly. `epoch(n)` yields the same batches at every call with the same n.
+ * Iteration does not change the source; a run resumes by skipping the batches that it has already consumed.
  */
 export interface BatchSource {
-  /** Batches in one epoch. */
+  /** The number of batches in one epoch. */
   readonly batchesPerEpoch: number;
-  /** Returns the batches of one epoch, in its order, without the first `skip`. */
+  /** Returns the batches of one epoch in their order, without the first `skip`. `epoch` counts from 0. */
   epoch(epoch: number, options?: { readonly skip?: number }): Iterable<Batch> | AsyncIterable<Batch>;
-  /** What was read, skipped and why: for the report at the start of a run. */
+  /** Counts of what was read and what was skipped, for the report at the start of a run. */
   readonly summary: DataSummary;
 }
 
-/** What a data set holds, and what was left out of it. */
+/** Describes the contents of a data set and what was excluded from it. */
 export interface DataSummary {
   readonly files: readonly string[];
+  /** The number of conversations in the data set. */
   readonly conversations: number;
+  /** Rows that could not be read, and why. */
   readonly unreadable: readonly { readonly origin: Origin; readonly reason: string }[];
+  /** The number of conversations that were truncated to the maximum length. */
   readonly truncated: number;
+  /** The number of conversations without a supervised token. */
   readonly withoutTargets: number;
+  /** The number of tokens, without padding. */
   readonly tokens: number;
   readonly supervisedTokens: number;
-  /** Tokens of the longest conversation, as it was cut. */
+  /** The length of the longest conversation in tokens, after truncation. */
   readonly longest?: number;
-  /** Hex SHA-256 over the contents: the same data, the same hash. */
+  /** The hex SHA-256 of the contents: equal data has an equal hash. */
   readonly contentHash: string;
-  /** What the data was made of and what happened to it, for the folder of the run. */
+  /** Records the sources of the data and the transforms applied to it. Written to the run's folder. */
   readonly manifest?: Json;
 }

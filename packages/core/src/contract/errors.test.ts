@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { isWhetstoneError, WhetstoneError } from './errors.js';
 
-test('a copy of an error has its fields but those that were replaced, and the original as its cause', () => {
+test('a copy of an error has its unchanged fields, and the original as its cause', () => {
   const error = new WhetstoneError('DATA_UNREADABLE', 'No reply.', {
     place: { file: 'a.jsonl', line: 3 },
     expected: 'a message of the assistant',

@@ -1,30 +1,34 @@
 import { errorCodes, type ErrorCode } from './error-codes.js';
 
-/** Where something is wrong: every part that is known. Lines and columns count from 1. */
+/** The position of an error, as far as it is known. Lines and columns count from 1. */
 export interface Place {
   readonly file?: string;
   readonly line?: number;
   readonly column?: number;
-  /** A JSON path into a configuration or a record, as `strategy.options.rank`. */
+  /** A JSON path in a configuration or a record, for example `strategy.options.rank`. */
   readonly path?: string;
-  /** A tensor or parameter name. */
+  /** The name of a tensor or parameter. */
   readonly tensor?: string;
 }
 
-/** One of several things that are wrong at once. */
+/** One of several problems that are reported together. */
 export interface Problem {
+  /** A sentence that says what is wrong. */
   readonly message: string;
   readonly place?: Place;
+  /** The value or form that would be correct. */
   readonly expected?: string;
+  /** The value that was found instead. */
   readonly found?: string;
+  /** A sentence that says what to do. */
   readonly hint?: string;
 }
 
-/** Details of a {@link WhetstoneError} besides its code and message. */
+/** The fields of a {@link WhetstoneError} in addition to its code and message. */
 export interface WhetstoneErrorOptions extends Omit<Problem, 'message'> {
-  /** Everything that is wrong, where it is more than one thing. */
+  /** All problems, if there are several. */
   readonly problems?: readonly Problem[];
-  /** Plain data for programs. */
+  /** Plain data for programs that handle the error. */
   readonly details?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
@@ -32,8 +36,9 @@ export interface WhetstoneErrorOptions extends Omit<Problem, 'message'> {
 const brand = Symbol.for('whetstone.error');
 
 /**
- * The only error that Whetstone throws on purpose. `message` is a sentence without the code; `toString()` shows all of
- * it. Recognise it with {@link isWhetstoneError}: the check holds across duplicate installs of the package.
+ * The error class of Whetstone: every error that it reports to users is one. `message` is a sentence without the code;
+ * `toString()` shows all fields. Test for it with {@link isWhetstoneError} instead of `instanceof`: the check also
+ * works if two copies of the package are installed.
  */
 export class WhetstoneError extends Error {
   override readonly name = 'WhetstoneError';
@@ -58,8 +63,8 @@ export class WhetstoneError extends Error {
   }
 
   /**
-   * Returns a copy of an error with some of its fields replaced, which may come from another installed copy of the
-   * package. Its cause is the original error's, or the original error if it has none.
+   * Returns a copy of an error with some of its fields replaced. The error may come from another installed copy of the
+   * package. The cause of the copy is the cause of the original, or the original itself if it has none.
    */
   static with(
     error: WhetstoneError,
@@ -71,7 +76,7 @@ export class WhetstoneError extends Error {
     return new WhetstoneError(code, message ?? error.message, options);
   }
 
-  /** Process exit code that fits this error: 2 for usage and configuration, 130 for an interruption, else 1. */
+  /** The exit code of the command: 2 for usage and configuration, 130 for an interruption, 1 otherwise. */
   get exitCode(): number {
     return errorCodes[this.code].exitCode;
   }
@@ -81,12 +86,14 @@ export class WhetstoneError extends Error {
   }
 }
 
-/** True for a {@link WhetstoneError} of this or of another installed copy of the package. */
+/** Returns whether a value is a {@link WhetstoneError}, of this or of another installed copy of the package. */
 export function isWhetstoneError(value: unknown): value is WhetstoneError {
   return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[brand] === true;
 }
 
-/** `data.jsonl:3:7`, `run.json at strategy.options.rank`, `tensor model.norm.weight`: whatever of a place is known. */
+/**
+ * Formats the known fields of a place: `data.jsonl:3:7`, `run.json at strategy.options.rank`, `tensor lm_head.weight`.
+ */
 function formatPlace(place: Place): string {
   const { file, line, column, path, tensor } = place;
   const position = file === undefined ? '' : [file, line, column].filter((part) => part !== undefined).join(':');
@@ -104,7 +111,7 @@ function formatProblem(problem: Problem, indent: string): string {
   return lines.map((line) => indent + line).join('\n');
 }
 
-/** The whole error for a person: code, place, message, expected, found, hint, then each further problem. */
+/** Formats an error for display: code, place, message, expected, found and hint, then each further problem. */
 export function formatError(error: WhetstoneError): string {
   const head = formatProblem(error, '');
   return [

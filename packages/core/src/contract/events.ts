@@ -1,7 +1,10 @@
 import type { RunInfo } from './callback.js';
 import type { EvaluationReport, RunReport, StepReport } from './report.js';
 
-/** Events of a run: observe-only, emitted after the fact. A listener that throws is logged and harms no one. */
+/**
+ * The events of a run with their arguments. Each is emitted after the callbacks' hooks for the same occasion. An error
+ * that a listener throws is logged and does not affect the run.
+ */
 export interface TrainerEvents {
   'run:start': [RunInfo];
   step: [StepReport];

@@ -18,7 +18,7 @@ type OfName<S, Name> = Name extends keyof TypeOfName
       ? OfObject<S>
       : Json;
 
-/** Keys that are there after validation: required ones, and those with a default. */
+/** The keys that are always present after validation: required keys and keys with a default. */
 type Present<S, P> =
   | (S extends { readonly required: readonly (infer R)[] } ? R : never)
   | { [K in keyof P]: P[K] extends { readonly default: unknown } ? K : never }[keyof P];
@@ -32,9 +32,9 @@ type OfObject<S> = S extends { readonly properties: infer P }
     : Readonly<Record<string, Json>>;
 
 /**
- * The type of a value that fits a JSON Schema, defaults applied: enough of the language for options (`type`, `enum`,
- * `const`, `properties`, `required`, `default`, `items`, `additionalProperties`, `anyOf`, `oneOf`). What it does not
- * know is {@link Json}.
+ * The type of the values that match a JSON Schema, after defaults have been applied. Supported keywords: `type`,
+ * `enum`, `const`, `properties`, `required`, `default`, `items`, `additionalProperties`, `anyOf` and `oneOf`. A schema
+ * without any of them has the type {@link Json}.
  */
 export type FromSchema<S> = S extends { readonly const: infer Constant }
   ? Constant

@@ -1,24 +1,25 @@
 /**
- * The one table of hooks. Types, the runner, validation at load and the documentation derive from it.
+ * The table of all hooks. Types, the hook runner, the validation of callbacks and the documentation derive from it.
  *
- * - `observe`: told after the fact; may be async, awaited in order.
- * - `transform`: sync waterfall: gets a value and returns its replacement.
- * - `add`: sync: contributes a scalar that is summed with the others, or nothing.
+ * - `observe`: receives information and returns nothing. May be async; the hooks of several callbacks are awaited in
+ *   order.
+ * - `transform`: receives a value and returns its replacement, which the next callback receives. Synchronous.
+ * - `add`: returns a scalar, which is added to those of other callbacks, or undefined. Synchronous.
  *
- * `control`: whether the hook's last argument is the `Control` to ask with.
+ * `control`: whether the last argument of the hook is a `Control`.
  */
 export const hookTable = {
   onRunStart: {
     kind: 'observe',
     control: true,
-    summary: 'Once, or once a stage, when everything is composed and before the first step or evaluation.',
+    summary: 'Once per run, or once per stage, before the first step or evaluation.',
   },
   onEpochStart: { kind: 'observe', control: true, summary: 'Before the first batch of an epoch.' },
   onStepStart: { kind: 'observe', control: true, summary: 'Before the first microbatch of an optimizer step.' },
   transformBatch: {
     kind: 'transform',
     control: false,
-    summary: 'Replaces a microbatch before it goes through the model.',
+    summary: 'Replaces a microbatch before the forward pass.',
   },
   transformLogits: {
     kind: 'transform',
@@ -28,26 +29,26 @@ export const hookTable = {
   addLoss: {
     kind: 'add',
     control: false,
-    summary: 'A loss term of one microbatch, a differentiable scalar, weighted as the mean loss is.',
+    summary: 'Adds a loss term to one microbatch: a differentiable scalar, weighted like the mean loss.',
   },
   transformGradients: {
     kind: 'transform',
     control: true,
-    summary: 'Replaces the accumulated gradients by name, before the update.',
+    summary: 'Replaces the accumulated gradients before the update.',
   },
-  onStep: { kind: 'observe', control: true, summary: "After the update, with the step's report." },
+  onStep: { kind: 'observe', control: true, summary: 'After the update, with the report of the step.' },
   onEvaluate: { kind: 'observe', control: true, summary: 'After an evaluation, with its report.' },
-  onSave: { kind: 'observe', control: true, summary: 'After a checkpoint got its final name.' },
+  onSave: { kind: 'observe', control: true, summary: 'After a checkpoint has been written.' },
   onEpochEnd: { kind: 'observe', control: true, summary: 'After the last step of an epoch.' },
   onRunEnd: {
     kind: 'observe',
     control: false,
-    summary: 'Once, or once a stage, after the last step and evaluation; not called when the run failed.',
+    summary: 'Once per run, or once per stage, after the last step and evaluation; not if the run failed.',
   },
   onRunError: {
     kind: 'observe',
     control: false,
-    summary: 'Once, instead of onRunEnd, when the run failed or was interrupted.',
+    summary: 'Once, instead of onRunEnd, if the run failed or was interrupted.',
   },
 } as const satisfies Record<
   string,
@@ -57,8 +58,8 @@ export const hookTable = {
 /** The name of a hook. */
 export type HookName = keyof typeof hookTable;
 
-/** What a callback may have besides hooks. */
+/** The members that a callback may have in addition to hooks. */
 export const callbackMembers = ['nonFinite', 'saveState', 'loadState', 'dispose'] as const;
 
-/** The name of a member of a callback that is not a hook. */
+/** The name of a callback's member that is not a hook. */
 export type CallbackMember = (typeof callbackMembers)[number];

@@ -1,6 +1,6 @@
 /**
- * The contract: types, the hook table, errors, tokens and `definePlugin`. Everything else in Whetstone depends on it,
- * and it on nothing.
+ * The plugin contract: types, the hook table, errors, service tokens and `definePlugin`. All of Whetstone depends on
+ * this module; it depends on no other.
  *
  * @module @whetstone/core/contract
  */

@@ -1,4 +1,4 @@
-/** A value that survives `JSON.stringify` and `JSON.parse` unchanged. */
+/** A value that `JSON.stringify` and `JSON.parse` reproduce unchanged. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /** A JSON Schema (draft 2020-12) as plain data. */

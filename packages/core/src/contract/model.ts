@@ -1,224 +1,247 @@
 import type { Tensor, Tensor2D, Tensor4D, Variable } from '@tensorflow/tfjs-core';
 import type { Json } from './json.js';
 
-/** How a linear layer computes: `input` is [tokens, inFeatures], the result [tokens, outFeatures]. */
+/** The forward pass of a linear layer: `[tokens, inFeatures]` → `[tokens, outFeatures]`. Differentiable. */
 export interface LinearForward {
   (input: Tensor2D): Tensor2D;
   /**
-   * Where it is a product and an addition and nothing else: what it computes with at the moment. Whoever wraps it may
-   * compute that together with what it adds.
+   * Returns the current weight and bias, if the layer computes `input · weightᵀ + bias` and nothing else. A wrapper can
+   * use them to compute the layer and its own addition in one operation. Absent for layers that compute more.
    */
   readonly plain?: () => PlainLinear;
 }
 
-/** What a linear layer computes with that nobody wrapped: `input · weightᵀ + bias`. */
+/** The weight and bias of a linear layer that computes `input · weightᵀ + bias` and nothing else. */
 export interface PlainLinear {
-  /** [out, in] or, under `fanInFanOut`, [in, out]. */
+  /** `[outFeatures, inFeatures]`, or `[inFeatures, outFeatures]` if `fanInFanOut`. */
   readonly weight: Tensor2D;
+  /** True if the weight is stored as `[inFeatures, outFeatures]`. */
   readonly fanInFanOut: boolean;
-  /** [out] */
+  /** `[outFeatures]`, or null for a layer without bias. */
   readonly bias: Tensor | null;
 }
 
 /**
- * A linear layer by its module path, as `model.layers.0.self_attn.q_proj` or `transformer.h.0.attn.c_attn`.
- * Strategies wrap sites and never know architectures.
+ * A linear layer of a model that strategies can wrap. Strategies work with sites only, so that they support every
+ * architecture.
  */
 export interface LinearSite {
+  /** The module path, for example `model.layers.0.self_attn.q_proj` or `transformer.h.0.attn.c_attn`. */
   readonly name: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
-  /** True for GPT-2's Conv1D: the weight is stored [in, out] instead of [out, in]. */
+  /** True if the weight is stored as `[inFeatures, outFeatures]`, as in GPT-2's Conv1D. */
   readonly fanInFanOut: boolean;
-  /** The stored weight, [out, in] or, under `fanInFanOut`, [in, out]. */
+  /** The stored weight: `[outFeatures, inFeatures]`, or `[inFeatures, outFeatures]` if `fanInFanOut`. */
   readonly weight: Variable;
+  /** `[outFeatures]`, or null for a layer without bias. */
   readonly bias: Variable | null;
-  /** True for `lm_head`. PEFT's `all-linear` leaves the output layer out. */
+  /** True for the output layer (`lm_head`), which PEFT's `all-linear` excludes. */
   readonly isOutput: boolean;
-  /** Puts `wrapper` around the layer; wrappers nest, the last outermost. The result takes it off again. */
+  /**
+   * Wraps the layer's forward pass. Wrappers nest; the last one is outermost. Returns a function that removes the
+   * wrapper.
+   */
   wrap(wrapper: (base: LinearForward) => LinearForward): () => void;
   /**
-   * Uses another weight, without owning it, in place of the stored one (an untied head, a dequantised weight). The
-   * result puts it back.
+   * Makes the layer compute with the result of `weight` instead of the stored weight, for example an untied head or a
+   * dequantised weight. The caller owns that tensor. Returns a function that restores the stored weight.
    */
   replaceWeight(weight: () => Tensor2D): () => void;
 }
 
 /**
- * Keys and values that every token of a row may attend to, before the row's own: [rows or 1, kvHeads, prefixLength,
- * headDim].
+ * Keys and values that precede those of the tokens of a row; every token of the row attends to them. Both have the
+ * shape `[rows or 1, keyValueHeads, prefixLength, headDim]`.
  */
 export interface AttentionPrefix {
   readonly key: Tensor4D;
   readonly value: Tensor4D;
 }
 
-/** An attention layer, to which a strategy may add keys and values. */
+/** An attention layer of a model, to which strategies can add keys and values. */
 export interface AttentionSite {
-  /** The module path, as `model.layers.0.self_attn`. */
+  /** The module path, for example `model.layers.0.self_attn`. */
   readonly name: string;
+  /** The index of the layer, counted from 0. */
   readonly layer: number;
   readonly keyValueHeads: number;
   readonly headDim: number;
-  /** Adds a prefix. Prefix keys are not rotated; real tokens start at position prefixLength. */
+  /**
+   * Sets the prefix of keys and values, or removes it (null). Prefix keys are not rotated; the positions of the tokens
+   * start at `prefixLength`.
+   */
   setPrefix(prefix: (() => AttentionPrefix) | null): void;
 }
 
 /**
- * The table of token embeddings.
+ * The token embedding of a model, to which strategies can add virtual tokens.
  *
  * @public
  */
 export interface EmbeddingSite {
+  /** The name of the embedding's parameter. */
   readonly name: string;
+  /** `[vocabulary, hidden]`. */
   readonly weight: Variable;
-  /** Puts virtual tokens [virtualTokens, hidden] before every row: prompt tuning. */
+  /** Sets the embeddings of virtual tokens, `[virtualTokens, hidden]`, that precede every row; null removes them. */
   setPromptEmbeddings(prompt: (() => Tensor2D) | null): void;
   /**
-   * Looks the tokens `ids` up in `values` [ids, hidden] instead of in the stored table: embeddings of single tokens
-   * that an adapter trains. The head is not touched.
+   * Replaces the embeddings of the tokens `ids` by the rows of `values`, `[ids.length, hidden]`; null restores the
+   * stored ones. Used by adapters that train the embeddings of single tokens. A tied head is not affected.
    */
   setRows(rows: { readonly ids: readonly number[]; readonly values: () => Tensor2D } | null): void;
 }
 
-/** Keys and values of the tokens that were already read. Owned by whoever made it. */
+/** The keys and values of tokens that the model has already read. The caller of `createCache` owns it. */
 export interface KeyValueCache {
+  /** The number of tokens per row. */
   readonly length: number;
-  /** Frees the keys and values. */
+  /** Disposes the keys and values. */
   dispose(): void;
 }
 
-/** The tokens of one forward pass, [rows × length] and row-major. */
+/** The tokens of one forward pass. All arrays have `rows × length` elements in row-major order; see `Batch`. */
 export interface ForwardInput {
   readonly rows: number;
   readonly length: number;
-  /** [rows × length], row-major. */
   readonly ids: Int32Array;
   readonly segmentIds: Int32Array;
   readonly positionIds: Int32Array;
 }
 
-/** Which positions of a batch get logits, in row-major order of [rows, length]. */
+/** Selects positions of a batch: indices into the row-major `[rows × length]`, or all of them. */
 export type Positions = Int32Array | 'all';
 
 /**
- * logits = hidden · weightᵀ, then softCap · tanh(logits ÷ softCap) if there is a cap.
+ * A head that is one matrix: `logits = hidden · weightᵀ`, then `softCap · tanh(logits ÷ softCap)` if there is a soft
+ * cap.
  *
  * @public
  */
 export interface PlainHead {
+  /** `[vocabulary, hidden]`. */
   readonly weight: Tensor2D;
   readonly softCap: number | null;
 }
 
 /**
- * What lies below the first layer that is trained: nothing there changes, so that it is computed without gradient
- * bookkeeping, and what comes out of it may be kept.
+ * The layers below the first layer that is trained. Their parameters do not change, so that they are computed without
+ * recording gradients, and their outputs can be cached.
  */
 export interface FrozenPrefix {
-  /** Embeddings and this many layers; `layers` of the model where only what follows its layers is trained. */
+  /** The number of frozen layers after the embedding; all layers if only the final norm or the head is trained. */
   readonly layers: number;
   /**
-   * Gives the hidden states [rows × length, hidden] after those layers in place of `compute(input)`: from an earlier
-   * pass, where it kept them.
+   * Returns the hidden states after the frozen layers, `[rows × length, hidden]`: those of an earlier pass, or
+   * `compute(input)`. Without this method they are computed at every pass.
    */
   states?(input: ForwardInput, compute: (input: ForwardInput) => Tensor2D): Tensor2D;
 }
 
-/** What of a linear layer is known without its weight. */
+/** The properties of a linear layer that are known without its weight. */
 export type LinearSiteOutline = Pick<LinearSite, 'name' | 'inFeatures' | 'outFeatures' | 'fanInFanOut' | 'isOutput'>;
 
-/** A model as its configuration describes it, without any weight. Every {@link LanguageModel} is one. */
+/** The structure of a model, as its `config.json` describes it, without weights. Every {@link LanguageModel} is one. */
 export interface ModelOutline {
+  /** `model_type` of `config.json`. */
   readonly architecture: string;
   readonly vocabularySize: number;
   readonly hiddenSize: number;
+  /** The number of layers. */
   readonly layers: number;
+  /** The shapes of the stored parameters, by Hugging Face name. */
   readonly parameters: ReadonlyMap<string, { readonly shape: readonly number[] }>;
   readonly linearSites: ReadonlyMap<string, LinearSiteOutline>;
   readonly attentionSites: readonly Pick<AttentionSite, 'name' | 'layer' | 'keyValueHeads' | 'headDim'>[];
   readonly embeddingSite: Pick<EmbeddingSite, 'name'>;
 }
 
-/** A decoder-only language model over tfjs-core. */
+/** A decoder-only language model that computes with tfjs-core. */
 export interface LanguageModel {
-  /** `model_type` of config.json. */
+  /** `model_type` of `config.json`. */
   readonly architecture: string;
-  /** config.json as read. */
+  /** The contents of `config.json`. */
   readonly config: Readonly<Record<string, Json>>;
   readonly vocabularySize: number;
-  /** Ids of tokens that the vocabulary was given when the model was loaded: their embeddings are yet to be learned. */
+  /** The ids of the tokens that were added when the model was loaded. Their embeddings are not trained yet. */
   readonly addedTokens: readonly number[];
   readonly hiddenSize: number;
+  /** The number of layers. */
   readonly layers: number;
+  /** The maximum number of tokens in a sequence. */
   readonly maxLength: number;
   /**
-   * Every stored parameter by its Hugging Face name; all are created with `trainable: false`. A tied head has no entry
-   * of its own.
+   * The stored parameters, by Hugging Face name. All are created with `trainable: false`. A tied head has no entry of
+   * its own.
    */
   readonly parameters: ReadonlyMap<string, Variable>;
-  /** Parameters that were quantised when they were read, by name: a strategy that quantises leaves them as they are. */
+  /** The names of the parameters that were quantised when they were read. Strategies do not quantise them again. */
   readonly quantised?: ReadonlySet<string>;
+  /** The linear layers, by module path. */
   readonly linearSites: ReadonlyMap<string, LinearSite>;
+  /** The attention layers, from the first to the last. */
   readonly attentionSites: readonly AttentionSite[];
   readonly embeddingSite: EmbeddingSite;
-  /** Folder it was read from, for adapters to name. */
+  /** The folder that the model was read from, for the configuration of adapters; null for a model made in memory. */
   readonly folder: string | null;
 
   /**
-   * Final hidden states after the last norm, [positions, hidden]; what the chosen positions do not depend on need not
-   * be computed. Differentiable; call inside `tf.tidy`.
+   * Returns the hidden states after the final norm, `[positions, hidden]`. Only what the selected positions depend on
+   * has to be computed. Differentiable; call inside `tf.tidy`.
    */
   hiddenStates(input: ForwardInput, positions: Positions): Tensor2D;
-  /** The head, soft cap included: hidden [tokens, hidden] → logits [tokens, vocabulary]. */
+  /** Applies the head, including its soft cap: `[tokens, hidden]` → `[tokens, vocabulary]`. Differentiable. */
   head(hidden: Tensor2D): Tensor2D;
   /**
-   * The head as one matrix [vocabulary, hidden] and its soft cap, for a loss that never holds all logits; absent or
-   * null where something wraps the head or it is more than a matrix.
+   * Returns the head as one matrix with its soft cap, for a loss that is computed in chunks of logits. Absent or null
+   * if the head is wrapped or is more than one matrix.
    */
   plainHead?(): PlainHead | null;
-  /** `head` of the chosen positions of `hiddenStates`: [positions, vocabulary]. */
+  /** Returns the logits of the selected positions, `[positions, vocabulary]`. Differentiable; call inside `tf.tidy`. */
   logits(input: ForwardInput, positions: Positions): Tensor2D;
 
   /**
-   * Says what below nothing is trained; null: anything may be. Prefixes and virtual tokens, which change every layer,
-   * set it aside.
+   * Declares the layers below which nothing is trained; null: any layer may be trained. Ignored while a prefix or
+   * virtual tokens are set, because they change every layer.
    */
   setFrozenPrefix?(prefix: FrozenPrefix | null): void;
 
-  /** An empty cache for `rows` sequences. */
+  /** Creates an empty cache for `rows` sequences. */
   createCache(rows: number): KeyValueCache;
   /**
-   * Reads `length` further tokens per row and appends them to the cache. Returns logits of each row's last token,
-   * [rows, vocabulary].
+   * Reads the next `length` tokens of each row and appends their keys and values to the cache. Returns the logits of
+   * the last token of each row, `[rows, vocabulary]`.
    */
   decode(input: ForwardInput, cache: KeyValueCache): Tensor2D;
 
-  /** Randomness of layers that need it in training (dropout of adapters); evaluation is the default. */
+  /** Whether layers that behave differently in training, such as an adapter's dropout, do so. False by default. */
   training: boolean;
-  /** Frees the parameters. */
+  /** Disposes the parameters. */
   dispose(): void;
 }
 
-/** The targets of a batch after the shift by one: `positions[i]` predicts token `targets[i]`. */
+/** The target tokens of a batch after the shift by one: the position `positions[i]` predicts the token `targets[i]`. */
 export interface SupervisedPositions {
+  /** Indices into the row-major `[rows × length]`, ascending. */
   readonly positions: Int32Array;
+  /** Token ids, one for each position. */
   readonly targets: Int32Array;
-  /** How much each target counts in the loss; absent where each counts 1. */
+  /** The weight of each target in the loss; absent if every target has weight 1. */
   readonly weights?: Float32Array;
 }
 
-/** Named tensors on their way to or from a safetensors file. */
+/** Tensors by name, as in a safetensors file. */
 export type NamedTensors = ReadonlyMap<string, Tensor>;
 
-/** A model with everything that must travel with it. */
+/** A model with its tokenizer and its chat renderer. */
 export interface LoadedModel {
   readonly model: LanguageModel;
   readonly tokenizer: import('./tokenizer.js').Tokenizer;
   readonly renderer: import('./tokenizer.js').ChatRenderer;
   /**
-   * Files of the tokenizer, by name, that differ from those in the model's folder, because tokens were added: they
-   * travel with what is trained.
+   * The contents of tokenizer files that differ from those in the model's folder because tokens were added, by file
+   * name. They are written next to every saved model or adapter.
    */
   readonly companionFiles?: Readonly<Record<string, string>>;
 }

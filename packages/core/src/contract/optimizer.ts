@@ -1,36 +1,38 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { SavedState } from './strategy.js';
 
-/** What an optimizer is told about one update. */
+/** The arguments of one update that are not tensors. */
 export interface OptimizerStep {
-  /** 1 for the first update. */
+  /** The number of this update: 1 for the first. */
   readonly update: number;
+  /** The learning rate of this update: the base rate times the factor of the schedule. */
   readonly learningRate: number;
-  /** Factor of the learning rate for the parameter; 1 for most. */
+  /** Returns the factor of the learning rate for a parameter; 1 for most parameters. */
   learningRateScale(name: string): number;
-  /** Whether weight decay applies to the parameter (not to biases and norms). */
+  /** Returns whether weight decay applies to a parameter: false for biases and norms. */
   decays(name: string): boolean;
 }
 
 /**
- * Updates parameters in place (`variable.assign`) from gradients. State is keyed by parameter name, never by position.
+ * Updates parameters in place (`variable.assign`) from their gradients. The state is keyed by parameter name, never by
+ * position.
  */
 export interface Optimizer {
   /**
-   * Makes the state that `apply` is going to need for these parameters and does not have yet; true where it made some.
-   * Called before the gradients are computed: what stays lies beside the weights then and not scattered among what a
-   * step needs, and a first update is the same graph as all later ones.
+   * Creates the state that `apply` needs for these parameters and that does not exist yet. Returns whether it created
+   * any. Called before the gradients are computed: the state is then allocated next to the weights instead of between
+   * temporary tensors, and the first update has the same graph as all later ones.
    */
   prepare?(parameters: ReadonlyMap<string, Variable>): boolean;
-  /** Updates the parameters by their gradients. */
+  /** Updates every parameter that has a gradient. */
   apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;
-  /** Returns the state that a checkpoint keeps, keyed by parameter name. */
+  /** Returns the state to store in a checkpoint, keyed by parameter name. */
   saveState(): SavedState;
-  /** Restores what `saveState` returned. */
+  /** Restores the state that `saveState` returned. */
   loadState(state: SavedState): void;
-  /** Frees the state. */
+  /** Disposes the state. */
   dispose(): void;
 }
 
-/** Factor of the base learning rate at `step` updates done, 0-based. Pure. */
+/** Returns the factor of the base learning rate after `step` updates: `step` is 0 for the first update. Pure. */
 export type Schedule = (step: number) => number;

@@ -1,4 +1,4 @@
-// Type tests: checked by the build, run by nothing. A line under `@ts-expect-error` must not compile.
+// Type tests: the build checks them; they never run. A line under `@ts-expect-error` must not compile.
 import { definePlugin, type Callback, type FromSchema, type Plugin } from './index.js';
 
 const configSchema = {
@@ -15,7 +15,7 @@ const configSchema = {
   },
 } as const;
 
-/** True where two types are the same. */
+/** True if two types are identical. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 type Flat<T> = { [K in keyof T]: T[K] };
 export const optionsFollowFromSchema: Same<
@@ -40,7 +40,7 @@ export const fine = definePlugin({
   }),
 });
 
-// Every plugin goes into one list.
+// Plugins with different options fit into one list.
 export const list: readonly Plugin[] = [fine];
 
 export const misspelledHook = definePlugin({
@@ -69,7 +69,7 @@ export const wrongKind = definePlugin({
   kind: 'strategy',
   name: 'wrong-kind',
   configSchema,
-  // @ts-expect-error a strategy is no object of hooks
+  // @ts-expect-error a strategy is not an object of hooks
   create: () => ({ onStep: () => undefined }),
 });
 

@@ -9,35 +9,35 @@ import type { WeightStorage } from './storage.js';
 import type { Strategy } from './strategy.js';
 import type { ChatRenderer, Tokenizer } from './tokenizer.js';
 
-/** The version of the plugin contract; `apiVersion` of a plugin names it. */
+/** The version of the plugin contract: the value of every plugin's `apiVersion`. */
 export const PLUGIN_API_VERSION = 1;
 
-/** Leveled, structured messages. */
+/** Receives the messages of a run, with a level and optional structured fields. */
 export interface Logger {
-  /** Reports a detail that helps to find a fault. */
+  /** Reports a detail that helps to find an error. */
   debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
   /** Reports progress. */
   info(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  /** Reports what may be wrong; the run continues. */
+  /** Reports a possible problem. The run continues. */
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
   /** Reports a failure. */
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
-/** A model on this machine that answers prompts. */
+/** A local model that answers prompts. */
 export interface TextGenerator {
-  /** The assistant's reply to one user message, at most a few hundred tokens. */
+  /** Returns the assistant's reply to one user message, at most a few hundred tokens. */
   generate(
     prompt: string,
-    options: { /** 0 takes the likeliest token. */ readonly temperature: number; readonly seed: number },
+    options: { /** 0 selects the most probable token. */ readonly temperature: number; readonly seed: number },
   ): Promise<string>;
-  /** Frees the model. */
+  /** Disposes the model. */
   dispose(): void;
 }
 
 /**
- * Has a loaded model answer conversations: one reply each, in their order, as text without special tokens; the
- * likeliest token every time. Whatever is trained on top of the model counts.
+ * Generates the assistant's reply to each conversation with a loaded model, including its adapter. Decoding is greedy.
+ * Returns the replies in the order of the conversations, without special tokens.
  */
 export type ReplyGenerator = (
   loaded: LoadedModel,
@@ -45,95 +45,103 @@ export type ReplyGenerator = (
   options: { readonly maxNewTokens: number; readonly signal?: AbortSignal },
 ) => Promise<readonly string[]>;
 
-/** What every plugin may know when it is created. Narrow on purpose. */
+/** The services and settings of a run that `create` of every plugin receives. */
 export interface PluginContext {
   readonly logger: Logger;
+  /** The seed of the run. */
   readonly seed: number;
-  /** Folder that relative paths of the configuration start from. */
+  /** The absolute folder that relative paths of the configuration are relative to. */
   readonly baseFolder: string;
-  /** Folder of the run, or null where the run writes nothing. */
+  /** The absolute path of the run's folder, or null if the run writes nothing. */
   readonly outputFolder: string | null;
-  /** Loads a model, by its folder or name, to ask it: where the program that runs the plugin can. */
+  /** Loads a model by its folder or name, to generate text. Absent if the program does not support it. */
   readonly openGenerator?: (model: string) => Promise<TextGenerator>;
 }
 
-/** Reads conversations: plain, in order, replayable. */
+/** A source of conversations that can be read repeatedly, in the same order. */
 export interface DataSource {
-  /** Iterates over the conversations, from the first one at each call. */
+  /** Returns the conversations in order. Each call starts at the first one. */
   conversations(): AsyncIterable<Conversation> | Iterable<Conversation>;
-  /** Rows that could not be read so far. */
+  /** The rows that could not be read so far. */
   readonly unreadable: DataSummary['unreadable'];
+  /** The absolute paths of the files that the source reads. */
   readonly files: readonly string[];
 }
 
-/** One conversation that a transform took out. */
+/** A conversation that a transform removed. */
 export interface Removal {
   readonly origin: Origin;
-  /** A word that can be counted (`too-short`, `near-duplicate`). */
+  /** The category of the removal, by which removals are counted (`too-short`, `near-duplicate`). */
   readonly reason: string;
-  /** What exactly it was, for people. */
+  /** A description of this removal for users. */
   readonly detail?: string;
 }
 
-/** What a transform did to the conversations that went through it last. */
+/** What a transform changed and removed in its latest pass. */
 export interface TransformReport {
+  /** The name of the transform. */
   readonly name: string;
   readonly conversationsIn: number;
   readonly conversationsOut: number;
-  /** Conversations taken out, by reason. */
+  /** The number of removed conversations, by reason. */
   readonly removed: Readonly<Record<string, number>>;
-  /** Things changed within conversations that stayed, by kind (`email`, `quotes`). */
+  /** The number of changes within the remaining conversations, by kind (`email`, `quotes`). */
   readonly changed: Readonly<Record<string, number>>;
-  /** Every conversation that was taken out. */
+  /** The removed conversations. */
   readonly removals: readonly Removal[];
 }
 
-/** Changes, adds or removes conversations between reading and rendering. */
+/** Changes, adds or removes conversations before they are rendered. */
 export interface DataTransform {
-  /** Each call starts anew: a transform keeps nothing from one pass to the next. */
+  /** Returns the transformed conversations. Each call is independent: no state remains from an earlier pass. */
   transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
-  /** Whether it may only touch training data (augmentation, mixing); evaluation data then goes past it. */
+  /** True if the transform applies to training data only (augmentation, mixing). Evaluation data then skips it. */
   readonly trainOnly?: boolean;
-  /** What the latest pass did; complete once it was iterated to its end. */
+  /** The report of the latest pass. It is complete when the conversations have been iterated to the end. */
   readonly report?: TransformReport;
-  /** Where it looks at each conversation for itself: how a worker thread makes it, too. */
+  /** The recipe for worker threads. Present only if the transform treats each conversation independently. */
   readonly recipe?: Recipe;
 }
 
-/** A model architecture or format: recognises a folder and loads it. */
+/** Loads models of an architecture or file format. */
 export interface ModelLoader {
   /**
-   * `storage` says how weights are kept; a loader that knows nothing of it keeps float32, and strategies that need
-   * another storage bring it about themselves.
+   * Loads a model with its tokenizer and renderer. The caller owns the model.
+   *
+   * @param options.chatTemplatePath the file of the chat template; null or absent: the template of the folder
+   * @param options.storage decides how weights are stored on the device. A loader that ignores it stores float32;
+   *   strategies that require another storage then convert the weights themselves.
+   * @param options.addTokens tokens to add to the vocabulary if it lacks them
    */
   load(
     folder: string,
     options?: {
       readonly chatTemplatePath?: string | null;
       readonly storage?: WeightStorage | null;
-      /** Tokens that the vocabulary gets, where it has them not. */ readonly addTokens?: readonly string[];
+      readonly addTokens?: readonly string[];
     },
   ): Promise<LoadedModel>;
-  /** The model without its weights, so that options are checked against it before those are read. */
+  /** Returns the structure of a model without reading its weights, so that options can be checked against it first. */
   outline?(folder: string): Promise<ModelOutline>;
 }
 
-/** Scores generated replies against references. */
+/** Compares generated replies with reference replies. */
 export interface Metric {
-  /** Called with each evaluation; returns plain numbers by name. */
+  /** Returns scores by name. Called once per evaluation. */
   compute(
     pairs: readonly { readonly prediction: string; readonly reference: string }[],
   ): Readonly<Record<string, number>>;
 }
 
-/** What a schedule is made for. */
+/** The properties of a run that a schedule depends on. */
 export interface ScheduleInputs {
+  /** The number of optimizer steps of the run. */
   readonly totalSteps: number;
-  /** The base rate, for schedules with an absolute floor; the schedule itself gives a factor of it. */
+  /** The base learning rate, for schedules with an absolute minimum. A schedule returns factors of it. */
   readonly learningRate: number;
 }
 
-/** What each kind of plugin creates. */
+/** The type of object that `create` returns, for each kind of plugin. */
 export interface PluginInstances {
   strategy: Strategy;
   callback: Callback;
@@ -142,45 +150,46 @@ export interface PluginInstances {
   'data-transform': DataTransform;
   metric: Metric;
   optimizer: Optimizer;
-  /** Makes the schedule of a run. */
+  /** Returns the schedule of a run. */
   schedule: (inputs: ScheduleInputs) => Schedule;
   logger: Callback;
 }
 
-/** A kind of plugin: one section of the configuration each. */
+/** A kind of plugin. Each kind has its own key in the configuration. */
 export type PluginKind = keyof PluginInstances;
 
 /**
- * A plugin as the registry holds it. `C` is what `create` accepts; with the default `never`, `Plugin[]` holds every
- * plugin.
+ * A plugin as {@link definePlugin} returns it. `C` is the type of the options. The default `never` makes every plugin
+ * assignable to `Plugin`, so that plugins with different options fit into one list.
  */
 export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   readonly apiVersion: typeof PLUGIN_API_VERSION;
   readonly kind: K;
+  /** The name by which a configuration selects the plugin. Unique among the plugins of one kind. */
   readonly name: string;
   readonly version?: string;
-  /** One line for `whetstone plugins`. */
+  /** One sentence that `whetstone plugins` shows. */
   readonly description?: string;
-  /** JSON Schema of the options, an object with `additionalProperties: false`. Defaults are applied from it. */
+  /** The JSON Schema of the options: an object with `additionalProperties: false`. Its defaults are applied. */
   readonly configSchema: JsonSchema;
-  /** Makes what the plugin is for, with options that passed the schema. */
+  /** Creates the object of this kind. The options have been validated, and their defaults are set. */
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
-/** What an author writes: the type of the options follows from the schema. */
+/** The argument of {@link definePlugin}: a plugin whose type of options is derived from its schema. */
 export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> extends Omit<
   Plugin<K>,
   'configSchema' | 'create'
 > {
   readonly kind: K;
   readonly configSchema: S;
-  /** Makes what the plugin is for; the type of `options` follows from the schema. */
+  /** Creates the object of this kind. The type of `options` is derived from the schema. */
   create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
 /**
- * Declares a plugin. A schema that is written in place, or `as const` beside it, tells `create` the type of its
- * options.
+ * Declares a plugin. The type of the options in `create` is derived from `configSchema`: write the schema inline, or
+ * declare it `as const`.
  */
 export function definePlugin<K extends PluginKind, const S extends JsonSchema>(
   definition: PluginDefinition<K, S>,
@@ -188,146 +197,160 @@ export function definePlugin<K extends PluginKind, const S extends JsonSchema>(
   return definition as unknown as Plugin<K>;
 }
 
-/** How often the groups of a data set are learned from. */
+/** Sets how often each group of the training data occurs in an epoch. */
 export interface BalanceOptions {
-  /** What makes a group: `file`, or a column of the data (`topic`, `source`). */
+  /** The property that defines the groups: `file`, or the name of a column (`topic`, `source`). */
   readonly by: string;
-  /** Shares of groups, from 0 to 1; groups without one share the rest by their size. */
+  /** The shares of groups, from 0 to 1. The other groups divide the rest in proportion to their sizes. */
   readonly weights?: Readonly<Record<string, number>>;
-  /** Above 1: groups without a weight come nearer to equal shares (share ∝ size^(1/temperature)). */
+  /** Above 1: makes the shares of groups without a weight more equal (share ∝ size^(1/temperature)). */
   readonly temperature?: number;
-  /** A sample is seen at most this often in an epoch. */
+  /** The maximum number of times that a conversation occurs in an epoch. */
   readonly maxRepeats?: number;
 }
 
-/** What a data set must keep to; what is not given is not asked for. Shares are of all conversations, from 0 to 1. */
+/** Minimum requirements for a data set. Absent ones are not checked. Shares range from 0 to 1. */
 export interface QualityGate {
-  /** Conversations, at least. */
+  /** The minimum number of conversations. */
   readonly minConversations?: number;
-  /** Mean score of the samples, 0 to 100, at least. */
+  /** The minimum mean score of the conversations, from 0 to 100. */
   readonly minMeanScore?: number;
-  /** Share of conversations that repeat another one, or almost, at most. */
+  /** The maximum share of conversations that are duplicates or near duplicates of another one. */
   readonly maxDuplicates?: number;
-  /** Share of rows that cannot be read, at most. */
+  /** The maximum share of rows that cannot be read. */
   readonly maxUnreadable?: number;
-  /** Share of conversations that may be labelled wrongly, at most. */
+  /** The maximum share of conversations with a suspected labelling error. */
   readonly maxSuspects?: number;
-  /** Share of conversations that are cut, at most. */
+  /** The maximum share of conversations that are truncated. */
   readonly maxTruncated?: number;
-  /** Share of the tokens that are learned, at least. */
+  /** The minimum share of supervised tokens among all tokens. */
   readonly minSupervised?: number;
-  /** Evenness of topics, 0 to 1, at least. */
+  /** The minimum evenness of the topics, from 0 to 1. */
   readonly minTopicBalance?: number;
 }
 
 /**
- * Orders the data from easy to hard.
+ * Orders the training data from easy to hard.
  *
  * @public
  */
 export interface CurriculumOptions {
-  /** `length` (tokens), `loss` (under the model as it was loaded), or a column of the data with numbers. */
+  /**
+   * The measure of difficulty: `length` in tokens, `loss` under the untrained model, or the name of a numeric column.
+   */
   readonly by: string;
-  /** Epochs that are ordered; later ones are as `samplingStrategy` says. */
+  /** The number of ordered epochs. Later epochs follow `samplingStrategy`. */
   readonly epochs: number;
 }
 
-/** How a data source becomes batches: the `data` part of a configuration, for training or for evaluation. */
+/** The options for making batches from a data source: `data` of the configuration, for training or for evaluation. */
 export interface BatchOptions {
   readonly purpose: 'train' | 'eval';
-  /** Rows of a batch: conversations, or with `packing` rows of several conversations. */
+  /** The number of rows per batch. A row is one conversation, or several if `packing` is true. */
   readonly batchSize: number;
-  /** Tokens; null: as long as the conversations are. */
+  /** The maximum length of a row in tokens; null: unlimited. */
   readonly maxLength: number | null;
   /**
-   * What happens to a longer conversation: its start or its end is kept, whole old exchanges are dropped, or it is an
-   * error.
+   * How to truncate a conversation that is longer than `maxLength`: keep its start, keep its end, drop its oldest
+   * exchanges, or report an error.
    */
   readonly truncationMode: 'keep_start' | 'keep_end' | 'drop_turns' | 'error';
-  /** Whether only the assistant's turns are learned from. */
+  /** Whether only the turns of `rolesToTrain` are supervised. */
   readonly assistantOnlyLoss: boolean;
-  /** Whether of a prompt and its completion only the completion is learned from. */
+  /** Whether only the completion of a prompt-completion pair is supervised. */
   readonly completionOnlyLoss: boolean;
-  /** The roles whose turns are learned from under `assistantOnlyLoss`. */
+  /** The roles whose turns are supervised if `assistantOnlyLoss` is true. */
   readonly rolesToTrain: readonly string[];
-  /** Whether only the last of these turns is learned from. */
+  /** Whether only the last of these turns is supervised. */
   readonly lastTurnOnly: boolean;
-  /**
-   * How much turns of a role count in the loss; 1 for roles that are not named. A message's own `weight` comes before
-   * it.
-   */
+  /** The weight of the turns of a role in the loss: 1 for other roles. A message's own `weight` takes precedence. */
   readonly roleWeights: Readonly<Record<string, number>>;
-  /** Whether the rows are shuffled once, before the first epoch. */
+  /** Whether the conversations are shuffled once, before the first epoch. */
   readonly shuffleDataset: boolean;
-  /** Order within each epoch; evaluation is always `sequential`. */
+  /** The order of the conversations within an epoch. Evaluation is always `sequential`. */
   readonly samplingStrategy: 'random' | 'group_by_length' | 'mixed_length' | 'sequential';
-  /** Whether several conversations share a row of `maxLength` tokens; none of them sees another. */
+  /** Whether several conversations share a row of `maxLength` tokens. Attention does not cross conversations. */
   readonly packing: boolean;
+  /** The packing algorithm: best fit decreasing; the same after long conversations are split; or concatenation. */
   readonly packingStrategy: 'bfd' | 'bfd_split' | 'wrapped';
-  /** Batches of as many rows as fit into this many tokens, padding included, instead of `batchSize`. */
+  /** The maximum number of tokens per batch, including padding. Replaces `batchSize` unless null. */
   readonly tokensPerBatch: number | null;
-  /** Shares of groups; null: every conversation once. */
+  /** The shares of groups; null: every conversation occurs once per epoch. */
   readonly balance: BalanceOptions | null;
+  /** The order from easy to hard; null: every epoch follows `samplingStrategy`. */
   readonly curriculum: CurriculumOptions | null;
   /**
-   * Whether the conversations of a batch share rows, where that makes fewer positions; none of them sees another, and
-   * the loss is the same.
+   * Whether the conversations of a batch share rows if that reduces padding. Attention does not cross conversations,
+   * and the loss is the same.
    */
   readonly paddingFree: boolean;
+  /** Pads the length of each batch to a multiple of this number; null: no padding beyond the longest row. */
   readonly padToMultipleOf: number | null;
-  /** What rows that cannot be read mean; `maxShare`: an error where they are a larger share of all rows than that. */
+  /** Treats unreadable rows as an error, skips them, or skips them up to `maxShare` of all rows. */
   readonly unreadableRows: 'error' | 'skip' | { readonly maxShare: number };
-  /** What a conversation without anything to learn from means; `keep` leaves it in the batches. */
+  /** Treats conversations without supervised tokens as an error, skips them, or keeps them in the batches. */
   readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
   /**
-   * What it means where a turn's end is not learned, or training shows another text before a turn than serving would.
+   * How to report that a turn's end is not supervised, or that training renders a conversation differently from
+   * serving.
    */
   readonly supervisionProof: 'error' | 'warn' | 'off';
   /**
-   * Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none but the main one. The
-   * batches are the same.
+   * The number of worker threads that read, transform and tokenize large data; null: one per core; 0: the main thread
+   * only. The batches do not depend on it.
    */
   readonly workers: number | null;
+  /** Determines the order of the conversations. */
   readonly seed: number;
 }
 
-/** What a transform was made from. */
+/** The version and options of the plugin that created a transform. */
 export interface TransformOrigin {
   readonly version: string | null;
   readonly options: Json;
 }
 
-/** What turns conversations into batches, and what may be asked meanwhile. */
+/** The services that a {@link BatchSourceFactory} uses, and checks that it makes. */
 export interface BatchSourceDependencies {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly logger: Logger;
+  /** The transforms to apply, in order. */
   readonly transforms?: readonly DataTransform[];
-  /** What each of these was made from, for the manifest of the data: version and options of its plugin. */
+  /** The origin of each transform, for the manifest of the data. */
   readonly transformOrigins?: readonly TransformOrigin[];
-  /** Mean loss of each row of a batch under the model as it was loaded. */
+  /** Returns the mean loss of each row of a batch under the untrained model. */
   readonly rowLosses?: (batch: Batch) => Promise<ArrayLike<number>>;
   /**
-   * Evaluation data that the same factory made before and that this data must not repeat: an error (`DATA_LEAKAGE`), or
-   * a warning.
+   * Evaluation data, made earlier by the same factory, that this data must not contain. Violations are an error
+   * (`DATA_LEAKAGE`) or a warning.
    */
   readonly heldOut?: {
     readonly data: BatchSource;
     readonly policy: 'error' | 'warn';
-    /** The least similarity (Jaccard, of character shingles) that counts as a repetition; 1: equal ones alone. */
+    /** The minimum Jaccard similarity of character shingles that counts as a duplicate; 1: identical texts only. */
     readonly threshold: number;
   };
-  /**
-   * Rules that the data must keep to, as it is after its transforms: an error (`DATA_QUALITY`) that lists those which
-   * it does not.
-   */
+  /** Requirements for the transformed data. If it violates any, `create` throws `DATA_QUALITY` and lists them. */
   readonly qualityGate?: QualityGate | null;
-  /** Aborted: reading ends with `INTERRUPTED`. */
+  /** Ends reading with `INTERRUPTED` when it is aborted. */
   readonly signal?: AbortSignal;
 }
 
-/** Turns conversations into batches: the last stretch of the data's way. */
+/** Makes batches from data sources. */
 export interface BatchSourceFactory {
-  /** Reads, cleans, tokenises and batches a data source. */
+  /**
+   * Reads, transforms, renders and tokenizes the conversations of a data source, and arranges them in batches.
+   *
+   * @throws `DATA_UNREADABLE` if rows cannot be read and `unreadableRows` does not allow it
+   * @throws `DATA_EMPTY` if there is no usable conversation
+   * @throws `DATA_NOTHING_TO_LEARN` if no conversation has a supervised token, or if any has none and
+   *   `samplesWithoutTargets` is `error`
+   * @throws `CONTEXT_EXCEEDED` if a conversation is longer than `maxLength` and `truncationMode` is `error`
+   * @throws `TEMPLATE_FAILED` if the template fails or rejects a conversation
+   * @throws `DATA_SUPERVISION` if supervision is not as intended and `supervisionProof` is `error`
+   * @throws `DATA_LEAKAGE` if the data contains evaluation data and the policy is `error`
+   * @throws `DATA_QUALITY` if the data violates the quality gate
+   */
   create(source: DataSource, dependencies: BatchSourceDependencies, options: BatchOptions): Promise<BatchSource>;
 }

@@ -1,13 +1,13 @@
 import type { Json } from './json.js';
 
 /**
- * How another thread makes the same object: it imports `module` (a package or a file URL) and calls its export `name`
- * with `argument`. What has none stays on the main thread.
+ * Tells a worker thread how to create the same object: it imports `module`, a package or a file URL, and calls the
+ * module's export `name` with `argument`. Objects without a recipe are used on the main thread only.
  */
 export interface Recipe {
   readonly module: string;
   readonly name: string;
   readonly argument: Json;
-  /** Files besides the argument that decide what comes out: part of the key of cached data. */
+  /** Files that determine the result in addition to the argument. Their contents enter the key of cached data. */
   readonly files?: readonly string[];
 }

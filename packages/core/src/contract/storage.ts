@@ -1,58 +1,67 @@
 import type { DataId, TensorInfo } from '@tensorflow/tfjs-core';
 
-/** How the numbers of a float32 tensor are kept. Whoever computes with it sees float32 numbers. */
+/** The format in which the numbers of a float32 tensor are stored. Operations see float32 numbers in every format. */
 export type StorageFormat = 'float32' | 'bfloat16' | 'nf4' | 'fp4' | 'int8';
 
 /**
- * One float32 scale for each block of 64 numbers.
+ * Scales of 4-bit blocks: one float32 number per block of 64.
  *
  * @public
  */
 export interface SingleScales {
   readonly kind: 'single';
+  /** The largest absolute value of each block, `[blocks]`. */
   readonly absmax: Float32Array;
 }
 
-/** Scales in 8 bits: `code[quantised] · nestedAbsmax + offset`, 256 of them to one `nestedAbsmax`. */
+/**
+ * Scales of 4-bit blocks, quantised to 8 bits: `code[quantised] · nestedAbsmax + offset`. Each `nestedAbsmax` applies
+ * to 256 scales.
+ */
 export interface DoubleScales {
   readonly kind: 'double';
+  /** One byte per block, `[blocks]`. */
   readonly quantised: Uint8Array;
+  /** One scale per 256 blocks. */
   readonly nestedAbsmax: Float32Array;
   readonly offset: number;
-  /** What the 256 bytes stand for. */
+  /** The values of the 256 byte codes. */
   readonly code: Float32Array;
 }
 
-/** 4 bits a number in blocks of 64 along the rows: `code[nibble] · scale`, the even number in the high nibble. */
+/**
+ * A tensor in 4 bits per number: `code[nibble] · scale`. Blocks of 64 consecutive numbers share a scale. The numbers
+ * with an even index are in the high nibbles.
+ */
 export interface PackedFourBit {
   readonly format: 'nf4' | 'fp4';
   readonly shape: readonly number[];
-  /** True where the packed matrix is the transposed one of `shape`. */
+  /** True if the packed matrix is the transpose of the matrix of `shape`. */
   readonly transposed: boolean;
-  /** What the 16 nibbles stand for. */
+  /** The values of the 16 nibbles. */
   readonly code: Float32Array;
-  /** ⌈n/2⌉ bytes. */
+  /** ⌈n/2⌉ bytes for n numbers. */
   readonly packed: Uint8Array;
   readonly scales: SingleScales | DoubleScales;
-  /** What the numbers are multiplied in as a matrix, where that is not for the backend to say. */
+  /** The precision of matmuls with this matrix; absent: the backend decides. */
   readonly computeDtype?: 'bfloat16';
 }
 
-/** 8 bits a number: `values · scale` of its row. */
+/** A tensor in 8 bits per number: `values · scale`, with one scale per row of the packed matrix. */
 export interface PackedInt8 {
   readonly format: 'int8';
   readonly shape: readonly number[];
-  /** True where the packed matrix is the transposed one of `shape`. */
+  /** True if the packed matrix is the transpose of the matrix of `shape`. */
   readonly transposed: boolean;
   readonly values: Int8Array;
-  /** One a row. */
+  /** One scale per row. */
   readonly scales: Float32Array;
-  /** What the numbers are multiplied in as a matrix, where that is not for the backend to say. */
+  /** The precision of matmuls with this matrix; absent: the backend decides. */
   readonly computeDtype?: 'bfloat16';
 }
 
 /**
- * The upper halves of float32 numbers.
+ * A tensor in bfloat16: the upper 16 bits of each float32 number.
  *
  * @public
  */
@@ -62,40 +71,45 @@ export interface PackedBfloat16 {
   readonly bits: Uint16Array;
 }
 
-/** A float32 tensor in fewer bytes. */
+/** A float32 tensor in a format that takes fewer bytes. */
 export type PackedTensor = PackedFourBit | PackedInt8 | PackedBfloat16;
 
-/** Which parameter of a model a tensor is, for whoever decides how it is kept. */
+/** Describes a parameter to a {@link WeightStorage}. */
 export interface WeightRole {
-  /** Its Hugging Face name. */
+  /** The Hugging Face name of the parameter. */
   readonly name: string;
-  /** `linear`: a matrix of a linear site other than the head. */
+  /** `linear` is the weight of a linear layer other than the head. */
   readonly kind: 'linear' | 'head' | 'embedding' | 'other';
-  /** True where the matrix is stored [in, out]. */
+  /** True if the matrix is stored as `[inFeatures, outFeatures]`. */
   readonly fanInFanOut: boolean;
   readonly shape: readonly number[];
 }
 
 /**
- * How a weight is to be kept: packed from its numbers, or as other numbers in float32; as bfloat16; `stored`, as
- * bfloat16 where the file has that, which changes no number; or null, as float32.
+ * Decides how a weight is stored on the device. Returns one of:
+ *
+ * - `'bfloat16'`: rounded to bfloat16;
+ * - `'stored'`: bfloat16 if the file has bfloat16, which changes no number, and float32 otherwise;
+ * - a function that packs the numbers, or returns different float32 numbers;
+ * - null: float32.
  */
 export type WeightStorage = (
   weight: WeightRole,
 ) => 'bfloat16' | 'stored' | ((values: Float32Array) => PackedTensor | Float32Array) | null;
 
 /**
- * What a tfjs-core backend has besides its own interface where it can keep float32 tensors in fewer bytes. Reads and
- * kernels see float32 numbers; the unpacked tensor is made where it is used, and does not outlive its use. Backends
- * without it keep float32.
+ * The additional interface of tfjs-core backends that can store float32 tensors in fewer bytes. Reads and kernels see
+ * float32 numbers: the tensor is unpacked for each operation, and the unpacked copy is released after it. Backends
+ * without this interface store float32.
  */
 export interface StoringBackend {
-  /** Puts packed bytes on the device. */
+  /** Copies packed bytes to the device and returns the tensor. */
   storePacked(packed: PackedTensor): TensorInfo;
-  /** How a tensor of this backend is kept, and the bytes that it takes on the device. */
+  /** Returns the format of a tensor of this backend and its size on the device in bytes. */
   storageOf(dataId: DataId): { readonly format: StorageFormat; readonly bytes: number };
   /**
-   * A tensor whose bytes `fill` writes where they stay: no copy is made on backends whose memory the host can reach.
+   * Creates a tensor whose bytes `fill` writes. On backends whose memory the host can address, `fill` writes directly
+   * into it, without a copy.
    */
   storeFrom(
     shape: readonly number[],

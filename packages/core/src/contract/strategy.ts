@@ -5,37 +5,43 @@ import type { LanguageModel, LinearSite, ModelOutline } from './model.js';
 import type { WeightStorage } from './storage.js';
 import type { WorkerRank } from './workers.js';
 
-/** Tensors and plain data of something that can be saved. The tensors stay owned by whoever gave them. */
+/** The state of an object as tensors and plain data. The object that returns a state still owns its tensors. */
 export interface SavedState {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly values: Json;
 }
 
-/** A folder to be written: tensors of `adapter_model.safetensors`, and `adapter_config.json`. */
+/** The contents of an adapter folder in PEFT's layout. */
 export interface ExportedAdapter {
+  /** The tensors of `adapter_model.safetensors`, by name. */
   readonly tensors: ReadonlyMap<string, Tensor>;
+  /** The contents of `adapter_config.json`. */
   readonly config: Json;
-  /** Further JSON files of the folder, by name. */
+  /** Other JSON files of the folder, by file name. */
   readonly files?: Readonly<Record<string, Json>>;
 }
 
-/** What a strategy may know of the run it is attached to. */
+/** Describes the run that a strategy is attached to. */
 export interface StrategyRun {
+  /** The seed of the run. */
   readonly seed: number;
+  /** The number of optimizer steps of the run. */
   readonly totalSteps: number;
-  /** Folder of the base model, for adapters to name. */
+  /** The folder of the base model, for the configuration of adapters. */
   readonly modelFolder: string | null;
   /**
-   * Which of several processes this is; absent where there is one. Random numbers that every sample needs anew
-   * (dropout) are to differ between them, and rank 0 alone writes files.
+   * The rank of this process; absent for a single process. Random numbers that are drawn for each sample (dropout) must
+   * differ between ranks. Only rank 0 writes files.
    */
   readonly worker?: WorkerRank;
-  /** The owner at work; given to companions. */
+  /** The attachment of the owner; present for companions only. */
   readonly owner?: Attachment;
   /**
-   * Reads further data (a path, glob, list or data source, as `data.train` in a configuration) the way the run reads
-   * its own; in its order, or shuffled once by the run's seed. What is `learned` from must not repeat the evaluation
-   * data.
+   * Reads additional data with the run's tokenizer, template and data options.
+   *
+   * @param data a path, a glob, a list of them, or a data source: the forms of `data.train` in a configuration
+   * @param options.shuffled shuffles the conversations once, by the run's seed; false by default
+   * @param options.learned checks that data that is trained on does not contain the evaluation data
    */
   readonly openData?: (
     data: Json,
@@ -43,93 +49,98 @@ export interface StrategyRun {
   ) => Promise<BatchSource>;
 }
 
-/**
- * What one step lets a strategy or callback do: add numbers to the report. Tensors are read once the step is done, and
- * disposed.
- */
+/** The context of one optimizer step. Adds values to the report of the step. */
 export interface StepContext {
-  /** Optimizer steps done before this one. */
+  /** The number of optimizer steps done before this one. */
   readonly step: number;
-  /** Adds a number to `metrics` of the report of the step. A scalar is read and disposed after the step. */
+  /** Adds a value to `metrics` of the step report. A scalar tensor is read and disposed after the step. */
   record(name: string, value: number | Scalar): void;
 }
 
-/** A weight as the model computes with it now: of a layer that an adapter changes, base and adapter in one. */
+/**
+ * A weight with which the model currently computes. For a layer with an adapter, it is the base weight plus the
+ * adapter.
+ */
 export interface EffectiveWeight {
-  /** In the layout of the stored parameter. Differentiable with respect to what is trained; call inside `tf.tidy`. */
+  /**
+   * Computes the weight in the layout of the stored parameter. Differentiable with respect to the trained parameters;
+   * call inside `tf.tidy`.
+   */
   weight(): Tensor;
-  /** The layer whose weight it is; null for a stored parameter that is trained as it is. */
+  /** The linear layer of the weight; null for a stored parameter that is trained itself. */
   readonly site: LinearSite | null;
 }
 
-/** What a strategy would do to a model, known before any weight is. */
+/** Describes what a strategy will train, without reading any weight. */
 export interface StrategyPlan {
-  /** Shapes of what it would train, by name. */
+  /** The shapes of the parameters that it will train, by name. */
   readonly trainable: ReadonlyMap<string, readonly number[]>;
-  /** Shapes of {@link Attachment.effectiveWeights}, where it has some. */
+  /** The shapes of {@link Attachment.effectiveWeights}; absent if the attachment will have none. */
   readonly effectiveWeights?: ReadonlyMap<string, readonly number[]>;
 }
 
-/** A strategy at work on one model. */
+/** A strategy that is attached to a model. */
 export interface Attachment {
-  /** Parameters the optimizer updates, by their name in the saved file; empty for strategies that own no parameters. */
+  /** The parameters that the optimizer updates, by their name in the saved file. Empty for companions. */
   readonly trainable: ReadonlyMap<string, Variable>;
   /**
-   * Trains everything that is trained at some step, where `trainable` grows (gradual unfreezing); the result goes back
-   * to what the present step trains.
+   * Makes `trainable` contain every parameter that is trained at any step. Present if `trainable` grows during the run
+   * (gradual unfreezing). Returns a function that restores the parameters of the current step.
    */
   trainAll?(): () => void;
-  /** Learning-rate factor of a parameter (LoRA+); 1 where absent. */
+  /** Returns the learning-rate factor of a parameter (LoRA+). If absent, every factor is 1. */
   learningRateScale?(name: string): number;
-  /** Added once a step to the mean loss. Differentiable. */
+  /** Returns a differentiable scalar that is added to the mean loss, once per optimizer step. */
   penalty?(step: StepContext): Scalar;
-  /** Replaces the training data by a mixture. */
+  /** Returns the training data to use instead of `source`, for example a mixture with other data. */
   wrapData?(source: BatchSource): BatchSource;
-  /** Called before each step (gradual unfreezing). */
+  /** Called before each optimizer step, for example to unfreeze a layer. */
   beforeStep?(step: StepContext): void;
   /**
-   * What the trained parameters come to in the base's own weights, by parameter name; absent where that cannot be told
-   * (prefixes).
+   * Returns the weights of the base model that the trained parameters change, by parameter name. Absent if the trained
+   * parameters do not correspond to weights of the base model (prefixes).
    */
   effectiveWeights?(): ReadonlyMap<string, EffectiveWeight>;
-  /** The adapter alone, in PEFT's layout; absent where the whole model is what was trained. */
+  /** Returns the adapter in PEFT's layout. Absent if the model itself is trained. */
   exportAdapter?(): ExportedAdapter;
   /**
-   * Float32 copies of what `trainable` keeps in fewer bytes, by the same names: the optimizer updates them, and
-   * `afterUpdate` rounds them into `trainable`. Absent where `trainable` itself is updated.
+   * Float32 copies of trainable parameters that are stored in fewer bytes, by the same names. The optimizer updates the
+   * copies, and `afterUpdate` rounds them into `trainable`. Absent if the optimizer updates `trainable` itself.
    */
   readonly masters?: ReadonlyMap<string, Variable>;
-  /** What the trained model is written as; float32 where it is left out. */
+  /** The dtype of the saved model; float32 if absent. */
   readonly savedAs?: 'float32' | 'bfloat16';
-  /** Called after each update. */
+  /** Called after each update of the optimizer. */
   afterUpdate?(): void;
   /**
-   * Puts what was learned into the model's own weights when the attachment is disposed; absent where that cannot be.
-   * Only for owners that export an adapter.
+   * Requests that `dispose` merges the adapter into the weights of the model. Only for owners that export an adapter;
+   * absent if the adapter cannot be merged.
    */
   merge?(): void;
-  /** State besides `trainable` that resume needs. */
+  /** Returns the state, apart from `trainable`, that a checkpoint must store. */
   saveState(): SavedState;
-  /** Restores what `saveState` returned. */
+  /** Restores the state that `saveState` returned. */
   loadState(state: SavedState): void;
-  /** Takes every wrapper off and disposes what the strategy made. */
+  /** Removes all wrappers from the model and disposes all tensors of the attachment. */
   dispose(): void;
 }
 
-/** Decides what is trained, or adds a penalty or data beside a strategy that does. */
+/** Decides which parameters are trained (owner), or adds a penalty or data to a run (companion). */
 export interface Strategy {
-  /** `owner`: decides what is trained; exactly one a run. `companion`: regularises or mixes data beside an owner. */
+  /** `owner`: decides which parameters are trained; each run has exactly one. `companion`: adds a penalty or data. */
   readonly role: 'owner' | 'companion';
   /**
-   * How the model's weights are to be kept when they are read (an owner that quantises them); null for those it leaves
-   * to the configuration.
+   * Decides how the weights of the model are stored when they are read, for owners that quantise them. It returns null
+   * for weights that follow the configuration.
    */
   readonly storage?: WeightStorage;
   /**
-   * Throws what `attach` would throw for options that do not fit the model, before any weight is read. `owner` is given
-   * to companions, where the owner has a plan.
+   * Checks the options against the model before any weight is read, and returns what the strategy will train. Throws
+   * the errors that `attach` would throw.
+   *
+   * @param owner the plan of the owner, for companions; null for the owner itself, or if the owner has no plan
    */
   plan?(model: ModelOutline, owner: StrategyPlan | null): StrategyPlan | Promise<StrategyPlan>;
-  /** Puts the strategy on a loaded model. The attachment owns what it makes. */
+  /** Attaches the strategy to a loaded model. The attachment owns all tensors that it creates. */
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
 }

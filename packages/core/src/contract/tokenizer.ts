@@ -1,77 +1,85 @@
 import type { Message, ToolDefinition } from './data.js';
 import type { Recipe } from './recipe.js';
 
-/** Text to token ids and back. Ids are those of the model's `tokenizer.json`. */
+/** Converts text to token ids and back. The ids are those of the model's `tokenizer.json`. */
 export interface Tokenizer {
-  /** Number of ids, added tokens included: the least size of an embedding that serves this tokenizer. */
+  /** The number of ids, including added tokens: the minimum number of rows of the model's embedding. */
   readonly vocabularySize: number;
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
   readonly padTokenId: number | null;
-  /** Hex SHA-256 of everything that decides the ids, for caches; absent where it is not known. */
+  /** The hex SHA-256 of everything that determines the ids, for caches; absent if it is unknown. */
   readonly hash?: string;
-  /** How a worker thread makes the same tokenizer. */
+  /** Tells a worker thread how to create the same tokenizer. */
   readonly recipe?: Recipe;
   /**
-   * Returns the ids of a text.
+   * Returns the token ids of a text.
    *
-   * @param options.addSpecialTokens whether the post-processor adds its special tokens; false by default, as templates
-   *   write their own.
+   * @param options.addSpecialTokens adds the special tokens of the post-processor; false by default, because chat
+   *   templates write their own
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
-   * `encode` without special tokens, and where in `text` each token stands: a token covers UTF-16 units `starts[i]` up
-   * to `ends[i]`. Tokens that share one character (its bytes) share its range. Ranges never run backwards; text that
-   * the tokenizer drops is covered by none.
+   * Returns the token ids of a text, without special tokens, and the range of the text that each token covers. Token i
+   * covers the UTF-16 code units from `starts[i]` to `ends[i]`, end excluded. Tokens that hold bytes of one character
+   * all have its range. The ranges are in ascending order. Text that the tokenizer drops is in no range.
    */
   encodeWithSpans(text: string): EncodedText;
   /**
-   * Returns the text of ids.
+   * Returns the text of token ids.
    *
-   * @param options.skipSpecialTokens leaves special tokens out of the text; false by default.
+   * @param options.skipSpecialTokens omits special tokens from the text; false by default
    */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** The id of one token's exact text, as `<|im_end|>`. */
+  /** Returns the id of the token with exactly this text, for example `<|im_end|>`, or undefined if there is none. */
   tokenId(token: string): number | undefined;
 }
 
-/** Ids of a text and the half-open ranges of UTF-16 units that each came from. */
+/** The token ids of a text with the half-open range of UTF-16 code units that each token covers. */
 export interface EncodedText {
   readonly ids: readonly number[];
   readonly starts: readonly number[];
   readonly ends: readonly number[];
 }
 
-/** Half-open range of UTF-16 units in a rendered text. */
+/** A half-open range of UTF-16 code units in a rendered text. */
 export interface TextSpan {
   readonly start: number;
   readonly end: number;
 }
 
-/** A conversation as one text, and which part of it belongs to which message. */
+/** A rendered conversation with the range of each message. */
 export interface RenderedConversation {
   readonly text: string;
   /**
-   * For each message: what the template wrote for its content, turn end included, role header excluded. Null where the
-   * template drops the message.
+   * For each message, the range of its content in `text`, including the end of the turn but not the role header. Null
+   * if the template drops the message.
    */
   readonly turns: readonly (TextSpan | null)[];
-  /**
-   * What the template itself marks with `{% generation %}` tags, in order, exactly; absent where it has no such tags.
-   */
+  /** The ranges that the template marks with `{% generation %}` tags, in order; absent if it has no such tags. */
   readonly generationSpans?: readonly TextSpan[];
 }
 
-/** The one renderer: what training, evaluation, chat and serving use alike. */
+/** Renders conversations with the chat template. Training, evaluation, chat and serving all use the same renderer. */
 export interface ChatRenderer {
-  /** Hex SHA-256 of the template and everything else that decides the text; stored in every checkpoint. */
+  /** The hex SHA-256 of the template and everything else that determines the text. Stored in every checkpoint. */
   readonly hash: string;
-  /** How a worker thread makes the same renderer: called with the argument and the tokenizer. */
+  /**
+   * Tells a worker thread how to create the same renderer. Its function is called with the argument and the tokenizer.
+   */
   readonly recipe?: Recipe;
-  /** Renders a whole conversation and says which part of the text is whose turn. Throws `TEMPLATE_FAILED`. */
+  /**
+   * Renders a complete conversation and returns the range of each message.
+   *
+   * @throws `TEMPLATE_FAILED` if the template fails or rejects the conversation
+   */
   render(messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation;
-  /** Renders a conversation that waits for the assistant's reply: the generation prompt is added. */
+  /**
+   * Renders a conversation with the generation prompt, so that the assistant's reply comes next.
+   *
+   * @throws `TEMPLATE_FAILED` if the template fails or rejects the conversation
+   */
   renderPrompt(messages: readonly Message[], tools?: readonly ToolDefinition[]): string;
-  /** Ids that end an assistant's turn under this template: where generation stops, and what training must supervise. */
+  /** The token ids that end an assistant's turn. Generation stops at them, and training must supervise them. */
   readonly stopTokenIds: readonly number[];
 }

@@ -6,54 +6,64 @@ import type { BatchSourceFactory, Logger, ModelLoader, ReplyGenerator, TextGener
 
 declare const service: unique symbol;
 
-/** A key of the container, branded with the type of what it gives. */
+/** A key of the service container, branded with the type of its service. */
 export type Token<T> = symbol & { readonly [service]?: T };
 
-/** A token by its name; the same name gives the same token, also in another installed copy of the package. */
+/**
+ * Returns the token of a name. The same name returns the same token, even from another installed copy of the package.
+ */
 export const defineToken = <T>(name: string): Token<T> => Symbol.for(`whetstone.${name}`) as Token<T>;
 
-/** The tensor backend that a run computes on, as resolved. */
+/** The tensor backend that a run computes with. */
 export interface TensorBackendInfo {
-  /** tfjs-core backend name: `whetstone`, `wasm`, `cpu`, `tensorflow`, … */
+  /** The name of the tfjs-core backend: `whetstone`, `wasm`, `cpu`, `tensorflow`, … */
   readonly backend: string;
-  /** `tensorflow`, `xla`, or the backend's own name. */
+  /** The engine of the backend: `tensorflow`, `xla`, or the backend's own name. */
   readonly engine: string;
-  /** Why this one: a sentence for people. */
+  /** A sentence that explains why this backend was selected. */
   readonly reason: string;
-  /** Ends an optimizer step: everything recorded so far is handed to the device. Does nothing on eager backends. */
+  /** Submits all recorded operations to the engine. Does nothing on eager backends. */
   barrier(): void;
   /**
-   * Present where parts of a step that do not depend on one another are computed faster beside each other: records them
-   * as such.
+   * Records operations that the engine may run in parallel if they do not depend on each other. Returns the result of
+   * `record`. Absent if the engine gains nothing from it.
    */
   sideBySide?<T>(record: () => T): T;
-  /** Present where it was asked for several devices. */
+  /** Present if the backend was resolved for several devices. */
   readonly replicas?: TensorReplicas;
-  /** Present where it was resolved for a cluster. */
+  /** Present if the backend was resolved for a cluster. */
   readonly collective?: TensorCollective;
 }
 
 /**
- * Several devices of one process: a model's parameters are the same on all, each computes the gradients of a part of a
- * step.
+ * The devices of one process that train together. All of them hold the same parameters. Each computes the gradients of
+ * some of a step's microbatches.
  */
 export interface TensorReplicas {
+  /** The number of devices. */
   readonly count: number;
   /**
-   * What is recorded from now on is computed on this device, counted from 0, or alike on `all`. What was recorded
-   * before is handed over.
+   * Selects the device for the operations that are recorded from now on: a device counted from 0, or `'all'`, on which
+   * each operation runs identically. Submits the operations recorded before.
    */
   use(device: number | 'all'): void;
-  /** The sum of one tensor from each device, on all of them. Recorded, as other operations are. */
+  /** Records the sum of one tensor per device. The sum is available on all devices. */
   sum(tensors: readonly Tensor[]): Tensor;
 }
 
-/**
- * Chooses a tensor backend and makes it tfjs-core's current one: one that sums over processes where there is a cluster.
- * Throws `BACKEND_UNAVAILABLE`.
- */
+/** Selects the tensor backend of a run. */
 export interface BackendResolver {
-  /** Chooses a backend and makes it the current one of tfjs-core. */
+  /**
+   * Selects a backend and makes it the current backend of tfjs-core.
+   *
+   * @param wanted.name the backend, or `auto`
+   * @param wanted.threads the number of CPU threads; null: the backend decides
+   * @param wanted.engine the engine of the backend; null or absent: the best one for the machine
+   * @param wanted.cluster the processes to sum gradients over; null or absent: none
+   * @param wanted.devices the number of devices that compute a step together; null or absent: one
+   * @param wanted.matmul the precision of matmuls; null or absent: float32
+   * @throws `BACKEND_UNAVAILABLE` if no backend, or not the requested one, can be used
+   */
   resolve(
     wanted: {
       readonly name: string;
@@ -67,16 +77,16 @@ export interface BackendResolver {
   ): Promise<TensorBackendInfo>;
 }
 
-/** Tells the time. */
+/** Measures time. */
 export interface Clock {
-  /** Monotonic seconds. */
+  /** Returns the time of a monotonic clock in seconds. */
   now(): number;
-  /** Wall time, ISO 8601. */
+  /** Returns the wall-clock time in ISO 8601. */
   timestamp(): string;
 }
 
-// What the caller of a Trainer registers.
-/** Chooses the tensor backend. */
+// Services that the caller of a Trainer registers.
+/** Selects the tensor backend. */
 export const BACKEND_RESOLVER = defineToken<BackendResolver>('BACKEND_RESOLVER');
 /** Loads the model. */
 export const MODEL_LOADER = defineToken<ModelLoader>('MODEL_LOADER');
@@ -87,18 +97,18 @@ export const CLOCK = defineToken<Clock>('CLOCK');
 /** Receives the messages of a run. */
 export const LOGGER = defineToken<Logger>('LOGGER');
 
-/** Loads models that plugins ask (paraphrases); optional. */
+/** Loads models that generate text for plugins (paraphrases). Optional. */
 export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenerator>>('TEXT_GENERATORS');
 
-/** Has the model that is trained answer the evaluation data, for metrics; optional. */
+/** Generates replies of the trained model to the evaluation data, for metrics. Optional. */
 export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');
 
-// What a run makes from its configuration, unless it is registered ready-made.
-/** The tensor backend in use; registered ready-made, it is not resolved. */
+// Services that a run creates from its configuration unless the caller registers them.
+/** The tensor backend in use. If it is registered, `backend` of the configuration is ignored. */
 export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');
-/** The model that is trained; registered ready-made, it is not loaded. */
+/** The model to train. If it is registered, no model is loaded. */
 export const LOADED_MODEL = defineToken<LoadedModel>('LOADED_MODEL');
-/** The training data; registered ready-made, `data.train` is not read. */
+/** The training data. If it is registered, `data.train` is not read. */
 export const TRAIN_DATA = defineToken<BatchSource>('TRAIN_DATA');
-/** The evaluation data, or null for none; registered ready-made, `data.eval` is not read. */
+/** The evaluation data, or null for none. If it is registered, `data.eval` is not read. */
 export const EVAL_DATA = defineToken<BatchSource | null>('EVAL_DATA');

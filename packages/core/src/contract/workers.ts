@@ -1,51 +1,62 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { Json } from './json.js';
 
-/** Which of several processes that train together this one is. The one of rank 0 writes. */
+/** Identifies one of several processes that train together. The process of rank 0 writes files. */
 export interface WorkerRank {
+  /** The number of this process, from 0 to `count - 1`. */
   readonly rank: number;
+  /** The number of processes. */
   readonly count: number;
 }
 
 /**
- * The processes that train one model together, as one of them sees them. All of them call the same methods in the same
- * order; each call returns when all have called it. With a count of 1 everything is as if it were not there.
- *
- * @throws by every method: `WORKER_LOST`, `WORKER_FAILED` where another worker is gone, too slow, or failed
+ * Collective operations over the processes that train one model together. All processes call the same methods in the
+ * same order; a call completes when all processes have made it. With a single process, sums equal their
+ * inputs.
  */
 export interface Workers extends WorkerRank {
-  /** This worker and where it is, for people: `worker 1 (10.0.0.7:2222)`. */
+  /** The name of this worker in messages: `worker 1 (10.0.0.7:2222)`. */
   readonly name: string;
   /**
-   * Sums tensors of the same names and shapes over all workers. Only recorded: what is computed beside it goes on
-   * meanwhile. The tensors stay the caller's, and so do the sums. `record` is told `allReduceSeconds` (first tensors
-   * sent until last sum there) and `allReduceWaitSeconds` (what of that came after the last tensor was computed).
+   * Records the sums of tensors over all workers, by name. Names and shapes must be the same on all workers.
+   * Independent operations continue while the sums are computed. The caller owns the tensors and the sums.
+   *
+   * @param record receives `allReduceSeconds`, from the first tensor sent to the last sum received, and
+   *   `allReduceWaitSeconds`, the share of that time after the last tensor was computed
+   * @throws `WORKER_LOST` if another worker has exited or is too slow
+   * @throws `WORKER_FAILED` if another worker has failed
    */
   allReduce(tensors: ReadonlyMap<string, Tensor>, record?: (name: string, value: Scalar) => void): Map<string, Tensor>;
-  /** Plain data of all workers, by rank. `what` says what it is, and has to be the same for all. */
+  /**
+   * Returns the values that all workers pass, by rank.
+   *
+   * @param what describes the value; must be the same on all workers
+   * @throws `WORKER_LOST` if another worker has exited or is too slow
+   * @throws `WORKER_FAILED` if another worker has failed, or calls another method
+   */
   gather<T extends Json>(what: string, mine: T): Promise<readonly T[]>;
 }
 
-/** What a tensor backend needs to know to sum tensors over processes. */
+/** Describes the processes over which a tensor backend sums tensors. */
 export interface TensorCluster extends WorkerRank {
-  /** `host:port` by rank, where each process serves its tensors. */
+  /** The address `host:port` at which each process serves its tensors, by rank. */
   readonly addresses: readonly string[];
-  /** After so long an operation that waits for other processes fails. */
+  /** The time after which an operation that waits for other processes fails, in seconds. */
   readonly timeoutSeconds: number;
-  /** How many of the processes share this one's cores. */
+  /** The number of processes on this machine, which share its cores. */
   readonly sharingCores: number;
 }
 
-/** The part of a tensor backend that sums over processes. */
+/** The interface of a tensor backend that sums tensors over processes. */
 export interface TensorCollective {
   /**
-   * Sums each tensor with those at its place in the other processes' lists, as many at a time as make `bucketBytes`.
-   * Recorded, as other operations are.
+   * Records the sum of each tensor with the tensors at the same index in the lists of the other processes. Tensors are
+   * sent in buckets of `bucketBytes`. `seconds` and `waitSeconds` measure the transfer; see `Workers.allReduce`.
    */
   sum(
     tensors: readonly Tensor[],
     bucketBytes: number,
   ): { readonly sums: readonly Tensor[]; readonly seconds: Scalar; readonly waitSeconds: Scalar };
-  /** Ends all sums that wait for other processes, and every later one, with an error. */
+  /** Makes all waiting sums, and every later one, fail with an error. */
   abort(reason: string): void;
 }
