@@ -10,59 +10,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const run = promisify(execFile);
-const packages = ['backend', 'cli', 'core', 'data', 'evaluation', 'models', 'plugins', 'strategies', 'testing'];
-
-interface Tarball {
-  readonly name: string;
-  readonly files: readonly { readonly path: string }[];
-}
-
-interface Manifest {
-  readonly name: string;
-  readonly description?: string;
-  readonly bin?: Readonly<Record<string, string>>;
-  readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
-}
-
-const manifestOf = async (folder: string): Promise<Manifest> =>
-  JSON.parse(await readFile(join(root, 'packages', folder, 'package.json'), 'utf8')) as Manifest;
-
-describe('what is published', () => {
-  let tarballs: readonly Tarball[];
-  beforeAll(async () => {
-    const { stdout } = await run('npm', ['pack', '--workspaces', '--dry-run', '--json'], {
-      cwd: root,
-      maxBuffer: 2 ** 26,
-      shell: process.platform === 'win32',
-    });
-    // A list in some versions of npm, an object by names in others.
-    tarballs = Object.values(JSON.parse(stdout) as Record<string, Tarball>);
-  }, 60_000);
-
-  test.each(packages)(
-    '%s: what its imports and commands name, a README and the licence, and no tests',
-    async (folder) => {
-      const { name, description, bin = {}, exports } = await manifestOf(folder);
-      const paths = tarballs.find((tarball) => tarball.name === name)?.files.map(({ path }) => path) ?? [];
-      const named = [
-        ...Object.values(exports).flatMap((target) => (typeof target === 'string' ? [target] : Object.values(target))),
-        ...Object.values(bin),
-      ];
-      expect(paths).toEqual(
-        expect.arrayContaining([
-          'README.md',
-          'LICENSE',
-          'package.json',
-          ...named.map((path) => path.replace(/^\.\//, '')),
-        ]),
-      );
-      expect(
-        paths.filter((path) => /\.test[.-]|(^|\/)(testing|tsbuildinfo|test-support)|tfjs-suite/.test(path)),
-      ).toEqual([]);
-      expect(description).toMatch(/\.$/);
-    },
-  );
-});
 
 describe('READMEs of packages', () => {
   let folder: string;

@@ -1,5 +1,5 @@
 import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { execute, repository } from './support/scratch-project.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -83,4 +83,93 @@ describe('scripts/version.mjs', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('There is no changeset');
   }, 120_000);
+});
+
+describe('scripts/publish-check.mjs', () => {
+  const check = (root: string) => execute(process.execPath, ['scripts/publish-check.mjs', root], repository);
+
+  /** A repository with packages of these files. */
+  async function repositoryOf(packages: Readonly<Record<string, Readonly<Record<string, string>>>>): Promise<string> {
+    const root = await temporaryFolder();
+    const write = async (file: string, text: string) => {
+      await mkdir(dirname(join(root, file)), { recursive: true });
+      await writeFile(join(root, file), text);
+    };
+    await write('package.json', JSON.stringify({ name: 'small', private: true, workspaces: ['packages/*'] }));
+    for (const [name, files] of Object.entries(packages))
+      for (const [file, text] of Object.entries(files)) await write(join('packages', name, file), text);
+    return root;
+  }
+
+  const manifest = {
+    name: 'one',
+    version: '1.0.0',
+    description: 'A package.',
+    files: ['dist'],
+    exports: { '.': { types: './dist/index.d.ts', default: './dist/index.js' } },
+  };
+  const whole = {
+    'package.json': JSON.stringify(manifest),
+    'README.md': '# One',
+    LICENSE: 'MIT',
+    'dist/index.js': 'export const one = 1;',
+    'dist/index.d.ts': 'export declare const one = 1;',
+  };
+
+  it('lists the files of the packages of this repository and finds nothing wrong', async () => {
+    const { code, stdout, stderr } = await check(repository);
+    expect(code, stderr).toBe(0);
+    for (const { name, version } of (await packagesOf(repository)).values())
+      expect(stdout).toMatch(new RegExp(`^${name} ${version}: \\d+ files`, 'm'));
+    expect(stdout).toMatch(/^ +\d+ {2}dist\/index\.js$/m);
+  }, 60_000);
+
+  it('accepts a whole package', async () => {
+    expect(await check(await repositoryOf({ one: whole }))).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it.each([
+    ['without a README', { 'README.md': undefined }, 'README.md is missing'],
+    ['without a licence', { LICENSE: undefined }, 'LICENSE is missing'],
+    ['without the file of an export', { 'dist/index.js': undefined }, 'exports["."].default names ./dist/index.js'],
+    ['without its types', { 'dist/index.d.ts': undefined }, 'exports["."].types names ./dist/index.d.ts'],
+    [
+      'that names no types',
+      { 'package.json': JSON.stringify({ ...manifest, exports: { '.': './dist/index.js' } }) },
+      'exports["."] has no "types"',
+    ],
+    ['with a test', { 'dist/index.test.js': '' }, 'dist/index.test.js is published, but belongs to the tests'],
+    ['with a state of the compiler', { 'dist/a.tsbuildinfo': '' }, 'dist/a.tsbuildinfo is published'],
+    [
+      'with a source',
+      { 'package.json': JSON.stringify({ ...manifest, files: ['dist', 'src'] }), 'src/index.ts': '' },
+      'src/index.ts is published, but only dist',
+    ],
+    [
+      'with a missing source map',
+      { 'dist/index.js': '//# sourceMappingURL=index.js.map\n' },
+      'index.js.map, which is not',
+    ],
+    [
+      'with a source map of a source outside',
+      { 'dist/index.js.map': JSON.stringify({ sources: ['../src/index.ts'] }) },
+      'points to ../src/index.ts',
+    ],
+    ['that is private', { 'package.json': JSON.stringify({ ...manifest, private: true }) }, 'npm would not publish it'],
+  ])('fails for a package %s', async (_, changes: Readonly<Record<string, string | undefined>>, message) => {
+    const files = Object.entries({ ...whole, ...changes }).filter(
+      (file): file is [string, string] => file[1] !== undefined,
+    );
+    const { code, stderr } = await check(await repositoryOf({ one: Object.fromEntries(files) }));
+    expect(stderr).toContain(`FAILED: one: `);
+    expect(stderr).toContain(message);
+    expect(code).toBe(1);
+  });
+
+  it('fails for a package that depends on another version of a package of the repository', async () => {
+    const two = JSON.stringify({ ...manifest, name: 'two', dependencies: { one: '0.9.0' } });
+    const { code, stderr } = await check(await repositoryOf({ one: whole, two: { ...whole, 'package.json': two } }));
+    expect(stderr).toBe('FAILED: two: dependencies["one"] is 0.9.0, expected 1.0.0. Run npm run release:version.\n');
+    expect(code).toBe(1);
+  });
 });
