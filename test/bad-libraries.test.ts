@@ -96,7 +96,7 @@ describe.skipIf(!present)('training goes on', { timeout: 240_000 }, () => {
   const realPlugin = 'path' in plugin ? plugin.path : '';
   const realTensorflow = 'folder' in library ? library.folder : '';
 
-  it('on wasm, where libtensorflow was cut short and the plugin is for another processor', async () => {
+  it('on wasm, where libtensorflow is truncated and the plugin is for another processor', async () => {
     const said = await trainWith({
       WHETSTONE_TENSORFLOW_LIBRARY: tensorflowOf(
         'cut-short',
@@ -105,7 +105,7 @@ describe.skipIf(!present)('training goes on', { timeout: 240_000 }, () => {
       WHETSTONE_XLA_PLUGIN: pluginOf('other-processor', forAnotherProcessor()),
     });
     expect(said).toMatch(
-      /Computing on WebAssembly.*accelerator: .*other-processor\.so.*it is for (arm64|x64).*whetstone: .*cut short/s,
+      /Computing on WebAssembly.*accelerator: .*other-processor\.so.*it is for (arm64|x64).*whetstone: .*truncated/s,
     );
   });
 

@@ -104,7 +104,7 @@ async function measure(
   // As a run has it: halves beside each other only where the engine gains by them.
   const devices = {
     barrier: () => backend.barrier(),
-    ...(backend.engine.gainsSideBySide === true
+    ...(backend.engine.gainsFromConcurrency === true
       ? { sideBySide: <T>(record: () => T): T => backend.recordConcurrently(record) }
       : {}),
   };

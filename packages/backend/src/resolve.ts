@@ -280,7 +280,8 @@ async function startEngine({ options, title }: EngineChoice): Promise<StartedBac
     title: title(started.engine.version),
     barrier: () => started.barrier(),
     replicas: replicas.count === 1 ? undefined : replicas,
-    sideBySide: started.engine.gainsSideBySide === true ? (record) => started.recordConcurrently(record) : undefined,
+    sideBySide:
+      started.engine.gainsFromConcurrency === true ? (record) => started.recordConcurrently(record) : undefined,
   };
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { inHostMemory } from './bytes.js';
 
-test('a tensor for which JavaScript has no array is told as that, with its shape and bytes', () => {
+test('reports a tensor that is too large for an array, with its shape and bytes', () => {
   expect(() => inHostMemory('float32', [2 ** 25, 2 ** 25], (bytes) => new ArrayBuffer(bytes))).toThrow(
     expect.objectContaining({
       code: 'OUT_OF_MEMORY',

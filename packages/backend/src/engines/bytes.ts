@@ -3,7 +3,7 @@ import { sizeOfShape } from '@whetstone/core/util';
 import { bytesPerElement, type StorageDtype, type TypedArray } from '../recorder/types.js';
 import { gigabytes, memoryHint } from './out-of-memory.js';
 
-/** A typed array over bytes that belong to the caller alone. */
+/** Returns a typed array over `bytes`, which the caller owns. bfloat16 becomes float32 in a new buffer. */
 export function typedArray(type: StorageDtype, bytes: ArrayBuffer): TypedArray {
   if (type === 'float32') return new Float32Array(bytes);
   if (type === 'int32') return new Int32Array(bytes);
@@ -12,8 +12,9 @@ export function typedArray(type: StorageDtype, bytes: ArrayBuffer): TypedArray {
 }
 
 /**
- * Does what needs an array for all numbers of a tensor. Throws `OUT_OF_MEMORY` where JavaScript has none that is as
- * long.
+ * Runs `work`, which allocates an array for all numbers of a tensor.
+ *
+ * @throws `OUT_OF_MEMORY` if JavaScript cannot allocate an array of this length
  */
 export function inHostMemory<R>(type: StorageDtype, shape: readonly number[], work: (byteLength: number) => R): R {
   const bytes = sizeOfShape(shape) * bytesPerElement[type];
@@ -23,13 +24,13 @@ export function inHostMemory<R>(type: StorageDtype, shape: readonly number[], wo
     if (!(error instanceof RangeError)) throw error;
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
-      `JavaScript has no array for the ${gigabytes(bytes)} of a tensor ${type} [${shape.join(', ')}].`,
+      `JavaScript cannot allocate an array of ${gigabytes(bytes)} for a tensor ${type} [${shape.join(', ')}].`,
       { hint: memoryHint, details: { bytes }, cause: error },
     );
   }
 }
 
-/** bfloat16 is float32's upper half. */
+/** Converts bfloat16 to float32: a bfloat16 number is the upper half of a float32 number. */
 function widen(halves: Uint16Array): Float32Array {
   const wide = new Float32Array(halves.length);
   const bits = new Uint32Array(wide.buffer);
@@ -37,7 +38,7 @@ function widen(halves: Uint16Array): Float32Array {
   return wide;
 }
 
-/** The upper half of float32 numbers, rounded to nearest even. */
+/** Converts float32 to bfloat16, rounded to nearest even. */
 export function narrow(values: Float32Array): Uint16Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const halves = new Uint16Array(values.length);

@@ -2,86 +2,77 @@ import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 import type { Program } from '../recorder/program.js';
 import type { DeviceArray, StorageDtype, TypedArray } from '../recorder/types.js';
 
-/** A tensor that lives in an engine. Opaque to everyone else. */
+/** An engine's handle of a tensor. Only the engine knows what it means. */
 export type EngineTensor = bigint;
 
-/** A program that an engine has made ready to run. */
+/** A program that an engine has prepared to run. */
 export interface Executable {
   readonly program: Program;
   dispose(): void;
 }
 
-/** Says, in words, which operation of a program stands at a position: for errors. */
+/** Describes the operation of a program at a position, for error messages. */
 export type Describe = (step: number) => string;
 
 /** Inputs of a run that are not needed afterwards. */
 export interface SpentInputs {
   readonly positions: readonly number[];
-  /** Releases them. The caller does so after the run; an engine that has made them its own may do so earlier. */
+  /** Releases the inputs. The caller does so after the run. An engine may do so earlier if it has its own reference. */
   release(): void;
 }
 
-/** An engine's place among several processes that sum tensors. */
+/** An engine as one of several processes that sum tensors. */
 export interface EngineCollective {
-  /** `host:port` of every process's engine, by rank. */
+  /** `host:port` of each process's engine, by rank. */
   readonly addresses: readonly string[];
   readonly rank: number;
-  /** Ends every sum that waits for other processes, and all later ones, with an error. */
+  /** Fails all sums that wait for other processes, and all later sums. */
   abort(reason: string): void;
 }
 
-/** What an engine computes on. */
+/** The devices of an engine. */
 interface EngineDevice {
   readonly kind: string;
   readonly count: number;
-  /** Of one device; null where the engine does not tell. */
+  /** Memory of one device; null if the engine does not report it. */
   readonly memoryBytes: number | null;
 }
 
-/** What computes. Everything above (recording, hashing, memory accounting) is the same for all engines. */
+/** Computes programs. The layers above it (recording, hashing, memory accounting) are the same for all engines. */
 export interface Engine {
   readonly name: 'tensorflow' | 'xla';
   readonly version: string;
   readonly device: EngineDevice;
   /**
-   * True where shapes are part of what is compiled. Then every graph is compiled, and operands that two graphs share by
-   * chance are told apart without compiling the first anew.
+   * Whether shapes are part of compiled code. If so, every graph is compiled. Operands that are equal by chance in one
+   * graph but not in another get separate inputs without recompiling the first graph.
    */
   readonly staticShapes: boolean;
-  /** Present where this process is one of several. */
+  /** Present if this process is one of several. */
   readonly collective?: EngineCollective;
   /**
-   * Whether results take the memory of spent inputs: in every graph, or in those with an operation that writes in
-   * place, and of inputs that are worth it.
+   * Whether results reuse the memory of spent inputs: in every graph, or only large inputs of graphs with an operation
+   * that writes in place. Absent if they do not.
    */
   readonly reusesInputs?: 'always' | 'in updates';
+  /** Present if the engine computes independent operations of a program faster concurrently than one after another. */
+  readonly gainsFromConcurrency?: true;
   /**
-   * True where parts of a program that do not depend on one another are computed faster beside each other than one
-   * after the other.
+   * Whether a recording is submitted in segments, at boundaries where few tensors are alive. The device computes a
+   * segment while the next is recorded, and equal segments are compiled once.
    */
-  readonly gainsSideBySide?: true;
-  /**
-   * True where a recording is better handed over in pieces, wherever whoever records says that little is alive: the
-   * device works on the first while the next are recorded, and like pieces are one program.
-   */
-  readonly runsInPieces?: boolean;
-  /** How many devices there are; one where absent. */
+  readonly runsInSegments?: boolean;
+  /** Number of devices; one if absent. */
   readonly devices?: number;
-  /** What the device's library computes attention of in bfloat16; null or absent where there is none. */
+  /** What the device's bfloat16 attention supports; null or absent if it has none. */
   readonly flashAttention?: FlashAttentionSupport | null;
-  /** From now on graphs run on this device, or each alike on all of them. */
+  /** Selects the device for the following graphs, or all devices, on which each graph then runs. */
   useDevice?(device: number | 'all'): void;
-  /**
-   * How many programs were made ready so far; on static shapes each set of shapes counts, compiled here or found on
-   * disk.
-   */
+  /** Returns how many programs were prepared. With static shapes each set of shapes counts, compiled or cached. */
   compilations(): number;
   /** Copies host values to the device. */
   upload(type: StorageDtype, shape: readonly number[], values: DeviceArray): EngineTensor;
-  /**
-   * Makes a tensor whose bytes `fill` writes; where the host can reach the device's memory, they are written where they
-   * stay.
-   */
+  /** Creates a tensor whose bytes `fill` writes: without a copy if the host can write to the device's memory. */
   uploadFrom(
     type: StorageDtype,
     shape: readonly number[],
@@ -89,21 +80,22 @@ export interface Engine {
   ): Promise<EngineTensor>;
   /** Waits for a tensor and copies it to the host. */
   download(tensor: EngineTensor, type: StorageDtype, size: number): TypedArray;
-  /** The same without blocking the event loop. */
+  /** Like `download`, without blocking the event loop. */
   downloadLater(tensor: EngineTensor, type: StorageDtype, size: number): Promise<TypedArray>;
   release(tensor: EngineTensor): void;
-  /** Makes a program ready to be run many times. */
+  /** Prepares a program to be run many times. */
   compile(program: Program, describe: Describe): Executable;
   /**
-   * Queues an executable. The results may still be in the making when this returns. `spent` are inputs that nobody but
-   * the caller holds: the engine may compute results in their memory.
+   * Queues an executable and returns its results, which may still be pending.
+   *
+   * @param spent inputs that only the caller holds: the engine may compute results in their memory
    */
   run(executable: Executable, inputs: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[];
-  /** Queues a program op by op, without compiling it. */
+  /** Queues a program op by op, without compiling it, and returns its results. */
   runEagerly(program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[];
-  /** Waits until the device has done everything queued. */
+  /** Waits until the device has completed all queued work. */
   wait(): void;
-  /** The same without blocking the event loop. */
+  /** Like `wait`, without blocking the event loop. */
   waitLater(): Promise<void>;
   dispose(): void;
 }

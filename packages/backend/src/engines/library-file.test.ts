@@ -36,24 +36,24 @@ function elf({ machine = 62, type = 3, class64 = true, segment = 100, present = 
   return Buffer.concat([head, Buffer.alloc(present)]);
 }
 
-test('files that are no library, or one for another machine, are told apart on Linux', async () => {
-  expect(libraryFileProblem(join(folder, 'absent'))).toBe('there is no such file');
+test('reports files that are not a library, or one for another machine, on Linux', async () => {
+  expect(libraryFileProblem(join(folder, 'absent'))).toBe('the file does not exist');
   expect(await problem('')).toBe('the file is empty');
-  expect(await problem('version https://git-lfs.github.com/spec/v1\n')).toBe('it is no shared library');
-  expect(await problem(elf({ type: 2 }))).toBe('it is no shared library');
+  expect(await problem('version https://git-lfs.github.com/spec/v1\n')).toBe('it is not a shared library');
+  expect(await problem(elf({ type: 2 }))).toBe('it is not a shared library');
   expect(await problem(elf({ machine: 183 }))).toBe('it is for arm64, and this process is x64');
   expect(await problem(elf({ machine: 40, class64: false }))).toBe('it is for 32-bit ARM');
   expect(await problem(elf(), 'linux', 'arm64')).toBe('it is for x64, and this process is arm64');
   expect(await problem(elf())).toBeNull();
 });
 
-test('a library that was cut short is refused before it is mapped', async () => {
-  // The segment ends at 120 + 100 bytes; 60 of its bytes are there.
-  expect(await problem(elf({ present: 60 }))).toBe('it was cut short: 180 bytes of at least 220');
-  expect(await problem(elf().subarray(0, 100))).toBe('it was cut short');
+test('a truncated library is refused before it is mapped', async () => {
+  // The segment ends at 120 + 100 bytes; the file has 60 bytes of it.
+  expect(await problem(elf({ present: 60 }))).toBe('it is truncated: 180 bytes of at least 220');
+  expect(await problem(elf().subarray(0, 100))).toBe('it is truncated');
 });
 
-test('the formats of macOS and Windows', async () => {
+test('checks the formats of macOS and Windows', async () => {
   const macho = (processor: number): Buffer => {
     const head = Buffer.alloc(64);
     head.writeUInt32LE(0xfeedfacf, 0);
@@ -62,7 +62,7 @@ test('the formats of macOS and Windows', async () => {
   };
   expect(await problem(macho(0x0100000c), 'darwin', 'arm64')).toBeNull();
   expect(await problem(macho(0x01000007), 'darwin', 'arm64')).toBe('it is for x64, and this process is arm64');
-  expect(await problem(elf(), 'darwin', 'arm64')).toBe('it is no shared library');
+  expect(await problem(elf(), 'darwin', 'arm64')).toBe('it is not a shared library');
   const pe = Buffer.alloc(128);
   pe.write('MZ', 0);
   pe.writeUInt32LE(64, 60);
@@ -70,10 +70,10 @@ test('the formats of macOS and Windows', async () => {
   pe.writeUInt16LE(0x8664, 68);
   expect(await problem(pe, 'win32', 'x64')).toBeNull();
   expect(await problem(pe, 'win32', 'arm64')).toBe('it is for x64, and this process is arm64');
-  expect(await problem('MZ, but nothing after it', 'win32')).toBe('it is no shared library');
+  expect(await problem('MZ, but nothing after it', 'win32')).toBe('it is not a shared library');
 });
 
-test.skipIf(process.platform !== 'linux')('Node itself and its libraries are fine', () => {
+test.skipIf(process.platform !== 'linux')("accepts the machine's own C library", () => {
   const own =
     readFileSync('/proc/self/maps', 'utf8')
       .split('\n')
@@ -82,8 +82,8 @@ test.skipIf(process.platform !== 'linux')('Node itself and its libraries are fin
   expect(libraryFileProblem(own)).toBeNull();
 });
 
-test('instructions that a processor lacks', () => {
+test('reports instruction sets that a processor lacks', () => {
   expect(missingInstructions(['avx'], 'flags\t\t: fpu sse sse2 avx avx2\n')).toBeNull();
-  expect(missingInstructions(['avx'], 'flags\t\t: fpu sse sse2\n')).toBe('this processor has no avx');
+  expect(missingInstructions(['avx'], 'flags\t\t: fpu sse sse2\n')).toBe('this processor lacks the instructions avx');
   expect(missingInstructions(['avx'], null)).toBeNull();
 });

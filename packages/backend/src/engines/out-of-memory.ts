@@ -1,11 +1,11 @@
-/** What makes a step smaller, in the order in which it costs least. */
+/** Changes that make a step smaller, the least costly first. */
 export const memoryHint =
   'Lower training.perDeviceTrainBatchSize and raise gradientAccumulationSteps (the step stays the same), lower ' +
-  'data.maxLength, or keep weights smaller (model.dtype "bfloat16", the strategy qlora).';
+  'data.maxLength, or store the weights in fewer bytes (model.dtype "bfloat16", the strategy qlora).';
 
 export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(3)} GB`;
 
-/** Bytes of an element, by TensorFlow's names. */
+/** Bytes of an element, by TensorFlow's dtype names. */
 const elementBytes: Readonly<Record<string, number>> = {
   float: 4,
   int32: 4,
@@ -20,8 +20,8 @@ const elementBytes: Readonly<Record<string, number>> = {
 
 const units: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
-/** How many bytes were asked for, where the message of a library says: TensorFlow names a shape, XLA a size. */
-export function bytesAskedFor(message: string): number | null {
+/** Returns how many bytes a failed allocation requested, or null. TensorFlow's messages name a shape, XLA's a size. */
+export function requestedBytes(message: string): number | null {
   const tensor = /shape\[([\d,]*)\] and type (\w+)/.exec(message);
   const element = elementBytes[tensor?.[2] ?? ''];
   if (tensor !== null && element !== undefined)

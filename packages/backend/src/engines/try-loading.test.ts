@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { resolveBackend } from '../resolve.js';
 import { loadingProblem } from './try-loading.js';
 
-// Libraries that are as bad as libraries can be, made with the machine's C compiler.
+// The tests build broken libraries with the machine's C compiler.
 
 const compiler = ((): boolean => {
   try {
@@ -16,7 +16,7 @@ const compiler = ((): boolean => {
     return false;
   }
 })();
-if (!compiler) console.warn('SKIPPED: libraries that crash are made with a C compiler. Install one, such as gcc.');
+if (!compiler) console.warn('SKIPPED: these tests build libraries with a C compiler. Install one, such as gcc.');
 
 let folder = '';
 const cache = process.env['WHETSTONE_CACHE'];
@@ -39,8 +39,8 @@ async function build(path: string, source: string): Promise<string> {
 const crash = '#include <stdlib.h>\n__attribute__((constructor)) static void start(void) { abort(); }\n';
 const harmless = 'int answer(void) { return 42; }\n';
 
-describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
-  test('that ends its process while it is being loaded ends another one', async () => {
+describe.skipIf(!compiler)('a library of unknown origin', () => {
+  test('that crashes while it is loaded ends only a separate process', async () => {
     expect(await loadingProblem([await build(join(folder, 'crash.so'), crash)])).toBe(
       'loading it ended a process with SIGABRT',
     );
@@ -59,7 +59,7 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     ).toBe('loading it ended a process with exit code 7');
   });
 
-  test('that loads is tried once', async () => {
+  test('that loads is tested once', async () => {
     const trace = join(folder, 'loaded.txt');
     const path = await build(
       join(folder, 'harmless.so'),
@@ -73,7 +73,7 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     expect(await readFile(trace, 'utf8')).toBe(once);
   });
 
-  test('that aborts in GetPjrtApi, or while it initialises, ends only a separate process', async () => {
+  test('that aborts in GetPjrtApi or in its initialisation ends only a separate process', async () => {
     const abort = '#include <stdlib.h>\n';
     expect(
       await loadingProblem([
@@ -92,7 +92,7 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     ).toBeNull();
   });
 
-  test('leads to the next engine and backend, with the reason of each', async () => {
+  test('that crashes is skipped for the next engine or backend, with each reason', async () => {
     const library = join(folder, 'tensorflow');
     await mkdir(library);
     await build(join(library, 'libtensorflow_framework.so.2'), harmless);
@@ -107,7 +107,7 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     expect(info.reason).toMatch(/accelerator: The XLA plugin .*plugin\.so cannot be loaded: .*GetPjrtApi/);
   });
 
-  test('of another version says what it lacks; one that gives no API, or fails to initialise, says so', async () => {
+  test('of another version, or without an API, is refused with the reason', async () => {
     const library = join(folder, 'old');
     await mkdir(library);
     await build(join(library, 'libtensorflow_framework.so.2'), harmless);
@@ -130,9 +130,9 @@ describe.skipIf(!compiler)('a library that nobody has vouched for', () => {
     });
   });
 
-  test('that is garbage, empty, cut short or for another machine is refused with the reason', async () => {
+  test('that is text or empty is refused with the reason', async () => {
     const cases: readonly (readonly [string, (path: string) => Promise<unknown>, RegExp])[] = [
-      ['text', (path) => writeFile(path, 'not a library'), /it is no shared library/],
+      ['text', (path) => writeFile(path, 'not a library'), /it is not a shared library/],
       ['empty', (path) => writeFile(path, ''), /the file is empty/],
     ];
     for (const [name, make, reason] of cases) {

@@ -7,9 +7,9 @@ import { cacheFolder } from '../install/cache-folder.js';
 import { messageOf } from '@whetstone/core/util';
 
 /**
- * Loads libraries one after another as the engines do, in a process of its own. A plugin is asked for its functions
- * too, and to initialise itself (the fourth of them, behind the size, the extensions and the version): code of its own
- * that may end a process.
+ * Script of a separate process that loads libraries in order, as the engines do. It also calls two functions of a
+ * plugin that may end the process: `GetPjrtApi` and `PJRT_Plugin_Initialize`, the fourth function of the API table,
+ * which begins with size, extensions and version.
  */
 const script = `
 const koffi = require(process.argv[1]);
@@ -30,10 +30,10 @@ for (const path of process.argv.slice(2)) {
 process.kill(process.pid, 'SIGKILL');
 `;
 
-const MOST_MILLISECONDS = 60_000;
+const TIMEOUT_MILLISECONDS = 60_000;
 
-/** Remembers what loaded well here once: its file, this machine's processor and Node's version. */
-function markOf(paths: readonly string[]): string {
+/** Returns the file that marks libraries as loadable: for these files, this processor and this version of Node. */
+function markerPath(paths: readonly string[]): string {
   const files = paths.map((path) => {
     const { size, mtimeMs } = statSync(path);
     return `${path}|${size}|${mtimeMs}`;
@@ -46,46 +46,46 @@ function markOf(paths: readonly string[]): string {
 }
 
 /**
- * Loads libraries that nobody has vouched for in another process first: a library that ends its process while it is
- * being loaded ends that one. Once it went well, it is not tried again.
+ * Test-loads libraries of unknown origin in a separate process, because loading may end the process. A success is
+ * remembered.
  *
- * @returns why they must not be loaded, or null
+ * @returns why the libraries must not be loaded, or null
  */
 export async function loadingProblem(paths: readonly string[]): Promise<string | null> {
-  let mark: string;
+  let marker: string;
   try {
-    mark = markOf(paths);
+    marker = markerPath(paths);
   } catch (error) {
     return messageOf(error);
   }
-  if (existsSync(mark)) return null;
+  if (existsSync(marker)) return null;
   const { createRequire } = await import('node:module');
   const koffi = createRequire(import.meta.url).resolve('koffi');
   const child = spawn(process.execPath, ['--input-type=commonjs', '--eval', script, koffi, ...paths], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: MOST_MILLISECONDS,
+    timeout: TIMEOUT_MILLISECONDS,
   });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)));
+  let errors = '';
+  child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-4000)));
   const { code, signal } = await new Promise<{ readonly code: number | null; readonly signal: string | null }>(
     (resolve) => {
       child.on('error', () => resolve({ code: null, signal: null }));
       child.on('close', (code, signal) => resolve({ code, signal }));
     },
   );
-  // It kills itself once all is loaded: libraries are not asked to leave.
+  // The script kills itself after loading, so that no library runs its exit handlers.
   if (signal === 'SIGKILL') {
     try {
       mkdirSync(join(cacheFolder(), 'loaded'), { recursive: true });
-      writeFileSync(mark, '');
+      writeFileSync(marker, '');
     } catch {
-      // Tried again next time.
+      // Without a marker the libraries are tested again next time.
     }
     return null;
   }
   if (signal !== null) return `loading it ended a process with ${signal}`;
-  // An error that JavaScript sees is told in this process, with its words.
-  const reason = /Error: (.*)/.exec(said)?.[1];
+  // A JavaScript error occurs again in this process, where it is reported with its message.
+  const reason = /Error: (.*)/.exec(errors)?.[1];
   return code === 0 || reason !== undefined || code === null
     ? null
     : `loading it ended a process with exit code ${code}`;

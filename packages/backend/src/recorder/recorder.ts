@@ -166,7 +166,7 @@ export class Recorder {
   /** Submits pending operations as a segment, if the engine prefers segments. Call it where few values are alive. */
   submitSegment(): void {
     if (
-      this.engine.runsInPieces !== true ||
+      this.engine.runsInSegments !== true ||
       this.isConcurrent ||
       this.pending.length < (this.options.minSegmentNodes ?? MIN_SEGMENT_NODES)
     )

@@ -7,17 +7,17 @@ import { Status } from './status.js';
 const ABORTED = 10;
 
 /**
- * Starts TensorFlow's gRPC server of this process and makes it a task of the cluster. To be called before anything is
- * computed in the context. The other tasks need not be there yet: the first collective operation waits for them.
+ * Starts TensorFlow's gRPC server in this process, as a task of the cluster. Call it before the context computes
+ * anything. The other tasks may start later: the first collective operation waits for them.
  *
- * @throws `BACKEND_UNAVAILABLE` where the port is taken or this build of TensorFlow has no collective runtime
+ * @throws `BACKEND_UNAVAILABLE` if the port is in use, or if this build of TensorFlow has no collective runtime
  */
 export function joinCluster(library: TensorflowLibrary, context: Pointer, server: ServerDefinition): EngineCollective {
   const { collective } = library;
   if (collective === null)
     throw new WhetstoneError(
       'BACKEND_UNAVAILABLE',
-      `TensorFlow ${library.version} comes without its collective runtime: several processes cannot train together.`,
+      `TensorFlow ${library.version} has no collective runtime: several processes cannot train together.`,
     );
   const status = new Status(library);
   const bytes = encodeServerDef(server);
@@ -26,8 +26,8 @@ export function joinCluster(library: TensorflowLibrary, context: Pointer, server
     const cause = status.error('Joining the cluster');
     throw new WhetstoneError(
       'BACKEND_UNAVAILABLE',
-      `TensorFlow's server at ${server.addresses[server.rank] ?? 'no address'} cannot start: ${cause.message}`,
-      { cause, hint: 'Is the port taken?' },
+      `TensorFlow's server at ${server.addresses[server.rank] ?? 'no address'} could not start: ${cause.message}`,
+      { cause, hint: 'Check that no other process uses the port.' },
     );
   }
   status.dispose();

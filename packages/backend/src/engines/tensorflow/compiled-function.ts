@@ -1,39 +1,40 @@
 import type { Program } from '../../recorder/program.js';
 import type { Describe, Executable } from '../engine.js';
-import { buildFunctions, type MadeFunction } from './function-builder.js';
+import { buildFunctions, type BuiltFunction } from './function-builder.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Status } from './status.js';
-import { handOverProgram } from './taken-inputs.js';
+import { storeInputsProgram } from './donated-inputs.js';
 import { toError } from '@whetstone/core/util';
 
 let count = 0;
 
-/** Functions of one program that take inputs over, each another set of them: a program has one such set, as a rule. */
-const MOST_VARIANTS = 4;
+/** Sets of donated inputs for which a program gets a function. Most programs need one. */
+const MAX_VARIANTS = 4;
 
-/** A function that takes some of its inputs over. */
-export interface TakingFunction {
+/** A function that owns some of its inputs: see `donated-inputs.ts`. */
+export interface DonatingFunction {
   readonly compiled: CompiledFunction;
-  /** The function that hands them over. */
-  readonly handOver: CompiledFunction;
+  /** The function that stores the donated inputs in variables. */
+  readonly store: CompiledFunction;
+  /** Positions of the donated inputs. */
   readonly positions: readonly number[];
 }
 
 /**
- * A program as a TensorFlow function: made slice by slice, so that the event loop comes round in between, or all at
- * once for somebody who cannot wait.
+ * A program as a TensorFlow function. It is built in time slices, between which the event loop runs, or all at once for
+ * a synchronous read.
  */
 export class CompiledFunction implements Executable {
   readonly name = `whetstone_${count++}`;
-  /** Whether it ran before: TensorFlow has prepared it then, and handing it over takes no time any more. */
+  /** Whether it has run. TensorFlow prepares a function in its first run; later runs are submitted quickly. */
   warm = false;
-  private making: Generator<void, readonly MadeFunction[]> | null;
+  private building: Generator<void, readonly BuiltFunction[]> | null;
   private failure: Error | null = null;
   private uses = 0;
   private disposed = false;
-  /** Names of the functions that TensorFlow knows. */
-  private known: string[] = [];
-  private readonly variants = new Map<string, TakingFunction>();
+  /** Names of the functions that are registered in the context. */
+  private registered: string[] = [];
+  private readonly variants = new Map<string, DonatingFunction>();
 
   constructor(
     private readonly library: TensorflowLibrary,
@@ -41,45 +42,49 @@ export class CompiledFunction implements Executable {
     private readonly status: Status,
     readonly program: Program,
     describe: Describe,
-    taken: readonly number[] = [],
+    donated: readonly number[] = [],
   ) {
-    this.making = buildFunctions(library, status, program, this.name, describe, new Set(taken));
+    this.building = buildFunctions(library, status, program, this.name, describe, new Set(donated));
   }
 
-  /** The same program as a function that takes these inputs over; null where enough others were made of it. */
-  taking(positions: readonly number[], describe: Describe): TakingFunction | null {
+  /** Returns the same program as a function that owns the inputs at `positions`, or null at the limit of variants. */
+  donating(positions: readonly number[], describe: Describe): DonatingFunction | null {
     const key = positions.join();
     const known = this.variants.get(key);
-    if (known !== undefined || this.variants.size >= MOST_VARIANTS) return known ?? null;
+    if (known !== undefined || this.variants.size >= MAX_VARIANTS) return known ?? null;
     const { library, context, status, program } = this;
     const compiled = new CompiledFunction(library, context, status, program, describe, positions);
-    const handOver = new CompiledFunction(
+    const store = new CompiledFunction(
       library,
       context,
       status,
-      handOverProgram(program, compiled.name, positions),
-      () => 'Handing inputs over',
+      storeInputsProgram(program, compiled.name, positions),
+      () => 'Storing donated inputs',
     );
-    const made = { compiled, handOver, positions };
-    this.variants.set(key, made);
-    return made;
+    const variant = { compiled, store, positions };
+    this.variants.set(key, variant);
+    return variant;
   }
 
-  /** Works on it for so long. True when TensorFlow knows the function. Throws why it cannot be made, every time. */
-  make(milliseconds: number): boolean {
+  /**
+   * Builds for at most `milliseconds`. Returns whether the function is registered in TensorFlow.
+   *
+   * @throws why it cannot be built, at every call
+   */
+  build(milliseconds: number): boolean {
     if (this.failure !== null) throw this.failure;
-    if (this.making === null) return true;
+    if (this.building === null) return true;
     const until = performance.now() + milliseconds;
     try {
-      for (let next = this.making.next(); ; next = this.making.next()) {
+      for (let next = this.building.next(); ; next = this.building.next()) {
         if (next.done === true) {
-          this.add(next.value);
+          this.register(next.value);
           return true;
         }
         if (performance.now() > until) return false;
       }
     } catch (error) {
-      this.making = null;
+      this.building = null;
       this.failure = toError(error);
       throw this.failure;
     }
@@ -89,37 +94,37 @@ export class CompiledFunction implements Executable {
     this.uses++;
   }
 
-  used(): void {
+  endUse(): void {
     this.uses--;
-    this.removeIfDone();
+    this.removeIfUnused();
   }
 
-  /** TensorFlow forgets it when nothing queued needs it any more. */
+  /** Removes the function from TensorFlow as soon as no queued work needs it. */
   dispose(): void {
     this.disposed = true;
-    for (const { compiled, handOver } of this.variants.values()) {
+    for (const { compiled, store } of this.variants.values()) {
       compiled.dispose();
-      handOver.dispose();
+      store.dispose();
     }
-    this.removeIfDone();
+    this.removeIfUnused();
   }
 
-  private add(made: readonly MadeFunction[]): void {
-    this.making = null;
-    for (const { name, pointer } of made.toReversed()) {
+  private register(functions: readonly BuiltFunction[]): void {
+    this.building = null;
+    for (const { name, pointer } of functions.toReversed()) {
       this.library.TFE_ContextAddFunction(this.context, pointer, this.status.pointer);
       this.library.TF_DeleteFunction(pointer);
       this.status.check('Adding a function');
-      this.known.push(name);
+      this.registered.push(name);
     }
   }
 
-  private removeIfDone(): void {
+  private removeIfUnused(): void {
     if (!this.disposed || this.uses > 0) return;
-    this.making?.return([]);
-    this.making = null;
-    for (const name of this.known.toReversed())
+    this.building?.return([]);
+    this.building = null;
+    for (const name of this.registered.toReversed())
       this.library.TFE_ContextRemoveFunction(this.context, name, this.status.pointer);
-    this.known = [];
+    this.registered = [];
   }
 }

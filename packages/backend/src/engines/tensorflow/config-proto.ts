@@ -1,15 +1,15 @@
-/** What of TensorFlow's ConfigProto the engine sets. */
+/** The fields of TensorFlow's ConfigProto that the engine sets. */
 export interface SessionConfig {
   /** Threads that share one operation. */
   readonly intraOpThreads: number;
-  /** Operations that run side by side. */
+  /** Operations that run concurrently. */
   readonly interOpThreads: number;
   /**
-   * Grappler's rewrites. Off: they cost seconds on a large graph, and rewritten arithmetic differs in its last bits
-   * from op-by-op execution.
+   * Whether Grappler rewrites graphs. The engine does not use it: it takes seconds on a large graph, and its arithmetic
+   * differs from op-by-op execution in the last bits.
    */
   readonly optimizeGraphs: boolean;
-  /** TensorFlow's own passes over a graph before it runs: common subexpressions and constant folding. */
+  /** Whether TensorFlow merges common subexpressions and folds constants before a graph runs. */
   readonly optimizeFunctions: boolean;
 }
 
@@ -31,7 +31,7 @@ export const messageField = (field: number, message: readonly number[]): number[
   ...message,
 ];
 
-/** The bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
+/** Returns the bytes of a ConfigProto (tensorflow/core/protobuf/config.proto, rewriter_config.proto). */
 export function encodeConfigProto(config: SessionConfig): Uint8Array {
   const disableMetaOptimizer = integerField(19, 1);
   // OptimizerOptions.opt_level = L0, which is -1: ten bytes as a varint.

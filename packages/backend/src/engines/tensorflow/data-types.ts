@@ -1,6 +1,6 @@
 import type { StorageDtype } from '../../recorder/types.js';
 
-/** TF_DataType of each physical dtype. */
+/** TF_DataType of each storage dtype. */
 export const tensorflowType: Readonly<Record<StorageDtype, number>> = {
   float32: 1,
   int32: 3,
@@ -15,7 +15,7 @@ export const RESOURCE = 20;
 
 const emptyDims = new BigInt64Array(1);
 
-/** Dimensions as the C API takes them. */
+/** Returns a shape in the form that the C API takes. */
 export function dimensions(shape: readonly number[]): BigInt64Array {
   return shape.length === 0 ? emptyDims : BigInt64Array.from(shape, BigInt);
 }

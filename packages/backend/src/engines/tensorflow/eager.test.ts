@@ -5,7 +5,7 @@ import { libraryFolder } from '../../test-support.js';
 import { createTensorflowEngine } from './engine.js';
 
 test.skipIf(libraryFolder === null)(
-  'a kernel that gives an operand back gives a tensor of its own, which is not freed with the operand',
+  'a kernel that returns its operand returns a separate handle, which is not freed with the operand',
   () => {
     const engine = createTensorflowEngine({ libraryFolder: libraryFolder ?? '' });
     const double: Kernel = {
@@ -34,7 +34,7 @@ test.skipIf(libraryFolder === null)(
     };
     const x = engine.upload('float32', [3], Float32Array.of(1, 2, 3));
     const [result = 0n] = engine.runEagerly(program, [x], () => '');
-    // Freed one time too often, this would end the process.
+    // A handle that is freed twice would end the process.
     expect([...(engine.download(result, 'float32', 3) as Float32Array)]).toEqual([2, 4, 6]);
     engine.release(result);
     engine.release(x);

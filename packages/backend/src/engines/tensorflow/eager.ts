@@ -13,7 +13,7 @@ import { upload } from './tensors.js';
 interface EagerTensor {
   readonly handle: Pointer;
   readonly type: StorageDtype;
-  /** A constant of the emitter's, which nobody else frees. */
+  /** Set for a constant, which only the emitter frees. */
   readonly shared?: true;
 }
 
@@ -35,13 +35,13 @@ function setAttributes(library: TensorflowLibrary, status: Status, operation: Po
   }
 }
 
-/** Executes ops one by one as they are emitted. */
+/** Executes each op when it is emitted. */
 export class EagerEmitter implements Emitter<EagerTensor> {
   private readonly constants = new Map<string, EagerTensor>();
   private readonly results = new BigUint64Array(1024);
   private readonly resultCount = new Int32Array(1);
-  /** Every handle made since the last sweep, to be freed when its step is over unless it left it. */
-  private made: Pointer[] = [];
+  /** Handles that the current step created. */
+  private stepHandles: Pointer[] = [];
 
   constructor(
     private readonly library: TensorflowLibrary,
@@ -49,11 +49,11 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     private readonly status: Status,
   ) {}
 
-  /** Frees what the last step made and did not give away. */
-  leave(kept: readonly EagerTensor[]): void {
-    for (const handle of this.made)
-      if (!kept.some((tensor) => tensor.handle === handle)) this.library.TFE_DeleteTensorHandle(handle);
-    this.made = [];
+  /** Ends a step: frees the tensors that it created, except its results. */
+  endStep(results: readonly EagerTensor[]): void {
+    for (const handle of this.stepHandles)
+      if (!results.some((tensor) => tensor.handle === handle)) this.library.TFE_DeleteTensorHandle(handle);
+    this.stepHandles = [];
   }
 
   /** Runs one op or function and returns the handles of its results. */
@@ -76,7 +76,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     }
   }
 
-  /** An op or function with its inputs, to be executed and deleted. */
+  /** Returns an op or function call with its inputs. The caller executes and deletes it. */
   operation(name: string, inputs: readonly (Pointer | readonly Pointer[])[], attributes: Attributes): Pointer {
     const { library, status } = this;
     const operation = library.TFE_NewOp(this.context, name, status.pointer);
@@ -109,9 +109,9 @@ export class EagerEmitter implements Emitter<EagerTensor> {
         : (input as EagerTensor).handle,
     );
     const type = resultType(name, inputs, attributes);
-    const made = this.execute(name, handles, attributes, results);
-    this.made.push(...made);
-    return made.map((handle) => ({ handle, type }));
+    const created = this.execute(name, handles, attributes, results);
+    this.stepHandles.push(...created);
+    return created.map((handle) => ({ handle, type }));
   }
 
   constant(type: StorageDtype, shape: readonly number[], values: readonly number[]): EagerTensor {
@@ -119,22 +119,22 @@ export class EagerEmitter implements Emitter<EagerTensor> {
     const known = this.constants.get(key);
     if (known !== undefined) return known;
     if (this.constants.size > 4096) this.dispose();
-    const made = {
+    const constant = {
       handle: upload(this.library, this.status, type, shape, toTypedArray(values, type)),
       type,
       shared: true as const,
     };
-    this.constants.set(key, made);
-    return made;
+    this.constants.set(key, constant);
+    return constant;
   }
 
-  /** The handle of a result for somebody who will free it. */
-  give(tensor: EagerTensor): Pointer {
-    return tensor.shared === undefined ? tensor.handle : this.handleOfItsOwn(tensor.handle);
+  /** Returns a result's handle. The caller frees it. */
+  ownedHandle(tensor: EagerTensor): Pointer {
+    return tensor.shared === undefined ? tensor.handle : this.copyHandle(tensor.handle);
   }
 
-  /** Another handle of the same tensor. */
-  handleOfItsOwn(handle: Pointer): Pointer {
+  /** Returns another handle of the same tensor. */
+  copyHandle(handle: Pointer): Pointer {
     const copy = this.library.TFE_TensorHandleCopySharingTensor(handle, this.status.pointer);
     this.status.check('Sharing a tensor');
     return copy;
@@ -150,7 +150,7 @@ export class EagerEmitter implements Emitter<EagerTensor> {
   }
 }
 
-/** Runs a program op by op; every intermediate is freed after its last use. */
+/** Runs a program op by op and returns its results. Every intermediate tensor is freed after its last use. */
 export function runEagerly(
   library: TensorflowLibrary,
   emitter: EagerEmitter,
@@ -159,8 +159,8 @@ export function runEagerly(
 ): EngineTensor[] {
   const lastUse = new Map<number, number>();
   program.steps.forEach((step, position) => step.inputs.forEach((number) => lastUse.set(number, position)));
-  const leaving = new Set(program.outputs);
-  const own = (number: number): boolean => number >= inputs.length && !leaving.has(number);
+  const programOutputs = new Set(program.outputs);
+  const isIntermediate = (number: number): boolean => number >= inputs.length && !programOutputs.has(number);
   const tensors: (EagerTensor | undefined)[] = inputs.map((handle, position) => ({
     handle,
     type: at(program.inputTypes, position),
@@ -172,29 +172,29 @@ export function runEagerly(
   };
   try {
     program.steps.forEach((step, position) => {
-      // A step that fails half-way leaves its own handles to the emitter.
       const emitted = emitStep(emitter, program, step, tensors as readonly EagerTensor[]);
-      emitter.leave(emitted);
-      // A kernel may give an operand back (a sum of one tensor): freed once as an operand, it must not be freed again
-      // as a result.
+      emitter.endStep(emitted);
+      // A kernel may return an operand, such as a sum of one tensor. Operand and result need a handle each, because
+      // both are freed.
       const operands = new Set(step.inputs.map((number) => tensors[number]?.handle));
       const results = emitted.map((result) =>
         operands.has(result.handle) && result.shared === undefined
-          ? { ...result, handle: emitter.handleOfItsOwn(result.handle) }
+          ? { ...result, handle: emitter.copyHandle(result.handle) }
           : result,
       );
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
         tensors[number] = { ...result, type: at(program.types, number) };
       });
-      for (const number of new Set(step.inputs)) if (own(number) && lastUse.get(number) === position) release(number);
+      for (const number of new Set(step.inputs))
+        if (isIntermediate(number) && lastUse.get(number) === position) release(number);
       for (let number = step.firstOutput; number < step.firstOutput + results.length; number++)
-        if (own(number) && !lastUse.has(number)) release(number);
+        if (isIntermediate(number) && !lastUse.has(number)) release(number);
     });
   } catch (error) {
-    emitter.leave([]);
+    emitter.endStep([]);
     for (let number = inputs.length; number < tensors.length; number++) release(number);
     throw error;
   }
-  return program.outputs.map((number) => emitter.give(tensors[number] as EagerTensor));
+  return program.outputs.map((number) => emitter.ownedHandle(tensors[number] as EagerTensor));
 }

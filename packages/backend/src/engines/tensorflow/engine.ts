@@ -5,10 +5,10 @@ import { CompiledFunction } from './compiled-function.js';
 import type { SessionConfig } from './config-proto.js';
 import { runEagerly } from './eager.js';
 import { joinCluster } from './collectives.js';
-import { startFlight } from './flight.js';
+import { executeAsync } from './async-execution.js';
 import { Handles } from './handles.js';
 import { loadTensorflowLibrary } from './library.js';
-import { openPlace, type Place } from './place.js';
+import { openExecutionContext, type ExecutionContext } from './execution-context.js';
 import { RunLog } from './run-log.js';
 import type { ServerDefinition } from './server-def.js';
 import { Status } from './status.js';
@@ -18,34 +18,33 @@ import { WorkQueue } from './work-queue.js';
 export interface TensorflowEngineOptions {
   /** Folder of libtensorflow. */
   readonly libraryFolder: string;
-  /** Threads of one operation; every core by default. */
+  /** Threads of one operation; by default one per core. */
   readonly threads?: number;
   readonly session?: Partial<SessionConfig>;
-  /** Whether operations are queued, so that the host records on while the device works. */
+  /** Whether operations are queued, so that the host continues to record while the device computes. */
   readonly asynchronous?: boolean;
-  /** Where this process is one of several. */
+  /** The cluster, if this process is one of several. */
   readonly cluster?: ServerDefinition;
 }
 
-/** The engine on libtensorflow: programs become TensorFlow functions, executed by name as one op each. */
+/** Creates the engine on libtensorflow. A program becomes a TensorFlow function that is executed as one op. */
 export function createTensorflowEngine(options: TensorflowEngineOptions): Engine {
   const library = loadTensorflowLibrary(options.libraryFolder);
   const status = new Status(library);
   const threads = Math.max(1, options.threads ?? availableParallelism());
-  const main = openPlace(library, status, { ...options, threads, ofOperation: threads });
-  const { context, emitter } = main;
-  const collective = options.cluster === undefined ? undefined : joinCluster(library, context, options.cluster);
-  /**
-   * Where parts are computed beside each other, each with half of the threads; opened when there is something for it.
-   */
-  let halved: Place | null = null;
-  const places = (): readonly Place[] => (halved === null ? [main] : [main, halved]);
-  const placeOf = ({ concurrent: sideBySide }: Program): Place => {
-    if (sideBySide !== true || collective !== undefined) return main;
-    return (halved ??= openPlace(library, status, { ...options, threads, ofOperation: Math.ceil(threads / 2) }));
+  const main = openExecutionContext(library, status, { ...options, threads, operationThreads: threads });
+  const { emitter } = main;
+  const collective = options.cluster === undefined ? undefined : joinCluster(library, main.pointer, options.cluster);
+  /** Context for concurrent programs, with half of the threads per operation; opened on first use. */
+  let halved: ExecutionContext | null = null;
+  const contexts = (): readonly ExecutionContext[] => (halved === null ? [main] : [main, halved]);
+  const contextFor = ({ concurrent }: Program): ExecutionContext => {
+    if (concurrent !== true || collective !== undefined) return main;
+    const operationThreads = Math.ceil(threads / 2);
+    return (halved ??= openExecutionContext(library, status, { ...options, threads, operationThreads }));
   };
 
-  const log = new RunLog(library, () => places().map((place) => place.context), collective === undefined);
+  const log = new RunLog(library, () => contexts().map(({ pointer }) => pointer), collective === undefined);
   const handles = new Handles((handle) => library.TFE_DeleteTensorHandle(handle));
   const queue = new WorkQueue(handles, log);
   let compilations = 0;
@@ -58,13 +57,13 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       results,
       run: (pointers) => {
         log.remember(name, program, describe);
-        return log.guarded(() => placeOf(program).emitter.execute(name, pointers, {}, results));
+        return log.guarded(() => contextFor(program).emitter.execute(name, pointers, {}, results));
       },
       runLater: (pointers) => {
         log.remember(name, program, describe);
-        return startFlight(
+        return executeAsync(
           library,
-          placeOf(program).emitter.operation(name, pointers, {}),
+          contextFor(program).emitter.operation(name, pointers, {}),
           new Status(library),
           results,
           (error) => log.recovered(error),
@@ -79,7 +78,7 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
     device: { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() },
     staticShapes: false,
     reusesInputs: 'in updates',
-    ...(collective === undefined ? { gainsSideBySide: true as const } : {}),
+    ...(collective === undefined ? { gainsFromConcurrency: true as const } : {}),
     ...(collective === undefined ? {} : { collective }),
     compilations: () => compilations,
     upload: (type, shape, values) => upload(library, status, type, shape, values),
@@ -104,31 +103,31 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
           throw log.recovered(error);
         }
       } finally {
-        handles.used(tensor);
+        handles.endUse(tensor);
       }
     },
     release: (tensor) => handles.release(tensor),
     compile: (program, describe) => {
       compilations++;
-      return new CompiledFunction(library, placeOf(program).context, status, program, describe);
+      return new CompiledFunction(library, contextFor(program).pointer, status, program, describe);
     },
     run: (executable, inputs, describe, spent): EngineTensor[] => {
       const compiled = executable as CompiledFunction;
-      const taking =
-        spent === undefined || spent.positions.length === 0 ? null : compiled.taking(spent.positions, describe);
-      if (spent === undefined || taking === null) return add(compiled, inputs, describe);
-      const taken = new Set(taking.positions);
+      const donating =
+        spent === undefined || spent.positions.length === 0 ? null : compiled.donating(spent.positions, describe);
+      if (spent === undefined || donating === null) return add(compiled, inputs, describe);
+      const donated = new Set(donating.positions);
       for (const done of add(
-        taking.handOver,
-        taking.positions.map((position) => inputs[position] ?? 0n),
-        () => 'Handing inputs over',
+        donating.store,
+        donating.positions.map((position) => inputs[position] ?? 0n),
+        () => 'Storing donated inputs',
       ))
         handles.release(done);
-      // Before it begins: what anybody else holds, it cannot write into.
+      // Before the run: TensorFlow writes only to memory that has no other owner.
       spent.release();
       return add(
-        taking.compiled,
-        inputs.filter((_, position) => !taken.has(position)),
+        donating.compiled,
+        inputs.filter((_, position) => !donated.has(position)),
         describe,
       );
     },
@@ -144,21 +143,21 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
       }),
     wait: () => {
       queue.drain();
-      log.guarded(() => places().forEach((place) => place.wait()));
+      log.guarded(() => contexts().forEach((context) => context.wait()));
       log.finished(log.last);
     },
     waitLater: async () => {
       await queue.drainLater();
       const upTo = log.last;
-      for (const place of places()) {
-        await place.waitLater().catch((error: unknown) => {
+      for (const context of contexts()) {
+        await context.waitLater().catch((error: unknown) => {
           throw log.recovered(error);
         });
       }
       log.finished(upTo);
     },
     dispose: () => {
-      for (const place of places()) place.dispose();
+      for (const context of contexts()) context.dispose();
       status.dispose();
     },
   };

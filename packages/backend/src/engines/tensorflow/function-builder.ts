@@ -6,20 +6,22 @@ import type { Describe } from '../engine.js';
 import { at, GraphEmitter, pack, trueAttribute, type GraphTensor } from './graph-emitter.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import type { Loop } from './loops.js';
-import { partName, type Status } from './status.js';
-import { takeInput, takingSteps, waitingInput } from './taken-inputs.js';
+import { calleeName, type Status } from './status.js';
+import { consumeVariable, donatingSteps, inputVariable } from './donated-inputs.js';
 import { emitKernel } from '../../kernels/matmul-policy.js';
 
-/** A function of TensorFlow's, and its name. */
-export interface MadeFunction {
+/** A TF_Function and its name. */
+export interface BuiltFunction {
   readonly name: string;
   readonly pointer: Pointer;
 }
 
 /**
- * Compiles a program into TF_Functions, a little at a time: it yields wherever it may rest. The first is called `name`
- * and is the program, the others are those that it calls for pieces that repeat one another, and loops. The caller
- * deletes what it returns. Inputs at the positions `taken` are no arguments: it takes them from variables.
+ * Builds the TF_Functions of a program. It yields after each operation, so that the caller can pause. The first
+ * function is the program and has the name `name`. The others are the functions that it calls for repeated segments,
+ * and loops. The caller deletes them.
+ *
+ * @param donated positions of inputs that are read from variables instead of arguments
  */
 export function* buildFunctions(
   library: TensorflowLibrary,
@@ -27,127 +29,124 @@ export function* buildFunctions(
   program: Program,
   name: string,
   describe: Describe,
-  taken: ReadonlySet<number> = new Set(),
-): Generator<void, readonly MadeFunction[]> {
-  const outlined = extractFunctions(program);
-  const taking = takingSteps(program, taken);
-  const parts: MadeFunction[] = [];
+  donated: ReadonlySet<number> = new Set(),
+): Generator<void, readonly BuiltFunction[]> {
+  const extracted = extractFunctions(program);
+  const donating = donatingSteps(program, donated);
+  const callees: BuiltFunction[] = [];
   const loops = new Map<string, Loop>();
-  let main: MadeFunction | null = null;
+  let main: BuiltFunction | null = null;
   try {
-    for (const [number, part] of (outlined?.functions ?? []).entries()) {
-      const first = outlined?.steps.find((step) => 'call' in step && step.call.callee === number)?.position ?? 0;
-      parts.push(
-        yield* buildPart(library, status, part, partName(name, number), (step) => describe(first + step), { loops }),
+    for (const [number, callee] of (extracted?.functions ?? []).entries()) {
+      const first = extracted?.steps.find((step) => 'call' in step && step.call.callee === number)?.position ?? 0;
+      const describeStep: Describe = (step) => describe(first + step);
+      callees.push(
+        yield* buildCallee(library, status, callee, calleeName(name, callees.length), describeStep, { loops }),
       );
     }
-    const outlinedParts = parts.length;
-    for (const [number, { program: part, first, inVariables }] of taking.parts.entries()) {
-      parts.push(
-        yield* buildPart(
-          library,
-          status,
-          part,
-          partName(name, outlinedParts + number),
-          (step) => describe(first + step),
-          { loops, inVariables },
-        ),
+    const extractedCallees = callees.length;
+    for (const { program: callee, first, inVariables } of donating.functions) {
+      const describeStep: Describe = (step) => describe(first + step);
+      callees.push(
+        yield* buildCallee(library, status, callee, calleeName(name, callees.length), describeStep, {
+          loops,
+          inVariables,
+        }),
       );
     }
     yield;
-    const steps = (outlined?.steps ?? program.steps.map((step, position) => ({ position, step }))).map(
+    const steps = (extracted?.steps ?? program.steps.map((step, position) => ({ position, step }))).map(
       (entry): CallOrStep => {
-        const part = taking.partOf.get(entry.position);
-        return part === undefined || 'call' in entry
+        const callee = donating.calleeOf.get(entry.position);
+        return callee === undefined || 'call' in entry
           ? entry
-          : { position: entry.position, call: { ...entry.step, callee: outlinedParts + part } };
+          : { position: entry.position, call: { ...entry.step, callee: extractedCallees + callee } };
       },
     );
-    main = yield* buildFunction(library, status, { ...program, ...outlined, steps }, name, describe, {
+    main = yield* buildFunction(library, status, { ...program, ...extracted, steps }, name, describe, {
       loops,
-      parts,
-      taken,
-      handedOn: taking.inputs,
+      callees,
+      donated,
+      passedAsVariables: donating.inputs,
     });
-    return [main, ...parts, ...loops.values()];
+    return [main, ...callees, ...loops.values()];
   } finally {
-    if (main === null) for (const { pointer } of [...parts, ...loops.values()]) library.TF_DeleteFunction(pointer);
+    if (main === null) for (const { pointer } of [...callees, ...loops.values()]) library.TF_DeleteFunction(pointer);
   }
 }
 
-/** Builds a function that others call. */
-function* buildPart(
+/** Builds a function that the program's function calls. */
+function* buildCallee(
   library: TensorflowLibrary,
   status: Status,
-  part: Program,
+  callee: Program,
   name: string,
   describe: Describe,
   options: FunctionOptions,
-): Generator<void, MadeFunction> {
-  const made = yield* buildFunction(
+): Generator<void, BuiltFunction> {
+  const built = yield* buildFunction(
     library,
     status,
-    { ...part, steps: part.steps.map((step, position) => ({ position, step })) },
+    { ...callee, steps: callee.steps.map((step, position) => ({ position, step })) },
     name,
     describe,
     options,
   );
-  // Else TensorFlow puts it back where it is called.
-  library.TF_FunctionSetAttrValueProto(made.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
+  // Without it TensorFlow inlines the function.
+  library.TF_FunctionSetAttrValueProto(built.pointer, '_noinline', trueAttribute, trueAttribute.length, status.pointer);
   status.check('Marking a function');
-  return made;
+  return built;
 }
 
 interface FunctionOptions {
   /** The program's loops so far, by name. */
   readonly loops: Map<string, Loop>;
   /** The functions that it calls. */
-  readonly parts?: readonly MadeFunction[];
-  /** Inputs that are no arguments: they wait in variables. */
-  readonly taken?: ReadonlySet<number>;
-  /** Those of them that are handed on in their variables. */
-  readonly handedOn?: ReadonlySet<number>;
-  /** Arguments that are variables, out of which inputs are taken. */
+  readonly callees?: readonly BuiltFunction[];
+  /** Positions of inputs that are read from variables instead of arguments. */
+  readonly donated?: ReadonlySet<number>;
+  /** Donated inputs whose variables are passed to a called function. */
+  readonly passedAsVariables?: ReadonlySet<number>;
+  /** Positions of arguments that are variables. */
   readonly inVariables?: ReadonlySet<number>;
 }
 
-/** Builds one function. */
 function* buildFunction(
   library: TensorflowLibrary,
   status: Status,
   program: Omit<Program, 'steps'> & { readonly steps: readonly CallOrStep[] },
   name: string,
   describe: Describe,
-  { loops, parts = [], taken = new Set(), handedOn = new Set(), inVariables = new Set() }: FunctionOptions,
-): Generator<void, MadeFunction> {
+  { loops, callees = [], donated = new Set(), passedAsVariables = new Set(), inVariables = new Set() }: FunctionOptions,
+): Generator<void, BuiltFunction> {
   const graph = library.TF_NewGraph();
   try {
-    for (const { pointer } of parts) {
+    for (const { pointer } of callees) {
       library.TF_GraphCopyFunction(graph, pointer, 0n, status.pointer);
-      status.check('Giving a function to a graph');
+      status.check('Adding a function to a graph');
     }
     const emitter = new GraphEmitter(library, status, graph, describe, loops);
-    const given: GraphTensor[] = [];
+    const args: GraphTensor[] = [];
     const tensors = program.inputTypes.map((type, position): GraphTensor => {
       emitter.enterInput(position);
-      if (!taken.has(position)) {
+      if (!donated.has(position)) {
         const argument = emitter.placeholder(position, type, inVariables.has(position));
-        given.push(argument);
-        return inVariables.has(position) ? { ...takeInput(emitter, argument, type), type } : argument;
+        args.push(argument);
+        return inVariables.has(position) ? { ...consumeVariable(emitter, argument, type), type } : argument;
       }
-      const variable = waitingInput(emitter, name, position, type);
-      return handedOn.has(position)
+      const variable = inputVariable(emitter, name, position, type);
+      return passedAsVariables.has(position)
         ? { ...variable, type, isVariable: true }
-        : { ...takeInput(emitter, variable, type), type };
+        : { ...consumeVariable(emitter, variable, type), type };
     });
-    const inputs = pack(given);
+    const inputs = pack(args);
     const emit = (entry: CallOrStep): void => {
       const { firstOutput, outputs } = 'step' in entry ? entry.step : entry.call;
       const types = program.types.slice(firstOutput, firstOutput + outputs);
       const results =
         'step' in entry
           ? emitStep(emitter, program, entry.step, tensors)
-          : emitCall(emitter, entry.call, at(parts, entry.call.callee).name, types, tensors);
+          : emitCall(emitter, entry.call, at(callees, entry.call.callee).name, types, tensors);
       results.forEach((result, offset) => {
         tensors[firstOutput + offset] = { oper: result.oper, index: result.index, type: at(types, offset) };
       });
@@ -164,7 +163,7 @@ function* buildFunction(
       0,
       -1,
       null,
-      given.length,
+      args.length,
       inputs,
       program.outputs.length,
       outputs,
@@ -173,7 +172,7 @@ function* buildFunction(
       null,
       status.pointer,
     );
-    status.check('Making a function of a graph');
+    status.check('Building a function from a graph');
     return { name, pointer };
   } finally {
     library.TF_DeleteGraph(graph);
@@ -195,7 +194,7 @@ function emitCall(
   );
 }
 
-/** Emits one step; its host operands follow its tensor inputs. */
+/** Emits one step and returns its results. Its host operands follow its tensor inputs. */
 export function emitStep<T>(
   emitter: Emitter<T>,
   program: Pick<Program, 'matmul'>,

@@ -11,7 +11,7 @@ import { newTensor } from './tensors.js';
 
 export interface GraphTensor extends OperationOutput {
   readonly type: StorageDtype;
-  /** True where it is the variable in which a tensor of that type waits. */
+  /** True if it is the handle of a variable that stores a tensor of that type. */
   readonly isVariable?: true;
 }
 
@@ -24,10 +24,9 @@ const callConfig = encodeConfigProto({
   optimizeGraphs: false,
   optimizeFunctions: true,
 });
-/** An AttrValue that is true. */
+/** The bytes of an AttrValue with the value true. */
 export const trueAttribute = Uint8Array.of(0x28, 1);
 
-/** Sets an op's attributes while a graph is built. */
 function setAttributes(library: TensorflowLibrary, operation: Pointer, attributes: Attributes): void {
   for (const name in attributes) {
     const attribute = attributes[name];
@@ -57,9 +56,9 @@ export function pack(outputs: readonly OperationOutput[]): BigUint64Array {
 /** Builds the graph of one program. */
 export class GraphEmitter implements Emitter<GraphTensor> {
   private readonly constants = new Map<string, GraphTensor>();
-  /** Names of the loops that the graph knows. */
+  /** Names of the loops that are in the graph. */
   private readonly ownLoops = new Set<string>();
-  /** Adds a loop's node; absent where nothing compiles loops. */
+  /** Adds a loop's node. Absent if TensorFlow cannot compile loops. */
   readonly loop?: Emitter<GraphTensor>['loop'];
   private prefix = nodeName(0);
   private step = 0;
@@ -76,14 +75,14 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     if (compilesLoops(library)) this.loop = this.addLoop;
   }
 
-  /** Names what follows after a step of the program. */
+  /** Names the following nodes after a step of the program. */
   enter(step: number): void {
     this.prefix = nodeName(step);
     this.step = step;
     this.count = 0;
   }
 
-  /** Names what follows after an input of the program. */
+  /** Names the following nodes after an input of the program. */
   enterInput(position: number): void {
     this.prefix = `input${position}`;
     this.count = 0;
@@ -138,9 +137,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     return tensor.type;
   }
 
-  /**
-   * Calls a function. TensorFlow prepares it once, however often it is called, and with the same passes as any other.
-   */
+  /** Adds a function call. TensorFlow prepares a function once, with its usual passes, for all of its calls. */
   call(
     functionName: string,
     inputs: readonly GraphTensor[],
@@ -164,7 +161,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
       results.length,
     );
     library.TF_SetAttrFuncName(operation, 'f', functionName, Buffer.byteLength(functionName));
-    // Without one, Grappler would rewrite what is called.
+    // Without it, Grappler would rewrite the called function.
     library.TF_SetAttrString(operation, 'config_proto', callConfig, callConfig.length);
     const oper = this.finish(operation);
     return results.map((type, index) => ({ oper, index, type }));
@@ -175,7 +172,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     const loop = this.loops.get(name) ?? this.makeLoop(name, inputs, compute);
     if (!this.ownLoops.has(name)) {
       library.TF_GraphCopyFunction(graph, loop.pointer, 0n, this.status.pointer);
-      this.status.check('Giving a loop to a graph');
+      this.status.check('Adding a loop to a graph');
       this.ownLoops.add(name);
     }
     return { oper: this.add(loop.name, inputs, { [COMPILED_BY_XLA]: flag(true) }), index: 0, type: loop.type };
@@ -186,16 +183,16 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     const graph = library.TF_NewGraph();
     try {
       const emitter = new GraphEmitter(library, status, graph, this.describe, this.loops);
-      const given = inputs.map(({ type }, position) => emitter.placeholder(position, type, false));
-      const result = compute(emitter, given);
+      const args = inputs.map(({ type }, position) => emitter.placeholder(position, type, false));
+      const result = compute(emitter, args);
       const pointer = library.TF_GraphToFunction(
         graph,
         loopName(name),
         0,
         -1,
         null,
-        given.length,
-        pack(given),
+        args.length,
+        pack(args),
         1,
         pack([result]),
         null,
@@ -203,10 +200,10 @@ export class GraphEmitter implements Emitter<GraphTensor> {
         null,
         status.pointer,
       );
-      status.check('Making a loop of a graph');
+      status.check('Building a loop from a graph');
       const loop = { name: loopName(name), pointer, type: result.type };
       this.loops.set(name, loop);
-      // Not put where it is called, either.
+      // Compiled by XLA, and not inlined.
       for (const attribute of [COMPILED_BY_XLA, '_noinline'])
         library.TF_FunctionSetAttrValueProto(pointer, attribute, trueAttribute, trueAttribute.length, status.pointer);
       status.check('Marking a loop');
@@ -243,8 +240,9 @@ export class GraphEmitter implements Emitter<GraphTensor> {
   }
 }
 
+/** @throws RangeError if the list has no item at `position` */
 export function at<T>(list: readonly T[], position: number): T {
   const item = list[position];
-  if (item === undefined) throw new RangeError(`nothing at ${position} of ${list.length}`);
+  if (item === undefined) throw new RangeError(`A list of ${list.length} items has no item ${position}.`);
   return item;
 }

@@ -2,39 +2,39 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { EngineTensor } from '../engine.js';
 import type { Pointer } from './library.js';
 
-/** A tensor that queued work makes or needs. */
+/** The state of a tensor that queued work computes or needs. */
 interface Entry {
-  /** Null until it is made. */
+  /** Null until it is computed. */
   handle: Pointer | null;
   failure: Error | null;
-  /** How many queued pieces of work and reads still need it. */
+  /** Number of queued work items and reads that still need it. */
   uses: number;
   released: boolean;
 }
 
 /**
- * Tensors of the engine: mostly TensorFlow's own handles as they are. What queued work will make is promised under a
- * negative number, which stands for it until it is released; and what queued work needs is not freed before.
+ * The engine's tensors. Most are TensorFlow's own handles, unchanged. A result of queued work gets a negative number
+ * that identifies it until it is released. A tensor that queued work needs is freed only after that work.
  */
 export class Handles {
   private readonly entries = new Map<EngineTensor, Entry>();
   private promises = 0n;
 
-  /** @param free gives a handle back to TensorFlow */
+  /** @param free deletes a TensorFlow handle */
   constructor(private readonly free: (handle: Pointer) => void) {}
 
-  /** A tensor that is still to be made. */
+  /** Returns a tensor that queued work will compute. */
   promise(): EngineTensor {
     const tensor = --this.promises;
     this.entries.set(tensor, { handle: null, failure: null, uses: 0, released: false });
     return tensor;
   }
 
-  keep(tensor: EngineTensor, made: Pointer): void {
-    this.settle(tensor, (entry) => (entry.handle = made));
+  resolve(tensor: EngineTensor, handle: Pointer): void {
+    this.settle(tensor, (entry) => (entry.handle = handle));
   }
 
-  break(tensor: EngineTensor, failure: Error): void {
+  reject(tensor: EngineTensor, failure: Error): void {
     this.settle(tensor, (entry) => (entry.failure = failure));
   }
 
@@ -44,27 +44,33 @@ export class Handles {
     return entry !== undefined && entry.handle === null && entry.failure === null;
   }
 
-  /** TensorFlow's handle. Throws why there is none. */
+  /**
+   * Returns TensorFlow's handle.
+   *
+   * @throws the error of the work that should have computed the tensor
+   * @throws `INTERNAL` if the tensor is still pending or was released
+   */
   handle(tensor: EngineTensor): Pointer {
     if (tensor > 0n) return tensor;
     const entry = this.entries.get(tensor);
     if (entry?.failure) throw entry.failure;
     if (entry === undefined || entry.handle === null)
-      throw new WhetstoneError('INTERNAL', 'A tensor was used before it was made, or after it was freed.');
+      throw new WhetstoneError('INTERNAL', 'A tensor was used before it was computed, or after it was released.');
     return entry.handle;
   }
 
+  /** Registers a user of the tensor: it is not freed before `endUse`. */
   use(tensor: EngineTensor): void {
     const entry = this.entries.get(tensor);
     if (entry === undefined) this.entries.set(tensor, { handle: tensor, failure: null, uses: 1, released: false });
     else entry.uses++;
   }
 
-  used(tensor: EngineTensor): void {
+  endUse(tensor: EngineTensor): void {
     const entry = this.entries.get(tensor);
     if (entry === undefined) return;
     entry.uses--;
-    this.tidy(tensor, entry);
+    this.removeIfUnused(tensor, entry);
   }
 
   release(tensor: EngineTensor): void {
@@ -74,21 +80,21 @@ export class Handles {
       return;
     }
     entry.released = true;
-    this.tidy(tensor, entry);
+    this.removeIfUnused(tensor, entry);
   }
 
   private settle(tensor: EngineTensor, change: (entry: Entry) => void): void {
     const entry = this.entries.get(tensor);
     if (entry === undefined) return;
     change(entry);
-    this.tidy(tensor, entry);
+    this.removeIfUnused(tensor, entry);
   }
 
-  /** Forgets what nobody needs any more. */
-  private tidy(tensor: EngineTensor, entry: Entry): void {
+  /** Removes the entry if it is no longer needed, and frees the tensor if it was released. */
+  private removeIfUnused(tensor: EngineTensor, entry: Entry): void {
     if (entry.uses > 0) return;
     if (!entry.released) {
-      // A handle of TensorFlow's stands for itself again.
+      // A TensorFlow handle needs no entry once nothing queued uses it.
       if (tensor > 0n) this.entries.delete(tensor);
       return;
     }

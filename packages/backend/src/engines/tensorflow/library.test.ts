@@ -25,27 +25,24 @@ function refusal(path: string): {
   } catch (error) {
     if (isWhetstoneError(error)) return { code: error.code, message: error.message, found: error.found };
   }
-  throw new Error('it was accepted');
+  throw new Error('The folder was accepted.');
 }
 
-test('a folder without the library, or that does not exist, is refused with the reason', () => {
+test('refuses a folder that does not exist or lacks the library, with the reason', () => {
   expect(refusal(folder)).toMatchObject({ code: 'BACKEND_UNAVAILABLE', found: '0 other files' });
   expect(refusal(join(folder, 'absent'))).toMatchObject({ code: 'BACKEND_UNAVAILABLE', found: 'no such folder' });
 });
 
-test.skipIf(process.platform !== 'linux')(
-  "a library that is no library is refused with the loader's reason",
-  async () => {
-    await writeFile(join(folder, 'libtensorflow_framework.so.2'), 'not a library');
-    await writeFile(join(folder, 'libtensorflow_cc.so.2'), 'not a library');
-    expect(refusal(folder)).toMatchObject({
-      code: 'BACKEND_UNAVAILABLE',
-      message: expect.stringMatching(/cannot be loaded: /) as string,
-    });
-  },
-);
+test.skipIf(process.platform !== 'linux')('refuses a file that is not a library, with the reason', async () => {
+  await writeFile(join(folder, 'libtensorflow_framework.so.2'), 'not a library');
+  await writeFile(join(folder, 'libtensorflow_cc.so.2'), 'not a library');
+  expect(refusal(folder)).toMatchObject({
+    code: 'BACKEND_UNAVAILABLE',
+    message: expect.stringMatching(/cannot be loaded: /) as string,
+  });
+});
 
-test('the bytes of a ConfigProto', () => {
+test('encodes a ConfigProto', () => {
   // intra_op_parallelism_threads = 2 (field 2), inter_op_parallelism_threads = 1 (field 5),
   // graph_options.rewrite_options.disable_meta_optimizer = true (10.10.19)
   expect([
@@ -56,7 +53,7 @@ test('the bytes of a ConfigProto', () => {
   ]).toEqual([0x10, 0xac, 0x02, 0x28, 1]);
 });
 
-test('bfloat16 is rounded to nearest even, and NaN stays NaN', () => {
+test('rounds to bfloat16 to nearest even and preserves NaN', () => {
   const given = Float32Array.of(1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -0.1, Infinity, NaN);
   const halves = narrow(given);
   const back = typedArray('bfloat16', halves.buffer);
@@ -66,14 +63,13 @@ test('bfloat16 is rounded to nearest even, and NaN stays NaN', () => {
   expect(back[5]).toBeNaN();
 });
 
-describe.skipIf(libraryFolder === null)('a real library', () => {
-  test('tells its version', () => {
+describe.skipIf(libraryFolder === null)('an installed library', () => {
+  test('reports its version', () => {
     expect(probeTensorflow(libraryFolder ?? '').version).toMatch(/^2\.\d+\.\d+/);
   });
 
-  test('says nothing, and lets the process end as it should', () => {
-    // Without care the process would end in a segmentation fault: koffi closes libraries before their exit handlers
-    // run.
+  test('prints nothing and lets the process exit normally', () => {
+    // koffi closes libraries before their exit handlers run, which would cause a segmentation fault: see `pin`.
     const built = new URL('../../../dist/index.js', import.meta.url).href;
     const script = `
       import { registerWhetstoneBackend } from ${JSON.stringify(built)};

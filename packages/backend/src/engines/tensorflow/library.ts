@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import koffi, { type LibraryHandle } from 'koffi';
 import { libraryFileProblem, missingInstructions } from '../library-file.js';
-import { pin, unheard } from '../native-library.js';
+import { pin, withoutStderr } from '../native-library.js';
 import { printErrorsOnly } from '../../tfjs-patches/environment.js';
 import { messageOf } from '@whetstone/core/util';
 
-/** Address of something of TensorFlow's. 0n is null. */
+/** Address of an object of TensorFlow. 0n is null. */
 export type Pointer = bigint;
 
 type Call<A extends readonly unknown[], R> = ((...parameters: A) => R) & {
@@ -20,7 +20,7 @@ export interface OperationOutput {
   readonly index: number;
 }
 
-/** Those functions of TensorFlow's C API that the engine uses, as koffi calls them. */
+/** The functions of TensorFlow's C API that the engine uses, bound by koffi. */
 export interface TensorflowLibrary {
   readonly version: string;
   readonly TF_NewStatus: Call<[], Pointer>;
@@ -81,11 +81,11 @@ export interface TensorflowLibrary {
   readonly TF_GraphCopyFunction: Call<[Pointer, Pointer, Pointer, Pointer], void>;
   readonly TF_FunctionSetAttrValueProto: Call<[Pointer, string, Uint8Array, number, Pointer], void>;
   readonly TF_DeleteFunction: Call<[Pointer], void>;
-  /** Null where this build of TensorFlow exports nothing of its collective runtime. */
+  /** Null if this build of TensorFlow does not export its collective runtime. */
   readonly collective: CollectiveLibrary | null;
 }
 
-/** The functions about several processes. */
+/** The functions for several processes. */
 interface CollectiveLibrary {
   readonly TF_SetStatus: Call<[Pointer, number, string], void>;
   readonly TFE_EnableCollectiveOps: Call<[Pointer, Uint8Array, number, Pointer], void>;
@@ -173,7 +173,7 @@ const signatures: Readonly<Record<Exclude<keyof TensorflowLibrary, 'version' | '
   TF_DeleteFunction: ['void', 'void *'],
 };
 
-/** The framework library and the one with the C API, by platform; Windows has one for both. */
+/** The framework library and the library with the C API, by platform. Windows has one file for both. */
 const libraryNames: Readonly<Record<string, readonly [framework: string, core: string]>> = {
   linux: ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'],
   darwin: ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib'],
@@ -192,21 +192,18 @@ const unavailable = (
 function findLibrary(folder: string, name: string): string {
   const path = join(folder, name);
   if (existsSync(path)) return path;
-  const holds = existsSync(folder) ? `${readdirSync(folder).length} other files` : 'no such folder';
-  throw unavailable(`TensorFlow's library ${name} is not in ${folder}.`, { found: holds });
+  const found = existsSync(folder) ? `${readdirSync(folder).length} other files` : 'no such folder';
+  throw unavailable(`TensorFlow's library ${name} is not in ${folder}.`, { found });
 }
 
-/**
- * TensorFlow logs through Abseil, which reads no environment variable. What fails is also in a status, so only fatal
- * words reach the terminal.
- */
+/** Limits TensorFlow's log to fatal errors. Abseil reads no environment variable, and a status reports all others. */
 function silence(framework: LibraryHandle): void {
   const fatalOnly = 3;
   for (const name of ['_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE']) {
     try {
       framework.func(name, 'void', ['int'])(fatalOnly);
     } catch {
-      // Another Abseil release: TensorFlow then says a line or two, which harms nobody.
+      // Another Abseil release. TensorFlow then prints a few lines, which is harmless.
     }
   }
 }
@@ -214,8 +211,10 @@ function silence(framework: LibraryHandle): void {
 const loaded = new Map<string, TensorflowLibrary>();
 
 /**
- * Loads libtensorflow from a folder that holds `libtensorflow_framework.so.2` and `libtensorflow_cc.so.2` (a TensorFlow
- * wheel's `tensorflow/`). A process loads one folder once. Throws `BACKEND_UNAVAILABLE` with the reason.
+ * Loads libtensorflow from a folder with `libtensorflow_framework.so.2` and `libtensorflow_cc.so.2`, such as
+ * `tensorflow/` in a TensorFlow wheel. A process loads a folder once.
+ *
+ * @throws `BACKEND_UNAVAILABLE` with the reason
  */
 export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary {
   const known = loaded.get(libraryFolder);
@@ -233,13 +232,13 @@ export function loadTensorflowLibrary(libraryFolder: string): TensorflowLibrary 
   if (lacking !== null)
     throw unavailable(`TensorFlow's library cannot be used: ${lacking}.`, {
       hint:
-        'Use the backend wasm, or name a TensorFlow that was built for this processor in ' +
-        'WHETSTONE_TENSORFLOW_LIBRARY.',
+        'Use the backend wasm, or set WHETSTONE_TENSORFLOW_LIBRARY to the folder of a TensorFlow that was built for ' +
+        'this processor.',
     });
   printErrorsOnly();
   try {
-    // The framework first, lazily and globally: the other library takes its symbols from it.
-    unheard(() => pin(frameworkPath));
+    // The framework comes first and is global: the other library uses its symbols.
+    withoutStderr(() => pin(frameworkPath));
     const framework = koffi.load(frameworkPath, { lazy: true, global: true });
     silence(framework);
     pin(corePath);
@@ -281,12 +280,16 @@ function bindCollective(handle: LibraryHandle): CollectiveLibrary | null {
   return bound as unknown as CollectiveLibrary;
 }
 
-/** The files of a library folder that are loaded, in order. */
+/** Returns the files of a library folder that are loaded, in order. */
 export function tensorflowFiles(libraryFolder: string): readonly string[] {
   return [...new Set(libraryNames[process.platform] ?? [])].map((name) => join(libraryFolder, name));
 }
 
-/** What a library folder holds: its version. Throws `BACKEND_UNAVAILABLE` with the reason where it cannot be loaded. */
+/**
+ * Loads the library in a folder and returns its version.
+ *
+ * @throws `BACKEND_UNAVAILABLE` with the reason
+ */
 export function probeTensorflow(libraryFolder: string): { readonly version: string } {
   return { version: loadTensorflowLibrary(libraryFolder).version };
 }

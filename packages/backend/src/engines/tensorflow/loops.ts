@@ -3,39 +3,36 @@ import type { Pointer, TensorflowLibrary } from './library.js';
 import { Status } from './status.js';
 
 /**
- * A function whose operations XLA, which TensorFlow brings, compiles as one loop when it first runs, for the shapes
- * that it runs with.
+ * A function whose operations the XLA in TensorFlow compiles into one loop: at the first run, and for the shapes of
+ * that run.
  */
 export interface Loop {
   readonly name: string;
   readonly pointer: Pointer;
-  /** Of its result. */
+  /** Dtype of the result. */
   readonly type: StorageDtype;
 }
 
-/** Loops have one name in all programs, so that they are compiled once. */
+/** Returns a loop's function name: the same in all programs, so that the loop is compiled once. */
 export const loopName = (name: string): string => `whetstone_loop_${name}`;
 
 /**
- * Makes a node's function be compiled by XLA: on the node as on the function. Where no XLA is, TensorFlow pays no heed
- * to it.
+ * Attribute that makes XLA compile a function. It must be set on both the node and the function. A TensorFlow without
+ * XLA ignores it.
  */
 export const COMPILED_BY_XLA = '_XlaMustCompile';
 
 const NOT_FOUND = 5;
 const known = new WeakMap<TensorflowLibrary, boolean>();
 
-/**
- * Whether this build of TensorFlow has XLA for the processor, which is whether it knows XLA's operation: the one for
- * Windows has neither.
- */
+/** Returns whether this build of TensorFlow has XLA for CPUs, by its op `XlaLaunch`. Builds for Windows do not. */
 export function compilesLoops(library: TensorflowLibrary): boolean {
-  const asked = known.get(library);
-  if (asked !== undefined) return asked;
+  const cached = known.get(library);
+  if (cached !== undefined) return cached;
   const graph = library.TF_NewGraph();
   const status = new Status(library);
   try {
-    // It lacks all that it needs and fails in any case; the question is at what.
+    // The node lacks its inputs and always fails. The code says whether TensorFlow knows the op.
     library.TF_FinishOperation(library.TF_NewOperation(graph, 'XlaLaunch', 'known'), status.pointer);
     const found = library.TF_GetCode(status.pointer) !== NOT_FOUND;
     known.set(library, found);

@@ -1,7 +1,7 @@
 import type { StorageDtype } from '../../recorder/types.js';
 import type { Attributes } from '../../kernels/emitter.js';
 
-/** Dtype of an op's results as far as emitters ask: the attribute that says so, a truth value, or the first input's. */
+/** Returns the dtype of an op's results: of a dtype attribute, `bool` for a predicate, or that of the first input. */
 export function resultType<T extends { readonly type: StorageDtype }>(
   name: string,
   inputs: readonly (T | readonly T[])[],

@@ -2,63 +2,65 @@ import { isWhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../recorder/program.js';
 import type { Describe } from '../engine.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
-import { failure, namedIn, Status } from './status.js';
+import { failedStepIn, failure, Status } from './status.js';
 import { toError } from '@whetstone/core/util';
 
 interface Run {
   readonly serial: number;
-  /** Null where it ran op by op. */
+  /** Null if it ran op by op. */
   readonly functionName: string | null;
   readonly program: Program;
   readonly describe: Describe;
 }
 
-/** Runs whose operations can still be named when one fails: more are never queued. */
-const RUNS_REMEMBERED = 8;
+/** Runs that are remembered. TensorFlow never has more in its queue. */
+const MAX_RUNS = 8;
 
 /**
- * Errors come later than their operations: what was handed over lately says which operation a message of TensorFlow's
- * means.
+ * The latest runs. TensorFlow reports an error later than the operation that caused it; the log finds that operation
+ * from the message.
  */
 export class RunLog {
   private readonly runs: Run[] = [];
-  /** Number of the last run. */
+  /** Serial number of the latest run. */
   last = 0;
 
   constructor(
     private readonly library: TensorflowLibrary,
     private readonly contexts: () => readonly Pointer[],
-    /** Whether what runs is sure to end by itself: a sum with another process may wait for ever. */
-    private readonly ends: boolean,
+    /** Whether every run ends by itself. A collective operation may wait forever for another process. */
+    private readonly alwaysEnds: boolean,
   ) {}
 
   remember(functionName: string | null, program: Program, describe: Describe): void {
     this.runs.push({ serial: ++this.last, functionName, program, describe });
-    if (this.runs.length > RUNS_REMEMBERED) this.runs.shift();
+    if (this.runs.length > MAX_RUNS) this.runs.shift();
   }
 
-  /** What is done cannot fail any more: its description, which holds the graph's values, is let go. */
+  /** Forgets the runs up to a serial number. They can no longer fail, and their descriptions hold tensors. */
   finished(upTo: number): void {
     while (this.runs[0] !== undefined && this.runs[0].serial <= upTo) this.runs.shift();
   }
 
-  /** The same error with the operation that it is about. */
-  named(error: unknown): Error {
+  /** Returns the error with the operation that failed, if it is known. */
+  withOperation(error: unknown): Error {
     if (!isWhetstoneError(error)) return toError(error);
     const { operation, tensorflowCode, tensorflowMessage } = error.details;
     if (operation !== undefined || tensorflowCode === undefined) return error;
-    const place = namedIn(String(tensorflowMessage));
+    const failed = failedStepIn(String(tensorflowMessage));
     const run =
-      place === null
+      failed === null
         ? this.runs.findLast(({ functionName }) => functionName === null)
-        : this.runs.findLast(({ functionName }) => functionName === place.functionName);
-    const description = run === undefined ? undefined : place === null ? oneOf(run) : run.describe(place.step);
+        : this.runs.findLast(({ functionName }) => functionName === failed.functionName);
+    const description = run === undefined ? undefined : failed === null ? oneOf(run) : run.describe(failed.step);
     return failure(Number(tensorflowCode), String(tensorflowMessage), description);
   }
 
   /**
-   * Does what hands something to TensorFlow. A failed operation poisons the queue behind it: it is emptied, so that
-   * what comes next can run.
+   * Runs `work`, which calls TensorFlow. After a failed operation TensorFlow refuses everything queued behind it, so
+   * its queues are cleared.
+   *
+   * @throws the error of `work` with the operation that failed
    */
   guarded<R>(work: () => R): R {
     try {
@@ -68,17 +70,16 @@ export class RunLog {
     }
   }
 
-  /** Empties TensorFlow's queues after an error, and gives the error with its operation. */
+  /** Clears TensorFlow's queues after an error. Returns the error with the operation that failed. */
   recovered(error: unknown): Error {
     for (const context of this.contexts()) {
-      // A result tells of an error before the queue that it came from has heard of it: cleared too soon, the queue
-      // would refuse what comes next.
-      if (this.ends) this.awaitAll(context);
+      // A result reports an error before its queue does. A queue that is cleared too early refuses later work.
+      if (this.alwaysEnds) this.awaitAll(context);
       const executor = this.library.TFE_ContextGetExecutorForThread(context);
       this.library.TFE_ExecutorClearError(executor);
       this.library.TFE_DeleteExecutor(executor);
     }
-    return this.named(error);
+    return this.withOperation(error);
   }
 
   private awaitAll(context: Pointer): void {
@@ -88,7 +89,7 @@ export class RunLog {
   }
 }
 
-/** The operations of a run in words: the one there is, or that it is among them. */
+/** Describes a run's only operation, or says that the error is in one of them. */
 function oneOf({ program, describe }: Run): string {
   const { length } = program.steps;
   if (length === 1) return describe(0);

@@ -1,6 +1,6 @@
 import { integerField, messageField } from './config-proto.js';
 
-/** One process of a cluster, as TensorFlow's server is told of it. */
+/** A cluster and one of its processes, for TensorFlow's server. */
 export interface ServerDefinition {
   /** `host:port` of every task's gRPC server, by rank. */
   readonly addresses: readonly string[];
@@ -10,12 +10,12 @@ export interface ServerDefinition {
 const utf8 = new TextEncoder();
 const textField = (field: number, value: string): number[] => messageField(field, [...utf8.encode(value)]);
 
-/** All tasks are of this job, whatever their types are called in TF_CONFIG. */
+/** The job of all tasks, independent of their types in TF_CONFIG. */
 const JOB = 'worker';
 
 /**
- * The bytes of a ServerDef (tensorflow/core/protobuf/tensorflow_server.proto, cluster.proto, config.proto) whose first
- * task leads the collectives.
+ * Returns the bytes of a ServerDef (tensorflow/core/protobuf/tensorflow_server.proto, cluster.proto, config.proto).
+ * Its first task leads the collectives.
  */
 export function encodeServerDef({ addresses, rank }: ServerDefinition): Uint8Array {
   const tasks = addresses.flatMap((address, index) =>

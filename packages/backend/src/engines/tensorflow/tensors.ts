@@ -9,23 +9,27 @@ import { dimensions, tensorflowType } from './data-types.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
 import { failure, Status } from './status.js';
 
-/** Node's native interface shows at most 4 GiB at once, and ends the process for more. */
-const MOST_SHOWN = 2 ** 30;
-const MOST_FILLED = 2 ** 32;
+/** Bytes of one view of TensorFlow's memory. Node allows 4 GiB, and ends the process for more. */
+const CHUNK_BYTES = 2 ** 30;
+const MAX_FILL_BYTES = 2 ** 32;
 
-/** TensorFlow's memory as seen from JavaScript, piece by piece: no copy, valid while the tensor lives. */
-function eachPiece(
+/** Calls `visit` with views of a tensor's memory, in chunks. They are not copies, and valid while the tensor exists. */
+function forEachChunk(
   library: TensorflowLibrary,
   tensor: Pointer,
   length: number,
-  visit: (piece: Uint8Array, offset: number) => void,
+  visit: (chunk: Uint8Array, offset: number) => void,
 ): void {
   const start = library.TF_TensorData(tensor);
-  for (let offset = 0; offset < length; offset += MOST_SHOWN)
-    visit(new Uint8Array(koffi.view(start + BigInt(offset), Math.min(MOST_SHOWN, length - offset))), offset);
+  for (let offset = 0; offset < length; offset += CHUNK_BYTES)
+    visit(new Uint8Array(koffi.view(start + BigInt(offset), Math.min(CHUNK_BYTES, length - offset))), offset);
 }
 
-/** A TF_Tensor of so many bytes, whatever they are. Its owner deletes it. */
+/**
+ * Returns an uninitialised TF_Tensor of `length` bytes. The caller deletes it.
+ *
+ * @throws `OUT_OF_MEMORY`
+ */
 function allocate(library: TensorflowLibrary, type: StorageDtype, shape: readonly number[], length: number): Pointer {
   if (length > totalmem()) {
     throw new WhetstoneError(
@@ -41,14 +45,14 @@ function allocate(library: TensorflowLibrary, type: StorageDtype, shape: readonl
   if (!tensor) {
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
-      `There is no memory for a tensor of shape [${shape.join(', ')}]: ${gigabytes(length)} were needed.`,
+      `Not enough memory for a tensor of shape [${shape.join(', ')}]: it needs ${gigabytes(length)}.`,
       { hint: memoryHint, details: { bytes: length } },
     );
   }
   return tensor;
 }
 
-/** A TF_Tensor that holds a copy of `values`. Its owner deletes it. */
+/** Returns a TF_Tensor with a copy of `values`. The caller deletes it. */
 export function newTensor(
   library: TensorflowLibrary,
   type: StorageDtype,
@@ -64,13 +68,13 @@ export function newTensor(
     );
   }
   const tensor = allocate(library, type, shape, length);
-  eachPiece(library, tensor, length, (piece, offset) =>
-    piece.set(new Uint8Array(source.buffer, source.byteOffset + offset, piece.length)),
+  forEachChunk(library, tensor, length, (chunk, offset) =>
+    chunk.set(new Uint8Array(source.buffer, source.byteOffset + offset, chunk.length)),
   );
   return tensor;
 }
 
-/** Copies host values into a fresh eager handle. */
+/** Copies host values into a new tensor and returns its eager handle. */
 export function upload(
   library: TensorflowLibrary,
   status: Status,
@@ -85,7 +89,7 @@ export function upload(
   return handle;
 }
 
-/** Hands out TensorFlow's own memory to be filled, and gives the handle of the tensor: no copy is made. */
+/** Lets `fill` write into TensorFlow's memory, without a copy, and returns the tensor's eager handle. */
 export async function uploadFrom(
   library: TensorflowLibrary,
   type: StorageDtype,
@@ -93,14 +97,14 @@ export async function uploadFrom(
   fill: (bytes: Uint8Array) => Promise<void>,
 ): Promise<Pointer> {
   const length = sizeOfShape(shape) * bytesPerElement[type];
-  if (length > MOST_FILLED)
+  if (length > MAX_FILL_BYTES)
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
-      `A tensor ${type} [${shape.join(', ')}] of ${gigabytes(length)} cannot be filled in one piece.`,
+      `A tensor ${type} [${shape.join(', ')}] of ${gigabytes(length)} is too large to be loaded.`,
       {
-        expected: `${gigabytes(MOST_FILLED)} at most`,
+        expected: `at most ${gigabytes(MAX_FILL_BYTES)}`,
         found: gigabytes(length),
-        hint: 'Keep the weights smaller: model.dtype "bfloat16".',
+        hint: 'Store the weights in fewer bytes: model.dtype "bfloat16".',
       },
     );
   const tensor = allocate(library, type, shape, length);
@@ -116,25 +120,25 @@ export async function uploadFrom(
   }
 }
 
-/** Copies a resolved tensor out and deletes it. */
+/** Returns a copy of a resolved tensor's values and deletes the tensor. */
 function takeValues(library: TensorflowLibrary, tensor: Pointer, type: StorageDtype, size: number): TypedArray {
   try {
     const length = library.TF_TensorByteSize(tensor);
     if (length !== size * bytesPerElement[type]) {
       throw new WhetstoneError(
         'INTERNAL',
-        `A result of ${size} numbers was recorded, but TensorFlow made ${length / bytesPerElement[type]}.`,
+        `A result has ${length / bytesPerElement[type]} numbers; the recorded shape has ${size}.`,
       );
     }
     const copy = inHostMemory(type, [size], (bytes) => new ArrayBuffer(bytes));
-    eachPiece(library, tensor, length, (piece, offset) => new Uint8Array(copy, offset, piece.length).set(piece));
+    forEachChunk(library, tensor, length, (chunk, offset) => new Uint8Array(copy, offset, chunk.length).set(chunk));
     return inHostMemory(type, [size], () => typedArray(type, copy));
   } finally {
     library.TF_DeleteTensor(tensor);
   }
 }
 
-/** Waits for a handle's values. */
+/** Waits for a tensor and returns a copy of its values. */
 export function download(
   library: TensorflowLibrary,
   status: Status,
@@ -147,7 +151,7 @@ export function download(
   return takeValues(library, tensor, type, size);
 }
 
-/** The same on a thread of libuv's. The handle may be deleted meanwhile: a second one holds the tensor. */
+/** Like `download`, on a thread of libuv. The handle may be deleted meanwhile: a second one keeps the tensor alive. */
 export function downloadLater(
   library: TensorflowLibrary,
   handle: Pointer,
@@ -155,19 +159,19 @@ export function downloadLater(
   size: number,
 ): Promise<TypedArray> {
   const status = library.TF_NewStatus();
-  const held = library.TFE_TensorHandleCopySharingTensor(handle, status);
+  const own = library.TFE_TensorHandleCopySharingTensor(handle, status);
   const finish = (tensor: Pointer): TypedArray => {
     try {
       const code = library.TF_GetCode(status);
       if (code !== 0) throw failure(code, library.TF_Message(status), undefined);
       return takeValues(library, tensor, type, size);
     } finally {
-      library.TFE_DeleteTensorHandle(held);
+      library.TFE_DeleteTensorHandle(own);
       library.TF_DeleteStatus(status);
     }
   };
   return new Promise((resolve, reject) => {
-    library.TFE_TensorHandleResolve.async(held, status, (error, tensor) => {
+    library.TFE_TensorHandleResolve.async(own, status, (error, tensor) => {
       try {
         if (error !== null && error !== undefined) throw error;
         resolve(finish(tensor));

@@ -6,28 +6,28 @@ import type { RecorderOptions } from '../../recorder/recorder.js';
 import { libraryFolder, random, startBackend } from '../../test-support.js';
 import { createTensorflowEngine } from './engine.js';
 
-/** Steps of a layer's size, each with its way back: many operations, and products that take a while. */
+/** Returns the squared gradient of a deep chain of products: many operations that take a while. */
 function work(layers: number, seed: number): tf.Tensor {
   return tf.tidy(() => {
     const x = random<tf.Rank.R2>([256, 256], seed);
     const w = random<tf.Rank.R2>([256, 256], 2);
-    const deep = (given: tf.Tensor2D): tf.Scalar => {
-      let y = given;
+    const deep = (input: tf.Tensor2D): tf.Scalar => {
+      let y = input;
       for (let layer = 0; layer < layers; layer++)
         y = tf.mul(tf.tanh(tf.matMul(tf.sub(tf.mul(y, 0.5), tf.mul(tf.square(y), 0.1)), w)), 0.3);
       return tf.sum(y);
     };
-    return tf.sum(tf.square(tf.grad(deep as (given: tf.Tensor) => tf.Scalar)(x)));
+    return tf.sum(tf.square(tf.grad(deep as (input: tf.Tensor) => tf.Scalar)(x)));
   });
 }
 
 /**
- * The longest time that the event loop did not come round while something is begun and awaited, and how often a timer
- * of 10 ms was served.
+ * Runs `begin` with a timer of 10 ms. Returns how often the timer ran, its longest pause and the total time, in
+ * milliseconds.
  */
 async function longestPause(
   begin: () => Promise<unknown>,
-): Promise<{ readonly ticks: number; readonly longest: number; readonly whole: number }> {
+): Promise<{ readonly ticks: number; readonly longest: number; readonly total: number }> {
   const started = performance.now();
   let [ticks, longest, last] = [0, 0, started];
   const timer = setInterval(() => {
@@ -38,13 +38,13 @@ async function longestPause(
   }, 10);
   await begin();
   clearInterval(timer);
-  return { ticks, longest, whole: performance.now() - started };
+  return { ticks, longest, total: performance.now() - started };
 }
 
 const fresh = (recorder: RecorderOptions = { maxEagerNodes: 0 }): WhetstoneBackend =>
   new WhetstoneBackend(createTensorflowEngine({ libraryFolder: libraryFolder ?? '' }), recorder);
 
-/** A kernel of one TensorFlow op of one operand. */
+/** Returns a kernel of one TensorFlow op with one operand. */
 const unary = (op: string): Kernel => ({
   name: op,
   inputs: ['x'],
@@ -63,7 +63,7 @@ function chainOn(backend: WhetstoneBackend, first: tf.TensorInfo, kernels: reado
 
 describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', () => {
   test(
-    'a timer is served while a graph is compiled and computed the first time, and later',
+    'a timer runs while a graph is compiled and computed, the first time and later',
     { timeout: 120_000 },
     async () => {
       const backend = await startBackend();
@@ -73,18 +73,18 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
         [3, 0],
       ] as const) {
         const before = backend.counters().compiles;
-        // Recording is done before the clock starts: it is the host's own work.
+        // Recording blocks the event loop, so it is not measured.
         const result = work(120, seed);
-        const { ticks, longest, whole } = await longestPause(() => result.data());
+        const { ticks, longest, total } = await longestPause(() => result.data());
         expect(ticks).toBeGreaterThan(3);
-        expect(longest).toBeLessThan(whole / 2);
+        expect(longest).toBeLessThan(total / 2);
         expect(backend.counters().compiles - before).toBe(compiles);
         result.dispose();
       }
     },
   );
 
-  test('the same in whatever order results are asked for, at once or later; nothing stays on the device', async () => {
+  test('results are correct in any order of reads, synchronous or not; no memory stays allocated', async () => {
     const backend = fresh();
     const chain = chainOn(
       backend,
@@ -93,7 +93,7 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     );
     const [, second, third, , fifth, last] = chain.map(({ dataId }) => dataId);
     const later = backend.read(last ?? {});
-    // Half of the queue is still to be built: a synchronous read does not wait for the event loop.
+    // Half of the queue is not built yet: a synchronous read does not wait for the event loop.
     expect([...(backend.readSync(third ?? {}) as Float32Array)]).toEqual([1, 2, 3]);
     expect(Array.from((await later) as Float32Array, (value) => Math.log(value))).toEqual(
       [-1, -4, -9].map((value) => expect.closeTo(value, 4) as number),
@@ -105,27 +105,23 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test(
-    'somebody who cannot wait gets a result of which the first run is being handed over on another thread',
-    { timeout: 120_000 },
-    async () => {
-      const backend = await startBackend();
-      // Turns of the event loop until the function is built and its first run is under way: some of the reads meet it
-      // there, others before or after.
-      for (const turns of [0, 20, 40, 80, 160]) {
-        const result = work(20 + turns / 2, 5);
-        const later = result.data();
-        for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
-        const [atOnce = NaN] = result.dataSync();
-        expect(atOnce).not.toBeNaN();
-        expect((await later)[0]).toBe(atOnce);
-        result.dispose();
-      }
-      await backend.settle();
-    },
-  );
+  test('a synchronous read gets a result whose first run another thread submits', { timeout: 120_000 }, async () => {
+    const backend = await startBackend();
+    // Turns of the event loop before the read: some reads come while the first run is submitted, others before or
+    // after.
+    for (const turns of [0, 20, 40, 80, 160]) {
+      const result = work(20 + turns / 2, 5);
+      const later = result.data();
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      const [synchronous = NaN] = result.dataSync();
+      expect(synchronous).not.toBeNaN();
+      expect((await later)[0]).toBe(synchronous);
+      result.dispose();
+    }
+    await backend.settle();
+  });
 
-  test('a loop that never yields to the event loop is computed, and what it disposed is freed', async () => {
+  test('a loop that never yields to the event loop is computed, and disposed tensors are freed', async () => {
     const backend = fresh();
     const negate = unary('Neg');
     let x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
@@ -138,23 +134,23 @@ describe.skipIf(libraryFolder === null)('the queue of the tensorflow engine', ()
     expect(backend.counters()).toMatchObject({ graphs: 100, compiles: 1, deviceBytes: 8 });
   });
 
-  test('what a failed computation gives is its error, for all that depends on it, and nothing else', async () => {
+  test('a failed computation fails its own results and all that depend on them, and no others', async () => {
     const backend = fresh();
-    // TensorFlow finds out when it builds the function: it has no such op.
+    // TensorFlow does not know the op and fails when it builds the function.
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
-    const [, failed, behind] = chainOn(backend, x, [unary('NoSuchOp'), unary('Neg')]) as [
+    const [, failed, dependent] = chainOn(backend, x, [unary('NoSuchOp'), unary('Neg')]) as [
       tf.TensorInfo,
       tf.TensorInfo,
       tf.TensorInfo,
     ];
     const [, fine] = chainOn(backend, x, [unary('Neg')]) as [tf.TensorInfo, tf.TensorInfo];
-    await expect(backend.read(behind.dataId)).rejects.toMatchObject({
+    await expect(backend.read(dependent.dataId)).rejects.toMatchObject({
       code: 'BACKEND_FAILED',
       message: expect.stringContaining('NoSuchOp(float32 [2])') as string,
     });
     expect(() => backend.readSync(failed.dataId)).toThrow(/NoSuchOp\(float32 \[2\]\)/);
     expect([...((await backend.read(fine.dataId)) as Float32Array)]).toEqual([-1, -2]);
-    // It is asked for again, and refused again, op by op and compiled.
+    // A second attempt fails, too.
     const [, again] = chainOn(backend, x, [unary('NoSuchOp')]) as [tf.TensorInfo, tf.TensorInfo];
     expect(() => backend.readSync(again.dataId)).toThrow(/NoSuchOp\(float32 \[2\]\)/);
   });

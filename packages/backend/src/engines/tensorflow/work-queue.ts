@@ -1,38 +1,40 @@
 import type { EngineTensor } from '../engine.js';
 import type { CompiledFunction } from './compiled-function.js';
-import type { Flight } from './flight.js';
+import type { AsyncExecution } from './async-execution.js';
 import type { Handles } from './handles.js';
 import type { Pointer } from './library.js';
 import type { RunLog } from './run-log.js';
 
-/** What is handed to TensorFlow: a function, or a program op by op. */
+/** One submission to TensorFlow: a function, or a program op by op. */
 export type Work = {
   readonly inputs: readonly EngineTensor[];
+  /** Number of results. */
   readonly results: number;
-  /** Hands it over. */
+  /** Submits the work and returns the handles of the results. */
   run(inputs: readonly Pointer[]): Pointer[];
 } & (
   | { readonly compiled: null }
   | {
       readonly compiled: CompiledFunction;
       /**
-       * Hands it over on another thread: a function that never ran is prepared then, for longer than it took to build.
+       * Submits the work on another thread. TensorFlow prepares a function in its first run, which takes longer than
+       * building it.
        */
-      runLater(inputs: readonly Pointer[]): Flight;
+      runLater(inputs: readonly Pointer[]): AsyncExecution;
     }
 );
 
 type Queued = Work & {
   readonly outputs: readonly EngineTensor[];
   readonly waiting: (() => void)[];
-  flight: Flight | null;
+  execution: AsyncExecution | null;
   done: boolean;
 };
 
-/** Milliseconds of building after which the event loop comes round. */
+/** Milliseconds of work after which the event loop runs. */
 const SLICE = 4;
-/** Work that may wait for the event loop: more is not held for a program that never lets it come round. */
-const MOST_WAITING = 16;
+/** Longest queue. Beyond it, work is submitted at once: a program that never yields must not fill the memory. */
+const MAX_QUEUED = 16;
 
 const eventLoop = (): Promise<void> =>
   new Promise((resolve) => {
@@ -40,9 +42,9 @@ const eventLoop = (): Promise<void> =>
   });
 
 /**
- * Hands work to TensorFlow in the order in which it came. A function that is still to be built is built in slices
- * between which the event loop comes round, its first run is handed over on another thread, and what came later waits
- * behind it; somebody who cannot wait (a synchronous read) has it done at once.
+ * Submits work to TensorFlow in order of arrival. A new function is built in time slices, between which the event loop
+ * runs, and its first run is submitted on another thread. Later work waits. A synchronous read does not: the queue up
+ * to its tensor is then submitted at once.
  */
 export class WorkQueue {
   private readonly queue: Queued[] = [];
@@ -53,30 +55,30 @@ export class WorkQueue {
     private readonly log: RunLog,
   ) {}
 
-  /** Hands work over, or promises its results. */
+  /** Submits or queues work and returns its results, which may be pending. */
   add(work: Work): EngineTensor[] {
     if (this.queue.length === 0 && work.compiled?.warm !== false)
       return work.run(work.inputs.map((input) => this.handles.handle(input)));
     const outputs = Array.from({ length: work.results }, () => this.handles.promise());
     for (const input of work.inputs) this.handles.use(input);
     work.compiled?.use();
-    this.queue.push({ ...work, outputs, waiting: [], flight: null, done: false });
-    while (this.queue.length > MOST_WAITING) this.next();
+    this.queue.push({ ...work, outputs, waiting: [], execution: null, done: false });
+    while (this.queue.length > MAX_QUEUED) this.next();
     this.pump();
     return outputs;
   }
 
-  /** Makes sure that a tensor is handed over. */
+  /** Submits the queue up to the work that computes the tensor. */
   ensure(tensor: EngineTensor): void {
     while (this.handles.isPending(tensor)) this.next();
   }
 
-  /** The same without blocking the event loop. */
+  /** Like `ensure`, without blocking the event loop. */
   async ensureLater(tensor: EngineTensor): Promise<void> {
     if (this.handles.isPending(tensor)) await this.waitFor(this.queue.find(({ outputs }) => outputs.includes(tensor)));
   }
 
-  /** Hands over everything. */
+  /** Submits all queued work. */
   drain(): void {
     while (this.queue.length > 0) this.next();
   }
@@ -90,13 +92,13 @@ export class WorkQueue {
     await new Promise<void>((resolve) => queued.waiting.push(resolve));
   }
 
-  /** Hands over the first in the queue on this thread, or waits for the other one. */
+  /** Submits the first work in the queue on this thread, or waits for the thread that submits it. */
   private next(): void {
     const [first] = this.queue;
     if (first === undefined) return;
     this.finish(first, () => {
-      if (first.flight !== null) return first.flight.wait();
-      first.compiled?.make(Infinity);
+      if (first.execution !== null) return first.execution.wait();
+      first.compiled?.build(Infinity);
       return first.run(this.handlesOf(first));
     });
   }
@@ -108,53 +110,53 @@ export class WorkQueue {
   }
 
   private async work(): Promise<void> {
-    let lastTurn = performance.now();
+    let lastYield = performance.now();
     for (let [first] = this.queue; first !== undefined; [first] = this.queue) {
-      await this.handOver(first);
-      if (performance.now() - lastTurn < SLICE) continue;
+      await this.submit(first);
+      if (performance.now() - lastYield < SLICE) continue;
       await eventLoop();
-      lastTurn = performance.now();
+      lastYield = performance.now();
     }
     this.pumping = false;
   }
 
-  /** Hands over the first in the queue beside the event loop. Somebody who could not wait may do it meanwhile. */
-  private async handOver(first: Queued): Promise<void> {
+  /** Submits the first work in the queue without blocking the event loop. A synchronous read may do it meanwhile. */
+  private async submit(first: Queued): Promise<void> {
     if (first.compiled === null || first.compiled.warm) return this.next();
     try {
-      while (!first.done && !first.compiled.make(SLICE)) await eventLoop();
+      while (!first.done && !first.compiled.build(SLICE)) await eventLoop();
       if (first.done) return;
       await eventLoop();
       if (first.done) return;
-      first.flight = first.runLater(this.handlesOf(first));
+      first.execution = first.runLater(this.handlesOf(first));
     } catch (error) {
       return this.finish(first, () => {
         throw error;
       });
     }
-    const { flight } = first;
-    await flight.landed;
-    if (!first.done) this.finish(first, () => flight.wait());
+    const { execution } = first;
+    await execution.submitted;
+    if (!first.done) this.finish(first, () => execution.wait());
   }
 
   private handlesOf({ inputs }: Queued): Pointer[] {
     return inputs.map((input) => this.handles.handle(input));
   }
 
-  /** Keeps the promises of work, or breaks them: what goes wrong is told where a result is read. */
-  private finish(queued: Queued, handOver: () => Pointer[]): void {
+  /** Resolves the results of the first work, or rejects them. An error is thrown when a result is read. */
+  private finish(queued: Queued, submit: () => Pointer[]): void {
     try {
-      const made = handOver();
+      const results = submit();
       if (queued.compiled !== null) queued.compiled.warm = true;
-      queued.outputs.forEach((output, position) => this.handles.keep(output, made[position] ?? 0n));
+      queued.outputs.forEach((output, position) => this.handles.resolve(output, results[position] ?? 0n));
     } catch (error) {
-      const failure = this.log.named(error);
-      for (const output of queued.outputs) this.handles.break(output, failure);
+      const failure = this.log.withOperation(error);
+      for (const output of queued.outputs) this.handles.reject(output, failure);
     }
     queued.done = true;
     this.queue.shift();
-    for (const input of queued.inputs) this.handles.used(input);
-    queued.compiled?.used();
+    for (const input of queued.inputs) this.handles.endUse(input);
+    queued.compiled?.endUse();
     for (const resolve of queued.waiting) resolve();
   }
 }

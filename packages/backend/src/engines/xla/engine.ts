@@ -79,7 +79,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     staticShapes: true,
     // A processor has no time of its own in which the host could record, and is given the like parts of the whole
     // (`stages.ts`).
-    runsInPieces: options.inPieces ?? client.platform !== 'cpu',
+    runsInSegments: options.inPieces ?? client.platform !== 'cpu',
     compilations: () => variants.made,
     reusesInputs: 'always',
     flashAttention: flashAttentionSupport(client.platform, client.deviceAttributes.get('compute_capability') ?? null),

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { isWhetstoneError, WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
-import { bytesAskedFor, gigabytes, memoryHint } from '../out-of-memory.js';
-import { pin, unheard } from '../native-library.js';
+import { requestedBytes, gigabytes, memoryHint } from '../out-of-memory.js';
+import { pin, withoutStderr } from '../native-library.js';
 import { companionLibraries, xlaFlags } from './options.js';
 import { printErrorsOnly, setXlaFlags } from '../../tfjs-patches/environment.js';
 import { messageOf, toError } from '@whetstone/core/util';
@@ -100,7 +100,7 @@ const unavailable = (message: string, cause?: unknown): WhetstoneError =>
 export function failure(code: number, text: string, subject: string): WhetstoneError {
   const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = text.split('\n');
-  const bytes = errorCode === 'OUT_OF_MEMORY' ? bytesAskedFor(text) : null;
+  const bytes = errorCode === 'OUT_OF_MEMORY' ? requestedBytes(text) : null;
   return new WhetstoneError(
     errorCode,
     `${subject} failed in XLA: ${bytes === null ? '' : `${gigabytes(bytes)} more were needed. `}${firstLine}`,
@@ -226,7 +226,7 @@ export function loadPjrt(path: string): Pjrt {
   if (flags !== null) setXlaFlags(flags);
   try {
     for (const companion of companionLibraries(path)) pinIfPossible(companion);
-    unheard(() => pin(path, 'local'));
+    withoutStderr(() => pin(path, 'local'));
     const api = koffi.load(path, { lazy: true }).func('void *GetPjrtApi()')() as Pointer;
     if (!api) throw unavailable(`The plugin ${path} gives no API.`);
     const head = new BigUint64Array(koffi.view(api, 8 * TABLE));
@@ -237,7 +237,7 @@ export function loadPjrt(path: string): Pjrt {
       throw unavailable(`The plugin ${path} speaks version ${major}.${minor} of PJRT, which is not known here.`);
     const table = new BigUint64Array(koffi.view(api, size)).slice(TABLE);
     const pjrt = new Pjrt(path, `${major}.${minor}`, table);
-    unheard(() => pjrt.call('PJRT_Plugin_Initialize', [], `Initialising ${path}`));
+    withoutStderr(() => pjrt.call('PJRT_Plugin_Initialize', [], `Initialising ${path}`));
     loaded.set(path, pjrt);
     return pjrt;
   } catch (cause) {

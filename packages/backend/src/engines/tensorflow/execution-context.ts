@@ -5,44 +5,48 @@ import { Status } from './status.js';
 import { separateThreadPools } from '../../tfjs-patches/environment.js';
 import { toError } from '@whetstone/core/util';
 
-export interface PlaceOptions {
-  /** Threads of the whole place. */
+export interface ExecutionContextOptions {
+  /** Threads of the context. */
   readonly threads: number;
   /** Threads that share one operation. */
-  readonly ofOperation: number;
+  readonly operationThreads: number;
   readonly session?: Partial<SessionConfig>;
   readonly asynchronous?: boolean;
 }
 
 /**
- * A context of TensorFlow's. How many threads share an operation belongs to it; tensors go from one to another as they
- * are.
+ * A TensorFlow eager context. It fixes how many threads share an operation. Contexts can use each other's tensors
+ * without a copy.
  */
-export interface Place {
-  readonly context: Pointer;
+export interface ExecutionContext {
+  readonly pointer: Pointer;
   readonly emitter: EagerEmitter;
-  /** Waits until everything that was handed over is done. Throws what went wrong. */
+  /** Waits until all submitted operations are done. @throws the error of a failed operation */
   wait(): void;
-  /** The same without blocking the event loop. */
+  /** Like `wait`, without blocking the event loop. */
   waitLater(): Promise<void>;
   dispose(): void;
 }
 
-export function openPlace(library: TensorflowLibrary, status: Status, options: PlaceOptions): Place {
-  const context = newContext(library, status, options);
-  const emitter = new EagerEmitter(library, context, status);
+export function openExecutionContext(
+  library: TensorflowLibrary,
+  status: Status,
+  options: ExecutionContextOptions,
+): ExecutionContext {
+  const pointer = newContext(library, status, options);
+  const emitter = new EagerEmitter(library, pointer, status);
   return {
-    context,
+    pointer,
     emitter,
     wait: () => {
-      library.TFE_ContextAsyncWait(context, status.pointer);
+      library.TFE_ContextAsyncWait(pointer, status.pointer);
       status.check();
     },
     waitLater: async () => {
       const own = new Status(library);
       try {
         await new Promise<void>((resolve, reject) => {
-          library.TFE_ContextAsyncWait.async(context, own.pointer, (error) => {
+          library.TFE_ContextAsyncWait.async(pointer, own.pointer, (error) => {
             if (error === null || error === undefined) resolve();
             else reject(toError(error));
           });
@@ -54,7 +58,7 @@ export function openPlace(library: TensorflowLibrary, status: Status, options: P
     },
     dispose: () => {
       emitter.dispose();
-      library.TFE_DeleteContext(context);
+      library.TFE_DeleteContext(pointer);
     },
   };
 }
@@ -62,11 +66,11 @@ export function openPlace(library: TensorflowLibrary, status: Status, options: P
 function newContext(
   library: TensorflowLibrary,
   status: Status,
-  { threads, ofOperation, session, asynchronous }: PlaceOptions,
+  { threads, operationThreads, session, asynchronous }: ExecutionContextOptions,
 ): Pointer {
   separateThreadPools();
   const config = encodeConfigProto({
-    intraOpThreads: ofOperation,
+    intraOpThreads: operationThreads,
     interOpThreads: Math.min(2, threads),
     optimizeGraphs: false,
     optimizeFunctions: true,

@@ -7,7 +7,7 @@ import { libraryFolder, numbers, startBackend } from '../../test-support.js';
 import { loadTensorflowLibrary } from './library.js';
 import { Status } from './status.js';
 
-/** Large enough to be taken over. */
+/** Large enough to be donated. */
 const size = 100_000;
 const rates = { stepSize: 0.01, decay: 0.999, correction: 1.5 };
 
@@ -17,7 +17,7 @@ interface Updated {
   readonly second: tf.Tensor;
 }
 
-describe.skipIf(libraryFolder === null)('inputs that a function takes over', () => {
+describe.skipIf(libraryFolder === null)('donated inputs', () => {
   let backend: WhetstoneBackend;
   beforeAll(async () => {
     backend = await startBackend();
@@ -42,7 +42,7 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     second: tf.abs(tf.tensor1d(numbers(size, 3))),
   });
 
-  /** Records one update, and lets go of what it replaces, as the optimizer does. */
+  /** Records one update and disposes of the replaced tensors, as the optimizer does. */
   const record = ({ parameter, first, second }: Updated, seed: number): Updated => {
     const gradient = tf.tensor1d(numbers(size, seed));
     const [newParameter, newFirst, newSecond] = tf.tidy(() =>
@@ -64,9 +64,9 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
   const read = ({ parameter, first, second }: Updated): number[][] =>
     [parameter, first, second].map((tensor) => Array.from(tensor.dataSync()));
 
-  test('an update writes where the parameter and its moments lie', () => {
+  test('are updated in place: the parameter and its moments keep their addresses', () => {
     let state = start();
-    // Results of a function's first run are promises, which have no address.
+    // Results of a function's first run are pending and have no address.
     for (const seed of [4, 5, 6]) {
       state = update(state, seed);
       backend.engine.wait();
@@ -80,10 +80,10 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     tf.dispose([state.parameter, state.first, state.second]);
   });
 
-  test('and comes to the same bits as one whose inputs are kept, which stay as they were', () => {
+  test('give the same bits as inputs that are also used elsewhere, which do not change', () => {
     let state = start();
     for (const seed of [4, 5]) state = update(state, seed);
-    const taken = read(state);
+    const donated = read(state);
     tf.dispose([state.parameter, state.first, state.second]);
 
     const inputs = start();
@@ -95,30 +95,30 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
       other = update(other, seed);
       tf.dispose(held);
     }
-    expect(read(other)).toEqual(taken);
+    expect(read(other)).toEqual(donated);
     expect(read(kept)).toEqual(original);
-    expect(taken[0]).not.toEqual(original[0]);
+    expect(donated[0]).not.toEqual(original[0]);
     tf.dispose([...Object.values(other), ...Object.values(kept)]);
   });
 
-  test('updates of several parameters at once write in place and come to the bits of each alone', () => {
+  test('of several parameters are updated in place at once, with the same bits as one by one', () => {
     const seeds = [4, 5, 6];
     const steps = [0, 1, 2, 3];
     const alone = seeds.map((seed) => steps.reduce((state, step) => update(state, seed + step), start()));
     let together = seeds.map(start);
-    const places: bigint[][] = [];
+    const history: bigint[][] = [];
     for (const step of steps) {
       together = together.map((state, index) => record(state, (seeds[index] ?? 0) + step));
       backend.barrier();
       backend.engine.wait();
-      if (step > 1) places.push(together.flatMap(addresses));
+      if (step > 1) history.push(together.flatMap(addresses));
     }
     expect(together.map(read)).toEqual(alone.map(read));
-    expect(places[1]).toEqual(places[0]);
+    expect(history[1]).toEqual(history[0]);
     tf.dispose([...alone, ...together].flatMap((state) => Object.values(state) as tf.Tensor[]));
   });
 
-  test('a read that is under way gets the numbers as they were', async () => {
+  test('are not overwritten before a pending read gets their values', async () => {
     const state = start();
     const original = Array.from(state.parameter.dataSync());
     const reading = state.parameter.data();
@@ -128,7 +128,7 @@ describe.skipIf(libraryFolder === null)('inputs that a function takes over', () 
     tf.dispose([next.parameter, next.first, next.second]);
   });
 
-  test('leaves nothing behind', () => {
+  test('leave no memory allocated', () => {
     let state = update(start(), 4);
     backend.engine.wait();
     const before = backend.counters().deviceBytes;

@@ -4,23 +4,23 @@ import type { Program } from '../../recorder/program.js';
 import type { StorageDtype } from '../../recorder/types.js';
 
 /**
- * Inputs that a function makes its own. A tensor that is handed to a function stays the caller's while the function
- * runs, so no operation can write where it lies, and none of it is freed before the end. A variable can be read and
- * destroyed inside: then the reader alone holds the memory. So one function puts spent inputs into variables, the
- * caller lets go of them, and the function that needs them takes them from there.
+ * Donated inputs: tensors whose memory a function may reuse. The caller of a TensorFlow function owns its arguments
+ * while it runs, so no operation may write to them. A variable, however, can be read and destroyed inside a function;
+ * then only the reader owns the memory. So a first function stores the donated inputs in variables, the caller releases
+ * them, and the function that needs them reads and destroys the variables.
  */
 
-/** TensorFlow's name of the variable in which one input of a function waits. */
+/** Returns TensorFlow's name of the variable that stores one input of a function. */
 const variableName = (functionName: string, position: number): string => `${functionName}/input${position}`;
 
 const variable = <T>(emit: Emitter<T>, kind: StorageDtype, name: string): T =>
   emit.op('VarHandleOp', [], { dtype: type(kind), shape: anyShape, shared_name: text(name) });
 
-/** The program that puts its inputs into the variables from which `functionName` takes them. */
-export function handOverProgram(program: Program, functionName: string, positions: readonly number[]): Program {
+/** Returns the program that stores its inputs in the variables from which `functionName` reads them. */
+export function storeInputsProgram(program: Program, functionName: string, positions: readonly number[]): Program {
   const inputTypes = positions.map((position) => program.inputTypes[position] ?? 'float32');
-  const handOver: Kernel = {
-    name: 'HandOver',
+  const storeInputs: Kernel = {
+    name: 'StoreInputs',
     inputs: 'list',
     hasSideEffects: true,
     rule: () => ({ outputs: [] }),
@@ -33,13 +33,13 @@ export function handOverProgram(program: Program, functionName: string, position
           { dtype: type(kind) },
         );
       });
-      // A result, so that there is something to wait for.
+      // TensorFlow reports completion only through a result.
       return emit.op('Identity', [emit.constant('int32', [], [positions.length])], {}, done);
     },
   };
   const count = positions.length;
   const step = {
-    kernel: handOver,
+    kernel: storeInputs,
     parameters: [],
     inputs: positions.map((_, index) => index),
     tensorInputs: count,
@@ -57,49 +57,53 @@ export function handOverProgram(program: Program, functionName: string, position
   };
 }
 
-/** The variable in which one input of `functionName` waits. */
-export function waitingInput<T>(emit: Emitter<T>, functionName: string, position: number, kind: StorageDtype): T {
+/** Returns the variable that stores one input of `functionName`. */
+export function inputVariable<T>(emit: Emitter<T>, functionName: string, position: number, kind: StorageDtype): T {
   return variable(emit, kind, variableName(functionName, position));
 }
 
-/** What is in a variable, which is gone before anybody uses it. */
-export function takeInput<T>(emit: Emitter<T>, handle: T, kind: StorageDtype): T {
+/** Returns the tensor in a variable and destroys the variable before the tensor is used. */
+export function consumeVariable<T>(emit: Emitter<T>, handle: T, kind: StorageDtype): T {
   const value = emit.op('ReadVariableOp', [handle], { dtype: type(kind) });
   const destroyed = emit.op('DestroyResourceOp', [handle], {}, [value]);
   return emit.op('Identity', [value], {}, [destroyed]);
 }
 
-/** A step that takes inputs over, as a program: these of its inputs are given in the variables in which they wait. */
-interface TakingPart {
+/** A step with donated inputs, as a program. */
+interface DonatingStep {
   readonly program: Program;
-  /** Position of the first step that it stands for. */
+  /** Position of the first step that it replaces. */
   readonly first: number;
+  /** Positions of the inputs that are passed as variables. */
   readonly inVariables: ReadonlySet<number>;
 }
 
 /**
- * Steps that alone need inputs that are taken over. Like ones are one part that is called with the variables, so that
- * TensorFlow takes it in once: an update is one operation for each parameter.
+ * Equal steps with donated inputs that no other step needs, such as the optimizer's updates of all parameters. They
+ * become one function that is called with the variables, so that TensorFlow compiles it once.
  */
-export interface TakingSteps {
-  readonly parts: readonly TakingPart[];
-  /** Number of its part, by the step's position. */
-  readonly partOf: ReadonlyMap<number, number>;
-  /** The inputs that they take. */
+export interface DonatingSteps {
+  readonly functions: readonly DonatingStep[];
+  /** Index of the function, by the step's position. */
+  readonly calleeOf: ReadonlyMap<number, number>;
+  /** The donated inputs of these steps. */
   readonly inputs: ReadonlySet<number>;
 }
 
-/** Finds the steps of a program that take inputs over and are alike. */
-export function takingSteps(program: Program, taken: ReadonlySet<number>): TakingSteps {
-  if (taken.size === 0) return { parts: [], partOf: new Map(), inputs: taken };
+/** Returns the repeated steps of a program that donate inputs. */
+export function donatingSteps(program: Program, donated: ReadonlySet<number>): DonatingSteps {
+  if (donated.size === 0) return { functions: [], calleeOf: new Map(), inputs: donated };
   const uses = new Map<number, number>();
   for (const input of [...program.outputs, ...program.steps.flatMap((step) => step.inputs)])
     uses.set(input, (uses.get(input) ?? 0) + 1);
-  const isTaken = (input: number): boolean => taken.has(input) && uses.get(input) === 1;
-  const alike = new Map<string, { readonly kernel: Kernel; readonly positions: number[]; readonly part: TakingPart }>();
+  const isConsumed = (input: number): boolean => donated.has(input) && uses.get(input) === 1;
+  const groups = new Map<
+    string,
+    { readonly kernel: Kernel; readonly positions: number[]; readonly callee: DonatingStep }
+  >();
   program.steps.forEach((step, position) => {
     const { kernel, parameters, inputs, outputs, firstOutput } = step;
-    const inVariables = new Set(inputs.flatMap((input, operand) => (isTaken(input) ? [operand] : [])));
+    const inVariables = new Set(inputs.flatMap((input, operand) => (isConsumed(input) ? [operand] : [])));
     if (kernel.writesInPlace !== true || inVariables.size === 0) return;
     const key = JSON.stringify([
       kernel.name,
@@ -107,14 +111,14 @@ export function takingSteps(program: Program, taken: ReadonlySet<number>): Takin
       [...inVariables],
       inputs.map((input) => program.types[input]),
     ]);
-    const known = alike.get(key);
+    const known = groups.get(key);
     if (known?.kernel === kernel) {
       known.positions.push(position);
       return;
     }
     const inputTypes = inputs.map((input) => program.types[input] ?? 'float32');
     const { controlInputs: _, ...alone } = step;
-    const part: Program = {
+    const single: Program = {
       name: `${program.name} step`,
       matmul: program.matmul,
       inputTypes,
@@ -122,14 +126,14 @@ export function takingSteps(program: Program, taken: ReadonlySet<number>): Takin
       steps: [{ ...alone, inputs: inputs.map((__, operand) => operand), firstOutput: inputs.length }],
       outputs: Array.from({ length: outputs }, (__, output) => inputs.length + output),
     };
-    alike.set(key, { kernel, positions: [position], part: { program: part, first: position, inVariables } });
+    groups.set(key, { kernel, positions: [position], callee: { program: single, first: position, inVariables } });
   });
-  const repeated = [...alike.values()].filter(({ positions }) => positions.length > 1);
-  const partOf = new Map(
-    repeated.flatMap(({ positions }, number) => positions.map((position) => [position, number] as const)),
+  const repeated = [...groups.values()].filter(({ positions }) => positions.length > 1);
+  const calleeOf = new Map(
+    repeated.flatMap(({ positions }, callee) => positions.map((position) => [position, callee] as const)),
   );
   const inputs = new Set(
-    [...partOf.keys()].flatMap((position) => program.steps[position]?.inputs.filter(isTaken) ?? []),
+    [...calleeOf.keys()].flatMap((position) => program.steps[position]?.inputs.filter(isConsumed) ?? []),
   );
-  return { parts: repeated.map(({ part }) => part), partOf, inputs };
+  return { functions: repeated.map(({ callee }) => callee), calleeOf, inputs };
 }
