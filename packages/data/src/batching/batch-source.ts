@@ -2,7 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Batch, BatchSource, BatchSourceDependencies, DataSource } from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
-import { judgeUnreadable } from '../sources/unreadable.js';
+import { enforceUnreadableLimit } from '../sources/unreadable.js';
 import { isTransformed } from '../transforms/apply.js';
 import type { LeakFindings } from '../transforms/duplicates/leakage.js';
 import { balanceSamples } from './balance.js';
@@ -41,7 +41,7 @@ function conversationsRead(source: DataSource, conversations: number): number {
 
 /** @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN */
 function checkPrepared({ summary, withoutTargets }: Prepared, read: number, options: BatchOptions): void {
-  judgeUnreadable(summary.unreadable, read, options.unreadableRows);
+  enforceUnreadableLimit(summary.unreadable, read, options.unreadableRows);
   const [file] = summary.files;
   if (summary.conversations === 0) {
     throw new WhetstoneError('DATA_EMPTY', 'The data holds no conversation.', {

@@ -1,7 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { assignBestFit } from '../packing/best-fit.js';
 import { pack } from '../packing/pack.js';
-import type { PackedRows } from '../packing/pieces.js';
+import type { PackedRows } from '../packing/packed-rows.js';
 import type { BatchOptions } from './options.js';
 import { datasetOrder } from './order.js';
 import { isLearned, type TokenStore } from './token-store.js';

@@ -6,9 +6,8 @@ import { expandFiles } from '../reading/files.js';
 import { hashFile } from '../reading/hash-file.js';
 
 /**
- * What decides the conversations of a source, as a hash: the bytes of its files, how they are read, and the transforms
- * with their options and files. Nothing is parsed for it. Null for sources and transforms that do not say what they are
- * made of.
+ * Hashes the bytes of a source's files, the options for reading them, and its transforms with their options and files.
+ * Nothing is parsed. Returns null if the source does not consist of files or a transform has no recipe.
  */
 async function sourceKey(source: DataSource): Promise<string | null> {
   const shared = sharedSource(source);
@@ -24,21 +23,18 @@ async function sourceKey(source: DataSource): Promise<string | null> {
     for (const file of needed) hashes.push(await hashFile(file));
     transforms.push([recipe.module, recipe.name, recipe.argument, hashes]);
   }
-  const parts = shared.files.parts.map(({ files: { length }, options, limit, name }) => [
+  const fileSets = shared.files.fileSets.map(({ files: { length }, options, limit, name }) => [
     length,
     options,
     limit,
     name ?? null,
   ]);
   return createHash('sha256')
-    .update(JSON.stringify([files, parts, transforms]))
+    .update(JSON.stringify([files, fileSets, transforms]))
     .digest('hex');
 }
 
-/**
- * The same for any other source: all of it is read, and its contents hashed; columns, too, as balance and curriculum go
- * by them.
- */
+/** Hashes all conversations of a source, including their columns, as balance and curriculum depend on these. */
 async function contentKey(source: DataSource): Promise<string> {
   const hash = createHash('sha256');
   for await (const { form, messages, tools, columns } of source.conversations())
@@ -46,7 +42,7 @@ async function contentKey(source: DataSource): Promise<string> {
   return hash.digest('hex');
 }
 
-/** A hash that is the same where a source gives the same conversations. */
+/** Returns a hash that is equal for two sources only if they have the same conversations. */
 export async function keyOfSource(source: DataSource): Promise<string> {
   return (await sourceKey(source)) ?? contentKey(source);
 }

@@ -1,5 +1,5 @@
 import { GrowingInts } from '../batching/growing-ints.js';
-import type { PackedRows, Piece } from './pieces.js';
+import type { PackedRows, Piece } from './packed-rows.js';
 
 /**
  * Bins that have the same space left wait in one queue, first in, first out. A bitmap over the spaces finds the

@@ -1,5 +1,5 @@
 import { packBestFit } from './best-fit.js';
-import type { PackedRows, Piece } from './pieces.js';
+import type { PackedRows, Piece } from './packed-rows.js';
 
 /**
  * How samples are put into rows of `maxLength` tokens.

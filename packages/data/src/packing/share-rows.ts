@@ -1,4 +1,4 @@
-import type { Piece } from './pieces.js';
+import type { Piece } from './packed-rows.js';
 import { packBestFit } from './best-fit.js';
 
 /**

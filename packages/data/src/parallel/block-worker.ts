@@ -18,39 +18,39 @@ import { packOrigins } from '../transforms/duplicates/origin-list.js';
 import {
   createLog,
   type ReportingTransform,
-  type Stage,
+  type TransformStep,
   type TransformLog,
   type Visit,
 } from '../transforms/transform-log.js';
 import { rowOf } from '../versions/row-of.js';
 import { fingerprintBuffers, packFingerprints } from './fingerprints.js';
 import { toPlainError, type PlainError } from './plain-error.js';
-import type { Block, FirstLeg, FromWorker, Leg, LegOutput, Setup, ToWorker } from './protocol.js';
+import type { Block, FirstBlockResult, FromWorker, BlockResult, BlockOutput, Setup, ToWorker } from './protocol.js';
 
-/** A transform as it is run here. */
-type Step =
+/** A transform that is ready to run in this worker. */
+type OpenStep =
   | { readonly name: string; readonly visit: Visit }
-  | { readonly name: string; readonly decide: Extract<Stage, { kind: 'decide' }> };
+  | { readonly name: string; readonly filter: Extract<TransformStep, { kind: 'filter' }> };
 
-/** What is made of the conversations that stay, and how one of them failed. */
-type Finish = (
+/** Makes the pass output from the remaining conversations of a block. `failure` is the first error, if any. */
+type MakeOutput = (
   conversations: readonly Conversation[],
   hint: MeasureHint,
-) => { readonly output: LegOutput; readonly failure: PlainError | null };
+) => { readonly output: BlockOutput; readonly failure: PlainError | null };
 
-/** A block between two legs. */
-interface Held {
+/** A block that waits for the result of an ordered filter. */
+interface PendingBlock {
   readonly hint: MeasureHint;
   conversations: Conversation[];
-  /** The next step. */
+  /** Index of the next transform. */
   next: number;
-  /** Whether the numbers of its origins are those of the whole data, or count from 0. */
+  /** True if origin indices count from the start of the data; false if they count from the start of the block. */
   absolute: boolean;
 }
 
 type Make<T> = (argument: Json, tokenizer?: Tokenizer) => T | Promise<T>;
 
-/** Calls what a recipe names. */
+/** Imports the module of a recipe and calls the function that the recipe names. */
 async function make<T>(recipe: Recipe, tokenizer?: Tokenizer): Promise<T> {
   const module = (await import(recipe.module)) as Readonly<Record<string, Make<T> | undefined>>;
   const create = module[recipe.name];
@@ -58,12 +58,12 @@ async function make<T>(recipe: Recipe, tokenizer?: Tokenizer): Promise<T> {
   return create(recipe.argument, tokenizer);
 }
 
-async function stepOf(recipe: Recipe): Promise<Step> {
+async function openStep(recipe: Recipe): Promise<OpenStep> {
   const transform = await make<DataTransform & Partial<ReportingTransform>>(recipe);
-  const { stage } = transform;
-  if (stage === undefined) throw new Error(`What ${recipe.name} makes has no stage.`);
+  const { step } = transform;
+  if (step === undefined) throw new Error(`The transform that ${recipe.name} returns has no "step".`);
   const name = transform.report?.name ?? recipe.name;
-  return stage.kind === 'visit' ? { name, visit: await stage.begin() } : { name, decide: stage };
+  return step.kind === 'visit' ? { name, visit: await step.begin() } : { name, filter: step };
 }
 
 function rowsOf(
@@ -74,33 +74,30 @@ function rowsOf(
   return block.format === 'jsonl' ? jsonRowsOf(block, maxRowBytes) : textRowsOf(block, maxRowBytes);
 }
 
-/**
- * A thread's part of the work, whatever carries the messages: makes conversations of blocks, sends them through
- * transforms, and to their goal.
- */
+/** Handles the messages of a worker thread: reads blocks, applies transforms, and makes the pass output. */
 export interface BlockWorker {
   handle(message: ToWorker): Promise<FromWorker>;
 }
 
 export function createBlockWorker(): BlockWorker {
-  const held = new Map<number, Held>();
+  const pending = new Map<number, PendingBlock>();
   let setup: Setup;
-  let steps: readonly Step[] = [];
-  let finish: Finish = linesOf;
+  let steps: readonly OpenStep[] = [];
+  let makeOutput: MakeOutput = linesOf;
 
   async function open(given: Setup): Promise<FromWorker> {
     setup = given;
-    const made: Step[] = [];
-    for (const recipe of setup.transforms) made.push(await stepOf(recipe));
-    steps = made;
-    const { goal } = setup;
-    const recipes = goal.kind === 'tokens' ? goal : goal.kind === 'report' ? goal.tokenizing : null;
+    const opened: OpenStep[] = [];
+    for (const recipe of setup.transforms) opened.push(await openStep(recipe));
+    steps = opened;
+    const { output } = setup;
+    const recipes = output.kind === 'tokens' ? output : output.kind === 'report' ? output.tokenizing : null;
     const tokenizer = recipes && (await make<Tokenizer>(recipes.tokenizer));
     const renderer = recipes && tokenizer && (await make<ChatRenderer>(recipes.renderer, tokenizer));
     const tokenizing = tokenizer && renderer && { tokenizer, renderer };
-    if (goal.kind === 'report') finish = measuringWith(createMeasure(tokenizing, goal.measure));
-    else if (goal.kind === 'tokens' && tokenizing)
-      finish = tokenizingWith(createBlockTokenizer({ ...goal, ...tokenizing }));
+    if (output.kind === 'report') makeOutput = measuringWith(createMeasure(tokenizing, output.measure));
+    else if (output.kind === 'tokens' && tokenizing)
+      makeOutput = tokenizingWith(createBlockTokenizer({ ...output, ...tokenizing }));
     return {
       type: 'opened',
       tokenizerHash: tokenizer?.hash ?? null,
@@ -113,15 +110,15 @@ export function createBlockWorker(): BlockWorker {
     block: Block,
     layout: string | null,
     limit: number,
-  ): { conversations: Conversation[] } & Pick<FirstLeg, 'rows' | 'layout' | 'unreadable'> {
+  ): { conversations: Conversation[] } & Pick<FirstBlockResult, 'rows' | 'layout' | 'unreadable'> {
     if (block.kind === 'conversations')
       return { conversations: [...block.conversations], rows: block.conversations.length, layout, unreadable: [] };
-    const part = setup.parts[block.part];
-    const reader = createRowReader(part?.options ?? {}, part?.name, layout);
+    const fileSet = setup.fileSets[block.fileSet];
+    const reader = createRowReader(fileSet?.options ?? {}, fileSet?.name, layout);
     const conversations: Conversation[] = [];
     const unreadable: DataSummary['unreadable'][number][] = [];
     let rows = 0;
-    for (const row of rowsOf(block, part?.options ?? {})) {
+    for (const row of rowsOf(block, fileSet?.options ?? {})) {
       const origin: Origin = { file: block.file, line: row.line, index: rows++ };
       try {
         conversations.push(reader.read(row, origin));
@@ -134,38 +131,43 @@ export function createBlockWorker(): BlockWorker {
     return { conversations, rows, layout: reader.layout, unreadable };
   }
 
-  /** Sends the conversations through the steps up to one that decides, or to the end. */
-  async function advance(id: number): Promise<Leg> {
-    const at = held.get(id);
-    if (!at) throw new Error(`No block ${id} is held.`);
-    const stop = steps.findIndex((step, index) => index >= at.next && 'decide' in step);
+  function pendingBlock(id: number): PendingBlock {
+    const block = pending.get(id);
+    if (!block) throw new Error(`Block ${id} is not pending.`);
+    return block;
+  }
+
+  /** Applies transforms up to the next ordered filter, or all remaining ones and then makes the output. */
+  async function advance(id: number): Promise<BlockResult> {
+    const block = pendingBlock(id);
+    const stop = steps.findIndex((step, index) => index >= block.next && 'filter' in step);
     const visits = steps
-      .slice(at.next, stop === -1 ? undefined : stop)
+      .slice(block.next, stop === -1 ? undefined : stop)
       .flatMap((step) => ('visit' in step ? { visit: step.visit, log: createLog(step.name) } : []));
-    const passed = await visitAll(at.conversations, visits);
+    const passed = await visitAll(block.conversations, visits);
     const reports = visits.map(({ log }) => log.report);
     const step = steps[stop];
-    if (step && 'decide' in step) {
-      at.conversations = passed.conversations;
-      at.next = stop + 1;
+    if (step && 'filter' in step) {
+      block.conversations = passed.conversations;
+      block.next = stop + 1;
       const output = {
         kind: 'fingerprints',
         transform: stop,
-        origins: packOrigins(at.conversations.map(({ origin }) => origin)),
-        fingerprints: packFingerprints(at.conversations.map(step.decide.fingerprint)),
+        origins: packOrigins(block.conversations.map(({ origin }) => origin)),
+        fingerprints: packFingerprints(block.conversations.map(step.filter.fingerprint)),
       } as const;
       return { reports, output, failure: passed.failure };
     }
-    held.delete(id);
-    const { output, failure } = finish(passed.conversations, at.hint);
-    // What fails at an earlier conversation comes first.
+    pending.delete(id);
+    const { output, failure } = makeOutput(passed.conversations, block.hint);
+    // `makeOutput` only saw conversations before the one at which a transform failed, so its error is the earlier one.
     return { reports, output, failure: failure ?? passed.failure };
   }
 
   async function start({ id, block, layout, limit, hint }: Extract<ToWorker, { type: 'start' }>): Promise<FromWorker> {
     const { conversations, ...found } = read(block, layout, limit ?? Infinity);
-    held.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute: block.kind === 'conversations' });
-    return { type: 'started', id, leg: { ...found, read: conversations.length, ...(await advance(id)) } };
+    pending.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute: block.kind === 'conversations' });
+    return { type: 'started', id, result: { ...found, read: conversations.length, ...(await advance(id)) } };
   }
 
   return {
@@ -176,36 +178,35 @@ export function createBlockWorker(): BlockWorker {
         case 'start':
           return start(message);
         case 'continue': {
-          const at = held.get(message.id);
-          if (!at) throw new Error(`No block ${message.id} is held.`);
-          at.conversations = at.conversations.filter((_, index) => message.keep[index] === 1);
-          if (!at.absolute)
-            at.conversations = at.conversations.map((conversation) => ({
+          const block = pendingBlock(message.id);
+          block.conversations = block.conversations.filter((_, index) => message.keep[index] === 1);
+          if (!block.absolute)
+            block.conversations = block.conversations.map((conversation) => ({
               ...conversation,
               origin: { ...conversation.origin, index: conversation.origin.index + message.base },
             }));
-          at.absolute = true;
-          return { type: 'continued', id: message.id, leg: await advance(message.id) };
+          block.absolute = true;
+          return { type: 'continued', id: message.id, result: await advance(message.id) };
         }
       }
     },
   };
 }
 
-const linesOf: Finish = (conversations) => ({
+const linesOf: MakeOutput = (conversations) => ({
   output: { kind: 'lines', bytes: new TextEncoder().encode(conversations.map(rowOf).join('')) },
   failure: null,
 });
 
 const tokenizingWith =
-  (tokenize: (conversations: readonly Conversation[]) => TokenizedBlock): Finish =>
+  (tokenize: (conversations: readonly Conversation[]) => TokenizedBlock): MakeOutput =>
   (conversations) => {
     const { block, failure } = tokenize(conversations);
     return { output: { kind: 'tokens', block }, failure: failure && toPlainError(failure.error) };
   };
 
 const measuringWith =
-  (measure: ReturnType<typeof createMeasure>): Finish =>
+  (measure: ReturnType<typeof createMeasure>): MakeOutput =>
   (conversations, hint) => {
     try {
       return { output: { kind: 'report', block: measure(conversations, hint) }, failure: null };
@@ -214,7 +215,7 @@ const measuringWith =
     }
   };
 
-/** Each conversation through all visits before the next one, as one thread alone would do it. */
+/** Applies all visits to a conversation before the next one is started, in the order of a pass without threads. */
 async function visitAll(
   given: readonly Conversation[],
   visits: readonly { readonly visit: Visit; readonly log: TransformLog }[],
@@ -238,7 +239,7 @@ async function visitAll(
   return { conversations, failure: null };
 }
 
-function arraysOf(output: LegOutput): readonly ArrayBufferView[] {
+function arraysOf(output: BlockOutput): readonly ArrayBufferView[] {
   switch (output.kind) {
     case 'lines':
       return [output.bytes];
@@ -253,10 +254,10 @@ function arraysOf(output: LegOutput): readonly ArrayBufferView[] {
   }
 }
 
-/** The buffers of a reply, which are handed over instead of copied. */
+/** Returns the buffers of a reply, to be transferred instead of copied. */
 export function buffersOf(message: FromWorker): ArrayBuffer[] {
   if (message.type !== 'started' && message.type !== 'continued') return [];
-  const { output } = message.leg;
+  const { output } = message.result;
   const arrays = arraysOf(output);
   return arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer ? buffer : []));
 }

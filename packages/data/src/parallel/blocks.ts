@@ -3,39 +3,40 @@ import { holdsJsonLines } from '../reading/json.js';
 import { readLineBlocks } from '../reading/lines.js';
 import { formatOf, readRows } from '../reading/read-rows.js';
 import type { Row } from '../reading/row.js';
-import type { RowOptions, SourcePart } from '../sources/conversations.js';
+import type { FileSet, RowOptions } from '../sources/conversations.js';
 import type { Block } from './protocol.js';
-import { together } from '../reading/together.js';
+import { chunk } from '../reading/chunk.js';
 
-/** A file that is being read: its layout is found by its first rows, on some thread. */
 interface FileState {
+  /** The file's layout; null until a thread has detected it from the first rows. */
   layout: string | null;
 }
 
-/** A part that is being read: no more of it is wanted once its limit is reached. */
-interface PartState {
+interface FileSetState {
+  /** Conversations taken so far. */
   taken: number;
+  /** True once the limit of the file set is reached: the rest of it is not read. */
   full: boolean;
 }
 
 export interface ReadBlock {
   readonly block: Block;
-  /** Null where the main thread made the conversations. */
+  /** Null if the main thread made the conversations. */
   readonly file: FileState | null;
-  readonly part: { readonly state: PartState; readonly limit: number | null } | null;
+  readonly fileSet: { readonly state: FileSetState; readonly limit: number | null } | null;
 }
 
-/** Rows that go to a thread together, where the file must be parsed on the main one. */
+/** Rows in a block, if the file is parsed on the main thread. */
 const ROWS_TOGETHER = 500;
 
-async function* rowBlocks(rows: AsyncIterable<Row>, part: number, file: string): AsyncGenerator<Block> {
-  for await (const some of together(rows, ROWS_TOGETHER)) yield { kind: 'rows', part, file, rows: some };
+async function* rowBlocks(rows: AsyncIterable<Row>, fileSet: number, file: string): AsyncGenerator<Block> {
+  for await (const some of chunk(rows, ROWS_TOGETHER)) yield { kind: 'rows', fileSet, file, rows: some };
 }
 
-/** A file cut into blocks: by lines where lines are rows, so that threads parse them. */
+/** Cuts a file into blocks: of unparsed lines if each line is a row, otherwise of rows parsed on this thread. */
 async function* blocksOfFile(
   file: string,
-  part: number,
+  fileSet: number,
   options: RowOptions,
   onBytes: (bytes: number) => void,
   blockBytes: number | undefined,
@@ -48,16 +49,16 @@ async function* blocksOfFile(
         ? 'text'
         : null;
   if (lines === null) {
-    yield* rowBlocks(readRows(file, options, onBytes), part, file);
+    yield* rowBlocks(readRows(file, options, onBytes), fileSet, file);
     return;
   }
   for await (const block of readLineBlocks(file, options.maxRowBytes, onBytes, blockBytes)) {
-    // A copy: what is left of the chunk that was read is still needed here.
-    if ('problem' in block) yield { kind: 'rows', part, file, rows: [block] };
+    // A copy, because the bytes are transferred and the reader still needs the rest of its buffer.
+    if ('problem' in block) yield { kind: 'rows', fileSet, file, rows: [block] };
     else
       yield {
         kind: 'lines',
-        part,
+        fileSet,
         file,
         format: lines,
         bytes: new Uint8Array(block.bytes),
@@ -66,21 +67,21 @@ async function* blocksOfFile(
   }
 }
 
-/** Everything that is to be read, in its order. */
-export async function* blocksOfParts(
-  parts: readonly SourcePart[],
+/** Cuts all files into blocks, in the order of the data. */
+export async function* blocksOfFileSets(
+  fileSets: readonly FileSet[],
   onBytes: (bytes: number) => void,
   blockBytes?: number,
 ): AsyncGenerator<ReadBlock> {
-  for (const [number, { files, options, limit }] of parts.entries()) {
-    const part = { state: { taken: 0, full: false }, limit };
-    const stated = options.layout === undefined || options.layout === 'auto' ? null : options.layout;
+  for (const [number, { files, options, limit }] of fileSets.entries()) {
+    const fileSet = { state: { taken: 0, full: false }, limit };
+    const configured = options.layout === undefined || options.layout === 'auto' ? null : options.layout;
     for (const file of files) {
-      if (part.state.full) break;
-      const state: FileState = { layout: stated };
+      if (fileSet.state.full) break;
+      const state: FileState = { layout: configured };
       for await (const block of blocksOfFile(file, number, options, onBytes, blockBytes)) {
-        yield { block, file: state, part };
-        if (part.state.full) break;
+        yield { block, file: state, fileSet };
+        if (fileSet.state.full) break;
       }
     }
   }
@@ -88,10 +89,10 @@ export async function* blocksOfParts(
 
 const CONVERSATIONS_TOGETHER = 500;
 
-/** Conversations that the main thread makes, for others to tokenise. */
+/** Groups conversations that the main thread reads into blocks, so that worker threads tokenize them. */
 export async function* blocksOfConversations(
   conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
 ): AsyncGenerator<ReadBlock> {
-  for await (const some of together(conversations, CONVERSATIONS_TOGETHER))
-    yield { block: { kind: 'conversations', conversations: some }, file: null, part: null };
+  for await (const some of chunk(conversations, CONVERSATIONS_TOGETHER))
+    yield { block: { kind: 'conversations', conversations: some }, file: null, fileSet: null };
 }

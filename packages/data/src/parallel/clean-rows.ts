@@ -3,12 +3,14 @@ import { rowOf } from '../versions/row-of.js';
 import { passOnThreads, type ThreadOptions } from './pass.js';
 
 /**
- * The conversations of a source as JSON Lines, in their order, given to `write` part by part; large sources are read
- * and cleaned on worker threads. A thread that ends on the way is an error: what was written cannot be taken back.
+ * Passes the conversations of a source to `write` as JSON Lines, in their order. Large sources are read and cleaned on
+ * worker threads.
+ *
+ * @throws ThreadsStopped if a worker thread ends during the pass, as lines that were written cannot be taken back
  */
 export async function cleanRows(
   source: DataSource,
-  write: (part: string | Uint8Array) => void,
+  write: (lines: string | Uint8Array) => void,
   threads: ThreadOptions,
 ): Promise<void> {
   const done = await passOnThreads(source, { kind: 'lines' }, null, threads, ({ output }) => {

@@ -2,10 +2,10 @@ import type { Fingerprint } from '../transforms/duplicates/finder.js';
 import { SIGNATURE_VALUES } from '../transforms/duplicates/min-hash.js';
 import { arrayAt, joinArrays, type JoinedArrays } from './joined-arrays.js';
 
-/** Fingerprints of many conversations as typed arrays, which threads hand over without a copy. */
+/** Fingerprints of many conversations as typed arrays, which can be transferred between threads without a copy. */
 export interface PackedFingerprints {
   readonly hashes: Float64Array;
-  /** Signatures end to end; empty where only equal conversations are looked for. */
+  /** Signatures end to end; empty if only exact duplicates are searched for. */
   readonly signatures: Uint32Array;
   readonly sketches: JoinedArrays;
 }
@@ -21,7 +21,7 @@ export function packFingerprints(fingerprints: readonly Fingerprint[]): PackedFi
   };
 }
 
-/** The fingerprint of a conversation: views into the packed ones. */
+/** Returns the fingerprint of conversation `index`, as views into the packed arrays. */
 export function fingerprintAt({ hashes, signatures, sketches }: PackedFingerprints, index: number): Fingerprint {
   const hash = hashes[index] ?? 0;
   if (signatures.length === 0) return { hash, set: null };

@@ -1,6 +1,7 @@
-/** Arrays of different lengths end to end, and the end of each: threads hand them over without a copy. */
+/** Arrays of different lengths end to end, which can be transferred between threads without a copy. */
 export interface JoinedArrays {
   readonly values: Uint32Array;
+  /** The end of each array in `values`. */
   readonly ends: Int32Array;
 }
 
@@ -16,6 +17,6 @@ export function joinArrays(arrays: readonly Uint32Array[]): JoinedArrays {
   return { values, ends };
 }
 
-/** One of them: a view. */
+/** Returns array `index`, as a view. */
 export const arrayAt = ({ values, ends }: JoinedArrays, index: number): Uint32Array =>
   values.subarray(index === 0 ? 0 : ends[index - 1], ends[index]);

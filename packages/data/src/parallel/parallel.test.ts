@@ -19,7 +19,7 @@ import { createQualityTransform } from '../transforms/quality/transform.js';
 import { createRedactTransform } from '../transforms/redact/transform.js';
 import { finderOf, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { passOnThreads } from './pass.js';
-import { startInPlace, startThread, type Thread } from './thread-pool.js';
+import { startInline, startThread, type Thread } from './thread-pool.js';
 
 const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
 const tokenizer = {
@@ -44,7 +44,7 @@ const row = (index: number): string => {
   ];
   return `${JSON.stringify({ messages, topic: word(1) })}\n`;
 };
-// 1500 rows in blocks of some 60, with blank lines, rows that cannot be read and a row that has nothing to learn.
+// 1500 rows in blocks of about 60, with blank lines, unreadable rows and one row without target tokens.
 const rows = Array.from({ length: 1500 }, (_, index) =>
   index % 150 === 77
     ? '{"messages": [}\n'
@@ -80,7 +80,7 @@ const options: Partial<BatchOptions> = {
   balance: { by: 'topic' },
 };
 
-// In the training data word for word, or nearly.
+// Exact and near duplicates of training data.
 const evaluation = [
   chat('Where is my address 7, my number is [PHONE_1]', 'Your order and address will come on day 7.'),
   chat('Where is my address 7, my number is 13812345678', 'Your order and address will come on day 7.'),
@@ -101,7 +101,7 @@ async function make(
   open: () => Promise<DataSource>,
   transforms: DataTransform[],
   workers: number,
-  start: () => Thread = startInPlace,
+  start: () => Thread = startInline,
   more: Partial<BatchOptions> = {},
 ): Promise<Made> {
   const inner = await open();
@@ -118,7 +118,7 @@ async function make(
   return { source, batches };
 }
 
-/** A hash a batch: comparing millions of numbers one by one takes seconds. */
+/** One hash per batch, as comparing millions of numbers takes seconds. */
 const digests = async ({ batches }: Made): Promise<string[]> =>
   (await collect(batches.epoch(0))).map(({ ids, labels, segmentIds, positionIds, weights = new Float32Array(1) }) => {
     const hash = createHash('sha256');
@@ -142,11 +142,11 @@ const conversations =
   () =>
     createConversationSource({ path: [file, other], ...given }, folder);
 
-// Every way is gone several times, on whatever machine.
+// Each test reads the data several times, also on slow machines.
 vi.setConfig({ testTimeout: 240_000 });
 
-describe('any number of threads makes what one does', () => {
-  test('batches, counts, reports, unreadable rows and the hash, after every cleaner', async () => {
+describe('the result does not depend on the number of threads', () => {
+  test('for batches, counts, reports, unreadable rows and the content hash, after all transforms', async () => {
     const alone = await make(conversations(), cleaners(), 0);
     expect(alone.batches.summary.unreadable.length).toBeGreaterThan(8);
     expect(alone.source).toMatchObject({
@@ -162,42 +162,38 @@ describe('any number of threads makes what one does', () => {
     for (const workers of [1, 3]) await expectSame(alone, await make(conversations(), cleaners(), workers));
   });
 
-  test(
-    'without transforms; up to a limit; of several sources and formats; with a transform that stays on the main ' +
-      'thread',
-    async () => {
-      const mixture = () =>
-        createMixtureSource(
-          [
-            { name: 'a', path: [file], limit: 301 },
-            { name: 'b', path: ['table.csv'], limit: 555 },
-            { name: 'c', path: [other] },
-          ],
-          folder,
-        );
-      const shorten: DataTransform = {
-        async *transform(all: AsyncIterable<Conversation>) {
-          for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
-        },
-      };
-      for (const [open, transforms] of [
-        [conversations(), []],
-        [conversations({ limit: 777 }), []],
-        [mixture, []],
-        [mixture, [shorten]],
-      ] as const) {
-        await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
-      }
-    },
-  );
+  test('without transforms, with a limit, for a mixture, and with a transform on the main thread', async () => {
+    const mixture = () =>
+      createMixtureSource(
+        [
+          { name: 'a', path: [file], limit: 301 },
+          { name: 'b', path: ['table.csv'], limit: 555 },
+          { name: 'c', path: [other] },
+        ],
+        folder,
+      );
+    const shorten: DataTransform = {
+      async *transform(all: AsyncIterable<Conversation>) {
+        for await (const one of all) if (one.origin.index % 3 !== 0) yield one;
+      },
+    };
+    for (const [open, transforms] of [
+      [conversations(), []],
+      [conversations({ limit: 777 }), []],
+      [mixture, []],
+      [mixture, [shorten]],
+    ] as const) {
+      await expectSame(await make(open, [...transforms], 0), await make(open, [...transforms], 2));
+    }
+  });
 
-  test('the mistake that comes first, with its file and line', async () => {
+  test('for the first error, with its file and line', async () => {
     const failing = async (
       workers: number,
       more: Partial<BatchOptions>,
       transforms: DataTransform[] = [],
     ): Promise<unknown> =>
-      make(conversations(), transforms, workers, startInPlace, more).catch((error: unknown) => error);
+      make(conversations(), transforms, workers, startInline, more).catch((error: unknown) => error);
     const long = `${JSON.stringify({
       messages: [
         { role: 'user', content: 'a' },
@@ -228,7 +224,7 @@ describe('any number of threads makes what one does', () => {
     expect({ ...((await failing(3, {}, against)) as object) }).toEqual({ ...(leak as object) });
   });
 
-  test('a mistake in what was read comes before the reading that fails', async () => {
+  test('an error in an earlier conversation is reported before a read error', async () => {
     const breaking = async (): Promise<DataSource> => ({
       files: [file],
       unreadable: [],
@@ -247,15 +243,15 @@ describe('any number of threads makes what one does', () => {
     });
     for (const workers of [0, 2])
       await expect(
-        make(breaking, [], workers, startInPlace, { truncationMode: 'error', maxLength: 60, packing: false }),
+        make(breaking, [], workers, startInline, { truncationMode: 'error', maxLength: 60, packing: false }),
       ).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED', place: { line: 21 } });
   });
 
-  test.each([0, 2])('an interruption ends the reading: %i threads', async (workers) => {
+  test.each([0, 2])('an abort ends the pass: %i threads', async (workers) => {
     const stop = new AbortController();
     const start = (): Thread => {
-      const thread = startInPlace();
-      return { ...thread, post: (message, over) => (stop.abort(), thread.post(message, over)) };
+      const thread = startInline();
+      return { ...thread, post: (message, transfer) => (stop.abort(), thread.post(message, transfer)) };
     };
     if (workers === 0) setTimeout(() => stop.abort(), 1);
     const source = await conversations()();
@@ -272,7 +268,7 @@ describe('any number of threads makes what one does', () => {
     ).rejects.toMatchObject({ code: 'INTERRUPTED' });
   });
 
-  test('JSON Lines of what stays', async () => {
+  test('for the kept conversations as JSON Lines', async () => {
     const lines = async (workers: number): Promise<string> => {
       const source = applyTransforms(await conversations()(), [
         createQualityTransform(),
@@ -283,7 +279,7 @@ describe('any number of threads makes what one does', () => {
         source,
         { kind: 'lines' },
         null,
-        { workers, ...small, startThread: startInPlace },
+        { workers, ...small, startThread: startInline },
         ({ output }) => void (output.kind === 'lines' && parts.push(output.bytes)),
       );
       expect(done).toBe(workers > 0);
@@ -294,33 +290,33 @@ describe('any number of threads makes what one does', () => {
   });
 });
 
-describe('where threads cannot be had', () => {
+describe('if threads are not available', () => {
   const ending = (after: number) => (): Thread => {
-    const thread = startInPlace();
+    const thread = startInline();
     let posted = 0;
-    let tell: (reply: Error) => void = () => {};
+    let fail: (reply: Error) => void = () => {};
     return {
       ...thread,
-      onReply: (listener) => (thread.onReply(listener), (tell = listener)),
-      post: (message, over) => (posted++ < after ? thread.post(message, over) : tell(new Error('ended'))),
+      onReply: (listener) => (thread.onReply(listener), (fail = listener)),
+      post: (message, transfer) => (posted++ < after ? thread.post(message, transfer) : fail(new Error('ended'))),
     };
   };
 
   test.each([
     [
-      'that do not start',
+      'do not start',
       () => {
         throw Object.assign(new Error('no threads here'), { code: 'ERR_WORKER_INIT_FAILED' });
       },
     ],
-    ['that end at once', ending(0)],
-    ['that end on the way', ending(5)],
-  ])('one thread does the work of those %s', async (_, start) => {
+    ['end at once', ending(0)],
+    ['end during the pass', ending(5)],
+  ])('the main thread does the work of threads that %s', async (_, start) => {
     const alone = await make(conversations(), [createQualityTransform()], 0);
     await expectSame(alone, await make(conversations(), [createQualityTransform()], 2, start));
   });
 
-  test('a thread that would tokenise otherwise is not used', async () => {
+  test('a thread with a different tokenizer is not used', async () => {
     const notes: string[] = [];
     const changed = { ...tokenizer, hash: 'another' };
     await createBatchSource({
@@ -329,16 +325,16 @@ describe('where threads cannot be had', () => {
       renderer,
       options: { ...options, workers: 2 },
       ...small,
-      startThread: startInPlace,
+      startThread: startInline,
       onNote: (note) => notes.push(note),
     });
-    expect(notes).toEqual([expect.stringMatching(/one thread: A thread would make another tokenizer/)]);
+    expect(notes).toEqual([expect.stringMatching(/one thread: The tokenizer or chat template of a worker thread/)]);
   });
 });
 
 const built = existsSync(new URL('../../dist/parallel/worker.js', import.meta.url));
-if (!built) console.warn('SKIPPED: worker threads run what `npm run build` makes, and it was not run.');
-test.skipIf(!built)('real threads do the same', async () => {
+if (!built) console.warn('SKIPPED: worker threads run compiled files. Run `npm run build` first.');
+test.skipIf(!built)('real worker threads give the same result', async () => {
   const module = new URL('../../dist/testing/fakes.js', import.meta.url).href;
   const real = {
     tokenizer: { ...tokenizer, recipe: { ...tokenizer.recipe, module } },

@@ -12,15 +12,15 @@ import { isFileSource, type FileSource } from '../sources/conversations.js';
 import { isTransformed } from '../transforms/apply.js';
 import type { ReportingTransform } from '../transforms/transform-log.js';
 import { checkInterrupted } from '../batching/interrupted.js';
-import { blocksOfConversations, blocksOfParts, type ReadBlock } from './blocks.js';
+import { blocksOfConversations, blocksOfFileSets, type ReadBlock } from './blocks.js';
 import type { MeasureHint } from '../report/measure.js';
-import type { Goal, Setup } from './protocol.js';
-import { runBlocks, throwFailure, type Decider, type FinishedBlock } from './run-blocks.js';
+import type { PassOutput, Setup } from './protocol.js';
+import { runBlocks, throwFailure, type FinishedBlock, type OrderedFilter } from './run-blocks.js';
 import { openThreadPool, startThread, ThreadsUnavailable, type Thread } from './thread-pool.js';
 
-/** How far a pass over large data is. */
+/** The progress of a pass over large data. */
 export interface ReadingProgress {
-  /** From 0 to 1, by the bytes of the files. */
+  /** The share of the files' bytes that was read, from 0 to 1. */
   readonly share: number;
   readonly conversations: number;
   readonly seconds: number;
@@ -28,40 +28,40 @@ export interface ReadingProgress {
 }
 
 export interface ThreadOptions {
-  /** Null: as many as there are cores. */
+  /** Number of worker threads; null for one per core. */
   readonly workers: number | null;
-  /** Smaller data is done by one thread: others take a second or two to be ready. */
+  /** Data below this size is read without worker threads, as these take one to two seconds to start. */
   readonly fromBytes?: number;
   readonly onProgress?: (progress: ReadingProgress) => void;
   readonly onNote?: (message: string) => void;
-  /** Told when so many threads are ready and the reading begins. */
+  /** Called with the number of worker threads when they are ready and reading begins. */
   readonly onThreads?: (count: number) => void;
-  /** Aborted: the pass ends with `INTERRUPTED`. */
+  /** If it is aborted, the pass ends with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
-  /** Bytes of a file that a thread is given at once; half a megabyte. */
+  /** Size of a block in bytes; half a megabyte by default. */
   readonly blockBytes?: number;
-  /** What a report needs not know any more, when the next block is begun. */
+  /** Returns what the next block need not measure for a report. */
   readonly hint?: () => MeasureHint;
   /** For tests. */
   readonly startThread?: () => Thread;
 }
 
 const FROM_BYTES = 8 * 1024 * 1024;
-/** The main thread keeps so many busy; more would only take memory. */
+/** The main thread cannot keep more threads than this busy. */
 const MOST_THREADS = 12;
 const PROGRESS_EVERY = 1000;
 
 const bytesOf = (files: readonly string[]): number =>
   files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
 
-/** How many threads data of this size is worth; 0 for none. */
+/** Returns the number of worker threads to use for data of this size; 0 for none. */
 export function threadsFor(files: readonly string[], { workers, fromBytes = FROM_BYTES }: ThreadOptions): number {
   const cores = availableParallelism();
-  const wanted = workers ?? (cores > 1 ? Math.min(cores, MOST_THREADS) : 0);
-  return wanted > 0 && bytesOf(files) >= fromBytes ? wanted : 0;
+  const count = workers ?? (cores > 1 ? Math.min(cores, MOST_THREADS) : 0);
+  return count > 0 && bytesOf(files) >= fromBytes ? count : 0;
 }
 
-/** A source as threads can share it: files with transforms that each have a recipe. Null where it is another. */
+/** Returns the files and transforms of a source, if every transform has a recipe; otherwise null. */
 export function sharedSource(source: DataSource): {
   readonly files: FileSource;
   readonly transforms: readonly (DataTransform & { readonly recipe: Recipe })[];
@@ -74,22 +74,27 @@ export function sharedSource(source: DataSource): {
   return portable.length === transforms.length ? { files: inner, transforms: portable } : null;
 }
 
-/** Plain data: what plugins were given may be more than that. */
+/** Reduces options of plugins to plain data, which can be sent to another thread. */
 const plain = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
-/** A goal as another thread can be sent it. */
-function plainGoal(goal: Goal): Goal {
-  if (goal.kind === 'tokens')
-    return { ...goal, options: plain(goal.options), tokenizer: plain(goal.tokenizer), renderer: plain(goal.renderer) };
-  return goal.kind === 'report'
-    ? { ...goal, tokenizing: goal.tokenizing && plain(goal.tokenizing), measure: plain(goal.measure) }
-    : goal;
+/** Returns a copy that can be sent to another thread. */
+function toPlainOutput(output: PassOutput): PassOutput {
+  if (output.kind === 'tokens')
+    return {
+      ...output,
+      options: plain(output.options),
+      tokenizer: plain(output.tokenizer),
+      renderer: plain(output.renderer),
+    };
+  return output.kind === 'report'
+    ? { ...output, tokenizing: output.tokenizing && plain(output.tokenizing), measure: plain(output.measure) }
+    : output;
 }
 
 function createProgress(
   total: number,
   conversations: () => number,
-  tell: ThreadOptions['onProgress'],
+  onProgress: ThreadOptions['onProgress'],
 ): (bytes: number) => void {
   const started = performance.now();
   let done = 0;
@@ -97,11 +102,11 @@ function createProgress(
   return (bytes) => {
     done += bytes;
     const now = performance.now();
-    if (!tell || now - last < PROGRESS_EVERY) return;
+    if (!onProgress || now - last < PROGRESS_EVERY) return;
     last = now;
     const share = Math.min(1, done / Math.max(1, total));
     const seconds = (now - started) / 1000;
-    tell({
+    onProgress({
       share,
       conversations: conversations(),
       seconds,
@@ -110,7 +115,7 @@ function createProgress(
   };
 }
 
-/** Reports of blocks as one a transform. */
+/** Sums the reports of blocks, for each transform. */
 function createReportSum(names: readonly string[]): {
   add(reports: readonly TransformReport[]): void;
   result(): TransformReport[];
@@ -143,14 +148,16 @@ function createReportSum(names: readonly string[]): {
 }
 
 /**
- * Sends all of a source through threads, and what comes out to `take`, in the order of the data. False where threads
- * are of no use: the source is small or none that can be shared, or threads cannot be started; nothing was taken then.
+ * Reads a source on worker threads and passes the result of each block to `take`, in the order of the data. Returns
+ * false, without a call of `take`, if the source is small, cannot be shared between threads, or threads cannot start.
  *
- * @throws whatever reading, transforms and the goal throw, at the same conversation as one thread would
+ * @throws any error of reading, transforms and output, at the same conversation as a pass without threads
+ * @throws INTERRUPTED if `signal` is aborted
+ * @throws ThreadsStopped if a worker thread ends after the first block was taken
  */
 export async function passOnThreads(
   source: DataSource,
-  goal: Goal,
+  output: PassOutput,
   expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null,
   options: ThreadOptions,
   take: (block: FinishedBlock) => void,
@@ -158,20 +165,20 @@ export async function passOnThreads(
   const size = threadsFor(source.files, options);
   if (size === 0) return false;
   const shared = sharedSource(source);
-  if (!shared && goal.kind !== 'tokens') return false;
+  if (!shared && output.kind !== 'tokens') return false;
   const transforms = shared?.transforms ?? [];
   const setup: Setup = {
-    parts: shared?.files.parts.map((part) => ({ options: plain(part.options), name: part.name })) ?? [],
+    fileSets: shared?.files.fileSets.map((fileSet) => ({ options: plain(fileSet.options), name: fileSet.name })) ?? [],
     transforms: transforms.map(({ recipe }) => plain(recipe)),
-    goal: plainGoal(goal),
+    output: toPlainOutput(output),
   };
   let taken = 0;
   try {
-    const deciders = new Map<number, Decider>();
+    const filters = new Map<number, OrderedFilter>();
     for (const [index, transform] of transforms.entries()) {
-      const { stage } = transform as DataTransform & Partial<ReportingTransform>;
-      if (stage?.kind === 'decide')
-        deciders.set(index, { name: transform.report?.name ?? '', decide: await stage.begin() });
+      const { step } = transform as DataTransform & Partial<ReportingTransform>;
+      if (step?.kind === 'filter')
+        filters.set(index, { name: transform.report?.name ?? '', keeps: await step.begin() });
     }
     const pool = await openThreadPool(size, setup, expected, options.startThread ?? startThread);
     try {
@@ -179,11 +186,11 @@ export async function passOnThreads(
       let conversations = 0;
       const onBytes = createProgress(bytesOf(source.files), () => conversations, options.onProgress);
       const blocks: AsyncIterable<ReadBlock> = shared
-        ? blocksOfParts(shared.files.parts, onBytes, options.blockBytes)
+        ? blocksOfFileSets(shared.files.fileSets, onBytes, options.blockBytes)
         : blocksOfConversations(source.conversations());
       const unreadable: DataSummary['unreadable'][number][] = [];
       const reports = createReportSum(transforms.map((transform) => transform.report?.name ?? transform.recipe.name));
-      for await (const block of runBlocks(blocks, pool, deciders, options.hint)) {
+      for await (const block of runBlocks(blocks, pool, filters, options.hint)) {
         checkInterrupted(options.signal);
         taken++;
         conversations += block.read;
@@ -208,7 +215,7 @@ export async function passOnThreads(
   }
 }
 
-/** Threads that ended when part of the data was taken: the pass must begin anew, without them. */
+/** Thrown if worker threads end after some blocks were taken: the pass must be repeated without threads. */
 export class ThreadsStopped extends Error {
   override readonly name = 'ThreadsStopped';
 }

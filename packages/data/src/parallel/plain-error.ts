@@ -1,7 +1,7 @@
 import { isWhetstoneError, WhetstoneError, type ErrorCode, type WhetstoneErrorOptions } from '@whetstone/core/contract';
 import { messageOf } from '@whetstone/core/util';
 
-/** An error as another thread can be sent it. */
+/** An error as plain data, which can be sent to another thread. */
 export interface PlainError {
   readonly code: ErrorCode | null;
   readonly message: string;

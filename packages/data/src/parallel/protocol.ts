@@ -9,8 +9,8 @@ import type { PackedOrigins } from '../transforms/duplicates/origin-list.js';
 import type { PackedFingerprints } from './fingerprints.js';
 import type { PlainError } from './plain-error.js';
 
-/** What comes of the conversations that stay. */
-export type Goal =
+/** What a pass makes from the conversations that remain after all transforms. */
+export type PassOutput =
   | {
       readonly kind: 'tokens';
       readonly tokenizer: Recipe;
@@ -20,44 +20,44 @@ export type Goal =
     }
   /** JSON Lines. */
   | { readonly kind: 'lines' }
-  /** What a report says of them. */
+  /** Measurements for a report. */
   | {
       readonly kind: 'report';
       readonly tokenizing: { readonly tokenizer: Recipe; readonly renderer: Recipe } | null;
       readonly measure: MeasureOptions;
     };
 
-/** What a thread must know before it is given blocks; plain data. */
+/** The first message to a thread, before any block; plain data. */
 export interface Setup {
-  readonly parts: readonly { readonly options: RowOptions; readonly name: string | undefined }[];
+  readonly fileSets: readonly { readonly options: RowOptions; readonly name: string | undefined }[];
   readonly transforms: readonly Recipe[];
-  readonly goal: Goal;
+  readonly output: PassOutput;
 }
 
-/** Some rows of a file, or some conversations that the main thread has made. */
+/** Consecutive rows of a file, or consecutive conversations that were read on the main thread. */
 export type Block =
   | {
       readonly kind: 'lines';
-      readonly part: number;
+      readonly fileSet: number;
       readonly file: string;
       readonly format: 'jsonl' | 'text';
       readonly bytes: Uint8Array;
       readonly firstLine: number;
     }
-  | { readonly kind: 'rows'; readonly part: number; readonly file: string; readonly rows: readonly Row[] }
+  | { readonly kind: 'rows'; readonly fileSet: number; readonly file: string; readonly rows: readonly Row[] }
   | { readonly kind: 'conversations'; readonly conversations: readonly Conversation[] };
 
-/** A block on its way: what it came to so far. */
-export interface Leg {
-  /** What each of the transforms that were run now did, in their order. */
+/** The result of a worker thread for a block, up to the next ordered filter or to the end. */
+export interface BlockResult {
+  /** Reports of the transforms that ran since the previous result, in their order. */
   readonly reports: readonly TransformReport[];
-  readonly output: LegOutput;
-  /** What failed at a conversation; what came before it goes on. */
+  readonly output: BlockOutput;
+  /** The error at a conversation, if any; `output` holds the conversations before it. */
   readonly failure: PlainError | null;
 }
 
-export type LegOutput =
-  /** For a transform that must see all conversations in their order. */
+export type BlockOutput =
+  /** Input of an ordered filter. */
   | {
       readonly kind: 'fingerprints';
       readonly transform: number;
@@ -68,19 +68,19 @@ export type LegOutput =
   | { readonly kind: 'lines'; readonly bytes: Uint8Array }
   | { readonly kind: 'report'; readonly block: MeasuredBlock };
 
-/** The first leg also reads the rows. Origins count rows from 0 within the block. */
-export interface FirstLeg extends Leg {
+/** The first result of a block also describes its rows. Origins count rows from 0 within the block. */
+export interface FirstBlockResult extends BlockResult {
   readonly rows: number;
   /** Conversations that were read, before any transform. */
   readonly read: number;
-  /** The layout of the file, as far as it is known after this block. */
+  /** The layout of the file; null if no row of it was recognized yet. */
   readonly layout: string | null;
   readonly unreadable: DataSummary['unreadable'];
 }
 
 export type ToWorker =
   | { readonly type: 'open'; readonly setup: Setup }
-  /** `limit`: only up to so many conversations; null: all of them. `hint`: what a report needs not know any more. */
+  /** `limit`: the most conversations to read; null for all. `hint`: what need not be measured for a report. */
   | {
       readonly type: 'start';
       readonly id: number;
@@ -89,7 +89,7 @@ export type ToWorker =
       readonly limit: number | null;
       readonly hint: MeasureHint | null;
     }
-  /** Goes on after the decision, with the conversations of which `keep` is 1; origins count from `base` from now on. */
+  /** Continues after an ordered filter with the conversations whose `keep` is 1. `base` is added to their origins. */
   | { readonly type: 'continue'; readonly id: number; readonly keep: Uint8Array; readonly base: number };
 
 export type FromWorker =
@@ -100,5 +100,5 @@ export type FromWorker =
       readonly vocabularySize: number | null;
     }
   | { readonly type: 'refused'; readonly id: number | null; readonly error: PlainError }
-  | { readonly type: 'started'; readonly id: number; readonly leg: FirstLeg }
-  | { readonly type: 'continued'; readonly id: number; readonly leg: Leg };
+  | { readonly type: 'started'; readonly id: number; readonly result: FirstBlockResult }
+  | { readonly type: 'continued'; readonly id: number; readonly result: BlockResult };

@@ -1,39 +1,39 @@
 import type { DataSummary, Origin, TransformReport } from '@whetstone/core/contract';
 import { originAt } from '../transforms/duplicates/origin-list.js';
-import { createLog, type Decide, type TransformLog } from '../transforms/transform-log.js';
+import { createLog, type FilterFunction, type TransformLog } from '../transforms/transform-log.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import type { MeasuredBlock, MeasureHint } from '../report/measure.js';
 import type { ReadBlock } from './blocks.js';
 import { fingerprintAt } from './fingerprints.js';
 import { fromPlainError, toPlainError, type PlainError } from './plain-error.js';
-import type { FirstLeg, Leg, LegOutput } from './protocol.js';
+import type { BlockOutput, BlockResult, FirstBlockResult } from './protocol.js';
 import type { ThreadPool } from './thread-pool.js';
 
-/** A transform that sees all conversations in their order, on the main thread. */
-export interface Decider {
+/** A filter that runs on the main thread and sees all conversations in the order of the data. */
+export interface OrderedFilter {
   readonly name: string;
-  readonly decide: Decide;
+  readonly keeps: FilterFunction;
 }
 
-/** What a block came to. Blocks come in the order of the data. */
+/** The final result of a block. */
 export interface FinishedBlock {
-  readonly output: Exclude<LegOutput, { kind: 'fingerprints' }>;
+  readonly output: Exclude<BlockOutput, { kind: 'fingerprints' }>;
   readonly unreadable: DataSummary['unreadable'];
-  /** What each transform did to this block, those that decide included, in their order. */
+  /** Report of each transform for this block, ordered filters included, in their order. */
   readonly reports: readonly TransformReport[];
   readonly failure: PlainError | null;
   readonly read: number;
 }
 
-/** Lets tasks pass a place one by one, in the order in which they were made. */
-class Turns {
-  #last: Promise<void> = Promise.resolve();
-  /** Makes the turn of the next task: it waits for those before, and lets the next one pass when it is done. */
-  next(): { readonly come: Promise<void>; readonly done: () => void } {
+/** A queue in which each task waits until all tasks that entered before it are done. */
+class OrderedQueue {
+  private last: Promise<void> = Promise.resolve();
+  /** Adds a task. `ready` resolves at its turn; the task calls `done` to end its turn. */
+  enter(): { readonly ready: Promise<void>; readonly done: () => void } {
     let done = (): void => {};
-    const come = this.#last;
-    this.#last = new Promise((resolve) => (done = resolve));
-    return { come, done };
+    const ready = this.last;
+    this.last = new Promise((resolve) => (done = resolve));
+    return { ready, done };
   }
 }
 
@@ -44,7 +44,7 @@ const shiftReport = (report: TransformReport, base: number): TransformReport => 
   removals: report.removals.map((removal) => ({ ...removal, origin: shifted(removal.origin, base) })),
 });
 
-/** The numbers of origins, counted within a block so far, as those of the whole data. */
+/** Adds `base` to the origins of an output, which were counted from the start of the block. */
 function shiftOutput(output: FinishedBlock['output'], base: number): FinishedBlock['output'] {
   if (output.kind === 'lines' || base === 0) return output;
   const shiftIndexes = (indexes: Int32Array): void =>
@@ -79,39 +79,39 @@ function shiftOutput(output: FinishedBlock['output'], base: number): FinishedBlo
   };
 }
 
-/** Blocks for each thread that are read before the first of them is done. */
+/** Blocks in flight per thread. */
 const AHEAD = 3;
 
 /**
- * Sends blocks through a pool. What comes out, and in which order, does not depend on the number of threads: each block
- * is worked on for itself, and whatever needs the order (numbers of rows, limits, transforms that decide) waits for its
- * turn on this thread.
+ * Sends blocks through a pool and yields their results in the order of the data. The results do not depend on the
+ * number of threads: blocks are processed independently, and everything that needs the order (row numbers, limits,
+ * ordered filters) runs on this thread, block by block.
  */
 export async function* runBlocks(
   blocks: AsyncIterable<ReadBlock>,
   pool: ThreadPool,
-  deciders: ReadonlyMap<number, Decider>,
+  filters: ReadonlyMap<number, OrderedFilter>,
   hint?: () => MeasureHint,
 ): AsyncGenerator<FinishedBlock> {
-  const rowTurns = new Turns();
-  const decisionTurns = new Map([...deciders.keys()].map((transform) => [transform, new Turns()]));
+  const rowQueue = new OrderedQueue();
+  const filterQueues = new Map([...filters.keys()].map((transform) => [transform, new OrderedQueue()]));
   const inFlight: Promise<FinishedBlock | null>[] = [];
   let rowsSoFar = 0;
   let count = 0;
 
-  /** Judges one block's conversations, in its turn. An error stands for all that would have come after. */
-  function judge(
-    { transform, origins, fingerprints }: Extract<LegOutput, { kind: 'fingerprints' }>,
+  /** Applies an ordered filter to a block. After an error, the remaining conversations of the block are dropped. */
+  function applyFilter(
+    { transform, origins, fingerprints }: Extract<BlockOutput, { kind: 'fingerprints' }>,
     base: number,
   ): { keep: Uint8Array; log: TransformLog; failure: PlainError | null } {
-    const decider = deciders.get(transform);
-    if (!decider) throw new Error(`Transform ${transform} decides nothing.`);
-    const log = createLog(decider.name);
+    const filter = filters.get(transform);
+    if (!filter) throw new Error(`Transform ${transform} is not an ordered filter.`);
+    const log = createLog(filter.name);
     const keep = new Uint8Array(fingerprints.hashes.length);
     for (let index = 0; index < keep.length; index++) {
       log.in();
       try {
-        if (!decider.decide(fingerprintAt(fingerprints, index), shifted(originAt(origins, index), base), log)) continue;
+        if (!filter.keeps(fingerprintAt(fingerprints, index), shifted(originAt(origins, index), base), log)) continue;
       } catch (error) {
         return { keep, log, failure: toPlainError(error) };
       }
@@ -121,54 +121,55 @@ export async function* runBlocks(
     return { keep, log, failure: null };
   }
 
-  async function work({ block, file, part }: ReadBlock, onStarted: () => void): Promise<FinishedBlock | null> {
+  async function work({ block, file, fileSet }: ReadBlock, onStarted: () => void): Promise<FinishedBlock | null> {
     const id = count++;
-    const rowTurn = rowTurns.next();
-    const turns = new Map([...decisionTurns].map(([transform, line]) => [transform, line.next()]));
+    const rowTurn = rowQueue.enter();
+    const filterTurns = new Map([...filterQueues].map(([transform, queue]) => [transform, queue.enter()]));
     try {
-      const again = part !== null && part.limit !== null;
-      let first: FirstLeg = await pool.start(
+      // A block with a limit may be sent twice, so its bytes must not be transferred.
+      const mayRepeat = fileSet !== null && fileSet.limit !== null;
+      let first: FirstBlockResult = await pool.start(
         id,
-        again ? structuredClone(block) : block,
+        mayRepeat ? structuredClone(block) : block,
         file?.layout ?? null,
         null,
         hint?.(),
       );
       if (file) file.layout ??= first.layout;
       onStarted();
-      await rowTurn.come;
-      if (part && part.limit !== null) {
-        if (part.state.full) return null;
-        if (part.state.taken + first.read >= part.limit) {
-          if (part.state.taken + first.read > part.limit)
-            first = await pool.start(id, block, file?.layout ?? null, part.limit - part.state.taken, hint?.());
-          part.state.full = true;
+      await rowTurn.ready;
+      if (fileSet && fileSet.limit !== null) {
+        if (fileSet.state.full) return null;
+        if (fileSet.state.taken + first.read >= fileSet.limit) {
+          if (fileSet.state.taken + first.read > fileSet.limit)
+            first = await pool.start(id, block, file?.layout ?? null, fileSet.limit - fileSet.state.taken, hint?.());
+          fileSet.state.full = true;
         }
-        part.state.taken += first.read;
+        fileSet.state.taken += first.read;
       }
       const base = block.kind === 'conversations' ? 0 : rowsSoFar;
       rowsSoFar += first.rows;
       rowTurn.done();
 
       const reports = first.reports.map((report) => shiftReport(report, base));
-      let leg: Leg = first;
+      let result: BlockResult = first;
       let { failure } = first;
-      let told = false;
-      while (leg.output.kind === 'fingerprints') {
-        const turn = turns.get(leg.output.transform);
-        await turn?.come;
-        // Once a thread was told where a block begins, its origins are those of the whole data.
-        const judged = judge(leg.output, told ? 0 : base);
+      let rebased = false;
+      while (result.output.kind === 'fingerprints') {
+        const turn = filterTurns.get(result.output.transform);
+        await turn?.ready;
+        // `pool.continue` sends `base` to the thread; from then on its origins count from the start of the data.
+        const filtered = applyFilter(result.output, rebased ? 0 : base);
         turn?.done();
-        told = true;
-        reports.push(judged.log.report);
-        leg = await pool.continue(id, judged.keep, base);
-        reports.push(...leg.reports);
-        failure = leg.failure ?? judged.failure ?? failure;
+        rebased = true;
+        reports.push(filtered.log.report);
+        result = await pool.continue(id, filtered.keep, base);
+        reports.push(...result.reports);
+        failure = result.failure ?? filtered.failure ?? failure;
       }
       const unreadable = first.unreadable.map(({ origin, reason }) => ({ origin: shifted(origin, base), reason }));
       return {
-        output: told ? leg.output : shiftOutput(leg.output, base),
+        output: rebased ? result.output : shiftOutput(result.output, base),
         unreadable,
         reports,
         failure,
@@ -177,7 +178,7 @@ export async function* runBlocks(
     } finally {
       onStarted();
       rowTurn.done();
-      for (const { done } of turns.values()) done();
+      for (const { done } of filterTurns.values()) done();
       pool.drop(id);
     }
   }
@@ -198,7 +199,7 @@ export async function* runBlocks(
       let onStarted = (): void => {};
       const started = new Promise<void>((resolve) => (onStarted = resolve));
       const task = work(read, onStarted);
-      task.catch(() => {}); // told when its turn comes
+      task.catch(() => {}); // thrown below, when the task is awaited
       inFlight.push(task);
       if (read.file?.layout === null) await started;
       while (inFlight.length >= pool.size * AHEAD) {
@@ -213,11 +214,11 @@ export async function* runBlocks(
   } finally {
     await reader.return?.();
   }
-  // A mistake in what was read before comes first.
+  // Errors of earlier blocks come first.
   if (readingFailed) throw readingFailed.error;
 }
 
-/** Throws what failed in a block, where something did. */
+/** Throws the error of a block, if it has one. */
 export function throwFailure({ failure }: FinishedBlock): void {
   if (failure) throw fromPlainError(failure);
 }

@@ -3,29 +3,33 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { MeasureHint } from '../report/measure.js';
 import { fromPlainError, toPlainError } from './plain-error.js';
-import type { FirstLeg, FromWorker, Leg, Setup, ToWorker, Block } from './protocol.js';
+import type { Block, BlockResult, FirstBlockResult, FromWorker, Setup, ToWorker } from './protocol.js';
 import { toError } from '@whetstone/core/util';
 
-/** Why threads are of no use here: the work can be done without them. */
+/** Thrown if threads cannot be used: the caller then works without them. */
 export class ThreadsUnavailable extends Error {
   override readonly name = 'ThreadsUnavailable';
 }
 
-/** One thread, or what stands for one. */
+/** A worker thread, or its replacement in tests. */
 export interface Thread {
-  post(message: ToWorker, handOver: ArrayBuffer[]): void;
-  /** Called with every reply, and with an error where the thread has ended. */
+  post(message: ToWorker, transfer: ArrayBuffer[]): void;
+  /** Calls `listener` with every reply, and with an error if the thread ends. */
   onReply(listener: (reply: FromWorker | Error) => void): void;
   end(): void;
 }
 
-/** Starts a worker thread. Throws where the program that it runs is not there (sources that were never built). */
+/**
+ * Starts a worker thread.
+ *
+ * @throws Error if the worker's program does not exist (the package was not built)
+ */
 export function startThread(): Thread {
   const worker = new Worker(pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/data/worker')), {
     execArgv: [],
   });
   return {
-    post: (message, handOver) => worker.postMessage(message, handOver),
+    post: (message, transfer) => worker.postMessage(message, transfer),
     onReply(listener) {
       worker.on('message', listener);
       worker.on('error', (error) => listener(toError(error)));
@@ -39,9 +43,9 @@ export function startThread(): Thread {
   };
 }
 
-/** The same work on this thread, for tests. */
-export function startInPlace(): Thread {
-  // Worker threads load this module themselves: the thread that starts them does without it.
+/** Returns a `Thread` that works on the calling thread, for tests. */
+export function startInline(): Thread {
+  // Imported lazily, as the main thread does not need this module.
   const worker = import('./block-worker.js').then(({ createBlockWorker }) => createBlockWorker());
   const listeners: ((reply: FromWorker | Error) => void)[] = [];
   let working: Promise<void> = Promise.resolve();
@@ -62,28 +66,34 @@ export function startInPlace(): Thread {
   };
 }
 
-/** Threads that are set up alike. */
+/** Worker threads with the same setup. */
 export interface ThreadPool {
   readonly size: number;
-  start(id: number, block: Block, layout: string | null, limit: number | null, hint?: MeasureHint): Promise<FirstLeg>;
-  continue(id: number, keep: Uint8Array, base: number): Promise<Leg>;
-  /** The block will not go on. */
+  start(
+    id: number,
+    block: Block,
+    layout: string | null,
+    limit: number | null,
+    hint?: MeasureHint,
+  ): Promise<FirstBlockResult>;
+  continue(id: number, keep: Uint8Array, base: number): Promise<BlockResult>;
+  /** Forgets a block that is finished or abandoned. */
   drop(id: number): void;
   close(): void;
 }
 
-interface Member {
+interface PoolWorker {
   readonly thread: Thread;
   readonly waiting: Map<number | 'open', { resolve(reply: FromWorker): void; reject(error: Error): void }>;
   blocks: number;
 }
 
 /**
- * Starts threads and sets them up.
+ * Starts threads and sends them the setup.
  *
- * @param expected what tokenizer and template must be on each thread; null where nothing is tokenised
- * @throws ThreadsUnavailable where threads cannot be started, or would tokenise otherwise than this one; WhetstoneError
- *   where the setup is wrong
+ * @param expected the hashes of tokenizer and template that each thread must report; null if nothing is tokenized
+ * @throws ThreadsUnavailable if threads cannot be started, or if their tokenizer or template has a different hash
+ * @throws WhetstoneError if the setup is invalid
  */
 export async function openThreadPool(
   size: number,
@@ -91,60 +101,62 @@ export async function openThreadPool(
   expected: { readonly tokenizerHash: string | null; readonly rendererHash: string } | null,
   start: () => Thread = startThread,
 ): Promise<ThreadPool> {
-  const members: Member[] = [];
-  const memberOf = new Map<number, Member>();
+  const workers: PoolWorker[] = [];
+  const workerOf = new Map<number, PoolWorker>();
   let failed: Error | null = null;
   const close = (): void => {
-    for (const { thread } of members) thread.end();
+    for (const { thread } of workers) thread.end();
   };
   const fail = (error: Error): void => {
     failed ??= new ThreadsUnavailable(error.message, { cause: error });
-    for (const { waiting } of members) {
+    for (const { waiting } of workers) {
       for (const { reject } of waiting.values()) reject(failed);
       waiting.clear();
     }
   };
   const ask = (
-    member: Member,
+    worker: PoolWorker,
     key: number | 'open',
     message: ToWorker,
-    handOver: ArrayBuffer[] = [],
+    transfer: ArrayBuffer[] = [],
   ): Promise<FromWorker> =>
     new Promise((resolve, reject) => {
       if (failed) return reject(failed);
-      member.waiting.set(key, { resolve, reject });
+      worker.waiting.set(key, { resolve, reject });
       try {
-        member.thread.post(message, handOver);
+        worker.thread.post(message, transfer);
       } catch (error) {
         fail(error as Error);
       }
     });
-  const listen = (member: Member): void =>
-    member.thread.onReply((reply) => {
+  const listen = (worker: PoolWorker): void =>
+    worker.thread.onReply((reply) => {
       if (reply instanceof Error) return fail(reply);
       const key = 'id' in reply && reply.id !== null ? reply.id : 'open';
-      const waiting = member.waiting.get(key);
-      member.waiting.delete(key);
+      const waiting = worker.waiting.get(key);
+      worker.waiting.delete(key);
       if (reply.type === 'refused') waiting?.reject(fromPlainError(reply.error));
       else waiting?.resolve(reply);
     });
 
   try {
     for (let index = 0; index < size; index++) {
-      const member: Member = { thread: start(), waiting: new Map(), blocks: 0 };
-      members.push(member);
-      listen(member);
+      const worker: PoolWorker = { thread: start(), waiting: new Map(), blocks: 0 };
+      workers.push(worker);
+      listen(worker);
     }
-    const replies = await Promise.all(members.map((member) => ask(member, 'open', { type: 'open', setup })));
-    const other =
+    const replies = await Promise.all(workers.map((worker) => ask(worker, 'open', { type: 'open', setup })));
+    const differs =
       expected !== null &&
       replies.some(
         (reply) =>
           reply.type === 'opened' &&
           (reply.tokenizerHash !== expected.tokenizerHash || reply.rendererHash !== expected.rendererHash),
       );
-    if (other)
-      throw new ThreadsUnavailable('A thread would make another tokenizer or template than the one that is used here.');
+    if (differs)
+      throw new ThreadsUnavailable(
+        'The tokenizer or chat template of a worker thread differs from the configured one.',
+      );
   } catch (error) {
     close();
     throw error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_')
@@ -155,29 +167,30 @@ export async function openThreadPool(
   return {
     size,
     async start(id, block, layout, limit, hint) {
-      const member = memberOf.get(id) ?? members.reduce((best, one) => (one.blocks < best.blocks ? one : best));
-      if (!memberOf.has(id)) member.blocks++;
-      memberOf.set(id, member);
-      // What may be asked for again is copied instead.
-      const handOver =
+      const worker = workerOf.get(id) ?? workers.reduce((best, one) => (one.blocks < best.blocks ? one : best));
+      if (!workerOf.has(id)) worker.blocks++;
+      workerOf.set(id, worker);
+      // Blocks with a limit may be sent again, so they are copied.
+      const transfer =
         block.kind === 'lines' && limit === null && block.bytes.buffer instanceof ArrayBuffer
           ? [block.bytes.buffer]
           : [];
-      const reply = await ask(member, id, { type: 'start', id, block, layout, limit, hint: hint ?? null }, handOver);
-      if (reply.type !== 'started') throw new Error('A thread gave another answer than was asked for.');
-      return reply.leg;
+      const reply = await ask(worker, id, { type: 'start', id, block, layout, limit, hint: hint ?? null }, transfer);
+      if (reply.type !== 'started') throw new Error(`A worker thread replied "${reply.type}" instead of "started".`);
+      return reply.result;
     },
     async continue(id, keep, base) {
-      const member = memberOf.get(id);
-      if (!member) throw new Error(`Block ${id} was never started.`);
-      const reply = await ask(member, id, { type: 'continue', id, keep, base });
-      if (reply.type !== 'continued') throw new Error('A thread gave another answer than was asked for.');
-      return reply.leg;
+      const worker = workerOf.get(id);
+      if (!worker) throw new Error(`Block ${id} was never started.`);
+      const reply = await ask(worker, id, { type: 'continue', id, keep, base });
+      if (reply.type !== 'continued')
+        throw new Error(`A worker thread replied "${reply.type}" instead of "continued".`);
+      return reply.result;
     },
     drop(id) {
-      const member = memberOf.get(id);
-      if (member) member.blocks--;
-      memberOf.delete(id);
+      const worker = workerOf.get(id);
+      if (worker) worker.blocks--;
+      workerOf.delete(id);
     },
     close,
   };

@@ -9,13 +9,13 @@ export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
   readonly source: DataSource;
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
-  /** Evaluation data to look for, and all of it. */
+  /** Evaluation data to search for in the source. */
   readonly held?: { readonly fingerprints: HeldOut['fingerprints']; readonly finder: DuplicateFinder };
 }
 
 /**
- * Reads, cleans and tokenises large data on worker threads; null where it is small, or cannot be shared among threads.
- * The result is the same.
+ * Reads, cleans and tokenizes large data on worker threads, with the same result as without threads. Returns null if
+ * the data is small, cannot be shared between threads, or a thread ends: the caller then tokenizes it on this thread.
  */
 export async function tokenizeOnThreads(
   { source, tokenizer, renderer, held, ...threads }: ThreadedInputs,
@@ -23,7 +23,7 @@ export async function tokenizeOnThreads(
 ): Promise<Tokenized | null> {
   if (!tokenizer.recipe || !renderer.recipe) return null;
   const collector = createTokenCollector(held === undefined ? null : createLeakWatch(held.finder));
-  const goal = {
+  const passOutput = {
     kind: 'tokens',
     tokenizer: tokenizer.recipe,
     renderer: renderer.recipe,
@@ -33,7 +33,7 @@ export async function tokenizeOnThreads(
   try {
     const done = await passOnThreads(
       source,
-      goal,
+      passOutput,
       { tokenizerHash: tokenizer.hash ?? null, rendererHash: renderer.hash },
       { ...threads, workers: options.workers },
       ({ output }) => {
@@ -43,7 +43,7 @@ export async function tokenizeOnThreads(
     if (!done) return null;
   } catch (error) {
     if (!(error instanceof ThreadsStopped)) throw error;
-    threads.onNote?.(`The data is read again, on one thread: ${error.message}`);
+    threads.onNote?.(`The data is read again on one thread: ${error.message}`);
     return null;
   }
   return collector.result();

@@ -1,11 +1,11 @@
-/** What a worker thread runs. */
+/** The program of a worker thread. */
 import { parentPort } from 'node:worker_threads';
 import { buffersOf, createBlockWorker } from './block-worker.js';
 import { toPlainError } from './plain-error.js';
 import type { FromWorker, ToWorker } from './protocol.js';
 
 const worker = createBlockWorker();
-// One message after the other: replies come in the order of what was asked.
+// Messages are handled one at a time, so that replies have the order of the requests.
 let working: Promise<void> = Promise.resolve();
 
 parentPort?.on('message', (message: ToWorker) => {

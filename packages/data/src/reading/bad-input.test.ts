@@ -5,9 +5,9 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createBatchSource } from '../batching/batch-source.js';
 import { passOnThreads } from '../parallel/pass.js';
-import { startInPlace } from '../parallel/thread-pool.js';
+import { startInline } from '../parallel/thread-pool.js';
 import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
-import { judgeUnreadable } from '../sources/unreadable.js';
+import { enforceUnreadableLimit } from '../sources/unreadable.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat } from '../testing/sources.js';
@@ -117,7 +117,7 @@ describe('gzip that is cut short is an error with the file, whatever is in it an
     await expect(collect(source.conversations())).rejects.toMatchObject(expected);
     // On threads, too; where lines are rows, after those that could be read.
     let read = 0;
-    const threads = { workers: 2, fromBytes: 0, blockBytes: 8192, startThread: startInPlace };
+    const threads = { workers: 2, fromBytes: 0, blockBytes: 8192, startThread: startInline };
     await expect(
       passOnThreads(source, { kind: 'lines' }, null, threads, (block) => (read += block.read)),
     ).rejects.toMatchObject(expected);
@@ -213,16 +213,18 @@ describe('what rows that cannot be read mean', () => {
     }));
 
   test('an error past a share, with the first of them', () => {
-    expect(() => judgeUnreadable(bad(1), 99, { maxShare: 0.01 })).not.toThrow();
-    expect(() => judgeUnreadable(bad(2), 98, { maxShare: 0.01 })).toThrow(
+    expect(() => enforceUnreadableLimit(bad(1), 99, { maxShare: 0.01 })).not.toThrow();
+    expect(() => enforceUnreadableLimit(bad(2), 98, { maxShare: 0.01 })).toThrow(
       expect.objectContaining({
         code: 'DATA_UNREADABLE',
         place: { file: 'x.jsonl', line: 5 },
         details: expect.objectContaining({ unreadableRows: 2 }) as unknown,
       }),
     );
-    expect(() => judgeUnreadable(bad(1), 99, 'error')).toThrow(expect.objectContaining({ code: 'DATA_UNREADABLE' }));
-    expect(() => judgeUnreadable(bad(99), 1, 'skip')).not.toThrow();
+    expect(() => enforceUnreadableLimit(bad(1), 99, 'error')).toThrow(
+      expect.objectContaining({ code: 'DATA_UNREADABLE' }),
+    );
+    expect(() => enforceUnreadableLimit(bad(99), 1, 'skip')).not.toThrow();
   });
 
   test('by default more than one in a hundred is an error; fewer are counted and listed', async () => {

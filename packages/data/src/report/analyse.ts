@@ -6,7 +6,7 @@ import { createGatherer, type Gatherer } from './gather.js';
 import { histogramOf } from './histogram.js';
 import { createMeasure, LISTED, previewOf, type MeasureOptions, type Tokenizing } from './measure.js';
 import { measureOnThreads } from './measure-on-threads.js';
-import { together } from '../reading/together.js';
+import { chunk } from '../reading/chunk.js';
 import { outlyingLosses } from './suspects.js';
 
 export interface AnalyseInputs {
@@ -54,7 +54,7 @@ async function measureInOrder(
 ): Promise<Gatherer> {
   const gatherer = createGatherer(options, tokenizing !== null);
   const measure = createMeasure(tokenizing, options);
-  for await (const some of together(source.conversations(), TOGETHER)) gatherer.take(measure(some, gatherer.hint()));
+  for await (const some of chunk(source.conversations(), TOGETHER)) gatherer.take(measure(some, gatherer.hint()));
   return gatherer;
 }
 

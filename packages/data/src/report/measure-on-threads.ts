@@ -3,7 +3,10 @@ import { passOnThreads, ThreadsStopped, type ThreadOptions } from '../parallel/p
 import { createGatherer, type Gatherer } from './gather.js';
 import type { MeasureOptions, Tokenizing } from './measure.js';
 
-/** Reads and measures large data on worker threads; null where it is small, or cannot be shared among threads. */
+/**
+ * Reads and measures large data on worker threads. Returns null if the data is small, cannot be shared between threads,
+ * or a thread ends.
+ */
 export async function measureOnThreads(
   source: DataSource,
   tokenizing: Tokenizing | null,
@@ -13,7 +16,7 @@ export async function measureOnThreads(
   const { tokenizer, renderer } = tokenizing ?? {};
   if (tokenizing && (!tokenizer?.recipe || !renderer?.recipe)) return null;
   const gatherer = createGatherer(measure, tokenizing !== null);
-  const goal = {
+  const passOutput = {
     kind: 'report',
     tokenizing:
       tokenizer?.recipe && renderer?.recipe ? { tokenizer: tokenizer.recipe, renderer: renderer.recipe } : null,
@@ -24,7 +27,7 @@ export async function measureOnThreads(
   try {
     const done = await passOnThreads(
       source,
-      goal,
+      passOutput,
       expected,
       { ...threads, hint: () => gatherer.hint() },
       ({ output }) => {
@@ -34,7 +37,7 @@ export async function measureOnThreads(
     return done ? gatherer : null;
   } catch (error) {
     if (!(error instanceof ThreadsStopped)) throw error;
-    threads.onNote?.(`The data is read again, on one thread: ${error.message}`);
+    threads.onNote?.(`The data is read again on one thread: ${error.message}`);
     return null;
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Conversation, DataSource, Recipe } from '@whetstone/core/contract';
-import { startInPlace } from '../parallel/thread-pool.js';
+import { startInline } from '../parallel/thread-pool.js';
 import { proveSupervision } from '../proof/prove.js';
 import { createConversationSource } from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
@@ -41,7 +41,7 @@ const rows = Array.from({ length: 420 }, (_, index) => {
   });
 });
 const file = writeInto(folder, 'many.jsonl', `${rows.join('\n')}\n`);
-const threads = (workers: number) => ({ workers, fromBytes: 0, blockBytes: 12_000, startThread: startInPlace });
+const threads = (workers: number) => ({ workers, fromBytes: 0, blockBytes: 12_000, startThread: startInline });
 const lossesOf: NonNullable<AnalyseInputs['lossesOf']> = async (conversations: readonly Conversation[]) =>
   conversations.map(({ origin }) => (origin.index % 17 === 0 ? 9 : 2 + (origin.index % 5) / 10));
 const open = async (): Promise<DataSource> => createConversationSource({ path: file }, folder);
@@ -100,7 +100,7 @@ describe('any number of threads writes the same report', () => {
   test('threads that end on the way cost nothing but time', async () => {
     let posted = 0;
     const startThread = () => {
-      const thread = startInPlace();
+      const thread = startInline();
       let tell: (reply: Error) => void = () => {};
       return {
         ...thread,
@@ -113,7 +113,7 @@ describe('any number of threads writes the same report', () => {
     expect(await report({ threads: { ...threads(2), startThread, onNote: (note) => notes.push(note) } })).toEqual(
       await report({}),
     );
-    expect(notes).toEqual([expect.stringMatching(/again, on one thread/)]);
+    expect(notes).toEqual([expect.stringMatching(/again on one thread/)]);
   });
 });
 

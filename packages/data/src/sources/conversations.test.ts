@@ -190,7 +190,7 @@ describe('rows that cannot be read', () => {
     expect(problems.map(({ line }) => line)).toEqual([2, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     const reasons = problems.map(({ reason }) => reason);
     expect(reasons[0]).toMatch(/not valid JSON/);
-    expect(reasons[1]).toMatch(/an empty list, where an object/);
+    expect(reasons[1]).toMatch(/an empty list; expected an object/);
     expect(reasons[2]).toMatch(/messages holds no message/);
     expect(reasons[3]).toMatch(/messages\[0\]\.content is missing/);
     expect(reasons[4]).toMatch(/messages\[0\]\.content is number 3, where text/);

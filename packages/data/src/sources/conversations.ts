@@ -7,58 +7,58 @@ import { expandFiles } from '../reading/files.js';
 import { readRows, type ReadOptions } from '../reading/read-rows.js';
 import { isRecord } from '@whetstone/core/util';
 
-/** How the rows of files are taken; plain data, that another thread can be sent. */
+/** How rows become conversations; plain data, which can be sent to another thread. */
 export interface RowOptions extends LayoutOptions, ReadOptions {
-  /** How the rows are written; `auto` looks at each file's first row that can be told. */
+  /** The layout of the rows; `auto` detects it from the first recognizable row of each file. */
   readonly layout?: LayoutName | 'auto';
 }
 
 export interface ConversationSourceOptions extends RowOptions {
   /** Files, folders or globs. */
   readonly path: string | readonly string[];
-  /** Take only the first this many conversations. */
+  /** The most conversations to read. */
   readonly limit?: number | null;
 }
 
-/** Files that are read in one way. */
-export interface SourcePart {
+/** Files that are read with the same options. */
+export interface FileSet {
   readonly files: readonly string[];
   readonly options: RowOptions;
   readonly limit: number | null;
-  /** Put into each conversation as its column `source`. */
+  /** The value of the column `source` in each conversation. */
   readonly name?: string;
 }
 
-/** A source of files, with what other threads need to read them. */
+/** A source of files that worker threads can read, too. */
 export interface FileSource extends DataSource {
-  readonly parts: readonly SourcePart[];
-  /** Takes what other threads could not read as that of the latest pass. */
+  readonly fileSets: readonly FileSet[];
+  /** Sets the unreadable rows of the latest pass, which worker threads have made. */
   adopt(unreadable: DataSummary['unreadable']): void;
 }
 
 export function isFileSource(source: DataSource): source is FileSource {
-  return 'parts' in source && 'adopt' in source;
+  return 'fileSets' in source && 'adopt' in source;
 }
 
-/** Makes conversations of the rows of one file. Throws RowProblem where a row cannot be one. */
+/** Converts the rows of one file to conversations. */
 export interface RowReader {
-  /** The layout that is stated, or that the rows so far have shown; null where none has yet. */
+  /** The configured or detected layout; null if no row was recognized yet. */
   readonly layout: string | null;
+  /** @throws RowProblem if the row is not a conversation */
   read(row: Row, origin: Origin): Conversation;
 }
 
-/** @param known the name of the file's layout, where earlier rows have shown it */
+/** @param known the layout that was detected from earlier rows of the file */
 export function createRowReader(options: RowOptions, name?: string, known: string | null = null): RowReader {
-  const stated = options.layout === undefined || options.layout === 'auto' ? known : options.layout;
-  let layout: Layout | undefined = stated === null ? undefined : layoutByName(stated);
+  const configured = options.layout === undefined || options.layout === 'auto' ? known : options.layout;
+  let layout: Layout | undefined = configured === null ? undefined : layoutByName(configured);
   return {
     get layout() {
       return layout?.name ?? null;
     },
     read(row, origin) {
       if ('problem' in row) throw new RowProblem(row.problem);
-      if (!isRecord(row.value))
-        throw new RowProblem(`the row is ${describeValue(row.value)}, where an object is expected`);
+      if (!isRecord(row.value)) throw new RowProblem(`the row is ${describeValue(row.value)}; expected an object`);
       const found = layout ?? detectLayout(row.value, options);
       const parsed = found.read(row.value, options);
       const further = furtherColumns(row.value, found, options);
@@ -70,8 +70,8 @@ export function createRowReader(options: RowOptions, name?: string, known: strin
   };
 }
 
-/** A source of parts, one after the other. */
-export function createFileSource(parts: readonly SourcePart[]): FileSource {
+/** Creates a source that reads file sets one after the other. */
+export function createFileSource(fileSets: readonly FileSet[]): FileSource {
   const unreadable: { origin: Origin; reason: string }[] = [];
   let adopted: DataSummary['unreadable'] | null = null;
 
@@ -79,7 +79,7 @@ export function createFileSource(parts: readonly SourcePart[]): FileSource {
     adopted = null;
     unreadable.length = 0;
     let rows = 0;
-    for (const { files, options, limit, name } of parts) {
+    for (const { files, options, limit, name } of fileSets) {
       let taken = 0;
       for (const file of files) {
         if (limit !== null && taken >= limit) break;
@@ -106,34 +106,39 @@ export function createFileSource(parts: readonly SourcePart[]): FileSource {
     get unreadable(): DataSummary['unreadable'] {
       return adopted ?? unreadable;
     },
-    files: parts.flatMap(({ files }) => files),
-    parts,
+    files: fileSets.flatMap(({ files }) => files),
+    fileSets,
     adopt(found) {
       adopted = found;
     },
   };
 }
 
-/** The files that options name, and how they are read. @throws FILE_NOT_FOUND */
-export async function openPart(
+/**
+ * Expands the paths of a source to files.
+ *
+ * @throws FILE_NOT_FOUND
+ */
+export async function openFileSet(
   { path, limit = null, ...options }: ConversationSourceOptions,
   baseFolder: string,
   name?: string,
-): Promise<SourcePart> {
+): Promise<FileSet> {
   const files = await expandFiles(typeof path === 'string' ? [path] : path, baseFolder);
   return { files, options, limit, ...(name === undefined ? {} : { name }) };
 }
 
 /**
- * Conversations of files, in the order of the files and their lines. Each iteration reads the files anew, in constant
- * memory. A row that cannot be read is left out and listed in `unreadable` with file, line and reason: whoever iterates
- * decides what that means (see `checkUnreadable`).
+ * Creates a source that reads conversations from files, in the order of the files and their lines. Each iteration reads
+ * the files again, in constant memory. An unreadable row is skipped and listed in `unreadable` with file, line and
+ * reason; `enforceUnreadableLimit` limits their share.
  *
- * @throws FILE_NOT_FOUND, FILE_UNREADABLE while iterating
+ * @throws FILE_NOT_FOUND
+ * @throws FILE_UNREADABLE during iteration
  */
 export async function createConversationSource(
   options: ConversationSourceOptions,
   baseFolder: string,
 ): Promise<FileSource> {
-  return createFileSource([await openPart(options, baseFolder)]);
+  return createFileSource([await openFileSet(options, baseFolder)]);
 }

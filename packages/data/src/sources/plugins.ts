@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { COLUMN_NAMES, FORMATS, LAYOUT_NAMES, TEXT_UNITS, type ColumnName } from '../choices.js';
 
-/** What stands under "columns". */
+/** The schema properties of the option "columns". */
 const columnProperties = Object.fromEntries(
   COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }]),
 ) as Readonly<Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>>;
@@ -13,50 +13,54 @@ const configSchema = {
   properties: {
     path: {
       description:
-        'A file, a folder, a glob, or a list of them; relative ones start from the folder of the configuration.',
+        'A file, a folder, a glob, or a list of them. Relative paths start from the folder of the configuration.',
       anyOf: [
         { type: 'string', minLength: 1 },
         { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
       ],
     },
     layout: {
-      description: 'How the rows are written; by default each file is looked at.',
+      description: 'The layout of the rows; by default it is detected for each file.',
       enum: ['auto', ...LAYOUT_NAMES],
       default: 'auto',
     },
     format: {
-      description: 'What the files are; by default their endings say it.',
+      description: 'The format of the files; by default it is derived from the file extension.',
       enum: ['auto', ...FORMATS],
       default: 'auto',
     },
-    textUnit: { description: 'What of a plain text file is one sample.', enum: [...TEXT_UNITS], default: 'line' },
+    textUnit: {
+      description: 'The unit of a plain text file that is one sample.',
+      enum: [...TEXT_UNITS],
+      default: 'line',
+    },
     columns: {
-      description: 'What the parts are called in the file, as {"prompt": "question"}.',
+      description: 'Names of the columns in the file, for example {"prompt": "question"}.',
       type: 'object',
       additionalProperties: false,
       properties: columnProperties,
     },
     roles: {
-      description: 'What roles in the file stand for, as {"customer": "user", "agent": "assistant"}.',
+      description: 'Maps roles in the file to standard roles, for example {"customer": "user", "agent": "assistant"}.',
       type: 'object',
       additionalProperties: { type: 'string', minLength: 1 },
     },
     limit: {
-      description: 'Take only the first this many conversations.',
+      description: 'The most conversations to read; null for all.',
       type: ['integer', 'null'],
       minimum: 1,
       default: null,
     },
     maxRowBytes: {
-      description: 'Rows longer than this are reported instead of read.',
+      description: 'Rows above this size are reported as unreadable.',
       type: 'integer',
       minimum: 1,
       default: 33554432,
     },
     maxGroupBytes: {
       description:
-        'Row groups of Parquet files with nested columns and no page index that are larger than this, ' +
-        'uncompressed, are an error: they can only be decoded whole.',
+        'The largest uncompressed size of a Parquet row group that has nested columns and no page index. A larger ' +
+        'one is an error, as it must be decoded at once.',
       type: 'integer',
       minimum: 1,
       default: 536870912,
@@ -64,12 +68,12 @@ const configSchema = {
   },
 } as const;
 
-/** `{"use": "conversations", "options": {"path": "train.jsonl"}}`: conversations from files. */
+/** Conversations from files: `{"use": "conversations", "options": {"path": "train.jsonl"}}`. */
 export const conversationsPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-source',
   name: 'conversations',
-  description: 'Conversations from files: JSON Lines, JSON, CSV, Parquet and text, in any of the common layouts.',
+  description: 'Reads conversations from files: JSON Lines, JSON, CSV, Parquet and text, in any common layout.',
   configSchema,
   create: async (options, context) => {
     const { createConversationSource } = await import('./conversations.js');
@@ -81,7 +85,7 @@ export const mixturePlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-source',
   name: 'mixture',
-  description: 'Several sources of conversations under names, to be balanced by "source".',
+  description: 'Reads conversations from several named sources, which can be balanced by "source".',
   configSchema: {
     type: 'object',
     additionalProperties: false,
@@ -95,22 +99,22 @@ export const mixturePlugin = definePlugin({
           additionalProperties: false,
           required: ['name', 'path'],
           properties: {
-            name: { type: 'string', minLength: 1, description: 'What the source is called in the balance.' },
+            name: { type: 'string', minLength: 1, description: 'The name of the source, as used in the balance.' },
             path: {
               type: 'array',
               minItems: 1,
               items: { type: 'string', minLength: 1 },
               description: 'Files, folders or globs.',
             },
-            layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'How the rows are written.' },
+            layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'The layout of the rows.' },
             columns: {
-              description: 'What the parts are called in the files.',
+              description: 'Names of the columns in the files.',
               type: 'object',
               additionalProperties: false,
               properties: columnProperties,
             },
             roles: {
-              description: 'What roles in the files stand for.',
+              description: 'Maps roles in the files to standard roles.',
               type: 'object',
               additionalProperties: { type: 'string', minLength: 1 },
             },
@@ -118,7 +122,7 @@ export const mixturePlugin = definePlugin({
               type: ['integer', 'null'],
               minimum: 1,
               default: null,
-              description: 'Take only the first this many conversations.',
+              description: 'The most conversations to read; null for all.',
             },
           },
         },

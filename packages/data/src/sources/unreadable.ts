@@ -1,16 +1,16 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { BatchOptions, DataSummary } from '@whetstone/core/contract';
 
-/** So many rows are listed in an error; the rest is counted. */
+/** Rows that an error lists; further rows are only counted. */
 const LISTED_ROWS = 20;
 
 /**
- * Applies what rows that cannot be read mean.
+ * Applies the policy for unreadable rows.
  *
- * @param readable rows of the same data that could be read
- * @throws DATA_UNREADABLE
+ * @param readable number of rows of the same data that were read
+ * @throws DATA_UNREADABLE if the policy does not allow this many unreadable rows
  */
-export function judgeUnreadable(
+export function enforceUnreadableLimit(
   unreadable: DataSummary['unreadable'],
   readable: number,
   policy: BatchOptions['unreadableRows'],
@@ -21,7 +21,9 @@ export function judgeUnreadable(
 }
 
 /**
- * @throws DATA_UNREADABLE with file, line and reason of every row (the first 20, and how many more) where there are any
+ * Checks that there is no unreadable row.
+ *
+ * @throws DATA_UNREADABLE with file, line and reason of the first 20 rows and the count of all
  */
 export function checkUnreadable(unreadable: DataSummary['unreadable']): void {
   const first = unreadable[0];
@@ -36,8 +38,8 @@ export function checkUnreadable(unreadable: DataSummary['unreadable']): void {
       place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) },
       found: first.reason,
       hint:
-        'Mend these rows, or set "unreadableRows" to "skip" or {"maxShare": …} to go on without them (they are ' +
-        'counted and reported).',
+        'Correct these rows. To skip them, set "unreadableRows" to "skip" or {"maxShare": …}; skipped rows are ' +
+        'counted and reported.',
       problems: unreadable.slice(0, LISTED_ROWS).map(({ origin, reason }) => ({
         message: reason,
         place: {

@@ -1,7 +1,7 @@
 import type { Conversation, Origin, Recipe, Removal, TransformReport } from '@whetstone/core/contract';
 import type { Fingerprint } from './duplicates/finder.js';
 
-/** Counts what one pass of a transform does. */
+/** Collects the report of one pass of a transform. */
 export interface TransformLog {
   readonly report: TransformReport;
   in(): void;
@@ -32,64 +32,61 @@ export function createLog(name: string): TransformLog {
   };
 }
 
-/** Looks at one conversation: gives it back, changed or not, or null after `log.remove`. */
+/** Returns a conversation, changed or not, or null if it is removed (after `log.remove`). */
 export type Visit = (
   conversation: Conversation,
   log: TransformLog,
 ) => Conversation | null | Promise<Conversation | null>;
 
-/**
- * Says of conversations, one after the other, whether they stay: what must see all of them in their order, but only
- * little of each.
- */
-export type Decide = (fingerprint: Fingerprint, origin: Origin, log: TransformLog) => boolean;
+/** Returns whether a conversation is kept. It sees the fingerprints of all conversations in the order of the data. */
+export type FilterFunction = (fingerprint: Fingerprint, origin: Origin, log: TransformLog) => boolean;
 
 /**
- * A transform as threads share its work: `visit` is done wherever the conversation is; `decide` on one thread, by what
- * others made of each conversation.
+ * The work of a transform, as worker threads share it. A `visit` treats each conversation alone and runs on any thread.
+ * A `filter` needs the order of the data: it runs on one thread, with fingerprints that any thread computes.
  */
-export type Stage =
+export type TransformStep =
   | { readonly kind: 'visit'; begin(): Visit | Promise<Visit> }
   | {
-      readonly kind: 'decide';
+      readonly kind: 'filter';
       fingerprint(conversation: Conversation): Fingerprint;
-      begin(): Decide | Promise<Decide>;
+      begin(): FilterFunction | Promise<FilterFunction>;
     };
 
 /** A transform with its report. */
 export interface ReportingTransform {
   transform(conversations: AsyncIterable<Conversation>): AsyncIterable<Conversation>;
   readonly report: TransformReport;
-  readonly stage: Stage;
+  readonly step: TransformStep;
   readonly recipe?: Recipe;
 }
 
-/** The visit that a stage comes to where one thread does all of it. */
-async function visitOf(stage: Stage): Promise<Visit> {
-  if (stage.kind === 'visit') return stage.begin();
-  const decide = await stage.begin();
+/** Returns a step as a visit, for a pass on one thread. */
+async function visitOf(step: TransformStep): Promise<Visit> {
+  if (step.kind === 'visit') return step.begin();
+  const filter = await step.begin();
   return (conversation, log) =>
-    decide(stage.fingerprint(conversation), conversation.origin, log) ? conversation : null;
+    filter(step.fingerprint(conversation), conversation.origin, log) ? conversation : null;
 }
 
 /**
- * Makes a transform that looks at one conversation after the other. Its stage is begun anew in every pass, so that
- * nothing is kept from one to the next.
+ * Creates a transform that treats one conversation after the other. Every pass calls `begin` again, so that no state
+ * remains from the pass before.
  *
- * @param recipe how a worker thread makes it; without one it stays on the main thread
+ * @param recipe how a worker thread creates the transform; without one it runs on the main thread only
  */
 export function createTransform(
   name: string,
-  given: Stage | (() => Visit | Promise<Visit>),
+  given: TransformStep | (() => Visit | Promise<Visit>),
   recipe?: Recipe,
 ): ReportingTransform {
-  const stage: Stage = typeof given === 'function' ? { kind: 'visit', begin: given } : given;
+  const step: TransformStep = typeof given === 'function' ? { kind: 'visit', begin: given } : given;
   let log = createLog(name);
   return {
     async *transform(conversations) {
       log = createLog(name);
       const current = log;
-      const visit = await visitOf(stage);
+      const visit = await visitOf(step);
       for await (const conversation of conversations) {
         current.in();
         const result = await visit(conversation, current);
@@ -101,18 +98,18 @@ export function createTransform(
     get report(): TransformReport {
       return log.report;
     },
-    stage,
+    step,
     ...(recipe === undefined ? {} : { recipe }),
   };
 }
 
 /**
- * Raised whenever a built-in transform makes other conversations of the same ones than before: part of manifests, and
- * of the key of cached tokens.
+ * The version of the built-in transforms, for manifests and cache keys. It is raised whenever a transform changes its
+ * output.
  */
 export const TRANSFORMS_VERSION = 3;
 
-/** The recipe of a built-in transform: its plugin's name and options. */
+/** Returns the recipe of a built-in transform: the name and options of its plugin. */
 export function recipeOf(use: string, options: object, baseFolder: string, files?: readonly string[]): Recipe {
   return {
     module: '@whetstone/data/plugins',

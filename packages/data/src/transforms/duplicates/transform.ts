@@ -1,5 +1,11 @@
 import { createConversationSource } from '../../sources/conversations.js';
-import { createTransform, recipeOf, type Decide, type ReportingTransform, type Stage } from '../transform-log.js';
+import {
+  createTransform,
+  recipeOf,
+  type FilterFunction,
+  type ReportingTransform,
+  type TransformStep,
+} from '../transform-log.js';
 import {
   createDuplicateFinder,
   defaultDuplicateOptions,
@@ -13,7 +19,7 @@ import { finderOf, leakageError } from './leakage.js';
 export interface DeduplicateOptions extends DuplicateOptions {
   /** Files of evaluation data that no conversation may repeat. */
   readonly against: readonly string[];
-  /** What it means where one does. */
+  /** What happens to a conversation that repeats evaluation data. */
   readonly onLeak: 'error' | 'drop';
 }
 
@@ -21,15 +27,15 @@ const describe = ({ kind, of, similarity }: Duplicate): string =>
   kind === 'exact' ? `the same as ${placeOf(of)}` : `${Math.round(similarity * 100)} % like ${placeOf(of)}`;
 
 /**
- * A transform that takes out conversations which repeat an earlier one: the first of them stays. With `against`, what
- * repeats evaluation data is an error (DATA_LEAKAGE), or taken out; the transform is then for training data alone.
+ * Creates a transform that removes conversations which repeat an earlier one. With `against`, it also removes
+ * conversations that repeat evaluation data, or throws DATA_LEAKAGE; it then applies to training data only.
  */
 export function createDeduplicateTransform(
   options: Partial<DeduplicateOptions> = {},
   baseFolder = '.',
 ): ReportingTransform & { readonly trainOnly: boolean } {
   const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
-  const begin = async (): Promise<Decide> => {
+  const begin = async (): Promise<FilterFunction> => {
     const own = createDuplicateFinder(all);
     const held =
       all.against.length === 0
@@ -52,12 +58,16 @@ export function createDeduplicateTransform(
       return true;
     };
   };
-  const stage: Stage = { kind: 'decide', fingerprint: (conversation) => fingerprintOf(conversation, all), begin };
-  const transform = createTransform('deduplicate', stage, recipeOf('deduplicate', all, baseFolder, all.against));
+  const step: TransformStep = {
+    kind: 'filter',
+    fingerprint: (conversation) => fingerprintOf(conversation, all),
+    begin,
+  };
+  const transform = createTransform('deduplicate', step, recipeOf('deduplicate', all, baseFolder, all.against));
   return {
     trainOnly: all.against.length > 0,
     transform: transform.transform,
-    stage: transform.stage,
+    step: transform.step,
     ...(transform.recipe === undefined ? {} : { recipe: transform.recipe }),
     get report() {
       return transform.report;
