@@ -61,6 +61,7 @@ function createConsoleLog(write: (line: string) => void, everySteps = 1): Callba
   };
 }
 
+/** The logger `console`: writes steps and evaluations as lines to the standard error. */
 export const consoleLog = definePlugin({
   apiVersion: 1,
   kind: 'logger',

@@ -158,6 +158,7 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
   };
 }
 
+/** The callback `early-stopping`: stops a run when a metric no longer improves, and restores the best weights. */
 export const earlyStopping = definePlugin({
   apiVersion: 1,
   kind: 'callback',

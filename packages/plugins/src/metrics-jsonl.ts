@@ -85,6 +85,7 @@ export function createMetricsLog(folder: string, fileName: string): Callback {
   };
 }
 
+/** The logger `metrics-jsonl`: writes all metrics of a run as JSON Lines. */
 export const metricsJsonl = definePlugin({
   apiVersion: 1,
   kind: 'logger',

@@ -126,6 +126,7 @@ function createSkippingGuard(options: NanGuardOptions, warn: (message: string) =
   };
 }
 
+/** The callback `nan-guard`: skips steps that are not finite, or ends the run at them. */
 export const nanGuard = definePlugin({
   apiVersion: 1,
   kind: 'callback',

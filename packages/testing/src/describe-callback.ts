@@ -22,8 +22,11 @@ import {
 import { batchOf, randomRows, supervisedOf } from './batches.js';
 import { createFrom, testContext, type Options, type TestedPlugin } from './options.js';
 
+/** Settings of {@link describeCallback}. */
 export interface DescribeCallbackOptions {
+  /** Sets of options to test, by a name for the report. */
   readonly options: Readonly<Record<string, Options>>;
+  /** Options that must be refused. */
   readonly badOptions?: Readonly<Record<string, Options>>;
   /** Metrics that evaluations report beside loss and perplexity. */
   readonly evaluationMetrics?: Readonly<Record<string, number>>;

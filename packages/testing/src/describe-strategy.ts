@@ -12,6 +12,7 @@ import { expectGradients } from './expect-gradients.js';
 import { createFrom, resolveOptions, type Options, type TestedPlugin } from './options.js';
 import { gradientsOf, takeStep, valuesOf } from './steps.js';
 
+/** Settings of {@link describeStrategy}. */
 export interface DescribeStrategyOptions {
   /** A fresh tiny model, the same at every call. Each is disposed by the suite. */
   readonly model: () => LanguageModel | Promise<LanguageModel>;
@@ -30,7 +31,7 @@ export interface DescribeStrategyOptions {
   /** More of the run that the strategy needs. */
   readonly run?: Partial<StrategyRun>;
   /** Puts an exported adapter on a model, for parity with the trained one. */
-  readonly load?: (model: LanguageModel, adapter: ExportedAdapter) => { dispose(): void };
+  readonly load?: (model: LanguageModel, adapter: ExportedAdapter) => Pick<LanguageModel, 'dispose'>;
   /** Weights of model and adapter in one, by parameter name; disposed by the suite. */
   readonly merge?: (model: LanguageModel, adapter: ExportedAdapter) => ReadonlyMap<string, Tensor>;
   /** Largest difference of a logit that loading or merging may make; 1e-4 by default. */

@@ -7,6 +7,7 @@ export interface TestedPlugin<K extends PluginKind> {
   readonly kind: K;
   readonly name: string;
   readonly configSchema: JsonSchema;
+  /** Creates the plugin from resolved options. */
   create(options: never, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 

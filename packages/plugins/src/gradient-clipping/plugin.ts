@@ -42,6 +42,7 @@ const replacedBy = {
     'not finite fails the run anyway. The callback nan-guard offers other actions.',
 } as const;
 
+/** The callback `gradient-clipping`: limits gradients, and reports their norms. */
 export const gradientClipping = definePlugin({
   apiVersion: 1,
   kind: 'callback',

@@ -69,6 +69,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The callback `repetition-penalty`: trains against repetition within replies. */
 export const repetitionPenalty = definePlugin({
   apiVersion: 1,
   kind: 'callback',

@@ -87,6 +87,7 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
   };
 }
 
+/** The logger `tensorboard`: writes event files for TensorBoard. */
 export const tensorBoard = definePlugin({
   apiVersion: 1,
   kind: 'logger',

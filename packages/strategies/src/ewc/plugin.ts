@@ -49,6 +49,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `ewc`: elastic weight consolidation (Kirkpatrick et al. 2017), a companion of any owner. */
 export const ewc = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

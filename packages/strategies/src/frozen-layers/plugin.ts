@@ -63,6 +63,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `frozen-layers`: trains the last layers, or the parameters that patterns select. */
 export const frozenLayers = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

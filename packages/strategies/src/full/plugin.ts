@@ -14,6 +14,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `full`: trains every parameter. */
 export const full = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

@@ -46,6 +46,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `hard-samples`: shows samples of high loss again, a companion of any owner. */
 export const hardSamples = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
 import { loraConfigSchema } from './options.js';
 
+/** The strategy `lora`: low-rank adapters on linear layers (Hu et al. 2021). */
 export const lora = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

@@ -33,6 +33,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `p-tuning-v2`: trains a prefix of every layer, or virtual tokens at the input (Liu et al. 2022). */
 export const pTuningV2 = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

@@ -42,6 +42,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `qlora`: low-rank adapters over a quantised base (Dettmers et al. 2023). */
 export const qlora = definePlugin({
   apiVersion: 1,
   kind: 'strategy',

@@ -34,6 +34,7 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
+/** The strategy `replay`: mixes earlier data into training, a companion of any owner. */
 export const replay = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
