@@ -117,7 +117,7 @@ describe("a third party's strategy, packed, installed and named in a configurati
 it('a local TypeScript file takes part as well, and shares the one copy of core', async () => {
   await writeFile(
     join(folder, 'mine.ts'),
-    `import { definePlugin } from '@whetstone/core';
+    `import { definePlugin } from '@whetstone/core/contract';
     const name: string = 'mine';
     export default definePlugin({
       apiVersion: 1,
@@ -138,7 +138,8 @@ it('a local TypeScript file takes part as well, and shares the one copy of core'
 it('the packed packages bring their types', async () => {
   await writeFile(
     join(folder, 'check.ts'),
-    `import { Trainer, type RunReport } from 'whetstone';
+    `import type { RunReport } from '@whetstone/core/contract';
+    import { Trainer } from 'whetstone';
     import watchdog, { lossWatchdog } from 'whetstone-plugin-loss-watchdog';
     const trainer = new Trainer('run.json', { plugins: [watchdog, lossWatchdog] });
     trainer.on('step', ({ loss }) => loss.toFixed(3));

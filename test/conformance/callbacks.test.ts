@@ -1,6 +1,6 @@
 import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { builtInPlugins } from 'whetstone';
+import { builtInPlugins } from '../../packages/cli/src/built-ins.js';
 import type { Plugin } from '@whetstone/core/contract';
 import { describeCallback, type DescribeCallbackOptions } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';

@@ -18,7 +18,7 @@ import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layer
 import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
-import { builtInPlugins } from 'whetstone';
+import { builtInPlugins } from '../../packages/cli/src/built-ins.js';
 import {
   batchSourceOf,
   describeStrategy as describeOne,

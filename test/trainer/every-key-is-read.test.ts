@@ -2,12 +2,20 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHECKPOINT_STORE, corePlugins, provide, type ResolvedConfig } from '@whetstone/core';
+import {
+  BACKEND_RESOLVER,
+  BATCH_SOURCE_FACTORY,
+  CHECKPOINT_STORE,
+  CLOCK,
+  corePlugins,
+  LOGGER,
+  MODEL_LOADER,
+  provide,
+} from '@whetstone/core';
 import { folderCheckpoints } from '@whetstone/core/checkpoint';
-import { composeSchema, rawConfigOf, resolveConfig } from '@whetstone/core/config';
+import { composeSchema, rawConfigOf, resolveConfig, type ResolvedConfig } from '@whetstone/core/config';
 import { runTraining } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
-import { BATCH_SOURCE_FACTORY, BACKEND_RESOLVER, CLOCK, LOGGER, MODEL_LOADER } from '@whetstone/core/contract';
 import { beforeAll, expect, it } from 'vitest';
 import { createServices } from '../../packages/core/src/container.js';
 import { createEventHub } from '../../packages/core/src/events.js';

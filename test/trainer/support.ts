@@ -1,13 +1,15 @@
-import { Trainer, provide, type ServiceRegistration, type TrainerOptions } from '@whetstone/core';
 import {
   EVAL_DATA,
   LOGGER,
   MODEL_LOADER,
+  provide,
   TENSOR_BACKEND,
   TRAIN_DATA,
-  type Logger,
-  type Plugin,
-} from '@whetstone/core/contract';
+  Trainer,
+  type ServiceRegistration,
+  type TrainerOptions,
+} from '@whetstone/core';
+import type { Logger, Plugin } from '@whetstone/core/contract';
 import { dataPlugins } from '@whetstone/data';
 import { plugins } from '@whetstone/plugins';
 import { strategies } from '@whetstone/strategies';

@@ -2,14 +2,11 @@ import '@tensorflow/tfjs-backend-cpu';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHECKPOINT_STORE, provide, Trainer } from '@whetstone/core';
+import { CHECKPOINT_STORE, LOADED_MODEL, LOGGER, MODEL_LOADER, provide, Trainer } from '@whetstone/core';
 import { folderCheckpoints } from '@whetstone/core/checkpoint';
 import {
   definePlugin,
   isWhetstoneError,
-  LOADED_MODEL,
-  LOGGER,
-  MODEL_LOADER,
   type Callback,
   type StepReport,
   type WhetstoneError,

@@ -3,16 +3,14 @@ import { cacheFolder } from '@whetstone/backend/install';
 import {
   BACKEND_RESOLVER,
   BATCH_SOURCE_FACTORY,
+  corePlugins,
   MODEL_LOADER,
+  provide,
   REPLY_GENERATOR,
   TEXT_GENERATORS,
-  type BatchSourceFactory,
-  type ModelLoader,
-  type Plugin,
-  type ReplyGenerator,
-  type TextGenerator,
-} from '@whetstone/core/contract';
-import { corePlugins, provide, type ServiceRegistration } from '@whetstone/core';
+  type ServiceRegistration,
+} from '@whetstone/core';
+import type { BatchSourceFactory, ModelLoader, Plugin, ReplyGenerator, TextGenerator } from '@whetstone/core/contract';
 import { dataPlugins } from '@whetstone/data/plugins';
 import { metrics } from '@whetstone/evaluation/plugins';
 import type { GenerationOptions } from '@whetstone/models';

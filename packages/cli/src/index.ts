@@ -4,12 +4,11 @@
  *
  * @module whetstone
  */
-export * from '@whetstone/core';
-export { findTensorflow, installTensorflow, type InstallOptions } from '@whetstone/backend/install';
-export type { GenerationOptions } from '@whetstone/models';
-export { builtInPlugins } from './built-ins.js';
+export { BACKEND_RESOLVER, isWhetstoneError, LOADED_MODEL, LOGGER } from '@whetstone/core/contract';
+export { provide } from '@whetstone/core';
+export { findTensorflow, installTensorflow } from '@whetstone/backend/install';
 export { fetchModel, findModelFolder } from './fetched-models.js';
 export { evaluate, generateReply, generateText } from './on-demand.js';
-export { openModel, putAdapter, type OpenModel, type OpenModelOptions } from './open-model.js';
-export { createTinyModel, type TinyModelOptions } from './tiny-model.js';
+export { openModel, putAdapter } from './open-model.js';
+export { createTinyModel } from './tiny-model.js';
 export { Trainer } from './trainer.js';

@@ -13,7 +13,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 test('a local TypeScript plugin far from any node_modules imports whetstone, and gets the running copy', async () => {
   await writeFile(
     join(folder, 'mine.ts'),
-    `import { definePlugin, Trainer } from 'whetstone';
+    `import { Trainer } from 'whetstone';
+    import { definePlugin } from '@whetstone/core/contract';
     import { createRandom } from '@whetstone/core/random';
     const registry = globalThis as { sharedWithPlugin?: unknown };
     registry.sharedWithPlugin = { Trainer, draw: createRandom(1).uniform() };

@@ -1,4 +1,5 @@
-import { LOGGER, provide, WhetstoneError, type RunReport } from '@whetstone/core';
+import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract';
+import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { duration, loss, bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';

@@ -22,7 +22,7 @@ const load = (
   kind: PluginKind,
   use: string,
   registry = createRegistry([builtIn('callback', 'early-stopping'), builtIn('strategy', 'lora')]),
-) => loadPlugin(kind, use, { registry, baseFolder: folder, sharedModules: { '@whetstone/core': contract } });
+) => loadPlugin(kind, use, { registry, baseFolder: folder, sharedModules: { '@whetstone/core/contract': contract } });
 async function refusal(kind: PluginKind, use: string): Promise<WhetstoneError> {
   const error: unknown = await load(kind, use).catch((failure: unknown) => failure);
   if (error instanceof WhetstoneError) return error;
@@ -50,7 +50,7 @@ describe('a local file', () => {
   it('may be TypeScript, import a neighbour, and see the running instance of core', async () => {
     write(
       'mine.ts',
-      `import { definePlugin, WhetstoneError } from '@whetstone/core';
+      `import { definePlugin, WhetstoneError } from '@whetstone/core/contract';
       import { name } from './name.ts';
       interface Unused { readonly a: string }
       export const error: unknown = WhetstoneError;
