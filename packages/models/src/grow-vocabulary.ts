@@ -4,18 +4,18 @@ import type { DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
 import { isRecord } from '@whetstone/core/util';
 
-/** What a model grows by: rows for the tokens from id `first` on. */
+/** The tokens to add to a vocabulary: `count` ids, starting at `first`. */
 export interface VocabularyGrowth {
   readonly first: number;
   readonly count: number;
 }
 
-/** The shape with a row for every token. A vocabulary that was padded may have the rows already. */
+/** Returns the shape with a row for every token. A padded vocabulary may already have enough rows. */
 export function grownShape(shape: DecoderShape, { first, count }: VocabularyGrowth): DecoderShape {
   return { ...shape, vocabularySize: Math.max(shape.vocabularySize, first + count) };
 }
 
-/** `vocab_size` in config.json, also where the text model has a part of its own. */
+/** Returns config.json with the new `vocab_size`, which multimodal models nest in `text_config`. */
 export function grownConfig(
   config: Readonly<Record<string, Json>>,
   vocabularySize: number,
@@ -28,9 +28,8 @@ export function grownConfig(
 }
 
 /**
- * Gives embedding and head (where it is not the same matrix) the new rows, which start as the mean of all rows before
- * them: such a token is as likely as the average one, and no likelier (Hewitt, "Initializing new word embeddings",
- * 2021).
+ * Adds rows to the embedding and, if it is not tied, to the head. Each new row is the mean of all earlier rows, so that
+ * a new token is about as likely as the average token (Hewitt, "Initializing new word embeddings", 2021).
  */
 export function growParameters(
   shape: DecoderShape,
@@ -47,17 +46,18 @@ export function growParameters(
   }
 }
 
+/** Returns the table [rows, features] with new rows from `first` on; rows of a padded vocabulary are overwritten. */
 function grownRows(table: tf.Tensor2D, { first, count }: VocabularyGrowth): tf.Tensor2D {
   const [rows, features] = table.shape;
   const known = Math.min(first, rows);
   const before = tf.slice(table, [0, 0], [known, features]);
   const mean: tf.Tensor2D = tf.mean(before, 0, true);
-  const behind = Math.max(0, rows - first - count);
+  const after = Math.max(0, rows - first - count);
   return tf.concat(
     [
       before,
       tf.tile(mean, [first + count - known, 1]),
-      ...(behind > 0 ? [tf.slice(table, [first + count, 0], [behind, features])] : []),
+      ...(after > 0 ? [tf.slice(table, [first + count, 0], [after, features])] : []),
     ],
     0,
   );

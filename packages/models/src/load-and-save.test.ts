@@ -59,13 +59,13 @@ const valuesOf = (of: LanguageModel): Record<string, number[]> =>
   Object.fromEntries([...of.parameters].map(([name, variable]) => [name, [...variable.dataSync()]]));
 
 describe('save and load', () => {
-  it('returns the same parameters, whole or in shards, and carries the tokenizer along', async () => {
+  it('restores the parameters from one file or several shards and copies the tokenizer', async () => {
     const source = await mkdtemp(join(folder, 'source-'));
     await writeFile(join(source, 'tokenizer.json'), '{}');
-    await writeFile(join(source, 'README.md'), 'not carried');
+    await writeFile(join(source, 'README.md'), 'not copied');
     const before = tf.memory().numTensors;
     for (const [name, options] of [
-      ['whole', {}],
+      ['single', {}],
       ['shards', { maxShardBytes: 500 }],
     ] as const) {
       const out = join(folder, 'deep', name);
@@ -78,13 +78,13 @@ describe('save and load', () => {
       const files = await readdir(out);
       expect(files).toContain('tokenizer.json');
       expect(files).not.toContain('README.md');
-      expect(files.includes('model.safetensors')).toBe(name === 'whole');
+      expect(files.includes('model.safetensors')).toBe(name === 'single');
     }
     expect(tf.memory().numTensors).toBe(before);
-    expect((await readdir(join(folder, 'deep'))).sort()).toEqual(['shards', 'whole']);
+    expect((await readdir(join(folder, 'deep'))).sort()).toEqual(['shards', 'single']);
   });
 
-  it('writes half precision and replacements, and unties a head that is replaced', async () => {
+  it('writes half precision and replacements, and unties a replaced head', async () => {
     const out = join(folder, 'replaced');
     await mkdir(out);
     const head = tf.tensor2d(new Float32Array(88).fill(2), [11, 8]);
@@ -113,7 +113,7 @@ describe('save and load', () => {
     tf.dispose([head, norm]);
   });
 
-  it('leaves nothing where it is interrupted, and sweeps what a killed writer left', async () => {
+  it('removes its files if it is interrupted, and those of a killed writer', async () => {
     const target = await mkdtemp(join(folder, 'interrupted-'));
     expect((await rejection(saveModelFolder(model, join(target, 'out'), { signal: AbortSignal.abort() }))).code).toBe(
       'INTERRUPTED',
@@ -125,7 +125,7 @@ describe('save and load', () => {
     expect(await readdir(target)).toEqual(['out']);
   });
 
-  it('leaves nothing where it fails', async () => {
+  it('removes its files if it fails', async () => {
     const target = await mkdtemp(join(folder, 'fails-'));
     expect(
       (await rejection(saveModelFolder(model, join(target, 'out'), { copyFrom: join(folder, 'no such folder') }))).code,
@@ -134,8 +134,8 @@ describe('save and load', () => {
   });
 });
 
-describe('a model folder that does not fit', () => {
-  /** Writes `tensors` beside a config.json. */
+describe('a model folder whose files do not match', () => {
+  /** Writes a model folder with a config.json and `tensors`. */
   async function folderWith(json: Record<string, Json>, tensors: readonly TensorToWrite[]): Promise<string> {
     const target = await mkdtemp(join(folder, 'bad-'));
     await writeFile(join(target, 'config.json'), JSON.stringify(json));
@@ -156,7 +156,7 @@ describe('a model folder that does not fit', () => {
     data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
   });
 
-  it('is refused with every tensor that is missing, misshapen or unknown', async () => {
+  it('is rejected with a list of all missing, misshapen and unknown tensors', async () => {
     const all = tensorsOf(model);
     const wrong = all
       .filter(({ name }) => name !== 'model.norm.weight' && name !== 'model.layers.1.mlp.up_proj.weight')
@@ -186,7 +186,7 @@ describe('a model folder that does not fit', () => {
     expect((await rejection(loadLanguageModel(await folderWith(config, misshapen)))).code).toBe('MODEL_TENSOR_SHAPE');
   });
 
-  it('is read where only derived tensors are unknown, or the prefix of the bare decoder is absent', async () => {
+  it('is accepted with derived tensors, or without the prefix of the base model', async () => {
     const tied = await loadLanguageModel(
       await folderWith(config, [
         ...tensorsOf(model),
@@ -207,7 +207,7 @@ describe('a model folder that does not fit', () => {
     tf.dispose([...original.parameters.values(), ...bare.parameters.values()]);
   });
 
-  it('is refused where there is no model, or config.json is not JSON', async () => {
+  it('is rejected if a file is missing or config.json is not JSON', async () => {
     const empty = await mkdtemp(join(folder, 'empty-'));
     expect((await rejection(loadLanguageModel(empty))).code).toBe('MODEL_NOT_FOUND');
     expect((await rejection(loadLanguageModel(join(folder, 'none')))).code).toBe('MODEL_NOT_FOUND');
@@ -223,7 +223,7 @@ describe('a model folder that does not fit', () => {
 });
 
 describe('loadModel', () => {
-  it('says that a folder holds no model, or that a file is none, before it misses a tokenizer', async () => {
+  it('reports a missing model before a missing tokenizer', async () => {
     const empty = await mkdtemp(join(folder, 'nothing-'));
     expect((await rejection(loadModel(empty))).code).toBe('MODEL_NOT_FOUND');
     const file = join(empty, 'model.gguf');
@@ -233,7 +233,7 @@ describe('loadModel', () => {
     expect(text).toContain('whetstone import');
   });
 
-  it('reads model, tokenizer and template; refuses a tokenizer of another model', async () => {
+  it('reads model, tokenizer and template, and rejects a tokenizer of another model', async () => {
     const out = join(folder, 'with-tokenizer');
     await saveModelFolder(model, out);
     const vocabulary = Object.fromEntries([...'abcdefghij'].map((letter, id) => [letter, id]));
@@ -273,8 +273,8 @@ describe('loadModel', () => {
   });
 });
 
-describe('an architecture from outside', () => {
-  it('is read by its record', async () => {
+describe('a custom architecture', () => {
+  it('is read with its record', async () => {
     const llama = architectures.get('llama');
     if (llama === undefined) throw new Error('llama is built in');
     const acme: ArchitectureSpec = {

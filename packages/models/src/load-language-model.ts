@@ -25,15 +25,18 @@ import { loadParameter, roleOf } from './load-parameter.js';
 import { openWeights, type TensorReader } from './safetensors/index.js';
 
 /**
- * Reads a model from its Hugging Face folder: config.json and safetensors weights (single or sharded), as float32
- * variables on the present backend, or kept in fewer bytes as `options.storage` says, weight by weight. Names and
- * shapes of all tensors are checked before the first weight is read.
+ * Reads a model from a Hugging Face folder: config.json and safetensors weights, in one file or in shards. Parameters
+ * become variables on the current backend. Names and shapes of all tensors are checked before the first weight is read.
  *
- * @param options.architectures architectures besides the built-in ones, which they may replace.
- * @param options.grow tokens that the vocabulary gets in addition.
- *
- *   Throws `MODEL_NOT_FOUND`, `MODEL_CONFIG_INVALID`, `MODEL_ARCHITECTURE_UNKNOWN`, `SAFETENSORS_INVALID`, and
- *   `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE` or `MODEL_TENSOR_UNKNOWN` with every tensor that does not fit.
+ * @param options.architectures Additional architectures; they may replace built-in ones.
+ * @param options.storage Decides how each weight is stored on the device; float32 by default.
+ * @param options.grow Tokens to add to the vocabulary.
+ * @throws MODEL_NOT_FOUND if config.json or the weights are missing.
+ * @throws MODEL_CONFIG_INVALID if config.json is invalid.
+ * @throws MODEL_ARCHITECTURE_UNKNOWN if the architecture is not supported.
+ * @throws SAFETENSORS_INVALID if a weights file is invalid.
+ * @throws MODEL_TENSOR_MISSING, MODEL_TENSOR_SHAPE or MODEL_TENSOR_UNKNOWN if tensors do not match config.json; lists
+ *   all of them.
  */
 export async function loadLanguageModel(
   folder: string,
@@ -57,9 +60,9 @@ export async function loadLanguageModel(
     try {
       const role = roleOf(shape);
       const storage: WeightStorage = (weight) => {
-        const wanted = options.storage?.(weight) ?? null;
-        if (typeof wanted === 'function') quantised.add(weight.name);
-        return wanted;
+        const format = options.storage?.(weight) ?? null;
+        if (typeof format === 'function') quantised.add(weight.name);
+        return format;
       };
       for (const parameter of parameterShapes(shape)) {
         parameters.set(
@@ -89,14 +92,17 @@ export async function loadLanguageModel(
 }
 
 /**
- * The model that config.json of a folder describes, without any weight. Throws `MODEL_NOT_FOUND`,
- * `MODEL_CONFIG_INVALID` or `MODEL_ARCHITECTURE_UNKNOWN`.
+ * Reads the outline of a model from config.json, without any weight.
+ *
+ * @throws MODEL_NOT_FOUND if config.json is missing.
+ * @throws MODEL_CONFIG_INVALID if config.json is invalid.
+ * @throws MODEL_ARCHITECTURE_UNKNOWN if the architecture is not supported.
  */
 export async function readOutline(folder: string): Promise<ModelOutline> {
   return outlineOf(readShape(await readConfig(folder), join(folder, 'config.json'), architectures));
 }
 
-/** A variable that gradients pass by until a strategy asks for it. */
+/** Creates a variable that is not trainable until a strategy makes it so. */
 export function createParameter(values: Float32Array, shape: readonly number[]): tf.Variable {
   const initial = tf.tensor(values, [...shape], 'float32');
   const variable = tf.variable(initial, false);
@@ -104,7 +110,12 @@ export function createParameter(values: Float32Array, shape: readonly number[]):
   return variable;
 }
 
-/** config.json of a model folder. Throws `MODEL_NOT_FOUND` or `MODEL_CONFIG_INVALID`. */
+/**
+ * Reads config.json of a model folder.
+ *
+ * @throws MODEL_NOT_FOUND if the file is missing.
+ * @throws MODEL_CONFIG_INVALID if it is not a JSON object.
+ */
 async function readConfig(folder: string): Promise<Readonly<Record<string, Json>>> {
   const file = join(folder, 'config.json');
   return readJsonObject(file, {
@@ -113,12 +124,12 @@ async function readConfig(folder: string): Promise<Readonly<Record<string, Json>
         (found) => found.isFile(),
         () => false,
       );
-      return new WhetstoneError('MODEL_NOT_FOUND', 'There is no model here: config.json is missing.', {
+      return new WhetstoneError('MODEL_NOT_FOUND', 'The folder does not contain a model: config.json is missing.', {
         place: { file: folder },
         hint:
           isFile && basename(folder).endsWith('.gguf')
-            ? 'A GGUF file is imported into a folder with `whetstone import`.'
-            : 'Give the folder that holds config.json and the weights.',
+            ? 'Convert a GGUF file into a model folder with `whetstone import`.'
+            : 'Use the path of the folder that contains config.json and the weights.',
         cause,
       });
     },
@@ -127,23 +138,26 @@ async function readConfig(folder: string): Promise<Readonly<Record<string, Json>
   });
 }
 
-/** Tensors that older checkpoints hold and nothing needs: masks and rotary tables. */
-const derived = /(^|\.)(attn\.(masked_)?bias|rotary_emb\.inv_freq)$/;
+/** Tensors in older checkpoints that are computed instead of read: masks and rotary tables. */
+const derivedTensors = /(^|\.)(attn\.(masked_)?bias|rotary_emb\.inv_freq)$/;
 
 /**
- * Where each parameter is stored. Checkpoints of the bare decoder lack the prefix (`h.0…` for `transformer.h.0…`).
- * Everything that is missing, misshapen or unknown is reported at once.
+ * Returns the stored tensor's name for each parameter. Checkpoints of the base model without a head lack the prefix
+ * (`h.0…` for `transformer.h.0…`).
+ *
+ * @throws MODEL_TENSOR_MISSING, MODEL_TENSOR_SHAPE or MODEL_TENSOR_UNKNOWN if tensors do not match; lists all of them.
  */
 function matchTensors(folder: string, shape: DecoderShape, reader: TensorReader): ReadonlyMap<string, string> {
   const prefix = `${shape.names.prefix}.`;
-  const wanted = parameterShapes(shape);
-  const bare =
-    !reader.tensors.has(wanted[0]?.name ?? '') && reader.tensors.has((wanted[0]?.name ?? '').slice(prefix.length));
-  const storedName = (name: string): string => (bare && name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  const parameters = parameterShapes(shape);
+  const firstName = parameters[0]?.name ?? '';
+  const lacksPrefix = !reader.tensors.has(firstName) && reader.tensors.has(firstName.slice(prefix.length));
+  const storedName = (name: string): string =>
+    lacksPrefix && name.startsWith(prefix) ? name.slice(prefix.length) : name;
   const missing: Problem[] = [];
   const misshapen: Problem[] = [];
   const stored = new Map<string, string>();
-  for (const { name, shape: expected } of wanted) {
+  for (const { name, shape: expected } of parameters) {
     const entry = reader.tensors.get(storedName(name));
     if (entry === undefined) {
       missing.push({
@@ -153,7 +167,7 @@ function matchTensors(folder: string, shape: DecoderShape, reader: TensorReader)
       });
     } else if (!sameShape(entry.shape, expected)) {
       misshapen.push({
-        message: 'The tensor has another shape than the model.',
+        message: 'The shape of the tensor does not match the model.',
         place: { file: reader.fileOf(entry.name), tensor: entry.name },
         expected: `[${expected.join(', ')}]`,
         found: `[${entry.shape.join(', ')}]`,
@@ -162,11 +176,12 @@ function matchTensors(folder: string, shape: DecoderShape, reader: TensorReader)
     stored.set(name, storedName(name));
   }
   const known = new Set(stored.values());
-  const ignored = (name: string): boolean => derived.test(name) || (shape.tiedHead && name === `${HEAD_NAME}.weight`);
+  const ignored = (name: string): boolean =>
+    derivedTensors.test(name) || (shape.tiedHead && name === `${HEAD_NAME}.weight`);
   const unknown = [...reader.tensors.keys()]
     .filter((name) => !known.has(name) && !ignored(name))
     .map((name): Problem => ({
-      message: 'The architecture has no such tensor.',
+      message: 'The architecture does not have this tensor.',
       place: { file: reader.fileOf(name), tensor: name },
     }));
   const problems = [...missing, ...misshapen, ...unknown];
@@ -178,10 +193,10 @@ function matchTensors(folder: string, shape: DecoderShape, reader: TensorReader)
     code,
     problems.length === 1
       ? first.message
-      : `${problems.length} tensors do not fit the ${shape.architecture} model that config.json describes.`,
+      : `${problems.length} tensors do not match the ${shape.architecture} model that config.json describes.`,
     {
       ...(problems.length === 1 ? first : { place: { file: folder }, problems }),
-      hint: 'config.json and the weights must belong to the same model.',
+      hint: 'Check that config.json and the weights belong to the same model.',
     },
   );
 }

@@ -14,26 +14,29 @@ import { loadLanguageModel, readOutline } from './load-language-model.js';
 import { addTokens, createTokenizer, loadTokenizer, readTokenizerFiles } from './tokenizer/index.js';
 
 export interface LoadModelOptions {
-  /** A chat template to use instead of the folder's own. */
+  /** Path of a chat template to use instead of the one in the folder. */
   readonly chatTemplatePath?: string | null;
-  /** Architectures besides the built-in ones. */
+  /** Additional architectures; they may replace built-in ones. */
   readonly architectures?: readonly ArchitectureSpec[];
-  /** How weights are kept on the device; as float32 where it is left out. */
+  /** Decides how each weight is stored on the device; float32 by default. */
   readonly storage?: WeightStorage | null;
   /**
-   * Tokens that the vocabulary gets, where it has them not: read as wholes, with embeddings that start as the mean of
+   * Tokens to add to the vocabulary if it lacks them. They are never split, and their embeddings start as the mean of
    * all others.
    */
   readonly addTokens?: readonly string[];
 }
 
 /**
- * A model with its tokenizer and chat template, from its Hugging Face folder. The text side is read first: it fails
- * sooner and costs less. Throws `MODEL_NOT_FOUND`, what `loadTokenizer`, `loadRenderer` and `loadLanguageModel` throw,
- * and `TOKENIZER_INVALID` for a tokenizer of another model.
+ * Loads a model with its tokenizer and chat template from a Hugging Face folder. Tokenizer and template are read before
+ * the weights, so that errors in them are reported quickly. Also throws the errors of `loadTokenizer`, `loadRenderer`
+ * and `loadLanguageModel`.
+ *
+ * @throws MODEL_NOT_FOUND if the folder does not contain a model.
+ * @throws TOKENIZER_INVALID if the tokenizer belongs to another model.
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
-  await refuseOther(folder);
+  await checkModelFolder(folder);
   const grown =
     options.addTokens === undefined || options.addTokens.length === 0
       ? null
@@ -60,8 +63,8 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
   };
 }
 
-/** What is no model folder at all is told as that, before its tokenizer is missed. */
-async function refuseOther(folder: string): Promise<void> {
+/** Checks that config.json exists, so that a wrong path is not reported as a missing tokenizer. */
+async function checkModelFolder(folder: string): Promise<void> {
   if (
     await stat(join(folder, 'config.json')).then(
       () => true,
@@ -75,20 +78,24 @@ async function refuseOther(folder: string): Promise<void> {
   );
   throw new WhetstoneError(
     'MODEL_NOT_FOUND',
-    isFile ? 'A model is a folder, and this is a file.' : 'There is no model here: config.json is missing.',
+    isFile
+      ? 'The path of the model is a file instead of a folder.'
+      : 'The folder does not contain a model: config.json is missing.',
     {
       place: { file: folder },
       expected: 'a folder with config.json, model.safetensors and tokenizer.json',
       hint: isFile
-        ? 'A GGUF file becomes a model folder with `whetstone import`.'
-        : 'Give the folder that holds config.json and the weights.',
+        ? 'Convert a GGUF file into a model folder with `whetstone import`.'
+        : 'Use the path of the folder that contains config.json and the weights.',
     },
   );
 }
 
 /**
- * Some models are published with more added tokens than embeddings (their use is refused where it happens), so only
- * tokens that every conversation needs are checked here.
+ * Checks that the beginning and end tokens have embeddings. Other tokens are checked when they are used, because some
+ * published models have more added tokens than embeddings.
+ *
+ * @throws TOKENIZER_INVALID if one of them has no embedding.
  */
 function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: LanguageModel): void {
   const { bosTokenId, eosTokenId } = tokenizer;
@@ -105,4 +112,5 @@ function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: Languag
   );
 }
 
+/** Loads models from Hugging Face folders. */
 export const huggingFaceLoader: ModelLoader = { load: loadModel, outline: readOutline };

@@ -6,7 +6,7 @@ import { embeddingName, HEAD_NAME, linearShapes, type ParameterShape } from './a
 import type { DecoderShape } from './architectures/shape.js';
 import { narrow, type TensorReader } from './safetensors/index.js';
 
-/** What each parameter of a model is to whoever decides how it is kept. */
+/** Returns a function that gives the role of a parameter, from which `WeightStorage` decides how to store it. */
 export function roleOf(shape: DecoderShape): (parameter: ParameterShape) => WeightRole {
   const linear = new Set(linearShapes(shape).map(({ name }) => `${name}.weight`));
   const head = `${HEAD_NAME}.weight`;
@@ -26,9 +26,8 @@ export function roleOf(shape: DecoderShape): (parameter: ParameterShape) => Weig
 }
 
 /**
- * One parameter from its file. Bytes are read by range to where they stay: no second copy of a tensor is made where the
- * backend's memory can be reached, and bfloat16 stays bfloat16 where that is asked for. A parameter that is packed
- * passes through the host's memory alone.
+ * Reads one parameter from its file. If the backend exposes its memory, the bytes are read into it without another
+ * copy. bfloat16 weights stay bfloat16 if `storage` says so. Weights to be packed are read into host memory first.
  */
 export async function loadParameter(
   reader: TensorReader,
@@ -37,7 +36,7 @@ export async function loadParameter(
   storage: WeightStorage,
 ): Promise<Variable> {
   const initial = await read(reader, stored, role.shape, storage(role));
-  // tfjs-core clones what a variable starts with: it shares the memory.
+  // The variable holds a clone that shares the memory.
   const parameter = variable(initial, false);
   initial.dispose();
   return parameter;
@@ -47,15 +46,15 @@ async function read(
   reader: TensorReader,
   stored: string,
   shape: readonly number[],
-  wanted: ReturnType<WeightStorage>,
+  format: ReturnType<WeightStorage>,
 ): Promise<Tensor> {
-  if (typeof wanted === 'function') {
-    const kept = wanted(await reader.readFloat32(stored));
-    return kept instanceof Float32Array ? tensor(kept, [...shape], 'float32') : storePacked(kept);
+  if (typeof format === 'function') {
+    const packed = format(await reader.readFloat32(stored));
+    return packed instanceof Float32Array ? tensor(packed, [...shape], 'float32') : storePacked(packed);
   }
   const isBfloat16 = reader.tensors.get(stored)?.dtype === 'BF16';
-  // Vectors cost nothing as float32, and would be widened at every use.
-  if (wanted === null || shape.length < 2 || (wanted === 'stored' && !isBfloat16)) {
+  // Vectors are small, and bfloat16 vectors would be widened at every use.
+  if (format === null || shape.length < 2 || (format === 'stored' && !isBfloat16)) {
     return storeFrom(shape, 'float32', (bytes) =>
       reader.readFloat32Into(stored, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)),
     );

@@ -1,17 +1,17 @@
-/** The model plugins: names and options. The code that loads a model is loaded when a plugin is created. */
+/** The model plugins: names and options. Their implementation is imported when a plugin is created. */
 import { definePlugin, type Plugin } from '@whetstone/core/contract';
 
 const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
 
-/** The model plugin `hugging-face`: folders with config.json, safetensors, tokenizer.json and a chat template. */
+/** The model plugin `hugging-face`: loads folders with config.json, safetensors, tokenizer.json and a chat template. */
 export const huggingFacePlugin: Plugin<'model'> = definePlugin({
   apiVersion: 1,
   kind: 'model',
   name: 'hugging-face',
-  description: 'Models from Hugging Face folders: gpt2 and the llama family.',
+  description: 'Loads models from Hugging Face folders: GPT-2, Llama, Mistral, Qwen, Phi-3, Gemma.',
   configSchema,
   create: async () => (await import('./load-model.js')).huggingFaceLoader,
 });
 
-/** Every model plugin that comes with Whetstone. */
+/** The built-in model plugins. */
 export const modelPlugins: readonly Plugin[] = [huggingFacePlugin];

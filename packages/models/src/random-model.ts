@@ -8,11 +8,11 @@ import { createRandom } from '@whetstone/core/random';
 import { sizeOfShape } from '@whetstone/core/util';
 
 /**
- * A model of the given config.json with fresh weights and no files: for tests, benchmarks, and training from nothing.
- * Matrices are uniform with the standard deviation `initializer_range`, norms start as identities, biases at 0. The
+ * Creates a model from a config.json with random weights and without files, for tests, benchmarks and training from
+ * scratch. Matrices are uniform with standard deviation `initializer_range`, norms are identities, biases are 0. The
  * same seed gives the same weights.
  *
- * @param matrices how they are kept; rounded in bfloat16
+ * @param matrices Data type of the matrices; with bfloat16 they are rounded.
  */
 export function createRandomModel(
   config: Readonly<Record<string, Json>>,
@@ -21,7 +21,8 @@ export function createRandomModel(
 ): LanguageModel {
   const shape = readShape(config);
   const random = createRandom(seed);
-  const width = shape.initializerRange * Math.sqrt(12); // a uniform number of width w deviates by w / √12
+  // A uniform distribution of width w has standard deviation w ÷ √12.
+  const width = shape.initializerRange * Math.sqrt(12);
   const parameters = new Map(
     parameterShapes(shape).map((parameter) => {
       const values = new Float32Array(sizeOfShape(parameter.shape));

@@ -3,7 +3,10 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Json, Recipe } from '@whetstone/core/contract';
 
-/** A recipe that a worker thread can follow, wherever this package is installed; undefined where it was never built. */
+/**
+ * Returns a recipe with which a worker thread recreates a tokenizer or renderer; undefined if this package is not
+ * built.
+ */
 export function recipeFor(
   name: 'remakeTokenizer' | 'remakeRenderer',
   argument: { readonly folder: string; readonly [key: string]: Json },

@@ -7,26 +7,27 @@ import { HEAD_NAME } from './architectures/parameters.js';
 import { writeWeights, type TensorToWrite, type WeightDtype } from './safetensors/index.js';
 
 export interface SaveModelOptions {
-  /** What weights are stored as; F32 by default, which loses nothing. */
+  /** Data type of the stored weights; F32, which is lossless, by default. */
   readonly dtype?: WeightDtype;
   /**
-   * Model folder whose tokenizer, chat template, generation defaults and licence travel along; the model's own by
-   * default, null for none.
+   * Folder from which tokenizer, chat template, generation defaults and licence are copied. Default: the folder of the
+   * model. Null: none.
    */
   readonly copyFrom?: string | null;
   /**
-   * Tensors that stand in for parameters of these names (merged adapters). `lm_head.weight` of a tied model unties its
-   * head.
+   * Tensors to write instead of the parameters with these names, such as weights merged with an adapter. A replacement
+   * of `lm_head.weight` unties a tied head.
    */
   readonly replaced?: ReadonlyMap<string, Tensor>;
+  /** Maximum size of a weights file; larger models are split into shards. */
   readonly maxShardBytes?: number;
-  /** Files to write in place of the copied ones, by name: those of a tokenizer that tokens were added to. */
+  /** Contents of files to write instead of the copied ones, by name: the files of a tokenizer with added tokens. */
   readonly companionFiles?: Readonly<Record<string, string>>;
-  /** Stops the writing between two tensors; nothing is left. */
+  /** Stops writing between two tensors and removes the files that were written. */
   readonly signal?: AbortSignal;
 }
 
-/** Everything in a model folder that is neither weights nor config.json and that readers look for. */
+/** Files of a model folder that readers use in addition to weights and config.json. */
 const companionFiles = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -47,11 +48,14 @@ const companionFiles = [
 
 /**
  * Writes a model as a Hugging Face folder: config.json, safetensors (sharded above `maxShardBytes`), and the companion
- * files of `copyFrom`. The folder gets its name when it is complete. One tensor at a time is read back from the
- * device.
+ * files from `copyFrom`. It writes to a temporary folder, which is renamed when it is complete. Tensors are read back
+ * from the device one at a time.
  *
- * Throws `OUTPUT_EXISTS` where `folder` holds something, `DISK_FULL` and other file errors, `MODEL_TENSOR_SHAPE` or
- * `MODEL_TENSOR_UNKNOWN` for a replacement that does not fit.
+ * @throws OUTPUT_EXISTS if `folder` is not empty.
+ * @throws DISK_FULL or another file error if writing fails.
+ * @throws MODEL_TENSOR_UNKNOWN if a replacement is not a parameter of the model.
+ * @throws MODEL_TENSOR_SHAPE if a replacement has a different shape.
+ * @throws INTERRUPTED if `signal` is aborted.
  */
 export async function saveModelFolder(
   model: LanguageModel,
@@ -59,7 +63,7 @@ export async function saveModelFolder(
   options: SaveModelOptions = {},
 ): Promise<void> {
   const { dtype = 'F32', copyFrom = model.folder, replaced = new Map<string, Tensor>() } = options;
-  await refuseOccupied(folder);
+  await checkEmptyFolder(folder);
   const { tensors, untied } = storedTensors(model, replaced);
   const temporary = temporaryName(folder);
   try {
@@ -77,9 +81,13 @@ export async function saveModelFolder(
         shape: tensor.shape,
         data: async () => {
           if (options.signal?.aborted === true)
-            throw new WhetstoneError('INTERRUPTED', 'Writing the model was interrupted; nothing is left.', {
-              place: { file: folder },
-            });
+            throw new WhetstoneError(
+              'INTERRUPTED',
+              'Writing the model was interrupted. The incomplete folder was removed.',
+              {
+                place: { file: folder },
+              },
+            );
           return tensor.data<'float32'>();
         },
       })),
@@ -88,7 +96,7 @@ export async function saveModelFolder(
     if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
     for (const [name, text] of Object.entries(options.companionFiles ?? {}))
       await writeAtomically(join(temporary, name), (handle) => writeFully(handle, new TextEncoder().encode(text)));
-    await rmdir(folder).catch(() => undefined); // an empty folder of that name
+    await rmdir(folder).catch(() => undefined); // an empty folder may exist
     await rename(temporary, folder);
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true });
@@ -96,7 +104,7 @@ export async function saveModelFolder(
   }
 }
 
-async function refuseOccupied(folder: string): Promise<void> {
+async function checkEmptyFolder(folder: string): Promise<void> {
   const entries = await readdir(folder).catch((cause: unknown) => {
     const error = fileError(cause, folder);
     if (error.code === 'FILE_NOT_FOUND') return [];
@@ -106,7 +114,7 @@ async function refuseOccupied(folder: string): Promise<void> {
   throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
     place: { file: folder },
     found: `${entries.length} files`,
-    hint: 'Choose another folder, or empty it first.',
+    hint: 'Choose another folder, or empty this one.',
   });
 }
 
@@ -121,11 +129,11 @@ function storedTensors(
   for (const [name, tensor] of replaced) {
     const before = tensors.get(name);
     if (before === undefined)
-      throw new WhetstoneError('MODEL_TENSOR_UNKNOWN', 'The model has no such parameter to replace.', {
+      throw new WhetstoneError('MODEL_TENSOR_UNKNOWN', 'A replacement is not a parameter of the model.', {
         place: { tensor: name },
       });
     if (before.shape.join() !== tensor.shape.join()) {
-      throw new WhetstoneError('MODEL_TENSOR_SHAPE', 'A replacement has another shape than the parameter.', {
+      throw new WhetstoneError('MODEL_TENSOR_SHAPE', 'A replacement has a different shape from the parameter.', {
         place: { tensor: name },
         expected: `[${before.shape.join(', ')}]`,
         found: `[${tensor.shape.join(', ')}]`,
@@ -143,7 +151,7 @@ function savedConfig(
   dtype: WeightDtype,
   untied: boolean,
 ): Readonly<Record<string, Json>> {
-  // transformers 5 writes `dtype`, earlier versions `torch_dtype`, which all of them read.
+  // transformers 5 writes `dtype`, earlier versions write `torch_dtype`; all versions read `torch_dtype`.
   const key = Object.hasOwn(config, 'dtype') ? 'dtype' : 'torch_dtype';
   return { ...config, [key]: dtypeNames[dtype], ...(untied ? { tie_word_embeddings: false } : {}) };
 }

@@ -1,14 +1,14 @@
-/** Tokenizers and templates without models: what a worker thread imports. */
+/** Recreates tokenizers and chat renderers on a worker thread. Does not import models. */
 import type { ChatRenderer, Json, Tokenizer } from '@whetstone/core/contract';
 import { loadRenderer } from './chat-template/index.js';
 import { loadTokenizer, type FolderTokenizer } from './tokenizer/index.js';
 
-/** Makes the tokenizer of a recipe: the one of a model folder. */
+/** Loads the tokenizer of a recipe from its model folder. */
 export function remakeTokenizer(argument: Json): Promise<Tokenizer> {
   return loadTokenizer((argument as { readonly folder: string }).folder);
 }
 
-/** Makes the renderer of a recipe, for the tokenizer of the same folder. */
+/** Loads the chat renderer of a recipe, for the tokenizer of the same folder. */
 export function remakeRenderer(argument: Json, tokenizer: Tokenizer): Promise<ChatRenderer> {
   const { folder, chatTemplatePath } = argument as {
     readonly folder: string;

@@ -1,14 +1,14 @@
 import type { Random } from '@whetstone/core/random';
 import { softmax } from './logits-processor.js';
 
-/** The token with the highest score; of equals the one with the lowest id. */
+/** Returns the token with the highest score; the lowest id among equal scores. */
 export function bestToken(scores: Float32Array): number {
   let best = 0;
   for (let id = 1; id < scores.length; id++) if ((scores[id] ?? -Infinity) > (scores[best] ?? -Infinity)) best = id;
   return best;
 }
 
-/** A token drawn with the probabilities softmax(scores). */
+/** Samples a token with the probabilities softmax(scores). */
 export function drawToken(scores: Float32Array, random: Random): number {
   const probabilities = softmax(scores);
   let rest = random.uniform();

@@ -5,14 +5,14 @@ import { createRandom } from '@whetstone/core/random';
 import { bestToken, drawToken } from './choose-token.js';
 import { checkOptions, processorOf, type GenerationOptions } from './options.js';
 
-/** Why a row ended: a stop token or text, or no more tokens allowed. */
+/** Why a row ended: at a stop token or stop string, or at the maximum length. */
 export type FinishReason = 'stop' | 'length';
 
 export interface GeneratedToken {
-  /** Which prompt it continues. */
+  /** Index of the prompt that the token continues. */
   readonly row: number;
   readonly id: number;
-  /** Set on a row's last token. */
+  /** Set on the last token of a row, null before. */
   readonly finish: FinishReason | null;
 }
 
@@ -22,18 +22,18 @@ interface Row {
   finished: boolean;
 }
 
-/** Lets the reader of {@link generateIds} end a row early. */
+/** Ends rows of {@link generateIds} early. */
 export interface GenerationControl {
   finish(row: number): void;
 }
 
 /**
- * Continues prompts token by token: the tokens of all rows for one position, then those of the next. Prompts of unlike
- * length are padded on the left, which no result depends on. A row ends at a stop token (which is given out), after
- * `maxNewTokens`, or where the model's context ends.
+ * Continues prompts token by token. Yields one token per unfinished row, then the next one of each. Shorter prompts are
+ * padded on the left; padding does not affect the result. A row ends at a stop token, which is yielded too, after
+ * `maxNewTokens`, or at the end of the model's context. Throws the reason of `signal` if it is aborted.
  *
- * Throws `CONTEXT_EXCEEDED` where a prompt leaves no room for one token, `USAGE` where it is empty or an option is out
- * of its range, and the signal's reason when it is aborted.
+ * @throws CONTEXT_EXCEEDED if a prompt leaves no room for a token.
+ * @throws USAGE if a prompt is empty or an option is out of range.
  */
 export async function* generateIds(
   model: LanguageModel,
@@ -63,7 +63,7 @@ export async function* generateIds(
   try {
     let input = promptInput(prompts, shapesAreStatic() ? model.maxLength : null);
     while (rows.some((row) => !row.finished)) {
-      // Timers and signals are served between tokens: backends in plain JavaScript never wait for anything.
+      // Give timers and signals a chance to run: pure JavaScript backends never yield to the event loop.
       await setImmediate();
       signal?.throwIfAborted();
       const scores = await nextScores(model, input, cache);
@@ -89,21 +89,21 @@ export async function* generateIds(
 }
 
 function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
-  if (prompt.length === 0) throw new WhetstoneError('USAGE', 'The prompt is empty: there is nothing to continue.');
+  if (prompt.length === 0) throw new WhetstoneError('USAGE', 'The prompt is empty.');
   if (prompt.length < model.maxLength) return;
-  throw new WhetstoneError('CONTEXT_EXCEEDED', "The prompt does not fit the model's context.", {
-    expected: `at most ${model.maxLength - 1} tokens, so that one can follow`,
+  throw new WhetstoneError('CONTEXT_EXCEEDED', "The prompt is too long for the model's context.", {
+    expected: `at most ${model.maxLength - 1} tokens`,
     found: `${prompt.length} tokens`,
     hint: 'Shorten the prompt or the conversation.',
   });
 }
 
-/** Prompts are filled up to a multiple of this where each length is compiled anew. */
+/** With static shapes, prompts are padded to a multiple of this, so that few lengths are compiled. */
 const PROMPT_STRIDE = 32;
 
 /**
- * All prompts in one batch, padded on the left: padding is segment 0, which nothing looks at. With a `longest` the
- * length is one of few, up to it.
+ * Puts all prompts into one batch, padded on the left. Padding is in segment 0, which no prompt token sees. With a
+ * `longest`, the length is rounded up to a multiple of `PROMPT_STRIDE`, at most `longest`.
  */
 function promptInput(prompts: readonly (readonly number[])[], longest: number | null): ForwardInput {
   const rows = prompts.length;
@@ -123,7 +123,7 @@ function promptInput(prompts: readonly (readonly number[])[], longest: number | 
   return { rows, length, ids, segmentIds, positionIds };
 }
 
-/** Each row's newest token. Rows that ended go on with theirs, unread, at a position that exists. */
+/** Returns the newest token of each row. Finished rows repeat their last token; its scores are ignored. */
 function nextInput(rows: readonly Row[]): ForwardInput {
   return {
     rows: rows.length,

@@ -2,42 +2,43 @@ import type { LanguageModel, Message, ToolDefinition, Tokenizer, ChatRenderer } 
 import { createStreamDecoder } from '../tokenizer/index.js';
 import { generateIds, type FinishReason, type GenerationControl } from './generate-ids.js';
 import type { GenerationOptions } from './options.js';
-import { watchForStops } from './stop-strings.js';
+import { createStopDetector } from './stop-strings.js';
 
 export interface GeneratedText {
-  /** Which prompt it continues. */
+  /** Index of the prompt that the text continues. */
   readonly row: number;
-  /** Whole characters, ready to be shown; may be empty. */
+  /** Complete characters; may be empty. */
   readonly text: string;
-  /** Tokens that the row has generated so far, the stop token included. */
+  /** Number of tokens generated in this row so far, including the stop token. */
   readonly tokens: number;
-  /** Set on a row's last part. */
+  /** Set on the last text of a row, null before. */
   readonly finish: FinishReason | null;
 }
 
 export interface TextGenerationOptions extends GenerationOptions {
   /**
-   * Whether the tokenizer adds the special tokens of a text of its own (a beginning of text); false by default, as chat
-   * templates write theirs.
+   * Whether the tokenizer adds its special tokens, such as the beginning of text. Default: false, because chat
+   * templates already contain them.
    */
   readonly addSpecialTokens?: boolean;
 }
 
-/** What generation needs of a loaded model. */
-export interface GenerationParts {
+/** The components of a loaded model that text generation uses. */
+export interface TextGenerator {
   readonly model: LanguageModel;
   readonly tokenizer: Tokenizer;
   readonly renderer?: Pick<ChatRenderer, 'stopTokenIds'>;
 }
 
 /**
- * Continues texts, streaming: parts of text by row as they become whole. Ends at the tokenizer's end token, the chat
- * template's stop tokens or `stopTokenIds`, and before a stop text.
+ * Continues texts and streams complete characters as they are generated. A row ends at the tokenizer's end token, at a
+ * stop token of the chat template or of `stopTokenIds`, and before a stop string.
  *
- * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` for one that does not fit the model's context
+ * @throws USAGE if a prompt is empty or an option is out of range.
+ * @throws CONTEXT_EXCEEDED if a prompt leaves no room for a token.
  */
 export async function* generateText(
-  { model, tokenizer, renderer }: GenerationParts,
+  { model, tokenizer, renderer }: TextGenerator,
   prompts: readonly string[],
   options: TextGenerationOptions = {},
   signal?: AbortSignal,
@@ -51,7 +52,7 @@ export async function* generateText(
   ];
   const rows = prompts.map(() => ({
     decoder: createStreamDecoder(tokenizer, { skipSpecialTokens: true }),
-    watch: watchForStops(options.stopStrings ?? []),
+    stops: createStopDetector(options.stopStrings ?? []),
     tokens: 0,
   }));
   let control: GenerationControl | undefined;
@@ -66,18 +67,16 @@ export async function* generateText(
     if (state === undefined) continue;
     state.tokens += 1;
     const fresh = stopTokenIds.includes(id) ? '' : state.decoder.push(id);
-    const seen = state.watch.push(finish === null ? fresh : fresh + state.decoder.finish());
+    const seen = state.stops.push(finish === null ? fresh : fresh + state.decoder.finish());
     if (seen.stopped) control?.finish(row);
-    const rest = finish === null || seen.stopped ? '' : state.watch.finish();
+    const rest = finish === null || seen.stopped ? '' : state.stops.finish();
     yield { row, text: seen.text + rest, tokens: state.tokens, finish: seen.stopped ? 'stop' : finish };
   }
 }
 
-/**
- * The assistant's reply to a conversation, streaming. The conversation is rendered by the model's own chat template.
- */
+/** Streams the assistant's reply to a conversation, which is rendered with the model's chat template. */
 export async function* generateReply(
-  loaded: GenerationParts & { readonly renderer: ChatRenderer },
+  loaded: TextGenerator & { readonly renderer: ChatRenderer },
   messages: readonly Message[],
   options: GenerationOptions & { readonly tools?: readonly ToolDefinition[] } = {},
   signal?: AbortSignal,
@@ -85,9 +84,9 @@ export async function* generateReply(
   yield* generateText(loaded, [loaded.renderer.renderPrompt(messages, options.tools)], options, signal);
 }
 
-/** Joins the parts of streamed text: one text a row. */
-export async function collectText(parts: AsyncIterable<GeneratedText>, rows: number): Promise<string[]> {
+/** Joins streamed text into one string per row. */
+export async function collectText(stream: AsyncIterable<GeneratedText>, rows: number): Promise<string[]> {
   const texts = Array.from({ length: rows }, () => '');
-  for await (const { row, text } of parts) texts[row] = (texts[row] ?? '') + text;
+  for await (const { row, text } of stream) texts[row] = (texts[row] ?? '') + text;
   return texts;
 }

@@ -9,7 +9,7 @@ import { generateIds } from './generate-ids.js';
 import { collectText, generateText } from './generate-text.js';
 import type { GenerationOptions } from './options.js';
 import { presenceAndFrequencyPenalty } from './penalties.js';
-import { watchForStops } from './stop-strings.js';
+import { createStopDetector } from './stop-strings.js';
 
 let model: LanguageModel;
 beforeAll(async () => {
@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-/** a is 0, z is 25; nothing special but z, the end. */
+/** Letters as ids: a is 0, z is 25. The end token is z. */
 const letters: Tokenizer = {
   vocabularySize: 26,
   bosTokenId: null,
@@ -60,7 +60,7 @@ async function idsOf(
 }
 
 describe('generateIds', () => {
-  it('draws the same tokens from the same seed, alone or in a batch', async () => {
+  it('samples the same tokens with the same seed, alone or in a batch', async () => {
     const options: GenerationOptions = { temperature: 1.5, topK: 20, maxNewTokens: 12, seed: 3 };
     const batch = await idsOf([[1, 2, 3], [4]], options);
     expect(batch).toEqual(await idsOf([[1, 2, 3], [4]], options));
@@ -69,7 +69,7 @@ describe('generateIds', () => {
     expect(batch.finishes).toEqual(['length', 'length']);
   });
 
-  it('ends where the context ends, and refuses prompts that leave no room', async () => {
+  it('ends at the end of the context and rejects prompts that leave no room', async () => {
     const prompt = Array.from({ length: 20 }, (_, at) => at);
     expect((await idsOf([prompt], {})).ids[0]?.length).toBe(4);
     for (const [length, code] of [
@@ -81,7 +81,7 @@ describe('generateIds', () => {
     }
   });
 
-  it('stops at a stop token, which it gives out', async () => {
+  it('stops at a stop token and yields it', async () => {
     const free = (await idsOf([[1, 2, 3]], { maxNewTokens: 6 })).ids[0] ?? [];
     const stop = free[3] ?? -1;
     const { ids, finishes } = await idsOf([[1, 2, 3]], { maxNewTokens: 6, stopTokenIds: [stop] });
@@ -89,7 +89,7 @@ describe('generateIds', () => {
     expect(finishes).toEqual(['stop']);
   });
 
-  it('does not stop before minNewTokens, and takes the next likeliest token instead', async () => {
+  it('does not stop before minNewTokens and takes the next likeliest token instead', async () => {
     const free = (await idsOf([[1, 2, 3]], { maxNewTokens: 6 })).ids[0] ?? [];
     const stop = free[0] ?? -1;
     const options = { maxNewTokens: 6, stopTokenIds: [stop] };
@@ -100,21 +100,21 @@ describe('generateIds', () => {
     await expect(idsOf([[1]], { minNewTokens: 1.5 })).rejects.toMatchObject({ code: 'USAGE', found: '1.5' });
   });
 
-  it('serves timers and signals between tokens, where the backend never waits for anything', async () => {
+  it('runs timers and signals between tokens on a backend that never yields', async () => {
     const abort = new AbortController();
     setTimeout(() => abort.abort(new Error('enough')), 1);
-    // A bounded loop: where nothing is served, a test that waits for the timer would never end.
+    // The loop is bounded: without it, the test would never end if timers did not run.
     await expect(
       (async () => {
         const until = performance.now() + 2000;
         while (performance.now() < until)
           for await (const _ of generateIds(model, [[1]], { maxNewTokens: 4 }, abort.signal)) await Promise.resolve();
-        throw new Error('no timer was served for two seconds');
+        throw new Error('no timer ran for two seconds');
       })(),
     ).rejects.toThrow('enough');
   });
 
-  it('refuses options that are out of their range, all at once', async () => {
+  it('reports all options that are out of range together', async () => {
     const refused = generateIds(model, [[1]], { temperature: -1, topP: 2, repetitionPenalty: 0 }).next();
     await expect(refused).rejects.toMatchObject({
       code: 'USAGE',
@@ -122,7 +122,7 @@ describe('generateIds', () => {
     });
   });
 
-  it('leaves no tensor behind when it is aborted or left early', async () => {
+  it('leaks no tensor if it is aborted or ended early', async () => {
     const before = tf.memory().numTensors;
     const abort = new AbortController();
     const aborted = (async () => {
@@ -136,37 +136,40 @@ describe('generateIds', () => {
 });
 
 describe('generateText', () => {
-  it('streams what it collects, and ends before a stop text', async () => {
-    const parts = { model, tokenizer: letters };
-    const [whole = ''] = await collectText(generateText(parts, ['abc'], { maxNewTokens: 10 }), 1);
-    expect(whole).toMatch(/^[a-y]{1,10}$/);
-    const stop = whole.slice(3, 5);
-    const ended = await collectText(generateText(parts, ['abc', 'abc'], { maxNewTokens: 10, stopStrings: [stop] }), 2);
-    expect(ended).toEqual([whole.slice(0, whole.indexOf(stop)), whole.slice(0, whole.indexOf(stop))]);
+  it('streams text and ends before a stop string', async () => {
+    const generator = { model, tokenizer: letters };
+    const [complete = ''] = await collectText(generateText(generator, ['abc'], { maxNewTokens: 10 }), 1);
+    expect(complete).toMatch(/^[a-y]{1,10}$/);
+    const stop = complete.slice(3, 5);
+    const ended = await collectText(
+      generateText(generator, ['abc', 'abc'], { maxNewTokens: 10, stopStrings: [stop] }),
+      2,
+    );
+    expect(ended).toEqual([complete.slice(0, complete.indexOf(stop)), complete.slice(0, complete.indexOf(stop))]);
   });
 });
 
-describe('stop texts', () => {
-  it('are held back while they may still come', () => {
-    const watch = watchForStops(['END', 'EAT']);
-    expect(watch.push('we E')).toEqual({ text: 'we ', stopped: false });
-    expect(watch.push('A')).toEqual({ text: '', stopped: false });
-    expect(watch.push('R')).toEqual({ text: 'EAR', stopped: false });
-    expect(watch.push(' E')).toEqual({ text: ' ', stopped: false });
-    expect(watch.push('ND of')).toEqual({ text: '', stopped: true });
-    expect(watch.push('xE').text + watch.finish()).toBe('xE');
+describe('stop strings', () => {
+  it('are held back until they are complete or impossible', () => {
+    const detector = createStopDetector(['END', 'EAT']);
+    expect(detector.push('we E')).toEqual({ text: 'we ', stopped: false });
+    expect(detector.push('A')).toEqual({ text: '', stopped: false });
+    expect(detector.push('R')).toEqual({ text: 'EAR', stopped: false });
+    expect(detector.push(' E')).toEqual({ text: ' ', stopped: false });
+    expect(detector.push('ND of')).toEqual({ text: '', stopped: true });
+    expect(detector.push('xE').text + detector.finish()).toBe('xE');
   });
 });
 
-describe('choosing', () => {
-  it('takes presence and frequency off what was generated, not off the prompt', () => {
+describe('token choice', () => {
+  it('applies presence and frequency penalties to generated tokens, not to the prompt', () => {
     const scores = Float32Array.from([1, 1, 1]);
     expect([...presenceAndFrequencyPenalty(0.5, 0.25)(scores, { ids: [0, 1, 2, 2], promptLength: 1 })]).toEqual([
       1, 0.25, 0,
     ]);
   });
 
-  it('draws in proportion to softmax', () => {
+  it('samples in proportion to softmax', () => {
     const random = createRandom(1);
     const scores = Float32Array.from([0, Math.log(3), -Infinity]);
     const counts = [0, 0, 0];

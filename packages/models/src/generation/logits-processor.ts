@@ -1,24 +1,24 @@
-/** What a processor may know besides the scores. */
+/** The tokens of the row whose scores are processed. */
 export interface ProcessorContext {
-  /** Prompt and generated tokens so far. */
+  /** Prompt tokens, then generated tokens. */
   readonly ids: readonly number[];
-  /** How many of them are the prompt. */
+  /** Number of prompt tokens. */
   readonly promptLength: number;
 }
 
 /**
- * Turns the scores of all tokens [vocabulary] into others; −Infinity takes a token out. Pure: the given scores stay as
- * they are. Names, formulas and their order follow Hugging Face's `generate`.
+ * Returns modified scores of all tokens, [vocab]; −Infinity excludes a token. Processors are pure functions and do not
+ * modify their input. Names, formulas and their order follow Hugging Face's `generate`.
  */
 export type LogitsProcessor = (scores: Float32Array, context: ProcessorContext) => Float32Array;
 
-/** Several processors, one after the other. */
+/** Combines processors into one that applies them in order. */
 export const inOrder =
   (processors: readonly LogitsProcessor[]): LogitsProcessor =>
   (scores, context) =>
     processors.reduce((current, processor) => processor(current, context), scores);
 
-/** exp(score) normalised to sum 1; float64 sums. */
+/** Computes softmax(scores) in float64. */
 export function softmax(scores: Float32Array): Float64Array {
   let most = -Infinity;
   for (const score of scores) if (score > most) most = score;
@@ -33,7 +33,7 @@ export function softmax(scores: Float32Array): Float64Array {
   return result;
 }
 
-/** A copy without the tokens that `removes` names. */
+/** Returns a copy of the scores that excludes the tokens for which `removes` returns true. */
 export function without(scores: Float32Array, removes: (id: number) => boolean): Float32Array {
   return scores.map((score, id) => (removes(id) ? -Infinity : score));
 }

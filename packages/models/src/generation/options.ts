@@ -3,14 +3,12 @@ import { inOrder, type LogitsProcessor } from './logits-processor.js';
 import { badWords, minNewTokens, noRepeatNgram, presenceAndFrequencyPenalty, repetitionPenalty } from './penalties.js';
 import { minP, temperature, topK, topP, typicalP } from './truncation.js';
 
-/**
- * How text is generated. What is left out changes nothing; with nothing at all the likeliest token is taken each time.
- */
+/** Options of text generation. An absent option has no effect; without any, the likeliest token is always chosen. */
 export interface GenerationOptions {
-  /** 256 by default. */
+  /** Maximum number of generated tokens; 256 by default. */
   readonly maxNewTokens?: number;
   readonly minNewTokens?: number;
-  /** 0 (the default) takes the likeliest token; above 0 tokens are drawn. */
+  /** 0, the default, chooses the likeliest token; tokens are sampled above 0. */
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
@@ -20,19 +18,23 @@ export interface GenerationOptions {
   readonly presencePenalty?: number;
   readonly frequencyPenalty?: number;
   readonly noRepeatNgramSize?: number;
-  /** Sequences of ids that are never completed. */
+  /** Sequences of ids that are never generated. */
   readonly badWordsIds?: readonly (readonly number[])[];
   /** Ids that end a row. */
   readonly stopTokenIds?: readonly number[];
-  /** Texts that end a row and are not part of it; for text generation. */
+  /** Strings that end a row and are not included in it; only for text generation. */
   readonly stopStrings?: readonly string[];
-  /** The same seed draws the same tokens. 0 by default. */
+  /** Seed of sampling; 0 by default. */
   readonly seed?: number;
-  /** Further processors, applied last before a token is chosen. */
+  /** Additional processors, applied after all others. */
   readonly processors?: readonly LogitsProcessor[];
 }
 
-/** Throws `USAGE` with every number that is out of its range. */
+/**
+ * Checks the ranges of all options.
+ *
+ * @throws USAGE if options are out of range; lists all of them.
+ */
 export function checkOptions(options: GenerationOptions): void {
   const problems: Problem[] = [];
   const check = (
@@ -42,12 +44,12 @@ export function checkOptions(options: GenerationOptions): void {
   ): void => {
     const value = options[name];
     if (value !== undefined && !(Number.isFinite(value) && accepts(value)))
-      problems.push({ message: `${name} is out of its range.`, expected, found: String(value) });
+      problems.push({ message: `${name} is out of range.`, expected, found: String(value) });
   };
-  check('maxNewTokens', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
-  check('minNewTokens', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
-  check('temperature', 'a number not below 0', (value) => value >= 0);
-  check('topK', 'a whole number, not below 0', (value) => Number.isInteger(value) && value >= 0);
+  check('maxNewTokens', 'an integer of at least 0', (value) => Number.isInteger(value) && value >= 0);
+  check('minNewTokens', 'an integer of at least 0', (value) => Number.isInteger(value) && value >= 0);
+  check('temperature', 'a number of at least 0', (value) => value >= 0);
+  check('topK', 'an integer of at least 0', (value) => Number.isInteger(value) && value >= 0);
   check('topP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);
   check('minP', 'a number from 0 to 1', (value) => value >= 0 && value <= 1);
   check('typicalP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);
@@ -56,15 +58,15 @@ export function checkOptions(options: GenerationOptions): void {
   if (first !== undefined)
     throw new WhetstoneError(
       'USAGE',
-      problems.length === 1 ? first.message : 'Options of the generation are out of their range.',
+      problems.length === 1 ? first.message : 'Generation options are out of range.',
       problems.length === 1 ? first : { problems },
     );
 }
 
-/** The processors that the options ask for, in the order of Hugging Face's `generate`. */
+/** Creates the processor for the options; the order is that of Hugging Face's `generate`. */
 export function processorOf(options: GenerationOptions): LogitsProcessor {
-  const { presencePenalty = 0, frequencyPenalty = 0, temperature: heat = 0 } = options;
-  const draws = heat > 0;
+  const { presencePenalty = 0, frequencyPenalty = 0, temperature: temperatureValue = 0 } = options;
+  const samples = temperatureValue > 0;
   const maybe = <T>(
     value: T | undefined,
     neutral: T,
@@ -78,9 +80,9 @@ export function processorOf(options: GenerationOptions): LogitsProcessor {
     ...maybe(options.noRepeatNgramSize, 0, noRepeatNgram),
     ...(options.badWordsIds === undefined ? [] : [badWords(options.badWordsIds)]),
     ...maybe(options.minNewTokens, 0, (count) => minNewTokens(count, options.stopTokenIds ?? [])),
-    ...(draws
+    ...(samples
       ? [
-          ...maybe(heat, 1, temperature),
+          ...maybe(temperatureValue, 1, temperature),
           ...maybe(options.topK, 0, topK),
           ...maybe(options.topP, 1, (mass) => topP(mass)),
           ...maybe(options.minP, 0, minP),

@@ -1,8 +1,8 @@
 import { without, type LogitsProcessor } from './logits-processor.js';
 
 /**
- * Divides positive scores of tokens that occurred, prompt included, and multiplies negative ones (Keskar et al. 2019).
- * 1 changes nothing.
+ * Lowers the scores of tokens that occurred in the prompt or the generated text: divides positive scores by `penalty`
+ * and multiplies negative ones (Keskar et al. 2019). 1 has no effect.
  */
 export const repetitionPenalty =
   (penalty: number): LogitsProcessor =>
@@ -16,8 +16,8 @@ export const repetitionPenalty =
   };
 
 /**
- * Takes `presence` off every token that was generated, and `frequency` for each time it was (as the OpenAI API; the
- * prompt does not count).
+ * Subtracts `presence` from the score of every generated token, and `frequency` for each occurrence, as the OpenAI API
+ * does. The prompt does not count.
  */
 export const presenceAndFrequencyPenalty =
   (presence: number, frequency: number): LogitsProcessor =>
@@ -29,7 +29,7 @@ export const presenceAndFrequencyPenalty =
     return result;
   };
 
-/** Takes out every token that would complete a run of `size` tokens that stood before. */
+/** Excludes tokens that would repeat an n-gram of `size` tokens. */
 export const noRepeatNgram =
   (size: number): LogitsProcessor =>
   (scores, { ids }) => {
@@ -43,7 +43,7 @@ export const noRepeatNgram =
     return without(scores, (id) => banned.has(id));
   };
 
-/** Takes the end tokens out until so many tokens were generated. */
+/** Excludes the end tokens until `count` tokens are generated. */
 export const minNewTokens =
   (count: number, endIds: readonly number[]): LogitsProcessor =>
   (scores, { ids, promptLength }) => {
@@ -52,15 +52,15 @@ export const minNewTokens =
     return result;
   };
 
-/** Takes tokens out for good. */
+/** Excludes tokens always. */
 export const suppressTokens = (tokens: readonly number[]): LogitsProcessor => {
   const suppressed = new Set(tokens);
   return (scores) => without(scores, (id) => suppressed.has(id));
 };
 
 /**
- * Adds a bias to the last token of a sequence wherever the tokens before it have just been generated; a sequence of one
- * token always gets it.
+ * Adds a bias to the last token of a sequence if the tokens before it are the most recent ones. The bias of a
+ * one-token sequence always applies.
  */
 export const sequenceBias =
   (biases: readonly (readonly [readonly number[], number])[]): LogitsProcessor =>
@@ -76,6 +76,6 @@ export const sequenceBias =
     return result;
   };
 
-/** Takes out the token that would complete one of the sequences. */
+/** Excludes tokens that would complete one of the sequences. */
 export const badWords = (sequences: readonly (readonly number[])[]): LogitsProcessor =>
   sequenceBias(sequences.map((sequence) => [sequence, -Infinity] as const));

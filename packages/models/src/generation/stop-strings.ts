@@ -1,13 +1,13 @@
-/** Text as it may be shown: nothing of a stop text, and nothing that could still become one. */
-export interface StopWatch {
-  /** Takes more text; returns what may be shown, and whether a stop text has come. */
+/** Removes stop strings from a stream of text. Text that could be the beginning of a stop string is held back. */
+export interface StopDetector {
+  /** Adds text. Returns the text that may be shown, and whether a stop string occurred. */
   push(text: string): { readonly text: string; readonly stopped: boolean };
-  /** The text that was held back, when no more comes. */
+  /** Returns the text that was held back, at the end of the stream. */
   finish(): string;
 }
 
-/** Watches for the first of several stop texts in a stream. */
-export function watchForStops(stops: readonly string[]): StopWatch {
+/** Creates a detector of the first occurrence of any of `stops`. */
+export function createStopDetector(stops: readonly string[]): StopDetector {
   const texts = stops.filter((stop) => stop !== '');
   let held = '';
   return {
@@ -19,9 +19,9 @@ export function watchForStops(stops: readonly string[]): StopWatch {
         held = '';
         return { text: shown, stopped: true };
       }
-      const keep = Math.max(0, ...texts.map((stop) => overlap(held, stop)));
-      const shown = held.slice(0, held.length - keep);
-      held = held.slice(held.length - keep);
+      const kept = Math.max(0, ...texts.map((stop) => overlap(held, stop)));
+      const shown = held.slice(0, held.length - kept);
+      held = held.slice(held.length - kept);
       return { text: shown, stopped: false };
     },
     finish() {
@@ -32,7 +32,7 @@ export function watchForStops(stops: readonly string[]): StopWatch {
   };
 }
 
-/** Length of the longest end of `text` with which `stop` begins. */
+/** Returns the length of the longest suffix of `text` that is a proper prefix of `stop`. */
 function overlap(text: string, stop: string): number {
   for (let length = Math.min(text.length, stop.length - 1); length > 0; length--) {
     if (text.endsWith(stop.slice(0, length))) return length;

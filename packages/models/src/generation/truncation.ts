@@ -1,12 +1,12 @@
 import { softmax, without, type LogitsProcessor } from './logits-processor.js';
 
-/** Divides scores: below 1 sharper, above 1 flatter. */
+/** Divides scores by `value`: below 1 the distribution becomes sharper, above 1 flatter. */
 export const temperature =
   (value: number): LogitsProcessor =>
   (scores) =>
     scores.map((score) => score / value);
 
-/** Keeps the `count` best tokens, and those that score as well as the last of them. */
+/** Keeps the `count` best tokens and all tokens with the same score as the last of them. */
 export const topK =
   (count: number): LogitsProcessor =>
   (scores) => {
@@ -31,7 +31,7 @@ export const topP =
       if (sum > 1 - mass) break;
       removed += 1;
     }
-    // Of tokens as likely as the last one kept, those with lower ids stay.
+    // Among tokens with the lowest kept probability, lower ids are kept.
     const limit = ascending[removed] ?? 0;
     let kept = ascending.length - removed;
     for (const probability of probabilities) if (probability > limit) kept -= 1;
@@ -43,7 +43,7 @@ export const topP =
     });
   };
 
-/** Keeps tokens at least `share` times as likely as the likeliest (Nguyen et al. 2024). */
+/** Keeps tokens that are at least `share` times as likely as the likeliest token (Nguyen et al. 2024). */
 export const minP =
   (share: number): LogitsProcessor =>
   (scores) => {
@@ -52,7 +52,7 @@ export const minP =
     return without(scores, (id) => (probabilities[id] ?? 0) < limit);
   };
 
-/** Keeps tokens whose surprise is nearest to the entropy, until `mass` is reached (Meister et al. 2023). */
+/** Keeps tokens whose information content is closest to the entropy, up to `mass` in total (Meister et al. 2023). */
 export const typicalP =
   (mass: number): LogitsProcessor =>
   (scores) => {
@@ -72,13 +72,13 @@ export const typicalP =
     return without(scores, (id) => id !== first && (distance[id] ?? 0) > limit);
   };
 
-/** Keeps tokens at least `epsilon` likely, and the likeliest (Hewitt et al. 2022). */
+/** Keeps tokens with a probability of at least `epsilon`, and the likeliest token (Hewitt et al. 2022). */
 export const epsilonCutoff =
   (epsilon: number): LogitsProcessor =>
   (scores) =>
     cutBelow(scores, () => epsilon);
 
-/** As {@link epsilonCutoff}, with a limit that falls as the entropy rises (Hewitt et al. 2022). */
+/** Like {@link epsilonCutoff}, with a limit that decreases as the entropy rises (Hewitt et al. 2022). */
 export const etaCutoff =
   (epsilon: number): LogitsProcessor =>
   (scores) =>

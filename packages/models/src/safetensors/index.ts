@@ -1,2 +1,2 @@
-/** safetensors live in core, whose checkpoints are written in the same format. */
+/** The safetensors format is implemented in core, which also uses it for checkpoints. */
 export * from '@whetstone/core/safetensors';

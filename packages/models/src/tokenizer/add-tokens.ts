@@ -2,17 +2,18 @@ import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import type { AddedTokenConfig, TokenizerFiles } from './tokenizer-files.js';
 import { isRecord } from '@whetstone/core/util';
 
-/** A tokenizer with further tokens, and the files that a folder needs to have the same. */
+/** A tokenizer with added tokens, and the files to write for it. */
 export interface GrownTokenizer {
   readonly files: TokenizerFiles;
-  /** Ids of the tokens that were not there before, one after the other. */
+  /** Consecutive ids of the added tokens. */
   readonly added: readonly number[];
-  /** By file name; empty where nothing was added. */
+  /** Contents of the changed files by name; empty if no token was added. */
   readonly written: Readonly<Record<string, string>>;
 }
 
 type Vocabulary = Readonly<Record<string, number>> | readonly unknown[];
 
+/** Returns the ids of all tokens, including added ones, by text. */
 function idsOf({ tokenizer }: TokenizerFiles): ReadonlyMap<string, number> {
   const vocabulary = tokenizer.model['vocab'] as Vocabulary;
   const own: readonly (readonly [string, number])[] = Array.isArray(vocabulary)
@@ -22,14 +23,14 @@ function idsOf({ tokenizer }: TokenizerFiles): ReadonlyMap<string, number> {
 }
 
 /**
- * Adds tokens that are read as wholes (`<|customer|>`): special ones, with ids behind all others. Tokens that the
- * vocabulary has already stay as they are.
+ * Adds special tokens such as `<|customer|>`, which are never split. Their ids follow all others. Tokens that are
+ * already in the vocabulary do not change.
  *
- * @throws WhetstoneError `TOKENIZER_INVALID` for a token that is empty
+ * @throws TOKENIZER_INVALID if a token is empty.
  */
 export function addTokens(files: TokenizerFiles, tokens: readonly string[]): GrownTokenizer {
   if (tokens.some((token) => token.trim() === ''))
-    throw new WhetstoneError('TOKENIZER_INVALID', 'A token to be added is empty.', {
+    throw new WhetstoneError('TOKENIZER_INVALID', 'A token to add is empty.', {
       place: { path: 'model.addTokens' },
     });
   const ids = idsOf(files);
@@ -57,7 +58,7 @@ export function addTokens(files: TokenizerFiles, tokens: readonly string[]): Gro
   };
 }
 
-/** Where a configuration lists its added tokens, the new ones join them. */
+/** Adds the new tokens to the lists of added tokens that tokenizer_config.json contains. */
 function grownConfig(
   config: Readonly<Record<string, Json>>,
   entries: readonly AddedTokenConfig[],
@@ -87,22 +88,22 @@ function grownConfig(
 }
 
 /**
- * The tokens that `grown` has more than `base`, in the order of their ids. @throws WhetstoneError `TOKENIZER_INVALID`
- * where the two tell other tokens apart
+ * Returns the tokens of `grown` that `base` lacks, in the order of their ids.
+ *
+ * @throws TOKENIZER_INVALID if the tokenizers differ in more than tokens added at the end.
  */
 export function tokensAddedTo(base: TokenizerFiles, grown: TokenizerFiles): readonly string[] {
   const before = idsOf(base);
-  const more = [...idsOf(grown)].filter(([token]) => !before.has(token)).sort(([, a], [, b]) => a - b);
+  const added = [...idsOf(grown)].filter(([token]) => !before.has(token)).sort(([, a], [, b]) => a - b);
   const again = addTokens(
     base,
-    more.map(([token]) => token),
+    added.map(([token]) => token),
   );
-  if (more.some(([, id], index) => again.added[index] !== id)) {
-    throw new WhetstoneError(
-      'TOKENIZER_INVALID',
-      'The two tokenizers differ in more than tokens that were added at the end.',
-      { place: { file: grown.folder }, expected: `the tokenizer of ${base.folder}, and further tokens` },
-    );
+  if (added.some(([, id], index) => again.added[index] !== id)) {
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The two tokenizers differ in more than tokens added at the end.', {
+      place: { file: grown.folder },
+      expected: `the tokenizer of ${base.folder} with additional tokens`,
+    });
   }
-  return more.map(([token]) => token);
+  return added.map(([token]) => token);
 }

@@ -1,8 +1,8 @@
 import type { AddedTokenConfig } from './tokenizer-files.js';
 
 /**
- * A stretch of text: an added token, or what lies between added tokens. `start` and `end` include white space that the
- * token swallows.
+ * A range of text: an added token, or the text between two added tokens. `start` and `end` include white space that
+ * belongs to the token.
  */
 export interface Section {
   readonly start: number;
@@ -18,8 +18,8 @@ interface TrieNode {
 const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
 
 /**
- * Finds added tokens in text, leftmost and longest first, honouring `single_word`, `lstrip` and `rstrip`.
- * Returns sections that cover the text without gaps; empty ones are left out.
+ * Creates a function that finds added tokens in a text: the leftmost first, then the longest. It honours `single_word`,
+ * `lstrip` and `rstrip`. The returned sections cover the text without gaps; none is empty.
  */
 export function createAddedTokenSplitter(
   tokens: readonly { readonly text: string; readonly token: AddedTokenConfig }[],
@@ -48,7 +48,7 @@ function split(text: string, root: TrieNode): Section[] {
       continue;
     }
     let { start, end } = match;
-    if (match.token.single_word === true && !standsAlone(text, start, end)) {
+    if (match.token.single_word === true && !isSingleWord(text, start, end)) {
       at = end;
       continue;
     }
@@ -77,7 +77,7 @@ function longestAt(
   return found;
 }
 
-function standsAlone(text: string, start: number, end: number): boolean {
+function isSingleWord(text: string, start: number, end: number): boolean {
   const before = start > 0 ? (Array.from(text.slice(Math.max(0, start - 2), start)).at(-1) ?? '') : '';
   const after = end < text.length ? String.fromCodePoint(text.codePointAt(end) ?? 32) : '';
   return !WORD.test(before) && !WORD.test(after);

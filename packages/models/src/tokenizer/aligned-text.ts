@@ -1,7 +1,6 @@
 /**
- * A text that was derived from another one, and which range of the original each of its UTF-16 units came from.
- * `starts` and `ends` are absent while the derived text is a slice of the original that begins at `base`: the common
- * case costs nothing.
+ * A text derived from an original text. `starts` and `ends` give the range of the original for each UTF-16 unit. They
+ * are absent if the text is a slice of the original that begins at `base`, which is the common case.
  */
 export interface AlignedText {
   readonly text: string;
@@ -10,7 +9,7 @@ export interface AlignedText {
   readonly ends?: readonly number[];
 }
 
-/** A slice of the original, unchanged. */
+/** Returns an unchanged slice of the original that begins at `base`. */
 export function unchanged(text: string, base: number): AlignedText {
   return { text, base };
 }
@@ -18,7 +17,7 @@ export function unchanged(text: string, base: number): AlignedText {
 const isHighSurrogate = (unit: number): boolean => (unit & 0xfc00) === 0xd800;
 const isLowSurrogate = (unit: number): boolean => (unit & 0xfc00) === 0xdc00;
 
-/** Where the character that unit `index` belongs to begins in the original. */
+/** Returns the start, in the original, of the character that contains unit `index`. */
 export function originalStart(aligned: AlignedText, index: number): number {
   const { text, base, starts } = aligned;
   if (starts !== undefined) return starts[index] ?? base;
@@ -26,7 +25,7 @@ export function originalStart(aligned: AlignedText, index: number): number {
   return base + (inside ? index - 1 : index);
 }
 
-/** Where the character that unit `index` belongs to ends in the original. */
+/** Returns the end, in the original, of the character that contains unit `index`. */
 export function originalEnd(aligned: AlignedText, index: number): number {
   const { text, base, ends } = aligned;
   if (ends !== undefined) return ends[index] ?? base;
@@ -34,24 +33,25 @@ export function originalEnd(aligned: AlignedText, index: number): number {
   return base + index + (pair ? 2 : 1);
 }
 
-/** Builds a derived text piece by piece. */
+/** Builds a derived text from left to right. */
 export interface AlignmentBuilder {
   /**
-   * Appends `piece`, which came from units `from` up to `to` of `source`: character k of it from character k there,
-   * those beyond from the last one.
+   * Appends `addition`, derived from units `from` to `to` (exclusive) of `source`. Character k is aligned with
+   * character k of that range; further characters are aligned with its last character.
    */
-  append(piece: string, from: number, to: number): void;
+  append(addition: string, from: number, to: number): void;
   finish(): AlignedText;
 }
 
+/** Creates a builder of a text that is derived from `source`. */
 export function alignmentBuilder(source: AlignedText): AlignmentBuilder {
   let text = '';
   const starts: number[] = [];
   const ends: number[] = [];
   return {
-    append(piece, from, to) {
+    append(addition, from, to) {
       let at = from;
-      for (const character of piece) {
+      for (const character of addition) {
         const start = originalStart(source, at);
         const end = originalEnd(source, at);
         for (let unit = 0; unit < character.length; unit++) {
@@ -61,15 +61,15 @@ export function alignmentBuilder(source: AlignedText): AlignmentBuilder {
         const next = at + ((source.text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1);
         if (next < to) at = next;
       }
-      text += piece;
+      text += addition;
     },
     finish: () => ({ text, base: source.base, starts, ends }),
   };
 }
 
 /**
- * Applies `change` to every stretch of the text that `stretches` matches and that is independent of one another,
- * keeping the alignment of each.
+ * Applies `change` to every match of `stretches` and to the text between matches. Each is aligned with its own range,
+ * so the results of `change` must not depend on the surrounding text.
  */
 export function mapStretches(source: AlignedText, stretches: RegExp, change: (stretch: string) => string): AlignedText {
   const builder = alignmentBuilder(source);
@@ -84,8 +84,8 @@ export function mapStretches(source: AlignedText, stretches: RegExp, change: (st
 }
 
 /**
- * Replaces every match of `pattern`; a replacement stands where the last character of its match stood, as in Hugging
- * Face's reference.
+ * Replaces every match of `pattern`. A replacement is aligned with the last character of its match, as in Hugging
+ * Face's reference implementation.
  */
 export function replaceMatches(
   source: AlignedText,

@@ -2,55 +2,55 @@ import { library } from './library.js';
 import type { DecoderConfig } from './tokenizer-files.js';
 import { byteCharacters } from './word-encoder.js';
 
-/** One stage of decoding: texts of tokens to texts that are nearer to what a person reads. */
-type Stage = (tokens: string[]) => string[];
+/** One step of decoding: maps texts of tokens to texts. */
+type DecodeStep = (tokens: string[]) => string[];
 
 const byteOf = new Map(byteCharacters.map((character, byte) => [character, byte]));
-const utf8 = new TextEncoder();
-const toText = new TextDecoder('utf-8', { ignoreBOM: true });
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const utf8Encoder = new TextEncoder();
+const lenientUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Joins the texts of tokens as the tokenizer's file describes it. Bytes are decoded here and not by the library, which
- * resets at every added token, replaces broken bytes otherwise than Hugging Face's reference and cleans up spaces
- * unasked.
+ * Creates a function that joins the texts of tokens as tokenizer.json describes. Bytes are decoded here because the
+ * library starts anew at every added token, replaces invalid bytes differently from Hugging Face's reference, and
+ * always removes spaces before punctuation.
  */
 export function createDecoder(config: DecoderConfig | null): (tokens: string[]) => string {
   if (config === null) return (tokens) => tokens.join(' ');
-  const stages = flatten(config).map(createStage);
-  return (tokens) => stages.reduce((texts, stage) => stage(texts), tokens).join('');
+  const steps = flatten(config).map(createStep);
+  return (tokens) => steps.reduce((texts, step) => step(texts), tokens).join('');
 }
 
 function flatten(config: DecoderConfig): DecoderConfig[] {
   return config.type === 'Sequence' ? (config['decoders'] as readonly DecoderConfig[]).flatMap(flatten) : [config];
 }
 
-function createStage(config: DecoderConfig): Stage {
-  if (config.type === 'ByteLevel') return (tokens) => [toText.decode(Uint8Array.from(tokens.flatMap(bytesOf)))];
+function createStep(config: DecoderConfig): DecodeStep {
+  if (config.type === 'ByteLevel') return (tokens) => [lenientUtf8.decode(Uint8Array.from(tokens.flatMap(bytesOf)))];
   if (config.type === 'ByteFallback') return byteFallback;
   const sequence = new library.SequenceDecoder({ type: 'Sequence', decoders: [config] });
   return (tokens) => sequence.decode_chain(tokens);
 }
 
-/** The bytes that a token's characters stand for; a token with other characters is text of its own. */
+/** Returns the bytes that the characters of a token represent; the UTF-8 bytes of a token with other characters. */
 function bytesOf(token: string): number[] {
   const bytes: number[] = [];
   for (const character of token) {
     const byte = byteOf.get(character);
-    if (byte === undefined) return Array.from(utf8.encode(token));
+    if (byte === undefined) return Array.from(utf8Encoder.encode(token));
     bytes.push(byte);
   }
   return bytes;
 }
 
-/** Runs of `<0xNN>` become the text they spell, or one replacement character a byte where they spell none. */
+/** Decodes sequences of `<0xNN>` as UTF-8; invalid sequences become one replacement character per byte. */
 function byteFallback(tokens: string[]): string[] {
   const texts: string[] = [];
   let bytes: number[] = [];
   const flush = (): void => {
     if (bytes.length === 0) return;
     try {
-      texts.push(strict.decode(Uint8Array.from(bytes)));
+      texts.push(strictUtf8.decode(Uint8Array.from(bytes)));
     } catch {
       texts.push('\ufffd'.repeat(bytes.length));
     }

@@ -1,8 +1,8 @@
 import * as tokenizers from '@huggingface/tokenizers';
 
 /**
- * The parts of `@huggingface/tokenizers` that are used here. Its own declarations name files without their endings,
- * which TypeScript does not follow for ES modules under Node, so that they would all be `any`.
+ * Types of the exports of `@huggingface/tokenizers` that are used here. Its own declarations import files without
+ * extensions, which TypeScript does not resolve for ES modules under Node: every type would be `any`.
  */
 interface Library {
   readonly Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
@@ -22,9 +22,9 @@ interface LibraryTokenizer {
     | null;
 }
 
-/** A tokenization model: pieces of text to the texts of tokens. */
+/** A tokenization model: splits words into the texts of tokens. */
 export interface LibraryModel {
-  (pieces: readonly string[]): string[];
+  (words: readonly string[]): string[];
   readonly config: { readonly continuing_subword_prefix?: string | null };
   readonly vocab: readonly (string | undefined)[];
   readonly tokens_to_ids: ReadonlyMap<string, number>;

@@ -3,18 +3,16 @@ import { alignmentBuilder, mapStretches, replaceMatches, type AlignedText } from
 import { compilePattern, type Pattern } from './patterns.js';
 import type { NormalizerConfig } from './tokenizer-files.js';
 
-/** One step of normalisation that knows where each character came from. */
+/** Normalises a text and aligns each character with the original. */
 export type AlignedNormalizer = (source: AlignedText) => AlignedText;
 
 /**
- * A base character with its marks, or a Hangul syllable in its letters: what Unicode normalisation may join or take
- * apart, and nothing more.
+ * A base character with its combining marks, or the letters of one Hangul syllable: the sequences that Unicode
+ * normalisation composes or decomposes.
  */
 const COMPOSABLE = /[\u1100-\u115f][\u1160-\u11a7][\u11a8-\u11ff]?|\P{M}\p{M}*|\p{M}+/gu;
 
-/**
- * A normaliser as the tokenizer's file describes it, the library's own but aligned; null where the text stays as it is.
- */
+/** Creates the normaliser that tokenizer.json describes; null if there is none. */
 export function createNormalizer(config: NormalizerConfig | null): AlignedNormalizer | null {
   if (config === null) return null;
   if (config.type === 'Sequence') {
@@ -32,9 +30,7 @@ export function createNormalizer(config: NormalizerConfig | null): AlignedNormal
   return aligned(libraryNormalizer(config));
 }
 
-/**
- * The library's normaliser of any kind: a sequence of one, since only sequences build their parts from a description.
- */
+/** Creates the library's normaliser. It is wrapped in a sequence because only sequences accept a description. */
 function libraryNormalizer(config: NormalizerConfig): (text: string) => string {
   const sequence = new library.SequenceNormalizer({ type: 'Sequence', normalizers: [config] });
   return (text) => sequence.normalize(text);
@@ -50,30 +46,33 @@ function prepending(prefix: string): AlignedNormalizer {
   };
 }
 
+/** Makes a normaliser aligned: normalises composable sequences separately if that gives the same text. */
 function aligned(normalize: (text: string) => string): AlignedNormalizer {
   return (source) => {
-    const whole = normalize(source.text);
-    if (whole === source.text) return source;
+    const normalized = normalize(source.text);
+    if (normalized === source.text) return source;
     const stretched = mapStretches(source, COMPOSABLE, normalize);
-    return stretched.text === whole ? stretched : alignedByEnds(source, whole);
+    return stretched.text === normalized ? stretched : alignedByEnds(source, normalized);
   };
 }
 
-/** Last resort: what both texts begin and end with is aligned one to one, the middle as a whole. */
-function alignedByEnds(source: AlignedText, whole: string): AlignedText {
+/**
+ * Fallback: aligns the common beginning and end one to one, and the middle with the complete middle of the original.
+ */
+function alignedByEnds(source: AlignedText, normalized: string): AlignedText {
   const before = source.text;
   let head = 0;
-  while (head < before.length && head < whole.length && before[head] === whole[head]) head++;
+  while (head < before.length && head < normalized.length && before[head] === normalized[head]) head++;
   let tail = 0;
   while (
     tail < before.length - head &&
-    tail < whole.length - head &&
-    before[before.length - 1 - tail] === whole[whole.length - 1 - tail]
+    tail < normalized.length - head &&
+    before[before.length - 1 - tail] === normalized[normalized.length - 1 - tail]
   )
     tail++;
   const builder = alignmentBuilder(source);
   if (head > 0) builder.append(before.slice(0, head), 0, head);
-  const middle = whole.slice(head, whole.length - tail);
+  const middle = normalized.slice(head, normalized.length - tail);
   if (middle !== '') builder.append(middle, head, before.length - tail);
   if (tail > 0) builder.append(before.slice(before.length - tail), before.length - tail, before.length);
   return builder.finish();

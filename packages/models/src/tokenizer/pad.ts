@@ -2,21 +2,24 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { FolderTokenizer } from './tokenizer.js';
 
 export interface PaddedTexts {
-  /** One row a text, all of one length. */
+  /** One row per text, all of the same length. */
   readonly ids: readonly (readonly number[])[];
   /** 1 at tokens, 0 at padding. */
   readonly attentionMask: readonly (readonly number[])[];
 }
 
 export interface PadOptions {
-  /** Length of every row; longer texts lose their end, special tokens stay. The longest text's where absent. */
+  /**
+   * Length of every row; longer texts are truncated, special tokens are kept. Default: the length of the longest row.
+   */
   readonly maxLength?: number;
   readonly side?: 'left' | 'right';
 }
 
 /**
- * Encodes texts with special tokens into rows of one length. Throws `TOKENIZER_INVALID` where the tokenizer has no
- * padding token.
+ * Encodes texts, with special tokens, into rows of equal length.
+ *
+ * @throws TOKENIZER_INVALID if the tokenizer has no padding token.
  */
 export function encodePadded(
   tokenizer: FolderTokenizer,

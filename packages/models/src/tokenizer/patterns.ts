@@ -1,12 +1,12 @@
 import { library } from './library.js';
 
-/** How a tokenizer file writes a pattern. */
+/** A pattern in tokenizer.json. */
 export interface Pattern {
   readonly Regex?: string;
   readonly String?: string;
 }
 
-/** The pattern as a JavaScript expression: the library translates the Oniguruma syntax that these files use. */
+/** Compiles a pattern; the library translates its Oniguruma syntax into a JavaScript regular expression. */
 export function compilePattern(pattern: Pattern): RegExp {
   const { pattern: compiled } = new library.SplitPreTokenizer({
     type: 'Split',
@@ -14,6 +14,7 @@ export function compilePattern(pattern: Pattern): RegExp {
     behavior: 'Isolated',
     invert: true,
   });
-  if (compiled === null) throw new Error(`pattern ${JSON.stringify(pattern)} is neither a string nor an expression`);
+  if (compiled === null)
+    throw new Error(`pattern ${JSON.stringify(pattern)} is neither a string nor a regular expression`);
   return compiled;
 }

@@ -2,13 +2,13 @@ import { alignmentBuilder, replaceMatches, type AlignedText } from './aligned-te
 import { compilePattern, type Pattern } from './patterns.js';
 import type { PreTokenizerConfig } from './tokenizer-files.js';
 
-/** Cuts or rewrites one piece. `first` says that nothing of the text stands before the section it belongs to. */
-type Stage = (piece: AlignedText, first: boolean) => AlignedText[];
+/** Splits or rewrites one pre-token. `first` is true at the beginning of the text. */
+type SplitStep = (preToken: AlignedText, first: boolean) => AlignedText[];
 
 export interface PreTokenizer {
-  /** The pieces that the model encodes one by one. */
+  /** Splits a section into the pre-tokens that the model encodes one by one. */
   split(section: AlignedText, first: boolean): AlignedText[];
-  /** Whether the model reads the pieces as bytes, each byte written as one printable character. */
+  /** Whether the model reads the pre-tokens as bytes, each written as one printable character. */
   readonly byteLevel: boolean;
 }
 
@@ -16,23 +16,23 @@ const GPT2_WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 
 /**
- * Cuts a text into the pieces that never share a token, as the tokenizer's file describes it. Throws for kinds that
- * nobody knows.
+ * Creates the pre-tokenizer that tokenizer.json describes. No token spans two pre-tokens. Throws an error if the type
+ * is unknown.
  */
 export function createPreTokenizer(config: PreTokenizerConfig | null): PreTokenizer {
-  const parts = flatten(config);
-  const stages = parts.flatMap(createStages);
-  const byteLevel = parts.some((part) => part.type === 'ByteLevel');
+  const configs = flatten(config);
+  const steps = configs.flatMap(createSteps);
+  const byteLevel = configs.some(({ type }) => type === 'ByteLevel');
   return {
     byteLevel,
     split(section, first) {
-      let pieces = [section];
-      for (const stage of stages)
-        pieces =
-          pieces.length === 1 && pieces[0] !== undefined
-            ? stage(pieces[0], first)
-            : pieces.flatMap((piece, index) => stage(piece, first && index === 0));
-      return pieces;
+      let preTokens = [section];
+      for (const step of steps)
+        preTokens =
+          preTokens.length === 1 && preTokens[0] !== undefined
+            ? step(preTokens[0], first)
+            : preTokens.flatMap((preToken, index) => step(preToken, first && index === 0));
+      return preTokens;
     },
   };
 }
@@ -44,7 +44,7 @@ function flatten(config: PreTokenizerConfig | null): PreTokenizerConfig[] {
     : [config];
 }
 
-function createStages(config: PreTokenizerConfig): Stage[] {
+function createSteps(config: PreTokenizerConfig): SplitStep[] {
   const behaviour = typeof config['behavior'] === 'string' ? config['behavior'] : undefined;
   switch (config.type) {
     case 'Split':
@@ -52,11 +52,13 @@ function createStages(config: PreTokenizerConfig): Stage[] {
         splitting(compilePattern(config['pattern'] as Pattern), behaviour ?? 'Isolated', config['invert'] === true),
       ];
     case 'ByteLevel': {
-      const stages: Stage[] = [];
+      const steps: SplitStep[] = [];
       if (config['add_prefix_space'] === true)
-        stages.push((piece) => [piece.text === '' || piece.text.startsWith(' ') ? piece : prefixed(piece, ' ')]);
-      if (config['use_regex'] !== false) stages.push(splitting(GPT2_WORDS, 'Isolated', false));
-      return stages;
+        steps.push((preToken) => [
+          preToken.text === '' || preToken.text.startsWith(' ') ? preToken : prefixed(preToken, ' '),
+        ]);
+      if (config['use_regex'] !== false) steps.push(splitting(GPT2_WORDS, 'Isolated', false));
+      return steps;
     }
     case 'Metaspace':
       return metaspace(config);
@@ -77,19 +79,19 @@ function createStages(config: PreTokenizerConfig): Stage[] {
     case 'Replace': {
       const pattern = compilePattern(config['pattern'] as Pattern);
       const content = String(config['content'] ?? '');
-      return [(piece) => [replaceMatches(piece, pattern, () => content)]];
+      return [(preToken) => [replaceMatches(preToken, pattern, () => content)]];
     }
     default:
-      throw new Error(`pre-tokenizer of type ${JSON.stringify(config.type)} is not known`);
+      throw new Error(`the pre-tokenizer type ${JSON.stringify(config.type)} is unknown`);
   }
 }
 
-function metaspace(config: PreTokenizerConfig): Stage[] {
+function metaspace(config: PreTokenizerConfig): SplitStep[] {
   const replacement = typeof config['replacement'] === 'string' ? config['replacement'] : '▁';
   const scheme = config['prepend_scheme'] ?? (config['add_prefix_space'] === false ? 'never' : 'always');
-  const stages: Stage[] = [
-    (piece, first) => {
-      const replaced = piece.text.includes(' ') ? replaceUnits(piece, ' ', replacement) : piece;
+  const steps: SplitStep[] = [
+    (preToken, first) => {
+      const replaced = preToken.text.includes(' ') ? replaceUnits(preToken, ' ', replacement) : preToken;
       const prepend = scheme === 'always' || (scheme === 'first' && first);
       return [
         prepend && replaced.text !== '' && !replaced.text.startsWith(replacement)
@@ -99,62 +101,68 @@ function metaspace(config: PreTokenizerConfig): Stage[] {
     },
   ];
   if (config['split'] !== false)
-    stages.push(
+    steps.push(
       splitting(new RegExp(replacement.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu'), 'MergedWithNext', false),
     );
-  return stages;
+  return steps;
 }
 
-/** One unit for another of the same length: the alignment stays what it was. */
-function replaceUnits(piece: AlignedText, from: string, to: string): AlignedText {
+/** Replaces `from` by `to`. With equal lengths, the alignment does not change. */
+function replaceUnits(preToken: AlignedText, from: string, to: string): AlignedText {
   return to.length === from.length
-    ? { ...piece, text: piece.text.replaceAll(from, to) }
-    : replaceMatches(piece, new RegExp(from, 'g'), () => to);
+    ? { ...preToken, text: preToken.text.replaceAll(from, to) }
+    : replaceMatches(preToken, new RegExp(from, 'g'), () => to);
 }
 
-function prefixed(piece: AlignedText, prefix: string): AlignedText {
-  const builder = alignmentBuilder(piece);
+function prefixed(preToken: AlignedText, prefix: string): AlignedText {
+  const builder = alignmentBuilder(preToken);
   for (const character of prefix) builder.append(character, 0, 1);
-  builder.append(piece.text, 0, piece.text.length);
+  builder.append(preToken.text, 0, preToken.text.length);
   return builder.finish();
 }
 
-function slice(piece: AlignedText, start: number, end: number): AlignedText {
-  if (start === 0 && end === piece.text.length) return piece;
-  const text = piece.text.slice(start, end);
-  if (piece.starts === undefined || piece.ends === undefined) return { text, base: piece.base + start };
-  return { text, base: piece.base, starts: piece.starts.slice(start, end), ends: piece.ends.slice(start, end) };
+function slice(preToken: AlignedText, start: number, end: number): AlignedText {
+  if (start === 0 && end === preToken.text.length) return preToken;
+  const text = preToken.text.slice(start, end);
+  if (preToken.starts === undefined || preToken.ends === undefined) return { text, base: preToken.base + start };
+  return {
+    text,
+    base: preToken.base,
+    starts: preToken.starts.slice(start, end),
+    ends: preToken.ends.slice(start, end),
+  };
 }
 
-function splitting(pattern: RegExp, behaviour: string, invert: boolean): Stage {
-  return (piece) => {
-    const pieces: AlignedText[] = [];
+/** Creates a step that splits at matches of `pattern`; `behaviour` is the `behavior` of Hugging Face's `Split`. */
+function splitting(pattern: RegExp, behaviour: string, invert: boolean): SplitStep {
+  return (preToken) => {
+    const preTokens: AlignedText[] = [];
     let pendingStart = -1;
     let previousMatched = false;
     const emit = (start: number, end: number, matched: boolean): void => {
       if (end <= start) return;
       if (pendingStart >= 0 && (behaviour !== 'Contiguous' || !matched)) {
         if (behaviour === 'MergedWithNext' && !matched) start = pendingStart;
-        else pieces.push(slice(piece, pendingStart, start));
+        else preTokens.push(slice(preToken, pendingStart, start));
         pendingStart = -1;
       }
-      const last = pieces.at(-1);
-      if (!matched) pieces.push(slice(piece, start, end));
-      else if (behaviour === 'Isolated') pieces.push(slice(piece, start, end));
+      const last = preTokens.at(-1);
+      if (!matched) preTokens.push(slice(preToken, start, end));
+      else if (behaviour === 'Isolated') preTokens.push(slice(preToken, start, end));
       else if (behaviour === 'MergedWithPrevious' && last !== undefined && !previousMatched)
-        pieces[pieces.length - 1] = slice(piece, start - last.text.length, end);
-      else if (behaviour === 'MergedWithPrevious') pieces.push(slice(piece, start, end));
+        preTokens[preTokens.length - 1] = slice(preToken, start - last.text.length, end);
+      else if (behaviour === 'MergedWithPrevious') preTokens.push(slice(preToken, start, end));
       else if (behaviour === 'MergedWithNext' || (behaviour === 'Contiguous' && pendingStart < 0)) pendingStart = start;
       previousMatched = matched;
     };
     let at = 0;
-    for (const match of piece.text.matchAll(pattern)) {
+    for (const match of preToken.text.matchAll(pattern)) {
       emit(at, match.index, invert);
       emit(match.index, match.index + match[0].length, !invert);
       at = match.index + match[0].length;
     }
-    emit(at, piece.text.length, invert);
-    if (pendingStart >= 0) pieces.push(slice(piece, pendingStart, piece.text.length));
-    return pieces;
+    emit(at, preToken.text.length, invert);
+    if (pendingStart >= 0) preTokens.push(slice(preToken, pendingStart, preToken.text.length));
+    return preTokens;
   };
 }

@@ -1,57 +1,55 @@
 import type { Tokenizer } from '@whetstone/core/contract';
 
 export interface StreamDecoder {
-  /** Takes the next id; returns the text that it completes, which may be empty. */
+  /** Adds the next id. Returns the text that it completes, which may be empty. */
   push(id: number): string;
-  /** The rest of the text, broken characters included. */
+  /** Returns the rest of the text, including incomplete characters. */
   finish(): string;
 }
 
-/**
- * Groups of ids, each a whole number of characters, that are decoded anew with each push: decoders look at a token's
- * left neighbours.
- */
-const CONTEXT = 2;
+/** Number of preceding groups of ids that are decoded again with each push, because decoders look at earlier tokens. */
+const CONTEXT_GROUPS = 2;
 
-/** Ids after which text that is still broken is given out as it is: no character stays unfinished for so long. */
-const PATIENCE = 64;
+/** Maximum number of ids to hold back for an incomplete character; no valid character needs as many. */
+const MAX_PENDING_IDS = 64;
 
 /**
- * Decodes ids as they come, giving out whole characters only: a token may hold a part of a character, whose rest comes
- * with the next ones. The parts joined are `tokenizer.decode` of all ids.
+ * Creates a decoder of a stream of ids. It returns only complete characters, because one character can span several
+ * tokens. The concatenated results equal `tokenizer.decode` of all ids.
  */
 export function createStreamDecoder(
   tokenizer: Pick<Tokenizer, 'decode'>,
   options: { readonly skipSpecialTokens?: boolean } = {},
 ): StreamDecoder {
+  /** Preceding ids in groups, each of which is a sequence of complete characters. */
   let groups: number[][] = [];
   let pending: number[] = [];
-  /** UTF-16 units of the pending ids' text that were given out already. */
-  let given = 0;
-  const fresh = (): string => {
+  /** Number of UTF-16 units of the pending ids that were already returned. */
+  let returned = 0;
+  const decodePending = (): string => {
     const context = groups.flat();
     return tokenizer.decode([...context, ...pending], options).slice(tokenizer.decode(context, options).length);
   };
   const closeGroup = (): void => {
-    groups = [...groups, pending].slice(-CONTEXT);
+    groups = [...groups, pending].slice(-CONTEXT_GROUPS);
     pending = [];
-    given = 0;
+    returned = 0;
   };
   return {
     push(id) {
       pending.push(id);
-      const text = fresh();
-      const whole = pending.length < PATIENCE ? text.replace(/\ufffd+$/, '') : text;
-      const news = whole.slice(given);
-      given = Math.max(given, whole.length);
-      if (whole !== '' && whole.length === text.length) closeGroup();
-      return news;
+      const text = decodePending();
+      const complete = pending.length < MAX_PENDING_IDS ? text.replace(/\ufffd+$/, '') : text;
+      const addition = complete.slice(returned);
+      returned = Math.max(returned, complete.length);
+      if (complete !== '' && complete.length === text.length) closeGroup();
+      return addition;
     },
     finish() {
-      const rest = fresh().slice(given);
+      const rest = decodePending().slice(returned);
       groups = [];
       pending = [];
-      given = 0;
+      returned = 0;
       return rest;
     },
   };

@@ -24,7 +24,7 @@ const write = (name: string, value: unknown): Promise<void> =>
   writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
 
 describe('a tokenizer folder', () => {
-  it('gives its special tokens, however they are written', async () => {
+  it('provides its special tokens in every notation', async () => {
     await write('tokenizer.json', small);
     await write('special_tokens_map.json', { bos_token: { content: 'a', lstrip: false } });
     await write('tokenizer_config.json', {
@@ -47,7 +47,7 @@ describe('a tokenizer folder', () => {
     ['no vocabulary', { ...small, model: { type: 'BPE' } }, /model\.vocab/],
     ['no merges', { ...small, model: { type: 'BPE', vocab: {} } }, /model\.merges/],
     [
-      'an id that is no number',
+      'an id that is not a number',
       { ...small, model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } },
       /model\.vocab\["a"\]/,
     ],
@@ -57,11 +57,11 @@ describe('a tokenizer folder', () => {
     ['an unknown normaliser', { ...small, normalizer: { type: 'Nope' } }, /Nope/],
     ['an unknown decoder', { ...small, decoder: { type: 'Nope' } }, /Nope/],
     [
-      'a pattern that is none',
+      'an invalid pattern',
       { ...small, pre_tokenizer: { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' } },
       /./,
     ],
-  ])('with %s is refused with its file', async (_, value, message) => {
+  ])('with %s is rejected with the path of its file', async (_, value, message) => {
     if (value !== undefined) await write('tokenizer.json', value);
     await expect(loadTokenizer(folder)).rejects.toMatchObject({
       code: 'TOKENIZER_INVALID',
@@ -70,7 +70,7 @@ describe('a tokenizer folder', () => {
     await expect(loadTokenizer(folder).catch((error: unknown) => String(error))).resolves.toMatch(message);
   });
 
-  it('tells a text that it cannot write', async () => {
+  it('encodes an empty text and ignores unknown ids', async () => {
     await write('tokenizer.json', small);
     const tokenizer = await loadTokenizer(folder);
     expect(tokenizer.encode('')).toEqual([]);
@@ -80,26 +80,26 @@ describe('a tokenizer folder', () => {
 });
 
 describe('streaming', () => {
-  /** Bytes as ids: decoding is that of the bytes, broken ones replaced. */
+  /** Ids are bytes; invalid bytes are replaced. */
   const bytes = {
     decode: (ids: readonly number[]): string =>
       new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(ids)),
   };
 
-  it('gives out whole characters only', () => {
+  it('returns complete characters only', () => {
     const stream = createStreamDecoder(bytes);
     const parts = Array.from(new TextEncoder().encode('a😀é'), (byte) => stream.push(byte));
     expect(parts).toEqual(['a', '', '', '', '😀', '', 'é']);
     expect(stream.finish()).toBe('');
   });
 
-  it('gives out what stays broken at the end', () => {
+  it('returns incomplete characters at the end', () => {
     const stream = createStreamDecoder(bytes);
     expect([stream.push(0xf0), stream.push(0x9f)]).toEqual(['', '']);
     expect(stream.finish()).toBe('\ufffd');
   });
 
-  it('does not wait for ever', () => {
+  it('does not hold back invalid bytes forever', () => {
     const stream = createStreamDecoder(bytes);
     const text = Array.from({ length: 200 }, () => stream.push(0xff)).join('');
     expect(text.length).toBeGreaterThan(100);

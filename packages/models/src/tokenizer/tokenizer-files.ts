@@ -21,7 +21,7 @@ export type NormalizerConfig = Typed;
 export type PreTokenizerConfig = Typed;
 export type DecoderConfig = Typed;
 
-/** `tokenizer.json` as far as it is read here; the library reads the rest. */
+/** The fields of tokenizer.json that are read here; the library reads the others. */
 interface TokenizerDescription {
   readonly added_tokens: readonly AddedTokenConfig[];
   readonly normalizer: NormalizerConfig | null;
@@ -31,7 +31,7 @@ interface TokenizerDescription {
   readonly model: Typed;
 }
 
-/** Names of special tokens to their text: `bos_token`, `eos_token`, `pad_token`, … */
+/** Texts of special tokens by name: `bos_token`, `eos_token`, `pad_token` and so on. */
 export type SpecialTokens = Readonly<Record<string, string>>;
 
 export interface TokenizerFiles {
@@ -44,8 +44,9 @@ export interface TokenizerFiles {
 const SPECIAL_NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
 /**
- * Reads the tokenizer of a Hugging Face folder. Throws `TOKENIZER_INVALID` with the file, and the line where JSON does
- * not parse.
+ * Reads the tokenizer files of a Hugging Face folder.
+ *
+ * @throws TOKENIZER_INVALID if a file is missing or invalid; for invalid JSON, with the line.
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const tokenizer = await readJson(join(folder, 'tokenizer.json'), true);
@@ -72,7 +73,7 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
       place: { file },
       cause,
       hint:
-        'A model folder needs tokenizer.json, as save_pretrained writes it; `whetstone import` makes one from a ' +
+        'A model folder needs tokenizer.json, as save_pretrained writes it. `whetstone import` creates it from a ' +
         'GGUF file.',
     });
   }
@@ -86,7 +87,7 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
     });
   }
   if (!isRecord(value))
-    throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not hold a JSON object.', {
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not contain a JSON object.', {
       place: { file },
       expected: 'an object',
       found: Array.isArray(value) ? 'a list' : String(value),
@@ -99,10 +100,10 @@ function lineOf(text: string, error: Error): { line?: number } {
   return position === undefined ? {} : { line: text.slice(0, Number(position)).split('\n').length };
 }
 
-/** Checks what the code here relies on; adds tokens that only `tokenizer_config.json` lists. */
+/** Checks the fields that the code relies on and adds the tokens that only tokenizer_config.json lists. */
 function describe(tokenizer: JsonObject, config: JsonObject, file: string): TokenizerDescription {
-  const wrong = (path: string, expected: string, found: unknown): never => {
-    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer's ${path} is not what it must be.`, {
+  const invalid = (path: string, expected: string, found: unknown): never => {
+    throw new WhetstoneError('TOKENIZER_INVALID', `The tokenizer's ${path} is invalid.`, {
       place: { file, path },
       expected,
       found: found === undefined ? 'nothing' : (JSON.stringify(found) ?? 'nothing').slice(0, 80),
@@ -113,20 +114,20 @@ function describe(tokenizer: JsonObject, config: JsonObject, file: string): Toke
     if (value === null) return null;
     return isRecord(value) && typeof value['type'] === 'string'
       ? (value as Typed)
-      : wrong(key, 'an object with a type, or null', value);
+      : invalid(key, 'an object with a type, or null', value);
   };
   const model = tokenizer['model'];
-  if (!isRecord(model)) return wrong('model', 'an object', model);
+  if (!isRecord(model)) return invalid('model', 'an object', model);
   const vocabulary = model['vocab'];
   if (!isRecord(vocabulary) && !Array.isArray(vocabulary))
-    wrong('model.vocab', 'an object of token to id, or a list of [token, score]', vocabulary);
-  if (model['type'] === 'BPE' && !Array.isArray(model['merges'])) wrong('model.merges', 'a list', model['merges']);
-  if (isRecord(vocabulary)) checkIds(vocabulary, wrong);
+    invalid('model.vocab', 'an object of token to id, or a list of [token, score]', vocabulary);
+  if (model['type'] === 'BPE' && !Array.isArray(model['merges'])) invalid('model.merges', 'a list', model['merges']);
+  if (isRecord(vocabulary)) checkIds(vocabulary, invalid);
   const listed = tokenizer['added_tokens'] ?? [];
-  if (!Array.isArray(listed)) return wrong('added_tokens', 'a list', listed);
+  if (!Array.isArray(listed)) return invalid('added_tokens', 'a list', listed);
   const added = listed.map((token: unknown, index) => {
     if (!isRecord(token) || typeof token['content'] !== 'string' || !isId(token['id']))
-      return wrong(`added_tokens[${index}]`, 'an object with content and id', token);
+      return invalid(`added_tokens[${index}]`, 'an object with content and id', token);
     return token as unknown as AddedTokenConfig;
   });
   return {
@@ -140,27 +141,27 @@ function describe(tokenizer: JsonObject, config: JsonObject, file: string): Toke
   };
 }
 
-/** Ids are places in an embedding: an absurd one would make a list of that length. */
+/** Limit of ids, because the library allocates a list as long as the largest id. */
 const LARGEST_ID = 16_777_216;
 const isId = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < LARGEST_ID;
 
-function checkIds(vocabulary: JsonObject, wrong: (path: string, expected: string, found: unknown) => never): void {
+function checkIds(vocabulary: JsonObject, invalid: (path: string, expected: string, found: unknown) => never): void {
   for (const [token, id] of Object.entries(vocabulary))
-    if (!isId(id)) wrong(`model.vocab[${JSON.stringify(token)}]`, 'an id: a whole number from 0 on', id);
+    if (!isId(id)) invalid(`model.vocab[${JSON.stringify(token)}]`, 'an id: an integer of at least 0', id);
 }
 
 function withConfigured(listed: readonly AddedTokenConfig[], config: JsonObject): AddedTokenConfig[] {
   const decoder = config['added_tokens_decoder'];
   if (!isRecord(decoder)) return [...listed];
   const known = new Set(listed.map(({ id }) => id));
-  const further = Object.entries(decoder).flatMap(([id, token]): AddedTokenConfig[] => {
+  const additional = Object.entries(decoder).flatMap(([id, token]): AddedTokenConfig[] => {
     const number = Number(id);
     return !known.has(number) && isId(number) && isRecord(token) && typeof token['content'] === 'string'
       ? [{ ...token, content: token['content'], id: number }]
       : [];
   });
-  return [...listed, ...further];
+  return [...listed, ...additional];
 }
 
 function specialTokensOf(source: JsonObject): SpecialTokens {

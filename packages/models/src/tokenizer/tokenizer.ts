@@ -16,31 +16,37 @@ import {
 import { createWordEncoder } from './word-encoder.js';
 import { join } from 'node:path';
 
-/** A tokenizer with what only some uses need. */
+/** A tokenizer that was read from a model folder. */
 export interface FolderTokenizer extends Tokenizer {
-  /** `bos_token`, `eos_token`, `pad_token`, … as templates read them. */
+  /** Texts of `bos_token`, `eos_token`, `pad_token` and so on, for chat templates. */
   readonly specialTokens: SpecialTokens;
-  /** The token texts of ids, as the vocabulary writes them. */
+  /** Returns the texts of tokens as the vocabulary writes them. */
   tokens(ids: readonly number[]): (string | undefined)[];
-  /** Ids in the special tokens that the post-processor puts around a text. */
+  /** Adds the special tokens that the post-processor puts around a text. */
   withSpecialTokens(ids: readonly number[]): number[];
-  /** Two texts joined as the post-processor joins a pair, special tokens included. */
+  /** Encodes a pair of texts as the post-processor joins them, with special tokens. */
   encodePair(first: string, second: string): number[];
-  /** Whether the id is of a token that was added as a whole, special or not: ordinary text does not spell it. */
+  /** Returns whether the id is that of an added token, special or not. Such a token is never split. */
   isAddedToken(id: number): boolean;
-  /** Ids that `decode` leaves out when asked to skip special tokens. */
+  /** Ids that `decode` omits with `skipSpecialTokens`. */
   readonly specialTokenIds: ReadonlySet<number>;
 }
 
-/** Reads the tokenizer of a model folder. Throws `TOKENIZER_INVALID`. */
+/**
+ * Loads the tokenizer of a model folder.
+ *
+ * @throws TOKENIZER_INVALID if a file is missing or invalid.
+ */
 export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
   const recipe = recipeFor('remakeTokenizer', { folder });
   return Object.assign(createTokenizer(await readTokenizerFiles(folder)), recipe === undefined ? {} : { recipe });
 }
 
 /**
- * Makes a tokenizer from its files' contents: `@huggingface/tokenizers` does the work, offsets and decoding are exact
- * where the library is not.
+ * Creates a tokenizer from the contents of its files. It uses `@huggingface/tokenizers` and adds exact character
+ * offsets, normalisation and decoding, in which the library differs from the reference.
+ *
+ * @throws TOKENIZER_INVALID if the library does not support the tokenizer.
  */
 export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
   try {
@@ -63,7 +69,7 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
     if (id === undefined)
       throw new WhetstoneError(
         'TOKENIZER_INVALID',
-        `The token ${JSON.stringify(token)} is not in the vocabulary, which has no unknown token either.`,
+        `The token ${JSON.stringify(token)} is not in the vocabulary, and the tokenizer has no unknown token.`,
       );
     return id;
   };
@@ -85,14 +91,14 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
   const starts: number[] = [];
   const ends: number[] = [];
   const pushWords = (section: AlignedText, first: boolean): void => {
-    for (const piece of preTokenizer.split(section, first)) {
-      const word = encodeWord(piece.text);
+    for (const preToken of preTokenizer.split(section, first)) {
+      const word = encodeWord(preToken.text);
       for (let i = 0; i < word.ids.length; i++) {
         const from = word.starts[i] ?? 0;
         const to = word.ends[i] ?? from;
         ids.push(word.ids[i] ?? 0);
-        starts.push(piece.starts === undefined ? piece.base + from : originalStart(piece, from));
-        ends.push(piece.ends === undefined ? piece.base + to : originalEnd(piece, Math.max(from, to - 1)));
+        starts.push(preToken.starts === undefined ? preToken.base + from : originalStart(preToken, from));
+        ends.push(preToken.ends === undefined ? preToken.base + to : originalEnd(preToken, Math.max(from, to - 1)));
       }
     }
   };
@@ -114,10 +120,10 @@ function build({ tokenizer, config, specialTokens }: TokenizerFiles): FolderToke
         if (section.text !== '') pushWords(section, start === 0);
         continue;
       }
-      for (const part of splitNormalized(section.text)) {
-        if (part.token !== null)
-          pushToken(part.token, originalStart(section, part.start), originalEnd(section, part.end - 1));
-        else pushWords(sliceOf(section, part.start, part.end), start === 0 && part.start === 0);
+      for (const inner of splitNormalized(section.text)) {
+        if (inner.token !== null)
+          pushToken(inner.token, originalStart(section, inner.start), originalEnd(section, inner.end - 1));
+        else pushWords(sliceOf(section, inner.start, inner.end), start === 0 && inner.start === 0);
       }
     }
     return { ids: ids.slice(), starts: starts.slice(), ends: ends.slice() };

@@ -1,22 +1,22 @@
 import type { LibraryModel } from './library.js';
 
-/** The tokens of one piece; token i covers UTF-16 units `starts[i]` up to `ends[i]` of the piece. */
+/** The tokens of one word; token i covers the UTF-16 units from `starts[i]` to `ends[i]` (exclusive) of the word. */
 interface EncodedWord {
   readonly ids: readonly number[];
   readonly starts: readonly number[];
   readonly ends: readonly number[];
 }
 
-export type WordEncoder = (piece: string) => EncodedWord;
+export type WordEncoder = (word: string) => EncodedWord;
 
 const CACHE_ENTRIES = 60_000;
-const LONGEST_CACHED = 48;
+const MAX_CACHED_LENGTH = 48;
 const BYTE_TOKEN = /^<0x([0-9A-F]{2})>$/;
 const utf8 = new TextEncoder();
 
 /**
- * Printable stand-ins for the 256 bytes, as GPT-2's vocabulary writes them: printable Latin-1 as itself, the rest from
- * U+0100 on.
+ * The printable characters that represent the 256 bytes in GPT-2's vocabulary. Printable Latin-1 characters represent
+ * themselves; the other bytes are mapped to U+0100 and following.
  */
 export const byteCharacters: readonly string[] = (() => {
   let spare = 0x100;
@@ -26,30 +26,27 @@ export const byteCharacters: readonly string[] = (() => {
   });
 })();
 
-/**
- * Encodes pieces with the library's model. Words come again and again: what was encoded once is remembered, within a
- * bound.
- */
+/** Creates a function that encodes words (pre-tokens) with the library's model. It caches up to 60 000 short words. */
 export function createWordEncoder(
   model: LibraryModel,
   options: { readonly byteLevel: boolean; readonly idOf: (token: string) => number },
 ): WordEncoder {
   const cache = new Map<string, EncodedWord>();
-  const encode = (piece: string): EncodedWord => {
-    const written = options.byteLevel ? Array.from(utf8.encode(piece), (byte) => byteCharacters[byte]).join('') : piece;
+  const encode = (word: string): EncodedWord => {
+    const written = options.byteLevel ? Array.from(utf8.encode(word), (byte) => byteCharacters[byte]).join('') : word;
     const tokens = model([written]);
-    const ranges = options.byteLevel ? byteRanges(piece, tokens) : tokenRanges(piece, tokens, model);
+    const ranges = options.byteLevel ? byteRanges(word, tokens) : tokenRanges(word, tokens, model);
     return { ids: tokens.map(options.idOf), ...ranges };
   };
-  return (piece) => {
-    if (piece.length > LONGEST_CACHED) return encode(piece);
-    let word = cache.get(piece);
-    if (word === undefined) {
-      word = encode(piece);
+  return (word) => {
+    if (word.length > MAX_CACHED_LENGTH) return encode(word);
+    let encoded = cache.get(word);
+    if (encoded === undefined) {
+      encoded = encode(word);
       if (cache.size >= CACHE_ENTRIES) cache.clear();
-      cache.set(piece, word);
+      cache.set(word, encoded);
     }
-    return word;
+    return encoded;
   };
 }
 
@@ -58,12 +55,12 @@ interface Ranges {
   readonly ends: number[];
 }
 
-/** Each character of a byte-level token is one byte; a token covers every character that it holds a byte of. */
-function byteRanges(piece: string, tokens: readonly string[]): Ranges {
+/** Returns the ranges of byte-level tokens. A token covers every character of which it contains a byte. */
+function byteRanges(word: string, tokens: readonly string[]): Ranges {
   const first: number[] = [];
   const last: number[] = [];
   let unit = 0;
-  for (const character of piece) {
+  for (const character of word) {
     for (let count = utf8Length(character); count > 0; count--) {
       first.push(unit);
       last.push(unit + character.length);
@@ -73,9 +70,9 @@ function byteRanges(piece: string, tokens: readonly string[]): Ranges {
   const ranges: Ranges = { starts: [], ends: [] };
   let at = 0;
   for (const token of tokens) {
-    ranges.starts.push(first[at] ?? piece.length);
+    ranges.starts.push(first[at] ?? word.length);
     at += token.length;
-    ranges.ends.push(last[at - 1] ?? piece.length);
+    ranges.ends.push(last[at - 1] ?? word.length);
   }
   return ranges;
 }
@@ -85,8 +82,10 @@ function utf8Length(character: string): number {
   return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
 }
 
-/** Finds each token in the piece again: as its own text, as a byte of a character, or as something unknown. */
-function tokenRanges(piece: string, tokens: readonly string[], model: LibraryModel): Ranges {
+/**
+ * Returns the ranges of tokens by matching them with the word: as text, as bytes of a character, or as unknown tokens.
+ */
+function tokenRanges(word: string, tokens: readonly string[], model: LibraryModel): Ranges {
   const prefix = (model.config as { continuing_subword_prefix?: string | null }).continuing_subword_prefix ?? '';
   const suffix = model.end_of_word_suffix ?? '';
   const surface = (token: string, index: number): string => {
@@ -98,12 +97,12 @@ function tokenRanges(piece: string, tokens: readonly string[], model: LibraryMod
   let bytesLeft = 0;
   tokens.forEach((token, index) => {
     const text = surface(token, index);
-    const width = (piece.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
+    const width = (word.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
     let end: number;
-    if (bytesLeft === 0 && piece.startsWith(text, at)) {
+    if (bytesLeft === 0 && word.startsWith(text, at)) {
       end = at + text.length;
     } else if (BYTE_TOKEN.test(token)) {
-      if (bytesLeft === 0) bytesLeft = utf8Length(piece.slice(at, at + width));
+      if (bytesLeft === 0) bytesLeft = utf8Length(word.slice(at, at + width));
       bytesLeft--;
       ranges.starts.push(at);
       ranges.ends.push(at + width);
@@ -111,7 +110,7 @@ function tokenRanges(piece: string, tokens: readonly string[], model: LibraryMod
       return;
     } else {
       end = endOfUnknown(
-        piece,
+        word,
         at,
         tokens.slice(index + 1).map((next, offset) => surface(next, index + 1 + offset)),
         width,
@@ -126,19 +125,19 @@ function tokenRanges(piece: string, tokens: readonly string[], model: LibraryMod
 }
 
 /**
- * An unknown token stands for one character, or where unknowns are fused or are whole words, for all up to the next
- * known token.
+ * Returns the end of an unknown token. It covers one character or, if unknown tokens are fused, all characters up to
+ * the next known token.
  */
 function endOfUnknown(
-  piece: string,
+  word: string,
   start: number,
   following: readonly string[],
   width: number,
   fused: boolean,
 ): number {
   const next = following[0];
-  if (next === undefined) return piece.length;
+  if (next === undefined) return word.length;
   if (!fused) return start + width;
-  const found = piece.indexOf(next, start + width);
+  const found = word.indexOf(next, start + width);
   return found < 0 ? start + width : found;
 }
