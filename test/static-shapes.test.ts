@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
-import { trainStep, type StepParts } from '@whetstone/core/training';
+import { trainStep, type StepServices } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { generateIds } from '@whetstone/models';
@@ -34,7 +34,7 @@ async function generate(): Promise<number[][]> {
 }
 
 /** Losses of steps whose batches are of unlike lengths, with unlike numbers of targets. */
-async function trainUnlike(backend: StepParts['backend']): Promise<number[]> {
+async function trainUnlike(backend: StepServices['backend']): Promise<number[]> {
   const model = tinyModel();
   const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 6, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });

@@ -1,13 +1,17 @@
 import { defineToken, type Token } from '../contract/tokens.js';
 import { clusterOfEnvironment, type ClusterMembership } from './tf-config.js';
 
-/** Says whether this process is one of several. */
+/** Finds out whether this process belongs to a cluster. */
 export interface ClusterSource {
-  /** Null for a run in one process. Throws `CONFIG_INVALID`. */
+  /**
+   * Returns the membership of this process, or null if the run uses one process.
+   *
+   * @throws `CONFIG_INVALID`
+   */
   membership(): ClusterMembership | null;
 }
 
-/** What TF_CONFIG says, unless something else is registered. */
+/** The source of the cluster. By default, the environment variable TF_CONFIG. */
 export const CLUSTER: Token<ClusterSource> = defineToken('CLUSTER');
 
 export const environmentCluster: ClusterSource = { membership: () => clusterOfEnvironment() };

@@ -4,45 +4,48 @@ import { createInterface } from 'node:readline';
 /** A connection that carries messages in order. */
 export interface Connection<Out, In> {
   send(message: Out): void;
-  /** Ends it after everything sent has gone out. */
+  /** Closes the connection after all messages are sent. */
   end(): void;
-  /** Cuts it off. */
+  /** Closes the connection at once. */
   destroy(): void;
-  /** Who listens last is told; what came before anyone listened is told then. */
+  /** Sets the only listener. It first receives the messages that arrived before there was a listener. */
   onMessage(listener: (message: In) => void): void;
-  /** Told once, however it ended. */
+  /** Sets the listener that is called once, when the connection is closed for any reason. */
   onClose(listener: (reason: string) => void): void;
 }
 
-/** No message is near this long; a stranger's would be cut off here. */
+/**
+ * The maximum length of a line in bytes. Workers send much shorter ones; a client that sends longer ones is
+ * disconnected.
+ */
 const MAX_LINE_LENGTH = 16 * 2 ** 20;
 
-/** Until a connection that was ended is cut off. */
+/** Seconds until a connection that is closing is cut off. */
 const CLOSE_TIMEOUT = 1;
 
-/** Messages as lines of JSON. What is no JSON ends the connection. */
+/** Returns a connection that sends messages as lines of JSON. A line that is not JSON closes it. */
 export function socketConnection<Out, In>(socket: Socket): Connection<Out, In> {
   const inbox = createInbox<In>();
   let reason = 'the connection was closed';
-  let sinceLine = 0;
+  let unfinishedBytes = 0;
   socket.setNoDelay(true);
   socket.on('data', (chunk: Buffer) => {
     const end = chunk.lastIndexOf(10);
-    sinceLine = end < 0 ? sinceLine + chunk.length : chunk.length - end - 1;
-    if (sinceLine > MAX_LINE_LENGTH) socket.destroy(new Error('a message without an end'));
+    unfinishedBytes = end < 0 ? unfinishedBytes + chunk.length : chunk.length - end - 1;
+    if (unfinishedBytes > MAX_LINE_LENGTH) socket.destroy(new Error('a message is too long'));
   });
   const lines = createInterface({ input: socket, crlfDelay: Infinity });
   lines.on('line', (line) => {
     try {
       inbox.put(JSON.parse(line) as In);
     } catch {
-      socket.destroy(new Error('a message that is no JSON'));
+      socket.destroy(new Error('a message is not JSON'));
     }
   });
   socket.on('error', (error) => {
     reason = error.message;
   });
-  // readline hands on a socket's error too.
+  // readline emits the socket's errors, too; the listener above handles them.
   lines.on('error', () => undefined);
   socket.on('close', () => inbox.close(reason));
   return {
@@ -51,7 +54,7 @@ export function socketConnection<Out, In>(socket: Socket): Connection<Out, In> {
     },
     end: () => {
       socket.end();
-      // The other side may be beyond answering.
+      // The other process may no longer answer.
       setTimeout(() => socket.destroy(), CLOSE_TIMEOUT * 1000);
     },
     destroy: () => void socket.destroy(),
@@ -60,24 +63,24 @@ export function socketConnection<Out, In>(socket: Socket): Connection<Out, In> {
   };
 }
 
-/** Two ends of a connection within a process. */
+/** Returns the two ends of a connection within a process. */
 export function localConnections<A, B>(): readonly [Connection<A, B>, Connection<B, A>] {
   const left = createInbox<B>();
   const right = createInbox<A>();
   const close = (): void => {
     setImmediate(() => {
-      left.close('it was ended');
-      right.close('it was ended');
+      left.close('the connection was closed');
+      right.close('the connection was closed');
     });
   };
-  const half = <Out, In>(own: Inbox<In>, other: Inbox<Out>): Connection<Out, In> => ({
-    send: (message) => void setImmediate(() => other.put(message)),
+  const endpoint = <Out, In>(inbox: Inbox<In>, peerInbox: Inbox<Out>): Connection<Out, In> => ({
+    send: (message) => void setImmediate(() => peerInbox.put(message)),
     end: close,
     destroy: close,
-    onMessage: own.onMessage,
-    onClose: own.onClose,
+    onMessage: inbox.onMessage,
+    onClose: inbox.onClose,
   });
-  return [half<A, B>(left, right), half<B, A>(right, left)];
+  return [endpoint<A, B>(left, right), endpoint<B, A>(right, left)];
 }
 
 interface Inbox<In> {

@@ -9,13 +9,16 @@ export interface CoordinatorOptions {
   /** Hash of the cluster's addresses. */
   readonly cluster: string;
   readonly timeouts: Timeouts;
-  /** A worker in words. */
+  /** Returns the name of a worker for error messages. */
   nameOf(rank: number): string;
 }
 
-/** The middle of the star: the process of rank 0 takes in what all say and answers all. It judges who is lost. */
+/**
+ * The server of the cluster, in the process of rank 0. It receives the messages of all workers, answers them, and
+ * decides which workers are lost.
+ */
 export interface Coordinator {
-  /** Takes in a process; its hello is still to come. */
+  /** Adds a connection, on which the hello of a worker is expected. */
   accept(connection: Connection<FromCoordinator, ToCoordinator>): void;
   close(): void;
 }
@@ -23,7 +26,7 @@ export interface Coordinator {
 interface ConnectedWorker {
   readonly hello: Hello;
   readonly connection: Connection<FromCoordinator, ToCoordinator>;
-  heard: number;
+  lastHeard: number;
   left: boolean;
   stalled: string | null;
 }
@@ -34,39 +37,39 @@ interface PendingGather {
   readonly since: number;
 }
 
-/** Seconds in which all that wait for a sum of tensors notice that it will not come. */
+/** Seconds in which all waiting workers notice that an all-reduce has stalled. */
 const ALL_REDUCE_STALL_GRACE = 5;
 
-/** Seconds that the chief waits for the others to take their leave. */
+/** Seconds that the chief waits for the other workers to leave. */
 const DEPARTURE_GRACE = 10;
 
 export function createCoordinator({ count, cluster, timeouts, nameOf }: CoordinatorOptions): Coordinator {
-  const members = new Map<number, ConnectedWorker>();
-  const gatherings = new Map<number, PendingGather>();
+  const connected = new Map<number, ConnectedWorker>();
+  const pendingGathers = new Map<number, PendingGather>();
   const started = secondsNow();
   let phase: 'joining' | 'running' | 'closing' | 'over' = 'joining';
-  let judging: NodeJS.Timeout | null = null;
+  let stallTimer: NodeJS.Timeout | null = null;
 
   const ranks = Array.from({ length: count }, (_, rank) => rank);
   const namesOf = (some: readonly number[]): string =>
     some.map((rank, index) => (index === 0 ? capitalize(nameOf(rank)) : nameOf(rank))).join(' and ');
-  const tell = (message: FromCoordinator, except?: number): void => {
-    for (const [rank, { connection, left }] of members) if (!left && rank !== except) connection.send(message);
+  const broadcast = (message: FromCoordinator, except?: number): void => {
+    for (const [rank, { connection, left }] of connected) if (!left && rank !== except) connection.send(message);
   };
-  /** Ends the run for all. The first reason is the one. */
+  /** Ends the run for all workers. Only the first call has an effect. */
   const fail = (code: ErrorCode, message: string, details: Readonly<Record<string, Json>>, except?: number): void => {
     if (phase === 'over') return;
     phase = 'over';
-    tell({ type: 'lost', code, message, details }, except);
+    broadcast({ type: 'lost', code, message, details }, except);
   };
-  const lose = (lost: readonly number[], how: string): void =>
+  const failLost = (lost: readonly number[], how: string): void =>
     fail('WORKER_LOST', `${namesOf(lost)} ${how}`, { workers: [...lost] });
 
   const welcome = (): void => {
-    if (members.size < count) return;
+    if (connected.size < count) return;
     phase = 'running';
-    const hellos = ranks.map((rank) => members.get(rank)?.hello);
-    tell({
+    const hellos = ranks.map((rank) => connected.get(rank)?.hello);
+    broadcast({
       type: 'welcome',
       addresses: hellos.map((hello) => hello?.address ?? ''),
       sharingCores: hellos.map((hello) => hellos.filter((other) => other?.cores === hello?.cores).length),
@@ -74,42 +77,42 @@ export function createCoordinator({ count, cluster, timeouts, nameOf }: Coordina
   };
 
   const gather = (rank: number, sequence: number, what: string, value: Json): void => {
-    const gathering = gatherings.get(sequence) ?? { what, values: new Map<number, Json>(), since: secondsNow() };
-    gatherings.set(sequence, gathering);
-    if (gathering.what !== what) {
-      const [first = 0] = gathering.values.keys();
+    const pending = pendingGathers.get(sequence) ?? { what, values: new Map<number, Json>(), since: secondsNow() };
+    pendingGathers.set(sequence, pending);
+    if (pending.what !== what) {
+      const [first = 0] = pending.values.keys();
       fail(
         'WORKER_FAILED',
-        `The workers do not do the same: ${nameOf(first)} is at '${gathering.what}', ${nameOf(rank)} at '${what}'.`,
+        `The workers are out of step: ${nameOf(first)} is at '${pending.what}', ${nameOf(rank)} at '${what}'.`,
         { workers: [first, rank] },
       );
       return;
     }
-    gathering.values.set(rank, value);
-    if (gathering.values.size < count) return;
-    gatherings.delete(sequence);
-    tell({ type: 'gathered', sequence, values: ranks.map((each) => gathering.values.get(each) ?? null) });
+    pending.values.set(rank, value);
+    if (pending.values.size < count) return;
+    pendingGathers.delete(sequence);
+    broadcast({ type: 'gathered', sequence, values: ranks.map((each) => pending.values.get(each) ?? null) });
   };
 
-  /** Some say that a sum of tensors does not come: those who do not say so are the ones who are waited for. */
-  const judge = (): void => {
-    const messages = [...members.values()].flatMap(({ stalled }) => stalled ?? []);
-    const late = ranks.filter((rank) => members.get(rank)?.stalled === null);
-    if (late.length === 0)
+  /** Reports the workers for which a stalled all-reduce waits: those that did not report the stall themselves. */
+  const reportStalledWorkers = (): void => {
+    const messages = [...connected.values()].flatMap(({ stalled }) => stalled ?? []);
+    const missing = ranks.filter((rank) => connected.get(rank)?.stalled === null);
+    if (missing.length === 0)
       fail('WORKER_LOST', `The workers cannot reach each other to sum the gradients: ${messages[0] ?? ''}`, {
         workers: [...ranks],
       });
     else
-      lose(
-        late,
-        `did not take part in summing the gradients within ${timeouts.timeoutSeconds} s, or cannot be reached for it.`,
+      failLost(
+        missing,
+        `did not join the all-reduce of the gradients within ${timeouts.timeoutSeconds} s, or cannot be reached.`,
       );
   };
 
-  const take = (rank: number, member: ConnectedWorker, message: ToCoordinator): void => {
-    member.heard = secondsNow();
+  const handleMessage = (rank: number, worker: ConnectedWorker, message: ToCoordinator): void => {
+    worker.lastHeard = secondsNow();
     if (message.type === 'gather') gather(rank, message.sequence, message.what, message.value);
-    else if (message.type === 'leave') member.left = true;
+    else if (message.type === 'leave') worker.left = true;
     else if (message.type === 'failed') {
       if (message.code === 'INTERRUPTED')
         fail('INTERRUPTED', `${capitalize(nameOf(rank))} was interrupted.`, { workers: [rank] }, rank);
@@ -121,8 +124,8 @@ export function createCoordinator({ count, cluster, timeouts, nameOf }: Coordina
           rank,
         );
     } else if (message.type === 'allReduceStalled') {
-      member.stalled = message.message;
-      judging ??= setTimeout(judge, ALL_REDUCE_STALL_GRACE * 1000);
+      worker.stalled = message.message;
+      stallTimer ??= setTimeout(reportStalledWorkers, ALL_REDUCE_STALL_GRACE * 1000);
     }
   };
 
@@ -136,40 +139,42 @@ export function createCoordinator({ count, cluster, timeouts, nameOf }: Coordina
       return refuse(
         connection,
         'CONFIG_CONFLICT',
-        'This is the chief of another cluster, or one of another version of Whetstone.',
+        'This chief belongs to another cluster, or runs another version of Whetstone.',
       );
     const { rank } = hello;
-    if (members.get(rank)?.left === true || phase === 'closing') {
+    if (connected.get(rank)?.left === true || phase === 'closing') {
       connection.send({ type: 'later' });
       return connection.end();
     }
-    if (!ranks.includes(rank) || members.has(rank))
+    if (!ranks.includes(rank) || connected.has(rank))
       return refuse(
         connection,
         'CONFIG_CONFLICT',
-        `${capitalize(nameOf(rank))} is there already: two processes were started as the same task.`,
+        `${capitalize(nameOf(rank))} is already connected: two processes were started as the same task.`,
       );
     if (phase !== 'joining')
       return refuse(
         connection,
         'WORKER_LOST',
-        'The others have begun, or ended, without this worker. Start all of them anew; they go on from the ' +
-          'last checkpoint.',
+        'The run has started, or ended, without this worker. Restart all workers: they resume from the last ' +
+          'checkpoint.',
       );
-    const member: ConnectedWorker = { hello, connection, heard: secondsNow(), left: false, stalled: null };
-    members.set(rank, member);
-    connection.onMessage((message) => take(rank, member, message));
+    const worker: ConnectedWorker = { hello, connection, lastHeard: secondsNow(), left: false, stalled: null };
+    connected.set(rank, worker);
+    connection.onMessage((message) => handleMessage(rank, worker, message));
     connection.onClose((reason) => {
-      if (!member.left) lose([rank], `is gone (${reason}).`);
-      member.left = true;
+      if (!worker.left) failLost([rank], `disconnected (${reason}).`);
+      worker.left = true;
     });
-    const chief = members.get(0)?.hello.settings ?? hello.settings;
-    const other = Object.keys({ ...chief, ...hello.settings }).filter((name) => chief[name] !== hello.settings[name]);
-    if (other.length > 0)
+    const chief = connected.get(0)?.hello.settings ?? hello.settings;
+    const differing = Object.keys({ ...chief, ...hello.settings }).filter(
+      (name) => chief[name] !== hello.settings[name],
+    );
+    if (differing.length > 0)
       fail(
         'CONFIG_CONFLICT',
-        `${capitalize(nameOf(rank))} runs another configuration than ${nameOf(0)}: ${other.join(', ')} ` +
-          `${other.length === 1 ? 'differs' : 'differ'}.`,
+        `${capitalize(nameOf(rank))} has a configuration different from that of ${nameOf(0)}: ` +
+          `${differing.join(', ')} ${differing.length === 1 ? 'differs' : 'differ'}.`,
         { workers: [rank] },
       );
     else welcome();
@@ -177,45 +182,45 @@ export function createCoordinator({ count, cluster, timeouts, nameOf }: Coordina
 
   const watching = watch(timeouts.heartbeatSeconds, (now) => {
     if (phase === 'over') return;
-    tell({ type: 'heartbeat' });
-    const missing = ranks.filter((rank) => !members.has(rank));
+    broadcast({ type: 'heartbeat' });
+    const missing = ranks.filter((rank) => !connected.has(rank));
     if (phase === 'joining' && now - started > timeouts.timeoutSeconds)
-      return lose(missing, `did not come within ${timeouts.timeoutSeconds} s.`);
-    const silent = [...members]
-      .filter(([rank, { heard, left }]) => rank !== 0 && !left && now - heard > timeouts.silenceSeconds)
+      return failLost(missing, `did not connect within ${timeouts.timeoutSeconds} s.`);
+    const silent = [...connected]
+      .filter(([rank, { lastHeard, left }]) => rank !== 0 && !left && now - lastHeard > timeouts.silenceSeconds)
       .map(([rank]) => rank);
-    if (silent.length > 0) return lose(silent, `gave no sign of life for ${timeouts.silenceSeconds} s.`);
-    for (const { what, values, since } of gatherings.values()) {
+    if (silent.length > 0) return failLost(silent, `sent no heartbeat for ${timeouts.silenceSeconds} s.`);
+    for (const { what, values, since } of pendingGathers.values()) {
       if (now - since > timeouts.timeoutSeconds)
-        return lose(
+        return failLost(
           ranks.filter((rank) => !values.has(rank)),
-          `did not come to '${what}' within ${timeouts.timeoutSeconds} s of the first; the others wait there.`,
+          `did not reach '${what}' within ${timeouts.timeoutSeconds} s of the first worker; the others are waiting.`,
         );
     }
   });
 
   return {
     accept: (connection) => {
-      // Who says nothing is no worker.
-      const silent = setTimeout(() => connection.destroy(), 30_000);
-      silent.unref();
+      // Connections that send no hello are dropped.
+      const helloTimer = setTimeout(() => connection.destroy(), 30_000);
+      helloTimer.unref();
       connection.onMessage((message) => {
-        clearTimeout(silent);
+        clearTimeout(helloTimer);
         admit(connection, message as Hello);
       });
-      connection.onClose(() => clearTimeout(silent));
+      connection.onClose(() => clearTimeout(helloTimer));
     },
     close: () => {
       watching.stop();
-      if (judging !== null) clearTimeout(judging);
+      if (stallTimer !== null) clearTimeout(stallTimer);
       if (phase !== 'over') phase = 'closing';
       const deadline = secondsNow() + DEPARTURE_GRACE;
       const finish = (): void => {
-        const staying = [...members].some(([rank, { left }]) => rank !== 0 && !left);
-        if (staying && phase !== 'over' && secondsNow() < deadline) return void setTimeout(finish, 20);
-        if (phase !== 'over') tell({ type: 'leave' }, 0);
+        const isWaiting = [...connected].some(([rank, { left }]) => rank !== 0 && !left);
+        if (isWaiting && phase !== 'over' && secondsNow() < deadline) return void setTimeout(finish, 20);
+        if (phase !== 'over') broadcast({ type: 'leave' }, 0);
         phase = 'over';
-        for (const { connection } of members.values()) connection.end();
+        for (const { connection } of connected.values()) connection.end();
       };
       finish();
     },

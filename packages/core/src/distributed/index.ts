@@ -1,6 +1,6 @@
-/** Training in several processes: where they are, how they meet, what they tell each other. */
+/** Training in several processes: their addresses, the rendezvous, and the messages between them. */
 export { CLUSTER, environmentCluster } from './cluster.js';
-export { freePort, joinCluster, workerName, type Rendezvous as Joined } from './rendezvous.js';
+export { freePort, joinCluster, workerName, type Rendezvous } from './rendezvous.js';
 export { singleWorker } from './single-worker.js';
 export { clusterOfEnvironment } from './tf-config.js';
 export { createWorkers, explainFailure } from './workers.js';

@@ -1,23 +1,23 @@
 import type { ErrorCode } from '../contract/error-codes.js';
 import type { Json } from '../contract/json.js';
 
-/** What a process says of itself when it comes. */
+/** The first message of a worker. */
 export interface Hello {
   readonly type: 'hello';
   /** Version of this protocol. */
   readonly protocol: number;
-  /** Hash of the cluster's addresses: whoever lacks it came to the wrong door. */
+  /** Hash of the cluster's addresses. A worker with a different hash belongs to another cluster. */
   readonly cluster: string;
   readonly rank: number;
-  /** Hashes of what all have to agree on, by name. */
+  /** Hashes of the settings that must be the same in all workers, by name. */
   readonly settings: Readonly<Record<string, string>>;
-  /** Names the cores that it computes on: equal where two processes share them. */
+  /** Identifies the cores that the process uses: equal if two processes share them. */
   readonly cores: string;
-  /** `host:port` where its tensors are served. */
+  /** `host:port` at which the process serves its tensors. */
   readonly address: string;
 }
 
-/** To the chief. */
+/** Messages to the chief. */
 export type ToCoordinator =
   | Hello
   | { readonly type: 'gather'; readonly sequence: number; readonly what: string; readonly value: Json }
@@ -26,10 +26,10 @@ export type ToCoordinator =
   | { readonly type: 'heartbeat' }
   | { readonly type: 'leave' };
 
-/** From the chief. */
+/** Messages from the chief. */
 export type FromCoordinator =
   | { readonly type: 'welcome'; readonly addresses: readonly string[]; readonly sharingCores: readonly number[] }
-  /** The run before is not quite over: come again. */
+  /** The previous run is still closing: connect again. */
   | { readonly type: 'later' }
   | { readonly type: 'gathered'; readonly sequence: number; readonly values: readonly Json[] }
   | {

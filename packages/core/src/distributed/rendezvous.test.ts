@@ -21,14 +21,14 @@ async function addressesFor(count: number): Promise<string[]> {
   return [...ports].map((port) => `127.0.0.1:${port}`);
 }
 
-interface Differing {
+interface JoinChanges {
   readonly settings?: Readonly<Record<string, string>>;
   readonly timeoutSeconds?: number;
   readonly signal?: AbortSignal;
 }
 
-/** Joins as one of `addresses`; the meeting's processes are this one, several times over. */
-async function join(addresses: readonly string[], rank: number, more: Differing = {}): Promise<Rendezvous> {
+/** Joins the cluster as one of `addresses`. All workers run in this process. */
+async function join(addresses: readonly string[], rank: number, more: JoinChanges = {}): Promise<Rendezvous> {
   const each = await joinCluster(
     { rank, count: addresses.length, addresses },
     { timeoutSeconds: 30, settings, signal: new AbortController().signal, ...more },
@@ -37,7 +37,7 @@ async function join(addresses: readonly string[], rank: number, more: Differing 
   return each;
 }
 
-async function meet(count: number, more: Differing = {}): Promise<Rendezvous[]> {
+async function joinAll(count: number, more: JoinChanges = {}): Promise<Rendezvous[]> {
   const addresses = await addressesFor(count);
   return Promise.all(addresses.map((_, rank) => join(addresses, rank, more)));
 }
@@ -48,32 +48,32 @@ const failureOf = (promise: Promise<unknown>): Promise<WhetstoneError> =>
     (error: unknown) => error as WhetstoneError,
   );
 
-describe('a meeting', () => {
-  it('tells all workers the tensor addresses: a second port of the chief, else the configured ones', async () => {
+describe('joinCluster', () => {
+  it('sends all workers the tensor addresses: a second port of the chief, the configured ones of others', async () => {
     const addresses = await addressesFor(3);
     const [chief, first, second] = await Promise.all([2, 0, 1].map((rank) => join(addresses, rank)));
     for (const each of [chief, first, second]) expect(each?.cluster.addresses.slice(1)).toEqual(addresses.slice(1));
     expect(first?.cluster.addresses[0]).not.toBe(addresses[0]);
     expect(first?.cluster.addresses).toEqual(second?.cluster.addresses);
-    // This one process uses the same cores three times.
+    // All three workers run in this process, on the same cores.
     expect(chief?.cluster.sharingCores).toBe(3);
   });
 
-  it('gathers by rank, whoever comes first, again and again', async () => {
-    const all = await meet(3);
+  it('gathers values by rank, in any order of arrival', async () => {
+    const all = await joinAll(3);
     for (let round = 0; round < 20; round++) {
       const answers = await Promise.all(
-        all.toReversed().map(({ member, cluster }) => member.gather(`round ${round}`, { rank: cluster.rank, round })),
+        all.toReversed().map(({ client, cluster }) => client.gather(`round ${round}`, { rank: cluster.rank, round })),
       );
       for (const answer of answers) expect(answer).toEqual([0, 1, 2].map((rank) => ({ rank, round })));
     }
   });
 
-  it('notices where two are not at the same place', async () => {
-    const [chief, other] = await meet(2);
+  it('reports workers that are out of step', async () => {
+    const [chief, other] = await joinAll(2);
     const failures = await Promise.all([
-      failureOf(chief!.member.gather('an evaluation', 1)),
-      failureOf(other!.member.gather('step 3', 1)),
+      failureOf(chief!.client.gather('an evaluation', 1)),
+      failureOf(other!.client.gather('step 3', 1)),
     ]);
     for (const { code, message } of failures) {
       expect(code).toBe('WORKER_FAILED');
@@ -82,44 +82,44 @@ describe('a meeting', () => {
     }
   });
 
-  it('ends all with the name of one that fails, and that one with its own error', async () => {
-    const all = await meet(3);
-    const waiting = [0, 2].map((rank) => failureOf(all[rank]!.member.gather('step 1', null)));
+  it('ends all workers with the name of the one that failed, and that one with its own error', async () => {
+    const all = await joinAll(3);
+    const waiting = [0, 2].map((rank) => failureOf(all[rank]!.client.gather('step 1', null)));
     const own = new WhetstoneErrorClass('NON_FINITE', 'The loss is not a number.');
-    expect(await explainFailure(all[1]!.member, own)).toBe(own);
+    expect(await explainFailure(all[1]!.client, own)).toBe(own);
     for (const failure of await Promise.all(waiting)) {
       expect(failure.code).toBe('WORKER_FAILED');
       expect(failure.message).toContain('Worker 1 (127.0.0.1:');
       expect(failure.message).toContain('[NON_FINITE] The loss is not a number.');
-      // What follows from it is explained by it.
+      // An all-reduce that fails as a consequence is explained by the original error.
       expect(
         await explainFailure(
-          all[0]!.member,
+          all[0]!.client,
           new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: …'),
         ),
       ).toMatchObject({ code: 'WORKER_FAILED' });
     }
   });
 
-  it('passes an interruption on as one', async () => {
-    const [chief, other] = await meet(2);
-    const waiting = failureOf(chief!.member.gather('step 1', null));
-    await explainFailure(other!.member, new WhetstoneErrorClass('INTERRUPTED', 'The run was left.'));
+  it('reports an interruption to the other workers as an interruption', async () => {
+    const [chief, other] = await joinAll(2);
+    const waiting = failureOf(chief!.client.gather('step 1', null));
+    await explainFailure(other!.client, new WhetstoneErrorClass('INTERRUPTED', 'The run was left.'));
     expect((await waiting).code).toBe('INTERRUPTED');
   });
 
-  it('counts nobody as lost who took leave', async () => {
-    const [chief, other] = await meet(2);
-    await Promise.all([chief, other].map((each) => each!.member.gather('the end', null)));
+  it('does not count a worker that has left as lost', async () => {
+    const [chief, other] = await joinAll(2);
+    await Promise.all([chief, other].map((each) => each!.client.gather('the end', null)));
     other!.leave();
     chief!.leave();
     await new Promise((resolve) => {
       setTimeout(resolve, 300);
     });
-    expect([chief!.member.failure, other!.member.failure]).toEqual([null, null]);
+    expect([chief!.client.failure, other!.client.failure]).toEqual([null, null]);
   });
 
-  it('is held again by the same processes, whoever is quicker', async () => {
+  it('can be repeated in the same processes, in any order of arrival', async () => {
     const addresses = await addressesFor(2);
     const controller = new AbortController();
     for (let round = 0; round < 3; round++) {
@@ -128,10 +128,10 @@ describe('a meeting', () => {
           joinCluster({ rank, count: 2, addresses }, { timeoutSeconds: 30, settings, signal: controller.signal }),
         ),
       );
-      await Promise.all([chief, other].map((each) => each!.member.gather(`round ${round}`, null)));
+      await Promise.all([chief, other].map((each) => each!.client.gather(`round ${round}`, null)));
       other!.leave();
       if (round < 2) {
-        // It comes again before the chief has left.
+        // The worker joins again before the chief has left.
         const again = joinCluster(
           { rank: 1, count: 2, addresses },
           { timeoutSeconds: 30, settings, signal: controller.signal },
@@ -145,7 +145,7 @@ describe('a meeting', () => {
           { timeoutSeconds: 30, settings, signal: controller.signal },
         );
         const back = await again;
-        expect(await Promise.all([next.member.gather('x', 0), back.member.gather('x', 1)])).toEqual([
+        expect(await Promise.all([next.client.gather('x', 0), back.client.gather('x', 1)])).toEqual([
           [0, 1],
           [0, 1],
         ]);
@@ -162,11 +162,11 @@ describe('a meeting', () => {
     const chief = join(addresses, 0).catch(() => null);
     const refused = await Promise.any([first, second]);
     expect(refused.code).toBe('CONFIG_CONFLICT');
-    expect(refused.message).toContain('is there already');
+    expect(refused.message).toContain('is already connected');
     await chief;
   });
 
-  it('names the part of the configuration that differs', async () => {
+  it('names the configuration section that differs', async () => {
     const addresses = await addressesFor(2);
     const failures = await Promise.all([
       failureOf(join(addresses, 0)),
@@ -175,12 +175,12 @@ describe('a meeting', () => {
     for (const { code, message } of failures) {
       expect(code).toBe('CONFIG_CONFLICT');
       expect(message).toMatch(
-        /^Worker 1 \(127\.0\.0\.1:\d+\) runs another configuration than worker 0 .*: training differs\.$/,
+        /^Worker 1 \(127\.0\.0\.1:\d+\) has a configuration different from that of worker 0 .*: training differs\.$/,
       );
     }
   });
 
-  it('waits for those who are missing no longer than it may, and names them', async () => {
+  it('fails after the timeout and names the missing workers', async () => {
     const addresses = await addressesFor(3);
     const failures = await Promise.all([
       failureOf(join(addresses, 0, { timeoutSeconds: 1 })),
@@ -188,19 +188,19 @@ describe('a meeting', () => {
     ]);
     for (const { code, message, details } of failures) {
       expect(code).toBe('WORKER_LOST');
-      expect(message).toBe(`Worker 1 (${addresses[1]}) did not come within 1 s.`);
+      expect(message).toBe(`Worker 1 (${addresses[1]}) did not connect within 1 s.`);
       expect(details['workers']).toEqual([1]);
     }
   });
 
-  it('says that the chief cannot be reached', async () => {
+  it('fails if the chief cannot be reached', async () => {
     const addresses = await addressesFor(2);
     const failure = await failureOf(join(addresses, 1, { timeoutSeconds: 0.5 }));
     expect(failure.code).toBe('WORKER_LOST');
     expect(failure.message).toContain(`Worker 0 (${addresses[0]}), the chief, cannot be reached`);
   });
 
-  it('ends where it is interrupted before all are there', async () => {
+  it('can be interrupted while it waits for workers', async () => {
     const addresses = await addressesFor(2);
     const controller = new AbortController();
     const waiting = failureOf(join(addresses, 0, { signal: controller.signal }));
@@ -208,30 +208,26 @@ describe('a meeting', () => {
     expect((await waiting).code).toBe('INTERRUPTED');
   });
 
-  it('is not disturbed by strangers at the door', async () => {
+  it('ignores connections that are not from workers', async () => {
     const addresses = await addressesFor(2);
     const chief = join(addresses, 0);
     const port = Number(addresses[0]?.split(':')[1]);
     await new Promise((resolve) => {
       setTimeout(resolve, 100);
     });
-    for (const words of [
-      'GET / HTTP/1.1\r\n\r\n',
-      '{"type":"hello","protocol":2,"cluster":"another","rank":1}\n',
-      '',
-    ]) {
+    for (const text of ['GET / HTTP/1.1\r\n\r\n', '{"type":"hello","protocol":2,"cluster":"another","rank":1}\n', '']) {
       const socket = connect({ port, host: '127.0.0.1' });
       socket.on('error', () => undefined);
-      socket.end(words);
+      socket.end(text);
     }
     const other = await join(addresses, 1);
-    expect(await Promise.all([(await chief).member.gather('x', 0), other.member.gather('x', 1)])).toEqual([
+    expect(await Promise.all([(await chief).client.gather('x', 0), other.client.gather('x', 1)])).toEqual([
       [0, 1],
       [0, 1],
     ]);
   });
 
-  it('says where the chief cannot listen', async () => {
+  it('fails if the port of the chief is taken', async () => {
     const addresses = await addressesFor(2);
     const taken = createServer();
     await new Promise<void>((resolve) => {
@@ -244,7 +240,7 @@ describe('a meeting', () => {
   });
 });
 
-describe('who is lost', () => {
+describe('createCoordinator reports as lost a worker', () => {
   const timeouts = { timeoutSeconds: 1, heartbeatSeconds: 0.1, silenceSeconds: 1 };
   const nameOf = (rank: number): string => `worker ${rank}`;
   const hello = (rank: number) => ({
@@ -257,79 +253,79 @@ describe('who is lost', () => {
     address: `h:${rank}`,
   });
 
-  /** Workers 1 and up are links that the test speaks through itself. */
-  function star(count: number) {
-    const hub = createCoordinator({ count, cluster: 'c', timeouts, nameOf });
-    const links = Array.from({ length: count }, () => {
-      const [own, hubs] = localConnections<ToCoordinator, FromCoordinator>();
-      hub.accept(hubs);
+  /** Connects `count` workers. Only worker 0 has a client: the test sends the messages of the others itself. */
+  function connectWorkers(count: number) {
+    const coordinator = createCoordinator({ count, cluster: 'c', timeouts, nameOf });
+    const connections = Array.from({ length: count }, () => {
+      const [own, far] = localConnections<ToCoordinator, FromCoordinator>();
+      coordinator.accept(far);
       return own;
     });
-    const chief = createWorkerClient(links[0]!, { hello: hello(0), timeouts, chief: 'worker 0' });
-    for (const [rank, link] of links.entries()) {
+    const chief = createWorkerClient(connections[0]!, { hello: hello(0), timeouts, chief: 'worker 0' });
+    for (const [rank, connection] of connections.entries()) {
       if (rank > 0) {
-        link.onMessage(() => undefined);
-        link.send(hello(rank));
+        connection.onMessage(() => undefined);
+        connection.send(hello(rank));
       }
     }
-    return { hub, links, chief };
+    return { coordinator, connections, chief };
   }
-  const beat = (link: { send(message: ToCoordinator): void }) =>
-    setInterval(() => link.send({ type: 'heartbeat' }), 100);
+  const sendHeartbeats = (connection: { send(message: ToCoordinator): void }) =>
+    setInterval(() => connection.send({ type: 'heartbeat' }), 100);
 
-  it('who closes the connection without leave', async () => {
-    const { hub, links, chief } = star(3);
+  it('that disconnects without leaving', async () => {
+    const { coordinator, connections, chief } = connectWorkers(3);
     await chief.welcomed;
     const waiting = failureOf(chief.gather('step 1', null));
-    links[2]!.destroy();
+    connections[2]!.destroy();
     expect(await waiting).toMatchObject({
       code: 'WORKER_LOST',
-      message: 'Worker 2 is gone (it was ended).',
+      message: 'Worker 2 disconnected (the connection was closed).',
       details: { workers: [2] },
     });
     chief.leave();
-    hub.close();
+    coordinator.close();
   });
 
-  it('who gives no sign of life', async () => {
-    const { hub, links, chief } = star(3);
-    const living = beat(links[1]!);
+  it('that sends no heartbeat', async () => {
+    const { coordinator, connections, chief } = connectWorkers(3);
+    const heartbeats = sendHeartbeats(connections[1]!);
     const failure = await new Promise<WhetstoneError>((resolve) => {
       chief.onFailure(resolve);
     });
-    clearInterval(living);
-    expect(failure.message).toBe('Worker 2 gave no sign of life for 1 s.');
+    clearInterval(heartbeats);
+    expect(failure.message).toBe('Worker 2 sent no heartbeat for 1 s.');
     chief.leave();
-    hub.close();
+    coordinator.close();
   });
 
-  it('who lives but does not come to where the others wait', async () => {
-    const { hub, links, chief } = star(3);
-    const living = [1, 2].map((rank) => beat(links[rank]!));
+  it('that is alive but does not reach the point at which the others wait', async () => {
+    const { coordinator, connections, chief } = connectWorkers(3);
+    const heartbeats = [1, 2].map((rank) => sendHeartbeats(connections[rank]!));
     await chief.welcomed;
-    links[2]!.send({ type: 'gather', sequence: 0, what: 'the loss of step 7', value: null });
+    connections[2]!.send({ type: 'gather', sequence: 0, what: 'the loss of step 7', value: null });
     const failure = await failureOf(chief.gather('the loss of step 7', null));
-    for (const timer of living) clearInterval(timer);
+    for (const timer of heartbeats) clearInterval(timer);
     expect(failure.message).toBe(
-      "Worker 1 did not come to 'the loss of step 7' within 1 s of the first; the others wait there.",
+      "Worker 1 did not reach 'the loss of step 7' within 1 s of the first worker; the others are waiting.",
     );
     chief.leave();
-    hub.close();
+    coordinator.close();
   });
 
-  it('who does not miss the gradients that the others wait for', async () => {
-    const { hub, links, chief } = star(3);
-    const living = [1, 2].map((rank) => beat(links[rank]!));
+  it('that does not report an all-reduce as stalled while others do', async () => {
+    const { coordinator, connections, chief } = connectWorkers(3);
+    const heartbeats = [1, 2].map((rank) => sendHeartbeats(connections[rank]!));
     await chief.welcomed;
-    links[1]!.send({ type: 'allReduceStalled', message: 'Collective has timed out' });
+    connections[1]!.send({ type: 'allReduceStalled', message: 'Collective has timed out' });
     const failure = (await explainFailure(
       chief,
       new WhetstoneErrorClass('BACKEND_FAILED', 'Collective ops is aborted by: Collective has timed out'),
     )) as WhetstoneError;
-    for (const timer of living) clearInterval(timer);
+    for (const timer of heartbeats) clearInterval(timer);
     expect(failure.code).toBe('WORKER_LOST');
-    expect(failure.message).toMatch(/^Worker 2 did not take part in summing the gradients within 1 s/);
+    expect(failure.message).toMatch(/^Worker 2 did not join the all-reduce of the gradients within 1 s/);
     chief.leave();
-    hub.close();
+    coordinator.close();
   }, 30_000);
 });

@@ -15,23 +15,23 @@ import { messageOf } from '../util/index.js';
 
 export interface JoinOptions {
   readonly timeoutSeconds: number;
-  /** What all processes have to agree on, as text. */
+  /** The settings that must be the same in all processes, as text, by name. */
   readonly settings: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
 }
 
-/** A process among its like: its line to the others, and what the tensor backend has to know. */
+/** This process as a member of the cluster: its connection to the chief, and the addresses for the tensor backend. */
 export interface Rendezvous {
-  readonly member: WorkerClient;
+  readonly client: WorkerClient;
   readonly cluster: TensorCluster;
-  /** Takes leave of the others, or closes the meeting. */
+  /** Leaves the cluster. In the chief, it also closes the server. */
   leave(): void;
 }
 
-/** Fixes the port on which the chief serves its tensors, where a firewall wants to know it. */
+/** The environment variable that sets the port on which the chief serves its tensors, as firewall rules need it. */
 const TENSOR_PORT_VARIABLE = 'WHETSTONE_TENSOR_PORT';
 
-/** The chief's tensor port, once it was chosen: TensorFlow's server stays for the life of the process. */
+/** The chief's tensor port, once chosen. TensorFlow's server runs until the process ends. */
 let tensorPort: number | null = null;
 
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
@@ -42,23 +42,24 @@ const splitAddress = (address: string): { host: string; port: number } => {
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
 
 /**
- * Meets the other processes of a cluster: all connect to the address of rank 0, which waits for them. Returns when all
- * are there.
+ * Joins the other processes of a cluster. All connect to the address of rank 0, which waits for them. Resolves when all
+ * are connected.
  *
- * The chief's address is where the processes talk; its tensors are served on a second port (free, or
- * WHETSTONE_TENSOR_PORT). Every other address is where that process's tensors are served.
+ * The chief's address carries the messages. The chief serves its tensors on a second port: WHETSTONE_TENSOR_PORT, or a
+ * free one. Every other process serves its tensors at its own address.
  *
- * @throws `WORKER_LOST` where somebody does not come in time, `CONFIG_CONFLICT` where two differ in `settings`,
- *   `BACKEND_UNAVAILABLE` where a port is taken
+ * @throws `WORKER_LOST` if a worker does not connect in time
+ * @throws `CONFIG_CONFLICT` if the `settings` of two workers differ
+ * @throws `BACKEND_UNAVAILABLE` if a port is taken
  */
 export async function joinCluster(
-  place: ClusterMembership,
+  membership: ClusterMembership,
   { timeoutSeconds, settings, signal }: JoinOptions,
 ): Promise<Rendezvous> {
-  const { rank, count, addresses } = place;
+  const { rank, count, addresses } = membership;
   const timeouts = timeoutsFor(timeoutSeconds);
   const cluster = hash(addresses.join());
-  const nameOf = (other: number): string => workerName(place, other);
+  const nameOf = (other: number): string => workerName(membership, other);
   const hello: Hello = {
     type: 'hello',
     protocol: PROTOCOL,
@@ -75,7 +76,7 @@ export async function joinCluster(
     if (signal.aborted) listener();
     signal.addEventListener('abort', listener, { once: true, signal: abort.signal });
   });
-  // Nobody may be waiting for it any more.
+  // Its rejection may have no listener left.
   interrupted.catch(() => undefined);
   try {
     for (;;) {
@@ -88,19 +89,19 @@ export async function joinCluster(
               ),
               close: () => undefined,
             };
-      const member = createWorkerClient(connection, { hello, timeouts, chief: nameOf(0) });
+      const client = createWorkerClient(connection, { hello, timeouts, chief: nameOf(0) });
       const leave = (): void => {
-        member.leave();
+        client.leave();
         close();
       };
-      const answer = await Promise.race([member.welcomed, interrupted]).catch((error: unknown) => {
-        if (signal.aborted) member.fail(new WhetstoneError('INTERRUPTED', 'It was interrupted.'));
+      const answer = await Promise.race([client.welcomed, interrupted]).catch((error: unknown) => {
+        if (signal.aborted) client.fail(new WhetstoneError('INTERRUPTED', 'The worker was interrupted.'));
         leave();
         throw error;
       });
       if (answer.type === 'welcome')
         return {
-          member,
+          client,
           leave,
           cluster: {
             rank,
@@ -118,10 +119,10 @@ export async function joinCluster(
   }
 }
 
-/** The chief's last meeting in this process, until its port is free again. */
+/** The chief's last rendezvous in this process. Resolves when its port is free again. */
 let lastRendezvous: Promise<void> = Promise.resolve();
 
-/** Opens the door at the chief's address; the chief's own connection does not go through it. */
+/** Starts the server at the chief's address. The chief itself uses a local connection. */
 async function openRendezvous(
   address: string,
   options: CoordinatorOptions,
@@ -143,12 +144,12 @@ async function openRendezvous(
   };
 }
 
-/** `worker 1 (10.0.0.7:2222)`: by rank, and where it is. */
+/** Returns the name of a worker for messages: its rank and address, such as `worker 1 (10.0.0.7:2222)`. */
 export function workerName({ addresses }: ClusterMembership, rank: number): string {
   return `worker ${rank} (${addresses[rank] ?? 'no address'})`;
 }
 
-/** Equal for two processes that compute on the same cores: the host, and the cores that the process may use. */
+/** Returns the host and the cores that this process may use. Equal for two processes on the same cores. */
 function coresOfThisProcess(): string {
   try {
     return `${hostname()} ${/^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? ''}`;
@@ -166,15 +167,15 @@ async function listen(address: string): Promise<Server> {
     throw new WhetstoneError('BACKEND_UNAVAILABLE', `The chief cannot listen at ${address}: ${messageOf(cause)}`, {
       place: { path: 'TF_CONFIG.cluster' },
       cause,
-      hint: "Is the port taken, or the chief's address that of another machine?",
+      hint: 'Check that the port is free and that the address belongs to this machine.',
     });
   }
   return server;
 }
 
 /**
- * On the loopback interface where the others are on this machine, else on all: a name in a cluster is often not an
- * interface's own.
+ * Listens on the loopback interface if the host is a loopback address, otherwise on all interfaces: a host name of a
+ * cluster often does not belong to an interface.
  */
 function listenOn(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -190,12 +191,15 @@ async function chiefTensorAddress(address: string): Promise<string> {
   const { host } = splitAddress(address);
   const fixed = process.env[TENSOR_PORT_VARIABLE];
   if (fixed !== undefined && !/^\d{1,5}$/.test(fixed))
-    throw new WhetstoneError('CONFIG_INVALID', `${TENSOR_PORT_VARIABLE} is no port.`, { found: fixed });
+    throw new WhetstoneError('CONFIG_INVALID', `${TENSOR_PORT_VARIABLE} is not a port.`, {
+      expected: 'a number from 1 to 65535',
+      found: fixed,
+    });
   tensorPort ??= fixed === undefined ? await freePort(host) : Number(fixed);
   return `${host.includes(':') ? `[${host}]` : host}:${tensorPort}`;
 }
 
-/** A port that nobody listens on just now. */
+/** Returns a port that is currently free. */
 export async function freePort(host: string): Promise<number> {
   const server = createServer();
   await listenOn(server, 0, host);
@@ -203,11 +207,11 @@ export async function freePort(host: string): Promise<number> {
   await new Promise((resolve) => {
     server.close(resolve);
   });
-  if (address === null || typeof address === 'string') throw new WhetstoneError('INTERNAL', 'A server without a port.');
+  if (address === null || typeof address === 'string') throw new WhetstoneError('INTERNAL', 'The server has no port.');
   return address.port;
 }
 
-/** Tries until the chief is there. */
+/** Connects to the chief. Retries until the chief is listening or the timeout ends. */
 async function connect(
   address: string,
   chief: string,
@@ -227,7 +231,11 @@ async function connect(
           'WORKER_LOST',
           `${chief.charAt(0).toUpperCase()}${chief.slice(1)}, the chief, cannot be reached within ` +
             `${timeoutSeconds} s: ${messageOf(cause)}`,
-          { details: { workers: [0] }, cause, hint: 'Was it started, and is its address right?' },
+          {
+            details: { workers: [0] },
+            cause,
+            hint: 'Check that the chief was started and that its address is correct.',
+          },
         );
       }
       await sleep(250);

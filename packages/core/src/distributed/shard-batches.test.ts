@@ -4,14 +4,14 @@ import { fingerprint, shardBatch, shardBatches } from './shard-batches.js';
 
 interface Document {
   readonly ids: readonly number[];
-  /** Positions that are learned. */
-  readonly learned: readonly number[];
+  /** Positions of target tokens. */
+  readonly targets: readonly number[];
 }
 
-/** `length` tokens that are found again by their first; the last is learned. */
-const document = (first: number, length: number, learned: readonly number[] = [length - 1]): Document => ({
+/** Returns a document of `length` consecutive ids, from `first` on. By default, the last token is the only target. */
+const document = (first: number, length: number, targets: readonly number[] = [length - 1]): Document => ({
   ids: Array.from({ length }, (_, index) => first + index),
-  learned,
+  targets,
 });
 
 function batchOf(rows: readonly (readonly Document[])[], weighted = false): Batch {
@@ -27,7 +27,7 @@ function batchOf(rows: readonly (readonly Document[])[], weighted = false): Batc
     length,
     ids: Int32Array.from(fill(({ ids }) => ids, 0)),
     labels: Int32Array.from(
-      fill(({ ids, learned }) => ids.map((id, index) => (learned.includes(index) ? id : IGNORED_LABEL)), IGNORED_LABEL),
+      fill(({ ids, targets }) => ids.map((id, index) => (targets.includes(index) ? id : IGNORED_LABEL)), IGNORED_LABEL),
     ),
     segmentIds: Int32Array.from(
       rows.flatMap((row) => {
@@ -40,13 +40,13 @@ function batchOf(rows: readonly (readonly Document[])[], weighted = false): Batc
     samples: documents.length,
     tokens: documents.reduce((sum, { ids }) => sum + ids.length, 0),
     supervisedTokens: documents.reduce(
-      (sum, { learned }) => sum + learned.filter((position) => position > 0).length,
+      (sum, { targets }) => sum + targets.filter((position) => position > 0).length,
       0,
     ),
   };
 }
 
-/** The documents of batches as text, in the order of their first token: what they are made of, wherever they stand. */
+/** Returns the documents of batches as text, sorted by their first token and independent of their rows. */
 function contents(batches: readonly (Batch | null)[]): string[] {
   const found: { readonly first: number; readonly text: string }[] = [];
   for (const batch of batches) {
@@ -76,9 +76,9 @@ function contents(batches: readonly (Batch | null)[]): string[] {
   return found.toSorted((a, b) => a.first - b.first).map(({ text }) => text);
 }
 
-const present = (parts: readonly (Batch | null)[]): Batch[] => parts.flatMap((part) => part ?? []);
+const present = (shards: readonly (Batch | null)[]): Batch[] => shards.flatMap((shard) => shard ?? []);
 
-describe('shareBatch', () => {
+describe('shardBatch', () => {
   const rows = [[document(10, 5)], [document(20, 9)], [document(30, 3)], [document(40, 7)], [document(50, 4)]];
   const packedRows = [[document(10, 5), document(20, 4)], [document(30, 6), document(40, 3)], [document(50, 9)]];
 
@@ -87,55 +87,55 @@ describe('shareBatch', () => {
       expect(contents(shardBatch(batch, count))).toEqual(contents([batch]));
   });
 
-  it('counts what a part holds', () => {
+  it('counts the samples and tokens of each shard', () => {
     const batch = batchOf(packedRows);
-    const parts = present(shardBatch(batch, 2));
+    const shards = present(shardBatch(batch, 2));
     for (const count of ['samples', 'tokens', 'supervisedTokens'] as const)
-      expect(parts.reduce((sum, part) => sum + part[count], 0)).toBe(batch[count]);
+      expect(shards.reduce((sum, shard) => sum + shard[count], 0)).toBe(batch[count]);
   });
 
-  it('deals out by tokens, the longest first: 9 | 7, then 9 | 12, 13 | 12, 13 | 15', () => {
-    expect(shardBatch(batchOf(rows), 2).map((part) => part?.tokens)).toEqual([13, 15]);
+  it('assigns documents by tokens, longest first: 9 | 7, then 9 | 12, 13 | 12, 13 | 15', () => {
+    expect(shardBatch(batchOf(rows), 2).map((shard) => shard?.tokens)).toEqual([13, 15]);
   });
 
-  it('pads a part to its own longest document only, and leaves one document a row where that was so', () => {
+  it('pads a shard to its own longest document, and keeps one document per row', () => {
     const [first, second] = present(shardBatch(batchOf(rows), 2));
     expect([first?.rows, first?.length]).toEqual([2, 9]);
     expect([second?.rows, second?.length]).toEqual([3, 7]);
   });
 
-  it('packs documents again where they were packed', () => {
+  it('packs the documents of a packed batch', () => {
     const [first, second] = present(shardBatch(batchOf(packedRows), 2));
     // 9, 6, 5, 4, 3: 9 4 | 6 5 3, in rows as long as the longest.
     expect([first?.rows, first?.length]).toEqual([2, 9]);
     expect([second?.rows, second?.length]).toEqual([3, 6]);
   });
 
-  it('leaves out what teaches nothing; a worker may have no part, but not the first', () => {
-    // A label at the first token counts for nothing.
+  it('skips documents without a target; any shard but the first may be empty', () => {
+    // The label of a first token does not count.
     const batch = batchOf([[document(10, 9, [0])], [document(20, 3)], [document(30, 8, [])]]);
-    const parts = shardBatch(batch, 2);
-    expect(contents(parts)).toEqual(contents([batchOf([[document(20, 3)]])]));
-    expect(parts.map((part) => part === null)).toEqual([false, true]);
+    const shards = shardBatch(batch, 2);
+    expect(contents(shards)).toEqual(contents([batchOf([[document(20, 3)]])]));
+    expect(shards.map((shard) => shard === null)).toEqual([false, true]);
   });
 });
 
-describe('shareStep', () => {
+describe('shardBatches', () => {
   const batches = [10, 40, 70, 100].map((first) => batchOf([[document(first, 4)], [document(first + 10, 6)]]));
 
-  it('gives out whole microbatches where they go round', () => {
+  it('assigns complete microbatches if they divide evenly', () => {
     expect(shardBatches(batches, { count: 2 })).toEqual([
       [batches[0], batches[1]],
       [batches[2], batches[3]],
     ]);
   });
 
-  it('deals each out where they do not, and loses nothing', () => {
+  it('splits each microbatch otherwise, without losing a document', () => {
     for (const count of [3, 5, 7]) expect(contents(shardBatches(batches, { count }).flat())).toEqual(contents(batches));
   });
 });
 
-it('fingerprints tell steps apart', () => {
+it('fingerprints of different steps differ', () => {
   const one = batchOf([[document(10, 4)]]);
   expect(fingerprint([one])).toBe(fingerprint([batchOf([[document(10, 4)]])]));
   expect(fingerprint([one])).not.toBe(fingerprint([batchOf([[document(11, 4)]])]));

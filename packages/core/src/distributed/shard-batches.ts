@@ -1,7 +1,7 @@
 import { IGNORED_LABEL, type Batch } from '../contract/data.js';
 import type { WorkerRank } from '../contract/workers.js';
 
-/** One document of a batch: where its tokens stand. */
+/** The range of one document's tokens in a batch. */
 interface Document {
   readonly begin: number;
   readonly end: number;
@@ -9,10 +9,11 @@ interface Document {
 }
 
 /**
- * The parts of one optimizer step, by rank: together they are the whole step, whatever the number of workers. Whole
- * microbatches where they go round; else each microbatch is dealt out by documents, the longest first, to who has the
- * fewest tokens. Documents without a target teach nothing and are left out, so that a worker may have no part; rank 0
- * has one.
+ * Returns the shards of one optimizer step, by rank. Together they make the complete step for any number of workers.
+ *
+ * If the microbatches divide evenly, each shard gets complete ones. Otherwise the documents of each microbatch are
+ * assigned, longest first, to the shard with the fewest tokens. Documents without a target are skipped: the shard of a
+ * worker may be empty, but not that of rank 0.
  */
 export function shardBatches(
   batches: readonly Batch[],
@@ -20,22 +21,22 @@ export function shardBatches(
 ): readonly (readonly Batch[])[] {
   const ranks = Array.from({ length: count }, (_, rank) => rank);
   if (batches.length % count === 0) {
-    const each = batches.length / count;
-    return ranks.map((rank) => batches.slice(rank * each, (rank + 1) * each));
+    const perRank = batches.length / count;
+    return ranks.map((rank) => batches.slice(rank * perRank, (rank + 1) * perRank));
   }
-  const shared = batches.map((batch) => shardBatch(batch, count));
-  return ranks.map((rank) => shared.flatMap((parts) => parts[rank] ?? []));
+  const shards = batches.map((batch) => shardBatch(batch, count));
+  return ranks.map((rank) => shards.flatMap((byRank) => byRank[rank] ?? []));
 }
 
 /**
- * One microbatch in `count` parts; null for a worker without any. Packed rows stay packed, others stay one document a
- * row.
+ * Splits one microbatch into `count` shards; null for an empty shard. Packed batches stay packed, others keep one
+ * document per row.
  */
 export function shardBatch(batch: Batch, count: number): readonly (Batch | null)[] {
   const documents = documentsOf(batch);
   const isPacked = documents.length > batch.rows;
   const shares = Array.from({ length: count }, () => ({ tokens: 0, documents: [] as Document[] }));
-  for (const document of documents.filter((each) => teaches(batch, each)).toSorted((a, b) => b.size - a.size)) {
+  for (const document of documents.filter((each) => hasTarget(batch, each)).toSorted((a, b) => b.size - a.size)) {
     const least = shares.reduce((best, share) => (share.tokens < best.tokens ? share : best));
     least.documents.push(document);
     least.tokens += document.size;
@@ -43,11 +44,11 @@ export function shardBatch(batch: Batch, count: number): readonly (Batch | null)
   return shares.map((share) =>
     share.documents.length === 0
       ? null
-      : layOut(batch, isPacked ? packed(share.documents) : share.documents.map((document) => [document])),
+      : buildBatch(batch, isPacked ? packDocuments(share.documents) : share.documents.map((document) => [document])),
   );
 }
 
-/** Runs of one segment in a row. */
+/** Returns the documents of a batch: the runs of one segment in a row. */
 function documentsOf({ rows, length, segmentIds }: Batch): Document[] {
   const documents: Document[] = [];
   for (let row = 0; row < rows; row++) {
@@ -64,14 +65,14 @@ function documentsOf({ rows, length, segmentIds }: Batch): Document[] {
   return documents;
 }
 
-/** Whether a document has a target: the label of its first token counts for nothing. */
-function teaches({ labels }: Batch, { begin, end }: Document): boolean {
+/** Returns whether a document has a target. The label of its first token does not count. */
+function hasTarget({ labels }: Batch, { begin, end }: Document): boolean {
   for (let index = begin + 1; index < end; index++) if (labels[index] !== IGNORED_LABEL) return true;
   return false;
 }
 
-/** First fit of documents, the longest first, into rows as long as the longest. */
-function packed(documents: readonly Document[]): Document[][] {
+/** Packs documents, sorted longest first, into rows as long as the longest (first fit). */
+function packDocuments(documents: readonly Document[]): Document[][] {
   const length = documents[0]?.size ?? 0;
   const rows: { room: number; documents: Document[] }[] = [];
   for (const document of documents) {
@@ -85,10 +86,10 @@ function packed(documents: readonly Document[]): Document[][] {
   return rows.map((row) => row.documents);
 }
 
-function layOut(batch: Batch, rows: readonly (readonly Document[])[]): Batch {
+function buildBatch(batch: Batch, rows: readonly (readonly Document[])[]): Batch {
   const length = Math.max(...rows.map((row) => row.reduce((sum, { size }) => sum + size, 0)));
   const total = rows.length * length;
-  // Whatever the batch was padded with: nothing attends to it.
+  // The value of padding is irrelevant, as no token attends to it.
   const ids = new Int32Array(total).fill(batch.ids.at(-1) ?? 0);
   const labels = new Int32Array(total).fill(IGNORED_LABEL);
   const segmentIds = new Int32Array(total);
@@ -127,7 +128,7 @@ function layOut(batch: Batch, rows: readonly (readonly Document[])[]): Batch {
   };
 }
 
-/** FNV-1a over tokens and labels: equal where workers see the same step. */
+/** Returns an FNV-1a hash of tokens and labels. Equal if workers have the same step. */
 export function fingerprint(batches: readonly Batch[]): number {
   let hash = 0x811c9dc5;
   for (const { rows, length, ids, labels } of batches) {

@@ -1,6 +1,6 @@
 import type { Workers } from '../contract/workers.js';
 
-/** A run in one process. */
+/** The workers of a run in one process. */
 export const singleWorker: Workers = {
   rank: 0,
   count: 1,

@@ -7,54 +7,51 @@ import type { Workers } from '../contract/workers.js';
 import { fingerprint, shardBatches } from './shard-batches.js';
 
 /*
- * What several workers do together, in a step and between steps. All workers call each function at the same point of
- * the run. In a run of one process, each function returns its input unchanged.
+ * Collective operations of the workers, in a step and between steps. All workers call each function at the same point
+ * of the run. In a run of one process, each function returns its input unchanged.
  */
 
-/** This worker's part of a step. `someHaveNone`: a worker without a part has to be told which gradients there are. */
+/** This worker's shard of a step. */
 export interface StepShard {
   readonly batches: readonly Batch[];
-  readonly someHaveNone: boolean;
+  /** Whether the shard of any worker is empty. Such a worker must receive the names of the gradients. */
+  readonly someAreEmpty: boolean;
 }
 
 /**
- * Deals out a step that every worker has before it.
+ * Returns this worker's shard of a step. Every worker passes the complete step.
  *
- * @throws `WORKER_FAILED` where they have not the same step before them
+ * @throws `WORKER_FAILED` if the workers pass different steps
  */
 export async function shardStep(workers: Workers, step: number, batches: readonly Batch[]): Promise<StepShard> {
-  if (workers.count === 1) return { batches, someHaveNone: false };
-  const seen = await workers.gather(`step ${step + 1}`, fingerprint(batches));
-  const other = seen.findIndex((each) => each !== seen[0]);
+  if (workers.count === 1) return { batches, someAreEmpty: false };
+  const fingerprints = await workers.gather(`step ${step + 1}`, fingerprint(batches));
+  const other = fingerprints.findIndex((each) => each !== fingerprints[0]);
   if (other > 0) {
-    throw new WhetstoneError(
-      'WORKER_FAILED',
-      `Worker ${other} has other data before it at step ${step + 1} than worker 0.`,
-      {
-        hint:
-          'All workers read the same files. A strategy or callback that chooses samples has to choose them by ' +
-          'the seed and the step alone.',
-      },
-    );
+    throw new WhetstoneError('WORKER_FAILED', `Worker ${other} has different data from worker 0 at step ${step + 1}.`, {
+      hint:
+        'All workers must read the same files. A strategy or callback that chooses samples may use only the seed ' +
+        'and the step.',
+    });
   }
-  const parts = shardBatches(batches, workers);
-  return { batches: parts[workers.rank] ?? [], someHaveNone: parts.some((part) => part.length === 0) };
+  const shards = shardBatches(batches, workers);
+  return { batches: shards[workers.rank] ?? [], someAreEmpty: shards.some((shard) => shard.length === 0) };
 }
 
-/** Replaces gradients by their sums over all workers, recorded into the graph at work. */
+/** Replaces gradients by their sums over all workers. The sums are recorded in the current graph. */
 export async function allReduceGradients(
   workers: Workers,
   gradients: Map<string, Tensor>,
   trainable: ReadonlyMap<string, Variable>,
-  { someHaveNone }: StepShard,
+  { someAreEmpty }: StepShard,
   { step, record }: StepContext,
 ): Promise<void> {
   if (workers.count === 1) return;
-  if (someHaveNone) {
+  if (someAreEmpty) {
     const [names = []] = await workers.gather(`the gradients of step ${step + 1}`, [...gradients.keys()]);
     const own = new Map(gradients);
     gradients.clear();
-    // In the order of rank 0, as sums go by position.
+    // In the order of rank 0, because the all-reduce matches tensors by position.
     for (const name of names) gradients.set(name, own.get(name) ?? zeros(trainable.get(name)?.shape ?? []));
   }
   const before = [...gradients.values()];
@@ -64,20 +61,20 @@ export async function allReduceGradients(
   dispose([...before]);
 }
 
-/** What decides whether a step makes its update. */
+/** The values that decide whether a step updates the parameters. */
 export interface ReducedStep {
   readonly loss: number;
-  /** Not finite if a gradient is not. */
+  /** Not finite if any gradient is not finite. */
   readonly probe: number;
-  /** Why a callback asked to skip the update; null if none did. */
+  /** The reason for which a callback requested to skip the update; null without a request. */
   readonly skipReason: string | null;
-  /** Whether a callback asks to skip the update of a step that is not finite. */
+  /** Whether a callback requests to skip updates that are not finite. */
   readonly skipsNonFinite: boolean;
 }
 
 /**
- * Merges what the workers know of a step before its update, so that all of them make it or none does. The loss is the
- * sum over the workers; the update is skipped if any of them asks for that.
+ * Merges the results of all workers before the update, so that either all of them update or none. The loss is the sum
+ * over the workers. The update is skipped if any worker requests that.
  */
 export async function reduceStepResult(workers: Workers, step: number, own: ReducedStep): Promise<ReducedStep> {
   if (workers.count === 1) return own;
@@ -96,7 +93,7 @@ export async function reduceStepResult(workers: Workers, step: number, own: Redu
   };
 }
 
-/** Means of what the workers recorded, by name. */
+/** Returns the means of the metrics over the workers that recorded them, by name. */
 export async function reduceMetrics(
   workers: Workers,
   step: number,
@@ -111,7 +108,7 @@ export async function reduceMetrics(
   for (const name of new Set(all.flatMap((each) => Object.keys(each)))) {
     const values = all.flatMap((each) => (name in each ? [Number(each[name])] : []));
     const [first = NaN] = values;
-    // What all computed alike stays as it is, to the last bit.
+    // If all values are equal, the mean must be the same number to the last bit.
     means[name] = values.every((value) => value === first)
       ? first
       : values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -119,18 +116,18 @@ export async function reduceMetrics(
   return means;
 }
 
-/** Whether any worker says so. */
+/** Returns whether `mine` is true in any worker. */
 export async function anyWorker(workers: Workers, what: string, mine: boolean): Promise<boolean> {
   return workers.count === 1 ? mine : (await workers.gather(what, mine)).includes(true);
 }
 
-/** Returns when all workers have come here. */
+/** Resolves when all workers have reached this point. */
 export async function barrier(workers: Workers, what: string): Promise<void> {
   if (workers.count > 1) await workers.gather(what, null);
 }
 
 /**
- * Puts the values that the parameters have at worker 0 into those of all others: what a seed gives may differ between
+ * Copies the parameters of worker 0 to all other workers, because a seed may give different numbers on different
  * machines.
  */
 export async function broadcastParameters(
@@ -149,7 +146,7 @@ export async function broadcastParameters(
   dispose([...own.values()]);
   for (const [name, variable] of trainable) {
     const value = sums.get(name);
-    // Worker 0 takes them as well: what nobody wants is not computed, and the others wait for it.
+    // Worker 0 assigns them, too: a backend may skip results that are not used, and the other workers would wait.
     if (value !== undefined) variable.assign(value as Tensor<typeof variable.rankType>);
     value?.dispose();
   }

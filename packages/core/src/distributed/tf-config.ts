@@ -2,7 +2,7 @@ import { WhetstoneError } from '../contract/errors.js';
 import type { WorkerRank } from '../contract/workers.js';
 import { isRecord, messageOf } from '../util/index.js';
 
-/** Where the processes of a run are, and which of them this is. */
+/** The addresses of a run's processes, and the rank of this one. */
 export interface ClusterMembership extends WorkerRank {
   /** `host:port` by rank. */
   readonly addresses: readonly string[];
@@ -10,7 +10,7 @@ export interface ClusterMembership extends WorkerRank {
 
 const VARIABLE = 'TF_CONFIG';
 
-const wrong = (
+const invalid = (
   message: string,
   more: { readonly path?: string; readonly expected?: string; readonly found?: string; readonly hint?: string } = {},
 ): WhetstoneError => {
@@ -21,7 +21,7 @@ const wrong = (
   });
 };
 
-/** Whether text is `host:port`. The host may be a name, an address, or an IPv6 address in brackets. */
+/** Returns whether a text is `host:port`. The host may be a name, an IPv4 address, or an IPv6 address in brackets. */
 function isAddress(text: unknown): text is string {
   if (typeof text !== 'string') return false;
   const port = Number(/^(?:\[[0-9a-fA-F:.%]+\]|[^\s:/[\]]+):(\d{1,5})$/.exec(text)?.[1]);
@@ -30,29 +30,29 @@ function isAddress(text: unknown): text is string {
 
 function addressesOf(cluster: Readonly<Record<string, unknown>>, type: string): readonly string[] {
   const listed = cluster[type] ?? [];
-  // Estimators also wrote a map of index to address, for clusters that are known in part.
+  // TensorFlow's estimators also wrote maps from index to address, for incomplete clusters.
   if (!Array.isArray(listed))
-    throw wrong('The addresses of a type of task are a list.', {
+    throw invalid(`The addresses of the tasks '${type}' are not a list.`, {
       path: `cluster.${type}`,
       expected: '["host:port", …]',
       found: JSON.stringify(listed),
     });
-  const strange = listed.findIndex((address) => !isAddress(address));
-  if (strange >= 0)
-    throw wrong('This is no address.', {
-      path: `cluster.${type}[${strange}]`,
+  const wrong = listed.findIndex((address) => !isAddress(address));
+  if (wrong >= 0)
+    throw invalid('An address is invalid.', {
+      path: `cluster.${type}[${wrong}]`,
       expected: 'host:port',
-      found: JSON.stringify(listed[strange]),
+      found: JSON.stringify(listed[wrong]),
     });
   return listed as readonly string[];
 }
 
 /**
- * The cluster of the environment variable TF_CONFIG, as TensorFlow's distributed training and Kubeflow's TFJob write
- * it. The ranks are those of the chief, then those of the workers in their order. Null where it is not set, or says
- * that there is one process only.
+ * Returns the cluster of the environment variable TF_CONFIG, in the format of TensorFlow's distributed training and
+ * Kubeflow's TFJob. The chief has rank 0, the workers follow in their order. Returns null if the variable is not set or
+ * names a single process.
  *
- * @throws `CONFIG_INVALID` with the place within the variable
+ * @throws `CONFIG_INVALID` with the path within the variable
  */
 export function clusterOfEnvironment(
   environment: Readonly<Record<string, string | undefined>> = process.env,
@@ -61,57 +61,58 @@ export function clusterOfEnvironment(
   if (text === undefined || text.trim() === '') return null;
   const config = parse(text);
   const { cluster, task } = config;
-  // An empty cluster is how a single process is written.
+  // A single process may be written as an empty cluster.
   if (cluster === undefined || (isRecord(cluster) && Object.keys(cluster).length === 0)) return null;
   if (!isRecord(cluster))
-    throw wrong('The cluster is not an object.', { path: 'cluster', expected: '{"worker": ["host:port", …]}' });
+    throw invalid('The cluster is not an object.', { path: 'cluster', expected: '{"worker": ["host:port", …]}' });
   if (!isRecord(task))
-    throw wrong('It does not say which task this process is.', {
+    throw invalid('The task of this process is missing.', {
       path: 'task',
       expected: '{"type": "worker", "index": 0}',
       found: JSON.stringify(task) ?? 'nothing',
     });
   const { type, index } = task;
   if (type === 'ps' || type === 'evaluator') {
-    throw wrong(`Whetstone has no tasks of type '${type}'.`, {
+    throw invalid(`Whetstone does not support tasks of type '${type}'.`, {
       path: 'task.type',
       expected: "'chief' or 'worker'",
       found: type,
       hint:
         type === 'ps'
-          ? 'Gradients are summed among the workers themselves: take the parameter servers out of the cluster.'
-          : 'The workers evaluate together (training.evalStrategy): take the evaluator out of the job.',
+          ? 'The workers sum the gradients themselves: remove the parameter servers from the cluster.'
+          : 'The workers evaluate the model themselves (training.evalStrategy): remove the evaluator from the job.',
     });
   }
-  // `master` is what chiefs were called before.
+  // `master` is the former name of the chief.
   const chiefs = [...addressesOf(cluster, 'chief'), ...addressesOf(cluster, 'master')];
-  if (chiefs.length > 1) throw wrong('A cluster has one chief.', { path: 'cluster.chief', found: chiefs.join(', ') });
+  if (chiefs.length > 1)
+    throw invalid('The cluster has more than one chief.', { path: 'cluster.chief', found: chiefs.join(', ') });
   if (addressesOf(cluster, 'ps').length > 0)
-    throw wrong('The cluster has parameter servers.', {
+    throw invalid('The cluster contains parameter servers.', {
       path: 'cluster.ps',
-      hint: 'Gradients are summed among the workers themselves: take the parameter servers out.',
+      hint: 'The workers sum the gradients themselves: remove the parameter servers from the cluster.',
     });
   const workers = addressesOf(cluster, 'worker');
   const addresses = [...chiefs, ...workers];
   const number = typeof index === 'string' && /^\d+$/.test(index) ? Number(index) : index;
-  const own = type === 'chief' || type === 'master' ? chiefs : type === 'worker' ? workers : null;
-  if (own === null)
-    throw wrong('The type of this task is unknown.', {
+  const ofType = type === 'chief' || type === 'master' ? chiefs : type === 'worker' ? workers : null;
+  if (ofType === null)
+    throw invalid('The type of this task is unknown.', {
       path: 'task.type',
       expected: "'chief' or 'worker'",
       found: JSON.stringify(type) ?? 'nothing',
     });
-  if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number >= own.length) {
-    throw wrong('There is no such task in the cluster.', {
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number >= ofType.length) {
+    throw invalid('The cluster does not contain this task.', {
       path: 'task.index',
-      expected: own.length === 0 ? `a cluster with a ${String(type)}` : `0 to ${own.length - 1}`,
+      expected: ofType.length === 0 ? `a cluster with a ${String(type)}` : `0 to ${ofType.length - 1}`,
       found: JSON.stringify(index) ?? 'nothing',
     });
   }
-  const twice = addresses.find((address, position) => addresses.indexOf(address) !== position);
-  if (twice !== undefined) throw wrong('Two tasks have one address.', { path: 'cluster', found: twice });
+  const duplicate = addresses.find((address, position) => addresses.indexOf(address) !== position);
+  if (duplicate !== undefined) throw invalid('Two tasks have the same address.', { path: 'cluster', found: duplicate });
   if (addresses.length === 1) return null;
-  return { rank: own === chiefs ? number : chiefs.length + number, count: addresses.length, addresses };
+  return { rank: ofType === chiefs ? number : chiefs.length + number, count: addresses.length, addresses };
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> {
@@ -119,10 +120,14 @@ function parse(text: string): Readonly<Record<string, unknown>> {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw wrong(`It is no JSON: ${messageOf(cause)}`, {
+    throw invalid(`The variable is not JSON: ${messageOf(cause)}`, {
       expected: '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}',
     });
   }
-  if (!isRecord(value)) throw wrong('It is not an object.', { found: text.slice(0, 60) });
+  if (!isRecord(value))
+    throw invalid('The variable is not an object.', {
+      expected: '{"cluster": …, "task": …}',
+      found: text.slice(0, 60),
+    });
   return value;
 }

@@ -1,17 +1,17 @@
-/** How long the processes of a run wait for each other. */
+/** The times that the processes of a run wait for each other, in seconds. */
 export interface Timeouts {
-  /** For another to come to where one is. */
+  /** Until another worker must reach the same point of the run. */
   readonly timeoutSeconds: number;
-  /** Between signs of life. */
+  /** Between two heartbeats. */
   readonly heartbeatSeconds: number;
   /**
-   * Without a sign of life until somebody counts as gone. A step may block a process for long, so this is no matter of
-   * seconds.
+   * Without a message until a worker counts as lost. It must be long, because a step may block the event loop of a
+   * process.
    */
   readonly silenceSeconds: number;
 }
 
-/** What follows from the longest wait that a configuration allows. */
+/** Derives all timeouts from the configured one. */
 export function timeoutsFor(timeoutSeconds: number): Timeouts {
   return {
     timeoutSeconds,
@@ -23,16 +23,16 @@ export function timeoutsFor(timeoutSeconds: number): Timeouts {
 export const secondsNow = (): number => performance.now() / 1000;
 
 /**
- * Calls `check` again and again, but not when this process itself has just been held up: what others sent meanwhile is
- * to be read first.
+ * Calls `check` periodically, but not if this process itself was just blocked: it must first read the messages that
+ * arrived meanwhile.
  */
 export function watch(everySeconds: number, check: (now: number) => void): { stop(): void } {
   let last = secondsNow();
   const timer = setInterval(() => {
     const now = secondsNow();
-    const heldUp = now - last > 2 * everySeconds + 1;
+    const wasBlocked = now - last > 2 * everySeconds + 1;
     last = now;
-    if (!heldUp) check(now);
+    if (!wasBlocked) check(now);
   }, everySeconds * 1000);
   return { stop: () => clearInterval(timer) };
 }

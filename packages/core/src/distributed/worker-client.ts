@@ -4,26 +4,28 @@ import type { Connection } from './connection.js';
 import type { FromCoordinator, Hello, ToCoordinator } from './messages.js';
 import { secondsNow, watch, type Timeouts } from './timeouts.js';
 
-/** One process's line to the chief. Rank 0 has one too. */
+/** The connection of one process to the chief. Rank 0 has one, too. */
 export interface WorkerClient {
-  /** Resolves when all processes are there, or when this one is to come again. */
+  /** Resolves when all processes are connected, or when this one must connect again. */
   readonly welcomed: Promise<Extract<FromCoordinator, { type: 'welcome' | 'later' }>>;
-  /** Why the run cannot go on, once that is known. */
+  /** The error that ended the run, or null. */
   readonly failure: WhetstoneError | null;
+  /** Resolves with the values of all workers, by rank. `what` names the point of the run. */
   gather(what: string, value: Json): Promise<readonly Json[]>;
+  /** Calls `listener` when the run fails, or at once if it has failed. */
   onFailure(listener: (failure: WhetstoneError) => void): void;
-  /** Tells the others that this process failed. */
+  /** Reports to the other workers that this process failed. */
   fail(error: WhetstoneError): void;
-  /** Tells the chief that a sum of tensors does not come. */
+  /** Reports to the chief that an all-reduce has stalled. */
   stalled(message: string): void;
-  /** Takes leave: the others do not count this process as lost. */
+  /** Disconnects. The other workers do not count this process as lost. */
   leave(): void;
 }
 
 export interface WorkerClientOptions {
   readonly hello: Hello;
   readonly timeouts: Timeouts;
-  /** The chief in words. */
+  /** The name of the chief for error messages. */
   readonly chief: string;
 }
 
@@ -42,7 +44,7 @@ export function createWorkerClient(
   const listeners: ((failure: WhetstoneError) => void)[] = [];
   let failure: WhetstoneError | null = null;
   let sequence = 0;
-  let heard = secondsNow();
+  let lastHeard = secondsNow();
   let over = false;
   let welcome: {
     resolve(message: Extract<FromCoordinator, { type: 'welcome' | 'later' }>): void;
@@ -51,7 +53,7 @@ export function createWorkerClient(
   const welcomed = new Promise<Extract<FromCoordinator, { type: 'welcome' | 'later' }>>((resolve, reject) => {
     welcome = { resolve, reject };
   });
-  // Whoever is not waiting for it any more is told by the next call.
+  // A rejection without a listener is reported by the next call.
   welcomed.catch(() => undefined);
 
   const fail = (error: WhetstoneError): void => {
@@ -63,28 +65,28 @@ export function createWorkerClient(
     waiting.clear();
     for (const listener of listeners) listener(error);
   };
-  const loseChief = (how: string): void =>
+  const failLostChief = (how: string): void =>
     fail(workerLost('WORKER_LOST', `${chief.charAt(0).toUpperCase()}${chief.slice(1)} ${how}`, { workers: [0] }));
 
   connection.onMessage((message) => {
-    heard = secondsNow();
+    lastHeard = secondsNow();
     if (message.type === 'welcome' || message.type === 'later') welcome?.resolve(message);
     else if (message.type === 'gathered') {
       waiting.get(message.sequence)?.resolve(message.values);
       waiting.delete(message.sequence);
     } else if (message.type === 'lost') fail(workerLost(message.code, message.message, message.details));
-    else if (message.type === 'leave') loseChief('has ended.');
+    else if (message.type === 'leave') failLostChief('has left the run.');
   });
-  connection.onClose((reason) => loseChief(`is gone (${reason}).`));
+  connection.onClose((reason) => failLostChief(`disconnected (${reason}).`));
   const watching = watch(timeouts.heartbeatSeconds, (now) => {
     connection.send({ type: 'heartbeat' });
     if (hello.rank === 0) return;
-    if (now - heard > timeouts.silenceSeconds)
-      return loseChief(`gave no sign of life for ${timeouts.silenceSeconds} s.`);
-    // The chief names who is late; where it does not, it is late itself.
+    if (now - lastHeard > timeouts.silenceSeconds)
+      return failLostChief(`sent no heartbeat for ${timeouts.silenceSeconds} s.`);
+    // The chief names the worker that is late. If it does not, the chief itself is late.
     for (const { what, since } of waiting.values())
       if (now - since > 2 * timeouts.timeoutSeconds)
-        return loseChief(`gave no answer about '${what}' for ${2 * timeouts.timeoutSeconds} s.`);
+        return failLostChief(`did not answer '${what}' within ${2 * timeouts.timeoutSeconds} s.`);
   });
   connection.send(hello);
 
@@ -124,10 +126,10 @@ function workerLost(
 ): WhetstoneError {
   const hint =
     code === 'WORKER_LOST'
-      ? 'Start all workers anew with training.resumeFromCheckpoint: they go on from the last checkpoint, in ' +
-        'whatever number.'
+      ? 'Restart the workers with training.resumeFromCheckpoint. They resume from the last checkpoint; their number ' +
+        'may change.'
       : code === 'INTERRUPTED'
         ? undefined
-        : 'Its own output says more.';
+        : 'See the output of that worker.';
   return new WhetstoneError(code, message, { details, ...(hint === undefined ? {} : { hint }) });
 }

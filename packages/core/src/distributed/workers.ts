@@ -6,20 +6,20 @@ import type { Rendezvous } from './rendezvous.js';
 import type { WorkerClient } from './worker-client.js';
 import { messageOf } from '../util/index.js';
 
-/** Sums tensors through the backend, and says everything else over the line to the chief. */
+/** Creates the workers of a cluster: tensors are summed by the backend, all other data goes through the chief. */
 export function createWorkers(
-  { member, cluster: { rank, count } }: Pick<Rendezvous, 'member' | 'cluster'>,
+  { client, cluster: { rank, count } }: Pick<Rendezvous, 'client' | 'cluster'>,
   name: string,
   collective: TensorCollective,
   bucketBytes: number,
 ): Workers {
-  member.onFailure((failure) => collective.abort(failure.message));
+  client.onFailure((failure) => collective.abort(failure.message));
   return {
     rank,
     count,
     name,
     allReduce: (tensors, record) => {
-      // The backward pass makes the last layers' gradients first.
+      // The backward pass computes the gradients of the last layers first.
       const { sums, seconds, waitSeconds } = collective.sum([...tensors.values()].toReversed(), bucketBytes);
       record?.('allReduceSeconds', seconds);
       record?.('allReduceWaitSeconds', waitSeconds);
@@ -28,30 +28,30 @@ export function createWorkers(
       const inOrder = sums.toReversed();
       return new Map([...tensors.keys()].map((each, index) => [each, inOrder[index] as Tensor]));
     },
-    gather: async <T extends Json>(what: string, mine: T) => (await member.gather(what, mine)) as readonly T[],
+    gather: async <T extends Json>(what: string, mine: T) => (await client.gather(what, mine)) as readonly T[],
   };
 }
 
 /**
- * The error to show for one that was met here: that of another worker, where this one only follows from it. Of this
- * worker's own the others are told.
+ * Returns the error to report for an error in this process: that of another worker if it caused this one. This worker's
+ * own errors are sent to the others.
  */
-export async function explainFailure(member: WorkerClient, error: unknown): Promise<unknown> {
+export async function explainFailure(client: WorkerClient, error: unknown): Promise<unknown> {
   const own = isWhetstoneError(error) ? error : new WhetstoneError('INTERNAL', messageOf(error));
-  // All have agreed to end.
+  // All workers agreed to stop.
   if (own.code === 'INTERRUPTED' && own.details['step'] !== undefined) return error;
-  if (member.failure !== null) return member.failure;
+  if (client.failure !== null) return client.failure;
   if (!isAllReduceFailure(own)) {
-    member.fail(own);
+    client.fail(own);
     return error;
   }
-  member.stalled(own.message);
+  client.stalled(own.message);
   return new Promise((resolve) => {
-    member.onFailure(resolve);
+    client.onFailure(resolve);
   });
 }
 
-/** Whether an error is TensorFlow's word for others that do not answer. */
+/** Returns whether an error is TensorFlow's error for workers that do not answer. */
 function isAllReduceFailure({ code, message }: WhetstoneError): boolean {
   return code === 'BACKEND_FAILED' && /Collective ops is aborted|WhetstoneAllReduce/.test(message);
 }

@@ -10,80 +10,84 @@ import type { BackendConfig } from '../config/types.js';
 import type { Services } from '../container.js';
 
 /**
- * tfjs-core has one current backend a process. Runs at the same time therefore share it: what the first of them
- * resolved, the others use, and a run that asks for another one meanwhile is refused.
+ * The backend in use. tfjs-core has one current backend per process, so concurrent runs share the backend that the
+ * first run resolved. A run that requests a different backend meanwhile is rejected.
  */
-const inUse: { info: TensorBackendInfo; wanted: string; matmul: BackendConfig['matmul']; runs: number }[] = [];
+const inUse: { info: TensorBackendInfo; requested: string; matmul: BackendConfig['matmul']; runs: number }[] = [];
 
 export interface BackendUse {
   readonly info: TensorBackendInfo;
   release(): void;
 }
 
-/** @throws WhetstoneError `BACKEND_UNAVAILABLE` */
+/**
+ * Resolves a backend, or reuses the one of a concurrent run.
+ *
+ * @throws `BACKEND_UNAVAILABLE`
+ */
 export async function useBackend(
-  wanted: BackendConfig,
+  requested: BackendConfig,
   services: Services,
   cluster: TensorCluster | null = null,
 ): Promise<BackendUse> {
   if (cluster !== null && inUse[0] !== undefined)
     throw new WhetstoneError(
       'BACKEND_UNAVAILABLE',
-      'Another run of this process is at work: one that trains with other processes is alone in its own.',
-      { hint: 'Run one after the other.' },
+      'Another run is active in this process. A run in several processes must be the only run of its process.',
+      { hint: 'Start the run after the other one has ended.' },
     );
-  const present = inUse[0] ?? (await resolve(wanted, services, cluster));
-  const serves =
-    ['auto', present.wanted, present.info.backend, present.info.engine].includes(wanted.name) &&
-    [null, undefined, present.info.engine].includes(wanted.engine) &&
-    present.matmul === wanted.matmul &&
-    (present.info.replicas?.count ?? 1) === (wanted.devices ?? 1);
-  if (present.runs > 0 && !services.has(TENSOR_BACKEND) && !serves) {
+  const active = inUse[0] ?? (await resolve(requested, services, cluster));
+  const matches =
+    ['auto', active.requested, active.info.backend, active.info.engine].includes(requested.name) &&
+    [null, undefined, active.info.engine].includes(requested.engine) &&
+    active.matmul === requested.matmul &&
+    (active.info.replicas?.count ?? 1) === (requested.devices ?? 1);
+  if (active.runs > 0 && !services.has(TENSOR_BACKEND) && !matches) {
     throw new WhetstoneError(
       'BACKEND_UNAVAILABLE',
-      `Another run of this process computes on ${present.info.backend}; a process has one backend at a time.`,
+      `Another run in this process uses the backend ${active.info.backend}. A process has one backend at a time.`,
       {
-        expected: `${present.info.backend}, engine ${present.info.engine}, matmul ${present.matmul}`,
-        found: `${wanted.name}${wanted.engine ? `, engine ${wanted.engine}` : ''}, matmul ${wanted.matmul}`,
-        hint: 'Run one after the other, or in processes of their own.',
+        expected: `${active.info.backend}, engine ${active.info.engine}, matmul ${active.matmul}`,
+        found: `${requested.name}${requested.engine ? `, engine ${requested.engine}` : ''}, matmul ${requested.matmul}`,
+        hint: 'Start the runs one after the other, or in separate processes.',
       },
     );
   }
-  present.runs += 1;
-  if (!inUse.includes(present)) inUse.unshift(present);
+  active.runs += 1;
+  if (!inUse.includes(active)) inUse.unshift(active);
   let released = false;
   return {
-    info: present.info,
+    info: active.info,
     release: () => {
       if (released) return;
       released = true;
-      present.runs -= 1;
-      if (present.runs === 0) inUse.splice(inUse.indexOf(present), 1);
+      active.runs -= 1;
+      if (active.runs === 0) inUse.splice(inUse.indexOf(active), 1);
     },
   };
 }
 
 async function resolve(
-  wanted: BackendConfig,
+  requested: BackendConfig,
   services: Services,
   cluster: TensorCluster | null,
 ): Promise<(typeof inUse)[number]> {
   const info = services.has(TENSOR_BACKEND)
     ? services.get(TENSOR_BACKEND)
-    : await services.get(BACKEND_RESOLVER).resolve({ ...wanted, cluster }, services.get(LOGGER));
+    : await services.get(BACKEND_RESOLVER).resolve({ ...requested, cluster }, services.get(LOGGER));
   if (cluster !== null && info.collective === undefined) {
     throw new WhetstoneError(
       'BACKEND_UNAVAILABLE',
-      `The backend ${info.backend}, engine ${info.engine}, does not train in several processes.`,
+      `The backend ${info.backend}, engine ${info.engine}, does not support training in several processes.`,
       {
         place: { path: 'backend' },
-        expected: 'whetstone with its engine tensorflow',
+        expected: 'whetstone with the engine tensorflow',
         found: `${info.backend}, engine ${info.engine}`,
         hint:
           'Set "backend": {"name": "whetstone", "engine": "tensorflow"}; `npx whetstone backend install cpu` ' +
-          'fetches its library.',
+          'installs its library.',
       },
     );
   }
-  return { info, wanted: wanted.name, matmul: wanted.matmul, runs: 0 };
+  return { info, requested: requested.name, matmul: requested.matmul, runs: 0 };
 }

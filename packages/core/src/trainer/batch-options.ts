@@ -1,7 +1,7 @@
 import type { BatchOptions, BatchSource, BatchSourceDependencies, Json } from '../contract/index.js';
 import type { PluginUse, ResolvedConfig } from '../config/types.js';
 
-/** How the `data` part of a configuration makes batches, for training or for evaluation. */
+/** Returns the batch options that the section `data` of a configuration sets for training or evaluation. */
 export function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
   const {
     maxLength,
@@ -19,7 +19,7 @@ export function batchOptions({ data, training }: ResolvedConfig, purpose: 'train
     supervisionProof,
     workers,
   } = data;
-  const learning = purpose === 'train';
+  const isTraining = purpose === 'train';
   const unreadableRows = typeof unreadable === 'string' ? unreadable : { maxShare: unreadable.maxShare };
   return {
     purpose,
@@ -37,20 +37,20 @@ export function batchOptions({ data, training }: ResolvedConfig, purpose: 'train
     samplesWithoutTargets,
     supervisionProof,
     workers,
-    batchSize: learning ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
-    shuffleDataset: learning && data.shuffleDataset,
-    samplingStrategy: learning ? data.trainSamplingStrategy : 'sequential',
-    packing: learning && data.packing,
-    tokensPerBatch: learning ? data.tokensPerBatch : null,
-    balance: learning ? data.balance : null,
-    curriculum: learning ? data.curriculum : null,
+    batchSize: isTraining ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
+    shuffleDataset: isTraining && data.shuffleDataset,
+    samplingStrategy: isTraining ? data.trainSamplingStrategy : 'sequential',
+    packing: isTraining && data.packing,
+    tokensPerBatch: isTraining ? data.tokensPerBatch : null,
+    balance: isTraining ? data.balance : null,
+    curriculum: isTraining ? data.curriculum : null,
     seed: training.dataSeed ?? training.seed,
   };
 }
 
 /**
- * A path, list of paths or `{use, options}` as the data source that it means: what it leaves open is as in the training
- * data.
+ * Returns the data source for a path, a list of paths, or `{use, options}`. Options that are not given are those of the
+ * training data.
  */
 export function furtherData(data: Json, train: PluginUse): PluginUse {
   if (typeof data === 'string' || Array.isArray(data))
@@ -60,10 +60,13 @@ export function furtherData(data: Json, train: PluginUse): PluginUse {
   return { use, options };
 }
 
-/** That of `deduplicate`: what one finds, the other takes out. */
+/** The default of `deduplicate`, so that it removes the same samples as this check reports. */
 const DEFAULT_LEAKAGE_THRESHOLD = 0.7;
 
-/** Evaluation data that training data must not repeat; nothing where there is none, or it may. */
+/**
+ * Returns the evaluation data that the training data must not repeat. Empty without such data, or if repetition is
+ * allowed.
+ */
 export function heldOutOf(
   { data: { leakage } }: ResolvedConfig,
   evalData: BatchSource | null,

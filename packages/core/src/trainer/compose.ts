@@ -38,7 +38,7 @@ import {
   joinCluster,
   singleWorker,
   workerName,
-  type Joined,
+  type Rendezvous,
 } from '../distributed/index.js';
 import { rowLosses } from '../training/row-losses.js';
 import { eventCallback, type EventHub } from '../events.js';
@@ -57,29 +57,29 @@ export interface ComposeOptions {
   /** Callbacks given as objects, after those of the configuration. */
   readonly callbacks: readonly Callback[];
   readonly signal: AbortSignal;
-  /** Where the run is one of several stages: model and callbacks of the program then outlive it. */
+  /** Set if the run is one of several stages. The model and the program's callbacks then outlive it. */
   readonly stage?: StageComposition;
-  /** Told the model as soon as it is loaded: under a stage it is whoever is told that disposes it. */
+  /** Called as soon as the model is loaded. If given, the caller disposes the model. */
   readonly useModel?: (loaded: LoadedModel, isOurs: boolean) => void;
 }
 
 export interface StageComposition {
   readonly run: RunStage;
   readonly isLast: boolean;
-  /** Told once the stage may claim its folder. */
+  /** Called once the stage may claim its folder. */
   claimOutput?(): Promise<void>;
 }
 
-/** A run that is ready to start, and what must be undone after it. */
+/** A run that is ready to start. */
 export interface ComposedRun {
   readonly run: TrainRun;
   readonly maker: PluginMaker;
-  /** The error to show for one that a run in several processes met. */
+  /** Returns the error to report for an error of this process. Another worker may have caused it. */
   explain(error: unknown): Promise<unknown>;
   dispose(): void;
 }
 
-/** Undoes in reverse; every action is tried, the first failure is thrown. */
+/** Runs actions in reverse order. All of them run; the first error is thrown. */
 function createUndo(): { add(action: () => void): void; undo(): void } {
   const actions: (() => void)[] = [];
   return {
@@ -99,66 +99,75 @@ function createUndo(): { add(action: () => void): void; undo(): void } {
 }
 
 /**
- * Makes a run from its configuration, in the order in which mistakes are cheapest: output folder, backend, plugins,
- * data sources, model, batches. What was made before a failure is disposed.
+ * Builds a run from its configuration. Components are built in order of cost, so that mistakes fail early: output
+ * folder, backend, plugins, data sources, model, batches. On failure, all components built so far are disposed.
  */
 export async function composeRun(options: ComposeOptions): Promise<ComposedRun> {
   const undo = createUndo();
-  const meeting: Meeting = { joined: null };
+  const cluster: ClusterConnection = { rendezvous: null };
   try {
-    return await compose(options, undo, meeting);
+    return await compose(options, undo, cluster);
   } catch (error) {
-    const shown = meeting.joined === null ? error : await explainFailure(meeting.joined.member, error);
+    const shown = cluster.rendezvous === null ? error : await explainFailure(cluster.rendezvous.client, error);
     try {
       undo.undo();
     } catch {
-      // The first error is the one to know of.
+      // The first error is reported.
     }
     throw shown;
   }
 }
 
-/** The other processes, once they were met. */
-interface Meeting {
-  joined: Joined | null;
+/** The connection to the other workers; null before it is made, or in a run of one process. */
+interface ClusterConnection {
+  rendezvous: Rendezvous | null;
 }
 
 async function compose(
   { resolution, services, events, callbacks, signal, stage, useModel }: ComposeOptions,
   undo: ReturnType<typeof createUndo>,
-  meeting: Meeting,
+  cluster: ClusterConnection,
 ): Promise<ComposedRun> {
   const { config } = resolution;
   const logger = services.get(LOGGER);
-  const place = services.has(CLUSTER) ? services.get(CLUSTER).membership() : null;
+  const membership = services.has(CLUSTER) ? services.get(CLUSTER).membership() : null;
   const { ddpTimeout, ddpBucketCapMb } = config.training;
-  // One worker writes.
-  const outputFolder = place === null || place.rank === 0 ? config.output.folder : null;
+  // Only the worker of rank 0 writes.
+  const outputFolder = membership === null || membership.rank === 0 ? config.output.folder : null;
   const warn = (message: string) => {
     logger.warn(message);
     events.emit('warning', { message });
   };
-  const checkpoint = () => {
+  const throwIfAborted = () => {
     if (signal.aborted)
-      throw new WhetstoneError('INTERRUPTED', 'The run was interrupted before it began.', { cause: signal.reason });
+      throw new WhetstoneError('INTERRUPTED', 'The run was interrupted before it started.', { cause: signal.reason });
   };
   for (const notice of resolution.notices) warn(notice);
   await checkOutputFolder(config);
-  checkpoint();
+  throwIfAborted();
 
-  if (place !== null) {
-    meeting.joined = await joinCluster(place, { timeoutSeconds: ddpTimeout, settings: settingsOf(config), signal });
-    undo.add(meeting.joined.leave);
-    logger.info(`${place.count} workers train together; this is ${workerName(place, place.rank)}.`);
+  if (membership !== null) {
+    cluster.rendezvous = await joinCluster(membership, {
+      timeoutSeconds: ddpTimeout,
+      settings: settingsOf(config),
+      signal,
+    });
+    undo.add(cluster.rendezvous.leave);
+    logger.info(`${membership.count} workers train together; this is ${workerName(membership, membership.rank)}.`);
   }
-  const backend = await useBackend(config.backend, services, meeting.joined?.cluster ?? null);
+  const backend = await useBackend(config.backend, services, cluster.rendezvous?.cluster ?? null);
   undo.add(backend.release);
   const { collective } = backend.info;
   const workers =
-    place === null || meeting.joined === null || collective === undefined
+    membership === null || cluster.rendezvous === null || collective === undefined
       ? singleWorker
-      : createWorkers(meeting.joined, workerName(place, place.rank), collective, ddpBucketCapMb * 2 ** 20);
-  checkpoint();
+      : createWorkers(
+          cluster.rendezvous,
+          workerName(membership, membership.rank),
+          collective,
+          ddpBucketCapMb * 2 ** 20,
+        );
+  throwIfAborted();
 
   const maker = createPluginMaker(
     {
@@ -203,7 +212,7 @@ async function compose(
   hooked.push({ plugin: 'events', callback: eventCallback(events.emit) });
   const runner = createHookRunner(hooked);
   undo.add(() => runner.dispose());
-  checkpoint();
+  throwIfAborted();
 
   const optimizer = await make('optimizer', optionsOf(config.optimizer, ['learningRate']), ['optimizer']);
   undo.add(() => optimizer.instance.dispose());
@@ -216,19 +225,19 @@ async function compose(
     services.has(EVAL_DATA) || config.data.eval === null
       ? null
       : (await make('data-source', config.data.eval, ['data', 'eval', 'options'])).instance;
-  checkpoint();
+  throwIfAborted();
 
   const loader = await makeLoader(config, services, make);
   await planStrategies(await outlineOf(config, services, loader), owner, companions);
-  checkpoint();
+  throwIfAborted();
   const loaded = services.has(LOADED_MODEL)
     ? services.get(LOADED_MODEL)
     : await loadModel(config, owner.instance, loader ?? services.get(MODEL_LOADER));
   if (useModel !== undefined) useModel(loaded, !services.has(LOADED_MODEL));
   else if (!services.has(LOADED_MODEL)) undo.add(() => loaded.model.dispose());
-  const unpacked = float32StorageWarning(loaded.model, backend.info.backend);
-  if (unpacked !== null) warn(unpacked);
-  checkpoint();
+  const storageWarning = float32StorageWarning(loaded.model, backend.info.backend);
+  if (storageWarning !== null) warn(storageWarning);
+  throwIfAborted();
 
   const transforms: DataTransform[] = [];
   const transformOrigins = config.data.transforms.map(({ use, options }) => ({
@@ -256,12 +265,12 @@ async function compose(
       },
       batchOptions(config, purpose),
     );
-  // Evaluation data first: what is learned from must not repeat it.
+  // Evaluation data first, because the training data must not repeat it.
   const evalData: BatchSource | null =
     evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
   const replies = await composeReplyMetrics(config, services, evalSource, transforms, metrics);
   const heldOut = heldOutOf(config, evalData);
-  // Further data of a strategy (the old task of ewc, what replay mixes in): read as the training data.
+  // Additional data of a strategy, such as the old task of ewc or the samples of replay: read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (
     data,
     { batchSize, shuffled = false, learned = false },
@@ -284,14 +293,14 @@ async function compose(
     trainSource === null
       ? services.get(TRAIN_DATA)
       : await batches(trainSource, 'train', { ...heldOut, qualityGate: config.data.qualityGate });
-  for (const message of beyondContext(
+  for (const message of contextWarnings(
     config.data.maxLength,
     resolution.wasWritten(['data', 'maxLength']),
     loaded.model.maxLength,
     [trainData, evalData],
   ))
     warn(message);
-  checkpoint();
+  throwIfAborted();
 
   const run: TrainRun = {
     config,
@@ -322,16 +331,18 @@ async function compose(
       await saveDataManifest(outputFolder, trainData, evalData);
     },
   };
-  const { joined } = meeting;
+  const { rendezvous } = cluster;
   return {
     run,
     maker,
-    explain: async (error) => (joined === null ? error : explainFailure(joined.member, error)),
+    explain: async (error) => (rendezvous === null ? error : explainFailure(rendezvous.client, error)),
     dispose: undo.undo,
   };
 }
 
-/** What workers have to agree on. Paths are their own affair: where they see other data, the first step tells. */
+/**
+ * Returns the settings that must be the same in all workers. Paths may differ: the first step reports different data.
+ */
 function settingsOf({
   backend,
   training,
@@ -360,30 +371,35 @@ function settingsOf({
   };
 }
 
-/** @param owner the strategy that decides already, for a companion's error to name */
+/**
+ * Returns the strategy if it has this role.
+ *
+ * @param owner the owner's name, for the error of a companion
+ * @throws `CONFIG_CONFLICT`
+ */
 function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string, owner?: string): Named<Strategy> {
   if (strategy.instance.role === role) return strategy;
   throw new WhetstoneError(
     'CONFIG_CONFLICT',
     role === 'owner'
-      ? `'${strategy.plugin}' does not decide what is trained: it stands beside a strategy that does.`
-      : `'${strategy.plugin}' decides what is trained, and so does '${owner ?? 'the strategy'}': only one can.`,
+      ? `'${strategy.plugin}' does not choose the trained parameters. It can only accompany a strategy that does.`
+      : `'${strategy.plugin}' and '${owner ?? 'the strategy'}' both choose the trained parameters. Only one can.`,
     {
       place: { path },
-      expected: role === 'owner' ? 'a strategy that owns the parameters' : 'a strategy that stands beside the owner',
+      expected: role === 'owner' ? 'a strategy of the role owner' : 'a strategy of the role companion',
       found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
       hint:
         role === 'owner'
-          ? 'Put it into companions, and choose a strategy such as full or lora.'
-          : 'Name it as the strategy, instead of the present one.',
+          ? 'Move it to companions, and set the strategy to one like full or lora.'
+          : 'Set it as the strategy, in place of the current one.',
     },
   );
 }
 
-/** The options that stand beside `use` and belong to the plugin rather than to the frame. */
-function optionsOf(section: FlatPluginUse, ofFrame: readonly string[]): PluginUse {
+/** Separates the options of a plugin from `use` and from the keys of the framework. */
+function optionsOf(section: FlatPluginUse, frameworkKeys: readonly string[]): PluginUse {
   const options = Object.fromEntries(
-    Object.entries(section).filter(([key]) => key !== 'use' && !ofFrame.includes(key)),
+    Object.entries(section).filter(([key]) => key !== 'use' && !frameworkKeys.includes(key)),
   );
   return { use: section.use, options };
 }
@@ -396,38 +412,38 @@ function loadModel(config: ResolvedConfig, owner: Strategy, loader: ModelLoader)
   });
 }
 
-/** The owner decides first; what it leaves open is kept as the configuration says. */
+/** Returns the storage of each weight: the owner's choice, or that of the configuration. */
 function storageOf(dtype: ResolvedConfig['model']['dtype'], owner: Strategy): WeightStorage {
-  const otherwise = dtype === 'float32' ? null : dtype === 'auto' ? 'stored' : dtype;
-  return (weight) => owner.storage?.(weight) ?? otherwise;
+  const configured = dtype === 'float32' ? null : dtype === 'auto' ? 'stored' : dtype;
+  return (weight) => owner.storage?.(weight) ?? configured;
 }
 
 /**
- * Rotary positions go on beyond what a model was trained with, but it makes less and less of them: a length beyond its
- * context is told, whether it was asked for or conversations have it.
+ * Returns warnings about lengths beyond the model's context, whether configured or found in the data. Rotary positions
+ * continue beyond it, but the model was not trained on them.
  */
-function beyondContext(
+function contextWarnings(
   maxLength: number | null,
   wasWritten: boolean,
   context: number,
   sources: readonly (BatchSource | null)[],
 ): string[] {
-  const hint = `Set data.maxLength to ${context} at most.`;
+  const hint = `Set data.maxLength to at most ${context}.`;
   if (wasWritten && maxLength !== null && maxLength > context)
     return [
-      `data.maxLength is ${maxLength}, where the model's context has ${context} tokens ` +
+      `data.maxLength is ${maxLength}, but the model's context is ${context} tokens ` +
         `(max_position_embeddings). ${hint}`,
     ];
   const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
   return longest > context
     ? [
-        `The longest conversation has ${longest} tokens, where the model's context has ${context} ` +
+        `The longest conversation has ${longest} tokens, but the model's context is ${context} ` +
           `(max_position_embeddings). ${hint}`,
       ]
     : [];
 }
 
-/** The plugin that loads the model; null where the model or the loader is a service. */
+/** Creates the plugin that loads the model. Returns null if the model or the loader is a service. */
 async function makeLoader(
   config: ResolvedConfig,
   services: Services,
@@ -438,7 +454,7 @@ async function makeLoader(
   return (await make('model', { use, options: options as Record<string, Json> }, ['model', 'options'])).instance;
 }
 
-/** The model without its weights; null where its loader cannot tell. */
+/** Returns the model's outline, without weights; null if the loader does not provide it. */
 async function outlineOf(
   config: ResolvedConfig,
   services: Services,
@@ -449,14 +465,14 @@ async function outlineOf(
   return outline === undefined ? null : outline(config.model.path ?? config.baseFolder);
 }
 
-/** A companion knows what is beside it by its plan alone: the names come in here. */
-function namingBoth(cause: unknown, companion: string, owner: string, path: string): unknown {
+/** Adds the names of both strategies to a conflict. A companion knows the owner's plan, but not its name. */
+function nameBothStrategies(cause: unknown, companion: string, owner: string, path: string): unknown {
   if (!isWhetstoneError(cause) || cause.code !== 'CONFIG_CONFLICT') return cause;
   const { place, expected, hint, problems, details } = cause;
   return new WhetstoneError('CONFIG_CONFLICT', cause.message, {
     place: { ...place, path },
     expected,
-    found: `'${companion}' beside '${owner}'`,
+    found: `'${companion}' with '${owner}'`,
     hint,
     problems,
     details,
@@ -464,7 +480,7 @@ function namingBoth(cause: unknown, companion: string, owner: string, path: stri
   });
 }
 
-/** Lets strategies say no to options that do not fit the model, before its weights are read. */
+/** Lets the strategies reject options that do not fit the model, before its weights are read. */
 async function planStrategies(
   model: ModelOutline | null,
   owner: Named<Strategy>,
@@ -476,12 +492,12 @@ async function planStrategies(
     try {
       await instance.plan?.(model, plan);
     } catch (cause) {
-      throw namingBoth(cause, plugin, owner.plugin, `companions[${index}]`);
+      throw nameBothStrategies(cause, plugin, owner.plugin, `companions[${index}]`);
     }
   }
 }
 
-/** Makes the data sources of a configuration, to find what is missing before anything long is begun. */
+/** Creates the data sources of a configuration, so that missing files are reported before a long run starts. */
 export async function checkDataSources({ config, pluginFor }: ConfigResolution, services: Services): Promise<void> {
   const { data, training, baseFolder } = config;
   const maker = createPluginMaker(

@@ -14,8 +14,8 @@ import { trackReads, type TrackedOptions } from '../config/track-reads.js';
 import { validateCallback } from '../hooks/index.js';
 import { messageOf } from '../util/index.js';
 
-/** What an instance of each kind must have; callbacks and loggers are checked hook by hook. */
-const members: Readonly<Record<Exclude<PluginKind, 'callback' | 'logger' | 'schedule'>, readonly string[]>> = {
+/** The methods that an instance of each kind must have. Callbacks and loggers are checked hook by hook. */
+const requiredMethods: Readonly<Record<Exclude<PluginKind, 'callback' | 'logger' | 'schedule'>, readonly string[]>> = {
   strategy: ['attach'],
   model: ['load'],
   'data-source': ['conversations'],
@@ -29,15 +29,15 @@ function validateInstance(kind: PluginKind, instance: unknown, plugin: string): 
     validateCallback(instance, plugin);
     return;
   }
-  const needed = kind === 'schedule' ? [] : members[kind];
-  const whole =
+  const needed = kind === 'schedule' ? [] : requiredMethods[kind];
+  const isValid =
     kind === 'schedule'
       ? typeof instance === 'function'
       : typeof instance === 'object' &&
         instance !== null &&
         needed.every((name) => typeof (instance as Record<string, unknown>)[name] === 'function');
-  if (!whole) {
-    throw new WhetstoneError('PLUGIN_INVALID', `What ${kind} '${plugin}' created cannot be used.`, {
+  if (!isValid) {
+    throw new WhetstoneError('PLUGIN_INVALID', `The ${kind} '${plugin}' created an invalid instance.`, {
       expected: kind === 'schedule' ? 'a function of the number of steps' : `an object with ${needed.join(', ')}`,
       found: instance === null ? 'null' : typeof instance,
       details: { plugin, kind },
@@ -45,16 +45,22 @@ function validateInstance(kind: PluginKind, instance: unknown, plugin: string): 
   }
 }
 
-interface Watched {
+interface CreatedPlugin {
   readonly plugin: string;
   readonly path: Path;
   readonly tracked: TrackedOptions;
   readonly schema: unknown;
 }
 
-/** Creates plugins and remembers which of their options they read. */
+/** Creates plugins and records which of their options they read. */
 export interface PluginMaker {
-  /** @param path where its options stand in the configuration */
+  /**
+   * Creates an instance of a plugin.
+   *
+   * @param path the path of its options in the configuration
+   * @throws `PLUGIN_FAILED` if the plugin throws another error
+   * @throws `PLUGIN_INVALID` if the instance lacks a method
+   */
   create<K extends PluginKind>(
     kind: K,
     plugin: Plugin,
@@ -62,19 +68,20 @@ export interface PluginMaker {
     path: Path,
   ): Promise<PluginInstances[K]>;
   /**
-   * Throws `CONFIG_UNUSED_KEY` with every key that the user wrote and that its plugin left unread. Plugins that read
-   * nothing yet are left for later.
+   * Checks that plugins read every key that the user wrote. Skips plugins that have read no key yet.
+   *
+   * @throws `CONFIG_UNUSED_KEY` with all unread keys
    */
   checkUnusedKeys(): void;
-  /** What was still unread at the end, for a warning. */
+  /** Returns a warning for each key that was not read until the end of the run. */
   unusedAtEnd(): readonly string[];
 }
 
-/** @param wasWritten whether the user wrote a key, rather than a default */
+/** @param wasWritten returns whether the user wrote a key, as opposed to a default */
 export function createPluginMaker(context: PluginContext, wasWritten: (path: Path) => boolean): PluginMaker {
-  const watched: Watched[] = [];
+  const createdPlugins: CreatedPlugin[] = [];
 
-  const unusedOf = ({ tracked, path, schema, plugin }: Watched): readonly Problem[] =>
+  const unusedOf = ({ tracked, path, schema, plugin }: CreatedPlugin): readonly Problem[] =>
     tracked.unread().flatMap((own) => {
       const full = [...path, ...own];
       const value = JSON.stringify(valueAt(tracked.options, own));
@@ -86,7 +93,7 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
               message: `'${plugin}' never read ${formatPath(full)}.`,
               place: { path: formatPath(full) },
               found: value,
-              hint: 'Leave the key out. (If you wrote the plugin: read all options in create.)',
+              hint: 'Remove the key. (Plugin authors: read all options in create.)',
             },
           ];
     });
@@ -94,7 +101,7 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
   return {
     create: async (kind, plugin, options, path) => {
       const tracked = trackReads(options, plugin.configSchema);
-      watched.push({ plugin: plugin.name, path, tracked, schema: plugin.configSchema });
+      createdPlugins.push({ plugin: plugin.name, path, tracked, schema: plugin.configSchema });
       try {
         const instance = await plugin.create(tracked.options as never, context);
         validateInstance(kind, instance, plugin.name);
@@ -103,19 +110,19 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
         if (isWhetstoneError(cause)) throw cause;
         throw new WhetstoneError(
           'PLUGIN_FAILED',
-          `${kind} '${plugin.name}' could not be created: ${messageOf(cause)}`,
+          `The ${kind} '${plugin.name}' could not be created: ${messageOf(cause)}`,
           { place: { path: formatPath(path) }, details: { plugin: plugin.name, kind }, cause },
         );
       }
     },
     checkUnusedKeys: () => {
-      // A plugin that read nothing at all keeps its options for later: it is looked at again when the run ends.
-      const problems = watched.filter(({ tracked }) => tracked.touched()).flatMap(unusedOf);
+      // A plugin that has read no option yet may read them later. It is checked again at the end of the run.
+      const problems = createdPlugins.filter(({ tracked }) => tracked.touched()).flatMap(unusedOf);
       const [first, ...rest] = problems;
       if (first !== undefined)
         throw new WhetstoneError('CONFIG_UNUSED_KEY', first.message, { ...first, problems: rest });
     },
-    unusedAtEnd: () => watched.flatMap(unusedOf).map((problem) => problem.message),
+    unusedAtEnd: () => createdPlugins.flatMap(unusedOf).map((problem) => problem.message),
   };
 }
 

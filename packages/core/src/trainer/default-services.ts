@@ -4,13 +4,13 @@ import { provide, type ServiceRegistration } from '../container.js';
 import { CLUSTER, environmentCluster } from '../distributed/index.js';
 import { standardErrorLogger } from './standard-error-logger.js';
 
-/** Monotonic seconds of the process, and wall time. */
+/** Monotonic seconds since the process started, and the wall-clock time. */
 const systemClock: Clock = {
   now: () => performance.now() / 1000,
   timestamp: () => new Date().toISOString(),
 };
 
-/** What every run has unless something else is registered. */
+/** The services of every run. Registered services replace them. */
 export const defaultServices: readonly ServiceRegistration[] = [
   provide(CLOCK, systemClock),
   provide(LOGGER, standardErrorLogger),

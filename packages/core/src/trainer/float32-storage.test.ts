@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { storePacked } from '../ops/storage.js';
 import { float32StorageWarning } from './float32-storage.js';
 
-test('only quantised weights that are kept as float32 are told', async () => {
+test('warns only about quantised weights that are stored as float32', async () => {
   await setBackend('cpu');
   const int8 = storePacked({
     format: 'int8',
@@ -15,13 +15,13 @@ test('only quantised weights that are kept as float32 are told', async () => {
   });
   const parameters = new Map([
     ['packed', variable(int8, false)],
-    ['whole', variable(tensor2d([[1, 2]]), false)],
+    ['unpacked', variable(tensor2d([[1, 2]]), false)],
     ['never quantised', variable(tensor2d([[3]]), false)],
   ]);
   expect(float32StorageWarning({ quantised: new Set(['packed']), parameters }, 'cpu')).toBeNull();
   expect(float32StorageWarning({ parameters }, 'cpu')).toBeNull();
-  expect(float32StorageWarning({ quantised: new Set(['packed', 'whole']), parameters }, 'tensorflow')).toMatch(
-    /^The backend tensorflow keeps no packed weights: 1 quantised weights \(whole is the first\)/,
+  expect(float32StorageWarning({ quantised: new Set(['packed', 'unpacked']), parameters }, 'tensorflow')).toMatch(
+    /^The backend tensorflow does not support packed weights: 1 quantised weights \(the first is unpacked\)/,
   );
   int8.dispose();
   for (const parameter of parameters.values()) parameter.dispose();

@@ -5,18 +5,18 @@ import type { SharedModules } from '../plugins/shared-modules.js';
 
 /** Options of a Trainer. */
 export interface TrainerOptions {
-  /** Plugins that configurations may call by name, beside the optimizers and schedules that core brings. */
+  /** Plugins that configurations may use by name, in addition to the optimizers and schedules of core. */
   readonly plugins?: readonly Plugin[];
-  /** Replace or complete what a run is made of; see `provide`. */
+  /** Services that replace or extend those of a run; see `provide`. */
   readonly services?: readonly ServiceRegistration[];
-  /** What a configuration means where it says nothing. */
+  /** Defaults for keys that a configuration does not set. */
   readonly defaults?: ConfigDefaults;
-  /** For a configuration given as an object: where its relative paths start. The working directory by default. */
+  /** Base of relative paths for a configuration given as an object. By default, the working directory. */
   readonly baseFolder?: string;
-  /** Put into the configuration before it is validated, as `optimizer.learningRate=1e-4`. */
+  /** Values set in the configuration before validation, such as `optimizer.learningRate=1e-4`. */
   readonly overrides?: readonly (string | Override)[];
-  /** Callbacks given as objects; they come after those of the configuration. */
+  /** Callbacks given as objects. They run after those of the configuration. */
   readonly callbacks?: readonly Callback[];
-  /** Modules that local plugin files get from this program. */
+  /** Modules of this program that local plugin files import. */
   readonly sharedModules?: SharedModules;
 }

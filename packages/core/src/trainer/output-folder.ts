@@ -4,7 +4,7 @@ import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { fileError, makeFolder, writeAtomically } from '../files/index.js';
 
-/** The file that marks a folder as that of a run. */
+/** The file that marks a folder as the output of a run. */
 const RESOLVED_CONFIG_FILE = 'config.resolved.json';
 
 async function entriesOf(folder: string): Promise<readonly string[]> {
@@ -21,15 +21,15 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
 
 const contains = (folder: string, path: string): boolean => !relative(folder, path).startsWith('..');
 
-/** Whether the run of the folder is the one that is resumed, rather than one elsewhere. */
-const goesOn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean =>
+/** Returns whether the run in the folder is resumed, as opposed to one in another folder. */
+const resumesRunIn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean =>
   typeof resume === 'string' ? contains(folder, resume) : resume === true;
 
 /**
- * Checks that a run may write into its folder: it is empty or missing, or it holds the run that is resumed, or one that
- * may be overwritten. Nothing is written yet.
+ * Checks that a run may write to its folder: the folder is empty or missing, or contains the run to resume or a run
+ * that may be overwritten. Writes nothing.
  *
- * @throws WhetstoneError `OUTPUT_EXISTS`
+ * @throws `OUTPUT_EXISTS`
  */
 export async function checkOutputFolder({
   output,
@@ -40,40 +40,42 @@ export async function checkOutputFolder({
   if (folder === null) return;
   const entries = await entriesOf(folder);
   const isRun = entries.includes(RESOLVED_CONFIG_FILE);
-  if (entries.length === 0 || (isRun && goesOn(folder, training.resumeFromCheckpoint))) return;
+  if (entries.length === 0 || (isRun && resumesRunIn(folder, training.resumeFromCheckpoint))) return;
   const place = { file: folder };
   const found = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
   if (!isRun)
-    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder holds something that is no run.', {
+    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty and does not contain a run.', {
       place,
       found,
       hint: 'Choose another output.folder, or empty this one.',
     });
   if (!overwrite) {
-    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder already holds a run.', {
+    throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder already contains a run.', {
       place,
       found,
       hint:
-        'Go on with it (training.resumeFromCheckpoint: true), replace it (output.overwrite: true), or choose ' +
+        'Resume it (training.resumeFromCheckpoint: true), replace it (output.overwrite: true), or choose ' +
         'another output.folder.',
     });
   }
   if (contains(folder, resolve(baseFolder)) || contains(folder, process.cwd())) {
     throw new WhetstoneError(
       'OUTPUT_EXISTS',
-      "The output folder holds the configuration's own folder and is not overwritten.",
+      "The output folder contains the configuration's folder and is not overwritten.",
       { place, hint: 'Choose another output.folder.' },
     );
   }
 }
 
-/** Makes the folder a run's own: empties it where it is overwritten, and saves the resolved configuration in it. */
+/**
+ * Claims the folder for a run: empties it if the old run is overwritten, and saves the resolved configuration in it.
+ */
 export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
   const { folder, overwrite } = config.output;
   if (folder === null) return;
   await checkOutputFolder(config);
   try {
-    if (overwrite && !goesOn(folder, config.training.resumeFromCheckpoint)) {
+    if (overwrite && !resumesRunIn(folder, config.training.resumeFromCheckpoint)) {
       for (const entry of await entriesOf(folder)) await rm(join(folder, entry), { recursive: true });
     }
     await makeFolder(folder);
@@ -85,10 +87,10 @@ export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
   );
 }
 
-/** The file that says what data a run learned from. */
+/** The file that lists the data of a run. */
 const DATA_MANIFEST_FILE = 'data.json';
 
-/** Saves what the data was made of, where its source tells. */
+/** Saves the manifests of the data, if the sources provide them. */
 export async function saveDataManifest(
   folder: string | null,
   train: BatchSource,

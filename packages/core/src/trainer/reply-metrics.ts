@@ -11,7 +11,11 @@ import type { Services } from '../container.js';
 import { replyTasks, type ReplyMetrics } from '../training/reply-metrics.js';
 import type { Named } from '../training/named.js';
 
-async function* through(source: DataSource, transforms: readonly DataTransform[]): AsyncGenerator<Conversation> {
+/** Yields the conversations of evaluation data after its transforms. */
+async function* transformedConversations(
+  source: DataSource,
+  transforms: readonly DataTransform[],
+): AsyncGenerator<Conversation> {
   const own = async function* (): AsyncGenerator<Conversation> {
     yield* source.conversations();
   };
@@ -21,11 +25,11 @@ async function* through(source: DataSource, transforms: readonly DataTransform[]
 }
 
 /**
- * What a configuration's metrics need: the questions of the evaluation data, cleaned as all of it. Null where there are
- * no metrics.
+ * Collects the conversations, the metrics and the generator that reply metrics need. The conversations are those of the
+ * evaluation data, after its transforms. Returns null if no metrics are configured.
  *
- * @throws `CONFIG_CONFLICT` where there are no conversations or nothing can answer them, `DATA_EMPTY` where none ends
- *   with an answer
+ * @throws `CONFIG_CONFLICT` if there are no conversations, or no generator
+ * @throws `DATA_EMPTY` if no conversation ends with an answer
  */
 export async function composeReplyMetrics(
   { evaluation: { replies, maxNewTokens }, training }: ResolvedConfig,
@@ -39,21 +43,21 @@ export async function composeReplyMetrics(
   if (source === null)
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      'Metrics are measured on answers to conversations, and the evaluation data is given as batches.',
+      'Metrics compare replies in conversations, but the evaluation data is given as batches.',
       { place, expected: 'data.eval' },
     );
   if (!services.has(REPLY_GENERATOR))
-    throw new WhetstoneError('CONFIG_CONFLICT', 'Nothing here can let the model answer.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The service that generates replies is missing.', {
       place,
       expected: 'REPLY_GENERATOR',
-      hint: 'The trainer and the command of the package "whetstone" bring it along.',
+      hint: 'The package "whetstone" registers it in its Trainer and its command.',
     });
-  const tasks = await replyTasks(through(source, transforms), replies);
+  const tasks = await replyTasks(transformedConversations(source, transforms), replies);
   if (tasks.length === 0)
     throw new WhetstoneError(
       'DATA_EMPTY',
-      'No conversation of the evaluation data ends with an answer that a reply could be compared with.',
-      { place, hint: 'Metrics need chats: questions and answers.' },
+      'No conversation of the evaluation data ends with an answer to compare replies with.',
+      { place, hint: 'Metrics need chats that consist of questions and answers.' },
     );
   return {
     tasks,

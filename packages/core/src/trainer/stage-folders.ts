@@ -5,7 +5,7 @@ import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError, type RunReport } from '../contract/index.js';
 import { checkFormatVersion } from '../files/index.js';
 
-/** The file in the folder of a staged run that says which of its stages are done, and what they came to. */
+/** The file in the folder of a staged run that lists its stages with the reports of those that are done. */
 const STAGES_FILE = 'stages.json';
 
 const FORMAT = 'whetstone-stages';
@@ -17,12 +17,14 @@ interface StagesFile {
   readonly stages: readonly { readonly name: string; readonly report: RunReport | null }[];
 }
 
-/** `2-domain`: a stage's folder in that of the run. */
+/** Returns the folder of a stage within that of the run, such as `2-domain`. */
 export const stageFolder = (root: string, index: number, name: string): string => join(root, `${index + 1}-${name}`);
 
 /**
- * Reports of the stages that are done, from the first on. @throws WhetstoneError `CHECKPOINT_INVALID` where the folder
- * is of other stages, `VERSION_UNSUPPORTED` if a later version wrote it
+ * Reads the reports of the stages that are done, from the first on.
+ *
+ * @throws `CHECKPOINT_INVALID` if the folder has different stages
+ * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
 async function readDone(root: string, names: readonly string[]): Promise<readonly RunReport[]> {
   const file = join(root, STAGES_FILE);
@@ -42,7 +44,7 @@ async function readDone(root: string, names: readonly string[]): Promise<readonl
       place: { file },
       expected: names.join(', '),
       found: known.join(', '),
-      hint: 'Resume under the configuration that wrote it, or start a new run.',
+      hint: 'Resume with the configuration that wrote it, or start a new run.',
     });
   }
   const reports: RunReport[] = [];
@@ -53,7 +55,7 @@ async function readDone(root: string, names: readonly string[]): Promise<readonl
   return reports;
 }
 
-/** Notes which stages are done. */
+/** Writes the list of stages with the reports of those that are done. */
 export function writeDone(root: string, names: readonly string[], reports: readonly RunReport[]): Promise<void> {
   const stages: StagesFile = {
     format: FORMAT,
@@ -64,28 +66,28 @@ export function writeDone(root: string, names: readonly string[], reports: reado
 }
 
 export interface StageResume {
-  /** Reports of the stages that need not be run again. */
+  /** Reports of the stages that are not run again. */
   readonly done: readonly RunReport[];
-  /** What `resumeFromCheckpoint` is for the stage that comes next: its checkpoints, if it has any. */
+  /** `resumeFromCheckpoint` of the next stage: a checkpoint, true for its newest, or null without any. */
   readonly next: string | true | null;
 }
 
 /**
- * Where a staged run goes on: after the stages that are done, within the next one where that has a checkpoint. A
- * checkpoint's path says itself which stage it is of.
+ * Finds the point at which a staged run resumes: after the stages that are done, and within the next one if it has a
+ * checkpoint. The path of a given checkpoint determines its stage.
  *
- * @throws WhetstoneError `CHECKPOINT_INVALID`, `CONFIG_CONFLICT` for a checkpoint of another run, or of a stage before
- *   which others are not done
+ * @throws `CHECKPOINT_INVALID`
+ * @throws `CONFIG_CONFLICT` if the checkpoint belongs to another run, or if the stages before it are not done
  */
 export async function findResume(
   { output, training }: Pick<ResolvedConfig, 'output' | 'training'>,
   names: readonly string[],
 ): Promise<StageResume | null> {
   const { folder: root } = output;
-  const wanted = training.resumeFromCheckpoint;
-  if (wanted === null || wanted === false || root === null) return null;
+  const requested = training.resumeFromCheckpoint;
+  if (requested === null || requested === false || root === null) return null;
   const done = await readDone(root, names);
-  if (typeof wanted !== 'string') {
+  if (typeof requested !== 'string') {
     const index = Math.min(done.length, names.length - 1);
     return {
       done,
@@ -96,19 +98,19 @@ export async function findResume(
     };
   }
   const index = names.findIndex(
-    (name, position) => !relative(stageFolder(root, position, name), wanted).startsWith('..'),
+    (name, position) => !relative(stageFolder(root, position, name), requested).startsWith('..'),
   );
   if (index < 0 || index > done.length) {
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
       index < 0
-        ? 'The checkpoint belongs to none of the stages of this run.'
+        ? 'The checkpoint does not belong to a stage of this run.'
         : 'The stages before that of the checkpoint are not done.',
       {
-        place: { path: 'training.resumeFromCheckpoint', file: wanted },
+        place: { path: 'training.resumeFromCheckpoint', file: requested },
         expected: `a checkpoint in ${names.map((name, position) => stageFolder(root, position, name)).join(', ')}`,
       },
     );
   }
-  return { done: done.slice(0, index), next: wanted };
+  return { done: done.slice(0, index), next: requested };
 }

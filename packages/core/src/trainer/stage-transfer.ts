@@ -7,8 +7,8 @@ import { WhetstoneError, type Attachment, type Json } from '../contract/index.js
 import { fileError } from '../files/index.js';
 
 /**
- * What a stage leaves to the next one of the same strategy: what was trained, and the strategy's own state, in the
- * host's memory.
+ * The state that a stage transfers to the next one of the same strategy, in host memory: the trained parameters and the
+ * state of the strategy.
  */
 export interface StageTransfer {
   readonly trainable: HostTensors;
@@ -39,27 +39,28 @@ function toDevice(host: HostTensors): Map<string, Tensor> {
   return new Map([...host].map(([name, { shape, dtype, values }]) => [name, tensor(values, [...shape], dtype)]));
 }
 
-/** Takes a copy of what an owner has learned. */
+/** Copies the trained parameters and the state of an owner to host memory. */
 export async function exportState(owner: Attachment): Promise<StageTransfer> {
   const { tensors, values } = owner.saveState();
   return { trainable: await toHost(owner.trainable), state: { tensors: await toHost(tensors), values } };
 }
 
 /**
- * Puts it into a fresh attachment of the same strategy. @throws WhetstoneError `CONFIG_CONFLICT` where the two train
- * different parameters
+ * Sets the state of a new attachment of the same strategy.
+ *
+ * @throws `CONFIG_CONFLICT` if the two train different parameters
  */
 export function importState(owner: Attachment, { trainable, state }: StageTransfer): void {
   const names = [...owner.trainable.keys()];
-  const other =
+  const difference =
     names.length === trainable.size
       ? names.find((name) => trainable.get(name)?.shape.join() !== owner.trainable.get(name)?.shape.join())
-      : `${names.length} parameters where there were ${trainable.size}`;
-  if (other !== undefined)
+      : `${names.length} parameters instead of ${trainable.size}`;
+  if (difference !== undefined)
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      'A stage trains other parameters than the stage before, although both have the same strategy.',
-      { found: other },
+      'A stage trains different parameters from the previous one, although both have the same strategy.',
+      { found: difference },
     );
   const tensors = toDevice(state.tensors);
   try {
@@ -77,7 +78,7 @@ const TRAINABLE_FILE = 'trainable.safetensors';
 const STATE_FILE = 'state.safetensors';
 const VALUES_FILE = 'state.json';
 
-/** Writes it to a folder, whole or not at all, so that a later run can go on from there. */
+/** Writes the state to a folder atomically, so that a resumed run can read it. */
 export async function writeStageTransfer(folder: string, { trainable, state }: StageTransfer): Promise<void> {
   await writeFolder(folder, async (temporary) => {
     for (const [file, host] of [
@@ -95,7 +96,7 @@ export async function writeStageTransfer(folder: string, { trainable, state }: S
   });
 }
 
-/** Reads what {@link writeStageTransfer} wrote. */
+/** Reads the state that {@link writeStageTransfer} wrote. */
 export async function readStageTransfer(folder: string): Promise<StageTransfer> {
   const read = async (file: string): Promise<HostTensors> => {
     const tensors = await loadTensors(join(folder, file));

@@ -18,7 +18,7 @@ import {
 import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
 import { findResume, stageFolder, writeDone } from './stage-folders.js';
 
-/** Composes and runs one stage; the model that it worked on is told. */
+/** Composes and runs one stage. Calls `useModel` with the model of the stage. */
 export type RunOneStage = (
   resolution: ConfigResolution,
   services: readonly ServiceRegistration[],
@@ -27,15 +27,16 @@ export type RunOneStage = (
 ) => AsyncGenerator<StepReport, RunReport, void>;
 
 /**
- * The folder of a stage's merged model, where the next stage has another strategy and cannot go on with the adapter.
+ * The folder of a stage's merged model, for a next stage whose strategy differs and cannot continue with the adapter.
  */
 const MERGED_FOLDER = 'merged';
 const TRANSFER_FOLDER = 'hand-over';
 
 /**
- * Runs stages one after the other, each from where the one before ended: the same strategy goes on with what it
- * trained, another one starts from the model with all of that in its weights. All write into one folder, a subfolder
- * each; the last stage's result is the run's. A stage that is done is not run again on resume.
+ * Runs stages one after the other. A stage with the same strategy as the previous one continues with its trained
+ * parameters. A stage with a different strategy starts from the model into which those are merged. Each stage writes to
+ * a subfolder of the run's folder; the result of the last stage is that of the run. On resume, completed stages are
+ * skipped.
  */
 export async function* runStages(
   stages: readonly ResolvedStage[],
@@ -43,37 +44,37 @@ export async function* runStages(
   checkData: (stage: ResolvedStage) => Promise<void>,
 ): AsyncGenerator<StepReport, RunReport, void> {
   const names = stages.map(({ name }) => name ?? '');
-  const [first] = stages;
-  if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
+  const [firstStage] = stages;
+  if (firstStage === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
   const shared: ResolvedConfig = {
-    ...first.resolution.config,
+    ...firstStage.resolution.config,
     stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
   };
   const root = shared.output.folder;
   await checkOutputFolder(shared);
   const resume = await findResume(shared, names);
   const reports: RunReport[] = [...(resume?.done ?? [])];
-  // A file that is missing is told before the first stage is trained, not after.
+  // Missing files of all stages are reported before the first stage is trained.
   for (const stage of stages.slice(reports.length)) await checkData(stage);
   let loaded: LoadedModel | null = null;
-  let handOver: StageTransfer | null = null;
+  let transfer: StageTransfer | null = null;
   let claimed = false;
-  let disposes = false;
+  let ownsModel = false;
   try {
     for (const [index, { name, resolution }] of stages.entries()) {
       if (index < reports.length) continue;
       const next = stages[index + 1];
       const folder = root === null ? null : stageFolder(root, index, name ?? '');
-      const isRead = loaded === null;
+      const readsModel = loaded === null;
       const modelFolder = root === null ? null : modelBefore(root, names, index);
-      if (isRead && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index]))
-        handOver = await readTransferFolder(
+      if (readsModel && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index]))
+        transfer = await readTransferFolder(
           join(stageFolder(root, index - 1, names[index - 1] ?? ''), TRANSFER_FOLDER),
         );
-      const takes = handOver;
-      let gives: StageTransfer | null = null;
-      const goesOn = next !== undefined && sameOwner(stages[index], next);
-      let merges = false;
+      const received = transfer;
+      let exported: StageTransfer | null = null;
+      const continues = next !== undefined && sameOwner(stages[index], next);
+      let isMerged = false;
       const run: RunStage = {
         name: name ?? '',
         index,
@@ -81,24 +82,24 @@ export async function* runStages(
         modelFolder,
         resultFolder: next === undefined ? root : folder,
         importState: (owner) => {
-          if (takes !== null) importState(owner, takes);
-          if (next === undefined || goesOn || owner.exportAdapter === undefined || owner.merge !== undefined) return;
+          if (received !== null) importState(owner, received);
+          if (next === undefined || continues || owner.exportAdapter === undefined || owner.merge !== undefined) return;
           throw new WhetstoneError(
             'CONFIG_CONFLICT',
-            `Stage '${next.name}' has another strategy than stage '${name}', whose adapter cannot become part ` +
-              'of the model.',
+            `Stage '${next.name}' has a different strategy from stage '${name}', whose adapter cannot be merged ` +
+              'into the model.',
             {
-              expected: 'the same strategy and options in both, or one before it that can be merged',
+              expected: 'the same strategy and options in both, or a strategy whose adapter can be merged',
               found: `${ownerOf(stages[index])}, then ${ownerOf(next)}`,
             },
           );
         },
         exportState: async (owner) => {
           if (next === undefined || owner.exportAdapter === undefined) return;
-          if (goesOn) gives = await exportState(owner);
+          if (continues) exported = await exportState(owner);
           else {
             owner.merge?.();
-            merges = true;
+            isMerged = true;
           }
         },
       };
@@ -114,33 +115,33 @@ export async function* runStages(
       const services = loaded === null ? [] : [provide(LOADED_MODEL, loaded)];
       const own = stageResolution(resolution, folder, resume, {
         index: index - (resume?.done.length ?? 0),
-        path: isRead ? modelFolder : null,
+        path: readsModel ? modelFolder : null,
       });
       const report = yield* runOne(own, services, composition, (model, isOurs) => {
-        if (loaded === null) disposes = isOurs;
+        if (loaded === null) ownsModel = isOurs;
         loaded = model;
       });
-      handOver = gives;
-      if (folder !== null && gives !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), gives);
-      if (folder !== null && merges) await saveMerged(join(folder, MERGED_FOLDER), loaded, shared.chatTemplatePath);
+      transfer = exported;
+      if (folder !== null && exported !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), exported);
+      if (folder !== null && isMerged) await saveMerged(join(folder, MERGED_FOLDER), loaded, shared.chatTemplatePath);
       reports.push(report);
       if (root !== null) await writeDone(root, names, reports);
-      // Another strategy may want the weights kept otherwise: it reads them anew, as a run that is resumed there does.
-      if (root === null || next === undefined || goesOn || !disposes) continue;
+      // A different strategy may store the weights in another format, so it reads them again, as a resumed run does.
+      if (root === null || next === undefined || continues || !ownsModel) continue;
       (loaded as LoadedModel | null)?.model.dispose();
       loaded = null;
     }
   } finally {
-    if (disposes) (loaded as LoadedModel | null)?.model.dispose();
+    if (ownsModel) (loaded as LoadedModel | null)?.model.dispose();
   }
-  return wholeReport(reports, root);
+  return combineReports(reports, root);
 }
 
 const ownerOf = (stage: ResolvedStage | undefined): string => JSON.stringify(stage?.resolution.config.strategy ?? null);
 const sameOwner = (one: ResolvedStage | undefined, other: ResolvedStage | undefined): boolean =>
   ownerOf(one) === ownerOf(other);
 
-/** The model as the latest of the stages before `index` left it on disk; null where none did. */
+/** Returns the folder of the newest model that a stage before `index` wrote; null if there is none. */
 function modelBefore(root: string, names: readonly string[], index: number): string | null {
   for (let before = index - 1; before >= 0; before -= 1) {
     for (const name of [MERGED_FOLDER, 'model']) {
@@ -151,7 +152,9 @@ function modelBefore(root: string, names: readonly string[], index: number): str
   return null;
 }
 
-/** Null where the stage before trained the model itself: that is in its model folder. */
+/**
+ * Reads the previous stage's state. Returns null if that stage trained the model itself, which is in its model folder.
+ */
 async function readTransferFolder(folder: string): Promise<StageTransfer | null> {
   return existsSync(folder) ? readStageTransfer(folder) : null;
 }
@@ -164,7 +167,7 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
   });
 }
 
-/** The configuration of a stage, in its own folder. `path` is the model to start from instead of the configured one. */
+/** Returns the configuration of a stage in its own folder. `path` replaces the configured model. */
 function stageResolution(
   resolution: ConfigResolution,
   folder: string | null,
@@ -177,14 +180,14 @@ function stageResolution(
     ...config,
     model: path === null ? config.model : { ...config.model, path },
     training: { ...config.training, resumeFromCheckpoint },
-    // What a stage left that had no checkpoint yet is of no use.
+    // The files of a stage without a checkpoint cannot be resumed.
     output: { folder, overwrite: resumeFromCheckpoint === null },
   };
   return { ...resolution, config: Object.freeze(own) };
 }
 
-/** One report of all stages: losses before the first and after the last, and sums. */
-function wholeReport(reports: readonly RunReport[], outputFolder: string | null): RunReport {
+/** Combines the reports of all stages: the losses before the first and after the last, and the sums of the others. */
+function combineReports(reports: readonly RunReport[], outputFolder: string | null): RunReport {
   const [first, last] = [reports[0], reports.at(-1)];
   if (first === undefined || last === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no report.');
   const { stage: _, ...rest } = last;

@@ -1,6 +1,6 @@
 import type { Logger } from '../contract/index.js';
 
-/** Writes warnings and errors to standard error; information and debugging are left out. */
+/** Writes warnings and errors to standard error. Skips information and debug messages. */
 export const standardErrorLogger: Logger = {
   debug: () => undefined,
   info: () => undefined,

@@ -30,15 +30,15 @@ import { messageOf } from '../util/index.js';
 export interface TrainingContext {
   readonly events: EventHub;
   readonly signal: AbortSignal;
-  /** Called once, with a function that returns the logger of the run at work. */
+  /** Called once, with a function that returns the logger of the active run. */
   useLogger(logger: () => Logger): void;
 }
 
 /**
  * Reads a configuration, applies overrides and defaults, and validates it with the plugins that it names.
  *
- * @param source a configuration, or the path of a file that holds one.
- * @throws {WhetstoneError} with every problem of the configuration.
+ * @param source a configuration, or the path of its file
+ * @throws `CONFIG_INVALID` and other errors, with all problems of the configuration
  */
 export async function resolveConfiguration(
   source: string | object,
@@ -53,7 +53,7 @@ export async function resolveConfiguration(
   });
 }
 
-/** Trains as a configuration says: yields the report of each step and returns the report of the run. */
+/** Trains according to a configuration. Yields the report of each step and returns the report of the run. */
 export async function* train(
   source: string | object,
   options: TrainerOptions,
@@ -86,13 +86,13 @@ export async function* train(
   }
   const [first] = stages;
   if (first.name === null) return yield* trainOne(first.resolution);
-  const alone = servicesWith();
-  const isOneOfSeveral = alone.has(CLUSTER) && alone.get(CLUSTER).membership() !== null;
-  await alone.dispose();
-  if (isOneOfSeveral)
-    throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages is trained in one process.', {
+  const clusterServices = servicesWith();
+  const isInCluster = clusterServices.has(CLUSTER) && clusterServices.get(CLUSTER).membership() !== null;
+  await clusterServices.dispose();
+  if (isInCluster)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages cannot train in several processes.', {
       place: { path: 'stages' },
-      hint: 'Train the stages as runs of their own, each on the model that the one before left.',
+      hint: 'Train each stage as a separate run, on the model that the previous one wrote.',
     });
   return yield* runStages(
     stages,
@@ -119,7 +119,7 @@ interface OneRun {
   readonly stage: StageServices | undefined;
 }
 
-/** Composes one run, or one stage of a run, and trains it to its end. */
+/** Composes one run, or one stage of a run, and trains it. */
 async function* runOne({
   resolution,
   services,
@@ -129,8 +129,8 @@ async function* runOne({
   stage,
 }: OneRun): AsyncGenerator<StepReport, RunReport, void> {
   let composed: ComposedRun | null = null;
-  let outcome: 'left' | 'done' | 'failed' = 'left';
-  const leave = async (error: unknown) => {
+  let outcome: 'abandoned' | 'done' | 'failed' = 'abandoned';
+  const failAbandoned = async (error: unknown) => {
     await composed?.explain(error);
     await fail(error);
   };
@@ -157,15 +157,15 @@ async function* runOne({
     await fail(error);
     throw error;
   } finally {
-    if (outcome === 'left')
-      await leave(
-        new WhetstoneError('INTERRUPTED', 'The run was left before its end; no checkpoint was written for that.'),
+    if (outcome === 'abandoned')
+      await failAbandoned(
+        new WhetstoneError('INTERRUPTED', 'The run was stopped before its end, without a checkpoint.'),
       );
     composed?.dispose();
   }
 }
 
-/** Calls `onRunError`; a hook that fails there is logged, so that it does not hide the failure of the run. */
+/** Calls `onRunError`. An error of that hook is logged, so that it does not hide the error of the run. */
 async function reportFailure({ run }: ComposedRun, error: unknown): Promise<void> {
   try {
     await run.hooks.onRunError(error);

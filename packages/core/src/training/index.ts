@@ -6,5 +6,5 @@ export { measureReplies, replyTasks } from './reply-metrics.js';
 export type { Named } from './named.js';
 export type { TrainRun } from './train-run.js';
 export { supervisedPositions } from './supervised-positions.js';
-export { trainStep, type StepOutcome, type StepServices as StepParts } from './train-step.js';
+export { trainStep, type StepOutcome, type StepServices } from './train-step.js';
 export { runTraining } from './train-loop.js';
