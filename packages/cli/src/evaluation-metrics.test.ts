@@ -140,7 +140,7 @@ describe('metrics of the configuration', () => {
     [
       'without evaluation data',
       { data: { train: 'train.jsonl' }, evaluation: { metrics: ['chrf'] } },
-      /nothing for the model to answer/,
+      /The metrics require evaluation data/,
     ],
     ['by a name that there is none of', { evaluation: { metrics: ['chrff'] } }, /chrf/],
     [
@@ -148,7 +148,7 @@ describe('metrics of the configuration', () => {
       { evaluation: { metrics: [{ use: 'distinct-n', options: { order: [1] } }] } },
       /orders/,
     ],
-    ['not at all, but how many replies', { evaluation: { replies: 3 } }, /evaluation\.replies would never be read/],
+    ['not at all, but how many replies', { evaluation: { replies: 3 } }, /evaluation\.replies has no effect/],
   ])('asked for %s are a mistake of the configuration', async (_, more, expected) => {
     const config = {
       baseFolder: folder,

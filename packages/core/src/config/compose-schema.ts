@@ -2,7 +2,7 @@ import type { JsonSchema, Plugin, PluginKind } from '../contract/index.js';
 import { frameSchema, type SlotOptions } from './frame-schema.js';
 import { isObject } from './slots.js';
 
-/** A plugin under the name by which configurations call it: its own, a package's or a file's. */
+/** A plugin with the value of `use` that selects it: a built-in name, a package or a file. */
 export interface NamedPlugin {
   readonly use: string;
   readonly plugin: Plugin;
@@ -13,8 +13,8 @@ const pointer = (name: string): string =>
   `#/$defs/${encodeURIComponent(name.replaceAll('~', '~0').replaceAll('/', '~1'))}`;
 
 /**
- * What has a default need not be written. Plugins name such keys as required all the same, because their `create` gets
- * every one of them: validation fills defaults in, but editors do not.
+ * Returns the schema of the options as users write them: keys with a default are not required. A plugin's schema may
+ * require them, because `create` receives the options after defaults have been filled in. Editors do not fill them in.
  */
 function asWritten(schema: JsonSchema): JsonSchema {
   const inner = (value: unknown): unknown =>
@@ -22,13 +22,11 @@ function asWritten(schema: JsonSchema): JsonSchema {
   const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, inner(value)]));
   const { required } = schema;
   if (!Array.isArray(required)) return copy;
-  const open = (key: unknown): boolean => Object.hasOwn(properties(schema)[String(key)] ?? {}, 'default');
-  return { ...copy, required: required.filter((key) => !open(key)) };
+  const hasDefault = (key: unknown): boolean => Object.hasOwn(properties(schema)[String(key)] ?? {}, 'default');
+  return { ...copy, required: required.filter((key) => !hasDefault(key)) };
 }
 
-/**
- * A schema with references of its own becomes a resource of its own, so that they still point where its author meant.
- */
+/** Returns the definition of a plugin's options. A schema with references gets an `$id`, so that they still resolve. */
 function definitionOf({ use, plugin }: NamedPlugin): JsonSchema {
   const schema = asWritten(plugin.configSchema);
   const refersToItself = JSON.stringify(schema).includes('"$ref"');
@@ -41,13 +39,13 @@ function properties(schema: JsonSchema): { readonly [key: string]: JsonSchema } 
   return isObject(schema['properties']) ? (schema['properties'] as { readonly [key: string]: JsonSchema }) : {};
 }
 
-/** JSON Schema's `if` and `then`. (An object with a literal `then` key looks like a promise to linters.) */
+/** Returns a schema with `if` and `then`. Linters take an object with a literal `then` key for a promise. */
 const implication = (condition: JsonSchema, consequence: JsonSchema): JsonSchema => {
-  const [whenever, follows] = ['if', 'then'] as const;
-  return { [whenever]: condition, [follows]: consequence };
+  const [ifKey, thenKey] = ['if', 'then'] as const;
+  return { [ifKey]: condition, [thenKey]: consequence };
 };
 
-/** What must hold at a place whose `use` is this plugin. */
+/** Returns the schema that applies to a slot if its `use` selects this plugin. */
 function branch({ use, plugin }: NamedPlugin, { flatProperties, defaultUse }: SlotOptions): JsonSchema {
   const described = plugin.description === undefined ? {} : { description: plugin.description };
   const schema = asWritten(plugin.configSchema);
@@ -73,24 +71,28 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
   const use = {
     type: kind === 'model' ? ['string', 'null'] : 'string',
     minLength: 1,
-    description: 'A built-in name, an npm package, or a local file as ./mine.ts.',
+    description: 'The name of a built-in plugin, an npm package, or a local file, for example ./mine.ts.',
     ...(own.length > 0 ? { anyOf: [{ enum: own.map((plugin) => plugin.use) }, { type: 'string' }] } : {}),
     ...(defaultUse === undefined ? {} : { default: defaultUse }),
   };
-  const path = { type: 'string', minLength: 1, description: 'The folder of the model, or the name of a fetched one.' };
+  const path = {
+    type: 'string',
+    minLength: 1,
+    description: 'The folder of the model, or the name of a fetched model.',
+  };
   const dtype = {
     type: 'string',
     enum: ['float32', 'bfloat16', 'auto'],
     description:
-      'How weights are kept on the device: float32, the default; bfloat16, rounded; auto, bfloat16 where the ' +
-      'file has it, which changes no number.',
+      'The format of weights on the device: float32 (default); bfloat16 (rounded); auto: bfloat16 for weights that ' +
+      'the file stores as bfloat16, which changes no number.',
   };
   const addTokens = {
     type: 'array',
     items: { type: 'string', minLength: 1 },
     description:
-      'Tokens that the vocabulary gets where it has them not, as ["<|customer|>"]: read as wholes; their ' +
-      'embeddings start as the mean of all others and are trained, under LoRA too.',
+      'Tokens to add to the vocabulary if it lacks them, for example ["<|customer|>"]. Their embeddings start as the ' +
+      'mean of all others and are trained, also with LoRA.',
   };
   return {
     ...(description === undefined ? {} : { description }),
@@ -109,31 +111,30 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
   };
 }
 
-/** {@link composeSchema} as an editor wants it: what each stage may say for itself need not stand beside the stages. */
+/** Returns {@link composeSchema} for editors: keys that the stages can set are not required outside of `stages`. */
 export function editorSchema(plugins: readonly NamedPlugin[]): JsonSchema {
   const { required, ...schema } = composeSchema(plugins);
-  const otherwise: JsonSchema = { required: required ?? [] };
-  const [whenever, orElse] = ['if', 'else'] as const;
+  const [ifKey, elseKey] = ['if', 'else'] as const;
   const { data, ...properties } = schema['properties'] as { readonly [key: string]: JsonSchema };
-  const { required: ofData, ...looseData } = data ?? {};
+  const { required: requiredData, ...looseData } = data ?? {};
   return {
     ...schema,
     properties: { ...properties, data: looseData },
     required: ['model'],
-    [whenever]: { required: ['stages'] },
-    [orElse]: { ...otherwise, properties: { data: { required: ofData ?? [] } } },
+    [ifKey]: { required: ['stages'] },
+    [elseKey]: { required: required ?? [], properties: { data: { required: requiredData ?? [] } } },
   };
 }
 
 /**
- * One JSON Schema (draft 2020-12) of a whole configuration: the frame, and each plugin's own schema where its `use` is
- * named. Validation uses it, and editors complete by it.
+ * Returns the JSON Schema (draft 2020-12) of a complete configuration, including the options of the given plugins. Used
+ * for validation and by editors.
  */
 export function composeSchema(plugins: readonly NamedPlugin[]): JsonSchema {
   const definitions = plugins.filter(({ plugin }) => plugin.kind !== 'optimizer' && plugin.kind !== 'schedule');
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
-    title: 'A Whetstone run',
+    title: 'Configuration of a Whetstone run',
     ...frameSchema((kind, options = {}) => slotSchema(kind, plugins, options)),
     $defs: Object.fromEntries(
       definitions.map((named) => [definitionName(named.plugin.kind, named.use), definitionOf(named)]),

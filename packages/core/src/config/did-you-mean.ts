@@ -2,7 +2,7 @@ import { distance } from 'fastest-levenshtein';
 
 const normalize = (name: string) => name.toLowerCase().replaceAll(/[-_\s.]/g, '');
 
-/** Two neighbouring letters are in the wrong order: one slip of the fingers, though two edits. */
+/** Returns whether two names differ by two swapped neighbouring letters, a single typing error. */
 function isSwap(a: string, b: string): boolean {
   const at = [...a].findIndex((letter, index) => letter !== b[index]);
   return (
@@ -14,17 +14,17 @@ function isSwap(a: string, b: string): boolean {
 }
 
 /**
- * The candidate that a misspelled name most likely meant, or undefined where none is near: about one edit in three
- * letters, or else one of at least four letters that the name holds whole (`lora_alpha`: `alpha`).
+ * Returns the candidate that a misspelled name most likely means, or undefined. A candidate matches if at most about
+ * one letter in three differs, or if it has at least four letters and the name contains it (`lora_alpha`: `alpha`).
  */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Infinity;
-  const wanted = normalize(name);
+  const written = normalize(name);
   for (const candidate of candidates) {
     const other = normalize(candidate);
-    const edits = isSwap(wanted, other) ? 1 : distance(wanted, other);
-    if (edits < least && edits <= Math.max(1, Math.floor(Math.max(wanted.length, candidate.length) / 3))) {
+    const edits = isSwap(written, other) ? 1 : distance(written, other);
+    if (edits < least && edits <= Math.max(1, Math.floor(Math.max(written.length, candidate.length) / 3))) {
       best = candidate;
       least = edits;
     }
@@ -32,12 +32,12 @@ export function nearest(name: string, candidates: readonly string[]): string | u
   return (
     best ??
     candidates
-      .filter((candidate) => candidate.length >= 4 && wanted.includes(normalize(candidate)))
+      .filter((candidate) => candidate.length >= 4 && written.includes(normalize(candidate)))
       .toSorted((a, b) => b.length - a.length)[0]
   );
 }
 
-/** `Did you mean 'rank'?`, or undefined. */
+/** Returns a suggestion, for example `Did you mean 'rank'?`, or undefined if no candidate is similar. */
 export function didYouMean(name: string, candidates: readonly string[]): string | undefined {
   const candidate = nearest(name, candidates);
   return candidate === undefined ? undefined : `Did you mean '${candidate}'?`;

@@ -1,178 +1,206 @@
 import type { JsonSchema, PluginKind } from '../contract/index.js';
+import { defaultPlugins } from './slots.js';
 
-/** What stands at a place for plugins: its schema, made from the plugins that are known. */
+/** Returns the schema of a key that names a plugin, or of an item of a list of plugins. */
 export type SlotSchema = (kind: PluginKind, more?: SlotOptions) => JsonSchema;
 
 export interface SlotOptions {
   readonly description?: string;
-  /** Given where the options stand beside `use`: what else stands there. */
+  /** The other keys next to `use`, for plugins whose options are next to `use`; absent for options under `options`. */
   readonly flatProperties?: { readonly [key: string]: JsonSchema };
+  /** The plugin that is used if the configuration names none. */
   readonly defaultUse?: string;
-  /** Other forms than an object. */
+  /** The forms that are allowed instead of an object. */
   readonly shortForms?: readonly ('string' | 'array' | 'null')[];
 }
 
-const integer = (minimum: number, value: number, description: string): JsonSchema => ({
-  type: 'integer',
-  minimum,
-  default: value,
-  description,
-});
-const optionalInteger = (minimum: number, description: string): JsonSchema => ({
-  type: ['integer', 'null'],
-  minimum,
-  default: null,
-  description,
-});
-const flag = (value: boolean, description: string): JsonSchema => ({ type: 'boolean', default: value, description });
-const choice = (values: readonly string[], value: string, description: string): JsonSchema => ({
-  type: 'string',
-  enum: values,
-  default: value,
-  description,
-});
-const optionalPath = (description: string): JsonSchema => ({
-  type: ['string', 'null'],
-  minLength: 1,
-  default: null,
-  description,
-});
-const section = (properties: { readonly [key: string]: JsonSchema }, more: JsonSchema = {}): JsonSchema => ({
-  type: 'object',
-  properties,
-  additionalProperties: false,
-  default: {},
+interface Properties {
+  readonly [key: string]: JsonSchema;
+}
+
+// The helpers return literal types, so that the types of a configuration follow from its schema (types.ts).
+const integer = (minimum: number, value: number, description: string) =>
+  ({ type: 'integer', minimum, default: value, description }) as const;
+const optionalInteger = (minimum: number, description: string) =>
+  ({ type: ['integer', 'null'], minimum, default: null, description }) as const;
+const positive = (value: number, description: string) =>
+  ({ type: 'number', exclusiveMinimum: 0, default: value, description }) as const;
+const share = (description: string) => ({ type: 'number', minimum: 0, maximum: 1, description }) as const;
+const flag = (value: boolean, description: string) => ({ type: 'boolean', default: value, description }) as const;
+const choice = <const V extends readonly string[]>(values: V, value: V[number], description: string) =>
+  ({ type: 'string', enum: values, default: value, description }) as const;
+const optionalPath = (description: string) =>
+  ({ type: ['string', 'null'], minLength: 1, default: null, description }) as const;
+const section = <const P extends Properties>(properties: P, more: JsonSchema = {}) => ({
+  ...({ type: 'object', properties, additionalProperties: false, default: {} } as const),
   ...more,
 });
 
-const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema } => ({
-  train: slot('data-source', {
-    description: 'What to learn from: a file, a folder, a glob, a list of them, or a data source.',
-    shortForms: ['string', 'array'],
-  }),
-  eval: slot('data-source', {
-    description: 'What to measure with, in the same forms.',
-    shortForms: ['string', 'array', 'null'],
-  }),
-  transforms: {
-    type: 'array',
-    items: slot('data-transform', { shortForms: ['string'] }),
-    default: [],
-    description:
-      'What happens to the conversations before they are rendered, in this order: cleaning, redaction, ' +
-      'deduplication, …',
+const balance = {
+  type: ['object', 'null'],
+  default: null,
+  additionalProperties: false,
+  required: ['by'],
+  description: 'Sets how often each group of the training data occurs; null: every conversation once per epoch.',
+  properties: {
+    by: {
+      type: 'string',
+      minLength: 1,
+      description: 'The property that defines the groups: file, or the name of a column.',
+    },
+    weights: {
+      type: 'object',
+      additionalProperties: { type: 'number', minimum: 0 },
+      default: {},
+      description:
+        'The shares of groups, for example {"general.jsonl": 0.07}. The other groups divide the rest in ' +
+        'proportion to their sizes.',
+    },
+    temperature: {
+      type: 'number',
+      minimum: 1,
+      default: 1,
+      description: 'Above 1: makes the shares of groups without a weight more equal.',
+    },
+    maxRepeats: positive(3, 'The maximum number of times that a conversation occurs in an epoch.'),
   },
+} as const;
+
+const curriculum = {
+  type: ['object', 'null'],
+  default: null,
+  additionalProperties: false,
+  description: 'Orders the conversations from easy to hard; null: no such order.',
+  properties: {
+    by: {
+      type: 'string',
+      minLength: 1,
+      default: 'length',
+      description:
+        'The measure of difficulty: length, loss (under the untrained model), or the name of a numeric column.',
+    },
+    epochs: integer(1, 1, 'The number of ordered epochs. Later epochs follow trainSamplingStrategy.'),
+  },
+} as const;
+
+const leakage = {
+  default: 'error',
+  description: 'How to report that the training data contains evaluation data, or nearly the same text.',
+  anyOf: [
+    { enum: ['error', 'warn', 'off'] },
+    {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        policy: { enum: ['error', 'warn', 'off'], description: 'How to report it; an error by default.' },
+        threshold: {
+          type: 'number',
+          minimum: 0.3,
+          maximum: 1,
+          description:
+            'The minimum Jaccard similarity of 4-character shingles that counts; 0.7 by default. 1: identical ' +
+            'texts only, ignoring case, spaces and punctuation.',
+        },
+      },
+    },
+  ],
+} as const;
+
+const qualityGate = {
+  type: ['object', 'null'],
+  default: null,
+  additionalProperties: false,
+  minProperties: 1,
+  description:
+    'Requirements that the transformed training data must meet before training starts; null: none. ' +
+    'whetstone data report measures the same properties.',
+  properties: {
+    minConversations: { type: 'integer', minimum: 0, description: 'The minimum number of conversations.' },
+    minMeanScore: {
+      type: 'number',
+      minimum: 0,
+      maximum: 100,
+      description: 'The minimum mean score of the conversations, from 0 to 100.',
+    },
+    maxDuplicates: share('The maximum share of conversations that are duplicates or near duplicates of another one.'),
+    maxUnreadable: share('The maximum share of rows that cannot be read.'),
+    maxSuspects: share('The maximum share of conversations with a suspected labelling error.'),
+    maxTruncated: share('The maximum share of conversations that are truncated.'),
+    minSupervised: share('The minimum share of supervised tokens among all tokens.'),
+    minTopicBalance: share('The minimum evenness of the topics, from 0 to 1.'),
+  },
+} as const;
+
+/** The options of `data` that do not depend on plugins. */
+export const dataOptions = {
   maxLength: {
     type: ['integer', 'null'],
     minimum: 2,
     default: 1024,
-    description: 'Tokens that a conversation is cut to; null: never cut.',
+    description: 'The maximum number of tokens in a conversation; longer ones are truncated. null: unlimited.',
   },
   truncationMode: choice(
     ['keep_start', 'keep_end', 'drop_turns', 'error'],
     'keep_start',
-    'Which end of a conversation that is too long is kept; or whole old exchanges are dropped; or it is an error.',
+    'How to truncate a long conversation: keep its start, keep its end, drop its oldest exchanges, or report an error.',
   ),
-  assistantOnlyLoss: flag(true, "Learn from the assistant's turns only."),
+  assistantOnlyLoss: flag(true, 'Supervise only the turns of rolesToTrain.'),
   completionOnlyLoss: {
     type: ['boolean', 'null'],
     default: true,
     description:
-      'Of pairs of prompt and completion, learn from the completion only; null is the same. Other ' +
-      'conversations know no such difference.',
+      'Supervise only the completion of prompt-completion pairs; null is the same as true. Other ' +
+      'conversations are not affected.',
   },
   rolesToTrain: {
     type: 'array',
     items: { type: 'string', minLength: 1 },
     minItems: 1,
     default: ['assistant'],
-    description: 'The roles whose turns are learned from.',
+    description: 'The roles whose turns are supervised.',
   },
-  lastTurnOnly: flag(false, 'Learn from the last of these turns only.'),
+  lastTurnOnly: flag(false, 'Supervise only the last of these turns.'),
   roleWeights: {
     type: 'object',
     additionalProperties: { type: 'number', minimum: 0 },
     default: {},
     description:
-      'How much the turns of a role count in the loss, as {"assistant": 1, "user": 0.2}; a message\'s own ' +
-      'weight comes before it.',
+      'The weights of roles in the loss, for example {"assistant": 1, "user": 0.2}. A message\'s own weight ' +
+      'takes precedence.',
   },
   shuffleDataset: flag(true, 'Shuffle the conversations once, before the first epoch.'),
   trainSamplingStrategy: choice(
     ['random', 'group_by_length', 'mixed_length', 'sequential'],
     'random',
-    'The order of the conversations within an epoch. group_by_length wastes the least on padding, but batches ' +
-      'of one length teach worse; mixed_length lies between.',
+    'The order of the conversations within an epoch. group_by_length needs the least padding, but batches ' +
+      'of one length train worse; mixed_length is a compromise.',
   ),
-  packing: flag(false, 'Put several conversations into each row of maxLength tokens; none of them sees another.'),
+  packing: flag(
+    false,
+    'Pack several conversations into each row of maxLength tokens. Attention does not cross conversations.',
+  ),
   packingStrategy: choice(
     ['bfd', 'bfd_split', 'wrapped'],
     'bfd',
-    'How conversations are packed: best fit decreasing; the same, after long ones are split; or end to end.',
+    'The packing algorithm: best fit decreasing; the same after long conversations are split; or concatenation.',
   ),
   tokensPerBatch: optionalInteger(
     1,
-    'Batches of as many rows as fit into this many tokens, padding included, instead of perDeviceTrainBatchSize rows.',
+    'The maximum number of tokens per batch, including padding. Replaces perDeviceTrainBatchSize.',
   ),
-  balance: {
-    type: ['object', 'null'],
-    default: null,
-    additionalProperties: false,
-    required: ['by'],
-    description: 'How often the groups of the training data are learned from; null: every conversation once an epoch.',
-    properties: {
-      by: { type: 'string', minLength: 1, description: 'What makes a group: file, or a column of the data.' },
-      weights: {
-        type: 'object',
-        additionalProperties: { type: 'number', minimum: 0 },
-        default: {},
-        description: 'Shares of groups, as {"general.jsonl": 0.07}; the others share the rest by their size.',
-      },
-      temperature: {
-        type: 'number',
-        minimum: 1,
-        default: 1,
-        description: 'Above 1, groups without a weight come nearer to equal shares.',
-      },
-      maxRepeats: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 3,
-        description: 'A conversation is seen at most this often in an epoch.',
-      },
-    },
-  },
-  curriculum: {
-    type: ['object', 'null'],
-    default: null,
-    additionalProperties: false,
-    description: 'From easy to hard; null: in no such order.',
-    properties: {
-      by: {
-        type: 'string',
-        minLength: 1,
-        default: 'length',
-        description: 'length, loss (under the model as it is loaded), or a column of the data with numbers.',
-      },
-      epochs: {
-        type: 'integer',
-        minimum: 1,
-        default: 1,
-        description: 'Epochs that go from easy to hard; later ones are as trainSamplingStrategy says.',
-      },
-    },
-  },
+  balance,
+  curriculum,
   paddingFree: flag(
     true,
-    'Let the conversations of a batch share rows, so that little of it is padding; none of them sees another, ' +
+    'Let the conversations of a batch share rows to reduce padding. Attention does not cross conversations, ' +
       'and the loss is the same.',
   ),
-  padToMultipleOf: optionalInteger(1, 'Pad batches to a multiple of this many tokens.'),
+  padToMultipleOf: optionalInteger(1, 'Pad the length of each batch to a multiple of this many tokens.'),
   unreadableRows: {
     default: { maxShare: 0.01 },
     description:
-      'What to do with rows that cannot be read: an error, or left out (reported and counted); maxShare: an ' +
-      'error where they are a larger share of all rows.',
+      'What to do with rows that cannot be read: report an error, or skip, count and report them. maxShare: ' +
+      'skip them unless their share of all rows is larger.',
     anyOf: [
       { enum: ['error', 'skip'] },
       {
@@ -186,141 +214,85 @@ const dataProperties = (slot: SlotSchema): { readonly [key: string]: JsonSchema 
   samplesWithoutTargets: choice(
     ['error', 'skip', 'keep'],
     'error',
-    'What to do with a conversation that has nothing to learn from; a skipped one is reported and counted.',
+    'What to do with conversations without supervised tokens. Skipped ones are counted and reported.',
   ),
   supervisionProof: choice(
     ['error', 'warn', 'off'],
     'error',
-    "What it means where a turn's end is not learned, or training shows the model another text than serving would.",
+    "How to report that a turn's end is not supervised, or that training renders a conversation differently " +
+      'from serving.',
   ),
-  leakage: {
-    default: 'error',
-    description: 'What it means where evaluation data, or almost the same, is also in the training data.',
-    anyOf: [
-      { enum: ['error', 'warn', 'off'] },
-      {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          policy: { enum: ['error', 'warn', 'off'], description: 'What it means; by default an error.' },
-          threshold: {
-            type: 'number',
-            minimum: 0.3,
-            maximum: 1,
-            description:
-              'How much of both must be alike (Jaccard similarity of their characters, by fours); 0.7 by ' +
-              'default; 1: equal ones alone, but for case, spaces and punctuation.',
-          },
-        },
-      },
-    ],
-  },
-  qualityGate: {
-    type: ['object', 'null'],
-    default: null,
-    additionalProperties: false,
-    minProperties: 1,
-    description:
-      'What the training data, after its transforms, must keep to for the run to begin; whetstone data report ' +
-      'measures the same. null: nothing.',
-    properties: {
-      minConversations: { type: 'integer', minimum: 0, description: 'Conversations, at least.' },
-      minMeanScore: {
-        type: 'number',
-        minimum: 0,
-        maximum: 100,
-        description: 'Mean score of the samples, 0 to 100, at least.',
-      },
-      maxDuplicates: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description: 'Share of conversations that repeat another one, or almost, at most.',
-      },
-      maxUnreadable: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description: 'Share of rows that cannot be read, at most.',
-      },
-      maxSuspects: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description: 'Share of conversations that may be labelled wrongly, at most.',
-      },
-      maxTruncated: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description: 'Share of conversations that are cut, at most.',
-      },
-      minSupervised: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        description: 'Share of the tokens that are learned, at least.',
-      },
-      minTopicBalance: { type: 'number', minimum: 0, maximum: 1, description: 'Evenness of topics, 0 to 1, at least.' },
-    },
-  },
+  leakage,
+  qualityGate,
   workers: optionalInteger(
     0,
-    'Threads that read, clean and tokenise large data; null: as many as there are cores; 0: none. The batches ' +
-      'are the same.',
+    'The number of worker threads that read, transform and tokenize large data; null: one per core; 0: none. ' +
+      'The batches do not depend on it.',
   ),
+} as const;
+
+const dataProperties = (slot: SlotSchema): Properties => ({
+  train: slot('data-source', {
+    description: 'The training data: a file, a folder, a glob, a list of them, or a data source.',
+    shortForms: ['string', 'array'],
+  }),
+  eval: slot('data-source', {
+    description: 'The evaluation data, in the same forms.',
+    shortForms: ['string', 'array', 'null'],
+  }),
+  transforms: {
+    type: 'array',
+    items: slot('data-transform', { shortForms: ['string'] }),
+    default: [],
+    description:
+      'The transforms that are applied to the conversations before rendering, in order: cleaning, redaction, ' +
+      'deduplication, …',
+  },
+  ...dataOptions,
 });
 
-const training = section({
-  numTrainEpochs: {
-    type: 'number',
-    exclusiveMinimum: 0,
-    default: 3,
-    description: 'Times that all training data is gone through.',
-  },
+/** The section `training`. */
+export const training = section({
+  numTrainEpochs: positive(3, 'The number of passes over the training data.'),
   maxSteps: {
     type: 'integer',
     minimum: -1,
     default: -1,
-    description: 'Optimizer steps, instead of epochs; -1: as many as the epochs take.',
+    description: 'The number of optimizer steps, instead of numTrainEpochs; -1: as many as the epochs require.',
   },
-  perDeviceTrainBatchSize: integer(1, 8, 'Conversations in a microbatch.'),
-  perDeviceEvalBatchSize: integer(1, 8, 'Conversations in a batch of evaluation.'),
-  gradientAccumulationSteps: integer(1, 1, 'Microbatches in an optimizer step.'),
-  seed: integer(0, 42, 'What all randomness of the run follows from.'),
-  dataSeed: optionalInteger(0, 'The seed of the order of the data; null: the seed.'),
-  loggingSteps: integer(1, 1, 'Read the loss back every this many steps.'),
+  perDeviceTrainBatchSize: integer(1, 8, 'The number of rows in a training microbatch.'),
+  perDeviceEvalBatchSize: integer(1, 8, 'The number of rows in an evaluation batch.'),
+  gradientAccumulationSteps: integer(1, 1, 'The number of microbatches in an optimizer step.'),
+  seed: integer(0, 42, 'The seed of all random numbers of the run.'),
+  dataSeed: optionalInteger(0, 'The seed of the order of the data; null: seed.'),
+  loggingSteps: integer(1, 1, 'The number of steps between reads of the loss from the device.'),
   evalStrategy: choice(
     ['no', 'steps', 'epoch', 'ends'],
     'no',
-    'When to evaluate; `ends` is before the first step and after the last.',
+    'When to evaluate; ends: before the first step and after the last.',
   ),
-  evalSteps: optionalInteger(1, 'Steps between evaluations; null: loggingSteps.'),
+  evalSteps: optionalInteger(1, 'The number of steps between evaluations; null: loggingSteps.'),
   saveStrategy: choice(['no', 'steps', 'epoch', 'end'], 'steps', 'When to write a checkpoint.'),
-  saveSteps: {
-    type: 'number',
-    exclusiveMinimum: 0,
-    default: 500,
-    description: 'Steps between checkpoints; below 1 a ratio of all steps.',
-  },
-  saveTotalLimit: optionalInteger(1, 'Keep only this many checkpoints, the newest; null: all.'),
-  loadBestModelAtEnd: flag(false, 'End with the weights that scored best instead of the last ones.'),
+  saveSteps: positive(500, 'The number of steps between checkpoints; below 1: a ratio of all steps.'),
+  saveTotalLimit: optionalInteger(1, 'The maximum number of checkpoints; older ones are deleted. null: unlimited.'),
+  loadBestModelAtEnd: flag(false, 'End the run with the weights of the best evaluation instead of the last weights.'),
   metricForBestModel: {
     type: 'string',
     minLength: 1,
     default: 'loss',
-    description: 'The evaluation figure that decides what is best.',
+    description: 'The metric of the evaluation report that determines the best weights.',
   },
   greaterIsBetter: {
     type: ['boolean', 'null'],
     default: null,
     description:
-      'Whether more of that figure is better; null: less is where its name ends in loss or perplexity, else more.',
+      'Whether a greater value of that metric is better; null: false if its name ends in loss or perplexity, ' +
+      'else true.',
   },
   resumeFromCheckpoint: {
     type: ['string', 'boolean', 'null'],
     default: null,
-    description: 'true: go on from the newest checkpoint of the output folder; a path: from that one.',
+    description: 'true: resume from the newest complete checkpoint of the output folder; a path: from that checkpoint.',
   },
   resumeDespite: {
     type: 'array',
@@ -328,39 +300,81 @@ const training = section({
     uniqueItems: true,
     default: [],
     description:
-      'What may be another than when the checkpoint was written: the training data, the chat template. ' +
-      'Otherwise that is an error, as the run would not be the one that it goes on with.',
+      'What may differ from the run that wrote the checkpoint: the training data, the chat template. By ' +
+      'default a difference is an error.',
   },
-  ddpTimeout: {
-    type: 'number',
-    exclusiveMinimum: 0,
-    default: 1800,
-    description: 'Training in several processes: seconds that one waits for another before the run ends.',
-  },
-  ddpBucketCapMb: {
-    type: 'number',
-    exclusiveMinimum: 0,
-    default: 25,
-    description:
-      'Training in several processes: the most MiB of gradients that are summed at a time, while the backward ' +
-      'pass goes on.',
-  },
+  ddpTimeout: positive(
+    1800,
+    'With several processes: the number of seconds that a worker waits for the others before the run fails.',
+  ),
+  ddpBucketCapMb: positive(
+    25,
+    'With several processes: the maximum size in MiB of the gradients that are summed together during the ' +
+      'backward pass.',
+  ),
 });
 
-/** Stages as an editor knows them: validation looks at each stage together with what all of them share. */
+/** The options of `backend` in its long form. */
+export const backendOptions = {
+  name: {
+    type: 'string',
+    minLength: 1,
+    default: 'auto',
+    description: 'auto, whetstone, xla, tensorflow, wasm or cpu.',
+  },
+  engine: {
+    type: ['string', 'null'],
+    enum: ['tensorflow', 'xla', null],
+    description: 'The engine of the backend whetstone; null: the best one for the machine.',
+  },
+  devices: optionalInteger(
+    1,
+    'The number of devices of the engine xla that compute a step together, each with a copy of the model; null: one.',
+  ),
+  threads: optionalInteger(1, 'The number of threads of a CPU backend; null: one per core.'),
+  matmul: choice(
+    ['float32', 'bfloat16'],
+    'float32',
+    'The precision of matmuls. bfloat16 rounds both factors and accumulates in float32. Weights, moments ' +
+      'and the loss remain float32.',
+  ),
+} as const;
+
+/** The options of `evaluation` that do not depend on plugins. */
+export const evaluationOptions = {
+  replies: integer(
+    1,
+    32,
+    'The maximum number of evaluation conversations for which the model generates a reply: the first that end ' +
+      'with a reply.',
+  ),
+  maxNewTokens: integer(1, 128, 'The maximum number of tokens in a generated reply.'),
+} as const;
+
+/** The section `output`. */
+export const output = section({
+  folder: optionalPath('The folder for checkpoints, logs and the result; null: the run writes nothing.'),
+  overwrite: flag(false, 'Delete the contents that an earlier run left in that folder.'),
+});
+
+/** The schema of `stages` for editors. Validation checks each stage merged with the shared keys instead. */
 function stagesSchema(slot: SlotSchema): JsonSchema {
   const list = (kind: PluginKind): JsonSchema => ({ type: 'array', items: slot(kind, { shortForms: ['string'] }) });
   return {
     type: 'array',
     minItems: 1,
     description:
-      'Stages that are trained one after the other, each from where the one before ended; what a stage does ' +
-      'not say is as it stands beside stages.',
+      'Stages that are trained in order. Each stage starts with the model of the previous one. Keys that a stage ' +
+      'does not set are taken from the configuration around stages.',
     items: {
       type: 'object',
       additionalProperties: false,
       properties: {
-        name: { type: 'string', minLength: 1, description: "What reports and the stage's folder are called." },
+        name: {
+          type: 'string',
+          minLength: 1,
+          description: "The name of the stage in reports and of the stage's folder.",
+        },
         data: section(dataProperties(slot), { default: undefined }),
         strategy: slot('strategy', { shortForms: ['string'] }),
         companions: list('strategy'),
@@ -374,7 +388,11 @@ function stagesSchema(slot: SlotSchema): JsonSchema {
   };
 }
 
-/** The fixed part of every configuration; `slot` fills in what depends on the plugins. */
+/**
+ * Returns the schema of a configuration.
+ *
+ * @param slot returns the schemas of the keys that name plugins, which depend on the available plugins
+ */
 export function frameSchema(slot: SlotSchema): JsonSchema {
   const plugins = (kind: PluginKind, description: string): JsonSchema => ({
     type: 'array',
@@ -386,93 +404,68 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
     additionalProperties: false,
     required: ['model', 'data', 'strategy'],
     properties: {
-      $schema: { type: 'string', description: 'Where an editor finds the schema of this file.' },
+      $schema: { type: 'string', description: 'The location of the schema of this file, for editors.' },
       baseFolder: {
         type: 'string',
         minLength: 1,
-        description: 'Where relative paths start and packages are looked for, instead of the folder of this file.',
+        description:
+          'The folder that relative paths start from and packages are resolved from, instead of the folder of this ' +
+          'file.',
       },
       model: slot('model', {
         description: "The folder of a model in Hugging Face's layout, or the name of a fetched model.",
         shortForms: ['string'],
       }),
-      chatTemplatePath: optionalPath("A chat template to use instead of the model's own."),
+      chatTemplatePath: optionalPath("The file of a chat template to use instead of the model's own."),
       backend: {
         type: ['string', 'object'],
         minLength: 1,
-        properties: {
-          name: {
-            type: 'string',
-            minLength: 1,
-            default: 'auto',
-            description: 'auto, whetstone, xla, tensorflow, wasm or cpu.',
-          },
-          engine: {
-            type: ['string', 'null'],
-            enum: ['tensorflow', 'xla', null],
-            description: 'Engine of the backend whetstone; null: what suits the machine.',
-          },
-          devices: optionalInteger(
-            1,
-            'Devices of the engine xla that make each step together, with a copy of the model on each; null: one.',
-          ),
-          threads: optionalInteger(1, 'Threads of a CPU backend; null: as many as there are cores.'),
-          matmul: choice(
-            ['float32', 'bfloat16'],
-            'float32',
-            'In which numbers matrices are multiplied; bfloat16 rounds both and adds up in float32. Weights, ' +
-              'moments and the loss stay float32.',
-          ),
-        },
+        properties: backendOptions,
         additionalProperties: false,
         default: {},
-        description: 'The tensor backend to compute on.',
+        description: 'The tensor backend to compute with.',
       },
       data: section(dataProperties(slot), {
         required: ['train'],
         default: undefined,
-        description: 'What to learn from, and how it becomes batches.',
+        description: 'The data, and how batches are made from it.',
       }),
       evaluation: section({
         metrics: {
           ...plugins(
             'metric',
-            "What is measured on the model's own answers at every evaluation, besides the loss: chrf, exact-match, …",
+            "The metrics, in addition to the loss, that compare the model's own replies with the reference replies " +
+              'at every evaluation: chrf, exact-match, …',
           ),
           default: [],
         },
-        replies: integer(
-          1,
-          32,
-          'Conversations of the evaluation data that the model answers for them, at most: the first that end ' +
-            'with an answer.',
-        ),
-        maxNewTokens: integer(1, 128, 'Tokens of an answer, at most.'),
+        ...evaluationOptions,
       }),
-      strategy: slot('strategy', { description: 'What of the model is trained, and how.', shortForms: ['string'] }),
-      companions: { ...plugins('strategy', 'Strategies beside the one that owns the parameters.'), default: [] },
-      callbacks: plugins('callback', 'What watches the run and takes a hand in it, in this order.'),
-      loggers: plugins('logger', 'What writes the run down.'),
-      optimizer: slot('optimizer', {
-        description: 'What turns gradients into updates.',
-        defaultUse: 'adamw',
+      strategy: slot('strategy', {
+        description: 'The strategy that determines which parameters are trained, and how.',
         shortForms: ['string'],
-        flatProperties: {
-          learningRate: { type: 'number', exclusiveMinimum: 0, default: 2e-5, description: 'The base learning rate.' },
-        },
+      }),
+      companions: {
+        ...plugins('strategy', 'Strategies that add a penalty or data to the main strategy.'),
+        default: [],
+      },
+      callbacks: plugins('callback', 'The callbacks that observe or change the run, in order.'),
+      loggers: plugins('logger', 'The loggers that record the run.'),
+      optimizer: slot('optimizer', {
+        description: 'The optimizer that computes updates from gradients.',
+        defaultUse: defaultPlugins.optimizer,
+        shortForms: ['string'],
+        flatProperties: { learningRate: positive(2e-5, 'The base learning rate.') },
       }),
       schedule: slot('schedule', {
-        description: 'How the learning rate goes from step to step.',
-        defaultUse: 'linear',
+        description: 'The schedule of the learning rate.',
+        defaultUse: defaultPlugins.schedule,
         shortForms: ['string'],
         flatProperties: {},
       }),
       training,
       stages: stagesSchema(slot),
-      output: section({
-        folder: optionalPath('Where checkpoints, logs and the result go; null: the run writes nothing.'),
-        overwrite: flag(false, 'Delete what an earlier run left in that folder.'),
-      }),
+      output,
     },
   };
 }

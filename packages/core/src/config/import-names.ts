@@ -10,40 +10,41 @@ import type { UnknownKey } from './validate-config.js';
 const camelCase = (name: string): string =>
   name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
-/** Where the frame's keys stand, by name; only names that stand in one place. */
-function frameKeys(schema: unknown): ReadonlyMap<string, Path> {
-  const places = new Map<string, Path | null>();
+/** Returns the paths of the keys in the sections of the configuration, by name, for names that occur only once. */
+function sectionKeys(schema: unknown): ReadonlyMap<string, Path> {
+  const paths = new Map<string, Path | null>();
   const sections = valueAt(schema, ['properties']);
   for (const [section, own] of Object.entries(isObject(sections) ? sections : {})) {
     for (const properties of [valueAt(own, ['properties']), ...optionsOfBranches(own)]) {
       for (const key of Object.keys(isObject(properties) ? properties : {})) {
         if (key === 'use' || key === 'options') continue;
-        const present = places.get(key);
-        places.set(
+        const present = paths.get(key);
+        paths.set(
           key,
           present === undefined || formatPath(present ?? []) === `${section}.${key}` ? [section, key] : null,
         );
       }
     }
   }
-  return new Map([...places].flatMap(([key, path]) => (path === null ? [] : [[key, path] as const])));
+  return new Map([...paths].flatMap(([key, path]) => (path === null ? [] : [[key, path] as const])));
 }
 
-/** Options that stand beside `use`, as the optimizer's. */
+/** Returns the options of plugins that are next to `use`, such as those of optimizers. */
 function optionsOfBranches(section: unknown): readonly unknown[] {
   const branches = valueAt(section, ['allOf']);
   return Array.isArray(branches) ? branches.map((branch) => valueAt(branch, ['then', 'properties'])) : [];
 }
 
+/** The move of a value from an unknown key to the key that it means. */
 export interface Rename {
   readonly from: Path;
   readonly to: Path;
-  /** Whether the value is added to the list at `to`. */
+  /** Whether the value is appended to the list at `to`. */
   readonly append: boolean;
   readonly value: Json;
 }
 
-/** What an unknown key of a configuration was meant to be, where it is the name that TRL gives to something of ours. */
+/** Returns the rename for an unknown key that TRL or transformers use for an option of Whetstone, or undefined. */
 export function importUnknownKey(
   unknown: UnknownKey,
   config: unknown,
@@ -55,7 +56,7 @@ export function importUnknownKey(
   const value = valueAt(config, from) as Json;
   const camel = camelCase(key);
   if (camel !== key && known.includes(camel)) return { from, to: [...path, camel], append: false, value };
-  // Elsewhere than at the top or in a section of the frame, a name of another trainer is a mistake.
+  // Names of other trainers are accepted at the top and in sections only.
   if (path.length > 1) return undefined;
   const table: { readonly [name: string]: (value: Json) => ImportedValue } = {
     ...importedNames,
@@ -66,21 +67,22 @@ export function importUnknownKey(
     const append = imported.path.endsWith('+');
     return { from, to: parsePath(append ? imported.path.slice(0, -1) : imported.path), append, value: imported.value };
   }
-  const place = key.includes('_') ? frameKeys(schema).get(camel) : undefined;
-  return place === undefined ? undefined : { from, to: place, append: false, value };
+  const to = key.includes('_') ? sectionKeys(schema).get(camel) : undefined;
+  return to === undefined ? undefined : { from, to, append: false, value };
 }
 
-/** A hint at the place of the frame that a misplaced key belongs to, also where it is misspelled besides. */
-export function placeHint(key: string, schema: unknown): string | undefined {
-  const keys = frameKeys(schema);
-  const place = keys.get(camelCase(key));
-  if (place !== undefined) return `It belongs at ${formatPath(place)}.`;
+/** Returns a hint with the path of the key that a misplaced or misspelled key means, or undefined. */
+export function pathHint(key: string, schema: unknown): string | undefined {
+  const keys = sectionKeys(schema);
+  const path = keys.get(camelCase(key));
+  if (path !== undefined) return `It belongs at ${formatPath(path)}.`;
   const near = keys.get(nearest(key, [...keys.keys()]) ?? '');
   return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }
 
 /**
- * Carries renames out on a raw configuration (in place). A key that is already there is left, and the rename refused.
+ * Applies a rename to a raw configuration in place. Returns false, without a change, if the target key already exists
+ * or its parent is not an object.
  */
 export function applyRename(config: { [key: string]: unknown }, { from, to, append, value }: Rename): boolean {
   const parentOf = (path: Path): { [key: string]: unknown } | undefined => {

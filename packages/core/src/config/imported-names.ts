@@ -6,8 +6,8 @@ const at =
   (value: Json): ImportedValue => ({ path, value });
 
 /**
- * TRL's and transformers' names that are not just the camelCase form of a key of ours.
- * Those that are (`per_device_train_batch_size`) need no row: they are found by the schema.
+ * The options of TRL and transformers that Whetstone names differently. Options whose camelCase form is a key of the
+ * schema (`per_device_train_batch_size`) are not listed.
  */
 export const importedNames: { readonly [name: string]: (value: Json) => ImportedValue } = {
   model_name_or_path: at('model'),

@@ -1,4 +1,4 @@
-/** Configurations: read, overridden, validated against the plugins they name, defaulted and frozen. */
+/** Reads, overrides and validates configurations, sets their defaults and freezes them. */
 export { composeSchema, editorSchema } from './compose-schema.js';
 export type { ConfigDefaults } from './normalize.js';
 export { applyOverrides, type Override } from './overrides.js';

@@ -1,5 +1,5 @@
 import type { Json } from '../contract/index.js';
-import { isObject, pluginSlots, valueAt } from './slots.js';
+import { defaultPlugins, isObject, pluginSlots, valueAt } from './slots.js';
 
 interface PluginRequest {
   readonly use: string;
@@ -7,23 +7,23 @@ interface PluginRequest {
 }
 
 /**
- * What a configuration means where it says nothing. Core knows no plugin of other packages by name: whoever composes a
- * trainer tells.
+ * Defaults of a configuration that depend on plugins of other packages. Core does not know their names; the package
+ * that composes a trainer sets them.
  */
 export interface ConfigDefaults {
+  /** The callbacks of a configuration without `callbacks`. */
   readonly callbacks?: readonly PluginRequest[];
+  /** The loggers of a configuration without `loggers`. */
   readonly loggers?: readonly PluginRequest[];
-  /** The data source that a path stands for: `"train.jsonl"` is `{use: dataSource, options: {path: "train.jsonl"}}`. */
+  /** The data source for paths: `"train.jsonl"` means `{use: dataSource, options: {path: "train.jsonl"}}`. */
   readonly dataSource?: string;
-  /**
-   * Names of other trainers' options, beside those that core knows: what they become, as a place and a value to put or,
-   * with `+`, to add to the list there.
-   */
+  /** Options of other trainers, in addition to those that core knows. Each function returns the equivalent option. */
   readonly importedNames?: Readonly<Record<string, (value: Json) => ImportedValue>>;
 }
 
+/** An option of this configuration that is equivalent to an option of another trainer. */
 export interface ImportedValue {
-  /** Keys joined by dots, as `callbacks+` (add to the list) or `output.folder`. */
+  /** The path of the option, for example `output.folder`; `callbacks+` appends the value to the list. */
   readonly path: string;
   readonly value: Json;
 }
@@ -31,9 +31,9 @@ export interface ImportedValue {
 type Mutable = { [key: string]: unknown };
 
 /**
- * Writes the short forms out: a plugin given by its name, data given by a path, a backend or a model given by its name;
- * fills in the lists and names that may be left out. What has a wrong type is left for validation to report. Returns a
- * copy.
+ * Returns a copy of a configuration in which short forms are replaced by long forms: a plugin, backend or model given
+ * by its name, and data given by a path. Absent lists and names get their defaults. Values of a wrong type are
+ * unchanged: validation reports them.
  */
 export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown {
   if (!isObject(raw)) return raw;
@@ -52,17 +52,17 @@ export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown
     const parent = valueAt(config, path.slice(0, -1));
     const key = path.at(-1);
     if (!isObject(parent) || key === undefined || kind === 'model') continue;
-    const written = (value: unknown): unknown => {
+    const longForm = (value: unknown): unknown => {
       if (kind === 'data-source')
         return isPath(value) && defaults.dataSource !== undefined
           ? { use: defaults.dataSource, options: { path: value } }
           : value;
       const object = typeof value === 'string' ? { use: value } : value;
       if (!isObject(object) || !flat) return object;
-      return { use: kind === 'optimizer' ? 'adamw' : 'linear', ...object };
+      return { use: kind === 'optimizer' ? defaultPlugins.optimizer : defaultPlugins.schedule, ...object };
     };
     const value = parent[key];
-    (parent as Mutable)[key] = list && Array.isArray(value) ? value.map(written) : written(value);
+    (parent as Mutable)[key] = list && Array.isArray(value) ? value.map(longForm) : longForm(value);
     if (value === undefined) delete (parent as Mutable)[key];
   }
   return config;

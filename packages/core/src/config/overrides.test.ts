@@ -12,17 +12,17 @@ describe('parseOverride', () => {
     ['data.train=["a.jsonl","b=c.jsonl"]', ['data', 'train'], ['a.jsonl', 'b=c.jsonl']],
     ['data.train=x=y', ['data', 'train'], 'x=y'],
     ['output.folder=', ['output', 'folder'], ''],
-  ])('reads %s', (text, path, value) => {
+  ])('parses %s', (text, path, value) => {
     expect(parseOverride(text)).toEqual({ path, value });
   });
 
-  it.each(['', '=3', 'abc', 'a..b=3', '.a=3', 'a.=1'])("refuses '%s'", (text) => {
+  it.each(['', '=3', 'abc', 'a..b=3', '.a=3', 'a.=1'])("rejects '%s'", (text) => {
     expect(() => parseOverride(text)).toThrow(WhetstoneError);
   });
 });
 
 describe('applyOverrides', () => {
-  it('changes a copy, in order, and makes the objects on the way', () => {
+  it('changes a copy in order and creates missing objects', () => {
     const config = { model: 'm', training: { seed: 1 } };
     expect(applyOverrides(config, ['training.seed=2', 'training.seed=3', 'output.folder=out'])).toEqual({
       model: 'm',
@@ -32,7 +32,7 @@ describe('applyOverrides', () => {
     expect(config).toEqual({ model: 'm', training: { seed: 1 } });
   });
 
-  it('writes a bare plugin name out where its options are set', () => {
+  it('replaces the name of a plugin by its long form if options are set', () => {
     expect(
       applyOverrides({ strategy: 'lora', callbacks: ['early-stopping'] }, [
         'strategy.options.rank=4',
@@ -58,17 +58,17 @@ describe('applyOverrides', () => {
     );
   });
 
-  it('lengthens a list by one at most', () => {
+  it('extends a list by one item only', () => {
     expect(applyOverrides({ callbacks: [] }, ['callbacks[0]=nan-guard'])).toEqual({ callbacks: ['nan-guard'] });
     expect(() => applyOverrides({ callbacks: [] }, ['callbacks[1]=nan-guard'])).toThrow(/cannot be set/);
     expect(() => applyOverrides({ callbacks: [] }, ['callbacks.first=nan-guard'])).toThrow(/cannot be set/);
   });
 
-  it('refuses to go through a value', () => {
+  it('rejects a path that leads through a value', () => {
     expect(() => applyOverrides({ training: { seed: 1 } }, ['training.seed.x=1'])).toThrow(/cannot be set/);
   });
 
-  it('touches no prototype', () => {
+  it('does not change a prototype', () => {
     const result = applyOverrides({}, ['__proto__.polluted=1']) as object;
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
     expect(Object.getPrototypeOf(result)).toBe(Object.prototype);
@@ -76,6 +76,6 @@ describe('applyOverrides', () => {
   });
 });
 
-it('formatPath and parsePath are inverse', () => {
+it('formatPath and parsePath are inverse functions', () => {
   for (const text of ['a', 'a.b', 'a[0].b', 'a.b[10]']) expect(formatPath(parsePath(text))).toBe(text);
 });

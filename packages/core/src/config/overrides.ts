@@ -2,24 +2,24 @@ import { WhetstoneError, type Json } from '../contract/index.js';
 import { formatPath, parsePath, type Path } from './paths.js';
 import { isObject, pluginSlots } from './slots.js';
 
-/** One value to put into a configuration before it is validated. */
+/** A value to set in a configuration before validation. */
 export interface Override {
   readonly path: Path;
   readonly value: Json;
 }
 
 /**
- * Reads `a.b[0].c=value`: the value is JSON where it parses as JSON, else the text as it is, so that
+ * Parses `a.b[0].c=value`. The value is parsed as JSON; if that fails, it is the text itself, so that
  * `strategy.use=lora` needs no quotes.
  *
- * @throws WhetstoneError `USAGE`
+ * @throws `USAGE` if the path is missing or malformed
  */
 export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
   const path = parsePath(text.slice(0, Math.max(0, equals)).trim());
   if (equals <= 0 || path.length === 0 || path.includes('')) {
-    throw new WhetstoneError('USAGE', `The setting '${text}' is not understood.`, {
-      expected: 'a path and a value, as optimizer.learningRate=1e-4',
+    throw new WhetstoneError('USAGE', `The setting '${text}' is malformed.`, {
+      expected: 'a path and a value, for example optimizer.learningRate=1e-4',
       found: text,
     });
   }
@@ -37,10 +37,7 @@ const slotAt = (path: Path) =>
     return own.join('.') === slot.path.join('.') && (!slot.list || typeof path.at(-1) === 'number');
   });
 
-/**
- * What a bare name at this place is short for; the text as it is where it is short for nothing that more can be put
- * into.
- */
+/** Returns the long form of a name at this path, so that options can be added to it; the name itself if it has none. */
 function longForm(text: string, path: Path): unknown {
   if (path.join('.') === 'backend') return { name: text };
   const kind = slotAt(path)?.kind;
@@ -49,39 +46,39 @@ function longForm(text: string, path: Path): unknown {
 }
 
 /**
- * A copy of a raw configuration with the overrides put in, in order. Objects that are missing on the way are made; a
- * plugin, backend or model written as a bare name becomes its long form; a list is only ever changed at an index that
- * it has, or lengthened by one.
+ * Returns a copy of a raw configuration with the overrides applied in order. Missing objects on a path are created. A
+ * plugin, backend or model given by its name becomes its long form. An index of a list must exist or be the next one.
  *
- * @throws WhetstoneError `USAGE` where something else than an object or list is in the way
+ * @throws `USAGE` if a path leads through a value that is not an object or list, or has an invalid index
  */
 export function applyOverrides(config: unknown, overrides: readonly (string | Override)[]): unknown {
   return overrides.reduce((result, item) => {
     const { path, value } = typeof item === 'string' ? parseOverride(item) : item;
-    return put(result, path, value, []);
+    return setAt(result, path, value, []);
   }, config);
 }
 
-function put(target: unknown, path: Path, value: Json, done: Path): unknown {
+/** Returns a copy of `target`, which is at the path `done`, with the value set at `path` below it. */
+function setAt(target: unknown, path: Path, value: Json, done: Path): unknown {
   const [key, ...rest] = path;
   if (key === undefined) return value;
   const here = [...done, key];
   if (Array.isArray(target)) {
-    if (typeof key !== 'number' || key > target.length) throw inTheWay(done, here, target);
+    if (typeof key !== 'number' || key > target.length) throw cannotSet(done, here, target);
     const copy: unknown[] = [...(target as readonly unknown[])];
-    copy[key] = put(copy[key], rest, value, here);
+    copy[key] = setAt(copy[key], rest, value, here);
     return copy;
   }
   const object =
     target === undefined || target === null ? {} : typeof target === 'string' ? longForm(target, done) : target;
-  if (!isObject(object)) throw inTheWay(done, here, target);
-  return { ...object, [key]: put(Object.hasOwn(object, key) ? object[key] : undefined, rest, value, here) };
+  if (!isObject(object)) throw cannotSet(done, here, target);
+  return { ...object, [key]: setAt(Object.hasOwn(object, key) ? object[key] : undefined, rest, value, here) };
 }
 
-function inTheWay(done: Path, wanted: Path, found: unknown): WhetstoneError {
-  return new WhetstoneError('USAGE', `'${formatPath(wanted)}' cannot be set.`, {
-    place: { path: formatPath(done) },
+function cannotSet(parent: Path, path: Path, found: unknown): WhetstoneError {
+  return new WhetstoneError('USAGE', `'${formatPath(path)}' cannot be set.`, {
+    place: { path: formatPath(parent) },
     expected: Array.isArray(found) ? `an index from 0 to ${found.length}` : 'an object',
-    found: Array.isArray(found) ? String(wanted.at(-1)) : (JSON.stringify(found) ?? String(found)),
+    found: Array.isArray(found) ? String(path.at(-1)) : (JSON.stringify(found) ?? String(found)),
   });
 }

@@ -1,14 +1,14 @@
-/** A place in a configuration: keys and, in lists, indices. */
+/** The path of a value in a configuration: keys, and indices of lists. */
 export type Path = readonly (string | number)[];
 
 const isIndex = (part: string | number) => typeof part === 'number' || /^\d+$/.test(part);
 
-/** `callbacks[0].options.maxNorm`. */
+/** Formats a path, for example `callbacks[0].options.maxNorm`. */
 export function formatPath(path: Path): string {
   return path.map((part, index) => (isIndex(part) ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');
 }
 
-/** Reads `callbacks[0].options.maxNorm` or `callbacks.0.options.maxNorm`. */
+/** Parses a path: `callbacks[0].options.maxNorm` or `callbacks.0.options.maxNorm`. */
 export function parsePath(text: string): Path {
   return text
     .replaceAll(/\[(\d+)\]/g, '.$1')

@@ -12,7 +12,7 @@ const written = (text: string): string => {
   writeFileSync(file, text);
   return file;
 };
-async function refusal(file: string): Promise<WhetstoneError> {
+async function rejection(file: string): Promise<WhetstoneError> {
   const error: unknown = await readConfigFile(file).catch((failure: unknown) => failure);
   if (error instanceof WhetstoneError) return error;
   throw new Error('was accepted');
@@ -27,25 +27,25 @@ describe('readConfigFile', () => {
     expect(raw.locate(['a', '7'])).toMatchObject({ line: 2, path: 'a[7]' });
   });
 
-  it('says where the syntax is wrong', async () => {
-    const error = await refusal(written('{\n  "a": 1,\n  "b" 2\n}'));
+  it('reports the line of a syntax error', async () => {
+    const error = await rejection(written('{\n  "a": 1,\n  "b" 2\n}'));
     expect([error.code, error.place?.line]).toEqual(['CONFIG_UNREADABLE', 3]);
   });
 
-  it('refuses a key that stands twice, since one of the two would be lost', async () => {
-    const error = await refusal(written('{ "a": { "x": 1,\n "x": 2 } }'));
-    expect([error.message, error.place?.line]).toEqual(["The key 'x' stands twice in one object.", 2]);
+  it('rejects a repeated key, because one of the values would be lost', async () => {
+    const error = await rejection(written('{ "a": { "x": 1,\n "x": 2 } }'));
+    expect([error.message, error.place?.line]).toEqual(["The key 'x' occurs twice in one object.", 2]);
   });
 
   it.each([
     ['', /empty|value expected/],
     ['// nothing', /empty|value expected/],
-  ])('refuses a file without content: %j', async (text, message) => {
-    expect((await refusal(written(text))).message).toMatch(message);
+  ])('rejects a file without content: %j', async (text, message) => {
+    expect((await rejection(written(text))).message).toMatch(message);
   });
 
-  it('names a file that is not there, or is a folder', async () => {
-    expect((await refusal(join(folder, 'none.json'))).message).toMatch(/does not exist/);
-    expect((await refusal(folder)).message).toMatch(/cannot be read/);
+  it('reports a file that does not exist, or is a folder', async () => {
+    expect((await rejection(join(folder, 'none.json'))).message).toMatch(/does not exist/);
+    expect((await rejection(folder)).message).toMatch(/cannot be read/);
   });
 });

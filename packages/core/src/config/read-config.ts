@@ -12,29 +12,29 @@ import { WhetstoneError, type Place } from '../contract/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject } from './slots.js';
 
-/** A configuration as written, and where it was written. */
+/** A configuration before validation, with the positions of its keys. */
 export interface RawConfig {
   readonly value: unknown;
-  /** Folder that relative paths start from. */
+  /** The absolute folder that relative paths start from. */
   readonly baseFolder: string;
-  /** Null for an object. */
+  /** The absolute path of the file; null for a configuration given as an object. */
   readonly file: string | null;
-  /** Where a key stands: file, line and column as far as they are known, and the JSON path. */
+  /** Returns the position of a key: its JSON path, and its file, line and column if they are known. */
   locate(path: Path): Place;
 }
 
-/** The folder that a configuration names itself as its base, or else the given one. */
+/** Returns the `baseFolder` of the configuration, relative to `folder`, or `folder` if it has none. */
 function baseFolderOf(value: unknown, folder: string): string {
   const own = isObject(value) ? value['baseFolder'] : undefined;
   return typeof own === 'string' ? resolve(folder, own) : resolve(folder);
 }
 
-/** The same configuration with another value (overrides put in). */
+/** Returns a configuration with a different value, for example after overrides, and the same positions. */
 export function withValue(raw: RawConfig, value: unknown): RawConfig {
   return { ...raw, value, baseFolder: baseFolderOf(value, raw.file === null ? raw.baseFolder : dirname(raw.file)) };
 }
 
-/** A configuration given as an object; relative paths start from `baseFolder`. */
+/** Returns the raw form of a configuration given as an object. Relative paths start from `baseFolder`. */
 export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
   return {
     value,
@@ -45,9 +45,9 @@ export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
 }
 
 /**
- * Reads a configuration file: JSON, with comments and trailing commas where someone likes them.
+ * Reads a configuration file: JSON in which comments and trailing commas are allowed.
  *
- * @throws WhetstoneError `CONFIG_UNREADABLE` with the line of every syntax error
+ * @throws `CONFIG_UNREADABLE` if the file cannot be read, has syntax errors, or repeats a key in one object
  */
 export async function readConfigFile(path: string): Promise<RawConfig> {
   const file = resolve(path);
@@ -83,7 +83,7 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
       expected: 'a JSON object',
     });
   const repeated = repeatedKeys(tree).map(({ key, offset }) => ({
-    message: `The key '${key}' stands twice in one object.`,
+    message: `The key '${key}' occurs twice in one object.`,
     place: position(offset),
   }));
   const [repetition, ...further] = repeated;

@@ -141,7 +141,7 @@ function resolveObject(value: unknown, baseFolder = base): Promise<ConfigResolut
   });
 }
 
-async function refusal(value: unknown): Promise<WhetstoneError> {
+async function rejection(value: unknown): Promise<WhetstoneError> {
   try {
     await resolveObject(value);
   } catch (error) {
@@ -150,13 +150,13 @@ async function refusal(value: unknown): Promise<WhetstoneError> {
   }
   throw new Error('was accepted');
 }
-const placesOf = (error: WhetstoneError) => error.problems.map((problem) => problem.place?.path);
+const pathsOf = (error: WhetstoneError) => error.problems.map((problem) => problem.place?.path);
 
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-describe('a configuration that is right', () => {
-  it('gets every default, from the frame and from the plugins', async () => {
+describe('a valid configuration', () => {
+  it('gets every default, those of plugins included', async () => {
     const { config } = await resolveObject(minimal);
     expect(config).toEqual({
       baseFolder: base,
@@ -223,21 +223,21 @@ describe('a configuration that is right', () => {
     });
   });
 
-  it('is frozen all the way down', async () => {
+  it('is frozen with all nested objects', async () => {
     const { config } = await resolveObject(minimal);
     expect(
       Object.isFrozen(config) && Object.isFrozen(config.data.train.options) && Object.isFrozen(config.callbacks[0]),
     ).toBe(true);
   });
 
-  it('survives being resolved again', async () => {
+  it('can be resolved again', async () => {
     const { config } = await resolveObject(minimal);
     expect((await resolveObject(config)).config).toEqual(config);
     const { config: unsaved } = await resolveObject({ ...minimal, training: { saveStrategy: 'no' } });
     expect((await resolveObject(unsaved)).config).toEqual(unsaved);
   });
 
-  it('has paths that start from its own folder', async () => {
+  it('has paths relative to its own folder', async () => {
     const { config } = await resolveObject({
       ...minimal,
       model: './m',
@@ -251,7 +251,7 @@ describe('a configuration that is right', () => {
     expect(config.training.resumeFromCheckpoint).toBe(join(base, 'runs', 'a', 'checkpoint-5'));
   });
 
-  it("may come from a file with comments; its run is then kept under the file's name", async () => {
+  it('can be a file with comments, whose name becomes that of the output folder', async () => {
     const file = join(folder, 'mine.json');
     writeFileSync(file, `// a run\n${JSON.stringify(minimal)}`);
     const registry = createRegistry(builtIns);
@@ -262,7 +262,7 @@ describe('a configuration that is right', () => {
     expect(config.output.folder).toBe(join(folder, 'runs', 'mine'));
   });
 
-  it('knows what the user wrote', async () => {
+  it('distinguishes set values from defaults', async () => {
     const { wasWritten } = await resolveObject({ ...minimal, strategy: { use: 'lora', options: { rank: 4 } } });
     expect([wasWritten(['strategy', 'options', 'rank']), wasWritten(['strategy', 'options', 'alpha'])]).toEqual([
       true,
@@ -271,9 +271,9 @@ describe('a configuration that is right', () => {
   });
 });
 
-describe('a configuration that is wrong', () => {
-  it('is reported whole, each problem with its path', async () => {
-    const error = await refusal({
+describe('an invalid configuration', () => {
+  it('is reported with all problems and their paths', async () => {
+    const error = await rejection({
       model: 'm',
       data: { train: 'train.jsonl', maxLenght: 5, truncationMode: 'middle' },
       strategy: { use: 'lora', options: { rank: 'eight', apha: 3 } },
@@ -283,7 +283,7 @@ describe('a configuration that is wrong', () => {
       colour: 'red',
     });
     expect(error.code).toBe('CONFIG_INVALID');
-    expect(new Set(placesOf(error))).toEqual(
+    expect(new Set(pathsOf(error))).toEqual(
       new Set([
         'data.maxLenght',
         'data.truncationMode',
@@ -307,8 +307,8 @@ describe('a configuration that is wrong', () => {
     expect(at('data.truncationMode')?.expected).toBe('one of "keep_start", "keep_end", "drop_turns", "error"');
   });
 
-  it('says where a misplaced key belongs', async () => {
-    const error = await refusal({
+  it('gets a hint with the path of a misplaced key', async () => {
+    const error = await rejection({
       ...minimal,
       learningRate: 1,
       warmupStep: 1,
@@ -324,24 +324,24 @@ describe('a configuration that is wrong', () => {
     );
   });
 
-  it('names what is missing', async () => {
-    expect(placesOf(await refusal({}))).toEqual(['model', 'data', 'strategy']);
-    expect(placesOf(await refusal({ ...minimal, data: {} }))).toEqual(['data.train']);
-    expect(placesOf(await refusal({ ...minimal, strategy: { options: {} } }))).toEqual(['strategy.use']);
-    expect(placesOf(await refusal({ ...minimal, model: {} }))).toEqual(['model']);
+  it('is reported with the missing keys', async () => {
+    expect(pathsOf(await rejection({}))).toEqual(['model', 'data', 'strategy']);
+    expect(pathsOf(await rejection({ ...minimal, data: {} }))).toEqual(['data.train']);
+    expect(pathsOf(await rejection({ ...minimal, strategy: { options: {} } }))).toEqual(['strategy.use']);
+    expect(pathsOf(await rejection({ ...minimal, model: {} }))).toEqual(['model']);
   });
 
-  it('reports a plugin that cannot be found by itself, or among the other problems', async () => {
-    const alone = await refusal({ ...minimal, strategy: 'lorra' });
+  it('is reported with a plugin that cannot be found, alone or among other problems', async () => {
+    const alone = await rejection({ ...minimal, strategy: 'lorra' });
     expect([alone.code, alone.hint, alone.place]).toEqual([
       'PLUGIN_NOT_FOUND',
       "Did you mean 'lora'?",
       { path: 'strategy.use' },
     ]);
-    expect((await refusal({ ...minimal, strategy: 'lroa' })).hint).toBe("Did you mean 'lora'?");
-    const among = await refusal({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
+    expect((await rejection({ ...minimal, strategy: 'lroa' })).hint).toBe("Did you mean 'lora'?");
+    const among = await rejection({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
     expect(among.code).toBe('CONFIG_INVALID');
-    expect(placesOf(among)).toEqual(['strategy.use', 'companions[0].use', 'colour']);
+    expect(pathsOf(among)).toEqual(['strategy.use', 'companions[0].use', 'colour']);
     expect(among.problems[1]?.hint).toContain('npm install nothing-of-that-name');
   });
 
@@ -351,15 +351,15 @@ describe('a configuration that is wrong', () => {
     [{ training: { evalStrategy: 'steps' } }, ['training.evalStrategy']],
     [{ data: { train: 'a', eval: 'b' }, training: { loadBestModelAtEnd: true } }, ['training.loadBestModelAtEnd']],
     [{ training: { metricForBestModel: 'bleu' } }, ['training.metricForBestModel']],
-  ])('contradicts itself: %j', async (more, places) => {
-    expect(placesOf(await refusal({ ...minimal, ...more }))).toEqual(places);
+  ])('is reported if it contradicts itself: %j', async (more, paths) => {
+    expect(pathsOf(await rejection({ ...minimal, ...more }))).toEqual(paths);
   });
 
-  it.each([[null], [[]], ['run'], [3]])('is no object: %j', async (value) => {
-    expect((await refusal(value)).code).toBe('CONFIG_INVALID');
+  it.each([[null], [[]], ['run'], [3]])('is reported if it is not an object: %j', async (value) => {
+    expect((await rejection(value)).code).toBe('CONFIG_INVALID');
   });
 
-  it('has lines and columns when it comes from a file', async () => {
+  it('is reported with lines and columns if it is a file', async () => {
     const file = join(folder, 'wrong.json');
     writeFileSync(
       file,
@@ -380,8 +380,8 @@ describe('a configuration that is wrong', () => {
   });
 });
 
-describe('names of TRL', () => {
-  it('are read as ours, with a notice', async () => {
+describe('options of TRL', () => {
+  it('are renamed, with a notice', async () => {
     const { config, notices } = await resolveObject({
       model_name_or_path: 'm',
       data: { train: 'train.jsonl', max_length: 64 },
@@ -410,15 +410,15 @@ describe('names of TRL', () => {
     expect(notices).toHaveLength(12);
   });
 
-  it('do not replace what is there, and keep their own place in errors', async () => {
-    expect(placesOf(await refusal({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(
+  it('do not replace existing keys, and are reported under their own names', async () => {
+    expect(pathsOf(await rejection({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(
       expect.arrayContaining(['learning_rate', 'seed']),
     );
   });
 });
 
 describe('composeSchema', () => {
-  it('is a valid schema that takes the short forms as well', () => {
+  it('returns a valid schema that accepts short forms', () => {
     const schema = composeSchema(builtIns.map((plugin) => ({ use: plugin.name, plugin })));
     const validate = createAjv().compile(schema);
     const errors = () => validate.errors?.map((error) => `${error.instancePath} ${error.message}`);
@@ -438,14 +438,14 @@ describe('composeSchema', () => {
 });
 
 describe('openPlugin', () => {
-  it('completes the options of a plugin that was named elsewhere', async () => {
+  it('fills in the defaults of a plugin that other options name', async () => {
     const { openPlugin } = await resolveObject(minimal);
     expect((await openPlugin('data-source', 'conversations', { path: 'old.jsonl' }, ['data'])).options).toEqual({
       path: 'old.jsonl',
       limit: null,
     });
   });
-  it('reports what is wrong with them, at their place', async () => {
+  it('reports their problems with their paths', async () => {
     const { openPlugin } = await resolveObject(minimal);
     const error: unknown = await openPlugin('data-source', 'conversations', { paht: 'old.jsonl' }, [
       'companions',
@@ -453,7 +453,7 @@ describe('openPlugin', () => {
       'options',
       'data',
     ]).catch((failure: unknown) => failure);
-    expect(placesOf(error as WhetstoneError)).toEqual(
+    expect(pathsOf(error as WhetstoneError)).toEqual(
       expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']),
     );
     await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(/no data-source called/);

@@ -4,13 +4,14 @@ import {
   WhetstoneError,
   isWhetstoneError,
   type Json,
+  type JsonSchema,
   type Plugin,
   type PluginKind,
   type Problem,
 } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
 import { nearest } from './did-you-mean.js';
-import { applyRename, importUnknownKey, placeHint } from './import-names.js';
+import { applyRename, importUnknownKey, pathHint } from './import-names.js';
 import { normalizeConfig, type ConfigDefaults } from './normalize.js';
 import { formatPath, type Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
@@ -19,16 +20,17 @@ import { deepFreeze } from './track-reads.js';
 import type { ResolvedConfig } from './types.js';
 import { describeValue, validateAgainst, type ConfigProblem } from './validate-config.js';
 
-/** A configuration that is ready to be composed. */
+/** A validated configuration with its plugins. */
 export interface ConfigResolution {
   readonly config: ResolvedConfig;
-  /** The plugin behind every `use`. */
+  /** Returns the plugin that `use` of the configuration selects. */
   pluginFor(kind: PluginKind, use: string): Plugin;
   /**
-   * A plugin that the options of another one name: loaded, its options checked and completed like those of the
-   * configuration itself.
+   * Loads a plugin that the options of another plugin name, validates its options and fills in their defaults.
    *
-   * @throws WhetstoneError `CONFIG_INVALID` with paths that start at `path`, and what loading throws
+   * @param path the path of the options in the configuration, for error messages
+   * @throws `CONFIG_INVALID` if the options are invalid
+   * @throws the errors of `load`
    */
   openPlugin(
     kind: PluginKind,
@@ -36,14 +38,15 @@ export interface ConfigResolution {
     options: Readonly<Record<string, Json>>,
     path: Path,
   ): Promise<{ readonly plugin: Plugin; readonly options: Readonly<Record<string, Json>> }>;
-  /** Whether the user wrote the key, rather than a default. */
+  /** Returns whether the user set the value at a path. False for defaults. */
   wasWritten(path: Path): boolean;
-  /** What was understood although it was written otherwise. */
+  /** Messages about keys that were read under another name. */
   readonly notices: readonly string[];
 }
 
 export interface ResolveConfigOptions {
   readonly defaults?: ConfigDefaults;
+  /** Loads the plugin that `use` selects. */
   readonly load: (kind: PluginKind, use: string) => Promise<Plugin>;
 }
 
@@ -52,7 +55,7 @@ interface Loaded {
   readonly failures: readonly { readonly request: RequestedPlugin; readonly error: WhetstoneError }[];
 }
 
-/** Phase one: loads every plugin that the configuration names, and collects what cannot be loaded. */
+/** Loads every plugin that the configuration names, and collects the errors of those that cannot be loaded. */
 async function loadPlugins(config: unknown, load: ResolveConfigOptions['load'], present: Loaded): Promise<Loaded> {
   const plugins = [...present.plugins];
   const failures: Loaded['failures'][number][] = [];
@@ -69,18 +72,18 @@ async function loadPlugins(config: unknown, load: ResolveConfigOptions['load'], 
 }
 
 /**
- * Turns a configuration as written into one that is validated, defaulted, absolute and frozen. Phase one finds and
- * loads the plugins that it names; phase two validates it against the frame and their schemas together.
+ * Resolves a configuration: loads the plugins that it names, validates it against its schema and theirs, sets defaults,
+ * makes paths absolute, and freezes the result.
  *
- * @throws WhetstoneError `CONFIG_INVALID` with all problems at once; the plugin's own error where that is the only
- *   problem
+ * @throws `CONFIG_INVALID` with all problems
+ * @throws the error of a plugin that cannot be loaded, if that is the only problem
  */
 export async function resolveConfig(
   raw: RawConfig,
   { defaults = {}, load }: ResolveConfigOptions,
 ): Promise<ConfigResolution> {
   if (!isObject(raw.value))
-    throw new WhetstoneError('CONFIG_INVALID', 'A configuration is an object.', {
+    throw new WhetstoneError('CONFIG_INVALID', 'The configuration is not an object.', {
       place: raw.locate([]),
       expected: 'an object',
       found: describeValue(raw.value),
@@ -90,7 +93,7 @@ export async function resolveConfig(
   const origins = new Map<string, Path>();
   let loaded: Loaded = { plugins: [], failures: [] };
 
-  // Names of other trainers are moved to where they belong, and what they brought along is validated again.
+  // Options of other trainers are renamed first. Renamed options can name further plugins, so validation repeats.
   for (;;) {
     const config = normalizeConfig(written, defaults) as { [key: string]: unknown };
     loaded = await loadPlugins(config, load, loaded);
@@ -107,9 +110,9 @@ export async function resolveConfig(
     }
     if (moved > 0) continue;
     const locate = (path: Path) => ({ ...raw.locate(origins.get(formatPath(path)) ?? path), path: formatPath(path) });
-    const all = [...problems, ...(problems.length === 0 ? checkConditions(config, written) : [])];
-    report(
-      all.map((problem) => withPlaceHint(problem, schema)),
+    const all = [...problems, ...(problems.length === 0 ? checkConditions(config, written, schema) : [])];
+    throwProblems(
+      all.map((problem) => withPathHint(problem, schema)),
       loaded.failures,
       locate,
     );
@@ -125,7 +128,7 @@ export async function resolveConfig(
         const plugin =
           plugins.find((named) => named.use === use && named.plugin.kind === kind)?.plugin ?? (await load(kind, use));
         const completed = structuredClone(options);
-        report(
+        throwProblems(
           validateAgainst(plugin.configSchema, completed).map((problem) => ({
             ...problem,
             path: [...path, ...problem.path],
@@ -141,17 +144,17 @@ export async function resolveConfig(
   }
 }
 
-/** An unknown key that is like none of its neighbours may belong elsewhere. */
-function withPlaceHint(problem: ConfigProblem, schema: unknown): ConfigProblem {
+/** Adds a hint with the correct path to an unknown key that is not similar to a key of the same object. */
+function withPathHint(problem: ConfigProblem, schema: unknown): ConfigProblem {
   const unknown = problem.unknownKey;
   if (unknown === undefined || unknown.path.length > 1 || nearest(unknown.key, unknown.known) !== undefined)
     return problem;
-  const hint = placeHint(unknown.key, schema);
+  const hint = pathHint(unknown.key, schema);
   return hint === undefined ? problem : { ...problem, hint };
 }
 
-/** Throws what is wrong, all at once. */
-function report(
+/** Throws one error with all problems, or returns if there are none. */
+function throwProblems(
   problems: readonly ConfigProblem[],
   failures: Loaded['failures'],
   locate: (path: Path) => { readonly path: string },
@@ -186,7 +189,7 @@ function report(
   }
 }
 
-/** As they stand in the file, where they come from one; what has no place there (an override) goes last. */
+/** Sorts problems by line and column, if the configuration is a file. Problems without a line (overrides) are last. */
 function inFileOrder(problems: readonly Problem[]): readonly Problem[] {
   const rank = ({ place }: Problem) => (place?.line ?? Infinity) * 1e6 + (place?.column ?? 0);
   return problems.some(({ place }) => place?.line !== undefined)
@@ -194,70 +197,61 @@ function inFileOrder(problems: readonly Problem[]): readonly Problem[] {
     : problems;
 }
 
-/** Keys that another key's value makes meaningless: nothing would read them. */
+/** Keys that are read only if another key has a certain value. */
 const conditions: readonly {
-  readonly key: Path;
-  readonly byDefault: unknown;
+  readonly key: readonly [section: string, key: string];
   readonly on: Path;
-  readonly wanted: (value: unknown) => boolean;
+  readonly isMet: (value: unknown) => boolean;
+  /** Describes the required value of `on`. */
   readonly condition: string;
 }[] = [
   {
     key: ['training', 'evalSteps'],
-    byDefault: null,
     on: ['training', 'evalStrategy'],
-    wanted: (value) => value === 'steps',
+    isMet: (value) => value === 'steps',
     condition: '"steps"',
   },
   {
     key: ['training', 'saveSteps'],
-    byDefault: 500,
     on: ['training', 'saveStrategy'],
-    wanted: (value) => value === 'steps',
+    isMet: (value) => value === 'steps',
     condition: '"steps"',
   },
   {
     key: ['training', 'greaterIsBetter'],
-    byDefault: null,
     on: ['training', 'loadBestModelAtEnd'],
-    wanted: (value) => value === true,
+    isMet: (value) => value === true,
     condition: 'true',
   },
-  ...(
-    [
-      ['replies', 32],
-      ['maxNewTokens', 128],
-    ] as const
-  ).map(([key, byDefault]) => ({
-    key: ['evaluation', key],
-    byDefault,
+  ...(['replies', 'maxNewTokens'] as const).map((key) => ({
+    key: ['evaluation', key] as const,
     on: ['evaluation', 'metrics'],
-    wanted: (value: unknown) => Array.isArray(value) && value.length > 0,
+    isMet: (value: unknown) => Array.isArray(value) && value.length > 0,
     condition: 'at least one metric',
   })),
   {
     key: ['training', 'metricForBestModel'],
-    byDefault: 'loss',
     on: ['training', 'loadBestModelAtEnd'],
-    wanted: (value) => value === true,
+    isMet: (value) => value === true,
     condition: 'true',
   },
 ];
 
-/** What fits the schema but contradicts itself. */
-function checkConditions(config: unknown, written: unknown): readonly ConfigProblem[] {
-  const problems: ConfigProblem[] = conditions.flatMap(({ key, byDefault, on, wanted, condition }) => {
+/** Returns the problems of a configuration that matches the schema but contradicts itself. */
+function checkConditions(config: unknown, written: unknown, schema: JsonSchema): readonly ConfigProblem[] {
+  const problems: ConfigProblem[] = conditions.flatMap(({ key, on, isMet, condition }) => {
     const value = valueAt(config, on);
     const own = valueAt(written, key);
-    return own === undefined || own === byDefault || wanted(value)
+    const byDefault = valueAt(schema, ['properties', key[0], 'properties', key[1], 'default']);
+    return own === undefined || own === byDefault || isMet(value)
       ? []
       : [
           {
             path: key,
-            message: `${formatPath(key)} would never be read.`,
+            message: `${formatPath(key)} has no effect.`,
             expected: `${formatPath(on)}: ${condition}`,
             found: describeValue(value),
-            hint: `Leave ${String(key.at(-1))} out, or set ${formatPath(on)}.`,
+            hint: `Remove ${key[1]}, or set ${formatPath(on)}.`,
           },
         ];
   });
@@ -266,17 +260,17 @@ function checkConditions(config: unknown, written: unknown): readonly ConfigProb
   if (strategy !== 'no' && (evaluation === undefined || evaluation === null)) {
     problems.push({
       path: ['training', 'evalStrategy'],
-      message: 'There is nothing to evaluate with.',
+      message: 'The run evaluates, but has no evaluation data.',
       expected: 'data.eval',
       found: 'nothing',
-      hint: 'Give data.eval, or set training.evalStrategy to "no".',
+      hint: 'Set data.eval, or set training.evalStrategy to "no".',
     });
   }
   const metrics = valueAt(config, ['evaluation', 'metrics']);
   if (Array.isArray(metrics) && metrics.length > 0 && (evaluation === undefined || evaluation === null)) {
     problems.push({
       path: ['evaluation', 'metrics'],
-      message: 'There is nothing for the model to answer.',
+      message: 'The metrics require evaluation data.',
       expected: 'data.eval',
       found: 'nothing',
     });
@@ -285,7 +279,7 @@ function checkConditions(config: unknown, written: unknown): readonly ConfigProb
   if (best === true && strategy === 'no') {
     problems.push({
       path: ['training', 'loadBestModelAtEnd'],
-      message: 'Without evaluation no weights are best.',
+      message: 'The best weights cannot be determined without evaluation.',
       expected: 'training.evalStrategy: "steps" or "epoch"',
       found: '"no"',
     });
@@ -293,7 +287,7 @@ function checkConditions(config: unknown, written: unknown): readonly ConfigProb
   return problems;
 }
 
-/** The validated configuration in its one final shape: every key there, paths absolute. */
+/** Returns the final form of a validated configuration: every key is present, and paths are absolute. */
 function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedConfig {
   const absolute = (path: unknown) => (typeof path === 'string' ? resolve(raw.baseFolder, path) : null);
   for (const { path, list, flat } of pluginSlots) {
@@ -336,12 +330,12 @@ function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedCon
   } as unknown as ResolvedConfig;
 }
 
-/** A run that was configured by a file and names no folder is kept under the file's name. */
+/** Returns the output folder of a configuration file that names none: `runs/` and the name of the file. */
 function defaultFolder(file: string, baseFolder: string): string {
   return resolve(baseFolder, 'runs', basename(file).replace(/\.[^.]+$/, ''));
 }
 
-/** An absolute path where it is a path, else the name as it is, for the model loader to find. */
+/** Returns an absolute path if `path` is the path of a folder, otherwise the name for the model loader. */
 function modelPath(path: unknown, baseFolder: string): string | null {
   if (typeof path !== 'string') return null;
   const file = resolve(baseFolder, path);

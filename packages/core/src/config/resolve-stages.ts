@@ -3,19 +3,19 @@ import type { RawConfig } from './read-config.js';
 import { resolveConfig, type ConfigResolution, type ResolveConfigOptions } from './resolve-config.js';
 import { splitStages } from './stage-configs.js';
 
-/** A configuration that is ready to be composed: one run, or several that start each from the one before. */
+/** A run, or one stage of a run, with its resolved configuration. */
 export interface ResolvedStage {
-  /** Null for a run without stages. */
+  /** The name of the stage; null for a run without stages. */
   readonly name: string | null;
   readonly resolution: ConfigResolution;
 }
 
 /**
- * Resolves a configuration as written into the run, or the runs, that it stands for. All stages are checked before the
- * first is run.
+ * Resolves a configuration into its stages, or into a single run. Call it before the first stage starts, so that errors
+ * in later stages are found early.
  *
- * @throws WhetstoneError what {@link resolveConfig} throws, with the stage's name; `CONFIG_INVALID` where several
- *   stages have problems
+ * @throws the errors of {@link resolveConfig}, with the name of the stage
+ * @throws `CONFIG_INVALID` if several stages have problems
  */
 export async function resolveStages(
   raw: RawConfig,
@@ -34,11 +34,11 @@ export async function resolveStages(
     }
   }
   const [first, second] = errors;
-  if (first !== undefined) throw second === undefined ? named(first.name, first.error) : together(errors);
+  if (first !== undefined) throw second === undefined ? withStageName(first.name, first.error) : mergeErrors(errors);
   return resolved as unknown as readonly [ResolvedStage, ...ResolvedStage[]];
 }
 
-function named(name: string, error: WhetstoneError): WhetstoneError {
+function withStageName(name: string, error: WhetstoneError): WhetstoneError {
   const { code, message, place, expected, found, hint, problems, details, cause } = error;
   return new WhetstoneError(code, `Stage '${name}': ${message}`, {
     ...(place === undefined ? {} : { place }),
@@ -51,15 +51,15 @@ function named(name: string, error: WhetstoneError): WhetstoneError {
   });
 }
 
-/** What several stages share is told once. */
-function together(errors: readonly { readonly name: string; readonly error: WhetstoneError }[]): WhetstoneError {
-  const told = new Set<string>();
+/** Merges the errors of several stages. Problems that the stages have in common are reported once. */
+function mergeErrors(errors: readonly { readonly name: string; readonly error: WhetstoneError }[]): WhetstoneError {
+  const reported = new Set<string>();
   const problems = errors.flatMap(({ name, error }) => {
     const all: readonly Problem[] = error.problems.length > 0 ? error.problems : [error];
     return all.flatMap(({ message, place, expected, found, hint }): Problem[] => {
       const key = JSON.stringify([message, place, expected, found]);
-      if (told.has(key)) return [];
-      told.add(key);
+      if (reported.has(key)) return [];
+      reported.add(key);
       return [
         {
           message: `Stage '${name}': ${message}`,

@@ -1,13 +1,14 @@
 import type { PluginKind } from '../contract/index.js';
 import { isRecord } from '../util/index.js';
 
-/** A place of the configuration where a plugin is named. */
+/** A key of the configuration that names a plugin, or a list of plugins. */
 export interface PluginSlot {
   readonly kind: PluginKind;
-  /** Keys that lead there; under a list, the plugins are its items. */
+  /** The path of the key. */
   readonly path: readonly string[];
+  /** Whether the value is a list of plugins. */
   readonly list: boolean;
-  /** Whether the options stand beside `use` instead of under `options`. */
+  /** Whether the options are next to `use` instead of under `options`. */
   readonly flat: boolean;
 }
 
@@ -19,7 +20,12 @@ const slot = (kind: PluginKind, path: readonly string[], more: Partial<PluginSlo
   ...more,
 });
 
-/** Every place of the configuration where a plugin is named. */
+/** The plugins that are used if the configuration names none. */
+export const defaultPlugins = { optimizer: 'adamw', schedule: 'linear' } as const satisfies Partial<
+  Record<PluginKind, string>
+>;
+
+/** All keys of the configuration that name plugins. */
 export const pluginSlots: readonly PluginSlot[] = [
   slot('model', ['model']),
   slot('data-source', ['data', 'train']),
@@ -40,7 +46,7 @@ export function isObject(value: unknown): value is RawObject {
   return isRecord(value);
 }
 
-/** The value at `path` of a raw configuration, or undefined. */
+/** Returns the value at `path`, or undefined if there is none. */
 export function valueAt(raw: unknown, path: readonly (string | number)[]): unknown {
   return path.reduce<unknown>((value, key) => {
     if (Array.isArray(value)) return (value as readonly unknown[])[Number(key)];
@@ -48,21 +54,21 @@ export function valueAt(raw: unknown, path: readonly (string | number)[]): unkno
   }, raw);
 }
 
-/** A plugin that a raw configuration asks for. */
+/** A plugin that a configuration names. `path` is the path of the object that contains `use`. */
 export interface RequestedPlugin {
   readonly kind: PluginKind;
   readonly use: string;
   readonly path: readonly (string | number)[];
 }
 
-/** Phase one: every `use` of a normalised configuration, whatever else may be wrong with it. */
+/** Returns the plugins that a normalised configuration names. The configuration may be invalid otherwise. */
 export function collectUses(config: unknown): readonly RequestedPlugin[] {
   return pluginSlots.flatMap(({ kind, path, list }) => {
     const value = valueAt(config, path);
-    const places = list ? (Array.isArray(value) ? value.map((_, index) => [...path, index]) : []) : [path];
-    return places.flatMap((place): RequestedPlugin[] => {
-      const use = valueAt(config, [...place, 'use']);
-      return typeof use === 'string' && use !== '' ? [{ kind, use, path: place }] : [];
+    const paths = list ? (Array.isArray(value) ? value.map((_, index) => [...path, index]) : []) : [path];
+    return paths.flatMap((own): RequestedPlugin[] => {
+      const use = valueAt(config, [...own, 'use']);
+      return typeof use === 'string' && use !== '' ? [{ kind, use, path: own }] : [];
     });
   });
 }

@@ -5,24 +5,25 @@ import type { RawConfig } from './read-config.js';
 import { isObject, valueAt } from './slots.js';
 import { describeValue } from './validate-config.js';
 
-/** One stage of a staged configuration, as a configuration of its own. */
+/** One stage of a configuration with stages, as a complete configuration. */
 export interface StageConfig {
   readonly name: string;
   readonly raw: RawConfig;
 }
 
-/** Sections of which a stage may change single keys, and those that it replaces whole. */
+/** Sections whose keys are merged with those of a stage. */
 const MERGED_SECTIONS = ['data', 'optimizer', 'schedule', 'training'] as const;
+/** Sections that a stage replaces completely. */
 const REPLACED_SECTIONS = ['strategy', 'companions', 'callbacks', 'loggers'] as const;
 
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u;
 const sections: readonly string[] = [...MERGED_SECTIONS, ...REPLACED_SECTIONS];
 
 /**
- * The stages of a configuration (`stages: [{name, data, …}, …]`), each as a whole configuration: what stands beside
- * `stages`, and over it what the stage says. Null where there are none.
+ * Returns the stages of a configuration (`stages: [{name, data, …}, …]`), or null if it has none. Each stage is a
+ * complete configuration: the keys next to `stages`, merged with those of the stage.
  *
- * @throws WhetstoneError `CONFIG_INVALID` with everything that is wrong with the list itself
+ * @throws `CONFIG_INVALID` with all problems of the list itself
  */
 export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
   if (!isObject(raw.value) || raw.value['stages'] === undefined) return null;
@@ -32,7 +33,7 @@ export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
     void problems.push({ message, place: { path: 'stages', ...raw.locate(path) }, ...more });
   const list: readonly unknown[] = Array.isArray(stages) ? (stages as readonly unknown[]) : [];
   if (list.length === 0)
-    problem(['stages'], 'The stages are not a list with at least one stage.', {
+    problem(['stages'], 'The value of stages is not a list with at least one stage.', {
       expected: 'a list of objects',
       found: describeValue(stages),
     });
@@ -40,27 +41,27 @@ export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
   const found = list.flatMap((stage, index): StageConfig[] => {
     const path = ['stages', index];
     if (!isObject(stage)) {
-      problem(path, 'A stage is an object.', { found: describeValue(stage) });
+      problem(path, 'The stage is not an object.', { expected: 'an object', found: describeValue(stage) });
       return [];
     }
     const { name = `stage-${index + 1}`, ...own } = stage;
     if (typeof name !== 'string' || !NAME.test(name))
-      problem([...path, 'name'], "The name of a stage is part of its folder's.", {
-        expected: 'letters, digits, dots, dashes',
+      problem([...path, 'name'], 'The name of the stage cannot be used as the name of a folder.', {
+        expected: 'a letter or digit, then letters, digits, dots, underscores and dashes',
         found: describeValue(name),
       });
-    else if (names.has(name)) problem([...path, 'name'], `Two stages are called '${name}'.`);
+    else if (names.has(name)) problem([...path, 'name'], `Two stages have the name '${name}'.`);
     else names.add(name);
     for (const key of Object.keys(own)) {
       if (sections.includes(key)) continue;
       const hint =
         didYouMean(key, [...sections, 'name']) ??
-        `A stage may have: name, ${sections.join(', ')}; the rest is the same for all stages.`;
+        `A stage can have: name, ${sections.join(', ')}. All other keys apply to all stages.`;
       problem([...path, key], `Unknown key '${key}' in a stage.`, { hint });
     }
     const locate: RawConfig['locate'] = (where) =>
       where.length > 0 && valueAt(own, where) !== undefined ? raw.locate([...path, ...where]) : raw.locate(where);
-    return [{ name: String(name), raw: { ...raw, value: overlay(shared, own), locate } }];
+    return [{ name: String(name), raw: { ...raw, value: mergeStage(shared, own), locate } }];
   });
   if (problems.length > 0)
     throw new WhetstoneError(
@@ -71,14 +72,14 @@ export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
   return found;
 }
 
-/** A stage over what all stages share: key by key within a section, unless the section names another plugin. */
-function overlay(shared: Readonly<Record<string, unknown>>, own: Readonly<Record<string, unknown>>): unknown {
+/** Merges a stage into the shared keys. Sections are merged key by key, unless the stage selects a different plugin. */
+function mergeStage(shared: Readonly<Record<string, unknown>>, own: Readonly<Record<string, unknown>>): unknown {
   const merged: Record<string, unknown> = { ...shared, ...own };
   for (const key of MERGED_SECTIONS) {
     const [before, after] = [shared[key], own[key]];
     if (!isObject(before) || !isObject(after)) continue;
-    const isOtherPlugin = after['use'] !== undefined && after['use'] !== before['use'];
-    merged[key] = isOtherPlugin ? after : { ...before, ...after };
+    const isDifferentPlugin = after['use'] !== undefined && after['use'] !== before['use'];
+    merged[key] = isDifferentPlugin ? after : { ...before, ...after };
   }
   return merged;
 }

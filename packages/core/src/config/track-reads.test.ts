@@ -9,7 +9,7 @@ const value = { a: 1, list: [{ z: 1 }], map: { free: 1 }, inner: { x: 1, y: 2 } 
 const make = () => trackReads(value, schema);
 
 describe('trackReads', () => {
-  it('lists what was never read', () => {
+  it('lists keys that were never read', () => {
     const tracked = make();
     expect(tracked.touched()).toBe(false);
     expect(tracked.unread()).toEqual([['a'], ['list'], ['map'], ['inner']]);
@@ -18,7 +18,7 @@ describe('trackReads', () => {
     expect(tracked.unread()).toEqual([['list'], ['map'], ['inner']]);
   });
 
-  it('goes into objects that the schema declares, and takes lists and maps as a whole', () => {
+  it('records keys of declared objects individually, and lists and maps as one', () => {
     const tracked = make();
     const { list, map, inner } = tracked.options as { list: unknown; map: unknown; inner: { x: number } };
     void [list, map, inner.x];
@@ -29,7 +29,7 @@ describe('trackReads', () => {
     ['spread', (options: object) => ({ ...options, inner: { ...(options as typeof value).inner } })],
     ['JSON.stringify', (options: object) => JSON.parse(JSON.stringify(options)) as unknown],
     ['structuredClone', (options: object) => structuredClone(options)],
-  ])('counts %s as reading everything, and gives plain data', (_, read) => {
+  ])('counts %s as reading all keys, and returns plain data', (_, read) => {
     const tracked = make();
     expect(read(tracked.options)).toEqual(value);
     expect(tracked.unread()).toEqual([]);
@@ -44,7 +44,7 @@ describe('trackReads', () => {
   });
 });
 
-it('deepFreeze freezes all the way down', () => {
+it('deepFreeze freezes nested objects and lists', () => {
   const frozen = deepFreeze({ a: [{ b: 1 }] });
   expect(Object.isFrozen(frozen) && Object.isFrozen(frozen.a) && Object.isFrozen(frozen.a[0])).toBe(true);
 });

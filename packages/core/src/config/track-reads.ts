@@ -2,25 +2,24 @@ import type { Json, JsonSchema } from '../contract/index.js';
 import type { Path } from './paths.js';
 import { isObject } from './slots.js';
 
-/** Options that remember what of them was read. */
+/** The options of a plugin, with a record of the keys that were read. */
 export interface TrackedOptions {
   /**
-   * A frozen view to hand to a plugin. It spreads, serialises and clones as the plain object would; each counts as
-   * reading.
+   * The options as a frozen object. It can be spread, serialised and cloned like a plain object; each of these reads
+   * all keys.
    */
   readonly options: { readonly [key: string]: Json };
-  /** Whether anything of it was read at all. */
+  /** Returns whether any key was read. */
   touched(): boolean;
-  /** Declared keys that were never read. */
+  /** Returns the paths of the declared keys that were never read. */
   unread(): readonly Path[];
 }
 
 /**
- * Watches which keys of validated options are read. Keys that the schema declares are watched one by one, also within
- * declared objects; what stands in lists and in maps with free keys counts as read with the list or map itself.
+ * Records which keys of validated options are read. Keys that the schema declares are recorded individually, also in
+ * nested objects. The contents of lists, and of maps with arbitrary keys, count as read when the list or map is read.
  *
- * Accessors instead of a Proxy: a proxy over frozen data may not answer with views of its members, and cannot be
- * cloned.
+ * Uses accessors instead of a Proxy: a proxy of a frozen object must return its original members, and cannot be cloned.
  */
 export function trackReads(options: { readonly [key: string]: Json }, schema: JsonSchema): TrackedOptions {
   const reads = new Set<string>();
@@ -66,7 +65,7 @@ function propertiesOf(schema: unknown): { readonly [key: string]: unknown } | un
   return isObject(schema) && isObject(schema['properties']) ? schema['properties'] : undefined;
 }
 
-/** Freezes plain data all the way down. */
+/** Freezes plain data with all nested objects and lists, and returns it. */
 export function deepFreeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value);

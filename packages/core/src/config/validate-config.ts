@@ -4,7 +4,7 @@ import { didYouMean } from './did-you-mean.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
 
-/** A key that the schema does not know, with those that it knows there. */
+/** A key that the schema does not define, with the keys that it defines in the same object. */
 export interface UnknownKey {
   readonly path: Path;
   readonly key: string;
@@ -17,8 +17,8 @@ export interface ConfigProblem extends Problem {
 }
 
 /**
- * An instance that agrees with everything Whetstone validates: all errors, defaults filled in, no unknown keyword;
- * schemas need not repeat types or properties in their branches.
+ * Creates the validator for all schemas of Whetstone. It collects all errors, fills in defaults and rejects unknown
+ * keywords. Branches of a schema do not have to repeat types or properties.
  */
 export function createAjv(): Ajv2020 {
   return new Ajv2020({
@@ -33,7 +33,7 @@ export function createAjv(): Ajv2020 {
   });
 }
 
-/** `3`, `"lora"`, `a list of 3`, `an object`: a value as it reads in a message. */
+/** Describes a value for a message: `3`, `"lora"`, `a list of 3`, `an object`. */
 export function describeValue(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
@@ -69,37 +69,42 @@ const comparisons: Readonly<Record<string, string>> = {
   exclusiveMaximum: 'less than',
 };
 
-/** What a failed keyword means to a person, or undefined where another error of the same place says it better. */
+/** Messages for a value that matches none, or several, of the alternatives of a schema. */
+const alternativeMessages: Readonly<Record<'anyOf' | 'oneOf', string>> = {
+  anyOf: 'The value does not match any of the allowed forms.',
+  oneOf: 'The value does not match exactly one of the allowed forms.',
+};
+
+/** Describes a validation error for users. Returns undefined for errors that only repeat a more specific one. */
 function explain(error: ErrorObject): ConfigProblem | undefined {
   const path = pathOf(error.instancePath);
-  const place = formatPath(path);
+  const location = formatPath(path);
   const found = describeValue(error.data);
   const parent = isObject(error.parentSchema) ? error.parentSchema : {};
   const params = error.params as Readonly<Record<string, unknown>>;
   switch (error.keyword) {
     case 'if':
+      return undefined;
     case 'anyOf':
     case 'oneOf':
-      return error.keyword === 'if'
-        ? undefined
-        : {
-            path,
-            message: 'None, or more than one, of the allowed forms fits.',
-            expected:
-              error.keyword === 'oneOf'
-                ? 'exactly one of the forms that the schema lists'
-                : 'one of the forms that the schema lists',
-            found,
-          };
+      return {
+        path,
+        message: alternativeMessages[error.keyword],
+        expected:
+          error.keyword === 'oneOf'
+            ? 'exactly one of the forms that the schema lists'
+            : 'one of the forms that the schema lists',
+        found,
+      };
     case 'additionalProperties':
     case 'unevaluatedProperties': {
       const key = String(params['additionalProperty'] ?? params['unevaluatedProperty']);
       const known = isObject(parent['properties']) ? Object.keys(parent['properties']) : [];
       return {
         path: [...path, key],
-        message: `Unknown key '${key}'${place === '' ? '' : ` in ${place}`}.`,
+        message: `Unknown key '${key}'${location === '' ? '' : ` in ${location}`}.`,
         hint:
-          didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is known here.'),
+          didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is allowed here.'),
         unknownKey: { path, key, known },
       };
     }
@@ -107,7 +112,7 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
       const key = String(params['missingProperty']);
       return {
         path: [...path, key],
-        message: `'${key}' is missing${place === '' ? '' : ` in ${place}`}.`,
+        message: `'${key}' is missing${location === '' ? '' : ` in ${location}`}.`,
         expected: describeExpected(parent, key),
         found: 'nothing',
       };
@@ -125,7 +130,7 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
           : undefined;
       return {
         path,
-        message: 'The value is not one of the allowed ones.',
+        message: 'The value is not one of the allowed values.',
         expected: `one of ${list(values)}`,
         found,
         ...(hint === undefined ? {} : { hint }),
@@ -134,7 +139,7 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
     case 'const':
       return {
         path,
-        message: 'The value is not the allowed one.',
+        message: 'The value is not the only allowed value.',
         expected: describeValue(params['allowedValue']),
         found,
       };
@@ -162,8 +167,8 @@ function describeExpected(parent: Readonly<Record<string, unknown>>, key: string
 }
 
 /**
- * Fills the defaults of `schema` into `config` (in place) and lists everything that does not fit it.
- * Where a value has the wrong type or none of several forms, only the deepest complaints are kept.
+ * Fills the defaults of `schema` into `config` in place and returns all problems. Problems of values inside an object
+ * or list replace the general problem that the object or list matches none of its allowed forms.
  */
 export function validateAgainst(schema: JsonSchema, config: unknown): readonly ConfigProblem[] {
   const validate = createAjv().compile(schema);
@@ -175,17 +180,17 @@ export function validateAgainst(schema: JsonSchema, config: unknown): readonly C
 }
 
 /**
- * One complaint a place and message; "none of the forms" only where nothing else is said of that place or of what is in
- * it.
+ * Removes repeated problems, and general problems ("does not match any of the allowed forms") if there is a more
+ * specific one for the same value or a value inside it.
  */
 function withoutRepetition(problems: readonly ConfigProblem[]): readonly ConfigProblem[] {
-  const vague = (problem: ConfigProblem) => problem.message.startsWith('None, or more');
+  const isGeneral = ({ message }: ConfigProblem) => Object.values(alternativeMessages).includes(message);
   const seen = new Set<string>();
   return problems.filter((problem) => {
-    const place = formatPath(problem.path);
-    if (vague(problem) && problems.some((other) => !vague(other) && formatPath(other.path).startsWith(place)))
+    const path = formatPath(problem.path);
+    if (isGeneral(problem) && problems.some((other) => !isGeneral(other) && formatPath(other.path).startsWith(path)))
       return false;
-    const key = `${place} ${problem.message} ${problem.expected ?? ''}`;
+    const key = `${path} ${problem.message} ${problem.expected ?? ''}`;
     if (seen.has(key)) return false;
     seen.add(key);
     return true;
