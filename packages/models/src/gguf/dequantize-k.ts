@@ -1,6 +1,6 @@
 /**
- * ggml's K types: super-blocks of 256 numbers with one half-precision scale, whose sub-blocks have small integer scales
- * of their own. Within a super-block the numbers come in runs of 32 whose bits lie side by side in the same bytes.
+ * Dequantises ggml's K types. A super-block of 256 numbers has one half-precision scale; its sub-blocks have small
+ * integer scales. Within a super-block, runs of 32 numbers share bytes: each run uses other bits of the same bytes.
  */
 import { half } from './half.js';
 
@@ -10,7 +10,10 @@ const at8 = (bytes: Uint8Array, at: number): number => bytes[at] ?? 0;
 const halfAt = (bytes: Uint8Array, at: number): number => half(at8(bytes, at) | (at8(bytes, at + 1) << 8));
 const int8 = (byte: number): number => (byte << 24) >> 24;
 
-/** 16 sub-blocks of 16; low nibble of a scale byte: scale, high nibble: minimum. Two bits a number. */
+/**
+ * Q2_K: 16 sub-blocks of 16, two bits per number. A scale byte has the scale in its low nibble, the minimum in its
+ * high.
+ */
 const q2: KBlock = (bytes, at, out, to) => {
   const d = halfAt(bytes, at + 80);
   const minimum = halfAt(bytes, at + 82);
@@ -21,7 +24,9 @@ const q2: KBlock = (bytes, at, out, to) => {
   }
 };
 
-/** 16 sub-blocks of 16 with signed six-bit scales; two low bits a number, the third apart and inverted. */
+/**
+ * Q3_K: 16 sub-blocks of 16 with signed six-bit scales. The third bit of a number is stored separately and inverted.
+ */
 const q3: KBlock = (bytes, at, out, to) => {
   const d = halfAt(bytes, at + 108);
   for (let i = 0; i < 256; i++) {
@@ -36,12 +41,13 @@ const q3: KBlock = (bytes, at, out, to) => {
 };
 
 /**
- * The eight six-bit scales and minima of Q4_K and Q5_K, packed in twelve bytes: four plain, four split over the others'
- * upper bits.
+ * Returns a six-bit scale of Q4_K or Q5_K. Twelve bytes contain eight scales and eight minima; the last four of each
+ * are split across the upper bits of the first four.
  */
 function scaleOf(bytes: Uint8Array, at: number, sub: number): number {
   return sub < 4 ? at8(bytes, at + sub) & 63 : (at8(bytes, at + 4 + sub) & 15) | ((at8(bytes, at + sub - 4) >> 6) << 4);
 }
+/** Returns a six-bit minimum of Q4_K or Q5_K, packed like the scales. */
 function minimumOf(bytes: Uint8Array, at: number, sub: number): number {
   return sub < 4 ? at8(bytes, at + 4 + sub) & 63 : (at8(bytes, at + 4 + sub) >> 4) | ((at8(bytes, at + sub) >> 6) << 4);
 }
@@ -73,7 +79,7 @@ const q5: KBlock = (bytes, at, out, to) => {
   }
 };
 
-/** 16 sub-blocks of 16 with signed eight-bit scales; four low bits a number, two high bits apart. */
+/** Q6_K: 16 sub-blocks of 16 with signed eight-bit scales. The two high bits of a number are stored separately. */
 const q6: KBlock = (bytes, at, out, to) => {
   const d = halfAt(bytes, at + 208);
   for (let i = 0; i < 256; i++) {
@@ -93,11 +99,12 @@ const blocks: Readonly<Record<string, { readonly bytes: number; readonly read: K
   Q6_K: { bytes: 210, read: q6 },
 };
 
+/** Returns whether `type` is a K type. */
 export function isKType(type: string): boolean {
   return Object.hasOwn(blocks, type);
 }
 
-/** Fills `out`, a whole number of super-blocks, from `bytes`. */
+/** Dequantises `bytes` into `out`, whose length is a multiple of 256. */
 export function dequantizeKBlocks(type: string, bytes: Uint8Array, out: Float32Array): void {
   const block = blocks[type];
   if (block === undefined) throw new RangeError(`${type} is not a K type`);

@@ -12,8 +12,8 @@ const reference = JSON.parse(
 ) as Reference;
 const decode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'));
 
-describe('dequantise', () => {
-  it.each(Object.entries(reference.types))('%s as gguf-py does', (name, { elements, bytes, numbers }) => {
+describe('dequantize', () => {
+  it.each(Object.entries(reference.types))('reads %s as gguf-py does', (name, { elements, bytes, numbers }) => {
     const expected = new Float32Array(decode(numbers).buffer);
     const values = dequantize(name, decode(bytes), elements);
     expect(values.length).toBe(expected.length);
@@ -21,7 +21,7 @@ describe('dequantise', () => {
       expect(Object.is(value, expected[i]) || value === expected[i], `${i}: ${value} ${expected[i]}`).toBe(true);
   });
 
-  it('reads every type that imports promise', () => {
+  it('reads every type that import supports', () => {
     for (const name of [
       'F32',
       'F16',
@@ -42,20 +42,20 @@ describe('dequantise', () => {
     expect(canDequantize('constructor')).toBe(false);
   });
 
-  it('knows block sizes that agree with the reference', () => {
+  it('has the block sizes of the reference', () => {
     for (const [name, { elements, bytes }] of Object.entries(reference.types)) {
       const type = [...tensorTypes.values()].find((candidate) => candidate.name === name);
       expect((elements / (type?.elements ?? NaN)) * (type?.bytes ?? NaN), name).toBe(decode(bytes).length);
     }
   });
 
-  it('reads halves: 1, the least and the greatest, minus zero, infinity', () => {
+  it('reads half precision: 1, the smallest and largest number, -0, infinity, NaN', () => {
     // 0x3c00 = 2^0; 0x0001 = 2^-24; 0x7bff = (2 - 2^-10) * 2^15
     expect([0x3c00, 0x0001, 0x7bff, 0x8000, 0x7c00, 0xc000].map(half)).toEqual([1, 2 ** -24, 65504, -0, Infinity, -2]);
     expect(half(0x7e00)).toBeNaN();
   });
 
-  it('works a Q4_1 block: d·q + m, low nibbles first', () => {
+  it('reads a Q4_1 block: d·q + m, low nibbles first', () => {
     // d = 0.5 (0x3800), m = -1 (0xbc00); byte 0 = 0x21: number 0 is 0.5·1 - 1, number 16 is 0.5·2 - 1
     const bytes = new Uint8Array(20);
     bytes.set([0x00, 0x38, 0x00, 0xbc, 0x21]);
@@ -63,13 +63,13 @@ describe('dequantise', () => {
     expect([values[0], values[16], values[1]]).toEqual([-0.5, 0, -1]);
   });
 
-  it('works a Q8_0 block: d·q', () => {
+  it('reads a Q8_0 block: d·q', () => {
     const bytes = new Uint8Array(34);
     bytes.set([0x00, 0x40, 3, 0xff, 0x80]); // d = 2; q = 3, -1, -128
     expect(Array.from(dequantize('Q8_0', bytes, 32).subarray(0, 4))).toEqual([6, -2, -256, 0]);
   });
 
-  it('works a Q6_K block: d·scale·(q - 32)', () => {
+  it('reads a Q6_K block: d·scale·(q - 32)', () => {
     const bytes = new Uint8Array(210);
     bytes[0] = 0x05; // low bits of number 0
     bytes[128] = 0x02; // high bits of number 0: q = 5 + 2·16 = 37

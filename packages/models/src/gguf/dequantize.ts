@@ -1,9 +1,9 @@
 /**
- * Blocks of GGUF's tensor types to float32. Layouts are ggml's: `d` is a block's scale, `m` its minimum, both half
- * precision; the low nibbles of a block hold its first half, the high nibbles its second.
+ * Dequantises blocks of GGUF's tensor types to float32. The layouts are ggml's: `d` is the scale of a block and `m` its
+ * minimum, both in half precision. The low nibbles contain the first half of a block, the high nibbles the second.
  */
 import { dequantizeKBlocks, isKType } from './dequantize-k.js';
-import { tableBlocks } from './dequantize-more.js';
+import { tableBlocks } from './dequantize-tables.js';
 import { half } from './half.js';
 
 type Block = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
@@ -31,7 +31,7 @@ const q41: Block = (bytes, at, out, to) => {
   }
 };
 
-/** Fifth bits stand apart: bit i of 32 belongs to number i. */
+/** Returns the fifth bit of number i. Fifth bits are stored separately: bit i of 32 belongs to number i. */
 const fifthBit = (bytes: Uint8Array, at: number, i: number): number =>
   (((bytes[at + (i >> 3)] ?? 0) >> (i & 7)) & 1) << 4;
 
@@ -75,12 +75,12 @@ const blocks: Readonly<Record<string, { readonly bytes: number; readonly element
   },
 };
 
-/** Whether {@link dequantize} can read tensors of this type. */
+/** Returns whether {@link dequantize} supports the tensor type. */
 export function canDequantize(type: string): boolean {
   return type === 'F32' || type === 'BF16' || Object.hasOwn(blocks, type) || isKType(type);
 }
 
-/** Float32 numbers of `elements` stored numbers of a tensor type that {@link canDequantize} accepts. */
+/** Returns `elements` numbers of a tensor as float32. The type must be one that {@link canDequantize} accepts. */
 export function dequantize(type: string, bytes: Uint8Array, elements: number): Float32Array {
   const out = new Float32Array(elements);
   if (type === 'F32') {

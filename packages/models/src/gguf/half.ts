@@ -1,7 +1,7 @@
 const values = new Float32Array(65_536);
 let filled = false;
 
-/** The number that sixteen bits of half precision (IEEE 754 binary16) stand for. */
+/** Returns the number that 16 bits of half precision (IEEE 754 binary16) represent. */
 export function half(bits: number): number {
   if (!filled) fill();
   return values[bits] ?? NaN;

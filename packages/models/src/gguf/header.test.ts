@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { HeaderTooShort, parseHeader, type GgufHeader } from './header.js';
 import { openGguf } from './read-gguf.js';
-import { float32Bytes, writeGguf, type Lies } from './testing/write-gguf.js';
+import { float32Bytes, writeGguf, type HeaderFaults } from './testing/write-gguf.js';
 
 const metadata = {
   'general.architecture': 'llama',
@@ -35,7 +35,7 @@ function codeOf(run: () => unknown): { readonly code: string; readonly text: str
 }
 
 describe('GGUF header', () => {
-  it('is read whole', () => {
+  it('is parsed completely', () => {
     const header = parse(valid);
     expect(header.version).toBe(3);
     expect(Object.fromEntries(header.metadata)).toEqual(metadata);
@@ -46,10 +46,18 @@ describe('GGUF header', () => {
   });
 
   it.each<[string, Uint8Array, RegExp]>([
-    ['no GGUF at all', new TextEncoder().encode('PK this is something else entirely'), /does not begin/],
-    ['an empty file', new Uint8Array(0), /does not begin/],
-    ['more tensors than fit', writeGguf(metadata, tensors, { tensorCount: 1n << 60n }), /more tensors/],
-    ['more metadata than fits', writeGguf(metadata, tensors, { entryCount: 1n << 40n }), /more metadata/],
+    ['a file of another format', new TextEncoder().encode('PK this is something else entirely'), /does not start with/],
+    ['an empty file', new Uint8Array(0), /does not start with/],
+    [
+      'more tensors than the file can contain',
+      writeGguf(metadata, tensors, { tensorCount: 1n << 60n }),
+      /more tensors/,
+    ],
+    [
+      'more metadata than the file can contain',
+      writeGguf(metadata, tensors, { entryCount: 1n << 40n }),
+      /more metadata/,
+    ],
     [
       'a tensor beyond the end',
       writeGguf(metadata, tensors, { offset: (offset) => BigInt(offset) + 4096n }),
@@ -58,12 +66,12 @@ describe('GGUF header', () => {
     [
       'an offset near 2^64',
       writeGguf(metadata, tensors, { offset: () => 0xffff_ffff_ffff_ffe0n }),
-      /aligned offset|beyond the end/,
+      /is not aligned|beyond the end/,
     ],
     ['a misaligned tensor', writeGguf(metadata, tensors, { offset: (offset) => BigInt(offset) + 4n }), /aligned/],
     ['tensors that overlap', writeGguf(metadata, tensors, { offset: () => 0n }), /overlaps/],
     [
-      'two tensors of one name',
+      'two tensors with the same name',
       writeGguf(
         metadata,
         [tensors[0], tensors[0]].filter((tensor) => tensor !== undefined),
@@ -73,35 +81,35 @@ describe('GGUF header', () => {
     [
       'an unknown tensor type',
       writeGguf(metadata, [{ name: 'a', shape: [32], type: 77, bytes: new Uint8Array(64) }]),
-      /type that is not known/,
+      /unknown type/,
     ],
     [
-      'half a block in a row',
+      'an incomplete block in a row',
       writeGguf(metadata, [{ name: 'a', shape: [2, 16], type: 8, bytes: new Uint8Array(34) }]),
-      /whole blocks/,
+      /not a multiple/,
     ],
-    ['a size of zero', writeGguf(metadata, [{ name: 'a', shape: [0], bytes: new Uint8Array(0) }]), /impossible size/],
+    ['a size of zero', writeGguf(metadata, [{ name: 'a', shape: [0], bytes: new Uint8Array(0) }]), /invalid size/],
     [
-      'a product beyond numbers',
+      'a size beyond safe integers',
       writeGguf(metadata, [{ name: 'a', shape: [2 ** 40, 2 ** 40], bytes: new Uint8Array(4) }]),
       /too large/,
     ],
     ['an odd alignment', writeGguf({ ...metadata, 'general.alignment': 3 }, tensors), /alignment/],
-  ])('refuses %s', (_, bytes, message) => {
+  ])('rejects %s', (_, bytes, message) => {
     const { code, text } = codeOf(() => parse(bytes));
     expect(code).toBe('GGUF_INVALID');
     expect(text).toMatch(message);
     expect(text).toContain('model.gguf');
   });
 
-  it.each<[string, Lies]>([
+  it.each<[string, HeaderFaults]>([
     ['version 1', { version: 1 }],
     ['big-endian order', { version: 0x0300_0000 }],
-  ])('does not support %s', (_, lies) => {
-    expect(codeOf(() => parse(writeGguf(metadata, tensors, lies))).code).toBe('GGUF_UNSUPPORTED');
+  ])('does not support %s', (_, faults) => {
+    expect(codeOf(() => parse(writeGguf(metadata, tensors, faults))).code).toBe('GGUF_UNSUPPORTED');
   });
 
-  it('says where it was cut off, wherever that is', () => {
+  it('reports truncation at every length', () => {
     const dataStart = parse(valid).tensors.get('a')?.begin ?? 0;
     for (let length = 0; length < valid.length - 32; length++) {
       const { code } = codeOf(() => parse(valid.subarray(0, length)));
@@ -109,11 +117,11 @@ describe('GGUF header', () => {
     }
   });
 
-  it('asks for more bytes where the file has them', () => {
+  it('requests more bytes if the file has them', () => {
     expect(() => parse(valid.subarray(0, 60), valid.length)).toThrow(HeaderTooShort);
   });
 
-  it('never fails otherwise, whatever the bytes', () => {
+  it('throws only GGUF errors for arbitrary bytes', () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 }),
@@ -150,7 +158,7 @@ describe('openGguf', () => {
     await gguf.close();
   });
 
-  it('says that a file is missing, or a folder', async () => {
+  it('reports a missing file and a folder', async () => {
     await expect(openGguf(folder)).rejects.toMatchObject({ code: 'FILE_UNREADABLE', place: { file: folder } });
     await expect(openGguf(join(folder, 'b.gguf'))).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
   });

@@ -6,10 +6,10 @@ export type GgufValue = number | bigint | boolean | string | readonly GgufValue[
 
 export interface GgufTensor {
   readonly name: string;
-  /** Sizes as a row-major reader counts them: GGUF's own order reversed. */
+  /** Row-major: the reverse of GGUF's order. */
   readonly shape: readonly number[];
   readonly type: TensorType;
-  /** Bytes from the start of the file. */
+  /** Byte offset from the start of the file. */
   readonly begin: number;
   readonly end: number;
 }
@@ -22,12 +22,12 @@ export interface GgufHeader {
 
 export interface HeaderSource {
   readonly file: string;
-  /** The first bytes of the file: all of them, or as many as were read so far. */
+  /** The bytes of the file that were read so far, from its start. */
   readonly bytes: Uint8Array;
   readonly fileBytes: number;
 }
 
-/** Thrown where the header goes on beyond the bytes at hand, but not beyond the file. */
+/** Thrown if the header continues after the bytes that were read, but not after the end of the file. */
 export class HeaderTooShort extends Error {
   constructor(readonly needed: number) {
     super(`the header needs at least ${needed} bytes`);
@@ -35,15 +35,16 @@ export class HeaderTooShort extends Error {
 }
 
 const MAGIC = 0x46554747; // 'GGUF', little-endian
-const DEEPEST_ARRAY = 4;
-const MOST_DIMENSIONS = 4;
+const MAX_ARRAY_DEPTH = 4;
+const MAX_DIMENSIONS = 4;
 /**
- * Least bytes of a key with its value, and of a tensor's entry: what a count is checked against before anything is
+ * Minimum bytes of a metadata entry and of a tensor entry. Counts in the file are checked against them before memory is
  * allocated.
  */
-const LEAST_ENTRY = 13;
-const LEAST_TENSOR = 24;
+const MIN_ENTRY_BYTES = 13;
+const MIN_TENSOR_BYTES = 24;
 
+/** Creates a `GGUF_INVALID` error; `offset` is the byte of the file with the problem. */
 export function invalidGguf(
   file: string,
   message: string,
@@ -55,25 +56,30 @@ export function invalidGguf(
     place: { file, ...(tensor === undefined ? {} : { tensor }) },
     ...rest,
     ...(offset === undefined ? {} : { details: { offset } }),
-    hint: 'The file is damaged or was not downloaded whole: fetch it again.',
+    hint: 'The file is damaged or its download is incomplete. Download it again.',
   });
 }
 
 /**
- * Reads and checks a whole header. Throws `GGUF_INVALID`, `GGUF_UNSUPPORTED`, or {@link HeaderTooShort} where more
- * bytes must be read.
+ * Parses and checks a complete header.
+ *
+ * @throws GGUF_INVALID if the header is damaged.
+ * @throws GGUF_UNSUPPORTED if the version or byte order is not supported.
+ * @throws HeaderTooShort if more bytes of the file are needed.
  */
 export function parseHeader(source: HeaderSource): GgufHeader {
   const cursor = createCursor(source);
   const { file, fileBytes } = source;
   if (fileBytes < 24 || cursor.uint32() !== MAGIC)
-    throw invalidGguf(file, 'The file does not begin as a GGUF file does.', 0, { expected: 'the letters GGUF' });
+    throw invalidGguf(file, 'The file does not start with the magic number of GGUF.', 0, {
+      expected: 'the characters GGUF',
+    });
   const version = cursor.uint32();
   if (version !== 2 && version !== 3) {
     const swapped = version % 65_536 === 0 && version !== 0;
     throw new WhetstoneError(
       'GGUF_UNSUPPORTED',
-      swapped ? 'The file is written in big-endian order.' : 'The version of the file is not supported.',
+      swapped ? 'The byte order of the file is big-endian.' : 'The version of the file is not supported.',
       {
         place: { file },
         expected: 'version 2 or 3, little-endian',
@@ -81,8 +87,8 @@ export function parseHeader(source: HeaderSource): GgufHeader {
       },
     );
   }
-  const tensorCount = cursor.count(LEAST_TENSOR, 'tensors');
-  const entryCount = cursor.count(LEAST_ENTRY, 'metadata entries');
+  const tensorCount = cursor.count(MIN_TENSOR_BYTES, 'tensors');
+  const entryCount = cursor.count(MIN_ENTRY_BYTES, 'metadata entries');
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < entryCount; i++) {
     const at = cursor.position();
@@ -98,14 +104,14 @@ export function parseHeader(source: HeaderSource): GgufHeader {
     alignment > 1 << 20 ||
     alignment % 8 !== 0
   ) {
-    throw invalidGguf(file, 'general.alignment is not an alignment.', undefined, {
-      expected: 'a multiple of 8',
+    throw invalidGguf(file, 'general.alignment is invalid.', undefined, {
+      expected: 'a multiple of 8, at most 1048576',
       found: String(alignment),
     });
   }
   const entries = Array.from({ length: tensorCount }, () => readTensorEntry(cursor, file));
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
-  return { version, metadata, tensors: placeTensors(entries, { file, fileBytes, dataStart, alignment }) };
+  return { version, metadata, tensors: locateTensors(entries, { file, fileBytes, dataStart, alignment }) };
 }
 
 interface TensorEntry {
@@ -120,28 +126,28 @@ interface TensorEntry {
 function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
   const at = cursor.position();
   const name = cursor.string();
-  const wrong = (message: string, found: unknown, expected?: string): WhetstoneError =>
+  const invalid = (message: string, found: unknown, expected?: string): WhetstoneError =>
     invalidGguf(file, message, at, {
       tensor: name,
       found: String(found),
       ...(expected === undefined ? {} : { expected }),
     });
   const dimensions = cursor.uint32();
-  if (dimensions < 1 || dimensions > MOST_DIMENSIONS)
-    throw wrong('The tensor has an impossible number of dimensions.', dimensions, `1 to ${MOST_DIMENSIONS}`);
+  if (dimensions < 1 || dimensions > MAX_DIMENSIONS)
+    throw invalid('The tensor has an invalid number of dimensions.', dimensions, `1 to ${MAX_DIMENSIONS}`);
   const sizes = Array.from({ length: dimensions }, () => cursor.uint64());
   if (sizes.some((size) => size < 1n || size > BigInt(Number.MAX_SAFE_INTEGER)))
-    throw wrong('The tensor has an impossible size.', `[${sizes.join(', ')}]`);
+    throw invalid('The tensor has an invalid size.', `[${sizes.join(', ')}]`);
   const shape = sizes.map(Number).reverse();
   const typeNumber = cursor.uint32();
   const type = tensorTypes.get(typeNumber);
-  if (type === undefined) throw wrong('The tensor has a type that is not known.', typeNumber);
+  if (type === undefined) throw invalid('The tensor has an unknown type.', typeNumber);
   const elements = sizeOfShape(shape);
   const row = shape.at(-1) ?? 1;
-  if (!Number.isSafeInteger(elements)) throw wrong('The tensor is too large.', `[${shape.join(', ')}]`);
+  if (!Number.isSafeInteger(elements)) throw invalid('The tensor is too large.', `[${shape.join(', ')}]`);
   if (row % type.elements !== 0)
-    throw wrong(
-      `A row does not hold whole blocks of ${type.name}.`,
+    throw invalid(
+      `The row length is not a multiple of the block size of ${type.name}.`,
       `${row} numbers`,
       `a multiple of ${type.elements}`,
     );
@@ -156,7 +162,8 @@ function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
   };
 }
 
-function placeTensors(
+/** Computes the byte ranges of all tensors and checks that they are in the file and do not overlap. */
+function locateTensors(
   entries: readonly TensorEntry[],
   layout: { readonly file: string; readonly fileBytes: number; readonly dataStart: number; readonly alignment: number },
 ): Map<string, GgufTensor> {
@@ -165,7 +172,7 @@ function placeTensors(
   for (const { at, name, shape, type, bytes, offset } of entries) {
     if (tensors.has(name)) throw invalidGguf(file, 'Two tensors have the same name.', at, { tensor: name });
     if (offset % alignment !== 0)
-      throw invalidGguf(file, 'The tensor does not begin at an aligned offset.', at, {
+      throw invalidGguf(file, 'The offset of the tensor is not aligned.', at, {
         tensor: name,
         expected: `a multiple of ${alignment}`,
         found: String(offset),
@@ -194,13 +201,13 @@ interface Cursor {
   uint32(): number;
   uint64(): bigint;
   string(): string;
-  /** A count of things that take at least `leastBytes` each. */
-  count(leastBytes: number, of: string): number;
+  /** Reads a count of elements that take at least `minBytes` each. */
+  count(minBytes: number, of: string): number;
   value(type: number, depth: number): GgufValue;
 }
 
-/** Bytes of a value by its type number; strings take at least their length, arrays at least type and length. */
-const LEAST_BYTES: readonly number[] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
+/** Minimum bytes of a value by its type number: a string has a length, an array has a type and a length. */
+const MIN_VALUE_BYTES: readonly number[] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
 
 function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -209,7 +216,7 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
   const take = (size: number): number => {
     const from = at;
     if (from + size > fileBytes)
-      throw invalidGguf(file, 'The file ends in the middle of its header.', from, {
+      throw invalidGguf(file, 'The file ends within its header.', from, {
         expected: `at least ${from + size} bytes`,
         found: `${fileBytes} bytes`,
       });
@@ -219,13 +226,13 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
   };
   const uint32 = (): number => view.getUint32(take(4), true);
   const uint64 = (): bigint => view.getBigUint64(take(8), true);
-  const count = (leastBytes: number, of: string): number => {
+  const count = (minBytes: number, of: string): number => {
     const from = at;
     const number = uint64();
-    const most = Math.floor((fileBytes - at) / leastBytes);
-    if (number > BigInt(most))
-      throw invalidGguf(file, `The file claims more ${of} than it has room for.`, from, {
-        expected: `at most ${most}`,
+    const max = Math.floor((fileBytes - at) / minBytes);
+    if (number > BigInt(max))
+      throw invalidGguf(file, `The file declares more ${of} than it can contain.`, from, {
+        expected: `at most ${max}`,
         found: String(number),
       });
     return Number(number);
@@ -266,16 +273,16 @@ function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
       case 12:
         return view.getFloat64(take(8), true);
       default:
-        throw invalidGguf(file, 'A metadata value has a type that is not known.', at - 4, {
+        throw invalidGguf(file, 'A metadata value has an unknown type.', at - 4, {
           expected: '0 to 12',
           found: String(type),
         });
     }
   };
   const array = (depth: number): GgufValue[] => {
-    if (depth >= DEEPEST_ARRAY) throw invalidGguf(file, 'Lists are nested too deeply.', at);
+    if (depth >= MAX_ARRAY_DEPTH) throw invalidGguf(file, 'Lists are nested too deeply.', at);
     const type = uint32();
-    const length = count(LEAST_BYTES[type] ?? 1, 'elements in a list');
+    const length = count(MIN_VALUE_BYTES[type] ?? 1, 'elements in a list');
     const values: GgufValue[] = [];
     for (let i = 0; i < length; i++) values.push(value(type, depth + 1));
     return values;

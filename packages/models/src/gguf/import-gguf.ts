@@ -22,8 +22,8 @@ export interface ImportProgress {
 
 export interface ImportOptions {
   /**
-   * How weights are stored. Default: float32 or float16 where all matrices of the file are, else bfloat16 (quantised
-   * files hold less than that).
+   * Data type of the stored weights. Default: float32 or float16 if all matrices in the file have that type, otherwise
+   * bfloat16, which is more precise than quantised weights.
    */
   readonly dtype?: ImportDtype;
   readonly onProgress?: (progress: ImportProgress) => void;
@@ -36,9 +36,9 @@ export interface ImportReport {
   readonly dtype: ImportDtype;
   readonly tensors: number;
   readonly parameters: number;
-  /** How many tensors of each GGUF type the file held. */
+  /** Number of tensors of each GGUF type in the file. */
   readonly sourceTypes: Readonly<Record<string, number>>;
-  /** What a person should know about the result. */
+  /** Notes about the result, for people. */
   readonly notes: readonly string[];
 }
 
@@ -46,9 +46,14 @@ const storedAs: Readonly<Record<ImportDtype, WeightDtype>> = { float32: 'F32', f
 const bytesOf: Readonly<Record<ImportDtype, number>> = { float32: 4, float16: 2, bfloat16: 2 };
 
 /**
- * Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. One
- * tensor at a time is held. The folder is written under a temporary name and renamed once it is whole. Throws
- * `GGUF_INVALID`, `GGUF_UNSUPPORTED`, `OUTPUT_EXISTS`, `DISK_FULL`, `INTERRUPTED`.
+ * Converts a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. Only
+ * one tensor at a time is in memory. It writes to a temporary folder, which is renamed when it is complete.
+ *
+ * @throws GGUF_INVALID if the file is damaged.
+ * @throws GGUF_UNSUPPORTED if the architecture, tokenizer or a tensor type is not supported.
+ * @throws OUTPUT_EXISTS if the output folder is not empty.
+ * @throws DISK_FULL if the disk lacks space for the model.
+ * @throws INTERRUPTED if `signal` is aborted.
  */
 export async function importGguf(
   file: string,
@@ -56,7 +61,7 @@ export async function importGguf(
   options: ImportOptions = {},
 ): Promise<ImportReport> {
   const output = resolve(outputFolder);
-  await refuseExisting(output);
+  await checkOutputFolder(output);
   const handle = await open(file, 'r').catch((cause: unknown) => {
     throw fileError(cause, file);
   });
@@ -66,7 +71,7 @@ export async function importGguf(
     const plan = await planImport(handle, file, header, options.dtype);
     await makeFolder(dirname(output));
     await removeStale(output);
-    await refuseFullDisk(dirname(output), plan.parameters * bytesOf[plan.dtype]);
+    await checkDiskSpace(dirname(output), plan.parameters * bytesOf[plan.dtype]);
     await mkdir(temporary);
     const tensors = plan.weights.map(({ source, target }, index): TensorToWrite => ({
       name: target.name,
@@ -74,7 +79,7 @@ export async function importGguf(
       shape: target.shape,
       data: async () => {
         if (options.signal?.aborted === true)
-          throw new WhetstoneError('INTERRUPTED', 'The import was interrupted; nothing was left behind.', {
+          throw new WhetstoneError('INTERRUPTED', 'The import was interrupted. The incomplete folder was removed.', {
             cause: options.signal.reason,
           });
         const values = target.transform(
@@ -107,7 +112,7 @@ export async function importGguf(
 
 const elementsOf = ({ shape }: GgufTensor): number => sizeOfShape(shape);
 
-interface Plan {
+interface ImportPlan {
   readonly architecture: string;
   readonly dtype: ImportDtype;
   readonly weights: readonly {
@@ -121,35 +126,31 @@ interface Plan {
   readonly notes: readonly string[];
 }
 
-/** Everything that can be known to fail is found here, before a byte is written. */
+/** Reads the metadata and checks that the import is possible, before anything is written. */
 async function planImport(
   handle: FileHandle,
   file: string,
   header: GgufHeader,
-  asked: ImportDtype | undefined,
-): Promise<Plan> {
+  requestedDtype: ImportDtype | undefined,
+): Promise<ImportPlan> {
   const metadata = readMetadata(file, header);
   if ((metadata.optionalNumber('split.count') ?? 1) > 1) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The file is one of several that hold the model together.', {
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The model is split into several files.', {
       place: { file },
-      hint: 'Merge them first with `gguf-split --merge`.',
+      hint: 'Merge the files with `gguf-split --merge` first.',
     });
   }
   const sources = [...header.tensors.values()];
   const unreadable = sources.filter(({ type }) => !canDequantize(type.name));
   if (unreadable.length > 0) {
-    throw new WhetstoneError(
-      'GGUF_UNSUPPORTED',
-      `${unreadable.length} tensors are stored as types that cannot be read.`,
-      {
-        place: { file },
-        found: [...new Set(unreadable.map(({ type }) => type.name))].join(', '),
-        hint: 'Quantise the model as Q8_0, Q4_K, Q6_K or another of the plain or K types.',
-        problems: unreadable
-          .slice(0, 20)
-          .map(({ name, type }) => ({ message: `stored as ${type.name}`, place: { file, tensor: name } })),
-      },
-    );
+    throw new WhetstoneError('GGUF_UNSUPPORTED', `${unreadable.length} tensors have types that cannot be read.`, {
+      place: { file },
+      found: [...new Set(unreadable.map(({ type }) => type.name))].join(', '),
+      hint: 'Use a file with another quantisation, such as Q8_0, Q4_K or Q6_K.',
+      problems: unreadable
+        .slice(0, 20)
+        .map(({ name, type }) => ({ message: `stored as ${type.name}`, place: { file, tensor: name } })),
+    });
   }
   const mapped = sources.map((source) => ({ source, target: mapWeight(file, metadata, source) }));
   const weights = mapped.flatMap(({ source, target }) => (target === null ? [] : [{ source, target }]));
@@ -162,7 +163,7 @@ async function planImport(
       );
   const sourceTypes: Record<string, number> = {};
   for (const { type } of sources) sourceTypes[type.name] = (sourceTypes[type.name] ?? 0) + 1;
-  const dtype = asked ?? defaultDtype(sources);
+  const dtype = requestedDtype ?? defaultDtype(sources);
   const config = createConfig({ file, header, metadata, factors, dtype });
   const tokenizer = createTokenizerFiles(file, metadata);
   return {
@@ -193,15 +194,16 @@ function notesOn(
   const quantised = Object.keys(sourceTypes).filter((type) => !['F32', 'F16', 'BF16'].includes(type));
   if (quantised.length > 0)
     notes.push(
-      `The weights were quantised (${quantised.join(', ')}) and are stored as ${dtype}: what quantisation lost ` +
-        'stays lost.',
+      `The weights were quantised (${quantised.join(', ')}) and are stored as ${dtype}. This does not restore the ` +
+        'precision that quantisation lost.',
     );
   if (config['pad_token_id'] !== undefined && config['pad_token_id'] === config['eos_token_id'])
     notes.push(
-      'The padding token is also the end of a turn; padding is told from text by position, so that training ' +
-        'still learns to stop.',
+      'The padding token is also the end of a turn. Padding is recognised by position, so that training still ' +
+        'learns to stop.',
     );
-  if (tokenizer.chatTemplate === null) notes.push('The file holds no chat template: give one with chatTemplatePath.');
+  if (tokenizer.chatTemplate === null)
+    notes.push('The file does not contain a chat template. Set chatTemplatePath to use one.');
   return notes;
 }
 
@@ -215,10 +217,10 @@ async function writeTexts(folder: string, config: Json, tokenizer: TokenizerOutp
   if (tokenizer.chatTemplate !== null) await writeFile(join(folder, 'chat_template.jinja'), tokenizer.chatTemplate);
 }
 
-async function refuseExisting(folder: string): Promise<void> {
+async function checkOutputFolder(folder: string): Promise<void> {
   const entries = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
-    throw new WhetstoneError('OUTPUT_EXISTS', 'Something that is not a folder has the name of the output folder.', {
+    throw new WhetstoneError('OUTPUT_EXISTS', 'The output path exists and is not a folder.', {
       place: { file: folder },
       cause,
     });
@@ -227,16 +229,16 @@ async function refuseExisting(folder: string): Promise<void> {
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
       place: { file: folder },
       found: entries.slice(0, 5).join(', '),
-      hint: 'Name another folder, or empty this one.',
+      hint: 'Choose another folder, or empty this one.',
     });
 }
 
-async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
+async function checkDiskSpace(folder: string, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   if (free < bytes + 32e6) {
     const gigabytes = (count: number): string => `${(count / 1e9).toFixed(2)} GB`;
-    throw new WhetstoneError('DISK_FULL', 'The model does not fit on the disk.', {
+    throw new WhetstoneError('DISK_FULL', 'The disk does not have enough space for the model.', {
       place: { file: folder },
       expected: gigabytes(bytes),
       found: `${gigabytes(free)} free`,

@@ -2,8 +2,10 @@ import type { GgufHeader, GgufValue } from './header.js';
 import { invalidGguf } from './header.js';
 
 /**
- * Typed access to a header's metadata; `arch` stands for the architecture's own prefix. Throws `GGUF_INVALID` for
- * values of another kind.
+ * Typed access to the metadata of a header. In keys, the prefix `arch.` is replaced by the architecture, as in
+ * `llama.block_count`.
+ *
+ * @throws GGUF_INVALID from every method if a value has a different type.
  */
 export interface Metadata {
   readonly architecture: string;
@@ -18,14 +20,19 @@ export interface Metadata {
   keys(): Iterable<string>;
 }
 
+/**
+ * Creates the typed metadata of a header.
+ *
+ * @throws GGUF_INVALID if `general.architecture` is missing.
+ */
 export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
-  const wrong = (key: string, expected: string): Error =>
-    invalidGguf(file, `The metadata ${key} is not what it must be.`, undefined, {
+  const invalid = (key: string, expected: string): Error =>
+    invalidGguf(file, `The metadata ${key} is missing or invalid.`, undefined, {
       expected,
       found: describe(metadata.get(key)),
     });
   const named = metadata.get('general.architecture');
-  if (typeof named !== 'string') throw wrong('general.architecture', 'a string');
+  if (typeof named !== 'string') throw invalid('general.architecture', 'a string');
   const architecture: string = named;
   const resolve = (key: string): string => (key.startsWith('arch.') ? `${architecture}.${key.slice(5)}` : key);
   const optional = <T extends GgufValue>(
@@ -35,14 +42,14 @@ export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
   ): T | undefined => {
     const value = metadata.get(resolve(key));
     if (value === undefined) return undefined;
-    if (!is(value)) throw wrong(resolve(key), expected);
+    if (!is(value)) throw invalid(resolve(key), expected);
     return value;
   };
   const isNumber = (value: GgufValue): value is number => typeof value === 'number';
   const isText = (value: GgufValue): value is string => typeof value === 'string';
   const isList = (value: GgufValue): value is readonly GgufValue[] => Array.isArray(value);
   const required = <T>(key: string, value: T | undefined, expected: string): T => {
-    if (value === undefined) throw wrong(resolve(key), expected);
+    if (value === undefined) throw invalid(resolve(key), expected);
     return value;
   };
   const list = <T extends GgufValue>(
@@ -51,7 +58,7 @@ export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
     expected: string,
   ): readonly T[] => {
     const values = required(key, optional(key, isList, expected), expected);
-    if (!values.every(is)) throw wrong(resolve(key), expected);
+    if (!values.every(is)) throw invalid(resolve(key), expected);
     return values as readonly T[];
   };
   return {

@@ -7,7 +7,7 @@ export interface ConfigInputs {
   readonly file: string;
   readonly header: GgufHeader;
   readonly metadata: Metadata;
-  /** `rope_freqs`, `rope_factors_long`, … by name, read as numbers. */
+  /** Values of the tensors `rope_freqs`, `rope_factors_long` and `rope_factors_short`, by name. */
   readonly factors: ReadonlyMap<string, Float32Array>;
   readonly dtype: string;
 }
@@ -26,8 +26,10 @@ const classNames: Readonly<Record<string, string>> = {
 };
 
 /**
- * `config.json` of the model that a GGUF file holds. Throws `GGUF_UNSUPPORTED` for what it cannot say, `GGUF_INVALID`
- * for missing metadata.
+ * Creates the config.json of the model in a GGUF file.
+ *
+ * @throws GGUF_UNSUPPORTED if the architecture or its rotary scaling is not supported.
+ * @throws GGUF_INVALID if metadata are missing.
  */
 export function createConfig(inputs: ConfigInputs): Config {
   const { metadata, header, dtype } = inputs;
@@ -53,8 +55,8 @@ export function createConfig(inputs: ConfigInputs): Config {
   };
 }
 
-/** What every architecture but GPT-2 says alike. */
-function decoder({ metadata, header }: ConfigInputs): Config {
+/** Returns the fields that all architectures except GPT-2 share. */
+function sharedFields({ metadata, header }: ConfigInputs): Config {
   const heads = metadata.number('arch.attention.head_count');
   const hidden = metadata.number('arch.embedding_length');
   return {
@@ -76,7 +78,7 @@ function decoder({ metadata, header }: ConfigInputs): Config {
   };
 }
 
-/** A float32 as the decimal that was meant by it: 9.99999974e-6 is 1e-5. */
+/** Rounds a float32 to the shortest decimal with the same value: 9.99999974e-6 becomes 1e-5. */
 function rounded(value: number): number {
   const short = Number(value.toPrecision(7));
   return Math.fround(short) === Math.fround(value) ? short : value;
@@ -92,7 +94,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
     };
     return {
       model_type: window === undefined ? 'llama' : 'mistral',
-      ...decoder(inputs),
+      ...sharedFields(inputs),
       hidden_act: 'silu',
       ...(window === undefined ? bias : { sliding_window: window }),
       ...ropeScaling(inputs),
@@ -100,14 +102,14 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   },
   qwen2: (inputs) => ({
     model_type: 'qwen2',
-    ...decoder(inputs),
+    ...sharedFields(inputs),
     hidden_act: 'silu',
     use_sliding_window: false,
     ...ropeScaling(inputs),
   }),
   qwen3: (inputs) => ({
     model_type: 'qwen3',
-    ...decoder(inputs),
+    ...sharedFields(inputs),
     hidden_act: 'silu',
     attention_bias: false,
     use_sliding_window: false,
@@ -115,7 +117,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   }),
   phi3(inputs) {
     const { metadata } = inputs;
-    const config = decoder(inputs);
+    const config = sharedFields(inputs);
     const headDim = Number(config['hidden_size']) / Number(config['num_attention_heads']);
     const rotated = metadata.optionalNumber('arch.rope.dimension_count') ?? headDim;
     const { head_dim: _, ...rest } = config;
@@ -133,7 +135,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   },
   gemma2(inputs) {
     const { metadata } = inputs;
-    const config = decoder(inputs);
+    const config = sharedFields(inputs);
     return {
       model_type: 'gemma2',
       ...config,
@@ -147,7 +149,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   },
   gemma3(inputs) {
     const { metadata } = inputs;
-    const config = decoder(inputs);
+    const config = sharedFields(inputs);
     return {
       model_type: 'gemma3_text',
       ...config,
@@ -180,7 +182,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
   }),
 };
 
-/** Every `period`-th layer sees the whole text, the others a window. */
+/** Returns the layer types: every `period`-th layer has full attention, the others a sliding window. */
 function layerTypes(config: Config, period: number): string[] {
   return Array.from({ length: Number(config['num_hidden_layers']) }, (_, layer) =>
     (layer + 1) % period === 0 ? 'full_attention' : 'sliding_attention',
@@ -188,13 +190,13 @@ function layerTypes(config: Config, period: number): string[] {
 }
 
 /**
- * Gemma divides queries by the square root of the head's width, save in its 27-billion models, which are known by their
- * depth, and where the file gives a scale of its own.
+ * Returns Gemma's `query_pre_attn_scalar`: derived from the attention scale in the file, or else the head size. The 27B
+ * models, which are recognised by their number of layers, use hidden size ÷ heads.
  */
-function queryScalar(metadata: Metadata, config: Config, depthOf27B: number): number {
+function queryScalar(metadata: Metadata, config: Config, layersOf27B: number): number {
   const scale = metadata.optionalNumber('arch.attention.scale');
   if (scale !== undefined && scale > 0) return rounded(Math.fround(scale ** -2));
-  return config['num_hidden_layers'] === depthOf27B
+  return config['num_hidden_layers'] === layersOf27B
     ? Number(config['hidden_size']) / Number(config['num_attention_heads'])
     : Number(config['head_dim']);
 }
@@ -227,7 +229,7 @@ function ropeScaling(inputs: ConfigInputs): Config {
         ...(original === undefined ? {} : { original_max_position_embeddings: original }),
       },
     };
-  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary scaling cannot be imported.', {
+  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The type of rotary scaling is not supported.', {
     place: { file, path: `${metadata.architecture}.rope.scaling.type` },
     expected: 'none, linear, yarn or longrope',
     found: type,
@@ -235,8 +237,10 @@ function ropeScaling(inputs: ConfigInputs): Config {
 }
 
 /**
- * GGUF stores what Llama 3's rule comes to, one divisor a frequency. The rule's numbers are the published ones; they
- * must give the stored divisors.
+ * Returns the parameters of Llama 3's rotary scaling. GGUF stores only the resulting divisor of each frequency. The
+ * published parameters are assumed and checked against the stored divisors.
+ *
+ * @throws GGUF_UNSUPPORTED if the divisors differ.
  */
 function llama3Scaling({ metadata, file }: ConfigInputs, stored: Float32Array): Config {
   const factor = Math.max(...stored);
@@ -249,7 +253,7 @@ function llama3Scaling({ metadata, file }: ConfigInputs, stored: Float32Array): 
     return Math.abs(divisor - expected) <= 1e-3 * expected;
   });
   if (!agrees)
-    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary frequencies follow no rule that is known here.', {
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The rotary frequencies do not match a supported scaling rule.', {
       place: { file, tensor: 'rope_freqs.weight' },
     });
   return {

@@ -1,12 +1,12 @@
 /**
- * Splitting rules of byte-level tokenizers by the name that GGUF gives them (`tokenizer.ggml.pre`), as tokenizer.json
- * writes them.
+ * The rules of a byte-level tokenizer, in the notation of tokenizer.json. GGUF stores only the name of the rules
+ * (`tokenizer.ggml.pre`).
  */
 export interface ByteLevelRules {
   readonly normalizer: object | null;
   readonly preTokenizer: object;
   readonly ignoreMerges: boolean;
-  /** Whether such tokenizers begin every text with bos unless the file says otherwise. */
+  /** Whether these tokenizers start every text with the beginning token, unless the file specifies it. */
   readonly addsBos: boolean;
 }
 
@@ -68,6 +68,7 @@ const gpt4o: ByteLevelRules = {
   preTokenizer: sequence(split(casedWords(`${contractions}?`, '\\p{N}{1,3}')), bytes(false)),
 };
 
+/** Rules by their name in GGUF. */
 export const byteLevelRules: Readonly<Record<string, ByteLevelRules>> = {
   'gpt-2': plain,
   gpt2: plain,

@@ -7,18 +7,26 @@ import { sizeOfShape } from '@whetstone/core/util';
 
 const FIRST_READ = 8 * 1024 * 1024;
 
-/** An open GGUF file whose header was checked. */
+/** An open GGUF file with a valid header. */
 export interface GgufFile {
   readonly header: GgufHeader;
   /**
-   * The numbers of a tensor, row-major. Throws `MODEL_TENSOR_MISSING`, or `GGUF_UNSUPPORTED` for a type that cannot be
-   * read.
+   * Reads and dequantises a tensor, row-major.
+   *
+   * @throws MODEL_TENSOR_MISSING if the file does not contain the tensor.
+   * @throws GGUF_UNSUPPORTED if the type cannot be read.
    */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
-/** Opens a GGUF file to look into it. Throws `FILE_NOT_FOUND`, `GGUF_INVALID`, `GGUF_UNSUPPORTED`. */
+/**
+ * Opens a GGUF file and reads its header.
+ *
+ * @throws FILE_NOT_FOUND if the file does not exist.
+ * @throws GGUF_INVALID if the header is damaged.
+ * @throws GGUF_UNSUPPORTED if the version or byte order is not supported.
+ */
 export async function openGguf(file: string): Promise<GgufFile> {
   const handle = await open(file, 'r').catch((cause: unknown) => {
     throw fileError(cause, file);
@@ -30,11 +38,11 @@ export async function openGguf(file: string): Promise<GgufFile> {
       async readFloat32(name) {
         const tensor = header.tensors.get(name);
         if (tensor === undefined)
-          throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', {
+          throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file does not contain the tensor.', {
             place: { file, tensor: name },
           });
         if (!canDequantize(tensor.type.name))
-          throw new WhetstoneError('GGUF_UNSUPPORTED', 'The tensor is stored as a type that cannot be read.', {
+          throw new WhetstoneError('GGUF_UNSUPPORTED', 'The tensor has a type that cannot be read.', {
             place: { file, tensor: name },
             found: tensor.type.name,
           });
@@ -48,10 +56,7 @@ export async function openGguf(file: string): Promise<GgufFile> {
   }
 }
 
-/**
- * Reads and checks the header of an open GGUF file: no more of the file than the header takes, and never more than
- * there is.
- */
+/** Reads and checks the header of an open GGUF file. It reads more of the file as long as the header is incomplete. */
 export async function readGgufHeader(handle: FileHandle, file: string): Promise<GgufHeader> {
   const { size } = await handle.stat();
   for (let length = Math.min(size, FIRST_READ); ;) {
@@ -65,7 +70,7 @@ export async function readGgufHeader(handle: FileHandle, file: string): Promise<
   }
 }
 
-/** The stored bytes of one tensor. */
+/** Reads the stored bytes of a tensor. */
 export function readTensorBytes(handle: FileHandle, file: string, { begin, end }: GgufTensor): Promise<Uint8Array> {
   return readRange(handle, file, begin, end - begin);
 }
@@ -78,7 +83,7 @@ async function readRange(handle: FileHandle, file: string, position: number, len
       .catch((cause: unknown) => {
         throw fileError(cause, file);
       });
-    if (bytesRead === 0) throw invalidGguf(file, 'The file ends before it should.', position + done);
+    if (bytesRead === 0) throw invalidGguf(file, 'The file ends within the data of a tensor.', position + done);
     done += bytesRead;
   }
   return bytes;

@@ -1,9 +1,9 @@
-/** Ordinary tokens and those a user has defined; control, unknown, unused and byte tokens are never made by merging. */
+/** Token types that merging can create: ordinary and user-defined tokens. */
 const MERGEABLE = new Set([1, 4]);
 
 /**
- * The merges that SentencePiece's BPE makes implicitly. It joins the two neighbours whose joint piece has the highest
- * score, so that each piece yields a merge for every way to cut it into two pieces, in the order of the scores.
+ * Returns the merges that are implicit in SentencePiece's BPE, which joins the two neighbours whose union has the
+ * highest score. Each token yields a merge for every split into two tokens. Merges are sorted by score.
  */
 export function mergesFromScores(
   tokens: readonly string[],

@@ -1,4 +1,4 @@
-/** How a GGUF tensor type stores its numbers: blocks of `elements` numbers in `bytes` bytes. */
+/** A tensor type of GGUF: each block stores `elements` numbers in `bytes` bytes. */
 export interface TensorType {
   readonly name: string;
   readonly elements: number;
@@ -8,8 +8,8 @@ export interface TensorType {
 const type = (name: string, elements: number, bytes: number): TensorType => ({ name, elements, bytes });
 
 /**
- * Types by their number in the file, as ggml numbers them; all are known by size so that a file can be checked, not all
- * can be read.
+ * Tensor types by ggml's type number. The sizes of all types are listed so that every file can be checked; only some
+ * types can be dequantised.
  */
 export const tensorTypes: ReadonlyMap<number, TensorType> = new Map([
   [0, type('F32', 1, 4)],

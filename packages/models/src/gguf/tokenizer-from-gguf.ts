@@ -4,7 +4,7 @@ import type { Metadata } from './metadata.js';
 import { byteLevelRules } from './pre-tokenizers.js';
 import { mergesFromScores } from './sentencepiece-merges.js';
 
-/** Contents of the tokenizer files of a Hugging Face folder, by file name; the template is text, the others JSON. */
+/** Contents of the tokenizer files of a Hugging Face folder. The chat template is text, the others are JSON. */
 export interface TokenizerOutput {
   readonly tokenizer: Json;
   readonly tokenizerConfig: Json;
@@ -13,7 +13,7 @@ export interface TokenizerOutput {
   readonly chatTemplate: string | null;
 }
 
-/** `tokenizer.ggml.token_type` */
+/** Values of `tokenizer.ggml.token_type`. */
 const CONTROL = 3;
 const UNKNOWN = 2;
 const USER_DEFINED = 4;
@@ -24,15 +24,17 @@ interface Vocabulary {
 }
 
 /**
- * Rebuilds a tokenizer from GGUF metadata. Throws `GGUF_UNSUPPORTED` for kinds that cannot be rebuilt, `GGUF_INVALID`
- * for contradictions.
+ * Creates the tokenizer files from GGUF metadata.
+ *
+ * @throws GGUF_UNSUPPORTED if the type of tokenizer or its pre-tokenizer is not supported.
+ * @throws GGUF_INVALID if metadata are missing or contradictory.
  */
 export function createTokenizerFiles(file: string, metadata: Metadata): TokenizerOutput {
   const kind = metadata.optionalText('tokenizer.ggml.model');
   const vocabulary = readVocabulary(file, metadata);
   if (kind === 'gpt2') return assemble(metadata, vocabulary, byteLevel(file, metadata, vocabulary));
   if (kind === 'llama') return assemble(metadata, vocabulary, sentencePiece(file, metadata, vocabulary));
-  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The kind of tokenizer cannot be imported.', {
+  throw new WhetstoneError('GGUF_UNSUPPORTED', 'The type of tokenizer is not supported.', {
     place: { file, path: 'tokenizer.ggml.model' },
     expected: 'gpt2 (byte-level BPE) or llama (SentencePiece BPE)',
     found: kind ?? 'nothing',
@@ -45,7 +47,7 @@ function readVocabulary(file: string, metadata: Metadata): Vocabulary {
     ? metadata.numbers('tokenizer.ggml.token_type')
     : tokens.map(() => 1);
   if (types.length !== tokens.length)
-    throw invalidGguf(file, 'Tokens and their types differ in number.', undefined, {
+    throw invalidGguf(file, 'The numbers of tokens and of token types differ.', undefined, {
       expected: String(tokens.length),
       found: String(types.length),
     });
@@ -61,7 +63,7 @@ function readVocabulary(file: string, metadata: Metadata): Vocabulary {
   return { tokens, types };
 }
 
-interface Parts {
+interface TokenizerComponents {
   readonly normalizer: object | null;
   readonly preTokenizer: object | null;
   readonly decoder: object;
@@ -69,11 +71,11 @@ interface Parts {
   readonly addsBos: boolean;
 }
 
-function byteLevel(file: string, metadata: Metadata, { tokens }: Vocabulary): Parts {
+function byteLevel(file: string, metadata: Metadata, { tokens }: Vocabulary): TokenizerComponents {
   const name = metadata.optionalText('tokenizer.ggml.pre') ?? 'gpt-2';
   const rules = Object.hasOwn(byteLevelRules, name) ? byteLevelRules[name] : undefined;
   if (rules === undefined) {
-    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The splitting rule of the tokenizer is not known.', {
+    throw new WhetstoneError('GGUF_UNSUPPORTED', 'The pre-tokenizer is not supported.', {
       place: { file, path: 'tokenizer.ggml.pre' },
       expected: `one of ${Object.keys(byteLevelRules).join(', ')}`,
       found: name,
@@ -82,7 +84,7 @@ function byteLevel(file: string, metadata: Metadata, { tokens }: Vocabulary): Pa
   const merges = metadata.texts('tokenizer.ggml.merges').map((merge, index) => {
     const space = merge.indexOf(' ', 1);
     if (space < 1 || space === merge.length - 1)
-      throw invalidGguf(file, `Merge ${index} is not two tokens.`, undefined, {
+      throw invalidGguf(file, `Merge ${index} does not consist of two tokens.`, undefined, {
         found: JSON.stringify(merge).slice(0, 60),
       });
     return [merge.slice(0, space), merge.slice(space + 1)];
@@ -107,10 +109,10 @@ function byteLevel(file: string, metadata: Metadata, { tokens }: Vocabulary): Pa
   };
 }
 
-function sentencePiece(file: string, metadata: Metadata, { tokens, types }: Vocabulary): Parts {
+function sentencePiece(file: string, metadata: Metadata, { tokens, types }: Vocabulary): TokenizerComponents {
   const scores = metadata.numbers('tokenizer.ggml.scores');
   if (scores.length !== tokens.length)
-    throw invalidGguf(file, 'Tokens and their scores differ in number.', undefined, {
+    throw invalidGguf(file, 'The numbers of tokens and of scores differ.', undefined, {
       expected: String(tokens.length),
       found: String(scores.length),
     });
@@ -149,12 +151,12 @@ function sentencePiece(file: string, metadata: Metadata, { tokens, types }: Voca
 const ids = (tokens: readonly string[]): Record<string, number> =>
   Object.fromEntries(tokens.map((token, id) => [token, id]));
 
-function assemble(metadata: Metadata, { tokens, types }: Vocabulary, parts: Parts): TokenizerOutput {
+function assemble(metadata: Metadata, { tokens, types }: Vocabulary, components: TokenizerComponents): TokenizerOutput {
   const idOf = (name: string): number | undefined => metadata.optionalNumber(`tokenizer.ggml.${name}_token_id`);
   const textOf = (name: string): string | undefined => tokens[idOf(name) ?? -1];
   const bos = textOf('bos');
   const eos = textOf('eos');
-  const addBos = bos !== undefined && (metadata.optionalFlag('tokenizer.ggml.add_bos_token') ?? parts.addsBos);
+  const addBos = bos !== undefined && (metadata.optionalFlag('tokenizer.ggml.add_bos_token') ?? components.addsBos);
   const addEos = eos !== undefined && (metadata.optionalFlag('tokenizer.ggml.add_eos_token') ?? false);
   const named = { bos_token: bos, eos_token: eos, unk_token: textOf('unknown'), pad_token: textOf('padding') };
   const specialTokens = Object.fromEntries(
@@ -174,11 +176,11 @@ function assemble(metadata: Metadata, { tokens, types }: Vocabulary, parts: Part
     truncation: null,
     padding: null,
     added_tokens: added,
-    normalizer: parts.normalizer as Json,
-    pre_tokenizer: parts.preTokenizer as Json,
+    normalizer: components.normalizer as Json,
+    pre_tokenizer: components.preTokenizer as Json,
     post_processor: postProcessor(addBos ? bos : undefined, addEos ? eos : undefined, tokens) as Json,
-    decoder: parts.decoder as Json,
-    model: parts.model,
+    decoder: components.decoder as Json,
+    model: components.model,
   };
   return {
     tokenizer,
@@ -204,7 +206,7 @@ function postProcessor(bos: string | undefined, eos: string | undefined, tokens:
   if (bos === undefined && eos === undefined) return null;
   const token = (text: string | undefined, type: number): object[] =>
     text === undefined ? [] : [{ SpecialToken: { id: text, type_id: type } }];
-  const part = (id: string, type: number): object[] => [
+  const sequence = (id: string, type: number): object[] => [
     ...token(bos, type),
     { Sequence: { id, type_id: type } },
     ...token(eos, type),
@@ -214,8 +216,8 @@ function postProcessor(bos: string | undefined, eos: string | undefined, tokens:
     .map((text) => [text, { id: text, ids: [tokens.indexOf(text)], tokens: [text] }]);
   return {
     type: 'TemplateProcessing',
-    single: part('A', 0),
-    pair: [...part('A', 0), ...part('B', 1)],
+    single: sequence('A', 0),
+    pair: [...sequence('A', 0), ...sequence('B', 1)],
     special_tokens: Object.fromEntries(listed),
   };
 }

@@ -2,18 +2,18 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { GgufTensor } from './header.js';
 import type { Metadata } from './metadata.js';
 
-/** Where a GGUF tensor goes in a Hugging Face model, and what must be done to its numbers. */
+/** The Hugging Face tensor that a GGUF tensor becomes, and the conversion of its values. */
 export interface WeightTarget {
   readonly name: string;
   readonly shape: readonly number[];
   readonly transform: (values: Float32Array) => Float32Array;
 }
 
-interface Families {
+interface NameMap {
   readonly [gguf: string]: string;
 }
 
-const common: Families = {
+const common: NameMap = {
   attn_norm: 'input_layernorm',
   attn_q: 'self_attn.q_proj',
   attn_k: 'self_attn.k_proj',
@@ -25,15 +25,15 @@ const common: Families = {
   ffn_up: 'mlp.up_proj',
   ffn_down: 'mlp.down_proj',
 };
-const plain: Families = { ...common, ffn_norm: 'post_attention_layernorm' };
-const gemma: Families = {
+const plain: NameMap = { ...common, ffn_norm: 'post_attention_layernorm' };
+const gemma: NameMap = {
   ...common,
   post_attention_norm: 'post_attention_layernorm',
   ffn_norm: 'pre_feedforward_layernorm',
   post_ffw_norm: 'post_feedforward_layernorm',
 };
-const phi3: Families = { ...plain, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' };
-const gpt2: Families = {
+const phi3: NameMap = { ...plain, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' };
+const gpt2: NameMap = {
   attn_norm: 'ln_1',
   attn_qkv: 'attn.c_attn',
   attn_output: 'attn.c_proj',
@@ -41,22 +41,22 @@ const gpt2: Families = {
   ffn_up: 'mlp.c_fc',
   ffn_down: 'mlp.c_proj',
 };
-const topLevel: Families = { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' };
-const gpt2Top: Families = {
+const topLevel: NameMap = { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' };
+const gpt2Top: NameMap = {
   token_embd: 'transformer.wte',
   position_embd: 'transformer.wpe',
   output_norm: 'transformer.ln_f',
 };
 
 interface Layout {
-  readonly layers: Families;
-  readonly top: Families;
+  readonly layers: NameMap;
+  readonly top: NameMap;
   readonly layerPrefix: string;
-  /** GGUF holds the rows of q and k in another order (interleaved rotary pairs). */
+  /** GGUF stores the rows of q and k in a different order: rotary pairs are interleaved. */
   readonly permuted?: boolean;
-  /** GGUF holds norm weights with the one that the model adds already added. */
+  /** GGUF stores norm weights plus one. */
   readonly normPlusOne?: boolean;
-  /** The linear layers are Conv1D: [in, out]. */
+  /** Hugging Face stores linear layers as Conv1D, [in, out]. */
   readonly transposed?: boolean;
 }
 
@@ -72,20 +72,21 @@ const layouts: Readonly<Record<string, Layout>> = {
 
 const supportedArchitectures: readonly string[] = Object.keys(layouts);
 
-/** Tensors that hold what config.json says in numbers; read there, not stored. */
+/** Tensors whose values become fields of config.json. */
 const notStored = new Set(['rope_freqs.weight', 'rope_factors_long.weight', 'rope_factors_short.weight']);
 
-const same = (values: Float32Array): Float32Array => values;
+const unchanged = (values: Float32Array): Float32Array => values;
 
 /**
- * Where each tensor goes. Null for tensors that a Hugging Face folder does not store. Throws `GGUF_UNSUPPORTED` for
- * tensors nobody knows.
+ * Returns the Hugging Face tensor for a GGUF tensor; null if a Hugging Face folder does not store it.
+ *
+ * @throws GGUF_UNSUPPORTED if the tensor is unknown.
  */
 export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor): WeightTarget | null {
   const layout = layouts[metadata.architecture];
   if (layout === undefined) throw unknownArchitecture(file, metadata.architecture);
   if (notStored.has(tensor.name) || tensor.name.endsWith('.attn_rot_embd.weight')) return null;
-  // GPT-2's head is always tied: some files repeat the embedding.
+  // GPT-2's head is always tied, but some files repeat the embedding.
   if (metadata.architecture === 'gpt2' && tensor.name === 'output.weight') return null;
   const match = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(tensor.name);
   const [, block, family, kind] = match ?? [];
@@ -93,10 +94,10 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
   if (family === undefined || target === undefined) {
     throw new WhetstoneError(
       'GGUF_UNSUPPORTED',
-      `The tensor is not part of a ${metadata.architecture} model as it is known here.`,
+      `The tensor is not a known tensor of a ${metadata.architecture} model.`,
       {
         place: { file, tensor: tensor.name },
-        hint: 'Mixtures of experts, vision parts and split files cannot be imported.',
+        hint: 'Mixtures of experts, vision models and split files cannot be imported.',
       },
     );
   }
@@ -116,11 +117,12 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
   if (layout.transposed === true && block !== undefined && rows !== undefined && columns !== undefined) {
     return { name, shape: [columns, rows], transform: (values) => transpose(values, rows, columns) };
   }
-  return { name, shape, transform: same };
+  return { name, shape, transform: unchanged };
 }
 
+/** Creates the error for an architecture that cannot be imported. */
 export function unknownArchitecture(file: string, architecture: string): WhetstoneError {
-  return new WhetstoneError('GGUF_UNSUPPORTED', 'The architecture of the model cannot be imported.', {
+  return new WhetstoneError('GGUF_UNSUPPORTED', 'The architecture of the model is not supported.', {
     place: { file, path: 'general.architecture' },
     expected: `one of ${supportedArchitectures.join(', ')}`,
     found: architecture,
@@ -128,9 +130,9 @@ export function unknownArchitecture(file: string, architecture: string): Whetsto
 }
 
 /**
- * Reorders the rows of a llama projection from GGUF's layout to Hugging Face's. GGUF keeps a head's rotary pairs side
- * by side (rows 2i and 2i + 1). Hugging Face keeps them half a head apart (rows i and i + headDim / 2). Shapes:
- * `[heads, headDim / 2, 2, …]` to `[heads, 2, headDim / 2, …]`.
+ * Reorders the rows of a Llama projection from GGUF's layout to Hugging Face's. In GGUF, the rotary pairs of a head are
+ * adjacent (rows 2i and 2i + 1). In Hugging Face, they are half a head apart (rows i and i + headDim ÷ 2). Shapes:
+ * `[heads, headDim / 2, 2, …]` → `[heads, 2, headDim / 2, …]`.
  */
 function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
   const width = values.length / rows;

@@ -4,13 +4,13 @@ export interface TensorToWrite {
   readonly name: string;
   /** Row-major. */
   readonly shape: readonly number[];
-  /** ggml's number of the type; F32 (0) where absent. */
+  /** ggml's type number; F32 (0) by default. */
   readonly type?: number;
   readonly bytes: Uint8Array;
 }
 
-/** What a test may tell wrongly. */
-export interface Lies {
+/** Wrong values for a test to write into the header. */
+export interface HeaderFaults {
   readonly version?: number;
   readonly tensorCount?: bigint;
   readonly entryCount?: bigint;
@@ -19,30 +19,30 @@ export interface Lies {
 }
 
 /**
- * Bytes of a GGUF file: version 3, numbers as float32 where they are no whole numbers, lists by their first element.
- * For tests.
+ * Returns the bytes of a GGUF file of version 3, for tests. Numbers are float32 unless they are non-negative integers;
+ * the first element of a list determines the element type.
  */
 export function writeGguf(
   metadata: Readonly<Record<string, GgufValue>>,
   tensors: readonly TensorToWrite[],
-  lies: Lies = {},
+  faults: HeaderFaults = {},
 ): Uint8Array {
-  const parts: Uint8Array[] = [];
+  const chunks: Uint8Array[] = [];
   const push = (size: number, set: (view: DataView) => void): void => {
     const bytes = new Uint8Array(size);
     set(new DataView(bytes.buffer));
-    parts.push(bytes);
+    chunks.push(bytes);
   };
   const uint32 = (value: number): void => push(4, (view) => view.setUint32(0, value, true));
   const uint64 = (value: bigint): void => push(8, (view) => view.setBigUint64(0, value, true));
   const string = (text: string): void => {
     const bytes = new TextEncoder().encode(text);
     uint64(BigInt(bytes.length));
-    parts.push(bytes);
+    chunks.push(bytes);
   };
   const value = (data: GgufValue): void => {
     if (typeof data === 'string') string(data);
-    else if (typeof data === 'boolean') parts.push(Uint8Array.of(data ? 1 : 0));
+    else if (typeof data === 'boolean') chunks.push(Uint8Array.of(data ? 1 : 0));
     else if (typeof data === 'bigint') uint64(data);
     else if (typeof data === 'number' && Number.isInteger(data) && data >= 0) uint32(data);
     else if (typeof data === 'number') push(4, (view) => view.setFloat32(0, data, true));
@@ -56,16 +56,16 @@ export function writeGguf(
       }
     }
   };
-  const length = (): number => parts.reduce((sum, part) => sum + part.length, 0);
-  const alignment = lies.alignment ?? 32;
+  const length = (): number => chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  const alignment = faults.alignment ?? 32;
   const padTo = (multiple: number): void =>
-    void parts.push(new Uint8Array((multiple - (length() % multiple)) % multiple));
+    void chunks.push(new Uint8Array((multiple - (length() % multiple)) % multiple));
 
-  parts.push(new TextEncoder().encode('GGUF'));
-  uint32(lies.version ?? 3);
+  chunks.push(new TextEncoder().encode('GGUF'));
+  uint32(faults.version ?? 3);
   const entries = Object.entries(metadata);
-  uint64(lies.tensorCount ?? BigInt(tensors.length));
-  uint64(lies.entryCount ?? BigInt(entries.length));
+  uint64(faults.tensorCount ?? BigInt(tensors.length));
+  uint64(faults.entryCount ?? BigInt(entries.length));
   for (const [key, data] of entries) {
     string(key);
     uint32(typeOf(data));
@@ -77,19 +77,19 @@ export function writeGguf(
     uint32(shape.length);
     for (const size of [...shape].reverse()) uint64(BigInt(size));
     uint32(type);
-    uint64(lies.offset?.(offset, name) ?? BigInt(offset));
+    uint64(faults.offset?.(offset, name) ?? BigInt(offset));
     offset += Math.ceil(bytes.length / alignment) * alignment;
   }
   padTo(alignment);
   for (const { bytes } of tensors) {
-    parts.push(bytes);
+    chunks.push(bytes);
     padTo(alignment);
   }
   const file = new Uint8Array(length());
   let at = 0;
-  for (const part of parts) {
-    file.set(part, at);
-    at += part.length;
+  for (const chunk of chunks) {
+    file.set(chunk, at);
+    at += chunk.length;
   }
   return file;
 }
@@ -103,7 +103,7 @@ function typeOf(data: GgufValue, siblings: readonly GgufValue[] = [data]): numbe
   return 9;
 }
 
-/** Numbers as the bytes of float32. */
+/** Returns numbers as the bytes of float32. */
 export function float32Bytes(values: Iterable<number>): Uint8Array {
   return new Uint8Array(Float32Array.from(values).buffer);
 }

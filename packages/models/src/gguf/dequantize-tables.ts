@@ -1,6 +1,6 @@
 /**
- * ggml's types with tables or powers instead of plain steps: IQ4 (a curve of sixteen values), MXFP4 (four-bit floats)
- * and TQ (three values).
+ * Dequantises ggml's types that use tables or powers instead of uniform steps: IQ4 (a non-linear table of 16 values),
+ * MXFP4 (four-bit floats) and TQ (three values).
  */
 import { half } from './half.js';
 
@@ -9,11 +9,11 @@ type Block = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => v
 const at8 = (bytes: Uint8Array, at: number): number => bytes[at] ?? 0;
 const at16 = (bytes: Uint8Array, at: number): number => at8(bytes, at) | (at8(bytes, at + 1) << 8);
 
-const CURVE = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/** Twice the values of the format E2M1. */
+const IQ4_VALUES = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/** The values of the format E2M1, doubled. */
 const E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-/** 32 numbers as nibbles of a table, the low ones first. */
+/** Reads 32 numbers from 16 bytes; nibbles are indices into `table`, and the low nibbles come first. */
 function nibbles(
   table: readonly number[],
   scale: number,
@@ -29,19 +29,28 @@ function nibbles(
   }
 }
 
-const iq4nl: Block = (bytes, at, out, to) => nibbles(CURVE, half(at16(bytes, at)), bytes, at + 2, out, to);
+const iq4nl: Block = (bytes, at, out, to) => nibbles(IQ4_VALUES, half(at16(bytes, at)), bytes, at + 2, out, to);
 
-/** Eight sub-blocks of 32 with six-bit scales: four low bits side by side, two high bits in one word. */
+/**
+ * Eight sub-blocks of 32 with six-bit scales: the low four bits are in nibbles, the high two bits in one 16-bit word.
+ */
 const iq4xs: Block = (bytes, at, out, to) => {
   const d = half(at16(bytes, at));
   const high = at16(bytes, at + 2);
   for (let sub = 0; sub < 8; sub++) {
     const low = (at8(bytes, at + 4 + (sub >> 1)) >> ((sub & 1) * 4)) & 15;
-    nibbles(CURVE, d * ((low | (((high >> (2 * sub)) & 3) << 4)) - 32), bytes, at + 8 + sub * 16, out, to + sub * 32);
+    nibbles(
+      IQ4_VALUES,
+      d * ((low | (((high >> (2 * sub)) & 3) << 4)) - 32),
+      bytes,
+      at + 8 + sub * 16,
+      out,
+      to + sub * 32,
+    );
   }
 };
 
-/** One power of two for 32 numbers; halved, as the table is doubled. */
+/** 32 numbers share a power of two, which is halved because the table is doubled. */
 const mxfp4: Block = (bytes, at, out, to) => nibbles(E2M1, 2 ** (at8(bytes, at) - 128), bytes, at + 1, out, to);
 
 const tq2: Block = (bytes, at, out, to) => {
@@ -52,7 +61,7 @@ const tq2: Block = (bytes, at, out, to) => {
 
 const POWERS = [1, 3, 9, 27, 81];
 /**
- * Five digits of base three in a byte, as a fraction of 256: digit n is the whole part of 3·(byte·3ⁿ mod 256) / 256.
+ * Returns digit n of five base-3 digits in a byte, minus 1. The digit is the integer part of 3·(byte·3ⁿ mod 256) ÷ 256.
  */
 const digit = (byte: number, n: number): number => ((((byte * (POWERS[n] ?? 1)) & 255) * 3) >> 8) - 1;
 
@@ -65,6 +74,7 @@ const tq1: Block = (bytes, at, out, to) => {
   }
 };
 
+/** Block sizes and readers by type. */
 export const tableBlocks: Readonly<
   Record<string, { readonly bytes: number; readonly elements: number; readonly read: Block }>
 > = {
