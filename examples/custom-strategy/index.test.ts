@@ -25,6 +25,7 @@ const config = {
 // The conformance suite that any strategy can run; loading and merging prove that what it saves is plain LoRA.
 describeStrategy(loraFa, {
   model: () => createRandomModel(config, 5),
+  seeded: true,
   load: loadAdapter,
   merge: (model, adapter) => mergeAdapter(model, adapter).weights,
   options: { 'all linear layers': { rank: 2 }, 'a few': { rank: 3, alpha: 3, targetModules: ['q_proj', 'down_proj'] } },

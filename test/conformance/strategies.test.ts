@@ -127,6 +127,7 @@ describeStrategy(lora, {
   model: llamaModel,
   load,
   merge,
+  seeded: true,
   options: {
     'all linear layers': { rank: 2, alpha: 4 },
     'rsLoRA on a few, of one layer': {
@@ -148,7 +149,6 @@ describeStrategy(lora, {
       initLoraWeights: 'gaussian',
     },
     dropout: { rank: 2, targetModules: ['q_proj', 'up_proj'], dropout: 0.3 },
-    PiSSA: { rank: 2, alpha: 4, targetModules: ['v_proj', 'gate_proj'], initLoraWeights: 'pissa' },
   },
   badOptions: {
     'rank 0': { rank: 0 },
@@ -161,11 +161,20 @@ describeStrategy(lora, {
   },
 });
 
+// Its initial values come from the base's weights, not from the seed.
+describeStrategy(lora, {
+  model: llamaModel,
+  load,
+  merge,
+  options: { PiSSA: { rank: 2, alpha: 4, targetModules: ['v_proj', 'gate_proj'], initLoraWeights: 'pissa' } },
+});
+
 // DoRA holds a norm constant in the backward pass: only the magnitudes' gradients are those of the loss.
 describeStrategy(lora, {
   model: gpt2Model,
   load,
   merge,
+  seeded: true,
   exactGradients: (name) => name.endsWith('lora_magnitude_vector'),
   options: {
     'DoRA with biases, on GPT-2': { rank: 2, useDora: true, bias: 'lora_only', targetModules: ['c_attn', 'c_proj'] },
@@ -176,6 +185,7 @@ describeStrategy(lora, {
   model: gpt2Model,
   load,
   merge,
+  seeded: true,
   options: {
     'a tied head of its own': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['lm_head'] },
     'tied embeddings': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['wte'], bias: 'all' },
@@ -185,6 +195,7 @@ describeStrategy(lora, {
 describeStrategy(qlora, {
   model: llamaModel,
   startsAsBase: false,
+  seeded: true,
   options: {
     NF4: { rank: 2, alpha: 4 },
     'FP4 with single scales, some modules kept': {
@@ -210,6 +221,7 @@ describeStrategy(qlora, {
 describeStrategy(qlora, {
   model: gpt2Model,
   startsAsBase: false,
+  seeded: true,
   exactGradients: (name) => name.endsWith('lora_magnitude_vector'),
   options: { 'DoRA over NF4, on GPT-2': { rank: 2, useDora: true } },
 });
@@ -218,10 +230,10 @@ describeStrategy(pTuningV2, {
   model: llamaModel,
   load,
   startsAsBase: false,
+  seeded: true,
   options: {
     'every layer': { virtualTokens: 3 },
     'through an MLP': { virtualTokens: 3, projection: true, encoderHiddenSize: 5 },
-    'from zero': { virtualTokens: 2, init: 'zero' },
     'at the input': { virtualTokens: 3, depth: 'input', init: 'vocabulary' },
   },
   badOptions: {
@@ -229,6 +241,13 @@ describeStrategy(pTuningV2, {
     'an MLP at the input': { depth: 'input', projection: true },
     'a vocabulary in every layer': { init: 'vocabulary' },
   },
+});
+
+describeStrategy(pTuningV2, {
+  model: llamaModel,
+  load,
+  startsAsBase: false,
+  options: { 'from zero': { virtualTokens: 2, init: 'zero' } },
 });
 
 const oldTask = { openData: async () => batchSourceOf(randomRows(6, 24, 99), 1) };

@@ -1,6 +1,6 @@
 import { IGNORED_LABEL, type Batch, type BatchSource, type SupervisedPositions } from '@whetstone/core/contract';
 
-/** A small linear congruential generator, good enough to make test data. Uniform in [0, 1). */
+/** Returns a linear congruential generator of test data: each call returns a number in [0, 1). */
 export function testRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -9,13 +9,13 @@ export function testRandom(seed: number): () => number {
   };
 }
 
-/** One row of a batch: token ids and which of them are learned from. */
+/** One row of a batch: token ids, and which of them are supervised. */
 export interface Row {
   readonly ids: readonly number[];
   readonly supervised: readonly boolean[];
 }
 
-/** Random rows of 5 to 9 tokens, the first two never learned from. */
+/** Returns random rows of 5 to 9 tokens. The first two tokens of a row are never supervised. */
 export function randomRows(count: number, vocabularySize: number, seed: number): Row[] {
   const random = testRandom(seed);
   return Array.from({ length: count }, () => {
@@ -24,7 +24,7 @@ export function randomRows(count: number, vocabularySize: number, seed: number):
   });
 }
 
-/** Rows padded on the right to the longest. */
+/** Returns a batch of the rows, padded on the right to the longest. */
 export function batchOf(rows: readonly Row[]): Batch {
   const length = Math.max(...rows.map(({ ids }) => ids.length));
   const flat = (of: (row: Row, column: number) => number): Int32Array =>
@@ -48,7 +48,7 @@ export function batchOf(rows: readonly Row[]): Batch {
   };
 }
 
-/** Positions whose next token is learned from, and those tokens. For batches of {@link batchOf}. */
+/** Returns the positions whose next token is supervised, and those tokens. For batches of {@link batchOf}. */
 export function supervisedOf(batch: Batch): SupervisedPositions {
   const positions: number[] = [];
   const targets: number[] = [];
@@ -60,7 +60,7 @@ export function supervisedOf(batch: Batch): SupervisedPositions {
   return { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
 }
 
-/** The rows in batches of `batchSize`, the same in every epoch. */
+/** Returns a source of the rows in batches of `batchSize`, the same in every epoch. */
 export function batchSourceOf(rows: readonly Row[], batchSize: number): BatchSource {
   const batches = Array.from({ length: Math.ceil(rows.length / batchSize) }, (_, index) =>
     batchOf(rows.slice(index * batchSize, (index + 1) * batchSize)),

@@ -21,11 +21,14 @@ export function expectGradients(
 ): void {
   const gradients = gradientsOf(model, attachments, batches, 2);
   const lossNow = (): number => tidy(() => lossOf(model, attachments, batches, 2).dataSync()[0] ?? NaN);
-  for (const [name, variable] of attachments.flatMap(({ trainable }) => [...trainable])) {
-    const gradient = gradients.get(name);
-    if (gradient === undefined || !isExact(name)) continue;
+  const trainable = new Map(attachments.flatMap((attachment) => [...attachment.trainable]));
+  expect([...gradients.keys()].sort(), 'parameters that have a gradient').toEqual([...trainable.keys()].sort());
+  const exact = [...gradients].filter(([name]) => isExact(name));
+  expect(exact.length, 'number of gradients to compare with the loss').toBeGreaterThan(0);
+  for (const [name, gradient] of exact) {
+    const variable = trainable.get(name) ?? expect.fail(`no parameter ${name}`);
     const norm = Math.sqrt(tidy(() => sum(mul(gradient, gradient)).dataSync()[0] ?? NaN));
-    expect(Number.isFinite(norm), name).toBe(true);
+    expect(norm, `gradient norm of ${name}`).toSatisfy(Number.isFinite, 'is finite');
     const original = clone(variable);
     // A step that changes the loss by about 0.01, but no parameter by more than 0.05.
     const distance = Math.min(0.05, 0.01 / Math.max(norm, 1e-6));

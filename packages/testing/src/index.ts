@@ -6,6 +6,11 @@
 import '@whetstone/core/tfjs-gradients';
 
 export { batchOf, batchSourceOf, randomRows, supervisedOf, testRandom, type Row } from './batches.js';
-export { describeCallback, type DescribeCallbackOptions } from './describe-callback.js';
-export { describeStrategy, type DescribeStrategyOptions } from './describe-strategy.js';
-export type { TestedPlugin } from './options.js';
+export { callbackChecks } from './callback-checks.js';
+export { type CallbackSubject, type DescribeCallbackOptions } from './callback-subject.js';
+export { type Check, type Checks } from './check.js';
+export { describeCallback } from './describe-callback.js';
+export { describeStrategy } from './describe-strategy.js';
+export { createFrom, type Options, type TestedPlugin } from './options.js';
+export { strategyChecks } from './strategy-checks.js';
+export { type DescribeStrategyOptions, type StrategySubject } from './strategy-subject.js';

@@ -7,14 +7,17 @@ export interface TestedPlugin<K extends PluginKind> {
   readonly kind: K;
   readonly name: string;
   readonly configSchema: JsonSchema;
-  /** Creates the plugin from resolved options. */
+  /** Creates the plugin's instance from options that were validated, with defaults filled in. */
   create(options: never, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
+/** Options of a plugin, as a configuration holds them. */
 export type Options = Readonly<Record<string, Json>>;
 
 /**
- * Validates options against the plugin's schema and fills in its defaults, as a run does. Throws where they do not fit.
+ * Validates options against the plugin's schema and fills in its defaults, as a run does.
+ *
+ * @throws Error if the options do not fit the schema
  */
 export function resolveOptions(schema: JsonSchema, options: Options): Options {
   const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false });

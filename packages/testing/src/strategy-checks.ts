@@ -1,0 +1,315 @@
+import { clone, dispose, memory, type Tensor } from '@tensorflow/tfjs-core';
+import { expect } from 'vitest';
+import type { ExportedAdapter, LanguageModel } from '@whetstone/core/contract';
+import { batchOf } from './batches.js';
+import { expectCoded, expectDeclaration, expectReadable, type Check, type Checks } from './check.js';
+import { expectGradients } from './expect-gradients.js';
+import { resolveOptions, testContext } from './options.js';
+import { gradientsOf, valuesOf } from './steps.js';
+import {
+  copyState,
+  largestDifference,
+  logitsOf,
+  microbatches,
+  restore,
+  rowsOf,
+  save,
+  trainableOf,
+  withBench,
+  type StrategyBench,
+} from './strategy-bench.js';
+import type { StrategySubject } from './strategy-subject.js';
+
+type StrategyCheck = Check<StrategySubject>;
+
+/** A check that runs on a bench, and has it cleaned up. */
+const onBench = (
+  name: string,
+  run: (bench: StrategyBench, subject: StrategySubject) => Promise<void>,
+  applies: (subject: StrategySubject) => boolean = () => true,
+): StrategyCheck => ({
+  name,
+  applies,
+  run: (subject) => withBench(subject, (bench) => run(bench, subject)),
+});
+
+const declaresItself: StrategyCheck = {
+  name: 'declares itself',
+  run: async ({ plugin }) => expectDeclaration(plugin, ['strategy']),
+};
+
+const refusesBadOptions = onBench('refuses bad options', async (bench, { plugin, options }) => {
+  const model = await bench.model();
+  const before = memory().numTensors;
+  let resolved;
+  try {
+    resolved = resolveOptions(plugin.configSchema, options);
+  } catch {
+    return; // The schema refused them, and a run reports that with the path of each problem.
+  }
+  const refusal = await bench.attach({ model, options: resolved }).then(
+    () => null,
+    (error: unknown) => ({ error }),
+  );
+  if (refusal === null) expect.fail('neither the schema nor the strategy refused the options');
+  expectCoded(refusal.error);
+  expect(memory().numTensors, 'tensors left over by the refusal').toBe(before);
+});
+
+const startsAsBase = onBench(
+  'starts as the base model',
+  async (bench) => {
+    const model = await bench.model();
+    const base = logitsOf(model);
+    await bench.attach({ model });
+    const difference = largestDifference(logitsOf(model), base);
+    expect(difference, 'difference of a logit right after attaching').toBeLessThanOrEqual(1e-5);
+  },
+  ({ settings }) => settings.startsAsBase ?? true,
+);
+
+const givesBaseBack = onBench('gives the base model back', async (bench) => {
+  const model = await bench.model();
+  const base = logitsOf(model);
+  const { detach } = await bench.attach({ model });
+  detach();
+  expect(logitsOf(model), 'logits after dispose').toEqual(base);
+  const trainable = [...model.parameters].filter(([, parameter]) => parameter.trainable).map(([name]) => name);
+  expect(trainable, 'parameters that are still trainable after dispose').toEqual([]);
+});
+
+const leavesOptions = onBench('leaves its options unchanged', async (bench, { plugin, options }) => {
+  const resolved = resolveOptions(plugin.configSchema, options);
+  const before = structuredClone(resolved);
+  const work = await bench.attach({ options: resolved });
+  work.train(0, 1);
+  expect(resolved, 'options after a step').toEqual(before);
+});
+
+const doesWhatItPlans = onBench('does what it plans, if it makes a plan', async (bench) => {
+  const strategy = await bench.create();
+  if (strategy.plan === undefined || strategy.role === 'companion') return;
+  const model = await bench.model();
+  const { trainable: planned } = await strategy.plan(model, null);
+  const { attachment } = await bench.attach({ model });
+  for (const [name, { shape }] of attachment.trainable)
+    expect(planned.get(name), `planned shape of ${name}`).toEqual(shape);
+  // Gradual unfreezing begins with a part of what is planned.
+  expect(planned.size, 'number of planned parameters').toBeGreaterThanOrEqual(attachment.trainable.size);
+});
+
+const changesOnlyTrained = onBench('changes what it trains and nothing else', async (bench) => {
+  const work = await bench.attach();
+  // A strategy may quantise what it freezes; from here on it stays as it is.
+  const before = valuesOf(work.model.parameters);
+  expect(trainableOf(work.attachments).size, 'number of trainable parameters').toBeGreaterThan(0);
+  const start = work.trained();
+  work.train(0, 3);
+  const changed = [...work.trained()].filter(([name, values]) => largestDifference(values, start.get(name) ?? values));
+  expect(changed.length, 'number of trainable parameters that changed').toBeGreaterThan(0);
+  const trained = new Set<unknown>(trainableOf(work.attachments).values());
+  for (const [name, parameter] of work.model.parameters) {
+    if (trained.has(parameter)) continue;
+    const difference = largestDifference(
+      Float32Array.from(parameter.dataSync()),
+      before.get(name) ?? new Float32Array(),
+    );
+    expect(difference, `change of ${name}, which is not trainable`).toBe(0);
+  }
+});
+
+const keepsTensorCount = onBench('keeps the number of tensors from step to step', async (bench) => {
+  const work = await bench.attach();
+  work.train(0, 2);
+  const before = memory().numTensors;
+  work.train(2, 4);
+  expect(memory().numTensors, 'tensors after two further steps').toBe(before);
+});
+
+const disposesTensors = onBench('disposes every tensor that it makes', async (bench) => {
+  const model = await bench.model();
+  const before = memory().numTensors;
+  const work = await bench.attach({ model });
+  work.train(0, 3);
+  for (const attachment of work.attachments) {
+    attachment.saveState();
+    attachment.exportAdapter?.();
+  }
+  work.detach();
+  expect(memory().numTensors, 'tensors left over after dispose').toBe(before);
+});
+
+const hasItsGradients = onBench('has the gradients of its loss', async (bench, { settings }) => {
+  const work = await bench.attach();
+  work.train(0, 2);
+  expectGradients(work, [batchOf(rowsOf(work.model))], settings.exactGradients ?? (() => true));
+});
+
+const addsMicrobatchesUp = onBench('gives 1×8, 2×4 and 4×2 microbatches the same gradients', async (bench) => {
+  const work = await bench.attach();
+  work.train(0, 1);
+  const gradientsWith = (sizes: readonly number[]): Map<string, Float32Array> => {
+    const gradients = gradientsOf(work.model, work.attachments, microbatches(rowsOf(work.model), sizes), 1);
+    const values = valuesOf(gradients);
+    dispose([...gradients.values()]);
+    return values;
+  };
+  const whole = gradientsWith([8]);
+  expect(whole.size, 'number of gradients').toBeGreaterThan(0);
+  for (const sizes of [
+    [4, 4],
+    [2, 2, 2, 2],
+  ]) {
+    const cut = gradientsWith(sizes);
+    for (const [name, values] of whole) {
+      const scale = Math.max(1e-3, largestDifference(values, new Float32Array(values.length)));
+      const difference = largestDifference(cut.get(name) ?? new Float32Array(), values) / scale;
+      expect(difference, `relative difference of the gradient of ${name} in ${sizes.length} batches`).toBeLessThan(
+        1e-3,
+      );
+    }
+  }
+});
+
+const readsItsState = onBench('reads the state that it writes', async (bench) => {
+  const straight = await bench.attach();
+  straight.train(0, 3);
+  const written = copyState(straight.attachment.saveState());
+  const saved = save(straight);
+  straight.detach();
+  const resumed = await bench.attach();
+  expectReadable(() => restore(resumed, saved));
+  const read = resumed.attachment.saveState();
+  expect(read.values, 'saveState().values after loadState').toEqual(written.values);
+  expect(valuesOf(read.tensors), 'saveState().tensors after loadState').toEqual(valuesOf(written.tensors));
+  dispose([...written.tensors.values()]);
+});
+
+const resumesExactly = onBench('resumes exactly: 5 + save + load + 5 steps are 10', async (bench) => {
+  const straight = await bench.attach();
+  straight.train(0, 5);
+  const saved = save(straight);
+  straight.train(5, 10);
+  const expected = straight.trained();
+  straight.detach();
+  const resumed = await bench.attach();
+  restore(resumed, saved);
+  resumed.train(5, 10);
+  expect(resumed.trained(), 'parameters after a resumed run').toEqual(expected);
+});
+
+/** Values of what is trained after two steps from a seed. */
+async function trainedFrom(bench: StrategyBench, seed: number): Promise<Map<string, Float32Array>> {
+  const work = await bench.attach({ seed });
+  work.train(0, 2);
+  const trained = work.trained();
+  work.detach();
+  return trained;
+}
+
+const repeatsItself = onBench('trains the same again from the same seed', async (bench) => {
+  const first = await trainedFrom(bench, testContext.seed);
+  expect(await trainedFrom(bench, testContext.seed), 'parameters of a second run from the same seed').toEqual(first);
+});
+
+const usesItsSeed = onBench(
+  'trains differently from another seed',
+  async (bench) => {
+    const first = await trainedFrom(bench, testContext.seed);
+    const second = await trainedFrom(bench, testContext.seed + 1);
+    expect(second, 'parameters of a run from another seed').not.toEqual(first);
+  },
+  ({ settings }) => settings.seeded === true,
+);
+
+const sharesNothing = onBench('shares nothing with another attachment', async (bench) => {
+  const [one, other] = [await bench.attach(), await bench.attach()];
+  one.train(0, 2);
+  other.train(0, 2);
+  expect(other.trained(), 'parameters of the attachment that was trained second').toEqual(one.trained());
+});
+
+/** Trains three steps; returns the logits of the trained model, and a copy of the exported adapter. */
+async function trainedAdapter(bench: StrategyBench): Promise<{ logits: Float32Array; adapter: ExportedAdapter }> {
+  const work = await bench.attach();
+  work.train(0, 3);
+  const logits = logitsOf(work.model);
+  const adapter = work.attachment.exportAdapter?.();
+  if (adapter === undefined) expect.fail('the attachment exports no adapter');
+  const tensors = new Map([...adapter.tensors].map(([name, value]) => [name, clone(value)] as const));
+  const config = structuredClone(adapter.config);
+  work.detach();
+  return { logits, adapter: { config, tensors } };
+}
+
+function expectParity(model: LanguageModel, trained: Float32Array, { settings }: StrategySubject, how: string): void {
+  const difference = largestDifference(logitsOf(model), trained);
+  const message = `difference of a logit between the trained model and the ${how} adapter`;
+  expect(difference, message).toBeLessThanOrEqual(settings.parityTolerance ?? 1e-4);
+}
+
+const exportsLoadable = onBench(
+  'exports an adapter that gives the same logits when loaded',
+  async (bench, subject) => {
+    const { logits, adapter } = await trainedAdapter(bench);
+    const model = await bench.model();
+    const loaded = subject.settings.load?.(model, adapter);
+    expectParity(model, logits, subject, 'loaded');
+    loaded?.dispose();
+    dispose([...adapter.tensors.values()]);
+  },
+  ({ settings }) => settings.load !== undefined,
+);
+
+const exportsMergeable = onBench(
+  'exports an adapter that gives the same logits when merged',
+  async (bench, subject) => {
+    const { logits, adapter } = await trainedAdapter(bench);
+    const model = await bench.model();
+    const weights = subject.settings.merge?.(model, adapter) ?? new Map<string, Tensor>();
+    const undo = [...weights].map(([name, weight]) => replaceWeight(model, name, weight));
+    expectParity(model, logits, subject, 'merged');
+    for (const step of undo) step();
+    dispose([...weights.values(), ...adapter.tensors.values()]);
+  },
+  ({ settings }) => settings.merge !== undefined,
+);
+
+/** Puts a weight in a parameter's place; the result puts the parameter back. */
+function replaceWeight(model: LanguageModel, name: string, weight: Tensor): () => void {
+  const site = name.endsWith('.weight') ? model.linearSites.get(name.slice(0, -'.weight'.length)) : undefined;
+  if (site !== undefined)
+    return site.replaceWeight(() => weight as ReturnType<Parameters<typeof site.replaceWeight>[0]>);
+  const parameter = model.parameters.get(name);
+  if (parameter === undefined) throw new Error(`The model has no parameter ${name}.`);
+  const before = clone(parameter);
+  parameter.assign(weight);
+  return () => {
+    parameter.assign(before as Tensor);
+    before.dispose();
+  };
+}
+
+/** The checks that {@link describeStrategy} registers as tests. */
+export const strategyChecks: Checks<StrategySubject> = {
+  plugin: [declaresItself],
+  badOptions: [refusesBadOptions],
+  options: [
+    startsAsBase,
+    givesBaseBack,
+    leavesOptions,
+    doesWhatItPlans,
+    changesOnlyTrained,
+    keepsTensorCount,
+    disposesTensors,
+    hasItsGradients,
+    addsMicrobatchesUp,
+    readsItsState,
+    resumesExactly,
+    repeatsItself,
+    usesItsSeed,
+    sharesNothing,
+    exportsLoadable,
+    exportsMergeable,
+  ],
+};
