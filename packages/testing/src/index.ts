@@ -1,5 +1,5 @@
 /**
- * Conformance suites for plugins, on vitest, and small data for other tests of them.
+ * Conformance suites for plugins, on vitest, and small data for other tests of plugins.
  *
  * @module @whetstone/testing
  */
