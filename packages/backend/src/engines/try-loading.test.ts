@@ -118,7 +118,7 @@ describe.skipIf(!compiler)('a library of unknown origin', () => {
       { tensorflowLibrary: library, xlaPlugin: nothing },
     );
     expect(old.reason).toMatch(/whetstone: TensorFlow 1\.15\.0 lacks TF_\w+/);
-    expect(old.reason).toMatch(/accelerator: The plugin .*nothing\.so gives no API/);
+    expect(old.reason).toMatch(/accelerator: GetPjrtApi of the plugin .*nothing\.so returned no API/);
     // PJRT_Api begins with its size, an extension, and a version struct of size, extension, major and minor.
     const future = await build(
       join(folder, 'future.so'),

@@ -130,7 +130,7 @@ describe.skipIf(xlaPlugin === null)('graph segments', () => {
     );
 
   test('equal segments are one program and are submitted while the rest is recorded', async () => {
-    const backend = await createTestBackend(startXla({ inPieces: true }), { minSegmentNodes: 20 });
+    const backend = await createTestBackend(startXla({ inSegments: true }), { minSegmentNodes: 20 });
     const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
     const whole = compute((x) => x, weights);
     const expected = [...whole.dataSync()];
@@ -144,7 +144,7 @@ describe.skipIf(xlaPlugin === null)('graph segments', () => {
   });
 
   test('a segment that is too small is submitted with the next', async () => {
-    const backend = await createTestBackend(startXla({ inPieces: true }), { minSegmentNodes: 41 });
+    const backend = await createTestBackend(startXla({ inSegments: true }), { minSegmentNodes: 41 });
     const weights = Array.from({ length: 6 }, (_, layer) => random([8], layer));
     const result = compute(boundary, weights);
     // Three layers of twenty operations are a segment.

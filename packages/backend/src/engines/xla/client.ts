@@ -6,11 +6,11 @@ import { inHostMemory, narrow, typedArray } from '../bytes.js';
 import { compileOptions, type CompileChoice } from './compile-options.js';
 import { finish, finishLater, type Event } from './events.js';
 import { Executions } from './executions.js';
-import { namedValues, textsAmong } from './named-values.js';
+import { namedValues, stringValues } from './named-values.js';
 import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
-/** PJRT_Buffer_Type of each physical dtype. */
+/** PJRT_Buffer_Type of each storage dtype. */
 const bufferType: Readonly<Record<StorageDtype, number>> = {
   float32: 11,
   int32: 4,
@@ -24,8 +24,8 @@ const bufferType: Readonly<Record<StorageDtype, number>> = {
 const COPIED_DURING_CALL = 0;
 
 /**
- * A `PJRT_Buffer_MemoryLayout` without tiles (76 bytes, of them 56 the tiled kind's) in which the last axis is the
- * nearest: how the host has its numbers.
+ * Returns a row-major `PJRT_Buffer_MemoryLayout` without tiles, as the host stores tensors: a struct of 76 bytes, of
+ * which the tiled layout takes 56.
  */
 function rowMajor(rank: number): { readonly layout: BigUint64Array; readonly minorToMajor: BigUint64Array } {
   const minorToMajor = words(Array.from({ length: rank }, (_, axis) => rank - 1 - axis));
@@ -38,24 +38,27 @@ export interface LoadedExecutable {
   readonly outputs: number;
 }
 
-/** What a module needs besides its arguments, in bytes. */
+/** Bytes that a module needs in addition to its arguments. */
 export interface ModuleMemory {
   readonly outputs: number;
   readonly temporaries: number;
 }
 
-/** Positions among a module's arguments that it was compiled to take the memory of. */
+/**
+ * The arguments whose memory a module was compiled to reuse, by position: those that are not donated, and those that
+ * are.
+ */
 export interface Donation {
   readonly kept?: readonly number[];
   readonly donated?: readonly number[];
 }
 
-/** One client of a plugin, with those of its devices that it can reach from here. */
+/** A client of a plugin, with the devices of this process. */
 export class XlaClient {
   readonly platform: string;
   readonly platformVersion: string;
   readonly deviceKind: string;
-  /** Texts that the plugin says of its devices, by name: `compute_capability` of a CUDA device. */
+  /** String attributes of the first device, such as `compute_capability` of a CUDA device. */
   readonly deviceAttributes: ReadonlyMap<string, string>;
   readonly deviceCount: number;
   private readonly client: Pointer;
@@ -65,8 +68,8 @@ export class XlaClient {
   constructor(
     readonly pjrt: Pjrt,
     options: ClientOptions,
-    /** How many devices there have to be. */
-    least = 1,
+    /** Minimum number of devices. */
+    minDevices = 1,
   ) {
     this.executions = new Executions(pjrt, (buffer) => this.release(buffer));
     const { values, count, keep } = namedValues(options);
@@ -81,27 +84,27 @@ export class XlaClient {
     this.deviceCount = Number(deviceCount);
     if (this.deviceCount === 0)
       throw new WhetstoneError('BACKEND_UNAVAILABLE', `The XLA plugin for ${this.platform} found no device.`);
-    if (this.deviceCount < least)
+    if (this.deviceCount < minDevices)
       throw new WhetstoneError(
         'BACKEND_UNAVAILABLE',
-        `The XLA plugin for ${this.platform} has fewer devices than are asked for.`,
-        { expected: `${least} devices`, found: String(this.deviceCount) },
+        `The XLA plugin for ${this.platform} has fewer devices than configured.`,
+        { expected: `${minDevices} devices`, found: String(this.deviceCount) },
       );
     this.devices = Array.from(new BigUint64Array(koffi.view(devices, 8 * this.deviceCount)));
     const description = pjrt.call('PJRT_Device_GetDescription', [this.device(0)])[1] ?? 0n;
     const [, kind = 0n, kindLength = 0n] = pjrt.call('PJRT_DeviceDescription_Kind', [description]);
     this.deviceKind = textAt(kind, kindLength);
     const [, attributeCount = 0n, attributes = 0n] = pjrt.call('PJRT_DeviceDescription_Attributes', [description]);
-    this.deviceAttributes = textsAmong(attributes, Number(attributeCount));
+    this.deviceAttributes = stringValues(attributes, Number(attributeCount));
   }
 
-  /** The most that the plugin will take of a device's memory; null where it does not tell. */
+  /** Returns the plugin's limit of device memory; null if it does not report one. */
   memoryBytes(): number | null {
     try {
       const [limit = 0n, isSet = 0n] = this.pjrt.call('PJRT_Device_MemoryStats', [this.devices[0] ?? 0n]).subarray(8);
       return (isSet & 1n) === 1n ? Number(limit) : null;
     } catch {
-      // A processor's memory is everybody's.
+      // CPU plugins have no limit.
       return null;
     }
   }
@@ -118,13 +121,13 @@ export class XlaClient {
     return this.uploadBytes(type, shape, source, device);
   }
 
-  /** Copies bytes to the device as they are. */
+  /** Copies bytes to a device without conversion. */
   uploadBytes(type: StorageDtype, shape: readonly number[], bytes: ArrayBufferView, device = 0): Pointer {
-    const given = bytes.byteLength === 0 ? new Uint8Array(8) : bytes;
+    const source = bytes.byteLength === 0 ? new Uint8Array(8) : bytes;
     const dimensions = words(shape);
     const fields = [
       this.client,
-      address(given),
+      address(source),
       bufferType[type],
       address(dimensions),
       shape.length,
@@ -137,7 +140,7 @@ export class XlaClient {
       'PJRT_Client_BufferFromHostBuffer',
       fields,
       `Uploading ${type} [${shape.join(', ')}]`,
-      given,
+      source,
       dimensions,
     );
     const [done = 0n, buffer = 0n] = result.subarray(11);
@@ -145,21 +148,21 @@ export class XlaClient {
     return buffer;
   }
 
-  /** Waits for a buffer and copies it to the host, row by row whatever its layout on the device. */
+  /** Waits for a buffer and copies it to the host in row-major order. */
   download(buffer: Pointer, type: StorageDtype, shape: readonly number[]): TypedArray {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) finish(this.pjrt, event);
     return inHostMemory(type, shape, () => typedArray(type, bytes));
   }
 
-  /** The same on another thread. */
+  /** Like `download`, without blocking the event loop. */
   async downloadLater(buffer: Pointer, type: StorageDtype, shape: readonly number[]): Promise<TypedArray> {
     const { bytes, event } = this.startDownload(buffer, type, shape);
     if (event !== 0n) await finishLater(this.pjrt, event);
     return inHostMemory(type, shape, () => typedArray(type, bytes));
   }
 
-  /** A buffer's copy on another device. */
+  /** Copies a buffer to another device. */
   copyTo(buffer: Pointer, device: number): Pointer {
     return (
       this.pjrt.call(
@@ -170,30 +173,30 @@ export class XlaClient {
     );
   }
 
-  /** Frees a buffer; what still computes with it holds it. */
+  /** Frees a buffer, as soon as no execution uses it. */
   release(buffer: Pointer): void {
     this.pjrt.call('PJRT_Buffer_Destroy', [buffer]);
   }
 
   /** Compiles a module of StableHLO text. */
   compile(module: string, subject: string, choice: CompileChoice = {}): LoadedExecutable {
-    const { fields, keep } = this.compilation(module, choice);
+    const { fields, keep } = this.compileParameters(module, choice);
     return this.adopt(this.pjrt.call('PJRT_Client_Compile', fields, subject, keep)[4] ?? 0n);
   }
 
-  /** The same on another thread. */
+  /** Like `compile`, on another thread. */
   async compileLater(module: string, subject: string, choice: CompileChoice = {}): Promise<LoadedExecutable> {
-    const { fields, keep } = this.compilation(module, choice);
+    const { fields, keep } = this.compileParameters(module, choice);
     return this.adopt((await this.pjrt.callLater('PJRT_Client_Compile', fields, subject, keep))[4] ?? 0n);
   }
 
-  /** A compiled module as bytes that {@link deserialize} of the same plugin on the same kind of device takes. */
+  /** Returns a compiled module as bytes. {@link deserialize} needs the same plugin and the same kind of device. */
   serialize(executable: LoadedExecutable): Uint8Array<ArrayBuffer> {
     return this.inner(executable.pointer, (inner) => {
       const [, bytes = 0n, length = 0n, holder = 0n, deleter = 0n] = this.pjrt.call(
         'PJRT_Executable_Serialize',
         [inner],
-        'Serialising a module',
+        'Serializing a module',
       );
       const copy = new Uint8Array(Number(length));
       copy.set(new Uint8Array(koffi.view(bytes, Number(length))));
@@ -213,7 +216,7 @@ export class XlaClient {
     );
   }
 
-  /** The same on another thread. */
+  /** Like `deserialize`, on another thread. */
   async deserializeLater(bytes: Uint8Array): Promise<LoadedExecutable> {
     return this.adopt(
       (
@@ -227,7 +230,7 @@ export class XlaClient {
     );
   }
 
-  /** What a module will take, or null where the plugin does not say. */
+  /** Returns a module's memory, or null if the plugin does not report it. */
   memoryOf(executable: LoadedExecutable): ModuleMemory | null {
     try {
       const [, , , outputs = 0n, shared = 0n, temporaries = 0n] = this.inner(executable.pointer, (inner) =>
@@ -240,9 +243,8 @@ export class XlaClient {
   }
 
   /**
-   * Queues an executable: once on `device` with its list of inputs, or, compiled for several replicas, on the first
-   * devices with a list for each. Inputs whose numbers are in `kept` are not donated; those in `donated` are, and their
-   * handles are released when it is done: that would wait for it. Gives a list of results for each list of inputs.
+   * Queues an executable on `device` or, if it was compiled for replicas, on one device per list of inputs. The handles
+   * of donated inputs are released after the execution. Returns a list of results for each list of inputs.
    */
   execute(
     executable: LoadedExecutable,
@@ -252,9 +254,9 @@ export class XlaClient {
     device: number | null = null,
   ): Pointer[][] {
     const [first = []] = inputs;
-    const given = inputs.map((list) => words(list));
+    const args = inputs.map((list) => words(list));
     const results = inputs.map(() => words(Array.from({ length: executable.outputs }, () => 0n)));
-    const [lists, resultLists] = [words(given.map(address)), words(results.map(address))];
+    const [lists, resultLists] = [words(args.map(address)), words(results.map(address))];
     const events = words(inputs.map(() => 0n));
     const vetoes = words(kept);
     const options = words([
@@ -287,7 +289,7 @@ export class XlaClient {
       'PJRT_LoadedExecutable_Execute',
       fields,
       subject,
-      given,
+      args,
       lists,
       results,
       resultLists,
@@ -304,7 +306,7 @@ export class XlaClient {
     return results.map((list) => Array.from(list.subarray(0, executable.outputs)));
   }
 
-  /** Waits until everything queued is done. Failures are told where results are read. */
+  /** Waits until all executions are done. Errors are thrown when results are read. */
   wait(): void {
     this.executions.wait();
   }
@@ -313,12 +315,12 @@ export class XlaClient {
     return this.executions.waitLater();
   }
 
-  /** Whether so many executions more can be queued at once without blocking who queues them. */
+  /** Returns whether `executions` more can be queued without blocking the caller. */
   hasRoom(executions: number): boolean {
     return this.platform !== 'cpu' || this.executions.hasRoom(executions);
   }
 
-  /** Waits on another thread until there is room. */
+  /** Waits without blocking the event loop until `executions` more can be queued. */
   async roomLater(executions: number): Promise<void> {
     if (this.platform === 'cpu') await this.executions.roomLater(executions);
   }
@@ -337,7 +339,7 @@ export class XlaClient {
     return device;
   }
 
-  private compilation(
+  private compileParameters(
     module: string,
     choice: CompileChoice,
   ): { readonly fields: readonly (Pointer | number)[]; readonly keep: readonly unknown[] } {
@@ -351,7 +353,7 @@ export class XlaClient {
     };
   }
 
-  /** Works with the executable beneath a loaded one. */
+  /** Calls `work` with the PJRT_Executable of a loaded executable. */
   private inner<R>(pointer: Pointer, work: (inner: Pointer) => R): R {
     const inner = this.pjrt.call('PJRT_LoadedExecutable_GetExecutable', [pointer])[1] ?? 0n;
     try {

@@ -2,11 +2,11 @@ import { bytesOf } from './pjrt.js';
 
 /** How a module is compiled. */
 export interface CompileChoice {
-  /** Without LLVM's optimisations, which are a third of the compiling: for what runs in no time anyway. */
-  readonly hastily?: boolean;
-  /** Copies that run at once, each on a device of its own; one by default. */
+  /** Whether LLVM's optimizations, a third of the compile time, are skipped: for modules with little work. */
+  readonly unoptimized?: boolean;
+  /** Replicas that run at once, each on its own device; one by default. */
   readonly replicas?: number;
-  /** Whether the module is to run on whichever device an execution names. */
+  /** Whether an execution chooses the device. Otherwise the module runs on the first. */
   readonly portable?: boolean;
 }
 
@@ -18,7 +18,7 @@ const bytesField = (number: number, bytes: readonly number[]): number[] => [
 ];
 const numberField = (number: number, value: number): number[] => [...varint(8 * number), ...varint(value)];
 
-/** One of XLA's flags for this module only: field 7 is a map from name to a value that has a field for each kind. */
+/** Encodes a flag of XLA for this module: field 7 is a map from the name to a value with one field per kind. */
 const flag = (name: string, value: number | boolean): number[] =>
   bytesField(7, [
     ...bytesField(1, [...bytesOf(name)]),
@@ -26,18 +26,18 @@ const flag = (name: string, value: number | boolean): number[] =>
   ]);
 
 /**
- * XLA's CompileOptionsProto. On CPUs the largest of numbers among which one is NaN is NaN, as tfjs-core has it. Flags
- * that begin with `xla_cpu` are known to XLA's CPU compiler; no other platform is given any.
+ * Returns the bytes of XLA's CompileOptionsProto. Only the CPU platform gets flags. There, the maximum and minimum of
+ * numbers with a NaN is NaN, as in tfjs-core.
  */
 export function compileOptions(
   platform: string,
-  { hastily = false, replicas = 1, portable = false }: CompileChoice,
+  { unoptimized = false, replicas = 1, portable = false }: CompileChoice,
 ): Uint8Array {
   const cpu = platform === 'cpu';
   return Uint8Array.from([
     ...bytesField(3, [...numberField(4, replicas), ...numberField(5, 1)]),
     ...(portable ? numberField(4, 1) : []),
     ...(cpu ? flag('xla_cpu_enable_fast_min_max', false) : []),
-    ...(cpu && hastily ? flag('xla_backend_optimization_level', 0) : []),
+    ...(cpu && unoptimized ? flag('xla_backend_optimization_level', 0) : []),
   ]);
 }

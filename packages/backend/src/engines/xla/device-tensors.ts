@@ -4,28 +4,29 @@ import type { EngineTensor } from '../engine.js';
 import type { XlaClient } from './client.js';
 import type { Pointer } from './pjrt.js';
 
-/** Up to this many numbers the host keeps a copy, because they may turn out to be a shape. */
-const MOST_KEPT = 4096;
+/** Largest tensor of which the host keeps a copy, in numbers: it may be a shape. */
+const MAX_HOST_NUMBERS = 4096;
 
-/** A tensor of the engine's: on some of the devices, on the host, or still to be made by work that is queued. */
+/** A tensor of the engine: on devices, on the host, or pending in the queue. */
 export interface DeviceTensor {
   readonly type: StorageDtype;
   readonly shape: readonly number[];
   readonly values: TypedArray | null;
-  /** Type and shape as one number, and the content as another once somebody asked. */
+  /** A number for type and shape. */
   readonly signature: number;
+  /** A number for the values; −1 until it is needed. */
   content: number;
-  /** One a device; null where it is not. */
+  /** One buffer per device; null on devices without the tensor. */
   readonly buffers: (Pointer | null)[];
-  /** Queued work that will make it. */
-  maker: object | null;
+  /** Queued work that computes it, or null. */
+  producer: object | null;
   failure: Error | null;
-  /** How many queued pieces of work and reads still need it. */
+  /** Number of queued work items and reads that still need it. */
   uses: number;
   released: boolean;
 }
 
-/** Numbers for strings, given out in order. */
+/** Assigns consecutive numbers to distinct strings. */
 class Numbering {
   private readonly numbers = new Map<string, number>();
 
@@ -47,31 +48,33 @@ export class DeviceTensors {
     readonly devices: number,
   ) {}
 
+  /** @throws `INTERNAL` if the tensor was released */
   at(handle: EngineTensor): DeviceTensor {
     const tensor = this.tensors.get(handle);
     if (tensor === undefined)
-      throw new WhetstoneError('INTERNAL', 'A tensor of the xla engine was used after it was freed.');
+      throw new WhetstoneError('INTERNAL', 'A tensor of the xla engine was used after it was released.');
     return tensor;
   }
 
-  /** Host values as a tensor. Small ones go to a device when somebody computes with them: shapes never do. */
+  /** Creates a tensor of host values. Small ones are copied to a device when they are first used: shapes never are. */
   upload(type: StorageDtype, shape: readonly number[], values: DeviceArray, device: number): EngineTensor {
-    // Packed weights are no shapes.
+    // Packed weights are never shapes.
     const small =
-      values.length <= MOST_KEPT && (values instanceof Float32Array || values instanceof Int32Array || type === 'bool');
+      values.length <= MAX_HOST_NUMBERS &&
+      (values instanceof Float32Array || values instanceof Int32Array || type === 'bool');
     const tensor = this.empty(type, shape, small ? (values.slice() as TypedArray) : null);
     if (!small) tensor.buffers[device] = this.client.upload(type, shape, values, device);
-    return this.keep(tensor);
+    return this.add(tensor);
   }
 
-  /** Bytes as they are as a tensor. */
+  /** Creates a tensor of bytes in its storage format. */
   uploadBytes(type: StorageDtype, shape: readonly number[], bytes: Uint8Array, device: number): EngineTensor {
     const tensor = this.empty(type, shape);
     tensor.buffers[device] = this.client.uploadBytes(type, shape, bytes, device);
-    return this.keep(tensor);
+    return this.add(tensor);
   }
 
-  /** A tensor that is still to be made. */
+  /** Returns a tensor without buffers. */
   empty(type: StorageDtype, shape: readonly number[], values: TypedArray | null = null): DeviceTensor {
     const buffers = Array.from({ length: this.devices }, () => null);
     return {
@@ -81,37 +84,39 @@ export class DeviceTensors {
       signature: this.numbering.of(`${type}[${shape.join()}]`),
       content: -1,
       buffers,
-      maker: null,
+      producer: null,
       failure: null,
       uses: 0,
       released: false,
     };
   }
 
-  keep(tensor: DeviceTensor): EngineTensor {
+  /** Registers a tensor and returns its handle. */
+  add(tensor: DeviceTensor): EngineTensor {
     const handle = this.handles++;
     this.tensors.set(handle, tensor);
     return handle;
   }
 
-  /** The tensor's buffer on a device: the one there is, or a copy made now and kept. */
+  /** Returns the tensor's buffer on a device. If it has none there, it is copied first. */
   bufferOn(tensor: DeviceTensor, device: number): Pointer {
     const known = tensor.buffers[device];
     if (known !== null && known !== undefined) return known;
     const other = tensor.buffers.find((buffer) => buffer !== null);
-    const made =
+    const buffer =
       other === undefined || other === null
         ? this.client.upload(tensor.type, tensor.shape, tensor.values ?? new Uint8Array(0), device)
         : this.client.copyTo(other, device);
-    tensor.buffers[device] = made;
-    return made;
+    tensor.buffers[device] = buffer;
+    return buffer;
   }
 
-  /** Any buffer of the tensor's, for a read. */
+  /** Returns a buffer of the tensor on any device, for a read. */
   anyBuffer(tensor: DeviceTensor): Pointer {
     return tensor.buffers.find((buffer) => buffer !== null) ?? this.bufferOn(tensor, 0);
   }
 
+  /** Returns a number for the tensor's values. Tensors without host values share one. */
   contentOf(tensor: DeviceTensor): number {
     if (tensor.content < 0)
       tensor.content = this.numbering.of(`=${tensor.values === null ? '?' : tensor.values.join()}`);
@@ -123,18 +128,18 @@ export class DeviceTensors {
     if (tensor === undefined) return;
     this.tensors.delete(handle);
     tensor.released = true;
-    this.freeIfDone(tensor);
+    this.freeIfUnused(tensor);
   }
 
-  /** One piece of work fewer needs the tensor. */
-  used(tensor: DeviceTensor): void {
+  /** Unregisters a user of the tensor. */
+  endUse(tensor: DeviceTensor): void {
     tensor.uses--;
-    this.freeIfDone(tensor);
+    this.freeIfUnused(tensor);
   }
 
-  /** Frees the buffers of a tensor that was released, unless something queued still needs or makes it. */
-  freeIfDone(tensor: DeviceTensor): void {
-    if (!tensor.released || tensor.uses > 0 || tensor.maker !== null) return;
+  /** Frees the buffers of a released tensor, unless queued work still needs or computes it. */
+  freeIfUnused(tensor: DeviceTensor): void {
+    if (!tensor.released || tensor.uses > 0 || tensor.producer !== null) return;
     tensor.buffers.forEach((buffer, device) => {
       if (buffer !== null) this.client.release(buffer);
       tensor.buffers[device] = null;

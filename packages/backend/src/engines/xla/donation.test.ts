@@ -6,19 +6,19 @@ import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import { lower } from './stablehlo/lower.js';
 import { adamw } from '../../fused/optimizer.js';
 
-/** More than the host keeps a copy of. */
+/** Larger than tensors of which the host keeps a copy. */
 const size = 10_000;
 
-describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () => {
+describe.skipIf(xlaPlugin === null)('results that reuse the memory of spent inputs', () => {
   let backend: WhetstoneBackend;
   beforeAll(async () => {
     backend = await startXlaBackend();
   });
 
-  /** `x · 2 + y` for a tensor that is disposed before the graph is handed over, unless somebody `holds` it. */
+  /** Returns `x · 2 + y`. The tests dispose of `x` before the graph is submitted. */
   const twice = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.tidy(() => tf.add(tf.mul(x, 2), y));
 
-  test('a tensor that nobody holds gives its memory, and the result is right', () => {
+  test('a disposed tensor donates its memory, and the result is correct', () => {
     const y = random([size], 2);
     let x: tf.Tensor = random([size], 1);
     const expected = Float32Array.from(x.dataSync());
@@ -31,7 +31,7 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
       x = next;
       backend.barrier();
       expected.forEach((value, index) => (expected[index] = Math.fround(Math.fround(value * 2) + (added[index] ?? 0))));
-      // The old one is gone before the new one counts.
+      // The result replaces its input.
       expect(backend.counters().deviceBytes).toBe(before);
     }
     expect(x.dataSync()).toEqual(expected);
@@ -45,7 +45,7 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
     for (const held of [false, true, false]) {
       const input = tf.tidy(() => tf.add(x, 0));
       backend.barrier();
-      // Another tensor of the same data, as a checkpoint of the best weights has it.
+      // A second tensor with the same data, like a checkpoint of the best weights.
       const holder = held ? input.clone() : null;
       const result = twice(input, y);
       input.dispose();
@@ -57,7 +57,7 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
     tf.dispose([x, y]);
   });
 
-  test('a read that is under way gets the numbers as they were', async () => {
+  test('an input is not overwritten before a pending read gets its values', async () => {
     const y = random([size], 6);
     for (let round = 0; round < 3; round++) {
       const input = tf.tidy(() => tf.add(random([size], 5), 0));
@@ -82,13 +82,13 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
     const before = backend.counters().deviceBytes;
     for (let update = 1; update <= 3; update++) {
       tf.tidy(() => {
-        const made = adamwUpdate(
+        const updated = adamwUpdate(
           { parameter, gradient, firstMoment: moments[0], secondMoment: moments[1] },
           scalars,
           { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
           tf.scalar,
         );
-        [parameter, ...moments].forEach((own, index) => own.assign(made[index] as tf.Tensor));
+        [parameter, ...moments].forEach((own, index) => own.assign(updated[index] as tf.Tensor));
       });
       backend.barrier();
       expect(backend.counters().deviceBytes).toBe(before);
@@ -97,7 +97,7 @@ describe.skipIf(xlaPlugin === null)('results in the memory of spent inputs', () 
   });
 });
 
-test("a module says which results take which inputs' memory: new versions take the old ones' place", () => {
+test("a module's text aliases an optimizer's results with the inputs that they replace", () => {
   const vector = { type: 'float32' as const, shape: [8] };
   const scalar = { type: 'float32' as const, shape: [] };
   const inputs = [vector, vector, vector, vector, scalar, scalar, scalar].map((input) => ({ ...input, values: null }));

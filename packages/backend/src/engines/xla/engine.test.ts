@@ -24,7 +24,7 @@ import { loadPjrt } from './pjrt.js';
 const plugin = xlaPlugin ?? '';
 
 describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
-  test('compiles a matrix product given as StableHLO, runs it, keeps it as bytes and runs these', async () => {
+  test('compiles and runs a StableHLO module, and runs it again from its serialized bytes', async () => {
     const client = new XlaClient(loadPjrt(plugin), { cpu_device_count: 1 });
     expect(client.deviceCount).toBe(1);
     const dot =
@@ -47,7 +47,7 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
     client.wait();
   });
 
-  test('every dtype comes back as it went, and nothing at all too', () => {
+  test('returns uploaded values of every dtype unchanged, and empty tensors', () => {
     const client = new XlaClient(loadPjrt(plugin), { cpu_device_count: 1 });
     const cases = [
       ['float32', Float32Array.of(1.5, -0, Infinity)],
@@ -64,23 +64,23 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
     }
   });
 
-  test('a module that is not one is refused with the reason', () => {
+  test('refuses an invalid module with the reason', () => {
     const client = new XlaClient(loadPjrt(plugin), { cpu_device_count: 1 });
     expect(() => client.compile('func.func @main() { nonsense }', 'Nonsense')).toThrow(
       /Nonsense failed in XLA: .*error/,
     );
   });
 
-  test('a plugin that is not there, or is none, is named', () => {
+  test('names a plugin that does not exist or is not a plugin', () => {
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-plugin-'));
     try {
       const file = join(folder, 'not-a-plugin.so');
       expect(() => loadPjrt(file)).toThrow(/no XLA plugin at/);
       writeFileSync(file, 'text');
-      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*no shared library/);
+      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*not a shared library/);
       writeFileSync(file, beginningOf(plugin));
-      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*cut short/);
-      // A library, but no plugin.
+      expect(() => loadPjrt(file)).toThrow(/cannot be loaded: .*truncated/);
+      // An executable file, but not a plugin.
       expect(() => loadPjrt(process.execPath)).toThrow(/cannot be loaded/);
     } finally {
       rmSync(folder, { recursive: true });
@@ -89,7 +89,7 @@ describe.skipIf(xlaPlugin === null)('the client of a PJRT plugin', () => {
 });
 
 describe.skipIf(xlaPlugin === null)('the xla engine', () => {
-  test('compiles once for a set of shapes, whatever the numbers are', async () => {
+  test('compiles once for a set of shapes, independent of the values', async () => {
     const backend = await startXlaBackend();
     const compute = (rows: number, rate: number): number[] =>
       tf.tidy(() => [
@@ -99,17 +99,17 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
       ]);
     const first = compute(4, 0.5);
     const engine = backend.engine;
-    const before = modulesOf(engine);
+    const before = variantsOf(engine);
     const second = compute(4, 0.25);
-    expect(modulesOf(engine)).toBe(before);
+    expect(variantsOf(engine)).toBe(before);
     second.forEach((value, index) => expect(value).toBeCloseTo((first[index] ?? 0) / 2, 6));
     compute(5, 0.25);
-    expect(modulesOf(engine)).toBe(before + 1);
+    expect(variantsOf(engine)).toBe(before + 1);
     compute(4, 0.125);
-    expect(modulesOf(engine)).toBe(before + 1);
+    expect(variantsOf(engine)).toBe(before + 1);
   });
 
-  test('says which operation cannot be compiled, and goes on', async () => {
+  test('names an operation that cannot be compiled, and remains usable', async () => {
     const backend = new WhetstoneBackend(createXlaEngine({ plugin, moduleFolder: null }));
     const wrong = {
       name: 'Wrong',
@@ -119,13 +119,13 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
         emit.op('NoSuchOp', [x as T]),
     };
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
-    const made = backend.recordKernel(wrong, { x }, {}) as tf.TensorInfo;
-    expect(() => backend.readSync(made.dataId)).toThrow(/Wrong\(float32 \[2\]\).*NoSuchOp/);
+    const result = backend.recordKernel(wrong, { x }, {}) as tf.TensorInfo;
+    expect(() => backend.readSync(result.dataId)).toThrow(/Wrong\(float32 \[2\]\).*NoSuchOp/);
     expect([...(backend.readSync(x.dataId) as Float32Array)]).toEqual([1, 2]);
   });
 
-  test('leaves no module behind but the most that were asked for', () => {
-    const engine = createXlaEngine({ plugin, moduleFolder: null, mostModules: 2 });
+  test('evicts variants beyond the configured number', () => {
+    const engine = createXlaEngine({ plugin, moduleFolder: null, maxVariants: 2 });
     const backend = new WhetstoneBackend(engine);
     const identity = {
       name: 'Copy',
@@ -142,10 +142,10 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
         new Float32Array(size).fill(-3),
       );
     }
-    expect(engine.modules()).toBe(2);
+    expect(engine.variants()).toBe(2);
   });
 
-  test('a process that computed with it ends by itself and well', async () => {
+  test('lets the process exit normally after a computation', async () => {
     const built = join(dirname(new URL(import.meta.url).pathname), '../../../dist/index.js');
     if (!existsSync(built)) {
       console.warn('SKIPPED: the package is not built. Build it with: npm run build');
@@ -166,10 +166,10 @@ describe.skipIf(xlaPlugin === null)('the xla engine', () => {
   }, 60_000);
 });
 
-describe.skipIf(xlaPlugin === null)('what a run may take', () => {
-  test('more memory than the machine has is refused before it is taken, with how much it is and what to lower', () => {
+describe.skipIf(xlaPlugin === null)("a run's resources", () => {
+  test('a run that needs more memory than the machine has is refused, with its size and what to lower', () => {
     const backend = new WhetstoneBackend(createXlaEngine({ plugin, moduleFolder: null }));
-    // Two results, each of two thirds of the memory: either alone would do.
+    // Each of the two results takes two thirds of the memory, so one alone would fit.
     const length = Math.ceil(Math.sqrt(((2 / 3) * totalmem()) / 4));
     const square: Kernel = {
       name: 'Square',
@@ -177,13 +177,13 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
       returnsList: true,
       rule: () => ({ outputs: [0, 1].map(() => ({ shape: [length, length], dtype: 'float32' })) }),
       tensorflow: (emit, [x]) => {
-        const whole = emit.op('BroadcastTo', [x!, emit.constant('int32', [2], [length, length])]);
-        return [emit.op('Exp', [whole]), emit.op('Neg', [whole])];
+        const matrix = emit.op('BroadcastTo', [x!, emit.constant('int32', [2], [length, length])]);
+        return [emit.op('Exp', [matrix]), emit.op('Neg', [matrix])];
       },
     };
     const x = backend.makeTensorInfo([length], 'float32', new Float32Array(length));
-    const [made] = backend.recordKernel(square, { x }, {}) as tf.TensorInfo[];
-    expect(() => backend.readSync(made?.dataId ?? {})).toThrow(
+    const [result] = backend.recordKernel(square, { x }, {}) as tf.TensorInfo[];
+    expect(() => backend.readSync(result?.dataId ?? {})).toThrow(
       expect.objectContaining({
         code: 'OUT_OF_MEMORY',
         message: expect.stringMatching(/Square\(float32 \[\d+\]\) needs [\d.]+ GB/) as string,
@@ -194,7 +194,7 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
   });
 
   test.skipIf(process.platform !== 'linux')(
-    'a CPU plugin has the threads that it is given',
+    'a CPU plugin uses the configured number of threads',
     async () => {
       const built = join(dirname(new URL(import.meta.url).pathname), '../../../dist/index.js');
       if (!existsSync(built))
@@ -222,7 +222,7 @@ describe.skipIf(xlaPlugin === null)('what a run may take', () => {
 });
 
 describe.skipIf(xlaPlugin === null)('modules on disk', () => {
-  test('a second engine takes them, and one that is damaged is compiled again', () => {
+  test('are loaded by a second engine, and compiled again if they are corrupt', () => {
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
     try {
       const compute = (): number => {
@@ -245,8 +245,8 @@ describe.skipIf(xlaPlugin === null)('modules on disk', () => {
       const [file = ''] = readdirSync(folder);
       expect(compute()).toBe(10);
       expect(readdirSync(folder)).toEqual([file]);
-      const whole = readFileSync(join(folder, file));
-      writeFileSync(join(folder, file), whole.subarray(0, 100));
+      const complete = readFileSync(join(folder, file));
+      writeFileSync(join(folder, file), complete.subarray(0, 100));
       expect(compute()).toBe(10);
       expect(readFileSync(join(folder, file)).length).toBeGreaterThan(100);
     } finally {
@@ -255,7 +255,7 @@ describe.skipIf(xlaPlugin === null)('modules on disk', () => {
   });
 });
 
-/** The first 16 MiB of a file. */
+/** Returns the first 16 MiB of a file. */
 function beginningOf(path: string): Uint8Array {
   const bytes = new Uint8Array(2 ** 24);
   const file = openSync(path, 'r');
@@ -264,5 +264,5 @@ function beginningOf(path: string): Uint8Array {
   return bytes;
 }
 
-const modulesOf = (engine: object): number =>
-  'modules' in engine && typeof engine.modules === 'function' ? Number(engine.modules()) : NaN;
+const variantsOf = (engine: object): number =>
+  'variants' in engine && typeof engine.variants === 'function' ? Number(engine.variants()) : NaN;

@@ -1,6 +1,6 @@
 import type { Program } from '../../recorder/program.js';
 import { inHostMemory } from '../bytes.js';
-import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
+import type { Describe, Engine, EngineTensor, SpentInputs } from '../engine.js';
 import { XlaClient } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
 import { flashAttentionSupport } from './flash-attention-support.js';
@@ -12,32 +12,29 @@ import { WorkQueue } from './work-queue.js';
 import { withXlaThreads } from '../../tfjs-patches/environment.js';
 
 export interface XlaEngineOptions {
-  /** The plugin: a shared library that exports `GetPjrtApi`. */
+  /** Path of the plugin: a shared library that exports `GetPjrtApi`. */
   readonly plugin: string;
-  /** Threads of a CPU plugin; every core by default. */
+  /** Threads of a CPU plugin; by default one per core. */
   readonly threads?: number;
-  /** How many of the plugin's devices are used; one by default. A CPU plugin makes as many. */
+  /** Number of devices to use; one by default. A CPU plugin creates that many. */
   readonly devices?: number;
-  /** Whether a recording is handed over in pieces as it grows; by default on all platforms but a CPU's. */
-  readonly inPieces?: boolean;
-  /** Options for the plugin's client besides those that its platform is given anyway. */
+  /** Whether a recording is submitted in segments while it grows; by default on accelerators only. */
+  readonly inSegments?: boolean;
+  /** Options of the plugin's client, in addition to the defaults of its platform. */
   readonly client?: ClientOptions;
-  /** Most modules kept compiled. */
-  readonly mostModules?: number;
-  /** Folder for compiled modules, for other processes; null to keep none. By default one in the cache. */
+  /** Programs that stay compiled, each for certain shapes; 512 by default. */
+  readonly maxVariants?: number;
+  /** Folder that stores compiled modules for other processes; by default one in the cache. Null stores none. */
   readonly moduleFolder?: string | null;
 }
 
 export interface XlaEngine extends Engine {
-  /** How many modules are compiled and kept. */
-  modules(): number;
+  /** Returns how many programs are compiled, each for certain shapes. */
+  variants(): number;
   readonly moduleCounters: ModuleCounters;
 }
 
-/**
- * The engine on a PJRT plugin. Shapes are part of a compiled module, so one program has a module for each set of shapes
- * that it meets.
- */
+/** Creates the engine on a PJRT plugin. Modules contain shapes, so a program is compiled for each set of shapes. */
 export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   const { devices = 1 } = options;
   const pjrt = loadPjrt(options.plugin);
@@ -47,18 +44,17 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
   );
   const modules = createModuleLoader(client, options.moduleFolder, devices);
   const tensors = new DeviceTensors(client, devices);
-  const variants = new Variants(client, tensors, modules, options.mostModules ?? 512, devices);
+  const variants = new Variants(client, tensors, modules, options.maxVariants ?? 512, devices);
   const queue = new WorkQueue(client, tensors, variants);
   let device: number | 'all' = 0;
-  const first = (): number => (device === 'all' ? 0 : device);
+  const uploadDevice = (): number => (device === 'all' ? 0 : device);
 
   const run = (
-    given: Executable,
+    executable: XlaExecutable,
     handles: readonly EngineTensor[],
     describe: Describe,
     spent?: SpentInputs,
   ): EngineTensor[] => {
-    const executable = given as XlaExecutable;
     const { program } = executable;
     const inputs = handles.map((handle) => tensors.at(handle));
     const spentInputs = new Set(spent?.positions);
@@ -69,7 +65,7 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
         ? describe(0)
         : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
     queue.add({ variant, inputs, outputs, spent: spentInputs, device, subject });
-    return outputs.map((output) => tensors.keep(output));
+    return outputs.map((output) => tensors.add(output));
   };
 
   return {
@@ -77,22 +73,21 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
     version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
     device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
     staticShapes: true,
-    // A processor has no time of its own in which the host could record, and is given the like parts of the whole
-    // (`stages.ts`).
-    runsInSegments: options.inPieces ?? client.platform !== 'cpu',
-    compilations: () => variants.made,
+    // A CPU gains nothing from early submission: it also records. Its segments are found later (`lowered-program.ts`).
+    runsInSegments: options.inSegments ?? client.platform !== 'cpu',
+    compilations: () => variants.count,
     reusesInputs: 'always',
     flashAttention: flashAttentionSupport(client.platform, client.deviceAttributes.get('compute_capability') ?? null),
     devices,
     useDevice: (chosen) => void (device = chosen),
-    modules: () => variants.size,
+    variants: () => variants.size,
     moduleCounters: modules.counters,
-    upload: (type, shape, values) => tensors.upload(type, shape, values, first()),
+    upload: (type, shape, values) => tensors.upload(type, shape, values, uploadDevice()),
     uploadFrom: async (type, shape, fill) => {
-      // A device of its own needs the bytes on the host first: those of one tensor at a time.
+      // PJRT copies from host memory, so one tensor at a time is filled there first.
       const bytes = inHostMemory(type, shape, (length) => new Uint8Array(length));
       if (bytes.length > 0) await fill(bytes);
-      return tensors.uploadBytes(type, shape, bytes, first());
+      return tensors.uploadBytes(type, shape, bytes, uploadDevice());
     },
     download: (handle, type) => {
       const tensor = tensors.at(handle);
@@ -106,12 +101,12 @@ export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
         await queue.ensureLater(tensor);
         return await client.downloadLater(tensors.anyBuffer(tensor), type, tensor.shape);
       } finally {
-        tensors.used(tensor);
+        tensors.endUse(tensor);
       }
     },
     release: (handle) => tensors.release(handle),
     compile: (program: Program) => variants.executable(program),
-    run,
+    run: (executable, inputs, describe, spent) => run(executable as XlaExecutable, inputs, describe, spent),
     runEagerly: (program, inputs, describe) => {
       const executable = variants.executable(program);
       try {

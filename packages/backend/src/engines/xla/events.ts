@@ -1,23 +1,23 @@
 import type { Pjrt, Pointer } from './pjrt.js';
 
-/** What has to be waited for and destroyed. */
+/** A PJRT event. It must be destroyed. */
 export type Event = Pointer;
 
-/** Waits for an event and forgets it. */
+/** Waits for an event and destroys it. */
 export function finish(pjrt: Pjrt, event: Event): void {
   try {
     pjrt.call('PJRT_Event_Await', [event], 'An operation');
   } finally {
-    forget(pjrt, event);
+    destroy(pjrt, event);
   }
 }
 
-/** The same on another thread. */
+/** Like `finish`, without blocking the event loop. */
 export async function finishLater(pjrt: Pjrt, event: Event): Promise<void> {
   try {
     await pjrt.callLater('PJRT_Event_Await', [event], 'An operation');
   } finally {
-    forget(pjrt, event);
+    destroy(pjrt, event);
   }
 }
 
@@ -25,6 +25,6 @@ export function isReady(pjrt: Pjrt, event: Event): boolean {
   return ((pjrt.call('PJRT_Event_IsReady', [event])[1] ?? 0n) & 1n) === 1n;
 }
 
-export function forget(pjrt: Pjrt, event: Event): void {
+export function destroy(pjrt: Pjrt, event: Event): void {
   pjrt.call('PJRT_Event_Destroy', [event]);
 }

@@ -1,18 +1,18 @@
-import { finish, finishLater, forget, isReady, type Event } from './events.js';
+import { destroy, finish, finishLater, isReady, type Event } from './events.js';
 import type { Pjrt, Pointer } from './pjrt.js';
 
-/** An execution that may still be at work, and the handles of buffers that it was given for good. */
+/** An execution that may still be running, and the handles of the buffers that were donated to it. */
 export interface Execution {
   readonly event: Event;
   readonly donated: readonly Pointer[];
 }
 
-/** XLA's CPU client lets 32 executions be in flight. */
-const MOST_IN_FLIGHT = 30;
+/** XLA's CPU client allows 32 executions in flight. */
+const MAX_IN_FLIGHT = 30;
 
 /**
- * The executions of a client that may still be at work, in their order. What was donated to one is released when it is
- * done: released sooner, that would wait for it.
+ * The executions of a client that may still be running, in order. Donated buffers are released after the execution:
+ * an earlier release would wait for it.
  */
 export class Executions {
   private running: Execution[] = [];
@@ -27,18 +27,23 @@ export class Executions {
     this.running.push(...executions);
   }
 
-  /** Waits until everything queued is done. Failures are told where results are read. */
+  /** Waits until all executions are done. Errors are thrown when results are read. */
   wait(): void {
     for (const { event, donated } of this.running.splice(0)) {
       try {
         finish(this.pjrt, event);
       } catch {
-        // As said.
+        // Thrown when a result is read.
       }
       this.releaseAll(donated);
     }
   }
 
+  /**
+   * Like `wait`, without blocking the event loop.
+   *
+   * @throws the first error
+   */
   async waitLater(): Promise<void> {
     const failures: unknown[] = [];
     for (const { event, donated } of this.running.splice(0)) {
@@ -48,27 +53,27 @@ export class Executions {
     if (failures.length > 0) throw failures[0];
   }
 
-  /** Whether so many more can be queued at once: beyond what is allowed in flight, a CPU's plugin blocks who queues. */
+  /** Returns whether `executions` more can be queued. Beyond its limit, a CPU plugin blocks the caller. */
   hasRoom(executions: number): boolean {
     this.sweep();
-    return this.running.length < 2 || this.running.length + executions <= MOST_IN_FLIGHT;
+    return this.running.length < 2 || this.running.length + executions <= MAX_IN_FLIGHT;
   }
 
-  /** Waits on another thread until there is room. */
+  /** Waits without blocking the event loop until `executions` more can be queued. */
   async roomLater(executions: number): Promise<void> {
     while (!this.hasRoom(executions)) {
       const oldest = this.running.shift();
       if (oldest === undefined) return;
-      // Failures are told where results are read.
+      // Errors are thrown when results are read.
       await finishLater(this.pjrt, oldest.event).catch(() => undefined);
       this.releaseAll(oldest.donated);
     }
   }
 
-  /** Forgets those that are done. */
+  /** Removes completed executions. */
   private sweep(): void {
     for (let [first] = this.running; first !== undefined && isReady(this.pjrt, first.event); [first] = this.running) {
-      forget(this.pjrt, first.event);
+      destroy(this.pjrt, first.event);
       this.releaseAll(first.donated);
       this.running.shift();
     }

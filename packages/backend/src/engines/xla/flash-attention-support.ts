@@ -1,12 +1,12 @@
 import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
 
 /**
- * What cuDNN's attention can do on a device, as XLA's compiler for CUDA and JAX 0.10 know it: bfloat16 from compute
- * capability 8.0 (Ampere) on with heads of up to 128 features; from 9.0 (Hopper) on with 256, and with several segments
- * in a row. Null for other devices.
+ * Returns what cuDNN's bfloat16 attention supports on a device, or null if it has none. From compute capability 8.0
+ * (Ampere) on, heads may have 128 features; from 9.0 (Hopper) on, 256, and a row may hold several sequences. These are
+ * the limits of XLA's compiler for CUDA and of JAX 0.10.
  *
  * @param platform of the plugin's client
- * @param computeCapability such as `9.0`; null where the device tells none
+ * @param computeCapability such as `9.0`; null if the device does not report one
  */
 export function flashAttentionSupport(
   platform: string,

@@ -32,7 +32,7 @@ describe('the cache of compiled modules', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  test('gives back what was saved, and leaves no temporary file', () => {
+  test('returns saved bytes and leaves no temporary file', () => {
     const cache = open();
     const key = cache.keyOf('module');
     expect(cache.load(key)).toBeNull();
@@ -42,14 +42,14 @@ describe('the cache of compiled modules', () => {
   });
 
   test.each([
-    ['cut', (file: Buffer) => file.subarray(0, file.length - 7)],
+    ['truncated', (file: Buffer) => file.subarray(0, file.length - 7)],
     [
       'changed',
       (file: Buffer) => Buffer.from(file.map((byte, index) => (index === file.length - 1 ? byte ^ 1 : byte))),
     ],
     ['emptied', () => Buffer.alloc(0)],
-    ['foreign', () => Buffer.from('something else altogether, and long enough to hold a mark and a digest of it')],
-  ])('a file that was %s is not used, and goes', (_, damage) => {
+    ['foreign', () => Buffer.from('other content that is long enough to contain a magic header and a digest of it')],
+  ])('a file that was %s is removed and not used', (_, damage) => {
     const cache = open();
     const key = cache.keyOf('module');
     cache.save(key, bytes);
@@ -59,11 +59,11 @@ describe('the cache of compiled modules', () => {
     expect(readdirSync(join(folder, 'modules'))).toEqual([]);
   });
 
-  test('another version of the plugin has other keys', () => {
+  test('another version of the plugin has different keys', () => {
     expect(open('2').keyOf('module')).not.toBe(open('1').keyOf('module'));
   });
 
-  test('what was used longest ago goes where there is too much, and what a killed writer left an hour ago', () => {
+  test('removes the least recently used modules beyond its size, and old temporary files', () => {
     const cache = openModuleCache(
       join(folder, 'modules'),
       { path: join(folder, 'plugin.so'), version: '1', device: 'cpu' },
@@ -74,25 +74,25 @@ describe('the cache of compiled modules', () => {
       cache.save(name, bytes);
       utimesSync(join(folder, 'modules', `${name}.module`), index, index);
     });
-    writeFileSync(join(folder, 'modules', 'left.partial'), bytes);
-    utimesSync(join(folder, 'modules', 'left.partial'), 1, 1);
+    writeFileSync(join(folder, 'modules', 'old.partial'), bytes);
+    utimesSync(join(folder, 'modules', 'old.partial'), 1, 1);
     writeFileSync(join(folder, 'modules', 'young.partial'), bytes);
-    cache.save('the last', bytes);
-    const left = readdirSync(join(folder, 'modules'));
-    expect(left.filter((name) => name.endsWith('.module')).length).toBeLessThanOrEqual(7);
-    expect(left).toContain('the last.module');
-    expect(left).toContain('module 11.module');
-    expect(left).not.toContain('module 00.module');
-    expect(left).toContain('young.partial');
-    expect(left).not.toContain('left.partial');
+    cache.save('latest', bytes);
+    const files = readdirSync(join(folder, 'modules'));
+    expect(files.filter((name) => name.endsWith('.module')).length).toBeLessThanOrEqual(7);
+    expect(files).toContain('latest.module');
+    expect(files).toContain('module 11.module');
+    expect(files).not.toContain('module 00.module');
+    expect(files).toContain('young.partial');
+    expect(files).not.toContain('old.partial');
   });
 
   test.skipIf(!existsSync(built))(
-    'two processes that write the same modules and are killed while they do leave whole files or none',
+    'two processes that are killed while they write the same modules leave complete files or none',
     { timeout: 120_000 },
     async () => {
       const large = 3_000_000;
-      // A module's bytes follow from its name, so that a mixture of two would be seen.
+      // A module's bytes depend on its name, so that the test detects a mixture of two.
       const script = `
         import { openModuleCache } from ${JSON.stringify(pathToFileURL(built).href)};
         const plugin = { path: ${JSON.stringify(join(folder, 'plugin.so'))}, version: '1', device: 'cpu' };
@@ -102,7 +102,7 @@ describe('the cache of compiled modules', () => {
           const module = round % 5;
           cache.save(cache.keyOf(String(module)), new Uint8Array(${large}).fill(module));
         }`;
-      // On a busy machine a writer may be killed before it has made the folder.
+      // On a busy machine a writer may be killed before it creates the folder.
       mkdirSync(join(folder, 'modules'));
       const cache = open();
       let killedWhileWriting = 0;
@@ -114,27 +114,27 @@ describe('the cache of compiled modules', () => {
         await setTimeout(Math.random() * 40);
         const ended = writers.map((writer) => once(writer, 'exit'));
         for (const writer of writers) writer.kill('SIGKILL');
-        // Somebody reads meanwhile.
+        // Reads concurrently with the writers.
         for (let module = 0; module < 5; module++) cache.load(cache.keyOf(String(module)));
         await Promise.all(ended);
         const files = readdirSync(join(folder, 'modules'));
         killedWhileWriting += files.filter((name) => name.endsWith('.partial')).length;
-        let whole = 0;
+        let complete = 0;
         for (let module = 0; module < 5; module++) {
           const found = cache.load(cache.keyOf(String(module)));
           if (found === null) continue;
-          whole++;
+          complete++;
           expect(found.length).toBe(large);
           expect(found.every((byte) => byte === module)).toBe(true);
         }
-        // None was found damaged and thrown away.
-        expect(whole).toBe(files.filter((name) => name.endsWith('.module')).length);
+        // No file was corrupt, which `load` would have removed.
+        expect(complete).toBe(files.filter((name) => name.endsWith('.module')).length);
       }
       expect(killedWhileWriting).toBeGreaterThan(0);
     },
   );
 
-  test('a folder that cannot be made stops nobody', () => {
+  test('ignores a folder that cannot be created', () => {
     writeFileSync(join(folder, 'modules'), 'in the way');
     const cache = open();
     cache.save('key', bytes);

@@ -15,29 +15,30 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Compiled modules on disk, so that a second process need not compile them again. A file holds a mark, the SHA-256 of
- * what follows, and the plugin's bytes; it is written under a temporary name and renamed, so that writers beside each
- * other and a kill leave whole files or none. What a power failure leaves is told by its digest: nothing waits for the
- * disk. Whatever is wrong with the folder only costs a compilation.
+ * Compiled modules on disk, so that other processes do not compile them again. A file holds a magic header, the SHA-256
+ * of the rest, and the plugin's bytes. It is written under a temporary name and renamed, so that concurrent or killed
+ * writers leave complete files or none. Writes are not synced: the digest detects what a power failure leaves. An
+ * unusable folder only costs a compilation.
  */
 export interface ModuleCache {
-  /** Name of a module's file. */
+  /** Returns the key of a module's text: the name of its file. */
   keyOf(text: string): string;
+  /** Returns the module's bytes, or null if they are missing or corrupt. */
   load(key: string): Uint8Array | null;
   save(key: string, bytes: Uint8Array): void;
-  /** Removes a file that turned out to be of no use. */
+  /** Removes a file that the plugin could not load. */
   forget(key: string): void;
 }
 
-const MARK = Buffer.from('whetstone xla module 1\n');
-const DIGEST = 32;
-/** More than this on disk, and what was used longest ago goes. */
-const MOST_BYTES = 2 ** 31;
+const MAGIC = Buffer.from('whetstone xla module 1\n');
+const DIGEST_BYTES = 32;
+/** Size of the folder beyond which the least recently used modules are removed. */
+const MAX_BYTES = 2 ** 31;
 const suffix = '.module';
 
 const digestOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 
-/** What the machine's instructions are: code compiled for others would end the process. */
+/** Returns the processor's model and instruction sets. Code for other instructions would end the process. */
 function processorFeatures(): string {
   const model = `${process.platform}-${process.arch} ${cpus()[0]?.model ?? ''}`;
   if (process.platform !== 'linux') return model;
@@ -49,14 +50,14 @@ function processorFeatures(): string {
   }
 }
 
-/** The cache in a folder, for one plugin: its file, its versions and its device are part of every key. */
+/** Opens the cache in a folder for one plugin. The plugin's file, version and device are part of every key. */
 export function openModuleCache(
   folder: string,
   plugin: { readonly path: string; readonly version: string; readonly device: string },
-  mostBytes: number = MOST_BYTES,
+  maxBytes: number = MAX_BYTES,
 ): ModuleCache {
   const { size, mtimeMs } = statSync(plugin.path);
-  const place = [
+  const environment = [
     String(size),
     String(mtimeMs),
     plugin.version,
@@ -65,13 +66,13 @@ export function openModuleCache(
     process.env['XLA_FLAGS'] ?? '',
   ].join('\n');
   const pathOf = (key: string): string => join(folder, key + suffix);
-  /** Bytes written since the folder was last looked through; at first nobody knows what is there. */
+  /** Bytes written since the folder was last pruned. Infinite at first: its size is not known. */
   let written = Infinity;
 
   const forget = (key: string): void => rmSync(pathOf(key), { force: true });
   return {
     forget,
-    keyOf: (text) => createHash('sha256').update(place).update('\0').update(text).digest('hex'),
+    keyOf: (text) => createHash('sha256').update(environment).update('\0').update(text).digest('hex'),
     load: (key) => {
       let file: Buffer;
       try {
@@ -79,10 +80,10 @@ export function openModuleCache(
       } catch {
         return null;
       }
-      const payload = file.subarray(MARK.length + DIGEST);
+      const payload = file.subarray(MAGIC.length + DIGEST_BYTES);
       if (
-        !file.subarray(0, MARK.length).equals(MARK) ||
-        !digestOf(payload).equals(file.subarray(MARK.length, MARK.length + DIGEST))
+        !file.subarray(0, MAGIC.length).equals(MAGIC) ||
+        !digestOf(payload).equals(file.subarray(MAGIC.length, MAGIC.length + DIGEST_BYTES))
       ) {
         forget(key);
         return null;
@@ -93,8 +94,8 @@ export function openModuleCache(
     save: (key, bytes) =>
       attempt(() => {
         mkdirSync(folder, { recursive: true });
-        if (written > mostBytes / 8) {
-          prune(folder, mostBytes - bytes.length);
+        if (written > maxBytes / 8) {
+          prune(folder, maxBytes - bytes.length);
           written = 0;
         }
         written += bytes.length;
@@ -102,8 +103,8 @@ export function openModuleCache(
         try {
           const handle = openSync(temporary, 'wx');
           try {
-            for (const part of [MARK, digestOf(bytes), bytes])
-              for (let from = 0; from < part.length;) from += writeSync(handle, part, from);
+            for (const section of [MAGIC, digestOf(bytes), bytes])
+              for (let from = 0; from < section.length;) from += writeSync(handle, section, from);
           } finally {
             closeSync(handle);
           }
@@ -115,29 +116,31 @@ export function openModuleCache(
   };
 }
 
-/** A cache that cannot be written is no reason to stop. */
+/** Runs `work` and ignores its errors: a cache that cannot be written must not stop the run. */
 function attempt(work: () => void): void {
   try {
     work();
   } catch {
-    // A full disk, a folder of somebody else's: the module is compiled again next time.
+    // For example a full disk. The module is compiled again next time.
   }
 }
 
 const STALE_MILLISECONDS = 3_600_000;
 
-/** Removes what killed writers left an hour ago, and what was used longest ago of what is more than `mostBytes`. */
-function prune(folder: string, mostBytes: number): void {
+/** Removes temporary files older than an hour and, beyond `maxBytes`, the least recently used modules. */
+function prune(folder: string, maxBytes: number): void {
   const files = readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     const found = statSync(path, { throwIfNoEntry: false });
-    return found === undefined ? [] : [{ path, bytes: found.size, used: found.mtimeMs, whole: name.endsWith(suffix) }];
+    return found === undefined
+      ? []
+      : [{ path, bytes: found.size, used: found.mtimeMs, complete: name.endsWith(suffix) }];
   });
-  for (const { path, used, whole } of files)
-    if (!whole && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) rmSync(path, { force: true });
+  for (const { path, used, complete } of files)
+    if (!complete && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) rmSync(path, { force: true });
   let total = 0;
-  for (const { path, bytes } of files.filter(({ whole }) => whole).sort((a, b) => b.used - a.used)) {
+  for (const { path, bytes } of files.filter(({ complete }) => complete).sort((a, b) => b.used - a.used)) {
     total += bytes;
-    if (total > mostBytes) rmSync(path, { force: true });
+    if (total > maxBytes) rmSync(path, { force: true });
   }
 }

@@ -6,26 +6,33 @@ import type { LoadedExecutable, XlaClient } from './client.js';
 import { openModuleCache } from './module-cache.js';
 import type { LoweredModule } from './stablehlo/lower.js';
 
-/** A module that computes fewer numbers than this runs in milliseconds however it is compiled. */
-const LITTLE_WORK = 3_000_000;
+/** Work below which a module runs in milliseconds, whether optimized or not. */
+const MIN_OPTIMIZED_WORK = 3_000_000;
 
-/** How many modules were compiled here, and how many were found on disk. */
 export interface ModuleCounters {
+  /** Modules that this process compiled. */
   compiled: number;
+  /** Modules that were loaded from disk. */
   fromDisk: number;
 }
 
 export interface ModuleLoader {
   readonly counters: ModuleCounters;
   /**
-   * The module from disk where one is there that loads, else compiled. `subject` begins the message where that fails.
+   * Loads a module from disk, or compiles it.
+   *
+   * @param subject begins the message of an error
    */
   load(module: LoweredModule, subject: string): LoadedExecutable;
-  /** The same without blocking the event loop. */
+  /** Like `load`, without blocking the event loop. */
   loadLater(module: LoweredModule, subject: string): Promise<LoadedExecutable>;
 }
 
-/** Makes modules ready to run: from a folder of compiled ones (null for none), or by compiling. */
+/**
+ * Creates a loader of modules.
+ *
+ * @param folder stores compiled modules; by default one in the cache. Null stores none.
+ */
 export function createModuleLoader(
   client: XlaClient,
   folder: string | null | undefined,
@@ -43,24 +50,24 @@ export function createModuleLoader(
         });
   const counters: ModuleCounters = { compiled: 0, fromDisk: 0 };
 
-  const choiceFor = ({ work, replicas }: LoweredModule): CompileChoice => ({
-    hastily: client.platform === 'cpu' && work < LITTLE_WORK,
+  const compileChoice = ({ work, replicas }: LoweredModule): CompileChoice => ({
+    unoptimized: client.platform === 'cpu' && work < MIN_OPTIMIZED_WORK,
     replicas,
     portable: devices > 1 && replicas === 1,
   });
   const keyOf = (module: LoweredModule): string | undefined =>
-    cache?.keyOf(`${JSON.stringify(choiceFor(module))}\n${module.text}`);
-  const found = (loaded: LoadedExecutable): LoadedExecutable => {
+    cache?.keyOf(`${JSON.stringify(compileChoice(module))}\n${module.text}`);
+  const countLoaded = (loaded: LoadedExecutable): LoadedExecutable => {
     counters.fromDisk++;
     return loaded;
   };
-  const made = (loaded: LoadedExecutable, key: string | undefined): LoadedExecutable => {
+  const saveCompiled = (loaded: LoadedExecutable, key: string | undefined): LoadedExecutable => {
     counters.compiled++;
     if (key === undefined) return loaded;
     try {
       cache?.save(key, client.serialize(loaded));
     } catch (error) {
-      // A plugin that cannot serialise its modules compiles them in each process.
+      // A plugin that cannot serialize modules compiles them in each process.
       if (!isWhetstoneError(error)) throw error;
     }
     return loaded;
@@ -73,24 +80,24 @@ export function createModuleLoader(
       const bytes = key === undefined ? undefined : cache?.load(key);
       if (key !== undefined && bytes) {
         try {
-          return found(client.deserialize(bytes));
+          return countLoaded(client.deserialize(bytes));
         } catch {
           cache?.forget(key);
         }
       }
-      return made(client.compile(module.text, subject, choiceFor(module)), key);
+      return saveCompiled(client.compile(module.text, subject, compileChoice(module)), key);
     },
     async loadLater(module, subject) {
       const key = keyOf(module);
       const bytes = key === undefined ? undefined : cache?.load(key);
       if (key !== undefined && bytes) {
         try {
-          return found(await client.deserializeLater(bytes));
+          return countLoaded(await client.deserializeLater(bytes));
         } catch {
           cache?.forget(key);
         }
       }
-      return made(await client.compileLater(module.text, subject, choiceFor(module)), key);
+      return saveCompiled(await client.compileLater(module.text, subject, compileChoice(module)), key);
     },
   };
 }

@@ -2,14 +2,11 @@ import koffi from 'koffi';
 import type { ClientOptions } from './options.js';
 import { address, bytesOf, textAt, words, type Pointer } from './pjrt.js';
 
-/**
- * Size of a `PJRT_NamedValue` in words of 8 bytes: its own size, an extension, the name and its length, the kind, the
- * value and its length.
- */
+/** Words of 8 bytes in a `PJRT_NamedValue`: size, extension, name, its length, kind, value and its length. */
 const NAMED_VALUE_WORDS = 7;
 const STRING_VALUE = 0;
 
-/** `PJRT_NamedValue`s: whole numbers as int64, others as float. */
+/** Encodes options as `PJRT_NamedValue`s: integers as int64, other numbers as float. The caller must retain `keep`. */
 export function namedValues(options: ClientOptions): {
   readonly values: BigUint64Array;
   readonly count: number;
@@ -22,8 +19,8 @@ export function namedValues(options: ClientOptions): {
   };
   const entries = Object.entries(options);
   const fields = entries.flatMap(([name, value]): (Pointer | number)[] => {
-    const spelled = bytesOf(name);
-    const head = [8 * NAMED_VALUE_WORDS, 0, pointerTo(spelled), spelled.length];
+    const nameBytes = bytesOf(name);
+    const head = [8 * NAMED_VALUE_WORDS, 0, pointerTo(nameBytes), nameBytes.length];
     if (typeof value === 'boolean') return [...head, 4, value ? 1 : 0, 1];
     if (typeof value === 'string') {
       const text = bytesOf(value);
@@ -35,8 +32,8 @@ export function namedValues(options: ClientOptions): {
   return { values: words(fields), count: entries.length, keep };
 }
 
-/** Those of a plugin's `PJRT_NamedValue`s that are texts. */
-export function textsAmong(pointer: Pointer, count: number): Map<string, string> {
+/** Returns the string values of a plugin's `PJRT_NamedValue`s by name. */
+export function stringValues(pointer: Pointer, count: number): Map<string, string> {
   if (pointer === 0n || count === 0) return new Map();
   const fields = new BigUint64Array(koffi.view(pointer, NAMED_VALUE_WORDS * 8 * count));
   return new Map(

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { clientOptions, companionLibraries, xlaFlags } from './options.js';
 
-describe('what a plugin is started with', () => {
-  test("a GPU's memory is not taken at once; a CPU is one device", () => {
+describe('the options of a plugin', () => {
+  test("do not preallocate a GPU's memory, and make a CPU one device", () => {
     expect(clientOptions('/packages/jax_plugins/xla_cuda13/xla_cuda_plugin.so')).toEqual({
       allocator: 'bfc',
       preallocate: false,
@@ -14,31 +14,31 @@ describe('what a plugin is started with', () => {
     expect(clientOptions('/packages/libtpu/libtpu.so')).toEqual({});
   });
 
-  test("CUDA's files are found beside the plugin, and what is set already stays", () => {
+  test("name CUDA's files next to the plugin, and keep flags that are set", () => {
     const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
     try {
       const plugin = join(packages, 'jax_plugins', 'xla_cuda12', 'xla_cuda_plugin.so');
       expect(xlaFlags(plugin, {})).toBeNull();
-      const own = join(packages, 'toolkit');
-      mkdirSync(own);
-      expect(xlaFlags(plugin, { CUDA_ROOT: join(packages, 'gone'), CUDA_HOME: '', CUDA_PATH: own })).toBe(
-        `--xla_gpu_cuda_data_dir=${own}`,
+      const toolkit = join(packages, 'toolkit');
+      mkdirSync(toolkit);
+      expect(xlaFlags(plugin, { CUDA_ROOT: join(packages, 'absent'), CUDA_HOME: '', CUDA_PATH: toolkit })).toBe(
+        `--xla_gpu_cuda_data_dir=${toolkit}`,
       );
       mkdirSync(join(packages, 'nvidia', 'cuda_nvcc'), { recursive: true });
       const flag = `--xla_gpu_cuda_data_dir=${join(packages, 'nvidia', 'cuda_nvcc')}`;
-      expect(xlaFlags(plugin, { CUDA_HOME: own })).toBe(flag);
+      expect(xlaFlags(plugin, { CUDA_HOME: toolkit })).toBe(flag);
       expect(xlaFlags(plugin, { XLA_FLAGS: '--other=1' })).toBe(`--other=1 ${flag}`);
       expect(xlaFlags(plugin, { XLA_FLAGS: '--xla_gpu_cuda_data_dir=/mine' })).toBeNull();
-      expect(xlaFlags(join(packages, 'xla_cpu_pjrt.so'), { CUDA_HOME: own })).toBeNull();
+      expect(xlaFlags(join(packages, 'xla_cpu_pjrt.so'), { CUDA_HOME: toolkit })).toBeNull();
     } finally {
       rmSync(packages, { recursive: true });
     }
   });
 
-  test("NVIDIA's libraries that are there are loaded first, in their order, those of the plugin's own CUDA", () => {
+  test("list the installed NVIDIA libraries of the plugin's version of CUDA, in order", () => {
     const packages = mkdtempSync(join(tmpdir(), 'whetstone-packages-'));
     try {
-      const place = (...path: string[]): string => {
+      const createFile = (...path: string[]): string => {
         const file = join(packages, 'nvidia', ...path);
         mkdirSync(dirname(file), { recursive: true });
         writeFileSync(file, '');
@@ -47,11 +47,14 @@ describe('what a plugin is started with', () => {
       const plugin = (version: string): string =>
         join(packages, 'jax_plugins', `xla_cuda${version}`, 'xla_cuda_plugin.so');
       expect(companionLibraries(plugin('13'))).toEqual([]);
-      const cudnn = place('cudnn', 'lib', 'libcudnn.so.9');
-      const nvshmem = place('nvshmem', 'lib', 'libnvshmem_host.so.3');
-      const [cublas13, runtime13] = [place('cu13', 'lib', 'libcublas.so.13'), place('cu13', 'lib', 'libcudart.so.13')];
-      const compiler12 = place('cuda_nvrtc', 'lib', 'libnvrtc.so.12');
-      place('cublas', 'lib', 'libcublas_static.a');
+      const cudnn = createFile('cudnn', 'lib', 'libcudnn.so.9');
+      const nvshmem = createFile('nvshmem', 'lib', 'libnvshmem_host.so.3');
+      const [cublas13, runtime13] = [
+        createFile('cu13', 'lib', 'libcublas.so.13'),
+        createFile('cu13', 'lib', 'libcudart.so.13'),
+      ];
+      const compiler12 = createFile('cuda_nvrtc', 'lib', 'libnvrtc.so.12');
+      createFile('cublas', 'lib', 'libcublas_static.a');
       expect(companionLibraries(plugin('13'))).toEqual([runtime13, cublas13, nvshmem, cudnn]);
       expect(companionLibraries(plugin('12'))).toEqual([compiler12, nvshmem, cudnn]);
       expect(companionLibraries(join(packages, 'jax_plugins', 'xla_rocm7', 'xla_rocm_plugin.so'))).toEqual([]);

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Options of a plugin's client: `{allocator: 'bfc', preallocate: false}` for a GPU. */
+/** Options of a plugin's client, such as `{allocator: 'bfc', preallocate: false}`. */
 export type ClientOptions = Readonly<Record<string, string | number | boolean>>;
 
 /**
- * Options that a plugin's client is started with, told from the plugin's file name. A CPU plugin would make four
- * devices; a GPU plugin would take three quarters of the card's memory at once.
+ * Returns the default options of a plugin's client, by the plugin's file name. Without them, a CPU plugin creates four
+ * devices, and a GPU plugin allocates three quarters of the device memory.
  */
 export function clientOptions(plugin: string, devices = 1): ClientOptions {
   if (/cuda|rocm|gpu/i.test(plugin)) return { allocator: 'bfc', preallocate: false };
@@ -14,36 +14,34 @@ export function clientOptions(plugin: string, devices = 1): ClientOptions {
   return {};
 }
 
-/** The folder of Python's packages in which a plugin is: `jax_plugins/xla_cuda13/xla_cuda_plugin.so` beneath it. */
+/** Returns the folder of Python packages that contains a plugin such as `jax_plugins/xla_cuda13/xla_cuda_plugin.so`. */
 const packagesOf = (plugin: string): string => dirname(dirname(dirname(plugin)));
 
-/**
- * Folders in which NVIDIA's wheels keep what XLA's compiler for CUDA needs (libdevice, ptxas), beside `jax_plugins`.
- */
+/** Folders of NVIDIA's wheels with the files that XLA's compiler for CUDA needs (libdevice, ptxas). */
 const cudaFolders = ['cuda_nvcc', 'cu13'];
 
-/** Variables that say where a machine's own CUDA toolkit is, as installers and build tools set them. */
+/** Environment variables with the folder of a CUDA toolkit, as installers and build tools set them. */
 const cudaVariables = ['CUDA_ROOT', 'CUDA_HOME', 'CUDA_PATH'];
 
 /**
- * The `XLA_FLAGS` that a plugin should be loaded with: for CUDA, where its toolkit's files are, found beside the plugin
- * in a Python's packages, else where the environment says. Null where nothing is to be set. Only flags that every such
- * plugin knows: XLA ends the process at one that it does not.
+ * Returns the `XLA_FLAGS` to load a plugin with, or null to leave them unchanged. For CUDA they name the folder of the
+ * toolkit: from the Python packages next to the plugin, otherwise from the environment. XLA ends the process at an
+ * unknown flag, so only flags of all such plugins are used.
  */
 export function xlaFlags(plugin: string, environment: Readonly<Record<string, string | undefined>>): string | null {
   const present = environment['XLA_FLAGS'];
   if (!/cuda/i.test(plugin) || present?.includes('xla_gpu_cuda_data_dir') === true) return null;
-  const own = cudaVariables.flatMap((name) => environment[name] ?? []);
-  const folder = [...cudaFolders.map((name) => join(packagesOf(plugin), 'nvidia', name)), ...own].find(
+  const toolkits = cudaVariables.flatMap((name) => environment[name] ?? []);
+  const folder = [...cudaFolders.map((name) => join(packagesOf(plugin), 'nvidia', name)), ...toolkits].find(
     (candidate) => candidate !== '' && existsSync(candidate),
   );
   return folder === undefined ? null : `${present === undefined ? '' : `${present} `}--xla_gpu_cuda_data_dir=${folder}`;
 }
 
 /**
- * NVIDIA's libraries in the order in which they need one another, by the folder of `nvidia` beside `jax_plugins`; names
- * of both CUDA 12 and 13. The plugin finds most of them by itself; NVSHMEM it does not, nor cuDNN the runtime compiler,
- * where wheels of CUDA 12 say so wrongly. JAX loads the same ones first.
+ * NVIDIA's libraries for CUDA 12 and 13 in order of their dependencies, by their folders in `nvidia`. The plugin does
+ * not find NVSHMEM, and with wheels of CUDA 12, cuDNN does not find the runtime compiler. JAX loads the same libraries
+ * first.
  */
 const cudaLibraries: readonly (readonly [folders: readonly string[], files: readonly string[]])[] = [
   [
@@ -81,8 +79,8 @@ const cudaLibraries: readonly (readonly [folders: readonly string[], files: read
 ];
 
 /**
- * Libraries beside a plugin for CUDA that are to be loaded before it, in order: those of its own version of CUDA, where
- * a Python's packages hold both.
+ * Returns the libraries in the Python packages next to a CUDA plugin that must be loaded before it, in order. If the
+ * packages contain both versions of CUDA, only the plugin's version is used.
  */
 export function companionLibraries(plugin: string): readonly string[] {
   const version = /cuda(1[23])/i.exec(plugin)?.[1];

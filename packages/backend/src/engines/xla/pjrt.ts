@@ -8,7 +8,7 @@ import { companionLibraries, xlaFlags } from './options.js';
 import { printErrorsOnly, setXlaFlags } from '../../tfjs-patches/environment.js';
 import { messageOf, toError } from '@whetstone/core/util';
 
-/** Address of something of the plugin's. 0n is null. */
+/** Address of an object of the plugin. 0n is null. */
 export type Pointer = bigint;
 
 type Native = ((parameters: Pointer) => Pointer) & {
@@ -16,9 +16,9 @@ type Native = ((parameters: Pointer) => Pointer) & {
 };
 
 /**
- * Functions of the PJRT C API by their place in its table, which every release keeps: new ones come last. Their one
- * parameter is a struct of 8-byte fields that begins with its own size and a null pointer; the numbers of further
- * fields stand beside the place.
+ * Functions of the PJRT C API: index in its function table, and number of fields. Releases only append to the table.
+ * The only parameter of a function is a struct of 8-byte fields. It begins with its size and a null pointer, which the
+ * number does not count.
  */
 const functions = {
   PJRT_Error_Destroy: [0, 1],
@@ -57,36 +57,30 @@ const functions = {
 
 export type PjrtFunction = keyof typeof functions;
 
-/**
- * Where the table of functions begins, in words of 8 bytes: after the API struct's size, its extensions and its
- * version.
- */
+/** Offset of the function table in words of 8 bytes: after the API struct's size, extensions and version. */
 const TABLE = 5;
 const RESOURCE_EXHAUSTED = 8;
 
 const utf8 = new TextEncoder();
 
-/**
- * A struct that native code reads or writes: 8-byte words outside the JavaScript heap, so that they stay where they
- * are.
- */
+/** Returns a struct of 8-byte words for native code. It is outside the JavaScript heap, so its address is fixed. */
 export function words(values: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
-  const made = new BigUint64Array(new ArrayBuffer(8 * Math.max(1, values.length)));
-  values.forEach((value, position) => (made[position] = BigInt(value)));
-  return made;
+  const struct = new BigUint64Array(new ArrayBuffer(8 * Math.max(1, values.length)));
+  values.forEach((value, position) => (struct[position] = BigInt(value)));
+  return struct;
 }
 
 export const bytesOf = (text: string): Uint8Array => utf8.encode(text);
 
 /**
- * Address of an array's first byte; the array has to be kept alive. Asked of the buffer, because a small typed array
- * may lie on the heap, where the garbage collector moves it, until somebody wants its buffer.
+ * Returns the address of an array's first byte. The caller must keep the array alive. Accessing the buffer moves a
+ * small typed array off the JavaScript heap, where the garbage collector could move it.
  */
 export function address(array: ArrayBufferView): Pointer {
   return koffi.address(array.buffer) + BigInt(array.byteOffset);
 }
 
-/** Text of the plugin's that is not ended by a zero. */
+/** Decodes a string of the plugin, which has no final zero. */
 export const textAt = (pointer: Pointer, length: Pointer): string =>
   pointer === 0n || length === 0n ? '' : Buffer.from(koffi.view(pointer, Number(length))).toString('utf8');
 
@@ -96,7 +90,7 @@ const unavailable = (message: string, cause?: unknown): WhetstoneError =>
     ...(cause === undefined ? {} : { cause }),
   });
 
-/** Turns what a plugin says of a failed call into an error of ours; `subject` begins the message. */
+/** Returns the error of a failed call: `OUT_OF_MEMORY` or `BACKEND_FAILED`. `subject` begins the message. */
 export function failure(code: number, text: string, subject: string): WhetstoneError {
   const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = text.split('\n');
@@ -114,22 +108,23 @@ export function failure(code: number, text: string, subject: string): WhetstoneE
 /** A loaded PJRT plugin. */
 export class Pjrt {
   private readonly calls = new Map<PjrtFunction, Native>();
-  /**
-   * What native code may still read during the present call: held here, so that nothing of it is collected meanwhile.
-   */
+  /** Arrays that native code may read during the current call, so that they are not collected. */
   kept: readonly unknown[] = [];
 
   constructor(
     readonly path: string,
-    /** The API's version, `0.81` say. */
+    /** Version of the API, such as `0.81`. */
     readonly version: string,
     private readonly table: BigUint64Array,
   ) {}
 
   /**
-   * Calls a function with the fields of its struct after size and extension, and gives these fields back with what was
-   * written into them. Throws what the plugin says; `subject` begins the message. `keep` are the arrays to which fields
-   * point.
+   * Calls a function. Returns the fields of its struct after the call.
+   *
+   * @param fields of the struct, without size and extension
+   * @param subject begins the message of an error
+   * @param keep arrays to which fields point
+   * @throws the plugin's error
    */
   call(
     name: PjrtFunction,
@@ -145,7 +140,7 @@ export class Pjrt {
     return parameters.subarray(2);
   }
 
-  /** The same on another thread. */
+  /** Like `call`, on another thread. */
   callLater(
     name: PjrtFunction,
     fields: readonly (Pointer | number)[],
@@ -163,7 +158,7 @@ export class Pjrt {
     });
   }
 
-  /** Turns an error of the plugin's into one of ours, and frees it. */
+  /** Converts an error of the plugin and frees it. */
   private failureOf(error: Pointer, subject: string): WhetstoneError {
     const message = this.read('PJRT_Error_Message', [error, 0n, 0n]);
     const text = textAt(message[1] ?? 0n, message[2] ?? 0n);
@@ -181,7 +176,7 @@ export class Pjrt {
   private parameters(name: PjrtFunction, fields: readonly (Pointer | number)[]): BigUint64Array<ArrayBuffer> {
     const [, count] = functions[name];
     if (fields.length > count)
-      throw new WhetstoneError('INTERNAL', `${name} takes ${count} fields, not ${fields.length}.`);
+      throw new WhetstoneError('INTERNAL', `${name} has ${count} fields, but ${fields.length} were passed.`);
     const parameters = new BigUint64Array(new ArrayBuffer(8 * (2 + count)));
     parameters[0] = BigInt(parameters.byteLength);
     fields.forEach((field, position) => (parameters[2 + position] = BigInt(field)));
@@ -193,18 +188,18 @@ export class Pjrt {
     if (known !== undefined) return known;
     const pointer = this.table[functions[name][0]] ?? 0n;
     if (pointer === 0n) throw unavailable(`The plugin ${this.path} lacks ${name}.`);
-    const made = koffi.decode(pointer, prototype) as Native;
-    this.calls.set(name, made);
-    return made;
+    const native = koffi.decode(pointer, prototype) as Native;
+    this.calls.set(name, native);
+    return native;
   }
 }
 
-/** A library that the plugin may do without: what is missing, it says itself. */
+/** Loads an optional library. The plugin itself reports a library that it needs. */
 function pinIfPossible(path: string): void {
   try {
     pin(path, 'local');
   } catch {
-    // Broken: the plugin will not find it either.
+    // The plugin cannot load it either.
   }
 }
 
@@ -212,8 +207,9 @@ const prototype = koffi.proto('void *', ['void *']);
 const loaded = new Map<string, Pjrt>();
 
 /**
- * Loads a PJRT plugin: a shared library that exports `GetPjrtApi`. A process loads one file once. Throws
- * `BACKEND_UNAVAILABLE` with the reason.
+ * Loads a PJRT plugin: a shared library that exports `GetPjrtApi`. A process loads a file once.
+ *
+ * @throws `BACKEND_UNAVAILABLE` with the reason
  */
 export function loadPjrt(path: string): Pjrt {
   const known = loaded.get(path);
@@ -228,13 +224,13 @@ export function loadPjrt(path: string): Pjrt {
     for (const companion of companionLibraries(path)) pinIfPossible(companion);
     withoutStderr(() => pin(path, 'local'));
     const api = koffi.load(path, { lazy: true }).func('void *GetPjrtApi()')() as Pointer;
-    if (!api) throw unavailable(`The plugin ${path} gives no API.`);
+    if (!api) throw unavailable(`GetPjrtApi of the plugin ${path} returned no API.`);
     const head = new BigUint64Array(koffi.view(api, 8 * TABLE));
     const size = Number(head[0] ?? 0n);
     const version = new Int32Array(head.buffer, 4 * 8, 2);
     const [major = 0, minor = 0] = version;
     if (major !== 0 || size < 8 * (TABLE + 73))
-      throw unavailable(`The plugin ${path} speaks version ${major}.${minor} of PJRT, which is not known here.`);
+      throw unavailable(`The plugin ${path} has version ${major}.${minor} of PJRT, which is not supported.`);
     const table = new BigUint64Array(koffi.view(api, size)).slice(TABLE);
     const pjrt = new Pjrt(path, `${major}.${minor}`, table);
     withoutStderr(() => pjrt.call('PJRT_Plugin_Initialize', [], `Initialising ${path}`));

@@ -3,8 +3,9 @@ import { clientOptions } from './options.js';
 import { loadPjrt } from './pjrt.js';
 
 /**
- * What a PJRT plugin is: its API's version, its platform and its devices. Throws `BACKEND_UNAVAILABLE` with the reason
- * where it cannot be loaded.
+ * Loads a PJRT plugin and returns its API version, platform and devices.
+ *
+ * @throws `BACKEND_UNAVAILABLE` with the reason
  */
 export function probeXla(plugin: string): {
   readonly api: string;

@@ -4,25 +4,25 @@ import type { Describe, Executable } from '../engine.js';
 import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
 import type { ModuleLoader } from './modules.js';
-import { bytesOf, stagesOf, type Module, type Stages } from './stages.js';
+import { lowerProgram, peakBytes, type LoweredProgram, type Module } from './lowered-program.js';
 
-/** A program for certain shapes, compiled or about to be. */
-export interface Variant extends Stages {
-  /** For the compiler's errors: held no longer than needed, because it holds the recording. */
+/** A program for certain shapes. Its modules are compiled later. */
+export interface Variant extends LoweredProgram {
+  /** Describes operations in compiler errors. Null after compilation, because it holds the recording. */
   describe: Describe | null;
   readonly name: string;
   /** Whether every module is ready to run. */
   loaded: boolean;
-  /** What a run takes besides its inputs, where the plugin says so. */
+  /** Peak memory of a run without its inputs; 0 if the plugin does not report it. */
   bytes: number;
-  /** Queued runs. */
+  /** Number of queued runs. */
   uses: number;
-  /** Whether nobody will ask for it again. */
+  /** Whether it was evicted or its executable disposed. */
   dropped: boolean;
 }
 
 export interface XlaExecutable extends Executable {
-  /** Which inputs' contents earlier variants depend on: nearly always one list for all. */
+  /** The lists of inputs whose values are part of a variant. Nearly always all variants share one list. */
   readonly fixedLists: (readonly number[])[];
   readonly variants: Map<string, Variant>;
 }
@@ -32,21 +32,21 @@ const sameList = (a: readonly number[], b: readonly number[]): boolean =>
 
 const linePattern = /(?:^|\n)[^\n:]*:(\d+):\d+: error/;
 
-/** The modules of all programs, the ones used longest ago thrown out. */
+/** The variants of all programs. Beyond a limit, the least recently used one is evicted. */
 export class Variants {
-  /** In the order of their last use, with what forgets them. */
+  /** In order of last use, each with a function that removes it from its executable. */
   private readonly recent = new Map<Variant, () => void>();
 
   constructor(
     private readonly client: XlaClient,
     private readonly tensors: DeviceTensors,
     private readonly modules: ModuleLoader,
-    private readonly most: number,
+    private readonly maxVariants: number,
     private readonly devices: number,
   ) {}
 
-  /** How many there ever were: each is compiled, or was found on disk. */
-  made = 0;
+  /** Number of variants that were ever created. */
+  count = 0;
 
   get size(): number {
     return this.recent.size;
@@ -62,8 +62,9 @@ export class Variants {
   }
 
   /**
-   * The variant for these inputs; lowered, but not compiled, where there was none. `spent` are the inputs whose memory
-   * results may take.
+   * Returns the variant for these inputs. A new one is lowered, but not compiled.
+   *
+   * @param spent inputs whose memory results may reuse
    */
   find(
     executable: XlaExecutable,
@@ -75,13 +76,13 @@ export class Variants {
       const found = executable.variants.get(this.keyOf(inputs, fixed));
       if (found !== undefined && sameList(found.fixed, fixed)) return this.touch(executable, found);
     }
-    const stages = stagesOf(executable.program, inputs, describe, {
+    const lowered = lowerProgram(executable.program, inputs, describe, {
       spent,
       replicas: this.devices,
       onProcessor: this.client.platform === 'cpu',
     });
-    const made: Variant = {
-      ...stages,
+    const variant: Variant = {
+      ...lowered,
       describe,
       name: executable.program.name,
       loaded: false,
@@ -89,14 +90,18 @@ export class Variants {
       uses: 0,
       dropped: false,
     };
-    this.made++;
-    const { fixed } = made;
+    this.count++;
+    const { fixed } = variant;
     if (!executable.fixedLists.some((list) => sameList(list, fixed))) executable.fixedLists.push(fixed);
-    executable.variants.set(this.keyOf(inputs, fixed), made);
-    return this.touch(executable, made);
+    executable.variants.set(this.keyOf(inputs, fixed), variant);
+    return this.touch(executable, variant);
   }
 
-  /** Makes a variant ready to run. Throws what the compiler says, with the operation that it means. */
+  /**
+   * Compiles the variant's modules or loads them from disk.
+   *
+   * @throws the compiler's error with the operation that it is about
+   */
   load(variant: Variant): void {
     if (variant.loaded) return;
     for (const module of variant.modules) {
@@ -104,24 +109,24 @@ export class Variants {
       try {
         module.loaded = this.modules.load(module.lowered, `Compiling ${variant.name}`);
       } catch (error) {
-        throw named(variant, module, error);
+        throw withOperation(variant, module, error);
       }
     }
     this.allLoaded(variant);
   }
 
-  /** The same without blocking the event loop, several modules at once. */
+  /** Like `load`, without blocking the event loop. Modules are compiled concurrently. */
   async loadLater(variant: Variant): Promise<void> {
     if (variant.loaded) return;
     const loading = variant.modules.map(async (module) => {
       if (module.loaded !== null) return;
       try {
         const loaded = await this.modules.loadLater(module.lowered, `Compiling ${variant.name}`);
-        // Somebody who could not wait may have made it meanwhile.
+        // A synchronous read may have compiled it meanwhile.
         if (module.loaded === null && !variant.loaded) module.loaded = loaded;
         else this.client.dispose(loaded);
       } catch (error) {
-        throw named(variant, module, error);
+        throw withOperation(variant, module, error);
       }
     });
     const failed = (await Promise.allSettled(loading)).find((one) => one.status === 'rejected');
@@ -129,8 +134,8 @@ export class Variants {
     this.allLoaded(variant);
   }
 
-  /** A queued run of a variant was handed over or given up. */
-  used(variant: Variant): void {
+  /** Unregisters a queued run of the variant. */
+  endUse(variant: Variant): void {
     variant.uses--;
     if (variant.dropped) this.free(variant);
   }
@@ -144,7 +149,7 @@ export class Variants {
     variant.loaded = true;
     for (const module of variant.modules)
       module.memory = module.loaded === null ? null : this.client.memoryOf(module.loaded);
-    variant.bytes = bytesOf(variant);
+    variant.bytes = peakBytes(variant);
     variant.describe = null;
     if (variant.dropped) this.free(variant);
   }
@@ -155,7 +160,7 @@ export class Variants {
       for (const [key, kept] of executable.variants) if (kept === variant) executable.variants.delete(key);
     });
     for (const [oldest, forget] of this.recent) {
-      if (this.recent.size <= this.most) break;
+      if (this.recent.size <= this.maxVariants) break;
       forget();
       this.drop(oldest);
     }
@@ -185,8 +190,8 @@ export class Variants {
   }
 }
 
-/** An error of the compiler's, with the operation whose line it names. */
-function named({ describe }: Variant, { lowered, firstStep }: Module, error: unknown): unknown {
+/** Returns a compiler's error with the operation of the line that it names. */
+function withOperation({ describe }: Variant, { lowered, firstStep }: Module, error: unknown): unknown {
   if (!isWhetstoneError(error)) return error;
   const line = linePattern.exec(String(error.details['xlaMessage'] ?? ''))?.[1];
   const step = line === undefined ? null : lowered.stepOfLine(Number(line));

@@ -4,7 +4,7 @@ import { WhetstoneBackend } from '../../recorder/backend.js';
 import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import { createXlaEngine } from './engine.js';
 
-/** A chain of products that is new each time, so that it has to be compiled, and that takes a while to compute. */
+/** Returns the sum of a long chain of products. A new `length` is compiled first. */
 function work(length: number): tf.Tensor {
   return tf.tidy(() => {
     let x = random<tf.Rank.R2>([600, 600], length);
@@ -14,39 +14,39 @@ function work(length: number): tf.Tensor {
   });
 }
 
-/** The longest time that the event loop did not come round while something is begun and awaited. */
+/** Runs `begin` with a timer. Returns how often the timer ran, and its longest pause in milliseconds. */
 async function longestPause(
   begin: () => Promise<unknown>,
-): Promise<{ readonly turns: number; readonly longest: number }> {
-  let [turns, longest, last] = [0, 0, performance.now()];
+): Promise<{ readonly ticks: number; readonly longest: number }> {
+  let [ticks, longest, last] = [0, 0, performance.now()];
   const timer = setInterval(() => {
     const now = performance.now();
     longest = Math.max(longest, now - last);
     last = now;
-    turns++;
+    ticks++;
   }, 1);
   await begin();
   clearInterval(timer);
-  return { turns, longest };
+  return { ticks, longest };
 }
 
 describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
-  test('compiles and computes while timers are served', { timeout: 120_000 }, async () => {
-    // Without modules on disk: it has to compile.
+  test('lets timers run while it compiles and computes', { timeout: 120_000 }, async () => {
+    // Without modules on disk, so that it compiles.
     const backend = await startXlaBackend({ moduleFolder: null });
     const compiled = backend.counters().compiles;
     const result = work(90);
     const started = performance.now();
-    const { turns, longest } = await longestPause(() => result.data());
-    const whole = performance.now() - started;
-    // What is done on this thread (lowering, looking for the module on disk) is a small part.
-    expect(turns).toBeGreaterThan(5);
-    expect(longest).toBeLessThan(whole / 2);
+    const { ticks, longest } = await longestPause(() => result.data());
+    const total = performance.now() - started;
+    // Lowering runs on this thread. It takes a small fraction of the time.
+    expect(ticks).toBeGreaterThan(5);
+    expect(longest).toBeLessThan(total / 2);
     expect(backend.counters().compiles).toBe(compiled + 1);
     result.dispose();
   });
 
-  test('gives the same in whatever order results are asked for, at once or later', async () => {
+  test('returns correct results in any order of reads, synchronous or not', async () => {
     const backend = new WhetstoneBackend(createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null }));
     const double = {
       name: 'Double',
@@ -70,7 +70,7 @@ describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
       tf.TensorInfo,
     ];
     const later = backend.read(last.dataId);
-    // Half of the queue is still to be compiled: a synchronous read does not wait for the event loop.
+    // Half of the queue is not compiled yet: a synchronous read does not wait for the event loop.
     expect([...(backend.readSync(third.dataId) as Float32Array)]).toEqual([4, 8, 12]);
     expect([...((await later) as Float32Array)]).toEqual([16, 32, 48]);
     expect([...((await backend.read(second.dataId)) as Float32Array)]).toEqual([2, 4, 6]);
@@ -79,12 +79,12 @@ describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
     expect(backend.counters().deviceBytes).toBe(0);
   });
 
-  test('what a failed computation gives is its error, for all that depends on it, and nothing else', async () => {
+  test('a failed computation fails its own results and all that depend on them, and no others', async () => {
     const backend = new WhetstoneBackend(createXlaEngine({ plugin: xlaPlugin ?? '', moduleFolder: null }));
     const copy = ([x]: readonly { shape: readonly number[]; dtype: tf.DataType }[]) => ({
       outputs: [x ?? { shape: [], dtype: 'float32' as const }],
     });
-    // Three numbers are promised where the module would make two: the compiler refuses it.
+    // The kernel declares three numbers, but negation returns two: the compiler refuses it.
     const wrong = {
       name: 'Wrong',
       inputs: ['x'],
@@ -105,10 +105,10 @@ describe.skipIf(xlaPlugin === null)('the queue of the xla engine', () => {
     const x = backend.makeTensorInfo([2], 'float32', Float32Array.of(1, 2));
     const failed = backend.recordKernel(wrong as never, { x }, {}) as tf.TensorInfo;
     backend.barrier();
-    const behind = backend.recordKernel(negate, { x: failed }, {}) as tf.TensorInfo;
+    const dependent = backend.recordKernel(negate, { x: failed }, {}) as tf.TensorInfo;
     backend.barrier();
     const fine = backend.recordKernel(negate, { x }, {}) as tf.TensorInfo;
-    await expect(backend.read(behind.dataId)).rejects.toMatchObject({
+    await expect(backend.read(dependent.dataId)).rejects.toMatchObject({
       code: 'BACKEND_FAILED',
       message: expect.stringContaining('Wrong(float32 [2])') as string,
     });

@@ -3,12 +3,12 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { gigabytes, memoryHint } from '../out-of-memory.js';
 import type { XlaClient } from './client.js';
 import type { DeviceTensor, DeviceTensors } from './device-tensors.js';
-import { runStages, type StagesRun } from './run-stages.js';
+import { runProgram, type ProgramRun } from './run-program.js';
 import type { Variant, Variants } from './variants.js';
 import { toError } from '@whetstone/core/util';
 
-/** One run of a program: waits in the queue until its modules are compiled. */
-export interface Work extends StagesRun {
+/** One run of a program. It waits in the queue until its modules are compiled. */
+export interface Work extends ProgramRun {
   readonly variant: Variant;
 }
 
@@ -17,13 +17,12 @@ interface Queued extends Work {
   readonly waiting: (() => void)[];
 }
 
-/** Runs this large are refused where the machine cannot hold them. Smaller ones are not worth the question. */
-const WORTH_ASKING = 2 ** 28;
+/** Runs from this size on are compared with the machine's memory. */
+const MIN_CHECKED_BYTES = 2 ** 28;
 
 /**
- * Runs modules in the order in which they were handed in. A module that is not compiled yet is compiled on another
- * thread, once the event loop comes round, and what was handed in later waits behind it; somebody who cannot wait (a
- * synchronous read) has it compiled at once.
+ * Runs programs in order of arrival. New modules are compiled on another thread, and later runs wait. A synchronous
+ * read does not: the queue up to its tensor is then compiled and submitted at once.
  */
 export class WorkQueue {
   private readonly queue: Queued[] = [];
@@ -38,27 +37,27 @@ export class WorkQueue {
   add(work: Work): void {
     const queued: Queued = { ...work, done: false, waiting: [] };
     for (const input of work.inputs) input.uses++;
-    for (const output of work.outputs) output.maker = queued;
+    for (const output of work.outputs) output.producer = queued;
     work.variant.uses++;
-    if (this.queue.length === 0 && work.variant.loaded && this.client.hasRoom(work.variant.stages.length))
-      return this.hand(queued);
+    if (this.queue.length === 0 && work.variant.loaded && this.client.hasRoom(work.variant.segments.length))
+      return this.submit(queued);
     this.queue.push(queued);
     this.pump();
   }
 
-  /** Makes sure that a tensor is made or being made by a device. */
+  /** Submits the queue up to the work that computes the tensor. */
   ensure(tensor: DeviceTensor): void {
-    while (tensor.maker !== null) this.next();
+    while (tensor.producer !== null) this.next();
     if (tensor.failure !== null) throw tensor.failure;
   }
 
-  /** The same without blocking the event loop. */
+  /** Like `ensure`, without blocking the event loop. */
   async ensureLater(tensor: DeviceTensor): Promise<void> {
-    await this.waitFor(tensor.maker);
+    await this.waitFor(tensor.producer);
     if (tensor.failure !== null) throw tensor.failure;
   }
 
-  /** Hands over everything. */
+  /** Submits all queued work. */
   drain(): void {
     while (this.queue.length > 0) this.next();
   }
@@ -67,16 +66,16 @@ export class WorkQueue {
     await this.waitFor(this.queue.at(-1) ?? null);
   }
 
-  private async waitFor(maker: object | null): Promise<void> {
-    const queued = maker as Queued | null;
+  private async waitFor(producer: object | null): Promise<void> {
+    const queued = producer as Queued | null;
     if (queued === null || queued.done) return;
     await new Promise<void>((resolve) => queued.waiting.push(resolve));
   }
 
-  /** Hands over the first in the queue, compiled on this thread. */
+  /** Compiles the first work in the queue on this thread and submits it. */
   private next(): void {
     const first = this.queue.shift();
-    if (first !== undefined) this.hand(first);
+    if (first !== undefined) this.submit(first);
   }
 
   private pump(): void {
@@ -90,20 +89,20 @@ export class WorkQueue {
       let problem: unknown = null;
       try {
         await this.variants.loadLater(first.variant);
-        await this.client.roomLater(first.variant.stages.length);
+        await this.client.roomLater(first.variant.segments.length);
       } catch (error) {
         problem = error;
       }
-      // Somebody who could not wait may have handed it over meanwhile.
+      // A synchronous read may have submitted it meanwhile.
       if (this.queue[0] !== first) continue;
       this.queue.shift();
-      this.hand(first, problem);
+      this.submit(first, problem);
     }
     this.pumping = false;
   }
 
-  /** Gives a run to the device. What goes wrong is told where a result is read. */
-  private hand(queued: Queued, problem: unknown = null): void {
+  /** Submits a run to the device. Errors are thrown when results are read. */
+  private submit(queued: Queued, problem: unknown = null): void {
     try {
       if (problem !== null) throw problem;
       const failed = queued.inputs.find((input) => input.failure !== null);
@@ -113,25 +112,25 @@ export class WorkQueue {
       for (const output of queued.outputs) output.failure = toError(error);
     }
     queued.done = true;
-    for (const output of queued.outputs) output.maker = null;
-    for (const input of queued.inputs) this.tensors.used(input);
-    for (const output of queued.outputs) this.tensors.freeIfDone(output);
-    this.variants.used(queued.variant);
+    for (const output of queued.outputs) output.producer = null;
+    for (const input of queued.inputs) this.tensors.endUse(input);
+    for (const output of queued.outputs) this.tensors.freeIfUnused(output);
+    this.variants.endUse(queued.variant);
     for (const resolve of queued.waiting) resolve();
   }
 
   private run({ variant, ...run }: Work): void {
     this.variants.load(variant);
     this.refuseTooLarge(variant, run.subject);
-    runStages(this.client, this.tensors, variant, run);
+    runProgram(this.client, this.tensors, variant, run);
   }
 
-  /** A CPU's plugin takes what it is promised until the system ends the process. */
+  /** Refuses a run that exceeds the machine's memory. A CPU plugin would allocate until the process is killed. */
   private refuseTooLarge({ bytes }: Variant, subject: string): void {
-    if (this.client.platform !== 'cpu' || bytes < WORTH_ASKING || bytes <= totalmem()) return;
+    if (this.client.platform !== 'cpu' || bytes < MIN_CHECKED_BYTES || bytes <= totalmem()) return;
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
-      `${subject} needs ${gigabytes(bytes)} besides its inputs; this machine has ${gigabytes(totalmem())}.`,
+      `${subject} needs ${gigabytes(bytes)} in addition to its inputs; this machine has ${gigabytes(totalmem())}.`,
       {
         hint: memoryHint,
         details: { bytes, totalBytes: totalmem() },

@@ -4,7 +4,7 @@ import type { Kernel } from '../../kernels/kernel.js';
 import type { Program, Step } from '../../recorder/program.js';
 import { random, startXlaBackend, xlaPlugin } from '../../test-support.js';
 import type { XlaEngine } from './engine.js';
-import { partsOf } from './parts.js';
+import { splitIntoSegments } from './program-segments.js';
 
 const kernel = (name: string): Kernel => ({
   name,
@@ -12,11 +12,11 @@ const kernel = (name: string): Kernel => ({
   rule: () => ({ outputs: [] }),
   tensorflow: (emit, [x]) => emit.op('Neg', [x as never]),
 });
-const kernels = Array.from({ length: 30 }, (_, place) => kernel(`K${place}`));
+const kernels = Array.from({ length: 30 }, (_, index) => kernel(`K${index}`));
 
 /**
- * `layers` times 30 steps in a row, one more before and one behind; the first step of each layer also takes the layer's
- * weight, the last step of the whole what the first one made.
+ * Returns a chain of 30 steps per layer, with a step before and a step after the layers. The first step of a layer also
+ * uses the layer's weight; the last step of the program also uses the result of the first.
  */
 function layered(layers: number): Program {
   const count = 30 * layers + 2;
@@ -47,61 +47,60 @@ function layered(layers: number): Program {
   };
 }
 
-test('layers that repeat are parts that are spelled alike, and what stands before and behind them is in others', () => {
-  const parts = partsOf(layered(5), () => 0) ?? [];
-  expect(parts.map(({ program }) => program.steps.length)).toEqual([1, 30, 30, 30, 30, 30, 1]);
-  expect(parts.map(({ firstStep }) => firstStep)).toEqual([0, 1, 31, 61, 91, 121, 151]);
-  const [before, first, second, , , last, behind] = parts;
+test('repeated layers are equal segments, and the steps before and after them are separate segments', () => {
+  const segments = splitIntoSegments(layered(5), () => 0) ?? [];
+  expect(segments.map(({ program }) => program.steps.length)).toEqual([1, 30, 30, 30, 30, 30, 1]);
+  expect(segments.map(({ firstStep }) => firstStep)).toEqual([0, 1, 31, 61, 91, 121, 151]);
+  const [before, first, second, , , last, after] = segments;
   expect(second?.program).toEqual(first?.program);
   expect(last?.program).toEqual(first?.program);
-  // Inputs of the whole are 0 to 5; the step at position p makes 6 + p.
+  // Inputs of the program are 0 to 5; the step at position p computes 6 + p.
   expect([before?.inputs, before?.outputs]).toEqual([[0], [6]]);
   expect([first?.inputs, first?.outputs]).toEqual([[6, 1], [36]]);
   expect([second?.inputs, second?.outputs]).toEqual([[36, 2], [66]]);
-  expect([behind?.inputs, behind?.outputs]).toEqual([[156, 6], [157]]);
-  // What the step before the layers made is asked for by the last step, too; weights and what a layer hands on are not
-  // asked for again.
-  expect([...(first?.last ?? [])]).toEqual([1]);
-  expect([...(second?.last ?? [])]).toEqual([0, 1]);
+  expect([after?.inputs, after?.outputs]).toEqual([[156, 6], [157]]);
+  // The last step also uses the first step's result. Weights and the results of layers are used once.
+  expect([...(first?.lastUses ?? [])]).toEqual([1]);
+  expect([...(second?.lastUses ?? [])]).toEqual([0, 1]);
 });
 
-test('updates that write in place repeat, too: parts are run in order', () => {
+test('steps with side effects repeat, too, because segments run in order', () => {
   const program = layered(5);
-  const writing = new Map(kernels.map((own): [Kernel, Kernel] => [own, { ...own, hasSideEffects: true }]));
-  const steps = program.steps.map((step) => ({ ...step, kernel: writing.get(step.kernel) ?? step.kernel }));
-  expect(partsOf({ ...program, steps }, () => 0)?.length).toBe(7);
+  const withEffects = new Map(kernels.map((own): [Kernel, Kernel] => [own, { ...own, hasSideEffects: true }]));
+  const steps = program.steps.map((step) => ({ ...step, kernel: withEffects.get(step.kernel) ?? step.kernel }));
+  expect(splitIntoSegments({ ...program, steps }, () => 0)?.length).toBe(7);
 });
 
-test('many layers are taken several at a time, and layers on inputs of other shapes are others', () => {
-  expect(partsOf(layered(20), () => 0)?.map(({ program }) => program.steps.length)).toEqual([
+test('many layers are grouped; layers with inputs of different shapes, or too few layers, do not repeat', () => {
+  expect(splitIntoSegments(layered(20), () => 0)?.map(({ program }) => program.steps.length)).toEqual([
     1, 90, 90, 90, 90, 90, 90, 61,
   ]);
-  expect(partsOf(layered(5), (input) => input)).toBeNull();
-  expect(partsOf(layered(2), () => 0)).toBeNull();
+  expect(splitIntoSegments(layered(5), (input) => input)).toBeNull();
+  expect(splitIntoSegments(layered(2), () => 0)).toBeNull();
 });
 
-describe.skipIf(xlaPlugin === null)('a program in parts', () => {
-  test('computes what it is to, compiles each layer once, and takes the memory of what is disposed', async () => {
+describe.skipIf(xlaPlugin === null)('a program in segments', () => {
+  test('computes correct results, compiles equal layers once, and reuses the memory of disposed tensors', async () => {
     const backend = await startXlaBackend({ moduleFolder: null });
     const { moduleCounters } = backend.engine as XlaEngine;
     const [layers, rounds, size] = [6, 10, 5000];
     const weights = Array.from({ length: layers }, (_, layer) => random([size], layer + 2));
     const numbers = weights.map((weight) => weight.dataSync() as Float32Array);
-    // 30 operations a layer: x ← |x ± w| · ½, ten times, with a plus in rounds that do not repeat within the layer.
+    // 30 operations per layer: x ← |x ± w| · ½, ten times. The signs do not repeat within the layer.
     const plus = new Set([0, 1, 3, 6]);
     const layer = (x: tf.Tensor, weight: tf.Tensor): tf.Tensor => {
       for (let round = 0; round < rounds; round++)
         x = tf.mul(tf.abs((plus.has(round) ? tf.add : tf.sub)(x, weight)), 0.5);
       return x;
     };
-    const expected = (x: number, place: number, behind = layers): number => {
-      for (const weight of numbers.slice(0, behind))
+    const expected = (x: number, index: number, upTo = layers): number => {
+      for (const weight of numbers.slice(0, upTo))
         for (let round = 0; round < rounds; round++)
-          x = Math.fround(Math.abs(Math.fround(x + (plus.has(round) ? 1 : -1) * (weight[place] ?? 0))) * 0.5);
+          x = Math.fround(Math.abs(Math.fround(x + (plus.has(round) ? 1 : -1) * (weight[index] ?? 0))) * 0.5);
       return x;
     };
     let x: tf.Tensor = random([size], 1);
-    const wanted = Float32Array.from(x.dataSync());
+    const reference = Float32Array.from(x.dataSync());
     backend.barrier();
     const [compiled, bytes] = [moduleCounters.compiled, backend.counters().deviceBytes];
     for (let run = 0; run < 3; run++) {
@@ -117,13 +116,13 @@ describe.skipIf(xlaPlugin === null)('a program in parts', () => {
       x.dispose();
       x = next;
       await backend.settle();
-      expect(middle[0]?.dataSync()[7]).toBe(expected(wanted[7] ?? 0, 7, 4));
+      expect(middle[0]?.dataSync()[7]).toBe(expected(reference[7] ?? 0, 7, 4));
       tf.dispose(middle);
-      wanted.forEach((value, place) => (wanted[place] = expected(value, place)));
-      expect(x.dataSync()).toEqual(wanted);
+      reference.forEach((value, index) => (reference[index] = expected(value, index)));
+      expect(x.dataSync()).toEqual(reference);
       expect(backend.counters().deviceBytes).toBe(bytes);
     }
-    // The first layer, those in the middle, the one that is read and the one behind it: not six a run.
+    // Four modules instead of six: the first layer, the middle layers, the layer that is read and the one after it.
     expect(moduleCounters.compiled - compiled).toBe(4);
     tf.dispose([x, ...weights]);
   });
