@@ -115,7 +115,7 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
     expect(rest.map(({ code, errors }) => ({ code, errors }))).toEqual(
       Array.from({ length: 3 }, () => ({ code: 0, errors: '' })),
     );
-    expect(rest[1]?.output).toMatch(/^This is worker 1 \(127\.0\.0\.1:\d+\) of 3; worker 0 shows what goes on\.\n$/);
+    expect(rest[1]?.output).toMatch(/^This is worker 1 \(127\.0\.0\.1:\d+\) of 3; worker 0 shows the progress\.\n$/);
     await expectSame(one, out);
   });
 });

@@ -27,7 +27,7 @@ import {
   readOutline,
 } from './on-demand.js';
 
-/** Every plugin that comes with Whetstone. */
+/** All plugins that come with Whetstone. */
 export const builtInPlugins: readonly Plugin[] = [
   ...corePlugins,
   ...modelPlugins,
@@ -43,7 +43,7 @@ const folderModelLoader: ModelLoader = {
   outline: async (model) => readOutline(await findModelFolder(model)),
 };
 
-/** Loads a model by its folder or name, to ask it for single replies. A backend must have been chosen. */
+/** Loads a model by its folder or name for single replies. A backend must have been chosen. */
 export async function openGenerator(model: string): Promise<TextGenerator> {
   const loaded = await loadModel(await findModelFolder(model));
   return {
@@ -58,7 +58,7 @@ export async function openGenerator(model: string): Promise<TextGenerator> {
   };
 }
 
-/** Has a model answer some conversations together: the likeliest replies, or as `sampling` says. */
+/** Generates replies to several conversations in one batch: greedily, or as `sampling` says. */
 export const replyGenerator =
   (sampling: Omit<GenerationOptions, 'maxNewTokens'> = { temperature: 0 }): ReplyGenerator =>
   (loaded, conversations, { maxNewTokens, signal }) =>
@@ -72,7 +72,7 @@ export const replyGenerator =
       conversations.length,
     );
 
-/** Loads the code that makes batches when the first data is prepared, and makes one factory for all data of a run. */
+/** Loads the batching code when the first data is prepared, and shares one factory among all data of a run. */
 function createLazyBatchSourceFactory(): BatchSourceFactory {
   let factory: Promise<BatchSourceFactory> | null = null;
   const load = async (): Promise<BatchSourceFactory> => {
@@ -87,7 +87,7 @@ function createLazyBatchSourceFactory(): BatchSourceFactory {
   };
 }
 
-/** The services that a run has unless others are registered in their place. */
+/** The default services of a run. Register others under the same tokens to replace them. */
 export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),

@@ -302,7 +302,7 @@ describe('train', () => {
       '--set',
       `training.maxSteps=${steps}`,
     ]);
-    expect(resumed.stderr).toContain(`Going on after step ${checkpoint}`);
+    expect(resumed.stderr).toContain(`Resuming after step ${checkpoint}`);
     expect(resumed).toMatchObject({ code: 0, json: { steps } });
   });
 
@@ -437,7 +437,7 @@ describe('using what was trained', () => {
       'hi\nagain\n/reset\n/exit\nnever\n',
     );
     expect(code).toBe(0);
-    expect(stdout).toContain('starts over');
+    expect(stdout).toContain('A new conversation begins.');
   });
 });
 

@@ -26,11 +26,11 @@ function withSampling(command: Command): Command {
   return command
     .option('--adapter <folder>', 'PEFT adapter to put on the model')
     .option('--max-new-tokens <count>', 'longest reply, in tokens', wholeNumber, 256)
-    .option('--min-new-tokens <count>', 'shortest reply, in tokens: the model may not end it before', wholeNumber)
-    .option('--temperature <number>', 'above 0: sample instead of taking the likeliest token', number)
-    .option('--top-k <count>', 'sample among the k likeliest tokens (0: all)', wholeNumber)
-    .option('--top-p <number>', 'sample among the likeliest tokens that together have this probability', number)
-    .option('--repetition-penalty <number>', 'above 1: tokens that are already there get less likely', number)
+    .option('--min-new-tokens <count>', 'shortest reply, in tokens: end tokens are suppressed until then', wholeNumber)
+    .option('--temperature <number>', 'sample if above 0; otherwise take the most likely token', number)
+    .option('--top-k <count>', 'sample among the k most likely tokens (0: all)', wholeNumber)
+    .option('--top-p <number>', 'sample among the most likely tokens whose probabilities add up to this', number)
+    .option('--repetition-penalty <number>', 'above 1: tokens that have already occurred become less likely', number)
     .option('--seed <number>', 'seed of the sampling', wholeNumber, 42)
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .addOption(backendOption());
@@ -47,7 +47,7 @@ const backendOption = (): Option =>
     'auto',
   );
 
-/** All commands. Each is imported when it is asked for, so that help is quick. */
+/** All commands. Each is imported when it is used, so that help is quick. */
 export function createProgram(): Command {
   const program = new Command('whetstone')
     .description('Fine-tune language models on conversations.')
@@ -57,10 +57,10 @@ export function createProgram(): Command {
   const command = (nameAndArguments: string, description: string): Command =>
     program.command(nameAndArguments).description(description);
 
-  command('train <config>', 'train as a configuration file says')
+  command('train <config>', 'train a model as described by a configuration file')
     .option('--set <path=value>', 'override one setting, as optimizer.learningRate=1e-4 (repeatable)', collect, [])
-    .option('--resume', 'go on from the newest checkpoint of the output folder')
-    .option('--processes <count>', 'train in so many processes on this machine, which share each step', wholeNumber)
+    .option('--resume', 'resume from the newest checkpoint in the output folder')
+    .option('--processes <count>', 'number of processes on this machine that share each step', wholeNumber)
     .option('--json', 'print one machine-readable object last')
     .action(async (config: string, options: { set: string[] }) =>
       (await import('./commands/train.js')).train(config, options),
@@ -73,33 +73,33 @@ export function createProgram(): Command {
   withSampling(command('generate <model>', 'answer one prompt, or each line of the standard input'))
     .option('--prompt <text>', 'the prompt (repeatable)', collect, [])
     .option('--system <text>', 'system message')
-    .option(
-      '--raw',
-      'continue the text as it is, without the chat template: it begins as the tokenizer begins a text of its own',
-    )
+    .option('--raw', "continue the text without the chat template, after the tokenizer's own start tokens")
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
 
-  withSampling(
-    command('evaluate <model>', 'measure a model on conversations: its loss, and metrics over its own answers'),
-  )
+  withSampling(command('evaluate <model>', 'measure a model on conversations: its loss, and metrics of its replies'))
     .option('--data <file>', 'conversations (repeatable)', collect, [])
-    .option('--layout <name>', 'how the rows are written; by default each file is looked at')
+    .option('--layout <name>', 'layout of the rows; detected for each file by default')
     .option(
       '--metric <metric>',
       'exact-match, distinct-n, repetition, chrf, bleu, rouge, a package, a file, or JSON with options (repeatable)',
       collect,
       [],
     )
-    .option('--replies <count>', 'most conversations that are answered for the metrics', wholeNumber, 100)
-    .option('--max-length <tokens>', 'length that conversations are cut at', wholeNumber, 1024)
-    .option('--batch-size <count>', 'conversations at a time', wholeNumber, 8)
+    .option('--replies <count>', 'maximum number of conversations for which replies are generated', wholeNumber, 100)
+    .option(
+      '--max-length <tokens>',
+      'maximum length of a conversation, in tokens; longer ones are truncated',
+      wholeNumber,
+      1024,
+    )
+    .option('--batch-size <count>', 'conversations per batch', wholeNumber, 8)
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/evaluate.js')).evaluateModel(model, options));
 
-  command('import <gguf> <out>', 'make a Hugging Face folder from a GGUF file')
+  command('import <gguf> <out>', 'convert a GGUF file into a Hugging Face folder')
     .addOption(
-      new Option('--dtype <name>', 'how weights are stored; by default as precisely as the file holds them').choices([
+      new Option('--dtype <name>', 'data type of the stored weights; by default the precision of the file').choices([
         'float32',
         'float16',
         'bfloat16',
@@ -110,17 +110,17 @@ export function createProgram(): Command {
       (await import('./commands/import.js')).importModel(gguf, out, options),
     );
 
-  command('merge <model> <adapter> <out>', 'put an adapter into the weights and write the model')
+  command('merge <model> <adapter> <out>', 'merge an adapter into the weights and write the model')
     .addOption(backendOption())
     .addOption(
-      new Option('--dtype <type>', 'what the merged weights are written as')
+      new Option('--dtype <type>', 'data type of the merged weights')
         .choices(['float32', 'bfloat16', 'float16'])
         .default('float32'),
     )
     .addOption(
       new Option(
         '--tolerance <difference>',
-        'largest difference of a logit between model with adapter and merged model; above it nothing is written',
+        'largest allowed difference between the logits before and after merging; nothing is written above it',
       )
         .argParser(distance)
         .default(0.01),
@@ -128,7 +128,7 @@ export function createProgram(): Command {
     .addOption(
       new Option(
         '--base <which>',
-        'the base that a QLoRA adapter goes onto: the dequantised one that it was trained on, or the original',
+        'base model of a QLoRA adapter: the dequantised one that it was trained on, or the original',
       )
         .choices(['quantized', 'original'])
         .default('quantized'),
@@ -138,40 +138,40 @@ export function createProgram(): Command {
       (await import('./commands/merge.js')).merge(model, adapter, out, options),
     );
 
-  const backend = command('backend', 'what to compute on');
+  const backend = command('backend', 'inspect and install tensor backends');
   backend
     .command('info')
-    .description('say what would be used here, and why')
+    .description('show which backend is used on this machine, and why')
     .addOption(backendOption())
     .option('--json', 'print one machine-readable object last')
     .action(async (options) => (await import('./commands/backend.js')).backendInfo(options));
   backend
     .command('install [kind]')
-    .description('fetch what to compute with into the cache (kind: cpu, cuda12, cuda13, rocm7, xla-cpu)')
-    .option('--dry-run', 'say what would be fetched, and fetch nothing')
+    .description('download a backend into the cache (kind: cpu, cuda12, cuda13, rocm7, xla-cpu)')
+    .option('--dry-run', 'list what would be downloaded, without downloading it')
     .option('--json', 'print one machine-readable object last')
     .action(async (kind: string | undefined, options) =>
       (await import('./commands/backend.js')).backendInstall(kind ?? 'cpu', options),
     );
 
-  const model = command('model', 'models in the cache');
+  const model = command('model', 'manage the models in the cache');
   model
     .command('fetch <name>')
-    .description('fetch a published model into the cache')
+    .description('download a published model into the cache')
     .option('--json', 'print one machine-readable object last')
     .action(async (name: string, options) => (await import('./commands/model.js')).modelFetch(name, options));
   model
     .command('list')
-    .description('list the models that are fetched, and those that can be')
+    .description('list downloaded models, and those that can be downloaded')
     .option('--json', 'print one machine-readable object last')
     .action(async (options) => (await import('./commands/model.js')).modelList(options));
 
-  command('plugins', 'list the plugins that configurations can name')
+  command('plugins', 'list the built-in plugins')
     .option('--json', 'print one machine-readable object last')
     .action(async (options) => (await import('./commands/plugins.js')).listPlugins(options));
 
   command('schema', 'print the JSON Schema of configuration files, for editors')
-    .option('--out <file>', 'write it to a file instead')
+    .option('--out <file>', 'write it to this file')
     .action(async (options) => (await import('./commands/schema.js')).writeSchema(options));
   addDataCommands(program);
   return program;
@@ -195,14 +195,14 @@ export async function runCommandLine(parameters: readonly string[]): Promise<num
   }
 }
 
-/** Commander has already written what is wrong, or the help that was asked for. */
+/** Commander has already written the error or the requested help. */
 function usageError(error: CommanderError, json: boolean): number {
   if (error.exitCode === 0) return 0;
   createTerminal(json).result(errorAsJson(new WhetstoneError('USAGE', error.message.replace(/^error: /, ''))));
   return 2;
 }
 
-/** Errors go to standard error, whose colours are its own affair. */
+/** Errors go to standard error, which may support colours if standard output does not. */
 function createStderrPaint(): ReturnType<typeof createTerminal>['paint'] {
   return createTerminal(true).paint;
 }

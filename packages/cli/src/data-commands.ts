@@ -2,24 +2,24 @@ import { LAYOUT_NAMES, TRUNCATION_MODES } from '@whetstone/data/choices';
 import { Option, type Command } from 'commander';
 
 const layout = (): Option =>
-  new Option('--layout <name>', 'how the rows are written; by default each file is looked at').choices([
+  new Option('--layout <name>', 'layout of the rows; detected for each file by default').choices([
     'auto',
     ...LAYOUT_NAMES,
   ]);
 
 const truncation = (): Option =>
-  new Option('--truncation-mode <mode>', 'how a longer conversation is shortened').choices([...TRUNCATION_MODES]);
+  new Option('--truncation-mode <mode>', 'how longer conversations are truncated').choices([...TRUNCATION_MODES]);
 
 const wholeNumber = (text: string): number => Number.parseInt(text, 10);
 
 const workers = (): Option =>
-  new Option('--workers <count>', 'threads for large data; without it, as many as there are cores').argParser(
+  new Option('--workers <count>', 'threads for large data; by default as many as there are cores').argParser(
     wholeNumber,
   );
 
-/** `whetstone data …`: what can be done with data before anything is trained on it. */
+/** `whetstone data …`: commands for data sets. */
 export function addDataCommands(program: Command): void {
-  const data = program.command('data').description('look at data, clean it, compare it');
+  const data = program.command('data').description('inspect, clean and compare data sets');
   const command = (nameAndArguments: string, description: string): Command =>
     data
       .command(nameAndArguments)
@@ -29,56 +29,53 @@ export function addDataCommands(program: Command): void {
 
   command(
     'report <files...>',
-    'write a page about a data set: lengths, languages, topics, duplicates, suspects, scores',
+    'write a page about a data set: lengths, languages, topics, duplicates, suspicious rows, scores',
   )
-    .option('--model <model>', 'folder or name of a model, for lengths in tokens and what is learned')
+    .option('--model <model>', 'folder or name of a model, for lengths in tokens and supervised tokens')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
-    .option('--max-length <tokens>', 'length that training would cut at', wholeNumber)
+    .option('--max-length <tokens>', 'maximum length in training, in tokens', wholeNumber)
     .addOption(truncation())
     .option(
       '--losses <count>',
-      'conversations whose loss under the model is measured, drawn at random; 0 for none',
+      'number of random conversations whose loss is measured with the model; 0 for none',
       wholeNumber,
     )
-    .option('--backend <name>', 'what to measure losses on')
+    .option('--backend <name>', 'backend that measures the losses')
     .addOption(workers())
-    .option('--gate <file>', 'rules that the data must keep to, as JSON: {"maxDuplicates": 0.05, …}')
-    .option('--out <file>', 'where the page is written', 'data-report.html')
+    .option('--gate <file>', 'JSON file of limits that the data must meet: {"maxDuplicates": 0.05, …}')
+    .option('--out <file>', 'output file', 'data-report.html')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataReport(files, options));
 
-  command('inspect <files...>', 'show the first conversations as the model sees them, and what of them is learned')
+  command('inspect <files...>', 'show the first conversations as the model sees them, with supervised tokens marked')
     .requiredOption('--model <model>', 'folder or name of a model')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
-    .option('--max-length <tokens>', 'length that training would cut at', wholeNumber)
+    .option('--max-length <tokens>', 'maximum length in training, in tokens', wholeNumber)
     .addOption(truncation())
     .addOption(workers())
     .option('--count <number>', 'how many', wholeNumber, 3)
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataInspect(files, options));
 
-  command('clean <files...>', 'write the conversations that stay, cleaned, as JSON Lines')
-    .requiredOption('--out <file>', 'where they are written')
-    .option('--with <cleaners>', 'what is done, in this order', (text) => text.split(','), [
+  command('clean <files...>', 'remove unusable conversations and write the rest as JSON Lines')
+    .requiredOption('--out <file>', 'output file')
+    .option('--with <cleaners>', 'cleaners, in this order', (text) => text.split(','), [
       'normalize-text',
       'quality-filter',
       'redact',
       'deduplicate',
     ])
     .addOption(workers())
-    .option('--removals <file>', 'where every removal is written with its reason')
+    .option('--removals <file>', 'file for every removed conversation and its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
 
-  command(
-    'augment <files...>',
-    'write the conversations and further ones made of them, as JSON Lines; for training data alone',
-  )
-    .requiredOption('--out <file>', 'where they are written')
+  command('augment <files...>', 'write the conversations and augmented copies as JSON Lines; for training data only')
+    .requiredOption('--out <file>', 'output file')
     .option(
       '--with <transform>',
       'augment-synonyms, augment-turns, augment-paraphrase, or as JSON with options, as {"use": …, "options": ' +
         '{…}} (repeatable)',
       (text: string, all: string[] | undefined) => [...(all ?? []), text],
     )
-    .option('--seed <number>', 'seed of what is drawn', wholeNumber, 42)
+    .option('--seed <number>', 'random seed', wholeNumber, 42)
     .action(async (files: string[], options) =>
       (await import('./commands/data-augment.js')).dataAugment(files, {
         ...options,
@@ -88,13 +85,12 @@ export function addDataCommands(program: Command): void {
 
   command(
     'diff <before> <after>',
-    'tell what changed from one version of a data set to another, or from the data of one run (its folder) to ' +
-      'that of another',
+    'list the changes between two versions of a data set, or between the data of two runs (their folders)',
   ).action(async (before: string, after: string, options) =>
     (await import('./commands/data-diff.js')).dataDiff(before, after, options),
   );
 
-  command('leaks <train> <eval>', 'fail where evaluation data is also in the training data').action(
+  command('leaks <train> <eval>', 'fail if the training data contains evaluation data').action(
     async (train: string, evaluation: string, options) =>
       (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
   );

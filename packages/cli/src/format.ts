@@ -1,4 +1,4 @@
-/** `2 min 05 s`, `12 s`: whole seconds for people. */
+/** Formats seconds: `2 min 05 s`, `12 s`. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const hours = Math.floor(whole / 3600);
@@ -8,20 +8,20 @@ export function duration(seconds: number): string {
   return minutes > 0 ? `${minutes} min ${rest.padStart(2, '0')} s` : `${rest} s`;
 }
 
-/** `274 MB`, `1.2 GB`, in powers of ten. */
+/** Formats bytes in powers of ten: `274 MB`, `1.2 GB`. */
 export function bytes(count: number): string {
   if (count >= 1e9) return `${(count / 1e9).toFixed(1)} GB`;
   if (count >= 1e6) return `${Math.round(count / 1e6)} MB`;
   return `${Math.max(0, Math.round(count / 1e3))} kB`;
 }
 
-/** A loss with four digits, or `–` where there is none. */
+/** A loss with four digits, or `–` if there is none. */
 export const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
 
 /** `2.0e-4`. */
 export const rate = (value: number): string => value.toExponential(2).replace('e+0', '');
 
-/** Lines of a table, its columns as wide as they need be. */
+/** Formats rows as a table with aligned columns. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows)

@@ -1,5 +1,6 @@
 /**
- * Whetstone in one import: the Trainer with everything that is built in, and what goes before and after a run. Programs
+ * Whetstone in one import: the Trainer with all built-in plugins, and functions for the time before and after a run.
+ * Programs
  * that compose their own trainer import `@whetstone/core` and the packages they need.
  *
  * @module whetstone

@@ -1,13 +1,13 @@
-/** An abort signal that the first Ctrl-C (or SIGTERM) sets off; the second ends the process at once. */
+/** An abort signal that fires at the first Ctrl-C or SIGTERM. The second ends the process at once. */
 export interface Interrupt {
   readonly signal: AbortSignal;
-  /** The same as a signal. */
+  /** Fires at the first signal. */
   abort(): void;
   /** Stops listening. */
   close(): void;
 }
 
-/** @param onFirst told when the first one comes, to say what happens now */
+/** @param onFirst called at the first signal, to report what happens next */
 export function listenForInterrupt(onFirst: () => void): Interrupt {
   const controller = new AbortController();
   const listener = (): void => {

@@ -14,16 +14,15 @@ interface Ending {
   readonly told: ToldError['error'] | null;
 }
 
-/** Seconds that the others have to notice that one has failed, and to end once they are told to. */
+/** Seconds that the other workers have to notice a failure, and to exit after a signal. */
 const GRACE_SECONDS = 15;
 
 /**
- * Starts `count` processes of this command on this machine, as the workers of one run, and waits for all of them.
- * Worker 0 has the terminal; of the others' output, what goes to standard error is shown by name. Signals are passed on
- * to all.
+ * Starts `count` processes of this command as the workers of one run, and waits for all of them. Worker 0 has the
+ * terminal. The standard error of the others is shown with their rank. Signals are forwarded to all.
  *
- * @param parameters the command line that each of them gets
- * @throws what a worker failed with, by its name; `INTERRUPTED` where they were interrupted
+ * @param parameters the command line of each worker
+ * @throws the error of the failed worker, with its rank; `INTERRUPTED` if they were interrupted
  */
 export async function launchWorkers(count: number, parameters: readonly string[], terminal: Terminal): Promise<void> {
   const addresses = await freeAddresses(count);
@@ -45,7 +44,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
           createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
         const ending = await endingOf(child, rank);
         running.delete(child);
-        // They notice by themselves, unless one failed before they have met.
+        // The others notice a lost worker, unless it failed before the rendezvous.
         if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && timers.length === 0) {
           timers.push(
             setTimeout(() => sendAll('SIGTERM'), GRACE_SECONDS * 1000),
@@ -63,7 +62,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
   }
 }
 
-/** Free ports of the loopback interface, all different. */
+/** Returns distinct free ports of the loopback interface. */
 async function freeAddresses(count: number): Promise<string[]> {
   const servers: Server[] = [];
   for (let rank = 0; rank < count; rank++) {
@@ -87,7 +86,7 @@ function startWorker(rank: number, parameters: readonly string[], addresses: rea
       TF_CONFIG: JSON.stringify({ cluster: { worker: addresses }, task: { type: 'worker', index: rank } }),
     },
     stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
-    // In groups of their own: a Ctrl-C of the terminal reaches the launcher alone, which passes it on once.
+    // Own process groups: Ctrl-C reaches only the launcher, which forwards it once.
     detached: true,
     windowsHide: true,
   });
@@ -112,8 +111,8 @@ function endingOf(child: ChildProcess, rank: number): Promise<Ending> {
 }
 
 /**
- * Throws what the workers ended with, if not all ended well. Those that only noticed that another is gone are not
- * heard, where that one has a word.
+ * Throws the error of the workers unless all succeeded. A worker that failed by itself comes before those that only
+ * lost it.
  */
 function conclude(endings: readonly Ending[], terminal: Terminal): void {
   const failed = endings.filter(({ exitCode, signal }) => exitCode !== 0 || signal !== null);
@@ -129,7 +128,7 @@ function conclude(endings: readonly Ending[], terminal: Terminal): void {
   const own = failed.filter((ending) => !isConsequence(ending));
   const [first = failed[0] as Ending, ...others] = own.length > 0 ? own : failed.slice(0, 1);
   const textOf = (ending: Ending): string => JSON.stringify(ending.told);
-  // All say the same of a mistake in the configuration.
+  // All workers report the same configuration error.
   const shared =
     own.length === endings.length && own.every((ending) => ending.told !== null && textOf(ending) === textOf(first));
   if (!shared)
@@ -143,7 +142,7 @@ function errorOf({ rank, exitCode, signal, told }: Ending, named: boolean): Whet
     return new WhetstoneError(
       exitCode === 130 && signal === null ? 'INTERRUPTED' : 'WORKER_LOST',
       `Worker ${rank} ${how}.`,
-      { details: { workers: [rank] }, hint: 'Go on from the last checkpoint with --resume.' },
+      { details: { workers: [rank] }, hint: 'Resume from the last checkpoint with --resume.' },
     );
   }
   const { code, message, ...rest } = told as unknown as Problem & {

@@ -4,7 +4,7 @@ import { errorAsJson } from './terminal.js';
 /** Set for the processes that `whetstone train --processes` starts. */
 export const LAUNCHED_VARIABLE = 'WHETSTONE_LAUNCHED';
 
-/** What a started process tells of its end; how an error reads is the launcher's affair. */
+/** The message with which a started process reports its error. The launcher formats it. */
 export interface ToldError {
   readonly error: ReturnType<typeof errorAsJson>['error'] & { readonly code?: ErrorCode };
   readonly exitCode: number;
@@ -14,11 +14,11 @@ export interface ToldError {
 export const isLaunched = (): boolean => process.env[LAUNCHED_VARIABLE] === '1' && process.send !== undefined;
 
 /**
- * Gives an error to the launcher, which shows it by the worker's name. False where there is none: then it is to be
- * shown here.
+ * Sends an error to the launcher, which shows it with the worker's rank. Returns false if there is no launcher: then
+ * show it here.
  */
 export async function tellLauncher(error: unknown): Promise<boolean> {
-  // A mistake of ours is shown where it happened, with its stack.
+  // An internal error is shown here, with its stack.
   if (!isLaunched() || !isWhetstoneError(error)) return false;
   const told = { ...errorAsJson(error), exitCode: error.exitCode };
   return new Promise((resolve) => {
@@ -26,10 +26,10 @@ export async function tellLauncher(error: unknown): Promise<boolean> {
   });
 }
 
-/** Calls `listener` when the launcher is gone, however that came. */
+/** Calls `listener` when the launcher has exited for any reason. */
 export function onLauncherGone(listener: () => void): void {
   if (!isLaunched()) return;
   process.once('disconnect', listener);
-  // Listening alone keeps no process alive.
+  // The listener must not keep the process alive.
   process.channel?.unref();
 }

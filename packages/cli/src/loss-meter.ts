@@ -5,10 +5,10 @@ import { crossEntropy } from '@whetstone/core/ops';
 import { createExampleMaker } from '@whetstone/data/internal';
 import type { OpenModel } from './open-model.js';
 
-/** Examples that one forward pass sees: few enough that the logits of long ones fit into memory. */
+/** Examples in one forward pass: few enough for the logits of long ones to fit into memory. */
 const TOGETHER = 8;
 
-/** Examples as one batch: a row each, padded on the right. */
+/** Collates examples into one batch, one row each, padded on the right. */
 function batchOf(examples: readonly Example[], padTokenId: number): Batch {
   const length = Math.max(1, ...examples.map(({ ids }) => ids.length));
   const size = examples.length * length;
@@ -28,8 +28,8 @@ function batchOf(examples: readonly Example[], padTokenId: number): Batch {
 }
 
 /**
- * Makes the function that measures how far a model is from given conversations: the mean loss of each one's learned
- * tokens, in nats; null where one has none.
+ * Creates a function that measures the mean loss of each conversation's supervised tokens, in nats; null if it has
+ * none.
  */
 export function createLossMeter(
   { model, tokenizer, renderer, backend }: OpenModel,
@@ -57,7 +57,7 @@ export function createLossMeter(
 
   return async (conversations) => {
     const examples = conversations.map(makeExample);
-    // Examples of one length waste no positions on padding.
+    // Sorted by length: examples of similar length need little padding.
     const order = examples
       .map((_, index) => index)
       .sort((a, b) => (examples[a]?.ids.length ?? 0) - (examples[b]?.ids.length ?? 0));

@@ -2,7 +2,7 @@ import type * as backend from '@whetstone/backend';
 import type * as training from '@whetstone/core/training';
 import type * as models from '@whetstone/models';
 
-// Functions of packages that are loaded at the first call: a program that only imports them starts fast.
+// Functions whose packages are loaded at the first call, so that importing them is fast.
 
 const loadBackend = () => import('@whetstone/backend');
 const loadModels = () => import('@whetstone/models');
@@ -21,18 +21,18 @@ export const readOutline: typeof models.readOutline = async (...inputs) => (awai
 export const importGguf: typeof models.importGguf = async (...inputs) => (await loadModels()).importGguf(...inputs);
 
 /**
- * Continues texts, and streams what is generated: parts of text by row as they become whole. A text ends at the
- * tokenizer's end token, the chat template's stop tokens or `stopTokenIds`, and before a stop text.
+ * Continues texts and streams the result row by row, in complete characters. A text ends at the tokenizer's end token,
+ * the chat template's stop tokens or `stopTokenIds`, or before a stop text.
  *
  * @function
- * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` for one that does not fit the model's context
+ * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` if a prompt is longer than the model's context
  */
 export const generateText: typeof models.generateText = async function* (...inputs) {
   yield* (await loadModels()).generateText(...inputs);
 };
 
 /**
- * Streams the assistant's reply to a conversation, which the model's own chat template renders.
+ * Streams the assistant's reply to a conversation, rendered by the model's chat template.
  *
  * @function
  */

@@ -10,13 +10,15 @@ export interface OpenModelOptions {
   readonly backend?: string;
   readonly adapter?: string;
   readonly chatTemplate?: string;
-  /** A folder whose tokenizer may have tokens that the model's has not: they are added. The adapter's by default. */
+  /**
+   * A folder whose tokenizer may have further tokens, which are added to the model. By default the adapter's folder.
+   */
   readonly tokenizer?: string;
-  /** How weights are kept; with an adapter over a quantised base, as that base by default. */
+  /** Storage format of the weights. By default that of the adapter's quantised base, if it has one. */
   readonly storage?: WeightStorage;
 }
 
-/** A model ready to be talked to. */
+/** A model that is ready to generate. */
 export interface OpenModel extends LoadedModel {
   readonly folder: string;
   readonly backend: TensorBackendInfo;
@@ -56,15 +58,14 @@ export async function openModel(
   }
 }
 
-/** The tokens of one folder's tokenizer that another's lacks. */
+/** Returns the tokens of one folder's tokenizer that another's lacks. */
 async function addedTokens(from: string, to: string): Promise<readonly string[]> {
   const { readTokenizerFiles, tokensAddedTo } = await import('@whetstone/models');
   return tokensAddedTo(await readTokenizerFiles(from), await readTokenizerFiles(to));
 }
 
 /**
- * A file of a folder that may be there. An adapter brings its template along, and a tokenizer with added tokens: what
- * it was trained with is what it is asked with.
+ * Returns an optional file of a folder. An adapter folder contains the template and tokenizer that it was trained with.
  */
 function ownFile(folder: string, name: string): string | null {
   const file = join(folder, name);
@@ -72,8 +73,7 @@ function ownFile(folder: string, name: string): string | null {
 }
 
 /**
- * The numbers that an adapter was trained over, kept as float32: replies are made token by token, and unpacking costs
- * as much for one as for many.
+ * Dequantises the base of an adapter to float32 once. Unpacking it for every generated token would be slow.
  */
 async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
   if (adapter === undefined) return null;
@@ -82,7 +82,7 @@ async function storageFor(adapter: string | undefined): Promise<WeightStorage | 
   return quantization === null ? null : baseNumbers(quantization);
 }
 
-/** Reads an adapter folder and puts it on a model. */
+/** Reads an adapter folder and attaches the adapter to a model. */
 export async function putAdapter(model: LanguageModel, folder: string): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
   const files = await readAdapterFolder(folder);

@@ -6,14 +6,13 @@ import type { Terminal } from './terminal.js';
 
 interface Bar {
   update(value: number, words: Readonly<Record<string, string>>): void;
-  /** Takes the bar away, writes, and draws it anew. */
+  /** Clears the bar, writes, and draws the bar again. */
   around(write: () => void): void;
   stop(): void;
 }
 
 /**
- * A bar with words about it. A MultiBar of one, because a SingleBar jumps back to where it began, whatever was written
- * in between.
+ * A progress bar with text. It is a MultiBar because a SingleBar overwrites lines that were written in the meantime.
  */
 function drawBar(
   stream: NodeJS.WriteStream,
@@ -46,7 +45,7 @@ function drawBar(
   };
 }
 
-/** Draws what an installation does: a bar on a terminal, else a line a stage. */
+/** Shows the progress of an installation: a bar on a terminal, otherwise one line per phase. */
 export function installProgress(terminal: Terminal, signal?: AbortSignal): InstallOptions & { close(): void } {
   const verbs = { download: 'Fetching', verify: 'Checking', unpack: 'Unpacking' } as const;
   let stage = '';
@@ -85,20 +84,20 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
   };
 }
 
-/** Draws a training run from its events. */
+/** Shows the progress of a training run from its events. */
 export interface TrainingProgress {
   start(run: RunInfo): void;
   step(report: StepReport): void;
   evaluated(report: EvaluationReport): void;
-  /** Writes a line without tearing the bar. */
+  /** Writes a line above the bar. */
   line(text: string): void;
-  /** The same for a log. */
+  /** Wraps a logger so that its lines appear above the bar. */
   logger(logger: Logger): Logger;
-  /** Clears the bar, so that other text can be written. */
+  /** Removes the bar. */
   stop(): void;
 }
 
-/** Seconds between lines where nothing can be redrawn. */
+/** Seconds between lines if the bar cannot be redrawn. */
 const lineEverySeconds = 5;
 
 export function trainingProgress(terminal: Terminal): TrainingProgress {
@@ -109,7 +108,7 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
   let lastLine = -Infinity;
   const around = (write: () => void): void => (bar === null ? write() : bar.around(write));
   const text = (report: StepReport): { loss: string; rate: string; speed: string; left: string } => {
-    // The first step also compiles: it would make the estimate worse for the whole run.
+    // The first step is excluded from the estimate: it includes compilation.
     if (report.seconds > 0 && steps > 0) {
       spent += report.seconds;
       tokens += report.supervisedTokens;

@@ -1,6 +1,6 @@
 import type { GenerationOptions } from '@whetstone/models';
 
-/** What the command line says about generation, as commander gives it. */
+/** Generation options as commander parses them. */
 export interface SamplingOptions {
   readonly maxNewTokens: number;
   readonly minNewTokens?: number;
@@ -12,8 +12,8 @@ export interface SamplingOptions {
 }
 
 /**
- * Greedy unless something asks for sampling: then the temperature is 1 where none is given, so that nothing asked for
- * is ignored.
+ * Greedy by default. If `--top-k` or `--top-p` is given without a temperature, the temperature is 1, so that the
+ * option has an effect.
  */
 export function generationOptions({
   maxNewTokens,

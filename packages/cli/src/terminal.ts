@@ -2,26 +2,26 @@ import { formatError, isWhetstoneError, type Json, type Logger, type Problem } f
 import colors from 'picocolors';
 import { messageOf } from '@whetstone/core/util';
 
-/** Where a command writes: text for people, and one object for programs. */
+/** The output of a command: text for people, and one JSON object for programs. */
 export interface Terminal {
-  /** Whether one machine-readable object is wanted; text for people then goes to standard error. */
+  /** Whether `--json` was given. Text for people then goes to standard error. */
   readonly json: boolean;
-  /** Whether progress can be redrawn in place. */
+  /** Whether a line can be redrawn. */
   readonly interactive: boolean;
-  /** The stream for people. */
+  /** The stream for text. */
   readonly stream: NodeJS.WriteStream;
   readonly paint: ReturnType<typeof colors.createColors>;
-  /** A line for people. */
+  /** Writes a line of text. */
   line(text?: string): void;
-  /** Text without a line end, for streaming. */
+  /** Writes text without a line end, for streaming. */
   write(text: string): void;
-  /** The machine-readable object; printed last, and only under `--json`. */
+  /** Prints the JSON object. Does nothing without `--json`. */
   result(value: unknown): void;
-  /** An error or warning for people, on standard error. */
+  /** Writes an error or warning to standard error. */
   complain(text: string): void;
 }
 
-/** Colours and redrawing only where the stream is a terminal, and never under NO_COLOR. */
+/** Uses colours and redrawing only on a terminal, and no colours if NO_COLOR is set. */
 export function createTerminal(json: boolean): Terminal {
   const stream = json ? process.stderr : process.stdout;
   return {
@@ -38,7 +38,7 @@ export function createTerminal(json: boolean): Terminal {
   };
 }
 
-/** What is known of an error, as plain data. */
+/** Returns an error as plain data. */
 export function errorAsJson(error: unknown): { readonly error: Json } {
   if (!isWhetstoneError(error)) return { error: { code: 'INTERNAL', message: messageOf(error) } };
   const plain = ({ message, place, expected, found, hint }: Problem): Json =>
@@ -54,7 +54,7 @@ export function errorAsJson(error: unknown): { readonly error: Json } {
   };
 }
 
-/** What an error knows besides, as far as JSON holds it; null where that is nothing. */
+/** Returns the details of an error that JSON can represent, or null if there are none. */
 function plainDetails(details: unknown): Json | null {
   try {
     const value = JSON.parse(JSON.stringify(details) ?? 'null') as Json;
@@ -64,7 +64,7 @@ function plainDetails(details: unknown): Json | null {
   }
 }
 
-/** An error for a person: whole and without a stack where it is ours, with its stack where it is a mistake of ours. */
+/** Formats an error for people. Only an unexpected error is shown with its stack. */
 export function errorAsText(error: unknown, paint: Terminal['paint']): string {
   if (isWhetstoneError(error)) {
     const text = formatError(error);
@@ -81,7 +81,7 @@ export function errorAsText(error: unknown, paint: Terminal['paint']): string {
   );
 }
 
-/** A log for people: information as it is, warnings and errors marked, debugging left out. */
+/** A logger for people: marks warnings and errors, and omits debug messages. */
 export function terminalLogger(terminal: Terminal): Logger {
   return {
     debug: () => {},

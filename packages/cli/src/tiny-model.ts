@@ -17,8 +17,8 @@ const chatTemplate =
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /**
- * Writes a small Llama with random weights and a tokenizer of single bytes as a Hugging Face folder: a model that is
- * there without any download, for trying things and for tests. It knows nothing until it is trained.
+ * Writes a small Llama with random weights and a byte-level tokenizer as a Hugging Face folder: a model for tests and
+ * experiments that needs no download.
  */
 export async function createTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
   const hidden = options.hiddenSize ?? 64;
@@ -91,12 +91,12 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     );
   }
   await writeSafetensors(join(folder, 'model.safetensors'), tensors);
-  // Last: a folder without it is no model.
+  // Written last: a folder without it is not a model.
   await json('config.json', config);
 }
 
 /**
- * The 256 bytes in the printable characters that GPT-2's byte-level tokenizers write them in, then the special tokens.
+ * The 256 bytes in GPT-2's printable characters for them, then the special tokens.
  */
 function byteVocabulary(): Record<string, number> {
   const printable = (byte: number): boolean =>
@@ -146,7 +146,7 @@ function byteTokenizer(vocabulary: Readonly<Record<string, number>>): unknown {
   };
 }
 
-/** Standard normal numbers: mulberry32 through the Box–Muller transform. */
+/** Standard normal numbers: mulberry32 and the Box–Muller transform. */
 function normalNumbers(seed: number): () => number {
   let state = seed >>> 0;
   const uniform = (): number => {

@@ -8,8 +8,7 @@ import {
 import { builtInPlugins, builtInServices } from './built-ins.js';
 
 /**
- * What a configuration means where it is silent about callbacks and loggers: TRL's gradient clipping, and a log of all
- * metrics.
+ * The default callbacks and loggers of a configuration: TRL's gradient clipping, and a log of all metrics.
  */
 const configDefaults: ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
@@ -27,7 +26,7 @@ const configDefaults: ConfigDefaults = {
   },
 };
 
-/** What local plugin files may import from the running program, so that there is one instance of each module. */
+/** The modules that local plugin files share with the running program, so that each has one instance. */
 const SHARED_MODULES = [
   '@tensorflow/tfjs-core',
   '@whetstone/core',
@@ -39,12 +38,12 @@ const SHARED_MODULES = [
   'whetstone',
 ];
 
-/** By name, because this module is itself part of `whetstone`. */
+/** Imported by name because this module is itself part of `whetstone`. */
 const sharedModules: SharedModules = Object.fromEntries(
   SHARED_MODULES.map((name) => [name, later(() => import(/* @vite-ignore */ name))]),
 );
 
-/** The options of core's Trainer, with everything that is built in behind what the caller gives. */
+/** Adds the built-in plugins and services to the options of core's Trainer. The caller's own come first. */
 function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
   return {
     ...options,
@@ -55,7 +54,7 @@ function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
   };
 }
 
-/** Core's Trainer with all built-in plugins and services: only what its constructor is given differs. */
+/** Core's Trainer with all built-in plugins and services. */
 export class Trainer extends CoreTrainer {
   /** @param config a configuration, or the path of a file that holds one */
   constructor(config: string | object, options: TrainerOptions = {}) {

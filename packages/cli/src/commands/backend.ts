@@ -22,7 +22,7 @@ import { listenForInterrupt } from '../interrupt.js';
 import { installProgress } from '../progress.js';
 import { createTerminal } from '../terminal.js';
 
-/** `whetstone backend info`: what would be computed on here, why, and how fast it multiplies. */
+/** `whetstone backend info`: shows the chosen backend, the reason, and its speed at a matrix product. */
 export async function backendInfo(options: { readonly json?: boolean; readonly backend?: string }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const tensorflow = await findTensorflow();
@@ -75,27 +75,30 @@ const libraryLine = (
   path: string,
 ): string => `${version ?? 'unknown version'} from the ${source}, ${path}`;
 
-/** What weights may be kept in. */
+/** The storage formats of weights that a backend supports. */
 function weightsLine(backend: string): string {
-  if (backend === 'whetstone') return 'kept as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy ask';
+  if (backend === 'whetstone')
+    return 'stored as float32, bfloat16, int8, NF4 or FP4, as the model and the strategy require';
   return ['cpu', 'wasm'].includes(backend)
-    ? 'kept as int8, NF4 or FP4 where qlora asks, else as float32 (bfloat16, too)'
-    : 'kept as float32, whatever the model and the strategy ask';
+    ? 'stored as int8, NF4 or FP4 by qlora, otherwise as float32, even if bfloat16 is configured'
+    : 'always stored as float32';
 }
 
-/** What the system shows of accelerators. */
+/** The accelerators that the operating system reports. */
 function acceleratorLine(engine: string): string {
   const present = presentAccelerators();
-  if (present === null) return 'not looked for on this system';
-  if (present.length === 0) return 'none is seen (no /dev/nvidia0, no /dev/kfd)';
+  if (present === null) return 'detection is not supported on this system';
+  if (present.length === 0) return 'none found (no /dev/nvidia0, no /dev/kfd)';
   const titles = present.map(({ title }) => title).join(', ');
-  return engine === 'xla' ? titles : `${titles}; its plugin comes with: ${present.map(({ hint }) => hint).join(', ')}`;
+  return engine === 'xla'
+    ? titles
+    : `${titles}; install its plugin with: ${present.map(({ hint }) => hint).join(', ')}`;
 }
 
-/** What a plugin needs that cannot be fetched with it. */
+/** What a plugin needs and `backend install` cannot download. */
 const alsoNeeded: Readonly<Partial<Record<XlaPluginKind, string>>> = {
-  cuda12: 'It needs an NVIDIA driver of version 525 or later; everything else of CUDA is fetched.',
-  cuda13: 'It needs an NVIDIA driver of version 580 or later; everything else of CUDA is fetched.',
+  cuda12: 'It needs NVIDIA driver 525 or later; the rest of CUDA is downloaded.',
+  cuda13: 'It needs NVIDIA driver 580 or later; the rest of CUDA is downloaded.',
   rocm7:
     "It needs AMD's ROCm 7 besides, which is not on the package index: it looks in /opt/rocm/lib and " +
     'LD_LIBRARY_PATH. `ldd` on the plugin shows which libraries are missing.',
@@ -106,8 +109,7 @@ export const installKinds: readonly string[] = ['cpu', ...xlaPluginKinds];
 const isPluginKind = (kind: string): kind is XlaPluginKind => (xlaPluginKinds as readonly string[]).includes(kind);
 
 /**
- * `whetstone backend install KIND`: fetches libtensorflow, or an XLA plugin with the libraries that it needs, into the
- * cache.
+ * `whetstone backend install KIND`: downloads libtensorflow, or an XLA plugin with its libraries, into the cache.
  */
 export async function backendInstall(
   kind: string,

@@ -9,9 +9,9 @@ export interface ChatOptions extends OpenModelOptions, SamplingOptions {
   readonly system?: string;
 }
 
-const help = '/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops a reply.';
+const help = '/reset starts a new conversation, /exit or Ctrl-D quits, Ctrl-C stops a reply.';
 
-/** `whetstone chat MODEL`: a conversation on the terminal; every turn sees those before. */
+/** `whetstone chat MODEL`: a conversation on the terminal, with all earlier turns as context. */
 export async function chat(model: string, options: ChatOptions): Promise<void> {
   const terminal = createTerminal(false);
   const opened = await openModel(model, options);
@@ -54,7 +54,7 @@ async function converse(terminal: Terminal, opened: OpenModel, options: ChatOpti
       if (text === '/exit' || text === '/quit') break;
       if (text === '/reset') {
         messages = [...beginning];
-        terminal.line(terminal.paint.dim('The conversation starts over.'));
+        terminal.line(terminal.paint.dim('A new conversation begins.'));
       } else if (text.startsWith('/')) terminal.line(terminal.paint.dim(help));
       else if (text !== '') {
         replying = new AbortController();
@@ -73,10 +73,10 @@ async function converse(terminal: Terminal, opened: OpenModel, options: ChatOpti
     process.off('SIGINT', interrupted);
     input.close();
   }
-  if (left) throw new WhetstoneError('INTERRUPTED', 'The conversation was left.');
+  if (left) throw new WhetstoneError('INTERRUPTED', 'The conversation was interrupted.');
 }
 
-/** Streams one reply. @returns the conversation with it, or without the last message where there is no reply */
+/** Streams one reply. @returns the conversation with the reply, or without its last message if there is no reply */
 async function takeTurn(
   terminal: Terminal,
   opened: OpenModel,

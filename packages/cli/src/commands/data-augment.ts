@@ -20,7 +20,7 @@ export interface AugmentOptions {
   readonly json?: boolean;
 }
 
-/** The transforms of a command line, checked and completed like those of a configuration. */
+/** Validates the transforms of a command line and fills in their defaults, as for a configuration. */
 async function openTransforms(given: readonly string[], seed: number, terminal: Terminal): Promise<DataTransform[]> {
   const uses = given.map((text): unknown => {
     if (!text.trimStart().startsWith('{')) return text;
@@ -36,7 +36,7 @@ async function openTransforms(given: readonly string[], seed: number, terminal: 
   });
   const baseFolder = process.cwd();
   const registry = createRegistry(builtInPlugins);
-  // The rest of a configuration is there only because it has to be.
+  // A configuration requires the other keys; they are not used.
   const raw = rawConfigOf({ model: '.', strategy: 'full', data: { train: '.', transforms: uses } }, baseFolder);
   const { config, pluginFor } = await resolveConfig(raw, {
     defaults: { dataSource: 'conversations' },
@@ -59,8 +59,8 @@ async function openTransforms(given: readonly string[], seed: number, terminal: 
 }
 
 /**
- * A conversation as a row of `{"messages", "tools"?, …columns}`, or of the layout that its form needs; what was made of
- * another says of which.
+ * Returns a conversation as a JSON row: `{"messages", "tools"?, …columns}`, or the layout of its form. Augmented ones
+ * have `augmentedFrom`.
  */
 function rowOf({ form, messages, tools, columns, origin }: Conversation): string {
   const content = (index: number): unknown => messages[index]?.content;
@@ -77,7 +77,7 @@ function rowOf({ form, messages, tools, columns, origin }: Conversation): string
   return `${JSON.stringify({ ...parts, ...columns, ...from })}\n`;
 }
 
-/** `whetstone data augment FILES --out FILE`: the conversations, and what is made of them, as JSON Lines. */
+/** `whetstone data augment FILES --out FILE`: writes the conversations and their augmented copies as JSON Lines. */
 export async function dataAugment(paths: readonly string[], options: AugmentOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = await openTransforms(options.with, options.seed, terminal);
@@ -107,6 +107,6 @@ export async function dataAugment(paths: readonly string[], options: AugmentOpti
       ]),
     ),
   );
-  terminal.line(`All of them are in ${file}`);
+  terminal.line(`Written to ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

@@ -16,7 +16,7 @@ import { table } from '../format.js';
 import { createTerminal, type Terminal } from '../terminal.js';
 import type { DataOptions } from './data.js';
 
-/** Places that are listed of each kind. */
+/** The number of conversations that are listed of each kind. */
 const LISTED = 20;
 
 interface Manifests {
@@ -27,7 +27,9 @@ interface Manifests {
 const read = (path: string, { layout }: DataOptions): Promise<DataSource> =>
   createConversationSource({ path: [path], layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
 
-/** What a run wrote down of its data, where the path is the folder of a run or its data.json. */
+/**
+ * Reads the description of a run's data if the path is the folder of a run or its data.json; otherwise returns null.
+ */
 async function manifestsOf(path: string): Promise<Manifests | null> {
   const file = path.endsWith('data.json') ? path : join(path, 'data.json');
   if (!existsSync(file)) return null;
@@ -44,7 +46,7 @@ async function manifestsOf(path: string): Promise<Manifests | null> {
   return value;
 }
 
-/** Rows that cannot be read are in no comparison: they are told, and an error where there is nothing else. */
+/** Reports unreadable rows, which are not compared. Throws if no row is readable. */
 function tellUnreadable(name: string, { unreadable }: DataSource, conversations: number, terminal: Terminal): void {
   const [first] = unreadable;
   if (first === undefined) return;
@@ -58,7 +60,7 @@ function tellUnreadable(name: string, { unreadable }: DataSource, conversations:
 
 const keyOf = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? ''}:${index}`;
 
-/** The texts of some places, read again: a comparison keeps hashes alone. */
+/** Reads the texts of some conversations again: a comparison stores only hashes. */
 async function textsOf(source: DataSource, places: readonly Origin[]): Promise<ReadonlyMap<string, Conversation>> {
   const wanted = new Set(places.map(keyOf));
   const found = new Map<string, Conversation>();
@@ -71,7 +73,7 @@ async function textsOf(source: DataSource, places: readonly Origin[]): Promise<R
   return found;
 }
 
-/** A turn's text in one line. */
+/** The text of a turn on one line. */
 function short(content: unknown): string {
   const text = (typeof content === 'string' ? content : JSON.stringify(content ?? ''))
     .replace(/\s+/g, ' ')
@@ -81,7 +83,7 @@ function short(content: unknown): string {
 }
 
 /**
- * `whetstone data diff A B`: what changed from one version of a data set to another, or between the data of two runs.
+ * `whetstone data diff A B`: lists the changes between two versions of a data set, or between the data of two runs.
  */
 export async function dataDiff(before: string, after: string, options: DataOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
@@ -89,8 +91,8 @@ export async function dataDiff(before: string, after: string, options: DataOptio
   const [old, young] = manifests;
   if (old && young) return diffRuns(old, young, terminal);
   if (old || young)
-    throw new WhetstoneError('USAGE', 'One is the data of a run, the other is a data set.', {
-      expected: 'two data sets, or two folders of runs',
+    throw new WhetstoneError('USAGE', 'The data of a run cannot be compared with a data set.', {
+      expected: 'two data sets, or the folders of two runs',
       found: `${before} and ${after}`,
     });
 
@@ -115,18 +117,18 @@ export async function dataDiff(before: string, after: string, options: DataOptio
   };
   const was = await textsOf(sources[0], [...listed.removed, ...listed.changed.map((pair) => pair.before)]);
   const is = await textsOf(sources[1], [...listed.added, ...listed.changed.map((pair) => pair.after)]);
-  const place = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? index + 1}`;
+  const positionOf = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? index + 1}`;
   const turn = (conversation: Conversation | undefined, at: number): string =>
     short(conversation?.messages.at(at)?.content ?? '');
   const more = (count: number): void => (count > LISTED ? terminal.line(`  and ${count - LISTED} more`) : undefined);
   for (const origin of listed.removed)
-    terminal.line(`${terminal.paint.red('-')} ${place(origin)}  ${turn(was.get(keyOf(origin)), 0)}`);
+    terminal.line(`${terminal.paint.red('-')} ${positionOf(origin)}  ${turn(was.get(keyOf(origin)), 0)}`);
   more(removed.length);
   for (const origin of listed.added)
-    terminal.line(`${terminal.paint.green('+')} ${place(origin)}  ${turn(is.get(keyOf(origin)), 0)}`);
+    terminal.line(`${terminal.paint.green('+')} ${positionOf(origin)}  ${turn(is.get(keyOf(origin)), 0)}`);
   more(added.length);
   for (const pair of listed.changed) {
-    terminal.line(`${terminal.paint.yellow('~')} ${place(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
+    terminal.line(`${terminal.paint.yellow('~')} ${positionOf(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
     terminal.line(`    ${terminal.paint.red('-')} ${turn(was.get(keyOf(pair.before)), -1)}`);
     terminal.line(`    ${terminal.paint.green('+')} ${turn(is.get(keyOf(pair.after)), -1)}`);
   }
@@ -145,7 +147,7 @@ function diffRuns(before: Manifests, after: Manifests, terminal: Terminal): void
   });
   const shown = (value: unknown): string =>
     value === undefined ? '–' : short(typeof value === 'string' ? value : JSON.stringify(value));
-  if (changes.length === 0) terminal.line('Both runs learned from the same data, made in the same way.');
+  if (changes.length === 0) terminal.line('Both runs used the same data, prepared in the same way.');
   else
     terminal.line(
       table([

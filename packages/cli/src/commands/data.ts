@@ -53,20 +53,20 @@ export interface DataOptions {
   readonly chatTemplate?: string;
   readonly maxLength?: number;
   readonly truncationMode?: string;
-  /** Worker threads; as many as there are cores where absent. */
+  /** Worker threads; by default as many as there are cores. */
   readonly workers?: number;
 }
 
 function truncationModeOf({ truncationMode = 'keep_start' }: DataOptions): BatchOptions['truncationMode'] {
   const mode = TRUNCATION_MODES.find((name) => name === truncationMode);
   if (mode === undefined)
-    throw new WhetstoneError('USAGE', `There is no way "${truncationMode}" to shorten a conversation.`, {
+    throw new WhetstoneError('USAGE', `Unknown truncation mode "${truncationMode}".`, {
       expected: TRUNCATION_MODES.join(', '),
     });
   return mode;
 }
 
-/** Tells how far a long reading is: one line that is written anew on a terminal, else a line every few seconds. */
+/** Reports progress: one line that is redrawn on a terminal, otherwise a line every few seconds. */
 function showProgress(terminal: Terminal): (progress: ReadingProgress) => void {
   let last = 0;
   return (progress) => {
@@ -85,7 +85,7 @@ const threadsOf = ({ workers }: DataOptions, terminal: Terminal): ThreadOptions 
 const read = (paths: readonly string[], { layout }: DataOptions): Promise<DataSource> =>
   createConversationSource({ path: paths, layout: (layout ?? 'auto') as LayoutName | 'auto' }, process.cwd());
 
-/** The tokenizer and the template of a model, without its weights. */
+/** Loads the tokenizer and chat template of a model without its weights. */
 async function openTokenizing(
   model: string,
   chatTemplate?: string,
@@ -95,7 +95,7 @@ async function openTokenizing(
   return { tokenizer, renderer: await loadRenderer(folder, tokenizer, { chatTemplatePath: chatTemplate ?? null }) };
 }
 
-/** Writes a file that appears whole or not at all: `fill` is given what writes a part. */
+/** Writes a file atomically: `fill` receives a function that appends to it. */
 async function writeWhole(
   file: string,
   fill: (write: (part: string | Uint8Array) => void) => Promise<void> | void,
@@ -131,7 +131,7 @@ async function openGate(file: string): Promise<QualityGate> {
   return readGate(value);
 }
 
-/** `whetstone data report FILES`: one HTML page about a data set, and with `--json` the same as data. */
+/** `whetstone data report FILES`: writes an HTML page about a data set; `--json` prints the same as data. */
 export async function dataReport(
   paths: readonly string[],
   options: DataOptions & {
@@ -156,8 +156,8 @@ export async function dataReport(
   const tokenizing = opened ?? (model === undefined ? undefined : await openTokenizing(model, chatTemplate));
   if (opened)
     terminal.line(
-      `The loss of up to ${losses} conversations is measured under ${basename(opened.folder)} on ` +
-        `${opened.backend.backend} (--losses says how many; 0: none)`,
+      `Measuring the loss of up to ${losses} conversations with ${basename(opened.folder)} on ` +
+        `${opened.backend.backend} (--losses sets the number; 0 for none)`,
     );
   const report = await analyseData({
     title: paths.map((path) => basename(path)).join(', '),
@@ -186,7 +186,7 @@ export async function dataReport(
           ]
         : []),
       ...(report.tokens
-        ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are learned`]]
+        ? [['tokens', `${report.tokens.total}, of which ${report.tokens.supervised} are supervised`]]
         : []),
     ]),
   );
@@ -196,8 +196,8 @@ export async function dataReport(
 }
 
 /**
- * `whetstone data inspect FILES --model MODEL`: the proof of what is learned, and the first conversations as the model
- * sees them, what is learned in colour.
+ * `whetstone data inspect FILES --model MODEL`: verifies the supervision and prints the first conversations as the
+ * model sees them, supervised tokens in colour.
  */
 export async function dataInspect(
   paths: readonly string[],
@@ -218,7 +218,7 @@ export async function dataInspect(
   if (inspections.length > 0)
     terminal.line(
       terminal.paint.isColorSupported
-        ? `${terminal.paint.black(terminal.paint.bgGreen('learned'))}  ${terminal.paint.dim('context')}  ` +
+        ? `${terminal.paint.black(terminal.paint.bgGreen('supervised'))}  ${terminal.paint.dim('context')}  ` +
             `${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n`
         : '⟦learned⟧  context  ⟨cut off⟩\n',
     );
@@ -253,8 +253,8 @@ const cleaners: Readonly<Record<string, () => DataTransform>> = {
 };
 
 /**
- * `whetstone data clean FILES --out FILE`: the conversations that stay, cleaned, as JSON Lines; and why the others do
- * not.
+ * `whetstone data clean FILES --out FILE`: writes the remaining, cleaned conversations as JSON Lines, and reports why
+ * others were removed.
  */
 export async function dataClean(
   paths: readonly string[],
@@ -264,7 +264,7 @@ export async function dataClean(
   const transforms = options.with.map((name) => {
     const create = cleaners[name];
     if (!create)
-      throw new WhetstoneError('USAGE', `There is no cleaner "${name}".`, {
+      throw new WhetstoneError('USAGE', `Unknown cleaner "${name}".`, {
         expected: Object.keys(cleaners).join(', '),
       });
     return create();
@@ -295,6 +295,6 @@ export async function dataClean(
       ]),
     ),
   );
-  terminal.line(`The conversations that stay are in ${file}`);
+  terminal.line(`The remaining conversations are in ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

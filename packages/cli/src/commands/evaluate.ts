@@ -16,9 +16,9 @@ export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
   readonly layout?: string;
   readonly maxLength: number;
   readonly batchSize: number;
-  /** Names of metrics, packages or files, or JSON with options. */
+  /** Metrics: built-in names, packages, files, or JSON with options. */
   readonly metric: readonly string[];
-  /** Most conversations that are answered for the metrics. */
+  /** Maximum number of conversations for which replies are generated. */
   readonly replies: number;
   readonly json?: boolean;
 }
@@ -33,7 +33,7 @@ async function createMetric(given: string, logger: Logger): Promise<Named<Metric
   if (problem !== undefined)
     throw new WhetstoneError(
       'CONFIG_INVALID',
-      `The options of the metric ${plugin.name} are wrong: ${problem.message}`,
+      `The options of the metric ${plugin.name} are invalid: ${problem.message}`,
       { ...problem, problems: others },
     );
   const metric = await plugin.create(options as never, {
@@ -50,7 +50,7 @@ function parseUse(text: string): { readonly use: string; readonly options: objec
     const { use, options = {} } = JSON.parse(text) as { readonly use?: unknown; readonly options?: object };
     if (typeof use === 'string') return { use, options };
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new WhetstoneError(
     'USAGE',
@@ -59,12 +59,15 @@ function parseUse(text: string): { readonly use: string; readonly options: objec
   );
 }
 
-/** `whetstone evaluate MODEL --data FILES`: the loss over the data's answers, and metrics over the model's own. */
+/**
+ * `whetstone evaluate MODEL --data FILES`: measures the loss of the data's replies, and metrics of the model's own
+ * replies.
+ */
 export async function evaluateModel(model: string, options: EvaluateOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const logger = terminalLogger(terminal);
   if (options.data.length === 0)
-    throw new WhetstoneError('USAGE', 'There is no data to evaluate on.', { hint: 'Give files with --data.' });
+    throw new WhetstoneError('USAGE', 'No evaluation data was given.', { hint: 'Pass files with --data.' });
   const metrics = await Promise.all(options.metric.map((name) => createMetric(name, logger)));
   const source = await createConversationSource(
     { path: options.data, layout: (options.layout ?? 'auto') as LayoutName | 'auto' },
@@ -101,7 +104,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     if (metrics.length > 0 && tasks.length === 0)
       throw new WhetstoneError(
         'DATA_EMPTY',
-        'No conversation ends with an answer that a reply could be compared with.',
+        'No conversation ends with a reply of the assistant, which metrics compare with.',
       );
     const answered = await measureReplies(
       opened,

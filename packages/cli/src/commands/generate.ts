@@ -14,15 +14,15 @@ export interface GenerateOptions extends OpenModelOptions, SamplingOptions {
 }
 
 /**
- * `whetstone generate MODEL`: one reply a prompt, from the command line or, without any, from the lines of standard
- * input.
+ * `whetstone generate MODEL`: prints one reply per prompt. Prompts come from the command line or, if there are none,
+ * from the lines of standard input.
  */
 export async function generateReplies(model: string, options: GenerateOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const prompts = options.prompt.length > 0 ? options.prompt : await readLines();
   if (prompts.length === 0)
-    throw new WhetstoneError('USAGE', 'There is no prompt.', {
-      hint: 'Give one with --prompt, or write one a line to the standard input.',
+    throw new WhetstoneError('USAGE', 'No prompt was given.', {
+      hint: 'Pass --prompt, or write one prompt per line to standard input.',
     });
   const interrupt = listenForInterrupt(() => {});
   const opened = await openModel(model, options);

@@ -2,7 +2,10 @@ import { importGguf, type ImportDtype } from '@whetstone/models';
 import { listenForInterrupt } from '../interrupt.js';
 import { createTerminal } from '../terminal.js';
 
-/** `whetstone import file.gguf OUT`: weights, configuration, tokenizer and chat template as a Hugging Face folder. */
+/**
+ * `whetstone import file.gguf OUT`: writes its weights, configuration, tokenizer and chat template as a Hugging Face
+ * folder.
+ */
 export async function importModel(
   gguf: string,
   out: string,

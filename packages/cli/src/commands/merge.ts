@@ -17,27 +17,26 @@ import { createTerminal } from '../terminal.js';
 export interface MergeOptions {
   readonly json?: boolean;
   readonly backend?: string;
-  /** What the merged weights are written as. */
+  /** Data type of the merged weights. */
   readonly dtype: 'float32' | 'bfloat16' | 'float16';
-  /** Largest difference of a logit that is put up with. */
+  /** Largest allowed difference of a logit. */
   readonly tolerance: number;
-  /** Which base a QLoRA adapter goes onto. */
+  /** The base model of a QLoRA adapter. */
   readonly base: 'quantized' | 'original';
 }
 
 const dtypes = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
 
 /**
- * `whetstone merge MODEL ADAPTER OUT`: the model with the adapter in its weights, as a Hugging Face folder. What the
- * merged model computes is compared with what model and adapter compute, and nothing is written where they differ by
- * more than the tolerance.
+ * `whetstone merge MODEL ADAPTER OUT`: merges an adapter and writes the model as a Hugging Face folder. Compares its
+ * logits with those of model and adapter, and writes nothing if they differ by more than the tolerance.
  */
 export async function merge(model: string, adapter: string, out: string, options: MergeOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const folder = resolve(out);
   const dtype = dtypes[options.dtype];
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
-  // Signals are heard between two parts of the work.
+  // Signals are processed between two steps of the merge.
   const goOn = async (): Promise<void> => {
     await setImmediate();
     if (interrupt.signal.aborted)
@@ -100,19 +99,19 @@ export async function merge(model: string, adapter: string, out: string, options
 function differs(difference: number, { tolerance, dtype, base }: MergeOptions): WhetstoneError {
   const reasons = [
     ...(dtype === 'float32' ? [] : [`weights rounded to ${dtype}`]),
-    ...(base === 'original' ? ['the original base in place of the quantised one that the adapter was trained on'] : []),
+    ...(base === 'original' ? ['the original base instead of the quantised one that the adapter was trained on'] : []),
   ];
   return new WhetstoneError(
     'MERGE_DIFFERS',
-    'The merged model would compute something else than model and adapter do; nothing was written.',
+    'The merged model would differ from the model with its adapter; nothing was written.',
     {
       expected: `logits that differ by at most ${tolerance}`,
       found: `a difference of ${difference.toPrecision(3)}`,
       details: { largestLogitDifference: difference, tolerance },
       hint:
         reasons.length === 0
-          ? 'Raise --tolerance if that is what you want.'
-          : `It comes of ${reasons.join(' and ')}. Leave that, or raise --tolerance if that is what you want.`,
+          ? 'Raise --tolerance to accept the difference.'
+          : `The cause is ${reasons.join(' and ')}. Avoid it, or raise --tolerance to accept the difference.`,
     },
   );
 }

@@ -22,7 +22,7 @@ export async function modelFetch(name: string, options: { readonly json?: boolea
   }
 }
 
-/** `whetstone model list`: what is fetched, and what can be. */
+/** `whetstone model list`: lists downloaded models, and those that can be downloaded. */
 export async function modelList(options: { readonly json?: boolean }): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const present = await fetchedModels();
@@ -49,7 +49,7 @@ export async function modelList(options: { readonly json?: boolean }): Promise<v
   terminal.result(rows);
 }
 
-/** What a published model is: its size, precision and licence. Empty for a folder that has only been put there. */
+/** Size, precision and licence of a published model. Empty for other folders in the cache. */
 function describe(name: string): string {
   const published = publishedModels[name];
   return published === undefined ? '' : `${published.description}; ${published.precision}; ${published.licence}`;

@@ -2,7 +2,7 @@ import { builtInPlugins } from '../built-ins.js';
 import { table } from '../format.js';
 import { createTerminal } from '../terminal.js';
 
-/** `whetstone plugins`: what a configuration can name without installing anything. */
+/** `whetstone plugins`: lists the built-in plugins. */
 export function listPlugins(options: { readonly json?: boolean }): void {
   const terminal = createTerminal(options.json === true);
   const rows = builtInPlugins

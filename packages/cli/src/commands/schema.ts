@@ -5,8 +5,7 @@ import { builtInPlugins } from '../built-ins.js';
 import { createTerminal } from '../terminal.js';
 
 /**
- * `whetstone schema`: the JSON Schema of configuration files, with the schema of each built-in plugin where its name
- * stands.
+ * `whetstone schema`: prints the JSON Schema of configuration files, including the options of every built-in plugin.
  */
 export async function writeSchema(options: { readonly out?: string }): Promise<void> {
   const schema = editorSchema(builtInPlugins.map((plugin) => ({ use: plugin.name, plugin })));
@@ -17,5 +16,5 @@ export async function writeSchema(options: { readonly out?: string }): Promise<v
   }
   const file = resolve(options.out);
   await writeAtomically(file, async (handle) => void (await handle.writeFile(text)));
-  createTerminal(false).line(`${file}: name it in a configuration as "$schema"`);
+  createTerminal(false).line(`Written to ${file}. Reference it as "$schema" in a configuration.`);
 }

@@ -13,36 +13,38 @@ export interface TrainOptions {
   readonly set: readonly string[];
   readonly resume?: boolean;
   readonly json?: boolean;
-  /** Processes to start on this machine; absent: this one alone, or as TF_CONFIG says. */
+  /** Processes to start on this machine. By default this one only, or those that TF_CONFIG lists. */
   readonly processes?: number;
 }
 
 /**
- * `whetstone train run.json`: trains with progress, by itself or as one of several processes, of which only worker 0
- * shows what goes on. The first Ctrl-C ends the run with a checkpoint, the second at once.
+ * `whetstone train run.json`: trains and shows progress. Of several processes, only worker 0 does. The first Ctrl-C
+ * ends the run with a checkpoint, the second ends it at once.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
   const place = clusterOfEnvironment();
   const loud = createTerminal(options.json === true);
   if (options.processes !== undefined && options.processes !== 1) {
     if (options.processes === 0)
-      throw new WhetstoneError('USAGE', 'A run needs a process.', { found: '--processes 0' });
+      throw new WhetstoneError('USAGE', 'A run needs at least one process.', { found: '--processes 0' });
     if (place !== null)
       throw new WhetstoneError(
         'USAGE',
-        '--processes starts workers on this machine, but TF_CONFIG says that this is one already.',
-        { hint: 'Leave out one of the two.' },
+        '--processes starts workers, but TF_CONFIG already makes this process a worker.',
+        { hint: 'Use only one of them.' },
       );
     return launchWorkers(options.processes, commandLineOf(config, options), loud);
   }
   const terminal = place === null || place.rank === 0 ? loud : quiet(loud);
   if (place !== null && place.rank > 0 && !isLaunched())
-    loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows what goes on.`);
+    loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows the progress.`);
   const progress = trainingProgress(terminal);
   const interrupt = listenForInterrupt(() => {
     progress.stop();
     if (place === null || place.rank === 0)
-      terminal.complain('Interrupted: finishing this step and writing a checkpoint. Once more ends at once.');
+      terminal.complain(
+        'Interrupted: finishing this step and writing a checkpoint. Press Ctrl-C again to stop immediately.',
+      );
   });
   onLauncherGone(interrupt.abort);
   const trainer = new Trainer(config, {
@@ -57,7 +59,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
       `${run.totalSteps} steps; ${run.trainableParameters.toLocaleString('en')} of ` +
         `${run.totalParameters.toLocaleString('en')} parameters are trained.`,
     );
-    if (run.startStep > 0) terminal.line(`Going on after step ${run.startStep}.`);
+    if (run.startStep > 0) terminal.line(`Resuming after step ${run.startStep}.`);
     progress.start(run);
   });
   trainer.on('step', progress.step);
@@ -74,7 +76,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
   }
 }
 
-/** The same command line for each worker. */
+/** The command line of every worker. */
 const commandLineOf = (config: string, { set, resume, json }: TrainOptions): string[] => [
   'train',
   config,
@@ -83,7 +85,7 @@ const commandLineOf = (config: string, { set, resume, json }: TrainOptions): str
   ...(json === true ? ['--json'] : []),
 ];
 
-/** A terminal for a worker that shows nothing but errors. Warnings are worker 0's too. */
+/** A terminal for workers other than 0: it shows only errors. Worker 0 shows the warnings. */
 const quiet = (terminal: Terminal): Terminal => ({
   ...terminal,
   interactive: false,
@@ -93,7 +95,7 @@ const quiet = (terminal: Terminal): Terminal => ({
   complain: () => undefined,
 });
 
-/** What a run came to, in a few lines. */
+/** Prints the results of a run in a few lines. */
 export function describeReport(terminal: Terminal, report: RunReport): void {
   terminal.line(
     `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} ` +
@@ -109,5 +111,5 @@ export function describeReport(terminal: Terminal, report: RunReport): void {
       `evaluation loss ${loss(report.evalLossBefore)} → ${terminal.paint.bold(loss(report.evalLossAfter))}`,
     );
   if (report.stopReason !== null) terminal.line(`stopped early: ${report.stopReason}`);
-  if (report.outputFolder !== null) terminal.line(`everything is in ${report.outputFolder}`);
+  if (report.outputFolder !== null) terminal.line(`written to ${report.outputFolder}`);
 }
