@@ -94,6 +94,10 @@ it is not up to date.
 \`dist/tfjs-gradients.js\` of \`@whetstone/core\` holds gradient functions of @tensorflow/tfjs-core, Copyright Google
 LLC, under the [Apache License 2.0](packages/core/LICENSE.tfjs-core.txt).
 
+\`dist/phone-numbers.cjs\` of \`@whetstone/data\` holds a function of libphonenumber-js, Copyright (c) 2016
+@catamphetamine, under the MIT licence, and metadata of libphonenumber, Copyright Google LLC, under the Apache License
+2.0. Both licences are in the same folder.
+
 ## Installed with the packages
 
 Packages for other platforms are listed too; npm installs only those of the machine.

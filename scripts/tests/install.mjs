@@ -42,7 +42,7 @@ function reportSizes(sizes) {
   expected: at most ${maximum} MB of files
   found:    ${megabytes(total(sizes))} MB in ${sizes.size} packages
   what to do: find the cause in the list above. Use a smaller package, publish fewer files ("files" in package.json), or
-  make a package that only some users need an optional peer dependency, as libphonenumber-js in packages/data.`);
+  bundle what is used of a package at build, as scripts/bundle-phone-numbers.mjs does.`);
   return false;
 }
 

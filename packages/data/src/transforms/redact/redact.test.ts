@@ -1,12 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { collect } from '../../testing/files.js';
 import { sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
 import { detectPersonalData } from './detectors.js';
-import { loadPhoneLibrary } from './phone-library.js';
 import { createRedactTransform, defaultRedactOptions, redactText } from './transform.js';
 
 const readLabelled = (name: string): string[] =>
@@ -179,12 +176,4 @@ test('addresses with several streets and quarters, and words for streets in a ro
     '江苏省苏州市吴中区木渎镇金山路街道花园新村12幢301室',
   ]);
   expect(found(`北京市${'街路'.repeat(22)}号`)).toEqual([]);
-});
-
-test('a phone library that is not installed is an error that says how to install it', () => {
-  const elsewhere = join(tmpdir(), 'package.json');
-  expect(() => loadPhoneLibrary([elsewhere])).toThrow(
-    expect.objectContaining({ code: 'PLUGIN_FAILED', hint: expect.stringContaining('npm install libphonenumber-js') }),
-  );
-  expect(loadPhoneLibrary([elsewhere, import.meta.url])).toHaveProperty('findPhoneNumbersInText');
 });

@@ -2,7 +2,6 @@ import { mapText } from '../map-text.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
 import { detectPersonalData, type DetectOptions } from './detectors.js';
-import { phoneLibrary } from './phone-library.js';
 
 export interface RedactOptions extends DetectOptions {
   /** Put a placeholder in its place, or take the whole conversation out. */
@@ -69,15 +68,9 @@ export function redactText(
   return result + text.slice(position);
 }
 
-/**
- * A transform that redacts personal data, or takes out the conversations that hold some.
- *
- * @throws {WhetstoneError} PLUGIN_FAILED if phone numbers are redacted and `libphonenumber-js` is not installed.
- */
+/** A transform that redacts personal data, or removes the conversations that contain some. */
 export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
   const all = { ...defaultRedactOptions, ...options };
-  // A missing library is reported before any data is read.
-  if (all.kinds.includes('phone')) phoneLibrary();
   return createTransform(
     'redact',
     () => (conversation, log) => {
