@@ -161,7 +161,7 @@ describe('usage', () => {
     [['train', 'run.json', '--sett', 'a=1'], /Did you mean --set/],
     [['train', 'run.json', '--set', 'nonsense'], /USAGE/],
     [['generate', 'tiny', '--top-k', 'many'], /It must be a number/],
-    [['generate', 'tiny'], /no prompt/],
+    [['generate', 'tiny'], /No prompt was given/],
     [['backend', 'install', 'gpu'], /no backend "gpu"/],
     [['train', 'missing.json'], /CONFIG_UNREADABLE.*missing\.json/],
   ])('%j is refused with exit code 2', async (parameters, pattern) => {
