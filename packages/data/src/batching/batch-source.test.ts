@@ -17,14 +17,14 @@ function build(conversations: readonly Omit<Conversation, 'origin'>[], options: 
   });
 }
 
-/** The rows of a batch as text, and what of each is learned. */
-function show(batch: Batch): { text: string; learned: string }[] {
+/** The rows of a batch as text, and what of each is supervised. */
+function show(batch: Batch): { text: string; supervised: string }[] {
   return Array.from({ length: batch.rows }, (_, row) => {
     const range = (values: Int32Array): number[] => [...values.subarray(row * batch.length, (row + 1) * batch.length)];
     const segments = range(batch.segmentIds);
     return {
       text: characterTokenizer.decode(range(batch.ids).filter((_id, index) => segments[index] !== 0)),
-      learned: characterTokenizer.decode(range(batch.labels).filter((label) => label !== IGNORED_LABEL)),
+      supervised: characterTokenizer.decode(range(batch.labels).filter((label) => label !== IGNORED_LABEL)),
     };
   });
 }
@@ -39,12 +39,12 @@ async function firstBatch(
   return batch;
 }
 
-describe('what is learned', () => {
+describe('what is supervised', () => {
   test("the assistant's turns and their ends, nothing else", async () => {
     expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')]))).toEqual([
       {
         text: 'user:Hi<eos>\nassistant:Hello<eos>\nuser:Bye<eos>\nassistant:See you<eos>\n',
-        learned: 'Hello<eos>See you<eos>',
+        supervised: 'Hello<eos>See you<eos>',
       },
     ]);
   });
@@ -56,13 +56,13 @@ describe('what is learned', () => {
       { role: 'user', content: 'No' },
       { role: 'assistant', content: 'Right' },
     ];
-    expect(show(await firstBatch([{ form: 'chat', messages }]))[0]?.learned).toBe('Hi<eos>Right<eos>');
+    expect(show(await firstBatch([{ form: 'chat', messages }]))[0]?.supervised).toBe('Hi<eos>Right<eos>');
     expect(
-      show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.learned,
+      show(await firstBatch([{ form: 'chat', messages }], { assistantOnlyLoss: false }))[0]?.supervised,
     ).not.toContain('Wrong');
   });
 
-  /** The learned text of each weight, in the order in which it stands. */
+  /** The supervised text of each weight, in the order in which it stands. */
   const byWeight = ({ labels, weights }: Batch): [number, string][] => {
     const parts: [number, string][] = [];
     for (const [index, label] of labels.entries()) {
@@ -126,14 +126,14 @@ describe('what is learned', () => {
 
   test('everything, without assistantOnlyLoss', async () => {
     const [row] = show(await firstBatch([chat('Hi', 'Hello')], { assistantOnlyLoss: false }));
-    expect(`u${row?.learned}`).toBe(row?.text); // nothing can predict the first token
+    expect(`u${row?.supervised}`).toBe(row?.text); // nothing can predict the first token
   });
 
   test('the last turn only; other roles', async () => {
-    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.learned).toBe(
+    expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.supervised).toBe(
       'See you<eos>',
     );
-    expect(show(await firstBatch([chat('Hi', 'Hello')], { rolesToTrain: ['user'] }))[0]?.learned).toBe('Hi<eos>');
+    expect(show(await firstBatch([chat('Hi', 'Hello')], { rolesToTrain: ['user'] }))[0]?.supervised).toBe('Hi<eos>');
   });
 
   test('a completion and the end of text; a text throughout', async () => {
@@ -146,8 +146,8 @@ describe('what is learned', () => {
     };
     const text: Omit<Conversation, 'origin'> = { form: 'text', messages: [{ role: 'assistant', content: 'Once' }] };
     expect(show(await firstBatch([completion, text]))).toEqual([
-      { text: '<bos>2+2=4<eos>', learned: '4<eos>' },
-      { text: '<bos>Once<eos>', learned: 'Once<eos>' },
+      { text: '<bos>2+2=4<eos>', supervised: '4<eos>' },
+      { text: '<bos>Once<eos>', supervised: 'Once<eos>' },
     ]);
   });
 
@@ -165,17 +165,17 @@ describe('what is learned', () => {
         index < 3 ? { ...message, isPrompt: true } : message,
       ),
     };
-    const learned = async (
+    const supervised = async (
       conversation: Omit<Conversation, 'origin'>,
       options: Partial<BatchOptions>,
-    ): Promise<string | undefined> => show(await firstBatch([conversation], options))[0]?.learned;
-    expect(await learned(text, { completionOnlyLoss: false })).toBe('2+2=4<eos>');
-    expect(await learned(turns, {})).toBe('See you<eos>');
-    expect(await learned(turns, { completionOnlyLoss: false })).toBe('Hello<eos>See you<eos>');
+    ): Promise<string | undefined> => show(await firstBatch([conversation], options))[0]?.supervised;
+    expect(await supervised(text, { completionOnlyLoss: false })).toBe('2+2=4<eos>');
+    expect(await supervised(turns, {})).toBe('See you<eos>');
+    expect(await supervised(turns, { completionOnlyLoss: false })).toBe('Hello<eos>See you<eos>');
     // Without the template's words before the completion, and with a turn that says otherwise.
-    expect(await learned(turns, { assistantOnlyLoss: false })).toBe('See you<eos>\n');
+    expect(await supervised(turns, { assistantOnlyLoss: false })).toBe('See you<eos>\n');
     expect(
-      await learned(
+      await supervised(
         {
           ...turns,
           messages: turns.messages.map((message, index) => (index === 1 ? { ...message, train: true } : message)),
@@ -184,7 +184,7 @@ describe('what is learned', () => {
       ),
     ).toBe('Hello<eos>See you<eos>\n');
     const [everything] = show(await firstBatch([turns], { assistantOnlyLoss: false, completionOnlyLoss: false }));
-    expect(`u${everything?.learned}`).toBe(everything?.text);
+    expect(`u${everything?.supervised}`).toBe(everything?.text);
   });
 
   test('the end of text is not doubled', async () => {
@@ -192,7 +192,7 @@ describe('what is learned', () => {
     expect(show(batch)[0]?.text).toBe('<bos>Once<eos>');
   });
 
-  test('a pad token that is also the turn end is still learned where it ends a turn', async () => {
+  test('a pad token that is also the turn end is still supervised where it ends a turn', async () => {
     const source = await createBatchSource({
       source: sourceOf([chat('Hi', 'Hello'), chat('Hi', 'Hello there, friend')]),
       tokenizer: { ...characterTokenizer, padTokenId: characterTokenizer.eosTokenId },
@@ -200,7 +200,7 @@ describe('what is learned', () => {
       options: sequential,
     });
     const [batch] = await collect(source.epoch(0));
-    expect(batch && show(batch)[0]?.learned).toBe('Hello<eos>');
+    expect(batch && show(batch)[0]?.supervised).toBe('Hello<eos>');
   });
 });
 
@@ -364,7 +364,7 @@ describe('truncation', () => {
     const start = await build([long], { ...sequential, maxLength: 24 });
     expect(start.summary).toMatchObject({ truncated: 1, tokens: 24 });
     expect(show((await collect(start.epoch(0)))[0] as Batch)).toEqual([
-      { text: 'user:Hi<eos>\nassistant:Hello', learned: 'Hello' },
+      { text: 'user:Hi<eos>\nassistant:Hello', supervised: 'Hello' },
     ]);
     expect(show(await firstBatch([long], { maxLength: length, truncationMode: 'keep_end' }))[0]?.text).toBe(tail);
   });

@@ -2,7 +2,7 @@ import { IGNORED_LABEL } from '@whetstone/core/contract';
 import type { Batch } from '@whetstone/core/contract';
 import type { RowTable } from './rows.js';
 import { shareRows } from '../packing/share-rows.js';
-import { idOf, isLearned, type TokenStore } from './token-store.js';
+import { idOf, isTarget, type TokenStore } from './token-store.js';
 import { fillWeights } from './token-weights.js';
 
 export interface CollateOptions {
@@ -52,7 +52,7 @@ export function collate(
         ids[position] = id;
         segmentIds[position] = segment + 1;
         positionIds[position] = index;
-        if (index > 0 && isLearned(packed)) {
+        if (index > 0 && isTarget(packed)) {
           labels[position] = id;
           supervisedTokens++;
         }

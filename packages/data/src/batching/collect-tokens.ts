@@ -57,7 +57,7 @@ export function createTokenCollector(watch: LeakWatch | null): TokenCollector {
       for (const [number, length] of block.lengths.entries()) {
         const sample = store.add(
           block.ids.subarray(start, start + length),
-          block.learned.subarray(start, start + length),
+          block.supervised.subarray(start, start + length),
           weights.get(number),
         );
         start += length;

@@ -21,7 +21,7 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
   const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
   const lines = [
     `${samples} of ${conversations} conversations, ${tokens} tokens, of which ${supervisedTokens} ` +
-      `(${share.toFixed(1)} %) are learned`,
+      `(${share.toFixed(1)} %) are supervised`,
   ];
   if (unreadable.length > 0) {
     const { origin, reason } = unreadable[0] as (typeof unreadable)[number];

@@ -1,7 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import { countTargets, type NothingToLearnCause, type Tokenized } from '../examples/tokenize.js';
-import { turnsToLearn, type SupervisionOptions } from '../examples/supervision.js';
+import { supervisedTurns, type SupervisionOptions } from '../examples/supervision.js';
 
 export interface SampleWithoutTargets {
   readonly origin: Origin;
@@ -14,10 +14,10 @@ export function causeOf(
   whole: Tokenized,
   options: SupervisionOptions,
 ): NothingToLearnCause {
-  if (countTargets(whole.learned) > 0) return 'truncation';
+  if (countTargets(whole.supervised) > 0) return 'truncation';
   if (whole.ids.length < 2) return 'empty';
   if (conversation.form !== 'chat') return 'empty';
-  return turnsToLearn(conversation.messages, options).includes(true) ? 'template' : 'role';
+  return supervisedTurns(conversation.messages, options).includes(true) ? 'template' : 'role';
 }
 
 const explanations: Readonly<Record<NothingToLearnCause, { readonly what: string; readonly hint: string }>> = {
@@ -25,7 +25,7 @@ const explanations: Readonly<Record<NothingToLearnCause, { readonly what: string
   role: {
     what: 'have no turn to learn from',
     hint:
-      'Nothing but the assistant\'s turns is learned ("assistantOnlyLoss"); look at the roles and at "train": ' +
+      'Nothing but the assistant\'s turns is supervised ("assistantOnlyLoss"); look at the roles and at "train": ' +
       'false, or map the roles with "roles".',
   },
   template: {

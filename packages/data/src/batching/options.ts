@@ -4,7 +4,7 @@ import type { BatchOptions as ContractBatchOptions } from '@whetstone/core/contr
 export type BatchOptions = Omit<ContractBatchOptions, 'purpose'>;
 
 /**
- * The defaults: TRL's where it has them, except that only the assistant's turns are learned, and that what would be
+ * The defaults: TRL's where it has them, except that only the assistant's turns are supervised, and that what would be
  * lost silently is an error.
  */
 export const defaultBatchOptions: BatchOptions = {

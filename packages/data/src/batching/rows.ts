@@ -4,11 +4,11 @@ import { pack } from '../packing/pack.js';
 import type { PackedRows } from '../packing/packed-rows.js';
 import type { BatchOptions } from './options.js';
 import { datasetOrder } from './order.js';
-import { isLearned, type TokenStore } from './token-store.js';
+import { isTarget, type TokenStore } from './token-store.js';
 
 /**
- * The contents of each row of a batch: pieces of samples, end to end. Row `r` holds the pieces from `starts[r]` up to
- * `starts[r + 1]`. Piece `p` is the tokens from `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
+ * The contents of each row of a batch: segments of samples, end to end. Row `r` holds the segments from `starts[r]` up
+ * to `starts[r + 1]`. Segment `p` is the tokens from `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
  */
 export interface RowTable {
   readonly starts: Int32Array;
@@ -23,8 +23,8 @@ const rowCount = (table: RowTable): number => table.starts.length - 1;
 export function rowLengths(table: RowTable): Int32Array {
   return Int32Array.from({ length: rowCount(table) }, (_, row) => {
     let tokens = 0;
-    for (let piece = table.starts[row] ?? 0; piece < (table.starts[row + 1] ?? 0); piece++)
-      tokens += table.length[piece] ?? 0;
+    for (let segment = table.starts[row] ?? 0; segment < (table.starts[row + 1] ?? 0); segment++)
+      tokens += table.length[segment] ?? 0;
     return tokens;
   });
 }
@@ -60,14 +60,14 @@ function packWhole(samples: Int32Array, lengthOf: (sample: number) => number, ca
 
 /** Packed rows as a table. */
 export function tableOfRows(rows: PackedRows): RowTable {
-  const pieces = rows.flat();
+  const segments = rows.flat();
   const starts = new Int32Array(rows.length + 1);
   rows.forEach((row, index) => (starts[index + 1] = (starts[index] ?? 0) + row.length));
   return {
     starts,
-    sample: Int32Array.from(pieces, ({ sample }) => sample),
-    offset: Int32Array.from(pieces, ({ offset }) => offset),
-    length: Int32Array.from(pieces, ({ length }) => length),
+    sample: Int32Array.from(segments, ({ sample }) => sample),
+    offset: Int32Array.from(segments, ({ offset }) => offset),
+    length: Int32Array.from(segments, ({ length }) => length),
   };
 }
 
@@ -77,7 +77,7 @@ function teaches(row: PackedRows[number], store: TokenStore): boolean {
     store
       .read(sample, offset, offset + length)
       .subarray(1)
-      .some(isLearned),
+      .some(isTarget),
   );
 }
 

@@ -12,7 +12,7 @@ import { createBatchSource } from './batch-source.js';
 import { trimCache } from './cache.js';
 import type { BatchOptions } from './options.js';
 import { openStore, saveStore } from './store-file.js';
-import { createTokenStore, idOf, isLearned, type TokenStore } from './token-store.js';
+import { createTokenStore, idOf, isTarget, type TokenStore } from './token-store.js';
 
 const samples = Array.from({ length: 50 }, (_, index) =>
   Array.from({ length: (index * 7) % 23 }, (_unused, token) => index * 100 + token),
@@ -33,7 +33,7 @@ function check(store: TokenStore): void {
   for (const [sample, ids] of samples.entries()) {
     const packed = [...store.read(sample, 0, store.lengthOf(sample))];
     expect(packed.map(idOf)).toEqual(ids);
-    expect(packed.map(isLearned)).toEqual(ids.map((id) => id % 2 === 1));
+    expect(packed.map(isTarget)).toEqual(ids.map((id) => id % 2 === 1));
     expect(store.weightsOf(sample)).toEqual(
       ids.length % 5 !== 1 ? null : ids.length === 1 ? [1, 0.5] : [3, 0.5, ids.length, 2],
     );

@@ -6,21 +6,21 @@ import { runsOf, type WeightRuns } from './token-weights.js';
 
 /**
  * Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is
- * learned.
+ * supervised.
  */
 export interface TokenStore {
   readonly samples: number;
   /**
-   * Adds a sample and returns its number. `learned[i]` is 1 where token i is learned; `weights[i]` is what it counts, 1
-   * where there are none.
+   * Adds a sample and returns its number. `supervised[i]` is 1 where token i is supervised; `weights[i]` is what it
+   * counts, 1 where there are none.
    */
-  add(ids: ArrayLike<number>, learned: Uint8Array, weights?: Float32Array): number;
+  add(ids: ArrayLike<number>, supervised: Uint8Array, weights?: Float32Array): number;
   /** Tokens of a sample. */
   lengthOf(sample: number): number;
-  /** Tokens of a sample that are learned and that something predicts. */
+  /** Tokens of a sample that are supervised and that something predicts. */
   targetsOf(sample: number): number;
   /**
-   * A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isLearned}. Do not write
+   * A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isTarget}. Do not write
    * to it.
    */
   read(sample: number, start: number, end: number): Int32Array;
@@ -41,10 +41,10 @@ interface StoreSnapshot {
   readonly pages: readonly { readonly tokens: number; read(): Int32Array }[];
 }
 
-const LEARNED = 1 << 30;
+const TARGET = 1 << 30;
 
-export const idOf = (packed: number): number => packed & (LEARNED - 1);
-export const isLearned = (packed: number): boolean => (packed & LEARNED) !== 0;
+export const idOf = (packed: number): number => packed & (TARGET - 1);
+export const isTarget = (packed: number): boolean => (packed & TARGET) !== 0;
 
 /** Tokens of a page. Samples never cross pages, so that each is one stretch. */
 const PAGE_TOKENS = 1 << 20;
@@ -130,7 +130,7 @@ export function createTokenStore({
     get samples(): number {
       return lengths.length;
     },
-    add(ids, learned, weights) {
+    add(ids, supervised, weights) {
       if (pages.length === 0 || used + ids.length > current.length) {
         settle();
         current = new Int32Array(Math.max(pageTokens, ids.length));
@@ -140,9 +140,9 @@ export function createTokenStore({
       let count = 0;
       for (let index = 0; index < ids.length; index++) {
         const id = ids[index] as number;
-        const marked = learned[index] === 1;
+        const marked = supervised[index] === 1;
         if (marked && index > 0) count++;
-        current[used + index] = marked ? id | LEARNED : id;
+        current[used + index] = marked ? id | TARGET : id;
       }
       pageOf.push(pages.length - 1);
       offsetOf.push(used);

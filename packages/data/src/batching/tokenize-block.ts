@@ -10,8 +10,10 @@ import { causeOf, type SampleWithoutTargets } from './nothing-to-learn.js';
 import type { BatchOptions } from './options.js';
 import { createTraitCollector, type SampleTraits } from './sample-traits.js';
 
-/** What of a conversation's tokens is kept: ids, which of them are learned, and what they count where that is not 1. */
-type Sample = Pick<ReturnType<Tokenize>, 'ids' | 'learned' | 'weights'>;
+/**
+ * What of a conversation's tokens is kept: ids, which of them are supervised, and what they count where that is not 1.
+ */
+type Sample = Pick<ReturnType<Tokenize>, 'ids' | 'supervised' | 'weights'>;
 
 /**
  * Samples of some conversations in a row, as typed arrays; what is known of the whole data set comes from putting these
@@ -26,7 +28,7 @@ export interface TokenBlock {
   /** Tokens of each sample, then all of them end to end. */
   readonly lengths: Int32Array;
   readonly ids: Int32Array;
-  readonly learned: Uint8Array;
+  readonly supervised: Uint8Array;
   /** What each token of a sample counts, by the sample's number; of samples whose tokens do not all count 1. */
   readonly weights: readonly (readonly [sample: number, weights: Float32Array])[];
   readonly traits: SampleTraits;
@@ -54,21 +56,21 @@ const contentOf = ({ form, messages, tools }: Conversation): string =>
 const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>
   packing && packingStrategy !== 'bfd' ? null : maxLength;
 
-function joinSamples(samples: readonly Sample[]): Pick<TokenBlock, 'lengths' | 'ids' | 'learned' | 'weights'> {
+function joinSamples(samples: readonly Sample[]): Pick<TokenBlock, 'lengths' | 'ids' | 'supervised' | 'weights'> {
   const lengths = Int32Array.from(samples, ({ ids }) => ids.length);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   const ids = new Int32Array(total);
-  const learned = new Uint8Array(total);
+  const supervised = new Uint8Array(total);
   let start = 0;
   for (const sample of samples) {
     ids.set(sample.ids, start);
-    learned.set(sample.learned, start);
+    supervised.set(sample.supervised, start);
     start += sample.ids.length;
   }
   const weights = samples.flatMap((sample, index) =>
     sample.weights === undefined ? [] : [[index, sample.weights] as const],
   );
-  return { lengths, ids, learned, weights };
+  return { lengths, ids, supervised, weights };
 }
 
 /** What was made of the conversations before one that failed, and how it failed. */
@@ -100,7 +102,7 @@ export function createBlockTokenizer({
         const whole = tokenize(conversation);
         observer?.observe(conversation, whole);
         const sample = truncate(conversation, whole, keptLength(options), options.truncationMode, tokenize);
-        const without = countTargets(sample.learned) === 0;
+        const without = countTargets(sample.supervised) === 0;
         if (without) withoutTargets.push({ origin: conversation.origin, cause: causeOf(conversation, whole, options) });
         if (!without || (options.samplesWithoutTargets === 'keep' && sample.ids.length > 0)) {
           collector.add(conversation);

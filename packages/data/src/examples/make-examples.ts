@@ -3,7 +3,7 @@ import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
 import { createTokenize, toExample, type Tokenizing } from './tokenize.js';
 import { truncate } from './truncate.js';
 
-/** Makes the function that turns a conversation into ids and labels, exactly as batches of these options hold it. */
+/** Creates a function that converts a conversation to the ids and labels that it has in batches with these options. */
 export function createExampleMaker(
   tokenizing: Tokenizing,
   options: Partial<BatchOptions> = {},

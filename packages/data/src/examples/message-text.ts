@@ -1,6 +1,6 @@
 import type { Message } from '@whetstone/core/contract';
 
-/** The text of a message: its content, or the text parts of it joined. */
+/** Returns the text of a message: its content, or its text parts, joined. */
 export function textOf(message: Message): string {
   const { content } = message;
   if (content === null) return '';

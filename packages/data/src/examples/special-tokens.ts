@@ -1,19 +1,19 @@
 import type { Tokenizer } from '@whetstone/core/contract';
 
-/** What the tokenizer's post-processor puts around a text. */
+/** The special tokens that a tokenizer adds around a text. */
 export interface SpecialTokens {
   readonly before: readonly number[];
   readonly after: readonly number[];
 }
 
-/** Finds out by encoding a letter with and without special tokens. */
+/** Returns the special tokens, found by encoding a letter with and without them. */
 export function specialTokensAround(tokenizer: Tokenizer): SpecialTokens {
   const plain = tokenizer.encode('a', { addSpecialTokens: false });
-  const whole = tokenizer.encode('a', { addSpecialTokens: true });
-  const added = whole.length - plain.length;
+  const withTokens = tokenizer.encode('a', { addSpecialTokens: true });
+  const added = withTokens.length - plain.length;
   for (let before = 0; before <= added; before++) {
-    if (plain.every((id, index) => whole[before + index] === id)) {
-      return { before: whole.slice(0, before), after: whole.slice(before + plain.length) };
+    if (plain.every((id, index) => withTokens[before + index] === id)) {
+      return { before: withTokens.slice(0, before), after: withTokens.slice(before + plain.length) };
     }
   }
   return { before: [], after: [] };

@@ -10,10 +10,10 @@ import type {
 } from '@whetstone/core/contract';
 import { textOf } from './message-text.js';
 import {
-  isUnlearnedPrompt,
+  isMaskedPrompt,
   marksOf,
   tokenRanges,
-  turnsToLearn,
+  supervisedTurns,
   weightOf,
   weightsOf,
   type SupervisionOptions,
@@ -21,26 +21,26 @@ import {
 } from './supervision.js';
 import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
-/** Ids of a whole conversation, before it is cut to length. */
+/** A tokenized conversation, before truncation. */
 export interface Tokenized {
   readonly ids: readonly number[];
-  /** 1 at each token that is learned. */
-  readonly learned: Uint8Array;
-  /** How much each token counts in the loss, where it is learned; absent where each counts 1. */
+  /** 1 at target tokens, 0 at all others. */
+  readonly supervised: Uint8Array;
+  /** Weight of each token in the loss; absent if all weights are 1. */
   readonly weights?: Float32Array;
-  /** The turns of a chat that are to be learned, and their tokens; null where the template writes nothing of a turn. */
+  /** The supervised turns of a chat with their tokens; null if the template does not write the turn. */
   readonly turns?: readonly { readonly message: number; readonly tokens: TokenRange | null }[];
 }
 
-/** Why a sample has nothing to learn from. */
+/** Why a sample has no target tokens. */
 export type NothingToLearnCause =
   /** It has no text. */
   | 'empty'
-  /** It has no turn that is to be learned. */
+  /** It has no supervised turn. */
   | 'role'
-  /** It has one, but the template does not write it. */
+  /** The template does not write its supervised turns. */
   | 'template'
-  /** It has one, but beyond the length that is kept. */
+  /** Truncation removes its supervised turns. */
   | 'truncation';
 
 export interface Tokenizing {
@@ -56,7 +56,7 @@ function tokenizeChat(
 ): Tokenized {
   const { text, turns } = renderer.render(messages, conversation.tools);
   const encoded = tokenizer.encodeWithSpans(text);
-  const learns = turnsToLearn(messages, options);
+  const isSupervised = supervisedTurns(messages, options);
   const empty: TextSpan = { start: 0, end: 0 };
   const ranges = tokenRangesInOrder(
     encoded,
@@ -64,40 +64,42 @@ function tokenizeChat(
   );
   const all = messages.map((_, message) => ({ message, tokens: ranges[message] ?? null }));
   const { ids } = encoded;
-  const wanted = all.filter(({ message }) => learns[message] === true);
+  const targetTurns = all.filter(({ message }) => isSupervised[message] === true);
   const weights = weightsOf(
     ids.length,
-    wanted.map(({ message, tokens }) => ({ range: tokens, weight: weightOf(messages[message] as Message, options) })),
+    targetTurns.map(({ message, tokens }) => ({
+      range: tokens,
+      weight: weightOf(messages[message] as Message, options),
+    })),
   );
   const weighted = weights === undefined ? {} : { weights };
   if (options.assistantOnlyLoss || options.lastTurnOnly) {
     return {
       ids,
-      learned: marksOf(
+      supervised: marksOf(
         ids.length,
-        wanted.map(({ tokens }) => tokens),
+        targetTurns.map(({ tokens }) => tokens),
       ),
-      turns: wanted,
+      turns: targetTurns,
       ...weighted,
     };
   }
-  // Everything is learned, headers and all, besides the turns that say otherwise.
+  // All tokens are targets, including the template's own, except for the turns that are excluded.
   const excluded = marksOf(
     ids.length,
-    all.filter(({ message }) => learns[message] !== true).map(({ tokens }) => tokens),
+    all.filter(({ message }) => isSupervised[message] !== true).map(({ tokens }) => tokens),
   );
-  // Of a prompt, that goes for what the template writes around its turns as well, up to where the completion begins.
-  const completion = messages.findLastIndex((message) => isUnlearnedPrompt(message, options)) + 1;
+  // In a masked prompt the template's own tokens are excluded, too, up to the start of the completion.
+  const completion = messages.findLastIndex((message) => isMaskedPrompt(message, options)) + 1;
   if (completion > 0) {
     excluded.fill(1, 0, all[completion]?.tokens?.start ?? ids.length);
-    for (const { tokens } of wanted) if (tokens) excluded.fill(0, tokens.start, tokens.end);
+    for (const { tokens } of targetTurns) if (tokens) excluded.fill(0, tokens.start, tokens.end);
   }
-  return { ids, learned: excluded.map((mark) => 1 - mark), turns: wanted, ...weighted };
+  return { ids, supervised: excluded.map((mark) => 1 - mark), turns: targetTurns, ...weighted };
 }
 
 /**
- * Ranges of spans in any order: a template may write messages in another order than they come in (a system message
- * last).
+ * Like `tokenRanges`, for unsorted spans: a template may write messages in a different order (a system message last).
  */
 function tokenRangesInOrder(encoded: EncodedText, spans: readonly TextSpan[]): (TokenRange | null)[] {
   const order = spans.map((_, index) => index).sort((a, b) => (spans[a]?.start ?? 0) - (spans[b]?.start ?? 0));
@@ -111,8 +113,8 @@ function tokenRangesInOrder(encoded: EncodedText, spans: readonly TextSpan[]): (
 }
 
 /**
- * Prompt and completion joined as they are, in the special tokens of the tokenizer and with the end of text, which is
- * learned.
+ * Tokenizes concatenated texts (prompt and completion, or one text) with the tokenizer's special tokens. The end of
+ * text is a target token.
  */
 function tokenizeJoined(
   conversation: Conversation,
@@ -120,31 +122,29 @@ function tokenizeJoined(
   special: SpecialTokens,
   { completionOnlyLoss }: SupervisionOptions,
 ): Tokenized {
-  const parts = conversation.messages.map((message) => textOf(message));
-  const text = parts.join('');
-  const learnedFrom = conversation.form === 'text' || !completionOnlyLoss ? 0 : (parts[0] ?? '').length;
+  const texts = conversation.messages.map((message) => textOf(message));
+  const text = texts.join('');
+  const supervisedFrom = conversation.form === 'text' || !completionOnlyLoss ? 0 : (texts[0] ?? '').length;
   const encoded = tokenizer.encodeWithSpans(text);
-  const inside = marksOf(encoded.ids.length, tokenRanges(encoded, [{ start: learnedFrom, end: text.length }]));
+  const inside = marksOf(encoded.ids.length, tokenRanges(encoded, [{ start: supervisedFrom, end: text.length }]));
   const end = special.after.length > 0 ? special.after : tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
-  const endThere =
+  const endsWithEnd =
     end.length > 0 && end.every((id, index) => encoded.ids[encoded.ids.length - end.length + index] === id);
-  const after = endThere || text === '' ? [] : end;
-  const learned = new Uint8Array(special.before.length + encoded.ids.length + after.length);
-  learned.set(inside, special.before.length);
-  learned.fill(1, special.before.length + encoded.ids.length);
-  return { ids: [...special.before, ...encoded.ids, ...after], learned };
+  const after = endsWithEnd || text === '' ? [] : end;
+  const supervised = new Uint8Array(special.before.length + encoded.ids.length + after.length);
+  supervised.set(inside, special.before.length);
+  supervised.fill(1, special.before.length + encoded.ids.length);
+  return { ids: [...special.before, ...encoded.ids, ...after], supervised };
 }
 
-/**
- * Turns conversations into ids and marks, whole. `messages` may stand in for the conversation's own (some of its turns
- * left out).
- */
+/** Tokenizes a conversation without truncation; `messages` replaces its messages, for example without early turns. */
 export type Tokenize = (conversation: Conversation, messages?: readonly Message[]) => Tokenized;
 
 /**
- * Makes the function that tokenises conversations: a chat through the template, everything else as it stands.
+ * Creates the function that tokenizes conversations. A chat is rendered by the chat template; other forms are tokenized
+ * as they are.
  *
- * @throws TEMPLATE_FAILED, with the file and line of the conversation, from the function that is returned
+ * @throws TEMPLATE_FAILED from the returned function, with the file and line of the conversation
  */
 export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptions): Tokenize {
   const special = specialTokensAround(tokenizing.tokenizer);
@@ -158,7 +158,7 @@ export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptio
   };
 }
 
-/** The same error with the place of the conversation that it happened at. */
+/** Returns a copy of an error with the place of the conversation. */
 function locate(error: unknown, { origin }: Conversation): unknown {
   if (!isWhetstoneError(error)) return error;
   const { place, details } = error;
@@ -168,15 +168,15 @@ function locate(error: unknown, { origin }: Conversation): unknown {
   });
 }
 
-/** Targets of a sample: learned tokens besides the first, which nothing predicts. */
-export function countTargets(learned: Uint8Array): number {
+/** Counts the target tokens of a sample, without the first token, which is never predicted. */
+export function countTargets(supervised: Uint8Array): number {
   let targets = 0;
-  for (let index = 1; index < learned.length; index++) targets += learned[index] ?? 0;
+  for (let index = 1; index < supervised.length; index++) targets += supervised[index] ?? 0;
   return targets;
 }
 
-/** The example of ids and marks. */
-export function toExample({ ids, learned }: Tokenized, origin: Example['origin']): Example {
+/** Converts a tokenized conversation to ids and labels. */
+export function toExample({ ids, supervised }: Tokenized, origin: Example['origin']): Example {
   const all = Int32Array.from(ids);
-  return { ids: all, labels: all.map((id, index) => (learned[index] === 1 ? id : IGNORED_LABEL)), origin };
+  return { ids: all, labels: all.map((id, index) => (supervised[index] === 1 ? id : IGNORED_LABEL)), origin };
 }

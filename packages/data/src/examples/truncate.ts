@@ -7,17 +7,14 @@ export interface Truncated extends Tokenized {
   readonly truncated: boolean;
 }
 
-/**
- * The first message of each exchange: where a user's turn starts after something else. Leading system messages belong
- * to no exchange.
- */
+/** Returns the index of the first message of each exchange: a user's turn that does not follow a user's turn. */
 function exchangeStarts(messages: readonly Message[]): number[] {
   return messages.flatMap((message, index) =>
     message.role === 'user' && messages[index - 1]?.role !== 'user' ? [index] : [],
   );
 }
 
-/** The conversation without its first `count` exchanges. */
+/** Removes the first `count` exchanges; messages before the first exchange are kept. */
 function withoutExchanges(messages: readonly Message[], starts: readonly number[], count: number): Message[] {
   const first = starts[0] ?? 0;
   const from = starts[count] ?? messages.length;
@@ -25,9 +22,8 @@ function withoutExchanges(messages: readonly Message[], starts: readonly number[
 }
 
 /**
- * Drops as few old exchanges as will do. How many can be kept is found by doubling and halving from the end, so that
- * little more is rendered than what stays. The last exchange always stays; where it alone is too long, its start is
- * kept.
+ * Removes as few old exchanges as necessary. A search from the end (doubling, then bisection) finds how many fit, so
+ * that little more is rendered than is kept. The last exchange is always kept, even if it alone is too long.
  */
 function dropTurns(conversation: Conversation, maxLength: number, tokenize: Tokenize): Tokenized {
   const { messages } = conversation;
@@ -52,37 +48,42 @@ function dropTurns(conversation: Conversation, maxLength: number, tokenize: Toke
   return best;
 }
 
-const cut = ({ ids, learned, weights }: Tokenized, start: number, end: number): Tokenized => ({
+const cut = ({ ids, supervised, weights }: Tokenized, start: number, end: number): Tokenized => ({
   ids: ids.slice(start, end),
-  learned: learned.slice(start, end),
+  supervised: supervised.slice(start, end),
   ...(weights === undefined ? {} : { weights: weights.slice(start, end) }),
 });
 
-/** Cuts a sample to `maxLength` tokens. @throws CONTEXT_EXCEEDED under `error` */
+/**
+ * Truncates a sample to `maxLength` tokens.
+ *
+ * @param full the tokens of the complete conversation
+ * @throws CONTEXT_EXCEEDED if the sample is longer and the mode is `error`
+ */
 export function truncate(
   conversation: Conversation,
-  whole: Tokenized,
+  full: Tokenized,
   maxLength: number | null,
   mode: TruncationMode,
   tokenize: Tokenize,
 ): Truncated {
-  if (maxLength === null || whole.ids.length <= maxLength) return { ...whole, truncated: false };
+  if (maxLength === null || full.ids.length <= maxLength) return { ...full, truncated: false };
   switch (mode) {
     case 'keep_start':
-      return { ...cut(whole, 0, maxLength), truncated: true };
+      return { ...cut(full, 0, maxLength), truncated: true };
     case 'keep_end':
-      return { ...cut(whole, whole.ids.length - maxLength, whole.ids.length), truncated: true };
+      return { ...cut(full, full.ids.length - maxLength, full.ids.length), truncated: true };
     case 'drop_turns': {
       const rest = dropTurns(conversation, maxLength, tokenize);
       return { ...cut(rest, 0, maxLength), truncated: true };
     }
     case 'error': {
       const { file, line } = conversation.origin;
-      throw new WhetstoneError('CONTEXT_EXCEEDED', 'A conversation is longer than the length that training keeps.', {
+      throw new WhetstoneError('CONTEXT_EXCEEDED', 'A conversation is longer than "maxLength".', {
         place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) },
         expected: `at most ${maxLength} tokens (maxLength)`,
-        found: `${whole.ids.length} tokens`,
-        hint: 'Raise "maxLength", or choose another "truncationMode": keep_start, keep_end or drop_turns.',
+        found: `${full.ids.length} tokens`,
+        hint: 'Raise "maxLength", or set "truncationMode" to "keep_start", "keep_end" or "drop_turns".',
       });
     }
   }

@@ -1,4 +1,4 @@
-/** The ways in which conversations are written down, and how to tell which one a record uses. */
+/** The supported layouts of conversations, and their detection. */
 import { RowProblem } from '../reading/row.js';
 import { alpacaLayout } from './alpaca.js';
 import { keyOf, type DataRecord, type Layout, type LayoutOptions } from './layout.js';
@@ -21,7 +21,11 @@ export function layoutByName(name: string): Layout | undefined {
   return layouts.find((layout) => layout.name === name);
 }
 
-/** The first layout whose required keys the record has. Throws RowProblem where there is none. */
+/**
+ * Returns the first layout whose required keys the record has.
+ *
+ * @throws RowProblem if there is none
+ */
 export function detectLayout(record: DataRecord, options: LayoutOptions): Layout {
   const found = layouts.find((layout) => layout.requires.every((column) => keyOf(column, options) in record));
   if (found) return found;
@@ -33,7 +37,7 @@ export function detectLayout(record: DataRecord, options: LayoutOptions): Layout
     .map((layout) => layout.requires.map((column) => `"${keyOf(column, options)}"`).join(' + '))
     .join(', ');
   throw new RowProblem(
-    `no layout is recognised: the row has ${keys || 'no keys'}, where one of ${known} is expected; state ` +
+    `the layout is not recognized: the row has ${keys || 'no keys'}; expected one of ${known}; set ` +
       '"layout" and "columns"',
   );
 }

@@ -2,29 +2,28 @@ import type { Conversation, Json } from '@whetstone/core/contract';
 import type { ColumnName } from '../choices.js';
 
 export interface LayoutOptions {
-  /** What a part is called in the file, where it is not called by its own name. */
+  /** Maps standard names to the names in the file, if they differ: `{"prompt": "question"}`. */
   readonly columns?: Readonly<Partial<Record<ColumnName, string>>>;
-  /** What roles are called in the file: `{"customer": "user", "agent": "assistant"}`. */
+  /** Maps roles in the file to standard roles: `{"customer": "user", "agent": "assistant"}`. */
   readonly roles?: Readonly<Record<string, string>>;
 }
 
 export type DataRecord = Readonly<Record<string, unknown>>;
 
-/** A conversation as a layout reads it, before it is known where it stood. */
 type ParsedRecord = Omit<Conversation, 'origin' | 'columns'>;
 
-/** One way of writing a conversation down. */
+/** A format of conversations in records. */
 export interface Layout {
   readonly name: string;
-  /** The keys that a record of this layout has at least. */
+  /** The keys that every record of this layout has. */
   readonly requires: readonly ColumnName[];
-  /** The further keys it may have. Everything else in a record is a column, kept as it is. */
+  /** The optional keys. All other keys of a record become columns of the conversation. */
   readonly allows: readonly ColumnName[];
-  /** Reads a record. Throws RowProblem where it does not fit. */
+  /** @throws RowProblem if the record does not match the layout */
   read(record: DataRecord, options: LayoutOptions): ParsedRecord;
 }
 
-/** The key that holds a part under this mapping. */
+/** Returns the key of a column in the file. */
 export function keyOf(column: ColumnName, options: LayoutOptions): string {
   return options.columns?.[column] ?? column;
 }
@@ -33,7 +32,7 @@ export function valueOf(record: DataRecord, column: ColumnName, options: LayoutO
   return record[keyOf(column, options)];
 }
 
-/** Whatever of a record its layout does not use: topic, source, difficulty, … */
+/** Returns the columns of a record that its layout does not use: topic, source, difficulty, … */
 export function furtherColumns(
   record: DataRecord,
   layout: Layout,

@@ -4,92 +4,99 @@ import { keyOf, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
 import { isRecord } from '@whetstone/core/util';
 
-function readContent(content: unknown, hasCalls: boolean, place: string): Message['content'] {
+function readContent(content: unknown, hasCalls: boolean, path: string): Message['content'] {
   if (content === undefined || content === null) {
     if (hasCalls) return null;
-    throw new RowProblem(`${place} is missing`);
+    throw new RowProblem(`${path} is missing`);
   }
-  if (!Array.isArray(content)) return checkText(content, place);
+  if (!Array.isArray(content)) return checkText(content, path);
   for (const [index, part] of content.entries()) {
     if (!isRecord(part) || typeof part['type'] !== 'string')
-      throw new RowProblem(`${place}[${index}] is not a part {"type": …}`);
-    if (part['type'] === 'text') checkText(part['text'], `${place}[${index}].text`);
+      throw new RowProblem(`${path}[${index}] is ${describeValue(part)}; expected a content part {"type": …}`);
+    if (part['type'] === 'text') checkText(part['text'], `${path}[${index}].text`);
   }
-  return checkJson(content, place) as unknown as readonly ContentPart[];
+  return checkJson(content, path) as unknown as readonly ContentPart[];
 }
 
-function readToolCalls(calls: unknown, place: string): Message['tool_calls'] {
+function readToolCalls(calls: unknown, path: string): Message['tool_calls'] {
   if (calls === undefined || calls === null) return undefined;
-  if (!Array.isArray(calls)) throw new RowProblem(`${place} is ${describeValue(calls)}, where a list is expected`);
+  if (!Array.isArray(calls)) throw new RowProblem(`${path} is ${describeValue(calls)}; expected a list`);
   for (const [index, call] of calls.entries()) {
     const target: unknown = isRecord(call) ? (call['function'] ?? call) : undefined;
     if (!isRecord(target) || typeof target['name'] !== 'string')
-      throw new RowProblem(`${place}[${index}] names no function`);
+      throw new RowProblem(`${path}[${index}] has no function name`);
   }
-  return checkJson(calls, place) as unknown as Message['tool_calls'];
+  return checkJson(calls, path) as unknown as Message['tool_calls'];
 }
 
-/** What a turn says of its own learning: `train` and `weight`. Throws RowProblem. */
+/**
+ * Reads the fields `train` and `weight` of a turn.
+ *
+ * @throws RowProblem if a field has another type, or the weight is negative
+ */
 export function readOverrides(
   { train, weight }: { readonly train?: unknown; readonly weight?: unknown },
-  place: string,
+  path: string,
 ): Pick<Message, 'train' | 'weight'> {
   if (train !== undefined && train !== null && typeof train !== 'boolean')
-    throw new RowProblem(`${place}.train is ${describeValue(train)}, where true or false is expected`);
+    throw new RowProblem(`${path}.train is ${describeValue(train)}; expected true or false`);
   if (
     weight !== undefined &&
     weight !== null &&
     !(typeof weight === 'number' && Number.isFinite(weight) && weight >= 0)
   )
-    throw new RowProblem(`${place}.weight is ${describeValue(weight)}, where a number from 0 on is expected`);
+    throw new RowProblem(`${path}.weight is ${describeValue(weight)}; expected a number of at least 0`);
   return { ...(typeof train === 'boolean' ? { train } : {}), ...(typeof weight === 'number' ? { weight } : {}) };
 }
 
-/** Reads one `{role, content, tool_calls?, train?, …}`; keys that are not known are kept, as templates may use them. */
-function readMessage(value: unknown, place: string, options: LayoutOptions): Message {
+/** Reads one `{role, content, tool_calls?, train?, …}`; unknown keys are kept, as templates may use them. */
+function readMessage(value: unknown, path: string, options: LayoutOptions): Message {
   if (!isRecord(value))
-    throw new RowProblem(`${place} is ${describeValue(value)}, where a message {"role", "content"} is expected`);
+    throw new RowProblem(`${path} is ${describeValue(value)}; expected a message {"role", "content"}`);
   const roleKey = keyOf('role', options);
   const contentKey = keyOf('content', options);
   const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, weight, ...further } = value;
-  // Parquet gives every message every field; a template must not take a null for a field that is there.
+  // In Parquet files every message has every field; templates must not see the null ones.
   const others = Object.values(further).includes(null)
     ? Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null))
     : further;
-  const named = checkText(rawRole, `${place}.${roleKey}`);
-  if (named === '') throw new RowProblem(`${place}.${roleKey} is empty`);
-  const calls = readToolCalls(rawCalls, `${place}.tool_calls`);
-  checkJson(others, place);
+  const named = checkText(rawRole, `${path}.${roleKey}`);
+  if (named === '') throw new RowProblem(`${path}.${roleKey} is empty`);
+  const calls = readToolCalls(rawCalls, `${path}.tool_calls`);
+  checkJson(others, path);
   return {
     ...others,
     role: options.roles?.[named] ?? named,
-    content: readContent(rawContent, calls !== undefined && calls.length > 0, `${place}.${contentKey}`),
+    content: readContent(rawContent, calls !== undefined && calls.length > 0, `${path}.${contentKey}`),
     ...(calls === undefined ? {} : { tool_calls: calls }),
-    ...readOverrides({ train, weight }, place),
+    ...readOverrides({ train, weight }, path),
   };
 }
 
-/** Reads a list of messages; `place` names it in what goes wrong. Throws RowProblem. */
-export function readMessages(given: unknown, place: string, options: LayoutOptions): Message[] {
+/**
+ * Reads a list of messages.
+ *
+ * @param path the list's key in the row, for error messages
+ * @throws RowProblem if the value is not a list of messages
+ */
+export function readMessages(given: unknown, path: string, options: LayoutOptions): Message[] {
   const value = listFromText(given);
-  if (!Array.isArray(value))
-    throw new RowProblem(`${place} is ${describeValue(value)}, where a list of messages is expected`);
-  if (value.length === 0) throw new RowProblem(`${place} holds no message`);
-  return value.map((message, index) => readMessage(message, `${place}[${index}]`, options));
+  if (!Array.isArray(value)) throw new RowProblem(`${path} is ${describeValue(value)}; expected a list of messages`);
+  if (value.length === 0) throw new RowProblem(`${path} is an empty list; expected at least one message`);
+  return value.map((message, index) => readMessage(message, `${path}[${index}]`, options));
 }
 
-/** Reads tool definitions: a list, or a list written as JSON text (as Parquet and CSV files carry it). */
-export function readTools(value: unknown, place: string): readonly ToolDefinition[] | undefined {
+/** Reads tool definitions: a list, or a list as JSON text, which is usual in Parquet and CSV files. */
+export function readTools(value: unknown, path: string): readonly ToolDefinition[] | undefined {
   if (value === undefined || value === null || value === '') return undefined;
   let tools: unknown = value;
   if (typeof value === 'string') {
     try {
       tools = JSON.parse(value) as unknown;
     } catch {
-      throw new RowProblem(`${place} is text, but not JSON`);
+      throw new RowProblem(`${path} is text that is not valid JSON; expected a list of tools`);
     }
   }
-  if (!Array.isArray(tools))
-    throw new RowProblem(`${place} is ${describeValue(tools)}, where a list of tools is expected`);
-  return tools.length === 0 ? undefined : (checkJson(tools, place) as readonly ToolDefinition[]);
+  if (!Array.isArray(tools)) throw new RowProblem(`${path} is ${describeValue(tools)}; expected a list of tools`);
+  return tools.length === 0 ? undefined : (checkJson(tools, path) as readonly ToolDefinition[]);
 }

@@ -13,8 +13,8 @@ const messageLayout = (name: string, column: ColumnName): Layout => ({
   },
 });
 
-/** `{"conversation": [{"role", "content"}, …], "tools"?}`: Whetstone's own. */
+/** Whetstone's layout: `{"conversation": [{"role", "content"}, …], "tools"?}`. */
 export const conversationLayout = messageLayout('conversation', 'conversation');
 
-/** `{"messages": [{"role", "content", "tool_calls"?}, …], "tools"?}`: OpenAI's and TRL's. */
+/** The layout of OpenAI and TRL: `{"messages": [{"role", "content", "tool_calls"?}, …], "tools"?}`. */
 export const messagesLayout = messageLayout('messages', 'messages');

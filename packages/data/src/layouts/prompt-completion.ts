@@ -4,8 +4,8 @@ import { readMessages, readTools } from './message-list.js';
 import { checkText } from './values.js';
 
 /**
- * `{"prompt", "completion", "tools"?}`. Two texts are joined as they are, two lists of messages are one chat; of the
- * prompt nothing is learned, unless `completionOnlyLoss` is false.
+ * `{"prompt", "completion", "tools"?}`: two texts, which are concatenated, or two lists of messages, which are joined
+ * to one chat. The prompt has no target tokens unless `completionOnlyLoss` is false.
  */
 export const promptCompletionLayout: Layout = {
   name: 'prompt-completion',
@@ -35,8 +35,8 @@ export const promptCompletionLayout: Layout = {
       };
     }
     throw new RowProblem(
-      `${promptKey} is ${describeValue(prompt)} and ${completionKey} is ${describeValue(completion)}, where ` +
-        'two texts or two lists of messages are expected',
+      `${promptKey} is ${describeValue(prompt)} and ${completionKey} is ${describeValue(completion)}; expected two ` +
+        'texts or two lists of messages',
     );
   },
 };

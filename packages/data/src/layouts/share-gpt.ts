@@ -18,7 +18,7 @@ const ROLES: Readonly<Record<string, string>> = {
   tool: 'tool',
 };
 
-/** A call written as JSON text `{"name", "arguments"}`, or a list of them; null where the text is something else. */
+/** Parses tool calls: JSON text `{"name", "arguments"}`, or a list of them. Returns null for any other text. */
 function parseCalls(text: string): Message['tool_calls'] | null {
   let value: unknown;
   try {
@@ -34,12 +34,11 @@ function parseCalls(text: string): Message['tool_calls'] | null {
   }));
 }
 
-function readTurn(value: unknown, place: string, options: LayoutOptions): Message {
-  if (!isRecord(value))
-    throw new RowProblem(`${place} is ${describeValue(value)}, where a turn {"from", "value"} is expected`);
-  const from = checkText(value[keyOf('from', options)], `${place}.${keyOf('from', options)}`);
-  const content = checkText(value[keyOf('value', options)], `${place}.${keyOf('value', options)}`);
-  const overrides = readOverrides(value, place);
+function readTurn(value: unknown, path: string, options: LayoutOptions): Message {
+  if (!isRecord(value)) throw new RowProblem(`${path} is ${describeValue(value)}; expected a turn {"from", "value"}`);
+  const from = checkText(value[keyOf('from', options)], `${path}.${keyOf('from', options)}`);
+  const content = checkText(value[keyOf('value', options)], `${path}.${keyOf('value', options)}`);
+  const overrides = readOverrides(value, path);
   if (from === 'function_call') {
     const calls = parseCalls(content);
     return calls === null || calls === undefined
@@ -49,31 +48,31 @@ function readTurn(value: unknown, place: string, options: LayoutOptions): Messag
   const role = options.roles?.[from] ?? ROLES[from];
   if (role === undefined) {
     throw new RowProblem(
-      `${place} is from "${from}", which is none of ${Object.keys(ROLES).join(', ')}; name it in "roles"`,
+      `${path} is from the unknown role "${from}"; expected one of ${Object.keys(ROLES).join(', ')}, or a role that ` +
+        '"roles" maps',
     );
   }
   return { role, content, ...overrides };
 }
 
 /**
- * `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns written `{"role",
- * "content"}` are read too.
+ * `{"conversations": [{"from": "human" | "gpt" | …, "value"}, …], "system"?, "tools"?}`; turns of the form `{"role",
+ * "content"}` are read, too.
  */
 export const shareGptLayout: Layout = {
   name: 'sharegpt',
   requires: ['conversations'],
   allows: ['system', 'tools'],
   read(record, options) {
-    const place = keyOf('conversations', options);
+    const path = keyOf('conversations', options);
     const turns = listFromText(valueOf(record, 'conversations', options));
-    if (!Array.isArray(turns))
-      throw new RowProblem(`${place} is ${describeValue(turns)}, where a list of turns is expected`);
-    if (turns.length === 0) throw new RowProblem(`${place} holds no turn`);
+    if (!Array.isArray(turns)) throw new RowProblem(`${path} is ${describeValue(turns)}; expected a list of turns`);
+    if (turns.length === 0) throw new RowProblem(`${path} is an empty list; expected at least one turn`);
     const first: unknown = turns[0];
     const messages =
       isRecord(first) && keyOf('role', options) in first
-        ? readMessages(turns, place, options)
-        : turns.map((turn, index) => readTurn(turn, `${place}[${index}]`, options));
+        ? readMessages(turns, path, options)
+        : turns.map((turn, index) => readTurn(turn, `${path}[${index}]`, options));
     const system = optionalText(valueOf(record, 'system', options), keyOf('system', options));
     const tools = readTools(valueOf(record, 'tools', options), keyOf('tools', options));
     return {

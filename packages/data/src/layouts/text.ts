@@ -1,7 +1,7 @@
 import { keyOf, valueOf, type Layout } from './layout.js';
 import { checkText } from './values.js';
 
-/** `{"text"}`: learned from the first token to the last, and its end with it. */
+/** `{"text"}`: all tokens and the end of text are target tokens. */
 export const textLayout: Layout = {
   name: 'text',
   requires: ['text'],

@@ -3,35 +3,41 @@ import { describeValue, RowProblem } from '../reading/row.js';
 
 const DEEPEST_NESTING = 64;
 
-/** Half of a surrogate pair, or NUL: text that no tokenizer can give back. */
+/** Lone surrogates and NUL, which tokenizers cannot reproduce. */
 const brokenText = /[\p{Surrogate}\0]/u;
 
-/** A text without NUL and lone surrogates. Throws RowProblem otherwise. */
-export function checkText(value: unknown, place: string): string {
-  if (typeof value !== 'string') throw new RowProblem(`${place} is ${describeValue(value)}, where text is expected`);
+/**
+ * Returns the value if it is text without NUL and lone surrogates.
+ *
+ * @throws RowProblem otherwise
+ */
+export function checkText(value: unknown, path: string): string {
+  if (typeof value !== 'string') throw new RowProblem(`${path} is ${describeValue(value)}; expected text`);
   const broken = brokenText.exec(value);
   if (broken) {
     const what = broken[0] === '\0' ? 'a NUL character' : 'half of a surrogate pair';
-    throw new RowProblem(`${place} holds ${what} at character ${broken.index + 1}: the text is damaged`);
+    throw new RowProblem(`${path} contains ${what} at character ${broken.index + 1}: the text is damaged`);
   }
   return value;
 }
 
-/** Like {@link checkText}; null and a missing value give undefined. */
-export function optionalText(value: unknown, place: string): string | undefined {
-  return value === undefined || value === null ? undefined : checkText(value, place);
+/** Like {@link checkText}, but returns undefined for null and a missing value. */
+export function optionalText(value: unknown, path: string): string | undefined {
+  return value === undefined || value === null ? undefined : checkText(value, path);
 }
 
 /**
- * A value from a parsed file, looked through for text that is broken and nesting that is too deep. Works without
- * recursion.
+ * Checks a parsed value for damaged text and deep nesting, and returns it. It uses no recursion, so that deep nesting
+ * cannot overflow the stack.
+ *
+ * @throws RowProblem
  */
-export function checkJson(value: unknown, place: string): Json {
+export function checkJson(value: unknown, path: string): Json {
   const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const { value: current, depth } = next;
-    if (depth > DEEPEST_NESTING) throw new RowProblem(`${place} is nested deeper than ${DEEPEST_NESTING} levels`);
-    if (typeof current === 'string') checkText(current, place);
+    if (depth > DEEPEST_NESTING) throw new RowProblem(`${path} is nested deeper than ${DEEPEST_NESTING} levels`);
+    if (typeof current === 'string') checkText(current, path);
     else if (typeof current === 'object' && current !== null) {
       for (const child of Object.values(current)) waiting.push({ value: child, depth: depth + 1 });
     }
@@ -39,10 +45,7 @@ export function checkJson(value: unknown, place: string): Json {
   return value as Json;
 }
 
-/**
- * The list that text stands for, where it is one written as JSON (tables and Parquet files carry lists so); anything
- * else as it is.
- */
+/** Parses text that is a JSON list, as in tables and Parquet files; returns all other values unchanged. */
 export function listFromText(value: unknown): unknown {
   if (typeof value !== 'string' || !value.trimStart().startsWith('[')) return value;
   try {

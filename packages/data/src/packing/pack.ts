@@ -1,23 +1,22 @@
 import { packBestFit } from './best-fit.js';
-import type { PackedRows, Piece } from './packed-rows.js';
+import type { PackedRows, Segment } from './packed-rows.js';
 
 /**
- * How samples are put into rows of `maxLength` tokens.
+ * How samples are assigned to rows of `maxLength` tokens.
  *
- * - `bfd`: best fit decreasing; a sample is never split, and one that is too long was cut before.
- * - `bfd_split`: the same, after samples that are too long were split into pieces.
- * - `wrapped`: samples end to end, cut wherever a row is full. The tightest, and the one that tears most conversations
- *   apart.
+ * - `bfd`: best fit decreasing; samples are not split, and longer samples are truncated.
+ * - `bfd_split`: best fit decreasing, after longer samples are split into segments.
+ * - `wrapped`: samples end to end, split at the end of each row; fewest rows, but most splits.
  *
- * Rows are those of TRL's strategies of the same names. In all of them a sample never attends to another one, also in
- * `wrapped`, where TRL lets it.
+ * The rows equal those of TRL's strategies with the same names. Tokens never attend to another sample; in TRL's
+ * `wrapped` they do.
  */
 export type PackingStrategy = 'bfd' | 'bfd_split' | 'wrapped';
 
-/** Cuts a sample into pieces of at most `capacity` tokens; the last may be shorter. */
-function split(sample: number, length: number, capacity: number): Piece[] {
-  const pieces = Array.from({ length: Math.ceil(length / capacity) });
-  return pieces.map((_, index) => ({
+/** Splits a sample into segments of `capacity` tokens; the last may be shorter. */
+function split(sample: number, length: number, capacity: number): Segment[] {
+  const segments = Array.from({ length: Math.ceil(length / capacity) });
+  return segments.map((_, index) => ({
     sample,
     offset: index * capacity,
     length: Math.min(capacity, length - index * capacity),
@@ -25,7 +24,7 @@ function split(sample: number, length: number, capacity: number): Piece[] {
 }
 
 function wrap(lengths: readonly { readonly sample: number; readonly length: number }[], capacity: number): PackedRows {
-  const rows: Piece[][] = [];
+  const rows: Segment[][] = [];
   let room = 0;
   for (const { sample, length } of lengths) {
     for (let offset = 0; offset < length;) {
@@ -34,7 +33,7 @@ function wrap(lengths: readonly { readonly sample: number; readonly length: numb
         room = capacity;
       }
       const taken = Math.min(room, length - offset);
-      (rows.at(-1) as Piece[]).push({ sample, offset, length: taken });
+      (rows.at(-1) as Segment[]).push({ sample, offset, length: taken });
       offset += taken;
       room -= taken;
     }
@@ -43,9 +42,9 @@ function wrap(lengths: readonly { readonly sample: number; readonly length: numb
 }
 
 /**
- * Packs samples into rows of at most `capacity` tokens. Empty samples are left out.
+ * Packs samples into rows of at most `capacity` tokens. Empty samples are dropped.
  *
- * @param samples the samples in their order, with the tokens of each
+ * @param samples the samples in their order, with the number of tokens of each
  */
 export function pack(
   samples: readonly { readonly sample: number; readonly length: number }[],

@@ -1,9 +1,9 @@
-/** The tokens `offset` up to `offset + length` of a sample. */
-export interface Piece {
+/** The tokens of a sample from `offset` to `offset + length`. */
+export interface Segment {
   readonly sample: number;
   readonly offset: number;
   readonly length: number;
 }
 
-/** The pieces of each row, in their order. */
-export type PackedRows = readonly (readonly Piece[])[];
+/** The segments of each row, in order. */
+export type PackedRows = readonly (readonly Segment[])[];

@@ -21,16 +21,16 @@ describe('shareRows', () => {
     expect(positions(rows, [100, 60, 40])).toBe(200);
   });
 
-  it('leaves rows of one length apart: together they would only cost attention', () => {
+  it('keeps rows of equal length separate, as combining them only costs attention', () => {
     expect(shareRows([50, 50, 50, 50])).toEqual([[0], [1], [2], [3]]);
   });
 
-  it('makes fewer positions than padding does, for the lengths of real conversations', () => {
+  it('needs fewer positions than padding, for the lengths of real conversations', () => {
     const lengths = [42, 138, 51, 37, 66, 44, 95, 39];
     expect(positions(shareRows(lengths), lengths)).toBeLessThan(0.7 * lengths.length * 138);
   });
 
-  it('leaves a batch of one, of none and with an empty row alone', () => {
+  it('does not change a batch that has no row, one row, or an empty row', () => {
     expect(shareRows([])).toEqual([]);
     expect(shareRows([9])).toEqual([[0]]);
     expect(shareRows([9, 0, 3])).toEqual([[0], [1], [2]]);

@@ -248,8 +248,8 @@ function arraysOf(output: BlockOutput): readonly ArrayBufferView[] {
     case 'report':
       return measuredBuffers(output.block);
     case 'tokens': {
-      const { digests, lengths, ids, learned, index } = output.block;
-      return [digests, lengths, ids, learned, ...(index ? fingerprintBuffers(index.fingerprints) : [])];
+      const { digests, lengths, ids, supervised, index } = output.block;
+      return [digests, lengths, ids, supervised, ...(index ? fingerprintBuffers(index.fingerprints) : [])];
     }
   }
 }

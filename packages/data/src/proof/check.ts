@@ -11,7 +11,7 @@ const problemOf =
       : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
   });
 
-/** Everything that is wrong with a data set's supervision, as sentences; empty where nothing is. */
+/** Returns the problems of a data set's supervision; empty if there are none. */
 export function supervisionProblems({
   turns,
   withoutStop,
@@ -22,22 +22,24 @@ export function supervisionProblems({
   if (withoutStop.count > 0) {
     problems.push(
       {
-        message: `The end of ${withoutStop.count} of ${turns} turns is not learned: the model would not learn to stop.`,
-        hint: "The chat template must end each assistant's turn with the token that stops generation.",
+        message:
+          `${withoutStop.count} of ${turns} turns have no stop token among their target tokens: the model would not ` +
+          'learn to stop.',
+        hint: "The chat template must end each assistant's turn with a token that stops generation.",
       },
-      ...withoutStop.first.map(problemOf("the turn's end is not learned")),
+      ...withoutStop.first.map(problemOf('the turn has no stop token')),
     );
   }
   if (otherPrefix.count > 0) {
     problems.push(
       {
         message:
-          `Before ${otherPrefix.count} of ${prefixesChecked} turns, training shows the model another text than ` +
-          'serving would.',
+          `Before ${otherPrefix.count} of ${prefixesChecked} turns, the training text differs from the prompt at ` +
+          'serving sends.',
         hint:
-          'The chat template writes a conversation differently once it is answered: its prompt may open a ' +
-          'thought that the turns do not have, or it drops earlier thoughts. Train on the last turn only ' +
-          '("lastTurnOnly": true), give the turns what the prompt opens, or use another template.',
+          'The chat template renders a prompt differently from an answered conversation: the prompt may open a ' +
+          'thinking block that the turns lack, or the template drops earlier thinking blocks. Train on the last turn ' +
+          'only ("lastTurnOnly": true), add the thinking blocks to the turns, or use another template.',
       },
       ...otherPrefix.first.map(problemOf('the prompt differs')),
     );
@@ -45,21 +47,25 @@ export function supervisionProblems({
   return problems;
 }
 
-/** The findings in a sentence each, without the places. */
+/** Returns the problems as one sentence each, without places. */
 export function supervisionWarnings(findings: SupervisionFindings): string[] {
   return supervisionProblems(findings).flatMap(({ message, hint }) =>
     hint === undefined ? [] : [`${message} ${hint}`],
   );
 }
 
-/** @throws DATA_SUPERVISION where a turn's end is not learned, or training and serving render differently */
+/**
+ * Checks the findings of the supervision proof.
+ *
+ * @throws DATA_SUPERVISION if a turn lacks a stop token, or training and serving render a prompt differently
+ */
 export function checkSupervision(findings: SupervisionFindings): void {
   const [first, ...others] = supervisionProblems(findings);
   if (!first) return;
   throw new WhetstoneError('DATA_SUPERVISION', first.message, {
     ...(first.hint === undefined
       ? {}
-      : { hint: `${first.hint} To train all the same, set "supervisionProof" to "warn".` }),
+      : { hint: `${first.hint} To train nevertheless, set "supervisionProof" to "warn".` }),
     problems: others,
     details: { ...findings },
   });

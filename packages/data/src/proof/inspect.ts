@@ -5,37 +5,37 @@ import { defaultBatchOptions } from '../batching/options.js';
 import { createTokenize, type Tokenized } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
 
-/** A stretch of a sample whose tokens are all learned, all context, or all cut off. */
-interface InspectedStretch {
+/** Consecutive tokens of a sample that are all targets, all context, or all truncated. */
+interface InspectedSpan {
   readonly text: string;
   readonly tokens: number;
-  readonly state: 'learned' | 'context' | 'cut';
+  readonly state: 'target' | 'context' | 'cut';
 }
 
 export interface Inspection {
-  readonly stretches: readonly InspectedStretch[];
+  readonly spans: readonly InspectedSpan[];
   readonly tokens: number;
   readonly supervisedTokens: number;
 }
 
-function stretchesOf({ ids, learned }: Tokenized, tokenizer: Tokenizer): InspectedStretch[] {
-  const stretches: InspectedStretch[] = [];
+function spansOf({ ids, supervised }: Tokenized, tokenizer: Tokenizer): InspectedSpan[] {
+  const spans: InspectedSpan[] = [];
   for (let start = 0; start < ids.length;) {
     let end = start + 1;
-    while (end < ids.length && learned[end] === learned[start]) end++;
-    stretches.push({
+    while (end < ids.length && supervised[end] === supervised[start]) end++;
+    spans.push({
       text: tokenizer.decode(ids.slice(start, end)),
       tokens: end - start,
-      state: learned[start] === 1 ? 'learned' : 'context',
+      state: supervised[start] === 1 ? 'target' : 'context',
     });
     start = end;
   }
-  return stretches;
+  return spans;
 }
 
 /**
- * Shows what of a conversation is learned, exactly as batches of these options would have it, and what is cut off where
- * its start is kept.
+ * Returns which tokens of a conversation are targets in batches with these options. Truncated tokens are included if
+ * `truncationMode` is `keep_start`.
  */
 export function inspectConversation(
   conversation: Conversation,
@@ -45,39 +45,38 @@ export function inspectConversation(
   const all: BatchOptions = { ...defaultBatchOptions, ...options };
   const { tokenizer } = dependencies;
   const tokenize = createTokenize(dependencies, all);
-  const whole = tokenize(conversation);
-  const kept = truncate(conversation, whole, all.maxLength, all.truncationMode, tokenize);
-  const stretches = stretchesOf(kept, tokenizer);
-  const cut = all.truncationMode === 'keep_start' ? whole.ids.slice(kept.ids.length) : [];
+  const full = tokenize(conversation);
+  const kept = truncate(conversation, full, all.maxLength, all.truncationMode, tokenize);
+  const spans = spansOf(kept, tokenizer);
+  const cut = all.truncationMode === 'keep_start' ? full.ids.slice(kept.ids.length) : [];
   return {
-    stretches:
-      cut.length === 0 ? stretches : [...stretches, { text: tokenizer.decode(cut), tokens: cut.length, state: 'cut' }],
+    spans: cut.length === 0 ? spans : [...spans, { text: tokenizer.decode(cut), tokens: cut.length, state: 'cut' }],
     tokens: kept.ids.length,
-    supervisedTokens: kept.learned.reduce((sum, mark) => sum + mark, 0),
+    supervisedTokens: kept.supervised.reduce((sum, mark) => sum + mark, 0),
   };
 }
 
-/** Control characters as their pictures: data must not move the cursor or ring the bell. Tabs and line breaks stay. */
+/** Replaces control characters, which could affect the terminal, by their symbols. Tabs and line breaks are kept. */
 const withoutControls = (text: string): string =>
   text.replace(/(?![\t\n])\p{Cc}/gu, (mark) =>
     mark < ' ' ? String.fromCodePoint(0x2400 + mark.charCodeAt(0)) : mark === '\u007F' ? '␡' : '�',
   );
 
 /**
- * An inspection for a terminal: learned text green on its own ground, context dim, cut text struck through in red;
- * without colours, in ⟦…⟧ and ⟨…⟩.
+ * Formats an inspection for a terminal: target tokens on a green background, context dim, truncated text red and struck
+ * through. Without colours, target tokens are in ⟦…⟧ and truncated text in ⟨…⟩.
  */
 export function formatInspection(
-  { stretches, tokens, supervisedTokens }: Inspection,
+  { spans, tokens, supervisedTokens }: Inspection,
   { colors }: { readonly colors: boolean },
 ): string {
   const paint = createColors(colors);
-  const body = stretches.map(({ text: raw, state }) => {
+  const body = spans.map(({ text: raw, state }) => {
     const text = withoutControls(raw);
-    if (!colors) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
-    // Colours end at line breaks, so that a background does not run to the edge of the screen.
+    if (!colors) return state === 'target' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
+    // Colours are set per line, so that the background does not extend to the edge of the screen.
     const style = (line: string): string =>
-      state === 'learned'
+      state === 'target'
         ? paint.black(paint.bgGreen(line))
         : state === 'cut'
           ? paint.red(paint.strikethrough(line))
@@ -90,6 +89,6 @@ export function formatInspection(
   const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
   return (
     `${body.join('')}\n` +
-    `${paint.bold(`${supervisedTokens} of ${tokens} tokens are learned (${share.toFixed(1)} %)`)}\n`
+    `${paint.bold(`${supervisedTokens} of ${tokens} tokens are target tokens (${share.toFixed(1)} %)`)}\n`
   );
 }

@@ -2,7 +2,7 @@ import { isWhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import type { Tokenized, Tokenizing } from '../examples/tokenize.js';
 
-/** A turn that was looked at and found wanting. */
+/** A problem with a turn. */
 export interface TurnFinding {
   readonly origin: Origin;
   /** The message, counted from 0. */
@@ -10,29 +10,25 @@ export interface TurnFinding {
   readonly detail: string;
 }
 
-/** What is known of a data set's supervision, once all of it was tokenised. */
+/** The findings of the supervision proof in a data set. */
 export interface SupervisionFindings {
-  /** Turns that are to be learned. */
+  /** Number of supervised turns. */
   readonly turns: number;
-  /** Turns whose end is not learned: a model that never learns to stop. */
+  /** Supervised turns without a stop token. */
   readonly withoutStop: { readonly count: number; readonly first: readonly TurnFinding[] };
-  /** Turns of which the prompt that serving would send was compared with the training text before the turn. */
+  /** Turns whose prompt in serving was compared with the training text before the turn. */
   readonly prefixesChecked: number;
-  /** Turns of which the two differ. */
+  /** Turns whose prompt differs from the training text. */
   readonly otherPrefix: { readonly count: number; readonly first: readonly TurnFinding[] };
 }
 
-/**
- * Whether a conversation's prompts are rendered once more, as serving would, and compared: the first of each file, and
- * a few everywhere.
- */
+/** Returns whether the prompts of a conversation are compared: in the first rows of each file, and in every 101st. */
 const isCompared = ({ line, index }: Origin): boolean => {
-  const place = line ?? index + 1;
-  return place <= 64 || place % 101 === 0;
+  const row = line ?? index + 1;
+  return row <= 64 || row % 101 === 0;
 };
 /**
- * Of a long conversation, the prompts of its first turns and of its last are compared: each costs a rendering of
- * everything before it.
+ * Turns of a conversation that are compared, in addition to the last: each comparison renders all messages before it.
  */
 const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
@@ -46,7 +42,7 @@ class Findings {
   }
 }
 
-/** The findings of two parts of a data set as those of both. */
+/** Merges the findings of two consecutive blocks of data. */
 export function mergeFindings(one: SupervisionFindings, other: SupervisionFindings): SupervisionFindings {
   const both = (
     a: SupervisionFindings['withoutStop'],
@@ -63,24 +59,24 @@ export function mergeFindings(one: SupervisionFindings, other: SupervisionFindin
   };
 }
 
-/** Looks at conversations as they are tokenised. */
+/** Collects findings while conversations are tokenized. */
 export interface SupervisionObserver {
-  /** @param whole the conversation's tokens before they are cut to length */
-  observe(conversation: Conversation, whole: Tokenized): void;
+  /** @param full the tokens of the complete conversation, before truncation */
+  observe(conversation: Conversation, full: Tokenized): void;
   findings(): SupervisionFindings;
 }
 
 /**
- * Where the prompt of serving and the start of the training text part: null where the prompt is that start, token for
- * token, and reaches to the turn.
+ * Returns the first token at which the prompt differs from the training text. Returns null if the training text starts
+ * with the prompt and the prompt extends to the start of the turn.
  */
-function difference(prompt: readonly number[], ids: readonly number[], turnStart: number): number | null {
-  const parts = prompt.findIndex((id, index) => ids[index] !== id);
-  if (parts !== -1) return parts;
+function firstDifference(prompt: readonly number[], ids: readonly number[], turnStart: number): number | null {
+  const different = prompt.findIndex((id, index) => ids[index] !== id);
+  if (different !== -1) return different;
   return prompt.length < turnStart ? prompt.length : null;
 }
 
-/** Makes an observer of the turns' ends and of the prompts that serving would send. */
+/** Creates an observer that checks the stop tokens of turns and the prompts before them. */
 export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): SupervisionObserver {
   const stops = new Set(renderer.stopTokenIds);
   const withoutStop = new Findings();
@@ -98,35 +94,35 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
       otherPrefix.add({
         origin,
         message,
-        detail: `the template cannot render the messages before it as a prompt: ${error.message}`,
+        detail: `the template cannot render the preceding messages as a prompt: ${error.message}`,
       });
       return;
     }
-    const at = difference(prompt, ids, turnStart);
+    const at = firstDifference(prompt, ids, turnStart);
     if (at === null) return;
     const around = (all: readonly number[]): string =>
       JSON.stringify(tokenizer.decode(all.slice(Math.max(0, at - 4), at + 8)));
     otherPrefix.add({
       origin,
       message,
-      detail: `at token ${at}, training has ${around(ids)} where serving sends ${around(prompt)}`,
+      detail: `at token ${at}, the training text has ${around(ids)} and the prompt ${around(prompt)}`,
     });
   }
 
   return {
-    observe(conversation, { ids, turns: learned = [] }) {
+    observe(conversation, { ids, turns: supervised = [] }) {
       const compares = isCompared(conversation.origin);
-      for (const [index, { message, tokens }] of learned.entries()) {
+      for (const [index, { message, tokens }] of supervised.entries()) {
         if (!tokens) continue;
         turns++;
         if (!ids.slice(tokens.start, tokens.end).some((id) => stops.has(id))) {
           const end = JSON.stringify(tokenizer.decode(ids.slice(Math.max(tokens.start, tokens.end - 4), tokens.end)));
           withoutStop.add({ origin: conversation.origin, message, detail: `the turn ends in ${end}` });
         }
-        // Only an assistant's turn is ever asked for, and a prompt needs something to answer.
+        // Only assistant turns are generated in serving, and a prompt needs at least one message.
         if (
           compares &&
-          (index < COMPARED_TURNS || index === learned.length - 1) &&
+          (index < COMPARED_TURNS || index === supervised.length - 1) &&
           message > 0 &&
           conversation.messages[message]?.role === 'assistant'
         ) {

@@ -15,7 +15,7 @@ const build = (renderer: ChatRenderer, options: Partial<BatchOptions> = {}, onWa
     ...(onWarning ? { onWarning } : {}),
   });
 
-/** Turn ends outside of the turns: a template that teaches nobody to stop. */
+/** A template that writes the stop token after the turn, so that it is not a target token. */
 const withoutEnds: ChatRenderer = {
   ...plainRenderer,
   render(messages) {
@@ -24,14 +24,14 @@ const withoutEnds: ChatRenderer = {
   },
 };
 
-/** A prompt that training never shows. */
+/** A template whose prompt differs from the training text. */
 const otherPrompt: ChatRenderer = {
   ...plainRenderer,
   renderPrompt: (messages) => `${plainRenderer.render(messages).text}assistant: `,
 };
 
 describe('the supervision proof', () => {
-  test('passes where every end is learned and serving sends what training shows', async () => {
+  test('passes if all turns have a stop token and prompts equal the training text', async () => {
     const { supervision } = await build(plainRenderer);
     expect(supervision).toMatchObject({
       turns: 3,
@@ -41,21 +41,21 @@ describe('the supervision proof', () => {
     });
   });
 
-  test("fails where a turn's end is not learned, with the place", async () => {
+  test('fails with the place if a turn has no stop token', async () => {
     const error: unknown = await build(withoutEnds).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'DATA_SUPERVISION' });
-    expect(String(error)).toContain('The end of 3 of 3 turns is not learned');
+    expect(String(error)).toContain('3 of 3 turns have no stop token among their target tokens');
+    expect(String(error)).toContain('memory.jsonl:1: the turn has no stop token (message 2): the turn ends in "ello"');
+  });
+
+  test('fails if a prompt differs from the training text', async () => {
+    const error: unknown = await build(otherPrompt).catch((thrown: unknown) => thrown);
     expect(String(error)).toContain(
-      'memory.jsonl:1: the turn\'s end is not learned (message 2): the turn ends in "ello"',
+      'Before 3 of 3 turns, the training text differs from the prompt that serving sends',
     );
   });
 
-  test('fails where serving sends another prompt', async () => {
-    const error: unknown = await build(otherPrompt).catch((thrown: unknown) => thrown);
-    expect(String(error)).toContain('Before 3 of 3 turns, training shows the model another text than serving would');
-  });
-
-  test('warns, or is off, where that is asked for', async () => {
+  test('warns, or is off, if configured', async () => {
     const warnings: string[] = [];
     await build(withoutEnds, { supervisionProof: 'warn' }, (message) => warnings.push(message));
     expect(warnings).toEqual([expect.stringContaining('would not learn to stop')]);
@@ -66,7 +66,7 @@ describe('the supervision proof', () => {
 describe('inspection', () => {
   const conversation: Conversation = { ...chat('Hi', 'Hello', 'Bye', 'Soon'), origin: { index: 0 } };
 
-  test('shows what is learned, what is context and what is cut', () => {
+  test('shows target tokens, context and truncated text', () => {
     const inspection = inspectConversation(
       conversation,
       { tokenizer: characterTokenizer, renderer: plainRenderer },
@@ -74,7 +74,7 @@ describe('inspection', () => {
     );
     expect(formatInspection(inspection, { colors: false })).toBe(
       'user:Hi<eos>\nassistant:⟦Hello<eos>⟧\nuser⟨:Bye<eos>\nassistant:Soon<eos>\n⟩\n6 of 30 tokens are ' +
-        'learned (20.0 %)\n',
+        'target tokens (20.0 %)\n',
     );
   });
 
@@ -88,7 +88,7 @@ describe('inspection', () => {
   });
 });
 
-test('control characters of the data are shown, not sent to the terminal', () => {
+test('control characters in the data are replaced by symbols', () => {
   const conversation: Conversation = { ...chat('ring \u0007 \u001b[31mred', 'tab\there\u007f'), origin: { index: 0 } };
   const text = formatInspection(
     inspectConversation(conversation, { tokenizer: characterTokenizer, renderer: plainRenderer }),

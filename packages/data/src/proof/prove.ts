@@ -8,7 +8,7 @@ import { tokenizeOnThreads } from '../parallel/tokenize-on-threads.js';
 import { supervisionProblems } from './check.js';
 import type { SupervisionFindings } from './observe.js';
 
-/** Everything that the supervision proof looks at, of a whole data set. */
+/** The result of the supervision proof for a data set. */
 export interface SupervisionProof {
   readonly conversations: number;
   readonly unreadable: number;
@@ -26,7 +26,7 @@ export interface ProofInputs {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly options?: Partial<BatchOptions>;
-  /** Worker threads for large data; without it, this thread does all. The proof is the same. */
+  /** Worker threads for large data; if absent, all work runs on this thread. The result is the same. */
   readonly threads?: ThreadOptions;
 }
 
@@ -40,7 +40,7 @@ async function tokenizeHere({ source, tokenizer, renderer }: ProofInputs, option
   return collector.result();
 }
 
-/** Reads and tokenises a whole source, and tells what is learned of it; nothing that is found is thrown. */
+/** Reads and tokenizes a source and returns its supervision. Findings are returned, not thrown. */
 export async function proveSupervision({
   source,
   tokenizer,
@@ -75,7 +75,7 @@ export async function proveSupervision({
 
 const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`;
 
-/** A proof in sentences, each with whether it is as it should be. */
+/** Describes a proof in sentences; `good` is false for problems. */
 export function describeProof({
   conversations,
   unreadable,
@@ -99,19 +99,19 @@ export function describeProof({
     {
       text:
         `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation', 'conversations')} ` +
-        `are learned (${share.toFixed(1)} %)`,
+        `are target tokens (${share.toFixed(1)} %)`,
       good: supervisedTokens > 0,
     },
     withoutTargets === 0
-      ? { text: 'every conversation has something to learn from', good: true }
+      ? { text: 'every conversation has target tokens', good: true }
       : {
-          text: `${counted(withoutTargets, 'conversation has', 'conversations have')} nothing to learn from: ${causes}`,
+          text: `${counted(withoutTargets, 'conversation has', 'conversations have')} no target tokens: ${causes}`,
           good: false,
         },
     {
       text:
         `${truncated === 0 ? 'no conversation is' : counted(truncated, 'conversation is', 'conversations are')} ` +
-        `cut${maxLength === null ? '' : ` at ${maxLength} tokens`}`,
+        `truncated${maxLength === null ? '' : ` to ${maxLength} tokens`}`,
       good: truncated === 0,
     },
     ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row', 'rows')} cannot be read`, good: false }]),
@@ -120,8 +120,8 @@ export function describeProof({
       : [
           {
             text:
-              `the end of each of ${findings.turns} turns is learned, and serving sends what training shows ` +
-              `(${findings.prefixesChecked} prompts compared, token for token)`,
+              `all ${findings.turns} turns have a stop token, and their prompts equal the training text ` +
+              `(${findings.prefixesChecked} prompts compared, token by token)`,
             good: true,
           },
         ]),

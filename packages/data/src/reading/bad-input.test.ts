@@ -14,7 +14,7 @@ import { chat } from '../testing/sources.js';
 
 const folder = temporaryFolder();
 
-/** What of a file can be read, by line, and what cannot, with its reason. */
+/** Returns the lines of the readable rows of a file, and the unreadable rows with their reasons. */
 async function readAll(file: string, options: Partial<ConversationSourceOptions> = {}) {
   const source = await createConversationSource({ path: file, ...options }, folder);
   const lines = (await collect(source.conversations())).map(({ origin }) => origin.line);
@@ -28,7 +28,7 @@ async function readAll(file: string, options: Partial<ConversationSourceOptions>
 
 const good = `${JSON.stringify({ messages: chat('Hi', 'Grüße 😀').messages })}\n`;
 
-describe('bad rows are told with file, line and reason, and cost only themselves', () => {
+describe('an unreadable row is reported with file, line and reason, and does not affect other rows', () => {
   test('mixed encodings, a byte-order mark in the middle, CRLF, NUL, half a surrogate pair', async () => {
     const file = writeInto(
       folder,
@@ -55,7 +55,7 @@ describe('bad rows are told with file, line and reason, and cost only themselves
     });
   });
 
-  test('UTF-16 of either order, with its mark, and gzip cut short', async () => {
+  test('UTF-16 of both byte orders with a byte-order mark, and truncated gzip', async () => {
     const little = Buffer.from(`\ufeff${good}`, 'utf16le');
     expect((await readAll(writeInto(folder, 'le.jsonl', little))).lines).toEqual([1]);
     expect((await readAll(writeInto(folder, 'be.jsonl', Buffer.from(little).swap16()))).lines).toEqual([1]);
@@ -80,14 +80,14 @@ describe('bad rows are told with file, line and reason, and cost only themselves
     );
     expect(lines).toEqual([2, 6]);
     expect(problems.map((problem) => problem.split(' ', 1)[0])).toEqual(['stray.csv:3', 'stray.csv:4', 'stray.csv:5']);
-    // A quote that is never closed costs its own row, not the rest of the file.
+    // A quote that is never closed affects its own row, not the rest of the file.
     expect(await readAll(writeInto(folder, 'open.csv', `prompt,completion\na,"b\n${'c,d\n'.repeat(5000)}`))).toEqual({
       lines: Array.from({ length: 5000 }, (_, index) => index + 3),
-      problems: ['open.csv:2 a quote is opened and never closed'],
+      problems: ['open.csv:2 a quoted field is never closed'],
     });
   });
 
-  test('a conversation of 10,000 turns is read whole', async () => {
+  test('a conversation of 10,000 turns is read completely', async () => {
     const messages = Array.from({ length: 10_000 }, (_, index) => ({
       role: index % 2 === 0 ? 'user' : 'assistant',
       content: `turn ${index}`,
@@ -100,7 +100,7 @@ describe('bad rows are told with file, line and reason, and cost only themselves
   });
 });
 
-describe('gzip that is cut short is an error with the file, whatever is in it and however it is read', () => {
+describe('truncated gzip is an error with the file, for every format, with and without threads', () => {
   const rows = Array.from({ length: 4000 }, (_, index) => ({
     messages: chat(`question ${index * 7919}`, `answer ${index * 104_729}`).messages,
   }));
@@ -110,12 +110,12 @@ describe('gzip that is cut short is an error with the file, whatever is in it an
     ['cut.csv.gz', `text\n${rows.map((_, index) => `text ${index * 7919}\n`).join('')}`],
     ['cut.txt.gz', rows.map((_, index) => `text ${index * 7919}\n`).join('')],
   ])('%s', async (name, content) => {
-    const whole = gzipSync(content);
-    const file = writeInto(folder, name, whole.subarray(0, Math.floor(whole.length * 0.7)));
+    const complete = gzipSync(content);
+    const file = writeInto(folder, name, complete.subarray(0, Math.floor(complete.length * 0.7)));
     const source = await createConversationSource({ path: file }, folder);
     const expected = { code: 'FILE_UNREADABLE', place: { file } };
     await expect(collect(source.conversations())).rejects.toMatchObject(expected);
-    // On threads, too; where lines are rows, after those that could be read.
+    // On threads, the rows before the error are read first, if each line is a row.
     let read = 0;
     const threads = { workers: 2, fromBytes: 0, blockBytes: 8192, startThread: startInline };
     await expect(
@@ -125,17 +125,17 @@ describe('gzip that is cut short is an error with the file, whatever is in it an
   });
 });
 
-/** Writes a file of a start, 100 MB and an end. */
+/** Writes a file: `start`, 100 MB, `end`. */
 async function writeHuge(file: string, start: string, end: string): Promise<void> {
   const stream = createWriteStream(file);
-  const piece = Buffer.alloc(1 << 20, 'x');
+  const megabyte = Buffer.alloc(1 << 20, 'x');
   stream.write(start);
-  for (let index = 0; index < 100; index++) if (!stream.write(piece)) await once(stream, 'drain');
+  for (let index = 0; index < 100; index++) if (!stream.write(megabyte)) await once(stream, 'drain');
   stream.end(end);
   await once(stream, 'finish');
 }
 
-/** The most memory that is held above what was there before, while something is done. */
+/** Returns the peak of additional memory during `work`, in bytes. */
 async function memoryOf(work: () => Promise<void>): Promise<number> {
   globalThis.gc?.();
   const before = process.memoryUsage().rss;
@@ -157,7 +157,7 @@ test.each([
   ['field.csv', 'text\na\n"', '"\nc\n', [2, 4], /^field\.csv:3 the line has 100\.0 MiB/],
   ['line.txt', 'a\n', '\nc\n', [1, 3], /^line\.txt:2 the line has 100\.0 MiB/],
 ])(
-  '100 MB in one row are reported and never held: %s',
+  'a row of 100 MB is reported and not kept in memory: %s',
   async (name, start, end, lines, problem) => {
     const file = path.join(folder, name);
     await writeHuge(file, start, end);
@@ -173,7 +173,7 @@ test.each([
 describe('a line of 100 MB', () => {
   const file = path.join(folder, 'huge.jsonl');
 
-  test('is reported and never held: memory stays small, the rows around it are read', async () => {
+  test('is reported and not kept in memory; the other rows are read', async () => {
     await writeHuge(file, `${good}{"messages": [{"role": "user", "content": "`, `"}]}\n${good}`);
     const source = await createConversationSource({ path: file }, folder);
     const lines: (number | undefined)[] = [];
@@ -184,20 +184,20 @@ describe('a line of 100 MB', () => {
     expect(source.unreadable).toMatchObject([
       {
         origin: { file, line: 2 },
-        reason: expect.stringMatching(/^the line has 100\.0 MiB; the longest that is read has 32\.0 MiB/) as string,
+        reason: expect.stringMatching(/^the line has 100\.0 MiB; the limit is 32\.0 MiB/) as string,
       },
     ]);
-    // The longest line that is read, twice, and what reading takes.
+    // The longest permitted line, twice, and the buffers of the reader.
     expect(held).toBeLessThan(96 * 1024 * 1024);
   });
 
-  test('is read where it is allowed', async () => {
+  test('is read if maxRowBytes allows it', async () => {
     const { lines, problems } = await readAll(file, { maxRowBytes: 200 * 1024 * 1024 });
     expect([lines, problems]).toEqual([[1, 2, 3], []]);
     truncateSync(file, 0);
   }, 240_000);
 
-  test('that never ends is reported, too', async () => {
+  test('is reported if the file ends within it', async () => {
     writeFileSync(file, `${good}{"text": "${'x'.repeat(3 << 20)}`);
     expect((await readAll(file, { maxRowBytes: 1 << 20 })).problems).toEqual([
       expect.stringMatching(/^huge\.jsonl:2 the line has 3\.0 MiB/),
@@ -205,14 +205,14 @@ describe('a line of 100 MB', () => {
   });
 });
 
-describe('what rows that cannot be read mean', () => {
+describe('the policy for unreadable rows', () => {
   const bad = (count: number) =>
     Array.from({ length: count }, (_, index) => ({
       origin: { file: 'x.jsonl', line: index + 5, index },
       reason: 'not valid JSON',
     }));
 
-  test('an error past a share, with the first of them', () => {
+  test('above the largest share they are an error with the first row', () => {
     expect(() => enforceUnreadableLimit(bad(1), 99, { maxShare: 0.01 })).not.toThrow();
     expect(() => enforceUnreadableLimit(bad(2), 98, { maxShare: 0.01 })).toThrow(
       expect.objectContaining({
@@ -227,7 +227,7 @@ describe('what rows that cannot be read mean', () => {
     expect(() => enforceUnreadableLimit(bad(99), 1, 'skip')).not.toThrow();
   });
 
-  test('by default more than one in a hundred is an error; fewer are counted and listed', async () => {
+  test('by default more than 1 % is an error; fewer are counted and listed', async () => {
     const build = async (rows: number) => {
       const good = Array.from({ length: rows }, (_, index) => ({ messages: chat(`q${index}`, 'a').messages }));
       const file = writeInto(folder, `share-${rows}.jsonl`, `{broken\n${asLines(good)}`);

@@ -14,7 +14,7 @@ function readFailed(file: string, cause: unknown): WhetstoneError {
   });
 }
 
-/** Hears how many bytes of a file were read, as it lies on the disk. */
+/** Receives the number of bytes that were read from disk, before decompression. */
 export type OnBytes = (bytes: number) => void;
 
 async function* rawBytes(file: string, onBytes: OnBytes | undefined, chunkBytes: number): AsyncGenerator<Buffer> {
@@ -28,7 +28,7 @@ async function* rawBytes(file: string, onBytes: OnBytes | undefined, chunkBytes:
   }
 }
 
-/** Puts the first chunk back in front of the rest. */
+/** Yields the first chunk again, then the rest. */
 async function* rejoin(first: Buffer, rest: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   yield first;
   yield* rest;
@@ -54,9 +54,9 @@ async function* gunzip(chunks: AsyncGenerator<Buffer>, file: string): AsyncGener
   try {
     for await (const chunk of stream) yield chunk as Buffer;
   } catch (cause) {
-    throw new WhetstoneError('FILE_UNREADABLE', `The gzip data is broken: ${(cause as Error).message}`, {
+    throw new WhetstoneError('FILE_UNREADABLE', `The gzip data is corrupt: ${(cause as Error).message}`, {
       place: { file },
-      hint: 'The file may be cut short; compress or download it again.',
+      hint: 'The file may be incomplete; compress or download it again.',
       cause,
     });
   } finally {
@@ -78,7 +78,7 @@ async function* utf16ToUtf8(
     if (!(cause instanceof TypeError)) throw cause;
     throw new WhetstoneError(
       'FILE_UNREADABLE',
-      `The file starts as ${label.toUpperCase()} but is not valid ${label.toUpperCase()}.`,
+      `The file has a ${label.toUpperCase()} byte-order mark but is not valid ${label.toUpperCase()}.`,
       {
         place: { file },
         hint: 'Convert it to UTF-8.',
@@ -89,10 +89,11 @@ async function* utf16ToUtf8(
 }
 
 /**
- * The bytes of a file as UTF-8 (not checked), in chunks: gzip is unpacked whatever the file is called, UTF-16 with a
- * byte-order mark is converted, a UTF-8 byte-order mark is left to the reader of lines.
+ * Yields the bytes of a file in chunks, as UTF-8 that is not validated. Gzip is detected by content and unpacked;
+ * UTF-16 with a byte-order mark is converted. A UTF-8 byte-order mark is not removed.
  *
- * @throws FILE_NOT_FOUND, FILE_UNREADABLE
+ * @throws FILE_NOT_FOUND
+ * @throws FILE_UNREADABLE
  */
 export async function* readBytes(file: string, onBytes?: OnBytes, chunkBytes = 1 << 19): AsyncGenerator<Buffer> {
   let chunks = rawBytes(file, onBytes, chunkBytes);

@@ -1,19 +1,18 @@
 /**
- * Fields of one record of a table, read line by line: a quoted field may hold line breaks, and a quote within it is
- * doubled.
+ * Parses one CSV record, line by line. A quoted field may contain line breaks; a quote within it is doubled.
  */
 export interface RecordReader {
-  /** Reads a line; after `open`, the next line goes on within a quoted field. */
+  /** Parses a line. Returns `open` if the line ends within a quoted field, which the next line continues. */
   feed(line: string): 'open' | 'done' | 'stray-quote';
   readonly fields: readonly string[];
 }
 
 export function createRecordReader(delimiter: string): RecordReader {
   const fields: string[] = [];
-  /** What of a quoted field was read; null outside of one. */
+  /** The quoted field so far; null outside of a quoted field. */
   let quoted: string | null = null;
 
-  /** Reads on within a quoted field; the position behind its end, or -1 where the line ends first. */
+  /** Reads the rest of a quoted field. Returns the position after its closing quote, or -1 if the line ends first. */
   function readQuoted(line: string, from: number): number {
     let start = from;
     for (;;) {

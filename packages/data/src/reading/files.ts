@@ -3,10 +3,10 @@ import path from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { WhetstoneError } from '@whetstone/core/contract';
 
-/** Endings of files that are read when a folder is named. */
-const DATA_FILE_ENDINGS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet', 'txt'] as const;
+/** Extensions of the files that are read from a folder. */
+const DATA_FILE_EXTENSIONS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet', 'txt'] as const;
 
-const folderPattern = `**/*.{${DATA_FILE_ENDINGS.join(',')}}{,.gz}`;
+const folderPattern = `**/*.{${DATA_FILE_EXTENSIONS.join(',')}}{,.gz}`;
 
 async function expand(pattern: string, baseFolder: string): Promise<string[]> {
   const literal = path.resolve(baseFolder, pattern);
@@ -19,20 +19,20 @@ async function expand(pattern: string, baseFolder: string): Promise<string[]> {
 }
 
 /**
- * The files that paths, globs and folders stand for, relative ones from `baseFolder`. A path that exists is taken as it
- * is, even where it looks like a glob; a folder stands for every data file beneath it. Files of one pattern come in the
- * order of their names, each file once.
+ * Expands paths, folders and globs to files. Relative patterns start from `baseFolder`. A path that exists is used as
+ * it is, even if it looks like a glob; a folder is expanded to all data files in it. The files of a pattern are sorted
+ * by name, and no file is returned twice.
  *
- * @throws FILE_NOT_FOUND where a pattern matches nothing
+ * @throws FILE_NOT_FOUND if a pattern matches no file
  */
 export async function expandFiles(patterns: readonly string[], baseFolder: string): Promise<string[]> {
   const files = new Set<string>();
   for (const pattern of patterns) {
     const found = (await expand(pattern, baseFolder)).map((file) => path.normalize(file)).sort();
     if (found.length === 0) {
-      throw new WhetstoneError('FILE_NOT_FOUND', `No data file is found at "${pattern}".`, {
+      throw new WhetstoneError('FILE_NOT_FOUND', `No data file was found at "${pattern}".`, {
         place: { file: path.resolve(baseFolder, pattern) },
-        expected: 'a file, a folder of data files, or a glob that matches some',
+        expected: 'a file, a folder with data files, or a glob that matches at least one file',
         hint: `Relative paths start from ${baseFolder}.`,
       });
     }

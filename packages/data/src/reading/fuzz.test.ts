@@ -8,10 +8,7 @@ import { readRows } from './read-rows.js';
 
 const folder = temporaryFolder();
 
-/**
- * What every reader owes for every input: it ends, each row has a value or a reason and a line, and errors are
- * Whetstone's.
- */
+/** Reads a file and checks what holds for all input: each row has a line, a value or a reason; errors have a code. */
 async function readToTheEnd(file: string, format: (typeof FORMATS)[number]): Promise<void> {
   try {
     const source = await createConversationSource({ path: file, format }, folder);
@@ -57,12 +54,12 @@ const anyBytes = fc.oneof(
   awkwardText.map((text) => Buffer.from(text)),
   fc.array(fc.json({ maxDepth: 3 }), { maxLength: 5 }).map((rows) => Buffer.from(rows.join('\n'))),
   fc.array(fc.json({ maxDepth: 3 }), { maxLength: 5 }).map((rows) => Buffer.from(`[${rows.join(',')}]`)),
-  // valid starts of the binary formats, then anything
+  // Valid headers of the binary formats, followed by random bytes.
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), bytes])),
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.concat([Buffer.from('PAR1'), bytes, Buffer.from('PAR1')])),
 );
 
-test.each(FORMATS)('any bytes as %s: no crash, no hang, no foreign error', async (format) => {
+test.each(FORMATS)('any bytes as %s: no crash, no hang, no error without a code', async (format) => {
   let runs = 0;
   await fc.assert(
     fc.asyncProperty(anyBytes, async (bytes) => {
@@ -72,7 +69,7 @@ test.each(FORMATS)('any bytes as %s: no crash, no hang, no foreign error', async
   );
 });
 
-test('what is written is read: JSON Lines and JSON lists give the same rows', async () => {
+test('rows of JSON Lines and JSON lists are read as they were written', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.jsonValue({ maxDepth: 3 }), { maxLength: 8 }), async (values) => {
       const rows = values.map((value) => JSON.parse(JSON.stringify({ value })) as unknown);
@@ -85,7 +82,7 @@ test('what is written is read: JSON Lines and JSON lists give the same rows', as
   );
 });
 
-test('what is written is read: tables, whatever is in their fields', async () => {
+test('rows of tables are read as they were written, for any field content', async () => {
   const field = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', ';', ' ', '世', '😀', '\t') });
   const quote = (text: string): string => `"${text.replaceAll('"', '""')}"`;
   await fc.assert(

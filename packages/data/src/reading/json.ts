@@ -17,36 +17,34 @@ const CLOSE_OBJECT = code('}');
 const isSpace = (byte: number): boolean => byte === 0x20 || byte === NEWLINE || byte === 0x0d || byte === 0x09;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
-/** Names under which the rows of a file that is one object are found. */
+/** Keys that may hold the list of rows, if the file is one object. */
 const ROW_KEYS = ['data', 'rows', 'train', 'examples', 'items', 'instances'];
 
-/** One element of a list that is being read. */
+/** The bytes of a list element; they are discarded once there are more than `maxBytes`. */
 class Element {
-  #pieces: Buffer[] = [];
-  #bytes = 0;
+  private chunks: Buffer[] = [];
+  private bytes = 0;
   blank = true;
   constructor(
     readonly line: number,
     readonly maxBytes: number,
   ) {}
 
-  add(piece: Buffer): void {
-    this.#bytes += piece.length;
-    if (this.#bytes > this.maxBytes) this.#pieces = [];
-    else this.#pieces.push(piece);
+  add(chunk: Buffer): void {
+    this.bytes += chunk.length;
+    if (this.bytes > this.maxBytes) this.chunks = [];
+    else this.chunks.push(chunk);
   }
 
   row(): Row {
     const { line } = this;
-    if (this.#bytes > this.maxBytes)
+    if (this.bytes > this.maxBytes)
       return {
         line,
-        problem:
-          `the element has ${this.#bytes} bytes; the longest that is read has ${this.maxBytes} (option ` +
-          'maxRowBytes)',
+        problem: `the element has ${this.bytes} bytes; the limit is ${this.maxBytes} (option maxRowBytes)`,
       };
     try {
-      const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(this.#pieces));
+      const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(this.chunks));
       return { line, value: JSON.parse(text) as unknown };
     } catch (error) {
       return {
@@ -58,8 +56,8 @@ class Element {
 }
 
 /**
- * The elements of a file that is one JSON list, in constant memory: brackets and quotes are counted to find where each
- * element ends, so that one that is not valid costs only itself.
+ * Yields the elements of a file that is one JSON list, in constant memory. Brackets and quotes are counted to find the
+ * end of each element, so that an invalid element does not affect the others.
  */
 async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   let line = 1;
@@ -82,18 +80,18 @@ async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): Asy
       }
       if (isSpace(byte) || (bytesSeen + index < 3 && byte === BYTE_ORDER_MARK[bytesSeen + index])) continue;
       if (closed) {
-        yield { line, problem: 'something follows the end of the list' };
+        yield { line, problem: 'the file has text after the end of the list' };
         return;
       }
       if (depth === 0) {
-        depth = 1; // the list itself: the caller has seen its bracket
+        depth = 1; // the opening bracket of the list, which the caller has checked
         start = index + 1;
         continue;
       }
       const ends = depth === 1 && (byte === COMMA || byte === CLOSE_LIST);
       if (ends) {
         element?.add(chunk.subarray(start, index));
-        // "[]" and a comma before the end hold no element there.
+        // There is no element in "[]" and after a trailing comma.
         if (element) yield element.row();
         else if (byte === COMMA) yield { line, problem: 'an element is missing between two commas' };
         element = undefined;
@@ -112,27 +110,27 @@ async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): Asy
     element?.add(chunk.subarray(start));
     bytesSeen += chunk.length;
   }
-  if (!closed) yield { line: element?.line ?? line, problem: 'the list does not end: the file may be cut short' };
+  if (!closed) yield { line: element?.line ?? line, problem: 'the list is not closed: the file may be incomplete' };
 }
 
-/** A file that is one object: the rows that it holds, or one row. */
+/** Yields the rows of a file that is one object: the list of rows in it, or the object itself. */
 async function* readObject(file: string, maxBytes: number, onBytes?: OnBytes): AsyncGenerator<Row> {
-  const pieces: Buffer[] = [];
+  const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of readBytes(file, onBytes)) {
     bytes += chunk.length;
     if (bytes > maxBytes * 8) {
-      throw new WhetstoneError('FILE_UNREADABLE', 'The file is one JSON object, too large to be read at once.', {
+      throw new WhetstoneError('FILE_UNREADABLE', 'The file is one JSON object and too large to parse at once.', {
         place: { file },
-        expected: 'a list of rows, or JSON Lines: files of any size are read in these',
+        expected: 'a JSON list of rows, or JSON Lines, which may have any size',
         found: `more than ${maxBytes * 8} bytes`,
       });
     }
-    pieces.push(chunk);
+    chunks.push(chunk);
   }
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)));
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
   } catch (error) {
     yield {
       line: 1,
@@ -147,8 +145,8 @@ async function* readObject(file: string, maxBytes: number, onBytes?: OnBytes): A
   for (const row of rows) yield { line: 1, value: row };
 }
 
-/** What a file starts with: the first byte that says something, and whether its first line is JSON in itself. */
-async function lookAtStart(
+/** Returns the first non-space character of a file, and whether its first of several lines is valid JSON. */
+async function inspectStart(
   file: string,
 ): Promise<{ readonly first: number | undefined; readonly lineIsJson: boolean }> {
   let head = Buffer.alloc(0);
@@ -166,19 +164,19 @@ async function lookAtStart(
     JSON.parse(line);
     lineIsJson = text.length > line.length;
   } catch {
-    // The first line is part of something larger.
+    // The first line is not a complete JSON value.
   }
   return { first: text === '' ? undefined : text.charCodeAt(0), lineIsJson };
 }
 
-/** Whether a file is JSON Lines, whatever its ending says. */
+/** Returns whether the content of a file is JSON Lines, whatever its extension is. */
 export async function holdsJsonLines(file: string): Promise<boolean> {
-  const { first, lineIsJson } = await lookAtStart(file);
+  const { first, lineIsJson } = await inspectStart(file);
   return lineIsJson && first !== OPEN_LIST;
 }
 
 /**
- * Rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or in truth JSON
+ * Yields the rows of a `.json` file: a list, an object with a list of rows (`{"data": […]}`), one conversation, or JSON
  * Lines.
  */
 export async function* readJson(
@@ -186,7 +184,7 @@ export async function* readJson(
   maxRowBytes = DEFAULT_MAX_ROW_BYTES,
   onBytes?: OnBytes,
 ): AsyncGenerator<Row> {
-  const { first, lineIsJson } = await lookAtStart(file);
+  const { first, lineIsJson } = await inspectStart(file);
   if (first === undefined) return;
   if (lineIsJson && first !== OPEN_LIST) yield* readJsonLines(file, maxRowBytes, onBytes);
   else if (first === OPEN_LIST) yield* readList(file, maxRowBytes, onBytes);

@@ -7,13 +7,13 @@ function parseLine(line: number, text: string): Row {
     return { line, value: JSON.parse(text) as unknown };
   } catch (error) {
     const reason = text.includes('\0')
-      ? 'the line holds NUL characters; the file may be damaged'
+      ? 'the line contains NUL characters; the file may be damaged'
       : `not valid JSON: ${(error as Error).message}`;
     return { line, problem: reason };
   }
 }
 
-/** Rows of lines that each hold one JSON value. Blank lines are not rows. */
+/** Yields the rows of a block with one JSON value per line. Blank lines are skipped. */
 export function* jsonRowsOf(block: LineBlock, maxRowBytes?: number): Generator<Row> {
   for (const line of linesOf(block, maxRowBytes)) {
     if ('problem' in line) yield line;
@@ -21,7 +21,7 @@ export function* jsonRowsOf(block: LineBlock, maxRowBytes?: number): Generator<R
   }
 }
 
-/** Rows of a JSON Lines file: one JSON value a line. */
+/** Yields the rows of a JSON Lines file, which has one JSON value per line. */
 export async function* readJsonLines(file: string, maxRowBytes?: number, onBytes?: OnBytes): AsyncGenerator<Row> {
   for await (const block of readLineBlocks(file, maxRowBytes, onBytes)) {
     if ('problem' in block) yield block;

@@ -3,10 +3,10 @@ import { readBytes, type OnBytes } from './bytes.js';
 const NEWLINE = 0x0a;
 const BYTE_ORDER_MARK = '\ufeff';
 
-/** A row longer than this is reported instead of read: 32 MiB, some 8 million tokens. */
+/** The largest row that is read: 32 MiB, about 8 million tokens. */
 export const DEFAULT_MAX_ROW_BYTES = 32 * 1024 * 1024;
 
-/** One line of text without its end, or the reason why it cannot be had. */
+/** One line of text without its line break, or the reason why it cannot be read. */
 export type Line =
   | { readonly line: number; readonly text: string }
   | { readonly line: number; readonly problem: string };
@@ -18,7 +18,7 @@ function decodeLine(line: number, bytes: Uint8Array): Line {
   return text === null ? { line, problem: 'the line is not valid UTF-8' } : { line, text: tidyLine(text) };
 }
 
-/** Whole lines of a file, one after the other; the last may lack its end. */
+/** Consecutive complete lines of a file; the last may lack its line break. */
 export interface LineBlock {
   readonly bytes: Uint8Array;
   /** The number of the first line, from 1. */
@@ -33,12 +33,11 @@ function countLines(bytes: Buffer): number {
 
 const tooLong = (line: number, bytes: number, maxBytes: number): Line => ({
   line,
-  problem: `the line has ${megabytes(bytes)}; the longest that is read has ${megabytes(maxBytes)} (option maxRowBytes)`,
+  problem: `the line has ${megabytes(bytes)}; the limit is ${megabytes(maxBytes)} (option maxRowBytes)`,
 });
 
 /**
- * A text file as blocks of whole lines, in constant memory: a line longer than `maxBytes` comes as a problem of its
- * own.
+ * Yields a text file as blocks of complete lines, in constant memory. A line above `maxBytes` is yielded as a problem.
  */
 export async function* readLineBlocks(
   file: string,
@@ -46,53 +45,54 @@ export async function* readLineBlocks(
   onBytes?: OnBytes,
   chunkBytes?: number,
 ): AsyncGenerator<LineBlock | { readonly line: number; readonly problem: string }> {
-  let begun: Buffer[] = [];
-  let begunBytes = 0;
+  /** The start of a line whose end was not read yet; discarded once it is longer than `maxBytes`. */
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
   let line = 1;
-  const begin = (piece: Buffer): void => {
-    begunBytes += piece.length;
-    if (begunBytes <= maxBytes) begun.push(piece);
-    else begun = [];
+  const addPending = (bytes: Buffer): void => {
+    pendingBytes += bytes.length;
+    if (pendingBytes <= maxBytes) pending.push(bytes);
+    else pending = [];
   };
   for await (const chunk of readBytes(file, onBytes, chunkBytes)) {
     let start = 0;
-    if (begunBytes + chunk.length > maxBytes) {
-      // Only here can a line be too long: its end is looked for by itself.
+    if (pendingBytes + chunk.length > maxBytes) {
+      // The pending line may be too long: search for its end.
       const end = chunk.indexOf(NEWLINE);
-      if (begunBytes + (end === -1 ? chunk.length : end) > maxBytes) {
+      if (pendingBytes + (end === -1 ? chunk.length : end) > maxBytes) {
         if (end === -1) {
-          begin(chunk);
+          addPending(chunk);
           continue;
         }
-        yield tooLong(line++, begunBytes + end, maxBytes) as { line: number; problem: string };
-        [begun, begunBytes, start] = [[], 0, end + 1];
+        yield tooLong(line++, pendingBytes + end, maxBytes) as { line: number; problem: string };
+        [pending, pendingBytes, start] = [[], 0, end + 1];
       }
     }
     const last = chunk.lastIndexOf(NEWLINE);
     if (last >= start) {
       const bytes =
-        begun.length === 0
+        pending.length === 0
           ? chunk.subarray(start, last + 1)
-          : Buffer.concat([...begun, chunk.subarray(start, last + 1)]);
+          : Buffer.concat([...pending, chunk.subarray(start, last + 1)]);
       yield { bytes, firstLine: line };
       line += countLines(bytes);
-      [begun, begunBytes] = [[], 0];
+      [pending, pendingBytes] = [[], 0];
       start = last + 1;
     }
-    if (start < chunk.length) begin(chunk.subarray(start));
+    if (start < chunk.length) addPending(chunk.subarray(start));
   }
-  if (begunBytes > maxBytes) yield tooLong(line, begunBytes, maxBytes) as { line: number; problem: string };
-  else if (begunBytes > 0) yield { bytes: Buffer.concat(begun), firstLine: line };
+  if (pendingBytes > maxBytes) yield tooLong(line, pendingBytes, maxBytes) as { line: number; problem: string };
+  else if (pendingBytes > 0) yield { bytes: Buffer.concat(pending), firstLine: line };
 }
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 const tidyLine = (text: string): string => {
-  const whole = text.endsWith('\r') ? text.slice(0, -1) : text;
-  return whole.startsWith(BYTE_ORDER_MARK) ? whole.slice(1) : whole;
+  const line = text.endsWith('\r') ? text.slice(0, -1) : text;
+  return line.startsWith(BYTE_ORDER_MARK) ? line.slice(1) : line;
 };
 
-/** The lines of a block. One that is not UTF-8 or longer than `maxBytes` is a problem. */
+/** Yields the lines of a block. A line that is not UTF-8 or longer than `maxBytes` is yielded as a problem. */
 export function* linesOf({ bytes, firstLine }: LineBlock, maxBytes = DEFAULT_MAX_ROW_BYTES): Generator<Line> {
   let line = firstLine;
   if (bytes.length <= maxBytes) {
@@ -123,8 +123,8 @@ function decodeWhole(bytes: Uint8Array): string | null {
 }
 
 /**
- * The lines of a text file, in constant memory. LF and CRLF both end a line; a byte-order mark at the start of a line
- * is dropped. Lines that are not UTF-8 or longer than `maxBytes` come as problems, and reading goes on after them.
+ * Yields the lines of a text file, in constant memory. Lines end with LF or CRLF; a byte-order mark at the start of a
+ * line is removed. A line that is not UTF-8 or longer than `maxBytes` is yielded as a problem, and reading continues.
  */
 export async function* readLines(
   file: string,

@@ -4,14 +4,14 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { OnBytes } from './bytes.js';
 import type { Row } from './row.js';
 
-/** The values of Parquet as JSON has them: whole numbers as numbers, dates as ISO text, bytes as lists. */
+/** Converts Parquet values to JSON: integers to numbers, dates to ISO text, bytes to lists. */
 function toPlain(value: unknown): unknown {
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
   if (value instanceof Date) return value.toISOString();
   if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number>, toPlain);
   if (Array.isArray(value)) return value.map(toPlain);
   if (typeof value === 'object' && value !== null) {
-    // Absent fields of a struct come as undefined or null; the layouts take both for "not there".
+    // Absent fields of a struct are undefined or null; layouts treat null as absent.
     return Object.fromEntries(
       Object.entries(value)
         .filter(([, field]) => field !== undefined)
@@ -27,13 +27,12 @@ const unreadable = (file: string, cause: unknown): WhetstoneError =>
     cause,
   });
 
-/**
- * Row groups up to this size (uncompressed) are decoded at once; of larger ones, where their pages can be found, as
- * many rows as this holds.
- */
+/** Uncompressed bytes that are decoded at once; larger row groups are decoded in several steps, if possible. */
 const DECODED_BYTES = 64 * 1024 * 1024;
 
-/** The largest group that is decoded whole, by default: what it becomes takes two to three times as much. */
+/**
+ * The largest group that is decoded at once, if steps are not possible. Decoded rows take two to three times as much.
+ */
 const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
 
 type RowGroup = FileMetaData['row_groups'][number];
@@ -41,10 +40,10 @@ type RowGroup = FileMetaData['row_groups'][number];
 const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
 /**
- * Rows that are decoded at once of a group. Pages before a row can be passed over where the file has an index of them,
- * or where no column is nested; of other groups every reading decodes all.
+ * Returns the number of rows of a group to decode at once. A group can be decoded in steps only if the file has a page
+ * index or no column is nested, as otherwise every read decodes the complete group.
  *
- * @throws FILE_UNREADABLE for a group that must be decoded whole and is too large for that
+ * @throws FILE_UNREADABLE if the group must be decoded at once and exceeds `maxGroupBytes`
  */
 function rowsAtOnce(
   group: RowGroup,
@@ -61,28 +60,30 @@ function rowsAtOnce(
   if (bytes <= maxGroupBytes) return rows;
   throw new WhetstoneError(
     'FILE_UNREADABLE',
-    `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without an index of ` +
-      'their pages: it can only be decoded whole.',
+    `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without a page index, so ` +
+      'that it must be decoded at once.',
     {
       place: { file },
-      expected: `at most ${mebibytes(maxGroupBytes)} a group (option maxGroupBytes), or a page index`,
+      expected: `at most ${mebibytes(maxGroupBytes)} per group (option maxGroupBytes), or a page index`,
       found: `${rows} rows, ${mebibytes(bytes)}`,
       hint:
-        'Write the file anew with a page index or smaller groups, as in pyarrow: pq.write_table(table, ' +
+        'Write the file again with a page index or smaller groups, for example with pyarrow: pq.write_table(table, ' +
         '"new.parquet", write_page_index=True, row_group_size=10_000).',
     },
   );
 }
 
 export interface GroupLimits {
-  /** Bytes, uncompressed, that are decoded at once where a group can be decoded in parts. */
+  /** Uncompressed bytes that are decoded at once, if a group can be decoded in steps. */
   readonly decodedBytes: number;
-  /** Groups that can only be decoded whole and are larger than this are an error. */
+  /** The largest uncompressed group that is decoded at once, if it cannot be decoded in steps. */
   readonly maxGroupBytes: number;
 }
 
 /**
- * Rows of a Parquet file, decoded some at a time; the line is the number of the row, from 1. @throws FILE_UNREADABLE
+ * Yields the rows of a Parquet file, decoded in steps; `line` is the number of the row, from 1.
+ *
+ * @throws FILE_UNREADABLE
  */
 export async function* readParquet(
   file: string,
@@ -99,7 +100,7 @@ export async function* readParquet(
     throw unreadable(file, cause);
   }
   let start = 0;
-  // Before anything is decoded: the sizes stand at the end of the file.
+  // Sizes are checked before anything is decoded.
   const steps = metadata.row_groups.map((group, number) => rowsAtOnce(group, number, file, all));
   for (const [number, group] of metadata.row_groups.entries()) {
     const end = start + Number(group.num_rows);

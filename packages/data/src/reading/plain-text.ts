@@ -3,7 +3,7 @@ import { linesOf, readLines, type LineBlock } from './lines.js';
 import type { Row } from './row.js';
 import type { TextUnit } from '../choices.js';
 
-/** A row a line of a block. */
+/** Yields one row per line of a block. Blank lines are skipped. */
 export function* textRowsOf(block: LineBlock, maxRowBytes?: number): Generator<Row> {
   for (const line of linesOf(block, maxRowBytes)) {
     if ('problem' in line) yield line;
@@ -11,7 +11,7 @@ export function* textRowsOf(block: LineBlock, maxRowBytes?: number): Generator<R
   }
 }
 
-/** Rows `{"text"}` of a plain text file. Blank lines are no samples. */
+/** Yields the rows `{"text"}` of a plain text file. Blank lines are not samples. */
 export async function* readPlainText(
   file: string,
   unit: TextUnit = 'line',

@@ -7,7 +7,7 @@ import type * as parquet from './parquet.js';
 import { readPlainText } from './plain-text.js';
 import type { Row } from './row.js';
 
-const endings: Readonly<Record<string, Format>> = {
+const formatOfExtension: Readonly<Record<string, Format>> = {
   jsonl: 'jsonl',
   ndjson: 'jsonl',
   json: 'json',
@@ -18,27 +18,34 @@ const endings: Readonly<Record<string, Format>> = {
 };
 
 export interface ReadOptions {
-  /** The format of every file; by default, what a file's ending says (before `.gz`), and JSON where it says nothing. */
+  /**
+   * The format of all files. By default it follows from the extension (before `.gz`), and is JSON if that is unknown.
+   */
   readonly format?: Format | 'auto';
-  /** Rows longer than this are reported instead of read. */
+  /** Larger rows are reported as unreadable. */
   readonly maxRowBytes?: number;
-  /** Row groups of Parquet files that can only be decoded whole and are larger than this are an error. */
+  /** The largest row group of a Parquet file that is decoded at once, if it cannot be decoded in steps. */
   readonly maxGroupBytes?: number;
-  /** What of a text file is one sample. */
+  /** The unit of a text file that is one sample. */
   readonly textUnit?: TextUnit;
 }
 
 export function formatOf(file: string): Format {
-  const ending = /\.([^./\\]+?)(\.gz)?$/i.exec(file)?.[1]?.toLowerCase() ?? '';
-  return endings[ending] ?? 'json';
+  const extension = /\.([^./\\]+?)(\.gz)?$/i.exec(file)?.[1]?.toLowerCase() ?? '';
+  return formatOfExtension[extension] ?? 'json';
 }
 
-/** Loads the Parquet reader, which is large, with the first Parquet file. */
+/** Loads the Parquet reader, which is large, only when a Parquet file is read. */
 const readParquetRows: typeof parquet.readParquet = async function* (...inputs) {
   yield* (await import('./parquet.js')).readParquet(...inputs);
 };
 
-/** The rows of a data file. A row that cannot be read comes as a problem. @throws FILE_NOT_FOUND, FILE_UNREADABLE */
+/**
+ * Yields the rows of a data file. An unreadable row is yielded as a problem.
+ *
+ * @throws FILE_NOT_FOUND
+ * @throws FILE_UNREADABLE
+ */
 export function readRows(
   file: string,
   { format = 'auto', maxRowBytes, maxGroupBytes, textUnit }: ReadOptions = {},

@@ -37,18 +37,18 @@ describe('JSON', () => {
     expect(await rowsOf('nothing.json', '')).toEqual([]);
   });
 
-  test('an element that is not JSON costs only itself', async () => {
+  test('an invalid element does not affect the others', async () => {
     const rows = await rowsOf('broken.json', '[{"a": 1},\n{"a": nope},\n{"a": 3}\n]');
     expect(rows[0]).toBe('1: {"a":1}');
     expect(rows[1]).toMatch(/^2! not valid JSON/);
     expect(rows[2]).toBe('3: {"a":3}');
   });
 
-  test('a list that is cut short, or followed by something', async () => {
+  test('an incomplete list, and a list followed by text', async () => {
     expect((await rowsOf('cut.json', '[{"a": 1},\n{"a": 2')).at(-1)).toBe(
-      '2! the list does not end: the file may be cut short',
+      '2! the list is not closed: the file may be incomplete',
     );
-    expect((await rowsOf('more.json', '[1]\n[2]')).at(-1)).toBe('2! something follows the end of the list');
+    expect((await rowsOf('more.json', '[1]\n[2]')).at(-1)).toBe('2! the file has text after the end of the list');
     expect(await rowsOf('commas.json', '[1,,2]')).toEqual([
       '1: 1',
       '1! an element is missing between two commas',
@@ -56,7 +56,7 @@ describe('JSON', () => {
     ]);
   });
 
-  test('elements over several chunks, and one that is too long', async () => {
+  test('elements across several chunks, and an element above the limit', async () => {
     const long = 'x'.repeat(2_500_000);
     const rows = await rowsOf('long.json', JSON.stringify([{ text: long }, { text: 'b' }]));
     expect(rows.map((row) => row.length)).toEqual([long.length + 14, 15]);
@@ -65,7 +65,7 @@ describe('JSON', () => {
     ).toMatch(/^1! the element has \d+ bytes/);
   });
 
-  test('an object with rows, one conversation, and JSON Lines under another name', async () => {
+  test('an object with rows, one conversation, and JSON Lines with the extension .json', async () => {
     expect(await rowsOf('data.json', '{\n"version": 1,\n"data": [{"text": "a"}, {"text": "b"}]}')).toEqual([
       '1: {"text":"a"}',
       '1: {"text":"b"}',
@@ -96,15 +96,15 @@ describe('CSV', () => {
   test('rows with too many fields or stray quotes are reported, the others read', async () => {
     const rows = await rowsOf('d.csv', 'prompt,completion\na,b\na,b,c\na,b"c\nlast,row\n');
     expect(rows.filter((row) => row.includes('! '))).toHaveLength(2);
-    expect(rows.find((row) => row.includes('another number of fields'))).toMatch(/^3!/);
+    expect(rows.find((row) => row.includes('has 3 fields; expected 2'))).toMatch(/^3!/);
     expect(rows.find((row) => row.includes('quote'))).toMatch(/^4!/);
     expect(rows.at(-1)).toContain('"last"');
   });
 
-  test('a quote that is never closed costs its own row', async () => {
+  test('a quote that is never closed affects only its own row', async () => {
     const rows = await rowsOf('e.csv', `prompt,completion\na,b\n"never,closed\n${'x,y\n'.repeat(1000)}`);
     expect(rows[0]).toContain('"a"');
-    expect(rows[1]).toBe('3! a quote is opened and never closed');
+    expect(rows[1]).toBe('3! a quoted field is never closed');
     expect(rows.slice(2)).toEqual(
       Array.from({ length: 1000 }, (_, index) => `${index + 4}: {"prompt":"x","completion":"y"}`),
     );
@@ -121,7 +121,7 @@ describe('CSV', () => {
 
   test('bytes that are not UTF-8', async () => {
     const rows = await rowsOf('g.csv', Buffer.from('prompt,completion\ngr\xfc\xdfe,b\nc,d\n', 'latin1'));
-    expect(rows[0]).toMatch(/^2! the row holds bytes that are not UTF-8/);
+    expect(rows[0]).toMatch(/^2! the row is not valid UTF-8/);
     expect(rows[1]).toContain('"c"');
   });
 });
@@ -147,19 +147,19 @@ describe('Parquet', () => {
     expect(rows.at(-1)).toEqual({ line: 2500, value: { text: 'text 2499' } });
   });
 
-  // 600 rows in one group of many pages: lists of structs with an index of the pages, and flat columns without one.
-  test.each(['pages.snappy.parquet', 'flat.snappy.parquet'])('a large group is decoded in parts: %s', async (name) => {
-    const whole = await collect(readParquet(fixture(name)));
-    expect(whole.map(({ line }) => line)).toEqual(Array.from({ length: 600 }, (_, index) => index + 1));
-    expect(JSON.stringify(whole[599])).toMatch(/q(uestion )?599.*a(nswer )?599/);
+  // 600 rows in one group of many pages: lists of structs with a page index, and flat columns without one.
+  test.each(['pages.snappy.parquet', 'flat.snappy.parquet'])('a large group is decoded in steps: %s', async (name) => {
+    const rows = await collect(readParquet(fixture(name)));
+    expect(rows.map(({ line }) => line)).toEqual(Array.from({ length: 600 }, (_, index) => index + 1));
+    expect(JSON.stringify(rows[599])).toMatch(/q(uestion )?599.*a(nswer )?599/);
     for (const bytes of [1000, 7777])
-      expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(whole);
+      expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(rows);
   });
 
-  test('a large group that can only be decoded whole is an error with its size; nothing is decoded', async () => {
+  test('a large group that cannot be decoded in steps is an error with its size; nothing is decoded', async () => {
     const nested = fixture('messages.snappy.parquet');
-    const whole = await collect(readParquet(nested));
-    expect(await collect(readParquet(nested, undefined, { decodedBytes: 1 }))).toEqual(whole);
+    const rows = await collect(readParquet(nested));
+    expect(await collect(readParquet(nested, undefined, { decodedBytes: 1 }))).toEqual(rows);
     let bytes = 0;
     const error: unknown = await collect(
       readParquet(nested, (read) => (bytes += read), { decodedBytes: 1, maxGroupBytes: 100 }),
@@ -172,7 +172,7 @@ describe('Parquet', () => {
     });
     expect(String(error)).toMatch(/Row group 0 .* has 0\.0 MiB of nested columns/);
     expect(bytes).toBe(0);
-    // Where pages are indexed or columns flat, parts are decoded, whatever the size.
+    // With a page index or flat columns the limit does not apply.
     for (const name of ['pages.snappy.parquet', 'flat.snappy.parquet'])
       expect(
         await collect(readParquet(fixture(name), undefined, { decodedBytes: 1000, maxGroupBytes: 100 })),
@@ -181,14 +181,14 @@ describe('Parquet', () => {
 
   test('wrong types are reported row by row', async () => {
     expect((await turnsOf(fixture('wrong-types.parquet'))).problems).toEqual([
-      '1! messages is number 1, where a list of messages is expected',
-      '2! messages is number 2, where a list of messages is expected',
+      '1! messages is number 1; expected a list of messages',
+      '2! messages is number 2; expected a list of messages',
     ]);
   });
 
-  test('a file that is cut short or is none is an error', async () => {
-    const whole = readFileSync(fixture('many.gzip.parquet'));
-    await expect(rowsOf('cut.parquet', whole.subarray(0, 500))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
+  test('an incomplete file, or a file that is not Parquet, is an error', async () => {
+    const complete = readFileSync(fixture('many.gzip.parquet'));
+    await expect(rowsOf('cut.parquet', complete.subarray(0, 500))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
     await expect(rowsOf('none.parquet', 'PAR1 not at all')).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
     await expect(rowsOf('zero.parquet', '')).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
   });
@@ -206,7 +206,7 @@ describe('plain text', () => {
   });
 });
 
-test('gzip, whatever the format', async () => {
+test('gzip, for several formats', async () => {
   expect(await rowsOf('a.csv.gz', gzipSync('prompt,completion\na,b\n'))).toEqual([
     '2: {"prompt":"a","completion":"b"}',
   ]);

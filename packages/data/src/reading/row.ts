@@ -1,19 +1,16 @@
-/** One row as a file gives it: a parsed value, or the reason why there is none. Lines count from 1. */
+/** One row of a file: a parsed value, or the reason why it cannot be read. Lines count from 1. */
 export type Row =
   | { readonly line: number; readonly value: unknown }
   | { readonly line: number; readonly problem: string };
 
-/**
- * Why a row cannot be used: thrown while one row is looked at, and caught by the source, which reports it with file and
- * line.
- */
+/** Thrown if a row is not a valid conversation. The source catches it and reports it with file and line. */
 export class RowProblem extends Error {
   override readonly name = 'RowProblem';
 }
 
-/** What a value is, in a word or two for messages: `a list`, `null`, `"text"` shortened. */
+/** Describes a value for messages: `a list`, `null`, `the text "…"`, shortened. */
 export function describeValue(value: unknown): string {
-  if (value === undefined) return 'nothing';
+  if (value === undefined) return 'missing';
   if (value === null) return 'null';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'string') return value.length > 40 ? `the text "${value.slice(0, 40)}…"` : `the text "${value}"`;

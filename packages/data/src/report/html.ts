@@ -101,8 +101,8 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], mo
 const section = (title: string, note: string, body: string): string =>
   `<section><h2>${escape(title)}</h2>${note === '' ? '' : `<p class="note">${escape(note)}</p>`}${body}</section>`;
 
-function sample({ stretches, tokens, supervisedTokens }: Inspection): string {
-  const text = stretches
+function sample({ spans, tokens, supervisedTokens }: Inspection): string {
+  const text = spans
     .map(({ text: part, state }) =>
       state === 'context' ? escape(part) : `<mark class="${state}">${escape(part)}</mark>`,
     )

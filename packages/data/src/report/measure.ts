@@ -108,7 +108,7 @@ export const previewOf = ({ messages }: Conversation): string =>
     .join(' ⏎ ')
     .slice(0, 240);
 
-/** Measures tokens: lengths, what is learned, what is cut. */
+/** Measures tokens: lengths, what is supervised, what is cut. */
 function measureTokens(
   conversations: readonly Conversation[],
   { tokenizer, renderer }: Tokenizing,
@@ -130,7 +130,7 @@ function measureTokens(
       tokenize,
     );
     if (sample.truncated) truncated++;
-    const targets = countTargets(sample.learned);
+    const targets = countTargets(sample.supervised);
     total += sample.ids.length;
     supervised += targets;
     if (targets === 0) {

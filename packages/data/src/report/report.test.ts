@@ -47,7 +47,7 @@ describe('the report', () => {
     expect(html).toContain('A test &#60;of&#62; reports');
     expect(html).not.toContain('<b>shoes</b>');
     expect(html).not.toMatch(/<script|https?:|src=|@import|url\(/);
-    expect(html).toContain('<mark class="learned">It is on its way');
+    expect(html).toContain('<mark class="target">It is on its way');
     expect(html).toContain('<mark class="cut">');
     for (const tag of ['section', 'table', 'svg', 'mark', 'div', 'span']) {
       expect(html.split(`<${tag}`).length, tag).toBe(html.split(`</${tag}>`).length);

@@ -8,7 +8,7 @@ import { checkUnreadable } from './unreadable.js';
 const folder = temporaryFolder();
 let files = 0;
 
-/** What a source makes of one file: messages as `role:content`, and the rows that cannot be read. */
+/** Reads one file. `turns` holds messages as `role:content`, `problems` the unreadable rows. */
 async function read(content: string | Uint8Array, options: Partial<ConversationSourceOptions> = {}) {
   const file = writeInto(folder, `${files++}.jsonl`, content);
   const source = await createConversationSource({ path: file, ...options }, folder);
@@ -28,7 +28,7 @@ describe('layouts', () => {
   const user = { role: 'user', content: 'Hi' };
   const assistant = { role: 'assistant', content: 'Hello' };
 
-  test('conversation, with further columns kept', async () => {
+  test('conversation; other keys become columns', async () => {
     const { turns, conversations } = await read(asLines([{ conversation: [user, assistant], topic: 'greeting' }]));
     expect(turns).toEqual([['user:Hi', 'assistant:Hello']]);
     expect(conversations[0]?.columns).toEqual({ topic: 'greeting' });
@@ -57,7 +57,7 @@ describe('layouts', () => {
     expect(turns).toEqual([['user:2+2=', 'assistant:4']]);
   });
 
-  test('prompt and completion as messages: it is known which are the prompt', async () => {
+  test('prompt and completion as messages; those of the prompt are marked', async () => {
     const { conversations } = await read(asLines([{ prompt: [user, assistant, user], completion: [assistant] }]));
     expect(conversations[0]?.form).toBe('chat');
     expect(conversations[0]?.messages.map(({ isPrompt }) => isPrompt)).toEqual([true, true, true, undefined]);
@@ -101,7 +101,7 @@ describe('layouts', () => {
     ]);
   });
 
-  test('a turn may say whether it is learned and how much it counts, in every layout of turns', async () => {
+  test('"train" and "weight" of a turn, in every layout with turns', async () => {
     const messages = await read(
       asLines([
         { messages: [user, { ...assistant, weight: 0.5, train: true }] },
@@ -134,7 +134,7 @@ describe('layouts', () => {
     ]);
   });
 
-  test('stated with a column mapping and a role mapping', async () => {
+  test('configured, with a column mapping and a role mapping', async () => {
     const { turns } = await read(
       asLines([
         {
@@ -161,7 +161,7 @@ describe('layouts', () => {
   });
 });
 
-describe('rows that cannot be read', () => {
+describe('unreadable rows', () => {
   const good = JSON.stringify({
     messages: [
       { role: 'user', content: 'Hi' },
@@ -191,17 +191,17 @@ describe('rows that cannot be read', () => {
     const reasons = problems.map(({ reason }) => reason);
     expect(reasons[0]).toMatch(/not valid JSON/);
     expect(reasons[1]).toMatch(/an empty list; expected an object/);
-    expect(reasons[2]).toMatch(/messages holds no message/);
+    expect(reasons[2]).toMatch(/messages is an empty list; expected at least one message/);
     expect(reasons[3]).toMatch(/messages\[0\]\.content is missing/);
-    expect(reasons[4]).toMatch(/messages\[0\]\.content is number 3, where text/);
+    expect(reasons[4]).toMatch(/messages\[0\]\.content is number 3; expected text/);
     expect(reasons[5]).toMatch(/role is empty/);
-    expect(reasons[6]).toMatch(/messages is nothing, where a list of messages/);
+    expect(reasons[6]).toMatch(/messages is missing; expected a list of messages/);
     expect(reasons[7]).toMatch(/half of a surrogate pair at character 1/);
     expect(reasons[8]).toMatch(/NUL character at character 2/);
     expect(reasons[9]).toMatch(/train is the text "no"/);
   });
 
-  test('make an error that lists all of them', async () => {
+  test('are listed in the error', async () => {
     const { source, file } = await read(`${good}\n{\n${good}\nnull\n`);
     const error = (() => {
       try {
@@ -219,20 +219,20 @@ describe('rows that cannot be read', () => {
     expect(String(error)).toContain('2 rows cannot be read');
   });
 
-  test('are counted anew at each iteration', async () => {
+  test('are counted again at each iteration', async () => {
     const { source } = await read(`${good}\n{\n`);
     await collect(source.conversations());
     expect(source.unreadable).toHaveLength(1);
   });
 
-  test('no layout: says which keys there are and which are known', async () => {
+  test('an unknown layout is reported with the keys of the row and the known keys', async () => {
     const { problems } = await read('{"question": "a", "answer": "b"}\n');
     expect(problems[0]?.reason).toMatch(
-      /no layout is recognised: the row has "question", "answer".*"prompt" \+ "completion"/,
+      /the layout is not recognized: the row has "question", "answer".*"prompt" \+ "completion"/,
     );
   });
 
-  test('deep nesting is refused without a stack overflow', async () => {
+  test('deep nesting is reported without a stack overflow', async () => {
     const { problems, conversations } = await read(
       `{"text": "a", "extra": ${'['.repeat(50_000)}${']'.repeat(50_000)}}\n${JSON.stringify({ text: 'b' })}\n`,
     );
@@ -266,23 +266,23 @@ describe('encodings', () => {
     expect(problems).toEqual([{ line: 2, reason: 'the line is not valid UTF-8' }]);
   });
 
-  test('gzip, and gzip that is cut short', async () => {
+  test('gzip, and truncated gzip', async () => {
     const packed = gzipSync(`${row}\n`.repeat(1000));
     expect((await read(packed)).conversations).toHaveLength(1000);
     await expect(read(packed.subarray(0, packed.length - 20))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
   });
 
-  test('a line longer than the limit is reported and passed over', async () => {
+  test('a line above the limit is reported and skipped', async () => {
     const { conversations, problems } = await read(`${JSON.stringify({ text: 'x'.repeat(3_000_000) })}\n${row}\n`, {
       maxRowBytes: 1_000_000,
     });
     expect(conversations).toHaveLength(1);
-    expect(problems[0]?.reason).toMatch(/2\.9 MiB; the longest that is read has 1\.0 MiB/);
+    expect(problems[0]?.reason).toMatch(/2\.9 MiB; the limit is 1\.0 MiB/);
   });
 });
 
 describe('files', () => {
-  test('globs and folders, in the order of names; a limit', async () => {
+  test('globs and folders are sorted by name; a limit', async () => {
     const inner = temporaryFolder();
     writeInto(inner, 'b.jsonl', asLines([{ text: 'b' }]));
     writeInto(inner, 'a.jsonl', asLines([{ text: 'a' }, { text: 'a2' }]));
@@ -296,7 +296,7 @@ describe('files', () => {
     expect(await contents('*.jsonl', 2)).toEqual(['a', 'a2']);
   });
 
-  test('a path that does not exist is an error that says where it was looked for', async () => {
+  test('a path that does not exist is an error', async () => {
     await expect(createConversationSource({ path: 'missing.jsonl' }, folder)).rejects.toMatchObject({
       code: 'FILE_NOT_FOUND',
     });

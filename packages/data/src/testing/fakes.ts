@@ -1,7 +1,7 @@
 import type { ChatRenderer, Message, TextSpan, Tokenizer } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
 
-/** For tests: one token a UTF-16 unit, and `<bos>` and `<eos>` as one token each. */
+/** A tokenizer for tests with one token per UTF-16 unit, and one token each for `<bos>` and `<eos>`. */
 export const characterTokenizer: Tokenizer = {
   vocabularySize: 65_538,
   bosTokenId: 65_536,
@@ -31,7 +31,7 @@ export const characterTokenizer: Tokenizer = {
     ({ '<bos>': 65_536, '<eos>': 65_537 })[token] ?? (token.length === 1 ? token.charCodeAt(0) : undefined),
 };
 
-/** For tests: `role:content<eos>` and a line break a message; messages of the role `dropped` are not written. */
+/** A renderer for tests that writes `role:content<eos>\n` per message, and nothing for the role `dropped`. */
 export const plainRenderer: ChatRenderer = {
   hash: 'plain',
   stopTokenIds: [65_537],
@@ -51,6 +51,6 @@ export const plainRenderer: ChatRenderer = {
   renderPrompt: (messages) => `${plainRenderer.render(messages).text}assistant:`,
 };
 
-/** For recipes: what worker threads make of a model's tokenizer and template. */
+/** The tokenizer and renderer that worker threads create from the recipes of tests. */
 export const remakeHashed = (): Tokenizer => ({ ...characterTokenizer, hash: 'characters' });
 export const remakeRenderer = (): ChatRenderer => plainRenderer;

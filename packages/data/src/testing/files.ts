@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll } from 'vitest';
 
-/** For tests: a folder of its own, removed when the tests of the file are done. */
+/** Creates a temporary folder, which is removed after the tests of the file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-data-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -19,7 +19,7 @@ export function writeInto(folder: string, name: string, content: string | Uint8A
 
 export const asLines = (rows: readonly unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
-/** Everything that an iterable gives. */
+/** Collects the values of an iterable. */
 export async function collect<T>(values: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const value of values) all.push(value);

@@ -1,6 +1,6 @@
 import type { Conversation, DataSource, Message } from '@whetstone/core/contract';
 
-/** For tests: a source of conversations that are already there. */
+/** Creates a source of given conversations, for tests. */
 export function sourceOf(conversations: readonly Omit<Conversation, 'origin'>[]): DataSource {
   return {
     conversations: () =>
@@ -13,7 +13,7 @@ export function sourceOf(conversations: readonly Omit<Conversation, 'origin'>[])
   };
 }
 
-/** A chat whose turns alternate between user and assistant. */
+/** Creates a chat whose turns alternate between user and assistant. */
 export function chat(...contents: readonly string[]): Omit<Conversation, 'origin'> {
   return {
     form: 'chat',

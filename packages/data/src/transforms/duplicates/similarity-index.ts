@@ -54,8 +54,8 @@ const zeroBytes = (word: number): number => ~(((word & 0x7f7f7f7f) + 0x7f7f7f7f)
  * their sketches.
  */
 class SignatureBytes {
-  readonly #pages: Int32Array[] = [];
-  #length = 0;
+  private readonly pages: Int32Array[] = [];
+  private length = 0;
 
   static pack(signature: Uint32Array): Int32Array {
     const packed = new Int32Array(ENTRY_WORDS);
@@ -72,14 +72,14 @@ class SignatureBytes {
   }
 
   add(packed: Int32Array): void {
-    if (this.#length === this.#pages.length * ENTRIES_A_PAGE)
-      this.#pages.push(new Int32Array(ENTRIES_A_PAGE * ENTRY_WORDS));
-    this.#pages[this.#pages.length - 1]?.set(packed, (this.#length++ % ENTRIES_A_PAGE) * ENTRY_WORDS);
+    if (this.length === this.pages.length * ENTRIES_A_PAGE)
+      this.pages.push(new Int32Array(ENTRIES_A_PAGE * ENTRY_WORDS));
+    this.pages[this.pages.length - 1]?.set(packed, (this.length++ % ENTRIES_A_PAGE) * ENTRY_WORDS);
   }
 
   /** Whether an entry agrees in so many of the bytes. */
   agrees(packed: Int32Array, entry: number, least: number): boolean {
-    const page = this.#pages[Math.floor(entry / ENTRIES_A_PAGE)] as Int32Array;
+    const page = this.pages[Math.floor(entry / ENTRIES_A_PAGE)] as Int32Array;
     const start = (entry % ENTRIES_A_PAGE) * ENTRY_WORDS;
     let agree = 0;
     for (let index = 0; index < ENTRY_WORDS; index++) {
