@@ -29,19 +29,19 @@ test.each([
   [
     'loops without an end',
     onThird('{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'),
-    /does not come to an end/,
+    /does not terminate/,
   ],
   [
     'calls itself without an end',
     `{% macro again() %}{{ again() }}{% endmacro %}${onThird('{{ again() }}')}`,
-    /calls itself without end/,
+    /infinite recursion/,
   ],
   [
     'writes without an end',
     onThird(
       "{% set ns = namespace(text='x') %}{% for a in range(99) %}{% set ns.text = ns.text + ns.text %}{% endfor %}",
     ),
-    /does not come to an end/,
+    /does not terminate/,
   ],
 ])(
   "a template that %s is an error with the conversation's file and line",

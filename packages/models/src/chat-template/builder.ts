@@ -1,6 +1,6 @@
-import { shifted, type Trace } from './provenance.js';
+import { shiftTraces, type Trace } from './provenance.js';
 
-/** Gathers what a template writes, and where each part came from. */
+/** Collects the output of a template and its traces. */
 export interface Builder {
   length(): number;
   append(text: string, traces: readonly Trace[]): void;
@@ -8,11 +8,10 @@ export interface Builder {
   finish(): { readonly text: string; readonly traces: readonly Trace[] };
 }
 
-/**
- * UTF-16 units that a rendered conversation may have at most: far beyond any context, far below what fills the memory.
- */
-export const MOST_UNITS = 64_000_000;
+/** Maximum length of a rendered conversation in UTF-16 units: larger than any context, small enough for memory. */
+export const MAX_UNITS = 64_000_000;
 
+/** Creates an empty builder. */
 export function createBuilder(): Builder {
   let written = '';
   const traces: Trace[] = [];
@@ -20,10 +19,10 @@ export function createBuilder(): Builder {
     length: () => written.length,
     append(text, from) {
       if (text === '') return;
-      if (from.length > 0) traces.push(...shifted(from, written.length));
+      if (from.length > 0) traces.push(...shiftTraces(from, written.length));
       written += text;
-      if (written.length > MOST_UNITS)
-        throw new Error(`the template does not come to an end: stopped after ${MOST_UNITS} characters`);
+      if (written.length > MAX_UNITS)
+        throw new Error(`the template does not terminate: stopped after ${MAX_UNITS} characters`);
     },
     trace: (trace) => void traces.push(trace),
     finish: () => ({ text: written, traces }),

@@ -1,12 +1,12 @@
-import { createBuilder, MOST_UNITS, type Builder } from './builder.js';
+import { createBuilder, MAX_UNITS, type Builder } from './builder.js';
 import { callMethod, readMember } from './members.js';
 import { contains, filters, iterate, tests } from './filters.js';
 import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { changeDetector, loopVariable } from './loop-variable.js';
 import { createMacro, type Callables } from './macros.js';
-import { describe, held, isMarker, LoopControl, matchingEnd, name, node, nodes, usesOfLoop } from './nodes.js';
+import { describe, valueNode, isMarker, LoopControl, matchingEnd, name, node, nodes, usesOfLoop } from './nodes.js';
 import { arithmetic } from './operators.js';
-import { derived, shifted, whole, type Provenance, type Trace } from './provenance.js';
+import { deriveTraces, shiftTraces, coverAll, type Provenance, type Trace } from './provenance.js';
 import { generationStart } from './source.js';
 import type { Arguments } from './text-methods.js';
 import {
@@ -23,46 +23,45 @@ import {
   typeName,
 } from './values.js';
 
-/** Limits that no honest template meets: they turn a template that never ends into an error. */
-const MOST_STEPS = 2_000_000;
+/** Maximum number of evaluation steps; it turns a template that does not terminate into an error. */
+const MAX_STEPS = 2_000_000;
 
-/** What the evaluation of a template has to know of its surroundings. */
-export interface Surroundings {
+/** The services that an evaluation uses. */
+export interface EvaluationContext {
   readonly provenance: Provenance;
-  /** The position of a message among the messages, by the value that stands for it. */
+  /** Returns the index of the message that a value represents; undefined for other values. */
   messageOf(value: Value): number | undefined;
   readonly callables: Callables;
 }
 
 /**
- * Runs templates: the library parses them and evaluates what it evaluates as Jinja does; blocks, loops, macros,
- * operators, methods and filters are evaluated here, where Python's rules must hold and every text must remember which
- * message it came from.
+ * Creates an evaluator of parsed templates. It evaluates blocks, loops, macros, operators, methods and filters itself,
+ * because they must follow Python's rules and track which message each text came from. The library evaluates the rest.
  */
 export function createEvaluator(
-  { provenance, messageOf, callables }: Surroundings,
+  { provenance, messageOf, callables }: EvaluationContext,
   globals: Environment,
 ): (program: Node) => Value {
   const interpreter = new library.Interpreter(globals);
   const base = interpreter.evaluate.bind(interpreter);
   let steps = 0;
-  /** The message that the innermost loop over messages is at. */
+  /** Index of the message that is the item of the innermost loop over messages; -1 outside of such a loop. */
   let current = -1;
-  /** False in a loop over something else (positions, tool calls), until it picks a message. */
+  /** False in a loop over other values (positions, tool calls), until a message is assigned to a variable. */
   let atMessage = true;
 
   const step = (count: number): void => {
     steps += count;
-    if (steps > MOST_STEPS) throw new Error(`the template does not come to an end: stopped after ${MOST_STEPS} steps`);
+    if (steps > MAX_STEPS) throw new Error(`the template does not terminate: stopped after ${MAX_STEPS} steps`);
   };
 
   const evaluate = (at: Node | undefined, scope: Environment): Value => {
     step(1);
     switch (at?.type) {
-      case 'Held':
-        return at['held'] as Value;
+      case 'ComputedValue':
+        return at['value'] as Value;
       case 'Program':
-        return captured(nodes(at['body']), scope);
+        return capture(nodes(at['body']), scope);
       case 'StringLiteral':
         return text(String(at['value']));
       case 'Identifier':
@@ -74,16 +73,16 @@ export function createEvaluator(
       case 'CallExpression':
         return call(at, scope);
       case 'FilterExpression':
-        return filtered(evaluate(node(at['operand']), scope), node(at['filter']), scope);
+        return applyFilter(evaluate(node(at['operand']), scope), node(at['filter']), scope);
       case 'TestExpression':
-        return tested(at, scope);
+        return applyTest(at, scope);
       default:
         return base(at, scope);
     }
   };
   interpreter.evaluate = evaluate;
 
-  const captured = (body: readonly Node[], scope: Environment): Value => {
+  const capture = (body: readonly Node[], scope: Environment): Value => {
     const out = createBuilder();
     run(body, scope, out);
     const { text: written, traces } = out.finish();
@@ -130,7 +129,7 @@ export function createEvaluator(
               body: nodes(statement['body']),
               scope,
               evaluate,
-              capture: captured,
+              capture,
             }),
           ),
         );
@@ -144,7 +143,7 @@ export function createEvaluator(
             body: nodes(statement['body']),
             scope,
             evaluate,
-            capture: captured,
+            capture,
           }),
         );
         const target = node(statement['call']);
@@ -160,7 +159,7 @@ export function createEvaluator(
       }
       case 'FilterStatement':
         return emit(
-          filtered(captured(nodes(statement['body']), scopeWithin(scope)), node(statement['filter']), scope),
+          applyFilter(capture(nodes(statement['body']), scopeWithin(scope)), node(statement['filter']), scope),
           out,
         );
       case 'Break':
@@ -173,10 +172,10 @@ export function createEvaluator(
   };
 
   const emit = (value: Value, out: Builder): void => {
-    out.append(printed(value), isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value)));
+    out.append(printed(value), isText(value) ? provenance.of(value) : coverAll(printed(value).length, origins(value)));
   };
 
-  /** Every message that a value or anything within it came from. */
+  /** Returns the traces of a value and of the values in it. */
   const origins = (value: Value): readonly Trace[] => {
     const own = provenance.of(value);
     if (isList(value)) return [...own, ...value.value.flatMap(origins)];
@@ -194,7 +193,7 @@ export function createEvaluator(
     };
     const traces = provenance.of(source);
     const all = isText(source)
-      ? iterate(source).map((item) => provenance.set(item, whole(printed(item).length, traces)))
+      ? iterate(source).map((item) => provenance.set(item, coverAll(printed(item).length, traces)))
       : iterate(source);
     step(all.length);
     const items = filter === null ? all : all.filter((item) => evaluate(filter, bind(item)).__bool__().value);
@@ -234,10 +233,10 @@ export function createEvaluator(
   const assign = (statement: Node, scope: Environment): void => {
     const value =
       statement['value'] === null
-        ? captured(nodes(statement['body']), scopeWithin(scope))
+        ? capture(nodes(statement['body']), scopeWithin(scope))
         : evaluate(node(statement['value']), scope);
     const target = node(statement['assignee']);
-    // `{% set message = messages[i] %}` in a loop over positions: from here on the loop is at that message.
+    // `{% set message = messages[i] %}` in a loop over positions: the following output belongs to that message.
     const message = atMessage || target.type !== 'Identifier' ? undefined : messageOf(value);
     if (message !== undefined) {
       current = message;
@@ -258,9 +257,9 @@ export function createEvaluator(
             ? `too many values to unpack (expected ${targets.length})`
             : `not enough values to unpack (expected ${targets.length}, got ${items.length})`,
         );
-      for (const [i, part] of targets.entries()) assignTo(part, items[i] ?? missing, scope);
+      for (const [i, item] of targets.entries()) assignTo(item, items[i] ?? missing, scope);
     } else {
-      base({ type: 'Set', assignee: target, value: held(value), body: [] }, scope);
+      base({ type: 'Set', assignee: target, value: valueNode(value), body: [] }, scope);
     }
   };
 
@@ -276,24 +275,24 @@ export function createEvaluator(
     const joined = operator === '~' || (operator === '+' && isText(left) && isText(right));
     if (joined) {
       const [first, second] = [printed(left), printed(right)];
-      if (first.length + second.length > MOST_UNITS)
-        throw new Error(`the template does not come to an end: a text of more than ${MOST_UNITS} characters`);
-      return provenance.set(text(first + second), [...tracesOf(left), ...shifted(tracesOf(right), first.length)]);
+      if (first.length + second.length > MAX_UNITS)
+        throw new Error(`the template does not terminate: a text has more than ${MAX_UNITS} characters`);
+      return provenance.set(text(first + second), [...tracesOf(left), ...shiftTraces(tracesOf(right), first.length)]);
     }
     const own = arithmetic(operator, left, right);
-    if (own === null) return base({ ...at, left: held(left), right: held(right) }, scope);
-    return isText(own) ? provenance.set(own, whole(own.value.length, [...tracesOf(left), ...tracesOf(right)])) : own;
+    if (own === null) return base({ ...at, left: valueNode(left), right: valueNode(right) }, scope);
+    return isText(own) ? provenance.set(own, coverAll(own.value.length, [...tracesOf(left), ...tracesOf(right)])) : own;
   };
 
   const tracesOf = (value: Value): readonly Trace[] =>
-    isText(value) ? provenance.of(value) : whole(printed(value).length, origins(value));
+    isText(value) ? provenance.of(value) : coverAll(printed(value).length, origins(value));
 
   const member = (at: Node, scope: Environment): Value => {
     const object = evaluate(node(at['object']), scope);
     const property = node(at['property']);
     if (property.type === 'SliceExpression' || isMissing(object)) {
       if (isMissing(object)) throw new Error(`${describe(node(at['object']))} is undefined`);
-      return keepOrigin(base({ ...at, object: held(object) }, scope), object);
+      return keepOrigin(base({ ...at, object: valueNode(object) }, scope), object);
     }
     const key =
       at['computed'] === true
@@ -303,13 +302,13 @@ export function createEvaluator(
           : text(name(property));
     const own = readMember(object, key, at['computed'] === true);
     return own === null
-      ? base({ ...at, computed: true, object: held(object), property: held(key) }, scope)
+      ? base({ ...at, computed: true, object: valueNode(object), property: valueNode(key) }, scope)
       : keepOrigin(own, object);
   };
 
   const keepOrigin = (result: Value, source: Value): Value => {
     if (!isText(result) || !isText(source)) return result;
-    return provenance.set(result, derived(result.value, source.value, provenance.of(source)));
+    return provenance.set(result, deriveTraces(result.value, source.value, provenance.of(source)));
   };
 
   const call = (at: Node, scope: Environment): Value => {
@@ -328,12 +327,12 @@ export function createEvaluator(
         if (!isText(object)) return result;
         if (isText(result))
           return sources.slice(1).some((value) => tracesOf(value).length > 0 || isList(value))
-            ? provenance.set(result, whole(result.value.length, sources.flatMap(origins)))
+            ? provenance.set(result, coverAll(result.value.length, sources.flatMap(origins)))
             : keepOrigin(result, object);
-        if (isList(result)) for (const part of result.value) keepOrigin(part, object);
+        if (isList(result)) for (const item of result.value) keepOrigin(item, object);
         return result;
       }
-      return invoke(evaluate({ ...callee, object: held(object) }, scope), args, scope);
+      return invoke(evaluate({ ...callee, object: valueNode(object) }, scope), args, scope);
     }
     return invoke(evaluate(callee, scope), argumentsOf(nodes(at['args']), scope), scope, describe(callee));
   };
@@ -346,10 +345,10 @@ export function createEvaluator(
     const keywords = [...args.keywords].map(([key, value]) => ({
       type: 'KeywordArgumentExpression',
       key: { type: 'Identifier', value: key },
-      value: held(value),
+      value: valueNode(value),
     }));
     return base(
-      { type: 'CallExpression', callee: held(target), args: [...args.positional.map(held), ...keywords] },
+      { type: 'CallExpression', callee: valueNode(target), args: [...args.positional.map(valueNode), ...keywords] },
       scope,
     );
   };
@@ -370,11 +369,11 @@ export function createEvaluator(
     return { positional, keywords };
   };
 
-  const filtered = (operand: Value, filter: Node, scope: Environment): Value => {
+  const applyFilter = (operand: Value, filter: Node, scope: Environment): Value => {
     const isCall = filter.type === 'CallExpression';
     const filterName = name(isCall ? filter['callee'] : filter);
     const own = Object.hasOwn(filters, filterName) ? filters[filterName] : undefined;
-    if (own === undefined) return base({ type: 'FilterExpression', operand: held(operand), filter }, scope);
+    if (own === undefined) return base({ type: 'FilterExpression', operand: valueNode(operand), filter }, scope);
     const result = own(
       operand,
       isCall ? argumentsOf(nodes(filter['args']), scope) : { positional: [], keywords: new Map() },
@@ -382,13 +381,13 @@ export function createEvaluator(
     if (result === operand || !isText(result)) return result;
     return isText(operand)
       ? keepOrigin(result, operand)
-      : provenance.set(result, whole(result.value.length, origins(operand)));
+      : provenance.set(result, coverAll(result.value.length, origins(operand)));
   };
 
-  const tested = (at: Node, scope: Environment): Value => {
+  const applyTest = (at: Node, scope: Environment): Value => {
     const operand = evaluate(node(at['operand']), scope);
     const test = tests[name(at['test'])];
-    if (test === undefined) return base({ ...at, operand: held(operand) }, scope);
+    if (test === undefined) return base({ ...at, operand: valueNode(operand) }, scope);
     return flag(test(operand, missing) !== (at['negate'] === true));
   };
 

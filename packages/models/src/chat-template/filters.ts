@@ -24,10 +24,7 @@ import {
 
 type Filter = (operand: Value, args: Arguments) => Value;
 
-/**
- * What a `for` loop or a filter over items goes through. Undefined holds nothing; a text its characters; a mapping its
- * keys.
- */
+/** Returns the items that a `for` loop or a filter iterates over: characters of a text, keys of a mapping. */
 export function iterate(value: Value): readonly Value[] {
   if (isList(value)) return value.value;
   if (isText(value)) return Array.from(value.value, text);
@@ -40,18 +37,18 @@ const given = ({ positional, keywords }: Arguments, index: number, name: string)
   positional[index] ?? keywords.get(name);
 const truth = (value: Value | undefined): boolean => value !== undefined && value.__bool__().value;
 
-/** An attribute by its dotted path, as `map(attribute=…)` and `sort(attribute=…)` look it up. */
+/** Returns an attribute by its dotted path, for `map(attribute=…)` and `sort(attribute=…)`. */
 function attribute(item: Value, path: Value): Value {
   return printed(path)
     .split('.')
-    .reduce((value, part) => {
-      if (isMapping(value)) return value.value.get(part) ?? missing;
-      if (isList(value) && /^\d+$/.test(part)) return value.value[Number(part)] ?? missing;
+    .reduce((value, key) => {
+      if (isMapping(value)) return value.value.get(key) ?? missing;
+      if (isList(value) && /^\d+$/.test(key)) return value.value[Number(key)] ?? missing;
       return missing;
     }, item);
 }
 
-/** Tests by name, as `selectattr('role', 'equalto', 'user')` names them. */
+/** Jinja's tests by name, for `is` and filters such as `selectattr('role', 'equalto', 'user')`. */
 export const tests: Readonly<Record<string, (value: Value, other: Value) => boolean>> = {
   defined: (value) => !isMissing(value),
   undefined: (value) => isMissing(value),
@@ -73,20 +70,20 @@ export const tests: Readonly<Record<string, (value: Value, other: Value) => bool
   ne: (value, other) => !equals(value, other),
   '!=': (value, other) => !equals(value, other),
   in: (value, other) => contains(other, value),
-  odd: (value) => Math.abs(wholeNumber(value) % 2) === 1,
-  even: (value) => wholeNumber(value) % 2 === 0,
-  divisibleby: (value, other) => wholeNumber(value) % wholeNumber(other) === 0,
+  odd: (value) => Math.abs(integerOf(value) % 2) === 1,
+  even: (value) => integerOf(value) % 2 === 0,
+  divisibleby: (value, other) => integerOf(value) % integerOf(other) === 0,
   lower: (value) => printed(value) === printed(value).toLowerCase(),
   upper: (value) => printed(value) === printed(value).toUpperCase(),
 };
 
-function wholeNumber(value: Value): number {
+function integerOf(value: Value): number {
   if (value.type !== 'IntegerValue' && value.type !== 'BooleanValue')
-    throw new Error(`a whole number is needed, not '${typeName(value)}'`);
+    throw new Error(`an integer is required, not '${typeName(value)}'`);
   return Number(value.value);
 }
 
-/** Python's `in`. */
+/** Implements Python's `in`. */
 export function contains(container: Value, item: Value): boolean {
   if (isMissing(container)) return false;
   if (isText(container)) {
@@ -98,7 +95,7 @@ export function contains(container: Value, item: Value): boolean {
   throw new Error(`argument of type '${typeName(container)}' is not iterable`);
 }
 
-/** Keeps what passes a test: of the items, or of one attribute of each. */
+/** Creates a filter that keeps or removes the items that pass a test; with `byAttribute`, it tests an attribute. */
 function selecting(keep: boolean, byAttribute: boolean): Filter {
   return (operand, { positional }) => {
     const [path, name, other] = byAttribute ? positional : [undefined, ...positional];
@@ -134,7 +131,7 @@ function length(operand: Value): number {
 function jsonOptions(args: Arguments): JsonOptions {
   const indent = given(args, 1, 'indent') ?? missing;
   const separators = args.keywords.get('separators');
-  const parts = separators !== undefined && isList(separators) ? separators.value.map(printed) : null;
+  const pair = separators !== undefined && isList(separators) ? separators.value.map(printed) : null;
   return {
     indent: isNumber(indent)
       ? ' '.repeat(Math.max(0, Math.min(indent.value, 64)))
@@ -143,19 +140,19 @@ function jsonOptions(args: Arguments): JsonOptions {
         : null,
     ensureAscii: truth(given(args, 0, 'ensure_ascii')),
     sortKeys: truth(args.keywords.get('sort_keys')),
-    separators: parts === null ? null : [parts[0] ?? ', ', parts[1] ?? ': '],
+    separators: pair === null ? null : [pair[0] ?? ', ', pair[1] ?? ': '],
   };
 }
 
-const numeric = (operand: Value, args: Arguments, whole: boolean): Value => {
+const numeric = (operand: Value, args: Arguments, asInteger: boolean): Value => {
   const number =
     isNumber(operand) || operand.type === 'BooleanValue'
       ? Number(operand.value)
       : isText(operand) && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(operand.value)
         ? Number(operand.value)
         : NaN;
-  if (Number.isNaN(number)) return given(args, 0, 'default') ?? (whole ? integer(0) : float(0));
-  return whole ? integer(Math.trunc(number)) : float(number);
+  if (Number.isNaN(number)) return given(args, 0, 'default') ?? (asInteger ? integer(0) : float(0));
+  return asInteger ? integer(Math.trunc(number)) : float(number);
 };
 
 const method =
@@ -163,7 +160,7 @@ const method =
   (operand, args) =>
     (textMethods[name] ?? (() => missing))(printed(operand), args);
 
-/** Jinja's filters, as far as templates use them; whatever is not here goes to the library. */
+/** Jinja's filters that chat templates use; the library applies all others. */
 export const filters: Readonly<Record<string, Filter>> = {
   trim: (operand, args) => {
     const characters = given(args, 0, 'chars');
@@ -193,7 +190,7 @@ export const filters: Readonly<Record<string, Filter>> = {
     return list(truth(given(args, 0, 'reverse')) ? sorted.reverse() : sorted);
   },
   dictsort: (operand, args) => {
-    if (!isMapping(operand)) throw new Error('dictsort needs a mapping');
+    if (!isMapping(operand)) throw new Error('dictsort requires a mapping');
     const by = printed(given(args, 1, 'by') ?? text('key')) === 'value' ? 1 : 0;
     const pairs = [...operand.value]
       .map(([key, value]) => [text(key), value] as const)

@@ -9,8 +9,8 @@ export interface JsonOptions {
 }
 
 /**
- * Python's `json.dumps`, as transformers gives it to templates: characters outside ASCII stay, nothing is escaped for
- * HTML.
+ * Implements Python's `json.dumps` with the defaults of transformers' `tojson` filter: non-ASCII characters and HTML
+ * are not escaped.
  */
 export function toJson(value: Value, options: JsonOptions, depth = 0): string {
   if (isText(value)) return jsonText(value.value, options.ensureAscii);
@@ -21,10 +21,10 @@ export function toJson(value: Value, options: JsonOptions, depth = 0): string {
       ? representation(value).replace('nan', 'NaN').replace('inf', 'Infinity')
       : String(value.value);
   const [itemSeparator, keySeparator] = options.separators ?? [options.indent === null ? ', ' : ',', ': '];
-  const wrapped = (open: string, parts: readonly string[], close: string): string => {
-    if (parts.length === 0 || options.indent === null) return open + parts.join(itemSeparator) + close;
+  const wrapped = (open: string, items: readonly string[], close: string): string => {
+    if (items.length === 0 || options.indent === null) return open + items.join(itemSeparator) + close;
     const margin = `\n${options.indent.repeat(depth + 1)}`;
-    return `${open}${margin}${parts.join(itemSeparator + margin)}\n${options.indent.repeat(depth)}${close}`;
+    return `${open}${margin}${items.join(itemSeparator + margin)}\n${options.indent.repeat(depth)}${close}`;
   };
   if (isList(value))
     return wrapped(
@@ -51,7 +51,7 @@ export function toJson(value: Value, options: JsonOptions, depth = 0): string {
 }
 
 function jsonText(string: string, ensureAscii: boolean): string {
-  // JSON.stringify escapes lone surrogates and U+007F as Python does not, and leaves nothing else that differs.
+  // JSON.stringify differs from Python only in lone surrogates and U+007F.
   const written = JSON.stringify(string);
   return ensureAscii
     ? written.replace(/[\u007f-\uffff]/g, (unit) =>

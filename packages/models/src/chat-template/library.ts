@@ -1,8 +1,8 @@
 import * as jinja from '@huggingface/jinja';
 
 /**
- * The parts of `@huggingface/jinja` that are used here, typed: its own declarations name files without their endings,
- * which TypeScript does not follow for ES modules under Node.
+ * Types of the exports of `@huggingface/jinja` that are used here. Its own declarations import files without
+ * extensions, which TypeScript does not resolve for ES modules under Node.
  */
 interface Library {
   tokenize(source: string, options: { readonly lstrip_blocks: boolean; readonly trim_blocks: boolean }): Token[];
@@ -16,14 +16,14 @@ interface Token {
   readonly type: string;
 }
 
-/** A node of the parsed template; which parts it has depends on its type. */
+/** A node of a parsed template; its fields depend on its type. */
 export interface Node {
   readonly type: string;
-  readonly [part: string]: unknown;
+  readonly [field: string]: unknown;
 }
 
 export interface Environment {
-  /** Declares a variable, turning plain data into a runtime value. */
+  /** Converts plain data to a runtime value and declares it as a variable. */
   set(name: string, value: unknown): Value;
   setVariable(name: string, value: Value): Value;
   lookupVariable(name: string): Value;
@@ -33,7 +33,7 @@ interface Interpreter {
   evaluate(node: Node | undefined, environment: Environment): Value;
 }
 
-/** A value while a template runs. */
+/** A runtime value of a template. */
 export interface Value {
   readonly type: string;
   readonly value: unknown;
@@ -57,8 +57,8 @@ function Scope(this: ScopeFields, parent: Environment & { readonly tests?: unkno
 Scope.prototype = jinja.Environment.prototype as object;
 
 /**
- * A scope within another one. The library's own constructor declares its built-in functions again in each; they are
- * found in the outermost.
+ * Creates a nested scope. The library's constructor would declare all built-in functions again in each scope; here they
+ * are declared only in the outermost.
  */
 export const scopeWithin = (parent: Environment): Environment =>
   new (Scope as unknown as new (parent: Environment) => Environment)(parent);

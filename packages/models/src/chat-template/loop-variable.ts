@@ -2,16 +2,16 @@ import type { Value } from './library.js';
 import type { Callables } from './macros.js';
 import { equals, flag, integer, list, mapping, missing } from './values.js';
 
-/** One turn of a loop. */
+/** One iteration of a loop. */
 export interface Iteration {
   readonly items: readonly Value[];
   readonly index: number;
-  /** `loop.changed`, one for all turns, see {@link changeDetector}. */
+  /** `loop.changed`, shared by all iterations; see {@link changeDetector}. */
   readonly changed: Value;
   readonly callables: Callables;
 }
 
-/** Jinja's `loop`, with those of its members that the body asks for: to make all of them in every turn takes long. */
+/** Creates Jinja's `loop` variable with the members in `uses`. Creating all of them in each iteration would be slow. */
 export function loopVariable(
   { items, index, changed, callables }: Iteration,
   uses: ReadonlySet<string> | 'all',
@@ -38,9 +38,7 @@ export function loopVariable(
   return mapping(members);
 }
 
-/**
- * Jinja's `loop.changed(*values)`: whether it is called for the first time, or with other values than the last time.
- */
+/** Creates Jinja's `loop.changed(*values)`: true in the first call and if the values differ from the previous call. */
 export function changeDetector(callables: Callables): Value {
   let before: Value | null = null;
   return callables.define(({ positional }) => {

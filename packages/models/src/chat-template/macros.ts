@@ -5,13 +5,13 @@ import { callable, list, mapping, missing } from './values.js';
 
 export type Native = (args: Arguments) => Value;
 
-/** Functions that are called here and not by the library: macros and globals. */
+/** Functions that the evaluator calls instead of the library: macros and globals. */
 export interface Callables {
   define(native: Native): Value;
   get(value: Value): Native | undefined;
 }
 
-/** @param known functions that are there already */
+/** Creates a registry of functions. @param known Functions to look up in addition. */
 export function createCallables(known?: Callables): Callables {
   const natives = new WeakMap<Value, Native>();
   return {
@@ -28,13 +28,13 @@ export interface MacroDefinition {
   readonly label: string;
   readonly parameters: readonly Node[];
   readonly body: readonly Node[];
-  /** Where the macro was defined: what it sees besides its arguments. */
+  /** The scope in which the macro was defined. */
   readonly scope: Environment;
   evaluate(node: Node | undefined, scope: Environment): Value;
   capture(body: readonly Node[], scope: Environment): Value;
 }
 
-/** A macro: binds its arguments as Jinja does, `varargs`, `kwargs` and `caller` included. */
+/** Creates a macro, which binds its arguments as Jinja does, including `varargs`, `kwargs` and `caller`. */
 export function createMacro({ label, parameters, body, scope, evaluate, capture }: MacroDefinition): Native {
   const [takesRest, takesKeywords] = [namesVariable(body, 'varargs'), namesVariable(body, 'kwargs')];
   return ({ positional, keywords }) => {

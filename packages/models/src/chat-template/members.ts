@@ -26,7 +26,7 @@ const mappingMethods: Readonly<Record<string, MappingMethod>> = {
   },
 };
 
-/** Calls a method of a text, list or mapping as Python has it; null where the value has no such method. */
+/** Calls a method of Python's str, list or dict; returns null if the evaluator does not implement it. */
 export function callMethod(object: Value, method: string, args: Arguments): Value | null {
   if (isText(object))
     return Object.hasOwn(textMethods, method)
@@ -45,11 +45,11 @@ function noMethod(object: Value, method: string): never {
   throw new Error(`'${typeName(object)} object' has no attribute '${method}'`);
 }
 
-/** Reads `object.key` or `object[key]`; null where the library is to do it. */
+/** Reads `object.key` or `object[key]`; returns null if the library must read it. */
 export function readMember(object: Value, key: Value, computed: boolean): Value | null {
   if (isMapping(object)) {
     if (!isText(key)) return missing;
-    // An attribute that is also a method of Python's dict is that method.
+    // Methods of Python's dict have priority over keys.
     if (!computed && Object.hasOwn(mappingMethods, key.value)) return null;
     return object.value.get(key.value) ?? missing;
   }
@@ -59,7 +59,7 @@ export function readMember(object: Value, key: Value, computed: boolean): Value 
     return character === undefined ? missing : text(character);
   }
   if (isList(object) || isText(object)) {
-    // Truthy where a method of that name exists, for tests such as `content.split is defined`.
+    // The library returns its own method, so that tests such as `content.split is defined` are true.
     const methods = isText(object) ? textMethods : listMethods;
     return isText(key) && Object.hasOwn(methods, key.value) ? null : missing;
   }

@@ -1,6 +1,4 @@
-/**
- * Parsed templates, part by part. Which parts a node has depends on its type; the library's own types say too little.
- */
+/** Access to the fields of parsed templates. They depend on the type of a node and are untyped in the library. */
 import type { Node, Value } from './library.js';
 import { generationEnd, generationStart } from './source.js';
 
@@ -8,31 +6,31 @@ export const nodes = (value: unknown): readonly Node[] => value as readonly Node
 export const node = (value: unknown): Node => value as Node;
 export const name = (value: unknown): string => String((value as { readonly value: unknown }).value);
 
-/** A value already at hand, as a node: what the library is to compute with. */
-export const held = (value: Value): Node => ({ type: 'Held', held: value });
+/** Wraps a computed value in a node, so that the library can compute with it. */
+export const valueNode = (value: Value): Node => ({ type: 'ComputedValue', value });
 
-/** Whether a variable is named anywhere in parsed statements. */
-export function namesVariable(part: unknown, variable: string): boolean {
-  if (Array.isArray(part)) return part.some((item) => namesVariable(item, variable));
-  if (part instanceof Map) return [...part].some((entry) => namesVariable(entry, variable));
-  if (typeof part !== 'object' || part === null) return false;
-  const { type, value } = part as Partial<Node>;
+/** Returns whether parsed statements refer to a variable. */
+export function namesVariable(field: unknown, variable: string): boolean {
+  if (Array.isArray(field)) return field.some((item) => namesVariable(item, variable));
+  if (field instanceof Map) return [...field].some((entry) => namesVariable(entry, variable));
+  if (typeof field !== 'object' || field === null) return false;
+  const { type, value } = field as Partial<Node>;
   return (
-    (type === 'Identifier' && value === variable) || Object.values(part).some((item) => namesVariable(item, variable))
+    (type === 'Identifier' && value === variable) || Object.values(field).some((item) => namesVariable(item, variable))
   );
 }
 
 const loopUses = new WeakMap<Node, ReadonlySet<string> | 'all'>();
 
-/** Members of `loop` that parsed statements name; `all` where they use it in another way than `loop.member`. */
-function membersOfLoop(part: unknown, found: Set<string>): boolean {
-  if (Array.isArray(part)) return part.every((item) => membersOfLoop(item, found));
-  if (part instanceof Map) return [...part].every((entry) => membersOfLoop(entry, found));
-  if (typeof part !== 'object' || part === null) return true;
-  const { type, value } = part as Partial<Node>;
+/** Adds the members of `loop` that statements use to `found`; returns false if they use `loop` in any other way. */
+function membersOfLoop(field: unknown, found: Set<string>): boolean {
+  if (Array.isArray(field)) return field.every((item) => membersOfLoop(item, found));
+  if (field instanceof Map) return [...field].every((entry) => membersOfLoop(entry, found));
+  if (typeof field !== 'object' || field === null) return true;
+  const { type, value } = field as Partial<Node>;
   if (type === 'Identifier') return value !== 'loop';
   if (type === 'MemberExpression') {
-    const { object, property, computed } = part as Node & { readonly object: Node; readonly property: Node };
+    const { object, property, computed } = field as Node & { readonly object: Node; readonly property: Node };
     if (
       object.type === 'Identifier' &&
       name(object) === 'loop' &&
@@ -43,10 +41,10 @@ function membersOfLoop(part: unknown, found: Set<string>): boolean {
       return true;
     }
   }
-  return Object.values(part).every((item) => membersOfLoop(item, found));
+  return Object.values(field).every((item) => membersOfLoop(item, found));
 }
 
-/** What of `loop` a loop's body names: making the rest for nothing is what most loops would spend their time on. */
+/** Returns the members of `loop` that the body of a loop uses; `all` if that is unknown. */
 export function usesOfLoop(statement: Node): ReadonlySet<string> | 'all' {
   let uses = loopUses.get(statement);
   if (uses === undefined) {
@@ -57,7 +55,7 @@ export function usesOfLoop(statement: Node): ReadonlySet<string> | 'all' {
   return uses;
 }
 
-/** Whether a statement is one of the marks that stand for generation tags. */
+/** Returns whether a statement is a marker of a generation tag. */
 export function isMarker(statement: Node, marker: string): boolean {
   return (
     statement.type === 'Set' &&
@@ -66,7 +64,7 @@ export function isMarker(statement: Node, marker: string): boolean {
   );
 }
 
-/** The mark that closes the one at `start`, in the same block. */
+/** Returns the index of the marker that closes the one at `start`, in the same block. */
 export function matchingEnd(body: readonly Node[], start: number): number {
   let depth = 0;
   for (let i = start; i < body.length; i++) {
@@ -78,7 +76,7 @@ export function matchingEnd(body: readonly Node[], start: number): number {
   throw new Error('a generation tag is not closed within its block');
 }
 
-/** How an expression reads, for messages: `message.content`. */
+/** Formats an expression for error messages, such as `message.content`. */
 export function describe(at: Node): string {
   if (at.type === 'Identifier') return `'${name(at)}'`;
   if (at.type === 'MemberExpression' && node(at['property']).type === 'Identifier')
@@ -86,7 +84,7 @@ export function describe(at: Node): string {
   return 'the value';
 }
 
-/** Thrown by `break` and `continue`, caught by the loop around them. */
+/** Thrown by `break` and `continue`, and caught by the enclosing loop. */
 export class LoopControl extends Error {
   constructor(readonly kind: 'break' | 'continue') {
     super(`${kind} outside of a loop`);

@@ -1,12 +1,12 @@
 import type { Value } from './library.js';
 import { float, flag, integer, isList, isMissing, isNumber, isText, list, printed, text, typeName } from './values.js';
 
-/** Texts longer than this are not made by repetition. */
-const LONGEST_REPETITION = 1_000_000;
+/** Maximum length of a repeated text or list. */
+const MAX_REPETITION = 1_000_000;
 
 /**
- * Operators where Python's rules and the library's differ; null where they agree. Throws as Python does for types that
- * do not go together.
+ * Computes operators for which the library differs from Python; returns null for all others. Throws Python's errors for
+ * incompatible types.
  */
 export function arithmetic(operator: string, left: Value, right: Value): Value | null {
   if (isMissing(left) || isMissing(right)) throw new Error('the value is undefined');
@@ -47,7 +47,7 @@ function times(left: Value, right: Value): Value | null {
   if (count.type !== 'IntegerValue' || !isNumber(count))
     throw new Error(`can't multiply sequence by non-int of type '${typeName(count)}'`);
   const repeats = Math.max(0, count.value);
-  if (sequence.value.length * repeats > LONGEST_REPETITION) throw new Error('the repetition is too long');
+  if (sequence.value.length * repeats > MAX_REPETITION) throw new Error('the repetition is too long');
   return isText(sequence)
     ? text(sequence.value.repeat(repeats))
     : list(Array.from({ length: repeats }, () => (isList(sequence) ? sequence.value : [])).flat());
@@ -69,7 +69,7 @@ function compared(operator: string, left: Value, right: Value): Value {
   return flag(operator === '<' ? a < b : operator === '>' ? a > b : operator === '<=' ? a <= b : a >= b);
 }
 
-/** Python's `%` for texts, in the forms that templates use. */
+/** Implements Python's `%` formatting for the directives s, d, i, f and %. */
 function format(pattern: string, values: Value): string {
   const items = values.type === 'TupleValue' && isList(values) ? [...values.value] : [values];
   return pattern.replace(

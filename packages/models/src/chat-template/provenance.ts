@@ -1,9 +1,9 @@
 import type { Value } from './library.js';
 
 /**
- * A stretch of a text and what it has to do with a message. Units are UTF-16, half-open. `content`: came from the
- * message (its content, tool calls, …); `role`: came from its role; `turn`: was written while a loop was at the
- * message; `generation`: stands within generation tags, while a loop was at the message (-1: at none).
+ * A range of a text that relates to a message, in UTF-16 units with an exclusive end. `content`: text of the message
+ * (content, tool calls and so on). `role`: its role. `turn`: output of a loop iteration over the message. `generation`:
+ * output between generation tags in such an iteration; message -1 means outside of any.
  */
 export interface Trace {
   readonly start: number;
@@ -13,20 +13,21 @@ export interface Trace {
 }
 
 /**
- * Remembers which parts of which texts came from which message, while a template runs. Texts are marked as objects, so
- * that a variable that holds one keeps its origin; what is derived from a marked text is marked by whoever derives it.
+ * Records which ranges of texts came from which message while a template runs. Traces are attached to the value
+ * objects, so that assigning a value to a variable preserves them. The operations that derive a text set its traces.
  */
 export interface Provenance {
   of(value: Value): readonly Trace[];
   set<T extends Value>(value: T, traces: readonly Trace[]): T;
 }
 
-const NOTHING: readonly Trace[] = [];
+const NO_TRACES: readonly Trace[] = [];
 
+/** Creates the record of one run of a template. */
 export function createProvenance(): Provenance {
   const known = new WeakMap<Value, readonly Trace[]>();
   return {
-    of: (value) => known.get(value) ?? NOTHING,
+    of: (value) => known.get(value) ?? NO_TRACES,
     set(value, traces) {
       if (traces.length > 0) known.set(value, traces);
       return value;
@@ -34,14 +35,15 @@ export function createProvenance(): Provenance {
   };
 }
 
-export function shifted(traces: readonly Trace[], by: number): readonly Trace[] {
+/** Moves traces by a number of UTF-16 units. */
+export function shiftTraces(traces: readonly Trace[], by: number): readonly Trace[] {
   return by === 0 || traces.length === 0
     ? traces
     : traces.map((trace) => ({ ...trace, start: trace.start + by, end: trace.end + by }));
 }
 
-/** The traces of a part of a marked text. */
-function clipped(traces: readonly Trace[], start: number, end: number): readonly Trace[] {
+/** Returns the traces of the slice from `start` to `end`. */
+function clipTraces(traces: readonly Trace[], start: number, end: number): readonly Trace[] {
   if (traces.length === 0) return traces;
   return traces.flatMap((trace) => {
     const from = Math.max(trace.start, start);
@@ -52,22 +54,19 @@ function clipped(traces: readonly Trace[], start: number, end: number): readonly
   });
 }
 
-/**
- * All of a text marked with the origins of whatever it was made from, where the parts cannot be told apart any more.
- */
-export function whole(length: number, traces: readonly Trace[]): readonly Trace[] {
+/** Returns traces of the complete text for every origin. Used if the ranges of the origins are unknown. */
+export function coverAll(length: number, traces: readonly Trace[]): readonly Trace[] {
   const origins = new Map<string, Trace>();
   for (const trace of traces) origins.set(`${trace.message}:${trace.kind}`, { ...trace, start: 0, end: length });
   return [...origins.values()];
 }
 
 /**
- * The traces of a text that was derived from another: cut out of it where it is a part of it, else all of it from
- * wherever that came.
+ * Returns the traces of a text derived from `source`: exact if it is a slice of the source, else of the complete text.
  */
-export function derived(result: string, source: string, traces: readonly Trace[]): readonly Trace[] {
+export function deriveTraces(result: string, source: string, traces: readonly Trace[]): readonly Trace[] {
   if (traces.length === 0 || result === source) return traces;
-  if (traces.every(({ start, end }) => start === 0 && end === source.length)) return whole(result.length, traces);
+  if (traces.every(({ start, end }) => start === 0 && end === source.length)) return coverAll(result.length, traces);
   const at = source.indexOf(result);
-  return at < 0 ? whole(result.length, traces) : clipped(traces, at, at + result.length);
+  return at < 0 ? coverAll(result.length, traces) : clipTraces(traces, at, at + result.length);
 }

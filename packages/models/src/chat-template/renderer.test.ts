@@ -5,18 +5,18 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FolderTokenizer } from '../tokenizer/index.js';
 import { createRenderer, loadRenderer } from './renderer.js';
 
-/** Words, and `<…>` as one added token each. */
+/** Tokenizes words, spaces and added tokens `<…>`. */
 const words: string[] = [];
 const tokenizer = {
   eosTokenId: null,
   specialTokens: { bos_token: '<s>' },
   encodeWithSpans(text: string) {
-    const pieces = [...text.matchAll(/<[^<>]*>|[^<\s]+|\s+/g)];
-    const ids = pieces.map(([piece]) => (words.includes(piece) ? words.indexOf(piece) : words.push(piece) - 1));
+    const matches = [...text.matchAll(/<[^<>]*>|[^<\s]+|\s+/g)];
+    const ids = matches.map(([word]) => (words.includes(word) ? words.indexOf(word) : words.push(word) - 1));
     return {
       ids,
-      starts: pieces.map(({ index }) => index),
-      ends: pieces.map(({ index, 0: piece }) => index + piece.length),
+      starts: matches.map(({ index }) => index),
+      ends: matches.map(({ index, 0: word }) => index + word.length),
     };
   },
   isAddedToken: (id: number) => /^<.*>$/.test(words[id] ?? ''),
@@ -47,7 +47,7 @@ const configure = (config: unknown): Promise<void> =>
   writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
 
 describe('the template of a folder', () => {
-  it('is chat_template.jinja before the one in tokenizer_config.json, and a given path before both', async () => {
+  it('comes from chatTemplatePath, else chat_template.jinja, else tokenizer_config.json', async () => {
     await configure({ chat_template: 'config' });
     expect((await loadRenderer(folder, tokenizer)).render(chat).text).toBe('config');
     await writeFile(join(folder, 'chat_template.jinja'), 'file {{ bos_token }}');
@@ -62,7 +62,7 @@ describe('the template of a folder', () => {
     ).toBe('folder');
   });
 
-  it('is chosen by name where there are several', async () => {
+  it('is chosen by name if there are several', async () => {
     await configure({
       chat_template: [
         { name: 'default', template: 'plain' },
@@ -74,12 +74,12 @@ describe('the template of a folder', () => {
     expect(renderer.render(chat, [{ name: 'f' }]).text).toBe('tools');
   });
 
-  it('may be missing until it is needed', async () => {
+  it('is not required until it is used', async () => {
     const renderer = await loadRenderer(folder, tokenizer);
     expect(() => renderer.render(chat)).toThrow(/no chat template/);
   });
 
-  it('is refused with its file where it cannot be parsed or read', async () => {
+  it('is rejected with its path if it cannot be parsed or read', async () => {
     await writeFile(join(folder, 'chat_template.jinja'), 'x\n{% if %}');
     await expect(loadRenderer(folder, tokenizer)).rejects.toMatchObject({
       code: 'TEMPLATE_FAILED',
@@ -108,7 +108,7 @@ describe('turns and stop tokens', () => {
       '{% for i in range(messages|length) %}{% set m = messages[i] %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}',
       ['hi<end>', 'yo<end>'],
     ],
-    ['no loop at all', 'U: {{ messages[0].content }} A: {{ messages[1].content }}', ['hi', 'yo']],
+    ['no loop', 'U: {{ messages[0].content }} A: {{ messages[1].content }}', ['hi', 'yo']],
     [
       'an end of text after the loop',
       '{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}</s>',
@@ -151,32 +151,32 @@ describe('turns and stop tokens', () => {
     expect(turnsOf(template)).toEqual(expected);
   });
 
-  it("of turns that end with the next one's opening, that opening is the end", () => {
+  it('a turn without an end of its own ends with the start of the next turn', () => {
     const template =
       '{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{% endfor %}{% if add_generation_prompt ' +
       '%}<assistant>{% endif %}';
     expect(turnsOf(template, [...chat, ...chat])).toEqual(['hi', '\nyo<user>', 'hi', '\nyo']);
   });
 
-  it("stop tokens are what the template ends the assistant's turns with", () => {
+  it("stop tokens are the tokens with which the template ends the assistant's turns", () => {
     const { stopTokenIds } = createRenderer(chatml, options);
     expect(stopTokenIds.map((id) => words[id])).toEqual(['<end>']);
   });
 
-  it('words that end a turn stop nothing', () => {
+  it('ordinary words at the end of a turn are not stop tokens', () => {
     expect(
       createRenderer('{% for m in messages %}{{ m.role }}: {{ m.content }} over.\n{% endfor %}', options).stopTokenIds,
     ).toEqual([]);
   });
 
-  it('the hash follows the template and the special tokens', () => {
+  it('the hash depends on the template and the special tokens', () => {
     const hash = (template: string, bos: string): string =>
       createRenderer(template, { ...options, specialTokens: { bos_token: bos } }).hash;
     expect(hash('a', '<s>')).toBe(hash('a', '<s>'));
     expect(new Set([hash('a', '<s>'), hash('b', '<s>'), hash('a', '<t>')]).size).toBe(3);
   });
 
-  it('`train` is not shown to templates', () => {
+  it('`train` is hidden from templates', () => {
     expect(
       createRenderer('{{ messages[0].train is defined }}', options).render([
         { role: 'user', content: 'a', train: true },

@@ -17,18 +17,20 @@ import { readTemplates } from './template-files.js';
 import { findTurns, generationSpans, regionStart } from './turns.js';
 
 export interface RendererOptions {
-  /** `bos_token`, `eos_token`, …: variables of the template. */
+  /** Variables of the template: `bos_token`, `eos_token` and so on. */
   readonly specialTokens: Readonly<Record<string, string>>;
   readonly tokenizer: Tokenizer;
-  /** Where the template was read from, for messages. */
+  /** Path of the template, for error messages. */
   readonly file?: string;
-  /** The time that `strftime_now` tells; the present where absent. */
+  /** Clock of `strftime_now`; the system clock by default. */
   readonly now?: () => Date;
 }
 
 /**
- * The chat renderer of a model folder. A folder without a template gets one that says so when it is used: completions
- * and plain text need none. Throws `TEMPLATE_FAILED` for a template that cannot be read or parsed.
+ * Loads the chat renderer of a model folder. If the folder has no template, the renderer throws when it is used,
+ * because completions and plain text do not need a template.
+ *
+ * @throws TEMPLATE_FAILED if a template cannot be read or parsed.
  */
 export async function loadRenderer(
   folder: string,
@@ -45,7 +47,7 @@ export async function loadRenderer(
     file: found.file,
     ...(now === undefined ? {} : { now }),
   });
-  // A clock of the caller's own cannot be sent to another thread.
+  // A custom clock cannot be sent to another thread.
   const recipe =
     now === undefined && tokenizer.recipe !== undefined
       ? recipeFor('remakeRenderer', {
@@ -57,8 +59,10 @@ export async function loadRenderer(
 }
 
 /**
- * A renderer of one template, or of several by name (`default`, `tool_use`), of which tools choose. Throws
- * `TEMPLATE_FAILED`.
+ * Creates a renderer from one template or from named templates: `tool_use` renders conversations with tools, `default`
+ * all others.
+ *
+ * @throws TEMPLATE_FAILED if a template cannot be parsed.
  */
 export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
   const named = typeof template === 'string' ? new Map([['default', template]]) : template;
@@ -69,7 +73,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
       compiled.get('default') ??
       (compiled.size === 1 ? [...compiled.values()][0] : undefined);
     if (chosen === undefined)
-      throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, none of them named default.', {
+      throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, but none is named default.', {
         ...(options.file === undefined ? {} : { place: { file: options.file } }),
         found: [...compiled.keys()].join(', '),
       });
@@ -81,7 +85,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     addGenerationPrompt: boolean,
   ): TemplateOutput =>
     choose(tools).run({
-      messages: messages.map(withoutOurKeys),
+      messages: messages.map(withoutTrainingKeys),
       variables: {
         ...options.specialTokens,
         tools: tools ?? null,
@@ -125,17 +129,17 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   };
 }
 
-/** What says how a turn is learned; templates do not know it. */
-const ourKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
+/** Keys of a message that control training; templates do not see them. */
+const trainingKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
 
-function withoutOurKeys(message: Message): Readonly<Record<string, unknown>> {
-  if (ourKeys.every((key) => message[key] === undefined)) return { ...message };
-  return Object.fromEntries(Object.entries(message).filter(([key]) => !ourKeys.includes(key)));
+function withoutTrainingKeys(message: Message): Readonly<Record<string, unknown>> {
+  if (trainingKeys.every((key) => message[key] === undefined)) return { ...message };
+  return Object.fromEntries(Object.entries(message).filter(([key]) => !trainingKeys.includes(key)));
 }
 
 /**
- * What the template adds where the assistant is to write, from the first small conversation that it accepts: the prompt
- * from where the assistant's own message would begin, or what the prompt has more than the conversation alone.
+ * Finds the generation prompt: the text before the assistant's reply. It renders the first probe conversation that the
+ * template accepts. The prompt starts where the assistant's turn would start, or else after the conversation.
  */
 function findGenerationPrompt(
   run: (messages: readonly Message[], addGenerationPrompt: boolean) => TemplateOutput,
@@ -151,7 +155,7 @@ function findGenerationPrompt(
       const without = run(messages, false).text;
       if (prompted.startsWith(without)) return prompted.slice(without.length);
     } catch {
-      // This one is refused; the next may not be.
+      // The template rejects this conversation; try the next one.
     }
   }
   return '';
@@ -165,17 +169,17 @@ const PROBES: readonly (readonly Message[])[] = [
 ];
 
 function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
-  const refuse = (): never => {
+  const rejectUse = (): never => {
     throw new WhetstoneError('TEMPLATE_FAILED', 'The model has no chat template.', {
       place: { file: folder },
       expected: 'chat_template.jinja, or chat_template in tokenizer_config.json',
-      hint: 'Give one with chatTemplatePath, or train on completions or plain text.',
+      hint: 'Set chatTemplatePath, or train on completions or plain text.',
     });
   };
   return {
     hash: createHash('sha256').update('').digest('hex'),
-    render: refuse,
-    renderPrompt: refuse,
+    render: rejectUse,
+    renderPrompt: rejectUse,
     stopTokenIds: tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId],
   };
 }

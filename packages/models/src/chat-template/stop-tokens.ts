@@ -1,6 +1,6 @@
 import type { Message, RenderedConversation, Tokenizer } from '@whetstone/core/contract';
 
-/** A tokenizer that may know which tokens were added as wholes; of others, special tokens are taken to be. */
+/** A tokenizer that may recognise added tokens. Without `isAddedToken`, special tokens count as added. */
 export type StopTokenizer = Tokenizer & { isAddedToken?(id: number): boolean };
 
 const call = { type: 'function', function: { name: 'f', arguments: { x: 'y' } } } as const;
@@ -13,9 +13,7 @@ const tool = {
   },
 } as const;
 
-/**
- * Small conversations that show how a template ends the assistant's turns: in between, at the end, and at a tool call.
- */
+/** Conversations that show how a template ends the assistant's turns: in the middle, at the end and at a tool call. */
 const conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly (typeof tool)[] }[] = [
   {
     messages: [
@@ -37,9 +35,8 @@ const conversations: readonly { readonly messages: readonly Message[]; readonly 
 ];
 
 /**
- * Ids that end an assistant's turn: the last token of what the template writes after the assistant's words, as rendered
- * and tokenised, and the tokenizer's end of text. Only tokens that ordinary text cannot spell count: `.` at a turn's
- * end stops nothing.
+ * Returns the ids that end an assistant's turn: the last token of each rendered turn, and the tokenizer's end token.
+ * Only added tokens count; ordinary text such as `.` at the end of a turn is not a stop token.
  */
 export function findStopTokens(
   render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation,
@@ -73,13 +70,13 @@ function turnEnds(
     const last = ids.findIndex((_, token) => (starts[token] ?? 0) < end && (ends[token] ?? 0) >= end);
     const id = ids[last];
     const content = messages[index]?.content;
-    const isOwn =
+    const belongsToContent =
       typeof content === 'string' && content !== '' && text.slice(starts[last], ends[last]).includes(content);
-    return id === undefined || isOwn || !isAtomic(tokenizer, id) ? [] : [id];
+    return id === undefined || belongsToContent || !isAtomic(tokenizer, id) ? [] : [id];
   });
 }
 
-/** Whether the token was added as a whole, so that ordinary text does not spell it. */
+/** Returns whether the token is an added token, which ordinary text does not produce. */
 function isAtomic(tokenizer: StopTokenizer, id: number): boolean {
   return tokenizer.isAddedToken?.(id) ?? tokenizer.decode([id], { skipSpecialTokens: true }) === '';
 }

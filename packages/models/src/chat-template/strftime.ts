@@ -17,7 +17,7 @@ const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 
 const padded = (number: number, width = 2, fill = '0'): string => String(number).padStart(width, fill);
 
 /**
- * Python's `strftime` in the C locale, of the local time of `date`. Directives that it does not know stay as they are.
+ * Implements Python's `strftime` in the C locale, for the local time of `date`. Unknown directives are not replaced.
  */
 export function strftime(date: Date, format: string): string {
   const [year, month, day, hour, minute, second] = [
@@ -59,7 +59,7 @@ export function strftime(date: Date, format: string): string {
     n: () => '\n',
     t: () => '\t',
   };
-  // `%-d` is the platform's way to leave out the padding.
+  // `%-d` omits the padding.
   return format.replace(/%(-?)([a-zA-Z%])/g, (written, minus: string, letter: string) => {
     const value = directives[letter]?.();
     if (value === undefined) return written;

@@ -2,17 +2,19 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 
-/** Chat templates of a model by name; `default` is the one that is used, `tool_use` where tools are given. */
+/** Chat templates of a model by name: `default`, and `tool_use` for conversations with tools. */
 export interface NamedTemplates {
   readonly templates: ReadonlyMap<string, string>;
-  /** Where they were read from. */
+  /** The file that contains them. */
   readonly file: string;
 }
 
 /**
- * Finds the chat template of a model folder: the path that is given (a file, or a folder to look in),
- * chat_template.jinja, or `chat_template` of tokenizer_config.json, as text or as a named list. Null where there is
- * none. Throws `TEMPLATE_FAILED`.
+ * Reads the chat templates of a model folder from the first of: `chatTemplatePath` (a file, or a folder with
+ * chat_template.jinja), chat_template.jinja, `chat_template` in tokenizer_config.json. The last is a string or a list
+ * of named templates. Returns null if there is none.
+ *
+ * @throws TEMPLATE_FAILED if a file cannot be read or the list is invalid.
  */
 export async function readTemplates(
   folder: string,
@@ -48,7 +50,7 @@ function configured(written: Json | undefined, file: string): NamedTemplates | n
       typeof entry['name'] === 'string' &&
       typeof entry['template'] === 'string';
     if (!isNamed)
-      throw new WhetstoneError('TEMPLATE_FAILED', 'The list of chat templates is not a list of names and templates.', {
+      throw new WhetstoneError('TEMPLATE_FAILED', 'An entry of the list of chat templates is invalid.', {
         place: { file, path: 'chat_template' },
         expected: '{"name": …, "template": …}',
         found: JSON.stringify(entry).slice(0, 80),

@@ -27,18 +27,18 @@ function errorOf(run: () => unknown): { readonly code: string; readonly message:
   }
 }
 
-/** What Jinja does and we do not, each with its reason. */
-const exponent = "the library's parser knows no numbers with an exponent";
-const cannot: Readonly<Record<string, string>> = {
-  '{{ (1,) }}': "the library's parser takes no comma after the last item of a tuple",
+/** Templates that Jinja supports and this implementation does not, with the reason. */
+const exponent = "the library's parser does not support numbers with an exponent";
+const unsupported: Readonly<Record<string, string>> = {
+  '{{ (1,) }}': "the library's parser does not support a comma after the last item of a tuple",
   '{{ 1e20 }}': exponent,
   '{{ 1e-7 }}': exponent,
   '{{ 1e20|tojson }}': exponent,
 };
 
-describe('as transformers and Jinja render it', () => {
+describe('renders like transformers and Jinja', () => {
   it.each(reference.cases.map((example) => [example.template, example] as const))('%s', (template, { text, error }) => {
-    const known = cannot[template];
+    const known = unsupported[template];
     if (known !== undefined) return;
     if (error === undefined) expect(render(template)).toBe(text);
     else {
@@ -49,8 +49,8 @@ describe('as transformers and Jinja render it', () => {
   });
 });
 
-describe('a template that cannot be used', () => {
-  it('names its file and the line where parsing stopped', () => {
+describe('an invalid template', () => {
+  it('reports its file and the line of the syntax error', () => {
     const { code, place } = errorOf(() => render('line one\n{% if true %}\n{{ 1 + }}\n{% endif %}'));
     expect(code).toBe('TEMPLATE_FAILED');
     expect(place).toMatchObject({ file: 'chat_template.jinja', line: 3 });
@@ -60,18 +60,18 @@ describe('a template that cannot be used', () => {
     ['nested loops', '{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'],
     ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}'],
     [
-      'a text that doubles',
+      'a text that doubles repeatedly',
       '{% set ns = namespace(s="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}',
     ],
     ['endless output', `{% for a in range(99999) %}{{ "${'x'.repeat(2000)}" }}{% endfor %}`],
     ['a huge repetition', '{{ "a" * 1000000000 }}'],
-    ['a tag that is not closed', '{% generation %}{{ 1 }}'],
+    ['an unclosed tag', '{% generation %}{{ 1 }}'],
   ])('does not hang: %s', (_, template) => {
     expect(errorOf(() => render(template)).code).toBe('TEMPLATE_FAILED');
   });
 
-  it('fails in no other way, whatever it says', () => {
-    const piece = fc.constantFrom(
+  it('throws only TEMPLATE_FAILED for arbitrary templates', () => {
+    const fragment = fc.constantFrom(
       '{{',
       '}}',
       '{%',
@@ -105,8 +105,8 @@ describe('a template that cannot be used', () => {
       '-',
     );
     fc.assert(
-      fc.property(fc.array(piece, { maxLength: 14 }), (pieces) => {
-        const { code } = errorOf(() => render(pieces.join('')));
+      fc.property(fc.array(fragment, { maxLength: 14 }), (fragments) => {
+        const { code } = errorOf(() => render(fragments.join('')));
         expect(code === 'TEMPLATE_FAILED' || code.startsWith('none')).toBe(true);
       }),
       { numRuns: 3000 },
@@ -114,7 +114,7 @@ describe('a template that cannot be used', () => {
   });
 });
 
-describe('where each part came from', () => {
+describe('provenance', () => {
   const traces = (template: string, messages: readonly unknown[]): string[] => {
     const { text, traces: found } = compileTemplate(template).run({ messages, variables: {}, now: new Date() });
     return found
@@ -137,7 +137,7 @@ describe('where each part came from', () => {
       ['0: ab '],
     ],
     ['as JSON', '{{ messages[1].tool_calls | tojson }}', ['1:[{"name": "f", "arguments": {"n": 1}}]']],
-    ['not at all', "{{ 'ab' }}{{ messages | length }}", []],
+    ['of no message', "{{ 'ab' }}{{ messages | length }}", []],
   ])('%s', (_, template, expected) => {
     expect(traces(template, messages)).toEqual(expected);
   });

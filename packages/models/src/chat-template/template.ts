@@ -23,7 +23,7 @@ import {
 interface TemplateRun {
   readonly messages: readonly unknown[];
   readonly variables: Readonly<Record<string, unknown>>;
-  /** The time that `strftime_now` tells. */
+  /** The time for `strftime_now`. */
   readonly now: Date;
 }
 
@@ -33,20 +33,28 @@ export interface TemplateOutput {
 }
 
 export interface CompiledTemplate {
-  /** Whether it marks what the assistant writes with `{% generation %}` tags. */
+  /** Whether the template marks the assistant's text with `{% generation %}` tags. */
   readonly tagged: boolean;
-  /** Renders; every part of the text remembers which message it came from. Throws `TEMPLATE_FAILED`. */
+  /**
+   * Renders messages to text, with traces of the messages that each range came from.
+   *
+   * @throws TEMPLATE_FAILED if the template fails.
+   */
   run(run: TemplateRun): TemplateOutput;
 }
 
-/** Python's sandbox allows ranges of so many numbers. */
-const LONGEST_RANGE = 100_000;
+/** Maximum length of a range in Jinja's sandbox. */
+const MAX_RANGE = 100_000;
 
-/** Parses a chat template. Throws `TEMPLATE_FAILED` with the line where that is known. */
+/**
+ * Parses a chat template.
+ *
+ * @throws TEMPLATE_FAILED if the template has a syntax error; with the line if it is known.
+ */
 export function compileTemplate(template: string, file?: string): CompiledTemplate {
   const { source, tagged } = markGenerationTags(template);
   const program = parse(source, file);
-  // What every run has in common; the time is set anew.
+  // Globals are shared by all runs; only the time changes.
   const clock = { now: new Date(0) };
   const builtIns = new library.Environment();
   const functions = createCallables();
@@ -82,7 +90,7 @@ function templateError(cause: unknown, file: string | undefined): WhetstoneError
   if (isWhetstoneError(cause)) return cause;
   const message =
     cause instanceof RangeError && /call stack/i.test(cause.message)
-      ? 'the template calls itself without end'
+      ? 'the template has an infinite recursion'
       : cause instanceof Error
         ? cause.message
         : String(cause);
@@ -94,13 +102,13 @@ function parse(source: string, file: string | undefined): Node {
   let tokens: ReturnType<typeof library.tokenize> = [];
   try {
     tokens = library.tokenize(source, { lstrip_blocks: true, trim_blocks: true });
-    const watched = new Proxy(tokens, {
+    const trackedTokens = new Proxy(tokens, {
       get(target, key, receiver) {
         if (typeof key === 'string' && /^\d+$/.test(key)) furthest = Math.max(furthest, Number(key));
         return Reflect.get(target, key, receiver) as unknown;
       },
     });
-    return library.parse(watched);
+    return library.parse(trackedTokens);
   } catch (cause) {
     const line =
       tokens.length === 0
@@ -119,7 +127,7 @@ function parse(source: string, file: string | undefined): Node {
   }
 }
 
-/** The parser does not say where it failed; the token it looked at last is found again in the source. */
+/** Returns the line of the token that the parser read last; the parser itself does not report a position. */
 function lineOfToken(source: string, tokens: readonly string[], last: number): number {
   let at = 0;
   for (const token of tokens.slice(0, last)) {
@@ -129,7 +137,7 @@ function lineOfToken(source: string, tokens: readonly string[], last: number): n
   return source.slice(0, at).split('\n').length;
 }
 
-/** Plain data as a runtime value. */
+/** Converts plain data to a runtime value. */
 function toValue(data: unknown): Value {
   if (data === undefined) return missing;
   if (data === null) return none;
@@ -147,9 +155,9 @@ function toValue(data: unknown): Value {
   );
 }
 
-/** Marks everything within a message as coming from it. */
+/** Marks a message and all values in it as coming from this message. */
 function markOrigin(value: Value, message: number, provenance: Provenance, kind: 'content' | 'role' = 'content'): void {
-  // What is no text has no characters yet: whoever prints it marks all that it prints.
+  // Other values have no characters until they are printed.
   provenance.set(value, [{ start: 0, end: isText(value) ? value.value.length : 0, message, kind }]);
   if (isList(value)) for (const item of value.value) markOrigin(item, message, provenance, kind);
   if (isMapping(value))
@@ -179,14 +187,14 @@ function declareGlobals(globals: Environment, callables: Callables, clock: { rea
 
 function range(positional: readonly Value[]): number[] {
   const numbers = positional.map((value) => {
-    if (value.type !== 'IntegerValue' || !isNumber(value)) throw new Error('range() takes whole numbers');
+    if (value.type !== 'IntegerValue' || !isNumber(value)) throw new Error('range() requires integers');
     return value.value;
   });
   const [start, stop, step] =
     numbers.length === 1 ? [0, numbers[0] ?? 0, 1] : [numbers[0] ?? 0, numbers[1] ?? 0, numbers[2] ?? 1];
   if (step === 0) throw new Error('range() arg 3 must not be zero');
   const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (count > LONGEST_RANGE)
-    throw new Error(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${LONGEST_RANGE}).`);
+  if (count > MAX_RANGE)
+    throw new Error(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${MAX_RANGE}).`);
   return Array.from({ length: count }, (_, i) => start + i * step);
 }

@@ -25,19 +25,20 @@ export interface Arguments {
 type Method = (self: string, args: Arguments) => Value;
 
 /**
- * White space as Python's `str.strip` and `str.split` see it: not U+FEFF, but the separators U+001C to U+001F and
- * U+0085.
+ * The white space of Python's `str.strip` and `str.split`. Unlike JavaScript's, it includes U+001C to U+001F and
+ * U+0085, but not U+FEFF.
  */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const LEADING = new RegExp(`^[${SPACE}]+`, 'u');
 const TRAILING = new RegExp(`[${SPACE}]+$`, 'u');
 const WORDS = new RegExp(`[^${SPACE}]+`, 'gu');
 
-/** Where `str.splitlines` ends lines. */
+/** The line breaks of Python's `str.splitlines`. */
 const BREAK = '\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029';
 const LINES = new RegExp(`[^${BREAK}]*(?:\\r\\n|[${BREAK}])|[^${BREAK}]+$`, 'gu');
 const LINE_END = new RegExp(`(?:\\r\\n|[${BREAK}])$`, 'u');
 
+/** Implements Python's `str.strip`, `lstrip` and `rstrip`; `characters` null means white space. */
 export function strip(self: string, characters: string | null, left = true, right = true): string {
   if (characters === null) {
     const from = left ? self.replace(LEADING, '') : self;
@@ -77,20 +78,21 @@ const stripping =
   (left: boolean, right: boolean): Method =>
   (self, args) =>
     text(strip(self, optionalText(args, 0, 'chars'), left, right));
-const texts = (parts: readonly string[]): Value => list(parts.map(text));
+const texts = (items: readonly string[]): Value => list(items.map(text));
 
-function splitText(self: string, separator: string | null, most: number, fromRight: boolean): string[] {
+/** Implements Python's `str.split` and `rsplit`; a null separator means white space. */
+function splitText(self: string, separator: string | null, maxSplits: number, fromRight: boolean): string[] {
   if (separator === '') throw new Error('empty separator');
   const ranges =
     separator === null
       ? Array.from(self.matchAll(WORDS), ({ index, 0: word }) => [index, index + word.length] as const)
       : rangesBetween(self, separator);
-  const pieces = ranges.map(([start, end]) => self.slice(start, end));
-  if (pieces.length <= most + 1) return pieces;
-  const kept = fromRight ? ranges.length - most : most;
+  const fields = ranges.map(([start, end]) => self.slice(start, end));
+  if (fields.length <= maxSplits + 1) return fields;
+  const kept = fromRight ? ranges.length - maxSplits : maxSplits;
   const edge = ranges[fromRight ? kept - 1 : kept];
-  if (edge === undefined) return pieces;
-  return fromRight ? [self.slice(0, edge[1]), ...pieces.slice(kept)] : [...pieces.slice(0, kept), self.slice(edge[0])];
+  if (edge === undefined) return fields;
+  return fromRight ? [self.slice(0, edge[1]), ...fields.slice(kept)] : [...fields.slice(0, kept), self.slice(edge[0])];
 }
 
 function rangesBetween(self: string, separator: string): (readonly [number, number])[] {
@@ -114,10 +116,7 @@ const partition = (self: string, at: number, separator: string, none: readonly s
   tuple((at < 0 ? none : [self.slice(0, at), separator, self.slice(at + separator.length)]).map(text));
 const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase();
 
-/**
- * Methods of Python's `str` that templates call; arguments and edge cases as Python has them, which the library's own
- * are not throughout.
- */
+/** Methods of Python's `str`, with Python's arguments and edge cases, in which the library's methods differ. */
 export const textMethods: Readonly<Record<string, Method>> = {
   strip: stripping(true, true),
   lstrip: stripping(true, false),
@@ -146,8 +145,8 @@ export const textMethods: Readonly<Record<string, Method>> = {
   replace: (self, args) =>
     text(replaceText(self, textArgument(args, 0, 'old'), textArgument(args, 1, 'new'), count(args, 2, 'count'))),
   join: (self, args) => {
-    const parts = args.positional[0] ?? missing;
-    const items = isList(parts) ? parts.value : isText(parts) ? Array.from(parts.value, text) : null;
+    const iterable = args.positional[0] ?? missing;
+    const items = isList(iterable) ? iterable.value : isText(iterable) ? Array.from(iterable.value, text) : null;
     if (items === null || !items.every(isText)) throw new Error('can only join an iterable of str');
     return text(items.map(printed).join(self));
   },
@@ -185,18 +184,18 @@ export const textMethods: Readonly<Record<string, Method>> = {
 
 const codePoints = (self: string, at: number): number => (at < 0 ? -1 : Array.from(self.slice(0, at)).length);
 
-function replaceText(self: string, old: string, next: string, most: number): string {
-  const parts = old === '' ? ['', ...Array.from(self), ''] : self.split(old);
-  if (parts.length - 1 <= most) return parts.join(next);
+function replaceText(self: string, old: string, next: string, maxCount: number): string {
+  const fields = old === '' ? ['', ...Array.from(self), ''] : self.split(old);
+  if (fields.length - 1 <= maxCount) return fields.join(next);
   return (
-    parts
-      .slice(0, most)
-      .map((part) => part + next)
-      .join('') + parts.slice(most).join(old)
+    fields
+      .slice(0, maxCount)
+      .map((field) => field + next)
+      .join('') + fields.slice(maxCount).join(old)
   );
 }
 
-/** Methods of Python's `list` that change nothing. */
+/** Methods of Python's `list` that do not modify the list. */
 export const listMethods: Readonly<Record<string, (self: readonly Value[], args: Arguments) => Value>> = {
   count: (self, args) => integer(self.filter((item) => equals(item, args.positional[0] ?? missing)).length),
   index: (self, args) => {

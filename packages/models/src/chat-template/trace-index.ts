@@ -1,17 +1,15 @@
 import type { TextSpan } from '@whetstone/core/contract';
 import type { Trace } from './provenance.js';
 
-/**
- * Finds traces by their message and by their place, so that long conversations take time in proportion to their length.
- */
+/** Finds traces by message and by range, in time proportional to the number of results. */
 export interface TraceIndex {
-  /** The traces of one message, in the order in which they were written; -1 for those of none. */
+  /** Returns the traces of a message in the order of their creation; message -1 means no message. */
   of(message: number): readonly Trace[];
-  /** The traces that lie within a span, by where they start. */
+  /** Returns the traces within a span, sorted by their start. */
   within(span: TextSpan): readonly Trace[];
 }
 
-/** The index of the first of `items`, sorted by `start`, that starts at `start` or after it. */
+/** Returns the index of the first item that starts at or after `start`. Items must be sorted by `start`. */
 export function firstFrom(items: readonly { readonly start: number }[], start: number): number {
   let low = 0;
   let high = items.length;
@@ -23,6 +21,7 @@ export function firstFrom(items: readonly { readonly start: number }[], start: n
   return low;
 }
 
+/** Creates an index of traces. */
 export function indexTraces(traces: readonly Trace[]): TraceIndex {
   const byMessage = new Map<number, Trace[]>();
   for (const trace of traces) {

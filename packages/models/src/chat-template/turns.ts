@@ -7,11 +7,11 @@ export interface TurnInputs {
   readonly output: TemplateOutput;
   readonly messages: readonly Message[];
   readonly tagged: boolean;
-  /** What the template adds where the assistant is to write: empty where it adds nothing. */
+  /** The text that the template writes before the assistant's reply; may be empty. */
   readonly generationPrompt: string;
 }
 
-/** The spans that `{% generation %}` tags mark, in the order of the text. */
+/** Returns the spans between `{% generation %}` tags, in the order of the text. */
 export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
   return traces
     .filter(({ kind }) => kind === 'generation')
@@ -20,11 +20,12 @@ export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
 }
 
 /**
- * What the template wrote for each message: from where a model would have to write on, through the end of the turn,
- * without the white space after it. Where generation tags mark a message, their span it is, as it stands.
+ * Finds the span of each message that a model would have to generate: from the end of the header to the end of the
+ * turn, without trailing white space. If generation tags mark a message, their span is returned unchanged. Null for
+ * messages that the template does not render.
  */
-export function findTurns(given: TurnInputs): (TextSpan | null)[] {
-  const inputs: IndexedInputs = { ...given, index: indexTraces(given.output.traces) };
+export function findTurns(turnInputs: TurnInputs): (TextSpan | null)[] {
+  const inputs: IndexedInputs = { ...turnInputs, index: indexTraces(turnInputs.output.traces) };
   const regions = findRegions(inputs);
   const ordered = regions.filter((region) => region !== null).sort((a, b) => a.start - b.start);
   return inputs.messages.map((message, index) => {
@@ -39,39 +40,41 @@ interface IndexedInputs extends TurnInputs {
   readonly index: TraceIndex;
 }
 
+/** The output of a template for one message, including the header. */
 interface Region {
   readonly start: number;
   readonly end: number;
-  /** First and last of what came from the message itself; null where nothing of it was written. */
+  /** The span from the first to the last character of the message's content; null if none was written. */
   readonly content: TextSpan | null;
-  /** Whether a loop over the messages wrote it, so that its ends are known exactly. */
+  /** Whether a loop over the messages wrote it. Then its start and end are exact. */
   readonly looped: boolean;
 }
 
 const isContent = ({ kind, start, end }: Trace): boolean => kind === 'content' && end > start;
 
-const holds = (outer: TextSpan, inner: TextSpan): boolean => inner.start >= outer.start && inner.end <= outer.end;
+const contains = (outer: TextSpan, inner: TextSpan): boolean => inner.start >= outer.start && inner.end <= outer.end;
 
 function hull(spans: readonly TextSpan[]): TextSpan | null {
   if (spans.length === 0) return null;
   return { start: Math.min(...spans.map(({ start }) => start)), end: Math.max(...spans.map(({ end }) => end)) };
 }
 
-/** Where each message stands in the text: what a loop wrote while it was at it, or else whatever came from it. */
+/** Finds the region of each message: the output of its loop iteration, or else the span of its content. */
 function findRegions({ index, messages }: Pick<IndexedInputs, 'index' | 'messages'>): (Region | null)[] {
   return messages.map((_, message) => {
     const own = index.of(message);
     const contents = own.filter(isContent);
     const turns = own.filter(({ kind, start, end }) => kind === 'turn' && end > start);
-    // What stands in another message's turn is that one's, wherever it came from (the name of a called tool, repeated
-    // with its answer).
+    // Text in the turn of another message belongs to that message, even if it came from this one. Example: the name of
+    // a
+    // called tool, repeated with its result.
     const nested = (turn: TextSpan): readonly Trace[] =>
       index
         .within(turn)
         .filter((trace) => trace.kind === 'turn' && trace.message !== message && trace.end > trace.start);
     const within = (turn: TextSpan): readonly Trace[] => {
       const others = nested(turn);
-      return contents.filter((content) => holds(turn, content) && !others.some((other) => holds(other, content)));
+      return contents.filter((content) => contains(turn, content) && !others.some((other) => contains(other, content)));
     };
     const best =
       turns.filter((turn) => within(turn).length > 0).at(-1) ?? (contents.length === 0 ? turns.at(-1) : undefined);
@@ -81,16 +84,13 @@ function findRegions({ index, messages }: Pick<IndexedInputs, 'index' | 'message
   });
 }
 
-/** Where the loop over the messages began to write one of them; undefined where no loop did. */
+/** Returns the start of the loop iteration over a message; undefined if no loop wrote it. */
 export function regionStart(output: TemplateOutput, messages: readonly Message[], index: number): number | undefined {
   const region = findRegions({ index: indexTraces(output.traces), messages })[index];
   return region?.looped === true ? region.start : undefined;
 }
 
-/**
- * The tags of one message joined; what tags mark after the last loop (an end of text) belongs to the message it
- * follows.
- */
+/** Returns the span of all generation tags of a message. Tags directly after the loop (an end of text) are included. */
 function markedTurn({ index }: IndexedInputs, message: number): TextSpan | null {
   const marked = (of: number): readonly Trace[] =>
     index.of(of).filter((trace) => trace.kind === 'generation' && trace.end > trace.start);
@@ -100,6 +100,7 @@ function markedTurn({ index }: IndexedInputs, message: number): TextSpan | null 
   return turn;
 }
 
+/** Returns the turn of a message within its region. */
 function turnWithin(
   inputs: IndexedInputs,
   message: Message,
@@ -116,7 +117,7 @@ function turnWithin(
   const contentEnd = Math.max(start, region.content?.end ?? start);
   const written = trimmedEnd(text, contentEnd, ownEnd(inputs, index, contentEnd, region));
   if (written > contentEnd || !region.looped) return { start, end: region.looped ? written : contentEnd };
-  // The loop wrote no end of the turn: what stands before the next message, or up to the end of the text, is it.
+  // The loop wrote no end of the turn. The end is the text before the next message, or the rest of the text.
   const following = next === undefined ? text.length : next.start;
   const between = trimmedEnd(text, region.end, following);
   if (between > region.end) return { start, end: between };
@@ -124,7 +125,9 @@ function turnWithin(
   return { start, end: openingEnd(text, next) };
 }
 
-/** Where a message's own region ends: some templates write the answers of tools while they are at the call. */
+/**
+ * Returns the end of a message's text in its region. Some templates write tool results in the iteration of the call.
+ */
 function ownEnd({ index: traces }: IndexedInputs, index: number, from: number, region: Region): number {
   const foreign = traces
     .within({ start: from, end: region.end })
@@ -136,8 +139,8 @@ function ownEnd({ index: traces }: IndexedInputs, index: number, from: number, r
 }
 
 /**
- * Where the assistant starts to write: after the header of its role, as the template writes it here or as its
- * generation prompt has it.
+ * Returns the position at which the assistant's text starts: after the header of its role, in the rendered turn or in
+ * the generation prompt.
  */
 function assistantStart(inputs: IndexedInputs, index: number, region: Region): number {
   const {
@@ -148,7 +151,7 @@ function assistantStart(inputs: IndexedInputs, index: number, region: Region): n
   const limit = region.content?.start ?? region.end;
   const inside = generationPrompt === '' ? -1 : text.slice(region.start, limit).lastIndexOf(generationPrompt);
   const prompted = inside < 0 ? limit : region.start + inside + generationPrompt.length;
-  // A prompt may open more than the role (a thought): whatever follows the header is the assistant's own.
+  // A prompt may contain more than the header, such as the start of a thought. That belongs to the assistant's text.
   if (traces.of(index).some((trace) => trace.kind === 'role' && trace.start >= region.start && trace.end <= limit))
     return Math.min(prompted, limit, headerEnd(inputs, index, region));
   if (inside >= 0) return prompted;
@@ -159,18 +162,18 @@ function assistantStart(inputs: IndexedInputs, index: number, region: Region): n
     generationPrompt[shared] === text[region.start + shared]
   )
     shared++;
-  // A prompt that goes on with more than the role (an opened thought) is cut where its own parts meet: before `<` or
-  // after white space.
-  while (shared > 0 && !atSeam(generationPrompt, shared)) shared--;
+  // If only the beginning of the prompt matches, shorten the match to a boundary: before `<` or `[`, or after white
+  // space.
+  while (shared > 0 && !isBoundary(generationPrompt, shared)) shared--;
   if (shared > 0 && generationPrompt.slice(0, shared).trim() !== '') return region.start + shared;
-  // No header at all: the text begins where the region does, white space included.
+  // Without a header, the text starts with the region, including white space.
   return region.looped && text.slice(region.start, limit).trim() === '' ? region.start : limit;
 }
 
-const atSeam = (text: string, at: number): boolean =>
+const isBoundary = (text: string, at: number): boolean =>
   at === text.length || /\s/.test(text.charAt(at - 1)) || text.charAt(at) === '<' || text.charAt(at) === '[';
 
-/** After the role that a turn names, and the mark and white space that close the header. */
+/** Returns the end of the header: after the role and the marker and white space that follow it. */
 function headerEnd({ output: { text }, index: traces }: IndexedInputs, index: number, region: Region): number {
   const role = traces
     .of(index)
@@ -180,7 +183,7 @@ function headerEnd({ output: { text }, index: traces }: IndexedInputs, index: nu
   return role.end + (/^[^\s<[]*(?:<\|[^<>]*>)?\s*/.exec(rest)?.[0].length ?? 0);
 }
 
-/** The end of `text[from, to)` without the white space at its end. */
+/** Returns the end of `text[from, to)` without trailing white space. */
 function trimmedEnd(text: string, from: number, to: number): number {
   let end = to;
   while (end > from && /\s/.test(text.charAt(end - 1))) end--;
@@ -188,8 +191,8 @@ function trimmedEnd(text: string, from: number, to: number): number {
 }
 
 /**
- * The first mark of the next turn: where a template ends turns with nothing of their own, that is what the model has to
- * write to end one.
+ * Returns the end of the first marker of the next turn. If a template writes no end of a turn, the model must generate
+ * this marker to end it.
  */
 function openingEnd(text: string, next: Region): number {
   const limit = next.content?.start ?? next.end;
