@@ -1,6 +1,6 @@
 import { appendFile, cp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { proveWhole } from '@whetstone/core/checkpoint';
+import { verifyCheckpoint } from '@whetstone/core/checkpoint';
 import { runTraining, type TrainRun } from '@whetstone/core/training';
 import type { Callback, Json, Strategy, TensorBackendInfo } from '@whetstone/core/contract';
 import { isWhetstoneError } from '@whetstone/core/contract';
@@ -161,7 +161,7 @@ describe('a checkpoint', () => {
     const names = await readdir(outputFolder);
     expect(names.toSorted()).toEqual(['checkpoint-2', 'checkpoint-4', 'model']);
     const folder = join(outputFolder, 'checkpoint-4');
-    await proveWhole(folder);
+    await verifyCheckpoint(folder);
     const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8')) as Record<string, unknown>;
     expect(state).toMatchObject({
       global_step: 4,
@@ -203,8 +203,8 @@ describe('a checkpoint', () => {
     });
     await train(run);
     expect(steps).toEqual([2]);
-    expect(warnings.join('\n')).toMatch(/the one before is tried.*checkpoint-4/s);
-    await proveWhole(join(outputFolder, 'checkpoint-4'));
+    expect(warnings.join('\n')).toMatch(/the previous one is tried instead.*checkpoint-4/s);
+    await verifyCheckpoint(join(outputFolder, 'checkpoint-4'));
     disposeRun(run);
   });
 
@@ -261,8 +261,8 @@ describe('a checkpoint', () => {
       const told = resumed([what]);
       expect((await train(told.changed)).reports.map(({ step }) => step)).toEqual([5]);
       expect(warnings).toEqual([
-        expect.stringContaining('is not'),
-        expect.stringContaining('The configuration is not the one'),
+        expect.stringContaining('differs'),
+        expect.stringContaining('The configuration differs'),
       ]);
       disposeRun(told.run);
     },

@@ -19,11 +19,11 @@ interface Stateful<T> {
   readonly instance: T;
 }
 
-/** What a checkpoint is taken of and put back into: everything of a run that changes. */
+/** The objects whose state a checkpoint stores and restores: everything of a run that changes. */
 export interface CheckpointSources {
   readonly config: ResolvedConfig;
   readonly loaded: LoadedModel;
-  /** The owner first. */
+  /** The attachments of all strategies; the owner is the first. */
   readonly attachments: readonly [Stateful<Attachment>, ...Stateful<Attachment>[]];
   readonly optimizer: Stateful<Optimizer>;
   readonly schedule: { readonly plugin: string };
@@ -34,7 +34,10 @@ export interface CheckpointSources {
 const STATE_FILE = 'whetstone_state.json';
 const CONFIG_FILE = 'config.resolved.json';
 
-/** What must be the same for a run to go on exactly; the configuration as a whole only deserves a warning. */
+/**
+ * The properties of a run that a checkpoint must match to resume exactly. A different `configHash` causes a warning
+ * only.
+ */
 interface Identity {
   readonly plugins: { readonly strategies: readonly string[]; readonly optimizer: string; readonly schedule: string };
   readonly architecture: string;
@@ -55,98 +58,101 @@ const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash
   configHash: hashConfig(config),
 });
 
-/** Hash of what decides the numbers: where a run writes and whether it resumes is left out. */
+/** Returns the SHA-256 of the configuration without the keys that do not affect results: output, loggers, resuming. */
 function hashConfig(config: ResolvedConfig): string {
-  const deciding = {
+  const relevant = {
     ...config,
     output: null,
     loggers: null,
     training: { ...config.training, resumeFromCheckpoint: null, resumeDespite: [] },
   };
-  return createHash('sha256').update(JSON.stringify(deciding)).digest('hex');
+  return createHash('sha256').update(JSON.stringify(relevant)).digest('hex');
 }
 
 /**
- * Writes `checkpoint-<step>/` into the run's folder, whole or not at all: weights or adapter, optimizer, strategies,
- * callbacks, position in the data, and a manifest with size and hash of every file.
+ * Writes the folder `checkpoint-<step>/` atomically: weights or adapter, the states of optimizer, strategies and
+ * callbacks, the position in the data, and a manifest with the size and hash of every file. Returns the folder.
  *
- * @returns its folder. @throws `DISK_FULL` and other errors of files.
+ * @throws `DISK_FULL` if there is not enough space
+ * @throws the other errors of {@link writeFolder}
  */
 export async function saveCheckpoint(
   root: string,
-  parts: CheckpointSources,
+  sources: CheckpointSources,
   state: RunState,
   facts: Omit<TrainerStateFacts, 'callbacks'>,
 ): Promise<string> {
   const folder = checkpointFolder(root, state.step);
-  const [owner] = parts.attachments;
-  const callbacks = parts.hooks.saveState();
+  const [owner] = sources.attachments;
+  const callbacks = sources.hooks.saveState();
   await writeFolder(folder, async (temporary) => {
     const at = (name: string): string => join(temporary, name);
-    await writeTrained(temporary, parts.loaded.model, owner.instance);
-    await writeRestOfTrainable(temporary, parts.loaded.model, owner.instance);
-    await writeCompanions(temporary, parts.loaded);
-    await copyTemplate(temporary, parts.config.chatTemplatePath);
-    await writeState(temporary, 'optimizer', parts.optimizer.instance.saveState());
-    for (const [index, { instance }] of parts.attachments.entries())
+    await writeTrained(temporary, sources.loaded.model, owner.instance);
+    await writeRestOfTrainable(temporary, sources.loaded.model, owner.instance);
+    await writeCompanions(temporary, sources.loaded);
+    await copyTemplate(temporary, sources.config.chatTemplatePath);
+    await writeState(temporary, 'optimizer', sources.optimizer.instance.saveState());
+    for (const [index, { instance }] of sources.attachments.entries())
       await writeState(temporary, `strategy-${index}`, instance.saveState());
-    await writeJson(at('scheduler.json'), { plugin: parts.schedule.plugin, step: state.step });
+    await writeJson(at('scheduler.json'), { plugin: sources.schedule.plugin, step: state.step });
     await writeJson(at('trainer_state.json'), trainerState(state, { ...facts, callbacks }));
-    await writeJson(at(CONFIG_FILE), parts.config);
-    await writeJson(at(STATE_FILE), { identity: identityOf(parts), run: state, callbacks });
+    await writeJson(at(CONFIG_FILE), sources.config);
+    await writeJson(at(STATE_FILE), { identity: identityOf(sources), run: state, callbacks });
     await writeManifest(temporary, state.step);
   });
   return folder;
 }
 
 /**
- * Puts a checkpoint that was proven whole back into a run: afterwards the run goes on bit for bit as the one that wrote
- * it.
+ * Restores a verified checkpoint into a run. The run then continues bit for bit like the run that wrote it. Returns the
+ * state of that run.
  *
- * @param warn told what differs without making it impossible.
- * @throws `CHECKPOINT_INVALID` where it is of another run; of another template or other data, unless
- *   `training.resumeDespite` says so.
+ * @param warn receives differences that do not prevent resuming
+ * @throws `CHECKPOINT_INVALID` if the checkpoint belongs to a different strategy, model, template or data
+ *   (`training.resumeDespite` allows the latter two), or if a file of it is missing or invalid
  */
 export async function loadCheckpoint(
   folder: string,
-  parts: CheckpointSources,
+  sources: CheckpointSources,
   warn: (message: string) => void,
 ): Promise<RunState> {
   const file = join(folder, STATE_FILE);
   const saved = await readJson(file);
   if (!isRecord(saved) || !isRecord(saved['identity']))
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run is missing.', { place: { file } });
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint does not contain the state of a run.', {
+      place: { file },
+    });
   compareIdentity(
     saved['identity'] as unknown as Identity,
-    identityOf(parts),
+    identityOf(sources),
     file,
-    parts.config.training.resumeDespite,
+    sources.config.training.resumeDespite,
     warn,
   );
   const state = parseRunState(saved['run'], file);
-  const [owner] = parts.attachments;
-  // Strategies first: what they train may depend on their state.
-  for (const [index, { instance }] of parts.attachments.entries())
+  const [owner] = sources.attachments;
+  // Strategies first: their trainable parameters can depend on their state.
+  for (const [index, { instance }] of sources.attachments.entries())
     await readState(folder, `strategy-${index}`, (value) => instance.loadState(value));
-  await readTrained(folder, parts.loaded.model, owner.instance);
-  await readState(folder, 'optimizer', (value) => parts.optimizer.instance.loadState(value));
-  parts.hooks.loadState((saved['callbacks'] ?? null) as Json);
+  await readTrained(folder, sources.loaded.model, owner.instance);
+  await readState(folder, 'optimizer', (value) => sources.optimizer.instance.loadState(value));
+  sources.hooks.loadState((saved['callbacks'] ?? null) as Json);
   return state;
 }
 
-/** What a run may go on with only where it was told to: what the model would see is no longer what it saw. */
-const intendedChanges = [
+/** Differences that `training.resumeDespite` can allow: the model would see other text than before. */
+const allowableDifferences = [
   {
     name: 'template',
     key: 'rendererHash',
-    message: 'The chat template is not the one that the checkpoint was trained with.',
+    message: 'The chat template differs from the one that the checkpoint was trained with.',
   },
   {
     name: 'data',
     key: 'dataHash',
     message:
-      'The training data is not what the checkpoint was trained on: the order of its batches would go on by ' +
-      'number only.',
+      'The training data differs from the data that the checkpoint was trained on. Only the number of consumed ' +
+      'batches can be restored.',
   },
 ] as const;
 
@@ -160,14 +166,18 @@ function compareIdentity(
   const essential = ['plugins', 'architecture'] as const;
   for (const key of essential) {
     if (JSON.stringify(saved[key]) === JSON.stringify(present[key])) continue;
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint belongs to a run with other parts.', {
-      place: { file, path: `identity.${key}` },
-      expected: JSON.stringify(present[key]),
-      found: JSON.stringify(saved[key]),
-      hint: 'Resume under the configuration that wrote it, or start a new run.',
-    });
+    throw new WhetstoneError(
+      'CHECKPOINT_INVALID',
+      'The checkpoint belongs to a run with different plugins or a different model.',
+      {
+        place: { file, path: `identity.${key}` },
+        expected: JSON.stringify(present[key]),
+        found: JSON.stringify(saved[key]),
+        hint: 'Resume with the configuration that wrote the checkpoint, or start a new run.',
+      },
+    );
   }
-  for (const { name, key, message } of intendedChanges) {
+  for (const { name, key, message } of allowableDifferences) {
     if (saved[key] === present[key]) continue;
     if (despite.includes(name)) {
       warn(message);
@@ -175,15 +185,15 @@ function compareIdentity(
     }
     throw new WhetstoneError('CHECKPOINT_INVALID', message, {
       place: { file, path: `identity.${key}` },
-      expected: `${present[key]} (SHA-256 of what the configuration has now)`,
+      expected: `${present[key]} (SHA-256 under the current configuration)`,
       found: `${saved[key]} (in the checkpoint)`,
       hint:
-        'Put back what it was trained with; or, where the change is meant, set training.resumeDespite to ' +
-        `["${name}"]: the run then goes on, but is not the one that would have been.`,
+        `Restore the original ${name}. If the change is intended, set training.resumeDespite to ["${name}"]: the ` +
+        'results then differ from those of an uninterrupted run.',
     });
   }
   if (saved.configHash !== present.configHash)
-    warn(`The configuration is not the one that wrote the checkpoint (${CONFIG_FILE} in its folder).`);
+    warn(`The configuration differs from the one that wrote the checkpoint (${CONFIG_FILE} in its folder).`);
 }
 
 async function writeState(folder: string, name: string, { tensors, values }: SavedState): Promise<void> {
@@ -194,7 +204,7 @@ async function writeState(folder: string, name: string, { tensors, values }: Sav
 async function readState(folder: string, name: string, load: (state: SavedState) => void): Promise<void> {
   const saved = await readJson(join(folder, `${name}.json`));
   if (!isRecord(saved))
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'A state is no object.', {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'A state in the checkpoint is not an object.', {
       place: { file: join(folder, `${name}.json`) },
     });
   const tensors =

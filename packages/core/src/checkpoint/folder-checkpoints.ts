@@ -3,7 +3,7 @@ import { pruneCheckpoints, removePartial } from './folders.js';
 import { findCheckpoint } from './resume.js';
 import type { CheckpointStore } from './store.js';
 
-/** Folders `checkpoint-<step>` in the folder of the run. */
+/** Stores checkpoints as folders `checkpoint-<step>` in the run's folder. */
 export const folderCheckpoints: CheckpointStore = {
   clean: removePartial,
   find: findCheckpoint,

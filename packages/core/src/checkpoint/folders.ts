@@ -3,6 +3,7 @@ import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileError, makeFolder } from '../files/index.js';
 
+/** A checkpoint in a run's folder. */
 export interface CheckpointFolder {
   readonly step: number;
   readonly folder: string;
@@ -13,7 +14,7 @@ const PARTIAL_NAME = /^\.(checkpoint-\d+|adapter|model)\.[0-9a-f]+\.partial$/;
 
 export const checkpointFolder = (root: string, step: number): string => join(root, `checkpoint-${step}`);
 
-/** Checkpoints of a run's folder, the newest first. */
+/** Returns the checkpoints in a run's folder, newest first. */
 export async function listCheckpoints(root: string): Promise<CheckpointFolder[]> {
   const names = await readdir(root).catch(() => []);
   return names
@@ -25,29 +26,31 @@ export async function listCheckpoints(root: string): Promise<CheckpointFolder[]>
 }
 
 /**
- * Fills a folder under a temporary name, makes it durable and renames it: under `folder` stands the old one or the
- * whole new one.
+ * Writes a folder atomically: `fill` writes into a temporary folder, which is synced and renamed to `folder`. After a
+ * crash, `folder` is either the old folder or the complete new one. If an error occurs, the temporary folder is
+ * removed.
  *
- * @throws `DISK_FULL` and others of `fileError`; the temporary folder is removed.
+ * @throws `DISK_FULL` if there is not enough space
+ * @throws the other errors of `fileError`, and those of `fill`
  */
 export async function writeFolder(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
   const root = dirname(folder);
-  const hidden = (): string => join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
-  const temporary = hidden();
+  const hiddenName = (): string => join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
+  const temporary = hiddenName();
   try {
     await makeFolder(temporary);
     await fill(temporary);
     await syncFolder(temporary);
-    await replaceFolder(temporary, folder, hidden());
+    await replaceFolder(temporary, folder, hiddenName());
     await syncFolder(root);
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true });
-    // What a strategy throws while it is saved is no error of files.
+    // Errors that `fill` throws for other reasons than the file system are passed on unchanged.
     throw typeof (cause as { code?: unknown } | null)?.code === 'string' ? fileError(cause, folder) : cause;
   }
 }
 
-/** Renames `from` to `to`; a folder already there is moved aside first and removed last. */
+/** Renames `from` to `to`. An existing folder is first renamed to `aside`, and removed at the end. */
 async function replaceFolder(from: string, to: string, aside: string): Promise<void> {
   const moved = await rename(to, aside).then(
     () => true,
@@ -62,24 +65,26 @@ async function replaceFolder(from: string, to: string, aside: string): Promise<v
   if (moved) await rm(aside, { recursive: true, force: true });
 }
 
-/** Makes the names in a folder durable, where the system can. */
+/** Syncs the entries of a folder to disk, if the operating system supports it. */
 async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
     await handle.sync().finally(() => handle.close());
   } catch {
-    // Windows opens no folders; its renames are durable without.
+    // Windows cannot open folders. Its renames are durable anyway.
   }
 }
 
-/** Removes what a killed process left unfinished. */
+/** Removes the temporary folders that killed processes left. */
 export async function removePartial(root: string): Promise<void> {
   for (const name of await readdir(root).catch(() => [])) {
     if (PARTIAL_NAME.test(name)) await rm(join(root, name), { recursive: true, force: true });
   }
 }
 
-/** Removes the oldest checkpoints beyond `limit`; those of `protectedSteps` stay and count. */
+/**
+ * Removes the oldest checkpoints until `limit` remain. Those of `protectedSteps` are never removed, but are counted.
+ */
 export async function pruneCheckpoints(
   root: string,
   limit: number | null,
@@ -91,7 +96,7 @@ export async function pruneCheckpoints(
   for (const { step } of all) if (kept.size < limit) kept.add(step);
   for (const { step, folder } of all) {
     if (kept.has(step)) continue;
-    // First out of sight, so that a crash leaves no torn checkpoint under its final name.
+    // Renamed first, so that a crash leaves no incomplete checkpoint under its final name.
     const aside = join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
     await rename(folder, aside);
     await rm(aside, { recursive: true, force: true });

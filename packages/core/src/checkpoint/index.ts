@@ -1,7 +1,7 @@
-/** Checkpoints: written whole or not at all, proven before they are used, and exact. */
+/** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
 export type { CheckpointSources as CheckpointParts } from './checkpoint.js';
 export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
-export { proveWhole, writeJson } from './manifest.js';
+export { verifyCheckpoint, writeJson } from './manifest.js';
 export { initialRunState, type LogEntry, type RunState } from './run-state.js';
 export { folderCheckpoints } from './folder-checkpoints.js';
 export { CHECKPOINT_STORE } from './store.js';

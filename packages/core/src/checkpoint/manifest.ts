@@ -8,7 +8,7 @@ import { isRecord } from '../util/index.js';
 
 const MANIFEST_FILE = 'manifest.json';
 const FORMAT = 'whetstone-checkpoint';
-/** Raised when an earlier version of Whetstone would misread a checkpoint; see docs/versioning.md. */
+/** Incremented when earlier versions of Whetstone would misread a checkpoint; see docs/versioning.md. */
 const FORMAT_VERSION = 1;
 
 interface Manifest {
@@ -20,21 +20,21 @@ interface Manifest {
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
 }
 
-/** Hex SHA-256 of a file, read as a stream. */
+/** Returns the hex SHA-256 of a file, which is read as a stream. */
 async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
 
-/** Writes JSON under a temporary name, syncs and renames it. */
+/** Writes a JSON file atomically. */
 export function writeJson(file: string, value: unknown): Promise<void> {
   return writeAtomically(file, (handle) =>
     writeFully(handle, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)),
   );
 }
 
-/** Lists every file of the folder with its size and hash, in a file of its own: the last to be written. */
+/** Writes the manifest of a folder: the size and hash of every file. Must be the last file that is written. */
 export async function writeManifest(folder: string, step: number): Promise<void> {
   const files: Record<string, { bytes: number; sha256: string }> = {};
   for (const name of (await readdir(folder)).toSorted()) {
@@ -56,11 +56,12 @@ function packageVersion(): string {
 }
 
 /**
- * Proves that a checkpoint is whole: every file of its manifest is there, with its size and hash.
+ * Verifies that a checkpoint is complete: every file of its manifest exists and has the recorded size and hash.
  *
- * @throws `VERSION_UNSUPPORTED` if a later version wrote it, `CHECKPOINT_INVALID` with everything that is wrong.
+ * @throws `VERSION_UNSUPPORTED` if a later version of Whetstone wrote it
+ * @throws `CHECKPOINT_INVALID` with all missing and changed files
  */
-export async function proveWhole(folder: string): Promise<void> {
+export async function verifyCheckpoint(folder: string): Promise<void> {
   const manifest = await readManifest(folder);
   const problems: Problem[] = [];
   for (const [name, expected] of Object.entries(manifest.files)) {
@@ -70,11 +71,11 @@ export async function proveWhole(folder: string): Promise<void> {
   if (problems.length === 0) return;
   throw new WhetstoneError(
     'CHECKPOINT_INVALID',
-    `${problems.length} of the checkpoint's files are not as they were written.`,
+    `${problems.length} of the checkpoint's files are missing or changed.`,
     {
       place: { file: folder },
       problems,
-      hint: 'The checkpoint is torn or was changed: resume from the one before.',
+      hint: 'The checkpoint is incomplete or was changed: resume from an earlier one.',
     },
   );
 }
@@ -87,7 +88,7 @@ async function problemOf(
   if (found === null) return { message: 'The file is missing.', place: { file } };
   if (found.size !== expected.bytes)
     return {
-      message: 'The file has another size.',
+      message: 'The size of the file has changed.',
       place: { file },
       expected: `${expected.bytes} bytes`,
       found: `${found.size} bytes`,
@@ -96,17 +97,17 @@ async function problemOf(
   return sha256 === expected.sha256
     ? null
     : {
-        message: 'The file has other contents.',
+        message: 'The contents of the file have changed.',
         place: { file },
         expected: `SHA-256 ${expected.sha256}`,
-        found: sha256,
+        found: `SHA-256 ${sha256}`,
       };
 }
 
 async function readManifest(folder: string): Promise<Manifest> {
   const file = join(folder, MANIFEST_FILE);
   const manifest = await readJson(file);
-  // The version first: a later one may keep its files otherwise.
+  // The version is checked first, because later versions can have other fields.
   const isOurs = isRecord(manifest) && manifest['format'] === FORMAT;
   if (isOurs)
     checkFormatVersion({
@@ -123,13 +124,17 @@ async function readManifest(folder: string): Promise<Manifest> {
       (entry) => isRecord(entry) && typeof entry['bytes'] === 'number' && typeof entry['sha256'] === 'string',
     );
   if (!isManifest)
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'This is not the manifest of a checkpoint of Whetstone.', {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The file is not the manifest of a Whetstone checkpoint.', {
       place: { file },
     });
   return manifest as unknown as Manifest;
 }
 
-/** Reads a JSON file of a checkpoint. Throws `CHECKPOINT_INVALID` where it is missing or no JSON. */
+/**
+ * Reads a JSON file of a checkpoint.
+ *
+ * @throws `CHECKPOINT_INVALID` if it is missing, unreadable or not JSON
+ */
 export async function readJson(file: string): Promise<unknown> {
   let text: string;
   try {

@@ -1,37 +1,39 @@
 import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import { listCheckpoints } from './folders.js';
-import { proveWhole } from './manifest.js';
+import { verifyCheckpoint } from './manifest.js';
 
 /**
- * The checkpoint to go on from: the one asked for by path, or the newest whole one of the run's folder. Torn and
- * corrupt ones are passed over with a warning that says what is wrong. Null where the folder has none at all.
+ * Returns the checkpoint to resume from: the requested one, or the newest complete checkpoint of the run's folder.
+ * Incomplete and corrupt checkpoints are skipped with a warning. Returns null if the folder has no checkpoint.
  *
- * @throws `VERSION_UNSUPPORTED` if a later version wrote it: to continue from an older checkpoint would undo steps
- *   without being asked. `CHECKPOINT_INVALID` where the one asked for is not whole, or none is.
+ * @param requested the folder of a checkpoint, or true for the newest one
+ * @throws `VERSION_UNSUPPORTED` if a later version of Whetstone wrote the checkpoint. Resuming from an older checkpoint
+ *   instead would silently discard steps
+ * @throws `CHECKPOINT_INVALID` if the requested checkpoint, or every checkpoint of the folder, is incomplete or corrupt
  */
 export async function findCheckpoint(
-  wanted: string | true,
+  requested: string | true,
   root: string | null,
   warn: (message: string) => void,
 ): Promise<string | null> {
-  if (typeof wanted === 'string') {
-    await proveWhole(wanted);
-    return wanted;
+  if (typeof requested === 'string') {
+    await verifyCheckpoint(requested);
+    return requested;
   }
   const all = root === null ? [] : await listCheckpoints(root);
   const problems: WhetstoneError[] = [];
   for (const { folder } of all) {
     try {
-      await proveWhole(folder);
+      await verifyCheckpoint(folder);
       return folder;
     } catch (error) {
       if (!isWhetstoneError(error) || error.code === 'VERSION_UNSUPPORTED') throw error;
       problems.push(error);
-      warn(`A checkpoint cannot be used, the one before is tried: ${error.toString()}`);
+      warn(`A checkpoint cannot be used; the previous one is tried instead: ${error.toString()}`);
     }
   }
   if (problems.length === 0) return null;
-  throw new WhetstoneError('CHECKPOINT_INVALID', 'None of the checkpoints is whole.', {
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'All checkpoints are incomplete or corrupt.', {
     ...(root === null ? {} : { place: { file: root } }),
     problems,
   });

@@ -2,34 +2,35 @@ import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import { isRecord } from '../util/index.js';
 
-/** An entry of `log_history` in trainer_state.json, under the keys of transformers. */
+/** An entry of `log_history` in trainer_state.json, with the keys of transformers. */
 export type LogEntry = Readonly<Record<string, number>>;
 
-/** The best weights so far and what they scored; `loss` is that of the evaluation, null where none was made of them. */
+/** The best weights so far, with their metric. `loss` is their evaluation loss, or null if they were not evaluated. */
 interface BestWeights {
   readonly step: number;
-  /** The value of `metricForBestModel`, or of the loss where a callback marked them. */
+  /** The value of `metricForBestModel`, or of the loss if a callback marked the weights. */
   readonly metric: number;
   readonly loss: number | null;
 }
 
-/** Where a run stands: plain data, replaced and never changed. All of it is in every checkpoint. */
+/** The progress of a run, as immutable plain data. Every checkpoint contains it. */
 export interface RunState {
-  /** Optimizer steps done. */
+  /** The number of optimizer steps done. */
   readonly step: number;
-  /** The epoch at work, 0-based, and how many of its batches were consumed. */
+  /** The current epoch, counted from 0. */
   readonly epoch: number;
+  /** The number of batches of the current epoch that were consumed. */
   readonly batchesConsumed: number;
   readonly samples: number;
   readonly tokens: number;
   readonly supervisedTokens: number;
-  /** Seconds of training, evaluation and saving excluded. */
+  /** The time spent on training in seconds, without evaluation and saving. */
   readonly seconds: number;
   readonly evalLossBefore: number | null;
   readonly lastEvaluation: { readonly step: number; readonly loss: number } | null;
   readonly best: BestWeights | null;
   readonly logHistory: readonly LogEntry[];
-  /** Losses since the last entry of the log. */
+  /** The losses of the steps since the last entry of the log. */
   readonly unloggedLosses: readonly number[];
 }
 
@@ -48,18 +49,23 @@ export const initialRunState: RunState = {
   unloggedLosses: [],
 };
 
-/** The run state out of a checkpoint's JSON. Throws `CHECKPOINT_INVALID`. */
+/**
+ * Checks the run state of a checkpoint and returns it.
+ *
+ * @throws `CHECKPOINT_INVALID` if keys are missing
+ */
 export function parseRunState(value: unknown, file: string): RunState {
-  const wanted = Object.keys(initialRunState);
-  const missing = isRecord(value) ? wanted.filter((key) => !(key in value)) : wanted;
+  const keys = Object.keys(initialRunState);
+  const missing = isRecord(value) ? keys.filter((key) => !(key in value)) : keys;
   if (missing.length > 0)
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run lacks something.', {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run lacks keys.', {
       place: { file },
       expected: missing.join(', '),
     });
   return value as unknown as RunState;
 }
 
+/** The fields of trainer_state.json that are not in the run state. */
 export interface TrainerStateFacts {
   readonly totalSteps: number;
   readonly epochsDone: number;
@@ -73,7 +79,7 @@ export interface TrainerStateFacts {
   readonly callbacks: Json;
 }
 
-/** trainer_state.json under the keys of transformers, so that its readers understand our checkpoints. */
+/** Returns the contents of trainer_state.json, with the keys of transformers, for tools that read its checkpoints. */
 export function trainerState(state: RunState, facts: TrainerStateFacts): Json {
   const callbacks = isRecord(facts.callbacks) ? (facts.callbacks as Record<string, Json>) : {};
   return {
@@ -95,7 +101,7 @@ export function trainerState(state: RunState, facts: TrainerStateFacts): Json {
     stateful_callbacks: Object.fromEntries(
       Object.entries(callbacks).map(([name, attributes]) => [name, { args: {}, attributes }]),
     ),
-    // Forward and backward pass take about six operations a parameter and token.
+    // The forward and backward pass take about six operations per parameter and token.
     total_flos: 6 * facts.totalParameters * state.tokens,
     train_batch_size: facts.trainBatchSize,
     trial_name: null,

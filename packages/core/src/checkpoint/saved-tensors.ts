@@ -5,7 +5,8 @@ import { openSafetensors, writeSafetensors, type SafetensorsDtype, type TensorTo
 const dtypes: Readonly<Record<string, SafetensorsDtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
 
 /**
- * Tensors as a safetensors file takes them, float32 ones as `floats`; each is read from the device when its turn comes.
+ * Returns tensors in the form that `writeSafetensors` accepts. Float32 tensors get the dtype `floats`. Each tensor is
+ * read from the device only when it is written.
  */
 export function tensorsToWrite(
   tensors: ReadonlyMap<string, Tensor>,
@@ -21,12 +22,12 @@ export function tensorsToWrite(
   });
 }
 
-/** Writes tensors to a safetensors file, one at a time in memory. */
+/** Writes tensors to a safetensors file. Only one tensor at a time is in host memory. */
 export function saveTensors(file: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
   return writeSafetensors(file, tensorsToWrite(tensors));
 }
 
-/** Reads all tensors of a file that {@link saveTensors} wrote. They are the caller's to dispose. */
+/** Reads all tensors of a file that {@link saveTensors} wrote. The caller owns them. */
 export async function loadTensors(file: string): Promise<Map<string, Tensor>> {
   const reader = await openSafetensors(file);
   const tensors = new Map<string, Tensor>();

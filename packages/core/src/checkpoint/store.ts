@@ -3,24 +3,27 @@ import type { CheckpointSources } from './checkpoint.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
 
 /**
- * Where checkpoints go and come from. Register another one for {@link CHECKPOINT_STORE} to keep them elsewhere, or to
- * do more when one is written.
+ * Stores and restores the checkpoints of a run. Register another implementation for {@link CHECKPOINT_STORE} to store
+ * them elsewhere, or to do additional work when one is written.
  */
 export interface CheckpointStore {
-  /** Removes what a crash left half-written under the run's folder. */
+  /** Removes incomplete checkpoints that a crash left in the run's folder. */
   clean(root: string): Promise<void>;
-  /** The checkpoint to go on from: the one at a path, or the newest whole one; null where there is none. */
-  find(wanted: string | true, root: string | null, warn: (message: string) => void): Promise<string | null>;
-  /** Puts a checkpoint back into a run and answers where that run stood. */
-  load(checkpoint: string, parts: CheckpointSources, warn: (message: string) => void): Promise<RunState>;
-  /** Writes a checkpoint, whole or not at all, and answers its folder. */
+  /**
+   * Returns the checkpoint to resume from: the requested one (a path), or the newest complete one (true). Returns null
+   * if there is none.
+   */
+  find(requested: string | true, root: string | null, warn: (message: string) => void): Promise<string | null>;
+  /** Restores a checkpoint into a run and returns the state of the run that wrote it. */
+  load(checkpoint: string, sources: CheckpointSources, warn: (message: string) => void): Promise<RunState>;
+  /** Writes a checkpoint atomically and returns its folder. */
   save(
     root: string,
-    parts: CheckpointSources,
+    sources: CheckpointSources,
     state: RunState,
     facts: Omit<TrainerStateFacts, 'callbacks'>,
   ): Promise<string>;
-  /** Removes the oldest beyond `limit`, but none of the protected steps. */
+  /** Removes the oldest checkpoints until `limit` remain, but none of the protected steps. */
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }
 

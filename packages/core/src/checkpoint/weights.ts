@@ -12,13 +12,12 @@ import { saveTensors, tensorsToWrite } from './saved-tensors.js';
 
 const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
 const ADAPTER_CONFIG_FILE = 'adapter_config.json';
-/**
- * Trained parameters that the exported files do not hold as they are (a reparameterisation, an initialisation taken
- * off).
- */
+/** Trainable parameters that the exported files do not contain unchanged, for example those of a reparameterisation. */
 const TRAINABLE_FILE = 'trainable.safetensors';
 
-/** Files beside the weights that make a model folder usable; those that the base model has are copied. */
+/**
+ * The files of a model folder, in addition to weights and configuration, that are copied if the base model has them.
+ */
 const companionFiles = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -31,7 +30,7 @@ const companionFiles = [
   'generation_config.json',
 ];
 
-/** Writes the whole model: weights and config.json. */
+/** Writes the weights and config.json of a model. */
 export async function writeModel(
   folder: string,
   model: LanguageModel,
@@ -45,8 +44,7 @@ export async function writeModel(
 }
 
 /**
- * Writes what was trained: an adapter in PEFT's layout where the strategy exports one, else the whole model's weights
- * and config.json.
+ * Writes the adapter in PEFT's layout if the strategy exports one, otherwise the weights and config.json of the model.
  */
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const adapter = owner.exportAdapter?.();
@@ -58,7 +56,7 @@ export async function writeTrained(folder: string, model: LanguageModel, owner: 
   await writeText(join(folder, 'README.md'), adapterReadme(adapter.config, model));
 }
 
-/** Writes the trained parameters that {@link writeTrained} left out: what an exact resume needs besides. */
+/** Writes the trainable parameters that {@link writeTrained} does not write, and that an exact resume requires. */
 export async function writeRestOfTrainable(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const written: ReadonlyMap<string, Tensor> = owner.exportAdapter?.().tensors ?? model.parameters;
   const rest = new Map([...owner.trainable].filter(([name, variable]) => written.get(name) !== variable));
@@ -66,10 +64,9 @@ export async function writeRestOfTrainable(folder: string, model: LanguageModel,
 }
 
 /**
- * Puts the weights of a checkpoint back into the model: all parameters where it holds the whole model, else what the
- * strategy trains.
+ * Restores the weights of a checkpoint: all parameters if it contains the complete model, otherwise the trainable ones.
  *
- * @throws `CHECKPOINT_INVALID` naming a tensor that is missing or misshapen.
+ * @throws `CHECKPOINT_INVALID` if a tensor is missing or has a wrong shape
  */
 export async function readTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const rest = await openSafetensors(join(folder, TRAINABLE_FILE)).catch(() => null);
@@ -78,9 +75,9 @@ export async function readTrained(folder: string, model: LanguageModel, owner: A
       ? await openWeights(folder)
       : await openSafetensors(join(folder, ADAPTER_WEIGHTS_FILE));
   try {
-    const wanted =
+    const parameters =
       owner.exportAdapter === undefined ? new Map([...model.parameters, ...owner.trainable]) : owner.trainable;
-    for (const [name, variable] of wanted)
+    for (const [name, variable] of parameters)
       await assignFrom(rest?.tensors.has(name) === true ? rest : main, name, variable);
   } finally {
     await main.close();
@@ -92,16 +89,16 @@ async function assignFrom(reader: TensorReader, name: string, variable: Variable
   const place = { file: reader.fileOf(name), tensor: name };
   const entry = reader.tensors.get(name);
   if (entry === undefined)
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks a trained tensor.', {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks a tensor.', {
       place,
-      hint: 'It was written under another strategy or model.',
+      hint: 'The checkpoint was written with a different strategy or model.',
     });
   if (entry.shape.join() !== variable.shape.join()) {
-    throw new WhetstoneError('CHECKPOINT_INVALID', 'A tensor of the checkpoint has another shape.', {
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The shape of a tensor in the checkpoint is wrong.', {
       place,
       expected: `[${variable.shape.join(', ')}]`,
       found: `[${entry.shape.join(', ')}]`,
-      hint: 'It was written under another strategy or model.',
+      hint: 'The checkpoint was written with a different strategy or model.',
     });
   }
   const read = tensor(await reader.readFloat32(name), variable.shape, 'float32');
@@ -111,7 +108,7 @@ async function assignFrom(reader: TensorReader, name: string, variable: Variable
   dispose([read, value]);
 }
 
-/** Writes the files of a tokenizer that tokens were added to. */
+/** Writes the tokenizer files that changed because tokens were added. */
 export async function writeCompanions(
   folder: string,
   { companionFiles: files = {} }: Pick<LoadedModel, 'companionFiles'>,
@@ -120,8 +117,8 @@ export async function writeCompanions(
 }
 
 /**
- * Copies tokenizer, template and generation settings of the base model; a template of the run's own takes the place of
- * the model's.
+ * Copies the tokenizer, template and generation settings of the base model. The chat template of the run replaces that
+ * of the model.
  */
 export async function copyCompanionFiles(
   folder: string,
@@ -137,7 +134,7 @@ export async function copyCompanionFiles(
   await copyTemplate(folder, chatTemplatePath);
 }
 
-/** Writes the run's own chat template, where it has one. */
+/** Copies the chat template of the run, if it has one. */
 export async function copyTemplate(folder: string, chatTemplatePath: string | null): Promise<void> {
   if (chatTemplatePath !== null)
     await writeText(join(folder, 'chat_template.jinja'), await readFile(chatTemplatePath, 'utf8'));
@@ -147,7 +144,7 @@ function writeText(file: string, text: string): Promise<void> {
   return writeAtomically(file, (handle) => writeFully(handle, new TextEncoder().encode(text)));
 }
 
-/** JSON as Python writes it with indent 2 and sorted keys: what PEFT's own folders look like. */
+/** Formats JSON like Python's `json.dumps(value, indent=2, sort_keys=True)`, which PEFT uses. */
 function pythonJson(value: Json): string {
   return JSON.stringify(sorted(value), null, 2);
 }

@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-test('what a killed writer left is removed; what a living one writes, and what others write, stays', async () => {
+test('temporary files of an ended process are removed; those of running processes and other paths remain', async () => {
   const path = join(folder, 'out');
   const own = temporaryName(path);
   // The id of a process that has ended.
@@ -27,7 +27,7 @@ test('what a killed writer left is removed; what a living one writes, and what o
   expect((await readdir(folder)).toSorted()).toEqual([basename(own), basename(other)].toSorted());
 });
 
-test('a folder is made with those above it, and made twice', async () => {
+test('a folder is created with its parents; creating it again succeeds', async () => {
   await makeFolder(join(folder, 'a', 'b', 'c'));
   await makeFolder(join(folder, 'a', 'b', 'c'));
   expect(existsSync(join(folder, 'a', 'b', 'c'))).toBe(true);
@@ -37,7 +37,7 @@ test('a folder is made with those above it, and made twice', async () => {
 });
 
 test.skipIf(process.platform !== 'linux')(
-  'a file system that takes no folders is an error, not an endless loop',
+  'a file system that does not allow folders causes an error instead of an endless loop',
   async () => {
     await expect(makeFolder('/proc/whetstone/run')).rejects.toMatchObject({ code: 'ENOENT' });
   },

@@ -1,22 +1,22 @@
 import { WhetstoneError } from '../contract/index.js';
 
-/** A file that Whetstone wrote, and what it says of its own format. */
+/** A file that Whetstone wrote, with the version of its format. */
 export interface VersionedFile {
   readonly file: string;
-  /** What the file is, at the start of a sentence: `The checkpoint`. */
+  /** The kind of file, as the subject of a sentence: `The checkpoint`. */
   readonly what: string;
-  /** The version that the file says; files without one are of version 1. */
+  /** The version in the file; undefined for files without one, which have version 1. */
   readonly found: unknown;
   /** The newest version that can be read. */
   readonly supported: number;
-  /** The version of Whetstone that wrote it, if the file says so. */
+  /** The version of Whetstone that wrote the file, if it is recorded. */
   readonly writtenBy?: unknown;
 }
 
 /**
  * Checks that this version of Whetstone can read a file.
  *
- * @throws WhetstoneError `VERSION_UNSUPPORTED` if its format is newer, or is no version at all.
+ * @throws `VERSION_UNSUPPORTED` if the version of its format is newer or invalid
  */
 export function checkFormatVersion({ file, what, found, supported, writtenBy }: VersionedFile): void {
   const version = found ?? 1;
@@ -25,9 +25,7 @@ export function checkFormatVersion({ file, what, found, supported, writtenBy }: 
   const isKnownWriter = typeof writtenBy === 'string' && /^\d+\.\d+\.\d+/.test(writtenBy);
   throw new WhetstoneError(
     'VERSION_UNSUPPORTED',
-    isVersion
-      ? `${what} was written by a newer version of Whetstone.`
-      : `${what} has a format version that does not exist.`,
+    isVersion ? `${what} was written by a newer version of Whetstone.` : `${what} has an invalid format version.`,
     {
       place: { file },
       expected: supported === 1 ? 'format version 1' : `format version 1 to ${supported}`,

@@ -1,4 +1,4 @@
-/** Files that are written whole or not at all, and errors of the file system as ours. */
+/** Writes files atomically, and converts errors of the file system to errors of Whetstone. */
 export { fileError } from './file-errors.js';
 export { checkFormatVersion } from './format-version.js';
 export { makeFolder } from './make-folder.js';

@@ -4,8 +4,8 @@ import { dirname, resolve } from 'node:path';
 const codeOf = (error: unknown): unknown => (error as { readonly code?: unknown } | null)?.code;
 
 /**
- * Makes a folder and those above it. Node's own recursive way tries for ever where a file system has the parent but
- * refuses the child with "no such file" (`/proc`); this one passes that error on.
+ * Creates a folder and its parents. Node's `mkdir` with `recursive` does not return if a file system has the parent but
+ * reports "no such file" for the child (`/proc`). This function throws that error instead.
  */
 export async function makeFolder(path: string): Promise<void> {
   const folder = resolve(path);
@@ -13,7 +13,7 @@ export async function makeFolder(path: string): Promise<void> {
     await mkdir(folder);
   } catch (error) {
     if (codeOf(error) === 'EEXIST') {
-      // A folder that is there already is what was wanted; a file is not, and listing it says so.
+      // Succeeds if the path is a folder, and throws EEXIST again if it is a file.
       return void (await mkdir(folder, { recursive: true }));
     }
     if (codeOf(error) !== 'ENOENT' || dirname(folder) === folder) throw error;

@@ -3,17 +3,19 @@ import type { Json, WhetstoneError } from '../contract/index.js';
 import { fileError } from './file-errors.js';
 import { isRecord, messageOf } from '../util/index.js';
 
-/** What is thrown where a file is missing or holds no JSON object. */
+/** Creates the errors for a file that is missing or does not contain a JSON object. */
 export interface JsonFileErrors {
-  /** The file is not there. */
+  /** Returns the error for a file that does not exist. */
   missing(cause: unknown): WhetstoneError | Promise<WhetstoneError>;
-  /** It is there; `message` says what is wrong with it. */
+  /** Returns the error for an invalid file. `message` is the predicate of a sentence: `is not an object.` */
   invalid(message: string, cause: unknown): WhetstoneError;
 }
 
 /**
- * The JSON object of a file. Throws what `errors` make of a file that is missing or no JSON object, and other errors of
- * {@link fileError}.
+ * Returns the JSON object in a file.
+ *
+ * @throws the errors of `errors` if the file is missing or does not contain a JSON object
+ * @throws the other errors of {@link fileError}
  */
 export async function readJsonObject(file: string, errors: JsonFileErrors): Promise<Readonly<Record<string, Json>>> {
   let text: string;

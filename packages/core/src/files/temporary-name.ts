@@ -3,12 +3,14 @@ import { readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
-/** Tells processes of other machines on one disk from ours: their ids mean nothing here. */
+/**
+ * Identifies this machine in names, because the process ids of other machines on a shared disk are meaningless here.
+ */
 const machine = Buffer.from(hostname()).toString('hex').slice(-8) || '0';
 
 /**
- * A name beside `path` that nobody else uses; it starts with a dot so that globs of the folder leave it out, and says
- * who writes it.
+ * Returns a unique name in the folder of `path`. It starts with a dot, so that globs ignore it, and contains the
+ * machine and process that write it.
  */
 export function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${machine}-${process.pid}-${randomBytes(6).toString('hex')}.partial`);
@@ -24,8 +26,8 @@ function isAlive(pid: number): boolean {
 }
 
 /**
- * Removes what writers of `path` that were killed on this machine have left beside it. What a living process writes
- * stays.
+ * Removes temporary files and folders of `path` whose process on this machine has ended. Those of running processes and
+ * of other machines are not touched.
  */
 export async function removeStale(path: string): Promise<void> {
   const prefix = `.${basename(path)}.${machine}-`;

@@ -3,8 +3,11 @@ import { fileError } from './file-errors.js';
 import { temporaryName } from './temporary-name.js';
 
 /**
- * Writes a file under a temporary name in the same folder, syncs it and renames it: under `path` stands the old file or
- * the whole new one. Throws `DISK_FULL` and others of {@link fileError}; the temporary file is removed.
+ * Writes a file atomically: `write` writes to a temporary file in the same folder, which is synced and renamed. After a
+ * crash, `path` is either the old file or the complete new one. If an error occurs, the temporary file is removed.
+ *
+ * @throws `DISK_FULL` if there is not enough space
+ * @throws the other errors of {@link fileError}
  */
 export async function writeAtomically(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
   const temporary = temporaryName(path);
@@ -23,7 +26,7 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
   }
 }
 
-/** Writes all of `bytes`: one call may write less than it was given. */
+/** Writes all of `bytes`. A single call of `handle.write` can write fewer. */
 export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   let done = 0;
   while (done < bytes.byteLength) {
