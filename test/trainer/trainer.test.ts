@@ -177,7 +177,7 @@ describe('callbacks', () => {
 
   it('that are misspelled are refused at once', () => {
     const callback = { onStpe: () => undefined } as unknown as Callback;
-    expect(() => tinyTrainer({}, { callbacks: [callback] })).toThrow(/no hook: onStpe/);
+    expect(() => tinyTrainer({}, { callbacks: [callback] })).toThrow(/not a hook: onStpe/);
     const value = { nonFinite: 'skpi' } as unknown as Callback;
     expect(() => tinyTrainer({}, { callbacks: [value] })).toThrow(/nonFinite of callback 'callbacks\[0\]'/);
   });

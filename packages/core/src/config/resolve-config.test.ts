@@ -456,6 +456,8 @@ describe('openPlugin', () => {
     expect(pathsOf(error as WhetstoneError)).toEqual(
       expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']),
     );
-    await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(/no data-source called/);
+    await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(
+      /no data-source with the name/,
+    );
   });
 });

@@ -1,33 +1,34 @@
 import { WhetstoneError, type Control, type HookName } from '../contract/index.js';
 import type { ControlRequests } from './types.js';
 
-/** Requests that make sense from some hooks alone. */
+/** The requests that only some hooks may make. */
 const allowedHooks: Readonly<Record<'skipUpdate' | 'markBest', readonly HookName[]>> = {
   skipUpdate: ['transformGradients'],
   markBest: ['onEvaluate', 'onStep'],
 };
 
+/** The pending requests of all callbacks. */
 export interface ControlState {
   readonly requests: ControlRequests;
-  /** What a hook gets: it takes requests and grants none. */
+  /** Returns the `control` argument of a hook. */
   controlFor(hook: HookName): Control;
 }
 
-/** Keeps what callbacks ask for until the loop takes it. */
+/** Creates a store for requests of callbacks, from which the training loop takes them. */
 export function createControlState(): ControlState {
   let stopReason: string | null = null;
   let skipReason: string | null = null;
-  const asked = { evaluate: false, save: false, markBest: false };
-  const take = (request: keyof typeof asked) => {
-    const answer = asked[request];
-    asked[request] = false;
+  const requested = { evaluate: false, save: false, markBest: false };
+  const take = (request: keyof typeof requested) => {
+    const answer = requested[request];
+    requested[request] = false;
     return answer;
   };
-  const refuse = (request: keyof typeof allowedHooks, hook: HookName) => {
+  const checkHook = (request: keyof typeof allowedHooks, hook: HookName) => {
     if (!allowedHooks[request].includes(hook)) {
       throw new WhetstoneError(
         'CONFIG_CONFLICT',
-        `control.${request} can only be asked for from ${allowedHooks[request].join(' or ')}, not from ${hook}.`,
+        `control.${request} can only be called from ${allowedHooks[request].join(' or ')}, not from ${hook}.`,
       );
     }
   };
@@ -42,9 +43,9 @@ export function createControlState(): ControlState {
       takeMarkBest: () => take('markBest'),
       mergeRequests: (requests) => {
         stopReason ??= requests.stopReason ?? null;
-        asked.evaluate ||= requests.evaluate === true;
-        asked.save ||= requests.save === true;
-        asked.markBest ||= requests.markBest === true;
+        requested.evaluate ||= requests.evaluate === true;
+        requested.save ||= requests.save === true;
+        requested.markBest ||= requests.markBest === true;
       },
       takeSkipUpdate: () => {
         const reason = skipReason;
@@ -57,18 +58,18 @@ export function createControlState(): ControlState {
         stopReason ??= reason;
       },
       evaluate: () => {
-        asked.evaluate = true;
+        requested.evaluate = true;
       },
       save: () => {
-        asked.save = true;
+        requested.save = true;
       },
       skipUpdate: (reason) => {
-        refuse('skipUpdate', hook);
+        checkHook('skipUpdate', hook);
         skipReason ??= reason;
       },
       markBest: () => {
-        refuse('markBest', hook);
-        asked.markBest = true;
+        checkHook('markBest', hook);
+        requested.markBest = true;
       },
     }),
   };

@@ -1,3 +1,3 @@
-/** Runs the hooks of callbacks as `contract/hook-table.ts` says. */
+/** Validates callbacks and calls their hooks, as `contract/hook-table.ts` defines them. */
 export { createHookRunner, type HookedCallback } from './runner.js';
 export { validateCallback } from './validate-callback.js';

@@ -29,7 +29,7 @@ async function failureOf(action: () => unknown): Promise<WhetstoneError> {
 }
 
 describe('createHookRunner', () => {
-  it('has one method a row of the hook table', () => {
+  it('has one method for every entry of the hook table', () => {
     const methods = runner() as unknown as Record<HookName, unknown>;
     for (const hook of Object.keys(hookTable) as HookName[]) expect(methods[hook]).toBeTypeOf('function');
   });
@@ -50,7 +50,7 @@ describe('createHookRunner', () => {
     expect(calls).toEqual(['pre', 'first', 'second', 'post'].flatMap((name) => [`${name} begins`, `${name} ends`]));
   });
 
-  it('hands a transformed value on', () => {
+  it('passes a transformed value to the next hook', () => {
     const hooks = runner(
       { transformBatch: (batch) => ({ ...batch, samples: batch.samples + 1 }) },
       { transformBatch: (batch) => ({ ...batch, samples: batch.samples * 10 }) },
@@ -58,7 +58,7 @@ describe('createHookRunner', () => {
     expect(hooks.transformBatch({ samples: 1 } as never, stepContext).samples).toBe(20);
   });
 
-  it('sums what add hooks contribute, and gives nothing where nobody contributes', () => {
+  it('sums the terms of add hooks, and returns undefined if there are none', () => {
     const logits = undefined as unknown as Tensor2D;
     const microbatch = stepContext as MicrobatchContext;
     const total = tidy(
@@ -74,12 +74,12 @@ describe('createHookRunner', () => {
     expect(runner({ addLoss: () => undefined }).addLoss(logits, microbatch)).toBeUndefined();
   });
 
-  it('knows which hooks anyone has', () => {
+  it('reports which hooks exist', () => {
     expect(runner({ onStep: () => undefined }).has('onStep')).toBe(true);
     expect(runner({ onStep: () => undefined }).has('transformLogits')).toBe(false);
   });
 
-  it('calls methods of an instance with their this', async () => {
+  it('calls methods of an instance with the instance as this', async () => {
     class Counter implements Callback {
       steps = 0;
       onStep(): void {
@@ -100,7 +100,7 @@ describe('createHookRunner', () => {
         },
       ],
       ['async', () => Promise.reject(new Error('no luck'))],
-    ])('names plugin, hook and step and keeps the cause (%s)', async (_, handler) => {
+    ])('have plugin, hook, step and cause (%s)', async (_, handler) => {
       const hooks = runner({}, { onStep: handler });
       hooks.step = 7;
       const error = await failureOf(() => hooks.onStep(report));
@@ -110,7 +110,7 @@ describe('createHookRunner', () => {
       expect(error.cause).toBeInstanceOf(Error);
     });
 
-    it('keeps code, place and hint of what is an error of ours', async () => {
+    it('keep code, place and hint of a WhetstoneError', async () => {
       const full = new WhetstoneError('DISK_FULL', 'no space', { place: { file: 'a.jsonl' }, hint: 'Make room.' });
       const error = await failureOf(() =>
         runner({
@@ -128,20 +128,20 @@ describe('createHookRunner', () => {
       expect(error.details).toMatchObject({ plugin: 'callback-0', hook: 'onStep' });
     });
 
-    it('refuses a promise from a transform hook', async () => {
+    it('include a promise from a transform hook', async () => {
       const transformBatch = (async (batch: unknown) => batch) as unknown as Callback['transformBatch'];
       const error = await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext));
       expect(error.message).toMatch(/returned a promise/);
     });
 
-    it('refuses a transform hook that returns nothing', async () => {
+    it('include a transform hook that returns nothing', async () => {
       const transformBatch = (() => undefined) as unknown as Callback['transformBatch'];
       expect(
         (await failureOf(() => runner({ transformBatch }).transformBatch({} as never, stepContext))).message,
       ).toMatch(/returned nothing/);
     });
 
-    it('refuses a loss term that is no scalar', async () => {
+    it('include a loss term that is not a scalar', async () => {
       const addLoss = (() => tensor1d([1])) as unknown as Callback['addLoss'];
       expect(
         (await failureOf(() => runner({ addLoss }).addLoss(undefined as never, stepContext as MicrobatchContext)))
@@ -151,7 +151,7 @@ describe('createHookRunner', () => {
   });
 
   describe('control', () => {
-    it('keeps the first stop reason, and gives every other request once', async () => {
+    it('keeps the first stop reason, and returns every other request once', async () => {
       const hooks = runner({
         onStep: (_, control) => {
           control.stop('first');
@@ -167,7 +167,7 @@ describe('createHookRunner', () => {
       expect([hooks.requests.takeSave(), hooks.requests.takeSave()]).toEqual([true, false]);
     });
 
-    it('takes skipUpdate from transformGradients only, and markBest from onEvaluate and onStep only', async () => {
+    it('allows skipUpdate in transformGradients only, and markBest in onEvaluate and onStep only', async () => {
       const hooks = runner({
         transformGradients: (gradients, _, control) => {
           control.skipUpdate('spike');
@@ -181,15 +181,13 @@ describe('createHookRunner', () => {
       expect([hooks.requests.takeSkipUpdate(), hooks.requests.takeSkipUpdate()]).toEqual(['spike', null]);
       await hooks.onEvaluate({} as never);
       expect(hooks.requests.takeMarkBest()).toBe(true);
-      expect((await failureOf(() => hooks.onStep(report))).message).toMatch(
-        /only be asked for from transformGradients/,
-      );
+      expect((await failureOf(() => hooks.onStep(report))).message).toMatch(/only be called from transformGradients/);
       expect((await failureOf(() => hooks.onSave({ step: 1, folder: 'x' }))).message).toMatch(
-        /only be asked for from onEvaluate/,
+        /only be called from onEvaluate/,
       );
     });
 
-    it('is not handed to the hooks that end a run', async () => {
+    it('is not passed to the hooks at the end of a run', async () => {
       let extra: unknown[] = [];
       await runner({
         onRunEnd: (...values: unknown[]) => {
@@ -213,7 +211,7 @@ describe('createHookRunner', () => {
         },
       } satisfies Callback;
     };
-    it('is kept by plugin name and occurrence, and put back', () => {
+    it('is saved by plugin name and occurrence, and restored', () => {
       const make = (a: number, b: number) =>
         createHookRunner([
           { plugin: 'count', callback: counting(a) },
@@ -226,7 +224,7 @@ describe('createHookRunner', () => {
       second.loadState(saved);
       expect(second.saveState()).toEqual(saved);
     });
-    it('names the plugin whose state cannot be loaded', async () => {
+    it('that cannot be loaded is reported with its plugin', async () => {
       const hooks = runner({
         loadState: () => {
           throw new Error('bad');
@@ -238,7 +236,7 @@ describe('createHookRunner', () => {
     });
   });
 
-  it('disposes all callbacks, the last first, although one fails', async () => {
+  it('disposes all callbacks in reverse order, even if one fails', async () => {
     const calls: string[] = [];
     const hooks = runner(
       {

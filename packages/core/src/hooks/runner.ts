@@ -12,11 +12,11 @@ import { createControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
 import { isRecord, messageOf } from '../util/index.js';
 
-/** A callback and the plugin that made it. */
+/** A callback with the name of its plugin. */
 export interface HookedCallback {
   readonly plugin: string;
   readonly callback: Callback;
-  /** Whether it outlives the runner, which then does not dispose it. */
+  /** True if the callback outlives the runner. The runner then does not dispose it. */
   readonly stays?: boolean;
 }
 
@@ -30,29 +30,29 @@ const rank: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 }
 const isPromise = (value: unknown): boolean =>
   typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
 
-/** The handlers of one hook: `pre`, configuration order, `post`. */
+/** Returns the handlers of a hook in the order in which they are called. */
 function entriesOf(hook: HookName, callbacks: readonly HookedCallback[]): readonly Entry[] {
   const entries = callbacks.flatMap(({ plugin, callback }): Entry[] => {
     const member = callback[hook];
     if (member === undefined) return [];
     const [order, handler] =
       typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
-    // `this` is the callback, so that instances of classes work.
+    // `this` is the callback, so that methods of classes work.
     return [{ plugin, order, call: (...values) => Reflect.apply(handler, callback, values) as unknown }];
   });
   return entries.toSorted((a, b) => rank[a.order] - rank[b.order]);
 }
 
-/** Builds the runner of one run. Its methods are made from the hook table: a new row there is a new method here. */
+/** Creates the hook runner of a run. It has one method for every entry of the hook table. */
 export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunner {
-  const desk = createControlState();
+  const controlState = createControlState();
   const hooks = Object.keys(hookTable) as HookName[];
   const entries = new Map(hooks.map((hook) => [hook, entriesOf(hook, callbacks)]));
   const state = { step: 0 };
 
   const fail = (plugin: string, hook: HookName, cause: unknown): never => {
     const message = messageOf(cause);
-    // What is an error of its own, as a full disk, stays it: with its place and hint.
+    // A WhetstoneError, for example about a full disk, keeps its code, place and hint.
     const {
       code = 'HOOK_FAILED',
       place,
@@ -80,7 +80,7 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
       return fail(entry.plugin, hook, cause);
     }
     if (isPromise(result)) {
-      // Nobody will await it: its failure must not end the process.
+      // The promise is not awaited; its rejection must not end the process.
       void Promise.resolve(result).catch(() => undefined);
       fail(
         entry.plugin,
@@ -113,7 +113,7 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
             fail(
               entry.plugin,
               hook,
-              new TypeError(`${hook} returned nothing: it must return the value it was given or its replacement`),
+              new TypeError(`${hook} returned nothing: it must return its first argument or a replacement`),
             )
           );
         }, value),
@@ -139,13 +139,13 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
     hooks.map((hook) => {
       const { kind, control } = hookTable[hook];
       const method = run[kind](hook, entries.get(hook) ?? []) as (...values: unknown[]) => unknown;
-      const desked = desk.controlFor(hook);
-      return [hook, control ? (...values: unknown[]) => method(...values, desked) : method];
+      const controlArgument = controlState.controlFor(hook);
+      return [hook, control ? (...values: unknown[]) => method(...values, controlArgument) : method];
     }),
   ) as unknown as HookMethods;
 
   return Object.assign(state, methods, {
-    requests: desk.requests,
+    requests: controlState.requests,
     skipsNonFinite: callbacks.some(({ callback }) => callback.nonFinite === 'skip'),
     has: (hook: HookName) => (entries.get(hook)?.length ?? 0) > 0,
     saveState: () => saveStates(callbacks),
@@ -154,8 +154,8 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
   });
 }
 
-/** `early-stopping`, and `early-stopping#2` for the second of that name. */
-function keyed(callbacks: readonly HookedCallback[]): readonly (readonly [string, HookedCallback])[] {
+/** Returns callbacks with unique keys: `early-stopping`, and `early-stopping#2` for the second callback of a plugin. */
+function withKeys(callbacks: readonly HookedCallback[]): readonly (readonly [string, HookedCallback])[] {
   const seen = new Map<string, number>();
   return callbacks.map((entry) => {
     const occurrence = (seen.get(entry.plugin) ?? 0) + 1;
@@ -164,6 +164,7 @@ function keyed(callbacks: readonly HookedCallback[]): readonly (readonly [string
   });
 }
 
+/** Calls `action` and converts its error to `PLUGIN_FAILED`. */
 function attempt<T>(plugin: string, what: string, action: () => T): T {
   try {
     return action();
@@ -177,7 +178,7 @@ function attempt<T>(plugin: string, what: string, action: () => T): T {
 
 function saveStates(callbacks: readonly HookedCallback[]): Json {
   const states: Record<string, Json> = {};
-  for (const [key, { plugin, callback }] of keyed(callbacks)) {
+  for (const [key, { plugin, callback }] of withKeys(callbacks)) {
     if (callback.saveState !== undefined)
       states[key] = attempt(plugin, 'saveState', () => callback.saveState?.() ?? null);
   }
@@ -187,13 +188,13 @@ function saveStates(callbacks: readonly HookedCallback[]): Json {
 function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
   if (!isRecord(saved)) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
   const states = saved as { readonly [key: string]: Json };
-  for (const [key, { plugin, callback }] of keyed(callbacks)) {
+  for (const [key, { plugin, callback }] of withKeys(callbacks)) {
     const state = states[key];
     if (state !== undefined) attempt(plugin, 'loadState', () => callback.loadState?.(state));
   }
 }
 
-/** Disposes every callback, the last first, and throws the first failure afterwards. */
+/** Disposes all callbacks in reverse order, then throws the first error that occurred. */
 function disposeAll(callbacks: readonly HookedCallback[]): void {
   const failures: unknown[] = [];
   for (const { plugin, callback, stays } of callbacks.toReversed()) {

@@ -6,47 +6,55 @@ type Result<K extends HookName> = (typeof hookTable)[K]['kind'] extends 'observe
   ? Promise<void>
   : ReturnType<HookSignatures[K]>;
 
-/** One method a hook, named as the hook; the runner supplies `control` itself. */
+/** One method per hook, with the name of the hook. The runner adds the `control` argument. */
 export type HookMethods = {
   readonly [K in HookName]: (...values: WithoutControl<Parameters<HookSignatures[K]>>) => Result<K>;
 };
 
-/** What callbacks asked for through `control`, for the loop to grant at the next boundary between steps. */
+/** The requests that callbacks made through `control`. The training loop reads them between two steps. */
 export interface ControlRequests {
-  /** The first reason that anyone gave; it stays for the rest of the run. */
+  /** The first reason for stopping that a callback gave, or null. */
   readonly stopReason: string | null;
-  /** Each `take…` answers whether it was asked for since the last call, and forgets it. */
+  /** Returns whether an evaluation was requested since the last call. */
   takeEvaluate(): boolean;
+  /** Returns whether a checkpoint was requested since the last call. */
   takeSave(): boolean;
+  /** Returns whether the weights were marked as best since the last call. */
   takeMarkBest(): boolean;
-  /** What callbacks of another process asked for, to be granted here too. */
+  /** Adds the requests of callbacks in another process. */
   mergeRequests(requests: {
     readonly stopReason?: string | null;
     readonly evaluate?: boolean;
     readonly save?: boolean;
     readonly markBest?: boolean;
   }): void;
-  /** The reason to leave out the update of the step at work, or null. */
+  /** Returns the reason to skip the update of the current step, or null, and clears it. */
   takeSkipUpdate(): string | null;
 }
 
 /**
- * Calls the hooks of all callbacks: `pre`, then configuration order, then `post`.
- * `observe` hooks are awaited one after another; `transform` hooks hand their value on; `add` hooks are summed.
- * Every failure becomes `HOOK_FAILED {plugin, hook, step}` with its cause kept.
+ * Calls the hooks of all callbacks: first `pre` hooks, then normal hooks in the order of the configuration, then `post`
+ * hooks. `observe` hooks are awaited in order; `transform` hooks pass their value to the next; results of `add` hooks
+ * are summed.
+ *
+ * @throws `HOOK_FAILED` if a hook throws; a `WhetstoneError` keeps its own code. `details` holds `plugin`, `hook` and
+ *   `step`, and `cause` is the original error
  */
 export interface HookRunner extends HookMethods {
-  /** The step that errors name: the loop sets it before each step. */
+  /** The step number in errors. The training loop sets it before each step. */
   step: number;
   readonly requests: ControlRequests;
-  /** Whether any callback asks to skip the update of a step whose loss or gradients are not finite. */
+  /** Whether a callback has `nonFinite: 'skip'`. */
   readonly skipsNonFinite: boolean;
-  /** Whether any callback has this hook: work done only for a hook can be left out. */
+  /** Returns whether a callback has this hook, so that work for an absent hook can be avoided. */
   has(hook: HookName): boolean;
   /**
-   * States of all callbacks that have one, keyed by plugin name and occurrence (`early-stopping`, `early-stopping#2`).
+   * Returns the states of all callbacks that have one, by plugin name and occurrence (`early-stopping`,
+   * `early-stopping#2`).
    */
   saveState(): Json;
+  /** Restores the states that `saveState` returned. */
   loadState(state: Json): void;
+  /** Disposes all callbacks. */
   dispose(): void;
 }

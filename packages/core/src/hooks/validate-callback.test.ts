@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { WhetstoneError } from '../contract/index.js';
 import { validateCallback } from './validate-callback.js';
 
-function refusal(value: unknown): WhetstoneError {
+function rejection(value: unknown): WhetstoneError {
   try {
     validateCallback(value, 'mine');
   } catch (error) {
@@ -27,45 +27,45 @@ describe('validateCallback', () => {
     );
   });
 
-  it('refuses a misspelled hook and says what it may have meant', () => {
-    const error = refusal({ onStpe: () => undefined });
+  it('rejects a misspelled hook with a suggestion', () => {
+    const error = rejection({ onStpe: () => undefined });
     expect(error.code).toBe('PLUGIN_INVALID');
     expect(error.hint).toBe("Did you mean 'onStep'?");
     expect(error.details).toEqual({ plugin: 'mine' });
   });
 
-  it('lists everything that is wrong', () => {
-    const error = refusal({ onStep: 3, onEvalaute: () => undefined, dispose: 'x' });
+  it('reports all problems', () => {
+    const error = rejection({ onStep: 3, onEvalaute: () => undefined, dispose: 'x' });
     expect([error.message, ...error.problems.map((problem) => problem.message)]).toHaveLength(3);
   });
 
-  it("accepts nonFinite: 'skip', also without any hook", () => {
+  it("accepts nonFinite: 'skip', with or without hooks", () => {
     validateCallback({ nonFinite: 'skip' }, 'mine');
     validateCallback({ nonFinite: 'skip', onStep: () => undefined }, 'mine');
     validateCallback({ nonFinite: undefined, onStep: () => undefined }, 'mine');
   });
 
-  it('refuses another value of nonFinite, also of an instance of a class', () => {
-    const misspelled = refusal({ nonFinite: 'skpi', onStep: () => undefined });
+  it('rejects other values of nonFinite, also in an instance of a class', () => {
+    const misspelled = rejection({ nonFinite: 'skpi', onStep: () => undefined });
     expect(misspelled).toMatchObject({ code: 'PLUGIN_INVALID', found: "'skpi'", hint: "Did you mean 'skip'?" });
     expect(misspelled.message).toContain("nonFinite of callback 'mine'");
-    expect(refusal({ nonFinite: true })).toMatchObject({ code: 'PLUGIN_INVALID', found: 'a boolean' });
+    expect(rejection({ nonFinite: true })).toMatchObject({ code: 'PLUGIN_INVALID', found: 'a boolean' });
     class Stops {
       nonFinite = 'stop';
       onStep(): void {}
     }
-    expect(refusal(new Stops())).toMatchObject({ found: "'stop'", hint: undefined });
+    expect(rejection(new Stops())).toMatchObject({ found: "'stop'", hint: undefined });
   });
 
-  it('refuses a misspelled nonFinite', () => {
-    expect(refusal({ nonFinit: 'skip' }).hint).toBe("Did you mean 'nonFinite'?");
+  it('rejects a misspelled nonFinite', () => {
+    expect(rejection({ nonFinit: 'skip' }).hint).toBe("Did you mean 'nonFinite'?");
   });
 
-  it('refuses an order that does not exist', () => {
-    expect(refusal({ onStep: { order: 'first', handler: () => undefined } }).expected).toContain("'pre' | 'post'");
+  it('rejects an unknown order', () => {
+    expect(rejection({ onStep: { order: 'first', handler: () => undefined } }).expected).toContain("'pre' | 'post'");
   });
 
-  it('lets an instance of a class have fields and helpers, but no misspelled hook', () => {
+  it('allows fields and other methods in an instance of a class, but no misspelled hook', () => {
     class Fine {
       patience = 3;
       onStep(): void {}
@@ -76,10 +76,10 @@ describe('validateCallback', () => {
       onStep(): void {}
       transformGradient(): void {}
     }
-    expect(refusal(new Misspelled()).hint).toBe("Did you mean 'transformGradients'?");
+    expect(rejection(new Misspelled()).hint).toBe("Did you mean 'transformGradients'?");
   });
 
-  it.each([null, 3, [], 'x', {}])('refuses %j', (value) => {
-    expect(refusal(value).code).toBe('PLUGIN_INVALID');
+  it.each([null, 3, [], 'x', {}])('rejects %j', (value) => {
+    expect(rejection(value).code).toBe('PLUGIN_INVALID');
   });
 });

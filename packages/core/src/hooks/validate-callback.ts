@@ -12,7 +12,7 @@ import { isRecord } from '../util/index.js';
 const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
 
-/** Names of an object's own keys and of its class's methods. */
+/** Returns the names of an object's own keys and of the methods of its class. */
 function namesOf(value: object): { readonly own: readonly string[]; readonly inherited: readonly string[] } {
   const inherited: string[] = [];
   for (
@@ -39,7 +39,7 @@ function isHook(value: unknown): boolean {
 
 const isMember = (name: string): name is CallbackMember => (callbackMembers as readonly string[]).includes(name);
 
-/** What is wrong with a member that is not a hook; empty if it is valid. */
+/** Returns the problems of a member that is not a hook. */
 function memberProblems(name: CallbackMember, member: unknown, plugin: string): readonly Problem[] {
   if (member === undefined) return [];
   if (name !== 'nonFinite') {
@@ -51,7 +51,7 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
   return [
     {
       message: `nonFinite of callback '${plugin}' has an invalid value.`,
-      expected: "'skip', or no key 'nonFinite': then a step that is not finite fails the run",
+      expected: "'skip', or no key 'nonFinite' (a step that is not finite then fails the run)",
       found: typeof member === 'string' ? `'${member}'` : describeType(member),
       ...(hint === undefined ? {} : { hint }),
     },
@@ -59,15 +59,15 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
 }
 
 /**
- * Checks what a callback or logger plugin created: every key must be a hook of the table or one of
- * {@link callbackMembers}. A plain object may hold nothing else. An instance of a class may have fields and helpers
- * that do not look like hooks.
+ * Validates the object that a callback or logger plugin created. A plain object may have only hooks and {@link
+ * callbackMembers} as keys. An instance of a class may have other fields and methods if their names are not similar to
+ * those of hooks.
  *
- * @throws WhetstoneError `PLUGIN_INVALID` with every misspelled hook and what it may have meant.
+ * @throws `PLUGIN_INVALID` with all problems, and suggestions for misspelled hooks
  */
 export function validateCallback(value: unknown, plugin: string): asserts value is Callback {
   if (!isRecord(value)) {
-    throw new WhetstoneError('PLUGIN_INVALID', `Callback '${plugin}' did not create an object of hooks.`, {
+    throw new WhetstoneError('PLUGIN_INVALID', `Plugin '${plugin}' did not create an object of hooks.`, {
       expected: 'an object of hooks',
       found: describeType(value),
     });
@@ -90,13 +90,13 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
       ];
     }
     if (isMember(name)) return memberProblems(name, member, plugin);
-    const suspicious =
+    const isInvalid =
       plain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
-    return suspicious
+    return isInvalid
       ? [
           {
-            message: `Callback '${plugin}' has a key that is no hook: ${name}.`,
-            hint: didYouMean(name, known) ?? `Hooks are: ${known.join(', ')}.`,
+            message: `Callback '${plugin}' has a key that is not a hook: ${name}.`,
+            hint: didYouMean(name, known) ?? `Known keys: ${known.join(', ')}.`,
           },
         ]
       : [];
@@ -105,7 +105,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
   if (problems.length === 0 && nonFinite === undefined && !names.some((name) => name in hookTable)) {
     problems.push({
       message: `Callback '${plugin}' has no hook.`,
-      hint: `Hooks are: ${Object.keys(hookTable).join(', ')}.`,
+      hint: `Known hooks: ${Object.keys(hookTable).join(', ')}.`,
     });
   }
   const [first, ...rest] = problems;

@@ -1,3 +1,3 @@
-/** Plugins: checked, kept by kind and name, loaded from packages and files. */
+/** Loads plugins from packages and files, validates them and registers them by kind and name. */
 export { loadPlugin } from './load-plugin.js';
 export { createRegistry } from './registry.js';

@@ -23,7 +23,7 @@ const load = (
   use: string,
   registry = createRegistry([builtIn('callback', 'early-stopping'), builtIn('strategy', 'lora')]),
 ) => loadPlugin(kind, use, { registry, baseFolder: folder, sharedModules: { '@whetstone/core/contract': contract } });
-async function refusal(kind: PluginKind, use: string): Promise<WhetstoneError> {
+async function rejection(kind: PluginKind, use: string): Promise<WhetstoneError> {
   const error: unknown = await load(kind, use).catch((failure: unknown) => failure);
   if (error instanceof WhetstoneError) return error;
   throw new Error('was accepted');
@@ -37,17 +37,17 @@ describe('a registered plugin', () => {
     expect((await load('callback', 'early-stopping')).name).toBe('early-stopping');
   });
   it('is suggested for a misspelled name', async () => {
-    const error = await refusal('callback', 'early-stoping');
+    const error = await rejection('callback', 'early-stoping');
     expect([error.code, error.hint]).toEqual(['PLUGIN_NOT_FOUND', "Did you mean 'early-stopping'?"]);
     expect(error.expected).toContain('early-stopping');
   });
-  it('of another kind is pointed at', async () => {
-    expect((await refusal('callback', 'lora')).hint).toMatch(/'lora' is a strategy, not a callback/);
+  it('of a different kind is mentioned in the hint', async () => {
+    expect((await rejection('callback', 'lora')).hint).toMatch(/'lora' is a strategy, not a callback/);
   });
 });
 
 describe('a local file', () => {
-  it('may be TypeScript, import a neighbour, and see the running instance of core', async () => {
+  it('can be TypeScript, import another file, and gets the running instance of core', async () => {
     write(
       'mine.ts',
       `import { definePlugin, WhetstoneError } from '@whetstone/core/contract';
@@ -75,24 +75,24 @@ describe('a local file', () => {
   it.each([
     ['esm.mjs', 'export default'],
     ['common.cjs', 'module.exports ='],
-  ])('may be %s', async (file, syntax) => {
+  ])('can be %s', async (file, syntax) => {
     write(file, `${syntax} ${plugin(file)};`);
     expect((await load('callback', `./${file}`)).name).toBe(file);
   });
-  it('that is missing is named', async () => {
-    const error = await refusal('callback', './none.ts');
+  it('that is missing is reported with its path', async () => {
+    const error = await rejection('callback', './none.ts');
     expect([error.code, error.place?.file]).toEqual(['PLUGIN_NOT_FOUND', join(folder, 'none.ts')]);
   });
-  it('that fails to load keeps its cause', async () => {
+  it('that cannot be loaded is reported with the cause', async () => {
     write('broken.mjs', 'throw new RangeError("at load");');
-    const error = await refusal('callback', './broken.mjs');
+    const error = await rejection('callback', './broken.mjs');
     expect([error.code, (error.cause as Error).message]).toEqual(['PLUGIN_INVALID', 'at load']);
     write('syntax.ts', 'export default {{;');
-    expect((await refusal('callback', './syntax.ts')).code).toBe('PLUGIN_INVALID');
+    expect((await rejection('callback', './syntax.ts')).code).toBe('PLUGIN_INVALID');
   });
-  it('given without ./ is recognised', async () => {
+  it('given without ./ is mentioned in the hint', async () => {
     write('bare.mjs', `export default ${plugin('bare')}`);
-    expect((await refusal('callback', 'bare.mjs')).hint).toContain('write ./bare.mjs');
+    expect((await rejection('callback', 'bare.mjs')).hint).toContain('write ./bare.mjs');
   });
 });
 
@@ -109,36 +109,36 @@ describe('an npm package', () => {
     install('@acme/whetstone-shout', `export default ${plugin('shout')}`);
     expect((await load('callback', '@acme/whetstone-shout')).name).toBe('shout');
   });
-  it('with several plugins gives the one of the kind, or the one that is named', async () => {
+  it('with several plugins provides the only one of the kind, or the named one', async () => {
     install('many', `export default [${plugin('one')}, ${plugin('two')}, ${plugin('three', 'logger')}]`);
     expect((await load('logger', 'many')).name).toBe('three');
     expect((await load('callback', 'many#two')).name).toBe('two');
-    expect((await refusal('callback', 'many')).hint).toBe('Name one, as "many#one".');
-    expect((await refusal('callback', 'many#twoo')).hint).toBe("Did you mean 'two'?");
-    expect(await refusal('strategy', 'many')).toMatchObject({
+    expect((await rejection('callback', 'many')).hint).toBe('Name one of them, for example "many#one".');
+    expect((await rejection('callback', 'many#twoo')).hint).toBe("Did you mean 'two'?");
+    expect(await rejection('strategy', 'many')).toMatchObject({
       code: 'PLUGIN_INVALID',
       expected: 'a plugin of kind strategy',
     });
   });
-  it('that is not installed gets a hint', async () => {
-    expect((await refusal('callback', '@acme/nothing')).hint).toContain('npm install @acme/nothing');
-    expect((await refusal('callback', 'fs')).code).toBe('PLUGIN_NOT_FOUND');
+  it('that is not installed is reported with a hint', async () => {
+    expect((await rejection('callback', '@acme/nothing')).hint).toContain('npm install @acme/nothing');
+    expect((await rejection('callback', 'fs')).code).toBe('PLUGIN_NOT_FOUND');
   });
-  it('whose dependency is missing keeps the cause', async () => {
+  it('whose dependency is missing is reported with the cause', async () => {
     install('needy', 'import "not-installed-at-all"; export default {};');
-    const error = await refusal('callback', 'needy');
+    const error = await rejection('callback', 'needy');
     expect(error.code).toBe('PLUGIN_INVALID');
     expect(error.cause).toBeInstanceOf(Error);
   });
-  it('may not take the name of another plugin', async () => {
+  it('cannot have the name of another plugin', async () => {
     install('imposter', `export default ${plugin('early-stopping')}`);
-    const error = await refusal('callback', 'imposter');
+    const error = await rejection('callback', 'imposter');
     expect(error).toMatchObject({
       code: 'PLUGIN_CONFLICT',
       details: { name: 'early-stopping', origins: ['the built-in plugins', 'imposter'] },
     });
   });
-  it('may be asked for twice', async () => {
+  it('can be loaded twice', async () => {
     const registry = createRegistry([]);
     expect(await load('callback', '@acme/whetstone-shout', registry)).toBe(
       await load('callback', '@acme/whetstone-shout', registry),
@@ -146,14 +146,14 @@ describe('an npm package', () => {
   });
 });
 
-describe('a module that exports no proper plugin', () => {
+describe('a module without a valid plugin', () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     ['nothing.mjs', 'export const a = 1;', /kind/],
     [
       'version.mjs',
       'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", ' +
         'additionalProperties: false }, create() {} };',
-      /another version/,
+      /different version/,
     ],
     [
       'kind.mjs',
@@ -165,7 +165,7 @@ describe('a module that exports no proper plugin', () => {
       'name.mjs',
       'export default { apiVersion: 1, kind: "callback", name: "", configSchema: { type: "object", ' +
         'additionalProperties: false }, create() {} };',
-      /no proper name/,
+      /no valid name/,
     ],
     [
       'schema.mjs',
@@ -181,7 +181,7 @@ describe('a module that exports no proper plugin', () => {
     [
       'open.mjs',
       'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object" }, create() {} };',
-      /misspelled options would pass/,
+      /misspelled options would be accepted/,
     ],
     [
       'create.mjs',
@@ -194,13 +194,13 @@ describe('a module that exports no proper plugin', () => {
   ];
   it.each(cases)('%s', async (file, text, message) => {
     write(file, text);
-    const error = await refusal('callback', `./${file}`);
+    const error = await rejection('callback', `./${file}`);
     expect(error.code).toBe('PLUGIN_INVALID');
     expect(error.toString()).toMatch(message);
   });
 });
 
-it('createRegistry refuses two plugins of one kind and name', () => {
+it('createRegistry rejects two plugins of one kind and name', () => {
   expect(() => createRegistry([builtIn('callback', 'a'), builtIn('callback', 'a')])).toThrow(
     /Two plugins of kind callback/,
   );

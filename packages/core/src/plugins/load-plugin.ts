@@ -11,7 +11,7 @@ import { messageOf } from '../util/index.js';
 
 export interface LoadPluginOptions {
   readonly registry: PluginRegistry;
-  /** Folder of the configuration: files are relative to it, and packages are looked for from it. */
+  /** The folder of the configuration. Files are relative to it, and packages are resolved from it. */
   readonly baseFolder: string;
   readonly sharedModules?: SharedModules;
 }
@@ -20,11 +20,13 @@ const isFile = (use: string) => /^\.{1,2}[\\/]/.test(use) || isAbsolute(use) || 
 const isPackageName = (use: string) => /^(?:@[\w.~-]+\/)?[\w.~-]+(?:\/[\w.~/-]+)?$/.test(use);
 
 /**
- * The plugin that `use` names: a registered one, an npm package seen from the configuration's folder, or a local file
- * (TypeScript too). Of a module with several plugins of the kind, `module#name` names one. What was loaded is added to
- * the registry.
+ * Returns the plugin that `use` names: a registered plugin, an npm package that is resolved from the configuration's
+ * folder, or a local JavaScript or TypeScript file. If a module exports several plugins of the kind, `module#name`
+ * selects one. A loaded plugin is added to the registry.
  *
- * @throws WhetstoneError `PLUGIN_NOT_FOUND`, `PLUGIN_INVALID` (the cause of a failed import is kept), `PLUGIN_CONFLICT`
+ * @throws `PLUGIN_NOT_FOUND` if there is no such plugin, package or file, or several plugins match
+ * @throws `PLUGIN_INVALID` if the module cannot be imported (`cause` is its error) or does not export a valid plugin
+ * @throws `PLUGIN_CONFLICT` if a different plugin has the same kind and name
  */
 export async function loadPlugin(kind: PluginKind, use: string, options: LoadPluginOptions): Promise<Plugin> {
   const { registry } = options;
@@ -48,20 +50,20 @@ function choose(plugins: readonly Plugin[], kind: PluginKind, name: string | und
   const ofKind = plugins.filter((plugin) => plugin.kind === kind);
   const [only, second] = name === undefined ? ofKind : ofKind.filter((plugin) => plugin.name === name);
   if (only !== undefined && second === undefined) return only;
-  const holds = plugins.map((plugin) => `${plugin.kind} '${plugin.name}'`).join(', ');
+  const found = plugins.map((plugin) => `${plugin.kind} '${plugin.name}'`).join(', ');
   if (only !== undefined) {
-    throw new WhetstoneError('PLUGIN_NOT_FOUND', `${origin} holds several plugins of kind ${kind}.`, {
-      found: holds,
-      hint: `Name one, as "${origin}#${only.name}".`,
+    throw new WhetstoneError('PLUGIN_NOT_FOUND', `${origin} contains several plugins of kind ${kind}.`, {
+      found,
+      hint: `Name one of them, for example "${origin}#${only.name}".`,
       details: { kind, origin },
     });
   }
   if (ofKind.length > 0 && name !== undefined) {
     throw new WhetstoneError(
       'PLUGIN_NOT_FOUND',
-      `${origin} holds no plugin of kind ${kind} that is called '${name}'.`,
+      `${origin} does not contain a plugin of kind ${kind} with the name '${name}'.`,
       {
-        found: holds,
+        found,
         hint: didYouMean(
           name,
           ofKind.map((plugin) => plugin.name),
@@ -70,18 +72,18 @@ function choose(plugins: readonly Plugin[], kind: PluginKind, name: string | und
       },
     );
   }
-  throw new WhetstoneError('PLUGIN_INVALID', `${origin} holds no plugin of kind ${kind}.`, {
+  throw new WhetstoneError('PLUGIN_INVALID', `${origin} does not contain a plugin of kind ${kind}.`, {
     expected: `a plugin of kind ${kind}`,
-    found: holds,
+    found,
     details: { kind, origin },
   });
 }
 
-/** The default export of a module; of a CommonJS module what it exports. */
+/** Returns the default export of a module, or `module.exports` of a CommonJS module. */
 function defaultExport(module: unknown): unknown {
   const namespace = module as { readonly default?: unknown } | null;
   const exported = namespace?.default ?? module;
-  // A CommonJS module that was compiled from ES syntax keeps its default export one level deeper.
+  // In a CommonJS module compiled from ES syntax, the default export is one level deeper.
   const inner = exported as { readonly __esModule?: unknown; readonly default?: unknown } | null;
   return inner?.__esModule === true && inner.default !== undefined ? inner.default : exported;
 }
@@ -91,7 +93,7 @@ async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadP
   if (!existsSync(file))
     throw new WhetstoneError('PLUGIN_NOT_FOUND', `The plugin file ${use} does not exist.`, {
       place: { file },
-      hint: 'Files are relative to the folder of the configuration.',
+      hint: 'Paths are relative to the folder of the configuration.',
     });
   try {
     const { createJiti } = await import('jiti');
@@ -122,15 +124,15 @@ async function importPackage(
       suggestion,
       others.length > 0 ? `'${use}' is a ${others.join(' and a ')}, not a ${kind}.` : undefined,
       suggestion === undefined && isPackageName(use)
-        ? `If it is an npm package, install it beside the configuration: npm install ${use}`
+        ? `If it is an npm package, install it in the folder of the configuration: npm install ${use}`
         : undefined,
       suggestion === undefined && existsSync(resolve(baseFolder, use)) ? `If it is a file, write ./${use}` : undefined,
     ].filter((hint) => hint !== undefined);
-    return new WhetstoneError('PLUGIN_NOT_FOUND', `There is no ${kind} called '${use}'.`, {
+    return new WhetstoneError('PLUGIN_NOT_FOUND', `There is no ${kind} with the name '${use}'.`, {
       expected:
         known.length > 0
-          ? `one of ${known.join(', ')}; a package; or a file as ./mine.ts`
-          : 'a package, or a file as ./mine.ts',
+          ? `one of ${known.join(', ')}; a package; or a file, for example ./mine.ts`
+          : 'a package, or a file, for example ./mine.ts',
       found: JSON.stringify(use),
       ...(hints.length > 0 ? { hint: hints.join(' ') } : {}),
       details: { kind, use, known },
@@ -146,7 +148,7 @@ async function importPackage(
     return defaultExport(await import(/* @vite-ignore */ url));
   } catch (cause) {
     throw new WhetstoneError('PLUGIN_INVALID', `The package ${use} cannot be loaded: ${messageOf(cause)}`, {
-      hint: 'The cause is below; it is often a dependency of the package that is not installed.',
+      hint: 'Often a dependency of the package is not installed.',
       details: { kind, use, url },
       cause,
     });

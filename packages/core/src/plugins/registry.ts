@@ -1,16 +1,28 @@
 import { WhetstoneError, type Plugin, type PluginKind } from '../contract/index.js';
 import { validatePlugin } from './validate-plugin.js';
 
-/** Plugins by kind and name. */
+/** The known plugins, by kind and name. */
 export interface PluginRegistry {
+  /** Returns the plugin of a kind and name, or undefined. */
   find(kind: PluginKind, name: string): Plugin | undefined;
-  /** Adding the same plugin again does nothing. Throws `PLUGIN_CONFLICT` where another one has its kind and name. */
+  /**
+   * Registers a plugin. Adding the same plugin again has no effect.
+   *
+   * @param origin the package or file of the plugin, for error messages
+   * @throws `PLUGIN_CONFLICT` if a different plugin has the same kind and name
+   */
   add(plugin: Plugin, origin: string): void;
+  /** Returns the names of all plugins of a kind. */
   names(kind: PluginKind): readonly string[];
   readonly plugins: readonly Plugin[];
 }
 
-/** @throws WhetstoneError `PLUGIN_INVALID`, `PLUGIN_CONFLICT` */
+/**
+ * Creates a registry with the built-in plugins.
+ *
+ * @throws `PLUGIN_INVALID` if a plugin is invalid
+ * @throws `PLUGIN_CONFLICT` if two plugins have the same kind and name
+ */
 export function createRegistry(builtIns: readonly Plugin[]): PluginRegistry {
   const entries = new Map<string, { readonly plugin: Plugin; readonly origin: string }>();
   const key = (kind: PluginKind, name: string) => `${kind} ${name}`;
@@ -22,9 +34,9 @@ export function createRegistry(builtIns: readonly Plugin[]): PluginRegistry {
       if (present !== undefined) {
         throw new WhetstoneError(
           'PLUGIN_CONFLICT',
-          `Two plugins of kind ${plugin.kind} are called '${plugin.name}': one of ${present.origin}, one of ${origin}.`,
+          `Two plugins of kind ${plugin.kind} have the name '${plugin.name}': in ${present.origin} and in ${origin}.`,
           {
-            hint: 'Rename one of them; names appear in checkpoints and errors.',
+            hint: 'Rename one of them. Names identify plugins in checkpoints and errors.',
             details: { kind: plugin.kind, name: plugin.name, origins: [present.origin, origin] },
           },
         );

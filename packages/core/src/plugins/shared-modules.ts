@@ -1,16 +1,16 @@
 /**
- * Modules that a local file gets from the running program, whatever is installed beside it, so that there is one
- * instance of each: the module itself, or {@link later} for one that is imported when a file is loaded.
+ * Modules that local plugin files import from the running program instead of from their own `node_modules`, so that
+ * each module is loaded once. A value is the module itself, or the result of {@link later}.
  */
 export type SharedModules = Readonly<Record<string, unknown>>;
 
-const deferred = Symbol('a module that is imported later');
+const deferred = Symbol('deferred module');
 
 interface Deferred {
   readonly [deferred]: () => Promise<unknown>;
 }
 
-/** A shared module that is imported only when a local file is loaded. */
+/** Returns a shared module that is imported only when a local plugin file is loaded. */
 export function later(load: () => Promise<unknown>): unknown {
   return { [deferred]: load };
 }
@@ -18,7 +18,7 @@ export function later(load: () => Promise<unknown>): unknown {
 const isDeferred = (module: unknown): module is Deferred =>
   typeof module === 'object' && module !== null && deferred in module;
 
-/** Returns the modules by name, after importing the deferred ones. */
+/** Imports the deferred modules and returns all modules by name. */
 export async function importShared(modules: SharedModules): Promise<Record<string, unknown>> {
   return Object.fromEntries(
     await Promise.all(

@@ -3,16 +3,18 @@ import { didYouMean } from '../config/did-you-mean.js';
 import { createAjv, describeValue } from '../config/validate-config.js';
 import { isRecord, messageOf } from '../util/index.js';
 
-/** Every kind of plugin, with what it creates: `satisfies` keeps the list whole. */
+/**
+ * All kinds of plugins, with descriptions of the objects they create. `satisfies` ensures that the list is complete.
+ */
 const kinds = {
-  strategy: 'what is trained, and how',
+  strategy: 'a training strategy',
   callback: 'hooks',
-  logger: 'hooks that write the run down',
+  logger: 'hooks that record the run',
   model: 'a model loader',
-  'data-source': 'conversations',
-  'data-transform': 'conversations from conversations',
-  metric: 'figures',
-  optimizer: 'updates from gradients',
+  'data-source': 'a source of conversations',
+  'data-transform': 'a transform of conversations',
+  metric: 'scores of replies',
+  optimizer: 'parameter updates',
   schedule: 'learning rates',
 } as const satisfies Record<PluginKind, string>;
 
@@ -27,8 +29,8 @@ function isObject(value: unknown): value is { readonly [key: string]: unknown } 
 let shared: ReturnType<typeof createAjv> | undefined;
 
 /**
- * Compiles with one instance for all, which saves most of the time; schemas with names of their own get a fresh one, as
- * names must not repeat.
+ * Compiles a schema, to check that it is valid. One validator is shared, which saves most of the time. Schemas with an
+ * `$id` get their own, because ids must be unique in a validator.
  */
 function compile(schema: { readonly [key: string]: unknown }): void {
   if (JSON.stringify(schema).includes('"$id"')) {
@@ -57,7 +59,7 @@ function schemaProblem(schema: unknown): Problem | undefined {
     };
   if (schema['additionalProperties'] === undefined) {
     return {
-      message: 'configSchema must say what becomes of other keys, or misspelled options would pass.',
+      message: 'configSchema does not set additionalProperties: misspelled options would be accepted.',
       expected: '"additionalProperties": false',
       found: 'nothing',
       place: { path: 'configSchema.additionalProperties' },
@@ -74,19 +76,19 @@ function schemaProblem(schema: unknown): Problem | undefined {
   }
 }
 
-/** Plugins that were found to be good: compiling a schema takes time, and a program may make many trainers. */
+/** Plugins that have been validated. Compiling a schema takes time, and a program can create many trainers. */
 const valid = new WeakSet<object>();
 
 /**
- * Checks what a module exports as a plugin.
+ * Validates a plugin that a module exports, and returns it.
  *
- * @param origin where it came from, for the error: a package's or file's name
- * @throws WhetstoneError `PLUGIN_INVALID` with everything that is wrong
+ * @param origin the package or file of the plugin, for error messages
+ * @throws `PLUGIN_INVALID` with all problems
  */
 export function validatePlugin(value: unknown, origin: string): Plugin {
   if (!isObject(value))
     throw new WhetstoneError('PLUGIN_INVALID', `${origin} does not export a plugin.`, {
-      expected: 'an object made by definePlugin',
+      expected: 'the result of definePlugin',
       found: describeValue(value),
       details: { origin },
     });
@@ -106,9 +108,9 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
   expect(
     value['apiVersion'] === PLUGIN_API_VERSION,
     'apiVersion',
-    'The plugin is made for another version of the plugin interface.',
+    'The plugin was written for a different version of the plugin contract.',
     String(PLUGIN_API_VERSION),
-    'Install versions of the plugin and of Whetstone that fit each other.',
+    'Install compatible versions of the plugin and of Whetstone.',
   );
   expect(
     typeof kind === 'string' && kind in kinds,
@@ -120,8 +122,8 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
   expect(
     typeof value['name'] === 'string' && /^[\w@][\w@/.-]*$/.test(value['name']),
     'name',
-    'The plugin has no proper name.',
-    'letters, digits and -_./@',
+    'The plugin has no valid name.',
+    'a string of letters, digits and -_./@',
   );
   expect(typeof value['create'] === 'function', 'create', 'create is not a function.', 'a function (options, context)');
   for (const key of ['version', 'description'])
@@ -138,7 +140,7 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
   if (schema !== undefined) problems.push(schema);
   if (problems.length > 0) {
     const name = typeof value['name'] === 'string' ? ` '${value['name']}'` : '';
-    throw new WhetstoneError('PLUGIN_INVALID', `${origin} exports a plugin${name} that cannot be used.`, {
+    throw new WhetstoneError('PLUGIN_INVALID', `The plugin${name} that ${origin} exports is invalid.`, {
       problems,
       details: { origin },
     });
@@ -147,7 +149,7 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
   return value as unknown as Plugin;
 }
 
-/** All plugins that a module's default export holds: one, or an array of them. */
+/** Returns the plugins in a module's default export: a plugin, or a list of plugins. */
 export function pluginsOf(exported: unknown, origin: string): readonly Plugin[] {
   const values: readonly unknown[] = Array.isArray(exported) ? exported : [exported];
   if (values.length === 0)
