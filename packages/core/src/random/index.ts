@@ -4,21 +4,23 @@ import { xoroshiro128plus, xoroshiro128plusFromState } from 'pure-rand/generator
 import { FNV_OFFSET, fnv1aStep } from '../util/index.js';
 
 /**
- * A stream of random numbers: the same seed, the same numbers, on every machine. Its state is plain data, so that a
- * checkpoint can hold it.
+ * A stream of random numbers. The same seed produces the same numbers on every machine. The state is plain data, so
+ * that checkpoints can store it.
  */
 export interface Random {
-  /** Uniform in [0, 1). */
+  /** Returns a number that is uniformly distributed in [0, 1). */
   uniform(): number;
-  /** Normal with mean 0 and deviation 1 (Box–Muller). */
+  /** Returns a normally distributed number with mean 0 and standard deviation 1 (Box–Muller transform). */
   normal(): number;
-  /** A whole number from 0 up to, not including, `below`. */
+  /** Returns a uniformly distributed integer from 0 to `below - 1`. */
   integer(below: number): number;
+  /** Returns the state of the stream. */
   saveState(): readonly number[];
+  /** Restores a state. The numbers continue where it was saved. */
   loadState(state: readonly number[]): void;
 }
 
-/** FNV-1a over the code points of a seed and the names of a purpose: streams for different purposes are independent. */
+/** Returns the FNV-1a hash of a seed and a purpose, so that different purposes get independent streams. */
 function mixSeed(seed: number, purpose: readonly (string | number)[]): number {
   let hash = FNV_OFFSET;
   for (const unit of `${seed}|${purpose.join('|')}`) hash = fnv1aStep(hash, unit.codePointAt(0) ?? 0);
@@ -26,8 +28,10 @@ function mixSeed(seed: number, purpose: readonly (string | number)[]): number {
 }
 
 /**
- * The stream for one purpose (`'shuffle', epoch`; a layer's name), by xoroshiro128+. Streams of different purposes do
- * not depend on one another, so drawing more of one, or adding a layer, never changes the other.
+ * Creates the random stream for a purpose, with the generator xoroshiro128+. Streams of different purposes are
+ * independent: drawing more numbers from one does not change another.
+ *
+ * @param purpose identifies the stream, for example `'shuffle', epoch` or the name of a layer
  */
 export function createRandom(seed: number, ...purpose: readonly (string | number)[]): Random {
   let generator = xoroshiro128plus(mixSeed(seed, purpose));
@@ -43,25 +47,25 @@ export function createRandom(seed: number, ...purpose: readonly (string | number
   };
 }
 
-/** `count` draws as float32. */
+/** Returns `count` results of `draw` as float32 numbers. */
 export function fillFloat32(count: number, draw: () => number): Float32Array {
   const values = new Float32Array(count);
   for (let index = 0; index < count; index++) values[index] = draw();
   return values;
 }
 
-/** Shuffles in place (Fisher–Yates) and returns the same array. */
+/** Shuffles an array in place (Fisher–Yates) and returns it. */
 export function shuffle<T extends { readonly length: number; [index: number]: unknown }>(values: T, random: Random): T {
   for (let last = values.length - 1; last > 0; last--) {
     const other = random.integer(last + 1);
-    const kept = values[last];
+    const swapped = values[last];
     values[last] = values[other];
-    values[other] = kept;
+    values[other] = swapped;
   }
   return values;
 }
 
-/** The numbers from 0 up to `count` in random order. */
+/** Returns the integers from 0 to `count - 1` in random order. */
 export function permutation(count: number, random: Random): Int32Array {
   return shuffle(
     Int32Array.from({ length: count }, (_, index) => index),

@@ -18,18 +18,18 @@ const exists = async (file: string): Promise<boolean> =>
 
 /**
  * Opens the weights of a model folder: `model.safetensors`, or all shards that `model.safetensors.index.json` names.
- * Throws `MODEL_NOT_FOUND` where neither is there, `SAFETENSORS_INVALID` where the index is not true.
+ *
+ * @throws `MODEL_NOT_FOUND` if the folder contains neither file
+ * @throws `SAFETENSORS_INVALID` if the index or a shard is invalid
  */
 export async function openWeights(folder: string): Promise<TensorReader> {
   const single = join(folder, SINGLE_FILE);
   if (await exists(single)) return openSafetensors(single);
   const index = join(folder, INDEX_FILE);
   if (await exists(index)) return openSharded(folder, index);
-  throw new WhetstoneError('MODEL_NOT_FOUND', `The folder holds neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
+  throw new WhetstoneError('MODEL_NOT_FOUND', `The folder contains neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
     place: { file: folder },
-    hint:
-      'Weights in pytorch_model.bin must be converted to safetensors; a GGUF file is imported with `whetstone ' +
-      'import`.',
+    hint: 'Convert weights in pytorch_model.bin to safetensors, or import a GGUF file with `whetstone import`.',
   });
 }
 
@@ -45,7 +45,11 @@ async function openSharded(folder: string, index: string): Promise<TensorReader>
   }
 }
 
-/** Tensor name → shard file, from the index. A shard outside the folder is refused. */
+/**
+ * Returns the shard file of each tensor, as the index lists them.
+ *
+ * @throws `SAFETENSORS_INVALID` if the index is invalid or names a shard outside the folder
+ */
 async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
   const bad = (message: string): WhetstoneError =>
     new WhetstoneError('SAFETENSORS_INVALID', message, { place: { file: index } });
@@ -80,7 +84,7 @@ function joinShards(
     const entry = reader?.tensors.get(name);
     if (reader === undefined || entry === undefined) {
       problems.push({
-        message: `The index places the tensor in ${shard}, which does not hold it.`,
+        message: `The index lists the tensor in ${shard}, which does not contain it.`,
         place: { file: index, tensor: name },
       });
     } else {
@@ -89,16 +93,15 @@ function joinShards(
     }
   }
   if (problems.length > 0) {
-    throw new WhetstoneError(
-      'SAFETENSORS_INVALID',
-      `The index and its shards contradict each other at ${problems.length} tensors.`,
-      { place: { file: index }, problems },
-    );
+    throw new WhetstoneError('SAFETENSORS_INVALID', `The index and the shards differ in ${problems.length} tensors.`, {
+      place: { file: index },
+      problems,
+    });
   }
   const ownerOf = (name: string): TensorReader => {
     const reader = owners.get(name);
     if (reader === undefined)
-      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'No shard holds such a tensor.', {
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'No shard contains the tensor.', {
         place: { file: index, tensor: name },
       });
     return reader;
@@ -118,9 +121,11 @@ function joinShards(
 }
 
 /**
- * Writes a model's weights into `folder`: one `model.safetensors`, or shards of at most `maxShardBytes` with their
- * index (5 GB by default, as transformers). Each file is written atomically, the index last. Errors as
- * {@link writeSafetensors}.
+ * Writes the weights of a model: one `model.safetensors`, or shards of at most `maxShardBytes` with an index. Each file
+ * is written atomically, the index last.
+ *
+ * @param options.maxShardBytes 5 GB by default, as in transformers
+ * @throws the errors of {@link writeSafetensors}
  */
 export async function writeWeights(
   folder: string,

@@ -2,7 +2,7 @@ import { WhetstoneError, type Problem } from '../contract/index.js';
 import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from '../dtypes.js';
 import { isRecord, messageOf } from '../util/index.js';
 
-/** One tensor of a file. Offsets are bytes from the start of the file. */
+/** The position and type of a tensor in a file. Offsets are in bytes from the start of the file; `end` is exclusive. */
 export interface TensorEntry {
   readonly name: string;
   readonly dtype: SafetensorsDtype;
@@ -16,21 +16,24 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The format's own limit. */
+/** The limit that the format defines. */
 const MAXIMUM_HEADER_BYTES = 100_000_000;
 
+/** Returns a `SAFETENSORS_INVALID` error for a file. */
 export function invalidFile(file: string, message: string, found?: string, expected?: string): WhetstoneError {
   return new WhetstoneError('SAFETENSORS_INVALID', message, {
     place: { file },
     ...(found === undefined ? {} : { found }),
     ...(expected === undefined ? {} : { expected }),
-    hint: 'The file is damaged or was not downloaded whole: fetch it again.',
+    hint: 'The file is corrupt or its download is incomplete: download it again.',
   });
 }
 
 /**
- * The header's length in bytes from the file's first eight, checked against the file's size. Throws
- * `SAFETENSORS_INVALID`.
+ * Returns the length of the header in bytes.
+ *
+ * @param prefix the first eight bytes of the file
+ * @throws `SAFETENSORS_INVALID` if the length is larger than the file
  */
 export function headerLength(file: string, prefix: Uint8Array, fileBytes: number): number {
   if (prefix.byteLength < 8)
@@ -43,19 +46,16 @@ export function headerLength(file: string, prefix: Uint8Array, fileBytes: number
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   const limit = Math.min(MAXIMUM_HEADER_BYTES, fileBytes - 8);
   if (length > BigInt(limit)) {
-    throw invalidFile(
-      file,
-      'The header claims to be longer than it can be.',
-      `${length} bytes`,
-      `at most ${limit} bytes`,
-    );
+    throw invalidFile(file, 'The length of the header is too large.', `${length} bytes`, `at most ${limit} bytes`);
   }
   return Number(length);
 }
 
 /**
- * Parses and checks the JSON header: every dtype known, sizes equal to shape × dtype, offsets inside the file, without
- * gaps or overlaps. Throws `SAFETENSORS_INVALID` with every tensor that is wrong.
+ * Parses the JSON header. Every dtype must be known, every size must match shape and dtype, and the tensors must fill
+ * the file without gaps or overlaps.
+ *
+ * @throws `SAFETENSORS_INVALID` with all invalid tensors
  */
 export function parseHeader(file: string, text: string, dataStart: number, fileBytes: number): SafetensorsHeader {
   let json: unknown;
@@ -92,12 +92,12 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
     const [first] = problems;
     throw new WhetstoneError(
       'SAFETENSORS_INVALID',
-      problems.length === 1 && first ? first.message : `${problems.length} tensors of the header are wrong.`,
+      problems.length === 1 && first ? first.message : `${problems.length} tensors in the header are invalid.`,
       {
         place: problems.length === 1 && first?.place ? first.place : { file },
         ...(problems.length === 1 && first?.expected !== undefined ? { expected: first.expected } : {}),
         ...(problems.length === 1 && first?.found !== undefined ? { found: first.found } : {}),
-        hint: 'The file is damaged or was not downloaded whole: fetch it again.',
+        hint: 'The file is corrupt or its download is incomplete: download it again.',
         problems: problems.length === 1 ? [] : problems,
       },
     );
@@ -105,12 +105,12 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
   return { tensors, metadata };
 }
 
-/** The checked entry, or what is wrong with it. */
+/** Returns the entry of a tensor, or a message that says what is wrong with it. */
 function parseEntry(name: string, value: unknown, dataStart: number): TensorEntry | string {
   if (!isRecord(value)) return 'The entry is not an object.';
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isSafetensorsDtype(dtype))
-    return `The dtype ${JSON.stringify(dtype)} is unknown; known are ${Object.keys(bytesPerElement).join(', ')}.`;
+    return `The dtype ${JSON.stringify(dtype)} is unknown; known dtypes: ${Object.keys(bytesPerElement).join(', ')}.`;
   if (!Array.isArray(shape) || !shape.every(isSize)) return 'The shape is not a list of sizes.';
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
     return 'data_offsets is not a pair of byte offsets.';
@@ -118,7 +118,7 @@ function parseEntry(name: string, value: unknown, dataStart: number): TensorEntr
   const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
   if (!Number.isSafeInteger(bytes)) return `The shape [${shape.join(', ')}] is too large.`;
   if (end - begin !== bytes)
-    return `The shape [${shape.join(', ')}] of ${dtype} takes ${bytes} bytes, but the offsets span ${end - begin}.`;
+    return `The shape [${shape.join(', ')}] of ${dtype} requires ${bytes} bytes, but the offsets span ${end - begin}.`;
   return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end };
 }
 
@@ -139,7 +139,7 @@ function layoutProblems(
       });
     } else if (entry.begin > position) {
       problems.push({
-        message: `There are ${entry.begin - position} unaccounted bytes before the tensor.`,
+        message: `There are ${entry.begin - position} unused bytes before the tensor.`,
         place: { file, tensor: entry.name },
       });
     }

@@ -1,4 +1,7 @@
-/** safetensors files: checked before anything is allocated, read by range, written atomically one tensor at a time. */
+/**
+ * Reads and writes safetensors files. Headers are checked before memory is allocated, tensors are read individually,
+ * and files are written atomically, one tensor at a time.
+ */
 export { narrow, widen, type SafetensorsDtype, type WeightDtype } from '../dtypes.js';
 export { openWeights, writeWeights } from './folder.js';
 export { openSafetensors, type TensorReader } from './read.js';

@@ -5,19 +5,21 @@ import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
 import { sizeOfShape } from '../util/index.js';
 
-/** Tensors that can be read one at a time: of one file, or of all shards of a folder. */
+/** Reads single tensors of a file, or of all shards in a folder. */
 export interface TensorReader {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly metadata: Readonly<Record<string, string>>;
-  /** The file that holds a tensor, for messages. */
+  /** Returns the file that contains a tensor, for error messages. */
   fileOf(name: string): string;
-  /** The tensor's numbers as float32; F16 and BF16 are widened exactly. Reads only the tensor's own bytes. */
+  /**
+   * Returns the numbers of a tensor as float32. F16 and BF16 are converted exactly. Reads only the bytes of the tensor.
+   */
   readFloat32(name: string): Promise<Float32Array>;
-  /** The same, written into `target`: no other memory than a small window is used. */
+  /** Reads the numbers of a tensor as float32 into `target`. Needs only a small buffer of additional memory. */
   readFloat32Into(name: string, target: Float32Array): Promise<void>;
-  /** The tensor's bytes as they are in the file, written into `target`. */
+  /** Reads the bytes of a tensor into `target`, without conversion. */
   readBytesInto(name: string, target: Uint8Array): Promise<void>;
-  /** The tensor's elements as they are stored; F16, BF16 and F8 as bit patterns. */
+  /** Returns the elements of a tensor without conversion: F16, BF16 and F8 as bit patterns. */
   read(name: string): Promise<TensorData>;
   close(): Promise<void>;
 }
@@ -25,8 +27,10 @@ export interface TensorReader {
 const CHUNK_BYTES = 8 * 1024 * 1024;
 
 /**
- * Opens a file and checks its whole header; tensors are read on demand, by range. Throws `SAFETENSORS_INVALID`,
- * `FILE_NOT_FOUND`.
+ * Opens a safetensors file and checks its header. Tensors are read on demand.
+ *
+ * @throws `SAFETENSORS_INVALID` if the header is invalid
+ * @throws `FILE_NOT_FOUND` if the file does not exist
  */
 export async function openSafetensors(file: string): Promise<TensorReader> {
   let handle: FileHandle;
@@ -46,7 +50,7 @@ export async function openSafetensors(file: string): Promise<TensorReader> {
 
 async function readHeader(file: string, handle: FileHandle): Promise<SafetensorsHeader> {
   const stat = await handle.stat();
-  if (!stat.isFile()) throw invalidFile(file, 'This is not a file.');
+  if (!stat.isFile()) throw invalidFile(file, 'The path is not a file.');
   const prefix = new Uint8Array(8);
   const { bytesRead } = await handle.read(prefix, 0, 8, 0);
   const length = headerLength(file, prefix.subarray(0, bytesRead), stat.size);
@@ -65,7 +69,7 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
   const entryOf = (name: string): TensorEntry => {
     const entry = tensors.get(name);
     if (entry === undefined)
-      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file holds no such tensor.', {
+      throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The file does not contain the tensor.', {
         place: { file, tensor: name },
       });
     return entry;
@@ -89,7 +93,7 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
     async readBytesInto(name, target) {
       const { begin, end } = entryOf(name);
       if (target.byteLength !== end - begin)
-        throw new WhetstoneError('INTERNAL', 'A tensor was to be read into memory of another size.', {
+        throw new WhetstoneError('INTERNAL', 'The size of the target differs from that of the tensor.', {
           expected: `${end - begin} bytes`,
           found: String(target.byteLength),
         });
@@ -114,16 +118,16 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
         name,
       );
     const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
-    const bytesAnElement = result.length === 0 ? 1 : (end - begin) / result.length;
+    const elementBytes = result.length === 0 ? 1 : (end - begin) / result.length;
     for (let position = begin; position < end; position += chunk.byteLength) {
-      const part = chunk.subarray(0, Math.min(chunk.byteLength, end - position));
-      await readExactly(file, handle, part, position, name);
-      widenInto(result, (position - begin) / bytesAnElement, dtype, part);
+      const bytes = chunk.subarray(0, Math.min(chunk.byteLength, end - position));
+      await readExactly(file, handle, bytes, position, name);
+      widenInto(result, (position - begin) / elementBytes, dtype, bytes);
     }
   }
 }
 
-/** Fills `target` from `position` on; one system call moves at most 2 GiB. */
+/** Fills `target` with the bytes from `position` on. Uses several calls, because one call reads at most 2 GiB. */
 async function readExactly(
   file: string,
   handle: FileHandle,
@@ -135,7 +139,7 @@ async function readExactly(
   while (done < target.byteLength) {
     const { bytesRead } = await handle.read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
     if (bytesRead === 0) {
-      throw new WhetstoneError('SAFETENSORS_INVALID', 'The file ends too early.', {
+      throw new WhetstoneError('SAFETENSORS_INVALID', 'The file is shorter than its header says.', {
         place: { file, ...(tensor === undefined ? {} : { tensor }) },
       });
     }

@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** A file with the given header text and `dataBytes` zero bytes after it. */
+/** Writes a file with the given header text and `dataBytes` zero bytes after it. */
 async function fileWithHeader(
   name: string,
   header: string,
@@ -110,14 +110,14 @@ describe('safetensors', () => {
     await reader.close();
   });
 
-  it('refuses headers that are not true', async () => {
+  it('rejects invalid headers', async () => {
     const cases: [string, string, number, string, number?][] = [
-      ['long', '{}', 0, 'longer than it can be', 2 ** 40],
+      ['long', '{}', 0, 'length of the header is too large', 2 ** 40],
       ['text', 'hello', 0, 'not JSON'],
       ['list', '[]', 0, 'not a JSON object'],
       ['dtype', '{"a":{"dtype":"F12","shape":[1],"data_offsets":[0,4]}}', 4, 'dtype "F12" is unknown'],
       ['shape', '{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', 4, 'not a list of sizes'],
-      ['size', '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', 4, 'takes 8 bytes'],
+      ['size', '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', 4, 'requires 8 bytes'],
       [
         'huge',
         '{"a":{"dtype":"F32","shape":[9007199254740991,9007199254740991],"data_offsets":[0,4]}}',
@@ -131,7 +131,7 @@ describe('safetensors', () => {
         6,
         'overlaps a',
       ],
-      ['gap', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', 8, 'unaccounted'],
+      ['gap', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', 8, 'unused bytes'],
       ['tail', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 8, 'longer than its tensors'],
     ];
     for (const [name, header, dataBytes, message, claimed] of cases) {
@@ -147,7 +147,7 @@ describe('safetensors', () => {
     expect((await rejection(openSafetensors(join(folder, 'none')))).code).toBe('FILE_NOT_FOUND');
   });
 
-  it('notices a file that was cut off, naming the tensor', async () => {
+  it('reports a truncated file with the affected tensor', async () => {
     const file = join(folder, 'cut.safetensors');
     await writeSafetensors(file, [{ name: 'model.norm.weight', dtype: 'F32', shape: [4], data: new Float32Array(4) }]);
     await truncate(file, (await readFile(file)).byteLength - 4);
@@ -156,7 +156,7 @@ describe('safetensors', () => {
     expect(text).toContain('model.norm.weight');
   });
 
-  it('writes shards with an index and reads them as one', async () => {
+  it('writes shards with an index and reads them like one file', async () => {
     const model = await mkdtemp(join(folder, 'sharded-'));
     const tensors = Array.from({ length: 5 }, (_, i): TensorToWrite => ({
       name: `t${i}`,
@@ -187,13 +187,13 @@ describe('safetensors', () => {
     expect((await rejection(openWeights(model))).text).toContain('not a file name');
   });
 
-  it('leaves nothing behind when data does not fit or a tensor fails', async () => {
-    const target = await mkdtemp(join(folder, 'torn-'));
+  it('leaves no file if data does not match its shape or a tensor is invalid', async () => {
+    const target = await mkdtemp(join(folder, 'incomplete-'));
     const file = join(target, 'model.safetensors');
-    const misfit = rejection(
+    const mismatch = rejection(
       writeSafetensors(file, [{ name: 'a', dtype: 'F32', shape: [3], data: new Float32Array(2) }]),
     );
-    expect((await misfit).text).toContain('12 bytes');
+    expect((await mismatch).text).toContain('12 bytes');
     const twice: TensorToWrite = { name: 'a', dtype: 'F32', shape: [1], data: new Float32Array(1) };
     expect((await rejection(writeSafetensors(file, [twice, twice]))).code).toBe('SAFETENSORS_INVALID');
     expect(await readdir(target)).toEqual([]);

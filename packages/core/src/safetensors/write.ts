@@ -3,9 +3,9 @@ import { writeAtomically, writeFully } from '../files/write-atomically.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from '../dtypes.js';
 
 /**
- * A tensor to be written. `data` may be a function, so that only one tensor at a time is held: it is called once, when
- * the tensor's turn has come. For F32, F16 and BF16 a Float32Array is rounded to the dtype; anything else must hold the
- * dtype's own bytes.
+ * A tensor to write. If `data` is a function, it is called when the tensor is written, so that only one tensor at a
+ * time is in memory. For F32, F16 and BF16, a Float32Array is rounded to the dtype. All other data must have the
+ * dtype's own format.
  */
 export interface TensorToWrite {
   readonly name: string;
@@ -14,13 +14,17 @@ export interface TensorToWrite {
   readonly data: TensorData | (() => TensorData | Promise<TensorData>);
 }
 
+/** Returns the size of a tensor in bytes. */
 export const byteSize = ({ dtype, shape }: Pick<TensorToWrite, 'dtype' | 'shape'>): number =>
   shape.reduce((product, size) => product * size, bytesPerElement[dtype]);
 
 /**
- * Writes a safetensors file atomically, one tensor at a time. Tensors are laid out by falling element size, so that
- * each is aligned. Throws `SAFETENSORS_INVALID` for data that does not fit its shape, `DISK_FULL` and other file
- * errors; nothing is left under `file` then.
+ * Writes a safetensors file atomically, one tensor at a time. Tensors are sorted by decreasing element size, so that
+ * all are aligned.
+ *
+ * @throws `SAFETENSORS_INVALID` if data does not match its shape, or two tensors have the same name
+ * @throws `DISK_FULL` if there is not enough space
+ * @throws the other errors of `writeAtomically`
  */
 export async function writeSafetensors(
   file: string,
@@ -71,7 +75,7 @@ function bytesOf(file: string, tensor: TensorToWrite, data: TensorData): Uint8Ar
       ? narrow(data, dtype)
       : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (bytes.byteLength !== byteSize(tensor)) {
-    throw new WhetstoneError('SAFETENSORS_INVALID', 'The data of a tensor does not fit its shape.', {
+    throw new WhetstoneError('SAFETENSORS_INVALID', 'The size of the data does not match the shape of the tensor.', {
       place: { file, tensor: tensor.name },
       expected: `${byteSize(tensor)} bytes of ${dtype} [${tensor.shape.join(', ')}]`,
       found: `${bytes.byteLength} bytes`,
