@@ -26,19 +26,40 @@ describe('READMEs of packages', () => {
     );
   };
 
-  // What a comment says of a line that prints is what it prints.
-  test.each(['core', 'data', 'evaluation', 'models'])(
-    'the program of %s runs and prints what it says',
+  /** Runs a program with the packages of this repository; returns the lines that it prints. */
+  const linesOf = async (name: string, program: string): Promise<string[]> => {
+    await writeFile(join(folder, name), program);
+    const { stdout } = await run(process.execPath, [join(folder, name)], { cwd: folder });
+    return stdout.trim().split('\n');
+  };
+
+  // The comment after a statement that prints is what it prints.
+  test.each(['data', 'evaluation', 'models'])(
+    'the program of %s prints what its comments say',
     async (name) => {
       const [program = ''] = await blocksOf(name, 'js');
       expect(program).toContain(`'@whetstone/${name}`);
-      await writeFile(join(folder, `${name}.mjs`), program);
-      const { stdout } = await run(process.execPath, [join(folder, `${name}.mjs`)], { cwd: folder });
       const said = [...program.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map((match) => match[1]);
-      if (said.length > 0) expect(stdout.trim().split('\n')).toEqual(said);
+      expect(said.length).toBeGreaterThan(0);
+      expect(await linesOf(`${name}.mjs`, program)).toEqual(said);
     },
     60_000,
   );
+
+  test('the program of core is a callback that stops a run once the loss is below its option', async () => {
+    const [program = ''] = await blocksOf('core', 'js');
+    await writeFile(join(folder, 'plugin.mjs'), program);
+    const user = `
+      import plugin from './plugin.mjs';
+      const callback = plugin.create({ loss: 1 });
+      for (const loss of [2, 1, 0.5]) {
+        const reasons = [];
+        callback.onStep({ loss }, { stop: (reason) => reasons.push(reason) });
+        console.log(JSON.stringify(reasons));
+      }
+    `;
+    expect(await linesOf('core.mjs', user)).toEqual(['[]', '[]', '["a loss of 0.500"]']);
+  }, 60_000);
 
   test.each([
     ['plugins', pluginList],

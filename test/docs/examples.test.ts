@@ -47,7 +47,8 @@ describe('the documentation', () => {
   });
 
   it('gives a reason for every program that is not run', () => {
-    for (const { notRun } of blocks) if (notRun !== null) expect(notRun.split(' ').length).toBeGreaterThan(4);
+    const isTooShort = (reason: string): boolean => reason.split(' ').length <= 4;
+    expect(blocks.filter(({ notRun }) => notRun !== null && isTooShort(notRun))).toEqual([]);
   });
 
   it('has programs whose types are right', async () => {

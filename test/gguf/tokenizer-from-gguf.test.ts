@@ -82,6 +82,7 @@ describe('a tokenizer rebuilt from GGUF', () => {
         }),
       ),
     );
+    expect(fixture.texts.length).toBeGreaterThan(0);
     for (const { text, ids, ids_with_special: withSpecial, decoded } of fixture.texts) {
       expect(tokenizer.encode(text), text).toEqual(ids);
       expect(tokenizer.encode(text, { addSpecialTokens: true }), text).toEqual(withSpecial);
@@ -103,6 +104,7 @@ describe('a tokenizer rebuilt from GGUF', () => {
         }),
       ),
     );
+    expect(fixture.texts.length).toBeGreaterThan(0);
     for (const { text, ids, ids_with_special: withSpecial, decoded } of fixture.texts) {
       expect(tokenizer.encode(text), text).toEqual(ids);
       expect(tokenizer.encode(text, { addSpecialTokens: true }), text).toEqual(withSpecial);

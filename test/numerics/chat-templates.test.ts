@@ -43,6 +43,9 @@ const names = readdirSync(goldenPath('chat-templates'))
   .filter((file) => file !== 'golden.json')
   .map((file) => file.replace(/\.json$/, ''));
 
+/** Templates that write content only if it is a list of parts: the words of a message's text are not in the result. */
+const writesPartsOnly = /^(idefics3|llava_next|smolvlm)(_training)?$/;
+
 let tokenizer: FolderTokenizer;
 beforeAll(async () => {
   tokenizer = await loadTokenizer(goldenPath('tokenizers', 'qwen-bpe'));
@@ -118,6 +121,7 @@ describe.each(names)('%s', (name) => {
 
   it('says whose every turn is', () => {
     const renderer = rendererOf(name);
+    let found = 0;
     for (const { messages, tools } of index.conversations) {
       let rendered;
       try {
@@ -134,8 +138,10 @@ describe.each(names)('%s', (name) => {
         if (words === '' || !rendered.text.includes(words)) continue;
         expect(turn, `${message.content} has a turn`).not.toBeNull();
         expect(rendered.text.slice(turn?.start, turn?.end)).toContain(words);
+        found += 1;
       }
     }
+    expect(found > 0, 'some turns were compared').toBe(!writesPartsOnly.test(name));
   });
 });
 
@@ -202,10 +208,7 @@ describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${
 );
 
 describe('stop tokens', () => {
-  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'].filter((name) => names.includes(name)))(
-    'of %s are the one that ends its turns',
-    (name) => {
-      expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
-    },
-  );
+  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'])('of %s are the one that ends its turns', (name) => {
+    expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
+  });
 });

@@ -122,12 +122,14 @@ describe('replay', () => {
 
   it("keeps the batch's own rows and counts what it adds", async () => {
     const mixed = await play(await mixture({ ratio: 0.5, batches: old }), 0);
-    for (const [index, batch] of (await play(fresh, 0)).entries()) {
+    const own = await play(fresh, 0);
+    expect(own.length).toBeGreaterThan(0);
+    for (const [index, batch] of own.entries()) {
       const whole = mixed[index];
       if (whole === undefined) throw new Error('a batch is missing');
       for (let row = 0; row < batch.rows; row += 1) {
-        const own = batch.ids.subarray(row * batch.length, (row + 1) * batch.length);
-        expect(whole.ids.subarray(row * whole.length, row * whole.length + batch.length)).toEqual(own);
+        const ids = batch.ids.subarray(row * batch.length, (row + 1) * batch.length);
+        expect(whole.ids.subarray(row * whole.length, row * whole.length + batch.length)).toEqual(ids);
       }
       expect(whole.tokens).toBe(whole.segmentIds.reduce((sum, segment) => sum + (segment > 0 ? 1 : 0), 0));
       expect(whole.supervisedTokens).toBe(supervisedOf(whole).targets.length);
@@ -219,6 +221,8 @@ describe('replay', () => {
     const sums = (attachment.saveState().values as { readonly weights: readonly number[] }).weights;
     const weights = sums.map((sum, index) => sum - (sums[index - 1] ?? 0));
     const rows = (await play(old, 0)).flatMap((batch) => rowsOf(batch));
+    expect(rows.length).toBeGreaterThan(0);
+    expect(weights).toHaveLength(rows.length);
     // Each weight is the row's mean loss, here from the softmax of all its logits.
     for (const [index, row] of rows.entries()) {
       const batch: Batch = {

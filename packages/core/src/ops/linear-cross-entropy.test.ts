@@ -47,7 +47,9 @@ describe('linearCrossEntropy', () => {
     const actual = valueAndGradients((hidden, weight) =>
       linearCrossEntropy([{ hidden, targets }], weight, { chunk, softCap, weightGradient: true }),
     );
+    expect(expected).toHaveLength(3);
     for (const [part, numbers] of expected.entries()) {
+      expect(actual[part]).toHaveLength(numbers.length);
       for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
     }
   });
@@ -70,7 +72,9 @@ describe('linearCrossEntropy', () => {
     const actual = valueAndGradients((hidden, weight) =>
       linearCrossEntropy([{ hidden, targets, targetWeights }], weight, { chunk, softCap, weightGradient: true }),
     );
+    expect(expected).toHaveLength(3);
     for (const [part, numbers] of expected.entries()) {
+      expect(actual[part]).toHaveLength(numbers.length);
       for (const [index, number] of numbers.entries()) expect(actual[part]?.[index]).toBeCloseTo(number, 5);
     }
   });

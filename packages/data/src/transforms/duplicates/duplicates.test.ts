@@ -66,6 +66,7 @@ test('sketches give the Jaccard similarity: exactly for short texts, nearly for 
 
 test('the index finds what a comparison of all with all finds', () => {
   const texts = pairs.flatMap(({ a, b }) => [a, b]);
+  expect(texts.length).toBeGreaterThan(0);
   const index = createSimilarityIndex(0.7);
   texts.forEach((one, position) => {
     const hashes = shingleHashes(one);
