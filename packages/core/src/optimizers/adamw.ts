@@ -13,11 +13,14 @@ export interface AdamWOptions {
 interface Moments {
   readonly first: Tensor;
   readonly second: Tensor;
-  /** Updates this parameter has had: bias correction follows it, also where a parameter joined later. */
+  /** The number of updates of this parameter, for bias correction. Smaller for parameters that were added later. */
   readonly updates: number;
 }
 
-/** Adam with decoupled weight decay. State is keyed by parameter name and made at a parameter's first step. */
+/**
+ * Creates Adam with decoupled weight decay (Loshchilov & Hutter, 2019). The state is keyed by parameter name and
+ * created at the first update of a parameter.
+ */
 export function createAdamW(options: AdamWOptions): Optimizer {
   const moments = new Map<string, Moments>();
   const constants = { beta1: options.adamBeta1, beta2: options.adamBeta2, epsilon: options.adamEpsilon };
@@ -31,7 +34,8 @@ export function createAdamW(options: AdamWOptions): Optimizer {
     return made;
   };
   const momentsOf = (name: string, parameter: Tensor): Moments =>
-    moments.get(name) ?? replace(name, { first: noMoment(parameter), second: noMoment(parameter), updates: 0 });
+    moments.get(name) ??
+    replace(name, { first: initialMoment(parameter), second: initialMoment(parameter), updates: 0 });
 
   const update = (name: string, parameter: Variable, gradient: Tensor, scalars: Scalars, step: OptimizerStep): void => {
     const before = momentsOf(name, parameter);
@@ -84,9 +88,13 @@ export function createAdamW(options: AdamWOptions): Optimizer {
         const first = tensors.get(`${name}.firstMoment`);
         const second = tensors.get(`${name}.secondMoment`);
         if (first === undefined || second === undefined) {
-          throw new WhetstoneError('CHECKPOINT_INVALID', "The optimizer's state lacks the moments of a parameter.", {
-            place: { tensor: name },
-          });
+          throw new WhetstoneError(
+            'CHECKPOINT_INVALID',
+            'The state of the optimizer lacks the moments of a parameter.',
+            {
+              place: { tensor: name },
+            },
+          );
         }
         replace(name, { first: first.clone(), second: second.clone(), updates });
       }
@@ -102,18 +110,18 @@ export function createAdamW(options: AdamWOptions): Optimizer {
 }
 
 /**
- * Parameters up to this size begin with zeros that the host gives: they take no operation each, and come to the device
- * with the first update. Larger ones had better lie beside the weights.
+ * The moments of parameters up to this size start as zeros in host memory. They need no operation, and are copied to
+ * the device with the first update. Those of larger parameters are created on the device, next to the weights.
  */
-const SMALL = 2 ** 16;
+const MAX_HOST_MOMENT_SIZE = 2 ** 16;
 
-/** The zeros that a parameter's moments begin with. */
-const noMoment = (parameter: Tensor): Tensor =>
-  parameter.size > SMALL ? zerosLike(parameter) : zeros(parameter.shape);
+/** Returns the initial value of a parameter's moments. */
+const initialMoment = (parameter: Tensor): Tensor =>
+  parameter.size > MAX_HOST_MOMENT_SIZE ? zerosLike(parameter) : zeros(parameter.shape);
 
 type Scalars = (value: number) => Scalar;
 
-/** One tensor for each number of a step: parameters share their scalars. */
+/** Creates scalar tensors. Parameters share the tensors of equal numbers within a step. */
 function createScalars(): Scalars & { dispose(): void } {
   const made = new Map<number, Scalar>();
   const get = (value: number): Scalar => {
@@ -131,7 +139,7 @@ function createScalars(): Scalars & { dispose(): void } {
 function updatesOf(values: unknown): Record<string, number> {
   const updates = typeof values === 'object' && values !== null && 'updates' in values ? values.updates : undefined;
   if (typeof updates !== 'object' || updates === null) {
-    throw new WhetstoneError('CHECKPOINT_INVALID', "The optimizer's state is not one of adamw.");
+    throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the optimizer was not written by adamw.');
   }
   return updates as Record<string, number>;
 }

@@ -1,10 +1,10 @@
 /**
- * Names of biases and norms as transformers' Trainer leaves them out, and GPT-2's `ln_1`, `ln_2`, `ln_f`, which are
- * LayerNorms.
+ * Names of parameters without weight decay: biases and norms, as in transformers' Trainer, and the LayerNorms of GPT-2
+ * (`ln_1`, `ln_2`, `ln_f`).
  */
-const undecayed = /bias|layernorm|rmsnorm|(^|\.)norm(\.|$)|_norm(\.|$)|(^|\.)ln_[a-z0-9]+(\.|$)/i;
+const namesWithoutDecay = /bias|layernorm|rmsnorm|(^|\.)norm(\.|$)|_norm(\.|$)|(^|\.)ln_[a-z0-9]+(\.|$)/i;
 
-/** Whether weight decay applies to a parameter of that name: to every one but biases and norms. */
+/** Returns whether weight decay applies to a parameter: true for all parameters except biases and norms. */
 export function weightDecayApplies(name: string): boolean {
-  return !undecayed.test(name);
+  return !namesWithoutDecay.test(name);
 }

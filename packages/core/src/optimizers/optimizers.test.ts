@@ -17,7 +17,7 @@ const stepOf = (update: number, changes: Partial<OptimizerStep> = {}): Optimizer
   ...changes,
 });
 
-/** A variable with one element, 1. */
+/** Returns a variable with the single element 1. */
 function one(): tf.Variable {
   const initial = tf.tensor1d([1]);
   const variable = tf.variable(initial);
@@ -25,7 +25,7 @@ function one(): tf.Variable {
   return variable;
 }
 
-/** Applies one gradient to one parameter `weight` and gives its value. */
+/** Applies a gradient to the parameter `weight` and returns its new value. */
 function apply(optimizer: Optimizer, variable: tf.Variable, gradient: number, step: OptimizerStep): number {
   const tensor = tf.tensor1d([gradient]);
   optimizer.apply(new Map([['weight', variable]]), new Map([['weight', tensor]]), step);
@@ -40,10 +40,10 @@ describe('adamw', () => {
     if (tf.getKernel(ADAMW_KERNEL, 'cpu') !== undefined) tf.unregisterKernel(ADAMW_KERNEL, 'cpu');
   });
 
-  it('gives worked numbers', () => {
+  it('computes the updates that are derived by hand', () => {
     const optimizer = createAdamW(options);
     const variable = one();
-    // Step 1: m̂ = g, v̂ = g²: the step is the rate against the gradient's sign. 1 · (1 − 0.1 · 0.5) − 0.1.
+    // Step 1: m̂ = g, v̂ = g², so that the update is −rate · sign(g): 1 · (1 − 0.1 · 0.5) − 0.1.
     expect(apply(optimizer, variable, 2, stepOf(1))).toBeCloseTo(0.85, 6);
     // Step 2, g = −1: m = 0.9 · 0.2 − 0.1 = 0.08, m̂ = 0.08 / 0.19; v = 0.99 · 0.04 + 0.01 = 0.0496, v̂ = 0.0496 /
     // 0.0199.
@@ -53,7 +53,7 @@ describe('adamw', () => {
     variable.dispose();
   });
 
-  it('scales the rate by parameter and leaves out decay', () => {
+  it('applies the learning-rate factor of a parameter, and no decay if excluded', () => {
     const optimizer = createAdamW(options);
     const variable = one();
     expect(apply(optimizer, variable, 2, stepOf(1, { learningRateScale: () => 3, decays: () => false }))).toBeCloseTo(
@@ -64,7 +64,7 @@ describe('adamw', () => {
     variable.dispose();
   });
 
-  it('hands the update to the fused kernel of a backend', () => {
+  it('uses the fused kernel of a backend', () => {
     tf.registerKernel({
       kernelName: ADAMW_KERNEL,
       backendName: 'cpu',
@@ -90,7 +90,7 @@ describe('adamw', () => {
     variable.dispose();
   });
 
-  it('keeps its state by name: a parameter may join later and start from nothing', () => {
+  it('keys its state by name: a parameter added later starts with new moments', () => {
     const optimizer = createAdamW({ ...options, weightDecay: 0 });
     const [early, late] = [one(), one()];
     const gradient = tf.tensor1d([2]);
@@ -106,13 +106,13 @@ describe('adamw', () => {
       ]),
       stepOf(2),
     );
-    // The late one's first update is a whole step, bias-corrected for its own count.
+    // The first update of the late parameter is a full step, with bias correction for its own count.
     expect(late.dataSync()[0]).toBeCloseTo(0.9, 6);
     tf.dispose([early, late, gradient]);
     optimizer.dispose();
   });
 
-  it('makes moments beforehand, once, and saves those of parameters that were updated', () => {
+  it('creates moments in advance, once, and saves only those of updated parameters', () => {
     const [prepared, plain] = [createAdamW(options), createAdamW(options)];
     const [first, second, idle] = [one(), one(), one()];
     const parameters = new Map([
@@ -131,7 +131,7 @@ describe('adamw', () => {
     plain.dispose();
   });
 
-  it('refuses a state without its moments', () => {
+  it('rejects a state without moments', () => {
     const load = (values: object): void =>
       createAdamW(options).loadState({ tensors: new Map(), values: values as never });
     expect(() => load({ updates: { weight: 1 } })).toThrow(
@@ -142,7 +142,7 @@ describe('adamw', () => {
 });
 
 describe('sgd', () => {
-  it('gives worked numbers with momentum and decay', () => {
+  it('computes the updates with momentum and decay that are derived by hand', () => {
     const optimizer = createSgd({ momentum: 0.5, weightDecay: 1 });
     const variable = one();
     expect(apply(optimizer, variable, 2, stepOf(1))).toBeCloseTo(1 * 0.9 - 0.2, 6);
@@ -157,7 +157,7 @@ it.each([
   ['adamw', () => createAdamW(options)],
   ['sgd with momentum', () => createSgd({ momentum: 0.9, weightDecay: 0 })],
   ['sgd', () => createSgd({ momentum: 0, weightDecay: 0.1 })],
-])('%s goes on exactly from its saved state and leaves no tensor behind', (_, create) => {
+])('%s continues exactly from its saved state and leaks no tensor', (_, create) => {
   const before = tf.memory().numTensors;
   const run = (interrupted: boolean): number => {
     const variable = one();
@@ -179,7 +179,7 @@ it.each([
   expect(tf.memory().numTensors).toBe(before);
 });
 
-it('weight decay leaves out biases and norms', () => {
+it('weight decay is not applied to biases and norms', () => {
   const decays = [
     'model.embed_tokens.weight',
     'lm_head.weight',
@@ -187,7 +187,7 @@ it('weight decay leaves out biases and norms', () => {
     'transformer.h.0.attn.c_attn.weight',
     'prompt_embeddings',
   ];
-  const left = [
+  const excluded = [
     'model.norm.weight',
     'model.layers.0.input_layernorm.weight',
     'model.layers.0.self_attn.q_norm.weight',
@@ -196,5 +196,5 @@ it('weight decay leaves out biases and norms', () => {
     'transformer.ln_f.weight',
   ];
   expect(decays.filter((name) => !weightDecayApplies(name))).toEqual([]);
-  expect(left.filter((name) => weightDecayApplies(name))).toEqual([]);
+  expect(excluded.filter((name) => weightDecayApplies(name))).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** The built-in optimizers: names and options. Their code is loaded when one is created. */
+/** The plugins of the built-in optimizers. The code of an optimizer is loaded when it is created. */
 import { definePlugin } from '../contract/plugin.js';
 
 const adamwSchema = {
@@ -9,27 +9,27 @@ const adamwSchema = {
       type: 'number',
       minimum: 0,
       default: 0,
-      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
+      description: 'The decoupled weight decay per unit of learning rate. Not applied to biases and norms.',
     },
     adamBeta1: {
       type: 'number',
       minimum: 0,
       exclusiveMaximum: 1,
       default: 0.9,
-      description: 'Decay of the first moment.',
+      description: 'The decay rate of the first moment.',
     },
     adamBeta2: {
       type: 'number',
       minimum: 0,
       exclusiveMaximum: 1,
       default: 0.999,
-      description: 'Decay of the second moment.',
+      description: 'The decay rate of the second moment.',
     },
     adamEpsilon: {
       type: 'number',
       exclusiveMinimum: 0,
       default: 1e-8,
-      description: 'Added to the root of the second moment.',
+      description: 'The number added to the square root of the second moment.',
     },
   },
   required: ['weightDecay', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
@@ -41,7 +41,7 @@ export const adamw = definePlugin({
   name: 'adamw',
   description: 'Adam with decoupled weight decay.',
   configSchema: adamwSchema,
-  // The options are copied: the optimizer reads them at its first update, after unread keys were reported.
+  // Spreading reads all options now. The optimizer itself reads them later, after unread keys have been reported.
   create: async (options) => {
     const { createAdamW } = await import('./adamw.js');
     return createAdamW({ ...options });
@@ -52,12 +52,18 @@ const sgdSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    momentum: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0 },
+    momentum: {
+      type: 'number',
+      minimum: 0,
+      exclusiveMaximum: 1,
+      default: 0,
+      description: 'The share of the previous update direction that is added to the gradient.',
+    },
     weightDecay: {
       type: 'number',
       minimum: 0,
       default: 0,
-      description: 'Decoupled decay per unit of learning rate; biases and norms are left out.',
+      description: 'The decoupled weight decay per unit of learning rate. Not applied to biases and norms.',
     },
   },
   required: ['momentum', 'weightDecay'],
@@ -67,9 +73,9 @@ export const sgd = definePlugin({
   apiVersion: 1,
   kind: 'optimizer',
   name: 'sgd',
-  description: 'Stochastic gradient descent, with momentum where asked.',
+  description: 'Stochastic gradient descent with optional momentum.',
   configSchema: sgdSchema,
-  // The options are copied: the optimizer reads them at its first update, after unread keys were reported.
+  // Spreading reads all options now. The optimizer itself reads them later, after unread keys have been reported.
   create: async (options) => {
     const { createSgd } = await import('./sgd.js');
     return createSgd({ ...options });

@@ -6,7 +6,7 @@ export interface SgdOptions {
   readonly weightDecay: number;
 }
 
-/** Stochastic gradient descent with momentum b ← momentum · b + g, p ← p · (1 − rate · decay) − rate · b. */
+/** Creates stochastic gradient descent: b ← momentum · b + g; p ← p · (1 − rate · decay) − rate · b. */
 export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
   const velocities = new Map<string, Tensor>();
   const replace = (name: string, velocity: Tensor): void => {

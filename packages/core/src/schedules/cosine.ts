@@ -4,14 +4,19 @@ import { countWarmupSteps, progressAfterWarmup, warmupSteps, withWarmup } from '
 
 export interface CosineOptions {
   readonly warmupSteps: number;
-  /** Waves over the run; 0.5 falls once from 1 to 0. */
+  /** The number of cosine periods in the run; 0.5 decreases once from 1 to 0. */
   readonly numCycles: number;
 }
 
+/** Returns a cosine between 1 and 0 with `cycles` periods. */
 const wave = (cycles: number, progress: number): number => 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * progress));
+/** Maps factors from [0, 1] to [floor, 1]. */
 const raised = (factor: number, floor: number): number => Math.max(0, factor * (1 - floor) + floor);
 
-/** Follows a cosine from 1 after warmup (Loshchilov & Hutter, 2017, without restarts). */
+/**
+ * Returns a schedule that follows a cosine from 1 after warmup to `floor` (Loshchilov & Hutter, 2017, without
+ * restarts).
+ */
 export function cosineSchedule({ numCycles, ...options }: CosineOptions, inputs: ScheduleInputs, floor = 0): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) =>
@@ -19,7 +24,7 @@ export function cosineSchedule({ numCycles, ...options }: CosineOptions, inputs:
   );
 }
 
-/** A cosine that starts anew `numCycles` times and ends at 0. */
+/** Returns a schedule of `numCycles` cosines after warmup, each from 1 to 0 (Loshchilov & Hutter, 2017). */
 function cosineWithRestartsSchedule({ numCycles, ...options }: CosineOptions, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) => {
@@ -28,24 +33,25 @@ function cosineWithRestartsSchedule({ numCycles, ...options }: CosineOptions, in
   });
 }
 
+/** The minimum learning rate of a schedule. At most one of the options is set. */
 export interface FloorOptions {
-  /** The least rate, absolute. */
+  /** The minimum as an absolute rate. */
   readonly minLr?: number;
-  /** The least rate, as a ratio of the base rate. */
+  /** The minimum as a ratio of the base rate. */
   readonly minLrRate?: number;
 }
 
 const floorOf = ({ minLr, minLrRate }: FloorOptions, { learningRate }: ScheduleInputs): number =>
   minLr === undefined ? (minLrRate ?? 0) : minLr / learningRate;
 
-/** A cosine that ends at a least rate instead of 0. */
+/** Returns a schedule that follows a cosine to the minimum rate. */
 function cosineWithMinLrSchedule(options: CosineOptions & FloorOptions, inputs: ScheduleInputs): Schedule {
   return cosineSchedule(options, inputs, floorOf(options, inputs));
 }
 
 /**
- * As {@link cosineWithMinLrSchedule}, but counted from step 1: warmup starts above 0, at `warmupLrRate` where that is
- * given.
+ * Returns {@link cosineWithMinLrSchedule} with steps counted from 1, so that warmup starts above 0. If `warmupLrRate`
+ * is set, warmup starts at that ratio of the base rate.
  */
 function cosineWarmupWithMinLrSchedule(
   options: CosineOptions & FloorOptions & { readonly warmupLrRate?: number },
@@ -66,21 +72,26 @@ const numCycles = {
   type: 'number',
   exclusiveMinimum: 0,
   default: 0.5,
-  description: 'Waves over the run; 0.5 falls once from the base rate.',
+  description: 'The number of cosine periods in the run; 0.5 decreases once from the base rate.',
 } as const;
 const floors = {
-  minLr: { type: 'number', minimum: 0, description: 'The least rate, absolute.' },
-  minLrRate: { type: 'number', minimum: 0, maximum: 1, description: 'The least rate, as a ratio of the base rate.' },
+  minLr: { type: 'number', minimum: 0, description: 'The minimum learning rate, as an absolute value.' },
+  minLrRate: {
+    type: 'number',
+    minimum: 0,
+    maximum: 1,
+    description: 'The minimum learning rate, as a ratio of the base rate.',
+  },
 } as const;
 const base = { type: 'object', additionalProperties: false, required: ['warmupSteps', 'numCycles'] } as const;
-/** One of the two floors, not both. */
+/** Exactly one of the two minimum rates is required. */
 const oneFloor = { oneOf: [{ required: ['minLr'] }, { required: ['minLrRate'] }] } as const;
 
 export const cosine = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'cosine',
-  description: 'Falls to 0 along a cosine.',
+  description: 'Decreases to 0 along a cosine.',
   configSchema: { ...base, properties: { warmupSteps, numCycles } } as const,
   create: (options) => (inputs: ScheduleInputs) => cosineSchedule(options, inputs),
 });
@@ -89,8 +100,14 @@ export const cosineWithRestarts = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'cosine_with_restarts',
-  description: 'Falls along a cosine several times, starting anew each time.',
-  configSchema: { ...base, properties: { warmupSteps, numCycles: { ...numCycles, default: 1 } } } as const,
+  description: 'Decreases along a cosine several times, with a restart at the base rate each time.',
+  configSchema: {
+    ...base,
+    properties: {
+      warmupSteps,
+      numCycles: { ...numCycles, default: 1, description: 'The number of cosines in the run.' },
+    },
+  } as const,
   create: (options) => (inputs: ScheduleInputs) => cosineWithRestartsSchedule(options, inputs),
 });
 
@@ -98,7 +115,7 @@ export const cosineWithMinLr = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'cosine_with_min_lr',
-  description: 'Falls to a least rate along a cosine.',
+  description: 'Decreases to a minimum rate along a cosine.',
   configSchema: { ...base, ...oneFloor, properties: { warmupSteps, numCycles, ...floors } } as const,
   create: (options: CosineOptions & FloorOptions) => (inputs: ScheduleInputs) =>
     cosineWithMinLrSchedule(options, inputs),
@@ -108,7 +125,7 @@ export const cosineWarmupWithMinLr = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'cosine_warmup_with_min_lr',
-  description: 'Falls to a least rate along a cosine; warmup starts above 0.',
+  description: 'Decreases to a minimum rate along a cosine; warmup starts above 0.',
   configSchema: {
     ...base,
     ...oneFloor,
@@ -120,7 +137,7 @@ export const cosineWarmupWithMinLr = definePlugin({
         type: 'number',
         minimum: 0,
         maximum: 1,
-        description: 'Where warmup starts, as a ratio of the base rate.',
+        description: 'The learning rate at the start of warmup, as a ratio of the base rate.',
       },
     },
   } as const,

@@ -1,4 +1,6 @@
-/** Learning-rate schedules: pure functions of the updates done, equal to those of transformers' `get_scheduler`. */
+/**
+ * Learning-rate schedules: pure functions of the number of updates, equal to those of transformers' `get_scheduler`.
+ */
 import type { Plugin } from '../contract/plugin.js';
 import { constant, constantWithWarmup } from './constant.js';
 import { cosine, cosineWarmupWithMinLr, cosineWithMinLr, cosineWithRestarts } from './cosine.js';

@@ -4,11 +4,14 @@ import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
 
 export interface InverseSqrtOptions {
   readonly warmupSteps: number;
-  /** Steps over which the rate halves its square; the warmup's length, or 10,000, where it is left out. */
+  /**
+   * The number of steps after which the square of the rate is halved. Default: the warmup steps, or 10,000 without
+   * warmup.
+   */
   readonly timescale?: number;
 }
 
-/** 1 ÷ √(1 + steps since warmup ÷ timescale). */
+/** Returns the schedule 1 ÷ √(1 + steps since warmup ÷ timescale). */
 function inverseSqrtSchedule(options: InverseSqrtOptions, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   const timescale = options.timescale ?? (warmup || 10_000);
@@ -23,7 +26,9 @@ const configSchema = {
     timescale: {
       type: 'integer',
       minimum: 1,
-      description: "Steps; the warmup's length, or 10,000, where it is left out.",
+      description:
+        'The number of steps after which the square of the rate is halved. Default: the number of warmup steps, or ' +
+        '10,000 without warmup.',
     },
   },
   required: ['warmupSteps'],
@@ -33,7 +38,7 @@ export const inverseSqrt = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'inverse_sqrt',
-  description: 'Falls with the root of the steps.',
+  description: 'Decreases with the inverse square root of the number of steps.',
   configSchema,
   create: (options: InverseSqrtOptions) => (inputs: ScheduleInputs) => inverseSqrtSchedule(options, inputs),
 });

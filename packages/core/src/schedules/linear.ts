@@ -2,7 +2,7 @@ import type { Schedule } from '../contract/optimizer.js';
 import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, progressAfterWarmup, warmupSteps, withWarmup } from './warmup.js';
 
-/** From 1 down to 0 in a straight line after warmup. */
+/** Returns a schedule that decreases linearly from 1 after warmup to 0 at the last step. */
 function linearSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
   return withWarmup(warmup, (step) => Math.max(0, 1 - progressAfterWarmup(step, warmup, inputs.totalSteps)));
@@ -19,7 +19,7 @@ export const linear = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'linear',
-  description: 'Falls to 0 in a straight line.',
+  description: 'Decreases linearly to 0 after warmup.',
   configSchema,
   create: (options) => (inputs: ScheduleInputs) => linearSchedule(options, inputs),
 });

@@ -4,12 +4,12 @@ import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
 
 interface PolynomialOptions {
   readonly warmupSteps: number;
-  /** The rate at the end, absolute. */
+  /** The learning rate at the last step, as an absolute value. */
   readonly lrEnd: number;
   readonly power: number;
 }
 
-/** From the base rate to `lrEnd` as a power of what remains. */
+/** Returns a schedule whose distance to `lrEnd` is proportional to (share of steps that remain)^power. */
 function polynomialSchedule({ lrEnd, power, ...options }: PolynomialOptions, inputs: ScheduleInputs): Schedule {
   const { totalSteps, learningRate } = inputs;
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
@@ -25,8 +25,13 @@ const configSchema = {
   additionalProperties: false,
   properties: {
     warmupSteps,
-    lrEnd: { type: 'number', minimum: 0, default: 1e-7, description: 'The rate at the end, absolute.' },
-    power: { type: 'number', exclusiveMinimum: 0, default: 1, description: '1 is a straight line.' },
+    lrEnd: {
+      type: 'number',
+      minimum: 0,
+      default: 1e-7,
+      description: 'The learning rate at the last step, as an absolute value.',
+    },
+    power: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'The exponent; 1 is a linear decrease.' },
   },
   required: ['warmupSteps', 'lrEnd', 'power'],
 } as const;
@@ -35,7 +40,7 @@ export const polynomial = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'polynomial',
-  description: 'Falls to an end rate as a power of what remains.',
+  description: 'Decreases polynomially to an end rate.',
   configSchema,
   create: (options) => (inputs: ScheduleInputs) => polynomialSchedule(options, inputs),
 });

@@ -9,12 +9,15 @@ interface WarmupStableDecayOptions {
   readonly numDecaySteps: number;
   readonly warmupType: Shape;
   readonly decayType: Shape;
-  /** The least rate, as a ratio of the base rate. */
+  /** The minimum rate, as a ratio of the base rate. */
   readonly minLrRatio: number;
   readonly numCycles: number;
 }
 
-/** Rises, stays, and falls over the last `numDecaySteps` (Hu et al., MiniCPM, 2024). */
+/**
+ * Returns a schedule with warmup, a constant phase, and a decay over the last `numDecaySteps` (Hu et al., 2024,
+ * MiniCPM).
+ */
 function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inputs: ScheduleInputs): Schedule {
   const { numDecaySteps, minLrRatio, numCycles } = options;
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
@@ -29,37 +32,40 @@ function warmupStableDecaySchedule(options: WarmupStableDecayOptions, inputs: Sc
   };
 }
 
+/** Returns the factor during warmup, from 0 to 1. */
 function rise(shape: Shape, progress: number): number {
   if (shape === 'linear') return progress;
   return shape === 'cosine' ? 0.5 * (1 - Math.cos(Math.PI * progress)) : 1 - Math.sqrt(1 - progress);
 }
 
+/** Returns the factor during decay, from 1 to 0. */
 function fall(shape: Shape, progress: number, cycles: number): number {
   if (shape === 'linear') return 1 - progress;
   return shape === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * cycles * 2 * progress)) : 1 - Math.sqrt(progress);
 }
 
-const shapes = { enum: ['linear', 'cosine', '1-sqrt'] } as const;
+const shapeOption = (value: Shape, description: string) =>
+  ({ enum: ['linear', 'cosine', '1-sqrt'], default: value, description }) as const;
 const configSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
     warmupSteps,
-    numDecaySteps: { type: 'integer', minimum: 1, description: 'Steps of the fall at the end.' },
-    warmupType: { ...shapes, default: 'linear' },
-    decayType: { ...shapes, default: 'cosine' },
+    numDecaySteps: { type: 'integer', minimum: 1, description: 'The number of steps of the decay at the end.' },
+    warmupType: shapeOption('linear', 'The shape of the increase during warmup.'),
+    decayType: shapeOption('cosine', 'The shape of the decay.'),
     minLrRatio: {
       type: 'number',
       minimum: 0,
       maximum: 1,
       default: 0,
-      description: 'The least rate, as a ratio of the base rate.',
+      description: 'The minimum learning rate, as a ratio of the base rate.',
     },
     numCycles: {
       type: 'number',
       exclusiveMinimum: 0,
       default: 0.5,
-      description: 'Waves of a cosine fall; 0.5 falls once.',
+      description: 'The number of periods of a cosine decay; 0.5 decreases once.',
     },
   },
   required: ['warmupSteps', 'numDecaySteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
@@ -69,7 +75,7 @@ export const warmupStableDecay = definePlugin({
   apiVersion: 1,
   kind: 'schedule',
   name: 'warmup_stable_decay',
-  description: 'Rises, stays, and falls at the end.',
+  description: 'Warmup, a constant phase, and a decay at the end.',
   configSchema,
   create: (options) => (inputs: ScheduleInputs) => warmupStableDecaySchedule(options, inputs),
 });

@@ -1,27 +1,30 @@
 import type { Schedule } from '../contract/optimizer.js';
 import type { ScheduleInputs } from '../contract/plugin.js';
 
-/** The option that every schedule has. */
+/** The schema of the option `warmupSteps`, which every schedule has. */
 export const warmupSteps = {
   type: 'number',
   minimum: 0,
   default: 0,
   description:
-    'Steps over which the rate rises linearly from 0; below 1: a ratio of all steps. The very first update ' +
-    'then has rate 0.',
+    'The number of steps during which the learning rate increases linearly from 0; below 1: a ratio of all steps. ' +
+    'With warmup, the first update has rate 0.',
 } as const;
 
-/** The number of warmup steps that an option means: below 1 it is a ratio of all steps, rounded up. */
+/**
+ * Returns the number of warmup steps. Below 1 the option is a ratio of all steps and rounded up, otherwise rounded
+ * down.
+ */
 export function countWarmupSteps(option: number, { totalSteps }: ScheduleInputs): number {
   return option < 1 ? Math.ceil(option * totalSteps) : Math.floor(option);
 }
 
-/** Linear warmup from 0, then `after`, which is given the step itself. */
+/** Returns a schedule with linear warmup from 0, followed by `after`, which gets the step counted from the start. */
 export function withWarmup(warmup: number, after: Schedule): Schedule {
   return (step) => (step < warmup ? step / Math.max(1, warmup) : after(step));
 }
 
-/** Fraction of the way from the end of warmup to the last step; above 1 beyond it. */
+/** Returns the progress from the end of warmup (0) to the last step (1); more than 1 after it. */
 export function progressAfterWarmup(step: number, warmup: number, totalSteps: number): number {
   return (step - warmup) / Math.max(1, totalSteps - warmup);
 }
