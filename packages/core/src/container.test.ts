@@ -31,7 +31,7 @@ function failureOf(action: () => unknown): WhetstoneError {
 }
 
 describe('createServices', () => {
-  it('names a token that nobody registered', () => {
+  it('reports a token that is not registered', () => {
     const error = failureOf(() => createServices([]).get(CLOCK));
     expect([error.code, error.message, error.details]).toEqual([
       'SERVICE_NOT_REGISTERED',
@@ -40,24 +40,24 @@ describe('createServices', () => {
     ]);
   });
 
-  it('gives what was registered last', () => {
+  it('returns the service that was registered last', () => {
     const other: Clock = { ...clock, now: () => 2 };
     expect(createServices([provide(CLOCK, clock), provide(CLOCK, other)]).get(CLOCK)).toBe(other);
   });
 
-  it('constructs a class with its tokens, once', () => {
+  it('constructs a class with the services of its tokens, once', () => {
     const services = createServices([provide(CLOCK, clock), provideClass(GREETER, ClockGreeter)]);
     expect(services.get(GREETER).greet()).toBe('hello at 1');
     expect(services.get(GREETER)).toBe(services.get(GREETER));
   });
 
-  it('names the token that a class lacks, instead of constructing anything silently', () => {
+  it('reports a token that a class requires and that is not registered', () => {
     expect(failureOf(() => createServices([provideClass(GREETER, ClockGreeter)]).get(GREETER)).details).toEqual({
       token: 'CLOCK',
     });
   });
 
-  it('refuses a class with a parameter that has no token', () => {
+  it('rejects a class with a parameter without a token', () => {
     @injectable()
     class Silent {
       constructor(
@@ -71,7 +71,7 @@ describe('createServices', () => {
     expect(failureOf(() => provideClass(GREETER, Silent)).details).toEqual({ class: 'Silent', parameter: 0 });
   });
 
-  it('disposes what factories and classes made, the last first, and nothing else', async () => {
+  it('disposes only services of factories and classes, in reverse order', async () => {
     const order: string[] = [];
     const disposable = (name: string) => ({ dispose: () => void order.push(name), greet: () => name });
     const A = Symbol('a') as Token<Greeter>;
@@ -92,7 +92,7 @@ describe('createServices', () => {
     expect(greeter.disposed).toBe(true);
   });
 
-  it('shares nothing with another container', () => {
+  it('shares no service with other containers', () => {
     const registrations = [provide(CLOCK, clock), provideClass(GREETER, ClockGreeter)];
     expect(createServices(registrations).get(GREETER)).not.toBe(createServices(registrations).get(GREETER));
     expect(createServices([]).has(CLOCK)).toBe(false);

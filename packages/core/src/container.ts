@@ -4,10 +4,10 @@ import { WhetstoneError, type Token } from './contract/index.js';
 
 export { inject, injectable } from 'tsyringe';
 
-/** A class whose constructor parameters all carry `@inject(TOKEN)`. */
+/** A class whose constructor parameters all have `@inject(TOKEN)`. */
 export type ServiceClass<T> = new (...parameters: never[]) => T;
 
-/** What is registered for a token: made by {@link provide}, {@link provideFactory} or {@link provideClass}. */
+/** A service for a token: the result of {@link provide}, {@link provideFactory} or {@link provideClass}. */
 export interface ServiceRegistration {
   readonly token: symbol;
   /** Registers the service in the container of a run. */
@@ -16,18 +16,22 @@ export interface ServiceRegistration {
 
 /** The services of one run. */
 export interface Services {
-  /** Throws `SERVICE_NOT_REGISTERED` with the token's name. */
+  /**
+   * Returns the service of a token.
+   *
+   * @throws `SERVICE_NOT_REGISTERED` if no service is registered for the token
+   */
   get<T>(token: Token<T>): T;
-  /** Whether a service is registered for the token. */
+  /** Returns whether a service is registered for the token. */
   has<T>(token: Token<T>): boolean;
   /**
-   * Disposes what factories and classes made, the last first. What was registered ready-made belongs to whoever made
-   * it.
+   * Disposes the services that factories and classes created, in reverse order of creation. Services that were
+   * registered with {@link provide} are not disposed: the caller owns them.
    */
   dispose(): Promise<void>;
 }
 
-const nameOf = (token: symbol): string => (token.description ?? 'a nameless token').replace(/^whetstone\./, '');
+const nameOf = (token: symbol): string => (token.description ?? 'a token without a name').replace(/^whetstone\./, '');
 
 function notRegistered(token: symbol, cause?: unknown): WhetstoneError {
   return new WhetstoneError('SERVICE_NOT_REGISTERED', `No service is registered for ${nameOf(token)}.`, {
@@ -37,12 +41,12 @@ function notRegistered(token: symbol, cause?: unknown): WhetstoneError {
   });
 }
 
-/** Registers a ready-made service. */
+/** Registers an existing object as a service. The caller owns it. */
 export function provide<T>(token: Token<T>, value: T): ServiceRegistration {
   return { token, register: (container) => container.register(token as InjectionToken<T>, { useValue: value }) };
 }
 
-/** Registers a service that is made when it is first asked for, once a run, and disposed with the run. */
+/** Registers a service that is created at its first use, once per run, and disposed when the run ends. */
 export function provideFactory<T>(token: Token<T>, create: (services: Services) => T): ServiceRegistration {
   return {
     token,
@@ -62,16 +66,17 @@ interface InjectedToken {
   readonly isOptional?: boolean;
 }
 
-/** What `@inject` noted for each parameter of a constructor. */
+/** Returns the tokens that `@inject` recorded, by the index of the constructor's parameter. */
 function injectedTokens(type: ServiceClass<unknown>): Readonly<Record<number, InjectedToken>> {
   return (Reflect.getOwnMetadata('injectionTokens', type) ?? {}) as Readonly<Record<number, InjectedToken>>;
 }
 
 /**
- * Registers an `@injectable()` class. Every parameter of its constructor must carry `@inject(TOKEN)` with a token, not
- * a class: tsyringe would make a class that nobody registered, silently.
+ * Registers an `@injectable()` class as a service, which is created at its first use and disposed when the run ends.
+ * Every parameter of its constructor must have `@inject(TOKEN)` with a token instead of a class, because tsyringe
+ * silently constructs classes that are not registered.
  *
- * @throws WhetstoneError `SERVICE_NOT_REGISTERED` for a parameter without a token
+ * @throws `SERVICE_NOT_REGISTERED` if a parameter has no token
  */
 export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): ServiceRegistration {
   const tokens = injectedTokens(type);
@@ -81,7 +86,7 @@ export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): Service
         'SERVICE_NOT_REGISTERED',
         `Parameter ${index + 1} of the constructor of ${type.name} has no token.`,
         {
-          hint: 'Put @inject(TOKEN) before it, with a token of the contract.',
+          hint: 'Add @inject(TOKEN) to the parameter, with a token of the contract.',
           details: { class: type.name, parameter: index },
         },
       );
@@ -104,8 +109,7 @@ export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): Service
 }
 
 /**
- * The container of one run: a child of tsyringe's, so that runs share nothing. A later registration of a token replaces
- * an earlier one.
+ * Creates the services of one run, in a container of its own. A later registration of a token replaces an earlier one.
  */
 export function createServices(registrations: readonly ServiceRegistration[]): Services {
   const container = root.createChildContainer();

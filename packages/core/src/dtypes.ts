@@ -1,8 +1,9 @@
 /**
- * Element types of the safetensors format, and how their bytes become numbers. Little-endian throughout, as the format
- * and every host of Node is.
+ * Element types of the safetensors format and their conversion to numbers. All bytes are little-endian, as in the
+ * format and on all platforms that Node supports.
  */
 
+/** The size of an element in bytes, by dtype. */
 export const bytesPerElement = {
   BOOL: 1,
   U8: 1,
@@ -23,7 +24,7 @@ export const bytesPerElement = {
 
 export type SafetensorsDtype = keyof typeof bytesPerElement;
 
-/** The dtypes that weights can be written as from float32. */
+/** The dtypes in which float32 weights can be written. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16';
 
 export type TensorData =
@@ -38,14 +39,12 @@ export type TensorData =
   | BigInt64Array
   | BigUint64Array;
 
+/** Returns whether a value is the name of a dtype of the safetensors format. */
 export function isSafetensorsDtype(name: unknown): name is SafetensorsDtype {
   return typeof name === 'string' && Object.hasOwn(bytesPerElement, name);
 }
 
-/**
- * Views `bytes` (aligned, little-endian) as elements of `dtype`; half-precision and 8-bit floats stay their bit
- * patterns.
- */
+/** Returns a typed array on `bytes`, which must be aligned. The elements of F16, BF16 and F8 are bit patterns. */
 export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
   const { buffer, byteOffset } = bytes;
   const length = bytes.byteLength / bytesPerElement[dtype];
@@ -78,12 +77,14 @@ export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
   }
 }
 
-/** Dtypes that {@link widenInto} can turn into float32 numbers. */
+/** Returns whether {@link widenInto} can convert a dtype to float32. */
 export function isNumeric(dtype: SafetensorsDtype): boolean {
   return dtype !== 'F8_E5M2' && dtype !== 'F8_E4M3';
 }
 
-/** Writes the elements of `bytes` into `target` from `offset` on as float32 numbers (64-bit values are rounded). */
+/**
+ * Converts the elements of `bytes` to float32 and writes them to `target` from `offset` on. 64-bit values are rounded.
+ */
 export function widenInto(target: Float32Array, offset: number, dtype: SafetensorsDtype, bytes: Uint8Array): void {
   const elements = viewAs(dtype, bytes);
   if (dtype === 'BF16') {
@@ -101,7 +102,7 @@ export function widenInto(target: Float32Array, offset: number, dtype: Safetenso
 
 let float16Table: Float32Array | undefined;
 
-/** The number of every binary16 bit pattern. */
+/** Returns the numbers of all binary16 bit patterns. */
 function float16Values(): Float32Array {
   if (float16Table !== undefined) return float16Table;
   const table = new Float32Array(65_536);
@@ -123,7 +124,7 @@ function bfloat16FromBits(bits: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-/** Rounds float32 bits to binary16, ties to even; too large becomes infinity. NaN stays NaN. */
+/** Rounds float32 bits to binary16, ties to even. Too large numbers become infinity; NaN stays NaN. */
 function float16FromBits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
@@ -133,14 +134,17 @@ function float16FromBits(bits: number): number {
     const rebased = magnitude - 0x38000000; // exponent bias 127 → 15
     return sign | ((rebased + 0xfff + ((rebased >>> 13) & 1)) >>> 13);
   }
-  if (magnitude <= 0x33000000) return sign; // up to half of the least subnormal
+  if (magnitude <= 0x33000000) return sign; // up to half of the smallest subnormal
   const shift = 126 - (magnitude >>> 23);
   const fraction = (magnitude & 0x7fffff) | 0x800000;
   const half = (1 << (shift - 1)) - 1;
   return sign | ((fraction + half + ((fraction >>> shift) & 1)) >>> shift);
 }
 
-/** The bytes of float32 `values` stored as `dtype`, rounded to nearest even. */
+/**
+ * Converts float32 numbers to the bytes of `dtype`. Rounds to nearest, ties to even. For F32, the result shares memory
+ * with `values`.
+ */
 export function narrow(values: Float32Array, dtype: WeightDtype): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -150,7 +154,7 @@ export function narrow(values: Float32Array, dtype: WeightDtype): Uint8Array {
   return new Uint8Array(halves.buffer);
 }
 
-/** The float32 numbers of bytes that hold `dtype`. */
+/** Converts the bytes of `dtype` to float32 numbers. */
 export function widen(bytes: Uint8Array, dtype: WeightDtype): Float32Array {
   const values = new Float32Array(bytes.byteLength / bytesPerElement[dtype]);
   widenInto(values, 0, dtype, bytes);

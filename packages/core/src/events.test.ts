@@ -15,7 +15,7 @@ function hub() {
 const report = { step: 1 } as StepReport;
 
 describe('createEventHub', () => {
-  it('calls listeners in order until they are taken off', () => {
+  it('calls listeners in order until they are removed', () => {
     const { events } = hub();
     const calls: string[] = [];
     const first = () => void calls.push('first');
@@ -27,7 +27,7 @@ describe('createEventHub', () => {
     expect(calls).toEqual(['first', 'once']);
   });
 
-  it('logs listeners that throw or reject, and calls the next ones', async () => {
+  it('logs errors of listeners that throw or reject, and calls the others', async () => {
     const { events, errors } = hub();
     const calls: number[] = [];
     events.on('step', () => {
@@ -43,7 +43,7 @@ describe('createEventHub', () => {
     expect(errors).toEqual(["A listener of 'step' failed: sync", "A listener of 'step' failed: async"]);
   });
 
-  it('reports a function that listens to two events under the event that failed', () => {
+  it('logs the event at which a listener of two events failed', () => {
     const { events, errors } = hub();
     const fail = () => {
       throw new Error('no');
@@ -62,7 +62,7 @@ describe('createEventHub', () => {
     ]);
   });
 
-  it('keeps all listeners when one is taken off that never listened', () => {
+  it('keeps all listeners if an unknown one is removed', () => {
     const { events } = hub();
     const steps: number[] = [];
     events.on('step', ({ step }) => void steps.push(step));
@@ -72,7 +72,7 @@ describe('createEventHub', () => {
   });
 });
 
-it('eventCallback stands last in every hook that it has', () => {
+it('eventCallback is called last in all its hooks', () => {
   const hooks = Object.values(eventCallback(() => undefined)) as { readonly order: string }[];
   expect(hooks.length).toBeGreaterThan(0);
   for (const { order } of hooks) expect(order).toBe('post');

@@ -7,7 +7,7 @@ export type TrainerEvent = keyof TrainerEvents;
 /** A listener of an event of a Trainer. */
 export type TrainerListener<E extends TrainerEvent> = (...values: TrainerEvents[E]) => unknown;
 
-/** Typed, observe-only events. A listener that throws or rejects is logged and harms no one. */
+/** Typed events. The error of a listener that throws or rejects is logged, and other listeners are still called. */
 export interface EventHub {
   on<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
   once<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
@@ -19,12 +19,12 @@ export interface EventHub {
 /**
  * Creates an event hub.
  *
- * @param logger returns the logger that failures of listeners are reported to; called at each failure.
+ * @param logger returns the logger for errors of listeners; called at each error
  */
 export function createEventHub(logger: () => Logger): EventHub {
   const emitter = new EventEmitter();
-  // eventemitter3 drops promises, and a listener that throws keeps the next ones from being called: each is wrapped.
-  // One wrapper per event and listener, so that a function that listens to two events is reported under the right one.
+  // eventemitter3 ignores promises, and stops at a listener that throws. Therefore each listener is wrapped: once per
+  // event, so that errors of a function that listens to two events are reported for the right event.
   const guarded = new Map<TrainerEvent, Map<unknown, (...values: unknown[]) => void>>();
   const guardsOf = (event: TrainerEvent) => {
     const present = guarded.get(event) ?? new Map<unknown, (...values: unknown[]) => void>();
@@ -64,7 +64,7 @@ export function createEventHub(logger: () => Logger): EventHub {
   };
 }
 
-/** The callback that turns hooks into events: the last of all, so that an event tells of what has become of a step. */
+/** Returns a callback that emits an event for each hook. Its hooks are called after those of all other callbacks. */
 export function eventCallback(emit: EventHub['emit']): Callback {
   return {
     onRunStart: { order: 'post', handler: ({ loaded: _loaded, ...info }) => emit('run:start', info) },

@@ -1,6 +1,6 @@
 /**
- * Composes and runs trainings: the Trainer, and the services that a run is made of, with their tokens. Plugins are
- * written against `@whetstone/core/contract`, which exports the types of these services.
+ * Exports the `Trainer`, and functions and tokens for registering its services. The types of the services are in
+ * `@whetstone/core/contract`, which plugins are written against.
  *
  * @module @whetstone/core
  */

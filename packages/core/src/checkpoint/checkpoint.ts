@@ -70,8 +70,8 @@ function hashConfig(config: ResolvedConfig): string {
 }
 
 /**
- * Writes the folder `checkpoint-<step>/` atomically: weights or adapter, the states of optimizer, strategies and
- * callbacks, the position in the data, and a manifest with the size and hash of every file. Returns the folder.
+ * Writes the folder `checkpoint-<step>/` atomically and returns it. It contains weights or adapter, the states of
+ * optimizer, strategies and callbacks, and the position in the data. A manifest lists the size and hash of every file.
  *
  * @throws `DISK_FULL` if there is not enough space
  * @throws the other errors of {@link writeFolder}
@@ -108,8 +108,8 @@ export async function saveCheckpoint(
  * state of that run.
  *
  * @param warn receives differences that do not prevent resuming
- * @throws `CHECKPOINT_INVALID` if the checkpoint belongs to a different strategy, model, template or data
- *   (`training.resumeDespite` allows the latter two), or if a file of it is missing or invalid
+ * @throws `CHECKPOINT_INVALID` if the checkpoint belongs to a different strategy, model, template or data, or if a file
+ *   is missing or invalid. `training.resumeDespite` can allow a different template or data
  */
 export async function loadCheckpoint(
   folder: string,

@@ -15,7 +15,8 @@ function isSwap(a: string, b: string): boolean {
 
 /**
  * Returns the candidate that a misspelled name most likely means, or undefined. A candidate matches if at most about
- * one letter in three differs, or if it has at least four letters and the name contains it (`lora_alpha`: `alpha`).
+ * one letter in three differs. It also matches if it has at least four letters and the name contains it (`lora_alpha`:
+ * `alpha`).
  */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;

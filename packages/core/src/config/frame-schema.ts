@@ -70,7 +70,7 @@ const curriculum = {
   type: ['object', 'null'],
   default: null,
   additionalProperties: false,
-  description: 'Orders the conversations from easy to hard; null: no such order.',
+  description: 'Orders the conversations from easy to hard; null: every epoch follows trainSamplingStrategy.',
   properties: {
     by: {
       type: 'string',

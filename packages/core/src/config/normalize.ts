@@ -31,9 +31,9 @@ export interface ImportedValue {
 type Mutable = { [key: string]: unknown };
 
 /**
- * Returns a copy of a configuration in which short forms are replaced by long forms: a plugin, backend or model given
- * by its name, and data given by a path. Absent lists and names get their defaults. Values of a wrong type are
- * unchanged: validation reports them.
+ * Returns a copy of a configuration with long forms instead of short forms, such as a plugin given by its name or data
+ * given by a path. Absent lists and names get their defaults. Values of a wrong type are unchanged: validation reports
+ * them.
  */
 export function normalizeConfig(raw: unknown, defaults: ConfigDefaults): unknown {
   if (!isObject(raw)) return raw;

@@ -180,8 +180,8 @@ export function validateAgainst(schema: JsonSchema, config: unknown): readonly C
 }
 
 /**
- * Removes repeated problems, and general problems ("does not match any of the allowed forms") if there is a more
- * specific one for the same value or a value inside it.
+ * Removes repeated problems. Also removes general problems ("does not match any of the allowed forms") if there is a
+ * more specific one for the same value or a value inside it.
  */
 function withoutRepetition(problems: readonly ConfigProblem[]): readonly ConfigProblem[] {
   const isGeneral = ({ message }: ConfigProblem) => Object.values(alternativeMessages).includes(message);

@@ -58,7 +58,7 @@ export const errorCodes = {
   STRATEGY_TARGETS_NOTHING: usage("A strategy's target matches no module of the model."),
   CHECKPOINT_INVALID: failed('A checkpoint is incomplete, corrupt or from a different run.'),
   WORKER_LOST: failed('Another worker has exited, does not respond, or is too slow.'),
-  WORKER_FAILED: failed('Another worker failed, or the workers no longer do the same.'),
+  WORKER_FAILED: failed('Another worker failed, or the workers execute different steps.'),
   INTERRUPTED: { exitCode: 130, summary: 'The run was interrupted; a checkpoint was written first.' },
   // backends
   BACKEND_UNAVAILABLE: failed('No tensor backend is available, or the requested one is not.'),

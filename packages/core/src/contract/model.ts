@@ -187,8 +187,8 @@ export interface LanguageModel {
   readonly folder: string | null;
 
   /**
-   * Returns the hidden states after the final norm, `[positions, hidden]`. Only what the selected positions depend on
-   * has to be computed. Differentiable; call inside `tf.tidy`.
+   * Returns the hidden states after the final norm, `[positions, hidden]`. An implementation may skip computations that
+   * the selected positions do not depend on. Differentiable; call inside `tf.tidy`.
    */
   hiddenStates(input: ForwardInput, positions: Positions): Tensor2D;
   /** Applies the head, including its soft cap: `[tokens, hidden]` → `[tokens, vocabulary]`. Differentiable. */

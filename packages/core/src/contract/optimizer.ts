@@ -20,8 +20,8 @@ export interface OptimizerStep {
 export interface Optimizer {
   /**
    * Creates the state that `apply` needs for these parameters and that does not exist yet. Returns whether it created
-   * any. Called before the gradients are computed: the state is then allocated next to the weights instead of between
-   * temporary tensors, and the first update has the same graph as all later ones.
+   * any. Called before the gradients are computed, so that the state is allocated next to the weights instead of
+   * between temporary tensors. The first update then has the same graph as all later ones.
    */
   prepare?(parameters: ReadonlyMap<string, Variable>): boolean;
   /** Updates every parameter that has a gradient. */

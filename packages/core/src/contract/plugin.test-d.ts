@@ -60,7 +60,7 @@ export const unknownOption = definePlugin({
   kind: 'callback',
   name: 'unknown-option',
   configSchema,
-  // @ts-expect-error the schema declares no such option
+  // @ts-expect-error the schema does not declare this option
   create: ({ patence }) => ({ onStep: () => void patence }),
 });
 
@@ -77,7 +77,7 @@ export const wrongKind = definePlugin({
 export const asyncTransform: Callback = { transformBatch: async (batch) => batch };
 
 definePlugin({
-  // @ts-expect-error another version of the plugin interface
+  // @ts-expect-error a different version of the plugin contract
   apiVersion: 2,
   kind: 'callback',
   name: 'late',

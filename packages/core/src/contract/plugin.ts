@@ -50,7 +50,7 @@ export interface PluginContext {
   readonly logger: Logger;
   /** The seed of the run. */
   readonly seed: number;
-  /** The absolute folder that relative paths of the configuration are relative to. */
+  /** The absolute path of the folder that relative paths in the configuration start from. */
   readonly baseFolder: string;
   /** The absolute path of the run's folder, or null if the run writes nothing. */
   readonly outputFolder: string | null;
@@ -64,7 +64,7 @@ export interface DataSource {
   conversations(): AsyncIterable<Conversation> | Iterable<Conversation>;
   /** The rows that could not be read so far. */
   readonly unreadable: DataSummary['unreadable'];
-  /** The absolute paths of the files that the source reads. */
+  /** The paths of the files that the source reads. */
   readonly files: readonly string[];
 }
 
@@ -155,7 +155,7 @@ export interface PluginInstances {
   logger: Callback;
 }
 
-/** A kind of plugin. Each kind has its own key in the configuration. */
+/** A kind of plugin. The kind determines the keys of the configuration that can name the plugin. */
 export type PluginKind = keyof PluginInstances;
 
 /**
@@ -172,7 +172,10 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   readonly description?: string;
   /** The JSON Schema of the options: an object with `additionalProperties: false`. Its defaults are applied. */
   readonly configSchema: JsonSchema;
-  /** Creates the object of this kind. The options have been validated, and their defaults are set. */
+  /**
+   * Creates the object of this kind. The options have been validated, and their defaults are set. `create` must read
+   * all options: an option that the user set and the plugin never reads is an error (`CONFIG_UNUSED_KEY`).
+   */
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
@@ -183,7 +186,10 @@ export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> ex
 > {
   readonly kind: K;
   readonly configSchema: S;
-  /** Creates the object of this kind. The type of `options` is derived from the schema. */
+  /**
+   * Creates the object of this kind. The type of `options` is derived from the schema. Must read all options, for
+   * example by destructuring; see {@link Plugin}.
+   */
   create(options: FromSchema<S>, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
 }
 
@@ -209,7 +215,7 @@ export interface BalanceOptions {
   readonly maxRepeats?: number;
 }
 
-/** Minimum requirements for a data set. Absent ones are not checked. Shares range from 0 to 1. */
+/** Requirements for a data set. Absent ones are not checked. Shares range from 0 to 1. */
 export interface QualityGate {
   /** The minimum number of conversations. */
   readonly minConversations?: number;

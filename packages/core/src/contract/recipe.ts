@@ -1,8 +1,8 @@
 import type { Json } from './json.js';
 
 /**
- * Tells a worker thread how to create the same object: it imports `module`, a package or a file URL, and calls the
- * module's export `name` with `argument`. Objects without a recipe are used on the main thread only.
+ * Tells a worker thread how to create the same object. The thread imports `module`, a package or a file URL, and calls
+ * its export `name` with `argument`. Objects without a recipe are used on the main thread only.
  */
 export interface Recipe {
   readonly module: string;

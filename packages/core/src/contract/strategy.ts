@@ -41,7 +41,7 @@ export interface StrategyRun {
    *
    * @param data a path, a glob, a list of them, or a data source: the forms of `data.train` in a configuration
    * @param options.shuffled shuffles the conversations once, by the run's seed; false by default
-   * @param options.learned checks that data that is trained on does not contain the evaluation data
+   * @param options.learned true if the data is used for training; it must then not contain the evaluation data
    */
   readonly openData?: (
     data: Json,

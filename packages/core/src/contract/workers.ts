@@ -21,8 +21,8 @@ export interface Workers extends WorkerRank {
    * Records the sums of tensors over all workers, by name. Names and shapes must be the same on all workers.
    * Independent operations continue while the sums are computed. The caller owns the tensors and the sums.
    *
-   * @param record receives `allReduceSeconds`, from the first tensor sent to the last sum received, and
-   *   `allReduceWaitSeconds`, the share of that time after the last tensor was computed
+   * @param record receives `allReduceSeconds`, the time from the first tensor sent to the last sum received. It also
+   *   receives `allReduceWaitSeconds`, the seconds of that time after the last tensor was computed
    * @throws `WORKER_LOST` if another worker has exited or is too slow
    * @throws `WORKER_FAILED` if another worker has failed
    */

@@ -20,11 +20,11 @@ const isFile = (use: string) => /^\.{1,2}[\\/]/.test(use) || isAbsolute(use) || 
 const isPackageName = (use: string) => /^(?:@[\w.~-]+\/)?[\w.~-]+(?:\/[\w.~/-]+)?$/.test(use);
 
 /**
- * Returns the plugin that `use` names: a registered plugin, an npm package that is resolved from the configuration's
- * folder, or a local JavaScript or TypeScript file. If a module exports several plugins of the kind, `module#name`
+ * Returns the plugin that `use` names: a registered plugin, an npm package, or a local JavaScript or TypeScript file.
+ * Packages are resolved from the configuration's folder. If a module exports several plugins of the kind, `module#name`
  * selects one. A loaded plugin is added to the registry.
  *
- * @throws `PLUGIN_NOT_FOUND` if there is no such plugin, package or file, or several plugins match
+ * @throws `PLUGIN_NOT_FOUND` if no plugin, package or file matches, or several plugins match
  * @throws `PLUGIN_INVALID` if the module cannot be imported (`cause` is its error) or does not export a valid plugin
  * @throws `PLUGIN_CONFLICT` if a different plugin has the same kind and name
  */
