@@ -349,7 +349,7 @@ export interface BatchSourceFactory {
    * Reads, transforms, renders and tokenizes the conversations of a data source, and arranges them in batches.
    *
    * @throws `DATA_UNREADABLE` if rows cannot be read and `unreadableRows` does not allow it
-   * @throws `DATA_EMPTY` if there is no usable conversation
+   * @throws `DATA_EMPTY` if no conversation can be used
    * @throws `DATA_NOTHING_TO_LEARN` if no conversation has a supervised token, or if any has none and
    *   `samplesWithoutTargets` is `error`
    * @throws `CONTEXT_EXCEEDED` if a conversation is longer than `maxLength` and `truncationMode` is `error`
