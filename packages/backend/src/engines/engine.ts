@@ -44,7 +44,7 @@ export interface Engine {
   readonly version: string;
   readonly device: EngineDevice;
   /**
-   * Whether shapes are part of compiled code. If so, every graph is compiled. Operands that are equal by chance in one
+   * Whether shapes are part of compiled code. If so, every graph is compiled. Operands that happen to be equal in one
    * graph but not in another get separate inputs without recompiling the first graph.
    */
   readonly staticShapes: boolean;

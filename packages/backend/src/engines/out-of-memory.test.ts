@@ -37,7 +37,7 @@ test("XLA's error names the bytes if XLA names a size", () => {
   );
   expect(error.hint).toMatch(/perDeviceTrainBatchSize/);
   expect(error.details['bytes']).toBe(2_684_354_560);
-  const other = xlaFailure(3, 'allocating 5 bytes is no matter here', 'An operation');
+  const other = xlaFailure(3, 'allocating 5 bytes is irrelevant here', 'An operation');
   expect(other.code).toBe('BACKEND_FAILED');
   expect(other.message).not.toMatch(/more were needed/);
 });

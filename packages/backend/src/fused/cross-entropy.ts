@@ -23,8 +23,8 @@ function wholeSoftmax<T>(emit: Emitter<T>, logits: T): Probabilities<T> {
 
 /**
  * Computes the softmax in the memory of the logits, block of rows by block of rows. oneDNN's softmax writes elsewhere,
- * so that one block exists in addition to the logits. A block stays in the cache, so this is nearly as fast as a whole
- * softmax.
+ * so that one block exists in addition to the logits. A block stays in the cache, so this is nearly as fast as one
+ * softmax of all rows.
  *
  * @param rowNumbers int32 [rows], the row numbers 0 to rows − 1
  * @param bounds the first row of each block, then the number of rows
@@ -75,7 +75,7 @@ function lowerSparseCrossEntropy(b: ModuleBuilder, [logits, targets]: readonly H
   const oriented = (x: Hlo): Hlo => (b.onProcessor ? b.transpose(x, [1, 0]) : x);
   const x = oriented(logits as Hlo);
   const target = targets as Hlo;
-  const perRow = (row: Hlo): Hlo => b.place(row, x.shape, [rowAxis]);
+  const perRow = (row: Hlo): Hlo => b.broadcastAlong(row, x.shape, [rowAxis]);
   const columns = [b.reshape(target, [...target.shape, 1]), b.reshape(b.iota(target.shape, 0), [...target.shape, 1])];
   const largest = b.reduce('maximum', x, [classAxis], -Infinity);
   const exponentials = b.unary('exponential', b.binary('subtract', x, perRow(largest)));

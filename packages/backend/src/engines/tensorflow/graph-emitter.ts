@@ -124,9 +124,9 @@ export class GraphEmitter implements Emitter<GraphTensor> {
     this.library.TF_SetAttrTensor(operation, 'value', tensor, this.status.pointer);
     this.library.TF_DeleteTensor(tensor);
     this.library.TF_SetAttrType(operation, 'dtype', tensorflowType[type]);
-    const made = { oper: this.finish(operation), index: 0, type };
-    this.constants.set(key, made);
-    return made;
+    const constant = { oper: this.finish(operation), index: 0, type };
+    this.constants.set(key, constant);
+    return constant;
   }
 
   after(tensor: GraphTensor, other: GraphTensor): GraphTensor {

@@ -49,7 +49,7 @@ export interface ModuleMemory {
  * are.
  */
 export interface Donation {
-  readonly kept?: readonly number[];
+  readonly retained?: readonly number[];
   readonly donated?: readonly number[];
 }
 
@@ -249,7 +249,7 @@ export class XlaClient {
   execute(
     executable: LoadedExecutable,
     inputs: readonly (readonly Pointer[])[],
-    { kept = [], donated = [] }: Donation,
+    { retained = [], donated = [] }: Donation,
     subject: string,
     device: number | null = null,
   ): Pointer[][] {
@@ -258,7 +258,7 @@ export class XlaClient {
     const results = inputs.map(() => words(Array.from({ length: executable.outputs }, () => 0n)));
     const [lists, resultLists] = [words(args.map(address)), words(results.map(address))];
     const events = words(inputs.map(() => 0n));
-    const vetoes = words(kept);
+    const notDonated = words(retained);
     const options = words([
       112,
       0,
@@ -267,8 +267,8 @@ export class XlaClient {
       0,
       0,
       0,
-      kept.length === 0 ? 0n : address(vetoes),
-      kept.length,
+      retained.length === 0 ? 0n : address(notDonated),
+      retained.length,
       0,
       0,
       0,
@@ -295,7 +295,7 @@ export class XlaClient {
       resultLists,
       events,
       options,
-      vetoes,
+      notDonated,
     );
     this.executions.add(
       Array.from(events, (event, index) => ({

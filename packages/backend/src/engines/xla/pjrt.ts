@@ -109,7 +109,7 @@ export function failure(code: number, text: string, subject: string): WhetstoneE
 export class Pjrt {
   private readonly calls = new Map<PjrtFunction, Native>();
   /** Arrays that native code may read during the current call, so that they are not collected. */
-  kept: readonly unknown[] = [];
+  retained: readonly unknown[] = [];
 
   constructor(
     readonly path: string,
@@ -133,9 +133,9 @@ export class Pjrt {
     ...keep: readonly unknown[]
   ): BigUint64Array {
     const parameters = this.parameters(name, fields);
-    this.kept = keep;
+    this.retained = keep;
     const error = this.native(name)(address(parameters));
-    this.kept = [];
+    this.retained = [];
     if (error !== 0n && error !== null) throw this.failureOf(error, subject);
     return parameters.subarray(2);
   }

@@ -45,7 +45,7 @@ export function runProgram(
       const mayDonate = (input: number): boolean => devices.every((on) => isSpent(numberOn(input, on)));
       const donatable = (donates: boolean): number[] =>
         args.flatMap((input, position) => (donated.has(input) && mayDonate(input) === donates ? [position] : []));
-      const donation = { kept: donatable(false), donated: donatable(true) };
+      const donation = { retained: donatable(false), donated: donatable(true) };
       // All copies come before the first execution, which may overwrite the memory of an input.
       const lists = devices.map((on) => args.map((input) => bufferOn(numberOn(input, on), on)));
       results.forEach((number) =>

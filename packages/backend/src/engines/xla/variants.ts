@@ -157,7 +157,7 @@ export class Variants {
   private touch(executable: XlaExecutable, variant: Variant): Variant {
     this.recent.delete(variant);
     this.recent.set(variant, () => {
-      for (const [key, kept] of executable.variants) if (kept === variant) executable.variants.delete(key);
+      for (const [key, other] of executable.variants) if (other === variant) executable.variants.delete(key);
     });
     for (const [oldest, forget] of this.recent) {
       if (this.recent.size <= this.maxVariants) break;

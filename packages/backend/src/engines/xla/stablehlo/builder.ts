@@ -3,23 +3,20 @@ import { sameShape, sizeOfShape } from '@whetstone/core/util';
 import type { Emitter, Attributes } from '../../../kernels/emitter.js';
 import { type StorageDtype, type TensorSpec } from '../../../recorder/types.js';
 
-/**
- * A tensor of a module in the making: a result that has a name, or numbers that are known and get one when somebody
- * computes with them.
- */
+/** A tensor of a module under construction: a named result, or known values that get a name at their first use. */
 export interface Hlo {
   readonly type: StorageDtype;
   readonly shape: readonly number[];
-  /** Name in the module; null where it has none yet. */
+  /** Name in the module; null until the tensor is used. */
   name: string | null;
   /** Number among the module's inputs, or null. */
   readonly input: number | null;
-  /** What the numbers are, where that is known while lowering. */
+  /** The values, if they are known during lowering; otherwise null. */
   readonly values: ArrayLike<number> | null;
 }
 
 /** Lowers one TensorFlow op to StableHLO. Lists of inputs come flattened. */
-export type Row = (
+export type OpLowering = (
   b: ModuleBuilder,
   inputs: readonly Hlo[],
   attributes: Attributes,
@@ -40,12 +37,12 @@ export const tensorType = (type: StorageDtype, shape: readonly number[]): string
 
 export const isFloat = (type: StorageDtype): boolean => type === 'float32' || type === 'bfloat16';
 
-/** The bits of a float32 number. */
+/** Returns the bits of a float32 number. */
 const float32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
 
 const hex = (bits: number, digits: number): string => `0x${bits.toString(16).padStart(digits, '0').toUpperCase()}`;
 
-/** Writes a number as an exact MLIR literal. */
+/** Returns an exact MLIR literal of a number. */
 function literal(type: StorageDtype, value: number): string {
   if (type === 'bool') return value === 0 ? 'false' : 'true';
   if (type === 'float32') return hex(float32Bits(value), 8);
@@ -53,50 +50,51 @@ function literal(type: StorageDtype, value: number): string {
   return String(Math.trunc(value));
 }
 
-/** How the numbers compare that these reductions keep. */
+/** Directions of comparison of the reductions to an extreme. */
 const extremes: Readonly<Record<string, string>> = { maximum: 'GT', minimum: 'LT' };
 
 export const i64s = (values: readonly number[]): string =>
   values.length === 0 ? 'array<i64>' : `array<i64: ${values.join(', ')}>`;
 
-/** Writes the text of one StableHLO module. Operations are spelled in MLIR's generic form, which changes least. */
+/** Writes the text of one StableHLO module, in MLIR's generic form, which is the most stable between versions. */
 export class ModuleBuilder implements Emitter<Hlo> {
   private readonly lines: string[] = [];
   private readonly constants = new Map<string, string>();
-  /** Inputs whose numbers became part of the module. */
+  /** Inputs whose values are part of the module. */
   readonly fixed = new Set<number>();
-  /** Inputs that stay inputs. */
+  /** Inputs that are arguments of the module. */
   readonly used = new Set<number>();
-  /** Step of the program at which each line was written. */
+  /** The program's step for each line. */
   readonly stepOfLine: number[] = [];
   step = 0;
-  /** How many numbers the module computes, products of matrices counted in full. */
+  /** Estimate of the module's work: computed numbers, and multiplications of matrix products. */
   work = 0;
   private count = 0;
 
-  /** Inputs of which each replica has its own, by the one that stands for them. */
+  /** Inputs that differ between replicas, by the input that is the module's argument. */
   readonly shards = new Map<number, readonly number[]>();
 
   constructor(
-    private readonly rows: Readonly<Record<string, Row>>,
+    private readonly lowerings: Readonly<Record<string, OpLowering>>,
     private readonly replicas = 1,
-    /** Whether the module is for a processor: lowerings then choose what its compiler and caches like best. */
+    /** Whether the module is for a CPU. Lowerings then choose operations that are fast there. */
     readonly onProcessor = false,
   ) {}
 
-  // What kernels call.
+  // Methods for kernels.
 
   op(name: string, inputs: readonly (Hlo | readonly Hlo[])[], attributes: Attributes = {}): Hlo {
     const [first] = this.ops(name, inputs, attributes, 1);
-    if (first === undefined) throw new WhetstoneError('INTERNAL', `The lowering of ${name} gave nothing.`);
+    if (first === undefined) throw new WhetstoneError('INTERNAL', `The lowering of ${name} returned no result.`);
     return first;
   }
 
   ops(name: string, inputs: readonly (Hlo | readonly Hlo[])[], attributes: Attributes, results: number): Hlo[] {
-    const row = this.rows[name];
-    if (row === undefined) throw new WhetstoneError('BACKEND_FAILED', `The op ${name} has no lowering to StableHLO.`);
-    const made = row(this, inputs.flat() as readonly Hlo[], attributes, results);
-    return Array.isArray(made) ? [...(made as readonly Hlo[])] : [made as Hlo];
+    const lowering = this.lowerings[name];
+    if (lowering === undefined)
+      throw new WhetstoneError('BACKEND_FAILED', `The op ${name} has no lowering to StableHLO.`);
+    const lowered = lowering(this, inputs.flat() as readonly Hlo[], attributes, results);
+    return Array.isArray(lowered) ? [...(lowered as readonly Hlo[])] : [lowered as Hlo];
   }
 
   constant(type: StorageDtype, shape: readonly number[], values: readonly number[]): Hlo {
@@ -107,20 +105,24 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return tensor.type;
   }
 
-  // What lowerings call.
+  // Methods for lowerings.
 
-  /** The numbers of a tensor whose content is part of the module: a shape, an axis, a slice's begin. */
+  /**
+   * Returns the values of a tensor and makes them part of the module: a shape, an axis, a slice's begin.
+   *
+   * @throws `BACKEND_FAILED` if the values are not known on the host
+   */
   numbers(tensor: Hlo): number[] {
     if (tensor.values === null)
       throw new WhetstoneError(
         'BACKEND_FAILED',
-        `XLA needs shapes that are known on the host, but [${tensor.shape.join(', ')}] was computed.`,
+        `XLA needs shapes that are known on the host, but a tensor of shape [${tensor.shape.join(', ')}] is computed.`,
       );
     if (tensor.input !== null) this.fixed.add(tensor.input);
     return Array.from(tensor.values);
   }
 
-  /** The name of a tensor that is computed with. */
+  /** Returns a tensor's name. Adds the argument or the constant at its first use. */
   use(tensor: Hlo): string {
     if (tensor.name !== null) return tensor.name;
     if (tensor.input !== null) {
@@ -128,17 +130,17 @@ export class ModuleBuilder implements Emitter<Hlo> {
       tensor.name = `%arg${tensor.input}`;
       return tensor.name;
     }
-    tensor.name = this.spell(tensor.type, tensor.shape, tensor.values ?? []);
+    tensor.name = this.constantName(tensor.type, tensor.shape, tensor.values ?? []);
     return tensor.name;
   }
 
-  /** A tensor filled with one number. */
+  /** Returns a tensor filled with one number. */
   splat(type: StorageDtype, shape: readonly number[], value: number): Hlo {
     const scalar: Hlo = { type, shape: [], name: null, input: null, values: [value] };
     return shape.length === 0 ? scalar : this.broadcast(scalar, shape);
   }
 
-  /** Adds one operation with one result. `attributes` stand between `<{` and `}>`. */
+  /** Adds an operation with one result. `attributes` is the text between `<{` and `}>`. */
   call(
     name: string,
     inputs: readonly Hlo[],
@@ -161,13 +163,13 @@ export class ModuleBuilder implements Emitter<Hlo> {
     const names = inputs.map((input) => this.use(input));
     const base = `%${this.count++}`;
     const types = inputs.map(({ type, shape }) => tensorType(type, shape)).join(', ');
-    const made = results.map(({ type, shape }) => tensorType(type, shape));
+    const resultTypes = results.map(({ type, shape }) => tensorType(type, shape));
     for (const { shape } of results) this.work += sizeOfShape(shape);
     const result = results.length === 1 ? base : `${base}:${results.length}`;
     const properties = attributes === '' ? '' : ` <{${attributes}}>`;
     const body = region === '' ? '' : ` (${region})`;
-    const resultTypes = made.length === 1 ? made[0] : `(${made.join(', ')})`;
-    this.line(`${result} = "${name}"(${names.join(', ')})${properties}${body} : (${types}) -> ${resultTypes}`);
+    const returned = resultTypes.length === 1 ? resultTypes[0] : `(${resultTypes.join(', ')})`;
+    this.line(`${result} = "${name}"(${names.join(', ')})${properties}${body} : (${types}) -> ${returned}`);
     return results.map(({ type, shape }, index) => ({
       type,
       shape,
@@ -177,12 +179,12 @@ export class ModuleBuilder implements Emitter<Hlo> {
     }));
   }
 
-  /** The same numbers under another shape. */
+  /** Returns the tensor with another shape of the same size. */
   reshape(x: Hlo, shape: readonly number[]): Hlo {
     return sameShape(x.shape, shape) ? x : this.call('stablehlo.reshape', [x], x.type, shape);
   }
 
-  /** Broadcasts along new first axes and axes of length one, as NumPy does. */
+  /** Broadcasts along new leading axes and axes of length one, as NumPy does. */
   broadcast(x: Hlo, shape: readonly number[]): Hlo {
     if (sameShape(x.shape, shape)) return x;
     const offset = shape.length - x.shape.length;
@@ -195,8 +197,8 @@ export class ModuleBuilder implements Emitter<Hlo> {
     );
   }
 
-  /** Places the axes of `x` at `axes` of a larger shape. */
-  place(x: Hlo, shape: readonly number[], axes: readonly number[]): Hlo {
+  /** Broadcasts `x` to a larger shape, in which its axes become `axes`. */
+  broadcastAlong(x: Hlo, shape: readonly number[], axes: readonly number[]): Hlo {
     return this.call('stablehlo.broadcast_in_dim', [x], x.type, shape, `broadcast_dimensions = ${i64s(axes)}`);
   }
 
@@ -220,7 +222,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.call('stablehlo.select', [condition, yes, no], yes.type, yes.shape);
   }
 
-  /** Both operands of the same shape: `stablehlo.add` and its like. */
+  /** Adds an operation such as `stablehlo.add`. Both operands have the same shape. */
   binary(name: string, a: Hlo, b: Hlo): Hlo {
     return this.call(`stablehlo.${name}`, [a, b], a.type, a.shape);
   }
@@ -230,10 +232,10 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   /**
-   * A function's results, computed once whoever reads them: XLA's compiler repeats no division in several loops, and
-   * does not know that this one is by 1.
+   * Adds a unary function that XLA computes once for all its uses. XLA's compiler duplicates functions into each loop
+   * that uses them, but not divisions. It does not know that this divisor is 1.
    */
-  once(name: string, x: Hlo): Hlo {
+  computeOnce(name: string, x: Hlo): Hlo {
     const one = this.binary(
       'add',
       this.binary('multiply', x, this.splat(x.type, x.shape, 0)),
@@ -291,12 +293,12 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return this.call('stablehlo.concatenate', inputs, first.type, shape, `dimension = ${axis} : i64`);
   }
 
-  /** 0, 1, 2, … along one axis. */
+  /** Returns 0, 1, 2, … along one axis, as int32. */
   iota(shape: readonly number[], axis: number): Hlo {
     return this.call('stablehlo.iota', [], 'int32', shape, `iota_dimension = ${axis} : i64`);
   }
 
-  /** A region of one operation on two scalars, as reductions and scatters take it. */
+  /** Returns a region with one operation on two scalars, for reductions and scatters. */
   combiner(name: string, type: StorageDtype): string {
     const number = this.count++;
     const scalar = tensorType(type, []);
@@ -309,15 +311,15 @@ export class ModuleBuilder implements Emitter<Hlo> {
   }
 
   /**
-   * The larger or smaller of two numbers, or the one that is NaN: what `stablehlo.maximum` means, spelled so that XLA's
-   * CPU compiler makes vectors of it (six times as fast).
+   * Returns a region for the larger or smaller of two numbers, or the NaN. It means the same as `stablehlo.maximum`,
+   * but XLA's CPU compiler vectorizes it: it is six times as fast.
    */
   private extreme(direction: string, scalar: string, number: number): string {
     const [a, b] = [`%a${number}`, `%b${number}`];
     const truth = tensorType('bool', []);
-    const compare = (name: string, left: string, right: string, way: string): string =>
+    const compare = (name: string, left: string, right: string, comparison: string): string =>
       `%${name}${number} = "stablehlo.compare"(${left}, ${right}) <{comparison_direction = ` +
-      `#stablehlo<comparison_direction ${way}>}> : (${scalar}, ${scalar}) -> ${truth} `;
+      `#stablehlo<comparison_direction ${comparison}>}> : (${scalar}, ${scalar}) -> ${truth} `;
     return (
       `{ ^bb0(${a}: ${scalar}, ${b}: ${scalar}): ${compare('beyond', a, b, direction)}${compare('lost', a, a, 'NE')}` +
       `%take${number} = "stablehlo.or"(%beyond${number}, %lost${number}) : (${truth}, ${truth}) -> ${truth} ` +
@@ -326,7 +328,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     );
   }
 
-  /** A fresh number for names within a region. */
+  /** Returns a new number for names within a region. */
   fresh(): number {
     return this.count++;
   }
@@ -343,10 +345,7 @@ export class ModuleBuilder implements Emitter<Hlo> {
     );
   }
 
-  /**
-   * The sum of one tensor a device: each replica gives its own and gets the sum. Null where the tensors are not inputs,
-   * one a replica.
-   */
+  /** Returns the sum of one tensor per replica, or null if the tensors are not inputs, one per replica. */
   allReduce(inputs: readonly Hlo[]): Hlo | null {
     const [first] = inputs;
     if (
@@ -373,7 +372,11 @@ export class ModuleBuilder implements Emitter<Hlo> {
     );
   }
 
-  /** The whole module. */
+  /**
+   * Returns the module's text and its arguments: the inputs that it uses, in order.
+   *
+   * @param donations for each donated input, the position of the result that reuses its memory
+   */
   finish(
     inputs: readonly Pick<TensorSpec, 'shape'>[],
     types: readonly StorageDtype[],
@@ -394,35 +397,35 @@ export class ModuleBuilder implements Emitter<Hlo> {
     return { text, arguments: list };
   }
 
-  private spell(type: StorageDtype, shape: readonly number[], values: ArrayLike<number>): string {
-    const numbers = Array.from(values, (value) => literal(type, value));
-    const key = `${type}:${shape.join()}:${numbers.join()}`;
+  private constantName(type: StorageDtype, shape: readonly number[], values: ArrayLike<number>): string {
+    const literals = Array.from(values, (value) => literal(type, value));
+    const key = `${type}:${shape.join()}:${literals.join()}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known;
-    const name = this.write(type, shape, numbers);
+    const name = this.addConstant(type, shape, literals);
     this.constants.set(key, name);
     return name;
   }
 
-  private write(type: StorageDtype, shape: readonly number[], numbers: readonly string[]): string {
-    const [first = '0'] = numbers;
+  private addConstant(type: StorageDtype, shape: readonly number[], literals: readonly string[]): string {
+    const [first = '0'] = literals;
     const size = sizeOfShape(shape);
     const flat = [size];
-    const uniform = numbers.every((number) => number === first);
-    // Lists of truth values are packed differently from version to version: they are spelled as bytes and compared.
-    const spelledType: StorageDtype = type === 'bool' && !uniform ? 'int32' : type;
-    const spelled = uniform
+    const uniform = literals.every((item) => item === first);
+    // The packing of boolean lists differs between versions, so they are written as int32 and converted.
+    const writtenType: StorageDtype = type === 'bool' && !uniform ? 'int32' : type;
+    const written = uniform
       ? first
-      : `[${(type === 'bool' ? numbers.map((number) => (number === 'true' ? '1' : '0')) : numbers).join(', ')}]`;
+      : `[${(type === 'bool' ? literals.map((item) => (item === 'true' ? '1' : '0')) : literals).join(', ')}]`;
     const name = `%${this.count++}`;
     this.line(
-      `${name} = "stablehlo.constant"() <{value = dense<${size === 0 ? '' : spelled}> : ` +
-        `${tensorType(spelledType, uniform ? shape : flat)}}> : () -> ` +
-        `${tensorType(spelledType, uniform ? shape : flat)}`,
+      `${name} = "stablehlo.constant"() <{value = dense<${size === 0 ? '' : written}> : ` +
+        `${tensorType(writtenType, uniform ? shape : flat)}}> : () -> ` +
+        `${tensorType(writtenType, uniform ? shape : flat)}`,
     );
     if (uniform) return name;
-    const made: Hlo = { type: spelledType, shape: flat, name, input: null, values: null };
-    return this.use(this.reshape(this.convert(made, type), shape));
+    const constant: Hlo = { type: writtenType, shape: flat, name, input: null, values: null };
+    return this.use(this.reshape(this.convert(constant, type), shape));
   }
 
   private line(text: string): void {

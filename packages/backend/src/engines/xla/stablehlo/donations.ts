@@ -7,15 +7,13 @@ interface Shaped {
   readonly shape: readonly number[];
 }
 
-/** Steps that are looked through on the way from a result back to the input that it is a new version of. */
-const FARTHEST = 24;
+/** Steps that the search for a result's input visits. */
+const MAX_STEPS = 24;
 
 /**
- * Which spent inputs give their memory to which results: an optimizer's new parameter takes the old one's place, a sum
- * of gradients that of the sum so far. A kernel says which input a result replaces; elsewhere it is the nearest one of
- * the same shape that the result is computed from.
- *
- * @returns result's position by input
+ * Returns which spent inputs donate their memory to which results: for each input, the position of the result. An
+ * optimizer's new parameter reuses the memory of the old one. A kernel may name the input that a result replaces.
+ * Otherwise it is the nearest input of the same dtype and shape from which the result is computed.
  */
 export function donationsOf(
   program: Program,
@@ -29,13 +27,13 @@ export function donationsOf(
     for (let offset = 0; offset < outputs; offset++) producers.set(firstOutput + offset, step);
   });
   const suits = (input: number, result: Shaped): boolean => {
-    const given = tensors[input];
+    const candidate = tensors[input];
     return (
       spent.has(input) &&
       !donations.has(input) &&
-      given !== undefined &&
-      given.type === result.type &&
-      sameShape(given.shape, result.shape)
+      candidate !== undefined &&
+      candidate.type === result.type &&
+      sameShape(candidate.shape, result.shape)
     );
   };
   program.outputs.forEach((output, position) => {
@@ -55,16 +53,16 @@ function nearest(
 ): number | undefined {
   const queue = [result];
   const seen = new Set(queue);
-  for (let looked = 0; looked < FARTHEST; looked++) {
+  for (let visited = 0; visited < MAX_STEPS; visited++) {
     const tensor = queue.shift();
     const step = tensor === undefined ? undefined : steps[producers.get(tensor) ?? -1];
     if (tensor === undefined) return undefined;
     if (step === undefined) continue;
-    const named = step.kernel.replaces?.[tensor - step.firstOutput];
+    const replaced = step.kernel.replaces?.[tensor - step.firstOutput];
     const candidates =
-      named === undefined
+      replaced === undefined
         ? step.inputs.slice(0, step.tensorInputs)
-        : named.flatMap((place) => step.inputs[place] ?? []);
+        : replaced.flatMap((operand) => step.inputs[operand] ?? []);
     const found = candidates.find(suits);
     if (found !== undefined) return found;
     for (const input of candidates) {

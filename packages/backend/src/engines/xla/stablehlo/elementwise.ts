@@ -1,7 +1,7 @@
 import type { StorageDtype } from '../../../recorder/types.js';
-import { isFloat, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import { isFloat, type Hlo, type ModuleBuilder, type OpLowering } from './builder.js';
 
-/** The shape that both broadcast to; the rules of the kernels have checked that there is one. */
+/** Returns the shape that all inputs broadcast to. The kernels' shape rules have checked that it exists. */
 function common(shapes: readonly (readonly number[])[]): number[] {
   const rank = Math.max(...shapes.map((shape) => shape.length));
   return Array.from({ length: rank }, (_, position) => {
@@ -22,7 +22,7 @@ function broadcastAll(b: ModuleBuilder, inputs: readonly Hlo[]): Hlo[] {
 type Pair = (b: ModuleBuilder, x: Hlo, y: Hlo) => Hlo;
 
 const pair =
-  (compute: Pair): Row =>
+  (compute: Pair): OpLowering =>
   (b, inputs) => {
     const [x, y] = broadcastAll(b, inputs) as [Hlo, Hlo];
     return compute(b, x, y);
@@ -31,7 +31,7 @@ const pair =
 const number = (b: ModuleBuilder, x: Hlo, value: number): Hlo => b.splat(x.type, x.shape, value);
 const positive = (b: ModuleBuilder, x: Hlo): Hlo => b.compare('GT', x, number(b, x, 0));
 
-/** x - floor(x / y) · y with the sign of `y`: the remainder of truncation, moved where the signs differ. */
+/** x − floor(x / y) · y, with the sign of `y`: the remainder of truncation, plus `y` if the signs differ. */
 const floorMod: Pair = (b, x, y) => {
   const rest = b.binary('remainder', x, y);
   const zero = number(b, x, 0);
@@ -53,7 +53,7 @@ const elu = (b: ModuleBuilder, x: Hlo): Hlo => b.select(positive(b, x), x, b.una
 const SELU_SCALE = 1.0507009873554805;
 const SELU_ALPHA = 1.6732632423543772;
 
-const unaryRows: Readonly<Record<string, string>> = {
+const unaryLowerings: Readonly<Record<string, string>> = {
   Acos: 'chlo.acos',
   Acosh: 'chlo.acosh',
   Asin: 'chlo.asin',
@@ -80,7 +80,7 @@ const unaryRows: Readonly<Record<string, string>> = {
   Sign: 'sign',
 };
 
-const pairRows: Readonly<Record<string, string>> = {
+const pairLowerings: Readonly<Record<string, string>> = {
   AddV2: 'add',
   Sub: 'subtract',
   Mul: 'multiply',
@@ -104,39 +104,42 @@ const comparisons = {
 } as const;
 
 const one =
-  (compute: (b: ModuleBuilder, x: Hlo) => Hlo): Row =>
+  (compute: (b: ModuleBuilder, x: Hlo) => Hlo): OpLowering =>
   (b, inputs) =>
     compute(b, inputs[0] as Hlo);
 
-const select: Row = (b, [condition, yes, no]) => {
+const select: OpLowering = (b, [condition, yes, no]) => {
   const chosen =
-    condition!.shape.length === 1 && yes!.shape.length > 1 ? b.place(condition!, yes!.shape, [0]) : condition!;
+    condition!.shape.length === 1 && yes!.shape.length > 1 ? b.broadcastAlong(condition!, yes!.shape, [0]) : condition!;
   const [c, y, n] = broadcastAll(b, [chosen, yes!, no!]) as [Hlo, Hlo, Hlo];
   return b.select(c, y, n);
 };
 
-/** Float to whole numbers cuts towards zero. */
+/** Converts a tensor. Floats are truncated towards zero. */
 function cast(b: ModuleBuilder, x: Hlo, type: StorageDtype): Hlo {
   if (type === 'uint8' && isFloat(x.type)) return b.convert(b.convert(x, 'int32'), type);
   return b.convert(x, type);
 }
 
-export const elementwiseRows: Readonly<Record<string, Row>> = {
+export const elementwiseLowerings: Readonly<Record<string, OpLowering>> = {
   ...Object.fromEntries(
-    Object.entries(unaryRows).map(([name, op]): [string, Row] => [name, one((b, x) => b.unary(op, x))]),
+    Object.entries(unaryLowerings).map(([name, op]): [string, OpLowering] => [name, one((b, x) => b.unary(op, x))]),
   ),
   ...Object.fromEntries(
-    Object.entries(pairRows).map(([name, op]): [string, Row] => [name, pair((b, x, y) => b.binary(op, x, y))]),
+    Object.entries(pairLowerings).map(([name, op]): [string, OpLowering] => [
+      name,
+      pair((b, x, y) => b.binary(op, x, y)),
+    ]),
   ),
   ...Object.fromEntries(
-    Object.entries(comparisons).map(([name, direction]): [string, Row] => [
+    Object.entries(comparisons).map(([name, direction]): [string, OpLowering] => [
       name,
       pair((b, x, y) => b.compare(direction, x, y)),
     ]),
   ),
-  // XLA would compute them again in each loop that reads them: those of rotary positions in ten loops a layer.
-  Cos: one((b, x) => b.once('cosine', x)),
-  Sin: one((b, x) => b.once('sine', x)),
+  // XLA would recompute them in each loop that reads them. Rotary positions are read by ten loops per layer.
+  Cos: one((b, x) => b.computeOnce('cosine', x)),
+  Sin: one((b, x) => b.computeOnce('sine', x)),
   Reciprocal: one((b, x) => b.binary('divide', number(b, x, 1), x)),
   Square: one((b, x) => b.binary('multiply', x, x)),
   Relu: one((b, x) => b.binary('maximum', x, number(b, x, 0))),
@@ -185,6 +188,6 @@ export const elementwiseRows: Readonly<Record<string, Row>> = {
   ZerosLike: one((b, x) => number(b, x, 0)),
   OnesLike: one((b, x) => number(b, x, 1)),
   Identity: one((_, x) => x),
-  // What comes out of a barrier is nothing that a compiler could have at hand already, or sooner.
+  // The compiler neither merges nor moves operations across the barrier.
   IdentityN: (b, inputs) => b.calls('stablehlo.optimization_barrier', inputs, inputs),
 };

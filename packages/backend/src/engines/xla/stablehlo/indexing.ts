@@ -1,6 +1,6 @@
 import { sizeOfShape } from '@whetstone/core/util';
 import { type StorageDtype } from '../../../recorder/types.js';
-import { i64s, isFloat, tensorType, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import { i64s, isFloat, tensorType, type Hlo, type ModuleBuilder, type OpLowering } from './builder.js';
 import { intOf } from './movement.js';
 
 const from = (first: number, count: number): number[] =>
@@ -8,22 +8,22 @@ const from = (first: number, count: number): number[] =>
 const list = (values: readonly number[]): string => `[${values.join(', ')}]`;
 
 /**
- * What stands where an index points outside the table: not a number, or the least of whole numbers, so that the mistake
- * is seen. XLA itself would take the nearest row.
+ * Replaces elements with an index outside the table by NaN or the smallest integer, so that the mistake is visible. XLA
+ * would use the nearest row.
  */
-function outside(b: ModuleBuilder, picked: Hlo, inside: Hlo, axes: readonly number[]): Hlo {
+function fillOutside(b: ModuleBuilder, picked: Hlo, inside: Hlo, axes: readonly number[]): Hlo {
   const filler = isFloat(picked.type) ? NaN : picked.type === 'int32' ? -(2 ** 31) : 0;
-  return b.select(b.place(inside, picked.shape, axes), picked, b.splat(picked.type, picked.shape, filler));
+  return b.select(b.broadcastAlong(inside, picked.shape, axes), picked, b.splat(picked.type, picked.shape, filler));
 }
 
 const within = (b: ModuleBuilder, indices: Hlo, size: Hlo): Hlo =>
   b.binary('and', b.compare('GE', indices, b.splat('int32', indices.shape, 0)), b.compare('LT', indices, size));
 
-/** Rows along one axis; the first `batch` axes are walked together in both. */
-const gather: Row = (b, [x, indices, axisOf], attributes) => {
-  const [given = 0] = b.numbers(axisOf!);
+/** Lowers a gather along one axis. The first `batch_dims` axes are common to table and indices. */
+const gather: OpLowering = (b, [x, indices, axisOf], attributes) => {
+  const [signedAxis = 0] = b.numbers(axisOf!);
   const rank = x!.shape.length;
-  const axis = given < 0 ? given + rank : given;
+  const axis = signedAxis < 0 ? signedAxis + rank : signedAxis;
   const batch = intOf(attributes, 'batch_dims');
   const picked = indices!.shape.length;
   const batches = from(0, batch);
@@ -42,13 +42,13 @@ const gather: Row = (b, [x, indices, axisOf], attributes) => {
     shape,
     `dimension_numbers = ${numbers}, slice_sizes = ${i64s(sizes)}, indices_are_sorted = false`,
   );
-  return outside(b, rows, within(b, indices!, b.splat('int32', indices!.shape, x!.shape[axis] ?? 0)), [
+  return fillOutside(b, rows, within(b, indices!, b.splat('int32', indices!.shape, x!.shape[axis] ?? 0)), [
     ...batches,
     ...from(axis, picked - batch),
   ]);
 };
 
-const gatherNd: Row = (b, [x, indices]) => {
+const gatherNd: OpLowering = (b, [x, indices]) => {
   const depth = indices!.shape.at(-1) ?? 0;
   const outer = indices!.shape.length - 1;
   const rest = x!.shape.slice(depth);
@@ -66,10 +66,10 @@ const gatherNd: Row = (b, [x, indices]) => {
   );
   if (depth === 0) return rows;
   const limits = b.broadcast(b.constant('int32', [depth], x!.shape.slice(0, depth)), indices!.shape);
-  return outside(b, rows, b.reduce('and', within(b, indices!, limits), [outer], 1), from(0, outer));
+  return fillOutside(b, rows, b.reduce('and', within(b, indices!, limits), [outer], 1), from(0, outer));
 };
 
-/** What is done where an update falls on a number: `op` of both, or the update itself. */
+/** Returns the region that combines an element with its update: by addition, or by replacement. */
 function region(b: ModuleBuilder, type: StorageDtype, op: 'add' | 'replace'): string {
   if (op !== 'replace') return b.combiner(type === 'bool' ? 'or' : op, type);
   const n = b.fresh();
@@ -77,19 +77,22 @@ function region(b: ModuleBuilder, type: StorageDtype, op: 'add' | 'replace'): st
   return `{ ^bb0(%a${n}: ${scalar}, %b${n}: ${scalar}): "stablehlo.return"(%b${n}) : (${scalar}) -> () }`;
 }
 
-/** Updates at places of `x`; the last axis of `indices` holds the first coordinates. Places outside are left out. */
+/**
+ * Adds a scatter of updates into `x`. The last axis of `indices` contains the leading coordinates. Updates outside of
+ * `x` are skipped.
+ */
 function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add' | 'replace'): Hlo {
   const depth = indices.shape.at(-1) ?? 0;
   const outer = indices.shape.length - 1;
   const rest = x.shape.slice(depth);
-  const given = b.broadcast(updates, [...indices.shape.slice(0, -1), ...rest]);
+  const allUpdates = b.broadcast(updates, [...indices.shape.slice(0, -1), ...rest]);
   const numbers =
     `#stablehlo.scatter<update_window_dims = ${list(from(outer, rest.length))}, inserted_window_dims = ` +
     `${list(from(0, depth))}, scatter_dims_to_operand_dims = ${list(from(0, depth))}, index_vector_dim = ` +
     `${outer}>`;
   return b.call(
     'stablehlo.scatter',
-    [x, indices, given],
+    [x, indices, allUpdates],
     x.type,
     x.shape,
     `scatter_dimension_numbers = ${numbers}, indices_are_sorted = false, unique_indices = false`,
@@ -97,12 +100,12 @@ function scatter(b: ModuleBuilder, x: Hlo, indices: Hlo, updates: Hlo, op: 'add'
   );
 }
 
-const oneHot: Row = (b, [indices, depthOf, on, off]) => {
+const oneHot: OpLowering = (b, [indices, depthOf, on, off]) => {
   const [depth = 0] = b.numbers(depthOf!);
   const shape = [...indices!.shape, depth];
   const hit = b.compare(
     'EQ',
-    b.place(
+    b.broadcastAlong(
       indices!,
       shape,
       indices!.shape.map((_, axis) => axis),
@@ -112,7 +115,7 @@ const oneHot: Row = (b, [indices, depthOf, on, off]) => {
   return b.select(hit, b.broadcast(on!, shape), b.broadcast(off!, shape));
 };
 
-const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
+const unsortedSegmentSum: OpLowering = (b, [x, ids, countOf]) => {
   const [count = 0] = b.numbers(countOf!);
   const rest = x!.shape.slice(ids!.shape.length);
   const size = sizeOfShape(ids!.shape);
@@ -125,25 +128,29 @@ const unsortedSegmentSum: Row = (b, [x, ids, countOf]) => {
   );
 };
 
-const bincount: Row = (b, [x, sizeOfResult, weights]) => {
+const bincount: OpLowering = (b, [x, sizeOfResult, weights]) => {
   const [count = 0] = b.numbers(sizeOfResult!);
   const size = sizeOfShape(x!.shape);
-  const given = sizeOfShape(weights!.shape) === 0 ? b.splat(weights!.type, [size], 1) : b.reshape(weights!, [size]);
-  return scatter(b, b.splat(given.type, [count], 0), b.reshape(x!, [size, 1]), given, 'add');
+  const updates = sizeOfShape(weights!.shape) === 0 ? b.splat(weights!.type, [size], 1) : b.reshape(weights!, [size]);
+  return scatter(b, b.splat(updates.type, [count], 0), b.reshape(x!, [size, 1]), updates, 'add');
 };
 
-/** How many of each row's sorted numbers lie below a value, or not above it. */
+/** Lowers a search in sorted rows: counts the numbers that are less than each value, or not greater. */
 const bound =
-  (direction: 'LT' | 'LE'): Row =>
+  (direction: 'LT' | 'LE'): OpLowering =>
   (b, [sorted, values]) => {
     const [rows = 1, columns = 1] = sorted!.shape;
-    const wanted = values!.shape.at(-1) ?? 1;
-    const shape = [rows, columns, wanted];
-    const below = b.compare(direction, b.place(sorted!, shape, [0, 1]), b.place(values!, shape, [0, 2]));
+    const queries = values!.shape.at(-1) ?? 1;
+    const shape = [rows, columns, queries];
+    const below = b.compare(
+      direction,
+      b.broadcastAlong(sorted!, shape, [0, 1]),
+      b.broadcastAlong(values!, shape, [0, 2]),
+    );
     return b.reduce('add', b.convert(below, 'int32'), [1], 0);
   };
 
-export const indexingRows: Readonly<Record<string, Row>> = {
+export const indexingLowerings: Readonly<Record<string, OpLowering>> = {
   GatherV2: gather,
   GatherNd: gatherNd,
   ScatterNd: (b, [indices, updates, shape]) =>
@@ -157,12 +164,12 @@ export const indexingRows: Readonly<Record<string, Row>> = {
   Range: (b, [start, limit, delta]) => {
     const [[first = 0], [end = 0], [by = 1]] = [b.numbers(start!), b.numbers(limit!), b.numbers(delta!)];
     const count = Math.max(0, Math.ceil((end - first) / by));
-    const places = b.convert(b.iota([count], 0), start!.type);
+    const indices = b.convert(b.iota([count], 0), start!.type);
     return first === 0 && by === 1
-      ? places
+      ? indices
       : b.binary(
           'add',
-          b.binary('multiply', places, b.splat(start!.type, [count], by)),
+          b.binary('multiply', indices, b.splat(start!.type, [count], by)),
           b.splat(start!.type, [count], first),
         );
   },

@@ -5,10 +5,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { outcomes, startXlaBackend, xlaPlugin } from '../../../test-support.js';
 import { ModuleBuilder, type Hlo } from './builder.js';
-import { rows } from './lower.js';
+import { opLowerings } from './lower.js';
 
-/** Names of TensorFlow ops in the text of the records. */
-function opsOfRecords(): string[] {
+/** Returns the TensorFlow ops that the kernels' source files name. */
+function opsOfKernels(): string[] {
   const source = join(dirname(fileURLToPath(import.meta.url)), '../../..');
   const files = ['kernels', 'fused'].flatMap((folder) =>
     readdirSync(join(source, folder))
@@ -24,11 +24,8 @@ function opsOfRecords(): string[] {
   ];
 }
 
-/**
- * Ops of records that have a lowering of their own: TensorFlow's variables of the AdamW update, its random numbers, and
- * the softmax in the memory of its logits.
- */
-const behindOwnLowering = new Set([
+/** Ops of kernels with a `stablehlo` lowering: the AdamW update, random numbers, and the softmax in place. */
+const opsOfOtherLowerings = new Set([
   'VarHandleOp',
   'AssignVariableOp',
   'ReadVariableOp',
@@ -38,10 +35,10 @@ const behindOwnLowering = new Set([
   'InplaceUpdate',
 ]);
 
-test('every TensorFlow op that a record names has a lowering', () => {
-  const names = opsOfRecords();
+test('every TensorFlow op that a kernel names has a lowering', () => {
+  const names = opsOfKernels();
   expect(names.length).toBeGreaterThan(30);
-  expect(names.filter((name) => rows[name] === undefined && !behindOwnLowering.has(name))).toEqual([]);
+  expect(names.filter((name) => opLowerings[name] === undefined && !opsOfOtherLowerings.has(name))).toEqual([]);
 });
 
 test.each([
@@ -50,30 +47,30 @@ test.each([
   ['bfloat16', true, 'float32'],
   ['bfloat16', false, 'bfloat16'],
   ['int32', false, 'int32'],
-] as const)('a product of %s numbers (on a processor: %s) is of type %s', (type, onProcessor, expected) => {
+] as const)('a product of %s numbers (on a CPU: %s) has the dtype %s', (type, onProcessor, expected) => {
   const input = (number: number): Hlo => ({ type, shape: [2, 2], name: null, input: number, values: null });
-  expect(new ModuleBuilder(rows, 1, onProcessor).op('MatMul', [input(0), input(1)])).toMatchObject({
+  expect(new ModuleBuilder(opLowerings, 1, onProcessor).op('MatMul', [input(0), input(1)])).toMatchObject({
     type: expected,
     shape: [2, 2],
   });
 });
 
-describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core's", () => {
+describe.skipIf(xlaPlugin === null)("tfjs-core's semantics, from which XLA's differ", () => {
   beforeAll(async () => void (await startXlaBackend()));
   const run = async (compute: () => tf.Tensor): Promise<readonly number[]> =>
     (await outcomes('whetstone', compute))[0]?.values ?? [];
 
-  test("a NaN is the largest and the smallest number, and nobody's place", async () => {
-    const given = (): tf.Tensor =>
+  test('a NaN is both maximum and minimum, but never the position of one', async () => {
+    const withNan = (): tf.Tensor =>
       tf.tensor([
         [3, NaN, 5],
         [NaN, NaN, NaN],
       ]);
-    expect(await run(() => tf.max(given(), 1))).toEqual([NaN, NaN]);
-    expect(await run(() => tf.min(given(), 1))).toEqual([NaN, NaN]);
-    expect(await run(() => tf.maximum(given(), tf.scalar(4)))).toEqual([4, NaN, 5, NaN, NaN, NaN]);
-    expect(await run(() => tf.argMax(given(), 1))).toEqual([2, 0]);
-    expect(await run(() => tf.argMin(given(), 1))).toEqual([0, 0]);
+    expect(await run(() => tf.max(withNan(), 1))).toEqual([NaN, NaN]);
+    expect(await run(() => tf.min(withNan(), 1))).toEqual([NaN, NaN]);
+    expect(await run(() => tf.maximum(withNan(), tf.scalar(4)))).toEqual([4, NaN, 5, NaN, NaN, NaN]);
+    expect(await run(() => tf.argMax(withNan(), 1))).toEqual([2, 0]);
+    expect(await run(() => tf.argMin(withNan(), 1))).toEqual([0, 0]);
   });
 
   test('an index outside a table reads NaN or the smallest integer; its neighbours are unaffected', async () => {
@@ -111,7 +108,7 @@ describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core'
     ).toEqual([5, 0]);
   });
 
-  test('products whose transposed result is computed are the same products', async () => {
+  test('products that are computed as transposed products are equal', async () => {
     const number = (row: number, column: number): number => ((3 * row + 5 * column) % 7) - 3;
     const matrix = (rows: number, columns: number): tf.Tensor2D =>
       tf.tensor2d(
@@ -125,10 +122,10 @@ describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core'
       left: (row: number, at: number) => number,
       right: (at: number, column: number) => number,
     ): number[] =>
-      Array.from({ length: rows * columns }, (_, place) =>
+      Array.from({ length: rows * columns }, (_, index) =>
         Array.from(
           { length: inner },
-          (__, at) => left(Math.floor(place / columns), at) * right(at, place % columns),
+          (__, at) => left(Math.floor(index / columns), at) * right(at, index % columns),
         ).reduce((sum, term) => sum + term, 0),
       );
     // The gradient of an adapter's narrow matrix, and logits.
@@ -140,9 +137,9 @@ describe.skipIf(xlaPlugin === null)("where XLA's own ways differ from tfjs-core'
     );
   });
 
-  test('sine and cosine of what is no number of an angle are NaN', async () => {
-    const given = (): tf.Tensor => tf.tensor([0, Infinity, -Infinity, NaN]);
-    expect(await run(() => tf.cos(given()))).toEqual([1, NaN, NaN, NaN]);
-    expect(await run(() => tf.sin(given()))).toEqual([0, NaN, NaN, NaN]);
+  test('sine and cosine of infinity and NaN are NaN', async () => {
+    const angles = (): tf.Tensor => tf.tensor([0, Infinity, -Infinity, NaN]);
+    expect(await run(() => tf.cos(angles()))).toEqual([1, NaN, NaN, NaN]);
+    expect(await run(() => tf.sin(angles()))).toEqual([0, NaN, NaN, NaN]);
   });
 });

@@ -2,84 +2,88 @@ import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import type { Program } from '../../../recorder/program.js';
 import type { StorageDtype } from '../../../recorder/types.js';
 import type { Describe } from '../../engine.js';
-import { ModuleBuilder, type Hlo, type Row } from './builder.js';
+import { ModuleBuilder, type Hlo, type OpLowering } from './builder.js';
 import { donationsOf } from './donations.js';
-import { elementwiseRows } from './elementwise.js';
-import { indexingRows } from './indexing.js';
-import { matrixRows } from './matrix.js';
-import { movementRows } from './movement.js';
-import { randomRows } from './random.js';
-import { reductionRows } from './reductions.js';
+import { elementwiseLowerings } from './elementwise.js';
+import { indexingLowerings } from './indexing.js';
+import { matrixLowerings } from './matrix.js';
+import { movementLowerings } from './movement.js';
+import { randomLowerings } from './random.js';
+import { reductionLowerings } from './reductions.js';
 import { emitKernel } from '../../../kernels/matmul-policy.js';
 import { messageOf } from '@whetstone/core/util';
 
-/** The TensorFlow ops that records of kernels speak of, each with its StableHLO. */
-export const rows: Readonly<Record<string, Row>> = {
-  ...elementwiseRows,
-  ...reductionRows,
-  ...matrixRows,
-  ...movementRows,
-  ...indexingRows,
-  ...randomRows,
+/** Lowerings to StableHLO of the TensorFlow ops in the kernels' records. */
+export const opLowerings: Readonly<Record<string, OpLowering>> = {
+  ...elementwiseLowerings,
+  ...reductionLowerings,
+  ...matrixLowerings,
+  ...movementLowerings,
+  ...indexingLowerings,
+  ...randomLowerings,
 };
 
-/** What is known of one input of a program when it is lowered. */
+/** A program's input or output as it is known during lowering. */
 export interface KnownInput {
   readonly type: StorageDtype;
   readonly shape: readonly number[];
-  /** Its numbers, where the host still has them. */
+  /** The values, if the host has them; otherwise null. */
   readonly values: ArrayLike<number> | null;
 }
 
-/** A program for certain shapes. */
+/** A StableHLO module: a program for certain shapes. */
 export interface LoweredModule {
   readonly text: string;
-  /** Which of the program's inputs the module takes, in order. */
+  /** The program's inputs that are arguments of the module, in order. */
   readonly arguments: readonly number[];
-  /** Inputs whose numbers are part of the module. */
+  /** Inputs whose values are part of the module. */
   readonly fixed: readonly number[];
-  /** How many numbers it computes. */
+  /** Estimate of the module's work: see `ModuleBuilder.work`. */
   readonly work: number;
-  /** Their numbers, too, where these are the same whatever the inputs hold. */
+  /** Outputs, with their values if these do not depend on the inputs. */
   readonly outputs: readonly KnownInput[];
-  /** Inputs whose memory a result takes, unless that is forbidden at a run. */
+  /** Inputs whose memory a result reuses, unless a run forbids it. */
   readonly donated: ReadonlySet<number>;
-  /** Copies that run at once, each on a device of its own. */
+  /** Replicas that run at once, each on its own device. */
   readonly replicas: number;
-  /** Where each replica has an input of its own instead of one argument: the inputs, by that argument. */
+  /** Arguments that differ between replicas, with the input of each replica. */
   readonly shards: ReadonlyMap<number, readonly number[]>;
-  /** Number of the step whose lowering wrote a line of the text, counted from 1. */
+  /** Returns the step whose lowering wrote a line of the text, or null. Lines count from 1. */
   stepOfLine(line: number): number | null;
 }
 
 export interface LowerOptions {
-  /** Inputs that nobody will ask for again. */
+  /** Inputs that are not needed after the run. */
   readonly spent?: ReadonlySet<number>;
-  /** Devices over which a sum of one tensor a device is taken. */
+  /** Number of devices of a sum of one tensor per device. */
   readonly replicas?: number;
-  /** Whether the module is for a processor rather than for an accelerator. */
+  /** Whether the module is for a CPU rather than for an accelerator. */
   readonly onProcessor?: boolean;
 }
 
-/** Spells a program as a StableHLO module for inputs of these shapes. */
+/**
+ * Lowers a program to a StableHLO module for inputs of these shapes.
+ *
+ * @throws `BACKEND_FAILED` with the operation that cannot be lowered
+ */
 export function lower(
   program: Program,
   inputs: readonly KnownInput[],
   describe: Describe,
   { spent = new Set(), replicas = 1, onProcessor = false }: LowerOptions = {},
 ): LoweredModule {
-  const builder = new ModuleBuilder(rows, replicas, onProcessor);
+  const builder = new ModuleBuilder(opLowerings, replicas, onProcessor);
   const tensors: Hlo[] = inputs.map(({ type, shape, values }, input) => ({ type, shape, name: null, input, values }));
   program.steps.forEach((step, position) => {
     builder.step = position;
     const operands = step.inputs.map((number) => tensors[number] as Hlo);
     try {
       const lowering = step.kernel.stablehlo;
-      const made =
+      const lowered =
         lowering === undefined
           ? emitKernel<Hlo>(builder, program, step, operands)
           : lowering(builder, operands.slice(0, step.tensorInputs), operands.slice(step.tensorInputs), step.parameters);
-      const results = Array.isArray(made) ? (made as readonly Hlo[]) : [made as Hlo];
+      const results = Array.isArray(lowered) ? (lowered as readonly Hlo[]) : [lowered as Hlo];
       results.forEach((result, offset) => {
         const number = step.firstOutput + offset;
         tensors[number] = builder.convert(result, program.types[number] ?? result.type);
@@ -95,13 +99,13 @@ export function lower(
   });
   const outputs = program.outputs.map((number) => tensors[number] as Hlo);
   const donations = donationsOf(program, tensors, spent);
-  const { text, arguments: taken } = builder.finish(inputs, program.inputTypes, outputs, donations);
+  const { text, arguments: args } = builder.finish(inputs, program.inputTypes, outputs, donations);
   return {
     text,
-    arguments: taken,
+    arguments: args,
     work: builder.work,
     outputs: outputs.map(({ type, shape, input, values }) => ({ type, shape, values: input === null ? values : null })),
-    donated: new Set(taken.filter((input) => donations.has(input))),
+    donated: new Set(args.filter((input) => donations.has(input))),
     replicas: builder.shards.size > 0 ? replicas : 1,
     shards: builder.shards,
     fixed: [...builder.fixed].sort((a, b) => a - b),
@@ -110,8 +114,8 @@ export function lower(
 }
 
 /**
- * The first line is the function's head. Made here, so that what is kept with a compiled module holds neither the text
- * that was built nor the graph's values.
+ * Returns a function from a line to its step. The first line is the function's signature. A closure of its own, so that
+ * a compiled module does not retain the builder and the graph's values.
  */
 const stepFinder =
   (steps: readonly number[]) =>

@@ -1,7 +1,7 @@
 import { backend_util } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { sizeOfShape } from '@whetstone/core/util';
-import type { Hlo, ModuleBuilder, Row } from './builder.js';
+import type { Hlo, ModuleBuilder, OpLowering } from './builder.js';
 import type { Attributes } from '../../../kernels/emitter.js';
 
 const flagOf = (attributes: Attributes, name: string): boolean => {
@@ -10,15 +10,17 @@ const flagOf = (attributes: Attributes, name: string): boolean => {
 };
 
 /**
- * Products of bfloat16 numbers are added up in float32. An accelerator rounds the sums to bfloat16, as TensorFlow's
- * products do: what reads them, and what is kept for the way back, is half as long then. A processor's compiler would
- * do that in a pass of its own. Whole numbers stay whole.
+ * Returns the dtype of a product. bfloat16 products are summed in float32. On an accelerator the result is rounded to
+ * bfloat16, as TensorFlow's products are, which halves its memory. A CPU compiler would round in a separate pass.
  */
 function typeOfProduct(b: ModuleBuilder, operands: Hlo['type']): Hlo['type'] {
   return operands === 'bfloat16' && b.onProcessor ? 'float32' : operands;
 }
 
-/** `[batch…, left…, right…]` of a product that contracts one axis of each; batch axes come first in both. */
+/**
+ * Adds a product that contracts one axis of each operand: `[batch…, free axes of x…, free axes of y…]`. Batch axes come
+ * first in both operands.
+ */
 function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number, contractY: number): Hlo {
   const axes = Array.from({ length: batch }, (_, axis) => axis).join(', ');
   const free = (of: Hlo, contracted: number): number[] =>
@@ -41,33 +43,31 @@ function dot(b: ModuleBuilder, x: Hlo, y: Hlo, batch: number, contractX: number,
   );
 }
 
-/** Where one side of a result has fewer rows than this, it is narrow: an adapter's rank. */
-const NARROW = 128;
+/** Most columns of a narrow result, such as an adapter's rank. */
+const MAX_NARROW = 128;
 
-/** From here on a result has so many columns that XLA's CPU library packs them over and over on one thread. */
-const WIDE = 8192;
+/** Columns from which XLA's CPU library repeatedly packs a result on one thread. */
+const MIN_WIDE = 8192;
 
 /**
- * A product of two matrices. XLA's CPU library takes one and the same product up to eight times as long where the wrong
- * side is the long one: there the transposed result is computed, whose transposition costs little, or nothing, where
- * what comes next reads it so.
+ * Adds a product of two matrices. XLA's CPU library is up to eight times as slow if the long side is the wrong one. The
+ * transposed product is then computed instead. Its transposition costs little, or nothing if the next operation reads
+ * the transposed result.
  */
-const matMul: Row = (b, [x, y], attributes) => {
+const matMul: OpLowering = (b, [x, y], attributes) => {
   const contractX = flagOf(attributes, 'transpose_a') ? 0 : 1;
   const contractY = flagOf(attributes, 'transpose_b') ? 1 : 0;
   const rows = x!.shape[1 - contractX] ?? 1;
   const columns = y!.shape[1 - contractY] ?? 1;
-  const narrow = contractX === 0 && contractY === 0 && columns < rows && columns <= NARROW;
-  const wide = contractX === 1 && contractY === 1 && columns > rows && columns >= WIDE;
+  const narrow = contractX === 0 && contractY === 0 && columns < rows && columns <= MAX_NARROW;
+  const wide = contractX === 1 && contractY === 1 && columns > rows && columns >= MIN_WIDE;
   return b.onProcessor && (narrow || wide)
     ? b.transpose(dot(b, y!, x!, 0, contractY, contractX), [1, 0])
     : dot(b, x!, y!, 0, contractX, contractY);
 };
 
-/**
- * Batches are folded into one axis: dots of three axes are the ones that XLA's CPU compiler gives to its fast routine.
- */
-const batchMatMul: Row = (b, [x, y], attributes) => {
+/** Adds a batched product. Batch axes are folded into one, because XLA's fast CPU routine takes three axes. */
+const batchMatMul: OpLowering = (b, [x, y], attributes) => {
   const batch = backend_util.assertAndGetBroadcastShape(
     x!.shape.slice(0, -2) as number[],
     y!.shape.slice(0, -2) as number[],
@@ -85,7 +85,7 @@ const batchMatMul: Row = (b, [x, y], attributes) => {
   return b.reshape(product, [...batch, ...product.shape.slice(-2)]);
 };
 
-/** Takes the diagonal of axes that share a label, and sums those labels that nobody else has. */
+/** Sums the axes of an operand whose labels are in neither the other operand nor the result (`needed`). */
 function prepare(
   b: ModuleBuilder,
   x: Hlo,
@@ -97,16 +97,16 @@ function prepare(
       'BACKEND_FAILED',
       `An einsum that repeats a label in one operand (${labels}) has no lowering to StableHLO.`,
     );
-  const alone = [...labels].flatMap((label, axis) => (needed.includes(label) ? [] : [axis]));
+  const summed = [...labels].flatMap((label, axis) => (needed.includes(label) ? [] : [axis]));
   return {
-    tensor: alone.length === 0 ? x : b.reduce('add', x, alone, 0),
+    tensor: summed.length === 0 ? x : b.reduce('add', x, summed, 0),
     labels: [...labels].filter((label) => needed.includes(label)).join(''),
   };
 }
 
-/** One batched product over axes that are sorted into batch, free and contracted ones, and folded. */
-const einsum: Row = (b, inputs, { equation }) => {
-  if (equation?.kind !== 'string') throw new WhetstoneError('INTERNAL', 'An einsum without its equation.');
+/** Adds one batched product. Axes are sorted into batch, free and contracted axes, and each group is folded. */
+const einsum: OpLowering = (b, inputs, { equation }) => {
+  if (equation?.kind !== 'string') throw new WhetstoneError('INTERNAL', 'An einsum has no equation.');
   const [left = '', result = ''] = equation.value.split('->');
   const terms = left.split(',');
   const order = (tensor: Hlo, from: string, to: string): Hlo =>
@@ -146,4 +146,8 @@ const einsum: Row = (b, inputs, { equation }) => {
   return order(product, batch + freeX + freeY, result);
 };
 
-export const matrixRows: Readonly<Record<string, Row>> = { MatMul: matMul, BatchMatMulV2: batchMatMul, Einsum: einsum };
+export const matrixLowerings: Readonly<Record<string, OpLowering>> = {
+  MatMul: matMul,
+  BatchMatMulV2: batchMatMul,
+  Einsum: einsum,
+};

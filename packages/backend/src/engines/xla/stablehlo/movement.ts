@@ -1,6 +1,6 @@
 import { slice_util } from '@tensorflow/tfjs-core';
 import { sizeOfShape } from '@whetstone/core/util';
-import { i64s, type Hlo, type ModuleBuilder, type Row } from './builder.js';
+import { i64s, type Hlo, type ModuleBuilder, type OpLowering } from './builder.js';
 import type { Attributes } from '../../../kernels/emitter.js';
 
 export const intOf = (attributes: Attributes, name: string): number => {
@@ -11,8 +11,8 @@ export const intOf = (attributes: Attributes, name: string): number => {
 const reverseAxes = (b: ModuleBuilder, x: Hlo, axes: readonly number[]): Hlo =>
   axes.length === 0 ? x : b.call('stablehlo.reverse', [x], x.type, x.shape, `dimensions = ${i64s(axes)}`);
 
-/** One stretch of one axis. */
-function stretch(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: number): Hlo {
+/** Slices one axis. */
+function sliceAxis(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: number): Hlo {
   return b.slice(
     x,
     x.shape.map((_, position) => (position === axis ? from : 0)),
@@ -20,7 +20,7 @@ function stretch(b: ModuleBuilder, x: Hlo, axis: number, from: number, to: numbe
   );
 }
 
-const slice: Row = (b, [x, begin, size]) => {
+const slice: OpLowering = (b, [x, begin, size]) => {
   const start = b.numbers(begin!);
   const extent = b.numbers(size!);
   return b.slice(
@@ -30,39 +30,36 @@ const slice: Row = (b, [x, begin, size]) => {
   );
 };
 
-/**
- * Negative strides run backwards from `begin` to before `end`: the stretch between is taken forwards from its last
- * element, then reversed.
- */
-const stridedSlice: Row = (b, [x, begin, end, strides], attributes) => {
+/** Lowers a strided slice. StableHLO has no negative strides: these axes are sliced forwards and then reversed. */
+const stridedSlice: OpLowering = (b, [x, begin, end, strides], attributes) => {
   const masks = ['begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask', 'shrink_axis_mask'].map((name) =>
     intOf(attributes, name),
   ) as [number, number, number, number, number];
-  const found = slice_util.sliceInfo(
+  const info = slice_util.sliceInfo(
     x!.shape as number[],
     b.numbers(begin!),
     b.numbers(end!),
     b.numbers(strides!),
     ...masks,
   );
-  if (found.finalShape.some((size) => size === 0)) return b.splat(x!.type, found.finalShape, 0);
-  const counts = found.begin.map((from, axis) =>
-    Math.max(0, Math.ceil(((found.end[axis] ?? 0) - from) / (found.strides[axis] ?? 1))),
+  if (info.finalShape.some((size) => size === 0)) return b.splat(x!.type, info.finalShape, 0);
+  const counts = info.begin.map((from, axis) =>
+    Math.max(0, Math.ceil(((info.end[axis] ?? 0) - from) / (info.strides[axis] ?? 1))),
   );
-  const backwards = found.strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
-  const last = found.begin.map((from, axis) => from + ((counts[axis] ?? 1) - 1) * (found.strides[axis] ?? 1));
-  const low = found.begin.map((from, axis) => (backwards.includes(axis) ? (last[axis] ?? 0) : from));
-  const high = found.begin.map((from, axis) => (backwards.includes(axis) ? from : (last[axis] ?? 0)) + 1);
-  return b.reshape(reverseAxes(b, b.slice(x!, low, high, found.strides.map(Math.abs)), backwards), found.finalShape);
+  const backwards = info.strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
+  const last = info.begin.map((from, axis) => from + ((counts[axis] ?? 1) - 1) * (info.strides[axis] ?? 1));
+  const low = info.begin.map((from, axis) => (backwards.includes(axis) ? (last[axis] ?? 0) : from));
+  const high = info.begin.map((from, axis) => (backwards.includes(axis) ? from : (last[axis] ?? 0)) + 1);
+  return b.reshape(reverseAxes(b, b.slice(x!, low, high, info.strides.map(Math.abs)), backwards), info.finalShape);
 };
 
-const splitV: Row = (b, [x, sizes, axis]) => {
+const splitV: OpLowering = (b, [x, sizes, axis]) => {
   const [chosen = 0] = b.numbers(axis!);
   let from = 0;
-  return b.numbers(sizes!).map((size) => stretch(b, x!, chosen, from, (from += size)));
+  return b.numbers(sizes!).map((size) => sliceAxis(b, x!, chosen, from, (from += size)));
 };
 
-const pack: Row = (b, inputs, attributes) => {
+const pack: OpLowering = (b, inputs, attributes) => {
   const axis = intOf(attributes, 'axis');
   return b.concatenate(
     inputs.map((input) => b.reshape(input, [...input.shape.slice(0, axis), 1, ...input.shape.slice(axis)])),
@@ -70,45 +67,45 @@ const pack: Row = (b, inputs, attributes) => {
   );
 };
 
-const unpack: Row = (b, [x], attributes) => {
+const unpack: OpLowering = (b, [x], attributes) => {
   const axis = intOf(attributes, 'axis');
   const shape = x!.shape.filter((_, position) => position !== axis);
   return Array.from({ length: intOf(attributes, 'num') }, (_, index) =>
-    b.reshape(stretch(b, x!, axis, index, index + 1), shape),
+    b.reshape(sliceAxis(b, x!, axis, index, index + 1), shape),
   );
 };
 
-/** Margins before and after each axis, of pairs in one list. */
+/** Returns the padding before and after each axis, from a list of pairs. */
 const margins = (b: ModuleBuilder, pairs: Hlo): { readonly low: number[]; readonly high: number[] } => {
   const flat = b.numbers(pairs);
   return { low: flat.filter((_, index) => index % 2 === 0), high: flat.filter((_, index) => index % 2 === 1) };
 };
 
-const padV2: Row = (b, [x, paddings, value]) => {
+const padV2: OpLowering = (b, [x, paddings, value]) => {
   const { low, high } = margins(b, paddings!);
   return b.pad(x!, low, high, value!);
 };
 
-const mirrorPad: Row = (b, [x, paddings], { mode }) => {
+const mirrorPad: OpLowering = (b, [x, paddings], { mode }) => {
   const { low, high } = margins(b, paddings!);
   const skip = mode?.kind === 'string' && mode.value === 'REFLECT' ? 1 : 0;
   return low.reduce((padded: Hlo, before, axis) => {
     const size = padded.shape[axis] ?? 0;
     const after = high[axis] ?? 0;
-    const parts = [padded];
-    if (before > 0) parts.unshift(reverseAxes(b, stretch(b, padded, axis, skip, skip + before), [axis]));
-    if (after > 0) parts.push(reverseAxes(b, stretch(b, padded, axis, size - skip - after, size - skip), [axis]));
-    return b.concatenate(parts, axis);
+    const inputs = [padded];
+    if (before > 0) inputs.unshift(reverseAxes(b, sliceAxis(b, padded, axis, skip, skip + before), [axis]));
+    if (after > 0) inputs.push(reverseAxes(b, sliceAxis(b, padded, axis, size - skip - after, size - skip), [axis]));
+    return b.concatenate(inputs, axis);
   }, x!);
 };
 
-/** Repeats are new axes before the old ones, which a reshape takes in. */
-const tile: Row = (b, [x, repeats]) => {
+/** Lowers repetition: broadcasts along a new axis before each axis, and merges both by a reshape. */
+const tile: OpLowering = (b, [x, repeats]) => {
   const times = b.numbers(repeats!);
   if (times.every((count) => count === 1)) return x!;
   const wide = x!.shape.flatMap((size, axis) => [times[axis] ?? 1, size]);
   return b.reshape(
-    b.place(
+    b.broadcastAlong(
       x!,
       wide,
       x!.shape.map((_, axis) => 2 * axis + 1),
@@ -117,7 +114,7 @@ const tile: Row = (b, [x, repeats]) => {
   );
 };
 
-const spaceToBatch: Row = (b, [x, blocks, paddings]) => {
+const spaceToBatch: OpLowering = (b, [x, blocks, paddings]) => {
   const block = b.numbers(blocks!);
   const { low, high } = margins(b, paddings!);
   const rest = x!.shape.slice(1 + block.length);
@@ -136,7 +133,7 @@ const spaceToBatch: Row = (b, [x, blocks, paddings]) => {
   return b.reshape(b.transpose(cut, order), [batch * sizeOfShape(block), ...inner, ...rest]);
 };
 
-const batchToSpace: Row = (b, [x, blocks, crops]) => {
+const batchToSpace: OpLowering = (b, [x, blocks, crops]) => {
   const block = b.numbers(blocks!);
   const { low, high } = margins(b, crops!);
   const count = block.length;
@@ -160,17 +157,17 @@ const batchToSpace: Row = (b, [x, blocks, crops]) => {
   return b.slice(wide, begin, end);
 };
 
-const diag: Row = (b, [x]) => {
+const diag: OpLowering = (b, [x]) => {
   const size = sizeOfShape(x!.shape);
   const flat = b.reshape(x!, [size]);
   const same = b.compare('EQ', b.iota([size, size], 0), b.iota([size, size], 1));
-  return b.reshape(b.select(same, b.place(flat, [size, size], [0]), b.splat(x!.type, [size, size], 0)), [
+  return b.reshape(b.select(same, b.broadcastAlong(flat, [size, size], [0]), b.splat(x!.type, [size, size], 0)), [
     ...x!.shape,
     ...x!.shape,
   ]);
 };
 
-export const movementRows: Readonly<Record<string, Row>> = {
+export const movementLowerings: Readonly<Record<string, OpLowering>> = {
   Reshape: (b, [x, shape]) => {
     const target = b.numbers(shape!);
     const known = target.reduce((product, size) => (size < 0 ? product : product * size), 1);
@@ -184,8 +181,8 @@ export const movementRows: Readonly<Record<string, Row>> = {
   StridedSlice: stridedSlice,
   ConcatV2: (b, inputs) => {
     const [axis = 0] = b.numbers(inputs.at(-1) as Hlo);
-    const parts = inputs.slice(0, -1);
-    return b.concatenate(parts, axis < 0 ? axis + (parts[0]?.shape.length ?? 0) : axis);
+    const operands = inputs.slice(0, -1);
+    return b.concatenate(operands, axis < 0 ? axis + (operands[0]?.shape.length ?? 0) : axis);
   },
   SplitV: splitV,
   Pack: pack,

@@ -1,4 +1,4 @@
-import { isFloat, type Hlo, type ModuleBuilder, type Row, tensorType, i64s } from './builder.js';
+import { isFloat, type Hlo, type ModuleBuilder, type OpLowering, tensorType, i64s } from './builder.js';
 import type { Attributes } from '../../../kernels/emitter.js';
 import { sizeOfShape } from '@whetstone/core/util';
 
@@ -16,23 +16,23 @@ const axesOf = (b: ModuleBuilder, axes: Hlo, rank: number): number[] =>
 const lowest = (x: Hlo): number => (isFloat(x.type) ? -Infinity : x.type === 'int32' ? -(2 ** 31) : 0);
 const highest = (x: Hlo): number => (isFloat(x.type) ? Infinity : x.type === 'int32' ? 2 ** 31 - 1 : 1);
 
-const keep = (b: ModuleBuilder, reduced: Hlo, x: Hlo, axes: readonly number[]): Hlo =>
+const keepDims = (b: ModuleBuilder, reduced: Hlo, x: Hlo, axes: readonly number[]): Hlo =>
   b.reshape(
     reduced,
     x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size)),
   );
 
-function reduction(op: string, initial: (x: Hlo) => number): Row {
+function reduction(op: string, initial: (x: Hlo) => number): OpLowering {
   return (b, [x, axes], attributes) => {
     const chosen = axesOf(b, axes!, x!.shape.length);
     const reduced = chosen.length === 0 ? x! : b.reduce(op, x!, chosen, initial(x!));
-    return flagOf(attributes, 'keep_dims') ? keep(b, reduced, x!, chosen) : reduced;
+    return flagOf(attributes, 'keep_dims') ? keepDims(b, reduced, x!, chosen) : reduced;
   };
 }
 
 const sum = reduction('add', () => 0);
 
-const mean: Row = (b, inputs, attributes, results) => {
+const mean: OpLowering = (b, inputs, attributes, results) => {
   const total = sum(b, inputs, attributes, results) as Hlo;
   const [x] = inputs as [Hlo];
   const count = sizeOfShape(x.shape) / Math.max(1, sizeOfShape(total.shape));
@@ -40,42 +40,42 @@ const mean: Row = (b, inputs, attributes, results) => {
 };
 
 /**
- * Where the largest or smallest number stands: the first one of equals. A NaN counts as less than everything (for the
- * smallest, as more), as tfjs-core has it.
+ * Lowers the position of the largest or smallest number: the first of equal ones. A NaN is never chosen over a number,
+ * as in tfjs-core.
  */
-function argument(direction: 'GT' | 'LT'): Row {
-  return (b, [given, axis]) => {
-    const bound = direction === 'GT' ? lowest(given!) : highest(given!);
-    const x = isFloat(given!.type)
-      ? b.select(b.compare('NE', given!, given!), b.splat(given!.type, given!.shape, bound), given!)
-      : given!;
+function argument(direction: 'GT' | 'LT'): OpLowering {
+  return (b, [input, axis]) => {
+    const bound = direction === 'GT' ? lowest(input!) : highest(input!);
+    const x = isFloat(input!.type)
+      ? b.select(b.compare('NE', input!, input!), b.splat(input!.type, input!.shape, bound), input!)
+      : input!;
     const [chosen = 0] = axesOf(b, axis!, x.shape.length);
-    const places = b.iota(x.shape, chosen);
+    const positions = b.iota(x.shape, chosen);
     const shape = x.shape.filter((_, position) => position !== chosen);
     const value = tensorType(x.type, []);
     const truth = tensorType('bool', []);
-    const whole = tensorType('int32', []);
+    const index = tensorType('int32', []);
     const n = b.fresh();
-    const compare = (name: string, a: string, c: string, type: string, way: string): string =>
+    const compare = (name: string, a: string, c: string, type: string, comparison: string): string =>
       `%${name}${n} = "stablehlo.compare"(%${a}${n}, %${c}${n}) <{comparison_direction = ` +
-      `#stablehlo<comparison_direction ${way}>}> : (${type}, ${type}) -> ${truth} `;
+      `#stablehlo<comparison_direction ${comparison}>}> : (${type}, ${type}) -> ${truth} `;
     const logic = (name: string, op: string, a: string, c: string): string =>
       `%${name}${n} = "stablehlo.${op}"(%${a}${n}, %${c}${n}) : (${truth}, ${truth}) -> ${truth} `;
     const choose = (name: string, a: string, c: string, type: string): string =>
       `%${name}${n} = "stablehlo.select"(%take${n}, %${a}${n}, %${c}${n}) : (${truth}, ${type}, ${type}) -> ${type} `;
     const region =
-      `{ ^bb0(%v${n}: ${value}, %i${n}: ${whole}, %w${n}: ${value}, %j${n}: ${whole}): ` +
+      `{ ^bb0(%v${n}: ${value}, %i${n}: ${index}, %w${n}: ${value}, %j${n}: ${index}): ` +
       compare('better', 'v', 'w', value, direction) +
       compare('same', 'v', 'w', value, 'EQ') +
-      compare('before', 'i', 'j', whole, 'LT') +
+      compare('before', 'i', 'j', index, 'LT') +
       logic('tie', 'and', 'same', 'before') +
       logic('take', 'or', 'better', 'tie') +
       choose('value', 'v', 'w', value) +
-      choose('place', 'i', 'j', whole) +
-      `"stablehlo.return"(%value${n}, %place${n}) : (${value}, ${whole}) -> () }`;
-    const [, place] = b.calls(
+      choose('place', 'i', 'j', index) +
+      `"stablehlo.return"(%value${n}, %place${n}) : (${value}, ${index}) -> () }`;
+    const [, position] = b.calls(
       'stablehlo.reduce',
-      [x, places, b.splat(x.type, [], bound), b.splat('int32', [], 2 ** 31 - 1)],
+      [x, positions, b.splat(x.type, [], bound), b.splat('int32', [], 2 ** 31 - 1)],
       [
         { type: x.type, shape },
         { type: 'int32', shape },
@@ -83,12 +83,12 @@ function argument(direction: 'GT' | 'LT'): Row {
       `dimensions = ${i64s([chosen])}`,
       region,
     );
-    return place as Hlo;
+    return position as Hlo;
   };
 }
 
-/** Running totals in ⌈log₂ n⌉ passes, each adding what stands a power of two further back. */
-function cumulative(op: 'add' | 'multiply'): Row {
+/** Lowers running totals: ⌈log₂ n⌉ passes, each adding the elements a power of two before. */
+function cumulative(op: 'add' | 'multiply'): OpLowering {
   return (b, [x, axis], attributes) => {
     const [chosen = 0] = axesOf(b, axis!, x!.shape.length);
     const length = x!.shape[chosen] ?? 0;
@@ -107,19 +107,19 @@ function cumulative(op: 'add' | 'multiply'): Row {
   };
 }
 
-/** Scores less their largest, and the sums of their exponentials. */
+/** Returns scores minus their row's maximum, their exponentials, and the sums of these. */
 function shifted(b: ModuleBuilder, x: Hlo): { readonly scores: Hlo; readonly exponentials: Hlo; readonly total: Hlo } {
   const last = x.shape.length - 1;
   const rows = x.shape.slice(0, -1).map((_, axis) => axis);
   const largest = b.reduce('maximum', x, [last], -Infinity);
-  const scores = b.binary('subtract', x, b.place(largest, x.shape, rows));
+  const scores = b.binary('subtract', x, b.broadcastAlong(largest, x.shape, rows));
   const exponentials = b.unary('exponential', scores);
   return { scores, exponentials, total: b.reduce('add', exponentials, [last], 0) };
 }
 
 const rowsOf = (x: Hlo): number[] => x.shape.slice(0, -1).map((_, axis) => axis);
 
-export const reductionRows: Readonly<Record<string, Row>> = {
+export const reductionLowerings: Readonly<Record<string, OpLowering>> = {
   Sum: sum,
   Mean: mean,
   /** Half the sum of squares. */
@@ -147,25 +147,25 @@ export const reductionRows: Readonly<Record<string, Row>> = {
   Cumprod: cumulative('multiply'),
   Softmax: (b, [x]) => {
     const { exponentials, total } = shifted(b, x!);
-    return b.binary('divide', exponentials, b.place(total, x!.shape, rowsOf(x!)));
+    return b.binary('divide', exponentials, b.broadcastAlong(total, x!.shape, rowsOf(x!)));
   },
   LogSoftmax: (b, [x]) => {
     const { scores, total } = shifted(b, x!);
-    return b.binary('subtract', scores, b.place(b.unary('log', total), x!.shape, rowsOf(x!)));
+    return b.binary('subtract', scores, b.broadcastAlong(b.unary('log', total), x!.shape, rowsOf(x!)));
   },
   TopKV2: (b, [x, k]) => {
     const [count = 1] = b.numbers(k!);
     const shape = [...x!.shape.slice(0, -1), count];
-    const given = x!.type === 'bool' ? b.convert(x!, 'int32') : x!;
-    const [values, places] = b.calls(
+    const operand = x!.type === 'bool' ? b.convert(x!, 'int32') : x!;
+    const [values, indices] = b.calls(
       'chlo.top_k',
-      [given],
+      [operand],
       [
-        { type: given.type, shape },
+        { type: operand.type, shape },
         { type: 'int32', shape },
       ],
       `k = ${count} : i64`,
     ) as [Hlo, Hlo];
-    return [b.convert(values, x!.type), places];
+    return [b.convert(values, x!.type), indices];
   },
 };
