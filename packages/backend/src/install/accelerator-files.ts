@@ -1,15 +1,12 @@
-/**
- * A wheel's file name, its bytes and its SHA-256, as the Python package index publishes them. Name, version and
- * platform are in the file name.
- */
+/** A wheel's file name, size and SHA-256 on the Python package index. The file name has name, version and platform. */
 type PublishedFile = readonly [fileName: string, bytes: number, sha256: string];
 
-/** Kinds of accelerator whose plugin can be fetched. */
+/** Accelerators whose plugin can be fetched. */
 export type AcceleratorKind = 'cuda12' | 'cuda13' | 'rocm7';
 
 /**
- * By kind and `process.platform`-`process.arch`: JAX's PJRT plugin first, then NVIDIA's libraries that JAX's own extra
- * `with-cuda` asks for beside it. ROCm's libraries are on no index: they are the machine's own.
+ * The wheels of each accelerator by `process.platform`-`process.arch`: JAX's PJRT plugin, then the NVIDIA libraries of
+ * JAX's extra `with-cuda`. ROCm's libraries are not published as wheels and must be installed on the machine.
  */
 export const acceleratorFiles: Readonly<Record<AcceleratorKind, Readonly<Record<string, readonly PublishedFile[]>>>> = {
   cuda12: {

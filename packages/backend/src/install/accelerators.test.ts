@@ -3,7 +3,7 @@ import { acceleratorFiles } from './accelerator-files.js';
 import { acceleratorKinds, acceleratorSet, pluginPath, wheelOf } from './accelerators.js';
 import { xlaPluginSet } from './index.js';
 
-test('every file of every kind is a wheel for its platform, with a checksum, once', () => {
+test('each accelerator lists distinct wheels for its platform, with checksums', () => {
   for (const kind of acceleratorKinds) {
     for (const [platform, files] of Object.entries(acceleratorFiles[kind])) {
       const { name, version, wheels } = acceleratorSet(kind, platform);
@@ -21,7 +21,7 @@ test('every file of every kind is a wheel for its platform, with a checksum, onc
   }
 });
 
-test('what pip is asked for is in the file name', () => {
+test('a wheel is described by its file name', () => {
   const wheel = wheelOf(
     'nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl',
     1,
@@ -34,8 +34,8 @@ test('what pip is asked for is in the file name', () => {
   });
 });
 
-// Paths as the published wheels hold them.
-const wanted = [
+// Paths in the published wheels.
+const needed = [
   'jax_plugins/xla_cuda12/xla_cuda_plugin.so',
   'jax_plugins/xla_cuda13/xla_cuda_plugin.so',
   'jax_plugins/xla_rocm7/xla_rocm_plugin.so',
@@ -51,7 +51,7 @@ const wanted = [
   'nvidia/cu13/bin/ptxas',
   'nvidia/cu13/nvvm/libdevice/libdevice.10.bc',
 ];
-const unwanted = [
+const unneeded = [
   'jax_plugins/xla_cuda12/__init__.py',
   'nvidia/nvshmem/lib/libnvshmem_device.a',
   'nvidia/nvshmem/lib/libnvshmem_device_sm_90.bc',
@@ -62,19 +62,19 @@ const unwanted = [
   '../jax_plugins/xla_cuda12/x.so',
 ];
 
-test("of the wheels, libraries and the compiler's parts are kept", () => {
+test("libraries and the compiler's tools are unpacked, and no other files", () => {
   const { keep } = wheelOf('a-1-py3-none-any.whl', 1, 'x');
-  for (const path of wanted) expect(keep.test(path), path).toBe(true);
-  for (const path of unwanted) expect(keep.test(path), path).toBe(false);
+  for (const path of needed) expect(keep.test(path), path).toBe(true);
+  for (const path of unneeded) expect(keep.test(path), path).toBe(false);
 });
 
-test("a plugin lies where its own search path finds NVIDIA's libraries: ../../nvidia", () => {
+test("a plugin's path is two folders below site-packages, where it finds ../../nvidia", () => {
   expect(pluginPath('cuda12')).toEqual(['jax_plugins', 'xla_cuda12', 'xla_cuda_plugin.so']);
-  expect(wanted).toContain(pluginPath('cuda13').join('/'));
-  expect(wanted).toContain(pluginPath('rocm7').join('/'));
+  expect(needed).toContain(pluginPath('cuda13').join('/'));
+  expect(needed).toContain(pluginPath('rocm7').join('/'));
 });
 
-test('a platform for which nothing is published is told which have something', () => {
+test('the error for a platform without a plugin lists the platforms that have one', () => {
   expect(() => acceleratorSet('rocm7', 'linux-arm64')).toThrow(
     expect.objectContaining({ code: 'DOWNLOAD_FAILED', expected: 'linux-x64' }) as Error,
   );

@@ -7,18 +7,18 @@ export type { AcceleratorKind } from './accelerator-files.js';
 export const acceleratorKinds = Object.keys(acceleratorFiles) as readonly AcceleratorKind[];
 
 /**
- * The files that are kept: the plugin, shared libraries, and the tools and libdevice that XLA's compiler for CUDA uses.
- * Headers, archives and examples are not.
+ * Paths of the files that are unpacked: the plugin, shared libraries, and the tools and libdevice of XLA's compiler for
+ * CUDA. Headers, static libraries and examples are not.
  */
-const keptFiles = [
+const neededFiles = [
   'jax_plugins/[^/]+/[^/]+\\.so',
   'nvidia/[^/]+/lib/[^/]+\\.so(\\.\\d+)*',
   'nvidia/(cuda_nvcc|cu13)/bin/(ptxas|nvlink|fatbinary)',
   'nvidia/(cuda_nvcc|cu13)/nvvm/(bin|lib64|libdevice)/[^/]+',
 ];
-const kept = new RegExp(`^(${keptFiles.join('|')})$`);
+const needed = new RegExp(`^(${neededFiles.join('|')})$`);
 
-/** A wheel from its file name: `nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl`. */
+/** Returns a wheel by its file name, such as `nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl`. */
 export function wheelOf(fileName: string, bytes: number, sha256: string): Wheel {
   const [name = '', version = '', , , platforms = ''] = fileName.replace(/\.whl$/, '').split('-');
   const [platform = ''] = platforms.split('.').toReversed();
@@ -29,13 +29,15 @@ export function wheelOf(fileName: string, bytes: number, sha256: string): Wheel 
     sha256,
     bytes,
     target: { pythonVersion: '3.12', platform },
-    keep: kept,
+    keep: needed,
   };
 }
 
 /**
- * Everything that an accelerator's PJRT plugin needs on a platform, in the layout of Python's site-packages: the plugin
- * looks for NVIDIA's libraries in `../../nvidia` beside itself. Throws `DOWNLOAD_FAILED` where none is published.
+ * Returns the wheels of an accelerator's PJRT plugin and its libraries. They are unpacked in the layout of
+ * site-packages, because the plugin searches for NVIDIA's libraries in `../../nvidia`.
+ *
+ * @throws `DOWNLOAD_FAILED` if none are published for the platform
  */
 export function acceleratorSet(
   kind: AcceleratorKind,
@@ -46,14 +48,14 @@ export function acceleratorSet(
     throw new WhetstoneError('DOWNLOAD_FAILED', `No XLA plugin for ${kind} is published for ${platform}.`, {
       expected: Object.keys(acceleratorFiles[kind]).join(', '),
       found: platform,
-      hint: 'A plugin that is there already is named in WHETSTONE_XLA_PLUGIN.',
+      hint: 'To use a plugin that is already installed, set WHETSTONE_XLA_PLUGIN to its file.',
     });
   }
   const wheels = files.map(([fileName, bytes, sha256]) => wheelOf(fileName, bytes, sha256));
   return { name: `xla-${kind}`, version: wheels[0]?.version ?? '', wheels };
 }
 
-/** The plugin's path within an installed set. */
+/** Returns the plugin's path within an installed set. */
 export function pluginPath(kind: AcceleratorKind): readonly string[] {
   return ['jax_plugins', `xla_${kind}`, kind === 'rocm7' ? 'xla_rocm_plugin.so' : 'xla_cuda_plugin.so'];
 }

@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path';
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Folder for everything that is fetched once and kept: libraries and models. Nothing is created.
- * `WHETSTONE_CACHE` names it outright; else `whetstone` in `XDG_CACHE_HOME` or in the platform's usual place.
+ * Returns the folder for downloaded libraries and models, without creating it. It is `WHETSTONE_CACHE`, or `whetstone`
+ * in `XDG_CACHE_HOME` or in the platform's cache folder.
  */
 export function cacheFolder(
   environment: Environment = process.env,

@@ -12,10 +12,10 @@ const file = randomBytes(300_000);
 let folder = '';
 let server: Server;
 let requests: (string | undefined)[] = [];
-/** What the server does with each request in turn; the last goes on for ever. */
+/** The server's handlers, one per request. The last handles all further requests. */
 let answers: ((request: IncomingMessage, response: ServerResponse) => void)[] = [];
 
-/** The whole file, or the part that was asked for. */
+/** Serves the file, or the requested range. */
 const serve = (request: IncomingMessage, response: ServerResponse, until = file.length): void => {
   const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
   if (from >= file.length) return void response.writeHead(416).end();
@@ -28,9 +28,7 @@ const serve = (request: IncomingMessage, response: ServerResponse, until = file.
   breakOff = { until, response };
 };
 
-/**
- * A connection that breaks once the client has what there is: sooner, what is still on its way would be lost with it.
- */
+/** A connection that breaks when the client has received the bytes up to `until`. Earlier, some would be lost. */
 let breakOff: { readonly until: number; readonly response: ServerResponse } | null = null;
 const onBytes = (done: number): void => {
   if (done >= (breakOff?.until ?? Infinity)) breakOff?.response.destroy();
@@ -54,10 +52,10 @@ afterEach(async () => {
 });
 
 const url = (): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}/files/tiny-1.0-py3-none-any.whl`;
-const options = { patienceMilliseconds: 1, onBytes };
+const options = { retryDelayMilliseconds: 1, onBytes };
 
 describe('a download', () => {
-  test('goes on after the connection broke, and asks for the rest only', async () => {
+  test('resumes after a broken connection and requests only the rest', async () => {
     answers = [
       (request, response) => serve(request, response, 100_000),
       (request, response) => serve(request, response, 200_000),
@@ -80,7 +78,7 @@ describe('a download', () => {
     expect(messages).toHaveLength(2);
   });
 
-  test('goes on where another process stopped, and begins anew where the server cannot', async () => {
+  test('resumes the download of another process, or restarts if the server cannot resume', async () => {
     await writeFile(join(folder, 'partial'), file.subarray(0, 250_000));
     await download(url(), join(folder, 'partial'), file.length, options);
     expect(requests).toEqual(['bytes=250000-']);
@@ -91,7 +89,7 @@ describe('a download', () => {
     expect(await readFile(join(folder, 'partial'))).toEqual(file);
   });
 
-  test('that is whole already asks nobody; one that is too long is begun anew', async () => {
+  test('sends no request for a complete file, and restarts if the file is too long', async () => {
     await writeFile(join(folder, 'partial'), file);
     await download(url(), join(folder, 'partial'), file.length, options);
     expect(requests).toEqual([]);
@@ -100,7 +98,7 @@ describe('a download', () => {
     expect(await readFile(join(folder, 'partial'))).toEqual(file);
   });
 
-  test('gives up where the server refuses, or breaks off without end, and keeps what it has', async () => {
+  test('fails if the server refuses or always breaks the connection, and keeps received bytes', async () => {
     answers = [(_, response) => response.writeHead(403).end('no')];
     await expect(download(url(), join(folder, 'partial'), file.length, options)).rejects.toThrow('403');
     expect(requests).toHaveLength(1);
@@ -117,7 +115,7 @@ describe('a wheel', () => {
   let wheel: Wheel;
   beforeEach(async () => {
     await mkdir(join(folder, 'bin'));
-    // A pip that reports where the file is, as pip 22.2 and later do, and that cannot download.
+    // A pip that reports the file's address, as pip 22.2 and later do, but cannot download.
     await writeFile(
       join(folder, 'bin', 'python3'),
       `#!${process.execPath}
@@ -150,7 +148,7 @@ process.exit(1);
   });
   const wheels = (): string => join(folder, 'wheels');
 
-  test('is fetched from where pip says, checked, and told byte by byte', async () => {
+  test("is downloaded from pip's address and verified, with progress in bytes", async () => {
     const seen: InstallProgress[] = [];
     const path = await fetchWheel(wheel, wheels(), { onProgress: (progress) => seen.push(progress) });
     expect(await readFile(path)).toEqual(file);
@@ -161,7 +159,7 @@ process.exit(1);
     expect(await readdir(wheels())).toEqual([wheel.fileName]);
   });
 
-  test('with a wrong checksum is refused and removed, so that the next attempt begins anew', async () => {
+  test('with a wrong checksum is refused and removed, so that the next attempt restarts', async () => {
     await expect(fetchWheel({ ...wheel, sha256: '0'.repeat(64) }, wheels(), {})).rejects.toMatchObject({
       code: 'DOWNLOAD_FAILED',
       message: expect.stringContaining('checksum') as string,
@@ -169,7 +167,7 @@ process.exit(1);
     expect(await readdir(wheels())).toEqual([]);
   });
 
-  test('that is interrupted leaves what it has, and the next command goes on with it', async () => {
+  test('keeps received bytes if it is interrupted, and the next command resumes', async () => {
     answers = [
       (_, response) => {
         response.writeHead(200, { 'content-length': file.length });
@@ -189,13 +187,13 @@ process.exit(1);
     expect(await readdir(wheels())).toEqual([wheel.fileName]);
   });
 
-  test('that the server does not give is left to pip, and its reason is told', async () => {
+  test('that the server refuses is left to pip, whose error is reported', async () => {
     answers = [(_, response) => response.writeHead(401).end()];
     await expect(fetchWheel(wheel, wheels(), {})).rejects.toMatchObject({
       code: 'DOWNLOAD_FAILED',
       found: 'this pip downloads nothing',
     });
-    // Another file than the known one is not fetched at all.
+    // A different file is not downloaded.
     requests = [];
     process.env['FAKE_URL'] = url().replace('tiny-1.0', 'tiny-2.0');
     await expect(fetchWheel(wheel, wheels(), {})).rejects.toMatchObject({ found: 'this pip downloads nothing' });

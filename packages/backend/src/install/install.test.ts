@@ -15,7 +15,7 @@ import {
   type Wheel,
 } from './index.js';
 
-// A `python3` that serves one file as pip would, and counts how often it is asked.
+// A `python3` that provides one file like pip and logs each request.
 const fakePython = (served: string, log: string): string => `#!${process.execPath}
 const { appendFileSync, copyFileSync, mkdirSync, readdirSync, rmSync } = require('node:fs');
 const { basename, join } = require('node:path');
@@ -35,9 +35,7 @@ const serve = () => copyFileSync(served, join(destination, basename(served)));
 setTimeout(serve, Number(process.env.FAKE_DELAY ?? 0));
 `;
 
-/**
- * A zip archive of stored (not compressed) entries, byte by byte from the format's description (PKWARE APPNOTE 4.3).
- */
+/** Returns a zip archive with uncompressed entries, written from the format's specification (PKWARE APPNOTE 4.3). */
 function zip(files: Readonly<Record<string, string>>): Buffer {
   const locals: Buffer[] = [];
   const centrals: Buffer[] = [];
@@ -90,7 +88,7 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-install-'));
   cache = join(folder, 'cache');
   log = join(folder, 'log');
-  const archive = zip({ 'tiny/wanted.txt': 'wanted', 'tiny/other.txt': 'not wanted' });
+  const archive = zip({ 'tiny/needed.txt': 'needed', 'tiny/other.txt': 'not needed' });
   const served = join(folder, 'tiny-1.0-py3-none-any.whl');
   await writeFile(served, archive);
   await mkdir(join(folder, 'bin'));
@@ -105,7 +103,7 @@ beforeEach(async () => {
     fileName: 'tiny-1.0-py3-none-any.whl',
     sha256: createHash('sha256').update(archive).digest('hex'),
     bytes: archive.length,
-    keep: /^tiny\/wanted\.txt$/,
+    keep: /^tiny\/needed\.txt$/,
   };
 });
 afterEach(async () => {
@@ -114,11 +112,11 @@ afterEach(async () => {
 });
 
 describe('installing a wheel', () => {
-  test('unpacks what is kept, reports each stage, deletes the wheel and is not done twice', async () => {
+  test('unpacks the needed files, reports progress, deletes the wheel, and is done once', async () => {
     const seen: InstallProgress[] = [];
     const installed = await installWheel(wheel, { cache, onProgress: (progress) => seen.push(progress) });
     expect(installed).toBe(installedFolder(wheel, cache));
-    expect(await readFile(join(installed, 'tiny/wanted.txt'), 'utf8')).toBe('wanted');
+    expect(await readFile(join(installed, 'tiny/needed.txt'), 'utf8')).toBe('needed');
     expect(existsSync(join(installed, 'tiny/other.txt'))).toBe(false);
     expect([...new Set(seen.map(({ stage }) => stage))]).toEqual(['download', 'verify', 'unpack']);
     expect(seen.filter(({ stage }) => stage === 'unpack').at(-1)).toMatchObject({ doneBytes: 6, totalBytes: 6 });
@@ -127,15 +125,15 @@ describe('installing a wheel', () => {
     expect(await timesFetched()).toBe(1);
   });
 
-  test('asks pip for exactly one wheel of one version and platform', async () => {
+  test('requests one wheel of one version and platform from pip', async () => {
     await installWheel({ ...wheel, target: { pythonVersion: '3.12', platform: 'manylinux_2_27_x86_64' } }, { cache });
-    const asked = await readFile(log, 'utf8');
-    expect(asked).toContain('--no-deps');
-    expect(asked).toContain('--only-binary=:all: --python-version 3.12 --platform manylinux_2_27_x86_64');
-    expect(asked).toContain('tiny==1.0');
+    const requested = await readFile(log, 'utf8');
+    expect(requested).toContain('--no-deps');
+    expect(requested).toContain('--only-binary=:all: --python-version 3.12 --platform manylinux_2_27_x86_64');
+    expect(requested).toContain('tiny==1.0');
   });
 
-  test('refuses a file whose checksum is wrong, and leaves nothing', async () => {
+  test('refuses a file with a wrong checksum and removes it', async () => {
     const error = await expectError(installWheel({ ...wheel, sha256: '0'.repeat(64) }, { cache }), 'DOWNLOAD_FAILED');
     expect(error.message).toContain('checksum');
     expect(error.found).toContain(wheel.sha256);
@@ -143,7 +141,7 @@ describe('installing a wheel', () => {
     expect(await readdir(join(cache, 'wheels'))).toEqual([]);
   });
 
-  test('uses a whole wheel that an earlier attempt left, and replaces a torn one', async () => {
+  test('reuses a complete wheel of an earlier attempt, and replaces an incomplete one', async () => {
     await mkdir(join(cache, 'wheels'), { recursive: true });
     const kept = join(cache, 'wheels', wheel.fileName);
     await writeFile(kept, await readFile(join(folder, wheel.fileName)));
@@ -156,40 +154,40 @@ describe('installing a wheel', () => {
     expect(await timesFetched()).toBe(1);
   });
 
-  test('an installation with a cut file, or one killed halfway, does not look whole and is made anew', async () => {
+  test('repeats an installation that was killed or has a truncated file', async () => {
     await mkdir(join(cache, 'tiny-1.0.partial-abc'), { recursive: true });
     await installWheel(wheel, { cache });
     expect((await readdir(cache)).filter((name) => name.includes('partial'))).toEqual([]);
-    await truncate(join(installedFolder(wheel, cache), 'tiny/wanted.txt'), 3);
+    await truncate(join(installedFolder(wheel, cache), 'tiny/needed.txt'), 3);
     expect(await isInstalled(wheel, cache)).toBe(false);
     await installWheel(wheel, { cache });
-    expect(await readFile(join(installedFolder(wheel, cache), 'tiny/wanted.txt'), 'utf8')).toBe('wanted');
+    expect(await readFile(join(installedFolder(wheel, cache), 'tiny/needed.txt'), 'utf8')).toBe('needed');
     expect(await timesFetched()).toBe(2);
   });
 
-  test('two installers at once fetch once', async () => {
+  test('fetches once if two installers run at once', async () => {
     process.env['FAKE_DELAY'] = '300';
     const messages: string[] = [];
     const options = { cache, onMessage: (message: string) => messages.push(message) };
     await Promise.all([installWheel(wheel, options), installWheel(wheel, options)]);
     expect(await timesFetched()).toBe(1);
-    expect(messages.join()).toContain('waiting');
+    expect(messages.join()).toContain('Waiting');
   });
 
-  test('says that there is no Python when the PATH is empty, and what works without', async () => {
+  test('reports a missing Python, and the backends that need none', async () => {
     process.env['PATH'] = join(folder, 'nothing');
     const error = await expectError(installWheel(wheel, { cache }), 'DOWNLOAD_FAILED');
     expect(error.found).toContain('python3: not found on the PATH');
     expect(error.hint).toContain('wasm');
   });
 
-  test("gives pip's own reason when it fails", async () => {
+  test("reports pip's reason if pip fails", async () => {
     process.env['FAKE_FAILURE'] = 'No matching distribution found for tiny==1.0';
     const error = await expectError(installWheel(wheel, { cache }), 'DOWNLOAD_FAILED');
     expect(error.found).toBe('No matching distribution found for tiny==1.0');
   });
 
-  test('refuses another file than the known one', async () => {
+  test('refuses an unknown file', async () => {
     const error = await expectError(
       installWheel({ ...wheel, fileName: 'tiny-1.0-other.whl' }, { cache }),
       'DOWNLOAD_FAILED',
@@ -197,7 +195,7 @@ describe('installing a wheel', () => {
     expect(error.found).toBe(wheel.fileName);
   });
 
-  test('stops when it is told to, and leaves nothing', async () => {
+  test('stops if it is aborted, and leaves no files', async () => {
     process.env['FAKE_DELAY'] = '20000';
     const controller = new AbortController();
     const work = installWheel(wheel, { cache, signal: controller.signal });
@@ -211,7 +209,7 @@ describe('finding libtensorflow', () => {
   const library = process.platform === 'darwin' ? 'libtensorflow_cc.2.dylib' : 'libtensorflow_cc.so.2';
 
   test.skipIf(process.platform === 'win32')(
-    'a configured folder wins, and is not replaced where it holds none',
+    'a configured folder comes first, and is not replaced if it has no library',
     async () => {
       await mkdir(join(folder, 'mine'));
       await writeFile(join(folder, 'mine', library), '');
@@ -229,23 +227,23 @@ describe('finding libtensorflow', () => {
     },
   );
 
-  test.skipIf(process.platform === 'win32')('the TensorFlow of a Python is used as it is', async () => {
+  test.skipIf(process.platform === 'win32')("Python's TensorFlow is used where it is installed", async () => {
     await mkdir(join(folder, 'site', 'tensorflow'), { recursive: true });
     await writeFile(join(folder, 'site', 'tensorflow', library), '');
-    process.env['FAKE_ANSWER'] = JSON.stringify({ places: [join(folder, 'site', 'tensorflow')], version: '2.99' });
+    process.env['FAKE_ANSWER'] = JSON.stringify({ folders: [join(folder, 'site', 'tensorflow')], version: '2.99' });
     expect(await findTensorflow(null, cache)).toEqual({
       folder: join(folder, 'site', 'tensorflow'),
       source: 'python',
       version: '2.99',
     });
-    process.env['FAKE_ANSWER'] = JSON.stringify({ places: [], version: null });
+    process.env['FAKE_ANSWER'] = JSON.stringify({ folders: [], version: null });
     const missing = await findTensorflow(null, cache);
     expect('reasons' in missing && missing.reasons.join('; ')).toMatch(/backend install cpu.*no TensorFlow installed/);
   });
 });
 
 describe('the cache folder', () => {
-  test('follows WHETSTONE_CACHE, XDG_CACHE_HOME, then the platform', () => {
+  test('is WHETSTONE_CACHE, or in XDG_CACHE_HOME, or in the cache folder of the platform', () => {
     expect(cacheFolder({ WHETSTONE_CACHE: '/a', XDG_CACHE_HOME: '/b' }, 'linux', '/h')).toBe('/a');
     expect(cacheFolder({ XDG_CACHE_HOME: '/b' }, 'linux', '/h')).toBe(join('/b', 'whetstone'));
     expect(cacheFolder({}, 'linux', '/h')).toBe(join('/h', '.cache', 'whetstone'));

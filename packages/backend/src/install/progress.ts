@@ -1,20 +1,20 @@
-/** What an installation is doing just now. */
+/** Progress of an installation. */
 export interface InstallProgress {
   readonly stage: 'download' | 'verify' | 'unpack';
-  /** What is installed, as `tensorflow-cpu 2.21.0`. */
+  /** Name and version, such as `tensorflow-cpu 2.21.0`. */
   readonly subject: string;
   readonly doneBytes: number;
-  /** Null where it is not known beforehand. */
+  /** Null if the size is not known in advance. */
   readonly totalBytes: number | null;
 }
 
 /** Options of a download. */
 export interface InstallOptions {
-  /** Called as the download proceeds. */
+  /** Called repeatedly during the installation. */
   readonly onProgress?: (progress: InstallProgress) => void;
-  /** Told once in plain words whenever something worth knowing happens: what is fetched, waited for or reused. */
+  /** Called with a sentence for the user at each event: for example, when a file is reused. */
   readonly onMessage?: (message: string) => void;
   readonly signal?: AbortSignal | undefined;
-  /** Folder for everything fetched; by default `cacheFolder()`. */
+  /** Folder for downloads and installations; by default `cacheFolder()`. */
   readonly cache?: string;
 }

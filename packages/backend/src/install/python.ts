@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 
 export interface CommandResult {
-  /** Exit code; null where the command could not be started or was ended by a signal. */
+  /** Exit code; null if the command could not be started or was ended by a signal. */
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
-  /** Why it could not be started. */
+  /** Why it could not be started, or did not end in time; otherwise null. */
   readonly startError: string | null;
 }
 
@@ -13,14 +13,14 @@ export interface CommandOptions {
   readonly signal?: AbortSignal | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly onOutput?: (text: string) => void;
-  /** When it is given up and ended; without, it may take as long as it likes. */
+  /** Time after which the command is killed; by default it is not. */
   readonly timeoutMilliseconds?: number | undefined;
 }
 
-/** A Python that answers a question takes a second, from a slow disk some. */
-const MOST_MILLISECONDS = 60_000;
+/** Time for a Python to answer. It usually takes a second, and more on a slow disk. */
+const TIMEOUT_MILLISECONDS = 60_000;
 
-/** Runs a program to its end and collects what it writes. Never rejects: what went wrong is in the result. */
+/** Runs a command and returns its exit code and output. It never rejects: the result describes any failure. */
 export function runCommand(
   command: string,
   parameters: readonly string[],
@@ -37,18 +37,18 @@ export function runCommand(
     let stderr = '';
     let startError: string | null = null;
     const { timeoutMilliseconds } = options;
-    const giveUp =
+    const timeout =
       timeoutMilliseconds === undefined
         ? undefined
         : setTimeout(() => {
             child.kill('SIGKILL');
-            // What it started itself may hold its pipes open.
+            // Its child processes may keep the pipes open.
             for (const pipe of [child.stdout, child.stderr]) pipe.destroy();
             resolve({
               code: null,
               stdout,
               stderr,
-              startError: `gave no answer in ${timeoutMilliseconds / 1000} seconds`,
+              startError: `did not end within ${timeoutMilliseconds / 1000} seconds`,
             });
           }, timeoutMilliseconds);
     child.stdout.on('data', (chunk: Buffer) => {
@@ -59,39 +59,39 @@ export function runCommand(
     child.on('error', (error: NodeJS.ErrnoException) => {
       startError = error.code === 'ENOENT' ? 'not found on the PATH' : error.message;
       if (child.pid !== undefined) return;
-      clearTimeout(giveUp);
+      clearTimeout(timeout);
       resolve({ code: null, stdout, stderr, startError });
     });
     child.on('close', (code) => {
-      clearTimeout(giveUp);
+      clearTimeout(timeout);
       resolve({ code, stdout, stderr, startError });
     });
   });
 }
 
-/** A Python command and the arguments that come before all others. */
+/** A Python command and its first arguments. */
 export interface Python {
   readonly command: string;
   readonly parameters: readonly string[];
 }
 
 function candidates(): Python[] {
-  const named = process.env['WHETSTONE_PYTHON'];
-  if (named) return [{ command: named, parameters: [] }];
-  const usual = ['python3', 'python'].map((command) => ({ command, parameters: [] }));
-  return process.platform === 'win32' ? [{ command: 'py', parameters: ['-3'] }, ...usual] : usual;
+  const configured = process.env['WHETSTONE_PYTHON'];
+  if (configured) return [{ command: configured, parameters: [] }];
+  const defaults = ['python3', 'python'].map((command) => ({ command, parameters: [] }));
+  return process.platform === 'win32' ? [{ command: 'py', parameters: ['-3'] }, ...defaults] : defaults;
 }
 
 /**
- * Finds a Python that can do what `probe` asks of it: `WHETSTONE_PYTHON` alone where it is set, else the usual names on
- * the PATH. One that does not answer in time is passed over.
+ * Finds a Python that runs `probe` successfully in time. If `WHETSTONE_PYTHON` is set, only that one is tried;
+ * otherwise the usual commands on the PATH.
  *
- * @returns the first that answers with exit code 0, or every reason why none did
+ * @returns the first Python with exit code 0, or the reason of each failure
  */
 export async function findPython(
   probe: readonly string[],
   signal?: AbortSignal,
-  timeoutMilliseconds = MOST_MILLISECONDS,
+  timeoutMilliseconds = TIMEOUT_MILLISECONDS,
 ): Promise<{ readonly python: Python; readonly result: CommandResult } | { readonly reasons: readonly string[] }> {
   const reasons: string[] = [];
   for (const python of candidates()) {

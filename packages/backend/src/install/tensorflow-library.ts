@@ -8,13 +8,13 @@ import { tensorflowCpuWheel, tensorflowCpuWheels } from './wheels.js';
 
 /** A libtensorflow on this machine. */
 export interface TensorflowLibrary {
-  /** Folder that holds the libraries. */
+  /** Folder that contains the libraries. */
   readonly folder: string;
   readonly source: LibrarySource;
   readonly version: string | null;
 }
 
-/** Files that tell a folder with a TensorFlow whose C API can be loaded, by platform. */
+/** Files by which a folder with a loadable TensorFlow C API is recognized, by platform. */
 const libraryFiles: Readonly<Record<string, readonly string[]>> = {
   linux: ['libtensorflow_cc.so.2'],
   darwin: ['libtensorflow_cc.2.dylib'],
@@ -23,7 +23,7 @@ const libraryFiles: Readonly<Record<string, readonly string[]>> = {
 
 const expectedFiles = (): readonly string[] => libraryFiles[process.platform] ?? libraryFiles['linux'] ?? [];
 
-/** The folder itself, a `tensorflow` folder in it, or the folder of a library file; null where there is no library. */
+/** Returns the folder with the library: `path`, `tensorflow` in it, or the folder of the file `path`; else null. */
 async function libraryFolder(path: string): Promise<string | null> {
   for (const folder of [path, join(path, 'tensorflow'), dirname(path)]) {
     for (const file of expectedFiles())
@@ -41,9 +41,9 @@ async function libraryFolder(path: string): Promise<string | null> {
 const search: LibrarySearch = {
   configured: 'the configured library',
   variable: 'WHETSTONE_TENSORFLOW_LIBRARY',
-  expected: `which holds no ${expectedFiles().join(' or ')}`,
-  named: libraryFolder,
-  cached: async (cache) => {
+  invalid: `which does not contain ${expectedFiles().join(' or ')}`,
+  atPath: libraryFolder,
+  inCache: async (cache) => {
     const wheel = tensorflowCpuWheels[`${process.platform}-${process.arch}`];
     if (wheel === undefined) return { reason: `no libtensorflow is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache))
@@ -59,14 +59,14 @@ const search: LibrarySearch = {
     }
     return null;
   },
-  missing: 'TensorFlow',
+  title: 'TensorFlow',
 };
 
 /**
- * Looks for libtensorflow in this order: the configuration's folder, `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, and
- * Python's `tensorflow`.
+ * Searches for libtensorflow: in the configured folder, `WHETSTONE_TENSORFLOW_LIBRARY`, the cache, and Python's
+ * `tensorflow`, in this order.
  *
- * @returns the library, or the reasons why there is none
+ * @returns the library, or the reasons why none was found
  */
 export async function findTensorflow(
   configured: string | null = null,
@@ -76,7 +76,7 @@ export async function findTensorflow(
   return 'reasons' in found ? found : { folder: found.path, source: found.source, version: found.version };
 }
 
-/** Puts libtensorflow for this machine into the cache. */
+/** Installs libtensorflow for this machine in the cache. */
 export async function installTensorflow(options: InstallOptions = {}): Promise<TensorflowLibrary> {
   const wheel = tensorflowCpuWheel();
   const folder = await installWheel(wheel, options);

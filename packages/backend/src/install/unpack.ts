@@ -12,15 +12,14 @@ export interface UnpackedFile {
   readonly bytes: number;
 }
 
-/**
- * Unix permissions of an entry, for the compilers among them: the upper half of its attributes, where it was packed on
- * Unix.
- */
+/** Returns an entry's Unix permissions, the upper half of its attributes, or 644. Executables need theirs. */
 const modeOf = (attributes: number): number => (attributes >>> 16) & 0o777 || 0o644;
 
 /**
- * Takes the entries whose path matches `keep` out of a zip archive, streaming: an entry may be larger than memory.
- * yauzl refuses absolute paths and `..`, and entries that are longer or shorter than they say.
+ * Extracts the entries of a zip archive whose path matches `keep`. Entries are streamed, because they may be larger
+ * than memory. yauzl refuses absolute paths, `..`, and entries whose size differs from the archive's directory.
+ *
+ * @throws `INTERRUPTED`
  */
 export async function unpack(
   archive: string,
@@ -58,7 +57,7 @@ export async function unpack(
     return entries.map((entry) => ({ path: entry.fileName, bytes: entry.uncompressedSize }));
   } catch (cause) {
     if (options.signal?.aborted)
-      throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted; nothing half-done is left.`, {
+      throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted. No incomplete files remain.`, {
         cause,
       });
     throw cause;

