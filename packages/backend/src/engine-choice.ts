@@ -134,8 +134,8 @@ function readDriverVersion(): string | null {
 }
 
 /**
- * Returns the machine's accelerators, each with the command that fetches its plugin. Null if the system is not Linux,
- * where they are unknown.
+ * Returns the machine's accelerators, each with the command that fetches its plugin. Returns null on systems other than
+ * Linux, because they are unknown there.
  */
 export function presentAccelerators(
   isThere: (path: string) => boolean = existsSync,
@@ -155,7 +155,7 @@ export async function chooseAccelerator(options: EngineOptions, request: XlaRequ
   if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) {
     const [present] = presentAccelerators() ?? [];
     if (present === undefined) throw new NoAcceleratorError();
-    throw new Error(`there is an ${present.title}, but no XLA plugin for it (${present.hint})`);
+    throw new Error(`there is an ${present.title}, but no XLA plugin for it (fetch one with \`${present.hint}\`)`);
   }
   const kind = accelerators.find((accelerator) => accelerator.plugin.test(plugin.path));
   // A plugin that the user named is tried on any machine.

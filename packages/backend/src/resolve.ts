@@ -32,7 +32,7 @@ import { smokeTestCurrentBackend } from './smoke-test.js';
 
 export type ResolveOptions = EngineOptions;
 
-/** The backend that a configuration asks for. */
+/** The configured backend. */
 export interface BackendRequest {
   readonly name: string;
   readonly threads: number | null;
@@ -92,7 +92,7 @@ const candidates: readonly Candidate[] = [
 export const backendNames: readonly string[] = ['auto', ...new Set(candidates.flatMap((candidate) => candidate.names))];
 
 /**
- * Chooses a tensor backend and makes it tfjs-core's current one. `auto` takes the best that works. Any other name takes
+ * Chooses a tensor backend and makes it tfjs-core's current one: for `auto` the best that works, for any other name
  * only that backend.
  *
  * @returns the backend, with the reason for the choice and the reasons against better ones

@@ -7,7 +7,7 @@ export const ALL_REDUCE_KERNEL = 'WhetstoneAllReduce';
 export interface AllReduceAttributes {
   /** Number of tensors in each bucket, in order. */
   readonly buckets: readonly number[];
-  /** Instance key of the first bucket in the whole cluster. A key stands for one list of shapes. */
+  /** Instance key of the first bucket in the cluster. A key identifies one list of shapes. */
   readonly firstKey: number;
   readonly workers: number;
   readonly timeoutSeconds: number;

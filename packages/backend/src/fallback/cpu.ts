@@ -67,7 +67,7 @@ export function missingCpuKernels(backendName: string): KernelConfig[] {
   return getKernelsForBackend('cpu').filter(({ kernelName }) => !own.has(kernelName));
 }
 
-/** Where the cpu backend stores the components of a complex64 tensor. */
+/** The object in which the cpu backend stores the components of a complex64 tensor. */
 interface ComplexHolder {
   complexTensorInfos?: { real: TensorInfo; imag: TensorInfo };
 }
@@ -82,22 +82,22 @@ function fromWhetstone(cpu: CpuBackend, backend: WhetstoneBackend, info: TensorI
       rank: info.shape.length,
     });
   const { real, imag } = backend.complexParts(info);
-  const parts = {
+  const components = {
     real: fromWhetstone(cpu, backend, { ...real, shape: info.shape }),
     imag: fromWhetstone(cpu, backend, { ...imag, shape: info.shape }),
   };
   const copy = cpu.makeTensorInfo(info.shape, 'complex64');
-  complexHolder(cpu, copy).complexTensorInfos = parts;
+  complexHolder(cpu, copy).complexTensorInfos = components;
   return copy;
 }
 
 function toWhetstone(cpu: CpuBackend, backend: WhetstoneBackend, info: TensorInfo): TensorInfo {
-  const parts = info.dtype === 'complex64' ? complexHolder(cpu, info).complexTensorInfos : undefined;
-  if (parts !== undefined)
+  const components = info.dtype === 'complex64' ? complexHolder(cpu, info).complexTensorInfos : undefined;
+  if (components !== undefined)
     return backend.makeComplex(
       info.shape,
-      toWhetstone(cpu, backend, { ...parts.real, shape: info.shape }),
-      toWhetstone(cpu, backend, { ...parts.imag, shape: info.shape }),
+      toWhetstone(cpu, backend, { ...components.real, shape: info.shape }),
+      toWhetstone(cpu, backend, { ...components.imag, shape: info.shape }),
     );
   return backend.makeTensorInfo(info.shape, info.dtype, cpu.readSync(info.dataId));
 }

@@ -225,7 +225,7 @@ function attendBackwards<T>(
   const [gradient, query, key, value, along, ...kept] = inputs as readonly [T, T, T, T, T, ...T[]];
   const blocks = count as number;
   const cap = softCap as number;
-  // Blocks of queries, keys and values are sliced again: those of the forward pass would be kept beside the whole.
+  // Queries, keys and values are sliced again. The blocks of the forward pass would need additional memory until now.
   const later = withControlInputs(emit, [gradient]);
   const gradients = kept.map((weights, block) => {
     const resultGradient = queriesOf(emit, gradient, shapes, block, blocks);

@@ -20,7 +20,7 @@ const golden = JSON.parse(
   readFileSync(new URL('../../../../test/golden/cudnn/golden.json', import.meta.url), 'utf8'),
 ) as { readonly calls: readonly Call[] };
 
-/** Returns the parts of a custom call, in MLIR's custom or generic form. */
+/** Parses a custom call in MLIR's custom or generic form. */
 function read(line: string): Readonly<Record<string, unknown>> {
   const one = (pattern: RegExp): string => {
     const found = pattern.exec(line)?.[1];

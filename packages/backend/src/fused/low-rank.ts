@@ -38,7 +38,7 @@ const addLowRank: Kernel = {
   },
 };
 
-/** Gradients with respect to x, a and b. The gradient of base is the given one. */
+/** Gradients with respect to x, a and b. The gradient of base is the gradient of the result. */
 const addLowRankGradient: Kernel = {
   name: 'WhetstoneAddLowRankGrad',
   inputs: ['gradient', 'x', 'a', 'b', 'narrow', 'scale'],

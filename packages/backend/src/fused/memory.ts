@@ -5,7 +5,7 @@ import type { TensorSpec } from '../recorder/types.js';
 // Kernels that save memory: they update a tensor in place, or delay an operation until its result is needed.
 
 /**
- * Returns a matrix that may be written in place: the given one if nothing else holds it, else a copy. TensorFlow's
+ * Returns a matrix that may be written in place: `matrix` if nothing else holds it, otherwise a copy. TensorFlow's
  * in-place operations do not check whether their operand is shared. This no-op addition does.
  *
  * @param controlInputs earlier readers of the matrix, and a tensor that differs between two uses: TensorFlow merges
@@ -26,9 +26,9 @@ const MAX_BLOCKS = 32;
 
 /** Returns the number of equal row blocks: the fewest whose size is at most the target, else the most allowed. */
 function blockCount(rows: number, columns: number): number {
-  const wanted = (rows * columns) / BLOCK_ELEMENTS;
+  const minimum = (rows * columns) / BLOCK_ELEMENTS;
   const counts = Array.from({ length: MAX_BLOCKS }, (_, index) => index + 1).filter((count) => rows % count === 0);
-  return counts.find((count) => count >= wanted) ?? counts.at(-1) ?? 1;
+  return counts.find((count) => count >= minimum) ?? counts.at(-1) ?? 1;
 }
 
 const product = <T>(emit: Emitter<T>, a: T, b: T): T =>
@@ -104,8 +104,8 @@ const writeSlice: Kernel = {
   inputs: ['whole', 'part'],
   returnsList: true,
   replaces: [[0]],
-  rule: ([whole, part], { at }) => {
-    const { shape, dtype } = whole as TensorSpec;
+  rule: ([tensor, slice], { at }) => {
+    const { shape, dtype } = tensor as TensorSpec;
     const begin = at as number;
     return {
       outputs: [{ shape, dtype }],
@@ -113,19 +113,24 @@ const writeSlice: Kernel = {
         scalar(begin, 'int32'),
         vector([0, 0, 0, 0]),
         vector([-1, -1, begin, -1]),
-        vector([0, 0, begin + ((part as TensorSpec).shape[2] ?? 0), 0]),
+        vector([0, 0, begin + ((slice as TensorSpec).shape[2] ?? 0), 0]),
         vector([-1, -1, -1, -1]),
       ],
     };
   },
-  tensorflow: (emit, [whole, part], [, origin, before, behind, rest]) =>
+  tensorflow: (emit, [tensor, slice], [, origin, before, after, rest]) =>
     emit.op('ConcatV2', [
-      [emit.op('Slice', [whole!, origin!, before!]), part!, emit.op('Slice', [whole!, behind!, rest!])],
+      [emit.op('Slice', [tensor!, origin!, before!]), slice!, emit.op('Slice', [tensor!, after!, rest!])],
       emit.constant('int32', [], [2]),
     ]),
-  stablehlo: (b, [whole, part], [at]) => {
+  stablehlo: (b, [tensor, slice], [at]) => {
     const zero = b.constant('int32', [], [0]);
-    return b.call('stablehlo.dynamic_update_slice', [whole!, part!, zero, zero, at!, zero], whole!.type, whole!.shape);
+    return b.call(
+      'stablehlo.dynamic_update_slice',
+      [tensor!, slice!, zero, zero, at!, zero],
+      tensor!.type,
+      tensor!.shape,
+    );
   },
 };
 

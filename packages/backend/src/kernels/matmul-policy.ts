@@ -20,7 +20,7 @@ function withBfloat16Products<T>(emit: Emitter<T>): Emitter<T> {
       const [a, b] = operands as readonly [T, T];
       const isTransposed = attributes?.['transpose_a'] ?? attributes?.['adj_x'];
       // Weights, and operands of a weight's gradient, are rounded again in the backward pass: their rounded copies
-      // would otherwise be kept for the whole step. An operand that several layers share is rounded once.
+      // would otherwise be kept until the end of the step. An operand that several layers share is rounded once.
       const rounded = [
         round(isTransposed?.kind === 'bool' && isTransposed.value ? after(a, b) : a),
         round(after(b, a)),

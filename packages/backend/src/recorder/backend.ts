@@ -173,7 +173,8 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
 
   complexParts(info: TensorInfo): { readonly real: TensorInfo; readonly imag: TensorInfo } {
     const { complex } = this.find(info.dataId);
-    if (complex === null) throw new WhetstoneError('INTERNAL', 'A complex64 tensor has no real and imaginary part.');
+    if (complex === null)
+      throw new WhetstoneError('INTERNAL', 'A complex64 tensor has no real and imaginary component.');
     return complex;
   }
 

@@ -87,10 +87,11 @@ export class DeferredValues {
   private restoreNeeded(nodes: readonly RecordedNode[], deferred: Set<Value>, before: readonly Value[]): void {
     if (before.length === 0) return;
     const needed = new Set<RecordedNode>();
-    const isWanted = (output: Value): boolean => output.references > 0 && output.node !== null && !deferred.has(output);
+    const isReferenced = (output: Value): boolean =>
+      output.references > 0 && output.node !== null && !deferred.has(output);
     for (let index = nodes.length - 1; index >= 0; index--) {
       const node = nodes[index] as RecordedNode;
-      if (!needed.has(node) && !node.outputs.some(isWanted)) continue;
+      if (!needed.has(node) && !node.outputs.some(isReferenced)) continue;
       needed.add(node);
       for (const input of node.inputs) if (input.node !== null) needed.add(input.node);
     }

@@ -138,7 +138,7 @@ function extractFunction(
 
   const inputs: (readonly number[])[] = [];
   const inputNumbers = new Map<string, number>();
-  /** Returns the function's input for an operand that all segments take from outside. */
+  /** Returns the function's input for an operand that is computed outside of all segments. */
   const inputOf = (offset: number, operand: number): number => {
     const tensors = segments.map(({ start }) => steps[start + offset]?.inputs[operand] ?? 0);
     const key = tensors.join();
@@ -174,7 +174,7 @@ function extractFunction(
   });
   const inputTypes = types.slice(0, inputs.length);
   return {
-    program: { name: `${name} part`, matmul, inputTypes, steps: functionSteps, types, outputs },
+    program: { name: `${name} segment`, matmul, inputTypes, steps: functionSteps, types, outputs },
     inputs,
     results,
   };

@@ -39,7 +39,7 @@ export class GraphRunner {
   }
 
   /**
-   * Runs a graph and gives its results to their values.
+   * Runs a graph and assigns its results to their values.
    *
    * @param tensorOf returns the device tensor of an input
    * @param needed inputs that are needed later, though tfjs-core may have disposed them
@@ -104,7 +104,7 @@ export class GraphRunner {
       return;
     }
     this.counters.cacheHits++;
-    this.recompiles.found();
+    this.recompiles.reused();
   }
 
   /** Returns the inputs that only this graph still needs, if the engine reuses their memory. */

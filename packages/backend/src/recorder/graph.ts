@@ -142,7 +142,7 @@ export function cutGraph(
     hostValues,
     outputs,
     structure,
-    // A collision costs one comparison: structures are compared as a whole.
+    // A collision costs one comparison: complete structures are compared.
     hash: fnv1a(structure),
     matmul,
     concurrent,

@@ -30,9 +30,9 @@ const MAX_SIGHTINGS = 65_536;
 const bytesOf = (values: readonly Value[]): number => values.reduce((sum, { bytes }) => sum + bytes, 0);
 
 export interface ProgramCacheOptions {
-  /** Most executables. */
+  /** Maximum number of executables; 256 by default. */
   readonly capacity?: number;
-  /** Most operations of all executables together. */
+  /** Maximum total number of operations; 200,000 by default. */
   readonly capacitySteps?: number;
 }
 
@@ -72,9 +72,9 @@ export class ProgramCache {
   compile(graph: RecordedGraph): { executable: Executable; classes: HostClasses } {
     const known = this.lookUp(graph);
     const classes = classifyOperands(graph, known?.classes ?? null);
-    const whole = buildProgram(graph, classes, this.operands, `graph ${this.created++}`);
+    const complete = buildProgram(graph, classes, this.operands, `graph ${this.created++}`);
     // A compiler for static shapes decides itself what to recompute.
-    const program = this.engine.staticShapes ? whole : rematerialize(whole, bytesOf(graph.outputs) >= MANY_BYTES);
+    const program = this.engine.staticShapes ? complete : rematerialize(complete, bytesOf(graph.outputs) >= MANY_BYTES);
     const executable = this.engine.compile(program, (step) =>
       describeNode(graph.nodes[program.positions?.[step] ?? step]),
     );

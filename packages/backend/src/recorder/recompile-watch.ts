@@ -4,7 +4,7 @@ import type { RecordedNode } from './value.js';
 
 /** Compilations of one kernel sequence at which a warning is printed. */
 const MANY_COMPILES = 6;
-/** Consecutive compiled graphs, whatever they are, at which a warning is printed. */
+/** Consecutive compilations of any graphs at which a warning is printed. */
 const MANY_IN_A_ROW = 40;
 /** Kernel sequences whose operations are remembered. */
 const MAX_SEQUENCES = 8;
@@ -32,12 +32,12 @@ export class RecompileWatch {
     private readonly warn: (message: string) => void = (message) => console.warn(message),
   ) {}
 
-  /** Call for each graph that was compiled before. */
-  found(): void {
+  /** Call for each graph whose program is reused. */
+  reused(): void {
     this.inARow = 0;
   }
 
-  /** Call for each graph that was compiled now. */
+  /** Call for each graph that is compiled. */
   compiled(nodes: readonly RecordedNode[]): void {
     if (nodes.length < MIN_NODES) return;
     const key = kernelSequenceHash(nodes);

@@ -306,7 +306,7 @@ describe.skipIf(libraryFolder === null)('recording', () => {
     tf.dispose([a, onCpu, back]);
   });
 
-  test('complex numbers of another backend are moved and disposed with both parts', async () => {
+  test('complex numbers of another backend are moved and disposed with both components', async () => {
     const backend = await start();
     const own = tf.getBackend();
     await tf.setBackend('cpu');

@@ -32,7 +32,8 @@ export interface RecorderOptions extends GraphRunnerOptions {
 
 /**
  * Operations of the first segment: three layers of a transformer, enough work for the device while the host records. A
- * fixed number cuts equal recordings alike. It is small because values that are alive at the cut must be kept.
+ * fixed number cuts equal recordings at the same operation. It is small because values that are alive at the cut must
+ * be kept.
  */
 const FIRST_NODES = 120;
 /** Some layers of a transformer: enough work to hide the cost of submitting, and recorded quickly. */

@@ -49,7 +49,7 @@ test('a product with a distant second use is recomputed after the other operand 
   expect(after.positions?.slice(-2)).toEqual([0, before.steps.length - 1]);
 });
 
-test('a product of a temporary operand stays, because that operand would be kept instead', () => {
+test('a product of a temporary operand is not recomputed, because that operand would be kept instead', () => {
   const before = program(
     [
       ['Sigmoid', 0],
@@ -60,9 +60,9 @@ test('a product of a temporary operand stays, because that operand would be kept
   expect(rematerialize(before)).toBe(before);
 });
 
-test('a product that the program returns, and one without a late operand beside it, stay', () => {
-  const leaving = program([['Multiply', 0, 1]], (chain) => [['Add', 2, chain]]);
-  expect(rematerialize({ ...leaving, outputs: [2, ...leaving.outputs] }).steps).toHaveLength(leaving.steps.length);
+test('a product that the program returns, or that is used without a late operand, is not recomputed', () => {
+  const returned = program([['Multiply', 0, 1]], (chain) => [['Add', 2, chain]]);
+  expect(rematerialize({ ...returned, outputs: [2, ...returned.outputs] }).steps).toHaveLength(returned.steps.length);
   const alone = program([['Multiply', 0, 1]], () => [['Square', 2]]);
   expect(rematerialize(alone)).toBe(alone);
 });

@@ -69,8 +69,8 @@ export function stepSymbols({ steps, types, inputTypes }: Program, shapeOf?: (in
 const SYMBOL_BASE = 2 ** 24;
 
 /**
- * Splits a repeat into segments. Of equally good cuts it takes the one whose symbols are lexicographically first, so
- * that another repeat of the same period is cut alike.
+ * Splits a repeat into segments. Among equally good cuts it chooses the one whose symbols are lexicographically first,
+ * so that another repeat of the same period is cut at the same step.
  */
 function splitRepeat(program: Program, producers: Int32Array, symbols: Int32Array, repeat: Repeat): Segment[] {
   const { start, period, end } = repeat;

@@ -15,14 +15,13 @@ const isWhole = (length: number): boolean => Number.isSafeInteger(length) && len
 /**
  * Checks a result when its operation is recorded.
  *
- * @throws {WhetstoneError} OUT_OF_MEMORY if the machine cannot hold it, BACKEND_FAILED if a length is not a whole
- *   number
+ * @throws {WhetstoneError} OUT_OF_MEMORY if the machine cannot hold it, BACKEND_FAILED if a length is not an integer
  */
 export function checkResult(node: RecordedNode, output: Value): void {
   if (output.bytes > memoryBytes)
     throw new WhetstoneError(
       'OUT_OF_MEMORY',
-      `The result of ${describeNode(node)} takes ${gigabytes(output.bytes)}; this machine has ` +
+      `The result of ${describeNode(node)} needs ${gigabytes(output.bytes)}; this machine has ` +
         `${gigabytes(memoryBytes)}.`,
       {
         hint: memoryHint,
@@ -56,7 +55,7 @@ export function checkHostValues({ shape, size }: Value, count: number): void {
   if (count !== size)
     throw new WhetstoneError(
       'BACKEND_FAILED',
-      `A tensor of shape [${shape.join(', ')}] was given the wrong number of values.`,
+      `A tensor of shape [${shape.join(', ')}] has the wrong number of values.`,
       { expected: `${size} numbers`, found: String(count) },
     );
 }

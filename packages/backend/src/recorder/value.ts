@@ -52,7 +52,7 @@ export class Value {
   tensor: EngineTensor | null = null;
   /** Scalars, and dtypes that are never on the device. */
   host: BackendValues | null = null;
-  /** Real and imaginary part of a complex64 value. */
+  /** Real and imaginary component of a complex64 value. */
   complex: { readonly real: TensorInfo; readonly imag: TensorInfo } | null = null;
   /** Packed float32 numbers. Each graph that uses them unpacks them. */
   packed: PackedComponents | null = null;

@@ -1,4 +1,4 @@
-// Environment variables that native libraries read. They hold for the whole process.
+// Environment variables that native libraries read. They apply to the complete process.
 
 /** Makes TensorFlow and XLA print errors only, unless the user set another level. Call before loading a library. */
 export function printErrorsOnly(): void {
