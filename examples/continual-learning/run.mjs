@@ -1,5 +1,5 @@
-// Task A, then task B on the model that task A made: what is forgotten of A, and what keeps it. One table. `node
-// examples/continual-learning/run.mjs`, after `npm run build`. For those who want less or other: the options below.
+// Trains task A, then task B in several ways, and prints how much of A each one forgets. `node
+// examples/continual-learning/run.mjs`, after `npm run build`. The options are below.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ const started = performance.now();
 const secondsSince = (begin) => (performance.now() - begin) / 1000;
 const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3)}`;
 
-/** Mean loss on both tasks' held-out samples, in nats a token. */
+/** Mean loss on both tasks' held-out samples, in nats per token. */
 async function measure({ model, tokenizer, renderer, backend }, files) {
   const lossOn = async (path) => {
     const data = await createBatchSource({
@@ -58,7 +58,7 @@ async function measure({ model, tokenizer, renderer, backend }, files) {
   return { a: await lossOn(files.eval.a), b: await lossOn(files.eval.b) };
 }
 
-/** Trains on one task and measures both while the strategy is still at work. */
+/** Trains on one task and measures both while the strategy is still attached. */
 async function train(modelFolder, { data, steps, rate, strategy, companions = [], files, output }) {
   const opened = await openModel(modelFolder, { backend: values.backend });
   let after = { a: NaN, b: NaN };
@@ -85,7 +85,7 @@ async function train(modelFolder, { data, steps, rate, strategy, companions = []
   }
 }
 
-/** Everything that task B is trained with, by the name in the table. */
+/** The strategies and companions for task B, by their names in the table. */
 function variantsOf(files, fisherFile) {
   const old = files.train.a;
   const replay = { use: 'replay', options: { data: old, ratio: number('ratio') } };
@@ -93,7 +93,7 @@ function variantsOf(files, fisherFile) {
     use: 'ewc',
     options: { data: old, samples: number('fisher-samples'), batchSize: 4, lambda: number('lambda'), fisherFile },
   };
-  // What the adapter makes of the base's weights is held where those mattered: the same Fisher information serves.
+  // Penalises changes of the effective weights, so that the same Fisher information can be used.
   const effective = { use: 'ewc', options: { ...ewc.options, on: 'effective-weights' } };
   const full = { strategy: 'full', rate: number('rate') };
   const lora = { strategy: { use: 'lora', options: { rank: 8, alpha: 16 } }, rate: number('lora-rate') };
@@ -151,7 +151,7 @@ try {
     );
   }
 
-  terminal.line('\n| task B trained with | loss on A | forgotten of A | loss on B | learned of B | seconds |');
+  terminal.line('\n| training of task B | loss on A | increase on A | loss on B | decrease on B | seconds |');
   terminal.line('| --- | ---: | ---: | ---: | ---: | ---: |');
   terminal.line(`| (before task B) | ${before.a.toFixed(3)} | | ${before.b.toFixed(3)} | | |`);
   for (const { name, after, seconds } of rows.map((row) => ({ ...row, seconds: row.seconds.toFixed(0) }))) {

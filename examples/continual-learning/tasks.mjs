@@ -1,4 +1,4 @@
-// Two tasks out of one file of dialogues, which pull a model in different directions.
+// Two conflicting tasks from one file of dialogues.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -10,7 +10,7 @@ const asLine = (user, assistant) =>
     ],
   });
 
-/** The first two turns of each dialogue. A sentence that stands there again and again is one sample. */
+/** The first two turns of each dialogue. Repeated sentences are one sample. */
 async function readExchanges(file) {
   const rows = (await readFile(file, 'utf8'))
     .trim()
@@ -25,7 +25,7 @@ async function readExchanges(file) {
 }
 
 /**
- * Task A: to reply. Task B: to name the topic of the same kind of sentence, in a word or two.
+ * Task A: reply. Task B: name the topic of the same kind of sentence, in a word or two.
  *
  * @param {string} data folder of `chatterbot-en.train.jsonl` and `chatterbot-en.eval.jsonl`
  * @param {string} folder where the files of the tasks are written

@@ -1,5 +1,5 @@
 import type { Plugin } from '@whetstone/core/contract';
 
-/** LoRA-FA (Zhang et al. 2023): A stays as it was drawn, only B is trained. */
+/** LoRA-FA (Zhang et al. 2023): A is random and frozen, only B is trained. */
 export declare const loraFa: Plugin<'strategy'>;
 export default loraFa;

@@ -20,7 +20,7 @@ import { definePlugin, WhetstoneError } from '@whetstone/core/contract';
 /** @typedef {{ readonly rank: number; readonly alpha: number; readonly targetModules: readonly string[] }} Options */
 
 /**
- * The linear layers whose path ends with one of the names; all but the output layer without names.
+ * Returns the linear layers whose path ends with one of the names; without names, all but the output layer.
  *
  * @param {LanguageModel} model @param {readonly string[]} names @returns {LinearSite[]}
  */
@@ -37,18 +37,22 @@ function findTargets(model, names) {
   });
 }
 
-/** A variable that takes the tensor's place. @param {Tensor} initial @param {boolean} trainable @returns {Variable} */
+/**
+ * Returns a variable with the tensor's values, and disposes the tensor.
+ *
+ * @param {Tensor} initial @param {boolean} trainable @returns {Variable}
+ */
 function own(initial, trainable) {
   const made = variable(initial, trainable);
   initial.dispose();
   return made;
 }
 
-/** tfjs-core's types do not tell a matrix from other variables. @param {Tensor} tensor */
+/** tfjs-core's types do not distinguish matrices from other variables. @param {Tensor} tensor */
 const matrix = (tensor) => /** @type {Tensor2D} */ (tensor);
 
 /**
- * Puts B·A beside every target. A is drawn once and frozen; B starts at zero, so that training starts from the base
+ * Adds B·A to every target. A has random values and is frozen; B starts at zero, so that training starts from the base
  * model.
  *
  * @param {LanguageModel} model @param {Options} options @param {StrategyRun} run @returns {Attachment}
@@ -74,7 +78,7 @@ function attach(model, { rank, alpha, targetModules }, run) {
   });
   return {
     trainable,
-    // A is no parameter of the optimizer, but a resumed run needs the very same.
+    // The optimizer does not update A, but a resumed run needs the same values.
     saveState: () => ({ tensors: frozen, values: null }),
     loadState: ({ tensors }) => {
       for (const [name, a] of frozen) {
@@ -86,7 +90,7 @@ function attach(model, { rank, alpha, targetModules }, run) {
         a.assign(saved);
       }
     },
-    // What is saved is plain LoRA: it loads in PEFT and in `whetstone chat --adapter`.
+    // The saved adapter is plain LoRA: it loads in PEFT and in `whetstone chat --adapter`.
     exportAdapter: () => ({
       tensors: new Map([...frozen, ...trainable]),
       config: {
@@ -111,7 +115,7 @@ function attach(model, { rank, alpha, targetModules }, run) {
   };
 }
 
-/** LoRA-FA (Zhang et al. 2023): A stays as it was drawn, only B is trained. */
+/** LoRA-FA (Zhang et al. 2023): A is random and frozen, only B is trained. */
 export const loraFa = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
@@ -128,7 +132,7 @@ export const loraFa = definePlugin({
         type: 'array',
         items: { type: 'string' },
         default: [],
-        description: 'Names of linear layers; all of them where empty.',
+        description: 'Names of linear layers; empty: all of them.',
       },
     },
   },

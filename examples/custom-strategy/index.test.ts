@@ -22,7 +22,7 @@ const config = {
   initializer_range: 0.3,
 };
 
-// The conformance suite that any strategy can run; loading and merging prove that what it saves is plain LoRA.
+// The conformance suite for strategies. Loading and merging prove that the saved adapter is plain LoRA.
 describeStrategy(loraFa, {
   model: () => createRandomModel(config, 5),
   seeded: true,

@@ -54,7 +54,7 @@ test('from a raw, dirty export to a trained adapter, English and Chinese, in one
     'exact-duplicate': expect.any(Number) as number,
     'in-evaluation-data': expect.any(Number) as number,
   });
-  // Nothing is left out in silence, and nothing of the evaluation data is learned.
+  // Everything that is skipped is reported, and no evaluation data is trained on.
   expect(lines.some((line) => /rows cannot be read and are left out/.test(line))).toBe(true);
   expect(warnings.filter((warning) => /also in the evaluation data/.test(warning))).toEqual([]);
 }, 120_000);

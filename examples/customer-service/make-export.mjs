@@ -1,5 +1,5 @@
-// Makes the raw, dirty export that this example cleans: real dialogues, with what real exports suffer from put in. The
-// same files every time.
+// Makes the export that this example cleans: real dialogues with the faults of real exports. The files are the same
+// every time.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -22,7 +22,7 @@ const now = (chance) => random() < chance;
 const phone = () => `138${String(Math.floor(random() * 1e8)).padStart(8, '0')}`;
 const wide = (text) => text.replace(/[A-Za-z0-9]/g, (mark) => String.fromCharCode(mark.charCodeAt(0) + 0xfee0));
 
-/** English: JSON Lines with names of its own for everything, cut and garbled rows in between. */
+/** English: JSON Lines with its own key names, and some truncated and garbled rows. */
 function english(rows) {
   return rows
     .flatMap(({ conversation, topic }, index) => {

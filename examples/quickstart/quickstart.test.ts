@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-// Where neither Python nor a network is: what everyone can run everywhere. With libtensorflow and the real model it is
-// `npm run quickstart` itself.
+// Without Python and a network: the part that runs everywhere. `npm run quickstart` itself uses libtensorflow and the
+// real model.
 test('without Python it says why, and goes on with a tiny model on another backend', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-quickstart-test-'));
   await symlink(process.execPath, join(folder, 'node'));

@@ -1,6 +1,5 @@
-// Fetches what is needed, fine-tunes a real model on the conversations of examples/data, and shows the difference.
-// Everything here is the library as anyone can use it; `npx whetstone train examples/quickstart/run.json` does the
-// middle part alone.
+// Downloads a model, fine-tunes it on the conversations of examples/data, and shows replies before and after. It uses
+// only the public library; `npx whetstone train examples/quickstart/run.json` does the training part.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +32,7 @@ import {
 
 const config = fileURLToPath(new URL('./run.json', import.meta.url));
 const prompts = ['Hello! How are you today?', 'What is the capital of Japan?', 'Tell me a joke.'];
-// `--steps 2` for those in a hurry, as the tests are.
+// The tests use `--steps 2`.
 const steps = process.argv.includes('--steps') ? Number(process.argv[process.argv.indexOf('--steps') + 1]) : null;
 const terminal = createTerminal(process.argv.includes('--json'));
 const heading = (text) => terminal.line(`\n${terminal.paint.bold(text)}`);
@@ -43,7 +42,7 @@ const interrupt = listenForInterrupt(() => {
   terminal.complain('Interrupted: finishing what is at work. Once more ends at once.');
 });
 
-/** Does what needs the network, and says what happens instead where that fails. */
+/** Runs a task that needs the network; if it fails, explains what happens instead. */
 async function tryTo(work, instead) {
   const installing = installProgress(terminal, interrupt.signal);
   try {
@@ -86,7 +85,7 @@ async function main() {
       ? present
       : await tryTo(installTensorflow, 'Going on without libtensorflow, on a slower backend.');
   if (library !== null) terminal.line(`libtensorflow: ${library.folder}`);
-  // Without libtensorflow a real model would take hours: a tiny one shows the same in a minute.
+  // Without libtensorflow a real model would take hours; a tiny one takes a minute.
   const folder =
     library === null
       ? null

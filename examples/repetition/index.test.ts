@@ -13,8 +13,8 @@ import { useBackend } from '../../test/support/backend.js';
 import { disposeRun, testRun, tinyModel, train } from '../../test/support/training.js';
 
 /**
- * Replies in which no token comes twice, made of pairs that like to follow each other: whoever has learned only what
- * follows what goes back and forth between two tokens for ever.
+ * Replies without repeated tokens, made of pairs that often follow each other. A model that has learned only which token
+ * follows which would alternate between two tokens endlessly.
  */
 function replies(count: number, seed: number): Row[] {
   const random = testRandom(seed);
@@ -57,7 +57,7 @@ async function outcome(callbacks: readonly Callback[]): Promise<{ readonly rate:
 describe('repetition', () => {
   it('is the share of n-grams that came before', () => {
     expect(repetitionRate([1, 2, 3, 4, 5], 2)).toBe(0);
-    // 12, 23, 31, 12, 23: two of five are old.
+    // 12, 23, 31, 12, 23: two of five are repeated.
     expect(repetitionRate([1, 2, 3, 1, 2, 3], 2)).toBeCloseTo(2 / 5, 12);
     expect(repetitionRate([1, 1, 1, 1, 1], 4)).toBe(1 / 2);
     expect(repetitionRate([1, 2], 4)).toBe(0);

@@ -1,4 +1,4 @@
-// How much replies repeat themselves, and how much was lost for it.
+// Measures the repetition of replies, and the loss.
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import { repetitionRate } from '@whetstone/plugins';
 import { evaluate, generateText } from 'whetstone';
@@ -11,10 +11,7 @@ export async function greedyReplies(opened, prompts, maxNewTokens) {
   return replies;
 }
 
-/**
- * Mean repetition rate of greedy replies, how many of them loop, and the loss on conversations that were not trained
- * on.
- */
+/** Returns the mean repetition rate of greedy replies, the number that loop, and the loss on held-out conversations. */
 export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSamples = Infinity, n = 4 }) {
   const replies = await greedyReplies(opened, prompts, maxNewTokens);
   const ids = replies.map((reply) => opened.tokenizer.encode(reply));

@@ -1,5 +1,5 @@
-// Questions that a small model answers at length, and then again. Three sets that share no topic: to generate from in
-// training, to choose settings by, to report.
+// Questions that a small model answers at length. Three sets without common topics: for generation during training, for
+// choosing settings, and for the report.
 
 const listed = (topics) =>
   topics.flatMap((topic, index) => [
@@ -31,7 +31,7 @@ const explained = (topics) =>
     ][index % 4],
   ]);
 
-/** For the callback to generate from while the model is trained. */
+/** For generation during training, by the callback. */
 const train = [
   ...listed([
     'birds',
@@ -89,7 +89,7 @@ const train = [
   ]),
 ];
 
-/** To choose settings by. */
+/** For choosing settings. */
 const tune = [
   ...listed(['insects', 'sports', 'books', 'languages', 'breads', 'verbs']),
   ...told([
@@ -116,7 +116,7 @@ const tune = [
   ]),
 ];
 
-/** To report: nothing was chosen by these. */
+/** For the report only. */
 const test = [
   ...listed([
     'animals',

@@ -1,5 +1,4 @@
-// Fine-tunes a model twice, without and with `repetition-penalty`, and counts how much its greedy replies repeat
-// themselves. `node examples/repetition/run.mjs`, after `npm run build`.
+// Fine-tunes a model twice, without and with `repetition-penalty`, and measures the repetition of its greedy replies. `node examples/repetition/run.mjs`, after `npm run build`.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,8 +19,8 @@ const { values } = parseArgs({
     batch: text('8'),
     rate: text('5e-4'),
     seeds: text('42'),
-    // The penalty: on tokens that the data's replies have used, on their diversity, and on what repeats itself in
-    // replies of the model's own.
+    // The weights of the penalty: on tokens that the data's replies have used, on their diversity, and on repetitions in
+    // generated replies.
     unlikelihood: text('1'),
     ngram: text('1'),
     diversity: text('0.5'),
@@ -31,8 +30,7 @@ const { values } = parseArgs({
     pool: text('12'),
     every: text('6'),
     each: text('3'),
-    // What is measured: replies to the prompts of a set (`tune` chose the settings above, `test` is reported), and the
-    // loss.
+    // Measured are the loss, and the replies to a set of prompts (`tune` for choosing settings, `test` for the report).
     set: text('test'),
     tokens: text('128'),
     'eval-samples': text('96'),
@@ -64,10 +62,10 @@ const penalty = {
     ...(number('own') > 0 ? { generated } : {}),
   },
 };
-const variants = { 'as it came': null, 'fine-tuned': [], 'with repetition-penalty': [penalty] };
+const variants = { original: null, 'fine-tuned': [], 'with repetition-penalty': [penalty] };
 const prompts = promptSets[values.set];
 
-/** Trains a variant where it is to be trained, and measures it while its adapter is at work. */
+/** Trains a variant if it has steps, and measures it while its adapter is attached. */
 async function outcomeOf(modelFolder, callbacks, seed, output) {
   const opened = await openModel(modelFolder, { backend: values.backend });
   const asked = {
@@ -128,7 +126,7 @@ try {
     }
   }
   terminal.line(
-    '\n| model | seed | repeated 4-grams | replies that loop | tokens a reply | eval loss | beside fine-tuned |',
+    '\n| model | seed | repeated 4-grams | replies that loop | tokens per reply | eval loss | relative to fine-tuned |',
   );
   terminal.line('| --- | ---: | ---: | ---: | ---: | ---: | ---: |');
   for (const { name, seed, rate, loops, tokens, loss } of rows) {

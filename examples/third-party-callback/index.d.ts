@@ -1,5 +1,5 @@
 import type { Plugin } from '@whetstone/core/contract';
 
-/** Ends a run when the loss of `patience` steps one after the other is above `threshold`. */
+/** Ends a run if the loss of `patience` consecutive steps is above `threshold`. */
 export declare const lossWatchdog: Plugin<'callback'>;
 export default lossWatchdog;

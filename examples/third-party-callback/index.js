@@ -1,7 +1,7 @@
 // @ts-check
 import { definePlugin } from '@whetstone/core/contract';
 
-/** Ends a run when the loss of `patience` steps one after the other is above `threshold`. */
+/** Ends a run if the loss of `patience` consecutive steps is above `threshold`. */
 export const lossWatchdog = definePlugin({
   apiVersion: 1,
   kind: 'callback',
@@ -18,7 +18,7 @@ export const lossWatchdog = definePlugin({
         type: 'integer',
         minimum: 1,
         default: 3,
-        description: 'Steps that may be too high, one after the other, before the run ends.',
+        description: 'Consecutive steps above the threshold before the run ends.',
       },
     },
   },
@@ -31,7 +31,7 @@ export const lossWatchdog = definePlugin({
         logger.info(`Step ${step}: the loss is above ${threshold} (${tooHigh} of ${patience}).`);
         if (tooHigh >= patience) control.stop(`the loss was above ${threshold} for ${patience} steps`);
       },
-      // What must survive a checkpoint, so that a resumed run counts on.
+      // A resumed run continues to count from here.
       saveState: () => ({ tooHigh }),
       loadState: (state) => {
         tooHigh = Number(/** @type {{ tooHigh?: unknown }} */ (state).tooHigh ?? 0);

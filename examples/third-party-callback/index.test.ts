@@ -6,7 +6,7 @@ import { lossWatchdog } from './index.js';
 
 beforeAll(() => setBackend('cpu'));
 
-// The conformance suite that any callback can run.
+// The conformance suite for callbacks.
 describeCallback(lossWatchdog, {
   options: { 'low threshold': { threshold: 2.8, patience: 2 }, 'never reached': { threshold: 100 } },
   badOptions: {

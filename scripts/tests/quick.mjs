@@ -12,6 +12,10 @@ import { repository } from './report.mjs';
 /** Files that take more than 20 seconds and prove nothing more on a machine without libraries; `npm test` runs them. */
 const slow = [
   'packages/data/src/parallel/parallel.test.ts',
+  'test/conformance/broken-callbacks.test.ts',
+  'test/conformance/broken-strategies.test.ts',
+  'test/conformance/callbacks.test.ts',
+  'test/conformance/strategies.test.ts',
   'test/docs/examples.test.ts',
   'test/engine/resume.test.ts',
   'test/numerics/peft.test.ts',
