@@ -13,8 +13,8 @@ import { useBackend } from '../../test/support/backend.js';
 import { disposeRun, testRun, tinyModel, train } from '../../test/support/training.js';
 
 /**
- * Replies without repeated tokens, made of pairs that often follow each other. A model that has learned only which token
- * follows which would alternate between two tokens endlessly.
+ * Replies without repeated tokens, made of pairs that often follow each other. A model that has learned only which
+ * token follows which would alternate between two tokens endlessly.
  */
 function replies(count: number, seed: number): Row[] {
   const random = testRandom(seed);

@@ -194,7 +194,7 @@ const outlivesRuns = onBench('leaves nothing open after runs that end and that f
   }
 });
 
-/** The checks that {@link describeCallback} registers as tests. */
+/** The checks that `describeCallback` registers as tests. */
 export const callbackChecks: Checks<CallbackSubject> = {
   plugin: [declaresItself],
   badOptions: [refusesBadOptions],

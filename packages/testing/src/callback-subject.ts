@@ -1,7 +1,7 @@
 import type { LoadedModel } from '@whetstone/core/contract';
 import type { Options, TestedPlugin } from './options.js';
 
-/** What {@link describeCallback} needs besides the plugin. */
+/** What `describeCallback` needs besides the plugin. */
 export interface DescribeCallbackOptions {
   /** Sets of options to test, by a name for the report. */
   readonly options: Readonly<Record<string, Options>>;
@@ -20,7 +20,7 @@ export interface DescribeCallbackOptions {
   readonly loaded?: () => LoadedModel;
 }
 
-/** A callback or logger plugin with one set of options: what a check of {@link callbackChecks} is run on. */
+/** A callback or logger plugin with one set of options: what a check of `callbackChecks` is run on. */
 export interface CallbackSubject {
   readonly plugin: TestedPlugin<'callback'> | TestedPlugin<'logger'>;
   readonly settings: DescribeCallbackOptions;

@@ -290,7 +290,7 @@ function replaceWeight(model: LanguageModel, name: string, weight: Tensor): () =
   };
 }
 
-/** The checks that {@link describeStrategy} registers as tests. */
+/** The checks that `describeStrategy` registers as tests. */
 export const strategyChecks: Checks<StrategySubject> = {
   plugin: [declaresItself],
   badOptions: [refusesBadOptions],

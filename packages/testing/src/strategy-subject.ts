@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Attachment, ExportedAdapter, LanguageModel, StrategyRun } from '@whetstone/core/contract';
 import type { Options, TestedPlugin } from './options.js';
 
-/** What {@link describeStrategy} needs besides the plugin. */
+/** What `describeStrategy` needs besides the plugin. */
 export interface DescribeStrategyOptions {
   /** Returns a fresh tiny model, the same at every call. The suite disposes each. */
   readonly model: () => LanguageModel | Promise<LanguageModel>;
@@ -33,7 +33,7 @@ export interface DescribeStrategyOptions {
   readonly learningRate?: number;
 }
 
-/** A strategy plugin with one set of options: what a check of {@link strategyChecks} is run on. */
+/** A strategy plugin with one set of options: what a check of `strategyChecks` is run on. */
 export interface StrategySubject {
   readonly plugin: TestedPlugin<'strategy'>;
   readonly settings: DescribeStrategyOptions;
