@@ -1,4 +1,5 @@
-// Fine-tunes a model twice, without and with `repetition-penalty`, and measures the repetition of its greedy replies. `node examples/repetition/run.mjs`, after `npm run build`.
+// Fine-tunes a model twice, without and with `repetition-penalty`, and measures the repetition of its greedy replies.
+// `node examples/repetition/run.mjs`, after `npm run build`.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +20,8 @@ const { values } = parseArgs({
     batch: text('8'),
     rate: text('5e-4'),
     seeds: text('42'),
-    // The weights of the penalty: on tokens that the data's replies have used, on their diversity, and on repetitions in
+    // The weights of the penalty: on tokens that the data's replies have used, on their diversity, and on repetitions
+    // in
     // generated replies.
     unlikelihood: text('1'),
     ngram: text('1'),
