@@ -1,4 +1,14 @@
-import * as tf from '@tensorflow/tfjs-core';
+import {
+  concat,
+  mean,
+  slice,
+  tidy,
+  tile,
+  variable,
+  type Tensor,
+  type Tensor2D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import type { Json } from '@whetstone/core/contract';
 import type { DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
@@ -31,33 +41,29 @@ export function grownConfig(
  * Adds rows to the embedding and, if it is not tied, to the head. Each new row is the mean of all earlier rows, so that
  * a new token is about as likely as the average token (Hewitt, "Initializing new word embeddings", 2021).
  */
-export function growParameters(
-  shape: DecoderShape,
-  parameters: Map<string, tf.Variable>,
-  growth: VocabularyGrowth,
-): void {
+export function growParameters(shape: DecoderShape, parameters: Map<string, Variable>, growth: VocabularyGrowth): void {
   for (const name of [`${embeddingName(shape)}.weight`, `${HEAD_NAME}.weight`]) {
     const before = parameters.get(name);
     if (before === undefined) continue;
-    const rows = tf.tidy(() => grownRows(before as tf.Tensor as tf.Tensor2D, growth));
-    parameters.set(name, tf.variable(rows, false));
+    const rows = tidy(() => grownRows(before as Tensor as Tensor2D, growth));
+    parameters.set(name, variable(rows, false));
     rows.dispose();
     before.dispose();
   }
 }
 
 /** Returns the table [rows, features] with new rows from `first` on; rows of a padded vocabulary are overwritten. */
-function grownRows(table: tf.Tensor2D, { first, count }: VocabularyGrowth): tf.Tensor2D {
+function grownRows(table: Tensor2D, { first, count }: VocabularyGrowth): Tensor2D {
   const [rows, features] = table.shape;
   const known = Math.min(first, rows);
-  const before = tf.slice(table, [0, 0], [known, features]);
-  const mean: tf.Tensor2D = tf.mean(before, 0, true);
+  const before = slice(table, [0, 0], [known, features]);
+  const meanRow: Tensor2D = mean(before, 0, true);
   const after = Math.max(0, rows - first - count);
-  return tf.concat(
+  return concat(
     [
       before,
-      tf.tile(mean, [first + count - known, 1]),
-      ...(after > 0 ? [tf.slice(table, [first + count, 0], [after, features])] : []),
+      tile(meanRow, [first + count - known, 1]),
+      ...(after > 0 ? [slice(table, [first + count, 0], [after, features])] : []),
     ],
     0,
   );

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
+import { tensor, variable, type Variable } from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
   type Json,
@@ -55,7 +55,7 @@ export async function loadLanguageModel(
   const reader = await openWeights(folder);
   try {
     const stored = matchTensors(folder, shape, reader);
-    const parameters = new Map<string, tf.Variable>();
+    const parameters = new Map<string, Variable>();
     const quantised = new Set<string>();
     try {
       const role = roleOf(shape);
@@ -71,7 +71,7 @@ export async function loadLanguageModel(
         );
       }
     } catch (error) {
-      for (const variable of parameters.values()) variable.dispose();
+      for (const parameter of parameters.values()) parameter.dispose();
       throw error;
     }
     const { grow } = options;
@@ -103,11 +103,11 @@ export async function readOutline(folder: string): Promise<ModelOutline> {
 }
 
 /** Creates a variable that is not trainable until a strategy makes it so. */
-export function createParameter(values: Float32Array, shape: readonly number[]): tf.Variable {
-  const initial = tf.tensor(values, [...shape], 'float32');
-  const variable = tf.variable(initial, false);
+export function createParameter(values: Float32Array, shape: readonly number[]): Variable {
+  const initial = tensor(values, [...shape], 'float32');
+  const parameter = variable(initial, false);
   initial.dispose();
-  return variable;
+  return parameter;
 }
 
 /**

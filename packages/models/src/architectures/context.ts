@@ -1,4 +1,23 @@
-import * as tf from '@tensorflow/tfjs-core';
+import {
+  cast,
+  cos,
+  equal,
+  greaterEqual,
+  less,
+  logicalAnd,
+  logicalOr,
+  mul,
+  reshape,
+  sin,
+  sub,
+  tensor,
+  tidy,
+  tile,
+  type Tensor,
+  type Tensor1D,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
 import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/core/ops';
 import {
@@ -28,9 +47,9 @@ export interface TokenGrid {
 /** Maps cells of the token grid to distinct tokens and back. */
 export interface CellMap {
   /** The token in each cell, [rows × length]. */
-  readonly tokenOf: tf.Tensor1D;
+  readonly tokenOf: Tensor1D;
   /** One cell of each token, [tokens]. */
-  readonly cellOf: tf.Tensor1D;
+  readonly cellOf: Tensor1D;
 }
 
 /** What all layers of one forward pass share. */
@@ -47,7 +66,7 @@ export interface ForwardContext extends TokenGrid {
   /** The segments for flash attention, or null if flash attention does not support the layer; then `bias` exists. */
   flash(layer: LayerShape): CausalSegments | null;
   /** The attention mask [rows × kvHeads, groups × length, keys]: 0 for visible keys, −1e9 for hidden keys. */
-  bias(layer: LayerShape): tf.Tensor3D;
+  bias(layer: LayerShape): Tensor3D;
   /** The range of keys that each block of queries can see, or null for short rows. */
   blocks(layer: LayerShape): readonly AttentionBlock[] | null;
 }
@@ -103,7 +122,7 @@ export function createContext(
   const tables = shape.ropes.map((_, rope) => rotaryTables(shape, rope, grid));
   const flash = flashSegments(shape, grid, keys);
   const windows = flash === null ? [...new Set(shape.layers.map(({ window }) => window))] : [];
-  const masks = tf.tidy(() => attentionBiases(shape, grid, keys, windows));
+  const masks = tidy(() => attentionBiases(shape, grid, keys, windows));
   const biases = new Map(windows.map((window, index) => [window, masks[index]]));
   const blocks = new Map(windows.map((window) => [window, attentionBlocks(grid, keys, window)]));
   return {
@@ -191,40 +210,40 @@ function rotaryTables(
   const { rotated, attentionFactor } = rope;
   const longest = positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
   const pairs = rope.frequencies(longest);
-  const feature = (values: (at: number) => number): tf.Tensor =>
-    tf.tensor(
+  const feature = (values: (at: number) => number): Tensor =>
+    tensor(
       Float32Array.from({ length: shape.headDim }, (_, at) => values(at)),
       [1, 1, 1, shape.headDim],
     );
   const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
-  const tables = tf.tidy(() => {
-    const positions = tf.cast(tf.tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
+  const tables = tidy(() => {
+    const positions = cast(tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
     // Features without rotation have frequency 0, so cosine 1 and sine 0.
-    const angles = tf.mul(
+    const angles = mul(
       positions,
       feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)),
     );
-    const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
+    const [cosines, sines] = [cos(angles), sin(angles)];
     return [scale, 1].flatMap((each) => [
-      tf.mul(
-        cos,
+      mul(
+        cosines,
         feature((at) => each * (at < rotated ? attentionFactor : 1)),
       ),
-      tf.mul(
-        sin,
+      mul(
+        sines,
         feature((at) => each * attentionFactor * (at < rotated / 2 ? -1 : 1)),
       ),
     ]);
   });
-  const [queryCos, querySin, keyCos, keySin] = tables as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+  const [queryCos, querySin, keyCos, keySin] = tables as [Tensor4D, Tensor4D, Tensor4D, Tensor4D];
   return { query: { cos: queryCos, sin: querySin }, key: { cos: keyCos, sin: keySin }, rotated };
 }
 
 interface Mask {
   /** [rows, 1, length, keys], boolean. */
-  readonly visible: tf.Tensor;
+  readonly visible: Tensor;
   /** Index of the query minus index of the key, [1, 1, length, keys], int32. */
-  readonly distance: tf.Tensor;
+  readonly distance: Tensor;
 }
 
 /** Computes which keys each query can see: keys of its own or the shared segment that do not come after it. */
@@ -232,14 +251,14 @@ function causalMask({ rows, length, segmentIds }: TokenGrid, keys: KeyGrid): Mas
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
   const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
-  const distance = tf.sub(
-    tf.tensor(queryIndex, [1, 1, length, 1], 'int32'),
-    tf.tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'),
+  const distance = sub(
+    tensor(queryIndex, [1, 1, length, 1], 'int32'),
+    tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'),
   );
-  const ofQuery = tf.tensor(segmentIds, [rows, 1, length, 1], 'int32');
-  const ofKey = tf.tensor(padToCapacity(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
-  const sameSegment = tf.logicalOr(tf.equal(ofQuery, ofKey), tf.less(ofKey, zero));
-  return { visible: tf.logicalAnd(sameSegment, tf.greaterEqual(distance, zero)), distance };
+  const ofQuery = tensor(segmentIds, [rows, 1, length, 1], 'int32');
+  const ofKey = tensor(padToCapacity(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
+  const sameSegment = logicalOr(equal(ofQuery, ofKey), less(ofKey, zero));
+  return { visible: logicalAnd(sameSegment, greaterEqual(distance, zero)), distance };
 }
 
 /** Pads the segments to the capacity of the cache. Unused keys come after every query, so the mask hides them. */
@@ -256,7 +275,7 @@ function attentionBiases(
   grid: TokenGrid,
   keys: KeyGrid,
   windows: readonly (number | null)[],
-): tf.Tensor3D[] {
+): Tensor3D[] {
   if (windows.length === 0) return [];
   const mask = causalMask(grid, keys);
   return windows.map((window) => attentionBias(shape, grid, keys, mask, window));
@@ -268,14 +287,14 @@ function attentionBias(
   keys: KeyGrid,
   mask: Mask,
   window: number | null,
-): tf.Tensor3D {
+): Tensor3D {
   const visible =
-    window === null ? mask.visible : tf.logicalAnd(mask.visible, tf.less(mask.distance, constant(window, 'int32')));
+    window === null ? mask.visible : logicalAnd(mask.visible, less(mask.distance, constant(window, 'int32')));
   // Finite, so that the softmax of a row without visible keys (padding) is not NaN.
-  const bias = tf.mul(tf.sub(tf.cast(visible, 'float32'), constant(1)), constant(1e9));
+  const bias = mul(sub(cast(visible, 'float32'), constant(1)), constant(1e9));
   // Tiled once for all layers: adding tensors of equal shape is much faster than broadcasting in every layer.
   const groups = shape.heads / shape.keyValueHeads;
-  return tf.reshape(tf.tile(bias as tf.Tensor4D, [1, shape.heads, 1, 1]), [
+  return reshape(tile(bias as Tensor4D, [1, shape.heads, 1, 1]), [
     rows * shape.keyValueHeads,
     groups * length,
     keys.capacity,

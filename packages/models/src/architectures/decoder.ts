@@ -1,4 +1,16 @@
-import * as tf from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  mul,
+  reshape,
+  split,
+  tidy,
+  tile,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor4D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import type { AttentionPrefix, LinearForward } from '@whetstone/core/contract';
 import {
   activate,
@@ -53,7 +65,7 @@ import type { DecoderShape, LayerShape } from './shape.js';
 
 /** The weights and layers of a model, by name. */
 export interface DecoderModules {
-  parameter(name: string): tf.Variable;
+  parameter(name: string): Variable;
   linear(name: string): LinearForward;
   /** The keys and values that a strategy puts before those of the tokens of a layer. */
   prefix(layer: number): AttentionPrefix | null;
@@ -62,9 +74,9 @@ export interface DecoderModules {
 /** The positions whose hidden states are needed after the last layer, as indices of tokens and of grid cells. */
 export interface OutputPositions {
   /** Index of each position among the tokens of the pass, [outputs]. */
-  readonly tokens: tf.Tensor1D;
+  readonly tokens: Tensor1D;
   /** Index of each position in the token grid, [outputs]. */
-  readonly cells: tf.Tensor1D;
+  readonly cells: Tensor1D;
 }
 
 /**
@@ -76,23 +88,23 @@ export function runLayers(
   shape: DecoderShape,
   modules: DecoderModules,
   context: ForwardContext,
-  input: tf.Tensor2D,
+  input: Tensor2D,
   cache: DecoderCache | null,
   first = 0,
   end = shape.layers.length,
   outputPositions: OutputPositions | null = null,
-): tf.Tensor2D {
+): Tensor2D {
   return shape.layers.slice(first, end).reduce((hidden, layer, offset) => {
     const index = first + offset;
     const outputs = index === end - 1 ? outputPositions : null;
-    const run = (): tf.Tensor2D => runLayer(shape, modules, context, boundary(hidden), layer, index, cache, outputs);
+    const run = (): Tensor2D => runLayer(shape, modules, context, boundary(hidden), layer, index, cache, outputs);
     // tidy would dispose the keys and values that a cache stores. Without a cache, only what gradients need survives.
-    return cache === null ? tf.tidy(run) : run();
+    return cache === null ? tidy(run) : run();
   }, input);
 }
 
 /** Applies the norm after the last layer, [outputs, hidden] → [outputs, hidden]. */
-export function normalizeLast(shape: DecoderShape, modules: DecoderModules, hidden: tf.Tensor2D): tf.Tensor2D {
+export function normalizeLast(shape: DecoderShape, modules: DecoderModules, hidden: Tensor2D): Tensor2D {
   return normalize(shape, modules, finalNormName(shape), hidden);
 }
 
@@ -101,12 +113,12 @@ function runLayer(
   shape: DecoderShape,
   modules: DecoderModules,
   context: ForwardContext,
-  hidden: tf.Tensor2D,
+  hidden: Tensor2D,
   layer: LayerShape,
   index: number,
   cache: DecoderCache | null,
   outputPositions: OutputPositions | null,
-): tf.Tensor2D {
+): Tensor2D {
   const names = layerNames(shape, index);
   const normed = normalize(shape, modules, names.beforeAttention, hidden); // [tokens, hidden]
   const attended = attend(shape, modules, context, normed, layer, index, cache, outputPositions); // [outputs, hidden]
@@ -124,16 +136,16 @@ function attend(
   shape: DecoderShape,
   modules: DecoderModules,
   context: ForwardContext,
-  input: tf.Tensor2D,
+  input: Tensor2D,
   layer: LayerShape,
   index: number,
   cache: DecoderCache | null,
   outputPositions: OutputPositions | null,
-): tf.Tensor2D {
+): Tensor2D {
   const { heads, keyValueHeads, headDim } = shape;
   const { rows, cellMap } = context;
   /** [tokens, features] → [rows × length, features] */
-  const toCells = (x: tf.Tensor2D): tf.Tensor2D => (cellMap === null ? x : gatherRows(x, cellMap.tokenOf));
+  const toCells = (x: Tensor2D): Tensor2D => (cellMap === null ? x : gatherRows(x, cellMap.tokenOf));
   const names = layerNames(shape, index);
   const [query, key, value] = splitLinear(modules, names.queryKeyValue, input, [
     heads * headDim, // query [tokens, heads × headDim]
@@ -149,7 +161,7 @@ function attend(
     rotation: tables === null ? null : { tables: tables.query, rotated: tables.rotated },
   }); // [rows, heads, length, headDim]
   // The rotary tables of the query already contain the attention scale.
-  const scaledQuery = tables === null ? tf.mul(headQuery, constant(layer.attentionScale)) : headQuery;
+  const scaledQuery = tables === null ? mul(headQuery, constant(layer.attentionScale)) : headQuery;
   const headKey = splitHeads(toCells(normedKey), rows, headDim, {
     rotation: tables === null ? null : { tables: tables.key, rotated: tables.rotated },
   }); // [rows, kvHeads, length, headDim]
@@ -159,14 +171,14 @@ function attend(
   const attended =
     flash === null
       ? attention(
-          scaledQuery as tf.Tensor4D,
+          scaledQuery as Tensor4D,
           all.key,
           all.value,
           context.bias(layer),
           shape.attentionSoftCap,
           context.blocks(layer),
         )
-      : flashAttention(scaledQuery as tf.Tensor4D, all.key, all.value, flash); // [rows × length, heads × headDim]
+      : flashAttention(scaledQuery as Tensor4D, all.key, all.value, flash); // [rows × length, heads × headDim]
   const cells = outputPositions?.cells ?? cellMap?.cellOf ?? null;
   return modules.linear(names.attentionOutput)(cells === null ? attended : gatherRows(attended, cells));
 }
@@ -178,22 +190,22 @@ function withEarlierKeys(
   modules: DecoderModules,
   index: number,
   rows: number,
-  key: tf.Tensor4D,
-  value: tf.Tensor4D,
+  key: Tensor4D,
+  value: Tensor4D,
   cache: DecoderCache | null,
-): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D } {
+): { readonly key: Tensor4D; readonly value: Tensor4D } {
   // A cache that is not empty already contains the prefix.
   const prefix = cache === null || cache.length === 0 ? modules.prefix(index) : null;
-  const forRows = (x: tf.Tensor4D): tf.Tensor4D => (x.shape[0] === rows ? x : tf.tile(x, [rows, 1, 1, 1]));
+  const forRows = (x: Tensor4D): Tensor4D => (x.shape[0] === rows ? x : tile(x, [rows, 1, 1, 1]));
   const joined =
     prefix === null
       ? { key, value }
-      : { key: tf.concat([forRows(prefix.key), key], 2), value: tf.concat([forRows(prefix.value), value], 2) };
+      : { key: concat([forRows(prefix.key), key], 2), value: concat([forRows(prefix.value), value], 2) };
   return cache === null ? joined : cache.append(index, joined.key, joined.value);
 }
 
 /** Computes the feed-forward block of one layer, [tokens, hidden] → [tokens, hidden]. */
-function feedForward(shape: DecoderShape, modules: DecoderModules, input: tf.Tensor2D, index: number): tf.Tensor2D {
+function feedForward(shape: DecoderShape, modules: DecoderModules, input: Tensor2D, index: number): Tensor2D {
   const names = layerNames(shape, index);
   const down = modules.linear(names.down); // [tokens, intermediate] → [tokens, hidden]
   const [first] = names.gateUp;
@@ -210,26 +222,26 @@ function feedForward(shape: DecoderShape, modules: DecoderModules, input: tf.Ten
 function splitLinear<const S extends readonly number[]>(
   modules: DecoderModules,
   names: readonly string[],
-  input: tf.Tensor2D,
+  input: Tensor2D,
   sizes: S,
-): { -readonly [K in keyof S]: tf.Tensor2D } {
+): { -readonly [K in keyof S]: Tensor2D } {
   const [stacked] = names;
   const results =
     names.length === 1 && stacked !== undefined
-      ? tf.split(modules.linear(stacked)(input), [...sizes], 1)
+      ? split(modules.linear(stacked)(input), [...sizes], 1)
       : names.map((name) => modules.linear(name)(input));
-  return results as { -readonly [K in keyof S]: tf.Tensor2D };
+  return results as { -readonly [K in keyof S]: Tensor2D };
 }
 
 /** Normalizes each head by itself, [tokens, heads × headDim] → [tokens, heads × headDim]. */
-function normalizeHeads(shape: DecoderShape, modules: DecoderModules, name: string, x: tf.Tensor2D): tf.Tensor2D {
-  return tf.reshape(normalize(shape, modules, name, tf.reshape(x, [-1, shape.headDim])), x.shape);
+function normalizeHeads(shape: DecoderShape, modules: DecoderModules, name: string, x: Tensor2D): Tensor2D {
+  return reshape(normalize(shape, modules, name, reshape(x, [-1, shape.headDim])), x.shape);
 }
 
 /** Applies the norm called `name` over the last axis, [tokens, features] → [tokens, features]. */
-function normalize(shape: DecoderShape, modules: DecoderModules, name: string, x: tf.Tensor2D): tf.Tensor2D {
+function normalize(shape: DecoderShape, modules: DecoderModules, name: string, x: Tensor2D): Tensor2D {
   const { kind, epsilon, weightOffset } = shape.norm;
   const stored = modules.parameter(`${name}.weight`); // [features]
-  if (kind === 'layer') return tf.add(tf.mul(layerNormalize(x, epsilon), stored), modules.parameter(`${name}.bias`));
-  return rmsNormalize(x, epsilon, weightOffset === 0 ? stored : tf.add(stored, constant(weightOffset)));
+  if (kind === 'layer') return add(mul(layerNormalize(x, epsilon), stored), modules.parameter(`${name}.bias`));
+  return rmsNormalize(x, epsilon, weightOffset === 0 ? stored : add(stored, constant(weightOffset)));
 }

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import { clone, concat, dispose, keep, pad, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from '@whetstone/core/contract';
 import { shapesAreStatic, writeSlice } from '@whetstone/core/ops/internal';
 
@@ -22,28 +22,24 @@ export interface DecoderCache extends KeyValueCache {
   /** Returns `keys` with the capacity that this cache will allocate for them. */
   withCapacity(keys: KeyGrid): KeyGrid;
   /** Appends keys and values of a layer and returns all of them. The cache owns the result. */
-  append(
-    layer: number,
-    key: tf.Tensor4D,
-    value: tf.Tensor4D,
-  ): { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D };
+  append(layer: number, key: Tensor4D, value: Tensor4D): { readonly key: Tensor4D; readonly value: Tensor4D };
   /** Records that a pass read `tokens` tokens per row and that the cache now contains `keys`. */
   advance(tokens: number, keys: KeyGrid): void;
 }
 
 /** Creates an empty cache for `rows` sequences. */
 export function createKeyValueCache(rows: number): DecoderCache {
-  const layers = new Map<number, { readonly key: tf.Tensor4D; readonly value: tf.Tensor4D }>();
+  const layers = new Map<number, { readonly key: Tensor4D; readonly value: Tensor4D }>();
   let length = 0;
   let cachedKeys: KeyGrid = { count: 0, capacity: 0, segmentIds: new Int32Array(0) };
   const preallocates = shapesAreStatic();
   /** Writes `added` after the `cachedKeys.count` keys in `before`, which is enlarged first if it is full. */
-  const write = (before: tf.Tensor4D | undefined, added: tf.Tensor4D): tf.Tensor4D =>
-    tf.tidy(() => {
+  const write = (before: Tensor4D | undefined, added: Tensor4D): Tensor4D =>
+    tidy(() => {
       const length = added.shape[2];
       const capacity = capacityFor(cachedKeys.count + length);
       if (before === undefined)
-        return tf.pad(added, [
+        return pad(added, [
           [0, 0],
           [0, 0],
           [0, capacity - length],
@@ -53,7 +49,7 @@ export function createKeyValueCache(rows: number): DecoderCache {
       return writeSlice(
         missing === 0
           ? before
-          : tf.pad(before, [
+          : pad(before, [
               [0, 0],
               [0, 0],
               [0, missing],
@@ -77,10 +73,10 @@ export function createKeyValueCache(rows: number): DecoderCache {
       const joined = preallocates
         ? { key: write(before?.key, key), value: write(before?.value, value) }
         : before === undefined
-          ? { key: tf.clone(key), value: tf.clone(value) }
-          : { key: tf.concat([before.key, key], 2), value: tf.concat([before.value, value], 2) };
-      tf.keep(joined.key);
-      tf.keep(joined.value);
+          ? { key: clone(key), value: clone(value) }
+          : { key: concat([before.key, key], 2), value: concat([before.value, value], 2) };
+      keep(joined.key);
+      keep(joined.value);
       before?.key.dispose();
       before?.value.dispose();
       layers.set(layer, joined);
@@ -91,7 +87,7 @@ export function createKeyValueCache(rows: number): DecoderCache {
       cachedKeys = keys;
     },
     dispose() {
-      for (const { key, value } of layers.values()) tf.dispose([key, value]);
+      for (const { key, value } of layers.values()) dispose([key, value]);
       layers.clear();
     },
   };

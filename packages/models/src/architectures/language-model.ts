@@ -1,4 +1,19 @@
-import * as tf from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  mul,
+  reshape,
+  slice,
+  sub,
+  tanh,
+  tensor1d,
+  tensor2d,
+  tidy,
+  tile,
+  type Tensor,
+  type Tensor2D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
   type AttentionPrefix,
@@ -25,7 +40,7 @@ export interface LanguageModelOptions {
   /** The contents of config.json. */
   readonly config: Readonly<Record<string, Json>>;
   /** Parameters by name; the model owns and disposes them. */
-  readonly parameters: ReadonlyMap<string, tf.Variable>;
+  readonly parameters: ReadonlyMap<string, Variable>;
   /** The folder that the model was read from, or null. */
   readonly folder: string | null;
   /** Names of the parameters that were quantised when they were read. */
@@ -48,7 +63,7 @@ export function createLanguageModel({
   quantised = new Set(),
   addedTokens = [],
 }: LanguageModelOptions): LanguageModel {
-  const parameter = (name: string): tf.Variable => {
+  const parameter = (name: string): Variable => {
     const variable = parameters.get(name);
     if (variable === undefined)
       throw new WhetstoneError('MODEL_TENSOR_MISSING', 'The model lacks a parameter.', { place: { tensor: name } });
@@ -80,15 +95,15 @@ export function createLanguageModel({
       else prefixes.set(layer, prefix);
     },
   }));
-  let promptEmbeddings: (() => tf.Tensor2D) | null = null;
+  let promptEmbeddings: (() => Tensor2D) | null = null;
   let frozenPrefix: FrozenPrefix | null = null;
-  let replacedRows: { readonly rowOf: ReadonlyMap<number, number>; readonly values: () => tf.Tensor2D } | null = null;
+  let replacedRows: { readonly rowOf: ReadonlyMap<number, number>; readonly values: () => Tensor2D } | null = null;
 
   /**
    * Computes one forward pass over the input and the tokens in the cache, if any. Returns the final hidden states
    * [positions, hidden] of the chosen positions of the input.
    */
-  const run = (input: ForwardInput, cache: DecoderCache | null, positions: Positions): tf.Tensor2D => {
+  const run = (input: ForwardInput, cache: DecoderCache | null, positions: Positions): Tensor2D => {
     checkInput(shape, input);
     const first = cache === null || cache.length === 0;
 
@@ -117,7 +132,7 @@ export function createLanguageModel({
     const cellMap =
       distinct === null
         ? null
-        : { tokenOf: tf.tensor1d(distinct.tokenOf, 'int32'), cellOf: tf.tensor1d(distinct.cellOf, 'int32') };
+        : { tokenOf: tensor1d(distinct.tokenOf, 'int32'), cellOf: tensor1d(distinct.cellOf, 'int32') };
     const tokens =
       distinct === null
         ? { ids: input.ids, positionIds: grid.positionIds }
@@ -151,12 +166,8 @@ export function createLanguageModel({
    * Returns the hidden states after the frozen layers, [rows × length, hidden]: computed without gradient bookkeeping,
    * or from the cache that `FrozenPrefix.states` provides.
    */
-  const frozenStates = (
-    { layers, states }: FrozenPrefix,
-    modules: DecoderModules,
-    input: ForwardInput,
-  ): tf.Tensor2D => {
-    const compute = (rows: ForwardInput): tf.Tensor2D => {
+  const frozenStates = ({ layers, states }: FrozenPrefix, modules: DecoderModules, input: ForwardInput): Tensor2D => {
+    const compute = (rows: ForwardInput): Tensor2D => {
       const grid = createTokenGrid(rows, 0, 0);
       const keys = joinKeys(rows.rows, prefixKeys(rows.rows, 0), grid);
       return runLayers(
@@ -179,42 +190,42 @@ export function createLanguageModel({
   const embed = (
     input: ForwardInput,
     { ids, positionIds }: Pick<ForwardInput, 'ids' | 'positionIds'>,
-    prompt: tf.Tensor2D | null,
-  ): tf.Tensor2D => {
+    prompt: Tensor2D | null,
+  ): Tensor2D => {
     const rows = lookUp(ids);
-    const scaled = shape.embeddingScale === 1 ? rows : (tf.mul(rows, constant(shape.embeddingScale)) as tf.Tensor2D);
+    const scaled = shape.embeddingScale === 1 ? rows : (mul(rows, constant(shape.embeddingScale)) as Tensor2D);
     const embedded = prompt === null ? scaled : withPrompt(scaled, input, prompt);
     if (positionTable === null) return embedded;
-    return tf.add(
+    return add(
       embedded,
-      gatherRows(parameter(`${positionTable}.weight`) as tf.Tensor as tf.Tensor2D, tf.tensor1d(positionIds, 'int32')),
+      gatherRows(parameter(`${positionTable}.weight`) as Tensor as Tensor2D, tensor1d(positionIds, 'int32')),
     );
   };
 
   /** Returns the rows of the embedding table, or their replacements: [tokens] → [tokens, hidden]. */
-  const lookUp = (ids: Int32Array): tf.Tensor2D => {
-    const stored = gatherRows(embedding as tf.Tensor as tf.Tensor2D, tf.tensor1d(ids, 'int32'));
+  const lookUp = (ids: Int32Array): Tensor2D => {
+    const stored = gatherRows(embedding as Tensor as Tensor2D, tensor1d(ids, 'int32'));
     if (replacedRows === null) return stored;
     const { rowOf, values } = replacedRows;
-    const isReplaced = tf.tensor2d(
+    const isReplaced = tensor2d(
       Float32Array.from(ids, (id) => (rowOf.has(id) ? 1 : 0)),
       [ids.length, 1],
     );
     const replacement = gatherRows(
       values(),
-      tf.tensor1d(
+      tensor1d(
         Int32Array.from(ids, (id) => rowOf.get(id) ?? 0),
         'int32',
       ),
     );
-    return tf.add(tf.mul(stored, tf.sub(constant(1), isReplaced)), tf.mul(replacement, isReplaced));
+    return add(mul(stored, sub(constant(1), isReplaced)), mul(replacement, isReplaced));
   };
 
   /** Computes logits, soft cap included: [outputs, hidden] → [outputs, vocab]. */
-  const head = (hidden: tf.Tensor2D): tf.Tensor2D => {
+  const head = (hidden: Tensor2D): Tensor2D => {
     const logits = linear(HEAD_NAME)(hidden);
     const cap = shape.logitSoftCap;
-    return cap === null ? logits : tf.mul(tf.tanh(tf.mul(logits, constant(1 / cap))), constant(cap));
+    return cap === null ? logits : mul(tanh(mul(logits, constant(1 / cap))), constant(cap));
   };
 
   return {
@@ -260,7 +271,7 @@ export function createLanguageModel({
     createCache: (rows) => createKeyValueCache(rows),
     decode(input, cache) {
       const last = Int32Array.from({ length: input.rows }, (_, row) => (row + 1) * input.length - 1);
-      return tf.tidy(() => head(run(input, asDecoderCache(cache, input.rows), input.length === 1 ? 'all' : last)));
+      return tidy(() => head(run(input, asDecoderCache(cache, input.rows), input.length === 1 ? 'all' : last)));
     },
     dispose() {
       for (const variable of parameters.values()) variable.dispose();
@@ -281,8 +292,8 @@ function locateOutputs(
     promptLength === 0
       ? positions
       : positions.map((position) => position + promptLength * (1 + Math.floor(position / length)));
-  const indices = tf.tensor1d(cells, 'int32');
-  return { cells: indices, tokens: tokenOf === null ? indices : tf.tensor1d(pick(tokenOf, cells), 'int32') };
+  const indices = tensor1d(cells, 'int32');
+  return { cells: indices, tokens: tokenOf === null ? indices : tensor1d(pick(tokenOf, cells), 'int32') };
 }
 
 function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
@@ -348,22 +359,22 @@ function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, Atten
 }
 
 /** Inserts prompt embeddings before every row: [rows × length, hidden] → [rows × (promptLength + length), hidden]. */
-function withPrompt(embedded: tf.Tensor2D, { rows, length }: ForwardInput, prompt: tf.Tensor2D): tf.Tensor2D {
+function withPrompt(embedded: Tensor2D, { rows, length }: ForwardInput, prompt: Tensor2D): Tensor2D {
   const [promptLength, hidden] = prompt.shape;
-  const forRows = tf.tile(tf.reshape(prompt, [1, promptLength, hidden]), [rows, 1, 1]);
-  return tf.reshape(tf.concat([forRows, tf.reshape(embedded, [rows, length, hidden])], 1), [
+  const forRows = tile(reshape(prompt, [1, promptLength, hidden]), [rows, 1, 1]);
+  return reshape(concat([forRows, reshape(embedded, [rows, length, hidden])], 1), [
     rows * (promptLength + length),
     hidden,
   ]);
 }
 
 /** Removes the prompt embeddings from every row: the inverse of `withPrompt`. */
-function withoutPrompt(hidden: tf.Tensor2D, { rows, length }: TokenGrid, promptLength: number): tf.Tensor2D {
+function withoutPrompt(hidden: Tensor2D, { rows, length }: TokenGrid, promptLength: number): Tensor2D {
   const features = hidden.shape[1];
-  const inputTokens = tf.slice(
-    tf.reshape(hidden, [rows, length, features]),
+  const inputTokens = slice(
+    reshape(hidden, [rows, length, features]),
     [0, promptLength, 0],
     [rows, length - promptLength, features],
   );
-  return tf.reshape(inputTokens, [rows * (length - promptLength), features]);
+  return reshape(inputTokens, [rows * (length - promptLength), features]);
 }

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import { add, matMul, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import type { LinearShape } from './parameters.js';
 
@@ -7,7 +7,7 @@ export interface ComputedLinearSite extends LinearSite {
   /** Computes the layer with its wrappers, [tokens, in] → [tokens, out]. */
   readonly forward: LinearForward;
   /** Returns the matrix [out, in], or null if the layer is wrapped, has a bias or stores its weight as [in, out]. */
-  plainWeight(): tf.Tensor2D | null;
+  plainWeight(): Tensor2D | null;
 }
 
 /** Pushes an item onto a stack. Returns a function that removes this item, wherever it is in the stack by then. */
@@ -23,17 +23,17 @@ function push<T>(stack: { readonly item: T }[], item: T): () => void {
 /** Creates a linear site. `weight` is [out, in], or [in, out] under `fanInFanOut`. The site does not own it. */
 export function createLinearSite(
   shape: LinearShape,
-  weight: tf.Variable,
-  bias: tf.Variable | null,
+  weight: Variable,
+  bias: Variable | null,
   fanInFanOut: boolean,
 ): ComputedLinearSite {
   const wrappers: { readonly item: (base: LinearForward) => LinearForward }[] = [];
-  const replacements: { readonly item: () => tf.Tensor2D }[] = [];
-  const matrix = (): tf.Tensor2D => replacements.at(-1)?.item() ?? (weight as tf.Tensor as tf.Tensor2D);
+  const replacements: { readonly item: () => Tensor2D }[] = [];
+  const matrix = (): Tensor2D => replacements.at(-1)?.item() ?? (weight as Tensor as Tensor2D);
   const base: LinearForward = Object.assign(
-    (input: tf.Tensor2D) => {
-      const product: tf.Tensor2D = tf.matMul(input, matrix(), false, !fanInFanOut);
-      return bias === null ? product : (tf.add(product, bias) as tf.Tensor2D);
+    (input: Tensor2D) => {
+      const product: Tensor2D = matMul(input, matrix(), false, !fanInFanOut);
+      return bias === null ? product : (add(product, bias) as Tensor2D);
     },
     { plain: () => ({ weight: matrix(), fanInFanOut, bias }) },
   );
