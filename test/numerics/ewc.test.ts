@@ -51,7 +51,7 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     rmSync(folder, { recursive: true });
   });
 
-  /** Each row by itself, padding cut off. */
+  /** Returns each row as a batch without padding. */
   const batches: readonly Batch[] = fixture.input_ids.map((row, index): Batch => {
     const length = fixture.attention_mask[index]?.filter((bit) => bit === 1).length ?? 0;
     return {
@@ -134,56 +134,50 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     tf.dispose([...fisher.values(), ...shifted.values(), ...sample.values()]);
   });
 
-  it(
-    'for the effective weights of a LoRA, which never changed: the same importance, whatever the adapter is made ' +
-      'of',
-    async () => {
-      const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
-      owner.dispose();
-      try {
-        for (const options of [{}, { useDora: true }, { initLoraWeights: 'pissa' as const }]) {
-          await expectNoLeak(async () => {
-            const adapter = await loraStrategy({ rank: 2, alpha: 3, modulesToSave: ['norm'], ...options }).attach(
-              model,
-              run,
-            );
-            const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(
-              model,
-              { ...run, owner: adapter },
-            );
-            const { tensors } = ewc.saveState();
-            const names = [...model.parameters.keys()].filter((name) =>
-              /proj\.weight$|^model\.norm\.weight$/.test(name),
-            );
-            expect([...tensors.keys()].filter((name) => name.startsWith('fisher.')).sort()).toEqual(
-              names.map((name) => `fisher.${name}`).sort(),
-            );
-            for (const name of names) {
-              const values = reference.get(name)?.dataSync() ?? new Float32Array();
-              expect(
-                largestDifference(tensors.get(`fisher.${name}`)?.dataSync() ?? [], values),
-                name,
-              ).toBeLessThanOrEqual(2 * tolerance.fisher_rel_to_tensor_max * Math.max(...values) + 1e-9);
-              expect(
-                largestDifference(
-                  tensors.get(`anchor.${name}`)?.dataSync() ?? [],
-                  model.parameters.get(name)?.dataSync() ?? [],
-                ),
-                name,
-              ).toBeLessThanOrEqual(2e-6);
-            }
-            ewc.dispose();
-            adapter.dispose();
-          });
-        }
-      } finally {
-        owner = await fullStrategy().attach(model, run);
-        tf.dispose([...reference.values()]);
+  it('for the effective weights of an untrained LoRA: equal importance for every variant of the adapter', async () => {
+    const reference = await readTensorFile(goldenPath('ewc', 'fisher.safetensors'));
+    owner.dispose();
+    try {
+      for (const options of [{}, { useDora: true }, { initLoraWeights: 'pissa' as const }]) {
+        await expectNoLeak(async () => {
+          const adapter = await loraStrategy({ rank: 2, alpha: 3, modulesToSave: ['norm'], ...options }).attach(
+            model,
+            run,
+          );
+          const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(
+            model,
+            { ...run, owner: adapter },
+          );
+          const { tensors } = ewc.saveState();
+          const names = [...model.parameters.keys()].filter((name) => /proj\.weight$|^model\.norm\.weight$/.test(name));
+          expect([...tensors.keys()].filter((name) => name.startsWith('fisher.')).sort()).toEqual(
+            names.map((name) => `fisher.${name}`).sort(),
+          );
+          for (const name of names) {
+            const values = reference.get(name)?.dataSync() ?? new Float32Array();
+            expect(
+              largestDifference(tensors.get(`fisher.${name}`)?.dataSync() ?? [], values),
+              name,
+            ).toBeLessThanOrEqual(2 * tolerance.fisher_rel_to_tensor_max * Math.max(...values) + 1e-9);
+            expect(
+              largestDifference(
+                tensors.get(`anchor.${name}`)?.dataSync() ?? [],
+                model.parameters.get(name)?.dataSync() ?? [],
+              ),
+              name,
+            ).toBeLessThanOrEqual(2e-6);
+          }
+          ewc.dispose();
+          adapter.dispose();
+        });
       }
-    },
-  );
+    } finally {
+      owner = await fullStrategy().attach(model, run);
+      tf.dispose([...reference.values()]);
+    }
+  });
 
-  it('for effective weights: λ/2 · Σ F (s·B·A)² where nothing else moved', async () => {
+  it('for effective weights: λ/2 · Σ F (s·B·A)² if only the adapter changed', async () => {
     await expectNoLeak(async () => {
       const adapter = await loraStrategy({ rank: 2, alpha: 6, targetModules: ['q_proj'] }).attach(model, run);
       const ewc = await ewcStrategy({ lambda: fixture.lambda, on: 'effective-weights', batches: source }).attach(
@@ -222,20 +216,23 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     });
   });
 
-  it.runIf(backend === 'cpu')('refuses a Fisher file of a model with the same shapes and other weights', async () => {
-    const fisherFile = join(folder, 'other.safetensors');
-    const write = await ewcStrategy({ lambda: 1, fisherFile, batches: source }).attach(model, { ...run, owner });
-    write.dispose();
-    const other = createRandomModel(model.config, 99);
-    await expectNoLeak(async () => {
-      const ofOther = await fullStrategy().attach(other, run);
-      await expect(
-        Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(other, { ...run, owner: ofOther })),
-      ).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: expect.stringContaining('other values') });
-      ofOther.dispose();
-    });
-    other.dispose();
-  });
+  it.runIf(backend === 'cpu')(
+    'rejects a Fisher file of a model with the same shapes and different weights',
+    async () => {
+      const fisherFile = join(folder, 'other.safetensors');
+      const write = await ewcStrategy({ lambda: 1, fisherFile, batches: source }).attach(model, { ...run, owner });
+      write.dispose();
+      const other = createRandomModel(model.config, 99);
+      await expectNoLeak(async () => {
+        const ofOther = await fullStrategy().attach(other, run);
+        await expect(
+          Promise.resolve(ewcStrategy({ lambda: 1, fisherFile }).attach(other, { ...run, owner: ofOther })),
+        ).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', message: expect.stringContaining('different values') });
+        ofOther.dispose();
+      });
+      other.dispose();
+    },
+  );
 
   it('in the sum of the Fisher information', async () => {
     const exact = await diagonalFisher(model, owner.trainable, batches);
@@ -247,7 +244,7 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
   });
 
   it.runIf(backend === 'cpu')(
-    "keeps what it found in a file, reuses it for the same data, adds another task, and refuses another model's",
+    'stores the information in a file, reuses it, adds another task, and rejects the file of another model',
     async () => {
       const fisherFile = join(folder, 'fisher.safetensors');
       await expectNoLeak(async () => {

@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-it("an adapter folder of mlx-lm is read as PEFT's", async () => {
+it("reads an adapter folder of mlx-lm in PEFT's format", async () => {
   await expectNoLeak(async () => {
     const model = createRandomModel(
       {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTinyModel, Trainer } from 'whetstone';
 import type { StepReport } from '@whetstone/core/contract';
 
-/** Two tasks that pull the same model apart: replies of one letter. */
+/** Rows of one of two conflicting tasks: replies that repeat one letter. */
 const rows = (letter: string): string =>
   Array.from({ length: 8 }, (_, index) =>
     JSON.stringify({
@@ -48,7 +48,7 @@ describe('companion strategies in a run', () => {
     return { steps, evalLoss: report.evalLossAfter, folder: join(folder, 'runs', name) };
   }
 
-  it('keep the old task better than training alone', async () => {
+  it('forget less of the old task than training alone', async () => {
     const first = await train('old', {
       data: { train: join(folder, 'old.jsonl'), eval: join(folder, 'old.jsonl'), leakage: 'off' },
     });
@@ -84,7 +84,7 @@ describe('companion strategies in a run', () => {
     expect(replay.steps.reduce((sum, { samples }) => sum + samples, 0)).toBeGreaterThan(9 * 4);
   }, 180_000);
 
-  it('may not bring evaluation data into training, but may measure on it', async () => {
+  it('must not add evaluation data to training, but may measure losses on it', async () => {
     const data = { train: join(folder, 'new.jsonl'), eval: join(folder, 'old.jsonl') };
     const old = join(folder, 'old.jsonl');
     await expect(
@@ -97,7 +97,7 @@ describe('companion strategies in a run', () => {
     ).toHaveLength(1);
   });
 
-  it("are refused in the owner's place, and an owner in theirs", async () => {
+  it('cannot own the parameters, and an owner cannot be a companion', async () => {
     await expect(train('wrong', { strategy: { use: 'replay', options: { data: 'old.jsonl' } } })).rejects.toMatchObject(
       { code: 'CONFIG_CONFLICT' },
     );

@@ -56,7 +56,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Attaches, moves everything trained, and writes the adapter's folder. Gives the logits of that moment. */
+/** Attaches an adapter, changes its parameters and writes its folder. Returns the logits of the changed model. */
 async function makeAdapter(
   model: LanguageModel,
   name: string,
@@ -108,7 +108,7 @@ const loras: Readonly<Record<string, readonly [object, Partial<LoraOptions>]>> =
   'made by PiSSA': [llama, { rank: 2, initLoraWeights: 'pissa', targetModules: ['v_proj'] }],
 };
 
-describe('an adapter is trained on', () => {
+describe('training of an adapter continues', () => {
   it.each(Object.entries(loras))('LoRA: %s', async (name, [config, options]) => {
     const model = createRandomModel(config as Readonly<Record<string, never>>, 3);
     const base = logitsOf(model);
@@ -119,7 +119,7 @@ describe('an adapter is trained on', () => {
       const attachment = await strategy.attach(model, run);
       expect([...(plan?.trainable.keys() ?? [])]).toEqual([...attachment.trainable.keys()]);
       expect(farthest(logitsOf(model), made.logits)).toBeLessThanOrEqual(1e-5);
-      // What is saved again is the same adapter: it loads, and stands for the same modules.
+      // The adapter that is saved again can be loaded and has the same target modules.
       const exported = attachment.exportAdapter?.();
       if (exported === undefined) throw new Error('no adapter');
       const copy = {
@@ -136,7 +136,7 @@ describe('an adapter is trained on', () => {
     model.dispose();
   });
 
-  it('over a quantised base, whose own modules stay as they are', async () => {
+  it('with a quantised base, which does not change', async () => {
     const model = createRandomModel(llama, 3);
     const shared: Partial<QloraOptions> = {
       quantType: 'fp4',
@@ -168,7 +168,7 @@ describe('an adapter is trained on', () => {
     model.dispose();
   });
 
-  it('LoRA of mlx-lm, and prefixes and prompts', async () => {
+  it('for LoRA of mlx-lm, prefixes and prompts', async () => {
     const model = createRandomModel(llama, 3);
     const prefix: Partial<PrefixOptions> = { virtualTokens: 3 };
     for (const [strategy, on, layout] of [
@@ -195,7 +195,7 @@ describe('an adapter is trained on', () => {
     'lora-qv-head-gpt2',
     'prefix-llama',
     'prompt-tuning-gpt2',
-  ])('that PEFT made: %s', async (name) => {
+  ])('for an adapter of PEFT: %s', async (name) => {
     const model = await loadLanguageModel(goldenPath('models', name.endsWith('gpt2') ? 'gpt2' : 'llama'));
     await expectNoLeak(async () => {
       const path = goldenPath('peft', name);
@@ -213,7 +213,7 @@ describe('an adapter is trained on', () => {
     model.dispose();
   });
 
-  it('by a configuration: the second run begins where the first ended', async () => {
+  it('with a configuration: the second run starts at the end of the first', async () => {
     await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 1 });
     await writeFile(
       join(folder, 'train.jsonl'),
@@ -260,7 +260,7 @@ describe('an adapter is trained on', () => {
 });
 
 describe('several adapters of one base', () => {
-  it('are switched by name without reading anything', async () => {
+  it('are activated by name without reading files', async () => {
     const model = createRandomModel(llama, 3);
     const base = logitsOf(model);
     const [first, second] = [

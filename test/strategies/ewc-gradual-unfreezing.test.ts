@@ -13,30 +13,30 @@ const oldTask = batchSourceOf(randomRows(4, 48, 9), 1);
 const at = (step: number): StepContext => ({ step, record: () => {} });
 const choice = { trainLastLayers: 2, head: true } as const;
 
-describe('ewc beside gradual unfreezing', () => {
+describe('ewc with gradual unfreezing', () => {
   beforeAll(() => useBackend('cpu'));
 
-  it('estimates what is unfrozen later, too, and holds it where training began', async () => {
+  it('includes layers that are unfrozen later, with their values at the start as anchor', async () => {
     const model = tinyModel(4);
-    const whole = await frozenLayersStrategy(choice).attach(model, run);
-    const expected = await ewcStrategy({ lambda: 10, batches: oldTask }).attach(model, { ...run, owner: whole });
+    const complete = await frozenLayersStrategy(choice).attach(model, run);
+    const expected = await ewcStrategy({ lambda: 10, batches: oldTask }).attach(model, { ...run, owner: complete });
     const reference = new Map(
       [...expected.saveState().tensors].map(([name, tensor]) => [name, Float32Array.from(tensor.dataSync())]),
     );
     expected.dispose();
-    whole.dispose();
+    complete.dispose();
 
     const owner = await frozenLayersStrategy({ ...choice, unfreezeEverySteps: 2 }).attach(model, run);
     const first = [...owner.trainable.keys()];
     const lambda = 10;
     const ewc = await ewcStrategy({ lambda, batches: oldTask }).attach(model, { ...run, owner });
-    expect([...owner.trainable.keys()], "estimating leaves the step's own choice").toEqual(first);
+    expect([...owner.trainable.keys()], 'the estimate does not change the trained parameters').toEqual(first);
     const { tensors } = ewc.saveState();
     expect([...tensors.keys()].sort()).toEqual([...reference.keys()].sort());
     for (const [name, tensor] of tensors)
       expect(Array.from(tensor.dataSync()), name).toEqual([...(reference.get(name) ?? [])]);
 
-    // Two steps on, the lower layer is trained: moved by d, it is pulled back by λ F d.
+    // After two steps the lower layer is trained. If it moves by d, the gradient of the penalty is λ F d.
     const name = 'model.layers.0.mlp.up_proj.weight';
     expect(owner.trainable.has(name)).toBe(false);
     owner.beforeStep?.(at(2));

@@ -30,26 +30,26 @@ async function run(options: FrozenLayersOptions, log: string[] = []): Promise<re
 }
 const losses = (reports: readonly StepReport[]): number[] => reports.map(({ loss }) => loss);
 
-describe('what lies below the first trained layer', () => {
+describe('layers below the first trained layer', () => {
   afterEach(() => useBackend('cpu'));
 
-  it('is kept across epochs, and the losses stay the same bit for bit', async () => {
+  it('are cached across epochs, with bitwise equal losses', async () => {
     await useBackend('cpu');
     const log: string[] = [];
     const cached = await run({ trainLastLayers: 1, cacheFrozenPrefix: true }, log);
     expect(losses(cached)).toEqual(losses(await run({ trainLastLayers: 1 })));
-    // Every token once for training, and once more for evaluation; all later epochs find them.
+    // Training and evaluation compute every token once; all later epochs read them from the cache.
     const perEpoch = cached.slice(0, 4).reduce((sum, { tokens }) => sum + tokens, 0);
     expect(cached.slice(0, 5).map(({ metrics }) => metrics['cachedTokens'])).toEqual([0, 0, 0, 0, 0]);
     const lastStepTokens = cached.at(-1)?.tokens ?? 0;
     const evaluated = shuffledSource(4, 2, 77).summary.tokens;
     expect(cached.at(-1)?.metrics['cachedTokens']).toBe((epochs - 1) * perEpoch - lastStepTokens + evaluated);
     expect(log).toEqual([
-      expect.stringMatching(/of \d+ tokens \(\d+\.\d %\) were not computed again.*16 samples kept/),
+      expect.stringMatching(/of \d+ tokens \(\d+\.\d %\) were not computed again.*16 samples cached/),
     ]);
   });
 
-  it('is kept as far as memory and disk are given, with the same losses', async () => {
+  it('are cached within the limits of memory and disk, with equal losses', async () => {
     await useBackend('cpu');
     const expected = losses(await run({ trainLastLayers: 1 }));
     // 16 features of 4 bytes: a sample of 5 to 9 tokens takes 320 to 576 bytes.
@@ -64,24 +64,24 @@ describe('what lies below the first trained layer', () => {
       expect(losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: limits }, log)), JSON.stringify(limits)).toEqual(
         expected,
       );
-      const kept = Number(/(\d+) samples kept/.exec(log[0] ?? '')?.[1]);
+      const kept = Number(/(\d+) samples cached/.exec(log[0] ?? '')?.[1]);
       expect(kept).toBeGreaterThanOrEqual(samples[0]);
       expect(kept).toBeLessThanOrEqual(samples[1]);
     }
   });
 
-  it('is dropped where gradual unfreezing moves the boundary', async () => {
+  it('are removed from the cache if gradual unfreezing moves the boundary', async () => {
     await useBackend('cpu');
     const options = { trainLastLayers: 3, unfreezeEverySteps: 5 };
     const cached = await run({ ...options, cacheFrozenPrefix: true });
     expect(losses(cached)).toEqual(losses(await run(options)));
     const tokens = cached.map(({ metrics }) => metrics['cachedTokens'] ?? NaN);
-    // Steps 5 and 10 begin anew: nothing is found in them, though earlier steps had found some.
+    // The cache is empty at steps 5 and 10, although earlier steps read from it.
     expect(tokens[5]).toBeGreaterThan(tokens[4] ?? NaN);
     expect(tokens[6]).toBe(tokens[5]);
   });
 
-  it('knows the documents of packed rows wherever they stand', async () => {
+  it('recognises documents at any position of packed rows', async () => {
     await useBackend('cpu');
     const lone = batchOf(randomRows(2, 48, 8));
     const [one, other] = [0, 1].map((row) => {
@@ -119,12 +119,12 @@ describe('what lies below the first trained layer', () => {
     small.dispose();
   });
 
-  it('notes nothing for gradients', async () => {
+  it('are not recorded for gradients', async () => {
     await useBackend('cpu');
     const small = model();
     const batch = batchOf(randomRows(2, 48, 4));
     const { positions } = supervisedOf(batch);
-    const noted = (): string[] => {
+    const recordedKernels = (): string[] => {
       let names: string[] = [];
       const { value, grads } = tf.engine().gradients(() => {
         const loss = tf.sum(small.logits(batch, positions)) as tf.Scalar;
@@ -136,26 +136,26 @@ describe('what lies below the first trained layer', () => {
     };
     const run1 = { seed: 1, totalSteps: 1, modelFolder: null };
     const products = (names: readonly string[]): number => names.filter((name) => name === 'BatchMatMul').length;
-    const everything = products(noted());
+    const everything = products(recordedKernels());
     const last = await frozenLayersStrategy({ trainLastLayers: 1 }).attach(small, run1);
-    // Seven linear layers a decoder layer: those of three layers are not on the tape; attention has its own operation.
-    expect(everything - products(noted())).toBeGreaterThanOrEqual(3 * 7);
+    // A decoder layer has seven linear layers; those of three layers are not on the tape.
+    expect(everything - products(recordedKernels())).toBeGreaterThanOrEqual(3 * 7);
     last.dispose();
-    expect(products(noted())).toBe(everything);
+    expect(products(recordedKernels())).toBe(everything);
     const adapter = await loraStrategy({ rank: 2, layersToTransform: [3], targetModules: ['down_proj'] }).attach(
       small,
       run1,
     );
-    expect(everything - products(noted())).toBeGreaterThanOrEqual(3 * 7);
+    expect(everything - products(recordedKernels())).toBeGreaterThanOrEqual(3 * 7);
     adapter.dispose();
-    // Trained embeddings, a tied head's too, leave nothing frozen below.
+    // With trained embeddings, no layer is frozen.
     const embeddings = await frozenLayersStrategy({ trainLastLayers: 1, embeddings: true }).attach(small, run1);
-    expect(products(noted())).toBe(everything);
+    expect(products(recordedKernels())).toBe(everything);
     embeddings.dispose();
     small.dispose();
   });
 
-  it('cannot be kept where nothing is frozen below', async () => {
+  it('cannot be cached if no layer is frozen', async () => {
     const small = model();
     const run1 = { seed: 1, totalSteps: 1, modelFolder: null };
     for (const options of [{ embeddings: true }, { trainLastLayers: 4 }]) {
@@ -169,7 +169,7 @@ describe('what lies below the first trained layer', () => {
 
 const native = (await testBackends()).filter((name) => name !== 'cpu');
 describe.each(native)('on %s', (backend) => {
-  it('the losses are those without a cache, up to rounding', async () => {
+  it('losses equal those without a cache within rounding', async () => {
     await useBackend(backend);
     const plain = losses(await run({ trainLastLayers: 1 }));
     expect(plain.length).toBeGreaterThan(0);

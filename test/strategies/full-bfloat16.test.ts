@@ -37,17 +37,18 @@ const hyper = (learningRate: number): Parameters<typeof runSteps>[3] => ({
   schedule: () => 1,
 });
 
-describe.each(await testBackends())('bfloat16 weights over float32 masters on %s', (name) => {
+describe.each(await testBackends())('bfloat16 weights with float32 masters on %s', (name) => {
   beforeAll(() => useBackend(name));
 
-  it('updates too small for bfloat16 add up in the masters', async () => {
+  it('masters accumulate updates that are too small for bfloat16', async () => {
     const model = createRandomModel(config, 1);
     const attachment = await fullStrategy({ weights: 'bfloat16' }).attach(model, run);
     const norm = model.parameters.get('model.norm.weight');
     const master = attachment.masters?.get('model.norm.weight');
     if (norm === undefined || master === undefined) throw new Error('no norm');
-    // Beside 1, bfloat16 has steps of 2⁻⁸ below and 2⁻⁷ above: one of Adam's steps of 0.001 is lost in it, and seen
-    // when some have come together.
+    // Near 1, bfloat16 has a resolution of 2⁻⁸ below and 2⁻⁷ above. One of Adam's steps of 0.001 is rounded away; the
+    // sum
+    // of several is not.
     await runSteps(model, attachment, [[batch]], hyper(1e-3));
     expect(new Set(norm.dataSync())).toEqual(new Set([1]));
     expect([...master.dataSync()].every((value) => value !== 1 && Math.abs(value - 1) < 0.0011)).toBe(true);
@@ -59,12 +60,12 @@ describe.each(await testBackends())('bfloat16 weights over float32 masters on %s
     );
     expect([...norm.dataSync()].some((value) => value !== 1)).toBe(true);
     attachment.dispose();
-    // What is left behind are the masters.
+    // After dispose, the parameters have the values of the masters.
     expect([...norm.dataSync()].some((value) => value * 128 !== Math.round(value * 128))).toBe(true);
     model.dispose();
   });
 
-  it('the saved folder is bfloat16 and computes the same', async () => {
+  it('the saved folder contains bfloat16 weights with equal logits', async () => {
     const model = createRandomModel(config, 1);
     const attachment = await fullStrategy({ weights: 'bfloat16' }).attach(model, run);
     await runSteps(model, attachment, [[batch], [batch]], hyper(1e-2));
@@ -82,7 +83,7 @@ describe.each(await testBackends())('bfloat16 weights over float32 masters on %s
     for (const each of [model, saved]) each.dispose();
   });
 
-  it.runIf(name === 'whetstone')('takes 2 bytes a weight, 4 a master and 8 a pair of moments', async () => {
+  it.runIf(name === 'whetstone')('takes 2 bytes per weight, 4 per master and 8 per pair of moments', async () => {
     const device = currentBackend() as WhetstoneBackend;
     const before = device.counters().deviceBytes;
     const model = createRandomModel(config, 1);

@@ -28,9 +28,9 @@ const pooled = (losses: readonly (number | null)[]): PooledSample[] =>
 const limits = { maxWeight: 2, ignoreHardest: 0, maxRepeats: 100 };
 
 describe('the draw of hard samples', () => {
-  it('goes by loss over mean loss, bounded, without the very hardest and without what was shown often enough', () => {
+  it('weights samples by loss, with limits on weight, hardness and repetitions', () => {
     expect(drawWeights(pooled([1, 2, 3]), limits)).toEqual([0.5, 1, 1.5]);
-    // The mean is 4; 13 ÷ 4 is cut to 2.
+    // The mean is 4; 13 ÷ 4 is limited to 2.
     expect(drawWeights(pooled([1, 1, 1, 13]), limits)).toEqual([0.25, 0.25, 0.25, 2]);
     expect(drawWeights(pooled([1, 1, 1, 13]), { ...limits, ignoreHardest: 0.25 })).toEqual([1, 1, 1, 0]);
     expect(
@@ -38,7 +38,7 @@ describe('the draw of hard samples', () => {
     ).toEqual([1 / 1.5, 0, 0]);
   });
 
-  it('draws in proportion, and each at most as often as it may be', () => {
+  it('draws in proportion to the weights, within the limit of repetitions', () => {
     const pool = pooled([1, 2, 3]);
     const counts = [0, 0, 0];
     for (let trial = 0; trial < 3000; trial += 1) {
@@ -47,7 +47,7 @@ describe('the draw of hard samples', () => {
       } = drawSamples(pool, 1, limits, createRandom(trial, 'draw'));
       counts[pool.findIndex(({ row }) => row === drawn)]! += 1;
     }
-    // Shares 1/6, 2/6, 3/6 of 3000, with deviations of at most √(3000/4) ≈ 27.
+    // Shares 1/6, 2/6, 3/6 of 3000, with standard deviations of at most √(3000/4) ≈ 27.
     for (const [index, expected] of [500, 1000, 1500].entries())
       expect(Math.abs((counts[index] ?? 0) - expected)).toBeLessThan(120);
     const { rows: all, pool: after } = drawSamples(pool, 50, { ...limits, maxRepeats: 2 }, createRandom(1, 'draw'));
@@ -55,19 +55,19 @@ describe('the draw of hard samples', () => {
     expect(after.map(({ repeats }) => repeats)).toEqual([2, 2, 2]);
   });
 
-  it('watches a bounded, uniform part of what was seen, each sample once', () => {
+  it('keeps a uniform sample of limited size, without duplicates', () => {
     const first = offerSamples([], rows.slice(0, 3), 4, 0, createRandom(1, 'offer'));
     expect(offerSamples(first.pool, rows.slice(0, 3), 4, first.offered, createRandom(1, 'offer')).pool).toHaveLength(3);
     const kept = rows.map(() => 0);
     for (let trial = 0; trial < 1200; trial += 1)
       for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool)
         kept[rows.indexOf(row)]! += 1;
-    // Four of twelve: a third each.
+    // Four of twelve samples: each with probability 1/3.
     for (const count of kept) expect(Math.abs(count - 400)).toBeLessThan(90);
   });
 });
 
-/** Rows that all say the same, and some whose labels are noise: hard to learn. */
+/** Equal rows, and rows with random labels, which are hard to learn. */
 const easy: Row = { ids: [1, 2, 3, 4, 5, 6], supervised: [false, false, true, true, true, true] };
 const mixture: readonly Row[] = [
   ...Array.from({ length: 12 }, (_, index) => ({
@@ -80,7 +80,7 @@ const mixture: readonly Row[] = [
 const isHard = (ids: readonly number[]): boolean => ids[0] !== 1 || ids[1] !== 2;
 
 describe('hard samples in a run', () => {
-  it('are shown more often, in a bounded share of each batch', async () => {
+  it('are repeated within the configured share of each batch', async () => {
     const seen: Batch[] = [];
     const watch: Callback = { transformBatch: (batch) => (seen.push(batch), batch) };
     const run = testRun({
@@ -96,16 +96,16 @@ describe('hard samples in a run', () => {
         .slice(4)
         .map(({ ids }) => [...ids]),
     );
-    // Ratio 1/4: one for every three of the batch's own, in expectation, once losses are known (after four of forty
-    // batches).
+    // Ratio 1/4: the expected number is one for every three samples of the batch, after the first measurement (four of
+    // forty batches).
     expect(Math.max(...seen.map(({ samples }) => samples))).toBeLessThanOrEqual(6);
     expect(extra.length / (36 * 4)).toBeGreaterThan(0.25);
     expect(extra.length / (36 * 4)).toBeLessThan(0.4);
-    // Four of sixteen are hard: drawn evenly they would be a quarter.
+    // Four of sixteen samples are hard: with equal probabilities they would be a quarter.
     expect(extra.filter(isHard).length / extra.length).toBeGreaterThan(0.4);
   }, 300_000);
 
-  it('are the same when the run is resumed between two measurements', async () => {
+  it('are the same if the run is resumed between two measurements', async () => {
     const options = (outputFolder: string, more: object = {}): Parameters<typeof testRun>[0] => ({
       outputFolder,
       strategy: loraStrategy({ rank: 2 }),

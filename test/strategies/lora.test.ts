@@ -38,7 +38,7 @@ describe('lora', () => {
   const attach = (options: Partial<LoraOptions>): Attachment => loraStrategy(options).attach(model, run) as Attachment;
   const logits = (): Float32Array =>
     tf.tidy(() => Float32Array.from(model.logits(batchOf(randomRows(4, 24, 5)), 'all').dataSync()));
-  /** Gives every trained matrix numbers, so that the adapter does something. */
+  /** Assigns random values to all trained matrices, so that the adapter has an effect. */
   const fill = (attachment: Attachment, seed: number): void => {
     for (const [index, variable] of [...attachment.trainable.values()].entries()) {
       const values = tf.randomNormal(variable.shape, 0, 0.2, 'float32', seed + index);
@@ -66,7 +66,7 @@ describe('lora', () => {
     return found;
   };
 
-  it('finds targets as PEFT does', () => {
+  it('selects the same targets as PEFT', () => {
     expect(modules({})).toHaveLength(7 * 3);
     expect(modules({})).not.toContain('lm_head');
     expect(modules({ targetModules: ['q_proj'] })).toEqual(
@@ -81,7 +81,7 @@ describe('lora', () => {
     expect(modules({ excludeModules: ['mlp.up_proj', 'model.layers.0.self_attn.q_proj'] })).toHaveLength(21 - 4);
   });
 
-  it('says what exists, and what was meant, where a target matches nothing', () => {
+  it('lists existing names and a suggestion if a target matches nothing', () => {
     expect(() => attach({ targetModules: ['q_porj', 'v_proj'] })).toThrow(
       expect.objectContaining({
         code: 'STRATEGY_TARGETS_NOTHING',
@@ -94,7 +94,7 @@ describe('lora', () => {
     );
   });
 
-  it("drops the configured share of the adapter's input in training, reproducibly from the saved state", async () => {
+  it("applies dropout to the adapter's input in training and restores its generator", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });
       fill(attachment, 1);
@@ -107,7 +107,7 @@ describe('lora', () => {
       expect(second).not.toEqual(first);
       attachment.loadState({ tensors: new Map(), values: state });
       expect([logits(), logits()]).toEqual([first, second]);
-      // The mean over many masks is what is computed without dropout (to first order: one layer's queries).
+      // The mean over many masks equals the result without dropout (to first order: the queries of one layer).
       const site = model.linearSites.get('model.layers.0.self_attn.q_proj') as unknown as {
         forward(input: tf.Tensor2D): tf.Tensor2D;
       };
@@ -124,7 +124,7 @@ describe('lora', () => {
     });
   });
 
-  it('moves B, and vectors, by the ratio that LoRA+ asks for, as PEFT groups them', async () => {
+  it('applies the ratio of LoRA+ to B and vectors, as PEFT does', async () => {
     await expectNoLeak(() => {
       const attachment = attach({
         loraPlusRatio: 16,
@@ -146,7 +146,7 @@ describe('lora', () => {
         learningRateScale: (name) => attachment.learningRateScale?.(name) ?? 1,
         decays: () => false,
       });
-      // Adam's first step is the learning rate times the gradient's sign.
+      // Adam's first step is the learning rate times the sign of the gradient.
       const groups: Record<string, number> = {
         lora_A: 1,
         lora_B: 16,
@@ -166,7 +166,7 @@ describe('lora', () => {
     });
   });
 
-  it('switches between adapters on one base without reading them again', async () => {
+  it('switches between adapters of one base without reading files', async () => {
     await expectNoLeak(() => {
       const base = logits();
       const adapters = [1, 2].map((seed) => {
@@ -216,7 +216,7 @@ describe('lora', () => {
     }
   });
 
-  it("goes to mlx-lm's layout and back", async () => {
+  it("converts to mlx-lm's format and back", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 3, alpha: 6, targetModules: ['q_proj', 'up_proj'] });
       fill(attachment, 4);
@@ -251,7 +251,7 @@ describe('lora', () => {
     });
   });
 
-  it('refuses an adapter that does not fit, and tells all that is wrong', async () => {
+  it('rejects an adapter that does not match the model and lists all problems', async () => {
     const attachment = attach({ rank: 2, targetModules: ['q_proj'] });
     const files = exported(attachment);
     attachment.dispose();
@@ -260,8 +260,8 @@ describe('lora', () => {
         `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`;
       const broken = new Map(files.tensors);
       broken.delete(key(0, 'B'));
-      const [wrong, foreign] = [tf.zeros([2, 5]), tf.zeros([2, 2])];
-      broken.set(key(1, 'A'), wrong);
+      const [misshapen, foreign] = [tf.zeros([2, 5]), tf.zeros([2, 2])];
+      broken.set(key(1, 'A'), misshapen);
       expect(() => loadAdapter(model, { ...files, tensors: broken })).toThrow(
         expect.objectContaining({
           code: 'ADAPTER_INVALID',
@@ -279,7 +279,7 @@ describe('lora', () => {
         }),
       );
       broken.set('base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight', foreign);
-      expect(() => mergeAdapter(model, { ...files, tensors: broken })).toThrow(/does not fit/);
+      expect(() => mergeAdapter(model, { ...files, tensors: broken })).toThrow(/does not match the model/);
       const changed = (fields: object): AdapterFiles => ({
         ...files,
         config: { ...(files.config as object), ...fields } as Json,
@@ -296,7 +296,7 @@ describe('lora', () => {
         }),
       );
       expect(() => loadAdapter(model, { config: null, tensors: new Map() })).toThrow(/not an object/);
-      tf.dispose([wrong, foreign]);
+      tf.dispose([misshapen, foreign]);
     });
     tf.dispose([...files.tensors.values()]);
   });

@@ -61,7 +61,7 @@ const strategies: Readonly<Record<string, Strategy>> = {
   prompt: prefixStrategy({ virtualTokens: 3, depth: 'input' }),
 };
 
-describe('a plan is what attaching then does', () => {
+describe('a plan equals the result of attaching', () => {
   beforeAll(() => useBackend('cpu'));
   it.each(Object.entries(strategies))('%s', async (_name, strategy) => {
     for (const config of [llama, gpt2]) {
@@ -79,7 +79,7 @@ describe('a plan is what attaching then does', () => {
     }
   });
 
-  it('an outline is the model without its weights', async () => {
+  it('an outline describes the model without weights', async () => {
     for (const name of ['llama', 'gpt2', 'phi3', 'gemma2', 'llama-tied']) {
       const outline = await readOutline(goldenPath('models', name));
       const loaded = await loadLanguageModel(goldenPath('models', name));
@@ -102,7 +102,7 @@ describe('a plan is what attaching then does', () => {
   });
 });
 
-describe('options that do not fit the model are refused before its weights are read', () => {
+describe('options that do not match the model', () => {
   let folder = '';
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'whetstone-plan-'));
@@ -120,7 +120,7 @@ describe('options that do not fit the model are refused before its weights are r
         }),
       ).join('\n'),
     );
-    // An adapter and a Fisher file of the smaller model.
+    // Adapters and a Fisher file of the smaller model.
     const made = (name: string, more: object): Promise<unknown> =>
       new Trainer(configOf('small', { ...more, output: { folder: join(folder, name) } })).run();
     await made('adapter-run', { strategy: { use: 'lora', options: { rank: 2 } } });
@@ -151,7 +151,7 @@ describe('options that do not fit the model are refused before its weights are r
     return [
       ['rank 0', { strategy: { use: 'lora', options: { rank: 0 } } }, 'CONFIG_INVALID'],
       [
-        'a rank beyond the layer under PiSSA',
+        'a rank that is too large for PiSSA',
         { strategy: { use: 'lora', options: { rank: 1000, initLoraWeights: 'pissa' } } },
         'CONFIG_INVALID',
       ],
@@ -161,7 +161,7 @@ describe('options that do not fit the model are refused before its weights are r
         'STRATEGY_TARGETS_NOTHING',
       ],
       [
-        'a module to save that is not there',
+        'a module to save that does not exist',
         { strategy: { use: 'lora', options: { modulesToSave: ['score'] } } },
         'STRATEGY_TARGETS_NOTHING',
       ],
@@ -171,12 +171,12 @@ describe('options that do not fit the model are refused before its weights are r
         'STRATEGY_TARGETS_NOTHING',
       ],
       [
-        'more layers than there are',
+        'more layers than the model has',
         { strategy: { use: 'frozen-layers', options: { trainLastLayers: 9 } } },
         'CONFIG_INVALID',
       ],
       [
-        'a cache where nothing is frozen',
+        'a cache without frozen layers',
         { strategy: { use: 'frozen-layers', options: { trainLastLayers: 2, cacheFrozenPrefix: true } } },
         'CONFIG_CONFLICT',
       ],
@@ -186,14 +186,14 @@ describe('options that do not fit the model are refused before its weights are r
         { strategy: { use: 'p-tuning-v2', options: { adapter: join(folder, 'prefix-run', 'adapter') } } },
         'ADAPTER_INVALID',
       ],
-      ['an adapter of another kind', { strategy: { use: 'p-tuning-v2', options: { adapter } } }, 'ADAPTER_INVALID'],
+      ['an adapter of another type', { strategy: { use: 'p-tuning-v2', options: { adapter } } }, 'ADAPTER_INVALID'],
       [
-        'options beside an adapter that says otherwise',
+        'options that differ from the adapter',
         { strategy: { use: 'lora', options: { adapter, rank: 4, useDora: true } } },
         'CONFIG_CONFLICT',
       ],
       [
-        'no adapter at all',
+        'a missing adapter',
         { strategy: { use: 'lora', options: { adapter: join(folder, 'nowhere') } } },
         'ADAPTER_INVALID',
       ],
@@ -203,7 +203,7 @@ describe('options that do not fit the model are refused before its weights are r
         'CHECKPOINT_INVALID',
       ],
       [
-        'a Fisher file that is not there',
+        'a missing Fisher file',
         { strategy: 'full', companions: [{ use: 'ewc', options: { fisherFile: join(folder, 'none.safetensors') } }] },
         'CONFIG_INVALID',
       ],
@@ -216,14 +216,14 @@ describe('options that do not fit the model are refused before its weights are r
         'CONFIG_CONFLICT',
       ],
       [
-        'a ratio outside of 0 to 1',
+        'a ratio out of range',
         { strategy: 'full', companions: [{ use: 'replay', options: { ratio: 1.5, data: 'train.jsonl' } }] },
         'CONFIG_INVALID',
       ],
     ];
   };
 
-  it('and no weight is', async () => {
+  it('are rejected before weights are read', async () => {
     for (const [name, more, code] of cases()) {
       let loaded = false;
       const loader = {

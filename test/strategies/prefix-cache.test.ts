@@ -8,19 +8,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testBackends, useBackend } from '../support/backend.js';
 import { tinyModel } from '../support/training.js';
 
-/** The likeliest continuation, each token from a pass over the whole text. */
+/** Returns the likeliest continuation; each token is computed from the complete text. */
 function withoutCache(model: LanguageModel, prompt: readonly number[], count: number): number[] {
   const text = [...prompt];
-  for (let made = 0; made < count; made += 1) {
+  for (let step = 0; step < count; step += 1) {
     const batch = batchOf([{ ids: text, supervised: text.map(() => true) }]);
     text.push(tf.tidy(() => tf.argMax(model.logits(batch, Int32Array.of(text.length - 1)), 1).dataSync()[0] ?? -1));
   }
   return text.slice(prompt.length);
 }
 
-// The model has four heads of queries over two of keys and values.
+// The model has four query heads and two key/value heads.
 describe.each(await testBackends())(
-  'p-tuning-v2 under grouped-query attention with the key-value cache, on %s',
+  'p-tuning-v2 with grouped-query attention and the key-value cache, on %s',
   (backend) => {
     let model: LanguageModel;
     beforeAll(async () => {
@@ -31,7 +31,7 @@ describe.each(await testBackends())(
 
     it.each([
       ['keys and values in every layer', { virtualTokens: 3 }],
-      ['the same through an MLP', { virtualTokens: 3, projection: true, encoderHiddenSize: 6 }],
+      ['keys and values from an MLP', { virtualTokens: 3, projection: true, encoderHiddenSize: 6 }],
       ['virtual tokens at the input', { virtualTokens: 3, depth: 'input' }],
     ] as const)('%s', async (_, options) => {
       const prompts = [
@@ -53,7 +53,7 @@ describe.each(await testBackends())(
       const expected = prompts.map((prompt) => withoutCache(model, prompt, 8));
       expect(await generate()).toEqual(expected);
 
-      // What is saved, with the MLP worked out, generates the same.
+      // The exported adapter, in which the MLP is replaced by its output, generates the same.
       const exported = attachment.exportAdapter?.();
       if (exported === undefined) throw new Error('no adapter');
       const files = {

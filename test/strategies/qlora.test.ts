@@ -63,13 +63,13 @@ describe.skipIf(!isThere)('the memory of a quantised base', () => {
     expect(packed.length).toBe(3 * 7);
     const total = packed.reduce((sum, bytes) => sum + bytes, 0);
     expect(total / linear).toBeLessThanOrEqual(limit);
-    // The whole of what was loaded: packed weights, the embedding and norms in float32, and a table or two.
+    // Loading takes memory only for packed weights, the float32 embedding and norms, and small tables.
     expect(loaded.deviceBytes - before.deviceBytes - total - 4 * rest).toBeLessThanOrEqual(4096);
-    // At no time was there more: each weight is packed before it comes to the device.
+    // The peak is not higher, because each weight is packed before it is copied to the device.
     expect(loaded.peakDeviceBytes).toBeLessThanOrEqual(Math.max(before.peakDeviceBytes, loaded.deviceBytes));
     expect(loaded.hostToDeviceBytes - before.hostToDeviceBytes).toBeLessThanOrEqual(total + 4 * rest + 4096);
 
-    // Training keeps it packed.
+    // The weights remain packed in training.
     const attachment = await strategy.attach(model, { seed: 1, totalSteps: 3, modelFolder: null });
     const attached = device.counters().deviceBytes;
     const batch = batchOf(randomRows(2, 512, 3));

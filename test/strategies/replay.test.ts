@@ -67,7 +67,7 @@ describe('replay', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it.each(['sample', 'token'] as const)('replays the asked share by %s', async (unit) => {
+  it.each(['sample', 'token'] as const)('replays the configured share per %s', async (unit) => {
     const [plain, mixed] = [await play(fresh, 0), await play(await mixture({ ratio: 0.25, unit, batches: old }), 0)];
     const count = (batches: readonly Batch[]): number =>
       batches.reduce((sum, batch) => sum + (unit === 'sample' ? batch.samples : batch.tokens), 0);
@@ -75,7 +75,7 @@ describe('replay', () => {
     expect(1 - count(plain) / count(mixed)).toBeCloseTo(0.25, 1);
   });
 
-  /** Four samples in each row, as batches share rows by default. */
+  /** Batches with four samples in each row, as with the default layout. */
   const sharing = (source: BatchSource): BatchSource => ({
     ...source,
     async *epoch(epoch, options) {
@@ -93,7 +93,7 @@ describe('replay', () => {
     },
   });
 
-  it('replays the asked share of samples where rows hold several, and lets replayed ones share rows', async () => {
+  it('replays the configured share with packed rows and packs replayed samples', async () => {
     const [plain, source] = [
       await play(sharing(fresh), 0),
       (await attach({ ratio: 0.25, batches: sharing(old) })).wrapData?.(sharing(fresh)) ?? fresh,
@@ -120,7 +120,7 @@ describe('replay', () => {
     expect(added.some(({ rows, samples }) => samples > 2 && rows < samples)).toBe(true);
   });
 
-  it("keeps the batch's own rows and counts what it adds", async () => {
+  it('preserves the rows of the batch and counts added samples', async () => {
     const mixed = await play(await mixture({ ratio: 0.5, batches: old }), 0);
     const own = await play(fresh, 0);
     expect(own.length).toBeGreaterThan(0);
@@ -145,7 +145,7 @@ describe('replay', () => {
     expect(await play(await mixture({ ratio: 0.3, batches: old }, 4), 1)).not.toEqual(whole);
   });
 
-  it('keeps a bounded buffer over tasks, and a resumed run replays what it did before', async () => {
+  it('limits the buffer across tasks, and a resumed run replays the same rows', async () => {
     const bufferFile = join(folder, 'buffer.jsonl');
     const options: ReplayOptions = { ratio: 0.3, bufferFile, bufferSize: 30 };
     const first = await attach(options);
@@ -163,7 +163,7 @@ describe('replay', () => {
     expect(await play(resumed.wrapData?.(fresh) ?? fresh, 1)).toEqual(expected);
   });
 
-  it('keeps what a run saw that ends within its first epoch, and a resumed run keeps the same', async () => {
+  it('stores the rows of a run that ends in its first epoch, also if it is resumed', async () => {
     const play9 = async (name: string, resumeAt: number | null): Promise<string> => {
       const bufferFile = join(folder, `${name}.jsonl`);
       const options: ReplayOptions = { ratio: 0.3, bufferFile, bufferSize: 20 };
@@ -188,13 +188,13 @@ describe('replay', () => {
       return readFileSync(bufferFile, 'utf8');
     };
     const straight = await play9('straight', null);
-    // Nine batches of eight rows were offered, twenty are kept.
+    // Nine batches of eight rows were offered; the limit is twenty.
     expect(JSON.parse(straight.split('\n')[0] ?? '')).toMatchObject({ offered: 72 });
     expect(straight.trim().split('\n')).toHaveLength(1 + 20);
     expect(await play9('resumed', 4)).toBe(straight);
   });
 
-  it('keeps every row that was offered with the same probability', () => {
+  it('keeps every offered row with equal probability', () => {
     const rows = Array.from({ length: 200 }, (_, id) => ({
       ids: Int32Array.of(id),
       labels: Int32Array.of(id),
@@ -205,25 +205,25 @@ describe('replay', () => {
     const rounds = 2000;
     for (let seed = 0; seed < rounds; seed += 1) {
       const random = createRandom(seed, 'reservoir');
-      // Offered in two parts, as by two tasks.
+      // Rows are offered in two calls, as for two tasks.
       const buffer = offerRows(offerRows(emptyBuffer, rows.slice(0, 80), 20, random), rows.slice(80), 20, random);
       expect(buffer.rows).toHaveLength(20);
       expect(buffer.offered).toBe(200);
       for (const { ids } of buffer.rows) kept[ids[0] ?? 0] = (kept[ids[0] ?? 0] ?? 0) + 1;
     }
-    // 20 of 200: a tenth, give or take five standard deviations.
+    // 20 of 200: probability 1/10, within five standard deviations.
     const spread = 5 * Math.sqrt((0.1 * 0.9) / rounds);
     for (const count of kept) expect(Math.abs(count / rounds - 0.1)).toBeLessThan(spread);
   });
 
-  it('draws rows by their loss where that is asked for', async () => {
+  it('draws rows by loss with priority `loss`', async () => {
     const attachment = await attach({ ratio: 0.5, priority: 'loss', batches: old });
     const sums = (attachment.saveState().values as { readonly weights: readonly number[] }).weights;
     const weights = sums.map((sum, index) => sum - (sums[index - 1] ?? 0));
     const rows = (await play(old, 0)).flatMap((batch) => rowsOf(batch));
     expect(rows.length).toBeGreaterThan(0);
     expect(weights).toHaveLength(rows.length);
-    // Each weight is the row's mean loss, here from the softmax of all its logits.
+    // The weight of a row is its mean loss, computed here from the softmax of all logits.
     for (const [index, row] of rows.entries()) {
       const batch: Batch = {
         ...row,
@@ -260,7 +260,7 @@ describe('replay', () => {
     }
   });
 
-  it('refuses a buffer that is none, or of another model', async () => {
+  it('rejects an invalid buffer and a buffer of another model', async () => {
     const bufferFile = join(folder, 'bad.jsonl');
     writeFileSync(
       bufferFile,

@@ -77,9 +77,9 @@ function ownFile(folder: string, name: string): string | null {
  */
 async function storageFor(adapter: string | undefined): Promise<WeightStorage | null> {
   if (adapter === undefined) return null;
-  const { baseNumbers, readQuantization } = await import('@whetstone/strategies/internal');
+  const { dequantisedStorage, readQuantization } = await import('@whetstone/strategies/internal');
   const quantization = await readQuantization(adapter);
-  return quantization === null ? null : baseNumbers(quantization);
+  return quantization === null ? null : dequantisedStorage(quantization);
 }
 
 /** Reads an adapter folder and attaches the adapter to a model. */

@@ -1,7 +1,7 @@
-/** What the command and the benchmarks use besides the public exports. It may change in any release. */
-export { becomeMerged, largestLogitDifference, probeLogits } from './adapters/merge-difference.js';
+/** Additional exports for the command line and the benchmarks. They may change in any release. */
+export { applyMergedWeights, largestLogitDifference, probeLogits } from './adapters/merge-difference.js';
 export { fullStrategy } from './full/full.js';
 export { loraStrategy } from './lora/lora.js';
 export { defaultLoraOptions } from './lora/options.js';
-export { baseNumbers } from './qlora/quantization.js';
+export { dequantisedStorage } from './qlora/quantization.js';
 export { readQuantization } from './qlora/read-quantization.js';

@@ -1,4 +1,4 @@
-/** The built-in strategies: names and options. A strategy's code is loaded when it is created. */
+/** The built-in strategies: names and options. Their implementation is imported when a strategy is created. */
 import { ewc } from './ewc/plugin.js';
 import { frozenLayers } from './frozen-layers/plugin.js';
 import { full } from './full/plugin.js';
@@ -8,5 +8,5 @@ import { pTuningV2 } from './prompt/plugin.js';
 import { qlora } from './qlora/plugin.js';
 import { replay } from './replay/plugin.js';
 
-/** Every strategy of this package, for a registry. */
+/** The built-in strategies, to add to a registry. */
 export const strategies = [full, frozenLayers, lora, qlora, pTuningV2, ewc, replay, hardSamples];

@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { saveModelFolder } from '@whetstone/models';
 import {
-  baseNumbers,
-  becomeMerged,
+  dequantisedStorage,
+  applyMergedWeights,
   largestLogitDifference,
   probeLogits,
   readQuantization,
@@ -46,7 +46,7 @@ export async function merge(model: string, adapter: string, out: string, options
   let opened: OpenModel | null = null;
   try {
     const quantization = await readQuantization(adapter);
-    const quantized = quantization === null ? {} : { storage: baseNumbers(quantization) };
+    const quantized = quantization === null ? {} : { storage: dequantisedStorage(quantization) };
     opened = await openModel(model, { ...opening, ...quantized });
     await goOn();
     const files = await readAdapterFolder(adapter);
@@ -61,7 +61,7 @@ export async function merge(model: string, adapter: string, out: string, options
       }
       const merged = mergeAdapter(opened.model, files);
       try {
-        becomeMerged(opened.model, merged.weights, dtype);
+        applyMergedWeights(opened.model, merged.weights, dtype);
         const difference = largestLogitDifference(adapted, probeLogits(opened.model));
         await goOn();
         if (difference > options.tolerance) throw differs(difference, options);

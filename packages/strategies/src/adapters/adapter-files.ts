@@ -3,23 +3,23 @@ import { WhetstoneError, type Json, type NamedTensors, type Problem } from '@whe
 import { isRecord } from '@whetstone/core/util';
 
 /**
- * A PEFT adapter folder as read: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The caller owns
- * the tensors.
+ * The contents of a PEFT adapter folder: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The
+ * caller owns the tensors.
  */
 export interface AdapterFiles {
   readonly config: Json;
   readonly tensors: NamedTensors;
-  /** The folder, for messages. */
+  /** Path of the folder, for error messages. */
   readonly folder?: string;
 }
 
-/** Reads fields of an adapter's configuration by type and remembers what is wrong, to tell all of it at once. */
+/** Reads fields of an adapter's configuration and collects problems, so that they can be reported together. */
 export interface ConfigFields {
   readonly problems: Problem[];
   number(key: string, otherwise: number): number;
   boolean(key: string, otherwise: boolean): boolean;
   stringOrNull(key: string): string | null;
-  /** A list of strings; a single string counts as a list of one where `single` allows it. Null where absent. */
+  /** Reads a list of strings; null if the field is absent. */
   strings(key: string): readonly string[] | null;
   stringOrStrings(key: string): string | readonly string[] | null;
   numbersByName(key: string): Readonly<Record<string, number>>;
@@ -29,7 +29,7 @@ export interface ConfigFields {
 const isStrings = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((item) => typeof item === 'string');
 
-/** Typed access to `adapter_config.json`. @throws ADAPTER_INVALID where it is no object. */
+/** Creates typed access to `adapter_config.json`. @throws ADAPTER_INVALID if it is not an object. */
 export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   const file = configFile(folder);
   if (!isRecord(config))
@@ -83,17 +83,17 @@ export const configFile = (folder: string | undefined): string =>
 export const tensorFile = (folder: string | undefined): string =>
   folder === undefined ? 'adapter_model.safetensors' : `${folder}/adapter_model.safetensors`;
 
-/** @throws ADAPTER_INVALID with every problem, where there is one. */
+/** Throws if there are problems. @throws ADAPTER_INVALID with all of them. */
 export function throwProblems(problems: readonly Problem[], { folder }: AdapterFiles): void {
   if (problems.length === 0) return;
-  throw new WhetstoneError('ADAPTER_INVALID', 'The adapter does not fit the model.', {
+  throw new WhetstoneError('ADAPTER_INVALID', 'The adapter does not match the model.', {
     ...(folder === undefined ? {} : { place: { file: folder } }),
     problems,
     hint: 'Use the model that the adapter was trained on; base_model_name_or_path names it.',
   });
 }
 
-/** Checks a tensor's shape; null and a problem where it is another. */
+/** Checks the shape of a tensor; returns a problem, or null if it is as expected. */
 export function shapeProblem(
   name: string,
   tensor: Tensor,
@@ -103,7 +103,7 @@ export function shapeProblem(
   if (tensor.shape.length === expected.length && tensor.shape.every((size, axis) => size === expected[axis]))
     return null;
   return {
-    message: 'A tensor has another shape.',
+    message: 'A tensor has the wrong shape.',
     place: { file: tensorFile(files.folder), tensor: name },
     expected: `[${expected.join(', ')}]`,
     found: `[${tensor.shape.join(', ')}]`,

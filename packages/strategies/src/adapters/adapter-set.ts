@@ -2,33 +2,37 @@ import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
 import type { AdapterFiles } from './adapter-files.js';
 import { loadAdapter, type LoadedAdapter } from './load-adapter.js';
 
-/** Several adapters of one model by name, one of them at work at a time. */
+/** Several adapters of one model by name, of which at most one is active. */
 export interface AdapterSet {
   readonly names: readonly string[];
-  /** The adapter at work; null: the base alone. */
+  /** Name of the active adapter; null if only the base computes. */
   readonly active: string | null;
   /**
-   * Loads an adapter beside the others; it is not at work yet. The files' tensors may be disposed afterwards. @throws
-   * ADAPTER_INVALID
+   * Loads an adapter without activating it. The tensors of the files may be disposed afterwards.
+   *
+   * @throws ADAPTER_INVALID if the adapter does not match the model.
+   * @throws USAGE if the name is already in use.
    */
   add(name: string, files: AdapterFiles): void;
   /**
-   * Puts one adapter in the place of the present one, or takes it off; nothing is read. @throws USAGE for a name that
-   * is not there.
+   * Activates an adapter instead of the current one, or none if null. Nothing is read from disk.
+   *
+   * @throws USAGE if there is no adapter with this name.
    */
   use(name: string | null): void;
+  /** Removes an adapter and releases its tensors. @throws USAGE if there is no adapter with this name. */
   remove(name: string): void;
   dispose(): void;
 }
 
-/** An empty set on a model. The base stays one: only the adapters' own tensors are held for each. */
+/** Creates an empty set for a model. All adapters share the base; each needs memory only for its own tensors. */
 export function createAdapterSet(model: LanguageModel): AdapterSet {
   const adapters = new Map<string, LoadedAdapter>();
   let active: string | null = null;
   const get = (name: string): LoadedAdapter => {
     const adapter = adapters.get(name);
     if (adapter === undefined)
-      throw new WhetstoneError('USAGE', 'There is no adapter of this name.', {
+      throw new WhetstoneError('USAGE', 'There is no adapter with this name.', {
         expected: [...adapters.keys()].join(', ') || 'none was added',
         found: name,
       });
@@ -49,7 +53,7 @@ export function createAdapterSet(model: LanguageModel): AdapterSet {
     },
     add: (name, files) => {
       if (adapters.has(name))
-        throw new WhetstoneError('USAGE', 'There is an adapter of this name already.', { found: name });
+        throw new WhetstoneError('USAGE', 'There is already an adapter with this name.', { found: name });
       const before = active;
       use(null);
       try {

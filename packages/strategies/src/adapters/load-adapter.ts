@@ -2,34 +2,34 @@ import { clone, keep, mul, reshape, type Tensor, type Tensor2D } from '@tensorfl
 import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
 import { adaptedForward } from '../lora/layer.js';
 import { peftPrefix, readLoraAdapter } from '../lora/from-peft.js';
-import { ownParameters } from '../lora/saved-modules.js';
+import { borrowParameters } from '../lora/saved-modules.js';
 import { matchesName } from '../lora/targets.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { storeTokenRows } from '../lora/token-rows.js';
 import { attachPrefix, attachPrompt } from '../prompt/attach.js';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from './adapter-files.js';
 
-/** An adapter on a model. Several may be loaded on one base, one of them active at a time. */
+/** An adapter that is loaded on a model. Several may be loaded on one base, but only one may be active at a time. */
 export interface LoadedAdapter {
   readonly peftType: 'LORA' | 'PREFIX_TUNING' | 'PROMPT_TUNING' | 'IA3';
   readonly isActive: boolean;
-  /** Puts the adapter on the model or takes it off again, without reading anything. */
+  /** Attaches the adapter to the model or detaches it. Nothing is read from disk. */
   setActive(active: boolean): void;
-  /** Takes it off and disposes its tensors. */
+  /** Detaches the adapter and disposes its tensors. */
   dispose(): void;
 }
 
-/** Puts something on the model; the result takes it off. */
+/** Attaches an adapter to the model; returns a function that detaches it. */
 type Attach = () => () => void;
 
 const peftTypes = ['LORA', 'PREFIX_TUNING', 'PROMPT_TUNING', 'IA3'] as const;
 
-/** The `peft_type` of an adapter. @throws ADAPTER_INVALID where it is missing or not known here. */
+/** Returns the `peft_type` of an adapter. @throws ADAPTER_INVALID if it is missing or not supported. */
 export function peftTypeOf(files: AdapterFiles): LoadedAdapter['peftType'] {
   const type = readFields(files).stringOrNull('peft_type');
   const known = peftTypes.find((name) => name === type);
   if (known !== undefined) return known;
-  throw new WhetstoneError('ADAPTER_INVALID', 'Adapters of this type cannot be read.', {
+  throw new WhetstoneError('ADAPTER_INVALID', 'The type of the adapter is not supported.', {
     place: { file: configFile(files.folder), path: 'peft_type' },
     expected: peftTypes.join(', '),
     found: type ?? 'nothing',
@@ -37,21 +37,21 @@ export function peftTypeOf(files: AdapterFiles): LoadedAdapter['peftType'] {
 }
 
 /**
- * Puts a PEFT adapter on a model: LoRA with all its variants, prefix tuning, prompt tuning, IA3. It comes back active.
- * The files' tensors may be disposed afterwards.
+ * Loads a PEFT adapter on a model and activates it: LoRA and its variants, prefix tuning, prompt tuning, IA3. The
+ * tensors of the files may be disposed afterwards.
  *
- * @throws ADAPTER_INVALID listing everything that does not fit.
+ * @throws ADAPTER_INVALID if the adapter does not match the model; lists all problems.
  */
 export function loadAdapter(model: LanguageModel, files: AdapterFiles): LoadedAdapter {
   const peftType = peftTypeOf(files);
   const tensors = new Map([...files.tensors].map(([name, tensor]) => [name, keep(clone(tensor))] as const));
-  const own: AdapterFiles = { ...files, tensors };
+  const copiedFiles: AdapterFiles = { ...files, tensors };
   const disposeTensors = (): void => {
     for (const tensor of tensors.values()) tensor.dispose();
   };
   let prepared: { readonly attach: Attach; dispose(): void };
   try {
-    prepared = preparers[peftType](model, own);
+    prepared = preparers[peftType](model, copiedFiles);
   } catch (error) {
     disposeTensors();
     throw error;
@@ -84,12 +84,12 @@ const prepareLora: Prepare = (model, files) => {
     dispose: adapter.dispose,
     attach: () => {
       const undo = adapter.layers.map((layer) => layer.site.wrap((base) => adaptedForward(layer, base, null)));
-      const owned = ownParameters(model, [...adapter.replaced.keys()], false);
-      for (const [name, parameter] of owned.parameters) {
+      const borrowed = borrowParameters(model, [...adapter.replaced.keys()], false);
+      for (const [name, parameter] of borrowed.parameters) {
         const value = adapter.replaced.get(name);
         if (value !== undefined) assignCopy(parameter, value);
       }
-      undo.push(owned.dispose);
+      undo.push(borrowed.dispose);
       undo.push(storeTokenRows(model, adapter.tokenRows));
       return () => {
         for (const step of undo.reverse()) step();
@@ -111,6 +111,7 @@ const preparePrompt: Prepare = (model, files) => {
   return { dispose: () => {}, attach: () => attachPrompt(model, () => embeddings) };
 };
 
+/** Returns the tensor `prompt_embeddings`, which must have the expected shape. */
 function promptEmbeddings(files: AdapterFiles, shapeOf: (virtualTokens: number) => readonly number[]): Tensor2D {
   const fields = readFields(files);
   const virtualTokens = fields.number('num_virtual_tokens', 0);
@@ -123,14 +124,14 @@ function promptEmbeddings(files: AdapterFiles, shapeOf: (virtualTokens: number) 
   return tensor as Tensor2D;
 }
 
-/** One layer scaled by IA3: its output, or the input of a feed-forward layer. `scale` is flat. */
+/** One layer whose output, or input in feed-forward layers, IA3 scales. */
 export interface Ia3Layer {
   readonly site: LinearSite;
   readonly scale: Tensor;
   readonly isFeedforward: boolean;
 }
 
-/** Reads an IA3 adapter (Liu et al. 2022). @throws ADAPTER_INVALID */
+/** Reads an IA3 adapter (Liu et al. 2022). @throws ADAPTER_INVALID if it does not match the model. */
 export function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
   const fields = readFields(files);
   const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
@@ -143,14 +144,14 @@ export function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3La
     const site = key.endsWith('.ia3_l') ? model.linearSites.get(name) : undefined;
     if (site === undefined) {
       problems.push({
-        message: 'The model has no such module.',
+        message: 'The model lacks this module.',
         place: { file: tensorFile(files.folder), tensor: key },
       });
       continue;
     }
-    const feeds = isFeedforward(name);
-    const problem = shapeProblem(key, scale, feeds ? [1, site.inFeatures] : [site.outFeatures, 1], files);
-    if (problem === null) layers.push({ site, scale, isFeedforward: feeds });
+    const scalesInput = isFeedforward(name);
+    const problem = shapeProblem(key, scale, scalesInput ? [1, site.inFeatures] : [site.outFeatures, 1], files);
+    if (problem === null) layers.push({ site, scale, isFeedforward: scalesInput });
     else problems.push(problem);
   }
   throwProblems(problems, files);

@@ -6,22 +6,21 @@ import { mergedTable } from '../lora/token-rows.js';
 import { configFile, type AdapterFiles } from './adapter-files.js';
 import { peftTypeOf, readIa3Adapter } from './load-adapter.js';
 
-/** Weights that differ from the base model's, by parameter name. The caller owns the tensors. */
+/** Merged weights that differ from those of the base model, by parameter name. The caller owns the tensors. */
 export interface MergedWeights {
   readonly weights: ReadonlyMap<string, Tensor>;
   /**
-   * True where a head or embedding that shared its weight no longer does: `tie_word_embeddings` must become false, and
-   * both be written.
+   * True if the head and the embedding no longer share a weight. Then both must be written, and `tie_word_embeddings`
+   * must be false.
    */
   readonly untiesHead: boolean;
   dispose(): void;
 }
 
 /**
- * The weights of model and adapter in one. The model itself is not changed.
+ * Computes the weights of the model merged with an adapter. The model does not change.
  *
- * @throws ADAPTER_INVALID where the adapter does not fit, or is of a kind that lives outside the weights (prefixes,
- *   prompts).
+ * @throws ADAPTER_INVALID if the adapter does not match the model, or cannot be merged (prefixes and prompts).
  */
 export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedWeights {
   const type = peftTypeOf(files);
@@ -30,11 +29,11 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
   if (weights === null) {
     throw new WhetstoneError(
       'ADAPTER_INVALID',
-      'A prefix or prompt lives beside the weights and cannot be merged into them.',
+      'A prefix or prompt cannot be merged, because it does not change weights.',
       {
         place: { file: configFile(files.folder), path: 'peft_type' },
         found: type,
-        hint: 'Give the adapter to chat or generate as it is.',
+        hint: 'Use the adapter unmerged with `whetstone chat` or `whetstone generate`.',
       },
     );
   }
@@ -44,7 +43,7 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
   const changes = (name: string): boolean => weights.has(`${name}.weight`);
   const untiesHead = tiedHead !== undefined && (changes(tiedHead.name) || changes(model.embeddingSite.name));
   if (untiesHead && !changes(tiedHead.name)) weights.set(`${tiedHead.name}.weight`, clone(tiedHead.weight));
-  // Rows of single tokens are the head's as well, where it shares its weight with the embedding: they untie nothing.
+  // If the head is tied, trained rows apply to both head and embedding, so the head remains tied.
   for (const [name, table] of rows) weights.set(name, table);
   return {
     weights,
@@ -55,7 +54,7 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
   };
 }
 
-/** @param rows takes the matrices of which an adapter trains only some rows */
+/** Computes the weights merged with LoRA. @param rows Receives the matrices of which only some rows are trained. */
 function mergedLora(model: LanguageModel, files: AdapterFiles, rows: Map<string, Tensor>): Map<string, Tensor> {
   const adapter = readLoraAdapter(model, files);
   for (const each of adapter.tokenRows) rows.set(`${each.module}.weight`, mergedTable(model, each));
@@ -67,10 +66,11 @@ function mergedLora(model: LanguageModel, files: AdapterFiles, rows: Map<string,
   return weights;
 }
 
+/** Computes the weights merged with IA3. */
 function mergedIa3(model: LanguageModel, files: AdapterFiles): Map<string, Tensor> {
   const weights = new Map<string, Tensor>();
   for (const { site, scale, isFeedforward } of readIa3Adapter(model, files)) {
-    // Features that are scaled lie on the first axis of [out, in] where they are outputs, on the second where inputs.
+    // In [out, in], output features are on the first axis and input features on the second.
     const onRows = isFeedforward === site.fanInFanOut;
     const flat = reshape(scale, onRows ? [-1, 1] : [1, -1]);
     weights.set(`${site.name}.weight`, mul(site.weight, flat));

@@ -7,7 +7,7 @@ import { narrow, widen, type WeightDtype } from '@whetstone/core/safetensors';
 const ROWS = 4;
 const LENGTH = 32;
 
-/** Rows of random tokens, the same for every model of a vocabulary. */
+/** Returns rows of random tokens, which are equal for all models with the same vocabulary size. */
 function probeTokens({ vocabularySize, maxLength }: LanguageModel): ForwardInput {
   const random = createRandom(0, 'merge probe');
   const length = Math.min(LENGTH, maxLength);
@@ -20,12 +20,12 @@ function probeTokens({ vocabularySize, maxLength }: LanguageModel): ForwardInput
   };
 }
 
-/** Logits of 4 × 32 fixed random tokens, flat: what a model is before and after a merge. */
+/** Computes the logits of 4 × 32 fixed random tokens, flat, to compare a model before and after a merge. */
 export function probeLogits(model: LanguageModel): Float32Array {
   return tidy(() => model.logits(probeTokens(model), 'all').dataSync<'float32'>().slice());
 }
 
-/** The largest difference of two lists of logits; infinite where one is no number. */
+/** Returns the largest absolute difference between two lists of logits; Infinity if one is NaN. */
 export function largestLogitDifference(one: Float32Array, other: Float32Array): number {
   let largest = 0;
   for (let index = 0; index < one.length; index += 1) {
@@ -36,6 +36,7 @@ export function largestLogitDifference(one: Float32Array, other: Float32Array): 
   return largest;
 }
 
+/** Returns a copy of a weight, rounded to `dtype`. */
 function rounded(weight: Tensor, dtype: WeightDtype): Tensor {
   if (dtype === 'F32') return weight.clone();
   if (dtype === 'BF16') return storeBfloat16(weight);
@@ -43,10 +44,14 @@ function rounded(weight: Tensor, dtype: WeightDtype): Tensor {
 }
 
 /**
- * Makes a model compute with what a merge would write: the merged weights in the place of its own, and with a shorter
- * `dtype` all weights rounded to it. For good: the model's own weights are gone.
+ * Replaces the weights of a model by those that a merge would write: the merged weights, all rounded to `dtype`. The
+ * original weights are lost.
  */
-export function becomeMerged(model: LanguageModel, weights: ReadonlyMap<string, Tensor>, dtype: WeightDtype): void {
+export function applyMergedWeights(
+  model: LanguageModel,
+  weights: ReadonlyMap<string, Tensor>,
+  dtype: WeightDtype,
+): void {
   for (const [name, parameter] of model.parameters) {
     const merged = weights.get(name);
     if (merged === undefined && dtype === 'F32') continue;
@@ -54,7 +59,7 @@ export function becomeMerged(model: LanguageModel, weights: ReadonlyMap<string, 
     parameter.assign(value);
     value.dispose();
   }
-  // A tied head that got a weight of its own has no parameter.
+  // An untied head has no parameter in the model.
   for (const [name, weight] of weights) {
     if (model.parameters.has(name)) continue;
     model.linearSites

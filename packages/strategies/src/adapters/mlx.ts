@@ -4,7 +4,7 @@ import { loraOptionsOf, peftPrefix } from '../lora/from-peft.js';
 import { loraScale, valueByPattern } from '../lora/options.js';
 import { configFile, readFields, type AdapterFiles } from './adapter-files.js';
 
-/** File names of mlx-lm's adapter layout. */
+/** File names of mlx-lm's adapter format. */
 export const mlxFiles = { config: 'adapter_config.json', tensors: 'adapters.safetensors' } as const;
 
 interface MlxConfig {
@@ -13,7 +13,7 @@ interface MlxConfig {
   readonly lora_parameters?: { readonly rank?: number; readonly scale?: number; readonly dropout?: number };
 }
 
-/** Whether a configuration is mlx-lm's rather than PEFT's. */
+/** Returns whether a configuration is in mlx-lm's format instead of PEFT's. */
 export function isMlxConfig(config: Json): boolean {
   return (
     typeof config === 'object' &&
@@ -25,23 +25,22 @@ export function isMlxConfig(config: Json): boolean {
 }
 
 /**
- * The last part of a tensor's name in mlx-lm's files, and in PEFT's: matrices are transposed, DoRA's magnitudes are as
- * they are.
+ * Endings of tensor names in mlx-lm's format and in PEFT's. Matrices are transposed; DoRA's magnitudes are the same.
  */
-const parts = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m: 'lora_magnitude_vector' } as const;
+const endings = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m: 'lora_magnitude_vector' } as const;
 
 /**
- * mlx-lm's LoRA or DoRA as PEFT's: `lora_a` [in, rank] and `lora_b` [rank, out] are transposed, `scale` becomes alpha =
- * scale · rank, `m` are the magnitudes. The result's tensors are the caller's too.
+ * Converts a LoRA or DoRA adapter from mlx-lm's format to PEFT's. `lora_a` [in, rank] and `lora_b` [rank, out] are
+ * transposed, alpha is `scale` · rank, `m` contains the magnitudes. The caller owns the tensors of the result.
  *
- * @throws ADAPTER_INVALID for fine-tunes that are no LoRA, and files that hold something else.
+ * @throws ADAPTER_INVALID if the adapter is of another type or contains other tensors.
  */
 export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): AdapterFiles {
   const { fine_tune_type: type = 'lora', lora_parameters: parameters = {} } = config as MlxConfig;
   const { rank = 8, scale = 10, dropout = 0 } = parameters;
   const file = configFile(folder);
   if (type !== 'lora' && type !== 'dora')
-    throw new WhetstoneError('ADAPTER_INVALID', "Of mlx-lm's adapters only LoRA and DoRA can be read.", {
+    throw new WhetstoneError('ADAPTER_INVALID', 'Only LoRA and DoRA adapters of mlx-lm are supported.', {
       place: { file, path: 'fine_tune_type' },
       expected: 'lora or dora',
       found: type,
@@ -49,18 +48,18 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
   const known = type === 'dora' ? /\.(lora_[ab]|m)$/ : /\.lora_[ab]$/;
   const unknown = [...tensors.keys()].filter((name) => !known.test(name));
   if (tensors.size === 0 || unknown.length > 0) {
-    throw new WhetstoneError('ADAPTER_INVALID', 'The file holds something else than LoRA matrices.', {
+    throw new WhetstoneError('ADAPTER_INVALID', 'The file contains tensors that are not LoRA matrices.', {
       place: { file: folder ?? mlxFiles.tensors },
-      expected: 'keys ending with .lora_a and .lora_b, of DoRA also .m',
+      expected: 'keys that end with .lora_a and .lora_b, for DoRA also .m',
       found: unknown.join(', ') || 'nothing',
     });
   }
   const converted = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
-    const part = name.slice(name.lastIndexOf('.') + 1) as keyof typeof parts;
+    const ending = name.slice(name.lastIndexOf('.') + 1) as keyof typeof endings;
     converted.set(
-      `${peftPrefix}${name.replace(known, '')}.${parts[part]}`,
-      tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
+      `${peftPrefix}${name.replace(known, '')}.${endings[ending]}`,
+      tidy(() => (ending === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
     );
   }
   const modules = [...new Set([...tensors.keys()].map((name) => name.replace(known, '')))].sort();
@@ -81,10 +80,9 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
 }
 
 /**
- * A LoRA adapter in mlx-lm's layout. The result's tensors are the caller's.
+ * Converts a LoRA adapter to mlx-lm's format. The caller owns the tensors of the result.
  *
- * @throws ADAPTER_INVALID where mlx-lm has no such thing: other ranks or scales for some modules, whole modules,
- *   biases.
+ * @throws ADAPTER_INVALID if the format does not support the adapter: different ranks or scales, saved modules, biases.
  */
 export function adapterToMlx(model: LanguageModel, files: AdapterFiles): AdapterFiles {
   const fields = readFields(files);
@@ -103,10 +101,14 @@ export function adapterToMlx(model: LanguageModel, files: AdapterFiles): Adapter
   const foreign = names.find((name) => !/\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(name));
   const isPlain = fields.stringOrNull('peft_type') === 'LORA' && scales.size === 1 && foreign === undefined;
   if (!isPlain)
-    throw new WhetstoneError('ADAPTER_INVALID', "mlx-lm's layout holds LoRA and DoRA of one rank and scale only.", {
-      place: { file: configFile(files.folder) },
-      found: scales.size > 1 ? `ranks and scales ${[...scales].join(', ')}` : (foreign ?? 'another kind of adapter'),
-    });
+    throw new WhetstoneError(
+      'ADAPTER_INVALID',
+      "mlx-lm's format supports only LoRA and DoRA with a single rank and scale.",
+      {
+        place: { file: configFile(files.folder) },
+        found: scales.size > 1 ? `ranks and scales ${[...scales].join(', ')}` : (foreign ?? 'another type of adapter'),
+      },
+    );
   const [rank = 0, scale = 0] = ([...scales][0] ?? '').split(' ').map(Number);
   return {
     config: {
@@ -121,10 +123,13 @@ export function adapterToMlx(model: LanguageModel, files: AdapterFiles): Adapter
     },
     tensors: new Map(
       [...files.tensors].map(([name, tensor]) => {
-        const [part, theirs] = Object.entries(parts).find(([, ending]) => name.endsWith(`.${ending}`)) ?? ['', ''];
+        const [mlxEnding, peftEnding] = Object.entries(endings).find(([, peft]) => name.endsWith(`.${peft}`)) ?? [
+          '',
+          '',
+        ];
         return [
-          name.slice(peftPrefix.length, -theirs.length) + part,
-          tidy(() => (part === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
+          name.slice(peftPrefix.length, -peftEnding.length) + mlxEnding,
+          tidy(() => (mlxEnding === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
         ];
       }),
     ),

@@ -6,14 +6,16 @@ import { openSafetensors } from '@whetstone/core/safetensors';
 import type { AdapterFiles } from './adapter-files.js';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
-/** An adapter folder that was read; whoever asked disposes its tensors. */
+/** The contents of an adapter folder; the caller disposes the tensors. */
 export interface ReadAdapter extends AdapterFiles {
   dispose(): void;
 }
 
 /**
- * Reads a PEFT adapter folder, `adapter_config.json` and `adapter_model.safetensors`, or one of mlx-lm, which becomes
- * PEFT's. Throws `ADAPTER_INVALID` and errors of the files.
+ * Reads an adapter folder in PEFT's format, `adapter_config.json` and `adapter_model.safetensors`, or in mlx-lm's,
+ * which is converted. Also throws file errors.
+ *
+ * @throws ADAPTER_INVALID if adapter_config.json is missing or invalid.
  */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   const config = await readConfig(folder);
@@ -38,7 +40,7 @@ export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   }
 }
 
-/** Reads an adapter folder for as long as `work` takes. */
+/** Reads an adapter folder, calls `work` and then disposes the tensors. */
 export async function withAdapter<T>(folder: string, work: (files: AdapterFiles) => T | Promise<T>): Promise<T> {
   const files = await readAdapterFolder(folder);
   try {
@@ -52,9 +54,9 @@ async function readConfig(folder: string): Promise<Json> {
   const file = join(folder, 'adapter_config.json');
   return readJsonObject(file, {
     missing: (cause) =>
-      new WhetstoneError('ADAPTER_INVALID', 'There is no adapter here: adapter_config.json is missing.', {
+      new WhetstoneError('ADAPTER_INVALID', 'The folder does not contain an adapter: adapter_config.json is missing.', {
         place: { file: folder },
-        hint: 'Give the folder that holds adapter_config.json and adapter_model.safetensors.',
+        hint: 'Use the path of the folder that contains adapter_config.json and adapter_model.safetensors.',
         cause,
       }),
     invalid: (message, cause) =>

@@ -14,18 +14,18 @@ import {
 } from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
-/** What an old task asks of the parameters: where they were, and how much each matters. By parameter name. */
+/** The importance of each parameter for the old tasks and its anchor θ*, by parameter name. */
 export interface Consolidation {
   readonly fisher: ReadonlyMap<string, Tensor>;
   readonly anchor: ReadonlyMap<string, Tensor>;
 }
 
-/** Copies of the parameters' present values. The caller owns them. */
+/** Returns copies of the current values of parameters. The caller owns them. */
 export function anchorOf(parameters: ReadonlyMap<string, Variable>): Map<string, Tensor> {
   return new Map([...parameters].map(([name, parameter]) => [name, keep(clone(parameter))]));
 }
 
-/** Σ F (θ − θ*)². Differentiable with respect to θ; nothing but its inputs is kept for that. */
+/** Computes Σ F (θ − θ*)², differentiable with respect to θ. The backward pass needs only the inputs. */
 function weightedDistance(value: Tensor, importance: Tensor, origin: Tensor): Scalar {
   return customGradient<Scalar>(
     [value],
@@ -38,8 +38,8 @@ function weightedDistance(value: Tensor, importance: Tensor, origin: Tensor): Sc
 }
 
 /**
- * λ/2 · Σ F (θ − θ*)² over the parameters that are present and consolidated (Kirkpatrick et al. 2017). Differentiable
- * with respect to the parameters, which may be made of others. `halfLambda` is λ/2 as a tensor made once.
+ * Computes λ/2 · Σ F (θ − θ*)² over the given parameters for which a consolidation exists (Kirkpatrick et al. 2017).
+ * Differentiable with respect to the parameters, which may be computed from others. `halfLambda` is λ/2.
  */
 export function consolidationPenalty(
   parameters: ReadonlyMap<string, Tensor>,
@@ -53,14 +53,14 @@ export function consolidationPenalty(
   return terms.length === 0 ? scalar(0) : mul(addN(terms), halfLambda);
 }
 
-/** Online EWC (Schwarz et al. 2018): γ·F_old + F_new. Both stay the caller's, and so does the result. */
+/** Computes γ·F_old + F_new (online EWC, Schwarz et al. 2018). The caller owns the arguments and the result. */
 export function addFisher(
   old: ReadonlyMap<string, Tensor>,
-  fresh: ReadonlyMap<string, Tensor>,
+  added: ReadonlyMap<string, Tensor>,
   decay: number,
 ): Map<string, Tensor> {
   return new Map(
-    [...fresh].map(([name, tensor]) => {
+    [...added].map(([name, tensor]) => {
       const before = old.get(name);
       return [
         name,

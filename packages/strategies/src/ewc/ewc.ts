@@ -13,24 +13,30 @@ import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { addFisher, consolidationPenalty, type Consolidation } from './consolidation.js';
 import { checkFisherFile, readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
 import { diagonalFisher, type FisherProgress } from './fisher.js';
-import { heldWeightsOf, plannedShapes, valuesNow, type HeldKind, type HeldWeights } from './held.js';
+import {
+  anchoredWeightsOf,
+  copyValues,
+  plannedShapes,
+  type AnchoredKind,
+  type AnchoredWeights,
+} from './anchored-weights.js';
 
 export interface EwcOptions {
   readonly lambda: number;
   readonly data?: Json;
   readonly samples?: number;
   readonly batchSize?: number;
-  readonly on?: HeldKind;
-  /** Absolute. */
+  readonly on?: AnchoredKind;
+  /** Absolute path. */
   readonly fisherFile?: string;
   readonly onlineDecay?: number;
   readonly reportEverySteps?: number;
-  /** The old task's data, in place of `data`. */
+  /** Batches of the old task, instead of `data`. */
   readonly batches?: BatchSource;
   readonly logger?: Logger;
 }
 
-/** Batches of the old task that `retainedLoss` is taken over. */
+/** Number of batches of the old task from which `retainedLoss` is computed. */
 const retainedBatches = 4;
 
 interface Prepared {
@@ -42,9 +48,9 @@ async function openBatches(options: EwcOptions, run: StrategyRun): Promise<Batch
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined)
-    throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', {
+    throw new WhetstoneError('CONFIG_INVALID', 'This run does not support data of a strategy.', {
       place: { path: 'companions' },
-      hint: 'Give the strategy its batches, or a fisherFile.',
+      hint: 'Set fisherFile, or pass batches to the strategy.',
     });
   return run.openData(options.data, { batchSize: options.batchSize ?? 1, shuffled: true });
 }
@@ -53,20 +59,21 @@ const disposeAll = (...maps: readonly ReadonlyMap<string, Tensor>[]): void => {
   for (const map of maps) dispose([...map.values()]);
 };
 
-/** From the file, from the data, or from both: what the old tasks ask of the weights. */
+/** Reads or estimates the consolidation: from the Fisher file, from the data, or from both. */
 async function prepare(
   model: LanguageModel,
-  held: HeldWeights,
+  weights: AnchoredWeights,
   run: StrategyRun,
   options: EwcOptions,
 ): Promise<Prepared> {
   const { fisherFile, samples = 200, batchSize = 1, onlineDecay = 1, logger } = options;
   const batches = await openBatches(options, run);
-  const isThere = fisherFile !== undefined && existsSync(fisherFile);
-  if (batches === null && !isThere) throw nothingToHold(fisherFile);
-  const stored = isThere ? await readFisherFile(fisherFile, held.shapes()) : null;
+  const exists = fisherFile !== undefined && existsSync(fisherFile);
+  if (batches === null && !exists) throw missingOldTask(fisherFile);
+  const stored = exists ? await readFisherFile(fisherFile, weights.shapes()) : null;
   try {
-    if (stored !== null && fisherFile !== undefined) checkAnchor(model, stored.consolidation.anchor, held, fisherFile);
+    if (stored !== null && fisherFile !== undefined)
+      checkAnchor(model, stored.consolidation.anchor, weights, fisherFile);
   } catch (error) {
     if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor);
     throw error;
@@ -75,17 +82,17 @@ async function prepare(
     return { consolidation: stored?.consolidation ?? { fisher: new Map(), anchor: new Map() }, batches };
   const task: FisherTask = { contentHash: batches.summary.contentHash, samples, batchSize, seed: run.seed };
   if (stored !== null && JSON.stringify(stored.provenance.tasks.at(-1)) === JSON.stringify(task)) {
-    logger?.info('ewc: the Fisher information of this data was estimated before and is reused', { fisherFile });
+    logger?.info('ewc: the Fisher information of this data is read from the file', { fisherFile });
     return { consolidation: stored.consolidation, batches };
   }
   const onProgress =
     logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
-  const fresh = await held.withProbes((probes) =>
+  const estimated = await weights.withProbes((probes) =>
     diagonalFisher(model, probes, batches.epoch(0), { samples, ...(onProgress === undefined ? {} : { onProgress }) }),
   );
-  const fisher = stored === null ? fresh : addFisher(stored.consolidation.fisher, fresh, onlineDecay);
-  if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, fresh);
-  const consolidation = { fisher, anchor: valuesNow(held) };
+  const fisher = stored === null ? estimated : addFisher(stored.consolidation.fisher, estimated, onlineDecay);
+  if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, estimated);
+  const consolidation = { fisher, anchor: copyValues(weights) };
   if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0)
     await writeFisherFile(fisherFile, consolidation, {
       model: run.modelFolder,
@@ -94,41 +101,48 @@ async function prepare(
   return { consolidation, batches };
 }
 
-const nothingToHold = (fisherFile: string | undefined): WhetstoneError =>
-  new WhetstoneError('CONFIG_INVALID', "ewc needs the old task's data, or a fisherFile that exists.", {
+const missingOldTask = (fisherFile: string | undefined): WhetstoneError =>
+  new WhetstoneError('CONFIG_INVALID', 'ewc requires data of the old task, or an existing fisherFile.', {
     place: { path: 'companions' },
     ...(fisherFile === undefined ? {} : { found: fisherFile }),
   });
 
-/** A line now and then: at the first sample, then every few seconds, and at the last. */
-function reportProgress(logger: Logger, wanted: number): (progress: FisherProgress) => void {
+/** Returns a function that logs progress: at the first sample, every few seconds, and at the last sample. */
+function reportProgress(logger: Logger, total: number): (progress: FisherProgress) => void {
   const started = performance.now();
-  let told = -Infinity;
+  let lastReport = -Infinity;
   return ({ samples, loss }) => {
     const now = performance.now();
-    if (now - told < 3000 && samples < wanted) return;
-    told = now;
-    const secondsLeft = Math.max(0, Math.round((((now - started) / samples) * (wanted - samples)) / 1000));
+    if (now - lastReport < 3000 && samples < total) return;
+    lastReport = now;
+    const secondsLeft = Math.max(0, Math.round((((now - started) / samples) * (total - samples)) / 1000));
     logger.info(
-      `ewc: Fisher information, sample ${Math.min(samples, wanted)} of ${wanted}, loss ${loss.toFixed(3)}, ` +
+      `ewc: Fisher information, sample ${Math.min(samples, total)} of ${total}, loss ${loss.toFixed(3)}, ` +
         `${secondsLeft} s left`,
     );
   };
 }
 
 /**
- * How far the anchor may be from the weights now, as a share of its own length: training moves them by a few
- * hundredths, another model is beyond 1.
+ * Maximum distance between the anchor and the current weights, relative to the norm of the anchor. Training changes
+ * weights by a few hundredths of it, while those of another model differ by more than 1.
  */
-const farthestAnchor = 0.5;
+const maxAnchorDistance = 0.5;
 
 /**
- * Another model of the same shapes is told by its weights. Adapters' own parameters start anew each time and tell
- * nothing.
+ * Checks that the anchor belongs to this model, by the distance of the weights. Parameters of adapters are not
+ * compared, because they are initialised again in each run.
+ *
+ * @throws CHECKPOINT_INVALID if the distance is too large.
  */
-function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, held: HeldWeights, file: string): void {
+function checkAnchor(
+  model: LanguageModel,
+  anchor: ReadonlyMap<string, Tensor>,
+  weights: AnchoredWeights,
+  file: string,
+): void {
   const [away, length] = tidy(() => {
-    const pairs = [...held.all()].flatMap(([name, value]) => {
+    const pairs = [...weights.all()].flatMap(([name, value]) => {
       const origin = model.parameters.has(name) ? anchor.get(name) : undefined;
       return origin === undefined ? [] : [[sum(square(sub(value, origin))), sum(square(origin))] as const];
     });
@@ -136,20 +150,20 @@ function checkAnchor(model: LanguageModel, anchor: ReadonlyMap<string, Tensor>, 
     return [0, 1].map((at) => addN(pairs.map((pair) => pair[at] as Tensor)).dataSync()[0] ?? NaN);
   }) as [number, number];
   const distance = Math.sqrt(away / length);
-  if (!(distance > farthestAnchor)) return;
+  if (!(distance > maxAnchorDistance)) return;
   throw new WhetstoneError(
     'CHECKPOINT_INVALID',
-    'The Fisher file is of another model: its weights have the same shapes and other values.',
+    'The Fisher file belongs to another model: its weights have the same shapes but different values.',
     {
       place: { file },
-      expected: `weights within ${farthestAnchor} of the anchor's length`,
-      found: `${distance.toFixed(2)} of it`,
-      hint: 'Give a file of this model, or another name to make one.',
+      expected: `a relative distance of at most ${maxAnchorDistance} between weights and anchor`,
+      found: distance.toFixed(2),
+      hint: 'Use a file of this model, or a new file name to create one.',
     },
   );
 }
 
-/** Gives the mean loss over the first batches of the old task, in nats a token. */
+/** Returns a function that computes the mean loss on the first batches of the old task, in nats per token. */
 async function lossOnFirstBatches(source: BatchSource): Promise<(model: LanguageModel) => number> {
   const kept: Parameters<typeof targetsOf>[0][] = [];
   for await (const batch of source.epoch(0)) {
@@ -169,35 +183,35 @@ async function lossOnFirstBatches(source: BatchSource): Promise<(model: Language
 }
 
 /**
- * Elastic weight consolidation (Kirkpatrick et al. 2017) beside any owner of parameters: keeps what mattered to an old
- * task near its value. The parameters' values at attaching are θ*; each report gets `ewcPenalty`.
+ * Creates the companion strategy `ewc`: elastic weight consolidation (Kirkpatrick et al. 2017). A penalty keeps the
+ * weights that are important for an old task close to their values θ* at the start. Reports contain `ewcPenalty`.
  */
 export function ewcStrategy(options: EwcOptions): Strategy {
   const { fisherFile, on = 'parameters' } = options;
   return {
     role: 'companion',
     plan: async (_model, owner) => {
-      const isThere = fisherFile !== undefined && existsSync(fisherFile);
-      if (options.batches === undefined && options.data === undefined && !isThere) throw nothingToHold(fisherFile);
+      const exists = fisherFile !== undefined && existsSync(fisherFile);
+      if (options.batches === undefined && options.data === undefined && !exists) throw missingOldTask(fisherFile);
       const shapes = owner === null ? null : plannedShapes(on, owner);
-      if (shapes !== null && isThere) await checkFisherFile(fisherFile, shapes);
+      if (shapes !== null && exists) await checkFisherFile(fisherFile, shapes);
       return { trainable: new Map() };
     },
     attach: async (model, run) => {
       const { owner } = run;
       if (owner === undefined)
-        throw new WhetstoneError('CONFIG_CONFLICT', 'ewc works beside a strategy that owns the parameters.', {
+        throw new WhetstoneError('CONFIG_CONFLICT', 'ewc requires a strategy that owns the trained parameters.', {
           place: { path: 'companions' },
         });
-      const held = heldWeightsOf(on, owner);
-      const { consolidation, batches } = await prepare(model, held, run, options);
+      const weights = anchoredWeightsOf(on, owner);
+      const { consolidation, batches } = await prepare(model, weights, run, options);
       const halfLambda = keep(scalar(options.lambda / 2));
       const { reportEverySteps = 0 } = options;
       const retainedLoss = reportEverySteps === 0 || batches === null ? null : await lossOnFirstBatches(batches);
       return {
         trainable: new Map(),
         penalty: (step) => {
-          const penalty = consolidationPenalty(held.values(), consolidation, halfLambda);
+          const penalty = consolidationPenalty(weights.values(), consolidation, halfLambda);
           step.record('ewcPenalty', penalty);
           return penalty;
         },
@@ -208,7 +222,7 @@ export function ewcStrategy(options: EwcOptions): Strategy {
           record('retainedLoss', retainedLoss(model));
           model.training = training;
         },
-        // The anchor is where the run began, which a resumed run cannot see any more.
+        // The anchor is the state at the start of the run, which a resumed run cannot reconstruct.
         saveState: () => ({
           tensors: new Map([
             ...prefixed('fisher.', consolidation.fisher),
@@ -239,7 +253,7 @@ function replaceAll(map: Map<string, Tensor>, prefix: string, saved: ReadonlyMap
   for (const [name, before] of map) {
     const value = saved.get(prefix + name);
     if (value === undefined)
-      throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks what ewc keeps of the old task.', {
+      throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the Fisher information or anchor of ewc.', {
         place: { tensor: prefix + name },
       });
     map.set(name, keep(clone(value)));

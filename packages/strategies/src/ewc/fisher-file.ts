@@ -4,20 +4,20 @@ import { checkFormatVersion } from '@whetstone/core/files';
 import { openSafetensors, writeSafetensors, type TensorReader } from '@whetstone/core/safetensors';
 import type { Consolidation } from './consolidation.js';
 
-/** What one task left in the file. */
+/** A task whose Fisher information is in the file. */
 export interface FisherTask {
-  /** Hash of the data it was estimated from. */
+  /** Hash of the data from which it was estimated. */
   readonly contentHash: string;
   readonly samples: number;
   readonly batchSize: number;
-  /** Which samples were drawn. */
+  /** Seed with which the samples were drawn. */
   readonly seed: number;
 }
 
-/** Where a Fisher file comes from. */
+/** The origin of a Fisher file. */
 export interface FisherProvenance {
   readonly model: string | null;
-  /** Oldest first; their information is in the file together. */
+  /** Oldest first; the file contains the sum of their information. */
   readonly tasks: readonly FisherTask[];
 }
 
@@ -25,7 +25,7 @@ const prefixes = { fisher: 'fisher.', anchor: 'anchor.' } as const;
 const provenanceKey = 'whetstone.ewc';
 const FORMAT_VERSION = 1;
 
-/** Writes importance and anchor as one safetensors file, with their provenance in its metadata. */
+/** Writes Fisher information and anchor to a safetensors file, with their provenance in the metadata. */
 export async function writeFisherFile(
   file: string,
   { fisher, anchor }: Consolidation,
@@ -44,7 +44,7 @@ export async function writeFisherFile(
   });
 }
 
-/** Throws what {@link readFisherFile} would throw, without reading a tensor. */
+/** Performs the checks of {@link readFisherFile} without reading tensors. */
 export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, readonly number[]>): Promise<void> {
   const reader = await openSafetensors(file);
   try {
@@ -55,10 +55,10 @@ export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, 
 }
 
 /**
- * Reads a Fisher file for weights of these shapes; it may hold more. The caller owns the tensors.
+ * Reads a Fisher file for weights with the given shapes; additional tensors are ignored. The caller owns the tensors.
  *
- * @throws CHECKPOINT_INVALID where the file is none, or of another model: every parameter that differs is listed.
- *   VERSION_UNSUPPORTED if a later version wrote it.
+ * @throws CHECKPOINT_INVALID if it is not a Fisher file, or belongs to another model; lists all differing parameters.
+ * @throws VERSION_UNSUPPORTED if a later version wrote it.
  */
 export async function readFisherFile(
   file: string,
@@ -91,7 +91,7 @@ function checkHeader(
       const found = reader.tensors.get(prefix + name)?.shape;
       if (found !== undefined && found.join() === shape.join()) continue;
       problems.push({
-        message: found === undefined ? 'A parameter is missing.' : 'A parameter has another shape.',
+        message: found === undefined ? 'A parameter is missing.' : 'A parameter has the wrong shape.',
         place: { file, tensor: prefix + name },
         expected: `[${shape.join(', ')}]`,
         found: found === undefined ? 'nothing' : `[${found.join(', ')}]`,
@@ -101,8 +101,8 @@ function checkHeader(
   if (problems.length === 0) return provenance;
   throw new WhetstoneError(
     'CHECKPOINT_INVALID',
-    'The Fisher file is of another model, or of another choice of trained parameters.',
-    { place: { file }, found: `made for ${provenance.model ?? 'a model without a folder'}`, problems },
+    'The Fisher file belongs to another model, or to another selection of trained parameters.',
+    { place: { file }, found: `created for ${provenance.model ?? 'a model without a folder'}`, problems },
   );
 }
 
@@ -111,14 +111,12 @@ function parseProvenance(file: string, text: string | undefined): FisherProvenan
   try {
     parsed = JSON.parse(text ?? '') as typeof parsed;
   } catch {
-    // told below
+    // reported below
   }
   if (text !== undefined)
     checkFormatVersion({ file, what: 'The Fisher file', found: parsed.version, supported: FORMAT_VERSION });
   if (Array.isArray(parsed.tasks)) return { model: parsed.model ?? null, tasks: parsed.tasks };
-  throw new WhetstoneError(
-    'CHECKPOINT_INVALID',
-    'This is not a Fisher file: its metadata do not say where it comes from.',
-    { place: { file } },
-  );
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The file is not a Fisher file: its metadata lack the provenance.', {
+    place: { file },
+  });
 }

@@ -4,19 +4,19 @@ import { meanLossGradients, targetsOf } from '../support/batch-loss.js';
 
 export interface FisherProgress {
   readonly samples: number;
-  /** Mean loss of the batch just done, in nats. */
+  /** Mean loss of the latest batch, in nats. */
   readonly loss: number;
 }
 
 /**
- * The diagonal of the empirical Fisher information, by parameter name: F = (1/N) Σ gᵢ², gᵢ the gradient of sample i's
- * mean token loss with the data's own labels. From batches of one sample it is exact. From batches of n it is estimated
- * as n·ḡ², ḡ the gradient of the batch's mean: right in expectation where the gradients of samples are independent and
- * their mean is small.
+ * Computes the diagonal of the empirical Fisher information by parameter name: F = (1/N) Σ gᵢ². Here gᵢ is the gradient
+ * of the mean token loss of sample i with the labels of the data. With batches of one sample it is exact. With batches
+ * of n samples it is estimated as n·ḡ², where ḡ is the gradient of the mean loss of the batch. The estimate is unbiased
+ * if the gradients of samples are independent and have mean 0.
  *
- * The model must be in evaluation. The caller owns the tensors.
+ * The model must be in evaluation mode. The caller owns the tensors.
  *
- * @throws DATA_NOTHING_TO_LEARN where no batch has a target.
+ * @throws DATA_NOTHING_TO_LEARN if no batch has target tokens.
  */
 export async function diagonalFisher(
   model: LanguageModel,
@@ -24,20 +24,20 @@ export async function diagonalFisher(
   batches: Iterable<Batch> | AsyncIterable<Batch>,
   options: { readonly samples?: number; readonly onProgress?: (progress: FisherProgress) => void } = {},
 ): Promise<Map<string, Tensor>> {
-  const { samples: wanted = Infinity, onProgress } = options;
+  const { samples: maxSamples = Infinity, onProgress } = options;
   const total = new Map<string, Tensor>(
     [...parameters].map(([name, parameter]) => [name, keep(tidy(() => zerosLike(parameter)))]),
   );
   let samples = 0;
   for await (const batch of batches) {
-    if (samples >= wanted) break;
+    if (samples >= maxSamples) break;
     const supervised = targetsOf(batch);
     if (supervised.targets.length === 0) continue;
     const { loss, gradients } = meanLossGradients(model, parameters, batch, supervised);
     for (const [name, gradient] of gradients) {
       const before = total.get(name);
       if (before === undefined) continue;
-      // n samples in a batch count n times, and their mean gradient n times smaller in square: n · n·ḡ² in all.
+      // A batch of n samples contributes n times the estimate n·ḡ².
       const weight = batch.samples === 1 ? null : batch.samples ** 2;
       total.set(
         name,
@@ -54,7 +54,7 @@ export async function diagonalFisher(
     for (const tensor of total.values()) tensor.dispose();
     throw new WhetstoneError(
       'DATA_NOTHING_TO_LEARN',
-      'The data of the old task holds nothing to estimate the Fisher information from.',
+      'The data of the old task contains no target tokens to estimate the Fisher information from.',
     );
   }
   for (const [name, sum] of total) {

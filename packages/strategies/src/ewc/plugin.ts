@@ -5,45 +5,48 @@ import type { EwcOptions } from './ewc.js';
 const configSchema = {
   type: 'object',
   properties: {
-    lambda: { type: 'number', minimum: 0, default: 100, description: 'Weight of the penalty λ/2·ΣF(θ−θ*)².' },
+    lambda: { type: 'number', minimum: 0, default: 100, description: 'Weight λ of the penalty λ/2 · ΣF(θ−θ*)².' },
     data: {
       anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }],
-      description: 'Data of the old task, as data.train is given.',
+      description: 'Data of the old task, in the format of data.train.',
     },
     samples: {
       type: 'integer',
       minimum: 1,
       default: 200,
-      description: 'Samples that the Fisher information is estimated from.',
+      description: 'Number of samples from which the Fisher information is estimated.',
     },
     batchSize: {
       type: 'integer',
       minimum: 1,
       default: 1,
-      description: '1: exact, sample by sample; more: faster, estimated from gradients of batches.',
+      description: '1: exact, from gradients of single samples. Larger: faster, estimated from gradients of batches.',
     },
     on: {
       enum: ['parameters', 'effective-weights'],
       default: 'parameters',
-      description: "What is held: the trained parameters, or, over adapters, what they make of the base's weights.",
+      description:
+        'Weights to which the penalty applies: the trained parameters, or the weights of the base including the ' +
+        'adapter.',
     },
     fisherFile: {
       type: 'string',
       minLength: 1,
-      description: 'Keeps the Fisher information and the anchor: reused where it fits, else written.',
+      description:
+        'File with Fisher information and anchor: read if it exists, extended with new data, otherwise written.',
     },
     onlineDecay: {
       type: 'number',
       minimum: 0,
       maximum: 1,
       default: 1,
-      description: 'What of earlier tasks in fisherFile is kept when a new one is added (online EWC).',
+      description: 'Factor of the earlier tasks in fisherFile if a new one is added (online EWC).',
     },
     reportEverySteps: {
       type: 'integer',
       minimum: 0,
       default: 10,
-      description: 'Report the loss on the old task as `retainedLoss` this often; 0: never.',
+      description: 'Number of steps between reports of the loss on the old task as `retainedLoss`; 0: never.',
     },
   },
   additionalProperties: false,
@@ -54,7 +57,9 @@ export const ewc = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'ewc',
-  description: 'Elastic weight consolidation: keeps what mattered to an old task, beside any other strategy.',
+  description:
+    'Elastic weight consolidation: preserves weights that are important for an old task. Combines with any other ' +
+    'strategy.',
   configSchema,
   create: async ({ fisherFile, ...options }, { baseFolder, logger }) => {
     const { ewcStrategy } = await import('./ewc.js');

@@ -1,7 +1,7 @@
 import { WhetstoneError, type ModelOutline } from '@whetstone/core/contract';
 import { layerIndexOf } from '../support/layer-index.js';
 
-/** Which parameters are trained. */
+/** Options that select the trained parameters. */
 export interface ChoiceOptions {
   readonly trainLastLayers?: number;
   readonly freezeFirstLayers?: number;
@@ -33,25 +33,28 @@ function compile(option: string, sources: readonly string[]): RegExp[] {
   });
 }
 
-/** Index of the first trained layer, 0-based. */
+/** Returns the index of the first trained layer, 0-based. */
 function firstTrainedLayer(model: ModelOutline, options: ChoiceOptions): number {
   const { trainLastLayers: last, freezeFirstLayers: first } = options;
   if (last !== undefined && first !== undefined) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers exclude each other.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers cannot be combined.', {
       place: { path: 'strategy.options' },
-      hint: 'Keep one of them.',
+      hint: 'Remove one of them.',
     });
   }
   const option = first === undefined ? 'trainLastLayers' : 'freezeFirstLayers';
   const count = first ?? last ?? Math.min(2, model.layers);
   if (count > model.layers)
-    throw invalid(option, `The model has ${model.layers} layers.`, String(count), `at most ${model.layers}`);
+    throw invalid(option, `The model has only ${model.layers} layers.`, String(count), `at most ${model.layers}`);
   return first === undefined ? model.layers - count : count;
 }
 
 /**
- * Which parameters the options choose, each with its layer (null outside the layers). @throws CONFIG_INVALID,
- * CONFIG_CONFLICT, STRATEGY_TARGETS_NOTHING
+ * Returns the parameters that the options select, each with its layer (null outside of the layers).
+ *
+ * @throws CONFIG_INVALID if a pattern or a number of layers is invalid.
+ * @throws CONFIG_CONFLICT if options contradict each other.
+ * @throws STRATEGY_TARGETS_NOTHING if a pattern, or all options together, select no parameter.
  */
 export function chooseParameters(model: ModelOutline, options: ChoiceOptions): Map<string, number | null> {
   const firstLayer = firstTrainedLayer(model, options);
@@ -61,11 +64,11 @@ export function chooseParameters(model: ModelOutline, options: ChoiceOptions): M
   const isTied = heads.some((head) => !model.parameters.has(`${head}weight`));
   const embedding = `${model.embeddingSite.name}.weight`;
 
-  const chosenByPart = (name: string, rank: number, layer: number | null): boolean => {
+  const selectedByModule = (name: string, rank: number, layer: number | null): boolean => {
     if (layer !== null) return layer >= firstLayer;
     if (name === embedding && isTied) return options.embeddings === true || options.head === true;
     if (heads.some((head) => name.startsWith(head))) return options.head ?? true;
-    // Outside the layers only a norm holds vectors; what is left holds one row a token or position.
+    // Outside of the layers, vectors belong to the final norm, and other matrices are tables of embeddings.
     return rank === 1 && !/embed|wpe|wte/.test(name) ? options.finalNorm === true : options.embeddings === true;
   };
 
@@ -74,7 +77,7 @@ export function chooseParameters(model: ModelOutline, options: ChoiceOptions): M
     const layer = layerIndexOf(name);
     const matches = (expressions: readonly RegExp[]): boolean =>
       expressions.some((expression) => expression.test(name));
-    if (!matches(freeze) && (matches(train) || chosenByPart(name, shape.length, layer))) chosen.set(name, layer);
+    if (!matches(freeze) && (matches(train) || selectedByModule(name, shape.length, layer))) chosen.set(name, layer);
   }
   for (const [option, expressions] of [
     ['train', train],
@@ -91,9 +94,9 @@ export function chooseParameters(model: ModelOutline, options: ChoiceOptions): M
 
 function matchesNothing(model: ModelOutline, path: string, found: string): WhetstoneError {
   const names = [...new Set([...model.parameters.keys()].map((name) => name.replace(/\.\d+\./, '.*.')))];
-  return new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'No parameter of the model is meant.', {
+  return new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The options select no parameter of the model.', {
     place: { path },
-    expected: `a pattern for the whole name of a parameter: ${names.join(', ')}`,
+    expected: `a pattern that matches the full name of a parameter: ${names.join(', ')}`,
     found,
     details: { parameters: [...model.parameters.keys()] },
   });

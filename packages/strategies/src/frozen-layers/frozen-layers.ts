@@ -17,48 +17,49 @@ export interface FrozenLayersOptions extends ChoiceOptions {
   readonly logger?: Logger;
 }
 
-/** Layers that are trained at `step` updates done, under gradual unfreezing: from this index up. */
+/** Returns the index of the lowest trained layer after `step` updates, with gradual unfreezing. */
 function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | undefined, step: number): number {
   const sorted = [...new Set(layers)].sort((one, other) => other - one);
-  const taken = everySteps === undefined ? sorted.length : Math.min(sorted.length, 1 + Math.floor(step / everySteps));
-  return sorted[taken - 1] ?? 0;
+  const count = everySteps === undefined ? sorted.length : Math.min(sorted.length, 1 + Math.floor(step / everySteps));
+  return sorted[count - 1] ?? 0;
 }
 
 /**
- * A cache where one is asked for and can serve. @throws CONFIG_CONFLICT where no layer is frozen, or the embeddings are
- * not.
+ * Creates the cache if it is configured.
+ *
+ * @throws CONFIG_CONFLICT if the first layer or the embeddings are trained.
  */
 function cacheOf(
-  { cacheFrozenPrefix: wanted = false }: FrozenLayersOptions,
+  { cacheFrozenPrefix: setting = false }: FrozenLayersOptions,
   model: ModelOutline,
   chosen: ReadonlyMap<string, number | null>,
 ): StateCache | null {
-  checkCache(wanted, model, chosen);
-  return wanted === false ? null : createStateCache(wanted === true ? {} : wanted, model.hiddenSize);
+  checkCache(setting, model, chosen);
+  return setting === false ? null : createStateCache(setting === true ? {} : setting, model.hiddenSize);
 }
 
 function checkCache(
-  wanted: FrozenLayersOptions['cacheFrozenPrefix'],
+  setting: FrozenLayersOptions['cacheFrozenPrefix'],
   model: ModelOutline,
   chosen: ReadonlyMap<string, number | null>,
 ): void {
-  if (wanted === undefined || wanted === false || (frozenLayersBelow(model, chosen.keys()) ?? 0) > 0) return;
+  if (setting === undefined || setting === false || (frozenLayersBelow(model, chosen.keys()) ?? 0) > 0) return;
   throw new WhetstoneError(
     'CONFIG_CONFLICT',
-    'cacheFrozenPrefix has nothing to keep: the first layer or the embeddings are trained.',
+    'cacheFrozenPrefix has no effect: the first layer or the embeddings are trained.',
     {
       place: { path: 'strategy.options.cacheFrozenPrefix' },
-      hint: 'Freeze embeddings (a head tied to them too) and the first layers, or leave cacheFrozenPrefix out.',
+      hint: 'Freeze the embeddings (also if tied to the head) and the first layers, or remove cacheFrozenPrefix.',
     },
   );
 }
 
 /**
- * Trains a part of the model's own parameters and freezes the rest. Under gradual unfreezing (ULMFiT, Howard and Ruder,
- * 2018), `trainable` grows from the top layer down; the optimizer keeps its moments by name. Layers below the first
- * trained one are computed without a gradient tape. With `cacheFrozenPrefix` they are computed only once. Reports
- * then contain `cachedTokens`, the number of tokens so far that were not computed again. `cachedSeconds` is the
- * time that they took the first time, less the time to fetch them.
+ * Creates the strategy `frozen-layers`, which trains some of the model's parameters and freezes the others. With
+ * gradual unfreezing (ULMFiT, Howard and Ruder 2018), `trainable` grows from the top layer down. Layers below the first
+ * trained one are computed without gradient bookkeeping and, with `cacheFrozenPrefix`, once per sample. Reports then
+ * contain `cachedTokens`, the number of tokens so far that were not computed again, and `cachedSeconds`, the estimated
+ * time saved.
  */
 export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy {
   const options = { ...given };
@@ -74,19 +75,19 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
       const layers = [...chosen.values()].filter((layer) => layer !== null);
       const cache = cacheOf(options, model, chosen);
       let trainable = new Map<string, Variable>();
-      let freezeAgain = (): void => {};
+      let refreeze = (): void => {};
       let lowest: number | null = null;
       const unfreezeFrom = (next: number): void => {
         if (next === lowest) return;
         lowest = next;
-        freezeAgain();
+        refreeze();
         trainable = new Map(
           [...chosen].flatMap(([name, layer]) => {
             const parameter = model.parameters.get(name);
             return parameter === undefined || (layer !== null && layer < next) ? [] : [[name, parameter] as const];
           }),
         );
-        freezeAgain = unfreeze(trainable.values());
+        refreeze = unfreeze(trainable.values());
         freezePrefix(model, trainable.keys(), cache);
       };
       const moveTo = (step: number): void =>
@@ -116,7 +117,7 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
         },
         dispose: () => {
           model.setFrozenPrefix?.(null);
-          freezeAgain();
+          refreeze();
           if (cache === null) return;
           options.logger?.info(describeSavings(cache.savings));
           cache.dispose();
@@ -126,21 +127,21 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
   };
 }
 
-/** Tells the model what of it never changes. What was kept belongs to another boundary, and is dropped. */
+/** Sets the model's frozen prefix. Cached states belong to the previous boundary and are removed. */
 function freezePrefix(model: LanguageModel, trained: Iterable<string>, cache: StateCache | null): void {
   cache?.clear();
   const layers = frozenLayersBelow(model, trained);
-  const keeps = cache !== null && layers !== null && layers > 0;
-  model.setFrozenPrefix?.(layers === null ? null : { layers, ...(keeps ? { states: cache.states } : {}) });
+  const usesCache = cache !== null && layers !== null && layers > 0;
+  model.setFrozenPrefix?.(layers === null ? null : { layers, ...(usesCache ? { states: cache.states } : {}) });
 }
 
-const percent = (part: number, whole: number): string => `${(whole === 0 ? 0 : (100 * part) / whole).toFixed(1)} %`;
+const percent = (count: number, total: number): string => `${(total === 0 ? 0 : (100 * count) / total).toFixed(1)} %`;
 
 function describeSavings({ tokens, computedTokens, seconds, computeSeconds, samples, bytes }: CacheSavings): string {
   return (
     `cacheFrozenPrefix: ${tokens} of ${tokens + computedTokens} tokens ` +
     `(${percent(tokens, tokens + computedTokens)}) were not computed again in the frozen layers, ` +
-    `about ${seconds.toFixed(1)} s saved beside ${computeSeconds.toFixed(1)} s spent there; ${samples} samples ` +
-    `kept, ${(bytes / 2 ** 20).toFixed(1)} MiB`
+    `about ${seconds.toFixed(1)} s saved, ${computeSeconds.toFixed(1)} s spent there; ${samples} samples ` +
+    `cached, ${(bytes / 2 ** 20).toFixed(1)} MiB`
   );
 }

@@ -9,30 +9,31 @@ const configSchema = {
     trainLastLayers: {
       type: 'integer',
       minimum: 0,
-      description: 'Train only the last k layers; 2 where freezeFirstLayers is not given either.',
+      description: 'Train only the last k layers. Default: 2, unless freezeFirstLayers is set.',
     },
-    freezeFirstLayers: { type: 'integer', minimum: 0, description: 'Freeze the first k layers and train those above.' },
+    freezeFirstLayers: { type: 'integer', minimum: 0, description: 'Freeze the first k layers and train the others.' },
     embeddings: { type: 'boolean', default: false, description: 'Train token and position embeddings.' },
     head: {
       type: 'boolean',
-      description: 'Train the output layer. By default: yes, unless it is tied to the embeddings and those are frozen.',
+      description: 'Train the output layer. Default: true, unless it is tied to frozen embeddings.',
     },
     finalNorm: { type: 'boolean', default: false, description: 'Train the norm before the output layer.' },
     train: {
       ...patterns,
       default: [],
-      description: 'Parameters to train whatever the rest says: regular expressions that match the whole name.',
+      description: 'Additional parameters to train: regular expressions that match the full name.',
     },
     freeze: {
       ...patterns,
       default: [],
-      description: 'Parameters to freeze whatever the rest says; stronger than `train`.',
+      description:
+        'Additional parameters to freeze: regular expressions that match the full name. Takes precedence over `train`.',
     },
     unfreezeEverySteps: {
       type: 'integer',
       minimum: 1,
       description:
-        'Gradual unfreezing: begin with the topmost trained layer and take in one layer more after this many steps.',
+        'Gradual unfreezing: train only the topmost layer at first, and one more layer after this number of steps.',
     },
     cacheFrozenPrefix: {
       anyOf: [
@@ -43,12 +44,12 @@ const configSchema = {
             maxMemoryMegabytes: {
               type: 'number',
               minimum: 0,
-              description: 'Host memory that kept states may take; 1024 by default.',
+              description: 'Maximum host memory for cached states. Default: 1024.',
             },
             maxDiskMegabytes: {
               type: 'number',
               minimum: 0,
-              description: 'What more may go into a temporary file; 0 by default.',
+              description: 'Maximum size of a temporary file for further states. Default: 0.',
             },
           },
           additionalProperties: false,
@@ -56,8 +57,8 @@ const configSchema = {
       ],
       default: false,
       description:
-        'Keep what comes out of the frozen layers for each sample, so that later epochs and evaluations begin ' +
-        'at the first trained layer.',
+        'Cache the output of the frozen layers for each sample, so that later epochs and evaluations start at the ' +
+        'first trained layer.',
     },
   },
   additionalProperties: false,
@@ -68,7 +69,7 @@ export const frozenLayers = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'frozen-layers',
-  description: 'Trains the last layers, or what patterns choose, and freezes the rest.',
+  description: 'Trains the last layers, or parameters that patterns select, and freezes the others.',
   configSchema,
   create: async (options, { logger }) => {
     const { frozenLayersStrategy } = await import('./frozen-layers.js');

@@ -3,15 +3,15 @@ import type { ForwardInput } from '@whetstone/core/contract';
 /** The segment of padding. */
 export const IGNORED_SEGMENT = 0;
 
-/** One document of a row: tokens that see one another and nothing else. */
+/** One document of a row: tokens that attend only to one another. */
 export interface Segment {
-  /** Of its first token in [rows × length]. */
+  /** Index of its first token in [rows × length]. */
   readonly start: number;
   readonly ids: Int32Array;
   readonly positionIds: Int32Array;
 }
 
-/** The documents of a batch in their order, padding left out. */
+/** Returns the documents of a batch in order, without padding. */
 export function segmentsOf({ rows, length, ids, segmentIds, positionIds }: ForwardInput): Segment[] {
   const segments: Segment[] = [];
   for (let row = 0; row < rows; row += 1) {

@@ -7,9 +7,9 @@ import { WhetstoneError, type ForwardInput, type FrozenPrefix } from '@whetstone
 import { IGNORED_SEGMENT, segmentsOf, type Segment } from './segments.js';
 
 export interface CacheLimits {
-  /** Host memory for kept states, in MiB. */
+  /** Maximum host memory for cached states, in MiB. */
   readonly maxMemoryMegabytes: number;
-  /** Beyond that, a temporary file of at most so many MiB. */
+  /** Maximum size of a temporary file for further states, in MiB. */
   readonly maxDiskMegabytes: number;
 }
 
@@ -17,19 +17,19 @@ export interface CacheSavings {
   /** Tokens that were not computed again. */
   readonly tokens: number;
   readonly computedTokens: number;
-  /** What computing those tokens again would have taken, less what fetching them took. */
+  /** Estimated time to compute those tokens again, minus the time to read them from the cache. */
   readonly seconds: number;
   readonly computeSeconds: number;
   readonly samples: number;
-  /** In memory and on disk together. */
+  /** Total size in memory and on disk. */
   readonly bytes: number;
 }
 
-/** Hidden states of samples, [tokens, hidden] each, by what the samples hold. */
+/** A cache of hidden states of samples, [tokens, hidden] each, by content. */
 export interface StateCache {
   readonly states: NonNullable<FrozenPrefix['states']>;
   readonly savings: CacheSavings;
-  /** Forgets what is kept; the savings stay. */
+  /** Removes all states; the savings are preserved. */
   clear(): void;
   dispose(): void;
 }
@@ -37,33 +37,33 @@ export interface StateCache {
 type Stored = Float32Array | { readonly offset: number; readonly length: number };
 
 /**
- * Keeps what comes out of frozen layers as the float32 it is. A sample (a document within a packed row, too) is known
- * by its ids and positions, wherever it stands in a batch. What is kept stays: epochs pass over all samples in turn,
- * where making room for the latest would throw out each sample just before it is wanted again.
+ * Creates a cache of the output of frozen layers in float32. A sample, or a document of a packed row, is identified by
+ * its ids and positions, independent of its position in a batch. States are never evicted: each epoch visits all
+ * samples in turn, so that evicting old ones would remove each sample just before its next use.
  */
 export function createStateCache(
   { maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>,
   hiddenSize: number,
 ): StateCache {
-  const kept = new Map<string, Stored>();
+  const entries = new Map<string, Stored>();
   const disk = createDisk();
   let memoryBytes = 0;
   let [tokens, computedTokens, fetchSeconds, computeSeconds, timedTokens] = [0, 0, 0, 0, 0];
 
-  const hasRoomFor = (bytes: number): 'memory' | 'disk' | null =>
+  const storageFor = (bytes: number): 'memory' | 'disk' | null =>
     memoryBytes + bytes <= maxMemoryMegabytes * 2 ** 20
       ? 'memory'
       : disk.bytes + bytes <= maxDiskMegabytes * 2 ** 20
         ? 'disk'
         : null;
-  const keep = (key: string, values: Float32Array): void => {
-    const room = hasRoomFor(values.byteLength);
-    if (room === null || kept.has(key)) return;
-    if (room === 'memory') memoryBytes += values.byteLength;
-    kept.set(key, room === 'memory' ? values : disk.write(values));
+  const store = (key: string, values: Float32Array): void => {
+    const storage = storageFor(values.byteLength);
+    if (storage === null || entries.has(key)) return;
+    if (storage === 'memory') memoryBytes += values.byteLength;
+    entries.set(key, storage === 'memory' ? values : disk.write(values));
   };
   const fetch = (key: string): Float32Array | null => {
-    const stored = kept.get(key);
+    const stored = entries.get(key);
     return stored === undefined
       ? null
       : stored instanceof Float32Array
@@ -75,10 +75,10 @@ export function createStateCache(
     states: (input, compute) => {
       const started = performance.now();
       const segments = segmentsOf(input).map((segment) => ({ ...segment, key: keyOf(segment) }));
-      const whole = new Float32Array(input.rows * input.length * hiddenSize);
+      const states = new Float32Array(input.rows * input.length * hiddenSize);
       const missing = segments.filter(({ key, start }) => {
         const found = fetch(key);
-        if (found !== null) whole.set(found, start * hiddenSize);
+        if (found !== null) states.set(found, start * hiddenSize);
         return found === null;
       });
       const missingTokens = missing.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -86,7 +86,7 @@ export function createStateCache(
       computedTokens += missingTokens;
       if (
         missing.length === segments.length &&
-        hasRoomFor(Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4) === null
+        storageFor(Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4) === null
       )
         return compute(input);
 
@@ -96,15 +96,15 @@ export function createStateCache(
         const rows = rowsOf(missing);
         const values = tidy(() => compute(rows).dataSync<'float32'>());
         for (const [row, { key, ids, start }] of missing.entries()) {
-          const own = values.slice(row * rows.length * hiddenSize, (row * rows.length + ids.length) * hiddenSize);
-          whole.set(own, start * hiddenSize);
-          keep(key, own);
+          const sample = values.slice(row * rows.length * hiddenSize, (row * rows.length + ids.length) * hiddenSize);
+          states.set(sample, start * hiddenSize);
+          store(key, sample);
         }
         spent = (performance.now() - begun) / 1000;
         computeSeconds += spent;
         timedTokens += missingTokens;
       }
-      const result: Tensor2D = tensor2d(whole, [input.rows * input.length, hiddenSize]);
+      const result: Tensor2D = tensor2d(states, [input.rows * input.length, hiddenSize]);
       fetchSeconds += (performance.now() - started) / 1000 - spent;
       return result;
     },
@@ -115,23 +115,23 @@ export function createStateCache(
         computedTokens,
         seconds: again - fetchSeconds,
         computeSeconds,
-        samples: kept.size,
+        samples: entries.size,
         bytes: memoryBytes + disk.bytes,
       };
     },
     clear: () => {
-      kept.clear();
+      entries.clear();
       memoryBytes = 0;
       disk.clear();
     },
     dispose: () => {
-      kept.clear();
+      entries.clear();
       disk.dispose();
     },
   };
 }
 
-/** What a sample holds. */
+/** Returns the key of a sample: a hash of its ids and positions. */
 function keyOf({ ids, positionIds }: Segment): string {
   return createHash('sha256').update(bytesOf(ids)).update(bytesOf(positionIds)).digest('base64');
 }
@@ -139,15 +139,15 @@ function keyOf({ ids, positionIds }: Segment): string {
 const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
-/** Samples as a batch of their own, one a row. */
+/** Returns samples as a batch with one sample per row. */
 function rowsOf(segments: readonly Segment[]): ForwardInput {
   const length = Math.max(...segments.map(({ ids }) => ids.length));
   const fill = (padding: number, of: (segment: Segment) => Int32Array | number): Int32Array => {
     const values = new Int32Array(segments.length * length).fill(padding);
     for (const [row, segment] of segments.entries()) {
-      const part = of(segment);
-      if (typeof part === 'number') values.fill(part, row * length, row * length + segment.ids.length);
-      else values.set(part, row * length);
+      const value = of(segment);
+      if (typeof value === 'number') values.fill(value, row * length, row * length + segment.ids.length);
+      else values.set(value, row * length);
     }
     return values;
   };
@@ -160,7 +160,7 @@ function rowsOf(segments: readonly Segment[]): ForwardInput {
   };
 }
 
-/** A temporary file that is written at its end and read anywhere; made with the first write. */
+/** Creates an append-only temporary file with random access. The file is created with the first write. */
 function createDisk(): {
   readonly bytes: number;
   write(values: Float32Array): Stored;
@@ -199,7 +199,7 @@ function createDisk(): {
       for (let done = 0; done < bytes.length;) {
         const count = open === null ? 0 : readSync(open.descriptor, bytes, done, bytes.length - done, offset + done);
         if (count === 0)
-          throw new WhetstoneError('FILE_UNREADABLE', 'The temporary file of cacheFrozenPrefix was cut short.', {
+          throw new WhetstoneError('FILE_UNREADABLE', 'The temporary file of cacheFrozenPrefix is truncated.', {
             place: { file: open?.folder ?? '' },
           });
         done += count;

@@ -7,21 +7,22 @@ export interface FullOptions {
   readonly weights: 'float32' | 'bfloat16';
 }
 
-/** The masters of a model's parameters: where updates too small for bfloat16 add up. */
+/** float32 copies of the parameters. They accumulate updates that are too small for bfloat16. */
 interface Masters {
   readonly variables: ReadonlyMap<string, Variable>;
-  /** Rounds them into the parameters. */
+  /** Writes the masters, rounded to bfloat16, to the parameters. */
   round(): void;
   saveState(): SavedState;
   loadState(state: SavedState): void;
-  /** Gives the parameters their full numbers back. */
+  /** Writes the float32 values to the parameters and releases the masters. */
   dispose(): void;
 }
 
+/** Creates the float32 masters of a model. */
 function createMasters(model: LanguageModel): Masters {
   const variables = new Map(
     [...model.parameters].map(([name, parameter]) => {
-      // A copy in float32, also of a parameter that is kept in fewer bytes.
+      // The product is a float32 copy, also of a parameter that is stored in fewer bytes.
       const values = tidy(() => mul(parameter, constant(1)));
       const master = variable(values, false);
       values.dispose();
@@ -48,7 +49,7 @@ function createMasters(model: LanguageModel): Masters {
         if (saved === undefined)
           throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the float32 master of a weight.', {
             place: { tensor: name },
-            hint: 'It was written without weights: "bfloat16".',
+            hint: 'The checkpoint was written without `weights: "bfloat16"`. Resume with the original options.',
           });
         const copy = clone(saved);
         master.assign(copy);
@@ -65,7 +66,7 @@ function createMasters(model: LanguageModel): Masters {
   };
 }
 
-/** Trains every stored parameter of the model. A tied head is trained once, as the embedding that it is. */
+/** Creates the strategy `full`, which trains all parameters of the model. A tied head is trained as the embedding. */
 export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }): Strategy {
   return {
     role: 'owner',

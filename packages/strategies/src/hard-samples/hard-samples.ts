@@ -21,8 +21,8 @@ const defaultHardSamplesOptions: HardSamplesOptions = {
   ignoreHardest: 0.05,
 };
 
-/** Samples whose losses are measured in one forward pass. */
-const MEASURED_AT_ONCE = 8;
+/** Number of samples per forward pass when losses are measured. */
+const MEASURE_BATCH_SIZE = 8;
 
 const emptyBatch: Batch = {
   rows: 0,
@@ -36,29 +36,28 @@ const emptyBatch: Batch = {
   supervisedTokens: 0,
 };
 
-/** Mean loss of each row under the present model; rows of like length go through it together. */
+/** Computes the mean loss of each row with the current model; rows of similar length share a batch. */
 async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promise<number[]> {
   const losses = rows.map(() => 0);
   const order = rows.map((_, index) => index).sort((a, b) => (rows[a]?.ids.length ?? 0) - (rows[b]?.ids.length ?? 0));
-  for (let start = 0; start < order.length; start += MEASURED_AT_ONCE) {
-    const members = order.slice(start, start + MEASURED_AT_ONCE);
+  for (let start = 0; start < order.length; start += MEASURE_BATCH_SIZE) {
+    const indices = order.slice(start, start + MEASURE_BATCH_SIZE);
     const batch = withSamples(
       emptyBatch,
-      members.flatMap((index) => rows[index] ?? []),
+      indices.flatMap((index) => rows[index] ?? []),
     );
     const { positions, targets } = targetsOf(batch);
     const each = tidy(() => crossEntropy(model.logits(batch, positions), targets));
     const values = await each.data();
     each.dispose();
-    const counts = members.map(() => 0);
+    const counts = indices.map(() => 0);
     for (const [target, position] of positions.entries()) {
       const row = Math.floor(position / batch.length);
-      const [member, value] = [members[row] ?? 0, values[target] ?? 0];
-      losses[member] = (losses[member] ?? 0) + value;
+      const [index, value] = [indices[row] ?? 0, values[target] ?? 0];
+      losses[index] = (losses[index] ?? 0) + value;
       counts[row] = (counts[row] ?? 0) + 1;
     }
-    for (const [row, member] of members.entries())
-      losses[member] = (losses[member] ?? 0) / Math.max(1, counts[row] ?? 0);
+    for (const [row, index] of indices.entries()) losses[index] = (losses[index] ?? 0) / Math.max(1, counts[row] ?? 0);
   }
   return losses;
 }
@@ -70,10 +69,11 @@ interface SavedPool {
 }
 
 /**
- * Shows hard samples more often: a part of the samples seen is watched, their losses are measured now and then with the
- * model as it is, and each batch gets some of them in addition, the harder the likelier. Their influence is bounded on
- * all sides: the share of a batch, the chance and the repeats of a sample; and the very hardest are left out. What is
- * drawn follows from the seed, the place in the data and the losses: a resumed run draws the same.
+ * Creates the companion strategy `hard-samples`, which repeats samples with a high loss. It keeps a pool of samples,
+ * measures their losses periodically with the current model, and adds some of them to each batch, with probabilities
+ * that increase with the loss. Limits: the share of a batch, the probability and repetitions of a sample, and the
+ * exclusion of the very hardest. The choice depends only on the seed, the position in the data and the losses, so that
+ * a resumed run makes the same choice.
  */
 export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): Strategy {
   const options: HardSamplesOptions = { ...defaultHardSamplesOptions, ...given };
@@ -104,7 +104,7 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
                   model,
                   pool.map(({ row }) => row),
                 );
-                pool = pool.map(({ row }, place) => ({ row, loss: losses[place] ?? null, repeats: 0 }));
+                pool = pool.map(({ row }, position) => ({ row, loss: losses[position] ?? null, repeats: 0 }));
               }
               const random = createRandom(seed, `hard samples ${epoch} ${index}`);
               const count = Math.floor((ratio / (1 - ratio)) * batch.samples + random.uniform());
@@ -112,8 +112,8 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
               ({ pool, offered } = offerSamples(drawn.pool, samplesOf(batch), poolSize, offered, random));
               batches += 1;
               index += 1;
-              // All that changes is changed before the batch is given away: a checkpoint after it holds what the next
-              // one follows from.
+              // The state is updated before the batch is yielded, so that a checkpoint after it determines the next
+              // one.
               yield withSamples(batch, drawn.rows);
             }
           },

@@ -8,51 +8,50 @@ const configSchema = {
       exclusiveMinimum: 0,
       maximum: 0.5,
       default: 0.1,
-      description: 'Share of hard samples, shown again, in training.',
+      description: 'Share of repeated hard samples in training.',
     },
     everyBatches: {
       type: 'integer',
       minimum: 1,
       default: 100,
-      description: 'Batches between two measurements of losses.',
+      description: 'Number of batches between two measurements of losses.',
     },
     poolSize: {
       type: 'integer',
       minimum: 1,
       maximum: 4096,
       default: 256,
-      description: 'Samples that are watched: a random part of those seen.',
+      description: 'Number of samples whose losses are measured: a random selection of those seen.',
     },
     maxWeight: {
       type: 'number',
       minimum: 1,
       default: 3,
-      description: 'A sample is at most this many times as likely as the mean one.',
+      description: 'Maximum probability of a sample relative to the mean.',
     },
     maxRepeats: {
       type: 'integer',
       minimum: 1,
       default: 2,
-      description: 'Times that a sample is shown again at most between two measurements.',
+      description: 'Maximum number of repetitions of a sample between two measurements.',
     },
     ignoreHardest: {
       type: 'number',
       minimum: 0,
       exclusiveMaximum: 1,
       default: 0.05,
-      description: 'Share of the very hardest that is left out: wrong labels are hard, too.',
+      description: 'Share of the hardest samples that are excluded, because wrong labels also have a high loss.',
     },
   },
   additionalProperties: false,
 } as const;
 
-/** The strategy `hard-samples`: shows samples of high loss again, a companion of any owner. */
+/** The companion strategy `hard-samples`: repeats samples with a high loss. */
 export const hardSamples = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'hard-samples',
-  description:
-    'Shows samples on which the model has the greater loss more often, within bounds, beside any other strategy.',
+  description: 'Repeats samples on which the model has a high loss, within limits. Combines with any other strategy.',
   configSchema,
   create: async (options) => {
     const { hardSamplesStrategy } = await import('./hard-samples.js');

@@ -1,20 +1,20 @@
 import type { Random } from '@whetstone/core/random';
 import type { ReplayRow } from '../replay/rows.js';
 
-/** A sample that may be shown again: a conversation, or a piece of one where rows are cut. */
+/** A sample that may be repeated: a conversation, or a segment of one if rows are split. */
 export interface PooledSample {
   readonly row: ReplayRow;
-  /** Mean loss of its targets when it was last measured; null before. */
+  /** Mean loss of its target tokens at the last measurement; null before the first. */
   readonly loss: number | null;
-  /** Times that it was shown again since then. */
+  /** Number of repetitions since then. */
   readonly repeats: number;
 }
 
 const keyOf = ({ ids, labels }: ReplayRow): string => `${ids.join()}|${labels.join()}`;
 
 /**
- * Offers samples to a pool of at most `size`: a uniform sample of all that were offered, each once (Vitter's algorithm
- * R).
+ * Offers samples to a pool of at most `size`. The pool is a uniform random sample of all distinct samples that were
+ * offered (Vitter's algorithm R).
  */
 export function offerSamples(
   pool: readonly PooledSample[],
@@ -29,26 +29,26 @@ export function offerSamples(
   for (const row of rows) {
     if (known.has(keyOf(row))) continue;
     seen += 1;
-    const place = kept.length < size ? kept.length : random.integer(seen);
-    if (place >= size) continue;
-    kept[place] = { row, loss: null, repeats: 0 };
+    const position = kept.length < size ? kept.length : random.integer(seen);
+    if (position >= size) continue;
+    kept[position] = { row, loss: null, repeats: 0 };
     known.add(keyOf(row));
   }
   return { pool: kept, offered: seen };
 }
 
 export interface DrawLimits {
-  /** A sample's chance is at most this many times the mean one. */
+  /** Maximum probability of a sample relative to the mean. */
   readonly maxWeight: number;
-  /** Share of the samples with the greatest losses that is left out: labels that are wrong are hard, too. */
+  /** Share of the samples with the highest losses that is excluded, because wrong labels also have a high loss. */
   readonly ignoreHardest: number;
-  /** Times that a sample is shown again at most between two measurements. */
+  /** Maximum number of repetitions of a sample between two measurements. */
   readonly maxRepeats: number;
 }
 
 /**
- * The chance of each sample to be drawn, not normalised: its loss over the mean loss, bounded; 0 where it is not to be
- * shown.
+ * Returns the unnormalised probability of each sample: its loss relative to the mean loss, at most `maxWeight`; 0 if it
+ * is excluded.
  */
 export function drawWeights(
   pool: readonly PooledSample[],
@@ -57,16 +57,16 @@ export function drawWeights(
   const losses = pool.flatMap(({ loss }) => (loss === null ? [] : [loss])).sort((a, b) => a - b);
   if (losses.length === 0) return pool.map(() => 0);
   const kept = losses.slice(0, Math.max(1, losses.length - Math.floor(ignoreHardest * losses.length)));
-  const most = kept.at(-1) ?? 0;
+  const maxLoss = kept.at(-1) ?? 0;
   const mean = kept.reduce((sum, loss) => sum + loss, 0) / kept.length;
   return pool.map(({ loss, repeats }) =>
-    loss === null || loss > most || repeats >= maxRepeats || mean <= 0 ? 0 : Math.min(maxWeight, loss / mean),
+    loss === null || loss > maxLoss || repeats >= maxRepeats || mean <= 0 ? 0 : Math.min(maxWeight, loss / mean),
   );
 }
 
 /**
- * Draws up to `count` samples by their weights, never one beyond its repeats. Gives the drawn rows and the pool that
- * remembers them.
+ * Draws up to `count` samples by their weights, none more often than `maxRepeats`. Returns the drawn rows and the pool
+ * with updated numbers of repetitions.
  */
 export function drawSamples(
   pool: readonly PooledSample[],

@@ -4,10 +4,10 @@ import { describeTargets } from './targets.js';
 import type { LoraOptions } from './options.js';
 import { describeTokenRows, type TokenRows } from './token-rows.js';
 
-/** The PEFT release whose `adapter_config.json` this is. */
+/** The PEFT release whose format of `adapter_config.json` is written. */
 const peftVersion = '0.21.2';
 
-/** True for a list that names no layer by its whole path (an adapter that is trained on does). */
+/** Returns whether the list contains only endings and no full paths, which continued adapters have. */
 const areEndings = (model: LanguageModel, names: LoraOptions['targetModules']): names is readonly string[] =>
   Array.isArray(names) && !names.some((name: string) => model.linearSites.has(name));
 
@@ -15,8 +15,8 @@ const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key:
   Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 
 /**
- * `adapter_config.json` of a LoRA adapter, keys sorted, every field that PEFT writes. `target_modules` names what was
- * adapted in this model, also where the options said `all-linear`.
+ * Creates `adapter_config.json` of a LoRA adapter with every field that PEFT writes, keys sorted. `target_modules`
+ * lists the adapted modules of this model, even if the option is `all-linear`.
  */
 export function loraAdapterConfig(
   model: LanguageModel,

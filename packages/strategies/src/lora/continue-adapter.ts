@@ -6,8 +6,8 @@ import { defaultLoraOptions, type LoraOptions } from './options.js';
 import { planLora } from './plan.js';
 import { assignCopy } from '../support/unfreeze.js';
 
-/** What an adapter's folder decides: given beside it, it must be the same. */
-const ofAdapter = [
+/** Options that the adapter's configuration decides. If they are also configured, they must agree with it. */
+const adapterDecides = [
   'rank',
   'alpha',
   'rankPattern',
@@ -23,93 +23,95 @@ const ofAdapter = [
   'initLoraWeights',
 ] as const;
 
-/** A key of the file as this strategy calls it: PEFT's wrappers around whole modules left out. */
-const ownKey = (key: string): string =>
+/** Converts a key of the file to a parameter name of this strategy, without PEFT's wrappers of saved modules. */
+const parameterName = (key: string): string =>
   (key.startsWith(peftPrefix) ? key : peftPrefix + key)
     .replace(/\.modules_to_save(\.default)?\./, '.')
     .replace(/\.lora_magnitude_vector\.weight$/, '.lora_magnitude_vector');
 
 /**
- * The options under which an adapter goes on being trained: its own, with the dropout and LoRA+ ratio that are given.
+ * Returns the options with which training of an adapter continues: those of the adapter, and the configured dropout and
+ * LoRA+ ratio.
  *
- * @throws ADAPTER_INVALID where it is no LoRA, or adapts what is only loaded here; CONFIG_CONFLICT where other options
- *   are given beside it.
+ * @throws ADAPTER_INVALID if the adapter is not a LoRA adapter, or adapts embeddings.
+ * @throws CONFIG_CONFLICT if other options are configured that the adapter decides.
  */
-export function continuedOptions(given: LoraOptions, files: AdapterFiles): LoraOptions {
+export function continuedOptions(configuredOptions: LoraOptions, files: AdapterFiles): LoraOptions {
   const fields = readFields(files);
   const type = fields.stringOrNull('peft_type');
   if (type !== 'LORA')
-    throw new WhetstoneError('ADAPTER_INVALID', 'lora can only train on a LoRA adapter.', {
+    throw new WhetstoneError('ADAPTER_INVALID', 'lora can continue training LoRA adapters only.', {
       place: { file: configFile(files.folder), path: 'peft_type' },
       expected: 'LORA',
       found: type ?? 'nothing',
     });
-  const own = loraOptionsOf(fields, files);
+  const stored = loraOptionsOf(fields, files);
   throwProblems(fields.problems, files);
-  const differing = ofAdapter.flatMap((key): readonly Problem[] => {
-    const [wanted, standard, stored] = [given[key], defaultLoraOptions[key], own[key]].map((value) =>
-      JSON.stringify(value),
+  const differing = adapterDecides.flatMap((key): readonly Problem[] => {
+    const [configured, standard, expected] = [configuredOptions[key], defaultLoraOptions[key], stored[key]].map(
+      (value) => JSON.stringify(value),
     );
-    return wanted === standard || wanted === stored
+    return configured === standard || configured === expected
       ? []
       : [
           {
-            message: `${key} is not the adapter's.`,
+            message: `${key} differs from the adapter.`,
             place: { path: `strategy.options.${key}` },
-            expected: stored ?? 'nothing',
-            found: wanted ?? 'nothing',
+            expected: expected ?? 'nothing',
+            found: configured ?? 'nothing',
           },
         ];
   });
   if (differing.length > 0) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The options and the adapter that is trained on exclude each other.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'Options differ from the adapter whose training continues.', {
       place: { path: 'strategy.options.adapter' },
       problems: differing,
-      hint: 'Leave these options out: the adapter decides them.',
+      hint: 'Remove these options: the adapter decides them.',
     });
   }
   const modules = [...files.tensors.keys()]
-    .map(ownKey)
+    .map(parameterName)
     .filter((key) => key.endsWith('.lora_A.weight'))
     .map((key) => key.slice(peftPrefix.length, -'.lora_A.weight'.length));
   const embeddings = [...files.tensors.keys()].filter((key) => key.includes('lora_embedding'));
   if (embeddings.length > 0 || modules.length === 0) {
     throw new WhetstoneError(
       'ADAPTER_INVALID',
-      modules.length === 0 ? 'The file holds no LoRA tensors.' : 'Adapted embeddings can be used, but not trained on.',
+      modules.length === 0 ? 'The file contains no LoRA tensors.' : 'Training of adapted embeddings cannot continue.',
       { place: { file: tensorFile(files.folder) }, found: embeddings.join(', ') || 'none' },
     );
   }
   return {
-    ...own,
+    ...stored,
     targetModules: modules,
-    dropout: given.dropout === defaultLoraOptions.dropout ? own.dropout : given.dropout,
-    loraPlusRatio: given.loraPlusRatio,
+    dropout: configuredOptions.dropout === defaultLoraOptions.dropout ? stored.dropout : configuredOptions.dropout,
+    loraPlusRatio: configuredOptions.loraPlusRatio,
   };
 }
 
 /**
- * What is trained on, checked against the adapter's tensors. @throws ADAPTER_INVALID listing every tensor that is
- * missing, unknown or misshapen.
+ * Returns the plan for continued training, checked against the adapter's tensors.
+ *
+ * @throws ADAPTER_INVALID if tensors are missing, unknown or misshapen; lists all of them.
  */
 export function planContinued(model: ModelOutline, options: LoraOptions, files: AdapterFiles): StrategyPlan {
   const file = tensorFile(files.folder);
-  const lost = (options.targetModules as readonly string[]).filter((name) => !model.linearSites.has(name));
+  const missing = (options.targetModules as readonly string[]).filter((name) => !model.linearSites.has(name));
   throwProblems(
-    lost.map((name) => ({
-      message: 'The model has no such module.',
+    missing.map((name) => ({
+      message: 'The model lacks this module.',
       place: { file, tensor: `${peftPrefix}${name}.lora_A.weight` },
     })),
     files,
   );
   const plan = planLora(model, options);
-  const stored = tensorsByOwnKey(files);
+  const stored = tensorsByParameter(files);
   const problems: Problem[] = [];
   for (const [name, shape] of plan.trainable) {
     const found = stored.get(name)?.shape;
     if (found?.join() === shape.join()) continue;
     problems.push({
-      message: found === undefined ? 'A tensor is missing.' : 'A tensor has another shape.',
+      message: found === undefined ? 'A tensor is missing.' : 'A tensor has the wrong shape.',
       place: { file, tensor: name },
       expected: `[${shape.join(', ')}]`,
       ...(found === undefined ? {} : { found: `[${found.join(', ')}]` }),
@@ -118,24 +120,26 @@ export function planContinued(model: ModelOutline, options: LoraOptions, files: 
   for (const name of stored.keys())
     if (!plan.trainable.has(name))
       problems.push({
-        message: 'The adapter holds a tensor that its configuration does not speak of.',
+        message: "The adapter contains a tensor that does not match the adapter's configuration.",
         place: { file, tensor: name },
       });
   throwProblems(problems, files);
   return plan;
 }
 
-/** Starts the trained parameters from the adapter's tensors. */
-export function putValues(trainable: ReadonlyMap<string, Variable>, files: AdapterFiles): void {
-  const stored = tensorsByOwnKey(files);
+/** Initialises the trained parameters from the adapter's tensors. */
+export function copyAdapterValues(trainable: ReadonlyMap<string, Variable>, files: AdapterFiles): void {
+  const stored = tensorsByParameter(files);
   for (const [name, variable] of trainable) {
     const value = stored.get(name);
     if (value !== undefined) assignCopy(variable, value);
   }
 }
 
-/** PEFT saves the untrained original of a module with biases beside it: left out. */
-const tensorsByOwnKey = ({ tensors }: AdapterFiles): Map<string, Tensor> =>
+/** Returns the tensors by parameter name, without the untrained originals that PEFT saves for modules with biases. */
+const tensorsByParameter = ({ tensors }: AdapterFiles): Map<string, Tensor> =>
   new Map(
-    [...tensors].filter(([key]) => !key.includes('.original_module.')).map(([key, tensor]) => [ownKey(key), tensor]),
+    [...tensors]
+      .filter(([key]) => !key.includes('.original_module.'))
+      .map(([key, tensor]) => [parameterName(key), tensor]),
   );

@@ -28,7 +28,7 @@ import { isRecord } from '@whetstone/core/util';
 /** Prefix of every key in a PEFT adapter file. */
 export const peftPrefix = 'base_model.model.';
 
-/** Fields that change what a LoRA computes in ways that are not known here, by the values that leave them off. */
+/** Fields of unsupported LoRA variants; they are accepted only if they are off. */
 const unsupported = [
   'lora_bias',
   'use_qalora',
@@ -45,7 +45,7 @@ const unsupported = [
 const isOff = (value: unknown): boolean =>
   value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
 
-/** The options that an `adapter_config.json` of type LORA stands for. */
+/** Reads the options from `adapter_config.json` of type LORA. Adds unsupported fields to `fields.problems`. */
 export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOptions {
   for (const key of unsupported) {
     if (!isOff(fields.raw(key)))
@@ -73,45 +73,46 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
   };
 }
 
-/** A LoRA adapter on a model: layers, and parameters that replace the model's, by their name there. */
+/** A LoRA adapter that was read for a model. */
 export interface LoraAdapter {
   readonly options: LoraOptions;
   readonly layers: readonly LoraLayer[];
+  /** Values that replace parameters of the model, by parameter name. */
   readonly replaced: ReadonlyMap<string, Tensor>;
-  /** Single rows of embedding and head. */
+  /** Replaced rows of the embedding and the head. */
   readonly tokenRows: readonly TokenRows[];
-  /** Disposes what was made here; the files' tensors stay the caller's. */
+  /** Disposes tensors that were created for the adapter, but not those of the files. */
   dispose(): void;
 }
 
-interface Parts {
+interface LoraTensors {
   a?: Tensor;
   b?: Tensor;
   magnitude?: Tensor;
 }
 
-/** Key in the file → the module, and which part of its adapter. */
+/** Matches a key of the file: the module and the kind of tensor. */
 const keyPattern = /^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?$/;
 
 /**
- * Reads a LoRA adapter against a model. What the tensors say decides which layers are adapted; ranks must agree with
- * the configuration.
+ * Reads a LoRA adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
+ * configuration.
  *
- * @throws ADAPTER_INVALID listing every tensor that is unknown, missing or misshapen.
+ * @throws ADAPTER_INVALID if tensors are unknown, missing or misshapen; lists all of them.
  */
 export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): LoraAdapter {
   const fields = readFields(files);
   const options = loraOptionsOf(fields, files);
   const { problems } = fields;
-  const sites = new Map<string, Parts>();
-  const embeddings = new Map<string, Parts>();
+  const sites = new Map<string, LoraTensors>();
+  const embeddings = new Map<string, LoraTensors>();
   const replaced = new Map<string, Tensor>();
   const made: Tensor[] = [];
   const tokenRows: TokenRows[] = [];
 
   for (const [key, tensor] of files.tensors) {
     const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
-    // PEFT saves the untrained original of a module with biases beside it.
+    // PEFT also saves the untrained original of a module with biases.
     if (path.includes('.original_module.')) continue;
     if (path.endsWith(tokenRowsSuffix)) {
       const rows = tokenRowsOf(model, key, path.slice(0, -tokenRowsSuffix.length), tensor, fields, files);
@@ -126,25 +127,25 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
       replaced.set(parameter.name, tensor);
       continue;
     }
-    const [, module = '', part = ''] = match ?? [];
-    const isEmbedding = part.startsWith('lora_embedding');
+    const [, module = '', kind = ''] = match ?? [];
+    const isEmbedding = kind.startsWith('lora_embedding');
     if (match === null || !(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module))) {
       problems.push({
-        message: 'The model has no such module.',
+        message: 'The model lacks this module.',
         place: { file: tensorFile(files.folder), tensor: key },
       });
       continue;
     }
     const group = isEmbedding ? embeddings : sites;
-    const parts = group.get(module) ?? {};
-    group.set(module, parts);
-    if (part.endsWith('_A')) parts.a = tensor;
-    else if (part.endsWith('_B')) parts.b = tensor;
-    else parts.magnitude = tensor;
+    const tensors = group.get(module) ?? {};
+    group.set(module, tensors);
+    if (kind.endsWith('_A')) tensors.a = tensor;
+    else if (kind.endsWith('_B')) tensors.b = tensor;
+    else tensors.magnitude = tensor;
   }
   if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0)
     problems.push({
-      message: 'The file holds no LoRA tensors.',
+      message: 'The file contains no LoRA tensors.',
       place: { file: tensorFile(files.folder) },
       expected: `keys such as ${peftPrefix}<module>.lora_A.weight`,
     });
@@ -158,16 +159,16 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     return tensor;
   };
   const layers: LoraLayer[] = [];
-  for (const [name, parts] of sites) {
+  for (const [name, tensors] of sites) {
     const site = model.linearSites.get(name);
     if (site === undefined) continue;
-    const layer = layerOf(site, parts, options, files, problems);
+    const layer = layerOf(site, tensors, options, files, problems);
     if (layer === null) continue;
     if (layer.dora !== null) made.push(layer.dora.weightSquares);
     layers.push({ ...layer, scaleTensor: scaleTensorOf(layer.scale) });
   }
-  for (const [name, parts] of embeddings) {
-    const merged = mergedEmbedding(model, name, replaced.get(`${name}.weight`), parts, options, files, problems);
+  for (const [name, tensors] of embeddings) {
+    const merged = mergedEmbedding(model, name, replaced.get(`${name}.weight`), tensors, options, files, problems);
     if (merged === null) continue;
     made.push(merged);
     replaced.set(`${name}.weight`, merged);
@@ -182,18 +183,18 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
 
 const tokenRowsSuffix = tokenRowsKey('');
 
-/** The tokens of `trainable_token_indices`, where they are the same for every module; null where there are none. */
+/** Returns the tokens of `trainable_token_indices`; null if there are none or if modules have different ones. */
 function tokenIndicesOf(fields: ConfigFields): readonly number[] | null {
   const written = fields.raw('trainable_token_indices');
   if (written === null || written === undefined) return null;
   const lists = Array.isArray(written) ? [written] : Object.values(written as Readonly<Record<string, Json>>);
-  const isAlike = lists.every((list) => Array.isArray(list) && JSON.stringify(list) === JSON.stringify(lists[0]));
-  return isAlike && lists.length > 0 ? (lists[0] as readonly number[]) : null;
+  const areEqual = lists.every((list) => Array.isArray(list) && JSON.stringify(list) === JSON.stringify(lists[0]));
+  return areEqual && lists.length > 0 ? (lists[0] as readonly number[]) : null;
 }
 
 /**
- * Rows of single tokens; which ones, `trainable_token_indices` says: a list, or one by the end of each module's path.
- * Null, and a problem, where they do not fit.
+ * Returns the trained rows of a module. `trainable_token_indices` is a list of tokens, or a list per module, named by
+ * the end of its path. Returns null and adds a problem if rows and tokens do not match.
  */
 function tokenRowsOf(
   model: LanguageModel,
@@ -215,8 +216,8 @@ function tokenRowsOf(
     fields.problems.push({
       message:
         table === undefined
-          ? 'The model has no such module.'
-          : 'trainable_token_indices does not say which tokens these are.',
+          ? 'The model lacks this module.'
+          : 'trainable_token_indices does not list the tokens of these rows.',
       place: { file: table === undefined ? tensorFile(files.folder) : configFile(files.folder), tensor: key },
     });
     return null;
@@ -226,18 +227,18 @@ function tokenRowsOf(
     beyond === undefined
       ? shapeProblem(key, tensor, [ids.length, model.hiddenSize], files)
       : {
-          message: 'The adapter has tokens that the model has not.',
+          message: 'The adapter has tokens that the model lacks.',
           place: { file: configFile(files.folder), path: 'trainable_token_indices' },
           expected: `ids below ${model.vocabularySize}`,
           found: String(beyond),
-          hint: "Load the model with the adapter's own tokenizer (model.addTokens).",
+          hint: "Load the model with the adapter's tokenizer (model.addTokens).",
         };
   if (problem === null) return { module, ids, values: tensor as Tensor2D };
   fields.problems.push(problem);
   return null;
 }
 
-/** The stored parameter, or the tied head's weight, that a key of `modules_to_save` or of a bias means. */
+/** Returns the parameter, or the weight of the tied head, to which a key of a saved module or bias refers. */
 function parameterOf(
   model: LanguageModel,
   path: string,
@@ -255,21 +256,22 @@ function rankAndScale(name: string, options: LoraOptions): { readonly rank: numb
   return { rank, scale: loraScale(alpha, rank, options.useRslora) };
 }
 
+/** Creates a layer from its tensors; returns null and adds problems if they are missing or misshapen. */
 function layerOf(
   site: LinearSite,
-  parts: Parts,
+  tensors: LoraTensors,
   options: LoraOptions,
   files: AdapterFiles,
   problems: Problem[],
 ): LoraLayer | null {
   const { rank, scale } = rankAndScale(site.name, options);
-  const key = (part: string): string => `${peftPrefix}${site.name}.${part}`;
+  const key = (ending: string): string => `${peftPrefix}${site.name}.${ending}`;
   const expected: [string, Tensor | undefined, readonly number[]][] = [
-    [key('lora_A.weight'), parts.a, [rank, site.inFeatures]],
-    [key('lora_B.weight'), parts.b, [site.outFeatures, rank]],
+    [key('lora_A.weight'), tensors.a, [rank, site.inFeatures]],
+    [key('lora_B.weight'), tensors.b, [site.outFeatures, rank]],
     ...(options.useDora
       ? [
-          [key('lora_magnitude_vector'), parts.magnitude, [site.outFeatures]] as [
+          [key('lora_magnitude_vector'), tensors.magnitude, [site.outFeatures]] as [
             string,
             Tensor | undefined,
             readonly number[],
@@ -277,9 +279,9 @@ function layerOf(
         ]
       : []),
   ];
-  const found = checkParts(expected, files);
+  const found = checkTensors(expected, files);
   problems.push(...found);
-  const { a, b, magnitude } = parts;
+  const { a, b, magnitude } = tensors;
   if (found.length > 0 || a === undefined || b === undefined) return null;
   const dora =
     options.useDora && magnitude !== undefined
@@ -288,7 +290,7 @@ function layerOf(
   return { site, a: a as Tensor2D, b: b as Tensor2D, scale, scaleTensor: null, dora };
 }
 
-function checkParts(
+function checkTensors(
   expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[],
   files: AdapterFiles,
 ): Problem[] {
@@ -307,13 +309,14 @@ function checkParts(
 }
 
 /**
- * W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocabulary], B [hidden, rank]. PEFT may save W itself with them.
+ * Computes W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocab], B is [hidden, rank]. `savedWeight` is W if PEFT
+ * saved it with the adapter.
  */
 function mergedEmbedding(
   model: LanguageModel,
   name: string,
   savedWeight: Tensor | undefined,
-  parts: Parts,
+  tensors: LoraTensors,
   options: LoraOptions,
   files: AdapterFiles,
   problems: Problem[],
@@ -321,15 +324,15 @@ function mergedEmbedding(
   const { rank, scale } = rankAndScale(name, options);
   const weight = savedWeight ?? model.embeddingSite.weight;
   const [vocabulary = 0, hidden = 0] = weight.shape;
-  const found = checkParts(
+  const found = checkTensors(
     [
-      [`${peftPrefix}${name}.lora_embedding_A`, parts.a, [rank, vocabulary]],
-      [`${peftPrefix}${name}.lora_embedding_B`, parts.b, [hidden, rank]],
+      [`${peftPrefix}${name}.lora_embedding_A`, tensors.a, [rank, vocabulary]],
+      [`${peftPrefix}${name}.lora_embedding_B`, tensors.b, [hidden, rank]],
     ],
     files,
   );
   problems.push(...found);
-  const { a, b } = parts;
+  const { a, b } = tensors;
   if (found.length > 0 || a === undefined || b === undefined) return null;
   if (options.useDora) {
     problems.push({

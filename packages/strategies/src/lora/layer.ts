@@ -19,7 +19,7 @@ import type { LinearForward, LinearSite } from '@whetstone/core/contract';
 import { adaptedLinear, addLowRank, randomUniform } from '@whetstone/core/ops';
 import type { Random } from '@whetstone/core/random';
 
-/** One adapted linear layer. Tensors may be variables; whoever made them owns them. */
+/** One adapted linear layer. Its tensors may be variables and belong to the caller. */
 export interface LoraLayer {
   readonly site: LinearSite;
   /** [rank, in] */
@@ -27,30 +27,30 @@ export interface LoraLayer {
   /** [out, rank] */
   readonly b: Tensor2D;
   readonly scale: number;
-  /** The scale as a tensor made once, so that no step uploads it again; null where it is 1. */
+  /** The scale as a tensor, so that it is uploaded only once; null if the scale is 1. */
   readonly scaleTensor: Scalar | null;
-  readonly dora: DoraParts | null;
+  readonly dora: DoraTensors | null;
 }
 
-interface DoraParts {
+interface DoraTensors {
   /** [out] */
   readonly magnitude: Tensor1D;
-  /** Σ over the input features of the frozen weight's squares, [out]. */
+  /** Sum of squares of the frozen weight over the input features, [out]. */
   readonly weightSquares: Tensor1D;
 }
 
-/** Dropout of the adapter's input: gives a mask of zeros and 1 / (1 − p), or null outside training. */
+/** Returns a dropout mask for the adapter's input with values 0 and 1 ÷ (1 − p); null outside of training. */
 export type LoraDropout = (tokens: number) => Tensor2D | null;
 
-/** What every layer's mask shares: made once, owned by the attachment. */
+/** Tensors that the masks of all layers share; the attachment owns them. */
 export interface DropoutConstants {
   readonly rate: Scalar;
   readonly gain: Scalar;
 }
 
 /**
- * A dropout mask [tokens, features], made on the device: zeros with probability `rate`, else 1 / (1 − rate). Two
- * numbers of the stream seed it.
+ * Creates a dropout mask [tokens, features] on the device: 0 with probability `rate`, otherwise 1 ÷ (1 − rate). Two
+ * numbers of `random` seed it.
  */
 export function dropoutMask(
   tokens: number,
@@ -62,7 +62,7 @@ export function dropoutMask(
   return mul(cast(greaterEqual(uniform, rate), 'float32'), gain);
 }
 
-/** Σ over the input features of the squares of a site's weight, [out]. The caller owns it. */
+/** Computes the sum of squares of a site's weight over the input features, [out]. The caller owns the result. */
 export function squaresByOutput(site: LinearSite): Tensor1D {
   return tidy(() => sum(square(site.weight), site.fanInFanOut ? 0 : 1));
 }
@@ -71,10 +71,10 @@ const scaled = (layer: Pick<LoraLayer, 'scaleTensor'>, value: Tensor2D): Tensor2
   layer.scaleTensor === null ? value : mul(value, layer.scaleTensor);
 
 /**
- * Row norms of V = W + s·B·A, [out], without forming V: ‖w‖² + sb·(2·W·Aᵀ + sb·A·Aᵀ), row by row. The backward pass
- * takes it for a constant (section 4.3 of the DoRA paper).
+ * Computes the row norms of V = W + s·B·A, [out], without creating V: the root of ‖w‖² + sb·(2·W·Aᵀ + sb·A·Aᵀ) per row.
+ * The backward pass treats the norms as constants (section 4.3 of the DoRA paper).
  */
-function directionNorm(layer: LoraLayer, { weightSquares }: DoraParts): Tensor1D {
+function directionNorm(layer: LoraLayer, { weightSquares }: DoraTensors): Tensor1D {
   const compute = (): Tensor1D => {
     const { a, site } = layer;
     const b = scaled(layer, layer.b);
@@ -85,14 +85,14 @@ function directionNorm(layer: LoraLayer, { weightSquares }: DoraParts): Tensor1D
   return customGrad(() => ({ value: compute(), gradFunc: () => [] }))();
 }
 
-/** x · Aᵀ · s · Bᵀ: the scale sits on the narrow side. */
+/** Computes x · Aᵀ · s · Bᵀ, [tokens, out]. The scale is applied to the smaller matrix. */
 function update(layer: LoraLayer, input: Tensor2D): Tensor2D {
   return matMul(scaled(layer, matMul(input, layer.a, false, true)), layer.b, false, true);
 }
 
 /**
- * The adapted layer. LoRA (Hu et al. 2021): base(x) + s·B·A·x. DoRA (Liu et al. 2024): m / ‖V‖ ∘ V·x + bias with
- * V = W + s·B·A; under dropout, as in PEFT, only what the adapter adds sees the dropped input.
+ * Returns the computation of an adapted layer. LoRA (Hu et al. 2021): base(x) + s·B·A·x. DoRA (Liu et al. 2024):
+ * m ÷ ‖V‖ ∘ V·x + bias with V = W + s·B·A. As in PEFT, dropout applies only to the adapter's contribution.
  */
 export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: LoraDropout | null): LinearForward {
   return (input) => {
@@ -114,8 +114,8 @@ export function adaptedForward(layer: LoraLayer, base: LinearForward, dropout: L
 }
 
 /**
- * W + s·B·A, under DoRA rescaled to its magnitudes, in the layout of the site's weight. `base` in place of W under
- * PiSSA. The caller owns it.
+ * Computes W + s·B·A in the layout of the site's weight; DoRA rescales it to the magnitudes. With PiSSA, `base`
+ * replaces W. The caller owns the result.
  */
 export function mergedWeight(layer: LoraLayer, base: Tensor = layer.site.weight): Tensor2D {
   return tidy(() => {

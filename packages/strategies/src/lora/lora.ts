@@ -41,15 +41,18 @@ import {
 import { peftPrefix } from './from-peft.js';
 import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
 import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
-import { continuedOptions, planContinued, putValues } from './continue-adapter.js';
+import { continuedOptions, planContinued, copyAdapterValues } from './continue-adapter.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { planLora, savedKey, savedParameters } from './plan.js';
-import { ownParameters } from './saved-modules.js';
+import { borrowParameters } from './saved-modules.js';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { findTargets } from './targets.js';
 import { attachTokenRows, tokenModules, tokenRowsKey, type TokenRows } from './token-rows.js';
 
-/** A: Kaiming-uniform with a = √5, which is U(±1/√in), or normal with deviation 1/rank. [rank, in] */
+/**
+ * Returns the initial A, [rank, in]: Kaiming-uniform with a = √5, which is U(±1 ÷ √in), or normal with deviation 1 ÷
+ * rank.
+ */
 function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWeights'], seed: number): Tensor2D {
   const random = createRandom(seed, `lora_A ${site.name}`);
   const bound = 1 / Math.sqrt(site.inFeatures);
@@ -57,16 +60,16 @@ function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWei
   return tensor2d(fillFloat32(rank * site.inFeatures, draw), [rank, site.inFeatures]);
 }
 
-/** One constant tensor for each number, owned together. */
+/** Creates a cache of constant tensors by value. */
 function createConstants(): { get(value: number): Scalar; dispose(): void } {
   const made = new Map<number, Scalar>();
   return {
     get: (value) => {
       const present = made.get(value);
       if (present !== undefined) return present;
-      const fresh = keep(scalar(value));
-      made.set(value, fresh);
-      return fresh;
+      const created = keep(scalar(value));
+      made.set(value, created);
+      return created;
     },
     dispose: () => {
       for (const tensor of made.values()) tensor.dispose();
@@ -75,32 +78,32 @@ function createConstants(): { get(value: number): Scalar; dispose(): void } {
 }
 
 /**
- * The tokens whose rows are trained: those asked for, else those that were added, unless the whole embedding is
- * trained.
+ * Returns the tokens whose rows are trained: the configured ones, otherwise the added ones; none if the complete
+ * embedding is trained.
  */
 function trainedTokens(
   model: LanguageModel,
   { trainableTokenIndices }: LoraOptions,
   saved: ReadonlyMap<string, Variable>,
 ): readonly number[] {
-  const isWhole = saved.has(`${model.embeddingSite.name}.weight`);
-  if (isWhole && (trainableTokenIndices?.length ?? 0) > 0) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The whole embedding is trained, and single tokens of it besides.', {
+  const trainsEmbedding = saved.has(`${model.embeddingSite.name}.weight`);
+  if (trainsEmbedding && (trainableTokenIndices?.length ?? 0) > 0) {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'modulesToSave already trains the complete embedding.', {
       place: { path: 'strategy.options.trainableTokenIndices' },
-      hint: 'Leave out trainableTokenIndices, or the embedding in modulesToSave.',
+      hint: 'Remove trainableTokenIndices, or the embedding from modulesToSave.',
     });
   }
   const beyond = trainableTokenIndices?.find((id) => id >= model.vocabularySize);
   if (beyond !== undefined)
-    throw new WhetstoneError('CONFIG_INVALID', 'A token to be trained is outside of the vocabulary.', {
+    throw new WhetstoneError('CONFIG_INVALID', 'A token in trainableTokenIndices is outside of the vocabulary.', {
       place: { path: 'strategy.options.trainableTokenIndices' },
       expected: `ids below ${model.vocabularySize}`,
       found: String(beyond),
     });
-  return isWhole ? [] : (trainableTokenIndices ?? model.addedTokens);
+  return trainsEmbedding ? [] : (trainableTokenIndices ?? model.addedTokens);
 }
 
-/** Attaches a fresh LoRA adapter: the base is frozen, the adapter starts as the identity. */
+/** Attaches a new LoRA adapter. The base is frozen. Unless PiSSA is used, the adapter has no effect at first. */
 function attachLora(
   model: LanguageModel,
   options: LoraOptions,
@@ -116,7 +119,7 @@ function attachLora(
   const randoms = new Map<string, Random>();
   const pissaStarts = new Map<string, PissaStart>();
   const layers: LoraLayer[] = [];
-  const own = <T extends Tensor>(name: string, initial: T): T => {
+  const createTrainable = <T extends Tensor>(name: string, initial: T): T => {
     const made = variable(initial, true);
     initial.dispose();
     trainable.set(name, made);
@@ -125,7 +128,7 @@ function attachLora(
   };
   const dropoutOf = (site: LinearSite): LoraDropout | null => {
     if (options.dropout === 0) return null;
-    // Workers see other samples at a time: they drop other features.
+    // Workers use different streams, because they process different samples.
     const random = createRandom(
       seed,
       worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`,
@@ -145,18 +148,21 @@ function attachLora(
       pissaStarts.set(site.name, pissa);
       undo.push(pissa.dispose);
     }
-    const a = own(
+    const a = createTrainable(
       `${key}.lora_A.weight`,
       pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a),
     );
-    const b = own(`${key}.lora_B.weight`, pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b));
+    const b = createTrainable(
+      `${key}.lora_B.weight`,
+      pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b),
+    );
     let dora: LoraLayer['dora'] = null;
     if (options.useDora) {
       const weightSquares = squaresByOutput(site);
       undo.push(() => weightSquares.dispose());
       dora = {
         weightSquares,
-        magnitude: own<Tensor1D>(
+        magnitude: createTrainable<Tensor1D>(
           `${key}.lora_magnitude_vector`,
           tidy(() => sqrt(weightSquares)),
         ),
@@ -167,7 +173,7 @@ function attachLora(
     const dropout = dropoutOf(site);
     undo.push(site.wrap((base) => adaptedForward(layer, base, dropout)));
   }
-  const saved = ownParameters(model, savedNames, true);
+  const saved = borrowParameters(model, savedNames, true);
   undo.push(saved.dispose);
   const tokenIds = trainedTokens(model, options, saved.parameters);
   const below = frozenLayersBelow(model, [
@@ -187,7 +193,7 @@ function attachLora(
           const rows = tidy(() =>
             gather(model.parameters.get(`${module}.weight`) as unknown as Tensor2D, tensor1d([...tokenIds], 'int32')),
           );
-          return { module, ids: tokenIds, values: own(peftPrefix + tokenRowsKey(module), rows) };
+          return { module, ids: tokenIds, values: createTrainable(peftPrefix + tokenRowsKey(module), rows) };
         });
   undo.push(attachTokenRows(model, tokenRows));
 
@@ -219,7 +225,7 @@ function attachLora(
     trainable,
     ...(loraPlusRatio === null
       ? {}
-      : { learningRateScale: (name: string) => (isFast(name, trainable) ? loraPlusRatio : 1) }),
+      : { learningRateScale: (name: string) => (hasRaisedRate(name, trainable) ? loraPlusRatio : 1) }),
     effectiveWeights: () =>
       new Map<string, EffectiveWeight>([
         ...layers.map(
@@ -249,9 +255,13 @@ function attachLora(
       for (const [name, start] of pissaStarts) {
         const [a, b] = [tensors.get(`${name}.pissa_A`), tensors.get(`${name}.pissa_B`)];
         if (a === undefined || b === undefined)
-          throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the first matrices of a PiSSA layer.', {
-            place: { tensor: name },
-          });
+          throw new WhetstoneError(
+            'CHECKPOINT_INVALID',
+            'The checkpoint lacks the initial matrices of a PiSSA layer.',
+            {
+              place: { tensor: name },
+            },
+          );
         start.replaceStart(a, b);
       }
     },
@@ -262,9 +272,9 @@ function attachLora(
       if (!merged.untiesHead) return;
       throw new WhetstoneError(
         'CONFIG_CONFLICT',
-        'The adapter trains the head apart from the embedding that it shares its weight with: the two cannot ' +
-          'be one matrix again.',
-        { place: { path: 'strategy.options.modulesToSave' }, hint: 'Leave the head out of modulesToSave.' },
+        'The adapter trains the head separately from the embedding with which it shares a weight, so they cannot ' +
+          'be merged into one matrix.',
+        { place: { path: 'strategy.options.modulesToSave' }, hint: 'Remove the head from modulesToSave.' },
       );
     },
     dispose: () => {
@@ -278,13 +288,13 @@ function attachLora(
 }
 
 /**
- * Whether LoRA+ raises a parameter's rate: PEFT's `create_loraplus_optimizer` counts all vectors (biases, norms, DoRA's
- * magnitudes) to the group of B.
+ * Returns whether LoRA+ raises the learning rate of a parameter. As in PEFT's `create_loraplus_optimizer`, that applies
+ * to B and to all vectors (biases, norms, DoRA's magnitudes).
  */
-const isFast = (name: string, trainable: ReadonlyMap<string, Variable>): boolean =>
+const hasRaisedRate = (name: string, trainable: ReadonlyMap<string, Variable>): boolean =>
   name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
 
-/** Worker 0 has saved its generators; the others go on from these by ways of their own. */
+/** Restores the dropout generators. Only worker 0 saves its states; the other workers derive theirs from them. */
 function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerRank): void {
   const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
   for (const [name, random] of randoms) {
@@ -300,13 +310,13 @@ function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { ra
   }
 }
 
-/** Low-rank adaptation of linear layers; see {@link LoraOptions}. */
+/** Creates the strategy `lora`: low-rank adaptation of linear layers; see {@link LoraOptions}. */
 export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
   const resolved = { ...defaultLoraOptions, ...options };
   if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA exclude each other.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA cannot be combined.', {
       place: { path: 'strategy.options' },
-      hint: 'Leave out useDora, or initLoraWeights.',
+      hint: 'Remove useDora or initLoraWeights.',
     });
   }
   const { adapter } = resolved;
@@ -320,7 +330,7 @@ export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
           const options = continuedOptions(resolved, files);
           planContinued(model, options, files);
           const attachment = attachLora(model, options, run.seed, run.modelFolder, run.worker);
-          putValues(attachment.trainable, files);
+          copyAdapterValues(attachment.trainable, files);
           return attachment;
         }),
     };

@@ -2,7 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 
 const names = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 } as const;
 
-/** Options of `lora`: PEFT's names in camelCase, with PEFT's defaults where it has them. */
+/** Options of `lora`: PEFT's names in camelCase, with PEFT's defaults. */
 export const loraConfigSchema = {
   type: 'object',
   properties: {
@@ -11,26 +11,26 @@ export const loraConfigSchema = {
       type: 'number',
       exclusiveMinimum: 0,
       default: 8,
-      description: 'The update is scaled by alpha / rank, or alpha / √rank under rsLoRA.',
+      description: 'Scale of the update: alpha ÷ rank, or alpha ÷ √rank with rsLoRA.',
     },
     dropout: {
       type: 'number',
       minimum: 0,
       exclusiveMaximum: 1,
       default: 0,
-      description: "Dropout of the adapter's input while training.",
+      description: "Dropout rate of the adapter's input in training.",
     },
     targetModules: {
       anyOf: [{ type: 'string', minLength: 1 }, names],
       default: 'all-linear',
       description:
-        'Names (equal, or the end of the path after a dot), a regular expression for whole paths, or ' +
-        '`all-linear`: every linear layer but the output layer.',
+        'Module names (the full path, or its end after a dot), a regular expression for full paths, or ' +
+        '`all-linear`: every linear layer except the output layer.',
     },
     excludeModules: {
       anyOf: [{ type: 'string', minLength: 1 }, names, { type: 'null' }],
       default: null,
-      description: 'Modules to leave out; matched as targetModules.',
+      description: 'Modules that are not adapted; matched like targetModules.',
     },
     layersToTransform: {
       anyOf: [
@@ -39,60 +39,69 @@ export const loraConfigSchema = {
         { type: 'null' },
       ],
       default: null,
-      description: 'Only these layers, 0-based; for targetModules given as names.',
+      description: 'Indices of the layers to adapt, 0-based; only if targetModules are names.',
     },
     layersPattern: {
       anyOf: [{ type: 'string' }, names, { type: 'null' }],
       default: null,
-      description: 'Name of the list of layers, where it is not found by itself.',
+      description: 'Name of the list of layers, if it is not detected automatically.',
     },
     rankPattern: {
       type: 'object',
       additionalProperties: { type: 'integer', minimum: 1 },
       default: {},
-      description: 'Other ranks by module: name or regular expression → rank.',
+      description: 'Ranks of particular modules: name or regular expression → rank.',
     },
     alphaPattern: {
       type: 'object',
       additionalProperties: { type: 'number', exclusiveMinimum: 0 },
       default: {},
-      description: 'Other alphas by module.',
+      description: 'Alphas of particular modules: name or regular expression → alpha.',
     },
     modulesToSave: {
       anyOf: [names, { type: 'null' }],
       default: null,
-      description: 'Modules to train whole and save with the adapter, as `lm_head` or `embed_tokens`.',
+      description: 'Modules to train completely and save with the adapter, such as `lm_head` or `embed_tokens`.',
     },
     trainableTokenIndices: {
       anyOf: [{ type: 'array', items: { type: 'integer', minimum: 0 }, uniqueItems: true }, { type: 'null' }],
       default: null,
       description:
-        'Tokens whose embeddings are trained besides (and their rows of an untied head); null: those of ' +
+        'Tokens whose embeddings are also trained, and their rows of an untied head. null: the tokens of ' +
         'model.addTokens.',
     },
-    useRslora: { type: 'boolean', default: false, description: 'Scale by alpha / √rank (Kalajdzievski 2023).' },
-    useDora: { type: 'boolean', default: false, description: 'Learn magnitude and direction apart (Liu et al. 2024).' },
-    bias: { enum: ['none', 'all', 'lora_only'], default: 'none', description: 'Which biases to train.' },
+    useRslora: { type: 'boolean', default: false, description: 'Scale by alpha ÷ √rank (rsLoRA, Kalajdzievski 2023).' },
+    useDora: {
+      type: 'boolean',
+      default: false,
+      description: 'Train magnitude and direction separately (DoRA, Liu et al. 2024).',
+    },
+    bias: {
+      enum: ['none', 'all', 'lora_only'],
+      default: 'none',
+      description: 'Which biases to train: none, all, or those of the adapted modules.',
+    },
     initLoraWeights: {
       enum: [true, 'gaussian', 'pissa'],
       default: true,
       description:
-        'true: Kaiming-uniform A and zero B; gaussian: normal A with deviation 1/rank; pissa: principal ' +
-        'singular values.',
+        'true: Kaiming-uniform A and zero B. gaussian: normal A with deviation 1 ÷ rank. pissa: the principal ' +
+        'singular vectors of the weight (Meng et al. 2024).',
     },
     adapter: {
       type: ['string', 'null'],
       minLength: 1,
       default: null,
       description:
-        "Folder of an adapter to train on, PEFT's or mlx-lm's: it decides rank, alpha, targets and the like.",
+        'Folder of an adapter whose training continues, written by PEFT or mlx-lm. It decides rank, alpha and targets.',
     },
     loraPlusRatio: {
       type: ['number', 'null'],
       exclusiveMinimum: 0,
       default: null,
       description:
-        'Learning rate of B, and of vectors (biases, norms, magnitudes), over that of A (LoRA+, Hayou et al. 2024).',
+        'Ratio of the learning rate of B and of vectors (biases, norms, magnitudes) to that of A (LoRA+, Hayou et ' +
+        'al. 2024).',
     },
   },
   additionalProperties: false,
@@ -116,7 +125,7 @@ export interface LoraOptions {
   readonly bias: 'none' | 'all' | 'lora_only';
   readonly initLoraWeights: true | 'gaussian' | 'pissa';
   readonly loraPlusRatio: number | null;
-  /** Absolute folder of an adapter to train on; it decides what would else be given here. */
+  /** Absolute path of an adapter whose training continues; it decides most other options. */
   readonly adapter: string | null;
 }
 
@@ -140,12 +149,16 @@ export const defaultLoraOptions: LoraOptions = {
   adapter: null,
 };
 
-/** Scale of the update: alpha / r, or alpha / √r under rsLoRA. */
+/** Returns the scale of the update: alpha ÷ rank, or alpha ÷ √rank with rsLoRA. */
 export function loraScale(alpha: number, rank: number, useRslora: boolean): number {
   return useRslora ? alpha / Math.sqrt(rank) : alpha / rank;
 }
 
-/** Compiles a pattern of the options, or says which one is no regular expression. */
+/**
+ * Compiles a regular expression of the options.
+ *
+ * @throws CONFIG_INVALID with the path of the option if it is invalid.
+ */
 export function compilePattern(source: string, path: string): RegExp {
   try {
     return new RegExp(source);
@@ -159,8 +172,8 @@ export function compilePattern(source: string, path: string): RegExp {
 }
 
 /**
- * The value that `patterns` give a module: the first key that equals the path or matches its end after a dot, as PEFT
- * does it.
+ * Returns the value of the first pattern that matches the module's path or its end after a dot, as PEFT does;
+ * `otherwise` if none matches.
  */
 export function valueByPattern(
   patterns: Readonly<Record<string, number>>,

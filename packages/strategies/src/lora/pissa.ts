@@ -18,23 +18,25 @@ import type { LoraOptions } from './options.js';
 import { principalComponents } from './principal-components.js';
 
 /**
- * PiSSA's start of one layer (Meng et al. 2024): A and B hold the principal part of W, the base computes with what is
- * left of it.
+ * The initial state of a PiSSA layer (Meng et al. 2024): A and B contain the principal components of W, and the base
+ * computes with the residual.
  */
 export interface PissaStart {
   /**
-   * [rank, in] and [out, rank], as they were at the start: adapters are told apart from the original weight by them.
+   * The initial A [rank, in] and B [out, rank]. The exported adapter is the difference from them.
    */
   readonly a: Tensor2D;
   readonly b: Tensor2D;
-  /** What the base computes with, in the layout of the site's weight. */
+  /** The weight with which the base computes, in the layout of the site's weight. */
   readonly residual: Tensor2D;
-  /** Replaces A₀ and B₀, and with them the residual (from a checkpoint). The tensors stay the caller's. */
+  /** Replaces A₀ and B₀ by those of a checkpoint and computes the residual again. The caller keeps the tensors. */
   replaceStart(a: Tensor, b: Tensor): void;
   dispose(): void;
 }
 
-/** Makes the start, with a rank that the layer has, and puts the residual W − s·B₀·A₀ in the weight's place. */
+/**
+ * Computes the initial state and replaces the site's weight by the residual W − s·B₀·A₀. The rank must fit the layer.
+ */
 export function startPissa(site: LinearSite, rank: number, scale: number, seed: number): PissaStart {
   const oriented = tidy(() =>
     site.fanInFanOut ? transpose(site.weight as unknown as Tensor2D) : (clone(site.weight) as Tensor2D),
@@ -62,7 +64,7 @@ export function startPissa(site: LinearSite, rank: number, scale: number, seed: 
       }),
     );
   let residual = residualOf();
-  const putBack = site.replaceWeight(() => residual);
+  const restoreWeight = site.replaceWeight(() => residual);
   return {
     get a() {
       return a;
@@ -80,15 +82,15 @@ export function startPissa(site: LinearSite, rank: number, scale: number, seed: 
       residual = residualOf();
     },
     dispose: () => {
-      putBack();
+      restoreWeight();
       for (const tensor of [a, b, residual]) tensor.dispose();
     },
   };
 }
 
 /**
- * A trained PiSSA layer as LoRA on the original weight, of twice the rank: s·(B·A − B₀·A₀) = s·[B, −B₀]·[A; A₀]. The
- * caller owns both.
+ * Converts a trained PiSSA layer to LoRA of twice the rank on the original weight: s·(B·A − B₀·A₀) = s·[B, −B₀]·[A;
+ * A₀]. The caller owns the result.
  */
 export function pissaAsLora(
   start: PissaStart,
@@ -98,7 +100,7 @@ export function pissaAsLora(
   return tidy(() => ({ a: concat([a, start.a], 0), b: concat([b, neg(start.b)], 1) }));
 }
 
-/** The options under which {@link pissaAsLora} has the same scale: twice the rank everywhere. */
+/** Returns the options for {@link pissaAsLora}: twice the ranks, and alphas that give the same scale. */
 export function pissaOptionsAsLora(options: LoraOptions): LoraOptions {
   const { useRslora } = options;
   const times = (patterns: Readonly<Record<string, number>>, factor: number): Record<string, number> =>

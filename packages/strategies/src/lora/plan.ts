@@ -5,13 +5,14 @@ import { findSavedModules } from './saved-modules.js';
 import { findTargets } from './targets.js';
 import { tokenModules, tokenRowsKey } from './token-rows.js';
 
+/** Returns the names of the biases that are trained. */
 function biasNames(model: ModelOutline, targets: readonly LinearSiteOutline[], bias: LoraOptions['bias']): string[] {
   if (bias === 'none') return [];
   const adapted = new Set(targets.map((site) => `${site.name}.bias`));
   return [...model.parameters.keys()].filter((name) => (bias === 'all' ? name.endsWith('.bias') : adapted.has(name)));
 }
 
-/** Names in the model of the parameters that an adapter trains whole: `modulesToSave` and biases. */
+/** Returns the names of the model's parameters that an adapter trains directly: `modulesToSave` and biases. */
 export function savedParameters(
   model: ModelOutline,
   targets: readonly LinearSiteOutline[],
@@ -20,13 +21,20 @@ export function savedParameters(
   return [...findSavedModules(model, options.modulesToSave ?? []), ...biasNames(model, targets, options.bias)];
 }
 
-/** The key of a whole parameter in the adapter's file. PEFT finds the bias of an adapted layer one level deeper. */
+/**
+ * Returns the key of such a parameter in the adapter's file. In PEFT, the bias of an adapted layer is one level deeper.
+ */
 export function savedKey(name: string, targets: readonly LinearSiteOutline[]): string {
   const isAdaptedBias = targets.some((site) => name === `${site.name}.bias`);
   return peftPrefix + (isAdaptedBias ? name.replace(/\.bias$/, '.base_layer.bias') : name);
 }
 
-/** What a LoRA adapter would train of a model. @throws STRATEGY_TARGETS_NOTHING, CONFIG_INVALID */
+/**
+ * Returns the plan of a LoRA adapter.
+ *
+ * @throws STRATEGY_TARGETS_NOTHING if an option matches no module.
+ * @throws CONFIG_INVALID if a pattern is invalid or the rank is too large for PiSSA.
+ */
 export function planLora(model: ModelOutline, options: LoraOptions): StrategyPlan {
   const targets = findTargets(model, options);
   const trainable = new Map<string, readonly number[]>();
@@ -54,11 +62,11 @@ export function planLora(model: ModelOutline, options: LoraOptions): StrategyPla
 }
 
 function checkPissaRank(name: string, rank: number, inFeatures: number, outFeatures: number): void {
-  const most = Math.min(inFeatures, outFeatures);
-  if (rank <= most) return;
-  throw new WhetstoneError('CONFIG_INVALID', 'PiSSA needs a rank no larger than the layer.', {
+  const maxRank = Math.min(inFeatures, outFeatures);
+  if (rank <= maxRank) return;
+  throw new WhetstoneError('CONFIG_INVALID', 'The rank is too large for PiSSA: it exceeds the size of a layer.', {
     place: { path: 'strategy.options.rank' },
-    expected: `at most ${most} for ${name}`,
+    expected: `at most ${maxRank} for ${name}`,
     found: String(rank),
   });
 }

@@ -2,12 +2,12 @@ import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
 import { loraConfigSchema } from './options.js';
 
-/** The strategy `lora`: low-rank adapters on linear layers (Hu et al. 2021). */
+/** The strategy `lora`: low-rank adapters of linear layers (Hu et al. 2021). */
 export const lora = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'lora',
-  description: 'Low-rank adapters on linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
+  description: 'Trains low-rank adapters of linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
   configSchema: loraConfigSchema,
   create: async ({ adapter, ...options }, { baseFolder }) => {
     const { loraStrategy } = await import('./lora.js');

@@ -10,7 +10,7 @@ describe('principalComponents', () => {
     await ready();
   });
 
-  /** A matrix with singular values 2⁻ⁱ in random directions, up to the loss of orthogonality of random vectors. */
+  /** Returns a matrix with singular values of about 2⁻ⁱ in random, nearly orthogonal directions. */
   const decaying = (rows: number, columns: number): Tensor2D => {
     const random = createRandom(5);
     return tidy(() => {
@@ -37,7 +37,7 @@ describe('principalComponents', () => {
     [7, 10],
     [90, 70],
     [70, 120],
-  ])('finds orthonormal directions and what W does to them, %i × %i', (rows, columns) => {
+  ])('finds orthonormal singular vectors and their singular values, %i × %i', (rows, columns) => {
     const before = memory().numTensors;
     const weight = decaying(rows, columns);
     const rank = 5;
@@ -50,7 +50,7 @@ describe('principalComponents', () => {
           product += (left[row * rank + one] ?? NaN) * (left[row * rank + other] ?? NaN);
         expect(product).toBeCloseTo(one === other ? 1 : 0, 4);
       }
-      // W·v = σ·u is what makes them singular vectors.
+      // The definition of singular vectors: W·v = σ·u.
       for (let row = 0; row < rows; row += 1) {
         let image = 0;
         for (let column = 0; column < columns; column += 1)

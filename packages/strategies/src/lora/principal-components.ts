@@ -2,14 +2,14 @@ import { matMul, tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { Matrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
 import type { Random } from '@whetstone/core/random';
 
-/** The `rank` largest singular triplets of a matrix: left [rows, rank], values, right [rank, columns]; row-major. */
+/** The largest singular triplets of a matrix: left [rows, rank], values [rank], right [rank, columns]; row-major. */
 export interface PrincipalComponents {
   readonly left: Float32Array;
   readonly values: Float32Array;
   readonly right: Float32Array;
 }
 
-/** Below this size the whole decomposition is made. */
+/** Up to this size, the full decomposition is computed. */
 const exactSize = 64;
 const oversampling = 16;
 const iterations = 12;
@@ -17,13 +17,13 @@ const iterations = 12;
 const toMatrix = (values: ArrayLike<number>, rows: number, columns: number): Matrix =>
   Matrix.from1DArray(rows, columns, Array.from(values));
 const hostMatrix = (value: Tensor2D): Matrix => toMatrix(value.dataSync(), value.shape[0], value.shape[1]);
-/** An orthonormal basis of the columns. */
+/** Returns an orthonormal basis of the columns. */
 const orthonormal = (matrix: Matrix): Matrix =>
   new QrDecomposition(matrix).orthogonalMatrix.subMatrix(0, matrix.rows - 1, 0, matrix.columns - 1);
 const deviceMatrix = (matrix: Matrix): Tensor2D =>
   tensor2d(Float32Array.from(matrix.to1DArray()), [matrix.rows, matrix.columns]);
 
-/** A product computed by the backend, on the host. */
+/** Computes a product on the backend and returns it as a host matrix. */
 function onDevice(product: () => Tensor2D): Matrix {
   const result = tidy(product);
   const matrix = hostMatrix(result);
@@ -32,8 +32,8 @@ function onDevice(product: () => Tensor2D): Matrix {
 }
 
 /**
- * Principal components of `weight` [rows, columns]: exact for small matrices, else by randomised subspace iteration
- * (Halko, Martinsson and Tropp 2011), whose large products run on the backend.
+ * Computes the principal components of `weight` [rows, columns]. Small matrices are decomposed exactly, larger ones by
+ * randomised subspace iteration (Halko, Martinsson and Tropp 2011), whose large products run on the backend.
  */
 export function principalComponents(weight: Tensor2D, rank: number, random: Random): PrincipalComponents {
   const [rows, columns] = weight.shape;
@@ -50,7 +50,7 @@ export function principalComponents(weight: Tensor2D, rank: number, random: Rand
   return takeLargest(projected, basis, rank);
 }
 
-/** The largest triplets of `matrix`, or of `basis · matrix` where a basis is given. */
+/** Returns the largest triplets of `matrix`, or of `basis · matrix` if `basis` is not null. */
 function takeLargest(matrix: Matrix, basis: Matrix | null, rank: number): PrincipalComponents {
   const { leftSingularVectors, diagonal, rightSingularVectors } = new SingularValueDecomposition(matrix, {
     autoTranspose: true,

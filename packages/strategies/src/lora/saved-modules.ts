@@ -3,32 +3,36 @@ import { WhetstoneError, type LanguageModel, type ModelOutline } from '@whetston
 import { rememberValue, unfreeze } from '../support/unfreeze.js';
 import { matchesName } from './targets.js';
 
-/** Parameters of the base model that an adapter trains whole, by their name in the model. */
+/** Parameters of the base model that an adapter trains or replaces, by their name in the model. */
 export interface SavedModules {
   readonly parameters: ReadonlyMap<string, Variable>;
-  /** Puts everything back as it was. */
+  /** Restores the original values. */
   dispose(): void;
 }
 
-/** True where the parameter belongs to a module of one of these names, or to a part of it. */
+/** Returns whether the parameter belongs to one of the modules or to a submodule of one. */
 export function belongsTo(parameter: string, modules: readonly string[]): boolean {
-  const parts = parameter.split('.');
-  return parts.some((_, length) => length > 0 && matchesName(parts.slice(0, length).join('.'), modules));
+  const segments = parameter.split('.');
+  return segments.some((_, length) => length > 0 && matchesName(segments.slice(0, length).join('.'), modules));
 }
 
-/** Names in the model of the parameters that `modulesToSave` means, a tied head's included. */
+/**
+ * Returns the names of the model's parameters that `modulesToSave` matches, including that of a tied head.
+ *
+ * @throws STRATEGY_TARGETS_NOTHING if a name matches no module.
+ */
 export function findSavedModules(model: ModelOutline, modulesToSave: readonly string[]): string[] {
   const tied = [...model.linearSites.values()]
     .map((site) => `${site.name}.weight`)
     .filter((name) => !model.parameters.has(name));
   const candidates = [...model.parameters.keys(), ...tied];
-  const lost = modulesToSave.filter((module) => !candidates.some((name) => belongsTo(name, [module])));
-  if (lost.length > 0) {
+  const unmatched = modulesToSave.filter((module) => !candidates.some((name) => belongsTo(name, [module])));
+  if (unmatched.length > 0) {
     const modules = [...new Set(candidates.map((name) => name.replace(/\.[^.]*$/, '').replace(/\.\d+\./, '.*.')))];
-    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'modulesToSave matches nothing in the model.', {
+    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Names in modulesToSave match no module of the model.', {
       place: { path: 'strategy.options.modulesToSave' },
       expected: `one or more of: ${modules.join(', ')}`,
-      found: lost.join(', '),
+      found: unmatched.join(', '),
       details: { modules: candidates },
     });
   }
@@ -36,8 +40,8 @@ export function findSavedModules(model: ModelOutline, modulesToSave: readonly st
 }
 
 /**
- * `modules_to_save` for PEFT, which takes every module whose path ends with one of the names, `input_layernorm` for
- * `norm` too: where that would be more than is meant, whole paths.
+ * Returns `modules_to_save` for PEFT, which matches every module whose path ends with a name: `norm` also matches
+ * `input_layernorm`. If a name would match too many modules, their full paths are listed instead.
  */
 export function describeSavedModules(model: LanguageModel, modulesToSave: readonly string[]): string[] {
   const modules = [
@@ -48,32 +52,32 @@ export function describeSavedModules(model: LanguageModel, modulesToSave: readon
     ),
   ];
   return modulesToSave.flatMap((key) => {
-    const meant = modules.filter((module) => belongsTo(`${module}.weight`, [key]));
+    const selected = modules.filter((module) => belongsTo(`${module}.weight`, [key]));
     const found = modules.filter((module) => module.endsWith(key));
-    return found.every((module) => meant.includes(module)) ? [key] : meant;
+    return found.every((module) => selected.includes(module)) ? [key] : selected;
   });
 }
 
 /**
- * Makes the named parameters an adapter's own. They are trained in place, and their first values put back at the end. A
- * tied head gets a weight of its own, and a head tied to an embedding that is trained keeps the embedding's first
- * value, as in PEFT.
+ * Gives an adapter the named parameters of the model. They are changed in place; `dispose` restores their original
+ * values. As in PEFT, a named tied head gets a separate weight. If only the embedding is named, the tied head keeps the
+ * original value.
  */
-export function ownParameters(model: LanguageModel, names: readonly string[], trainable: boolean): SavedModules {
+export function borrowParameters(model: LanguageModel, names: readonly string[], trainable: boolean): SavedModules {
   const parameters = new Map<string, Variable>();
   const undo: (() => void)[] = [];
   for (const name of names) {
     const stored = model.parameters.get(name);
     if (stored === undefined) {
       const site = model.linearSites.get(name.replace(/\.weight$/, ''));
-      if (site === undefined) throw new WhetstoneError('INTERNAL', `No parameter ${name}.`);
-      const own = variable(site.weight as unknown as Tensor2D, trainable);
-      const putBack = site.replaceWeight(() => own);
+      if (site === undefined) throw new WhetstoneError('INTERNAL', `The model has no parameter ${name}.`);
+      const separate = variable(site.weight as unknown as Tensor2D, trainable);
+      const restoreWeight = site.replaceWeight(() => separate);
       undo.push(() => {
-        putBack();
-        own.dispose();
+        restoreWeight();
+        separate.dispose();
       });
-      parameters.set(name, own as Variable);
+      parameters.set(name, separate as Variable);
       continue;
     }
     const { original, restore } = rememberValue(stored);

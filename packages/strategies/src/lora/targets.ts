@@ -8,7 +8,7 @@ type TargetOptions = Pick<
   'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'
 >;
 
-/** True where `name` is one of the keys or ends with one after a dot: how PEFT matches lists of modules. */
+/** Returns whether `name` is one of the keys, or ends with one after a dot, as PEFT matches lists of modules. */
 export function matchesName(name: string, keys: readonly string[]): boolean {
   return keys.some((key) => name === key || name.endsWith(`.${key}`));
 }
@@ -23,7 +23,7 @@ function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptio
   )
     return true;
   if (Array.isArray(excludeModules) && matchesName(name, excludeModules as readonly string[])) return true;
-  // A module that is trained whole never gets an adapter too.
+  // A module that is trained completely does not get an adapter.
   return (modulesToSave ?? []).some((key) =>
     compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name),
   );
@@ -45,10 +45,10 @@ function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
 }
 
 /**
- * The linear layers that the options mean, in the model's order; PEFT's rules for `target_modules`, `exclude_modules`,
+ * Returns the target modules in the model's order, with PEFT's rules for `target_modules`, `exclude_modules`,
  * `layers_to_transform` and `modules_to_save`.
  *
- * @throws STRATEGY_TARGETS_NOTHING where a name, or everything together, matches nothing; it lists what exists.
+ * @throws STRATEGY_TARGETS_NOTHING if a name, or all options together, match no layer; lists the existing names.
  */
 export function findTargets<S extends LinearSiteOutline>(
   model: { readonly linearSites: ReadonlyMap<string, S> },
@@ -57,14 +57,14 @@ export function findTargets<S extends LinearSiteOutline>(
   const sites = [...model.linearSites.values()];
   const found = sites.filter((site) => isTargeted(site, options));
   const { targetModules } = options;
-  const lost =
+  const unmatched =
     typeof targetModules === 'string'
       ? []
       : targetModules.filter((key) => !sites.some((site) => matchesName(site.name, [key])));
-  if (found.length > 0 && lost.length === 0) return found;
+  if (found.length > 0 && unmatched.length === 0) return found;
 
   const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
-  const problems: Problem[] = lost.map((key) => {
+  const problems: Problem[] = unmatched.map((key) => {
     const close = closestOf(key, endings);
     return {
       message: 'No linear layer has this name.',
@@ -75,9 +75,9 @@ export function findTargets<S extends LinearSiteOutline>(
   });
   throw new WhetstoneError(
     'STRATEGY_TARGETS_NOTHING',
-    lost.length > 0
-      ? 'Some of targetModules match nothing in the model.'
-      : 'The targets of LoRA match nothing in the model.',
+    unmatched.length > 0
+      ? 'Names in targetModules match no linear layer of the model.'
+      : 'The options select no linear layer of the model.',
     {
       place: { path: 'strategy.options.targetModules' },
       expected: `one or more of: ${endings.join(', ')}; or "all-linear"`,
@@ -88,7 +88,7 @@ export function findTargets<S extends LinearSiteOutline>(
   );
 }
 
-/** The candidate with the fewest edits, where at most two in five characters differ. */
+/** Returns the candidate with the smallest edit distance; null if more than 40 % of the characters differ. */
 function closestOf(word: string, candidates: readonly string[]): string | null {
   if (candidates.length === 0) return null;
   const candidate = closest(word, candidates);
@@ -96,8 +96,8 @@ function closestOf(word: string, candidates: readonly string[]): string | null {
 }
 
 /**
- * The shortest `target_modules` that mean exactly `targets` in this model: endings such as `q_proj` where they reach no
- * other linear layer, whole paths otherwise.
+ * Returns a short list for `target_modules` that selects exactly `targets`: endings such as `q_proj` if they match no
+ * other linear layer, otherwise full paths.
  */
 export function describeTargets(
   model: { readonly linearSites: ReadonlyMap<string, LinearSiteOutline> },

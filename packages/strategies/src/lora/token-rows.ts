@@ -2,19 +2,19 @@ import { add, keep, matMul, mul, tensor2d, tidy, type Tensor, type Tensor2D } fr
 import { WhetstoneError, type LanguageModel, type ModelOutline } from '@whetstone/core/contract';
 import { rememberValue } from '../support/unfreeze.js';
 
-/** Rows of an embedding, or of a head, that an adapter trains: PEFT's `trainable_token_indices`. */
+/** Rows of the embedding or head that an adapter trains: PEFT's `trainable_token_indices`. */
 export interface TokenRows {
-  /** The module, as `model.embed_tokens` or `lm_head`. */
+  /** Path of the module, such as `model.embed_tokens` or `lm_head`. */
   readonly module: string;
   readonly ids: readonly number[];
-  /** [ids, hidden]; what stands in the place of the stored rows. */
+  /** The values that replace the stored rows, [ids, hidden]. */
   readonly values: Tensor2D;
 }
 
-/** Key of the rows of a module in PEFT's file, after its prefix. */
+/** Returns the key of a module's rows in PEFT's file, without PEFT's prefix. */
 export const tokenRowsKey = (module: string): string => `${module}.token_adapter.trainable_tokens_delta`;
 
-/** Modules whose rows of a token are its own: the embedding, and the head where it is another matrix. */
+/** Returns the modules with a row per token: the embedding, and the head if it is not tied. */
 export function tokenModules(
   model: Pick<ModelOutline, 'linearSites' | 'parameters' | 'embeddingSite'>,
 ): readonly string[] {
@@ -23,7 +23,7 @@ export function tokenModules(
   return [model.embeddingSite.name, ...(isTied ? [] : [head.name])];
 }
 
-/** `trainable_token_indices` of `adapter_config.json`: ids by the last part of each module's path. */
+/** Creates `trainable_token_indices` of `adapter_config.json`: ids by the last segment of each module's path. */
 export function describeTokenRows(
   modules: readonly string[],
   ids: readonly number[],
@@ -31,7 +31,7 @@ export function describeTokenRows(
   return Object.fromEntries(modules.map((module) => [module.slice(module.lastIndexOf('.') + 1), ids]));
 }
 
-/** The table [vocabulary, hidden] with other rows, exactly: differentiable with respect to them. */
+/** Replaces rows of a table [vocab, hidden] exactly; differentiable with respect to the new rows. */
 interface RowReplacer {
   apply(table: Tensor2D, values: Tensor2D): Tensor2D;
   dispose(): void;
@@ -46,7 +46,7 @@ function replacerOf(vocabulary: number, ids: readonly number[]): RowReplacer {
   }
   const [selector, mask] = [keep(tensor2d(chosen, [vocabulary, ids.length])), keep(tensor2d(kept, [vocabulary, 1]))];
   return {
-    // A product with ones and zeros and a sum with zeros round nothing.
+    // Multiplying by 0 and 1 and adding 0 is exact.
     apply: (table, values) => add(mul(table, mask), matMul(selector, values)),
     dispose: () => {
       selector.dispose();
@@ -55,9 +55,7 @@ function replacerOf(vocabulary: number, ids: readonly number[]): RowReplacer {
   };
 }
 
-/**
- * Computes with trained rows in the place of the stored ones, in embedding and head. The result takes them off again.
- */
+/** Makes the embedding and head compute with the given rows. Returns a function that restores the stored rows. */
 export function attachTokenRows(model: LanguageModel, rows: readonly TokenRows[]): () => void {
   const undo: (() => void)[] = [];
   const head = [...model.linearSites.values()].find((site) => site.isOutput);
@@ -80,10 +78,10 @@ export function attachTokenRows(model: LanguageModel, rows: readonly TokenRows[]
   };
 }
 
-/** The module's whole matrix with the trained rows in it. The caller owns it. */
+/** Returns the complete matrix of a module with the trained rows. The caller owns it. */
 export function mergedTable(model: LanguageModel, { module, ids, values }: TokenRows): Tensor2D {
   const table = model.parameters.get(`${module}.weight`);
-  if (table === undefined) throw new WhetstoneError('INTERNAL', `No parameter ${module}.weight.`);
+  if (table === undefined) throw new WhetstoneError('INTERNAL', `The model has no parameter ${module}.weight.`);
   const replacer = replacerOf(table.shape[0] ?? 0, ids);
   try {
     return tidy(() => replacer.apply(table as Tensor as Tensor2D, values));
@@ -93,8 +91,8 @@ export function mergedTable(model: LanguageModel, { module, ids, values }: Token
 }
 
 /**
- * Writes the rows into the stored matrices, so that nothing is computed anew at each token; the result puts the old
- * ones back.
+ * Writes the rows into the stored matrices, which is faster than replacing them in each forward pass. Returns a
+ * function that restores the original rows.
  */
 export function storeTokenRows(model: LanguageModel, rows: readonly TokenRows[]): () => void {
   const undo = rows.flatMap((each) => {

@@ -2,8 +2,8 @@ import { reshape, slice, split, transpose, type Tensor2D, type Tensor4D } from '
 import type { LanguageModel } from '@whetstone/core/contract';
 
 /**
- * Gives every attention layer its part of `embeddings()`, [virtualTokens, Σ 2·kvHeads·headDim]: of layer l the key
- * comes first, then the value, each as heads × headDim (PEFT's PREFIX_TUNING). The result takes them off.
+ * Attaches `embeddings()` [virtualTokens, Σ 2·kvHeads·headDim] as prefixes of the attention layers. For each layer, it
+ * contains the key, then the value, each as heads × headDim (PEFT's PREFIX_TUNING). Returns a function that detaches.
  */
 export function attachPrefix(model: LanguageModel, embeddings: () => Tensor2D): () => void {
   let column = 0;
@@ -13,14 +13,9 @@ export function attachPrefix(model: LanguageModel, embeddings: () => Tensor2D): 
     const width = 2 * keyValueHeads * headDim;
     column += width;
     site.setPrefix(() => {
-      const whole = embeddings();
-      const virtualTokens = whole.shape[0];
-      const layer = reshape(slice(whole, [0, start], [virtualTokens, width]), [
-        virtualTokens,
-        2,
-        keyValueHeads,
-        headDim,
-      ]);
+      const all = embeddings();
+      const virtualTokens = all.shape[0];
+      const layer = reshape(slice(all, [0, start], [virtualTokens, width]), [virtualTokens, 2, keyValueHeads, headDim]);
       const [key, value] = split(transpose(layer, [1, 2, 0, 3]), 2, 0) as [Tensor4D, Tensor4D];
       return { key, value };
     });
@@ -30,7 +25,9 @@ export function attachPrefix(model: LanguageModel, embeddings: () => Tensor2D): 
   };
 }
 
-/** Puts `prompt()`, [virtualTokens, hidden], before every row (PEFT's PROMPT_TUNING). The result takes it off. */
+/**
+ * Inserts `prompt()` [virtualTokens, hidden] before every row (PEFT's PROMPT_TUNING). Returns a function that detaches.
+ */
 export function attachPrompt(model: LanguageModel, prompt: () => Tensor2D): () => void {
   model.embeddingSite.setPromptEmbeddings(prompt);
   return () => model.embeddingSite.setPromptEmbeddings(null);

@@ -39,7 +39,7 @@ export interface PrefixOptions {
   readonly projection: boolean;
   readonly encoderHiddenSize?: number;
   readonly init: 'random' | 'zero' | 'vocabulary';
-  /** Absolute folder of an adapter to train on. */
+  /** Absolute path of an adapter whose training continues. */
   readonly adapter?: string | null;
 }
 
@@ -51,10 +51,10 @@ const defaultPrefixOptions: PrefixOptions = {
   adapter: null,
 };
 
-/** Deviation of fresh prefixes: near nothing, so that training starts close to the base model. */
+/** Standard deviation of new prefixes: small, so that training starts close to the base model. */
 const initialDeviation = 0.02;
 
-/** Owns variables by name. */
+/** Creates a set of named variables. */
 function createParameters(): {
   readonly trainable: Map<string, Variable>;
   make(name: string, values: Float32Array, shape: number[]): Tensor2D;
@@ -76,12 +76,16 @@ function createParameters(): {
   };
 }
 
-/** The shape that every layer's keys share; prefixes need it to be one. */
+/**
+ * Returns the shape of the keys, which must be the same in all layers.
+ *
+ * @throws STRATEGY_TARGETS_NOTHING if layers differ or there is none.
+ */
 function keyShape(model: ModelOutline): { readonly heads: number; readonly tokenDim: number } {
   const shapes = new Set(model.attentionSites.map((site) => `${site.keyValueHeads}×${site.headDim}`));
   const first = model.attentionSites[0];
   if (first === undefined || shapes.size !== 1) {
-    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Prefixes need attention layers of one shape.', {
+    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'Prefixes require attention layers with the same shape.', {
       place: { path: 'strategy.use' },
       found: [...shapes].join(', ') || 'no attention layer',
     });
@@ -91,11 +95,11 @@ function keyShape(model: ModelOutline): { readonly heads: number; readonly token
 
 const normal = (random: Random, count: number, deviation: number): Float32Array =>
   fillFloat32(count, () => deviation * random.normal());
-/** nn.Linear's default: U(±1/√in) for weight and bias. */
+/** PyTorch's default for nn.Linear: U(±1 ÷ √in) for weight and bias. */
 const linear = (random: Random, count: number, inFeatures: number): Float32Array =>
   fillFloat32(count, () => (2 * random.uniform() - 1) / Math.sqrt(inFeatures));
 
-/** PEFT's `adapter_config.json`, keys sorted. */
+/** Creates PEFT's `adapter_config.json`, keys sorted. */
 function configOf(
   model: LanguageModel,
   options: PrefixOptions,
@@ -135,7 +139,9 @@ function configOf(
   return Object.fromEntries(Object.entries({ ...common, ...own }).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-/** Prefix tuning: keys and values of every layer, [virtualTokens, 2·layers·tokenDim] (P-tuning v2, Liu et al. 2021). */
+/**
+ * Attaches trained keys and values of every layer, [virtualTokens, 2·layers·tokenDim] (P-tuning v2, Liu et al. 2021).
+ */
 function attachEveryLayer(
   model: LanguageModel,
   options: PrefixOptions,
@@ -201,7 +207,7 @@ function attachEveryLayer(
   };
 }
 
-/** Prompt tuning (Lester et al. 2021): trained embeddings before the text, [virtualTokens, hidden]. */
+/** Attaches trained embeddings before the text, [virtualTokens, hidden] (prompt tuning, Lester et al. 2021). */
 async function attachInput(
   model: LanguageModel,
   options: PrefixOptions,
@@ -241,7 +247,11 @@ async function attachInput(
   };
 }
 
-/** Shapes of what would be trained. @throws STRATEGY_TARGETS_NOTHING */
+/**
+ * Returns the shapes of the trained parameters.
+ *
+ * @throws STRATEGY_TARGETS_NOTHING if attention layers have different shapes.
+ */
 function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
   const { virtualTokens, depth, projection } = options;
   if (depth === 'input') return { trainable: new Map([['prompt_embeddings', [virtualTokens, model.hiddenSize]]]) };
@@ -261,66 +271,66 @@ function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
 }
 
 /**
- * The options under which a stored prefix or prompt goes on being trained.
+ * Returns the options with which training of a stored prefix or prompt continues.
  *
- * @throws ADAPTER_INVALID where it is another kind or has another shape; CONFIG_CONFLICT where other options are given
- *   beside it.
+ * @throws ADAPTER_INVALID if the adapter has a different type or shape.
+ * @throws CONFIG_CONFLICT if options are configured that the adapter decides.
  */
-function continuedOptions(model: ModelOutline, given: PrefixOptions, files: AdapterFiles): PrefixOptions {
+function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions, files: AdapterFiles): PrefixOptions {
   const fields = readFields(files);
   const type = fields.stringOrNull('peft_type');
   if (type !== 'PREFIX_TUNING' && type !== 'PROMPT_TUNING')
-    throw new WhetstoneError('ADAPTER_INVALID', 'p-tuning-v2 can only train on a prefix or a prompt.', {
+    throw new WhetstoneError('ADAPTER_INVALID', 'p-tuning-v2 can continue training prefixes and prompts only.', {
       place: { file: configFile(files.folder), path: 'peft_type' },
       expected: 'PREFIX_TUNING or PROMPT_TUNING',
       found: type ?? 'nothing',
     });
-  const own = {
+  const stored = {
     virtualTokens: fields.number('num_virtual_tokens', 0),
     depth: type === 'PREFIX_TUNING' ? 'every-layer' : 'input',
   } as const;
   const problems = [...fields.problems];
   for (const key of ['virtualTokens', 'depth'] as const) {
-    if (given[key] !== defaultPrefixOptions[key] && given[key] !== own[key])
+    if (configuredOptions[key] !== defaultPrefixOptions[key] && configuredOptions[key] !== stored[key])
       problems.push({
-        message: `${key} is not the adapter's.`,
+        message: `${key} differs from the adapter.`,
         place: { path: `strategy.options.${key}` },
-        expected: String(own[key]),
-        found: String(given[key]),
+        expected: String(stored[key]),
+        found: String(configuredOptions[key]),
       });
   }
-  if (given.projection)
+  if (configuredOptions.projection)
     problems.push({
-      message: 'The MLP of a stored prefix is not saved with it.',
+      message: 'A stored prefix does not include its MLP.',
       place: { path: 'strategy.options.projection' },
     });
   if (problems.length > fields.problems.length)
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The options and the adapter that is trained on exclude each other.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'Options differ from the adapter whose training continues.', {
       place: { path: 'strategy.options.adapter' },
       problems,
-      hint: 'Leave these options out: the adapter decides them.',
+      hint: 'Remove these options: the adapter decides them.',
     });
-  const options: PrefixOptions = { ...given, ...own, projection: false, init: 'zero' };
+  const options: PrefixOptions = { ...configuredOptions, ...stored, projection: false, init: 'zero' };
   const shape = planPrefix(model, options).trainable.get('prompt_embeddings') ?? [];
-  const stored = files.tensors.get('prompt_embeddings');
+  const embeddings = files.tensors.get('prompt_embeddings');
   const problem =
-    stored === undefined
+    embeddings === undefined
       ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
-      : shapeProblem('prompt_embeddings', stored, shape, files);
+      : shapeProblem('prompt_embeddings', embeddings, shape, files);
   throwProblems([...problems, ...(problem === null ? [] : [problem])], files);
   return options;
 }
 
-/** Trains a prefix and leaves the model as it is; see {@link PrefixOptions}. */
+/** Creates the strategy `p-tuning-v2`, which trains a prefix or prompt of a frozen model. */
 export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
   const resolved: PrefixOptions = { ...defaultPrefixOptions, ...options };
-  const refuse = (path: string, message: string): never => {
+  const conflict = (path: string, message: string): never => {
     throw new WhetstoneError('CONFIG_CONFLICT', message, { place: { path: `strategy.options.${path}` } });
   };
   if (resolved.depth === 'input' && resolved.projection)
-    refuse('projection', 'Only prefixes of every layer go through an MLP.');
+    conflict('projection', 'projection requires depth `every-layer`.');
   if (resolved.depth === 'every-layer' && resolved.init === 'vocabulary')
-    refuse('init', 'Only virtual tokens before the text can start from the vocabulary.');
+    conflict('init', 'init `vocabulary` requires depth `input`.');
   const attach = (
     model: LanguageModel,
     use: PrefixOptions,

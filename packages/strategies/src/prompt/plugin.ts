@@ -4,30 +4,34 @@ import { definePlugin } from '@whetstone/core/contract';
 const configSchema = {
   type: 'object',
   properties: {
-    virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Length of the prefix.' },
+    virtualTokens: { type: 'integer', minimum: 1, default: 20, description: 'Number of trained tokens.' },
     depth: {
       enum: ['every-layer', 'input'],
       default: 'every-layer',
       description:
-        'every-layer: keys and values of every layer (prefix tuning); input: virtual tokens before the text ' +
-        '(prompt tuning).',
+        'every-layer: trains keys and values of every layer (prefix tuning). input: trains virtual tokens before ' +
+        'the text (prompt tuning).',
     },
     projection: {
       type: 'boolean',
       default: false,
-      description: 'Train the prefix through a two-layer MLP; only what comes out of it is saved.',
+      description: 'Train the prefix through a two-layer MLP; only its output is saved.',
     },
-    encoderHiddenSize: { type: 'integer', minimum: 1, description: 'Width of that MLP; by default that of one key.' },
+    encoderHiddenSize: {
+      type: 'integer',
+      minimum: 1,
+      description: 'Hidden size of the MLP. Default: the size of one key.',
+    },
     adapter: {
       type: ['string', 'null'],
       minLength: 1,
       default: null,
-      description: 'Folder of a prefix or prompt to train on: it decides virtualTokens and depth.',
+      description: 'Folder of a prefix or prompt whose training continues. It decides virtualTokens and depth.',
     },
     init: {
       enum: ['random', 'zero', 'vocabulary'],
       default: 'random',
-      description: 'vocabulary: embeddings of random tokens, for depth `input`.',
+      description: 'Initial values. vocabulary: embeddings of random tokens; requires depth `input`.',
     },
   },
   additionalProperties: false,
@@ -39,7 +43,7 @@ export const pTuningV2 = definePlugin({
   kind: 'strategy',
   name: 'p-tuning-v2',
   description:
-    "Trains key and value prefixes in every layer, or virtual tokens before the text; saved as PEFT's " +
+    "Trains key and value prefixes in every layer, or virtual tokens before the text; saved in PEFT's format " +
     'PREFIX_TUNING or PROMPT_TUNING.',
   configSchema,
   create: async ({ adapter, ...options }, { baseFolder }) => {

@@ -1,9 +1,9 @@
-/** The two 4-bit types of bitsandbytes. */
+/** The 4-bit types of bitsandbytes. */
 export type FourBitType = 'nf4' | 'fp4';
 
 /**
  * Values of the 16 nibbles, in [−1, 1]. NF4: quantiles of the normal distribution (Dettmers et al. 2023, appendix E).
- * FP4: one sign bit, two of exponent, one of mantissa, over its largest value.
+ * FP4: one sign bit, two exponent bits, one mantissa bit, divided by the largest value.
  */
 export const fourBitCodes: Readonly<Record<FourBitType, Float32Array>> = {
   nf4: Float32Array.of(
@@ -28,16 +28,16 @@ export const fourBitCodes: Readonly<Record<FourBitType, Float32Array>> = {
 };
 
 /**
- * How values are told apart: thresholds between the sorted codes, and the nibble of each. A value on a threshold goes
- * to the lower code.
+ * Maps values to codes: thresholds between the sorted codes, and the nibble of each code. A value on a threshold gets
+ * the lower code.
  */
 export interface DecisionTable {
-  /** Halfway between neighbours, rising. */
+  /** Midpoints between adjacent codes, ascending. */
   readonly thresholds: Float32Array;
-  /** Nibble of each interval, one more than there are thresholds. */
+  /** Nibble of each interval; there is one more than thresholds. */
   readonly nibbles: Uint8Array;
   /**
-   * Interval in which each of {@link BUCKETS} equal stretches of [−1, 1] begins: where the search of a value starts.
+   * The interval in which each of {@link BUCKETS} equal ranges of [−1, 1] begins. The search for a value starts there.
    */
   readonly starts: Uint8Array;
 }
@@ -45,7 +45,7 @@ export interface DecisionTable {
 export const BUCKETS = 512;
 const bucketOf = (value: number): number => Math.floor((value + 1) * (BUCKETS / 2));
 
-/** The thresholds of a code: rounded to float32 as bitsandbytes does it. */
+/** Computes the table of a code; thresholds are rounded to float32 as in bitsandbytes. */
 export function decisionTable(code: Float32Array): DecisionTable {
   const order = Array.from(code, (_, index) => index).sort(
     (one, other) => (code[one] ?? 0) - (code[other] ?? 0) || one - other,
@@ -61,14 +61,14 @@ export function decisionTable(code: Float32Array): DecisionTable {
   return { thresholds, nibbles: Uint8Array.from(order), starts };
 }
 
-/** The interval of `value` in [−1, 1]: how many thresholds lie below it. */
+/** Returns the interval of a value in [−1, 1]: the number of thresholds below it. */
 export function intervalOf({ thresholds, starts }: DecisionTable, value: number): number {
   let interval = starts[bucketOf(value)] ?? 0;
   while (interval < thresholds.length && (thresholds[interval] ?? 0) < value) interval += 1;
   return interval;
 }
 
-/** n numbers from `start` to `end` as torch.linspace gives them in float32: from both ends towards the middle. */
+/** Implements torch.linspace in float32, which computes from both ends towards the middle. */
 function linspace(start: number, end: number, count: number): Float32Array {
   const step = Math.fround(Math.fround(Math.fround(end) - Math.fround(start)) / (count - 1));
   return Float32Array.from({ length: count }, (_, index) =>
@@ -77,8 +77,8 @@ function linspace(start: number, end: number, count: number): Float32Array {
 }
 
 /**
- * The signed 8-bit dynamic code that block maxima are quantised with: the fewer bits the exponent takes, the more are
- * left for the fraction (Dettmers 2015). 256 values in [−1, 1], rising.
+ * Returns the signed 8-bit dynamic code with which block maxima are quantised: 256 ascending values in [−1, 1]. A
+ * shorter exponent leaves more bits for the fraction (Dettmers 2015).
  */
 export function dynamicCode(): Float32Array {
   const exponents = 7;

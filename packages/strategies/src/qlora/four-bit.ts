@@ -13,7 +13,7 @@ import { sizeOfShape } from '@whetstone/core/util';
 /** Elements that share a scale. */
 const blockSize = 64;
 const nestedBlockSize = 256;
-/** What a maximum is held to from below before it divides. */
+/** Lower bound of a maximum that is used as a divisor. */
 const smallestMaximum = Math.fround(1e-38);
 
 const tables: Readonly<Record<FourBitType, DecisionTable>> = {
@@ -39,8 +39,8 @@ const largestOf = (values: Float32Array, start: number, end: number): number => 
 };
 
 /**
- * Quantises blocks of 64 by a code. Whole blocks are multiplied by the rounded reciprocal of their maximum and a short
- * last one is divided by it, all in float32: it decides which side of a threshold a value falls on.
+ * Quantises blocks of 64 by a code, with the float32 rounding of bitsandbytes: full blocks are multiplied by the
+ * rounded reciprocal of their maximum, a shorter last block is divided by it.
  */
 function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
   const { starts, thresholds, nibbles } = table;
@@ -50,16 +50,16 @@ function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
   for (let block = 0; block < count; block += 1) {
     const start = block * blockSize;
     const end = Math.min(start + blockSize, values.length);
-    const isWhole = end - start === blockSize;
+    const isFull = end - start === blockSize;
     const largest = largestOf(values, start, end);
-    absmax[block] = isWhole ? largest : Math.max(largest, smallestMaximum);
+    absmax[block] = isFull ? largest : Math.max(largest, smallestMaximum);
     const divisor = Math.max(largest, smallestMaximum);
     const reciprocal = Math.fround(1 / divisor);
     for (let index = start; index < end; index += 1) {
       const value = values[index] as number;
-      const scaled = Math.fround(isWhole ? value * reciprocal : value / divisor);
+      const scaled = Math.fround(isFull ? value * reciprocal : value / divisor);
       const clamped = scaled > 1 ? 1 : scaled < -1 ? -1 : scaled;
-      // As intervalOf does it, without a call for each of a model's numbers.
+      // intervalOf, inlined because it runs for every number of a model.
       let interval = starts[Math.floor((clamped + 1) * (BUCKETS / 2))] as number;
       while (interval < thresholds.length && (thresholds[interval] as number) < clamped) interval += 1;
       codes[index] = nibbles[interval] as number;
@@ -68,13 +68,14 @@ function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
   return { absmax, codes };
 }
 
-/** Sum in float32, halves first: torch's way, close enough for the mean of block maxima. */
+/** Computes a pairwise sum in float32, which is close enough to torch's sum for the mean of block maxima. */
 function pairwiseSum(values: Float32Array, start: number, end: number): number {
   if (end - start <= 8) return values.subarray(start, end).reduce((sum, value) => Math.fround(sum + value), 0);
   const middle = (start + end) >> 1;
   return Math.fround(pairwiseSum(values, start, middle) + pairwiseSum(values, middle, end));
 }
 
+/** Quantises block maxima to 8 bits (double quantisation). */
 function compressScales(absmax: Float32Array): DoubleScales {
   const offset = Math.fround(pairwiseSum(absmax, 0, absmax.length) / absmax.length);
   const centred = absmax.map((value) => value - offset);
@@ -89,8 +90,8 @@ function compressScales(absmax: Float32Array): DoubleScales {
 }
 
 /**
- * bitsandbytes looks 8-bit codes up in a table over 65,536 even steps of [−1, 1]: a value gets the code nearest to its
- * step.
+ * Returns the 8-bit code of a value as bitsandbytes does: the value is rounded to one of 65,536 equal steps of [−1, 1],
+ * which determines the code.
  */
 function nestedCodeOf(value: number): number {
   const step = Math.floor(Math.fround(Math.fround(Math.fround(value + 1) * 32767.5) + 0.5));
@@ -101,9 +102,9 @@ function nestedCodeOf(value: number): number {
  * Quantises to 4 bits in blocks of 64 along the flattened tensor (QLoRA, Dettmers et al. 2023).
  * Bytes and values equal those of bitsandbytes' `quantize_4bit`.
  *
- * @param options.doubleQuantisation quantises the block maxima too: 4.13 instead of 4.5 bits an element.
- * @param options.transposed whether `values` are the transposed matrix of `shape`.
- * @throws INTERNAL where values and shape differ in size.
+ * @param options.doubleQuantisation Whether block maxima are quantised too: 4.13 instead of 4.5 bits per element.
+ * @param options.transposed Whether `values` is the transpose of the matrix with `shape`.
+ * @throws INTERNAL if the sizes of values and shape differ.
  */
 export function quantiseFourBit(
   values: Float32Array,
@@ -112,13 +113,13 @@ export function quantiseFourBit(
   options: { readonly doubleQuantisation: boolean; readonly transposed?: boolean },
 ): PackedFourBit {
   if (sizeOfShape(shape) !== values.length) {
-    throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', {
+    throw new WhetstoneError('INTERNAL', 'The sizes of values and shape differ.', {
       expected: `[${shape.join(', ')}]`,
       found: `${values.length} values`,
     });
   }
   const { absmax, codes } = quantiseBlocks(values, tables[type]);
-  // An odd tail leaves a nibble that belongs to no element: that of the value 0.
+  // With an odd number of elements, the unused nibble encodes 0.
   const zero = tables[type].nibbles[intervalOf(tables[type], 0)] ?? 0;
   const packed = new Uint8Array(Math.ceil(values.length / 2));
   for (let index = 0; index < packed.length; index += 1)
@@ -133,7 +134,7 @@ export function quantiseFourBit(
   };
 }
 
-/** Bytes that a tensor takes as it is stored. */
+/** Returns the size of a stored tensor in bytes. */
 export function storedBytes({ packed, scales }: PackedFourBit): number {
   return (
     packed.byteLength +

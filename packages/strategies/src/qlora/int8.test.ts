@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { narrow, widen } from '@whetstone/core/safetensors';
 import { quantiseInt8 } from './int8.js';
 
-/** Expected: the definition, on numbers that were rounded to float16 the general way. */
+/** Computes the expected values from the definition, with the general conversion to float16. */
 function byDefinition(values: Float32Array, columns: number): number[] {
   const halves = widen(narrow(values, 'F16'), 'F16');
   return Array.from(halves, (value, index) => {
@@ -21,12 +21,12 @@ it('rounds as float16 and ties to even, from the smallest numbers to large ones'
       byDefinition(values, 64).map((value) => value + 0),
     );
   }
-  // 127 beside halves: the scale is 1.
+  // The maximum is 127, so the scale is 1.
   const ties = Float32Array.of(127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 3);
   expect([...quantiseInt8(ties, [1, 8]).values]).toEqual([127, 0, 2, 2, 0, -2, -2, 3]);
 });
 
-it('leaves a row of zeros one, and takes a transposed matrix by its own rows', () => {
+it('preserves rows of zeros and quantises the rows of a transposed matrix', () => {
   const packed = quantiseInt8(Float32Array.of(0, 0, 2, -1), [2, 2], { transposed: true });
   expect([...packed.values]).toEqual([0, 0, 127, -64]);
   expect([...packed.scales].map((scale) => Math.round(127 * scale))).toEqual([0, 2]);

@@ -1,22 +1,20 @@
 import { WhetstoneError, type PackedInt8 } from '@whetstone/core/contract';
 import { narrow, widen } from '@whetstone/core/safetensors';
 
-/** 1 ⁄ 127 as float32, by which bitsandbytes multiplies. */
+/** 1 ÷ 127 in float32, the factor that bitsandbytes uses. */
 const step = Math.fround(1 / 127);
 
-/** Added and taken off again in float32, it leaves the nearest whole number of anything below 2²², ties to even. */
-const wholeNumbers = 1.5 * 2 ** 23;
-const roundHalfEven = (value: number): number => Math.fround(Math.fround(value + wholeNumbers) - wholeNumbers);
+/** Adding and subtracting this number in float32 rounds numbers below 2²² to integers, ties to even. */
+const integerRounding = 1.5 * 2 ** 23;
+const roundHalfEven = (value: number): number => Math.fround(Math.fround(value + integerRounding) - integerRounding);
+
+/** The smallest normal float16 number. */
+const smallestNormal = 2 ** -14;
+/** Adding and subtracting this number in float32 rounds smaller numbers to multiples of 2⁻²⁴. */
+const subnormalRounding = 0.75;
 
 /**
- * The least normal float16 number, and what rounds to multiples of 2⁻²⁴ below it as {@link wholeNumbers} does to whole
- * ones.
- */
-const leastNormal = 2 ** -14;
-const smallSteps = 0.75;
-
-/**
- * Numbers rounded to float16, ties to even. Those beyond its range are left to the general way, which makes them
+ * Rounds numbers to float16, ties to even. If any is out of range, the general conversion is used, which makes it
  * infinite.
  */
 function asFloat16(values: Float32Array): Float32Array {
@@ -25,8 +23,8 @@ function asFloat16(values: Float32Array): Float32Array {
   for (let index = 0; index < rounded.length; index += 1) {
     const magnitude = Math.abs(rounded[index] as number);
     if (!(magnitude < 65504)) return widen(narrow(values, 'F16'), 'F16');
-    if (magnitude < leastNormal)
-      rounded[index] = Math.fround(Math.fround((rounded[index] as number) + smallSteps) - smallSteps);
+    if (magnitude < smallestNormal)
+      rounded[index] = Math.fround(Math.fround((rounded[index] as number) + subnormalRounding) - subnormalRounding);
     else {
       const word = bits[index] as number;
       bits[index] = (word + 0xfff + ((word >>> 13) & 1)) & ~0x1fff;
@@ -36,12 +34,14 @@ function asFloat16(values: Float32Array): Float32Array {
 }
 
 /**
- * Quantises the rows of a matrix to int8 by their largest magnitudes: the storage of LLM.int8 (Dettmers et al. 2022),
- * values and scales equal to bitsandbytes' `int8_vectorwise_quant` of the weight, which is rounded to float16 first as
- * there.
+ * Quantises the rows of a matrix to int8, scaled by their largest magnitudes: the storage of LLM.int8 (Dettmers et al.
+ * 2022). Values and scales equal those of bitsandbytes' `int8_vectorwise_quant`; as there, the weight is first rounded
+ * to float16.
  *
- * @param shape of the matrix that is computed with; `transposed` where `values` are the transposed one, whose rows are
+ * @param shape Shape of the matrix in computation.
+ * @param options.transposed Whether `values` is the transpose of that matrix; then the rows of the transpose are
  *   quantised.
+ * @throws INTERNAL if the sizes of values and shape differ.
  */
 export function quantiseInt8(
   values: Float32Array,
@@ -51,7 +51,7 @@ export function quantiseInt8(
   const transposed = options.transposed ?? false;
   const [rows = 0, columns = 0] = transposed ? [...shape].reverse() : shape;
   if (rows * columns !== values.length)
-    throw new WhetstoneError('INTERNAL', 'Values and shape differ in size.', {
+    throw new WhetstoneError('INTERNAL', 'The sizes of values and shape differ.', {
       expected: `[${shape.join(', ')}]`,
       found: `${values.length} values`,
     });
@@ -62,7 +62,7 @@ export function quantiseInt8(
     let largest = 0;
     for (let index = row * columns; index < (row + 1) * columns; index += 1)
       largest = Math.max(largest, Math.abs(halves[index] as number));
-    // A row of zeros stays one.
+    // A row of zeros has no scale.
     if (largest === 0) continue;
     const factor = Math.fround(127 / largest);
     for (let index = row * columns; index < (row + 1) * columns; index += 1)

@@ -11,47 +11,47 @@ const configSchema = {
       enum: ['nf4', 'fp4', 'int8'],
       default: 'nf4',
       description:
-        'How base weights are kept: 4 bits (NormalFloat or a small float) in blocks of 64, or 8 bits with a ' +
-        'scale a row.',
+        'Storage of base weights: 4 bits (NormalFloat or floating point) in blocks of 64, or 8 bits with one scale ' +
+        'per row.',
     },
     doubleQuantization: {
       type: 'boolean',
       default: true,
-      description: 'Whether the scales of the 4-bit blocks are quantised too: 0.52 instead of 0.56 bytes a parameter.',
+      description: 'Quantise the scales of 4-bit blocks too: 0.52 instead of 0.56 bytes per parameter.',
     },
-    blockSize: { enum: [64], default: 64, description: 'Numbers that share a scale, in 4 bits.' },
+    blockSize: { enum: [64], default: 64, description: 'Number of 4-bit values that share a scale.' },
     computeDtype: {
       enum: ['float32', 'bfloat16', null],
       default: null,
-      description: 'What dequantised weights are multiplied in; null: as backend.matmul says.',
+      description: 'Data type of products with dequantised weights. null: the value of backend.matmul.',
     },
     skipModules: {
       anyOf: [{ type: 'array', items: { type: 'string', minLength: 1 } }, { type: 'null' }],
       default: null,
       description:
-        'Modules that are not quantised, by name or the end of the path. The output layer, embeddings and ' +
-        'modulesToSave never are.',
+        'Modules that are not quantised, by path or the end of the path. The output layer, embeddings and ' +
+        'modulesToSave are never quantised.',
     },
     ...loraProperties,
     initLoraWeights: {
       ...initLoraWeights,
       enum: [true, 'gaussian'],
-      description: 'true: Kaiming-uniform A and zero B; gaussian: normal A with deviation 1/rank.',
+      description: 'true: Kaiming-uniform A and zero B. gaussian: normal A with deviation 1 ÷ rank.',
     },
   },
   additionalProperties: false,
 } as const;
 
-/** The strategy `qlora`: low-rank adapters over a quantised base (Dettmers et al. 2023). */
+/** The strategy `qlora`: low-rank adapters of a quantised base (Dettmers et al. 2023). */
 export const qlora = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'qlora',
-  description: 'Low-rank adapters over a base in 4 or 8 bits (NF4, FP4, int8); saved as a PEFT folder.',
+  description: 'Trains low-rank adapters of a base in 4 or 8 bits (NF4, FP4, int8); saved as a PEFT folder.',
   configSchema,
   create: async ({ blockSize, adapter, ...options }, { baseFolder }) => {
     if (blockSize !== 64)
-      throw new WhetstoneError('CONFIG_INVALID', 'Blocks are of 64 numbers.', {
+      throw new WhetstoneError('CONFIG_INVALID', 'Only blocks of 64 values are supported.', {
         place: { path: 'strategy.options.blockSize' },
         found: String(blockSize),
       });

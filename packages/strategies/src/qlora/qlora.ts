@@ -14,9 +14,9 @@ import { storePacked } from '@whetstone/core/ops';
 import { loraStrategy } from '../lora/lora.js';
 import { defaultLoraOptions, type LoraOptions } from '../lora/options.js';
 import { rememberValue } from '../support/unfreeze.js';
-import { baseStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
+import { quantisedStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
 
-/** Options of `qlora`: those of `lora`, and how the base is quantised. */
+/** Options of `qlora`: those of `lora`, and those of quantisation. */
 export interface QloraOptions extends LoraOptions, QuantizationOptions {}
 
 const defaultQloraOptions: QloraOptions = {
@@ -27,7 +27,7 @@ const defaultQloraOptions: QloraOptions = {
   skipModules: null,
 };
 
-/** Quantises those weights that were not when they were read. The result puts the originals back. */
+/** Quantises weights that were not quantised when they were read. Returns a function that restores the originals. */
 function quantise(model: LanguageModel, storage: WeightStorage): () => void {
   const undo: (() => void)[] = [];
   for (const site of model.linearSites.values()) {
@@ -46,10 +46,10 @@ function quantise(model: LanguageModel, storage: WeightStorage): () => void {
 }
 
 /**
- * Modules that are trained whole and so never quantised: those of the options, or of the adapter that is trained on.
- * What is wrong with its folder, attaching tells.
+ * Returns the modules that are trained completely and therefore never quantised: those of the options, or those of the
+ * adapter whose training continues. Errors in its folder are reported when the strategy is attached.
  */
-function wholeModules({ adapter, modulesToSave }: QloraOptions): readonly string[] {
+function fullyTrainedModules({ adapter, modulesToSave }: QloraOptions): readonly string[] {
   if (adapter === null) return modulesToSave ?? [];
   try {
     const { modules_to_save: names } = JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')) as {
@@ -64,53 +64,53 @@ function wholeModules({ adapter, modulesToSave }: QloraOptions): readonly string
 async function attachQlora(
   model: LanguageModel,
   options: QloraOptions,
-  kept: readonly string[],
+  unquantised: readonly string[],
   lora: Strategy,
   run: StrategyRun,
 ): Promise<Attachment> {
-  const putBack = quantise(model, baseStorage(options, kept));
+  const restoreWeights = quantise(model, quantisedStorage(options, unquantised));
   try {
     const adapter = await lora.attach(model, run);
     return {
       ...adapter,
       exportAdapter: () => {
         const exported = adapter.exportAdapter?.();
-        if (exported === undefined) throw new WhetstoneError('INTERNAL', 'A LoRA exports no adapter.');
-        return { ...exported, files: { [quantizationFile]: quantizationConfig(options, kept) } };
+        if (exported === undefined) throw new WhetstoneError('INTERNAL', 'The lora strategy exported no adapter.');
+        return { ...exported, files: { [quantizationFile]: quantizationConfig(options, unquantised) } };
       },
       dispose: () => {
         adapter.dispose();
-        putBack();
+        restoreWeights();
       },
     };
   } catch (error) {
-    putBack();
+    restoreWeights();
     throw error;
   }
 }
 
 /**
- * LoRA over a quantised base (QLoRA, Dettmers et al. 2023). The weights of all linear layers but the output layer are
- * kept packed on the device and dequantised where they are used, in the forward and again in the backward pass; what
- * they stand for equals bitsandbytes. `int8` keeps weights as LLM.int8 does, and multiplies their dequantised numbers:
- * activations are not quantised, so there are no outliers to take apart.
+ * Creates the strategy `qlora`: LoRA with a quantised base (QLoRA, Dettmers et al. 2023). The weights of all linear
+ * layers except the output layer are stored in packed form on the device. Forward and backward pass dequantise them
+ * where they use them; the values equal those of bitsandbytes. `int8` stores weights like LLM.int8 and multiplies the
+ * dequantised values: activations are not quantised, so outliers need no special treatment.
  *
- * In a run the model is quantised weight by weight while it is read. A model that is there already is quantised in
- * place, its numbers kept aside until the strategy is taken off.
+ * In a run, weights are quantised one by one while they are read. If the model is already loaded, it is quantised in
+ * place, and the original weights are restored when the strategy is detached.
  */
 export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
   const resolved = { ...defaultQloraOptions, ...options };
   if (resolved.initLoraWeights === 'pissa') {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA takes its start out of the weights, which are quantised here.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA is not supported: it would change the quantised weights.', {
       place: { path: 'strategy.options.initLoraWeights' },
-      hint: 'Leave out initLoraWeights, or use the strategy lora.',
+      hint: 'Remove initLoraWeights, or use the strategy lora.',
     });
   }
   const lora = loraStrategy(resolved);
-  const kept = wholeModules(resolved);
+  const unquantised = fullyTrainedModules(resolved);
   return {
     ...lora,
-    storage: baseStorage(resolved, kept),
-    attach: (model, run) => attachQlora(model, resolved, kept, lora, run),
+    storage: quantisedStorage(resolved, unquantised),
+    attach: (model, run) => attachQlora(model, resolved, unquantised, lora, run),
   };
 }

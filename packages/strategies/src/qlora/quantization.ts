@@ -11,20 +11,20 @@ import { quantiseFourBit } from './four-bit.js';
 import { quantiseInt8 } from './int8.js';
 import { isRecord } from '@whetstone/core/util';
 
-/** How the base of a QLoRA is quantised: bitsandbytes' terms. */
+/** Options of the quantisation of the base, in the terms of bitsandbytes. */
 export interface QuantizationOptions {
   readonly quantType: 'nf4' | 'fp4' | 'int8';
-  /** Whether the scales of 4-bit blocks are quantised too. */
+  /** Whether the scales of 4-bit blocks are quantised, too. */
   readonly doubleQuantization: boolean;
-  /** What dequantised weights are multiplied in; null: as the backend multiplies. */
+  /** Data type of products with dequantised weights; null: that of the backend. */
   readonly computeDtype: 'float32' | 'bfloat16' | null;
-  /** Modules that keep their numbers, besides the output layer and embeddings. */
+  /** Modules that are not quantised, in addition to the output layer and embeddings. */
   readonly skipModules: readonly string[] | null;
 }
 
 /**
- * Quantises the numbers of one weight as they lie in the file. bitsandbytes' rows are those of [out, in], also where a
- * model stores [in, out].
+ * Quantises the values of one weight in the layout of the file. As in bitsandbytes, the rows of [out, in] are
+ * quantised, even if the model stores [in, out].
  */
 function pack(
   values: Float32Array,
@@ -45,36 +45,41 @@ function pack(
 }
 
 /**
- * Which weights are quantised, and how: those of all linear layers but the output layer, as transformers has it.
- * `keptModules` are the ones that an adapter trains whole.
+ * Returns the storage that quantises the weights of all linear layers except the output layer, as transformers does.
+ *
+ * @param trainedModules Modules that an adapter trains completely; they are not quantised.
  */
-export function baseStorage(options: QuantizationOptions, keptModules: readonly string[] = []): WeightStorage {
-  const kept = [...(options.skipModules ?? []), ...keptModules];
+export function quantisedStorage(options: QuantizationOptions, trainedModules: readonly string[] = []): WeightStorage {
+  const unquantised = [...(options.skipModules ?? []), ...trainedModules];
   return (weight) =>
-    weight.kind !== 'linear' || belongsTo(weight.name, kept) ? null : (values) => pack(values, weight, options);
+    weight.kind !== 'linear' || belongsTo(weight.name, unquantised) ? null : (values) => pack(values, weight, options);
 }
 
 /**
- * The same numbers kept as float32: what generates replies from a quantised base without unpacking it for each token.
+ * Returns the storage that quantises and immediately dequantises weights to float32. The values equal those of
+ * {@link quantisedStorage}; generation is faster because weights need not be unpacked for each token.
  */
-export function baseNumbers(options: QuantizationOptions, keptModules: readonly string[] = []): WeightStorage {
-  const storage = baseStorage(options, keptModules);
+export function dequantisedStorage(
+  options: QuantizationOptions,
+  trainedModules: readonly string[] = [],
+): WeightStorage {
+  const storage = quantisedStorage(options, trainedModules);
   return (weight) => {
     const packed = storage(weight);
     return typeof packed === 'function' ? (values) => unpackOnHost(packed(values) as PackedTensor) : packed;
   };
 }
 
-/** Name of the file beside an adapter that says how its base was quantised. */
+/** Name of the file in an adapter's folder that describes the quantisation of its base. */
 export const quantizationFile = 'quantization_config.json';
 
-/** `quantization_config` as transformers writes it into config.json. */
+/** Creates `quantization_config` as transformers writes it into config.json. */
 export function quantizationConfig(
   { quantType, doubleQuantization, computeDtype, skipModules }: QuantizationOptions,
-  keptModules: readonly string[],
+  trainedModules: readonly string[],
 ): Json {
   const is8Bit = quantType === 'int8';
-  const kept = [...(skipModules ?? []), ...keptModules];
+  const unquantised = [...(skipModules ?? []), ...trainedModules];
   return {
     quant_method: 'bitsandbytes',
     load_in_4bit: !is8Bit,
@@ -87,14 +92,14 @@ export function quantizationConfig(
           bnb_4bit_compute_dtype: computeDtype ?? 'float32',
           bnb_4bit_quant_storage: 'uint8',
         }),
-    llm_int8_skip_modules: kept.length === 0 ? null : ['lm_head', ...kept],
+    llm_int8_skip_modules: unquantised.length === 0 ? null : ['lm_head', ...unquantised],
   };
 }
 
 /**
- * What {@link quantizationConfig}, or transformers, wrote.
+ * Reads the output of {@link quantizationConfig} or of transformers.
  *
- * @throws ADAPTER_INVALID where it says something else than 4 or 8 bits of bitsandbytes.
+ * @throws ADAPTER_INVALID if it is not a 4-bit or 8-bit quantisation of bitsandbytes.
  */
 export function quantizationOf(config: Json, file: string): QuantizationOptions {
   const fields = (isRecord(config) ? config : {}) as {
@@ -106,15 +111,11 @@ export function quantizationOf(config: Json, file: string): QuantizationOptions 
     (type !== 'int8' && type !== 'nf4' && type !== 'fp4') ||
     (type !== 'int8' && fields['load_in_4bit'] !== true)
   ) {
-    throw new WhetstoneError(
-      'ADAPTER_INVALID',
-      'The base of the adapter was quantised in a way that is not known here.',
-      {
-        place: { file },
-        expected: 'quant_method bitsandbytes, with load_in_4bit (nf4 or fp4) or load_in_8bit',
-        found: JSON.stringify(config).slice(0, 200),
-      },
-    );
+    throw new WhetstoneError('ADAPTER_INVALID', 'The quantisation of the base of the adapter is not supported.', {
+      place: { file },
+      expected: 'quant_method bitsandbytes, with load_in_4bit (nf4 or fp4) or load_in_8bit',
+      found: JSON.stringify(config).slice(0, 200),
+    });
   }
   const skip = fields['llm_int8_skip_modules'];
   return {

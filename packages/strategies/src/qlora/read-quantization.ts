@@ -4,9 +4,9 @@ import { readJsonObject } from '@whetstone/core/files';
 import { quantizationFile, quantizationOf, type QuantizationOptions } from './quantization.js';
 
 /**
- * How the base of an adapter was quantised when it was trained, from its folder; null where it was not.
+ * Reads from an adapter's folder how its base was quantised in training; null if it was not quantised.
  *
- * @throws ADAPTER_INVALID where the file is none, or says what is not known here.
+ * @throws ADAPTER_INVALID if the file is invalid or the quantisation is not supported.
  */
 export async function readQuantization(adapterFolder: string): Promise<QuantizationOptions | null> {
   const file = join(adapterFolder, quantizationFile);

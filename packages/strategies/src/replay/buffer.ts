@@ -4,16 +4,16 @@ import { checkFormatVersion, fileError, writeAtomically } from '@whetstone/core/
 import type { Random } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
 
-/** A reservoir: a uniform sample of bounded size of everything that was ever offered. */
+/** A reservoir: a uniform random sample of limited size of all rows that were ever offered. */
 export interface ReplayBuffer {
   readonly rows: readonly ReplayRow[];
-  /** How many rows it is a sample of. */
+  /** Number of rows that were offered. */
   readonly offered: number;
 }
 
 export const emptyBuffer: ReplayBuffer = { rows: [], offered: 0 };
 
-/** Offers rows to the reservoir (Vitter's algorithm R); `limit` rows are kept at most, all of them where it is null. */
+/** Offers rows to the reservoir (Vitter's algorithm R), which keeps at most `limit` rows; all if `limit` is null. */
 export function offerRows(
   buffer: ReplayBuffer,
   rows: Iterable<ReplayRow>,
@@ -26,8 +26,8 @@ export function offerRows(
     offered += 1;
     if (limit === null || kept.length < limit) kept.push(row);
     else {
-      const place = random.integer(offered);
-      if (place < limit) kept[place] = row;
+      const position = random.integer(offered);
+      if (position < limit) kept[position] = row;
     }
   }
   return { rows: kept, offered };
@@ -36,9 +36,9 @@ export function offerRows(
 const FORMAT = 'whetstone-replay';
 const FORMAT_VERSION = 1;
 
-const parts = ['ids', 'labels', 'segmentIds', 'positionIds'] as const;
+const fields = ['ids', 'labels', 'segmentIds', 'positionIds'] as const;
 
-/** Writes a buffer as JSON lines: the first says how much was offered, then a row a line. */
+/** Writes a buffer as JSON lines: a header with the number of offered rows, then one row per line. */
 export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer): Promise<void> {
   const lines = [
     JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, offered }),
@@ -47,19 +47,25 @@ export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer)
   await writeAtomically(file, async (handle) => handle.writeFile(`${lines.join('\n')}\n`));
 }
 
-/** Reads a buffer that {@link writeBuffer} wrote. @throws DATA_UNREADABLE, FILE_NOT_FOUND, VERSION_UNSUPPORTED */
+/**
+ * Reads a buffer that {@link writeBuffer} wrote.
+ *
+ * @throws FILE_NOT_FOUND if the file does not exist.
+ * @throws DATA_UNREADABLE if the file is not a replay buffer of a model with this vocabulary.
+ * @throws VERSION_UNSUPPORTED if a later version wrote it.
+ */
 export async function readBuffer(file: string, vocabularySize: number): Promise<ReplayBuffer> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');
   const { offered, format, version } = parse(head, file, 1);
-  // The version first: a later one may write its rows otherwise.
+  // Check the version first, because later versions may use another format of rows.
   if (format === FORMAT)
     checkFormatVersion({ file, what: 'The replay buffer', found: version, supported: FORMAT_VERSION });
   const rows = lines.map((line, index) => rowOf(parse(line, file, index + 2), file, index + 2, vocabularySize));
   if (format !== FORMAT || typeof offered !== 'number' || offered < rows.length)
-    throw unreadable(file, 1, 'This is not a replay buffer.');
+    throw unreadable(file, 1, 'The file is not a replay buffer.');
   return { rows, offered };
 }
 
@@ -80,7 +86,7 @@ function rowOf(
   line: number,
   vocabularySize: number,
 ): ReplayRow {
-  const lists = parts.map((part) => value[part]);
+  const lists = fields.map((field) => value[field]);
   const isIntegers = (list: unknown): list is readonly number[] =>
     Array.isArray(list) && list.every((item) => Number.isInteger(item));
   const [ids, labels, segmentIds, positionIds] = lists;
@@ -91,18 +97,18 @@ function rowOf(
     !isIntegers(positionIds) ||
     lists.some((list) => (list as readonly number[]).length !== ids.length)
   ) {
-    throw unreadable(file, line, 'A row of the replay buffer has not four lists of integers of one length.');
+    throw unreadable(file, line, 'A row of the replay buffer does not have four lists of integers of equal length.');
   }
   if (ids.some((id) => id < 0 || id >= vocabularySize))
     throw unreadable(
       file,
       line,
-      'A row of the replay buffer has token ids outside of the vocabulary: it is of another model.',
+      'A row of the replay buffer has token ids outside of the vocabulary: the buffer belongs to another model.',
     );
   const { weights } = value;
   const isWeights = (list: unknown): list is readonly number[] =>
     Array.isArray(list) && list.length === ids.length && list.every((item) => typeof item === 'number');
   if (weights !== undefined && !isWeights(weights))
-    throw unreadable(file, line, 'A row of the replay buffer has weights that are no list of numbers of its length.');
+    throw unreadable(file, line, 'The weights of a row of the replay buffer are not a list of numbers of its length.');
   return fromPlainRow({ ids, labels, segmentIds, positionIds, ...(isWeights(weights) ? { weights } : {}) });
 }

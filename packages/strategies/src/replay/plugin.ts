@@ -10,36 +10,36 @@ const configSchema = {
       exclusiveMinimum: 0,
       exclusiveMaximum: 1,
       default: 0.1,
-      description: 'Share of replayed data in training; 0.05 to 0.1 is usual.',
+      description: 'Share of replayed data in training; usually 0.05 to 0.1.',
     },
-    unit: { enum: ['sample', 'token'], default: 'sample', description: 'What the ratio counts.' },
+    unit: { enum: ['sample', 'token'], default: 'sample', description: 'Unit of the ratio.' },
     data: {
       anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }],
-      description: 'Earlier or general data, as data.train is given.',
+      description: 'Earlier or general data, in the format of data.train.',
     },
     bufferFile: {
       type: 'string',
       minLength: 1,
       description:
-        "Keeps a sample of all data seen, task after task: read at the start, and written with this run's data " +
-        'in it after the first epoch, or at the last step where that comes before.',
+        'File with a sample of the data of all tasks. It is read at the start. It is written with the data of this ' +
+        'run after the first epoch, or after the last step if that is earlier.',
     },
-    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Samples that are kept at most.' },
+    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Maximum number of samples in the buffer.' },
     priority: {
       enum: ['uniform', 'loss'],
       default: 'uniform',
-      description: 'loss: rows on which the model has the greater loss at the start are drawn more often.',
+      description: 'loss: rows on which the model has a high loss at the start are drawn more often.',
     },
   },
   additionalProperties: false,
 } as const;
 
-/** The strategy `replay`: mixes earlier data into training, a companion of any owner. */
+/** The companion strategy `replay`: mixes earlier data into training. */
 export const replay = definePlugin({
   apiVersion: 1,
   kind: 'strategy',
   name: 'replay',
-  description: 'Mixes earlier or general data into training, beside any other strategy.',
+  description: 'Mixes earlier or general data into training. Combines with any other strategy.',
   configSchema,
   create: async ({ bufferFile, ...options }, { baseFolder }) => {
     const { replayStrategy } = await import('./replay.js');

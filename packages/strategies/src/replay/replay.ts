@@ -18,11 +18,11 @@ export interface ReplayOptions {
   readonly ratio: number;
   readonly unit?: 'sample' | 'token';
   readonly data?: Json;
-  /** Absolute. */
+  /** Absolute path. */
   readonly bufferFile?: string;
   readonly bufferSize?: number | null;
   readonly priority?: 'uniform' | 'loss';
-  /** The data to replay, in place of `data`. */
+  /** Batches to replay, instead of `data`. */
   readonly batches?: BatchSource;
 }
 
@@ -30,18 +30,18 @@ async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<Ba
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined)
-    throw new WhetstoneError('CONFIG_INVALID', 'This run cannot open data for a strategy.', {
+    throw new WhetstoneError('CONFIG_INVALID', 'This run does not support data of a strategy.', {
       place: { path: 'companions' },
-      hint: 'Give the strategy its batches, or a bufferFile.',
+      hint: 'Set bufferFile, or pass batches to the strategy.',
     });
   return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
-async function* learnableSamples(source: BatchSource): AsyncGenerator<ReplayRow> {
+async function* supervisedSamples(source: BatchSource): AsyncGenerator<ReplayRow> {
   for await (const batch of source.epoch(0)) yield* samplesOf(batch);
 }
 
-/** The samples of the first batches of epoch 0. */
+/** Returns the samples of the first `batches` batches of epoch 0. */
 async function rowsBefore(source: BatchSource, batches: number): Promise<ReplayRow[]> {
   const rows: ReplayRow[] = [];
   let index = 0;
@@ -58,7 +58,7 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-/** The rows that are replayed: those of the buffer file, and a sample of the given data. */
+/** Returns the rows to replay: those of the buffer file and a sample of the configured data. */
 async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ReplayOptions): Promise<ReplayBuffer> {
   const { bufferFile, bufferSize = 2000 } = options;
   const stored =
@@ -66,17 +66,17 @@ async function fillBuffer(model: LanguageModel, run: StrategyRun, options: Repla
       ? await readBuffer(bufferFile, model.vocabularySize)
       : emptyBuffer;
   const batches = await openBatches(options, run);
-  const rows = batches === null ? [] : await collect(learnableSamples(batches));
+  const rows = batches === null ? [] : await collect(supervisedSamples(batches));
   const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
   if (buffer.rows.length === 0 && bufferFile === undefined)
-    throw new WhetstoneError('DATA_EMPTY', 'replay has nothing to replay.', {
+    throw new WhetstoneError('DATA_EMPTY', 'There is no data to replay.', {
       place: { path: 'companions' },
-      hint: 'Give data, or a bufferFile.',
+      hint: 'Set data or bufferFile.',
     });
   return buffer;
 }
 
-/** Mean loss of each row under the present model. */
+/** Computes the mean loss of each row with the current model. */
 function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Array {
   return Float64Array.from(rows, (row) => {
     const batch: Batch = {
@@ -91,40 +91,40 @@ function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Arra
   });
 }
 
-/** Draws an index with probability proportional to its weight, from the weights' running sums. */
+/** Draws an index with probability proportional to its weight. `sums` are the cumulative sums of the weights. */
 function drawByWeight(sums: Float64Array, uniform: number): number {
-  const wanted = uniform * (sums.at(-1) ?? 0);
+  const threshold = uniform * (sums.at(-1) ?? 0);
   let [low, high] = [0, sums.length - 1];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((sums[middle] ?? 0) > wanted) high = middle;
+    if ((sums[middle] ?? 0) > threshold) high = middle;
     else low = middle + 1;
   }
   return low;
 }
 
-function runningSums(weights: Float64Array): Float64Array {
+function cumulativeSums(weights: Float64Array): Float64Array {
   let sum = 0;
   return weights.map((weight) => (sum += weight));
 }
 
 interface SavedReplay {
   readonly count: number;
-  /** How many rows those of the buffer file are a sample of. */
+  /** Number of rows that were offered to the buffer file. */
   readonly offered: number;
   readonly rows: readonly PlainRow[] | null;
   readonly weights: readonly number[] | null;
 }
 
 /**
- * Mixes earlier or general data into training: each batch gets replayed rows in addition, so that their share of all
- * samples or tokens is `ratio` in expectation. What a batch gets depends on seed, epoch and its place alone: a resumed
- * run sees the same.
+ * Creates the companion strategy `replay`, which mixes earlier or general data into training. Replayed rows are added
+ * to each batch, so that their expected share of all samples or tokens is `ratio`. The choice depends only on seed,
+ * epoch and index of the batch, so that a resumed run makes the same choice.
  */
 export function replayStrategy(options: ReplayOptions): Strategy {
   const { ratio, unit = 'sample', bufferFile, bufferSize = 2000, priority = 'uniform' } = options;
   if (!(ratio > 0 && ratio < 1))
-    throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is outside of 0 to 1.', {
+    throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is out of range.', {
       place: { path: 'companions' },
       expected: 'more than 0 and less than 1',
       found: String(ratio),
@@ -135,7 +135,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
       const buffer = await fillBuffer(model, run, options);
       let { rows, offered } = buffer;
       let isLastStep = false;
-      let sums = runningSums(priority === 'loss' ? lossesOf(model, rows) : new Float64Array(rows.length).fill(1));
+      let sums = cumulativeSums(priority === 'loss' ? lossesOf(model, rows) : new Float64Array(rows.length).fill(1));
       const meanTokens = rows.reduce((sum, { ids }) => sum + ids.length, 0) / Math.max(1, rows.length);
 
       const mixed = (batch: Batch, epoch: number, index: number): Batch => {
@@ -162,19 +162,19 @@ export function replayStrategy(options: ReplayOptions): Strategy {
           async *epoch(epoch, epochOptions = {}) {
             let index = epochOptions.skip ?? 0;
             const target = epoch === 0 && (run.worker?.rank ?? 0) === 0 ? (bufferFile ?? null) : null;
-            // What a resumed run saw before counts, too.
+            // A resumed run also offers the rows from before the checkpoint.
             const seen = target === null || index === 0 ? [] : await rowsBefore(source, index);
-            let isWhole = false;
+            let isComplete = false;
             try {
               for await (const batch of source.epoch(epoch, epochOptions)) {
                 if (target !== null) seen.push(...samplesOf(batch));
                 yield mixed(batch, epoch, index);
                 index += 1;
               }
-              isWhole = true;
+              isComplete = true;
             } finally {
-              // A run that is interrupted is resumed, and offers its rows then.
-              if (target !== null && (isWhole || isLastStep))
+              // An interrupted run does not write the file; it offers its rows after it is resumed.
+              if (target !== null && (isComplete || isLastStep))
                 await writeBuffer(
                   target,
                   offerRows({ rows, offered }, seen, bufferSize, createRandom(run.seed, 'replay kept')),
@@ -182,7 +182,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
             }
           },
         }),
-        // A buffer file goes on growing while the run does: what this run replays is kept with its checkpoints.
+        // The buffer file changes during the run, so the rows that this run replays are stored in its checkpoints.
         saveState: () => ({
           tensors: new Map(),
           values: {
@@ -197,7 +197,7 @@ export function replayStrategy(options: ReplayOptions): Strategy {
           if (saved.rows !== null) {
             rows = saved.rows.map(fromPlainRow);
             offered = saved.offered;
-            sums = runningSums(new Float64Array(rows.length).fill(1));
+            sums = cumulativeSums(new Float64Array(rows.length).fill(1));
           }
           if (saved.count !== rows.length)
             throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', {

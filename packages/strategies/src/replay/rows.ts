@@ -6,14 +6,14 @@ export interface ReplayRow {
   readonly labels: Int32Array;
   readonly segmentIds: Int32Array;
   readonly positionIds: Int32Array;
-  /** As a batch's: absent where every label counts 1. */
+  /** Weights of the labels; absent if every label has weight 1. */
   readonly weights?: Float32Array;
 }
 
-/** A row as JSON holds it. */
-export type PlainRow = { readonly [K in Part]: readonly number[] } & { readonly weights?: readonly number[] };
+/** A row in JSON. */
+export type PlainRow = { readonly [K in Field]: readonly number[] } & { readonly weights?: readonly number[] };
 
-type Part = Exclude<keyof ReplayRow, 'weights'>;
+type Field = Exclude<keyof ReplayRow, 'weights'>;
 
 export const plainRow = ({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): PlainRow => ({
   ids: [...ids],
@@ -31,23 +31,23 @@ export const fromPlainRow = ({ ids, labels, segmentIds, positionIds, weights }: 
   ...(weights === undefined ? {} : { weights: Float32Array.from(weights) }),
 });
 
-/** The rows of a batch that hold a token, padding cut off. */
+/** Returns the rows of a batch without padding; rows without tokens are skipped. */
 export function rowsOf({ rows, length, ids, labels, segmentIds, positionIds, weights }: Batch): ReplayRow[] {
   return Array.from({ length: rows }, (_, row) => {
     const start = row * length;
     let end = start + length;
     while (end > start && segmentIds[end - 1] === 0) end -= 1;
-    const part = {
+    const fields = {
       ids: ids.slice(start, end),
       labels: labels.slice(start, end),
       segmentIds: segmentIds.slice(start, end),
       positionIds: positionIds.slice(start, end),
     };
-    return weights === undefined ? part : { ...part, weights: weights.slice(start, end) };
+    return weights === undefined ? fields : { ...fields, weights: weights.slice(start, end) };
   }).filter((row) => row.ids.length > 0);
 }
 
-/** The samples of a batch that hold a target, each in a row of its own: packed rows are taken apart. */
+/** Returns the samples of a batch that have target tokens, each in a separate row; packed rows are split. */
 export function samplesOf(batch: Batch): ReplayRow[] {
   return rowsOf(batch)
     .flatMap(splitSegments)
@@ -55,23 +55,23 @@ export function samplesOf(batch: Batch): ReplayRow[] {
 }
 
 function splitSegments({ ids, labels, segmentIds, positionIds, weights }: ReplayRow): ReplayRow[] {
-  const parts: ReplayRow[] = [];
+  const samples: ReplayRow[] = [];
   for (let start = 0; start < ids.length;) {
     let end = start + 1;
     while (end < ids.length && segmentIds[end] === segmentIds[start]) end += 1;
-    const part = {
+    const fields = {
       ids: ids.slice(start, end),
       labels: labels.slice(start, end),
       segmentIds: new Int32Array(end - start).fill(1),
       positionIds: positionIds.slice(start, end),
     };
-    parts.push(weights === undefined ? part : { ...part, weights: weights.slice(start, end) });
+    samples.push(weights === undefined ? fields : { ...fields, weights: weights.slice(start, end) });
     start = end;
   }
-  return parts;
+  return samples;
 }
 
-/** Targets of a row: labels that count after the shift by one within their segment. */
+/** Returns the number of target tokens of a row: labels that have a predecessor in their segment. */
 export function targetsIn({ labels, segmentIds }: ReplayRow): number {
   let count = 0;
   for (let index = 1; index < labels.length; index += 1) {
@@ -92,15 +92,15 @@ function fillWeights(batch: Batch, added: readonly ReplayRow[], rows: number, le
   return values;
 }
 
-/** How many segments a row holds: one after the other, without gaps. */
+/** Returns the number of segments of a row. */
 const segmentsIn = ({ segmentIds }: ReplayRow): number =>
   segmentIds.reduce((count, segment, at) => count + (segment !== 0 && segment !== segmentIds[at - 1] ? 1 : 0), 0);
 
-/** Samples in one row, each a segment of its own. */
+/** Joins samples into one row, each as a separate segment. */
 function joined(samples: readonly ReplayRow[]): ReplayRow {
   const [only] = samples;
   if (samples.length === 1 && only !== undefined) return only;
-  const join = (part: Part): Int32Array => Int32Array.from(samples.flatMap((sample) => [...sample[part]]));
+  const join = (field: Field): Int32Array => Int32Array.from(samples.flatMap((sample) => [...sample[field]]));
   let before = 0;
   const segmentIds = samples.flatMap((sample) => {
     const first = before;
@@ -123,8 +123,8 @@ function joined(samples: readonly ReplayRow[]): ReplayRow {
   };
 }
 
-/** Samples put into as few rows of at most `length` tokens as the longest-first order finds. */
-function sharingRows(samples: readonly ReplayRow[], length: number): ReplayRow[] {
+/** Packs samples into rows of at most `length` tokens, the longest first (first-fit decreasing). */
+function packIntoRows(samples: readonly ReplayRow[], length: number): ReplayRow[] {
   const rows: ReplayRow[][] = [];
   const tokensIn = (row: readonly ReplayRow[]): number => row.reduce((sum, { ids }) => sum + ids.length, 0);
   for (const sample of samples.toSorted((a, b) => b.ids.length - a.ids.length)) {
@@ -136,19 +136,19 @@ function sharingRows(samples: readonly ReplayRow[], length: number): ReplayRow[]
 }
 
 /**
- * The batch with further samples below its own rows, padded to the longest: in rows of their own, or sharing rows where
- * those of the batch do. Its `origins` stay those of its own rows.
+ * Returns the batch with additional samples after its own rows, padded to the longest. The added samples are packed if
+ * the rows of the batch are. `origins` still describes the rows of the original batch.
  */
 export function withSamples(batch: Batch, samples: readonly ReplayRow[]): Batch {
   if (samples.length === 0) return batch;
   const length = Math.max(batch.length, ...samples.map(({ ids }) => ids.length));
-  const added = batch.samples > batch.rows ? sharingRows(samples, length) : samples;
+  const added = batch.samples > batch.rows ? packIntoRows(samples, length) : samples;
   const rows = batch.rows + added.length;
-  const fill = (own: Int32Array, part: Part, padding: number): Int32Array => {
+  const fill = (own: Int32Array, field: Field, padding: number): Int32Array => {
     const values = new Int32Array(rows * length).fill(padding);
     for (let row = 0; row < batch.rows; row += 1)
       values.set(own.subarray(row * batch.length, (row + 1) * batch.length), row * length);
-    for (const [index, each] of added.entries()) values.set(each[part], (batch.rows + index) * length);
+    for (const [index, each] of added.entries()) values.set(each[field], (batch.rows + index) * length);
     return values;
   };
   const isWeighted = batch.weights !== undefined || added.some(({ weights }) => weights !== undefined);

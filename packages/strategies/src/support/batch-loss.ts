@@ -2,7 +2,7 @@ import { engine, mul, sum, type Scalar, type Tensor, type Variable } from '@tens
 import { IGNORED_LABEL, type Batch, type LanguageModel, type SupervisedPositions } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 
-/** Positions of a batch whose next token of the same segment is learned from, and those tokens. */
+/** Returns the target tokens of a batch, each with the position of the previous token of its segment. */
 export function targetsOf({ length, labels, segmentIds }: Batch): SupervisedPositions {
   const positions: number[] = [];
   const targets: number[] = [];
@@ -20,14 +20,14 @@ export function targetsOf({ length, labels, segmentIds }: Batch): SupervisedPosi
   return { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
 }
 
-/** Mean cross-entropy of a batch's targets in nats. Call inside `tf.tidy`. */
+/** Computes the mean cross-entropy of the target tokens of a batch, in nats. Call inside `tf.tidy`. */
 export function meanLoss(model: LanguageModel, batch: Batch, { positions, targets }: SupervisedPositions): Scalar {
   return mul(sum(crossEntropy(model.logits(batch, positions), targets)), 1 / targets.length);
 }
 
 /**
- * Gradients of a batch's mean loss by parameter name; a parameter that the loss does not depend on has none. The caller
- * owns them.
+ * Computes the mean loss of a batch and its gradients by parameter name. Parameters on which the loss does not depend
+ * are absent. The caller owns the tensors.
  */
 export function meanLossGradients(
   model: LanguageModel,

@@ -2,9 +2,10 @@ import type { ModelOutline } from '@whetstone/core/contract';
 import { layerIndexOf } from './layer-index.js';
 
 /**
- * Layers below everything that is trained: how many of the first layers, and the embeddings before them, never change.
- * Null where the embeddings themselves are trained, a tied head included. `names` are parameters or modules of the
- * model.
+ * Returns the number of layers below the lowest trained layer; together with the embeddings they never change. Null if
+ * the embeddings are trained, directly or as a tied head.
+ *
+ * @param names Names of the trained parameters or modules.
  */
 export function frozenLayersBelow(
   model: Pick<ModelOutline, 'layers' | 'parameters' | 'linearSites' | 'embeddingSite'>,
@@ -20,8 +21,8 @@ export function frozenLayersBelow(
 }
 
 /**
- * Whether a parameter outside of the layers belongs to what follows them: the last norm, or a head with a weight of its
- * own.
+ * Returns whether a parameter outside of the layers is used after them: it belongs to the final norm or to an untied
+ * head.
  */
 function isAfterLayers(
   { parameters, linearSites }: Pick<ModelOutline, 'parameters' | 'linearSites'>,

@@ -1,7 +1,8 @@
 /**
- * The layer that a module or parameter belongs to, from its path: the first segment that is a number, as in
- * `model.layers.3.mlp.up_proj` or `transformer.h.3.attn.c_attn`. With `patterns` the number must follow one of them
- * (PEFT's `layers_pattern`, regular expressions). Null outside the layers.
+ * Returns the layer of a module or parameter: the first number in its path, as in `model.layers.3.mlp.up_proj` or
+ * `transformer.h.3.attn.c_attn`; null outside of the layers.
+ *
+ * @param patterns If not empty, the number must follow one of these regular expressions (PEFT's `layers_pattern`).
  */
 export function layerIndexOf(path: string, patterns: readonly string[] = []): number | null {
   const expressions =

@@ -1,6 +1,6 @@
 import { clone, keep, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 
-/** Makes stored parameters trainable; the result freezes them again. */
+/** Makes parameters trainable. Returns a function that freezes them again. */
 export function unfreeze(parameters: Iterable<Variable>): () => void {
   const list = [...parameters];
   for (const parameter of list) parameter.trainable = true;
@@ -9,7 +9,7 @@ export function unfreeze(parameters: Iterable<Variable>): () => void {
   };
 }
 
-/** Remembers a parameter's present value; the result puts it back and forgets it. */
+/** Saves the current value of a parameter; `restore` assigns it again and releases the copy. Call `restore` once. */
 export function rememberValue(parameter: Variable): { readonly original: Tensor; restore(): void } {
   const original = keep(clone(parameter));
   return {

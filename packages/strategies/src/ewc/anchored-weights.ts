@@ -12,65 +12,70 @@ import {
 import { WhetstoneError, type Attachment, type LinearSite, type StrategyPlan } from '@whetstone/core/contract';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
-/**
- * What the penalty holds near its old values: the trained parameters, or what they come to in the base's own weights.
- */
-export type HeldKind = 'parameters' | 'effective-weights';
+/** The weights to which the penalty applies: the trained parameters, or the base's weights including the adapter. */
+export type AnchoredKind = 'parameters' | 'effective-weights';
 
-/** Weights by name, as they are now and as variables whose gradients tell how much each matters. */
-export interface HeldWeights {
-  /** Those that are trained now. Differentiable with respect to what is trained; call inside `tf.tidy`. */
+/** The weights to which the penalty applies, by name. */
+export interface AnchoredWeights {
+  /**
+   * Returns the weights that are trained at present, differentiable with respect to the trained parameters. Call inside
+   * `tf.tidy`.
+   */
   values(): ReadonlyMap<string, Tensor>;
-  /** Those that are trained at some step. Call inside `tf.tidy`. */
+  /** Returns the weights that are trained at any step of the run. Call inside `tf.tidy`. */
   all(): ReadonlyMap<string, Tensor>;
+  /** Returns the shapes of `all`. */
   shapes(): ReadonlyMap<string, readonly number[]>;
   /**
-   * Calls `work` with variables whose gradients are those of the weights. For an effective weight that is a zero beside
-   * the layer: the gradient of the loss with respect to it is the same, and the weight itself need not exist.
+   * Calls `work` with variables that have the gradients of the weights. For an effective weight, the variable is a zero
+   * matrix that is added to the layer's weight: it has the same gradient, and the effective weight is not computed.
    */
   withProbes<T>(work: (probes: ReadonlyMap<string, Variable>) => Promise<T>): Promise<T>;
 }
 
-const nothingEffective = (): WhetstoneError =>
+const noEffectiveWeights = (): WhetstoneError =>
   new WhetstoneError(
     'CONFIG_CONFLICT',
-    "ewc cannot hold effective weights beside this strategy: what it trains lies outside of the base's weights.",
+    'ewc does not support effective weights with this strategy, because it does not change the weights of the base.',
     {
       place: { path: 'companions' },
-      hint: 'Leave `on` out, so that ewc holds the trained parameters themselves.',
+      hint: 'Remove the option `on`, so that ewc applies to the trained parameters.',
     },
   );
 
-/** Shapes of what would be held, from the owner's plan. @throws CONFIG_CONFLICT */
-export function plannedShapes(kind: HeldKind, plan: StrategyPlan): ReadonlyMap<string, readonly number[]> {
+/**
+ * Returns the shapes of the anchored weights from the owner's plan. @throws CONFIG_CONFLICT if it has no effective
+ * weights.
+ */
+export function plannedShapes(kind: AnchoredKind, plan: StrategyPlan): ReadonlyMap<string, readonly number[]> {
   if (kind === 'parameters') return plan.trainable;
-  if (plan.effectiveWeights === undefined) throw nothingEffective();
+  if (plan.effectiveWeights === undefined) throw noEffectiveWeights();
   return plan.effectiveWeights;
 }
 
-/** @throws CONFIG_CONFLICT where the owner knows no effective weights. */
-export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
+/** Returns the anchored weights of an owner. @throws CONFIG_CONFLICT if it has no effective weights. */
+export function anchoredWeightsOf(kind: AnchoredKind, owner: Attachment): AnchoredWeights {
   if (kind === 'parameters') {
-    // What is frozen still will be held from the start: the anchor is where training began.
-    const presentAgain = owner.trainAll?.();
+    // Gradual unfreezing: layers that are still frozen are anchored, too, at their values at the start of the run.
+    const restoreFrozen = owner.trainAll?.();
     const all: ReadonlyMap<string, Variable> = new Map(owner.trainable);
-    presentAgain?.();
+    restoreFrozen?.();
     return {
       values: () => owner.trainable,
       all: () => all,
       shapes: () => new Map([...all].map(([name, { shape }]) => [name, shape])),
       withProbes: async (work) => {
-        const freezeAgain = owner.trainAll?.();
+        const refreeze = owner.trainAll?.();
         try {
           return await work(all);
         } finally {
-          freezeAgain?.();
+          refreeze?.();
         }
       },
     };
   }
   const weights = owner.effectiveWeights?.();
-  if (weights === undefined) throw nothingEffective();
+  if (weights === undefined) throw noEffectiveWeights();
   const values = (): Map<string, Tensor> => new Map([...weights].map(([name, { weight }]) => [name, weight()]));
   return {
     values,
@@ -104,25 +109,25 @@ export function heldWeightsOf(kind: HeldKind, owner: Attachment): HeldWeights {
 }
 
 /**
- * `output` as it is; the probe's gradient is that of the layer's weight: gradientᵀ · input, in the layout of the
- * weight.
+ * Returns `output` unchanged, with a gradient for the probe: that of the layer's weight, gradientᵀ · input, in the
+ * layout of the weight.
  */
 function probed(output: Tensor2D, input: Tensor2D, probe: Tensor2D, { fanInFanOut }: LinearSite): Tensor2D {
   return customGradient<Tensor2D>(
     [output, probe],
     () => ({ value: clone(output), saved: [input] }),
     (gradient, saved) => {
-      const seen = savedAt<Tensor2D>(saved, 0);
-      return [gradient, fanInFanOut ? matMul(seen, gradient, true) : matMul(gradient, seen, true)];
+      const layerInput = savedAt<Tensor2D>(saved, 0);
+      return [gradient, fanInFanOut ? matMul(layerInput, gradient, true) : matMul(gradient, layerInput, true)];
     },
   );
 }
 
-/** Copies of weights as they are now. The caller owns them. */
-export function valuesNow(held: HeldWeights): Map<string, Tensor> {
+/** Returns copies of the current values of all weights. The caller owns them. */
+export function copyValues(weights: AnchoredWeights): Map<string, Tensor> {
   const names: string[] = [];
   const tensors = tidy(() =>
-    [...held.all()].map(([name, value]) => {
+    [...weights.all()].map(([name, value]) => {
       names.push(name);
       return clone(value);
     }),
