@@ -43,8 +43,8 @@ const names = readdirSync(goldenPath('chat-templates'))
   .filter((file) => file !== 'golden.json')
   .map((file) => file.replace(/\.json$/, ''));
 
-/** Templates that write content only if it is a list of parts: the words of a message's text are not in the result. */
-const writesPartsOnly = /^(idefics3|llava_next|smolvlm)(_training)?$/;
+/** Templates that write content only if it is a list of items; they drop content that is a string. */
+const requiresContentList = /^(idefics3|llava_next|smolvlm)(_training)?$/;
 
 let tokenizer: FolderTokenizer;
 beforeAll(async () => {
@@ -59,8 +59,8 @@ function rendererOf(name: string): ChatRenderer {
 const inCodePoints = (text: string, position: number): number => Array.from(text.slice(0, position)).length;
 
 /**
- * What transformers masks by a span: the token of its first character to the token of its last; a span without tokens
- * ends the search, as there.
+ * Returns transformers' mask of spans: from the token of the first character to that of the last. As in transformers, a
+ * span without tokens ends the search.
  */
 function maskOf(text: string, spans: readonly TextSpan[]): number[] {
   const { ids, starts, ends } = tokenizer.encodeWithSpans(text);
@@ -76,7 +76,7 @@ function maskOf(text: string, spans: readonly TextSpan[]): number[] {
   return mask;
 }
 
-it('finds templates to compare with', () => {
+it('has fixtures', () => {
   expect(names.length).toBeGreaterThan(60);
 });
 
@@ -119,7 +119,7 @@ describe.each(names)('%s', (name) => {
     expect(mask.flatMap((one, i) => (one === 1 && mask[i + 1] !== 1 ? [i + 1] : []))).toEqual(ends);
   });
 
-  it('says whose every turn is', () => {
+  it('finds every turn of the assistant', () => {
     const renderer = rendererOf(name);
     let found = 0;
     for (const { messages, tools } of index.conversations) {
@@ -133,7 +133,7 @@ describe.each(names)('%s', (name) => {
       for (const [i, turn] of rendered.turns.entries()) {
         const message = messages[i];
         if (message?.role !== 'assistant' || typeof message.content !== 'string') continue;
-        // Templates may drop thoughts of earlier turns and trim; what they write of the words is in the turn.
+        // Templates may trim the content and drop earlier thoughts; the rest of the content must be in the turn.
         const words = message.content.split('</think>').at(-1)?.trim() ?? '';
         if (words === '' || !rendered.text.includes(words)) continue;
         expect(turn, `${message.content} has a turn`).not.toBeNull();
@@ -141,17 +141,16 @@ describe.each(names)('%s', (name) => {
         found += 1;
       }
     }
-    expect(found > 0, 'some turns were compared').toBe(!writesPartsOnly.test(name));
+    expect(found > 0, 'some turns were compared').toBe(!requiresContentList.test(name));
   });
 });
 
 /**
- * TRL ships some templates twice: as models have them, and for training, with generation tags. What we find without
- * tags in the former is compared with the tags of the latter, save the white space at the ends. Where they differ, this
- * is why.
+ * TRL contains two versions of some templates: the original, and one with generation tags for training. The turns found
+ * in the original are compared with the tags, ignoring white space at the ends. This table lists the known differences.
  */
 const header =
-  'TRL marks the header of the role as well; the model never has to write it, since the generation prompt holds it';
+  'TRL also marks the header of the role, which the model never generates because the generation prompt contains it';
 const knownDifferences: Readonly<
   Record<string, { readonly reason: string; readonly kind: 'earlier start' | 'later end' }>
 > = {
@@ -159,16 +158,16 @@ const knownDifferences: Readonly<
   deepseekv3: { kind: 'earlier start', reason: header },
   gptoss: { kind: 'earlier start', reason: header },
   muse_glimmer: { kind: 'earlier start', reason: header },
-  qwen2_5: { kind: 'earlier start', reason: `${header}: here its newline` },
+  qwen2_5: { kind: 'earlier start', reason: `${header}: here its line break` },
   phi3: {
     kind: 'later end',
     reason:
-      'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it',
+      'TRL also marks the end of text that the template writes after the last turn; the turn itself ends before it',
   },
   phi3_5: {
     kind: 'later end',
     reason:
-      'TRL marks the end of text that the template writes once after the last turn; the turn itself ends before it',
+      'TRL also marks the end of text that the template writes after the last turn; the turn itself ends before it',
   },
 };
 
@@ -178,7 +177,7 @@ describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${
     it('has the turns that the training template marks', () => {
       const [plain, training] = [rendererOf(name), rendererOf(`${name}_training`)];
       const known = knownDifferences[name];
-      let [alike, compared] = [0, 0];
+      let [comparable, compared] = [0, 0];
       for (const { id, messages, tools } of index.conversations) {
         let ours, theirs;
         try {
@@ -187,9 +186,9 @@ describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${
         } catch {
           continue;
         }
-        // Some training templates write thoughts that the plain ones drop: nothing to compare there.
+        // Some training templates write thoughts that the originals drop; these texts are not comparable.
         if (ours.text !== theirs.text) continue;
-        if (messages.some(({ role }) => role === 'assistant')) alike++;
+        if (messages.some(({ role }) => role === 'assistant')) comparable++;
         for (const [i, turn] of ours.turns.entries()) {
           const other = theirs.turns[i];
           if (messages[i]?.role !== 'assistant' || other === undefined || other === null) continue;
@@ -202,13 +201,13 @@ describe.each(names.filter((name) => existsSync(goldenPath('chat-templates', `${
           else expect(marked.startsWith(found), `${id}, message ${i}: ${JSON.stringify(found)}`).toBe(true);
         }
       }
-      if (alike > 0) expect(compared).toBeGreaterThan(0);
+      if (comparable > 0) expect(compared).toBeGreaterThan(0);
     });
   },
 );
 
 describe('stop tokens', () => {
-  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'])('of %s are the one that ends its turns', (name) => {
+  it.each(['smollm2', 'qwen2_5', 'qwen3', 'lfm2'])('of %s consist of the end-of-turn token', (name) => {
     expect(rendererOf(name).stopTokenIds).toEqual([tokenizer.tokenId('<|im_end|>')]);
   });
 });

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 
-// What TRL's SFTTrainer made of pairs of prompt and completion, under every setting of completion_only_loss and
+// Expected values: TRL's SFTTrainer on prompt-completion pairs, with every combination of completion_only_loss and
 // assistant_only_loss.
 interface Golden {
   readonly rows: Readonly<Record<'chat' | 'text', readonly object[]>>;
@@ -20,7 +20,7 @@ interface Golden {
   }[];
 }
 
-// These rows are written out: they and their tokenizer are the same whatever seed the other numbers are of.
+// The rows and their tokenizer do not depend on the seed of the other fixtures.
 const goldenPath = (name: string): string => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
 const golden = JSON.parse(readFileSync(goldenPath('completions/golden.json'), 'utf8')) as Golden;
 let folder: string;
@@ -31,7 +31,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test.each(golden.cases)(
   '$kind, completion_only_loss $completion_only_loss, assistant_only_loss $assistant_only_loss: ids and labels ' +
-    "are TRL's",
+    'equal TRL',
   async (expected) => {
     const file = path.join(folder, 'pairs.jsonl');
     writeFileSync(file, golden.rows[expected.kind].map((row) => `${JSON.stringify(row)}\n`).join(''));
@@ -55,7 +55,7 @@ test.each(golden.cases)(
       labels.push([...batch.labels]);
     }
     expect(ids).toEqual(expected.input_ids);
-    // A label at the very first token counts for nobody: nothing predicts it.
+    // A label at the first token has no effect, because nothing predicts it.
     const counted = (rows: readonly (readonly number[])[]): number[][] => rows.map((row) => row.slice(1));
     expect(counted(labels)).toEqual(counted(expected.labels));
   },

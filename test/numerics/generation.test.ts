@@ -49,7 +49,7 @@ interface GenerationFixture {
 
 const fixture = readGolden<GenerationFixture>('generation', 'golden.json');
 
-/** The processor that a fixture names. */
+/** Creates the processor that a fixture names. */
 const makers: Record<string, (given: Record<string, never>) => LogitsProcessor> = {
   repetition_penalty: ({ penalty }: { penalty: number }) => repetitionPenalty(penalty),
   temperature: (given: { temperature: number }) => temperature(given.temperature),
@@ -99,7 +99,7 @@ describe('logits processors equal transformers', () => {
         );
         for (const [id, value] of expected.entries()) {
           const found = result[id] ?? NaN;
-          // Which of equal scores is cut is up to the sort of the reference.
+          // Which of several equal scores is removed depends on the sort order of the reference.
           if (tied(id) && (typeof value === 'string' || found === -Infinity)) continue;
           if (typeof value === 'string') expect(found, `row ${row} id ${id}`).toBe(Number(value));
           else
@@ -110,7 +110,7 @@ describe('logits processors equal transformers', () => {
   );
 });
 
-/** The options that a greedy fixture was made with. */
+/** Returns the options with which a greedy fixture was created. */
 function optionsOf(name: string, { eos_token_id: eos }: Greedy): GenerationOptions {
   const penalty = /^repetition_penalty_(.+)$/.exec(name)?.[1];
   const ngram = /^no_repeat_ngram_(\d+)$/.exec(name)?.[1];
@@ -142,7 +142,7 @@ describe.each(await testBackends())('greedy generation equals transformers on %s
     const options = optionsOf(name, golden);
     const maxNewTokens = Math.max(...golden.sequences.map((row) => row.length));
     const before = tf.memory().numTensors;
-    // transformers' penalties see the padding of a row as tokens of it; ours do not, as its own runs row by row.
+    // In batches, transformers' penalties also count padding; ours do not, like transformers without padding.
     const expected = (golden.sequences_unpadded_one_by_one ?? golden.sequences).map((row) => {
       const end = golden.eos_token_id === undefined ? -1 : row.indexOf(golden.eos_token_id);
       return end < 0 ? row : row.slice(0, end + 1);

@@ -15,8 +15,8 @@ import {
   type LabelledRows,
 } from '../support/model-numbers.js';
 
-// Small golden models are written as GGUF, imported, and must give PyTorch's logits again: names, row orders and every
-// number of config.json. Left out: llama3-rope, whose stretched context of 32 positions GGUF cannot say.
+// Writes small golden models as GGUF, imports them, and compares their logits with those of PyTorch. This checks names,
+// row orders and config.json. llama3-rope is omitted: GGUF cannot represent its original context of 32 positions.
 const models = ['llama', 'llama-tied', 'llama-bias', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3', 'gpt2'];
 
 let folder: string;
@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe.each(models)('%s', (name) => {
-  it('comes through GGUF with the same logits', async () => {
+  it('has the same logits after the import', async () => {
     const fixture = readGolden<LabelledRows & { readonly tolerance: { readonly logits_abs: number } }>(
       'models',
       name,

@@ -31,14 +31,14 @@ interface MetricsGolden {
 
 const golden = readGolden<MetricsGolden>('metrics', 'golden.json');
 
-test.each(['en', 'zh'] as const)("chrF of a corpus and of its sentences is sacrebleu's (%s)", (language) => {
+test.each(['en', 'zh'] as const)('chrF of a corpus and of its sentences equals sacrebleu (%s)', (language) => {
   const pairs = golden.pairs.filter(({ lang }) => lang === language);
   const expected = golden.chrf[`${language}.chrF`];
   expect(chrf(pairs)).toBeCloseTo(expected?.corpus ?? NaN, 6);
   pairs.forEach((pair, index) => expect(chrf([pair])).toBeCloseTo(expected?.sentences[index] ?? NaN, 6));
 });
 
-test.each(['en', 'zh'] as const)('chrF++, too (%s)', (language) => {
+test.each(['en', 'zh'] as const)('chrF++ of a corpus and of its sentences equals sacrebleu (%s)', (language) => {
   const pairs = golden.pairs.filter(({ lang }) => lang === language);
   const expected = golden.chrf[`${language}.chrF++`];
   expect(chrf(pairs, { wordOrder: 2 })).toBeCloseTo(expected?.corpus ?? NaN, 6);
@@ -47,7 +47,7 @@ test.each(['en', 'zh'] as const)('chrF++, too (%s)', (language) => {
   );
 });
 
-test.each(Object.keys(golden.bleu))("BLEU of a corpus and of its sentences is sacrebleu's (%s)", (name) => {
+test.each(Object.keys(golden.bleu))('BLEU of a corpus and of its sentences equals sacrebleu (%s)', (name) => {
   const [language, tokenize] = name.split('.') as [string, BleuTokenize];
   const pairs = golden.pairs.filter(({ lang }) => language === 'all' || lang === language);
   expect(bleu(pairs, { tokenize })).toBeCloseTo(golden.bleu[name]?.corpus_bleu ?? NaN, 6);
@@ -63,24 +63,27 @@ test.each([
   ['en', 'words'],
   ['zh.default_tokenizer', 'words'],
   ['zh.char_tokenizer', 'characters'],
-] as const)("ROUGE is rouge-score's, without a stemmer (%s)", (name, tokenize: RougeTokenize) => {
+] as const)('ROUGE without a stemmer equals rouge-score (%s)', (name, tokenize: RougeTokenize) => {
   const pairs = golden.pairs.filter(({ lang }) => lang === name.slice(0, 2));
   for (const kind of ROUGE_KINDS) {
     const scores = pairs.map((pair) => rouge(pair, kind, tokenize));
-    for (const part of ['precision', 'recall', 'f'] as const)
+    for (const field of ['precision', 'recall', 'f'] as const)
       scores.forEach((score, index) =>
-        expect(score[part], `${kind} ${part} ${index}`).toBeCloseTo(golden.rouge[name]?.[kind][part][index] ?? NaN, 9),
+        expect(score[field], `${kind} ${field} ${index}`).toBeCloseTo(
+          golden.rouge[name]?.[kind][field][index] ?? NaN,
+          9,
+        ),
       );
   }
 });
 
-test.each(['en', 'zh'] as const)('distinct-n, in words or in characters (%s)', (language) => {
+test.each(['en', 'zh'] as const)('distinct-n of words or characters equals the reference (%s)', (language) => {
   const texts = golden.pairs.filter(({ lang }) => lang === language).map(({ prediction }) => prediction);
   for (const order of [1, 2, 3])
     expect(distinct(texts, order)).toBeCloseTo(Number(golden.distinct[`${language}.distinct-${order}`]), 9);
 });
 
-test('perplexity weighs every token alike', () => {
+test('perplexity gives every token the same weight', () => {
   expect(perplexity(golden.perplexity.token_losses)).toBeCloseTo(golden.perplexity.corpus, 9);
   golden.perplexity.token_losses.forEach((losses, index) =>
     expect(perplexity([losses])).toBeCloseTo(golden.perplexity.per_sequence[index] ?? NaN, 9),

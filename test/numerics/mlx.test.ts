@@ -16,17 +16,17 @@ import { readTensors } from '../support/tensors.js';
 interface Fixture {
   readonly input_ids: number[][];
   readonly tolerance: { readonly logits_abs: number };
-  /** The reference's own rounding error. */
+  /** Rounding error of the reference. */
   readonly drift_float32_vs_float64: Readonly<Record<string, number>>;
 }
 
-/** Fixtures of other seeds come from another generator, which has none of these. */
-const isThere = existsSync(goldenPath('mlx', 'golden.json'));
+/** Fixtures of other seeds come from a generator without this section. */
+const exists = existsSync(goldenPath('mlx', 'golden.json'));
 const folders = ['lora', 'lora-keys', 'dora'];
 
 /** Expected values: mlx-lm's own training and logits on a CPU (`mlx/generate.py`). */
-describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made, on %s', (backend) => {
-  const fixture = isThere
+describe.skipIf(!exists).each(await testBackends())('adapters of mlx-lm, on %s', (backend) => {
+  const fixture = exists
     ? readGolden<Fixture>('mlx', 'golden.json')
     : { input_ids: [], tolerance: { logits_abs: 0 }, drift_float32_vs_float64: {} };
   const rows = { input_ids: fixture.input_ids, attention_mask: fixture.input_ids.map((row) => row.map(() => 1)) };
@@ -44,13 +44,13 @@ describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made,
   const expectLogits = (name: string): void =>
     expect(largestDifference(logits(), expected.get(name) ?? [])).toBeLessThanOrEqual(limitOf(name));
 
-  it('the base is the same model', () => expectLogits('base'));
+  it('the base has the same logits', () => expectLogits('base'));
 
-  it.each(folders)('%s: is read, trained on and written again', async (name) => {
+  it.each(folders)('%s: is read, continued and written', async (name) => {
     const folder = goldenPath('mlx', name);
     expect(
       largestDifference(expected.get(name) ?? [], expected.get('base') ?? []),
-      'the adapter does something',
+      'the adapter has an effect',
     ).toBeGreaterThan(0.05);
     const files = await readAdapterFolder(folder);
     const loaded = loadAdapter(model, files);
@@ -65,7 +65,7 @@ describe.skipIf(!isThere).each(await testBackends())('adapters that mlx-lm made,
     expectLogits(name);
     attachment.dispose();
 
-    // Written again, every tensor is the one that mlx-lm wrote, and the configuration says what its loader reads.
+    // The written tensors equal those of mlx-lm, and the configuration has the fields that its loader reads.
     const mlx = adapterToMlx(model, files);
     const stored = await readTensors(goldenPath('mlx', name, 'adapters.safetensors'));
     expect([...mlx.tensors.keys()].sort()).toEqual([...stored.keys()].sort());

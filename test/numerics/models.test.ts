@@ -32,7 +32,7 @@ const inputOf = ({ input_ids: ids, attention_mask: mask }: ModelFixture): Forwar
   positionIds: Int32Array.from(ids.flatMap((row) => row.map((_, column) => column))),
 });
 
-/** Positions whose next token is a target, and those targets. */
+/** Returns the target tokens and the position before each. */
 function targetsOf({ labels }: ModelFixture): { positions: Int32Array; targets: Int32Array } {
   const positions: number[] = [];
   const targets: number[] = [];
@@ -47,7 +47,7 @@ function targetsOf({ labels }: ModelFixture): { positions: Int32Array; targets: 
   return { positions: Int32Array.from(positions), targets: Int32Array.from(targets) };
 }
 
-/** Mean cross-entropy of the fixture's targets, from the formula: −log softmax(logits)[target]. */
+/** Computes the mean cross-entropy of the fixture's target tokens from the formula −log softmax(logits)[target]. */
 function meanLoss(model: LanguageModel, fixture: ModelFixture): tf.Scalar {
   const { positions, targets } = targetsOf(fixture);
   const logits = model.logits(inputOf(fixture), positions);
@@ -61,7 +61,7 @@ const names = readdirSync(goldenPath('models'), { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map((entry) => entry.name);
 
-it('has models to compare with', () => expect(names.length).toBeGreaterThan(0));
+it('has fixtures', () => expect(names.length).toBeGreaterThan(0));
 
 describe.each(await testBackends())('on %s', (backend) => {
   beforeAll(() => useBackend(backend));
@@ -115,7 +115,8 @@ describe.each(await testBackends())('on %s', (backend) => {
         const expected = await reader.readFloat32(parameter);
         const found = (await grads[variable.name]?.data<'float32'>()) ?? new Float32Array(0);
         expect(found.length, parameter).toBe(expected.length);
-        // Relative to the tensor's largest gradient, but never finer than a few times the reference's own rounding.
+        // Relative to the largest gradient of the tensor, but not below a few times the rounding error of the
+        // reference.
         const relative = (fixture.tolerance.grads_rel_to_tensor_max ?? Infinity) * largest(expected);
         const limit = Math.min(
           fixture.tolerance.grads_abs,

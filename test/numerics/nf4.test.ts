@@ -27,9 +27,9 @@ interface Fixture {
 }
 
 /**
- * On CPUs with AVX-512 the reference takes a whole 64-wide piece of a row with the scale of its first element, though
- * the blocks of 64 run on over the ends of rows; it does so where rows are 32·k wide. Such a row of another width than
- * 64·k differs from the fixture's own formula, by which we go there.
+ * Returns whether blocks of 64 cross the ends of rows although rows are a multiple of 32 wide. For such shapes, the
+ * AVX-512 kernel of the reference applies the scale of the first element to 64 elements of a row, so that its product
+ * differs from the fixture's formula. The test then uses the formula.
  */
 const straddles = (shape: readonly number[]): boolean =>
   shape.length > 1 && (shape.at(-1) ?? 0) % 32 === 0 && (shape.at(-1) ?? 0) % 64 !== 0;
@@ -49,7 +49,7 @@ describe('4-bit quantisation equals bitsandbytes', () => {
       ...Array.from(other, (value, index) => Math.abs((one[index] ?? NaN) - value) / Math.max(Math.abs(value), 1e-30)),
     );
 
-  it('has cases', () => expect(fixture.cases.length).toBeGreaterThan(0));
+  it('has fixtures', () => expect(fixture.cases.length).toBeGreaterThan(0));
 
   it('in the code tables', async () => {
     expect([...fourBitCodes.nf4]).toEqual(fixture.nf4_code);
@@ -72,7 +72,7 @@ describe('4-bit quantisation equals bitsandbytes', () => {
         );
         expect([...scales.quantised]).toEqual(await bytes(`${key}.absmax`));
         const nested = await reader.readFloat32(`${key}.nested_absmax`);
-        // Differences of nearly equal numbers: the rounding of the offset is what is left of them.
+        // Differences of nearly equal numbers, so the rounding error of the offset dominates.
         expect(largestDifference(scales.nestedAbsmax, nested)).toBeLessThanOrEqual(
           Math.max(tolerance.nested_absmax_rel * Math.max(...nested), tolerance.offset_rel * Math.abs(offset ?? 0)),
         );
@@ -91,14 +91,14 @@ describe('4-bit quantisation equals bitsandbytes', () => {
         expect(relative(found, byFormula)).toBeLessThanOrEqual(tolerance.dequantized_rel);
         return;
       }
-      // bfloat16 results are rounded to 8 bits of mantissa by the reference.
+      // The reference rounds bfloat16 results to 8 bits of mantissa.
       expect(relative(found, expected)).toBeLessThanOrEqual(
         dtype === 'bfloat16' ? 2 ** -8 : 2 * tolerance.dequantized_rel,
       );
     },
   );
 
-  it('stores at most 0.6 bytes an element', () => {
+  it('stores at most 0.6 bytes per element', () => {
     const values = Float32Array.from({ length: 64 * 1024 }, (_, index) => Math.sin(index));
     expect(
       storedBytes(quantiseFourBit(values, [64, 1024], 'nf4', { doubleQuantisation: true })) / values.length,

@@ -6,8 +6,8 @@ import { tableOfRows } from '../../packages/data/src/batching/rows.js';
 import type { PackingStrategy } from '../../packages/data/src/packing/pack.js';
 import { readGolden } from '../support/golden.js';
 
-// Rows of TRL's pack_dataset and of its padding-free collator. Token values are a running index over all samples; two
-// of three are learned.
+// Expected values: TRL's pack_dataset and its padding-free collator. Token values are a running index over all samples;
+// two of three are target tokens.
 interface Case {
   readonly seq_length: number;
   readonly lengths: readonly number[];
@@ -29,7 +29,7 @@ interface Case {
 
 const { cases } = readGolden<{ readonly cases: readonly Case[] }>('packing', 'golden.json');
 
-/** The samples of a case in a store, packed. */
+/** Packs the samples of a case. */
 function packCase({ lengths, seq_length: capacity, strategy }: Case) {
   const store = createTokenStore();
   let next = 0;
@@ -51,7 +51,7 @@ function packCase({ lengths, seq_length: capacity, strategy }: Case) {
     store,
     { padTokenId: 0, padToMultipleOf: null },
   );
-  /** What a batch holds at the tokens of a row, padding left out. */
+  /** Returns the values of a row without padding. */
   const at = (values: Int32Array, row: number): number[] =>
     [...values.subarray(row * batch.length, (row + 1) * batch.length)].filter(
       (_, index) => (batch.segmentIds[row * batch.length + index] ?? 0) !== 0,
@@ -60,7 +60,7 @@ function packCase({ lengths, seq_length: capacity, strategy }: Case) {
 }
 
 describe('packing equals TRL', () => {
-  test('the fixtures are there', () => expect(cases.length).toBeGreaterThan(0));
+  test('has fixtures', () => expect(cases.length).toBeGreaterThan(0));
 
   test.each(cases.map((golden) => [golden.strategy, golden.seq_length, golden.lengths.length, golden] as const))(
     '%s into %i: %i samples',
@@ -69,9 +69,9 @@ describe('packing equals TRL', () => {
       const row = Array.from({ length: rows.length }, (_, index) => index);
       expect(row.map((index) => at(batch.ids, index))).toEqual(golden.packed_input_ids);
       if (golden.seq_lengths)
-        expect(rows.map((pieces) => pieces.map(({ length }) => length))).toEqual(golden.seq_lengths);
+        expect(rows.map((segments) => segments.map(({ length }) => length))).toEqual(golden.seq_lengths);
       if (golden.position_ids) expect(row.map((index) => at(batch.positionIds, index))).toEqual(golden.position_ids);
-      // Labels are TRL's, less those at which a segment starts: the collator takes them away, too.
+      // TRL's labels, without those at the start of a segment, which the collator also removes.
       const labels = golden.packed_labels.map((values, index) =>
         values.map((label, token) => (at(batch.positionIds, index)[token] === 0 ? -100 : label)),
       );

@@ -37,7 +37,7 @@ interface Fixture extends LabelledRows {
 
 const names = readdirSync(goldenPath('peft'));
 
-/** The strategy that would have made such an adapter; null for kinds that are only read. */
+/** Attaches the strategy that trains this type of adapter; null for types that can only be read. */
 async function attachAs(model: LanguageModel, files: AdapterFiles): Promise<Attachment | null> {
   const fields = readFields(files);
   const run = { seed: 1, totalSteps: 1, modelFolder: null };
@@ -62,10 +62,10 @@ async function attachAs(model: LanguageModel, files: AdapterFiles): Promise<Atta
   }
 }
 
-/** Names in `grads.safetensors` of DoRA's magnitudes carry a `.weight` that the adapter's file has not. */
+/** Removes `.weight` from names of DoRA's magnitudes in `grads.safetensors`, which the adapter's file does not have. */
 const gradientName = (name: string): string => name.replace(/lora_magnitude_vector\.weight$/, 'lora_magnitude_vector');
 
-it('has adapters to compare with', () => expect(names.length).toBeGreaterThan(0));
+it('has fixtures', () => expect(names.length).toBeGreaterThan(0));
 
 const cases = (await testBackends()).flatMap((backend) => names.map((name) => ({ backend, name })));
 
@@ -90,8 +90,8 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   });
 
   /**
-   * Present logits of the real positions against `key` of the fixture, whose prompt methods count virtual positions
-   * too.
+   * Compares the current logits with `key` of the fixture, without the virtual positions that the fixture contains for
+   * prompt methods.
    */
   const expectLogits = (key: string, limit: number): void => {
     const { vocabularySize } = model;
@@ -109,10 +109,10 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     ).toBeLessThanOrEqual(limit);
   };
 
-  /** With virtual tokens before the text PEFT also learns from labels in column 0; whoever trains here never does. */
+  /** With virtual tokens before the text, PEFT also predicts labels in column 0; training here never does. */
   const countsFirstColumn = name.startsWith('prompt-tuning') && fixture.labels.some(([first]) => first !== -100);
 
-  /** Loss and gradients of `parameters` against the fixture's. */
+  /** Compares loss and gradients of `parameters` with the fixture. */
   const expectGradients = (
     parameters: ReadonlyMap<string, tf.Variable>,
     references: ReadonlyMap<string, tf.Tensor>,
@@ -123,8 +123,8 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     for (const [index, key] of [...parameters.keys()].entries()) {
       const reference = byName.get(key) ?? new Float32Array();
       const largest = largestDifference(reference, new Float32Array(reference.length));
-      // Where gradients are above 1, the reference itself is further than grads_abs from its own float64 numbers: there
-      // the relative tolerance holds alone.
+      // For gradients above 1, the rounding error of the reference exceeds grads_abs, so only the relative tolerance
+      // applies.
       const limit = Math.max(
         1e-7,
         largest > 1
@@ -137,8 +137,8 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   };
 
   /**
-   * Our loss, which leaves column 0 out, against the same sum over the fixture's logits; and the fixture's loss from
-   * them.
+   * Compares the loss without column 0 with the same sum over the fixture's logits, and the fixture's loss with its
+   * logits.
    */
   const expectRestrictedLoss = (): void => {
     const logits = expected.get('logits') as tf.Tensor3D;
@@ -162,7 +162,7 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     expect(Math.abs(mean(losses.flatMap((row) => row.slice(1))) - found)).toBeLessThanOrEqual(tolerance.loss_abs);
   };
 
-  it('in the logits of the loaded adapter, and leaves the base as it was', async () => {
+  it('in the logits of the loaded adapter, and restores the base', async () => {
     const base = tf.tidy(() => model.logits(forwardInputOf(fixture), 'all').dataSync());
     await expectNoLeak(() => {
       const adapter = loadAdapter(model, files);
@@ -176,7 +176,7 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
     expect(tf.tidy(() => model.logits(forwardInputOf(fixture), 'all').dataSync())).toEqual(base);
   });
 
-  it('in logits, loss and gradients of the strategy, and in the folder it exports', async () => {
+  it('in logits, loss and gradients of the strategy, and in the exported folder', async () => {
     const training = await readTensorFile(
       goldenPath(
         'peft',
@@ -238,7 +238,7 @@ describe.each(cases)('on $backend, $name equals PEFT', ({ backend, name }) => {
   });
 });
 
-/** Puts a merged weight into the model; the result takes it out. */
+/** Replaces a weight of the model by a merged one. Returns a function that restores it. */
 function putIn(model: LanguageModel, name: string, weight: tf.Tensor): () => void {
   const site = model.linearSites.get(name.replace(/\.weight$/, ''));
   if (site !== undefined) return site.replaceWeight(() => weight as tf.Tensor2D);

@@ -35,8 +35,8 @@ interface Fixture {
   };
 }
 
-/** Fixtures of other seeds come from another generator, which has none of these. */
-const isThere = existsSync(goldenPath('qlora', 'golden.json'));
+/** Fixtures of other seeds come from a generator without this section. */
+const exists = existsSync(goldenPath('qlora', 'golden.json'));
 const backends = await testBackends();
 
 let disposables: { dispose(): void }[] = [];
@@ -46,11 +46,11 @@ afterEach(() => {
 });
 
 /** Expected values: PyTorch, PEFT and bitsandbytes on a CPU (`qlora/generate.py`). */
-describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on %s', (backend) => {
+describe.skipIf(!exists).each(backends)('QLoRA equals PEFT with bitsandbytes on %s', (backend) => {
   beforeAll(() => useBackend(backend));
-  const fixture = isThere ? readGolden<Fixture>('qlora', 'golden.json') : null;
+  const fixture = exists ? readGolden<Fixture>('qlora', 'golden.json') : null;
 
-  it('trains on from an adapter of PEFT over the same base, step by step', async () => {
+  it('continues training of an adapter of PEFT with the same base, step by step', async () => {
     if (fixture === null) return;
     const run = fixture.runs['nf4'];
     if (run === undefined) throw new Error('no run nf4');
@@ -89,7 +89,7 @@ describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on
     await rm(folder, { recursive: true, force: true });
   });
 
-  it.each(['nf4', 'fp4'])('%s: the base, sixteen steps, the adapter', async (name) => {
+  it.each(['nf4', 'fp4'])('%s: in the base, sixteen steps and the adapter', async (name) => {
     if (fixture === null) return;
     const { tolerance } = fixture;
     const run = fixture.runs[name];
@@ -140,7 +140,7 @@ describe.skipIf(!isThere).each(backends)('QLoRA equals PEFT over bitsandbytes on
   });
 });
 
-it.skipIf(!isThere)('int8 is stored as bitsandbytes stores it', async () => {
+it.skipIf(!exists)('int8 storage equals bitsandbytes', async () => {
   const { tolerance } = readGolden<Fixture>('qlora', 'golden.json');
   const reader = await openSafetensors(goldenPath('qlora', 'int8.safetensors'));
   const read = (name: string): Promise<Float32Array> => reader.readFloat32(name);

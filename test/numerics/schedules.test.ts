@@ -17,7 +17,7 @@ const golden = readGolden<{ cases: Case[]; tolerance: { rel: number; abs: number
 
 const camelCase = (key: string): string => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
-/** The defaults that the configuration applies from a plugin's schema. */
+/** Returns the defaults of a plugin's schema, as the configuration applies them. */
 function defaultsOf(schema: unknown): Record<string, unknown> {
   const { properties } = schema as { properties: Record<string, { default?: unknown }> };
   return Object.fromEntries(
@@ -39,7 +39,7 @@ function scheduleOf(fixture: Case): Schedule {
 describe('schedules', () => {
   const cases = golden.cases.filter((fixture) => fixture.lr !== undefined);
 
-  it('has cases', () => expect(cases.length).toBeGreaterThan(0));
+  it('has fixtures', () => expect(cases.length).toBeGreaterThan(0));
 
   it.each(
     cases.map(

@@ -12,7 +12,7 @@ import { proveSupervision } from '../../packages/data/src/proof/prove.js';
 import { createRenderer, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 
-// Whether what serving sends before a turn is what training shows there, for the templates and conversations of
+// Compares the prompt in serving with the text before the turn in training, for the templates and conversations of
 // chat-templates.
 interface Index {
   readonly variables: Record<string, string>;
@@ -29,15 +29,15 @@ const names = readdirSync(goldenPath('chat-templates'))
   .filter((file) => file !== 'golden.json')
   .map((file) => file.replace(/\.json$/, ''));
 
-/** Their prompts open a thought (or an empty one), which their training text has not where a turn holds none. */
-const openAThought = /^(?:deepseek_r1_distill|deepseekv3|nemotron_3|qwen3_5_nothink|qwen3_5_think$|qwen3_6$)/;
+/** Templates whose prompts start a thought, which the training text lacks for turns without a thought. */
+const startsThought = /^(?:deepseek_r1_distill|deepseekv3|nemotron_3|qwen3_5_nothink|qwen3_5_think$|qwen3_6$)/;
 /**
- * After a tool's answer the model goes on in the turn that it had begun: the prompt ends where the training text has a
- * header.
+ * Templates with which the model continues its turn after a tool result: the training text has a header there, the
+ * prompt does not.
  */
-const goOnInTheTurn = /^diffusion_gemma/;
-/** What ends a turn is the mark that opens the next one: the last turn has none. */
-const endNothing = /^glm4moe$/;
+const continuesTurn = /^diffusion_gemma/;
+/** Templates in which a turn ends with the start of the next one, so that the last turn has no end. */
+const lacksTurnEnd = /^glm4moe$/;
 
 let tokenizer: FolderTokenizer;
 beforeAll(async () => {
@@ -56,23 +56,23 @@ function rendered(
   try {
     return renderer.render(messages, tools);
   } catch (error) {
-    // a template that refuses the conversation; chat-templates.test.ts compares these with transformers
+    // The template rejects the conversation; chat-templates.test.ts compares this with transformers.
     if (isWhetstoneError(error)) return null;
     throw error;
   }
 }
 
 describe.each(names)('%s', (name) => {
-  it('shows before every turn what serving sends, and writes the end of every turn', () => {
+  it('has equal text before every turn in training and serving, and an end of every turn', () => {
     const renderer = rendererOf(name);
     const other: string[] = [];
     const endless: string[] = [];
     for (const { id, messages, tools } of index.conversations) {
       const full = rendered(renderer, messages, tools);
-      for (const [place, message] of messages.entries()) {
-        const span = full?.turns[place];
-        if (message.role !== 'assistant' || place === 0 || !full || !span) continue;
-        const prompt = renderer.renderPrompt(messages.slice(0, place), tools);
+      for (const [position, message] of messages.entries()) {
+        const span = full?.turns[position];
+        if (message.role !== 'assistant' || position === 0 || !full || !span) continue;
+        const prompt = renderer.renderPrompt(messages.slice(0, position), tools);
         if (!full.text.startsWith(prompt) || prompt.length < span.start) other.push(id);
         if (
           typeof message.content === 'string' &&
@@ -82,16 +82,16 @@ describe.each(names)('%s', (name) => {
           endless.push(id);
       }
     }
-    if (goOnInTheTurn.test(name)) expect(new Set(other)).toEqual(new Set(['tool-round-trip']));
-    else expect(other.length > 0, other.join(', ')).toBe(openAThought.test(name));
-    expect(endless.length > 0, endless.join(', ')).toBe(endNothing.test(name));
+    if (continuesTurn.test(name)) expect(new Set(other)).toEqual(new Set(['tool-round-trip']));
+    else expect(other.length > 0, other.join(', ')).toBe(startsThought.test(name));
+    expect(endless.length > 0, endless.join(', ')).toBe(lacksTurnEnd.test(name));
   });
 });
 
 it.each([
   ['smollm2', 0],
   ['deepseek_r1_distill', 1],
-] as const)('the proof of a data set says so, too: %s', async (name, otherPrefix) => {
+] as const)('the proof of a data set reports the difference: %s', async (name, otherPrefix) => {
   const { messages = [] } = index.conversations.find(({ id }) => id === 'user-assistant') ?? {};
   const conversation: Conversation = { form: 'chat', messages, origin: { index: 0 } };
   const { findings } = await proveSupervision({

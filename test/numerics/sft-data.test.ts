@@ -8,7 +8,7 @@ import { createBatchSource, createConversationSource } from '@whetstone/data';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 
-// What TRL's SFTTrainer made of the same conversations: prepared rows, and every micro-batch as the model saw it.
+// Expected values: the prepared rows and all microbatches of TRL's SFTTrainer for the same conversations.
 interface Golden {
   readonly arguments: {
     readonly per_device_train_batch_size: number;
@@ -55,7 +55,7 @@ async function batchesOf(golden: Golden): Promise<Batch[]> {
   return batches;
 }
 
-/** The tokens of each row, padding left out. */
+/** Returns the values of each row without padding. */
 function rowsOf(batches: readonly Batch[], values: (batch: Batch) => Int32Array): number[][] {
   return batches.flatMap((batch) =>
     Array.from({ length: batch.rows }, (_, row) =>
@@ -69,7 +69,7 @@ function rowsOf(batches: readonly Batch[], values: (batch: Batch) => Int32Array)
 describe.each(['sft', 'sft-lora', 'sft-packing'])('the batches of TRL: %s', (name) => {
   const golden = readGolden<Golden>('trajectories', name, 'golden.json');
 
-  test("ids and labels are TRL's", async () => {
+  test('ids and labels equal TRL', async () => {
     const batches = await batchesOf(golden);
     expect(rowsOf(batches, ({ ids }) => ids)).toEqual(golden.dataset_rows.input_ids);
     if (golden.arguments.packing) {

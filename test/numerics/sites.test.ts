@@ -7,8 +7,7 @@ import { goldenPath, readGolden } from '../support/golden.js';
 import { testBackends, useBackend } from '../support/backend.js';
 
 /**
- * PEFT's prefix and prompt tuning through the model's sites: logits of the fixtures from their saved
- * `prompt_embeddings`.
+ * Applies PEFT's prefix and prompt tuning through the model's sites and compares the logits with the fixtures.
  */
 interface PromptFixture {
   readonly base_model: string;
@@ -42,7 +41,7 @@ describe.each(await testBackends())('on %s', (backend) => {
       embeddings.dispose();
     });
 
-    it("gives PEFT's logits", async () => {
+    it('has the logits of PEFT', async () => {
       const virtual = fixture.adapter_config.num_virtual_tokens;
       const isPrompt = name.startsWith('prompt-');
       if (isPrompt) model.embeddingSite.setPromptEmbeddings(() => embeddings);
@@ -73,7 +72,7 @@ describe.each(await testBackends())('on %s', (backend) => {
       const expected = await reader.readFloat32('logits');
       const [, columns = 0, vocabulary = 0] = reader.tensors.get('logits')?.shape ?? [];
       await reader.close();
-      const ahead = columns - length; // prompt tuning's logits cover the virtual tokens too
+      const ahead = columns - length; // with prompt tuning, the fixture also has logits of virtual tokens
       let worst = 0;
       for (const [row, mask] of fixture.attention_mask.entries()) {
         for (const column of mask.flatMap((one, at) => (one === 1 ? [at] : []))) {

@@ -17,7 +17,7 @@ import { IGNORED_LABEL, type ChatRenderer } from '@whetstone/core/contract';
 import { readGolden } from '../support/golden.js';
 import { smollm2File, type SmolFixture } from '../support/smollm2.js';
 
-// The real model's GGUF file: values of gguf-py, ids and labels of transformers.
+// The GGUF file of SmolLM2. Expected values: gguf-py; ids and labels: transformers.
 
 interface GgufFixture {
   readonly metadata: Record<string, unknown>;
@@ -72,7 +72,7 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
       expect(Math.abs((values[i] ?? NaN) - expected), `${name}[${i}]`).toBeLessThanOrEqual(1e-7 * Math.abs(expected));
   });
 
-  it("puts the rows of q and k in Hugging Face's order", async () => {
+  it('reorders the rows of q and k as in Hugging Face', async () => {
     const name = 'blk.0.attn_k.weight';
     const [source, reader] = [
       await gguf.readFloat32(name),
@@ -81,7 +81,7 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
     const stored = await reader.readFloat32('model.layers.0.self_attn.k_proj.weight');
     await reader.close();
     const [width, headDim] = [576, 64];
-    // Row 1 of a head comes from row 2: the first of the second pair.
+    // Row 1 of a head is row 2 of the file, the first of the second rotary pair.
     const row = (values: Float32Array, at: number): number[] => [...values.subarray(at * width, at * width + 8)];
     const close = (a: number[], b: number[]): void =>
       a.forEach((value, i) => expect(Math.abs(value - (b[i] ?? NaN))).toBeLessThanOrEqual(Math.abs(value) / 128));
@@ -90,7 +90,7 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
     close(row(source, headDim), row(stored, headDim));
   });
 
-  it('stores quantised weights as bfloat16 and says so, and that padding is the turn end', async () => {
+  it('stores quantised weights as bfloat16 and reports it and the padding token', async () => {
     expect(report.dtype).toBe('bfloat16');
     expect(report.notes.join(' ')).toMatch(/quantised/);
     expect(report.notes.join(' ')).toMatch(/padding token is also the end of a turn/);
@@ -105,14 +105,14 @@ describe.skipIf(file === null)('SmolLM2 from its GGUF file', () => {
     });
   });
 
-  it('tokenises a hundred lines', () => {
+  it('tokenizes a hundred lines', () => {
     for (const { text, ids, decoded } of fixture.lines) {
       expect(tokenizer.encode(text), text).toEqual(ids);
       expect(tokenizer.decode(ids), text).toBe(decoded);
     }
   });
 
-  it('renders, tokenises and labels the conversations, with and without generation tags', () => {
+  it('renders, tokenizes and labels the conversations, with and without generation tags', () => {
     const tagged = createRenderer(fixture.chat_template_with_generation_tags, {
       specialTokens: tokenizer.specialTokens,
       tokenizer,

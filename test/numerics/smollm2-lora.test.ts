@@ -31,7 +31,7 @@ const backends = await testBackends();
 const backend = ['whetstone', 'xla'].find((name) => backends.includes(name));
 const missing = [
   ...(existsSync(join(modelFolder, 'model.safetensors')) ? [] : ['the model: npx whetstone model fetch smollm2-135m']),
-  // 135 million parameters take minutes on the others.
+  // Other backends take minutes for 135 million parameters.
   ...(backend === undefined
     ? [
         process.env['WHETSTONE_TEST_BACKEND']
@@ -42,13 +42,13 @@ const missing = [
 ];
 if (missing.length > 0) console.warn(`LoRA on SmolLM2 is not tested; missing: ${missing.join('; ')}`);
 
-/** Rows of one length: padded with 0, which the mask hides. */
+/** Pads rows to equal length with 0, which the mask hides. */
 function padded(rows: readonly (readonly number[])[], filler: number): number[][] {
   const length = Math.max(...rows.map((row) => row.length));
   return rows.map((row) => [...row, ...Array.from({ length: length - row.length }, () => filler)]);
 }
 
-/** The nearest bfloat16, ties to even: how the reference stored its weights before it trained in float32. */
+/** Rounds to bfloat16, ties to even, as the reference did with the weights before it trained in float32. */
 function roundToBfloat16(variable: tf.Variable): void {
   const values = variable.dataSync().slice() as Float32Array;
   const bits = new Uint32Array(values.buffer);

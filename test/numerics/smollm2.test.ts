@@ -9,8 +9,7 @@ import { testBackends, useBackend } from '../support/backend.js';
 import { readGolden } from '../support/golden.js';
 import { smollm2File, type SmolFixture } from '../support/smollm2.js';
 
-// The real model's losses and greedy replies under PyTorch and transformers. Only on backends that are fast enough for
-// it.
+// Losses and greedy replies of SmolLM2. Expected values: PyTorch and transformers. Runs only on fast backends.
 
 const file = smollm2File();
 const backend = (await testBackends()).find((name) => name !== 'cpu' && name !== 'wasm');
@@ -21,7 +20,7 @@ if (file !== null && backend === undefined)
       'whetstone backend install cpu',
   );
 
-// A few of each say whether the numbers are right; WHETSTONE_TEST_ALL=1 compares every one.
+// A few of each are compared by default; WHETSTONE_TEST_ALL=1 compares all.
 const all = process.env['WHETSTONE_TEST_ALL'] === '1';
 const conversations = fixture.conversations.filter((_, i) => all || i % 5 === 0);
 const replies = fixture.greedy.filter((_, i) => all || i < 2);
@@ -40,10 +39,10 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
     await rm(folder, { recursive: true, force: true });
   });
 
-  // All are padded to one length, so that a backend that compiles does so once.
+  // All conversations are padded to the same length, so that compiling backends compile only once.
   const padded = Math.max(...conversations.map(({ ids }) => ids.length));
 
-  /** Mean of the negative log likelihoods of targets that are not ignored. */
+  /** Returns the mean negative log likelihood of the labels that are not ignored. */
   function losses(
     ids: readonly number[],
     labels: readonly number[],
@@ -51,8 +50,7 @@ describe.skipIf(file === null || backend === undefined)('SmolLM2-135M-Instruct',
     const length = ids.length;
     const fill = (value: (at: number) => number): Int32Array =>
       Int32Array.from({ length: padded }, (_, at) => (at < length ? value(at) : 0));
-    // Read after the tidy: within it every intermediate tensor is still alive, and a lazy backend would have to compute
-    // each.
+    // Read outside of tidy: inside, all intermediate tensors are still alive, and a lazy backend would compute each.
     const logits = tf.tidy(() => {
       const input = {
         rows: 1,

@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createStreamDecoder, encodePadded, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
 import { goldenPath, readGolden } from '../support/golden.js';
 
-// Ids, tokens, offsets and decoded texts of Hugging Face's tokenizers; offsets there count code points.
+// Expected values: ids, tokens, offsets and decoded texts of Hugging Face's tokenizers, whose offsets count code
+// points.
 
 interface Row {
   readonly text: string;
@@ -32,7 +33,7 @@ interface Fixture {
 
 const kinds = readdirSync(goldenPath('tokenizers'));
 
-/** UTF-16 position → code points before it. */
+/** Converts a UTF-16 position to the number of code points before it. */
 const inCodePoints = (text: string, position: number): number => Array.from(text.slice(0, position)).length;
 
 function check(tokenizer: FolderTokenizer, row: Row): void {
@@ -54,7 +55,7 @@ function check(tokenizer: FolderTokenizer, row: Row): void {
   expect(parts.join('') + stream.finish(), text).toBe(row.decoded);
 }
 
-it('finds tokenizers to compare with', () => {
+it('has fixtures', () => {
   expect(kinds.length).toBeGreaterThanOrEqual(7);
 });
 
@@ -81,7 +82,7 @@ describe.each(kinds)('%s', (kind) => {
 
   it.each(fixture.texts.map((row) => [row.text, row] as const))('%j', (_, row) => check(tokenizer, row));
 
-  it('joins a pair', () => {
+  it('encodes a pair', () => {
     expect(tokenizer.encodePair(fixture.pair.a, fixture.pair.b)).toEqual(fixture.pair.ids);
   });
 
@@ -100,7 +101,7 @@ describe.each(kinds)('%s', (kind) => {
     check(withAdded, row),
   );
 
-  it('gives added tokens their ids', () => {
+  it('has the ids of added tokens', () => {
     const added = Object.entries(fixture.after_adding.new_ids);
     expect(added.length).toBeGreaterThan(0);
     for (const [token, id] of added) expect(withAdded.tokenId(token)).toBe(id);

@@ -98,8 +98,8 @@ afterEach(() => {
 
 const backends = await testBackends();
 
-/** Expected values: PyTorch, step by step, on the listed microbatches. */
-describe.each(backends)('trajectories of 24 steps, two microbatches a step, on %s', (backend) => {
+/** Expected values: PyTorch, step by step, with the listed microbatches. */
+describe.each(backends)('trajectories of 24 steps with two microbatches per step, on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const strategyOf: Record<
     string,
@@ -171,7 +171,7 @@ describe.each(backends)('trajectories of 24 steps, two microbatches a step, on %
       expect(relative(actual?.learningRate ?? NaN, expected.lr)).toBeLessThanOrEqual(fixture.tolerance.lr_rel);
     }
     const { final_weight_abs: largest, final_weight_mean_abs: mean } = fixture.tolerance;
-    // GPT-2's key bias has no gradient in exact arithmetic: Adam makes steps of the reference's rounding noise there.
+    // GPT-2's key bias has no gradient in exact arithmetic, so that Adam amplifies the rounding noise of the reference.
     await expectFinal(
       attachment,
       finalFile,
@@ -183,8 +183,8 @@ describe.each(backends)('trajectories of 24 steps, two microbatches a step, on %
 });
 
 /**
- * Expected values: TRL's SFTTrainer; the microbatches as its model saw them. The cpu backend is left out where there is
- * a faster one.
+ * Expected values: TRL's SFTTrainer, with the microbatches of its model. The cpu backend is skipped if there is a
+ * faster one.
  */
 describe.each(backends.filter((backend) => backend !== 'cpu' || backends.length === 1))(
   'runs of TRL, replayed on %s',
