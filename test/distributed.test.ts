@@ -41,7 +41,7 @@ const into = (out: string, ...settings: readonly string[]): string[] =>
   [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
 const endOf = (processes: readonly Running[]): Promise<Ended[]> => Promise.all(processes.map(({ ended }) => ended));
 
-/** Trains in one process and gives its folder. */
+/** Trains in one process and returns the output folder. */
 async function alone(...settings: readonly string[]): Promise<string> {
   const out = output();
   const { code, errors } = await start(folder, into(out, ...settings)).ended;
@@ -50,7 +50,7 @@ async function alone(...settings: readonly string[]): Promise<string> {
   return out;
 }
 
-/** Trains by a launcher and gives its folder. */
+/** Trains in several processes through the launcher and returns the output folder. */
 async function together(count: number, ...settings: readonly string[]): Promise<string> {
   const out = output();
   const { code, errors } = await start(folder, ['--processes', String(count), ...into(out, ...settings)]).ended;
@@ -60,7 +60,7 @@ async function together(count: number, ...settings: readonly string[]): Promise<
 }
 
 /**
- * Losses of every step and evaluation are those of one process, up to float32's rounding, and so is what each step saw.
+ * Expects the same losses and samples in every step and evaluation as in one process, except for rounding in float32.
  */
 async function expectSame(one: string, several: string, tolerance = 2e-5): Promise<void> {
   const [expected, found] = [await metricsOf(one), await metricsOf(several)];
@@ -80,7 +80,7 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
     one = await alone(...steps);
   });
 
-  it('make the steps that one makes; one of them writes and speaks', async () => {
+  it('make the same steps as one process; only worker 0 writes and prints', async () => {
     const out = output();
     const { code, errors, output: said } = await start(folder, ['--processes', '2', ...into(out, ...steps)]).ended;
     expect({ code, errors }).toEqual({ code: 0, errors: '' });
@@ -96,7 +96,7 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
     }
   });
 
-  it('end together when one is killed, and the run goes on with one process, then with three', async () => {
+  it('end together if one is killed, and the run resumes with one process, then with three', async () => {
     const out = output();
     const pair = await startWorkers(folder, 2, into(out, ...steps));
     await pair[0]?.wrote('checkpoint-4');
@@ -104,7 +104,7 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
     const [chief, killed] = await endOf(pair);
     expect(killed?.signal).toBe('SIGKILL');
     expect(chief?.code).toBe(1);
-    expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) is gone/);
+    expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) disconnected/);
 
     const single = start(folder, ['--resume', ...into(out, ...steps)]);
     await single.wrote('checkpoint-8');
@@ -153,12 +153,12 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     ['replay', { companions: [{ use: 'replay', options: { data: 'old.jsonl', ratio: 0.3 } }] }],
     ['elastic weight consolidation', { companions: [{ use: 'ewc', options: { data: 'old.jsonl', lambda: 1000 } }] }],
     [
-      'layers that thaw',
+      'layers that are unfrozen',
       { strategy: { use: 'frozen-layers', options: { trainLastLayers: 1, unfreezeEverySteps: 3 } } },
     ],
     ['prefixes', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 4 } } }],
     ['clipping off', { callbacks: [] }],
-  ])('%s: 2 and 3 workers as one', async (_, more) => {
+  ])('%s: 2 and 3 workers like one', async (_, more) => {
     await writeConfig(folder, more);
     try {
       const one = await alone();
@@ -169,7 +169,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     }
   });
 
-  it('end in bounded time when one stands still', async () => {
+  it('end in bounded time if one hangs', async () => {
     const out = output();
     const pair = await startWorkers(folder, 2, into(out, 'training.maxSteps=4000', 'training.ddpTimeout=8'));
     await pair[0]?.wrote('checkpoint-4');
@@ -182,7 +182,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     expect(chief?.errors).toMatch(/\[WORKER_LOST\] Worker 1 \(127\.0\.0\.1:\d+\) (sent no heartbeat for 8 s|did not)/);
   });
 
-  it('end when the chief is killed, and say so', async () => {
+  it('end with an error if the chief is killed', async () => {
     const out = output();
     const three = await startWorkers(folder, 3, into(out, 'training.maxSteps=4000'));
     await three[0]?.wrote('checkpoint-4');
@@ -190,11 +190,11 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     const [, first, second] = await endOf(three);
     for (const worker of [first, second]) {
       expect(worker?.code).toBe(1);
-      expect(worker?.errors).toMatch(/\[WORKER_LOST\] Worker 0 \(127\.0\.0\.1:\d+\) is gone/);
+      expect(worker?.errors).toMatch(/\[WORKER_LOST\] Worker 0 \(127\.0\.0\.1:\d+\) disconnected/);
     }
   });
 
-  it('write a checkpoint and end with 130 on Ctrl-C at the launcher, and go on from it', async () => {
+  it('write a checkpoint and exit with 130 on Ctrl-C at the launcher, and resume from it', async () => {
     const steps = ['training.maxSteps=24'];
     const out = output();
     const launcher = start(folder, ['--processes', '2', ...into(out, ...steps)]);
@@ -203,13 +203,13 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     const { code, errors } = await launcher.ended;
     expect(code).toBe(130);
     expect(errors.match(/\[INTERRUPTED\]/g)).toHaveLength(1);
-    const [, saved] = /checkpoint-(\d+); resume/.exec(errors) ?? [];
+    const [, saved] = /checkpoint-(\d+)\. Resume/.exec(errors) ?? [];
     expect(existsSync(join(out, `checkpoint-${saved}`, 'optimizer.safetensors'))).toBe(true);
     expect((await start(folder, ['--processes', '3', '--resume', ...into(out, ...steps)]).ended).code).toBe(0);
     await expectSame(await alone(...steps), out);
   });
 
-  it('stop for the launcher where a worker is killed, and name it', async () => {
+  it('end with an error that names the worker if the launcher loses one', async () => {
     const out = output();
     const launcher = start(folder, [
       '--processes',
@@ -225,20 +225,20 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     expect(errors).toContain('[WORKER_LOST] Worker 1 was ended by the signal SIGKILL.');
   });
 
-  it('do alike what a callback of one of them asks for', async () => {
+  it('all execute the requests of a callback in one of them', async () => {
     await writeFile(
-      join(folder, 'wishes.mjs'),
+      join(folder, 'requests.mjs'),
       plugin(
-        'wishes',
+        'requests',
         `
       transformGradients: (gradients, { step }, control) => {
-        if (rank === 1 && step === 2) control.skipUpdate('worker 1 says so');
+        if (rank === 1 && step === 2) control.skipUpdate('requested by worker 1');
         return gradients;
       },
       onStep: ({ step }, control) => {
         if (rank === 1 && step === 3) control.save();
         if (rank === 1 && step === 5) control.evaluate();
-        if (rank === 2 && step === 6) control.stop('worker 2 has had enough');
+        if (rank === 2 && step === 6) control.stop('requested by worker 2');
       }`,
       ),
     );
@@ -251,11 +251,11 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
         'training.maxSteps=20',
         'training.evalSteps=100',
         'training.saveSteps=100',
-        'callbacks=["./wishes.mjs"]',
+        'callbacks=["./requests.mjs"]',
       ),
     ]).ended;
     expect(code).toBe(0);
-    expect(said).toContain('stopped early: worker 2 has had enough');
+    expect(said).toContain('stopped early: requested by worker 2');
     const lines = await metricsOf(out);
     expect(lines.filter(({ type }) => type === 'step').map(({ updated }) => updated)).toEqual([
       true,
@@ -272,8 +272,8 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     ]);
   });
 
-  it('stop early alike, with the best weights', async () => {
-    // Nothing improves by so much: the first evaluation is the best, and two more end the run.
+  it('all stop early, with the best weights', async () => {
+    // No evaluation improves by this threshold: the first is the best, and two more end the run.
     const settings = [
       'training.maxSteps=40',
       'training.evalSteps=2',
@@ -284,24 +284,24 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     const several = await together(2, ...settings);
     expect((await metricsOf(several)).at(-1)?.step).toBe(6);
     await expectSame(one, several);
-    // Both end with what they knew at step 2.
+    // Both end with the weights of step 2.
     for (const run of [one, several])
       expect(await readFile(join(run, 'adapter', 'adapter_model.safetensors'))).toEqual(
         await readFile(join(run, 'checkpoint-2', 'adapter_model.safetensors')),
       );
   });
 
-  it('fail together where one does, and say whose fault it was', async () => {
+  it('all fail if one does, with the error of that worker', async () => {
     await writeFile(
       join(folder, 'clumsy.mjs'),
-      plugin('clumsy', "onStep: ({ step }) => { if (rank === 1 && step === 2) throw new Error('it slipped'); }"),
+      plugin('clumsy', "onStep: ({ step }) => { if (rank === 1 && step === 2) throw new Error('callback error'); }"),
     );
     const out = output();
     const [chief, other] = await endOf(await startWorkers(folder, 2, into(out, 'callbacks=["./clumsy.mjs"]')));
     expect([chief?.code, other?.code]).toEqual([1, 1]);
-    expect(other?.errors).toContain('it slipped');
+    expect(other?.errors).toContain('callback error');
     expect(chief?.errors).toMatch(
-      /\[WORKER_FAILED\] Worker 1 \(127\.0\.0\.1:\d+\) failed: \[HOOK_FAILED\].*it slipped/,
+      /\[WORKER_FAILED\] Worker 1 \(127\.0\.0\.1:\d+\) failed: \[HOOK_FAILED\].*callback error/,
     );
     const { code, errors } = await start(folder, ['--processes', '2', ...into(output(), 'callbacks=["./clumsy.mjs"]')])
       .ended;
@@ -309,7 +309,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     expect(errors).toMatch(/\[HOOK_FAILED\] Worker 1: /);
   });
 
-  it('find a loss that is no number together', async () => {
+  it('all report a loss that is not finite in one of them', async () => {
     await writeFile(
       join(folder, 'bad.mjs'),
       plugin(
@@ -327,7 +327,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     }
   });
 
-  it('skip a step alike where the numbers of one of them are not finite', async () => {
+  it('all skip a step if a loss or gradient of one of them is not finite', async () => {
     const bad = (name: string, condition: string): string =>
       plugin(
         name,
@@ -346,8 +346,10 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
       const out = output();
       const { code, errors } = await start(folder, [...processes, ...into(out, ...settings(name))]).ended;
       expect(code).toBe(0);
-      // The worker that writes is the only one to warn.
-      expect(errors.match(/Step \d+ made no update/g)).toEqual([3, 4, 10].map((step) => `Step ${step} made no update`));
+      // Only worker 0 prints warnings.
+      expect(errors.match(/update of step \d+ was skipped/g)).toEqual(
+        [3, 4, 10].map((step) => `update of step ${step} was skipped`),
+      );
       return out;
     };
     const one = await trained('bad-alone', []);
@@ -371,7 +373,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     }
   });
 
-  it('are refused if their configurations differ, on another backend, or as an evaluator', async () => {
+  it('are rejected if their configurations differ, on another backend, or as an evaluator', async () => {
     const different = await endOf(await startWorkers(folder, 2, into(output()), { 1: ['--set', 'training.seed=7'] }));
     for (const { code, errors } of different) {
       expect(code).toBe(2);
@@ -390,7 +392,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     expect(evaluator.errors).toContain('remove the evaluator from the job');
   });
 
-  it('drop other features each, and go on doing so', async () => {
+  it('train with dropout, also after resuming', async () => {
     await writeConfig(folder, { strategy: { use: 'lora', options: { rank: 4, dropout: 0.3 } } });
     try {
       const out = await together(2, 'training.maxSteps=4');
@@ -405,7 +407,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
   });
 });
 
-/** A callback as a local file that knows its rank. */
+/** Returns the source of a callback in a local file, with the variable `rank`. */
 function plugin(name: string, hooks: string, imports = ''): string {
   return `${imports}
 import { definePlugin } from '@whetstone/core/contract';

@@ -8,16 +8,16 @@ import { loadedOf, tinyModel } from '../support/training.js';
 
 beforeAll(() => useBackend('cpu'));
 
-/** What each built-in callback and logger is tested with. One that is not here fails below. */
+/** The options with which each built-in callback and logger is tested. A missing one fails below. */
 const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
   'early-stopping': {
     evaluationMetrics: { bleu: 3 },
     options: {
       'by default': {},
-      'a metric to maximise': { metric: 'bleu', mode: 'max', patience: 2 },
+      'a metric to maximize': { metric: 'bleu', mode: 'max', patience: 2 },
       'the train loss': { metric: 'trainLoss', trainLossWindow: 2, threshold: 0.2 },
       'a baseline and a warmup': { baseline: 2.1, warmupEvaluations: 2, patience: 2, restoreBest: false },
-      'a share of the best': { threshold: 0.05, thresholdMode: 'relative' },
+      'a relative threshold': { threshold: 0.05, thresholdMode: 'relative' },
     },
     badOptions: {
       'no patience': { patience: 0 },
@@ -31,25 +31,25 @@ const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
       'each parameter': { mode: 'parameter-norm', maxNorm: 0.5 },
       values: { mode: 'value', maxValue: 0.2 },
       adaptive: { mode: 'adaptive' },
-      'skipping what is not finite': { nonFinite: 'skip' },
-      'stopping there': { nonFinite: 'stop' },
+      'skipping steps that are not finite': { nonFinite: 'skip' },
+      'stopping at steps that are not finite': { nonFinite: 'stop' },
     },
-    badOptions: { 'a norm of nothing': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
+    badOptions: { 'a norm of 0': { maxNorm: 0 }, 'an unknown mode': { mode: 'global' } },
   },
   'nan-guard': {
     options: {
       'by default': {},
       'a threshold': { action: 'stop', lossThreshold: 2.5, patience: 2 },
-      'skipping what is not finite': { action: 'skip', maxSkips: 2 },
+      'skipping steps that are not finite': { action: 'skip', maxSkips: 2 },
     },
     badOptions: {
       'no patience': { patience: 0 },
       'an unknown action': { action: 'leave' },
-      'no skip at all': { action: 'skip', maxSkips: 0 },
+      'no skips': { action: 'skip', maxSkips: 0 },
     },
   },
   'metrics-jsonl': {
-    options: { 'a file': {}, 'of another name': { file: 'log.jsonl' } },
+    options: { 'by default': {}, 'another file name': { file: 'log.jsonl' } },
     badOptions: { 'no name': { file: '' } },
   },
   'repetition-penalty': {
@@ -68,10 +68,10 @@ const settings: Readonly<Record<string, DescribeCallbackOptions>> = {
       'an unknown key': { generated: { promts: [] } },
     },
   },
-  // A line for every so many steps, which these runs do not come to: the tests' own output stays readable.
-  console: { options: { 'now and then': { everySteps: 1000 } }, badOptions: { never: { everySteps: 0 } } },
+  // The runs have fewer steps than the interval, so that the logger does not clutter the output of the tests.
+  console: { options: { 'a long interval': { everySteps: 1000 } }, badOptions: { never: { everySteps: 0 } } },
   tensorboard: {
-    options: { 'by default': {}, 'a folder of its own, every second step': { folder: 'events', everySteps: 2 } },
+    options: { 'by default': {}, 'another folder, every second step': { folder: 'events', everySteps: 2 } },
     badOptions: { never: { everySteps: 0 }, 'no folder': { folder: '' } },
   },
 };
@@ -84,11 +84,11 @@ for (const plugin of builtInPlugins.filter(isCallback)) {
   if (own !== undefined) describeCallback(plugin, own);
   else
     describe(plugin.name, () =>
-      it('is tested', () => expect.fail(`Say in this file with which options '${plugin.name}' is tested.`)),
+      it('is tested', () => expect.fail(`Add the options with which '${plugin.name}' is tested to this file.`)),
     );
 }
 
-it('nothing is tested that is not there', () => {
+it('only existing plugins are tested', () => {
   expect(
     Object.keys(settings).filter(
       (name) => !builtInPlugins.some((plugin) => isCallback(plugin) && plugin.name === name),

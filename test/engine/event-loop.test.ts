@@ -18,7 +18,7 @@ const engines = [
   ['xla', 'reasons' in plugin ? 'npx whetstone backend install xla-cpu' : null],
 ] as const;
 
-/** Large enough that a step takes much longer than its recording does. */
+/** Large enough that computing a step takes much longer than recording it. */
 const shape = {
   ...tinyLlama,
   vocab_size: 2048,
@@ -30,15 +30,16 @@ const shape = {
   head_dim: 64,
 };
 
-interface Served {
+interface TimerTicks {
   readonly ticks: number;
-  /** The longest time between two ticks, and the whole, in milliseconds. */
+  /** The longest time between two ticks in milliseconds. */
   readonly longest: number;
-  readonly whole: number;
+  /** The total time in milliseconds. */
+  readonly total: number;
 }
 
-/** How a timer of 10 ms fares while something is done. */
-async function served(work: () => Promise<unknown>): Promise<Served> {
+/** Measures how a timer of 10 ms runs during some work. */
+async function timerTicksDuring(work: () => Promise<unknown>): Promise<TimerTicks> {
   const started = performance.now();
   let [ticks, longest, last] = [0, 0, started];
   const tick = (): void => {
@@ -50,9 +51,9 @@ async function served(work: () => Promise<unknown>): Promise<Served> {
   const timer = setInterval(tick, 10);
   await work();
   clearInterval(timer);
-  // What was held up until the end counts, too.
+  // A tick that was blocked until the end counts, too.
   tick();
-  return { ticks, longest, whole: performance.now() - started };
+  return { ticks, longest, total: performance.now() - started };
 }
 
 for (const [engine, command] of engines) {
@@ -77,9 +78,9 @@ for (const [engine, command] of engines) {
       }));
       try {
         for (let step = 0; step < 4; step++) {
-          const { ticks, longest, whole } = await served(() => trainStep(parts, [batchOf(rows)], step, 1e-4));
-          expect(ticks, `step ${step + 1} of ${whole} ms`).toBeGreaterThan(5);
-          expect(longest, `step ${step + 1} of ${whole} ms`).toBeLessThan(whole / 2);
+          const { ticks, longest, total } = await timerTicksDuring(() => trainStep(parts, [batchOf(rows)], step, 1e-4));
+          expect(ticks, `step ${step + 1} of ${total} ms`).toBeGreaterThan(5);
+          expect(longest, `step ${step + 1} of ${total} ms`).toBeLessThan(total / 2);
         }
       } finally {
         for (const item of [owner, optimizer, model]) item.dispose();

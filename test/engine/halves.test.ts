@@ -18,7 +18,7 @@ const found = await findTensorflow();
 const missing = 'reasons' in found;
 if (missing)
   console.warn(
-    'SKIPPED: halves of a step are computed beside each other on libtensorflow. Fetch it with: npx whetstone ' +
+    'SKIPPED: computing the halves of a step in parallel needs libtensorflow. Fetch it with: npx whetstone ' +
       'backend install cpu',
   );
 
@@ -27,7 +27,7 @@ const rows = [300, 280, 260, 250, 170].map((length, row) => ({
   supervised: Array.from({ length }, (_, column) => column % 5 !== row),
 }));
 
-/** Three steps of one microbatch; how many of them were recorded in halves. */
+/** Trains three steps of one microbatch, and counts the steps that were recorded in halves. */
 async function train(
   mode: 'lora' | 'full',
   inHalves: boolean,
@@ -66,41 +66,41 @@ async function train(
   return { losses, updated, parameters, halved };
 }
 
-describe.skipIf(missing)('a step in two halves beside each other', () => {
+describe.skipIf(missing)('a step computed as two parallel halves', () => {
   it.each(['lora', 'full'] as const)(
-    'has the losses and the weights of the whole, %s',
+    'has the same losses and weights as one without halves, %s',
     { timeout: 120_000 },
     async (mode) => {
-      const whole = await train(mode, false);
+      const single = await train(mode, false);
       const { numTensors } = tf.memory();
       const halves = await train(mode, true);
       expect(tf.memory().numTensors).toBe(numTensors);
-      expect([whole.halved, halves.halved]).toEqual([0, 3]);
-      halves.losses.forEach((loss, step) => expect(loss).toBeCloseTo(whole.losses[step] ?? NaN, 4));
+      expect([single.halved, halves.halved]).toEqual([0, 3]);
+      halves.losses.forEach((loss, step) => expect(loss).toBeCloseTo(single.losses[step] ?? NaN, 4));
       expect(halves.losses[2]).not.toBeCloseTo(halves.losses[0] ?? NaN, 3);
-      // AdamW turns a gradient that is 0 but for rounding into a step of the learning rate: a few numbers may be that
-      // far apart, not many.
-      for (const [name, values] of whole.parameters) {
+      // AdamW turns the rounding error of a zero gradient into a step of the learning rate. So a few weights may differ
+      // by that much, but not their mean.
+      for (const [name, values] of single.parameters) {
         const others = halves.parameters.get(name) ?? new Float32Array(0);
         expect(others).toHaveLength(values.length);
         const apart =
           values.reduce((sum, value, index) => sum + Math.abs(value - (others[index] ?? NaN)), 0) / values.length;
         expect(apart, name).toBeLessThan(1e-4);
       }
-      // And the same bits again.
+      // A second run must give the same bits.
       expect(await train(mode, true)).toEqual(halves);
     },
   );
 
-  it('is skipped as a whole where it is not finite', { timeout: 120_000 }, async () => {
-    // The first update throws the adapter beyond float32: both later steps compute NaN.
+  it('is skipped completely if it is not finite', { timeout: 120_000 }, async () => {
+    // The first update exceeds the range of float32, so that both later steps compute NaN.
     const { losses, updated, halved } = await train('lora', true, [{ nonFinite: 'skip' }], 1e38);
     expect(losses).toEqual([expect.closeTo(Math.log(tinyLlama.vocab_size), 0), NaN, NaN]);
     expect(updated).toEqual([true, false, false]);
     expect(halved).toBe(3);
   });
 
-  it('is not made where a hook looks at the logits of a microbatch', { timeout: 120_000 }, async () => {
+  it('is not used if a hook reads the logits of a microbatch', { timeout: 120_000 }, async () => {
     const seen: number[] = [];
     const callback: Callback = {
       transformLogits: (logits, { batch }) => {

@@ -17,7 +17,7 @@ import { disposeRun, shuffledSource, testRun, tinyModel, train, valuesOf } from 
 
 beforeAll(() => tf.setBackend('cpu'));
 
-/** A callback that writes down which observing hooks are called, with the first argument where it is a number. */
+/** A callback that records the calls of all observing hooks, with the step or epoch. */
 function journal(calls: string[]): Callback {
   const observing = (Object.keys(hookTable) as HookName[]).filter((hook) => hookTable[hook].kind === 'observe');
   return Object.fromEntries(
@@ -68,7 +68,7 @@ describe('a run', () => {
       'onSave 4',
       'onRunEnd',
     ]);
-    // Five rows in batches of two make three batches: windows of two and of one.
+    // Five rows in batches of two make three batches, in windows of two and one.
     expect(reports.map(({ microbatches }) => microbatches)).toEqual([2, 1, 2, 1]);
     expect(reports.map(({ samples }) => samples)).toEqual([4, 1, 4, 1]);
     expect(reports.map(({ epoch }) => epoch)).toEqual([2 / 3, 1, 1 + 2 / 3, 2]);
@@ -103,7 +103,7 @@ describe('a run', () => {
     },
   );
 
-  it('leaves no tensor behind', async () => {
+  it('leaks no tensor', async () => {
     const before = tf.memory().numTensors;
     const run = testRun({
       strategy: loraStrategy({ rank: 2 }),
@@ -116,7 +116,7 @@ describe('a run', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('serves timers between steps', async () => {
+  it('lets timers run between steps', async () => {
     let turns = 0;
     const timer = setInterval(() => {
       turns += 1;
@@ -140,7 +140,7 @@ describe('a run', () => {
     disposeRun(fraction);
   });
 
-  it('evaluates and saves where a callback asks, and stops with its reason', async () => {
+  it('evaluates, saves and stops on request of a callback', async () => {
     const calls: string[] = [];
     const asking: Callback = {
       onStep: ({ step }, control) => {
@@ -160,7 +160,7 @@ describe('a run', () => {
     disposeRun(run);
   });
 
-  it('does nothing more when its reports are no longer wanted, and takes the strategy off', async () => {
+  it('ends when the loop over its reports is left, and disposes the strategy', async () => {
     const model = tinyModel();
     const tensors = tf.memory().numTensors;
     const run = testRun({ model, strategy: loraStrategy({ rank: 2 }) });
@@ -170,7 +170,7 @@ describe('a run', () => {
     model.dispose();
   });
 
-  it('says which strategy cannot be attached', async () => {
+  it('names the strategy that cannot be attached', async () => {
     const run = testRun({
       companions: [
         {
@@ -187,7 +187,7 @@ describe('a run', () => {
 });
 
 describe('evaluation', () => {
-  it('weighs every token alike, whatever the batches', async () => {
+  it('gives every token the same weight for any batching', async () => {
     const losses: number[] = [];
     for (const batchSize of [1, 3, 7]) {
       const reports: EvaluationReport[] = [];
@@ -207,7 +207,7 @@ describe('evaluation', () => {
 });
 
 describe('the best weights', () => {
-  /** Learns rows by heart that the evaluation has not: its loss rises. */
+  /** Overfits to rows that are not in the evaluation data, so that the evaluation loss rises. */
   const overfitting = {
     evalData: shuffledSource(6, 2, 9),
     trainData: shuffledSource(6, 2),
@@ -217,7 +217,7 @@ describe('the best weights', () => {
 
   it.each([
     ['from a checkpoint', true],
-    ['from memory where nothing is written', false],
+    ['from memory without an output folder', false],
   ])('are put back %s', async (_, writes) => {
     const seen: { step: number; loss: number }[] = [];
     const run = testRun({
@@ -239,7 +239,7 @@ describe('the best weights', () => {
     disposeRun(run);
   });
 
-  it('are kept by early stopping too, with a limit on checkpoints', async () => {
+  it('are stored by early stopping, too, with a limit on checkpoints', async () => {
     const outputFolder = await temporaryFolder();
     const run = testRun({
       ...overfitting,
@@ -276,7 +276,7 @@ describe('early stopping on the train loss', () => {
     const losses: number[] = [];
     const kept: Record<string, number[]>[] = [];
     const stop = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 1, patience: 3 });
-    // A rate that first learns and then throws the weights about.
+    // With this learning rate, the loss first falls and then diverges.
     const run = testRun({
       learningRate: 0.3,
       trainData: shuffledSource(4, 4),
@@ -293,14 +293,14 @@ describe('early stopping on the train loss', () => {
     const best = losses.indexOf(Math.min(...losses));
     expect(best).toBe(losses.length - 4);
     expect(await valuesOf(run.loaded.model)).toEqual(kept[best]);
-    // No evaluation was made of these weights: it is made at the end.
+    // These weights were not evaluated before, so that they are evaluated at the end.
     expect(report.evalLossAfter).toEqual(expect.any(Number));
     disposeRun(run);
   });
 });
 
 describe('the result', () => {
-  it('is a PEFT adapter folder where the strategy exports one', async () => {
+  it('is a PEFT adapter folder if the strategy exports one', async () => {
     const outputFolder = await temporaryFolder();
     const run = testRun({ strategy: loraStrategy({ rank: 2 }), outputFolder, training: { maxSteps: 2 } });
     await train(run);

@@ -30,7 +30,7 @@ const infiniteGradients = (...steps: readonly number[]): Callback => ({
     steps.includes(step + 1) ? (tf.mul(tf.mean(logits), Infinity) as tf.Scalar) : undefined,
 });
 
-/** Asks to skip these steps by the way that callbacks had before: the reference for what a skipped step is. */
+/** Requests to skip these steps through `control.skipUpdate`, as the reference for skipped steps. */
 const askToSkip = (...steps: readonly number[]): Callback => ({
   transformGradients: (gradients, { step }, control) => {
     if (steps.includes(step + 1)) control.skipUpdate('asked');
@@ -40,7 +40,7 @@ const askToSkip = (...steps: readonly number[]): Callback => ({
 
 const skip: Callback = { nonFinite: 'skip' };
 
-/** Two steps by hand: the first learns, the second is under test. Values of weights and moments before and after it. */
+/** Executes two steps. Returns the result of the second, and the weights and moments before and after it. */
 async function secondStep(callbacks: readonly Callback[], backend: TensorBackendInfo, microbatches = 1) {
   const model = tinyModel();
   const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 2, modelFolder: null });
@@ -81,14 +81,14 @@ describe.each(await testBackends())('a step that is not finite, on %s,', (name) 
     ['gradients that are infinite', infiniteGradients(2), 'gradient', 'a gradient is not a finite number'],
   ] as const;
 
-  it.each(cases)('with %s fails the run, and leaves weights and optimizer alone', async (_, spoil) => {
+  it.each(cases)('with %s fails the run, and does not change weights and optimizer', async (_, spoil) => {
     const { attempt, before, after } = await secondStep([spoil], backend);
     expect(attempt).toMatchObject({ code: 'NON_FINITE', details: { step: 2 } });
     expect((attempt as { hint?: string }).hint).toContain('nan-guard with the option "action": "skip"');
     expect(after).toEqual(before);
   });
 
-  it.each(cases)('with %s makes no update where a callback asks for that', async (_, spoil, nonFinite, skipReason) => {
+  it.each(cases)('with %s makes no update if a callback requests that', async (_, spoil, nonFinite, skipReason) => {
     const { attempt, before, after } = await secondStep([spoil, skip], backend);
     expect(attempt).toMatchObject({ step: 2, updated: false, nonFinite, skipReason, samples: 2 });
     expect(after).toEqual(before);
@@ -99,7 +99,7 @@ describe.each(await testBackends())('a step that is not finite, on %s,', (name) 
     ).toBe(true);
   });
 
-  it('is skipped as a whole where one of its microbatches is not finite', async () => {
+  it('is skipped completely if one of its microbatches is not finite', async () => {
     let seen = 0;
     const third: Callback = {
       transformLogits: (logits, { step }) => (step === 1 && ++seen === 3 ? tf.mul(logits, NaN) : tf.clone(logits)),
@@ -110,12 +110,12 @@ describe.each(await testBackends())('a step that is not finite, on %s,', (name) 
     expect(after).toEqual(before);
   });
 
-  it('keeps the reason of a callback that asks to skip it itself, and says what is not finite', async () => {
+  it('reports the reason of a callback that requests the skip, and what is not finite', async () => {
     const { attempt } = await secondStep([nanLogits(2), askToSkip(2)], backend);
     expect(attempt).toMatchObject({ updated: false, skipReason: 'asked', nonFinite: 'loss' });
   });
 
-  it('is made where it is finite: the report then names no reason', async () => {
+  it('is made if it is finite, and the report contains no reason', async () => {
     const { attempt, before, after } = await secondStep([skip], backend);
     expect(attempt).toMatchObject({ updated: true });
     expect(attempt).not.toHaveProperty('skipReason');
@@ -131,7 +131,7 @@ describe.each(await testBackends())('reads of the device, on %s,', (name) => {
   });
   afterAll(async () => void (await useBackend('cpu')));
 
-  /** How often each step of a run reads the device, by either way that tensors are read. */
+  /** Counts the reads from the device in each step of a run, both synchronous and asynchronous ones. */
   async function readsOfSteps(callbacks: readonly Callback[]): Promise<number[]> {
     const backend = tf.backend() as tf.KernelBackend;
     const spies = [vi.spyOn(backend, 'read'), vi.spyOn(backend, 'readSync')];
@@ -159,13 +159,13 @@ describe.each(await testBackends())('reads of the device, on %s,', (name) => {
     }
   }
 
-  it('are as many with nan-guard as without, in a skipped step too', async () => {
+  it('have the same number with and without nan-guard, also in a skipped step', async () => {
     const plain = await readsOfSteps([nanLogits()]);
     expect(await readsOfSteps([nanLogits(), createNanGuard({ action: 'skip' })])).toEqual(plain);
     expect(await readsOfSteps([nanLogits(2), createNanGuard({ action: 'skip' })])).toEqual(plain);
   });
 
-  it('are one more for nonFinite of gradient-clipping, which nan-guard replaces', async () => {
+  it('are increased by one by nonFinite of gradient-clipping, which nan-guard replaces', async () => {
     const plain = await readsOfSteps([createGradientClipping()]);
     expect(await readsOfSteps([createGradientClipping({ nonFinite: 'skip' })])).toEqual(
       plain.map((reads) => reads + 1),
@@ -212,24 +212,24 @@ describe('a run with nan-guard', () => {
     expect(guarded.reports.map(counted)).toEqual(asked.reports.map(counted));
     expect(guarded.weights).toEqual(asked.weights);
     expect(guarded.moments).toEqual(asked.moments);
-    // The steps that are made are the only ones that matter: a run that makes all of them ends elsewhere.
+    // Only the steps that are made affect the weights: without skipped steps, the run ends with different weights.
     expect((await endOf([spoil()])).weights).not.toEqual(asked.weights);
   });
 
-  it('fails once the weights themselves are not finite, and says for how many steps', async () => {
+  it('fails once the weights themselves are not finite, with the number of steps', async () => {
     const warnings: string[] = [];
     const guard = createNanGuard({ action: 'skip', maxSkips: 3 }, (message) => void warnings.push(message));
-    // The first update throws the weights beyond float32.
+    // The first update exceeds the range of float32.
     await expect(endOf([guard], { learningRate: 1e38, training: { maxSteps: 20 } })).rejects.toMatchObject({
       code: 'NON_FINITE',
       message: expect.stringMatching(/At step 5 the loss is NaN, for 4 steps in a row\./) as string,
       details: { step: 5, hook: 'onStep' },
     });
     expect(warnings).toHaveLength(3);
-    expect(warnings[2]).toBe('Step 4 made no update: the loss is NaN (3 in a row, at most 3).');
+    expect(warnings[2]).toBe('The update of step 4 was skipped: the loss is NaN (3 in a row, at most 3).');
   });
 
-  it('counts skipped steps in a row alone', async () => {
+  it('counts only consecutive skipped steps', async () => {
     const { reports } = await endOf([nanLogits(2, 3, 5, 6), createNanGuard({ action: 'skip', maxSkips: 2 })]);
     expect(reports).toHaveLength(8);
     await expect(endOf([nanLogits(2, 3, 4), createNanGuard({ action: 'skip', maxSkips: 2 })])).rejects.toMatchObject({
@@ -239,21 +239,21 @@ describe('a run with nan-guard', () => {
   });
 
   it('resumes between two skipped steps, bit for bit and with the same count', async () => {
-    const folders = { whole: await temporaryFolder(), parted: await temporaryFolder() };
+    const folders = { uninterrupted: await temporaryFolder(), resumed: await temporaryFolder() };
     const callbacks = (): Callback[] => [nanLogits(4, 5, 6), createNanGuard({ action: 'skip', maxSkips: 3 })];
     const saving = { saveStrategy: 'steps', saveSteps: 5 } as const;
-    const whole = await endOf(callbacks(), { outputFolder: folders.whole, training: saving });
+    const uninterrupted = await endOf(callbacks(), { outputFolder: folders.uninterrupted, training: saving });
 
     const first = testRun({
       trainData: shuffledSource(7, 2),
       callbacks: callbacks(),
-      outputFolder: folders.parted,
+      outputFolder: folders.resumed,
       training: { ...training, ...saving },
     });
     for await (const { step } of runTraining(first)) if (step === 5) break;
     disposeRun(first);
     const resumed = await endOf(callbacks(), {
-      outputFolder: folders.parted,
+      outputFolder: folders.resumed,
       training: { ...saving, resumeFromCheckpoint: true },
     });
     expect(resumed.reports.map(({ step, updated }) => [step, updated])).toEqual([
@@ -261,15 +261,15 @@ describe('a run with nan-guard', () => {
       [7, true],
       [8, true],
     ]);
-    expect(resumed.weights).toEqual(whole.weights);
-    expect(resumed.moments).toEqual(whole.moments);
+    expect(resumed.weights).toEqual(uninterrupted.weights);
+    expect(resumed.moments).toEqual(uninterrupted.moments);
 
-    // The two before the break count: a bound of two is passed at step 6.
-    const bounded = (): Callback[] => [nanLogits(4, 5, 6), createNanGuard({ action: 'skip', maxSkips: 2 })];
+    // The two steps before the interruption count: a limit of two is exceeded at step 6.
+    const limited = (): Callback[] => [nanLogits(4, 5, 6), createNanGuard({ action: 'skip', maxSkips: 2 })];
     await expect(
-      endOf(bounded(), {
-        outputFolder: folders.parted,
-        training: { ...saving, resumeFromCheckpoint: join(folders.parted, 'checkpoint-5') },
+      endOf(limited(), {
+        outputFolder: folders.resumed,
+        training: { ...saving, resumeFromCheckpoint: join(folders.resumed, 'checkpoint-5') },
       }),
     ).rejects.toMatchObject({ code: 'NON_FINITE', details: { step: 6 } });
   });
@@ -296,10 +296,10 @@ describe('a run with nan-guard', () => {
     );
   });
 
-  it('leaves the other steps to early stopping on the train loss', async () => {
+  it('does not affect early stopping on the train loss', async () => {
     const stop = (): Callback =>
       createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 2, patience: 1, restoreBest: false });
-    // A rate of 0 learns nothing: the second whole window is no better than the first, and ends the run.
+    // With a rate of 0, the second complete window does not improve on the first and ends the run.
     const steady = { learningRate: 0, trainData: shuffledSource(4, 4) };
     const plain = await endOf([stop()], steady);
     expect(plain.reports).toHaveLength(4);
@@ -307,7 +307,7 @@ describe('a run with nan-guard', () => {
     expect(guarded.reports).toHaveLength(5);
   });
 
-  it('evaluates, and keeps the best weights, as without', async () => {
+  it('evaluates and stores the best weights as without nan-guard', async () => {
     const evaluated = (callbacks: readonly Callback[], owner: Strategy = fullStrategy()) => {
       const losses: number[] = [];
       return endOf([...callbacks, { onEvaluate: ({ loss }) => void losses.push(loss) }], {

@@ -24,13 +24,13 @@ if (missing)
 
 interface Trained {
   readonly losses: readonly number[];
-  /** The parameters as each device has them. */
+  /** The parameters of each device. */
   readonly parameters: readonly ReadonlyMap<string, Float32Array>[];
 }
 
 /**
- * Three steps of one microbatch, which is dealt out among the devices by conversations: full fine-tuning with AdamW and
- * clipping.
+ * Trains three steps of one microbatch, whose conversations are distributed over the devices: full fine-tuning with
+ * AdamW and clipping.
  */
 async function train(devices: 1 | 2): Promise<Trained> {
   const both = await resolveBackend({ name: 'whetstone', engine: 'xla', threads: null, devices: 2 });
@@ -53,7 +53,7 @@ async function train(devices: 1 | 2): Promise<Trained> {
   const parameters: ReadonlyMap<string, Float32Array>[] = [];
   for (let device = 0; device < devices; device++) {
     both.replicas?.use(device);
-    // Computed on the device, from the device's own copy.
+    // Computed on the device, from its own copy.
     parameters.push(
       new Map(
         [...model.parameters].map(([name, variable]) => [
@@ -69,7 +69,7 @@ async function train(devices: 1 | 2): Promise<Trained> {
 }
 
 describe.skipIf(missing)('a step on two devices of one process', () => {
-  it('has the losses of one device, and leaves the same parameters on both', { timeout: 300_000 }, async () => {
+  it('has the losses of one device, and the same parameters on both', { timeout: 300_000 }, async () => {
     const one = await train(1);
     const two = await train(2);
     expect(two.losses).toHaveLength(3);
@@ -84,7 +84,7 @@ describe.skipIf(missing)('a step on two devices of one process', () => {
     }
   });
 
-  it('is asked for by the key devices of a configuration', { timeout: 300_000 }, async () => {
+  it('is configured by the key devices', { timeout: 300_000 }, async () => {
     const losses = async (trainer: Trainer): Promise<number[]> => {
       const found: number[] = [];
       await trainer.on('step', ({ loss }) => found.push(loss)).run();
@@ -113,7 +113,7 @@ describe.skipIf(missing)('a step on two devices of one process', () => {
     expect(found).toHaveLength(3);
   });
 
-  it('is refused where the engine has but one', async () => {
+  it('is rejected if the engine has only one device', async () => {
     await expect(
       resolveBackend({ name: 'whetstone', engine: 'tensorflow', threads: null, devices: 2 }),
     ).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });

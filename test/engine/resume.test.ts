@@ -18,7 +18,8 @@ import { disposeRun, shuffledSource, testRun, train, valuesOf, type TestRunOptio
 beforeAll(async () => void (await useBackend('cpu')));
 
 /**
- * Seven rows in batches of two, two batches a step: the middle of an epoch, its partial window and its end are all met.
+ * Seven rows in batches of two, two batches per step: the run covers the middle of an epoch, its partial window, and
+ * its end.
  */
 const base = (options: TestRunOptions = {}): TestRunOptions => ({
   ...options,
@@ -94,12 +95,12 @@ describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equa
 
   it.each(Object.keys(strategies))('%s', async (strategyName) => {
     const strategy = (): Strategy => strategies[strategyName]?.() ?? fullStrategy();
-    const whole = testRun(base({ backend, strategy: strategy(), outputFolder: await temporaryFolder() }));
-    const expected = await endOf(whole);
+    const uninterrupted = testRun(base({ backend, strategy: strategy(), outputFolder: await temporaryFolder() }));
+    const expected = await endOf(uninterrupted);
 
     const outputFolder = await temporaryFolder();
     const first = testRun(base({ backend, strategy: strategy(), outputFolder }));
-    // Left in the middle of the epoch, after the checkpoint of step 5 and one more step that is lost.
+    // Left in the middle of the epoch, one step after the checkpoint of step 5. That step is lost.
     for await (const { step } of runTraining(first)) if (step === 6) break;
     disposeRun(first);
     const second = testRun(
@@ -109,14 +110,14 @@ describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equa
 
     expect(actual.losses).toEqual(expected.losses.slice(5));
     expect(actual).toEqual({ ...expected, losses: expected.losses.slice(5) });
-    for (const run of [whole, second]) disposeRun(run);
+    for (const run of [uninterrupted, second]) disposeRun(run);
   });
 });
 
 describe('an aborted run', () => {
-  it('finishes its step, saves and fails with INTERRUPTED; resumed, it ends like an uninterrupted run', async () => {
-    const whole = testRun(base({ outputFolder: await temporaryFolder() }));
-    const expected = await endOf(whole);
+  it('finishes its step, saves and fails with INTERRUPTED; after resuming, it ends like any other', async () => {
+    const uninterrupted = testRun(base({ outputFolder: await temporaryFolder() }));
+    const expected = await endOf(uninterrupted);
 
     const outputFolder = await temporaryFolder();
     const controller = new AbortController();
@@ -134,10 +135,10 @@ describe('an aborted run', () => {
       base({ outputFolder, training: { resumeFromCheckpoint: join(outputFolder, 'checkpoint-3') } }),
     );
     expect((await endOf(second)).trained).toEqual(expected.trained);
-    for (const run of [whole, second]) disposeRun(run);
+    for (const run of [uninterrupted, second]) disposeRun(run);
   });
 
-  it('is interrupted before its first step too, with nothing saved', async () => {
+  it('can be interrupted before its first step, without a checkpoint', async () => {
     const outputFolder = await temporaryFolder();
     const run = testRun(base({ outputFolder, signal: AbortSignal.abort() }));
     await expect(train(run)).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 0, checkpoint: null } });
@@ -156,7 +157,7 @@ describe('a checkpoint', () => {
     return outputFolder;
   }
 
-  it('holds the keys of transformers, a manifest, and no temporary file', async () => {
+  it('contains the keys of transformers and a manifest, but no temporary file', async () => {
     const outputFolder = await folderWithTwo();
     const names = await readdir(outputFolder);
     expect(names.toSorted()).toEqual(['checkpoint-2', 'checkpoint-4', 'model']);
@@ -186,8 +187,8 @@ describe('a checkpoint', () => {
     ['a longer file', (folder: string) => appendFile(join(folder, 'model.safetensors'), 'x')],
     ['a missing file', (folder: string) => rm(join(folder, 'trainer_state.json'))],
     ['a missing manifest', (folder: string) => rm(join(folder, 'manifest.json'))],
-    ['a torn manifest', (folder: string) => truncate(join(folder, 'manifest.json'), 50)],
-  ])('with %s is passed over with a warning for the one before', async (_, damage) => {
+    ['an incomplete manifest', (folder: string) => truncate(join(folder, 'manifest.json'), 50)],
+  ])('with %s is skipped with a warning, and the previous one is used', async (_, damage) => {
     const outputFolder = await folderWithTwo();
     await damage(join(outputFolder, 'checkpoint-4'));
     const warnings: string[] = [];
@@ -208,7 +209,7 @@ describe('a checkpoint', () => {
     disposeRun(run);
   });
 
-  it('asked for by name must be whole, and some must be where any are there', async () => {
+  it('requested by name must be complete, and so must one of several', async () => {
     const outputFolder = await folderWithTwo();
     for (const step of [2, 4]) await truncate(join(outputFolder, `checkpoint-${step}`, 'optimizer.safetensors'), 10);
     for (const resumeFromCheckpoint of [join(outputFolder, 'checkpoint-2'), true]) {
@@ -218,7 +219,7 @@ describe('a checkpoint', () => {
     }
   });
 
-  it('of another strategy is refused', async () => {
+  it('of another strategy is rejected', async () => {
     const outputFolder = await folderWithTwo();
     const other = {
       ...testRun(base({ outputFolder, training: { resumeFromCheckpoint: true } })),
@@ -232,7 +233,7 @@ describe('a checkpoint', () => {
   });
 
   it.each(['data', 'template'] as const)(
-    'with another %s is refused with both hashes, unless the run is to go on despite of it',
+    'with a different %s is rejected with both hashes, unless resumeDespite allows it',
     async (what) => {
       const outputFolder = await folderWithTwo();
       const warnings: string[] = [];
@@ -248,27 +249,27 @@ describe('a checkpoint', () => {
             : { ...run, loaded: { ...run.loaded, renderer: { ...run.loaded.renderer, hash: 'other' } } };
         return { run, changed, was: hashes[what] };
       };
-      const refused = resumed(what === 'data' ? ['template'] : ['data']);
-      await expect(train(refused.changed)).rejects.toMatchObject({
+      const rejected = resumed(what === 'data' ? ['template'] : ['data']);
+      await expect(train(rejected.changed)).rejects.toMatchObject({
         code: 'CHECKPOINT_INVALID',
         message: expect.stringContaining(what) as string,
         expected: expect.stringContaining('other') as string,
-        found: expect.stringContaining(refused.was) as string,
+        found: expect.stringContaining(rejected.was) as string,
         hint: expect.stringContaining(`training.resumeDespite to ["${what}"]`) as string,
       });
-      disposeRun(refused.run);
+      disposeRun(rejected.run);
       expect(warnings).toEqual([]);
-      const told = resumed([what]);
-      expect((await train(told.changed)).reports.map(({ step }) => step)).toEqual([5]);
+      const allowed = resumed([what]);
+      expect((await train(allowed.changed)).reports.map(({ step }) => step)).toEqual([5]);
       expect(warnings).toEqual([
         expect.stringContaining('differs'),
         expect.stringContaining('The configuration differs'),
       ]);
-      disposeRun(told.run);
+      disposeRun(allowed.run);
     },
   );
 
-  it('that a killed process left half-written is not taken for one, and is removed', async () => {
+  it('that a killed process left incomplete is ignored and removed', async () => {
     const outputFolder = await folderWithTwo();
     await cp(join(outputFolder, 'checkpoint-4'), join(outputFolder, '.checkpoint-6.0123456789ab.partial'), {
       recursive: true,
@@ -279,7 +280,7 @@ describe('a checkpoint', () => {
     disposeRun(run);
   });
 
-  it('that cannot be written whole leaves nothing behind', async () => {
+  it('that cannot be written completely leaves no file', async () => {
     const outputFolder = await temporaryFolder();
     const failing: Strategy = {
       role: 'owner',
@@ -296,7 +297,7 @@ describe('a checkpoint', () => {
     disposeRun(run);
   });
 
-  it('is not needed to start: a run that may resume and cannot starts at the beginning', async () => {
+  it('is not required: a run without a checkpoint to resume from starts at the beginning', async () => {
     const warnings: string[] = [];
     const run = testRun({
       ...base({ outputFolder: await temporaryFolder(), training: { maxSteps: 1, resumeFromCheckpoint: true } }),
@@ -308,7 +309,7 @@ describe('a checkpoint', () => {
   });
 });
 
-it('the model is unchanged by a run that failed to resume', async () => {
+it('a run that fails to resume does not change the model', async () => {
   const run = testRun(
     base({ outputFolder: await temporaryFolder(), training: { resumeFromCheckpoint: '/does/not/exist' } }),
   );

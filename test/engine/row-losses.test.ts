@@ -9,7 +9,7 @@ import { tinyLlama, tinyModel } from '../support/training.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-it('the losses of rows are what an evaluation of each row alone gives', async () => {
+it('the losses of rows equal evaluations of the single rows', async () => {
   const model = tinyModel();
   const rows = [...randomRows(5, tinyLlama.vocab_size, 4), { ids: [1, 2, 3], supervised: [false, false, false] }];
   const backend = { barrier: () => undefined };

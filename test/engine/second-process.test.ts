@@ -11,12 +11,12 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const built = existsSync(join(root, 'packages/cli/dist/main.js'));
 if ('reasons' in plugin)
   console.warn(
-    'SKIPPED: modules on disk are tested on an XLA plugin. Fetch it with: npx whetstone backend install ' +
+    'SKIPPED: testing modules on disk needs an XLA plugin. Fetch it with: npx whetstone backend install ' +
       `xla-cpu (${plugin.reasons.join(', ')})`,
   );
 if (!built) console.warn('SKIPPED: the packages are not built. Build them with: npm run build');
 
-/** Two steps of LoRA in a process of its own, and how many modules it compiled and found on disk. */
+/** Trains two steps of LoRA in a separate process, and counts the modules that it compiled and those found on disk. */
 async function train(
   path: string,
   folder: string,
@@ -75,7 +75,7 @@ async function train(
 }
 
 it.skipIf('reasons' in plugin || !built)(
-  'a second process compiles nothing of what the first one did, and two beside each other do no harm',
+  'a second process compiles no module of the first, and concurrent processes do not conflict',
   { timeout: 300_000 },
   async () => {
     if ('reasons' in plugin) return;

@@ -19,7 +19,7 @@ interface Result {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
-/** One step with a learning rate of 0, and the gradients that it came to. */
+/** Executes one step with a learning rate of 0, and returns its gradients. */
 async function stepOver(
   batches: readonly Batch[],
   callbacks: readonly Callback[] = [],
@@ -61,7 +61,7 @@ const grouped = (rows: readonly Row[], size: number): Batch[] =>
     batchOf(rows.slice(index * size, (index + 1) * size)),
   );
 
-/** All rows one behind the other in a single row, a segment each. */
+/** Packs all rows into a single one, as segments. */
 function packed(rows: readonly Row[]): Batch {
   const parts = rows.map((row) => batchOf([row]));
   const join = (of: (batch: Batch, index: number) => Int32Array): Int32Array =>
@@ -84,15 +84,15 @@ describe('the gradients of a step', () => {
   const rows = randomRows(8, tinyLlama.vocab_size, 5);
 
   it('are the same for 1×8, 2×4, 4×2 and 8×1 microbatches', async () => {
-    const whole = await stepOver(grouped(rows, 8));
-    for (const size of [4, 2, 1]) expectSame(await stepOver(grouped(rows, size)), whole);
+    const single = await stepOver(grouped(rows, 8));
+    for (const size of [4, 2, 1]) expectSame(await stepOver(grouped(rows, size)), single);
   });
 
-  it('are the same where the last microbatch is smaller', async () => {
+  it('are the same if the last microbatch is smaller', async () => {
     expectSame(await stepOver(grouped(rows, 3)), await stepOver(grouped(rows, 8)));
   });
 
-  it('are the same for padded and packed batches, also where a segment starts with a label', async () => {
+  it('are the same for padded and packed batches, also if a segment starts with a label', async () => {
     const supervisedThroughout = rows.map(({ ids }) => ({ ids, supervised: ids.map(() => true) }));
     for (const each of [rows, supervisedThroughout]) {
       const padded = await stepOver(grouped(each, 8));
@@ -101,20 +101,20 @@ describe('the gradients of a step', () => {
     }
   });
 
-  it('weigh what callbacks add to the loss as the loss', async () => {
-    // The mean squared logit of the supervised positions: a mean over tokens, as the loss is.
+  it('weight terms that callbacks add to the loss like the loss', async () => {
+    // The mean squared logit of the supervised positions: a mean over tokens, like the loss.
     const addLoss: Callback = { addLoss: (logits) => tf.mean(tf.square(logits)) };
-    const whole = await stepOver(grouped(rows, 8), [addLoss]);
-    for (const size of [4, 3, 1]) expectSame(await stepOver(grouped(rows, size), [addLoss]), whole);
+    const single = await stepOver(grouped(rows, 8), [addLoss]);
+    for (const size of [4, 3, 1]) expectSame(await stepOver(grouped(rows, size), [addLoss]), single);
     expect(
       difference(
-        whole.gradients.get('lm_head.weight') ?? [],
+        single.gradients.get('lm_head.weight') ?? [],
         (await stepOver(grouped(rows, 8))).gradients.get('lm_head.weight') ?? [],
       ).largest,
     ).toBeGreaterThan(1e-3);
   });
 
-  it('follow transformed logits', async () => {
+  it('are those of the transformed logits', async () => {
     const halve: Callback = { transformLogits: (logits) => tf.mul(logits, 0.5) };
     const same: Callback = { transformLogits: (logits) => logits };
     expectSame(await stepOver(grouped(rows, 4), [same]), await stepOver(grouped(rows, 4)));
@@ -125,7 +125,7 @@ describe('the gradients of a step', () => {
   });
 
   describe('with weights of turns', () => {
-    /** Weights 2, 0.5, 1, … by row. */
+    /** Sets the weights 2, 0.5, 1, … by row. */
     const factors = rows.map((_, index) => [2, 0.5, 1][index % 3] ?? 1);
     const weighted = (batch: Batch, first: number): Batch => ({
       ...batch,
@@ -139,36 +139,36 @@ describe('the gradients of a step', () => {
     const unchanged: Callback = { transformLogits: (logits) => logits };
 
     it('are Σ weight · gradient ÷ Σ weight over all targets of the step', async () => {
-      // From steps of one row each, whose loss is the row's mean: row r counts weight(r) · targets(r).
-      const single = await Promise.all(rows.map((row) => stepOver([batchOf([row])])));
-      const shares = single.map(({ outcome }, row) => (factors[row] ?? 1) * outcome.supervisedTokens);
+      // Computed from steps of one row, whose loss is the mean of the row: row r has weight weight(r) · targets(r).
+      const byRow = await Promise.all(rows.map((row) => stepOver([batchOf([row])])));
+      const shares = byRow.map(({ outcome }, row) => (factors[row] ?? 1) * outcome.supervisedTokens);
       const divisor = shares.reduce((sum, share) => sum + share, 0);
       const mean = (of: (result: Result) => number): number =>
-        single.reduce((sum, result, row) => sum + ((shares[row] ?? 0) * of(result)) / divisor, 0);
-      const whole = await stepOver(inGroups(8));
-      expect(whole.outcome.loss).toBeCloseTo(
+        byRow.reduce((sum, result, row) => sum + ((shares[row] ?? 0) * of(result)) / divisor, 0);
+      const combined = await stepOver(inGroups(8));
+      expect(combined.outcome.loss).toBeCloseTo(
         mean(({ outcome }) => outcome.loss),
         5,
       );
-      for (const [name, gradient] of whole.gradients) {
+      for (const [name, gradient] of combined.gradients) {
         const expected = Array.from(gradient, (_, at) => mean((result) => result.gradients.get(name)?.[at] ?? NaN));
         expect(difference(gradient, expected).largest, name).toBeLessThan(2e-6);
       }
-      expect(whole.outcome.loss).not.toBeCloseTo((await stepOver(grouped(rows, 8))).outcome.loss, 3);
+      expect(combined.outcome.loss).not.toBeCloseTo((await stepOver(grouped(rows, 8))).outcome.loss, 3);
     });
 
     it('are the same for any microbatches, packed, and through transformed logits', async () => {
-      const whole = await stepOver(inGroups(8));
-      for (const size of [4, 3, 1]) expectSame(await stepOver(inGroups(size)), whole);
-      expectSame(await stepOver(inGroups(4), [unchanged]), whole);
+      const combined = await stepOver(inGroups(8));
+      for (const size of [4, 3, 1]) expectSame(await stepOver(inGroups(size)), combined);
+      expectSame(await stepOver(inGroups(4), [unchanged]), combined);
       const lengths = rows.map(({ ids }) => ids.length);
       const weights = Float32Array.from(
         lengths.flatMap((length, row) => Array.from({ length }, () => factors[row] ?? 1)),
       );
-      expectSame(await stepOver([{ ...packed(rows), weights }]), whole);
+      expectSame(await stepOver([{ ...packed(rows), weights }]), combined);
     });
 
-    it('are those of no weights where all are alike', async () => {
+    it('are the same as without weights if all weights are equal', async () => {
       const halves = grouped(rows, 4).map((batch) => ({
         ...batch,
         weights: new Float32Array(batch.rows * batch.length).fill(0.5),
@@ -177,7 +177,7 @@ describe('the gradients of a step', () => {
     });
   });
 
-  it('count a penalty once a step, whatever the microbatches', async () => {
+  it('include a penalty once per step for any microbatches', async () => {
     const penalised = (): ReturnType<typeof fullStrategy> => ({
       role: 'owner',
       attach: async (model: LanguageModel, run) => {
@@ -187,17 +187,17 @@ describe('the gradients of a step', () => {
       },
     });
     const plain = await stepOver(grouped(rows, 8));
-    const whole = await stepOver(grouped(rows, 8), [], penalised());
-    expectSame(await stepOver(grouped(rows, 2), [], penalised()), whole);
-    expect(whole.outcome.loss).toBeCloseTo(plain.outcome.loss, 6);
-    // d/dw of w² is 2w.
+    const single = await stepOver(grouped(rows, 8), [], penalised());
+    expectSame(await stepOver(grouped(rows, 2), [], penalised()), single);
+    expect(single.outcome.loss).toBeCloseTo(plain.outcome.loss, 6);
+    // d/dw w² = 2w.
     const model = tinyModel();
     const weights = model.parameters.get('lm_head.weight')?.dataSync() ?? [];
     const expected = Array.from(
       plain.gradients.get('lm_head.weight') ?? [],
       (value, index) => value + 2 * (weights[index] ?? NaN),
     );
-    expect(difference(whole.gradients.get('lm_head.weight') ?? [], expected).largest).toBeLessThan(1e-5);
+    expect(difference(single.gradients.get('lm_head.weight') ?? [], expected).largest).toBeLessThan(1e-5);
     model.dispose();
   });
 });
@@ -216,7 +216,7 @@ describe('a step', () => {
       expectSame(await stepOver(batches), alone);
   });
 
-  it('without a target is refused and says whose it is', async () => {
+  it('without a target is rejected, with the origins of its conversations', async () => {
     const origins = [{ file: 'train.jsonl', line: 7, index: 6 }];
     await expect(stepOver([silent, { ...silent, origins }])).rejects.toMatchObject({
       code: 'DATA_NOTHING_TO_LEARN',
@@ -224,7 +224,7 @@ describe('a step', () => {
     });
   });
 
-  it('changes nothing where a gradient is not finite', async () => {
+  it('changes nothing if a gradient is not finite', async () => {
     const spoil: Callback = {
       transformGradients: (gradients) =>
         new Map(
@@ -240,7 +240,7 @@ describe('a step', () => {
     });
   });
 
-  it('leaves out the update where a callback asks for it', async () => {
+  it('skips the update if a callback requests it', async () => {
     const model = tinyModel();
     const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
@@ -288,12 +288,12 @@ describe('a step', () => {
         },
       },
     ],
-  ])('leaves no tensor behind where %s fails', async (hook, callback) => {
+  ])('leaks no tensor if %s fails', async (hook, callback) => {
     const model = tinyModel();
     const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
     const hooks = createHookRunner([{ plugin: 'unlucky', callback }]);
-    // Its moments are the optimizer's, and stay.
+    // The moments belong to the optimizer and remain.
     optimizer.prepare?.(owner.trainable);
     const before = tf.memory().numTensors;
     const step = trainStep(
@@ -310,7 +310,7 @@ describe('a step', () => {
   it.each([
     ['full', () => fullStrategy()],
     ['lora', () => loraStrategy({ rank: 2 })],
-  ])('leaves no tensor behind (%s)', async (_, strategy) => {
+  ])('leaks no tensor (%s)', async (_, strategy) => {
     const model = tinyModel();
     const owner = await strategy().attach(model, { seed: 1, totalSteps: 9, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0.1, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
@@ -332,7 +332,7 @@ describe('a step', () => {
     const step = (index: number): Promise<StepOutcome> => trainStep(parts, grouped(rows, 2), index, 0.01);
     const first = await step(0);
     expect(Object.keys(first.metrics).toSorted()).toEqual(['norm', 'term']);
-    // The first step made the optimizer's moments.
+    // The first step created the optimizer's moments.
     const before = tf.memory();
     for (let index = 1; index < 4; index += 1) await step(index);
     expect(tf.memory().numTensors).toBe(before.numTensors);

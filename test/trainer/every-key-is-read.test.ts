@@ -26,7 +26,7 @@ import { builtIns, recordingLogger, tinyConfig } from './support.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-/** Keys of the frame: those that no plugin brings. Answers paths as `training.maxSteps`. */
+/** Returns the paths of all keys that do not belong to a plugin, such as `training.maxSteps`. */
 function frameKeys(): readonly string[] {
   const properties = (schema: unknown) =>
     Object.entries((schema as { readonly properties?: Readonly<Record<string, unknown>> }).properties ?? {});
@@ -36,14 +36,14 @@ function frameKeys(): readonly string[] {
   });
 }
 
-/** A view of a configuration that notes every key of its first two levels that is read. */
+/** Returns a view of a configuration that records the reads of keys in its first two levels. */
 function watch(config: ResolvedConfig, reads: Set<string>): ResolvedConfig {
   const view = (value: object, prefix: string): object =>
     new Proxy(
       { ...value },
       {
         get: (target, key) => {
-          // Writing the configuration down uses none of it.
+          // Serializing the configuration does not use its keys.
           if (key === 'toJSON') return () => value;
           const name = `${prefix}${String(key)}`;
           reads.add(name);
@@ -93,7 +93,7 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
   return reads;
 }
 
-it('every key of the frame is read by some run: none is accepted and then forgotten', async () => {
+it('every key is read by some run, so that no accepted key is without effect', async () => {
   const folder = await temporaryFolder();
   writeFileSync(join(folder, 'unused.jsonl'), '{"messages": []}\n');
   const reads = await readsOf(
@@ -110,7 +110,7 @@ it('every key of the frame is read by some run: none is accepted and then forgot
     },
     folder,
   );
-  // `$schema` is for editors; `baseFolder` became part of every path; `stages` became runs of their own.
+  // `$schema` is for editors, `baseFolder` is resolved into every path, and `stages` into separate runs.
   const others = new Set(['$schema', 'baseFolder', 'stages']);
   expect(frameKeys().filter((key) => !others.has(key) && !reads.has(key))).toEqual([]);
 });

@@ -8,7 +8,7 @@ import { tinyTrainer } from './support.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-/** A callback that writes down every hook that is called, and changes nothing. */
+/** A callback that records the calls of all hooks, and changes nothing. */
 function recorder(calls: string[]): Callback {
   const hooks = Object.keys(hookTable) as HookName[];
   return Object.fromEntries(
@@ -25,7 +25,7 @@ function recorder(calls: string[]): Callback {
   ) as Callback;
 }
 
-/** Two epochs of two steps of three microbatches, evaluated and saved after each epoch. */
+/** Two epochs of two steps of three microbatches, with an evaluation and a checkpoint after each epoch. */
 const run = {
   training: { numTrainEpochs: 2, gradientAccumulationSteps: 3, evalStrategy: 'epoch', saveStrategy: 'epoch' },
 };
@@ -36,8 +36,7 @@ it('a run calls its hooks in this order', async () => {
     { ...run, output: { folder: join(await temporaryFolder(), 'run') } },
     { callbacks: [recorder(calls)] },
   ).run();
-  // All batches of a step are transformed before the first goes through the model: the targets of the whole step are
-  // counted first.
+  // All batches of a step are transformed before the first forward pass, because the step counts its targets first.
   const step = (number: number) => [
     `onStepStart ${number}`,
     'transformBatch',

@@ -41,8 +41,8 @@ const source: Plugin = {
 };
 
 /**
- * Rows of random tokens by the seed of the source: 6 in batches of two, three steps an epoch. The model is read from a
- * folder where one is named.
+ * A trainer on random tokens, by the seed of the source: 6 rows in batches of two, three steps per epoch. The model is
+ * read from a folder if one is given.
  */
 function trainerOf(config: object, loads: string[] = []): Trainer {
   return new Trainer(
@@ -72,7 +72,7 @@ const data = (seed: number): object => ({ train: { use: 'numbered', options: { s
 const lora = { use: 'lora', options: { rank: 2, alpha: 4, dropout: 0.1 } };
 const training = { numTrainEpochs: 1, saveStrategy: 'steps', saveSteps: 2 };
 
-/** A run's tensors: those of its adapter or model. */
+/** Reads the tensors of a run's adapter or model. */
 async function resultOf(folder: string): Promise<Record<string, number[]>> {
   const file = existsSync(join(folder, 'adapter'))
     ? join(folder, 'adapter', 'adapter_model.safetensors')
@@ -97,26 +97,26 @@ async function runAll(trainer: Trainer): Promise<{ readonly steps: StepReport[];
 const plain = ({ seconds: _seconds, ...report }: StepReport): object => report;
 
 const kinds: Readonly<Record<string, readonly object[]>> = {
-  'one adapter all along': [
+  'one adapter': [
     { name: 'general', data: data(1) },
     { name: 'domain', data: data(2), optimizer: { learningRate: 0.004 } },
     { name: 'style', data: data(3), training: { numTrainEpochs: 2 } },
   ],
-  'pissa, which starts from a part of the weights': [1, 2].map((seed) => ({
+  'PiSSA, whose initial adapter is split off the weights': [1, 2].map((seed) => ({
     name: `s${seed}`,
     data: data(seed),
     strategy: { use: 'lora', options: { rank: 2, initLoraWeights: 'pissa' } },
   })),
-  'the whole model all along': [
+  'the model itself': [
     { name: 'general', data: data(1), strategy: 'full' },
     { name: 'domain', data: data(2), strategy: 'full' },
   ],
-  'the whole model, then an adapter': [
+  'the model itself, then an adapter': [
     { name: 'general', data: data(1), strategy: 'full' },
     { name: 'domain', data: data(2) },
     { name: 'style', data: data(3) },
   ],
-  'an adapter, then another one, then a prefix': [
+  'two different adapters, then a prefix': [
     { name: 'general', data: data(1) },
     { name: 'domain', data: data(2), strategy: { use: 'lora', options: { rank: 3, useDora: true } } },
     { name: 'style', data: data(3), strategy: 'p-tuning-v2' },
@@ -133,39 +133,39 @@ describe.each(Object.keys(kinds))('stages: %s', (kind) => {
     output: { folder },
   });
 
-  it('start from the stage before, in one folder, and resume exactly in the middle of any stage', async () => {
+  it('start from the previous stage, write to one folder, and resume exactly in the middle of any stage', async () => {
     const before = tf.memory().numTensors;
     const folder = join(await temporaryFolder(), 'run');
-    const whole = await runAll(trainerOf(config(folder)));
+    const uninterrupted = await runAll(trainerOf(config(folder)));
     const result = await resultOf(folder);
     const names = stages.map((stage) => (stage as { readonly name: string }).name);
-    expect([...new Set(whole.steps.map(({ stage }) => stage))]).toEqual(names);
-    expect(whole.report.stages?.map(({ stage }) => stage)).toEqual(names);
-    expect(whole.report.steps).toBe(whole.steps.length);
+    expect([...new Set(uninterrupted.steps.map(({ stage }) => stage))]).toEqual(names);
+    expect(uninterrupted.report.stages?.map(({ stage }) => stage)).toEqual(names);
+    expect(uninterrupted.report.steps).toBe(uninterrupted.steps.length);
     expect((await readdir(folder)).filter((name) => /^\d/.test(name))).toEqual(
       names.map((name, index) => `${index + 1}-${name}`),
     );
-    // What a run that writes nothing hands over in memory is the same.
+    // A run without an output folder transfers the same state in memory.
     expect((await runAll(trainerOf(config(null, { saveStrategy: 'epoch', saveSteps: 500 })))).steps.map(plain)).toEqual(
-      whole.steps.map(plain),
+      uninterrupted.steps.map(plain),
     );
 
-    // A checkpoint is written after the second step of each stage, and at its end.
-    for (const [stop, goesOnAt] of [
+    // A checkpoint is written after the second step of each stage and at its end.
+    for (const [stop, resumeAt] of [
       [1, 0],
       [5, 5],
       [7, 6],
     ] as const) {
-      if (stop >= whole.steps.length) continue;
+      if (stop >= uninterrupted.steps.length) continue;
       const cut = join(await temporaryFolder(), 'run');
       let done = 0;
       for await (const _ of trainerOf(config(cut))) if (++done === stop) break;
       const loads: string[] = [];
       const resumed = await runAll(trainerOf(config(cut, { resumeFromCheckpoint: true }), loads));
-      expect(resumed.steps.map(plain), `after step ${stop}`).toEqual(whole.steps.slice(goesOnAt).map(plain));
+      expect(resumed.steps.map(plain), `after step ${stop}`).toEqual(uninterrupted.steps.slice(resumeAt).map(plain));
       expect(await resultOf(cut)).toEqual(result);
       expect(resumed.report.stages?.map(({ stage, steps }) => [stage, steps])).toEqual(
-        whole.report.stages?.map(({ stage, steps }) => [stage, steps]),
+        uninterrupted.report.stages?.map(({ stage, steps }) => [stage, steps]),
       );
       expect(new Set(loads).size).toBe(loads.length);
     }
@@ -179,7 +179,7 @@ describe('a staged run', () => {
     { name: 'domain', data: data(2) },
   ];
 
-  it('goes on with the adapter: the same as one adapter trained on the one data after the other', async () => {
+  it('continues with the adapter, like one adapter trained on both data sets in order', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await runAll(
       trainerOf({
@@ -204,10 +204,10 @@ describe('a staged run', () => {
   });
 
   it(
-    'starts from what the stage before has learned, by the same adapter, by one merged into the model, or by the ' +
+    'starts from the result of the previous stage: the same adapter, one merged into the model, or the ' +
       'model itself',
     async () => {
-      /** The loss of the second stage's first step, and of the same data without a stage before it. */
+      /** Returns the loss of the second stage's first step, and that on the same data without a previous stage. */
       const losses = async (first: object, second: object): Promise<readonly [number, number]> => {
         const shared = { training: { numTrainEpochs: 1, saveStrategy: 'no' } };
         const { steps } = await runAll(
@@ -231,7 +231,7 @@ describe('a staged run', () => {
       expect(Math.abs(continued - untrained)).toBeGreaterThan(0.01);
       expect(merged).toBeCloseTo(continued, 5);
       expect(underFull).toBeCloseTo(continued, 5);
-      // A stage at a rate of nothing leaves the first one's weights.
+      // A stage with a learning rate of 0 keeps the weights of the first stage.
       const folder = join(await temporaryFolder(), 'run');
       const still = { optimizer: { learningRate: 1e-30 } };
       await runAll(
@@ -249,7 +249,7 @@ describe('a staged run', () => {
     },
   );
 
-  it('names in the adapter the model that it belongs to, which is on the disk', async () => {
+  it('stores the folder of the base model in the adapter', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await runAll(
       trainerOf({
@@ -273,7 +273,7 @@ describe('a staged run', () => {
     model.dispose();
   });
 
-  it('tells callbacks of the program which stage starts, and disposes them once', async () => {
+  it("passes the current stage to the program's callbacks, and disposes them once", async () => {
     const told: (StageInfo | undefined)[] = [];
     let disposed = 0;
     const trainer = new Trainer(
@@ -313,16 +313,16 @@ describe('a staged run', () => {
   it.each([
     ['an empty list', [], /at least one stage/],
     ['a key that all stages share', [{ name: 'a', model: 'other' }], /Unknown key 'model'/],
-    ['a name twice', [{ name: 'a' }, { name: 'a' }], /called 'a'/],
-    ["a name that is no folder's", [{ name: '../a' }], /folder/],
-  ])('refuses %s', async (_, stages, message) => {
+    ['a duplicate name', [{ name: 'a' }, { name: 'a' }], /called 'a'/],
+    ['a name that is not a folder name', [{ name: '../a' }], /folder/],
+  ])('rejects %s', async (_, stages, message) => {
     await expect(trainerOf({ strategy: lora, data: data(1), stages }).run()).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
       problems: [{ message: expect.stringMatching(message) as string }],
     });
   });
 
-  it('says which stage a mistake is in, before anything is trained', async () => {
+  it('names the stage of a mistake before any stage is trained', async () => {
     await expect(
       trainerOf({
         strategy: lora,
@@ -340,7 +340,7 @@ describe('a staged run', () => {
     expect(steps).toEqual([]);
   });
 
-  it('refuses a prefix before another strategy: it cannot become part of the model', async () => {
+  it('rejects a prefix before a different strategy, because it cannot be merged into the model', async () => {
     await expect(
       trainerOf({
         stages: [
@@ -351,7 +351,7 @@ describe('a staged run', () => {
     ).rejects.toMatchObject({ code: 'CONFIG_CONFLICT' });
   });
 
-  it('refuses to resume in the folder of other stages', async () => {
+  it('rejects resuming in a folder with different stages', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await runAll(
       trainerOf({

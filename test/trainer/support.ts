@@ -17,14 +17,14 @@ import { loadedOf, shuffledSource, tinyModel } from '../support/training.js';
 
 export const builtIns: readonly Plugin[] = [...dataPlugins, ...strategies, ...plugins];
 
-/** What a logger was told, by level. */
+/** A logger that records its messages with their levels. */
 export function recordingLogger(): Logger & { readonly lines: string[] } {
   const lines: string[] = [];
   const at = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
   return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
-/** Twelve random rows in batches of two: six steps an epoch, on a tiny model of real architecture. */
+/** Twelve random rows in batches of two, six steps per epoch, and a tiny model of a real architecture. */
 export const tinyServices = (): readonly ServiceRegistration[] => [
   provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
   provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),

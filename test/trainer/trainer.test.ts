@@ -25,7 +25,7 @@ async function failureOf(promise: Promise<unknown>): Promise<WhetstoneError> {
 }
 
 describe('Trainer', () => {
-  it('trains: the loss falls, the report is plain numbers, and no tensor is left', async () => {
+  it('trains: the loss falls, the report contains plain numbers, and no tensor leaks', async () => {
     const before = tf.memory().numTensors;
     const losses: number[] = [];
     const report = await tinyTrainer({ training: { ...tinyConfig.training, numTrainEpochs: 4, evalStrategy: 'ends' } })
@@ -41,7 +41,7 @@ describe('Trainer', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('gives a report a step to an async iterator, and the same numbers as run()', async () => {
+  it('yields a report per step, with the same numbers as run()', async () => {
     const reports: StepReport[] = [];
     for await (const report of tinyTrainer()) reports.push(report);
     const losses: number[] = [];
@@ -61,7 +61,7 @@ describe('Trainer', () => {
     expect(events).toEqual(['run:start', 'evaluate', 'step', 'step', 'epoch', 'evaluate', 'run:end']);
   });
 
-  it('is not harmed by a listener that throws or rejects', async () => {
+  it('continues if a listener throws or rejects', async () => {
     const logger = recordingLogger();
     const trainer = tinyTrainer(
       { training: { maxSteps: 1, saveStrategy: 'no' } },
@@ -78,7 +78,7 @@ describe('Trainer', () => {
     ]);
   });
 
-  it('runs again, and runs beside another one, step by step', async () => {
+  it('can run again, and concurrently with another trainer', async () => {
     const alone: number[] = [];
     for await (const { loss } of tinyTrainer()) alone.push(loss);
     const [first, second] = [tinyTrainer().reports(), tinyTrainer().reports()];
@@ -95,7 +95,7 @@ describe('Trainer', () => {
     expect((await again.run()).steps).toBe(6);
   });
 
-  it('refuses to do two runs at once by one trainer, and anything after dispose', async () => {
+  it('rejects two concurrent runs, and any run after dispose', async () => {
     const trainer = tinyTrainer();
     const running = trainer.run();
     expect((await failureOf(trainer.run())).code).toBe('USAGE');
@@ -104,7 +104,7 @@ describe('Trainer', () => {
     expect((await failureOf(trainer.run())).message).toMatch(/disposed/);
   });
 
-  it('leaves nothing behind when its iteration is left early, and tells so', async () => {
+  it('leaks no tensor and reports an error if its iteration is left early', async () => {
     const before = tf.memory().numTensors;
     const errors: unknown[] = [];
     const trainer = tinyTrainer().on('run:error', (error) => errors.push(error));
@@ -113,7 +113,7 @@ describe('Trainer', () => {
     expect(errors.map((error) => (error as WhetstoneError).code)).toEqual(['INTERRUPTED']);
   });
 
-  it('ends with INTERRUPTED after a checkpoint when its signal is aborted', async () => {
+  it('ends with INTERRUPTED after a checkpoint if its signal is aborted', async () => {
     const folder = await temporaryFolder();
     const abort = new AbortController();
     const trainer = tinyTrainer({
@@ -133,7 +133,7 @@ describe('Trainer', () => {
     expect(steps).toEqual([4, 5, 6]);
   });
 
-  it("warns of a maximum length beyond the model's context, with both numbers", async () => {
+  it("warns about a maximum length beyond the model's context, with both numbers", async () => {
     const warningsUnder = async (data: object): Promise<string[]> => {
       const warnings: string[] = [];
       await tinyTrainer({ data: { train: 'unused.jsonl', eval: 'unused.jsonl', shuffleDataset: false, ...data } })
@@ -141,17 +141,17 @@ describe('Trainer', () => {
         .run();
       return warnings.filter((message) => message.includes('context'));
     };
-    // The tiny model has max_position_embeddings 64; the default length of 1024 is nobody's wish.
+    // The tiny model has max_position_embeddings 64. The default length of 1024 must not cause a warning.
     expect(await warningsUnder({})).toEqual([]);
     expect(await warningsUnder({ maxLength: 64 })).toEqual([]);
     expect(await warningsUnder({ maxLength: 65 })).toEqual([expect.stringMatching(/maxLength is 65.*64 tokens/)]);
   });
 
-  it('does not begin when its signal is already aborted', async () => {
+  it('does not start if its signal is already aborted', async () => {
     expect((await failureOf(tinyTrainer().run({ signal: AbortSignal.abort() }))).code).toBe('INTERRUPTED');
   });
 
-  it('disposes a run that is at work', async () => {
+  it('ends an active run on dispose', async () => {
     const before = tf.memory().numTensors;
     const trainer = tinyTrainer();
     const running = failureOf(trainer.run());
@@ -175,14 +175,14 @@ describe('callbacks', () => {
     expect(steps).toEqual([1, 2]);
   });
 
-  it('that are misspelled are refused at once', () => {
+  it('with a misspelled hook are rejected immediately', () => {
     const callback = { onStpe: () => undefined } as unknown as Callback;
     expect(() => tinyTrainer({}, { callbacks: [callback] })).toThrow(/not a hook: onStpe/);
     const value = { nonFinite: 'skpi' } as unknown as Callback;
     expect(() => tinyTrainer({}, { callbacks: [value] })).toThrow(/nonFinite of callback 'callbacks\[0\]'/);
   });
 
-  it('may skip steps that are not finite: nan-guard does, and warns', async () => {
+  it('may skip steps that are not finite, as nan-guard does with a warning', async () => {
     const logger = recordingLogger();
     const reports: StepReport[] = [];
     const bad: Callback = {
@@ -195,18 +195,18 @@ describe('callbacks', () => {
       .on('step', (report) => reports.push(report))
       .run();
     expect(reports.map(({ updated }) => updated)).toEqual([true, false, true, true, true, true]);
-    expect(logger.lines).toEqual(['warn: Step 2 made no update: the loss is NaN (1 in a row, at most 4).']);
+    expect(logger.lines).toEqual(['warn: The update of step 2 was skipped: the loss is NaN (1 in a row, at most 4).']);
   });
 
   it.each([
     ['maxSkips without skip', { maxSkips: 4 }],
     ['patience with skip and no threshold', { action: 'skip', patience: 3 }],
-  ])('options of nan-guard without effect are refused: %s', async (_, options) => {
+  ])('options of nan-guard without effect are rejected: %s', async (_, options) => {
     const error = await failureOf(tinyTrainer({ callbacks: [{ use: 'nan-guard', options }] }).run());
     expect(error.code).toBe('CONFIG_UNUSED_KEY');
   });
 
-  it('that fail end the run with their name, and everything is disposed', async () => {
+  it('that fail end the run with their name, and no tensor leaks', async () => {
     const before = tf.memory().numTensors;
     const disposed: string[] = [];
     const failing = definePlugin({
@@ -247,22 +247,22 @@ describe('plugins and their options', () => {
       { plugins: [...builtIns, readsA, readsLate, readsNothing], services: [provide(LOGGER, logger)] },
     ).run();
 
-  it('a key that nothing reads is an error before the first step', async () => {
+  it('an unused key is an error before the first step', async () => {
     const error = await failureOf(run('reads-a', { a: 2, b: 3 }));
     expect([error.code, error.place]).toEqual(['CONFIG_UNUSED_KEY', { path: 'callbacks[0].options.b' }]);
   });
-  it('a default that nothing reads, or that was written out, is none', async () => {
+  it('an unused default, even if written explicitly, is not an error', async () => {
     expect((await run('reads-a', { a: 2 })).steps).toBe(1);
     expect((await run('reads-a', { a: 2, b: 1 })).steps).toBe(1);
   });
-  it('options that are kept for later are looked at again at the end', async () => {
+  it('options that a plugin may read later are checked again at the end', async () => {
     const logger = recordingLogger();
     expect((await run('reads-late', { a: 2, b: 3 }, logger)).steps).toBe(1);
     expect(logger.lines).toEqual([]);
     await run('reads-nothing', { a: 2 }, logger);
     expect(logger.lines).toEqual(["warn: 'reads-nothing' never read callbacks[0].options.a."]);
   });
-  it('a failing create names the plugin and keeps the cause', async () => {
+  it('a failing create is reported with the name of the plugin and its cause', async () => {
     const broken = reading('broken', () => {
       throw new Error('no way');
     });
@@ -284,7 +284,7 @@ describe('services', () => {
     const trainer = new Trainer(tinyConfig, { plugins: builtIns, defaults: { dataSource: 'conversations' } });
     expect((await failureOf(trainer.run())).details).toEqual({ token: 'BACKEND_RESOLVER' });
   });
-  it('may be replaced by their tokens: checkpoints that are also told of', async () => {
+  it('can be replaced by token, for example the checkpoint store', async () => {
     const folder = join(await temporaryFolder(), 'run');
     const saved: number[] = [];
     const store = {
@@ -300,7 +300,7 @@ describe('services', () => {
     ).run();
     expect(new Set(saved)).toEqual(new Set([3, 6]));
   });
-  it('registered ready-made are used, and belong to whoever made them', async () => {
+  it('registered as instances are used, and not disposed', async () => {
     const model = tinyModel();
     await tinyTrainer(
       {},
@@ -322,7 +322,7 @@ describe('the output folder', () => {
     training: { maxSteps: 1, saveStrategy: 'no' },
   });
 
-  it('holds the resolved configuration, which is itself a configuration of the same run', async () => {
+  it('contains the resolved configuration, which is a configuration of the same run', async () => {
     const folder = join(await temporaryFolder(), 'run');
     const trainer = tinyTrainer(config(folder));
     await trainer.run();
@@ -337,7 +337,7 @@ describe('the output folder', () => {
     expect((await again.run()).steps).toBe(2);
   });
 
-  it('of another run is refused, unless it is overwritten', async () => {
+  it('of another run is rejected, unless it is overwritten', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await tinyTrainer(config(folder)).run();
     writeFileSync(join(folder, 'old.txt'), '');
@@ -347,7 +347,7 @@ describe('the output folder', () => {
     expect(existsSync(join(folder, 'old.txt'))).toBe(false);
   });
 
-  it('that holds anything else is never touched', async () => {
+  it('with other files is never changed', async () => {
     const folder = await temporaryFolder();
     writeFileSync(join(folder, 'precious.txt'), '');
     expect((await failureOf(tinyTrainer(config(folder, { overwrite: true })).run())).code).toBe('OUTPUT_EXISTS');
@@ -356,7 +356,7 @@ describe('the output folder', () => {
     expect((await failureOf(tinyTrainer(config(join(folder, 'precious.txt'))).run())).message).toMatch(/is a file/);
   });
 
-  it('of another run than the one that is resumed is refused as well', async () => {
+  it('of a run different from the resumed one is rejected, too', async () => {
     const folder = await temporaryFolder();
     const [one, other] = [join(folder, 'one'), join(folder, 'other')];
     for (const output of [one, other])
@@ -370,7 +370,7 @@ describe('the output folder', () => {
     expect((await goOn(one)).steps).toBe(2);
   });
 
-  it('is not made by a run that fails before it begins', async () => {
+  it('is not created by a run that fails before it starts', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await expect(
       tinyTrainer(config(folder), {
@@ -380,7 +380,7 @@ describe('the output folder', () => {
     expect(existsSync(folder)).toBe(false);
   });
 
-  it('keeps its old run, and is not made, where a strategy finds the new one wrong', async () => {
+  it('keeps an old run, and is not created, if a strategy rejects the new run', async () => {
     const folder = join(await temporaryFolder(), 'run');
     const wrong = { strategy: { use: 'lora', options: { targetModules: ['nothing'] } } };
     expect((await failureOf(tinyTrainer({ ...config(folder), ...wrong }).run())).code).toBe('STRATEGY_TARGETS_NOTHING');

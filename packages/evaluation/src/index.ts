@@ -1,5 +1,5 @@
 /**
- * Metrics over replies and references, as functions and as plugins.
+ * Metrics for replies and references, as functions and as plugins.
  *
  * @module @whetstone/evaluation
  */

@@ -5,19 +5,25 @@ import { distinct, repetition } from './metrics/diversity.js';
 import { exactMatch } from './metrics/exact-match.js';
 import { rouge, ROUGE_KINDS } from './metrics/rouge.js';
 
-const orders = (byDefault: readonly number[]) =>
-  ({ type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1, default: byDefault }) as const;
+const orders = (defaults: readonly number[]) =>
+  ({
+    type: 'array',
+    items: { type: 'integer', minimum: 1 },
+    minItems: 1,
+    default: defaults,
+    description: 'Lengths of the n-grams.',
+  }) as const;
 
 const exactMatchPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'exact-match',
-  description: 'The share of replies that are the reference, white space aside.',
+  description: 'The share of replies that equal the reference, except for white space.',
   configSchema: {
     type: 'object',
     properties: {
-      ignoreCase: { type: 'boolean', default: false },
-      ignorePunctuation: { type: 'boolean', default: false },
+      ignoreCase: { type: 'boolean', default: false, description: 'Ignore upper and lower case.' },
+      ignorePunctuation: { type: 'boolean', default: false, description: 'Ignore punctuation.' },
     },
     additionalProperties: false,
   } as const,
@@ -28,12 +34,12 @@ const distinctPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'distinct-n',
-  description: 'Different n-grams among all replies: low where a model always says the same.',
+  description: 'The share of distinct n-grams in all replies. Low if the replies are similar.',
   configSchema: { type: 'object', properties: { orders: orders([1, 2]) }, additionalProperties: false } as const,
-  create: ({ orders: wanted = [1, 2] }) => ({
+  create: ({ orders: chosenOrders = [1, 2] }) => ({
     compute: (pairs) =>
       Object.fromEntries(
-        wanted.map((order) => [
+        chosenOrders.map((order) => [
           `distinct${order}`,
           distinct(
             pairs.map(({ prediction }) => prediction),
@@ -48,10 +54,10 @@ const repetitionPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'repetition',
-  description: "The share of a reply's n-grams that were there before in it: near 1 where a model loops.",
+  description: 'The share of repeated n-grams within a reply. Close to 1 if the model loops.',
   configSchema: {
     type: 'object',
-    properties: { order: { type: 'integer', minimum: 1, default: 4 } },
+    properties: { order: { type: 'integer', minimum: 1, default: 4, description: 'Length of the n-grams.' } },
     additionalProperties: false,
   } as const,
   create: ({ order = 4 }) => ({
@@ -68,7 +74,7 @@ const chrfPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'chrf',
-  description: 'Character n-gram F-score against the reference, 0 to 100, of any language.',
+  description: 'chrF: the F-score of character n-grams against the reference, 0 to 100, for any language.',
   configSchema: {
     type: 'object',
     properties: {
@@ -77,7 +83,7 @@ const chrfPlugin = definePlugin({
         minimum: 0,
         maximum: 4,
         default: 0,
-        description: '2 for chrF++: runs of words count as well.',
+        description: 'Maximum length of word n-grams, which are counted, too; 2 for chrF++.',
       },
     },
     additionalProperties: false,
@@ -89,14 +95,14 @@ const bleuPlugin = definePlugin({
   apiVersion: 1,
   kind: 'metric',
   name: 'bleu',
-  description: 'BLEU of all replies together, 0 to 100, as sacrebleu gives it.',
+  description: 'BLEU of all replies together, 0 to 100, equal to that of sacrebleu.',
   configSchema: {
     type: 'object',
     properties: {
       tokenize: {
         enum: ['13a', 'zh', 'char', 'none'],
         default: '13a',
-        description: 'zh for Chinese, char for other languages without spaces.',
+        description: 'The tokenizer of sacrebleu: zh for Chinese, char for other languages without spaces.',
       },
     },
     additionalProperties: false,
@@ -109,14 +115,15 @@ const rougePlugin = definePlugin({
   kind: 'metric',
   name: 'rouge',
   description:
-    'ROUGE-1, -2, -L and -Lsum: the mean F of the replies, 0 to 1, as rouge-score gives it without a stemmer.',
+    'ROUGE-1, -2, -L and -Lsum: the mean F-score of the replies, 0 to 1, equal to that of rouge-score without ' +
+    'a stemmer.',
   configSchema: {
     type: 'object',
     properties: {
       tokenize: {
         enum: ['words', 'characters'],
         default: 'words',
-        description: 'characters for Chinese and others without spaces, of which words finds none.',
+        description: 'characters for Chinese and other languages without spaces, in which words finds no tokens.',
       },
     },
     additionalProperties: false,
@@ -132,7 +139,7 @@ const rougePlugin = definePlugin({
   }),
 });
 
-/** Every metric of this package. */
+/** All metrics of this package. */
 export const metrics = [
   exactMatchPlugin,
   distinctPlugin,

@@ -7,21 +7,24 @@ const configSchema = {
       type: 'integer',
       minimum: 1,
       default: 1,
-      description: 'A line for every so many steps; the last step always gets one.',
+      description: 'Write a line every this many steps, and for the last step.',
     },
   },
   additionalProperties: false,
 } as const;
 
-/** `1:02:03`, `2:03`. */
+/** Formats a duration as `1:02:03` or `2:03`. */
 function formatSeconds(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (part: number): string => String(part).padStart(2, '0');
+  const total = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(total / 3600), Math.floor(total / 60) % 60, total % 60];
+  const two = (value: number): string => String(value).padStart(2, '0');
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** One line about a step: `step 12/200 loss 2.3456 lr 1.00e-4 gradNorm 0.87 850 tokens/s 3:20 left`. */
+/**
+ * Formats the report of a step: `step 12/200  loss 2.3456  lr 1.00e-4  gradNorm 0.870  850 supervised tokens/s  3:20
+ * left`.
+ */
 function formatStep(report: StepReport, secondsLeft: number): string {
   const { gradNorm } = report.metrics;
   return [
@@ -35,7 +38,7 @@ function formatStep(report: StepReport, secondsLeft: number): string {
   ].join('  ');
 }
 
-/** Plain lines for logs and pipes. `write` gets each line without its end. */
+/** Creates a logger that writes plain lines, for log files and pipes. `write` gets each line without a line break. */
 function createConsoleLog(write: (line: string) => void, everySteps = 1): Callback {
   let seconds = 0;
   let steps = 0;
@@ -66,7 +69,7 @@ export const consoleLog = definePlugin({
   apiVersion: 1,
   kind: 'logger',
   name: 'console',
-  description: 'Writes steps and evaluations as plain lines to the standard error.',
+  description: 'Writes steps and evaluations as plain lines to standard error.',
   configSchema,
   create: ({ everySteps }) => createConsoleLog((line) => process.stderr.write(`${line}\n`), everySteps),
 });

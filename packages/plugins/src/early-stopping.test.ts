@@ -26,7 +26,7 @@ function recordingControl(): Control & { readonly stops: string[]; best: number 
   return control;
 }
 
-/** Feeds losses and answers at which of them, from 1, the run was first stopped. */
+/** Feeds losses to a callback. Returns the number of the loss, from 1, at which it stopped the run, or null. */
 function stopsAt(options: EarlyStoppingOptions, losses: readonly number[]): number | null {
   const control = recordingControl();
   const callback = createEarlyStopping(options);
@@ -45,20 +45,20 @@ describe('early-stopping', () => {
     expect(stopsAt({ patience: 2 }, [3, 2, 2.5, 2, 1])).toBe(4);
     expect(stopsAt({ patience: 2 }, [3, 2, 2.5, 1.9, 2, 1.8])).toBeNull();
   });
-  it('counts only changes past the threshold', () => {
+  it('counts only changes above the threshold as improvements', () => {
     expect(stopsAt({ patience: 1, threshold: 0.1 }, [2, 1.95])).toBe(2);
     expect(stopsAt({ patience: 1, threshold: 0.1, thresholdMode: 'relative' }, [2, 1.85])).toBe(2);
     expect(stopsAt({ patience: 1, threshold: 0.1, thresholdMode: 'relative' }, [2, 1.75])).toBeNull();
   });
-  it('maximises, starts from a baseline, and is lenient while warming up', () => {
+  it('supports maximizing, a baseline, and warmup evaluations', () => {
     expect(stopsAt({ patience: 1, mode: 'max' }, [1, 2, 1])).toBe(3);
     expect(stopsAt({ patience: 2, baseline: 1 }, [2, 1.5])).toBe(2);
     expect(stopsAt({ patience: 1, warmupEvaluations: 3 }, [1, 2, 3, 4])).toBe(4);
   });
-  it('takes no NaN for an improvement', () => {
+  it('does not count NaN as an improvement', () => {
     expect(stopsAt({ patience: 2 }, [Number.NaN, Number.NaN])).toBe(2);
   });
-  it('marks the best weights, or leaves them', () => {
+  it('marks the best weights only with restoreBest', () => {
     for (const restoreBest of [true, false]) {
       const control = recordingControl();
       const callback = createEarlyStopping({ restoreBest });
@@ -70,7 +70,7 @@ describe('early-stopping', () => {
       expect(control.best).toBe(restoreBest ? 2 : 0);
     }
   });
-  it('keeps its patience across resume', () => {
+  it('restores its count of evaluations on resume', () => {
     const first = createEarlyStopping({ patience: 3 });
     const call = (callback: typeof first, loss: number, control: Control): void =>
       void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
@@ -82,7 +82,7 @@ describe('early-stopping', () => {
     expect(control.stops).toHaveLength(1);
     expect(control.stops[0]).toContain('best 1');
   });
-  it('watches the train loss, in means of windows, and does not look at evaluations then', () => {
+  it('uses the train loss, averaged over windows, and then ignores evaluations', () => {
     const control = recordingControl();
     const callback = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 2, patience: 1 });
     const step = (number: number, loss: number): void =>
@@ -103,14 +103,14 @@ describe('early-stopping', () => {
         },
         control,
       );
-    // Windows of 2.5, 2.25 and 2.5: the third is the first that is worse.
+    // The windows have means 2.5, 2.25 and 2.5: the third is the first without an improvement.
     for (const [index, loss] of [2, 3, 4, 0.5, 1].entries()) step(index + 1, loss);
     void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(5, 99), control);
     expect([control.best, control.stops]).toEqual([2, []]);
     step(6, 4);
     expect(control.stops).toEqual([expect.stringContaining('best 2.25 at step 4, now 2.5')]);
   });
-  it('watches the perplexity, and any metric to be maximised', () => {
+  it('uses the perplexity, or any metric to maximize', () => {
     for (const [metric, mode] of [
       ['perplexity', 'min'],
       ['bleu', 'max'],
@@ -127,7 +127,7 @@ describe('early-stopping', () => {
       expect(control.stops, metric).toHaveLength(1);
     }
   });
-  it('watches a metric by name and says what exists where it does not', () => {
+  it('uses a metric by name, and lists the existing ones if it is missing', () => {
     const callback = createEarlyStopping({ metric: 'bleu', mode: 'max' });
     expect(() =>
       (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(

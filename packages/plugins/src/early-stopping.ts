@@ -7,43 +7,43 @@ const configSchema = {
       type: 'string',
       minLength: 1,
       default: 'loss',
-      description: '`loss` and `perplexity` of the evaluation, any metric it reports, or `trainLoss`.',
+      description: '`loss`, `perplexity` or another metric of the evaluation, or `trainLoss`.',
     },
-    mode: { enum: ['min', 'max'], default: 'min', description: 'Whether less or more is better.' },
+    mode: { enum: ['min', 'max'], default: 'min', description: 'Whether lower or higher values are better.' },
     patience: {
       type: 'integer',
       minimum: 1,
       default: 3,
-      description: 'Evaluations without improvement before the run stops.',
+      description: 'Number of evaluations without improvement before the run stops.',
     },
     threshold: {
       type: 'number',
       minimum: 0,
       default: 0,
-      description: 'The least change that counts as an improvement.',
+      description: 'The minimum change that counts as an improvement.',
     },
     thresholdMode: {
       enum: ['absolute', 'relative'],
       default: 'absolute',
-      description: "Whether the threshold is in the metric's unit or a share of the best value.",
+      description: "Whether the threshold is in the metric's unit or relative to the best value.",
     },
     baseline: {
       type: ['number', 'null'],
       default: null,
-      description: 'A value that must be passed before anything counts as an improvement.',
+      description: 'The first improvement must exceed this value.',
     },
     warmupEvaluations: {
       type: 'integer',
       minimum: 0,
       default: 0,
-      description: 'First evaluations that never count against patience.',
+      description: 'Number of initial evaluations that do not count towards patience.',
     },
-    restoreBest: { type: 'boolean', default: true, description: 'Put the best weights back when the run ends.' },
+    restoreBest: { type: 'boolean', default: true, description: 'Restore the best weights when the run ends.' },
     trainLossWindow: {
       type: 'integer',
       minimum: 1,
       default: 50,
-      description: 'Steps whose mean loss is one evaluation of `trainLoss`.',
+      description: 'Number of steps whose mean loss is one value of `trainLoss`.',
     },
   },
   additionalProperties: false,
@@ -79,7 +79,7 @@ const initialState: State = {
   windowSteps: 0,
 };
 
-/** The value of `metric` in an evaluation's report. Undefined where it was not computed. */
+/** Returns the value of `metric` in an evaluation report; undefined if it was not computed. */
 function valueOf(report: EvaluationReport, metric: string): number | undefined {
   if (metric === 'loss') return report.loss;
   if (metric === 'perplexity') return report.perplexity;
@@ -87,8 +87,8 @@ function valueOf(report: EvaluationReport, metric: string): number | undefined {
 }
 
 /**
- * Stops a run that no longer gets better, and marks the best weights so that they are put back at the end. A value that
- * is not a number never counts as an improvement. Its patience is part of the checkpoint.
+ * Creates a callback that stops a run when a metric no longer improves. It marks the best weights, so that the run
+ * restores them at the end. A value that is not finite is never an improvement. The state is stored in checkpoints.
  */
 export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callback {
   const {
@@ -110,7 +110,7 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
     return mode === 'min' ? value < reference - margin : value > reference + margin;
   };
 
-  const judge = (value: number, step: number, control: Control): void => {
+  const evaluateMetric = (value: number, step: number, control: Control): void => {
     const evaluations = state.evaluations + 1;
     if (improves(value)) {
       state = { ...state, best: value, bestStep: step, evaluations, withoutImprovement: 0 };
@@ -122,7 +122,7 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
     if (withoutImprovement < patience) return;
     const best =
       state.best === null
-        ? `the baseline ${baseline ?? 'none'} was never passed`
+        ? `the baseline ${baseline ?? 'none'} was never exceeded`
         : `best ${state.best} at step ${state.bestStep}`;
     control.stop(
       `early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${best}, now ${value})`,
@@ -132,24 +132,24 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
   return {
     onStep: ({ loss, step, updated }, control) => {
       if (metric !== 'trainLoss') return;
-      // A skipped step tells nothing about the weights, and one NaN would hide the whole window.
+      // A skipped step says nothing about the weights, and one NaN would make the mean of the window NaN.
       if (!updated && !Number.isFinite(loss)) return;
       const windowSum = state.windowSum + loss;
       const windowSteps = state.windowSteps + 1;
       const isFull = windowSteps >= trainLossWindow;
       state = { ...state, windowSum: isFull ? 0 : windowSum, windowSteps: isFull ? 0 : windowSteps };
-      if (isFull) judge(windowSum / windowSteps, step, control);
+      if (isFull) evaluateMetric(windowSum / windowSteps, step, control);
     },
     onEvaluate: (report, control) => {
       if (metric === 'trainLoss') return;
       const value = valueOf(report, metric);
       if (value === undefined) {
         throw new Error(
-          `The evaluation reports no "${metric}"; it reports: ` +
+          `The evaluation does not report "${metric}". It reports: ` +
             `${['loss', 'perplexity', ...Object.keys(report.metrics)].join(', ')}.`,
         );
       }
-      judge(value, report.step, control);
+      evaluateMetric(value, report.step, control);
     },
     saveState: () => ({ ...state }) as unknown as Json,
     loadState: (saved) => {
@@ -163,7 +163,7 @@ export const earlyStopping = definePlugin({
   apiVersion: 1,
   kind: 'callback',
   name: 'early-stopping',
-  description: 'Stops when a metric no longer improves, and puts the best weights back.',
+  description: 'Stops the run when a metric no longer improves, and restores the best weights.',
   configSchema,
   create: (options) => createEarlyStopping(options),
 });

@@ -78,7 +78,7 @@ describe('metrics-jsonl', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as never);
 
-  it('writes a line a step and evaluation, each at once, and an end', async () => {
+  it('writes a line per step and evaluation immediately, and one at the end', async () => {
     const log = createMetricsLog(folder, 'metrics.jsonl');
     await play(log, 0, [1, 2]);
     expect(lines()).toMatchObject([
@@ -91,7 +91,7 @@ describe('metrics-jsonl', () => {
     expect(lines()[3]).toMatchObject({ type: 'end', step: 4, evalLossAfter: 1 });
   });
 
-  it('drops what a resumed run does again, and a torn line', async () => {
+  it('removes steps that a resumed run repeats, and incomplete lines', async () => {
     const log = createMetricsLog(folder, 'metrics.jsonl');
     await play(log, 0, [1, 2, 3]);
     log.dispose?.();
@@ -100,8 +100,8 @@ describe('metrics-jsonl', () => {
     expect(lines().map((line) => line.step)).toEqual([1, 2, 3, 4]);
   });
 
-  // Every write to /dev/full fails as on a full disk; only Linux has it.
-  it.skipIf(!existsSync('/dev/full'))('says that the disk is full', async () => {
+  // Writing to /dev/full fails like a full disk. It exists only on Linux.
+  it.skipIf(!existsSync('/dev/full'))('reports that the disk is full', async () => {
     const full = openSync('/dev/full', 'a');
     try {
       expect(() => appendText(full, 'a line', 'metrics.jsonl')).toThrow(
@@ -112,7 +112,7 @@ describe('metrics-jsonl', () => {
     }
   });
 
-  it('begins anew where the run does', async () => {
+  it('starts a new file for a new run', async () => {
     await play(createMetricsLog(folder, 'metrics.jsonl'), 0, [1, 2]);
     await play(createMetricsLog(folder, 'metrics.jsonl'), 0, [1]);
     expect(lines().map((line) => line.step)).toEqual([1]);

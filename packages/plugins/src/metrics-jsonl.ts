@@ -10,20 +10,20 @@ const configSchema = {
       type: 'string',
       minLength: 1,
       default: 'metrics.jsonl',
-      description: "Name of the file in the run's folder.",
+      description: "Name of the file in the run's output folder.",
     },
   },
   additionalProperties: false,
 } as const;
 
-/** What every line of the log has: what it tells of, and after how many steps. */
+/** The fields of every line: its type, and the number of completed steps. */
 interface Line {
   readonly type: 'step' | 'evaluation' | 'end';
   readonly step: number;
 }
 
 /**
- * The lines of a log that a run continuing after `step` steps keeps: whole ones, not of a later step, not of an end.
+ * Returns the lines that a run resumed after `step` steps keeps: complete lines of steps up to `step`, without the end.
  */
 function linesToKeep(text: string, step: number): string[] {
   return text.split('\n').filter((line) => {
@@ -36,7 +36,12 @@ function linesToKeep(text: string, step: number): string[] {
   });
 }
 
-/** Writes to an open file; `file` is named in errors. Throws `DISK_FULL` and others of the file system. */
+/**
+ * Appends text to an open file.
+ *
+ * @param file the path for error messages
+ * @throws `DISK_FULL` and other file system errors
+ */
 export function appendText(descriptor: number, text: string, file: string): void {
   try {
     writeSync(descriptor, text);
@@ -46,9 +51,11 @@ export function appendText(descriptor: number, text: string, file: string): void
 }
 
 /**
- * Writes one JSON object a line for every step and evaluation. A resumed run continues the file: lines of steps that
- * will be done again, and a line torn by a crash, are dropped first. Numbers that JSON has not (NaN) become null.
- * Throws `DISK_FULL`.
+ * Creates a logger that writes one line of JSON for every step and evaluation. NaN and infinities become null.
+ *
+ * A resumed run continues the file. Lines of steps that will be repeated, and incomplete lines, are removed first.
+ *
+ * @throws `DISK_FULL`
  */
 export function createMetricsLog(folder: string, fileName: string): Callback {
   let descriptor: number | null = null;
@@ -90,7 +97,7 @@ export const metricsJsonl = definePlugin({
   apiVersion: 1,
   kind: 'logger',
   name: 'metrics-jsonl',
-  description: "Writes every step and evaluation as a line of JSON into the run's folder.",
+  description: "Writes every step and evaluation as a line of JSON to a file in the run's output folder.",
   configSchema,
   create: ({ file }, { outputFolder }) =>
     outputFolder === null ? { onRunStart: () => {} } : createMetricsLog(outputFolder, file),

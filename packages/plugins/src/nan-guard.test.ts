@@ -20,7 +20,7 @@ const reportOf = (step: number, changes: Partial<StepReport> = {}): StepReport =
 const skippedAt = (step: number): StepReport =>
   reportOf(step, { loss: NaN, updated: false, nonFinite: 'loss', skipReason: 'the loss is NaN' });
 
-/** Reports steps to a guard; why it stopped the run, if it did. */
+/** Passes reports of steps to a guard. Returns the reason for which it stopped the run, or null. */
 async function watch(guard: Callback, ...reports: readonly StepReport[]): Promise<string | null> {
   let reason: string | null = null;
   const ignore = (): void => {};
@@ -37,7 +37,7 @@ async function watch(guard: Callback, ...reports: readonly StepReport[]): Promis
 }
 
 describe('nan-guard', () => {
-  it('fails at a loss or gradient norm that is not finite', async () => {
+  it('fails if the loss or gradient norm is not finite', async () => {
     const failing = [reportOf(3, { loss: NaN }), reportOf(3, { metrics: { gradNorm: Infinity } })];
     for (const report of failing)
       await expect(watch(createNanGuard(), reportOf(2), report)).rejects.toMatchObject({
@@ -46,7 +46,7 @@ describe('nan-guard', () => {
       });
   });
 
-  it('stops once the loss is above the threshold for as many steps in a row as its patience', async () => {
+  it('stops after `patience` consecutive steps with a loss above the threshold', async () => {
     const high = (step: number): StepReport => reportOf(step, { loss: 5 });
     const options: NanGuardOptions = { action: 'stop', lossThreshold: 4, patience: 2 };
     expect(await watch(createNanGuard(options), high(1), reportOf(2), high(3))).toBeNull();
@@ -55,12 +55,12 @@ describe('nan-guard', () => {
     );
   });
 
-  it('asks the engine to skip steps that are not finite with the action skip alone', () => {
+  it('makes the engine skip steps that are not finite only with the action skip', () => {
     expect(createNanGuard({ action: 'skip' }).nonFinite).toBe('skip');
     for (const action of ['stop', 'error'] as const) expect(createNanGuard({ action })).not.toHaveProperty('nonFinite');
   });
 
-  it('warns of each skipped step, and fails at one more in a row than maxSkips', async () => {
+  it('warns about each skipped step, and fails after more than maxSkips in a row', async () => {
     const warnings: string[] = [];
     const guard = createNanGuard({ action: 'skip', maxSkips: 2 }, (message) => void warnings.push(message));
     await watch(guard, skippedAt(1), skippedAt(2), reportOf(3), skippedAt(4), skippedAt(5));
@@ -71,7 +71,7 @@ describe('nan-guard', () => {
     });
   });
 
-  it('fails above the threshold with skip too: such an update was made already', async () => {
+  it('fails above the threshold also with skip, because the update was already made', async () => {
     const guard = createNanGuard({ action: 'skip', lossThreshold: 4, patience: 2 });
     await watch(guard, reportOf(1, { loss: 5 }));
     await expect(watch(guard, reportOf(2, { loss: 5 }))).rejects.toMatchObject({
@@ -80,7 +80,7 @@ describe('nan-guard', () => {
     });
   });
 
-  it('counts on from its state, also from one that knows no skipped steps', async () => {
+  it('restores its counts, also from a state without skipped steps', async () => {
     const first = createNanGuard({ action: 'skip', maxSkips: 1 });
     await watch(first, skippedAt(1));
     const second = createNanGuard({ action: 'skip', maxSkips: 1 });

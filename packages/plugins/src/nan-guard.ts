@@ -7,25 +7,27 @@ const configSchema = {
       enum: ['stop', 'error', 'skip'],
       default: 'error',
       description:
-        'stop: end the run as if it were done; error: fail with NON_FINITE; skip: leave out the update of a step ' +
-        'whose loss or gradients are not finite, and fail if too many follow one another.',
+        'stop: end the run normally; error: fail with NON_FINITE; skip: skip the update of a step whose loss or ' +
+        'gradients are not finite, and fail after more than maxSkips in a row.',
     },
     lossThreshold: {
       type: ['number', 'null'],
       default: null,
-      description: 'A loss above this counts as diverged. With `skip`, such steps are made, and fail the run.',
+      description:
+        'A step with a loss above this value counts as diverged. With `skip`, these steps are not skipped: they fail ' +
+        'the run.',
     },
     patience: {
       type: 'integer',
       minimum: 1,
       default: 1,
-      description: 'Diverged steps in a row before the guard acts. With `skip`, those above lossThreshold.',
+      description: 'Number of consecutive diverged steps before the action. With `skip`, of those above lossThreshold.',
     },
     maxSkips: {
       type: 'integer',
       minimum: 1,
       default: 10,
-      description: 'With `skip`: steps left out in a row at most; the next one fails the run.',
+      description: 'With `skip`: maximum number of consecutive skipped steps. The next one fails the run.',
     },
   },
   additionalProperties: false,
@@ -38,19 +40,19 @@ export interface NanGuardOptions {
   readonly maxSkips?: number;
 }
 
-/** Says that the loss is above the threshold; null if it is not. */
+/** Returns a description if the loss is above the threshold, otherwise null. */
 function aboveThreshold(loss: number, threshold: number | null): string | null {
   return threshold !== null && loss > threshold ? `the loss ${loss} is above ${threshold}` : null;
 }
 
-/** Says why a step diverged; null if it did not. */
+/** Returns a description if the step diverged, otherwise null. */
 function divergence({ loss, metrics: { gradNorm } }: StepReport, threshold: number | null): string | null {
   if (!Number.isFinite(loss)) return `the loss is ${loss}`;
   if (gradNorm !== undefined && !Number.isFinite(gradNorm)) return `the gradient norm is ${gradNorm}`;
   return aboveThreshold(loss, threshold);
 }
 
-/** `At step 7 the loss is NaN, for 3 steps in a row.` */
+/** Returns a message such as `At step 7 the loss is NaN, for 3 steps in a row.` */
 const sentence = (step: number, problem: string, inARow: number): string =>
   `At step ${step} ${problem}${inARow > 1 ? `, for ${inARow} steps in a row` : ''}.`;
 
@@ -59,8 +61,8 @@ function nonFinite(message: string, hint: string, { step, loss, metrics: { gradN
 }
 
 /**
- * Ends a run whose loss or gradient norm is not a finite number, or whose loss stays above a threshold; or skips the
- * steps that are not finite.
+ * Creates a callback that ends a run whose loss or gradient norm is not finite, or whose loss stays above a threshold.
+ * With the action `skip`, it skips steps that are not finite.
  *
  * @param warn receives a message for each skipped step
  */
@@ -68,7 +70,7 @@ export function createNanGuard(options: NanGuardOptions = {}, warn: (message: st
   return options.action === 'skip' ? createSkippingGuard(options, warn) : createEndingGuard(options);
 }
 
-/** Counts diverged steps in a row and acts on the last one that `patience` allows. */
+/** Counts consecutive diverged steps, and ends the run when there are `patience` of them. */
 function createEndingGuard({ action = 'error', lossThreshold = null, patience = 1 }: NanGuardOptions): Callback {
   let inARow = 0;
   return {
@@ -78,7 +80,7 @@ function createEndingGuard({ action = 'error', lossThreshold = null, patience = 
       if (problem === null || inARow < patience) return;
       const reason = sentence(report.step, problem, inARow);
       if (action === 'stop') return control.stop(reason);
-      throw nonFinite(reason, 'Lower the learning rate, add warmup steps, or look at the batch of that step.', report);
+      throw nonFinite(reason, 'Lower the learning rate, add warmup steps, or inspect the batch of that step.', report);
     },
     saveState: (): Json => ({ inARow }),
     loadState: (state) => {
@@ -88,12 +90,12 @@ function createEndingGuard({ action = 'error', lossThreshold = null, patience = 
 }
 
 /**
- * Has the engine skip steps that are not finite. Weights that are not finite themselves make every step so: a bound on
- * the skips in a row ends such a run.
+ * Makes the engine skip steps that are not finite. If the weights themselves are not finite, all steps are skipped: the
+ * limit of consecutive skips ends the run.
  */
 function createSkippingGuard(options: NanGuardOptions, warn: (message: string) => void): Callback {
   const { lossThreshold = null, maxSkips = 10 } = options;
-  // Without a threshold nothing waits: `patience` then stays unread, which a run reports as an unused key.
+  // Without a threshold, `patience` has no effect. It is not read, so that the run reports it as an unused key.
   const patience = lossThreshold === null ? 1 : (options.patience ?? 1);
   let skipped = 0;
   let inARow = 0;
@@ -110,7 +112,7 @@ function createSkippingGuard(options: NanGuardOptions, warn: (message: string) =
               'earlier checkpoint.',
             report,
           );
-        warn(`Step ${step} made no update: ${skipReason} (${skipped} in a row, at most ${maxSkips}).`);
+        warn(`The update of step ${step} was skipped: ${skipReason} (${skipped} in a row, at most ${maxSkips}).`);
         return;
       }
       skipped = 0;
@@ -131,7 +133,7 @@ export const nanGuard = definePlugin({
   apiVersion: 1,
   kind: 'callback',
   name: 'nan-guard',
-  description: 'Skips steps whose loss or gradients are not finite numbers, or ends the run at them.',
+  description: 'Ends the run, or skips the update, if the loss or a gradient is not a finite number.',
   configSchema,
   create: (options, { logger }) => createNanGuard(options, (message) => logger.warn(message)),
 });

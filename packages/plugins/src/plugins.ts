@@ -1,4 +1,6 @@
-/** The built-in callbacks and loggers: names and options. Code that computes is loaded when a callback is created. */
+/**
+ * The built-in callbacks and loggers: names and options. Their implementations are loaded when a callback is created.
+ */
 import { consoleLog } from './console-log.js';
 import { earlyStopping } from './early-stopping.js';
 import { gradientClipping } from './gradient-clipping/plugin.js';
@@ -7,7 +9,7 @@ import { nanGuard } from './nan-guard.js';
 import { repetitionPenalty } from './repetition-penalty/plugin.js';
 import { tensorBoard } from './tensorboard/tensorboard.js';
 
-/** Every callback and logger of this package, for a registry. */
+/** All callbacks and loggers of this package, for a registry. */
 export const plugins = [
   earlyStopping,
   gradientClipping,

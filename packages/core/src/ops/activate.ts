@@ -4,7 +4,9 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * An activation by its name in config.json. Only `x` is kept for the gradient; everything else is computed again there.
+ * Applies an activation, given by its name in config.json. Only `x` is saved for the gradient; other values are
+ * recomputed.
+ *
  * Fused kernels: `WhetstoneActivation {x; activation}` → [value], `WhetstoneActivationGrad {gradient, x; activation}` →
  * [gradient of x].
  */
@@ -27,9 +29,11 @@ export function activate<T extends tf.Tensor>(x: T, name: ActivationName): T {
 }
 
 /**
- * `activation(gate) · up`: the gated feed-forward unit (Shazeer 2020; SwiGLU with `silu`). All of one shape. Only the
- * inputs are kept for the gradient. Fused kernels: `WhetstoneGatedActivation {gate, up; activation}` → [value],
- * `WhetstoneGatedActivationGrad {gradient, gate, up; activation}` → [of gate, of up].
+ * Returns `activation(gate) · up`: the gated feed-forward unit (Shazeer 2020; SwiGLU with `silu`). All tensors have the
+ * same shape. Only the inputs are saved for the gradient.
+ *
+ * Fused kernels: `WhetstoneGatedActivation {gate, up; activation}` → [value], `WhetstoneGatedActivationGrad {gradient,
+ * gate, up; activation}` → [gradient of gate, of up].
  */
 export function activateGated<T extends tf.Tensor>(gate: T, up: T, name: ActivationName): T {
   const attributes = { activation: name };

@@ -4,7 +4,7 @@ import { constant } from './constant.js';
 /** An element-wise function and its derivative. */
 interface Activation {
   value(x: tf.Tensor): tf.Tensor;
-  /** The function and its derivative at `x`, which share most of their work. */
+  /** Returns the function and its derivative at `x`, which share most of their operations. */
   valueAndDerivative(x: tf.Tensor): { readonly value: tf.Tensor; readonly derivative: tf.Tensor };
 }
 
@@ -20,7 +20,7 @@ const silu: Activation = {
 const tanhScale = Math.sqrt(2 / Math.PI);
 const cubic = 0.044715;
 
-/** tanh(√(2/π) · (x + 0.044715 x³)), and x². */
+/** Returns tanh(√(2/π) · (x + 0.044715 x³)) and x². */
 function geluTanh(x: tf.Tensor): { tanh: tf.Tensor; square: tf.Tensor } {
   const square = tf.square(x);
   const inner = tf.mul(x, tf.add(constant(tanhScale), tf.mul(square, constant(tanhScale * cubic))));
@@ -55,7 +55,7 @@ const relu: Activation = {
   valueAndDerivative: (x) => ({ value: tf.relu(x), derivative: tf.cast(tf.greater(x, constant(0)), 'float32') }),
 };
 
-/** Activations by the names of config.json (`hidden_act`, `hidden_activation`, `activation_function`). */
+/** Activations by their names in config.json (`hidden_act`, `hidden_activation`, `activation_function`). */
 export const activations = {
   silu,
   swish: silu,
@@ -65,8 +65,8 @@ export const activations = {
   relu,
 } as const satisfies Record<string, Activation>;
 
-/** The name of an activation function, as `hidden_act` of a config.json has it. */
+/** The name of an activation function, as in `hidden_act` of a config.json. */
 export type ActivationName = keyof typeof activations;
 
-/** Every activation function that has a name. */
+/** The names of all activation functions. */
 export const activationNames = Object.keys(activations) as ActivationName[];

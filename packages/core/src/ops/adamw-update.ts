@@ -2,13 +2,13 @@ import { add, div, mul, sqrt, square, sub, type Scalar, type Tensor } from '@ten
 import { isKernelRegistered, runKernel } from './registered-kernel.js';
 
 /**
- * Fused kernel that a backend may register: inputs `parameter`, `gradient`, `firstMoment`, `secondMoment` of one shape
- * and the scalars `stepSize`, `decay`, `correction`; attributes `beta1`, `beta2`, `epsilon`; outputs the new parameter,
- * first and second moment.
+ * Fused kernel that a backend may register. Inputs: `parameter`, `gradient`, `firstMoment`, `secondMoment` of one
+ * shape, and the scalars `stepSize`, `decay`, `correction`. Attributes: `beta1`, `beta2`, `epsilon`. Outputs: the new
+ * parameter, first moment and second moment.
  */
 export const ADAMW_KERNEL = 'WhetstoneAdamW';
 
-/** What one parameter's update reads. */
+/** The tensors that the update of one parameter reads. */
 export interface AdamWInputs {
   readonly parameter: Tensor;
   readonly gradient: Tensor;
@@ -17,19 +17,19 @@ export interface AdamWInputs {
 }
 
 /**
- * Numbers of the update as tensors, shared by all parameters: inputs of the recorded graph, so that nothing is compiled
- * again.
+ * The changing numbers of the update, as tensors shared by all parameters. They are inputs of the recorded graph, so
+ * that new values do not recompile it.
  */
 export interface AdamWScalars {
   /** Learning rate ÷ (1 − β₁ᵗ). */
   readonly stepSize: Scalar;
-  /** 1 − learning rate × weight decay; 1 where the parameter does not decay. */
+  /** 1 − learning rate × weight decay; 1 if the parameter does not decay. */
   readonly decay: Scalar;
   /** 1 ÷ √(1 − β₂ᵗ). */
   readonly correction: Scalar;
 }
 
-/** Numbers that stay the same for the whole run. */
+/** The numbers that are constant during a run. */
 export interface AdamWConstants {
   readonly beta1: number;
   readonly beta2: number;
@@ -40,11 +40,11 @@ export interface AdamWConstants {
 export type AdamWResult = [parameter: Tensor, firstMoment: Tensor, secondMoment: Tensor];
 
 /**
- * One AdamW update of one parameter (Loshchilov & Hutter, 2019, with bias correction as PyTorch orders it):
+ * Computes one AdamW update of one parameter (Loshchilov & Hutter, 2019, with PyTorch's order of the bias correction):
  * m ← m + (1 − β₁)(g − m); v ← β₂ v + (1 − β₂) g²; p ← decay · p − stepSize · m ÷ (√v · correction + ε).
  * Call inside `tf.tidy`.
  *
- * @param scalarOf gives a number as a tensor that the caller shares between parameters and disposes.
+ * @param scalarOf returns a number as a tensor, which the caller shares between parameters and disposes
  */
 export function adamwUpdate(
   inputs: AdamWInputs,
@@ -54,7 +54,7 @@ export function adamwUpdate(
 ): AdamWResult {
   if (isKernelRegistered(ADAMW_KERNEL)) {
     const outputs = runKernel(ADAMW_KERNEL, { ...inputs, ...scalars }, { beta1, beta2, epsilon });
-    if (outputs.length !== 3) throw new Error(`${ADAMW_KERNEL} has to give three tensors.`);
+    if (outputs.length !== 3) throw new Error(`${ADAMW_KERNEL} must return three tensors.`);
     return outputs as AdamWResult;
   }
   const { parameter, gradient } = inputs;

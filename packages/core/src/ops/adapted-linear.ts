@@ -13,7 +13,7 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * What a low-rank adapter consists of: `a` [rank, in], `b` [out, rank]; a `scale` of null is 1, and gets no gradient.
+ * The tensors of a low-rank adapter: `a` [rank, in] and `b` [out, rank]. A `scale` of null is 1 and has no gradient.
  */
 export interface LowRankPair {
   readonly a: Tensor2D;
@@ -22,9 +22,11 @@ export interface LowRankPair {
 }
 
 /**
- * `x · Wᵀ + bias + scale · (x · aᵀ) · bᵀ`: a linear layer and its low-rank adapter (LoRA, Hu et al. 2021) as one
- * operation each way; `x` [tokens, in]. Scaling happens on the narrow side. Gradients of weight and bias are computed
- * only where they are trained. Fused kernels: `WhetstoneAdaptedLinear {x, weight, a, b, scale?, bias?; inFirst,
+ * Returns `x · Wᵀ + bias + scale · (x · aᵀ) · bᵀ`: a linear layer and its low-rank adapter (LoRA, Hu et al. 2021) as
+ * one operation in each pass; `x` [tokens, in]. The scale is applied to `x · aᵀ`, the smaller tensor. Gradients of
+ * weight and bias are computed only if they are trained.
+ *
+ * Fused kernels: `WhetstoneAdaptedLinear {x, weight, a, b, scale?, bias?; inFirst,
  * hasScale}` → [value, narrow = scale · x · aᵀ], `WhetstoneAdaptedLinearGrad {gradient, x, weight, a, b, narrow,
  * scale?; inFirst}` → [gradient of x, of a, of b].
  */
@@ -59,7 +61,7 @@ export function adaptedLinear(
       const ofWeight = (): Tensor =>
         fanInFanOut ? matMul(x, gradient, true, false) : matMul(gradient, x, true, false);
       return [
-        ...(fused ?? adaptBackwards(gradient, { x, a, b, weight, narrow, factor, fanInFanOut })),
+        ...(fused ?? adaptBackward(gradient, { x, a, b, weight, narrow, factor, fanInFanOut })),
         ofWeight,
         ...(bias === null ? [] : [() => sum(gradient, 0)]),
       ];
@@ -77,7 +79,7 @@ function adapt(
   return [add(bias === null ? product : add(product, bias), matMul(narrow, b, false, true)), narrow];
 }
 
-interface Kept {
+interface SavedTensors {
   readonly x: Tensor2D;
   readonly a: Tensor2D;
   readonly b: Tensor2D;
@@ -87,9 +89,9 @@ interface Kept {
   readonly fanInFanOut: boolean;
 }
 
-function adaptBackwards(
+function adaptBackward(
   gradient: Tensor2D,
-  { x, a, b, weight, narrow, factor, fanInFanOut }: Kept,
+  { x, a, b, weight, narrow, factor, fanInFanOut }: SavedTensors,
 ): [Tensor2D, Tensor2D, Tensor2D] {
   const ofNarrow = scaled(matMul(gradient, b), factor);
   return [

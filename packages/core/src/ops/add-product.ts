@@ -3,9 +3,10 @@ import { fusedKernel } from './fused-kernel.js';
 import { shapesAreStatic } from './write-slice.js';
 
 /**
- * sum + aᵀ · b, [m, k] of [m, k], [n, m] and [n, k]: where nobody holds the sum any more it is added to in its place,
- * and little of the product is there at once. Where shapes are static the compiler sees to that. Not differentiable.
- * Fused kernel: `WhetstoneAddProduct {sum, a, b}` → [sum + aᵀ · b].
+ * Returns sum + aᵀ · b, [m, k] of [m, k], [n, m] and [n, k]. Not differentiable.
+ *
+ * The fused kernel updates the sum in place if it has no other references, and needs little memory for the product. For
+ * static shapes, the compiler does this. Fused kernel: `WhetstoneAddProduct {sum, a, b}` → [sum + aᵀ · b].
  */
 export function addProduct(sum: Tensor2D, a: Tensor2D, b: Tensor2D): Tensor2D {
   const fused = shapesAreStatic() ? null : fusedKernel('WhetstoneAddProduct', { sum, a, b });

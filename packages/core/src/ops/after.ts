@@ -2,9 +2,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * `x`, but no sooner than `others` are there. A backend that records runs what is ready, and would begin all of many
- * like pieces before it ends one; this puts them one behind the other. Not differentiable. Fused kernel:
- * `WhetstoneAfter {x, after}` → [x].
+ * Returns `x`, but not before `others` are computed. A recording backend runs all operations that are ready, so it may
+ * start many similar computations before it finishes one; this function puts them in order. Not differentiable. Fused
+ * kernel: `WhetstoneAfter {x, after}` → [x].
  */
 export function after<T extends Tensor>(x: T, others: readonly Tensor[]): T {
   return others.reduce<T>(

@@ -5,22 +5,21 @@ import { fusedKernel } from './fused-kernel.js';
 import { joinHeads, splitHeads } from './split-heads.js';
 
 /**
- * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, keys, headDim]:
- * `softmax(query · keyᵀ + bias) · value`, as [rows × length, heads × headDim]. The query already carries the scale.
- * Heads share key/value heads in groups: head h looks at h / (heads / kvHeads).
+ * Computes the attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, keys, headDim]:
+ * `softmax(query · keyᵀ + bias) · value`, as [rows × length, heads × headDim]. The query is already scaled. Heads share
+ * key/value heads in groups: head h uses key/value head h / (heads / kvHeads).
  *
- * `bias` [rows × kvHeads, groups × length, keys] is 0 where a query may look and very negative elsewhere; it gets no
- * gradient. With `softCap`, scores are squeezed to `softCap · tanh(score / softCap)` before the bias (Gemma 2).
+ * `bias` [rows × kvHeads, groups × length, keys] is 0 for visible keys and very negative for masked ones; it has no
+ * gradient. With `softCap`, scores become `softCap · tanh(score / softCap)` before the bias is added (Gemma 2).
  *
- * `blocks` says which keys stretches of positions can see at all, so that a backend with a kernel for it leaves out the
- * rest: half the work under a causal mask. What they leave out has to be hidden by the bias too: the plain operations
- * look at the bias alone.
+ * `blocks` lists the visible keys of ranges of queries, so that a fused kernel can skip the others: half of the work
+ * with a causal mask. The bias must mask the skipped keys, too, because the plain operations use only the bias.
  *
- * The queries of a group are folded into one axis, so that all is batched products of matrices. Fused kernels, on the
- * folded operands (batch = rows × kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys,
- * d], bias; softCap (0: none), groups, blocks (queries, firstKey and keys of each)}` → [value, kept…], one kept tensor
- * a block; `WhetstoneAttentionGrad {gradient, query, key, value, along [batch, queries, 1], kept0, kept1, …; the same}`
- * → [gradient of query, of key, of value], where `along` is the sum of value · gradient over features.
+ * The queries of a group are folded into one axis, so that everything is batched matmuls. Fused kernels, on the folded
+ * operands (batch = rows × kvHeads): `WhetstoneAttention {query [batch, queries, d], key, value [batch, keys, d], bias;
+ * softCap (0: none), groups, blocks (queries, firstKey and keys of each)}` → [value, kept…], one kept tensor per block;
+ * `WhetstoneAttentionGrad {gradient, query, key, value, along [batch, queries, 1], kept0, kept1, …; the same}` →
+ * [gradient of query, of key, of value], where `along` is the sum of value · gradient over features.
  */
 export function attention(
   query: tf.Tensor4D,
@@ -54,17 +53,18 @@ export function attention(
         value: savedAt<tf.Tensor3D>(saved, 2),
       };
       // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is
-      // much shorter. Taken of the joined result: the next layer keeps that anyway.
+      // much shorter. It uses the joined result, because the next layer saves that anyway.
       const along = sumAlong(gradient, savedAt(saved, 3), [rows, length, heads, headDim], batch);
-      const [ofQuery, ofKey, ofValue] = attendBackwards(fold(byHead), operands, along, saved.slice(4), form);
+      const [ofQuery, ofKey, ofValue] = attendBackward(fold(byHead), operands, along, saved.slice(4), form);
       return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
     },
   );
 }
 
 /**
- * Σ over the features of each head of gradient · result, both [rows × length, heads × headDim], folded as queries are.
- * Fused kernel: `WhetstoneAttentionAlong {gradient, result; rows, headDim, batch}` → [along].
+ * Returns the sum of gradient · result over the features of each head, folded like the queries. Both are [rows ×
+ * length, heads × headDim]. Fused kernel: `WhetstoneAttentionAlong {gradient, result; rows, headDim, batch}` →
+ * [along].
  */
 function sumAlong(
   gradient: tf.Tensor2D,
@@ -78,15 +78,15 @@ function sumAlong(
   return tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [batch, -1, 1]);
 }
 
-/** A stretch of query positions, and the keys that any of them may look at. */
+/** A range of query positions, and the range of keys that any of them may attend to. */
 export interface AttentionBlock {
-  /** Positions in the stretch; stretches follow one another without gaps. */
+  /** Number of positions in the range. Ranges are consecutive. */
   readonly queries: number;
   readonly firstKey: number;
   readonly keys: number;
 }
 
-/** What besides the operands decides the computation. */
+/** The parameters of the computation, in addition to its operands. */
 interface Form {
   readonly softCap: number | null;
   readonly groups: number;
@@ -99,7 +99,7 @@ const attributesOf = ({ softCap, groups, blocks }: Form): tf.NamedAttrMap => ({
   blocks: blocks.flatMap(({ queries, firstKey, keys }) => [queries, firstKey, keys]),
 });
 
-/** Folded: [batch, queries or keys, headDim]; the bias [batch, queries, keys]. */
+/** The folded operands: [batch, queries or keys, headDim]; the bias is [batch, queries, keys]. */
 interface Operands {
   readonly query: tf.Tensor3D;
   readonly key: tf.Tensor3D;
@@ -108,8 +108,8 @@ interface Operands {
 }
 
 /**
- * The result, and what the way back needs besides it: the weights, and with a cap the squeezed scores; or a fused
- * kernel's own.
+ * Computes the result and the tensors to save for the backward pass: the weights and, with a cap, the capped scores; or
+ * those of the fused kernel.
  */
 function attend(
   { query, key, value, bias }: Operands,
@@ -123,12 +123,12 @@ function attend(
     const weights = tf.softmax(tf.add(raw, bias)) as tf.Tensor3D;
     return { result: tf.matMul(weights, value), kept: [weights] };
   }
-  const squeezed = tf.tanh(tf.mul(raw, constant(1 / softCap)));
-  const weights = tf.softmax(tf.add(tf.mul(squeezed, constant(softCap)), bias)) as tf.Tensor3D;
-  return { result: tf.matMul(weights, value), kept: [weights, squeezed] };
+  const capped = tf.tanh(tf.mul(raw, constant(1 / softCap)));
+  const weights = tf.softmax(tf.add(tf.mul(capped, constant(softCap)), bias)) as tf.Tensor3D;
+  return { result: tf.matMul(weights, value), kept: [weights, capped] };
 }
 
-function attendBackwards(
+function attendBackward(
   gradient: tf.Tensor3D,
   { query, key, value }: Omit<Operands, 'bias'>,
   along: tf.Tensor3D,

@@ -45,7 +45,7 @@ test('a boundary submits a segment in the forward pass and, before earlier gradi
     };
     tf.grad((y: tf.Tensor) => tf.sum(counting(boundary(counting(y)))))(x);
   });
-  // One operation runs before the boundary. In the backward pass, the operation after it and its gradient have run too.
+  // One operation runs before the boundary. In the backward pass, the operation after it and its gradient ran before.
   expect(submitted).toEqual([1, 3]);
   expect(operations).toBe(4);
   x.dispose();

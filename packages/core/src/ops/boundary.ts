@@ -1,19 +1,18 @@
 import { backend, clone, type Tensor } from '@tensorflow/tfjs-core';
 import { customGradient } from './custom-gradient.js';
 
-/** A backend that records. */
+/** A backend that records operations. */
 interface RecordingBackend {
-  /** Few values are alive: what was recorded may be handed to the device, if it is worth a piece of its own. */
+  /** Submits the recorded operations, if they are enough for a segment. Called when few values are alive. */
   submitSegment?(): void;
 }
 
 const submit = (): void => (backend() as RecordingBackend).submitSegment?.();
 
 /**
- * `x`, at a place between two stretches of a computation, such as a model's layers, where little besides it is alive. A
- * backend that records may hand over there what it has, on the way there and on the way back: the device works while
- * the host records on, and stretches that are alike are compiled once. No operation, and none where nothing is
- * recorded.
+ * Returns `x` and marks a boundary between two segments of a computation, such as the layers of a model, at which few
+ * other values are alive. A recording backend may submit its operations there, in the forward and the backward pass.
+ * The device then computes while the host records, and equal segments are compiled once. Adds no operation.
  */
 export function boundary<T extends Tensor>(x: T): T {
   submit();

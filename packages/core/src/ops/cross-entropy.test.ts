@@ -40,9 +40,9 @@ describe('crossEntropy', () => {
       tf.unregisterKernel(SPARSE_CROSS_ENTROPY_KERNEL, 'cpu');
   });
 
-  it('gives worked numbers and gradients', expectWorkedNumbers);
+  it('gives the numbers and gradients computed by hand', expectWorkedNumbers);
 
-  it('gives the same through the fused kernel of a backend', () => {
+  it("gives the same with a backend's fused kernel", () => {
     let runs = 0;
     tf.registerKernel({
       kernelName: SPARSE_CROSS_ENTROPY_KERNEL,
@@ -71,7 +71,7 @@ describe('crossEntropy', () => {
     expect(loss[1]).toBeCloseTo(Math.log(2), 6);
   });
 
-  it('leaves no tensor behind', () => {
+  it('leaks no tensor', () => {
     const logits = tf.tensor2d(values);
     const before = tf.memory().numTensors;
     tf.dispose(tf.grad((input) => tf.sum(crossEntropy(input as tf.Tensor2D, targets)))(logits));

@@ -18,17 +18,17 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { isKernelRegistered, runKernel } from './registered-kernel.js';
 
 /**
- * Fused kernel that a backend may register: inputs `logits` [n, v] float32 and `targets` [n] int32, outputs loss [n]
- * and the gradient of its sum with respect to the logits [n, v]. Attribute `stretches`: in how many stretches of rows,
- * one after the other, so that little memory is needed beside the logits; 1 where absent.
+ * Fused kernel that a backend may register. Inputs: `logits` [n, v] float32 and `targets` [n] int32. Outputs: the loss
+ * [n] and the gradient of its sum with respect to the logits [n, v]. Attribute `stretches`: the number of row ranges
+ * that are computed one after the other to save memory; 1 by default.
  */
 export const SPARSE_CROSS_ENTROPY_KERNEL = 'WhetstoneSparseCrossEntropy';
 
 /**
- * Cross-entropy of each position in nats: −log softmax(logits)[target], [n] from logits [n, v]. The gradient is softmax
- * − one-hot, scaled by the gradient of the result. Differentiable once, with respect to the logits.
+ * Returns the cross-entropy of each position in nats, [n]: −log softmax(logits)[target] of logits [n, v]. The gradient
+ * is softmax − one-hot, scaled by the gradient of the result. Differentiable once, with respect to the logits.
  *
- * @param targets n token ids, each below v. They are host data, and an input of the recorded graph.
+ * @param targets n token ids, each below v. They are host data and an input of the recorded graph.
  */
 export function crossEntropy(logits: Tensor2D, targets: Int32Array): Tensor1D {
   if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) {
@@ -49,36 +49,37 @@ export function crossEntropy(logits: Tensor2D, targets: Int32Array): Tensor1D {
 }
 
 /**
- * Loss [n] of each position, and the gradient of their sum with respect to the logits [n, v]. Not differentiable.
+ * Returns the loss [n] of each position, and the gradient of their sum with respect to the logits [n, v]. Not
+ * differentiable.
  *
- * @param stretches in how many stretches of rows, at most n
+ * @param rowRanges number of row ranges that are computed one after the other, at most n
  */
 export function crossEntropyAndGradient(
   logits: Tensor2D,
   targets: Int32Array,
-  stretches = 1,
+  rowRanges = 1,
 ): { readonly loss: Tensor1D; readonly gradient: Tensor2D } {
-  if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) return fusedLossAndGradient(logits, targets, stretches);
+  if (isKernelRegistered(SPARSE_CROSS_ENTROPY_KERNEL)) return fusedLossAndGradient(logits, targets, rowRanges);
   return { loss: plainLoss(logits, targets), gradient: plainGradient(logits, targets) };
 }
 
 function fusedLossAndGradient(
   logits: Tensor2D,
   targets: Int32Array,
-  stretches = 1,
+  rowRanges = 1,
 ): { loss: Tensor1D; gradient: Tensor2D } {
   const [loss, gradient] = runKernel(
     SPARSE_CROSS_ENTROPY_KERNEL,
     { logits, targets: tensor1d(targets, 'int32') },
-    { stretches },
+    { stretches: rowRanges },
   );
   if (loss === undefined || gradient === undefined)
-    throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} has to give a loss and a gradient.`);
+    throw new Error(`${SPARSE_CROSS_ENTROPY_KERNEL} must return a loss and a gradient.`);
   return { loss: loss as Tensor1D, gradient: gradient as Tensor2D };
 }
 
 function plainLoss(logits: Tensor2D, targets: Int32Array): Tensor1D {
-  // Relative to the largest logit, so that no exponential overflows.
+  // The largest logit is subtracted, so that no exponential overflows.
   const shifted = sub(logits, max(logits, 1, true));
   return sub(log(sum(exp(shifted), 1)), gatherND(shifted, targetIndices(targets)));
 }
@@ -87,7 +88,7 @@ function plainGradient(logits: Tensor2D, targets: Int32Array): Tensor2D {
   return sub(softmax(logits), oneHot(tensor1d(targets, 'int32'), logits.shape[1]));
 }
 
-/** [n, 2]: the row and column of each target. */
+/** Returns the row and column of each target, [n, 2]. */
 function targetIndices(targets: Int32Array): Tensor2D {
   const indices = new Int32Array(2 * targets.length);
   for (let row = 0; row < targets.length; row += 1) {

@@ -8,7 +8,7 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** x³ by way of a square that only the forward half makes and the backward half needs: 3·x². */
+/** x³ with gradient 3·x². The square is computed in the forward pass and saved for the backward pass. */
 const cube = (x: tf.Tensor): tf.Tensor =>
   customGradient<tf.Tensor>(
     [x],
@@ -20,7 +20,7 @@ const cube = (x: tf.Tensor): tf.Tensor =>
   );
 
 describe('customGradient', () => {
-  it('has what was saved for the gradient, also where the result goes on, and leaves no tensor', () => {
+  it('passes saved tensors to the gradient, also within a longer computation, and leaks no tensor', () => {
     const x = tf.tensor1d([1, -2, 3]);
     const before = tf.memory();
     // d (2·x³)² / dx = 2 · 2x³ · 6x² = 24·x⁵.
@@ -31,7 +31,7 @@ describe('customGradient', () => {
     x.dispose();
   });
 
-  it('saves nothing where nobody asks for a gradient', () => {
+  it('saves nothing without a gradient tape', () => {
     const x = tf.tensor1d([2]);
     const before = tf.memory().numTensors;
     const value = tf.tidy(() => cube(x));

@@ -1,23 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Result of the forward half of {@link customGradient}: the value, and the tensors that the backward half needs. */
+/** Result of the forward function of {@link customGradient}: the value, and the tensors that `backward` needs. */
 export interface ForwardResult<T extends tf.Tensor> {
   readonly value: T;
   readonly saved: readonly tf.Tensor[];
 }
 
 /**
- * The gradient of an input, or how to make it: asked for only where something that is trained lies behind that input.
+ * The gradient of an input, or a function that computes it. The function is called only if the input depends on trained
+ * parameters.
  */
 export type InputGradient = tf.Tensor | (() => tf.Tensor);
 
 /**
- * An operation with a gradient of its own. `backward` gets the gradient of the value and the saved tensors, and returns
- * one gradient an input. Tensors that `backward` needs must be saved, even those that are not inputs: whatever else the
- * forward half made is gone by then.
+ * Runs an operation with a custom gradient. `backward` gets the gradient of the value and the saved tensors, and
+ * returns one gradient per input. All tensors that `backward` needs must be saved: other tensors of the forward pass
+ * are disposed.
  *
- * It does what `tf.customGrad` does, without the copy that tfjs-core records of each saved tensor and the dozen
- * functions it makes for each call.
+ * It has the semantics of `tf.customGrad`, without the copy that tfjs-core records of each saved tensor and the
+ * closures that it creates per call.
  */
 export function customGradient<T extends tf.Tensor>(
   inputs: readonly tf.Tensor[],
@@ -27,41 +28,41 @@ export function customGradient<T extends tf.Tensor>(
   const engine = tf.engine();
   const { state } = engine;
   const isTaped = state.gradientDepth > 0 && state.kernelDepth === 0;
-  let made: ForwardResult<T> | undefined;
-  let kept: tf.Tensor[] = [];
-  // What the forward half calls is no operation of the tape's.
+  let result: ForwardResult<T> | undefined;
+  let savedTensors: tf.Tensor[] = [];
+  // Operations within `forward` must not be recorded on the tape.
   state.kernelDepth++;
   engine.startScope();
   try {
-    made = forward();
-    if (isTaped) kept = made.saved.map((tensor) => tf.keep(share(tensor)));
+    result = forward();
+    if (isTaped) savedTensors = result.saved.map((tensor) => tf.keep(share(tensor)));
   } finally {
-    engine.endScope(made?.value);
+    engine.endScope(result?.value);
     state.kernelDepth--;
   }
-  const { value } = made;
+  const { value } = result;
   if (!isTaped) return value;
-  // Whoever owns the tape disposes what its operations saved.
+  // The owner of the tape disposes the saved tensors.
   state.activeTape.push({
     id: state.nextTapeNodeId++,
     kernelName: 'custom',
     inputs: numbered(inputs),
     outputs: [value],
-    saved: kept,
+    saved: savedTensors,
     gradient: ([gradient]) =>
-      numbered(backward(gradient as T, kept).map((of) => (typeof of === 'function' ? of : () => of))),
+      numbered(backward(gradient as T, savedTensors).map((of) => (typeof of === 'function' ? of : () => of))),
   });
   return value;
 }
 
-/** Items by their numbers, as tfjs-core's tape names inputs. */
+/** Returns the items by their index, as tfjs-core's tape names inputs. */
 function numbered<T>(items: readonly T[]): Record<string, T> {
   const named: Record<string, T> = {};
   for (const [index, item] of items.entries()) named[index] = item;
   return named;
 }
 
-/** Another tensor of the same data. Nothing is recorded. */
+/** Returns a new tensor with the same data. No operation is recorded. */
 export function share<T extends tf.Tensor>(tensor: T): T {
   const engine = tf.engine();
   const holder = engine.state.tensorInfo.get(tensor.dataId)?.backend ?? engine.backend;
@@ -69,7 +70,7 @@ export function share<T extends tf.Tensor>(tensor: T): T {
   return engine.makeTensorFromDataId(tensor.dataId, tensor.shape, tensor.dtype, holder) as T;
 }
 
-/** The saved tensor at `index`, which the forward half is known to have put there. */
+/** Returns the saved tensor at `index`, which must exist. */
 export function savedAt<T extends tf.Tensor>(saved: readonly tf.Tensor[], index: number): T {
   return saved[index] as T;
 }

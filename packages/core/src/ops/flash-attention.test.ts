@@ -7,7 +7,7 @@ import { segmentLengths, segmentPlaces } from './flash-attention.js';
 interface Places {
   /** Lengths of the segments of each row. */
   readonly segments: readonly (readonly number[])[];
-  /** As JAX hands them to cuDNN, for one head of one feature. */
+  /** As JAX passes them to cuDNN, for one head of one feature. */
   readonly lengths: readonly (readonly number[])[];
   readonly offsets: readonly (readonly number[])[];
 }
@@ -20,16 +20,16 @@ beforeAll(async () => {
   await setBackend('cpu');
 });
 
-test('equal ids beside one another are a segment, in each row for itself', () => {
+test('consecutive equal ids of a row are a segment', () => {
   expect(segmentLengths(2, 6, Int32Array.from([1, 1, 2, 2, 2, 0, 7, 7, 7, 7, 7, 7]))).toEqual([[2, 3, 1], [6]]);
 });
 
-test('rows of one segment need no places', () => {
+test('rows of one segment need no positions', () => {
   expect(segmentPlaces([[4], [4]], { heads: 2, keyValueHeads: 1, headDim: 8 })).toBeNull();
 });
 
 test.each(golden.places.map((places) => [JSON.stringify(places.segments), places] as const))(
-  'places of %s are those that JAX gives cuDNN',
+  'positions of %s equal those that JAX passes to cuDNN',
   (_, { segments, lengths, offsets }) => {
     const found = segmentPlaces(segments, { heads: 6, keyValueHeads: 2, headDim: 8 });
     if (found === null) throw new Error('There are no places.');

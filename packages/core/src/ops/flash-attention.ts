@@ -11,39 +11,39 @@ import { WhetstoneError } from '../contract/errors.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
-/** What a device's library computes attention of without ever writing scores down. */
+/** The capabilities of a device's library for attention that does not store the scores. */
 export interface FlashAttentionSupport {
-  /** Most features of a head; it has to be a multiple of eight. */
+  /** Maximum number of features of a head. The number must be a multiple of eight. */
   readonly mostFeatures: number;
-  /** Whether rows may hold several segments. */
+  /** Whether rows may contain several segments. */
   readonly packed: boolean;
 }
 
-/** What the backend in use can do, as it multiplies now; null where it has no such kernel. */
+/** Returns the capabilities of the current backend in its current precision; null without a kernel. */
 export function flashAttentionSupport(): FlashAttentionSupport | null {
   return (backend() as { readonly flashAttention?: FlashAttentionSupport | null }).flashAttention ?? null;
 }
 
-/** Where the segments of packed rows lie, on the device; made once for all layers. */
+/** The positions of the segments of packed rows, on the device. Created once for all layers. */
 export interface SegmentPlaces {
-  /** The segments' lengths, all rows' one after the other, then zeros: [rows, segments], int32. */
+  /** The lengths of the segments of all rows, one after the other, padded with zeros: [rows, segments], int32. */
   readonly lengths: Tensor;
-  /** At which element of the whole tensor each segment begins, then where it ends: [rows, segments + 1], int32. */
+  /** The first element of each segment within the tensor, then the end of the last: [rows, segments + 1], int32. */
   readonly queryOffsets: Tensor;
   readonly keyOffsets: Tensor;
 }
 
 /**
- * Who sees whom: a token looks at those of its own segment up to itself, of these at the last `window` where that is
- * not null.
+ * A causal mask within segments: a token attends to the tokens of its segment up to itself, or only to the last
+ * `window` of these.
  */
 export interface CausalSegments {
-  /** Null where every row is one segment. */
+  /** Null if every row is one segment. */
   readonly places: SegmentPlaces | null;
   readonly window: number | null;
 }
 
-/** Lengths of the stretches of equal ids that each row of [rows × length] consists of. */
+/** Returns the lengths of the segments (runs of equal ids) of each row of [rows × length]. */
 export function segmentLengths(rows: number, length: number, segmentIds: Int32Array): number[][] {
   return Array.from({ length: rows }, (_, row) => {
     const lengths: number[] = [];
@@ -57,10 +57,11 @@ export function segmentLengths(rows: number, length: number, segmentIds: Int32Ar
 }
 
 /**
- * Attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, length, headDim] of the same
- * tokens, as [rows × length, heads × headDim], where {@link flashAttentionSupport} says that it can be had. The query
- * already carries the scale. Computed in bfloat16 with sums in float32; what is kept for the way back is the result and
- * a number a query.
+ * Computes the attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, length,
+ * headDim] of the same tokens, as [rows × length, heads × headDim]. The query is already scaled.
+ *
+ * Requires {@link flashAttentionSupport}. Computed in bfloat16 with float32 sums. The backward pass needs only the
+ * result and one number per query.
  *
  * Fused kernels, on [rows, length, heads, headDim]: `WhetstoneFlashAttention {query, key, value, and for packed rows
  * lengths [rows, segments], queryOffsets and keyOffsets [rows, segments + 1]; window (0: none)}` → [result, statistics
@@ -78,7 +79,11 @@ export function flashAttention(
   return customGradient<Tensor2D>(
     [query, key, value],
     () => {
-      const operands = { query: tokensFirst(query), key: tokensFirst(key), value: tokensFirst(value) };
+      const operands = {
+        query: swapHeadsAndTokens(query),
+        key: swapHeadsAndTokens(key),
+        value: swapHeadsAndTokens(value),
+      };
       const [result, statistics] = run('WhetstoneFlashAttention', { ...operands, ...places }, attributes) as [
         Tensor,
         Tensor,
@@ -88,8 +93,8 @@ export function flashAttention(
         saved: [operands.query, operands.key, operands.value, result, statistics, ...Object.values(places ?? {})],
       };
     },
-    (given, saved) => {
-      const kept = Object.fromEntries(
+    (gradientOfResult, saved) => {
+      const savedByName = Object.fromEntries(
         ['query', 'key', 'value', 'result', 'statistics', ...Object.keys(places ?? {})].map((name, position) => [
           name,
           savedAt(saved, position),
@@ -97,10 +102,10 @@ export function flashAttention(
       );
       const gradients = run(
         'WhetstoneFlashAttentionGrad',
-        { gradient: reshape(given, [rows, length, heads, headDim]), ...kept },
+        { gradient: reshape(gradientOfResult, [rows, length, heads, headDim]), ...savedByName },
         attributes,
       );
-      return gradients.map((gradient) => tokensFirst(gradient as Tensor4D));
+      return gradients.map((gradient) => swapHeadsAndTokens(gradient as Tensor4D));
     },
   );
 }
@@ -110,17 +115,17 @@ function run(
   operands: Readonly<Record<string, Tensor>>,
   attributes: { readonly window: number },
 ): Tensor[] {
-  const made = fusedKernel(name, { ...operands }, { ...attributes });
-  if (made === null)
-    throw new WhetstoneError('INTERNAL', `The backend says that it has flash attention, but not ${name}.`);
-  return made;
+  const outputs = fusedKernel(name, { ...operands }, { ...attributes });
+  if (outputs === null)
+    throw new WhetstoneError('INTERNAL', `The backend reports flash attention, but lacks the kernel ${name}.`);
+  return outputs;
 }
 
-/** The axes of heads and of tokens exchanged: its own inverse. */
-const tokensFirst = (x: Tensor4D): Tensor4D => transpose(x, [0, 2, 1, 3]) as Tensor4D;
+/** Swaps the axes of heads and tokens. It is its own inverse. */
+const swapHeadsAndTokens = (x: Tensor4D): Tensor4D => transpose(x, [0, 2, 1, 3]) as Tensor4D;
 
 /**
- * The places of segments of these lengths in `rows` rows, for heads of `headDim` features. Null where every row is one
+ * Returns the positions of segments of these lengths for heads of `headDim` features. Returns null if every row is one
  * segment.
  */
 export function segmentPlaces(
@@ -156,7 +161,9 @@ export function segmentPlaces(
   };
 }
 
-/** Segments a row for which there is room: a power of two, so that batches of a similar kind are compiled once. */
+/**
+ * Returns the maximum number of segments per row, rounded up to a power of two, so that similar batches share a graph.
+ */
 function mostSegments(lengths: readonly (readonly number[])[]): number {
   const most = lengths.reduce((largest, row) => Math.max(largest, row.length), 1);
   return 2 ** Math.ceil(Math.log2(most));

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
-/** What a table's gradient was made of. */
+/** The rows from which a table's gradient was scattered. */
 interface Rows {
   readonly indices: tf.Tensor;
   readonly rows: tf.Tensor;
@@ -11,8 +11,8 @@ interface Rows {
 const rowsOf = new WeakMap<tf.Tensor, Rows>();
 
 /**
- * Rows of a table [rows, features] by index [n], as [n, features]. Its gradient adds each row's part up in one scatter,
- * where tfjs-core's own needs one pass a table row on some backends.
+ * Returns the rows of a table [rows, features] at the indices [n], as [n, features]. The gradient is a single scatter;
+ * that of tfjs-core takes one pass per table row on some backends.
  */
 export function gatherRows(table: tf.Tensor2D, indices: tf.Tensor1D): tf.Tensor2D {
   const { shape } = table;
@@ -29,16 +29,17 @@ export function gatherRows(table: tf.Tensor2D, indices: tf.Tensor1D): tf.Tensor2
 }
 
 /**
- * The sum of two gradients of one tensor. Where the second has just come out of {@link gatherRows} (a table of
- * embeddings that is the head, too), its rows are added to the first, in its place if nobody else holds it, and the
- * table full of zeros is never made by a backend that records. Fused kernel: `WhetstoneAddRows {x, indices [n, 1], rows
- * [n, features]}` → [x].
+ * Returns the sum of two gradients of one tensor.
+ *
+ * If the second is a gradient of {@link gatherRows} (embeddings that are tied to the head), its rows are added to the
+ * first, in place if that has no other references. A recording backend then never creates the scattered table. Fused
+ * kernel: `WhetstoneAddRows {x, indices [n, 1], rows [n, features]}` → [x].
  */
 export function addGradients(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  const made = rowsOf.get(b);
+  const source = rowsOf.get(b);
   const fused =
-    made === undefined
+    source === undefined
       ? null
-      : fusedKernel('WhetstoneAddRows', { x: a, indices: tf.reshape(made.indices, [-1, 1]), rows: made.rows });
+      : fusedKernel('WhetstoneAddRows', { x: a, indices: tf.reshape(source.indices, [-1, 1]), rows: source.rows });
   return fused?.[0] ?? tf.add(a, b);
 }

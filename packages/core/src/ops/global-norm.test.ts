@@ -27,7 +27,7 @@ describe('finiteProbe', () => {
   });
 });
 
-it('globalNorm is Infinity above 1.8e19, where the sum of squares overflows', () => {
+it('globalNorm is Infinity above 1.8e19, because the sum of squares overflows', () => {
   const norm = (value: number) => tf.tidy(() => globalNorm([tf.scalar(value)]).dataSync()[0]);
   expect(norm(3)).toBe(3);
   expect(Number.isFinite(norm(1.8e19))).toBe(true);

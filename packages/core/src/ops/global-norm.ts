@@ -10,13 +10,13 @@ export function globalNorm(tensors: Iterable<Tensor>): Scalar {
   return sqrt(addAll(Array.from(tensors, (tensor) => sum(square(tensor)))));
 }
 
-/** Keeps the denominator away from zero, as PyTorch's clip_grad_norm_ does. */
+/** Keeps the denominator above zero, as PyTorch's clip_grad_norm_ does. */
 export const NORM_EPSILON = 1e-6;
 
 /**
- * The norm of all tensors together, and the tensors times `min(1, limit / (norm + 10⁻⁶))`, so that they have at most
- * `limit` (Pascanu et al. 2013). Not differentiable. Call inside `tf.tidy`. Fused kernel: `WhetstoneClipByGlobalNorm
- * {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
+ * Scales tensors so that their joint norm is at most `limit` (Pascanu et al. 2013). Returns the norm and the tensors
+ * times `min(1, limit / (norm + 10⁻⁶))`. Not differentiable. Call inside `tf.tidy`. Fused kernel:
+ * `WhetstoneClipByGlobalNorm {limit, tensor0, tensor1, …; epsilon}` → [norm, clipped…].
  */
 export function clipByGlobalNorm(
   tensors: readonly Tensor[],
@@ -30,10 +30,10 @@ export function clipByGlobalNorm(
 }
 
 /**
- * Returns the sum of all elements of all tensors, which tells in one pass whether they are finite. If the sum is
- * finite, every element is: NaN and Infinity stay in a sum, and infinities of both signs give NaN. The reverse holds
- * unless the sum itself overflows: finite elements whose partial sums exceed the float32 range (3.4·10³⁸) also give a
- * sum that is not finite. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
+ * Returns the sum of all elements of all tensors, which shows in one pass whether they are finite. If the sum is
+ * finite, every element is: NaN and Infinity persist in a sum, and infinities of both signs give NaN. The reverse is
+ * true unless the sum itself overflows: finite elements whose partial sums exceed the float32 range (3.4·10³⁸) also
+ * give a sum that is not finite. Fused kernel: `WhetstoneSumOfAll {tensor0, tensor1, …}` → [sum].
  */
 export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
   const all = [...tensors];
@@ -41,11 +41,11 @@ export function finiteProbe(tensors: Iterable<Tensor>): Scalar {
   return (fused?.[0] ?? addAll(all.map((tensor) => sum(tensor)))) as Scalar;
 }
 
-/** Tensors under the names by which kernels of many know them. */
+/** Returns tensors by the input names of kernels with a variable number of inputs. */
 const byNumber = (tensors: readonly Tensor[]): Record<string, Tensor> =>
   Object.fromEntries(tensors.map((tensor, index) => [`tensor${index}`, tensor]));
 
-/** The sum of scalars, one at least. */
+/** Returns the sum of at least one scalar. */
 function addAll(scalars: readonly Tensor[]): Scalar {
   return addN([...scalars]) as Scalar;
 }

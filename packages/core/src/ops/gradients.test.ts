@@ -22,7 +22,7 @@ beforeAll(async () => {
 let seed = 0;
 const random = (...shape: number[]): tf.Tensor => tf.randomNormal(shape, 0, 1, 'float32', (seed += 1));
 
-/** Values and gradients of both, for one random gradient of the result; nothing may be left behind. */
+/** Compares values and gradients for one random gradient of the result. Neither function may leak a tensor. */
 function expectSame(
   ours: (...inputs: tf.Tensor[]) => tf.Tensor,
   plain: (...inputs: tf.Tensor[]) => tf.Tensor,
@@ -63,7 +63,7 @@ const plainActivations: Record<ActivationName, (x: tf.Tensor) => tf.Tensor> = {
   relu: (x) => tf.relu(x),
 };
 
-describe('operations with gradients of their own', () => {
+describe('operations with custom gradients', () => {
   it('rmsNormalize', () =>
     expectSame(
       (x = tf.scalar(0)) => rmsNormalize(x, 1e-5),
@@ -105,7 +105,7 @@ describe('operations with gradients of their own', () => {
   it.each([
     [8, 8],
     [4, 8],
-  ])('splitHeads, turned by %i features in %i', (rotated, headDim) => {
+  ])('splitHeads, rotating %i of %i features', (rotated, headDim) => {
     const angles = random(2, 1, 3, rotated / 2);
     const rest = headDim - rotated;
     const cos = tf.concat([tf.cos(angles), tf.cos(angles), tf.ones([2, 1, 3, rest])], 3) as tf.Tensor4D;
@@ -219,7 +219,7 @@ describe('operations with gradients of their own', () => {
     tf.dispose([none, scale ?? []]);
   });
 
-  it('gatherRows, rows that are taken twice included', () => {
+  it('gatherRows, with repeated rows', () => {
     const indices = tf.tensor1d([3, 0, 3, 3, 1], 'int32');
     const chosen = tf.oneHot(indices, 4);
     expectSame(

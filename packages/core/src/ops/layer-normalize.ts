@@ -4,8 +4,10 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * `(x − mean) / sqrt(variance + epsilon)` over the last axis (layer normalisation without weight and bias, Ba et al.
- * 2016). Same shape as `x`. Fused kernels: `WhetstoneLayerNormalize {x; epsilon}` → [value, inverse root of the
+ * Returns `(x − mean) / sqrt(variance + epsilon)` over the last axis (layer normalization without weight and bias, Ba
+ * et al. 2016), in the shape of `x`.
+ *
+ * Fused kernels: `WhetstoneLayerNormalize {x; epsilon}` → [value, inverse root of the
  * variance [..., 1]], `WhetstoneLayerNormalizeGrad {gradient, value, inverse}` → [gradient of x].
  */
 export function layerNormalize<T extends tf.Tensor>(x: T, epsilon: number): T {

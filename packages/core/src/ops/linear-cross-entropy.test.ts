@@ -25,7 +25,7 @@ function valueAndGradients(loss: Loss): number[][] {
 }
 
 describe('linearCrossEntropy', () => {
-  // Expected values: the head and the loss one after the other, differentiated by tfjs-core.
+  // Expected values: the head followed by the loss, differentiated by tfjs-core.
   const whole =
     (softCap: number | null): Loss =>
     (hidden, weight) => {
@@ -58,7 +58,7 @@ describe('linearCrossEntropy', () => {
     [null, 2],
     [null, 9],
     [1.5, 2],
-  ])('weighs targets as head and loss with weighted losses (soft cap %s, chunks of %s)', (softCap, chunk) => {
+  ])('equals head and weighted loss (soft cap %s, chunks of %s)', (softCap, chunk) => {
     const targetWeights = Float32Array.of(1, 0.25, 3, 0.5, 2);
     const expected = valueAndGradients((hidden, weight) => {
       const logits: tf.Tensor2D = tf.matMul(hidden, weight, false, true);
@@ -79,7 +79,7 @@ describe('linearCrossEntropy', () => {
     }
   });
 
-  it('gives parts of one loss one gradient of the weight', () => {
+  it('computes one joint gradient of the weight for several groups', () => {
     const targetWeights = Float32Array.of(1, 0.25, 3, 0.5, 2);
     const expected = valueAndGradients((hidden, weight) =>
       linearCrossEntropy([{ hidden, targets, targetWeights }], weight, {
@@ -102,7 +102,7 @@ describe('linearCrossEntropy', () => {
     }
   });
 
-  it('leaves a frozen weight alone', () => {
+  it('computes no gradient of a frozen weight', () => {
     const expected = valueAndGradients(whole(null))[1] ?? [];
     tf.tidy(() => {
       const weight = tf.tensor2d(weightValues, [7, 4]);
@@ -119,7 +119,7 @@ describe('linearCrossEntropy', () => {
     });
   });
 
-  it('leaves no tensor behind', () => {
+  it('leaks no tensor', () => {
     const [hidden, weight] = [tf.tensor2d(hiddenValues, [5, 4]), tf.tensor2d(weightValues, [7, 4])];
     const before = tf.memory().numTensors;
     tf.dispose(

@@ -21,64 +21,64 @@ import { customGradient, savedAt } from './custom-gradient.js';
 
 /** Options of {@link linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions {
-  /** Most positions of a part whose logits are in memory at once. */
+  /** Maximum number of positions per group whose logits are in memory at once. */
   readonly chunk: number;
-  /** Logits are softCap · tanh(logits ÷ softCap) where it is given. */
+  /** If given, logits become softCap · tanh(logits ÷ softCap). */
   readonly softCap: number | null;
-  /** Whether a gradient of the weight is wanted; a frozen head needs none. */
+  /** Whether to compute the gradient of the weight. A frozen head needs none. */
   readonly weightGradient: boolean;
 }
 
-/** Positions that one loss is taken of, beside others. */
-export interface LossPart {
+/** A group of positions, such as a half of a batch, whose loss is computed in parallel with those of other groups. */
+export interface PositionGroup {
   /** [n, features] */
   readonly hidden: Tensor2D;
-  /** n token ids, each below the rows of the weight. */
+  /** n token ids, each below the number of rows of the weight. */
   readonly targets: Int32Array;
-  /** How much each target counts, n numbers; each 1 where absent. */
+  /** The weights of the targets, n numbers; 1 by default. */
   readonly targetWeights?: Float32Array | undefined;
 }
 
 /**
- * Stretches of a chunk's rows whose softmax is taken one after the other, where several parts are computed beside each
- * other, each on a share of the threads: each part's logits are there once then, and a stretch. On all threads
- * stretches are too small.
+ * Number of row ranges of a chunk that are computed one after the other. Used if several groups are computed in
+ * parallel, each on a share of the threads: memory is then needed for each group's logits and one range. On all
+ * threads, the ranges would be too small.
  */
-const STRETCHES = 8;
-/** Rows from which on there are stretches, none of them empty. */
-const LEAST_ROWS = 64;
+const ROW_RANGES = 8;
+/** Minimum number of rows for {@link ROW_RANGES}, so that no range is empty. */
+const MIN_ROWS_FOR_RANGES = 64;
 
 /**
- * Summed cross-entropy in nats, by the targets' weights, of logits = hidden · weightᵀ, without ever holding all logits:
- * each chunk's logits become its loss and at once the gradients of hidden and weight, and are gone (the idea of Hsu et
- * al., Liger Kernel, 2024). Gradients are made in the forward pass, so call it only where they are wanted, inside
+ * Returns the summed, weighted cross-entropy in nats of logits = hidden · weightᵀ, without storing all logits. For each
+ * chunk, the loss and the gradients of hidden and weight are computed, and its logits are disposed (the idea of Hsu et
+ * al., Liger Kernel, 2024). Because gradients are computed in the forward pass, call it only if they are needed, inside
  * `tf.tidy`. Differentiable once.
  *
- * Several parts are computed beside each other, chunk by chunk each, and share one gradient of the weight: their chunks
- * are added to it by turns.
+ * Several groups are computed in parallel, each in chunks. They share one gradient of the weight, to which their chunks
+ * are added in turn.
  *
  * @param weight [v, features]
  */
 export function linearCrossEntropy(
-  parts: readonly LossPart[],
+  groups: readonly PositionGroup[],
   weight: Tensor2D,
   options: LinearCrossEntropyOptions,
 ): Scalar {
-  const hidden = parts.map((part) => part.hidden);
+  const hidden = groups.map((group) => group.hidden);
   return customGradient<Scalar>(
     options.weightGradient ? [...hidden, weight] : hidden,
     () => {
       const losses: Scalar[] = [];
-      const ofHidden = parts.map((): Tensor2D[] => []);
+      const ofHidden = groups.map((): Tensor2D[] => []);
       let sum: Tensor2D | null = null;
-      for (const { part, ...chunk } of chunksOf(parts, options.chunk)) {
-        // Each waits for the one before it in its part, or all of their logits would be made first.
-        const done = ofHidden[part] ?? [];
+      for (const { group, ...chunk } of chunksOf(groups, options.chunk)) {
+        // Each chunk waits for the previous one of its group, so that only one chunk's logits are in memory.
+        const done = ofHidden[group] ?? [];
         const { loss, logitsGradient, scaled, scales } = lossOfChunk(
           { ...chunk, hidden: after(chunk.hidden, done.slice(-1)) },
           weight,
           options,
-          parts.length > 1 && chunk.targets.length >= LEAST_ROWS ? STRETCHES : 1,
+          groups.length > 1 && chunk.targets.length >= MIN_ROWS_FOR_RANGES ? ROW_RANGES : 1,
         );
         losses.push(loss);
         const addTo = (gradient: Tensor2D): Tensor2D[] => {
@@ -86,12 +86,12 @@ export function linearCrossEntropy(
           sum = sum === null ? matMul(gradient, scaled, true, false) : addProduct(sum, gradient, scaled);
           return [sum];
         };
-        // The way back goes on from the hidden states' gradient, which waits for the weight's: what does not hurry
-        // would keep the logits' gradient until nothing else is left to do. Of parts beside each other one multiplies
-        // by the weight while the other one adds to its gradient.
-        const isSecond = part % 2 === 1;
-        const hurried = isSecond ? [] : addTo(logitsGradient);
-        const product: Tensor2D = matMul(after(logitsGradient, hurried), weight);
+        // The backward pass continues with the hidden gradient. Without an order, the weight gradient would be computed
+        // last and keep the logits' gradients in memory. Of two parallel groups, one adds to the weight gradient while
+        // the other multiplies by the weight.
+        const isSecond = group % 2 === 1;
+        const weightGradients = isSecond ? [] : addTo(logitsGradient);
+        const product: Tensor2D = matMul(after(logitsGradient, weightGradients), weight);
         const hiddenGradient = isSecond ? after(product, addTo(after(logitsGradient, [product]))) : product;
         done.push(scales === null ? hiddenGradient : mul(hiddenGradient, scales));
       }
@@ -104,30 +104,30 @@ export function linearCrossEntropy(
   );
 }
 
-interface Chunk extends LossPart {
-  /** Number of its part. */
-  readonly part: number;
+interface Chunk extends PositionGroup {
+  /** Index of its group. */
+  readonly group: number;
 }
 
 /**
- * Positions of each of the chunks that `count` are cut into, at most `most`. Chunks of one size: a short one at the end
- * would cost a matrix product that reads the whole weight for few rows.
+ * Returns the size of equal chunks of at most `most` positions into which `count` are split. A short last chunk would
+ * cost a matmul that reads the entire weight for few rows.
  */
 export function chunkSize(count: number, most: number): number {
   return Math.ceil(count / Math.max(1, Math.ceil(count / most)));
 }
 
-/** The first chunk of each part, then the second of each, and so on. */
-function chunksOf(parts: readonly LossPart[], most: number): Chunk[] {
-  const chunks = parts.map(({ hidden, targets, targetWeights }, part): Chunk[] => {
+/** Returns the first chunk of each group, then the second of each, and so on. */
+function chunksOf(groups: readonly PositionGroup[], most: number): Chunk[] {
+  const chunks = groups.map(({ hidden, targets, targetWeights }, group): Chunk[] => {
     const [rows, features] = hidden.shape;
-    if (rows <= most) return [{ part, hidden, targets, targetWeights }];
+    if (rows <= most) return [{ group, hidden, targets, targetWeights }];
     const size = chunkSize(rows, most);
     return Array.from({ length: Math.ceil(rows / size) }, (_, index) => {
       const begin = index * size;
       const end = Math.min(rows, begin + size);
       return {
-        part,
+        group,
         hidden: slice(hidden, [begin, 0], [end - begin, features]),
         targets: targets.subarray(begin, end),
         targetWeights: targetWeights?.subarray(begin, end),
@@ -135,7 +135,7 @@ function chunksOf(parts: readonly LossPart[], most: number): Chunk[] {
     });
   });
   return Array.from({ length: Math.max(...chunks.map(({ length }) => length)) }, (_, index) =>
-    chunks.flatMap((ofPart) => ofPart[index] ?? []),
+    chunks.flatMap((ofGroup) => ofGroup[index] ?? []),
   ).flat();
 }
 
@@ -143,28 +143,29 @@ interface ChunkLoss {
   readonly loss: Scalar;
   /** [n, v], without the targets' weights. */
   readonly logitsGradient: Tensor2D;
-  /** The targets' weights, [n, 1], and the hidden states by them. */
+  /** The targets' weights, [n, 1]. */
   readonly scales: Tensor2D | null;
+  /** The hidden states, scaled by the targets' weights. */
   readonly scaled: Tensor2D;
 }
 
 function lossOfChunk(
-  { hidden, targets, targetWeights }: LossPart,
+  { hidden, targets, targetWeights }: PositionGroup,
   weight: Tensor2D,
   { softCap }: LinearCrossEntropyOptions,
-  stretches: number,
+  rowRanges: number,
 ): ChunkLoss {
   const raw: Tensor2D = matMul(hidden, weight, false, true);
   // The derivative of c · tanh(x ÷ c) is 1 − tanh²(x ÷ c).
-  const squashed = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
+  const capped = softCap === null ? null : tanh(mul(raw, constant(1 / softCap)));
   const { loss, gradient } = crossEntropyAndGradient(
-    squashed === null || softCap === null ? raw : mul(squashed, constant(softCap)),
+    capped === null || softCap === null ? raw : mul(capped, constant(softCap)),
     targets,
-    stretches,
+    rowRanges,
   );
-  const logitsGradient: Tensor2D = squashed === null ? gradient : mul(gradient, sub(constant(1), square(squashed)));
+  const logitsGradient: Tensor2D = capped === null ? gradient : mul(gradient, sub(constant(1), square(capped)));
   if (targetWeights === undefined) return { loss: sum(loss) as Scalar, logitsGradient, scales: null, scaled: hidden };
-  // The weights scale [n, features], never [n, v]: the gradients are linear in each row.
+  // The weights scale [n, features] instead of [n, v], because the gradients are linear in each row.
   const ofTargets = tensor1d(targetWeights, 'float32');
   const scales = expandDims<Tensor2D>(ofTargets, 1);
   return { loss: sum(mul(loss, ofTargets)) as Scalar, logitsGradient, scales, scaled: mul(hidden, scales) };

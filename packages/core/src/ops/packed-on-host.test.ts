@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { PackedFourBit, PackedInt8, PackedTensor } from '../contract/storage.js';
 import { storageOf, storePacked } from './storage.js';
 
-// Expected: the same numbers as a float32 tensor, worked out here from nibbles and scales.
+// Expected values: those of a float32 tensor, computed here from nibbles and scales.
 
 setWasmPaths(dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm')) + sep);
 
@@ -54,7 +54,7 @@ describe.each(['cpu', 'wasm'])('packed tensors on %s', (backend) => {
   beforeAll(async () => void (await tf.setBackend(backend)));
 
   it.each(cases)(
-    '%s: kept in few bytes, computed with as float32, also through variables, clones and gradients',
+    '%s: stored packed, used as float32, also in variables, clones and gradients',
     (_, packed, numbers, size) => {
       const before = { tensors: tf.memory().numTensors, data: tf.backend().numDataIds() };
       const x = tf.tensor2d(
@@ -77,7 +77,7 @@ describe.each(['cpu', 'wasm'])('packed tensors on %s', (backend) => {
       const kept = tf.tidy(() => tf.keep(tf.reshape(tf.clone(weight as tf.Tensor2D), [columns, rows])));
       expect(storageOf(kept)).toEqual({ format: packed.format, bytes: size });
 
-      // All ways of using a weight: as a matrix, in a list, with a cast that does nothing, row by row.
+      // A weight is used as a matrix, in a list, after a cast to its own type, and by rows.
       const uses = (matrix: tf.Tensor2D): tf.Tensor[] => [
         tf.matMul(x, matrix, false, true),
         tf.concat([matrix, matrix], 1),
@@ -105,11 +105,11 @@ describe.each(['cpu', 'wasm'])('packed tensors on %s', (backend) => {
     },
   );
 
-  it('nothing unpacked outlives its use, not even for the backward pass', () => {
+  it('disposes unpacked copies after each operation, even for the backward pass', () => {
     const stored = storePacked(fourBit) as tf.Tensor2D;
     const plain = tf.tensor2d(fourBitNumbers, [rows, columns]);
     const x = tf.ones([2, columns]) as tf.Tensor2D;
-    /** Tensors with data of their own that there are more when the way back begins. */
+    /** Number of additional data buffers at the start of the backward pass. */
     const held = (matrix: tf.Tensor2D): number =>
       tf.tidy(() => {
         const before = tf.backend().numDataIds();
@@ -123,12 +123,12 @@ describe.each(['cpu', 'wasm'])('packed tensors on %s', (backend) => {
         })(x);
         return more;
       });
-    // The wasm backend copies a plain matrix for each product that will want it again.
+    // The wasm backend copies a float32 matrix for each matmul whose gradient needs it.
     expect(held(stored)).toBe(held(plain) - (backend === 'wasm' ? 5 : 0));
     tf.dispose([stored, plain, x]);
   });
 
-  it('a tensor that moves to another backend is a float32 tensor there', async () => {
+  it('a tensor that moves to another backend becomes a float32 tensor', async () => {
     const matrix = storePacked(fourBit);
     const other = backend === 'cpu' ? 'wasm' : 'cpu';
     await tf.setBackend(other);
@@ -137,7 +137,7 @@ describe.each(['cpu', 'wasm'])('packed tensors on %s', (backend) => {
     await tf.setBackend(backend);
   });
 
-  it('bfloat16 is widened at once', () => {
+  it('bfloat16 is converted to float32 immediately', () => {
     const stored = storePacked({ format: 'bfloat16', shape: [2], bits: Uint16Array.of(0x3f80, 0xc000) });
     expect({ ...storageOf(stored), values: [...stored.dataSync()] }).toEqual({
       format: 'float32',

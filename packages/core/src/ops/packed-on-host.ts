@@ -13,25 +13,25 @@ import {
 import type { PackedTensor } from '../contract/storage.js';
 import { unpackOnHost } from './unpack.js';
 
-/** tfjs-core's own backends for processors: their kernels and reads are taught to unpack. */
+/** The CPU backends of tfjs-core. Their kernels and reads are wrapped so that they unpack. */
 const backendNames: readonly string[] = ['cpu', 'wasm'];
 
-/** These pass data on under another shape. */
-const passing: ReadonlySet<string> = new Set(['Reshape', 'ExpandDims']);
+/** Kernels that only change the shape, so that their data may stay packed. */
+const shapeKernels: ReadonlySet<string> = new Set(['Reshape', 'ExpandDims']);
 
 const packedData = new WeakMap<DataId, PackedTensor>();
-const taughtKernels = new Set<string>();
-const taughtBackends = new WeakSet<KernelBackend>();
+const wrappedKernels = new Set<string>();
+const wrappedBackends = new WeakSet<KernelBackend>();
 
-type Given = TensorInfo | readonly TensorInfo[] | undefined | null;
+type KernelInput = TensorInfo | readonly TensorInfo[] | undefined | null;
 
-const isPacked = (info: Given): boolean =>
+const isPacked = (info: KernelInput): boolean =>
   Array.isArray(info)
     ? info.some(isPacked)
     : info !== undefined && info !== null && packedData.has((info as TensorInfo).dataId);
 
-/** The kernel on unpacked copies of its operands, which are gone when it is done. */
-function unpacking(config: KernelConfig): KernelConfig {
+/** Wraps a kernel so that it runs on unpacked copies of its operands, which are disposed afterwards. */
+function withUnpackedInputs(config: KernelConfig): KernelConfig {
   return {
     ...config,
     kernelFunc: (call) => {
@@ -39,7 +39,7 @@ function unpacking(config: KernelConfig): KernelConfig {
       if (!Object.values(inputs).some(isPacked)) return config.kernelFunc(call);
       const backend = call.backend as KernelBackend;
       const copies: TensorInfo[] = [];
-      const unpack = (info: Given): Given => {
+      const unpack = (info: KernelInput): KernelInput => {
         if (Array.isArray(info)) return info.map(unpack) as TensorInfo[];
         const packed = info === undefined || info === null ? undefined : packedData.get((info as TensorInfo).dataId);
         if (packed === undefined) return info;
@@ -48,11 +48,11 @@ function unpacking(config: KernelConfig): KernelConfig {
         copies.push(copy);
         return copy;
       };
-      const given = Array.isArray(inputs)
+      const unpacked = Array.isArray(inputs)
         ? inputs.map(unpack)
-        : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, unpack(info as Given)]));
+        : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, unpack(info as KernelInput)]));
       try {
-        return config.kernelFunc({ ...call, inputs: given as NamedTensorInfoMap });
+        return config.kernelFunc({ ...call, inputs: unpacked as NamedTensorInfoMap });
       } finally {
         for (const { dataId } of copies) backend.disposeData(dataId);
       }
@@ -60,8 +60,8 @@ function unpacking(config: KernelConfig): KernelConfig {
   };
 }
 
-/** A clone shares the data, as what the tape keeps for the backward pass is one. (The wasm backend's own copies it.) */
-function sharing(config: KernelConfig): KernelConfig {
+/** Wraps the kernel Identity so that clones share packed data, as the tape saves clones. (The wasm kernel copies.) */
+function withSharedData(config: KernelConfig): KernelConfig {
   return {
     ...config,
     kernelFunc: (call) => {
@@ -74,17 +74,17 @@ function sharing(config: KernelConfig): KernelConfig {
   };
 }
 
-/** Lets the kernels and the reads of a backend unpack what is kept packed. */
-function teach(name: string, backend: KernelBackend): void {
+/** Wraps the kernels and reads of a backend so that they unpack packed tensors. */
+function wrapBackend(name: string, backend: KernelBackend): void {
   for (const config of getKernelsForBackend(name)) {
     const key = `${name} ${config.kernelName}`;
-    if (passing.has(config.kernelName) || taughtKernels.has(key)) continue;
-    taughtKernels.add(key);
+    if (shapeKernels.has(config.kernelName) || wrappedKernels.has(key)) continue;
+    wrappedKernels.add(key);
     unregisterKernel(config.kernelName, name);
-    registerKernel(config.kernelName === 'Identity' ? sharing(config) : unpacking(config));
+    registerKernel(config.kernelName === 'Identity' ? withSharedData(config) : withUnpackedInputs(config));
   }
-  if (taughtBackends.has(backend)) return;
-  taughtBackends.add(backend);
+  if (wrappedBackends.has(backend)) return;
+  wrappedBackends.add(backend);
   const readSync = backend.readSync.bind(backend);
   const read = backend.read.bind(backend);
   const numbers = (dataId: object): Float32Array | undefined => {
@@ -96,23 +96,23 @@ function teach(name: string, backend: KernelBackend): void {
 }
 
 /**
- * A float32 tensor that is kept as packed bytes outside of a stock backend's memory: each kernel that takes it unpacks
- * it for as long as it computes, in the forward and again in the backward pass. Null where the backend is none of
- * tfjs-core's own for processors.
+ * Creates a float32 tensor whose data is stored packed, outside of the backend's memory. Each kernel that uses it
+ * unpacks it while it computes, in the forward and again in the backward pass. Returns null if the backend is not a CPU
+ * backend of tfjs-core.
  */
 export function keepPacked(packed: PackedTensor): Tensor | null {
   const { backendName, backend } = engine();
   if (!backendNames.includes(backendName)) return null;
-  teach(backendName, backend);
+  wrapBackend(backendName, backend);
   const dataId = backend.write(new Float32Array(0), [0], 'float32');
   packedData.set(dataId, packed);
   return engine().makeTensorFromDataId(dataId, [...packed.shape], 'float32', backend);
 }
 
-/** How a tensor of {@link keepPacked} is kept; undefined for any other. */
+/** Returns the packed data of a tensor of {@link keepPacked}; undefined for other tensors. */
 export const packedOf = (dataId: DataId): PackedTensor | undefined => packedData.get(dataId);
 
-/** Bytes that a packed tensor takes. */
+/** Returns the size of a packed tensor in bytes. */
 export function bytesOfPacked(packed: PackedTensor): number {
   if (packed.format === 'bfloat16') return packed.bits.byteLength;
   if (packed.format === 'int8') return packed.values.byteLength + packed.scales.byteLength;

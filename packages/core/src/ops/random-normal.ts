@@ -3,10 +3,10 @@ import { randomUniform } from './random-uniform.js';
 import { sizeOfShape } from '../util/index.js';
 
 /**
- * Normal numbers of mean 0 and deviation 1, made where the backend computes (Box and Muller 1958, "A note on the
- * generation of random normal deviates"): of 2 · n uniform numbers the first n give radii and the others angles, for n
- * cosines and then n sines. The same seed gives the same numbers everywhere, within the rounding of logarithm, sine and
- * cosine. None is beyond 5.65, as a uniform number has 23 bits.
+ * Returns normal numbers of mean 0 and standard deviation 1, generated on the device (Box and Muller 1958, "A note on
+ * the generation of random normal deviates"). Of 2 · n uniform numbers, the first n give radii and the others angles,
+ * for n cosines followed by n sines. The same seed gives the same numbers on every backend, except for the rounding of
+ * logarithm, sine and cosine. No number exceeds 5.65, because a uniform number has 23 bits.
  */
 export function randomNormal(shape: readonly number[], seed: readonly [number, number]): Tensor {
   return tidy(() => {

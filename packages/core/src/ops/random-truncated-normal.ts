@@ -1,7 +1,7 @@
 import { add, log, mul, neg, sub, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { randomUniform } from './random-uniform.js';
 
-/** erf(√2): how much of a normal distribution lies within two deviations. */
+/** erf(√2): the share of a normal distribution within two standard deviations. */
 const WITHIN_TWO = 0.954_499_736_103_641_6;
 
 /**
@@ -14,13 +14,12 @@ const inverseErf = [
 ] as const;
 
 /**
- * Normal numbers of mean 0 and deviation 1 of which none is farther than 2 from 0, made where the backend computes, by
- * inversion: one uniform number each. The same seed gives the same numbers everywhere, within rounding.
+ * Returns normal numbers of mean 0 and standard deviation 1, truncated to [−2, 2], generated on the device by inversion
+ * of one uniform number each. The same seed gives the same numbers on every backend, except for rounding.
  */
 export function randomTruncatedNormal(shape: readonly number[], seed: readonly [number, number]): Tensor {
   return tidy(() => {
-    // The middle of each of the 2²³ steps, so that both ends are alike: in (−1, 1), then narrowed to the part that is
-    // kept.
+    // The centres of the 2²³ steps, for a symmetric distribution: in (−1, 1), then scaled to the truncated range.
     const x: Tensor = mul(add(mul(randomUniform(shape, seed), 2), 2 ** -23 - 1), WITHIN_TWO);
     const w = sub(neg(log(mul(sub(1, x), add(1, x)))), 2.5);
     const [first, second, ...rest] = inverseErf;

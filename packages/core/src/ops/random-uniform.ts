@@ -4,9 +4,9 @@ import { philoxUniform } from './philox.js';
 import { sizeOfShape } from '../util/index.js';
 
 /**
- * Uniform numbers in [0, 1) of a shape, made where the backend computes: the same seed (two 32-bit integers) gives the
- * same bits on every backend (Philox 4×32-10, as TensorFlow's stateless generator uses it), and another seed compiles
- * nothing anew. Fused kernel: `WhetstoneRandomUniform {; shape, seed}` → [value].
+ * Returns uniform numbers in [0, 1), generated on the device. The same seed (two 32-bit integers) gives the same bits
+ * on every backend (Philox 4×32-10, as in TensorFlow's stateless generator). A different seed does not recompile the
+ * graph. Fused kernel: `WhetstoneRandomUniform {; shape, seed}` → [value].
  */
 export function randomUniform(shape: readonly number[], seed: readonly [number, number]): Tensor {
   const fused = fusedKernel('WhetstoneRandomUniform', {}, { shape: [...shape], seed: [...seed] });

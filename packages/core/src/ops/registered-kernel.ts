@@ -7,12 +7,12 @@ import {
   type Tensor,
 } from '@tensorflow/tfjs-core';
 
-/** Whether the backend in use brings a fused kernel of that name. */
+/** Returns whether the current backend has a kernel of this name. */
 export function isKernelRegistered(name: string): boolean {
   return getKernel(name, getBackend()) !== undefined;
 }
 
-/** Runs a registered kernel and gives its outputs as a list. */
+/** Runs a registered kernel and returns its outputs as a list. */
 export function runKernel(name: string, inputs: NamedTensorMap, attributes: NamedAttrMap = {}): Tensor[] {
   const outputs = engine().runKernel<Tensor | Tensor[]>(name, inputs, attributes);
   return Array.isArray(outputs) ? outputs : [outputs];

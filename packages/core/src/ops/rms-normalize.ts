@@ -4,11 +4,13 @@ import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * `x / sqrt(mean(x²) + epsilon)` over the last axis, times `weight` [features] where there is one (RMSNorm, Zhang and
- * Sennrich 2019). Same shape as `x`.
+ * Returns `x / sqrt(mean(x²) + epsilon)` over the last axis, times `weight` [features] if given (RMSNorm, Zhang and
+ * Sennrich 2019), in the shape of `x`.
  *
- * What is kept is the value before the weight, and one number a row. The weight's gradient is computed only where it is
- * trained. Fused kernels: `WhetstoneRmsNormalize {x; epsilon}` → [value before the weight, inverse root mean square
+ * The value before the weight and one number per row are saved for the gradient. The gradient of the weight is computed
+ * only if it is trained.
+ *
+ * Fused kernels: `WhetstoneRmsNormalize {x; epsilon}` → [value before the weight, inverse root mean square
  * [..., 1]], `WhetstoneRmsNormalizeGrad {gradient, value, inverse, weight?}` → [gradient of x].
  */
 export function rmsNormalize<T extends tf.Tensor>(x: T, epsilon: number, weight: tf.Tensor | null = null): T {
@@ -34,9 +36,9 @@ export function rmsNormalize<T extends tf.Tensor>(x: T, epsilon: number, weight:
           ...(weight === null ? {} : { weight: savedAt(saved, 2) }),
         });
         if (fused !== null) return fused[0] as tf.Tensor;
-        const given = weight === null ? gradient : tf.mul(gradient, savedAt(saved, 2));
-        const along = tf.mean(tf.mul(given, value), -1, true);
-        return tf.mul(tf.sub(given, tf.mul(value, along)), inverse);
+        const ofNormalized = weight === null ? gradient : tf.mul(gradient, savedAt(saved, 2));
+        const along = tf.mean(tf.mul(ofNormalized, value), -1, true);
+        return tf.mul(tf.sub(ofNormalized, tf.mul(value, along)), inverse);
       };
       const ofWeight = (): tf.Tensor =>
         tf.sum(

@@ -1,22 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-/** Cosines and sines of the rotation, [rows, 1, length, headDim]; see {@link rotate} for the sign of the sines. */
+/** Cosines and sines of the rotation, [rows, 1, length, headDim]. See {@link rotate} for the sign of the sines. */
 export interface RotaryTables {
   readonly cos: tf.Tensor4D;
   readonly sin: tf.Tensor4D;
 }
 
-/** How heads are turned: the first `rotated` of their features, by these tables. */
+/** A rotation of heads: the tables, and the number of features that are rotated. */
 export interface Rotation {
   readonly tables: RotaryTables;
   readonly rotated: number;
 }
 
 /**
- * Rotary position embedding (Su et al. 2021) of `x` [rows, heads, length, headDim] in plain operations, in the
- * half-split layout: feature i is paired with i + rotated/2. `tables.sin` is negative in its first half, so that `y = x
- * · cos + swap(x) · sin`; features from `rotated` on have sine 0 and are only multiplied by their cosine (1, or an
- * attention scale folded into the tables). The gradient is the rotation backwards.
+ * Applies the rotary position embedding (Su et al. 2021) to `x` [rows, heads, length, headDim] in plain operations.
+ *
+ * In the half-split layout, feature i is paired with i + rotated/2. `tables.sin` is negative in its first half, so that
+ * `y = x · cos + swap(x) · sin`. Features from `rotated` on have sine 0 and are only multiplied by their cosine (1, or
+ * an attention scale folded into the tables). The gradient is the inverse rotation.
  */
 export function rotate(x: tf.Tensor4D, { tables: { cos, sin }, rotated }: Rotation, backwards: boolean): tf.Tensor4D {
   const straight = tf.mul<tf.Tensor4D>(x, cos);
@@ -24,7 +25,7 @@ export function rotate(x: tf.Tensor4D, { tables: { cos, sin }, rotated }: Rotati
   return backwards ? tf.sub(straight, crossed) : tf.add(straight, crossed);
 }
 
-/** The two halves of the first `rotated` features exchanged; the others stay. */
+/** Swaps the two halves of the first `rotated` features. The others are unchanged. */
 function swapHalves(x: tf.Tensor4D, rotated: number): tf.Tensor4D {
   const [rows, heads, length, features] = x.shape;
   if (rotated === features) {

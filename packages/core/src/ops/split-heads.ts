@@ -4,10 +4,12 @@ import { fusedKernel } from './fused-kernel.js';
 import { rotate, type Rotation } from './rotary.js';
 
 /**
- * Features of tokens [rows × length, heads × headDim] by head: [rows, heads, length, headDim], turned by their
- * positions where there is a `rotation`. A backend may lay the result out as `attention` will fold it, so many
- * heads (`groups`) to a key/value head; the numbers are the same. Fused kernels: `WhetstoneSplitHeads {x, cos?, sin?;
- * rows, headDim, groups, rotated}` → [by head], `WhetstoneJoinHeads {x, cos?, sin?; rotated}` → [by token, turned
+ * Splits features [rows × length, heads × headDim] into heads [rows, heads, length, headDim], and applies the
+ * `rotation` if given. A backend may store the result in the layout into which `attention` folds it, with `groups`
+ * heads per key/value head; the values are the same.
+ *
+ * Fused kernels: `WhetstoneSplitHeads {x, cos?, sin?;
+ * rows, headDim, groups, rotated}` → [by head], `WhetstoneJoinHeads {x, cos?, sin?; rotated}` → [by token, rotated
  * back].
  */
 export function splitHeads(
@@ -42,8 +44,8 @@ export function splitHeads(
 }
 
 /**
- * The inverse of {@link splitHeads}. It is on no tape: call it where gradients are made, or within an operation with a
- * gradient of its own.
+ * Inverts {@link splitHeads}. It is not recorded on a tape: call it in a gradient, or within an operation with a custom
+ * gradient.
  */
 export function joinHeads(x: Tensor4D, rotation: Rotation | null = null): Tensor2D {
   const fused = fusedKernel(

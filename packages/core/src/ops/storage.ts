@@ -7,13 +7,13 @@ import { unpackOnHost } from './unpack.js';
 import { sizeOfShape } from '../util/index.js';
 
 /**
- * Kernel of backends that keep bfloat16: input `x`, float32; output the same numbers, rounded and kept in two bytes
- * each.
+ * Kernel of backends that support bfloat16 storage. Input: `x`, float32. Output: the rounded numbers, stored in two
+ * bytes each.
  */
 const STORE_BFLOAT16_KERNEL = 'WhetstoneStoreBfloat16';
 
-/** The backend in use where it keeps tensors in fewer bytes, else null. */
-function storing(): (KernelBackend & StoringBackend) | null {
+/** Returns the current backend if it supports packed storage, otherwise null. */
+function storingBackend(): (KernelBackend & StoringBackend) | null {
   const present = backend() as KernelBackend & Partial<StoringBackend>;
   return present.storePacked === undefined ? null : (present as KernelBackend & StoringBackend);
 }
@@ -22,13 +22,14 @@ const tensorOf = ({ dataId, shape, dtype }: TensorInfo, owner: KernelBackend): T
   engine().makeTensorFromDataId(dataId, shape, dtype, owner);
 
 /**
- * A float32 tensor that is kept packed on the device. It is computed with like any other: each operation that uses it
- * unpacks it within its own graph, so that no float32 copy outlives its use. tfjs-core's backends cpu and wasm keep 4
- * and 8 bits so, too; bfloat16 they keep as float32, as other backends keep everything: widening a whole table for each
- * token that is looked up would cost more than it saves.
+ * Creates a float32 tensor that is stored packed on the device. Operations use it like any other tensor: each unpacks
+ * it within its own graph, so that no float32 copy outlives its use.
+ *
+ * The backends cpu and wasm of tfjs-core also store 4-bit and 8-bit formats packed, but bfloat16 as float32: converting
+ * a complete table for each token lookup would cost more than it saves. Other backends store all formats as float32.
  */
 export function storePacked(packed: PackedTensor): Tensor {
-  const owner = storing();
+  const owner = storingBackend();
   if (owner === null)
     return (
       (packed.format === 'bfloat16' ? null : keepPacked(packed)) ??
@@ -38,8 +39,8 @@ export function storePacked(packed: PackedTensor): Tensor {
 }
 
 /**
- * Rounds a float32 tensor to bfloat16 (nearest, ties to even) and keeps it in two bytes a number where the backend can.
- * Not differentiable.
+ * Rounds a float32 tensor to bfloat16 (nearest, ties to even) and stores it in two bytes per number if the backend
+ * supports it. Not differentiable.
  */
 export function storeBfloat16(x: Tensor): Tensor {
   const stored = fusedKernel(STORE_BFLOAT16_KERNEL, { x });
@@ -52,23 +53,24 @@ export function storeBfloat16(x: Tensor): Tensor {
   });
 }
 
-/** How a tensor is kept, and the bytes that it takes on the device. */
+/** Returns the storage format of a tensor and its size on the device in bytes. */
 export function storageOf(x: Tensor): { readonly format: StorageFormat; readonly bytes: number } {
   const packed = packedOf(x.dataId);
   if (packed !== undefined) return { format: packed.format, bytes: bytesOfPacked(packed) };
-  return storing()?.storageOf(x.dataId) ?? { format: 'float32', bytes: 4 * x.size };
+  return storingBackend()?.storageOf(x.dataId) ?? { format: 'float32', bytes: 4 * x.size };
 }
 
 /**
- * A float32 tensor whose bytes are written where they stay. `fill` gets the memory to write: float32 numbers, or with
- * `bfloat16` their upper halves, little-endian. What it throws is thrown on, and the memory is freed.
+ * Creates a float32 tensor whose bytes are written directly into its final memory. `fill` gets the memory: float32
+ * numbers, or with `bfloat16` their upper halves, little-endian. If `fill` throws, the memory is freed and the error
+ * rethrown.
  */
 export async function storeFrom(
   shape: readonly number[],
   format: 'float32' | 'bfloat16',
   fill: (bytes: Uint8Array) => Promise<void>,
 ): Promise<Tensor> {
-  const owner = storing();
+  const owner = storingBackend();
   if (owner !== null) return tensorOf(await owner.storeFrom(shape, format, fill), owner);
   const count = sizeOfShape(shape);
   if (format === 'bfloat16') {

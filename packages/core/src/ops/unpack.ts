@@ -4,7 +4,7 @@ import { sizeOfShape } from '../util/index.js';
 const BLOCK = 64;
 const NESTED_BLOCK = 256;
 
-/** The scales of the blocks, decompressed where they are compressed themselves. */
+/** Returns the scales of the blocks. Compressed scales are decompressed. */
 export function scalesOfBlocks({ scales }: Pick<PackedFourBit, 'scales'>): Float32Array {
   if (scales.kind === 'single') return scales.absmax;
   const { quantised, nestedAbsmax, offset, code } = scales;
@@ -18,7 +18,7 @@ function unpackFourBit(tensor: PackedFourBit, count: number): Float32Array {
   const { code, packed } = tensor;
   const scales = scalesOfBlocks(tensor);
   const values = new Float32Array(count);
-  // What the 16 nibbles stand for within one block.
+  // The values of the 16 nibbles within one block.
   const scaled = new Float32Array(16);
   for (let start = 0, block = 0; start < count; start += BLOCK, block++) {
     const scale = scales[block] ?? 0;
@@ -27,7 +27,7 @@ function unpackFourBit(tensor: PackedFourBit, count: number): Float32Array {
     for (let index = start; index < end; index += 2) {
       const byte = packed[index >> 1] ?? 0;
       values[index] = scaled[byte >> 4] ?? 0;
-      // Of an odd count the last nibble belongs to no number: an array ignores what is written behind its end.
+      // For an odd count, the last nibble is unused: typed arrays ignore writes beyond their end.
       values[index + 1] = scaled[byte & 15] ?? 0;
     }
   }
@@ -49,7 +49,7 @@ function widen(bits: Uint16Array): Float32Array {
   return new Float32Array(words.buffer);
 }
 
-/** [columns, rows] as [rows, columns]. */
+/** Transposes [columns, rows] to [rows, columns]. */
 export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(values.length);
   for (let row = 0; row < rows; row++)
@@ -57,7 +57,7 @@ export function transposed(values: Float32Array, rows: number, columns: number):
   return result;
 }
 
-/** The float32 numbers that a packed tensor stands for, in the order of its shape. */
+/** Returns the float32 values of a packed tensor, in the order of its shape. */
 export function unpackOnHost(packed: PackedTensor): Float32Array {
   if (packed.format === 'bfloat16') return widen(packed.bits);
   const count = sizeOfShape(packed.shape);

@@ -2,17 +2,17 @@ import { backend, concat, engine, slice, type Tensor4D } from '@tensorflow/tfjs-
 import { fusedKernel } from './fused-kernel.js';
 
 /**
- * Whether the backend in use compiles what it computes for each shape anew: what grows by one a step had better grow by
- * leaps there.
+ * Returns whether the current backend compiles a graph for each shape. A tensor that grows with each step should then
+ * grow in larger increments.
  */
 export function shapesAreStatic(): boolean {
   return (backend() as { readonly staticShapes?: boolean }).staticShapes === true;
 }
 
 /**
- * `whole` [rows, heads, length, features] with `part` [rows, heads, n, features] in the place of what stood from `at`
- * on along the length. Not differentiable. Fused kernel: `WhetstoneWriteSlice {whole, part; at}` → the same, computed
- * in `whole`'s memory where nobody else holds it.
+ * Returns `whole` [rows, heads, length, features] with the slice from `at` on along the length replaced by `part`
+ * [rows, heads, n, features]. Not differentiable. Fused kernel: `WhetstoneWriteSlice {whole, part; at}` → [result],
+ * computed in place if `whole` has no other references.
  */
 export function writeSlice(whole: Tensor4D, part: Tensor4D, at: number): Tensor4D {
   return engine().tidy(() => {

@@ -7,40 +7,42 @@ import type { TrainRun } from './train-run.js';
 import { messageOf } from '../util/index.js';
 
 export interface Attached {
-  /** The owner first. */
+  /** All attachments; the owner is the first. */
   readonly all: readonly [Named<Attachment>, ...Named<Attachment>[]];
   dispose(): void;
 }
 
 /**
- * Attaches the owner, then the companions in their order. What was attached is taken off again where a later one fails.
+ * Attaches the owner, then the companions in their order. If one fails, those attached before it are disposed.
  *
- * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error.
+ * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error
  */
 export async function attachStrategies(
   { owner, companions, loaded, stage, warn }: Pick<TrainRun, 'owner' | 'companions' | 'loaded' | 'stage' | 'warn'>,
   strategyRun: StrategyRun,
 ): Promise<Attached> {
-  const done: Named<Attachment>[] = [];
+  const attached: Named<Attachment>[] = [];
   const dispose = (): void => {
-    for (const { instance } of done.toReversed()) instance.dispose();
-    done.length = 0;
+    for (const { instance } of attached.toReversed()) instance.dispose();
+    attached.length = 0;
   };
   try {
-    const first = await attach(owner, loaded, strategyRun);
-    done.push(first);
-    warnAboutUntrainedTokens(loaded.model, first, warn);
-    stage?.importState?.(first.instance);
+    const ownerAttachment = await attach(owner, loaded, strategyRun);
+    attached.push(ownerAttachment);
+    warnAboutUntrainedTokens(loaded.model, ownerAttachment, warn);
+    stage?.importState?.(ownerAttachment.instance);
     for (const companion of companions)
-      done.push(await attach(companion, loaded, { ...strategyRun, owner: first.instance }));
-    return { all: [first, ...done.slice(1)], dispose };
+      attached.push(await attach(companion, loaded, { ...strategyRun, owner: ownerAttachment.instance }));
+    return { all: [ownerAttachment, ...attached.slice(1)], dispose };
   } catch (error) {
     dispose();
     throw error;
   }
 }
 
-/** Tokens that were added and are not trained stay what they start as: the mean of all others. */
+/**
+ * Warns if the embeddings of added tokens are not trained. They then keep their initial value, the mean of all others.
+ */
 function warnAboutUntrainedTokens(
   { addedTokens, embeddingSite }: LanguageModel,
   { plugin, instance }: Named<Attachment>,
@@ -50,7 +52,7 @@ function warnAboutUntrainedTokens(
     return;
   warn(
     `'${plugin}' does not train the embeddings of the ${addedTokens.length} tokens that were added ` +
-      '(model.addTokens): they stay the mean of all others.',
+      '(model.addTokens): they keep their initial value, the mean of all others.',
   );
 }
 
@@ -70,7 +72,7 @@ async function attach(
   }
 }
 
-/** The training data as the strategies want it: replay mixes more in. */
+/** Returns the training data after all strategies have wrapped it, for example with the samples of replay. */
 export function wrapData(source: BatchSource, attachments: readonly Named<Attachment>[]): BatchSource {
   return attachments.reduce((data, { instance }) => instance.wrapData?.(data) ?? data, source);
 }

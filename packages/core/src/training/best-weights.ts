@@ -3,30 +3,33 @@ import { readTrained } from '../checkpoint/index.js';
 import type { LanguageModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 
-/** Whether a metric is better when it is less: losses and perplexities, as transformers judges by the name. */
+/**
+ * Returns whether lower values of a metric are better. Decided by the name, as transformers does: losses and
+ * perplexities.
+ */
 export function lessIsBetter(metric: string): boolean {
   return /(loss|perplexity)$/i.test(metric);
 }
 
 /**
- * The best weights of a run that writes nothing, in the host's memory. A run with a folder keeps them in a checkpoint.
+ * The best weights of a run without an output folder, in host memory. Other runs store them in a checkpoint.
  */
 export interface HostWeights {
-  keep(trainable: Attachment['trainable']): Promise<void>;
+  store(trainable: Attachment['trainable']): Promise<void>;
   restore(trainable: Attachment['trainable']): void;
 }
 
 export function createHostWeights(): HostWeights {
-  let kept = new Map<string, Float32Array>();
+  let stored = new Map<string, Float32Array>();
   return {
-    async keep(trainable) {
+    async store(trainable) {
       const next = new Map<string, Float32Array>();
       for (const [name, variable] of trainable) next.set(name, (await variable.data()).slice() as Float32Array);
-      kept = next;
+      stored = next;
     },
     restore(trainable) {
       for (const [name, variable] of trainable) {
-        const values = kept.get(name);
+        const values = stored.get(name);
         if (values === undefined) continue;
         const value: Tensor = tensor(values, variable.shape, 'float32');
         variable.assign(value);
@@ -36,7 +39,7 @@ export function createHostWeights(): HostWeights {
   };
 }
 
-/** Puts the best weights back: from their checkpoint where there is one. */
+/** Restores the best weights, from their checkpoint if there is one, otherwise from host memory. */
 export async function restoreBest(
   folder: string | null,
   host: HostWeights,

@@ -5,48 +5,51 @@ import { shardBatches } from '../distributed/shard-batches.js';
 import { accumulate, disposeAll } from './gradients.js';
 import { splitBatch } from './split-batch.js';
 
-/** A part of a step and the device that computes it. */
-interface DeviceShard<M> {
+/** A microbatch and the device that computes it. */
+interface DeviceAssignment<M> {
   readonly device: number;
   readonly microbatch: M;
 }
 
 /**
- * Deals a step's microbatches out over devices, so that those of one turn stand beside each other: while one works, the
- * next is recorded.
+ * Assigns the microbatches of a step to devices, ordered by rounds of one microbatch per device. While one device
+ * computes, the microbatch of the next device is recorded.
  */
 function assignToDevices<M extends { readonly batch: Batch }>(
   microbatches: readonly M[],
   microbatchOf: (batch: Batch) => M,
   count: number,
-): DeviceShard<M>[] {
-  const parts = shardBatches(
+): DeviceAssignment<M>[] {
+  const shards = shardBatches(
     microbatches.map(({ batch }) => batch),
     { count },
   );
-  const turns = Math.max(...parts.map((part) => part.length));
-  return Array.from({ length: turns }, (_, turn) =>
-    parts.flatMap((part, device) =>
-      part[turn] === undefined ? [] : [{ device, microbatch: microbatchOf(part[turn]) }],
+  const rounds = Math.max(...shards.map((shard) => shard.length));
+  return Array.from({ length: rounds }, (_, round) =>
+    shards.flatMap((shard, device) =>
+      shard[round] === undefined ? [] : [{ device, microbatch: microbatchOf(shard[round]) }],
     ),
   ).flat();
 }
 
-/** What of a backend decides how the microbatches of a step are computed. */
+/** The features of a backend that determine how the microbatches of a step are computed. */
 type DeviceServices = Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
 
 /**
- * Gradients of a step's microbatches, summed by name: on one device, or each device's part by itself and then over all
- * of them, which leaves the sums, and whatever is computed from them until {@link releaseDevices}, on every device.
- * Where a backend gains by it, a microbatch is computed in two halves beside each other.
+ * Returns the gradients of a step's microbatches, summed by name.
  *
- * @param gradientsOf gradients of one microbatch, or of its halves together, recorded on the device in use
+ * On several devices, each device sums the gradients of its shard, and then all devices exchange their sums. The
+ * results, and all values computed from them until {@link releaseDevices}, are on every device. If the backend supports
+ * it, a microbatch is computed as two halves in parallel.
+ *
+ * @param gradientsOf records the gradients of one microbatch, or the joint gradients of its halves, on the current
+ *   device
  */
 export function deviceParallelGradients<M extends { readonly batch: Batch }>(
   microbatches: readonly M[],
   microbatchOf: (batch: Batch) => M,
   backend: DeviceServices,
-  gradientsOf: (beside: readonly M[]) => Map<string, Tensor>,
+  gradientsOf: (microbatches: readonly M[]) => Map<string, Tensor>,
 ): Map<string, Tensor> {
   const { replicas, sideBySide } = backend;
   if (replicas === undefined) {
@@ -80,7 +83,7 @@ export function deviceParallelGradients<M extends { readonly batch: Batch }>(
   }
 }
 
-/** Ends a step on several devices: what is recorded from now on is computed on the first. */
+/** Ends a step on several devices. Subsequent operations run on the first device. */
 export function releaseDevices({ replicas }: { readonly replicas?: TensorReplicas }): void {
   replicas?.use(0);
 }

@@ -12,17 +12,17 @@ export interface EvaluationServices {
   readonly data: BatchSource;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
   readonly clock: Clock;
-  /** Aborted: evaluation ends after the batch at work and gives null. */
+  /** If aborted, the evaluation ends after the current batch and returns null. */
   readonly signal?: AbortSignal;
-  /** Those that evaluate together, each its share of the batches; one by default. */
+  /** The workers that evaluate together, each a share of the batches. By default, a single one. */
   readonly workers?: Workers;
 }
 
 /**
- * Token-weighted mean loss over the whole evaluation set: every target counts once, however the batches fall. One
- * batch's logits at most are in memory, chunk by chunk; only sums leave the device.
+ * Returns the token-weighted mean loss over the evaluation data. Every target counts once, independent of the batching.
+ * Logits are computed in chunks of one batch, and only sums are read from the device.
  *
- * @throws `DATA_NOTHING_TO_LEARN` where the whole set has no target.
+ * @throws `DATA_NOTHING_TO_LEARN` if the data has no target
  */
 export async function evaluate(
   { model, data, backend, clock, signal, workers = singleWorker }: EvaluationServices,
@@ -46,7 +46,7 @@ export async function evaluate(
     sum.dispose();
     supervisedTokens += microbatch.targets.length;
     divisor += totalWeight(microbatch);
-    // Timers and signals are served between batches.
+    // Lets timers and signals run between batches.
     await setImmediate();
     aborted = signal?.aborted === true;
     if (aborted) break;

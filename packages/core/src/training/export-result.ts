@@ -4,8 +4,7 @@ import type { LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 
 /**
- * Writes what a run leaves behind: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the
- * folder.
+ * Writes the result of a run: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the folder.
  */
 export async function exportResult(
   root: string,
@@ -18,8 +17,7 @@ export async function exportResult(
   await writeFolder(folder, async (temporary) => {
     await writeTrained(temporary, loaded.model, owner);
     if (!isAdapter) return copyCompanionFiles(temporary, loaded, chatTemplatePath);
-    // A tokenizer with tokens of its own and the run's template belong to the adapter: without them it would be given
-    // other text.
+    // The adapter needs added tokens and the run's template. Without them, it would receive different tokens.
     await writeCompanions(temporary, loaded);
     await copyTemplate(temporary, chatTemplatePath);
   });

@@ -1,8 +1,8 @@
 import type { Batch, BatchSource } from '../contract/data.js';
 
 /**
- * The batches of an epoch in windows of `size`, one an optimizer step; the last may be smaller. `skip` batches were
- * consumed before.
+ * Yields the batches of an epoch in windows of `size`, one per optimizer step. The last window may be smaller. The
+ * first `skip` batches are skipped.
  */
 export async function* accumulationWindows(
   source: BatchSource,

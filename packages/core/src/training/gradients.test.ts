@@ -25,7 +25,7 @@ const parameters = (): Map<string, tf.Variable> =>
 
 const of = (given: ReadonlyMap<string, tf.Variable>, name: string): tf.Tensor => given.get(name) as tf.Tensor;
 
-/** A weight used twice, an operation with two results of which one counts, results that lead nowhere. */
+/** A loss with a weight that is used twice, an operation with two results of which one is used, and unused results. */
 function loss(given: ReadonlyMap<string, tf.Variable>): tf.Scalar {
   const input = tf.tensor2d([
     [1, 2],
@@ -38,7 +38,7 @@ function loss(given: ReadonlyMap<string, tf.Variable>): tf.Scalar {
   return tf.add(tf.mean(tf.square(left as tf.Tensor)), tf.sum(tf.mul(of(given, 'bias'), of(given, 'bias'))));
 }
 
-test("the gradients are tfjs-core's own, bit for bit, and what the loss does not depend on has none", () => {
+test('returns the gradients of tfjs-core, bit for bit, and none for parameters without influence on the loss', () => {
   const given = parameters();
   const tensors = tf.memory().numTensors;
   const gradients = gradientsOf(given, () => loss(given));
@@ -55,7 +55,7 @@ test("the gradients are tfjs-core's own, bit for bit, and what the loss does not
   expect(tf.memory().numTensors).toBe(tensors);
 });
 
-test('two parameters with one and the same gradient get a tensor each', () => {
+test('two parameters that share a gradient get separate tensors', () => {
   const given = new Map([
     ['a', tf.variable(tf.scalar(1))],
     ['b', tf.variable(tf.scalar(2))],
@@ -66,7 +66,7 @@ test('two parameters with one and the same gradient get a tensor each', () => {
   (gradients.get('b') as tf.Tensor).dispose();
 });
 
-test('a gradient within the loss is recorded, too', () => {
+test('records a gradient within the loss', () => {
   const given = new Map([['x', tf.variable(tf.scalar(3))]]);
   // d/dx (d/dx x³)² = d/dx 9x⁴ = 36x³
   const gradients = gradientsOf(
@@ -77,7 +77,7 @@ test('a gradient within the loss is recorded, too', () => {
   tf.dispose([...gradients.values()]);
 });
 
-test('where the loss throws, the error comes out and no tensor stays', () => {
+test('throws the error of the loss and disposes all tensors', () => {
   const given = parameters();
   const tensors = tf.memory().numTensors;
   expect(() =>
@@ -87,13 +87,13 @@ test('where the loss throws, the error comes out and no tensor stays', () => {
     }),
   ).toThrow('in the middle');
   expect(tf.memory().numTensors).toBe(tensors);
-  // And the tape is off: this one is taken as if nothing had been.
+  // The tape must be off again: the next gradient is computed as usual.
   const gradients = gradientsOf(given, () => loss(given));
   expect(gradients.size).toBe(2);
   tf.dispose([...gradients.values()]);
 });
 
-test('on the way back what was saved and passed on is freed operation by operation', () => {
+test('the backward pass frees saved and propagated tensors after each operation', () => {
   const given = new Map([['x', tf.variable(tf.ones([64]))]]);
   const bytes: number[] = [];
   const watched = (x: tf.Tensor): tf.Tensor =>
@@ -107,13 +107,13 @@ test('on the way back what was saved and passed on is freed operation by operati
     );
   const gradients = gradientsOf(given, () => tf.sum(watched(watched(watched(watched(of(given, 'x')))))) as tf.Scalar);
   expect([...(gradients.get('x') as tf.Tensor).dataSync()]).toEqual(Array.from({ length: 64 }, () => 16));
-  // Each finds the four results that the loss made, less what the operations behind it had saved: 64 numbers of 4 bytes
-  // each time.
+  // Each gradient sees the four results of the loss, less the tensors saved by later operations: 64 numbers of 4 bytes
+  // per operation.
   expect(bytes.slice(1).map((now, index) => (bytes[index] ?? 0) - now)).toEqual([256, 256, 256]);
   tf.dispose([...gradients.values()]);
 });
 
-test('an operation without a gradient is named', () => {
+test('the error of an operation without a gradient names it', () => {
   const given = new Map([['x', tf.variable(tf.tensor1d([3, 1]))]]);
   expect(() => gradientsOf(given, () => tf.sum(tf.topk(of(given, 'x')).values) as tf.Scalar)).toThrow(/TopK/);
 });

@@ -3,15 +3,15 @@ import { addGradients } from '../ops/gather-rows.js';
 import { backpropagate, pathsBetween, recordTape } from './tape.js';
 
 /**
- * Gradients of `loss` with respect to the trainable parameters, by our own names (tfjs-core's names of variables are
- * unique per process, not per model). A parameter that the loss does not depend on has none. Every tensor is the
- * caller's.
+ * Returns the gradients of `loss` with respect to the trainable parameters, by parameter name (the variable names of
+ * tfjs-core are unique per process, not per model). Parameters on which the loss does not depend have no entry. The
+ * caller owns all tensors.
  */
 export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () => Scalar): Map<string, Tensor> {
   const { value, tape, release, dispose } = recordTape(loss);
   try {
     const names: string[] = [];
-    // A tidy finds tensors in lists, but not in maps.
+    // tidy finds tensors in arrays, but not in maps.
     const gradients = tidy('backward', () => {
       const paths = pathsBetween(tape, [...trainable.values()], value);
       const onPath = new Set(paths.map(({ node }) => node));
@@ -33,7 +33,7 @@ export function gradientsOf(trainable: ReadonlyMap<string, Variable>, loss: () =
   }
 }
 
-/** Adds `more` into `total`, name by name, and takes `more` over: its tensors are disposed or become `total`'s. */
+/** Adds `more` to `total` by name. Takes ownership of `more`: its tensors move to `total` or are disposed. */
 export function accumulate(total: Map<string, Tensor>, more: ReadonlyMap<string, Tensor>): void {
   for (const [name, gradient] of more) {
     const before = total.get(name);

@@ -1,4 +1,4 @@
-/** The engine: one step, evaluation, the loop. */
+/** The training engine: the step, the evaluation, and the loop. */
 import '@whetstone/core/tfjs-gradients';
 
 export { evaluate } from './evaluate.js';

@@ -16,39 +16,44 @@ import { shapesAreStatic } from '../ops/write-slice.js';
 import { padToShapeBucket } from './shape-buckets.js';
 import type { Microbatch } from './supervised-positions.js';
 
-/** Logits that are held at once, by default: 20 Mi numbers, 80 MiB as float32. */
+/** Default number of logits in memory at once: 20 Mi, or 80 MiB as float32. */
 const MAX_LOGITS_PER_CHUNK = 20 * 2 ** 20;
 
 export interface LossOptions {
-  /** What is trained, where gradients are wanted; null for evaluation. */
+  /** The trained parameters; null for an evaluation without gradients. */
   readonly trained: ReadonlySet<Tensor> | null;
+  /** Number of logits in memory at once. */
   readonly logitsAtOnce?: number;
 }
 
 /**
- * Summed cross-entropy of the supervised positions, in nats, each by its weight where there are weights. Logits are
- * made chunk by chunk and never all held: under training their gradient is taken at once where the head is a plain
- * matrix, which then has one gradient for all parts of a batch; a head that a strategy wraps keeps its logits for the
- * backward pass. Call inside `tf.tidy`.
+ * Returns the summed cross-entropy of the supervised positions in nats, weighted if there are weights. Call inside
+ * `tf.tidy`.
+ *
+ * Logits are computed in chunks, so that they are never all in memory. In training, the gradient of a chunk is computed
+ * with it if the head is a plain matrix; the halves of a batch then share one gradient of that matrix. A head that a
+ * strategy wraps keeps its logits for the backward pass.
  */
 export function summedCrossEntropy(
   model: LanguageModel,
-  parts: readonly Microbatch[],
+  microbatches: readonly Microbatch[],
   { trained, logitsAtOnce = MAX_LOGITS_PER_CHUNK }: LossOptions,
 ): Scalar {
-  const most = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
-  const shaped = shapesAreStatic() ? parts.map(padToShapeBucket) : parts;
+  const rowsPerChunk = Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize));
+  const shaped = shapesAreStatic() ? microbatches.map(padToShapeBucket) : microbatches;
   const plain = trained === null ? null : (model.plainHead?.() ?? null);
   if (trained === null || plain === null)
-    return addAll(shaped.map((part) => crossEntropyOfChunks(model, part, chunkSize(part.positions.length, most))));
-  // Whether a weight that is no variable depends on trained parameters is not known here.
+    return addAll(
+      shaped.map((each) => crossEntropyOfChunks(model, each, chunkSize(each.positions.length, rowsPerChunk))),
+    );
+  // A weight that is not a variable may have been computed from trained parameters.
   const weightGradient = trained.has(plain.weight) || !(plain.weight instanceof Variable);
-  const lossParts = shaped.map(({ batch, positions, targets, weights }) => ({
+  const groups = shaped.map(({ batch, positions, targets, weights }) => ({
     hidden: model.hiddenStates(batch, positions),
     targets,
     targetWeights: weights,
   }));
-  return linearCrossEntropy(lossParts, plain.weight, { chunk: most, softCap: plain.softCap, weightGradient });
+  return linearCrossEntropy(groups, plain.weight, { chunk: rowsPerChunk, softCap: plain.softCap, weightGradient });
 }
 
 function crossEntropyOfChunks(
@@ -72,7 +77,7 @@ function crossEntropyOfChunks(
 const addAll = (losses: readonly Scalar[]): Scalar =>
   losses.length === 1 ? (losses[0] as Scalar) : (addN([...losses]) as Scalar);
 
-/** Σ weight · loss of the targets, or the plain sum where each counts 1. */
+/** Returns Σ weight · loss of the targets, or the sum of the losses without weights. */
 export function weightedSum(losses: Tensor1D, weights: Float32Array | undefined): Scalar {
   return sum(weights === undefined ? losses : mul(losses, tensor1d(weights, 'float32')));
 }

@@ -1,4 +1,4 @@
-/** An instance and the plugin that made it, for errors and checkpoints to name. */
+/** An instance and the name of the plugin that created it, for errors and checkpoints. */
 export interface Named<T> {
   readonly plugin: string;
   readonly instance: T;

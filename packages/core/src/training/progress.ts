@@ -15,24 +15,24 @@ import { measureReplies } from './reply-metrics.js';
 import { stageOf, type TrainRun } from './train-run.js';
 import { anyWorker } from '../distributed/step-sync.js';
 
-/** Where a run stands, and what happens to it between steps. */
+/** The state of a run, and the operations between its steps. */
 export interface RunProgress {
   readonly state: RunState;
-  /** Epochs done, with the fraction of the one at work. */
+  /** Completed epochs, with the fraction of the current one. */
   readonly epochsDone: number;
   change(changes: Partial<RunState>): void;
-  /** Counts a step that was made, and logs it where it is due. */
+  /** Counts a completed step, and adds it to the log history at logging intervals. */
   countStep(report: StepReport): void;
   /**
-   * Evaluates, tells the callbacks and keeps the weights where they are the best so far. Does nothing without
-   * evaluation data.
+   * Evaluates, calls the callbacks, and stores the weights if they are the best so far. Does nothing without evaluation
+   * data.
    */
   evaluate(): Promise<void>;
-  /** Saves a checkpoint, unless nothing has changed since the last; null where the run writes nothing. */
+  /** Saves a checkpoint, unless the state is already saved. Returns its folder, or null without an output folder. */
   save(): Promise<string | null>;
-  /** Keeps the present weights where a callback marked them as the best after a step. */
-  keepMarked(): Promise<void>;
-  /** Puts the best weights back, where any were kept and they are not the present ones. */
+  /** Stores the current weights if a callback marked them as the best. */
+  storeMarked(): Promise<void>;
+  /** Restores the best weights, if any are stored and differ from the current ones. */
   restoreBest(): Promise<void>;
   report(stopReason: string | null): RunReport;
 }
@@ -86,10 +86,10 @@ export function createProgress(
     return folder;
   };
 
-  const keepBest = async (metric: number, loss: number | null): Promise<void> => {
+  const storeBest = async (metric: number, loss: number | null): Promise<void> => {
     change({ best: { step: state.step, metric, loss } });
-    // Only the worker that writes the result needs them.
-    if ((await save()) === null && (run.workers ?? singleWorker).rank === 0) await host.keep(owner.trainable);
+    // Only the worker that writes the result needs the weights.
+    if ((await save()) === null && (run.workers ?? singleWorker).rank === 0) await host.store(owner.trainable);
   };
 
   const measure = async (): Promise<EvaluationReport | null> => {
@@ -123,7 +123,7 @@ export function createProgress(
     save,
     countStep(report) {
       lastLoss = report.loss;
-      // A skipped step may have no finite loss: it has no share in the mean, and JSON could not keep it.
+      // A skipped step may have a loss that is not finite. It must not enter the mean, and JSON cannot represent it.
       const unloggedLosses = [...state.unloggedLosses, report.loss].filter(Number.isFinite);
       change({
         step: report.step,
@@ -164,25 +164,27 @@ export function createProgress(
       await hooks.onEvaluate(report);
       const metric = metricOf(report, training.metricForBestModel);
       if (training.loadBestModelAtEnd && metric === undefined)
-        run.warn(`The evaluation reports no metric '${training.metricForBestModel}': the best weights are not known.`);
+        run.warn(
+          `The evaluation does not report the metric '${training.metricForBestModel}': the best weights are unknown.`,
+        );
       const marked = await anyWorker(workers, `the best weights at step ${state.step}`, hooks.requests.takeMarkBest());
       const improved =
         training.loadBestModelAtEnd &&
         metric !== undefined &&
         isBetter(metric, state.best?.metric, training.greaterIsBetter ?? !lessIsBetter(training.metricForBestModel));
-      if (marked || improved) await keepBest(metric ?? report.loss, report.loss);
+      if (marked || improved) await storeBest(metric ?? report.loss, report.loss);
     },
-    async keepMarked() {
+    async storeMarked() {
       if (!hooks.requests.takeMarkBest()) return;
       const evaluated = state.lastEvaluation?.step === state.step ? state.lastEvaluation.loss : null;
-      await keepBest(evaluated ?? lastLoss, evaluated);
+      await storeBest(evaluated ?? lastLoss, evaluated);
     },
     async restoreBest() {
       const { best } = state;
       if (best === null || best.step === state.step) return;
       const folder = bestFolder();
       if (folder !== null && !existsSync(folder)) {
-        run.warn(`The checkpoint with the best weights is gone (${folder}): the last weights stay.`);
+        run.warn(`The checkpoint with the best weights was removed (${folder}): the last weights are used.`);
         return;
       }
       await restoreBest(folder, host, run.loaded.model, owner);
@@ -197,7 +199,7 @@ export function createProgress(
       samplesPerSecond: rate(state.samples, state.seconds),
       tokensPerSecond: rate(state.tokens, state.seconds),
       supervisedTokensPerSecond: rate(state.supervisedTokens, state.seconds),
-      // The operating system counts in KiB.
+      // maxRSS is in KiB.
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
       backend: run.backend.backend,
       engine: run.backend.engine,
@@ -209,7 +211,7 @@ export function createProgress(
 
 const rate = (count: number, seconds: number): number => (seconds > 0 ? count / seconds : 0);
 
-/** A metric of an evaluation by its name, with or without the prefix `eval_` of transformers. */
+/** Returns a metric of an evaluation by its name, with or without the prefix `eval_` of transformers. */
 function metricOf(report: EvaluationReport, name: string): number | undefined {
   const plain = name.replace(/^eval_/, '');
   if (plain === 'loss') return report.loss;

@@ -6,17 +6,17 @@ import { singleWorker } from '../distributed/single-worker.js';
 import type { Named } from './named.js';
 import { messageOf } from '../util/index.js';
 
-/** A reply to be given: what was said before, and what the data answers. */
+/** A reply to generate: the messages before it, and the reference answer of the data. */
 export interface ReplyTask {
   readonly messages: readonly Message[];
   readonly tools?: readonly ToolDefinition[];
   readonly reference: string;
 }
 
-/** A model's own reply beside the one of the data. */
+/** A model's reply and the reference answer. */
 export type ReplyPair = Parameters<Metric['compute']>[0][number];
 
-/** What is needed to have a model answer, and to measure its answers. */
+/** The inputs for generating replies and measuring them. */
 export interface ReplyMetrics {
   readonly tasks: readonly ReplyTask[];
   readonly metrics: readonly Named<Metric>[];
@@ -25,7 +25,7 @@ export interface ReplyMetrics {
   readonly maxNewTokens: number;
 }
 
-/** The last answer in text of each conversation, with what goes before it; of the first `most` that have one. */
+/** Returns a task for the last text answer of each conversation, for the first `most` conversations that have one. */
 export async function replyTasks(
   conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
   most: number,
@@ -48,10 +48,10 @@ export async function replyTasks(
 }
 
 /**
- * Lets a model answer, and measures its answers with every metric; workers answer a share each. Null where it was
+ * Generates replies and computes all metrics on them. Each worker generates a share of the replies. Returns null if
  * interrupted.
  *
- * @throws `PLUGIN_FAILED` where a metric fails or reports what another one does
+ * @throws `PLUGIN_FAILED` if a metric fails or reports a name that is already reported
  */
 export async function measureReplies(
   loaded: LoadedModel,
@@ -72,7 +72,7 @@ export async function measureReplies(
         ...(signal === undefined ? {} : { signal }),
       })),
     );
-    // Timers and signals are served between batches.
+    // Lets timers and signals run between batches.
     await setImmediate();
   }
   const shares = await workers.gather(what, { replies, aborted: signal?.aborted === true });
@@ -84,7 +84,7 @@ export async function measureReplies(
   return { pairs, values: valuesOf(metrics, pairs) };
 }
 
-/** What an evaluation reports besides metrics. */
+/** Names that an evaluation reports in addition to metrics. */
 const reservedNames = ['loss', 'perplexity'];
 
 function valuesOf(metrics: ReplyMetrics['metrics'], pairs: readonly ReplyPair[]): Readonly<Record<string, number>> {
@@ -94,8 +94,8 @@ function valuesOf(metrics: ReplyMetrics['metrics'], pairs: readonly ReplyPair[])
       if (reservedNames.includes(name) || Object.hasOwn(values, name))
         throw new WhetstoneError(
           'PLUGIN_FAILED',
-          `The metric '${plugin}' reports "${name}", which is reported already.`,
-          { hint: 'Name each metric once.' },
+          `The metric '${plugin}' reports "${name}", which is already reported.`,
+          { hint: 'Configure each metric once.' },
         );
       values[name] = value;
     }

@@ -3,7 +3,7 @@ import type { Batch, LanguageModel, TensorBackendInfo } from '../contract/index.
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { supervisedPositions } from './supervised-positions.js';
 
-/** Mean loss of each row of a batch under the model as it is, in nats; 0 for a row without a target. */
+/** Returns the mean loss in nats of each row of a batch under the current model; 0 for a row without a target. */
 export async function rowLosses(
   model: LanguageModel,
   batch: Batch,

@@ -3,13 +3,13 @@ import type { Batch } from '../contract/data.js';
 import { padToShapeBucket, bucketLength } from './shape-buckets.js';
 import { supervisedPositions } from './supervised-positions.js';
 
-test('lengths are rounded up to eight a doubling, sixteen apart at least', () => {
+test('rounds lengths up to eight buckets per doubling, at least sixteen apart', () => {
   expect([1, 16, 17, 100, 128, 129, 255, 256, 257, 1020, 2049].map(bucketLength)).toEqual([
     16, 16, 32, 112, 128, 144, 256, 256, 288, 1024, 2304,
   ]);
 });
 
-test('a batch that is filled up has the same targets at the same tokens, and the rest counts nothing', () => {
+test('a padded batch has the same targets at the same tokens, and padding has weight 0', () => {
   const length = 18;
   const ids = Int32Array.from({ length: 2 * length }, (_, index) => 100 + index);
   const batch: Batch = {

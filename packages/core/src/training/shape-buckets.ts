@@ -2,23 +2,22 @@ import type { Microbatch } from './supervised-positions.js';
 
 const MIN_BUCKET = 16;
 
-/** The next of few lengths: eight to each doubling, so that at most an eighth is empty. */
+/** Rounds a length up to a bucket. Each doubling has eight buckets, so that at most an eighth is padding. */
 export function bucketLength(length: number): number {
   const step = Math.max(MIN_BUCKET, 2 ** Math.floor(Math.log2(Math.max(1, length))) / 8);
   return step * Math.ceil(length / step);
 }
 
 /**
- * A batch and its supervised positions filled up to one of few shapes, for backends that compile each shape anew: rows
- * with tokens of segment 0, which nothing looks at, positions with targets of weight 0. The loss and its gradients stay
- * what they are.
+ * Pads a batch and its supervised positions to a bucket, for backends that compile each shape separately. Rows get
+ * tokens of segment 0, to which no token attends; positions get targets of weight 0. Loss and gradients do not change.
  */
 export function padToShapeBucket({ batch, positions, targets, weights }: Microbatch): Microbatch {
   const length = bucketLength(batch.length);
   const count = bucketLength(positions.length);
   const rowOf = (position: number): number => Math.floor(position / batch.length);
   const supervised = {
-    // What is added looks at the first position, and counts nothing.
+    // Added entries refer to the first position and have weight 0.
     positions: padArray(
       positions.map((position) => position + rowOf(position) * (length - batch.length)),
       count,
@@ -49,7 +48,7 @@ function padArray<A extends Int32Array | Float32Array>(values: A, count: number)
   return made;
 }
 
-/** Rows of `length` numbers as rows of `longer` ones, zeros behind. */
+/** Pads rows of `length` numbers with zeros at their ends to `longer` numbers. */
 function padRows<A extends Int32Array | Float32Array>(values: A, rows: number, length: number, longer: number): A {
   const made = new (values.constructor as new (count: number) => A)(rows * longer);
   for (let row = 0; row < rows; row++) made.set(values.subarray(row * length, (row + 1) * length), row * longer);

@@ -4,14 +4,14 @@ import { splitBatch } from './split-batch.js';
 
 interface Row {
   readonly length: number;
-  /** The id of its first token; those after it count up. */
+  /** The id of the first token; the ids are consecutive. */
   readonly first: number;
   readonly targets: boolean;
 }
 
 const row = (length: number, first: number, targets = true): Row => ({ length, first, targets });
 
-/** Rows padded on the right to the longest, one conversation each. */
+/** Returns a batch of one conversation per row, padded on the right to the longest. */
 function batchOf(rows: readonly Row[]): Batch {
   const length = Math.max(...rows.map((each) => each.length));
   const flat = (inside: (each: Row, column: number) => number, padding: number): Int32Array =>
@@ -35,13 +35,13 @@ function batchOf(rows: readonly Row[]): Batch {
 }
 
 test('splits a batch into halves of similar token counts, each with all data of its rows', () => {
-  const weights = Float32Array.from({ length: 5 * 400 }, (_, place) => 1 + Math.floor(place / 400));
+  const weights = Float32Array.from({ length: 5 * 400 }, (_, index) => 1 + Math.floor(index / 400));
   const batch = {
     ...batchOf([row(400, 1000), row(100, 2000), row(300, 3000), row(200, 4000), row(350, 5000)]),
     weights,
   };
   const halves = splitBatch(batch);
-  // Longest first: rows 0, 4, 2, 3, 1; the first, the fourth and the fifth of them go to one half.
+  // Longest first: rows 0, 4, 2, 3, 1. The first, fourth and fifth of them make one half.
   expect(
     halves.map(({ rows, length, tokens, samples, supervisedTokens }) => ({
       rows,
@@ -76,7 +76,7 @@ test('splits a batch into halves of similar token counts, each with all data of 
   ]);
 });
 
-test('a batch of one row, of few tokens, or with its targets in one half stays whole', () => {
+test('does not split a batch of one row, of few tokens, or with all targets in one half', () => {
   const whole = [
     batchOf([row(2000, 0)]),
     batchOf([row(500, 0), row(500, 0)]),

@@ -2,40 +2,40 @@ import type { Batch } from '../contract/data.js';
 import { supervisedPositions } from './supervised-positions.js';
 
 /**
- * Tokens of a half from which on two beside each other pay soon for the function of twice as many operations that has
- * to be compiled for them.
+ * Minimum number of tokens of a half. With fewer, computing two halves in parallel does not pay for compiling a graph
+ * of twice as many operations.
  */
 const MIN_TOKENS = 512;
 
 /**
- * The rows of a batch dealt into two halves, so that both have about as many tokens; the batch itself where it has few
- * tokens, or one half would have few or no target. Both halves have the batch's length: what is recorded of them is the
- * same for batches of other lengths.
+ * Splits the rows of a batch into two halves with about the same number of tokens. Returns only the batch itself if a
+ * half would have too few tokens or no target. Both halves keep the length of the batch, so that batches of other
+ * lengths record the same graph.
  */
 export function splitBatch(batch: Batch): readonly Batch[] {
-  const { rows, tokens: all } = batch;
-  if (rows < 2 || all < 2 * MIN_TOKENS) return [batch];
+  const { rows, tokens: batchTokens } = batch;
+  if (rows < 2 || batchTokens < 2 * MIN_TOKENS) return [batch];
   const tokens = Array.from({ length: rows }, (_, row) => tokensOfRow(batch, row));
   const longestFirst = tokens.map((_, row) => row).toSorted((a, b) => (tokens[b] ?? 0) - (tokens[a] ?? 0));
-  // 0, 3, 4, 7, … and 1, 2, 5, 6, …: as many rows in each, and nearly as many tokens.
-  const dealt = [0, 1].map((half) =>
-    longestFirst.filter((_, place) => ((place + 1) >> 1) % 2 === half).toSorted((a, b) => a - b),
+  // 0, 3, 4, 7, … and 1, 2, 5, 6, …: the same number of rows, and nearly the same number of tokens.
+  const rowsOfHalves = [0, 1].map((half) =>
+    longestFirst.filter((_, order) => ((order + 1) >> 1) % 2 === half).toSorted((a, b) => a - b),
   );
-  const halves = dealt.map((chosen) => selectRows(batch, chosen));
+  const halves = rowsOfHalves.map((chosen) => selectRows(batch, chosen));
   return halves.every(({ supervisedTokens, tokens: own }) => supervisedTokens > 0 && own >= MIN_TOKENS)
     ? halves
     : [batch];
 }
 
-/** Tokens of a row that are not padding. */
+/** Counts the tokens of a row that are not padding. */
 function tokensOfRow({ length, segmentIds }: Batch, row: number): number {
   return segmentIds
     .subarray(row * length, (row + 1) * length)
     .reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0);
 }
 
-/** Conversations of a row: its segments that are not padding. */
-function samplesOfRows({ length, segmentIds }: Batch, row: number): number {
+/** Counts the conversations of a row: its segments that are not padding. */
+function samplesOfRow({ length, segmentIds }: Batch, row: number): number {
   return new Set(segmentIds.subarray(row * length, (row + 1) * length).filter((segment) => segment !== 0)).size;
 }
 
@@ -54,7 +54,7 @@ function selectRows(batch: Batch, chosen: readonly number[]): Batch {
     segmentIds: ints(batch.segmentIds),
     positionIds: ints(batch.positionIds),
     ...(batch.weights === undefined ? {} : { weights: pick(batch.weights, new Float32Array(chosen.length * length)) }),
-    samples: chosen.reduce((sum, row) => sum + samplesOfRows(batch, row), 0),
+    samples: chosen.reduce((sum, row) => sum + samplesOfRow(batch, row), 0),
     tokens: chosen.reduce((sum, row) => sum + tokensOfRow(batch, row), 0),
   };
   return { ...picked, supervisedTokens: supervisedPositions(picked).targets.length };

@@ -7,13 +7,13 @@ beforeAll(async () => {
   await setBackend('cpu');
 });
 
-it('reads metrics together with other scalars, later ones at the end, and averages repeated ones', async () => {
+it('reads recorded metrics with other scalars, later ones at the end, and averages repeated names', async () => {
   const before = memory().numTensors;
   const metrics = createStepMetrics();
   const loss = scalar(5);
   tidy(() => metrics.record('norm', scalar(3)));
   metrics.record('rate', 1);
-  expect([...(await metrics.readBeside([loss]))]).toEqual([5]);
+  expect([...(await metrics.readWith([loss]))]).toEqual([5]);
   tidy(() => metrics.record('norm', scalar(6)));
   metrics.record('rate', 2);
   expect(await metrics.read()).toEqual({ norm: 4.5, rate: 1.5 });

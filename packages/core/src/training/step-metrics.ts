@@ -1,13 +1,14 @@
 import { cast, keep, stack, tidy, type Scalar } from '@tensorflow/tfjs-core';
 
 /**
- * Numbers that strategies and callbacks record while a step is made. A name recorded several times becomes the mean.
+ * The numbers that strategies and callbacks record during a step. If a name is recorded several times, the mean is
+ * reported.
  */
 export interface StepMetrics {
   record(name: string, value: number | Scalar): void;
-  /** Reads these scalars and, in the same transfer, what was recorded until now. The scalars stay the caller's. */
-  readBeside(scalars: readonly Scalar[]): Promise<Float32Array>;
-  /** Reads what is still on the device, in one transfer, and disposes it. */
+  /** Reads these scalars and all recorded ones in one transfer. Returns the former. The caller still owns them. */
+  readWith(scalars: readonly Scalar[]): Promise<Float32Array>;
+  /** Reads and disposes the recorded scalars in one transfer. Returns the means by name. */
   read(): Promise<Record<string, number>>;
   dispose(): void;
 }
@@ -19,7 +20,7 @@ export function createStepMetrics(): StepMetrics {
     for (const [, tensor] of tensors) tensor.dispose();
     tensors.length = 0;
   };
-  const readBeside = async (scalars: readonly Scalar[]): Promise<Float32Array> => {
+  const readWith = async (scalars: readonly Scalar[]): Promise<Float32Array> => {
     const recorded = tensors.length;
     const values = await readScalars([...scalars, ...tensors.map(([, tensor]) => tensor)]);
     tensors.splice(0, recorded).forEach(([name, tensor], index) => {
@@ -29,20 +30,20 @@ export function createStepMetrics(): StepMetrics {
     return values.subarray(0, scalars.length);
   };
   return {
-    readBeside,
+    readWith,
     record(name, value) {
       if (typeof value === 'number') numbers.push([name, value]);
       else tensors.push([name, keep(value.clone())]);
     },
     async read() {
-      await readBeside([]);
+      await readWith([]);
       return means(numbers);
     },
     dispose,
   };
 }
 
-/** Reads scalars of the device in one transfer, without blocking the event loop; they stay the caller's. */
+/** Reads scalars from the device in one transfer, without blocking the event loop. The caller still owns them. */
 async function readScalars(scalars: readonly Scalar[]): Promise<Float32Array> {
   if (scalars.length === 0) return new Float32Array(0);
   const stacked = tidy(() => stack(scalars.map((tensor) => cast(tensor, 'float32'))));

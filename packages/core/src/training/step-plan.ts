@@ -1,11 +1,11 @@
 import type { TrainingConfig } from '../config/types.js';
 import { WhetstoneError } from '../contract/errors.js';
 
-/** How many steps a run has, and after which of them something is due. */
+/** The number of steps of a run, and the intervals for logging, evaluation and checkpoints. */
 export interface StepPlan {
   readonly totalSteps: number;
   readonly stepsPerEpoch: number;
-  /** Epochs begun at least. */
+  /** Epochs, including a partial last one. */
   readonly epochs: number;
   readonly loggingSteps: number;
   readonly evalSteps: number;
@@ -13,15 +13,15 @@ export interface StepPlan {
 }
 
 /**
- * Counts steps as transformers does: the last window of an epoch may be partial, `maxSteps` above 0 wins over epochs, a
- * fraction of an epoch is rounded up to whole steps, and intervals below 1 are ratios of all steps.
+ * Counts steps as transformers does: the last window of an epoch may be partial, `maxSteps` above 0 overrides the
+ * epochs, a fraction of an epoch is rounded up to complete steps, and intervals below 1 are ratios of all steps.
  *
- * @throws `DATA_EMPTY` where there is no batch to train on.
+ * @throws `DATA_EMPTY` if the data has no batch
  */
 export function planSteps(config: TrainingConfig, batchesPerEpoch: number): StepPlan {
   if (batchesPerEpoch < 1)
-    throw new WhetstoneError('DATA_EMPTY', 'The training data makes no batch.', {
-      hint: 'Every conversation was unreadable, too long, or without anything to learn from.',
+    throw new WhetstoneError('DATA_EMPTY', 'The training data does not yield a batch.', {
+      hint: 'Every conversation is unreadable, too long, or without target tokens.',
     });
   const stepsPerEpoch = Math.ceil(batchesPerEpoch / config.gradientAccumulationSteps);
   const totalSteps = config.maxSteps > 0 ? config.maxSteps : Math.ceil(config.numTrainEpochs * stepsPerEpoch);

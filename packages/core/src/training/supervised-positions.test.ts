@@ -10,20 +10,20 @@ describe('supervisedPositions', () => {
     segmentIds: Int32Array.from(segmentIds),
   });
 
-  it('shifts labels by one within their row', () => {
+  it('shifts labels by one within each row', () => {
     const found = supervisedPositions(batch([-100, -100, 7, 8, 5, -100, 6, -100], [1, 1, 1, 1, 1, 1, 1, 0], 2));
     expect([...found.positions]).toEqual([1, 2, 5]);
     expect([...found.targets]).toEqual([7, 8, 6]);
   });
 
-  it('never counts the first token of a segment, nor padding', () => {
+  it('does not count the first token of a segment or padding', () => {
     const found = supervisedPositions(batch([1, 2, 3, 4, 5, 6], [1, 1, 2, 2, 0, 0]));
     expect([...found.positions]).toEqual([0, 2]);
     expect([...found.targets]).toEqual([2, 4]);
   });
 });
 
-describe('planRun', () => {
+describe('planSteps', () => {
   const training = {
     numTrainEpochs: 3,
     maxSteps: -1,
@@ -58,12 +58,12 @@ describe('planRun', () => {
     });
   });
 
-  it('lets maxSteps win, and rounds fractions of epochs up', () => {
+  it('prefers maxSteps, and rounds fractions of epochs up', () => {
     expect(planSteps({ ...training, maxSteps: 25 }, 10)).toMatchObject({ totalSteps: 25, epochs: 9, saveSteps: 3 });
     expect(planSteps({ ...training, numTrainEpochs: 0.5 }, 10)).toMatchObject({ totalSteps: 2, epochs: 1 });
   });
 
-  it('refuses data without a batch', () => {
+  it('rejects data without a batch', () => {
     expect(() => planSteps(training, 0)).toThrow(expect.objectContaining({ code: 'DATA_EMPTY' }) as Error);
   });
 });

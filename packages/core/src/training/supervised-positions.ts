@@ -1,7 +1,7 @@
 import { IGNORED_LABEL, type Batch } from '../contract/data.js';
 import type { SupervisedPositions } from '../contract/model.js';
 
-/** A batch, or rows of one that are computed beside its others, and its supervised positions. */
+/** A batch, or a half of one, and its supervised positions. */
 export interface Microbatch extends SupervisedPositions {
   readonly batch: Batch;
 }
@@ -9,9 +9,8 @@ export interface Microbatch extends SupervisedPositions {
 export const microbatchOf = (batch: Batch): Microbatch => ({ batch, ...supervisedPositions(batch) });
 
 /**
- * The targets of a batch: position i predicts token i + 1 where both stand in the same row and the same segment and
- * token i + 1 is supervised. A label at the first token of a segment never counts: nothing of its segment stands before
- * it.
+ * Returns the targets of a batch. Position i predicts token i + 1 if both are in the same row and segment and token i +
+ * 1 is supervised. The label of a segment's first token does not count, because no token of the segment precedes it.
  */
 export function supervisedPositions(
   batch: Pick<Batch, 'rows' | 'length' | 'labels' | 'segmentIds' | 'weights'>,
@@ -36,7 +35,7 @@ export function supervisedPositions(
 }
 
 /**
- * What the summed loss of these targets is divided by: the sum of their weights, or their number where each counts 1.
+ * Returns the divisor of the summed loss of these targets: the sum of their weights, or their number without weights.
  */
 export function totalWeight({ targets, weights }: SupervisedPositions): number {
   return weights === undefined ? targets.length : weights.reduce((sum, weight) => sum + weight, 0);

@@ -1,23 +1,23 @@
 import { engine, tidy, util, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 
-/** One operation that was recorded for its gradient. */
+/** One operation on the gradient tape. */
 export type TapeNode = ReturnType<typeof engine>['state']['activeTape'][number];
 
-export interface Taped {
-  /** What was computed. */
+/** A computed value and its gradient tape. */
+export interface RecordedTape {
   readonly value: Scalar;
   readonly tape: readonly TapeNode[];
-  /** Frees what an operation saved, once its gradient is made or not asked for. */
+  /** Disposes the tensors that an operation saved, once its gradient is computed or not needed. */
   release(node: TapeNode): void;
-  /** Frees the value and what the operations saved. */
+  /** Disposes the value and all saved tensors. */
   dispose(): void;
 }
 
-/** Runs a function with tfjs-core's gradient tape on. Where it throws, nothing of the tape stays. */
-export function recordTape(compute: () => Scalar): Taped {
+/** Runs a function and records it on tfjs-core's gradient tape. If it throws, the tape is disposed. */
+export function recordTape(compute: () => Scalar): RecordedTape {
   const { state } = engine();
-  // Within another tape (a gradient of a gradient) the operations are that one's, too.
+  // Within another tape (a gradient of a gradient), the outer tape owns the operations.
   const isOutermost = state.gradientDepth === 0;
   if (isOutermost) state.activeTape = [];
   state.gradientDepth++;
@@ -48,16 +48,15 @@ export function recordTape(compute: () => Scalar): Taped {
   }
 }
 
-/** An operation between sources and value, with those of its inputs that depend on a source. */
+/** An operation between the sources and the value, and its inputs that depend on a source. */
 interface PathNode {
   readonly node: TapeNode;
   readonly inputs: readonly (readonly [name: string, tensor: Tensor])[];
 }
 
 /**
- * The operations that lead from any of the sources to the value, in the order in which they ran. tfjs-core's own search
- * takes as many looks at each operation as there are sources: a tenth of the time that recording a step with some
- * hundred adapters takes.
+ * Returns the operations on paths from any source to the value, in the order in which they ran. The search of tfjs-core
+ * visits each operation once per source, which takes a tenth of the recording time with some hundred adapters.
  */
 export function pathsBetween(
   tape: readonly TapeNode[],
@@ -87,40 +86,40 @@ export function pathsBetween(
   return paths;
 }
 
-/** Gradients by tensor id, each freed when nothing holds it any more: several tensors may have one and the same. */
+/** Gradients by tensor id, with reference counts: several tensors may share a gradient. */
 class Gradients {
   readonly byTensor = new Map<number, Tensor>();
-  private readonly holders = new Map<Tensor, number>();
+  private readonly references = new Map<Tensor, number>();
 
   set(id: number, gradient: Tensor): void {
-    this.drop(id);
+    this.remove(id);
     this.byTensor.set(id, gradient);
-    this.holders.set(gradient, (this.holders.get(gradient) ?? 0) + 1);
+    this.references.set(gradient, (this.references.get(gradient) ?? 0) + 1);
   }
 
-  drop(id: number): void {
+  remove(id: number): void {
     const gradient = this.byTensor.get(id);
     if (gradient === undefined) return;
     this.byTensor.delete(id);
-    const left = (this.holders.get(gradient) ?? 0) - 1;
-    this.holders.set(gradient, left);
-    this.freeUnheld(gradient);
+    const left = (this.references.get(gradient) ?? 0) - 1;
+    this.references.set(gradient, left);
+    this.disposeUnreferenced(gradient);
   }
 
-  freeUnheld(gradient: Tensor): void {
-    if ((this.holders.get(gradient) ?? 0) > 0) return;
-    this.holders.delete(gradient);
+  disposeUnreferenced(gradient: Tensor): void {
+    if ((this.references.get(gradient) ?? 0) > 0) return;
+    this.references.delete(gradient);
     gradient.dispose();
   }
 }
 
 /**
- * Gradients by tensor id, the last operation first; several of one tensor are added up in that order, as tfjs-core
- * does. Call inside `tf.tidy`. A gradient that an operation has passed on is freed: what is handed to a device in the
- * middle of it gives back only what is still needed.
+ * Returns gradients by tensor id. Runs from the last operation to the first; several gradients of one tensor are added
+ * in that order, as tfjs-core does. Call inside `tf.tidy`. Gradients are disposed as soon as they have been propagated,
+ * so that a segment submitted meanwhile returns only values that are still needed.
  *
- * @param gradient the gradient of the value; freed
- * @param done told of every operation whose gradient is made
+ * @param gradient the gradient of the value; disposed
+ * @param done called for every operation whose gradient is computed
  */
 export function backpropagate(
   paths: readonly PathNode[],
@@ -138,17 +137,17 @@ export function backpropagate(
       const more = made[position] as Tensor;
       const before = gradients.byTensor.get(tensor.id);
       gradients.set(tensor.id, before === undefined ? more : add(before, more));
-      gradients.freeUnheld(more);
+      gradients.disposeUnreferenced(more);
     });
-    for (const { id } of node.outputs) gradients.drop(id);
+    for (const { id } of node.outputs) gradients.remove(id);
     done(node);
   }
   return gradients.byTensor;
 }
 
-/** The gradients of an operation's inputs, from those of its outputs. */
+/** Returns the gradients of an operation's inputs, given those of its outputs. */
 function gradientsOfInputs(node: TapeNode, inputs: PathNode['inputs'], known: ReadonlyMap<number, Tensor>): Tensor[] {
-  // An output that nothing depends on has no gradient: tfjs-core's own function puts zeros there.
+  // An output on which nothing depends has no gradient; tfjs-core's function uses zeros for it.
   const given = node.outputs.map(({ id }) => known.get(id) ?? null) as Tensor[];
   const made = node.gradient?.(given);
   if (made === undefined) throw new WhetstoneError('INTERNAL', `The operation ${node.kernelName} has no gradient.`);
@@ -163,7 +162,7 @@ function gradientsOfInputs(node: TapeNode, inputs: PathNode['inputs'], known: Re
     if (gradient.dtype === 'float32' && util.arraysEqual(gradient.shape, tensor.shape)) return gradient;
     throw new WhetstoneError(
       'INTERNAL',
-      `The gradient of ${node.kernelName} with respect to its input ${name} is not of its shape.`,
+      `The gradient of ${node.kernelName} with respect to its input ${name} has the wrong type or shape.`,
       { expected: `float32 [${tensor.shape.join(', ')}]`, found: `${gradient.dtype} [${gradient.shape.join(', ')}]` },
     );
   });

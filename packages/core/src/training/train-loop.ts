@@ -17,10 +17,11 @@ import { barrier, broadcastParameters } from '../distributed/step-sync.js';
 import { accumulationWindows } from './gradient-accumulation.js';
 
 /**
- * A whole run: attach, resume, evaluate, epochs of steps, checkpoints, the best weights, the result. Callbacks are told
- * and asked; what they ask for is granted between steps.
+ * Executes a run: attaches the strategies, resumes, evaluates, trains the epochs, saves checkpoints, restores the best
+ * weights, and exports the result. Requests of callbacks are executed between steps.
  *
- * @throws `INTERRUPTED` after a checkpoint where the signal was aborted, and what steps, hooks, data and files throw.
+ * @throws `INTERRUPTED` after saving a checkpoint, if the signal was aborted
+ * @throws errors of steps, hooks, data and files
  */
 export const runTraining: RunTraining = async function* (run) {
   const {
@@ -29,10 +30,10 @@ export const runTraining: RunTraining = async function* (run) {
     outputFolder,
     workers = singleWorker,
   } = run;
-  const firstPlan = planSteps(training, run.trainData.batchesPerEpoch);
+  const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
     seed: training.seed,
-    totalSteps: firstPlan.totalSteps,
+    totalSteps: initialPlan.totalSteps,
     modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
     ...(run.openData === undefined ? {} : { openData: run.openData }),
     ...(workers.count === 1 ? {} : { worker: { rank: workers.rank, count: workers.count } }),
@@ -45,7 +46,7 @@ export const runTraining: RunTraining = async function* (run) {
     const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate });
     const counts = countParameters(run, owner);
     const parts: CheckpointParts = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
-    const stepParts: StepServices = {
+    const stepServices: StepServices = {
       model: run.loaded.model,
       owner,
       companions: attached.all.slice(1).map(({ instance }) => instance),
@@ -67,9 +68,9 @@ export const runTraining: RunTraining = async function* (run) {
     while (progress.state.step < plan.totalSteps && hooks.requests.stopReason === null) {
       const { epoch } = progress.state;
       const stepsBefore = progress.state.step;
-      const startedInside = progress.state.batchesConsumed > 0;
-      if (!startedInside) await hooks.onEpochStart(epoch);
-      let isWhole = true;
+      const startsMidEpoch = progress.state.batchesConsumed > 0;
+      if (!startsMidEpoch) await hooks.onEpochStart(epoch);
+      let isComplete = true;
       let started = run.clock.now();
       for await (const window of accumulationWindows(
         data,
@@ -80,7 +81,7 @@ export const runTraining: RunTraining = async function* (run) {
         const { step } = progress.state;
         hooks.step = step + 1;
         await hooks.onStepStart(step + 1);
-        const outcome = await trainStep(stepParts, window, step, learningRate * schedule(step));
+        const outcome = await trainStep(stepServices, window, step, learningRate * schedule(step));
         const seconds = run.clock.now() - started;
         const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
         const report: StepReport = {
@@ -95,16 +96,16 @@ export const runTraining: RunTraining = async function* (run) {
         await hooks.onStep(report);
         await atStepBoundary(run, plan, progress, workers);
         yield report;
-        // Timers and signals are served between steps.
+        // Lets timers and signals run between steps.
         await setImmediate();
         await interruptIfRequested(run, progress, workers);
-        isWhole = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
-        if (!isWhole) break;
+        isComplete = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
+        if (!isComplete) break;
         started = run.clock.now();
       }
-      if (progress.state.step === stepsBefore && !startedInside)
-        throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data gave no batch.`);
-      if (isWhole || progress.state.batchesConsumed >= data.batchesPerEpoch)
+      if (progress.state.step === stepsBefore && !startsMidEpoch)
+        throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data did not yield a batch.`);
+      if (isComplete || progress.state.batchesConsumed >= data.batchesPerEpoch)
         progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
       await hooks.onEpochEnd(epoch);
       if (training.evalStrategy === 'epoch') await progress.evaluate();
@@ -122,7 +123,7 @@ export const runTraining: RunTraining = async function* (run) {
     await run.stage?.exportState?.(owner);
     const report = progress.report(hooks.requests.stopReason);
     await hooks.onRunEnd(report);
-    // Nobody ends well before everything is written.
+    // No worker may report success before all files are written.
     await barrier(workers, 'the end');
     return report;
   } finally {
@@ -130,20 +131,20 @@ export const runTraining: RunTraining = async function* (run) {
   }
 };
 
-/** Goes on from a checkpoint, where the configuration says so and there is one. */
+/** Resumes from a checkpoint, if configured and if there is one. */
 async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress, workers: Workers): Promise<void> {
   const {
     outputFolder,
     config: {
       output,
-      training: { resumeFromCheckpoint: wanted },
+      training: { resumeFromCheckpoint: requested },
     },
   } = run;
   if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
-  if (wanted === null || wanted === false) return;
-  await barrier(workers, 'the checkpoint to go on from');
+  if (requested === null || requested === false) return;
+  await barrier(workers, 'the checkpoint to resume from');
   const warn = (message: string): void => run.warn(message);
-  const folder = await run.checkpoints.find(wanted, workers.rank === 0 ? outputFolder : output.folder, warn);
+  const folder = await run.checkpoints.find(requested, workers.rank === 0 ? outputFolder : output.folder, warn);
   await verifySameCheckpoint(workers, folder);
   if (folder === null) {
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
@@ -153,23 +154,25 @@ async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgre
   run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
 }
 
-/** Every worker reads the checkpoint itself. */
+/** Checks that all workers found the same checkpoint. Every worker reads it from the output folder. */
 async function verifySameCheckpoint(workers: Workers, folder: string | null): Promise<void> {
   const found = await workers.gather('the checkpoint that was found', folder === null ? null : basename(folder));
   const other = found.findIndex((name) => name !== found[0]);
   if (other < 0) return;
   throw new WhetstoneError(
     'CHECKPOINT_INVALID',
-    `Worker ${other} does not find the checkpoint that worker 0 goes on from.`,
+    `Worker ${other} did not find the checkpoint from which worker 0 resumes.`,
     {
       expected: found[0] ?? 'none',
       found: found[other] ?? 'none',
-      hint: 'The output folder has to be one that all workers see, as a network drive.',
+      hint: 'All workers need access to the output folder, for example on a network drive.',
     },
   );
 }
 
-/** What is due or was asked for after a step: evaluation first, so that a checkpoint holds what came of it. */
+/**
+ * Evaluates and saves after a step, if due or requested. Evaluates first, so that the checkpoint contains the result.
+ */
 async function atStepBoundary(run: TrainRun, plan: StepPlan, progress: RunProgress, workers: Workers): Promise<void> {
   const {
     config: { training },
@@ -177,26 +180,26 @@ async function atStepBoundary(run: TrainRun, plan: StepPlan, progress: RunProgre
   } = run;
   const { step } = progress.state;
   if (workers.count > 1) {
-    const asked = await workers.gather(`what is due after step ${step}`, {
+    const allRequests = await workers.gather(`the requests after step ${step}`, {
       evaluate: requests.takeEvaluate(),
       save: requests.takeSave(),
       markBest: requests.takeMarkBest(),
     });
     requests.mergeRequests({
-      evaluate: asked.some(({ evaluate }) => evaluate),
-      save: asked.some(({ save }) => save),
-      markBest: asked.some(({ markBest }) => markBest),
+      evaluate: allRequests.some(({ evaluate }) => evaluate),
+      save: allRequests.some(({ save }) => save),
+      markBest: allRequests.some(({ markBest }) => markBest),
     });
   }
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
-  await progress.keepMarked();
+  await progress.storeMarked();
   // The last step's checkpoint is written once, after the last evaluation.
   const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < plan.totalSteps;
   if (requests.takeSave() || saveDue) await progress.save();
 }
 
-/** The time of the all-reduce as a share of the step: what of it nothing else was done in. */
+/** Adds `allReduceShare`, the share of the step's time in which the worker only waited for the all-reduce. */
 function withAllReduceShare(
   metrics: Readonly<Record<string, number>>,
   seconds: number,
@@ -208,21 +211,21 @@ function withAllReduceShare(
 }
 
 /**
- * Ends an aborted run, after a checkpoint of what it has learned. All workers stop where one is to stop, for whatever
- * reason.
+ * Ends an aborted run after saving a checkpoint. With several workers, all stop if any of them was aborted or asked to
+ * stop.
  */
 async function interruptIfRequested(run: TrainRun, progress: RunProgress, workers: Workers): Promise<void> {
   const { step } = progress.state;
   if (workers.count > 1) {
     const { stopReason } = run.hooks.requests;
-    const asked = await workers.gather(`whether to go on after step ${step}`, {
+    const allRequests = await workers.gather(`whether to continue after step ${step}`, {
       interrupted: run.signal.aborted,
       stopReason,
     });
     run.hooks.requests.mergeRequests({
-      stopReason: asked.find((each) => each.stopReason !== null)?.stopReason ?? null,
+      stopReason: allRequests.find((each) => each.stopReason !== null)?.stopReason ?? null,
     });
-    if (!asked.some(({ interrupted }) => interrupted)) return;
+    if (!allRequests.some(({ interrupted }) => interrupted)) return;
   } else if (!run.signal.aborted) return;
   const checkpoint = step === 0 ? null : await progress.save();
   await barrier(workers, 'the last checkpoint');
@@ -234,7 +237,7 @@ async function interruptIfRequested(run: TrainRun, progress: RunProgress, worker
       hint:
         checkpoint === null
           ? 'Nothing was saved.'
-          : `Everything up to here is in ${checkpoint}; resume with training.resumeFromCheckpoint = true.`,
+          : `The state of the run is in ${checkpoint}. Resume with training.resumeFromCheckpoint = true.`,
       cause: run.signal.reason,
     },
   );

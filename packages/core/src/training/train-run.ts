@@ -21,24 +21,24 @@ import type { Named } from './named.js';
 import type { ReplyMetrics } from './reply-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
 
-/** What makes a run one of several stages. */
+/** The data of a run that is one of several stages. */
 export interface RunStage extends StageInfo {
-  /** The folder of the model that the stage starts from, for adapters to name. */
+  /** The folder of the model from which the stage starts. Adapters store it as their base model. */
   readonly modelFolder: string | null;
-  /** Where the result goes: the last stage's is that of the whole run. */
+  /** The folder of the result. For the last stage, that of the complete run. */
   readonly resultFolder: string | null;
-  /** Puts into the owner what the stage before has learned; called before the companions are attached. */
+  /** Imports the state of the previous stage into the owner. Called before the companions are attached. */
   importState?(owner: Attachment): void;
-  /** Called at the end, with the final weights in place and everything still attached. */
+  /** Exports the state of the owner. Called at the end, with the final weights, before the strategies are disposed. */
   exportState?(owner: Attachment): Promise<void>;
 }
 
 /**
- * Everything one training run consists of, composed and ready: the seam between composition (`trainer.ts`) and engine.
+ * All components of a training run: the interface between composition (`trainer/compose.ts`) and engine.
  *
- * The engine attaches the strategies, calls every hook but `onRunError`, evaluates, saves and resumes, and disposes
- * what it made (attachments). The trainer owns and disposes what it handed over: model, hooks, optimizer. It calls
- * `onRunError` and emits the events, which are derived from the hooks: the engine emits none.
+ * The engine attaches the strategies, calls every hook except `onRunError`, evaluates, saves, resumes, and disposes the
+ * attachments. The trainer owns and disposes the model, the hooks and the optimizer. It calls `onRunError` and emits
+ * the events, which are derived from the hooks.
  */
 export interface TrainRun {
   readonly config: ResolvedConfig;
@@ -46,46 +46,51 @@ export interface TrainRun {
   readonly loaded: LoadedModel;
   readonly trainData: BatchSource;
   readonly evalData: BatchSource | null;
-  /** What the model's own answers are measured with at every evaluation; null where nothing is. */
+  /** The metrics of the model's replies at every evaluation; null without any. */
   readonly replies?: ReplyMetrics | null;
   readonly owner: Named<Strategy>;
   readonly companions: readonly Named<Strategy>[];
   readonly hooks: HookRunner;
   readonly optimizer: Named<Optimizer>;
   /**
-   * Gives the schedule once the number of steps is known. The rate of a step is `config.optimizer.learningRate ×
-   * schedule(updates done)`.
+   * Returns the schedule for a number of steps. The rate of a step is `config.optimizer.learningRate × schedule(updates
+   * done)`.
    */
   readonly schedule: Named<(inputs: ScheduleInputs) => Schedule>;
   readonly backend: TensorBackendInfo;
   readonly checkpoints: CheckpointStore;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Aborted: the loop finishes the step at work, saves a checkpoint and throws `INTERRUPTED`. */
+  /** If aborted, the loop finishes the current step, saves a checkpoint and throws `INTERRUPTED`. */
   readonly signal: AbortSignal;
-  /** Exists and belongs to this run from `claimOutput` on. Null where the run writes nothing. */
+  /** The output folder, which belongs to this run from `claimOutput` on. Null if the run writes nothing. */
   readonly outputFolder: string | null;
-  /** Those that train together; one by default. */
+  /** The workers that train together. By default, a single one. */
   readonly workers?: Workers;
-  /** Opens further data for strategies, read as the run reads its own. */
+  /** Opens additional data for strategies, with the settings of the training data. */
   readonly openData?: NonNullable<StrategyRun['openData']>;
-  /** Logs, and emits the event `warning`. */
+  /** Logs a message and emits the event `warning`. */
   warn(message: string): void;
-  /** Throws `CONFIG_UNUSED_KEY`. Called once by the engine: after everything is attached and before `onRunStart`. */
+  /**
+   * Checks that all configuration keys were read. The engine calls it once, after the strategies are attached and
+   * before `onRunStart`.
+   *
+   * @throws `CONFIG_UNUSED_KEY`
+   */
   checkUnusedKeys(): void;
   /**
-   * Makes the output folder this run's own. Called once by the engine, when nothing of the configuration can be found
-   * wrong any more: before, an older run is still there.
+   * Claims the output folder for this run. The engine calls it once, after all checks of the configuration: until then,
+   * an older run in the folder is not overwritten.
    */
   claimOutput?(): Promise<void>;
 }
 
 /**
- * The engine's only entry: yields a report a step, returns the report of the run. Closing the generator early disposes
- * what the engine made.
+ * The entry point of the engine. Yields a report per step and returns the report of the run. Closing the generator
+ * early disposes the attachments.
  */
 export type RunTraining = (run: TrainRun) => AsyncGenerator<StepReport, RunReport, void>;
 
-/** The stage's name as reports carry it. */
+/** Returns the stage's name as a field for reports. */
 export const stageOf = ({ stage }: TrainRun): { readonly stage?: string } =>
   stage === undefined ? {} : { stage: stage.name };

@@ -30,42 +30,45 @@ import {
   type ReducedStep,
 } from '../distributed/step-sync.js';
 
-/** What a step works on; the same for all steps of a run. */
+/** The components that a step uses; the same for all steps of a run. */
 export interface StepServices {
   readonly model: LanguageModel;
-  /** The strategy that says what is trained; what that is may change from step to step. */
+  /** The strategy that chooses the trained parameters. They may change from step to step. */
   readonly owner: Attachment;
   readonly companions: readonly Attachment[];
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
   readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
-  /** Those that make the step together, each a part of it; one by default. */
+  /** The workers that compute the step together, each a shard of it. By default, a single one. */
   readonly workers?: Workers;
 }
 
-/** What one step reports; the loop adds what only it knows. */
+/** The report of one step, without the fields that the loop adds. */
 export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
 
 /**
- * One optimizer step over its microbatches, top to bottom.
+ * Executes one optimizer step over its microbatches.
  *
  * The loss is the mean over all target tokens of the step, so that 1×8, 2×4 and 4×2 microbatches, padded or packed,
- * give the same gradients. Nothing is read from the device while the gradients are made: graphs of the same structure
- * replay. The one wait is for the loss and for whether all is finite, before the update; it does not block the event
- * loop.
+ * give the same gradients. Nothing is read from the device while gradients are computed, so that graphs of the same
+ * structure are reused. The step waits once, before the update, for the loss and the check that all values are finite.
+ * This wait does not block the event loop.
  *
- * @param step optimizer steps done before this one.
- * @throws `DATA_NOTHING_TO_LEARN`, `HOOK_FAILED`, and `NON_FINITE` unless a callback skips such steps. All leave the
- *   parameters unchanged.
+ * Errors leave the parameters unchanged.
+ *
+ * @param step number of optimizer steps before this one
+ * @throws `DATA_NOTHING_TO_LEARN` if no token of the step is a target
+ * @throws `HOOK_FAILED`
+ * @throws `NON_FINITE` if the loss or a gradient is not finite, unless a callback skips these steps
  */
 export async function trainStep(
-  parts: StepServices,
+  services: StepServices,
   batches: readonly Batch[],
   step: number,
   learningRate: number,
 ): Promise<StepOutcome> {
-  const { model, owner, hooks, backend, workers = singleWorker } = parts;
-  const attachments = [owner, ...parts.companions];
+  const { model, owner, hooks, backend, workers = singleWorker } = services;
+  const attachments = [owner, ...services.companions];
   const metrics = createStepMetrics();
   const context: StepContext = { step, record: metrics.record };
   let gradients = new Map<string, Tensor>();
@@ -77,106 +80,104 @@ export async function trainStep(
     const trained = new Set<Tensor>(trainable.values());
     const updated = owner.masters ?? trainable;
 
-    // 1. The target tokens of all microbatches together, by their weights, are the divisor of every one. Several
-    // workers deal the step out among them.
-    const whole = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
-    const supervisedTokens = total(whole, ({ targets }) => targets.length);
-    if (supervisedTokens === 0) throw nothingToLearn(whole);
-    const divisor = total(whole, totalWeight);
-    const learnable = whole.filter(({ targets }) => targets.length > 0);
-    const part = await shardStep(
+    // 1. The total weight of the step's targets is the divisor of all microbatches. Workers share the microbatches.
+    const prepared = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
+    const supervisedTokens = total(prepared, ({ targets }) => targets.length);
+    if (supervisedTokens === 0) throw nothingToLearn(prepared);
+    const divisor = total(prepared, totalWeight);
+    const learnable = prepared.filter(({ targets }) => targets.length > 0);
+    const shard = await shardStep(
       workers,
       step,
       learnable.map(({ batch }) => batch),
     );
-    const microbatches = workers.count === 1 ? learnable : part.batches.map(microbatchOf);
+    const microbatches = workers.count === 1 ? learnable : shard.batches.map(microbatchOf);
 
-    if (parts.optimizer.prepare?.(updated) === true) backend.barrier();
+    if (services.optimizer.prepare?.(updated) === true) backend.barrier();
 
-    // 2. Gradients of each microbatch, added up by name; those of all workers while the last microbatch's backward pass
-    // goes on.
+    // 2. The gradients of all microbatches, summed by name. The all-reduce overlaps the last backward pass.
     const { replicas } = backend;
     const sideBySide = backend.sideBySide?.bind(backend);
-    // A hook that looks at logits sees a microbatch as a whole.
+    // A hook that reads logits needs the complete microbatch, so that it is not split.
     const devices = {
       barrier: () => backend.barrier(),
       ...(replicas === undefined ? {} : { replicas }),
       ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }),
     };
-    gradients = deviceParallelGradients(microbatches, microbatchOf, devices, (beside) =>
+    gradients = deviceParallelGradients(microbatches, microbatchOf, devices, (split) =>
       gradientsOf(trainable, () => {
-        const { lossSum, added } = microbatchLoss(parts, beside, trained, context);
+        const { lossSum, added } = microbatchLoss(services, split, trained, context);
         const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
         losses.push(loss);
-        // An added term is a mean over its microbatch, and weighs what the microbatch weighs.
+        // An added term is a mean over its microbatch, so that it has the microbatch's weight.
         return added === undefined
           ? loss.clone()
-          : (add(loss, mul(added, scalar(total(beside, totalWeight) / divisor))) as Scalar);
+          : (add(loss, mul(added, scalar(total(split, totalWeight) / divisor))) as Scalar);
       }),
     );
-    await allReduceGradients(workers, gradients, trainable, part, context);
+    await allReduceGradients(workers, gradients, trainable, shard, context);
     backend.barrier();
 
-    // 3. Penalties of strategies, once a step.
-    const penalising = attachments.filter(({ penalty }) => penalty !== undefined);
-    if (penalising.length > 0) {
+    // 3. The penalties of strategies, once per step.
+    const penalizing = attachments.filter(({ penalty }) => penalty !== undefined);
+    if (penalizing.length > 0) {
       accumulate(
         gradients,
         gradientsOf(
           trainable,
-          () => addN(penalising.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar,
+          () => addN(penalizing.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar,
         ),
       );
       backend.barrier();
     }
 
     if (gradients.size === 0)
-      throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss depends on none of the trained parameters.');
+      throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss does not depend on any trained parameter.');
 
-    // 4. Callbacks may replace gradients; clipping is `post` and comes last.
+    // 4. Callbacks may replace gradients. Clipping is `post` and runs last.
     transformGradients(hooks, gradients, trainable, context);
-    const askedToSkip = hooks.requests.takeSkipUpdate();
+    const requestedSkip = hooks.requests.takeSkipUpdate();
 
-    // 5. No update unless everything is finite: the step fails, or is skipped if a callback asked for that.
+    // 5. If a value is not finite, the step fails, or is skipped if a callback requested that.
     const probe = tidy(() => finiteProbe(gradients.values()));
-    // What was recorded until now comes along: who reads it after the update waits for the update.
-    const reading = metrics.readBeside([probe, ...losses]);
+    // The metrics recorded so far are read with it, because a later read would wait for the update.
+    const reading = metrics.readWith([probe, ...losses]);
     losses.push(probe);
     const [probed = NaN, ...lossParts] = await reading;
-    const agreed = await reduceStepResult(workers, step, {
+    const reduced = await reduceStepResult(workers, step, {
       loss: total(lossParts, (lossPart) => lossPart),
       probe: probed,
-      skipReason: askedToSkip,
+      skipReason: requestedSkip,
       skipsNonFinite: hooks.skipsNonFinite,
     });
-    const { loss } = agreed;
-    const nonFinite = nonFiniteOf(agreed);
-    const skipReason = agreed.skipReason ?? (nonFinite === null ? null : skipNonFinite(agreed, nonFinite, step));
+    const { loss } = reduced;
+    const nonFinite = nonFiniteOf(reduced);
+    const skipReason = reduced.skipReason ?? (nonFinite === null ? null : skipNonFinite(reduced, nonFinite, step));
 
     // 6. The update.
     if (skipReason === null) {
       backend.barrier();
-      parts.optimizer.apply(updated, gradients, {
+      services.optimizer.apply(updated, gradients, {
         update: step + 1,
         learningRate,
         learningRateScale: (name) => owner.learningRateScale?.(name) ?? 1,
         decays: weightDecayApplies,
       });
       owner.afterUpdate?.();
-      // Before the barrier, so that the update may free each gradient as soon as it is used.
+      // Before the barrier, so that each gradient can be freed as soon as it is used.
       disposeAll(gradients.values());
       gradients.clear();
       backend.barrier();
     }
 
-    // 7. Plain numbers go out; everything else is disposed.
+    // 7. The report contains plain numbers; all tensors are disposed.
     return {
       step: step + 1,
       loss,
       learningRate,
       microbatches: batches.length,
-      samples: total(whole, ({ batch }) => batch.samples),
-      tokens: total(whole, ({ batch }) => batch.tokens),
+      samples: total(prepared, ({ batch }) => batch.samples),
+      tokens: total(prepared, ({ batch }) => batch.tokens),
       supervisedTokens,
       updated: skipReason === null,
       ...(skipReason === null ? {} : { skipReason }),
@@ -195,25 +196,25 @@ export async function trainStep(
 const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
 
 /**
- * Summed cross-entropy of a microbatch, or of the parts of one, and what callbacks add to its mean. The whole logits
- * are made only where a hook wants them: of a whole microbatch.
+ * Returns the summed cross-entropy of a microbatch, or of its two halves, and the mean terms that callbacks add.
+ * Complete logits are computed only if a hook needs them, for a microbatch that is not split.
  */
 function microbatchLoss(
   { model, hooks }: StepServices,
-  beside: readonly Microbatch[],
+  split: readonly Microbatch[],
   trained: ReadonlySet<Tensor>,
   step: StepContext,
 ): { lossSum: Scalar; added: Scalar | undefined } {
-  const [microbatch] = beside;
+  const [microbatch] = split;
   if (microbatch === undefined || !wantsLogits(hooks))
-    return { lossSum: summedCrossEntropy(model, beside, { trained }), added: undefined };
+    return { lossSum: summedCrossEntropy(model, split, { trained }), added: undefined };
   const { batch, positions, targets, weights } = microbatch;
   const context: MicrobatchContext = { ...step, ...microbatch };
   const logits = hooks.transformLogits(model.logits(batch, positions), context);
   return { lossSum: weightedSum(crossEntropy(logits, targets), weights), added: hooks.addLoss(logits, context) };
 }
 
-/** Runs the hooks and leaves their result in `gradients`, disposing what was replaced. */
+/** Runs the hooks, stores their results in `gradients`, and disposes replaced gradients. */
 function transformGradients(
   hooks: HookRunner,
   gradients: Map<string, Tensor>,
@@ -223,7 +224,7 @@ function transformGradients(
   if (!hooks.has('transformGradients')) return;
   const before = [...gradients.values()];
   let names: readonly string[] = [];
-  // A tidy finds tensors in lists, but not in maps.
+  // tidy finds tensors in arrays, but not in maps.
   const after = tidy(() => {
     const replaced = hooks.transformGradients(gradients, { ...context, parameters });
     names = [...replaced.keys()];
@@ -234,7 +235,7 @@ function transformGradients(
   disposeAll(before.filter((gradient) => !after.includes(gradient)));
 }
 
-/** A microbatch alone may be without targets; a whole step may not. */
+/** Returns the error of a step without targets. A single microbatch may be without targets. */
 function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
   const origins = microbatches.flatMap(({ batch }) => batch.origins ?? []);
   const [tokens, samples] = [
@@ -243,7 +244,7 @@ function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
   ];
   return new WhetstoneError(
     'DATA_NOTHING_TO_LEARN',
-    `None of the ${tokens} tokens of a step of ${samples} conversations is learned from.`,
+    `None of the ${tokens} tokens of a step of ${samples} conversations is a target.`,
     {
       problems: origins.map((origin) => ({
         message: `Conversation ${origin.index + 1} has no supervised token.`,
@@ -254,22 +255,22 @@ function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
       })),
       expected: 'at least one assistant token within the maximum length',
       hint:
-        'Raise data.maxLength, let data.truncationMode keep the end, or check that the conversations hold turns ' +
-        'of the assistant.',
+        'Raise data.maxLength, set data.truncationMode to keep the end, or check that the conversations contain ' +
+        'turns of the assistant.',
     },
   );
 }
 
-/** What of a step is not finite: the loss, or else a gradient; null if both are. */
+/** Returns whether the loss or, if it is finite, a gradient is not finite; null if all values are finite. */
 function nonFiniteOf({ loss, probe }: ReducedStep): 'loss' | 'gradient' | null {
   if (!Number.isFinite(loss)) return 'loss';
   return Number.isFinite(probe) ? null : 'gradient';
 }
 
 /**
- * The reason to skip a step that is not finite.
+ * Returns the reason to skip a step that is not finite.
  *
- * @throws `NON_FINITE` if no callback asked to skip such steps
+ * @throws `NON_FINITE` if no callback requested to skip these steps
  */
 function skipNonFinite({ loss, skipsNonFinite }: ReducedStep, culprit: 'loss' | 'gradient', step: number): string {
   if (skipsNonFinite) return culprit === 'loss' ? `the loss is ${loss}` : 'a gradient is not a finite number';
@@ -280,7 +281,7 @@ function skipNonFinite({ loss, skipsNonFinite }: ReducedStep, culprit: 'loss' | 
       details: { step: step + 1, loss },
       found: `loss ${loss}`,
       hint:
-        'Lower the learning rate or clip gradients. To skip such steps, add the callback nan-guard with the option ' +
+        'Lower the learning rate or clip gradients. To skip these steps, add the callback nan-guard with the option ' +
         '"action": "skip".',
     },
   );

@@ -2,8 +2,8 @@ import type { Pair } from './chrf.js';
 import { countsOf, ngramsOf } from './tokens.js';
 
 /**
- * How sacrebleu splits texts: `13a` for languages with spaces, `zh` for Chinese, `char` into characters, `none` at
- * white space.
+ * A tokenizer of sacrebleu: `13a` for languages with spaces, `zh` for Chinese, `char` for characters, `none` for
+ * splitting at white space.
  */
 export type BleuTokenize = '13a' | 'zh' | 'char' | 'none';
 
@@ -11,7 +11,7 @@ const ORDER = 4;
 
 const wordsOf = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '');
 
-/** mteval's rules for punctuation: marks stand alone, but for points and commas within numbers. */
+/** Separates punctuation by mteval's rules: marks are tokens, except periods and commas within numbers. */
 function separate(text: string): string[] {
   return wordsOf(
     ` ${text} `
@@ -55,10 +55,10 @@ const tokenizers: Readonly<Record<BleuTokenize, (text: string) => string[]>> = {
 };
 
 /**
- * BLEU (Papineni et al. 2002) of a corpus, 0 to 100, as sacrebleu gives it: n-grams up to 4, zero counts smoothed by
- * halving (`exp`), case kept.
+ * Returns BLEU (Papineni et al. 2002) of a corpus, 0 to 100, equal to that of sacrebleu: n-grams up to 4, exponential
+ * smoothing of zero counts (`exp`), case-sensitive.
  *
- * @param effectiveOrder leave out orders that the texts are too short for: for single sentences
+ * @param effectiveOrder whether to skip orders for which the texts are too short, for single sentences
  */
 export function bleu(
   pairs: readonly Pair[],
@@ -72,12 +72,12 @@ export function bleu(
   const totals = Array.from({ length: ORDER }, () => 0);
   let [predicted, expected] = [0, 0];
   for (const { prediction, reference } of pairs) {
-    const [found, wanted] = [split(prediction.trimEnd()), split(reference.trimEnd())];
-    predicted += found.length;
-    expected += wanted.length;
+    const [predictedTokens, expectedTokens] = [split(prediction.trimEnd()), split(reference.trimEnd())];
+    predicted += predictedTokens.length;
+    expected += expectedTokens.length;
     for (let order = 1; order <= ORDER; order++) {
-      const available = countsOf(ngramsOf(wanted, order));
-      const own = ngramsOf(found, order);
+      const available = countsOf(ngramsOf(expectedTokens, order));
+      const own = ngramsOf(predictedTokens, order);
       totals[order - 1] = (totals[order - 1] ?? 0) + own.length;
       for (const [ngram, count] of countsOf(own))
         matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);

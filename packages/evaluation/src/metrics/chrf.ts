@@ -12,7 +12,7 @@ const charactersOf = (text: string): string[] => [...text].filter((character) =>
 
 const punctuation = /[!-/:-@[-`{-~]/;
 
-/** Words with a mark at their end or start split off, as sacrebleu splits them for chrF++. */
+/** Returns words with leading or trailing punctuation separated, as sacrebleu does for chrF++. */
 const wordsOf = (text: string): string[] =>
   text
     .split(/\s+/)
@@ -25,9 +25,9 @@ const wordsOf = (text: string): string[] =>
     });
 
 /**
- * chrF (Popović 2015), from 0 to 100: F₂ of character n-grams up to 6, white space left out, counted over the whole
- * corpus; of any language. With `wordOrder` 2 it is chrF++ (2017): runs of words count as well. As sacrebleu gives it:
- * orders that either side has none of are left out of the mean.
+ * Returns chrF (Popović 2015) of a corpus, 0 to 100: F₂ of character n-grams up to 6, without white space, for any
+ * language. With `wordOrder` 2, it is chrF++ (2017), which also counts word n-grams. Equal to sacrebleu: the mean skips
+ * orders for which predictions or references have no n-grams.
  */
 export function chrf(pairs: readonly Pair[], { wordOrder = 0 }: { readonly wordOrder?: number } = {}): number {
   let precision = 0;
@@ -38,13 +38,13 @@ export function chrf(pairs: readonly Pair[], { wordOrder = 0 }: { readonly wordO
     let expected = 0;
     let matches = 0;
     for (const { prediction, reference } of pairs) {
-      const wanted = ngramsOf(split(reference), order);
-      const found = ngramsOf(split(prediction), order);
-      expected += wanted.length;
-      // A reference too short for this order says nothing about the prediction.
-      if (wanted.length > 0) predicted += found.length;
-      const available = countsOf(wanted);
-      for (const [ngram, count] of countsOf(found)) matches += Math.min(count, available.get(ngram) ?? 0);
+      const expectedNgrams = ngramsOf(split(reference), order);
+      const predictedNgrams = ngramsOf(split(prediction), order);
+      expected += expectedNgrams.length;
+      // If the reference is too short for this order, the prediction is not counted.
+      if (expectedNgrams.length > 0) predicted += predictedNgrams.length;
+      const available = countsOf(expectedNgrams);
+      for (const [ngram, count] of countsOf(predictedNgrams)) matches += Math.min(count, available.get(ngram) ?? 0);
     }
     if (predicted === 0 || expected === 0) return;
     precision += matches / predicted;

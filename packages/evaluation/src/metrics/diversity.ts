@@ -1,8 +1,8 @@
 import { ngramsOf, wordsOf } from './tokens.js';
 
 /**
- * distinct-n (Li et al. 2016): different n-grams over all texts ÷ n-grams over all texts; none goes beyond one text. 0
- * where there are none.
+ * Returns distinct-n (Li et al. 2016): the number of distinct n-grams in all texts, divided by the number of all
+ * n-grams. N-grams do not span texts. Returns 0 without n-grams.
  */
 export function distinct(texts: readonly string[], order: number): number {
   const all = texts.flatMap((text) => ngramsOf(wordsOf(text), order));
@@ -10,8 +10,8 @@ export function distinct(texts: readonly string[], order: number): number {
 }
 
 /**
- * How much a text repeats itself (rep-n, Welleck et al. 2020): the share of its n-grams that were there before in it,
- * averaged over the texts that are long enough to have two. A model that loops comes near 1.
+ * Returns the share of repeated n-grams within a text (rep-n, Welleck et al. 2020), averaged over the texts with at
+ * least two n-grams. Close to 1 for a model that loops.
  */
 export function repetition(texts: readonly string[], order: number): number {
   const shares = texts

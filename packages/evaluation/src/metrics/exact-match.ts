@@ -1,10 +1,10 @@
 import type { Pair } from './chrf.js';
 
-const normalised = (text: string): string => text.normalize('NFC').trim().replace(/\s+/g, ' ');
+const normalized = (text: string): string => text.normalize('NFC').trim().replace(/\s+/g, ' ');
 
 /**
- * The share of predictions that are the reference, white space aside; `ignoreCase` and `ignorePunctuation` as they say.
- * NaN where there is no pair.
+ * Returns the share of predictions that equal the reference, except for white space, and for case and punctuation if
+ * ignored. Returns NaN without pairs.
  */
 export function exactMatch(
   pairs: readonly Pair[],
@@ -13,9 +13,10 @@ export function exactMatch(
     ignorePunctuation = false,
   }: { readonly ignoreCase?: boolean; readonly ignorePunctuation?: boolean } = {},
 ): number {
-  const form = (text: string): string => {
-    const kept = ignorePunctuation ? text.replace(/\p{P}/gu, '') : text;
-    return normalised(ignoreCase ? kept.toLowerCase() : kept);
+  const comparable = (text: string): string => {
+    const compared = ignorePunctuation ? text.replace(/\p{P}/gu, '') : text;
+    return normalized(ignoreCase ? compared.toLowerCase() : compared);
   };
-  return pairs.filter(({ prediction, reference }) => form(prediction) === form(reference)).length / pairs.length;
+  const matches = pairs.filter(({ prediction, reference }) => comparable(prediction) === comparable(reference));
+  return matches.length / pairs.length;
 }

@@ -1,6 +1,6 @@
 /**
- * exp(mean of the losses of all tokens), natural logarithm: each token counts once, however the sequences fall. NaN
- * where there is none.
+ * Returns exp(mean loss of all tokens), for losses in nats. Each token counts once, independent of the sequences.
+ * Returns NaN without tokens.
  */
 export function perplexity(tokenLosses: readonly (readonly number[])[]): number {
   const losses = tokenLosses.flat();

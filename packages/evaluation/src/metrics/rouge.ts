@@ -8,8 +8,8 @@ export interface RougeScore {
 }
 
 /**
- * `words`: rouge-score's own, Latin letters and digits alone; `characters`: what languages without spaces need, as the
- * other gives them 0.
+ * `words`: the tokenizer of rouge-score, which uses only Latin letters and digits. `characters`: for languages without
+ * spaces, in which `words` finds no tokens.
  */
 export type RougeTokenize = 'words' | 'characters';
 export const ROUGE_KINDS = ['rouge1', 'rouge2', 'rougeL', 'rougeLsum'] as const;
@@ -25,7 +25,7 @@ function scoreOf(hits: number, predicted: number, expected: number): RougeScore 
   return { precision, recall, f: precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall) };
 }
 
-/** Lengths of the longest common subsequences of all beginnings, [reference + 1 × prediction + 1]. */
+/** Returns the lengths of the longest common subsequences of all prefixes, [reference + 1, prediction + 1]. */
 function lengths(reference: readonly string[], prediction: readonly string[]): Int32Array[] {
   const table = Array.from({ length: reference.length + 1 }, () => new Int32Array(prediction.length + 1));
   for (let i = 1; i <= reference.length; i++) {
@@ -37,43 +37,43 @@ function lengths(reference: readonly string[], prediction: readonly string[]): I
   return table;
 }
 
-/** Places in the reference of one longest common subsequence. */
-function commonPlaces(reference: readonly string[], prediction: readonly string[]): number[] {
+/** Returns the indices in the reference of one longest common subsequence. */
+function commonIndices(reference: readonly string[], prediction: readonly string[]): number[] {
   const table = lengths(reference, prediction);
-  const places: number[] = [];
+  const indices: number[] = [];
   let [i, j] = [reference.length, prediction.length];
   while (i > 0 && j > 0) {
     if (reference[i - 1] === prediction[j - 1]) {
-      places.push(--i);
+      indices.push(--i);
       j--;
     } else if ((table[i]?.[j - 1] ?? 0) > (table[i - 1]?.[j] ?? 0)) j--;
     else i--;
   }
-  return places.reverse();
+  return indices.reverse();
 }
 
 /**
- * ROUGE-Lsum: for each line of the reference the union of what it has in common with any line of the prediction; no
- * token counts twice.
+ * Returns ROUGE-Lsum. For each line of the reference, counts the union of its common subsequences with all lines of the
+ * prediction. No token counts twice.
  */
 function summaryScore(predicted: readonly (readonly string[])[], expected: readonly (readonly string[])[]): RougeScore {
-  const [left, wanted] = [countsOf(predicted.flat()), countsOf(expected.flat())];
+  const [remainingPredicted, remainingExpected] = [countsOf(predicted.flat()), countsOf(expected.flat())];
   let hits = 0;
   for (const line of expected) {
-    const places = [...new Set(predicted.flatMap((other) => commonPlaces(line, other)))].sort((a, b) => a - b);
-    for (const place of places) {
-      const token = line[place] ?? '';
-      const [own, other] = [left.get(token) ?? 0, wanted.get(token) ?? 0];
+    const indices = [...new Set(predicted.flatMap((other) => commonIndices(line, other)))].sort((a, b) => a - b);
+    for (const index of indices) {
+      const token = line[index] ?? '';
+      const [own, other] = [remainingPredicted.get(token) ?? 0, remainingExpected.get(token) ?? 0];
       if (own === 0 || other === 0) continue;
       hits++;
-      left.set(token, own - 1);
-      wanted.set(token, other - 1);
+      remainingPredicted.set(token, own - 1);
+      remainingExpected.set(token, other - 1);
     }
   }
   return scoreOf(hits, predicted.flat().length, expected.flat().length);
 }
 
-/** ROUGE (Lin 2004) of one prediction, each figure from 0 to 1, as rouge-score gives it without a stemmer. */
+/** Returns ROUGE (Lin 2004) of one prediction, 0 to 1, equal to that of rouge-score without a stemmer. */
 export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize: RougeTokenize = 'words'): RougeScore {
   const split = tokenizers[tokenize];
   if (kind === 'rougeLsum') {
@@ -84,12 +84,16 @@ export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize
         .map(split);
     return summaryScore(lines(prediction), lines(reference));
   }
-  const [found, wanted] = [split(prediction), split(reference)];
+  const [predictedTokens, expectedTokens] = [split(prediction), split(reference)];
   if (kind === 'rougeL')
-    return scoreOf(lengths(wanted, found)[wanted.length]?.[found.length] ?? 0, found.length, wanted.length);
+    return scoreOf(
+      lengths(expectedTokens, predictedTokens)[expectedTokens.length]?.[predictedTokens.length] ?? 0,
+      predictedTokens.length,
+      expectedTokens.length,
+    );
   const order = kind === 'rouge1' ? 1 : 2;
-  const [own, available] = [ngramsOf(found, order), countsOf(ngramsOf(wanted, order))];
+  const [own, available] = [ngramsOf(predictedTokens, order), countsOf(ngramsOf(expectedTokens, order))];
   let hits = 0;
   for (const [ngram, count] of countsOf(own)) hits += Math.min(count, available.get(ngram) ?? 0);
-  return scoreOf(hits, own.length, Math.max(0, wanted.length - order + 1));
+  return scoreOf(hits, own.length, Math.max(0, expectedTokens.length - order + 1));
 }

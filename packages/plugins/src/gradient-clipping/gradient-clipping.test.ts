@@ -64,7 +64,7 @@ describe('gradient-clipping', () => {
   });
 
   it('clips by global norm: min(1, max / (norm + 1e-6))', () => {
-    // ‖(3, 0, 4)‖ = 5, so everything shrinks to a fifth.
+    // ‖(3, 0, 4)‖ = 5, so all elements are divided by 5.
     const { gradients, metrics } = once({ maxNorm: 1 }, { a: [3, 0], b: [4] });
     expect(gradients['a']?.[0]).toBeCloseTo(0.6, 6);
     expect(gradients['b']?.[0]).toBeCloseTo(0.8, 6);
@@ -73,7 +73,7 @@ describe('gradient-clipping', () => {
     expect(metrics['clippedShare']).toBe(1);
     expect(once({ maxNorm: 10 }, { a: [3, 0], b: [4] }).gradients).toEqual({ a: [3, 0], b: [4] });
   });
-  it('clips each parameter by itself', () => {
+  it('clips each parameter separately', () => {
     const { gradients } = once({ mode: 'parameter-norm', maxNorm: 1 }, { a: [3, 4], b: [0.5] });
     expect(gradients['a']?.map((value) => Number(value.toFixed(5)))).toEqual([0.6, 0.8]);
     expect(gradients['b']).toEqual([0.5]);
@@ -81,8 +81,8 @@ describe('gradient-clipping', () => {
   it('clips elements', () => {
     expect(once({ mode: 'value', maxValue: 0.5 }, { a: [3, -4, 0.25] }).gradients['a']).toEqual([0.5, -0.5, 0.25]);
   });
-  it('clips units by the size of their weights (AGC)', () => {
-    // First row: gradient norm 5, weight norm 10, bound 0.1 · 10 = 1. Second row: 0.05 under its bound 0.1.
+  it('clips units relative to the norm of their weights (AGC)', () => {
+    // First row: gradient norm 5, weight norm 10, limit 0.1 · 10 = 1. Second row: 0.05 is below its limit 0.1.
     const { gradients } = once(
       { mode: 'adaptive', adaptiveFactor: 0.1 },
       {
@@ -100,7 +100,7 @@ describe('gradient-clipping', () => {
     );
     expect(gradients['w']?.map((value) => Number(value.toFixed(4)))).toEqual([0.6, 0.8, 0.03, 0.04]);
   });
-  it('reports the share of clipped steps, also after resume, and leaks nothing', () => {
+  it('reports the share of clipped steps, also after resume, and leaks no tensor', () => {
     const tensors = memory().numTensors;
     const first = createGradientClipping({ maxNorm: 1 });
     clip(first, { a: [3] });
@@ -115,7 +115,7 @@ describe('gradient-clipping', () => {
     second.dispose?.();
     expect(memory().numTensors).toBe(tensors);
   });
-  it('skips or stops at gradients that are no numbers, as asked', () => {
+  it('skips the step or stops if gradients are not finite, as configured', () => {
     expect(once({ nonFinite: 'skip' }, { a: [Number.NaN] }).skipped).toHaveLength(1);
     expect(() => once({ nonFinite: 'stop' }, { a: [Number.POSITIVE_INFINITY] })).toThrow(/norm of step 1/);
     expect(once({}, { a: [Number.NaN] }).skipped).toHaveLength(0);
@@ -123,8 +123,8 @@ describe('gradient-clipping', () => {
   it.each([
     ['pass', []],
     ['skip', [expect.stringMatching(/nan-guard with "action": "skip"/)]],
-    ['stop', [expect.stringMatching(/Leave it out/)]],
-  ])('says once that nan-guard replaces nonFinite: %s', async (nonFinite, expected) => {
+    ['stop', [expect.stringMatching(/Remove it/)]],
+  ])('warns once that nan-guard replaces nonFinite: %s', async (nonFinite, expected) => {
     const warnings: string[] = [];
     const silent = (): void => {};
     const logger = {

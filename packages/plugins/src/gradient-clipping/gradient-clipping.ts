@@ -32,25 +32,25 @@ export interface GradientClippingOptions {
   readonly nonFinite?: 'pass' | 'skip' | 'stop';
 }
 
-/** Least weight norm under AGC, so that units that are still zero can move (Brock et al. 2021). */
+/** Minimum weight norm of AGC, so that units whose weights are zero can change (Brock et al. 2021). */
 const weightNormFloor = 1e-3;
 
 interface Clipped {
   readonly gradients: Gradients;
-  /** Whether anything was made smaller: 1 or 0. */
+  /** 1 if any gradient was clipped, otherwise 0. */
   readonly clipped: Scalar;
 }
 
 const mapGradients = (gradients: Gradients, change: (gradient: Tensor, name: string) => Tensor): Gradients =>
   new Map([...gradients].map(([name, gradient]) => [name, change(gradient, name)]));
 
-/** Whether any of the norms is above its bound, as 1 or 0. */
+/** Returns 1 if any of the norms is above its limit, otherwise 0. */
 const anyAbove = (pairs: readonly (readonly [Tensor, Tensor])[]): Scalar =>
   pairs
     .map(([norm, bound]) => cast(max(greater(norm, bound)), 'float32'))
     .reduce((one, other) => maximum(one, other)) as Scalar;
 
-/** Norm of each unit: over everything but the first axis; of all of it for vectors. */
+/** Returns the norm of each unit: over all axes except the first, or over all elements of a vector. */
 const unitNorms = (tensor: Tensor): Tensor => {
   if (tensor.rank < 2) return sqrt(sum(square(tensor)));
   return sqrt(
@@ -69,7 +69,7 @@ interface Bounds {
   readonly floor: Scalar;
 }
 
-/** min(1, limit / (norm + ε)). */
+/** Returns min(1, limit / (norm + ε)). */
 const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor =>
   minimum(one, div(limit, add(norm, epsilon)));
 
@@ -100,7 +100,7 @@ function clip(
       const pairs = new Map(
         [...gradients].map(([name, gradient]) => {
           const weight = parameters.get(name);
-          if (weight === undefined) throw new Error(`No parameter belongs to the gradient ${name}.`);
+          if (weight === undefined) throw new Error(`The gradient ${name} does not belong to a parameter.`);
           return [name, [unitNorms(gradient), mul(limit, maximum(unitNorms(weight), bounds.floor))] as const] as const;
         }),
       );
@@ -116,15 +116,15 @@ function clip(
 }
 
 /**
- * Bounds the gradients before the update. Every report gets `gradNorm` (before), `gradNormClipped` (after) and
- * `clippedShare`, the share of steps so far in which something was clipped. All of it is computed where the gradients
- * are; nothing is read back unless `nonFinite` asks for it.
+ * Creates a callback that clips the gradients before the update. It reports `gradNorm` (before), `gradNormClipped`
+ * (after) and `clippedShare`, the share of steps so far in which a gradient was clipped. All values are computed on the
+ * device. They are not read during the step, except with `nonFinite`.
  */
 export function createGradientClipping(options: GradientClippingOptions = {}): Callback {
   const { mode = 'norm', maxNorm = 1, maxValue = 1, adaptiveFactor = 0.01, nonFinite = 'pass' } = options;
   const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
   let bounds: Bounds | null = null;
-  /** One number. No scalar, which the host would keep at first: every step is then the same graph. */
+  /** One number. A scalar would first be stored on the host, and the graph of the first step would differ. */
   let clippedSteps: Tensor1D | null = null;
   let clippedBefore = 0;
   let steps = 0;
@@ -158,7 +158,7 @@ export function createGradientClipping(options: GradientClippingOptions = {}): C
               });
             control.skipUpdate(reason);
             steps += 1;
-            // Nothing was clipped: the step is left out, and the report says so by its norm.
+            // The update is skipped, so that nothing is clipped; the report shows the norm that is not finite.
             step.record('gradNormClipped', norm);
             step.record(
               'clippedShare',

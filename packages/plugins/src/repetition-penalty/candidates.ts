@@ -1,9 +1,9 @@
 import type { Batch, SupervisedPositions } from '@whetstone/core/contract';
 
-/** From and to (not included), counted in supervised positions. */
+/** Start and end (exclusive), as indices of supervised positions. */
 export type Span = readonly [number, number];
 
-/** Replies among the supervised positions: index of the first position of each, and one past the last. */
+/** Returns the spans of the replies among the supervised positions. */
 export function repliesOf(
   { positions }: SupervisedPositions,
   { length }: Pick<Batch, 'length'>,
@@ -12,22 +12,22 @@ export function repliesOf(
   const replies: [number, number][] = [];
   for (const [index, position] of positions.entries()) {
     const before = positions[index - 1];
-    const goesOn =
+    const continues =
       before !== undefined &&
       position === before + 1 &&
       position % length !== 0 &&
       segmentIds[position] === segmentIds[before];
     const last = replies.at(-1);
-    if (goesOn && last !== undefined) last[1] = index + 1;
+    if (continues && last !== undefined) last[1] = index + 1;
     else replies.push([index, index + 1]);
   }
   return replies;
 }
 
 /**
- * For each target, the tokens that it must not be: those among the reply's last `window` tokens, or, for n-grams, those
- * that would repeat the n − 1 tokens before with the token that then followed. The target itself is never among them
- * (Welleck et al. 2019).
+ * Returns the negative candidates of each target: the tokens among the reply's last `window` tokens or, for n-grams,
+ * those that would repeat an n-gram after the preceding n − 1 tokens. They never include the target itself (Welleck et
+ * al. 2019).
  */
 export function candidatesOf(
   targets: Int32Array,
@@ -50,7 +50,7 @@ export function candidatesOf(
   return candidates;
 }
 
-/** Which tokens of a text belong to an n-gram that stood in it before (Welleck et al. 2019). */
+/** Returns which tokens of a text belong to a repeated n-gram (Welleck et al. 2019). */
 export function repeatedTokens(tokens: readonly number[], n: number): readonly boolean[] {
   const seen = new Set<string>();
   const repeated = tokens.map(() => false);
@@ -62,13 +62,13 @@ export function repeatedTokens(tokens: readonly number[], n: number): readonly b
   return repeated;
 }
 
-/** Share of the n-grams of a text that stood in it before (seq-rep-n of Welleck et al. 2019): 0 where all are new. */
+/** Returns the share of repeated n-grams of a text (seq-rep-n of Welleck et al. 2019); 0 if all n-grams differ. */
 export function repetitionRate(tokens: readonly number[], n: number): number {
   const grams = tokens.slice(n - 1).map((_, start) => tokens.slice(start, start + n).join(' '));
   return grams.length === 0 ? 0 : 1 - new Set(grams).size / grams.length;
 }
 
-/** What stands before the first token that is learned, of each conversation of a batch. */
+/** Returns the tokens before the first target of each conversation of a batch. */
 export function promptsOf(
   { rows, length, ids, labels, segmentIds }: Pick<Batch, 'rows' | 'length' | 'ids' | 'labels' | 'segmentIds'>,
   ignoredLabel: number,

@@ -2,12 +2,12 @@ import { argMax, tidy } from '@tensorflow/tfjs-core';
 import type { ForwardInput, LanguageModel } from '@whetstone/core/contract';
 import { shapesAreStatic } from '@whetstone/core/ops/internal';
 
-/** Prompts are filled up to a multiple of this where each length is compiled anew. */
+/** Prompts are padded to a multiple of this length if the backend compiles each shape separately. */
 const promptStride = 32;
 
 /**
- * The likeliest continuation of each prompt, without what a reply ends with, all prompts at once. Only the chosen
- * tokens are read from the device. A prompt that leaves no room in the model's context is continued by nothing.
+ * Generates a greedy reply to each prompt, without the stop token, for all prompts at once. Only the chosen tokens are
+ * read from the device. The reply is empty if the prompt fills the model's context.
  */
 export async function greedyReplies(
   model: LanguageModel,
@@ -51,7 +51,7 @@ export async function greedyReplies(
   }
 }
 
-/** All prompts in one batch, padded on the left with segment 0, which nothing looks at. */
+/** Builds one batch of all prompts, padded on the left with segment 0, to which no token attends. */
 function promptInput(prompts: readonly (readonly number[])[], longest: number): ForwardInput {
   const needed = Math.max(1, ...prompts.map((prompt) => prompt.length));
   const length = shapesAreStatic() ? Math.min(longest, promptStride * Math.ceil(needed / promptStride)) : needed;

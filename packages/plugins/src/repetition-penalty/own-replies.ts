@@ -22,53 +22,56 @@ export interface OwnRepliesOptions {
   readonly prompts: readonly string[] | null;
 }
 
-/** A prompt and what the model made of it, as tokens. */
+/** A prompt and the model's reply, as tokens. */
 interface OwnReply {
   readonly prompt: readonly number[];
   readonly reply: readonly number[];
 }
 
 /**
- * The model's own greedy replies, made anew every so many steps, and the unlikelihood of what repeats itself in them.
+ * The model's own greedy replies, which are generated again every few steps, and the unlikelihood loss on repetitions
+ * in them.
  */
 export interface OwnReplies {
   start(loaded: LoadedModel): void;
-  /** Notes the prompts of what is trained on; they are asked where the options name none. */
+  /** Collects the prompts of the training data, which are used if the options do not list prompts. */
   see(batch: Batch): void;
-  /** Before a step, counted from 1: makes new replies where they are due. */
+  /** Generates new replies, if due. Called before each step; steps are counted from 1. */
   prepare(step: number): Promise<void>;
   /**
-   * Mean unlikelihood of the next replies' tokens that repeat an n-gram, in nats; null where there is nothing to say.
+   * Returns the mean unlikelihood loss in nats on the repeated n-grams of the next replies; null without repetitions.
    * Differentiable; call inside `tf.tidy`.
    */
   term(): Scalar | null;
-  /** Share of repeated n-grams in the present replies. */
+  /** Share of repeated n-grams in the current replies; null without replies. */
   readonly rate: number | null;
   saveState(): Json;
   loadState(state: Json): void;
 }
 
-/** Sequence-level unlikelihood (Welleck et al. 2019). */
+/** Creates the sequence-level unlikelihood loss (Welleck et al. 2019). */
 export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
   const { ngram, pool, everySteps, perMicrobatch, maxNewTokens } = options;
   let loaded: LoadedModel | null = null;
-  let seen: readonly (readonly number[])[] = [];
-  let asked: readonly (readonly number[])[] | null = null;
+  let trainingPrompts: readonly (readonly number[])[] = [];
+  let configuredPrompts: readonly (readonly number[])[] | null = null;
   let replies: readonly OwnReply[] = [];
   let next = 0;
   return {
     start(given) {
       loaded = given;
       const { tokenizer, renderer } = given;
-      asked =
+      configuredPrompts =
         options.prompts?.map((content) =>
           tokenizer.encode(renderer.renderPrompt([{ role: 'user', content }]), { addSpecialTokens: false }),
         ) ?? null;
     },
     see(batch) {
-      if (asked !== null) return;
-      const known = new Map([...seen, ...promptsOf(batch, IGNORED_LABEL)].map((prompt) => [prompt.join(' '), prompt]));
-      seen = [...known.values()].slice(-pool);
+      if (configuredPrompts !== null) return;
+      const known = new Map(
+        [...trainingPrompts, ...promptsOf(batch, IGNORED_LABEL)].map((prompt) => [prompt.join(' '), prompt]),
+      );
+      trainingPrompts = [...known.values()].slice(-pool);
     },
     async prepare(step) {
       next = (step - 1) * perMicrobatch;
@@ -76,16 +79,16 @@ export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
       if (loaded === null)
         throw new WhetstoneError(
           'INTERNAL',
-          'repetition-penalty was not told the model: replies of its own cannot be made.',
+          'repetition-penalty did not receive the model, which it needs to generate replies.',
         );
       const { model, tokenizer, renderer } = loaded;
       const round = Math.floor((step - 1) / everySteps);
       const prompts =
-        asked === null
-          ? seen
+        configuredPrompts === null
+          ? trainingPrompts
           : Array.from(
-              { length: Math.min(pool, asked.length) },
-              (_, index) => asked?.[(round * pool + index) % asked.length] ?? [],
+              { length: Math.min(pool, configuredPrompts.length) },
+              (_, index) => configuredPrompts?.[(round * pool + index) % configuredPrompts.length] ?? [],
             );
       if (prompts.length === 0) return;
       const stopTokenIds = [...renderer.stopTokenIds, ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId])];
@@ -107,7 +110,7 @@ export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
         : replies.reduce((sum, { reply }) => sum + repetitionRate(reply, ngram), 0) / replies.length;
     },
     saveState: () => ({
-      seen: seen.map((prompt) => [...prompt]),
+      seen: trainingPrompts.map((prompt) => [...prompt]),
       replies: replies.map(({ prompt, reply }) => ({ prompt: [...prompt], reply: [...reply] })),
     }),
     loadState(state) {
@@ -115,15 +118,15 @@ export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
         readonly seen: readonly (readonly number[])[];
         readonly replies: readonly OwnReply[];
       };
-      seen = saved.seen;
+      trainingPrompts = saved.seen;
       replies = saved.replies;
     },
   };
 }
 
 /**
- * Summed over the repeated tokens of the replies, divided by all of their tokens. Only rows that repeat something are
- * computed.
+ * Returns the unlikelihood loss, summed over repeated tokens and divided by the number of all reply tokens. Only
+ * replies with repetitions are computed.
  */
 function meanUnlikelihood(model: LanguageModel, replies: readonly OwnReply[], ngram: number): Scalar | null {
   const tokens = replies.reduce((sum, { reply }) => sum + reply.length, 0);
@@ -131,7 +134,7 @@ function meanUnlikelihood(model: LanguageModel, replies: readonly OwnReply[], ng
     .map((own) => ({ ...own, repeated: repeatedTokens(own.reply, ngram) }))
     .filter(({ repeated }) => repeated.includes(true));
   if (flagged.length === 0) return null;
-  // The last token predicts nothing; lengths go up to a multiple of 16, as few shapes compile faster.
+  // The last token predicts nothing. Lengths are padded to multiples of 16, so that few shapes are compiled.
   const length = 16 * Math.ceil(Math.max(...flagged.map(({ prompt, reply }) => prompt.length + reply.length - 1)) / 16);
   const input: ForwardInput = {
     rows: flagged.length,
@@ -156,7 +159,7 @@ function meanUnlikelihood(model: LanguageModel, replies: readonly OwnReply[], ng
       candidates.push([token]);
     }
   }
-  // Filled up to one of few shapes: a position more, at which nothing is forbidden.
+  // The positions are padded, too. Added positions have no candidates.
   while (positions.length % 16 !== 0) {
     positions.push(positions[0] ?? 0);
     candidates.push([]);

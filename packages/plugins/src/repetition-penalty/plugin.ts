@@ -7,60 +7,60 @@ const configSchema = {
       type: 'number',
       minimum: 0,
       default: 0.5,
-      description: 'Weight of the unlikelihood of tokens that the reply has already used.',
+      description: 'Weight of the unlikelihood loss on tokens that the reply has already used.',
     },
     ngram: {
       type: 'integer',
       minimum: 1,
       default: 1,
-      description: '1: every token already used; n: only tokens that would repeat n tokens in a row.',
+      description: '1: all tokens already used; n: only tokens that would repeat an n-gram of the reply.',
     },
     window: {
       type: 'integer',
       minimum: 1,
       default: 64,
-      description: "How many of the reply's last tokens count as used.",
+      description: 'Number of preceding tokens of the reply that count as used.',
     },
     diversity: {
       type: 'number',
       minimum: 0,
       default: 0,
-      description: 'Weight of the penalty on replies whose predictions pile up on few tokens.',
+      description: 'Weight of the penalty on replies whose predictions concentrate on few tokens.',
     },
     generated: {
       type: ['object', 'null'],
       default: null,
       description:
-        "Unlikelihood of what repeats itself in the model's own greedy replies, made anew as it learns; what " +
-        "breaks loops where the data's replies are short.",
+        "Unlikelihood loss on repetitions in the model's own greedy replies, which are generated again during " +
+        'training. It breaks loops if the replies of the data are short.',
       properties: {
-        weight: { type: 'number', exclusiveMinimum: 0, default: 0.3, description: 'Weight of the term.' },
+        weight: { type: 'number', exclusiveMinimum: 0, default: 0.3, description: 'Weight of the loss term.' },
         ngram: {
           type: 'integer',
           minimum: 1,
           default: 4,
-          description: 'Tokens of n-grams that stood in the reply before are made unlikely.',
+          description: 'Length of the repeated n-grams whose tokens are penalized.',
         },
-        maxNewTokens: { type: 'integer', minimum: 2, default: 64, description: 'How long a reply may get.' },
-        pool: { type: 'integer', minimum: 1, default: 12, description: 'How many replies are made at once.' },
+        maxNewTokens: { type: 'integer', minimum: 2, default: 64, description: 'Maximum number of tokens of a reply.' },
+        pool: { type: 'integer', minimum: 1, default: 12, description: 'Number of replies generated at once.' },
         everySteps: {
           type: 'integer',
           minimum: 1,
           default: 6,
-          description: 'After how many steps they are made anew.',
+          description: 'Number of steps after which the replies are generated again.',
         },
         perMicrobatch: {
           type: 'integer',
           minimum: 1,
           default: 3,
-          description: 'How many of them, in turn, each microbatch learns from.',
+          description: 'Number of replies used per microbatch, in turn.',
         },
         prompts: {
           type: ['array', 'null'],
           items: { type: 'string', minLength: 1 },
           minItems: 1,
           default: null,
-          description: 'What the model is asked; by default what stands before the replies of the training data.',
+          description: 'Prompts for the replies. By default, the prompts of the training data.',
         },
       },
       additionalProperties: false,
@@ -75,8 +75,8 @@ export const repetitionPenalty = definePlugin({
   kind: 'callback',
   name: 'repetition-penalty',
   description:
-    'Teaches replies not to repeat themselves: unlikelihood of tokens already used, a diversity penalty, and ' +
-    "the model's own replies to learn from.",
+    'Trains the model not to repeat itself: unlikelihood loss on repeated tokens in the training data and in its ' +
+    'own replies, and a diversity penalty.',
   configSchema,
   create: async (options) => {
     const { createRepetitionPenalty } = await import('./repetition-penalty.js');

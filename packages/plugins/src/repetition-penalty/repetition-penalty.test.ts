@@ -19,7 +19,7 @@ import { concentration, unlikelihood } from './terms.js';
 
 const numberOf = (make: () => Scalar): number => tidy(() => make().dataSync()[0] ?? NaN);
 
-/** The gradient of `loss` at `logits` against the loss's own differences along it. */
+/** Compares the gradient of `loss` at `logits` with finite differences along the gradient. */
 function expectGradient(loss: (logits: Tensor2D) => Scalar, logits: Tensor2D): void {
   const before = memory().numTensors;
   const { value, grads } = engine().gradients(() => loss(logits), [logits]);
@@ -40,7 +40,7 @@ describe('repetition-penalty', () => {
     await ready();
   });
 
-  it('finds replies: runs of positions in one row and segment', () => {
+  it('finds replies as runs of positions in one row and segment', () => {
     const supervised = { positions: Int32Array.of(1, 2, 5, 6, 8, 9), targets: new Int32Array(6) };
     expect(repliesOf(supervised, { length: 8 }, Int32Array.of(1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1))).toEqual(
       [
@@ -51,7 +51,7 @@ describe('repetition-penalty', () => {
     );
   });
 
-  it('forbids what the reply has used, never the target', () => {
+  it('uses the tokens of the reply as candidates, but never the target', () => {
     const targets = Int32Array.of(5, 6, 5, 7, 5, 6);
     expect(candidatesOf(targets, [[0, 6]], { ngram: 1, window: 64 })).toEqual([[], [5], [6], [5, 6], [6, 7], [5, 7]]);
     expect(
@@ -64,12 +64,12 @@ describe('repetition-penalty', () => {
         { ngram: 1, window: 1 },
       ),
     ).toEqual([[], [5], [6], [], [7], [5]]);
-    // After 5 came 6 and 7: whatever is not the target repeats two tokens in a row.
+    // 5 was followed by 6 and 7. Either would repeat a bigram, unless it is the target.
     expect(candidatesOf(targets, [[0, 6]], { ngram: 2, window: 64 })).toEqual([[], [], [], [6], [], [7]]);
   });
 
-  it('is −log(1 − p) of each candidate', () => {
-    // Even logits over four tokens: p = 1/4 each, two candidates.
+  it('unlikelihood is −log(1 − p) of each candidate', () => {
+    // Equal logits of four tokens: p = 1/4 each, with two candidates.
     const logits = tensor2d([[0, 0, 0, 0]]);
     expect(numberOf(() => unlikelihood(logits, [[1, 3]]))).toBeCloseTo(-2 * Math.log(3 / 4), 6);
     expect(numberOf(() => unlikelihood(logits, [[]]))).toBeCloseTo(0, 9);
@@ -77,7 +77,7 @@ describe('repetition-penalty', () => {
     logits.dispose();
   });
 
-  it('has the gradients of its terms', () => {
+  it('has the correct gradients', () => {
     const logits = tensor2d([
       [0.3, -0.5, 1.2, 0.1],
       [2, 0.4, -1, 0.3],
@@ -95,7 +95,7 @@ describe('repetition-penalty', () => {
     logits.dispose();
   });
 
-  it('makes repetition less likely where it is followed downhill', () => {
+  it('makes repetition less likely after gradient descent', () => {
     let logits = tensor2d([
       [0, 0, 0],
       [3, 0, 0],

@@ -13,10 +13,12 @@ export interface RepetitionPenaltyOptions {
 }
 
 /**
- * Teaches replies not to repeat themselves: adds to each microbatch's loss the unlikelihood of tokens already used, a
- * penalty on replies that keep to few tokens, and the unlikelihood of repeated n-grams in the model's own replies.
+ * Creates a callback that trains the model not to repeat itself. It adds terms to each microbatch's loss: the
+ * unlikelihood of tokens already used, a penalty on predictions that concentrate on few tokens, and the unlikelihood of
+ * repeated n-grams in the model's own replies.
+ *
  * Reports get `unlikelihood`, `concentration`, `ownUnlikelihood` and `ownRepetition` (the share of repeated n-grams).
- * Against loops in decoding alone, set the repetition penalty of generation instead.
+ * To avoid loops only in decoding, set the repetition penalty of generation instead.
  */
 export function createRepetitionPenalty(options: RepetitionPenaltyOptions = {}): Callback {
   const { unlikelihood: unlikelihoodWeight = 0.5, diversity = 0, ngram = 1, window = 64, generated = null } = options;
@@ -36,9 +38,9 @@ export function createRepetitionPenalty(options: RepetitionPenaltyOptions = {}):
   const replies = own === null ? null : createOwnReplies(own);
   const weights = new Map<number, Scalar>();
   const weightOf = (weight: number): Scalar => {
-    const kept = weights.get(weight) ?? keep(scalar(weight));
-    weights.set(weight, kept);
-    return kept;
+    const stored = weights.get(weight) ?? keep(scalar(weight));
+    weights.set(weight, stored);
+    return stored;
   };
   const callback: Callback = {
     addLoss: (logits, { batch, positions, targets, record }) => {

@@ -22,12 +22,12 @@ import {
 import { customGradient, savedAt } from '@whetstone/core/ops';
 import type { Span } from './candidates.js';
 
-/** 1 − p is held above this, so that a certain repetition has a finite loss. */
+/** Lower bound of 1 − p, so that the loss is finite if the model is certain to repeat. */
 const smallestComplement = 1e-4;
 
 /**
- * −Σ log(1 − p(c)) over every position's candidates c (Welleck et al. 2019), in nats. Differentiable once, with respect
- * to the logits [positions, vocabulary].
+ * Returns −Σ log(1 − p(c)) over the candidates c of all positions (Welleck et al. 2019), in nats. Differentiable once,
+ * with respect to the logits [positions, vocabulary].
  */
 export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly number[])[]): Scalar {
   const widest = Math.max(1, ...candidates.map((each) => each.length));
@@ -46,7 +46,7 @@ export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly nu
       const weights = tensor1d(counts, 'float32');
       const chosen = gatherND(probabilities, indices) as Tensor1D;
       const complement = clipByValue(sub(1, chosen), smallestComplement, 1);
-      // −log(1 − p) falls by p / (1 − p) a unit of log p; the bound keeps a certain repetition from an infinite pull.
+      // The slope of −log(1 − p) with respect to log p is p / (1 − p). The lower bound keeps it finite.
       const coefficients = mul<Tensor1D>(weights, div(chosen, complement));
       return {
         value: neg(sum(mul(weights, log(complement)))) as Scalar,
@@ -65,8 +65,8 @@ export function unlikelihood(logits: Tensor2D, candidates: readonly (readonly nu
 }
 
 /**
- * Mean over replies of Σ_v p̄(v)², p̄ the reply's mean prediction: Simpson's index, 1 where all fall on one token.
- * Differentiable.
+ * Returns the mean over replies of Σ_v p̄(v)², where p̄ is the reply's mean prediction: Simpson's index, 1 if all
+ * predictions are the same token. Differentiable.
  */
 export function concentration(logits: Tensor2D, replies: readonly Span[]): Scalar {
   const positions = logits.shape[0];

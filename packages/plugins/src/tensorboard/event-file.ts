@@ -1,4 +1,4 @@
-/** TensorBoard's event files: protocol buffers of `tensorflow.Event`, framed as TFRecords. Only what scalars need. */
+/** TensorBoard's event files: protocol buffers of `tensorflow.Event`, framed as TFRecords. Supports only scalars. */
 
 const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -6,7 +6,7 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value;
 });
 
-/** CRC-32C (Castagnoli), as RFC 3720 has it. */
+/** Returns the CRC-32C (Castagnoli) as defined in RFC 3720. */
 export function crc32c(bytes: Uint8Array): number {
   let value = 0xffffffff;
   for (const byte of bytes) value = (crcTable[(value ^ byte) & 0xff] ?? 0) ^ (value >>> 8);
@@ -14,15 +14,15 @@ export function crc32c(bytes: Uint8Array): number {
 }
 
 /**
- * TFRecord stores checksums rotated by 15 bits plus a constant, so that a checksum of data that holds checksums stays
- * one.
+ * Returns the masked checksum of TFRecord: rotated by 15 bits, plus a constant. This avoids checksums of data that
+ * itself contains checksums.
  */
 const masked = (bytes: Uint8Array): number => {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 };
 
-/** One record: length, its checksum, the data, its checksum; little-endian. */
+/** Encodes a record: length, checksum of the length, data, checksum of the data; little-endian. */
 export function frameRecord(data: Uint8Array): Buffer {
   const record = Buffer.alloc(12 + data.length + 4);
   record.writeBigUInt64LE(BigInt(data.length), 0);
@@ -32,7 +32,7 @@ export function frameRecord(data: Uint8Array): Buffer {
   return record;
 }
 
-/** Base 128, seven bits a byte, the lowest first. */
+/** Encodes an integer in base 128: seven bits per byte, the lowest first. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   let rest = BigInt(value);
@@ -61,17 +61,17 @@ function floatField(field: number, value: number): Buffer {
   return Buffer.concat([key(field, 'fixed32'), bytes]);
 }
 
-/** What one event tells. `seconds`: wall time since 1970. */
+/** An event. `seconds` is the wall time since 1970. */
 export type TensorBoardEvent = { readonly seconds: number; readonly step: number } & (
   | { readonly kind: 'version' }
-  /** The run begins, or goes on, before this step: what older files say of it and later ones is void. */
+  /** The run starts or resumes before this step. TensorBoard discards earlier events of this step and later ones. */
   | { readonly kind: 'start' }
   | { readonly kind: 'scalars'; readonly scalars: Readonly<Record<string, number>> }
 );
 
 /**
- * `tensorflow.Event`: wall_time 1, step 2, file_version 3, summary 5 of values 1 {tag 1, simple_value 2}, session_log 7
- * {status 1}.
+ * Encodes an event as `tensorflow.Event`. Fields: wall_time 1, step 2, file_version 3, summary 5 of values 1 {tag 1,
+ * simple_value 2}, session_log 7 {status 1}.
  */
 export function encodeEvent(event: TensorBoardEvent): Buffer {
   const head = Buffer.concat([doubleField(1, event.seconds), integerField(2, event.step)]);

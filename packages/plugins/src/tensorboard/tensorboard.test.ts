@@ -51,7 +51,7 @@ async function play(callback: Callback, startStep: number, losses: Readonly<Reco
 
 describe('event files', () => {
   it('have the checksums of RFC 3720', () => {
-    // Appendix B.4: 32 bytes of zeros, of ones, and counting up.
+    // RFC 3720, appendix B.4: 32 bytes of zeros, of ones, and ascending.
     expect(crc32c(new Uint8Array(32))).toBe(0x8a9136aa);
     expect(crc32c(new Uint8Array(32).fill(255))).toBe(0x62a8ab43);
     expect(crc32c(Uint8Array.from({ length: 32 }, (_, index) => index))).toBe(0x46dd794e);
@@ -68,7 +68,7 @@ describe('event files', () => {
   });
 });
 
-/** A Python with TensorBoard itself. */
+/** A Python that has TensorBoard installed. */
 const python = process.env['WHETSTONE_TENSORBOARD_PYTHON'] ?? process.env['WHETSTONE_PEER_PYTHON'];
 const reader = `
 import json, sys
@@ -99,7 +99,7 @@ describe('tensorboard', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('writes a file for each start, at once', async () => {
+  it('writes a file for each start, immediately', async () => {
     let clock = 1_700_000_000_000;
     const log = createTensorBoardLog(join(folder, 'events'), 2, () => (clock += 1000));
     await play(log, 0, { 1: 3, 2: 2.5 });

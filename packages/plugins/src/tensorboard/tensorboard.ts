@@ -12,22 +12,22 @@ const configSchema = {
       type: 'string',
       minLength: 1,
       default: '.',
-      description: "Folder for the event files, within the run's.",
+      description: "Folder of the event files, relative to the run's output folder.",
     },
     everySteps: {
       type: 'integer',
       minimum: 1,
       default: 1,
-      description: 'Write every so many steps; the last step always is.',
+      description: 'Write every this many steps, and the last step.',
     },
   },
   additionalProperties: false,
 } as const;
 
-/** What of reports is no measurement. */
+/** Fields of reports that are not measurements. */
 const notMeasured = new Set(['step', 'totalSteps', 'metrics', 'updated', 'microbatches']);
 
-/** The numbers of a report by tag: `train/loss`, `eval/perplexity`. A run's own metrics stand beside them. */
+/** Returns the numbers and metrics of a report by tag, such as `train/loss` or `eval/perplexity`. */
 function scalarsOf(
   prefix: 'train' | 'eval',
   { metrics, ...report }: { readonly metrics: Readonly<Record<string, number>> },
@@ -39,8 +39,10 @@ function scalarsOf(
 }
 
 /**
- * Writes steps and evaluations as TensorBoard reads them: `tensorboard --logdir runs`. Each start of a run is a file of
- * its own; a resumed run tells TensorBoard to forget what it will do again. Throws `DISK_FULL`.
+ * Creates a logger that writes steps and evaluations for TensorBoard (`tensorboard --logdir runs`). Each start of a run
+ * writes a new file. A resumed run lets TensorBoard discard the steps that it repeats.
+ *
+ * @throws `DISK_FULL`
  */
 export function createTensorBoardLog(folder: string, everySteps = 1, now: () => number = Date.now): Callback {
   let open: { readonly descriptor: number; readonly file: string } | null = null;
@@ -63,7 +65,7 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
       close();
       mkdirSync(folder, { recursive: true });
       const seconds = now() / 1000;
-      // TensorBoard knows event files by this name, and reads them in its order.
+      // TensorBoard recognizes event files by this name, and reads them in the order of their names.
       const file = join(
         folder,
         `events.out.tfevents.${seconds.toFixed(3).replace('.', '').padStart(13, '0')}.${hostname()}.${process.pid}`,
@@ -92,7 +94,7 @@ export const tensorBoard = definePlugin({
   apiVersion: 1,
   kind: 'logger',
   name: 'tensorboard',
-  description: "Writes every step and evaluation as TensorBoard event files into the run's folder.",
+  description: "Writes every step and evaluation to TensorBoard event files in the run's output folder.",
   configSchema,
   create: ({ folder, everySteps }, { outputFolder }) =>
     outputFolder === null ? { onRunStart: () => {} } : createTensorBoardLog(join(outputFolder, folder), everySteps),
