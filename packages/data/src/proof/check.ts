@@ -34,7 +34,7 @@ export function supervisionProblems({
     problems.push(
       {
         message:
-          `Before ${otherPrefix.count} of ${prefixesChecked} turns, the training text differs from the prompt at ` +
+          `Before ${otherPrefix.count} of ${prefixesChecked} turns, the training text differs from the prompt that ` +
           'serving sends.',
         hint:
           'The chat template renders a prompt differently from an answered conversation: the prompt may open a ' +
