@@ -3,10 +3,10 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
 
-/** Asks a model and gives its answer, from the cache where it was asked before. */
+/** Returns a model's answer to a prompt, from the cache if the prompt was asked before. */
 export type Ask = (prompt: string) => Promise<string>;
 
-/** The answer to a question, from the folder of answers, or asked for and kept there. */
+/** Returns the answer to a question from the cache folder; otherwise calls `ask` and stores the answer. */
 export async function answerFrom(folder: string, question: Json, ask: () => Promise<string>): Promise<string> {
   const file = path.join(folder, `${createHash('sha256').update(JSON.stringify(question)).digest('hex')}.txt`);
   const known = await readFile(file, 'utf8').catch(() => null);

@@ -31,23 +31,23 @@ describe('synonyms', () => {
   ]);
   const replace = (text: string): string => replaceSynonyms(text, words, all, createRandom(1));
 
-  test('are written like the word; names, placeholders, code and protected words stay', () => {
+  test('keep the case of the word; names, placeholders, code and protected words are not changed', () => {
     expect(
       replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel'),
     ).toBe('Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel');
   });
 
-  test('entity slots of all kinds stay, also in Chinese', () => {
+  test('do not change placeholders of any kind, also in Chinese', () => {
     const slots = '[PARCEL_1] {{parcel}} ${parcel} {parcel} <PARCEL> %(parcel)s';
     expect(replace(`quick ${slots} parcel`)).toBe(`fast ${slots} package`);
     expect(replace('【快递】和{{快递}}，我的快递')).toBe('【快递】和{{快递}}，我的包裹');
   });
 
-  test('in Chinese, the longest word at each place', () => {
+  test('replace the longest word at each position in Chinese', () => {
     expect(replace('我的快递什么时候到')).toBe('我的包裹何时到');
   });
 
-  test('from a file, as JSON or tab-separated', async () => {
+  test('are read from a JSON or tab-separated file', async () => {
     const folder = temporaryFolder();
     expect(await readDictionary(writeInto(folder, 'a.json', '{"Big": ["large", "huge"]}'))).toEqual(
       new Map([['big', ['large', 'huge']]]),
@@ -63,7 +63,7 @@ describe('synonyms', () => {
     });
   });
 
-  test('from WordNet: words with one sense only', async () => {
+  test('are read from WordNet, for words with one sense only', async () => {
     const wordNet = await readWordNet();
     expect(wordNet.size).toBeGreaterThan(10_000);
     expect(wordNet.get('automobile')).toBeUndefined(); // noun and verb
@@ -71,7 +71,7 @@ describe('synonyms', () => {
     expect(wordNet.get('run')).toBeUndefined();
   });
 
-  test('the transform adds copies with their origin, is deterministic, and never augments a copy', async () => {
+  test('are added as copies with the same origin, deterministically, and never from a copy', async () => {
     const transform = createSynonymTransform({ rate: 1 }, { words });
     const conversations = [chat('Where is my parcel?', 'Your parcel comes.'), chat('Hello', 'Hi')];
     const result = await run(conversations, transform);
@@ -95,14 +95,14 @@ describe('synonyms', () => {
 describe('turns', () => {
   const long = chat('a', 'A', 'b', 'B', 'c', 'C');
 
-  test('one exchange less, two in one', async () => {
+  test('an exchange is removed, two exchanges are merged', async () => {
     const [, dropped, merged] = await run([long], createTurnTransform({ methods: ['drop', 'merge'], rate: 1 }));
     expect(dropped && contents(dropped)).toHaveLength(4);
     expect(dropped && contents(dropped).slice(-2)).toEqual(['c', 'C']);
     expect(merged && contents(merged).join('|')).toMatch(/^(a\nb\|A\nB\|c\|C|a\|A\|b\nc\|B\nC)$/);
   });
 
-  test('single exchanges of one topic become a conversation', async () => {
+  test('single exchanges of one topic are joined', async () => {
     const about = (topic: string, question: string) => ({
       ...chat(question, question.toUpperCase()),
       columns: { topic },
@@ -121,7 +121,7 @@ describe('paraphrases', () => {
   const reject = (original: string, text: string): string | null =>
     rejectParaphrase(original, text, { ...defaultParaphraseOptions, protect: ['Acme'] });
 
-  test('are looked at', () => {
+  test('are rejected if they change the meaning', () => {
     expect(reject('Where is my parcel from Acme?', 'My parcel from Acme, where is it?')).toBeNull();
     expect(reject('Where is my parcel?', 'where is my parcel')).toBe('unchanged');
     expect(reject('Where is order 1234?', 'Where is my order right now?')).toBe('lost-entity');
@@ -152,7 +152,7 @@ describe('paraphrases', () => {
       }
     | string;
 
-  /** A real server on this machine: what it gives to the n-th request, the last of it to all that follow. */
+  /** Starts a local server that sends the n-th reply to the n-th request, and the last one to all further requests. */
   async function serve(
     ...replies: readonly Reply[]
   ): Promise<{ endpoint: string; requests: { prompt: string; at: number; authorization: string | undefined }[] }> {
@@ -180,11 +180,11 @@ describe('paraphrases', () => {
 
   test.each<readonly [string, readonly Reply[]]>([
     ['too many requests', [{ status: 429, headers: { 'retry-after': '0' } }]],
-    ['errors of the server', [{ status: 500 }, { status: 503 }]],
-    ['no answer in time', [{ never: true }]],
-    ['an answer that is no JSON', [{ body: '<html>starting…</html>' }, { body: '{"choices": [' }]],
-    ['an answer without text', [{ body: '{"choices": []}' }, { body: 'null' }]],
-  ])('are asked for again after %s, and come from the cache the next time', async (_, faults) => {
+    ['server errors', [{ status: 500 }, { status: 503 }]],
+    ['a timeout', [{ never: true }]],
+    ['a response that is not JSON', [{ body: '<html>starting…</html>' }, { body: '{"choices": [' }]],
+    ['a response without text', [{ body: '{"choices": []}' }, { body: 'null' }]],
+  ])('are requested again after %s, and read from the cache in the next run', async (_, faults) => {
     const { endpoint, requests } = await serve(...faults, 'My parcel, where is it?');
     const options = { endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.01, timeoutSeconds: 0.5 };
     const result = await run([asked], createParaphraseTransform(options));
@@ -202,14 +202,14 @@ describe('paraphrases', () => {
       createParaphraseTransform({ endpoint, model: 'm', cacheFolder, pauseSeconds: 0.01, attempts: 3 });
     await expect(run(both, transform())).rejects.toMatchObject({
       code: 'PLUGIN_FAILED',
-      message: expect.stringMatching(/asked 3 times: 500/) as string,
+      message: expect.stringMatching(/failed after 3 attempts: 500/) as string,
     });
     expect(requests).toHaveLength(4);
     await expect(run(both, transform())).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
     expect(requests).toHaveLength(7);
   });
 
-  test('wait as long as the server asks, and longer after each attempt', async () => {
+  test('wait for the time in Retry-After, and longer after each attempt', async () => {
     const { endpoint, requests } = await serve(
       { status: 429, headers: { 'retry-after': '1' } },
       { status: 500 },
@@ -221,11 +221,11 @@ describe('paraphrases', () => {
       createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.1 }),
     );
     const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
-    // At least so long, whatever the machine is busy with; timers may be a little early.
+    // Lower bounds hold on a busy machine, too; timers may fire slightly early.
     for (const [index, least] of [1000, 200, 400].entries()) expect(pauses[index]).toBeGreaterThan(least - 20);
   });
 
-  test('by way of another language: there and back again, each once, with the key of the environment', async () => {
+  test('are translated to another language and back, with the API key from the environment', async () => {
     process.env['WHETSTONE_TEST_KEY'] = 'secret';
     const { endpoint, requests } = await serve('Wo ist mein Paket?', 'My parcel, where is it?');
     const result = await run(
@@ -248,7 +248,7 @@ describe('paraphrases', () => {
     expect(requests[0]?.authorization).toBe('Bearer secret');
   });
 
-  test('come from a model of this machine, which is loaded when it is needed and let go of at the end', async () => {
+  test('are written by a local model, which is loaded if needed and disposed of at the end', async () => {
     const log: string[] = [];
     const openGenerator: PluginContext['openGenerator'] = async (model) => {
       log.push(`open ${model}`);
@@ -273,7 +273,7 @@ describe('paraphrases', () => {
     ).rejects.toMatchObject({ code: 'PLUGIN_FAILED' });
   });
 
-  test('that change the meaning are counted and not taken; a wrong request is an error at once', async () => {
+  test('that change the meaning are counted and rejected; an unauthorized request fails at once', async () => {
     const ask = (): Promise<string> => Promise.resolve('Bananas grow in warm countries.');
     const transform = createParaphraseTransform(
       { endpoint: 'http://unused', model: 'm', cacheFolder: 'unused' },

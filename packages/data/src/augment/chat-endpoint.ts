@@ -3,33 +3,29 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import { answerFrom, type Ask } from './answer-cache.js';
 
 export interface EndpointOptions {
-  /** The base of an OpenAI-compatible interface, as `http://localhost:8080/v1`. */
+  /** The base URL of an OpenAI-compatible API, for example `http://localhost:8080/v1`. */
   readonly endpoint: string;
   readonly model: string;
-  /**
-   * The environment variable that holds the key, where one is needed. The key itself never stands in a configuration.
-   */
+  /** The environment variable that holds the API key; null if none is needed. Configurations never contain the key. */
   readonly apiKeyVariable: string | null;
   readonly temperature: number;
-  /** Attempts at a request before it is given up. */
+  /** Attempts per request, including the first. */
   readonly attempts: number;
   readonly timeoutSeconds: number;
-  /**
-   * The pause after the first attempt, doubled after each; what a server asks for with `Retry-After` comes before it.
-   */
+  /** The pause after the first attempt, doubled after each further one. A `Retry-After` header has priority. */
   readonly pauseSeconds: number;
-  /** A folder in which answers are kept, so that the same request is never made twice. */
+  /** The folder in which answers are cached, so that no request is sent twice. */
   readonly cacheFolder: string;
 }
 
-/** Longest pause between two attempts. */
+/** Longest pause between two attempts, in seconds. */
 const LONGEST_PAUSE = 30;
 
-class Refused extends Error {
-  override readonly name = 'Refused';
+class RequestFailed extends Error {
+  override readonly name = 'RequestFailed';
   constructor(
     message: string,
-    readonly again: boolean,
+    readonly canRetry: boolean,
     readonly waitSeconds: number | null = null,
   ) {
     super(message);
@@ -50,7 +46,7 @@ async function request(
   if (!response.ok) {
     await response.body?.cancel();
     const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
-    throw new Refused(
+    throw new RequestFailed(
       `${response.status} ${response.statusText}`.trim(),
       response.status === 408 || response.status === 429 || response.status >= 500,
       Number.isFinite(wait) ? wait : null,
@@ -59,22 +55,24 @@ async function request(
   return contentOf(await response.text());
 }
 
-/** The text of an answer. What is no answer at all may come of a server that is just starting: it is asked again. */
+/** Returns the text of a response. Invalid responses are retried, as a starting server may send them. */
 function contentOf(body: string): string {
   let answer: { choices?: readonly { message?: { content?: unknown } }[] } | null;
   try {
     answer = JSON.parse(body) as typeof answer;
   } catch {
-    throw new Refused(`the answer is not JSON: ${JSON.stringify(body.slice(0, 40))}`, true);
+    throw new RequestFailed(`the response is not JSON: ${JSON.stringify(body.slice(0, 40))}`, true);
   }
   const content = answer?.choices?.[0]?.message?.content;
-  if (typeof content !== 'string') throw new Refused('the answer holds no text', true);
+  if (typeof content !== 'string') throw new RequestFailed('the response has no text', true);
   return content.trim();
 }
 
 /**
- * Makes a function that asks a model behind an OpenAI-compatible interface: cached, tried again with growing pauses
- * where that may help.
+ * Creates a function that asks a model through an OpenAI-compatible API. Answers are cached; failed requests are
+ * retried with increasing pauses if a retry can succeed.
+ *
+ * @throws PLUGIN_FAILED from the returned function, if a request fails after all attempts
  */
 export function createAsk(options: EndpointOptions): Ask {
   const { endpoint, model, temperature, attempts, pauseSeconds, cacheFolder } = options;
@@ -83,22 +81,22 @@ export function createAsk(options: EndpointOptions): Ask {
       try {
         return await request(prompt, options);
       } catch (cause) {
-        const again = cause instanceof Refused ? cause.again : cause instanceof Error;
-        if (!again || attempt >= attempts) {
+        const canRetry = cause instanceof RequestFailed ? cause.canRetry : cause instanceof Error;
+        if (!canRetry || attempt >= attempts) {
           throw new WhetstoneError(
             'PLUGIN_FAILED',
-            `The model at ${endpoint} gives no answer${attempt > 1 ? `, asked ${attempt} times` : ''}: ` +
+            `The request to the model at ${endpoint} failed after ${attempt} attempt${attempt === 1 ? '' : 's'}: ` +
               `${(cause as Error).message}`,
             {
               hint:
-                'Look at "endpoint", "model" and "apiKeyVariable"; answers so far are kept, so that the next run ' +
-                'goes on from here.',
+                'Check "endpoint", "model" and "apiKeyVariable". Earlier answers are cached, so the next run ' +
+                'continues with this request.',
               cause,
             },
           );
         }
         const wait =
-          cause instanceof Refused && cause.waitSeconds !== null
+          cause instanceof RequestFailed && cause.waitSeconds !== null
             ? cause.waitSeconds
             : pauseSeconds * 2 ** (attempt - 1);
         await sleep(Math.min(LONGEST_PAUSE, wait) * 1000);

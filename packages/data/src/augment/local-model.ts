@@ -11,33 +11,33 @@ export interface LocalModelOptions {
   readonly cacheFolder: string;
 }
 
-/** A model on this machine that answers, loaded with the first question that the cache does not answer. */
+/** A model on this machine, which is loaded for the first prompt that is not in the cache. */
 export interface LocalModel {
   readonly ask: Ask;
-  /** Lets go of the model; the next question loads it anew. */
+  /** Disposes of the model; the next prompt loads it again. */
   close(): void;
 }
 
 /**
- * Makes a function that asks a model of this machine.
+ * Creates a function that asks a model on this machine.
  *
- * @throws PLUGIN_FAILED from the function, where the run cannot load models
+ * @throws PLUGIN_FAILED from `ask`, if the program cannot load models
  */
 export function createLocalModel(
   { model, temperature, cacheFolder }: LocalModelOptions,
   { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
 ): LocalModel {
   const file = path.resolve(baseFolder, model);
-  const place = existsSync(file) ? file : model;
+  const source = existsSync(file) ? file : model;
   let opened: TextGenerator | null = null;
   return {
     ask: (prompt) =>
-      answerFrom(cacheFolder, ['local', place, temperature, seed, prompt], async () => {
+      answerFrom(cacheFolder, ['local', source, temperature, seed, prompt], async () => {
         if (openGenerator === undefined)
-          throw new WhetstoneError('PLUGIN_FAILED', 'Nothing here can load a model to paraphrase with.', {
-            hint: 'Give an "endpoint", or run it with the trainer or the command of the package "whetstone".',
+          throw new WhetstoneError('PLUGIN_FAILED', 'This program cannot load a model for paraphrases.', {
+            hint: 'Set "endpoint", or use the trainer or the command-line tool of the package "whetstone".',
           });
-        opened ??= await openGenerator(place);
+        opened ??= await openGenerator(source);
         return (await opened.generate(prompt, { temperature, seed })).trim();
       }),
     close: () => {

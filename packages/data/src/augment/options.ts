@@ -2,9 +2,9 @@ import type { EndpointOptions } from './chat-endpoint.js';
 import type { ParaphraseOptions } from './paraphrase.js';
 
 export interface SynonymOptions {
-  /** A file of the user's own; null for WordNet. */
+  /** A dictionary file; null for WordNet. */
   readonly dictionary: string | null;
-  /** Further conversations made of each. */
+  /** Copies per conversation. */
   readonly copies: number;
   readonly rate: number;
   readonly roles: readonly string[];
@@ -20,13 +20,13 @@ export const defaultSynonymOptions: SynonymOptions = {
 };
 
 export interface TurnOptions {
-  /** Drop an earlier exchange, merge two, join single exchanges of one topic. */
+  /** `drop` removes an earlier exchange, `merge` combines two, `join` joins single exchanges with the same topic. */
   readonly methods: readonly ('drop' | 'merge' | 'join')[];
-  /** The chance that a conversation that can be changed is. */
+  /** The probability that an eligible conversation is changed. */
   readonly rate: number;
-  /** The column by which single exchanges are related. */
+  /** The column whose value relates single exchanges. */
   readonly column: string;
-  /** Exchanges of a joined conversation. */
+  /** Exchanges per joined conversation. */
   readonly turns: number;
 }
 
@@ -38,7 +38,7 @@ export const defaultTurnOptions: TurnOptions = {
 };
 
 export interface ParaphraseTransformOptions extends ParaphraseOptions, Omit<EndpointOptions, 'endpoint'> {
-  /** Null: `model` is a model of this machine. */
+  /** Null if `model` is on this machine. */
   readonly endpoint: string | null;
   readonly roles: readonly string[];
   /** The share of conversations that are paraphrased. */

@@ -5,17 +5,17 @@ import type { Ask } from './answer-cache.js';
 
 export interface ParaphraseOptions {
   readonly method: 'paraphrase' | 'back-translation';
-  /** The language that a back-translation goes through. */
+  /** The intermediate language of a back-translation. */
   readonly pivot: string;
-  /** The least share of words that say something which original and paraphrase have in common. */
+  /** The least share of content words that original and paraphrase have in common. */
   readonly minSimilarity: number;
   readonly protect: readonly string[];
 }
 
-/** Why a paraphrase is not taken; null where it is. */
+/** Why a paraphrase is rejected; null if it is accepted. */
 export type Rejection = 'unchanged' | 'length' | 'language' | 'lost-entity' | 'meaning' | null;
 
-/** What must not change: numbers, placeholders, protected words. */
+/** Returns the texts that must not change: numbers, placeholders, protected words. */
 function entitiesOf(text: string, protect: readonly string[]): string[] {
   return [
     ...slotsOf(text),
@@ -25,8 +25,8 @@ function entitiesOf(text: string, protect: readonly string[]): string[] {
 }
 
 /**
- * The share of telling words of the shorter text that the other holds, too. Chinese is compared by characters, whose
- * order paraphrases change.
+ * Returns the share of content words of the shorter text that are also in the other text. Chinese is compared by single
+ * characters, as paraphrases change their order.
  */
 function wordOverlap(a: string, b: string): number {
   const words = (text: string): Set<string> => new Set(/\p{Script=Han}/u.test(text) ? unitsOf(text) : termsOf(text));
@@ -36,15 +36,15 @@ function wordOverlap(a: string, b: string): number {
 }
 
 const negations = /\b(?:not|never|no|none|nobody|nothing|nowhere|neither|cannot|without)\b|n['’]t\b|[不没無无未别勿]/iu;
-/** What holds a sign for "not" and denies nothing; questions such as 是不是 among it. */
+/** Expressions that contain a negation but do not negate, for example questions like 是不是. */
 const noNegations =
   /(\p{Script=Han})不\1|有没有|不过|不仅|不但|不同|不断|不久|不错|差不多|对不起|没关系|特别|分别|区别|别人|\bno problem\b/giu;
 const denies = (text: string): boolean => negations.test(text.replace(noNegations, ''));
 
 /**
- * Looks whether a paraphrase says the same: another text, of like length, in the same language, with every number and
- * name, enough words in common, and a denial where the other has one. It compares words: what turns a meaning round in
- * words of its own ("open" to "closed") is not seen.
+ * Checks whether a paraphrase keeps the meaning. It must differ from the original, have a similar length, the same
+ * language, all entities and enough words in common, and be negated if the original is. The check compares words: it
+ * does not detect antonyms ("open" changed to "closed").
  */
 export function rejectParaphrase(
   original: string,
@@ -64,10 +64,7 @@ export function rejectParaphrase(
 
 const keep = 'Keep every number, every name and all text in brackets exactly. Answer with the text alone.';
 
-/**
- * A text said otherwise by a model, directly or by way of another language. Not yet looked at: see
- * {@link rejectParaphrase}.
- */
+/** Asks a model for a paraphrase or a back-translation. The result is not checked: see {@link rejectParaphrase}. */
 export async function paraphrase(text: string, ask: Ask, { method, pivot }: ParaphraseOptions): Promise<string> {
   if (method === 'paraphrase')
     return ask(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);

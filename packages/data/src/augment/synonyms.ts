@@ -2,13 +2,13 @@ import type { Random } from '@whetstone/core/random';
 import { ENTITY_SLOT } from './entity-slots.js';
 import { changeProse } from '../transforms/protected-text.js';
 
-/** Words and what may stand in their place. Keys are in lower case. */
+/** Words and their synonyms. Keys are in lower case. */
 export type SynonymDictionary = ReadonlyMap<string, readonly string[]>;
 
 export interface ReplaceOptions {
   /** The share of words with synonyms that are replaced. */
   readonly rate: number;
-  /** Words that always stay: names, products. */
+  /** Words that are never replaced: names, products. */
   readonly protect: ReadonlySet<string>;
 }
 
@@ -16,8 +16,8 @@ const WORD_OR_SLOT = new RegExp(`${ENTITY_SLOT.source}|\\p{L}[\\p{L}\\p{M}'’-]
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
 const LONGEST_WORD = 6;
 
-/** A replacement written like the word: with a capital where that had one. */
-const likeWord = (word: string, replacement: string): string =>
+/** Capitalizes the replacement if the word is capitalized. */
+const matchCase = (word: string, replacement: string): string =>
   /^\p{Lu}/u.test(word) ? replacement.charAt(0).toUpperCase() + replacement.slice(1) : replacement;
 
 function replaceWords(
@@ -28,15 +28,15 @@ function replaceWords(
 ): string {
   return text.replace(WORD_OR_SLOT, (word, offset: number) => {
     if (!/^\p{L}/u.test(word) || protect.has(word.toLowerCase()) || ideograph.test(word)) return word;
-    // A capital within a sentence is a name's.
+    // A capitalized word within a sentence is a name.
     if (/^\p{Lu}/u.test(word) && !/(?:^|[.!?]\s+|\n)$/.test(text.slice(Math.max(0, offset - 3), offset))) return word;
     const synonyms = dictionary.get(word.toLowerCase());
     if (synonyms === undefined || synonyms.length === 0 || random.uniform() >= rate) return word;
-    return likeWord(word, synonyms[random.integer(synonyms.length)] ?? word);
+    return matchCase(word, synonyms[random.integer(synonyms.length)] ?? word);
   });
 }
 
-/** Chinese and Japanese have no spaces: the longest word of the dictionary at each place is taken. */
+/** Replaces words in Chinese and Japanese text, which has no spaces: at each position, the longest known word. */
 function replaceIdeographs(
   text: string,
   dictionary: SynonymDictionary,
@@ -65,7 +65,7 @@ function replaceIdeographs(
   return result;
 }
 
-/** Puts synonyms in the place of some words. Code, web addresses, placeholders, names and protected words stay. */
+/** Replaces some words by synonyms. Code, web addresses, placeholders, names and protected words are not changed. */
 export function replaceSynonyms(
   text: string,
   dictionary: SynonymDictionary,
@@ -75,10 +75,10 @@ export function replaceSynonyms(
   return changeProse(text, (prose) => {
     const words = replaceWords(prose, dictionary, options, random);
     if (!ideograph.test(words)) return words;
-    // Between the slots: what stands in one is a name of something.
+    // Odd elements are placeholders.
     return words
       .split(new RegExp(`(${ENTITY_SLOT.source})`, 'u'))
-      .map((part, index) => (index % 2 === 1 ? part : replaceIdeographs(part, dictionary, options, random)))
+      .map((text, index) => (index % 2 === 1 ? text : replaceIdeographs(text, dictionary, options, random)))
       .join('');
   });
 }

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { Message, PluginContext } from '@whetstone/core/contract';
 import { mapText } from '../transforms/map-text.js';
-import { createAugmentTransform, type AugmentTransform } from './augmented.js';
+import { createAugmentTransform, type AugmentTransform } from './augment-transform.js';
 import type { Ask } from './answer-cache.js';
 import { createAsk } from './chat-endpoint.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
@@ -16,11 +16,11 @@ import {
 } from './options.js';
 import { paraphrase, rejectParaphrase } from './paraphrase.js';
 import { replaceSynonyms, type SynonymDictionary } from './synonyms.js';
-import { createJoiner, dropExchange, mergeExchanges } from './turns.js';
+import { createJoiner, dropExchange, mergeExchanges } from './exchanges.js';
 
 /**
- * A transform that adds copies of conversations with synonyms in some messages; the replies stay as they are unless
- * `roles` says otherwise.
+ * Creates a transform that adds copies of conversations with synonyms in the messages of `roles`; by default, in the
+ * user's messages.
  */
 export function createSynonymTransform(
   options: Partial<SynonymOptions> = {},
@@ -44,7 +44,7 @@ export function createSynonymTransform(
   });
 }
 
-/** A transform that adds conversations with a turn less, with two turns in one, and of several related turns. */
+/** Creates a transform that adds conversations with an exchange removed, two exchanges merged, or several joined. */
 export function createTurnTransform(
   options: Partial<TurnOptions> = {},
   { seed = 42 }: { seed?: number } = {},
@@ -70,8 +70,8 @@ export function createTurnTransform(
 }
 
 /**
- * A transform that adds conversations whose messages a model says otherwise. What changes the meaning (as far as
- * numbers, names, language, length and words in common show) is not taken, and counted by reason.
+ * Creates a transform that adds conversations with paraphrased messages. Paraphrases that seem to change the meaning
+ * are rejected and counted by reason; see {@link rejectParaphrase}.
  */
 export function createParaphraseTransform(
   options: Pick<ParaphraseTransformOptions, 'endpoint' | 'model' | 'cacheFolder'> & Partial<ParaphraseTransformOptions>,

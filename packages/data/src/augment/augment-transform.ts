@@ -2,7 +2,7 @@ import type { Conversation, DataTransform, Message, TransformReport } from '@whe
 import { createRandom, type Random } from '@whetstone/core/random';
 import { createTransform, type TransformLog } from '../transforms/transform-log.js';
 
-/** Makes further conversations of one; none where it cannot. */
+/** Returns the messages of new conversations that are derived from one conversation. */
 export type Augment = (
   conversation: Conversation,
   random: Random,
@@ -15,19 +15,19 @@ export interface AugmentTransform extends DataTransform {
   readonly report: TransformReport;
 }
 
-/** The conversation that was made of another: the same origin, and a column that says how it came about. */
+/** Returns a derived conversation with the same origin and the column `augmentation`. */
 function augmented(original: Conversation, messages: readonly Message[], kind: string): Conversation {
   return { ...original, messages, columns: { ...original.columns, augmentation: kind } };
 }
 
-/** Whether a conversation is itself augmented: nothing is made of what was made. */
+/** Returns whether a conversation is derived from another one; such conversations are not augmented again. */
 const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
 
 /**
- * Makes a transform that gives every conversation on, followed by what is made of it. Each conversation has random
- * numbers of its own, by its place in the data, so that it fares the same wherever the others go.
+ * Creates a transform that yields every conversation, followed by the conversations that are derived from it. The
+ * random numbers depend on the index of the conversation, so that the result does not depend on other conversations.
  *
- * @param end called when a pass is over, or was left
+ * @param end called at the end of a pass, also if the pass is abandoned
  */
 export function createAugmentTransform(
   kind: string,
@@ -36,7 +36,7 @@ export function createAugmentTransform(
   end: () => void = () => {},
 ): AugmentTransform {
   const produced: Conversation[] = [];
-  // The log counts one conversation out for each that comes in; what is made beside it is counted as a change.
+  // The log counts one output per input; derived conversations are counted as the change "added".
   const inner = createTransform(`augment-${kind}`, async () => {
     const augment = await begin();
     return async (conversation, log) => {

@@ -2,7 +2,7 @@ import type { Conversation, Message } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
 import type { Random } from '@whetstone/core/random';
 
-/** The exchanges of a chat, each from one user's turn up to the next, and what stands before the first. */
+/** Splits a chat into exchanges, each from one user's turn up to the next, and the messages before the first one. */
 function exchangesOf(messages: readonly Message[]): {
   readonly before: readonly Message[];
   readonly exchanges: readonly (readonly Message[])[];
@@ -19,10 +19,7 @@ const isPlain = (exchange: readonly Message[]): boolean =>
   exchange[1]?.role === 'assistant' &&
   exchange.every(({ content }) => typeof content === 'string');
 
-/**
- * The conversation without one of its earlier exchanges; null where it has fewer than three. The last stays, as it is
- * what is answered.
- */
+/** Removes a random exchange other than the last. Returns null if there are fewer than three exchanges. */
 export function dropExchange({ messages }: Pick<Conversation, 'messages'>, random: Random): Message[] | null {
   const { before, exchanges } = exchangesOf(messages);
   if (exchanges.length < 3) return null;
@@ -31,7 +28,8 @@ export function dropExchange({ messages }: Pick<Conversation, 'messages'>, rando
 }
 
 /**
- * The conversation with two neighbouring exchanges asked and answered at once; null where there are no two plain ones.
+ * Merges two adjacent exchanges: their questions become one message, and so do their answers. Returns null if there are
+ * no two adjacent exchanges of one text question and one text answer.
  */
 export function mergeExchanges({ messages }: Pick<Conversation, 'messages'>, random: Random): Message[] | null {
   const { before, exchanges } = exchangesOf(messages);
@@ -47,19 +45,13 @@ export function mergeExchanges({ messages }: Pick<Conversation, 'messages'>, ran
   return [...before, ...exchanges.slice(0, first).flat(), ...merged, ...exchanges.slice(first + 2).flat()];
 }
 
-/** Collects single exchanges and joins related ones into conversations of several turns. */
+/** Joins related single exchanges to conversations with several turns. */
 export interface Joiner {
-  /**
-   * A conversation of several turns, when enough related exchanges came together; its last exchange is the one that was
-   * just given.
-   */
+  /** Adds an exchange. Returns a joined conversation that ends with it, once there are enough related exchanges. */
   add(conversation: Conversation, random: Random): Message[] | null;
 }
 
-/**
- * Joins single exchanges under the same value of a column (`topic`), `turns` at a time. A few exchanges a topic wait in
- * memory.
- */
+/** Creates a joiner for exchanges with the same value in a column (`topic`), `turns` at a time. */
 export function createJoiner(column: string, turns: number): Joiner {
   const waiting = new Map<string, Message[][]>();
   return {
@@ -81,7 +73,7 @@ export function createJoiner(column: string, turns: number): Joiner {
         return null;
       others.push([...exchange]);
       if (others.length < turns) return null;
-      // One waits on, so that the next conversation does not start from nothing.
+      // One exchange stays in memory as the first of the next conversation.
       const joined = others.splice(0);
       others.push(joined[random.integer(joined.length - 1)] as Message[]);
       return [...before, ...joined.flat()];
